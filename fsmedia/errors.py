@@ -1,0 +1,131 @@
+"""What can go wrong: one tree of errors, all under `MediaError`.
+
+Every error names the thing it is about (`.reference` or `.key`), says in its text what to do next, survives
+pickling, and is also the builtin exception that fits, so that `except FileNotFoundError` works too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def _rebuild(cls: type[MediaError], state: dict[str, Any]) -> MediaError:
+    """Make an error again in the process that unpickles it."""
+    error = cls.__new__(cls)
+    error.__setstate__(state)
+    return error
+
+
+class MediaError(Exception):
+    """Base of all errors of this package.
+
+    Parameters
+    ----------
+    problem
+        What is wrong, without the name of the thing.
+    next_step
+        What the reader can do now.
+    reference
+        The reference of the media it is about.
+    key
+        The key (path below the root) where no media is meant: a sidecar, ``store.json``.
+    """
+
+    def __init__(
+        self, problem: str, *, next_step: str = "", reference: str | None = None, key: str | None = None
+    ) -> None:
+        self.problem = problem
+        self.next_step = next_step
+        self.reference = None if reference is None else str(reference)
+        self.key = key
+        self.args = (str(self),)
+
+    def __str__(self) -> str:
+        """Return `name: problem; next step`, on one line whatever characters the name holds."""
+        name = self.reference if self.reference is not None else self.key
+        text = self.problem if name is None else f"{_printable(name)}: {self.problem}"
+        return f"{text}; {self.next_step}" if self.next_step else text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by attributes: the builtin bases have constructors of their own."""
+        return _rebuild, (type(self), dict(self.__dict__))
+
+    def __setstate__(self, state: dict[str, Any] | None) -> None:
+        """Restore what `__reduce__` kept."""
+        self.__dict__.update(state or {})
+        self.args = (str(self),)
+
+
+def _printable(name: str) -> str:
+    """Return a name as it is if it can stand in a line of text, else quoted and escaped."""
+    shown = name if len(name) <= 300 else f"{name[:200]}...({len(name)} characters)"  # noqa: PLR2004
+    return shown if shown.isprintable() and shown.strip() == shown and shown else repr(shown)
+
+
+class InvalidMediaError(MediaError, ValueError):
+    """The content or the metadata can't be stored as given."""
+
+
+class InvalidReferenceError(MediaError, ValueError):
+    """The reference can't name a media of this store."""
+
+
+class InvalidLayoutError(MediaError, ValueError):
+    """A template or an id renders to a path that a store must not hold."""
+
+
+class UnknownPolicyError(MediaError, ValueError):
+    """The policy name is neither of the known forms nor given to the store."""
+
+
+class MediaTooLargeError(MediaError, ValueError):
+    """The bytes are more than the store's `max_file_size`."""
+
+
+class MediaNotFoundError(MediaError, FileNotFoundError):
+    """There is no such media, or not any more."""
+
+
+class HeldMediaError(MediaError, PermissionError):
+    """The media is held: nothing may delete or replace it."""
+
+
+class ReadOnlyStoreError(MediaError, PermissionError):
+    """The store was opened with `read_only=True`."""
+
+
+class StoreConflictError(MediaError, FileExistsError):
+    """The store says one thing and the caller another."""
+
+
+class CorruptSidecarError(MediaError, ValueError):
+    """A sidecar exists and can't be read as one."""
+
+
+class StorageError(MediaError, OSError):
+    """The storage failed or gave no answer."""
+
+
+class BulkError(MediaError):
+    """Some of many operations failed; raised after all were tried.
+
+    Attributes
+    ----------
+    results
+        What succeeded: index in the input -> result.
+    errors
+        What failed: index in the input -> `MediaError`.
+    """
+
+    def __init__(self, results: Mapping[int, Any], errors: Mapping[int, MediaError]) -> None:
+        self.results = dict(results)
+        self.errors = dict(errors)
+        first = next(iter(self.errors.values()), None)
+        count = len(self.results) + len(self.errors)
+        super().__init__(
+            f"{len(self.errors)} of {count} failed, first: {first}",
+            next_step="`.errors` maps each index to its error, `.results` holds what succeeded",
+        )

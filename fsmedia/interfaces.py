@@ -1,0 +1,29 @@
+"""The doors other programs build against: what a media storage and a policy handler must offer.
+
+They are structural types: any class with these methods fits, `MediaStore` does. Conformance is tested.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from fsmedia.models import ContentHandle
+
+if TYPE_CHECKING:
+    from fsmedia.models import MediaContent, MediaMetadata, Reference
+
+__all__ = ["ContentHandle", "MediaStorageService"]
+
+
+@runtime_checkable
+class MediaStorageService(Protocol):
+    """Stores media and gives them back, as PromptKit's interface of that name does."""
+
+    def store_media(self, content: MediaContent, metadata: MediaMetadata) -> Reference:
+        """Store a media and return the reference to keep."""
+
+    def retrieve_media(self, reference: str) -> MediaContent:
+        """Return a stored media; its bytes are not loaded."""
+
+    def delete_media(self, reference: str) -> None:
+        """Delete a media; deleting what is gone succeeds."""

@@ -1,0 +1,28 @@
+"""The vocabulary of the package as frozen pydantic models: content, metadata, records, references, policies.
+
+Pure: nothing here reaches a storage; JSON keys are PromptKit's, so its documents validate.
+"""
+
+from fsmedia.models.content import ContentHandle, MediaContent, local_copy, public_url
+from fsmedia.models.fields import CONTENT_FIELDS, ContentFields
+from fsmedia.models.metadata import (
+    MediaMetadata,
+    MediaRecord,
+    OrganizationMode,
+    Reference,
+    RetentionPolicy,
+)
+
+__all__ = [
+    "CONTENT_FIELDS",
+    "ContentFields",
+    "ContentHandle",
+    "MediaContent",
+    "MediaMetadata",
+    "MediaRecord",
+    "OrganizationMode",
+    "Reference",
+    "RetentionPolicy",
+    "local_copy",
+    "public_url",
+]

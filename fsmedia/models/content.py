@@ -1,0 +1,334 @@
+"""`MediaContent`: bytes with a MIME type, wherever the bytes are; JSON keys are PromptKit's.
+
+Nothing is read when one is made, but for inline base64. A content that a store handed out opens its bytes
+through a handle which the store put in; the handle is never pickled or serialised, for it may know secrets.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import re
+import tempfile
+import warnings
+import weakref
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Protocol, Self, cast
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_serializer, model_validator
+
+from fsmedia import mime
+from fsmedia.errors import InvalidMediaError, MediaNotFoundError, MediaTooLargeError, StorageError
+from fsmedia.models.fields import ContentFields, PolicyName
+from fsmedia.models.metadata import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from os import PathLike
+
+INLINE_LIMIT = 20 * 2**20
+"""Bytes above which `base64()` and `data_url()` refuse: what LLM APIs take inline is of this order."""
+
+_HEAD = 8192
+_CHUNK = 2**20
+_SHOWN = 80
+
+
+class ContentHandle(Protocol):
+    """How a content reaches bytes that lie in a store; `interfaces` names it for other rooms."""
+
+    def open(self) -> BinaryIO:
+        """Open the stored bytes for reading."""
+
+    def local_path(self) -> Path:
+        """Return a path of this machine that holds the bytes, downloaded if need be."""
+
+
+def _decode(value: Any) -> Any:
+    """Take bytes and binary files as they are, a `str` as strict base64."""
+    if value is None or isinstance(value, bytes):
+        return value
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    if isinstance(value, str):
+        try:
+            return base64.b64decode(re.sub(r"[\r\n]", "", value).encode("ascii"), validate=True)
+        except (binascii.Error, UnicodeEncodeError):
+            raise ValueError(
+                "a str must be standard padded base64 (RFC 4648); for text use MediaContent.from_text(...)"
+            ) from None
+    if isinstance(value, io.TextIOBase):
+        raise ValueError("is a file opened as text; open it in binary mode")  # noqa: TRY004 - pydantic wants it
+    if callable(getattr(value, "read", None)):
+        return value
+    raise ValueError("must be bytes, a binary file object or base64 text")
+
+
+def _path_text(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) or hasattr(value, "__fspath__") else value
+
+
+def _checked_url(value: str) -> str:
+    if not re.match(r"(?i:https?://[^/]|data:)", value):
+        raise ValueError("must start with http://, https:// or data:")
+    return value
+
+
+def public_url(url: str) -> str:
+    """Return a URL without what may be secret: user, password, query, fragment, or a data URL's bytes."""
+    if url[:5].lower() == "data:":
+        return f"{url.split(',', 1)[0][:_SHOWN]},..."
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}{'?...' if parts.query else ''}"
+
+
+class MediaContent(ContentFields):
+    """Bytes and their MIME type; the source is one of `data`, `file_path`, `url`, `storage_reference`.
+
+    `data` wins over `file_path`; `url` stands alone. `from_path`, `from_bytes`, `from_text`, `from_url` and
+    `from_stream` guess the MIME type, the bare constructor requires it.
+    """
+
+    data: Annotated[Any, BeforeValidator(_decode)] = None
+    """`bytes`, a binary file object, or standard base64 in a `str`; base64 in JSON."""
+    file_path: Annotated[str, Field(min_length=1)] | None = None
+    """Path of a file on this machine."""
+    url: Annotated[str, AfterValidator(_checked_url)] | None = None
+    """An http(s) or data: URL."""
+    storage_reference: Reference | None = None
+    """Reference of a stored media."""
+    mime_type: Annotated[str, AfterValidator(mime.check)]
+    size_kb: Annotated[int, Field(ge=0)] | None = None
+    """Size in KiB, rounded up, where it is known."""
+    policy_name: PolicyName = None
+    """Retention policy that the content asks for; metadata's own wins."""
+
+    _handle: ContentHandle | None = PrivateAttr(default=None)
+    _copy: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prepare(cls, values: Any) -> Any:
+        """Take path objects, and warn of text that was handed in as if it were base64."""
+        if not isinstance(values, dict):
+            return values
+        values = {**values, "file_path": _path_text(values.get("file_path"))}
+        data, kind = values.get("data"), values.get("mime_type")
+        if isinstance(data, str) and isinstance(kind, str) and kind.lower().startswith("text/") and _plain(data):
+            warnings.warn(
+                "data is read as base64, but looks like text; for text use MediaContent.from_text(...)",
+                UserWarning,
+                stacklevel=4,
+            )
+        return values
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.url is not None and (self.data is not None or self.file_path is not None):
+            raise ValueError("url can't stand beside data or file_path: name one source")
+        if self.data is None and not (self.file_path or self.url or self.storage_reference):
+            raise ValueError("has no source: give data, file_path, url or storage_reference")
+        return self
+
+    @field_serializer("data", when_used="json-unless-none")
+    def _data_json(self, value: Any) -> str:
+        if not isinstance(value, bytes):
+            raise InvalidMediaError("a file object has no JSON form", next_step="use bytes or file_path")
+        return base64.b64encode(value).decode("ascii")
+
+    # -- making one ----------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_path(cls, path: str | PathLike[str], mime_type: str | None = None, **fields: Any) -> Self:
+        """Name a file; the MIME type is guessed from its name, then from its first bytes."""
+        kind = mime_type or mime.guess_from_name(str(path))
+        if kind is None:
+            with _opened(str(path)) as file:
+                kind = _guess(file.read(_HEAD))
+        return cls(file_path=str(path), mime_type=kind, **fields)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, mime_type: str | None = None, **fields: Any) -> Self:
+        """Take bytes; the MIME type is guessed from the first of them."""
+        return cls(data=bytes(data), mime_type=mime_type or _guess(data[:_HEAD]), **fields)
+
+    @classmethod
+    def from_text(cls, text: str, mime_type: str = "text/plain", **fields: Any) -> Self:
+        """Take text; it is stored as UTF-8."""
+        return cls(data=text.encode(), mime_type=mime_type, **fields)
+
+    @classmethod
+    def from_url(cls, url: str, mime_type: str | None = None, **fields: Any) -> Self:
+        """Name an http(s) or data: URL; the MIME type is a data URL's own or guessed from the path."""
+        kind = mime_type
+        if kind is None and url[:5].lower() == "data:":
+            kind = url[5:].split(",", 1)[0].removesuffix(";base64") or "text/plain"
+        return cls(url=url, mime_type=kind or mime.guess_from_name(urlsplit(url).path) or _UNKNOWN, **fields)
+
+    @classmethod
+    def from_stream(cls, stream: BinaryIO, mime_type: str | None = None, **fields: Any) -> Self:
+        """Take a binary file object, read once, from where it stands, when it is stored.
+
+        The MIME type is guessed from the stream's name; bytes can only be looked at if it can seek.
+        """
+        name = getattr(stream, "name", None)
+        kind = mime_type or (mime.guess_from_name(name) if isinstance(name, str) else None)
+        if kind is None and _seekable(stream):
+            start = stream.tell()
+            kind = _guess(stream.read(_HEAD))
+            stream.seek(start)
+        return cls(data=stream, mime_type=kind or _UNKNOWN, **fields)
+
+    @classmethod
+    def from_promptkit(cls, fields: Mapping[str, Any]) -> Self:
+        """Read PromptKit's JSON form; keys that this version does not know are dropped."""
+        known = {name: value for name, value in fields.items() if name in cls.model_fields}
+        return cls(**known)
+
+    def attach(self, handle: ContentHandle) -> Self:
+        """Give it the way to its stored bytes; for the store that hands it out."""
+        self._handle = handle
+        return self
+
+    # -- reading one ---------------------------------------------------------------------------------------
+
+    def open(self) -> BinaryIO:
+        """Open the bytes for reading; the caller closes."""
+        if isinstance(self.data, bytes):
+            return io.BytesIO(self.data)
+        if self.data is not None:
+            return cast("BinaryIO", self.data)
+        if self._handle is not None:
+            return self._handle.open()
+        if self.file_path is not None:
+            return _opened(self.file_path)
+        where = "url" if self.url is not None else "storage_reference"
+        raise InvalidMediaError(
+            f"this content only names its bytes by {where}",
+            next_step="store it, or open a stored media with store.open(reference)",
+            reference=self.storage_reference,
+        )
+
+    def read_bytes(self) -> bytes:
+        """Return all bytes, in memory; a stream given as `data` is read from where it stands."""
+        if isinstance(self.data, bytes):
+            return self.data
+        if self.data is not None:
+            return cast("bytes", self.data.read())
+        with self.open() as file:
+            return file.read()
+
+    def local_path(self) -> Path:
+        """Return a path of this machine that holds the bytes; a copy made for it goes with this object."""
+        if self.data is None and self.file_path is not None:
+            return Path(self.file_path)
+        if self.data is None and self._handle is not None:
+            return self._handle.local_path()
+        if self._copy is None:
+            file = self.open()
+            self._copy = local_copy(self, iter(lambda: file.read(_CHUNK), b""), self.mime_type)
+        return self._copy
+
+    def base64(self, *, max_size: int | None = INLINE_LIMIT) -> str:
+        """Return the bytes as standard base64; refuses more than `max_size` bytes (None: any number)."""
+        return base64.b64encode(self._inline(max_size)).decode("ascii")
+
+    def data_url(self, *, max_size: int | None = INLINE_LIMIT) -> str:
+        """Return a data: URL; refuses more than `max_size` bytes (None: any number)."""
+        return f"data:{self.mime_type.replace(' ', '')};base64,{self.base64(max_size=max_size)}"
+
+    def _inline(self, max_size: int | None) -> bytes:
+        if max_size is None:
+            return self.read_bytes()
+        with self.open() as file:
+            data = file.read(max_size + 1)
+        if len(data) > max_size:
+            raise MediaTooLargeError(
+                f"is larger than {max_size} bytes, too much to hold inline",
+                next_step="pass max_size=None to do it all the same, or use .open()",
+                reference=self.storage_reference,
+            )
+        return data
+
+    # -- what must not get out -----------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Pickle without the handle (it may know secrets) and without a temporary copy."""
+        return {**super().__getstate__(), "__pydantic_private__": {"_handle": None, "_copy": None}}
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Show size and digest, never the data; a URL without its query."""
+        for name, value in super().__repr_args__():
+            if value is None:
+                continue
+            if name == "data":
+                yield name, _Shown(value)
+            elif name == "url":
+                yield name, public_url(value)
+            elif isinstance(value, str) and len(value) > 2 * _SHOWN:
+                yield name, value[:_SHOWN] + "..."
+            else:
+                yield name, value
+
+
+_UNKNOWN = "application/octet-stream"
+
+
+class _Shown:
+    """Data in a repr."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __repr__(self) -> str:
+        if isinstance(self.data, bytes):
+            return f"<{len(self.data)} bytes, sha256 {hashlib.sha256(self.data).hexdigest()[:12]}...>"
+        return f"<{type(self.data).__name__}, not read>"
+
+
+def _guess(head: bytes) -> str:
+    """Return what the first bytes show, text for text, else the type that promises nothing."""
+    return mime.detect(head) or ("text/plain" if head and mime.is_text(head) else _UNKNOWN)
+
+
+def _plain(text: str) -> bool:
+    """Tell whether valid base64 is more likely a word of plain text: short of padding, and no text inside."""
+    try:
+        base64.b64decode(text, validate=True).decode()
+    except (ValueError, UnicodeDecodeError):
+        return True
+    return False
+
+
+def _seekable(stream: BinaryIO) -> bool:
+    check = getattr(stream, "seekable", None)
+    return bool(check()) if callable(check) else False
+
+
+def _opened(path: str) -> BinaryIO:
+    """Open a file of the caller's, with errors of this package."""
+    try:
+        return Path(path).open("rb")
+    except FileNotFoundError:
+        raise MediaNotFoundError("no such file", next_step="check file_path", key=path) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StorageError(f"can't be read ({reason})", next_step="check file_path", key=path) from None
+
+
+def local_copy(owner: object, chunks: Iterator[bytes], mime_type: str) -> Path:
+    """Write bytes to a temporary file (0600) that is removed with its owner or at exit, and return its path."""
+    with tempfile.NamedTemporaryFile(prefix="fsmedia-", suffix=mime.extension_for(mime_type), delete=False) as file:
+        path = Path(file.name)
+        finalizer = weakref.finalize(owner, path.unlink, missing_ok=True)
+        try:
+            for chunk in chunks:
+                file.write(chunk)
+        except BaseException:
+            finalizer()
+            raise
+    return path

@@ -1,0 +1,115 @@
+"""Retention policies: what a name means and when a media expires. Pure: instants in, instants out.
+
+Names are PromptKit's `delete-after-<n>min`, `retain-<n>hours` and `retain-<n>days`, its bare `retain` (keep for
+ever), and whatever was given to the store by name. n is at least 1, in ASCII digits, without leading zeros.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from fsmedia.errors import InvalidMediaError, UnknownPolicyError
+from fsmedia.models import RetentionPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+KEEP_FOREVER = "retain"
+"""PromptArena's default policy, which PromptKit's own parser refuses."""
+
+_GRAMMAR = re.compile(r"(?:delete-after-([1-9][0-9]*)(min)|retain-([1-9][0-9]*)(hours|days))\Z")
+_UNITS = {"min": timedelta(minutes=1), "hours": timedelta(hours=1), "days": timedelta(days=1)}
+_FORMS = "delete-after-<n>min, retain-<n>hours, retain-<n>days or retain, n from 1"
+
+
+@lru_cache(maxsize=1024)
+def parse_name(name: str) -> RetentionPolicy | None:
+    """Read a name of PromptKit's forms; None if it is of none.
+
+    Raises
+    ------
+    UnknownPolicyError
+        The number is beyond what a duration can hold.
+    """
+    if name == KEEP_FOREVER:
+        return RetentionPolicy(name=name)
+    match = _GRAMMAR.match(name)
+    if match is None:
+        return None
+    number, unit = (match[1], match[2]) if match[1] else (match[3], match[4])
+    try:
+        keep_for = int(number) * _UNITS[unit]
+    except (OverflowError, ValueError):  # ValueError: more digits than int() takes
+        raise UnknownPolicyError(
+            f"policy {name[:80]!r} is longer than any duration", next_step=f"use {KEEP_FOREVER!r} to keep for ever"
+        ) from None
+    return RetentionPolicy(name=name, keep_for=keep_for)
+
+
+def find_policy(name: str, named: Mapping[str, RetentionPolicy]) -> RetentionPolicy:
+    """Return the policy a name means in a store that knows `named`.
+
+    Raises
+    ------
+    UnknownPolicyError
+        It means nothing.
+    """
+    policy = named.get(name) or parse_name(name)
+    if policy is None:
+        known = f", or one of this store's: {', '.join(sorted(named))}" if named else ""
+        raise UnknownPolicyError(f"unknown policy {name[:80]!r}", next_step=f"use {_FORMS}{known}")
+    return policy
+
+
+def expires_at(policy: RetentionPolicy | None, timestamp: datetime) -> datetime | None:
+    """Return when the policy lets a media of that time go; None: never.
+
+    Raises
+    ------
+    UnknownPolicyError
+        The instant lies past the year 9999.
+    """
+    if policy is None or policy.keep_for is None:
+        return None
+    try:
+        return timestamp + policy.keep_for
+    except OverflowError:
+        raise UnknownPolicyError(
+            f"policy {policy.name!r} reaches past the year 9999", next_step=f"use {KEEP_FOREVER!r} to keep for ever"
+        ) from None
+
+
+def named_policies(
+    policies: Mapping[str, RetentionPolicy | timedelta] | Iterable[RetentionPolicy],
+) -> dict[str, RetentionPolicy]:
+    """Read the policies a store was given: policies, or durations by name.
+
+    Raises
+    ------
+    InvalidMediaError
+        A policy is given twice, under another name than its own, or under a name that already means something.
+    """
+    pairs: list[tuple[str, RetentionPolicy]] = []
+    if hasattr(policies, "items"):
+        for name, value in policies.items():
+            pairs.append((name, value if isinstance(value, RetentionPolicy) else _policy(name, value)))
+    else:
+        pairs = [(policy.name, policy) for policy in policies]
+    found: dict[str, RetentionPolicy] = {}
+    for name, policy in pairs:
+        if name != policy.name or name in found:
+            raise InvalidMediaError(f"policy {policy.name!r} is given twice or under another name ({name!r})")
+        if parse_name(name) not in (None, policy):
+            raise InvalidMediaError(
+                f"policy name {name!r} already means something else", next_step="choose a name of another form"
+            )
+        found[name] = policy
+    return found
+
+
+def _policy(name: str, keep_for: timedelta | None) -> RetentionPolicy:
+    return RetentionPolicy(name=name, keep_for=keep_for)

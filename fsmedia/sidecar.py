@@ -1,0 +1,143 @@
+"""Sidecars: the `<key>.meta` JSON beside each media, read and written.
+
+PromptKit's keys stand at the top level in its order and types, ours follow; keys that this version does not
+know survive a rewrite. Pure: bytes in, bytes out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic_core import from_json, to_json
+
+from fsmedia.errors import CorruptSidecarError, MediaError
+from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, MediaRecord, Reference
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+FORMAT = 1
+"""Version of the sidecar format that this code writes."""
+
+MAX_SIDECAR_BYTES = 4 * 2**20
+"""Larger sidecars are refused: they are not ours, and would be read into memory."""
+
+_METADATA_FIELDS = tuple(MediaMetadata.model_fields)
+_OPTIONAL = ("conversation_id", "session_id", "provider_id", "policy_name")
+_M = TypeVar("_M", ContentFields, MediaMetadata, MediaRecord)
+_VERIFY = "verify the store; store.open(reference) still reads the bytes"
+
+
+def timestamp_text(instant: datetime) -> str:
+    """Write an aware UTC instant as RFC 3339 with `Z`."""
+    return instant.isoformat().replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """One sidecar: the JSON document as it lies in the store.
+
+    Attributes
+    ----------
+    values
+        All keys of the document, known or not.
+    """
+
+    values: dict[str, Any]
+
+    @classmethod
+    def build(
+        cls,
+        metadata: MediaMetadata,
+        content: ContentFields,
+        *,
+        sha256: str,
+        expires_at: datetime | None,
+        detected_mime_type: str | None = None,
+    ) -> Sidecar:
+        """Make the sidecar of a media that is being stored; `metadata.timestamp` must be set."""
+        values: dict[str, Any] = {}
+        for name in _METADATA_FIELDS:
+            value = getattr(metadata, name)
+            if value or name not in _OPTIONAL:
+                values[name] = value
+        values["timestamp"] = timestamp_text(values["timestamp"])
+        values["sha256"] = sha256
+        if expires_at is not None:
+            values["expires_at"] = timestamp_text(expires_at)
+        if detected_mime_type is not None:
+            values["detected_mime_type"] = detected_mime_type
+        described = {name: value for name in CONTENT_FIELDS if (value := getattr(content, name)) is not None}
+        if described:
+            values["content"] = described
+        values["fsmedia"] = FORMAT
+        return cls(values)
+
+    @classmethod
+    def parse(cls, data: bytes, reference: str) -> Sidecar:
+        """Read a sidecar's bytes.
+
+        Raises
+        ------
+        CorruptSidecarError
+            They are not a JSON object, or of a newer format.
+        """
+        try:
+            if len(data) > MAX_SIDECAR_BYTES:
+                raise ValueError(f"larger than {MAX_SIDECAR_BYTES} bytes")
+            values = from_json(data, allow_inf_nan=False)
+        except ValueError as error:
+            raise CorruptSidecarError(
+                f"its sidecar is no JSON ({str(error)[:120]})", next_step=_VERIFY, reference=reference
+            ) from None
+        if not isinstance(values, dict):
+            raise CorruptSidecarError("its sidecar is no JSON object", next_step=_VERIFY, reference=reference)
+        version = values.get("fsmedia", FORMAT)
+        if not isinstance(version, int) or version > FORMAT:
+            raise CorruptSidecarError(
+                f"its sidecar is of format {str(version)[:40]}, this version reads up to {FORMAT}",
+                next_step="upgrade fsmedia",
+                reference=reference,
+            )
+        return cls(values)
+
+    def dump(self) -> bytes:
+        """Write the document: UTF-8 JSON, two blanks of indentation, as PromptKit does."""
+        return to_json(self.values, indent=2)
+
+    def metadata(self, reference: str) -> MediaMetadata:
+        """Return PromptKit's part of it."""
+        return _model(MediaMetadata, {name: self._value(name) for name in _METADATA_FIELDS}, reference)
+
+    def content(self, reference: str) -> ContentFields:
+        """Return what describes the content."""
+        return _model(ContentFields, self._content(reference), reference)
+
+    def record(self, reference: str, size_bytes: int) -> MediaRecord:
+        """Return all of it, with the size the storage measured (PromptKit may have written 0)."""
+        fields: dict[str, Any] = {name: self._value(name) for name in _METADATA_FIELDS}
+        fields |= self._content(reference)
+        for name in ("sha256", "expires_at", "detected_mime_type", "xattrs"):
+            fields[name] = self._value(name)
+        fields |= {"reference": Reference(reference), "size_bytes": size_bytes}
+        return _model(MediaRecord, fields, reference)
+
+    def _value(self, name: str) -> Any:
+        return self.values.get(name)
+
+    def _content(self, reference: str) -> dict[str, Any]:
+        content = self.values.get("content") or {}
+        if not isinstance(content, dict):
+            raise CorruptSidecarError("its sidecar's content is no object", next_step=_VERIFY, reference=reference)
+        return {name: content[name] for name in CONTENT_FIELDS if name in content}
+
+
+def _model(kind: type[_M], fields: dict[str, Any], reference: str) -> _M:
+    """Validate; null stands for a missing key, as in Go."""
+    try:
+        return kind(**{name: value for name, value in fields.items() if value is not None})
+    except MediaError as error:
+        raise CorruptSidecarError(
+            f"its sidecar has wrong values ({error.problem})", next_step=_VERIFY, reference=reference
+        ) from None
