@@ -1,0 +1,335 @@
+"""Any storage that fsspec knows. Promises what the port promises as far as the filesystem behind it can.
+
+Filesystems that fsspec calls asynchronous (object stores) are asked concurrently on fsspec's own loop thread; the
+others one call after another. `S3Backend` and the like replace single primitives where the general way costs
+requests or loses answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar
+
+import fsspec
+from fsspec.asyn import sync
+
+from fsmedia import keys
+from fsmedia.backends.failures import explained, secrets_of, storage_error
+from fsmedia.backends.port import SEEK_BLOCK, Backend, Entry, Fetched
+from fsmedia.backends.reading import TranslatedFile
+from fsmedia.backends.staging import Spool
+from fsmedia.models import public_url
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import timedelta
+    from pathlib import Path
+
+    from fsspec import AbstractFileSystem
+
+    from fsmedia.errors import MediaError
+
+T = TypeVar("T")
+
+PATIENCE_BYTES = 2**20
+"""An upload may take the timeout once more for each of these: slow lines are slow, not dead."""
+
+CONCURRENCY = 32
+"""Requests under way at once for one call on an object store."""
+
+_TRIES = 2
+_MODIFIED = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
+_TOKENS = ("ETag", "etag", "md5Hash", "ino")
+
+
+class FsspecBackend(Backend):
+    """A root that fsspec opens; see `Backend` for the methods.
+
+    Parameters
+    ----------
+    url
+        The root.
+    storage_options
+        What fsspec's filesystem takes; may hold secrets, which appear in no text this object makes.
+    timeout
+        Longest wait for one answer.
+    """
+
+    options: ClassVar[dict[str, Any]] = {}
+    """Options the filesystem must have to see what others wrote."""
+
+    atomic_put: ClassVar[bool] = True
+    """False: bytes go to a temporary name first, then are moved."""
+
+    def __init__(self, url: str, storage_options: Mapping[str, Any], timeout: timedelta) -> None:
+        self._given_url = url
+        self._storage_options = dict(storage_options)
+        self._timeout = timeout
+        self._secrets = secrets_of(storage_options)
+        self._opened: tuple[int, AbstractFileSystem] | None = None
+        self.url = url if "::" in url or "://" not in url else public_url(url).rstrip("/")
+        self._root: str = self._open_filesystem()[1]
+        self.root_length = len(self._key_part().encode())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._given_url, self._storage_options, self._timeout)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    # -- the filesystem ------------------------------------------------------------------------------------
+
+    def _open_filesystem(self) -> tuple[AbstractFileSystem, str]:
+        forced = {} if "::" in self._given_url else self.options
+        filesystem, path = fsspec.core.url_to_fs(self._given_url, **{**forced, **self._storage_options})
+        self._opened = (os.getpid(), filesystem)
+        return filesystem, str(path).rstrip("/")
+
+    @property
+    def fs(self) -> AbstractFileSystem:
+        """The filesystem; a forked child makes its own, for sessions and loops do not survive a fork."""
+        if self._opened is None or self._opened[0] != os.getpid():
+            return self._open_filesystem()[0]
+        return self._opened[1]
+
+    def _key_part(self) -> str:
+        """Return the part of the root that is in each object's key."""
+        return self._root
+
+    def _path(self, key: str) -> str:
+        return f"{self._root}/{key}" if key else self._root
+
+    def _key(self, path: str) -> str:
+        return path.removeprefix("/")[len(self._root.removeprefix("/")) :].removeprefix("/")
+
+    def roots(self) -> Sequence[str]:
+        """Return the URL, and the URL with the filesystem's other protocol names."""
+        names = self.fs.protocol
+        names = (names,) if isinstance(names, str) else names
+        bare = self._root.removeprefix("/")
+        return [self.url, *(f"{name}://{bare}" for name in names), *(f"{name}:///{bare}" for name in names)]
+
+    def _ask(self, key: str | None, call: Callable[[], T]) -> T:
+        """Make one call; a call without an answer is made once more, for all of them can be repeated."""
+        with explained(key, self._secrets):
+            for left in reversed(range(_TRIES)):
+                try:
+                    return call()
+                except (TimeoutError, ConnectionError):
+                    if not left:
+                        raise
+            raise AssertionError
+
+    def _sync(self, function: Callable[..., Awaitable[T]], *args: Any, size: int = 0, **options: Any) -> T:
+        """Run a coroutine function on fsspec's loop and wait, as long as its size allows."""
+        patience = self._timeout.total_seconds() * (1 + size // PATIENCE_BYTES)
+        answer: T = sync(self.fs.loop, function, *args, timeout=patience, **options)
+        return answer
+
+    def _each(self, key: str | None, jobs: Sequence[Callable[[], Any]]) -> list[Any]:
+        """Do several things: at once where the filesystem is asynchronous. Jobs return results or coroutines."""
+        if not self.fs.async_impl:
+            return [self._ask(key, job) for job in jobs]
+
+        async def all_of() -> list[Any]:
+            gate = asyncio.Semaphore(CONCURRENCY)
+
+            async def one(job: Callable[[], Awaitable[Any]]) -> Any:
+                async with gate:
+                    return await job()
+
+            return await asyncio.gather(*(one(job) for job in jobs))
+
+        return self._ask(key, lambda: self._sync(all_of, size=len(jobs) // CONCURRENCY * PATIENCE_BYTES))
+
+    # -- writing -------------------------------------------------------------------------------------------
+
+    def _put_options(self, content_type: str) -> dict[str, Any]:
+        """Return the keyword with which this filesystem sets a content type."""
+        del content_type
+        return {}
+
+    def write(self, key: str, data: bytes, content_type: str) -> None:
+        """Put bytes."""
+        self._ask(key, lambda: self._put(key, data, **self._put_options(content_type)))
+
+    def _put(self, key: str, data: bytes, **options: Any) -> None:
+        if self.fs.async_impl:
+            self._sync(self.fs._pipe_file, self._path(key), data, size=len(data), **options)
+        elif self.atomic_put:
+            self.fs.pipe_file(self._path(key), data, **options)
+        else:
+            self._by_rename(key, lambda path: self.fs.pipe_file(path, data, **options))
+
+    def _put_file(self, key: str, file: Path, size: int, content_type: str) -> None:
+        options = self._put_options(content_type)
+        if self.fs.async_impl:
+            path = self._path(key)
+            self._ask(key, lambda: self._sync(self.fs._put_file, str(file), path, size=size, **options))
+        elif self.atomic_put:
+            self._ask(key, lambda: self.fs.put_file(str(file), self._path(key), **options))
+        else:
+            self._ask(key, lambda: self._by_rename(key, lambda path: self.fs.put_file(str(file), path, **options)))
+
+    def _by_rename(self, key: str, put: Callable[[str], object]) -> None:
+        folder = self._path(key).rpartition("/")[0]
+        temporary = f"{folder}/{keys.temporary_name()}"
+        self.fs.makedirs(folder, exist_ok=True)
+        put(temporary)
+        self.fs.mv(temporary, self._path(key))
+
+    def create(self, key: str, data: bytes, content_type: str) -> bool:
+        """Put bytes unless there are any; here by looking first, which two creators can both pass."""
+        if self.head(key) is not None:
+            return False
+        self.write(key, data, content_type)
+        return True
+
+    def stage(self, key: str) -> Spool:
+        """Spool; nothing is sent before the commit."""
+        return Spool(
+            lambda data, content_type: self.write(key, data, content_type),
+            lambda file, size, content_type: self._put_file(key, file, size, content_type),
+        )
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = ()) -> Fetched:
+        """Read and look, all at once on an object store."""
+        jobs = [*(self._reader(key) for key in reads), *(self._looker(key) for key in heads)]
+        answers = self._each((*reads, *heads)[0] if jobs else None, jobs)
+        return Fetched(answers[: len(reads)], answers[len(reads) :])
+
+    def _reader(self, key: str) -> Callable[[], Any]:
+        path = self._path(key)
+
+        def read() -> bytes | None:
+            try:
+                data: bytes = self.fs.cat_file(path)
+            except (FileNotFoundError, IsADirectoryError):
+                return None
+            return data
+
+        async def read_async() -> bytes | None:
+            try:
+                data: bytes = await self._cat(path)
+            except (FileNotFoundError, IsADirectoryError):
+                return None
+            return data
+
+        return read_async if self.fs.async_impl else read
+
+    async def _cat(self, path: str) -> bytes:
+        data: bytes = await self.fs._cat_file(path)
+        return data
+
+    def _looker(self, key: str) -> Callable[[], Any]:
+        path = self._path(key)
+
+        def look() -> Entry | None:
+            try:
+                found = self.fs.info(path)
+            except FileNotFoundError:
+                return None
+            return entry_of(key, found) if found["type"] == "file" else None
+
+        async def look_async() -> Entry | None:
+            try:
+                found = await self._info(path)
+            except FileNotFoundError:
+                return None
+            return entry_of(key, found) if found["type"] == "file" else None
+
+        return look_async if self.fs.async_impl else look
+
+    async def _info(self, path: str) -> dict[str, Any]:
+        found: dict[str, Any] = await self.fs._info(path)
+        return found
+
+    def open(self, key: str) -> BinaryIO:
+        """Open with a block size made for seeking; what goes wrong while reading is explained too."""
+        try:
+            file = self.fs.open(self._path(key), "rb", block_size=SEEK_BLOCK, cache_type="readahead")
+        except (FileNotFoundError, IsADirectoryError):
+            raise FileNotFoundError(errno.ENOENT, "no such object", key) from None
+        except Exception as error:  # noqa: BLE001 - clients of storages raise whatever they like
+            raised = storage_error(error, key, self._secrets)
+            raise raised from raised.__cause__
+        return TranslatedFile(file, key, self._secrets)
+
+    def entries(self, prefix: str = "") -> Iterator[Entry]:
+        """List by fsspec's `find`."""
+        folder = self._path(prefix.rstrip("/"))
+        with explained(prefix or None, self._secrets):
+            self.fs.invalidate_cache()
+            found = self.fs.find(folder, detail=True)
+        for path in sorted(found):
+            key = self._key(path)
+            if found[path]["type"] == "file" and path.rstrip("/") != folder and not key.endswith("/"):
+                yield entry_of(key, found[path])
+
+    def holds(self, folder: str) -> bool:
+        """Tell whether anything is below the folder."""
+        return next(self.entries(folder), None) is not None
+
+    # -- removing ------------------------------------------------------------------------------------------
+
+    def delete(self, keys: Iterable[str]) -> dict[str, MediaError]:
+        """Remove objects one by one, concurrently where the filesystem can."""
+        wanted = list(keys)
+        answers = self._each(wanted[0] if wanted else None, [self._remover(key) for key in wanted])
+        return {key: answer for key, answer in zip(wanted, answers, strict=True) if answer is not None}
+
+    def _remover(self, key: str) -> Callable[[], Any]:
+        path = self._path(key)
+
+        def remove() -> MediaError | None:
+            try:
+                self.fs.rm_file(path)
+            except FileNotFoundError:
+                return None
+            except Exception as error:  # noqa: BLE001 - one key's failure must not hide the others'
+                return storage_error(error, key, self._secrets)
+            return None
+
+        async def remove_async() -> MediaError | None:
+            try:
+                await self.fs._rm_file(path)
+            except FileNotFoundError:
+                return None
+            except Exception as error:  # noqa: BLE001
+                return storage_error(error, key, self._secrets)
+            return None
+
+        return remove_async if self.fs.async_impl else remove
+
+    def local_path(self, key: str) -> Path | None:
+        """Nothing of this storage lies on this machine."""
+        del key
+        return None
+
+
+class RenamingBackend(FsspecBackend):
+    """A filesystem of which it is not known that a write is atomic: written aside, then moved."""
+
+    atomic_put = False
+
+
+def entry_of(key: str, info: Mapping[str, Any]) -> Entry:
+    """Read an fsspec info, whatever the filesystem calls its fields."""
+    token = next((str(info[name]) for name in _TOKENS if info.get(name)), None)
+    modified = next((info[name] for name in _MODIFIED if info.get(name) is not None), None)
+    return Entry(key, int(info.get("size") or 0), _instant(modified), token)
+
+
+def _instant(value: Any) -> datetime | None:
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, int | float):
+        return datetime.fromtimestamp(value, UTC)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    return None

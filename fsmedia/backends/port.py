@@ -1,0 +1,144 @@
+"""The port: the few things a store asks of a storage. Every backend promises all of what stands here.
+
+Keys are paths below the root, with `/`. A write is atomic: a reader sees the old bytes or the new, never a part.
+What is missing is an answer (None), not an error; everything else that goes wrong is a `StorageError` that names
+the key and no secret. All methods may be called from any thread, in a forked child, and under a running loop.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
+
+from fsmedia.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+    from fsmedia.errors import MediaError
+
+SEEK_BLOCK = 256 * 1024
+"""Bytes that a seek in an opened media fetches; fsspec's default on S3 is 50 MiB."""
+
+
+class Entry(NamedTuple):
+    """One file or object, as a listing or a look at it tells.
+
+    Attributes
+    ----------
+    key
+        Path below the root.
+    size
+        Bytes.
+    modified
+        When it was last written by the storage's clock, aware; None where the storage does not say.
+    token
+        Changes when the bytes do: an etag, or inode and time.
+    """
+
+    key: str
+    size: int
+    modified: datetime | None = None
+    token: str | None = None
+
+
+class Fetched(NamedTuple):
+    """Answers of `Backend.fetch`, in the order of the questions; None where there is nothing."""
+
+    reads: list[bytes | None]
+    heads: list[Entry | None]
+
+
+class Stage(Protocol):
+    """Bytes on their way to a key: written as they come, visible only after `commit`."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Add bytes."""
+
+    def commit(self, content_type: str) -> None:
+        """Put what was written at the key, atomically."""
+
+    def discard(self) -> None:
+        """Leave nothing behind; does nothing after `commit`."""
+
+
+class Backend(ABC):
+    """A storage below one root URL."""
+
+    url: str
+    """The root, without user, password or query."""
+
+    root_length: int
+    """Bytes of the root's own path, which count towards the longest key."""
+
+    @abstractmethod
+    def roots(self) -> Sequence[str]:
+        """Return the spellings of the root that an absolute reference may start with."""
+
+    @abstractmethod
+    def write(self, key: str, data: bytes, content_type: str) -> None:
+        """Put bytes at a key, replacing what is there."""
+
+    @abstractmethod
+    def create(self, key: str, data: bytes, content_type: str) -> bool:
+        """Put bytes at a key if nothing is there; False if there was.
+
+        Where the storage knows no condition two creators may both hear True: read back what counts.
+        """
+
+    @abstractmethod
+    def stage(self, key: str) -> Stage:
+        """Begin to write a media that comes in pieces."""
+
+    @abstractmethod
+    def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = ()) -> Fetched:
+        """Read small objects whole and look at others, in one round trip where the storage can."""
+
+    @abstractmethod
+    def open(self, key: str) -> BinaryIO:
+        """Open for reading; `FileNotFoundError` now or, on object stores, at the first read."""
+
+    @abstractmethod
+    def entries(self, prefix: str = "") -> Iterator[Entry]:
+        """List all files below a folder (not the folder's own name), in the order of their keys."""
+
+    @abstractmethod
+    def holds(self, folder: str) -> bool:
+        """Tell whether anything lies below a folder."""
+
+    @abstractmethod
+    def delete(self, keys: Iterable[str]) -> Mapping[str, MediaError]:
+        """Remove; return what was not confirmed. What is not there counts as removed."""
+
+    @abstractmethod
+    def local_path(self, key: str) -> Path | None:
+        """Return where the bytes lie on this machine; None if they do not."""
+
+    def read(self, key: str) -> bytes | None:
+        """Read one small object whole."""
+        return self.fetch(reads=[key]).reads[0]
+
+    def head(self, key: str) -> Entry | None:
+        """Look at one object."""
+        return self.fetch(heads=[key]).heads[0]
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to close
+        """Let go of what the backend holds open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def missing_package(protocol: str, extra: str | None, error: Exception) -> StorageError:
+    """Say which package a URL needs."""
+    hint = f"pip install 'fsmedia[{extra}]'" if extra else f"install the fsspec filesystem for {protocol}://"
+    return StorageError(f"{protocol}:// needs a package that is not installed ({error})", next_step=hint)

@@ -1,0 +1,142 @@
+"""S3 through s3fs: one request for one thing, and every answer of a bulk delete is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fsmedia.backends.objects import FsspecBackend, entry_of
+from fsmedia.errors import MediaError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from fsmedia.backends.port import Entry
+
+PART_BYTES = 8 * 2**20
+"""Size of a part of a large upload; four at a time bound its memory to 32 MiB (s3fs holds 500 MiB by default)."""
+
+_PARTS_AT_ONCE = 4
+_BULK = 1000
+
+
+class S3Backend(FsspecBackend):
+    """A root in a bucket."""
+
+    options: ClassVar[dict[str, Any]] = {"use_listings_cache": False}
+
+    def _key_part(self) -> str:
+        return self._root.partition("/")[2]
+
+    def _object(self, key: str) -> dict[str, Any]:
+        bucket, _, path = self._path(key).partition("/")
+        return {"Bucket": bucket, "Key": path}
+
+    def _put_options(self, content_type: str) -> dict[str, Any]:
+        return {"ContentType": content_type}
+
+    def _put_file(self, key: str, file: Path, size: int, content_type: str) -> None:
+        self._ask(
+            key,
+            lambda: self._sync(
+                self.fs._put_file,
+                str(file),
+                self._path(key),
+                chunksize=PART_BYTES,
+                max_concurrency=_PARTS_AT_ONCE,
+                size=size,
+                ContentType=content_type,
+            ),
+        )
+
+    def create(self, key: str, data: bytes, content_type: str) -> bool:
+        """Put bytes on the condition that there are none; servers that ignore the condition answer True."""
+        options = self._put_options(content_type)
+        path = self._path(key)
+        if self.head(key) is not None:
+            return False
+        try:
+            self._ask(key, lambda: self._sync(self.fs._pipe_file, path, data, mode="create", **options))
+        except StorageError:
+            # s3fs gives the refused condition several forms; what lies there now tells them from a failure.
+            if self.head(key) is None:
+                raise
+            return False
+        return True
+
+    async def _cat(self, path: str) -> bytes:
+        data: bytes = await self.fs._cat_file(path, max_concurrency=1)
+        return data
+
+    async def _info(self, path: str) -> dict[str, Any]:
+        bucket, _, key = path.partition("/")
+        found = await self.fs._call_s3("head_object", Bucket=bucket, Key=key, **self.fs.req_kw)
+        return {**found, "size": found["ContentLength"], "type": "file"}
+
+    def entries(self, prefix: str = "") -> Iterator[Entry]:
+        """List page by page, 1,000 keys a request."""
+        folder = self._object(f"{prefix.rstrip('/')}/" if prefix else "")
+        begin = folder["Key"] if folder["Key"].endswith("/") or not folder["Key"] else f"{folder['Key']}/"
+        token: dict[str, str] = {}
+        while True:
+            page = self._page(begin, **token)
+            for item in page.get("Contents", ()):
+                if not item["Key"].endswith("/"):
+                    yield entry_of(self._key(f"{folder['Bucket']}/{item['Key']}"), {**item, "size": item["Size"]})
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _page(self, begin: str, **options: Any) -> dict[str, Any]:
+        bucket = self._root.partition("/")[0]
+        ask = {"Bucket": bucket, "Prefix": begin, **self.fs.req_kw, **options}
+        try:
+            page: dict[str, Any] = self._ask(
+                begin,
+                lambda: self._sync(self.fs._call_s3, "list_objects_v2", **ask),
+            )
+        except StorageError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return {}  # no such bucket: nothing is in it
+            raise
+        return page
+
+    def holds(self, folder: str) -> bool:
+        """Ask for one key."""
+        begin = self._object(f"{folder}/" if folder else "")["Key"]
+        return bool(self._page(begin, MaxKeys=1).get("KeyCount"))
+
+    def delete(self, keys: Iterable[str]) -> dict[str, MediaError]:
+        """Remove one by one request each, more by bulk requests of 1,000, and read the answer for every key."""
+        wanted = list(keys)
+        if len(wanted) == 1:
+            return super().delete(wanted)
+        failed: dict[str, MediaError] = {}
+        for start in range(0, len(wanted), _BULK):
+            failed |= self._bulk(wanted[start : start + _BULK])
+        return failed
+
+    def _bulk(self, wanted: list[str]) -> dict[str, MediaError]:
+        objects = {self._object(key)["Key"]: key for key in wanted}
+        request = {"Objects": [{"Key": path} for path in objects], "Quiet": False}
+        bucket = self._object("")["Bucket"]
+        try:
+            answer = self._ask(
+                wanted[0],
+                lambda: self._sync(self.fs._call_s3, "delete_objects", Bucket=bucket, Delete=request),
+            )
+        except MediaError as error:
+            return {key: StorageError(error.problem, next_step=error.next_step, key=key) for key in wanted}
+        done = {objects.get(item["Key"]) for item in answer.get("Deleted", ())}
+        reasons = {
+            objects.get(item["Key"]): item.get("Message") or item.get("Code") for item in answer.get("Errors", ())
+        }
+        return {
+            key: StorageError(
+                f"the storage did not confirm its removal ({reasons.get(key) or 'no answer for it'})",
+                next_step="try again",
+                key=key,
+            )
+            for key in wanted
+            if key not in done
+        }

@@ -1,0 +1,60 @@
+"""Spooling for object stores: bytes gather in memory up to a bound, then in a temporary file, then go up at once.
+
+An object is written in one go, so its bytes must all be there, checked, before the first request. The temporary
+file has mode 0600 and is gone after `commit` or `discard`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SPOOL_BYTES = 8 * 2**20
+"""What a stage holds in memory at most; larger media lie in a temporary file meanwhile."""
+
+
+class Spool:
+    """A stage whose `commit` hands all bytes, or the file that holds them, to the backend."""
+
+    def __init__(
+        self,
+        put_bytes: Callable[[bytes, str], None],
+        put_file: Callable[[Path, int, str], None],
+    ) -> None:
+        self._put_bytes = put_bytes
+        self._put_file = put_file
+        self._buffer = bytearray()
+        self._file: BinaryIO | None = None
+        self._size = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Add bytes."""
+        self._size += len(data)
+        if self._file is None and len(self._buffer) + len(data) <= SPOOL_BYTES:
+            self._buffer += data
+            return
+        if self._file is None:
+            self._file = cast("BinaryIO", tempfile.NamedTemporaryFile(prefix="fsmedia-", delete=False))  # noqa: SIM115
+            self._file.write(self._buffer)
+            self._buffer = bytearray()
+        self._file.write(data)
+
+    def commit(self, content_type: str) -> None:
+        """Send everything to the backend; may be called again if it failed."""
+        if self._file is None:
+            self._put_bytes(bytes(self._buffer), content_type)
+            return
+        self._file.flush()
+        self._put_file(Path(self._file.name), self._size, content_type)
+
+    def discard(self) -> None:
+        """Let go of the bytes."""
+        self._buffer = bytearray()
+        if self._file is not None:
+            self._file.close()
+            Path(self._file.name).unlink(missing_ok=True)
+            self._file = None

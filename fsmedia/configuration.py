@@ -1,0 +1,228 @@
+"""A store's settings: what `.fsmedia/store.json` says, and what callers and the environment may say.
+
+The file is written once, by `create()` or the first write, and is the same for everybody afterwards: who opens the
+store with other settings is told so, with both values.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json, to_json
+
+from fsmedia import keys
+from fsmedia.errors import InvalidMediaError, MediaError, StorageError, StoreConflictError
+from fsmedia.layout import Layout, layouts
+from fsmedia.models import OrganizationMode, RetentionPolicy
+from fsmedia.policy import find_policy, named_policies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+FORMAT = 1
+"""Version of what lies in a store; a store of a higher one is not opened."""
+
+URL_VARIABLE = "FSMEDIA_URL"
+"""Environment variable with the root URL of the store to open where none is named."""
+
+DEFAULT_ORGANIZATION = OrganizationMode.BY_RUN
+
+_SETTINGS = ("organization", "layouts", "policies", "default_policy")
+
+
+def url_from_environment() -> str:
+    """Return the root URL that the environment names.
+
+    Raises
+    ------
+    InvalidMediaError
+        It names none.
+    """
+    url = os.environ.get(URL_VARIABLE, "").strip()
+    if not url:
+        raise InvalidMediaError("no store is named", next_step=f"pass a URL, or set {URL_VARIABLE}")
+    return url
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a caller asks of a store; None leaves it to the store."""
+
+    organization: OrganizationMode | None = None
+    layouts: dict[str, Layout] | None = None
+    policies: dict[str, RetentionPolicy] | None = None
+    default_policy: str | None = None
+
+    @classmethod
+    def read(
+        cls,
+        organization: str | None,
+        templates: Mapping[str, str] | None,
+        policies: Mapping[str, RetentionPolicy | timedelta] | Iterable[RetentionPolicy] | None,
+        default_policy: str | None,
+    ) -> Settings:
+        """Check what a caller passed to a constructor.
+
+        Raises
+        ------
+        InvalidLayoutError, InvalidMediaError, UnknownPolicyError
+            It can't be meant.
+        """
+        try:
+            mode = None if organization is None else OrganizationMode(organization)
+        except ValueError:
+            known = ", ".join(OrganizationMode)
+            raise InvalidMediaError(f"unknown organization {organization!r}", next_step=f"use {known}") from None
+        given = None
+        if templates is not None:
+            all_layouts = layouts({str(mode): template for mode, template in templates.items()})
+            given = {str(mode): all_layouts[mode] for mode in templates}
+        named = None if policies is None else named_policies(policies)
+        if default_policy is not None and (named is not None or _is_name_of_grammar(default_policy)):
+            find_policy(default_policy, named or {})
+        return cls(mode, given, named, default_policy)
+
+
+def _is_name_of_grammar(name: str) -> bool:
+    """Tell whether a policy name can be judged without the store: all but a store's own names can."""
+    return name.startswith(("retain", "delete-after"))
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The settings in force."""
+
+    organization: OrganizationMode = DEFAULT_ORGANIZATION
+    layouts: dict[str, Layout] = field(default_factory=lambda: layouts(None))
+    policies: dict[str, RetentionPolicy] = field(default_factory=dict)
+    default_policy: str | None = None
+    adopted: bool = False
+    """True: media lay here before the settings did (PromptKit's), so folders alone do not tell whose they are."""
+
+    @property
+    def layout(self) -> Layout:
+        """The layout that writing uses."""
+        return self.layouts[self.organization]
+
+    @classmethod
+    def first(cls, settings: Settings, *, organization: OrganizationMode, adopted: bool) -> Configuration:
+        """Return the configuration of a store that has none yet."""
+        if settings.default_policy is not None:
+            find_policy(settings.default_policy, settings.policies or {})
+        return cls(
+            organization=settings.organization or organization,
+            layouts={**layouts(None), **(settings.layouts or {})},
+            policies=settings.policies or {},
+            default_policy=settings.default_policy,
+            adopted=adopted,
+        )
+
+    @classmethod
+    def parse(cls, data: bytes) -> Configuration:
+        """Read `store.json`.
+
+        Raises
+        ------
+        StoreConflictError
+            It is of a newer format, or holds settings this version does not know.
+        StorageError
+            It is damaged.
+        """
+        try:
+            values = from_json(data)
+        except ValueError as error:
+            raise _damaged(f"is no JSON ({str(error)[:80]})") from None
+        if not isinstance(values, dict) or not isinstance(values.get("fsmedia"), int):
+            raise _damaged("does not look like a store's settings")
+        version = values.pop("fsmedia")
+        unknown = sorted(set(values) - {*_SETTINGS, "adopted"})
+        if version > FORMAT or unknown:
+            what = f"format {version}" if version > FORMAT else f"settings unknown here: {', '.join(unknown)[:200]}"
+            raise StoreConflictError(
+                f"the store was written by a newer fsmedia ({what}; this one knows format {FORMAT})",
+                next_step="pip install --upgrade fsmedia",
+                key=keys.CONFIGURATION_KEY,
+            )
+        try:
+            settings = Settings.read(
+                values.get("organization", DEFAULT_ORGANIZATION),
+                values.get("layouts") or {},
+                _read_policies(values.get("policies") or {}),
+                values.get("default_policy"),
+            )
+            return cls.first(settings, organization=DEFAULT_ORGANIZATION, adopted=bool(values.get("adopted")))
+        except (MediaError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise _damaged(f"holds a wrong setting ({str(error)[:200]})") from None
+
+    def dump(self) -> bytes:
+        """Write `store.json`; all layouts stand in it, so later defaults change nothing here."""
+        values: dict[str, Any] = {
+            "fsmedia": FORMAT,
+            "organization": str(self.organization),
+            "layouts": {mode: layout.template for mode, layout in self.layouts.items()},
+            "policies": {name: _policy_json(policy) for name, policy in self.policies.items()},
+            "default_policy": self.default_policy,
+        }
+        if self.adopted:
+            values["adopted"] = True
+        return to_json(values, indent=2) + b"\n"
+
+    def check(self, settings: Settings) -> None:
+        """Compare with what a caller asks.
+
+        Raises
+        ------
+        StoreConflictError
+            They differ; the text names both.
+        """
+        pairs: list[tuple[str, object, object]] = [
+            ("organization", self.organization, settings.organization),
+            ("default_policy", self.default_policy, settings.default_policy),
+        ]
+        for mode, layout in (settings.layouts or {}).items():
+            pairs.append((f"layouts[{mode!r}]", self.layouts[mode].template, layout.template))
+        if settings.policies is not None:
+            pairs.append(("policies", _shown(self.policies), _shown(settings.policies)))
+        for name, here, wanted in pairs:
+            if wanted is not None and wanted != here:
+                raise StoreConflictError(
+                    f"the store has {name} {_quoted(here)}, it was opened with {_quoted(wanted)}",
+                    next_step=f"leave {name} out, or use another root",
+                    key=keys.CONFIGURATION_KEY,
+                )
+
+
+def _quoted(value: object) -> str:
+    return "none" if value is None else f"{str(value)!r}"
+
+
+def _damaged(problem: str) -> StorageError:
+    return StorageError(
+        problem,
+        next_step="restore it from a copy, or move it away: the next write makes a new one, and media stay readable",
+        key=keys.CONFIGURATION_KEY,
+    )
+
+
+def _policy_json(policy: RetentionPolicy) -> dict[str, int | None]:
+    keep_for = policy.keep_for
+    return {"keep_for_seconds": None if keep_for is None else keep_for // timedelta(seconds=1)}
+
+
+def _read_policies(values: dict[str, dict[str, int | None]]) -> list[RetentionPolicy]:
+    policies = []
+    for name, value in values.items():
+        seconds = value["keep_for_seconds"] if "keep_for_seconds" in value else _missing(name)
+        policies.append(RetentionPolicy(name=name, keep_for=None if seconds is None else timedelta(seconds=seconds)))
+    return policies
+
+
+def _missing(name: str) -> int:
+    raise ValueError(f"policy {name!r} has no keep_for_seconds")
+
+
+def _shown(policies: Mapping[str, RetentionPolicy]) -> dict[str, str]:
+    return {name: "for ever" if p.keep_for is None else str(p.keep_for) for name, p in sorted(policies.items())}

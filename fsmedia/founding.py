@@ -1,0 +1,92 @@
+"""The settings of one root: read when it is opened, assumed while there are none, written once by the first write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fsmedia import keys
+from fsmedia.configuration import DEFAULT_ORGANIZATION, Configuration, Settings
+from fsmedia.errors import StoreConflictError
+from fsmedia.models import OrganizationMode
+
+if TYPE_CHECKING:
+    from fsmedia.backends import Backend
+
+
+class Founding:
+    """What a root's `store.json` says, or will say.
+
+    Parameters
+    ----------
+    backend
+        The root.
+    settings
+        What the caller asks; compared with what is there.
+
+    Raises
+    ------
+    StoreConflictError
+        The root has other settings.
+    """
+
+    def __init__(self, backend: Backend, settings: Settings) -> None:
+        self._backend = backend
+        self._settings = settings
+        self._written = self._load()
+        self._assumed: Configuration | None = None
+
+    @property
+    def configuration(self) -> Configuration:
+        """The settings in force, or those that the first write would make."""
+        if self._written is not None:
+            return self._written
+        if self._assumed is None:
+            self._assumed = self._assume()
+        return self._assumed
+
+    def refresh(self) -> Configuration:
+        """Look again whether somebody has made the settings; for the beginning of a write."""
+        if self._written is None:
+            self._written = self._load()
+            if self._written is None:
+                self._assumed = self._assume()
+        return self.configuration
+
+    def settle(self) -> None:
+        """Write the settings if there are none; what lies there afterwards counts, whoever wrote it.
+
+        Raises
+        ------
+        StoreConflictError
+            Somebody made the store with other settings in this moment.
+        """
+        if self._written is not None:
+            return
+        wanted = self.configuration
+        self._backend.create(keys.CONFIGURATION_KEY, wanted.dump(), "application/json")
+        found = self._load()
+        if found is None or found.layout != wanted.layout:
+            raise StoreConflictError(
+                "somebody else made this store with other settings just now",
+                next_step="open it again",
+                key=keys.CONFIGURATION_KEY,
+            )
+        self._written = found
+
+    def _load(self) -> Configuration | None:
+        data = self._backend.read(keys.CONFIGURATION_KEY)
+        if data is None:
+            return None
+        configuration = Configuration.parse(data)
+        configuration.check(self._settings)
+        return configuration
+
+    def _assume(self) -> Configuration:
+        """Take the mode that the folders show; what lies here already may be anybody's."""
+        adopted = self._backend.holds("")
+        shown = DEFAULT_ORGANIZATION
+        if adopted and self._settings.organization is None:
+            defaults = Configuration().layouts
+            modes = (OrganizationMode.BY_RUN, OrganizationMode.BY_CONVERSATION, OrganizationMode.BY_SESSION)
+            shown = next((mode for mode in modes if self._backend.holds(defaults[mode].prefix)), shown)
+        return Configuration.first(self._settings, organization=shown, adopted=adopted)
