@@ -1,0 +1,182 @@
+"""A media that is being written: checked against the store, staged, then committed or discarded.
+
+`MediaStore.store_media` and `create_media` both go through here, so every source meets the same checks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from fsmedia import commit, keys, mime
+from fsmedia.errors import InvalidMediaError, MediaError
+from fsmedia.models import Reference
+from fsmedia.policy import expires_at, find_policy
+from fsmedia.sidecar import Sidecar
+from fsmedia.sources import Intake
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from types import TracebackType
+
+    from fsmedia.backends import Backend, Stage
+    from fsmedia.configuration import Configuration
+    from fsmedia.models import ContentFields, MediaMetadata
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What of a store a draft needs."""
+
+    backend: Backend
+    configuration: Configuration
+    max_file_size: int | None
+    now: Callable[[], datetime]
+    settle: Callable[[], None]
+    """Writes `store.json` if this is the first write; called when nothing can be refused any more."""
+
+
+class Draft:
+    """One media before its commit.
+
+    Raises
+    ------
+    InvalidMediaError, InvalidLayoutError, UnknownPolicyError
+        The metadata do not fit the store; nothing was written.
+    """
+
+    def __init__(
+        self, desk: Desk, metadata: MediaMetadata, mime_type: str, content: ContentFields, policy_name: str | None
+    ) -> None:
+        configuration = desk.configuration
+        now = desk.now()
+        timestamp = metadata.timestamp or now
+        name = metadata.policy_name or policy_name or configuration.default_policy
+        policy = find_policy(name, configuration.policies) if name else None
+        self._expires_at = expires_at(policy, timestamp)
+        self._desk = desk
+        self._content = content
+        self._metadata = metadata.model_copy(
+            update={"mime_type": mime_type, "timestamp": timestamp, "policy_name": name}
+        )
+        own = keys.plain_name(metadata.message_idx, metadata.part_idx, keys.new_unique(int(now.timestamp() * 1000)))
+        self.reference = Reference(
+            configuration.layout.render(vars(self._metadata), own, mime.extension_for(mime_type))
+        )
+        keys.check_lengths(self.reference, desk.backend.root_length)
+        self._stage: Stage | None = None
+        self._intake: Intake | None = None
+
+    def take(self, data: bytes) -> None:
+        """Take all bytes at once, where they are in memory anyway."""
+        self._intake = Intake(None, self._desk.max_file_size)
+        self._intake.write(data)
+
+    def begin(self) -> None:
+        """Open a stage for bytes that come in pieces."""
+        with commit.about(self.reference):
+            self._stage = self._desk.backend.stage(self.reference)
+        self._intake = Intake(self._stage, self._desk.max_file_size)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Take some bytes."""
+        if self._intake is None:
+            raise InvalidMediaError("nothing can be written here", next_step="use it in a `with` statement")
+        with commit.about(self.reference):
+            self._intake.write(data)
+
+    def commit(self, data: bytes | None = None) -> Reference:
+        """Make the media exist; `data` are the bytes given to `take`."""
+        intake = self._intake
+        if intake is None:
+            raise InvalidMediaError("nothing was written")
+        sidecar = Sidecar.build(
+            self._metadata.model_copy(update={"size_bytes": intake.size}),
+            self._content,
+            sha256=intake.sha256,
+            expires_at=self._expires_at,
+            detected_mime_type=mime.agrees(self._metadata.mime_type, intake.head),
+        )
+        stored = data if self._stage is None else self._stage
+        if stored is None:
+            raise InvalidMediaError("nothing was written")
+        self._desk.settle()
+        desk = self._desk
+        commit.store(
+            commit.Storing(desk.backend, self.reference, stored, self._metadata.mime_type, sidecar.dump(), desk.now)
+        )
+        return self.reference
+
+    def discard(self) -> None:
+        """Leave nothing behind; does nothing to what was committed."""
+        if self._stage is not None:
+            self._stage.discard()
+
+
+class MediaWriter:
+    """What `create_media` hands out: a context manager to write bytes as they come.
+
+    The media exists when the `with` block ends without an error, and not at all otherwise.
+    """
+
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
+        self._state = "new"
+
+    def __enter__(self) -> Self:
+        if self._state != "new":
+            raise InvalidMediaError("was used already", next_step="call create_media again")
+        self._draft.begin()
+        self._state = "open"
+        return self
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Add bytes and return how many.
+
+        Raises
+        ------
+        MediaTooLargeError
+            They are more than the store takes; the media is given up.
+        """
+        if self._state != "open":
+            raise InvalidMediaError("is not open", next_step="write inside the `with` block")
+        if isinstance(data, str):
+            raise InvalidMediaError("takes bytes, not str", next_step="encode text first")
+        view = memoryview(data).cast("B")
+        try:
+            self._draft.write(view)
+        except MediaError:
+            self._state = "failed"
+            self._draft.discard()
+            raise
+        return len(view)
+
+    def writable(self) -> bool:
+        """Tell that this is for writing, as file objects do."""
+        return self._state == "open"
+
+    @property
+    def reference(self) -> Reference:
+        """The reference, once the media is stored."""
+        if self._state != "stored":
+            raise InvalidMediaError("is not stored yet", next_step="read .reference after the `with` block")
+        return self._draft.reference
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._state != "open":
+            if kind is None:
+                raise InvalidMediaError("was given up: an earlier write failed", next_step="store it again")
+            return
+        self._state = "failed"
+        try:
+            if kind is None:
+                self._draft.commit()
+                self._state = "stored"
+        finally:
+            self._draft.discard()
+
+    def __repr__(self) -> str:
+        return f"<MediaWriter {self._state} {self._draft.reference!r}>"

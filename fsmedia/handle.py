@@ -1,0 +1,38 @@
+"""How a content that a store handed out reaches its bytes: opened at the storage, or downloaded once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO
+
+from fsmedia import records
+from fsmedia.models import local_copy
+from fsmedia.sources import CHUNK_BYTES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fsmedia.backends import Backend
+
+
+class StoredBytes:
+    """The bytes of one stored media; a download lasts as long as this object."""
+
+    def __init__(self, backend: Backend, reference: str, mime_type: str) -> None:
+        self._backend = backend
+        self._reference = reference
+        self._mime_type = mime_type
+        self._copy: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"StoredBytes({self._reference!r})"
+
+    def open(self) -> BinaryIO:
+        """Open the stored bytes."""
+        return records.open_bytes(self._backend, self._reference)
+
+    def local_path(self) -> Path:
+        """Return the path of a temporary copy, made at the first call, removed with the content or at exit."""
+        if self._copy is None:
+            with self.open() as file:
+                self._copy = local_copy(self, iter(lambda: file.read(CHUNK_BYTES), b""), self._mime_type)
+        return self._copy

@@ -1,0 +1,251 @@
+"""Finding media: one by its reference, many by a listing. Reads only.
+
+A media is its bytes and, where it has one, its sidecar. Bytes under a name of our own form without a sidecar are a
+store under way or a crash's leftover, and a sidecar without bytes is what a delete left: neither is a media.
+"""
+
+from __future__ import annotations
+
+import logging
+from itertools import islice
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from fsmedia import keys, mime
+from fsmedia.errors import (
+    CorruptSidecarError,
+    InvalidMediaError,
+    InvalidReferenceError,
+    MediaError,
+    MediaNotFoundError,
+    UnknownPolicyError,
+)
+from fsmedia.layout import parse_any
+from fsmedia.models import MediaRecord, Reference
+from fsmedia.policy import expires_at, find_policy
+from fsmedia.sidecar import Sidecar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fsmedia.backends import Backend, Entry
+    from fsmedia.configuration import Configuration
+    from fsmedia.models import OrganizationMode
+    from fsmedia.selection import Selection
+
+_log = logging.getLogger("fsmedia")
+_BATCH = 64
+_UNKNOWN = "application/octet-stream"
+_LOOK = "list the store, or read the last sweep's report"
+
+
+class Found(NamedTuple):
+    """A media that is there.
+
+    Attributes
+    ----------
+    entry
+        Its bytes: size, time.
+    sidecar
+        The bytes of its sidecar, not yet parsed; None where it has none.
+    """
+
+    entry: Entry
+    sidecar: bytes | None
+
+
+def not_found(reference: str) -> MediaNotFoundError:
+    """Say that there is no such media."""
+    return MediaNotFoundError("no such media", next_step=_LOOK, reference=reference)
+
+
+def find(backend: Backend, reference: str) -> Found:
+    """Look at a media and read its sidecar, in one round trip.
+
+    Raises
+    ------
+    MediaNotFoundError
+        It is not there, or only half.
+    InvalidReferenceError
+        The reference names a folder.
+    """
+    answers = backend.fetch(reads=[keys.sidecar_key(reference)], heads=[reference])
+    sidecar, entry = answers.reads[0], answers.heads[0]
+    if entry is None:
+        refuse_folder(backend, reference)
+        raise not_found(reference)
+    if sidecar is None and keys.is_own_name(reference):
+        raise not_found(reference)
+    return Found(entry, sidecar)
+
+
+def refuse_folder(backend: Backend, reference: str) -> None:
+    """Raise if media lie below the reference."""
+    if backend.holds(reference):
+        raise InvalidReferenceError(
+            "is a folder, not a media", next_step="list the store for the media in it", reference=reference
+        )
+
+
+def exists(backend: Backend, reference: str) -> bool:
+    """Tell whether there is a whole media."""
+    answers = backend.fetch(heads=[reference, keys.sidecar_key(reference)])
+    return answers.heads[0] is not None and (answers.heads[1] is not None or not keys.is_own_name(reference))
+
+
+def open_bytes(backend: Backend, reference: str) -> BinaryIO:
+    """Open a media's bytes; the sidecar is not looked for.
+
+    Raises
+    ------
+    MediaNotFoundError
+        They are not there.
+    """
+    try:
+        return backend.open(reference)
+    except MediaError:
+        raise
+    except FileNotFoundError:
+        refuse_folder(backend, reference)
+        raise not_found(reference) from None
+
+
+def record_of(found: Found, configuration: Configuration) -> MediaRecord:
+    """Return all that is known of a media; ids, MIME type and time come from path and storage where no sidecar tells.
+
+    Raises
+    ------
+    CorruptSidecarError
+        Its sidecar can't be read.
+    """
+    if found.sidecar is None:
+        return _foreign(found.entry, configuration)
+    reference = found.entry.key
+    record = Sidecar.parse(found.sidecar, reference).record(reference, found.entry.size)
+    updates: dict[str, object] = {}
+    if not record.mime_type:
+        updates["mime_type"] = mime.guess_from_name(reference) or _UNKNOWN
+    if record.timestamp is None:
+        updates["timestamp"] = found.entry.modified
+    elif record.expires_at is None and record.policy_name:
+        try:
+            policy = find_policy(record.policy_name, configuration.policies)
+            updates["expires_at"] = expires_at(policy, record.timestamp)
+        except UnknownPolicyError:
+            pass  # PromptKit stores any name and never enforces those it does not know
+    return record.model_copy(update=updates) if updates else record
+
+
+def _foreign(entry: Entry, configuration: Configuration) -> MediaRecord:
+    """Describe a file that no store wrote, by its path."""
+    ordered = {configuration.organization: configuration.layout, **configuration.layouts}
+    parsed = parse_any(ordered, entry.key)
+    fields: dict[str, Any] = {
+        name: value for name, value in (parsed[1] if parsed else {}).items() if name in MediaRecord.model_fields
+    }
+    fields |= {
+        "reference": Reference(entry.key),
+        "size_bytes": entry.size,
+        "mime_type": mime.guess_from_name(entry.key) or _UNKNOWN,
+        "timestamp": entry.modified,
+    }
+    return MediaRecord(**fields)
+
+
+class Listed(NamedTuple):
+    """What a listing shows of one media: its bytes, and whether it has a sidecar."""
+
+    entry: Entry
+    has_sidecar: bool
+
+
+def listed(entries: Iterator[Entry]) -> Iterator[Listed]:
+    """Pair bytes with sidecars in a listing in key order; holds only the few names a sidecar may still follow.
+
+    `x` and `x.meta` need not be neighbours (`x-y` sorts between them), but nothing that sorts after `x.meta` lies
+    between them.
+    """
+    waiting: dict[str, Entry] = {}
+    for entry in entries:
+        done = [key for key in waiting if keys.sidecar_key(key) < entry.key]
+        for key in done:
+            yield from _alone(waiting.pop(key))
+        if keys.is_sidecar(entry.key):
+            media = waiting.pop(keys.media_key(entry.key), None)
+            if media is not None:
+                yield Listed(media, has_sidecar=True)
+        elif not keys.is_hidden(entry.key):
+            waiting[entry.key] = entry
+    for entry in waiting.values():
+        yield from _alone(entry)
+
+
+def _alone(entry: Entry) -> Iterator[Listed]:
+    if not keys.is_own_name(entry.key):
+        yield Listed(entry, has_sidecar=False)
+
+
+def select(
+    backend: Backend, configuration: Configuration, selection: Selection, *, limit: int | None = None
+) -> Iterator[Reference]:
+    """List the media that a selection means, in the order of their keys.
+
+    Where the selection names the id of the store's organization mode, only that id's folder is listed.
+
+    Raises
+    ------
+    InvalidMediaError
+        The limit is no number from 0.
+    """
+    if limit is not None and (not isinstance(limit, int) or limit < 0):
+        raise InvalidMediaError(f"limit must be a number from 0, not {limit!r}")
+    mode = configuration.organization
+    value = getattr(selection, mode.id_field)
+    # An adopted store may keep media of that id under names of another writer's making, or anywhere.
+    known = mode if value and not configuration.adopted else None
+    folder = configuration.layout.folder(value) if known else ""
+    return islice(_select(backend, configuration, selection, folder, known), limit)
+
+
+def _select(
+    backend: Backend, configuration: Configuration, selection: Selection, folder: str, known: OrganizationMode | None
+) -> Iterator[Reference]:
+    found = listed(backend.entries(folder))
+    while batch := list(islice(found, _BATCH)):
+        usable = [item for item in batch if _is_reference(item.entry.key)]
+        asking = {item.entry.key for item in usable if not _told_by_path(item, selection, known)}
+        wanted = [item.entry.key for item in usable if item.entry.key in asking and item.has_sidecar]
+        read = backend.fetch(reads=[keys.sidecar_key(key) for key in wanted]).reads if wanted else []
+        sidecars = dict(zip(wanted, read, strict=True))
+        for item in usable:
+            key = item.entry.key
+            if key in asking:
+                if item.has_sidecar and sidecars[key] is None:
+                    continue  # deleted since it was listed
+                if not selection.matches(_judged(Found(item.entry, sidecars.get(key)), configuration)):
+                    continue
+            yield Reference(key)
+
+
+def _is_reference(key: str) -> bool:
+    """Skip what no reference can name, such as an object whose key has an empty part."""
+    try:
+        keys.check_reference(key)
+    except MediaError:
+        return False
+    return True
+
+
+def _told_by_path(item: Listed, selection: Selection, known: OrganizationMode | None) -> bool:
+    """Tell whether nothing needs to be read: nothing is asked, or only what the folder answers."""
+    if not selection.asks():
+        return True
+    return known is not None and keys.is_own_name(item.entry.key) and not selection.asks(beyond=known)
+
+
+def _judged(found: Found, configuration: Configuration) -> MediaRecord:
+    """Describe a media to a selection; a damaged sidecar is reported, and the path speaks in its place."""
+    try:
+        return record_of(found, configuration)
+    except CorruptSidecarError as error:
+        _log.warning("listing by path and name only: %s", error)
+        return _foreign(found.entry, configuration)

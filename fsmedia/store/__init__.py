@@ -1,0 +1,48 @@
+"""`MediaStore`: the service over one root. Composes the rooms below it and decides nothing they can decide.
+
+One store may be used by any number of threads and tasks; it pickles, and works in forked and spawned children.
+Opening and reading write nothing.
+"""
+
+from __future__ import annotations
+
+from fsmedia.store.reading import Reading
+from fsmedia.store.root import Durability, utc_now
+from fsmedia.store.writing import Writing
+
+__all__ = ["Durability", "MediaStore", "utc_now"]
+
+
+class MediaStore(Reading, Writing):
+    """Media in a storage that an fsspec URL names.
+
+    Parameters
+    ----------
+    url
+        The root: a folder, ``memory://...``, ``s3://bucket/...``, ``gs://bucket/...``; None takes ``$FSMEDIA_URL``.
+    storage_options
+        What the fsspec filesystem of that URL takes: credentials, endpoint. They appear in no text this makes.
+    organization
+        Which layout to write in; None: what the store says, what its folders show, or by-run.
+    layouts
+        Templates that replace the default layouts, by mode.
+    policies
+        Retention policies by name, besides those whose names speak for themselves.
+    default_policy
+        Policy of media that name none.
+    max_file_size
+        Most bytes of one media; None takes any number.
+    durability
+        On local disk: "fsync" survives a power cut, "rename" a killed process.
+    read_only
+        Refuse every write.
+    timeout
+        Longest wait for one answer of an object store; large uploads may wait once more for each MiB.
+    now
+        The clock.
+
+    Raises
+    ------
+    StoreConflictError
+        The store has other settings than asked, or is of a newer format.
+    """

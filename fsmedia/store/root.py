@@ -1,0 +1,114 @@
+"""What every part of a store stands on: its constructor, its settings, the spelling of references, its life."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from os import fspath
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from fsmedia import keys
+from fsmedia.backends import open_backend
+from fsmedia.configuration import Settings, url_from_environment
+from fsmedia.errors import InvalidMediaError, ReadOnlyStoreError
+from fsmedia.founding import Founding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from os import PathLike
+    from types import TracebackType
+
+    from fsmedia.models import OrganizationMode, RetentionPolicy
+
+Durability = Literal["fsync", "rename"]
+
+
+def utc_now() -> datetime:
+    """Return the current time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+class Root:
+    """One opened root; `MediaStore` documents the parameters."""
+
+    def __init__(  # noqa: PLR0913 - the constructor of the service: all its settings, by keyword
+        self,
+        url: str | PathLike[str] | None = None,
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        organization: OrganizationMode | str | None = None,
+        layouts: Mapping[str, str] | None = None,
+        policies: Mapping[str, RetentionPolicy | timedelta] | Iterable[RetentionPolicy] | None = None,
+        default_policy: str | None = None,
+        max_file_size: int | None = 1 << 30,
+        durability: Durability = "fsync",
+        read_only: bool = False,
+        timeout: timedelta = timedelta(seconds=60),
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        settings = Settings.read(organization, layouts, policies, default_policy)
+        _check_limits(max_file_size, durability, timeout)
+        root = url_from_environment() if url is None else fspath(url)
+        self._backend = open_backend(root, storage_options, timeout=timeout, durability=durability)
+        self._max_file_size = max_file_size
+        self._read_only = read_only
+        self._now = now
+        self._founding = Founding(self._backend, settings)
+
+    def create(self) -> Self:
+        """Write the store's settings now; without it the first write does. Does nothing to a store that has them.
+
+        Raises
+        ------
+        StoreConflictError
+            The store has other settings.
+        """
+        self._check_writable()
+        self._founding.refresh()
+        self._founding.settle()
+        return self
+
+    @property
+    def url(self) -> str:
+        """The root, without user, password or query."""
+        return self._backend.url
+
+    @property
+    def organization(self) -> OrganizationMode:
+        """Which layout writing uses."""
+        return self._founding.configuration.organization
+
+    def _check_writable(self) -> None:
+        if self._read_only:
+            raise ReadOnlyStoreError("the store was opened read-only", next_step="open it without read_only=True")
+
+    def _key(self, reference: str) -> str:
+        """Return the key a reference names, whichever way it is spelled."""
+        if not isinstance(reference, str):
+            return keys.check_reference(reference)
+        return keys.check_reference(keys.relative_to_root(reference, self._backend.roots()))
+
+    def close(self) -> None:
+        """Let go of what the store holds open; it may be used again."""
+        self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"MediaStore({self.url!r}{', read_only=True' if self._read_only else ''})"
+
+
+def _check_limits(max_file_size: int | None, durability: str, timeout: timedelta) -> None:
+    if max_file_size is not None and (not isinstance(max_file_size, int) or max_file_size < 1):
+        raise InvalidMediaError(
+            f"max_file_size must be a number of bytes from 1, not {max_file_size!r}", next_step="None takes any size"
+        )
+    if durability not in ("fsync", "rename"):
+        raise InvalidMediaError(f"unknown durability {durability!r}", next_step="use 'fsync' or 'rename'")
+    if not isinstance(timeout, timedelta) or timeout <= timedelta(0):
+        raise InvalidMediaError(f"timeout must be a positive timedelta, not {timeout!r}")

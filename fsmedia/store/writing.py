@@ -1,0 +1,97 @@
+"""The half of a store that writes: store, create, delete."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fsmedia import commit, keys, records
+from fsmedia.draft import Desk, Draft, MediaWriter
+from fsmedia.errors import InvalidMediaError
+from fsmedia.models import MediaContent, MediaMetadata
+from fsmedia.sources import chunks_of, small_bytes
+from fsmedia.store.root import Root
+
+if TYPE_CHECKING:
+    from fsmedia.models import Reference
+
+
+class Writing(Root):
+    """Methods of `MediaStore` that change what lies in the store."""
+
+    def store_media(self, content: MediaContent, metadata: MediaMetadata) -> Reference:
+        """Store a media and return the reference to keep.
+
+        Parameters
+        ----------
+        content
+            The bytes and their MIME type; its own MIME type wins over the metadata's.
+        metadata
+            Whose it is. Only the id of the store's organization mode is required.
+
+        Raises
+        ------
+        InvalidMediaError, InvalidLayoutError, UnknownPolicyError, MediaTooLargeError
+            It can't be stored as given; nothing was written.
+        StorageError
+            The storage failed; `.reference` says what may be there in part, which no listing shows.
+        """
+        _check_type("content", content, MediaContent)
+        _check_type("metadata", metadata, MediaMetadata)
+        draft = self._draft(metadata, content.mime_type, content)
+        data = small_bytes(content)
+        try:
+            if data is not None:
+                with commit.about(draft.reference):
+                    draft.take(data)
+                return draft.commit(data)
+            draft.begin()
+            for chunk in chunks_of(content, self._max_file_size):
+                draft.write(chunk)
+            return draft.commit()
+        finally:
+            draft.discard()
+
+    def create_media(self, metadata: MediaMetadata, mime_type: str) -> MediaWriter:
+        """Return a context manager to write a media's bytes as they come.
+
+        It is stored when the block ends without an error, then `.reference` names it.
+
+        Raises
+        ------
+        InvalidMediaError, InvalidLayoutError, UnknownPolicyError
+            It can't be stored as given.
+        """
+        _check_type("metadata", metadata, MediaMetadata)
+        content = MediaContent(data=b"", mime_type=mime_type)
+        return MediaWriter(self._draft(metadata, content.mime_type, content))
+
+    def _draft(self, metadata: MediaMetadata, mime_type: str, content: MediaContent) -> Draft:
+        self._check_writable()
+        founding = self._founding
+        desk = Desk(self._backend, founding.refresh(), self._max_file_size, self._now, founding.settle)
+        return Draft(desk, metadata, mime_type, content, content.policy_name)
+
+    def delete_media(self, reference: str) -> None:
+        """Delete a media: its sidecar, then its bytes. Deleting what is gone succeeds.
+
+        Raises
+        ------
+        InvalidReferenceError
+            The reference can't name a media of this store.
+        StorageError
+            The storage failed; deleting again finishes it.
+        """
+        self._check_writable()
+        key = self._key(reference)
+        with commit.about(key):
+            if self._backend.read(keys.sidecar_key(key)) is None:
+                records.refuse_folder(self._backend, key)
+        commit.delete(commit.Deleting(self._backend, key))
+
+
+def _check_type(name: str, value: object, kind: type[MediaContent | MediaMetadata]) -> None:
+    if not isinstance(value, kind):
+        raise InvalidMediaError(
+            f"{name} must be a {kind.__name__}, not {type(value).__name__}",
+            next_step=f"make one: {kind.__name__}(...)",
+        )
