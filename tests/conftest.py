@@ -1,0 +1,195 @@
+"""Fixtures for all tests: storages with oracles, their servers, a clock, hypothesis profiles."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import TYPE_CHECKING
+
+# The machine's own settings must not reach a test, and s3fs, gcsfs and fsspec read theirs when they are imported.
+FOREIGN = ("AWS_", "FSMEDIA_", "FSSPEC_", "GCSFS_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
+for variable in [name for name in os.environ if name.startswith(FOREIGN)]:
+    del os.environ[variable]
+os.environ.update(
+    AWS_DEFAULT_REGION="us-east-1",
+    AWS_EC2_METADATA_DISABLED="true",
+    AWS_CONFIG_FILE=os.devnull,
+    AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+    # Else every call on the emulator hangs a minute in a gRPC look-up of the bucket's type.
+    GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT="false",
+    FSSPEC_CONFIG_DIR=os.devnull,
+    NO_PROXY="127.0.0.1,localhost",
+    no_proxy="127.0.0.1,localhost",
+)
+
+import hypothesis  # noqa: E402
+import pytest  # noqa: E402
+
+from tests.servers import FakeGcsServer, MotoServer, RcloneServer  # noqa: E402
+from tests.storages import (  # noqa: E402
+    ALL_STORAGES,
+    GCS,
+    LOCAL,
+    MEMORY,
+    OBJECT_STORAGES,
+    S3_MOTO,
+    S3_RCLONE,
+    GcsStorage,
+    LocalStorage,
+    MemoryStorage,
+    ObjectStorage,
+    S3Storage,
+    Storage,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+hypothesis.settings.register_profile("default", max_examples=25, deadline=None)
+hypothesis.settings.register_profile("full", max_examples=500, deadline=None)
+MEMORY_NUMBERS = count(1)
+
+
+def asked_for_full(config: pytest.Config) -> bool:
+    """Say whether `-m` names the marker `full`, other than after a "not"."""
+    return re.search(r"(?<!not )\bfull\b", config.option.markexpr) is not None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose how hard hypothesis tries."""
+    hypothesis.settings.load_profile("full" if asked_for_full(config) else "default")
+
+
+@pytest.fixture(scope="session")
+def full_run(pytestconfig: pytest.Config) -> bool:
+    """Whether this is the full-size run, `pytest -m full`."""
+    return asked_for_full(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[MotoServer]:
+    """S3 with full semantics, started at the first use."""
+    server = MotoServer().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def rclone() -> Iterator[RcloneServer]:
+    """S3 with real authentication, started at the first use."""
+    server = RcloneServer().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def fake_gcs() -> Iterator[FakeGcsServer]:
+    """GCS, started at the first use."""
+    server = FakeGcsServer().start()
+    yield server
+    server.stop()
+
+
+def make_storage(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """Return a fresh, empty storage of this name; its server is started if it is the first.
+
+    moto's root is a prefix in a bucket, the others are plain buckets: both must do.
+    """
+    storage: Storage
+    if name == LOCAL:
+        storage = LocalStorage(name, str(tmp_path / "media"))
+    elif name == MEMORY:
+        storage = MemoryStorage(name, f"memory://media-{next(MEMORY_NUMBERS)}")
+        request.addfinalizer(storage.clear)
+    elif name == S3_MOTO:
+        server = request.getfixturevalue("moto")
+        storage = S3Storage(name, *server.new_root("lab/store"), server)
+    elif name == S3_RCLONE:
+        server = request.getfixturevalue("rclone")
+        storage = S3Storage(name, *server.new_root(), server)
+    elif name == GCS:
+        server = request.getfixturevalue("fake_gcs")
+        storage = GcsStorage(name, *server.new_root(), server)
+    else:
+        message = f"no storage {name!r}: {', '.join(ALL_STORAGES)}"
+        raise ValueError(message)
+    return storage
+
+
+@pytest.fixture(params=ALL_STORAGES)
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """Each of the storages in turn."""
+    return make_storage(request.param, request, tmp_path)
+
+
+@pytest.fixture(params=OBJECT_STORAGES)
+def object_storage(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStorage:
+    """Each of the object stores in turn."""
+    made = make_storage(request.param, request, tmp_path)
+    assert isinstance(made, ObjectStorage)
+    return made
+
+
+@pytest.fixture
+def local_storage(request: pytest.FixtureRequest, tmp_path: Path) -> LocalStorage:
+    """Give a folder that does not exist yet."""
+    made = make_storage(LOCAL, request, tmp_path)
+    assert isinstance(made, LocalStorage)
+    return made
+
+
+@pytest.fixture
+def memory_storage(request: pytest.FixtureRequest, tmp_path: Path) -> MemoryStorage:
+    """Give a folder in memory."""
+    made = make_storage(MEMORY, request, tmp_path)
+    assert isinstance(made, MemoryStorage)
+    return made
+
+
+@pytest.fixture
+def moto_storage(request: pytest.FixtureRequest, tmp_path: Path) -> S3Storage:
+    """Give a prefix in a bucket of moto."""
+    made = make_storage(S3_MOTO, request, tmp_path)
+    assert isinstance(made, S3Storage)
+    return made
+
+
+@pytest.fixture
+def rclone_storage(request: pytest.FixtureRequest, tmp_path: Path) -> S3Storage:
+    """Give a bucket of rclone."""
+    made = make_storage(S3_RCLONE, request, tmp_path)
+    assert isinstance(made, S3Storage)
+    return made
+
+
+@pytest.fixture
+def gcs_storage(request: pytest.FixtureRequest, tmp_path: Path) -> GcsStorage:
+    """Give a bucket of fake-gcs."""
+    made = make_storage(GCS, request, tmp_path)
+    assert isinstance(made, GcsStorage)
+    return made
+
+
+class Clock:
+    """A clock that stands still until a test moves it; call it for the time, as an aware UTC datetime."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        """Return the time."""
+        return self.now
+
+    def advance(self, by: timedelta) -> datetime:
+        """Let time pass and return the new one."""
+        self.now += by
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Give a clock at 2026-03-04T05:06:07.890123Z, an instant with all its digits different."""
+    return Clock(datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC))

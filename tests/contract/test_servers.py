@@ -1,0 +1,266 @@
+"""The test infrastructure itself: servers start and stop, oracles tell the truth, counts are exact."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import make_storage
+from tests.servers import HOST, FakeGcsServer, MotoServer, RcloneServer, Server
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Clock
+    from tests.storages import GcsStorage, LocalStorage, MemoryStorage, ObjectStorage, S3Storage, Storage
+
+KEYS = ["plain.bin", "deep/er/x.png", "odd/a b+c&d=é~[1].png"]
+
+
+def status(url: str) -> int:
+    """Return the HTTP status that a GET of this URL is answered with."""
+    try:
+        with urllib.request.urlopen(url) as answer:  # noqa: S310
+            return answer.status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def answers(url: str) -> bool:
+    """Say whether anybody listens there."""
+    try:
+        return status(url) > 0
+    except OSError:
+        return False
+
+
+def test_oracle_round_trip(storage: Storage) -> None:
+    assert storage.keys() == set()
+    for number, key in enumerate(KEYS):
+        storage.write(key, b"x" * number)
+    assert storage.keys() == set(KEYS)
+    assert [storage.read(key) for key in KEYS] == [b"", b"x", b"xx"]
+    storage.remove(KEYS[1])
+    assert storage.keys() == {KEYS[0], KEYS[2]}
+    with pytest.raises(FileNotFoundError):
+        storage.read(KEYS[1])
+
+
+def test_oracle_and_fsspec_see_the_same(storage: Storage) -> None:
+    fs = storage.filesystem()
+    if storage.name == "local":
+        fs.makedirs(storage.path("odd"))
+    fs.pipe_file(storage.path(KEYS[2]), b"by fsspec")
+    storage.write(KEYS[0], b"by the oracle")
+    assert storage.read(KEYS[2]) == b"by fsspec"
+    assert fs.cat_file(storage.path(KEYS[0])) == b"by the oracle"
+    assert storage.keys() == {KEYS[0], KEYS[2]}
+
+
+def test_storages_are_apart(storage: Storage, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    other = make_storage(storage.name, request, tmp_path / "other")
+    storage.write("a", b"1")
+    assert other.keys() == set()
+    assert other.url != storage.url
+
+
+def test_a_local_root_is_not_there_yet(local_storage: LocalStorage, tmp_path: Path) -> None:
+    assert local_storage.url == str(tmp_path / "media")
+    assert not (tmp_path / "media").exists()
+
+
+def test_clearing_memory(memory_storage: MemoryStorage) -> None:
+    fs = memory_storage.filesystem()
+    fs.makedirs(memory_storage.path("empty/folder"))
+    memory_storage.write("a/b", b"1")
+    memory_storage.clear()
+    assert not fs.exists(memory_storage.path())
+
+
+def test_oracle_lists_beyond_one_page(gcs_storage: GcsStorage) -> None:
+    """One answer holds at most 1,000 keys."""
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: gcs_storage.write(f"{number}", b"1"), range(1005)))
+    assert len(gcs_storage.keys()) == 1005
+
+
+def test_a_big_bucket_is_seeded_as_files(rclone: RcloneServer, rclone_storage: S3Storage) -> None:
+    """What lies in the folder before the first listing is there; later files show only after minutes."""
+    folder = rclone.data_folder / rclone_storage.bucket / "runs"
+    folder.mkdir()
+    for number in range(1005):
+        (folder / f"{number}").write_bytes(b"1")
+    with rclone_storage.counted() as n:
+        found = rclone_storage.filesystem().find(rclone_storage.path())
+    assert n == {"list": 2}
+    assert len(found) == len(rclone_storage.keys()) == 1005
+    assert rclone_storage.read("runs/7") == b"1"
+
+
+def test_a_large_object(object_storage: ObjectStorage) -> None:
+    data = os.urandom(3_000_000)
+    object_storage.write("big", data)
+    assert object_storage.filesystem().cat_file(object_storage.path("big")) == data
+
+
+def test_content_types_that_are_kept(moto_storage: S3Storage, gcs_storage: GcsStorage) -> None:
+    moto_storage.filesystem().pipe_file(moto_storage.path("x"), b"1", ContentType="image/png")
+    gcs_storage.filesystem().pipe_file(gcs_storage.path("x"), b"1", content_type="image/png")
+    assert moto_storage.content_type("x") == gcs_storage.content_type("x") == "image/png"
+
+
+def test_no_content_types(local_storage: LocalStorage, memory_storage: MemoryStorage) -> None:
+    assert local_storage.content_type("x") is memory_storage.content_type("x") is None
+
+
+@pytest.mark.parametrize("name", ["moto_storage", "rclone_storage"])
+def test_counts_on_s3(name: str, request: pytest.FixtureRequest) -> None:
+    storage: S3Storage = request.getfixturevalue(name)
+    fs, path = storage.filesystem(), storage.path
+    with storage.counted() as n:
+        fs.pipe_file(path("a"), b"123")
+        fs.pipe_file(path("d/b"), b"123")
+        fs.cat_file(path("a"), start=0)
+        fs.info(path("a"))
+        fs.find(path())
+        fs.cp_file(path("a"), path("c"))  # looks at the size first
+        fs.rm_file(path("c"))
+        fs.rm([path("a"), path("d/b")])
+        storage.keys()  # the oracle does not count
+    assert n == {"put": 2, "get": 1, "head": 2, "list": 1, "copy": 1, "delete": 1, "bulk_delete": 1}
+    assert [(call.kind, call.key) for call in n.calls][:3] == [
+        ("put", f"{storage.prefix}a"),
+        ("put", f"{storage.prefix}d/b"),
+        ("get", f"{storage.prefix}a"),
+    ]
+    assert {call.bucket for call in n.calls} == {storage.bucket}
+
+
+@pytest.mark.parametrize("name", ["moto_storage", "rclone_storage"])
+def test_counts_of_a_multipart_upload(name: str, request: pytest.FixtureRequest) -> None:
+    storage: S3Storage = request.getfixturevalue(name)
+    data = os.urandom(6 << 20)
+    with storage.counted() as n, storage.filesystem().open(storage.path("big"), "wb", block_size=5 << 20) as file:
+        file.write(data[:-1])
+        file.write(data[-1:])
+    assert n == {"start_upload": 1, "put_part": 2, "finish_upload": 1}
+    assert storage.read("big") == data
+
+
+def test_counts_on_gcs(gcs_storage: GcsStorage) -> None:
+    fs, path = gcs_storage.filesystem(), gcs_storage.path
+    with gcs_storage.counted() as n:
+        fs.pipe_file(path("a"), b"123")
+        fs.pipe_file(path("d/b é"), b"123")
+        fs.cat_file(path("a"))
+        fs.cat_file(path("a"), start=0, end=2)
+        # Not fs.info(): it sends two requests at once, drops the slower one, and makes one to three in all.
+        status(f"{gcs_storage.server.url}/storage/v1/b/{gcs_storage.bucket}/o/a")
+        fs.find(path())
+        fs.cp_file(path("a"), path("c"))
+        fs.rm([path("a"), path("d/b é")])
+        with fs.open(path("slow"), "wb") as file:
+            file.write(b"1")
+        gcs_storage.keys()
+    assert {call.key for call in n.calls if call.kind == "delete"} == {"a", "d/b é"}
+    assert n == {"put": 2, "get": 2, "head": 1, "list": 1, "copy": 1, "delete": 2, "start_upload": 1, "put_part": 1}
+
+
+def test_counts_are_complete_when_threads_have_their_answers(object_storage: ObjectStorage) -> None:
+    fs = object_storage.filesystem()
+    with object_storage.counted() as n, ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: fs.pipe_file(object_storage.path(f"{number}"), b"1"), range(50)))
+    assert n == {"put": 50}
+
+
+def test_counting_stops_with_the_block(moto_storage: S3Storage) -> None:
+    fs = moto_storage.filesystem()
+    fs.pipe_file(moto_storage.path("before"), b"1")
+    with moto_storage.counted() as n:
+        pass
+    fs.pipe_file(moto_storage.path("after"), b"1")
+    assert n == {}
+
+
+def test_counts_survive_an_error(moto_storage: S3Storage) -> None:
+    counts = moto_storage.counted()
+    n = counts.__enter__()
+    with pytest.raises(FileNotFoundError):
+        moto_storage.filesystem().cat_file(moto_storage.path("none"), start=0)
+    counts.__exit__(None, None, None)
+    assert n["get"] == 1
+
+
+def test_rclone_refuses_a_wrong_secret(rclone: RcloneServer, rclone_storage: S3Storage) -> None:
+    fs = rclone_storage.filesystem()
+    fs.pipe_file(rclone_storage.path("a"), b"1")
+    rclone_storage.options["secret"] = rclone.secret[::-1]
+    with pytest.raises(PermissionError):
+        rclone_storage.filesystem().cat_file(rclone_storage.path("a"), start=0)
+
+
+def test_rclone_refuses_a_tampered_url(rclone_storage: S3Storage) -> None:
+    fs = rclone_storage.filesystem()
+    fs.pipe_file(rclone_storage.path("a"), b"1")
+    fs.pipe_file(rclone_storage.path("b"), b"1")
+    signed = fs.sign(rclone_storage.path("a"), expiration=100)
+    assert status(signed) == 200
+    assert status(signed.replace("/a?", "/b?")) == 403
+
+
+def test_a_server_that_does_not_start_is_an_error_with_its_log() -> None:
+    class Broken(MotoServer):
+        def command(self, port: int) -> list[str]:
+            return [sys.executable, "-c", f"raise SystemExit('no luck on {HOST}:{port}')"]
+
+    with pytest.raises(RuntimeError, match=r"s3-moto did not start.*\n.*no luck on 127"):
+        Broken().start()
+
+
+@pytest.mark.parametrize("server", [RcloneServer, FakeGcsServer, MotoServer])
+def test_a_server_stops_and_leaves_nothing(server: type[Server]) -> None:
+    running = server().start()
+    assert running.start_seconds > 0
+    folder, url = running.data_folder.parent, running.direct_url
+    assert folder.exists()
+    running.stop()
+    running.stop()
+    assert not folder.exists()
+    assert not answers(url)
+
+
+def test_a_server_dies_with_pytest(tmp_path: Path) -> None:
+    """The child starts a server and kills itself, as hard as can be."""
+    script = (
+        "import os, signal\nfrom tests.servers import FakeGcsServer\nserver = FakeGcsServer().start()\n"
+        "print(server.direct_url, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    root = __file__.rsplit("/tests/", 1)[0]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    child = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, env=environment, stdout=subprocess.PIPE, check=False
+    )
+    assert child.returncode == -signal.SIGKILL
+    url, waiting = child.stdout.decode().strip(), threading.Event()
+    for _ in range(400):
+        if answers(url):
+            waiting.wait(0.05)
+    assert url
+    assert not answers(url)
+
+
+def test_clock(clock: Clock) -> None:
+    assert clock() == datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
+    clock.advance(timedelta(days=1, microseconds=1))
+    assert clock().isoformat() == "2026-03-05T05:06:07.890124+00:00"

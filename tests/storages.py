@@ -1,0 +1,249 @@
+"""The storages that tests run over, each with an oracle that bypasses fsspec and the package under test.
+
+What a test claims about a store is looked up here: on disk with pathlib, in memory in the dict itself, on S3 with
+boto3, on GCS over plain HTTP. The oracle of an object store goes past the counting relay: it never shows in a count.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from tests.servers import FakeGcsServer, Requests, S3Server
+
+LOCAL, MEMORY, S3_MOTO, S3_RCLONE, GCS = "local", "memory", "s3-moto", "s3-rclone", "gcs"
+OBJECT_STORAGES = (S3_MOTO, S3_RCLONE, GCS)
+ALL_STORAGES = (LOCAL, MEMORY, *OBJECT_STORAGES)
+
+
+@dataclass
+class Storage(ABC):
+    """One fresh, empty place to keep a store in, and what really lies there. Keys are relative to `url`."""
+
+    name: str
+    url: str
+    options: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @abstractmethod
+    def keys(self) -> set[str]:
+        """Return the keys of all files below the root."""
+
+    @abstractmethod
+    def read(self, key: str) -> bytes:
+        """Return what lies at the key; FileNotFoundError if nothing does."""
+
+    @abstractmethod
+    def write(self, key: str, data: bytes) -> None:
+        """Put bytes at the key."""
+
+    @abstractmethod
+    def remove(self, key: str) -> None:
+        """Take away what lies at the key; FileNotFoundError if nothing does, where the storage says so."""
+
+    def content_type(self, key: str) -> str | None:  # noqa: ARG002
+        """Return the content type the storage keeps with the key; None where it keeps none."""
+        return None
+
+    def filesystem(self) -> fsspec.AbstractFileSystem:
+        """Return a new raw fsspec filesystem without listing cache: what the package is compared with."""
+        protocol = self.url.partition("://")[0] if "://" in self.url else "file"
+        return fsspec.filesystem(protocol, skip_instance_cache=True, use_listings_cache=False, **self.options)
+
+    def path(self, key: str = "") -> str:
+        """Return the path of a key in the words of `filesystem()`."""
+        return f"{self.url.partition('://')[2] or self.url}/{key}".rstrip("/")
+
+
+@dataclass
+class LocalStorage(Storage):
+    """A folder that does not exist yet."""
+
+    def keys(self) -> set[str]:
+        """See `Storage.keys`."""
+        root = Path(self.url)
+        return {file.relative_to(root).as_posix() for file in root.rglob("*") if not file.is_dir()}
+
+    def read(self, key: str) -> bytes:
+        """See `Storage.read`."""
+        return (Path(self.url) / key).read_bytes()
+
+    def write(self, key: str, data: bytes) -> None:
+        """See `Storage.write`; makes the folders."""
+        file = Path(self.url) / key
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+
+    def remove(self, key: str) -> None:
+        """See `Storage.remove`; leaves the folders."""
+        (Path(self.url) / key).unlink()
+
+
+@dataclass
+class MemoryStorage(Storage):
+    """A folder in the dict that all memory filesystems of a process share."""
+
+    def keys(self) -> set[str]:
+        """See `Storage.keys`."""
+        prefix = f"{self._root}/"
+        return {key.removeprefix(prefix) for key in MemoryFileSystem.store if key.startswith(prefix)}
+
+    def read(self, key: str) -> bytes:
+        """See `Storage.read`."""
+        return bytes(self._file(key).getvalue())
+
+    def write(self, key: str, data: bytes) -> None:
+        """See `Storage.write`."""
+        path = f"{self._root}/{key}"
+        MemoryFileSystem.store[path] = MemoryFile(None, path, data)
+
+    def remove(self, key: str) -> None:
+        """See `Storage.remove`."""
+        self._file(key)
+        del MemoryFileSystem.store[f"{self._root}/{key}"]
+
+    def clear(self) -> None:
+        """Leave nothing behind in this process."""
+        for key in self.keys():
+            del MemoryFileSystem.store[f"{self._root}/{key}"]
+        folders = MemoryFileSystem.pseudo_dirs
+        folders[:] = [folder for folder in folders if not f"{folder}/".startswith(f"{self._root}/")]
+
+    @property
+    def _root(self) -> str:
+        return "/" + self.url.removeprefix("memory://").strip("/")
+
+    def _file(self, key: str) -> MemoryFile:
+        path = f"{self._root}/{key}"
+        if path not in MemoryFileSystem.store:
+            raise FileNotFoundError(path)
+        return MemoryFileSystem.store[path]
+
+
+@dataclass
+class ObjectStorage(Storage):
+    """A prefix in a fresh bucket of a server that counts."""
+
+    server: Any = field(default=None, repr=False)
+
+    @property
+    def bucket(self) -> str:
+        """The bucket's name."""
+        return self.url.partition("://")[2].partition("/")[0]
+
+    @property
+    def prefix(self) -> str:
+        """What stands before a key in the bucket: "" or "some/prefix/"."""
+        prefix = self.url.partition("://")[2].partition("/")[2]
+        return f"{prefix}/" if prefix else ""
+
+    def counted(self) -> AbstractContextManager[Requests]:
+        """Count requests, see `Server.counted`."""
+        return self.server.counted()
+
+    def keys(self) -> set[str]:
+        """See `Storage.keys`; a name that ends in a slash stands for a folder."""
+        return {name.removeprefix(self.prefix) for name in self._names() if not name.endswith("/")}
+
+    @abstractmethod
+    def _names(self) -> Iterator[str]:
+        """Yield the names of the objects that begin with the prefix."""
+
+
+@dataclass
+class S3Storage(ObjectStorage):
+    """S3 through boto3."""
+
+    server: S3Server
+
+    def _names(self) -> Iterator[str]:
+        pages = self.server.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix)
+        for page in pages:
+            for entry in page.get("Contents", ()):
+                yield entry["Key"]
+
+    def read(self, key: str) -> bytes:
+        """See `Storage.read`."""
+        try:
+            answer = self.server.client.get_object(**self._place(key))
+        except self.server.client.exceptions.NoSuchKey:
+            raise FileNotFoundError(key) from None
+        with answer["Body"] as body:
+            return body.read()
+
+    def write(self, key: str, data: bytes) -> None:
+        """See `Storage.write`."""
+        self.server.client.put_object(**self._place(key), Body=data)
+
+    def remove(self, key: str) -> None:
+        """See `Storage.remove`; S3 answers alike for keys that are not there."""
+        self.server.client.delete_object(**self._place(key))
+
+    def content_type(self, key: str) -> str | None:
+        """See `Storage.content_type`."""
+        return self.server.client.head_object(**self._place(key))["ContentType"]
+
+    def _place(self, key: str) -> dict[str, str]:
+        return {"Bucket": self.bucket, "Key": self.prefix + key}
+
+
+@dataclass
+class GcsStorage(ObjectStorage):
+    """GCS through its JSON interface."""
+
+    server: FakeGcsServer
+
+    def _names(self) -> Iterator[str]:
+        query = {"prefix": self.prefix}
+        while True:
+            page = json.loads(self._ask("GET", f"storage/v1/b/{self.bucket}/o?{urllib.parse.urlencode(query)}"))
+            for item in page.get("items", ()):
+                yield item["name"]
+            if not page.get("nextPageToken"):
+                return
+            query["pageToken"] = page["nextPageToken"]
+
+    def read(self, key: str) -> bytes:
+        """See `Storage.read`."""
+        return self._ask("GET", f"{self._place(key)}?alt=media")
+
+    def write(self, key: str, data: bytes) -> None:
+        """See `Storage.write`."""
+        query = urllib.parse.urlencode({"uploadType": "media", "name": self.prefix + key})
+        self._ask("POST", f"upload/storage/v1/b/{self.bucket}/o?{query}", data)
+
+    def remove(self, key: str) -> None:
+        """See `Storage.remove`."""
+        self._ask("DELETE", self._place(key))
+
+    def content_type(self, key: str) -> str | None:
+        """See `Storage.content_type`."""
+        return json.loads(self._ask("GET", self._place(key))).get("contentType")
+
+    def _place(self, key: str) -> str:
+        return f"storage/v1/b/{self.bucket}/o/{urllib.parse.quote(self.prefix + key, safe='')}"
+
+    def _ask(self, method: str, target: str, data: bytes | None = None) -> bytes:
+        request = urllib.request.Request(f"{self.server.direct_url}/{target}", data=data, method=method)  # noqa: S310
+        if data is not None:
+            request.add_header("Content-Type", "application/octet-stream")
+        try:
+            with urllib.request.urlopen(request) as answer:  # noqa: S310 - an address of our own
+                return answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code == 404:  # noqa: PLR2004
+                    raise FileNotFoundError(target) from None
+            raise

@@ -1,0 +1,353 @@
+"""Keys: what is built parses back, and nothing but media passes for a reference."""
+
+from __future__ import annotations
+
+import pickle
+import time
+import uuid
+
+import pytest
+import uuid_utils
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fsmedia import keys
+from fsmedia.errors import InvalidLayoutError, InvalidMediaError, InvalidReferenceError
+
+UNIQUE = "u01m833sxqnekfsa8ydpf0n07fg"
+MILLISECONDS = st.integers(0, 2**48 - 1)
+INDEX = st.integers(0, 10**18 - 1)
+
+
+# --- names
+
+
+def test_unique_is_u_and_26_of_digits_and_lower_case() -> None:
+    for _ in range(1000):
+        name = keys.new_unique()
+        assert len(name) == 27
+        assert name[0] == "u"
+        assert set(name[1:]) <= set("0123456789abcdefghijklmnopqrstuvwxyz")
+
+
+def test_unique_holds_all_bits_of_its_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = uuid.UUID("018bcfe5-687b-7fff-bfff-0123456789ab")
+    monkeypatch.setattr(uuid_utils, "uuid7", lambda: value)
+    digits = "0123456789abcdefghjkmnpqrstvwxyz"
+    number = 0
+    for character in keys.new_unique()[1:]:
+        number = number * 32 + digits.index(character)
+    assert number == value.int
+
+
+@given(MILLISECONDS, MILLISECONDS)
+def test_unique_names_sort_by_time(one: int, other: int) -> None:
+    names = keys.new_unique(one), keys.new_unique(other)
+    if one != other:
+        assert (names[0] < names[1]) == (one < other)
+    assert names[0] != names[1]
+
+
+def test_unique_names_of_now_are_fresh_and_in_order() -> None:
+    before = keys.new_unique(int(time.time() * 1000) - 1)
+    names = [keys.new_unique() for _ in range(20_000)]
+    after = keys.new_unique(int(time.time() * 1000) + 1)
+    assert len(set(names)) == len(names)
+    assert names == sorted(names)
+    assert before < names[0] < names[-1] < after
+
+
+@pytest.mark.parametrize("milliseconds", [-1, 2**48])
+def test_unique_refuses_a_time_that_it_cannot_hold(milliseconds: int) -> None:
+    with pytest.raises(InvalidMediaError, match="1970"):
+        keys.new_unique(milliseconds)
+
+
+@given(INDEX, INDEX, st.sampled_from(["", ".png", ".tar.gz", ".", ".12-ab-cd.png", ".\n", ".é"]))
+def test_plain_names_parse_back(message_idx: int, part_idx: int, ext: str) -> None:
+    name = keys.plain_name(message_idx, part_idx, UNIQUE) + ext
+    expected = keys.OwnName(message_idx, part_idx, UNIQUE, ext)
+    assert keys.parse_own_name(name) == expected
+    assert keys.parse_own_name(f"runs/r1/{name}") == expected
+    assert keys.is_own_name(name)
+    assert keys.is_own_name(f"runs/r1/{name}")
+
+
+def test_plain_name_has_four_and_two_digits() -> None:
+    assert keys.plain_name(3, 1, UNIQUE) == f"0003_01_{UNIQUE}"
+    assert keys.plain_name(12345, 678, UNIQUE) == f"12345_678_{UNIQUE}"
+
+
+@pytest.mark.parametrize("indices", [(-1, 0), (0, -1), (10**18, 0), (0, 10**18)])
+def test_plain_name_refuses_what_would_not_parse(indices: tuple[int, int]) -> None:
+    with pytest.raises(InvalidMediaError, match="message_idx"):
+        keys.plain_name(*indices, UNIQUE)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "0_0_1795329442634380786.png",  # PromptKit
+        "8df3558c41c5f1c215aca452101dc6139d88ef3c62f4583a0fc9d117120cdbc6.gif",  # PromptKit, deduplicated
+        f"003_01_{UNIQUE}.png",
+        f"0003_1_{UNIQUE}.png",
+        f"00003_01_{UNIQUE}.png",
+        f"0003_001_{UNIQUE}.png",
+        f"0003-01-{UNIQUE}.png",
+        f"0003_01_{UNIQUE[:-1]}.png",
+        f"0003_01_{UNIQUE}0.png",
+        f"0003_01_{UNIQUE.upper()}.png",
+        f"0003_01_v{UNIQUE[1:]}.png",
+        f"x0003_01_{UNIQUE}.png",
+        f"0003_01_{UNIQUE}png",
+        f"0003_01_{UNIQUE}.png.meta",
+        f"0003_01_{UNIQUE}.meta",
+        f"0003_01_{UNIQUE}.png/other",
+        f"\u0660003_01_{UNIQUE}.png",  # another script's digit
+        "9" * 5000 + f"_01_{UNIQUE}.png",
+    ],
+)
+def test_other_names_are_not_our_own(name: str) -> None:
+    assert keys.parse_own_name(name) is None
+    assert not keys.is_own_name(name)
+    assert not keys.is_own_name(f"runs/r1/{name}")
+
+
+def test_own_name_pickles() -> None:
+    own = keys.OwnName(3, 1, UNIQUE, ".png")
+    assert pickle.loads(pickle.dumps(own)) == own
+
+
+def test_temporary_names_are_short_fresh_and_known() -> None:
+    name = keys.temporary_name()
+    assert name.startswith(".tmp-u")
+    assert len(name) == 32
+    assert name != keys.temporary_name()
+    assert keys.is_temporary(name)
+    assert keys.is_temporary(f"runs/r1/{name}")
+
+
+@pytest.mark.parametrize("name", ["", ".tmp-", ".tmp-x", f".tmp-{UNIQUE}.png", f"x.tmp-{UNIQUE}", f".tmp-{UNIQUE}/x"])
+def test_other_names_are_not_temporary(name: str) -> None:
+    assert not keys.is_temporary(name)
+
+
+# --- sidecars and what is hidden
+
+
+@given(st.text(min_size=1).filter(lambda text: not text.endswith("/")))
+def test_sidecar_and_media_are_inverse(reference: str) -> None:
+    sidecar = keys.sidecar_key(reference)
+    assert keys.is_sidecar(sidecar)
+    assert keys.media_key(sidecar) == reference
+
+
+@pytest.mark.parametrize("key", ["", "runs/r1/x.png", "runs/r1/xmeta", "runs/x.meta/y", ".meta", "runs/r1/.meta"])
+def test_what_is_no_sidecar_has_no_media(key: str) -> None:
+    assert not keys.is_sidecar(key)
+    with pytest.raises(InvalidReferenceError, match="not a sidecar"):
+        keys.media_key(key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ".fsmedia",
+        ".fsmedia/",
+        ".fsmedia/store.json",
+        ".FSMedia/store.json",
+        ".f\u017fmedia/store.json",  # long s: the same folder on a disk that folds case
+        ".fsmedia/blobs/ab/x",
+        "runs/r1/x.png.meta",
+        "x.meta",
+        "runs/r1/.meta",
+        f"runs/r1/.tmp-{UNIQUE}",
+        f".tmp-{UNIQUE}",
+        ".dedup_index.json",
+    ],
+)
+def test_hidden(key: str) -> None:
+    assert keys.is_hidden(key)
+    with pytest.raises(InvalidReferenceError):
+        keys.check_reference(key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "x.png",
+        "runs",
+        "runs/r1/x.png",
+        ".fsmedia2/x.png",
+        "runs/.fsmedia/x.png",
+        "runs/r1/.dedup_index.json",
+        "runs/x.meta/y.png",
+        ".hidden.png",
+        "by-run/x.png",
+    ],
+)
+def test_not_hidden(key: str) -> None:
+    assert not keys.is_hidden(key)
+
+
+# --- references
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (None, "is text, not NoneType"),
+        (b"runs/r1/x.png", "is text, not bytes"),
+        (7, "is text, not int"),
+        ("", "empty"),
+        ("runs/r1/\0.png", "NUL"),
+        ("/data/media/runs/r1/x.png", "absolute"),
+        ("/", "absolute"),
+        ("runs//x.png", "segment is empty"),
+        ("runs/r1/", "folder"),
+        (".", "are no segments"),
+        ("..", "are no segments"),
+        ("runs/./x.png", "are no segments"),
+        ("runs/../x.png", "are no segments"),
+        ("../other/x.png", "are no segments"),
+        ("runs/r1/..", "are no segments"),
+        (".fsmedia", "in .fsmedia"),
+        (".fsmedia/store.json", "in .fsmedia"),
+        (".FsMedia/store.json", "in .fsmedia"),
+        ("runs/r1/x.png.meta", "sidecar"),
+        ("runs/r1/.meta", "sidecar"),
+        (f"runs/r1/.tmp-{UNIQUE}", "temporary"),
+        (".dedup_index.json", "PromptKit's index"),
+        ("runs/r1/a::b.png", "'::'"),
+        ("media://runs/r1/x.png::s3://bucket", "URL"),
+        ("s3://bucket/runs/r1/x.png", "URL"),
+        ("runs/http://x", "URL"),
+        ("x" * 1025, "1024 bytes"),
+        ("é" * 513, "1024 bytes"),
+        ("runs/\ud800/x.png", "lone surrogate"),
+        ("runs/\udce9/x.png", "lone surrogate"),
+    ],
+)
+def test_references_that_are_refused(text: object, problem: str) -> None:
+    with pytest.raises(InvalidReferenceError, match=problem) as caught:
+        keys.check_reference(text)
+    assert caught.value.next_step
+    assert caught.value.reference == (text if isinstance(text, str) else None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x.png",
+        "runs/r1/x.png",
+        f"runs/r1/0003_01_{UNIQUE}.png",
+        "runs/ lead trail /x.gif",
+        "runs/tab\tnew\nline/x.gif",
+        "runs/%2F/x.gif",
+        "runs/a\\b/*?.gif",
+        "runs/e\u0301/x.gif",
+        "runs/\u00e9/x.gif",
+        "runs/.../x..png",
+        "runs/.fsmedia/x.png",
+        "runs/.dedup_index.json",
+        "runs/x.meta/y.png",
+        "runs/a:b/x.png",
+        ".meta.png",
+        f".tmp-{UNIQUE}/x.png",
+        "x" * 1024,
+        "é" * 512,
+    ],
+)
+def test_references_that_are_accepted_stay_as_they_are(text: str) -> None:
+    assert keys.check_reference(text) == text
+
+
+@given(st.text(alphabet=st.sampled_from("ab./:~\0é\n"), max_size=12))
+def test_an_accepted_reference_is_below_the_root_and_not_hidden(text: str) -> None:
+    try:
+        keys.check_reference(text)
+    except InvalidReferenceError:
+        return
+    assert not keys.is_hidden(text)
+    assert "" not in text.split("/")
+    assert not {".", ".."} & set(text.split("/"))
+
+
+ROOTS = ("/data/my media", "file:///data/my media", "s3://bucket/media", "memory://m")
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("/data/my media/runs/r1/x.png", "runs/r1/x.png"),
+        ("/data/my media/runs/%41/x.png", "runs/%41/x.png"),
+        ("file:///data/my media/runs/r1/x.png", "runs/r1/x.png"),
+        ("file:///data/my%20media/runs/a%20b/x.png", "runs/a b/x.png"),
+        ("file:///data/my media/runs/%C3%A9/x.png", "runs/é/x.png"),
+        ("s3://bucket/media/runs/%41/x.png", "runs/%41/x.png"),
+        ("memory://m/x.png", "x.png"),
+        ("/data/my media2/x.png", "/data/my media2/x.png"),
+        ("/data/my media", "/data/my media"),
+        ("file:///elsewhere/a%20b", "file:///elsewhere/a%20b"),
+        ("s3://other/media/x.png", "s3://other/media/x.png"),
+        ("runs/r1/x.png", "runs/r1/x.png"),
+        ("runs/a%20b/x.png", "runs/a%20b/x.png"),
+        ("", ""),
+    ],
+)
+def test_relative_to_root(text: str, rest: str) -> None:
+    assert keys.relative_to_root(text, ROOTS) == rest
+    assert keys.relative_to_root(text, ROOTS[::-1]) == rest
+
+
+@pytest.mark.parametrize(
+    ("root", "text"), [("/", "/runs/x.png"), ("memory://", "memory://runs/x.png"), ("s3://b/", "s3://b/runs/x.png")]
+)
+def test_relative_to_a_root_that_ends_with_a_slash(root: str, text: str) -> None:
+    assert keys.relative_to_root(text, [root]) == "runs/x.png"
+
+
+def test_relative_to_the_longest_spelling() -> None:
+    assert keys.relative_to_root("/a/b/c", ["/a", "/a/b", "/"]) == "c"
+
+
+def test_a_file_url_that_is_not_utf8_is_refused_in_the_end() -> None:
+    rest = keys.relative_to_root("file:///data/my media/runs/%E9/x.png", ROOTS)
+    with pytest.raises(InvalidReferenceError, match="lone surrogate"):
+        keys.check_reference(rest)
+
+
+# --- lengths
+
+
+@pytest.mark.parametrize(
+    ("reference", "root"),
+    [
+        ("r/" + "x" * 250, 0),
+        ("é" * 125, 0),
+        ("/".join(["x" * 248] * 4)[:994], 0),  # 30 + 994
+        ("/".join(["x" * 248] * 4)[:893], 100),  # 100 + 1 + 30 + 893
+    ],
+)
+def test_lengths_that_fit(reference: str, root: int) -> None:
+    keys.check_lengths(reference, root)
+
+
+@pytest.mark.parametrize(
+    ("reference", "root", "problem"),
+    [
+        ("r/" + "x" * 251, 0, "250 bytes, one here has 251"),
+        ("x" * 251 + "/y", 0, "250 bytes"),
+        ("é" * 126, 0, "has 252"),
+        ("/".join(["x" * 248] * 4)[:995], 0, "1025 bytes"),
+        ("/".join(["x" * 248] * 4)[:894], 100, "1025 bytes"),
+        ("/".join(["é" * 124] * 4)[:600], 0, "over the 1024"),
+    ],
+)
+def test_lengths_that_do_not_fit(reference: str, root: int, problem: str) -> None:
+    with pytest.raises(InvalidLayoutError, match=problem) as caught:
+        keys.check_lengths(reference, root)
+    assert caught.value.reference == reference
+    assert caught.value.next_step

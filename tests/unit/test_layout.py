@@ -1,0 +1,562 @@
+"""Layouts: render and parse are inverse, ids stay apart, and templates that could not promise it are refused."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from datetime import UTC, datetime, timedelta, timezone
+from enum import StrEnum
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from fsmedia.errors import InvalidLayoutError, InvalidMediaError
+from fsmedia.escapes import escape_id
+from fsmedia.keys import VIEWS, check_reference, is_hidden, plain_name
+from fsmedia.layout import DEFAULT_TEMPLATES, ID_FIELDS, MODES, Layout, layouts, parse_any
+
+UNIQUE = "u01m833sxqnekfsa8ydpf0n07fg"
+NAME = f"0003_01_{UNIQUE}"
+TAIL = "/{name}{ext}"
+AT = datetime(2026, 3, 4, 5, 6, 7, 890, tzinfo=UTC)
+RESERVED = [".fsmedia", ".FSMEDIA", ".fsmediA", ".dedup_index.json", f".tmp-{UNIQUE}", *VIEWS, "By-Run"]
+
+IDS = st.one_of(
+    st.text(),
+    st.text(alphabet=st.sampled_from("~_2eE.metaA/é%\0 +@,"), max_size=14),
+    st.sampled_from(["", ".", "..", "~", "~_", "~2efsmedia", "x.meta", "~~", "run", "Run", *RESERVED]),
+    st.text(alphabet=st.sampled_from("a~é.😀"), min_size=30, max_size=300),
+)
+FULL = {
+    "run_id": "r1",
+    "conversation_id": "c1",
+    "session_id": "s1",
+    "provider_id": "openai",
+    "mime_type": "image/png",
+    "message_idx": 3,
+    "part_idx": 1,
+    "timestamp": AT,
+}
+TEMPLATES = [
+    "runs/{run_id}/{name}{ext}",
+    "{run_id}/{name}{ext}",
+    "{run_id}/{provider_id}/{mime_type}/{name}{ext}",
+    "a.b/{run_id}+{session_id}/{name}{ext}",
+    "{run_id}@{session_id},{provider_id}/{name}{ext}",
+    "by-{run_id}/{name}{ext}",
+    ".fs{run_id}/{name}{ext}",
+    ".t{run_id}/{name}{ext}",
+    "{run_id}sion/{name}{ext}",
+    "x/{run_id}/{timestamp:%Y-%m-%d}/{name}{ext}",
+    "{timestamp:%Y}/{timestamp:%m}/{run_id}/media/{name}{ext}",
+    "{timestamp:%Y%j_%H%M%S}/{run_id}/{name}{ext}",
+    "m/{message_idx:04d}-{part_idx}/{run_id}/{name}{ext}",
+    "m/{run_id}+{message_idx}+{timestamp:%Y}{timestamp:%m}+{session_id}/{name}{ext}",
+    "m/{timestamp:%Y.%m}_{message_idx:02d}a1{part_idx:018d}/x{run_id}y/{name}{ext}",
+]
+TEXT_FIELDS = ("run_id", "conversation_id", "session_id", "provider_id", "mime_type")
+
+
+# --- render and parse
+
+
+def test_default_layouts_are_promptkits_folders() -> None:
+    assert list(layouts()) == list(MODES) == ["by-session", "by-conversation", "by-run"]
+    references = {mode: layout.render(FULL, NAME, ".png") for mode, layout in layouts().items()}
+    assert references == {
+        "by-session": f"sessions/s1/{NAME}.png",
+        "by-conversation": f"conversations/c1/{NAME}.png",
+        "by-run": f"runs/r1/{NAME}.png",
+    }
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@given(
+    ids=st.fixed_dictionaries(dict.fromkeys(TEXT_FIELDS, IDS)),
+    indices=st.tuples(*[st.integers(0, 10**18 - 1) | st.integers(0, 200)] * 2),
+    timestamp=st.datetimes(timezones=st.just(UTC)),
+)
+def test_parse_gives_back_what_was_rendered(
+    template: str, ids: dict[str, str], indices: tuple[int, int], timestamp: datetime
+) -> None:
+    assume(ids["run_id"])
+    layout = Layout(template, "by-run")
+    fields = {**ids, "message_idx": indices[0], "part_idx": indices[1], "timestamp": timestamp}
+    name = plain_name(*indices, UNIQUE)
+    reference = layout.render(fields, name, ".png")
+    parsed = layout.parse(reference)
+    assert parsed is not None
+    assert (parsed["name"], parsed["ext"]) == (name, ".png")
+    assert (parsed["message_idx"], parsed["part_idx"]) == indices
+    for used in TEXT_FIELDS:
+        if used in template:
+            shortened = any("~~" in segment for segment in reference.split("/"))
+            assert parsed[used] == ids[used] or (shortened and parsed[used] == "")
+        else:
+            assert used not in parsed
+
+
+PIECES = st.sampled_from(
+    ["{session_id}", "{provider_id}", "{message_idx}", "{message_idx:02d}", "{part_idx:018d}"]
+    + [
+        "{timestamp:%Y-%m}",
+        "{timestamp:%H}",
+        "{timestamp:.%j}",
+        "/",
+        "+",
+        "-",
+        ".",
+        "_",
+        "0",
+        "a",
+        "meta",
+        ".tmp-",
+        "by-",
+    ]
+)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.filter_too_much])
+@given(
+    st.tuples(*[st.lists(PIECES, max_size=3).map("".join)] * 2).map("{run_id}".join),
+    IDS.filter(bool),
+    IDS,
+    st.integers(0, 10**18 - 1),
+    st.integers(0, 999),
+)
+def test_whatever_template_is_accepted_loses_nothing(folders: str, one: str, other: str, first: int, last: int) -> None:
+    try:
+        layout = Layout(folders + TAIL, "by-run")
+    except InvalidLayoutError:
+        assume(False)
+    fields = {**FULL, "run_id": one, "session_id": other, "provider_id": one, "message_idx": first, "part_idx": last}
+    reference = layout.render(fields, "x", ".png")
+    assert check_reference(reference) == reference
+    segments = reference.split("/")
+    assert not any(is_hidden("/".join(segments[:length])) for length in range(1, len(segments)))
+    parsed = layout.parse(reference)
+    assert parsed is not None
+    for used, value in parsed.items():
+        if used not in {"name", "ext"}:
+            assert value == fields[used] or (value == "" and "~~" in reference)
+    assert reference.startswith(layout.folder(one))
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@given(run_id=IDS, session_id=IDS, provider_id=IDS)
+def test_no_id_reaches_what_is_not_for_media(template: str, run_id: str, session_id: str, provider_id: str) -> None:
+    assume(run_id)
+    fields = {**FULL, "run_id": run_id, "session_id": session_id, "provider_id": provider_id}
+    reference = Layout(template, "by-run").render(fields, NAME, ".png")
+    assert check_reference(reference) == reference
+    segments = reference.split("/")
+    assert segments[0].casefold() not in VIEWS
+    for length in range(1, len(segments)):
+        assert not is_hidden("/".join(segments[:length]))
+    assert max(len(segment.encode()) for segment in segments) <= 250
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@given(one=IDS, other=IDS)
+def test_two_ids_never_share_a_folder(template: str, one: str, other: str) -> None:
+    assume(one and other and one != other)
+    layout = Layout(template, "by-run")
+    first = layout.render({**FULL, "run_id": one}, NAME, ".png")
+    assert first != layout.render({**FULL, "run_id": other}, NAME, ".png")
+
+
+@pytest.mark.parametrize("reserved", RESERVED)
+def test_a_reserved_first_segment_is_escaped_once_more(reserved: str) -> None:
+    layout = Layout("{run_id}" + TAIL, "by-run")
+    escaped = f"~{ord(reserved[0]):02x}{reserved[1:]}"
+    reference = layout.render({"run_id": reserved}, NAME, ".png")
+    assert reference == f"{escaped}/{NAME}.png"
+    parsed = layout.parse(reference)
+    assert parsed is not None
+    assert parsed["run_id"] == reserved
+    assert layout.parse(f"{reserved}/{NAME}.png") is None
+    assert layout.folder(reserved) == escaped
+    assert layout.render({"run_id": escaped}, NAME, ".png") != reference
+
+
+@pytest.mark.parametrize(
+    ("template", "run_id", "folder"),
+    [
+        (".fs{run_id}", "media", ".fs~6dedia"),
+        (".FS{run_id}", "Media", ".FS~4dedia"),
+        ("by-{run_id}", "run", "by-~72un"),
+        ("{run_id}-session", "by", "~62y-session"),
+        (".t{run_id}", f"mp-{UNIQUE}", f".t~6dp-{UNIQUE}"),
+        ("by-{run_id}", "runs", "by-runs"),
+        ("runs/{run_id}", ".fsmedia", "runs/.fsmedia"),
+        ("runs/{run_id}", "by-run", "runs/by-run"),
+        ("runs/{run_id}", f".tmp-{UNIQUE}", f"runs/~2etmp-{UNIQUE}"),
+    ],
+)
+def test_only_what_would_be_reserved_is_escaped_once_more(template: str, run_id: str, folder: str) -> None:
+    layout = Layout(template + TAIL, "by-run")
+    assert layout.render({"run_id": run_id}, NAME, "") == f"{folder}/{NAME}"
+    parsed = layout.parse(f"{folder}/{NAME}")
+    assert parsed is not None
+    assert parsed["run_id"] == run_id
+
+
+def test_one_escape_too_many_elsewhere_is_an_id_of_promptkit() -> None:
+    for template, folder in [("{run_id}", "~61bc"), ("runs/{run_id}", "runs/~2efsmedia")]:
+        parsed = Layout(template + TAIL, "by-run").parse(f"{folder}/x.png")
+        assert parsed is not None
+        assert parsed["run_id"] == folder.rpartition("/")[2]
+
+
+@pytest.mark.parametrize(
+    "folder", [" lead trail ", "héllo wörld ✓", "e\u0301", "a\nb\tc", "%2F", "a_b_&c", "-dash", "x.meta"]
+)
+def test_folders_that_promptkit_named_are_read(folder: str) -> None:
+    parsed = layouts()["by-run"].parse(f"runs/{folder}/22_0_1795329442638423830.gif")
+    assert parsed == {"run_id": folder, "name": "22_0_1795329442638423830", "ext": ".gif"}
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        (f"{NAME}.png", {"name": NAME, "ext": ".png", "message_idx": 3, "part_idx": 1}),
+        (NAME, {"name": NAME, "ext": "", "message_idx": 3, "part_idx": 1}),
+        (f"{NAME}.12-ab-cd.png", {"name": NAME, "ext": ".12-ab-cd.png", "message_idx": 3, "part_idx": 1}),
+        ("a.tar.gz", {"name": "a.tar", "ext": ".gz"}),
+        ("README", {"name": "README", "ext": ""}),
+        (".bashrc", {"name": ".bashrc", "ext": ""}),
+        ("...x", {"name": "...x", "ext": ""}),
+        ("..a.b", {"name": "..a", "ext": ".b"}),
+        ("x.", {"name": "x", "ext": "."}),
+    ],
+)
+def test_file_names_are_split(file: str, expected: dict[str, str | int]) -> None:
+    assert layouts()["by-run"].parse(f"runs/r1/{file}") == {**expected, "run_id": "r1"}
+
+
+@pytest.mark.parametrize(
+    ("template", "reference"),
+    [
+        ("runs/{run_id}", "runs/x.png"),
+        ("runs/{run_id}", "x.png"),
+        ("runs/{run_id}", "runs/r1/more/x.png"),
+        ("runs/{run_id}", "Runs/r1/x.png"),
+        ("runs/{run_id}", "sessions/r1/x.png"),
+        ("runs/{run_id}", "runs/r1/x.png.meta"),
+        ("runs/{run_id}", f"runs/r1/.tmp-{UNIQUE}"),
+        ("runs/{run_id}", f"runs/.tmp-{UNIQUE}/x.png"),
+        ("{run_id}", ".fsmedia/store.json"),
+        ("{run_id}", "by-session/x.png"),
+        ("by-{run_id}", "by-session/x.png"),
+        ("a.b/{run_id}", "aXb/r1/x.png"),
+        ("{run_id}/{message_idx:04d}", "r1/003/x.png"),
+        ("{run_id}/{message_idx:04d}", "r1/00003/x.png"),
+        ("{run_id}/{message_idx}", "r1/03/x.png"),
+        ("{run_id}/{message_idx}", "r1/-3/x.png"),
+        ("{run_id}/{message_idx}", "r1/" + "9" * 5000 + "/x.png"),
+        ("{run_id}/{message_idx:018d}", "r1/" + "9" * 19 + "/x.png"),
+        ("{run_id}/{timestamp:%Y-%m-%d}", "r1/2026-13-01/x.png"),
+        ("{run_id}/{timestamp:%Y-%m-%d}", "r1/2026-3-1/x.png"),
+        ("{run_id}/{timestamp:%Y.%j}", "r1/2026x001/x.png"),
+        ("{run_id}/{timestamp:%j}", "r1/367/x.png"),
+        ("{run_id}+{session_id}", "r1-s1/x.png"),
+    ],
+)
+def test_what_is_not_of_the_layout_is_not_parsed(template: str, reference: str) -> None:
+    assert Layout(template + TAIL, "by-run").parse(reference) is None
+
+
+def test_shortened_ids_parse_to_nothing() -> None:
+    layout = layouts()["by-run"]
+    parsed = layout.parse(layout.render({"run_id": "é" * 200}, NAME, ".png"))
+    assert parsed is not None
+    assert parsed["run_id"] == ""
+
+
+def test_ids_of_one_segment_share_its_bytes() -> None:
+    layout = Layout("{run_id}+{session_id}+{message_idx:04d}" + TAIL, "by-run")
+    reference = layout.render({**FULL, "run_id": "r" * 300, "session_id": "s" * 300, "message_idx": 10**17}, NAME, "")
+    folder = reference.partition("/")[0]
+    assert len(folder) == 250
+    run_id, session_id, index = folder.split("+")
+    assert run_id == escape_id("r" * 300, limit=115)
+    assert session_id == escape_id("s" * 300, limit=115)
+    assert index == str(10**17)
+
+
+def test_other_ids_may_be_missing() -> None:
+    layout = Layout("{run_id}/{provider_id}/{session_id}/{mime_type}" + TAIL, "by-run")
+    reference = layout.render({"run_id": "r1", "provider_id": "", "session_id": None}, NAME, ".png")
+    assert reference == f"r1/~_/~_/~_/{NAME}.png"
+    parsed = layout.parse(reference)
+    assert parsed is not None
+    assert (parsed["provider_id"], parsed["session_id"], parsed["mime_type"]) == ("", "", "")
+
+
+def test_timestamps_are_in_utc_and_padded() -> None:
+    layout = Layout("{run_id}/{timestamp:%Y%m%d-%H.%M_%S}/{timestamp:%j}" + TAIL, "by-run")
+    zone = timezone(timedelta(hours=2))
+    for instant in (AT, AT.astimezone(zone)):
+        assert layout.render({**FULL, "timestamp": instant}, "x", "") == "r1/20260304-05.06_07/063/x"
+    early = datetime(1, 1, 1, tzinfo=UTC)  # PromptKit's zero time
+    assert layout.render({**FULL, "timestamp": early}, "x", "") == "r1/00010101-00.00_00/001/x"
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({}, "run_id is required: this store is organized by-run"),
+        ({"run_id": ""}, "run_id is required"),
+        ({"run_id": None}, "run_id is required"),
+        ({"run_id": 7}, "run_id is text, not int"),
+        ({"run_id": "\ud800"}, "lone surrogate"),
+        ({"provider_id": 7}, "provider_id is text"),
+        ({"message_idx": None}, "message_idx stands in this layout"),
+        ({"message_idx": -1}, "message_idx"),
+        ({"message_idx": "3"}, "message_idx"),
+        ({"message_idx": 10**18}, "message_idx"),
+        ({"timestamp": None}, "timestamp stands in this layout"),
+        ({"timestamp": datetime(2026, 3, 4)}, "not an aware datetime"),  # noqa: DTZ001
+        ({"timestamp": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=2)))}, "no form in UTC"),
+    ],
+)
+def test_metadata_that_cannot_be_rendered(fields: dict[str, object], problem: str) -> None:
+    layout = Layout("{run_id}/{provider_id}/{message_idx}/{timestamp:%Y}" + TAIL, "by-run")
+    with pytest.raises(InvalidMediaError, match=problem) as caught:
+        layout.render({**FULL, **fields} if fields else {}, NAME, ".png")
+    assert caught.value.next_step
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_required_id_is_the_modes(mode: str) -> None:
+    layout = layouts()[mode]
+    assert layout.id_field == ID_FIELDS[mode]
+    others = {used: "x" for used in TEXT_FIELDS if used != layout.id_field}
+    with pytest.raises(InvalidMediaError, match=f"{layout.id_field} is required: this store is organized {mode}"):
+        layout.render(others, NAME, ".png")
+    layout.render({layout.id_field: "x"}, NAME, ".png")
+
+
+@pytest.mark.parametrize(
+    ("name", "ext"),
+    [
+        ("", ".png"),
+        ("a/b", ".png"),
+        ("a", "png"),
+        ("a", ".meta"),
+        ("a.me", "ta"),
+        (".", ""),
+        (".", "."),
+        (".meta", ""),
+        (f".tmp-{UNIQUE}", ""),
+        ("a\0", ".png"),
+        ("\ud800", ".png"),
+        ("a::b", ".png"),
+        ("x" * 247, ".png"),
+        ("é" * 124, ".png"),
+    ],
+)
+def test_file_names_that_are_refused(name: str, ext: str) -> None:
+    with pytest.raises(InvalidLayoutError, match="file name"):
+        layouts()["by-run"].render(FULL, name, ext)
+
+
+@pytest.mark.parametrize(("name", "ext"), [("x" * 246, ".png"), ("é" * 123, ".png"), ("a b", ""), (".a", ".b")])
+def test_file_names_that_are_accepted(name: str, ext: str) -> None:
+    assert layouts()["by-run"].render(FULL, name, ext) == f"runs/r1/{name}{ext}"
+
+
+# --- folders
+
+
+@pytest.mark.parametrize(
+    ("template", "folder", "prefix"),
+    [
+        ("runs/{run_id}", "runs/a~20b", "runs"),
+        ("{run_id}", "a~20b", ""),
+        ("media/all/{run_id}", "media/all/a~20b", "media/all"),
+        ("runs/{run_id}/{timestamp:%Y-%m-%d}", "runs/a~20b", "runs"),
+        ("runs/{run_id}/media/{session_id}", "runs/a~20b/media", "runs"),
+        ("runs/{timestamp:%Y}/{run_id}", "runs", "runs"),
+        ("{timestamp:%Y}/{run_id}", "", ""),
+        ("runs/{run_id}+{session_id}/x", "runs", "runs"),
+        ("x/r-{run_id}.d/y", "x/r-a~20b.d/y", "x"),
+    ],
+)
+def test_folder_and_prefix(template: str, folder: str, prefix: str) -> None:
+    layout = Layout(template + TAIL, "by-run")
+    assert layout.prefix == prefix
+    assert layout.folder("a b") == folder
+    reference = layout.render({**FULL, "run_id": "a b"}, NAME, ".png")
+    assert reference.startswith(folder + "/" if folder else "")
+
+
+def test_folder_of_no_id_is_refused() -> None:
+    with pytest.raises(InvalidMediaError, match="run_id is required"):
+        layouts()["by-run"].folder("")
+
+
+# --- templates
+
+
+@pytest.mark.parametrize(
+    "template", [*TEMPLATES, "a+b@c,d-e_f.g/{run_id}/{name}{ext}", "runs/by-run/{run_id}/{name}{ext}"]
+)
+def test_templates_that_are_accepted(template: str) -> None:
+    assert Layout(template, "by-run").template == template
+
+
+@pytest.mark.parametrize(
+    ("template", "problem"),
+    [
+        # the file name
+        ("", "file name"),
+        ("{name}{ext}", "file name"),
+        ("runs/{run_id}", "file name"),
+        ("runs/{run_id}/{name}", "file name"),
+        ("runs/{run_id}/{ext}{name}", "file name"),
+        ("runs/{run_id}/x-{name}{ext}", "file name"),
+        ("runs/{run_id}/{name}-{ext}", "file name"),
+        ("runs/{run_id}/{name}{ext}/", "file name"),
+        ("runs/{run_id}/{name}{ext}.png", "file name"),
+        ("runs/{run_id}/{name}/{name}{ext}", "file name"),
+        ("runs/{run_id}/{ext}/{name}{ext}", "file name"),
+        # the id of the mode
+        ("runs/{name}{ext}", "run_id is not in it"),
+        ("runs/{session_id}/{name}{ext}", "run_id is not in it"),
+        ("{run_id}/{run_id}/{name}{ext}", "twice"),
+        ("{run_id}/{message_idx}/{message_idx}/{name}{ext}", "twice"),
+        # fields
+        ("runs/{user}/{run_id}/{name}{ext}", "no field"),
+        ("runs/{run_id.__class__}/{name}{ext}", "no field"),
+        ("runs/{run_id[0]}/{name}{ext}", "no field"),
+        ("runs/{run_id!r}/{name}{ext}", "no field"),
+        ("runs/{ run_id}/{name}{ext}", "no field"),
+        ("runs/{}/{run_id}/{name}{ext}", "no field"),
+        ("runs/{0}/{run_id}/{name}{ext}", "no field"),
+        ("runs/{size_bytes}/{run_id}/{name}{ext}", "no field"),
+        ("runs/{run_id:>10}/{name}{ext}", "has a format"),
+        ("runs/{run_id:}/{name}{ext}", "has a format"),
+        ("runs/{run_id}/{message_idx:d}/{name}{ext}", "no format for message_idx"),
+        ("runs/{run_id}/{message_idx:4d}/{name}{ext}", "no format for message_idx"),
+        ("runs/{run_id}/{message_idx:04x}/{name}{ext}", "no format for message_idx"),
+        ("runs/{run_id}/{message_idx:0100d}/{name}{ext}", "no format for message_idx"),
+        ("runs/{run_id}/{message_idx:}/{name}{ext}", "no format for message_idx"),
+        ("runs/{run_id}/{timestamp}/{name}{ext}", "timestamp has no format"),
+        ("runs/{run_id}/{timestamp:}/{name}{ext}", "timestamp has no format"),
+        ("runs/{run_id}/{timestamp:%y}/{name}{ext}", "no format for timestamp"),
+        ("runs/{run_id}/{timestamp:%Y/%m}/{name}{ext}", "no format for timestamp"),
+        ("runs/{run_id}/{timestamp:%Y %m}/{name}{ext}", "no format for timestamp"),
+        ("runs/{run_id}/{timestamp:%%}/{name}{ext}", "no format for timestamp"),
+        ("runs/{run_id}/{timestamp:day}/{name}{ext}", "no format for timestamp"),
+        ("runs/{run_id}/{timestamp:-}/{name}{ext}", "no format for timestamp"),
+        ("runs/{run_id/{name}{ext}", "brace|no field"),
+        ("runs/run_id}/{run_id}/{name}{ext}", "brace"),
+        ("runs/{{run_id}}/{name}{ext}", "brace"),
+        # literals
+        ("my runs/{run_id}/{name}{ext}", "more than"),
+        ("läufe/{run_id}/{name}{ext}", "more than"),
+        ("a=b/{run_id}/{name}{ext}", "more than"),
+        ("a~b/{run_id}/{name}{ext}", "more than"),
+        ("a%b/{run_id}/{name}{ext}", "more than"),
+        ("a:b/{run_id}/{name}{ext}", "more than"),
+        ("a\n/{run_id}/{name}{ext}", "more than"),
+        ("/runs/{run_id}/{name}{ext}", "segment is empty"),
+        ("runs//{run_id}/{name}{ext}", "segment is empty"),
+        ("runs/{run_id}//{name}{ext}", "segment is empty"),
+        ("./{run_id}/{name}{ext}", "may not be named"),
+        ("a/../{run_id}/{name}{ext}", "may not be named"),
+        (".fsmedia/{run_id}/{name}{ext}", "may not be named"),
+        (".FSMedia/{run_id}/{name}{ext}", "may not be named"),
+        ("by-run/{run_id}/{name}{ext}", "may not be named"),
+        ("by-session/{run_id}/{name}{ext}", "may not be named"),
+        ("by-conversation/{run_id}/{name}{ext}", "may not be named"),
+        (".dedup_index.json/{run_id}/{name}{ext}", "may not be named"),
+        ("runs/.tmp-{run_id}/{name}{ext}", "may not be named"),
+        ("x.meta/{run_id}/{name}{ext}", r"end with '\.meta'"),
+        ("{run_id}.meta/{name}{ext}", r"end with '\.meta'"),
+        ("{run_id}meta/{name}{ext}", r"end with '\.meta'"),
+        ("{run_id}a/{name}{ext}", r"end with '\.meta'"),
+        # what could not be told apart
+        ("{run_id}{session_id}/{name}{ext}", "told apart"),
+        ("{run_id}-{session_id}/{name}{ext}", "told apart"),
+        ("{run_id}_x.y_{session_id}/{name}{ext}", "told apart"),
+        ("{run_id}{message_idx}/{name}{ext}", "told apart"),
+        ("{run_id}-{message_idx:04d}/{name}{ext}", "told apart"),
+        ("{run_id}/{message_idx}{part_idx}/{name}{ext}", "told apart"),
+        ("{run_id}/{message_idx}0{part_idx}/{name}{ext}", "told apart"),
+        ("{run_id}-{timestamp:%Y}/{name}{ext}", "told apart"),
+        ("{timestamp:%Y}{run_id}/{name}{ext}", "told apart"),
+        ("{run_id}/{timestamp:%Y}{message_idx}/{name}{ext}", "told apart"),
+        ("{run_id}/{message_idx}-{timestamp:%Y-%m}/{name}{ext}", "told apart"),
+        # lengths
+        ("x" * 251 + "/{run_id}/{name}{ext}", "does not fit"),
+        ("x" * 211 + "{run_id}/{name}{ext}", "does not fit"),
+        ("x" * 100 + "{run_id}+{session_id}+{provider_id}+{mime_type}/{name}{ext}", "does not fit"),
+    ],
+)
+def test_templates_that_are_refused(template: str, problem: str) -> None:
+    with pytest.raises(InvalidLayoutError, match=problem) as caught:
+        Layout(template, "by-run")
+    assert caught.value.key == template
+    assert caught.value.next_step
+
+
+def test_refusals_say_what_to_write() -> None:
+    with pytest.raises(InvalidLayoutError, match=r"put '/' or '\+' between"):
+        Layout("{run_id}-{session_id}/{name}{ext}", "by-run")
+    with pytest.raises(InvalidLayoutError, match=r"\{timestamp:%Y-%m-%d\}"):
+        Layout("{run_id}/{timestamp}/{name}{ext}", "by-run")
+
+
+@pytest.mark.parametrize(
+    ("template", "mode"), [("runs/{run_id}/{name}{ext}", "by-user"), (None, "by-run"), (7, "by-run")]
+)
+def test_other_modes_and_types_are_refused(template: str, mode: str) -> None:
+    with pytest.raises(InvalidLayoutError, match="unknown organization|is text"):
+        Layout(template, mode)
+
+
+def test_layouts_take_overrides() -> None:
+    chosen = layouts({"by-run": "r/{run_id}/{name}{ext}"})
+    assert list(chosen) == list(MODES)
+    assert chosen["by-run"].template == "r/{run_id}/{name}{ext}"
+    assert chosen["by-session"].template == DEFAULT_TEMPLATES["by-session"]
+    with pytest.raises(InvalidLayoutError, match="unknown organization 'by-user'"):
+        layouts({"by-user": "r/{run_id}/{name}{ext}"})
+    with pytest.raises(InvalidLayoutError, match="run_id is not in it"):
+        layouts({"by-run": "r/{name}{ext}"})
+
+
+def test_the_first_layout_that_fits_is_taken() -> None:
+    known = layouts()
+    found = parse_any(known, "conversations/c1/x.png")
+    assert found == (known["by-conversation"], {"conversation_id": "c1", "name": "x", "ext": ".png"})
+    assert parse_any(known, "x.png") is None
+    assert parse_any({}, "runs/r1/x.png") is None
+    wide = {"wide": Layout("{session_id}/{run_id}/{name}{ext}", "by-run"), **known}
+    first = parse_any(wide, "runs/r1/x.png")
+    assert first is not None
+    assert first[0] is wide["wide"]
+    last = parse_any({**known, "wide": wide["wide"]}, "runs/r1/x.png")
+    assert last is not None
+    assert last[0] is known["by-run"]
+
+
+def test_layouts_are_values() -> None:
+    class Mode(StrEnum):
+        BY_RUN = "by-run"
+
+    layout = Layout(DEFAULT_TEMPLATES["by-run"], Mode.BY_RUN)
+    twin = layouts()["by-run"]
+    assert layout == twin
+    assert hash(layout) == hash(twin)
+    assert type(layout.mode) is str
+    assert layout != layouts()["by-session"]
+    for clone in (pickle.loads(pickle.dumps(layout)), copy.deepcopy(layout)):
+        assert clone == layout
+        assert clone.render(FULL, NAME, ".png") == f"runs/r1/{NAME}.png"
+    with pytest.raises(AttributeError):
+        layout.template = "x"  # type: ignore[misc]
+    assert repr(layout) == "Layout(template='runs/{run_id}/{name}{ext}', mode='by-run')"
