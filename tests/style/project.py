@@ -1,0 +1,38 @@
+"""Where the project lies, and how to run something with the package that is under test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import fsmedia
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The project's folder."""
+
+PACKAGE = Path(fsmedia.__file__).resolve().parent
+"""The package under test: the tree's, or the installed one where there is one."""
+
+
+def run(
+    *command: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None, timeout: float = 280
+) -> subprocess.CompletedProcess[str]:
+    """Run a command and return what it printed, both streams together."""
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def run_python(code: str, *, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a fresh interpreter that finds the package under test, and no other."""
+    return run(sys.executable, "-W", "error", "-c", code, cwd=cwd, env={"PYTHONPATH": str(PACKAGE.parent)})

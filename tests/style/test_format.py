@@ -1,0 +1,180 @@
+"""FORMAT.md says what the code does: keys, settings, layouts, escapes, sidecars, and the orders of writes."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from fsmedia import commit, keys
+from fsmedia.configuration import FORMAT as STORE_FORMAT
+from fsmedia.configuration import Configuration, Settings
+from fsmedia.errors import InvalidReferenceError
+from fsmedia.escapes import escape_id
+from fsmedia.layout import DEFAULT_TEMPLATES
+from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, OrganizationMode
+from fsmedia.sidecar import FORMAT as SIDECAR_FORMAT
+from fsmedia.sidecar import Sidecar
+from tests.style.project import PACKAGE
+
+TEXT = (PACKAGE / "FORMAT.md").read_text()
+NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
+
+
+def section(title: str) -> str:
+    """The text below a heading."""
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE)
+    assert found, f"FORMAT.md has no section {title!r}"
+    return found[1]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of a table, without its head."""
+    table = [line.strip("|\n").split("|") for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in table[2:]]
+
+
+def spans(text: str) -> list[str]:
+    """What stands in code spans."""
+    return re.findall(r"`([^`\n]+)`", text)
+
+
+def one_line(text: str) -> str:
+    """Text without its line breaks."""
+    return " ".join(text.split())
+
+
+def test_the_page_is_of_the_format_that_the_code_writes() -> None:
+    assert STORE_FORMAT == SIDECAR_FORMAT
+    assert f"It describes format {STORE_FORMAT}." in one_line(TEXT)
+
+
+# -- keys --------------------------------------------------------------------------------------------------------
+
+
+def test_the_keys_are_those_of_the_code() -> None:
+    named = [spans(row[0])[0] for row in rows(section("Keys"))]
+    temporary = keys.temporary_name()
+    unique = temporary.rpartition("-")[2]
+    assert re.fullmatch(r"u[0-9a-z]{26}", unique)
+    assert named == [
+        keys.CONFIGURATION_KEY,
+        "<reference>",
+        keys.sidecar_key("<reference>"),
+        temporary.removesuffix(unique) + "<unique>",
+    ]
+
+
+def test_the_example_of_a_name_is_one_of_ours() -> None:
+    found = re.search(r"^    (\S+\.png)$", section("Keys"), re.MULTILINE)
+    assert found
+    own = keys.parse_own_name(found[1])
+    assert own is not None
+    assert (own.message_idx, own.part_idx, own.ext) == (3, 1, ".png")
+    assert keys.plain_name(3, 1, own.unique) + ".png" == found[1]
+
+
+@pytest.mark.parametrize(
+    "reference", [".fsmedia", ".FSMedia/x", "a/x.meta", ".dedup_index.json", "a//b", "a/./b", "a/../b", "a::b", "a://b"]
+)
+def test_what_the_page_says_is_no_reference_is_none(reference: str) -> None:
+    with pytest.raises(InvalidReferenceError):
+        keys.check_reference(reference)
+    paragraph = one_line(section("Keys")).rpartition("Never a reference:")[2]
+    for word in (keys.INTERNAL, keys.SIDECAR_SUFFIX, keys.DEDUP_INDEX_KEY, "..", "::", "://"):
+        assert f"`{word}`" in paragraph
+
+
+# -- settings ----------------------------------------------------------------------------------------------------
+
+
+def test_the_settings_are_those_of_store_json() -> None:
+    settings = Settings.read("by-run", None, {"audit": timedelta(days=1)}, "audit")
+    values = json.loads(Configuration.first(settings, organization=OrganizationMode.BY_RUN, adopted=True).dump())
+    assert [spans(row[0])[0] for row in rows(section("Settings"))] == list(values)
+    assert f"`{keys.CONFIGURATION_KEY}`" in section("Settings")
+    assert all(f"`{mode}`" in section("Settings") for mode in OrganizationMode)
+    assert list(values["policies"]["audit"]) == ["keep_for_seconds"]
+    assert '`{"keep_for_seconds": integer or null}`' in section("Settings")
+
+
+# -- layouts -----------------------------------------------------------------------------------------------------
+
+
+def test_the_default_templates_are_those_of_the_code() -> None:
+    named = [span for span in spans(one_line(section("Layouts"))) if span.endswith("/{name}{ext}")]
+    assert set(DEFAULT_TEMPLATES.values()) <= set(named)
+
+
+def test_ids_are_escaped_as_the_page_says() -> None:
+    table = {row[0]: row[1] for row in rows(section("Layouts"))}
+    assert table["`.`, `..`"] == f"`{escape_id('.')}`, `{escape_id('..')}`"
+    assert table["an ending `.meta`"] == f"`{escape_id('.meta')}`"
+    assert next(cell for name, cell in table.items() if name.startswith("empty")) == f"`{escape_id('')}`"
+    assert escape_id("é") == "~c3~a9"
+    assert re.fullmatch(r"x+~~[0-9a-f]{32}", escape_id("x" * 300))
+    assert next(cell for name, cell in table.items() if name.startswith("longer")).startswith(
+        "a beginning, `~~`, and 32 hex"
+    )
+
+
+def test_the_lengths_are_those_of_the_code() -> None:
+    assert f"at most {keys.MAX_NAME} bytes" in one_line(section("Layouts"))
+    assert f"{keys.KEY_RESERVE} bytes in reserve" in one_line(section("Layouts"))
+    assert f"at most {keys.MAX_KEY:,}." in one_line(section("Layouts"))
+
+
+# -- sidecars ----------------------------------------------------------------------------------------------------
+
+
+def test_the_keys_of_a_sidecar_are_those_of_the_code() -> None:
+    text = section("Sidecars")
+    metadata = MediaMetadata(
+        run_id="r",
+        conversation_id="c",
+        session_id="s",
+        provider_id="p",
+        mime_type="image/png",
+        timestamp=NOON,
+        policy_name="retain",
+    )
+    content = ContentFields(caption="c")
+    values = Sidecar.build(
+        dict(metadata), dict(content), sha256="", expires_at=NOON, detected_mime_type="image/gif"
+    ).values
+    promptkit = [span for span in spans(text.partition("| key")[0]) if span in MediaMetadata.model_fields]
+    ours = [spans(row[0])[0] for row in rows(text)]
+    assert promptkit == list(MediaMetadata.model_fields)
+    assert [key for key in [*promptkit, *ours] if key != "xattrs"] == list(values)
+    (described,) = (row[2] for row in rows(text) if row[0] == "`content`")
+    assert tuple(spans(described)) == CONTENT_FIELDS
+
+
+# -- orders of writes --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["STORE", "DELETE"])
+def test_the_steps_stand_in_the_order_of_the_code(name: str) -> None:
+    steps = [step.__name__ for step in getattr(commit, name)]
+    text = section("Orders of writes")
+    told = text[text.index(f"`commit.{name}`") :]
+    numbered = re.findall(r"^(\d+)\. `(\w+)`", told, re.MULTILINE)
+    assert [step for _, step in numbered][: len(steps)] == steps
+    assert [int(number) for number, _ in numbered][: len(steps)] == list(range(1, len(steps) + 1))
+    assert len(numbered) == len(steps) or numbered[len(steps)][0] == "1"
+
+
+def test_every_step_that_is_named_exists() -> None:
+    known = {step.__name__ for step in (*commit.STORE, *commit.DELETE)}
+    text = section("Orders of writes")
+    assert known <= set(spans(text))
+    named = set(re.findall(r"after `(\w+)`", one_line(text)))
+    assert named
+    assert named <= known
+
+
+def test_the_grace_is_that_of_the_code() -> None:
+    assert timedelta(hours=24) == commit.ORPHAN_GRACE
+    assert "more than half of 24 hours" in one_line(section("Orders of writes"))

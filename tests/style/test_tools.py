@@ -1,0 +1,68 @@
+"""Tools: ruff, mypy and import-linter accept the tree. A tool that is missing is a failure, too."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.style.project import ROOT, run
+
+LINT_IMPORTS = Path(sys.executable).parent / "lint-imports"
+
+CONFORMS = """
+from fsmedia import MediaContent, MediaStorageService, MediaStore
+from fsmedia.interfaces import ContentHandle
+from fsmedia.handle import StoredBytes
+
+service: MediaStorageService = MediaStore("memory://m")
+
+def handle(stored: StoredBytes) -> ContentHandle:
+    return stored
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (sys.executable, "-m", "ruff", "check", "fsmedia", "tests"),
+        (sys.executable, "-m", "ruff", "format", "--check", "fsmedia", "tests"),
+        (sys.executable, "-m", "mypy"),
+        (LINT_IMPORTS,),
+    ],
+    ids=["ruff check", "ruff format", "mypy", "lint-imports"],
+)
+def test_the_tool_finds_nothing(command: tuple[str | Path, ...]) -> None:
+    done = run(*command)
+    assert done.returncode == 0, f"\n{done.stdout}"
+
+
+def mypy(folder: Path, code: str) -> str:
+    """What mypy says of some code that uses the package."""
+    (folder / "uses.py").write_text(code)
+    return run(sys.executable, "-m", "mypy", folder / "uses.py").stdout
+
+
+def test_the_store_conforms_to_the_interfaces_for_type_checkers(tmp_path: Path) -> None:
+    said = mypy(tmp_path, CONFORMS)
+    assert "Success: no issues found in 1 source file" in said, said
+
+
+def test_the_tools_can_find_something(tmp_path: Path) -> None:
+    """So that a tool that looks at nothing is noticed."""
+    assert "Incompatible types" in mypy(tmp_path, CONFORMS.replace('MediaStore("memory://m")', "object()"))
+    (tmp_path / "wrong.py").write_text("import os\nx: int = ''\n")
+    ruff = (sys.executable, "-m", "ruff")
+    config = ("--no-cache", "--config", ROOT / "pyproject.toml", "wrong.py")
+    assert "F401" in run(*ruff, "check", *config, cwd=tmp_path).stdout
+    assert "would be reformatted" in run(*ruff, "format", "--check", *config, cwd=tmp_path).stdout
+
+
+def test_lint_imports_looks_at_every_module() -> None:
+    done = run(LINT_IMPORTS)
+    analyzed = re.search(r"Analyzed (\d+) files", done.stdout)
+    assert analyzed, done.stdout
+    assert int(analyzed[1]) >= len(list((ROOT / "fsmedia").rglob("*.py")))
+    assert " 0 broken." in done.stdout, done.stdout
