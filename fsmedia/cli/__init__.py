@@ -1,0 +1,104 @@
+"""The command line: `fsmedia init`, `demo`, `store`, `ls` and so on, over any storage that a URL names.
+
+Results go to standard output, everything else to standard error; an error is one line and an exit code. Only this
+package imports typer and rich.
+"""
+
+# No `from __future__ import annotations`: typer reads these annotations when it runs.
+import contextlib
+import io
+import logging
+import os
+import signal
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from fsmedia.cli import demo, endings, fetching, links, listing, making, output, removal, storing
+from fsmedia.cli.place import Place, StorageOptions, StoreUrl
+
+_HELP = """Keep the media of LLM runs in any storage that a URL names, and look at them.
+
+To look around: fsmedia demo
+"""
+
+_EPILOG = """The store: `--store URL`, before or after the command, or $FSMEDIA_URL. A folder, s3://bucket/media,
+gs://bucket/media, or any other URL of fsspec.
+
+Credentials and endpoints are taken from where the storage's own tools look for them (AWS_ACCESS_KEY_ID,
+AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, AWS_PROFILE, GOOGLE_APPLICATION_CREDENTIALS, ...), from fsspec's
+FSSPEC_S3_ENDPOINT_URL and the like, or from `--option KEY=VALUE`, which is shown nowhere.
+
+"""
+
+app = typer.Typer(
+    name="fsmedia",
+    cls=endings.Commands,
+    help=output.unwrapped(_HELP),
+    epilog=output.unwrapped(_EPILOG + endings.CODES),
+    invoke_without_command=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it
+    if asked:
+        try:
+            typer.echo(f"fsmedia {version('fsmedia')}")
+        except PackageNotFoundError:
+            typer.echo("fsmedia, not installed as a package: its version is unknown")
+        raise typer.Exit
+
+
+@app.callback()
+def _all(
+    context: typer.Context,
+    *,
+    store: StoreUrl = None,
+    option: StorageOptions = None,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take what stands before the command."""
+    output.show_warnings()
+    context.obj = Place.of(context, store, option)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+_COMMANDS = (
+    ("demo", demo.demo, demo.DEMO_HELP),
+    ("init", making.init, making.INIT_HELP),
+    ("store", storing.store, storing.STORE_HELP),
+    ("ls", listing.ls, listing.LS_HELP),
+    ("info", listing.info, listing.INFO_HELP),
+    ("get", fetching.get, fetching.GET_HELP),
+    ("url", links.url, links.URL_HELP),
+    ("rm", removal.rm, removal.RM_HELP),
+)
+for _name, _command, _help in _COMMANDS:
+    app.command(_name, help=output.unwrapped(_help))(_command)
+
+
+def main(program: str = "fsmedia") -> NoReturn:
+    """Run the command line of this process; `program` is what a user types for it."""
+    if sys.stdout is None:  # closed by whoever started this
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the locale can't spell is no reason to fail
+    logging.getLogger().addHandler(logging.NullHandler())  # clients of storages log tracebacks; errors are told once
+    with contextlib.suppress(ValueError):  # not in the main thread: somebody else's program calls this
+        signal.signal(signal.SIGTERM, _terminate)  # so that temporary files go
+    app(prog_name=program)
+    sys.exit(endings.DONE)
+
+
+def _terminate(_number: int, _frame: object) -> NoReturn:
+    sys.exit(endings.TERMINATED)

@@ -1,0 +1,194 @@
+"""`fsmedia demo`: a small real run, stored, listed, read back and checked, and what to type next.
+
+Every run of it stores a run of its own, so it can be repeated anywhere. It never takes the store of the environment.
+"""
+
+# No `from __future__ import annotations`: typer reads these annotations when it runs.
+import hashlib
+import shlex
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from fsmedia.cli import output
+from fsmedia.cli.endings import CommandError
+from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
+from fsmedia.display.samples import Sample, sample_run
+from fsmedia.models import MediaContent, MediaMetadata
+from fsmedia.store import MediaStore, utc_now
+
+DEMO_HELP = """Store a small run of five media, list it, read one back and check it, and show what to type next.
+
+It goes to ./fsmedia-demo, or where `--store` says; $FSMEDIA_URL is not looked at, so that no demo lands in your own
+store by accident. Repeat it as often as you like: each time is a new run. Needs Pillow: pip install
+'fsmedia\\[notebook]'.
+
+Examples:
+  fsmedia demo
+  fsmedia demo --store s3://bucket/media --option endpoint_url=http://localhost:9000
+"""
+
+DEMO_URL = "./fsmedia-demo"
+_CONVERSATION = "kitchen-garden"
+_PROVIDER = "fsmedia-demo"
+_READ_BACK = "image/png"
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_WIDE = 100
+
+
+def demo(
+    context: typer.Context,
+    *,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    option: StorageOptions = None,
+) -> None:
+    """Show what it does."""
+    place = Place.of(context, store, option)
+    if place.url is None:
+        place = Place(DEMO_URL, place.options)
+    samples = sample_run()
+    report = _Report(program=context.find_root().info_name or "fsmedia", quiet=as_json)
+    run = run_name(utc_now())
+    before = place.settings()
+    with place.open() as opened:
+        opened.create()
+        report.step(f"The store is {opened.url}", "new" if before is None else "it was there already")
+        references = [opened.store_media(*_media(sample, run)) for sample in samples]
+        size = output.size_text(sum(len(sample.data) for sample in samples))
+        report.step(f"Stored the run {run}", f"{len(samples)} media, {size}")
+        found = list(opened.list(run_id=run))
+        if sorted(found) != sorted(references):
+            raise CommandError(f"the store lists {len(found)} media of the run, not the {len(references)} just stored")
+        report.step("Listed it", f"{len(found)} references, each all you need to keep")
+        report.media(dict(zip(map(str, references), samples, strict=True)))
+        chosen = next(index for index, sample in enumerate(samples) if sample.mime_type == _READ_BACK)
+        sha256 = _read_back(opened, references[chosen], samples[chosen])
+        report.step(f"Read back {samples[chosen].file_name}", f"{len(samples[chosen].data):,} bytes, sha256 ok")
+        report.line("  " + sha256, style="dim")
+        report.next_steps(place, opened, run, references[chosen], samples[chosen].file_name)
+        if as_json:
+            output.json_line(
+                {
+                    "url": opened.url,
+                    "created": before is None,
+                    "run_id": run,
+                    "references": references,
+                    "read_back": {"reference": references[chosen], "sha256": sha256},
+                }
+            )
+
+
+def run_name(now: datetime) -> str:
+    """Return a name for the run of this instant: its day, and the millisecond of that day in six characters."""
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    rest = int((now - midnight).total_seconds() * 1000)
+    text = ""
+    for _ in range(6):
+        rest, digit = divmod(rest, len(_DIGITS))
+        text = _DIGITS[digit] + text
+    return f"demo-{now:%Y%m%d}-{text}"
+
+
+def _media(sample: Sample, run: str) -> tuple[MediaContent, MediaMetadata]:
+    """Return a sample as media, with every id, so that it can be stored whatever the store is organized by."""
+    return (
+        MediaContent.from_bytes(sample.data, sample.mime_type, caption=sample.caption),
+        MediaMetadata(
+            run_id=run,
+            conversation_id=_CONVERSATION,
+            session_id=run,
+            message_idx=sample.message_idx,
+            part_idx=sample.part_idx,
+            provider_id=_PROVIDER,
+        ),
+    )
+
+
+def _read_back(opened: MediaStore, reference: str, sample: Sample) -> str:
+    """Read a media and return its digest.
+
+    Raises
+    ------
+    CommandError
+        The bytes, or what the store says of them, are not what was stored.
+    """
+    digest = hashlib.sha256()
+    with opened.retrieve_media(reference).open() as file:
+        while data := file.read(2**20):
+            digest.update(data)
+    read, noted, wanted = digest.hexdigest(), opened.info(reference).sha256, hashlib.sha256(sample.data).hexdigest()
+    if not read == noted == wanted:
+        raise CommandError(
+            f"{reference}: the sha256 is wrong: {wanted[:16]}... was stored, {str(noted)[:16]}... is noted, "
+            f"{read[:16]}... was read"
+        )
+    return read
+
+
+class _Report:
+    """Tells on standard output what the demo does; quiet where a program reads it."""
+
+    def __init__(self, *, program: str, quiet: bool) -> None:
+        self._program = program
+        self._screen = output.Screen()
+        self._screen.quiet = quiet
+        self._number = 0
+
+    def step(self, what: str, how: str) -> None:
+        """Tell of a step that is done."""
+        self._number += 1
+        self.line(
+            Text.assemble((f"{self._number} ", "bold cyan"), (output.visible(what), "bold"), f": {output.visible(how)}")
+        )
+
+    def line(self, text: str | Text, style: str = "") -> None:
+        """Write a line; the terminal folds it, so that it can be copied whole."""
+        self._screen.print(text, soft_wrap=True, style=style)
+
+    def media(self, stored: Mapping[str, Sample]) -> None:
+        """Show what was stored: a table where there is room, else two lines for each."""
+        self.line("")
+        if self._screen.is_terminal and self._screen.width >= _WIDE:
+            table = Table(box=box.SIMPLE_HEAD, pad_edge=True, show_edge=False)
+            table.add_column("reference and caption", overflow="fold")
+            table.add_column("type", no_wrap=True)
+            table.add_column("size", no_wrap=True, justify="right")
+            for reference, sample in stored.items():
+                what = Text.assemble((output.visible(reference), "green"), "\n", (sample.caption, "dim"))
+                table.add_row(what, sample.mime_type, output.size_text(len(sample.data)))
+            self._screen.print(table)
+        else:
+            for reference, sample in stored.items():
+                self.line("  " + output.visible(reference), style="green")
+                facts = f"    {sample.mime_type:<16} {output.size_text(len(sample.data)):>10}  "
+                room = self._screen.width - len(facts)
+                caption = sample.caption if len(sample.caption) <= room else f"{sample.caption[: room - 3]}..."
+                self.line(Text.assemble(facts, (caption, "dim")))
+        self.line("")
+
+    def next_steps(self, place: Place, opened: MediaStore, run: str, reference: str, file_name: str) -> None:
+        """Show commands that work when they are pasted."""
+        self.line("")
+        if opened.url.startswith("memory:"):
+            self.line("What is in memory goes with this command; try a folder: fsmedia demo --store ./fsmedia-demo")
+            return
+        url = DEMO_URL if place.url == DEMO_URL else opened.url
+        at = f"--store {shlex.quote(url)}"
+        target = file_name if not Path(file_name).exists() else f"{run}-{file_name}"
+        self.line("Try next:", style="bold")
+        for command in (
+            f"ls {at} --long",
+            f"ls {at} --run {run} --mime 'image/*'",
+            f"info {at} {shlex.quote(reference)}",
+            f"get {at} {shlex.quote(reference)} -o {target}",
+            f"store {at} --run my-run {target}",
+        ):
+            self.line(f"  {self._program} {command}", style="cyan")
+        if place.options:
+            self.line("with the same --option as here: they may be secret, so they are not repeated.", style="dim")

@@ -1,0 +1,79 @@
+"""`fsmedia rm`: deletes media; deleting what is gone succeeds, and says so."""
+
+# No `from __future__ import annotations`: typer reads these annotations when it runs.
+import sys
+from typing import Annotated
+
+import typer
+
+from fsmedia.cli import output
+from fsmedia.cli.endings import CommandError, code_of, text_of
+from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
+from fsmedia.errors import MediaError, MediaNotFoundError
+from fsmedia.store import MediaStore
+
+RM_HELP = """Delete media. What is not there any more is no error.
+
+Asks first where more than one is named and a person sits at the terminal; `--yes` does not ask, `--dry-run` only tells.
+
+Examples:
+  fsmedia rm runs/r1/0003_01_u01m8.png
+  fsmedia ls --run r1 --null | xargs -0 fsmedia rm --dry-run
+"""
+
+
+def rm(  # noqa: PLR0913 - the options of the command
+    context: typer.Context,
+    *,
+    references: Annotated[list[str], typer.Argument(metavar="REF", help="References, as ls shows them.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Delete nothing, say what would be.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    option: StorageOptions = None,
+) -> None:
+    """Delete media."""
+    errors: list[MediaError] = []
+    with Place.of(context, store, option).open(read_only=dry_run) as opened:
+        if len(references) > 1 and not (yes or dry_run):
+            _ask(f"Delete {len(references)} media from {opened.url}?")
+        for reference in references:
+            try:
+                there = _is_there(opened, reference)
+                if not dry_run:
+                    opened.delete_media(reference)
+            except MediaError as error:
+                output.error(text_of(error))
+                errors.append(error)
+                continue
+            if as_json:
+                output.json_line({"reference": reference, "there": there, "deleted": there and not dry_run})
+            else:
+                word = "not there" if not there else "would delete" if dry_run else "deleted"
+                output.line(f"{word}  {output.visible(reference)}")
+    raise typer.Exit(code_of(errors))
+
+
+def _is_there(opened: MediaStore, reference: str) -> bool:
+    """Tell whether there is such a media; a folder is refused, also where nothing would be deleted."""
+    if opened.exists(reference):
+        return True
+    try:
+        opened.info(reference)
+    except MediaNotFoundError:
+        return False
+    return True
+
+
+def _ask(question: str) -> None:
+    """Ask, where somebody can answer.
+
+    Raises
+    ------
+    CommandError
+        The answer is no.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    if not typer.confirm(output.visible(question), err=True):
+        raise CommandError("nothing was deleted")
