@@ -1,0 +1,64 @@
+"""What PromptKit leaves in a root besides media: its deduplication index, and sound whose type is older than its bytes.
+
+PromptKit maps digests to paths in one file at the root and believes it blindly, so a media that goes must go from
+there first: else its next store of the same bytes would answer with a reference to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic_core import from_json, to_json
+
+from fsmedia import keys, mime, wav
+from fsmedia.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from fsmedia.backends import Backend
+
+
+def forget(backend: Backend, references: Collection[str]) -> None:
+    """Take media out of PromptKit's index, if the root has one that names them.
+
+    Its paths are absolute, or relative to a working directory long gone, so what counts is how they end. A path that
+    ends alike elsewhere goes too: that costs PromptKit one more copy of those bytes, an entry too many their loss.
+
+    Raises
+    ------
+    StorageError
+        The index can't be read or written; nothing has been deleted then.
+    """
+    data = backend.read(keys.DEDUP_INDEX_KEY)
+    if data is None:
+        return
+    try:
+        index = from_json(data)
+    except ValueError:
+        index = None
+    if not isinstance(index, dict):
+        raise StorageError(
+            "PromptKit's index is damaged, so it can't be told what else names this media",
+            next_step="mend it or move it away, then delete again",
+            key=keys.DEDUP_INDEX_KEY,
+        )
+    wanted = set(references)
+    kept = {digest: path for digest, path in index.items() if not _names(path, wanted)}
+    if len(kept) != len(index):
+        backend.write(keys.DEDUP_INDEX_KEY, to_json(kept, indent=2), "application/json")
+
+
+def _names(path: object, references: set[str]) -> bool:
+    """Tell whether a path ends in one of the references, at a slash."""
+    if not isinstance(path, str):
+        return False
+    parts = path.split("/")
+    return any("/".join(parts[start:]) in references for start in range(len(parts)))
+
+
+def mime_type_of(mime_type: str, reference: str) -> str:
+    """Return the type of the bytes: PromptKit wraps raw sound into a .wav file and goes on calling it raw."""
+    if reference.endswith(".wav") and wav.is_raw(mime_type):
+        return wav.WAV
+    return mime_type or mime.guess_from_name(reference) or "application/octet-stream"

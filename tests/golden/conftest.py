@@ -1,0 +1,167 @@
+"""Stores that PromptKit's own Go code wrote (see promptkit/README.md), put on local disk, in memory and on S3."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tarfile
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from fsmedia import MediaStore
+from tests.conftest import make_storage
+from tests.storages import LOCAL, MEMORY, S3_MOTO, Storage
+
+FOLDER = Path(__file__).with_name("promptkit")
+INDEX = ".dedup_index.json"
+BY_RUN, BY_SESSION, ARENA = "by-run", "by-session-dedup", "arena"
+STORES = (BY_RUN, BY_SESSION, ARENA)
+ORGANIZATIONS = {BY_RUN: "by-run", BY_SESSION: "by-session", ARENA: "by-run"}
+ID_FIELDS = {"by-run": "run_id", "by-session": "session_id"}
+
+
+class Item(NamedTuple):
+    """One media as PromptKit stored it: what must come out again."""
+
+    label: str
+    reference: str
+    sha256: str
+    size: int
+    sidecar: dict[str, Any]
+
+
+@cache
+def manifest() -> dict[str, dict[str, Any]]:
+    """Return what the manifest tells of each store, by name."""
+    return {store["name"]: store for store in json.loads((FOLDER / "manifest.json").read_text())["stores"]}
+
+
+@cache
+def vectors() -> dict[str, list[dict[str, Any]]]:
+    """Return PromptKit's answers on policy names and MIME types."""
+    return json.loads((FOLDER / "vectors.json").read_text())
+
+
+def unpack(name: str, into: Path) -> Path:
+    """Return a folder that holds the store as PromptKit left it."""
+    into.mkdir(parents=True, exist_ok=True)
+    if name == ARENA:
+        return Path(shutil.copytree(FOLDER / "arena" / "out" / "media", into / "media"))
+    with tarfile.open(FOLDER / f"{name}.tar.gz") as archive:
+        archive.extractall(into, filter="data")
+    return into / name
+
+
+def items_of(name: str, folder: Path) -> tuple[Item, ...]:
+    """Return the media of a store, each reference once."""
+    if name == ARENA:
+        sidecars = {str(file.relative_to(folder))[:-5]: json.loads(file.read_text()) for file in folder.rglob("*.meta")}
+        found = []
+        for reference, sidecar in sorted(sidecars.items()):
+            data = (folder / reference).read_bytes()
+            found.append(Item(Path(reference).stem, reference, hashlib.sha256(data).hexdigest(), len(data), sidecar))
+        return tuple(found)
+    by_reference: dict[str, Item] = {}
+    for entry in manifest()[name]["items"]:
+        # A dedup hit has the first store's reference, and neither a sidecar nor bytes of its own.
+        if entry["error"] is None and entry["reference"] not in by_reference:
+            by_reference[entry["reference"]] = Item(
+                entry["label"], entry["reference"], entry["stored_sha256"], entry["stored_size"], entry["sidecar"]
+            )
+    return tuple(by_reference.values())
+
+
+@dataclass
+class Adopted:
+    """One store of PromptKit's on one storage; it was moved there from wherever it was written."""
+
+    name: str
+    storage: Storage
+    items: tuple[Item, ...]
+
+    @property
+    def organization(self) -> str:
+        """What its folders show."""
+        return ORGANIZATIONS[self.name]
+
+    @property
+    def id_field(self) -> str:
+        """The id that its folders are about."""
+        return ID_FIELDS[self.organization]
+
+    @property
+    def references(self) -> list[str]:
+        """All references in the order of a listing."""
+        return sorted(item.reference for item in self.items)
+
+    def open(self, **options: Any) -> MediaStore:
+        """Open it as a user would who knows nothing but the URL."""
+        return MediaStore(self.storage.url, storage_options=self.storage.options, **options)
+
+    def item(self, label: str) -> Item:
+        """Return a media by the manifest's label."""
+        return next(item for item in self.items if item.label == label)
+
+    def index(self) -> dict[str, str]:
+        """Return PromptKit's index as it lies there now."""
+        return json.loads(self.storage.read(INDEX))
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return all there is: keys and bytes; on disk also times, modes and the folders."""
+        keys = self.storage.keys()
+        found: dict[str, Any] = {key: self.storage.read(key) for key in keys}
+        if self.storage.name == LOCAL:
+            for path in [Path(self.storage.url), *Path(self.storage.url).rglob("*")]:
+                seen = path.stat()
+                found[f"stat {path}"] = (seen.st_mode, seen.st_mtime_ns, seen.st_ino, seen.st_nlink)
+        return found
+
+
+def adopt(name: str, storage_name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Adopted:
+    """Put a store onto a storage, past the package."""
+    folder = unpack(name, tmp_path / "unpacked")
+    items = items_of(name, folder)
+    storage = make_storage(storage_name, request, tmp_path)
+    if storage_name == LOCAL:
+        folder.rename(storage.url)
+        return Adopted(name, storage, items)
+    for file in folder.rglob("*"):
+        key = file.relative_to(folder).as_posix()
+        if file.is_file() and storable(storage_name, key):
+            storage.write(key, file.read_bytes())
+    return Adopted(name, storage, tuple(item for item in items if storable(storage_name, item.reference)))
+
+
+def storable(storage_name: str, key: str) -> bool:
+    """Tell whether the server takes the key: moto has no route to one with a newline in it."""
+    return storage_name != S3_MOTO or "\n" not in key
+
+
+@pytest.fixture(params=[f"{name}@{storage}" for name in STORES for storage in (LOCAL, MEMORY, S3_MOTO)])
+def adopted(request: pytest.FixtureRequest, tmp_path: Path) -> Adopted:
+    """Each store of PromptKit's on each of three storages."""
+    name, _, storage = request.param.partition("@")
+    return adopt(name, storage, request, tmp_path)
+
+
+@pytest.fixture(params=[f"{BY_SESSION}@{storage}" for storage in (LOCAL, MEMORY, S3_MOTO)])
+def indexed(request: pytest.FixtureRequest, tmp_path: Path) -> Adopted:
+    """The store with a deduplication index, on each of three storages."""
+    name, _, storage = request.param.partition("@")
+    return adopt(name, storage, request, tmp_path)
+
+
+def instant(text: str) -> datetime:
+    """Read a time as Go writes it, cut to microseconds."""
+    head, _, rest = text.partition(".")
+    if not rest:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    digits = len(rest) - len(rest.lstrip("0123456789"))
+    whole = datetime.fromisoformat(head + rest[digits:]).astimezone(UTC)
+    return whole + timedelta(microseconds=int(rest[:digits].ljust(9, "0")) // 1000)
