@@ -15,9 +15,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from fsmedia.errors import InvalidMediaError
-from fsmedia.store import Durability, MediaStore, utc_now
+from fsmedia.store import Durability, MediaStore, OnError, utc_now
 
 if TYPE_CHECKING:
+    import builtins
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
     from datetime import datetime
     from os import PathLike
@@ -51,7 +52,16 @@ class _Workers:
         return _Workers, ()
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call in a thread. A cancellation comes out when the call has ended, if it had begun."""
+        """Call in a thread. A cancellation takes the call back, or comes out when it has ended if it had begun."""
+        return await self._call(function, args, kwargs, take_back=True)
+
+    async def finish(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call in a thread, whatever happens: for what must not be left open."""
+        return await self._call(function, args, kwargs, take_back=False)
+
+    async def _call(
+        self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], *, take_back: bool
+    ) -> T:
         if self._pool is None or self._pool[0] != os.getpid():
             self._pool = (os.getpid(), ThreadPoolExecutor(_THREADS, thread_name_prefix="fsmedia"))
         future = self._pool[1].submit(partial(function, *args, **kwargs))
@@ -59,7 +69,7 @@ class _Workers:
         try:
             return await asyncio.shield(waiter)
         except asyncio.CancelledError:
-            if not future.cancel():
+            if not (take_back and future.cancel()):
                 await _ended(waiter)
             raise
 
@@ -94,15 +104,26 @@ class AsyncMediaWriter:
         self._writer: MediaWriter | None = None
 
     async def __aenter__(self) -> Self:
-        def enter() -> MediaWriter:
-            return self._begin().__enter__()
+        def enter() -> None:
+            writer = self._begin()
+            writer.__enter__()
+            self._writer = writer
 
-        self._writer = await self._workers.call(enter)
+        try:
+            await self._workers.call(enter)
+        except asyncio.CancelledError as error:
+            if self._writer is not None:  # entered, and nobody will leave it
+                await self._workers.finish(self._writer.__exit__, type(error), error, None)
+            raise
         return self
 
     async def write(self, data: bytes | bytearray | memoryview) -> int:
         """Add bytes and return how many."""
         return await self._workers.call(self._opened().write, data)
+
+    def writable(self) -> bool:
+        """Tell that this is for writing, as file objects do."""
+        return self._writer is not None and self._writer.writable()
 
     @property
     def reference(self) -> Reference:
@@ -112,7 +133,7 @@ class AsyncMediaWriter:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._workers.call(self._opened().__exit__, kind, error, trace)
+        await self._workers.finish(self._opened().__exit__, kind, error, trace)
 
     def _opened(self) -> MediaWriter:
         if self._writer is None:
@@ -139,7 +160,9 @@ class AsyncMediaStore:
         max_file_size: int | None = 1 << 30,
         durability: Durability = "fsync",
         read_only: bool = False,
+        url_expiry: timedelta = timedelta(hours=1),
         timeout: timedelta = timedelta(seconds=60),
+        allow_private_urls: bool = False,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._make = partial(
@@ -153,7 +176,9 @@ class AsyncMediaStore:
             max_file_size=max_file_size,
             durability=durability,
             read_only=read_only,
+            url_expiry=url_expiry,
             timeout=timeout,
+            allow_private_urls=allow_private_urls,
             now=now,
         )
         self._store: MediaStore | None = None
@@ -184,6 +209,26 @@ class AsyncMediaStore:
     async def retrieve_media(self, reference: str) -> MediaContent:
         """Return a stored media, its bytes not loaded; see `MediaStore.retrieve_media`."""
         return await self._call(MediaStore.retrieve_media, reference)
+
+    async def get_url(self, reference: str, expiry: timedelta | None = None) -> str:
+        """Return a URL under which other programs get the bytes; see `MediaStore.get_url`."""
+        return await self._call(MediaStore.get_url, reference, expiry)
+
+    async def store_many(
+        self, pairs: Iterable[tuple[MediaContent, MediaMetadata]], *, on_error: OnError = "raise"
+    ) -> builtins.list[Reference]:
+        """Store many media; see `MediaStore.store_many`."""
+        return await self._call(MediaStore.store_many, pairs, on_error=on_error)
+
+    async def retrieve_many(
+        self, references: Iterable[str], *, on_error: OnError = "raise"
+    ) -> builtins.list[MediaContent]:
+        """Return many stored media, their bytes not loaded; see `MediaStore.retrieve_many`."""
+        return await self._call(MediaStore.retrieve_many, references, on_error=on_error)
+
+    async def delete_many(self, references: Iterable[str], *, on_error: OnError = "raise") -> builtins.list[None]:
+        """Delete many media; see `MediaStore.delete_many`."""
+        return await self._call(MediaStore.delete_many, references, on_error=on_error)
 
     async def delete_media(self, reference: str) -> None:
         """Delete a media; see `MediaStore.delete_media`."""

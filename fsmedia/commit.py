@@ -3,28 +3,37 @@
 FORMAT.md gives the reasons. Any process may die between two steps, and any storage may fail in one; what must hold
 then is that a listing never shows part of a media and that no visible reference loses its bytes. A step counts only
 when the storage has answered; if it does not, the operation stops there, undoes nothing and says which media.
+
+Each step takes any number of media at once and answers with the failed ones by index, so one media and a thousand
+go the same way.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fsmedia import keys
+from fsmedia.backends import Write
 from fsmedia.errors import MediaError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
+    from types import TracebackType
 
     from fsmedia.backends import Backend, Stage
+
+    Failures = Mapping[int, MediaError]
+    Answers = list[MediaError | None]
 
 ORPHAN_GRACE = timedelta(hours=24)
 """Age from which a leftover may be mended, so a store must not take longer between its bytes and its sidecar."""
 
 _SIDECAR_TYPE = "application/json"
+
+Operation = TypeVar("Operation", "Storing", "Deleting")
 
 
 @dataclass(slots=True)
@@ -58,74 +67,107 @@ class Deleting:
     reference: str
 
 
-def put_bytes(storing: Storing) -> None:
+def put_bytes(storings: Sequence[Storing]) -> Failures:
     """Write the bytes at the media's key. Until its sidecar is there, no listing shows them."""
-    storing.started = storing.now()
-    if isinstance(storing.data, bytes):
-        storing.backend.write(storing.reference, storing.data, storing.mime_type)
-    else:
-        storing.data.commit(storing.mime_type)
+    for storing in storings:
+        storing.started = storing.now()
+    return storings[0].backend.write_many([Write(item.reference, item.data, item.mime_type) for item in storings])
 
 
-def put_sidecar(storing: Storing) -> None:
+def put_sidecar(storings: Sequence[Storing]) -> Failures:
     """Write the sidecar: from here on the media exists."""
-    storing.backend.write(keys.sidecar_key(storing.reference), storing.sidecar, _SIDECAR_TYPE)
+    return storings[0].backend.write_many(
+        [Write(keys.sidecar_key(item.reference), item.sidecar, _SIDECAR_TYPE) for item in storings]
+    )
 
 
-def look_after_slow(storing: Storing) -> None:
+def look_after_slow(storings: Sequence[Storing]) -> Failures:
     """After more than half the grace (machines sleep), look whether somebody took the bytes for a leftover."""
-    begun = storing.started or storing.now()
-    if storing.now() - begun <= ORPHAN_GRACE / 2:
-        return
-    if storing.backend.head(storing.reference) is None:
-        _confirmed(storing.backend, keys.sidecar_key(storing.reference))
-        raise StorageError(
+    failures: dict[int, MediaError] = {}
+    for index, storing in enumerate(storings):
+        begun = storing.started or storing.now()
+        if storing.now() - begun <= ORPHAN_GRACE / 2 or storing.backend.head(storing.reference) is not None:
+            continue
+        sidecar = keys.sidecar_key(storing.reference)
+        failures[index] = storing.backend.delete([sidecar]).get(sidecar) or StorageError(
             "took so long to store that its bytes were removed as a leftover", next_step="store it again"
         )
+    return failures
 
 
-def remove_sidecar(deleting: Deleting) -> None:
+def remove_sidecar(deletings: Sequence[Deleting]) -> Failures:
     """Remove the sidecar: from here on the media is gone."""
-    _confirmed(deleting.backend, keys.sidecar_key(deleting.reference))
+    return _removed(deletings, keys.sidecar_key)
 
 
-def remove_bytes(deleting: Deleting) -> None:
+def remove_bytes(deletings: Sequence[Deleting]) -> Failures:
     """Remove the bytes."""
-    _confirmed(deleting.backend, deleting.reference)
+    return _removed(deletings, str)
 
 
-STORE: tuple[Callable[[Storing], None], ...] = (put_bytes, put_sidecar, look_after_slow)
-DELETE: tuple[Callable[[Deleting], None], ...] = (remove_sidecar, remove_bytes)
+def _removed(deletings: Sequence[Deleting], key_of: Callable[[str], str]) -> Failures:
+    wanted = [key_of(item.reference) for item in deletings]
+    failed = deletings[0].backend.delete(wanted)
+    return {index: failed[key] for index, key in enumerate(wanted) if key in failed}
 
 
-def store(storing: Storing) -> None:
-    """Take the steps of a store."""
-    with about(storing.reference):
-        for step in STORE:
-            step(storing)
+STORE: tuple[Callable[[Sequence[Storing]], Failures], ...] = (put_bytes, put_sidecar, look_after_slow)
+DELETE: tuple[Callable[[Sequence[Deleting]], Failures], ...] = (remove_sidecar, remove_bytes)
 
 
-def delete(deleting: Deleting) -> None:
+def store(storings: Sequence[Storing]) -> list[MediaError | None]:
+    """Take the steps of a store for media of one root; return what stopped each, None where nothing did."""
+    return _taken(STORE, storings)
+
+
+def delete(deletings: Sequence[Deleting]) -> list[MediaError | None]:
     """Take the steps of a delete; repeating one that stopped half-way finishes it."""
-    with about(deleting.reference):
-        for step in DELETE:
-            step(deleting)
+    return _taken(DELETE, deletings)
 
 
-def _confirmed(backend: Backend, key: str) -> None:
-    """Remove one key, or raise: the next step is only for what is known to be gone."""
-    failed = backend.delete([key])
-    if key in failed:
-        raise failed[key]
+def _taken(steps: Sequence[Callable[[Sequence[Operation]], Failures]], operations: Sequence[Operation]) -> Answers:
+    """Take each step for those operations whose step before was confirmed."""
+    answers: Answers = [None] * len(operations)
+    going = list(range(len(operations)))
+    for step in steps:
+        if not going:
+            break
+        failures = step([operations[index] for index in going])
+        for position, error in failures.items():
+            index = going[position]
+            answers[index] = _named(error, operations[index].reference)
+        going = [index for position, index in enumerate(going) if position not in failures]
+    return answers
 
 
-@contextmanager
-def about(reference: str) -> Iterator[None]:
-    """Give every error the reference it is about."""
-    try:
-        yield
-    except MediaError as error:
-        if error.reference is None:
-            error.reference = str(reference)
-            error.args = (str(error),)
-        raise
+def confirmed(answers: Answers) -> None:
+    """Raise what stopped an operation."""
+    for error in answers:
+        if error is not None:
+            raise error
+
+
+def _named(error: MediaError, reference: str) -> MediaError:
+    """Give an error the reference it is about."""
+    if error.reference is None:
+        error.reference = str(reference)
+        error.args = (str(error),)
+    return error
+
+
+class about:  # noqa: N801 - reads as a preposition where it is used
+    """Give every error that leaves a block the reference it is about."""
+
+    __slots__ = ("_reference",)
+
+    def __init__(self, reference: str) -> None:
+        self._reference = reference
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, MediaError):
+            _named(error, self._reference)

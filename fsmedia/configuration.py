@@ -7,9 +7,10 @@ store with other settings is told so, with both values.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic_core import from_json, to_json
 
@@ -17,10 +18,7 @@ from fsmedia import keys
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError, StoreConflictError
 from fsmedia.layout import Layout, layouts
 from fsmedia.models import OrganizationMode, RetentionPolicy
-from fsmedia.policy import find_policy, named_policies
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from fsmedia.policy import find_policy, is_reserved_name, named_policies
 
 FORMAT = 1
 """Version of what lies in a store; a store of a higher one is not opened."""
@@ -71,6 +69,7 @@ class Settings:
         InvalidLayoutError, InvalidMediaError, UnknownPolicyError
             It can't be meant.
         """
+        _check_kinds(templates, policies, default_policy)
         try:
             mode = None if organization is None else OrganizationMode(organization)
         except ValueError:
@@ -81,14 +80,20 @@ class Settings:
             all_layouts = layouts({str(mode): template for mode, template in templates.items()})
             given = {str(mode): all_layouts[mode] for mode in templates}
         named = None if policies is None else named_policies(policies)
-        if default_policy is not None and (named is not None or _is_name_of_grammar(default_policy)):
+        if default_policy is not None and (named is not None or is_reserved_name(default_policy)):
             find_policy(default_policy, named or {})
         return cls(mode, given, named, default_policy)
 
 
-def _is_name_of_grammar(name: str) -> bool:
-    """Tell whether a policy name can be judged without the store: all but a store's own names can."""
-    return name.startswith(("retain", "delete-after"))
+def _check_kinds(templates: object, policies: object, default_policy: object) -> None:
+    """Refuse values of the wrong kind before they are looked into."""
+    for name, value, kind, wanted in (
+        ("layouts", templates, Mapping, "a mapping of modes to templates"),
+        ("policies", policies, Iterable, "a mapping of names to durations, or RetentionPolicy objects"),
+        ("default_policy", default_policy, str, "the name of a policy"),
+    ):
+        if value is not None and (not isinstance(value, kind) or (kind is Iterable and isinstance(value, str))):
+            raise InvalidMediaError(f"{name} must be {wanted}, not {type(value).__name__}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +153,7 @@ class Configuration:
             )
         try:
             settings = Settings.read(
-                values.get("organization", DEFAULT_ORGANIZATION),
+                OrganizationMode(values.get("organization", DEFAULT_ORGANIZATION)),
                 values.get("layouts") or {},
                 _read_policies(values.get("policies") or {}),
                 values.get("default_policy"),
@@ -224,5 +229,10 @@ def _missing(name: str) -> int:
     raise ValueError(f"policy {name!r} has no keep_for_seconds")
 
 
-def _shown(policies: Mapping[str, RetentionPolicy]) -> dict[str, str]:
-    return {name: "for ever" if p.keep_for is None else str(p.keep_for) for name, p in sorted(policies.items())}
+def _shown(policies: Mapping[str, RetentionPolicy]) -> str:
+    """Write policies so that they can be compared by eye."""
+    parts = []
+    for name, policy in sorted(policies.items()):
+        kept = policy.keep_for
+        parts.append(f"{name}: {'for ever' if kept is None else str(kept).removesuffix(', 0:00:00')}")
+    return ", ".join(parts) or "none"

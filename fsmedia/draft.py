@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from fsmedia import commit, keys, mime
-from fsmedia.errors import InvalidMediaError, MediaError
+from fsmedia import keys, measures, mime, wav
+from fsmedia.commit import Storing, about, confirmed, store
+from fsmedia.errors import InvalidMediaError
+from fsmedia.intake import Intake, SoundIntake
 from fsmedia.models import Reference
 from fsmedia.policy import expires_at, find_policy
 from fsmedia.sidecar import Sidecar
-from fsmedia.sources import Intake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ class Desk:
     configuration: Configuration
     max_file_size: int | None
     now: Callable[[], datetime]
-    settle: Callable[[], None]
+    settle: Callable[[str], None]
     """Writes `store.json` if this is the first write; called when nothing can be refused any more."""
 
 
@@ -50,6 +51,9 @@ class Draft:
         self, desk: Desk, metadata: MediaMetadata, mime_type: str, content: ContentFields, policy_name: str | None
     ) -> None:
         configuration = desk.configuration
+        self._sound = wav.pcm_format(mime_type, content.channels)
+        if self._sound is not None:
+            mime_type = wav.WAV
         now = desk.now()
         timestamp = metadata.timestamp or now
         name = metadata.policy_name or policy_name or configuration.default_policy
@@ -57,56 +61,70 @@ class Draft:
         self._expires_at = expires_at(policy, timestamp)
         self._desk = desk
         self._content = content
-        self._metadata = metadata.model_copy(
-            update={"mime_type": mime_type, "timestamp": timestamp, "policy_name": name}
-        )
+        self._fields = {**vars(metadata), "mime_type": mime_type, "timestamp": timestamp, "policy_name": name}
         own = keys.plain_name(metadata.message_idx, metadata.part_idx, keys.new_unique(int(now.timestamp() * 1000)))
-        self.reference = Reference(
-            configuration.layout.render(vars(self._metadata), own, mime.extension_for(mime_type))
-        )
+        self.reference = Reference(configuration.layout.render(self._fields, own, mime.extension_for(mime_type)))
         keys.check_lengths(self.reference, desk.backend.root_length)
+        self._data: bytes | None = None
         self._stage: Stage | None = None
         self._intake: Intake | None = None
 
     def take(self, data: bytes) -> None:
         """Take all bytes at once, where they are in memory anyway."""
+        if self._sound is not None and not wav.is_wav(data):
+            data = wav.header(self._sound, len(data)) + data
+        self._data = data
         self._intake = Intake(None, self._desk.max_file_size)
-        self._intake.write(data)
+        with about(self.reference):
+            self._intake.write(data)
 
-    def begin(self) -> None:
-        """Open a stage for bytes that come in pieces."""
-        with commit.about(self.reference):
+    @property
+    def size(self) -> int:
+        """Bytes taken so far."""
+        return 0 if self._intake is None else self._intake.size
+
+    def begin(self, expected: int | None = None) -> None:
+        """Open a stage for bytes that come in pieces; `expected` is how many, where that is known."""
+        limit = self._desk.max_file_size
+        with about(self.reference):
             self._stage = self._desk.backend.stage(self.reference)
-        self._intake = Intake(self._stage, self._desk.max_file_size)
+        if self._sound is None:
+            self._intake = Intake(self._stage, limit)
+        else:
+            self._intake = SoundIntake(self._stage, limit, self._sound, expected)
 
     def write(self, data: bytes | memoryview) -> None:
         """Take some bytes."""
         if self._intake is None:
             raise InvalidMediaError("nothing can be written here", next_step="use it in a `with` statement")
-        with commit.about(self.reference):
+        with about(self.reference):
             self._intake.write(data)
 
-    def commit(self, data: bytes | None = None) -> Reference:
-        """Make the media exist; `data` are the bytes given to `take`."""
-        intake = self._intake
-        if intake is None:
+    def commit(self) -> Reference:
+        """Make the media exist."""
+        confirmed(store([self.prepare()]))
+        return self.reference
+
+    def prepare(self) -> Storing:
+        """Return the media ready for the steps of a store; nothing can be refused any more."""
+        intake, stored = self._intake, self._data if self._stage is None else self._stage
+        if intake is None or stored is None:
             raise InvalidMediaError("nothing was written")
+        with about(self.reference):
+            intake.finish()
+        mime_type = self._fields["mime_type"]
+        measured = measures.measured(self._content, mime_type, intake.head, intake.size)
         sidecar = Sidecar.build(
-            self._metadata.model_copy(update={"size_bytes": intake.size}),
-            self._content,
+            {**self._fields, "size_bytes": intake.size},
+            {**vars(self._content), **measured},
             sha256=intake.sha256,
             expires_at=self._expires_at,
-            detected_mime_type=mime.agrees(self._metadata.mime_type, intake.head),
+            detected_mime_type=mime.agrees(mime_type, intake.head),
         )
-        stored = data if self._stage is None else self._stage
-        if stored is None:
-            raise InvalidMediaError("nothing was written")
-        self._desk.settle()
+        with about(self.reference):
+            self._desk.settle(self.reference)
         desk = self._desk
-        commit.store(
-            commit.Storing(desk.backend, self.reference, stored, self._metadata.mime_type, sidecar.dump(), desk.now)
-        )
-        return self.reference
+        return Storing(desk.backend, self.reference, stored, mime_type, sidecar.dump(), desk.now)
 
     def discard(self) -> None:
         """Leave nothing behind; does nothing to what was committed."""
@@ -146,7 +164,8 @@ class MediaWriter:
         view = memoryview(data).cast("B")
         try:
             self._draft.write(view)
-        except MediaError:
+        except BaseException:
+            # Count and digest may be ahead of what was written: nothing that is interrupted here may be stored.
             self._state = "failed"
             self._draft.discard()
             raise

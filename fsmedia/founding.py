@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fsmedia import keys
@@ -33,6 +34,10 @@ class Founding:
         self._backend = backend
         self._settings = settings
         self._written = self._load()
+        if self._written is None:
+            Configuration.first(
+                settings, organization=DEFAULT_ORGANIZATION, adopted=False
+            )  # raises what can't be meant
         self._assumed: Configuration | None = None
 
     @property
@@ -45,15 +50,20 @@ class Founding:
         return self._assumed
 
     def refresh(self) -> Configuration:
-        """Look again whether somebody has made the settings; for the beginning of a write."""
+        """Look again whether somebody has made the settings; for a write, and for what depends on the layout."""
         if self._written is None:
             self._written = self._load()
             if self._written is None:
                 self._assumed = self._assume()
         return self.configuration
 
-    def settle(self) -> None:
+    def settle(self, reference: str | None = None) -> None:
         """Write the settings if there are none; what lies there afterwards counts, whoever wrote it.
+
+        Parameters
+        ----------
+        reference
+            The media for which it is done; if that can't be written, neither are the settings.
 
         Raises
         ------
@@ -62,10 +72,13 @@ class Founding:
         """
         if self._written is not None:
             return
+        if reference is not None:
+            self._backend.check(reference)
         wanted = self.configuration
         self._backend.create(keys.CONFIGURATION_KEY, wanted.dump(), "application/json")
         found = self._load()
-        if found is None or found.layout != wanted.layout:
+        # The draft was checked against what we wanted, so all of it counts, not the layout alone.
+        if found is None or replace(found, adopted=wanted.adopted) != wanted:
             raise StoreConflictError(
                 "somebody else made this store with other settings just now",
                 next_step="open it again",
@@ -83,7 +96,10 @@ class Founding:
 
     def _assume(self) -> Configuration:
         """Take the mode that the folders show; what lies here already may be anybody's."""
-        adopted = self._backend.holds("")
+        # Not a sign of another writer: our own folder, and bytes on their way to a store that is being founded.
+        adopted = any(
+            not keys.is_internal(entry.key) and not keys.is_temporary(entry.key) for entry in self._backend.entries()
+        )
         shown = DEFAULT_ORGANIZATION
         if adopted and self._settings.organization is None:
             defaults = Configuration().layouts

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class StoredBytes:
-    """The bytes of one stored media; a download lasts as long as this object."""
+    """The bytes of one stored media; a download lasts as long as this object or its path."""
 
     def __init__(self, backend: Backend, reference: str, mime_type: str) -> None:
         self._backend = backend
@@ -31,8 +31,8 @@ class StoredBytes:
         return records.open_bytes(self._backend, self._reference)
 
     def local_path(self) -> Path:
-        """Return the path of a temporary copy, made at the first call, removed with the content or at exit."""
+        """Return the path of a temporary copy, made at the first call, removed with the content and the path."""
         if self._copy is None:
             with self.open() as file:
-                self._copy = local_copy(self, iter(lambda: file.read(CHUNK_BYTES), b""), self._mime_type)
+                self._copy = local_copy(iter(lambda: file.read(CHUNK_BYTES), b""), self._mime_type)
         return self._copy

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from fsmedia.models import ContentHandle
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from fsmedia.models import MediaContent, MediaMetadata, Reference
 
 __all__ = ["ContentHandle", "MediaStorageService"]
@@ -24,6 +26,9 @@ class MediaStorageService(Protocol):
 
     def retrieve_media(self, reference: str) -> MediaContent:
         """Return a stored media; its bytes are not loaded."""
+
+    def get_url(self, reference: str, expiry: timedelta | None = None) -> str:
+        """Return a URL under which other programs get the bytes."""
 
     def delete_media(self, reference: str) -> None:
         """Delete a media; deleting what is gone succeeds."""

@@ -50,6 +50,11 @@ def parse_name(name: str) -> RetentionPolicy | None:
     return RetentionPolicy(name=name, keep_for=keep_for)
 
 
+def is_reserved_name(name: str) -> bool:
+    """Tell whether a name begins as PromptKit's do: it means what the grammar says, or nothing, in every store."""
+    return name.startswith((KEEP_FOREVER, "delete-after"))
+
+
 def find_policy(name: str, named: Mapping[str, RetentionPolicy]) -> RetentionPolicy:
     """Return the policy a name means in a store that knows `named`.
 
@@ -98,14 +103,21 @@ def named_policies(
         for name, value in policies.items():
             pairs.append((name, value if isinstance(value, RetentionPolicy) else _policy(name, value)))
     else:
-        pairs = [(policy.name, policy) for policy in policies]
+        for policy in policies:
+            if not isinstance(policy, RetentionPolicy):
+                raise InvalidMediaError(
+                    f"a policy must be a RetentionPolicy, not {type(policy).__name__}",
+                    next_step="or give a mapping of names to durations",
+                )
+            pairs.append((policy.name, policy))
     found: dict[str, RetentionPolicy] = {}
     for name, policy in pairs:
         if name != policy.name or name in found:
             raise InvalidMediaError(f"policy {policy.name!r} is given twice or under another name ({name!r})")
-        if parse_name(name) not in (None, policy):
+        if is_reserved_name(name) and parse_name(name) != policy:
             raise InvalidMediaError(
-                f"policy name {name!r} already means something else", next_step="choose a name of another form"
+                f"policy name {name[:80]!r} begins like the names that speak for themselves",
+                next_step="choose one that begins otherwise",
             )
         found[name] = policy
     return found

@@ -10,7 +10,7 @@ import logging
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from fsmedia import keys, mime
+from fsmedia import keys, promptkit
 from fsmedia.errors import (
     CorruptSidecarError,
     InvalidMediaError,
@@ -20,12 +20,12 @@ from fsmedia.errors import (
     UnknownPolicyError,
 )
 from fsmedia.layout import parse_any
-from fsmedia.models import MediaRecord, Reference
+from fsmedia.models import MediaContent, MediaRecord, Reference
 from fsmedia.policy import expires_at, find_policy
 from fsmedia.sidecar import Sidecar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from fsmedia.backends import Backend, Entry
     from fsmedia.configuration import Configuration
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("fsmedia")
 _BATCH = 64
-_UNKNOWN = "application/octet-stream"
 _LOOK = "list the store, or read the last sweep's report"
 
 
@@ -76,6 +75,28 @@ def find(backend: Backend, reference: str) -> Found:
     if sidecar is None and keys.is_own_name(reference):
         raise not_found(reference)
     return Found(entry, sidecar)
+
+
+def find_many(backend: Backend, references: Sequence[str]) -> list[Found | MediaError]:
+    """Look at several media and read their sidecars, all at once; what is wrong with one stands in its place."""
+    try:
+        answers = backend.fetch(reads=[keys.sidecar_key(key) for key in references], heads=references)
+    except MediaError:
+        return [_find_or_error(backend, key) for key in references]
+    found: list[Found | MediaError] = []
+    for key, sidecar, entry in zip(references, answers.reads, answers.heads, strict=True):
+        if entry is None or (sidecar is None and keys.is_own_name(key)):
+            found.append(_find_or_error(backend, key))
+        else:
+            found.append(Found(entry, sidecar))
+    return found
+
+
+def _find_or_error(backend: Backend, reference: str) -> Found | MediaError:
+    try:
+        return find(backend, reference)
+    except MediaError as error:
+        return error
 
 
 def refuse_folder(backend: Backend, reference: str) -> None:
@@ -122,8 +143,9 @@ def record_of(found: Found, configuration: Configuration) -> MediaRecord:
     reference = found.entry.key
     record = Sidecar.parse(found.sidecar, reference).record(reference, found.entry.size)
     updates: dict[str, object] = {}
-    if not record.mime_type:
-        updates["mime_type"] = mime.guess_from_name(reference) or _UNKNOWN
+    mime_type = promptkit.mime_type_of(record.mime_type, reference)
+    if mime_type != record.mime_type:
+        updates["mime_type"] = mime_type
     if record.timestamp is None:
         updates["timestamp"] = found.entry.modified
     elif record.expires_at is None and record.policy_name:
@@ -133,6 +155,38 @@ def record_of(found: Found, configuration: Configuration) -> MediaRecord:
         except UnknownPolicyError:
             pass  # PromptKit stores any name and never enforces those it does not know
     return record.model_copy(update=updates) if updates else record
+
+
+def content_of(found: Found, configuration: Configuration, path: str | None) -> MediaContent:
+    """Return a media as a content that names its bytes: by their path on this machine, else by reference.
+
+    Raises
+    ------
+    CorruptSidecarError
+        Its sidecar can't be read.
+    """
+    reference = found.entry.key
+    if found.sidecar is None:
+        record = _foreign(found.entry, configuration)
+        fields: dict[str, Any] = {"mime_type": record.mime_type}
+    else:
+        sidecar = Sidecar.parse(found.sidecar, reference)
+        sidecar.metadata(reference)  # damage anywhere in it is told, not only where this looks
+        fields = sidecar.content_values(reference)
+        fields["mime_type"] = promptkit.mime_type_of(fields["mime_type"], reference)
+    fields["size_kb"] = -(-found.entry.size // 1024)
+    if path is None:
+        fields["storage_reference"] = Reference(reference)
+    else:
+        fields["file_path"] = path
+    try:
+        return MediaContent(**fields)
+    except InvalidMediaError as error:
+        raise CorruptSidecarError(
+            f"its sidecar has wrong values ({error.problem})",
+            next_step="verify the store; store.open(reference) still reads the bytes",
+            reference=reference,
+        ) from None
 
 
 def _foreign(entry: Entry, configuration: Configuration) -> MediaRecord:
@@ -145,7 +199,7 @@ def _foreign(entry: Entry, configuration: Configuration) -> MediaRecord:
     fields |= {
         "reference": Reference(entry.key),
         "size_bytes": entry.size,
-        "mime_type": mime.guess_from_name(entry.key) or _UNKNOWN,
+        "mime_type": promptkit.mime_type_of("", entry.key),
         "timestamp": entry.modified,
     }
     return MediaRecord(**fields)
@@ -164,24 +218,26 @@ def listed(entries: Iterator[Entry]) -> Iterator[Listed]:
     `x` and `x.meta` need not be neighbours (`x-y` sorts between them), but nothing that sorts after `x.meta` lies
     between them.
     """
-    waiting: dict[str, Entry] = {}
+    waiting: dict[str, Listed] = {}
     for entry in entries:
-        done = [key for key in waiting if keys.sidecar_key(key) < entry.key]
-        for key in done:
-            yield from _alone(waiting.pop(key))
         if keys.is_sidecar(entry.key):
-            media = waiting.pop(keys.media_key(entry.key), None)
+            media = waiting.get(keys.media_key(entry.key))
             if media is not None:
-                yield Listed(media, has_sidecar=True)
+                waiting[media.entry.key] = Listed(media.entry, has_sidecar=True)
         elif not keys.is_hidden(entry.key):
-            waiting[entry.key] = entry
-    for entry in waiting.values():
-        yield from _alone(entry)
+            waiting[entry.key] = Listed(entry, has_sidecar=False)
+        while waiting:
+            first = next(iter(waiting.values()))
+            if not first.has_sidecar and keys.sidecar_key(first.entry.key) >= entry.key:
+                break  # its sidecar may still come
+            del waiting[first.entry.key]
+            if _is_media(first):
+                yield first
+    yield from filter(_is_media, waiting.values())
 
 
-def _alone(entry: Entry) -> Iterator[Listed]:
-    if not keys.is_own_name(entry.key):
-        yield Listed(entry, has_sidecar=False)
+def _is_media(item: Listed) -> bool:
+    return item.has_sidecar or not keys.is_own_name(item.entry.key)
 
 
 def select(
@@ -200,9 +256,12 @@ def select(
         raise InvalidMediaError(f"limit must be a number from 0, not {limit!r}")
     mode = configuration.organization
     value = getattr(selection, mode.id_field)
+    folder, known = "", None
     # An adopted store may keep media of that id under names of another writer's making, or anywhere.
-    known = mode if value and not configuration.adopted else None
-    folder = configuration.layout.folder(value) if known else ""
+    if value and not configuration.adopted:
+        folder = configuration.layout.folder(value)
+        # Where other fields stand before the id in the template, the folder says nothing about it.
+        known = mode if folder != configuration.layout.prefix else None
     return islice(_select(backend, configuration, selection, folder, known), limit)
 
 

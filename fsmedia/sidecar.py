@@ -7,6 +7,7 @@ know survive a rewrite. Pure: bytes in, bytes out.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic_core import from_json, to_json
@@ -15,6 +16,7 @@ from fsmedia.errors import CorruptSidecarError, MediaError
 from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, MediaRecord, Reference
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
 FORMAT = 1
@@ -24,6 +26,12 @@ MAX_SIDECAR_BYTES = 4 * 2**20
 """Larger sidecars are refused: they are not ours, and would be read into memory."""
 
 _METADATA_FIELDS = tuple(MediaMetadata.model_fields)
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("run_id", "conversation_id", "session_id", "mime_type", "provider_id", "timestamp"), str),
+    **dict.fromkeys(("policy_name", "sha256", "expires_at", "detected_mime_type"), str),
+    **dict.fromkeys(("message_idx", "part_idx", "size_bytes"), int),
+    **dict.fromkeys(("content", "xattrs"), dict),
+}
 _OPTIONAL = ("conversation_id", "session_id", "provider_id", "policy_name")
 _M = TypeVar("_M", ContentFields, MediaMetadata, MediaRecord)
 _VERIFY = "verify the store; store.open(reference) still reads the bytes"
@@ -49,17 +57,25 @@ class Sidecar:
     @classmethod
     def build(
         cls,
-        metadata: MediaMetadata,
-        content: ContentFields,
+        metadata: Mapping[str, Any],
+        content: Mapping[str, Any],
         *,
         sha256: str,
         expires_at: datetime | None,
         detected_mime_type: str | None = None,
     ) -> Sidecar:
-        """Make the sidecar of a media that is being stored; `metadata.timestamp` must be set."""
+        """Make the sidecar of a media that is being stored.
+
+        Parameters
+        ----------
+        metadata
+            Checked values of all fields of `MediaMetadata`, the timestamp among them.
+        content
+            Checked values of the fields of `ContentFields` that are known; others are not looked at.
+        """
         values: dict[str, Any] = {}
         for name in _METADATA_FIELDS:
-            value = getattr(metadata, name)
+            value = metadata[name]
             if value or name not in _OPTIONAL:
                 values[name] = value
         values["timestamp"] = timestamp_text(values["timestamp"])
@@ -68,7 +84,7 @@ class Sidecar:
             values["expires_at"] = timestamp_text(expires_at)
         if detected_mime_type is not None:
             values["detected_mime_type"] = detected_mime_type
-        described = {name: value for name in CONTENT_FIELDS if (value := getattr(content, name)) is not None}
+        described = {name: value for name in CONTENT_FIELDS if (value := content.get(name)) is not None}
         if described:
             values["content"] = described
         values["fsmedia"] = FORMAT
@@ -100,6 +116,16 @@ class Sidecar:
                 next_step="upgrade fsmedia",
                 reference=reference,
             )
+        if b"E" in data or b"e" in data:
+            _refuse_infinity(values, reference)
+        for name, kind in _KINDS.items():
+            value = values.get(name)
+            if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+                raise CorruptSidecarError(
+                    f"its sidecar's {name} is {type(value).__name__}, not {kind.__name__}",
+                    next_step=_VERIFY,
+                    reference=reference,
+                )
         return cls(values)
 
     def dump(self) -> bytes:
@@ -113,6 +139,12 @@ class Sidecar:
     def content(self, reference: str) -> ContentFields:
         """Return what describes the content."""
         return _model(ContentFields, self._content(reference), reference)
+
+    def content_values(self, reference: str) -> dict[str, Any]:
+        """Return what makes a `MediaContent`, unchecked: type, policy and what describes it."""
+        values = self._content(reference)
+        values |= {"mime_type": self._value("mime_type") or "", "policy_name": self._value("policy_name")}
+        return values
 
     def record(self, reference: str, size_bytes: int) -> MediaRecord:
         """Return all of it, with the size the storage measured (PromptKit may have written 0)."""
@@ -131,6 +163,19 @@ class Sidecar:
         if not isinstance(content, dict):
             raise CorruptSidecarError("its sidecar's content is no object", next_step=_VERIFY, reference=reference)
         return {name: content[name] for name in CONTENT_FIELDS if name in content}
+
+
+def _refuse_infinity(values: Any, reference: str) -> None:
+    """Refuse numbers such as 1e400, which no rewrite could write again."""
+    waiting = [values]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, float) and not isfinite(value):
+            raise CorruptSidecarError("its sidecar holds a number too large", next_step=_VERIFY, reference=reference)
 
 
 def _model(kind: type[_M], fields: dict[str, Any], reference: str) -> _M:

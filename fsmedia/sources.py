@@ -1,120 +1,154 @@
-"""Where bytes come from: one pass from a source to a stage, counted, hashed and looked at on the way.
+"""Where bytes come from: memory, a file, a stream, a URL, a media of the same store; opened for one pass.
 
-Nothing is held in memory but one chunk; a source that turns out too large leaves nothing behind.
+Nothing is read here but what is asked for, and nothing is held in memory but one chunk.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from fsmedia.errors import InvalidMediaError, MediaNotFoundError, MediaTooLargeError, StorageError
+from fsmedia.data_urls import read_data_url
+from fsmedia.downloads import open_url
+from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StorageError
+from fsmedia.intake import too_large
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import timedelta
 
-    from fsmedia.backends import Stage
     from fsmedia.models import MediaContent
 
 CHUNK_BYTES = 2**20
 """Bytes read at once from a source."""
 
-HEAD_BYTES = 8192
-"""Bytes kept from the beginning, to tell what they are."""
+_UNTOLD = "application/octet-stream"
 
 
-class Intake:
-    """Takes bytes as they come: counts, hashes, keeps the first, passes them on.
+@dataclass(frozen=True, slots=True)
+class SourceRules:
+    """What a store allows its sources.
 
-    Parameters
+    Attributes
     ----------
-    stage
-        Where they go; None only looks at them.
     max_size
-        Most bytes to take; None takes any number.
+        Most bytes of one media; None takes any number.
+    timeout
+        Longest wait for a connection to a URL, and for each of its answers.
+    allow_private
+        Whether a URL may lead to this machine or its own network.
+    open_stored
+        Opens a media of the same store.
     """
 
-    def __init__(self, stage: Stage | None, max_size: int | None) -> None:
-        self._stage = stage
-        self._max_size = max_size
-        self._digest = hashlib.sha256()
-        self.size = 0
-        self.head = b""
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Take bytes.
-
-        Raises
-        ------
-        MediaTooLargeError
-            They are too many.
-        """
-        self.size += len(data)
-        if self._max_size is not None and self.size > self._max_size:
-            raise too_large(self._max_size)
-        self._digest.update(data)
-        if len(self.head) < HEAD_BYTES:
-            self.head += bytes(data[: HEAD_BYTES - len(self.head)])
-        if self._stage is not None:
-            self._stage.write(data)
-
-    @property
-    def sha256(self) -> str:
-        """Digest of what was taken so far, as lower-case hex."""
-        return self._digest.hexdigest()
+    max_size: int | None
+    timeout: timedelta
+    allow_private: bool
+    open_stored: Callable[[str], BinaryIO]
 
 
-def too_large(max_size: int) -> MediaTooLargeError:
-    """Say that a media is over the limit."""
-    return MediaTooLargeError(
-        f"larger than the store's max_file_size of {max_size} bytes", next_step="open the store with a larger one"
-    )
+class Source(NamedTuple):
+    """An opened source.
+
+    Attributes
+    ----------
+    chunks
+        The bytes, to be taken once.
+    data
+        The bytes, if they are in memory anyway.
+    size
+        How many there will be, where the source can tell; a hint, not a promise.
+    mime_type
+        What the source says they are, where that tells more than the content does.
+    """
+
+    chunks: Iterable[bytes]
+    data: bytes | None = None
+    size: int | None = None
+    mime_type: str | None = None
 
 
 def small_bytes(content: MediaContent) -> bytes | None:
-    """Return the bytes if the source has them in memory anyway."""
+    """Return the bytes if the content has them in memory."""
     return content.data if isinstance(content.data, bytes) else None
 
 
-def chunks_of(content: MediaContent, max_size: int | None) -> Iterator[bytes | memoryview]:
-    """Open a source and read it piece by piece; what it can tell of its size is checked before.
+@contextmanager
+def opened(content: MediaContent, rules: SourceRules) -> Iterator[Source]:
+    """Open the source of a content; what it can tell of its size is checked before it is read.
 
     Raises
     ------
     InvalidMediaError
-        The source can't be read as bytes.
+        The source can't be read as bytes, or leads where it must not.
     MediaNotFoundError
-        The file does not exist.
+        The file or the stored media does not exist.
     MediaTooLargeError
         It says that it is too large.
+    StorageError
+        It can't be read now.
     """
-    if isinstance(content.data, bytes):
-        yield from _slices(content.data)
-    elif content.data is not None:
-        yield from _stream(content.data)
+    if content.data is not None:
+        data = small_bytes(content)
+        yield Source(_stream(content.data), None, _size_of(content)) if data is None else Source((data,), data)
     elif content.file_path is not None:
-        with _file(content.file_path, max_size) as file:
-            yield from _stream(file)
+        with _file(content.file_path, rules.max_size) as file:
+            yield Source(_stream(file), None, _size_of(content))
+    elif content.url is not None:
+        with _opened_url(content.url, content.mime_type, rules) as source:
+            yield source
     else:
-        with content.open() as file:
-            yield from _stream(file)
+        with _stored(content, rules) as file:
+            yield Source(_stream(file))
 
 
-def _slices(data: bytes) -> Iterator[memoryview]:
-    view = memoryview(data)
-    for start in range(0, len(data), CHUNK_BYTES):
-        yield view[start : start + CHUNK_BYTES]
+def _stored(content: MediaContent, rules: SourceRules) -> BinaryIO:
+    """Open by the content's own way to its bytes, which may lead to another store; else in this one."""
+    if content.is_attached:
+        return content.open()
+    return rules.open_stored(content.storage_reference or "")
+
+
+@contextmanager
+def _opened_url(url: str, mime_type: str, rules: SourceRules) -> Iterator[Source]:
+    if url[:5].lower() == "data:":
+        kind, data = read_data_url(url, max_size=rules.max_size)
+        yield Source((data,), data, len(data), kind if mime_type == _UNTOLD else None)
+        return
+    with open_url(url, timeout=rules.timeout, max_size=rules.max_size, allow_private=rules.allow_private) as download:
+        yield Source(download.chunks(), None, download.size, download.mime_type if mime_type == _UNTOLD else None)
+
+
+def _size_of(content: MediaContent) -> int | None:
+    """Return how many bytes a source will give, where it can tell without reading; a hint, not a promise."""
+    try:
+        if isinstance(content.data, bytes):
+            return len(content.data)
+        if content.data is not None:
+            stream = content.data
+            position: int = stream.tell()
+            end: int = stream.seek(0, os.SEEK_END)
+            stream.seek(position)
+            return end - position
+        if content.file_path is not None:
+            return Path(content.file_path).stat().st_size
+    except Exception:  # noqa: BLE001 - only a hint: a stream that can't tell is read all the same
+        return None
+    return None
 
 
 def _stream(stream: BinaryIO) -> Iterator[bytes]:
     while True:
         try:
             data = stream.read(CHUNK_BYTES)
-        except (OSError, ValueError) as error:
+        except MediaError:
+            raise
+        except Exception as error:  # a codec's, an archive's: streams raise what they like
             raise InvalidMediaError(
                 f"the source can't be read ({type(error).__name__}: {str(error)[:200]})",
                 next_step="open it in binary mode, and keep it open",

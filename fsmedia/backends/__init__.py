@@ -14,7 +14,7 @@ from fsspec.utils import get_protocol
 
 from fsmedia.backends.failures import secrets_of, storage_error
 from fsmedia.backends.local import LocalBackend
-from fsmedia.backends.port import SEEK_BLOCK, Backend, Entry, Fetched, Stage, missing_package
+from fsmedia.backends.port import SEEK_BLOCK, Backend, Entry, Fetched, Stage, Write, missing_package
 from fsmedia.errors import InvalidReferenceError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from fsmedia.backends.objects import FsspecBackend
 
-__all__ = ["SEEK_BLOCK", "Backend", "Entry", "Fetched", "Stage", "open_backend"]
+__all__ = ["SEEK_BLOCK", "Backend", "Entry", "Fetched", "Stage", "Write", "open_backend"]
 
 _CLASSES = {
     "memory": ("fsmedia.backends.memory", "MemoryBackend", None),
@@ -36,7 +36,7 @@ _CLASSES = {
     "az": ("fsmedia.backends.objects", "FsspecBackend", None),
 }
 _LOCAL = ("file", "local")
-_OTHER = ("fsmedia.backends.objects", "RenamingBackend", None)
+_OTHER = ("fsmedia.backends.renaming", "RenamingBackend", None)
 
 
 def open_backend(
@@ -61,7 +61,7 @@ def open_backend(
             "the root of a store must be a path or a URL", next_step="e.g. /data/media or s3://bucket/media"
         )
     protocol = get_protocol(url)
-    secrets = secrets_of(options)
+    secrets = secrets_of(options, url)
     if protocol in _LOCAL:
         if options:
             raise InvalidReferenceError(

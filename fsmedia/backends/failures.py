@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import errno
-from contextlib import contextmanager
+import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from fsmedia.errors import MediaError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
+    from types import TracebackType
 
 _SHORTEST_SECRET = 4
 _OPEN_OPTIONS = frozenset(
     {"endpoint_url", "region_name", "project", "protocol", "account_name", "anon", "signature_version", "when_required"}
 )
+_OPEN_TEXTS = _OPEN_OPTIONS | {"s3v4"}
+_SHORTEST_LINE = 8
+_LONGEST_DETAIL = 300
 _STEPS = {
     errno.ENOSPC: "free some space, then try again",
     errno.EDQUOT: "free some of the quota, then try again",
@@ -24,8 +31,11 @@ _STEPS = {
 }
 
 
-def secrets_of(options: Mapping[str, Any]) -> frozenset[str]:
-    """Return every text in storage options that must not be shown: all but what is known to be open."""
+def secrets_of(options: Mapping[str, Any], url: str = "") -> frozenset[str]:
+    """Return every text in storage options that must not be shown: all but what is known to be open.
+
+    The user part of a URL, wherever one stands, counts too, with its usual encodings.
+    """
     found: set[str] = set()
 
     def walk(name: str, value: Any) -> None:
@@ -35,18 +45,39 @@ def secrets_of(options: Mapping[str, Any]) -> frozenset[str]:
         elif isinstance(value, list | tuple):
             for item in value:
                 walk(name, item)
-        elif isinstance(value, str | bytes) and name not in _OPEN_OPTIONS:
+        elif isinstance(value, str | bytes):
             text = value if isinstance(value, str) else value.decode(errors="replace")
-            if len(text) >= _SHORTEST_SECRET and text not in {"anon", "s3v4", *_OPEN_OPTIONS}:
+            found.update(_users_of(text))
+            if name not in _OPEN_OPTIONS and text not in _OPEN_TEXTS:
                 found.add(text)
 
     walk("", dict(options))
-    return frozenset(found)
+    found |= _users_of(url)
+    return frozenset(text for text in found if len(text) >= _SHORTEST_SECRET)
+
+
+def _users_of(url: str) -> set[str]:
+    """Return user and password of URLs in a text, as they stand, decoded, and as HTTP's Basic authentication."""
+    found: set[str] = set()
+    for user in re.findall(r"://([^/@\s]+)@", url):
+        pair, password = unquote(user), user.partition(":")[2]
+        found |= {user, pair, base64.b64encode(pair.encode()).decode(), password, unquote(password)}
+    return found
+
+
+@lru_cache(maxsize=256)
+def _spellings(secrets: frozenset[str]) -> tuple[str, ...]:
+    """Return how secrets may stand in a text, longest first: as they are, on one line, line by line, escaped."""
+    found: set[str] = set()
+    for secret in secrets:
+        lines = [line for line in secret.splitlines() if len(line) >= _SHORTEST_LINE]
+        found |= {secret, " ".join(secret.split()), repr(secret)[1:-1], *(lines if "\n" in secret else ())}
+    return tuple(sorted(filter(None, found), key=len, reverse=True))
 
 
 def redact(text: str, secrets: frozenset[str]) -> str:
     """Replace every secret in a text."""
-    for secret in sorted(secrets, key=len, reverse=True):
+    for secret in _spellings(secrets):
         text = text.replace(secret, "***")
     return text
 
@@ -59,28 +90,60 @@ def storage_error(error: BaseException, key: str | None, secrets: frozenset[str]
         problem, step = "the storage gave no answer in time", "try again, or give the store a longer timeout"
     elif isinstance(error, FileNotFoundError):
         problem, step = "the storage does not find it", "check that the bucket or folder of the root exists"
+    elif isinstance(error, TypeError):
+        problem, step = "the storage does not understand its options", "check the storage options"
     elif isinstance(error, OSError) and error.errno in _STEPS:
         problem, step = "the storage failed", _STEPS[error.errno]
     else:
         problem, step = "the storage failed", "try again; if it stays, look at the storage's own tools"
-    detail = redact(" ".join(str(error).split())[:300], secrets) or type(error).__name__
+    detail = _one_line(redact(str(error), secrets))[:_LONGEST_DETAIL] or type(error).__name__
     raised = StorageError(f"{problem} ({type(error).__name__}: {detail})", next_step=step, key=key)
-    # The cause is kept for a traceback only where its own text shows nothing secret.
-    shown = f"{error} {getattr(error, 'args', '')} {error.__cause__} {error.__context__}"
-    if not any(secret in shown for secret in secrets):
-        raised.__cause__ = error
-    else:
+    # The cause is kept for a traceback only where nothing in its whole chain shows a secret.
+    if _shows(error, secrets, set()):
         raised.__suppress_context__ = True
+    else:
+        raised.__cause__ = error
     return raised
 
 
-@contextmanager
-def explained(key: str | None, secrets: frozenset[str] = frozenset()) -> Iterator[None]:
-    """Let only errors of this package out; interrupts and programming errors of the caller pass."""
-    try:
-        yield
-    except MediaError:
-        raise
-    except Exception as error:  # noqa: BLE001 - clients of storages raise whatever they like
-        raised = storage_error(error, key, secrets)
+def _one_line(text: str) -> str:
+    """Make a server's words fit a log: they neither begin a line nor steer a terminal."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in " ".join(text.split()))
+
+
+def _shows(error: BaseException | None, secrets: frozenset[str], seen: set[int]) -> bool:
+    """Tell whether an error, or any behind it, holds a secret."""
+    if error is None or id(error) in seen or not secrets:
+        return False
+    seen.add(id(error))
+    text = f"{error}\n{error!r}\n{vars(error)!r}\n{error.args!r}\n{getattr(error, 'filename', '')}"
+    if redact(text, secrets) != text:
+        return True
+    behind = [error.__cause__, error.__context__]
+    if isinstance(error, BaseExceptionGroup):
+        behind.extend(error.exceptions)
+    return any(_shows(each, secrets, seen) for each in behind)
+
+
+class explained:  # noqa: N801 - reads as a verb where it is used
+    """Let only errors of this package out of a block; interrupts and the like pass.
+
+    A class, not a generator: it stands around every call to a disk, and costs a third.
+    """
+
+    __slots__ = ("_key", "_secrets")
+
+    def __init__(self, key: str | None, secrets: frozenset[str] = frozenset()) -> None:
+        self._key = key
+        self._secrets = secrets
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, MediaError) or not isinstance(error, Exception):
+            return
+        raised = storage_error(error, self._key, self._secrets)
         raise raised from raised.__cause__

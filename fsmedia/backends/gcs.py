@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fsmedia.backends.objects import FsspecBackend, entry_of
-from fsmedia.errors import StorageError
+from fsmedia.backends.failures import explained
+from fsmedia.backends.infos import entry_of
+from fsmedia.backends.objects import FsspecBackend
+from fsmedia.errors import InvalidMediaError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from fsmedia.backends.port import Entry
+
+LONGEST_SIGNATURE = timedelta(days=7)
+"""What signature version 4 allows."""
 
 PART_BYTES = 8 * 2**20
 """Size of a part of a large upload, a multiple of 256 KiB as the service asks."""
@@ -57,6 +64,27 @@ class GCSBackend(FsspecBackend):
         found = await self.fs._call("GET", "b/{}/o/{}", bucket, key, json_out=True)
         return {**found, "size": int(found["size"]), "type": "file"}
 
+    def sign(self, key: str, expiry: timedelta) -> str:
+        """Sign where the credentials hold a key; no request is made."""
+        if expiry > LONGEST_SIGNATURE:
+            raise InvalidMediaError(
+                f"GCS signs URLs for at most {LONGEST_SIGNATURE.days} days, not {expiry}",
+                next_step="ask for a shorter lifetime, and sign again when it ends",
+                key=key,
+            )
+        signer = getattr(self.fs.credentials, "credentials", None)
+        if not hasattr(signer, "sign_bytes"):
+            kind = type(signer).__name__ if signer is not None else "anonymous"
+            raise StorageError(
+                f"these credentials ({kind}) hold no key to sign a URL with",
+                next_step="open the store with a service account's key: storage_options={'token': 'key.json'}",
+                key=key,
+            )
+        seconds = max(1, math.ceil(expiry.total_seconds()))
+        with explained(key, self._secrets):
+            signed: str = self.fs.sign(self._path(key), expiration=seconds, version="v4")
+        return signed
+
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         """List page by page."""
         bucket, _, begin = self._path(prefix.rstrip("/")).partition("/")
@@ -72,23 +100,18 @@ class GCSBackend(FsspecBackend):
             token = {"pageToken": page["nextPageToken"]}
 
     def _page(self, bucket: str, begin: str, **options: Any) -> dict[str, Any]:
-        try:
-            page: dict[str, Any] = self._ask(
-                begin,
-                lambda: self._sync(
-                    self.fs._call,
-                    "GET",
-                    "b/{}/o",
-                    bucket,
-                    prefix=begin,
-                    json_out=True,
-                    **options,
-                ),
-            )
-        except StorageError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                return {}  # no such bucket: nothing is in it
-            raise
+        page: dict[str, Any] = self._ask(
+            begin,
+            lambda: self._sync(
+                self.fs._call,
+                "GET",
+                "b/{}/o",
+                bucket,
+                prefix=begin,
+                json_out=True,
+                **options,
+            ),
+        )
         return page
 
     def holds(self, folder: str) -> bool:

@@ -11,37 +11,46 @@ import errno
 import os
 import stat
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
 
 from fsmedia import keys
 from fsmedia.backends.failures import explained, storage_error
+from fsmedia.backends.local_files import entry_of, key_order, open_file
 from fsmedia.backends.local_stage import LocalStage
 from fsmedia.backends.port import Backend, Entry, Fetched
 from fsmedia.errors import InvalidReferenceError, MediaError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from datetime import timedelta
     from typing import Literal
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o750
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
-_ABSENT = (errno.ENOENT, errno.ENOTDIR)
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # not to wait for somebody's pipe of that name
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
 _ATTEMPTS = 100
+_CHUNK = 2**20
+_REMEMBERED = 10_000
 
 
 class LocalBackend(Backend):
     """A store's root that is a folder; the folder is made by the first write."""
+
+    concurrency = 4
+    """Waiting for the disk (fsync) overlaps; more threads only wait for each other."""
 
     def __init__(self, path: str, *, durability: Literal["fsync", "rename"] = "fsync") -> None:
         self.path = str(Path(path).absolute())
         self.url = self.path
         self.root_length = len(os.fsencode(self.path))
         self._sync = durability == "fsync"
-        self._made_root = False
+        self._topmost_made: str | None = None
+        self._synced: set[str] = set()
         self._durability = durability
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -77,6 +86,10 @@ class LocalBackend(Backend):
         finally:
             stage.discard()
 
+    def check(self, key: str) -> None:
+        """Refuse a key behind a symlink that leads out."""
+        self._inside(key)
+
     def stage(self, key: str) -> LocalStage:
         """Open a temporary file in the folder of the key."""
         with explained(key):
@@ -89,29 +102,47 @@ class LocalBackend(Backend):
                     # Absent, or removed as empty by somebody's delete between the making and the opening.
                     self._make_folders(folder)
                     continue
-                return LocalStage(self, key, descriptor, temporary, f"{folder}/{name}")
-            raise OSError(errno.EAGAIN, "the folder vanishes each time it is made")
+                stage = LocalStage(self, key, descriptor, temporary, f"{folder}/{name}")
+                try:
+                    self._sync_once(folder)
+                except BaseException:
+                    stage.discard()
+                    raise
+                return stage
+            raise OSError(errno.ENOENT, "its folder can't be made, or vanishes each time", folder)
 
     def _make_folders(self, folder: str) -> None:
         """Make a folder and its parents, each with its mode; another process may make or remove them meanwhile."""
-        parent = os.path.dirname(folder)
         try:
             os.mkdir(folder, FOLDER_MODE)
         except FileExistsError:
-            if not os.path.isdir(folder) and not os.path.lexists(folder):
-                return
-            if not os.path.isdir(folder):
+            if os.path.lexists(folder) and not os.path.isdir(folder):
                 raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", folder) from None
-            return
         except FileNotFoundError:
-            self._make_folders(parent)
+            self._make_folders(os.path.dirname(folder))
             with suppress(FileNotFoundError, FileExistsError):  # the caller tries again
                 os.mkdir(folder, FOLDER_MODE)
-                self._made_root = self._made_root or folder == self.path
-                self.sync_folder(parent)
-            return
-        self._made_root = self._made_root or folder == self.path
-        self.sync_folder(parent)
+                self._remember(folder)
+        else:
+            self._remember(folder)
+
+    def _remember(self, folder: str) -> None:
+        """Keep in mind the root and the folders above it that were made here, to remove them if nothing comes."""
+        if len(folder) <= len(self._topmost_made or self.path):
+            self._topmost_made = folder
+
+    def _sync_once(self, folder: str) -> None:
+        """Make a folder's own name durable, and its parents', the first time this process uses it.
+
+        Whoever made it may have been killed, or be about to sync it.
+        """
+        while self._sync and len(folder) >= len(self.path) and folder not in self._synced:
+            parent = os.path.dirname(folder)
+            self.sync_folder(parent)
+            if len(self._synced) >= _REMEMBERED:
+                self._synced.clear()
+            self._synced.add(folder)
+            folder = parent
 
     def sync_folder(self, folder: str) -> None:
         """Make the names in a folder durable."""
@@ -123,8 +154,12 @@ class LocalBackend(Backend):
             return  # removed as empty by somebody else: nothing of ours was in it
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _NO_FOLDER_SYNC:
+                raise
         finally:
-            os.close(descriptor)
+            with suppress(OSError):  # nothing was written through it
+                os.close(descriptor)
 
     def sync_file(self, descriptor: int) -> None:
         """Make a file's bytes durable."""
@@ -140,15 +175,21 @@ class LocalBackend(Backend):
     def _read(self, key: str) -> bytes | None:
         with explained(key):
             try:
-                descriptor = os.open(self._inside(key), os.O_RDONLY | os.O_CLOEXEC)
+                descriptor = os.open(self._inside(key), _READ)
             except OSError as error:
                 if error.errno in _ABSENT:
                     return None
                 raise
-            with os.fdopen(descriptor, "rb", buffering=0) as file:
-                if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            try:
+                found = os.fstat(descriptor)
+                if not stat.S_ISREG(found.st_mode):
                     return None
-                return file.readall()
+                data = os.read(descriptor, found.st_size + 1)
+                while len(data) > found.st_size and (more := os.read(descriptor, _CHUNK)):
+                    data += more
+                return data
+            finally:
+                os.close(descriptor)
 
     def _head(self, key: str) -> Entry | None:
         with explained(key):
@@ -158,22 +199,26 @@ class LocalBackend(Backend):
                 if error.errno in _ABSENT:
                     return None
                 raise
-            return _entry(key, found) if stat.S_ISREG(found.st_mode) else None
+            return entry_of(key, found) if stat.S_ISREG(found.st_mode) else None
 
     def open(self, key: str) -> BinaryIO:
         """Open the file."""
         path = self._inside(key)
         try:
-            return Path(path).open("rb")
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise FileNotFoundError(errno.ENOENT, "no such file", key) from None
+            file = open(path, "rb", opener=open_file)  # noqa: SIM115 - the caller closes it
         except OSError as error:
+            if error.errno in (*_ABSENT, errno.EISDIR):
+                raise FileNotFoundError(errno.ENOENT, "no such file", key) from None
             raised = storage_error(error, key)
             raise raised from raised.__cause__
+        return file
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         """Walk the folder; symlinked folders are not entered, symlinked files only count if they stay inside."""
         with explained(prefix or None):
+            parts = prefix.rstrip("/").split("/") if prefix else []
+            if any(os.path.islink("/".join((self.path, *parts[:depth]))) for depth in range(1, len(parts) + 1)):
+                return
             yield from self._walk(f"{prefix.rstrip('/')}/" if prefix else "")
 
     def _walk(self, prefix: str) -> Iterator[Entry]:
@@ -184,7 +229,7 @@ class LocalBackend(Backend):
             if error.errno in _ABSENT:
                 return
             raise
-        for item, is_folder in sorted(items, key=_key_order):
+        for item, is_folder in sorted(items, key=key_order):
             key = prefix + item.name
             if is_folder:
                 yield from self._walk(f"{key}/")
@@ -197,7 +242,7 @@ class LocalBackend(Backend):
             except (OSError, UnicodeEncodeError, InvalidReferenceError):
                 continue  # gone since, a name that is no text, or a link that leads nowhere or out
             if stat.S_ISREG(found_stat.st_mode):
-                yield _entry(key, found_stat)
+                yield entry_of(key, found_stat)
 
     def holds(self, folder: str) -> bool:
         """Tell whether the folder has any entry."""
@@ -210,9 +255,14 @@ class LocalBackend(Backend):
                     return False
                 raise
 
-    def local_path(self, key: str) -> Path:
-        """Return the file's path."""
-        return Path(self._inside(key))
+    def local_path(self, key: str) -> str:
+        """Return the file's path; whether it leads out is checked where it is read."""
+        return f"{self.path}/{key}"
+
+    def sign(self, key: str, expiry: timedelta) -> str:
+        """Return a file:// URL; it does not expire."""
+        del expiry
+        return Path(self._inside(key)).as_uri()
 
     # -- removing ------------------------------------------------------------------------------------------
 
@@ -233,6 +283,8 @@ class LocalBackend(Backend):
         try:
             os.unlink(path)
         except OSError as error:
+            if os.path.isdir(path):
+                raise InvalidReferenceError("is a folder, not a media", key=key) from None
             if error.errno not in _ABSENT:
                 raise
         else:
@@ -242,10 +294,11 @@ class LocalBackend(Backend):
     def prune(self, folder: str) -> None:
         """Remove a folder and its parents up to the root while they are empty; asking costs less than looking.
 
-        The root itself goes too if this object made it: a refused first write leaves nothing behind.
+        The root itself and what was made above it go too: a refused first write leaves nothing behind.
         """
-        shortest = len(self.path) if self._made_root else len(self.path) + 1
+        shortest = len(self._topmost_made or f"{self.path}/")
         while len(folder) >= shortest:
+            self._synced.discard(folder)
             try:
                 os.rmdir(folder)
             except OSError as error:
@@ -258,37 +311,33 @@ class LocalBackend(Backend):
     def _inside(self, key: str) -> str:
         """Return the path of a key, refused if a symlink below the root leads out of it.
 
-        Each part below the root is looked at once; only where one is a symlink is the whole path resolved.
+        Each part below the root is looked at; only where one is a symlink is the whole path resolved.
         """
-        path = self.path
-        for part in key.split("/"):
-            path = f"{path}/{part}"
+        end = len(self.path)
+        path = f"{self.path}/{key}"
+        while end < len(path):
+            end = path.find("/", end + 1)
+            if end < 0:
+                end = len(path)
             try:
-                is_link = stat.S_ISLNK(os.lstat(path).st_mode)
+                is_link = stat.S_ISLNK(os.lstat(path[:end]).st_mode)
             except OSError:
                 break  # nothing here, so nothing below: whatever is wrong shows when the path is used
             if is_link:
-                real, root = os.path.realpath(f"{self.path}/{key}"), os.path.realpath(self.path)
-                if not real.startswith(f"{root}/"):
-                    raise InvalidReferenceError(
-                        "a symlink on its way leads out of the store",
-                        next_step="replace the link by a real folder or file",
-                        reference=key,
-                    )
+                self._check_link(key)
                 break
-        return f"{self.path}/{key}"
+        return path
+
+    def _check_link(self, key: str) -> None:
+        root = os.path.realpath(self.path)
+        real = os.path.realpath(f"{self.path}/{key}")
+        if not real.startswith(f"{root}/") or keys.is_internal(real[len(root) + 1 :]):
+            raise InvalidReferenceError(
+                "a symlink on its way leads out of the store's media",
+                next_step="replace the link by a real folder or file",
+                key=key,
+            )
 
 
 def _reopen(path: str, durability: Literal["fsync", "rename"]) -> LocalBackend:
     return LocalBackend(path, durability=durability)
-
-
-def _key_order(item: tuple[os.DirEntry[str], bool]) -> str:
-    """Sort a folder as the keys below it sort: by name and slash."""
-    entry, is_folder = item
-    return f"{entry.name}/" if is_folder else entry.name
-
-
-def _entry(key: str, found: os.stat_result) -> Entry:
-    modified = datetime.fromtimestamp(max(found.st_mtime, found.st_ctime), UTC)
-    return Entry(key, found.st_size, modified, f"{found.st_ino}-{found.st_mtime_ns}")

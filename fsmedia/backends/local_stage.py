@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -9,7 +10,12 @@ from typing import TYPE_CHECKING
 from fsmedia.backends.failures import explained
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fsmedia.backends.local import LocalBackend
+
+_CHUNK = 2**20
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 class LocalStage:
@@ -29,6 +35,19 @@ class LocalStage:
             while view:
                 view = view[os.write(self._open_descriptor(), view) :]
 
+    def patch(self, data: bytes) -> None:
+        """Replace the first bytes."""
+        with explained(self._key):
+            os.pwrite(self._open_descriptor(), data, 0)
+
+    def reread(self) -> Iterator[bytes]:
+        """Give what was written so far."""
+        with explained(self._key):
+            position = 0
+            while data := os.pread(self._open_descriptor(), _CHUNK, position):
+                position += len(data)
+                yield data
+
     def commit(self, content_type: str) -> None:
         """Rename the file to its name."""
         del content_type
@@ -41,23 +60,34 @@ class LocalStage:
     def link(self) -> bool:
         """Give the file its name unless something has it."""
         with explained(self._key):
+            temporary = self._finish()
             try:
-                os.link(self._finish(), self._target)
+                os.link(temporary, self._target)
             except FileExistsError:
                 return False
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                # A file system without hard links: looking first is the best it can do.
+                if os.path.lexists(self._target):
+                    return False
+                os.rename(temporary, self._target)
+                self._temporary = None
             self._backend.sync_folder(os.path.dirname(self._target))
             return True
 
     def discard(self) -> None:
         """Remove the temporary file, and the folders made for it while they are empty."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-        if self._temporary is not None:
-            with suppress(FileNotFoundError):
-                os.unlink(self._temporary)
-            self._backend.prune(os.path.dirname(self._temporary))
-            self._temporary = None
+        # Each is forgotten before it is let go: a number that was closed may be another thread's file by now.
+        descriptor, self._descriptor = self._descriptor, None
+        temporary, self._temporary = self._temporary, None
+        if descriptor is not None:
+            with suppress(OSError):
+                os.close(descriptor)
+        if temporary is not None:
+            with suppress(OSError):  # what can't be removed is hidden, and a leftover
+                os.unlink(temporary)
+            self._backend.prune(os.path.dirname(temporary))
 
     def _open_descriptor(self) -> int:
         if self._descriptor is None:
@@ -67,8 +97,8 @@ class LocalStage:
     def _finish(self) -> str:
         descriptor = self._open_descriptor()
         self._backend.sync_file(descriptor)
-        os.close(descriptor)
         self._descriptor = None
+        os.close(descriptor)
         if self._temporary is None:
             raise ValueError("committed twice")
         return self._temporary

@@ -7,7 +7,8 @@ import io
 import threading
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from fsmedia.backends.objects import FsspecBackend, entry_of
+from fsmedia.backends.infos import entry_of
+from fsmedia.backends.objects import FsspecBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,8 @@ _CREATING = threading.Lock()
 
 class MemoryBackend(FsspecBackend):
     """A root in memory."""
+
+    concurrency = 1
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes unless there are any; whole for all threads of the process."""

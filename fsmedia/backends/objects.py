@@ -10,17 +10,18 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar
 
 import fsspec
 from fsspec.asyn import sync
 
-from fsmedia import keys
 from fsmedia.backends.failures import explained, secrets_of, storage_error
-from fsmedia.backends.port import SEEK_BLOCK, Backend, Entry, Fetched
+from fsmedia.backends.infos import entry_of
+from fsmedia.backends.port import SEEK_BLOCK, Backend, Entry, Fetched, Write
 from fsmedia.backends.reading import TranslatedFile
 from fsmedia.backends.staging import Spool
+from fsmedia.errors import MediaError, StorageError
 from fsmedia.models import public_url
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fsspec import AbstractFileSystem
-
-    from fsmedia.errors import MediaError
 
 T = TypeVar("T")
 
@@ -41,8 +40,6 @@ CONCURRENCY = 32
 """Requests under way at once for one call on an object store."""
 
 _TRIES = 2
-_MODIFIED = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
-_TOKENS = ("ETag", "etag", "md5Hash", "ino")
 
 
 class FsspecBackend(Backend):
@@ -61,16 +58,15 @@ class FsspecBackend(Backend):
     options: ClassVar[dict[str, Any]] = {}
     """Options the filesystem must have to see what others wrote."""
 
-    atomic_put: ClassVar[bool] = True
-    """False: bytes go to a temporary name first, then are moved."""
+    concurrency = CONCURRENCY
 
     def __init__(self, url: str, storage_options: Mapping[str, Any], timeout: timedelta) -> None:
         self._given_url = url
         self._storage_options = dict(storage_options)
         self._timeout = timeout
-        self._secrets = secrets_of(storage_options)
+        self._secrets = secrets_of(storage_options, url)
         self._opened: tuple[int, AbstractFileSystem] | None = None
-        self.url = url if "::" in url or "://" not in url else public_url(url).rstrip("/")
+        self.url = "::".join(public_url(link) if "://" in link else link for link in url.split("::")).rstrip("/")
         self._root: str = self._open_filesystem()[1]
         self.root_length = len(self._key_part().encode())
 
@@ -83,10 +79,14 @@ class FsspecBackend(Backend):
     # -- the filesystem ------------------------------------------------------------------------------------
 
     def _open_filesystem(self) -> tuple[AbstractFileSystem, str]:
-        forced = {} if "::" in self._given_url else self.options
-        filesystem, path = fsspec.core.url_to_fs(self._given_url, **{**forced, **self._storage_options})
+        forced = {} if "::" in self._given_url else self._forced_options()
+        filesystem, path = fsspec.core.url_to_fs(self._given_url, **{**self._storage_options, **forced})
         self._opened = (os.getpid(), filesystem)
         return filesystem, str(path).rstrip("/")
+
+    def _forced_options(self) -> dict[str, Any]:
+        """Return the options that this storage must have, whatever the caller gave."""
+        return self.options
 
     @property
     def fs(self) -> AbstractFileSystem:
@@ -129,7 +129,7 @@ class FsspecBackend(Backend):
         answer: T = sync(self.fs.loop, function, *args, timeout=patience, **options)
         return answer
 
-    def _each(self, key: str | None, jobs: Sequence[Callable[[], Any]]) -> list[Any]:
+    def _each(self, key: str | None, jobs: Sequence[Callable[[], Any]], size: int = 0) -> list[Any]:
         """Do several things: at once where the filesystem is asynchronous. Jobs return results or coroutines."""
         if not self.fs.async_impl:
             return [self._ask(key, job) for job in jobs]
@@ -143,7 +143,7 @@ class FsspecBackend(Backend):
 
             return await asyncio.gather(*(one(job) for job in jobs))
 
-        return self._ask(key, lambda: self._sync(all_of, size=len(jobs) // CONCURRENCY * PATIENCE_BYTES))
+        return self._ask(key, lambda: self._sync(all_of, size=size + len(jobs) // CONCURRENCY * PATIENCE_BYTES))
 
     # -- writing -------------------------------------------------------------------------------------------
 
@@ -156,30 +156,40 @@ class FsspecBackend(Backend):
         """Put bytes."""
         self._ask(key, lambda: self._put(key, data, **self._put_options(content_type)))
 
+    def write_many(self, writes: Sequence[Write]) -> dict[int, MediaError]:
+        """Send small objects at once where the filesystem can."""
+        if len(writes) == 1 or not self.fs.async_impl or not all(isinstance(write.data, bytes) for write in writes):
+            return super().write_many(writes)
+
+        def writer(write: Write) -> Callable[[], Awaitable[MediaError | None]]:
+            path, options = self._path(write.key), self._put_options(write.content_type)
+            return partial(self._done_async, write.key, lambda: self.fs._pipe_file(path, write.data, **options))
+
+        size = sum(len(write.data) for write in writes if isinstance(write.data, bytes))
+        return self._failures([write.key for write in writes], [writer(write) for write in writes], size)
+
+    def _failures(
+        self, wanted: Sequence[str], jobs: Sequence[Callable[[], Any]], size: int = 0
+    ) -> dict[int, MediaError]:
+        """Do several things that answer with an error or None; without any answer, all have failed."""
+        try:
+            answers = self._each(wanted[0] if wanted else None, jobs, size)
+        except MediaError as error:
+            answers = [StorageError(error.problem, next_step=error.next_step, key=key) for key in wanted]
+        return {index: answer for index, answer in enumerate(answers) if answer is not None}
+
     def _put(self, key: str, data: bytes, **options: Any) -> None:
         if self.fs.async_impl:
             self._sync(self.fs._pipe_file, self._path(key), data, size=len(data), **options)
-        elif self.atomic_put:
-            self.fs.pipe_file(self._path(key), data, **options)
         else:
-            self._by_rename(key, lambda path: self.fs.pipe_file(path, data, **options))
+            self.fs.pipe_file(self._path(key), data, **options)
 
     def _put_file(self, key: str, file: Path, size: int, content_type: str) -> None:
-        options = self._put_options(content_type)
+        path, options = self._path(key), self._put_options(content_type)
         if self.fs.async_impl:
-            path = self._path(key)
             self._ask(key, lambda: self._sync(self.fs._put_file, str(file), path, size=size, **options))
-        elif self.atomic_put:
-            self._ask(key, lambda: self.fs.put_file(str(file), self._path(key), **options))
         else:
-            self._ask(key, lambda: self._by_rename(key, lambda path: self.fs.put_file(str(file), path, **options)))
-
-    def _by_rename(self, key: str, put: Callable[[str], object]) -> None:
-        folder = self._path(key).rpartition("/")[0]
-        temporary = f"{folder}/{keys.temporary_name()}"
-        self.fs.makedirs(folder, exist_ok=True)
-        put(temporary)
-        self.fs.mv(temporary, self._path(key))
+            self._ask(key, lambda: self.fs.put_file(str(file), path, **options))
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes unless there are any; here by looking first, which two creators can both pass."""
@@ -191,6 +201,7 @@ class FsspecBackend(Backend):
     def stage(self, key: str) -> Spool:
         """Spool; nothing is sent before the commit."""
         return Spool(
+            key,
             lambda data, content_type: self.write(key, data, content_type),
             lambda file, size, content_type: self._put_file(key, file, size, content_type),
         )
@@ -258,6 +269,9 @@ class FsspecBackend(Backend):
         except Exception as error:  # noqa: BLE001 - clients of storages raise whatever they like
             raised = storage_error(error, key, self._secrets)
             raise raised from raised.__cause__
+        if (getattr(file, "details", None) or {}).get("type") == "directory":
+            file.close()
+            raise FileNotFoundError(errno.ENOENT, "no such object", key)
         return TranslatedFile(file, key, self._secrets)
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
@@ -280,56 +294,39 @@ class FsspecBackend(Backend):
     def delete(self, keys: Iterable[str]) -> dict[str, MediaError]:
         """Remove objects one by one, concurrently where the filesystem can."""
         wanted = list(keys)
-        answers = self._each(wanted[0] if wanted else None, [self._remover(key) for key in wanted])
-        return {key: answer for key, answer in zip(wanted, answers, strict=True) if answer is not None}
+        failed = self._failures(wanted, [self._remover(key) for key in wanted])
+        return {wanted[index]: error for index, error in failed.items()}
 
     def _remover(self, key: str) -> Callable[[], Any]:
         path = self._path(key)
+        if self.fs.async_impl:
+            return partial(self._done_async, key, lambda: self.fs._rm_file(path))
+        return partial(self._done, key, lambda: self.fs.rm_file(path))
 
-        def remove() -> MediaError | None:
+    def _done(self, key: str, call: Callable[[], object]) -> MediaError | None:
+        """Make a call, once more without an answer, and return what went wrong; what is gone already is done."""
+        try:
+            self._ask(key, call)
+        except StorageError as error:
+            return None if isinstance(error.__cause__, FileNotFoundError) else error
+        return None
+
+    async def _done_async(self, key: str, call: Callable[[], Awaitable[object]]) -> MediaError | None:
+        for left in reversed(range(_TRIES)):
             try:
-                self.fs.rm_file(path)
+                await call()
             except FileNotFoundError:
                 return None
+            except (TimeoutError, ConnectionError) as error:
+                if not left:
+                    return storage_error(error, key, self._secrets)
             except Exception as error:  # noqa: BLE001 - one key's failure must not hide the others'
                 return storage_error(error, key, self._secrets)
-            return None
-
-        async def remove_async() -> MediaError | None:
-            try:
-                await self.fs._rm_file(path)
-            except FileNotFoundError:
+            else:
                 return None
-            except Exception as error:  # noqa: BLE001
-                return storage_error(error, key, self._secrets)
-            return None
+        return None
 
-        return remove_async if self.fs.async_impl else remove
-
-    def local_path(self, key: str) -> Path | None:
+    def local_path(self, key: str) -> str | None:
         """Nothing of this storage lies on this machine."""
         del key
         return None
-
-
-class RenamingBackend(FsspecBackend):
-    """A filesystem of which it is not known that a write is atomic: written aside, then moved."""
-
-    atomic_put = False
-
-
-def entry_of(key: str, info: Mapping[str, Any]) -> Entry:
-    """Read an fsspec info, whatever the filesystem calls its fields."""
-    token = next((str(info[name]) for name in _TOKENS if info.get(name)), None)
-    modified = next((info[name] for name in _MODIFIED if info.get(name) is not None), None)
-    return Entry(key, int(info.get("size") or 0), _instant(modified), token)
-
-
-def _instant(value: Any) -> datetime | None:
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    if isinstance(value, int | float):
-        return datetime.fromtimestamp(value, UTC)
-    if isinstance(value, datetime):
-        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
-    return None

@@ -10,16 +10,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
-from fsmedia.errors import StorageError
+from fsmedia.errors import MediaError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
-    from pathlib import Path
+    from datetime import datetime, timedelta
     from types import TracebackType
     from typing import Self
-
-    from fsmedia.errors import MediaError
 
 SEEK_BLOCK = 256 * 1024
 """Bytes that a seek in an opened media fetches; fsspec's default on S3 is 50 MiB."""
@@ -46,6 +43,14 @@ class Entry(NamedTuple):
     token: str | None = None
 
 
+class Write(NamedTuple):
+    """One object to write: bytes, or a stage that was begun for the same key."""
+
+    key: str
+    data: bytes | Stage
+    content_type: str
+
+
 class Fetched(NamedTuple):
     """Answers of `Backend.fetch`, in the order of the questions; None where there is nothing."""
 
@@ -62,6 +67,12 @@ class Stage(Protocol):
     def commit(self, content_type: str) -> None:
         """Put what was written at the key, atomically."""
 
+    def patch(self, data: bytes) -> None:
+        """Replace the first bytes; for a header that needs to know how much came after it."""
+
+    def reread(self) -> Iterator[bytes]:
+        """Give what was written so far again, in pieces."""
+
     def discard(self) -> None:
         """Leave nothing behind; does nothing after `commit`."""
 
@@ -75,6 +86,9 @@ class Backend(ABC):
     root_length: int
     """Bytes of the root's own path, which count towards the longest key."""
 
+    concurrency: int = 1
+    """How many operations are worth having under way at once."""
+
     @abstractmethod
     def roots(self) -> Sequence[str]:
         """Return the spellings of the root that an absolute reference may start with."""
@@ -83,12 +97,28 @@ class Backend(ABC):
     def write(self, key: str, data: bytes, content_type: str) -> None:
         """Put bytes at a key, replacing what is there."""
 
+    def write_many(self, writes: Sequence[Write]) -> dict[int, MediaError]:
+        """Do several writes, at once where the storage gains from it; return what failed, by index."""
+        failed: dict[int, MediaError] = {}
+        for index, write in enumerate(writes):
+            try:
+                if isinstance(write.data, bytes):
+                    self.write(write.key, write.data, write.content_type)
+                else:
+                    write.data.commit(write.content_type)
+            except MediaError as error:
+                failed[index] = error
+        return failed
+
     @abstractmethod
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes at a key if nothing is there; False if there was.
 
         Where the storage knows no condition two creators may both hear True: read back what counts.
         """
+
+    def check(self, key: str) -> None:  # noqa: B027 - most refuse nothing
+        """Raise if a key can't be written whatever the bytes are; looks, and changes nothing."""
 
     @abstractmethod
     def stage(self, key: str) -> Stage:
@@ -115,8 +145,25 @@ class Backend(ABC):
         """Remove; return what was not confirmed. What is not there counts as removed."""
 
     @abstractmethod
-    def local_path(self, key: str) -> Path | None:
+    def local_path(self, key: str) -> str | None:
         """Return where the bytes lie on this machine; None if they do not."""
+
+    def sign(self, key: str, expiry: timedelta) -> str:
+        """Return a URL under which a plain HTTP client gets the bytes, for as long as `expiry`.
+
+        Raises
+        ------
+        StorageError
+            This storage has no URLs, or its credentials can't sign.
+        InvalidMediaError
+            It can't sign for so long.
+        """
+        del expiry
+        raise StorageError(
+            f"{self.url} has no URLs that others could open",
+            next_step="use store.open(reference), or retrieve_media(reference).local_path()",
+            key=key,
+        )
 
     def read(self, key: str) -> bytes | None:
         """Read one small object whole."""

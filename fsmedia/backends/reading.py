@@ -6,9 +6,13 @@ import io
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from fsmedia.backends.failures import explained
+from fsmedia.backends.port import SEEK_BLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+MOST_AHEAD = 8 * 2**20
+"""Bytes that a steady reader gets ahead at most."""
 
 
 class TranslatedFile(io.BufferedIOBase, BinaryIO):
@@ -18,33 +22,63 @@ class TranslatedFile(io.BufferedIOBase, BinaryIO):
         self._file = file
         self._key = key
         self._secrets = secrets
+        self._position = 0
+        self._ahead = memoryview(b"")
+        self._window = 0
 
     def __repr__(self) -> str:
         return f"<media {self._key!r}{' closed' if self.closed else ''}>"
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read up to `size` bytes, all by default."""
+        """Read up to `size` bytes, all by default.
+
+        Who reads on where the last read ended gets more and more ahead, so that small reads of a large media do not
+        cost a request each; a seek starts small again.
+        """
         self._check()
-        with explained(self._key, self._secrets):
-            return cast("bytes", self._file.read(-1 if size is None else size))
+        if size is None or size < 0:
+            data = bytes(self._ahead) + self._fetch(-1)
+            self._ahead = memoryview(b"")
+        elif size <= len(self._ahead):
+            data, self._ahead = bytes(self._ahead[:size]), self._ahead[size:]
+        else:
+            head = bytes(self._ahead)
+            fetched = memoryview(self._fetch(max(size - len(head), self._window)))
+            data, self._ahead = head + bytes(fetched[: size - len(head)]), fetched[size - len(head) :]
+            self._window = min(max(2 * self._window, SEEK_BLOCK), MOST_AHEAD)
+        self._position += len(data)
+        return data
 
     read1 = read
 
+    def _fetch(self, size: int) -> bytes:
+        with explained(self._key, self._secrets):
+            return cast("bytes", self._file.read(size))
+
     def readinto(self, buffer: Any, /) -> int:
         """Read into a buffer."""
-        self._check()
-        with explained(self._key, self._secrets):
-            return cast("int", self._file.readinto(buffer))
+        view = memoryview(buffer).cast("B")
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Move; nothing is fetched before the next read."""
         self._check()
-        return cast("int", self._file.seek(offset, whence))
+        start = {0: 0, 1: self._position, 2: int(self._file.size)}[whence]
+        skipped = max(0, start + offset) - self._position
+        if 0 <= skipped <= len(self._ahead):
+            self._ahead = self._ahead[skipped:]
+        else:
+            self._ahead, self._window = memoryview(b""), 0
+            self._file.seek(self._position + skipped)
+        self._position += skipped
+        return self._position
 
     def tell(self) -> int:
         """Return the position."""
         self._check()
-        return cast("int", self._file.tell())
+        return self._position
 
     def readable(self) -> bool:
         """Return True."""

@@ -7,11 +7,17 @@ file has mode 0600 and is gone after `commit` or `discard`.
 from __future__ import annotations
 
 import tempfile
+import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from fsmedia.backends.failures import explained
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+_CHUNK = 2**20
 
 SPOOL_BYTES = 8 * 2**20
 """What a stage holds in memory at most; larger media lie in a temporary file meanwhile."""
@@ -22,9 +28,11 @@ class Spool:
 
     def __init__(
         self,
+        key: str,
         put_bytes: Callable[[bytes, str], None],
         put_file: Callable[[Path, int, str], None],
     ) -> None:
+        self._key = key
         self._put_bytes = put_bytes
         self._put_file = put_file
         self._buffer = bytearray()
@@ -33,28 +41,60 @@ class Spool:
 
     def write(self, data: bytes | memoryview) -> None:
         """Add bytes."""
+        with explained(self._key):
+            self._write(data)
+
+    def _write(self, data: bytes | memoryview) -> None:
         self._size += len(data)
         if self._file is None and len(self._buffer) + len(data) <= SPOOL_BYTES:
             self._buffer += data
             return
         if self._file is None:
             self._file = cast("BinaryIO", tempfile.NamedTemporaryFile(prefix="fsmedia-", delete=False))  # noqa: SIM115
+            weakref.finalize(self, _remove, self._file.name)
             self._file.write(self._buffer)
             self._buffer = bytearray()
         self._file.write(data)
+
+    def patch(self, data: bytes) -> None:
+        """Replace the first bytes."""
+        if self._file is None:
+            self._buffer[: len(data)] = data
+            return
+        with explained(self._key):
+            self._file.seek(0)
+            self._file.write(data)
+            self._file.seek(0, 2)
+
+    def reread(self) -> Iterator[bytes]:
+        """Give what was written so far."""
+        if self._file is None:
+            yield bytes(self._buffer)
+            return
+        with explained(self._key):
+            self._file.seek(0)
+            while data := self._file.read(_CHUNK):
+                yield data
 
     def commit(self, content_type: str) -> None:
         """Send everything to the backend; may be called again if it failed."""
         if self._file is None:
             self._put_bytes(bytes(self._buffer), content_type)
             return
-        self._file.flush()
+        with explained(self._key):
+            self._file.flush()
         self._put_file(Path(self._file.name), self._size, content_type)
 
     def discard(self) -> None:
         """Let go of the bytes."""
         self._buffer = bytearray()
-        if self._file is not None:
-            self._file.close()
-            Path(self._file.name).unlink(missing_ok=True)
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            _remove(file.name)
+            with suppress(OSError):  # it flushes, and the disk may be full; nobody wants these bytes any more
+                file.close()
+
+
+def _remove(name: str) -> None:
+    with suppress(OSError):
+        Path(name).unlink(missing_ok=True)

@@ -3,7 +3,8 @@
 Pure: nothing here reaches a storage; JSON keys are PromptKit's, so its documents validate.
 """
 
-from fsmedia.models.content import ContentHandle, MediaContent, local_copy, public_url
+from fsmedia.models.content import ContentHandle, MediaContent
+from fsmedia.models.copies import local_copy
 from fsmedia.models.fields import CONTENT_FIELDS, ContentFields
 from fsmedia.models.metadata import (
     MediaMetadata,
@@ -12,6 +13,7 @@ from fsmedia.models.metadata import (
     Reference,
     RetentionPolicy,
 )
+from fsmedia.models.urls import public_url
 
 __all__ = [
     "CONTENT_FIELDS",

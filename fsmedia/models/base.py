@@ -17,10 +17,10 @@ def explain(error: ValidationError, model: str) -> InvalidMediaError:
     """Turn pydantic's error into one readable line that quotes no input."""
     parts = []
     for item in error.errors(include_url=False, include_context=False, include_input=False):
-        where = ".".join(str(step) for step in item["loc"])
+        where = ".".join(step if (step := str(part)).isprintable() else repr(step) for part in item["loc"])
         reason = item["msg"].removeprefix("Value error, ")
         parts.append(f"{where}: {reason}" if where else reason)
-    return InvalidMediaError(f"{model}: {' / '.join(parts)}")
+    return InvalidMediaError(f"{model}: {' / '.join(parts)}", next_step=f"see help(fsmedia.{model})")
 
 
 class Model(BaseModel):

@@ -10,24 +10,22 @@ import base64
 import binascii
 import hashlib
 import io
-import re
-import tempfile
 import warnings
-import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Protocol, Self, cast
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_serializer, model_validator
 
 from fsmedia import mime
 from fsmedia.errors import InvalidMediaError, MediaNotFoundError, MediaTooLargeError, StorageError
+from fsmedia.models.base64_text import from_base64, looks_like_text
+from fsmedia.models.copies import local_copy
 from fsmedia.models.fields import ContentFields, PolicyName
 from fsmedia.models.metadata import Reference
+from fsmedia.models.urls import checked_url, guess_from_url, public_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from os import PathLike
 
 INLINE_LIMIT = 20 * 2**20
 """Bytes above which `base64()` and `data_url()` refuse: what LLM APIs take inline is of this order."""
@@ -55,7 +53,7 @@ def _decode(value: Any) -> Any:
         return bytes(value)
     if isinstance(value, str):
         try:
-            return base64.b64decode(re.sub(r"[\r\n]", "", value).encode("ascii"), validate=True)
+            return from_base64(value)
         except (binascii.Error, UnicodeEncodeError):
             raise ValueError(
                 "a str must be standard padded base64 (RFC 4648); for text use MediaContent.from_text(...)"
@@ -71,21 +69,6 @@ def _path_text(value: Any) -> Any:
     return str(value) if isinstance(value, Path) or hasattr(value, "__fspath__") else value
 
 
-def _checked_url(value: str) -> str:
-    if not re.match(r"(?i:https?://[^/]|data:)", value):
-        raise ValueError("must start with http://, https:// or data:")
-    return value
-
-
-def public_url(url: str) -> str:
-    """Return a URL without what may be secret: user, password, query, fragment, or a data URL's bytes."""
-    if url[:5].lower() == "data:":
-        return f"{url.split(',', 1)[0][:_SHOWN]},..."
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}{'?...' if parts.query else ''}"
-
-
 class MediaContent(ContentFields):
     """Bytes and their MIME type; the source is one of `data`, `file_path`, `url`, `storage_reference`.
 
@@ -97,7 +80,7 @@ class MediaContent(ContentFields):
     """`bytes`, a binary file object, or standard base64 in a `str`; base64 in JSON."""
     file_path: Annotated[str, Field(min_length=1)] | None = None
     """Path of a file on this machine."""
-    url: Annotated[str, AfterValidator(_checked_url)] | None = None
+    url: Annotated[str, AfterValidator(checked_url)] | None = None
     """An http(s) or data: URL."""
     storage_reference: Reference | None = None
     """Reference of a stored media."""
@@ -118,7 +101,12 @@ class MediaContent(ContentFields):
             return values
         values = {**values, "file_path": _path_text(values.get("file_path"))}
         data, kind = values.get("data"), values.get("mime_type")
-        if isinstance(data, str) and isinstance(kind, str) and kind.lower().startswith("text/") and _plain(data):
+        if (
+            isinstance(data, str)
+            and isinstance(kind, str)
+            and kind.lower().startswith("text/")
+            and looks_like_text(data)
+        ):
             warnings.warn(
                 "data is read as base64, but looks like text; for text use MediaContent.from_text(...)",
                 UserWarning,
@@ -143,7 +131,7 @@ class MediaContent(ContentFields):
     # -- making one ----------------------------------------------------------------------------------------
 
     @classmethod
-    def from_path(cls, path: str | PathLike[str], mime_type: str | None = None, **fields: Any) -> Self:
+    def from_path(cls, path: str | Path, mime_type: str | None = None, **fields: Any) -> Self:
         """Name a file; the MIME type is guessed from its name, then from its first bytes."""
         kind = mime_type or mime.guess_from_name(str(path))
         if kind is None:
@@ -154,20 +142,27 @@ class MediaContent(ContentFields):
     @classmethod
     def from_bytes(cls, data: bytes, mime_type: str | None = None, **fields: Any) -> Self:
         """Take bytes; the MIME type is guessed from the first of them."""
-        return cls(data=bytes(data), mime_type=mime_type or _guess(data[:_HEAD]), **fields)
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise InvalidMediaError(
+                f"takes bytes, not {type(data).__name__}", next_step="see from_text, from_path and from_stream"
+            )
+        data = bytes(data)
+        return cls(data=data, mime_type=mime_type or _guess(data[:_HEAD]), **fields)
 
     @classmethod
     def from_text(cls, text: str, mime_type: str = "text/plain", **fields: Any) -> Self:
         """Take text; it is stored as UTF-8."""
-        return cls(data=text.encode(), mime_type=mime_type, **fields)
+        try:
+            data = text.encode()
+        except (UnicodeEncodeError, AttributeError):
+            problem = "takes a str without lone surrogates"
+            raise InvalidMediaError(problem, next_step="encode it yourself and use from_bytes") from None
+        return cls(data=data, mime_type=mime_type, **fields)
 
     @classmethod
     def from_url(cls, url: str, mime_type: str | None = None, **fields: Any) -> Self:
         """Name an http(s) or data: URL; the MIME type is a data URL's own or guessed from the path."""
-        kind = mime_type
-        if kind is None and url[:5].lower() == "data:":
-            kind = url[5:].split(",", 1)[0].removesuffix(";base64") or "text/plain"
-        return cls(url=url, mime_type=kind or mime.guess_from_name(urlsplit(url).path) or _UNKNOWN, **fields)
+        return cls(url=url, mime_type=mime_type or guess_from_url(url) or _UNKNOWN, **fields)
 
     @classmethod
     def from_stream(cls, stream: BinaryIO, mime_type: str | None = None, **fields: Any) -> Self:
@@ -193,6 +188,11 @@ class MediaContent(ContentFields):
         """Give it the way to its stored bytes; for the store that hands it out."""
         self._handle = handle
         return self
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether a store gave it the way to its bytes."""
+        return self._handle is not None
 
     # -- reading one ---------------------------------------------------------------------------------------
 
@@ -223,14 +223,17 @@ class MediaContent(ContentFields):
             return file.read()
 
     def local_path(self) -> Path:
-        """Return a path of this machine that holds the bytes; a copy made for it goes with this object."""
+        """Return a path of this machine that holds the bytes.
+
+        A copy made for it lives as long as this object or the returned path object, whichever lives longer.
+        """
         if self.data is None and self.file_path is not None:
             return Path(self.file_path)
         if self.data is None and self._handle is not None:
             return self._handle.local_path()
         if self._copy is None:
             file = self.open()
-            self._copy = local_copy(self, iter(lambda: file.read(_CHUNK), b""), self.mime_type)
+            self._copy = local_copy(iter(lambda: file.read(_CHUNK), b""), self.mime_type)
         return self._copy
 
     def base64(self, *, max_size: int | None = INLINE_LIMIT) -> str:
@@ -244,8 +247,10 @@ class MediaContent(ContentFields):
     def _inline(self, max_size: int | None) -> bytes:
         if max_size is None:
             return self.read_bytes()
-        with self.open() as file:
-            data = file.read(max_size + 1)
+        file = self.open()
+        data = file.read(max_size + 1)
+        if file is not self.data:  # a caller's stream stays open
+            file.close()
         if len(data) > max_size:
             raise MediaTooLargeError(
                 f"is larger than {max_size} bytes, too much to hold inline",
@@ -259,6 +264,13 @@ class MediaContent(ContentFields):
     def __getstate__(self) -> dict[Any, Any]:
         """Pickle without the handle (it may know secrets) and without a temporary copy."""
         return {**super().__getstate__(), "__pydantic_private__": {"_handle": None, "_copy": None}}
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what it says, not the way to its bytes."""
+        return type(other) is type(self) and other.__dict__ == self.__dict__
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.__dict__.values()))
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """Show size and digest, never the data; a URL without its query."""
@@ -295,15 +307,6 @@ def _guess(head: bytes) -> str:
     return mime.detect(head) or ("text/plain" if head and mime.is_text(head) else _UNKNOWN)
 
 
-def _plain(text: str) -> bool:
-    """Tell whether valid base64 is more likely a word of plain text: short of padding, and no text inside."""
-    try:
-        base64.b64decode(text, validate=True).decode()
-    except (ValueError, UnicodeDecodeError):
-        return True
-    return False
-
-
 def _seekable(stream: BinaryIO) -> bool:
     check = getattr(stream, "seekable", None)
     return bool(check()) if callable(check) else False
@@ -318,17 +321,3 @@ def _opened(path: str) -> BinaryIO:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StorageError(f"can't be read ({reason})", next_step="check file_path", key=path) from None
-
-
-def local_copy(owner: object, chunks: Iterator[bytes], mime_type: str) -> Path:
-    """Write bytes to a temporary file (0600) that is removed with its owner or at exit, and return its path."""
-    with tempfile.NamedTemporaryFile(prefix="fsmedia-", suffix=mime.extension_for(mime_type), delete=False) as file:
-        path = Path(file.name)
-        finalizer = weakref.finalize(owner, path.unlink, missing_ok=True)
-        try:
-            for chunk in chunks:
-                file.write(chunk)
-        except BaseException:
-            finalizer()
-            raise
-    return path

@@ -101,5 +101,5 @@ class RetentionPolicy(Model):
     """A named rule: how long after its timestamp a media is kept."""
 
     name: Annotated[str, Field(min_length=1, max_length=255)]
-    keep_for: Annotated[timedelta, AfterValidator(_whole_seconds)] | None = None
+    keep_for: Annotated[timedelta, Field(strict=True), AfterValidator(_whole_seconds)] | None = None
     """How long, in whole seconds, at least one; None keeps for ever."""

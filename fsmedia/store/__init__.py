@@ -6,14 +6,13 @@ Opening and reading write nothing.
 
 from __future__ import annotations
 
-from fsmedia.store.reading import Reading
+from fsmedia.store.bulk import Bulk, OnError
 from fsmedia.store.root import Durability, utc_now
-from fsmedia.store.writing import Writing
 
-__all__ = ["Durability", "MediaStore", "utc_now"]
+__all__ = ["Durability", "MediaStore", "OnError", "utc_now"]
 
 
-class MediaStore(Reading, Writing):
+class MediaStore(Bulk):
     """Media in a storage that an fsspec URL names.
 
     Parameters
@@ -36,8 +35,13 @@ class MediaStore(Reading, Writing):
         On local disk: "fsync" survives a power cut, "rename" a killed process.
     read_only
         Refuse every write.
+    url_expiry
+        How long a signed URL lives where `get_url` is not told.
     timeout
-        Longest wait for one answer of an object store; large uploads may wait once more for each MiB.
+        Longest wait for one answer of an object store or of a source's URL; large uploads may wait once more for
+        each MiB.
+    allow_private_urls
+        Let sources be URLs of this machine and its own network, and use the environment's proxies.
     now
         The clock.
 

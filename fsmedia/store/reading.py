@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO
+from datetime import timedelta
+from typing import TYPE_CHECKING, BinaryIO
 
 from fsmedia import commit, records
 from fsmedia.errors import InvalidMediaError
 from fsmedia.handle import StoredBytes
-from fsmedia.models import CONTENT_FIELDS, MediaContent, MediaMetadata
+from fsmedia.models import MediaMetadata
 from fsmedia.selection import Selection
 from fsmedia.store.root import Root
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from fsmedia.models import MediaRecord, Reference
+    from fsmedia.models import MediaContent, MediaRecord, Reference
 
 
 class Reading(Root):
@@ -33,15 +34,16 @@ class Reading(Root):
         CorruptSidecarError
             Its sidecar can't be read; `open` still reads the bytes.
         """
-        record = self.info(reference)
-        fields: dict[str, Any] = {name: getattr(record, name) for name in CONTENT_FIELDS}
-        fields |= {"mime_type": record.mime_type, "policy_name": record.policy_name}
-        fields["size_kb"] = -(-record.size_bytes // 1024)
-        path = self._backend.local_path(record.reference)
-        if path is not None:
-            return MediaContent(file_path=str(path), **fields)
-        content = MediaContent(storage_reference=record.reference, **fields)
-        return content.attach(StoredBytes(self._backend, record.reference, record.mime_type))
+        key = self._key(reference)
+        with commit.about(key):
+            return self._content_of(records.find(self._backend, key))
+
+    def _content_of(self, found: records.Found) -> MediaContent:
+        key = found.entry.key
+        content = records.content_of(found, self._founding.configuration, self._backend.local_path(key))
+        if content.file_path is None:
+            content.attach(StoredBytes(self._backend, key, content.mime_type))
+        return content
 
     def info(self, reference: str) -> MediaRecord:
         """Return all that the store knows of a media.
@@ -75,6 +77,33 @@ class Reading(Root):
         key = self._key(reference)
         with commit.about(key):
             return records.exists(self._backend, key)
+
+    def get_url(self, reference: str, expiry: timedelta | None = None) -> str:
+        """Return a URL under which other programs get a media's bytes: file:// locally, signed on object stores.
+
+        Parameters
+        ----------
+        expiry
+            How long a signed URL lives; None, zero or less takes the store's `url_expiry`.
+
+        Raises
+        ------
+        MediaNotFoundError
+            There is no such media.
+        InvalidMediaError
+            The storage can't sign for so long (S3 and GCS: 7 days).
+        StorageError
+            The storage has no URLs, or the credentials can't sign.
+        """
+        if expiry is not None and not isinstance(expiry, timedelta):
+            raise InvalidMediaError(f"expiry must be a timedelta, not {expiry!r}")
+        key = self._key(reference)
+        with commit.about(key):
+            url = self._backend.sign(key, expiry if expiry and expiry > timedelta(0) else self._url_expiry)
+            if not records.exists(self._backend, key):
+                records.refuse_folder(self._backend, key)
+                raise records.not_found(key)
+            return url
 
     def open(self, reference: str) -> BinaryIO:
         """Open a media's bytes for reading; seeks fetch 256 KiB at a time from an object store.
@@ -133,7 +162,7 @@ class Reading(Root):
             until=until,
             expires_before=expires_before,
         )
-        return records.select(self._backend, self._founding.configuration, selection, limit=limit)
+        return records.select(self._backend, self._founding.refresh(), selection, limit=limit)
 
     def folder(
         self, *, run_id: str | None = None, conversation_id: str | None = None, session_id: str | None = None
@@ -147,10 +176,11 @@ class Reading(Root):
         """
         given = {"run_id": run_id, "conversation_id": conversation_id, "session_id": session_id}
         named = {name: value for name, value in given.items() if value is not None}
-        mode = self._founding.configuration.organization
+        configuration = self._founding.refresh()
+        mode = configuration.organization
         if list(named) != [mode.id_field]:
             raise InvalidMediaError(
                 f"this store is organized {mode}: only media of one {mode.id_field} share a folder",
                 next_step=f"give {mode.id_field} alone, or use list(...)",
             )
-        return self._founding.configuration.layout.folder(named[mode.id_field])
+        return configuration.layout.folder(named[mode.id_field])

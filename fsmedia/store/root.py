@@ -42,16 +42,21 @@ class Root:
         max_file_size: int | None = 1 << 30,
         durability: Durability = "fsync",
         read_only: bool = False,
+        url_expiry: timedelta = timedelta(hours=1),
         timeout: timedelta = timedelta(seconds=60),
+        allow_private_urls: bool = False,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         settings = Settings.read(organization, layouts, policies, default_policy)
-        _check_limits(max_file_size, durability, timeout)
+        _check_limits(max_file_size, durability, timeout, url_expiry)
         root = url_from_environment() if url is None else fspath(url)
         self._backend = open_backend(root, storage_options, timeout=timeout, durability=durability)
         self._max_file_size = max_file_size
         self._read_only = read_only
         self._now = now
+        self._url_expiry = url_expiry
+        self._timeout = timeout
+        self._allow_private_urls = allow_private_urls
         self._founding = Founding(self._backend, settings)
 
     def create(self) -> Self:
@@ -75,7 +80,7 @@ class Root:
     @property
     def organization(self) -> OrganizationMode:
         """Which layout writing uses."""
-        return self._founding.configuration.organization
+        return self._founding.refresh().organization
 
     def _check_writable(self) -> None:
         if self._read_only:
@@ -83,7 +88,7 @@ class Root:
 
     def _key(self, reference: str) -> str:
         """Return the key a reference names, whichever way it is spelled."""
-        if not isinstance(reference, str):
+        if not isinstance(reference, str) or (reference[:1] != "/" and "://" not in reference):
             return keys.check_reference(reference)
         return keys.check_reference(keys.relative_to_root(reference, self._backend.roots()))
 
@@ -103,12 +108,13 @@ class Root:
         return f"MediaStore({self.url!r}{', read_only=True' if self._read_only else ''})"
 
 
-def _check_limits(max_file_size: int | None, durability: str, timeout: timedelta) -> None:
+def _check_limits(max_file_size: int | None, durability: str, timeout: timedelta, url_expiry: timedelta) -> None:
     if max_file_size is not None and (not isinstance(max_file_size, int) or max_file_size < 1):
         raise InvalidMediaError(
             f"max_file_size must be a number of bytes from 1, not {max_file_size!r}", next_step="None takes any size"
         )
     if durability not in ("fsync", "rename"):
         raise InvalidMediaError(f"unknown durability {durability!r}", next_step="use 'fsync' or 'rename'")
-    if not isinstance(timeout, timedelta) or timeout <= timedelta(0):
-        raise InvalidMediaError(f"timeout must be a positive timedelta, not {timeout!r}")
+    for name, value in (("timeout", timeout), ("url_expiry", url_expiry)):
+        if not isinstance(value, timedelta) or value <= timedelta(0):
+            raise InvalidMediaError(f"{name} must be a positive timedelta, not {value!r}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
-from fsmedia import commit, keys, records
+from fsmedia import commit, keys, promptkit, records
 from fsmedia.draft import Desk, Draft, MediaWriter
 from fsmedia.errors import InvalidMediaError
 from fsmedia.models import MediaContent, MediaMetadata
-from fsmedia.sources import chunks_of, small_bytes
+from fsmedia.sources import Source, SourceRules, opened, small_bytes
 from fsmedia.store.root import Root
 
 if TYPE_CHECKING:
@@ -35,21 +35,33 @@ class Writing(Root):
         StorageError
             The storage failed; `.reference` says what may be there in part, which no listing shows.
         """
-        _check_type("content", content, MediaContent)
-        _check_type("metadata", metadata, MediaMetadata)
-        draft = self._draft(metadata, content.mime_type, content)
+        draft = self._checked_draft(content, metadata)
         data = small_bytes(content)
-        try:
-            if data is not None:
-                with commit.about(draft.reference):
-                    draft.take(data)
-                return draft.commit(data)
-            draft.begin()
-            for chunk in chunks_of(content, self._max_file_size):
-                draft.write(chunk)
+        if data is not None:
+            draft.take(data)
             return draft.commit()
-        finally:
-            draft.discard()
+        with opened(content, self._source_rules()) as source:
+            if source.mime_type is not None:
+                draft = self._draft(metadata, source.mime_type, content)
+            try:
+                return self._filled(draft, source).commit()
+            finally:
+                draft.discard()
+
+    def _filled(self, draft: Draft, source: Source) -> Draft:
+        if source.data is not None:
+            draft.take(source.data)
+            return draft
+        draft.begin(source.size)
+        for chunk in source.chunks:
+            draft.write(chunk)
+        return draft
+
+    def _source_rules(self) -> SourceRules:
+        return SourceRules(self._max_file_size, self._timeout, self._allow_private_urls, self._open_stored)
+
+    def _open_stored(self, reference: str) -> BinaryIO:
+        return records.open_bytes(self._backend, self._key(reference))
 
     def create_media(self, metadata: MediaMetadata, mime_type: str) -> MediaWriter:
         """Return a context manager to write a media's bytes as they come.
@@ -64,6 +76,16 @@ class Writing(Root):
         _check_type("metadata", metadata, MediaMetadata)
         content = MediaContent(data=b"", mime_type=mime_type)
         return MediaWriter(self._draft(metadata, content.mime_type, content))
+
+    def _forget(self, names: list[str]) -> None:
+        """Take media out of PromptKit's index; only a store that was adopted can have one."""
+        if self._founding.configuration.adopted:
+            promptkit.forget(self._backend, names)
+
+    def _checked_draft(self, content: MediaContent, metadata: MediaMetadata) -> Draft:
+        _check_type("content", content, MediaContent)
+        _check_type("metadata", metadata, MediaMetadata)
+        return self._draft(metadata, content.mime_type, content)
 
     def _draft(self, metadata: MediaMetadata, mime_type: str, content: MediaContent) -> Draft:
         self._check_writable()
@@ -86,7 +108,9 @@ class Writing(Root):
         with commit.about(key):
             if self._backend.read(keys.sidecar_key(key)) is None:
                 records.refuse_folder(self._backend, key)
-        commit.delete(commit.Deleting(self._backend, key))
+        with commit.about(key):
+            self._forget([key])
+        commit.confirmed(commit.delete([commit.Deleting(self._backend, key)]))
 
 
 def _check_type(name: str, value: object, kind: type[MediaContent | MediaMetadata]) -> None:

@@ -7,15 +7,12 @@ nothing is looked up. Names of our own form (`0003_01_<unique>.png`) sort by tim
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import unquote
+from secrets import token_hex
+from typing import Final, NamedTuple
 
 import uuid_utils
 
 from fsmedia.errors import InvalidLayoutError, InvalidMediaError, InvalidReferenceError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = [
     "CONFIGURATION_KEY",
@@ -28,7 +25,6 @@ __all__ = [
     "VIEWS",
     "OwnName",
     "check_lengths",
-    "check_reference",
     "is_hidden",
     "is_own_name",
     "is_sidecar",
@@ -37,7 +33,6 @@ __all__ = [
     "new_unique",
     "parse_own_name",
     "plain_name",
-    "relative_to_root",
     "sidecar_key",
     "temporary_name",
 ]
@@ -184,7 +179,7 @@ def is_own_name(name: str) -> bool:
 
 def temporary_name() -> str:
     """Return a fresh file name for bytes that are on their way; 32 characters, whatever they will be called."""
-    return _TEMPORARY_PREFIX + new_unique()
+    return f"{_TEMPORARY_PREFIX}u{token_hex(13)}"
 
 
 def is_temporary(name: str) -> bool:
@@ -198,128 +193,21 @@ def is_hidden(key: str) -> bool:
     Parameters
     ----------
     key
-        Of a file, or of a folder with or without a trailing slash.
+        Of a file; a folder's ends with a slash, since PromptKit may have named a folder `x.meta/`.
 
     Returns
     -------
     bool
         True for `.fsmedia` in any case and all below it, sidecars, temporary names and PromptKit's index.
     """
-    key = key.rstrip("/")
     if key.endswith(SIDECAR_SUFFIX) or key == DEDUP_INDEX_KEY or is_temporary(key):
         return True
+    return is_internal(key)
+
+
+def is_internal(key: str) -> bool:
+    """Return whether a key is `.fsmedia`, in any case, or below it."""
     return key.startswith(".") and key.partition("/")[0].casefold() == INTERNAL
-
-
-def check_reference(text: object) -> str:
-    """Return a store-relative reference if it can name a media.
-
-    Parameters
-    ----------
-    text
-        What a caller handed in, already cut to what is below the root (see `relative_to_root`).
-
-    Returns
-    -------
-    str
-        The same text: blanks, control characters, backslashes and any Unicode stay as they are.
-
-    Raises
-    ------
-    InvalidReferenceError
-        It names something outside the store, inside `.fsmedia`, a folder, a sidecar, or nothing.
-    """
-    if not isinstance(text, str):
-        kind = type(text).__name__
-        step = "give the str that store_media returned"
-        raise InvalidReferenceError(f"a reference is text, not {kind}", next_step=step)
-    problem = _fault(text)
-    if problem:
-        raise InvalidReferenceError(problem[0], next_step=problem[1], reference=text)
-    return text
-
-
-_RELATIVE = "give the path below the store's root, as store_media returned it"
-
-
-def _fault(text: str) -> tuple[str, str] | None:
-    """Return what keeps a text from being a reference, and the next step."""
-    if not text:
-        return "an empty reference names no media", _RELATIVE
-    if not text.isascii():
-        try:
-            size = len(text.encode())
-        except UnicodeEncodeError:
-            return "it holds a lone surrogate, so it has no UTF-8 form", "rename the file"
-    else:
-        size = len(text)
-    if size > MAX_KEY:
-        return f"a reference has at most {MAX_KEY} bytes, this one has {size}", _RELATIVE
-    if "\0" in text:
-        return "it holds a NUL character", _RELATIVE
-    return _fault_of_form(text) or _fault_of_segments(text)
-
-
-def _fault_of_form(text: str) -> tuple[str, str] | None:
-    """Return what is wrong with the text as a whole."""
-    if "://" in text:
-        return "the URL is not inside this store", "open the store at that URL, or give the path below its root"
-    if "::" in text:
-        return "'::' cuts a chained URL in two", "rename the file: no media:// URL could name it"
-    if text[0] == "/":
-        return "the absolute path is not inside this store", _RELATIVE
-    if text[-1] == "/":
-        return "a folder is no media", "list the folder, and give the reference of a media in it"
-    if "//" in text:
-        return "a segment is empty", "write one '/' between segments"
-    return None
-
-
-def _fault_of_segments(text: str) -> tuple[str, str] | None:
-    """Return what is wrong with one of the segments."""
-    segments = text.split("/")
-    if "." in segments or ".." in segments:
-        return "'.' and '..' are no segments of a reference", _RELATIVE
-    if segments[0].casefold() == INTERNAL:
-        return f"what lies in {INTERNAL} is no media", "list the store to see its media"
-    if text.endswith(SIDECAR_SUFFIX):
-        return "this is a sidecar", f"leave {SIDECAR_SUFFIX} away to name its media"
-    if text == DEDUP_INDEX_KEY:
-        return "this is PromptKit's index of shared bytes", "list the store to see its media"
-    if is_temporary(segments[-1]):
-        return "this is a temporary file of a store under way", "list the store to see its media"
-    return None
-
-
-def relative_to_root(text: str, roots: Sequence[str]) -> str:
-    """Return the part of a path or URL that is below the root.
-
-    Parameters
-    ----------
-    text
-        A reference, or an absolute path or URL inside the root. A `file://` URL may be percent-encoded.
-    roots
-        The spellings of one root: `/data/media`, `file:///data/media`, `s3://bucket/media`. The longest that fits is
-        taken.
-
-    Returns
-    -------
-    str
-        What follows root and `/`; the text unchanged where it begins with none of the roots. It is not checked.
-    """
-    best = -1
-    rest = text
-    is_file = text.startswith("file://")
-    for root in roots:
-        prefix = root if root.endswith("/") else root + "/"
-        if len(prefix) <= best:
-            continue
-        if text.startswith(prefix):
-            tail = text[len(prefix) :]
-            best, rest = len(prefix), unquote(tail, errors="surrogateescape") if is_file else tail
-        elif is_file and (decoded := unquote(text, errors="surrogateescape")).startswith(prefix):
-            best, rest = len(prefix), decoded[len(prefix) :]
-    return rest
 
 
 def check_lengths(reference: str, root_path_bytes: int) -> None:
