@@ -40,11 +40,11 @@ class Relay:
         listener = await asyncio.start_server(self.connect, HOST, 0, limit=1 << 20, backlog=512)
         url = f"http://{HOST}:{listener.sockets[0].getsockname()[1]}"
         command = [word.replace("{url}", url) for word in command]
-        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr)  # noqa: S603, ASYNC220 - once
+        server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr)  # noqa: ASYNC220 - once
         try:
             if not await self._answers(server):
                 return 1
-            print(url, flush=True)  # noqa: T201 - what the parent waits for
+            print(url, flush=True)
             await self.ended.wait()
             return 0
         finally:

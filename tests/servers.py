@@ -187,11 +187,11 @@ class S3Server(Server):
         self._client: Any = None
 
     @property
-    def client(self) -> Any:  # noqa: ANN401 - boto3 has no types
+    def client(self) -> Any:
         """A boto3 client that goes to the server directly; not counted."""
         if self._client is None:
-            import boto3  # noqa: PLC0415 - slow to load; many tests start no S3 server
-            from botocore.config import Config  # noqa: PLC0415
+            import boto3
+            from botocore.config import Config
 
             self._client = boto3.client(
                 "s3",
@@ -249,7 +249,7 @@ class MotoServer(S3Server):
 
     name = "s3-moto"
     key = "moto-key-Lt58"
-    secret = "moto-secret-Zq93"  # noqa: S105 - no secret; unlike anything else, so that a test can search for leaks
+    secret = "moto-secret-Zq93"
 
     def command(self, port: int) -> list[str]:
         """See `Server.command`."""
@@ -261,7 +261,7 @@ class RcloneServer(S3Server):
 
     name = "s3-rclone"
     key = "rclone-key-Hq27"
-    secret = "rclone-secret-Vw81"  # noqa: S105 - see MotoServer
+    secret = "rclone-secret-Vw81"
     # Without these, ranged GETs raise FlexibleChecksumError and signed URLs answer 400.
     config = {"signature_version": "s3v4", "response_checksum_validation": "when_required"}  # noqa: RUF012
 
@@ -288,17 +288,17 @@ class FakeGcsServer(Server):
     def new_root(self, prefix: str = "", *, direct: bool = False) -> tuple[str, dict[str, Any]]:
         """See `Server.new_root`."""
         bucket = f"media-{next(self._numbers)}"
-        request = urllib.request.Request(  # noqa: S310 - an address of our own
+        request = urllib.request.Request(
             f"{self.direct_url}/storage/v1/b?project={self.project}",
             data=json.dumps({"name": bucket}).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request):  # noqa: S310
+        with urllib.request.urlopen(request):
             pass
         options = {"endpoint_url": self.direct_url if direct else self.url, "token": "anon", "project": self.project}
         return f"gs://{bucket}/{prefix}".rstrip("/"), options
 
-    def classify(self, method: str, target: str, *, copies: bool) -> Call:  # noqa: ARG002 - only S3 copies by header
+    def classify(self, method: str, target: str, *, copies: bool) -> Call:
         """See `Server.classify`; "head" is the read of an object's metadata, GCS has no HEAD of its own here."""
         path, _, query = target.partition("?")
         words = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))

@@ -1,0 +1,15 @@
+"""`python -m tests.bench [local] [objects] [large]`: all of them without arguments."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+
+from tests.bench import large, local, objects
+
+BENCHES = {"local": local.run, "objects": objects.run, "large": large.run}
+
+for name in sys.argv[1:] or BENCHES:
+    BENCHES[name]()

@@ -1,0 +1,56 @@
+"""What contract tests store, and how they look at what lies in a storage."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fsmedia import MediaContent, MediaMetadata
+from tests.storages import GCS, LOCAL, S3_MOTO, S3_RCLONE, LocalStorage
+
+if TYPE_CHECKING:
+    from tests.storages import Storage
+
+STORE_JSON = ".fsmedia/store.json"
+UNIQUE = "u[0-9a-z]{26}"
+ON_OBJECT_STORES = (S3_MOTO, S3_RCLONE, GCS)
+KEEPS_CONTENT_TYPE = (S3_MOTO, GCS)
+"""rclone serves plain files and answers with the type that the name suggests."""
+
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(8) + bytes(range(256)) * 4  # its header tells no size
+WAV = b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\xc0]\0\0\x80\xbb\0\0\2\0\x10\0data\0\0\0\0"
+LIMIT = 3 * 2**20
+"""What a limited store takes: above the 1 MiB that a source is read in at once."""
+R1 = MediaMetadata(run_id="r1")
+
+
+def png(**fields: object) -> MediaContent:
+    """Return a picture."""
+    return MediaContent(data=PNG, mime_type="image/png", **fields)
+
+
+def of_size(size: int) -> bytes:
+    """Return bytes in which each 64 KiB differ, so that pieces lost or in the wrong order show."""
+    block = bytes(range(251)) * 262
+    pieces = (number.to_bytes(4, "big") + block[:65532] for number in range(-(-size // 65536)))
+    return b"".join(pieces)[:size]
+
+
+def traces(storage: Storage) -> dict[str, bytes]:
+    """Return all that lies in a storage: key -> bytes, and on a disk each folder, the root too, and each link."""
+    keys = storage.keys()
+    found = {key: b"link" if is_link(storage, key) else storage.read(key) for key in keys}
+    if isinstance(storage, LocalStorage):
+        root = Path(storage.url)
+        for folder, below, _ in os.walk(root.parent):
+            for name in below:
+                path = Path(folder) / name
+                if path == root or root in path.parents:
+                    found[f"{path.relative_to(root.parent)}/"] = b"folder"
+    return found
+
+
+def is_link(storage: Storage, key: str) -> bool:
+    """Return whether a symlink lies at the key."""
+    return storage.name == LOCAL and (Path(storage.url) / key).is_symlink()

@@ -1,0 +1,280 @@
+"""How a store's settings come to be: by create() or the first write, once, and the same for everybody."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from threading import Barrier, Thread
+
+import pytest
+
+from fsmedia import (
+    InvalidMediaError,
+    MediaError,
+    MediaMetadata,
+    MediaNotFoundError,
+    MediaStore,
+    OrganizationMode,
+    RetentionPolicy,
+    StoreConflictError,
+)
+from tests.contract.specimens import KEEPS_CONTENT_TYPE, PNG, R1, STORE_JSON, png, traces
+
+GONE = "runs/r1/0000_00_u00000000000000000000000000.png"
+ALL_IDS = MediaMetadata(run_id="r1", session_id="s1", conversation_id="c1")
+
+
+def settings(storage):
+    return json.loads(storage.read(STORE_JSON))
+
+
+def test_create_writes_the_settings_and_nothing_else(storage, open_store):
+    store = open_store()
+    assert store.create() is store
+    assert storage.keys() == {STORE_JSON}
+    written = storage.read(STORE_JSON)
+    found = json.loads(written)
+    assert found["fsmedia"] == 1
+    assert found["organization"] == "by-run"
+    assert found["layouts"] == {
+        "by-session": "sessions/{session_id}/{name}{ext}",
+        "by-conversation": "conversations/{conversation_id}/{name}{ext}",
+        "by-run": "runs/{run_id}/{name}{ext}",
+    }
+    assert found["default_policy"] is None
+    if storage.name in KEEPS_CONTENT_TYPE:
+        assert storage.content_type(STORE_JSON) == "application/json"
+    store.create()
+    open_store().create()
+    store.store_media(png(), R1)
+    assert storage.read(STORE_JSON) == written
+
+
+def test_the_first_write_makes_the_settings_that_create_makes(storage, open_store):
+    chosen = {
+        "organization": "by-session",
+        "layouts": {"by-session": "x/{session_id}/{name}{ext}"},
+        "policies": [RetentionPolicy(name="audit", keep_for=timedelta(days=2))],
+        "default_policy": "audit",
+    }
+    open_store(**chosen).store_media(png(), ALL_IDS)
+    by_write = settings(storage)
+    for key in sorted(storage.keys()):
+        storage.remove(key)
+    if storage.name == "local":
+        shutil.rmtree(storage.url)
+    open_store(**chosen).create()
+    assert settings(storage) == by_write
+    assert by_write["organization"] == "by-session"
+    assert by_write["layouts"]["by-session"] == "x/{session_id}/{name}{ext}"
+    assert by_write["policies"] == {"audit": {"keep_for_seconds": 172800}}
+    assert by_write["default_policy"] == "audit"
+
+
+def test_a_writer_makes_the_settings_too(storage, store):
+    with store.create_media(R1, "image/png") as writer:
+        writer.write(PNG)
+    assert storage.keys() == {STORE_JSON, writer.reference, f"{writer.reference}.meta"}
+
+
+@pytest.mark.parametrize("state", ["fresh", "foreign", "created"])
+def test_opening_and_reading_write_nothing(storage, open_store, state):
+    reference = "runs/r1/photo.png"
+    if state == "created":
+        reference = open_store().store_media(png(), R1)
+    elif state == "foreign":
+        storage.write(reference, PNG)
+    before = traces(storage)
+    with open_store() as store:
+        assert store.organization is OrganizationMode.BY_RUN
+        assert store.folder(run_id="r1") == "runs/r1"
+        list(store.list())
+        list(store.list(run_id="r1"))
+        list(store.list(mime_type="image/*"))
+        assert store.exists(GONE) is False
+        for read in (store.retrieve_media, store.info, store.metadata, store.open):
+            with pytest.raises(MediaNotFoundError):
+                read(GONE)
+        store.delete_media(GONE)
+        if state != "fresh":
+            assert store.retrieve_media(reference).read_bytes() == PNG
+            store.info(reference)
+    assert traces(storage) == before
+
+
+@pytest.mark.parametrize(
+    ("shown", "mode"),
+    [
+        (["sessions/s1/a.png"], "by-session"),
+        (["conversations/c1/a.png"], "by-conversation"),
+        (["runs/r1/a.png"], "by-run"),
+        (["sessions/s1/a.png", "runs/r1/a.png"], "by-run"),
+        (["photos/a.png"], "by-run"),
+        ([], "by-run"),
+    ],
+    ids=str,
+)
+def test_a_root_without_settings_takes_the_mode_its_folders_show(storage, open_store, shown, mode):
+    for key in shown:
+        storage.write(key, PNG)
+    store = open_store()
+    assert store.organization == mode
+    assert storage.keys() == set(shown)
+    reference = store.store_media(png(), ALL_IDS)
+    assert settings(storage)["organization"] == mode
+    assert list(store.list()) == sorted([*shown, reference])
+
+
+def test_who_asks_for_a_mode_gets_it_whatever_the_folders_show(storage, open_store):
+    storage.write("sessions/s1/a.png", PNG)
+    store = open_store(organization="by-run")
+    assert store.store_media(png(), ALL_IDS).startswith("runs/r1/")
+    assert open_store().organization == "by-run"
+
+
+def test_a_runs_media_of_another_name_are_found_in_an_adopted_store(storage, open_store):
+    """PromptArena's second run refers into the first run's folder: folders alone do not tell whose media are."""
+    key = "runs/first/0123abcd.png"
+    storage.write(key, PNG)
+    storage.write(f"{key}.meta", json.dumps({"run_id": "second", "mime_type": "image/png"}).encode())
+    store = open_store()
+    assert list(store.list(run_id="second")) == [key]
+    mine = store.store_media(png(), MediaMetadata(run_id="second"))
+    assert list(open_store().list(run_id="second")) == sorted([key, mine])
+    assert list(open_store().list(run_id="first")) == []
+
+
+def test_two_stores_opened_on_a_fresh_root_make_it_once(storage, open_store):
+    one, other = open_store(), open_store()
+    first = one.store_media(png(), R1)
+    written = storage.read(STORE_JSON)
+    second = other.store_media(png(), R1)
+    assert storage.read(STORE_JSON) == written
+    assert list(one.list()) == list(other.list()) == sorted([first, second])
+
+
+def test_many_at_once_make_it_once(storage, open_store):
+    stores, barrier, references, errors = [open_store() for _ in range(6)], Barrier(6), [], []
+
+    def write(store):
+        try:
+            barrier.wait(30)
+            references.append(store.store_media(png(), R1))
+        except MediaError as error:
+            errors.append(error)
+
+    threads = [Thread(target=write, args=[store]) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert errors == []
+    assert len(set(references)) == 6
+    assert storage.keys() == {STORE_JSON, *references, *(f"{reference}.meta" for reference in references)}
+    assert settings(storage)["organization"] == "by-run"
+
+
+@pytest.mark.parametrize("asked", ["by-session", None], ids=["asked", "assumed"])
+def test_who_loses_the_race_for_the_settings_stores_nothing(storage, open_store, asked):
+    """Somebody makes the store between our look and our write, with another mode."""
+    loser = open_store(organization=asked)
+    settle = loser._backend.create
+
+    def late(*arguments):
+        open_store(organization="by-conversation").create()
+        return settle(*arguments)
+
+    loser._backend.create = late
+    with pytest.raises(StoreConflictError) as caught:
+        loser.store_media(png(), ALL_IDS)
+    assert caught.value.key == STORE_JSON
+    assert storage.keys() == {STORE_JSON}
+    assert settings(storage)["organization"] == "by-conversation"
+
+
+def test_a_store_that_was_made_meanwhile_is_taken_as_it_is(storage, open_store):
+    early = open_store()
+    open_store(organization="by-session", default_policy="retain-1days").create()
+    reference = early.store_media(png(), ALL_IDS)
+    assert reference.startswith("sessions/s1/")
+    assert early.info(reference).policy_name == "retain-1days"
+    assert early.organization == "by-session"
+
+
+CONFLICTS = [
+    ({"organization": "by-session"}, ["by-run", "by-session"]),
+    ({"default_policy": "retain-9days"}, ["retain-2days", "retain-9days"]),
+    (
+        {"layouts": {"by-run": "x/{run_id}/{name}{ext}"}},
+        ["runs/{run_id}/{name}{ext}", "x/{run_id}/{name}{ext}"],
+    ),
+    ({"policies": {"audit": timedelta(days=5)}}, ["4 days", "5 days"]),
+    ({"policies": []}, ["4 days", "none"]),
+]
+
+
+def test_other_settings_than_the_stores_are_a_conflict_that_names_both(storage, open_store):
+    own = {"policies": {"audit": timedelta(days=4)}, "default_policy": "retain-2days"}
+    store = open_store(**own).create()
+    before = traces(storage)
+    for asked, named in CONFLICTS:
+        with pytest.raises(StoreConflictError) as caught:
+            open_store(**asked)
+        assert all(name in str(caught.value) for name in named), str(caught.value)
+        assert caught.value.key == STORE_JSON
+        assert isinstance(caught.value, FileExistsError)
+    assert traces(storage) == before
+    for asked in ({}, own, {"organization": "by-run"}, {"layouts": {"by-run": "runs/{run_id}/{name}{ext}"}}):
+        assert open_store(**asked).organization == store.organization
+
+
+def test_no_default_policy_against_a_default_policy_names_both(storage, open_store):
+    open_store().create()
+    with pytest.raises(StoreConflictError, match=r"default_policy none.*'retain-2days'"):
+        open_store(default_policy="retain-2days")
+
+
+# -- which root --------------------------------------------------------------------------------------------
+
+
+def test_the_environment_names_the_root(local_storage, monkeypatch):
+    monkeypatch.setenv("FSMEDIA_URL", f" {local_storage.url} ")
+    store = MediaStore()
+    reference = store.store_media(png(), R1)
+    assert local_storage.read(reference) == PNG
+    assert store.url == local_storage.url
+
+
+@pytest.mark.parametrize("value", [None, "", "  "])
+def test_no_root_at_all_says_what_to_set(monkeypatch, value):
+    if value is None:
+        monkeypatch.delenv("FSMEDIA_URL", raising=False)
+    else:
+        monkeypatch.setenv("FSMEDIA_URL", value)
+    with pytest.raises(InvalidMediaError, match="FSMEDIA_URL"):
+        MediaStore()
+
+
+@pytest.mark.parametrize("url", ["", "  ", "/", "file:///", "nul\0"])
+def test_what_can_be_no_root_is_refused(url):
+    with pytest.raises(MediaError):
+        MediaStore(url)
+
+
+def test_a_folder_in_each_spelling_is_one_root(local_storage, monkeypatch):
+    reference = MediaStore(local_storage.url).store_media(png(), R1)
+    monkeypatch.chdir(Path(local_storage.url).parent)
+    for root in (Path(local_storage.url), f"file://{local_storage.url}", f"{local_storage.url}/", "media", "./media"):
+        store = MediaStore(root)
+        assert list(store.list()) == [reference]
+        assert store.url == local_storage.url
+
+
+def test_a_relative_root_stays_where_it_was_opened(local_storage, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    store = MediaStore("media")
+    monkeypatch.chdir("/")
+    reference = store.store_media(png(), R1)
+    assert local_storage.read(reference) == PNG

@@ -1,0 +1,208 @@
+"""Where media lie: organization modes, users' templates, and ids that other stores confuse."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime
+from itertools import combinations
+
+import pytest
+
+from fsmedia import (
+    InvalidLayoutError,
+    InvalidMediaError,
+    MediaMetadata,
+    MediaStore,
+    OrganizationMode,
+)
+from tests.contract.specimens import STORE_JSON, UNIQUE, png
+from tests.storages import GCS, LOCAL, MEMORY, S3_RCLONE
+
+NAME = rf"0000_00_{UNIQUE}\.png"
+MODES = {
+    "by-session": ("sessions", "session_id"),
+    "by-conversation": ("conversations", "conversation_id"),
+    "by-run": ("runs", "run_id"),
+}
+IDS = {"run_id": "r1", "conversation_id": "c1", "session_id": "s1"}
+CONFUSED = [
+    "a/b",
+    "a_b",
+    "a:b",
+    "a\\b",
+    "a b",
+    "A_B",
+    "a~2fb",
+    "a%2Fb",
+    ".",
+    "..",
+    "...",
+    "../../etc",
+    ".fsmedia",
+    "by-run",
+    "~",
+    "a.meta",
+    "a.meta.meta",
+    ".meta",
+    "-",
+    " ",
+    "\n",
+    "é",  # composed
+    "e\u0301",  # the same letter, decomposed
+    "日本語",
+    "🐻",
+    "x" * 250,
+    "x" * 300,
+    "x" * 299 + "y",
+    "é" * 150,
+    "con",
+    "*",
+    "?",
+    "[a]",
+    "#",
+    "=",
+    "'\"",
+]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_each_mode_has_its_folder_and_needs_its_id(storage, open_store, mode):
+    folder, id_field = MODES[mode]
+    store = open_store(organization=mode)
+    assert store.organization is OrganizationMode(mode)
+    reference = store.store_media(png(), MediaMetadata(**IDS))
+    assert re.fullmatch(f"{folder}/{IDS[id_field]}/{NAME}", reference)
+    assert storage.keys() == {reference, f"{reference}.meta", STORE_JSON}
+    assert store.folder(**{id_field: "a/b"}) == f"{folder}/a~2fb"
+    alone = store.store_media(png(), MediaMetadata(**{id_field: "only"}))
+    assert {name: getattr(store.info(alone), name) for name in IDS} == {**dict.fromkeys(IDS, ""), id_field: "only"}
+    with pytest.raises(InvalidMediaError, match=f"{id_field} is required"):
+        store.store_media(png(), MediaMetadata(**{**IDS, id_field: ""}))
+    assert open_store().organization == mode
+
+
+@pytest.mark.parametrize(
+    "words", [{}, {"session_id": "s1"}, {"run_id": "r1", "session_id": "s1"}, {"run_id": ""}, {"run_id": 5}]
+)
+def test_only_the_modes_own_id_has_a_folder(memory_storage, words):
+    with pytest.raises(InvalidMediaError):
+        MediaStore(memory_storage.url).folder(**words)
+
+
+TEMPLATES = {
+    "runs/{run_id}/{timestamp:%Y-%m-%d}/{name}{ext}": (f"runs/a~2fb/2026-03-04/{NAME}", "runs/a~2fb"),
+    "{provider_id}/{run_id}/{name}{ext}": (f"openai/a~2fb/{NAME}", ""),
+    "{run_id}/{name}{ext}": (f"a~2fb/{NAME}", "a~2fb"),
+    "lab/{timestamp:%Y}/{mime_type}/{run_id}-{message_idx:04d}/{name}{ext}": None,
+    "lab/{timestamp:%Y}/{mime_type}/{run_id}@{message_idx:04d}/{name}{ext}": (
+        f"lab/2026/image~2fpng/a~2fb@0000/{NAME}",
+        "lab",
+    ),
+}
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_users_template_says_where_media_lie(storage, open_store, template):
+    if TEMPLATES[template] is None:
+        with pytest.raises(InvalidLayoutError):
+            open_store(layouts={"by-run": template})
+        return
+    pattern, folder = TEMPLATES[template]
+    store = open_store(layouts={"by-run": template})
+    metadata = MediaMetadata(run_id="a/b", provider_id="openai")
+    reference = store.store_media(png(), metadata)
+    assert re.fullmatch(pattern, reference)
+    assert storage.keys() == {reference, f"{reference}.meta", STORE_JSON}
+    assert store.folder(run_id="a/b") == folder
+    store.store_media(png(), MediaMetadata(run_id="a", provider_id="openai"))
+    again = open_store()  # the template stands in the store
+    assert list(again.list(run_id="a/b")) == [reference]
+    assert again.info(reference).run_id == "a/b"
+    assert re.fullmatch(pattern, again.store_media(png(), metadata))
+    assert json.loads(storage.read(STORE_JSON))["layouts"]["by-run"] == template
+
+
+def test_a_day_in_a_template_is_the_medias_own_in_utc(memory_storage, clock):
+    store = MediaStore(
+        memory_storage.url, layouts={"by-run": "runs/{run_id}/{timestamp:%Y-%m-%d}/{name}{ext}"}, now=clock
+    )
+    late = datetime.fromisoformat("2025-12-31T23:30:00-02:00")
+    reference = store.store_media(png(), MediaMetadata(run_id="r1", timestamp=late))
+    assert reference.startswith("runs/r1/2026-01-01/")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "runs/{run_id}/{name}",
+        "runs/{name}{ext}",
+        "../{run_id}/{name}{ext}",
+        "/runs/{run_id}/{name}{ext}",
+        ".fsmedia/{run_id}/{name}{ext}",
+        "by-run/{run_id}/{name}{ext}",
+        "runs/{run_id.__class__}/{name}{ext}",
+        "runs/{run_id!r}/{name}{ext}",
+        "runs/{run_id}{session_id}/{name}{ext}",
+        "runs/{nothing}/{run_id}/{name}{ext}",
+        "runs//{run_id}/{name}{ext}",
+    ],
+)
+def test_a_template_that_would_lose_or_leave_is_refused_at_once(memory_storage, template):
+    with pytest.raises(InvalidLayoutError):
+        MediaStore(memory_storage.url, layouts={"by-run": template})
+    assert memory_storage.keys() == set()
+
+
+@pytest.mark.parametrize("some_storage", [LOCAL, MEMORY, S3_RCLONE, GCS], indirect=True)
+def test_no_two_ids_share_a_folder_and_each_comes_back_whole(some_storage):
+    storage, store = some_storage, MediaStore(some_storage.url, storage_options=some_storage.options)
+    of_id = {run_id: store.store_media(png(), MediaMetadata(run_id=run_id)) for run_id in CONFUSED}
+    folders = {run_id: reference.rpartition("/")[0] for run_id, reference in of_id.items()}
+    for one, other in combinations(CONFUSED, 2):
+        assert folders[one] != folders[other], (one, other)
+        assert not folders[one].startswith(f"{folders[other]}/")
+    assert storage.keys() == {STORE_JSON, *of_id.values(), *(f"{reference}.meta" for reference in of_id.values())}
+    for run_id, reference in of_id.items():
+        assert reference.startswith("runs/")
+        assert reference.count("/") == 2
+        assert all(len(part) <= 250 for part in reference.split("/"))
+        assert json.loads(storage.read(f"{reference}.meta"))["run_id"] == run_id
+        assert store.info(reference).run_id == run_id
+        assert list(store.list(run_id=run_id)) == [reference]
+        assert store.folder(run_id=run_id) == folders[run_id]
+
+
+def test_ids_come_back_whole_where_another_id_is_the_folder(memory_storage, clock):
+    store = MediaStore(memory_storage.url, organization="by-session", now=clock)
+    for number, run_id in enumerate(CONFUSED):
+        store.store_media(png(), MediaMetadata(run_id=run_id, session_id=f"s{number}"))
+    for number, run_id in enumerate(CONFUSED):
+        (reference,) = store.list(run_id=run_id)
+        assert store.info(reference).session_id == f"s{number}"
+
+
+def test_ids_stay_apart_at_the_top_of_a_store(memory_storage, clock):
+    """A template without a folder of its own: an id must not become a name that means something."""
+    store = MediaStore(memory_storage.url, layouts={"by-run": "{run_id}/{name}{ext}"}, now=clock)
+    ids = [".fsmedia", ".FSMEDIA", "by-run", "by-session", ".dedup_index.json", ".tmp-u" + "0" * 26, "~2efsmedia"]
+    of_id = {run_id: store.store_media(png(), MediaMetadata(run_id=run_id)) for run_id in ids}
+    assert memory_storage.keys() == {STORE_JSON, *of_id.values(), *(f"{key}.meta" for key in of_id.values())}
+    assert sorted(store.list()) == sorted(of_id.values())
+    for run_id, reference in of_id.items():
+        assert list(store.list(run_id=run_id)) == [reference]
+        assert store.info(reference).run_id == run_id
+
+
+def test_a_root_too_long_for_a_key_is_refused_before_anything_is_written(memory_storage):
+    store = MediaStore(f"{memory_storage.url}/{'/'.join(['deep' * 50] * 5)}")
+    with pytest.raises(InvalidLayoutError, match="1024"):
+        store.store_media(png(), MediaMetadata(run_id="x"))
+    assert memory_storage.keys() == set()
+
+
+def test_an_unusable_id_is_refused(memory_storage):
+    with pytest.raises(InvalidMediaError, match="run_id"):
+        MediaMetadata(run_id="\ud800")
+    with pytest.raises(InvalidMediaError, match="run_id"):
+        MediaMetadata(run_id="x" * 5000)

@@ -1,0 +1,257 @@
+"""One store in many hands: threads, pickles, spawned children, forked children."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import pickle
+import subprocess
+import sys
+import warnings
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import repeat
+
+import pytest
+
+from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore, utc_now
+from tests.conftest import make_storage
+from tests.contract.specimens import PNG, R1, STORE_JSON, of_size, png
+from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO
+
+PATIENCE = 60
+THREADS = 16
+
+
+@pytest.fixture(params=[LOCAL, MEMORY, S3_MOTO])
+def shared(request, tmp_path):
+    """Give a storage on which threads meet."""
+    return make_storage(request.param, request, tmp_path)
+
+
+@pytest.fixture(params=[LOCAL, S3_MOTO, GCS])
+def between_processes(request, tmp_path):
+    """Give a storage that processes share."""
+    return make_storage(request.param, request, tmp_path)
+
+
+def opened(storage, **settings):
+    return MediaStore(storage.url, storage_options=storage.options, **settings)
+
+
+def test_sixteen_threads_store_and_each_media_is_whole(shared):
+    store = opened(shared)
+
+    def work(number):
+        data = of_size(1000 + number)
+        stored = store.store_media(MediaContent(data=data, mime_type="video/mp4"), R1)
+        with store.create_media(MediaMetadata(run_id=f"r{number % 4}"), "video/mp4") as writer:
+            writer.write(data[:500])
+            writer.write(data[500:])
+        assert store.retrieve_media(stored).read_bytes() == data
+        assert stored in list(store.list(run_id="r1"))
+        return {stored: data, writer.reference: data}
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        expected = {key: data for answer in pool.map(work, range(THREADS)) for key, data in answer.items()}
+    assert len(expected) == 2 * THREADS
+    assert shared.keys() == {STORE_JSON, *expected, *(f"{key}.meta" for key in expected)}
+    assert {key: shared.read(key) for key in expected} == expected
+
+
+def test_sixteen_threads_store_and_delete_in_one_folder_that_comes_and_goes(shared):
+    """The folder of a run vanishes with its last media, while others are about to write into it."""
+    store = opened(shared)
+    rounds = 20 if shared.name != S3_MOTO else 3
+
+    def work(number):
+        for _ in range(rounds):
+            reference = store.store_media(png(), R1)
+            assert store.exists(reference)
+            store.delete_media(reference)
+        return store.store_media(png(), MediaMetadata(run_id="kept", message_idx=number))
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        kept = set(pool.map(work, range(THREADS)))
+    assert shared.keys() == {STORE_JSON, *kept, *(f"{reference}.meta" for reference in kept)}
+    assert sorted(store.list()) == sorted(kept)
+
+
+def test_sixteen_threads_delete_the_same_media(shared):
+    store = opened(shared)
+    reference = store.store_media(png(), R1)
+    with ThreadPoolExecutor(THREADS) as pool:
+        assert list(pool.map(store.delete_media, repeat(reference, THREADS))) == [None] * THREADS
+    assert shared.keys() == {STORE_JSON}
+    with pytest.raises(MediaNotFoundError):
+        store.info(reference)
+
+
+def test_threads_read_one_media_each_from_its_own_place(shared):
+    store = opened(shared)
+    data = of_size(600_000)
+    reference = store.store_media(MediaContent(data=data, mime_type="video/mp4"), R1)
+
+    def work(number):
+        with store.open(reference) as file:
+            file.seek(number * 1000)
+            return file.read(1000)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        assert list(pool.map(work, range(THREADS))) == [data[n * 1000 : n * 1000 + 1000] for n in range(THREADS)]
+
+
+def test_many_stores_of_one_root_in_many_threads(shared):
+    with ThreadPoolExecutor(THREADS) as pool:
+        references = set(pool.map(lambda _: opened(shared).store_media(png(), R1), range(THREADS)))
+    assert len(references) == THREADS
+    assert set(opened(shared).list()) == references
+
+
+# -- pickles -----------------------------------------------------------------------------------------------
+
+
+def test_a_pickled_store_is_the_same_store(storage):
+    store = opened(storage, default_policy="retain-1days", max_file_size=5000)
+    reference = store.store_media(png(), R1)
+    again = pickle.loads(pickle.dumps(store))
+    assert repr(again) == repr(store) == f"MediaStore({storage.url!r})"
+    assert again.retrieve_media(reference).read_bytes() == PNG
+    second = again.store_media(png(), R1)
+    assert again.info(second).policy_name == "retain-1days"
+    assert storage.read(second) == PNG
+    with pytest.raises(ValueError, match="max_file_size of 5000"):
+        again.store_media(MediaContent(data=of_size(5001), mime_type="video/mp4"), R1)
+
+
+def test_pickled_before_its_first_use_and_read_only(storage):
+    store = pickle.loads(pickle.dumps(opened(storage, read_only=True)))
+    assert list(store.list()) == []
+    with pytest.raises(PermissionError):
+        store.create()
+    assert storage.keys() == set()
+
+
+def test_a_pickled_content_has_no_way_to_its_bytes_but_says_where_they_are(object_storage):
+    store = opened(object_storage)
+    reference = store.store_media(png(), R1)
+    content = pickle.loads(pickle.dumps(store.retrieve_media(reference)))
+    assert content.storage_reference == reference
+    with pytest.raises(ValueError, match="storage_reference"):
+        content.read_bytes()
+
+
+# -- children ----------------------------------------------------------------------------------------------
+
+CHILD = """
+import pickle, sys
+from fsmedia import MediaContent, MediaMetadata
+store, reference = pickle.load(sys.stdin.buffer)
+data = store.retrieve_media(reference).read_bytes()
+new = store.store_media(MediaContent(data=data[::-1], mime_type="image/png"), MediaMetadata(run_id="child"))
+print(new)
+"""
+
+
+@pytest.mark.parametrize("some_storage", [LOCAL, S3_MOTO], indirect=True)
+def test_a_fresh_process_takes_a_pickled_store(some_storage):
+    store = opened(some_storage, now=utc_now)
+    reference = store.store_media(png(), R1)
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD],
+        input=pickle.dumps((store, reference)),
+        capture_output=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    new = child.stdout.decode().strip()
+    assert some_storage.read(new) == PNG[::-1]
+    assert sorted(store.list()) == sorted([reference, new])
+
+
+@pytest.mark.parametrize("some_storage", [LOCAL, S3_MOTO], indirect=True)
+def test_a_pool_of_spawned_processes_stores(some_storage):
+    store = opened(some_storage)
+    first = store.store_media(png(), R1)
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        new = list(pool.map(store.store_media, [png()] * 3, [R1] * 3, timeout=PATIENCE))
+        assert len({*new, first}) == 4
+        assert [record.run_id for record in pool.map(store.info, new, timeout=PATIENCE)] == ["r1"] * 3
+        with pytest.raises(MediaNotFoundError) as caught:
+            pool.submit(store.info, "runs/r1/nothing.png").result(PATIENCE)
+        assert caught.value.reference == "runs/r1/nothing.png"
+    assert some_storage.keys() == {STORE_JSON, first, f"{first}.meta", *new, *(f"{key}.meta" for key in new)}
+
+
+def in_a_fork(function):
+    """Return what the function returns in a forked child; fail if the child hangs."""
+    receiving, sending = multiprocessing.Pipe(duplex=False)
+
+    def run():
+        try:
+            sending.send((True, function()))
+        except BaseException as error:  # it must reach the parent as text, whatever it is
+            sending.send((False, repr(error)))
+
+    gc.collect()  # else the child collects what belongs to the parent, and warns
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads and fork: that is what this is about
+        child = multiprocessing.get_context("fork").Process(target=run)
+        child.start()
+    sending.close()
+    try:
+        assert receiving.poll(PATIENCE), "the forked child hangs"
+        good, answer = receiving.recv()
+        assert good, answer
+        return answer
+    finally:
+        child.join(5)
+        if child.is_alive():
+            child.kill()
+            child.join()
+        receiving.close()
+
+
+def test_a_forked_child_uses_the_store_that_its_parent_used(between_processes):
+    store = opened(between_processes)
+    first = store.store_media(png(), R1)
+    content = store.retrieve_media(first)
+    assert list(store.list()) == [first]
+
+    def child():
+        assert content.read_bytes() == PNG
+        with store.open(first) as file:
+            file.seek(5)
+            assert file.read(5) == PNG[5:10]
+        new = store.store_media(png(), MediaMetadata(run_id="child"))
+        with store.create_media(MediaMetadata(run_id="child"), "video/mp4") as writer:
+            writer.write(of_size(9 * 2**20))
+        assert sorted(store.list()) == sorted([first, new, writer.reference])
+        store.delete_media(first)
+        return [str(new), str(writer.reference)]
+
+    new, large = in_a_fork(child)
+    assert between_processes.keys() == {STORE_JSON, new, f"{new}.meta", large, f"{large}.meta"}
+    assert between_processes.read(large) == of_size(9 * 2**20)
+    last = store.store_media(png(), R1)  # the parent goes on as before
+    assert set(store.list()) == {new, large, last}
+
+
+def test_a_forked_child_of_a_forked_child(moto_storage):
+    store = opened(moto_storage).create()
+
+    def child():
+        mine = str(store.store_media(png(), R1))
+        return [mine, *in_a_fork(lambda: [str(store.store_media(png(), R1))])]
+
+    references = in_a_fork(child)
+    assert set(store.list()) == set(references)
+
+
+def test_a_process_forked_in_the_middle_of_a_store_harms_nothing(local_storage):
+    """The child inherits an open writer; when the child ends, the parent's temporary file is still there."""
+    store = opened(local_storage)
+    with store.create_media(R1, "image/png") as writer:
+        writer.write(PNG[:100])
+        assert in_a_fork(lambda: list(store.list())) == []
+        writer.write(PNG[100:])
+    assert local_storage.read(writer.reference) == PNG

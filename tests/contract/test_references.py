@@ -1,0 +1,258 @@
+"""What a reference may be: a path below the root in any spelling of it, and nothing that leads elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fsmedia import InvalidReferenceError, MediaNotFoundError, MediaStore, StorageError
+from tests.contract.specimens import PNG, R1, STORE_JSON, png, traces
+
+READS = ("retrieve_media", "info", "metadata", "open", "exists")
+EVERYWHERE = (*READS, "delete_media")
+NEVER = [
+    "",
+    ".",
+    "..",
+    "/",
+    "runs/../runs/r1/x.png",
+    "runs/./r1/x.png",
+    "../media/runs/r1/x.png",
+    "runs//r1/x.png",
+    "runs/r1/",
+    "/etc/passwd",
+    "file:///etc/passwd",
+    "s3://another-bucket/runs/r1/x.png",
+    "memory://another/runs/r1/x.png",
+    "https://example.org/x.png",
+    ".fsmedia/store.json",
+    ".fsmedia",
+    ".FSMedia/store.json",
+    ".dedup_index.json",
+    "runs/r1/x.png.meta",
+    "runs/r1/.tmp-u00000000000000000000000000",
+    "runs/r1/x\0.png",
+    "runs/r1/\ud800.png",
+    "a::b",
+    "x" * 1025,
+    "é" * 513,
+    None,
+    b"runs/r1/x.png",
+    5,
+    Path("runs/r1/x.png"),
+    ["runs/r1/x.png"],
+]
+
+
+@pytest.fixture
+def inhabited(storage, store):
+    """Give a store with one media in it, and its reference."""
+    return store, store.store_media(png(), R1)
+
+
+def test_what_can_name_no_media_is_refused_everywhere(storage, inhabited):
+    store, reference = inhabited
+    before = traces(storage)
+    never = [*NEVER, f"{reference}.meta", f"{storage.url}/{STORE_JSON}", f"{storage.url}/../x", storage.url]
+    for text in never:
+        for method in EVERYWHERE:
+            with pytest.raises(InvalidReferenceError) as caught:
+                getattr(store, method)(text)
+            assert isinstance(caught.value, ValueError)
+            if isinstance(text, str):
+                assert caught.value.reference is not None
+    assert traces(storage) == before
+
+
+def test_a_folder_is_no_media(storage, inhabited):
+    store, _ = inhabited
+    before = traces(storage)
+    for folder in ("runs", "runs/r1", f"{storage.url}/runs/r1"):
+        for method in ("retrieve_media", "info", "metadata", "open", "delete_media"):
+            with pytest.raises(InvalidReferenceError, match="folder"):
+                getattr(store, method)(folder)
+        assert store.exists(folder) is False
+    assert traces(storage) == before
+
+
+def test_an_empty_folder_is_no_media_either(local_storage):
+    store = MediaStore(local_storage.url)
+    store.store_media(png(), R1)
+    (Path(local_storage.url) / "runs" / "empty").mkdir()
+    for method in ("retrieve_media", "info", "open"):
+        with pytest.raises((InvalidReferenceError, MediaNotFoundError)):
+            getattr(store, method)("runs/empty")
+    try:
+        store.delete_media("runs/empty")
+    except StorageError as error:
+        pytest.fail(f"neither refused nor nothing: {error}")
+    except InvalidReferenceError:
+        pass
+
+
+def test_the_same_media_in_every_spelling(storage, inhabited):
+    store, reference = inhabited
+    spellings = [reference, f"{storage.url}/{reference}", f"{store.url}/{reference}"]
+    if storage.name == "local":
+        spellings += [f"file://{storage.url}/{reference}", f"local://{storage.url}/{reference}"]
+    if storage.name == "gcs":
+        spellings.append(f"{storage.url.replace('gs://', 'gcs://')}/{reference}")
+    if storage.name.startswith("s3"):
+        spellings.append(f"{storage.url.replace('s3://', 's3a://')}/{reference}")
+    for spelling in spellings:
+        assert store.info(spelling).reference == reference
+        assert store.retrieve_media(spelling).read_bytes() == PNG
+        assert store.exists(spelling) is True
+        with store.open(spelling) as file:
+            assert file.read() == PNG
+    store.delete_media(spellings[-1])
+    assert storage.keys() == {STORE_JSON}
+
+
+def test_odd_names_of_others_are_references_in_full(storage, store):
+    store.create()
+    names = ["runs/a b/ü + & = % #.png", "runs/a b/%41.png", "runs/a b/[x]*?.png"]
+    if storage.name == "s3-rclone":
+        names = names[:1]
+    for name in names:
+        storage.write(name, name.encode())
+    assert list(store.list()) == sorted(names)
+    for name in names:
+        assert store.retrieve_media(name).read_bytes() == name.encode()
+        assert store.info(f"{storage.url}/{name}").reference == name
+        with store.open(name) as file:
+            assert file.read() == name.encode()
+    for name in names:
+        store.delete_media(name)
+    assert storage.keys() == {STORE_JSON}
+
+
+def test_a_percent_encoded_file_url_names_the_file(local_storage):
+    store = MediaStore(local_storage.url)
+    local_storage.write("runs/a b/ü.png", PNG)
+    url = (Path(local_storage.url) / "runs/a b/ü.png").as_uri()
+    assert "%20" in url
+    assert store.info(url).reference == "runs/a b/ü.png"
+
+
+def test_a_root_that_another_roots_name_begins_with_is_another(local_storage, tmp_path):
+    store = MediaStore(local_storage.url).create()
+    other = MediaStore(f"{local_storage.url}-2")
+    reference = other.store_media(png(), R1)
+    with pytest.raises(InvalidReferenceError):
+        store.info(f"{local_storage.url}-2/{reference}")
+    with pytest.raises(MediaNotFoundError):
+        store.info(reference)
+
+
+def test_a_root_reached_by_a_symlink_takes_both_spellings(local_storage, tmp_path):
+    reference = MediaStore(local_storage.url).store_media(png(), R1)
+    (tmp_path / "link").symlink_to(local_storage.url)
+    store = MediaStore(tmp_path / "link")
+    assert store.retrieve_media(reference).read_bytes() == PNG
+    assert store.info(f"{tmp_path}/link/{reference}").reference == reference
+    assert store.info(f"{local_storage.url}/{reference}").reference == reference
+
+
+# -- symlinks that lead out --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def outside(tmp_path):
+    """Give a folder that is not the store's, with a file in it."""
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    (folder / "x.png").write_bytes(PNG)
+    (folder / "x.png.meta").write_bytes(b'{"run_id": "r1", "mime_type": "image/png"}')
+    return folder
+
+
+def untouched(outside):
+    return sorted(path.name for path in outside.iterdir()) == ["x.png", "x.png.meta"]
+
+
+@pytest.mark.parametrize("link", ["runs", "runs/r1", "runs/r1/x.png"])
+def test_a_symlink_out_of_the_root_is_not_followed(local_storage, outside, link):
+    store = MediaStore(local_storage.url).create()
+    place = Path(local_storage.url) / link
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if link == "runs":
+        (outside / "r1").mkdir()
+        for name in ("x.png", "x.png.meta"):
+            (outside / name).rename(outside / "r1" / name)
+    place.symlink_to(outside / "x.png" if link.endswith(".png") else outside)
+    before = {path.relative_to(outside): path.lstat().st_mtime_ns for path in outside.rglob("*")}
+    for method in EVERYWHERE:
+        with pytest.raises(InvalidReferenceError, match="symlink") as caught:
+            getattr(store, method)("runs/r1/x.png")
+        assert caught.value.reference == "runs/r1/x.png"
+    assert list(store.list()) == []
+    assert list(store.list(run_id="r1")) == []
+    assert place.is_symlink()
+    assert {path.relative_to(outside): path.lstat().st_mtime_ns for path in outside.rglob("*")} == before
+
+
+@pytest.mark.parametrize("stored", ["at once", "in pieces"])
+@pytest.mark.parametrize("link", ["runs", "runs/r1"])
+def test_nothing_is_written_through_a_symlink(local_storage, outside, stored, link):
+    place = Path(local_storage.url) / link
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(outside)
+    store = MediaStore(local_storage.url)
+    before = traces(local_storage)
+    if stored == "at once":
+        with pytest.raises(InvalidReferenceError, match="symlink"):
+            store.store_media(png(), R1)
+    else:
+        with pytest.raises(InvalidReferenceError, match="symlink"), store.create_media(R1, "image/png") as writer:
+            writer.write(PNG)
+    assert untouched(outside)
+    assert traces(local_storage) == before
+
+
+def test_settings_are_not_written_through_a_symlink(local_storage, outside):
+    root = Path(local_storage.url)
+    root.mkdir()
+    (root / ".fsmedia").symlink_to(outside)
+    with pytest.raises(InvalidReferenceError, match="symlink"):
+        MediaStore(root).create()
+    assert untouched(outside)
+
+
+def test_a_sidecar_that_is_a_symlink_out_is_not_read(local_storage, outside):
+    store = MediaStore(local_storage.url)
+    local_storage.write("runs/r1/x.png", PNG)
+    (Path(local_storage.url) / "runs/r1/x.png.meta").symlink_to(outside / "x.png.meta")
+    with pytest.raises(InvalidReferenceError, match="symlink"):
+        store.info("runs/r1/x.png")
+
+
+def test_a_symlink_that_stays_inside_is_followed(local_storage):
+    store = MediaStore(local_storage.url)
+    reference = store.store_media(png(), R1)
+    (Path(local_storage.url) / "runs" / "alias").symlink_to("r1")
+    assert store.retrieve_media(reference.replace("r1", "alias")).read_bytes() == PNG
+
+
+def test_no_symlink_leads_a_reference_into_what_is_no_media(local_storage):
+    store = MediaStore(local_storage.url)
+    store.store_media(png(), R1)
+    (Path(local_storage.url) / "runs" / "alias").symlink_to("../.fsmedia")
+    before = traces(local_storage)
+    for method in EVERYWHERE:
+        with pytest.raises(InvalidReferenceError):
+            getattr(store, method)("runs/alias/store.json")
+    assert traces(local_storage) == before
+
+
+def test_a_symlink_that_leads_in_a_circle_is_an_error_of_this_package(local_storage):
+    root = Path(local_storage.url)
+    (root / "runs").mkdir(parents=True)
+    (root / "runs" / "r1").symlink_to("r1")
+    store = MediaStore(root)
+    with pytest.raises((StorageError, InvalidReferenceError, MediaNotFoundError)):
+        store.info("runs/r1/x.png")
+    with pytest.raises((StorageError, InvalidReferenceError)):
+        store.store_media(png(), R1)
+    assert list(store.list()) == []

@@ -1,0 +1,276 @@
+"""Getting media back: contents, records, opened bytes, local copies; and deleting them."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from fsmedia import (
+    MediaContent,
+    MediaMetadata,
+    MediaNotFoundError,
+    MediaRecord,
+    MediaStore,
+    Reference,
+)
+from tests.contract.specimens import PNG, R1, STORE_JSON, of_size, png, traces
+
+NOW = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
+DESCRIBED = {
+    "caption": "a bear",
+    "format": "png",
+    "detail": "low",
+    "duration": 2.5,
+    "bit_rate": 64000,
+    "channels": 1,
+    "width": 640,
+    "height": 480,
+    "fps": 29.97,
+}
+GONE = "runs/r1/0000_00_u00000000000000000000000000.png"
+
+
+def test_a_retrieved_content_says_what_was_stored(storage, store):
+    reference = store.store_media(png(**DESCRIBED), MediaMetadata(run_id="r1", policy_name="retain-1days"))
+    content = store.retrieve_media(reference)
+    assert {name: getattr(content, name) for name in DESCRIBED} == DESCRIBED
+    assert (content.mime_type, content.policy_name, content.size_kb) == ("image/png", "retain-1days", 2)
+    assert content.data is None
+    if storage.name == "local":
+        assert content.file_path == f"{storage.url}/{reference}"
+        assert content.storage_reference is None
+    else:
+        assert content.file_path is None
+        assert content.storage_reference == reference
+    assert content.read_bytes() == PNG
+    assert content.base64() == png().base64()
+
+
+def test_two_contents_of_one_media_are_equal_on_every_storage(store):
+    reference = store.store_media(png(), R1)
+    assert store.retrieve_media(reference) == store.retrieve_media(reference)
+    assert store.retrieve_media(reference) != store.retrieve_media(store.store_media(png(caption="other"), R1))
+
+
+@pytest.mark.parametrize(("size", "size_kb"), [(0, 0), (1, 1), (1024, 1), (1025, 2)])
+def test_size_in_kib_is_rounded_up(memory_storage, size, size_kb):
+    store = MediaStore(memory_storage.url)
+    reference = store.store_media(MediaContent(data=bytes(size), mime_type="image/png"), R1)
+    assert store.retrieve_media(reference).size_kb == size_kb
+
+
+def test_the_record_holds_all_that_is_known(store):
+    metadata = MediaMetadata(
+        run_id="r1",
+        conversation_id="c1",
+        session_id="s1",
+        message_idx=3,
+        part_idx=1,
+        provider_id="openai",
+        policy_name="retain-1days",
+    )
+    reference = store.store_media(png(**DESCRIBED), metadata)
+    record = store.info(reference)
+    expected = {
+        **DESCRIBED,
+        "run_id": "r1",
+        "conversation_id": "c1",
+        "session_id": "s1",
+        "message_idx": 3,
+        "part_idx": 1,
+        "mime_type": "image/png",
+        "size_bytes": len(PNG),
+        "provider_id": "openai",
+        "timestamp": NOW,
+        "policy_name": "retain-1days",
+        "reference": reference,
+        "sha256": hashlib.sha256(PNG).hexdigest(),
+        "expires_at": NOW.replace(day=5),
+        "detected_mime_type": None,
+        "xattrs": {},
+    }
+    assert type(record) is MediaRecord
+    assert {name: getattr(record, name) for name in expected} == expected
+    assert type(record.reference) is Reference
+    assert record.timestamp.utcoffset().total_seconds() == 0
+    assert store.metadata(reference) == metadata.model_copy(
+        update={"mime_type": "image/png", "size_bytes": len(PNG), "timestamp": NOW}
+    )
+
+
+def test_opened_bytes_can_be_read_in_any_order(store):
+    data = of_size(700_000)  # several blocks of what a seek fetches
+    reference = store.store_media(MediaContent(data=data, mime_type="video/mp4"), R1)
+    with store.open(reference) as file:
+        assert (file.readable(), file.seekable()) == (True, True)
+        assert file.read(5) == data[:5]
+        assert file.seek(600_000) == 600_000
+        assert file.read(10) == data[600_000:600_010]
+        assert file.tell() == 600_010
+        file.seek(-3, 2)
+        assert file.read() == data[-3:]
+        assert file.read() == b""
+        file.seek(1)
+        buffer = bytearray(300_000)
+        assert file.readinto(buffer) == 300_000
+        assert buffer == data[1:300_001]
+        file.seek(0)
+        assert file.read() == data
+    assert file.closed
+    with pytest.raises(ValueError, match="closed"):
+        file.read()
+
+
+def test_two_readers_of_one_media_have_a_position_each(store):
+    reference = store.store_media(png(), R1)
+    with store.open(reference) as one, store.retrieve_media(reference).open() as other:
+        one.read(100)
+        assert other.read(4) == PNG[:4]
+        assert one.read(4) == PNG[100:104]
+
+
+def test_an_opened_media_gives_lines(store):
+    reference = store.store_media(MediaContent.from_text("eins\nzwei\ndrei"), R1)
+    with store.open(reference) as file:
+        assert list(file) == [b"eins\n", b"zwei\n", b"drei"]
+
+
+def test_an_empty_media_is_a_media(store):
+    reference = store.store_media(MediaContent(data=b"", mime_type="text/plain"), R1)
+    with store.open(reference) as file:
+        assert file.read() == b""
+    assert store.retrieve_media(reference).read_bytes() == b""
+    assert store.retrieve_media(reference).local_path().read_bytes() == b""
+
+
+def test_a_local_path_is_the_file_or_a_copy_that_goes_with_the_content(storage, store, spool):
+    reference = store.store_media(png(), R1)
+    content = store.retrieve_media(reference)
+    path = content.local_path()
+    assert path.read_bytes() == PNG
+    assert content.local_path() == path
+    if storage.name == "local":
+        assert path == Path(storage.url) / reference
+        del content
+        gc.collect()
+        assert path.exists()
+        return
+    assert path.parent == spool
+    assert path.suffix == ".png"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    del content
+    gc.collect()
+    assert path.exists()  # `store.retrieve_media(reference).local_path()` in one line must not give a path to nothing
+    assert path.read_bytes() == PNG
+    del path
+    gc.collect()
+    assert list(spool.iterdir()) == []
+
+
+def test_a_copy_whose_download_fails_leaves_nothing(storage, store, spool):
+    reference = store.store_media(png(), R1)
+    content = store.retrieve_media(reference)
+    store.delete_media(reference)
+    if storage.name == "local":
+        assert not content.local_path().exists()
+        return
+    with pytest.raises(MediaNotFoundError):
+        content.local_path()
+    assert list(spool.iterdir()) == []
+
+
+def test_a_content_on_disk_can_be_stored_again(local_storage):
+    store = MediaStore(local_storage.url)
+    first = store.store_media(png(caption="kept"), R1)
+    second = store.store_media(store.retrieve_media(first), MediaMetadata(run_id="r2"))
+    assert local_storage.read(second) == PNG
+    assert store.info(second).caption == "kept"
+
+
+def test_what_is_not_there_is_not_found(store):
+    store.create()
+    for read in (store.retrieve_media, store.info, store.metadata, store.open):
+        with pytest.raises(MediaNotFoundError, match=f"{GONE}: no such media; ") as caught:
+            read(GONE)
+        assert caught.value.reference == GONE
+        assert isinstance(caught.value, FileNotFoundError)
+    assert store.exists(GONE) is False
+
+
+def test_exists_needs_bytes_and_sidecar(storage, store):
+    reference = store.store_media(png(), R1)
+    assert store.exists(reference) is True
+    assert store.exists("runs/r1") is False
+    data, sidecar = storage.read(reference), storage.read(f"{reference}.meta")
+    storage.remove(f"{reference}.meta")
+    assert store.exists(reference) is False
+    storage.write(f"{reference}.meta", sidecar)
+    storage.remove(reference)
+    assert store.exists(reference) is False
+    storage.write(reference, data)
+    assert store.exists(reference) is True
+
+
+def test_references_outlive_a_move_of_the_store(local_storage, tmp_path):
+    store = MediaStore(local_storage.url)
+    reference = store.store_media(png(), R1)
+    Path(local_storage.url).rename(tmp_path / "moved")
+    assert MediaStore(tmp_path / "moved").retrieve_media(reference).read_bytes() == PNG
+
+
+# -- deleting ----------------------------------------------------------------------------------------------
+
+
+def test_deleting_takes_bytes_and_sidecar_and_may_be_repeated(storage, store):
+    kept, gone = store.store_media(png(), R1), store.store_media(png(), R1)
+    assert store.delete_media(gone) is None
+    expected = {kept, f"{kept}.meta", STORE_JSON}
+    assert storage.keys() == expected
+    store.delete_media(gone)
+    store.delete_media(GONE)
+    assert storage.keys() == expected
+    assert list(store.list()) == [kept]
+
+
+def test_deleting_in_a_store_that_does_not_exist_makes_nothing(storage, store):
+    before = traces(storage)
+    store.delete_media(GONE)
+    assert traces(storage) == before == {}
+
+
+@pytest.mark.parametrize("left", ["bytes", "sidecar"])
+def test_deleting_again_finishes_what_a_crash_left(storage, store, left):
+    reference = store.store_media(png(), R1)
+    storage.remove(f"{reference}.meta" if left == "bytes" else reference)
+    store.delete_media(reference)
+    assert storage.keys() == {STORE_JSON}
+
+
+def test_deleting_the_last_media_of_a_run_takes_the_folder_and_no_neighbour(local_storage):
+    store = MediaStore(local_storage.url)
+    root = Path(local_storage.url)
+    first, second = (store.store_media(png(), MediaMetadata(run_id=run)) for run in ("a", "b"))
+    (root / "runs" / "a" / "notes.txt").write_text("mine")
+    (root / "elsewhere" / "empty").mkdir(parents=True)
+    store.delete_media(first)
+    assert (root / "runs" / "a" / "notes.txt").read_text() == "mine"
+    (root / "runs" / "a" / "notes.txt").unlink()
+    store.delete_media(first)
+    assert not (root / "runs" / "a").exists()
+    assert (root / second).exists()
+    store.delete_media(second)
+    assert sorted(path.name for path in root.iterdir()) == [".fsmedia", "elsewhere"]
+    assert (root / "elsewhere" / "empty").is_dir()
+
+
+def test_a_media_without_sidecar_is_deleted_as_it_is_listed(storage, store):
+    storage.write("runs/r1/photo.png", PNG)
+    storage.write("runs/r1/photo.png.bak", PNG)
+    assert store.exists("runs/r1/photo.png")
+    store.delete_media("runs/r1/photo.png")
+    assert storage.keys() == {"runs/r1/photo.png.bak"}

@@ -1,0 +1,342 @@
+"""URLs for other programs, asked for with nothing but urllib; and stored media as sources of new ones."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import re
+import threading
+import urllib.error
+import urllib.request
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import botocore.auth
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from fsmedia import (
+    InvalidMediaError,
+    InvalidReferenceError,
+    MediaContent,
+    MediaError,
+    MediaMetadata,
+    MediaNotFoundError,
+    MediaStore,
+    StorageError,
+)
+from tests.conftest import make_storage
+from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.storages import GcsStorage, LocalStorage, Storage
+
+RUN = MediaMetadata(run_id="a run/é & co", timestamp=datetime.fromisoformat("2026-03-04T05:06:07Z"))
+PNG = b"\x89PNG\r\n\x1a\n the bytes of a picture"
+WEEK = timedelta(days=7)
+MISSING = "runs/r1/nothing.png"
+
+
+def opened(storage: Storage, **options: Any) -> MediaStore:
+    """Open a store there."""
+    return MediaStore(storage.url, storage_options=storage.options, **options)
+
+
+def stored(store: MediaStore, data: bytes = PNG, mime_type: str = "image/png") -> str:
+    """Store a picture."""
+    return store.store_media(MediaContent.from_bytes(data, mime_type), RUN)
+
+
+def get(url: str) -> tuple[int, str | None, bytes]:
+    """Ask as any program would: status, content type, bytes."""
+    try:
+        with urllib.request.urlopen(url) as answer:
+            return answer.status or 200, answer.headers["Content-Type"], answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, None, b""
+
+
+def query(url: str) -> dict[str, str]:
+    """Return the parameters of a URL."""
+    return {name: values[0] for name, values in parse_qs(urlsplit(url).query, strict_parsing=True).items()}
+
+
+def failures(store: MediaStore, reference: str) -> list[MediaError]:
+    """Return the errors of every way in which a URL can't be had."""
+    folder = reference.rpartition("/")[0]
+    calls: list[tuple[str, Any, type[MediaError]]] = [(MISSING, None, MediaNotFoundError)]
+    calls += [(wrong, None, InvalidReferenceError) for wrong in ("runs", folder, f"{reference}.meta")]
+    calls += [(reference, wrong, InvalidMediaError) for wrong in (60, "1h")]
+    caught = []
+    for asked, expiry, expected in calls:
+        with pytest.raises(expected) as failed:
+            store.get_url(asked, expiry)
+        caught.append(failed.value)
+    return caught
+
+
+def test_local(local_storage: LocalStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opened(local_storage)
+    reference = stored(store)
+    url = store.get_url(reference)
+    assert url == (tmp_path / "media" / reference).as_uri()
+    assert get(url)[2] == PNG
+    assert store.get_url(url) == url, "a URL of a media names it"
+    assert store.get_url(reference, timedelta(days=1000)) == url, "a file does not expire"
+    monkeypatch.chdir(tmp_path)
+    assert MediaStore("media", read_only=True).get_url(reference) == url
+
+
+@pytest.mark.parametrize("root", ["with blank", "100%", "ü#?&;=+[]~'", "a\nb", "%2F"])
+@pytest.mark.parametrize("name", ["x.png", "a b/é#?%2F.png", "tab\tnl\n/&;=+[]~'.png", "e\u0301/x"])
+def test_local_names_are_percent_encoded(tmp_path: Path, root: str, name: str) -> None:
+    path = tmp_path / root / "runs" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(PNG)
+    store = MediaStore(tmp_path / root)
+    url = store.get_url(f"runs/{name}")
+    assert url.isascii()
+    assert not re.search(r"[\s#?]", url)
+    assert get(url)[2] == PNG
+    assert store.retrieve_media(url).read_bytes() == PNG
+
+
+def test_a_local_link_that_leads_out_has_no_url(local_storage: LocalStorage, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(PNG)
+    (tmp_path / "media" / "runs").mkdir(parents=True)
+    (tmp_path / "media" / "runs" / "r1").symlink_to(tmp_path)
+    with pytest.raises(InvalidReferenceError):
+        opened(local_storage).get_url("runs/r1/x.png")
+
+
+@pytest.mark.parametrize(("name", "step"), [(MEMORY, "store.open"), (GCS, "service account")])
+def test_storages_that_can_not_sign(name: str, step: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    store = opened(make_storage(name, request, tmp_path))
+    reference = stored(store)
+    with pytest.raises(StorageError) as caught:
+        store.get_url(reference)
+    assert reference in (caught.value.reference, caught.value.key)
+    assert step in caught.value.next_step
+
+
+@pytest.mark.parametrize("name", [LOCAL, S3_MOTO, S3_RCLONE])
+def test_what_has_no_url(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    storage = make_storage(name, request, tmp_path)
+    store = opened(storage)
+    reference = stored(store)
+    failures(store, reference)
+    storage.remove(f"{reference}.meta")
+    with pytest.raises(MediaNotFoundError):
+        store.get_url(reference)
+
+
+@pytest.fixture(params=[S3_MOTO, S3_RCLONE])
+def s3(request: pytest.FixtureRequest, tmp_path: Path) -> S3Storage:
+    """Each S3 server."""
+    made = make_storage(request.param, request, tmp_path)
+    assert isinstance(made, S3Storage)
+    return made
+
+
+def test_s3(s3: S3Storage) -> None:
+    store = opened(s3)
+    for mime_type in ("image/png", "text/plain; charset=utf-8"):
+        reference = stored(store, PNG, mime_type)
+        with s3.counted() as requests:
+            url = store.get_url(reference)
+        assert requests == {"head": 2}, "signing is offline; the looks tell whether there is something to sign for"
+        assert get(url) == (200, mime_type, PNG)
+        assert s3.server.secret not in unquote(url)
+    assert opened(s3, read_only=True).get_url(reference).startswith(url.partition("?")[0])
+
+
+def test_s3_lifetimes_by_version_4(s3: S3Storage) -> None:
+    """Buckets made since 2020, and whole regions, refuse signatures of the older version."""
+    store = opened(s3, url_expiry=timedelta(seconds=90))
+    reference = stored(store)
+    asked = {None: 90, timedelta(0): 90, timedelta(days=-1): 90, timedelta.min: 90, timedelta(seconds=59.2): 60}
+    asked |= {timedelta(milliseconds=1): 1, timedelta(seconds=1): 1, timedelta(hours=2): 7200, WEEK: 604800}
+    found = {expiry: query(store.get_url(reference, expiry)).get("X-Amz-Expires") for expiry in asked}
+    assert found == {expiry: str(seconds) for expiry, seconds in asked.items()}
+    for expiry in (WEEK + timedelta(microseconds=1), timedelta.max):
+        with pytest.raises(InvalidMediaError, match="7 days"):
+            store.get_url(reference, expiry)
+    with pytest.raises(InvalidMediaError, match="7 days"):
+        opened(s3, url_expiry=timedelta(days=30)).get_url(reference)
+    fields = query(opened(s3).get_url(reference))
+    assert (fields["X-Amz-Expires"], fields["X-Amz-Algorithm"]) == ("3600", "AWS4-HMAC-SHA256")
+
+
+def test_tampered_urls_are_refused(rclone_storage: S3Storage) -> None:
+    store = opened(rclone_storage)
+    reference, other = stored(store), stored(store, b"something else", "text/plain")
+    url = store.get_url(reference, timedelta(minutes=5))
+    signature = query(url)["X-Amz-Signature"]
+    assert get(url)[0] == 200
+    tampered = {
+        "signature": url.replace(signature, signature[:-1] + ("0" if signature[-1] != "0" else "1")),
+        "none": url.partition("&X-Amz-Signature")[0],
+        "key": url.replace(reference.rpartition("/")[2], other.rpartition("/")[2]),
+        "sidecar": url.replace(".png?", ".png.meta?"),
+        "expiry": url.replace("X-Amz-Expires=300", "X-Amz-Expires=3000"),
+        "date": re.sub(r"X-Amz-Date=\d{8}", "X-Amz-Date=20300101", url),
+        "bare": url.partition("?")[0],
+    }
+    for what, changed in tampered.items():
+        assert changed != url, what
+        assert get(changed)[0] in (400, 403), what
+
+
+@pytest.mark.parametrize(("age", "accepted"), [(30, True), (62, False), (86400, False)])
+def test_expired_urls_are_refused(
+    rclone_storage: S3Storage, monkeypatch: pytest.MonkeyPatch, age: int, accepted: bool
+) -> None:
+    """Signed in the past: only while the query is signed does botocore's clock go wrong."""
+    store = opened(rclone_storage)
+    reference = stored(store)
+    sign, clock = botocore.auth.S3SigV4QueryAuth.add_auth, botocore.auth.get_current_datetime
+
+    def in_the_past(self: Any, request: Any) -> None:
+        botocore.auth.get_current_datetime = lambda *args, **kwargs: clock(*args, **kwargs) - timedelta(seconds=age)
+        try:
+            sign(self, request)
+        finally:
+            botocore.auth.get_current_datetime = clock
+
+    monkeypatch.setattr(botocore.auth.S3SigV4QueryAuth, "add_auth", in_the_past)
+    url = store.get_url(reference, timedelta(seconds=60))
+    status, _, data = get(url)
+    assert (status == 200, data == PNG) == (accepted, accepted), status
+    assert accepted or status in (400, 403)
+
+
+def test_no_secret_in_any_error(s3: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opened(s3)
+    reference = stored(store)
+    caught = failures(store, reference)
+    if s3.name == S3_RCLONE:
+        with pytest.raises(StorageError) as refused:
+            MediaStore(s3.url, storage_options={**s3.options, "secret": "wrong-secret-Xy77"}).get_url(reference)
+        caught.append(refused.value)
+
+    async def failing(*args: Any, **kwargs: Any) -> str:
+        raise OSError(f"can't reach with {s3.server.secret} of {s3.server.key}")
+
+    for broken in ("_url", "_call_s3"):
+        with monkeypatch.context() as patched:
+            patched.setattr(store._backend.fs, broken, failing)
+            with pytest.raises(StorageError) as refused:
+                store.get_url(reference)
+            caught.append(refused.value)
+    for error in caught:
+        shown = f"{error!r} {error} {error.__dict__} {error.__cause__!r}"
+        for secret in (s3.server.secret, "wrong-secret-Xy77", "Signature=", "AWSAccessKeyId", "X-Amz"):
+            assert secret not in shown
+
+
+@pytest.fixture
+def service_account() -> Iterator[tuple[dict[str, str], rsa.RSAPublicKey]]:
+    """Make a service account, and a token server that believes it."""
+
+    class Tokens(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(b'{"access_token": "t", "expires_in": 3600, "token_type": "Bearer"}')
+
+        def log_message(self, *args: Any) -> None: ...
+
+    key = rsa.generate_private_key(65537, 2048)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Tokens) as server:
+        threading.Thread(target=server.serve_forever).start()
+        account = {
+            "type": "service_account", "project_id": "fsmedia-tests", "private_key_id": "key-1", "client_id": "1",
+            "private_key": key.private_bytes(*form).decode(), "client_email": "signer@fsmedia-tests.example",
+            "token_uri": f"http://127.0.0.1:{server.server_port}/token",
+        }  # fmt: skip
+        yield account, key.public_key()
+        server.shutdown()
+
+
+def test_gcs(gcs_storage: GcsStorage, service_account: tuple[dict[str, Any], rsa.RSAPublicKey]) -> None:
+    account, public_key = service_account
+    options = {**gcs_storage.options, "token": account}
+    store = MediaStore(gcs_storage.url, storage_options=options, url_expiry=timedelta(seconds=90))
+    reference = stored(store)
+    with gcs_storage.counted() as requests:
+        url = store.get_url(reference)
+    assert requests == {"head": 2}, "signed offline"
+    fields, parts = query(url), urlsplit(url)
+    assert unquote(parts.path) == f"/{gcs_storage.bucket}/{gcs_storage.prefix}{reference}"
+    assert fields["X-Goog-Algorithm"] == "GOOG4-RSA-SHA256"
+    email, _, scope = fields["X-Goog-Credential"].partition("/")
+    assert (email, scope[8:]) == (account["client_email"], "/auto/storage/goog4_request")
+    assert fields["X-Goog-Date"].startswith(scope[:8])
+    signed, _, signature = parts.query.partition("&X-Goog-Signature=")
+    canonical = f"GET\n{parts.path}\n{signed}\nhost:{parts.netloc}\n\nhost\nUNSIGNED-PAYLOAD"
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    text = f"GOOG4-RSA-SHA256\n{fields['X-Goog-Date']}\n{scope}\n{digest}".encode()
+    public_key.verify(bytes.fromhex(signature), text, padding.PKCS1v15(), hashes.SHA256())
+    asked = {None: 90, timedelta(0): 90, timedelta(-1): 90, WEEK: 604800, timedelta(seconds=0.5): 1}
+    for expiry, seconds in asked.items():
+        assert query(store.get_url(reference, expiry))["X-Goog-Expires"] == str(seconds)
+    with pytest.raises(InvalidMediaError, match="7 days"):
+        store.get_url(reference, timedelta(days=8))
+    caught = failures(store, reference)
+    for secret in account["private_key"].splitlines():
+        assert not any(secret in f"{error!r} {error.__dict__}" for error in caught)
+
+
+def test_a_media_of_the_same_store_as_source(storage: Storage) -> None:
+    store = opened(storage)
+    first = stored(store)
+    second = MediaMetadata(run_id="second")
+    for spelled in (first, f"{storage.url}/{first}"):
+        again = store.store_media(MediaContent(storage_reference=spelled, mime_type="image/png"), second)
+        assert again != first
+        assert storage.read(again) == storage.read(first) == PNG
+        assert (store.info(again).run_id, store.info(again).sha256) == ("second", store.info(first).sha256)
+    third = store.store_media(store.retrieve_media(first), second)
+    store.delete_media(first)
+    assert set(store.list()) >= {again, third}
+    assert storage.read(third) == storage.read(again) == PNG
+
+
+def test_what_is_no_source(storage: Storage) -> None:
+    store = opened(storage)
+    reference = stored(store)
+    before = storage.keys()
+    wrong = {MISSING: MediaNotFoundError, "../x.png": InvalidReferenceError, f"{reference}.meta": InvalidReferenceError}
+    wrong |= {".fsmedia/store.json": InvalidReferenceError, "runs": InvalidReferenceError}
+    wrong |= {"s3://elsewhere/x.png": InvalidReferenceError, "/etc/hostname": InvalidReferenceError}
+    for source, expected in wrong.items():
+        with pytest.raises(expected):
+            store.store_media(MediaContent(storage_reference=source, mime_type="image/png"), RUN)
+        assert storage.keys() == before, source
+        with pytest.raises(expected), store.open(source) as file:
+            file.read(1)
+
+
+def test_a_media_of_another_store_as_source(storage: Storage, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """A retrieved content knows the way to its bytes, wherever it is stored next."""
+    store = opened(storage)
+    for name in (LOCAL, MEMORY):
+        other_storage = make_storage(name, request, tmp_path / "other")
+        other = opened(other_storage)
+        there = other.store_media(store.retrieve_media(stored(store)), RUN)
+        assert other_storage.read(there) == PNG
+        back = store.store_media(other.retrieve_media(there), RUN)
+        assert storage.read(back) == PNG
+        content = other.retrieve_media(there)
+        other.delete_media(there)
+        with pytest.raises(MediaNotFoundError):
+            store.store_media(content, RUN)

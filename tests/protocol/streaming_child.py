@@ -1,0 +1,76 @@
+"""Run by `test_memory.py` in a process of its own: streams one large media, and says what that added to its memory.
+
+`streaming_child.py <JSON: url, options, source, how>` prints JSON: peak resident set in bytes before and after.
+
+The peak is the kernel's VmHWM. `ru_maxrss` would begin with the peak of the process that started this one (the kernel
+keeps it over an exec), so that a large pytest would hide whatever happens here; it serves where there is no /proc.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import resource
+import sys
+from pathlib import Path
+
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+
+PIECE = 2**20
+
+
+def peak() -> int:
+    """Return the largest resident set so far, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def digest_of(file) -> str:
+    """Read a file in pieces."""
+    digest = hashlib.sha256()
+    while piece := file.read(PIECE):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def stream(store: MediaStore, how: str, source: str, reference: str) -> str:
+    """Do one thing; return the reference that was stored, or the digest of what was read."""
+    metadata = MediaMetadata(run_id="large")
+    if how == "in-path":
+        return store.store_media(MediaContent.from_path(source, "video/mp4"), metadata)
+    if how == "in-stream":
+        with open(source, "rb") as file:
+            return store.store_media(MediaContent.from_stream(file, "video/mp4"), metadata)
+    if how == "in-writer":
+        with open(source, "rb") as file, store.create_media(metadata, "video/mp4") as writer:
+            while piece := file.read(PIECE):
+                writer.write(piece)
+        return writer.reference
+    if how == "out-open":
+        with store.open(reference) as file:
+            return digest_of(file)
+    if how == "out-path":
+        content = store.retrieve_media(reference)  # its copy goes when it goes
+        with content.local_path().open("rb") as file:
+            return digest_of(file)
+    if how == "out-whole":  # what must not happen, to see that it would be seen
+        return hashlib.sha256(store.retrieve_media(reference).read_bytes()).hexdigest()
+    raise ValueError(how)
+
+
+def main() -> None:
+    """Open, store and read one tiny media, then measure."""
+    ask = json.loads(sys.argv[1])
+    store = MediaStore(ask["url"], storage_options=ask["options"])
+    tiny = store.store_media(MediaContent.from_bytes(b"tiny", "text/plain"), MediaMetadata(run_id="tiny"))
+    assert store.retrieve_media(tiny).read_bytes() == b"tiny"
+    before = peak()
+    answer = stream(store, ask["how"], ask["source"], ask["reference"])
+    print(json.dumps({"before": before, "after": peak(), "answer": answer}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""A process dies at every step of a store and a delete; the next one finds whole media only, and can finish.
+
+Seen from outside the order of writes shows in one thing: there is never a sidecar without bytes.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fsmedia import commit, sources
+from tests.protocol.faults import CRASHES, Fault, Faults
+from tests.protocol.worlds import DATA, STORE_JSON, WAYS, World, each_call, folders, fresh_world, put, run
+from tests.storages import LOCAL, MEMORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLACES = [
+    pytest.param(MEMORY, "calls", {}, id="memory"),
+    pytest.param(LOCAL, "calls", {}, id="local"),
+    pytest.param(LOCAL, "syscalls", {"durability": "fsync"}, id="local-syscalls-fsync"),
+    pytest.param(LOCAL, "syscalls", {"durability": "rename"}, id="local-syscalls-rename"),
+]
+HABITATS = [pytest.param(True, id="first-write"), pytest.param(False, id="later-write")]
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let small sources come in several pieces."""
+    monkeypatch.setattr(sources, "CHUNK_BYTES", 1000)
+
+
+def store_and_crash(world: World, faults: Faults, level: str, way: str, tmp_path: Path) -> None:
+    """Store with a crash, look at what is there, then store again."""
+    reference = run(world, faults, level, lambda store: put(store, way, tmp_path))
+    extra = world.check(besides=DATA[way])
+    assert len(extra) <= 1
+    if reference is not None:
+        assert extra == [reference], "the store answered"
+    again = put(world.open(), way, tmp_path)
+    assert sorted(world.check(besides=DATA[way])) == sorted([*extra, again])
+    assert world.storage.read(STORE_JSON)
+    for left in (*extra, again):
+        world.open().delete_media(left)
+    assert world.check() == []
+
+
+def delete_and_crash(world: World, faults: Faults, level: str, way: str, tmp_path: Path) -> None:
+    """Delete with a crash, look at what is there, then delete again: it leaves nothing."""
+    reference = put(world.open(), way, tmp_path)
+    before = world.storage.keys()
+    run(world, faults, level, lambda store: store.delete_media(reference))
+    assert world.check(besides=DATA[way]) in ([reference], [])
+    if faults.hit is None:
+        assert world.check() == []
+    world.open().delete_media(reference)
+    assert world.check() == []
+    assert world.storage.keys() == before - {reference, f"{reference}.meta"}
+    assert folders(world.storage) == set()
+
+
+@pytest.mark.parametrize("first", HABITATS)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("kind", "level", "options"), PLACES)
+def test_a_store_that_is_killed(
+    kind: str, level: str, options: dict[str, str], way: str, first: bool, tmp_path: Path
+) -> None:
+    for fault in CRASHES:
+        for faults in each_call(partial(Faults, fault=fault)):
+            world = fresh_world(kind, tmp_path, first=first, **options)
+            store_and_crash(world, faults, level, way, tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "level", "options"), PLACES)
+def test_a_delete_that_is_killed(kind: str, level: str, options: dict[str, str], tmp_path: Path) -> None:
+    for fault in CRASHES:
+        for faults in each_call(partial(Faults, fault=fault)):
+            world = fresh_world(kind, tmp_path, **options)
+            delete_and_crash(world, faults, level, "bytes", tmp_path)
+
+
+@pytest.mark.parametrize("kind", [LOCAL, MEMORY])
+def test_a_delete_of_the_last_media_that_is_killed(kind: str, tmp_path: Path) -> None:
+    level = "syscalls" if kind == LOCAL else "calls"
+    for fault in CRASHES:
+        for faults in each_call(partial(Faults, fault=fault)):
+            delete_and_crash(fresh_world(kind, tmp_path, first=True), faults, level, "bytes", tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "level", "options"), PLACES)
+def test_a_creation_that_is_killed(kind: str, level: str, options: dict[str, str], tmp_path: Path) -> None:
+    for fault in CRASHES:
+        for faults in each_call(partial(Faults, fault=fault)):
+            world = fresh_world(kind, tmp_path, first=True, **options)
+            run(world, faults, level, lambda store: store.create())
+            assert world.check() == []
+            world.open().create()
+            keys = world.storage.keys()
+            assert {key for key in keys if ".tmp-" not in key} == {STORE_JSON}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("kind", "level", "options"), PLACES)
+def test_a_crash_of_the_first_write_does_not_make_the_root_a_strangers(
+    kind: str, level: str, options: dict[str, str], way: str, tmp_path: Path
+) -> None:
+    """An adopted store reads every sidecar for `list(run_id=...)`, for ever; a leftover of ours is no stranger's."""
+    for faults in each_call(partial(Faults, fault=Fault.CRASH_AFTER)):
+        world = fresh_world(kind, tmp_path, first=True, **options)
+        run(world, faults, level, lambda store: put(store, way, tmp_path))
+        put(world.open(), way, tmp_path)
+        assert b"adopted" not in world.storage.read(STORE_JSON), f"after {faults.hit}"
+
+
+# -- these tests can fail ----------------------------------------------------------------------------------
+
+
+def test_a_store_in_the_wrong_order_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit, "STORE", commit.STORE[::-1])
+    with pytest.raises(AssertionError, match="sidecar without bytes"):
+        test_a_store_that_is_killed(MEMORY, "calls", {}, "bytes", first=False, tmp_path=tmp_path)
+    with pytest.raises(AssertionError, match="sidecar without bytes"):
+        test_a_store_that_is_killed(LOCAL, "syscalls", {}, "bytes", first=False, tmp_path=tmp_path)
+
+
+def test_a_delete_in_the_wrong_order_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit, "DELETE", commit.DELETE[::-1])
+    with pytest.raises(AssertionError, match="sidecar without bytes"):
+        test_a_delete_that_is_killed(MEMORY, "calls", {}, tmp_path)
+    with pytest.raises(AssertionError, match="sidecar without bytes"):
+        test_a_delete_that_is_killed(LOCAL, "syscalls", {}, tmp_path)
+
+
+def test_a_write_in_place_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if bytes did not go to a temporary name first."""
+    from fsmedia.backends import local
+
+    names = iter(range(10**6))
+    monkeypatch.setattr(local.keys, "temporary_name", lambda: f"visible-{next(names)}.txt")
+    with pytest.raises(AssertionError, match="assert b"):
+        test_a_store_that_is_killed(LOCAL, "syscalls", {}, "bytes", first=False, tmp_path=tmp_path)
+
+
+def test_the_dead_tidy_nothing_up(tmp_path: Path) -> None:
+    """The temporary file of a killed process stays: these crashes are not mere exceptions."""
+    left = 0
+    for faults in each_call(partial(Faults, fault=Fault.CRASH_AFTER)):
+        world = fresh_world(LOCAL, tmp_path)
+        run(world, faults, "syscalls", lambda store: put(store, "stream", tmp_path))
+        keys = world.storage.keys()
+        left += any("/.tmp-" in key for key in keys)
+    assert left > 3

@@ -1,0 +1,273 @@
+"""Many at once in one store: nobody loses anything, nobody is told of an error, nobody sees a part."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import sys
+import threading
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
+from tests.protocol.worlds import STORE_JSON, fresh_world
+from tests.storages import LOCAL, MEMORY, LocalStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.storages import Storage
+
+THREADS, ROUNDS = 8, 40
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def content(text: str) -> MediaContent:
+    return MediaContent.from_bytes(text.encode(), "text/plain")
+
+
+def at_once(number: int, work: Callable[[int], object]) -> list[object]:
+    """Let threads begin at the same time; what one raises comes out."""
+    gate = threading.Barrier(number)
+
+    def begin(who: int) -> object:
+        gate.wait()
+        return work(who)
+
+    with ThreadPoolExecutor(number) as pool:
+        return list(pool.map(begin, range(number)))
+
+
+def empty_folders(storage: Storage) -> list[Path]:
+    if not isinstance(storage, LocalStorage):
+        return []
+    return [path for path in Path(storage.url).rglob("*") if path.is_dir() and not any(path.iterdir())]
+
+
+def come_and_go(store: MediaStore, who: int, rounds: int, runs: list[str]) -> dict[str, str]:
+    """Store, look, delete most of it; return what is left."""
+    kept = {}
+    dice = random.Random(who)
+    for number in range(rounds):
+        text = f"{who}-{number}"
+        run = dice.choice(runs)
+        if number % 4 == 1:
+            with store.create_media(MediaMetadata(run_id=run), "text/plain") as writer:
+                writer.write(text.encode())
+            reference = writer.reference
+        else:
+            reference = store.store_media(content(text), MediaMetadata(run_id=run))
+        assert store.retrieve_media(reference).read_bytes() == text.encode()
+        if number % 5 == 0:
+            kept[reference] = text
+        else:
+            store.delete_media(reference)
+            assert not store.exists(reference)
+    return kept
+
+
+def check_left(storage: Storage, store: MediaStore, kept: dict[str, str]) -> None:
+    assert list(store.list()) == sorted(kept)
+    assert storage.keys() == {STORE_JSON, *kept, *(f"{reference}.meta" for reference in kept)}
+    for reference, text in kept.items():
+        assert storage.read(reference) == text.encode()
+    assert empty_folders(storage) == []
+
+
+@pytest.mark.parametrize("kind", [LOCAL, MEMORY])
+@pytest.mark.parametrize("runs", [["r1"], ["r1", "r2", "r3/x"]], ids=["one-folder", "folders"])
+def test_threads_store_and_delete(kind: str, runs: list[str], tmp_path: Path) -> None:
+    """A delete removes the folder it emptied while a store is about to write there."""
+    world = fresh_world(kind, tmp_path, first=True)
+    store = world.open()
+    kept: dict[str, str] = {}
+    for left in at_once(THREADS, lambda who: come_and_go(store, who, ROUNDS, runs)):
+        kept |= left
+    check_left(world.storage, store, kept)
+
+
+@pytest.mark.parametrize("durability", ["fsync", "rename"])
+def test_an_empty_folder_that_comes_and_goes(durability: str, tmp_path: Path) -> None:
+    """Each delete empties the folder: of store and delete the folder's removal is the whole race."""
+    world = fresh_world(LOCAL, tmp_path, first=True, durability=durability)
+    stores = [world.open().create() for _ in range(4)]
+
+    def work(who: int) -> None:
+        for _ in range(150):
+            stores[who].delete_media(stores[who].store_media(content("x"), MediaMetadata(run_id="only")))
+
+    at_once(4, work)
+    check_left(world.storage, world.open(), {})
+
+
+def test_deletes_of_one_media(tmp_path: Path) -> None:
+    for kind in (LOCAL, MEMORY):
+        world = fresh_world(kind, tmp_path)
+        store = world.open()
+        for _ in range(20):
+            reference = store.store_media(content("x"), MediaMetadata(run_id="shared"))
+            at_once(4, lambda _, store=store, reference=reference: store.delete_media(reference))
+            assert not store.exists(reference)
+        assert world.check() == []
+        assert empty_folders(world.storage) == []
+
+
+def work_in_process(url: str, who: int, rounds: int) -> dict[str, str]:
+    """Run by a process of its own."""
+    return come_and_go(MediaStore(url), who, rounds, ["r1", "r2"])
+
+
+def test_processes_store_and_delete(tmp_path: Path) -> None:
+    world = fresh_world(LOCAL, tmp_path, first=True)
+    kept: dict[str, str] = {}
+    with ProcessPoolExecutor(2, mp_context=SPAWN) as pool:
+        for left in [pool.submit(work_in_process, world.storage.url, who, 150) for who in range(2)]:
+            kept |= left.result()
+    assert len(kept) == 60
+    check_left(world.storage, world.open(), kept)
+
+
+# -- the first write ---------------------------------------------------------------------------------------
+
+
+def check_founded(storage: Storage) -> None:
+    """Check the settings: one file, whole, and of a root in which nobody else had put anything."""
+    settings = json.loads(storage.read(STORE_JSON))
+    assert settings["fsmedia"] == 1
+    assert settings["organization"] == "by-run"
+    assert [key for key in storage.keys() if key.startswith(".fsmedia/")] == [STORE_JSON]  # noqa: SIM118
+    assert not settings.get("adopted"), "our own writers were taken for strangers"
+
+
+@pytest.mark.parametrize("kind", [LOCAL, MEMORY])
+def test_threads_found_a_store(kind: str, tmp_path: Path) -> None:
+    for _ in range(15):
+        world = fresh_world(kind, tmp_path, first=True)
+        stores = [world.open() for _ in range(8)]
+
+        def work(who: int, stores: list[MediaStore] = stores) -> str:
+            if who % 2:
+                return stores[who].store_media(content(f"{who}"), MediaMetadata(run_id="r1"))
+            with stores[who].create_media(MediaMetadata(run_id="r1"), "text/plain") as writer:
+                writer.write(f"{who}".encode())
+            return writer.reference
+
+        references = at_once(8, work)
+        assert list(world.open().list(run_id="r1")) == sorted(references)
+        check_founded(world.storage)
+
+
+def found(url: str, who: int) -> str:
+    """Run by a process of its own."""
+    return MediaStore(url).store_media(content(f"{who}"), MediaMetadata(run_id="r1"))
+
+
+def test_processes_found_a_store(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(4, mp_context=SPAWN) as pool:
+        list(pool.map(abs, range(4)))  # all are there and idle
+        for _ in range(10):
+            world = fresh_world(LOCAL, tmp_path, first=True)
+            references = [f.result() for f in [pool.submit(found, world.storage.url, who) for who in range(4)]]
+            assert list(world.open().list()) == sorted(references)
+            check_founded(world.storage)
+
+
+def test_s3_is_founded_by_threads(request: pytest.FixtureRequest) -> None:
+    for fixture in ("moto_storage", "rclone_storage"):
+        storage = request.getfixturevalue(fixture)
+        stores = [MediaStore(storage.url, storage_options=storage.options) for _ in range(8)]
+
+        def work(who: int, stores: list[MediaStore] = stores) -> str:
+            return stores[who].store_media(content(f"{who}"), MediaMetadata(run_id="r1"))
+
+        references = at_once(8, work)
+        assert list(stores[0].list(run_id="r1")) == sorted(references)
+        check_founded(storage)
+
+
+# -- readers among writers ---------------------------------------------------------------------------------
+
+
+def read_while(store: MediaStore, done: threading.Event, deleted: set[str]) -> int:
+    """List and read until the writers are done; what can't be read must have been deleted."""
+    seen = 0
+    while not done.is_set():
+        for reference in store.list():
+            try:
+                record = store.info(reference)
+                with store.open(reference) as file:
+                    data = file.read()
+            except MediaNotFoundError:
+                assert reference in deleted, f"{reference} was listed and is not there"
+                continue
+            assert len(data) == record.size_bytes == 3000, "a part"
+            seen += 1
+    return seen
+
+
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Let threads take turns a thousand times more often than they do."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(5e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("hasty_threads")
+@pytest.mark.parametrize("kind", [LOCAL, MEMORY])
+def test_a_listing_shows_no_part(kind: str, tmp_path: Path) -> None:
+    world = fresh_world(kind, tmp_path, first=True, durability="rename")
+    store = world.open().create()
+    done, deleted = threading.Event(), set()
+
+    def write(who: int) -> None:
+        mine: list[str] = []
+        for number in range(150):
+            data = bytes([number]) * 3000
+            mine.append(store.store_media(MediaContent.from_bytes(data, "text/plain"), MediaMetadata(run_id="r1")))
+            if len(mine) > 5:
+                deleted.add(mine[0])
+                store.delete_media(mine.pop(0))
+
+    with ThreadPoolExecutor(2) as readers:
+        reading = [readers.submit(read_while, world.open(), done, deleted) for _ in range(2)]
+        try:
+            at_once(3, write)
+        finally:
+            done.set()
+        assert all(reader.result() > 0 for reader in reading)
+    assert len(list(store.list())) == 15
+
+
+def test_a_listing_by_sidecars_among_deletes(tmp_path: Path) -> None:
+    """What is deleted between its listing and the reading of its sidecar is not listed, and is no error."""
+    for kind in (LOCAL, MEMORY):
+        world = fresh_world(kind, tmp_path, first=True)
+        store = world.open()
+        references = sorted(store.store_media(content("x"), MediaMetadata(run_id="r1")) for _ in range(100))
+        listing = store.list(mime_type="text/*")
+        first = [next(listing) for _ in range(10)]
+        for reference in references[:90]:
+            store.delete_media(reference)
+        assert first == references[:10]
+        rest = list(listing)
+        assert set(references[90:]) <= set(rest) <= set(references[10:])
+
+
+@pytest.mark.parametrize("kind", [LOCAL, MEMORY])
+def test_a_reader_that_was_there_before_the_settings(kind: str, tmp_path: Path) -> None:
+    """It assumed a mode while there was no store; who founds it in another mode must not hide media from it."""
+    world = fresh_world(kind, tmp_path, first=True)
+    reader = world.open()
+    assert list(reader.list()) == []
+    writer = MediaStore(world.storage.url, organization="by-session")
+    reference = writer.store_media(content("x"), MediaMetadata(session_id="s1", run_id="r1"))
+    assert list(reader.list()) == [reference]
+    assert list(reader.list(session_id="s1")) == [reference]
+    assert list(reader.list(run_id="r1")) == [reference]
+    assert list(world.open().list(run_id="r1")) == [reference]

@@ -1,0 +1,141 @@
+"""Small stores to break, the operations under test, and what must hold of a store whatever happened to it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+from tests.protocol.faults import Crash, Faults, faulty_backends, faulty_os
+from tests.storages import LOCAL, LocalStorage, MemoryStorage, Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+STORE_JSON = ".fsmedia/store.json"
+WAYS = ("bytes", "file", "stream", "create")
+DATA = {way: f"{way}:".encode() + bytes(range(256)) * 12 for way in WAYS}
+_NUMBERS = count(1)
+
+
+@dataclass
+class World:
+    """A store in a fresh storage, what surely is in it, and what an operation under test may add or take away."""
+
+    storage: Storage
+    options: dict[str, Any] = field(default_factory=dict)
+    media: dict[str, bytes] = field(default_factory=dict)
+
+    def open(self) -> MediaStore:
+        """Open the store as a fresh process would."""
+        return MediaStore(self.storage.url, storage_options=self.storage.options, **self.options)
+
+    def populate(self) -> World:
+        """Store neighbours: in the folder the tests use, and in another one."""
+        store = self.open()
+        for run, data in (("r1", b"neighbour"), ("r2", b"somebody else")):
+            reference = store.store_media(MediaContent.from_bytes(data, "text/plain"), MediaMetadata(run_id=run))
+            self.media[reference] = data
+        return self
+
+    def check(self, *, besides: bytes | None = None) -> list[str]:
+        """Check all that must hold; return references to `besides`, a media that may be there or not."""
+        keys = self.storage.keys()
+        for key in keys:
+            if key.endswith(".meta"):
+                assert key.removesuffix(".meta") in keys, f"sidecar without bytes: {key}"
+        store = self.open()
+        listed = list(store.list())
+        assert set(self.media) <= set(listed), "a media is lost"
+        extra = [reference for reference in listed if reference not in self.media]
+        assert extra == [] or besides is not None, f"listed, but nobody stored it: {extra}"
+        for reference in listed:
+            self._whole(store, reference, self.media.get(reference, besides))
+        for run in ("r1", "r2"):
+            assert list(store.list(run_id=run)) == [key for key in listed if key.startswith(f"runs/{run}/")]
+        return extra
+
+    def _whole(self, store: MediaStore, reference: str, data: bytes | None) -> None:
+        assert data is not None
+        assert self.storage.read(reference) == data
+        sidecar = json.loads(self.storage.read(f"{reference}.meta"))
+        assert sidecar["sha256"] == hashlib.sha256(data).hexdigest()
+        assert sidecar["size_bytes"] == len(data)
+        record = store.info(reference)
+        assert (record.sha256, record.run_id) == (sidecar["sha256"], reference.split("/")[1])
+        content = store.retrieve_media(reference)
+        assert content.read_bytes() == data
+        with store.open(reference) as file:
+            assert file.read() == data
+        assert store.exists(reference)
+
+
+def fresh_world(kind: str, tmp_path: Path, *, first: bool = False, **options: Any) -> World:
+    """Return a store that nobody wrote to (`first`), or one with neighbours."""
+    number = next(_NUMBERS)
+    storage: Storage
+    if kind == LOCAL:
+        storage = LocalStorage(kind, str(tmp_path / f"world-{number}"))
+    else:
+        storage = MemoryStorage(kind, f"memory://world-{number}")
+    world = World(storage, options)
+    return world if first else world.populate()
+
+
+def put(store: MediaStore, way: str, folder: Path) -> str:
+    """Store `DATA[way]` in run r1, from one kind of source."""
+    data, metadata = DATA[way], MediaMetadata(run_id="r1", message_idx=7)
+    if way == "create":
+        with store.create_media(metadata, "text/plain") as writer:
+            for start in range(0, len(data), 1000):
+                writer.write(data[start : start + 1000])
+        return writer.reference
+    if way == "file":
+        path = folder / "source.txt"
+        if not path.exists():
+            path.write_bytes(data)
+        content = MediaContent.from_path(path)
+    elif way == "stream":
+        content = MediaContent.from_stream(io.BytesIO(data), "text/plain")
+    else:
+        content = MediaContent.from_bytes(data, "text/plain")
+    return store.store_media(content, metadata)
+
+
+def run(world: World, faults: Faults, level: str, operation: Callable[[MediaStore], Any]) -> Any:
+    """Run an operation in a store with faults, at the port ("calls") or below it ("syscalls").
+
+    A crash is swallowed, everything else comes out. Returns what the operation returns, None if it crashed.
+    """
+    below = faulty_os(faults) if level == "syscalls" else nullcontext()
+    above = faulty_backends(faults) if level == "calls" else nullcontext()
+    with below, above:
+        try:
+            return operation(world.open())
+        except Crash:
+            return None
+
+
+def each_call(faults: Callable[[int], Faults]) -> Iterator[Faults]:
+    """Yield faults at call 1, 2, 3, ... until one comes after the last call."""
+    for number in count(1):
+        made = faults(number)
+        yield made
+        if made.hit is None:
+            assert number > 1, "no call was counted: the test sees nothing"
+            return
+
+
+def folders(storage: Storage) -> set[str]:
+    """Return the empty folders of a local store."""
+    if not isinstance(storage, LocalStorage):
+        return set()
+    root = Path(storage.url)
+    return {os.path.relpath(path, root) for path in root.rglob("*") if path.is_dir() and not any(path.iterdir())}

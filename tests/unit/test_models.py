@@ -1,0 +1,329 @@
+"""Models: what metadata, records, references and policies take, refuse and come back as."""
+
+from __future__ import annotations
+
+import pickle
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from fsmedia.errors import InvalidMediaError
+from fsmedia.models import (
+    CONTENT_FIELDS,
+    ContentFields,
+    MediaContent,
+    MediaMetadata,
+    MediaRecord,
+    OrganizationMode,
+    Reference,
+    RetentionPolicy,
+)
+
+NOON = datetime(2026, 3, 4, 12, 30, 5, 890123, tzinfo=UTC)
+SECRET = "c2VjcmV0LXNlY3JldA"
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+INSTANTS = st.datetimes(datetime(1971, 1, 1), datetime(9998, 1, 1), timezones=st.timezones())
+METADATA = st.builds(
+    MediaMetadata,
+    run_id=TEXTS,
+    conversation_id=TEXTS,
+    session_id=TEXTS,
+    message_idx=st.integers(0, 10**9 - 1),
+    part_idx=st.integers(0, 10**9 - 1),
+    mime_type=st.sampled_from(["", "image/png", "text/plain; charset=utf-8", "AUDIO/L16;rate=24000"]),
+    size_bytes=st.integers(0, 2**63),
+    provider_id=TEXTS,
+    timestamp=st.none() | INSTANTS,
+    policy_name=st.none() | st.sampled_from(["retain", "retain-30days", "audit"]),
+)
+
+
+def refused(model: type[BaseModel], **fields: Any) -> str:
+    """The text with which a constructor refuses fields."""
+    with pytest.raises(InvalidMediaError) as info:
+        model(**fields)
+    assert info.value.__cause__ is None
+    assert info.value.__suppress_context__
+    assert "\n" not in str(info.value)
+    return str(info.value)
+
+
+@given(METADATA)
+def test_metadata_comes_back_from_json(metadata: MediaMetadata) -> None:
+    assert MediaMetadata.model_validate_json(metadata.model_dump_json()) == metadata
+    assert MediaMetadata.model_validate(metadata.model_dump()) == metadata
+    assert pickle.loads(pickle.dumps(metadata)) == metadata
+
+
+def test_metadata_keys_are_those_of_promptkit_in_its_order() -> None:
+    assert list(MediaMetadata.model_fields) == [
+        "run_id",
+        "conversation_id",
+        "session_id",
+        "message_idx",
+        "part_idx",
+        "mime_type",
+        "size_bytes",
+        "provider_id",
+        "timestamp",
+        "policy_name",
+    ]
+
+
+def test_nothing_is_required_of_metadata() -> None:
+    metadata = MediaMetadata()
+    assert (metadata.run_id, metadata.message_idx, metadata.timestamp, metadata.policy_name) == ("", 0, None, None)
+
+
+@given(INSTANTS)
+def test_timestamps_become_utc(instant: datetime) -> None:
+    timestamp = MediaMetadata(timestamp=instant).timestamp
+    assert timestamp is not None
+    assert timestamp.timestamp() == instant.timestamp()  # == is never true for a time in a zone's repeated hour
+    assert timestamp.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("given", "instant"),
+    [
+        ("2026-03-04T12:30:05.890123Z", NOON),
+        ("2026-03-04T12:30:05.890123456Z", NOON),  # Go writes nanoseconds
+        ("2026-03-04T12:30:05.890123999Z", NOON),
+        ("2026-03-04T14:30:05.890123456+02:00", NOON),
+        ("2026-03-04T05:00:05.890123-07:30", NOON),
+        (NOON.astimezone(timezone(timedelta(hours=-7))), NOON),
+        ("1969-12-31T23:59:59Z", datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        ("9999-12-31T23:59:59Z", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+    ],
+)
+def test_timestamps_that_mean_an_instant(given: object, instant: datetime) -> None:
+    assert MediaMetadata(timestamp=given).timestamp == instant
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        None,
+        0,
+        0.0,
+        "0001-01-01T00:00:00Z",  # Go's zero time
+        "0001-01-01T02:00:00+02:00",
+        datetime(1, 1, 1, tzinfo=UTC),
+        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))),
+        "1970-01-01T00:00:00Z",
+        "1970-01-01T00:00:00.000000000Z",
+        "1970-01-01T01:00:00+01:00",
+        datetime(1970, 1, 1, tzinfo=UTC),
+    ],
+)
+def test_timestamps_that_mean_that_none_was_given(given: object) -> None:
+    assert MediaMetadata(timestamp=given).timestamp is None
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (datetime(2026, 3, 4), "time zone"),
+        ("2026-03-04T12:30:05", "time zone"),
+        (date(2026, 3, 4), "time zone"),
+        ("yesterday", "timestamp"),
+        ("", "timestamp"),
+        (float("nan"), "timestamp"),
+        (1e30, "timestamp"),
+        (True, "timestamp"),
+        ("9999-12-31T23:59:59-05:00", "9999"),
+        ("2026-02-30T00:00:00Z", "timestamp"),
+    ],
+)
+def test_timestamps_that_are_refused(given: object, reason: str) -> None:
+    assert reason in refused(MediaMetadata, timestamp=given)
+
+
+@pytest.mark.parametrize("name", ["run_id", "conversation_id", "session_id", "provider_id"])
+@pytest.mark.parametrize(
+    "value", ["\ud800", "a\udce9b", None, 5, True, "x" * 4097, ["r1"]], ids=lambda value: repr(value)[:12]
+)
+def test_ids_that_are_refused(name: str, value: object) -> None:
+    text = refused(MediaMetadata, **{name: value})
+    assert text.startswith(f"MediaMetadata: {name}: ")
+    text.encode()
+
+
+@pytest.mark.parametrize("value", ["x" * 4096, "", "..", "a/b\0\n", "😀é"], ids=lambda value: repr(value)[:12])
+def test_ids_that_are_taken_as_they_are(value: str) -> None:
+    assert MediaMetadata(run_id=value).run_id == value
+
+
+@pytest.mark.parametrize("name", ["message_idx", "part_idx"])
+@pytest.mark.parametrize("value", [-1, True, False, "1", 1.0, 10**9, None])
+def test_indices_that_are_refused(name: str, value: object) -> None:
+    assert f"{name}: " in refused(MediaMetadata, **{name: value})
+    assert getattr(MediaMetadata(**{name: 10**9 - 1}), name) == 10**9 - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("size_bytes", -1),
+        ("mime_type", "nonsense"),
+        ("mime_type", "image/png\r\nX-Evil: 1"),
+        ("mime_type", None),
+        ("policy_name", "x" * 256),
+        ("policy_name", 5),
+        ("reference", "runs/r1/x.png"),  # a field of the record only
+        ("bogus", SECRET),
+    ],
+)
+def test_other_fields_that_are_refused(name: str, value: object) -> None:
+    text = refused(MediaMetadata, **{name: value})
+    assert f"{name}: " in text
+    assert SECRET not in text
+
+
+def test_an_empty_policy_name_is_none() -> None:
+    assert MediaMetadata(policy_name="").policy_name is None
+    assert MediaRecord(reference="a", policy_name="").policy_name is None
+
+
+def test_all_that_is_wrong_is_said_at_once_in_one_line() -> None:
+    text = refused(MediaMetadata, run_id=5, message_idx=-1, bogus=1)
+    assert all(f"{name}: " in text for name in ("run_id", "message_idx", "bogus"))
+
+
+@pytest.mark.parametrize("name", ["a\nERROR b", "\x1b[31mred", "\u2028"])
+def test_unknown_names_do_not_break_the_line(name: str) -> None:
+    """Field names come from documents, and errors end in logs."""
+    assert refused(MediaMetadata, **{name: 1}).isprintable()
+
+
+@pytest.mark.parametrize("validate", [MediaMetadata.model_validate, TypeAdapter(MediaMetadata).validate_python])
+def test_what_is_no_mapping_is_refused(validate: Any) -> None:
+    with pytest.raises(ValueError, match="valid dictionary") as info:
+        validate(SECRET)
+    assert SECRET not in str(info.value)
+
+
+def test_broken_json_is_refused_without_quoting_it() -> None:
+    with pytest.raises(InvalidMediaError, match="Invalid JSON") as info:
+        MediaMetadata.model_validate_json('{"run_id": "' + SECRET)
+    assert SECRET not in str(info.value)
+
+
+@pytest.mark.parametrize("model", [MediaMetadata(run_id="r"), RetentionPolicy(name="a"), MediaRecord(reference="a")])
+def test_models_are_frozen_and_hashable_where_they_can(model: BaseModel) -> None:
+    name = next(iter(type(model).model_fields))
+    before = model.model_dump()
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(model, name, "other")
+    with pytest.raises(ValidationError, match="frozen"):
+        delattr(model, name)
+    assert model.model_dump() == before
+    if not isinstance(model, MediaRecord):  # its xattrs are a dict
+        assert hash(model) == hash(model.model_copy())
+
+
+def test_organization_modes_name_their_id() -> None:
+    assert [(str(mode), mode.id_field) for mode in OrganizationMode] == [
+        ("by-session", "session_id"),
+        ("by-conversation", "conversation_id"),
+        ("by-run", "run_id"),
+    ]
+    assert OrganizationMode("by-run") == "by-run"
+    assert all(mode.id_field in MediaMetadata.model_fields for mode in OrganizationMode)
+
+
+def test_a_reference_is_a_str() -> None:
+    reference = Reference("runs/r1/x.png")
+    assert reference == "runs/r1/x.png"
+    assert {reference: 1}["runs/r1/x.png"] == 1
+    assert (str(reference), f"{reference}", repr(reference)) == (reference, "runs/r1/x.png", "'runs/r1/x.png'")
+    assert not hasattr(reference, "__dict__")
+
+
+def test_references_pickle_and_stand_in_models() -> None:
+    class Note(BaseModel):
+        reference: Reference
+        others: list[Reference] = []
+
+    note = Note(reference="runs/r1/x.png", others=["a", Reference("b")])
+    assert type(note.reference) is Reference
+    assert [type(other) for other in note.others] == [Reference, Reference]
+    again = Note.model_validate_json(note.model_dump_json())
+    assert again == note
+    assert type(again.reference) is Reference
+    assert type(note.model_dump(mode="json")["reference"]) is str
+    assert type(pickle.loads(pickle.dumps(note.reference))) is Reference
+    assert Note.model_json_schema()["properties"]["reference"]["type"] == "string"
+    with pytest.raises(ValidationError, match="valid string"):
+        Note(reference=7)
+
+
+@given(METADATA, st.sampled_from([None, NOON]), st.dictionaries(TEXTS, st.none() | st.booleans() | TEXTS))
+def test_records_come_back_from_json(metadata: MediaMetadata, expires_at: Any, xattrs: dict[str, Any]) -> None:
+    record = MediaRecord(
+        **dict(metadata), reference="runs/r1/x.png", sha256="0" * 64, expires_at=expires_at, caption="é", xattrs=xattrs
+    )
+    assert MediaRecord.model_validate_json(record.model_dump_json()) == record
+    assert type(record.reference) is Reference
+
+
+def test_a_record_is_metadata_and_content_fields_and_facts() -> None:
+    own = set(MediaRecord.model_fields) - set(MediaMetadata.model_fields) - set(CONTENT_FIELDS)
+    assert own == {"reference", "sha256", "expires_at", "detected_mime_type", "xattrs"}
+    assert "reference: " in refused(MediaRecord)
+    assert MediaRecord(reference="a").xattrs is not MediaRecord(reference="a").xattrs
+
+
+def test_content_fields_are_those_of_the_content() -> None:
+    assert tuple(ContentFields.model_fields) == CONTENT_FIELDS
+    assert set(CONTENT_FIELDS) < set(MediaContent.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("width", -1),
+        ("height", 1.5),
+        ("bit_rate", -1),
+        ("channels", "many"),
+        ("duration", -0.5),
+        ("duration", float("nan")),
+        ("fps", float("inf")),
+        ("caption", "x" * 65537),
+        ("caption", "\ud800"),
+        ("format", "x" * 4097),
+        ("detail", 5),
+    ],
+)
+def test_content_fields_that_are_refused(name: str, value: object) -> None:
+    assert f"{name}: " in refused(ContentFields, **{name: value})
+
+
+@pytest.mark.parametrize("keep_for", [None, timedelta(seconds=1), timedelta(days=365), timedelta(days=999999999)])
+def test_policies(keep_for: timedelta | None) -> None:
+    policy = RetentionPolicy(name="audit", keep_for=keep_for)
+    assert policy.keep_for == keep_for
+    assert RetentionPolicy.model_validate_json(policy.model_dump_json()) == policy
+
+
+@pytest.mark.parametrize(
+    "keep_for",
+    [timedelta(0), timedelta(seconds=-1), timedelta(days=-1), timedelta(milliseconds=999), timedelta(seconds=1.5), "x"],
+)
+def test_policies_that_would_delete_at_once_are_refused(keep_for: object) -> None:
+    assert "keep_for: " in refused(RetentionPolicy, name="audit", keep_for=keep_for)
+
+
+@pytest.mark.parametrize("keep_for", [365, 30.0, True])
+def test_a_bare_number_is_no_duration(keep_for: object) -> None:
+    """`keep_for=365` is meant as days, and would delete after six minutes."""
+    assert "keep_for: " in refused(RetentionPolicy, name="audit", keep_for=keep_for)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, None, 5, "\ud800"], ids=lambda value: repr(value)[:12])
+def test_policy_names_that_are_refused(name: object) -> None:
+    assert "name: " in refused(RetentionPolicy, name=name)
