@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 # The machine's own settings must not reach a test, and s3fs, gcsfs and fsspec read theirs when they are imported.
@@ -23,6 +25,9 @@ os.environ.update(
     NO_PROXY="127.0.0.1,localhost",
     no_proxy="127.0.0.1,localhost",
 )
+
+# Spawned children import test modules by name. At the end, so that an installed fsmedia is what they test.
+sys.path.append(str(Path(__file__).parents[1]))
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
@@ -46,7 +51,6 @@ from tests.storages import (  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 hypothesis.settings.register_profile("default", max_examples=25, deadline=None)
 hypothesis.settings.register_profile("full", max_examples=500, deadline=None)
