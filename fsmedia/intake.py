@@ -6,6 +6,7 @@ Nothing is held in memory but the first few bytes.
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from fsmedia import wav
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 8192
 """Bytes kept from the beginning, to tell what they are."""
+
+_WORTH_A_THREAD = 256 * 1024
 
 
 class Intake:
@@ -34,6 +37,7 @@ class Intake:
         self._stage = stage
         self._max_size = max_size
         self._digest = hashlib.sha256()
+        self._hasher: ThreadPoolExecutor | None = None
         self.size = 0
         self.head = b""
 
@@ -48,14 +52,27 @@ class Intake:
         self.size += len(data)
         if self._max_size is not None and self.size > self._max_size:
             raise too_large(self._max_size)
-        self._digest.update(data)
         if len(self.head) < HEAD_BYTES:
             self.head += bytes(data[: HEAD_BYTES - len(self.head)])
-        if self._stage is not None:
+        if self._stage is None:
+            self._digest.update(data)
+        elif len(data) < _WORTH_A_THREAD:
+            self._digest.update(data)
             self._stage.write(data)
+        else:
+            # Hashing and writing take about as long, and neither needs the other.
+            if self._hasher is None:
+                self._hasher = ThreadPoolExecutor(1, thread_name_prefix="fsmedia-digest")
+            hashed = self._hasher.submit(self._digest.update, data)
+            try:
+                self._stage.write(data)
+            finally:
+                hashed.result()  # before the caller may change the bytes
 
     def finish(self) -> None:
         """Take note that all bytes have come."""
+        if self._hasher is not None:
+            self._hasher.shutdown(wait=False)
 
     @property
     def sha256(self) -> str:
@@ -104,6 +121,7 @@ class SoundIntake(Intake):
 
     def finish(self) -> None:
         """Correct the header if another number of bytes came than it says."""
+        super().finish()
         if self._first is not None:
             if not self._wrapped and not wav.is_wav(self._first):
                 self._written = len(self._first)
