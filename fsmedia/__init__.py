@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         StoreConflictError,
         UnknownPolicyError,
     )
+    from fsmedia.filesystem import MediaFileSystem
     from fsmedia.interfaces import MediaStorageService
     from fsmedia.models import (
         MediaContent,
@@ -56,6 +57,7 @@ _ROOMS = {
         "StoreConflictError",
         "UnknownPolicyError",
     ),
+    "fsmedia.filesystem": ("MediaFileSystem",),
     "fsmedia.interfaces": ("MediaStorageService",),
     "fsmedia.models": (
         "MediaContent",
@@ -79,6 +81,7 @@ __all__ = [
     "InvalidReferenceError",
     "MediaContent",
     "MediaError",
+    "MediaFileSystem",
     "MediaMetadata",
     "MediaNotFoundError",
     "MediaRecord",

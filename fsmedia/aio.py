@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from fsmedia.draft import MediaWriter
+    from fsmedia.filesystem import MediaFileSystem
+    from fsmedia.filesystem.naming import NestedOptions
     from fsmedia.models import (
         MediaContent,
         MediaMetadata,
@@ -296,6 +298,20 @@ class AsyncMediaStore:
         return await self._call(
             MediaStore.folder, run_id=run_id, conversation_id=conversation_id, session_id=session_id
         )
+
+    @property
+    def fs(self) -> MediaFileSystem:
+        """The store as an fsspec filesystem, see `MediaStore.fs`; opens the store if no call did yet."""
+        return self._opened().fs
+
+    @property
+    def url_options(self) -> NestedOptions:
+        """Storage options to give along with `media_url`, see `MediaStore.url_options`."""
+        return self._opened().url_options
+
+    def media_url(self, reference: str) -> str:
+        """Return the URL under which any fsspec client opens a media; see `MediaStore.media_url`."""
+        return self._opened().media_url(reference)
 
     async def close(self) -> None:
         """Let go of what the store holds open; see `MediaStore.close`."""

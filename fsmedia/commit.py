@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fsmedia import keys
 from fsmedia.backends import Write
-from fsmedia.errors import MediaError, StorageError
+from fsmedia.errors import MediaError, MediaNotFoundError, StorageError, StoreConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,10 +61,17 @@ class Storing:
 
 @dataclass(slots=True)
 class Deleting:
-    """One media on its way out."""
+    """One media on its way out.
+
+    Attributes
+    ----------
+    keep_folders
+        Leave the folder that it may be the last in, where the storage has folders.
+    """
 
     backend: Backend
     reference: str
+    keep_folders: bool = False
 
 
 def put_bytes(storings: Sequence[Storing]) -> Failures:
@@ -72,6 +79,24 @@ def put_bytes(storings: Sequence[Storing]) -> Failures:
     for storing in storings:
         storing.started = storing.now()
     return storings[0].backend.write_many([Write(item.reference, item.data, item.mime_type) for item in storings])
+
+
+def create_bytes(storings: Sequence[Storing]) -> Failures:
+    """Write the bytes where none are."""
+    failures: dict[int, MediaError] = {}
+    for index, item in enumerate(storings):
+        item.started = item.now()
+        try:
+            if isinstance(item.data, bytes):
+                made = item.backend.create(item.reference, item.data, item.mime_type)
+            else:
+                made = item.data.commit_new(item.mime_type)
+        except MediaError as error:
+            failures[index] = error
+            continue
+        if not made:
+            failures[index] = StoreConflictError("exists already", next_step="choose another name, or overwrite it")
+    return failures
 
 
 def put_sidecar(storings: Sequence[Storing]) -> Failures:
@@ -107,17 +132,40 @@ def remove_bytes(deletings: Sequence[Deleting]) -> Failures:
 
 def _removed(deletings: Sequence[Deleting], key_of: Callable[[str], str]) -> Failures:
     wanted = [key_of(item.reference) for item in deletings]
-    failed = deletings[0].backend.delete(wanted)
+    failed = deletings[0].backend.delete(wanted, keep_folders=deletings[0].keep_folders)
     return {index: failed[key] for index, key in enumerate(wanted) if key in failed}
 
 
 STORE: tuple[Callable[[Sequence[Storing]], Failures], ...] = (put_bytes, put_sidecar, look_after_slow)
+CREATE: tuple[Callable[[Sequence[Storing]], Failures], ...] = (create_bytes, put_sidecar, look_after_slow)
 DELETE: tuple[Callable[[Sequence[Deleting]], Failures], ...] = (remove_sidecar, remove_bytes)
 
 
 def store(storings: Sequence[Storing]) -> list[MediaError | None]:
     """Take the steps of a store for media of one root; return what stopped each, None where nothing did."""
     return _taken(STORE, storings)
+
+
+def create(storings: Sequence[Storing]) -> list[MediaError | None]:
+    """Take the steps of a store for media whose names must be free."""
+    return _taken(CREATE, storings)
+
+
+def rewrite_sidecar(backend: Backend, reference: str, sidecar: bytes) -> None:
+    """Replace a sidecar, then look that the bytes are still there; the last writer wins.
+
+    Raises
+    ------
+    MediaNotFoundError
+        They are not: somebody deleted the media meanwhile, and its sidecar is gone again.
+    """
+    key = keys.sidecar_key(reference)
+    backend.write(key, sidecar, _SIDECAR_TYPE)
+    if backend.head(reference) is None:
+        failed = backend.delete([key]).get(key)
+        if failed is not None:
+            raise _named(failed, reference)
+        raise MediaNotFoundError("was deleted while it was changed", next_step="list the store", reference=reference)
 
 
 def delete(deletings: Sequence[Deleting]) -> list[MediaError | None]:

@@ -49,6 +49,11 @@ class Founding:
             self._assumed = self._assume()
         return self._assumed
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the root has settings, as far as was looked."""
+        return self._written is not None
+
     def refresh(self) -> Configuration:
         """Look again whether somebody has made the settings; for a write, and for what depends on the layout."""
         if self._written is None:

@@ -33,6 +33,7 @@ _KINDS: dict[str, type] = {
     **dict.fromkeys(("content", "xattrs"), dict),
 }
 _OPTIONAL = ("conversation_id", "session_id", "provider_id", "policy_name")
+_FACTS = ("mime_type", "size_bytes", "timestamp", "sha256", "expires_at", "detected_mime_type", "content", "fsmedia")
 _M = TypeVar("_M", ContentFields, MediaMetadata, MediaRecord)
 _VERIFY = "verify the store; store.open(reference) still reads the bytes"
 
@@ -89,6 +90,18 @@ class Sidecar:
             values["content"] = described
         values["fsmedia"] = FORMAT
         return cls(values)
+
+    def replaced(self, fresh: Sidecar) -> Sidecar:
+        """Return the sidecar of new bytes under an old name: facts from them; ids, policy and the rest stay.
+
+        Parameters
+        ----------
+        fresh
+            The sidecar that the new bytes would have alone.
+        """
+        kept = {name: value for name, value in self.values.items() if name not in _FACTS}
+        facts = {name: value for name, value in fresh.values.items() if name in _FACTS}
+        return Sidecar({**fresh.values, **kept, **facts})
 
     @classmethod
     def parse(cls, data: bytes, reference: str) -> Sidecar:

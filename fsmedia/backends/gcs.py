@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fsmedia.backends.failures import explained
 from fsmedia.backends.infos import entry_of
 from fsmedia.backends.objects import FsspecBackend
+from fsmedia.backends.port import Listing
 from fsmedia.errors import InvalidMediaError, StorageError
 
 if TYPE_CHECKING:
@@ -97,6 +98,25 @@ class GCSBackend(FsspecBackend):
                     yield entry_of(self._key(f"{bucket}/{item['name']}"), item)
             if not page.get("nextPageToken"):
                 return
+            token = {"pageToken": page["nextPageToken"]}
+
+    def children(self, folder: str = "") -> Listing:
+        """List one level, page by page."""
+        bucket, _, begin = self._path(folder).partition("/")
+        begin = f"{begin}/" if begin else ""
+        entries: list[Entry] = []
+        folders: list[str] = []
+        token: dict[str, str] = {}
+        while True:
+            page = self._page(bucket, begin, delimiter="/", **token)
+            entries += [
+                entry_of(self._key(f"{bucket}/{item['name']}"), item)
+                for item in page.get("items", ())
+                if not item["name"].endswith("/")
+            ]
+            folders += [self._key(f"{bucket}/{prefix}").rstrip("/") for prefix in page.get("prefixes", ())]
+            if not page.get("nextPageToken"):
+                return Listing(entries, folders)
             token = {"pageToken": page["nextPageToken"]}
 
     def _page(self, bucket: str, begin: str, **options: Any) -> dict[str, Any]:

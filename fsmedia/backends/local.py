@@ -18,8 +18,9 @@ from urllib.parse import quote
 from fsmedia import keys
 from fsmedia.backends.failures import explained, storage_error
 from fsmedia.backends.local_files import entry_of, key_order, open_file
+from fsmedia.backends.local_folders import LocalFolders
 from fsmedia.backends.local_stage import LocalStage
-from fsmedia.backends.port import Backend, Entry, Fetched
+from fsmedia.backends.port import SEEK_BLOCK, Entry, Fetched
 from fsmedia.errors import InvalidReferenceError, MediaError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _CHUNK = 2**20
 _REMEMBERED = 10_000
 
 
-class LocalBackend(Backend):
+class LocalBackend(LocalFolders):
     """A store's root that is a folder; the folder is made by the first write."""
 
     concurrency = 4
@@ -78,17 +79,12 @@ class LocalBackend(Backend):
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes at a key unless there is one: a hard link refuses an existing name, a rename does not."""
-        del content_type
         stage = self.stage(key)
         try:
             stage.write(data)
-            return stage.link()
+            return stage.commit_new(content_type)
         finally:
             stage.discard()
-
-    def check(self, key: str) -> None:
-        """Refuse a key behind a symlink that leads out."""
-        self._inside(key)
 
     def stage(self, key: str) -> LocalStage:
         """Open a temporary file in the folder of the key."""
@@ -170,9 +166,10 @@ class LocalBackend(Backend):
 
     def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = ()) -> Fetched:
         """Read and look, one after another."""
-        return Fetched([self._read(key) for key in reads], [self._head(key) for key in heads])
+        return Fetched([self.read_range(key, None, None) for key in reads], [self.head(key) for key in heads])
 
-    def _read(self, key: str) -> bytes | None:
+    def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
+        """Read at a position, without reading what comes before it."""
         with explained(key):
             try:
                 descriptor = os.open(self._inside(key), _READ)
@@ -184,6 +181,9 @@ class LocalBackend(Backend):
                 found = os.fstat(descriptor)
                 if not stat.S_ISREG(found.st_mode):
                     return None
+                if start is not None or end is not None:
+                    begin, stop, _ = slice(start, end).indices(found.st_size)
+                    return os.pread(descriptor, max(0, stop - begin), begin)
                 data = os.read(descriptor, found.st_size + 1)
                 while len(data) > found.st_size and (more := os.read(descriptor, _CHUNK)):
                     data += more
@@ -191,18 +191,15 @@ class LocalBackend(Backend):
             finally:
                 os.close(descriptor)
 
-    def _head(self, key: str) -> Entry | None:
+    def head(self, key: str) -> Entry | None:
+        """Look; what the way to a file is checked with tells of the file too, unless it is a link."""
         with explained(key):
-            try:
-                found = os.stat(self._inside(key))
-            except OSError as error:
-                if error.errno in _ABSENT:
-                    return None
-                raise
-            return entry_of(key, found) if stat.S_ISREG(found.st_mode) else None
+            found = self._seen(key)
+            return None if found is None or not stat.S_ISREG(found.st_mode) else entry_of(key, found)
 
-    def open(self, key: str) -> BinaryIO:
-        """Open the file."""
+    def open(self, key: str, *, block_size: int = SEEK_BLOCK) -> BinaryIO:
+        """Open the file; the operating system reads ahead as it likes."""
+        del block_size
         path = self._inside(key)
         try:
             file = open(path, "rb", opener=open_file)  # noqa: SIM115 - the caller closes it
@@ -234,15 +231,8 @@ class LocalBackend(Backend):
             if is_folder:
                 yield from self._walk(f"{key}/")
                 continue
-            try:
-                key.encode()
-                if item.is_symlink():
-                    self._inside(key)
-                found_stat = item.stat()
-            except (OSError, UnicodeEncodeError, InvalidReferenceError):
-                continue  # gone since, a name that is no text, or a link that leads nowhere or out
-            if stat.S_ISREG(found_stat.st_mode):
-                yield entry_of(key, found_stat)
+            if (entry := self.entry_at(item, key)) is not None:
+                yield entry
 
     def holds(self, folder: str) -> bool:
         """Tell whether the folder has any entry."""
@@ -266,18 +256,18 @@ class LocalBackend(Backend):
 
     # -- removing ------------------------------------------------------------------------------------------
 
-    def delete(self, keys: Iterable[str]) -> dict[str, MediaError]:
+    def delete(self, keys: Iterable[str], *, keep_folders: bool = False) -> dict[str, MediaError]:
         """Remove files, then the folders that this left empty, without listing any."""
         failed: dict[str, MediaError] = {}
         for key in keys:
             try:
                 with explained(key):
-                    self._remove(key)
+                    self._remove(key, keep_folders=keep_folders)
             except MediaError as error:
                 failed[key] = error
         return failed
 
-    def _remove(self, key: str) -> None:
+    def _remove(self, key: str, *, keep_folders: bool) -> None:
         path = self._inside(key)
         folder = os.path.dirname(path)
         try:
@@ -289,7 +279,8 @@ class LocalBackend(Backend):
                 raise
         else:
             self.sync_folder(folder)
-        self.prune(folder)
+        if not keep_folders:
+            self.prune(folder)
 
     def prune(self, folder: str) -> None:
         """Remove a folder and its parents up to the root while they are empty; asking costs less than looking.
@@ -305,38 +296,6 @@ class LocalBackend(Backend):
                 if error.errno not in _ABSENT:
                     return  # not empty, or not ours to remove: it does no harm
             folder = os.path.dirname(folder)
-
-    # -- staying inside ------------------------------------------------------------------------------------
-
-    def _inside(self, key: str) -> str:
-        """Return the path of a key, refused if a symlink below the root leads out of it.
-
-        Each part below the root is looked at; only where one is a symlink is the whole path resolved.
-        """
-        end = len(self.path)
-        path = f"{self.path}/{key}"
-        while end < len(path):
-            end = path.find("/", end + 1)
-            if end < 0:
-                end = len(path)
-            try:
-                is_link = stat.S_ISLNK(os.lstat(path[:end]).st_mode)
-            except OSError:
-                break  # nothing here, so nothing below: whatever is wrong shows when the path is used
-            if is_link:
-                self._check_link(key)
-                break
-        return path
-
-    def _check_link(self, key: str) -> None:
-        root = os.path.realpath(self.path)
-        real = os.path.realpath(f"{self.path}/{key}")
-        if not real.startswith(f"{root}/") or keys.is_internal(real[len(root) + 1 :]):
-            raise InvalidReferenceError(
-                "a symlink on its way leads out of the store's media",
-                next_step="replace the link by a real folder or file",
-                key=key,
-            )
 
 
 def _reopen(path: str, durability: Literal["fsync", "rename"]) -> LocalBackend:

@@ -57,8 +57,9 @@ class LocalStage:
             self._temporary = None
             self._backend.sync_folder(os.path.dirname(self._target))
 
-    def link(self) -> bool:
+    def commit_new(self, content_type: str) -> bool:
         """Give the file its name unless something has it."""
+        del content_type
         with explained(self._key):
             temporary = self._finish()
             try:

@@ -18,9 +18,10 @@ from fsspec.asyn import sync
 
 from fsmedia.backends.failures import explained, secrets_of, storage_error
 from fsmedia.backends.infos import entry_of
-from fsmedia.backends.port import SEEK_BLOCK, Backend, Entry, Fetched, Write
+from fsmedia.backends.port import SEEK_BLOCK, Entry, Fetched, Write
 from fsmedia.backends.reading import TranslatedFile
 from fsmedia.backends.staging import Spool
+from fsmedia.backends.trees import Trees
 from fsmedia.errors import MediaError, StorageError
 from fsmedia.models import public_url
 
@@ -42,7 +43,7 @@ CONCURRENCY = 32
 _TRIES = 2
 
 
-class FsspecBackend(Backend):
+class FsspecBackend(Trees):
     """A root that fsspec opens; see `Backend` for the methods.
 
     Parameters
@@ -204,6 +205,7 @@ class FsspecBackend(Backend):
             key,
             lambda data, content_type: self.write(key, data, content_type),
             lambda file, size, content_type: self._put_file(key, file, size, content_type),
+            lambda data, kind: self.head(key) is None if data is None else self.create(key, data, kind),
         )
 
     # -- reading -------------------------------------------------------------------------------------------
@@ -260,10 +262,13 @@ class FsspecBackend(Backend):
         found: dict[str, Any] = await self.fs._info(path)
         return found
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str, *, block_size: int = SEEK_BLOCK) -> BinaryIO:
         """Open with a block size made for seeking; what goes wrong while reading is explained too."""
         try:
-            file = self.fs.open(self._path(key), "rb", block_size=SEEK_BLOCK, cache_type="readahead")
+            file = self.fs.open(self._path(key), "rb", block_size=block_size, cache_type="readahead")
+            if (getattr(file, "details", None) or {}).get("type") == "directory":  # s3fs opens it as an empty file
+                file.close()
+                raise IsADirectoryError(key)
         except (FileNotFoundError, IsADirectoryError):
             raise FileNotFoundError(errno.ENOENT, "no such object", key) from None
         except Exception as error:  # noqa: BLE001 - clients of storages raise whatever they like
@@ -291,8 +296,9 @@ class FsspecBackend(Backend):
 
     # -- removing ------------------------------------------------------------------------------------------
 
-    def delete(self, keys: Iterable[str]) -> dict[str, MediaError]:
-        """Remove objects one by one, concurrently where the filesystem can."""
+    def delete(self, keys: Iterable[str], *, keep_folders: bool = False) -> dict[str, MediaError]:
+        """Remove objects one by one, concurrently where the filesystem can; folders are left to the filesystem."""
+        del keep_folders
         wanted = list(keys)
         failed = self._failures(wanted, [self._remover(key) for key in wanted])
         return {wanted[index]: error for index, error in failed.items()}
@@ -324,9 +330,4 @@ class FsspecBackend(Backend):
                 return storage_error(error, key, self._secrets)
             else:
                 return None
-        return None
-
-    def local_path(self, key: str) -> str | None:
-        """Nothing of this storage lies on this machine."""
-        del key
         return None

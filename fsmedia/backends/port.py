@@ -8,7 +8,7 @@ the key and no secret. All methods may be called from any thread, in a forked ch
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 from fsmedia.errors import MediaError, StorageError
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 SEEK_BLOCK = 256 * 1024
 """Bytes that a seek in an opened media fetches; fsspec's default on S3 is 50 MiB."""
+
+
+_COPY_CHUNK = 2**20
 
 
 class Entry(NamedTuple):
@@ -41,6 +44,16 @@ class Entry(NamedTuple):
     size: int
     modified: datetime | None = None
     token: str | None = None
+
+
+class Listing(NamedTuple):
+    """What lies directly in one folder: files, and the names of folders as keys; hidden ones too.
+
+    Of sidecars only the keys are sure to be right.
+    """
+
+    entries: list[Entry]
+    folders: list[str]
 
 
 class Write(NamedTuple):
@@ -67,6 +80,9 @@ class Stage(Protocol):
     def commit(self, content_type: str) -> None:
         """Put what was written at the key, atomically."""
 
+    def commit_new(self, content_type: str) -> bool:
+        """Put what was written at the key unless something is there; False if there was."""
+
     def patch(self, data: bytes) -> None:
         """Replace the first bytes; for a header that needs to know how much came after it."""
 
@@ -88,6 +104,12 @@ class Backend(ABC):
 
     concurrency: int = 1
     """How many operations are worth having under way at once."""
+
+    keeps_folders: bool = False
+    """Whether there are folders without files."""
+
+    asynchronous: bool = False
+    """Whether `read_range_on_loop` and `download_on_loop` work, on fsspec's own loop."""
 
     @abstractmethod
     def roots(self) -> Sequence[str]:
@@ -129,8 +151,45 @@ class Backend(ABC):
         """Read small objects whole and look at others, in one round trip where the storage can."""
 
     @abstractmethod
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str, *, block_size: int = SEEK_BLOCK) -> BinaryIO:
         """Open for reading; `FileNotFoundError` now or, on object stores, at the first read."""
+
+    @abstractmethod
+    def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
+        """Read the bytes from start to before end, counted from the end where negative; None: no such file."""
+
+    async def read_range_on_loop(self, key: str, start: int | None, end: int | None) -> bytes | None:
+        """Do what `read_range` does as a coroutine of fsspec's loop."""
+        raise NotImplementedError
+
+    async def download_on_loop(self, key: str, path: str, callback: Any) -> bool:
+        """Bring a file to a path of this machine, as a coroutine of fsspec's loop; False: no such file."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def children(self, folder: str = "") -> Listing:
+        """List what lies directly in a folder, in no particular order; nothing where there is no such folder."""
+
+    @abstractmethod
+    def is_folder(self, key: str) -> bool:
+        """Tell whether there is such a folder: one with something in it, or one that the storage keeps empty."""
+
+    def make_folder(self, key: str) -> None:  # noqa: B027 - most storages have no folders
+        """Make a folder and its parents, where the storage keeps folders without files."""
+
+    def remove_folder(self, key: str) -> None:  # noqa: B027
+        """Remove a folder that nothing is in; one that is not empty stays."""
+
+    def copy(self, source: str, target: str, content_type: str) -> None:
+        """Put the bytes of one key at another, replacing what is there; `FileNotFoundError` without a source."""
+        stage = self.stage(target)
+        try:
+            with self.open(source) as file:
+                while data := file.read(_COPY_CHUNK):
+                    stage.write(data)
+            stage.commit(content_type)
+        finally:
+            stage.discard()
 
     @abstractmethod
     def entries(self, prefix: str = "") -> Iterator[Entry]:
@@ -141,8 +200,11 @@ class Backend(ABC):
         """Tell whether anything lies below a folder."""
 
     @abstractmethod
-    def delete(self, keys: Iterable[str]) -> Mapping[str, MediaError]:
-        """Remove; return what was not confirmed. What is not there counts as removed."""
+    def delete(self, keys: Iterable[str], *, keep_folders: bool = False) -> Mapping[str, MediaError]:
+        """Remove; return what was not confirmed. What is not there counts as removed.
+
+        Folders that this leaves empty go too, where the storage has any, unless they shall be kept.
+        """
 
     @abstractmethod
     def local_path(self, key: str) -> str | None:
@@ -172,6 +234,11 @@ class Backend(ABC):
     def head(self, key: str) -> Entry | None:
         """Look at one object."""
         return self.fetch(heads=[key]).heads[0]
+
+    def head_beside(self, key: str, beside: str) -> Entry | None:
+        """Look at one object; None unless another one, in the same folder, is there too."""
+        found, other = self.fetch(heads=[key, beside]).heads
+        return None if other is None else found
 
     def close(self) -> None:  # noqa: B027 - most have nothing to close
         """Let go of what the backend holds open."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fsmedia.backends.infos import entry_of
 from fsmedia.backends.objects import FsspecBackend
+from fsmedia.backends.port import Listing
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 
 if TYPE_CHECKING:
@@ -112,6 +113,25 @@ class S3Backend(FsspecBackend):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
+    def children(self, folder: str = "") -> Listing:
+        """List one level, 1,000 names a request."""
+        place = self._object(f"{folder}/" if folder else "")
+        begin = place["Key"] if place["Key"].endswith("/") or not place["Key"] else f"{place['Key']}/"
+        entries: list[Entry] = []
+        folders: list[str] = []
+        token: dict[str, str] = {}
+        while True:
+            page = self._page(begin, Delimiter="/", **token)
+            for item in page.get("Contents", ()):
+                if not item["Key"].endswith("/"):
+                    found = {**item, "size": item["Size"]}
+                    entries.append(entry_of(self._key(f"{place['Bucket']}/{item['Key']}"), found))
+            prefixes = [item["Prefix"] for item in page.get("CommonPrefixes", ())]
+            folders += [self._key(f"{place['Bucket']}/{prefix}").rstrip("/") for prefix in prefixes]
+            if not page.get("IsTruncated"):
+                return Listing(entries, folders)
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
     def _page(self, begin: str, **options: Any) -> dict[str, Any]:
         bucket = self._root.partition("/")[0]
         ask = {"Bucket": bucket, "Prefix": begin, **self.fs.req_kw, **options}
@@ -126,11 +146,11 @@ class S3Backend(FsspecBackend):
         begin = self._object(f"{folder}/" if folder else "")["Key"]
         return bool(self._page(begin, MaxKeys=1).get("KeyCount"))
 
-    def delete(self, keys: Iterable[str]) -> dict[str, MediaError]:
+    def delete(self, keys: Iterable[str], *, keep_folders: bool = False) -> dict[str, MediaError]:
         """Remove one by one request each, more by bulk requests of 1,000, and read the answer for every key."""
         wanted = list(keys)
         if len(wanted) == 1:
-            return super().delete(wanted)
+            return super().delete(wanted, keep_folders=keep_folders)
         failed: dict[str, MediaError] = {}
         for start in range(0, len(wanted), _BULK):
             failed |= self._bulk(wanted[start : start + _BULK])

@@ -31,8 +31,10 @@ class Spool:
         key: str,
         put_bytes: Callable[[bytes, str], None],
         put_file: Callable[[Path, int, str], None],
+        create: Callable[[bytes | None, str], bool],
     ) -> None:
         self._key = key
+        self._create = create
         self._put_bytes = put_bytes
         self._put_file = put_file
         self._buffer = bytearray()
@@ -84,6 +86,15 @@ class Spool:
         with explained(self._key):
             self._file.flush()
         self._put_file(Path(self._file.name), self._size, content_type)
+
+    def commit_new(self, content_type: str) -> bool:
+        """Send everything if nothing is at the key; a large file can only look first."""
+        if self._file is None:
+            return self._create(bytes(self._buffer), content_type)
+        if not self._create(None, content_type):
+            return False
+        self.commit(content_type)
+        return True
 
     def discard(self) -> None:
         """Let go of the bytes."""

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from fsmedia import keys
 from fsmedia.backends import open_backend
-from fsmedia.configuration import Settings, url_from_environment
-from fsmedia.errors import InvalidMediaError, ReadOnlyStoreError
+from fsmedia.configuration import Settings, find_store, url_from_environment
+from fsmedia.errors import InvalidMediaError, InvalidReferenceError, ReadOnlyStoreError
+from fsmedia.filesystem import MediaFileSystem
+from fsmedia.filesystem.naming import SCHEME, conf_stores, cut, is_root, media_url, nested_options
 from fsmedia.founding import Founding
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from types import TracebackType
 
+    from fsmedia.filesystem.naming import NestedOptions
     from fsmedia.models import OrganizationMode, RetentionPolicy
 
 Durability = Literal["fsync", "rename"]
@@ -50,6 +53,10 @@ class Root:
         settings = Settings.read(organization, layouts, policies, default_policy)
         _check_limits(max_file_size, durability, timeout, url_expiry)
         root = url_from_environment() if url is None else fspath(url)
+        self._root = root
+        self._storage_options = dict(storage_options or {})
+        self._durability = durability
+        self._fs: MediaFileSystem | None = None
         self._backend = open_backend(root, storage_options, timeout=timeout, durability=durability)
         self._max_file_size = max_file_size
         self._read_only = read_only
@@ -82,6 +89,39 @@ class Root:
         """Which layout writing uses."""
         return self._founding.refresh().organization
 
+    @property
+    def fs(self) -> MediaFileSystem:
+        """The store as an fsspec filesystem whose paths are references: `store.fs.ls("runs")`."""
+        if self._fs is None:
+            self._fs = MediaFileSystem(
+                root=self._root,
+                storage_options=self._storage_options,
+                durability=self._durability,
+                max_file_size=self._max_file_size,
+                read_only=self._read_only,
+                timeout=self._timeout,
+                now=self._now,
+            )
+        return self._fs
+
+    @property
+    def url_options(self) -> NestedOptions:
+        """Storage options to give along with `media_url`; they hold the store's secrets, their repr does not."""
+        return nested_options(self._root, self._storage_options)
+
+    def media_url(self, reference: str) -> str:
+        """Return the URL under which any fsspec client opens a media, or a folder: `media://runs/r1/x.png::s3://b/m`.
+
+        It holds no secret: credentials come from the environment, or from `url_options`. A copy of it in another
+        process needs no settings but those.
+
+        Raises
+        ------
+        InvalidReferenceError
+            The reference is not of this store.
+        """
+        return media_url(self._key(reference), self._backend.url)
+
     def _check_writable(self) -> None:
         if self._read_only:
             raise ReadOnlyStoreError("the store was opened read-only", next_step="open it without read_only=True")
@@ -90,7 +130,22 @@ class Root:
         """Return the key a reference names, whichever way it is spelled."""
         if not isinstance(reference, str) or (reference[:1] != "/" and "://" not in reference):
             return keys.check_reference(reference)
+        if reference.startswith(SCHEME):
+            return keys.check_reference(self._key_of_url(reference))
         return keys.check_reference(keys.relative_to_root(reference, self._backend.roots()))
+
+    def _key_of_url(self, url: str) -> str:
+        """Return the key that a media:// URL names; a root in it must be this one."""
+        key, rest, name = cut(url)
+        if name:
+            rest = find_store(name, conf_stores())[0]
+        if rest and not is_root(rest, self._backend.roots()):
+            raise InvalidReferenceError(
+                f"the URL is of another store than this one at {self.url}",
+                next_step="open the store that the part after :: names",
+                reference=key,
+            )
+        return key
 
     def close(self) -> None:
         """Let go of what the store holds open; it may be used again."""

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [local] [objects] [large]`: all of them without arguments."""
+"""`python -m tests.bench [local] [objects] [large] [filesystem]`: all of them without arguments."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import sys
 
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 
-from tests.bench import large, local, objects
+from tests.bench import filesystem, large, local, objects
 
-BENCHES = {"local": local.run, "objects": objects.run, "large": large.run}
+BENCHES = {"local": local.run, "objects": objects.run, "large": large.run, "filesystem": filesystem.run}
 
 for name in sys.argv[1:] or BENCHES:
     BENCHES[name]()

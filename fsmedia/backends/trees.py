@@ -1,0 +1,144 @@
+"""What a file system shows of any storage that fsspec knows: folders, ranges, copies; on fsspec's loop too."""
+
+from __future__ import annotations
+
+import errno
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fsmedia.backends.failures import explained
+from fsmedia.backends.infos import entry_of
+from fsmedia.backends.port import Backend, Entry, Listing
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+_BAD_RANGE = ("InvalidRange", "416", "Range Not Satisfiable", "not satisfiable")
+
+
+class Trees(Backend):
+    """The part of `FsspecBackend` that reads folders and parts of files."""
+
+    _secrets: frozenset[str]
+
+    @property
+    @abstractmethod
+    def fs(self) -> Any:
+        """The filesystem behind."""
+
+    @abstractmethod
+    def _path(self, key: str) -> str: ...
+
+    @abstractmethod
+    def _key(self, path: str) -> str: ...
+
+    @abstractmethod
+    def _ask(self, key: str | None, call: Callable[[], T]) -> T: ...
+
+    @abstractmethod
+    def _sync(self, function: Callable[..., Awaitable[T]], *args: Any, size: int = 0, **options: Any) -> T: ...
+
+    @abstractmethod
+    async def _cat(self, path: str) -> bytes: ...
+
+    @property
+    def asynchronous(self) -> bool:  # type: ignore[override]
+        """Whether the filesystem behind has coroutines."""
+        return bool(self.fs.async_impl)
+
+    def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
+        """Read a part, or all of it."""
+        if self.asynchronous:
+            return self._ask(key, lambda: self._sync(self._range, key, start, end))
+
+        def read() -> bytes | None:
+            try:
+                data: bytes = self.fs.cat_file(self._path(key), start=start, end=end)
+            except (FileNotFoundError, IsADirectoryError):
+                return None
+            return data
+
+        return self._ask(key, read)
+
+    async def read_range_on_loop(self, key: str, start: int | None, end: int | None) -> bytes | None:
+        """Read a part, or all of it, as a coroutine."""
+        with explained(key, self._secrets):
+            return await self._range(key, start, end)
+
+    async def _range(self, key: str, start: int | None, end: int | None) -> bytes | None:
+        path = self._path(key)
+        try:
+            if start is None and end is None:
+                return await self._cat(path)
+            if start is not None and end is not None and (start == end or 0 <= end < start):
+                return b""
+            data: bytes = await self.fs._cat_file(path, start=start, end=end)
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+        except Exception as error:
+            # What begins past the end has no bytes; servers call it an error.
+            if any(word in str(error) for word in _BAD_RANGE):
+                return b""
+            raise
+        return data
+
+    async def download_on_loop(self, key: str, path: str, callback: Any) -> bool:
+        """Write the bytes to a file of this machine as they come."""
+        with explained(key, self._secrets):
+            try:
+                await self.fs._get_file(self._path(key), path, callback=callback)
+            except FileNotFoundError:
+                return False
+        return True
+
+    def local_path(self, key: str) -> str | None:
+        """Nothing of this storage lies on this machine."""
+        del key
+        return None
+
+    def children(self, folder: str = "") -> Listing:
+        """List by fsspec's `ls`."""
+        entries: list[Entry] = []
+        folders: list[str] = []
+        path = self._path(folder)
+
+        def listed() -> list[dict[str, Any]]:
+            try:
+                self.fs.invalidate_cache()
+                found: list[dict[str, Any]] = self.fs.ls(path, detail=True)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+            return found
+
+        for info in self._ask(folder or None, listed):
+            name = info["name"].rstrip("/")
+            if name.strip("/") == path.strip("/"):
+                continue
+            if info["type"] == "directory":
+                folders.append(self._key(name))
+            else:
+                entries.append(entry_of(self._key(name), info))
+        return Listing(entries, folders)
+
+    def is_folder(self, key: str) -> bool:
+        """Ask whether anything is in it."""
+        return self.holds(key)
+
+    def copy(self, source: str, target: str, content_type: str) -> None:
+        """Let the storage copy where it can; the content type comes along."""
+        if not self.asynchronous:
+            super().copy(source, target, content_type)
+            return
+
+        def copied() -> None:
+            try:
+                self._sync(self.fs._cp_file, self._path(source), self._path(target))
+            except FileNotFoundError:
+                missing.append(source)
+
+        missing: list[str] = []
+        self._ask(target, copied)
+        if missing:
+            raise FileNotFoundError(errno.ENOENT, "no such object", source)

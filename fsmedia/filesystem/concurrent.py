@@ -1,0 +1,189 @@
+"""The same filesystem for coroutines: plain reads on fsspec's own loop where it can be, the rest in threads.
+
+Orders of writes are sequences of blocking calls, so they run in worker threads and never on the loop. An instance
+made with `asynchronous=True` belongs to its caller's loop; there everything runs in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+
+from fsspec.asyn import AbstractAsyncStreamedFile, get_loop
+from fsspec.callbacks import DEFAULT_CALLBACK
+
+from fsmedia.filesystem.grounds import not_found
+from fsmedia.filesystem.writing import Writing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Concurrent(Writing):
+    """The coroutines of `MediaFileSystem`."""
+
+    _pid: int
+
+    @property
+    def loop(self) -> Any:
+        """The loop that coroutines run on; a forked child has fsspec's own of that process."""
+        if self._pid != os.getpid() and not self.asynchronous:
+            self._pid = os.getpid()
+            self._loop = get_loop()
+        return self._loop
+
+    async def _aside(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call in a worker thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads(), partial(function, *args, **kwargs))
+
+    def _on_loop(self) -> bool:
+        """Tell whether the storage's own coroutines can be awaited here."""
+        return self._backend.asynchronous and not self.asynchronous
+
+    async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
+        if not self._on_loop():
+            return await self._aside(self.cat_file, path, start, end)
+        key = self._existing_key(path)
+        data = await self._backend.read_range_on_loop(key, start, end)
+        if data is None:
+            raise not_found(key)
+        return data
+
+    async def _get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
+        if os.path.isdir(lpath):  # noqa: PTH112, ASYNC240 - of this machine, and quick
+            return
+        if not self._on_loop() or kwargs.get("outfile") is not None or hasattr(lpath, "write"):
+            await self._aside(self.get_file, rpath, lpath, callback=callback, **kwargs)
+            return
+        key = self._existing_key(rpath)
+        if not await self._backend.download_on_loop(key, lpath, callback):
+            if await self._aside(self._backend.is_folder, key):
+                os.makedirs(lpath, exist_ok=True)  # noqa: PTH103
+                return
+            raise not_found(key)
+
+    async def _info(self, path: str, **kwargs: Any) -> dict[str, Any]:
+        return await self._aside(self.info, path, **kwargs)
+
+    async def _exists(self, path: str, **kwargs: Any) -> bool:
+        return await self._aside(self.exists, path, **kwargs)
+
+    async def _isfile(self, path: str) -> bool:
+        return await self._aside(self.isfile, path)
+
+    async def _isdir(self, path: str) -> bool:
+        return await self._aside(self.isdir, path)
+
+    async def _ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:  # noqa: FBT001, FBT002
+        return await self._aside(self.ls, path, detail, **kwargs)
+
+    async def _find(self, path: str, maxdepth: int | None = None, withdirs: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002
+        return await self._aside(self.find, path, maxdepth, withdirs, **kwargs)
+
+    async def _du(self, path: str, total: bool = True, maxdepth: int | None = None, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002
+        return await self._aside(self.du, path, total, maxdepth, **kwargs)
+
+    async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
+        await self._aside(self.pipe_file, path, value, mode, **kwargs)
+
+    async def _pipe(self, path: Any, value: bytes | None = None, batch_size: int | None = None, **kwargs: Any) -> None:
+        del batch_size
+        await self._aside(self.pipe, path, value, **kwargs)
+
+    async def _put_file(
+        self, lpath: Any, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **kwargs: Any
+    ) -> None:
+        await self._aside(self.put_file, lpath, rpath, callback, mode, **kwargs)
+
+    async def _cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+        await self._aside(self.cp_file, path1, path2, **kwargs)
+
+    async def _rm_file(self, path: str, **_: Any) -> None:
+        await self._aside(self.rm_file, path)
+
+    async def _rm(
+        self,
+        path: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002 - as fsspec has it
+        batch_size: int | None = None,
+        maxdepth: int | None = None,
+        **_: Any,
+    ) -> None:
+        del batch_size
+        await self._aside(self.rm, path, recursive, maxdepth)
+
+    async def _mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:  # noqa: FBT001, FBT002
+        await self._aside(self.mkdir, path, create_parents, **kwargs)
+
+    async def _makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:  # noqa: FBT001, FBT002
+        await self._aside(self.makedirs, path, exist_ok)
+
+    async def _rmdir(self, path: str) -> None:
+        await self._aside(self.rmdir, path)
+
+    async def _touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:  # noqa: FBT001, FBT002
+        await self._aside(self.touch, path, truncate, **kwargs)
+
+    async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> StreamedMedia:
+        """Open for coroutines: `read`, `write`, `seek`, `close` are awaited."""
+        if "b" not in mode or kwargs.pop("compression", None):
+            raise ValueError("open_async takes binary modes without compression")
+        return StreamedMedia(self, await self._aside(self._open, self._key(path), mode, **kwargs), mode)
+
+
+class StreamedMedia(AbstractAsyncStreamedFile):
+    """An open file whose blocking calls run in threads."""
+
+    def __init__(self, fs: Concurrent, file: Any, mode: str) -> None:
+        self.fs = fs
+        self.mode = mode
+        self._file = file
+        self._aside = fs._aside  # noqa: SLF001 - its own class
+
+    def __repr__(self) -> str:
+        return f"<awaitable {self._file!r}>"
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return bool(self._file.closed)
+
+    def tell(self) -> int:
+        """Return the position."""
+        return int(self._file.tell())
+
+    async def read(self, length: int = -1) -> bytes:
+        """Read up to `length` bytes, all by default."""
+        data: bytes = await self._aside(self._file.read, length)
+        return data
+
+    async def seek(self, loc: int, whence: int = 0) -> int:
+        """Move."""
+        return int(self._file.seek(loc, whence))
+
+    async def write(self, data: bytes) -> int:
+        """Take bytes."""
+        written: int = await self._aside(self._file.write, data)
+        return written
+
+    async def flush(self, force: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Do nothing: a media exists when it is closed."""
+
+    async def close(self) -> None:
+        """Close; what was written exists then."""
+        await self._aside(self._file.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._aside(self._file.__exit__, kind, error, trace)

@@ -1,0 +1,244 @@
+"""A media that is written at a path somebody chose: its sidecar comes from the path, the bytes and what was there."""
+
+from __future__ import annotations
+
+import io
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from fsmedia import commit, keys, measures, mime
+from fsmedia.errors import InvalidMediaError, MediaError, UnknownPolicyError
+from fsmedia.intake import Intake
+from fsmedia.layout import parse_any
+from fsmedia.models import ContentFields, MediaMetadata
+from fsmedia.policy import expires_at, find_policy
+from fsmedia.sidecar import Sidecar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from fsmedia.backends import Stage
+    from fsmedia.draft import Desk
+
+_OCTETS = "application/octet-stream"
+_NOTHING = ContentFields()
+_DEFAULTS: dict[str, Any] = dict(vars(MediaMetadata()))
+_CHUNK = 2**20
+
+
+def told_by_path(desk: Desk, key: str) -> dict[str, Any]:
+    """Return the ids and indices that a path tells by the store's layouts."""
+    settings = desk.configuration
+    parsed = parse_any({settings.organization: settings.layout, **settings.layouts}, key)
+    fields = {} if parsed is None else parsed[1]
+    return {name: value for name, value in fields.items() if name in _DEFAULTS and name != "mime_type" and value != ""}
+
+
+class Placement:
+    """One media on its way to a key: begun, filled, committed or discarded.
+
+    Parameters
+    ----------
+    exclusive
+        Refuse to replace what is there.
+    """
+
+    def __init__(self, desk: Desk, key: str, *, exclusive: bool = False) -> None:
+        self.key = key
+        self._desk = desk
+        self._exclusive = exclusive
+        self._stage: Stage | None = None
+        self._data: bytes | None = None
+        self._intake = Intake(None, desk.max_file_size)
+
+    def take(self, data: bytes) -> Placement:
+        """Take all bytes at once."""
+        with commit.about(self.key):
+            self._intake.write(data)
+        self._data = data
+        return self
+
+    def begin(self) -> None:
+        """Open a stage for bytes that come in pieces."""
+        with commit.about(self.key):
+            self._stage = self._desk.backend.stage(self.key)
+        self._intake = Intake(self._stage, self._desk.max_file_size)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Take some bytes."""
+        with commit.about(self.key):
+            self._intake.write(data)
+
+    @property
+    def size(self) -> int:
+        """Bytes taken so far."""
+        return self._intake.size
+
+    def prepare(self, old: bytes | None) -> commit.Storing:
+        """Return the media ready for the steps of a store.
+
+        Parameters
+        ----------
+        old
+            The sidecar of what the new bytes replace.
+        """
+        stored = self._data if self._stage is None else self._stage
+        if stored is None:
+            raise InvalidMediaError("nothing was written", reference=self.key)
+        before = None if old is None else Sidecar.parse(old, self.key)
+        sidecar = self._sidecar(before)
+        mime_type = sidecar.values["mime_type"]
+        desk = self._desk
+        return commit.Storing(desk.backend, self.key, stored, mime_type, sidecar.dump(), desk.now)
+
+    def _sidecar(self, before: Sidecar | None) -> Sidecar:
+        desk, intake = self._desk, self._intake
+        kept = {} if before is None else before.values
+        settings = desk.configuration
+        name = settings.default_policy if before is None else kept.get("policy_name")
+        try:
+            policy = find_policy(name, settings.policies) if name else None
+        except UnknownPolicyError:
+            if before is None:
+                raise
+            policy = None  # PromptKit stores any name
+        timestamp = desk.now()
+        mime_type = mime.guess_from_name(self.key) or kept.get("mime_type") or _OCTETS
+        fresh = Sidecar.build(
+            {
+                **_DEFAULTS,
+                **told_by_path(desk, self.key),
+                "mime_type": mime_type,
+                "size_bytes": intake.size,
+                "timestamp": timestamp,
+                "policy_name": name,
+            },
+            measures.measured(_NOTHING, mime_type, intake.head, intake.size),
+            sha256=intake.sha256,
+            expires_at=expires_at(policy, timestamp),
+            detected_mime_type=mime.agrees(mime_type, intake.head),
+        )
+        return fresh if before is None else before.replaced(fresh)
+
+    def commit(self) -> None:
+        """Make the media exist, with what the sidecar of its predecessor keeps."""
+        with commit.about(self.key):
+            old = None if self._exclusive else self._desk.backend.read(keys.sidecar_key(self.key))
+        steps = commit.create if self._exclusive else commit.store
+        commit.confirmed(steps([self.prepare(old)]))
+
+    def discard(self) -> None:
+        """Leave nothing behind; does nothing to what was committed."""
+        if self._stage is not None:
+            self._stage.discard()
+
+
+class PlacedFile(io.BufferedIOBase, BinaryIO):
+    """What `open(path, "wb")` returns: the media exists once it is closed, or once its transaction ends.
+
+    Left by an error out of its own `with` block, or never closed, it leaves nothing.
+    """
+
+    mode = "wb"
+
+    def __init__(
+        self,
+        placement: Placement,
+        *,
+        autocommit: bool = True,
+        before: Callable[[], BinaryIO | None] = lambda: None,
+    ) -> None:
+        self.path = placement.key
+        self._placement = placement
+        self._autocommit = autocommit
+        self._state = "open"
+        placement.begin()
+        try:
+            source = before()
+            if source is not None:
+                with source:
+                    while data := source.read(_CHUNK):
+                        placement.write(data)
+        except BaseException:
+            self.discard()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<media {self.path!r} {self._state}>"
+
+    def write(self, data: Any, /) -> int:
+        """Take bytes.
+
+        Raises
+        ------
+        MediaTooLargeError
+            They are more than the store takes; the media is given up.
+        """
+        if self._state != "open":
+            raise ValueError("I/O operation on closed file")
+        view = memoryview(data).cast("B")
+        try:
+            self._placement.write(view)
+        except MediaError:
+            self._state = "failed"
+            self._placement.discard()
+            raise
+        return len(view)
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readable(self) -> bool:
+        """Return False."""
+        return False
+
+    def seekable(self) -> bool:
+        """Return False: bytes are hashed as they come."""
+        return False
+
+    def tell(self) -> int:
+        """Return how many bytes were taken."""
+        return self._placement.size
+
+    def close(self) -> None:
+        """Commit, unless a transaction will; may be called again."""
+        if self._state == "open":
+            self._state = "written"
+            if self._autocommit:
+                try:
+                    self.commit()
+                finally:
+                    super().close()
+                return
+        super().close()
+
+    def commit(self) -> None:
+        """Make the media exist."""
+        if self._state != "written":
+            raise InvalidMediaError("was not written whole", next_step="write it again", reference=self.path)
+        self._state = "failed"
+        try:
+            self._placement.commit()
+            self._state = "stored"
+        finally:
+            self._placement.discard()
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        self._state = "discarded"
+        self._placement.discard()
+        super().close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and self._state == "open":
+            self.discard()
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_state", "") == "open":
+            with suppress(Exception):
+                self.discard()
