@@ -17,7 +17,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from fsmedia.cli import demo, endings, fetching, links, listing, making, output, removal, storing
+from fsmedia.cli import demo, endings, fetching, links, listing, making, naming, output, removal, storing
 from fsmedia.cli.place import Place, StorageOptions, StoreUrl
 
 _HELP = """Keep the media of LLM runs in any storage that a URL names, and look at them.
@@ -80,6 +80,7 @@ _COMMANDS = (
     ("info", listing.info, listing.INFO_HELP),
     ("get", fetching.get, fetching.GET_HELP),
     ("url", links.url, links.URL_HELP),
+    ("stores", naming.stores, naming.STORES_HELP),
     ("rm", removal.rm, removal.RM_HELP),
 )
 for _name, _command, _help in _COMMANDS:

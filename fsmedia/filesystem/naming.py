@@ -206,3 +206,14 @@ def nested_options(url: str, options: Mapping[str, Any]) -> NestedOptions:
     """Return what to pass besides a chained URL of this root: `{"s3": {...}}`, nothing where there are no options."""
     protocol = url.partition("://")[0] if "://" in url else "file"
     return NestedOptions({protocol: NestedOptions(options)} if options else {})
+
+
+def known_stores() -> dict[str, str]:
+    """Return the root URLs of all stores that have a name, from the environment and `fsspec.conf`.
+
+    Raises
+    ------
+    InvalidMediaError
+        The configuration holds an entry of another form.
+    """
+    return {name: url for name, (url, _) in configuration.named_stores(conf_stores()).items()}

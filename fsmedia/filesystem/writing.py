@@ -183,8 +183,20 @@ class Writing(Reading):
         self._desk()
         if not recursive and isinstance(path1, str) and not has_magic(path1) and self.isdir(path1):
             raise IsADirectoryError(errno.EISDIR, "is a folder: move it with recursive=True", self._key(path1))
-        self.copy(path1, path2, recursive=recursive, maxdepth=maxdepth, on_error="raise")
+        if isinstance(path1, str) and has_magic(self._key(path1)) and self.exists(path1):
+            # fsspec's copy would take the name for a pattern, and copy others than rm removes.
+            names = self.find(path1, maxdepth=maxdepth)
+            self.copy(names, self._moved_names(self._key(path1), path2, names), on_error="raise")
+        else:
+            self.copy(path1, path2, recursive=recursive, maxdepth=maxdepth, on_error="raise")
         self.rm(path1, recursive=recursive, maxdepth=maxdepth)
+
+    def _moved_names(self, key: str, path2: str, names: list[str]) -> list[str]:
+        """Return where files below a key go when it is moved to a path, or into it if that is a folder."""
+        base = self._key(path2)
+        if path2.endswith("/") or self.isdir(base):
+            base = f"{base}/{key.rpartition('/')[2]}".lstrip("/")
+        return [base + name[len(key) :] for name in names]
 
     # -- removing ------------------------------------------------------------------------------------------
 

@@ -15,12 +15,12 @@ from fsmedia import MediaStore
 from tests.clients.test_media import PNG, film
 
 SECTION = (Path(__file__).parents[2] / "README.md").read_text().split("## media://")[1].split("\n## ")[0]
-CHAIN, LINES = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+[CHAIN] = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+[LINES] = re.findall(r"```py\n(.*?)```", SECTION, re.DOTALL)
 
 
 def test_the_chain(lab):
-    MediaStore("memory://lab").create()
-    exec(CHAIN, {})
+    exec(CHAIN, {"MediaStore": MediaStore})
     assert MediaStore("memory://lab").info("runs/r1/table.csv").run_id == "r1"
 
 

@@ -93,6 +93,15 @@ def test_moving_onto_itself_loses_nothing(storage, fs):
     assert fs.cat_file("runs/r1/x.txt") == b"hey"
 
 
+def test_mv_takes_literal_names_literally(storage, fs):
+    fs.pipe({"runs/r1/a[1].txt": b"[1]", "runs/r1/a1.txt": b"1", "runs/d[1]/x.txt": b"x", "runs/d1/x.txt": b"other"})
+    fs.mv("runs/r1/a[1].txt", "runs/r2/b.txt")
+    assert fs.cat_file("runs/r2/b.txt") == b"[1]"
+    fs.mv("runs/d[1]", "runs/e", recursive=True)
+    assert fs.cat_file("runs/e/x.txt") == b"x"
+    assert fs.find("runs") == ["runs/d1/x.txt", "runs/e/x.txt", "runs/r1/a1.txt", "runs/r2/b.txt"]
+
+
 def test_rm_takes_sidecars_along_and_literal_names_literally(storage, fs):
     fs.pipe({"runs/r1/a[1].txt": b"1", "runs/r1/a1.txt": b"2", "runs/r1/sub/c.txt": b"3", "runs/r2/d.txt": b"4"})
     fs.rm("runs/r1/a[1].txt")

@@ -69,6 +69,7 @@ def described(name: str, value: Any) -> Iterator[str]:
     if inspect.isfunction(function) and function.__module__.startswith("fsmedia"):
         is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
         signature = re.sub(r"<function (\w+) at \w+>", r"\1", str(inspect.signature(function)))
+        signature = re.sub(r" object at 0x[0-9a-f]+", "", signature)
         yield f"    {word}{'async ' if is_async else ''}{name}{signature}"
 
 

@@ -49,7 +49,9 @@ def unmarked(languages: set[str]) -> list[Block]:
 def test_no_block_is_left_out_but_what_installs_packages() -> None:
     assert len(blocks()) * 2 == len(re.findall(r"^```", TEXT, re.MULTILINE))
     for block in blocks():
-        assert block.language in SHELLS | {"python"}, f"line {block.line}: nothing runs a {block.language!r} block"
+        assert block.language in SHELLS | {"python", "py"}, (
+            f"line {block.line}: nothing runs a {block.language!r} block"
+        )
         if block.mark:
             assert re.fullmatch(r"ci:\w+|no-test: .+", block.mark), f"line {block.line}: {block.mark}"
             assert block.text.startswith(("pip install ", "$ pip install ")), f"line {block.line} could be tested"
