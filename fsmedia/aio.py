@@ -120,8 +120,20 @@ class AsyncMediaWriter:
         return self
 
     async def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Add bytes and return how many."""
-        return await self._workers.call(self._opened().write, data)
+        """Add bytes and return how many.
+
+        A write that is cancelled once it has begun gives the media up: whether its bytes arrived can't be told.
+        """
+        writer = self._opened()
+        try:
+            return await self._workers.call(writer.write, data)
+        except asyncio.CancelledError:
+            await self.give_up()
+            raise
+
+    async def give_up(self) -> None:
+        """Let go of what was written; nothing will be stored. Does nothing to what is stored."""
+        await self._workers.finish(self._opened().give_up)
 
     def writable(self) -> bool:
         """Tell that this is for writing, as file objects do."""

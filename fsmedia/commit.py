@@ -111,7 +111,13 @@ def look_after_slow(storings: Sequence[Storing]) -> Failures:
     failures: dict[int, MediaError] = {}
     for index, storing in enumerate(storings):
         begun = storing.started or storing.now()
-        if storing.now() - begun <= ORPHAN_GRACE / 2 or storing.backend.head(storing.reference) is not None:
+        if storing.now() - begun <= ORPHAN_GRACE / 2:
+            continue
+        try:
+            if storing.backend.head(storing.reference) is not None:
+                continue
+        except MediaError as error:
+            failures[index] = error
             continue
         sidecar = keys.sidecar_key(storing.reference)
         failures[index] = storing.backend.delete([sidecar]).get(sidecar) or StorageError(

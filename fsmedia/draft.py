@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Self
 
 from fsmedia import keys, measures, mime, wav
@@ -34,7 +35,7 @@ class Desk:
     configuration: Configuration
     max_file_size: int | None
     now: Callable[[], datetime]
-    settle: Callable[[str], None]
+    settle: Callable[[str, Configuration], None]
     """Writes `store.json` if this is the first write; called when nothing can be refused any more."""
 
 
@@ -55,6 +56,11 @@ class Draft:
         if self._sound is not None:
             mime_type = wav.WAV
         now = desk.now()
+        if now.tzinfo is None:
+            raise InvalidMediaError(
+                "the store's clock gives naive times", next_step="use now=lambda: datetime.now(UTC)"
+            )
+        now = now.astimezone(UTC)
         timestamp = metadata.timestamp or now
         name = metadata.policy_name or policy_name or configuration.default_policy
         policy = find_policy(name, configuration.policies) if name else None
@@ -122,7 +128,7 @@ class Draft:
             detected_mime_type=mime.agrees(mime_type, intake.head),
         )
         with about(self.reference):
-            self._desk.settle(self.reference)
+            self._desk.settle(self.reference, self._desk.configuration)
         desk = self._desk
         return Storing(desk.backend, self.reference, stored, mime_type, sidecar.dump(), desk.now)
 
@@ -161,7 +167,11 @@ class MediaWriter:
             raise InvalidMediaError("is not open", next_step="write inside the `with` block")
         if isinstance(data, str):
             raise InvalidMediaError("takes bytes, not str", next_step="encode text first")
-        view = memoryview(data).cast("B")
+        try:
+            view = memoryview(data)
+        except TypeError:
+            raise InvalidMediaError(f"takes bytes, not {type(data).__name__}") from None
+        view = view.cast("B") if view.c_contiguous else memoryview(bytes(view))
         try:
             self._draft.write(view)
         except BaseException:
@@ -170,6 +180,12 @@ class MediaWriter:
             self._draft.discard()
             raise
         return len(view)
+
+    def give_up(self) -> None:
+        """Let go of what was written; nothing will be stored. Does nothing to what is stored."""
+        if self._state == "open":
+            self._state = "failed"
+            self._draft.discard()
 
     def writable(self) -> bool:
         """Tell that this is for writing, as file objects do."""

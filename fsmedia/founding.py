@@ -62,34 +62,40 @@ class Founding:
                 self._assumed = self._assume()
         return self.configuration
 
-    def settle(self, reference: str | None = None) -> None:
+    def settle(self, reference: str | None = None, drafted: Configuration | None = None) -> None:
         """Write the settings if there are none; what lies there afterwards counts, whoever wrote it.
 
         Parameters
         ----------
         reference
             The media for which it is done; if that can't be written, neither are the settings.
+        drafted
+            The settings that the media was checked against, which must be those that count.
 
         Raises
         ------
         StoreConflictError
             Somebody made the store with other settings in this moment.
         """
+        wanted = drafted or self.configuration
         if self._written is not None:
+            self._check_unchanged(self._written, wanted)
             return
         if reference is not None:
             self._backend.check(reference)
-        wanted = self.configuration
         self._backend.create(keys.CONFIGURATION_KEY, wanted.dump(), "application/json")
         found = self._load()
-        # The draft was checked against what we wanted, so all of it counts, not the layout alone.
-        if found is None or replace(found, adopted=wanted.adopted) != wanted:
+        self._check_unchanged(found, wanted)
+        self._written = found
+
+    def _check_unchanged(self, found: Configuration | None, wanted: Configuration) -> None:
+        """Refuse a media that was checked against other settings than those that count: layout, policies, all."""
+        if found is None or (found is not wanted and replace(found, adopted=wanted.adopted) != wanted):
             raise StoreConflictError(
                 "somebody else made this store with other settings just now",
                 next_step="open it again",
                 key=keys.CONFIGURATION_KEY,
             )
-        self._written = found
 
     def _load(self) -> Configuration | None:
         data = self._backend.read(keys.CONFIGURATION_KEY)

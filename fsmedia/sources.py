@@ -6,6 +6,7 @@ Nothing is read here but what is asked for, and nothing is held in memory but on
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from contextlib import contextmanager
@@ -78,6 +79,15 @@ def small_bytes(content: MediaContent) -> bytes | None:
     return content.data if isinstance(content.data, bytes) else None
 
 
+def is_small_file(content: MediaContent, most: int) -> bool:
+    """Tell whether the content names a regular file of at most so many bytes; a pipe is not even opened."""
+    try:
+        found = Path(content.file_path or "").stat()
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size <= most
+
+
 @contextmanager
 def opened(content: MediaContent, rules: SourceRules) -> Iterator[Source]:
     """Open the source of a content; what it can tell of its size is checked before it is read.
@@ -98,7 +108,7 @@ def opened(content: MediaContent, rules: SourceRules) -> Iterator[Source]:
         yield Source(_stream(content.data), None, _size_of(content)) if data is None else Source((data,), data)
     elif content.file_path is not None:
         with _file(content.file_path, rules.max_size) as file:
-            yield Source(_stream(file), None, _size_of(content))
+            yield Source(_stream(file), None, _left_of(file))
     elif content.url is not None:
         with _opened_url(content.url, content.mime_type, rules) as source:
             yield source
@@ -125,21 +135,31 @@ def _opened_url(url: str, mime_type: str, rules: SourceRules) -> Iterator[Source
 
 
 def _size_of(content: MediaContent) -> int | None:
-    """Return how many bytes a source will give, where it can tell without reading; a hint, not a promise."""
+    """Return how many bytes a source will give, where it can tell without being read or moved.
+
+    A stranger's stream is never moved to ask it: some (gzip over a pipe) say that they can seek, and lose what they
+    pass.
+    """
+    stream = content.data
+    if isinstance(stream, bytes):
+        return len(stream)
     try:
-        if isinstance(content.data, bytes):
-            return len(content.data)
-        if content.data is not None:
-            stream = content.data
-            position: int = stream.tell()
-            end: int = stream.seek(0, os.SEEK_END)
-            stream.seek(position)
-            return end - position
-        if content.file_path is not None:
-            return Path(content.file_path).stat().st_size
+        if isinstance(stream, io.BytesIO):
+            return max(0, stream.getbuffer().nbytes - stream.tell())
+        if isinstance(stream, io.BufferedReader) and isinstance(stream.raw, io.FileIO):
+            return _left_of(stream)
     except Exception:  # noqa: BLE001 - only a hint: a stream that can't tell is read all the same
         return None
     return None
+
+
+def _left_of(file: BinaryIO) -> int | None:
+    """Return the bytes left in a regular file; None for a pipe and the like."""
+    try:
+        found = os.fstat(file.fileno())
+        return max(0, found.st_size - file.tell()) if stat.S_ISREG(found.st_mode) else None
+    except (OSError, ValueError):
+        return None
 
 
 def _stream(stream: BinaryIO) -> Iterator[bytes]:

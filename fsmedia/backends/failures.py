@@ -7,7 +7,7 @@ import errno
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from urllib.parse import quote, quote_plus, unquote
 
 from fsmedia.errors import MediaError, StorageError
 
@@ -67,10 +67,12 @@ def _users_of(url: str) -> set[str]:
 
 @lru_cache(maxsize=256)
 def _spellings(secrets: frozenset[str]) -> tuple[str, ...]:
-    """Return how secrets may stand in a text, longest first: as they are, on one line, line by line, escaped."""
+    """Return how secrets may stand in a text, longest first: as they are, line by line, escaped, in a URL."""
     found: set[str] = set()
     for secret in secrets:
         lines = [line for line in secret.splitlines() if len(line) >= _SHORTEST_LINE]
+        quoted = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
+        found |= quoted | {re.sub(r"%..", lambda match: match[0].lower(), each) for each in quoted}
         found |= {secret, " ".join(secret.split()), repr(secret)[1:-1], *(lines if "\n" in secret else ())}
     return tuple(sorted(filter(None, found), key=len, reverse=True))
 

@@ -36,6 +36,10 @@ _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # not to wait for somebody's
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
 _ATTEMPTS = 100
 _CHUNK = 2**20
+
+LARGEST_READ = 2**28
+"""Bytes of a small file (sidecar, settings, PromptKit's index) that are read whole at most."""
+
 _REMEMBERED = 10_000
 
 
@@ -109,6 +113,7 @@ class LocalBackend(LocalFolders):
 
     def _make_folders(self, folder: str) -> None:
         """Make a folder and its parents, each with its mode; another process may make or remove them meanwhile."""
+        self._synced.discard(folder)
         try:
             os.mkdir(folder, FOLDER_MODE)
         except FileExistsError:
@@ -132,13 +137,23 @@ class LocalBackend(LocalFolders):
 
         Whoever made it may have been killed, or be about to sync it.
         """
+        chain = []
         while self._sync and len(folder) >= len(self.path) and folder not in self._synced:
-            parent = os.path.dirname(folder)
-            self.sync_folder(parent)
-            if len(self._synced) >= _REMEMBERED:
-                self._synced.clear()
-            self._synced.add(folder)
-            folder = parent
+            chain.append(folder)
+            folder = os.path.dirname(folder)
+        for each in reversed(chain):
+            self._sync_name(each)
+        if len(self._synced) >= _REMEMBERED:
+            self._synced.clear()
+        self._synced.update(chain)  # only now: another thread may rely on it
+
+    def _sync_name(self, folder: str) -> None:
+        try:
+            self.sync_folder(os.path.dirname(folder))
+        except PermissionError:
+            if folder != self.path:
+                raise
+            # Whoever gave us a root in a folder that we may not read made it durable.
 
     def sync_folder(self, folder: str) -> None:
         """Make the names in a folder durable."""
@@ -166,10 +181,13 @@ class LocalBackend(LocalFolders):
 
     def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = ()) -> Fetched:
         """Read and look, one after another."""
-        return Fetched([self.read_range(key, None, None) for key in reads], [self.head(key) for key in heads])
+        return Fetched([self._read(key, None, None, LARGEST_READ) for key in reads], [self.head(key) for key in heads])
 
     def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         """Read at a position, without reading what comes before it."""
+        return self._read(key, start, end, None)
+
+    def _read(self, key: str, start: int | None, end: int | None, most: int | None) -> bytes | None:
         with explained(key):
             try:
                 descriptor = os.open(self._inside(key), _READ)
@@ -181,6 +199,8 @@ class LocalBackend(LocalFolders):
                 found = os.fstat(descriptor)
                 if not stat.S_ISREG(found.st_mode):
                     return None
+                if most is not None and found.st_size > most:
+                    raise OSError(errno.EFBIG, f"{found.st_size} bytes are too many for a sidecar or settings")
                 if start is not None or end is not None:
                     begin, stop, _ = slice(start, end).indices(found.st_size)
                     return os.pread(descriptor, max(0, stop - begin), begin)

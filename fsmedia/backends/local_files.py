@@ -27,5 +27,8 @@ def key_order(item: tuple[os.DirEntry[str], bool]) -> str:
 
 def entry_of(key: str, found: os.stat_result) -> Entry:
     """Read a stat as an entry; a file is as old as its bytes and its name are, whichever is later."""
-    modified = datetime.fromtimestamp(max(found.st_mtime, found.st_ctime), UTC)
+    try:
+        modified = datetime.fromtimestamp(max(found.st_mtime, found.st_ctime), UTC)
+    except (ValueError, OverflowError, OSError):
+        modified = None  # a stranger's file from the year 36812 must not hide the others
     return Entry(key, found.st_size, modified, f"{found.st_ino}-{found.st_mtime_ns}")

@@ -27,6 +27,7 @@ class LocalStage:
         self._descriptor: int | None = descriptor
         self._temporary: str | None = temporary
         self._target = target
+        self._owner = os.getpid()
 
     def write(self, data: bytes | memoryview) -> None:
         """Add bytes."""
@@ -85,7 +86,7 @@ class LocalStage:
         if descriptor is not None:
             with suppress(OSError):
                 os.close(descriptor)
-        if temporary is not None:
+        if temporary is not None and os.getpid() == self._owner:  # a forked child leaves it to its parent
             with suppress(OSError):  # what can't be removed is hidden, and a leftover
                 os.unlink(temporary)
             self._backend.prune(os.path.dirname(temporary))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 
 
 _CREATING = threading.Lock()
+
+
+def _new_lock() -> None:
+    """Give a forked child a lock of its own: the parent's may have been held, and nobody would release it."""
+    global _CREATING  # noqa: PLW0603
+    _CREATING = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_new_lock)
 
 
 class MemoryBackend(FsspecBackend):

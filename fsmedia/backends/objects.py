@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar
 
@@ -311,10 +312,15 @@ class FsspecBackend(Trees):
 
     def _done(self, key: str, call: Callable[[], object]) -> MediaError | None:
         """Make a call, once more without an answer, and return what went wrong; what is gone already is done."""
+
+        def done() -> None:
+            with suppress(FileNotFoundError):
+                call()
+
         try:
-            self._ask(key, call)
+            self._ask(key, done)
         except StorageError as error:
-            return None if isinstance(error.__cause__, FileNotFoundError) else error
+            return error
         return None
 
     async def _done_async(self, key: str, call: Callable[[], Awaitable[object]]) -> MediaError | None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 MOST_AHEAD = 8 * 2**20
 """Bytes that a steady reader gets ahead at most."""
 
+_LINE_AHEAD = 8192
+
 
 class TranslatedFile(io.BufferedIOBase, BinaryIO):
     """A binary file for reading that passes everything on to fsspec's and explains what goes wrong."""
@@ -65,15 +67,39 @@ class TranslatedFile(io.BufferedIOBase, BinaryIO):
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Move; nothing is fetched before the next read."""
         self._check()
-        start = {0: 0, 1: self._position, 2: int(self._file.size)}[whence]
-        skipped = max(0, start + offset) - self._position
+        if whence not in (io.SEEK_SET, io.SEEK_CUR, io.SEEK_END):
+            raise ValueError(f"invalid whence ({whence}, should be 0, 1 or 2)")
+        if whence == io.SEEK_SET and offset < 0:
+            raise ValueError(f"negative seek position {offset}")
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}.get(whence)
+        wanted = max(0, (self._end() if start is None else start) + offset)
+        skipped = wanted - self._position
         if 0 <= skipped <= len(self._ahead):
             self._ahead = self._ahead[skipped:]
         else:
             self._ahead, self._window = memoryview(b""), 0
-            self._file.seek(self._position + skipped)
-        self._position += skipped
-        return self._position
+            with explained(self._key, self._secrets):
+                self._file.seek(wanted)
+        self._position = wanted
+        return wanted
+
+    def _end(self) -> int:
+        """Return the size; files that do not tell it are asked by a seek."""
+        size = getattr(self._file, "size", None)
+        if isinstance(size, int):
+            return size
+        with explained(self._key, self._secrets):
+            end: int = self._file.seek(0, io.SEEK_END)
+            self._file.seek(self._position + len(self._ahead))
+            return end
+
+    def peek(self, size: int = 0, /) -> bytes:
+        """Return bytes ahead without moving; `readline` looks for the end of the line in them."""
+        self._check()
+        if not self._ahead:
+            self._ahead = memoryview(self._fetch(max(size, self._window, _LINE_AHEAD)))
+            self._window = min(max(2 * self._window, SEEK_BLOCK), MOST_AHEAD)
+        return bytes(self._ahead[: max(size, _LINE_AHEAD)])
 
     def tell(self) -> int:
         """Return the position."""

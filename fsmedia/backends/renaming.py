@@ -10,14 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 from fsmedia import keys
 from fsmedia.backends.objects import FsspecBackend
+from fsmedia.backends.port import Backend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from fsmedia.backends.port import Write
+    from fsmedia.errors import MediaError
 
 
 class RenamingBackend(FsspecBackend):
     """A root on a filesystem that nobody has told us about."""
+
+    def write_many(self, writes: Sequence[Write]) -> dict[int, MediaError]:
+        """Write one after another: what is sent at once would not be written aside."""
+        return Backend.write_many(self, writes)
 
     def _put(self, key: str, data: bytes, **options: Any) -> None:
         self._by_rename(key, lambda path: self.fs.pipe_file(path, data, **options))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 import weakref
 from contextlib import suppress
+from os import getpid
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -39,6 +40,7 @@ class Spool:
         self._put_file = put_file
         self._buffer = bytearray()
         self._file: BinaryIO | None = None
+        self._owner = 0
         self._size = 0
 
     def write(self, data: bytes | memoryview) -> None:
@@ -53,7 +55,8 @@ class Spool:
             return
         if self._file is None:
             self._file = cast("BinaryIO", tempfile.NamedTemporaryFile(prefix="fsmedia-", delete=False))  # noqa: SIM115
-            weakref.finalize(self, _remove, self._file.name)
+            self._owner = getpid()
+            weakref.finalize(self, _remove, self._file.name, self._owner)
             self._file.write(self._buffer)
             self._buffer = bytearray()
         self._file.write(data)
@@ -101,11 +104,14 @@ class Spool:
         self._buffer = bytearray()
         file, self._file = self._file, None
         if file is not None:
-            _remove(file.name)
+            _remove(file.name, self._owner)
             with suppress(OSError):  # it flushes, and the disk may be full; nobody wants these bytes any more
                 file.close()
 
 
-def _remove(name: str) -> None:
+def _remove(name: str, owner: int) -> None:
+    """Remove the file, but not in a forked child, whose parent still needs it."""
+    if getpid() != owner:
+        return
     with suppress(OSError):
         Path(name).unlink(missing_ok=True)

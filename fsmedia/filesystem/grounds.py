@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fsspec.asyn import AsyncFileSystem
 
 from fsmedia import keys
-from fsmedia.configuration import Settings
+from fsmedia.configuration import Configuration, Settings
 from fsmedia.draft import Desk
 from fsmedia.errors import InvalidReferenceError, MediaError, MediaNotFoundError, ReadOnlyStoreError
 from fsmedia.founding import Founding
@@ -146,7 +146,7 @@ def is_own_name(key: str) -> bool:
     return keys.is_own_name(key)
 
 
-def _settled(_reference: str) -> None:
+def _settled(_reference: str, _drafted: Configuration) -> None:
     """Do nothing: the store has its settings before anything is written here."""
 
 

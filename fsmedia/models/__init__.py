@@ -3,8 +3,8 @@
 Pure: nothing here reaches a storage; JSON keys are PromptKit's, so its documents validate.
 """
 
+from fsmedia.copies import local_copy
 from fsmedia.models.content import ContentHandle, MediaContent
-from fsmedia.models.copies import local_copy
 from fsmedia.models.fields import CONTENT_FIELDS, ContentFields
 from fsmedia.models.metadata import (
     MediaMetadata,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fsmedia import commit, keys, records
 from fsmedia.errors import BulkError, InvalidMediaError, MediaError
-from fsmedia.sources import CHUNK_BYTES, opened, small_bytes
+from fsmedia.sources import CHUNK_BYTES, is_small_file, opened, small_bytes
 from fsmedia.store.reading import Reading
 from fsmedia.store.writing import Writing
 
@@ -59,7 +59,10 @@ class Bulk(Reading, Writing):
         """Gather small media to commit together; a large one commits the gathered first, then goes alone."""
         waiting: list[Draft | MediaError] = []
         waiting_bytes = 0
-        for pair in pairs:
+        for pair in _items(pairs):
+            if isinstance(pair, MediaError):
+                waiting.append(pair)
+                continue
             draft = _attempt(self._small_draft, pair)
             if draft is None:
                 yield from self._committed(waiting)
@@ -91,7 +94,7 @@ class Bulk(Reading, Writing):
     def _small_data(self, content: MediaContent) -> bytes | None:
         """Return the bytes of what is in memory, or in a file that may be; None for all else."""
         data = small_bytes(content)
-        if data is None and content.data is None and content.file_path is not None:
+        if data is None and content.data is None and content.file_path is not None and is_small_file(content, _SMALL):
             with opened(content, self._source_rules()) as source:
                 if source.size is not None and source.size <= _SMALL:
                     data = b"".join(islice(source.chunks, _SMALL // CHUNK_BYTES + 1))
@@ -176,9 +179,19 @@ class Bulk(Reading, Writing):
             records.refuse_folder(self._backend, name)
 
     def _windows(self, references: Iterable[str]) -> Iterator[builtins.list[str | MediaError]]:
-        given = iter(references)
+        given = _items(references)
         while window := list(islice(given, _WINDOW)):
-            yield [_attempt(self._key, reference) for reference in window]
+            yield [each if isinstance(each, MediaError) else _attempt(self._key, each) for each in window]
+
+
+def _items(given: Iterable[T]) -> Iterator[T | MediaError]:
+    """Give the items; if the iterable fails, its error takes the place of the rest, and what was done is not lost."""
+    try:
+        yield from given
+    except Exception as error:  # noqa: BLE001 - the caller's generator raises what it likes
+        failed = InvalidMediaError(f"what should come next could not be read ({type(error).__name__}: {error})")
+        failed.__cause__ = error
+        yield failed
 
 
 def _attempt(function: Callable[[T], Any], value: T) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
-from os import fspath
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from fsmedia import keys
@@ -52,7 +52,7 @@ class Root:
     ) -> None:
         settings = Settings.read(organization, layouts, policies, default_policy)
         _check_limits(max_file_size, durability, timeout, url_expiry)
-        root = url_from_environment() if url is None else fspath(url)
+        root = url_from_environment() if url is None else _text_of(url)
         self._root = root
         self._storage_options = dict(storage_options or {})
         self._durability = durability
@@ -163,8 +163,19 @@ class Root:
         return f"MediaStore({self.url!r}{', read_only=True' if self._read_only else ''})"
 
 
+def _text_of(url: object) -> str:
+    text = os.fspath(url) if isinstance(url, os.PathLike) else url
+    if not isinstance(text, str):
+        raise InvalidReferenceError(
+            f"the root of a store must be a path or a URL, not {type(url).__name__}",
+            next_step="e.g. /data/media or s3://bucket/media",
+        )
+    return text
+
+
 def _check_limits(max_file_size: int | None, durability: str, timeout: timedelta, url_expiry: timedelta) -> None:
-    if max_file_size is not None and (not isinstance(max_file_size, int) or max_file_size < 1):
+    sized = isinstance(max_file_size, int) and not isinstance(max_file_size, bool)
+    if max_file_size is not None and (not sized or max_file_size < 1):
         raise InvalidMediaError(
             f"max_file_size must be a number of bytes from 1, not {max_file_size!r}", next_step="None takes any size"
         )

@@ -78,9 +78,10 @@ class Writing(Root):
         return MediaWriter(self._draft(metadata, content.mime_type, content))
 
     def _forget(self, names: list[str]) -> None:
-        """Take media out of PromptKit's index; only a store that was adopted can have one."""
-        if self._founding.configuration.adopted:
-            promptkit.forget(self._backend, names)
+        """Take media out of PromptKit's index; it can only name what PromptKit wrote."""
+        foreign = [name for name in names if not keys.is_own_name(name)]
+        if foreign:
+            promptkit.forget(self._backend, foreign)
 
     def _checked_draft(self, content: MediaContent, metadata: MediaMetadata) -> Draft:
         _check_type("content", content, MediaContent)

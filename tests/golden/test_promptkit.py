@@ -6,7 +6,7 @@ import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -253,10 +253,10 @@ def test_the_index_goes_first(
     broken = {"index": INDEX, "sidecar": f"{item.reference}.meta", "bytes": item.reference}[failing]
     remove, stage = LocalBackend._remove, LocalBackend.stage
 
-    def removing(backend: LocalBackend, key: str) -> None:
+    def removing(backend: LocalBackend, key: str, **options: Any) -> None:
         if key == broken:
             raise OSError(5, "the disk fails")
-        remove(backend, key)
+        remove(backend, key, **options)
 
     def staging(backend: LocalBackend, key: str) -> object:
         if key == broken:

@@ -136,10 +136,10 @@ class FaultyBackend:
     def stage(self, key: str) -> FaultyStage:
         return FaultyStage(self.faults.change(("stage", key), lambda: self.inner.stage(key)), key, self.faults)
 
-    def delete(self, keys: Any) -> Any:
+    def delete(self, keys: Any, **options: Any) -> Any:
         wanted = list(keys)
         try:
-            return self.faults.change(("delete", *wanted), lambda: self.inner.delete(wanted))
+            return self.faults.change(("delete", *wanted), lambda: self.inner.delete(wanted, **options))
         except StorageError as error:  # the port's way to say it: key -> error
             return dict.fromkeys(wanted, error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import weakref
+from os import getpid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ def local_copy(chunks: Iterable[bytes], mime_type: str) -> Path:
     """Write bytes to a temporary file (0600) and return its path; the file goes with the path object."""
     with tempfile.NamedTemporaryFile(prefix="fsmedia-", suffix=mime.extension_for(mime_type), delete=False) as file:
         path = CopyPath(file.name)
-        finalizer = weakref.finalize(path, _remove, file.name)
+        finalizer = weakref.finalize(path, _remove, file.name, getpid())
         try:
             for chunk in chunks:
                 file.write(chunk)
@@ -34,5 +35,7 @@ def local_copy(chunks: Iterable[bytes], mime_type: str) -> Path:
     return path
 
 
-def _remove(name: str) -> None:
-    Path(name).unlink(missing_ok=True)
+def _remove(name: str, owner: int) -> None:
+    """Remove the file, but not in a forked child, whose parent still needs it."""
+    if getpid() == owner:
+        Path(name).unlink(missing_ok=True)
