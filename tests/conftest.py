@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import os
 import re
 import sys
@@ -32,6 +33,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
+from fsmedia import MediaError  # noqa: E402
 from tests.servers import FakeGcsServer, MotoServer, RcloneServer  # noqa: E402
 from tests.storages import (  # noqa: E402
     ALL_STORAGES,
@@ -121,6 +123,14 @@ def make_storage(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> S
         message = f"no storage {name!r}: {', '.join(ALL_STORAGES)}"
         raise ValueError(message)
     return storage
+
+
+@pytest.fixture(autouse=True)
+def plain_pickles() -> None:
+    """Undo what importing distributed does to every exception of the process: tblib pickles them its own way."""
+    if MediaError in copyreg.dispatch_table:
+        for kind in [each for each in copyreg.dispatch_table if issubclass(each, BaseException)]:
+            del copyreg.dispatch_table[kind]
 
 
 @pytest.fixture(params=ALL_STORAGES)

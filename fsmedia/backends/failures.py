@@ -148,4 +148,8 @@ class explained:  # noqa: N801 - reads as a verb where it is used
         if error is None or isinstance(error, MediaError) or not isinstance(error, Exception):
             return
         raised = storage_error(error, self._key, self._secrets)
-        raise raised from raised.__cause__
+        try:
+            raise raised from raised.__cause__
+        finally:
+            if raised.__cause__ is None:  # not only hidden: Dask pickles contexts too
+                raised.__context__ = None

@@ -100,6 +100,11 @@ class LocalFolders(Backend):
                 if error.errno not in _IN_USE:
                     raise
 
+    def place_of(self, key: str) -> str:
+        """Return the path with its folders' symlinks resolved."""
+        folder, _, name = f"{self.path}/{key}".rpartition("/")
+        return f"{os.path.realpath(folder)}/{name}"
+
     def check(self, key: str) -> None:
         """Refuse a key behind a symlink that leads out."""
         self._inside(key)

@@ -139,6 +139,10 @@ class Backend(ABC):
         Where the storage knows no condition two creators may both hear True: read back what counts.
         """
 
+    def place_of(self, key: str) -> str:
+        """Return what is the same for two keys only if they are one place; keys themselves, where nothing links."""
+        return key
+
     def check(self, key: str) -> None:  # noqa: B027 - most refuse nothing
         """Raise if a key can't be written whatever the bytes are; looks, and changes nothing."""
 

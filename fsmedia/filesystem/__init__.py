@@ -17,6 +17,7 @@ from fsmedia.errors import InvalidMediaError, InvalidReferenceError
 from fsmedia.filesystem.concurrent import Concurrent
 from fsmedia.filesystem.grounds import utc_now
 from fsmedia.filesystem.naming import LOCAL, SCHEME, Address, Ambient, Given, cut, is_root, media_url, nested_options
+from fsmedia.filesystem.transaction import MediaTransaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,6 +75,7 @@ class MediaFileSystem(Concurrent):
 
     protocol = "media"
     root_marker = ""
+    transaction_type = MediaTransaction
     _extra_tokenize_attributes = ("ambient",)
     ambient = Ambient()
     _strip_protocol = _Paths()

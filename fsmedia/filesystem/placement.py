@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fsmedia import commit, keys, measures, mime
-from fsmedia.errors import InvalidMediaError, MediaError, UnknownPolicyError
+from fsmedia.errors import InvalidMediaError, UnknownPolicyError
 from fsmedia.intake import Intake
 from fsmedia.layout import parse_any
 from fsmedia.models import ContentFields, MediaMetadata
@@ -180,11 +180,17 @@ class PlacedFile(io.BufferedIOBase, BinaryIO):
         view = memoryview(data).cast("B")
         try:
             self._placement.write(view)
-        except MediaError:
+        except BaseException:
+            # Count and digest may be ahead of what was written: nothing that is interrupted here may be stored.
             self._state = "failed"
             self._placement.discard()
             raise
         return len(view)
+
+    @property
+    def given_up(self) -> bool:
+        """Whether its writer let go of it: a transaction passes it over."""
+        return self._state == "discarded"
 
     def writable(self) -> bool:
         """Return True."""

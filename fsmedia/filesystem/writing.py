@@ -176,27 +176,49 @@ class Writing(Reading):
             while data := file.read(_CHUNK):
                 written.write(data)
 
-    def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **_: Any) -> None:  # noqa: FBT001, FBT002
+    def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **_: Any) -> None:  # noqa: C901, FBT001, FBT002, PLR0912
         """Move: copy all, then remove what was copied. Onto itself it does nothing."""
-        if isinstance(path1, str) and isinstance(path2, str) and self._key(path1) == self._key(path2):
-            return
         self._desk()
-        if not recursive and isinstance(path1, str) and not has_magic(path1) and self.isdir(path1):
-            raise IsADirectoryError(errno.EISDIR, "is a folder: move it with recursive=True", self._key(path1))
-        if isinstance(path1, str) and has_magic(self._key(path1)) and self.exists(path1):
-            # fsspec's copy would take the name for a pattern, and copy others than rm removes.
-            names = self.find(path1, maxdepth=maxdepth)
-            self.copy(names, self._moved_names(self._key(path1), path2, names), on_error="raise")
-        else:
-            self.copy(path1, path2, recursive=recursive, maxdepth=maxdepth, on_error="raise")
-        self.rm(path1, recursive=recursive, maxdepth=maxdepth)
-
-    def _moved_names(self, key: str, path2: str, names: list[str]) -> list[str]:
-        """Return where files below a key go when it is moved to a path, or into it if that is a folder."""
-        base = self._key(path2)
-        if path2.endswith("/") or self.isdir(base):
-            base = f"{base}/{key.rpartition('/')[2]}".lstrip("/")
-        return [base + name[len(key) :] for name in names]
+        files: list[str] = []
+        folders: list[str] = []
+        targets: list[str] = []
+        several = not isinstance(path1, str)
+        ends = list(path2) if not isinstance(path2, str) else None
+        if ends is not None and (not several or len(ends) != len(path1)):
+            raise InvalidMediaError("as many targets as sources are needed", next_step="give two lists of one length")
+        into = several or path2.endswith("/") or self.isdir(path2)
+        for index, each in enumerate(path1 if several else [path1]):
+            key = self._key(each)
+            literal = not has_magic(key) or self.exists(key)
+            for name, is_folder in self._meant(each, recursive=recursive, maxdepth=maxdepth):
+                if is_folder:
+                    folders.append(name)
+                    continue
+                # `base` is what the caller named: its last part moves along where the target is a folder
+                base = key if literal else next((top for top in folders if name.startswith(f"{top}/")), name)
+                end = self._key(path2 if ends is None else ends[index])
+                if ends is None and (into or not literal):
+                    end = f"{end}/{base.rpartition('/')[2]}".lstrip("/")
+                if name not in files:
+                    files.append(name)
+                    targets.append(end + name[len(base) :])
+        if folders and not recursive:
+            raise IsADirectoryError(errno.EISDIR, "is a folder: move it with recursive=True", folders[0])
+        pairs = [(old, new) for old, new in zip(files, targets, strict=True) if old != new]
+        news = {self._free_key(new) for _, new in pairs}
+        # Two names may be one file, where a folder is a link to another.
+        places = [self._backend.place_of(name) for name in (*(old for old, _ in pairs), *news)]
+        if len(set(places)) < len(places):
+            raise StoreConflictError("two of the names are one place", next_step="move to a place of its own")
+        if len(set(targets)) < len(targets) or news & set(files):
+            raise StoreConflictError("two of the files would have one name", next_step="move them one by one")
+        for old, new in pairs:
+            self.cp_file(old, new)
+        self._removed([old for old, _ in pairs])
+        if maxdepth is None:
+            for folder in sorted(set(folders), reverse=True):
+                if folder and not any(new.startswith(f"{folder}/") for new in targets):
+                    self._backend.remove_folder(folder)
 
     # -- removing ------------------------------------------------------------------------------------------
 

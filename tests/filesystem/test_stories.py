@@ -1,0 +1,101 @@
+"""Bytes that moves and transactions once lost, each named after its story; local disk and memory."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from fsmedia import InvalidMediaError, MediaError, MediaStore, StorageError, StoreConflictError
+
+MOVES = [
+    (["d/a"], ("d/a", "d/"), {}),
+    (["d/a"], ("d/a", "d"), {}),
+    (["d/a", "d/b"], ("d/*", "d/"), {}),
+    (["d/a", "d/b"], ("d", "d/sub"), {"recursive": True}),
+    (["a", "b"], (["a", "b"], ["a", "c"]), {}),
+    (["a", "b"], (["a", "b"], ["c"]), {}),
+    (["a"], ("?", "c"), {}),
+    (["x/a", "y/a"], (["x/a", "y/a"], "dir/"), {}),
+    (["d/a", "d/s/a"], (["d"], "out/"), {"recursive": True}),
+    (["d/a", "e/a"], (["d", "e"], "out/"), {"recursive": True}),
+    (["a[1]", "a1"], (["a[1]"], "dir/"), {}),
+    (["d1/a", "d1/s/b"], ("d*", "out/"), {"recursive": True, "maxdepth": 1}),
+    (["d1/a", "d1/s/b"], ("d*", "out/"), {"recursive": True, "maxdepth": 2}),
+]
+
+
+@pytest.fixture(params=["local", "memory"])
+def fs(request: pytest.FixtureRequest, tmp_path: Path):
+    url = str(tmp_path / "m") if request.param == "local" else f"memory://{tmp_path.name}"
+    return MediaStore(url).create().fs
+
+
+@pytest.mark.parametrize(("files", "arguments", "options"), MOVES, ids=str)
+def test_no_move_loses_bytes(fs, files, arguments, options) -> None:
+    fs.pipe({name: name.encode() for name in files})
+    with suppress(MediaError, OSError):
+        fs.mv(*arguments, **options)
+    kept = sorted(fs.cat_file(name).decode() for name in fs.find(""))
+    assert kept == sorted(files)
+
+
+def test_a_move_onto_itself_through_a_link_is_refused(tmp_path: Path) -> None:
+    fs = MediaStore(tmp_path / "m").create().fs
+    fs.pipe_file("d/a", b"1")
+    (tmp_path / "m" / "d2").symlink_to(tmp_path / "m" / "d")
+    with pytest.raises(StoreConflictError, match="one place"):
+        fs.mv("d/a", "d2/a")
+    assert fs.cat_file("d/a") == b"1"
+
+
+def test_a_folder_keeps_its_name_when_it_moves_into_another(fs) -> None:
+    fs.pipe({"d/a": b"1", "d/s/b": b"2", "other/x": b"3"})
+    fs.mv("d", "other", recursive=True)
+    assert fs.find("") == ["other/d/a", "other/d/s/b", "other/x"]
+    fs.mv("other/d", "new", recursive=True)
+    assert fs.find("") == ["new/a", "new/s/b", "other/x"]
+    fs.mv("new/a", "new/c")
+    assert fs.cat_file("new/c") == b"1"
+
+
+def test_a_transaction_that_fails_swallows_nothing_later(fs, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = type(fs._backend)
+    broken = StorageError("the disk fails")
+
+    def fail(*_: object, **__: object) -> None:
+        raise broken
+
+    with pytest.raises(StorageError, match="the disk fails"), fs.transaction:  # noqa: PT012
+        fs.pipe_file("a", b"1")
+        monkeypatch.setattr(backend, "write_many", fail)
+    monkeypatch.undo()
+    fs.pipe_file("later", b"x")
+    assert fs.find("") == ["later"]
+
+
+def test_a_file_given_up_in_a_transaction_does_not_drop_the_others(fs) -> None:
+    with fs.transaction:
+        fs.pipe_file("a", b"1")
+        with pytest.raises(InvalidMediaError), fs.open("b", "wb") as file:  # noqa: PT012
+            file.write(b"part")
+            raise InvalidMediaError("the caller's own")
+        fs.pipe_file("c", b"3")
+    assert fs.find("") == ["a", "c"]
+
+
+def test_an_interrupted_write_is_not_stored(fs, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = fs.open("a", "wb")
+    file.write(b"one")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(file._placement, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        file.write(b"two")
+    file.close()
+    assert fs.find("") == []
+    assert not os.path.exists("a")
