@@ -28,14 +28,21 @@ if TYPE_CHECKING:
         UnknownPolicyError,
     )
     from fsmedia.filesystem import MediaFileSystem
-    from fsmedia.interfaces import MediaStorageService
+    from fsmedia.handlers import AsyncTimeBasedPolicyHandler, TimeBasedPolicyHandler
+    from fsmedia.interfaces import MediaStorageService, PolicyHandler
     from fsmedia.models import (
+        Deletion,
+        EnforcementReport,
+        Failed,
+        Hold,
         MediaContent,
         MediaMetadata,
         MediaRecord,
         OrganizationMode,
+        RebuildReport,
         Reference,
         RetentionPolicy,
+        Skipped,
     )
     from fsmedia.store import MediaStore, utc_now
 
@@ -58,14 +65,21 @@ _ROOMS = {
         "UnknownPolicyError",
     ),
     "fsmedia.filesystem": ("MediaFileSystem",),
-    "fsmedia.interfaces": ("MediaStorageService",),
+    "fsmedia.handlers": ("AsyncTimeBasedPolicyHandler", "TimeBasedPolicyHandler"),
+    "fsmedia.interfaces": ("MediaStorageService", "PolicyHandler"),
     "fsmedia.models": (
+        "Deletion",
+        "EnforcementReport",
+        "Failed",
+        "Hold",
         "MediaContent",
         "MediaMetadata",
         "MediaRecord",
         "OrganizationMode",
+        "RebuildReport",
         "Reference",
         "RetentionPolicy",
+        "Skipped",
     ),
     "fsmedia.store": ("MediaStore", "utc_now"),
 }
@@ -73,9 +87,14 @@ _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
     "AsyncMediaStore",
+    "AsyncTimeBasedPolicyHandler",
     "BulkError",
     "CorruptSidecarError",
+    "Deletion",
+    "EnforcementReport",
+    "Failed",
     "HeldMediaError",
+    "Hold",
     "InvalidLayoutError",
     "InvalidMediaError",
     "InvalidReferenceError",
@@ -90,11 +109,15 @@ __all__ = [
     "MediaTooLargeError",
     "MediaWriter",
     "OrganizationMode",
+    "PolicyHandler",
     "ReadOnlyStoreError",
+    "RebuildReport",
     "Reference",
     "RetentionPolicy",
+    "Skipped",
     "StorageError",
     "StoreConflictError",
+    "TimeBasedPolicyHandler",
     "UnknownPolicyError",
     "utc_now",
 ]

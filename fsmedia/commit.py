@@ -32,6 +32,8 @@ ORPHAN_GRACE = timedelta(hours=24)
 """Age from which a leftover may be mended, so a store must not take longer between its bytes and its sidecar."""
 
 _SIDECAR_TYPE = "application/json"
+DUE_TYPE = "application/octet-stream"
+"""Content type of due entries, which are empty: their keys say it all."""
 
 Operation = TypeVar("Operation", "Storing", "Deleting")
 
@@ -48,6 +50,8 @@ class Storing:
         The sidecar's bytes.
     now
         The store's clock.
+    expires_at
+        When the policy in the sidecar lets the media go; None: never.
     """
 
     backend: Backend
@@ -56,6 +60,7 @@ class Storing:
     mime_type: str
     sidecar: bytes
     now: Callable[[], datetime]
+    expires_at: datetime | None = None
     started: datetime | None = None
 
 
@@ -67,17 +72,35 @@ class Deleting:
     ----------
     keep_folders
         Leave the folder that it may be the last in, where the storage has folders.
+    due_keys
+        Its entries in the due index, as far as they are known.
+    stays
+        The media stays: only these entries have had their time.
     """
 
     backend: Backend
     reference: str
     keep_folders: bool = False
+    due_keys: tuple[str, ...] = ()
+    stays: bool = False
+
+
+def put_due(storings: Sequence[Storing]) -> Failures:
+    """Write an entry into the due index for each media that expires: whoever dies after this loses no policy."""
+    due: dict[int, str] = {}
+    for index, item in enumerate(storings):
+        item.started = item.now()
+        if item.expires_at is not None:
+            due[index] = keys.due_key(item.expires_at, item.reference)
+    if not due:
+        return {}
+    failed = storings[0].backend.write_many([Write(key, b"", DUE_TYPE) for key in due.values()])
+    places = list(due)
+    return {places[index]: error for index, error in failed.items()}
 
 
 def put_bytes(storings: Sequence[Storing]) -> Failures:
     """Write the bytes at the media's key. Until its sidecar is there, no listing shows them."""
-    for storing in storings:
-        storing.started = storing.now()
     return storings[0].backend.write_many([Write(item.reference, item.data, item.mime_type) for item in storings])
 
 
@@ -85,7 +108,6 @@ def create_bytes(storings: Sequence[Storing]) -> Failures:
     """Write the bytes where none are."""
     failures: dict[int, MediaError] = {}
     for index, item in enumerate(storings):
-        item.started = item.now()
         try:
             if isinstance(item.data, bytes):
                 made = item.backend.create(item.reference, item.data, item.mime_type)
@@ -107,7 +129,10 @@ def put_sidecar(storings: Sequence[Storing]) -> Failures:
 
 
 def look_after_slow(storings: Sequence[Storing]) -> Failures:
-    """After more than half the grace (machines sleep), look whether somebody took the bytes for a leftover."""
+    """After more than half the grace (machines sleep), look whether somebody took the bytes for a leftover.
+
+    The same somebody may have taken the due entry, so it is written again.
+    """
     failures: dict[int, MediaError] = {}
     for index, storing in enumerate(storings):
         begun = storing.started or storing.now()
@@ -115,6 +140,9 @@ def look_after_slow(storings: Sequence[Storing]) -> Failures:
             continue
         try:
             if storing.backend.head(storing.reference) is not None:
+                again = put_due([storing])
+                if again:
+                    failures[index] = again[0]
                 continue
         except MediaError as error:
             failures[index] = error
@@ -127,24 +155,36 @@ def look_after_slow(storings: Sequence[Storing]) -> Failures:
 
 
 def remove_sidecar(deletings: Sequence[Deleting]) -> Failures:
-    """Remove the sidecar: from here on the media is gone."""
-    return _removed(deletings, keys.sidecar_key)
+    """Remove the sidecar."""
+    return _removed(deletings, lambda item: () if item.stays else (keys.sidecar_key(item.reference),))
 
 
 def remove_bytes(deletings: Sequence[Deleting]) -> Failures:
     """Remove the bytes."""
-    return _removed(deletings, str)
+    return _removed(deletings, lambda item: () if item.stays else (item.reference,))
 
 
-def _removed(deletings: Sequence[Deleting], key_of: Callable[[str], str]) -> Failures:
-    wanted = [key_of(item.reference) for item in deletings]
-    failed = deletings[0].backend.delete(wanted, keep_folders=deletings[0].keep_folders)
-    return {index: failed[key] for index, key in enumerate(wanted) if key in failed}
+def remove_due(deletings: Sequence[Deleting]) -> Failures:
+    """Remove the due entries: there is nothing left that they could be needed for."""
+    return _removed(deletings, lambda item: item.due_keys, keep_folders=False)
 
 
-STORE: tuple[Callable[[Sequence[Storing]], Failures], ...] = (put_bytes, put_sidecar, look_after_slow)
-CREATE: tuple[Callable[[Sequence[Storing]], Failures], ...] = (create_bytes, put_sidecar, look_after_slow)
-DELETE: tuple[Callable[[Sequence[Deleting]], Failures], ...] = (remove_sidecar, remove_bytes)
+def _removed(
+    deletings: Sequence[Deleting], keys_of: Callable[[Deleting], tuple[str, ...]], *, keep_folders: bool | None = None
+) -> Failures:
+    wanted = {key: index for index, item in enumerate(deletings) for key in keys_of(item)}
+    if not wanted:
+        return {}
+    first = deletings[0]
+    failed = first.backend.delete(wanted, keep_folders=first.keep_folders if keep_folders is None else keep_folders)
+    return {wanted[key]: error for key, error in failed.items() if key in wanted}
+
+
+STORE: tuple[Callable[[Sequence[Storing]], Failures], ...] = (put_due, put_bytes, put_sidecar, look_after_slow)
+CREATE: tuple[Callable[[Sequence[Storing]], Failures], ...] = (put_due, create_bytes, put_sidecar, look_after_slow)
+DELETE: tuple[Callable[[Sequence[Deleting]], Failures], ...] = (remove_sidecar, remove_bytes, remove_due)
+DELETE_NAMED: tuple[Callable[[Sequence[Deleting]], Failures], ...] = (remove_bytes, remove_sidecar, remove_due)
+"""For names that are not of our own form: their bytes alone would be a media again, one without policy and hold."""
 
 
 def store(storings: Sequence[Storing]) -> list[MediaError | None]:
@@ -157,8 +197,10 @@ def create(storings: Sequence[Storing]) -> list[MediaError | None]:
     return _taken(CREATE, storings)
 
 
-def rewrite_sidecar(backend: Backend, reference: str, sidecar: bytes) -> None:
-    """Replace a sidecar, then look that the bytes are still there; the last writer wins.
+def rewrite_sidecar(backend: Backend, reference: str, sidecar: bytes, expires_at: datetime | None) -> None:
+    """Replace a sidecar, its due entry first, then look that the bytes are still there; the last writer wins.
+
+    An entry for another instant stays: it is a hint, and the sweep that meets it looks into the sidecar.
 
     Raises
     ------
@@ -166,6 +208,8 @@ def rewrite_sidecar(backend: Backend, reference: str, sidecar: bytes) -> None:
         They are not: somebody deleted the media meanwhile, and its sidecar is gone again.
     """
     key = keys.sidecar_key(reference)
+    if expires_at is not None:
+        backend.write(keys.due_key(expires_at, reference), b"", DUE_TYPE)
     backend.write(key, sidecar, _SIDECAR_TYPE)
     if backend.head(reference) is None:
         failed = backend.delete([key]).get(key)
@@ -176,7 +220,13 @@ def rewrite_sidecar(backend: Backend, reference: str, sidecar: bytes) -> None:
 
 def delete(deletings: Sequence[Deleting]) -> list[MediaError | None]:
     """Take the steps of a delete; repeating one that stopped half-way finishes it."""
-    return _taken(DELETE, deletings)
+    answers: Answers = [None] * len(deletings)
+    for steps, own in ((DELETE, True), (DELETE_NAMED, False)):
+        chosen = [index for index, item in enumerate(deletings) if keys.is_own_name(item.reference) is own]
+        if chosen:
+            for index, error in zip(chosen, _taken(steps, [deletings[each] for each in chosen]), strict=True):
+                answers[index] = error
+    return answers
 
 
 def _taken(steps: Sequence[Callable[[Sequence[Operation]], Failures]], operations: Sequence[Operation]) -> Answers:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ from pydantic_core import from_json, to_json
 from fsmedia import keys
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError, StoreConflictError
 from fsmedia.layout import Layout, layouts
-from fsmedia.models import OrganizationMode, RetentionPolicy
+from fsmedia.models import DueIndex, OrganizationMode, RetentionPolicy
 from fsmedia.policy import find_policy, is_reserved_name, named_policies
 
 FORMAT = 1
@@ -167,6 +167,8 @@ class Configuration:
     default_policy: str | None = None
     adopted: bool = False
     """True: media lay here before the settings did (PromptKit's), so folders alone do not tell whose they are."""
+    due_index: DueIndex = "complete"
+    """Whether the due index names every media that expires; the only setting that changes in a store's life."""
 
     @property
     def layout(self) -> Layout:
@@ -184,6 +186,7 @@ class Configuration:
             policies=settings.policies or {},
             default_policy=settings.default_policy,
             adopted=adopted,
+            due_index="partial" if adopted else "complete",
         )
 
     @classmethod
@@ -204,7 +207,7 @@ class Configuration:
         if not isinstance(values, dict) or not isinstance(values.get("fsmedia"), int):
             raise _damaged("does not look like a store's settings")
         version = values.pop("fsmedia")
-        unknown = sorted(set(values) - {*_SETTINGS, "adopted"})
+        unknown = sorted(set(values) - {*_SETTINGS, "adopted", "due_index"})
         if version > FORMAT or unknown:
             what = f"format {version}" if version > FORMAT else f"settings unknown here: {', '.join(unknown)[:200]}"
             raise StoreConflictError(
@@ -219,7 +222,9 @@ class Configuration:
                 _read_policies(values.get("policies") or {}),
                 values.get("default_policy"),
             )
-            return cls.first(settings, organization=DEFAULT_ORGANIZATION, adopted=bool(values.get("adopted")))
+            found = cls.first(settings, organization=DEFAULT_ORGANIZATION, adopted=bool(values.get("adopted")))
+            # Anything but "complete" is partial: sweeps then cost more, and miss nothing.
+            return replace(found, due_index="complete" if values.get("due_index") == "complete" else "partial")
         except (MediaError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise _damaged(f"holds a wrong setting ({str(error)[:200]})") from None
 
@@ -231,6 +236,7 @@ class Configuration:
             "layouts": {mode: layout.template for mode, layout in self.layouts.items()},
             "policies": {name: _policy_json(policy) for name, policy in self.policies.items()},
             "default_policy": self.default_policy,
+            "due_index": self.due_index,
         }
         if self.adopted:
             values["adopted"] = True

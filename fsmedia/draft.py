@@ -130,7 +130,7 @@ class Draft:
         with about(self.reference):
             self._desk.settle(self.reference, self._desk.configuration)
         desk = self._desk
-        return Storing(desk.backend, self.reference, stored, mime_type, sidecar.dump(), desk.now)
+        return Storing(desk.backend, self.reference, stored, mime_type, sidecar.dump(), desk.now, self._expires_at)
 
     def discard(self) -> None:
         """Leave nothing behind; does nothing to what was committed."""

@@ -88,9 +88,29 @@ class Founding:
         self._check_unchanged(found, wanted)
         self._written = found
 
+    def reload(self) -> Configuration:
+        """Read the settings anew: the state of the due index is the one that changes."""
+        self._written = self._load() or self._written
+        return self.configuration
+
+    def complete_due_index(self) -> Configuration:
+        """Write down that the due index names every media that expires.
+
+        Raises
+        ------
+        StorageError
+            The settings could not be written.
+        """
+        self.settle()
+        settings = replace(self.reload(), due_index="complete")
+        self._backend.write(keys.CONFIGURATION_KEY, settings.dump(), "application/json")
+        return self.reload()
+
     def _check_unchanged(self, found: Configuration | None, wanted: Configuration) -> None:
         """Refuse a media that was checked against other settings than those that count: layout, policies, all."""
-        if found is None or (found is not wanted and replace(found, adopted=wanted.adopted) != wanted):
+        if found is None or (
+            found is not wanted and replace(found, adopted=wanted.adopted, due_index=wanted.due_index) != wanted
+        ):
             raise StoreConflictError(
                 "somebody else made this store with other settings just now",
                 next_step="open it again",

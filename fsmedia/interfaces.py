@@ -12,9 +12,9 @@ from fsmedia.models import ContentHandle
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from fsmedia.models import MediaContent, MediaMetadata, Reference
+    from fsmedia.models import EnforcementReport, MediaContent, MediaMetadata, Reference
 
-__all__ = ["ContentHandle", "MediaStorageService"]
+__all__ = ["ContentHandle", "MediaStorageService", "PolicyHandler"]
 
 
 @runtime_checkable
@@ -32,3 +32,14 @@ class MediaStorageService(Protocol):
 
     def delete_media(self, reference: str) -> None:
         """Delete a media; deleting what is gone succeeds."""
+
+
+@runtime_checkable
+class PolicyHandler(Protocol):
+    """Gives media policies and deletes those whose time has come, as PromptKit's interface of that name does."""
+
+    def apply_policy(self, reference: str, policy_name: str | None) -> None:
+        """Put a media under a policy; None keeps it for ever."""
+
+    def enforce_policy(self) -> EnforcementReport:
+        """Delete what its policy lets go."""

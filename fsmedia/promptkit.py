@@ -19,7 +19,37 @@ if TYPE_CHECKING:
     from fsmedia.backends import Backend
 
 
-def forget(backend: Backend, references: Collection[str]) -> None:
+def read_index(data: bytes | None) -> dict[str, object]:
+    """Return PromptKit's index, digest -> path; empty where there is none.
+
+    Raises
+    ------
+    StorageError
+        It can't be read.
+    """
+    try:
+        index = {} if data is None else from_json(data)
+    except ValueError:
+        index = None
+    if not isinstance(index, dict):
+        raise StorageError(
+            "PromptKit's index is damaged, so it can't be told what else names this media",
+            next_step="mend it or move it away, then delete again",
+            key=keys.DEDUP_INDEX_KEY,
+        )
+    return index
+
+
+def named(backend: Backend, references: Collection[str]) -> set[str]:
+    """Return which of the media PromptKit's index names: runs that left no trace may share their bytes."""
+    wanted = {each for each in references if not keys.is_own_name(each)}
+    if not wanted:
+        return set()
+    index = read_index(backend.read(keys.DEDUP_INDEX_KEY))
+    return {name for path in index.values() for name in _endings(path) if name in wanted}
+
+
+def forget(backend: Backend, references: Collection[str], data: bytes | None = None) -> None:
     """Take media out of PromptKit's index, if the root has one that names them.
 
     Its paths are absolute, or relative to a working directory long gone, so what counts is how they end. A path that
@@ -30,31 +60,21 @@ def forget(backend: Backend, references: Collection[str]) -> None:
     StorageError
         The index can't be read or written; nothing has been deleted then.
     """
-    data = backend.read(keys.DEDUP_INDEX_KEY)
     if data is None:
-        return
-    try:
-        index = from_json(data)
-    except ValueError:
-        index = None
-    if not isinstance(index, dict):
-        raise StorageError(
-            "PromptKit's index is damaged, so it can't be told what else names this media",
-            next_step="mend it or move it away, then delete again",
-            key=keys.DEDUP_INDEX_KEY,
-        )
+        data = backend.read(keys.DEDUP_INDEX_KEY)
+    index = read_index(data)
     wanted = set(references)
-    kept = {digest: path for digest, path in index.items() if not _names(path, wanted)}
+    kept = {digest: path for digest, path in index.items() if wanted.isdisjoint(_endings(path))}
     if len(kept) != len(index):
         backend.write(keys.DEDUP_INDEX_KEY, to_json(kept, indent=2), "application/json")
 
 
-def _names(path: object, references: set[str]) -> bool:
-    """Tell whether a path ends in one of the references, at a slash."""
+def _endings(path: object) -> list[str]:
+    """Return all that a path ends in, cut at slashes."""
     if not isinstance(path, str):
-        return False
+        return []
     parts = path.split("/")
-    return any("/".join(parts[start:]) in references for start in range(len(parts)))
+    return ["/".join(parts[start:]) for start in range(len(parts))]
 
 
 def mime_type_of(mime_type: str, reference: str) -> str:

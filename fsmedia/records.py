@@ -10,7 +10,7 @@ import logging
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from fsmedia import keys, promptkit
+from fsmedia import holds, keys, promptkit
 from fsmedia.errors import (
     CorruptSidecarError,
     InvalidMediaError,
@@ -26,6 +26,7 @@ from fsmedia.sidecar import Sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
     from fsmedia.backends import Backend, Entry
     from fsmedia.configuration import Configuration
@@ -46,10 +47,13 @@ class Found(NamedTuple):
         Its bytes: size, time.
     sidecar
         The bytes of its sidecar, not yet parsed; None where it has none.
+    hold
+        The bytes of its hold; None where it has none, or nobody asked.
     """
 
     entry: Entry
     sidecar: bytes | None
+    hold: bytes | None = None
 
 
 def not_found(reference: str) -> MediaNotFoundError:
@@ -57,8 +61,8 @@ def not_found(reference: str) -> MediaNotFoundError:
     return MediaNotFoundError("no such media", next_step=_LOOK, reference=reference)
 
 
-def find(backend: Backend, reference: str) -> Found:
-    """Look at a media and read its sidecar, in one round trip.
+def find(backend: Backend, reference: str, *, with_hold: bool = False) -> Found:
+    """Look at a media and read its sidecar, and its hold where that is asked for, in one round trip.
 
     Raises
     ------
@@ -67,14 +71,17 @@ def find(backend: Backend, reference: str) -> Found:
     InvalidReferenceError
         The reference names a folder.
     """
-    answers = backend.fetch(reads=[keys.sidecar_key(reference)], heads=[reference])
+    wanted = [keys.sidecar_key(reference)]
+    if with_hold:
+        wanted.append(keys.hold_key(reference))
+    answers = backend.fetch(reads=wanted, heads=[reference])
     sidecar, entry = answers.reads[0], answers.heads[0]
     if entry is None:
         refuse_folder(backend, reference)
         raise not_found(reference)
     if sidecar is None and keys.is_own_name(reference):
         raise not_found(reference)
-    return Found(entry, sidecar)
+    return Found(entry, sidecar, answers.reads[1] if with_hold else None)
 
 
 def find_many(backend: Backend, references: Sequence[str]) -> list[Found | MediaError]:
@@ -90,6 +97,22 @@ def find_many(backend: Backend, references: Sequence[str]) -> list[Found | Media
         else:
             found.append(Found(entry, sidecar))
     return found
+
+
+def read_sidecars(backend: Backend, references: Sequence[str]) -> list[bytes | MediaError | None]:
+    """Read sidecars, all at once; if that fails one by one, and what is wrong with one stands in its place."""
+    wanted = [keys.sidecar_key(each) for each in references]
+    try:
+        return [*backend.fetch(reads=wanted).reads]
+    except MediaError:
+        return [_read_or_error(backend, key) for key in wanted]
+
+
+def _read_or_error(backend: Backend, key: str) -> bytes | MediaError | None:
+    try:
+        return backend.read(key)
+    except MediaError as error:
+        return error
 
 
 def _find_or_error(backend: Backend, reference: str) -> Found | MediaError:
@@ -138,23 +161,60 @@ def record_of(found: Found, configuration: Configuration) -> MediaRecord:
     CorruptSidecarError
         Its sidecar can't be read.
     """
+    updates: dict[str, object] = {}
+    if found.hold is not None:
+        updates["hold"] = holds.parse(found.hold, found.entry.key).reason
     if found.sidecar is None:
-        return _foreign(found.entry, configuration)
+        return _foreign(found.entry, configuration).model_copy(update=updates)
     reference = found.entry.key
     record = Sidecar.parse(found.sidecar, reference).record(reference, found.entry.size)
-    updates: dict[str, object] = {}
     mime_type = promptkit.mime_type_of(record.mime_type, reference)
     if mime_type != record.mime_type:
         updates["mime_type"] = mime_type
     if record.timestamp is None:
         updates["timestamp"] = found.entry.modified
-    elif record.expires_at is None and record.policy_name:
-        try:
-            policy = find_policy(record.policy_name, configuration.policies)
-            updates["expires_at"] = expires_at(policy, record.timestamp)
-        except UnknownPolicyError:
-            pass  # PromptKit stores any name and never enforces those it does not know
+    if record.expires_at is None and record.policy_name:
+        updates["expires_at"] = _by_policy(record.policy_name, record.timestamp or found.entry.modified, configuration)
     return record.model_copy(update=updates) if updates else record
+
+
+def expiry_of(
+    sidecar: Sidecar, reference: str, configuration: Configuration, modified: datetime | None = None
+) -> datetime | None:
+    """Return when a media's policy lets it go: what its sidecar says, else what its policy's name means.
+
+    Parameters
+    ----------
+    modified
+        When its bytes were written, for a sidecar without a time.
+
+    Raises
+    ------
+    CorruptSidecarError
+        The sidecar has wrong values.
+    """
+    said = sidecar.retention(reference)
+    if said.expires_at is not None or not said.policy_name:
+        return said.expires_at
+    return _by_policy(said.policy_name, said.timestamp or modified, configuration)
+
+
+def expiry_or_none(data: bytes, reference: str, configuration: Configuration) -> datetime | None:
+    """Return what a sidecar's bytes say of it, for those to whom damage makes no difference: None."""
+    if b"expires_at" not in data and b"policy_name" not in data:
+        return None
+    try:
+        return expiry_of(Sidecar.parse(data, reference), reference, configuration)
+    except CorruptSidecarError:
+        return None
+
+
+def _by_policy(name: str, timestamp: datetime | None, configuration: Configuration) -> datetime | None:
+    try:
+        policy = find_policy(name, configuration.policies)
+        return None if timestamp is None else expires_at(policy, timestamp)
+    except UnknownPolicyError:
+        return None  # PromptKit stores any name and never enforces those it does not know
 
 
 def content_of(found: Found, configuration: Configuration, path: str | None) -> MediaContent:
@@ -270,7 +330,7 @@ def _select(
 ) -> Iterator[Reference]:
     found = listed(backend.entries(folder))
     while batch := list(islice(found, _BATCH)):
-        usable = [item for item in batch if _is_reference(item.entry.key)]
+        usable = [item for item in batch if is_reference(item.entry.key)]
         asking = {item.entry.key for item in usable if not _told_by_path(item, selection, known)}
         wanted = [item.entry.key for item in usable if item.entry.key in asking and item.has_sidecar]
         read = backend.fetch(reads=[keys.sidecar_key(key) for key in wanted]).reads if wanted else []
@@ -285,7 +345,7 @@ def _select(
             yield Reference(key)
 
 
-def _is_reference(key: str) -> bool:
+def is_reference(key: str) -> bool:
     """Skip what no reference can name, such as an object whose key has an empty part."""
     try:
         keys.check_reference(key)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic_core import from_json, to_json
 
 from fsmedia.errors import CorruptSidecarError, MediaError
-from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, MediaRecord, Reference
+from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, MediaRecord, Reference, Retention
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,7 @@ _KINDS: dict[str, type] = {
 }
 _OPTIONAL = ("conversation_id", "session_id", "provider_id", "policy_name")
 _FACTS = ("mime_type", "size_bytes", "timestamp", "sha256", "expires_at", "detected_mime_type", "content", "fsmedia")
-_M = TypeVar("_M", ContentFields, MediaMetadata, MediaRecord)
+_M = TypeVar("_M", ContentFields, MediaMetadata, MediaRecord, Retention)
 _VERIFY = "verify the store; store.open(reference) still reads the bytes"
 
 
@@ -167,6 +167,21 @@ class Sidecar:
             fields[name] = self._value(name)
         fields |= {"reference": Reference(reference), "size_bytes": size_bytes}
         return _model(MediaRecord, fields, reference)
+
+    def retention(self, reference: str) -> Retention:
+        """Return what decides when the media may go."""
+        return _model(Retention, {name: self._value(name) for name in Retention.model_fields}, reference)
+
+    def with_policy(self, name: str | None, expires_at: datetime | None, timestamp: datetime | None) -> Sidecar:
+        """Return the sidecar under another policy; a time is only set where it has none."""
+        values = {key: value for key, value in self.values.items() if key not in ("policy_name", "expires_at")}
+        if name is not None:
+            values["policy_name"] = name
+        if expires_at is not None:
+            values["expires_at"] = timestamp_text(expires_at)
+        if timestamp is not None:
+            values["timestamp"] = timestamp_text(timestamp)
+        return Sidecar(values)
 
     def _value(self, name: str) -> Any:
         return self.values.get(name)

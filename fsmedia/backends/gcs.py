@@ -100,7 +100,7 @@ class GCSBackend(FsspecBackend):
                 return
             token = {"pageToken": page["nextPageToken"]}
 
-    def children(self, folder: str = "") -> Listing:
+    def children(self, folder: str = "", *, until: str | None = None) -> Listing:
         """List one level, page by page."""
         bucket, _, begin = self._path(folder).partition("/")
         begin = f"{begin}/" if begin else ""
@@ -115,7 +115,7 @@ class GCSBackend(FsspecBackend):
                 if not item["name"].endswith("/")
             ]
             folders += [self._key(f"{bucket}/{prefix}").rstrip("/") for prefix in page.get("prefixes", ())]
-            if not page.get("nextPageToken"):
+            if not page.get("nextPageToken") or (until and folders and folders[-1] > until):
                 return Listing(entries, folders)
             token = {"pageToken": page["nextPageToken"]}
 

@@ -27,8 +27,9 @@ class LocalFolders(Backend):
     def _make_folders(self, folder: str) -> None:
         """Make a folder and its parents."""
 
-    def children(self, folder: str = "") -> Listing:
+    def children(self, folder: str = "", *, until: str | None = None) -> Listing:
         """Read one folder; symlinks count as `entries` has them: only to files, only inside."""
+        del until
         prefix = f"{folder}/" if folder else ""
         entries: list[Entry] = []
         folders: list[str] = []

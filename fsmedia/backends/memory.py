@@ -35,6 +35,7 @@ class MemoryBackend(FsspecBackend):
 
     concurrency = 1
     keeps_folders = True
+    in_one_process = True
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes unless there are any; whole for all threads of the process."""
@@ -78,8 +79,9 @@ class MemoryBackend(FsspecBackend):
             if file is not None:
                 yield Entry(path[size:], file.size, file.modified, None)
 
-    def children(self, folder: str = "") -> Listing:
+    def children(self, folder: str = "", *, until: str | None = None) -> Listing:
         """Look through all keys once, as the filesystem itself must."""
+        del until
         prefix = f"{self._path(folder)}/"
         size = len(prefix)
         below = f"{folder}/" if folder else ""

@@ -108,6 +108,9 @@ class Backend(ABC):
     keeps_folders: bool = False
     """Whether there are folders without files."""
 
+    in_one_process: bool = False
+    """Whether no other process sees what lies here."""
+
     asynchronous: bool = False
     """Whether `read_range_on_loop` and `download_on_loop` work, on fsspec's own loop."""
 
@@ -171,8 +174,11 @@ class Backend(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def children(self, folder: str = "") -> Listing:
-        """List what lies directly in a folder, in no particular order; nothing where there is no such folder."""
+    def children(self, folder: str = "", *, until: str | None = None) -> Listing:
+        """List what lies directly in a folder, in no particular order; nothing where there is no such folder.
+
+        Folders whose keys sort after `until` may be left out, where that saves requests.
+        """
 
     @abstractmethod
     def is_folder(self, key: str) -> bool:

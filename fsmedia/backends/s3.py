@@ -113,7 +113,7 @@ class S3Backend(FsspecBackend):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def children(self, folder: str = "") -> Listing:
+    def children(self, folder: str = "", *, until: str | None = None) -> Listing:
         """List one level, 1,000 names a request."""
         place = self._object(f"{folder}/" if folder else "")
         begin = place["Key"] if place["Key"].endswith("/") or not place["Key"] else f"{place['Key']}/"
@@ -128,7 +128,7 @@ class S3Backend(FsspecBackend):
                     entries.append(entry_of(self._key(f"{place['Bucket']}/{item['Key']}"), found))
             prefixes = [item["Prefix"] for item in page.get("CommonPrefixes", ())]
             folders += [self._key(f"{place['Bucket']}/{prefix}").rstrip("/") for prefix in prefixes]
-            if not page.get("IsTruncated"):
+            if not page.get("IsTruncated") or (until and folders and folders[-1] > until):
                 return Listing(entries, folders)
             token = {"ContinuationToken": page["NextContinuationToken"]}
 

@@ -98,8 +98,9 @@ class Trees(Backend):
         del key
         return None
 
-    def children(self, folder: str = "") -> Listing:
+    def children(self, folder: str = "", *, until: str | None = None) -> Listing:
         """List by fsspec's `ls`."""
+        del until
         entries: list[Entry] = []
         folders: list[str] = []
         path = self._path(folder)

@@ -13,6 +13,7 @@ from fsspec.spec import make_instance
 from fsspec.utils import stringify_path, tokenize
 
 from fsmedia.backends import open_backend
+from fsmedia.deletions import check_log
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError
 from fsmedia.filesystem.concurrent import Concurrent
 from fsmedia.filesystem.grounds import utc_now
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from fsmedia.backends import Backend
+    from fsmedia.deletions import DeletionLog
     from fsmedia.filesystem.naming import NestedOptions
 
 __all__ = ["MediaFileSystem"]
@@ -62,7 +64,7 @@ class MediaFileSystem(Concurrent):
         Configured stores by name: URL, or ``{"url": ..., "storage_options": {...}}``.
     fo, target_protocol, target_options
         The root as a chained URL gives it.
-    durability, max_file_size, read_only, timeout, now
+    durability, max_file_size, read_only, timeout, deletion_log, now
         As in `MediaStore`; a timeout may be given in seconds.
     block_size
         Bytes that a seek in an opened media fetches from an object store; None is 256 KiB.
@@ -97,6 +99,7 @@ class MediaFileSystem(Concurrent):
         timeout: float | timedelta = _PATIENCE,
         block_size: int | None = None,
         now: Callable[[], datetime] = utc_now,
+        deletion_log: DeletionLog = None,
         asynchronous: bool = False,
         loop: Any = None,
         batch_size: int | None = None,
@@ -123,14 +126,17 @@ class MediaFileSystem(Concurrent):
             "timeout": patience.total_seconds(),
             "block_size": block_size,
             "now": now,
+            "deletion_log": deletion_log,
             "asynchronous": asynchronous,
             "batch_size": batch_size,
         }
+        check_log(deletion_log)
         if durability not in ("fsync", "rename"):
             raise InvalidMediaError(f"unknown durability {durability!r}", next_step="use 'fsync' or 'rename'")
         self._max_file_size = max_file_size
         self._read_only = read_only
         self._now = now
+        self._deletion_log = deletion_log
         self._block_size = block_size
         self._backend = self._opened_root(patience, durability)
         # The metaclass reads both: over a storage that blocks, no loop is ever involved.
@@ -221,7 +227,7 @@ class MediaFileSystem(Concurrent):
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
         """Return what `from_dict` takes; like a pickle it holds the secrets, unless told not to."""
         _, (_, _, options) = self.__reduce__()
-        options = {name: value for name, value in options.items() if name != "now"}
+        options = {name: value for name, value in options.items() if name not in ("now", "deletion_log")}
         if not include_password:
             options = {name: value for name, value in options.items() if not name.endswith(("_options", "stores"))}
         kind = type(self)

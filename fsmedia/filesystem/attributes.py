@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_jsonable_python
 
-from fsmedia import commit, mime, records
+from fsmedia import commit, keeping, mime, records
 from fsmedia.errors import InvalidMediaError, ReadOnlyStoreError
 from fsmedia.filesystem.grounds import Grounds
 from fsmedia.sidecar import Sidecar
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 USER = "user."
 OWN = "fsmedia."
 _HIDDEN_FIELDS = frozenset({"reference", "size_bytes", "xattrs"})
+_POLICY = "fsmedia.policy_name"
 _OCTETS = "application/octet-stream"
 
 
@@ -65,7 +66,8 @@ class Attributes(Grounds):
         """Return all that the store knows of a media, as `info(path, metadata=True)` does, without the file's facts."""
         key = self._existing_key(path)
         with commit.about(key):
-            return record_fields(records.record_of(records.find(self._backend, key), self._configuration()))
+            found = records.find(self._backend, key, with_hold=True)
+            return record_fields(records.record_of(found, self._configuration()))
 
     def listxattr(self, path: str) -> list[str]:
         """Return the names of a media's attributes."""
@@ -87,11 +89,14 @@ class Attributes(Grounds):
         Raises
         ------
         ReadOnlyStoreError
-            A name begins with `fsmedia.`: those are the store's own.
+            A name begins with `fsmedia.`: those are the store's own, but for `fsmedia.policy_name`.
+        HeldMediaError, UnknownPolicyError
+            As `MediaStore.apply_policy` says; nothing was changed.
         InvalidMediaError
             A name is of another form, or a value is none that JSON can hold.
         """
         changes = {**(attributes or {}), **more}
+        policy = changes.pop(_POLICY, self)
         for name, value in changes.items():
             if name.startswith(OWN):
                 raise ReadOnlyStoreError(f"{name} is the store's own field", next_step="set user.* attributes")
@@ -105,6 +110,10 @@ class Attributes(Grounds):
                 ) from None
         desk = self._desk()
         key = self._existing_key(path)
+        if policy is not self:
+            keeping.apply_policy(desk, key, policy)
+        if not changes:
+            return
         with commit.about(key):
             found = records.find(self._backend, key)
             if found.sidecar is None:
@@ -115,7 +124,8 @@ class Attributes(Grounds):
             sidecar = Sidecar.parse(found.sidecar, key)
             kept = {**(sidecar.values.get("xattrs") or {}), **changes}
             values = {**sidecar.values, "xattrs": {name: value for name, value in kept.items() if value is not None}}
-            commit.rewrite_sidecar(desk.backend, key, Sidecar(values).dump())
+            instant = records.expiry_of(sidecar, key, desk.configuration, found.entry.modified)
+            commit.rewrite_sidecar(desk.backend, key, Sidecar(values).dump(), instant)
 
     def removexattr(self, path: str, attr: str) -> None:
         """Remove one attribute; one that is not there is gone already."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from fsmedia.backends import Backend
     from fsmedia.configuration import Configuration
+    from fsmedia.deletions import DeletionLog
 
 _THREADS = 32
 _REMEMBERED = 4096
@@ -40,6 +41,7 @@ class Grounds(AsyncFileSystem):
     _read_only: bool
     _block_size: int | None
     _now: Callable[[], datetime]
+    _deletion_log: DeletionLog
     _founding: Founding | None = None
 
     # -- the store's settings ------------------------------------------------------------------------------

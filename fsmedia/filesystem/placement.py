@@ -6,7 +6,7 @@ import io
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from fsmedia import commit, keys, measures, mime
+from fsmedia import commit, holds, keys, measures, mime
 from fsmedia.errors import InvalidMediaError, UnknownPolicyError
 from fsmedia.intake import Intake
 from fsmedia.layout import parse_any
@@ -16,6 +16,7 @@ from fsmedia.sidecar import Sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
     from types import TracebackType
 
     from fsmedia.backends import Stage
@@ -87,12 +88,13 @@ class Placement:
         if stored is None:
             raise InvalidMediaError("nothing was written", reference=self.key)
         before = None if old is None else Sidecar.parse(old, self.key)
-        sidecar = self._sidecar(before)
+        sidecar, instant = self._sidecar(before)
         mime_type = sidecar.values["mime_type"]
         desk = self._desk
-        return commit.Storing(desk.backend, self.key, stored, mime_type, sidecar.dump(), desk.now)
+        return commit.Storing(desk.backend, self.key, stored, mime_type, sidecar.dump(), desk.now, instant)
 
-    def _sidecar(self, before: Sidecar | None) -> Sidecar:
+    def _sidecar(self, before: Sidecar | None) -> tuple[Sidecar, datetime | None]:
+        """Return the new sidecar, and when its policy lets the media go."""
         desk, intake = self._desk, self._intake
         kept = {} if before is None else before.values
         settings = desk.configuration
@@ -104,6 +106,7 @@ class Placement:
                 raise
             policy = None  # PromptKit stores any name
         timestamp = desk.now()
+        instant = expires_at(policy, timestamp)
         mime_type = mime.guess_from_name(self.key) or kept.get("mime_type") or _OCTETS
         fresh = Sidecar.build(
             {
@@ -116,17 +119,33 @@ class Placement:
             },
             measures.measured(_NOTHING, mime_type, intake.head, intake.size),
             sha256=intake.sha256,
-            expires_at=expires_at(policy, timestamp),
+            expires_at=instant,
             detected_mime_type=mime.agrees(mime_type, intake.head),
         )
-        return fresh if before is None else before.replaced(fresh)
+        return (fresh if before is None else before.replaced(fresh)), instant
 
     def commit(self) -> None:
         """Make the media exist, with what the sidecar of its predecessor keeps."""
         with commit.about(self.key):
-            old = None if self._exclusive else self._desk.backend.read(keys.sidecar_key(self.key))
+            old = None if self._exclusive else self._replaced()
         steps = commit.create if self._exclusive else commit.store
         commit.confirmed(steps([self.prepare(old)]))
+
+    def _replaced(self) -> bytes | None:
+        """Return the sidecar of what the new bytes replace.
+
+        Raises
+        ------
+        HeldMediaError
+            Nothing may replace it.
+        """
+        wanted = [keys.sidecar_key(self.key), keys.hold_key(self.key)]
+        answers = self._desk.backend.fetch(reads=wanted, heads=[self.key])
+        sidecar, hold = answers.reads
+        if hold is not None:
+            raise holds.refusal(self.key, hold)
+        # Without bytes it is what a half-done delete left: a new media owes it nothing.
+        return None if answers.heads[0] is None else sidecar
 
     def discard(self) -> None:
         """Leave nothing behind; does nothing to what was committed."""

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.utils import stringify_path
 
-from fsmedia import commit, keys, promptkit, records
+from fsmedia import commit, holds, keys, records
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaNotFoundError, StoreConflictError
 from fsmedia.filesystem.grounds import not_found
 from fsmedia.filesystem.placement import PlacedFile, Placement, told_by_path
 from fsmedia.filesystem.reading import Reading
+from fsmedia.removals import Removal
 from fsmedia.sidecar import Sidecar
 
 if TYPE_CHECKING:
@@ -99,7 +100,9 @@ class Writing(Reading):
         desk = self._desk()
         placements = [Placement(desk, self._free_key(path)).take(bytes(value)) for path, value in values.items()]
         for some in _batches(placements, _TOGETHER):
-            old = self._backend.fetch(reads=[keys.sidecar_key(item.key) for item in some]).reads
+            there = self._backend.fetch([keys.sidecar_key(item.key) for item in some], [item.key for item in some])
+            old = [text if head else None for text, head in zip(there.reads, there.heads, strict=True)]
+            holds.refuse(self._backend, *(item.key for item in some))
             commit.confirmed(commit.store([item.prepare(text) for item, text in zip(some, old, strict=True)]))
 
     def pipe(self, path: Any, value: bytes | None = None, **kwargs: Any) -> None:
@@ -163,12 +166,17 @@ class Writing(Reading):
         values = dict(Sidecar.parse(found.sidecar, source).values)
         values |= told_by_path(desk, target)
         mime_type = str(values.get("mime_type") or "application/octet-stream")
+        sidecar = Sidecar(values)
+        instant = records.expiry_of(sidecar, source, desk.configuration, found.entry.modified)
         with commit.about(target):
+            holds.refuse(self._backend, target)
+            if instant is not None:
+                self._backend.write(keys.due_key(instant, target), b"", commit.DUE_TYPE)
             try:
                 self._backend.copy(source, target, mime_type)
             except FileNotFoundError:
                 raise not_found(source) from None
-            self._backend.write(keys.sidecar_key(target), Sidecar(values).dump(), "application/json")
+            self._backend.write(keys.sidecar_key(target), sidecar.dump(), "application/json")
 
     def _written_anew(self, desk: Desk, source: str, target: str) -> None:
         """Copy what has no sidecar: read, and written as new bytes are."""
@@ -212,6 +220,7 @@ class Writing(Reading):
             raise StoreConflictError("two of the names are one place", next_step="move to a place of its own")
         if len(set(targets)) < len(targets) or news & set(files):
             raise StoreConflictError("two of the files would have one name", next_step="move them one by one")
+        holds.refuse(self._backend, *(name for pair in pairs for name in pair))
         for old, new in pairs:
             self.cp_file(old, new)
         self._removed([old for old, _ in pairs])
@@ -268,11 +277,13 @@ class Writing(Reading):
                 yield from ((below, each["type"] == "directory") for below, each in found.items())
 
     def _removed(self, wanted: list[str]) -> None:
-        backend = self._backend
+        removal = Removal(self._backend, self._configuration(), self._now, self._deletion_log, keep_folders=True)
+        if len(wanted) == 1:
+            removal.one(wanted[0])
+            return
         for some in _batches(wanted, _REMOVED_TOGETHER):
-            if self._configuration().adopted:
-                promptkit.forget(backend, some)
-            commit.confirmed(commit.delete([commit.Deleting(backend, key, keep_folders=True) for key in some]))
+            for error in removal.many(some).values():
+                raise error
 
     # -- folders -------------------------------------------------------------------------------------------
 

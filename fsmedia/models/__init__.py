@@ -13,18 +13,36 @@ from fsmedia.models.metadata import (
     Reference,
     RetentionPolicy,
 )
+from fsmedia.models.retention import (
+    Deletion,
+    DueIndex,
+    EnforcementReport,
+    Failed,
+    Hold,
+    RebuildReport,
+    Retention,
+    Skipped,
+)
 from fsmedia.models.urls import public_url
 
 __all__ = [
     "CONTENT_FIELDS",
     "ContentFields",
     "ContentHandle",
+    "Deletion",
+    "DueIndex",
+    "EnforcementReport",
+    "Failed",
+    "Hold",
     "MediaContent",
     "MediaMetadata",
     "MediaRecord",
     "OrganizationMode",
+    "RebuildReport",
     "Reference",
+    "Retention",
     "RetentionPolicy",
+    "Skipped",
     "local_copy",
     "public_url",
 ]

@@ -15,7 +15,7 @@ MAX_ID_LENGTH = 4096
 _LARGEST_INDEX = 10**9 - 1
 
 
-def _encodable(text: str) -> str:
+def checked_text(text: str) -> str:
     """Refuse lone surrogates: no storage and no JSON document can hold them."""
     try:
         text.encode()
@@ -47,7 +47,7 @@ def _utc(value: datetime | None) -> datetime | None:
         raise ValueError("is outside the years 1 to 9999 in UTC") from None
 
 
-Text = Annotated[str, Field(max_length=MAX_ID_LENGTH), AfterValidator(_encodable)]
+Text = Annotated[str, Field(max_length=MAX_ID_LENGTH), AfterValidator(checked_text)]
 """An id or a name from a caller: any characters a storage can hold."""
 
 Index = Annotated[int, Field(ge=0, le=_LARGEST_INDEX, strict=True)]
@@ -76,7 +76,7 @@ class ContentFields(Model):
     """Short name of the encoding, e.g. "png"."""
     detail: Text | None = None
     """Level of detail a model is asked to look with: "low", "high", "auto"."""
-    caption: Annotated[str, Field(max_length=65536), AfterValidator(_encodable)] | None = None
+    caption: Annotated[str, Field(max_length=65536), AfterValidator(checked_text)] | None = None
     """A text shown with the media."""
     duration: Seconds | None = None
     """Length in seconds."""

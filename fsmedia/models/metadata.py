@@ -87,6 +87,8 @@ class MediaRecord(MediaMetadata, ContentFields):
     """What the bytes look like, where that contradicts `mime_type`."""
     xattrs: dict[str, Any] = Field(default_factory=dict)
     """Attributes that users set."""
+    hold: str | None = None
+    """Why nothing may delete or replace it; None: it is not held, or nobody asked (`info` does)."""
 
 
 def _whole_seconds(value: timedelta) -> timedelta:

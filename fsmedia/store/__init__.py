@@ -7,12 +7,13 @@ Opening and reading write nothing.
 from __future__ import annotations
 
 from fsmedia.store.bulk import Bulk, OnError
+from fsmedia.store.retaining import Retaining
 from fsmedia.store.root import Durability, utc_now
 
 __all__ = ["Durability", "MediaStore", "OnError", "utc_now"]
 
 
-class MediaStore(Bulk):
+class MediaStore(Retaining, Bulk):
     """Media in a storage that an fsspec URL names.
 
     Parameters
@@ -42,6 +43,9 @@ class MediaStore(Bulk):
         each MiB.
     allow_private_urls
         Let sources be URLs of this machine and its own network, and use the environment's proxies.
+    deletion_log
+        A function that gets a `Deletion` for each media that was deleted, or "store" to keep them as JSON lines in
+        the store; None keeps no record.
     now
         The clock.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from fsmedia import commit, keys, records
+from fsmedia import commit, records
 from fsmedia.errors import BulkError, InvalidMediaError, MediaError
 from fsmedia.sources import CHUNK_BYTES, is_small_file, opened, small_bytes
 from fsmedia.store.reading import Reading
@@ -130,7 +130,7 @@ class Bulk(Reading, Writing):
                 yield answer if isinstance(answer, MediaError) else _attempt(self._content_of, answer)
 
     def delete_many(self, references: Iterable[str], *, on_error: OnError = "raise") -> builtins.list[None]:
-        """Delete many media: all sidecars, then the bytes of those whose sidecar is gone.
+        """Delete many media: all sidecars, then the bytes of those whose sidecar is gone; held ones are refused.
 
         Object stores are asked by bulk requests, and the answer for each key is read.
 
@@ -144,39 +144,11 @@ class Bulk(Reading, Writing):
         return nothing
 
     def _deleted(self, references: Iterable[str]) -> Iterator[Answer]:
+        removal = self._removal()
         for names in self._windows(references):
-            wanted = [name for name in names if isinstance(name, str)]
-            refused = self._refusals(wanted)
-            deletable = [name for name in dict.fromkeys(wanted) if name not in refused]
-            refused |= self._forgotten(deletable)
-            deletable = [name for name in deletable if name not in refused]
-            outcomes = commit.delete([commit.Deleting(self._backend, name) for name in deletable]) if deletable else []
-            answers = {**dict(zip(deletable, outcomes, strict=True)), **refused}
+            failed = removal.many(list(dict.fromkeys(name for name in names if isinstance(name, str))))
             for name in names:
-                yield answers[name] if isinstance(name, str) else name
-
-    def _forgotten(self, names: builtins.list[str]) -> dict[str, MediaError]:
-        """Take the names out of PromptKit's index; if that fails, none of them may be deleted."""
-        error = _attempt(self._forget, names) if names else None
-        return dict.fromkeys(names, error) if isinstance(error, MediaError) else {}
-
-    def _refusals(self, names: builtins.list[str]) -> dict[str, MediaError]:
-        """Return which of the names are folders; only what has no sidecar can be one."""
-        sidecar_keys = [keys.sidecar_key(name) for name in names]
-        try:
-            sidecars: list[Any] = self._backend.fetch(reads=sidecar_keys).reads
-        except MediaError:
-            sidecars = [_attempt(self._backend.read, key) for key in sidecar_keys]
-        refused: dict[str, MediaError] = {}
-        for name, sidecar in zip(names, sidecars, strict=True):
-            looked = _attempt(self._refuse_folder, name) if sidecar is None else sidecar
-            if isinstance(looked, MediaError):
-                refused[name] = looked
-        return refused
-
-    def _refuse_folder(self, name: str) -> None:
-        with commit.about(name):
-            records.refuse_folder(self._backend, name)
+                yield failed.get(name) if isinstance(name, str) else name
 
     def _windows(self, references: Iterable[str]) -> Iterator[builtins.list[str | MediaError]]:
         given = _items(references)

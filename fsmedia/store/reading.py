@@ -57,7 +57,8 @@ class Reading(Root):
         """
         key = self._key(reference)
         with commit.about(key):
-            return records.record_of(records.find(self._backend, key), self._founding.configuration)
+            found = records.find(self._backend, key, with_hold=True)
+            return records.record_of(found, self._founding.configuration)
 
     def metadata(self, reference: str) -> MediaMetadata:
         """Return a media's metadata: ids, position, MIME type, size, time, policy.

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from fsmedia import keys
 from fsmedia.backends import open_backend
 from fsmedia.configuration import Settings, find_store, url_from_environment
+from fsmedia.deletions import check_log
+from fsmedia.draft import Desk
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, ReadOnlyStoreError
 from fsmedia.filesystem import MediaFileSystem
 from fsmedia.filesystem.naming import SCHEME, conf_stores, cut, is_root, media_url, nested_options
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from types import TracebackType
 
+    from fsmedia.deletions import DeletionLog
     from fsmedia.filesystem.naming import NestedOptions
     from fsmedia.models import OrganizationMode, RetentionPolicy
 
@@ -48,10 +51,12 @@ class Root:
         url_expiry: timedelta = timedelta(hours=1),
         timeout: timedelta = timedelta(seconds=60),
         allow_private_urls: bool = False,
+        deletion_log: DeletionLog = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         settings = Settings.read(organization, layouts, policies, default_policy)
         _check_limits(max_file_size, durability, timeout, url_expiry)
+        check_log(deletion_log)
         root = url_from_environment() if url is None else _text_of(url)
         self._root = root
         self._storage_options = dict(storage_options or {})
@@ -64,6 +69,7 @@ class Root:
         self._url_expiry = url_expiry
         self._timeout = timeout
         self._allow_private_urls = allow_private_urls
+        self._deletion_log = deletion_log
         self._founding = Founding(self._backend, settings)
 
     def create(self) -> Self:
@@ -101,6 +107,7 @@ class Root:
                 read_only=self._read_only,
                 timeout=self._timeout,
                 now=self._now,
+                deletion_log=self._deletion_log,
             )
         return self._fs
 
@@ -121,6 +128,12 @@ class Root:
             The reference is not of this store.
         """
         return media_url(self._key(reference), self._backend.url)
+
+    def _desk(self) -> Desk:
+        """Return what a write needs."""
+        self._check_writable()
+        founding = self._founding
+        return Desk(self._backend, founding.refresh(), self._max_file_size, self._now, founding.settle)
 
     def _check_writable(self) -> None:
         if self._read_only:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
-from fsmedia import commit, keys, promptkit, records
-from fsmedia.draft import Desk, Draft, MediaWriter
+from fsmedia import records
+from fsmedia.draft import Draft, MediaWriter
 from fsmedia.errors import InvalidMediaError
 from fsmedia.models import MediaContent, MediaMetadata
+from fsmedia.removals import Removal
 from fsmedia.sources import Source, SourceRules, opened, small_bytes
 from fsmedia.store.root import Root
 
@@ -77,11 +78,8 @@ class Writing(Root):
         content = MediaContent(data=b"", mime_type=mime_type)
         return MediaWriter(self._draft(metadata, content.mime_type, content))
 
-    def _forget(self, names: list[str]) -> None:
-        """Take media out of PromptKit's index; it can only name what PromptKit wrote."""
-        foreign = [name for name in names if not keys.is_own_name(name)]
-        if foreign:
-            promptkit.forget(self._backend, foreign)
+    def _removal(self) -> Removal:
+        return Removal(self._backend, self._founding.configuration, self._now, self._deletion_log)
 
     def _checked_draft(self, content: MediaContent, metadata: MediaMetadata) -> Draft:
         _check_type("content", content, MediaContent)
@@ -89,29 +87,22 @@ class Writing(Root):
         return self._draft(metadata, content.mime_type, content)
 
     def _draft(self, metadata: MediaMetadata, mime_type: str, content: MediaContent) -> Draft:
-        self._check_writable()
-        founding = self._founding
-        desk = Desk(self._backend, founding.refresh(), self._max_file_size, self._now, founding.settle)
-        return Draft(desk, metadata, mime_type, content, content.policy_name)
+        return Draft(self._desk(), metadata, mime_type, content, content.policy_name)
 
     def delete_media(self, reference: str) -> None:
         """Delete a media: its sidecar, then its bytes. Deleting what is gone succeeds.
 
         Raises
         ------
+        HeldMediaError
+            It is held; the text says why.
         InvalidReferenceError
             The reference can't name a media of this store.
         StorageError
             The storage failed; deleting again finishes it.
         """
         self._check_writable()
-        key = self._key(reference)
-        with commit.about(key):
-            if self._backend.read(keys.sidecar_key(key)) is None:
-                records.refuse_folder(self._backend, key)
-        with commit.about(key):
-            self._forget([key])
-        commit.confirmed(commit.delete([commit.Deleting(self._backend, key)]))
+        self._removal().one(self._key(reference))
 
 
 def _check_type(name: str, value: object, kind: type[MediaContent | MediaMetadata]) -> None:

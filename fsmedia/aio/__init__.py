@@ -6,153 +6,48 @@ a thread is taken back, one that has begun is awaited first.
 
 from __future__ import annotations
 
-import asyncio
-import os
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from fsmedia.errors import InvalidMediaError
+from fsmedia.aio.workers import Workers
+from fsmedia.aio.writer import AsyncMediaWriter
 from fsmedia.store import Durability, MediaStore, OnError, utc_now
 
 if TYPE_CHECKING:
     import builtins
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from concurrent.futures import Executor
     from datetime import datetime
     from os import PathLike
     from types import TracebackType
     from typing import BinaryIO
 
-    from fsmedia.draft import MediaWriter
+    from fsmedia.deletions import DeletionLog
     from fsmedia.filesystem import MediaFileSystem
     from fsmedia.filesystem.naming import NestedOptions
     from fsmedia.models import (
+        EnforcementReport,
         MediaContent,
         MediaMetadata,
         MediaRecord,
         OrganizationMode,
+        RebuildReport,
         Reference,
         RetentionPolicy,
     )
+    from fsmedia.store.retaining import Progress
 
-P = ParamSpec("P")
+__all__ = ["AsyncMediaStore", "AsyncMediaWriter"]
+
 T = TypeVar("T")
 
-_THREADS = 32
 _LARGEST_BATCH = 256
-
-
-class _Workers:
-    """Threads that make blocking calls for a loop; made at first use, anew in a forked child."""
-
-    def __init__(self) -> None:
-        self._pool: tuple[int, ThreadPoolExecutor] | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Workers, ()
-
-    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call in a thread. A cancellation takes the call back, or comes out when it has ended if it had begun."""
-        return await self._call(function, args, kwargs, take_back=True)
-
-    async def finish(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call in a thread, whatever happens: for what must not be left open."""
-        return await self._call(function, args, kwargs, take_back=False)
-
-    async def _call(
-        self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], *, take_back: bool
-    ) -> T:
-        if self._pool is None or self._pool[0] != os.getpid():
-            self._pool = (os.getpid(), ThreadPoolExecutor(_THREADS, thread_name_prefix="fsmedia"))
-        future = self._pool[1].submit(partial(function, *args, **kwargs))
-        waiter = asyncio.wrap_future(future)
-        try:
-            return await asyncio.shield(waiter)
-        except asyncio.CancelledError:
-            if not (take_back and future.cancel()):
-                await _ended(waiter)
-            raise
-
-    def close(self) -> None:
-        """Let the threads go."""
-        if self._pool is not None:
-            self._pool[1].shutdown(wait=False)
-            self._pool = None
-
-
-async def _ended(waiter: asyncio.Future[Any]) -> None:
-    """Wait until a begun call has ended, however often the task is cancelled meanwhile."""
-    while not waiter.done():
-        try:
-            await asyncio.wait([waiter])
-        except asyncio.CancelledError:
-            continue
-    if not waiter.cancelled():
-        waiter.exception()
 
 
 def _taken(items: Iterator[T], size: int) -> list[T]:
     return list(islice(items, size))
-
-
-class AsyncMediaWriter:
-    """What `AsyncMediaStore.create_media` hands out; see `MediaWriter`."""
-
-    def __init__(self, workers: _Workers, begin: Callable[[], MediaWriter]) -> None:
-        self._workers = workers
-        self._begin = begin
-        self._writer: MediaWriter | None = None
-
-    async def __aenter__(self) -> Self:
-        def enter() -> None:
-            writer = self._begin()
-            writer.__enter__()
-            self._writer = writer
-
-        try:
-            await self._workers.call(enter)
-        except asyncio.CancelledError as error:
-            if self._writer is not None:  # entered, and nobody will leave it
-                await self._workers.finish(self._writer.__exit__, type(error), error, None)
-            raise
-        return self
-
-    async def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Add bytes and return how many.
-
-        A write that is cancelled once it has begun gives the media up: whether its bytes arrived can't be told.
-        """
-        writer = self._opened()
-        try:
-            return await self._workers.call(writer.write, data)
-        except asyncio.CancelledError:
-            await self.give_up()
-            raise
-
-    async def give_up(self) -> None:
-        """Let go of what was written; nothing will be stored. Does nothing to what is stored."""
-        await self._workers.finish(self._opened().give_up)
-
-    def writable(self) -> bool:
-        """Tell that this is for writing, as file objects do."""
-        return self._writer is not None and self._writer.writable()
-
-    @property
-    def reference(self) -> Reference:
-        """The reference, once the media is stored."""
-        return self._opened().reference
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._workers.finish(self._opened().__exit__, kind, error, trace)
-
-    def _opened(self) -> MediaWriter:
-        if self._writer is None:
-            raise InvalidMediaError("is not open", next_step="use it in an `async with` statement")
-        return self._writer
 
 
 class AsyncMediaStore:
@@ -177,6 +72,7 @@ class AsyncMediaStore:
         url_expiry: timedelta = timedelta(hours=1),
         timeout: timedelta = timedelta(seconds=60),
         allow_private_urls: bool = False,
+        deletion_log: DeletionLog = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._make = partial(
@@ -193,10 +89,11 @@ class AsyncMediaStore:
             url_expiry=url_expiry,
             timeout=timeout,
             allow_private_urls=allow_private_urls,
+            deletion_log=deletion_log,
             now=now,
         )
         self._store: MediaStore | None = None
-        self._workers = _Workers()
+        self._workers = Workers()
 
     def _opened(self) -> MediaStore:
         """Open the store in the calling thread; two at once both open it, and one of the two is kept."""
@@ -247,6 +144,43 @@ class AsyncMediaStore:
     async def delete_media(self, reference: str) -> None:
         """Delete a media; see `MediaStore.delete_media`."""
         await self._call(MediaStore.delete_media, reference)
+
+    async def apply_policy(self, reference: str, policy_name: str | None) -> None:
+        """Put a media under a policy; see `MediaStore.apply_policy`."""
+        await self._call(MediaStore.apply_policy, reference, policy_name)
+
+    async def hold(self, reference: str, reason: str, *, who: str | None = None) -> None:
+        """Keep a media from being deleted, replaced or moved; see `MediaStore.hold`."""
+        await self._call(MediaStore.hold, reference, reason, who=who)
+
+    async def release(self, reference: str) -> None:
+        """Take the hold from a media; see `MediaStore.release`."""
+        await self._call(MediaStore.release, reference)
+
+    async def enforce_policy(
+        self,
+        *,
+        now: datetime | None = None,
+        dry_run: bool = False,
+        executor: Executor | None = None,
+        delete_shared: bool = False,
+        stopped: Callable[[], bool] = bool,
+        progress: Progress = None,
+    ) -> EnforcementReport:
+        """Delete every media whose policy let it go; see `MediaStore.enforce_policy`."""
+        return await self._call(
+            MediaStore.enforce_policy,
+            now=now,
+            dry_run=dry_run,
+            executor=executor,
+            delete_shared=delete_shared,
+            stopped=stopped,
+            progress=progress,
+        )
+
+    async def rebuild_due_index(self, *, executor: Executor | None = None, progress: Progress = None) -> RebuildReport:
+        """Make the due index anew from the sidecars; see `MediaStore.rebuild_due_index`."""
+        return await self._call(MediaStore.rebuild_due_index, executor=executor, progress=progress)
 
     async def info(self, reference: str) -> MediaRecord:
         """Return all that the store knows of a media; see `MediaStore.info`."""

@@ -1,0 +1,128 @@
+"""What retention says of media: holds, records of deletions, and the reports of sweeps and rebuilds."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, PlainSerializer
+
+from fsmedia.errors import MediaError
+from fsmedia.models.base import Model
+from fsmedia.models.fields import Instant, PolicyName, Text, checked_text
+from fsmedia.models.metadata import Reference
+
+DueIndex = Literal["complete", "partial"]
+"""Whether every media with an expiry has an entry in the due index."""
+
+Failure = Annotated[MediaError, PlainSerializer(str)]
+"""An error of this package; in JSON its text."""
+
+_LONGEST_REASON = 65536
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+class Retention(Model):
+    """The part of a sidecar that decides when a media may go."""
+
+    timestamp: Instant = None
+    policy_name: PolicyName = None
+    expires_at: Instant = None
+
+
+class Hold(Model):
+    """Why nothing may delete or replace a media."""
+
+    reference: Reference
+    reason: Annotated[str, Field(max_length=_LONGEST_REASON), AfterValidator(checked_text), AfterValidator(_not_blank)]
+    """Why, as whoever placed it said."""
+    who: Text = ""
+    """Who placed it."""
+    when: Instant = None
+    """When, aware, in UTC."""
+
+
+class Deletion(Model):
+    """One media that was deleted, or, in a dry run, would be."""
+
+    reference: Reference
+    sha256: str | None = None
+    """Digest of its bytes, where the sidecar had one."""
+    size_bytes: int = 0
+    """Size as its sidecar said; PromptKit may have written 0."""
+    policy_name: str | None = None
+    expires_at: Instant = None
+    """When its policy let it go; None if it was deleted for another reason."""
+    deleted_at: Instant = None
+    """The sweep's or the store's clock, aware, in UTC."""
+    reason: str = ""
+
+
+class Skipped(Model):
+    """One media that was due and stays."""
+
+    reference: Reference
+    reason: str
+
+
+class Failed(Model):
+    """One media, or place in the store, that something went wrong with."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    reference: Reference
+    error: Failure
+
+
+class EnforcementReport(Model):
+    """What one sweep did, or in a dry run would do."""
+
+    now: Instant
+    """The instant that decided what is due."""
+    dry_run: bool = False
+    due_index: DueIndex = "complete"
+    """"partial": all sidecars were read, for the index does not name all media; `rebuild_due_index()` mends that."""
+    examined: int = 0
+    """Media looked at: due entries, or with a partial index all sidecars."""
+    deleted: tuple[Deletion, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    failed: tuple[Failed, ...] = ()
+    stopped: bool = False
+    """Whether it ended early because it was told to."""
+    took: timedelta = timedelta(0)
+
+    @property
+    def bytes_freed(self) -> int:
+        """Bytes of what was deleted, as the sidecars said."""
+        return sum(each.size_bytes for each in self.deleted)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+    def __str__(self) -> str:
+        verb = "would delete" if self.dry_run else "deleted"
+        index = "" if self.due_index == "complete" else ", due index partial"
+        return (
+            f"{self.examined} examined, {verb} {len(self.deleted)} ({self.bytes_freed} bytes), "
+            f"{len(self.skipped)} skipped, {len(self.failed)} failed{index}{', stopped early' if self.stopped else ''}"
+        )
+
+    def _repr_args(self) -> Any:
+        return ()
+
+
+class RebuildReport(Model):
+    """What a rebuild of the due index found and wrote."""
+
+    examined: int = 0
+    """Sidecars read."""
+    written: int = 0
+    """Due entries that were missing."""
+    failed: tuple[Failed, ...] = ()
+    due_index: DueIndex = "complete"
+    took: timedelta = timedelta(0)

@@ -1,0 +1,135 @@
+"""Taking media away because somebody asks: look for holds, read what the sidecars say, take the steps, record it.
+
+`delete_media`, `delete_many` and `rm` of `media://` all come through here; sweeps have their own reasons and their
+own room. Bulk calls read one sidecar a media, list the holds once, and remove by bulk requests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fsmedia import commit, deletions, holds, keys, promptkit, records
+from fsmedia.errors import CorruptSidecarError, MediaError
+from fsmedia.sidecar import Sidecar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from fsmedia.backends import Backend
+    from fsmedia.configuration import Configuration
+    from fsmedia.deletions import DeletionLog
+    from fsmedia.models import Deletion
+
+BY_REQUEST = "deleted by request"
+
+
+@dataclass(slots=True)
+class Removal:
+    """Removes media of one root.
+
+    Attributes
+    ----------
+    keep_folders
+        Leave the folders that get empty.
+    """
+
+    backend: Backend
+    configuration: Configuration
+    now: Callable[[], datetime]
+    log: DeletionLog = None
+    keep_folders: bool = False
+    _held: frozenset[str] | None = None
+
+    def one(self, reference: str) -> None:
+        """Remove a media; what is gone already succeeds.
+
+        Raises
+        ------
+        HeldMediaError
+            Nothing may delete it.
+        InvalidReferenceError
+            The name is a folder's.
+        StorageError
+            The storage failed; doing it again finishes it.
+        """
+        with commit.about(reference):
+            wanted = [keys.sidecar_key(reference), keys.hold_key(reference)]
+            foreign = not keys.is_own_name(reference)
+            read = self.backend.fetch(reads=[*wanted, keys.DEDUP_INDEX_KEY] if foreign else wanted).reads
+            if read[1] is not None:
+                raise holds.refusal(reference, read[1])
+            if read[0] is None:
+                records.refuse_folder(self.backend, reference)
+            if foreign and read[2] is not None:
+                promptkit.forget(self.backend, [reference], read[2])
+        for error in self._removed({reference: read[0]}).values():
+            raise error
+
+    def many(self, references: Sequence[str]) -> dict[str, MediaError]:
+        """Remove several media; return what went wrong, by reference."""
+        if not references:
+            return {}
+        try:
+            if self._held is None:
+                self._held = holds.held(self.backend)
+        except MediaError as error:
+            return dict.fromkeys(references, error)
+        failed: dict[str, MediaError] = dict(holds.among(self._held, references))
+        sidecars: dict[str, bytes | None] = {}
+        for reference, found in self._read([each for each in references if each not in failed]).items():
+            if isinstance(found, MediaError):
+                failed[reference] = found
+            else:
+                sidecars[reference] = found
+        foreign = [each for each in sidecars if not keys.is_own_name(each)]
+        try:
+            if foreign:
+                promptkit.forget(self.backend, foreign)
+        except MediaError as error:
+            failed |= dict.fromkeys(foreign, error)
+        return failed | self._removed({each: data for each, data in sidecars.items() if each not in failed})
+
+    def _read(self, references: Sequence[str]) -> dict[str, bytes | MediaError | None]:
+        """Read sidecars; what has none must not be a folder."""
+        answers = dict(zip(references, records.read_sidecars(self.backend, references), strict=True))
+        for reference, sidecar in answers.items():
+            if sidecar is None:
+                try:
+                    with commit.about(reference):
+                        records.refuse_folder(self.backend, reference)
+                except MediaError as error:
+                    answers[reference] = error
+        return answers
+
+    def _removed(self, sidecars: dict[str, bytes | None]) -> dict[str, MediaError]:
+        leaving = {reference: self._leaving(reference, data) for reference, data in sidecars.items()}
+        if not leaving:
+            return {}
+        answers = commit.delete([each[0] for each in leaving.values()])
+        failed = {key: error for key, error in zip(leaving, answers, strict=True) if error is not None}
+        if self.log is None:
+            return failed
+        now = self.now()
+        gone = [
+            deletion.model_copy(update={"deleted_at": now})
+            for key, (_, deletion) in leaving.items()
+            if key not in failed and deletion is not None
+        ]
+        return failed | deletions.record(self.backend, self.log, gone)
+
+    def _leaving(self, reference: str, data: bytes | None) -> tuple[commit.Deleting, Deletion | None]:
+        """Prepare one media; a sidecar that can't be read keeps nobody from deleting, its due entry is a hint."""
+        sidecar = expires_at = None
+        if data is not None and (self.log is not None or b"expires_at" in data or b"policy_name" in data):
+            try:
+                sidecar = Sidecar.parse(data, reference)
+                expires_at = records.expiry_of(sidecar, reference, self.configuration)
+            except CorruptSidecarError:
+                pass
+        due = () if expires_at is None else (keys.due_key(expires_at, reference),)
+        deleting = commit.Deleting(self.backend, reference, keep_folders=self.keep_folders, due_keys=due)
+        if self.log is None or data is None:
+            return deleting, None
+        return deleting, deletions.deletion_of(reference, sidecar, expires_at, BY_REQUEST)

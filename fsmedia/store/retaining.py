@@ -1,0 +1,152 @@
+"""The part of a store that keeps and lets go: policies, holds, sweeps."""
+
+from __future__ import annotations
+
+import getpass
+from typing import TYPE_CHECKING
+
+from fsmedia import keeping
+from fsmedia.models import Hold, Reference
+from fsmedia.retention import Enforcement, rebuild_due_index
+from fsmedia.store.root import Root
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+    from datetime import datetime
+
+    from fsmedia.models import EnforcementReport, RebuildReport
+
+    Progress = Callable[[int], object] | None
+
+
+class Retaining(Root):
+    """Methods of `MediaStore` about how long media stay."""
+
+    def apply_policy(self, reference: str, policy_name: str | None) -> None:
+        """Put a media under a policy: from its timestamp on it is kept for the policy's time. None keeps it for ever.
+
+        Raises
+        ------
+        UnknownPolicyError
+            The name means nothing here; nothing was written.
+        MediaNotFoundError
+            There is no such media, or somebody deleted it meanwhile.
+        InvalidMediaError
+            The media has no sidecar that could hold a policy.
+        CorruptSidecarError
+            Its sidecar can't be read.
+        """
+        keeping.apply_policy(self._desk(), self._key(reference), policy_name)
+
+    def hold(self, reference: str, reason: str, *, who: str | None = None) -> None:
+        """Keep a media from being deleted, replaced or moved, whatever its policy says, until `release`.
+
+        Parameters
+        ----------
+        reason
+            Why; shown to whoever is refused.
+        who
+            Who asks; None is the user of this process.
+
+        Raises
+        ------
+        MediaNotFoundError
+            There is no such media, or somebody deleted it meanwhile.
+        """
+        key, user = Reference(self._key(reference)), _user() if who is None else who
+        keeping.hold(self._desk(), Hold(reference=key, reason=reason, who=user, when=self._now()))
+
+    def release(self, reference: str) -> None:
+        """Take the hold from a media; without one there is nothing to do.
+
+        What became due while it was held goes with the next sweep.
+
+        Raises
+        ------
+        StorageError
+            The storage failed; releasing again finishes it.
+        """
+        self._check_writable()
+        keeping.release(self._backend, self._founding.configuration, self._key(reference))
+
+    def enforce_policy(
+        self,
+        *,
+        now: datetime | None = None,
+        dry_run: bool = False,
+        executor: Executor | None = None,
+        delete_shared: bool = False,
+        stopped: Callable[[], bool] = bool,
+        progress: Progress = None,
+    ) -> EnforcementReport:
+        """Delete every media whose policy let it go, and report what went, what stayed and what failed.
+
+        The cost follows what is due, not what is stored. Where the due index is partial (stores that PromptKit began)
+        all sidecars are read, and the report says so; see `rebuild_due_index`.
+
+        Parameters
+        ----------
+        now
+            The instant that decides, aware; None is the store's clock, which must agree with the storage's to within
+            5 minutes.
+        dry_run
+            Change nothing; the report says what would be deleted.
+        executor
+            Any `concurrent.futures.Executor`, of threads, processes or a cluster; it gets 1,000 media at a time.
+        delete_shared
+            Also delete media that PromptKit's deduplication index names, which runs without a trace may share.
+        stopped
+            Asked between windows of 1,000 media; once it says True the sweep ends.
+        progress
+            Called with the number of media examined so far.
+
+        Raises
+        ------
+        StorageError
+            The clocks differ, or the store can't be listed; what failed for single media is in the report.
+        ReadOnlyStoreError
+            The store was opened read-only, and this is no dry run.
+        """
+        if not dry_run:
+            self._check_writable()
+        sweep = Enforcement(
+            clock=self._now,
+            now=now,
+            dry_run=dry_run,
+            delete_shared=delete_shared,
+            executor=executor,
+            stopped=stopped,
+            progress=progress,
+            log=self._deletion_log,
+        )
+        return sweep.run(self._backend, self._founding)
+
+    def rebuild_due_index(self, *, executor: Executor | None = None, progress: Progress = None) -> RebuildReport:
+        """Read all sidecars, write the due entries that are missing, and mark the index complete.
+
+        For stores that PromptKit began, and after accidents. Others may write and sweep meanwhile; writers that know
+        no due index (PromptKit) must have stopped for good.
+
+        Parameters
+        ----------
+        executor
+            Any `concurrent.futures.Executor`; it gets 500 media at a time.
+        progress
+            Called with the number of sidecars read so far.
+
+        Raises
+        ------
+        StorageError
+            The store can't be listed; what failed for single media is in the report, and leaves the index partial.
+        """
+        self._check_writable()
+        return rebuild_due_index(self._backend, self._founding, executor, progress)
+
+
+def _user() -> str:
+    """Return the user's name; a container may have none for its number."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""
