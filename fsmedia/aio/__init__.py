@@ -179,7 +179,7 @@ class AsyncMediaStore:
         )
 
     async def rebuild_due_index(self, *, executor: Executor | None = None, progress: Progress = None) -> RebuildReport:
-        """Make the due index anew from the sidecars; see `MediaStore.rebuild_due_index`."""
+        """Read all sidecars, and write the due entries that are missing; see `MediaStore.rebuild_due_index`."""
         return await self._call(MediaStore.rebuild_due_index, executor=executor, progress=progress)
 
     async def info(self, reference: str) -> MediaRecord:

@@ -21,7 +21,7 @@ from fsmedia.backends.local_files import entry_of, key_order, open_file
 from fsmedia.backends.local_folders import LocalFolders
 from fsmedia.backends.local_stage import LocalStage
 from fsmedia.backends.port import SEEK_BLOCK, Entry, Fetched
-from fsmedia.errors import InvalidReferenceError, MediaError
+from fsmedia.errors import InvalidReferenceError, MediaError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -277,19 +277,33 @@ class LocalBackend(LocalFolders):
     # -- removing ------------------------------------------------------------------------------------------
 
     def delete(self, keys: Iterable[str], *, keep_folders: bool = False) -> dict[str, MediaError]:
-        """Remove files, then the folders that this left empty, without listing any."""
+        """Remove files, make that durable once for each folder, then remove the folders that this left empty."""
         failed: dict[str, MediaError] = {}
+        folders: dict[str, list[str]] = {}
         for key in keys:
             try:
                 with explained(key):
-                    self._remove(key, keep_folders=keep_folders)
+                    folder, gone = self._remove(key)
             except MediaError as error:
                 failed[key] = error
+            else:
+                folders.setdefault(folder, [])
+                if gone:
+                    folders[folder].append(key)
+        for folder, gone_keys in folders.items():
+            try:
+                with explained(gone_keys[0] if gone_keys else None):
+                    if gone_keys:
+                        self.sync_folder(folder)
+                    if not keep_folders:
+                        self.prune(folder)
+            except MediaError as error:
+                failed |= {key: StorageError(error.problem, next_step=error.next_step, key=key) for key in gone_keys}
         return failed
 
-    def _remove(self, key: str, *, keep_folders: bool) -> None:
+    def _remove(self, key: str) -> tuple[str, bool]:
+        """Remove a file; return its folder, and whether there was one."""
         path = self._inside(key)
-        folder = os.path.dirname(path)
         try:
             os.unlink(path)
         except OSError as error:
@@ -297,10 +311,8 @@ class LocalBackend(LocalFolders):
                 raise InvalidReferenceError("is a folder, not a media", key=key) from None
             if error.errno not in _ABSENT:
                 raise
-        else:
-            self.sync_folder(folder)
-        if not keep_folders:
-            self.prune(folder)
+            return os.path.dirname(path), False
+        return os.path.dirname(path), True
 
     def prune(self, folder: str) -> None:
         """Remove a folder and its parents up to the root while they are empty; asking costs less than looking.

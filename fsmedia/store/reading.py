@@ -70,7 +70,9 @@ class Reading(Root):
         CorruptSidecarError
             Its sidecar can't be read.
         """
-        record = self.info(reference)
+        key = self._key(reference)
+        with commit.about(key):
+            record = records.record_of(records.find(self._backend, key), self._founding.configuration)
         return MediaMetadata(**{name: getattr(record, name) for name in MediaMetadata.model_fields})
 
     def exists(self, reference: str) -> bool:

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [local] [objects] [large] [filesystem]`: all of them without arguments."""
+"""`python -m tests.bench [local] [objects] [large] [filesystem] [retention]`: all of them without arguments."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ import sys
 
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 
-from tests.bench import filesystem, large, local, objects
+from tests.bench import filesystem, large, local, objects, retention
 
-BENCHES = {"local": local.run, "objects": objects.run, "large": large.run, "filesystem": filesystem.run}
+BENCHES = {
+    "local": local.run,
+    "objects": objects.run,
+    "large": large.run,
+    "filesystem": filesystem.run,
+    "retention": retention.run,
+}
 
 for name in sys.argv[1:] or BENCHES:
     BENCHES[name]()

@@ -232,7 +232,7 @@ def test_a_symlink_that_stays_inside_is_followed(local_storage):
     store = MediaStore(local_storage.url)
     reference = store.store_media(png(), R1)
     (Path(local_storage.url) / "runs" / "alias").symlink_to("r1")
-    assert store.retrieve_media(reference.replace("r1", "alias")).read_bytes() == PNG
+    assert store.retrieve_media(reference.replace("r1", "alias", 1)).read_bytes() == PNG
 
 
 def test_no_symlink_leads_a_reference_into_what_is_no_media(local_storage):

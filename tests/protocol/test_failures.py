@@ -120,8 +120,8 @@ def test_a_sidecar_that_can_not_be_removed_keeps_its_bytes(kind: str, level: str
 def test_bytes_that_go_before_an_answer_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above can fail."""
 
-    def careless(deletings: Any, key_of: Any) -> dict[int, Any]:
-        deletings[0].backend.delete([key_of(item.reference) for item in deletings])
+    def careless(deletings: Any, keys_of: Any, **_: Any) -> dict[int, Any]:
+        deletings[0].backend.delete([key for item in deletings for key in keys_of(item)])
         return {}
 
     monkeypatch.setattr(commit, "_removed", careless)

@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 )
 
 from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore, OrganizationMode, UnknownPolicyError
+from fsmedia.keys import due_key
 from tests.conftest import make_storage
 from tests.storages import ALL_STORAGES, OBJECT_STORAGES
 
@@ -281,7 +282,11 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "store"):
             return
         self.store.close()
-        assert self.storage.keys() == {STORE_JSON, *self.model, *(f"{reference}.meta" for reference in self.model)}
+        stored = {STORE_JSON, *self.model, *(f"{reference}.meta" for reference in self.model)}
+        due = {key for key in sorted(self.storage.keys()) if key.startswith(".fsmedia/due/")}
+        assert self.storage.keys() - due == stored
+        expiring = {reference: media.expires_at for reference, media in self.model.items() if media.expires_at}
+        assert due == {due_key(instant, reference) for reference, instant in expiring.items()}
         for reference, media in self.model.items():
             assert self.storage.read(reference) == media.data
             sidecar = json.loads(self.storage.read(f"{reference}.meta"))

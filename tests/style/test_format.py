@@ -15,6 +15,8 @@ from fsmedia.errors import InvalidReferenceError
 from fsmedia.escapes import escape_id
 from fsmedia.layout import DEFAULT_TEMPLATES
 from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, OrganizationMode
+from fsmedia.retention import LONGEST_CLOCK_DIFFERENCE
+from fsmedia.retention.sweep import LATER
 from fsmedia.sidecar import FORMAT as SIDECAR_FORMAT
 from fsmedia.sidecar import Sidecar
 from tests.style.project import PACKAGE
@@ -63,8 +65,19 @@ def test_the_keys_are_those_of_the_code() -> None:
         keys.CONFIGURATION_KEY,
         "<reference>",
         keys.sidecar_key("<reference>"),
+        f"{keys.DUE}/<YYYY-MM-DD>/<HH>/<MM>/<reference>",
+        f"{keys.HOLDS}/<digest of reference>",
+        f"{keys.DELETIONS}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
         temporary.removesuffix(unique) + "<unique>",
     ]
+
+
+def test_the_keys_of_retention_have_the_form_that_the_page_gives() -> None:
+    late = datetime(2026, 3, 4, 23, 59, 0, 1, tzinfo=UTC)
+    assert keys.due_key(late, "runs/r1/x.png") == ".fsmedia/due/2026-03-05/00/00/runs/r1/x.png"
+    assert keys.due_key(NOON, "a") == ".fsmedia/due/2026-03-04/12/00/a"
+    assert re.fullmatch(rf"{keys.HOLDS}/[0-9a-f]{{64}}", keys.hold_key("a"))
+    assert re.fullmatch(rf"{keys.DELETIONS}/2026-03-04/120000-u[0-9a-z]{{26}}\.jsonl", keys.deletions_key(NOON))
 
 
 def test_the_example_of_a_name_is_one_of_ours() -> None:
@@ -153,6 +166,18 @@ def test_the_keys_of_a_sidecar_are_those_of_the_code() -> None:
 
 
 # -- orders of writes --------------------------------------------------------------------------------------------
+
+
+def test_named_media_lose_their_bytes_first() -> None:
+    assert "`commit.DELETE_NAMED`" in section("Orders of writes")
+    assert (commit.DELETE[1], commit.DELETE[0], *commit.DELETE[2:]) == commit.DELETE_NAMED
+
+
+def test_a_sweeps_limits_are_those_of_the_code() -> None:
+    text = one_line(section("Orders of writes"))
+    assert f"beyond {LONGEST_CLOCK_DIFFERENCE // timedelta(minutes=1)} minutes" in text
+    assert timedelta(days=1) == LATER
+    assert "moves to the next day" in text
 
 
 @pytest.mark.parametrize("name", ["STORE", "DELETE"])

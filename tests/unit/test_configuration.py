@@ -61,7 +61,8 @@ def test_what_lies_in_a_new_store() -> None:
         '    "by-run": "runs/{run_id}/{name}{ext}"\n'
         "  },\n"
         '  "policies": {},\n'
-        '  "default_policy": null\n'
+        '  "default_policy": null,\n'
+        '  "due_index": "complete"\n'
         "}\n"
     )
 
@@ -81,6 +82,7 @@ def test_what_lies_in_a_store_with_everything() -> None:
         "policies": {"audit": {"keep_for_seconds": 31536000}, "legal": {"keep_for_seconds": None}},
         "default_policy": "audit",
         "adopted": True,
+        "due_index": "partial",
     }
 
 
@@ -103,7 +105,7 @@ def test_settings_come_back_from_store_json(organization: Any, templates: Any, p
 
 
 def test_a_store_that_says_little_is_read_with_the_defaults() -> None:
-    assert Configuration.parse(b'{"fsmedia": 1}') == Configuration()
+    assert Configuration.parse(b'{"fsmedia": 1}') == Configuration(due_index="partial"), "nobody promised an index"
     assert Configuration().organization == OrganizationMode.BY_RUN
 
 

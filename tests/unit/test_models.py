@@ -273,7 +273,7 @@ def test_records_come_back_from_json(metadata: MediaMetadata, expires_at: Any, x
 
 def test_a_record_is_metadata_and_content_fields_and_facts() -> None:
     own = set(MediaRecord.model_fields) - set(MediaMetadata.model_fields) - set(CONTENT_FIELDS)
-    assert own == {"reference", "sha256", "expires_at", "detected_mime_type", "xattrs"}
+    assert own == {"reference", "sha256", "expires_at", "detected_mime_type", "xattrs", "hold"}
     assert "reference: " in refused(MediaRecord)
     assert MediaRecord(reference="a").xattrs is not MediaRecord(reference="a").xattrs
 

@@ -1,0 +1,37 @@
+"""Finding media: one by its reference, many by a listing. Reads only.
+
+A media is its bytes and, where it has one, its sidecar. Bytes under a name of our own form without a sidecar are a
+store under way or a crash's leftover, and a sidecar without bytes is what a delete left: neither is a media.
+"""
+
+from fsmedia.records.describing import content_of, expiry_of, expiry_or_none, record_of
+from fsmedia.records.finding import (
+    Found,
+    exists,
+    find,
+    find_many,
+    not_found,
+    open_bytes,
+    read_sidecars,
+    refuse_folder,
+)
+from fsmedia.records.listing import Listed, is_reference, listed, select
+
+__all__ = [
+    "Found",
+    "Listed",
+    "content_of",
+    "exists",
+    "expiry_of",
+    "expiry_or_none",
+    "find",
+    "find_many",
+    "is_reference",
+    "listed",
+    "not_found",
+    "open_bytes",
+    "read_sidecars",
+    "record_of",
+    "refuse_folder",
+    "select",
+]

@@ -1,0 +1,130 @@
+"""Looking for media by their references: the bytes, the sidecar, the hold, in as few round trips as can be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+from fsmedia import keys
+from fsmedia.errors import InvalidReferenceError, MediaError, MediaNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fsmedia.backends import Backend, Entry
+
+_LOOK = "list the store, or read the last sweep's report"
+
+
+class Found(NamedTuple):
+    """A media that is there.
+
+    Attributes
+    ----------
+    entry
+        Its bytes: size, time.
+    sidecar
+        The bytes of its sidecar, not yet parsed; None where it has none.
+    hold
+        The bytes of its hold; None where it has none, or nobody asked.
+    """
+
+    entry: Entry
+    sidecar: bytes | None
+    hold: bytes | None = None
+
+
+def not_found(reference: str) -> MediaNotFoundError:
+    """Say that there is no such media."""
+    return MediaNotFoundError("no such media", next_step=_LOOK, reference=reference)
+
+
+def find(backend: Backend, reference: str, *, with_hold: bool = False) -> Found:
+    """Look at a media and read its sidecar, and its hold where that is asked for, in one round trip.
+
+    Raises
+    ------
+    MediaNotFoundError
+        It is not there, or only half.
+    InvalidReferenceError
+        The reference names a folder.
+    """
+    wanted = [keys.sidecar_key(reference)]
+    if with_hold:
+        wanted.append(keys.hold_key(reference))
+    answers = backend.fetch(reads=wanted, heads=[reference])
+    sidecar, entry = answers.reads[0], answers.heads[0]
+    if entry is None:
+        refuse_folder(backend, reference)
+        raise not_found(reference)
+    if sidecar is None and keys.is_own_name(reference):
+        raise not_found(reference)
+    return Found(entry, sidecar, answers.reads[1] if with_hold else None)
+
+
+def find_many(backend: Backend, references: Sequence[str]) -> list[Found | MediaError]:
+    """Look at several media and read their sidecars, all at once; what is wrong with one stands in its place."""
+    try:
+        answers = backend.fetch(reads=[keys.sidecar_key(key) for key in references], heads=references)
+    except MediaError:
+        return [_find_or_error(backend, key) for key in references]
+    found: list[Found | MediaError] = []
+    for key, sidecar, entry in zip(references, answers.reads, answers.heads, strict=True):
+        if entry is None or (sidecar is None and keys.is_own_name(key)):
+            found.append(_find_or_error(backend, key))
+        else:
+            found.append(Found(entry, sidecar))
+    return found
+
+
+def read_sidecars(backend: Backend, references: Sequence[str]) -> list[bytes | MediaError | None]:
+    """Read sidecars, all at once; if that fails one by one, and what is wrong with one stands in its place."""
+    wanted = [keys.sidecar_key(each) for each in references]
+    try:
+        return [*backend.fetch(reads=wanted).reads]
+    except MediaError:
+        return [_read_or_error(backend, key) for key in wanted]
+
+
+def _read_or_error(backend: Backend, key: str) -> bytes | MediaError | None:
+    try:
+        return backend.read(key)
+    except MediaError as error:
+        return error
+
+
+def _find_or_error(backend: Backend, reference: str) -> Found | MediaError:
+    try:
+        return find(backend, reference)
+    except MediaError as error:
+        return error
+
+
+def refuse_folder(backend: Backend, reference: str) -> None:
+    """Raise if media lie below the reference."""
+    if backend.holds(reference):
+        raise InvalidReferenceError(
+            "is a folder, not a media", next_step="list the store for the media in it", reference=reference
+        )
+
+
+def exists(backend: Backend, reference: str) -> bool:
+    """Tell whether there is a whole media."""
+    answers = backend.fetch(heads=[reference, keys.sidecar_key(reference)])
+    return answers.heads[0] is not None and (answers.heads[1] is not None or not keys.is_own_name(reference))
+
+
+def open_bytes(backend: Backend, reference: str) -> BinaryIO:
+    """Open a media's bytes; the sidecar is not looked for.
+
+    Raises
+    ------
+    MediaNotFoundError
+        They are not there.
+    """
+    try:
+        return backend.open(reference)
+    except MediaError:
+        raise
+    except FileNotFoundError:
+        refuse_folder(backend, reference)
+        raise not_found(reference) from None
