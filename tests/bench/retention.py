@@ -1,4 +1,4 @@
-"""A sweep of a large local store, idle and with 1 % due, against a walk that opens every sidecar as PromptKit's does."""
+"""A sweep of a large local store, idle and with 1 % due, against a walk that opens every sidecar, as PromptKit's."""
 
 from __future__ import annotations
 
