@@ -15,7 +15,7 @@ from fsspec.asyn import AbstractAsyncStreamedFile, get_loop
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from fsmedia.filesystem.grounds import not_found
-from fsmedia.filesystem.writing import Writing
+from fsmedia.filesystem.opening import Opening
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Concurrent(Writing):
+class Concurrent(Opening):
     """The coroutines of `MediaFileSystem`."""
 
     _pid: int
