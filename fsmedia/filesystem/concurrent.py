@@ -11,7 +11,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
-from fsspec.asyn import AbstractAsyncStreamedFile, get_loop
+from fsspec.asyn import AbstractAsyncStreamedFile, get_loop, sync
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from fsmedia.filesystem.grounds import not_found
@@ -68,6 +68,71 @@ class Concurrent(Opening):
                 os.makedirs(lpath, exist_ok=True)  # noqa: PTH103
                 return
             raise not_found(key)
+
+    async def _expand_path(
+        self,
+        path: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002 - as fsspec has it
+        maxdepth: int | None = None,
+        assume_literal: bool = False,  # noqa: FBT001, FBT002
+    ) -> list[str]:
+        return await self._aside(self.expand_path, path, recursive, maxdepth, assume_literal)
+
+    def copy(
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002 - as fsspec has it
+        maxdepth: int | None = None,
+        on_error: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Copy files, and with `recursive` what is below folders; into the target where that is a folder."""
+        if not self._on_loop():
+            super().copy(path1, path2, recursive, maxdepth, on_error, **kwargs)
+            return
+        sync(self.loop, self._copy, path1, path2, recursive, on_error, maxdepth, **kwargs)
+
+    async def _copy(
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002
+        on_error: str | None = None,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        sources, targets = await self._aside(
+            self._paired, path1, path2, self.isdir, recursive=recursive, maxdepth=maxdepth
+        )
+        await super()._copy(sources, targets, recursive, on_error, maxdepth, **kwargs)
+
+    def get(
+        self,
+        rpath: Any,
+        lpath: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Copy files to this machine, see `copy`."""
+        if not self._on_loop():
+            super().get(rpath, lpath, recursive, callback, maxdepth, **kwargs)
+            return
+        sync(self.loop, self._get, rpath, lpath, recursive, callback, maxdepth, **kwargs)
+
+    async def _get(
+        self,
+        rpath: Any,
+        lpath: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        sources, targets = await self._aside(self._fetched, rpath, lpath, recursive=recursive, maxdepth=maxdepth)
+        await super()._get(sources, targets, recursive, callback, maxdepth, **kwargs)
 
     async def _info(self, path: str, **kwargs: Any) -> dict[str, Any]:
         return await self._aside(self.info, path, **kwargs)

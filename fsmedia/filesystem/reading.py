@@ -18,8 +18,9 @@ from fsspec.utils import tokenize
 from fsmedia import commit, keys, records
 from fsmedia.backends import SEEK_BLOCK
 from fsmedia.errors import CorruptSidecarError, MediaError
-from fsmedia.filesystem.attributes import Attributes, file_info, folder_info
+from fsmedia.filesystem.attributes import file_info, folder_info
 from fsmedia.filesystem.grounds import is_hidden, is_own_name, not_found
+from fsmedia.filesystem.patterns import Patterns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _CHUNK = 2**20
 
 
-class Reading(Attributes):
+class Reading(Patterns):
     """Methods of `MediaFileSystem` that leave the store as it is."""
 
     # -- looking -------------------------------------------------------------------------------------------
