@@ -143,6 +143,11 @@ class Backend(ABC):
         """Return what is the same for two keys only if they are one place; keys themselves, where nothing links."""
         return key
 
+    def is_link(self, key: str) -> bool:
+        """Tell whether a key only leads to another place."""
+        del key
+        return False
+
     def check(self, key: str) -> None:  # noqa: B027 - most refuse nothing
         """Raise if a key can't be written whatever the bytes are; looks, and changes nothing."""
 

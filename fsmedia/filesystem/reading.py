@@ -303,7 +303,7 @@ def _folder(key: str) -> IsADirectoryError:
 def _visible(listing: Listing) -> Iterator[dict[str, Any]]:
     """Describe what a listing shows: folders, and files that are whole media."""
     for folder in listing.folders:
-        if not keys.is_hidden(folder):
+        if not keys.is_hidden(folder.rpartition("/")[2]):
             yield folder_info(folder)
     entries: list[Entry] = []
     sidecars: set[str] = set()

@@ -146,8 +146,8 @@ class Writing(Reading):
         """Copy a media with its sidecar: policy, attributes and ids come along, but for ids that the new path tells."""
         desk = self._desk()
         source, target = self._existing_key(path1), self._free_key(path2)
-        if source == target:
-            return
+        if self._backend.place_of(source) == self._backend.place_of(target):
+            return  # onto itself, perhaps through a link
         with commit.about(source):
             try:
                 found = records.find(self._backend, source)
@@ -262,6 +262,8 @@ class Writing(Reading):
         for name in names:
             info = self.info(name)
             is_folder = info["type"] == "directory"
+            if is_folder:
+                self._refuse_link(name)
             yield name, is_folder
             if is_folder and recursive:
                 found = self.find(name, maxdepth=maxdepth, withdirs=True, detail=True)
@@ -315,6 +317,7 @@ class Writing(Reading):
             It is not empty (errno ENOTEMPTY).
         """
         key = self._folder_key(path)
+        self._refuse_link(key)
         if not self.isdir(key):
             if self._backend.keeps_folders:
                 raise not_found(key)
@@ -326,7 +329,7 @@ class Writing(Reading):
 
     def _folder_key(self, path: str) -> str:
         self._desk()
-        return self._free_key(path)
+        return self._free_key(path, is_folder=True)
 
 
 def _exists(key: str) -> StoreConflictError:

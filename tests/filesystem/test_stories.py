@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fsmedia import InvalidMediaError, MediaError, MediaStore, StorageError, StoreConflictError
+from fsmedia import InvalidMediaError, InvalidReferenceError, MediaError, MediaStore, StorageError, StoreConflictError
 
 MOVES = [
     (["d/a"], ("d/a", "d/"), {}),
@@ -99,3 +99,23 @@ def test_an_interrupted_write_is_not_stored(fs, monkeypatch: pytest.MonkeyPatch)
     file.close()
     assert fs.find("") == []
     assert not os.path.exists("a")
+
+
+@pytest.mark.parametrize("name", ["x.meta/y", "a/.fsmedia/x", "a/.FSMedia/x", f"a/.tmp-u{'a' * 26}/x", "a/x.meta/b/y"])
+def test_what_no_listing_would_show_is_not_written(fs, name: str) -> None:
+    fs.pipe_file("source", b"1")
+    folder = name.rpartition("/")[0] if not name.endswith("b/y") else "a/x.meta/b"
+    calls = [
+        lambda: fs.pipe_file(name, b"1"),
+        lambda: fs.pipe({name: b"1"}),
+        lambda: fs.open(name, "wb"),
+        lambda: fs.touch(name),
+        lambda: fs.cp_file("source", name),
+        lambda: fs.mv("source", name),
+        lambda: fs.mkdir(folder),
+        lambda: fs.makedirs(folder),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidReferenceError):
+            call()
+    assert fs.find("", withdirs=True) == ["source"]
