@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from fsmedia.backends.port import OnLoop
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -43,15 +45,16 @@ class Concurrent(Opening):
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads(), partial(function, *args, **kwargs))
 
-    def _on_loop(self) -> bool:
-        """Tell whether the storage's own coroutines can be awaited here."""
-        return self._backend.asynchronous and not self.asynchronous
+    def _on_loop(self) -> OnLoop | None:
+        """Return the storage's own coroutines if they can be awaited here."""
+        return None if self.asynchronous else self._backend.on_loop()
 
     async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
-        if not self._on_loop():
+        reads = self._on_loop()
+        if reads is None:
             return await self._aside(self.cat_file, path, start, end)
         key = self._existing_key(path)
-        data = await self._backend.read_range_on_loop(key, start, end)
+        data = await reads.read_range(key, start, end)
         if data is None:
             raise not_found(key)
         return data
@@ -59,11 +62,12 @@ class Concurrent(Opening):
     async def _get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
         if os.path.isdir(lpath):  # noqa: PTH112, ASYNC240 - of this machine, and quick
             return
-        if not self._on_loop() or kwargs.get("outfile") is not None or hasattr(lpath, "write"):
+        reads = self._on_loop()
+        if reads is None or kwargs.get("outfile") is not None or hasattr(lpath, "write"):
             await self._aside(self.get_file, rpath, lpath, callback=callback, **kwargs)
             return
         key = self._existing_key(rpath)
-        if not await self._backend.download_on_loop(key, lpath, callback):
+        if not await reads.download(key, lpath, callback):
             if await self._aside(self._backend.is_folder, key):
                 os.makedirs(lpath, exist_ok=True)  # noqa: PTH103
                 return
@@ -88,7 +92,7 @@ class Concurrent(Opening):
         **kwargs: Any,
     ) -> None:
         """Copy files, and with `recursive` what is below folders; into the target where that is a folder."""
-        if not self._on_loop():
+        if self._on_loop() is None:
             super().copy(path1, path2, recursive, maxdepth, on_error, **kwargs)
             return
         sync(self.loop, self._copy, path1, path2, recursive, on_error, maxdepth, **kwargs)
@@ -117,7 +121,7 @@ class Concurrent(Opening):
         **kwargs: Any,
     ) -> None:
         """Copy files to this machine, see `copy`."""
-        if not self._on_loop():
+        if self._on_loop() is None:
             super().get(rpath, lpath, recursive, callback, maxdepth, **kwargs)
             return
         sync(self.loop, self._get, rpath, lpath, recursive, callback, maxdepth, **kwargs)
