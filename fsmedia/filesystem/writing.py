@@ -62,6 +62,8 @@ class Writing(Reading):
         if mode == "xb" and self.exists(key):
             raise _exists(key)
         self._refuse_folder(key)
+        if mode == "ab" and self._transaction is not None:
+            self._transaction.refuse_append(key)
         before = self._appended(key) if mode == "ab" else None
         placement = Placement(desk, key, exclusive=mode == "xb")
         return PlacedFile(placement, autocommit=autocommit, before=lambda: before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from contextlib import suppress
 from pathlib import Path
 
@@ -119,3 +120,44 @@ def test_what_no_listing_would_show_is_not_written(fs, name: str) -> None:
         with pytest.raises(InvalidReferenceError):
             call()
     assert fs.find("", withdirs=True) == ["source"]
+
+
+@pytest.mark.parametrize("first", ["ab", "wb", "a"])
+def test_an_append_to_what_the_transaction_has_not_stored_is_refused(fs, first: str) -> None:
+    fs.pipe_file("a", b"1")
+    with fs.transaction:
+        with fs.open("a", first) as file:
+            file.write("2" if first == "a" else b"2")
+        for mode in ("ab", "a"):
+            with pytest.raises(InvalidMediaError, match="a: was written in this transaction"):
+                fs.open("a", mode)
+        with fs.open("b", "ab") as file:
+            file.write(b"3")
+    assert fs.cat("*") == {"a": b"2" if first == "wb" else b"12", "b": b"3"}
+    with fs.open("a", "ab") as file:
+        file.write(b"4")
+    assert fs.cat_file("a").endswith(b"24")
+
+
+@pytest.mark.parametrize("full", ["no folder", "no space"])
+def test_a_copy_that_the_temporary_disk_does_not_take_names_its_media(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    store = MediaStore(f"memory://{tmp_path.name}").create()
+    store.fs.pipe_file("runs/r1/a.txt", b"1" * 100_000)
+    content = store.retrieve_media("runs/r1/a.txt")
+    temporary = tmp_path / "temporary"
+    if full == "no space":
+        temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(StorageError, match=r"runs/r1/a\.txt: no temporary copy") as caught:
+            content.local_path()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.reference == "runs/r1/a.txt"
+    assert not temporary.exists() or not list(temporary.iterdir())
+    temporary.mkdir(exist_ok=True)
+    assert content.local_path().read_bytes() == b"1" * 100_000
