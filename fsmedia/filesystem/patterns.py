@@ -100,7 +100,7 @@ class Patterns(Attributes):
         target = stringify_path(target)
         if not isinstance(source, str | os.PathLike):
             names = self.expand_path(source, recursive, maxdepth)
-            return names, [_joined(target, name.rpartition("/")[2]) for name in names]
+            return names, [joined(target, name.rpartition("/")[2]) for name in names]
         source = stringify_path(source)
         [key] = self._names(source)
         pattern = has_magic(key) and not self.exists(key)
@@ -114,8 +114,9 @@ class Patterns(Attributes):
             inside = not source.endswith("/") and (target.endswith("/") or is_folder(target))
         if inside:
             base = base.rpartition("/")[0]
-        return names, [_joined(target, name[len(base) :].lstrip("/")) for name in names]
+        return names, [joined(target, name[len(base) :].lstrip("/")) for name in names]
 
 
-def _joined(folder: str, name: str) -> str:
+def joined(folder: str, name: str) -> str:
+    """Return the path of a name in a folder; of the folder itself without a name."""
     return f"{folder.rstrip('/')}/{name}" if name else folder.rstrip("/")

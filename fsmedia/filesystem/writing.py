@@ -19,6 +19,7 @@ from fsspec.utils import stringify_path
 from fsmedia import commit, keys, promptkit, records
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaNotFoundError, StoreConflictError
 from fsmedia.filesystem.grounds import not_found
+from fsmedia.filesystem.patterns import joined
 from fsmedia.filesystem.placement import PlacedFile, Placement, told_by_path
 from fsmedia.filesystem.reading import Reading
 from fsmedia.sidecar import Sidecar
@@ -184,36 +185,42 @@ class Writing(Reading):
         files: list[str] = []
         folders: list[str] = []
         targets: list[str] = []
+        places: list[str] = []  # of the folders
         several = not isinstance(path1, str)
         ends = list(path2) if not isinstance(path2, str) else None
         if ends is not None and (not several or len(ends) != len(path1)):
             raise InvalidMediaError("as many targets as sources are needed", next_step="give two lists of one length")
+        if not several and self._key(path1) == self._key(path2) and self.exists(path1):
+            return
         into = several or path2.endswith("/") or self.isdir(path2)
         for index, each in enumerate(path1 if several else [path1]):
             key = self._key(each)
             literal = not has_magic(key) or self.exists(key)
             for name, is_folder in self._meant(each, recursive=recursive, maxdepth=maxdepth):
-                if is_folder:
-                    folders.append(name)
-                    continue
                 # `base` is what the caller named: its last part moves along where the target is a folder
                 base = key if literal else next((top for top in folders if name.startswith(f"{top}/")), name)
                 end = self._key(path2 if ends is None else ends[index])
                 if ends is None and (into or not literal):
                     end = f"{end}/{base.rpartition('/')[2]}".lstrip("/")
-                if name not in files:
+                end = joined(end, name[len(base) :].lstrip("/"))
+                if is_folder:
+                    folders.append(name)
+                    places.append(end)
+                elif name not in files:
                     files.append(name)
-                    targets.append(end + name[len(base) :])
+                    targets.append(end)
         if folders and not recursive:
             raise IsADirectoryError(errno.EISDIR, "is a folder: move it with recursive=True", folders[0])
         pairs = [(old, new) for old, new in zip(files, targets, strict=True) if old != new]
         news = {self._free_key(new) for _, new in pairs}
         # Two names may be one file, where a folder is a link to another.
-        places = [self._backend.place_of(name) for name in (*(old for old, _ in pairs), *news)]
-        if len(set(places)) < len(places):
+        spots = [self._backend.place_of(name) for name in (*(old for old, _ in pairs), *news)]
+        if len(set(spots)) < len(spots):
             raise StoreConflictError("two of the names are one place", next_step="move to a place of its own")
         if len(set(targets)) < len(targets) or news & set(files):
             raise StoreConflictError("two of the files would have one name", next_step="move them one by one")
+        for place in places if maxdepth is None else ():
+            self.makedirs(place, exist_ok=True)  # an empty folder moves too
         for old, new in pairs:
             self.cp_file(old, new)
         self._removed([old for old, _ in pairs])
