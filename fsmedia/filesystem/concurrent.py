@@ -138,6 +138,34 @@ class Concurrent(Opening):
         sources, targets = await self._aside(self._fetched, rpath, lpath, recursive=recursive, maxdepth=maxdepth)
         await super()._get(sources, targets, recursive, callback, maxdepth, **kwargs)
 
+    def put(
+        self,
+        lpath: Any,
+        rpath: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Copy files of this machine, see `copy`."""
+        if self._on_loop() is None:
+            super().put(lpath, rpath, recursive, callback, maxdepth, **kwargs)
+            return
+        sync(self.loop, self._put, lpath, rpath, recursive, callback, maxdepth=maxdepth, **kwargs)
+
+    async def _put(
+        self,
+        lpath: Any,
+        rpath: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002
+        callback: Any = DEFAULT_CALLBACK,
+        batch_size: int | None = None,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        sources, targets = await self._aside(self._sent, lpath, rpath, recursive=recursive, maxdepth=maxdepth)
+        await super()._put(sources, targets, recursive, callback, batch_size, maxdepth, **kwargs)
+
     async def _info(self, path: str, **kwargs: Any) -> dict[str, Any]:
         return await self._aside(self.info, path, **kwargs)
 

@@ -104,7 +104,19 @@ class TextMedia(io.TextIOWrapper):
 
 
 class Opening(Writing):
-    """The method `open` of `MediaFileSystem`."""
+    """Methods of `MediaFileSystem` that open files and begin transactions."""
+
+    def start_transaction(self) -> Any:
+        """Begin a transaction; `end_transaction` stores its files.
+
+        Raises
+        ------
+        InvalidMediaError
+            One is under way.
+        """
+        transaction = self.transaction
+        transaction.start()
+        return transaction
 
     def open(
         self,

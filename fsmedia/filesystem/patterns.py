@@ -15,6 +15,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.implementations.local import LocalFileSystem, make_path_posix
 from fsspec.utils import common_prefix, stringify_path
 
+from fsmedia.errors import InvalidMediaError
 from fsmedia.filesystem.attributes import Attributes
 
 if TYPE_CHECKING:
@@ -84,6 +85,37 @@ class Patterns(Attributes):
         sources, targets = self._fetched(rpath, lpath, recursive=recursive, maxdepth=maxdepth)
         super().get(sources, targets, recursive, callback, maxdepth, **kwargs)
 
+    def put(
+        self,
+        lpath: Any,
+        rpath: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002 - fsspec's signature
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Copy files of this machine, see `copy`."""
+        sources, targets = self._sent(lpath, rpath, recursive=recursive, maxdepth=maxdepth)
+        super().put(sources, targets, recursive, callback, maxdepth, **kwargs)
+
+    def _sent(self, source: Any, target: Any, *, recursive: bool, maxdepth: int | None) -> tuple[Any, Any]:
+        """Return what goes where if a name of this machine only looks like a pattern; the rest is left to fsspec."""
+        if isinstance(target, list) and isinstance(source, list) and len(source) != len(target):
+            raise _unequal()
+        if not isinstance(source, str | os.PathLike) or isinstance(target, list):
+            return source, target
+        name = make_path_posix(stringify_path(source))
+        if not has_magic(name) or not os.path.lexists(name):
+            return source, target
+        local, end = LocalFileSystem(), stringify_path(target)
+        base = name.rstrip("/")
+        names = local.expand_path([base], recursive, maxdepth, assume_literal=True)
+        if not recursive or maxdepth is not None:
+            names = [each for each in names if not local.isdir(each)]
+        if not name.endswith("/") and (end.endswith("/") or self.isdir(end)):
+            base = base.rpartition("/")[0]
+        return names, [joined(end, each[len(base) :].lstrip("/")) for each in names]
+
     def _fetched(self, source: Any, target: Any, *, recursive: bool, maxdepth: int | None) -> tuple[Any, Any]:
         """Return what goes where on this machine."""
         end = make_path_posix(target) if isinstance(target, str | os.PathLike) else target
@@ -94,9 +126,9 @@ class Patterns(Attributes):
     ) -> tuple[list[str], list[str]]:
         """Return sources and their targets, by fsspec's rules."""
         if isinstance(target, list):
-            if isinstance(source, list):
+            if isinstance(source, list) and len(source) == len(target):
                 return source, target
-            raise ValueError("a list of targets needs a list of sources")
+            raise _unequal()
         target = stringify_path(target)
         if not isinstance(source, str | os.PathLike):
             names = self.expand_path(source, recursive, maxdepth)
@@ -115,6 +147,10 @@ class Patterns(Attributes):
         if inside:
             base = base.rpartition("/")[0]
         return names, [joined(target, name[len(base) :].lstrip("/")) for name in names]
+
+
+def _unequal() -> InvalidMediaError:
+    return InvalidMediaError("as many targets as sources are needed", next_step="give two lists of one length")
 
 
 def joined(folder: str, name: str) -> str:

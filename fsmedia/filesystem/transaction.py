@@ -15,6 +15,24 @@ class MediaTransaction(Transaction):
     fsspec's own stays open then, and the filesystem, which is shared, would swallow every later write.
     """
 
+    _begun = False
+
+    def start(self) -> None:
+        """Begin.
+
+        Raises
+        ------
+        InvalidMediaError
+            It has begun already, here or in another thread: what it holds would be forgotten.
+        """
+        if self._begun:
+            raise InvalidMediaError(
+                "a transaction is under way on this filesystem",
+                next_step="end it first; a thread of its own takes fsspec.filesystem(..., skip_instance_cache=True)",
+            )
+        self._begun = True
+        super().start()
+
     def refuse_append(self, key: str) -> None:
         """Refuse to append to what was written here: only the bytes that are stored already would be kept.
 

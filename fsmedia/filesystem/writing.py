@@ -95,12 +95,12 @@ class Writing(Reading):
             return
         desk, key = self._desk(), self._free_key(path)
         self._refuse_folder(key)
-        Placement(desk, key, exclusive=mode == "create").take(bytes(value)).commit()
+        Placement(desk, key, exclusive=mode == "create").take(value).commit()
 
     def _piped(self, values: Mapping[str, bytes]) -> None:
         """Write many small files, at once where the storage gains from it."""
         desk = self._desk()
-        placements = [Placement(desk, self._free_key(path)).take(bytes(value)) for path, value in values.items()]
+        placements = [Placement(desk, self._free_key(path)).take(value) for path, value in values.items()]
         for some in _batches(placements, _TOGETHER):
             old = self._backend.fetch(reads=[keys.sidecar_key(item.key) for item in some]).reads
             commit.confirmed(commit.store([item.prepare(text) for item, text in zip(some, old, strict=True)]))

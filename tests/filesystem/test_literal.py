@@ -85,3 +85,32 @@ def test_the_start_and_the_end_and_blocks_are_read(tmp_path: Path) -> None:
             assert file.size == 14
             assert file.seek(-2, 2) == 12
             assert file.readline() == b"e\n"
+
+
+def test_names_of_this_machine_with_glob_characters_are_put(storage, fs, tmp_path: Path) -> None:
+    source = tmp_path / "source" / "d[1]"
+    (source / "s").mkdir(parents=True)
+    (source / "a[1].png").write_bytes(b"[1]")
+    (source / "a1.png").write_bytes(b"1")
+    (source / "s" / "x").write_bytes(b"x")
+    fs.put(str(source / "a[1].png"), "named")
+    fs.put(str(source / "a[1].png"), "into/")
+    fs.put(str(source), "tree", recursive=True)
+    fs.put(f"{source}/", "into/", recursive=True)
+    assert fs.cat_file("named") == fs.cat_file("into/a[1].png") == b"[1]"
+    tree = ["a1.png", "a[1].png", "s/x"]
+    assert fs.find("tree") == [f"tree/{name}" for name in tree]
+    assert fs.find("into") == [f"into/{name}" for name in tree]
+
+
+def test_lists_of_other_lengths_are_refused(fs, tmp_path: Path) -> None:
+    fs.pipe({"a": b"1", "b": b"2"})
+    calls = [
+        lambda: fs.cp(["a", "b"], ["c"]),
+        lambda: fs.get(["a", "b"], [str(tmp_path / "c")]),
+        lambda: fs.put([str(tmp_path / "x"), str(tmp_path / "y")], ["c"]),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="as many targets as sources"):
+            call()
+    assert fs.find("") == ["a", "b"]

@@ -161,3 +161,31 @@ def test_a_copy_that_the_temporary_disk_does_not_take_names_its_media(
     assert not temporary.exists() or not list(temporary.iterdir())
     temporary.mkdir(exist_ok=True)
     assert content.local_path().read_bytes() == b"1" * 100_000
+
+
+def test_a_transaction_within_another_forgets_nothing(fs) -> None:
+    with fs.transaction:
+        fs.pipe_file("a", b"1")
+        for begin in (fs.transaction.__enter__, fs.start_transaction):
+            with pytest.raises(InvalidMediaError, match="under way"):
+                begin()
+        fs.pipe_file("b", b"2")
+    assert fs.find("") == ["a", "b"]
+    fs.start_transaction()
+    fs.pipe_file("c", b"3")
+    with pytest.raises(InvalidMediaError, match="under way"):
+        fs.start_transaction()
+    assert fs.find("") == ["a", "b"]
+    fs.end_transaction()
+    fs.pipe_file("d", b"4")
+    assert fs.find("") == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("value", [5, "text", [1, 2], None])
+def test_a_number_is_not_stored_as_that_many_zeros(fs, value: object) -> None:
+    for call in (lambda: fs.pipe_file("a", value), lambda: fs.pipe({"a": value})):
+        with pytest.raises(TypeError):
+            call()
+    assert fs.find("") == []
+    fs.pipe({"a": memoryview(b"1"), "b": bytearray(b"2")})
+    assert fs.cat("*") == {"a": b"1", "b": b"2"}
