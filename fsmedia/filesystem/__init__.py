@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["MediaFileSystem"]
 
 _FSSPEC_OPTIONS = ("use_listings_cache", "listings_expiry_time", "max_paths")
+_HERE = "_here"  # the current directory, where it tells instances apart
 _PATIENCE = timedelta(seconds=60)
 
 
@@ -58,7 +59,7 @@ class _Cached(type(AsyncFileSystem)):  # type: ignore[misc] # fsspec's cache of 
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         here = place_here(kwargs)
-        return super().__call__(*args, **kwargs, **({} if here is None else {"here": here}))
+        return super().__call__(*args, **kwargs, **({} if here is None else {_HERE: here}))
 
 
 def _cut(path: Any) -> Any:
@@ -88,8 +89,6 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
         As in `MediaStore`; a timeout may be given in seconds.
     block_size
         Bytes that a seek in an opened media fetches from an object store; None is 256 KiB.
-    here
-        Set by the cache of instances where the root is relative: the current directory.
 
     Raises
     ------
@@ -124,11 +123,9 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
         asynchronous: bool = False,
         loop: Any = None,
         batch_size: int | None = None,
-        here: str | None = None,
         **others: Any,
     ) -> None:
-        del here  # it only tells instances apart
-        for name in _FSSPEC_OPTIONS:
+        for name in (*_FSSPEC_OPTIONS, _HERE):
             others.pop(name, None)  # no listing is ever cached, whatever is asked
         given = Given(
             fo=fo,
