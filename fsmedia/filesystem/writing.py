@@ -226,7 +226,7 @@ class Writing(Reading):
         self._removed([old for old, _ in pairs])
         if maxdepth is None:
             for folder in sorted(set(folders), reverse=True):
-                if folder and not any(new.startswith(f"{folder}/") for new in targets):
+                if folder and folder not in places and not any(new.startswith(f"{folder}/") for new in targets):
                     self._backend.remove_folder(folder)
 
     # -- removing ------------------------------------------------------------------------------------------

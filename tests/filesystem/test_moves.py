@@ -18,7 +18,9 @@ def fs(request: pytest.FixtureRequest, tmp_path: Path):
     return fs
 
 
-@pytest.mark.parametrize("names", [("d", "d"), ("d", "d/"), ("d/", "/d"), ("a", "a/"), ("media://a", "a")])
+@pytest.mark.parametrize(
+    "names", [("d", "d"), ("d", "d/"), ("d/", "/d"), ("d", ""), ("d", "/"), ("a", "a/"), ("media://a", "a")]
+)
 def test_a_move_onto_itself_does_nothing(fs, names: tuple[str, str]) -> None:
     before = fs.find("", withdirs=True)
     fs.mv(*names, recursive=True)
