@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
-from fsmedia import records
+from fsmedia import commit, records
 from fsmedia.models import local_copy
 from fsmedia.sources import CHUNK_BYTES
 
@@ -33,6 +33,6 @@ class StoredBytes:
     def local_path(self) -> Path:
         """Return the path of a temporary copy, made at the first call, removed with the content and the path."""
         if self._copy is None:
-            with self.open() as file:
+            with commit.about(self._reference), self.open() as file:
                 self._copy = local_copy(iter(lambda: file.read(CHUNK_BYTES), b""), self._mime_type)
         return self._copy

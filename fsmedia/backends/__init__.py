@@ -67,7 +67,12 @@ def open_backend(
             raise InvalidReferenceError(
                 f"a local root takes no storage options, got {', '.join(sorted(options))}", next_step="leave them out"
             )
-        path = str(LocalFileSystem._strip_protocol(url))  # noqa: SLF001
+        try:
+            path = str(LocalFileSystem._strip_protocol(url))  # noqa: SLF001
+        except FileNotFoundError:
+            raise InvalidReferenceError(
+                "the root is relative, and the current directory is gone", next_step="change into one that exists"
+            ) from None
         if path in ("", "/"):
             raise InvalidReferenceError("the root of the file system can't be a store", next_step="name a folder")
         return LocalBackend(path, durability=durability)

@@ -106,6 +106,10 @@ class LocalFolders(Backend):
         folder, _, name = f"{self.path}/{key}".rpartition("/")
         return f"{os.path.realpath(folder)}/{name}"
 
+    def is_link(self, key: str) -> bool:
+        """Look at the name itself; the root may be a link."""
+        return bool(key) and os.path.islink(f"{self.path}/{key}")
+
     def check(self, key: str) -> None:
         """Refuse a key behind a symlink that leads out."""
         self._inside(key)
@@ -155,7 +159,10 @@ class LocalFolders(Backend):
     def _check_link(self, key: str) -> None:
         root = os.path.realpath(self.path)
         real = os.path.realpath(f"{self.path}/{key}")
-        if not real.startswith(f"{root}/") or keys.is_internal(real[len(root) + 1 :]):
+        there = real[len(root) + 1 :]
+        # A link to a sidecar would show it as a media, unless it stands for the sidecar of a linked media.
+        shows = keys.is_hidden(there) and not (keys.is_sidecar(key) and keys.is_sidecar(there))
+        if not real.startswith(f"{root}/") or shows:
             raise InvalidReferenceError(
                 "a symlink on its way leads out of the store's media",
                 next_step="replace the link by a real folder or file",

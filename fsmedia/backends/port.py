@@ -93,6 +93,16 @@ class Stage(Protocol):
         """Leave nothing behind; does nothing after `commit`."""
 
 
+class OnLoop(Protocol):
+    """Reads that are coroutines of fsspec's own loop; only asynchronous storages have them."""
+
+    async def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
+        """Do what `Backend.read_range` does."""
+
+    async def download(self, key: str, path: str, callback: Any) -> bool:
+        """Bring a file to a path of this machine; False: no such file."""
+
+
 class Backend(ABC):
     """A storage below one root URL."""
 
@@ -112,7 +122,7 @@ class Backend(ABC):
     """Whether no other process sees what lies here."""
 
     asynchronous: bool = False
-    """Whether `read_range_on_loop` and `download_on_loop` work, on fsspec's own loop."""
+    """Whether bulk calls are concurrent, on fsspec's own loop; see `OnLoop`."""
 
     @abstractmethod
     def roots(self) -> Sequence[str]:
@@ -146,6 +156,11 @@ class Backend(ABC):
         """Return what is the same for two keys only if they are one place; keys themselves, where nothing links."""
         return key
 
+    def is_link(self, key: str) -> bool:
+        """Tell whether a key only leads to another place."""
+        del key
+        return False
+
     def check(self, key: str) -> None:  # noqa: B027 - most refuse nothing
         """Raise if a key can't be written whatever the bytes are; looks, and changes nothing."""
 
@@ -165,13 +180,9 @@ class Backend(ABC):
     def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         """Read the bytes from start to before end, counted from the end where negative; None: no such file."""
 
-    async def read_range_on_loop(self, key: str, start: int | None, end: int | None) -> bytes | None:
-        """Do what `read_range` does as a coroutine of fsspec's loop."""
-        raise NotImplementedError
-
-    async def download_on_loop(self, key: str, path: str, callback: Any) -> bool:
-        """Bring a file to a path of this machine, as a coroutine of fsspec's loop; False: no such file."""
-        raise NotImplementedError
+    def on_loop(self) -> OnLoop | None:
+        """Return the coroutines of this storage; None where it has none."""
+        return None
 
     @abstractmethod
     def children(self, folder: str = "", *, until: str | None = None) -> Listing:

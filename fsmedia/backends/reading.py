@@ -83,6 +83,11 @@ class TranslatedFile(io.BufferedIOBase, BinaryIO):
         self._position = wanted
         return wanted
 
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return self._end()
+
     def _end(self) -> int:
         """Return the size; files that do not tell it are asked by a seek."""
         size = getattr(self._file, "size", None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fsmedia.backends.failures import explained
 from fsmedia.backends.infos import entry_of
@@ -13,9 +13,32 @@ from fsmedia.backends.port import Backend, Entry, Listing
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from fsmedia.backends.port import OnLoop
+
 T = TypeVar("T")
 
 _BAD_RANGE = ("InvalidRange", "416", "Range Not Satisfiable", "not satisfiable")
+
+
+class LoopReads(NamedTuple):
+    """The reads of an asynchronous filesystem, see `OnLoop`; what goes wrong is explained."""
+
+    reader: Callable[[str, int | None, int | None], Awaitable[bytes | None]]
+    downloader: Callable[[str, str, Any], Awaitable[bool]]
+    secrets: frozenset[str]
+
+    def __repr__(self) -> str:
+        return "LoopReads()"
+
+    async def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
+        """Read a part, or all of it."""
+        with explained(key, self.secrets):
+            return await self.reader(key, start, end)
+
+    async def download(self, key: str, path: str, callback: Any) -> bool:
+        """Write the bytes to a file of this machine as they come."""
+        with explained(key, self.secrets):
+            return await self.downloader(key, path, callback)
 
 
 class Trees(Backend):
@@ -62,10 +85,9 @@ class Trees(Backend):
 
         return self._ask(key, read)
 
-    async def read_range_on_loop(self, key: str, start: int | None, end: int | None) -> bytes | None:
-        """Read a part, or all of it, as a coroutine."""
-        with explained(key, self._secrets):
-            return await self._range(key, start, end)
+    def on_loop(self) -> OnLoop | None:
+        """Return the coroutines, where the filesystem behind has any."""
+        return LoopReads(self._range, self._download, self._secrets) if self.asynchronous else None
 
     async def _range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         path = self._path(key)
@@ -84,13 +106,11 @@ class Trees(Backend):
             raise
         return data
 
-    async def download_on_loop(self, key: str, path: str, callback: Any) -> bool:
-        """Write the bytes to a file of this machine as they come."""
-        with explained(key, self._secrets):
-            try:
-                await self.fs._get_file(self._path(key), path, callback=callback)
-            except FileNotFoundError:
-                return False
+    async def _download(self, key: str, path: str, callback: Any) -> bool:
+        try:
+            await self.fs._get_file(self._path(key), path, callback=callback)
+        except FileNotFoundError:
+            return False
         return True
 
     def local_path(self, key: str) -> str | None:

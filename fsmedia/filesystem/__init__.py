@@ -6,9 +6,11 @@ are concurrent. Found by fsspec through the entry point `fsspec.specs`, so a wor
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from fsspec.asyn import AsyncFileSystem
 from fsspec.spec import make_instance
 from fsspec.utils import stringify_path, tokenize
 
@@ -17,7 +19,19 @@ from fsmedia.deletions import check_log
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError
 from fsmedia.filesystem.concurrent import Concurrent
 from fsmedia.filesystem.grounds import utc_now
-from fsmedia.filesystem.naming import LOCAL, SCHEME, Address, Ambient, Given, cut, is_root, media_url, nested_options
+from fsmedia.filesystem.naming import (
+    LOCAL,
+    SCHEME,
+    Address,
+    Ambient,
+    Given,
+    cut,
+    is_relative,
+    is_root,
+    media_url,
+    nested_options,
+    place_here,
+)
 from fsmedia.filesystem.transaction import MediaTransaction
 
 if TYPE_CHECKING:
@@ -31,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["MediaFileSystem"]
 
 _FSSPEC_OPTIONS = ("use_listings_cache", "listings_expiry_time", "max_paths")
+_HERE = "_here"  # the current directory, where it tells instances apart
 _PATIENCE = timedelta(seconds=60)
 
 
@@ -41,13 +56,21 @@ class _Paths:
         return _cut if instance is None else instance.own_path
 
 
+class _Cached(type(AsyncFileSystem)):  # type: ignore[misc] # fsspec's cache of instances has no type
+    """fsspec's cache of instances, in which a relative root is another one in another current directory."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        here = place_here(kwargs)
+        return super().__call__(*args, **kwargs, **({} if here is None else {_HERE: here}))
+
+
 def _cut(path: Any) -> Any:
     if isinstance(path, list | tuple):
         return [_cut(each) for each in path]
     return cut(stringify_path(path))[0]
 
 
-class MediaFileSystem(Concurrent):
+class MediaFileSystem(Concurrent, metaclass=_Cached):
     """A store as a filesystem. Paths are references; folders are those of the store's layout.
 
     Parameters
@@ -105,7 +128,7 @@ class MediaFileSystem(Concurrent):
         batch_size: int | None = None,
         **others: Any,
     ) -> None:
-        for name in _FSSPEC_OPTIONS:
+        for name in (*_FSSPEC_OPTIONS, _HERE):
             others.pop(name, None)  # no listing is ever cached, whatever is asked
         given = Given(
             fo=fo,
@@ -139,6 +162,8 @@ class MediaFileSystem(Concurrent):
         self._deletion_log = deletion_log
         self._block_size = block_size
         self._backend = self._opened_root(patience, durability)
+        if is_relative(self._address.url):  # what this is and what is pickled stays the same after a chdir
+            self._address = replace(self._address, url=self._backend.url)
         # The metaclass reads both: over a storage that blocks, no loop is ever involved.
         self.async_impl = asynchronous or self._backend.asynchronous
         self.mirror_sync_methods = self._backend.asynchronous and not asynchronous
@@ -230,6 +255,9 @@ class MediaFileSystem(Concurrent):
         options = {name: value for name, value in options.items() if name not in ("now", "deletion_log")}
         if not include_password:
             options = {name: value for name, value in options.items() if not name.endswith(("_options", "stores"))}
+            public = self._backend.url
+            shown = {"root": public, "fo": public.partition("://")[2] if "://" in public else public}
+            options |= {name: url for name, url in shown.items() if name in options}
         kind = type(self)
         return {"cls": f"{kind.__module__}:{kind.__name__}", "protocol": self.protocol, "args": (), **options}
 

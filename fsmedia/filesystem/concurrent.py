@@ -11,21 +11,23 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
-from fsspec.asyn import AbstractAsyncStreamedFile, get_loop
+from fsspec.asyn import AbstractAsyncStreamedFile, get_loop, sync
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from fsmedia.filesystem.grounds import not_found
-from fsmedia.filesystem.writing import Writing
+from fsmedia.filesystem.opening import Opening
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from fsmedia.backends.port import OnLoop
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Concurrent(Writing):
+class Concurrent(Opening):
     """The coroutines of `MediaFileSystem`."""
 
     _pid: int
@@ -43,15 +45,16 @@ class Concurrent(Writing):
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads(), partial(function, *args, **kwargs))
 
-    def _on_loop(self) -> bool:
-        """Tell whether the storage's own coroutines can be awaited here."""
-        return self._backend.asynchronous and not self.asynchronous
+    def _on_loop(self) -> OnLoop | None:
+        """Return the storage's own coroutines if they can be awaited here."""
+        return None if self.asynchronous else self._backend.on_loop()
 
     async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
-        if not self._on_loop():
+        reads = self._on_loop()
+        if reads is None:
             return await self._aside(self.cat_file, path, start, end)
         key = self._existing_key(path)
-        data = await self._backend.read_range_on_loop(key, start, end)
+        data = await reads.read_range(key, start, end)
         if data is None:
             raise not_found(key)
         return data
@@ -59,15 +62,109 @@ class Concurrent(Writing):
     async def _get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
         if os.path.isdir(lpath):  # noqa: PTH112, ASYNC240 - of this machine, and quick
             return
-        if not self._on_loop() or kwargs.get("outfile") is not None or hasattr(lpath, "write"):
+        reads = self._on_loop()
+        if reads is None or kwargs.get("outfile") is not None or hasattr(lpath, "write"):
             await self._aside(self.get_file, rpath, lpath, callback=callback, **kwargs)
             return
         key = self._existing_key(rpath)
-        if not await self._backend.download_on_loop(key, lpath, callback):
+        if not await reads.download(key, lpath, callback):
             if await self._aside(self._backend.is_folder, key):
                 os.makedirs(lpath, exist_ok=True)  # noqa: PTH103
                 return
             raise not_found(key)
+
+    async def _expand_path(
+        self,
+        path: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002 - as fsspec has it
+        maxdepth: int | None = None,
+        assume_literal: bool = False,  # noqa: FBT001, FBT002
+    ) -> list[str]:
+        return await self._aside(self.expand_path, path, recursive, maxdepth, assume_literal)
+
+    def copy(
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002 - as fsspec has it
+        maxdepth: int | None = None,
+        on_error: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Copy files, and with `recursive` what is below folders; into the target where that is a folder."""
+        if self._on_loop() is None:
+            super().copy(path1, path2, recursive, maxdepth, on_error, **kwargs)
+            return
+        sync(self.loop, self._copy, path1, path2, recursive, on_error, maxdepth, **kwargs)
+
+    async def _copy(
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002
+        on_error: str | None = None,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        sources, targets = await self._aside(
+            self._paired, path1, path2, self.isdir, recursive=recursive, maxdepth=maxdepth
+        )
+        await super()._copy(sources, targets, recursive, on_error, maxdepth, **kwargs)
+
+    def get(
+        self,
+        rpath: Any,
+        lpath: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Copy files to this machine, see `copy`."""
+        if self._on_loop() is None:
+            super().get(rpath, lpath, recursive, callback, maxdepth, **kwargs)
+            return
+        sync(self.loop, self._get, rpath, lpath, recursive, callback, maxdepth, **kwargs)
+
+    async def _get(
+        self,
+        rpath: Any,
+        lpath: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        sources, targets = await self._aside(self._fetched, rpath, lpath, recursive=recursive, maxdepth=maxdepth)
+        await super()._get(sources, targets, recursive, callback, maxdepth, **kwargs)
+
+    def put(
+        self,
+        lpath: Any,
+        rpath: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Copy files of this machine, see `copy`."""
+        if self._on_loop() is None:
+            super().put(lpath, rpath, recursive, callback, maxdepth, **kwargs)
+            return
+        sync(self.loop, self._put, lpath, rpath, recursive, callback, maxdepth=maxdepth, **kwargs)
+
+    async def _put(
+        self,
+        lpath: Any,
+        rpath: Any,
+        recursive: bool = False,  # noqa: FBT001, FBT002
+        callback: Any = DEFAULT_CALLBACK,
+        batch_size: int | None = None,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        sources, targets = await self._aside(self._sent, lpath, rpath, recursive=recursive, maxdepth=maxdepth)
+        await super()._put(sources, targets, recursive, callback, batch_size, maxdepth, **kwargs)
 
     async def _info(self, path: str, **kwargs: Any) -> dict[str, Any]:
         return await self._aside(self.info, path, **kwargs)

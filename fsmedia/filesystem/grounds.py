@@ -100,8 +100,8 @@ class Grounds(AsyncFileSystem):
         except InvalidReferenceError as error:
             raise _hidden(key, error) from None
 
-    def _free_key(self, path: str) -> str:
-        """Return the key of a media that is to be written.
+    def _free_key(self, path: str, *, is_folder: bool = False) -> str:
+        """Return the key of a media, or folder, that is to be written.
 
         Raises
         ------
@@ -115,10 +115,29 @@ class Grounds(AsyncFileSystem):
             problem = f"{first}/ shows the store in another order and can't be written to"
         elif first.startswith("@"):
             problem = "a name at the top that begins with @ stands for a named store"
+        else:
+            parts = key.split("/")
+            if any(keys.is_hidden(part) for part in (parts if is_folder else parts[:-1])):
+                problem = "no listing shows what lies in a folder of this name"
         if problem:
             raise InvalidReferenceError(problem, next_step="choose another name", reference=key)
         keys.check_lengths(key, self._backend.root_length)
         return key
+
+    def _refuse_link(self, key: str) -> None:
+        """Refuse to remove or move what lies behind a link to a folder.
+
+        Raises
+        ------
+        InvalidReferenceError
+            The key is such a link.
+        """
+        if self._backend.is_link(key):
+            raise InvalidReferenceError(
+                "is a symlink to a folder",
+                next_step="remove the link itself outside of the store; the folder has a name of its own",
+                reference=key,
+            )
 
     # -- threads -------------------------------------------------------------------------------------------
 

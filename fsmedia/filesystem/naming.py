@@ -65,8 +65,45 @@ def cut(path: str) -> tuple[str, str, str]:
 
 def is_root(text: str, roots: Sequence[str]) -> bool:
     """Tell whether a text spells a root."""
-    plain = text if "://" in text else str(Path(text).absolute())
+    try:
+        plain = str(Path(_without_protocol(text)).absolute()) if is_relative(text) else text
+    except OSError:
+        return False  # the current directory is gone
     return plain.rstrip("/") in {root.rstrip("/") for root in roots}
+
+
+def _without_protocol(url: str) -> str:
+    protocol, slashes, path = url.partition("://")
+    return path if slashes and protocol in LOCAL else url
+
+
+def is_relative(url: str) -> bool:
+    """Tell whether a root is a folder whose place depends on the current directory."""
+    path = _without_protocol(url)
+    return "://" not in path and not path.startswith(("/", "~"))
+
+
+def place_here(options: Mapping[str, Any]) -> str | None:
+    """Return the current directory if it may decide where the root is that options and surroundings name; else None.
+
+    Empty where that directory is gone.
+    """
+    given = {**conf.get(PROTOCOL, {}), **options}
+    name = given.get("store")
+    if name:
+        roots = [url for url, _ in configuration.named_stores(given.get("stores") or conf_stores()).values()]
+    else:
+        roots = [given[each] for each in ("root", "url") if given.get(each)]
+        if given.get("fo") and given.get("target_protocol", "file") in LOCAL:
+            roots.append(given["fo"])
+        if not roots and not given.get("fo"):
+            roots.append(os.environ.get(configuration.URL_VARIABLE, "/"))
+    if not any(is_relative(os.fspath(root).strip()) for root in roots):
+        return None
+    try:
+        return os.getcwd()  # noqa: PTH109 - a text is wanted
+    except OSError:
+        return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

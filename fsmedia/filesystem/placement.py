@@ -55,6 +55,7 @@ class Placement:
 
     def take(self, data: bytes) -> Placement:
         """Take all bytes at once."""
+        data = data if type(data) is bytes else bytes(memoryview(data))  # of a number, bytes() would make zeros
         with commit.about(self.key):
             self._intake.write(data)
         self._data = data

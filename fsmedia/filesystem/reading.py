@@ -18,8 +18,9 @@ from fsspec.utils import tokenize
 from fsmedia import commit, keys, records
 from fsmedia.backends import SEEK_BLOCK
 from fsmedia.errors import CorruptSidecarError, MediaError
-from fsmedia.filesystem.attributes import Attributes, file_info, folder_info
+from fsmedia.filesystem.attributes import file_info, folder_info
 from fsmedia.filesystem.grounds import is_hidden, is_own_name, not_found
+from fsmedia.filesystem.patterns import Patterns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _CHUNK = 2**20
 
 
-class Reading(Attributes):
+class Reading(Patterns):
     """Methods of `MediaFileSystem` that leave the store as it is."""
 
     # -- looking -------------------------------------------------------------------------------------------
@@ -302,7 +303,7 @@ def _folder(key: str) -> IsADirectoryError:
 def _visible(listing: Listing) -> Iterator[dict[str, Any]]:
     """Describe what a listing shows: folders, and files that are whole media."""
     for folder in listing.folders:
-        if not keys.is_hidden(folder):
+        if not keys.is_hidden(folder.rpartition("/")[2]):
             yield folder_info(folder)
     entries: list[Entry] = []
     sidecars: set[str] = set()

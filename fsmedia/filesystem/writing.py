@@ -16,18 +16,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.utils import stringify_path
 
-from fsmedia import commit, holds, keys, records
-from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaNotFoundError, StoreConflictError
+from fsmedia import commit, holds, keys
+from fsmedia.errors import InvalidMediaError, StoreConflictError
 from fsmedia.filesystem.grounds import not_found
-from fsmedia.filesystem.placement import PlacedFile, Placement, told_by_path
+from fsmedia.filesystem.placement import PlacedFile, Placement
 from fsmedia.filesystem.reading import Reading
 from fsmedia.removals import Removal
-from fsmedia.sidecar import Sidecar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from fsmedia.draft import Desk
 
 _CHUNK = 2**20
 _TOGETHER = 128
@@ -63,6 +61,8 @@ class Writing(Reading):
         if mode == "xb" and self.exists(key):
             raise _exists(key)
         self._refuse_folder(key)
+        if mode == "ab" and self._transaction is not None:
+            self._transaction.refuse_append(key)
         before = self._appended(key) if mode == "ab" else None
         placement = Placement(desk, key, exclusive=mode == "xb")
         return PlacedFile(placement, autocommit=autocommit, before=lambda: before)
@@ -93,12 +93,12 @@ class Writing(Reading):
             return
         desk, key = self._desk(), self._free_key(path)
         self._refuse_folder(key)
-        Placement(desk, key, exclusive=mode == "create").take(bytes(value)).commit()
+        Placement(desk, key, exclusive=mode == "create").take(value).commit()
 
     def _piped(self, values: Mapping[str, bytes]) -> None:
         """Write many small files, at once where the storage gains from it."""
         desk = self._desk()
-        placements = [Placement(desk, self._free_key(path)).take(bytes(value)) for path, value in values.items()]
+        placements = [Placement(desk, self._free_key(path)).take(value) for path, value in values.items()]
         for some in _batches(placements, _TOGETHER):
             there = self._backend.fetch([keys.sidecar_key(item.key) for item in some], [item.key for item in some])
             old = [text if head else None for text, head in zip(there.reads, there.heads, strict=True)]
@@ -143,92 +143,6 @@ class Writing(Reading):
         if mode not in _MODES:
             raise InvalidMediaError(f"unknown mode {mode!r}", next_step=f"use one of {', '.join(_MODES)}")
 
-    # -- copies --------------------------------------------------------------------------------------------
-
-    def cp_file(self, path1: str, path2: str, **_: Any) -> None:
-        """Copy a media with its sidecar: policy, attributes and ids come along, but for ids that the new path tells."""
-        desk = self._desk()
-        source, target = self._existing_key(path1), self._free_key(path2)
-        if source == target:
-            return
-        with commit.about(source):
-            try:
-                found = records.find(self._backend, source)
-            except (InvalidReferenceError, MediaNotFoundError):
-                if not self._backend.is_folder(source):
-                    raise not_found(source) from None
-                self.makedirs(target, exist_ok=True)
-                return
-        self._refuse_folder(target)
-        if found.sidecar is None:
-            self._written_anew(desk, source, target)
-            return
-        values = dict(Sidecar.parse(found.sidecar, source).values)
-        values |= told_by_path(desk, target)
-        mime_type = str(values.get("mime_type") or "application/octet-stream")
-        sidecar = Sidecar(values)
-        instant = records.expiry_of(sidecar, source, desk.configuration, found.entry.modified)
-        with commit.about(target):
-            holds.refuse(self._backend, target)
-            if instant is not None:
-                self._backend.write(keys.due_key(instant, target), b"", commit.DUE_TYPE)
-            try:
-                self._backend.copy(source, target, mime_type)
-            except FileNotFoundError:
-                raise not_found(source) from None
-            self._backend.write(keys.sidecar_key(target), sidecar.dump(), "application/json")
-
-    def _written_anew(self, desk: Desk, source: str, target: str) -> None:
-        """Copy what has no sidecar: read, and written as new bytes are."""
-        with self._opened(source) as file, PlacedFile(Placement(desk, target)) as written:
-            while data := file.read(_CHUNK):
-                written.write(data)
-
-    def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **_: Any) -> None:  # noqa: C901, FBT001, FBT002, PLR0912
-        """Move: copy all, then remove what was copied. Onto itself it does nothing."""
-        self._desk()
-        files: list[str] = []
-        folders: list[str] = []
-        targets: list[str] = []
-        several = not isinstance(path1, str)
-        ends = list(path2) if not isinstance(path2, str) else None
-        if ends is not None and (not several or len(ends) != len(path1)):
-            raise InvalidMediaError("as many targets as sources are needed", next_step="give two lists of one length")
-        into = several or path2.endswith("/") or self.isdir(path2)
-        for index, each in enumerate(path1 if several else [path1]):
-            key = self._key(each)
-            literal = not has_magic(key) or self.exists(key)
-            for name, is_folder in self._meant(each, recursive=recursive, maxdepth=maxdepth):
-                if is_folder:
-                    folders.append(name)
-                    continue
-                # `base` is what the caller named: its last part moves along where the target is a folder
-                base = key if literal else next((top for top in folders if name.startswith(f"{top}/")), name)
-                end = self._key(path2 if ends is None else ends[index])
-                if ends is None and (into or not literal):
-                    end = f"{end}/{base.rpartition('/')[2]}".lstrip("/")
-                if name not in files:
-                    files.append(name)
-                    targets.append(end + name[len(base) :])
-        if folders and not recursive:
-            raise IsADirectoryError(errno.EISDIR, "is a folder: move it with recursive=True", folders[0])
-        pairs = [(old, new) for old, new in zip(files, targets, strict=True) if old != new]
-        news = {self._free_key(new) for _, new in pairs}
-        # Two names may be one file, where a folder is a link to another.
-        places = [self._backend.place_of(name) for name in (*(old for old, _ in pairs), *news)]
-        if len(set(places)) < len(places):
-            raise StoreConflictError("two of the names are one place", next_step="move to a place of its own")
-        if len(set(targets)) < len(targets) or news & set(files):
-            raise StoreConflictError("two of the files would have one name", next_step="move them one by one")
-        holds.refuse(self._backend, *(name for pair in pairs for name in pair))
-        for old, new in pairs:
-            self.cp_file(old, new)
-        self._removed([old for old, _ in pairs])
-        if maxdepth is None:
-            for folder in sorted(set(folders), reverse=True):
-                if folder and not any(new.startswith(f"{folder}/") for new in targets):
-                    self._backend.remove_folder(folder)
-
     # -- removing ------------------------------------------------------------------------------------------
 
     def rm_file(self, path: str) -> None:
@@ -271,6 +185,8 @@ class Writing(Reading):
         for name in names:
             info = self.info(name)
             is_folder = info["type"] == "directory"
+            if is_folder:
+                self._refuse_link(name)
             yield name, is_folder
             if is_folder and recursive:
                 found = self.find(name, maxdepth=maxdepth, withdirs=True, detail=True)
@@ -326,6 +242,7 @@ class Writing(Reading):
             It is not empty (errno ENOTEMPTY).
         """
         key = self._folder_key(path)
+        self._refuse_link(key)
         if not self.isdir(key):
             if self._backend.keeps_folders:
                 raise not_found(key)
@@ -337,7 +254,7 @@ class Writing(Reading):
 
     def _folder_key(self, path: str) -> str:
         self._desk()
-        return self._free_key(path)
+        return self._free_key(path, is_folder=True)
 
 
 def _exists(key: str) -> StoreConflictError:

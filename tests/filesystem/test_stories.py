@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from fsmedia import InvalidMediaError, MediaError, MediaStore, StorageError, StoreConflictError
+from fsmedia import InvalidMediaError, InvalidReferenceError, MediaError, MediaStore, StorageError, StoreConflictError
 
 MOVES = [
     (["d/a"], ("d/a", "d/"), {}),
@@ -99,3 +100,92 @@ def test_an_interrupted_write_is_not_stored(fs, monkeypatch: pytest.MonkeyPatch)
     file.close()
     assert fs.find("") == []
     assert not os.path.exists("a")
+
+
+@pytest.mark.parametrize("name", ["x.meta/y", "a/.fsmedia/x", "a/.FSMedia/x", f"a/.tmp-u{'a' * 26}/x", "a/x.meta/b/y"])
+def test_what_no_listing_would_show_is_not_written(fs, name: str) -> None:
+    fs.pipe_file("source", b"1")
+    folder = name.rpartition("/")[0] if not name.endswith("b/y") else "a/x.meta/b"
+    calls = [
+        lambda: fs.pipe_file(name, b"1"),
+        lambda: fs.pipe({name: b"1"}),
+        lambda: fs.open(name, "wb"),
+        lambda: fs.touch(name),
+        lambda: fs.cp_file("source", name),
+        lambda: fs.mv("source", name),
+        lambda: fs.mkdir(folder),
+        lambda: fs.makedirs(folder),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidReferenceError):
+            call()
+    assert fs.find("", withdirs=True) == ["source"]
+
+
+@pytest.mark.parametrize("first", ["ab", "wb", "a"])
+def test_an_append_to_what_the_transaction_has_not_stored_is_refused(fs, first: str) -> None:
+    fs.pipe_file("a", b"1")
+    with fs.transaction:
+        with fs.open("a", first) as file:
+            file.write("2" if first == "a" else b"2")
+        for mode in ("ab", "a"):
+            with pytest.raises(InvalidMediaError, match="a: was written in this transaction"):
+                fs.open("a", mode)
+        with fs.open("b", "ab") as file:
+            file.write(b"3")
+    assert fs.cat("*") == {"a": b"2" if first == "wb" else b"12", "b": b"3"}
+    with fs.open("a", "ab") as file:
+        file.write(b"4")
+    assert fs.cat_file("a").endswith(b"24")
+
+
+@pytest.mark.parametrize("full", ["no folder", "no space"])
+def test_a_copy_that_the_temporary_disk_does_not_take_names_its_media(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    store = MediaStore(f"memory://{tmp_path.name}").create()
+    store.fs.pipe_file("runs/r1/a.txt", b"1" * 100_000)
+    content = store.retrieve_media("runs/r1/a.txt")
+    temporary = tmp_path / "temporary"
+    if full == "no space":
+        temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(StorageError, match=r"runs/r1/a\.txt: no temporary copy") as caught:
+            content.local_path()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.reference == "runs/r1/a.txt"
+    assert not temporary.exists() or not list(temporary.iterdir())
+    temporary.mkdir(exist_ok=True)
+    assert content.local_path().read_bytes() == b"1" * 100_000
+
+
+def test_a_transaction_within_another_forgets_nothing(fs) -> None:
+    with fs.transaction:
+        fs.pipe_file("a", b"1")
+        for begin in (fs.transaction.__enter__, fs.start_transaction):
+            with pytest.raises(InvalidMediaError, match="under way"):
+                begin()
+        fs.pipe_file("b", b"2")
+    assert fs.find("") == ["a", "b"]
+    fs.start_transaction()
+    fs.pipe_file("c", b"3")
+    with pytest.raises(InvalidMediaError, match="under way"):
+        fs.start_transaction()
+    assert fs.find("") == ["a", "b"]
+    fs.end_transaction()
+    fs.pipe_file("d", b"4")
+    assert fs.find("") == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("value", [5, "text", [1, 2], None])
+def test_a_number_is_not_stored_as_that_many_zeros(fs, value: object) -> None:
+    for call in (lambda: fs.pipe_file("a", value), lambda: fs.pipe({"a": value})):
+        with pytest.raises(TypeError):
+            call()
+    assert fs.find("") == []
+    fs.pipe({"a": memoryview(b"1"), "b": bytearray(b"2")})
+    assert fs.cat("*") == {"a": b"1", "b": b"2"}
