@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from fsmedia import keys
+from fsmedia import blobs, keys
 from fsmedia.backends import Write
 from fsmedia.errors import MediaError, MediaNotFoundError, StorageError, StoreConflictError
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from fsmedia.backends import Backend, Stage
+    from fsmedia.keys import Pointer
 
     Failures = Mapping[int, MediaError]
     Answers = list[MediaError | None]
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 ORPHAN_GRACE = timedelta(hours=24)
 """Age from which a leftover may be mended, so a store must not take longer between its bytes and its sidecar."""
 
-_SIDECAR_TYPE = "application/json"
+SIDECAR_TYPE = "application/json"
 DUE_TYPE = "application/octet-stream"
 """Content type of due entries, which are empty: their keys say it all."""
 
@@ -76,6 +77,9 @@ class Deleting:
         Its entries in the due index, as far as they are known.
     stays
         The media stays: only these entries have had their time.
+    marker
+        Of a deduplicated media, as its sidecar names it. Without its sidecar nobody knows the marker, and none is
+        touched.
     """
 
     backend: Backend
@@ -83,6 +87,7 @@ class Deleting:
     keep_folders: bool = False
     due_keys: tuple[str, ...] = ()
     stays: bool = False
+    marker: str | None = None
 
 
 def put_due(storings: Sequence[Storing]) -> Failures:
@@ -124,7 +129,7 @@ def create_bytes(storings: Sequence[Storing]) -> Failures:
 def put_sidecar(storings: Sequence[Storing]) -> Failures:
     """Write the sidecar: from here on the media exists."""
     return storings[0].backend.write_many(
-        [Write(keys.sidecar_key(item.reference), item.sidecar, _SIDECAR_TYPE) for item in storings]
+        [Write(keys.sidecar_key(item.reference), item.sidecar, SIDECAR_TYPE) for item in storings]
     )
 
 
@@ -164,6 +169,43 @@ def remove_bytes(deletings: Sequence[Deleting]) -> Failures:
     return _removed(deletings, lambda item: () if item.stays else (item.reference,))
 
 
+def remove_marker(deletings: Sequence[Deleting]) -> Failures:
+    """Remove the markers with which deduplicated media hold their bytes."""
+    return _removed(deletings, lambda item: () if item.marker is None else (_pointer(item).marker_key(item.marker),))
+
+
+def remove_sidecar_again(deletings: Sequence[Deleting]) -> Failures:
+    """Remove the sidecar once more: who rewrote it meanwhile looked at the marker while that was still there."""
+    return remove_sidecar(deletings)
+
+
+def release_bytes(deletings: Sequence[Deleting]) -> Failures:
+    """Delete the bytes that no marker holds any more; once for all media that shared them."""
+    failures: dict[int, MediaError] = {}
+    outcomes: dict[Pointer, MediaError | None] = {}
+    for index, item in enumerate(deletings):
+        if item.marker is None:
+            continue
+        pointer = _pointer(item)
+        if pointer not in outcomes:
+            outcomes[pointer] = None
+            try:
+                blobs.release(item.backend, pointer)
+            except MediaError as error:
+                outcomes[pointer] = error
+        failed = outcomes[pointer]
+        if failed is not None:
+            failures[index] = StorageError(failed.problem, next_step=failed.next_step, key=failed.key)
+    return failures
+
+
+def _pointer(item: Deleting) -> Pointer:
+    pointer = keys.pointer_of(item.reference)
+    if pointer is None:
+        raise ValueError("only deduplicated media have markers")
+    return pointer
+
+
 def remove_due(deletings: Sequence[Deleting]) -> Failures:
     """Remove the due entries: there is nothing left that they could be needed for."""
     return _removed(deletings, lambda item: item.due_keys, keep_folders=False)
@@ -185,6 +227,13 @@ CREATE: tuple[Callable[[Sequence[Storing]], Failures], ...] = (put_due, create_b
 DELETE: tuple[Callable[[Sequence[Deleting]], Failures], ...] = (remove_sidecar, remove_bytes, remove_due)
 DELETE_NAMED: tuple[Callable[[Sequence[Deleting]], Failures], ...] = (remove_bytes, remove_sidecar, remove_due)
 """For names that are not of our own form: their bytes alone would be a media again, one without policy and hold."""
+DELETE_SHARED: tuple[Callable[[Sequence[Deleting]], Failures], ...] = (
+    remove_sidecar,
+    remove_marker,
+    remove_sidecar_again,
+    release_bytes,
+    remove_due,
+)
 
 
 def store(storings: Sequence[Storing]) -> list[MediaError | None]:
@@ -197,7 +246,9 @@ def create(storings: Sequence[Storing]) -> list[MediaError | None]:
     return _taken(CREATE, storings)
 
 
-def rewrite_sidecar(backend: Backend, reference: str, sidecar: bytes, expires_at: datetime | None) -> None:
+def rewrite_sidecar(
+    backend: Backend, reference: str, sidecar: bytes, expires_at: datetime | None, marker: str | None = None
+) -> None:
     """Replace a sidecar, its due entry first, then look that the bytes are still there; the last writer wins.
 
     An entry for another instant stays: it is a hint, and the sweep that meets it looks into the sidecar.
@@ -210,8 +261,9 @@ def rewrite_sidecar(backend: Backend, reference: str, sidecar: bytes, expires_at
     key = keys.sidecar_key(reference)
     if expires_at is not None:
         backend.write(keys.due_key(expires_at, reference), b"", DUE_TYPE)
-    backend.write(key, sidecar, _SIDECAR_TYPE)
-    if backend.head(reference) is None:
+    backend.write(key, sidecar, SIDECAR_TYPE)
+    pointer = keys.pointer_of(reference)
+    if not (backend.head(reference) if pointer is None else blobs.is_used(backend, pointer, marker)):
         failed = backend.delete([key]).get(key)
         if failed is not None:
             raise _named(failed, reference)
@@ -221,12 +273,22 @@ def rewrite_sidecar(backend: Backend, reference: str, sidecar: bytes, expires_at
 def delete(deletings: Sequence[Deleting]) -> list[MediaError | None]:
     """Take the steps of a delete; repeating one that stopped half-way finishes it."""
     answers: Answers = [None] * len(deletings)
-    for steps, own in ((DELETE, True), (DELETE_NAMED, False)):
-        chosen = [index for index, item in enumerate(deletings) if keys.is_own_name(item.reference) is own]
-        if chosen:
-            for index, error in zip(chosen, _taken(steps, [deletings[each] for each in chosen]), strict=True):
-                answers[index] = error
+    kinds: dict[str, list[int]] = {}
+    for index, item in enumerate(deletings):
+        kinds.setdefault(_kind(item), []).append(index)
+    for kind, chosen in kinds.items():
+        steps = {"plain": DELETE, "named": DELETE_NAMED, "shared": DELETE_SHARED}[kind]
+        for index, error in zip(chosen, _taken(steps, [deletings[each] for each in chosen]), strict=True):
+            answers[index] = error
     return answers
+
+
+def _kind(item: Deleting) -> str:
+    if item.stays:
+        return "plain"  # its due entries go along with whatever else goes
+    if keys.pointer_of(item.reference) is not None:
+        return "shared"
+    return "plain" if keys.is_own_name(item.reference) else "named"
 
 
 def _taken(steps: Sequence[Callable[[Sequence[Operation]], Failures]], operations: Sequence[Operation]) -> Answers:

@@ -32,7 +32,7 @@ STORE_VARIABLE = "FSMEDIA_STORE_"
 
 DEFAULT_ORGANIZATION = OrganizationMode.BY_RUN
 
-_SETTINGS = ("organization", "layouts", "policies", "default_policy")
+_SETTINGS = ("organization", "layouts", "policies", "default_policy", "deduplicate")
 
 
 def url_from_environment() -> str:
@@ -114,6 +114,7 @@ class Settings:
     layouts: dict[str, Layout] | None = None
     policies: dict[str, RetentionPolicy] | None = None
     default_policy: str | None = None
+    deduplicate: bool | None = None
 
     @classmethod
     def read(
@@ -122,6 +123,7 @@ class Settings:
         templates: Mapping[str, str] | None,
         policies: Mapping[str, RetentionPolicy | timedelta] | Iterable[RetentionPolicy] | None,
         default_policy: str | None,
+        deduplicate: bool | None = None,  # noqa: FBT001
     ) -> Settings:
         """Check what a caller passed to a constructor.
 
@@ -143,7 +145,9 @@ class Settings:
         named = None if policies is None else named_policies(policies)
         if default_policy is not None and (named is not None or is_reserved_name(default_policy)):
             find_policy(default_policy, named or {})
-        return cls(mode, given, named, default_policy)
+        if deduplicate is not None and not isinstance(deduplicate, bool):
+            raise InvalidMediaError(f"deduplicate must be True or False, not {deduplicate!r}")
+        return cls(mode, given, named, default_policy, deduplicate)
 
 
 def _check_kinds(templates: object, policies: object, default_policy: object) -> None:
@@ -165,6 +169,8 @@ class Configuration:
     layouts: dict[str, Layout] = field(default_factory=lambda: layouts(None))
     policies: dict[str, RetentionPolicy] = field(default_factory=dict)
     default_policy: str | None = None
+    deduplicate: bool = False
+    """True: media that are stored share equal bytes; what is there already stays as it is."""
     adopted: bool = False
     """True: media lay here before the settings did (PromptKit's), so folders alone do not tell whose they are."""
     due_index: DueIndex = "complete"
@@ -185,6 +191,7 @@ class Configuration:
             layouts={**layouts(None), **(settings.layouts or {})},
             policies=settings.policies or {},
             default_policy=settings.default_policy,
+            deduplicate=bool(settings.deduplicate),
             adopted=adopted,
             due_index="partial" if adopted else "complete",
         )
@@ -221,6 +228,7 @@ class Configuration:
                 values.get("layouts") or {},
                 _read_policies(values.get("policies") or {}),
                 values.get("default_policy"),
+                values.get("deduplicate", False),
             )
             found = cls.first(settings, organization=DEFAULT_ORGANIZATION, adopted=bool(values.get("adopted")))
             # Anything but "complete" is partial: sweeps then cost more, and miss nothing.
@@ -236,6 +244,7 @@ class Configuration:
             "layouts": {mode: layout.template for mode, layout in self.layouts.items()},
             "policies": {name: _policy_json(policy) for name, policy in self.policies.items()},
             "default_policy": self.default_policy,
+            "deduplicate": self.deduplicate,
             "due_index": self.due_index,
         }
         if self.adopted:
@@ -253,6 +262,7 @@ class Configuration:
         pairs: list[tuple[str, object, object]] = [
             ("organization", self.organization, settings.organization),
             ("default_policy", self.default_policy, settings.default_policy),
+            ("deduplicate", self.deduplicate, settings.deduplicate),
         ]
         for mode, layout in (settings.layouts or {}).items():
             pairs.append((f"layouts[{mode!r}]", self.layouts[mode].template, layout.template))

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Self
 
-from fsmedia import keys, measures, mime, wav
+from fsmedia import keys, measures, mime, sharing, wav
 from fsmedia.commit import Storing, about, confirmed, store
 from fsmedia.errors import InvalidMediaError
 from fsmedia.intake import Intake, SoundIntake
 from fsmedia.models import Reference
 from fsmedia.policy import expires_at, find_policy
+from fsmedia.sharing import Sharing
 from fsmedia.sidecar import Sidecar
 
 if TYPE_CHECKING:
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
 
     from fsmedia.backends import Backend, Stage
     from fsmedia.configuration import Configuration
+    from fsmedia.keys import Pointer
     from fsmedia.models import ContentFields, MediaMetadata
+
+
+_INCOMING = f"{keys.BLOBS}/incoming"
+_LONGEST = keys.Pointer(10**15, "0" * 64, "0" * 26)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +75,10 @@ class Draft:
         self._content = content
         self._fields = {**vars(metadata), "mime_type": mime_type, "timestamp": timestamp, "policy_name": name}
         own = keys.plain_name(metadata.message_idx, metadata.part_idx, keys.new_unique(int(now.timestamp() * 1000)))
-        self.reference = Reference(configuration.layout.render(self._fields, own, mime.extension_for(mime_type)))
-        keys.check_lengths(self.reference, desk.backend.root_length)
+        self._own, self._ext = own, mime.extension_for(mime_type)
+        self.reference = Reference(configuration.layout.render(self._fields, own, self._ext))
+        longest = self._name_of(_LONGEST) if configuration.deduplicate else self.reference
+        keys.check_lengths(longest, desk.backend.root_length)
         self._data: bytes | None = None
         self._stage: Stage | None = None
         self._intake: Intake | None = None
@@ -93,7 +101,9 @@ class Draft:
         """Open a stage for bytes that come in pieces; `expected` is how many, where that is known."""
         limit = self._desk.max_file_size
         with about(self.reference):
-            self._stage = self._desk.backend.stage(self.reference)
+            # Where shared bytes will lie is known when all of them are.
+            key = _INCOMING if self._desk.configuration.deduplicate else self.reference
+            self._stage = self._desk.backend.stage(key)
         if self._sound is None:
             self._intake = Intake(self._stage, limit)
         else:
@@ -106,12 +116,25 @@ class Draft:
         with about(self.reference):
             self._intake.write(data)
 
+    def _name_of(self, pointer: Pointer) -> str:
+        """Return the reference under which this media would share a generation."""
+        return self._desk.configuration.layout.render(self._fields, keys.shared_name(self._own, pointer), self._ext)
+
     def commit(self) -> Reference:
         """Make the media exist."""
-        confirmed(store([self.prepare()]))
+        prepared = self.prepare()
+        if isinstance(prepared, Sharing):
+            sharing.store(prepared)
+        else:
+            confirmed(store([prepared]))
+        return self.settled(prepared)
+
+    def settled(self, prepared: Storing | Sharing) -> Reference:
+        """Return the reference under which it was stored."""
+        self.reference = Reference(prepared.reference)
         return self.reference
 
-    def prepare(self) -> Storing:
+    def prepare(self) -> Storing | Sharing:
         """Return the media ready for the steps of a store; nothing can be refused any more."""
         intake, stored = self._intake, self._data if self._stage is None else self._stage
         if intake is None or stored is None:
@@ -130,6 +153,18 @@ class Draft:
         with about(self.reference):
             self._desk.settle(self.reference, self._desk.configuration)
         desk = self._desk
+        if desk.configuration.deduplicate:
+            return Sharing(
+                backend=desk.backend,
+                digest=intake.sha256,
+                size=intake.size,
+                data=stored,
+                mime_type=mime_type,
+                name_of=self._name_of,
+                sidecar_of=lambda marker: sidecar.with_marker(marker).dump(),
+                now=desk.now,
+                expires_at=self._expires_at,
+            )
         return Storing(desk.backend, self.reference, stored, mime_type, sidecar.dump(), desk.now, self._expires_at)
 
     def discard(self) -> None:

@@ -44,7 +44,7 @@ def apply_policy(desk: Desk, key: str, policy_name: str | None) -> None:
         started = now if timestamp is None and instant is not None else None
         desk.settle(key, desk.configuration)
         changed = sidecar.with_policy(policy_name or None, instant, started)
-        commit.rewrite_sidecar(desk.backend, key, changed.dump(), instant)
+        commit.rewrite_sidecar(desk.backend, key, changed.dump(), instant, sidecar.marker(key))
 
 
 def hold(desk: Desk, hold: Hold) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fsmedia.deletions import DeletionLog
     from fsmedia.models import Deletion
 
+_TELLING = (b"expires_at", b"policy_name", b"marker")
 BY_REQUEST = "deleted by request"
 
 
@@ -122,14 +123,19 @@ class Removal:
     def _leaving(self, reference: str, data: bytes | None) -> tuple[commit.Deleting, Deletion | None]:
         """Prepare one media; a sidecar that can't be read keeps nobody from deleting, its due entry is a hint."""
         sidecar = expires_at = None
-        if data is not None and (self.log is not None or b"expires_at" in data or b"policy_name" in data):
+        if data is not None and (self.log is not None or any(word in data for word in _TELLING)):
             try:
                 sidecar = Sidecar.parse(data, reference)
                 expires_at = records.expiry_of(sidecar, reference, self.configuration)
             except CorruptSidecarError:
                 pass
-        due = () if expires_at is None else (keys.due_key(expires_at, reference),)
-        deleting = commit.Deleting(self.backend, reference, keep_folders=self.keep_folders, due_keys=due)
+        deleting = commit.Deleting(
+            self.backend,
+            reference,
+            keep_folders=self.keep_folders,
+            due_keys=() if expires_at is None else (keys.due_key(expires_at, reference),),
+            marker=None if sidecar is None else sidecar.marker(reference),
+        )
         if self.log is None or data is None:
             return deleting, None
         return deleting, deletions.deletion_of(reference, sidecar, expires_at, BY_REQUEST)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic_core import from_json, to_json
 
-from fsmedia.errors import CorruptSidecarError, MediaError
+from fsmedia.errors import CorruptSidecarError, InvalidReferenceError, MediaError
+from fsmedia.keys import check_marker, pointer_of
 from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, MediaRecord, Reference, Retention
 
 if TYPE_CHECKING:
@@ -28,12 +29,22 @@ MAX_SIDECAR_BYTES = 4 * 2**20
 _METADATA_FIELDS = tuple(MediaMetadata.model_fields)
 _KINDS: dict[str, type] = {
     **dict.fromkeys(("run_id", "conversation_id", "session_id", "mime_type", "provider_id", "timestamp"), str),
-    **dict.fromkeys(("policy_name", "sha256", "expires_at", "detected_mime_type"), str),
+    **dict.fromkeys(("policy_name", "sha256", "expires_at", "detected_mime_type", "marker"), str),
     **dict.fromkeys(("message_idx", "part_idx", "size_bytes"), int),
     **dict.fromkeys(("content", "xattrs"), dict),
 }
 _OPTIONAL = ("conversation_id", "session_id", "provider_id", "policy_name")
-_FACTS = ("mime_type", "size_bytes", "timestamp", "sha256", "expires_at", "detected_mime_type", "content", "fsmedia")
+_FACTS = (
+    "mime_type",
+    "size_bytes",
+    "timestamp",
+    "sha256",
+    "expires_at",
+    "detected_mime_type",
+    "content",
+    "fsmedia",
+    "marker",
+)
 _M = TypeVar("_M", ContentFields, MediaMetadata, MediaRecord, Retention)
 _VERIFY = "verify the store; store.open(reference) still reads the bytes"
 
@@ -167,6 +178,22 @@ class Sidecar:
             fields[name] = self._value(name)
         fields |= {"reference": Reference(reference), "size_bytes": size_bytes}
         return _model(MediaRecord, fields, reference)
+
+    def with_marker(self, marker: str) -> Sidecar:
+        """Return the sidecar of a deduplicated media."""
+        return Sidecar({**self.values, "marker": marker})
+
+    def marker(self, reference: str) -> str | None:
+        """Return the marker that holds a deduplicated media's bytes; None where it names none of this reference."""
+        try:
+            return check_marker(self._value("marker"), reference)
+        except InvalidReferenceError:
+            return None
+
+    def agrees(self, reference: str) -> bool:
+        """Tell whether it is the sidecar that a deduplicated name speaks of; every other name says nothing."""
+        pointer = pointer_of(reference)
+        return pointer is None or self._value("sha256") == pointer.digest
 
     def retention(self, reference: str) -> Retention:
         """Return what decides when the media may go."""

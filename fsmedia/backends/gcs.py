@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fsmedia.backends.failures import explained
-from fsmedia.backends.infos import entry_of
+from fsmedia.backends.infos import entry_of, inline
 from fsmedia.backends.objects import FsspecBackend
 from fsmedia.backends.port import Listing
 from fsmedia.errors import InvalidMediaError, StorageError
@@ -65,7 +65,7 @@ class GCSBackend(FsspecBackend):
         found = await self.fs._call("GET", "b/{}/o/{}", bucket, key, json_out=True)
         return {**found, "size": int(found["size"]), "type": "file"}
 
-    def sign(self, key: str, expiry: timedelta) -> str:
+    def sign(self, key: str, expiry: timedelta, *, mime_type: str | None = None, filename: str | None = None) -> str:
         """Sign where the credentials hold a key; no request is made."""
         if expiry > LONGEST_SIGNATURE:
             raise InvalidMediaError(
@@ -83,7 +83,12 @@ class GCSBackend(FsspecBackend):
             )
         seconds = max(1, math.ceil(expiry.total_seconds()))
         with explained(key, self._secrets):
-            signed: str = self.fs.sign(self._path(key), expiration=seconds, version="v4")
+            asked = {
+                "response_type": mime_type,
+                "response_disposition": None if filename is None else inline(filename),
+            }
+            options = {name: value for name, value in asked.items() if value is not None}
+            signed: str = self.fs.sign(self._path(key), expiration=seconds, version="v4", **options)
         return signed
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from fsmedia.backends.port import Entry
 
@@ -32,3 +33,8 @@ def _instant(value: Any) -> datetime | None:
     if isinstance(value, datetime):
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
     return None
+
+
+def inline(filename: str) -> str:
+    """Return a Content-Disposition that shows the bytes and names them, whatever characters the name holds."""
+    return f"inline; filename*=UTF-8''{quote(filename, safe='')}"

@@ -111,6 +111,16 @@ class LocalBackend(LocalFolders):
                 return stage
             raise OSError(errno.ENOENT, "its folder can't be made, or vanishes each time", folder)
 
+    def prepared(self, key: str) -> str:
+        """Return the path of a key, its folder made and durable."""
+        with explained(key):
+            path = self._inside(key)
+            folder = os.path.dirname(path)
+            while not os.path.isdir(folder):
+                self._make_folders(folder)
+            self._sync_once(folder)
+            return path
+
     def _make_folders(self, folder: str) -> None:
         """Make a folder and its parents, each with its mode; another process may make or remove them meanwhile."""
         self._synced.discard(folder)
@@ -269,9 +279,9 @@ class LocalBackend(LocalFolders):
         """Return the file's path; whether it leads out is checked where it is read."""
         return f"{self.path}/{key}"
 
-    def sign(self, key: str, expiry: timedelta) -> str:
-        """Return a file:// URL; it does not expire."""
-        del expiry
+    def sign(self, key: str, expiry: timedelta, *, mime_type: str | None = None, filename: str | None = None) -> str:
+        """Return a file:// URL; it does not expire, and a file has no other name than its own."""
+        del expiry, mime_type, filename
         return Path(self._inside(key)).as_uri()
 
     # -- removing ------------------------------------------------------------------------------------------

@@ -43,7 +43,9 @@ class LocalFolders(Backend):
                 raise
             for item in items:
                 key = prefix + item.name
-                if key.endswith(keys.SIDECAR_SUFFIX) and item.is_file(follow_symlinks=False):
+                # A sidecar's own size and time only matter where it stands for bytes that lie elsewhere.
+                plain = len(item.name) < keys.SHORTEST
+                if plain and key.endswith(keys.SIDECAR_SUFFIX) and item.is_file(follow_symlinks=False):
                     entries.append(Entry(key, 0))
                 elif item.is_dir(follow_symlinks=False):
                     folders.append(key)

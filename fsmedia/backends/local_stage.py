@@ -49,12 +49,21 @@ class LocalStage:
                 position += len(data)
                 yield data
 
+    def aim(self, key: str) -> None:
+        """Choose another key, in any folder: the root is one file system."""
+        self._key = key
+        self._target = self._backend.prepared(key)
+
     def commit(self, content_type: str) -> None:
         """Rename the file to its name."""
         del content_type
         with explained(self._key):
             temporary = self._finish()
-            os.rename(temporary, self._target)
+            try:
+                os.rename(temporary, self._target)
+            except FileNotFoundError:
+                # Another's delete took the folder away as empty since it was chosen.
+                os.rename(temporary, self._backend.prepared(self._key))
             self._temporary = None
             self._backend.sync_folder(os.path.dirname(self._target))
 

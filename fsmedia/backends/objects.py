@@ -204,9 +204,9 @@ class FsspecBackend(Trees):
         """Spool; nothing is sent before the commit."""
         return Spool(
             key,
-            lambda data, content_type: self.write(key, data, content_type),
-            lambda file, size, content_type: self._put_file(key, file, size, content_type),
-            lambda data, kind: self.head(key) is None if data is None else self.create(key, data, kind),
+            self.write,
+            self._put_file,
+            lambda key, data, kind: self.head(key) is None if data is None else self.create(key, data, kind),
         )
 
     # -- reading -------------------------------------------------------------------------------------------

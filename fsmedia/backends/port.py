@@ -77,6 +77,9 @@ class Stage(Protocol):
     def write(self, data: bytes | memoryview) -> None:
         """Add bytes."""
 
+    def aim(self, key: str) -> None:
+        """Choose another key than the one it was begun for: some are known only when all bytes are."""
+
     def commit(self, content_type: str) -> None:
         """Put what was written at the key, atomically."""
 
@@ -231,8 +234,13 @@ class Backend(ABC):
     def local_path(self, key: str) -> str | None:
         """Return where the bytes lie on this machine; None if they do not."""
 
-    def sign(self, key: str, expiry: timedelta) -> str:
+    def sign(self, key: str, expiry: timedelta, *, mime_type: str | None = None, filename: str | None = None) -> str:
         """Return a URL under which a plain HTTP client gets the bytes, for as long as `expiry`.
+
+        Parameters
+        ----------
+        mime_type, filename
+            What the answer shall call the bytes, where that is not what they lie under.
 
         Raises
         ------
@@ -241,7 +249,7 @@ class Backend(ABC):
         InvalidMediaError
             It can't sign for so long.
         """
-        del expiry
+        del expiry, mime_type, filename
         raise StorageError(
             f"{self.url} has no URLs that others could open",
             next_step="use store.open(reference), or retrieve_media(reference).local_path()",

@@ -6,7 +6,7 @@ import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fsmedia.backends.infos import entry_of
+from fsmedia.backends.infos import entry_of, inline
 from fsmedia.backends.objects import FsspecBackend
 from fsmedia.backends.port import Listing
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError
@@ -87,7 +87,7 @@ class S3Backend(FsspecBackend):
         found = await self.fs._call_s3("head_object", Bucket=bucket, Key=key, **self.fs.req_kw)
         return {**found, "size": found["ContentLength"], "type": "file"}
 
-    def sign(self, key: str, expiry: timedelta) -> str:
+    def sign(self, key: str, expiry: timedelta, *, mime_type: str | None = None, filename: str | None = None) -> str:
         """Sign with the credentials of this root; no request is made."""
         if expiry > LONGEST_SIGNATURE:
             raise InvalidMediaError(
@@ -96,7 +96,12 @@ class S3Backend(FsspecBackend):
                 key=key,
             )
         seconds = max(1, math.ceil(expiry.total_seconds()))
-        url: str = self._ask(key, lambda: self._sync(self.fs._url, self._path(key), expires=seconds))
+        asked = {
+            "ResponseContentType": mime_type,
+            "ResponseContentDisposition": None if filename is None else inline(filename),
+        }
+        options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        url: str = self._ask(key, lambda: self._sync(self.fs._url, self._path(key), expires=seconds, **options))
         return url
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:

@@ -30,9 +30,9 @@ class Spool:
     def __init__(
         self,
         key: str,
-        put_bytes: Callable[[bytes, str], None],
-        put_file: Callable[[Path, int, str], None],
-        create: Callable[[bytes | None, str], bool],
+        put_bytes: Callable[[str, bytes, str], None],
+        put_file: Callable[[str, Path, int, str], None],
+        create: Callable[[str, bytes | None, str], bool],
     ) -> None:
         self._key = key
         self._create = create
@@ -81,20 +81,24 @@ class Spool:
             while data := self._file.read(_CHUNK):
                 yield data
 
+    def aim(self, key: str) -> None:
+        """Choose another key."""
+        self._key = key
+
     def commit(self, content_type: str) -> None:
         """Send everything to the backend; may be called again if it failed."""
         if self._file is None:
-            self._put_bytes(bytes(self._buffer), content_type)
+            self._put_bytes(self._key, bytes(self._buffer), content_type)
             return
         with explained(self._key):
             self._file.flush()
-        self._put_file(Path(self._file.name), self._size, content_type)
+        self._put_file(self._key, Path(self._file.name), self._size, content_type)
 
     def commit_new(self, content_type: str) -> bool:
         """Send everything if nothing is at the key; a large file can only look first."""
         if self._file is None:
-            return self._create(bytes(self._buffer), content_type)
-        if not self._create(None, content_type):
+            return self._create(self._key, bytes(self._buffer), content_type)
+        if not self._create(self._key, None, content_type):
             return False
         self.commit(content_type)
         return True

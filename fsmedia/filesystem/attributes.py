@@ -125,7 +125,7 @@ class Attributes(Grounds):
             kept = {**(sidecar.values.get("xattrs") or {}), **changes}
             values = {**sidecar.values, "xattrs": {name: value for name, value in kept.items() if value is not None}}
             instant = records.expiry_of(sidecar, key, desk.configuration, found.entry.modified)
-            commit.rewrite_sidecar(desk.backend, key, Sidecar(values).dump(), instant)
+            commit.rewrite_sidecar(desk.backend, key, Sidecar(values).dump(), instant, sidecar.marker(key))
 
     def removexattr(self, path: str, attr: str) -> None:
         """Remove one attribute; one that is not there is gone already."""

@@ -109,6 +109,10 @@ class Grounds(AsyncFileSystem):
             The name can't be that of a media.
         """
         key = keys.check_reference(self._key(path))
+        if keys.pointer_of(key) is not None:
+            raise InvalidReferenceError(
+                "names of this form belong to deduplicated media", next_step="choose another name", reference=key
+            )
         first = key.partition("/")[0]
         problem = None
         if first in keys.VIEWS:

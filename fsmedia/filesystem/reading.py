@@ -1,4 +1,4 @@
-"""The half of the filesystem that reads, one call at a time. Nothing here writes, nothing is served from a cache.
+"""The part of the filesystem that looks and lists, one call at a time. Nothing is served from a cache.
 
 What no listing of a store shows (sidecars, `.fsmedia/`, temporary names, bytes of our own form without a sidecar) is
 not there; only the exact name of a media's bytes is read without looking for its sidecar.
@@ -6,17 +6,13 @@ not there; only the exact name of a media's bytes is read without looking for it
 
 from __future__ import annotations
 
-import errno
-import os
 from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.utils import tokenize
 
 from fsmedia import commit, keys, records
-from fsmedia.backends import SEEK_BLOCK
+from fsmedia.backends import Entry
 from fsmedia.errors import CorruptSidecarError, MediaError
 from fsmedia.filesystem.attributes import file_info, folder_info
 from fsmedia.filesystem.grounds import is_hidden, is_own_name, not_found
@@ -26,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from fsmedia.backends import Entry
     from fsmedia.backends.port import Listing
 
 _CHUNK = 2**20
@@ -67,6 +62,9 @@ class Reading(Patterns):
         """Describe a file; None if there is none."""
         backend = self._backend
         own = is_own_name(key)
+        pointer = keys.pointer_of(key) if own else None
+        if pointer is not None:
+            return self._described_shared(key, pointer, metadata=metadata)
         if not metadata and not (own and backend.asynchronous):
             entry = backend.head_beside(key, keys.sidecar_key(key)) if own else backend.head(key)
             return None if entry is None else file_info(entry)
@@ -74,6 +72,24 @@ class Reading(Patterns):
         entry, text = answers.heads[0], answers.reads[0]
         if entry is None or (own and text is None):
             return None
+        try:
+            return self._full_info(records.Found(entry, text))
+        except CorruptSidecarError:
+            if metadata:
+                raise
+            return file_info(entry)
+
+    def _described_shared(self, key: str, pointer: keys.Pointer, *, metadata: bool) -> dict[str, Any] | None:
+        """Describe a deduplicated file by its sidecar, which is there as long as the file, and by its name."""
+        sidecar = keys.sidecar_key(key)
+        wanted = [sidecar] if metadata or self._backend.asynchronous else []
+        answers = self._backend.fetch(reads=wanted, heads=[sidecar])
+        if answers.heads[0] is None:
+            return None
+        entry = Entry(key, pointer.size, answers.heads[0].modified, pointer.generation)
+        text = answers.reads[0] if wanted else None
+        if text is None:
+            return file_info(entry)
         try:
             return self._full_info(records.Found(entry, text))
         except CorruptSidecarError:
@@ -100,6 +116,8 @@ class Reading(Patterns):
 
     def _is_file(self, key: str) -> bool:
         if is_own_name(key):
+            if keys.pointer_of(key) is not None:
+                return self._backend.head(keys.sidecar_key(key)) is not None
             return self._backend.head_beside(key, keys.sidecar_key(key)) is not None
         return self._backend.head(key) is not None
 
@@ -126,6 +144,8 @@ class Reading(Patterns):
         """Return a URL under which other programs get the bytes, for that many seconds; see `MediaStore.get_url`."""
         key = self._existing_key(path)
         with commit.about(key):
+            if keys.pointer_of(key) is not None:
+                return records.shared_url(self._backend, key, timedelta(seconds=expiration), self._configuration())
             url = self._backend.sign(key, timedelta(seconds=expiration))
             if not records.exists(self._backend, key):
                 raise not_found(key)
@@ -235,70 +255,6 @@ class Reading(Patterns):
         sizes = {name: info["size"] for name, info in found.items()}
         return sum(sizes.values()) if total else sizes
 
-    # -- bytes ---------------------------------------------------------------------------------------------
-
-    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
-        """Return the bytes of a file, or a part of them.
-
-        Raises
-        ------
-        MediaNotFoundError
-            There is no such file.
-        """
-        key = self._existing_key(path)
-        data = self._backend.read_range(key, start, end)
-        if data is None:
-            raise self._absent(key)
-        return data
-
-    def get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, outfile: Any = None, **_: Any) -> None:
-        """Copy a file to this machine; of a folder only the folder itself."""
-        key = self._key(rpath)
-        if outfile is None and hasattr(lpath, "write"):
-            outfile = lpath
-        try:
-            source = self._opened(key)
-        except IsADirectoryError:
-            os.makedirs(lpath, exist_ok=True)  # noqa: PTH103 - lpath may be anything that os takes
-            return
-        with source:
-            callback.set_size(source.seek(0, os.SEEK_END))
-            source.seek(0)
-            if outfile is not None:
-                self._poured(source, outfile, callback)
-                return
-            Path(lpath).parent.mkdir(parents=True, exist_ok=True)
-            with Path(lpath).open("wb") as target:
-                self._poured(source, target, callback)
-
-    @staticmethod
-    def _poured(source: BinaryIO, target: Any, callback: Any) -> None:
-        while data := source.read(_CHUNK):
-            target.write(data)
-            callback.relative_update(len(data))
-
-    def _opened(self, path: str, block_size: int | None = None) -> BinaryIO:
-        """Open a file for reading; a folder is an `IsADirectoryError`."""
-        if self.root_marker == self._key(path):
-            raise _folder("")
-        key = self._existing_key(path)
-        with commit.about(key):
-            try:
-                return self._backend.open(key, block_size=block_size or self._block_size or SEEK_BLOCK)
-            except FileNotFoundError:
-                error: Exception = self._absent(key, look=True)
-        raise error
-
-    def _absent(self, key: str, *, look: bool = False) -> Exception:
-        """Return the error for what is no file; where a look at folders costs a request, only if told to look."""
-        if (look or self._backend.keeps_folders) and self._backend.is_folder(key):
-            return _folder(key)
-        return not_found(key)
-
-
-def _folder(key: str) -> IsADirectoryError:
-    return IsADirectoryError(errno.EISDIR, "is a folder, not a media; list it", key)
-
 
 def _visible(listing: Listing) -> Iterator[dict[str, Any]]:
     """Describe what a listing shows: folders, and files that are whole media."""
@@ -310,6 +266,10 @@ def _visible(listing: Listing) -> Iterator[dict[str, Any]]:
     for entry in listing.entries:
         if entry.key.endswith(keys.SIDECAR_SUFFIX):
             sidecars.add(entry.key)
+            name = entry.key[: -len(keys.SIDECAR_SUFFIX)]
+            pointer = keys.pointer_of(name) if len(name) >= keys.SHORTEST else None
+            if pointer is not None:
+                yield file_info(Entry(name, pointer.size, entry.modified, pointer.generation))
         else:
             entries.append(entry)
     for entry in entries:

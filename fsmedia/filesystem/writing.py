@@ -20,7 +20,7 @@ from fsmedia import commit, holds, keys
 from fsmedia.errors import InvalidMediaError, StoreConflictError
 from fsmedia.filesystem.grounds import not_found
 from fsmedia.filesystem.placement import PlacedFile, Placement
-from fsmedia.filesystem.reading import Reading
+from fsmedia.filesystem.contents import Contents
 from fsmedia.removals import Removal
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _REMOVED_TOGETHER = 500
 _MODES = ("overwrite", "create")
 
 
-class Writing(Reading):
+class Writing(Contents):
     """Methods of `MediaFileSystem` that change what lies in the store."""
 
     # -- bytes ---------------------------------------------------------------------------------------------

@@ -24,6 +24,9 @@ _KEY = re.compile(
 )
 _REMEMBERED = 4096
 
+SHORTEST: Final = len("0000_00_u") + 26 + len(".0-") + 64 + len("-") + 26
+"""Characters of the shortest deduplicated name."""
+
 
 class Pointer(NamedTuple):
     """What a deduplicated name tells.
@@ -115,6 +118,16 @@ def bytes_key(reference: str) -> str:
     """Return the key of a media's bytes: the reference itself, but for a deduplicated one."""
     pointer = pointer_of(reference)
     return reference if pointer is None else pointer.data_key
+
+
+def file_name(reference: str) -> str:
+    """Return the name under which a person would save a media: without size, digest and generation."""
+    name = reference.rpartition("/")[2]
+    pointer = pointer_of(reference)
+    if pointer is None:
+        return name
+    inner = f".{pointer.size}-{pointer.digest}-{pointer.generation}"
+    return name.replace(inner, "", 1)
 
 
 def new_generation() -> str:

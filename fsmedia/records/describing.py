@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fsmedia import holds, promptkit
+from fsmedia import holds, keys, promptkit
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError, UnknownPolicyError
 from fsmedia.layout import parse_any
 from fsmedia.models import MediaContent, MediaRecord, Reference
 from fsmedia.policy import expires_at, find_policy
+from fsmedia.records.finding import find
 from fsmedia.sidecar import Sidecar
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
-    from fsmedia.backends import Entry
+    from fsmedia.backends import Backend, Entry
     from fsmedia.configuration import Configuration
     from fsmedia.records.finding import Found
 
@@ -33,7 +34,7 @@ def record_of(found: Found, configuration: Configuration) -> MediaRecord:
     if found.sidecar is None:
         return foreign_record(found.entry, configuration).model_copy(update=updates)
     reference = found.entry.key
-    record = Sidecar.parse(found.sidecar, reference).record(reference, found.entry.size)
+    record = _parsed(found.sidecar, reference).record(reference, found.entry.size)
     mime_type = promptkit.mime_type_of(record.mime_type, reference)
     if mime_type != record.mime_type:
         updates["mime_type"] = mime_type
@@ -42,6 +43,22 @@ def record_of(found: Found, configuration: Configuration) -> MediaRecord:
     if record.expires_at is None and record.policy_name:
         updates["expires_at"] = _by_policy(record.policy_name, record.timestamp or found.entry.modified, configuration)
     return record.model_copy(update=updates) if updates else record
+
+
+def shared_url(backend: Backend, reference: str, lifetime: timedelta, configuration: Configuration) -> str:
+    """Return a URL of a deduplicated media under its own type and name; its bytes may lie under another's."""
+    record = record_of(find(backend, reference), configuration)
+    mime_type, filename = record.mime_type, keys.file_name(reference)
+    return backend.sign(keys.bytes_key(reference), lifetime, mime_type=mime_type, filename=filename)
+
+
+def _parsed(data: bytes, reference: str) -> Sidecar:
+    sidecar = Sidecar.parse(data, reference)
+    if not sidecar.agrees(reference):
+        raise CorruptSidecarError(
+            "its sidecar speaks of other bytes than its name", next_step="verify the store", reference=reference
+        )
+    return sidecar
 
 
 def expiry_of(
@@ -96,7 +113,7 @@ def content_of(found: Found, configuration: Configuration, path: str | None) -> 
         record = foreign_record(found.entry, configuration)
         fields: dict[str, Any] = {"mime_type": record.mime_type}
     else:
-        sidecar = Sidecar.parse(found.sidecar, reference)
+        sidecar = _parsed(found.sidecar, reference)
         sidecar.metadata(reference)  # damage anywhere in it is told, not only where this looks
         fields = sidecar.content_values(reference)
         fields["mime_type"] = promptkit.mime_type_of(fields["mime_type"], reference)

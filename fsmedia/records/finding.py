@@ -51,8 +51,8 @@ def find(backend: Backend, reference: str, *, with_hold: bool = False) -> Found:
     wanted = [keys.sidecar_key(reference)]
     if with_hold:
         wanted.append(keys.hold_key(reference))
-    answers = backend.fetch(reads=wanted, heads=[reference])
-    sidecar, entry = answers.reads[0], answers.heads[0]
+    answers = backend.fetch(reads=wanted, heads=[keys.bytes_key(reference)])
+    sidecar, entry = answers.reads[0], _named(answers.heads[0], reference)
     if entry is None:
         refuse_folder(backend, reference)
         raise not_found(reference)
@@ -61,14 +61,21 @@ def find(backend: Backend, reference: str, *, with_hold: bool = False) -> Found:
     return Found(entry, sidecar, answers.reads[1] if with_hold else None)
 
 
+def _named(entry: Entry | None, reference: str) -> Entry | None:
+    """Give the bytes of a deduplicated media the name that they go by."""
+    return entry if entry is None or entry.key == reference else entry._replace(key=reference)
+
+
 def find_many(backend: Backend, references: Sequence[str]) -> list[Found | MediaError]:
     """Look at several media and read their sidecars, all at once; what is wrong with one stands in its place."""
     try:
-        answers = backend.fetch(reads=[keys.sidecar_key(key) for key in references], heads=references)
+        wanted = [keys.bytes_key(key) for key in references]
+        answers = backend.fetch(reads=[keys.sidecar_key(key) for key in references], heads=wanted)
     except MediaError:
         return [_find_or_error(backend, key) for key in references]
     found: list[Found | MediaError] = []
-    for key, sidecar, entry in zip(references, answers.reads, answers.heads, strict=True):
+    for key, sidecar, head in zip(references, answers.reads, answers.heads, strict=True):
+        entry = _named(head, key)
         if entry is None or (sidecar is None and keys.is_own_name(key)):
             found.append(_find_or_error(backend, key))
         else:
@@ -109,20 +116,23 @@ def refuse_folder(backend: Backend, reference: str) -> None:
 
 def exists(backend: Backend, reference: str) -> bool:
     """Tell whether there is a whole media."""
-    answers = backend.fetch(heads=[reference, keys.sidecar_key(reference)])
+    answers = backend.fetch(heads=[keys.bytes_key(reference), keys.sidecar_key(reference)])
     return answers.heads[0] is not None and (answers.heads[1] is not None or not keys.is_own_name(reference))
 
 
 def open_bytes(backend: Backend, reference: str) -> BinaryIO:
-    """Open a media's bytes; the sidecar is not looked for.
+    """Open a media's bytes; only a deduplicated one is looked for by its sidecar too.
 
     Raises
     ------
     MediaNotFoundError
         They are not there.
     """
+    key = keys.bytes_key(reference)
     try:
-        return backend.open(reference)
+        if key == reference or backend.head(keys.sidecar_key(reference)) is not None:
+            return backend.open(key)
+        raise FileNotFoundError(reference)
     except MediaError:
         raise
     except FileNotFoundError:

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from fsmedia import keys
+from fsmedia.backends import Entry
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError
 from fsmedia.models import Reference
 from fsmedia.records.describing import foreign_record, record_of
@@ -15,7 +16,7 @@ from fsmedia.records.finding import Found
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fsmedia.backends import Backend, Entry
+    from fsmedia.backends import Backend
     from fsmedia.configuration import Configuration
     from fsmedia.models import MediaRecord, OrganizationMode
     from fsmedia.selection import Selection
@@ -40,9 +41,14 @@ def listed(entries: Iterator[Entry]) -> Iterator[Listed]:
     waiting: dict[str, Listed] = {}
     for entry in entries:
         if keys.is_sidecar(entry.key):
-            media = waiting.get(keys.media_key(entry.key))
-            if media is not None:
-                waiting[media.entry.key] = Listed(media.entry, has_sidecar=True)
+            name = keys.media_key(entry.key)
+            pointer = keys.pointer_of(name)
+            if name in waiting:
+                waiting[name] = Listed(waiting[name].entry, has_sidecar=True)
+            elif pointer is not None:
+                # Its bytes lie elsewhere: the name tells their size, and which they are.
+                found = Entry(name, pointer.size, entry.modified, pointer.generation)
+                waiting[name] = Listed(found, has_sidecar=True)
         elif not keys.is_hidden(entry.key):
             waiting[entry.key] = Listed(entry, has_sidecar=False)
         while waiting:

@@ -83,7 +83,8 @@ class _Item:
 class _Plan:
     """What is to be done: media that go, entries that have had their time, entries that must be written first."""
 
-    going: dict[str, tuple[_Item, Deletion]] = field(default_factory=dict)
+    going: dict[str, tuple[_Item, Deletion, str | None]] = field(default_factory=dict)
+    """Media that go, with the marker of those that share their bytes."""
     spent: dict[str, tuple[str, ...]] = field(default_factory=dict)
     moved: dict[str, str] = field(default_factory=dict)
     """Entry to write -> its media."""
@@ -104,7 +105,7 @@ def sweep_window(ground: Ground, candidates: Sequence[Candidate]) -> Swept:
     _keep_held(ground, plan, swept)
     _keep_shared(ground, plan, swept)
     if ground.dry_run:
-        swept.deleted = [deletion for _, deletion in plan.going.values()]
+        swept.deleted = [deletion for _, deletion, _ in plan.going.values()]
         return swept
     _clear_leftovers(ground, missing, plan, swept)
     _move(ground, plan, swept)
@@ -145,7 +146,8 @@ def _judge(ground: Ground, items: dict[str, _Item], plan: _Plan, swept: Swept) -
             why = f"policy {policy} let it go at {expires_at:%Y-%m-%d %H:%M:%S} UTC"
             deletion = deletions.deletion_of(reference, sidecar, expires_at, why)
             item.due_keys.append(keys.due_key(expires_at, reference))
-            plan.going[reference] = (item, deletion.model_copy(update={"deleted_at": ground.now}))
+            gone = deletion.model_copy(update={"deleted_at": ground.now})
+            plan.going[reference] = (item, gone, sidecar.marker(reference))
         elif item.due_keys:
             if expires_at is not None:
                 plan.moved[keys.due_key(expires_at, reference)] = reference
@@ -166,7 +168,7 @@ def _expiry(ground: Ground, sidecar: Sidecar, item: _Item) -> datetime | None:
 
 def _keep(ground: Ground, plan: _Plan, reference: str) -> None:
     """Take a media out of the plan, and its entries to the next day."""
-    item, _ = plan.going.pop(reference)
+    item, _, _ = plan.going.pop(reference)
     later = ground.now + LATER
     due_keys = tuple(key for key in dict.fromkeys(item.due_keys) if key != keys.due_key(later, reference))
     plan.moved[keys.due_key(later, reference)] = reference
@@ -220,7 +222,8 @@ def _clear_leftovers(ground: Ground, missing: list[_Item], plan: _Plan, swept: S
         if not _is_old(ground, item.written):
             continue
         try:
-            entry = ground.backend.head(reference) if keys.is_own_name(reference) else None
+            plain = keys.is_own_name(reference) and keys.pointer_of(reference) is None
+            entry = ground.backend.head(reference) if plain else None
             if entry is not None:
                 if not _is_old(ground, entry.modified):
                     continue
@@ -260,8 +263,8 @@ def _delete(ground: Ground, plan: _Plan, swept: Swept) -> None:
     """Delete what goes, and the entries that have had their time with the last step."""
     backend = ground.backend
     leaving = [
-        commit.Deleting(backend, reference, due_keys=tuple(dict.fromkeys(item.due_keys)))
-        for reference, (item, _) in plan.going.items()
+        commit.Deleting(backend, reference, due_keys=tuple(dict.fromkeys(item.due_keys)), marker=marker)
+        for reference, (item, _, marker) in plan.going.items()
     ]
     leaving += [
         commit.Deleting(backend, reference, due_keys=due_keys, stays=True)

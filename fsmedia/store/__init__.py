@@ -30,6 +30,8 @@ class MediaStore(Retaining, Bulk):
         Retention policies by name, besides those whose names speak for themselves.
     default_policy
         Policy of media that name none.
+    deduplicate
+        True: media with the same bytes share them, each with its own reference, metadata and policy.
     max_file_size
         Most bytes of one media; None takes any number.
     durability

@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from fsmedia import commit, records
+from fsmedia import commit, records, sharing
 from fsmedia.errors import BulkError, InvalidMediaError, MediaError
+from fsmedia.sharing import Sharing
 from fsmedia.sources import CHUNK_BYTES, is_small_file, opened, small_bytes
 from fsmedia.store.reading import Reading
 from fsmedia.store.writing import Writing
@@ -104,11 +105,14 @@ class Bulk(Reading, Writing):
         answers: list[Answer] = list(drafts)
         ready = [(index, draft) for index, draft in enumerate(drafts) if not isinstance(draft, MediaError)]
         prepared = [(index, draft, _attempt(lambda each: each.prepare(), draft)) for index, draft in ready]
-        storings = [storing for _, _, storing in prepared if isinstance(storing, commit.Storing)]
-        outcomes = iter(commit.store(storings))
-        for index, draft, storing in prepared:
-            error = storing if isinstance(storing, MediaError) else next(outcomes)
-            answers[index] = draft.reference if error is None else error
+        plain = iter(commit.store([each for _, _, each in prepared if isinstance(each, commit.Storing)]))
+        shared = iter(sharing.store_many([each for _, _, each in prepared if isinstance(each, Sharing)]))
+        for index, draft, each in prepared:
+            if isinstance(each, MediaError):
+                answers[index] = each
+                continue
+            error = next(shared if isinstance(each, Sharing) else plain)
+            answers[index] = draft.settled(each) if error is None else error
         yield from answers
 
     def retrieve_many(self, references: Iterable[str], *, on_error: OnError = "raise") -> builtins.list[MediaContent]:

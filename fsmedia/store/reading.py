@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, BinaryIO
 
-from fsmedia import commit, records
+from fsmedia import commit, keys, records
 from fsmedia.errors import InvalidMediaError
 from fsmedia.handle import StoredBytes
 from fsmedia.models import MediaMetadata
@@ -40,7 +40,8 @@ class Reading(Root):
 
     def _content_of(self, found: records.Found) -> MediaContent:
         key = found.entry.key
-        content = records.content_of(found, self._founding.configuration, self._backend.local_path(key))
+        path = self._backend.local_path(keys.bytes_key(key))
+        content = records.content_of(found, self._founding.configuration, path)
         if content.file_path is None:
             content.attach(StoredBytes(self._backend, key, content.mime_type))
         return content
@@ -101,8 +102,11 @@ class Reading(Root):
         if expiry is not None and not isinstance(expiry, timedelta):
             raise InvalidMediaError(f"expiry must be a timedelta, not {expiry!r}")
         key = self._key(reference)
+        lifetime = expiry if expiry and expiry > timedelta(0) else self._url_expiry
         with commit.about(key):
-            url = self._backend.sign(key, expiry if expiry and expiry > timedelta(0) else self._url_expiry)
+            if keys.pointer_of(key) is not None:
+                return records.shared_url(self._backend, key, lifetime, self._founding.configuration)
+            url = self._backend.sign(key, lifetime)
             if not records.exists(self._backend, key):
                 records.refuse_folder(self._backend, key)
                 raise records.not_found(key)
