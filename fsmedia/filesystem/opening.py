@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fsspec.compression import compr
 from fsspec.core import get_compression
 
-from fsmedia.filesystem.writing import Writing
+from fsmedia.filesystem.copying import Copying
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -103,7 +103,7 @@ class TextMedia(io.TextIOWrapper):
                 self.discard()
 
 
-class Opening(Writing):
+class Opening(Copying):
     """Methods of `MediaFileSystem` that open files and begin transactions."""
 
     def start_transaction(self) -> Any:
