@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 from fsspec.asyn import AbstractAsyncStreamedFile, get_loop, sync
 from fsspec.callbacks import DEFAULT_CALLBACK
 
+from fsmedia import keys
 from fsmedia.filesystem.grounds import not_found
 from fsmedia.filesystem.opening import Opening
 
@@ -54,7 +55,14 @@ class Concurrent(Opening):
         if reads is None:
             return await self._aside(self.cat_file, path, start, end)
         key = self._existing_key(path)
-        data = await reads.read_range(key, start, end)
+        where = keys.bytes_key(key)
+        if where == key:
+            data = await reads.read_range(key, start, end)
+        else:
+            # Deduplicated: it is there as long as its sidecar is. Both in one round trip.
+            looked = reads.read_range(keys.sidecar_key(key), 0, 1)
+            sidecar, data = await asyncio.gather(looked, reads.read_range(where, start, end))
+            data = None if sidecar is None else data
         if data is None:
             raise not_found(key)
         return data
@@ -67,7 +75,10 @@ class Concurrent(Opening):
             await self._aside(self.get_file, rpath, lpath, callback=callback, **kwargs)
             return
         key = self._existing_key(rpath)
-        if not await reads.download(key, lpath, callback):
+        where = keys.bytes_key(key)
+        if where != key and await reads.read_range(keys.sidecar_key(key), 0, 1) is None:
+            raise not_found(key)
+        if not await reads.download(where, lpath, callback):
             if await self._aside(self._backend.is_folder, key):
                 os.makedirs(lpath, exist_ok=True)  # noqa: PTH103
                 return

@@ -6,12 +6,13 @@ import errno
 from glob import has_magic
 from typing import TYPE_CHECKING, Any
 
-from fsmedia import commit, holds, keys, records
+from fsmedia import commit, holds, keys, records, sharing
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaNotFoundError, StoreConflictError
 from fsmedia.filesystem.grounds import not_found
 from fsmedia.filesystem.patterns import joined
 from fsmedia.filesystem.placement import PlacedFile, Placement, told_by_path
 from fsmedia.filesystem.writing import Writing
+from fsmedia.sharing import Sharing
 from fsmedia.sidecar import Sidecar
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class Copying(Writing):
     def cp_file(self, path1: str, path2: str, **_: Any) -> None:
         """Copy a media with its sidecar: policy, attributes and ids come along, but for ids that the new path tells."""
         desk = self._desk()
-        source, target = self._existing_key(path1), self._free_key(path2)
+        source = self._existing_key(path1)
+        target = self._target_key(source, path2)
         if self._backend.place_of(source) == self._backend.place_of(target):
             return  # onto itself, perhaps through a link
         with commit.about(source):
@@ -41,20 +43,55 @@ class Copying(Writing):
         if found.sidecar is None:
             self._written_anew(desk, source, target)
             return
-        values = dict(Sidecar.parse(found.sidecar, source).values)
+        values = {
+            name: value for name, value in Sidecar.parse(found.sidecar, source).values.items() if name != "marker"
+        }
         values |= told_by_path(desk, target)
         mime_type = str(values.get("mime_type") or "application/octet-stream")
         sidecar = Sidecar(values)
         instant = records.expiry_of(sidecar, source, desk.configuration, found.entry.modified)
+        pointer = keys.pointer_of(target)
         with commit.about(target):
             holds.refuse(self._backend, target)
+            if pointer is not None:
+                sharing.copy(
+                    Sharing(
+                        backend=self._backend,
+                        digest=pointer.digest,
+                        size=pointer.size,
+                        data=b"",
+                        mime_type=mime_type,
+                        name_of=lambda _: target,
+                        sidecar_of=lambda marker: sidecar.with_marker(marker).dump(),
+                        now=self._now,
+                        expires_at=instant,
+                    ),
+                    pointer,
+                )
+                return
             if instant is not None:
                 self._backend.write(keys.due_key(instant, target), b"", commit.DUE_TYPE)
             try:
-                self._backend.copy(source, target, mime_type)
+                self._backend.copy(keys.bytes_key(source), target, mime_type)
             except FileNotFoundError:
                 raise not_found(source) from None
             self._backend.write(keys.sidecar_key(target), sidecar.dump(), "application/json")
+
+    def _target_key(self, source: str, path: str) -> str:
+        """Return the key of a copy: a deduplicated name only for a media that has the same bytes.
+
+        Raises
+        ------
+        InvalidReferenceError
+            The name can't be that of a copy of this media.
+        """
+        key = self._key(path)
+        pointer = keys.pointer_of(key)
+        if pointer is None or pointer != keys.pointer_of(source):
+            return self._free_key(path)
+        self._free_key(f"{key.rpartition('/')[0]}/{keys.file_name(key)}".lstrip("/"))
+        keys.check_lengths(key, self._backend.root_length)
+        return keys.check_reference(key)
 
     def _written_anew(self, desk: Desk, source: str, target: str) -> None:
         """Copy what has no sidecar: read, and written as new bytes are."""
@@ -95,7 +132,7 @@ class Copying(Writing):
         if folders and not recursive:
             raise IsADirectoryError(errno.EISDIR, "is a folder: move it with recursive=True", folders[0])
         pairs = [(old, new) for old, new in zip(files, targets, strict=True) if old != new]
-        news = {self._free_key(new) for _, new in pairs}
+        news = {self._target_key(old, new) for old, new in pairs}
         # Two names may be one file, where a folder is a link to another.
         spots = [self._backend.place_of(name) for name in (*(old for old, _ in pairs), *news)]
         if len(set(spots)) < len(spots):

@@ -18,9 +18,9 @@ from fsspec.utils import stringify_path
 
 from fsmedia import commit, holds, keys
 from fsmedia.errors import InvalidMediaError, StoreConflictError
+from fsmedia.filesystem.contents import Contents
 from fsmedia.filesystem.grounds import not_found
 from fsmedia.filesystem.placement import PlacedFile, Placement
-from fsmedia.filesystem.contents import Contents
 from fsmedia.removals import Removal
 
 if TYPE_CHECKING:
