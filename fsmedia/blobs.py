@@ -42,8 +42,13 @@ def find_generation(backend: Backend, digest: str, size: int) -> Pointer | None:
 def put_marker(backend: Backend, pointer: Pointer, reference: str) -> str:
     """Say that a reference uses a generation; return the marker's name, which no other attempt has."""
     marker = keys.new_marker(reference)
-    backend.write(pointer.marker_key(marker), reference.encode(), _TEXT)
+    put_named_marker(backend, pointer, marker, reference)
     return marker
+
+
+def put_named_marker(backend: Backend, pointer: Pointer, marker: str, reference: str) -> None:
+    """Write a marker whose name is known; for those who put back what was there."""
+    backend.write(pointer.marker_key(marker), reference.encode(), _TEXT)
 
 
 def is_alive(backend: Backend, pointer: Pointer) -> bool:

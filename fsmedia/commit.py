@@ -11,16 +11,16 @@ go the same way.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from fsmedia import blobs, keys
 from fsmedia.backends import Write
+from fsmedia.configuration import ORPHAN_GRACE
 from fsmedia.errors import MediaError, MediaNotFoundError, StorageError, StoreConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from types import TracebackType
 
     from fsmedia.backends import Backend, Stage
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
     Failures = Mapping[int, MediaError]
     Answers = list[MediaError | None]
-
-ORPHAN_GRACE = timedelta(hours=24)
-"""Age from which a leftover may be mended, so a store must not take longer between its bytes and its sidecar."""
 
 SIDECAR_TYPE = "application/json"
 DUE_TYPE = "application/octet-stream"
@@ -53,6 +50,8 @@ class Storing:
         The store's clock.
     expires_at
         When the policy in the sidecar lets the media go; None: never.
+    grace
+        Age from which the store's leftovers may be mended, so a store must not take longer.
     """
 
     backend: Backend
@@ -62,6 +61,7 @@ class Storing:
     sidecar: bytes
     now: Callable[[], datetime]
     expires_at: datetime | None = None
+    grace: timedelta = ORPHAN_GRACE
     started: datetime | None = None
 
 
@@ -141,7 +141,7 @@ def look_after_slow(storings: Sequence[Storing]) -> Failures:
     failures: dict[int, MediaError] = {}
     for index, storing in enumerate(storings):
         begun = storing.started or storing.now()
-        if storing.now() - begun <= ORPHAN_GRACE / 2:
+        if storing.now() - begun <= storing.grace / 2:
             continue
         try:
             if storing.backend.head(storing.reference) is not None:

@@ -30,9 +30,15 @@ URL_VARIABLE = "FSMEDIA_URL"
 STORE_VARIABLE = "FSMEDIA_STORE_"
 """Beginning of the environment variables with the root URLs of named stores: ``FSMEDIA_STORE_LAB`` is ``@lab``."""
 
+ORPHAN_GRACE = timedelta(hours=24)
+"""Age from which a leftover may be mended, unless the store says otherwise."""
+
+SHORTEST_GRACE = timedelta(minutes=10)
+"""Below it, a slow upload would look like a leftover."""
+
 DEFAULT_ORGANIZATION = OrganizationMode.BY_RUN
 
-_SETTINGS = ("organization", "layouts", "policies", "default_policy", "deduplicate")
+_SETTINGS = ("organization", "layouts", "policies", "default_policy", "deduplicate", "orphan_grace_seconds")
 
 
 def url_from_environment() -> str:
@@ -115,6 +121,7 @@ class Settings:
     policies: dict[str, RetentionPolicy] | None = None
     default_policy: str | None = None
     deduplicate: bool | None = None
+    orphan_grace: timedelta | None = None
 
     @classmethod
     def read(
@@ -124,6 +131,7 @@ class Settings:
         policies: Mapping[str, RetentionPolicy | timedelta] | Iterable[RetentionPolicy] | None,
         default_policy: str | None,
         deduplicate: bool | None = None,  # noqa: FBT001
+        orphan_grace: timedelta | None = None,
     ) -> Settings:
         """Check what a caller passed to a constructor.
 
@@ -147,7 +155,12 @@ class Settings:
             find_policy(default_policy, named or {})
         if deduplicate is not None and not isinstance(deduplicate, bool):
             raise InvalidMediaError(f"deduplicate must be True or False, not {deduplicate!r}")
-        return cls(mode, given, named, default_policy, deduplicate)
+        if orphan_grace is not None and (not isinstance(orphan_grace, timedelta) or orphan_grace < SHORTEST_GRACE):
+            raise InvalidMediaError(
+                f"orphan_grace must be a timedelta of at least {SHORTEST_GRACE}, not {orphan_grace!r}",
+                next_step="no store may take longer than half of it",
+            )
+        return cls(mode, given, named, default_policy, deduplicate, orphan_grace)
 
 
 def _check_kinds(templates: object, policies: object, default_policy: object) -> None:
@@ -171,6 +184,8 @@ class Configuration:
     default_policy: str | None = None
     deduplicate: bool = False
     """True: media that are stored share equal bytes; what is there already stays as it is."""
+    orphan_grace: timedelta = ORPHAN_GRACE
+    """Age from which leftovers may be mended."""
     adopted: bool = False
     """True: media lay here before the settings did (PromptKit's), so folders alone do not tell whose they are."""
     due_index: DueIndex = "complete"
@@ -192,6 +207,7 @@ class Configuration:
             policies=settings.policies or {},
             default_policy=settings.default_policy,
             deduplicate=bool(settings.deduplicate),
+            orphan_grace=settings.orphan_grace or ORPHAN_GRACE,
             adopted=adopted,
             due_index="partial" if adopted else "complete",
         )
@@ -229,6 +245,7 @@ class Configuration:
                 _read_policies(values.get("policies") or {}),
                 values.get("default_policy"),
                 values.get("deduplicate", False),
+                timedelta(seconds=values.get("orphan_grace_seconds", ORPHAN_GRACE.total_seconds())),
             )
             found = cls.first(settings, organization=DEFAULT_ORGANIZATION, adopted=bool(values.get("adopted")))
             # Anything but "complete" is partial: sweeps then cost more, and miss nothing.
@@ -245,6 +262,7 @@ class Configuration:
             "policies": {name: _policy_json(policy) for name, policy in self.policies.items()},
             "default_policy": self.default_policy,
             "deduplicate": self.deduplicate,
+            "orphan_grace_seconds": self.orphan_grace // timedelta(seconds=1),
             "due_index": self.due_index,
         }
         if self.adopted:
@@ -263,6 +281,7 @@ class Configuration:
             ("organization", self.organization, settings.organization),
             ("default_policy", self.default_policy, settings.default_policy),
             ("deduplicate", self.deduplicate, settings.deduplicate),
+            ("orphan_grace", self.orphan_grace, settings.orphan_grace),
         ]
         for mode, layout in (settings.layouts or {}).items():
             pairs.append((f"layouts[{mode!r}]", self.layouts[mode].template, layout.template))

@@ -164,8 +164,18 @@ class Draft:
                 sidecar_of=lambda marker: sidecar.with_marker(marker).dump(),
                 now=desk.now,
                 expires_at=self._expires_at,
+                grace=desk.configuration.orphan_grace,
             )
-        return Storing(desk.backend, self.reference, stored, mime_type, sidecar.dump(), desk.now, self._expires_at)
+        return Storing(
+            desk.backend,
+            self.reference,
+            stored,
+            mime_type,
+            sidecar.dump(),
+            desk.now,
+            self._expires_at,
+            desk.configuration.orphan_grace,
+        )
 
     def discard(self) -> None:
         """Leave nothing behind; does nothing to what was committed."""

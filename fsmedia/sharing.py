@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fsmedia import blobs, commit, keys
+from fsmedia.configuration import ORPHAN_GRACE
 from fsmedia.errors import MediaError, StorageError, StoreConflictError
 from fsmedia.keys import Pointer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from fsmedia.backends import Backend, Stage
 
@@ -46,6 +47,7 @@ class Sharing:
     sidecar_of: Callable[[str], bytes]
     now: Callable[[], datetime]
     expires_at: datetime | None = None
+    grace: timedelta = ORPHAN_GRACE
     reference: str = ""
     marker: str = ""
     started: datetime | None = None
@@ -127,7 +129,7 @@ def _finished(sharing: Sharing, pointer: Pointer) -> None:
     with commit.about(reference):
         backend.write(keys.sidecar_key(reference), sharing.sidecar_of(sharing.marker), commit.SIDECAR_TYPE)
         begun = sharing.started or sharing.now()
-        if sharing.now() - begun <= commit.ORPHAN_GRACE / 2:
+        if sharing.now() - begun <= sharing.grace / 2:
             return
         if not blobs.is_used(backend, pointer, sharing.marker):
             for error in backend.delete([keys.sidecar_key(reference)]).values():

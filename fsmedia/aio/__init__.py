@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         MediaMetadata,
         MediaRecord,
         OrganizationMode,
+        OrphanReport,
         RebuildReport,
         Reference,
         RetentionPolicy,
@@ -67,6 +68,7 @@ class AsyncMediaStore:
         policies: Mapping[str, RetentionPolicy | timedelta] | Iterable[RetentionPolicy] | None = None,
         default_policy: str | None = None,
         deduplicate: bool | None = None,
+        orphan_grace: timedelta | None = None,
         max_file_size: int | None = 1 << 30,
         durability: Durability = "fsync",
         read_only: bool = False,
@@ -85,6 +87,7 @@ class AsyncMediaStore:
             policies=policies,
             default_policy=default_policy,
             deduplicate=deduplicate,
+            orphan_grace=orphan_grace,
             max_file_size=max_file_size,
             durability=durability,
             read_only=read_only,
@@ -177,6 +180,25 @@ class AsyncMediaStore:
             executor=executor,
             delete_shared=delete_shared,
             stopped=stopped,
+            progress=progress,
+        )
+
+    async def sweep_orphans(
+        self,
+        *,
+        grace: timedelta | None = None,
+        nobody_writes: bool = False,
+        dry_run: bool = False,
+        executor: Executor | None = None,
+        progress: Progress = None,
+    ) -> OrphanReport:
+        """Remove what crashes left and nothing needs; see `MediaStore.sweep_orphans`."""
+        return await self._call(
+            MediaStore.sweep_orphans,
+            grace=grace,
+            nobody_writes=nobody_writes,
+            dry_run=dry_run,
+            executor=executor,
             progress=progress,
         )
 

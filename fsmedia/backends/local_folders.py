@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from abc import abstractmethod
+from datetime import UTC, datetime
 
 from fsmedia import keys
 from fsmedia.backends.failures import explained
@@ -102,6 +103,14 @@ class LocalFolders(Backend):
             except OSError as error:
                 if error.errno not in _IN_USE:
                     raise
+
+    def touched(self, entry: Entry) -> datetime | None:
+        """Return the later of mtime, which programs may set, and ctime, which they can't; None if it is gone."""
+        try:
+            found = os.lstat(f"{self.path}/{entry.key}")
+        except OSError:
+            return None
+        return datetime.fromtimestamp(max(found.st_mtime, found.st_ctime), UTC)
 
     def place_of(self, key: str) -> str:
         """Return the path with its folders' symlinks resolved."""

@@ -234,6 +234,10 @@ class Backend(ABC):
     def local_path(self, key: str) -> str | None:
         """Return where the bytes lie on this machine; None if they do not."""
 
+    def touched(self, entry: Entry) -> datetime | None:
+        """Return when something last happened to a file, by the storage's own clock; ages are counted from it."""
+        return entry.modified
+
     def sign(self, key: str, expiry: timedelta, *, mime_type: str | None = None, filename: str | None = None) -> str:
         """Return a URL under which a plain HTTP client gets the bytes, for as long as `expiry`.
 

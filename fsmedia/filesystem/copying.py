@@ -65,6 +65,7 @@ class Copying(Writing):
                         sidecar_of=lambda marker: sidecar.with_marker(marker).dump(),
                         now=self._now,
                         expires_at=instant,
+                        grace=desk.configuration.orphan_grace,
                     ),
                     pointer,
                 )

@@ -92,7 +92,16 @@ class Placement:
         sidecar, instant = self._sidecar(before)
         mime_type = sidecar.values["mime_type"]
         desk = self._desk
-        return commit.Storing(desk.backend, self.key, stored, mime_type, sidecar.dump(), desk.now, instant)
+        return commit.Storing(
+            desk.backend,
+            self.key,
+            stored,
+            mime_type,
+            sidecar.dump(),
+            desk.now,
+            instant,
+            desk.configuration.orphan_grace,
+        )
 
     def _sidecar(self, before: Sidecar | None) -> tuple[Sidecar, datetime | None]:
         """Return the new sidecar, and when its policy lets the media go."""

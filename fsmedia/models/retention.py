@@ -126,3 +126,45 @@ class RebuildReport(Model):
     failed: tuple[Failed, ...] = ()
     due_index: DueIndex = "complete"
     took: timedelta = timedelta(0)
+
+
+LeftoverKind = Literal["marker", "generation", "mark", "bytes", "temporary", "due", "unmarked", "foreign"]
+"""What a crash can leave; `unmarked` is a media whose marker is missing, `foreign` what this package did not write."""
+
+
+class Leftover(Model):
+    """One thing that lies in a store and belongs to no media, or a media that lacks something."""
+
+    kind: LeftoverKind
+    key: str
+    size_bytes: int = 0
+    action: str = ""
+    """What was done, or in a dry run would be; empty for what stays."""
+
+
+class OrphanReport(Model):
+    """What one look for leftovers found and mended."""
+
+    dry_run: bool = False
+    examined: int = 0
+    """Objects listed."""
+    mended: tuple[Leftover, ...] = ()
+    kept: tuple[Leftover, ...] = ()
+    """What stays: foreign files, marks on living generations, what is not old enough to be judged is not here."""
+    failed: tuple[Failed, ...] = ()
+    took: timedelta = timedelta(0)
+
+    @property
+    def bytes_freed(self) -> int:
+        """Bytes of what was removed."""
+        return sum(each.size_bytes for each in self.mended)
+
+    def __str__(self) -> str:
+        verb = "would mend" if self.dry_run else "mended"
+        return (
+            f"{self.examined} examined, {verb} {len(self.mended)} ({self.bytes_freed} bytes), "
+            f"{len(self.kept)} kept, {len(self.failed)} failed"
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"

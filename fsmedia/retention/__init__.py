@@ -1,7 +1,7 @@
 """Retention at work: finding what is due, deleting it, and keeping the index that makes both cheap.
 
 `due.py` finds, `sweep.py` decides and deletes one window at a time, `enforcement.py` runs a whole sweep, `rebuild.py`
-makes the index anew from the sidecars, `spreading.py` lets an executor do the windows.
+makes the index anew from the sidecars.
 """
 
 from fsmedia.retention.due import due_entries

@@ -11,11 +11,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from fsmedia import deletions, keys
+from fsmedia.clocks import storage_time
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 from fsmedia.models import EnforcementReport
 from fsmedia.retention.due import Candidate, due_entries, media_with_sidecar
-from fsmedia.retention.spreading import spread, windows
 from fsmedia.retention.sweep import Ground, Swept, sweep_window
+from fsmedia.spreading import spread, windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -139,12 +140,7 @@ class Enforcement:
         StorageError
             The clocks differ: who is wrong can't be told, so nothing is deleted.
         """
-        key = keys.probe_key()
-        backend.write(key, b"", "application/octet-stream")
-        entry = backend.head(key)
-        for error in backend.delete([key]).values():
-            _log.warning("%s", error)
-        found = None if entry is None else entry.modified
+        found = storage_time(backend)
         if found is None:
             _log.warning("%s tells no times: clocks were not compared, and no leftovers are mended", backend.url)
             return None

@@ -17,8 +17,8 @@ from fsmedia.backends import Backend, Write
 from fsmedia.errors import CorruptSidecarError, MediaError, StorageError
 from fsmedia.models import Failed, RebuildReport
 from fsmedia.retention.due import Candidate, media_with_sidecar
-from fsmedia.retention.spreading import spread, windows
 from fsmedia.sidecar import Sidecar
+from fsmedia.spreading import spread, windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

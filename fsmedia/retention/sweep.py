@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from fsmedia import commit, deletions, holds, keys, promptkit, records
-from fsmedia.backends import Backend, Write
+from fsmedia.backends import Backend, Entry, Write
 from fsmedia.errors import MediaError, StorageError
 from fsmedia.models import Deletion, Failed, Skipped
 from fsmedia.sidecar import Sidecar
@@ -219,13 +219,13 @@ def _clear_leftovers(ground: Ground, missing: list[_Item], plan: _Plan, swept: S
     """
     for item in missing:
         reference = item.reference
-        if not _is_old(ground, item.written):
+        if not _is_old(ground, _touched(ground, item)):
             continue
         try:
             plain = keys.is_own_name(reference) and keys.pointer_of(reference) is None
             entry = ground.backend.head(reference) if plain else None
             if entry is not None:
-                if not _is_old(ground, entry.modified):
+                if not _is_old(ground, ground.backend.touched(entry)):
                     continue
                 again = ground.backend.fetch(reads=[keys.sidecar_key(reference), keys.hold_key(reference)]).reads
                 if again != [None, None]:
@@ -239,10 +239,15 @@ def _clear_leftovers(ground: Ground, missing: list[_Item], plan: _Plan, swept: S
         plan.spent[reference] = tuple(item.due_keys)
 
 
+def _touched(ground: Ground, item: _Item) -> datetime | None:
+    """Return when the entry was last touched."""
+    return ground.backend.touched(Entry(item.due_keys[0], 0, item.written)) if item.due_keys else item.written
+
+
 def _is_old(ground: Ground, written: datetime | None) -> bool:
     if ground.storage_now is None or written is None:
         return False
-    return ground.storage_now - written > commit.ORPHAN_GRACE
+    return ground.storage_now - written > ground.configuration.orphan_grace
 
 
 def _move(ground: Ground, plan: _Plan, swept: Swept) -> None:

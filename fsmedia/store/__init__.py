@@ -32,6 +32,8 @@ class MediaStore(Retaining, Bulk):
         Policy of media that name none.
     deduplicate
         True: media with the same bytes share them, each with its own reference, metadata and policy.
+    orphan_grace
+        Age from which leftovers of crashes may be mended, 24 hours unless told; no store may take longer.
     max_file_size
         Most bytes of one media; None takes any number.
     durability

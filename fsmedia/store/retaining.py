@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from fsmedia import keeping
 from fsmedia.models import Hold, Reference
+from fsmedia.orphans import check_grace, sweep_orphans
 from fsmedia.retention import Enforcement, rebuild_due_index
 from fsmedia.store.root import Root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
-    from fsmedia.models import EnforcementReport, RebuildReport
+    from fsmedia.models import EnforcementReport, OrphanReport, RebuildReport
 
     Progress = Callable[[int], object] | None
 
@@ -121,6 +122,46 @@ class Retaining(Root):
             log=self._deletion_log,
         )
         return sweep.run(self._backend, self._founding)
+
+    def sweep_orphans(
+        self,
+        *,
+        grace: timedelta | None = None,
+        nobody_writes: bool = False,
+        dry_run: bool = False,
+        executor: Executor | None = None,
+        progress: Progress = None,
+    ) -> OrphanReport:
+        """Remove what crashes left and nothing needs: bytes, markers, shared bytes without one, temporary files.
+
+        Lists the whole store. What is younger than the grace, by the storage's own clock, may be a store under way
+        and stays; files that others wrote are reported and stay.
+
+        Parameters
+        ----------
+        grace
+            Age from which a leftover is mended; None is the store's. Deduplicated media keep some 200 bytes of
+            memory each while this runs.
+        nobody_writes
+            Allows a grace shorter than the store's. Say so only when every writer is stopped.
+        dry_run
+            Change nothing; the report says what would be done.
+        executor
+            Any `concurrent.futures.Executor`; it gets 100 things at a time.
+        progress
+            Called with the number of objects listed so far.
+
+        Raises
+        ------
+        InvalidMediaError
+            The grace is too short.
+        StorageError
+            The store can't be listed; what failed for single things is in the report.
+        """
+        if not dry_run:
+            self._check_writable()
+        wanted = check_grace(grace, self._founding.refresh().orphan_grace, nobody_writes=nobody_writes)
+        return sweep_orphans(self._backend, wanted, dry_run=dry_run, executor=executor, progress=progress)
 
     def rebuild_due_index(self, *, executor: Executor | None = None, progress: Progress = None) -> RebuildReport:
         """Read all sidecars, write the due entries that are missing, and mark the index complete.

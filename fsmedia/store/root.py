@@ -46,6 +46,7 @@ class Root:
         policies: Mapping[str, RetentionPolicy | timedelta] | Iterable[RetentionPolicy] | None = None,
         default_policy: str | None = None,
         deduplicate: bool | None = None,
+        orphan_grace: timedelta | None = None,
         max_file_size: int | None = 1 << 30,
         durability: Durability = "fsync",
         read_only: bool = False,
@@ -55,7 +56,7 @@ class Root:
         deletion_log: DeletionLog = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        settings = Settings.read(organization, layouts, policies, default_policy, deduplicate)
+        settings = Settings.read(organization, layouts, policies, default_policy, deduplicate, orphan_grace)
         _check_limits(max_file_size, durability, timeout, url_expiry)
         check_log(deletion_log)
         root = url_from_environment() if url is None else _text_of(url)

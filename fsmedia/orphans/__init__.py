@@ -1,0 +1,9 @@
+"""Mending what crashes leave: one listing, a plan with a reason for each thing, and steps that look once more.
+
+`finding.py` lists and plans, `mending.py` acts, `sweeping.py` runs both. What is younger than the grace may be a store
+under way and is left alone; what this package did not write is reported and never removed.
+"""
+
+from fsmedia.orphans.sweeping import check_grace, sweep_orphans
+
+__all__ = ["check_grace", "sweep_orphans"]
