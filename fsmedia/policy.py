@@ -23,7 +23,8 @@ KEEP_FOREVER = "retain"
 
 _GRAMMAR = re.compile(r"(?:delete-after-([1-9][0-9]*)(min)|retain-([1-9][0-9]*)(hours|days))\Z")
 _UNITS = {"min": timedelta(minutes=1), "hours": timedelta(hours=1), "days": timedelta(days=1)}
-_FORMS = "delete-after-<n>min, retain-<n>hours, retain-<n>days or retain, n from 1"
+FORMS = "delete-after-<n>min, retain-<n>hours, retain-<n>days or retain, n from 1"
+"""The names that mean something in every store."""
 
 
 @lru_cache(maxsize=1024)
@@ -66,7 +67,7 @@ def find_policy(name: str, named: Mapping[str, RetentionPolicy]) -> RetentionPol
     policy = named.get(name) or parse_name(name)
     if policy is None:
         known = f", or one of this store's: {', '.join(sorted(named))}" if named else ""
-        raise UnknownPolicyError(f"unknown policy {name[:80]!r}", next_step=f"use {_FORMS}{known}")
+        raise UnknownPolicyError(f"unknown policy {name[:80]!r}", next_step=f"use {FORMS}{known}")
     return policy
 
 

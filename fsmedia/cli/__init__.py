@@ -1,4 +1,4 @@
-"""The command line: `fsmedia init`, `demo`, `store`, `ls` and so on, over any storage that a URL names.
+"""The command line: `fsmedia init`, `demo`, `store`, `ls`, `policy` and so on, over any storage that a URL names.
 
 Results go to standard output, everything else to standard error; an error is one line and an exit code. Only this
 package imports typer and rich.
@@ -17,7 +17,20 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from fsmedia.cli import demo, endings, fetching, links, listing, making, naming, output, removal, storing
+from fsmedia.cli import (
+    demo,
+    endings,
+    enforcing,
+    fetching,
+    links,
+    listing,
+    making,
+    naming,
+    output,
+    policies,
+    removal,
+    storing,
+)
 from fsmedia.cli.place import Place, StorageOptions, StoreUrl
 
 _HELP = """Keep the media of LLM runs in any storage that a URL names, and look at them.
@@ -82,9 +95,11 @@ _COMMANDS = (
     ("url", links.url, links.URL_HELP),
     ("stores", naming.stores, naming.STORES_HELP),
     ("rm", removal.rm, removal.RM_HELP),
+    ("enforce", enforcing.enforce, enforcing.ENFORCE_HELP),
 )
 for _name, _command, _help in _COMMANDS:
     app.command(_name, help=output.unwrapped(_help))(_command)
+app.add_typer(policies.app, name="policy")
 
 
 def main(program: str = "fsmedia") -> NoReturn:

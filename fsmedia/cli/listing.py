@@ -48,7 +48,7 @@ _LABELS = {
     "mime_type": "type", "detected_mime_type": "looks like", "size_bytes": "size", "sha256": "sha256",
     "run_id": "run", "conversation_id": "conversation", "session_id": "session", "message_idx": "message",
     "part_idx": "part", "provider_id": "provider", "timestamp": "time", "policy_name": "policy",
-    "expires_at": "expires", "xattrs": "attributes",
+    "expires_at": "expires", "hold": "held", "xattrs": "attributes",
 }  # fmt: skip
 _SECOND = {"run_id", "conversation_id", "session_id", "provider_id", "policy_name"}  # an empty one says nothing
 
@@ -95,7 +95,7 @@ def ls(  # noqa: PLR0913 - the words of a selection
     with place.open(read_only=True) as opened:
         references = opened.list(**conditions, limit=limit)  # type: ignore[arg-type]
         if long or as_json:
-            for batch in _batches(opened, references, errors):
+            for batch in batches(opened, references, errors):
                 count += len(batch)
                 _show(batch, long=long)
         else:
@@ -117,7 +117,7 @@ def _say_nothing(place: Place, opened: MediaStore, *, asked: bool) -> None:
         output.note(f"no media {'match ' if asked else ''}in {opened.url}")
 
 
-def _batches(opened: MediaStore, references: Iterator[str], errors: list[MediaError]) -> Iterator[list[MediaRecord]]:
+def batches(opened: MediaStore, references: Iterator[str], errors: list[MediaError]) -> Iterator[list[MediaRecord]]:
     """Read the records of references, some at once, in order."""
 
     def read(reference: str) -> MediaRecord | MediaError:

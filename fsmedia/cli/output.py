@@ -10,14 +10,14 @@ import json
 import logging
 import re
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime, timedelta
 
     from fsmedia.models import MediaRecord
@@ -119,6 +119,21 @@ def show_warnings() -> None:
     log = logging.getLogger("fsmedia")
     if not any(isinstance(handler, Warnings) for handler in log.handlers):
         log.addHandler(Warnings(logging.WARNING))
+
+
+@contextmanager
+def told_in_report() -> Iterator[None]:
+    """Keep what a report names again from being told twice: the log has a warning for each media that failed."""
+    log = logging.getLogger("fsmedia.retention")
+    log.addFilter(_is_no_failure)
+    try:
+        yield
+    finally:
+        log.removeFilter(_is_no_failure)
+
+
+def _is_no_failure(record: logging.LogRecord) -> bool:
+    return record.msg not in ("sweep: %s", "rebuilding the due index: %s")
 
 
 def size_text(size: int) -> str:

@@ -9,12 +9,13 @@ import typer
 from fsmedia.cli import output
 from fsmedia.cli.endings import CommandError, code_of, text_of
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
-from fsmedia.errors import MediaError, MediaNotFoundError
+from fsmedia.errors import CorruptSidecarError, HeldMediaError, MediaError, MediaNotFoundError
 from fsmedia.store import MediaStore
 
 RM_HELP = """Delete media. What is not there any more is no error.
 
 Asks first where more than one is named and a person sits at the terminal; `--yes` does not ask, `--dry-run` only tells.
+What is held stays, see `fsmedia policy release`.
 
 Examples:
   fsmedia rm runs/r1/0003_01_u01m8.png
@@ -40,7 +41,9 @@ def rm(  # noqa: PLR0913 - the options of the command
         for reference in references:
             try:
                 there = _is_there(opened, reference)
-                if not dry_run:
+                if dry_run:
+                    _refuse_held(opened, reference)
+                else:
                     opened.delete_media(reference)
             except MediaError as error:
                 output.error(text_of(error))
@@ -63,6 +66,22 @@ def _is_there(opened: MediaStore, reference: str) -> bool:
     except MediaNotFoundError:
         return False
     return True
+
+
+def _refuse_held(opened: MediaStore, reference: str) -> None:
+    """Say in a dry run what the deletion would say.
+
+    Raises
+    ------
+    HeldMediaError
+        The media is held.
+    """
+    try:
+        record = opened.info(reference)
+    except (MediaNotFoundError, CorruptSidecarError):
+        return
+    if record.hold is not None:
+        raise HeldMediaError(f"is held: {record.hold!r}", next_step="release it first", reference=record.reference)
 
 
 def _ask(question: str) -> None:

@@ -1,0 +1,214 @@
+"""`fsmedia enforce`: one sweep, or one after the other: what went, what stayed, what failed, and why."""
+
+# No `from __future__ import annotations`: typer reads these annotations when it runs.
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from fsmedia.cli import output, words
+from fsmedia.cli.endings import DONE, FAILED, text_of
+from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
+from fsmedia.cli.progress import counter
+from fsmedia.cli.stopping import Stop
+from fsmedia.errors import MediaError
+from fsmedia.models import EnforcementReport, Failed
+from fsmedia.store import MediaStore, utc_now
+
+ENFORCE_HELP = """Delete every media whose policy let it go, and tell what went, what stayed, what failed, and why.
+
+The cost follows what is due, not what is stored. `--dry-run` makes the same plan and changes nothing. `--every` sweeps
+at once and then again and again, until Ctrl-C or SIGTERM: it ends after the media it has in hand, a second signal ends
+it there. One sweep that is stopped so exits with 130 or 143; `--every` exits with how its last sweep went. With
+`--json` one document for each sweep, with all media in it.
+
+Examples:
+  fsmedia enforce --store ./media --dry-run
+  fsmedia enforce --dry-run --now 'in 7d'
+  fsmedia enforce --store s3://bucket/media --every 5m
+  fsmedia enforce --json | jq -r '.deleted[].reference'
+"""
+
+ROWS = 50
+"""So many lines of each kind; more is what `--all` and `--json` are for."""
+
+_AHEAD = timedelta(days=1)
+"""`--now` may be so far ahead of this machine's clock, should that be slow; more would be another time."""
+
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, max=256, metavar="N", help="Work on so many windows of media at once.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What the command line asks of every sweep."""
+
+    now: datetime | None
+    dry_run: bool
+    delete_shared: bool
+    as_json: bool
+    rows: int | None
+
+
+def enforce(  # noqa: PLR0913 - the options of the command
+    context: typer.Context,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Delete nothing, say what would be.")] = False,
+    every: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Sweep again and again, with such a pause: 30s, 5m, 1h, 1d.")
+    ] = None,
+    now: Annotated[
+        str | None, typer.Option(metavar="TIME", help="What time it is: 2026-01-01T00:00:00Z; else the clock's.")
+    ] = None,
+    delete_shared: Annotated[
+        bool, typer.Option("--delete-shared", help="Also what PromptKit's index names, which other runs may share.")
+    ] = False,
+    threads: Threads = None,
+    everything: Annotated[bool, typer.Option("--all", help=f"Show more than {ROWS} media of each kind.")] = False,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    option: StorageOptions = None,
+) -> None:
+    """Sweep."""
+    pause = None if every is None else words.duration(every, "--every")
+    if pause is not None and not pause:
+        raise typer.BadParameter("must be longer than nothing, e.g. 1m", param_hint="--every")
+    wanted = _Wanted(
+        now=_instant(now, repeated=pause is not None, dry_run=dry_run),
+        dry_run=dry_run,
+        delete_shared=delete_shared,
+        as_json=as_json,
+        rows=None if everything else ROWS,
+    )
+    # Before the store is opened: whoever stops a program that just began wants the same end.
+    with Stop() as stop, Place.of(context, store, option).open(read_only=dry_run) as opened, hands(threads) as executor:
+        if pause is None:
+            code = _sweep(opened, wanted, executor, stop)
+            raise typer.Exit(stop.code or code)
+        code = _repeat(opened, wanted, executor, stop, pause)
+    raise typer.Exit(code)
+
+
+def _instant(text: str | None, *, repeated: bool, dry_run: bool) -> datetime | None:
+    """Read `--now`, and refuse what would delete too early."""
+    clock = utc_now()
+    instant = words.instant(text, "--now", now=clock)
+    if instant is None:
+        return None
+    if repeated:
+        raise typer.BadParameter("stands still, and --every goes on: give one of them", param_hint="--now")
+    if instant - clock > _AHEAD and not dry_run:
+        raise typer.BadParameter(
+            f"{instant:%Y-%m-%d %H:%M}Z lies ahead, and what is to be kept until then would be deleted; add --dry-run",
+            param_hint="--now",
+        )
+    return instant
+
+
+def _repeat(opened: MediaStore, wanted: _Wanted, executor: Executor | None, stop: Stop, pause: timedelta) -> int:
+    """Sweep until somebody wants the end; a sweep that fails is told, and the next one comes at its time."""
+    code, hinted = DONE, False
+    while not stop.asked():
+        try:
+            code = _sweep(opened, wanted, executor, stop, hint=not hinted)
+            hinted = True
+        except MediaError as error:
+            code = FAILED
+            output.error(text_of(error))
+            if wanted.as_json:
+                output.json_line({"now": utc_now().isoformat(), "error": text_of(error)})
+        sys.stdout.flush()  # who reads along sees each sweep when it is done
+        if stop.wait(pause.total_seconds()):
+            break
+    output.note("stopped")
+    return code
+
+
+def _sweep(opened: MediaStore, wanted: _Wanted, executor: Executor | None, stop: Stop, *, hint: bool = True) -> int:
+    """Sweep once, tell of it, and return the exit code."""
+    with output.told_in_report(), counter("sweeping", None) as meter:
+        report = opened.enforce_policy(
+            now=wanted.now,
+            dry_run=wanted.dry_run,
+            executor=executor,
+            delete_shared=wanted.delete_shared,
+            stopped=stop.asked,
+            progress=meter.reach,
+        )
+    if wanted.as_json:
+        output.json_line(_document(report))
+    else:
+        _show(report, wanted.rows)
+    if hint and report.due_index == "partial":
+        output.note("the due index is partial, so all sidecars were read; to make it complete: fsmedia policy rebuild")
+    return FAILED if report.failed else DONE
+
+
+def _document(report: EnforcementReport) -> dict[str, Any]:
+    return {**report.model_dump(mode="json"), "bytes_freed": report.bytes_freed, "took": report.took.total_seconds()}
+
+
+def _show(report: EnforcementReport, rows: int | None) -> None:
+    """Write a line for each media, and one for all."""
+    verb = "would delete" if report.dry_run else "deleted"
+    table = []
+    for gone in report.deleted[:rows]:
+        since = (
+            "" if gone.expires_at is None or report.now is None else output.duration_text(report.now - gone.expires_at)
+        )
+        when = f"expired {output.time_text(gone.expires_at)}" + (f", {since} ago" if since else "")
+        table.append((verb, output.size_text(gone.size_bytes), gone.policy_name or "-", when, gone.reference))
+    lines(table)
+    _more(len(report.deleted), rows, verb)
+    lines([("skipped", each.reference, each.reason) for each in report.skipped[:rows]])
+    _more(len(report.skipped), rows, "skipped")
+    tell_failed(report.failed, rows)
+    bytes_ = output.size_text(report.bytes_freed)
+    stopped = "; stopped early" if report.stopped else ""
+    output.line(
+        f"{report.examined:,} examined: {verb} {len(report.deleted):,} ({bytes_}), {len(report.skipped):,} skipped, "
+        f"{len(report.failed):,} failed, in {report.took.total_seconds():.1f} s{stopped}"
+    )
+
+
+def lines(rows: Sequence[tuple[str, ...]]) -> None:
+    """Write rows as lines whose columns stand below each other; nothing is cut, the last column is not padded."""
+    shown = [[output.visible(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
+        padded = (cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False))
+        output.line("  ".join([*padded, row[-1]]))
+
+
+def _more(count: int, rows: int | None, verb: str) -> None:
+    if rows is not None and count > rows:
+        output.line(f"and {count - rows:,} more {verb}; --all shows them")
+
+
+def tell_failed(failed: Sequence[Failed], rows: int | None = None) -> None:
+    """Say of each media what went wrong with it."""
+    for each in failed[:rows]:
+        text = text_of(each.error)
+        named = each.error.reference is not None or each.error.key is not None
+        output.error(text if named else f"{each.reference}: {text}")
+    if rows is not None and len(failed) > rows:
+        output.error(f"and {len(failed) - rows:,} more failed; --all shows them")
+
+
+@contextmanager
+def hands(threads: int | None) -> Iterator[Executor | None]:
+    """Give as many threads as are asked for; None if none are."""
+    if threads is None:
+        yield None
+        return
+    executor = ThreadPoolExecutor(threads, thread_name_prefix="fsmedia")
+    try:
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)

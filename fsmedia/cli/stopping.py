@@ -1,0 +1,81 @@
+"""Ending long work on request: the first Ctrl-C or SIGTERM lets it end what it has in hand, the second ends at once."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_LONGEST_WAIT = 1e9  # seconds; more than select takes on some systems is no longer than for ever
+
+SIGNALLED = 128
+"""Added to a signal's number, the exit code of a process that it ended."""
+
+
+class Stop:
+    """Says whether somebody wants the work of this block to end.
+
+    Attributes
+    ----------
+    number
+        The signal that came; 0 for none.
+
+    Notes
+    -----
+    A handler may run while the main thread is inside any lock, so it takes none: it sets a number and writes into a
+    pipe, on which `wait` waits.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._before: dict[int, Any] = {}
+        self._pipe: tuple[int, int] = (-1, -1)
+
+    @property
+    def code(self) -> int:
+        """The exit code for a work that was cut short."""
+        return SIGNALLED + self.number if self.number else 0
+
+    def asked(self) -> bool:
+        """Tell whether the work should end."""
+        return bool(self.number)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait, at most until somebody wants the end; tell whether somebody does."""
+        if not self.number:
+            select.select([self._pipe[0]], [], [], min(seconds, _LONGEST_WAIT))
+        return self.asked()
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.number = number
+        self._restore()  # the next one ends at once
+        os.write(self._pipe[1], b"\0")
+
+    def _restore(self) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        self._before = {}
+
+    def __enter__(self) -> Self:
+        self._pipe = os.pipe()
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python has no handlers
+            for number in _SIGNALS:
+                before = signal.getsignal(number)
+                # None: set by something other than Python, and could not be put back.
+                # Ignored by whoever started this (nohup, a shell's background): stays so.
+                if before not in (None, signal.SIG_IGN):
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+        for end in self._pipe:
+            os.close(end)
