@@ -1,4 +1,4 @@
-"""`python -m tests.bench [local] [objects] [large] [filesystem] [retention] [deduplication]`: all of them without arguments."""
+"""`python -m tests.bench [NAME ...]`: the benches named below, all of them without arguments."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ BENCHES = {
     "large": large.run,
     "filesystem": filesystem.run,
     "retention": retention.run,
+    "deduplication": deduplication.run,
 }
 
 for name in sys.argv[1:] or BENCHES:
