@@ -59,11 +59,11 @@ def test_what_is_under_way_is_given_before_the_parts_error_comes_out() -> None:
         yield [2]
         raise OSError("the listing broke")
 
-    answers = []
-    with ThreadPoolExecutor(2) as executor, pytest.raises(OSError, match="listing"):
-        for answer in spread(work, 0, parts(), executor, bool, failed):
-            answers.append(answer)
-    assert sorted(answers) == [1, 2]
+    with ThreadPoolExecutor(2) as executor:
+        answers = spread(work, 0, parts(), executor, bool, failed)
+        assert sorted([next(answers), next(answers)]) == [1, 2]
+        with pytest.raises(OSError, match="listing"):
+            next(answers)
 
 
 @pytest.mark.parametrize("threads", [0, 2])
