@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("default", max_examples=25, deadline=None)
 hypothesis.settings.register_profile("full", max_examples=500, deadline=None)
 MEMORY_NUMBERS = count(1)
+MOST_WORKERS = 6  # each has servers of its own, and imports what clients bring along
 
 
 def asked_for_full(config: pytest.Config) -> bool:
@@ -67,6 +68,14 @@ def asked_for_full(config: pytest.Config) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     """Choose how hard hypothesis tries."""
     hypothesis.settings.load_profile("full" if asked_for_full(config) else "default")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Let a run of everything use every core; what is asked for by name runs right here, with its output and pdb."""
+    if config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_WORKERS)
 
 
 @pytest.fixture(scope="session")
