@@ -78,6 +78,17 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(cores, MOST_WORKERS)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Make `-m full` mean everything, and any other run what is not marked so."""
+    if asked_for_full(config):
+        for item in items:
+            item.add_marker("full")
+    else:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("full")])
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
+
+
 @pytest.fixture(scope="session")
 def full_run(pytestconfig: pytest.Config) -> bool:
     """Whether this is the full-size run, `pytest -m full`."""
