@@ -143,8 +143,8 @@ class FaultyBackend:
         wanted = list(keys)
         try:
             return self.faults.change(("delete", *wanted), lambda: self.inner.delete(wanted, **options))
-        except StorageError as error:  # the port's way to say it: key -> error
-            return dict.fromkeys(wanted, error)
+        except StorageError:  # the port's way to say it: key -> error
+            return {key: self.faults.error(("delete", key)) for key in wanted}
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.inner, name)
