@@ -178,3 +178,30 @@ def test_what_a_handler_offers(memory_storage):
                 AsyncTimeBasedPolicyHandler(store, timedelta(0))
 
     run(main)
+
+
+@pytest.mark.parametrize("by_handler", [False, True])
+def test_a_sweep_that_is_cancelled_ends_after_what_it_has_in_hand(memory_storage, monkeypatch, by_handler):
+    """Else a program that ends, or a timeout, would wait for a million media."""
+    monkeypatch.setattr(enforcement, "_WINDOW", 1)
+    gate = Gate()
+    put(MediaStore(memory_storage.url), 5)
+
+    async def main():
+        async with AsyncMediaStore(memory_storage.url, deletion_log=gate) as store:
+            if by_handler:
+                handler = await AsyncTimeBasedPolicyHandler(store, NEVER).start()
+                task = handler._task
+            else:
+                task = asyncio.create_task(store.enforce_policy())
+            assert await asyncio.to_thread(gate.reached.wait, PATIENCE)
+            task.cancel()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            gate.open.set()
+            await asyncio.wait([task])
+            assert task.cancelled()
+            assert len(gate.seen) == 1
+            assert len([each async for each in store.list()]) == 4
+
+    run(main)

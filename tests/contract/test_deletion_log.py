@@ -1,4 +1,4 @@
-"""The record of deletions: a line for each media that is gone, whoever took it away, and word of each that is missing."""
+"""The record of deletions: a line for each media that is gone, whoever took it away, and word of what is missing."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def put(store, policy="retain-1days", text="some bytes"):
 
 def recorded(storage):
     """Return all lines in the store, in order."""
-    files = sorted(key for key in storage.keys() if key.startswith(DELETIONS))
+    files = sorted(key for key in sorted(storage.keys()) if key.startswith(DELETIONS))
     return [json.loads(line) for key in files for line in storage.read(key).splitlines()]
 
 
 WAYS = {
-    "sweep": lambda store, refs: store.enforce_policy(now=NOW),
+    "sweep": lambda store, _: store.enforce_policy(now=NOW),
     "delete": lambda store, refs: [store.delete_media(each) for each in refs],
     "delete-many": lambda store, refs: store.delete_many(refs),
     "rm-one": lambda store, refs: [store.fs.rm_file(each) for each in refs],
-    "rm": lambda store, refs: store.fs.rm("runs/r1", recursive=True),
+    "rm": lambda store, _: store.fs.rm("runs/r1", recursive=True),
     "mv": lambda store, refs: [store.fs.mv(each, f"runs/r2/{number}.txt") for number, each in enumerate(refs)],
 }
 
@@ -57,7 +57,7 @@ def test_a_line_for_each_in_the_store(name, way, request, tmp_path):
     store = opened(place)
     refs = [put(store, text=f"bytes {number}") for number in range(3)]
     records = {each: store.info(each) for each in refs}
-    before = {key for key in place.keys() if not key.startswith(("runs/", ".fsmedia/due/"))}
+    before = {key for key in sorted(place.keys()) if not key.startswith(("runs/", ".fsmedia/due/"))}
     WAYS[way](store, refs)
     lines = recorded(place)
     assert sorted(line["reference"] for line in lines) == sorted(refs)
@@ -66,11 +66,13 @@ def test_a_line_for_each_in_the_store(name, way, request, tmp_path):
         assert (found.sha256, found.size_bytes, found.policy_name) == (record.sha256, 7, "retain-1days")
         assert (found.expires_at, found.deleted_at) == (DUE, NOW)
         assert ("retain-1days let it go" in found.reason) == (way == "sweep")
-    days = {key.split("/")[2] for key in place.keys() if key.startswith(DELETIONS)}
+    days = {key.split("/")[2] for key in sorted(place.keys()) if key.startswith(DELETIONS)}
     assert days == {NOW.date().isoformat()}
-    gone = {key for key in place.keys() if not key.startswith((DELETIONS, "runs/r2/", ".fsmedia/due/"))}
+    gone = {key for key in sorted(place.keys()) if not key.startswith((DELETIONS, "runs/r2/", ".fsmedia/due/"))}
     assert gone == before
-    assert set(opened(place).list()) == {key for key in place.keys() if key.startswith("runs/") and key[-5:] != ".meta"}
+    assert set(opened(place).list()) == {
+        key for key in sorted(place.keys()) if key.startswith("runs/") and key[-5:] != ".meta"
+    }
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -32,8 +32,8 @@ def opened(storage, **options):
 
 def left(storage):
     """Return what lies there but the settings, and the media that due entries are about."""
-    there = {key for key in storage.keys() if not key.startswith(".fsmedia/")}
-    return there, {entry.reference for key in storage.keys() if (entry := keys.parse_due(key))}
+    there = {key for key in sorted(storage.keys()) if not key.startswith(".fsmedia/")}
+    return there, {entry.reference for key in sorted(storage.keys()) if (entry := keys.parse_due(key))}
 
 
 @pytest.fixture(params=[LOCAL, MEMORY, S3_MOTO])
@@ -177,7 +177,7 @@ def test_processes_rebuild_the_index(local_storage, monkeypatch):
 
     monkeypatch.setattr(rebuild, "_WINDOW", 3)
     store, due, staying = fill(local_storage)
-    for key in [key for key in local_storage.keys() if keys.parse_due(key)]:
+    for key in [key for key in sorted(local_storage.keys()) if keys.parse_due(key)]:
         local_storage.remove(key)
     with ProcessPoolExecutor(2, SPAWN) as pool:
         report = store.rebuild_due_index(executor=pool)
@@ -261,11 +261,11 @@ def test_a_sweep_that_is_told_to_stop(memory_storage, small_windows):
 def test_clocks_that_differ_delete_nothing(name, off, request, tmp_path):
     shared = make_storage(name, request, tmp_path)
     fill(shared)
-    before = {key: shared.read(key) for key in shared.keys()}
+    before = {key: shared.read(key) for key in sorted(shared.keys())}
     wrong = opened(shared, now=lambda: utc_now() + off)
     with pytest.raises(StorageError, match="apart"):
         wrong.enforce_policy()
-    assert {key: shared.read(key) for key in shared.keys()} == before
+    assert {key: shared.read(key) for key in sorted(shared.keys())} == before
     assert len(wrong.enforce_policy(dry_run=True).deleted) == 10
     assert len(wrong.enforce_policy(now=utc_now()).deleted) == 10, "whoever says what time it is is believed"
 
@@ -285,11 +285,11 @@ def test_a_dry_run_changes_nothing(shared):
     store.hold(held, "a reason")
     dated = store.store_media(*pair("retain-1days"))
     store.apply_policy(dated, "retain-30days")
-    before = {key: shared.read(key) for key in shared.keys()}
+    before = {key: shared.read(key) for key in sorted(shared.keys())}
     for reader in (store, opened(shared, read_only=True)):
         report = reader.enforce_policy(dry_run=True)
         assert (names(report.deleted), names(report.skipped), report.failed) == (due, {held}, ())
-        assert {key: shared.read(key) for key in shared.keys()} == before
+        assert {key: shared.read(key) for key in sorted(shared.keys())} == before
     with pytest.raises(ReadOnlyStoreError):
         reader.enforce_policy()
     assert set(store.list()) == due | staying | {held, dated}

@@ -41,7 +41,7 @@ def expiring(adopted: Adopted) -> set[str]:
 
 def shared(adopted: Adopted) -> set[str]:
     """Return the media that PromptKit's index names."""
-    if INDEX not in adopted.storage.keys():
+    if INDEX not in sorted(adopted.storage.keys()):
         return set()
     paths = adopted.index().values()
     return {item.reference for item in adopted.items if any(path.endswith(f"/{item.reference}") for path in paths)}
@@ -92,7 +92,7 @@ def test_a_rebuilt_index_is_complete(adopted: Adopted) -> None:
     assert (report.examined, report.written, report.failed) == (len(adopted.items), len(due), ())
     assert report.due_index == "complete"
     assert json.loads(adopted.storage.read(".fsmedia/store.json"))["due_index"] == "complete"
-    assert {each.reference for key in adopted.storage.keys() if (each := keys.parse_due(key))} == due
+    assert {each.reference for key in sorted(adopted.storage.keys()) if (each := keys.parse_due(key))} == due
     assert store.rebuild_due_index().written == 0
     swept = adopted.open().enforce_policy(now=FAR)
     assert names(swept) == (due - known, due & known)

@@ -31,7 +31,7 @@ DAY = timedelta(days=1)
 def entries(storage: Storage) -> dict[str, list[datetime]]:
     """Return the due index: media -> minutes."""
     found: dict[str, list[datetime]] = defaultdict(list)
-    for key in storage.keys():
+    for key in sorted(storage.keys()):
         entry = keys.parse_due(key)
         if entry is not None:
             found[entry.reference].append(entry.minute)
@@ -165,7 +165,7 @@ class Cabinet:
         assert not unknown, f"never went: {unknown}"
         for reference in listed - staying:
             assert store.info(reference).expires_at is None, f"never went: {reference}"
-        left = {key.removesuffix(".meta") for key in storage.keys() if not key.startswith(".fsmedia/")}
+        left = {key.removesuffix(".meta") for key in sorted(storage.keys()) if not key.startswith(".fsmedia/")}
         own = {key for key in left if keys.is_own_name(key) and not keys.is_hidden(key)}
         assert own <= listed, f"leftovers: {own - listed}"
         assert set(entries(storage)) <= self.held, "entries pile up"

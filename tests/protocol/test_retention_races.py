@@ -60,7 +60,7 @@ def test_a_hold_placed_while_the_media_goes_is_no_hold(tmp_path: Path, monkeypat
     before_write(monkeypatch, keys.hold_key(reference), lambda: store.enforce_policy(now=NOW))
     with pytest.raises(MediaNotFoundError):
         store.hold(reference, "too late")
-    assert keys.hold_key(reference) not in box.world.storage.keys()
+    assert keys.hold_key(reference) not in sorted(box.world.storage.keys())
 
 
 def test_a_store_on_its_way_is_no_leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +115,6 @@ def test_an_instant_out_of_range_is_refused(tmp_path: Path) -> None:
     from fsmedia import InvalidMediaError
 
     store = cabinet(MEMORY, tmp_path).world.open()
-    for odd in (datetime.max.replace(tzinfo=timezone(-timedelta(hours=2))), datetime(2026, 1, 1), "now"):  # noqa: DTZ001
+    for odd in (datetime.max.replace(tzinfo=timezone(-timedelta(hours=2))), datetime(2026, 1, 1), "now"):
         with pytest.raises(InvalidMediaError):
             store.enforce_policy(now=odd)
