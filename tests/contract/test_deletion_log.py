@@ -173,3 +173,43 @@ def test_the_record_is_no_media(place):
     assert list(store.list()) == []
     assert store.fs.find("") == []
     assert store.rebuild_due_index().examined == 0
+
+
+@pytest.mark.parametrize("way", ["delete", "delete-many", "rm-one", "rm"])
+def test_what_has_no_sidecar_is_recorded_too(place, way):
+    """A file of another program's is a media, and so is its deletion."""
+    seen = []
+    store = opened(place, seen.append).create()
+    place.write("runs/r1/theirs.png", b"\x89PNG\r\n\x1a\n")
+    place.write("runs/r1/too.png", b"")
+    WAYS[way](store, ["runs/r1/theirs.png", "runs/r1/too.png"])
+    assert sorted((each.reference, each.size_bytes, each.sha256) for each in seen) == [
+        ("runs/r1/theirs.png", 8, None),
+        ("runs/r1/too.png", 0, None),
+    ]
+    assert {each.reason for each in seen} == {"deleted by request"}
+
+
+@pytest.mark.parametrize("way", ["delete", "delete-many"])
+def test_a_delete_that_is_finished_later_is_recorded(memory_storage, monkeypatch, way):
+    """The first attempt lost its way after the sidecar: only the second knows that the media is gone."""
+    seen = []
+    store = opened(memory_storage, seen.append)
+    reference = put(store)
+    real = MemoryBackend.delete
+
+    def delete(backend, names, **options):
+        wanted = list(names)
+        if reference in wanted:
+            return {key: StorageError("no answer", key=key) for key in wanted}
+        return real(backend, wanted, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryBackend, "delete", delete)
+        with pytest.raises((StorageError, BulkError)):
+            WAYS[way](store, [reference])
+    assert seen == []
+    WAYS[way](store, [reference])
+    assert [each.reference for each in seen] == [reference]
+    WAYS[way](store, [reference])
+    assert len(seen) == 1
