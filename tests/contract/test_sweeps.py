@@ -126,8 +126,8 @@ def sweep_rounds(url, rounds):
 def test_processes_that_sweep_store_and_delete(local_storage):
     opened(local_storage).create()
     with ProcessPoolExecutor(4, SPAWN) as pool:
-        sweepers = [pool.submit(sweep_rounds, local_storage.url, 40) for _ in range(2)]
-        storers = [pool.submit(work, local_storage.url, who, 8) for who in range(2)]
+        sweepers = [pool.submit(sweep_rounds, local_storage.url, 20) for _ in range(2)]
+        storers = [pool.submit(work, local_storage.url, who, 5) for who in range(2)]
         results, swept = [each.result() for each in storers], [each.result() for each in sweepers]
     judge(local_storage, results, [*swept, sweep_rounds(local_storage.url, 1)], 3)
 
@@ -280,7 +280,7 @@ def test_clocks_that_differ_a_little_do(memory_storage, off):
 
 
 def test_a_dry_run_changes_nothing(shared):
-    store, due, staying = fill(shared)
+    store, due, staying = fill(shared, 3)
     held = store.store_media(*pair("retain-1days"))
     store.hold(held, "a reason")
     dated = store.store_media(*pair("retain-1days"))

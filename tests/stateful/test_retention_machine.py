@@ -263,7 +263,7 @@ def run(name: str, request: pytest.FixtureRequest, tmp_path: Path, **options: An
 
 @pytest.mark.parametrize("name", [LOCAL, MEMORY])
 def test_random_histories(name: str, full_run: bool, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    examples = (300 if name == LOCAL else 400) if full_run else (20 if name == LOCAL else 50)
+    examples = (300 if name == LOCAL else 400) if full_run else (10 if name == LOCAL else 40)
     run(name, request, tmp_path, max_examples=examples, stateful_step_count=60 if full_run else 30)
 
 
