@@ -227,9 +227,9 @@ class LocalBackend(LocalFolders):
             found = self._seen(key)
             return None if found is None or not stat.S_ISREG(found.st_mode) else entry_of(key, found)
 
-    def open(self, key: str, *, block_size: int = SEEK_BLOCK) -> BinaryIO:
+    def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
         """Open the file; the operating system reads ahead as it likes."""
-        del block_size
+        del block_size, size
         path = self._inside(key)
         try:
             file = open(path, "rb", opener=open_file)  # noqa: SIM115 - the caller closes it

@@ -42,9 +42,9 @@ class MemoryBackend(FsspecBackend):
         with _CREATING:
             return super().create(key, data, content_type)
 
-    def open(self, key: str, *, block_size: int = SEEK_BLOCK) -> BinaryIO:
+    def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
         """Open a copy: fsspec hands the same object, with one position, to every reader."""
-        del block_size
+        del block_size, size
         try:
             return io.BytesIO(self.fs.cat_file(self._path(key)))
         except FileNotFoundError:

@@ -62,6 +62,9 @@ class FsspecBackend(Trees):
 
     concurrency = CONCURRENCY
 
+    takes_size: ClassVar[bool] = False
+    """Whether the filesystem opens a file of known size without a look at it."""
+
     def __init__(self, url: str, storage_options: Mapping[str, Any], timeout: timedelta) -> None:
         self._given_url = url
         self._storage_options = dict(storage_options)
@@ -263,10 +266,13 @@ class FsspecBackend(Trees):
         found: dict[str, Any] = await self.fs._info(path)
         return found
 
-    def open(self, key: str, *, block_size: int = SEEK_BLOCK) -> BinaryIO:
+    def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
         """Open with a block size made for seeking; what goes wrong while reading is explained too."""
+        known = {"size": size} if size is not None and self.takes_size else {}
         try:
-            file = self.fs.open(self._path(key), "rb", block_size=block_size, cache_type="readahead")
+            file = self.fs.open(self._path(key), "rb", block_size=block_size, cache_type="readahead", **known)
+            if known:
+                return TranslatedFile(file, key, self._secrets)
             if (getattr(file, "details", None) or {}).get("type") == "directory":  # s3fs opens it as an empty file
                 file.close()
                 raise IsADirectoryError(key)

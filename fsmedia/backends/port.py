@@ -176,8 +176,14 @@ class Backend(ABC):
         """Read small objects whole and look at others, in one round trip where the storage can."""
 
     @abstractmethod
-    def open(self, key: str, *, block_size: int = SEEK_BLOCK) -> BinaryIO:
-        """Open for reading; `FileNotFoundError` now or, on object stores, at the first read."""
+    def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
+        """Open for reading; `FileNotFoundError` now or, on object stores, at the first read.
+
+        Parameters
+        ----------
+        size
+            Of the file, where the caller knows it: object stores are spared a look.
+        """
 
     @abstractmethod
     def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:

@@ -33,6 +33,7 @@ class S3Backend(FsspecBackend):
     """A root in a bucket."""
 
     options: ClassVar[dict[str, Any]] = {"use_listings_cache": False}
+    takes_size: ClassVar[bool] = True
 
     def _forced_options(self) -> dict[str, Any]:
         """Sign URLs by version 4, as every region takes them; botocore falls back to version 2 unless told."""

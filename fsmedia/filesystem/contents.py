@@ -80,7 +80,12 @@ class Contents(Reading):
         key = self._existing_key(path)
         with commit.about(key):
             try:
-                return self._backend.open(self._bytes_key(key), block_size=block_size or self._block_size or SEEK_BLOCK)
+                pointer = keys.pointer_of(key)
+                return self._backend.open(
+                    self._bytes_key(key),
+                    block_size=block_size or self._block_size or SEEK_BLOCK,
+                    size=None if pointer is None else pointer.size,
+                )
             except FileNotFoundError:
                 error: Exception = self._absent(key, look=True)
         raise error

@@ -131,7 +131,8 @@ def open_bytes(backend: Backend, reference: str) -> BinaryIO:
     key = keys.bytes_key(reference)
     try:
         if key == reference or backend.head(keys.sidecar_key(reference)) is not None:
-            return backend.open(key)
+            pointer = keys.pointer_of(reference)
+            return backend.open(key, size=None if pointer is None else pointer.size)
         raise FileNotFoundError(reference)
     except MediaError:
         raise
