@@ -17,7 +17,20 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from fsmedia.cli import demo, endings, fetching, links, listing, making, naming, output, removal, storing
+from fsmedia.cli import (
+    deduplication,
+    demo,
+    endings,
+    fetching,
+    leftovers,
+    links,
+    listing,
+    making,
+    naming,
+    output,
+    removal,
+    storing,
+)
 from fsmedia.cli.place import Place, StorageOptions, StoreUrl
 
 _HELP = """Keep the media of LLM runs in any storage that a URL names, and look at them.
@@ -82,6 +95,8 @@ _COMMANDS = (
     ("url", links.url, links.URL_HELP),
     ("stores", naming.stores, naming.STORES_HELP),
     ("rm", removal.rm, removal.RM_HELP),
+    ("dedupe", deduplication.dedupe, deduplication.DEDUPE_HELP),
+    ("sweep-orphans", leftovers.sweep_orphans, leftovers.SWEEP_ORPHANS_HELP),
 )
 for _name, _command, _help in _COMMANDS:
     app.command(_name, help=output.unwrapped(_help))(_command)

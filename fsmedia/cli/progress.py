@@ -48,6 +48,11 @@ class Meter:
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task, size)
 
+    def reach(self, count: int) -> None:
+        """Say how many are counted in all, where work tells that and no steps."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=count)
+
     def finish(self, word: str) -> None:
         """Say that all bytes are counted and what is done with them now takes a while."""
         if self._progress is not None and self._task is not None:
@@ -83,8 +88,8 @@ def meter(name: str, total: int | None) -> Iterator[Meter]:
 
 
 @contextmanager
-def counter(word: str, total: int) -> Iterator[Meter]:
-    """Show how many of many things are done, if standard error is a terminal."""
+def counter(word: str, total: int | None) -> Iterator[Meter]:
+    """Show how many of many things are done, if standard error is a terminal; None: nobody knows how many there are."""
     screen = Screen(stderr=True)
     if not screen.is_terminal:
         yield Meter()

@@ -36,7 +36,7 @@ def rm(  # noqa: PLR0913 - the options of the command
     errors: list[MediaError] = []
     with Place.of(context, store, option).open(read_only=dry_run) as opened:
         if len(references) > 1 and not (yes or dry_run):
-            _ask(f"Delete {len(references)} media from {opened.url}?")
+            ask(f"Delete {len(references)} media from {opened.url}?")
         for reference in references:
             try:
                 there = _is_there(opened, reference)
@@ -65,8 +65,8 @@ def _is_there(opened: MediaStore, reference: str) -> bool:
     return True
 
 
-def _ask(question: str) -> None:
-    """Ask, where somebody can answer.
+def ask(question: str, otherwise: str = "nothing was deleted") -> None:
+    """Ask, where somebody can answer; `otherwise` is what a no comes to.
 
     Raises
     ------
@@ -76,4 +76,4 @@ def _ask(question: str) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
     if not typer.confirm(output.visible(question), err=True):
-        raise CommandError("nothing was deleted")
+        raise CommandError(otherwise)

@@ -133,6 +133,9 @@ class FaultyBackend:
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         return self.faults.change(("create", key), lambda: self.inner.create(key, data, content_type))
 
+    def copy(self, source: str, target: str, content_type: str) -> None:
+        self.faults.change(("copy", target), lambda: self.inner.copy(source, target, content_type))
+
     def stage(self, key: str) -> FaultyStage:
         return FaultyStage(self.faults.change(("stage", key), lambda: self.inner.stage(key)), key, self.faults)
 
