@@ -20,10 +20,8 @@ from fsmedia import (
     MediaNotFoundError,
     MediaStore,
     ReadOnlyStoreError,
-    StoreConflictError,
     keys,
 )
-from fsmedia.conversion import converting
 from tests.conftest import Clock, make_storage
 from tests.contract.specimens import traces
 from tests.storages import LOCAL, MEMORY, S3_MOTO
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.storages import LocalStorage, MemoryStorage, Storage
+    from tests.storages import MemoryStorage, Storage
 
 PLACES = pytest.mark.parametrize("some_storage", [LOCAL, MEMORY, S3_MOTO], indirect=True)
 DATA = bytes(range(256)) * 5000  # more than one read
@@ -252,82 +250,6 @@ def test_damage_is_reported_and_left_alone(some_storage: Storage, damage: Callab
     assert (storage.read(bad), storage.read(f"{bad}.meta")) == before
     assert [pair.old for pair in report.moved] == [good]
     assert store.retrieve_media(good).read_bytes() == DATA
-
-
-# -- somebody else is there too --------------------------------------------------------------------------------
-
-
-def test_what_is_overwritten_while_it_is_read_never_becomes_a_shared_blob(
-    local_storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The bytes that are copied must be those that were hashed; who wants to share them meanwhile must not."""
-    store = opened(local_storage)
-    old = put(store)
-    backend, looked = store._backend, []
-    copy = type(backend).copy
-
-    def late(self: Any, source: str, target: str, content_type: str) -> None:
-        local_storage.write(old, bytes(len(DATA)))
-        copy(self, source, target, content_type)
-        from fsmedia import blobs as room
-
-        looked.append(room.find_generation(backend, hashlib.sha256(DATA).hexdigest(), len(DATA)))
-
-    monkeypatch.setattr(type(backend), "copy", late)
-    report = store.deduplicate()
-    assert looked == [None]
-    assert isinstance(report.failed[0].error, StoreConflictError)
-    assert local_storage.read(old) == bytes(len(DATA))
-    assert {key for key in lying(local_storage) if key.startswith(keys.BLOBS)} == set()
-    assert list(store.list()) == [old]
-
-
-@pytest.mark.parametrize("moment", ["before the new sidecar", "before the old goes"])
-@pytest.mark.parametrize("what", ["policy", "hold", "delete"])
-def test_what_somebody_does_meanwhile_is_not_undone(
-    memory_storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch, what: str, moment: str
-) -> None:
-    store = opened(memory_storage)
-    old = put(store)
-    acts = {
-        "policy": lambda: store.apply_policy(old, "retain-2days"),
-        "hold": lambda: store.hold(old, "wait"),
-        "delete": lambda: store.delete_media(old),
-    }
-    if moment == "before the old goes":
-        unchanged = converting._unchanged
-        monkeypatch.setattr(converting, "_unchanged", lambda *args: (acts[what](), unchanged(*args))[1])
-    else:
-        copy = type(store._backend).copy
-        monkeypatch.setattr(type(store._backend), "copy", lambda *args: (copy(*args), acts[what]())[0])
-    report = store.deduplicate()
-    monkeypatch.undo()
-    if what == "policy":
-        assert isinstance(report.failed[0].error, StoreConflictError)
-        assert store.deduplicate().converted == 1
-        assert store.info(next(store.list())).policy_name == "retain-2days"
-    elif what == "hold":
-        assert "is held" in report.skipped[0].reason
-        assert store.retrieve_media(old).read_bytes() == DATA
-        store.release(old)
-        assert store.deduplicate().converted == 1
-    elif moment == "before the new sidecar":
-        assert list(store.list()) == []
-        assert not blobs(memory_storage)
-    assert len(list(store.list())) == (what != "delete" or moment == "before the old goes")
-
-
-def test_a_store_object_that_is_open_stores_on(memory_storage: MemoryStorage) -> None:
-    """Also one that was asked for plain media: what it stores is taken up by the next conversion."""
-    other = opened(memory_storage, deduplicate=False)
-    put(other)
-    assert opened(memory_storage).deduplicate().converted == 1
-    late = put(other)
-    assert keys.pointer_of(late) is None
-    assert other.deduplicate().converted == 1
-    assert keys.pointer_of(put(other)) is not None
-    with pytest.raises(StoreConflictError):
-        opened(memory_storage, deduplicate=False)
 
 
 # -- large stores ----------------------------------------------------------------------------------------------

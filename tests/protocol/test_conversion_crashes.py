@@ -99,7 +99,8 @@ def finish(world: World, found: dict[str, bytes], held: str) -> None:
 
 @pytest.mark.parametrize(("kind", "level", "options"), PLACES)
 def test_a_conversion_that_is_killed(kind: str, level: str, options: dict[str, str], tmp_path: Path) -> None:
-    for fault in CRASHES:
+    # Killed before a call is killed after the one before it; of the many system calls one kind will do.
+    for fault in CRASHES if level == "calls" else (Fault.TORN,):
         for faults in each_call(partial(Faults, fault=fault)):
             world, found, held = filled(kind, tmp_path, **options)
             run(world, faults, level, MediaStore.deduplicate)
@@ -121,16 +122,13 @@ def test_a_conversion_without_an_answer(kind: str, fault: Fault, tmp_path: Path)
 
 def test_a_conversion_that_is_killed_twice(tmp_path: Path) -> None:
     """The second one meets what the first one left."""
-    for first in each_call(partial(Faults, fault=Fault.CRASH_AFTER)):
-        for second in (3, 6, 9):
+    for first in each_call(partial(Faults, fault=Fault.TORN)):
+        for faults, second in ((first, 4), (Faults(first.at, Fault.TORN), 11)):
             world, found, held = filled(MEMORY, tmp_path)
-            run(world, Faults(first.at, Fault.CRASH_AFTER), "calls", MediaStore.deduplicate)
-            run(world, Faults(second, Fault.CRASH_BEFORE), "calls", MediaStore.deduplicate)
+            run(world, faults, "calls", MediaStore.deduplicate)
+            run(world, Faults(second, Fault.CRASH_AFTER), "calls", MediaStore.deduplicate)
             check(world, found, held)
             finish(world, found, held)
-        run(world, first, "calls", MediaStore.deduplicate)
-        if first.at > 40:
-            return
 
 
 # -- these tests can fail ----------------------------------------------------------------------------------
@@ -146,7 +144,7 @@ def test_an_old_media_that_goes_first_is_caught(tmp_path: Path, monkeypatch: pyt
         return stored(turns, ground, outcome)
 
     monkeypatch.setattr(converting, "_stored", too_early)
-    with pytest.raises(AssertionError, match="a media is lost"):
+    with pytest.raises(AssertionError, match=r"lost|nobody knows"):
         test_a_conversion_that_is_killed(MEMORY, "calls", {}, tmp_path)
 
 
