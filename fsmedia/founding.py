@@ -127,7 +127,7 @@ class Founding:
     def _check_unchanged(self, found: Configuration | None, wanted: Configuration) -> None:
         """Refuse a media that was checked against other settings than those that count: layout, policies, all.
 
-        What may change in a store's life makes no difference: a plain media is none the worse for sharing stores.
+        What may change in a store's life makes no difference: a store that shares bytes may hold plain media too.
         """
         if found is None or (
             found is not wanted

@@ -205,8 +205,9 @@ class Retaining(Root):
 
         Every media's bytes are read once and compared with its digest. Nothing is lost whenever it stops, and doing
         it again finishes it; until then some media may be listed twice. Others may read, store and delete meanwhile;
-        what they change in a media in the very moment it is converted may come too late. Run one at a time: of two at
-        once each may keep a media, under two references.
+        what they change in a media in the very moment it is converted may come too late. Stores that were opened before
+        should be opened again: until an error tells them they know no new names, and delete nothing under old ones.
+        Run one conversion at a time: of two at once each may keep a media, under two references.
 
         Parameters
         ----------

@@ -170,6 +170,10 @@ class Root:
             try:
                 return act(key)
             except MediaNotFoundError:
+                # Somebody may have converted the store since it was opened here. Only asked where an error is at hand:
+                # an answer such as "it is gone" must not cost every plain store a request more.
+                if records.may_have_moved(key) and self._founding.is_settled:
+                    self._founding.reload()
                 moved = self._moved(key)
                 if moved is None:
                     raise
@@ -178,11 +182,7 @@ class Root:
 
     def _moved(self, key: str) -> str | None:
         """Return what a plain media is called since the store was converted; asked only for what was not found."""
-        if not records.may_have_moved(key):
-            return None
-        shares = self._founding.configuration.deduplicate
-        # Somebody may have converted the store since it was opened here.
-        if not (shares or (self._founding.is_settled and self._founding.reload().deduplicate)):
+        if not (records.may_have_moved(key) and self._founding.configuration.deduplicate):
             return None
         return records.moved_to(self._backend, key)
 
