@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fsmedia.handlers import AsyncTimeBasedPolicyHandler, TimeBasedPolicyHandler
     from fsmedia.interfaces import MediaStorageService, PolicyHandler
     from fsmedia.models import (
+        DeduplicationReport,
         Deletion,
         EnforcementReport,
         Failed,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         MediaContent,
         MediaMetadata,
         MediaRecord,
+        Moved,
         OrganizationMode,
         RebuildReport,
         Reference,
@@ -68,6 +70,7 @@ _ROOMS = {
     "fsmedia.handlers": ("AsyncTimeBasedPolicyHandler", "TimeBasedPolicyHandler"),
     "fsmedia.interfaces": ("MediaStorageService", "PolicyHandler"),
     "fsmedia.models": (
+        "DeduplicationReport",
         "Deletion",
         "EnforcementReport",
         "Failed",
@@ -75,6 +78,7 @@ _ROOMS = {
         "MediaContent",
         "MediaMetadata",
         "MediaRecord",
+        "Moved",
         "OrganizationMode",
         "RebuildReport",
         "Reference",
@@ -90,6 +94,7 @@ __all__ = [
     "AsyncTimeBasedPolicyHandler",
     "BulkError",
     "CorruptSidecarError",
+    "DeduplicationReport",
     "Deletion",
     "EnforcementReport",
     "Failed",
@@ -108,6 +113,7 @@ __all__ = [
     "MediaStore",
     "MediaTooLargeError",
     "MediaWriter",
+    "Moved",
     "OrganizationMode",
     "PolicyHandler",
     "ReadOnlyStoreError",

@@ -189,7 +189,7 @@ class Configuration:
     adopted: bool = False
     """True: media lay here before the settings did (PromptKit's), so folders alone do not tell whose they are."""
     due_index: DueIndex = "complete"
-    """Whether the due index names every media that expires; the only setting that changes in a store's life."""
+    """Whether the due index names every media that expires; this and `deduplicate` may change in a store's life."""
 
     @property
     def layout(self) -> Layout:

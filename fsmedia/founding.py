@@ -106,10 +106,33 @@ class Founding:
         self._backend.write(keys.CONFIGURATION_KEY, settings.dump(), "application/json")
         return self.reload()
 
+    def share_bytes(self) -> Configuration:
+        """Write down that media which are stored from now on share equal bytes.
+
+        Who opened the store before and stores meanwhile still stores plain media; a later conversion takes those up.
+
+        Raises
+        ------
+        StorageError
+            The settings could not be written.
+        """
+        self.settle()
+        self._settings = replace(self._settings, deduplicate=None)  # what was asked at first is overruled here
+        found = self.reload()
+        if found.deduplicate:
+            return found
+        self._backend.write(keys.CONFIGURATION_KEY, replace(found, deduplicate=True).dump(), "application/json")
+        return self.reload()
+
     def _check_unchanged(self, found: Configuration | None, wanted: Configuration) -> None:
-        """Refuse a media that was checked against other settings than those that count: layout, policies, all."""
+        """Refuse a media that was checked against other settings than those that count: layout, policies, all.
+
+        What may change in a store's life makes no difference: a store that shares bytes may hold plain media too.
+        """
         if found is None or (
-            found is not wanted and replace(found, adopted=wanted.adopted, due_index=wanted.due_index) != wanted
+            found is not wanted
+            and replace(found, adopted=wanted.adopted, due_index=wanted.due_index, deduplicate=wanted.deduplicate)
+            != wanted
         ):
             raise StoreConflictError(
                 "somebody else made this store with other settings just now",

@@ -68,17 +68,18 @@ def hold(desk: Desk, hold: Hold) -> None:
             raise
 
 
-def release(backend: Backend, configuration: Configuration, key: str) -> None:
-    """Take the hold from a media; without one there is nothing to do.
+def release(backend: Backend, configuration: Configuration, key: str) -> bool:
+    """Take the hold from a media; False if there was none, and nothing to do.
 
     A sweep that met the hold has moved the due entry to the next day, so it is put back at its minute first.
     """
     with commit.about(key):
         sidecar, hold = backend.fetch(reads=[keys.sidecar_key(key), keys.hold_key(key)]).reads
         if hold is None:
-            return
+            return False
         instant = None if sidecar is None else records.expiry_or_none(sidecar, key, configuration)
         if instant is not None:
             backend.write(keys.due_key(instant, key), b"", commit.DUE_TYPE)
         for error in backend.delete([keys.hold_key(key)]).values():
             raise error
+    return True

@@ -43,8 +43,8 @@ class Removal:
     keep_folders: bool = False
     _held: frozenset[str] | None = None
 
-    def one(self, reference: str) -> None:
-        """Remove a media; what is gone already succeeds.
+    def one(self, reference: str) -> bool:
+        """Remove a media; False if it had no sidecar, so that nothing but a leftover can have been there.
 
         Raises
         ------
@@ -67,6 +67,7 @@ class Removal:
                 promptkit.forget(self.backend, [reference], read[2])
         for error in self._removed({reference: read[0]}).values():
             raise error
+        return read[0] is not None
 
     def many(self, references: Sequence[str]) -> dict[str, MediaError]:
         """Remove several media; return what went wrong, by reference."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fsmedia import blobs, commit, keys
 from fsmedia.configuration import ORPHAN_GRACE
@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime, timedelta
 
-    from fsmedia.backends import Backend, Stage
+    from fsmedia.backends import Backend
+
+
+class Aimed(Protocol):
+    """Bytes that lie elsewhere until it is known where they belong: a stage, or another media's."""
+
+    def aim(self, key: str) -> None:
+        """Choose where they go."""
+
+    def commit(self, content_type: str) -> None:
+        """Put them there, atomically."""
 
 
 @dataclass(slots=True)
@@ -41,7 +51,7 @@ class Sharing:
     backend: Backend
     digest: str
     size: int
-    data: bytes | Stage
+    data: bytes | Aimed
     mime_type: str
     name_of: Callable[[Pointer], str]
     sidecar_of: Callable[[str], bytes]

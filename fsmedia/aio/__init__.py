@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fsmedia.filesystem import MediaFileSystem
     from fsmedia.filesystem.naming import NestedOptions
     from fsmedia.models import (
+        DeduplicationReport,
         EnforcementReport,
         MediaContent,
         MediaMetadata,
@@ -211,6 +212,12 @@ class AsyncMediaStore:
     async def rebuild_due_index(self, *, executor: Executor | None = None, progress: Progress = None) -> RebuildReport:
         """Read all sidecars, and write the due entries that are missing; see `MediaStore.rebuild_due_index`."""
         return await self._call(MediaStore.rebuild_due_index, executor=executor, progress=progress)
+
+    async def deduplicate(
+        self, *, dry_run: bool = False, executor: Executor | None = None, progress: Progress = None
+    ) -> DeduplicationReport:
+        """Let media with the same bytes share them; see `MediaStore.deduplicate`."""
+        return await self._call(MediaStore.deduplicate, dry_run=dry_run, executor=executor, progress=progress)
 
     async def info(self, reference: str) -> MediaRecord:
         """Return all that the store knows of a media; see `MediaStore.info`."""

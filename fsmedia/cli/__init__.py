@@ -18,10 +18,12 @@ from typing import Annotated, NoReturn
 import typer
 
 from fsmedia.cli import (
+    deduplication,
     demo,
     endings,
     enforcing,
     fetching,
+    leftovers,
     links,
     listing,
     making,
@@ -96,6 +98,8 @@ _COMMANDS = (
     ("stores", naming.stores, naming.STORES_HELP),
     ("rm", removal.rm, removal.RM_HELP),
     ("enforce", enforcing.enforce, enforcing.ENFORCE_HELP),
+    ("dedupe", deduplication.dedupe, deduplication.DEDUPE_HELP),
+    ("sweep-orphans", leftovers.sweep_orphans, leftovers.SWEEP_ORPHANS_HELP),
 )
 for _name, _command, _help in _COMMANDS:
     app.command(_name, help=output.unwrapped(_help))(_command)

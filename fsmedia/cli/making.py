@@ -14,14 +14,15 @@ from fsmedia.configuration import Configuration
 
 INIT_HELP = """Make a store: write its settings. Not needed before `store`, which makes one with the defaults.
 
-Settings can't be changed afterwards. Doing it again with the same settings, or with none, changes nothing and shows
-what is there; with other settings it is an error.
+Settings can't be changed afterwards (but `fsmedia dedupe` lets media share equal bytes later). Doing it again with the
+same settings, or with none, changes nothing and shows what is there; with other settings it is an error.
 
 Examples:
   fsmedia init --store ./media
   fsmedia init --store s3://bucket/media --organization by-session
   fsmedia init --store ./media --default-policy retain-30days
   fsmedia init --store ./media --policy audit=365d --policy scratch=12h
+  fsmedia init --store ./media --deduplicate --orphan-grace 2d
   fsmedia init --store ./media --layout 'by-run=runs/{run_id}/{provider_id}'
 """
 
@@ -49,6 +50,17 @@ def init(  # noqa: PLR0913 - the settings of a store
         str | None,
         typer.Option(metavar="NAME", help="Policy of media that name none, e.g. retain-30days.", show_default=False),
     ] = None,
+    deduplicate: Annotated[
+        bool, typer.Option("--deduplicate", help="Let media with the same bytes share them.", show_default=False)
+    ] = False,
+    orphan_grace: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Age from which leftovers of crashes may be removed, e.g. 2d; else 24h.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
     store: StoreUrl = None,
     option: StorageOptions = None,
@@ -58,7 +70,12 @@ def init(  # noqa: PLR0913 - the settings of a store
     layouts = words.pairs(layout, "--layout", "MODE=TEMPLATE, e.g. 'by-run=runs/{run_id}'") or None
     before = place.settings()
     with place.open(
-        organization=organization, layouts=layouts, policies=words.policies(policy), default_policy=default_policy
+        organization=organization,
+        layouts=layouts,
+        policies=words.policies(policy),
+        default_policy=default_policy,
+        deduplicate=deduplicate or None,
+        orphan_grace=None if orphan_grace is None else words.duration(orphan_grace, "--orphan-grace"),
     ) as opened:
         opened.create()
         url = opened.url
@@ -83,6 +100,8 @@ def _facts(made: Configuration) -> dict[str, Any]:
             for name, policy in made.policies.items()
         },
         "default_policy": made.default_policy,
+        "deduplicate": made.deduplicate,
+        "orphan_grace": int(made.orphan_grace.total_seconds()),
     }
 
 
@@ -100,6 +119,8 @@ def _table(facts: dict[str, Any]) -> Table:
         ("layout", facts["layouts"][mode]),
         ("policies", ", ".join(policies) or "none of its own"),
         ("default policy", facts["default_policy"] or "none: media are kept"),
+        ("equal bytes", "shared" if facts["deduplicate"] else "stored for each media"),
+        ("orphan grace", words.spelled(facts["orphan_grace"])),
     )
     for name, value in rows:
         table.add_row("  " + name, Text(output.visible(value), overflow="fold"))

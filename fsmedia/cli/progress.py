@@ -49,7 +49,7 @@ class Meter:
             self._progress.advance(self._task, size)
 
     def reach(self, count: int) -> None:
-        """Say how many there were so far."""
+        """Say how many are counted in all, where work tells that and no steps."""
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=count)
 

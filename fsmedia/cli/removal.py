@@ -37,7 +37,7 @@ def rm(  # noqa: PLR0913 - the options of the command
     errors: list[MediaError] = []
     with Place.of(context, store, option).open(read_only=dry_run) as opened:
         if len(references) > 1 and not (yes or dry_run):
-            _ask(f"Delete {len(references)} media from {opened.url}?")
+            ask(f"Delete {len(references)} media from {opened.url}?")
         for reference in references:
             try:
                 there = _is_there(opened, reference)
@@ -84,8 +84,8 @@ def _refuse_held(opened: MediaStore, reference: str) -> None:
         raise HeldMediaError(f"is held: {record.hold!r}", next_step="release it first", reference=record.reference)
 
 
-def _ask(question: str) -> None:
-    """Ask, where somebody can answer.
+def ask(question: str, otherwise: str = "nothing was deleted") -> None:
+    """Ask, where somebody can answer; `otherwise` is what a no comes to.
 
     Raises
     ------
@@ -95,4 +95,4 @@ def _ask(question: str) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
     if not typer.confirm(output.visible(question), err=True):
-        raise CommandError("nothing was deleted")
+        raise CommandError(otherwise)

@@ -10,6 +10,7 @@ from fsmedia.keys.blobs import (
     check_marker,
     file_name,
     marker_prefix,
+    moved_name,
     new_generation,
     new_marker,
     parse_blob_key,
@@ -44,6 +45,7 @@ from fsmedia.keys.retention import (
     DELETIONS,
     DUE,
     HOLDS,
+    REFERENCES,
     Due,
     deletions_key,
     due_folders,
@@ -52,6 +54,7 @@ from fsmedia.keys.retention import (
     hold_key,
     parse_due,
     probe_key,
+    references_key,
 )
 
 __all__ = [
@@ -65,6 +68,7 @@ __all__ = [
     "KEY_RESERVE",
     "MAX_KEY",
     "MAX_NAME",
+    "REFERENCES",
     "SHORTEST",
     "SIDECAR_SUFFIX",
     "VIEWS",
@@ -90,6 +94,7 @@ __all__ = [
     "is_temporary",
     "marker_prefix",
     "media_key",
+    "moved_name",
     "new_generation",
     "new_marker",
     "new_unique",
@@ -99,6 +104,7 @@ __all__ = [
     "plain_name",
     "pointer_of",
     "probe_key",
+    "references_key",
     "relative_to_root",
     "shared_name",
     "sidecar_key",

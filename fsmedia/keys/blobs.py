@@ -114,6 +114,21 @@ def shared_name(plain_name: str, pointer: Pointer) -> str:
     return f"{plain_name}.{pointer.size}-{pointer.digest}-{pointer.generation}"
 
 
+def moved_name(reference: str, pointer: Pointer) -> str:
+    """Return the reference that a plain media of our own form gets when it shares its bytes: all but that is kept.
+
+    Raises
+    ------
+    InvalidReferenceError
+        The name is not of our own form, or tells already where its bytes lie.
+    """
+    own = parse_own_name(reference)
+    if own is None or pointer_of(reference) is not None:
+        raise InvalidReferenceError("is not the name of a plain media of this package", reference=reference)
+    plain = reference[: len(reference) - len(own.ext)]
+    return shared_name(plain, pointer) + own.ext
+
+
 def bytes_key(reference: str) -> str:
     """Return the key of a media's bytes: the reference itself, but for a deduplicated one."""
     pointer = pointer_of(reference)

@@ -1,4 +1,4 @@
-"""Keys of what retention keeps below `.fsmedia`: due entries, holds, records of deletions, the clock's probe.
+"""Keys of what retention keeps below `.fsmedia`: due entries, holds, records of what went and moved, the clock's probe.
 
 A due entry's key alone says which media may go when: `due/<day>/<hour>/<minute>/<reference>`, the minute at or after
 the instant. Sorted, the keys are in the order of time, so what is due is found by listing what is past.
@@ -21,6 +21,8 @@ HOLDS: Final = f"{INTERNAL}/holds"
 """The folder of the holds."""
 DELETIONS: Final = f"{INTERNAL}/deletions"
 """The folder of the records of deletions."""
+REFERENCES: Final = f"{INTERNAL}/references"
+"""The folder of the records of references that changed."""
 
 _MINUTE = timedelta(minutes=1)
 _ENTRY = re.compile(
@@ -82,8 +84,17 @@ def hold_key(reference: str) -> str:
 
 def deletions_key(now: datetime) -> str:
     """Return a fresh key for a record of deletions, JSON lines, sorted by time."""
+    return _dated(DELETIONS, now)
+
+
+def references_key(now: datetime) -> str:
+    """Return a fresh key for a record of references that changed, JSON lines, sorted by time."""
+    return _dated(REFERENCES, now)
+
+
+def _dated(folder: str, now: datetime) -> str:
     instant = now.astimezone(UTC)
-    return f"{DELETIONS}/{instant.date().isoformat()}/{instant:%H%M%S}-{new_unique()}.jsonl"
+    return f"{folder}/{instant.date().isoformat()}/{instant:%H%M%S}-{new_unique()}.jsonl"
 
 
 def probe_key() -> str:

@@ -5,6 +5,7 @@ Pure: nothing here reaches a storage; JSON keys are PromptKit's, so its document
 
 from fsmedia.copies import local_copy
 from fsmedia.models.content import ContentHandle, MediaContent
+from fsmedia.models.conversion import DeduplicationReport, Moved
 from fsmedia.models.fields import CONTENT_FIELDS, ContentFields
 from fsmedia.models.metadata import (
     MediaMetadata,
@@ -32,6 +33,7 @@ __all__ = [
     "CONTENT_FIELDS",
     "ContentFields",
     "ContentHandle",
+    "DeduplicationReport",
     "Deletion",
     "DueIndex",
     "EnforcementReport",
@@ -42,6 +44,7 @@ __all__ = [
     "MediaContent",
     "MediaMetadata",
     "MediaRecord",
+    "Moved",
     "OrganizationMode",
     "OrphanReport",
     "RebuildReport",

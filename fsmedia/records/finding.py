@@ -120,6 +120,23 @@ def exists(backend: Backend, reference: str) -> bool:
     return answers.heads[0] is not None and (answers.heads[1] is not None or not keys.is_own_name(reference))
 
 
+def may_have_moved(reference: str) -> bool:
+    """Tell whether a conversion could have given a media of this name another one."""
+    return keys.is_own_name(reference) and keys.pointer_of(reference) is None
+
+
+def moved_to(backend: Backend, reference: str) -> str | None:
+    """Return what a plain media is called since its bytes are shared; lists its folder. None if there is no such."""
+    folder = reference.rpartition("/")[0]
+    for entry in sorted(backend.children(folder).entries):
+        if keys.is_sidecar(entry.key):
+            key = keys.media_key(entry.key)
+            pointer = keys.pointer_of(key)
+            if pointer is not None and keys.moved_name(reference, pointer) == key and exists(backend, key):
+                return key
+    return None
+
+
 def open_bytes(backend: Backend, reference: str) -> BinaryIO:
     """Open a media's bytes; only a deduplicated one is looked for by its sidecar too.
 

@@ -34,9 +34,7 @@ class Reading(Root):
         CorruptSidecarError
             Its sidecar can't be read; `open` still reads the bytes.
         """
-        key = self._key(reference)
-        with commit.about(key):
-            return self._content_of(records.find(self._backend, key))
+        return self._reached(reference, lambda key: self._content_of(records.find(self._backend, key)))
 
     def _content_of(self, found: records.Found) -> MediaContent:
         key = found.entry.key
@@ -56,10 +54,10 @@ class Reading(Root):
         CorruptSidecarError
             Its sidecar can't be read.
         """
-        key = self._key(reference)
-        with commit.about(key):
-            found = records.find(self._backend, key, with_hold=True)
-            return records.record_of(found, self._founding.configuration)
+        return self._reached(reference, lambda key: self._record(key, with_hold=True))
+
+    def _record(self, key: str, *, with_hold: bool = False) -> MediaRecord:
+        return records.record_of(records.find(self._backend, key, with_hold=with_hold), self._founding.configuration)
 
     def metadata(self, reference: str) -> MediaMetadata:
         """Return a media's metadata: ids, position, MIME type, size, time, policy.
@@ -71,16 +69,14 @@ class Reading(Root):
         CorruptSidecarError
             Its sidecar can't be read.
         """
-        key = self._key(reference)
-        with commit.about(key):
-            record = records.record_of(records.find(self._backend, key), self._founding.configuration)
+        record = self._reached(reference, self._record)
         return MediaMetadata(**{name: getattr(record, name) for name in MediaMetadata.model_fields})
 
     def exists(self, reference: str) -> bool:
         """Tell whether there is such a media; a folder is none."""
         key = self._key(reference)
         with commit.about(key):
-            return records.exists(self._backend, key)
+            return records.exists(self._backend, key) or self._moved(key) is not None
 
     def get_url(self, reference: str, expiry: timedelta | None = None) -> str:
         """Return a URL under which other programs get a media's bytes: file:// locally, signed on object stores.
@@ -101,16 +97,17 @@ class Reading(Root):
         """
         if expiry is not None and not isinstance(expiry, timedelta):
             raise InvalidMediaError(f"expiry must be a timedelta, not {expiry!r}")
-        key = self._key(reference)
         lifetime = expiry if expiry and expiry > timedelta(0) else self._url_expiry
-        with commit.about(key):
-            if keys.pointer_of(key) is not None:
-                return records.shared_url(self._backend, key, lifetime, self._founding.configuration)
-            url = self._backend.sign(key, lifetime)
-            if not records.exists(self._backend, key):
-                records.refuse_folder(self._backend, key)
-                raise records.not_found(key)
-            return url
+        return self._reached(reference, lambda key: self._signed(key, lifetime))
+
+    def _signed(self, key: str, lifetime: timedelta) -> str:
+        if keys.pointer_of(key) is not None:
+            return records.shared_url(self._backend, key, lifetime, self._founding.configuration)
+        url = self._backend.sign(key, lifetime)
+        if not records.exists(self._backend, key):
+            records.refuse_folder(self._backend, key)
+            raise records.not_found(key)
+        return url
 
     def open(self, reference: str) -> BinaryIO:
         """Open a media's bytes for reading; seeks fetch 256 KiB at a time from an object store.
@@ -120,9 +117,7 @@ class Reading(Root):
         MediaNotFoundError
             There is no such media.
         """
-        key = self._key(reference)
-        with commit.about(key):
-            return records.open_bytes(self._backend, key)
+        return self._opened_bytes(reference)
 
     def list(  # noqa: PLR0913 - the words of a selection
         self,

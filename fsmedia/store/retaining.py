@@ -1,4 +1,4 @@
-"""The part of a store that keeps and lets go: policies, holds, sweeps."""
+"""The part of a store that keeps and lets go: policies, holds, sweeps, and bytes that are there twice."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import getpass
 from typing import TYPE_CHECKING
 
 from fsmedia import keeping
+from fsmedia.conversion import deduplicate
 from fsmedia.models import Hold, Reference
 from fsmedia.orphans import check_grace, sweep_orphans
 from fsmedia.retention import Enforcement, rebuild_due_index
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from datetime import datetime, timedelta
 
-    from fsmedia.models import EnforcementReport, OrphanReport, RebuildReport
+    from fsmedia.models import DeduplicationReport, EnforcementReport, OrphanReport, RebuildReport
 
     Progress = Callable[[int], object] | None
 
@@ -38,7 +39,8 @@ class Retaining(Root):
         CorruptSidecarError
             Its sidecar can't be read.
         """
-        keeping.apply_policy(self._desk(), self._key(reference), policy_name)
+        desk = self._desk()
+        self._reached(reference, lambda key: keeping.apply_policy(desk, key, policy_name))
 
     def hold(self, reference: str, reason: str, *, who: str | None = None) -> None:
         """Keep a media from being deleted, replaced or moved, whatever its policy says, until `release`.
@@ -55,8 +57,12 @@ class Retaining(Root):
         MediaNotFoundError
             There is no such media, or somebody deleted it meanwhile.
         """
-        key, user = Reference(self._key(reference)), _user() if who is None else who
-        keeping.hold(self._desk(), Hold(reference=key, reason=reason, who=user, when=self._now()))
+        user, desk = _user() if who is None else who, self._desk()
+
+        def place(key: str) -> None:
+            keeping.hold(desk, Hold(reference=Reference(key), reason=reason, who=user, when=self._now()))
+
+        self._reached(reference, place)
 
     def release(self, reference: str) -> None:
         """Take the hold from a media; without one there is nothing to do.
@@ -69,7 +75,11 @@ class Retaining(Root):
             The storage failed; releasing again finishes it.
         """
         self._check_writable()
-        keeping.release(self._backend, self._founding.configuration, self._key(reference))
+        key = self._key(reference)
+        if not keeping.release(self._backend, self._founding.configuration, key):
+            moved = self._moved(key)
+            if moved is not None:
+                keeping.release(self._backend, self._founding.configuration, moved)
 
     def enforce_policy(
         self,
@@ -183,6 +193,42 @@ class Retaining(Root):
         """
         self._check_writable()
         return rebuild_due_index(self._backend, self._founding, executor, progress)
+
+    def deduplicate(
+        self, *, dry_run: bool = False, executor: Executor | None = None, progress: Progress = None
+    ) -> DeduplicationReport:
+        """Let media with the same bytes share them, those that are stored from now on and those that are there.
+
+        A plain media gets a new reference, which says where its bytes lie; ids, policy, attributes and the instant at
+        which it expires stay. The report tells each old and new reference, and so does `.fsmedia/references/` in the
+        store; where one media is asked for (`retrieve_media`, `delete_media`, `hold`, ...) the old one still does.
+
+        Every media's bytes are read once and compared with its digest. Nothing is lost whenever it stops, and doing
+        it again finishes it; until then some media may be listed twice. Others may read, store and delete meanwhile;
+        what they change in a media in the very moment it is converted may come too late. Stores that were opened before
+        should be opened again: until an error tells them they know no new names, and delete nothing under old ones.
+        Run one conversion at a time: of two at once each may keep a media, under two references.
+
+        Parameters
+        ----------
+        dry_run
+            Change nothing and read sidecars only; the report says what would be saved.
+        executor
+            Any `concurrent.futures.Executor`; it gets 200 media at a time. Workers that meet the same bytes in the
+            same moment may each keep a copy.
+        progress
+            Called with the number of media examined so far.
+
+        Raises
+        ------
+        StorageError
+            The store can't be listed; what failed for single media is in the report, and those stay as they were.
+        ReadOnlyStoreError
+            The store was opened read-only, and this is no dry run.
+        """
+        if not dry_run:
+            self._check_writable()
+        return deduplicate(self._backend, self._founding, dry_run=dry_run, executor=executor, progress=progress)
 
 
 def _user() -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypeVar
 
-from fsmedia import keys
+from fsmedia import commit, keys, records
 from fsmedia.backends import open_backend
 from fsmedia.configuration import Settings, find_store, url_from_environment
 from fsmedia.deletions import check_log
 from fsmedia.draft import Desk
-from fsmedia.errors import InvalidMediaError, InvalidReferenceError, ReadOnlyStoreError
+from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaNotFoundError, ReadOnlyStoreError
 from fsmedia.filesystem import MediaFileSystem
 from fsmedia.filesystem.naming import SCHEME, conf_stores, cut, is_root, media_url, nested_options
 from fsmedia.founding import Founding
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fsmedia.models import OrganizationMode, RetentionPolicy
 
 Durability = Literal["fsync", "rename"]
+T = TypeVar("T")
 
 
 def utc_now() -> datetime:
@@ -161,6 +162,40 @@ class Root:
                 reference=key,
             )
         return key
+
+    def _reached(self, reference: str, act: Callable[[str], T]) -> T:
+        """Do something with a media; where it is not found, under the name that a conversion gave it."""
+        key = self._key(reference)
+        with commit.about(key):
+            try:
+                return act(key)
+            except MediaNotFoundError:
+                # Somebody may have converted the store since it was opened here. Only asked where an error is at hand:
+                # an answer such as "it is gone" must not cost every plain store a request more.
+                if records.may_have_moved(key) and self._founding.is_settled:
+                    self._founding.reload()
+                moved = self._moved(key)
+                if moved is None:
+                    raise
+        with commit.about(moved):
+            return act(moved)
+
+    def _moved(self, key: str) -> str | None:
+        """Return what a plain media is called since the store was converted; asked only for what was not found."""
+        if not (records.may_have_moved(key) and self._founding.configuration.deduplicate):
+            return None
+        return records.moved_to(self._backend, key)
+
+    def _opened_bytes(self, reference: str) -> BinaryIO:
+        """Open a media's bytes; some storages tell only at the first read that there are none, too late to look on."""
+
+        def opened(key: str) -> BinaryIO:
+            converted = self._founding.configuration.deduplicate and records.may_have_moved(key)
+            if converted and not records.exists(self._backend, key):
+                raise records.not_found(key)
+            return records.open_bytes(self._backend, key)
+
+        return self._reached(reference, opened)
 
     def close(self) -> None:
         """Let go of what the store holds open; it may be used again."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
-from fsmedia import records
 from fsmedia.draft import Draft, MediaWriter
 from fsmedia.errors import InvalidMediaError
 from fsmedia.models import MediaContent, MediaMetadata
@@ -62,7 +61,7 @@ class Writing(Root):
         return SourceRules(self._max_file_size, self._timeout, self._allow_private_urls, self._open_stored)
 
     def _open_stored(self, reference: str) -> BinaryIO:
-        return records.open_bytes(self._backend, self._key(reference))
+        return self._opened_bytes(reference)
 
     def create_media(self, metadata: MediaMetadata, mime_type: str) -> MediaWriter:
         """Return a context manager to write a media's bytes as they come.
@@ -102,7 +101,11 @@ class Writing(Root):
             The storage failed; deleting again finishes it.
         """
         self._check_writable()
-        self._removal().one(self._key(reference))
+        key, removal = self._key(reference), self._removal()
+        if not removal.one(key):
+            moved = self._moved(key)
+            if moved is not None:
+                removal.one(moved)
 
 
 def _check_type(name: str, value: object, kind: type[MediaContent | MediaMetadata]) -> None:

@@ -71,6 +71,7 @@ def test_the_keys_are_those_of_the_code() -> None:
         f"{keys.DUE}/<YYYY-MM-DD>/<HH>/<MM>/<reference>",
         f"{keys.HOLDS}/<digest of reference>",
         f"{keys.DELETIONS}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
+        f"{keys.REFERENCES}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
         temporary.removesuffix(unique) + "<unique>",
     ]
 

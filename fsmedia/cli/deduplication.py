@@ -1,0 +1,100 @@
+"""`fsmedia dedupe`: lets media with the same bytes share them, also those that are stored already."""
+
+# No `from __future__ import annotations`: typer reads these annotations when it runs.
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from fsmedia.cli import output
+from fsmedia.cli.endings import CommandError, code_of, text_of
+from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
+from fsmedia.cli.progress import counter
+from fsmedia.models import DeduplicationReport
+
+DEDUPE_HELP = """Let media with the same bytes share them: those that are there, and those stored from now on.
+
+Each media gets a new reference, which says where its bytes lie; ids, policy, attributes and expiry stay. The old
+references still work for single media. Old and new ones are written to .fsmedia/references/ in the store, and to
+`--mapping FILE` as JSON lines. Held media, and files under names that are not fsmedia's, stay as they are.
+
+All bytes are read once and compared with their digest. It may be interrupted: doing it again goes on. Run one at a
+time. There is no way back but copying the media to another store.
+
+Examples:
+  fsmedia dedupe --dry-run
+  fsmedia dedupe --mapping moved.jsonl
+  fsmedia dedupe --store s3://bucket/media --threads 4
+"""
+
+
+def dedupe(  # noqa: PLR0913 - the options of the command
+    context: typer.Context,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Change nothing, read sidecars only, say what would be saved.")
+    ] = False,
+    threads: Annotated[
+        int, typer.Option("--threads", min=1, max=256, metavar="N", help="Windows of 200 media at once.")
+    ] = 1,
+    mapping: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Add old and new references to this file.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    option: StorageOptions = None,
+) -> None:
+    """Let media share equal bytes."""
+    if dry_run and mapping is not None:
+        raise typer.BadParameter(
+            "has nothing to hold in a dry run: new references come with the work", param_hint="--mapping"
+        )
+    place = Place.of(context, store, option)
+    if place.settings() is None:
+        raise CommandError(f"{output.visible(place.named())}: no store was made here; see: fsmedia init --help")
+    with ExitStack() as stack:
+        opened = stack.enter_context(place.open(read_only=dry_run))
+        # Before the work: that the file can't be written must not be found out after it.
+        file = None if mapping is None else stack.enter_context(mapping.open("a", encoding="utf-8"))
+        executor = None if threads == 1 else stack.enter_context(ThreadPoolExecutor(threads))
+        with counter("deduplicating", None) as meter:
+            report = opened.deduplicate(dry_run=dry_run, executor=executor, progress=meter.reach)
+        if file is not None:
+            _write(report, file)
+    for failure in report.failed:
+        output.error(text_of(failure.error))
+    if as_json:
+        output.json_line({**report.model_dump(mode="json"), "moved": [pair._asdict() for pair in report.moved]})
+    else:
+        output.Screen().print(_table(report))
+    raise typer.Exit(code_of(failure.error for failure in report.failed))
+
+
+def _write(report: DeduplicationReport, file: TextIO) -> None:
+    file.writelines(output.json_text(pair._asdict()) + "\n" for pair in report.moved)
+
+
+def _table(report: DeduplicationReport) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    words = ("would convert", "would save") if report.dry_run else ("converted", "saved")
+    rows = [
+        ("examined", f"{report.examined:,} media that do not share their bytes"),
+        (words[0], f"{report.converted:,} media of {output.size_text(report.bytes_before)}"),
+        (words[1], output.exact_size_text(report.bytes_saved)),
+    ]
+    reasons = Counter(each.reason for each in report.skipped)
+    rows += [("skipped", f"{count:,}: {output.visible(reason)}") for reason, count in reasons.most_common()]
+    rows += [("failed", f"{len(report.failed):,}, left as they were")] if report.failed else []
+    rows += [("references", output.visible(key)) for key in report.mappings[:1]]
+    rows += [("", f"and {len(report.mappings) - 1:,} more there")] if len(report.mappings) > 1 else []
+    for name, value in rows:
+        table.add_row(name, Text(value, overflow="fold"))
+    return table

@@ -1,0 +1,80 @@
+"""`fsmedia sweep-orphans`: removes what crashes left, and tells what lies in a store that no fsmedia wrote."""
+
+# No `from __future__ import annotations`: typer reads these annotations when it runs.
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from fsmedia.cli import output, words
+from fsmedia.cli.endings import FAILED, text_of
+from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
+from fsmedia.cli.progress import counter
+from fsmedia.cli.removal import ask
+from fsmedia.models import OrphanReport
+
+SWEEP_ORPHANS_HELP = """Remove what crashes left and no media needs; put back what a media lacks.
+
+Lists the whole store. What is younger than the grace (the store's, 24 hours unless it was made with another) may be a
+store under way and stays. Files that fsmedia did not write are told and stay. `--dry-run` only tells.
+
+A `--grace` shorter than the store's needs `--nobody-writes`: say so only when every program that stores is stopped,
+for media on their way would lose their bytes. It asks first where a person sits at the terminal; `--yes` does not ask.
+
+Examples:
+  fsmedia sweep-orphans --dry-run
+  fsmedia sweep-orphans --grace 2d
+  fsmedia sweep-orphans --grace 0s --nobody-writes
+"""
+
+
+def sweep_orphans(  # noqa: PLR0913 - the options of the command
+    context: typer.Context,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Change nothing, say what would be done.")] = False,
+    grace: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Age from which a leftover goes, e.g. 2d.", show_default=False),
+    ] = None,
+    nobody_writes: Annotated[
+        bool, typer.Option("--nobody-writes", help="Every writer is stopped: a short grace does no harm.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    option: StorageOptions = None,
+) -> None:
+    """Remove leftovers."""
+    age = None if grace is None else words.duration(grace, "--grace")
+    with Place.of(context, store, option).open(read_only=dry_run) as opened:
+        if nobody_writes and not (yes or dry_run):
+            ask(f"Is every program that writes to {opened.url} stopped?", "nothing was removed")
+        with counter("listing", None) as meter:
+            report = opened.sweep_orphans(grace=age, nobody_writes=nobody_writes, dry_run=dry_run, progress=meter.reach)
+    for failure in report.failed:
+        output.error(text_of(failure.error))
+    if as_json:
+        output.json_line({**report.model_dump(mode="json"), "bytes_freed": report.bytes_freed})
+    else:
+        _show(report)
+    raise typer.Exit(FAILED if report.failed else 0)
+
+
+def _show(report: OrphanReport) -> None:
+    screen = output.Screen()
+    if report.mended or report.kept:
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+        table.add_column("kind", no_wrap=True)
+        table.add_column("size", justify="right", no_wrap=True)
+        table.add_column("would be" if report.dry_run else "done", overflow="fold")
+        table.add_column("key", overflow="fold")
+        for each in (*report.mended, *report.kept):
+            size = output.size_text(each.size_bytes) if each.size_bytes else "-"
+            table.add_row(each.kind, size, each.action or "kept", Text(output.visible(each.key), overflow="fold"))
+        screen.print(table)
+    verb = "would mend" if report.dry_run else "mended"
+    screen.print(
+        f"{report.examined:,} objects listed, {verb} {len(report.mended):,} "
+        f"({output.size_text(report.bytes_freed)}), kept {len(report.kept):,}, failed {len(report.failed):,}"
+    )

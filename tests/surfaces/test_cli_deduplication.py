@@ -1,0 +1,208 @@
+"""`fsmedia dedupe`, `fsmedia sweep-orphans`, and what `fsmedia init` says of both."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fsmedia import MediaStore, keys
+from tests.contract.specimens import traces
+from tests.surfaces.test_cli import HOSTILE, fsmedia, put, refused
+from tests.surfaces.test_cli_process import on_terminal
+
+if TYPE_CHECKING:
+    from tests.storages import LocalStorage, Storage
+
+DATA = b"twice" * 1000
+
+
+@pytest.fixture
+def url(local_storage: LocalStorage) -> str:
+    return local_storage.url
+
+
+def options_of(storage: Storage) -> list[str]:
+    return [word for name, value in storage.options.items() for word in ("--option", f"{name}={json.dumps(value)}")]
+
+
+# -- dedupe ------------------------------------------------------------------------------------------------
+
+
+def test_help_teaches_with_examples() -> None:
+    for command in ("dedupe", "sweep-orphans"):
+        text = fsmedia(command, "--help").stdout
+        assert f"fsmedia {command} --dry-run" in text
+        assert "--store" in text
+        assert command in fsmedia("--help").stdout
+
+
+def test_dedupe_says_what_it_would_save_and_saves_it(url: str, local_storage: LocalStorage, tmp_path: Path) -> None:
+    old = [put(url, data=DATA), put(url, data=DATA), put(url, data=b"alone")]
+    before = traces(local_storage)
+    dry = fsmedia("dedupe", "-n", "-s", url)
+    assert dry.exit_code == 0, dry.output
+    assert "would save" in dry.stdout
+    assert "4.9 KiB (5,000 bytes)" in dry.stdout
+    assert traces(local_storage) == before
+    mapping = tmp_path / "moved.jsonl"
+    done = fsmedia("dedupe", "-s", url, "--threads", "2", "--mapping", mapping)
+    assert done.exit_code == 0, done.output
+    assert "4.9 KiB (5,000 bytes)" in done.stdout
+    assert keys.REFERENCES in done.stdout
+    pairs = [json.loads(line) for line in mapping.read_text().splitlines()]
+    assert sorted(pair["old"] for pair in pairs) == sorted(old)
+    assert sorted(pair["new"] for pair in pairs) == sorted(MediaStore(url).list())
+    for reference in old:
+        assert fsmedia("info", reference, "-s", url).exit_code == 0
+    again = fsmedia("dedupe", "-s", url, "--mapping", mapping, "--json")
+    assert json.loads(again.stdout)["examined"] == 0
+    assert len(mapping.read_text().splitlines()) == 3
+
+
+def test_dedupe_as_json(storage: Storage) -> None:
+    words = ["-s", storage.url, *options_of(storage)]
+    for name in ("a", "b"):
+        source = MediaStore(storage.url, storage_options=storage.options)
+        with source.create_media(_metadata(name), "text/plain") as writer:
+            writer.write(DATA)
+    result = fsmedia("dedupe", "--json", *words)
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert (report["converted"], report["bytes_before"], report["bytes_saved"]) == (2, 10_000, 5_000)
+    assert [set(pair) for pair in report["moved"]] == [{"old", "new"}] * 2
+    assert len(report["mappings"]) == 1
+
+
+def _metadata(run: str):  # type: ignore[no-untyped-def]
+    from fsmedia import MediaMetadata
+
+    return MediaMetadata(run_id=run)
+
+
+def test_dedupe_tells_what_stays_and_what_failed(url: str, local_storage: LocalStorage) -> None:
+    bad, held = put(url, data=DATA), put(url, data=DATA)
+    MediaStore(url).hold(held, HOSTILE)
+    local_storage.write(bad, b"damaged")
+    local_storage.write("runs/r1/\x1b[31mstranger.txt", b"x")
+    result = fsmedia("dedupe", "-s", url)
+    assert result.exit_code == 1
+    assert bad in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert "1: is held" in result.stdout
+    assert "1: its name" in result.stdout
+    assert "\x1b" not in result.output
+    assert local_storage.read(bad) == b"damaged"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--threads", "0"], 2, "--threads"),
+        (["-n", "--mapping", "x"], 2, "--mapping"),
+        (["--mapping", "no/such/folder/x"], 1, "no/such/folder/x"),
+    ],
+)
+def test_dedupe_refuses_before_it_begins(
+    url: str, local_storage: LocalStorage, words: list[str], code: int, said: str
+) -> None:
+    put(url)
+    before = traces(local_storage)
+    assert said in refused(fsmedia("dedupe", "-s", url, *words), code)
+    assert traces(local_storage) == before
+
+
+def test_dedupe_makes_no_store(tmp_path: Path) -> None:
+    assert "no store was made here" in refused(fsmedia("dedupe", "-s", tmp_path / "typo"), 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- sweep-orphans -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def littered(url: str, local_storage: LocalStorage) -> tuple[str, str]:
+    """A store with a media, bytes that no sidecar names, and a file of nobody's in `.fsmedia/`."""
+    leftover = f"runs/r1/{keys.plain_name(0, 0, keys.new_unique())}.png"
+    kept = put(url)
+    local_storage.write(leftover, bytes(2048))
+    local_storage.write(".fsmedia/what/is\x1b[31mthis", b"x")
+    return leftover, kept
+
+
+def test_sweep_orphans_shows_what_it_did(url: str, local_storage: LocalStorage, littered: tuple[str, str]) -> None:
+    leftover, kept = littered
+    young = fsmedia("sweep-orphans", "-s", url)
+    assert young.exit_code == 0, young.output
+    assert leftover not in young.stdout
+    short = ("sweep-orphans", "-s", url, "--grace", "0s")
+    assert "shorter than the store's" in refused(fsmedia(*short), 1)
+    before = traces(local_storage)
+    dry = fsmedia(*short, "--nobody-writes", "--dry-run")
+    assert dry.exit_code == 0, dry.output
+    assert "would mend 1" in dry.stdout
+    assert traces(local_storage) == before
+    done = fsmedia(*short, "--nobody-writes", "--yes")
+    assert done.exit_code == 0, done.output
+    rows = done.stdout.splitlines()
+    assert rows[0].split() == ["kind", "size", "done", "key"]
+    (row,) = [row for row in rows if leftover in row]
+    assert row.startswith("bytes")
+    assert "2.0 KiB" in row
+    assert "removed: no sidecar names them" in row
+    (row,) = [row for row in rows if row.startswith("foreign")]
+    assert "kept" in row
+    assert "\x1b" not in done.output
+    assert "mended 1 (2.0 KiB), kept 1, failed 0" in rows[-1]
+    assert list(MediaStore(url).list()) == [kept]
+    assert "nothing was" not in done.output
+
+
+def test_sweep_orphans_as_json(url: str, littered: tuple[str, str]) -> None:
+    result = fsmedia("sweep-orphans", "-s", url, "--grace", "0s", "--nobody-writes", "--json")
+    report = json.loads(result.stdout)
+    assert [(each["kind"], each["key"]) for each in report["mended"]] == [("bytes", littered[0])]
+    assert report["bytes_freed"] == 2048
+
+
+def test_sweep_orphans_fails_where_something_failed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsmedia import StorageError
+    from fsmedia.models import Failed, OrphanReport
+
+    put(url)
+    error = StorageError("gave no answer", next_step="sweep again", key="a/b")
+    report = OrphanReport(failed=(Failed(reference="a/b", error=error),))  # type: ignore[arg-type]
+    monkeypatch.setattr(MediaStore, "sweep_orphans", lambda *_, **__: report)
+    result = fsmedia("sweep-orphans", "-s", url)
+    assert result.exit_code == 1
+    assert "gave no answer" in result.stderr
+    assert "failed 1" in result.stdout
+
+
+@pytest.mark.parametrize(("answer", "goes"), [(b"n\n", False), (b"y\n", True)])
+def test_sweep_orphans_asks_whether_nobody_writes(
+    url: str, tmp_path: Path, littered: tuple[str, str], answer: bytes, goes: bool
+) -> None:
+    words = ("sweep-orphans", "-s", url, "--grace", "0s", "--nobody-writes")
+    code, shown = on_terminal(*words, cwd=tmp_path, answer=answer)
+    assert b"stopped?" in shown
+    assert (code == 0) == goes
+    assert (Path(url) / littered[0]).exists() != goes
+    assert (b"nothing was removed" in shown) != goes
+
+
+# -- init --------------------------------------------------------------------------------------------------
+
+
+def test_init_takes_both_settings(url: str) -> None:
+    made = fsmedia("init", "-s", url, "--deduplicate", "--orphan-grace", "2d12h")
+    assert made.exit_code == 0, made.output
+    assert "shared" in made.stdout
+    assert "2d12h" in made.stdout
+    shown = json.loads(fsmedia("init", "-s", url, "--json").stdout)
+    assert (shown["deduplicate"], shown["orphan_grace"]) == (True, 216_000)
+    assert keys.pointer_of(put(url)) is not None
+    assert "orphan_grace" in refused(fsmedia("init", "-s", url, "--orphan-grace", "3d"), 1)
+    assert "--orphan-grace" in refused(fsmedia("init", "-s", url, "--orphan-grace", "soon"), 2)
