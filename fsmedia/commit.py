@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fsmedia import blobs, keys
 from fsmedia.backends import Write
 from fsmedia.configuration import ORPHAN_GRACE
-from fsmedia.errors import MediaError, MediaNotFoundError, StorageError, StoreConflictError
+from fsmedia.errors import CorruptSidecarError, MediaError, MediaNotFoundError, StorageError, StoreConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -257,12 +257,18 @@ def rewrite_sidecar(
     ------
     MediaNotFoundError
         They are not: somebody deleted the media meanwhile, and its sidecar is gone again.
+    CorruptSidecarError
+        A deduplicated media's sidecar names no marker, so nobody could look; nothing was written.
     """
     key = keys.sidecar_key(reference)
+    pointer = keys.pointer_of(reference)
+    if pointer is not None and marker is None:
+        raise CorruptSidecarError(
+            "its sidecar names no marker of its own", next_step="verify the store", reference=reference
+        )
     if expires_at is not None:
         backend.write(keys.due_key(expires_at, reference), b"", DUE_TYPE)
     backend.write(key, sidecar, SIDECAR_TYPE)
-    pointer = keys.pointer_of(reference)
     if not (backend.head(reference) if pointer is None else blobs.is_used(backend, pointer, marker)):
         failed = backend.delete([key]).get(key)
         if failed is not None:
