@@ -170,8 +170,12 @@ def remove_bytes(deletings: Sequence[Deleting]) -> Failures:
 
 
 def remove_marker(deletings: Sequence[Deleting]) -> Failures:
-    """Remove the markers with which deduplicated media hold their bytes."""
-    return _removed(deletings, lambda item: () if item.marker is None else (_pointer(item).marker_key(item.marker),))
+    """Remove the markers with which deduplicated media hold their bytes; their folders are nobody's to keep."""
+
+    def keys_of(item: Deleting) -> tuple[str, ...]:
+        return () if item.marker is None else (_pointer(item).marker_key(item.marker),)
+
+    return _removed(deletings, keys_of, keep_folders=False)
 
 
 def remove_sidecar_again(deletings: Sequence[Deleting]) -> Failures:

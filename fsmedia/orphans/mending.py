@@ -165,7 +165,7 @@ class _Mender:
             self._guarded(entry.key, partial(self._clear_mark, task, entry))
 
     def _clear_mark(self, task: Blob, entry: Entry) -> None:
-        """Clear one; whether there are data is asked now: this very sweep may have let go of what the listing showed."""
+        """Clear one; whether there are data is asked now: this very sweep may have let go of what was listed."""
         if self.backend.head(task.pointer.data_key) is not None:
             self._keep("mark", entry)
         else:
