@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fsmedia import blobs, keys
 from fsmedia.backends import Write
 from fsmedia.configuration import ORPHAN_GRACE
-from fsmedia.errors import MediaError, MediaNotFoundError, StorageError, StoreConflictError
+from fsmedia.errors import CorruptSidecarError, MediaError, MediaNotFoundError, StorageError, StoreConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -170,8 +170,12 @@ def remove_bytes(deletings: Sequence[Deleting]) -> Failures:
 
 
 def remove_marker(deletings: Sequence[Deleting]) -> Failures:
-    """Remove the markers with which deduplicated media hold their bytes."""
-    return _removed(deletings, lambda item: () if item.marker is None else (_pointer(item).marker_key(item.marker),))
+    """Remove the markers with which deduplicated media hold their bytes; their folders are nobody's to keep."""
+
+    def keys_of(item: Deleting) -> tuple[str, ...]:
+        return () if item.marker is None else (_pointer(item).marker_key(item.marker),)
+
+    return _removed(deletings, keys_of, keep_folders=False)
 
 
 def remove_sidecar_again(deletings: Sequence[Deleting]) -> Failures:
@@ -257,13 +261,19 @@ def rewrite_sidecar(
     ------
     MediaNotFoundError
         They are not: somebody deleted the media meanwhile, and its sidecar is gone again.
+    CorruptSidecarError
+        A deduplicated media's sidecar names no marker, so nobody could look; nothing was written.
     """
     key = keys.sidecar_key(reference)
+    pointer = keys.pointer_of(reference)
+    if pointer is not None and marker is None:
+        raise CorruptSidecarError(
+            "its sidecar names no marker of its own", next_step="verify the store", reference=reference
+        )
     due = None if expires_at is None else keys.due_key(expires_at, reference)
     if due is not None:
         backend.write(due, b"", DUE_TYPE)
     backend.write(key, sidecar, SIDECAR_TYPE)
-    pointer = keys.pointer_of(reference)
     there = backend.fetch(heads=[reference] if due is None else [reference, due]).heads
     if there[0] is None if pointer is None else not blobs.is_used(backend, pointer, marker):
         failed = backend.delete([key]).get(key)

@@ -275,7 +275,8 @@ def _visible(listing: Listing) -> Iterator[dict[str, Any]]:
     for entry in entries:
         key = entry.key
         if keys.is_own_name(key):
-            if keys.sidecar_key(key) in sidecars:
+            # What somebody put at a deduplicated name is not its bytes; its sidecar was shown above.
+            if keys.sidecar_key(key) in sidecars and keys.pointer_of(key) is None:
                 yield file_info(entry)
         elif not keys.is_hidden(key):
             yield file_info(entry)

@@ -7,6 +7,7 @@ stores, deletes and other sweeps never takes bytes that a visible media needs.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -108,20 +109,24 @@ class _Mender:
 
     def _free_markers(self, task: Blob) -> None:
         """Take away old markers whose reference has no sidecar, or whose sidecar names another one."""
-        prefixes = [_prefix(entry) for entry in task.parts.markers]
-        for entry, prefix in zip(task.parts.markers, prefixes, strict=True):
+        number = Counter(_prefix(entry) for entry in task.parts.markers)
+        for entry in task.parts.markers:
+            prefix = _prefix(entry)
             if prefix not in task.named:
                 self._attempt("marker", entry, "removed: its media is gone", partial(self._free_marker, task))
-            elif prefixes.count(prefix) > 1 and not self._is_named(task.named[prefix], entry):
+            elif number[prefix] > 1 and self._is_spare(task.pointer, task.named[prefix], entry):
                 self._attempt("marker", entry, "removed: its media uses another", self._remove)
 
-    def _is_named(self, reference: str, entry: Entry) -> bool:
-        """Tell whether a media's sidecar names this marker; in doubt it does."""
+    def _is_spare(self, pointer: Pointer, reference: str, entry: Entry) -> bool:
+        """Tell whether a media's sidecar names another marker, one that is there; in doubt it does not."""
         try:
             data = self.backend.read(keys.sidecar_key(reference))
-            return data is None or Sidecar.parse(data, reference).marker(reference) in (None, _name(entry))
+            named = None if data is None else Sidecar.parse(data, reference).marker(reference)
+            if named is None or named == _name(entry):
+                return False
+            return self.backend.head(pointer.marker_key(named)) is not None
         except MediaError:
-            return True
+            return False
 
     def _free_marker(self, task: Blob, entry: Entry) -> bool:
         """Hold the generation by a marker of one's own while the orphan's goes and its sidecar is looked for."""
@@ -157,13 +162,14 @@ class _Mender:
     def _clear_marks(self, task: Blob) -> None:
         """Remove old condemned marks once their data are gone; one on living data only takes no new references."""
         for entry in task.parts.marks:
-            if task.parts.data is not None:
-                self._keep("mark", entry)
-            else:
-                self._attempt("mark", entry, "removed: its bytes are gone", partial(self._clear_mark, task.pointer))
+            self._guarded(entry.key, partial(self._clear_mark, task, entry))
 
-    def _clear_mark(self, pointer: Pointer, entry: Entry) -> bool:
-        return self.backend.head(pointer.data_key) is None and self._remove(entry)
+    def _clear_mark(self, task: Blob, entry: Entry) -> None:
+        """Clear one; whether there are data is asked now: this very sweep may have let go of what was listed."""
+        if self.backend.head(task.pointer.data_key) is not None:
+            self._keep("mark", entry)
+        else:
+            self._attempt("mark", entry, "removed: its bytes are gone", self._remove)
 
     # -- the rest ------------------------------------------------------------------------------------------
 

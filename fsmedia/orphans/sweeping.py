@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from fsmedia.backends import Backend
 
 _WINDOW = 100
+_RESOLUTION = timedelta(seconds=1)
+"""By so much the storage's clock may seem slow: answers about one object tell whole seconds. A grace of zero is all."""
 
 
 def sweep_orphans(
@@ -44,7 +46,7 @@ def sweep_orphans(
     if now is None:
         raise StorageError(f"{backend.url} tells no times, so it can't be told what is old")
     findings = find_leftovers(backend, progress)
-    ground = Ground(backend, now - grace, dry_run, os.getpid() if backend.in_one_process else None)
+    ground = Ground(backend, now + _RESOLUTION - grace, dry_run, os.getpid() if backend.in_one_process else None)
     outcome = Mended()
     for tasks in (findings.unmarked(), findings.tasks()):  # all markers are restored before any is taken away
         for part in spread(mend_window, ground, windows(tasks, _WINDOW), executor, bool, _lost):

@@ -43,12 +43,12 @@ def listed(entries: Iterator[Entry]) -> Iterator[Listed]:
         if keys.is_sidecar(entry.key):
             name = keys.media_key(entry.key)
             pointer = keys.pointer_of(name)
-            if name in waiting:
-                waiting[name] = Listed(waiting[name].entry, has_sidecar=True)
-            elif pointer is not None:
-                # Its bytes lie elsewhere: the name tells their size, and which they are.
+            if pointer is not None:
+                # Its bytes lie elsewhere, whatever lies here: the name tells their size, and which they are.
                 found = Entry(name, pointer.size, entry.modified, pointer.generation)
                 waiting[name] = Listed(found, has_sidecar=True)
+            elif name in waiting:
+                waiting[name] = Listed(waiting[name].entry, has_sidecar=True)
         elif not keys.is_hidden(entry.key):
             waiting[entry.key] = Listed(entry, has_sidecar=False)
         while waiting:

@@ -62,6 +62,8 @@ def test_what_lies_in_a_new_store() -> None:
         "  },\n"
         '  "policies": {},\n'
         '  "default_policy": null,\n'
+        '  "deduplicate": false,\n'
+        '  "orphan_grace_seconds": 86400,\n'
         '  "due_index": "complete"\n'
         "}\n"
     )
@@ -81,6 +83,8 @@ def test_what_lies_in_a_store_with_everything() -> None:
         "layouts": {**DEFAULT_TEMPLATES, "by-run": TEMPLATE},
         "policies": {"audit": {"keep_for_seconds": 31536000}, "legal": {"keep_for_seconds": None}},
         "default_policy": "audit",
+        "deduplicate": False,
+        "orphan_grace_seconds": 86400,
         "adopted": True,
         "due_index": "partial",
     }

@@ -1,0 +1,89 @@
+"""What must lie in a store with deduplication, worked out from names and sidecars alone, past the package."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tests.storages import Storage
+
+STORE_JSON = ".fsmedia/store.json"
+NAME = re.compile(
+    r"(?P<begin>[0-9]{4,}_[0-9]{2,}_u[0-9a-z]{26})\.(?P<size>[0-9]+)-(?P<digest>[0-9a-f]{64})"
+    r"-(?P<generation>[0-9a-z]{26})(?P<ext>(?:\.[^/]*)?)"
+)
+
+
+class Told(NamedTuple):
+    """What a deduplicated name tells."""
+
+    size: int
+    digest: str
+    generation: str
+
+    @property
+    def blob(self) -> str:
+        return f".fsmedia/blobs/{self.digest[:2]}/{self.digest}"
+
+    @property
+    def data(self) -> str:
+        return f"{self.blob}/data/{self.generation}"
+
+    @property
+    def refs(self) -> str:
+        return f"{self.blob}/refs/{self.generation}"
+
+    @property
+    def condemned(self) -> str:
+        return f"{self.blob}/condemned/{self.generation}"
+
+
+def told(reference: str) -> Told:
+    """Read a reference."""
+    found = NAME.fullmatch(reference.rpartition("/")[2])
+    assert found is not None, f"not a deduplicated name: {reference}"
+    return Told(int(found["size"]), found["digest"], found["generation"])
+
+
+def sidecar_of(storage: Storage, reference: str) -> dict[str, object]:
+    """Read a sidecar, past the package."""
+    return json.loads(storage.read(f"{reference}.meta"))
+
+
+def marker_of(storage: Storage, reference: str) -> str:
+    """Return the key of the marker that a sidecar names."""
+    marker = sidecar_of(storage, reference)["marker"]
+    assert re.fullmatch(f"{hashlib.sha256(reference.encode()).hexdigest()[:32]}-[0-9a-z]+", str(marker))
+    return f"{told(reference).refs}/{marker}"
+
+
+def needed(storage: Storage, references: Iterable[str]) -> set[str]:
+    """Return the keys that deduplicated media need, due entries aside; the settings are always there."""
+    keys = {STORE_JSON}
+    for reference in references:
+        keys |= {f"{reference}.meta", told(reference).data, marker_of(storage, reference)}
+    return keys
+
+
+def settled(storage: Storage, references: Iterable[str], *besides: str) -> bool:
+    """Tell whether exactly what these media need lies in the storage, due entries aside; else say what differs."""
+    wanted = needed(storage, references) | set(besides)
+    there = storage.keys() - below(storage, "due")
+    assert there - wanted == set(), "left over"
+    assert wanted - there == set(), "missing"
+    return True
+
+
+def data_keys(storage: Storage) -> list[str]:
+    """Return the keys of all shared bytes."""
+    return sorted(filter(re.compile(r"\.fsmedia/blobs/../[0-9a-f]{64}/data/[0-9a-z]+").fullmatch, storage.keys()))
+
+
+def below(storage: Storage, folder: str) -> set[str]:
+    """Return the keys that begin with `.fsmedia/` and this."""
+    return set(filter(re.compile(re.escape(f".fsmedia/{folder}/")).match, storage.keys()))

@@ -1,0 +1,229 @@
+"""`media://` over stores that share bytes: files look like files, copies move no bytes, names can't be forged."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+import pytest
+
+from fsmedia import InvalidReferenceError, MediaNotFoundError, MediaStore
+from tests.contract.specimens import traces
+from tests.deduplicated import data_keys, settled, sidecar_of, told
+from tests.filesystem.conftest import opened
+from tests.filesystem.sharing import DATA, elsewhere, in_run, shared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fsmedia import MediaFileSystem
+    from tests.storages import Storage
+
+
+@pytest.fixture
+def store(storage: Storage) -> MediaStore:
+    return MediaStore(storage.url, storage_options=storage.options, durability="rename", deduplicate=True).create()
+
+
+@pytest.fixture
+def fs(storage: Storage, store: MediaStore) -> MediaFileSystem:
+    return opened(storage)
+
+
+@pytest.fixture
+def media(store: MediaStore) -> dict[str, bytes]:
+    return shared(store)
+
+
+# -- looking -----------------------------------------------------------------------------------------------
+
+
+def test_listings_show_files_of_their_true_size_and_nothing_else(storage, fs, media) -> None:
+    assert fs.ls("", detail=False) == ["runs"]
+    assert fs.ls("runs", detail=False) == ["runs/r1", "runs/r2"]
+    assert fs.ls("runs/r1", detail=False) == in_run(media)
+    assert {info["name"]: (info["size"], info["type"]) for info in fs.ls("runs/r1")} == {
+        each: (len(media[each]), "file") for each in in_run(media)
+    }
+    assert fs.find("") == sorted(media)
+    assert {name: info["size"] for name, info in fs.find("runs", detail=True).items()} == {
+        each: len(data) for each, data in media.items()
+    }
+    assert fs.find("", withdirs=True) == sorted([*media, "runs", "runs/r1", "runs/r2"])
+    assert fs.find("runs", maxdepth=1) == []
+    walked = [(top, sorted(folders), sorted(files)) for top, folders, files in fs.walk("runs")]
+    names = {run: sorted(each.rpartition("/")[2] for each in in_run(media, run)) for run in ("r1", "r2")}
+    assert walked == [("runs", ["r1", "r2"], []), ("runs/r1", [], names["r1"]), ("runs/r2", [], names["r2"])]
+    assert fs.du("") == sum(len(data) for data in media.values())
+    assert fs.du("runs/r1", total=False) == {each: len(media[each]) for each in in_run(media)}
+    assert fs.glob("runs/*/*.png") == sorted(each for each in media if each.endswith(".png"))
+    assert fs.glob("runs/r1/000[01]_*") == in_run(media)[:2]
+    assert fs.glob("**/*.mp4") == [each for each in media if each.endswith(".mp4")]
+    for hidden in (".fsmedia", ".fsmedia/blobs", f"{in_run(media)[0]}.meta", data_keys(storage)[0]):
+        assert not fs.exists(hidden)
+        with pytest.raises(FileNotFoundError):
+            fs.cat(hidden)
+
+
+def test_what_is_told_of_one(storage, fs, store, media) -> None:
+    for reference, data in media.items():
+        info = fs.info(reference)
+        assert (info["name"], info["size"], info["type"]) == (reference, len(data), "file")
+        full = fs.info(reference, metadata=True)
+        assert (full["sha256"], full["run_id"]) == (told(reference).digest, reference.split("/")[1])
+        assert full["mime_type"] == sidecar_of(storage, reference)["mime_type"]
+        assert fs.modified(reference) == fs.created(reference) == info["mtime"]
+        assert info["mtime"].tzinfo is not None
+        assert fs.size(reference) == len(data)
+        assert fs.isfile(reference)
+        assert fs.exists(reference)
+        assert not fs.isdir(reference)
+        assert fs.ls(reference, detail=False) == [reference]
+        assert {item["name"]: item for item in fs.ls(reference.rpartition("/")[0])}[reference]["ETag"] == info["ETag"]
+        assert fs.ukey(reference) == fs.ukey(reference)
+        assert fs.metadata(reference)["sha256"] == told(reference).digest
+    missing = in_run(media)[0].replace("r1/", "r3/")
+    for ask in (fs.info, fs.cat, fs.open, fs.modified, fs.ls, lambda path: fs.get_file(path, "unused")):
+        with pytest.raises(FileNotFoundError):
+            ask(missing)
+    assert not fs.exists(missing)
+
+
+def test_bytes(fs, media, tmp_path) -> None:
+    references = sorted(media)
+    for reference, data in media.items():
+        assert fs.cat(reference) == fs.cat_file(reference) == fs.read_bytes(reference) == data
+        for start, end in ((0, 10), (5, None), (-7, None), (None, 3), (10, -3), (len(data) - 2, len(data) + 9), (4, 4)):
+            assert fs.cat_file(reference, start, end) == data[start:end], (start, end)
+        with fs.open(reference) as file:
+            assert file.size == len(data)
+            file.seek(len(data) // 2)
+            assert file.read(100) == data[len(data) // 2 :][:100]
+            file.seek(-3, io.SEEK_END)
+            assert file.read() == data[-3:]
+        assert fs.head(reference, 9) == data[:9]
+        assert fs.tail(reference, 9) == data[-9:]
+    assert fs.cat(references) == media
+    assert fs.cat("runs/r1/*") == {each: media[each] for each in in_run(media)}
+    assert fs.cat_ranges(references, [1] * 4, [5] * 4) == [media[each][1:5] for each in references]
+    missing = elsewhere(references[0])
+    assert set(fs.cat([*references, missing], on_error="omit")) == set(references)
+    fs.get(references[0], tmp_path / "one.png")
+    assert (tmp_path / "one.png").read_bytes() == media[references[0]]
+    fs.get("runs", str(tmp_path / "all"), recursive=True)
+    found = {path.relative_to(tmp_path / "all").as_posix(): path.read_bytes() for path in walk(tmp_path / "all")}
+    assert found == {each.removeprefix("runs/"): data for each, data in media.items()}
+    with pytest.raises(FileNotFoundError):
+        fs.get(missing, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+def walk(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_coroutines(storage, media) -> None:
+    references = sorted(media)
+
+    async def ask() -> None:
+        fs = opened(storage, asynchronous=True, skip_instance_cache=True)
+        assert await fs._cat(references) == media
+        assert await fs._cat_file(references[0], 3, 9) == media[references[0]][3:9]
+        assert sorted(await fs._find("")) == references
+        assert (await fs._info(references[0]))["size"] == len(media[references[0]])
+        assert await fs._exists(references[0])
+        await fs._cp_file(references[0], elsewhere(references[0]))
+        assert await fs._cat_file(elsewhere(references[0])) == media[references[0]]
+        async with await fs.open_async(references[0]) as file:
+            assert await file.read() == media[references[0]]
+        await fs._rm(elsewhere(references[0]))
+        with pytest.raises(FileNotFoundError):
+            await fs._cat_file(elsewhere(references[0]))
+
+    asyncio.run(ask())
+
+    async def blocking_in_a_loop() -> bytes:
+        return opened(storage).cat_file(references[0])
+
+    assert asyncio.run(blocking_in_a_loop()) == media[references[0]]
+    assert settled(storage, media)
+
+
+def test_urls(storage, store, media) -> None:
+    for reference, data in media.items():
+        with fsspec.open(store.media_url(reference), "rb", **store.url_options) as file:
+            assert file.read() == data
+
+
+# -- what is refused ---------------------------------------------------------------------------------------
+
+WRITES: dict[str, Callable[[Any, str, str], Any]] = {
+    "open wb": lambda fs, name, _: fs.open(name, "wb"),
+    "open ab": lambda fs, name, _: fs.open(name, "ab"),
+    "open xb": lambda fs, name, _: fs.open(name, "xb"),
+    "open text": lambda fs, name, _: fs.open(name, "w"),
+    "pipe_file": lambda fs, name, _: fs.pipe_file(name, b"forged"),
+    "pipe": lambda fs, name, _: fs.pipe({name: b"forged"}),
+    "create": lambda fs, name, _: fs.pipe_file(name, b"forged", mode="create"),
+    "touch": lambda fs, name, _: fs.touch(name),
+    "put_file": lambda fs, name, local: fs.put_file(local, name),
+    "put": lambda fs, name, local: fs.put(local, name),
+    "mkdir": lambda fs, name, _: fs.mkdir(name),
+    "makedirs": lambda fs, name, _: fs.makedirs(name),
+    "cp other": lambda fs, name, _: fs.cp("runs/r1/plain.txt", name),
+    "mv other": lambda fs, name, _: fs.mv("runs/r1/plain.txt", name),
+}
+
+
+def test_names_of_shared_media_can_not_be_written(storage, fs, media, tmp_path) -> None:
+    """Neither over a media, nor where none is: a forged name would claim bytes that it does not have."""
+    fs.pipe("runs/r1/plain.txt", b"plain")
+    local = tmp_path / "local.txt"
+    local.write_bytes(b"forged")
+    before = traces(storage)
+    there = in_run(media)[0]
+    for name in (there, elsewhere(there)):
+        for way, write in WRITES.items():
+            with pytest.raises(InvalidReferenceError):
+                write(fs, name, str(local))
+            assert traces(storage) == before, way
+    other = there.replace(told(there).digest, "0" * 64)
+    for name in (other, there.replace(f".{len(DATA)}-", ".7-"), there.replace(told(there).generation, "0" * 26)):
+        for move in (fs.cp, fs.mv):
+            with pytest.raises(InvalidReferenceError):
+                move(there, name)
+    for name in (elsewhere(there, "by-run/r1"), elsewhere(there, ".fsmedia"), elsewhere(there, "x/.fsmedia.meta")):
+        with pytest.raises((InvalidReferenceError, MediaNotFoundError)):
+            fs.cp(there, name)
+    assert traces(storage) == before
+
+
+def test_touch_without_truncate_leaves_it(storage, fs, media) -> None:
+    before = storage.keys()
+    fs.touch(in_run(media)[0], truncate=False)
+    assert storage.keys() == before
+    assert fs.cat(in_run(media)[0]) == DATA
+
+
+def test_files_written_through_it_are_plain(storage, fs, media) -> None:
+    """Their names are the caller's, so they can't tell where shared bytes lie."""
+    fs.pipe("runs/r3/a.png", DATA)
+    assert storage.read("runs/r3/a.png") == DATA
+    assert sorted(fs.find("")) == sorted([*media, "runs/r3/a.png"])
+    fs.rm("runs/r3/a.png")
+    assert settled(storage, media)
+
+
+def test_signed_urls(storage, fs, media) -> None:
+    if storage.name in ("memory", "gcs"):
+        with pytest.raises(OSError, match="URL"):
+            fs.sign(in_run(media)[0])
+        return
+    url = fs.sign(in_run(media)[0], int(timedelta(minutes=5).total_seconds()))
+    assert url.startswith(("file://", "http://"))
+    with pytest.raises(FileNotFoundError):
+        fs.sign(elsewhere(in_run(media)[0]))
