@@ -107,21 +107,14 @@ class _Mender:
         self._note("unmarked", pointer.marker_key(marker), 0, "its marker was restored")
 
     def _free_markers(self, task: Blob) -> None:
-        """Take away old markers whose reference has no sidecar, or whose sidecar names another one."""
-        prefixes = [_prefix(entry) for entry in task.parts.markers]
-        for entry, prefix in zip(task.parts.markers, prefixes, strict=True):
-            if prefix not in task.named:
-                self._attempt("marker", entry, "removed: its media is gone", partial(self._free_marker, task))
-            elif prefixes.count(prefix) > 1 and not self._is_named(task.named[prefix], entry):
-                self._attempt("marker", entry, "removed: its media uses another", self._remove)
+        """Take away old markers whose reference has no sidecar.
 
-    def _is_named(self, reference: str, entry: Entry) -> bool:
-        """Tell whether a media's sidecar names this marker; in doubt it does."""
-        try:
-            data = self.backend.read(keys.sidecar_key(reference))
-            return data is None or Sidecar.parse(data, reference).marker(reference) in (None, _name(entry))
-        except MediaError:
-            return True
+        One of a media whose sidecar names another stays, however old: a rewrite that read the sidecar before a copy
+        replaced it may be about to name this marker again, and would take the media away if it were gone.
+        """
+        for entry in task.parts.markers:
+            if _prefix(entry) not in task.named:
+                self._attempt("marker", entry, "removed: its media is gone", partial(self._free_marker, task))
 
     def _free_marker(self, task: Blob, entry: Entry) -> bool:
         """Hold the generation by a marker of one's own while the orphan's goes and its sidecar is looked for."""
