@@ -192,6 +192,8 @@ def _refusal(configuration: Configuration, default: RetentionPolicy) -> str | No
         return _part_of_a_day(default.keep_for)
     if configuration.adopted:
         return "media lay here before the store was made: they may have no policy, and a rule would delete them too"
+    if configuration.deduplicate:
+        return "media share their bytes: a rule would delete references and leave the bytes of all of them"
     if not configuration.layout.prefix:
         return f"media lie right below the root, as {keys.INTERNAL}/ does: a rule would delete the store's own files"
     for name, policy in _others(configuration).items():

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [local] [objects] [large] [filesystem] [retention]`: all of them without arguments."""
+"""`python -m tests.bench [NAME ...]`: the benches named below, all of them without arguments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 
-from tests.bench import filesystem, large, local, objects, retention
+from tests.bench import deduplication, filesystem, large, local, objects, retention
 
 BENCHES = {
     "local": local.run,
@@ -15,6 +15,7 @@ BENCHES = {
     "large": large.run,
     "filesystem": filesystem.run,
     "retention": retention.run,
+    "deduplication": deduplication.run,
 }
 
 for name in sys.argv[1:] or BENCHES:

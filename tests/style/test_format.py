@@ -65,6 +65,9 @@ def test_the_keys_are_those_of_the_code() -> None:
         keys.CONFIGURATION_KEY,
         "<reference>",
         keys.sidecar_key("<reference>"),
+        f"{keys.BLOBS}/<2 hex>/<digest>/data/<generation>",
+        f"{keys.BLOBS}/<2 hex>/<digest>/refs/<generation>/<marker>",
+        f"{keys.BLOBS}/<2 hex>/<digest>/condemned/<generation>/<id>",
         f"{keys.DUE}/<YYYY-MM-DD>/<HH>/<MM>/<reference>",
         f"{keys.HOLDS}/<digest of reference>",
         f"{keys.DELETIONS}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
@@ -78,6 +81,17 @@ def test_the_keys_of_retention_have_the_form_that_the_page_gives() -> None:
     assert keys.due_key(NOON, "a") == ".fsmedia/due/2026-03-04/12/00/a"
     assert re.fullmatch(rf"{keys.HOLDS}/[0-9a-f]{{64}}", keys.hold_key("a"))
     assert re.fullmatch(rf"{keys.DELETIONS}/2026-03-04/120000-u[0-9a-z]{{26}}\.jsonl", keys.deletions_key(NOON))
+
+
+def test_the_keys_of_shared_bytes_have_the_form_that_the_page_gives() -> None:
+    pointer = keys.Pointer(20480, "ab" * 32, "01m83g628zep8a9rrkcagmbh3w")
+    folder = f"{keys.BLOBS}/ab/{'ab' * 32}"
+    assert pointer.data_key == f"{folder}/data/{pointer.generation}"
+    assert pointer.marker_key("m") == f"{folder}/refs/{pointer.generation}/m"
+    assert pointer.condemned_key().startswith(f"{folder}/condemned/{pointer.generation}/")
+    assert sorted([pointer.marker_key("m"), pointer.data_key, pointer.condemned_key()])[1] == pointer.data_key
+    (example,) = re.findall(r"^    (\S+<digest>\S+\.png)$", section("Keys"), re.MULTILINE)
+    assert keys.pointer_of(example.replace("<digest>", pointer.digest)) == pointer
 
 
 def test_the_example_of_a_name_is_one_of_ours() -> None:
@@ -160,12 +174,18 @@ def test_the_keys_of_a_sidecar_are_those_of_the_code() -> None:
     promptkit = [span for span in spans(text.partition("| key")[0]) if span in MediaMetadata.model_fields]
     ours = [spans(row[0])[0] for row in rows(text)]
     assert promptkit == list(MediaMetadata.model_fields)
-    assert [key for key in [*promptkit, *ours] if key != "xattrs"] == list(values)
+    assert [key for key in [*promptkit, *ours] if key not in ("xattrs", "marker")] == list(values)
     (described,) = (row[2] for row in rows(text) if row[0] == "`content`")
     assert tuple(spans(described)) == CONTENT_FIELDS
 
 
 # -- orders of writes --------------------------------------------------------------------------------------------
+
+
+def test_shared_media_are_deleted_as_the_page_says() -> None:
+    text = one_line(section("Orders of writes"))
+    steps = ", ".join(f"`{step.__name__}`" for step in commit.DELETE_SHARED)
+    assert f"takes `commit.DELETE_SHARED`: {steps}." in text
 
 
 def test_named_media_lose_their_bytes_first() -> None:
@@ -202,4 +222,4 @@ def test_every_step_that_is_named_exists() -> None:
 
 def test_the_grace_is_that_of_the_code() -> None:
     assert timedelta(hours=24) == commit.ORPHAN_GRACE
-    assert "more than half of 24 hours" in one_line(section("Orders of writes"))
+    assert "more than half of the grace (24 hours unless" in one_line(section("Orders of writes"))

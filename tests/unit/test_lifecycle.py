@@ -61,6 +61,7 @@ def test_it_is_never_shorter_than_a_policy_that_may_be_used_below_the_prefix() -
         ({"default": "delete-after-5min"}, "delete-after-5min", "whole days"),
         ({"default": "retain-36hours"}, "retain-36hours", "whole days"),
         ({"adopted": True}, "retain-30days", "before the store was made"),
+        ({"deduplicate": True}, "retain-30days", "share their bytes"),
         ({"policies": named(legal=None)}, "retain-30days", "'legal', which keeps for ever"),
         ({"layouts": layouts({"by-run": "{run_id}/{name}{ext}"})}, "retain-30days", ".fsmedia/"),
     ],
