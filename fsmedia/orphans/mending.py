@@ -100,10 +100,9 @@ class _Mender:
         if self.backend.head(keys.sidecar_key(reference)) is None:
             return  # and this went
         if not self.dry_run:
+            # If the sidecar goes now, the marker stays for a later sweep: a rewrite may have found it already, and
+            # without it would have written a sidecar whose bytes this would let go.
             blobs.put_named_marker(self.backend, pointer, marker, reference)
-            if self.backend.head(keys.sidecar_key(reference)) is None:
-                blobs.withdraw(self.backend, pointer, marker)
-                return
         self._note("unmarked", pointer.marker_key(marker), 0, "its marker was restored")
 
     def _free_markers(self, task: Blob) -> None:
