@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 PAGE = 2
 """Keys that one request of a listing answers with; small, so that changes come between pages."""
 
+TICK = timedelta(microseconds=1)
+"""Between two changes."""
+
 START = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
 
 
@@ -48,6 +51,7 @@ class Cells:
         self.now += by
 
     def put(self, key: str, data: bytes) -> None:
+        self.now += TICK
         self.objects[key] = Cell(bytes(data), self.now)
 
     def page(self, prefix: str, after: str) -> list[Entry]:
