@@ -149,7 +149,7 @@ class Meeting:
             return False
         if self.world.actors[process.number].what == "policy":
             # The delete removes the sidecar once more, after the marker.
-            deletes = [each for actor, each in self._pairs() if actor.deletes == reference and each.begun]
+            deletes = [each for actor, each in self._pairs() if reference in actor.deletes and each.begun]
             return bool(deletes) and any(_may_go_on(each) for each in (process, *deletes))
         if not _may_go_on(process):
             return False
@@ -158,7 +158,7 @@ class Meeting:
 
     def deleted(self) -> set[str]:
         """References whose deletion somebody has begun."""
-        return {actor.deletes for actor, process in self._pairs() if process.begun and actor.deletes}
+        return {each for actor, process in self._pairs() if process.begun for each in actor.deletes}
 
     def _pairs(self) -> list[tuple[Actor, Process]]:
         return list(zip(self.world.actors, self.run.processes, strict=True))
@@ -174,9 +174,9 @@ class Meeting:
         makers = {actor.target for actor in world.actors if actor.what in ("copy", "move")}
         for actor, process in self._pairs():
             found += self._answers(actor, process)
-            back = actor.deletes in visible and actor.deletes not in makers
-            if process.succeeded and back and not self._rewriter_failed(actor.deletes):
-                found.append(f"still there though its deletion was answered: {actor.deletes}")
+            back = sorted(actor.deletes & visible - makers) if process.succeeded else []
+            back = [each for each in back if not self._rewriter_failed(each)]
+            found += [f"still there though its deletion was answered: {each}" for each in back]
         if not self.run.hit:
             found += [f"left: {each}" for each in world.leftovers()]
         return [each for each in found if not each.startswith(self.scenario.allows)]

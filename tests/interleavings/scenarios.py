@@ -166,6 +166,27 @@ def _(world: World) -> None:
     world.deletes(other)
 
 
+@scenario(
+    "a retention sweep of two that share, a store, a policy",
+    allows=("left: due", "still there though its deletion was answered: runs/two"),
+)
+def _(world: World) -> None:
+    # The policy may come before the sweep, and then keeps the media.
+    one, two = world.stored("one", policy="delete-after-5min"), world.stored("two", policy="delete-after-5min")
+    world.cells.advance(timedelta(minutes=7))
+    world.enforces(one, two)
+    world.stores("r1")
+    world.applies(two, "retain-3days")
+
+
+@scenario("a delete of two that share, a delete of one of them, a store")
+def _(world: World) -> None:
+    one, two = world.stored("one"), world.stored("two")
+    world.deletes_many(one, two)
+    world.deletes(two)
+    world.stores("r1")
+
+
 # -- orphan sweeps -----------------------------------------------------------------------------------------
 
 

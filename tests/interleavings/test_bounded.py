@@ -11,7 +11,7 @@ from tests.interleavings.schedules import Bounded
 from tests.interleavings.turns import Fault, How
 
 CROWD = "two stores, two deletes, a copy, an orphan sweep"  # alone the orders in which they end are hundreds
-SMALL = 1500
+SMALL = 1000
 """Schedules that are all tried each time; of more, a part."""
 
 
@@ -32,13 +32,30 @@ def test_two_preemptions(name: str, full_run: bool) -> None:
 
 @pytest.mark.parametrize("name", names())
 def test_one_preemption_and_a_fault(name: str, full_run: bool) -> None:
-    """A process dies at a step, or gets no answer, while the others come between."""
+    """A process dies at a step, or gets no answer, while another comes between."""
     scenario = made(name)
     places = [(number, step) for number, most in enumerate(scenario.most_steps) for step in range(1, most + 1)]
-    preempted = full_run and name != CROWD
     for (number, step), how in product(places, How):
-        schedules = Bounded(1 if preempted else 0)
-        for _ in range(2000 if full_run else 2):
+        schedules = Bounded(1)
+        for _ in range(120 if full_run else 2):
             if not schedules.another():
                 break
             scenario.run(schedules, Fault(number, step, how)).check(later=True)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("how", list(How))
+def test_every_preemption_and_every_fault(number: int, how: How) -> None:
+    """A store meets the delete of the last reference: all of it, wherever one of them dies or hears nothing."""
+    scenario = made("a store, a delete of the last reference")
+    hit = 0
+    for step in range(1, 20):
+        schedules = Bounded(2)
+        before = hit
+        while schedules.another():
+            meeting = scenario.run(schedules, Fault(number, step, how))
+            meeting.check(later=True)
+            hit += meeting.run.hit
+        if hit == before:
+            return  # it never takes so many steps
+    pytest.fail("there are more steps")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import fsmedia.filesystem
-from fsmedia import MediaContent, MediaMetadata, MediaStore, keys
+from fsmedia import BulkError, MediaContent, MediaMetadata, MediaStore, keys
 from fsmedia.sidecar import Sidecar
 from fsmedia.store import root
 from tests.interleavings.cells import Cell, Cells, SteppingBackend
@@ -35,6 +35,8 @@ class Actor:
         The reference that it makes, changes or deletes, where that is known before.
     source
         What it copies or moves.
+    others
+        What it deletes besides its target.
     """
 
     what: str
@@ -42,10 +44,12 @@ class Actor:
     backend: SteppingBackend | None = None
     target: str | None = None
     source: str | None = None
+    others: tuple[str, ...] = ()
 
     @property
-    def deletes(self) -> str | None:
-        return {"delete": self.target, "move": self.source}.get(self.what)
+    def deletes(self) -> frozenset[str]:
+        gone = {"delete": (self.target, *self.others), "move": (self.source,)}.get(self.what, ())
+        return frozenset(each for each in gone if each is not None)
 
 
 @dataclass
@@ -115,9 +119,18 @@ class World:
     def applies(self, reference: str, policy: str | None) -> None:
         self.act("policy", lambda store: store.apply_policy(reference, policy), target=reference)
 
-    def enforces(self, due: str) -> None:
+    def enforces(self, due: str, *others: str) -> None:
         """Let a retention sweep delete what its policy let go; say which that is."""
-        self.act("delete", lambda store: complete(store.enforce_policy()), target=due)
+        self.act("delete", lambda store: complete(store.enforce_policy()), target=due, others=others)
+
+    def deletes_many(self, *references: str) -> None:
+        def work(store: MediaStore) -> None:
+            try:
+                store.delete_many(references)
+            except BulkError as error:
+                raise next(iter(error.errors.values())) from None
+
+        self.act("delete", work, target=references[0], others=references[1:])
 
     def sweeps(self) -> None:
         self.act("sweep", lambda store: complete(store.sweep_orphans()))
