@@ -249,7 +249,7 @@ def create(storings: Sequence[Storing]) -> list[MediaError | None]:
 def rewrite_sidecar(
     backend: Backend, reference: str, sidecar: bytes, expires_at: datetime | None, marker: str | None = None
 ) -> None:
-    """Replace a sidecar, its due entry first, then look that the bytes are still there; the last writer wins.
+    """Replace a sidecar, its due entry first, then look that entry and bytes are still there; the last writer wins.
 
     An entry for another instant stays: it is a hint, and the sweep that meets it looks into the sidecar.
 
@@ -259,15 +259,20 @@ def rewrite_sidecar(
         They are not: somebody deleted the media meanwhile, and its sidecar is gone again.
     """
     key = keys.sidecar_key(reference)
-    if expires_at is not None:
-        backend.write(keys.due_key(expires_at, reference), b"", DUE_TYPE)
+    due = None if expires_at is None else keys.due_key(expires_at, reference)
+    if due is not None:
+        backend.write(due, b"", DUE_TYPE)
     backend.write(key, sidecar, SIDECAR_TYPE)
     pointer = keys.pointer_of(reference)
-    if not (backend.head(reference) if pointer is None else blobs.is_used(backend, pointer, marker)):
+    there = backend.fetch(heads=[reference] if due is None else [reference, due]).heads
+    if there[0] is None if pointer is None else not blobs.is_used(backend, pointer, marker):
         failed = backend.delete([key]).get(key)
         if failed is not None:
             raise _named(failed, reference)
         raise MediaNotFoundError("was deleted while it was changed", next_step="list the store", reference=reference)
+    if due is not None and there[1] is None:
+        # A sweep that still read the old sidecar took the entry for one that has had its time.
+        backend.write(due, b"", DUE_TYPE)
 
 
 def delete(deletings: Sequence[Deleting]) -> list[MediaError | None]:

@@ -110,13 +110,14 @@ class TimeBasedPolicyHandler(_Sweeps):
         return self._thread is not None and self._thread.is_alive()
 
     def start(self) -> Self:
-        """Begin to sweep; does nothing while one already does."""
+        """Begin to sweep; does nothing while it already does. After a stop it begins once that sweep has ended."""
         with self._changing:
-            if not self.is_running:
+            before = self._thread if self.is_running else None
+            if before is None or self._stop.is_set():
                 self._stop = threading.Event()
                 # A daemon, so that an exit does not wait for the interval; `_running` stops it first.
                 self._thread = threading.Thread(
-                    target=self._sweep_until, args=(self._stop,), name="fsmedia-retention", daemon=True
+                    target=self._sweep_until, args=(self._stop, before), name="fsmedia-retention", daemon=True
                 )
                 _running.add(self)
                 self._thread.start()
@@ -142,8 +143,10 @@ class TimeBasedPolicyHandler(_Sweeps):
             thread.join(None if timeout is None else max(0.0, timeout.total_seconds()))
         return not self.is_running
 
-    def _sweep_until(self, stop: threading.Event) -> None:
+    def _sweep_until(self, stop: threading.Event, before: threading.Thread | None) -> None:
         try:
+            if before is not None:
+                before.join()
             while not stop.is_set():
                 try:
                     outcome: EnforcementReport | Exception = self._store.enforce_policy(stopped=stop.is_set)
@@ -152,7 +155,9 @@ class TimeBasedPolicyHandler(_Sweeps):
                 self._note(outcome)
                 stop.wait(self._seconds)
         finally:
-            _running.discard(self)
+            with self._changing:
+                if self._stop is stop:  # else a later start needs the exit to know of it
+                    _running.discard(self)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -213,10 +218,11 @@ class AsyncTimeBasedPolicyHandler(_Sweeps):
         return self._task is not None and not self._task.done()
 
     async def start(self) -> Self:
-        """Begin to sweep; does nothing while a task already does."""
-        if not self.is_running:
+        """Begin to sweep; does nothing while it already does. After a stop it begins once that sweep has ended."""
+        before = self._task if self.is_running else None
+        if before is None or self._stop.is_set():
             self._stop = asyncio.Event()
-            self._task = asyncio.create_task(self._sweep_until(self._stop), name="fsmedia-retention")
+            self._task = asyncio.create_task(self._sweep_until(self._stop, before), name="fsmedia-retention")
         return self
 
     async def stop(self, timeout: timedelta | None = None) -> bool:  # noqa: ASYNC109 - as the twin has it
@@ -227,7 +233,9 @@ class AsyncTimeBasedPolicyHandler(_Sweeps):
             await asyncio.wait([task], timeout=None if timeout is None else timeout.total_seconds())
         return not self.is_running
 
-    async def _sweep_until(self, stop: asyncio.Event) -> None:
+    async def _sweep_until(self, stop: asyncio.Event, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])
         while not stop.is_set():
             try:
                 outcome: EnforcementReport | Exception = await self._store.enforce_policy(stopped=stop.is_set)

@@ -190,15 +190,24 @@ def _refusal(configuration: Configuration, default: RetentionPolicy) -> str | No
         return "it keeps for ever, and buckets have rules for deleting only"
     if default.keep_for % _DAY:
         return _part_of_a_day(default.keep_for)
+    return _unfit(configuration) or next(
+        (
+            f"media under {name!r}, which keeps for ever, may lie below the same prefix"
+            for name, policy in _others(configuration).items()
+            if policy.keep_for is None
+        ),
+        None,
+    )
+
+
+def _unfit(configuration: Configuration) -> str | None:
+    """Say why no rule fits this store; None if one may."""
     if configuration.adopted:
         return "media lay here before the store was made: they may have no policy, and a rule would delete them too"
     if configuration.deduplicate:
         return "media share their bytes: a rule would delete references and leave the bytes of all of them"
     if not configuration.layout.prefix:
         return f"media lie right below the root, as {keys.INTERNAL}/ does: a rule would delete the store's own files"
-    for name, policy in _others(configuration).items():
-        if policy.keep_for is None:
-            return f"media under {name!r}, which keeps for ever, may lie below the same prefix"
     return None
 
 

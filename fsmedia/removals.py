@@ -105,11 +105,12 @@ class Removal:
         return answers
 
     def _removed(self, sidecars: dict[str, bytes | None]) -> dict[str, MediaError]:
-        leaving = {reference: self._leaving(reference, data) for reference, data in sidecars.items()}
+        there, unknown = self._without_sidecar([each for each, data in sidecars.items() if data is None])
+        leaving = {each: self._leaving(each, data, there) for each, data in sidecars.items() if each not in unknown}
         if not leaving:
-            return {}
+            return unknown
         answers = commit.delete([each[0] for each in leaving.values()])
-        failed = {key: error for key, error in zip(leaving, answers, strict=True) if error is not None}
+        failed = unknown | {key: error for key, error in zip(leaving, answers, strict=True) if error is not None}
         if self.log is None:
             return failed
         now = self.now()
@@ -120,7 +121,22 @@ class Removal:
         ]
         return failed | deletions.record(self.backend, self.log, gone)
 
-    def _leaving(self, reference: str, data: bytes | None) -> tuple[commit.Deleting, Deletion | None]:
+    def _without_sidecar(self, references: Sequence[str]) -> tuple[dict[str, int], dict[str, MediaError]]:
+        """Look, for the record, which of the media that have no sidecar have bytes; return their sizes, and errors.
+
+        They are strangers' files, or what a delete left that stopped half-way.
+        """
+        if self.log is None or not references:
+            return {}, {}
+        try:
+            heads = self.backend.fetch(heads=references).heads
+        except MediaError as error:
+            return {}, dict.fromkeys(references, error)
+        return {each: head.size for each, head in zip(references, heads, strict=True) if head is not None}, {}
+
+    def _leaving(
+        self, reference: str, data: bytes | None, there: dict[str, int]
+    ) -> tuple[commit.Deleting, Deletion | None]:
         """Prepare one media; a sidecar that can't be read keeps nobody from deleting, its due entry is a hint."""
         sidecar = expires_at = None
         if data is not None and (self.log is not None or any(word in data for word in _TELLING)):
@@ -136,6 +152,7 @@ class Removal:
             due_keys=() if expires_at is None else (keys.due_key(expires_at, reference),),
             marker=None if sidecar is None else sidecar.marker(reference),
         )
-        if self.log is None or data is None:
+        if self.log is None or (data is None and reference not in there):
             return deleting, None
-        return deleting, deletions.deletion_of(reference, sidecar, expires_at, BY_REQUEST)
+        deletion = deletions.deletion_of(reference, sidecar, expires_at, BY_REQUEST)
+        return deleting, deletion.model_copy(update={"size_bytes": there[reference]}) if data is None else deletion

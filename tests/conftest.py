@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import gc
 import os
 import re
 import sys
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile("default", max_examples=25, deadline=None)
 hypothesis.settings.register_profile("full", max_examples=500, deadline=None)
 MEMORY_NUMBERS = count(1)
+CLIENTS = Path(__file__).with_name("clients")
+MOST_WORKERS = 6  # each has servers of its own, and imports what clients bring along
 
 
 def asked_for_full(config: pytest.Config) -> bool:
@@ -67,6 +70,33 @@ def asked_for_full(config: pytest.Config) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     """Choose how hard hypothesis tries."""
     hypothesis.settings.load_profile("full" if asked_for_full(config) else "default")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Let a run of everything use every core; what is asked for by name runs right here, with its output and pdb."""
+    if config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_WORKERS)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Make `-m full` mean everything, and any other run what is not marked so; clients come last."""
+    if asked_for_full(config):
+        for item in items:
+            item.add_marker("full")
+    else:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("full")])
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
+    # Each fork and each collection of garbage pays for what these import: pandas, dask, datasets, ...
+    items.sort(key=lambda item: item.path.is_relative_to(CLIENTS))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Spare the collector what stays until the end: every new S3 client makes it look through everything."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

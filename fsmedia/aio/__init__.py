@@ -172,16 +172,22 @@ class AsyncMediaStore:
         stopped: Callable[[], bool] = bool,
         progress: Progress = None,
     ) -> EnforcementReport:
-        """Delete every media whose policy let it go; see `MediaStore.enforce_policy`."""
-        return await self._call(
-            MediaStore.enforce_policy,
-            now=now,
-            dry_run=dry_run,
-            executor=executor,
-            delete_shared=delete_shared,
-            stopped=stopped,
-            progress=progress,
-        )
+        """Delete every media whose policy let it go; see `MediaStore.enforce_policy`.
+
+        A cancellation comes out once the sweep has done the media it has in hand.
+        """
+
+        def sweep(cancelled: Callable[[], bool]) -> EnforcementReport:
+            return self._opened().enforce_policy(
+                now=now,
+                dry_run=dry_run,
+                executor=executor,
+                delete_shared=delete_shared,
+                stopped=lambda: cancelled() or stopped(),
+                progress=progress,
+            )
+
+        return await self._workers.stoppable(sweep)
 
     async def sweep_orphans(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -38,8 +39,19 @@ class Workers:
         """Call in a thread, whatever happens: for what must not be left open."""
         return await self._call(function, args, kwargs, take_back=False)
 
+    async def stoppable(self, function: Callable[[Callable[[], bool]], T]) -> T:
+        """Call in a thread what asks from time to time whether to stop; a cancellation also tells it that."""
+        told = threading.Event()
+        return await self._call(function, (told.is_set,), {}, take_back=True, cancelled=told.set)
+
     async def _call(
-        self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], *, take_back: bool
+        self,
+        function: Callable[..., T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        take_back: bool,
+        cancelled: Callable[[], object] = bool,
     ) -> T:
         if self._pool is None or self._pool[0] != os.getpid():
             self._pool = (os.getpid(), ThreadPoolExecutor(_THREADS, thread_name_prefix="fsmedia"))
@@ -48,6 +60,7 @@ class Workers:
         try:
             return await asyncio.shield(waiter)
         except asyncio.CancelledError:
+            cancelled()
             if not (take_back and future.cancel()):
                 await _ended(waiter)
             raise

@@ -6,7 +6,7 @@ import stat
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import typer
 
@@ -16,6 +16,7 @@ from fsmedia.cli.endings import FAILED, NOT_FOUND, USAGE, CommandError, code_of,
 from fsmedia.cli.folders import files_below, store_together
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
 from fsmedia.cli.progress import Meter, meter
+from fsmedia.cli.standard_input import Readable, standard_input
 from fsmedia.errors import MediaError
 from fsmedia.models import MediaContent, MediaMetadata
 from fsmedia.store import MediaStore
@@ -111,7 +112,7 @@ def _store(  # noqa: PLR0913 - the fields of a media
     if file == STDIN:
         if sys.stdin is None:
             raise CommandError("standard input is closed")
-        stream: BinaryIO = sys.stdin.buffer
+        stream = stack.enter_context(standard_input(sys.stdin))
         called, size = name or "", None
         if sys.stdin.isatty():
             output.note("reading from the terminal; end with Ctrl-D")
@@ -141,10 +142,12 @@ class Source:
         Counts them.
     """
 
-    def __init__(self, stream: BinaryIO, counter: Meter) -> None:
+    def __init__(self, stream: Readable, counter: Meter) -> None:
         self._stream = stream
         self._counter = counter
-        self.head = stream.read(_HEAD)
+        self.head = b""
+        while len(self.head) < _HEAD and (data := stream.read(_HEAD - len(self.head))):
+            self.head += data  # a pipe gives what it has
         self._left = self.head
 
     def read(self, size: int = -1) -> bytes:

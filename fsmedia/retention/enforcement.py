@@ -78,7 +78,7 @@ class Enforcement:
             configuration = founding.reload()
         partial = configuration.due_index != "complete" or not founding.is_settled
         candidates = due_entries(backend, now)
-        if partial:
+        if partial or self._seeks_shared(backend):
             candidates = chain(candidates, media_with_sidecar(backend))
         parts: list[Swept] = []
         examined = 0
@@ -106,6 +106,10 @@ class Enforcement:
             stopped=self.stopped(),
             took=timedelta(seconds=time.monotonic() - begun),
         )
+
+    def _seeks_shared(self, backend: Backend) -> bool:
+        """Tell whether media may be due that sweeps without `delete_shared` have put off."""
+        return self.delete_shared and backend.read(keys.DEDUP_INDEX_KEY) is not None
 
     def _settle(self, backend: Backend, part: Swept) -> None:
         """Record and tell what a window did."""
@@ -156,7 +160,10 @@ class Enforcement:
 def _instant(value: object) -> datetime:
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise InvalidMediaError(f"now must be an aware datetime, not {value!r}", next_step="e.g. datetime.now(UTC)")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidMediaError(f"{value!r} is out of range in UTC", next_step="e.g. datetime.now(UTC)") from None
 
 
 def _rounded(difference: timedelta) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from fsmedia import commit, deletions, holds, keys, promptkit, records
@@ -169,11 +169,19 @@ def _expiry(ground: Ground, sidecar: Sidecar, item: _Item) -> datetime | None:
 def _keep(ground: Ground, plan: _Plan, reference: str) -> None:
     """Take a media out of the plan, and its entries to the next day."""
     item, _, _ = plan.going.pop(reference)
-    later = ground.now + LATER
+    later = _later(ground.now)
     due_keys = tuple(key for key in dict.fromkeys(item.due_keys) if key != keys.due_key(later, reference))
     plan.moved[keys.due_key(later, reference)] = reference
     plan.spent[reference] = due_keys
     plan.kept.add(reference)
+
+
+def _later(now: datetime) -> datetime:
+    """Return when to look again; who asks at the end of time gets that."""
+    try:
+        return now + LATER
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def _keep_held(ground: Ground, plan: _Plan, swept: Swept) -> None:

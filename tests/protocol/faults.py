@@ -136,12 +136,15 @@ class FaultyBackend:
     def stage(self, key: str) -> FaultyStage:
         return FaultyStage(self.faults.change(("stage", key), lambda: self.inner.stage(key)), key, self.faults)
 
+    def copy(self, source: str, target: str, content_type: str) -> None:
+        self.faults.change(("copy", target), lambda: self.inner.copy(source, target, content_type))
+
     def delete(self, keys: Any, **options: Any) -> Any:
         wanted = list(keys)
         try:
             return self.faults.change(("delete", *wanted), lambda: self.inner.delete(wanted, **options))
-        except StorageError as error:  # the port's way to say it: key -> error
-            return dict.fromkeys(wanted, error)
+        except StorageError:  # the port's way to say it: key -> error
+            return {key: self.faults.error(("delete", key)) for key in wanted}
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.inner, name)
@@ -157,12 +160,22 @@ class FaultyBackend:
 
 @contextmanager
 def faulty_backends(faults: Faults) -> Iterator[None]:
-    """Let stores that are opened in this block have a `FaultyBackend`."""
+    """Let stores that are opened in this block have a `FaultyBackend`, and their filesystems too."""
+    from fsmedia import MediaFileSystem, filesystem
     from fsmedia.store import root
 
     real = root.open_backend
-    with patch.object(root, "open_backend", lambda *args, **kwargs: FaultyBackend(real(*args, **kwargs), faults)):
-        yield
+
+    def opened(*args: Any, **kwargs: Any) -> FaultyBackend:
+        return FaultyBackend(real(*args, **kwargs), faults)
+
+    # fsspec keeps filesystems: neither may a sound one come in here, nor a spoiled one get out.
+    MediaFileSystem.clear_instance_cache()
+    try:
+        with patch.object(root, "open_backend", opened), patch.object(filesystem, "open_backend", opened):
+            yield
+    finally:
+        MediaFileSystem.clear_instance_cache()
 
 
 class FaultyOs:

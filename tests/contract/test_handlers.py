@@ -1,0 +1,279 @@
+"""Sweeps in the background: started and stopped any way a program may, and never left behind."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+from datetime import timedelta
+from queue import Queue
+
+import pytest
+
+from fsmedia import (
+    EnforcementReport,
+    InvalidMediaError,
+    MediaContent,
+    MediaMetadata,
+    MediaStore,
+    PolicyHandler,
+    StorageError,
+    TimeBasedPolicyHandler,
+    utc_now,
+)
+from fsmedia.retention import enforcement
+
+SOON, NEVER = timedelta(microseconds=1), timedelta(days=10**6)
+PATIENCE = 30
+
+
+def put(store, number=1):
+    """Store media that are due."""
+    for _ in range(number):
+        metadata = MediaMetadata(run_id="r1", policy_name="retain-2hours", timestamp=utc_now() - timedelta(days=2))
+        reference = store.store_media(MediaContent.from_bytes(b"x", "text/plain"), metadata)
+    return reference
+
+
+@pytest.fixture
+def store(memory_storage):
+    """Give an empty store."""
+    return MediaStore(memory_storage.url).create()
+
+
+@pytest.fixture
+def swept():
+    """Give a queue that takes what becomes of each sweep."""
+    return Queue()
+
+
+class Gate:
+    """A deletion log that stops at the first media until it is told to go on."""
+
+    def __init__(self):
+        self.reached, self.open, self.seen = threading.Event(), threading.Event(), []
+
+    def __call__(self, deletion):
+        self.seen.append(deletion)
+        self.reached.set()
+        assert self.open.wait(PATIENCE)
+
+
+def gated(storage, media):
+    """Give a gate, and a handler of a store with a window for each of so many due media."""
+    gate = Gate()
+    store = MediaStore(storage.url, deletion_log=gate)
+    put(store, media)
+    return gate, store
+
+
+def test_the_first_sweep_comes_at_once_and_then_others(store, swept):
+    reference = put(store)
+    with TimeBasedPolicyHandler(store, SOON, on_sweep=swept.put) as handler:
+        assert [each.reference for each in swept.get(timeout=PATIENCE).deleted] == [reference]
+        again = put(store)
+        while not (report := swept.get(timeout=PATIENCE)).deleted:
+            assert report.failed == ()
+        assert [each.reference for each in report.deleted] == [again]
+        assert handler.is_running
+    assert not handler.is_running
+    assert handler.last_error is None
+    assert isinstance(handler.last_report, EnforcementReport)
+
+
+def test_start_and_stop_may_be_called_any_number_of_times(store, swept):
+    handler = TimeBasedPolicyHandler(store, NEVER, on_sweep=swept.put)
+    assert handler.stop()
+    assert not handler.is_running
+    for _ in range(3):
+        assert handler.start() is handler
+        assert handler.start() is handler
+        assert handler.is_running
+        assert sum(thread.name == "fsmedia-retention" for thread in threading.enumerate()) == 1
+        assert swept.get(timeout=PATIENCE).examined == 0
+        assert handler.stop()
+        assert handler.stop()
+        assert not handler.is_running
+    assert swept.empty(), "a start swept twice"
+
+
+def test_many_threads_start_and_stop_it(store):
+    handler = TimeBasedPolicyHandler(store, SOON)
+    gate = threading.Barrier(8)
+
+    def work(number):
+        gate.wait()
+        for _ in range(20):
+            handler.start() if number % 2 else handler.stop()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert handler.stop()
+    assert not [thread for thread in threading.enumerate() if thread.name == "fsmedia-retention"]
+
+
+def test_a_stop_in_the_middle_of_a_big_sweep(memory_storage, monkeypatch, swept):
+    monkeypatch.setattr(enforcement, "_WINDOW", 1)
+    gate, store = gated(memory_storage, 5)
+    handler = TimeBasedPolicyHandler(store, NEVER, on_sweep=swept.put).start()
+    assert gate.reached.wait(PATIENCE)
+    assert not handler.stop(timedelta(0)), "it is at work"
+    assert handler.is_running
+    gate.open.set()
+    assert handler.stop()
+    report = swept.get(timeout=PATIENCE)
+    assert (report.stopped, len(report.deleted), len(gate.seen)) == (True, 1, 1)
+    assert len(list(store.list())) == 4
+    with TimeBasedPolicyHandler(store, NEVER, on_sweep=swept.put):
+        assert len(swept.get(timeout=PATIENCE).deleted) == 4
+
+
+def test_a_start_while_the_stopped_sweep_is_still_at_work(memory_storage, monkeypatch, swept):
+    """The start counts: the last word was to sweep."""
+    monkeypatch.setattr(enforcement, "_WINDOW", 1)
+    gate, store = gated(memory_storage, 3)
+    handler = TimeBasedPolicyHandler(store, NEVER, on_sweep=swept.put).start()
+    assert gate.reached.wait(PATIENCE)
+    handler.stop(timedelta(0))
+    handler.start()
+    assert handler.is_running
+    gate.open.set()
+    reports = [swept.get(timeout=PATIENCE) for _ in range(2)]
+    assert [len(each.deleted) for each in reports] == [1, 2], "one after the other, never both at once"
+    assert [each.stopped for each in reports] == [True, False]
+    assert handler.is_running
+    assert handler.stop()
+
+
+def test_a_sweep_that_fails_is_told_and_the_next_one_comes(store, swept, monkeypatch, caplog):
+    outcomes = [StorageError("no answer"), RuntimeError("a defect")]
+    real = store.enforce_policy
+
+    def enforce(**options):
+        if outcomes:
+            raise outcomes.pop(0)
+        return real(**options)
+
+    monkeypatch.setattr(store, "enforce_policy", enforce)
+    with (
+        caplog.at_level(logging.WARNING, "fsmedia.retention"),
+        TimeBasedPolicyHandler(store, SOON, on_sweep=swept.put) as handler,
+    ):
+        assert isinstance(swept.get(timeout=PATIENCE), StorageError)
+        assert isinstance(swept.get(timeout=PATIENCE), RuntimeError)
+        assert isinstance(swept.get(timeout=PATIENCE), EnforcementReport)
+    assert handler.last_error is None
+    assert [record.getMessage() for record in caplog.records if "failed" in record.getMessage()] == [
+        "sweep failed: no answer",
+        "sweep failed: a defect",
+    ]
+
+
+def test_a_listener_that_fails_stops_nothing(store):
+    heard = Queue()
+
+    def listen(report):
+        heard.put(report)
+        raise ZeroDivisionError
+
+    with TimeBasedPolicyHandler(store, SOON, on_sweep=listen):
+        for _ in range(3):
+            heard.get(timeout=PATIENCE)
+
+
+def test_a_listener_may_stop_and_start_it(store):
+    heard, handlers = Queue(), []
+
+    def listen(_):
+        number = heard.qsize()
+        handlers[0].stop()
+        if number < 2:
+            handlers[0].start()
+        heard.put(number)
+
+    handlers.append(TimeBasedPolicyHandler(store, NEVER, on_sweep=listen))
+    handlers[0].start()
+    for _ in range(3):
+        heard.get(timeout=PATIENCE)
+    assert handlers[0].stop(timedelta(seconds=PATIENCE))
+    assert heard.empty()
+
+
+def test_it_is_a_policy_handler(store):
+    handler = TimeBasedPolicyHandler(store)
+    assert isinstance(handler, PolicyHandler)
+    reference = store.store_media(MediaContent.from_bytes(b"x", "text/plain"), MediaMetadata(run_id="r1"))
+    handler.apply_policy(reference, "delete-after-5min")
+    assert store.info(reference).policy_name == "delete-after-5min"
+    assert handler.enforce_policy().deleted == ()
+    assert repr(handler) == f"<TimeBasedPolicyHandler stopped, every 0:01:00 over {store!r}>"
+
+
+@pytest.mark.parametrize("interval", [timedelta(0), timedelta(seconds=-1), 60, None])
+def test_an_interval_must_be_positive(store, interval):
+    with pytest.raises(InvalidMediaError, match="interval"):
+        TimeBasedPolicyHandler(store, interval)
+
+
+# -- the end of the process, and its children --------------------------------------------------------------
+
+AT_EXIT = """
+import atexit, sys, threading
+@atexit.register  # before fsmedia's own, so it runs after it
+def look():
+    print("LEFT", [each.name for each in threading.enumerate() if "retention" in each.name], flush=True)
+from datetime import timedelta
+from fsmedia import MediaStore, TimeBasedPolicyHandler
+swept = threading.Event()
+def listen(report):
+    swept.set()
+TimeBasedPolicyHandler(MediaStore(sys.argv[1]).create(), timedelta(days=1), on_sweep=listen).start()
+assert swept.wait(30)
+if sys.argv[2] == "fails":
+    raise ZeroDivisionError
+"""
+
+FORKED = """
+import os, sys, threading
+from datetime import timedelta
+from fsmedia import MediaStore, TimeBasedPolicyHandler
+swept = threading.Event()
+handler = TimeBasedPolicyHandler(MediaStore(sys.argv[1]).create(), timedelta(days=1), on_sweep=lambda _: swept.set())
+handler.start()
+assert swept.wait(30)
+child = os.fork()
+if child == 0:
+    assert not handler.is_running
+    assert handler.stop()
+    swept.clear()
+    handler.start()
+    assert swept.wait(30)
+    assert handler.is_running and handler.stop()
+    handler.start()  # left to the exit
+    sys.exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert handler.is_running
+print("LEFT", handler.stop())
+"""
+
+
+def run(script, *args):
+    command = [sys.executable, "-W", "ignore", "-c", script, *args]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE * 2, check=False)
+
+
+@pytest.mark.parametrize("ending", ["plain", "fails"])
+def test_no_thread_outlives_the_interpreter(local_storage, ending):
+    done = run(AT_EXIT, local_storage.url, ending)
+    assert done.stdout == "LEFT []\n", done.stderr
+    assert done.returncode == (1 if ending == "fails" else 0)
+    assert ("ZeroDivisionError" in done.stderr) == (ending == "fails")
+
+
+def test_a_forked_child_has_a_handler_of_its_own(local_storage):
+    done = run(FORKED, local_storage.url)
+    assert (done.stdout, done.stderr, done.returncode) == ("LEFT True\n", "", 0)

@@ -1,0 +1,295 @@
+"""Sweeps beside others, in any executor, by any clock: nothing that may stay is lost, all that must go goes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections import Counter
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from fsmedia import MediaContent, MediaMetadata, MediaStore, ReadOnlyStoreError, StorageError, keys, utc_now
+from fsmedia.retention import enforcement
+from tests.conftest import make_storage
+from tests.storages import LOCAL, MEMORY, S3_MOTO
+
+DAY = timedelta(days=1)
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def pair(policy=None, text="x", run="r1"):
+    """Give a media that is two days old."""
+    metadata = MediaMetadata(run_id=run, policy_name=policy, timestamp=utc_now() - 2 * DAY)
+    return MediaContent.from_bytes(text.encode(), "text/plain"), metadata
+
+
+def opened(storage, **options):
+    return MediaStore(storage.url, storage_options=storage.options, **options)
+
+
+def left(storage):
+    """Return what lies there but the settings, and the media that due entries are about."""
+    there = {key for key in sorted(storage.keys()) if not key.startswith(".fsmedia/")}
+    return there, {entry.reference for key in sorted(storage.keys()) if (entry := keys.parse_due(key))}
+
+
+@pytest.fixture(params=[LOCAL, MEMORY, S3_MOTO])
+def shared(request, tmp_path):
+    """Give a storage on which threads meet."""
+    return make_storage(request.param, request, tmp_path)
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    """Let a few media be several windows."""
+    monkeypatch.setattr(enforcement, "_WINDOW", 3)
+
+
+# -- beside others -----------------------------------------------------------------------------------------
+
+
+def come_and_go(store, who, rounds):
+    """Store media that go, stay, or are deleted here; return those that stay and those that are due."""
+    staying, due = [], []
+    for number in range(rounds):
+        text = f"{who}-{number}"
+        staying += [store.store_media(*pair("retain-30days", text)), store.store_media(*pair(None, text, "r2"))]
+        due.append(store.store_media(*pair("retain-1days", text)))
+        store.delete_media(store.store_media(*pair("retain-1days", text)))
+        store.delete_many([store.store_media(*pair("retain-30days", text)) for _ in range(2)])
+        if number % 3 == 0:
+            held = store.store_media(*pair("retain-30days", text))
+            store.hold(held, "a reason")
+            store.apply_policy(held, "retain-1days")
+            staying.append(held)
+    return staying, due
+
+
+def sweeping(store, done):
+    """Sweep until the others are done, and once more; return how often each media was called deleted."""
+    counted = Counter()
+    finished = False
+    while not finished:
+        finished = done.is_set()
+        report = store.enforce_policy()
+        assert report.failed == ()
+        counted.update(each.reference for each in report.deleted)
+    return counted
+
+
+def judge(storage, results, swept, sweepers):
+    staying = {each for answer in results for each in answer[0]}
+    due = {each for answer in results for each in answer[1]}
+    store = opened(storage)
+    assert set(store.list()) == staying
+    there, entries = left(storage)
+    assert there == staying | {f"{each}.meta" for each in staying}
+    expiring = {each for each in staying if store.info(each).expires_at is not None}
+    assert expiring <= entries, "never due"
+    total = sum(swept, Counter())
+    assert due <= total.keys()
+    assert total.keys().isdisjoint(staying)
+    assert max(total.values()) <= sweepers
+
+
+def test_threads_that_sweep_store_and_delete(shared, full_run):
+    store, done = opened(shared).create(), threading.Event()
+    rounds = 1 if shared.name == S3_MOTO else 6
+    rounds *= 10 if full_run else 1
+    with ThreadPoolExecutor(7) as pool:
+        sweepers = [pool.submit(sweeping, store, done) for _ in range(3)]
+        try:
+            results = [each.result() for each in [pool.submit(come_and_go, store, n, rounds) for n in range(4)]]
+        finally:
+            done.set()
+        judge(shared, results, [each.result() for each in sweepers], 3)
+
+
+def work(url, who, rounds):
+    """Run by a process of its own."""
+    return come_and_go(MediaStore(url, durability="rename"), who, rounds)
+
+
+def sweep_rounds(url, rounds):
+    """Run by a process of its own."""
+    store, counted = MediaStore(url, durability="rename"), Counter()
+    for _ in range(rounds):
+        report = store.enforce_policy()
+        assert report.failed == ()
+        counted.update(each.reference for each in report.deleted)
+    return counted
+
+
+def test_processes_that_sweep_store_and_delete(local_storage):
+    opened(local_storage).create()
+    with ProcessPoolExecutor(4, SPAWN) as pool:
+        sweepers = [pool.submit(sweep_rounds, local_storage.url, 20) for _ in range(2)]
+        storers = [pool.submit(work, local_storage.url, who, 5) for who in range(2)]
+        results, swept = [each.result() for each in storers], [each.result() for each in sweepers]
+    judge(local_storage, results, [*swept, sweep_rounds(local_storage.url, 1)], 3)
+
+
+# -- executors ---------------------------------------------------------------------------------------------
+
+
+def fill(storage, number=10):
+    """Put due media there, and two that stay."""
+    store = opened(storage).create()
+    due = store.store_many([pair("retain-1days", str(n)) for n in range(number)])
+    return store, set(due), {store.store_media(*pair("retain-30days")), store.store_media(*pair())}
+
+
+def names(part):
+    return {str(each.reference) for each in part}
+
+
+def check_swept(storage, store, report, due, staying):
+    assert names(report.deleted) == due
+    assert (report.failed, report.skipped, report.examined) == ((), (), len(due))
+    assert set(store.list()) == staying
+    assert left(storage)[0] == staying | {f"{each}.meta" for each in staying}
+
+
+def test_threads_do_the_windows(shared, small_windows):
+    store, due, staying = fill(shared)
+    with ThreadPoolExecutor(3) as pool:
+        report = store.enforce_policy(executor=pool)
+    check_swept(shared, store, report, due, staying)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_processes_do_the_windows(local_storage, small_windows, method):
+    store, due, staying = fill(local_storage)
+    seen = []
+    with ProcessPoolExecutor(2, multiprocessing.get_context(method)) as pool:
+        assert len(store.enforce_policy(executor=pool, dry_run=True).deleted) == len(due)
+        report = store.enforce_policy(executor=pool, progress=seen.append)
+    check_swept(local_storage, store, report, due, staying)
+    assert (sorted(seen), seen[-1]) == (seen, len(due))
+
+
+def test_processes_rebuild_the_index(local_storage, monkeypatch):
+    from fsmedia.retention import rebuild
+
+    monkeypatch.setattr(rebuild, "_WINDOW", 3)
+    store, due, staying = fill(local_storage)
+    for key in [key for key in sorted(local_storage.keys()) if keys.parse_due(key)]:
+        local_storage.remove(key)
+    with ProcessPoolExecutor(2, SPAWN) as pool:
+        report = store.rebuild_due_index(executor=pool)
+    assert (report.examined, report.written, report.failed) == (len(due | staying), len(due) + 1, ())
+    check_swept(local_storage, store, store.enforce_policy(), due, staying)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_processes_do_not_see_this_ones_memory(memory_storage, method):
+    store, due, staying = fill(memory_storage)
+    before = memory_storage.keys()
+    with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
+        report = store.enforce_policy(executor=pool)
+        rebuilt = store.rebuild_due_index(executor=pool)
+    assert (names(report.failed), report.deleted) == (due, ())
+    assert all("one process only" in str(each.error) for each in report.failed)
+    assert names(rebuilt.failed) == due | staying
+    assert memory_storage.keys() == before
+
+
+def test_a_worker_that_dies_is_told_of(local_storage, small_windows):
+    store, due, staying = fill(local_storage)
+    with ProcessPoolExecutor(1, SPAWN, initializer=os._exit, initargs=(1,)) as pool:
+        report = store.enforce_policy(executor=pool)
+    assert (names(report.failed), report.deleted) == (due, ())
+    assert all("BrokenProcessPool" in str(each.error) for each in report.failed)
+    check_swept(local_storage, store, store.enforce_policy(), due, staying)
+
+
+class Deaf(Executor):
+    """An executor that does every second window and forgets what came of it."""
+
+    def __init__(self):
+        self.number = 0
+
+    def submit(self, function, /, *args, **options):
+        future = Future()
+        self.number += 1
+        answer = function(*args, **options)
+        if self.number % 2:
+            future.set_exception(ConnectionError("the worker is gone"))
+        else:
+            future.set_result(answer)
+        return future
+
+
+def test_an_answer_that_a_worker_did_not_give(memory_storage, small_windows):
+    """Its media are told to have failed; the next sweep finds that there is nothing to do."""
+    store, due, staying = fill(memory_storage)
+    report = store.enforce_policy(executor=Deaf())
+    assert names(report.failed) | names(report.deleted) == due
+    assert len(report.failed) == 6
+    assert set(store.list()) == staying
+    again = store.enforce_policy()
+    assert (again.deleted, again.failed) == ((), ())
+
+
+def test_an_executor_that_was_shut_down(memory_storage):
+    store, due, _ = fill(memory_storage)
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    assert names(store.enforce_policy(executor=pool).failed) == due
+
+
+def test_a_sweep_that_is_told_to_stop(memory_storage, small_windows):
+    store, _, _ = fill(memory_storage)
+    for executor in (None, ThreadPoolExecutor(1)):
+        asked = iter([False, True, True, True])
+        report = store.enforce_policy(stopped=lambda asked=asked: next(asked), executor=executor)
+        assert (report.stopped, len(report.deleted)) == (True, 3)
+        if executor is not None:
+            executor.shutdown()
+
+
+# -- clocks ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [LOCAL, S3_MOTO])
+@pytest.mark.parametrize("off", [timedelta(minutes=10), timedelta(minutes=-10)])
+def test_clocks_that_differ_delete_nothing(name, off, request, tmp_path):
+    shared = make_storage(name, request, tmp_path)
+    fill(shared)
+    before = {key: shared.read(key) for key in sorted(shared.keys())}
+    wrong = opened(shared, now=lambda: utc_now() + off)
+    with pytest.raises(StorageError, match="apart"):
+        wrong.enforce_policy()
+    assert {key: shared.read(key) for key in sorted(shared.keys())} == before
+    assert len(wrong.enforce_policy(dry_run=True).deleted) == 10
+    assert len(wrong.enforce_policy(now=utc_now()).deleted) == 10, "whoever says what time it is is believed"
+
+
+@pytest.mark.parametrize("off", [timedelta(minutes=4), timedelta(minutes=-4)])
+def test_clocks_that_differ_a_little_do(memory_storage, off):
+    fill(memory_storage)
+    assert len(opened(memory_storage, now=lambda: utc_now() + off).enforce_policy().deleted) == 10
+
+
+# -- dry runs ----------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_changes_nothing(shared):
+    store, due, staying = fill(shared, 3)
+    held = store.store_media(*pair("retain-1days"))
+    store.hold(held, "a reason")
+    dated = store.store_media(*pair("retain-1days"))
+    store.apply_policy(dated, "retain-30days")
+    before = {key: shared.read(key) for key in sorted(shared.keys())}
+    for reader in (store, opened(shared, read_only=True)):
+        report = reader.enforce_policy(dry_run=True)
+        assert (names(report.deleted), names(report.skipped), report.failed) == (due, {held}, ())
+        assert {key: shared.read(key) for key in sorted(shared.keys())} == before
+    with pytest.raises(ReadOnlyStoreError):
+        reader.enforce_policy()
+    assert set(store.list()) == due | staying | {held, dated}
