@@ -17,11 +17,12 @@ from fsmedia import blobs, keys
 from fsmedia.backends import Write
 from fsmedia.configuration import ORPHAN_GRACE
 from fsmedia.errors import CorruptSidecarError, MediaError, MediaNotFoundError, StorageError, StoreConflictError
+from fsmedia.subjects import about as about  # noqa: PLC0414 - for those who take it from here
+from fsmedia.subjects import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime, timedelta
-    from types import TracebackType
 
     from fsmedia.backends import Backend, Stage
     from fsmedia.keys import Pointer
@@ -278,7 +279,7 @@ def rewrite_sidecar(
     if there[0] is None if pointer is None else not blobs.is_used(backend, pointer, marker):
         failed = backend.delete([key]).get(key)
         if failed is not None:
-            raise _named(failed, reference)
+            raise named(failed, reference)
         raise MediaNotFoundError("was deleted while it was changed", next_step="list the store", reference=reference)
     if due is not None and there[1] is None:
         # A sweep that still read the old sidecar took the entry for one that has had its time.
@@ -316,7 +317,7 @@ def _taken(steps: Sequence[Callable[[Sequence[Operation]], Failures]], operation
         failures = step([operations[index] for index in going])
         for position, error in failures.items():
             index = going[position]
-            answers[index] = _named(error, operations[index].reference)
+            answers[index] = named(error, operations[index].reference)
         going = [index for position, index in enumerate(going) if position not in failures]
     return answers
 
@@ -326,29 +327,3 @@ def confirmed(answers: Answers) -> None:
     for error in answers:
         if error is not None:
             raise error
-
-
-def _named(error: MediaError, reference: str) -> MediaError:
-    """Give an error the reference it is about."""
-    if error.reference is None:
-        error.reference = str(reference)
-        error.args = (str(error),)
-    return error
-
-
-class about:  # noqa: N801 - reads as a preposition where it is used
-    """Give every error that leaves a block the reference it is about."""
-
-    __slots__ = ("_reference",)
-
-    def __init__(self, reference: str) -> None:
-        self._reference = reference
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, MediaError):
-            _named(error, self._reference)

@@ -7,7 +7,6 @@ stores, deletes and other sweeps never takes bytes that a visible media needs.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from fsmedia.backends import Backend, Entry
-    from fsmedia.keys import Pointer
     from fsmedia.models import LeftoverKind
 
 _SWEEPER = ".fsmedia/orphans"
@@ -101,32 +99,20 @@ class _Mender:
         if self.backend.head(keys.sidecar_key(reference)) is None:
             return  # and this went
         if not self.dry_run:
+            # If the sidecar goes now, the marker stays for a later sweep: a rewrite may have found it already, and
+            # without it would have written a sidecar whose bytes this would let go.
             blobs.put_named_marker(self.backend, pointer, marker, reference)
-            if self.backend.head(keys.sidecar_key(reference)) is None:
-                blobs.withdraw(self.backend, pointer, marker)
-                return
         self._note("unmarked", pointer.marker_key(marker), 0, "its marker was restored")
 
     def _free_markers(self, task: Blob) -> None:
-        """Take away old markers whose reference has no sidecar, or whose sidecar names another one."""
-        number = Counter(_prefix(entry) for entry in task.parts.markers)
-        for entry in task.parts.markers:
-            prefix = _prefix(entry)
-            if prefix not in task.named:
-                self._attempt("marker", entry, "removed: its media is gone", partial(self._free_marker, task))
-            elif number[prefix] > 1 and self._is_spare(task.pointer, task.named[prefix], entry):
-                self._attempt("marker", entry, "removed: its media uses another", self._remove)
+        """Take away old markers whose reference has no sidecar.
 
-    def _is_spare(self, pointer: Pointer, reference: str, entry: Entry) -> bool:
-        """Tell whether a media's sidecar names another marker, one that is there; in doubt it does not."""
-        try:
-            data = self.backend.read(keys.sidecar_key(reference))
-            named = None if data is None else Sidecar.parse(data, reference).marker(reference)
-            if named is None or named == _name(entry):
-                return False
-            return self.backend.head(pointer.marker_key(named)) is not None
-        except MediaError:
-            return False
+        One of a media whose sidecar names another stays, however old: a rewrite that read the sidecar before a copy
+        replaced it may be about to name this marker again, and would take the media away if it were gone.
+        """
+        for entry in task.parts.markers:
+            if _prefix(entry) not in task.named:
+                self._attempt("marker", entry, "removed: its media is gone", partial(self._free_marker, task))
 
     def _free_marker(self, task: Blob, entry: Entry) -> bool:
         """Hold the generation by a marker of one's own while the orphan's goes and its sidecar is looked for."""

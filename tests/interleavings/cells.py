@@ -1,0 +1,168 @@
+"""A storage in a dict whose every request is one step that a scheduler grants; its clock is the test's.
+
+As on an object store, one request is atomic and two are not: several keys of one call are several requests, and a
+listing takes a request for every two keys, each of which sees what is there at that moment.
+"""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from fsmedia.backends import Backend, Entry, Fetched
+from fsmedia.backends.port import Listing
+from fsmedia.backends.staging import Spool
+from fsmedia.errors import MediaError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from tests.interleavings.turns import Process
+
+PAGE = 2
+"""Keys that one request of a listing answers with; small, so that changes come between pages."""
+
+TICK = timedelta(microseconds=1)
+"""Between two changes."""
+
+START = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
+
+
+class Cell(NamedTuple):
+    """One object."""
+
+    data: bytes
+    modified: datetime
+
+
+class Cells:
+    """The objects, and the time that both the storage and its users see."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Cell] = {}
+        self.now = START
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def advance(self, by: timedelta) -> None:
+        self.now += by
+
+    def put(self, key: str, data: bytes) -> None:
+        self.now += TICK
+        self.objects[key] = Cell(bytes(data), self.now)
+
+    def page(self, prefix: str, after: str) -> list[Entry]:
+        """One more than a page: whether that is there tells whether there is another page."""
+        found = sorted(key for key in self.objects if key > after and key.startswith(prefix))
+        return [Entry(key, len(self.objects[key].data), self.objects[key].modified) for key in found[: PAGE + 1]]
+
+
+class SteppingBackend(Backend):
+    """A root in `Cells`. Which process asks is set before each run; without one, nothing is scheduled."""
+
+    url = "memory://interleavings"
+    root_length = 0
+    in_one_process = True
+
+    def __init__(self, cells: Cells) -> None:
+        self.cells = cells
+        self.process: Process | None = None
+
+    def _step(self, kind: str, key: str, do: Callable[[], Any], *, changes: bool = False) -> Any:
+        return do() if self.process is None else self.process.step(kind, key, do, changes=changes)
+
+    def roots(self) -> Sequence[str]:
+        return [self.url]
+
+    # -- changes -------------------------------------------------------------------------------------------
+
+    def write(self, key: str, data: bytes, content_type: str) -> None:
+        self._step("write", key, lambda: self.cells.put(key, data), changes=True)
+
+    def create(self, key: str, data: bytes, content_type: str) -> bool:
+        def do() -> bool:
+            if key in self.cells.objects:
+                return False
+            self.cells.put(key, data)
+            return True
+
+        return self._step("create", key, do, changes=True)
+
+    def stage(self, key: str) -> Spool:
+        def put_file(key: str, path: Path, size: int, content_type: str) -> None:
+            self.write(key, path.read_bytes(), content_type)
+
+        def create(key: str, data: bytes | None, content_type: str) -> bool:
+            return self.head(key) is None if data is None else self.create(key, data, content_type)
+
+        return Spool(key, self.write, put_file, create)
+
+    def delete(self, keys: Iterable[str], *, keep_folders: bool = False) -> dict[str, MediaError]:
+        failed: dict[str, MediaError] = {}
+        for key in list(keys):
+            try:
+                self._step("delete", key, lambda key=key: self.cells.objects.pop(key, None), changes=True)
+            except MediaError as error:
+                failed[key] = error
+        return failed
+
+    # -- looks ---------------------------------------------------------------------------------------------
+
+    def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = ()) -> Fetched:
+        return Fetched([self.read_range(key, None, None) for key in reads], [self.head(key) for key in heads])
+
+    def head(self, key: str) -> Entry | None:
+        def do() -> Entry | None:
+            cell = self.cells.objects.get(key)
+            return None if cell is None else Entry(key, len(cell.data), cell.modified)
+
+        return self._step("head", key, do)
+
+    def read(self, key: str) -> bytes | None:
+        return self.read_range(key, None, None)
+
+    def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
+        def do() -> bytes | None:
+            cell = self.cells.objects.get(key)
+            return None if cell is None else cell.data[start:end]
+
+        return self._step("read", key, do)
+
+    def open(self, key: str, *, block_size: int = 0) -> BinaryIO:
+        data = self.read_range(key, None, None)
+        if data is None:
+            raise FileNotFoundError(key)
+        return io.BytesIO(data)
+
+    def entries(self, prefix: str = "") -> Iterator[Entry]:
+        prefix, after = f"{prefix.rstrip('/')}/" if prefix else "", ""
+        while True:
+            page = self._step("list", prefix, lambda after=after: self.cells.page(prefix, after))
+            yield from page[:PAGE]
+            if len(page) <= PAGE:
+                return
+            after = page[PAGE - 1].key
+
+    def children(self, folder: str = "", *, until: str | None = None) -> Listing:
+        entries, folders = [], {}
+        size = len(folder) + 1 if folder else 0
+        for entry in self.entries(folder):
+            name, slash, _ = entry.key[size:].partition("/")
+            if slash:
+                folders[entry.key[:size] + name] = None
+            else:
+                entries.append(entry)
+        return Listing(entries, list(folders))
+
+    def holds(self, folder: str) -> bool:
+        prefix = f"{folder}/"
+        return self._step("holds", prefix, lambda: any(key.startswith(prefix) for key in self.cells.objects))
+
+    def is_folder(self, key: str) -> bool:
+        return self.holds(key)
+
+    def local_path(self, key: str) -> str | None:
+        return None

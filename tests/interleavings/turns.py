@@ -1,0 +1,214 @@
+"""Processes that take turns: each is a thread running real code, and exactly one of them runs at a time.
+
+Before each request a thread asks whose turn it is; the answer is the schedule. Threads hand over by locks, so
+nothing is left to chance, and the same choices give the same run.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fsmedia.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_PATIENCE = 60
+
+
+class Crash(BaseException):
+    """The process is killed here; whatever it would still do has no effect."""
+
+
+class How(StrEnum):
+    """What happens at a step instead of its answer."""
+
+    CRASH = "crash"  # before it; the request never left
+    CRASH_LATE = "crash-late"  # the request is under way, and lands at any later moment
+    FAIL = "fail"  # not done, and the answer is an error
+    LATE = "late"  # an error, though the request is under way and lands at any later moment
+
+
+@dataclass(frozen=True)
+class Fault:
+    """At the `step`-th step of one process, counted from 1."""
+
+    process: int
+    step: int
+    how: How
+
+    def __str__(self) -> str:
+        return f"Fault({self.process}, {self.step}, How({self.how.value!r}))"
+
+
+class Chooser(Protocol):
+    """Says who goes next."""
+
+    def __call__(self, current: int | None, able: list[int]) -> int:
+        """Choose one of `able`; `current` went last and could go on, None if it can't."""
+
+
+class _Worker:
+    """A thread that is used for one process after another: making one costs as much as ten steps."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Lock()
+        self.gate.acquire()
+        self.job: Callable[[], None] = lambda: None
+        threading.Thread(target=self._loop, daemon=True, name="interleavings").start()
+
+    def _loop(self) -> None:
+        while True:
+            self.gate.acquire()
+            self.job()
+
+
+_workers: list[_Worker] = []
+
+
+class Process:
+    """One process of a run."""
+
+    def __init__(self, run: Run, number: int, work: Callable[[], Any]) -> None:
+        self.run, self.number, self.work = run, number, work
+        self.granted = self.begun = self.ended = self.dead = False
+        self.steps = 0
+        self.result: Any = None
+        self.error: BaseException | None = None
+        if number == len(_workers):
+            _workers.append(_Worker())
+        self.worker = _workers[number]
+        self.worker.job = self._live
+
+    def _live(self) -> None:
+        self.begun = True
+        try:
+            self.result = self.work()
+        except BaseException as error:
+            self.error = error
+        self.ended = True
+        self.run.ended(self)
+
+    @property
+    def succeeded(self) -> bool:
+        return self.ended and self.error is None
+
+    def step(self, kind: str, key: str, do: Callable[[], Any], *, changes: bool) -> Any:
+        """Wait for the turn, then do it, unless this is where something goes wrong."""
+        if self.dead:
+            raise Crash
+        self.run.turn(self)
+        self.steps += 1
+        fault = self.run.fault
+        if fault is None or fault.process != self.number or fault.step != self.steps:
+            self.run.trace.append((self.number, kind, key))
+            answer = do()
+            if changes:
+                self.run.changed(self, kind, key)
+            return answer
+        self.run.trace.append((self.number, f"{fault.how} {kind}", key))
+        self.run.hit = True
+        if changes and fault.how in (How.CRASH_LATE, How.LATE):
+            self.run.able.append(_Underway(self, kind, key, do))
+        if fault.how in (How.CRASH, How.CRASH_LATE):
+            self.dead = True
+            raise Crash
+        raise StorageError(f"no answer to {kind}", next_step="try again", key=key)
+
+
+class _Underway:
+    """A request that nobody waits for any more."""
+
+    def __init__(self, process: Process, kind: str, key: str, do: Callable[[], Any]) -> None:
+        self._process, self._kind, self._key, self._do = process, kind, key, do
+        self.number = len(LETTERS) - 1
+
+    def land(self) -> None:
+        run = self._process.run
+        run.able.remove(self)
+        run.trace.append((self.number, f"landed {self._kind}", self._key))
+        self._do()
+        run.changed(self._process, self._kind, self._key)
+
+
+class Run:
+    """One run of some processes under one schedule.
+
+    Attributes
+    ----------
+    schedule
+        A letter for each choice that was made; where only one process was left there is none.
+    trace
+        The steps in their order: process, kind, key.
+    hit
+        Whether the fault took place.
+    """
+
+    def __init__(
+        self,
+        works: list[Callable[[], Any]],
+        choose: Chooser,
+        fault: Fault | None = None,
+        watch: Callable[[Process, str, str], None] | None = None,
+    ) -> None:
+        self.choose, self.fault, self._watch = choose, fault, watch
+        self.processes = [Process(self, number, work) for number, work in enumerate(works)]
+        self.able: list[Process | _Underway] = list(self.processes)
+        self.choices: list[int] = []
+        self.trace: list[tuple[int, str, str]] = []
+        self.hit = False
+        self._over = threading.Lock()
+        self._over.acquire()
+
+    @property
+    def schedule(self) -> str:
+        return "".join(LETTERS[number] for number in self.choices)
+
+    def go(self) -> None:
+        """Run to the end."""
+        self._pass_on()
+        assert self._over.acquire(timeout=_PATIENCE), f"stuck after {self.schedule}"
+
+    def changed(self, process: Process, kind: str, key: str) -> None:
+        if self._watch is not None:
+            self._watch(process, kind, key)
+
+    def turn(self, process: Process) -> None:
+        """Return when the process may take a step; called by its thread."""
+        while not process.granted:
+            chosen = self._chosen(process)
+            if isinstance(chosen, _Underway):
+                chosen.land()
+            elif chosen is process:
+                return
+            else:
+                chosen.granted = True
+                chosen.worker.gate.release()
+                process.worker.gate.acquire()
+        process.granted = False
+
+    def ended(self, process: Process) -> None:
+        """Let the others go on."""
+        self.able.remove(process)
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        while self.able:
+            chosen = self._chosen(None)
+            if isinstance(chosen, Process):
+                chosen.granted = True
+                chosen.worker.gate.release()
+                return
+            chosen.land()
+        self._over.release()
+
+    def _chosen(self, current: Process | None) -> Process | _Underway:
+        if len(self.able) == 1:
+            return self.able[0]
+        number = self.choose(None if current is None else current.number, [each.number for each in self.able])
+        self.choices.append(number)
+        return next(each for each in self.able if each.number == number)

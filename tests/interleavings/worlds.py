@@ -1,0 +1,216 @@
+"""A store in `Cells`, the operations that meet in it, and what lies there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import fsmedia.filesystem
+from fsmedia import BulkError, MediaContent, MediaMetadata, MediaStore, keys
+from fsmedia.sidecar import Sidecar
+from fsmedia.store import root
+from tests.interleavings.cells import Cell, Cells, SteppingBackend
+from tests.interleavings.schedules import straight_on
+from tests.interleavings.turns import Fault, How, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SAME = b"the same bytes"
+GRACE = timedelta(hours=24)
+
+
+@dataclass
+class Actor:
+    """One process of a scenario.
+
+    Attributes
+    ----------
+    what
+        Its operation; `store`, `delete`, `copy`, `move`, `policy`, `sweep` or `clock`.
+    target
+        The reference that it makes, changes or deletes, where that is known before.
+    source
+        What it copies or moves.
+    others
+        What it deletes besides its target.
+    """
+
+    what: str
+    work: Callable[[], Any]
+    backend: SteppingBackend | None = None
+    target: str | None = None
+    source: str | None = None
+    others: tuple[str, ...] = ()
+
+    @property
+    def deletes(self) -> frozenset[str]:
+        gone = {"delete": (self.target, *self.others), "move": (self.source,)}.get(self.what, ())
+        return frozenset(each for each in gone if each is not None)
+
+
+@dataclass
+class World:
+    """What a scenario is built of."""
+
+    cells: Cells = field(default_factory=Cells)
+    actors: list[Actor] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    """References that were there before."""
+    image: dict[str, Cell] = field(default_factory=dict)
+
+    # -- building ------------------------------------------------------------------------------------------
+
+    def open(self) -> tuple[MediaStore, SteppingBackend]:
+        """Open the store as a process of its own would."""
+        backend = SteppingBackend(self.cells)
+
+        def opened(*_: Any, **__: Any) -> SteppingBackend:
+            return backend
+
+        with patch.object(root, "open_backend", opened), patch.object(fsmedia.filesystem, "open_backend", opened):
+            store = MediaStore(SteppingBackend.url, deduplicate=True, now=self.cells.clock, timeout=timedelta(hours=1))
+            store.create()
+            fsmedia.filesystem.MediaFileSystem.clear_instance_cache()
+            assert store.fs is not None  # opened now, with the same backend
+            assert store.fs._desk() is not None
+        return store, backend
+
+    def stored(self, run: str = "old", data: bytes = SAME, policy: str | None = None) -> str:
+        """Store a media before it begins."""
+        store, _ = self.open()
+        reference = str(store.store_media(*media(run, data, policy)))
+        self.kept.append(reference)
+        return reference
+
+    def act(self, what: str, work: Callable[[MediaStore], Any], **named: Any) -> None:
+        """Add a process."""
+        store, backend = self.open()
+        self.actors.append(Actor(what, lambda: work(store), backend, **named))
+
+    def stores(self, run: str, data: bytes = SAME, policy: str | None = None) -> None:
+        given = media(run, data, policy)
+        self.act("store", lambda store: str(store.store_media(*given)))
+
+    def streams(self, run: str, data: bytes = SAME) -> None:
+        def work(store: MediaStore) -> str:
+            with store.create_media(MediaMetadata(run_id=run), "text/plain") as writer:
+                writer.write(data)
+            return str(writer.reference)
+
+        self.act("store", work)
+
+    def deletes(self, reference: str) -> None:
+        self.act("delete", lambda store: store.delete_media(reference), target=reference)
+
+    def deletes_all_of(self, run: str) -> None:
+        """Delete whatever is seen of a run, as soon as it is seen."""
+        self.act("purge", lambda store: [store.delete_media(each) for each in store.list(run_id=run)])
+
+    def copies(self, source: str, target: str) -> None:
+        self.act("copy", lambda store: store.fs.cp_file(source, target), source=source, target=target)
+
+    def moves(self, source: str, target: str) -> None:
+        self.act("move", lambda store: store.fs.mv(source, target), source=source, target=target)
+
+    def applies(self, reference: str, policy: str | None) -> None:
+        self.act("policy", lambda store: store.apply_policy(reference, policy), target=reference)
+
+    def enforces(self, due: str, *others: str) -> None:
+        """Let a retention sweep delete what its policy let go; say which that is."""
+        self.act("delete", lambda store: complete(store.enforce_policy()), target=due, others=others)
+
+    def deletes_many(self, *references: str) -> None:
+        def work(store: MediaStore) -> None:
+            try:
+                store.delete_many(references)
+            except BulkError as error:
+                raise next(iter(error.errors.values())) from None
+
+        self.act("delete", work, target=references[0], others=references[1:])
+
+    def sweeps(self) -> None:
+        self.act("sweep", lambda store: complete(store.sweep_orphans()))
+
+    def time_passes(self, *steps: timedelta) -> None:
+        """Let everybody else be slow: between any two of their steps, so much time may pass."""
+        backend = SteppingBackend(self.cells)
+
+        def work() -> None:
+            for by in steps:
+                backend._step("wait", str(by), lambda by=by: self.cells.advance(by))
+
+        self.actors.append(Actor("clock", work, backend))
+
+    def crashed(self, work: Callable[[MediaStore], Any], *, after: int) -> None:
+        """Do something before it begins that dies after so many steps."""
+        store, backend = self.open()
+        run = Run([lambda: work(store)], straight_on, Fault(0, after + 1, How.CRASH))
+        backend.process = run.processes[0]
+        run.go()
+        assert run.hit, f"it has no {after + 1} steps: {run.trace}"
+
+    def ages(self, by: timedelta = 2 * GRACE) -> None:
+        """Make all that is there old."""
+        self.cells.advance(by)
+
+    # -- looking -------------------------------------------------------------------------------------------
+
+    def visible(self) -> list[str]:
+        """References that a listing shows."""
+        found = [key[: -len(keys.SIDECAR_SUFFIX)] for key in self.cells.objects if keys.is_sidecar(key)]
+        return [each for each in found if not keys.is_internal(each)]
+
+    def readable(self, reference: str) -> bool:
+        """Whether the bytes that the name promises are there."""
+        pointer = keys.pointer_of(reference)
+        cell = self.cells.objects.get(keys.bytes_key(reference))
+        if cell is None or pointer is None:
+            return cell is not None
+        return len(cell.data) == pointer.size and sha256(cell.data).hexdigest() == pointer.digest
+
+    def leftovers(self) -> list[str]:
+        """Objects that no visible media needs."""
+        markers: dict[str, list[str]] = {}
+        found = []
+        shown = set(self.visible())
+        for key, cell in self.cells.objects.items():
+            blob = keys.parse_blob_key(key)
+            due = keys.parse_due(key)
+            if blob is not None and blob.kind == "refs":
+                reference = cell.data.decode()
+                markers.setdefault(f"{blob.digest}/{blob.generation}", []).append(reference)
+                if self.marker_of(reference) != blob.name:
+                    found.append(f"marker {key} of {reference}")
+            elif blob is not None and blob.kind == "condemned":
+                found.append(f"mark {key}")
+            elif due is not None and due.reference not in shown:
+                found.append(f"due entry {key}")
+            elif blob is None and due is None and key not in shown and not _belongs(key):
+                found.append(f"object {key}")
+        for key in self.cells.objects:
+            blob = keys.parse_blob_key(key)
+            if blob is not None and blob.kind == "data" and f"{blob.digest}/{blob.generation}" not in markers:
+                found.append(f"data {key}")
+        return found
+
+    def marker_of(self, reference: str) -> str | None:
+        cell = self.cells.objects.get(keys.sidecar_key(reference))
+        return None if cell is None else Sidecar.parse(cell.data, reference).marker(reference)
+
+
+def _belongs(key: str) -> bool:
+    return key == keys.CONFIGURATION_KEY or keys.is_sidecar(key)
+
+
+def complete(report: Any) -> None:
+    """Raise what a report says went wrong: without that it is an answer."""
+    for each in report.failed:
+        raise each.error
+
+
+def media(run: str, data: bytes = SAME, policy: str | None = None) -> tuple[MediaContent, MediaMetadata]:
+    return MediaContent.from_bytes(data, "text/plain"), MediaMetadata(run_id=run, policy_name=policy)
