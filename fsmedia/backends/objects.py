@@ -272,6 +272,8 @@ class FsspecBackend(Trees):
         try:
             file = self.fs.open(self._path(key), "rb", block_size=block_size, cache_type="readahead", **known)
             if known:
+                # Else s3fs would ask for them at the first read.
+                file.details = {"name": self._path(key), "size": size, "type": "file"}
                 return TranslatedFile(file, key, self._secrets)
             if (getattr(file, "details", None) or {}).get("type") == "directory":  # s3fs opens it as an empty file
                 file.close()

@@ -186,14 +186,14 @@ def test_a_listener_that_fails_stops_nothing(store):
 
 
 def test_a_listener_may_stop_and_start_it(store):
-    heard, handlers = Queue(), []
+    heard, handlers, told = Queue(), [], []
 
     def listen(_):
-        number = heard.qsize()
+        told.append(len(told))
         handlers[0].stop()
-        if number < 2:
+        if len(told) < 3:
             handlers[0].start()
-        heard.put(number)
+        heard.put(told[-1])
 
     handlers.append(TimeBasedPolicyHandler(store, NEVER, on_sweep=listen))
     handlers[0].start()

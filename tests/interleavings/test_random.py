@@ -27,7 +27,7 @@ def fault(scenario: Scenario, most: list[int], seed: int) -> Fault:
 
 def test_a_crowd(full_run: bool) -> None:
     scenario = made(CROWD)
-    for seed in range(20_000 if full_run else 300):
+    for seed in range(20_000 if full_run else 1_000):
         scenario.run(Dice(seed)).check()
 
 
@@ -35,7 +35,7 @@ def test_a_crowd_and_a_fault(full_run: bool) -> None:
     scenario = made(CROWD)
     most = scenario.most_steps
     hit = 0
-    for seed in range(20_000 if full_run else 300):
+    for seed in range(20_000 if full_run else 1_000):
         meeting = scenario.run(Dice(seed), fault(scenario, most, seed))
         meeting.check(later=True)
         hit += meeting.run.hit
@@ -46,7 +46,7 @@ def test_a_crowd_and_a_fault(full_run: bool) -> None:
 def test_a_few_and_perhaps_a_fault(name: str, full_run: bool) -> None:
     scenario = made(name)
     most = scenario.most_steps
-    for seed in range(5_000 if full_run else 150):
+    for seed in range(5_000 if full_run else 60):
         scenario.run(Dice(seed)).check(later=True)
         scenario.run(Dice(seed), fault(scenario, most, seed)).check(later=True)
 
