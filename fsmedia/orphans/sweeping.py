@@ -88,6 +88,6 @@ def check_grace(asked: timedelta | None, grace: timedelta, *, nobody_writes: boo
     if asked < grace and not nobody_writes:
         raise InvalidMediaError(
             f"a grace of {asked} is shorter than the store's {grace}: a store under way could lose its bytes",
-            next_step="wait, or stop all writers and say nobody_writes=True",
+            next_step="wait, or stop all writers and say so: nobody_writes=True, --nobody-writes",
         )
     return asked
