@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from fsmedia.backends.failures import explained
 from fsmedia.backends.port import SEEK_BLOCK
+from fsmedia.errors import MediaNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +57,11 @@ class TranslatedFile(io.BufferedIOBase, BinaryIO):
 
     def _fetch(self, size: int) -> bytes:
         with explained(self._key, self._secrets):
-            return cast("bytes", self._file.read(size))
+            with suppress(FileNotFoundError):
+                return cast("bytes", self._file.read(size))
+            raise MediaNotFoundError(
+                "its bytes are gone: somebody deleted it", next_step="list the store", key=self._key
+            )
 
     def readinto(self, buffer: Any, /) -> int:
         """Read into a buffer."""

@@ -182,7 +182,8 @@ class Root:
 
     def _moved(self, key: str) -> str | None:
         """Return what a plain media is called since the store was converted; asked only for what was not found."""
-        if not (records.may_have_moved(key) and self._founding.configuration.deduplicate):
+        founding = self._founding  # a root without settings was never converted, and is not listed to assume any
+        if not (records.may_have_moved(key) and founding.is_settled and founding.configuration.deduplicate):
             return None
         return records.moved_to(self._backend, key)
 
@@ -190,7 +191,8 @@ class Root:
         """Open a media's bytes; some storages tell only at the first read that there are none, too late to look on."""
 
         def opened(key: str) -> BinaryIO:
-            converted = self._founding.configuration.deduplicate and records.may_have_moved(key)
+            founding = self._founding
+            converted = founding.is_settled and founding.configuration.deduplicate and records.may_have_moved(key)
             if converted and not records.exists(self._backend, key):
                 raise records.not_found(key)
             return records.open_bytes(self._backend, key)

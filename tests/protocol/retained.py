@@ -11,7 +11,9 @@ from unittest.mock import patch
 
 from fsspec.implementations.memory import MemoryFileSystem
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, commit, keys
+from fsmedia import MediaContent, MediaMetadata, MediaStore, keys
+from fsmedia.backends.local import LocalBackend
+from fsmedia.configuration import ORPHAN_GRACE
 from tests.protocol.worlds import World, fresh_world
 from tests.storages import MemoryStorage
 
@@ -40,18 +42,19 @@ def entries(storage: Storage) -> dict[str, list[datetime]]:
 
 @contextmanager
 def aged(storage: Storage) -> Iterator[None]:
-    """Let all that lies there be older than the grace: by its time in memory, by the grace on a disk.
+    """Let all that lies there be older than the grace: by its time in memory, by what the backend tells on a disk.
 
     No program can set the time at which a file was last changed (ctime), and the later of the two counts.
     """
+    long_ago = datetime.now(UTC) - 2 * ORPHAN_GRACE
     if isinstance(storage, MemoryStorage):
         root = f"/{storage.url.removeprefix('memory://')}/"
         for path, file in MemoryFileSystem.store.items():
             if path.startswith(root):
-                file.modified = file.created = datetime.now(UTC) - 2 * commit.ORPHAN_GRACE
+                file.modified = file.created = long_ago
         yield
         return
-    with patch.object(commit, "ORPHAN_GRACE", -DAY):
+    with patch.object(LocalBackend, "touched", lambda _backend, _entry: long_ago):
         yield
 
 
