@@ -90,6 +90,17 @@ def test_a_store_object_that_is_open_stores_on(memory_storage: MemoryStorage) ->
         opened(memory_storage, deduplicate=False)
 
 
+def test_who_held_by_an_old_reference_may_release_by_it(memory_storage: MemoryStorage) -> None:
+    """Also with a store that was opened before the conversion: holding finds the new name, so releasing must."""
+    store = opened(memory_storage)
+    old, stale, late = put(store), opened(memory_storage), opened(memory_storage)
+    ((_, new),) = store.deduplicate().moved
+    stale.hold(old, "wait")
+    assert store.info(new).hold == "wait"
+    late.release(old)
+    assert store.info(new).hold is None
+
+
 # -- what an earlier conversion left ---------------------------------------------------------------------------
 
 
