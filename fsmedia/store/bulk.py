@@ -177,6 +177,8 @@ class Bulk(Reading, Writing):
 def _items(given: Iterable[T]) -> Iterator[T | MediaError]:
     """Give the items; if the iterable fails, its error takes the place of the rest, and what was done is not lost."""
     try:
+        if isinstance(given, str | bytes):
+            raise TypeError("give several, not one text")  # each of its characters would be taken for a reference
         yield from given
     except Exception as error:  # noqa: BLE001 - the caller's generator raises what it likes
         failed = InvalidMediaError(f"what should come next could not be read ({type(error).__name__}: {error})")
