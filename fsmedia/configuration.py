@@ -160,6 +160,8 @@ class Settings:
                 f"orphan_grace must be a timedelta of at least {SHORTEST_GRACE}, not {orphan_grace!r}",
                 next_step="no store may take longer than half of it",
             )
+        if orphan_grace is not None and orphan_grace % timedelta(seconds=1):
+            raise InvalidMediaError(f"orphan_grace must be whole seconds, not {orphan_grace!r}")
         return cls(mode, given, named, default_policy, deduplicate, orphan_grace)
 
 

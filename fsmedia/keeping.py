@@ -28,7 +28,7 @@ def apply_policy(desk: Desk, key: str, policy_name: str | None) -> None:
     """
     if policy_name is not None and not isinstance(policy_name, str):
         raise InvalidMediaError(f"a policy is given by its name, not by {type(policy_name).__name__}")
-    policy = find_policy(policy_name, desk.configuration.policies) if policy_name else None
+    policy = None if policy_name is None else find_policy(policy_name, desk.configuration.policies)
     with commit.about(key):
         found = records.find(desk.backend, key)
         if found.sidecar is None:
@@ -43,7 +43,7 @@ def apply_policy(desk: Desk, key: str, policy_name: str | None) -> None:
         # PromptKit's zero time: the policy counts from now on, and the sidecar says so.
         started = now if timestamp is None and instant is not None else None
         desk.settle(key, desk.configuration)
-        changed = sidecar.with_policy(policy_name or None, instant, started)
+        changed = sidecar.with_policy(policy_name, instant, started)
         commit.rewrite_sidecar(desk.backend, key, changed.dump(), instant, sidecar.marker(key))
 
 

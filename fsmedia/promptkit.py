@@ -6,6 +6,8 @@ there first: else its next store of the same bytes would answer with a reference
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import TYPE_CHECKING
 
 from pydantic_core import from_json, to_json
@@ -17,6 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from fsmedia.backends import Backend
+
+
+_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """Give a forked child a lock that nobody holds: the thread that does may not be in it."""
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def read_index(data: bytes | None) -> dict[str, object]:
@@ -60,13 +74,25 @@ def forget(backend: Backend, references: Collection[str], data: bytes | None = N
     StorageError
         The index can't be read or written; nothing has been deleted then.
     """
-    if data is None:
-        data = backend.read(keys.DEDUP_INDEX_KEY)
-    index = read_index(data)
     wanted = set(references)
-    kept = {digest: path for digest, path in index.items() if wanted.isdisjoint(_endings(path))}
-    if len(kept) != len(index):
-        backend.write(keys.DEDUP_INDEX_KEY, to_json(kept, indent=2), "application/json")
+    if data is not None and len(_without(read_index(data), wanted)) == len(read_index(data)):
+        return
+    with _lock:  # of two threads at once, each would write back what the other takes out
+        index = read_index(backend.read(keys.DEDUP_INDEX_KEY))
+        kept = _without(index, wanted)
+        if len(kept) != len(index):
+            backend.write(keys.DEDUP_INDEX_KEY, to_json(kept, indent=2), "application/json")
+
+
+def forget_replaced(backend: Backend, references: Collection[str]) -> None:
+    """Take media out of PromptKit's index whose bytes are about to be replaced; see `forget`."""
+    foreign = [each for each in references if not keys.is_own_name(each)]
+    if foreign:
+        forget(backend, foreign)
+
+
+def _without(index: dict[str, object], references: set[str]) -> dict[str, object]:
+    return {digest: path for digest, path in index.items() if references.isdisjoint(_endings(path))}
 
 
 def _endings(path: object) -> list[str]:

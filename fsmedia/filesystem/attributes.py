@@ -98,6 +98,8 @@ class Attributes(Grounds):
         changes = {**(attributes or {}), **more}
         policy = changes.pop(_POLICY, self)
         for name, value in changes.items():
+            if not isinstance(name, str):
+                raise InvalidMediaError(f"{name!r} is no attribute's name", next_step="use user.<name>")
             if name.startswith(OWN):
                 raise ReadOnlyStoreError(f"{name} is the store's own field", next_step="set user.* attributes")
             if not name.startswith(USER) or name == USER:
@@ -125,7 +127,13 @@ class Attributes(Grounds):
             kept = {**(sidecar.values.get("xattrs") or {}), **changes}
             values = {**sidecar.values, "xattrs": {name: value for name, value in kept.items() if value is not None}}
             instant = records.expiry_of(sidecar, key, desk.configuration, found.entry.modified)
-            commit.rewrite_sidecar(desk.backend, key, Sidecar(values).dump(), instant, sidecar.marker(key))
+            try:
+                text = Sidecar(values).dump()
+                Sidecar.parse(text, key)  # what could not be read again would make the media unreadable for ever
+            except ValueError as error:
+                problem = f"with these attributes its sidecar could not be read again ({str(error)[:120]})"
+                raise InvalidMediaError(problem, next_step="store large or deep values as media of their own") from None
+            commit.rewrite_sidecar(desk.backend, key, text, instant, sidecar.marker(key))
 
     def removexattr(self, path: str, attr: str) -> None:
         """Remove one attribute; one that is not there is gone already."""

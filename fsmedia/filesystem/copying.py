@@ -6,7 +6,7 @@ import errno
 from glob import has_magic
 from typing import TYPE_CHECKING, Any
 
-from fsmedia import commit, holds, keys, records, sharing
+from fsmedia import commit, holds, keys, promptkit, records, sharing
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaNotFoundError, StoreConflictError
 from fsmedia.filesystem.grounds import not_found
 from fsmedia.filesystem.patterns import joined
@@ -70,6 +70,7 @@ class Copying(Writing):
                     pointer,
                 )
                 return
+            promptkit.forget_replaced(self._backend, [target])
             if instant is not None:
                 self._backend.write(keys.due_key(instant, target), b"", commit.DUE_TYPE)
             try:

@@ -6,7 +6,7 @@ import io
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from fsmedia import commit, holds, keys, measures, mime
+from fsmedia import commit, holds, keys, measures, mime, promptkit
 from fsmedia.errors import InvalidMediaError, UnknownPolicyError
 from fsmedia.intake import Intake
 from fsmedia.layout import parse_any
@@ -150,10 +150,14 @@ class Placement:
             Nothing may replace it.
         """
         wanted = [keys.sidecar_key(self.key), keys.hold_key(self.key)]
+        if not keys.is_own_name(self.key):
+            wanted.append(keys.DEDUP_INDEX_KEY)
         answers = self._desk.backend.fetch(reads=wanted, heads=[self.key])
-        sidecar, hold = answers.reads
+        sidecar, hold, *index = answers.reads
         if hold is not None:
             raise holds.refusal(self.key, hold)
+        if any(index):
+            promptkit.forget(self._desk.backend, [self.key], index[0])  # it would give these bytes out for the old
         # Without bytes it is what a half-done delete left: a new media owes it nothing.
         return None if answers.heads[0] is None else sidecar
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.utils import stringify_path
 
-from fsmedia import commit, holds, keys
+from fsmedia import commit, holds, keys, promptkit
 from fsmedia.errors import InvalidMediaError, StoreConflictError
 from fsmedia.filesystem.contents import Contents
 from fsmedia.filesystem.grounds import not_found
@@ -103,6 +103,7 @@ class Writing(Contents):
             there = self._backend.fetch([keys.sidecar_key(item.key) for item in some], [item.key for item in some])
             old = [text if head else None for text, head in zip(there.reads, there.heads, strict=True)]
             holds.refuse(self._backend, *(item.key for item in some))
+            promptkit.forget_replaced(self._backend, [item.key for item in some])
             commit.confirmed(commit.store([item.prepare(text) for item, text in zip(some, old, strict=True)]))
 
     def pipe(self, path: Any, value: bytes | None = None, **kwargs: Any) -> None:

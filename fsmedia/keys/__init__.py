@@ -14,6 +14,7 @@ from fsmedia.keys.blobs import (
     new_generation,
     new_marker,
     parse_blob_key,
+    plain_reference,
     pointer_of,
     shared_name,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "parse_due",
     "parse_own_name",
     "plain_name",
+    "plain_reference",
     "pointer_of",
     "probe_key",
     "references_key",

@@ -129,6 +129,15 @@ def moved_name(reference: str, pointer: Pointer) -> str:
     return shared_name(plain, pointer) + own.ext
 
 
+def plain_reference(reference: str) -> str | None:
+    """Return the reference that `moved_name` made this one of; None where it is not deduplicated."""
+    pointer, own = pointer_of(reference), parse_own_name(reference)
+    if pointer is None or own is None:
+        return None
+    inner = f".{pointer.size}-{pointer.digest}-{pointer.generation}"
+    return reference[: len(reference) - len(own.ext)] + own.ext[len(inner) :]
+
+
 def bytes_key(reference: str) -> str:
     """Return the key of a media's bytes: the reference itself, but for a deduplicated one."""
     pointer = pointer_of(reference)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fsmedia import blobs, commit, keys
-from fsmedia.errors import MediaError, StorageError
+from fsmedia.errors import InvalidReferenceError, MediaError, StorageError
 from fsmedia.models import Failed, Leftover
 from fsmedia.orphans.finding import Blob, Lone, Task, Unmarked
 from fsmedia.sidecar import Sidecar
@@ -121,7 +121,7 @@ class _Mender:
         if body is None:
             return False
         reference = body.decode(errors="replace")
-        if not _name(entry).startswith(keys.marker_prefix(reference)):
+        if not _name(entry).startswith(keys.marker_prefix(reference)) or not _names_media(reference):
             return False  # who wrote it can't be told
         own = blobs.put_marker(self.backend, pointer, _SWEEPER)
         self._remove(entry)
@@ -214,6 +214,14 @@ class _Mender:
 
     def _keep(self, kind: LeftoverKind, entry: Entry) -> None:
         self.outcome.kept.append(Leftover(kind=kind, key=entry.key, size_bytes=entry.size))
+
+
+def _names_media(reference: str) -> bool:
+    """Tell whether a marker's text is a reference, or the sweep's own; anything else is never looked for on a disk."""
+    try:
+        return reference == _SWEEPER or bool(keys.check_reference(reference))
+    except InvalidReferenceError:
+        return False
 
 
 def _name(entry: Entry) -> str:

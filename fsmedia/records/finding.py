@@ -127,14 +127,22 @@ def may_have_moved(reference: str) -> bool:
 
 def moved_to(backend: Backend, reference: str) -> str | None:
     """Return what a plain media is called since its bytes are shared; lists its folder. None if there is no such."""
-    folder = reference.rpartition("/")[0]
-    for entry in sorted(backend.children(folder).entries):
-        if keys.is_sidecar(entry.key):
+    return moved_many(backend, [reference]).get(reference)
+
+
+def moved_many(backend: Backend, references: Sequence[str]) -> dict[str, str]:
+    """Return what plain media are called since their bytes are shared; lists each of their folders once."""
+    found: dict[str, str] = {}
+    wanted = {each for each in references if may_have_moved(each)}
+    for folder in {each.rpartition("/")[0] for each in wanted}:
+        for entry in sorted(backend.children(folder).entries):
+            if not keys.is_sidecar(entry.key):
+                continue
             key = keys.media_key(entry.key)
-            pointer = keys.pointer_of(key)
-            if pointer is not None and keys.moved_name(reference, pointer) == key and exists(backend, key):
-                return key
-    return None
+            old = keys.plain_reference(key)
+            if old in wanted and old not in found and exists(backend, key):
+                found[old] = key
+    return found
 
 
 def open_bytes(backend: Backend, reference: str) -> BinaryIO:

@@ -14,10 +14,11 @@ from fsmedia.store.writing import Writing
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from fsmedia.draft import Draft
     from fsmedia.models import MediaContent, MediaMetadata, Reference
+    from fsmedia.removals import Removal
 
     Answer = Any | MediaError
 
@@ -150,9 +151,22 @@ class Bulk(Reading, Writing):
     def _deleted(self, references: Iterable[str]) -> Iterator[Answer]:
         removal = self._removal()
         for names in self._windows(references):
-            failed = removal.many(list(dict.fromkeys(name for name in names if isinstance(name, str))))
+            wanted = list(dict.fromkeys(name for name in names if isinstance(name, str)))
+            failed = removal.many(wanted)
+            failed |= self._moved_away(removal, [name for name in wanted if name not in failed])
             for name in names:
                 yield failed.get(name) if isinstance(name, str) else name
+
+    def _moved_away(self, removal: Removal, names: Sequence[str]) -> dict[str, MediaError]:
+        """Delete what a conversion gave other names, as `delete_media` does; errors go by the names that were given."""
+        if not self._founding.configuration.deduplicate:
+            return {}
+        try:
+            moved = records.moved_many(self._backend, names)
+        except MediaError as error:
+            return dict.fromkeys(filter(records.may_have_moved, names), error)
+        failed = removal.many(list(moved.values()))
+        return {old: failed[new] for old, new in moved.items() if new in failed}
 
     def _windows(self, references: Iterable[str]) -> Iterator[builtins.list[str | MediaError]]:
         given = _items(references)
@@ -163,6 +177,8 @@ class Bulk(Reading, Writing):
 def _items(given: Iterable[T]) -> Iterator[T | MediaError]:
     """Give the items; if the iterable fails, its error takes the place of the rest, and what was done is not lost."""
     try:
+        if isinstance(given, str | bytes):
+            raise TypeError("give several, not one text")  # each of its characters would be taken for a reference
         yield from given
     except Exception as error:  # noqa: BLE001 - the caller's generator raises what it likes
         failed = InvalidMediaError(f"what should come next could not be read ({type(error).__name__}: {error})")

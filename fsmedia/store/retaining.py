@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 from typing import TYPE_CHECKING
 
-from fsmedia import keeping
+from fsmedia import keeping, records
 from fsmedia.conversion import deduplicate
 from fsmedia.models import Hold, Reference
 from fsmedia.orphans import check_grace, sweep_orphans
@@ -77,6 +77,8 @@ class Retaining(Root):
         self._check_writable()
         key = self._key(reference)
         if not keeping.release(self._backend, self._founding.configuration, key):
+            if records.may_have_moved(key) and self._founding.is_settled:
+                self._founding.reload()  # `hold` looks again, so who held by an old reference must be able to release
             moved = self._moved(key)
             if moved is not None:
                 keeping.release(self._backend, self._founding.configuration, moved)

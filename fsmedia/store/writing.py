@@ -102,10 +102,11 @@ class Writing(Root):
         """
         self._check_writable()
         key, removal = self._key(reference), self._removal()
-        if not removal.one(key):
-            moved = self._moved(key)
-            if moved is not None:
-                removal.one(moved)
+        removal.one(key)
+        # Asked also when there was something: a conversion under way, or one that was stopped, has it under both names.
+        moved = self._moved(key)
+        if moved is not None:
+            removal.one(moved)
 
 
 def _check_type(name: str, value: object, kind: type[MediaContent | MediaMetadata]) -> None:

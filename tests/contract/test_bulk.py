@@ -339,3 +339,11 @@ def test_requests_of_what_is_missing(s3: S3Storage) -> None:
     assert requests["list"] <= 10 + 1
     assert set(requests) <= {"get", "list", "bulk_delete"}
     assert requests["bulk_delete"] <= 2
+
+
+@pytest.mark.parametrize("text", ["abc", b"abc"], ids=["str", "bytes"])
+def test_one_text_is_not_several_references(open_store: Any, text: Any) -> None:
+    """Each character would be one: nothing of what was meant goes, and nothing is said."""
+    with pytest.raises(BulkError) as caught:
+        open_store().delete_many(text)
+    assert "not one text" in str(caught.value.errors[0])

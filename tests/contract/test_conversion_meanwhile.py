@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import MediaNotFoundError, MediaStore, StoreConflictError, keys
+from fsmedia import BulkError, HeldMediaError, MediaNotFoundError, MediaStore, StoreConflictError, keys
 from fsmedia.conversion import converting
 from tests.contract.test_conversion import DATA, blobs, lying, opened, put, sidecar
 
@@ -74,7 +74,7 @@ def test_what_somebody_does_meanwhile_is_not_undone(
     elif moment == "before the new sidecar":
         assert list(store.list()) == []
         assert not blobs(memory_storage)
-    assert len(list(store.list())) == (what != "delete" or moment == "before the old goes")
+    assert len(list(store.list())) == (what != "delete")
 
 
 def test_a_store_object_that_is_open_stores_on(memory_storage: MemoryStorage) -> None:
@@ -88,6 +88,17 @@ def test_a_store_object_that_is_open_stores_on(memory_storage: MemoryStorage) ->
     assert keys.pointer_of(put(other)) is not None
     with pytest.raises(StoreConflictError):
         opened(memory_storage, deduplicate=False)
+
+
+def test_who_held_by_an_old_reference_may_release_by_it(memory_storage: MemoryStorage) -> None:
+    """Also with a store that was opened before the conversion: holding finds the new name, so releasing must."""
+    store = opened(memory_storage)
+    old, stale, late = put(store), opened(memory_storage), opened(memory_storage)
+    ((_, new),) = store.deduplicate().moved
+    stale.hold(old, "wait")
+    assert store.info(new).hold == "wait"
+    late.release(old)
+    assert store.info(new).hold is None
 
 
 # -- what an earlier conversion left ---------------------------------------------------------------------------
@@ -113,6 +124,29 @@ def test_what_was_stored_again_already_is_not_stored_again(memory_storage: Memor
     assert (report.converted, report.bytes_before, report.bytes_saved) == (1, len(DATA), 0)
     assert sidecar(memory_storage, new) == before
     assert list(store.list()) == [new]
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_who_deletes_what_is_there_twice_deletes_both(memory_storage: MemoryStorage, many: bool) -> None:
+    """Else the old reference would answer again right after, with what was deleted."""
+    _, old, _ = stopped(memory_storage)
+    store = opened(memory_storage)
+    store.delete_many([old]) if many else store.delete_media(old)
+    assert list(store.list()) == []
+    assert not store.exists(old)
+
+
+def test_bulk_deletes_know_old_references(memory_storage: MemoryStorage) -> None:
+    store = opened(memory_storage)
+    old = [put(store, run=f"r{number % 2}") for number in range(4)]
+    store.deduplicate()
+    new = sorted(store.list())
+    store.hold(old[3], "wait")
+    with pytest.raises(BulkError) as caught:
+        opened(memory_storage).delete_many([*old, "runs/r0/other.png"])
+    assert {index: type(error) for index, error in caught.value.errors.items()} == {3: HeldMediaError}
+    assert [each for each in new if store.exists(each)] == list(store.list())
+    assert len(list(store.list())) == 1
 
 
 @pytest.mark.parametrize("last", ["old", "new"])

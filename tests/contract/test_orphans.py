@@ -228,3 +228,24 @@ def test_a_media_whose_sidecar_can_not_be_read_keeps_its_bytes(storage, store) -
     report = store.sweep_orphans(grace=NOW, nobody_writes=True)
     assert [each.reference for each in report.failed] == [mine]
     assert storage.read(told(mine).data) == PNG
+
+
+def test_a_grace_longer_than_time_itself_mends_nothing(storage, open_store, monkeypatch) -> None:
+    store = open_store(deduplicate=True).create()
+    Leftover.generation_without_markers(storage, put(store))
+    aged(monkeypatch, timedelta(days=99))
+    for dry_run in (True, False):
+        assert store.sweep_orphans(grace=timedelta.max, dry_run=dry_run).mended == ()
+
+
+@pytest.mark.parametrize("text", ["a\0b", "../outside", "/etc/passwd", ".fsmedia/store.json"], ids=repr)
+def test_a_strangers_marker_leads_nowhere(storage, store, text) -> None:
+    """What stands in it is looked for as a path; what is no reference stops no sweep and is left."""
+    media = put(store)
+    pointer = keys.pointer_of(media)
+    strange = pointer.marker_key(keys.new_marker(text))
+    storage.write(strange, text.encode())
+    report = store.sweep_orphans(grace=NOW, nobody_writes=True)
+    assert (report.mended, report.failed) == ((), ())
+    assert storage.read(strange) == text.encode()
+    assert list(store.list()) == [media]

@@ -11,7 +11,16 @@ from datetime import timedelta
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, ReadOnlyStoreError, StorageError, keys, utc_now
+from fsmedia import (
+    MediaContent,
+    MediaMetadata,
+    MediaStore,
+    ReadOnlyStoreError,
+    StorageError,
+    UnknownPolicyError,
+    keys,
+    utc_now,
+)
 from fsmedia.retention import enforcement
 from tests.conftest import make_storage
 from tests.storages import LOCAL, MEMORY, S3_MOTO
@@ -293,3 +302,14 @@ def test_a_dry_run_changes_nothing(shared):
     with pytest.raises(ReadOnlyStoreError):
         reader.enforce_policy()
     assert set(store.list()) == due | staying | {held, dated}
+
+
+def test_an_empty_name_takes_no_policy_away(open_store):
+    """A variable that was never set must not keep a media for ever; None does that."""
+    store = open_store()
+    reference = store.store_media(
+        MediaContent.from_bytes(b"x", "text/plain"), MediaMetadata(run_id="r1", policy_name="retain-1days")
+    )
+    with pytest.raises(UnknownPolicyError):
+        store.apply_policy(reference, "")
+    assert store.info(reference).policy_name == "retain-1days"

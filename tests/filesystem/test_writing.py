@@ -8,7 +8,7 @@ from datetime import timedelta
 import fsspec
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia import InvalidMediaError, MediaContent, MediaMetadata, MediaStore
 from fsmedia.errors import MediaError
 from tests.filesystem.conftest import made, opened
 
@@ -309,3 +309,17 @@ def test_text_mode_and_fsspec_open(storage, fs):
     with fsspec.open("media://runs/r1/x.txt", "w", root=storage.url, storage_options=storage.options) as file:
         file.write("grün")
     assert fs.read_text("runs/r1/x.txt") == "grün"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), [float("inf")], 10**5000, "x" * (4 * 2**20), "\udc80"],
+    ids=["nan", "infinite", "long number", "large", "surrogate"],
+)
+def test_an_attribute_never_makes_a_media_unreadable(fs, value):
+    """A sidecar that can't be read again is one for ever: no attribute could be taken away, no policy would end it."""
+    fs.pipe_file("runs/r1/a.png", b"x")
+    fs.setxattrs("runs/r1/a.png", {"user.a": 1})
+    with pytest.raises(InvalidMediaError):
+        fs.setxattrs("runs/r1/a.png", {"user.b": value})
+    assert fs.getxattr("runs/r1/a.png", "user.a") == 1

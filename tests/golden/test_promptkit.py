@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -242,6 +243,31 @@ def test_delete_knows_relative_paths_of_an_index(request: pytest.FixtureRequest,
     first, second = adopted.items
     adopted.open().delete_media(first.reference)
     assert list(adopted.index()) == [second.sha256]
+
+
+@pytest.mark.parametrize("way", ["pipe", "open", "many", "copy"])
+def test_overwriting_takes_the_index_entry_out(indexed: Adopted, way: str) -> None:
+    """PromptKit would answer a store of the old bytes with a reference to the new ones."""
+    store, before = indexed.open().create(), indexed.index()
+    item, other = indexed.item("odd-id-10"), indexed.items[0]
+    assert item.sha256 != other.sha256
+    if way == "pipe":
+        store.fs.pipe_file(item.reference, b"new")
+    elif way == "open":
+        with store.fs.open(item.reference, "ab") as file:
+            file.write(b"more")
+    elif way == "many":
+        store.fs.pipe({item.reference: b"new", "others/x.png": b"newer"})
+    else:
+        store.fs.cp_file(other.reference, item.reference)
+    assert indexed.index() == {digest: path for digest, path in before.items() if digest != item.sha256}
+
+
+def test_deletes_at_once_bring_no_entry_back(indexed: Adopted) -> None:
+    store = indexed.open()
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(store.delete_media, [item.reference for item in indexed.items]))
+    assert not {item.sha256 for item in indexed.items} & set(indexed.index())
 
 
 @pytest.mark.parametrize("failing", ["index", "sidecar", "bytes"])

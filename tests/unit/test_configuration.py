@@ -270,3 +270,9 @@ def test_the_environment_may_name_the_store(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv(URL_VARIABLE)
     with pytest.raises(InvalidMediaError, match="pass a URL"):
         url_from_environment()
+
+
+def test_a_grace_that_the_file_can_not_hold_is_refused_before_there_is_one() -> None:
+    """The first write would make a store that its own settings do not fit, also the next time."""
+    with pytest.raises(InvalidMediaError, match="whole seconds"):
+        Settings.read(None, None, None, None, None, timedelta(seconds=700.5))
