@@ -65,8 +65,10 @@ def _name_or_none(value: Any) -> Any:
 PolicyName = Annotated[Annotated[str, Field(max_length=255)] | None, BeforeValidator(_name_or_none)]
 """Name of a retention policy, None for none."""
 
-Number = Annotated[int, Field(ge=0)]
-Seconds = Annotated[int | float, Field(ge=0, allow_inf_nan=False)]
+_LARGEST_NUMBER = 2**63 - 1
+
+Number = Annotated[int, Field(ge=0, le=_LARGEST_NUMBER)]
+Seconds = Annotated[int | float, Field(ge=0, le=_LARGEST_NUMBER, allow_inf_nan=False)]
 
 
 class ContentFields(Model):

@@ -90,6 +90,7 @@ class EnforcementReport(Model):
     examined: int = 0
     """Media looked at: due entries, or with a partial index all sidecars."""
     deleted: tuple[Deletion, ...] = ()
+    """Media that are gone; what is left of one, should a later step have failed, stands in `failed` too."""
     skipped: tuple[Skipped, ...] = ()
     failed: tuple[Failed, ...] = ()
     stopped: bool = False

@@ -160,7 +160,9 @@ def _expiry(ground: Ground, sidecar: Sidecar, item: _Item) -> datetime | None:
     written = None if item.due_keys else item.written
     expires_at = records.expiry_of(sidecar, item.reference, ground.configuration, written)
     if expires_at is None and item.due_keys and sidecar.values.get("policy_name"):
-        head = ground.backend.head(item.reference)
+        # Of shared bytes the time says nothing about this media.
+        shared = keys.pointer_of(item.reference) is not None
+        head = ground.backend.head(keys.sidecar_key(item.reference) if shared else item.reference)
         written = None if head is None else head.modified
         expires_at = records.expiry_of(sidecar, item.reference, ground.configuration, written)
     return expires_at
@@ -284,13 +286,17 @@ def _delete(ground: Ground, plan: _Plan, swept: Swept) -> None:
         for reference, due_keys in plan.spent.items()
         if due_keys
     ]
-    gone: list[Deletion] = []
+    half: list[str] = []
     for deleting, error in zip(leaving, commit.delete(leaving), strict=True):
         if error is not None:
             swept.fail(deleting.reference, error)
+            half += [] if deleting.stays else [deleting.reference]
         elif not deleting.stays:
-            gone.append(plan.going[deleting.reference][1])
-    swept.deleted = gone
+            swept.deleted.append(plan.going[deleting.reference][1])
+    # Without its sidecar a media is gone, and no later sweep could say what it was; what is left of it is reported too.
+    for reference, sidecar in zip(half, records.read_sidecars(backend, half), strict=True):
+        if sidecar is None:
+            swept.deleted.append(plan.going[reference][1])
 
 
 def _look_again(ground: Ground, plan: _Plan, swept: Swept) -> None:

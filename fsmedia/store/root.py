@@ -170,15 +170,18 @@ class Root:
             try:
                 return act(key)
             except MediaNotFoundError:
-                # Somebody may have converted the store since it was opened here. Only asked where an error is at hand:
-                # an answer such as "it is gone" must not cost every plain store a request more.
-                if records.may_have_moved(key) and self._founding.is_settled:
-                    self._founding.reload()
+                self._look_for_conversion(key)
                 moved = self._moved(key)
                 if moved is None:
                     raise
         with commit.about(moved):
             return act(moved)
+
+    def _look_for_conversion(self, key: str) -> None:
+        """Read the settings anew where a media was not found: somebody may have converted the store meanwhile."""
+        founding = self._founding
+        if records.may_have_moved(key) and founding.is_settled and not founding.configuration.deduplicate:
+            founding.reload()
 
     def _moved(self, key: str) -> str | None:
         """Return what a plain media is called since the store was converted; asked only for what was not found."""

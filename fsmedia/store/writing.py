@@ -102,7 +102,8 @@ class Writing(Root):
         """
         self._check_writable()
         key, removal = self._key(reference), self._removal()
-        removal.one(key)
+        if not removal.one(key):
+            self._look_for_conversion(key)
         # Asked also when there was something: a conversion under way, or one that was stopped, has it under both names.
         moved = self._moved(key)
         if moved is not None:

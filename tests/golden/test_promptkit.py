@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +15,7 @@ from fsmedia import (
     MediaContent,
     MediaError,
     MediaMetadata,
-    StorageError,
 )
-from fsmedia.backends.local import LocalBackend
 from tests.golden.conftest import (
     ARENA,
     BY_RUN,
@@ -30,7 +27,7 @@ from tests.golden.conftest import (
     instant,
     manifest,
 )
-from tests.storages import LOCAL, MEMORY, S3_MOTO, ObjectStorage
+from tests.storages import LOCAL, MEMORY, ObjectStorage
 
 if TYPE_CHECKING:
     from fsmedia import MediaStore
@@ -212,124 +209,6 @@ def test_references_outside_are_refused(indexed: Adopted, tmp_path: Path) -> Non
             with pytest.raises(InvalidReferenceError):
                 call(outside)
     assert secret.exists()
-
-
-# -- deleting ----------------------------------------------------------------------------------------------
-
-
-def test_delete_takes_the_index_entry_out(indexed: Adopted) -> None:
-    store, before = indexed.open(), indexed.index()
-    item = indexed.item("odd-id-10")
-    store.delete_media(item.reference)
-    assert indexed.index() == {digest: path for digest, path in before.items() if digest != item.sha256}
-    assert list(indexed.index()) == [digest for digest in before if digest != item.sha256], "in the same order"
-    assert list(store.list()) == [reference for reference in indexed.references if reference != item.reference]
-    assert lies(indexed, item.reference, f"{item.reference}.meta") == [False, False]
-    if indexed.storage.name == LOCAL:
-        assert (Path(indexed.storage.url) / INDEX).stat().st_mode & 0o777 == 0o600
-
-
-def test_delete_many_takes_the_entries_out(indexed: Adopted) -> None:
-    store, before = indexed.open(), indexed.index()
-    gone = indexed.items[::2]
-    store.delete_many([item.reference for item in gone])
-    digests = {item.sha256 for item in gone}
-    assert indexed.index() == {digest: path for digest, path in before.items() if digest not in digests}
-    assert list(store.list()) == sorted(item.reference for item in indexed.items[1::2])
-
-
-def test_delete_knows_relative_paths_of_an_index(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    adopted = adopt(ARENA, LOCAL, request, tmp_path)
-    first, second = adopted.items
-    adopted.open().delete_media(first.reference)
-    assert list(adopted.index()) == [second.sha256]
-
-
-@pytest.mark.parametrize("way", ["pipe", "open", "many", "copy"])
-def test_overwriting_takes_the_index_entry_out(indexed: Adopted, way: str) -> None:
-    """PromptKit would answer a store of the old bytes with a reference to the new ones."""
-    store, before = indexed.open().create(), indexed.index()
-    item, other = indexed.item("odd-id-10"), indexed.items[0]
-    assert item.sha256 != other.sha256
-    if way == "pipe":
-        store.fs.pipe_file(item.reference, b"new")
-    elif way == "open":
-        with store.fs.open(item.reference, "ab") as file:
-            file.write(b"more")
-    elif way == "many":
-        store.fs.pipe({item.reference: b"new", "others/x.png": b"newer"})
-    else:
-        store.fs.cp_file(other.reference, item.reference)
-    assert indexed.index() == {digest: path for digest, path in before.items() if digest != item.sha256}
-
-
-def test_deletes_at_once_bring_no_entry_back(indexed: Adopted) -> None:
-    store = indexed.open()
-    with ThreadPoolExecutor(8) as threads:
-        list(threads.map(store.delete_media, [item.reference for item in indexed.items]))
-    assert not {item.sha256 for item in indexed.items} & set(indexed.index())
-
-
-@pytest.mark.parametrize("failing", ["index", "sidecar", "bytes"])
-def test_the_index_goes_first(
-    failing: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    adopted = adopt(BY_SESSION, LOCAL, request, tmp_path)
-    item = adopted.item("png")
-    broken = {"index": INDEX, "sidecar": f"{item.reference}.meta", "bytes": item.reference}[failing]
-    remove, stage = LocalBackend._remove, LocalBackend.stage
-
-    def removing(backend: LocalBackend, key: str) -> tuple[str, bool]:
-        if key == broken:
-            raise OSError(5, "the disk fails")
-        return remove(backend, key)
-
-    def staging(backend: LocalBackend, key: str) -> object:
-        if key == broken:
-            raise StorageError("the disk fails", key=key)
-        return stage(backend, key)
-
-    store = adopted.open()
-    with monkeypatch.context() as patched:
-        patched.setattr(LocalBackend, "_remove", removing)
-        patched.setattr(LocalBackend, "stage", staging)
-        with pytest.raises(StorageError) as caught:
-            store.delete_media(item.reference)
-    assert item.reference in str(caught.value) or INDEX in str(caught.value)
-    assert (item.sha256 in adopted.index()) == (failing == "index")
-    # The bytes go before the sidecar: alone they would be a media again, one without policy.
-    assert lies(adopted, item.reference, f"{item.reference}.meta") == [failing != "sidecar", True]
-    reopened = adopted.open()
-    if failing == "sidecar":
-        assert item.reference not in list(reopened.list())
-    else:
-        assert list(reopened.list()) == adopted.references, "without its index entry it is a media like any other"
-        assert hashlib.sha256(reopened.retrieve_media(item.reference).read_bytes()).hexdigest() == item.sha256
-    reopened.delete_media(item.reference)
-    assert item.sha256 not in adopted.index()
-
-
-def test_the_order_on_the_wire(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    indexed = adopt(BY_SESSION, S3_MOTO, request, tmp_path)
-    assert isinstance(indexed.storage, ObjectStorage)
-    item, store = indexed.item("png"), indexed.open()
-    with indexed.storage.counted() as requests:
-        store.delete_media(item.reference)
-    changes = [(call.kind, call.key.removeprefix("lab/store/")) for call in requests.calls if call.method != "GET"]
-    assert changes[:1] == [("put", INDEX)]
-    gone = [key for kind, key in changes if kind == "delete"]
-    assert gone[:2] == [item.reference, f"{item.reference}.meta"]
-    assert all(key.startswith(".fsmedia/due/") for key in gone[2:])
-
-
-def test_a_damaged_index_stops_a_delete(indexed: Adopted) -> None:
-    store = indexed.open()
-    indexed.storage.write(INDEX, b'{"845197177bdc10fb1557ac71')
-    before = indexed.snapshot()
-    with pytest.raises(StorageError, match="index"):
-        store.delete_media(indexed.references[0])
-    assert indexed.snapshot() == before
-    assert list(store.list()) == indexed.references
 
 
 # -- writing -----------------------------------------------------------------------------------------------

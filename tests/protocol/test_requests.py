@@ -136,7 +136,8 @@ def test_delete_of_what_is_gone(object_storage: ObjectStorage) -> None:
     with object_storage.counted() as n:
         store.delete_media(reference)
     assert n["delete"] <= 2, n
-    assert sum(n.values()) <= 5, n
+    # Sidecar, hold, a look whether it is a folder, two deletes, and whether somebody has converted the store.
+    assert sum(n.values()) <= 6, n
 
 
 def test_read_all(object_storage: ObjectStorage) -> None:

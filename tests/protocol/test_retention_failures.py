@@ -48,9 +48,11 @@ def check(box: Cabinet, refs: dict[str, str], report: EnforcementReport) -> None
     failed = {each.reference for each in report.failed}
     assert failed <= set(refs.values())
     for name in GOING:
-        assert (refs[name] in deleted) != (refs[name] in failed), f"{name} is neither deleted nor failed, or both"
+        # Both: it is gone, and something of it is left.
+        assert refs[name] in deleted or refs[name] in failed, f"{name} is neither deleted nor failed"
         if refs[name] in deleted:
-            assert {refs[name], f"{refs[name]}.meta"}.isdisjoint(there)
+            assert f"{refs[name]}.meta" not in there
+            assert refs[name] not in there or refs[name] in failed
     assert set(deleted) <= {refs[name] for name in GOING}
     assert set(deleted).isdisjoint(listed)
     assert {each.reference for each in report.skipped} <= {refs["held"]}
@@ -122,7 +124,7 @@ def test_one_key_of_a_bulk_delete_that_fails(fault: Fault, tmp_path: Path, monke
             entry = keys.parse_due(key)
             about = entry.reference if entry else key.removesuffix(".meta")
             assert [each.reference for each in report.failed] == [about], key
-            assert len(report.deleted) == len(GOING) - (about in {refs[name] for name in GOING})
+            assert len(report.deleted) >= len(GOING) - (about in {refs[name] for name in GOING})
         check(box, refs, report)
 
 
@@ -156,7 +158,8 @@ def test_some_keys_of_a_bulk_delete_on_s3_fail(
         report = store.enforce_policy(now=NOW)
     assert {each.reference for each in report.failed} == stuck
     assert all("Access Denied" in str(each.error) for each in report.failed)
-    assert {each.reference for each in report.deleted} == set(refs) - stuck
+    # Without its sidecar a media is gone and stands in the record, whatever is left of it.
+    assert {each.reference for each in report.deleted} == set(refs) - (stuck if kind == "sidecars" else set())
     left = moto_storage.keys()
     for each in stuck:
         assert ((f"{each}.meta" in left), (each in left)) == (kind == "sidecars", kind in ("sidecars", "bytes"))
