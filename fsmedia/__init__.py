@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         Reference,
         RetentionPolicy,
         Skipped,
+        SyncReport,
     )
     from fsmedia.store import MediaStore, utc_now
 
@@ -84,6 +85,7 @@ _ROOMS = {
         "Reference",
         "RetentionPolicy",
         "Skipped",
+        "SyncReport",
     ),
     "fsmedia.store": ("MediaStore", "utc_now"),
 }
@@ -123,6 +125,7 @@ __all__ = [
     "Skipped",
     "StorageError",
     "StoreConflictError",
+    "SyncReport",
     "TimeBasedPolicyHandler",
     "UnknownPolicyError",
     "utc_now",

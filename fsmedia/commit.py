@@ -243,12 +243,12 @@ DELETE_SHARED: tuple[Callable[[Sequence[Deleting]], Failures], ...] = (
 
 def store(storings: Sequence[Storing]) -> list[MediaError | None]:
     """Take the steps of a store for media of one root; return what stopped each, None where nothing did."""
-    return _taken(STORE, storings)
+    return take(STORE, storings)
 
 
 def create(storings: Sequence[Storing]) -> list[MediaError | None]:
     """Take the steps of a store for media whose names must be free."""
-    return _taken(CREATE, storings)
+    return take(CREATE, storings)
 
 
 def rewrite_sidecar(
@@ -294,7 +294,7 @@ def delete(deletings: Sequence[Deleting]) -> list[MediaError | None]:
         kinds.setdefault(_kind(item), []).append(index)
     for kind, chosen in kinds.items():
         steps = {"plain": DELETE, "named": DELETE_NAMED, "shared": DELETE_SHARED}[kind]
-        for index, error in zip(chosen, _taken(steps, [deletings[each] for each in chosen]), strict=True):
+        for index, error in zip(chosen, take(steps, [deletings[each] for each in chosen]), strict=True):
             answers[index] = error
     return answers
 
@@ -307,7 +307,7 @@ def _kind(item: Deleting) -> str:
     return "plain" if keys.is_own_name(item.reference) else "named"
 
 
-def _taken(steps: Sequence[Callable[[Sequence[Operation]], Failures]], operations: Sequence[Operation]) -> Answers:
+def take(steps: Sequence[Callable[[Sequence[Operation]], Failures]], operations: Sequence[Operation]) -> Answers:
     """Take each step for those operations whose step before was confirmed."""
     answers: Answers = [None] * len(operations)
     going = list(range(len(operations)))

@@ -16,7 +16,7 @@ from fsmedia import keys, mime, wav
 from fsmedia.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from fsmedia.backends import Backend
 
@@ -82,6 +82,37 @@ def forget(backend: Backend, references: Collection[str], data: bytes | None = N
         kept = _without(index, wanted)
         if len(kept) != len(index):
             backend.write(keys.DEDUP_INDEX_KEY, to_json(kept, indent=2), "application/json")
+
+
+def carry(backend: Backend, index: Mapping[str, object], references: Mapping[str, str]) -> None:
+    """Let a root's index name media that were brought there from another root, as that one's index does.
+
+    The paths are made anew, for PromptKit believes them: those of the other root lead back there. An entry that is
+    there stays.
+
+    Parameters
+    ----------
+    index
+        The other root's.
+    references
+        What media are called there and here; the bytes are here already.
+
+    Raises
+    ------
+    StorageError
+        This root's index can't be read or written.
+    """
+    found = {
+        digest: backend.local_path(new) or new
+        for digest, path in index.items()
+        if (new := next((references[each] for each in _endings(path) if each in references), None)) is not None
+    }
+    if not found:
+        return
+    with _lock:
+        there = read_index(backend.read(keys.DEDUP_INDEX_KEY))
+        if not found.keys() <= there.keys():
+            backend.write(keys.DEDUP_INDEX_KEY, to_json({**found, **there}, indent=2), "application/json")
 
 
 def forget_replaced(backend: Backend, references: Collection[str]) -> None:

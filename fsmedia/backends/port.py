@@ -127,6 +127,11 @@ class Backend(ABC):
     asynchronous: bool = False
     """Whether bulk calls are concurrent, on fsspec's own loop; see `OnLoop`."""
 
+    @property
+    def endpoint(self) -> str | None:
+        """Where the storage is reached; None: where its client looks by itself, or there is only one place."""
+        return None
+
     @abstractmethod
     def roots(self) -> Sequence[str]:
         """Return the spellings of the root that an absolute reference may start with."""
@@ -220,6 +225,18 @@ class Backend(ABC):
             stage.commit(content_type)
         finally:
             stage.discard()
+
+    def reaches(self, other: Backend) -> bool:
+        """Tell whether this storage itself can copy from another root, so that no bytes pass this machine."""
+        del other
+        return False
+
+    def copy_from(self, other: Backend, source: str, target: str, size: int) -> None:
+        """Put the bytes, and the content type, of another root that this one `reaches` at a key of this one.
+
+        `FileNotFoundError` without a source.
+        """
+        raise NotImplementedError(f"{self.url} reaches no other root, asked for {size} bytes of {other.url}")
 
     @abstractmethod
     def entries(self, prefix: str = "") -> Iterator[Entry]:

@@ -45,6 +45,7 @@ class Trees(Backend):
     """The part of `FsspecBackend` that reads folders and parts of files."""
 
     _secrets: frozenset[str]
+    _storage_options: dict[str, Any]
 
     @property
     @abstractmethod
@@ -152,10 +153,37 @@ class Trees(Backend):
         if not self.asynchronous:
             super().copy(source, target, content_type)
             return
+        self._copied(self.fs._cp_file, source, self._path(source), target)
 
+    def reaches(self, other: Backend) -> bool:
+        """Tell whether the other root is opened the same way; chains of filesystems are not looked into."""
+        if type(self) is not type(other) or not isinstance(other, Trees) or not self.asynchronous:
+            return False
+        return "::" not in self.url + other.url and self._storage_options == other._storage_options
+
+    def copy_from(self, other: Backend, source: str, target: str, size: int) -> None:
+        """Let the storage copy from another root of its own."""
+        if not isinstance(other, Trees):
+            super().copy_from(other, source, target, size)
+            return
+        self._copied(self._copier(size), source, other._path(source), target)
+
+    def _copier(self, size: int) -> Callable[[str, str], Awaitable[object]]:
+        """Return the coroutine that copies a file of that size."""
+        del size
+        copier: Callable[[str, str], Awaitable[object]] = self.fs._cp_file
+        return copier
+
+    @property
+    def endpoint(self) -> str | None:
+        """What the options say; filesystems call it by several names."""
+        named = (self._storage_options, self._storage_options.get("client_kwargs") or {})
+        return next((str(each["endpoint_url"]) for each in named if each.get("endpoint_url")), None)
+
+    def _copied(self, copier: Callable[[str, str], Awaitable[object]], source: str, path: str, target: str) -> None:
         def copied() -> None:
             try:
-                self._sync(self.fs._cp_file, self._path(source), self._path(target))
+                self._sync(copier, path, self._path(target))
             except FileNotFoundError:
                 missing.append(source)
 

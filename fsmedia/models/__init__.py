@@ -27,6 +27,7 @@ from fsmedia.models.retention import (
     Retention,
     Skipped,
 )
+from fsmedia.models.transfer import SyncReport
 from fsmedia.models.urls import public_url
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "Retention",
     "RetentionPolicy",
     "Skipped",
+    "SyncReport",
     "local_copy",
     "public_url",
 ]

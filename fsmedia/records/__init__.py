@@ -18,7 +18,7 @@ from fsmedia.records.finding import (
     read_sidecars,
     refuse_folder,
 )
-from fsmedia.records.listing import Listed, is_reference, listed, select
+from fsmedia.records.listing import Listed, folder_of, is_reference, listed, select, select_listed
 
 __all__ = [
     "Found",
@@ -29,6 +29,7 @@ __all__ = [
     "expiry_or_none",
     "find",
     "find_many",
+    "folder_of",
     "is_reference",
     "listed",
     "may_have_moved",
@@ -40,5 +41,6 @@ __all__ = [
     "record_of",
     "refuse_folder",
     "select",
+    "select_listed",
     "shared_url",
 ]

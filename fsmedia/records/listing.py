@@ -79,20 +79,27 @@ def select(
     """
     if limit is not None and (not isinstance(limit, int) or limit < 0):
         raise InvalidMediaError(f"limit must be a number from 0, not {limit!r}")
-    mode = configuration.organization
-    value = getattr(selection, mode.id_field)
-    folder, known = "", None
+    return islice((Reference(item.entry.key) for item in select_listed(backend, configuration, selection)), limit)
+
+
+def folder_of(configuration: Configuration, selection: Selection) -> str:
+    """Return the folder that all media a selection means lie in; empty where it is the whole store."""
+    value = getattr(selection, configuration.organization.id_field)
     # An adopted store may keep media of that id under names of another writer's making, or anywhere.
-    if value and not configuration.adopted:
-        folder = configuration.layout.folder(value)
-        # Where other fields stand before the id in the template, the folder says nothing about it.
-        known = mode if folder != configuration.layout.prefix else None
-    return islice(_select(backend, configuration, selection, folder, known), limit)
+    return configuration.layout.folder(value) if value and not configuration.adopted else ""
+
+
+def select_listed(backend: Backend, configuration: Configuration, selection: Selection) -> Iterator[Listed]:
+    """List the media that a selection means, with what the listing shows of them; see `select`."""
+    folder = folder_of(configuration, selection)
+    # Where other fields stand before the id in the template, the folder says nothing about it.
+    known = configuration.organization if folder not in ("", configuration.layout.prefix) else None
+    return _select(backend, configuration, selection, folder, known)
 
 
 def _select(
     backend: Backend, configuration: Configuration, selection: Selection, folder: str, known: OrganizationMode | None
-) -> Iterator[Reference]:
+) -> Iterator[Listed]:
     found = listed(backend.entries(folder))
     while batch := list(islice(found, _BATCH)):
         usable = [item for item in batch if is_reference(item.entry.key)]
@@ -107,7 +114,7 @@ def _select(
                     continue  # deleted since it was listed
                 if not selection.matches(_judged(Found(item.entry, sidecars.get(key)), configuration)):
                     continue
-            yield Reference(key)
+            yield item
 
 
 def is_reference(key: str) -> bool:

@@ -60,7 +60,7 @@ class Root:
         settings = Settings.read(organization, layouts, policies, default_policy, deduplicate, orphan_grace)
         _check_limits(max_file_size, durability, timeout, url_expiry)
         check_log(deletion_log)
-        root = url_from_environment() if url is None else _text_of(url)
+        root = url_from_environment() if url is None else text_of(url)
         self._root = root
         self._storage_options = dict(storage_options or {})
         self._durability = durability
@@ -218,7 +218,8 @@ class Root:
         return f"MediaStore({self.url!r}{', read_only=True' if self._read_only else ''})"
 
 
-def _text_of(url: object) -> str:
+def text_of(url: object) -> str:
+    """Return the text of a root, which may be a path object."""
     text = os.fspath(url) if isinstance(url, os.PathLike) else url
     if not isinstance(text, str):
         raise InvalidReferenceError(
