@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from fsmedia.backends import open_backend
@@ -114,7 +115,8 @@ class Transferring(Root):
             expires_before=expires_before,
         )
         configuration = self._founding.refresh()
-        with open_backend(text_of(url), storage_options, timeout=self._timeout, durability=self._durability) as backend:
+        opening = open_backend(text_of(url), storage_options, timeout=self._timeout, durability=self._durability)
+        with closing(opening) as backend:
             target = open_target(backend, asked, self._backend, configuration)
             wishes = Wishes(
                 selection=selection,

@@ -6,7 +6,7 @@ before all of them were compared; and where both roots are in one storage, that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Literal
 
@@ -76,7 +76,8 @@ class Cargo:
     data: bytes | None = None
     stage: Stage | None = None
     spoiled: bool = False
-    _key: str = field(default="")
+    _key: str = ""
+    _begun: str = ""
 
     @property
     def is_plain_data(self) -> bool:
@@ -86,7 +87,7 @@ class Cargo:
     def aim(self, key: str) -> None:
         """Choose where the bytes go."""
         self._key = key
-        if self.stage is not None:
+        if self.stage is not None and key != self._begun:
             self.stage.aim(key)
 
     def commit(self, content_type: str) -> None:
@@ -165,7 +166,8 @@ class Cargo:
         if self.passage.entry.size <= SMALL:
             self.take(self.road.source.read_range(self.passage.source_key, None, None))
             return
-        self.stage = self.road.target.stage(self._key or self.passage.name)
+        self._begun = self._key or self.passage.name
+        self.stage = self.road.target.stage(self._begun)
         intake = Intake(self.stage, None)
         for data in self._pieces():
             intake.write(data)

@@ -1,0 +1,180 @@
+"""A sync dies, or its target fails, at every step; nothing half is listed, and syncing again finishes it."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager, nullcontext, suppress
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import pytest
+
+from fsmedia import MediaContent, MediaMetadata, StorageError, commit
+from fsmedia.store import transferring
+from fsmedia.transfer import cargo, syncing
+from tests.protocol.faults import CRASHES, Crash, Fault, Faults, FaultyBackend, faulty_os
+from tests.protocol.worlds import each_call, fresh_world
+from tests.storages import LOCAL, MEMORY
+from tests.transfers import media_of, opened, synced
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.storages import Storage
+
+WAYS = [
+    pytest.param(MEMORY, "calls", {}, id="memory"),
+    pytest.param(MEMORY, "calls", {"deduplicate": True}, id="memory-shared"),
+    pytest.param(LOCAL, "calls", {"organization": "by-session"}, id="local-relaid"),
+    pytest.param(LOCAL, "syscalls", {"deduplicate": True}, id="local-syscalls-shared"),
+]
+
+
+@pytest.fixture(autouse=True)
+def in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after another: which call is the fifth must be the same each time. And little is large."""
+    from fsmedia.backends import local
+
+    monkeypatch.setattr(local.LocalBackend, "concurrency", 1)
+    monkeypatch.setattr(cargo, "SMALL", 2000)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Storage:
+    """Give a plain store: two media with the same bytes, one large, one that goes, one that is held."""
+    world = fresh_world(MEMORY, tmp_path, first=True)
+    store = world.open()
+    for run, data, policy in (("r1", b"same", None), ("r2", b"same", "retain-9days"), ("r3", b"large" * 900, None)):
+        found = store.store_media(
+            MediaContent.from_bytes(data, "text/plain"),
+            MediaMetadata(run_id=run, session_id="s", policy_name=policy),
+        )
+    store.hold(found, "stays")
+    return world.storage
+
+
+@contextmanager
+def failing(faults: Faults, level: str) -> Iterator[None]:
+    """Let the target of a sync have faults; its source is only read."""
+    real = transferring.open_backend
+
+    def spoiled(*args: Any, **kwargs: Any) -> FaultyBackend:
+        return FaultyBackend(real(*args, **kwargs), faults)
+
+    above = patch.object(transferring, "open_backend", spoiled) if level == "calls" else nullcontext()
+    below = faulty_os(faults) if level == "syscalls" else nullcontext()
+    with above, below:
+        yield
+
+
+def check(source: Storage, target: Storage) -> None:
+    """Whatever happened: what is listed is whole, held where it was, and noticed when its time comes."""
+    listed = list(opened(target).list())
+    there = media_of(target)  # also compares digests and markers
+    wanted = {(data, json.dumps(sidecar)): (hold, len(due)) for data, sidecar, hold, due in media_of(source).values()}
+    assert len(there) == len(listed)
+    for data, sidecar, hold, due in there.values():
+        assert (hold, len(due)) == wanted[data, json.dumps(sidecar)]
+
+
+def finish(source: Storage, target: Storage, settings: dict[str, Any]) -> None:
+    """Sync again: each media once, and what the first one left goes with a sweep."""
+    report = synced(source, target, **settings)
+    assert report.failed == report.skipped == ()
+    again = synced(source, target, **settings)
+    assert (again.copied, again.updated, again.unchanged) == (0, 0, 3)
+    check(source, target)
+    assert len(list(opened(target).list())) == 3
+    store = opened(target)
+    for _ in range(2):  # marks go once the data are gone
+        assert store.sweep_orphans(grace=timedelta(0), nobody_writes=True).failed == ()
+    check(source, target)
+    for each in list(store.list()):
+        store.release(each)
+        store.delete_media(each)
+    for _ in range(2):
+        assert store.sweep_orphans(grace=timedelta(0), nobody_writes=True).failed == ()
+    left = {key.split("/")[1] for key in target.keys()}  # noqa: SIM118
+    # A hold for a name that no media ever had may stay: nobody can tell that it is not about to be needed.
+    assert left - {"holds"} <= {"store.json", "references"}, target.keys()
+
+
+@pytest.mark.parametrize(("kind", "level", "settings"), WAYS)
+def test_a_sync_that_is_killed(
+    kind: str, level: str, settings: dict[str, Any], source: Storage, tmp_path: Path
+) -> None:
+    for fault in CRASHES if level == "calls" else (Fault.TORN,):
+        for faults in each_call(partial(Faults, fault=fault)):
+            target = fresh_world(kind, tmp_path, first=True).storage
+            with failing(faults, level), suppress(Crash):
+                synced(source, target, **settings)
+            check(source, target)
+            finish(source, target, settings)
+
+
+@pytest.mark.parametrize("fault", [Fault.LOST, Fault.FAIL, Fault.BROKEN])
+@pytest.mark.parametrize("settings", [{}, {"deduplicate": True}], ids=["plain", "shared"])
+def test_a_sync_without_an_answer(fault: Fault, settings: dict[str, Any], source: Storage, tmp_path: Path) -> None:
+    references = set(opened(source).list())
+    for faults in each_call(partial(Faults, fault=fault)):
+        target = fresh_world(MEMORY, tmp_path, first=True).storage
+        with failing(faults, "calls"), suppress(StorageError):  # where the settings can't be written
+            report = synced(source, target, **settings)
+            assert report.failed or faults.hit is None
+            assert {each.reference for each in report.failed} <= references
+        check(source, target)
+        finish(source, target, settings)
+
+
+def test_deleting_what_the_source_has_not_is_killed(source: Storage, tmp_path: Path) -> None:
+    for settings in ({}, {"deduplicate": True}):
+        for faults in each_call(partial(Faults, fault=Fault.TORN)):
+            target = fresh_world(MEMORY, tmp_path, first=True).storage
+            synced(source, target, **settings)
+            extra = opened(target).store_media(
+                MediaContent.from_bytes(b"same", "text/plain"), MediaMetadata(run_id="r9", policy_name="retain-2days")
+            )
+            with failing(faults, "calls"), suppress(Crash):
+                synced(source, target, delete=True, **settings)
+            synced(source, target, delete=True, **settings)
+            assert not opened(target).exists(extra)
+            finish(source, target, settings)
+
+
+# -- these tests can fail ----------------------------------------------------------------------------------
+
+
+def reordered(monkeypatch: pytest.MonkeyPatch, *order: int) -> None:
+    """Let the steps of a sync come in another order."""
+    take = commit.take
+
+    def wrong(steps: Any, items: Any) -> Any:
+        return take([steps[at] for at in order] if len(steps) == len(order) else steps, items)
+
+    monkeypatch.setattr(commit, "take", wrong)
+
+
+def test_a_sidecar_before_its_bytes_is_caught(source: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reordered(monkeypatch, 0, 1, 2, 4, 3, 5)
+    with pytest.raises((AssertionError, FileNotFoundError)):
+        test_a_sync_that_is_killed(MEMORY, "calls", {}, source, tmp_path)
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3, 4, 5, 0), (0, 2, 3, 4, 1, 5)], ids=["hold", "due"])
+def test_what_comes_too_late_is_caught(
+    order: tuple[int, ...], source: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reordered(monkeypatch, *order)
+    with pytest.raises(AssertionError):
+        test_a_sync_that_is_killed(MEMORY, "calls", {}, source, tmp_path)
+
+
+def test_media_that_nobody_looks_for_are_caught(
+    source: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syncing, "known_media", lambda *_: {})
+    with pytest.raises(AssertionError):
+        test_a_sync_that_is_killed(MEMORY, "calls", {"deduplicate": True}, source, tmp_path)

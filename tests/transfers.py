@@ -1,0 +1,77 @@
+"""Stores to bring elsewhere, and what lies in them afterwards, read past the package."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from fsmedia import MediaContent, MediaMetadata, MediaStore, RetentionPolicy, SyncReport, keys
+
+if TYPE_CHECKING:
+    from tests.conftest import Clock
+    from tests.storages import Storage
+
+LARGE = bytes(range(256)) * 20_000  # over what goes in one piece
+SETTINGS: dict[str, Any] = {"policies": [RetentionPolicy(name="audit", keep_for=None)], "default_policy": "audit"}
+
+
+def opened(storage: Storage, clock: Clock | None = None, **settings: Any) -> MediaStore:
+    times = {} if clock is None else {"now": clock}
+    return MediaStore(storage.url, storage_options=storage.options, **times, **settings)
+
+
+def synced(source: Storage, target: Storage, **wishes: Any) -> SyncReport:
+    return opened(source).sync_to(target.url, storage_options=target.options, **wishes)
+
+
+def fill(store: MediaStore) -> dict[str, str]:
+    """Store one media of each kind; return their references by what is special about them."""
+
+    def put(data: bytes, name: str, **fields: Any) -> str:
+        content = MediaContent.from_bytes(data, fields.pop("mime", "text/plain"), caption=f"of {name}")
+        return store.store_media(content, MediaMetadata(run_id="r1", provider_id=name, **fields))
+
+    found = {
+        "plain": put(b"some text", "plain"),
+        "same": put(b"some text", "same"),
+        "empty": put(b"", "empty"),
+        "large": put(LARGE, "large", mime="video/mp4"),
+        "policy": put(b"goes", "policy", policy_name="retain-9days"),
+        "named": put(b"audited", "named", policy_name="audit"),
+        "held": put(b"evidence", "held"),
+        "xattrs": put(b"marked", "xattrs"),
+        "caf\u00e9": store.store_media(
+            MediaContent.from_bytes(b"odd id", "text/plain"), MediaMetadata(run_id="caf\u00e9/1")
+        ),
+    }
+    store.hold(found["held"], "a case", who="me")
+    store.fs.setxattrs(found["xattrs"], **{"user.stars": "5"})
+    return found
+
+
+def media_of(storage: Storage) -> dict[str, Any]:
+    """Return what lies in a store, read past the package: by plain name bytes, sidecar, hold and due entries."""
+    found: dict[str, Any] = {}
+    everything = storage.keys()
+    for key in everything:
+        if keys.is_sidecar(key) and not keys.is_internal(key):
+            reference = keys.media_key(key)
+            sidecar = json.loads(storage.read(key))
+            marker = sidecar.pop("marker", None)
+            if (pointer := keys.pointer_of(reference)) is not None:
+                assert storage.read(pointer.marker_key(marker)) == reference.encode()
+            data = storage.read(keys.bytes_key(reference))
+            assert hashlib.sha256(data).hexdigest() == sidecar["sha256"]
+            hold = (
+                json.loads(storage.read(keys.hold_key(reference))) if keys.hold_key(reference) in everything else None
+            )
+            if hold is not None:
+                assert hold.pop("reference") == reference
+            due = sorted(
+                each[: -len(reference)]
+                for each in everything
+                if each.endswith(f"/{reference}") and each.startswith(keys.DUE)
+            )
+            found[keys.plain_reference(reference) or reference] = (data, sidecar, hold, due)
+    return found
