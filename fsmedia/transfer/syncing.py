@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 from pydantic_core import to_json
 
 from fsmedia import holds, keys, promptkit, records
-from fsmedia.errors import InvalidLayoutError, InvalidMediaError, MediaError, StorageError
+from fsmedia.errors import InvalidLayoutError, InvalidMediaError, MediaError, StorageError, StoreConflictError
 from fsmedia.models import Failed, Moved, Reference, SyncReport
 from fsmedia.spreading import spread, windows
 from fsmedia.transfer.cargo import Road
@@ -80,6 +80,7 @@ class _Work:
     source_held: frozenset[str]
     outcome: Outcome = field(default_factory=Outcome)
     met: set[str] = field(default_factory=set)
+    claimed: set[str] = field(default_factory=set)
     moved: list[Moved] = field(default_factory=list)
     mappings: list[str] = field(default_factory=list)
     unnamed: int = 0
@@ -107,7 +108,7 @@ class _Work:
                 raise text
             if item.has_sidecar and text is None:
                 raise records.not_found(reference)
-            passage = self.naming.passage(item, text, self.source_held)
+            passage = self._claimed(self.naming.passage(item, text, self.source_held))
         except Left as left:
             self.outcome.skip(reference, str(left))
         except InvalidLayoutError as error:
@@ -122,6 +123,18 @@ class _Work:
             self.met.add(passage.name if passage.known is None else passage.known.reference)
             return passage
         return None
+
+    def _claimed(self, passage: Passage) -> Passage:
+        """See that no other media of the source gets the same name; names that this package gave are all different."""
+        if passage.relaid and not passage.is_own:
+            if passage.name in self.claimed:
+                raise StoreConflictError(
+                    f"another media of the source is called {passage.name} at the target, too",
+                    next_step="rename one of them, or use a layout that keeps them apart",
+                    reference=passage.reference,
+                )
+            self.claimed.add(passage.name)
+        return passage
 
     def extras(self) -> Iterator[Known]:
         """Give what the target has and nothing of the source is called like."""

@@ -140,7 +140,9 @@ def _beside_bare_bytes(backend: Backend, passage: Passage) -> Verdict:
 def _is_newer(passage: Passage) -> bool:
     """Tell whether the source's file was written after the target's, by the storages' clocks; in doubt it was not."""
     here, there = passage.entry.modified, passage.known.modified if passage.known is not None else None
-    return here is not None and there is not None and here > there
+    if here is None or there is None:
+        return False
+    return (here if there.microsecond else here.replace(microsecond=0)) > there  # many storages tell whole seconds
 
 
 def digest_of(backend: Backend, key: str) -> str:
