@@ -110,6 +110,37 @@ def counter(word: str, total: int | None) -> Iterator[Meter]:
         yield Meter(progress, progress.add_task(word, total=total))
 
 
+class Carrier:
+    """Counts media and bytes; shows them, and bytes a second, where somebody looks."""
+
+    def __init__(self, progress: Progress | None = None, task: TaskID | None = None) -> None:
+        self._progress = progress
+        self._task = task
+
+    def reach(self, media: int, size: int) -> None:
+        """Say how many media were looked at, and how many bytes came over, in all."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=size, media=f"{media:,}")
+
+
+@contextmanager
+def carrier(word: str) -> Iterator[Carrier]:
+    """Show how many media and bytes were brought over and how fast, if standard error is a terminal."""
+    screen = Screen(stderr=True)
+    if not screen.is_terminal:
+        yield Carrier()
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.fields[media]} media", markup=False),
+        BarColumn(bar_width=None),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+    )
+    with _bar(screen, columns) as progress:
+        yield Carrier(progress, progress.add_task(word, total=None, media="0"))
+
+
 def _bar(screen: Screen, columns: tuple[ProgressColumn, ...]) -> Progress:
     # Redirecting would send standard output to standard error.
     return Progress(*columns, console=screen, transient=True, redirect_stdout=False, redirect_stderr=False)

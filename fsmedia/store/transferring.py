@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsmedia.backends import open_backend
 from fsmedia.configuration import Settings
+from fsmedia.errors import MediaNotFoundError
 from fsmedia.selection import Selection
 from fsmedia.store.root import Root, text_of
 from fsmedia.transfer import Wishes, open_target, sync
@@ -95,6 +96,8 @@ class Transferring(Root):
 
         Raises
         ------
+        MediaNotFoundError
+            Nothing at all lies at this store's root.
         InvalidMediaError
             The two roots are one place, or one lies in the other; or a condition can't be meant.
         StoreConflictError
@@ -115,6 +118,8 @@ class Transferring(Root):
             expires_before=expires_before,
         )
         configuration = self._founding.refresh()
+        if not self._founding.is_settled and next(iter(self._backend.entries()), None) is None:
+            raise MediaNotFoundError(f"no store and no media at {self.url}", next_step="check the URL")
         opening = open_backend(text_of(url), storage_options, timeout=self._timeout, durability=self._durability)
         with closing(opening) as backend:
             target = open_target(backend, asked, self._backend, configuration)

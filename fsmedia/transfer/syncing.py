@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, TextIO
 from pydantic_core import to_json
 
 from fsmedia import holds, keys, promptkit, records
-from fsmedia.errors import InvalidLayoutError, InvalidMediaError, MediaError, StorageError, StoreConflictError
+from fsmedia.errors import (
+    InvalidLayoutError,
+    InvalidMediaError,
+    MediaError,
+    MediaNotFoundError,
+    StorageError,
+    StoreConflictError,
+)
 from fsmedia.models import Failed, Moved, Reference, SyncReport
 from fsmedia.spreading import spread, windows
 from fsmedia.transfer.cargo import Road
@@ -115,7 +122,7 @@ class _Work:
             self.outcome.skip(reference, f"its name at the target would be too long: {error.problem}")
         except MediaError as error:
             self.outcome.fail(reference, error)
-            self.unnamed += 1
+            self.unnamed += not isinstance(error, (StoreConflictError, MediaNotFoundError))
             if not self.naming.relays:  # its name is known all the same
                 self.met.add(identity(reference))
         else:

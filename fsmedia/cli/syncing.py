@@ -1,0 +1,186 @@
+"""`fsmedia sync`: brings the media of one store to another root, in any storage."""
+
+# No `from __future__ import annotations`: typer reads these annotations when it runs.
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fsmedia.cli import output, words
+from fsmedia.cli.endings import DONE, FAILED
+from fsmedia.cli.enforcing import Threads, hands, lines, tell_failed
+from fsmedia.cli.place import AsJson, Place
+from fsmedia.cli.progress import carrier
+from fsmedia.cli.stopping import Stop
+from fsmedia.models import SyncReport
+from fsmedia.store import MediaStore, utc_now
+
+SYNC_HELP = """Bring the media of SRC to DST: bytes, metadata, policies, attributes, holds; between any two storages.
+
+What DST has already stays as it is, what differs in metadata only is updated. It may be interrupted: doing it again
+goes on. All bytes are compared with their digest before a media exists in DST. DST gets the settings of SRC, unless it
+holds a store with settings of its own.
+
+References stay valid where the layout stays and the media do not share their bytes; else `--mapping FILE` gets old and
+new ones as JSON lines. `--delete` deletes media of DST that SRC has not; held ones, and files of other programs, stay.
+
+Examples:
+  fsmedia sync ./media s3://bucket/media --dry-run
+  fsmedia sync ./media s3://bucket/media --to-option endpoint_url=http://localhost:9000
+  fsmedia sync s3://bucket/media ./copy --run r1 --run r2
+  fsmedia sync ./media ./shared --deduplicate --mapping moved.jsonl
+  fsmedia sync ./media ./sessions --organization by-session --missing-id unknown
+  fsmedia sync ./media /mnt/mirror --delete
+"""
+
+_ROWS = 20
+
+
+def sync(  # noqa: PLR0913 - the words of a selection, and what the target shall be like
+    *,
+    source: Annotated[str, typer.Argument(metavar="SRC", help="The store that media come from, see --store.")],
+    target: Annotated[str, typer.Argument(metavar="DST", help="The root that they are brought to.")],
+    delete: Annotated[bool, typer.Option("--delete", help="Delete media of DST that SRC has not.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Change nothing, say what would be done.")] = False,
+    run: Annotated[list[str] | None, typer.Option("--run", metavar="ID", help="Of this run; repeatable.")] = None,
+    conversation: Annotated[str | None, typer.Option(metavar="ID", help="Of this conversation.")] = None,
+    session: Annotated[str | None, typer.Option(metavar="ID", help="Of this session.")] = None,
+    provider: Annotated[str | None, typer.Option(metavar="ID", help="Of this provider.")] = None,
+    mime: Annotated[str | None, typer.Option(metavar="TYPE", help="Of this type, or pattern: 'image/*'.")] = None,
+    policy: Annotated[str | None, typer.Option(metavar="NAME", help="Under this retention policy.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="Made at or after: 2026-03-04, 2d.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Made before: 2026-03-04, 12h.")] = None,
+    expires_before: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Expires before: 2026-03-04, 2d (from now).")
+    ] = None,
+    organization: Annotated[
+        str | None, typer.Option(metavar="MODE", help="Of a new DST: by-run, by-conversation, by-session.")
+    ] = None,
+    layout: Annotated[
+        list[str] | None, typer.Option(metavar="MODE=TEMPLATE", help="Of a new DST: folders of a mode; repeatable.")
+    ] = None,
+    deduplicate: Annotated[
+        bool | None, typer.Option("--deduplicate/--plain", help="Of a new DST: whether media share equal bytes.")
+    ] = None,
+    missing_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="For media without the id that DST is organized by; else left out.")
+    ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Add old and new references to this file.")
+    ] = None,
+    verify_copies: Annotated[
+        str, typer.Option(metavar="HOW", help="size: of what the storage copied by itself; read: all bytes again.")
+    ] = "size",
+    threads: Threads = None,
+    everything: Annotated[bool, typer.Option("--all", help=f"Show more than {_ROWS} media of each kind.")] = False,
+    as_json: AsJson = False,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="A storage option of SRC; repeatable.")
+    ] = None,
+    to_option: Annotated[
+        list[str] | None, typer.Option("--to-option", metavar="KEY=VALUE", help="One of DST; repeatable.")
+    ] = None,
+) -> None:
+    """Bring media elsewhere."""
+    if dry_run and mapping is not None:
+        raise typer.BadParameter(
+            "has nothing to hold in a dry run: new references come with the work", param_hint="--mapping"
+        )
+    now = utc_now()
+    wishes: dict[str, Any] = {
+        "storage_options": words.storage_options(to_option),
+        "conversation_id": conversation,
+        "session_id": session,
+        "provider_id": provider,
+        "mime_type": mime,
+        "policy_name": policy,
+        "since": words.instant(since, "--since", now=now),
+        "until": words.instant(until, "--until", now=now),
+        "expires_before": words.instant(expires_before, "--expires-before", now=now, ahead=True),
+        "delete": delete,
+        "dry_run": dry_run,
+        "organization": organization,
+        "layouts": words.pairs(layout, "--layout", "MODE=TEMPLATE, e.g. 'by-run=runs/{run_id}'") or None,
+        "deduplicate": deduplicate,
+        "missing_id": missing_id,
+        "mapping": mapping,
+        "verify_copies": verify_copies,
+    }
+    place = Place(source, words.storage_options(option))
+    with Stop() as stop, place.open(read_only=True) as opened, hands(threads) as executor:
+        report = _synced(opened, target, run or [None], stop, {**wishes, "executor": executor})
+    if as_json:
+        output.json_line(_document(report))
+        for failure in report.failed:
+            tell_failed([failure])
+    else:
+        _show(report, None if everything else _ROWS)
+    raise typer.Exit(stop.code or (FAILED if report.failed else DONE))
+
+
+def _synced(
+    opened: MediaStore, target: str, runs: Sequence[str | None], stop: Stop, wishes: dict[str, Any]
+) -> SyncReport:
+    """Sync one run after the other, and put the reports together."""
+    total = SyncReport()
+    with carrier("syncing") as meter:
+        for run in dict.fromkeys(runs):
+            before = total
+
+            def reach(media: int, size: int, before: SyncReport = before) -> None:
+                meter.reach(before.examined + media, before.bytes_copied + size)
+
+            report = opened.sync_to(target, run_id=run, stopped=stop.asked, progress=reach, **wishes)
+            total = _sum(before, report)
+            if report.stopped:
+                break
+    return total
+
+
+def _sum(one: SyncReport, other: SyncReport) -> SyncReport:
+    counts = ("examined", "copied", "bytes_copied", "unchanged", "updated", "took")
+    lists = ("deleted", "skipped", "failed", "moved", "mappings")
+    added = {name: getattr(one, name) + getattr(other, name) for name in (*counts, *lists)}
+    return other.model_copy(update=added)
+
+
+def _document(report: SyncReport) -> dict[str, Any]:
+    return {
+        **report.model_dump(mode="json"),
+        "moved": [pair._asdict() for pair in report.moved],
+        "took": report.took.total_seconds(),
+    }
+
+
+def _show(report: SyncReport, rows: int | None) -> None:
+    """Write a line for what was deleted, skipped and failed, one for all, and where new references stand."""
+    verb = "would delete" if report.dry_run else "deleted"
+    if report.deleted:
+        lines([(verb, reference) for reference in report.deleted[:rows]])
+        _more(len(report.deleted), rows, verb)
+    if report.skipped:
+        lines([("skipped", each.reference, each.reason) for each in report.skipped[:rows]])
+        _more(len(report.skipped), rows, "skipped")
+    tell_failed(report.failed, rows)
+    copied, updated = ("would copy", "would update") if report.dry_run else ("copied", "updated")
+    rate = _rate(report.bytes_copied, report.took)
+    output.line(
+        f"{report.examined:,} examined: {copied} {report.copied:,} ({output.size_text(report.bytes_copied)}), "
+        f"{updated} {report.updated:,}, {report.unchanged:,} unchanged, {verb} {len(report.deleted):,}, "
+        f"{len(report.skipped):,} skipped, {len(report.failed):,} failed, in {report.took.total_seconds():.1f} s{rate}"
+        f"{'; stopped early' if report.stopped else ''}"
+    )
+    if report.mappings:
+        output.line(f"new references: {report.mappings[0]}" + (" and others" if len(report.mappings) > 1 else ""))
+
+
+def _rate(size: int, took: timedelta) -> str:
+    seconds = took.total_seconds()
+    return f" ({output.size_text(int(size / seconds))}/s)" if size and seconds else ""
+
+
+def _more(count: int, rows: int | None, verb: str) -> None:
+    if rows is not None and count > rows:
+        output.line(f"and {count - rows:,} more {verb}; --all shows them")
