@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Deletion,
         EnforcementReport,
         Failed,
+        Finding,
         Hold,
         MediaContent,
         MediaMetadata,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         Reference,
         RetentionPolicy,
         Skipped,
+        VerifyReport,
     )
     from fsmedia.store import MediaStore, utc_now
 
@@ -74,6 +76,7 @@ _ROOMS = {
         "Deletion",
         "EnforcementReport",
         "Failed",
+        "Finding",
         "Hold",
         "MediaContent",
         "MediaMetadata",
@@ -84,6 +87,7 @@ _ROOMS = {
         "Reference",
         "RetentionPolicy",
         "Skipped",
+        "VerifyReport",
     ),
     "fsmedia.store": ("MediaStore", "utc_now"),
 }
@@ -98,6 +102,7 @@ __all__ = [
     "Deletion",
     "EnforcementReport",
     "Failed",
+    "Finding",
     "HeldMediaError",
     "Hold",
     "InvalidLayoutError",
@@ -125,6 +130,7 @@ __all__ = [
     "StoreConflictError",
     "TimeBasedPolicyHandler",
     "UnknownPolicyError",
+    "VerifyReport",
     "utc_now",
 ]
 

@@ -28,6 +28,7 @@ from fsmedia.models.retention import (
     Skipped,
 )
 from fsmedia.models.urls import public_url
+from fsmedia.models.verification import Finding, FindingKind, VerifyReport
 
 __all__ = [
     "CONTENT_FIELDS",
@@ -38,6 +39,8 @@ __all__ = [
     "DueIndex",
     "EnforcementReport",
     "Failed",
+    "Finding",
+    "FindingKind",
     "Hold",
     "Leftover",
     "LeftoverKind",
@@ -52,6 +55,7 @@ __all__ = [
     "Retention",
     "RetentionPolicy",
     "Skipped",
+    "VerifyReport",
     "local_copy",
     "public_url",
 ]
