@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Literal
 
+from pydantic import Field
+
 from fsmedia.models.base import Model
 from fsmedia.models.retention import Failed
 
@@ -59,7 +61,7 @@ class VerifyReport(Model):
 
     findings: tuple[Finding, ...] = ()
     """The first 1,000 of each kind; `counts` has them all, and `found=` is given every one."""
-    counts: dict[FindingKind, int] = {}
+    counts: dict[FindingKind, int] = Field(default_factory=dict)
     """How many findings there are of each kind."""
     left: int = 0
     """Findings that are not harmless and were not mended."""

@@ -36,9 +36,9 @@ class Verifying(Root):
     ) -> VerifyReport:
         """Look at everything that lies in the store and tell what is wrong; with `repair` mend it.
 
-        One listing of the store and one read of each sidecar; `deep` also reads all bytes once. Without `repair` and
-        `adopt` nothing is written. `report.whole` says whether the store is whole: what is younger than the grace may be on
-        its way, and other programs' files are theirs, so neither makes it less than whole.
+        One listing of the store and one read of each sidecar and hold; `deep` also reads all bytes once. Without
+        `repair` and `adopt` nothing is written. `report.whole` says whether the store is whole: what is younger than
+        the grace may be on its way, and other programs' files are theirs, so neither makes it less than whole.
 
         A repair does what `finding.repair` says and nothing else: it gives media back what they lack, removes what
         belongs to none, and moves to `.fsmedia/quarantine/` what it can't judge. It never touches what is held, younger

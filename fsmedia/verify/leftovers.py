@@ -200,10 +200,14 @@ def _names(ground: Ground, reference: str, minute: datetime) -> datetime | None:
 def _dated(ground: Ground, task: Dated, outcome: Outcome) -> None:
     """Remove an entry that has had its time; the one for the media's own instant is there first."""
     due, backend = keys.parse_due(task.entry.key), ground.backend
-    if due is None or not ground.is_old(task.entry) or backend.head(task.entry.key) is None:
-        return  # a sweep has dealt with it, or it was written for a change that is under way
+    if due is None or backend.head(task.entry.key) is None:
+        return  # a sweep has dealt with it
     instant = _names(ground, task.reference, due.minute)
     if (instant is not None and keys.due_minute(instant) == due.minute) or _is_held(ground, task.reference):
+        return
+    detail = "its media names another instant, or none"
+    if not ground.is_old(task.entry):
+        outcome.find("due", task.key, detail, YOUNG, harmless=True)
         return
     if ground.repairs:
         if instant is not None:
@@ -213,8 +217,7 @@ def _dated(ground: Ground, task: Dated, outcome: Outcome) -> None:
         if again is not None and keys.due_minute(again) == due.minute:
             backend.write(task.entry.key, b"", commit.DUE_TYPE)
             return
-    plan = "removed: it has had its time"
-    outcome.find("due", task.key, "its media names another instant, or none", plan, done=ground.repairs)
+    outcome.find("due", task.key, detail, "removed: it has had its time", done=ground.repairs)
 
 
 def _undated(ground: Ground, fact: Fact, outcome: Outcome) -> None:
