@@ -32,6 +32,7 @@ from fsmedia.cli import (
     policies,
     removal,
     storing,
+    verifying,
 )
 from fsmedia.cli.place import Place, StorageOptions, StoreUrl
 
@@ -99,6 +100,7 @@ _COMMANDS = (
     ("rm", removal.rm, removal.RM_HELP),
     ("enforce", enforcing.enforce, enforcing.ENFORCE_HELP),
     ("dedupe", deduplication.dedupe, deduplication.DEDUPE_HELP),
+    ("verify", verifying.verify, verifying.VERIFY_HELP),
     ("sweep-orphans", leftovers.sweep_orphans, leftovers.SWEEP_ORPHANS_HELP),
 )
 for _name, _command, _help in _COMMANDS:
