@@ -140,5 +140,7 @@ class _Teller:
             f"findings, {report.mended:,} mended, {report.left:,} left, {len(report.failed):,} failed, "
             f"in {report.took.total_seconds():.1f} s"
         )
+        if report.quarantined:
+            output.note(f"{report.quarantined:,} objects lie in .fsmedia/quarantine/, with notes that say why")
         if report.counts.get("file") and not self._planned:
             output.note("files without sidecar are other programs'; to make them media: fsmedia verify --adopt")

@@ -75,6 +75,8 @@ class VerifyReport(Model):
     """Bytes of those media, as the storage or their names tell; shared ones count for each reference."""
     bytes_read: int = 0
     """Bytes that were read to compare digests."""
+    quarantined: int = 0
+    """Objects that lay in `.fsmedia/quarantine/` when it began; nothing ever takes them away by itself."""
     failed: tuple[Failed, ...] = ()
     """What could not be looked at, or not be mended."""
     deep: bool = False

@@ -72,10 +72,10 @@ class _Checker:
         if data is None:
             return  # deleted since it was listed
         reference, pointer = pair.reference, keys.pointer_of(pair.reference)
-        self.outcome.media += 1
         if pointer is None and pair.data is None:
             self.mender.missing_bytes(pair)
             return
+        self.outcome.media += 1
         if pointer is not None and pair.data is not None:
             self.outcome.find("foreign", reference, "bytes lie at a name whose bytes lie elsewhere", harmless=True)
         size = pointer.size if pointer is not None else pair.data.size if pair.data is not None else 0

@@ -109,13 +109,13 @@ class Mender:
         if keys.is_own_name(reference) and isinstance(said, str) and said != content.sha256:
             plan = "it and the bytes, which are not those it speaks of, move to quarantine together"
             if self.ground.repairs:
-                self._set_aside_whole(reference, look, content, plan)
+                self._set_aside_whole(reference, look, content, told.detail)
             told(plan, done=self.ground.repairs)
             return
         plan = "it moves to quarantine, and a new one is made from path, bytes and what can be read of it"
         if self.ground.repairs:
             fresh = making.rebuilt(entry, content, old, self.ground.configuration, self.ground.now)
-            set_aside(self.ground, reference, plan, texts={keys.sidecar_key(reference): seen})
+            set_aside(self.ground, reference, told.detail, texts={keys.sidecar_key(reference): seen})
             self._rewrite(reference, fresh, None)
         told(plan, done=self.ground.repairs)
 
@@ -129,7 +129,7 @@ class Mender:
             entry = Entry(reference, pointer.size, self.ground.now)
             content = contents.Content(pointer.size, pointer.digest, head)
             fresh = making.rebuilt(entry, content, old, self.ground.configuration, self.ground.now)
-            set_aside(self.ground, reference, plan, texts={keys.sidecar_key(reference): seen})
+            set_aside(self.ground, reference, told.detail, texts={keys.sidecar_key(reference): seen})
             marker = self._marker(pointer, reference, Sidecar(old))
             self._rewrite(reference, fresh.with_marker(marker), marker)
         told(plan, done=self.ground.repairs)
@@ -195,7 +195,7 @@ class Mender:
                 told(f"once they are older than the grace: {plan}")
                 return
             if ground.repairs:
-                self._set_aside_whole(reference, Look(seen, None, wrong.data), content, plan)
+                self._set_aside_whole(reference, Look(seen, None, wrong.data), content, told.detail)
             told(plan, done=ground.repairs)
 
     def wrong_type(self, pair: Pair, seen: bytes, head: bytes | None = None) -> None:

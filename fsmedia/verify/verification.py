@@ -103,6 +103,7 @@ class Verification:
             media=self._media,
             bytes=self._bytes,
             bytes_read=self._bytes_read,
+            quarantined=survey.quarantined,
             failed=tuple(self._failed),
             deep=self.ground.deep,
             dry_run=not (self.ground.repairs or self.ground.adopts),
