@@ -28,7 +28,12 @@ LONGEST_SIGNATURE = timedelta(days=7)
 
 _PARTS_AT_ONCE = 4
 _BULK = 1000
-_NOT_KNOWN = ("NotImplemented", "MethodNotAllowed", "not implemented", "NoSuchUpload")  # the last: servers that have none
+_NOT_KNOWN = (
+    "NotImplemented",
+    "MethodNotAllowed",
+    "not implemented",
+    "NoSuchUpload",
+)  # the last: servers that have none
 
 
 class S3Backend(FsspecBackend):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fsmedia import keys, mime, promptkit, records
+from fsmedia import keys, mime, promptkit, records, wav
 from fsmedia.errors import CorruptSidecarError, MediaError
 from fsmedia.sidecar import Sidecar
 from fsmedia.verify import contents
@@ -120,7 +120,7 @@ class _Checker:
         if entry is None:
             return
         said, digest = values.get("size_bytes"), values.get("sha256")
-        wrong_size = said != entry.size and bool(said or digest)  # PromptKit writes 0
+        wrong_size = said != entry.size and not (digest is None and _is_promptkits(values, entry.size))
         if isinstance(read, MediaError):
             raise read
         if read is not None:
@@ -152,6 +152,12 @@ class _Checker:
         said = mime.extension_for(str(sidecar.values.get("mime_type") or ""))
         if named is not None and said != mime.extension_for(named):
             self.mender.wrong_type(pair, data)
+
+
+def _is_promptkits(values: dict[str, Any], size: int) -> bool:
+    """Tell whether a size is as PromptKit writes it: 0, or that of raw sound without the header that it put before."""
+    said = values.get("size_bytes")
+    return not said or (wav.is_raw(str(values.get("mime_type") or "")) and said + wav.HEADER_BYTES == size)
 
 
 def _promptkit_digest(reference: str) -> str | None:
