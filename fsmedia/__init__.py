@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Deletion,
         EnforcementReport,
         Failed,
+        Finding,
         Hold,
         MediaContent,
         MediaMetadata,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         RetentionPolicy,
         Skipped,
         SyncReport,
+        VerifyReport,
     )
     from fsmedia.store import MediaStore, utc_now
 
@@ -75,6 +77,7 @@ _ROOMS = {
         "Deletion",
         "EnforcementReport",
         "Failed",
+        "Finding",
         "Hold",
         "MediaContent",
         "MediaMetadata",
@@ -86,6 +89,7 @@ _ROOMS = {
         "RetentionPolicy",
         "Skipped",
         "SyncReport",
+        "VerifyReport",
     ),
     "fsmedia.store": ("MediaStore", "utc_now"),
 }
@@ -100,6 +104,7 @@ __all__ = [
     "Deletion",
     "EnforcementReport",
     "Failed",
+    "Finding",
     "HeldMediaError",
     "Hold",
     "InvalidLayoutError",
@@ -128,6 +133,7 @@ __all__ = [
     "SyncReport",
     "TimeBasedPolicyHandler",
     "UnknownPolicyError",
+    "VerifyReport",
     "utc_now",
 ]
 

@@ -36,6 +36,15 @@ def parse(data: bytes, reference: str) -> Hold:
         return Hold(reference=reference, reason="its hold can't be read")  # type: ignore[arg-type]
 
 
+def reference_of(data: bytes, key: str) -> str | None:
+    """Return the media that a hold speaks of; None for one that can't be read, or that lies under another's key."""
+    try:
+        reference = Hold.model_validate(from_json(data)).reference
+    except (ValueError, TypeError, MediaError):
+        return None
+    return str(reference) if keys.hold_key(reference) == key else None
+
+
 def refusal(reference: str, data: bytes | None = None) -> HeldMediaError:
     """Say that a media is held, and why where the hold was read."""
     hold = None if data is None else parse(data, reference)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from fsmedia.aio.reading import AsyncReading
 from fsmedia.aio.retaining import AsyncRetaining
 from fsmedia.aio.transferring import AsyncTransferring
+from fsmedia.aio.verifying import AsyncVerifying
 from fsmedia.aio.writer import AsyncMediaWriter
 from fsmedia.aio.writing import AsyncWriting
 
@@ -16,6 +17,7 @@ __all__ = ["AsyncMediaStore", "AsyncMediaWriter"]
 
 
 class AsyncMediaStore(AsyncTransferring, AsyncRetaining, AsyncWriting, AsyncReading):
+class AsyncMediaStore(AsyncVerifying, AsyncRetaining, AsyncWriting, AsyncReading):
     """`MediaStore` for asyncio: same constructor, same methods as coroutines, iterators are asynchronous.
 
     The root is opened by the first call (or `async with`), so that the constructor never blocks the loop; what a

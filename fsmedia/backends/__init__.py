@@ -14,7 +14,7 @@ from fsspec.utils import get_protocol
 
 from fsmedia.backends.failures import secrets_of, storage_error
 from fsmedia.backends.local import LocalBackend
-from fsmedia.backends.port import SEEK_BLOCK, Backend, Entry, Fetched, Stage, Write, missing_package
+from fsmedia.backends.port import SEEK_BLOCK, Backend, Entry, Fetched, Stage, Upload, Write, missing_package
 from fsmedia.errors import InvalidReferenceError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from fsmedia.backends.objects import FsspecBackend
 
-__all__ = ["SEEK_BLOCK", "Backend", "Entry", "Fetched", "Stage", "Write", "open_backend"]
+__all__ = ["SEEK_BLOCK", "Backend", "Entry", "Fetched", "Stage", "Upload", "Write", "open_backend"]
 
 _CLASSES = {
     "memory": ("fsmedia.backends.memory", "MemoryBackend", None),

@@ -56,6 +56,24 @@ class Listing(NamedTuple):
     folders: list[str]
 
 
+class Upload(NamedTuple):
+    """A large upload that somebody began and has not finished: it takes room, and no listing of files shows it.
+
+    Attributes
+    ----------
+    key
+        Where its bytes would lie.
+    name
+        What the storage calls it.
+    started
+        When, by the storage's clock, aware; None where it does not say.
+    """
+
+    key: str
+    name: str
+    started: datetime | None = None
+
+
 class Write(NamedTuple):
     """One object to write: bytes, or a stage that was begun for the same key."""
 
@@ -256,6 +274,13 @@ class Backend(ABC):
     @abstractmethod
     def local_path(self, key: str) -> str | None:
         """Return where the bytes lie on this machine; None if they do not."""
+
+    def uploads(self) -> Iterator[Upload]:
+        """List large uploads below the root that were begun and not finished, where the storage tells; else none."""
+        return iter(())
+
+    def abort(self, upload: Upload) -> None:  # noqa: B027 - only who lists uploads can be asked
+        """Give an upload up, and free what it takes; one that is gone is done."""
 
     def touched(self, entry: Entry) -> datetime | None:
         """Return when something last happened to a file, by the storage's own clock; ages are counted from it."""

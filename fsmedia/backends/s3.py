@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fsmedia.backends.infos import entry_of, inline
 from fsmedia.backends.objects import FsspecBackend
-from fsmedia.backends.port import Listing
+from fsmedia.backends.port import Listing, Upload
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ LONGEST_SIGNATURE = timedelta(days=7)
 
 _PARTS_AT_ONCE = 4
 _BULK = 1000
+_NOT_KNOWN = (
+    "NotImplemented",
+    "MethodNotAllowed",
+    "not implemented",
+    "NoSuchUpload",
+)  # the last: servers that have none
 
 
 class S3Backend(FsspecBackend):
@@ -161,6 +168,36 @@ class S3Backend(FsspecBackend):
         """Ask for one key."""
         begin = self._object(f"{folder}/" if folder else "")["Key"]
         return bool(self._page(begin, MaxKeys=1).get("KeyCount"))
+
+    def uploads(self) -> Iterator[Upload]:
+        """List multipart uploads, 1,000 a request; servers that know no such listing have none to tell of."""
+        begin = self._object("")["Key"]
+        begin = f"{begin}/" if begin and not begin.endswith("/") else begin
+        bucket = self._root.partition("/")[0]
+        after: dict[str, str] = {}
+        while True:
+            ask = {"Bucket": bucket, "Prefix": begin, **self.fs.req_kw, **after}
+            try:
+                page = self._ask(None, partial(self._sync, self.fs._call_s3, "list_multipart_uploads", **ask))
+            except StorageError as error:
+                if any(word in str(error) for word in _NOT_KNOWN):
+                    return
+                raise
+            for item in page.get("Uploads", ()):
+                key = self._key(f"{bucket}/{item['Key']}")
+                yield Upload(key, item["UploadId"], item.get("Initiated"))
+            if not page.get("IsTruncated"):
+                return
+            after = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+    def abort(self, upload: Upload) -> None:
+        """Abort a multipart upload."""
+        ask = {**self._object(upload.key), "UploadId": upload.name, **self.fs.req_kw}
+        try:
+            self._ask(upload.key, lambda: self._sync(self.fs._call_s3, "abort_multipart_upload", **ask))
+        except StorageError as error:
+            if not isinstance(error.__cause__, FileNotFoundError) and "NoSuchUpload" not in str(error):
+                raise
 
     def delete(self, keys: Iterable[str], *, keep_folders: bool = False) -> dict[str, MediaError]:
         """Remove one by one request each, more by bulk requests of 1,000, and read the answer for every key."""

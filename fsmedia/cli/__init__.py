@@ -33,6 +33,7 @@ from fsmedia.cli import (
     removal,
     storing,
     syncing,
+    verifying,
 )
 from fsmedia.cli.place import Place, StorageOptions, StoreUrl
 
@@ -101,6 +102,7 @@ _COMMANDS = (
     ("enforce", enforcing.enforce, enforcing.ENFORCE_HELP),
     ("dedupe", deduplication.dedupe, deduplication.DEDUPE_HELP),
     ("sync", syncing.sync, syncing.SYNC_HELP),
+    ("verify", verifying.verify, verifying.VERIFY_HELP),
     ("sweep-orphans", leftovers.sweep_orphans, leftovers.SWEEP_ORPHANS_HELP),
 )
 for _name, _command, _help in _COMMANDS:

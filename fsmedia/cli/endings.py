@@ -23,13 +23,14 @@ DONE = 0
 FAILED = 1
 USAGE = 2
 NOT_FOUND = 3
+NOT_WHOLE = 4
 INTERRUPTED = 130
 TERMINATED = 143
 PIPE_CLOSED = 141
 
 CODES = """\
 Exit codes: 0 done, 1 failed (the line on standard error says why), 2 wrong usage, 3 no such media or file,
-130 interrupted, 141 the reader of a pipe went away."""
+4 the store is not whole (verify), 130 interrupted, 141 the reader of a pipe went away."""
 
 
 class CommandError(Exception):

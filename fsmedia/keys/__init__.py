@@ -41,6 +41,7 @@ from fsmedia.keys.forms import (
     sidecar_key,
     temporary_name,
 )
+from fsmedia.keys.quarantine import QUARANTINE, quarantine_folder, quarantine_note, quarantined_key
 from fsmedia.keys.references import check_reference, relative_to_root
 from fsmedia.keys.retention import (
     DELETIONS,
@@ -69,6 +70,7 @@ __all__ = [
     "KEY_RESERVE",
     "MAX_KEY",
     "MAX_NAME",
+    "QUARANTINE",
     "REFERENCES",
     "SHORTEST",
     "SIDECAR_SUFFIX",
@@ -106,6 +108,9 @@ __all__ = [
     "plain_reference",
     "pointer_of",
     "probe_key",
+    "quarantine_folder",
+    "quarantine_note",
+    "quarantined_key",
     "references_key",
     "relative_to_root",
     "shared_name",

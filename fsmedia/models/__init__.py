@@ -29,6 +29,7 @@ from fsmedia.models.retention import (
 )
 from fsmedia.models.transfer import SyncReport
 from fsmedia.models.urls import public_url
+from fsmedia.models.verification import Finding, FindingKind, VerifyReport
 
 __all__ = [
     "CONTENT_FIELDS",
@@ -39,6 +40,8 @@ __all__ = [
     "DueIndex",
     "EnforcementReport",
     "Failed",
+    "Finding",
+    "FindingKind",
     "Hold",
     "Leftover",
     "LeftoverKind",
@@ -54,6 +57,7 @@ __all__ = [
     "RetentionPolicy",
     "Skipped",
     "SyncReport",
+    "VerifyReport",
     "local_copy",
     "public_url",
 ]

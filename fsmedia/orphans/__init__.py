@@ -4,6 +4,19 @@
 under way and is left alone; what this package did not write is reported and never removed.
 """
 
-from fsmedia.orphans.sweeping import check_grace, sweep_orphans
+from fsmedia.orphans.finding import Blob, Generation, Lone, Task, Unmarked
+from fsmedia.orphans.mending import Ground, mend_window
+from fsmedia.orphans.sweeping import before, check_grace, sweep_orphans
 
-__all__ = ["check_grace", "sweep_orphans"]
+__all__ = [
+    "Blob",
+    "Generation",
+    "Ground",
+    "Lone",
+    "Task",
+    "Unmarked",
+    "before",
+    "check_grace",
+    "mend_window",
+    "sweep_orphans",
+]

@@ -46,7 +46,7 @@ def sweep_orphans(
     if now is None:
         raise StorageError(f"{backend.url} tells no times, so it can't be told what is old")
     findings = find_leftovers(backend, progress)
-    ground = Ground(backend, _before(now, grace), dry_run, os.getpid() if backend.in_one_process else None)
+    ground = Ground(backend, before(now, grace), dry_run, os.getpid() if backend.in_one_process else None)
     outcome = Mended()
     for tasks in (findings.unmarked(), findings.tasks()):  # all markers are restored before any is taken away
         for part in spread(mend_window, ground, windows(tasks, _WINDOW), executor, bool, _lost):
@@ -63,7 +63,7 @@ def sweep_orphans(
     )
 
 
-def _before(now: datetime, grace: timedelta) -> datetime:
+def before(now: datetime, grace: timedelta) -> datetime:
     """Return the instant before which things are old; nothing is where the grace is longer than all of time."""
     try:
         return now + _RESOLUTION - grace

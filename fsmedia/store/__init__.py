@@ -10,11 +10,13 @@ from fsmedia.store.bulk import Bulk, OnError
 from fsmedia.store.retaining import Retaining
 from fsmedia.store.root import Durability, utc_now
 from fsmedia.store.transferring import Transferring
+from fsmedia.store.verifying import Verifying
 
 __all__ = ["Durability", "MediaStore", "OnError", "utc_now"]
 
 
 class MediaStore(Transferring, Retaining, Bulk):
+class MediaStore(Verifying, Retaining, Bulk):
     """Media in a storage that an fsspec URL names.
 
     Parameters
