@@ -60,7 +60,7 @@ def named(backend: Backend, references: Collection[str]) -> set[str]:
     if not wanted:
         return set()
     index = read_index(backend.read(keys.DEDUP_INDEX_KEY))
-    return {name for path in index.values() for name in _endings(path) if name in wanted}
+    return {name for path in index.values() for name in endings(path) if name in wanted}
 
 
 def forget(backend: Backend, references: Collection[str], data: bytes | None = None) -> None:
@@ -92,10 +92,10 @@ def forget_replaced(backend: Backend, references: Collection[str]) -> None:
 
 
 def _without(index: dict[str, object], references: set[str]) -> dict[str, object]:
-    return {digest: path for digest, path in index.items() if references.isdisjoint(_endings(path))}
+    return {digest: path for digest, path in index.items() if references.isdisjoint(endings(path))}
 
 
-def _endings(path: object) -> list[str]:
+def endings(path: object) -> list[str]:
     """Return all that a path ends in, cut at slashes."""
     if not isinstance(path, str):
         return []

@@ -6,6 +6,7 @@ Pure: nothing here reaches a storage; JSON keys are PromptKit's, so its document
 from fsmedia.copies import local_copy
 from fsmedia.models.content import ContentHandle, MediaContent
 from fsmedia.models.conversion import DeduplicationReport, Moved
+from fsmedia.models.erasure import Cleaned, Erased, Receipt, ReceiptReport, Remaining, Trace
 from fsmedia.models.fields import CONTENT_FIELDS, ContentFields
 from fsmedia.models.metadata import (
     MediaMetadata,
@@ -31,12 +32,14 @@ from fsmedia.models.urls import public_url
 
 __all__ = [
     "CONTENT_FIELDS",
+    "Cleaned",
     "ContentFields",
     "ContentHandle",
     "DeduplicationReport",
     "Deletion",
     "DueIndex",
     "EnforcementReport",
+    "Erased",
     "Failed",
     "Hold",
     "Leftover",
@@ -48,10 +51,14 @@ __all__ = [
     "OrganizationMode",
     "OrphanReport",
     "RebuildReport",
+    "Receipt",
+    "ReceiptReport",
     "Reference",
+    "Remaining",
     "Retention",
     "RetentionPolicy",
     "Skipped",
+    "Trace",
     "local_copy",
     "public_url",
 ]
