@@ -28,9 +28,9 @@ All ids that are given must fit. Besides the media go their due entries, rows of
 store names them. Held media stay and are told, see `fsmedia policy release`; bytes that others use stay too. It looks
 into every sidecar of the store, and may be repeated: what was interrupted is finished.
 
-`--receipt FILE` keeps what was done as JSON: it names the subject, so keep it like the media. `--check FILE` looks later
-whether anything is there again. Records below .fsmedia/deletions/ are evidence and stay, unless `--forget-log` is given.
-Exits with 1 if something of the subject stays. It asks first where a person sits at the terminal; `--yes` does not ask.
+`--receipt FILE` keeps what was done as JSON: it names the subject, so keep it like the media. `--check FILE` looks
+later whether anything is there again. Records below .fsmedia/deletions/ are evidence and stay, unless `--forget-log`
+is given. Exits with 1 if something of the subject stays. It asks first where a person sits at the terminal; `--yes` does not ask.
 
 Examples:
   fsmedia erase --run r1 --dry-run
@@ -101,7 +101,7 @@ def _workers(threads: int | None) -> Iterator[Executor | None]:
 
 def _run(opened: MediaStore, executor: Executor | None, named: dict[str, str], **how: bool) -> Receipt:
     with counter("looking", None) as meter:
-        return opened.erase(**named, **how, executor=executor, progress=meter.reach)
+        return opened.erase(**named, **how, executor=executor, progress=meter.reach)  # type: ignore[arg-type]
 
 
 @contextmanager
