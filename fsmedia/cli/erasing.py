@@ -30,7 +30,8 @@ into every sidecar of the store, and may be repeated: what was interrupted is fi
 
 `--receipt FILE` keeps what was done as JSON: it names the subject, so keep it like the media. `--check FILE` looks
 later whether anything is there again. Records below .fsmedia/deletions/ are evidence and stay, unless `--forget-log`
-is given. Exits with 1 if something of the subject stays. It asks first where a person sits at the terminal; `--yes` does not ask.
+is given. Exits with 1 if something of the subject stays. It asks first where a person sits at the terminal; `--yes`
+does not ask.
 
 Examples:
   fsmedia erase --run r1 --dry-run

@@ -128,7 +128,7 @@ class _Work:
         erased = self._erased(list(unique.values())[::-1])
         if not dry_run:
             self._record(erased)
-            self._tidy()
+            self._tidy([] if cleared.failed or traces.failed else self.gone.pages)
         return Receipt(
             fsmedia=_version(),
             store=self.backend.url,
@@ -213,10 +213,13 @@ class _Work:
             for reference, error in deletions.record(self.backend, log, window).items():
                 self._fail(reference, error)
 
-    def _tidy(self) -> None:
-        """Remove the journal, and folders that are empty now."""
+    def _tidy(self, pages: list[str]) -> None:
+        """Remove the journal, and folders that are empty now.
+
+        Where something could not be cleaned the journal stays: the next erasure knows by it what need not grow old.
+        """
         try:
-            for key, error in (self.backend.delete(self.gone.pages) if self.gone.pages else {}).items():
+            for key, error in (self.backend.delete(pages) if pages else {}).items():
                 self._fail(key, error)
             for folder in self.subject.folders.values():
                 self.backend.remove_folder(folder.rstrip("/"))

@@ -58,7 +58,7 @@ def clear_leftovers(
     cleared = Cleared()
     try:
         findings = find_leftovers(backend)
-        tasks = [*_lone(subject, findings, erased), *_markers(backend, subject, findings, erased)]
+        tasks = [*_lone(backend, subject, findings, erased), *_markers(backend, subject, findings, erased)]
         cleared.due_entries = _clear_due(backend, findings, erased, cleared, dry_run=dry_run)
         if not tasks:
             return cleared
@@ -103,8 +103,11 @@ def _entries(task: Task) -> Iterator[Entry]:
         yield from task.parts.markers
 
 
-def _lone(subject: Subject, findings: Findings, erased: Collection[str]) -> Iterator[Task]:
+def _lone(backend: Backend, subject: Subject, findings: Findings, erased: Collection[str]) -> Iterator[Task]:
     """Give bytes, temporary files and due entries of the subject that belong to no media."""
+    for entry in findings.temporary:
+        if entry.key.startswith(f"{keys.ERASURES}/") and subject.digest.encode() in (backend.read(entry.key) or b""):
+            yield Lone("temporary", entry)  # a page of the journal, on a disk
     for kind, entries in (("temporary", findings.temporary), ("bytes", findings.bytes_without)):
         for entry in entries:
             if entry.key not in erased and subject.lies_in(entry.key):
