@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from fsmedia import deletions, keys
+from fsmedia import deletions, keys, promptkit
 from fsmedia.erasure import finding, journal, removing
 from fsmedia.erasure.leftovers import clear_leftovers
 from fsmedia.erasure.subject import Subject
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fsmedia.founding import Founding
 
 REASON = "erased by request"
+SHARED = "PromptKit's index named it: runs that left no trace may have used its bytes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,7 @@ class Erasure:
         found = self._found(backend, subject)
         process = os.getpid() if backend.in_one_process else None
         ground = removing.Ground(backend, founding.configuration, subject, begun, process)
-        gone = self._gone(ground, found.targets)
+        gone = self._gone(ground, _noted(backend, found.targets))
         gone.add(removing.finish(ground, pages, dry_run=self.dry_run))
         work = _Work(self, backend, subject, found, gone)
         return work.receipt(begun, founding)
@@ -228,6 +229,15 @@ class _Work:
 
     def _fail(self, key: str, error: MediaError) -> None:
         self.failed.append(Remaining(reference=key, reason=str(error)))  # type: ignore[arg-type]
+
+
+def _noted(backend: Backend, targets: list[Target]) -> list[Target]:
+    """Note which media PromptKit's index names; what it can't be asked now fails when they are deleted."""
+    try:
+        named = promptkit.named(backend, [each.reference for each in targets])
+    except MediaError:
+        return targets
+    return [each._replace(note=each.note or SHARED) if each.reference in named else each for each in targets]
 
 
 def _count(others: list[int], digest: str) -> int:

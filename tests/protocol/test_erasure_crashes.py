@@ -65,7 +65,7 @@ class Town:
         for reference in self.his:
             pointer = keys.pointer_of(reference)
             if pointer is not None:
-                assert any(key.startswith(f"{pointer.refs_folder}/") for key in self.world.storage.keys())
+                assert any(key.startswith(f"{pointer.refs_folder}/") for key in sorted(self.world.storage.keys()))
         assert len(digests) in (0, 2)
 
     def erase(self) -> Any:
@@ -73,7 +73,7 @@ class Town:
 
     def nothing_of_hers(self) -> None:
         storage = self.world.storage
-        for key in storage.keys():
+        for key in sorted(storage.keys()):
             if not keys.is_temporary(key) and not key.startswith(f"{keys.DELETIONS}/"):
                 assert WORD not in key.encode(), key
                 assert WORD not in storage.read(key), key
@@ -122,7 +122,9 @@ def test_the_next_receipt_names_what_the_one_that_died_took(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("fault", [Fault.LOST, Fault.FAIL, Fault.BROKEN])
 @pytest.mark.parametrize("deduplicate", [False, True])
-def test_what_fails_is_in_the_receipt_and_the_next_one_finishes(fault: Fault, deduplicate: bool, tmp_path: Path) -> None:
+def test_what_fails_is_in_the_receipt_and_the_next_one_finishes(
+    fault: Fault, deduplicate: bool, tmp_path: Path
+) -> None:
     from fsmedia import MediaError
 
     for faults in each_call(partial(Faults, fault=fault)):
