@@ -106,7 +106,7 @@ def _largest(counts: Mapping[Any, tuple[int, int]], top: int) -> tuple[tuple[Tal
     if not rest:
         return named, None
     media, size = (sum(counted[index] for _, counted in rest) for index in (0, 1))
-    return named, Tally(name=f"{len(rest)} others", media=media, bytes=size)
+    return named, Tally(name=f"{len(rest)} other{'s' if len(rest) > 1 else ''}", media=media, bytes=size)
 
 
 def _between(table: pa.Table, name: str, begin: datetime | None, end: datetime | None) -> pa.Table:
