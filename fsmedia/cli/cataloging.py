@@ -1,18 +1,17 @@
 """`fsmedia catalog`: brings the table of all media up to date, and tells what it is."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
-from typing import Any
-
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from fsmedia.catalog import COLUMNS, Catalog
 from fsmedia.cli import endings, output
+from fsmedia.cli.endings import text_of
 from fsmedia.cli.enforcing import Threads, hands
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
 from fsmedia.cli.progress import counter
-from fsmedia.errors import MediaError
+from fsmedia.errors import MediaError, StorageError
 from fsmedia.store import utc_now
 
 CATALOG_HELP = """The catalog: one row per media, kept in the store as Parquet.
@@ -46,9 +45,22 @@ Examples:
   duckdb -c "select count(*) from '$(fsmedia catalog show --json | jq -r .file)'"
 """
 
-app = typer.Typer(help=output.unwrapped(CATALOG_HELP), no_args_is_help=True, rich_markup_mode="rich")
+app = typer.Typer(
+    cls=endings.Commands,
+    help=output.unwrapped(CATALOG_HELP),
+    invoke_without_command=True,
+    rich_markup_mode="rich",
+)
 
 _MOST_TOLD = 20
+
+
+@app.callback()
+def _catalog(context: typer.Context, *, store: StoreUrl = None, option: StorageOptions = None) -> None:
+    """Take what stands before the command."""
+    context.obj = Place.of(context, store, option)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command("refresh", help=output.unwrapped(REFRESH_HELP))
@@ -61,26 +73,24 @@ def refresh(
     option: StorageOptions = None,
 ) -> None:
     """Bring the catalog up to date."""
-    with Place.of(context, store, option).open() as opened, hands(threads) as executor:
-        with counter("media", None) as meter:
-            found = opened.catalog(executor=executor, progress=meter.reach)
+    place = Place.of(context, store, option)
+    with place.open() as opened, hands(threads) as executor, counter("media", None) as meter:
+        found = opened.catalog(executor=executor, progress=meter.reach)
     problems = found.problems
     for reason in list(problems.values())[:_MOST_TOLD]:
         output.warning(reason)
     if len(problems) > _MOST_TOLD:
-        output.warning(f"and {len(problems) - _MOST_TOLD:,} more; select reference, problem from media")
+        output.warning(f"and {len(problems) - _MOST_TOLD:,} more; fsmedia query shows the column problem")
     report = found.report
     assert report is not None  # noqa: S101 - it was refreshed
     if as_json:
         told = {**report.model_dump(mode="json"), "file": file_of(found), "problems": len(problems)}
         output.json_line(told)
         return
-    wrote = (
-        "a new snapshot" if report.written else "nothing changed" if report.snapshot else "no media, nothing written"
-    )
+    same = "nothing changed" if report.snapshot else "nothing written"
     output.line(
-        f"{report.media:,} media, {report.read:,} sidecars read, {report.removed:,} rows removed, {wrote} "
-        f"({report.took.total_seconds():.1f} s)"
+        f"{report.media:,} media, {report.read:,} sidecars read, {report.removed:,} rows removed, "
+        f"{'a new snapshot' if report.written else same} ({report.took.total_seconds():.1f} s)"
     )
     if report.snapshot:
         output.line(output.visible(str(file_of(found))))
@@ -125,17 +135,16 @@ def file_of(found: Catalog) -> str | None:
     return file
 
 
-def catalog_of(place: Place, *, refresh: bool) -> Catalog:
-    """Return the catalog that `query` asks; with `refresh`, brought up to date in the store.
-
-    Raises
-    ------
-    CommandError
-        There is none to be used as it is.
-    """
-    settings: dict[str, Any] = {} if refresh else {"read_only": True}
-    with place.open(**settings) as opened, counter("media", None) as meter:
+def catalog_of(place: Place, *, refresh: bool, threads: int | None = None) -> Catalog:
+    """Return the catalog that is asked; with `refresh`, brought up to date: in the store, else in memory alone."""
+    if refresh:
         try:
-            return opened.catalog(refresh=refresh, progress=meter.reach)
-        except MediaError as error:
-            raise endings.CommandError(endings.text_of(error), code=endings.code_of([error])) from None
+            return _opened(place, threads, refresh=True, read_only=False)
+        except StorageError as error:
+            output.note(f"trying again without writing: {text_of(error)}")
+    return _opened(place, threads, refresh=refresh, read_only=True)
+
+
+def _opened(place: Place, threads: int | None, *, refresh: bool, read_only: bool) -> Catalog:
+    with place.open(read_only=read_only) as opened, hands(threads) as executor, counter("media", None) as meter:
+        return opened.catalog(refresh=refresh, executor=executor, progress=meter.reach)

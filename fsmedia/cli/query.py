@@ -103,7 +103,7 @@ def _asked(connection: Any, found: Catalog, sql: str) -> tuple[list[str], Iterat
 
 def _told(text: str) -> str:
     """Return DuckDB's own words in one line, without its drawing of where."""
-    lines = [line.strip() for line in text.splitlines() if line.strip() and line.strip() != "^"]
+    lines = [line.strip() for line in text.splitlines() if line.strip(" ^")]
     said = " ".join(line for line in lines if not line.startswith("LINE "))
     if "disabled by configuration" in said:
         said += " (a query sees the table media and nothing else)"
@@ -148,11 +148,14 @@ def _text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: instants in ISO 8601, whole decimals as numbers, bytes as hex."""
+    """Return a value as JSON has it."""
     if isinstance(value, dict):
-        return {str(_plain(key)): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return {str(_single(key)): _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else _single(value)
+
+
+def _single(value: Any) -> Any:
+    """Return one value as JSON has it: instants in ISO 8601, whole decimals as numbers, bytes as hex."""
     if isinstance(value, datetime | date | time):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, timedelta):

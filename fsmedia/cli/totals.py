@@ -8,11 +8,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from fsmedia.catalog import statistics
 from fsmedia.cli import output
-from fsmedia.cli.enforcing import Threads, hands
+from fsmedia.cli.cataloging import catalog_of
+from fsmedia.cli.enforcing import Threads
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
-from fsmedia.cli.progress import counter
 from fsmedia.models import StoreStatistics, Tally
+from fsmedia.store import utc_now
 
 STATS_HELP = """Count media and bytes: by run, type, policy and age; what expires soon; what deduplication saves.
 
@@ -37,9 +39,8 @@ def stats(  # noqa: PLR0913 - the options of the command
     option: StorageOptions = None,
 ) -> None:
     """Show a store in numbers."""
-    with Place.of(context, store, option).open(read_only=no_refresh) as opened, hands(threads) as executor:
-        with counter("media", None) as meter:
-            found = opened.stats(refresh=not no_refresh, top=top, executor=executor, progress=meter.reach)
+    catalog = catalog_of(Place.of(context, store, option), refresh=not no_refresh, threads=threads)
+    found = statistics(catalog, now=utc_now(), top=top)
     if as_json:
         output.json_line({**found.model_dump(mode="json"), "stored_bytes": found.stored_bytes})
         return
@@ -53,10 +54,7 @@ def _show(found: StoreStatistics) -> None:
         stored, saved = output.size_text(found.stored_bytes), output.size_text(found.saved_bytes)
         screen.print(f"{stored} are stored: deduplication saves {saved}")
     if found.problems:
-        output.warning(
-            f"{found.problems:,} sidecars can't be read: fsmedia query "
-            '"select reference, problem from media where problem is not null"'
-        )
+        output.warning(f"{found.problems:,} sidecars can't be read: fsmedia query shows the column problem")
     _table(screen, "run", "(none)", [*found.by_run, *_rest(found.other_runs)])
     _table(screen, "type", "(none)", [*found.by_mime_type, *_rest(found.other_mime_types)])
     _table(screen, "policy", "(none)", [*found.by_policy, *_rest(found.other_policies)])
