@@ -4,6 +4,7 @@ Pure: nothing here reaches a storage; JSON keys are PromptKit's, so its document
 """
 
 from fsmedia.copies import local_copy
+from fsmedia.models.catalog import CatalogRefresh, StoreStatistics, Tally
 from fsmedia.models.content import ContentHandle, MediaContent
 from fsmedia.models.conversion import DeduplicationReport, Moved
 from fsmedia.models.erasure import Cleaned, Erased, Receipt, ReceiptReport, Remaining, Trace
@@ -32,6 +33,7 @@ from fsmedia.models.urls import public_url
 
 __all__ = [
     "CONTENT_FIELDS",
+    "CatalogRefresh",
     "Cleaned",
     "ContentFields",
     "ContentHandle",
@@ -58,6 +60,8 @@ __all__ = [
     "Retention",
     "RetentionPolicy",
     "Skipped",
+    "StoreStatistics",
+    "Tally",
     "Trace",
     "local_copy",
     "public_url",

@@ -23,7 +23,7 @@ _OURS = (
     keys.DELETIONS,
     keys.REFERENCES,
     keys.ERASURES,
-    f"{keys.INTERNAL}/catalog",
+    keys.CATALOG,
     f"{keys.INTERNAL}/quarantine",
 )
 
