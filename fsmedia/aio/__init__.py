@@ -6,6 +6,8 @@ a thread is taken back, one that has begun is awaited first.
 
 from __future__ import annotations
 
+from fsmedia.aio.cataloging import AsyncCataloging
+from fsmedia.aio.erasing import AsyncErasing
 from fsmedia.aio.reading import AsyncReading
 from fsmedia.aio.retaining import AsyncRetaining
 from fsmedia.aio.transferring import AsyncTransferring
@@ -16,7 +18,9 @@ from fsmedia.aio.writing import AsyncWriting
 __all__ = ["AsyncMediaStore", "AsyncMediaWriter"]
 
 
-class AsyncMediaStore(AsyncTransferring, AsyncRetaining, AsyncWriting, AsyncReading, AsyncVerifying):
+class AsyncMediaStore(
+    AsyncTransferring, AsyncRetaining, AsyncWriting, AsyncReading, AsyncVerifying, AsyncErasing, AsyncCataloging
+):
     """`MediaStore` for asyncio: same constructor, same methods as coroutines, iterators are asynchronous.
 
     The root is opened by the first call (or `async with`), so that the constructor never blocks the loop; what a

@@ -18,10 +18,12 @@ from typing import Annotated, NoReturn
 import typer
 
 from fsmedia.cli import (
+    cataloging,
     deduplication,
     demo,
     endings,
     enforcing,
+    erasing,
     fetching,
     leftovers,
     links,
@@ -30,9 +32,11 @@ from fsmedia.cli import (
     naming,
     output,
     policies,
+    query,
     removal,
     storing,
     syncing,
+    totals,
     verifying,
 )
 from fsmedia.cli.place import Place, StorageOptions, StoreUrl
@@ -99,15 +103,19 @@ _COMMANDS = (
     ("url", links.url, links.URL_HELP),
     ("stores", naming.stores, naming.STORES_HELP),
     ("rm", removal.rm, removal.RM_HELP),
+    ("erase", erasing.erase, erasing.ERASE_HELP),
     ("enforce", enforcing.enforce, enforcing.ENFORCE_HELP),
     ("dedupe", deduplication.dedupe, deduplication.DEDUPE_HELP),
     ("sync", syncing.sync, syncing.SYNC_HELP),
     ("verify", verifying.verify, verifying.VERIFY_HELP),
+    ("query", query.query, query.QUERY_HELP),
+    ("stats", totals.stats, totals.STATS_HELP),
     ("sweep-orphans", leftovers.sweep_orphans, leftovers.SWEEP_ORPHANS_HELP),
 )
 for _name, _command, _help in _COMMANDS:
     app.command(_name, help=output.unwrapped(_help))(_command)
 app.add_typer(policies.app, name="policy")
+app.add_typer(cataloging.app, name="catalog")
 
 
 def main(program: str = "fsmedia") -> NoReturn:

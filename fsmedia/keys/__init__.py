@@ -18,6 +18,7 @@ from fsmedia.keys.blobs import (
     pointer_of,
     shared_name,
 )
+from fsmedia.keys.catalog import CATALOG, SnapshotKey, parse_snapshot, snapshot_key
 from fsmedia.keys.forms import (
     CONFIGURATION_KEY,
     DEDUP_INDEX_KEY,
@@ -42,10 +43,11 @@ from fsmedia.keys.forms import (
     temporary_name,
 )
 from fsmedia.keys.quarantine import QUARANTINE, quarantine_folder, quarantine_note, quarantined_key
-from fsmedia.keys.references import check_reference, relative_to_root
+from fsmedia.keys.references import check_reference, media_url, relative_to_root
 from fsmedia.keys.retention import (
     DELETIONS,
     DUE,
+    ERASURES,
     HOLDS,
     REFERENCES,
     Due,
@@ -53,6 +55,7 @@ from fsmedia.keys.retention import (
     due_folders,
     due_key,
     due_minute,
+    erasures_key,
     hold_key,
     parse_due,
     probe_key,
@@ -61,10 +64,12 @@ from fsmedia.keys.retention import (
 
 __all__ = [
     "BLOBS",
+    "CATALOG",
     "CONFIGURATION_KEY",
     "DEDUP_INDEX_KEY",
     "DELETIONS",
     "DUE",
+    "ERASURES",
     "HOLDS",
     "INTERNAL",
     "KEY_RESERVE",
@@ -79,6 +84,7 @@ __all__ = [
     "Due",
     "OwnName",
     "Pointer",
+    "SnapshotKey",
     "blob_folder",
     "bytes_key",
     "check_lengths",
@@ -88,6 +94,7 @@ __all__ = [
     "due_folders",
     "due_key",
     "due_minute",
+    "erasures_key",
     "file_name",
     "hold_key",
     "is_hidden",
@@ -97,6 +104,7 @@ __all__ = [
     "is_temporary",
     "marker_prefix",
     "media_key",
+    "media_url",
     "moved_name",
     "new_generation",
     "new_marker",
@@ -104,6 +112,7 @@ __all__ = [
     "parse_blob_key",
     "parse_due",
     "parse_own_name",
+    "parse_snapshot",
     "plain_name",
     "plain_reference",
     "pointer_of",
@@ -115,5 +124,6 @@ __all__ = [
     "relative_to_root",
     "shared_name",
     "sidecar_key",
+    "snapshot_key",
     "temporary_name",
 ]

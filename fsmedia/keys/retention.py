@@ -23,6 +23,8 @@ DELETIONS: Final = f"{INTERNAL}/deletions"
 """The folder of the records of deletions."""
 REFERENCES: Final = f"{INTERNAL}/references"
 """The folder of the records of references that changed."""
+ERASURES: Final = f"{INTERNAL}/erasures"
+"""The folder of the journals of erasures that are under way, or died."""
 
 _MINUTE = timedelta(minutes=1)
 _ENTRY = re.compile(
@@ -90,6 +92,11 @@ def deletions_key(now: datetime) -> str:
 def references_key(now: datetime) -> str:
     """Return a fresh key for a record of references that changed, JSON lines, sorted by time."""
     return _dated(REFERENCES, now)
+
+
+def erasures_key(now: datetime) -> str:
+    """Return a fresh key for what an erasure is about to delete, JSON lines; removed when it is done."""
+    return _dated(ERASURES, now)
 
 
 def _dated(folder: str, now: datetime) -> str:

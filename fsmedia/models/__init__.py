@@ -4,8 +4,10 @@ Pure: nothing here reaches a storage; JSON keys are PromptKit's, so its document
 """
 
 from fsmedia.copies import local_copy
+from fsmedia.models.catalog import CatalogRefresh, StoreStatistics, Tally
 from fsmedia.models.content import ContentHandle, MediaContent
 from fsmedia.models.conversion import DeduplicationReport, Moved
+from fsmedia.models.erasure import Cleaned, Erased, Receipt, ReceiptReport, Remaining, Trace
 from fsmedia.models.fields import CONTENT_FIELDS, ContentFields
 from fsmedia.models.metadata import (
     MediaMetadata,
@@ -33,12 +35,15 @@ from fsmedia.models.verification import Finding, FindingKind, VerifyReport
 
 __all__ = [
     "CONTENT_FIELDS",
+    "CatalogRefresh",
+    "Cleaned",
     "ContentFields",
     "ContentHandle",
     "DeduplicationReport",
     "Deletion",
     "DueIndex",
     "EnforcementReport",
+    "Erased",
     "Failed",
     "Finding",
     "FindingKind",
@@ -52,11 +57,17 @@ __all__ = [
     "OrganizationMode",
     "OrphanReport",
     "RebuildReport",
+    "Receipt",
+    "ReceiptReport",
     "Reference",
+    "Remaining",
     "Retention",
     "RetentionPolicy",
     "Skipped",
+    "StoreStatistics",
     "SyncReport",
+    "Tally",
+    "Trace",
     "VerifyReport",
     "local_copy",
     "public_url",

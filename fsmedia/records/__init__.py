@@ -18,11 +18,13 @@ from fsmedia.records.finding import (
     read_sidecars,
     refuse_folder,
 )
-from fsmedia.records.listing import Listed, folder_of, is_reference, listed, select, select_listed
+from fsmedia.records.listing import Answers, Listed, Shortcut, folder_of, is_reference, listed, select, select_listed
 
 __all__ = [
+    "Answers",
     "Found",
     "Listed",
+    "Shortcut",
     "content_of",
     "exists",
     "expiry_of",

@@ -7,6 +7,8 @@ Opening and reading write nothing.
 from __future__ import annotations
 
 from fsmedia.store.bulk import Bulk, OnError
+from fsmedia.store.cataloging import Cataloging
+from fsmedia.store.erasing import Erasing
 from fsmedia.store.retaining import Retaining
 from fsmedia.store.root import Durability, utc_now
 from fsmedia.store.transferring import Transferring
@@ -15,7 +17,7 @@ from fsmedia.store.verifying import Verifying
 __all__ = ["Durability", "MediaStore", "OnError", "utc_now"]
 
 
-class MediaStore(Transferring, Retaining, Bulk, Verifying):
+class MediaStore(Transferring, Retaining, Bulk, Verifying, Erasing, Cataloging):
     """Media in a storage that an fsspec URL names.
 
     Parameters

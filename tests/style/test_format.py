@@ -11,6 +11,7 @@ import pytest
 from fsmedia import commit, keys
 from fsmedia.configuration import FORMAT as STORE_FORMAT
 from fsmedia.configuration import Configuration, Settings
+from fsmedia.erasure import removing
 from fsmedia.errors import InvalidReferenceError
 from fsmedia.escapes import escape_id
 from fsmedia.layout import DEFAULT_TEMPLATES
@@ -72,6 +73,7 @@ def test_the_keys_are_those_of_the_code() -> None:
         f"{keys.HOLDS}/<digest of reference>",
         f"{keys.DELETIONS}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
         f"{keys.REFERENCES}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
+        f"{keys.ERASURES}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
         temporary.removesuffix(unique) + "<unique>",
     ]
 
@@ -82,6 +84,13 @@ def test_the_keys_of_retention_have_the_form_that_the_page_gives() -> None:
     assert keys.due_key(NOON, "a") == ".fsmedia/due/2026-03-04/12/00/a"
     assert re.fullmatch(rf"{keys.HOLDS}/[0-9a-f]{{64}}", keys.hold_key("a"))
     assert re.fullmatch(rf"{keys.DELETIONS}/2026-03-04/120000-u[0-9a-z]{{26}}\.jsonl", keys.deletions_key(NOON))
+
+
+def test_an_erasure_deletes_as_many_at_a_time_as_the_page_says() -> None:
+    text = one_line(section("Orders of writes"))
+    erasing = text[text.index("**erasing a subject**") :]
+    assert f"for up to {removing.WINDOW:,} media at a time" in erasing
+    assert re.fullmatch(rf"{keys.ERASURES}/2026-03-04/120000-u[0-9a-z]{{26}}\.jsonl", keys.erasures_key(NOON))
 
 
 def test_the_keys_of_shared_bytes_have_the_form_that_the_page_gives() -> None:

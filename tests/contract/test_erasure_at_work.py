@@ -1,0 +1,182 @@
+"""Erasing while others store, sweep and erase, in threads and in processes; with executors; by asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from datetime import timedelta
+from multiprocessing import get_context
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, MediaStore, StorageError
+from tests.conftest import make_storage
+from tests.contract.specimens import PNG
+from tests.deduplicated import below, settled
+from tests.storages import LOCAL, MEMORY, S3_MOTO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.storages import Storage
+
+SOON = timedelta(days=-2)
+
+
+@pytest.fixture(params=[LOCAL, MEMORY, S3_MOTO])
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """Give a storage on which threads meet."""
+    return make_storage(request.param, request, tmp_path)
+
+
+def opened(storage: Storage, **settings: Any) -> MediaStore:
+    return MediaStore(storage.url, storage_options=storage.options, **settings)
+
+
+def put(store: MediaStore, run: str, number: int = 0) -> str:
+    """Store one of seven contents, so that runs share them; every third may go at once."""
+    data = PNG + bytes([number % 7])
+    policy = "retain-1days" if number % 3 == 0 else None
+    metadata = MediaMetadata(run_id=run, message_idx=number, policy_name=policy)
+    return store.store_media(MediaContent(data=data, mime_type="image/png"), metadata)
+
+
+def check(storage: Storage, store: MediaStore, *, deduplicate: bool) -> None:
+    """See that every media is whole, that nothing else lies there, and nothing of alice's after one more erasure."""
+    receipt = store.erase(run_id="alice")
+    assert receipt.is_complete, receipt.model_dump_json()
+    assert not [key for key in sorted(storage.keys()) if "alice" in key]
+    assert below(storage, "erasures") == set()
+    listed = list(store.list())
+    for reference in listed:
+        assert PNG in store.retrieve_media(reference).read_bytes()
+    if deduplicate:
+        assert settled(storage, listed)
+
+
+@pytest.mark.parametrize("deduplicate", [False, True])
+def test_threads_store_and_sweep_while_two_erase(shared: Storage, deduplicate: bool) -> None:
+    rounds = 6 if shared.name == S3_MOTO else 25
+    store = opened(shared, deduplicate=deduplicate).create()
+    first = [put(store, "alice", number) for number in range(20)]
+    bobs = [put(store, "bob", number) for number in range(1, 20, 3)]
+    done = Event()
+
+    def storing(run: str) -> list[str]:
+        mine = opened(shared)
+        return [put(mine, run, number) for number in range(rounds)]
+
+    def sweeping() -> None:
+        mine = opened(shared)
+        while not done.is_set():
+            assert mine.enforce_policy(now=mine._now() - SOON).failed == ()
+            assert mine.sweep_orphans().failed == ()
+
+    def erasing() -> Any:
+        return opened(shared).erase(run_id="alice")
+
+    with ThreadPoolExecutor(6) as threads:
+        sweep = threads.submit(sweeping)
+        storers = [threads.submit(storing, run) for run in ("alice", "bob")]
+        receipts = [each.result() for each in [threads.submit(erasing), threads.submit(erasing)]]
+        stored = storers[1].result()
+        storers[0].result()
+        done.set()
+        sweep.result()
+    assert all(receipt.failed == () for receipt in receipts)
+    assert not set(first) & set(store.list())
+    kept = {each for number, each in enumerate(stored) if number % 3}
+    assert {*bobs, *kept} <= set(store.list())
+    check(shared, store, deduplicate=deduplicate)
+
+
+def _child(url: str, options: dict[str, Any], run: str | None) -> int:
+    """Erase, or store for somebody; in a process of its own."""
+    store = MediaStore(url, storage_options=options)
+    if run is None:
+        return len(store.erase(run_id="alice").failed)
+    for number in range(1, 13):
+        put(store, run, number)
+    return 0
+
+
+@pytest.mark.parametrize("deduplicate", [False, True])
+@pytest.mark.parametrize("some_storage", [LOCAL, S3_MOTO], indirect=True)
+def test_processes_store_and_erase_at_once(some_storage: Storage, deduplicate: bool) -> None:
+    store = opened(some_storage, deduplicate=deduplicate).create()
+    first = [put(store, "alice", number) for number in range(20)]
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+        work = [pool.submit(_child, store.url, some_storage.options, run) for run in (None, "bob", "alice", None)]
+        assert [each.result() for each in work] == [0, 0, 0, 0]
+    assert not set(first) & set(store.list())
+    assert len(list(store.list(run_id="bob"))) == 12
+    check(some_storage, store, deduplicate=deduplicate)
+
+
+# -- executors -------------------------------------------------------------------------------------------------
+
+
+def test_threads_do_the_windows(storage: Storage, open_store: Callable[..., MediaStore], monkeypatch: Any) -> None:
+    from fsmedia.erasure import finding, removing
+
+    monkeypatch.setattr(finding, "WINDOW", 5)
+    monkeypatch.setattr(removing, "WINDOW", 4)
+    store = open_store(deduplicate=True)
+    gone = [put(store, "alice", number) for number in range(10)]
+    stays = [put(store, "bob", number) for number in range(3)]
+    seen: list[int] = []
+    with ThreadPoolExecutor(3) as threads:
+        receipt = store.erase(run_id="alice", executor=threads, progress=seen.append)
+        assert {each.reference for each in receipt.erased} == set(gone)
+        assert store.check_receipt(receipt, executor=threads).holds
+    assert seen == sorted(seen)
+    assert seen[-1] == receipt.examined == 13
+    assert list(store.list()) == sorted(stays)
+
+
+@pytest.mark.parametrize("some_storage", [LOCAL, MEMORY], indirect=True)
+def test_processes_do_them_where_they_see_the_storage(some_storage: Storage) -> None:
+    store = opened(some_storage, deduplicate=True)
+    gone = [put(store, "alice", number) for number in range(5)]
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        receipt = store.erase(run_id="alice", executor=pool)
+        if some_storage.name == LOCAL:
+            assert {each.reference for each in receipt.erased} == set(gone)
+            assert store.check_receipt(receipt, executor=pool).holds
+        else:
+            assert receipt.erased == ()
+            assert "one process only" in receipt.failed[0].reason
+            receipt = store.erase(run_id="alice")
+            put(store, "bob")
+            with pytest.raises(StorageError, match="one process"):
+                store.check_receipt(receipt, executor=pool)
+
+
+def test_a_worker_that_dies_is_told(memory_storage: Storage) -> None:
+    class Broken(Executor):
+        def submit(self, *_: Any, **__: Any) -> Any:
+            raise RuntimeError("cannot schedule new futures")
+
+    store = opened(memory_storage)
+    gone = put(store, "alice")
+    receipt = store.erase(run_id="alice", executor=Broken())
+    assert [each.reference for each in receipt.failed] == [gone]
+    assert "worker failed" in receipt.failed[0].reason
+    assert store.exists(gone)
+
+
+def test_asynchronously(storage: Storage) -> None:
+    async def erase() -> Any:
+        async with AsyncMediaStore(storage.url, storage_options=storage.options) as store:
+            for run in ("alice", "bob"):
+                await store.store_media(MediaContent(data=PNG, mime_type="image/png"), MediaMetadata(run_id=run))
+            receipt = await store.erase(run_id="alice")
+            return receipt, await store.check_receipt(receipt), [each async for each in store.list()]
+
+    receipt, report, left = asyncio.run(erase())
+    assert len(receipt.erased) == 1
+    assert report.holds
+    assert [each.split("/")[1] for each in left] == ["bob"]

@@ -1,0 +1,146 @@
+"""Erasing what else names a subject: leftovers, due entries, conversions, records of deletions, quarantine."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+from fsmedia import keys
+from tests.contract.leftovers import Leftover, put
+from tests.contract.specimens import PNG
+from tests.contract.test_erasure import HOUR, no_trace, stored
+from tests.deduplicated import below
+from tests.storages import MEMORY
+
+
+def test_leftovers_go_if_they_are_old_and_wait_if_not(storage, open_store) -> None:
+    store = open_store(deduplicate=True, orphan_grace=timedelta(minutes=10))
+    put(store, "bob")
+    young = [f"runs/alice/0000_00_{keys.new_unique()}.png", f"runs/alice/{keys.temporary_name()}"]
+    for key in young:
+        storage.write(key, PNG)
+    due = keys.due_key(datetime(2026, 3, 4, tzinfo=UTC), f"runs/alice/0000_00_{keys.new_unique()}.png")
+    storage.write(due, b"")
+    receipt = store.erase(run_id="alice")
+    assert {each.reference for each in receipt.waiting} == {*young, due}
+    assert not receipt.is_complete
+    assert storage.keys() >= {*young, due}
+    if storage.name == MEMORY:
+        from tests.protocol.retained import aged
+
+        with aged(storage):
+            receipt = store.erase(run_id="alice")
+        assert receipt.is_complete
+        assert (receipt.cleaned.leftovers, receipt.cleaned.due_entries) == (2, 1)
+        no_trace(storage, "alice")
+
+
+def test_old_markers_of_the_subject_go_and_its_bytes_with_them(memory_storage) -> None:
+    from fsmedia import MediaStore
+    from tests.protocol.retained import aged
+
+    store = MediaStore(memory_storage.url, deduplicate=True)
+    stays = put(store, "r1")
+    Leftover.generation_with_a_dead_storers_marker(memory_storage, stays)
+    Leftover.orphan_marker(memory_storage, stays)  # of run r9
+    with aged(memory_storage):
+        receipt = store.erase(run_id="r9")
+        assert receipt.cleaned.leftovers == 1
+        receipt = store.erase(run_id="r1")
+    assert receipt.cleaned.leftovers == 2
+    assert below(memory_storage, "blobs") == set()
+
+
+def test_stale_due_entries_of_what_went_go_at_once(storage, store, clock) -> None:
+    reference = stored(store, run_id="alice", policy_name="retain-1days")
+    store.apply_policy(reference, "retain-2days")
+    store.apply_policy(reference, None)
+    stays = stored(store, run_id="bob", policy_name="retain-1days")
+    assert len(below(storage, "due")) == 3
+    receipt = store.erase(run_id="alice")
+    assert receipt.cleaned.due_entries == 2
+    assert below(storage, "due") == {keys.due_key(clock.now + 24 * HOUR, stays)}
+
+
+def test_old_names_of_a_conversion_go(storage, store) -> None:
+    plain = [put(store, run) for run in ("alice", "bob", "alice")]
+    store.deduplicate()
+    receipt = store.erase(run_id="alice")
+    assert receipt.cleaned.mappings == 2
+    assert len(receipt.erased) == 2
+    no_trace(storage, "alice")
+    (mapping,) = below(storage, "references")
+    assert json.loads(storage.read(mapping))["old"] == plain[1]
+    assert store.retrieve_media(plain[1]).read_bytes() == PNG
+    store.erase(run_id="bob")
+    assert below(storage, "references") == set()
+
+
+def test_a_half_done_conversion_loses_both_names(storage, open_store, clock) -> None:
+    store = open_store()
+    plain = put(store, "alice")
+    copy = {key: storage.read(key) for key in sorted(storage.keys()) if "alice" in key}
+    store.deduplicate()
+    for key, data in copy.items():
+        storage.write(key, data)
+    assert len(list(store.list())) == 2
+    receipt = open_store().erase(run_id="alice")
+    assert plain in {each.reference for each in receipt.erased}
+    assert len(receipt.erased) == 2
+    no_trace(storage, "alice")
+
+
+def test_a_conversion_meanwhile_hides_nothing(memory_storage, monkeypatch) -> None:
+    from fsmedia import MediaStore
+    from fsmedia.erasure import erasing
+
+    store = MediaStore(memory_storage.url)
+    put(store, "alice")
+    other = MediaStore(memory_storage.url)
+    real = erasing.Erasure._found
+
+    def found(self, backend, subject):
+        answer = real(self, backend, subject)
+        other.deduplicate()
+        return answer
+
+    monkeypatch.setattr(erasing.Erasure, "_found", found)
+    receipt = MediaStore(memory_storage.url, deduplicate=None).erase(run_id="alice")
+    monkeypatch.undo()
+    if not receipt.is_complete or list(store.list()):
+        assert store.erase(run_id="alice").erased
+    no_trace(memory_storage, "alice")
+
+
+def test_records_of_deletions_are_evidence_and_stay_unless_told(storage, open_store) -> None:
+    store = open_store(deletion_log="store")
+    store.delete_media(put(store, "alice"))
+    store.delete_many([put(store, "alice"), put(store, "bob")])
+    put(store, "alice", b"3")
+    receipt = store.erase(run_id="alice")
+    lines = [json.loads(line) for key in below(storage, "deletions") for line in storage.read(key).splitlines()]
+    assert sorted(line["reason"] for line in lines) == ["deleted by request"] * 3 + ["erased by request"]
+    no_trace(storage, "alice", ".fsmedia/deletions/")
+    assert store.check_receipt(receipt).holds
+    receipt = store.erase(run_id="alice", forget_log=True)
+    assert receipt.cleaned.log_lines == 3
+    no_trace(storage, "alice")
+    (left,) = below(storage, "deletions")
+    assert b"bob" in storage.read(left)
+
+
+def test_what_repairs_set_aside_goes(storage, store) -> None:
+    put(store, "bob")
+    folder = ".fsmedia/quarantine/2026-03-04T050607-u00000000000000000000000001"
+    by_path, by_note, by_sidecar, other = (f"{folder[:-1]}{number}" for number in range(4))
+    storage.write(f"{by_path}/runs/alice/x.png", PNG)
+    storage.write(f"{by_note}/{'0' * 64}", PNG)
+    note = {"reference": "runs/alice/long.png", "objects": {f"{by_note}/{'0' * 64}": "runs/alice/long.png"}}
+    storage.write(f"{by_note}.json", json.dumps(note).encode())
+    storage.write(f"{by_sidecar}/keep/y.png", PNG)
+    storage.write(f"{by_sidecar}/keep/y.png.meta", b'{"run_id": "alice", "x": [')
+    storage.write(f"{other}/runs/bob/x.png", PNG)
+    planned = store.erase(run_id="alice", dry_run=True)
+    receipt = store.erase(run_id="alice")
+    assert planned.cleaned.quarantined == receipt.cleaned.quarantined == 5
+    assert below(storage, "quarantine") == {f"{other}/runs/bob/x.png"}
