@@ -44,6 +44,7 @@ class Root:
         storage_options: Mapping[str, Any] | None = None,
         organization: OrganizationMode | str | None = None,
         layouts: Mapping[str, str] | None = None,
+        views: Mapping[str, str] | None = None,
         policies: Mapping[str, RetentionPolicy | timedelta] | Iterable[RetentionPolicy] | None = None,
         default_policy: str | None = None,
         deduplicate: bool | None = None,
@@ -52,14 +53,18 @@ class Root:
         durability: Durability = "fsync",
         read_only: bool = False,
         url_expiry: timedelta = timedelta(hours=1),
+        view_max_age: timedelta | None = timedelta(minutes=1),
         timeout: timedelta = timedelta(seconds=60),
         allow_private_urls: bool = False,
         deletion_log: DeletionLog = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        settings = Settings.read(organization, layouts, policies, default_policy, deduplicate, orphan_grace)
+        settings = Settings.read(
+            organization, layouts, policies, default_policy, deduplicate, orphan_grace, view_templates=views
+        )
         _check_limits(max_file_size, durability, timeout, url_expiry)
         check_log(deletion_log)
+        check_age(view_max_age)
         root = url_from_environment() if url is None else _text_of(url)
         self._root = root
         self._storage_options = dict(storage_options or {})
@@ -70,6 +75,7 @@ class Root:
         self._read_only = read_only
         self._now = now
         self._url_expiry = url_expiry
+        self._view_max_age = view_max_age
         self._timeout = timeout
         self._allow_private_urls = allow_private_urls
         self._deletion_log = deletion_log
@@ -109,6 +115,7 @@ class Root:
                 max_file_size=self._max_file_size,
                 read_only=self._read_only,
                 timeout=self._timeout,
+                view_max_age=self._view_max_age,
                 now=self._now,
                 deletion_log=self._deletion_log,
             )
