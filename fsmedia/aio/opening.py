@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from fsmedia.aio.workers import Workers
+from fsmedia.filesystem.sighting import VIEW_MAX_AGE
 from fsmedia.store import Durability, MediaStore, utc_now
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class AsyncRoot:
         durability: Durability = "fsync",
         read_only: bool = False,
         url_expiry: timedelta = timedelta(hours=1),
-        view_max_age: timedelta | None = timedelta(minutes=1),
+        view_max_age: timedelta | None = VIEW_MAX_AGE,
         timeout: timedelta = timedelta(seconds=60),
         allow_private_urls: bool = False,
         deletion_log: DeletionLog = None,

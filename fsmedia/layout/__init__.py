@@ -16,7 +16,7 @@ from fsmedia.errors import InvalidLayoutError, InvalidReferenceError
 from fsmedia.keys import MAX_NAME, check_reference, is_sidecar, is_temporary, parse_own_name
 from fsmedia.layout.segment import Segment, required_id
 from fsmedia.layout.template import DEFAULT_TEMPLATES, ID_FIELDS, MODES, read_template
-from fsmedia.layout.view import DEFAULT_VIEWS, View, may_be_view, views
+from fsmedia.layout.view import DEFAULT_VIEWS, PLAIN_FOLDERS, View, may_be_view, views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +26,7 @@ __all__ = [
     "DEFAULT_VIEWS",
     "ID_FIELDS",
     "MODES",
+    "PLAIN_FOLDERS",
     "Layout",
     "View",
     "layouts",

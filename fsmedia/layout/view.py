@@ -72,6 +72,12 @@ class View:
     def __reduce__(self) -> tuple[Any, ...]:
         return View, (self.name, self.template)
 
+    @property
+    def finest(self) -> int:
+        """Seconds of the smallest unit of time that it shows; a day where it shows none."""
+        units = (("%S", 1), ("%M", 60), ("%H", 3600))
+        return next((seconds for unit, seconds in units if unit in self.template), 86_400)
+
     def folders(self, values: Sequence[object]) -> tuple[str, ...]:
         """Return the folders of a media, below the view's own.
 

@@ -14,6 +14,7 @@ from fsmedia.draft import Desk
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaNotFoundError, ReadOnlyStoreError
 from fsmedia.filesystem import MediaFileSystem
 from fsmedia.filesystem.naming import SCHEME, conf_stores, cut, is_root, media_url, nested_options
+from fsmedia.filesystem.sighting import VIEW_MAX_AGE, as_age
 from fsmedia.founding import Founding
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Root:
         durability: Durability = "fsync",
         read_only: bool = False,
         url_expiry: timedelta = timedelta(hours=1),
-        view_max_age: timedelta | None = timedelta(minutes=1),
+        view_max_age: timedelta | None = VIEW_MAX_AGE,
         timeout: timedelta = timedelta(seconds=60),
         allow_private_urls: bool = False,
         deletion_log: DeletionLog = None,
@@ -64,7 +65,8 @@ class Root:
         )
         _check_limits(max_file_size, durability, timeout, url_expiry)
         check_log(deletion_log)
-        check_age(view_max_age)
+        if view_max_age is not None:
+            as_age(view_max_age)
         root = url_from_environment() if url is None else _text_of(url)
         self._root = root
         self._storage_options = dict(storage_options or {})
