@@ -18,6 +18,7 @@ from fsmedia.keys.blobs import (
     pointer_of,
     shared_name,
 )
+from fsmedia.keys.catalog import CATALOG, SnapshotKey, parse_snapshot, snapshot_key
 from fsmedia.keys.forms import (
     CONFIGURATION_KEY,
     DEDUP_INDEX_KEY,
@@ -41,7 +42,7 @@ from fsmedia.keys.forms import (
     sidecar_key,
     temporary_name,
 )
-from fsmedia.keys.references import check_reference, relative_to_root
+from fsmedia.keys.references import check_reference, media_url, relative_to_root
 from fsmedia.keys.retention import (
     DELETIONS,
     DUE,
@@ -60,6 +61,7 @@ from fsmedia.keys.retention import (
 
 __all__ = [
     "BLOBS",
+    "CATALOG",
     "CONFIGURATION_KEY",
     "DEDUP_INDEX_KEY",
     "DELETIONS",
@@ -77,6 +79,7 @@ __all__ = [
     "Due",
     "OwnName",
     "Pointer",
+    "SnapshotKey",
     "blob_folder",
     "bytes_key",
     "check_lengths",
@@ -95,6 +98,7 @@ __all__ = [
     "is_temporary",
     "marker_prefix",
     "media_key",
+    "media_url",
     "moved_name",
     "new_generation",
     "new_marker",
@@ -102,6 +106,7 @@ __all__ = [
     "parse_blob_key",
     "parse_due",
     "parse_own_name",
+    "parse_snapshot",
     "plain_name",
     "plain_reference",
     "pointer_of",
@@ -110,5 +115,6 @@ __all__ = [
     "relative_to_root",
     "shared_name",
     "sidecar_key",
+    "snapshot_key",
     "temporary_name",
 ]

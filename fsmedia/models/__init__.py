@@ -4,6 +4,7 @@ Pure: nothing here reaches a storage; JSON keys are PromptKit's, so its document
 """
 
 from fsmedia.copies import local_copy
+from fsmedia.models.catalog import CatalogRefresh
 from fsmedia.models.content import ContentHandle, MediaContent
 from fsmedia.models.conversion import DeduplicationReport, Moved
 from fsmedia.models.fields import CONTENT_FIELDS, ContentFields
@@ -31,6 +32,7 @@ from fsmedia.models.urls import public_url
 
 __all__ = [
     "CONTENT_FIELDS",
+    "CatalogRefresh",
     "ContentFields",
     "ContentHandle",
     "DeduplicationReport",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fsmedia.backends import Backend, Entry
     from fsmedia.models import LeftoverKind
 
-_OURS = (keys.HOLDS, keys.DELETIONS, keys.REFERENCES, f"{keys.INTERNAL}/catalog", f"{keys.INTERNAL}/quarantine")
+_OURS = (keys.HOLDS, keys.DELETIONS, keys.REFERENCES, keys.CATALOG, f"{keys.INTERNAL}/quarantine")
 
 
 @dataclass(slots=True)

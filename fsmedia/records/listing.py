@@ -26,10 +26,23 @@ _BATCH = 64
 
 
 class Listed(NamedTuple):
-    """What a listing shows of one media: its bytes, and whether it has a sidecar."""
+    """What a listing shows of one media.
+
+    Attributes
+    ----------
+    entry
+        Its bytes.
+    sidecar
+        Its sidecar, under the sidecar's own key; None where it has none.
+    """
 
     entry: Entry
-    has_sidecar: bool
+    sidecar: Entry | None = None
+
+    @property
+    def has_sidecar(self) -> bool:
+        """Whether it has a sidecar."""
+        return self.sidecar is not None
 
 
 def listed(entries: Iterator[Entry]) -> Iterator[Listed]:
@@ -46,14 +59,14 @@ def listed(entries: Iterator[Entry]) -> Iterator[Listed]:
             if pointer is not None:
                 # Its bytes lie elsewhere, whatever lies here: the name tells their size, and which they are.
                 found = Entry(name, pointer.size, entry.modified, pointer.generation)
-                waiting[name] = Listed(found, has_sidecar=True)
+                waiting[name] = Listed(found, entry)
             elif name in waiting:
-                waiting[name] = Listed(waiting[name].entry, has_sidecar=True)
+                waiting[name] = Listed(waiting[name].entry, entry)
         elif not keys.is_hidden(entry.key):
-            waiting[entry.key] = Listed(entry, has_sidecar=False)
+            waiting[entry.key] = Listed(entry)
         while waiting:
             first = next(iter(waiting.values()))
-            if not first.has_sidecar and keys.sidecar_key(first.entry.key) >= entry.key:
+            if first.sidecar is None and keys.sidecar_key(first.entry.key) >= entry.key:
                 break  # its sidecar may still come
             del waiting[first.entry.key]
             if _is_media(first):

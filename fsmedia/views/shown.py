@@ -16,16 +16,18 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from fsmedia.layout import View
+    from fsmedia.views.loading import Loaded
     from fsmedia.views.rows import Rows
 
 _NOTHING = timedelta(0)
 
 
 class _Made(NamedTuple):
-    """Rows, when they were looked for, and the trees over them by view."""
+    """Rows, from when until when they will do, and the trees over them by view."""
 
     rows: Rows
-    since: datetime
+    begun: datetime
+    until: datetime | None
     trees: dict[View, Tree]
 
 
@@ -37,12 +39,13 @@ class Shown:
     load
         Gives the rows of now; it may hand out those it gave before if nothing changed.
     max_age
-        How old what is shown may be; 0 looks each time, None never looks again.
+        How old what is shown may be; 0 looks each time, None never looks again. Where looking takes longer than that,
+        what was found will do for as long as it took.
     now
         The clock.
     """
 
-    def __init__(self, load: Callable[[], Rows], max_age: timedelta | None, now: Callable[[], datetime]) -> None:
+    def __init__(self, load: Callable[[], Loaded], max_age: timedelta | None, now: Callable[[], datetime]) -> None:
         self._load = load
         self._max_age = max_age
         self._now = now
@@ -71,15 +74,22 @@ class Shown:
         try:
             made = self._made
             if made is None or not self._is_fresh(made):
-                since = self._now()
-                rows = self._load()
-                self._made = made = _Made(rows, since, made.trees if made is not None and made.rows is rows else {})
+                begun = self._now()
+                rows, since = self._load()
+                trees = made.trees if made is not None and made.rows is rows else {}
+                self._made = made = _Made(rows, begun, self._until(begun, since), trees)
             return made
         finally:
             self._loading.release()
 
-    def _is_fresh(self, made: _Made) -> bool:
+    def _until(self, begun: datetime, since: datetime) -> datetime | None:
         if self._max_age is None:
+            return None
+        ended = self._now()
+        return max(since + self._max_age, ended + (ended - begun))
+
+    def _is_fresh(self, made: _Made) -> bool:
+        if made.until is None:
             return True
         # A clock that was set back must not keep the old for ever.
-        return self._max_age > _NOTHING and _NOTHING <= self._now() - made.since <= self._max_age
+        return self._max_age != _NOTHING and made.begun <= self._now() <= made.until

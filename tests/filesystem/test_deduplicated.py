@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import fsspec
 import pytest
 
-from fsmedia import InvalidReferenceError, MediaNotFoundError, MediaStore
+from fsmedia import InvalidReferenceError, MediaNotFoundError, MediaStore, ReadOnlyStoreError
 from tests.contract.specimens import traces
 from tests.deduplicated import data_keys, settled, sidecar_of, told
 from tests.filesystem.conftest import opened
@@ -196,7 +196,9 @@ def test_names_of_shared_media_can_not_be_written(storage, fs, media, tmp_path) 
         for move in (fs.cp, fs.mv):
             with pytest.raises(InvalidReferenceError):
                 move(there, name)
-    for name in (elsewhere(there, "by-run/r1"), elsewhere(there, ".fsmedia"), elsewhere(there, "x/.fsmedia.meta")):
+    with pytest.raises(ReadOnlyStoreError):
+        fs.cp(there, elsewhere(there, "by-run/r1"))
+    for name in (elsewhere(there, ".fsmedia"), elsewhere(there, "x/.fsmedia.meta")):
         with pytest.raises((InvalidReferenceError, MediaNotFoundError)):
             fs.cp(there, name)
     assert traces(storage) == before
