@@ -49,8 +49,8 @@ class Tree:
         """Return what is at a path: a row's number, `FOLDER`, or None."""
         if path in self._folders:
             return FOLDER
-        folder, _, name = path.rpartition("/")
-        children = self._folders.get(folder)
+        folder, slash, name = path.rpartition("/")
+        children = self._folders.get(folder) if folder or not slash else None
         found = None if children is None else children.get(name)
         return None if found is None or found == _SHARED or self.rows.is_gone(found) else found
 
