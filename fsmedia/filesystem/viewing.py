@@ -37,6 +37,8 @@ class Viewing(Sighting):
         view = self._view_of(key)
         if view is None:
             return super().info(path, metadata=metadata, **kwargs)
+        if key == view.name and view in self._views():
+            return folder_info(key)  # without a look at what is in it
         tree, found = self._found_in(view, key)
         if found is None:
             raise not_found(key)
