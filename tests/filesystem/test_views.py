@@ -196,7 +196,8 @@ def test_a_folder_of_a_views_name_in_an_adopted_store(storage):
         assert fs.find("") == sorted(store.list()) == ["by-run/r1/x.txt", "runs/r1/x.txt"]
         assert store.retrieve_media("by-run/r1/x.txt").read_bytes() == b"really here"
         assert store.info("by-run/r1/x.txt").size_bytes == 11
-        assert fs.cat_file("by-run/r1/x.txt") == fs.open("by-run/r1/x.txt").read() == b"really here"
+        with fs.open("by-run/r1/x.txt") as file:
+            assert file.read() == fs.cat_file("by-run/r1/x.txt") == b"really here"
         assert fs.info("by-run/r1/x.txt")["reference"] == "by-run/r1/x.txt"
         [other] = [path for path in fs.find("by-run") if path != "by-run/r1/x.txt"]
         assert fs.cat_file(other) == b"of run r1"
