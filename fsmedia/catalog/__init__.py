@@ -4,8 +4,10 @@ Reads sidecars and listings, writes snapshots below `.fsmedia/catalog/` and noth
 pyarrow, and only when a catalog is asked for.
 """
 
-from fsmedia.catalog.opening import current, refreshed
+from fsmedia.catalog.answering import CatalogAnswers
+from fsmedia.catalog.opening import current, newest, refreshed
 from fsmedia.catalog.schema import COLUMNS, VERSION, Column
+from fsmedia.catalog.statistics import statistics
 from fsmedia.catalog.table import Catalog
 
-__all__ = ["COLUMNS", "VERSION", "Catalog", "Column", "current", "refreshed"]
+__all__ = ["COLUMNS", "VERSION", "Catalog", "CatalogAnswers", "Column", "current", "newest", "refreshed", "statistics"]

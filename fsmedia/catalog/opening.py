@@ -54,6 +54,22 @@ def current(backend: Backend, configuration: Configuration, *, max_age: timedelt
     return Catalog(made.table)
 
 
+def newest(backend: Backend) -> Catalog:
+    """Return the newest snapshot, however old.
+
+    Raises
+    ------
+    MediaNotFoundError
+        There is none.
+    StoreConflictError
+        It is of a newer version.
+    StorageError
+        pyarrow is not installed, or the store can't be listed.
+    """
+    arrow()
+    return opened(backend, snapshots.newest(backend, snapshots.names(backend)))
+
+
 def opened(backend: Backend, found: Snapshot | None) -> Catalog:
     """Return a snapshot as a catalog.
 

@@ -34,6 +34,7 @@ COARSEST: Final = timedelta(seconds=2)
 NO_SIDECAR: Final = ""
 """Token of a sidecar that is not there."""
 
+_LARGEST = 2**63 - 1
 _IDS = ("run_id", "conversation_id", "session_id", "provider_id", "policy_name")
 _PLAIN = ("message_idx", "part_idx", "mime_type", "size_bytes", "sha256", "timestamp", "expires_at")
 _CONTENT = ("format", "detail", "caption", "duration", "bit_rate", "channels", "width", "height", "fps")
@@ -69,6 +70,7 @@ def row(item: Listed, record: MediaRecord, problem: str | None, marks: tuple[str
     """Return the row of a media; its URL is made of all references at once, see `table_of`."""
     values: dict[str, Any] = {name: getattr(record, name) or None for name in _IDS}
     values |= {name: getattr(record, name) for name in (*_PLAIN, *_CONTENT)}
+    values["size_bytes"] = min(record.size_bytes, _LARGEST)  # a stranger's name may claim any
     values["reference"] = item.entry.key
     values["key"] = keys.bytes_key(item.entry.key)
     values["detected_mime_type"] = record.detected_mime_type

@@ -4,7 +4,7 @@ Pure: nothing here reaches a storage; JSON keys are PromptKit's, so its document
 """
 
 from fsmedia.copies import local_copy
-from fsmedia.models.catalog import CatalogRefresh
+from fsmedia.models.catalog import CatalogRefresh, StoreStatistics, Tally
 from fsmedia.models.content import ContentHandle, MediaContent
 from fsmedia.models.conversion import DeduplicationReport, Moved
 from fsmedia.models.fields import CONTENT_FIELDS, ContentFields
@@ -54,6 +54,8 @@ __all__ = [
     "Retention",
     "RetentionPolicy",
     "Skipped",
+    "StoreStatistics",
+    "Tally",
     "local_copy",
     "public_url",
 ]

@@ -25,11 +25,13 @@ from fsmedia.records.finding import (
     read_sidecars,
     refuse_folder,
 )
-from fsmedia.records.listing import Listed, is_reference, listed, select
+from fsmedia.records.listing import Answers, Listed, Shortcut, is_reference, listed, select
 
 __all__ = [
+    "Answers",
     "Found",
     "Listed",
+    "Shortcut",
     "content_of",
     "exists",
     "expiry_of",
