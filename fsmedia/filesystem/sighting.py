@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from fsmedia.backends import Entry
     from fsmedia.layout import View
 
 VIEW_MAX_AGE: Final = timedelta(minutes=1)
@@ -76,13 +75,6 @@ class Seen(NamedTuple):
             "mime_type": facts.mime_type,
             "reference": facts.reference,
         }
-
-    def is_as_shown(self, entry: Entry) -> bool:
-        """Tell whether the bytes are those that the catalog saw; storages tell some times in whole seconds only."""
-        facts = self.rows.facts(self.row)
-        if facts.modified is None or entry.modified is None:
-            return facts.size == entry.size
-        return facts.size == entry.size and int(facts.modified.timestamp()) == int(entry.modified.timestamp())
 
     def __enter__(self) -> Self:
         return self

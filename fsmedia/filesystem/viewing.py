@@ -168,7 +168,7 @@ class Viewing(Sighting):
             entry = self._backend.head(seen.reference)
             if entry is None:
                 raise not_found(seen.reference)
-        if not seen.is_as_shown(entry):
+        if not seen.rows.is_as_shown(seen.row, entry):
             seen.rows.renew(seen.row, entry.size, entry.modified)
             raise StorageError(
                 f"{seen.reference} was overwritten since this view was made, so a part of it means something else",

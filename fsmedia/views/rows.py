@@ -14,6 +14,8 @@ from fsmedia import keys
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from fsmedia.backends import Entry
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNKNOWN = -(1 << 63)
 _OCTETS = "application/octet-stream"
@@ -43,7 +45,7 @@ class Rows:
     ----------
     column
         Gives a column by name, as a list with None where there is nothing: `reference`, `size_bytes`, `modified` and
-        `timestamp` (both in microseconds since 1970), `mime_type`, and the fields of views.
+        `timestamp` (both in microseconds since 1970), `mime_type`, `bytes_token`, and the fields of views.
     """
 
     def __init__(self, column: Callable[[str], Sequence[Any]]) -> None:
@@ -55,6 +57,7 @@ class Rows:
         self._sizes: array[int] | None = None
         self._modified: array[int] | None = None
         self._types: list[str] | None = None
+        self._tokens: list[str | None] | None = None
 
     def __len__(self) -> int:
         return len(self.references)
@@ -73,6 +76,20 @@ class Rows:
             self._types = [known.setdefault(value or _OCTETS, value or _OCTETS) for value in self._column("mime_type")]
         return Facts(self.references[index], self._sizes[index], instant(self._modified[index]), self._types[index])
 
+    def is_as_shown(self, index: int, entry: Entry) -> bool:
+        """Tell whether bytes are those that the catalog saw, by all that a look at them tells."""
+        facts = self.facts(index)
+        if self._tokens is None:
+            self._tokens = list(self._column("bytes_token"))
+        token = self._tokens[index]
+        if token is not None and entry.token is not None:
+            etag = entry.token.replace('"', "")  # some servers quote it in one answer and not in another
+            return facts.size == entry.size and token.replace('"', "").startswith(f"{etag}-")
+        seen, now = facts.modified, entry.modified
+        if seen is not None and now is not None and not (seen.microsecond and now.microsecond):
+            seen, now = seen.replace(microsecond=0), now.replace(microsecond=0)  # one was told in whole seconds
+        return (facts.size, seen) == (entry.size, now)
+
     def is_gone(self, index: int) -> bool:
         """Tell whether a media was not found any more."""
         return index in self._gone
@@ -82,12 +99,14 @@ class Rows:
         self._gone.add(index)
 
     def renew(self, index: int, size: int, modified: datetime | None = None) -> None:
-        """Show what a media is now: other bytes took its name."""
+        """Show what a media is now: other bytes took its name. Without a time the old one stays."""
         self.facts(index)
         if self._sizes is not None and self._modified is not None:
             self._sizes[index] = size
             if modified is not None:
                 self._modified[index] = (modified - _EPOCH) // timedelta(microseconds=1)
+                if self._tokens is not None:
+                    self._tokens[index] = None
 
 
 def instant(microseconds: int | None) -> datetime | None:

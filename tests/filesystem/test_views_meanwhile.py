@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore, StorageError
+from tests.catalogs import old_enough
 from tests.filesystem.conftest import made, opened
 from tests.filesystem.viewed import below, expected, filled
 
@@ -107,12 +108,19 @@ def test_no_part_of_another_version_is_given_out(storage, new):
         assert fs.cat_file(path, 0, fs.info(path)["size"]) == new
 
 
-def test_a_version_of_the_same_size_is_told_by_its_time(local_storage):
-    fs, path = written(local_storage)
-    opened(local_storage).pipe_file("runs/r1/table.csv", b"the new version")
-    import os
+def test_a_version_of_the_same_size_is_told_by_its_token(storage):
+    with old_enough():
+        fs, path = written(storage)
+    assert fs.cat_file(path, 4, 7) == b"old"
+    opened(storage).pipe_file("runs/r1/table.csv", b"the new version")
+    with pytest.raises(StorageError, match="was overwritten"):
+        fs.cat_file(path, 4, 7)
+    assert fs.cat_file(path, 4, 7) == b"new"
 
-    os.utime(f"{local_storage.url}/runs/r1/table.csv", (10**9, 10**9))
+
+def test_a_version_of_the_same_size_is_told_by_its_time(local_storage):
+    fs, path = written(local_storage)  # so young that its token is not trusted
+    opened(local_storage).pipe_file("runs/r1/table.csv", b"the new version")
     with pytest.raises(StorageError, match="was overwritten"):
         fs.cat_file(path, 4, 7)
     assert fs.cat_file(path, 4, 7) == b"new"
@@ -194,32 +202,17 @@ def test_later_looks_read_only_what_changed(moto_storage, clock):
     """With or without a snapshot in the store: what was loaded before is the ground of the next look."""
     store, stored = filled(moto_storage)
     fs = opened(moto_storage, now=clock, skip_instance_cache=True)
-    fs.find("by-run")
-    assert fs._shown is not None
-    _settle(fs)
-    with moto_storage.counted() as requests:
+    with old_enough():
+        fs.find("by-run")
+    with old_enough(), moto_storage.counted() as requests:
         clock.advance(timedelta(minutes=2))
         fs.find("by-run")
     assert requests == {"list": 3}
     store.store_media(MediaContent.from_text("one more"), MediaMetadata(run_id="r1"))
-    with moto_storage.counted() as requests:
+    with old_enough(), moto_storage.counted() as requests:
         clock.advance(timedelta(minutes=2))
         assert len(fs.find("by-run")) == len(stored) + 1
     assert requests == {"list": 3, "get": 1}
-
-
-def _settle(fs):
-    """Look until what was stored is old enough that its token can be believed (S3 tells times in seconds)."""
-    loading = fs._shown[1]._load
-    deadline = threading.Event()
-    for _ in range(100):
-        table = loading._catalog.to_arrow()
-        if not table.column("sidecar_token").null_count and not table.column("bytes_token").null_count:
-            return
-        deadline.wait(0.1)
-        fs._shown[1]._made = None
-        fs.find("by-run")
-    pytest.fail("tokens never came")
 
 
 def test_a_snapshot_is_taken_as_it_is_while_it_is_young(moto_storage, clock):
