@@ -12,6 +12,7 @@ from fsmedia.models import OrganizationMode
 
 if TYPE_CHECKING:
     from fsmedia.backends import Backend
+    from fsmedia.layout import View
 
 
 class Founding:
@@ -53,6 +54,13 @@ class Founding:
     def is_settled(self) -> bool:
         """Whether the root has settings, as far as was looked."""
         return self._written is not None
+
+    @property
+    def views(self) -> dict[str, View]:
+        """The user's own views; where there are no settings, it is looked again whether somebody has made them."""
+        if self._written is None:
+            self._written = self._load()
+        return {} if self._written is None else self._written.views
 
     def refresh(self) -> Configuration:
         """Look again whether somebody has made the settings; for a write, and for what depends on the layout."""

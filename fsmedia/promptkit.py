@@ -105,7 +105,7 @@ def carry(backend: Backend, index: Mapping[str, object], references: Mapping[str
     found = {
         digest: backend.local_path(new) or new
         for digest, path in index.items()
-        if (new := next((references[each] for each in _endings(path) if each in references), None)) is not None
+        if (new := next((references[each] for each in endings(path) if each in references), None)) is not None
     }
     if not found:
         return

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from fsmedia.aio.workers import Workers
+from fsmedia.filesystem.sighting import VIEW_MAX_AGE
 from fsmedia.store import Durability, MediaStore, utc_now
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class AsyncRoot:
         storage_options: Mapping[str, Any] | None = None,
         organization: OrganizationMode | str | None = None,
         layouts: Mapping[str, str] | None = None,
+        views: Mapping[str, str] | None = None,
         policies: Mapping[str, RetentionPolicy | timedelta] | Iterable[RetentionPolicy] | None = None,
         default_policy: str | None = None,
         deduplicate: bool | None = None,
@@ -48,6 +50,7 @@ class AsyncRoot:
         durability: Durability = "fsync",
         read_only: bool = False,
         url_expiry: timedelta = timedelta(hours=1),
+        view_max_age: timedelta | None = VIEW_MAX_AGE,
         timeout: timedelta = timedelta(seconds=60),
         allow_private_urls: bool = False,
         deletion_log: DeletionLog = None,
@@ -59,6 +62,7 @@ class AsyncRoot:
             storage_options=storage_options,
             organization=organization,
             layouts=layouts,
+            views=views,
             policies=policies,
             default_policy=default_policy,
             deduplicate=deduplicate,
@@ -67,6 +71,7 @@ class AsyncRoot:
             durability=durability,
             read_only=read_only,
             url_expiry=url_expiry,
+            view_max_age=view_max_age,
             timeout=timeout,
             allow_private_urls=allow_private_urls,
             deletion_log=deletion_log,

@@ -23,7 +23,8 @@ Examples:
   fsmedia init --store ./media --default-policy retain-30days
   fsmedia init --store ./media --policy audit=365d --policy scratch=12h
   fsmedia init --store ./media --deduplicate --orphan-grace 2d
-  fsmedia init --store ./media --layout 'by-run=runs/{run_id}/{provider_id}'
+  fsmedia init --store ./media --layout 'by-run=runs/{run_id}/{provider_id}/{name}{ext}'
+  fsmedia init --store ./media --view 'by-day={timestamp:%Y-%m-%d}/{mime_type}/{name}{ext}'
 """
 
 
@@ -37,6 +38,14 @@ def init(  # noqa: PLR0913 - the settings of a store
     layout: Annotated[
         list[str] | None,
         typer.Option(metavar="MODE=TEMPLATE", help="The folders of a mode; repeatable.", show_default=False),
+    ] = None,
+    view: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=TEMPLATE",
+            help="More folders in which media:// shows all media, read-only; repeatable.",
+            show_default=False,
+        ),
     ] = None,
     policy: Annotated[
         list[str] | None,
@@ -68,10 +77,12 @@ def init(  # noqa: PLR0913 - the settings of a store
     """Make a store."""
     place = Place.of(context, store, option)
     layouts = words.pairs(layout, "--layout", "MODE=TEMPLATE, e.g. 'by-run=runs/{run_id}'") or None
+    views = words.pairs(view, "--view", "NAME=TEMPLATE, e.g. 'by-day={timestamp:%Y-%m-%d}/{name}{ext}'") or None
     before = place.settings()
     with place.open(
         organization=organization,
         layouts=layouts,
+        views=views,
         policies=words.policies(policy),
         default_policy=default_policy,
         deduplicate=deduplicate or None,
@@ -95,6 +106,7 @@ def _facts(made: Configuration) -> dict[str, Any]:
     return {
         "organization": str(made.organization),
         "layouts": {mode: layout.template for mode, layout in made.layouts.items()},
+        "views": {name: view.template for name, view in made.views.items()},
         "policies": {
             name: None if policy.keep_for is None else int(policy.keep_for.total_seconds())
             for name, policy in made.policies.items()
@@ -117,6 +129,7 @@ def _table(facts: dict[str, Any]) -> Table:
     rows = (
         ("organization", mode),
         ("layout", facts["layouts"][mode]),
+        ("views", ", ".join(["by-session", "by-conversation", "by-run", *sorted(facts["views"])])),
         ("policies", ", ".join(policies) or "none of its own"),
         ("default policy", facts["default_policy"] or "none: media are kept"),
         ("equal bytes", "shared" if facts["deduplicate"] else "stored for each media"),

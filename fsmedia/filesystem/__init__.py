@@ -32,6 +32,7 @@ from fsmedia.filesystem.naming import (
     nested_options,
     place_here,
 )
+from fsmedia.filesystem.sighting import VIEW_MAX_AGE, as_age
 from fsmedia.filesystem.transaction import MediaTransaction
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
         As in `MediaStore`; a timeout may be given in seconds.
     block_size
         Bytes that a seek in an opened media fetches from an object store; None is 256 KiB.
+    view_max_age
+        How old what views show may be, in seconds or as a timedelta; 0 looks each time, None only once.
 
     Raises
     ------
@@ -121,6 +124,7 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
         read_only: bool = False,
         timeout: float | timedelta = _PATIENCE,
         block_size: int | None = None,
+        view_max_age: float | timedelta | None = VIEW_MAX_AGE,
         now: Callable[[], datetime] = utc_now,
         deletion_log: DeletionLog = None,
         asynchronous: bool = False,
@@ -141,6 +145,7 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
             stores=stores,
         )
         self._address: Address = given.address(others)
+        age = view_max_age if view_max_age is None else as_age(view_max_age)
         patience = timeout if isinstance(timeout, timedelta) else timedelta(seconds=timeout)
         self._settings = {
             "durability": durability,
@@ -148,6 +153,7 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
             "read_only": read_only,
             "timeout": patience.total_seconds(),
             "block_size": block_size,
+            "view_max_age": None if age is None else age.total_seconds(),
             "now": now,
             "deletion_log": deletion_log,
             "asynchronous": asynchronous,
@@ -161,6 +167,7 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
         self._now = now
         self._deletion_log = deletion_log
         self._block_size = block_size
+        self._view_max_age = age
         self._backend = self._opened_root(patience, durability)
         if is_relative(self._address.url):  # what this is and what is pickled stays the same after a chdir
             self._address = replace(self._address, url=self._backend.url)

@@ -16,7 +16,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 
 from fsmedia import keys
 from fsmedia.filesystem.grounds import not_found
-from fsmedia.filesystem.opening import Opening
+from fsmedia.filesystem.viewing import Viewing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Concurrent(Opening):
+class Concurrent(Viewing):
     """The coroutines of `MediaFileSystem`."""
 
     _pid: int
@@ -52,7 +52,7 @@ class Concurrent(Opening):
 
     async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
         reads = self._on_loop()
-        if reads is None:
+        if reads is None or self._may_be_viewed(path):
             return await self._aside(self.cat_file, path, start, end)
         key = self._existing_key(path)
         where = keys.bytes_key(key)
@@ -71,7 +71,8 @@ class Concurrent(Opening):
         if os.path.isdir(lpath):  # noqa: PTH112, ASYNC240 - of this machine, and quick
             return
         reads = self._on_loop()
-        if reads is None or kwargs.get("outfile") is not None or hasattr(lpath, "write"):
+        elsewhere = kwargs.get("outfile") is not None or hasattr(lpath, "write")
+        if reads is None or elsewhere or self._may_be_viewed(rpath):
             await self._aside(self.get_file, rpath, lpath, callback=callback, **kwargs)
             return
         key = self._existing_key(rpath)
@@ -191,6 +192,10 @@ class Concurrent(Opening):
 
     async def _ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:  # noqa: FBT001, FBT002
         return await self._aside(self.ls, path, detail, **kwargs)
+
+    async def _walk(self, path: str, maxdepth: int | None = None, on_error: Any = "omit", **kwargs: Any) -> Any:
+        async for each in super()._walk(path, maxdepth, on_error, **{"views": False, **kwargs}):
+            yield each
 
     async def _find(self, path: str, maxdepth: int | None = None, withdirs: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002
         return await self._aside(self.find, path, maxdepth, withdirs, **kwargs)

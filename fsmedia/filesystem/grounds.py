@@ -115,9 +115,7 @@ class Grounds(AsyncFileSystem):
             )
         first = key.partition("/")[0]
         problem = None
-        if first in keys.VIEWS:
-            problem = f"{first}/ shows the store in another order and can't be written to"
-        elif first.startswith("@"):
+        if first.startswith("@"):
             problem = "a name at the top that begins with @ stands for a named store"
         else:
             parts = key.split("/")

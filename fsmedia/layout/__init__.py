@@ -16,11 +16,25 @@ from fsmedia.errors import InvalidLayoutError, InvalidReferenceError
 from fsmedia.keys import MAX_NAME, check_reference, is_sidecar, is_temporary, parse_own_name
 from fsmedia.layout.segment import Segment, required_id
 from fsmedia.layout.template import DEFAULT_TEMPLATES, ID_FIELDS, MODES, read_template
+from fsmedia.layout.view import DEFAULT_VIEWS, PLAIN_FOLDERS, View, may_be_view, views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["DEFAULT_TEMPLATES", "ID_FIELDS", "MODES", "Layout", "layouts", "parse_any"]
+__all__ = [
+    "DEFAULT_TEMPLATES",
+    "DEFAULT_VIEWS",
+    "ID_FIELDS",
+    "MODES",
+    "PLAIN_FOLDERS",
+    "Layout",
+    "View",
+    "layouts",
+    "may_be_view",
+    "parse_any",
+    "split_file_name",
+    "views",
+]
 
 _CACHED = 4096  # folders; media of one run come one after the other
 _FEW = 64
@@ -160,6 +174,10 @@ class Layout:
         """
         return self._folder(value)
 
+    def reaches(self, folder: str) -> bool:
+        """Tell whether a media of this layout could lie in that folder at the top, whatever its ids are."""
+        return re.fullmatch(self._segments[0].pattern, folder, re.IGNORECASE) is not None
+
     def _render_leading(self, value: str) -> str:
         """Do the work of `folder`."""
         fields = {self.id_field: required_id(self.id_field, self.mode, value)}
@@ -194,13 +212,19 @@ def _bad_file(file: str, template: str) -> InvalidLayoutError:
 def _read_file_name(file: str) -> dict[str, str | int]:
     """Split a file name: our own form at the end of the unique part, any other at its last dot."""
     own = parse_own_name(file)
-    if own is not None:
-        name = file[: len(file) - len(own.ext)]
-        return {"name": name, "ext": own.ext, "message_idx": own.message_idx, "part_idx": own.part_idx}
+    if own is None:
+        name, ext = split_file_name(file)
+        return {"name": name, "ext": ext}
+    name, ext = file[: len(file) - len(own.ext)], own.ext
+    return {"name": name, "ext": ext, "message_idx": own.message_idx, "part_idx": own.part_idx}
+
+
+def split_file_name(file: str) -> tuple[str, str]:
+    """Split a file name that is not of our own form at its last dot; dots in front begin a name, not an extension."""
     dot = file.rfind(".")
-    if dot <= 0 or not file[:dot].strip("."):  # leading dots begin a name, not an extension
-        return {"name": file, "ext": ""}
-    return {"name": file[:dot], "ext": file[dot:]}
+    if dot <= 0 or not file[:dot].strip("."):
+        return file, ""
+    return file[:dot], file[dot:]
 
 
 def layouts(overrides: Mapping[str, str] | None = None) -> dict[str, Layout]:

@@ -18,7 +18,7 @@ from fsmedia.layout.segment import RESERVED, Kind, Piece, Segment
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["DEFAULT_TEMPLATES", "ID_FIELDS", "MODES", "Grammar", "read_template"]
+__all__ = ["DEFAULT_TEMPLATES", "END", "ID_FIELDS", "MODES", "Grammar", "read_folders", "read_template", "refuse"]
 
 DEFAULT_TEMPLATES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -44,7 +44,8 @@ _KINDS: Mapping[str, Kind] = {
     "part_idx": "index",
     "timestamp": "time",
 }
-_END = "/{name}{ext}"
+END = "/{name}{ext}"
+"""What a template ends with: the file's name, as the store gave it."""
 _TOKEN = re.compile(r"\{([^{}]*)\}|([^{}]+)|[{}]")
 _LITERAL = re.compile(r"[A-Za-z0-9._+@,/-]*")
 _INDEX_FORMAT = re.compile(r"0([1-9]|1[0-8])d")
@@ -79,21 +80,32 @@ def read_template(template: str, mode: str) -> Grammar:
     if not isinstance(template, str):
         kind = type(template).__name__
         raise InvalidLayoutError(f"a template is text, not {kind}", next_step=f"like {DEFAULT_TEMPLATES[mode]!r}")
-    if not template.endswith(_END) or "{name" in template[: -len(_END)] or "{ext" in template[: -len(_END)]:
-        _refuse(template, "the file name is not '{name}{ext}'", "end with '/{name}{ext}', and use both only there")
-    folders = _split(template, list(_read_pieces(template, template[: -len(_END)])))
+    if not template.endswith(END) or "{name" in template[: -len(END)] or "{ext" in template[: -len(END)]:
+        refuse(template, "the file name is not '{name}{ext}'", "end with '/{name}{ext}', and use both only there")
+    folders = read_folders(template)
     segments = tuple(_check_segment(template, pieces, first=not index) for index, pieces in enumerate(folders))
     used = [name for segment in segments for name in segment.fields]
     if ID_FIELDS[mode] not in used:
         step = f"put '{{{ID_FIELDS[mode]}}}' into a folder"
-        _refuse(template, f"{ID_FIELDS[mode]} is not in it, and the mode is {mode}", step)
+        refuse(template, f"{ID_FIELDS[mode]} is not in it, and the mode is {mode}", step)
     for name in set(used) - {"timestamp"}:
         if used.count(name) > 1:
-            _refuse(template, f"'{{{name}}}' stands in it twice", "use it once")
+            refuse(template, f"'{{{name}}}' stands in it twice", "use it once")
     literal = next(index for index, segment in enumerate(segments) if segment.fields)
     prefix = "/".join([pieces[0].name for pieces in folders[:literal]])
     pattern = "/".join([*(segment.pattern for segment in segments), "([^/]+)"])
     return Grammar(segments, prefix, tuple(dict.fromkeys(used)), re.compile(pattern))
+
+
+def read_folders(template: str) -> list[tuple[Piece, ...]]:
+    """Return the pieces of each folder of a template that ends with `END`.
+
+    Raises
+    ------
+    InvalidLayoutError
+        A field is unknown, or a character can't stand in a folder's name.
+    """
+    return _split(template, list(_read_pieces(template, template[: -len(END)])))
 
 
 def _read_pieces(template: str, folders: str) -> Iterator[Piece]:
@@ -102,10 +114,10 @@ def _read_pieces(template: str, folders: str) -> Iterator[Piece]:
         inner, literal = token[1], token[2]
         if literal is not None:
             if not _LITERAL.fullmatch(literal):
-                _refuse(template, f"{literal!r} is more than [A-Za-z0-9._+@,-] and '/'", "leave other characters away")
+                refuse(template, f"{literal!r} is more than [A-Za-z0-9._+@,-] and '/'", "leave other characters away")
             yield Piece("literal", literal)
         elif inner is None:
-            _refuse(template, "a brace has no other", "write fields as '{run_id}'; braces stand for nothing else")
+            refuse(template, "a brace has no other", "write fields as '{run_id}'; braces stand for nothing else")
         else:
             yield _read_field(template, inner)
 
@@ -115,16 +127,16 @@ def _read_field(template: str, inner: str) -> Piece:
     name, colon, spec = inner.partition(":")
     kind = _KINDS.get(name)
     if kind is None:
-        _refuse(
+        refuse(
             template, f"'{{{inner}}}' is no field", f"the fields are {', '.join(_KINDS)}, and name and ext at the end"
         )
     if kind == "text" and colon:
-        _refuse(template, f"'{{{inner}}}' has a format, and text takes none", f"write '{{{name}}}'")
+        refuse(template, f"'{{{inner}}}' has a format, and text takes none", f"write '{{{name}}}'")
     if kind == "index" and colon and not _INDEX_FORMAT.fullmatch(spec):
-        _refuse(template, f"{spec!r} is no format for {name}", f"write '{{{name}}}' or '{{{name}:04d}}'")
+        refuse(template, f"{spec!r} is no format for {name}", f"write '{{{name}}}' or '{{{name}:04d}}'")
     if kind == "time" and not _TIME_FORMAT.fullmatch(spec):
         step = "write '{timestamp:%Y-%m-%d}', of %Y %m %d %H %M %S %j and '-', '_', '.'; a '/' goes between two fields"
-        _refuse(template, f"{spec!r} is no format for timestamp" if spec else "timestamp has no format", step)
+        refuse(template, f"{spec!r} is no format for timestamp" if spec else "timestamp has no format", step)
     return Piece(kind, name, spec)
 
 
@@ -141,7 +153,7 @@ def _split(template: str, pieces: list[Piece]) -> list[tuple[Piece, ...]]:
             if text:
                 folders[-1].append(Piece("literal", text))
     if not all(folders):
-        _refuse(template, "a segment is empty", "write one '/' between segments, and none in front")
+        refuse(template, "a segment is empty", "write one '/' between segments, and none in front")
     return [tuple(folder) for folder in folders]
 
 
@@ -151,11 +163,9 @@ def _check_segment(template: str, pieces: tuple[Piece, ...], *, first: bool) -> 
     tail = pieces[-1].name if pieces[-1].kind == "literal" else ""
     whole = head if len(pieces) == 1 else ""
     if whole in {".", ".."} or head.startswith(_TEMPORARY_PREFIX) or (first and whole.casefold() in RESERVED):
-        _refuse(
-            template, f"a folder may not be named {head!r} here", "take another name, that is not used by the store"
-        )
+        refuse(template, f"a folder may not be named {head!r} here", "take another name, that is not used by the store")
     if tail.endswith(SIDECAR_SUFFIX) or (tail and not whole and SIDECAR_SUFFIX.endswith(tail)):
-        _refuse(
+        refuse(
             template, "a folder could end with '.meta', as sidecars do", f"put another text than {tail!r} at its end"
         )
     before: Piece | None = None
@@ -169,7 +179,7 @@ def _check_segment(template: str, pieces: tuple[Piece, ...], *, first: bool) -> 
         before, between = piece, ""
     segment = Segment(pieces, first=first)
     if segment.share < (MINIMUM_LIMIT if any(piece.kind == "text" for piece in pieces) else 0):
-        _refuse(template, f"a segment of it does not fit into {MAX_NAME} bytes", "put '/' between its fields")
+        refuse(template, f"a segment of it does not fit into {MAX_NAME} bytes", "put '/' between its fields")
     return segment
 
 
@@ -177,9 +187,9 @@ def _check_separator(template: str, before: Piece, between: str, piece: Piece) -
     """Refuse two neighbours whose border could not be found again."""
     if set(between) <= before.alphabet | piece.alphabet:
         problem = f"'{{{before.name}}}' and '{{{piece.name}}}' can't be told apart with {between!r} between them"
-        _refuse(template, problem, "put '/' or '+' between")
+        refuse(template, problem, "put '/' or '+' between")
 
 
-def _refuse(template: str, problem: str, next_step: str) -> NoReturn:
+def refuse(template: str, problem: str, next_step: str) -> NoReturn:
     """Raise the error for a template."""
     raise InvalidLayoutError(problem, next_step=next_step, key=template)

@@ -30,6 +30,9 @@ class MediaStore(Transferring, Retaining, Bulk, Verifying, Erasing, Cataloging):
         Which layout to write in; None: what the store says, what its folders show, or by-run.
     layouts
         Templates that replace the default layouts, by mode.
+    views
+        Templates of folders under which `media://` shows all media besides, read-only, by name: ``{"by-day":
+        "{timestamp:%Y-%m-%d}/{mime_type}/{name}{ext}"}``.
     policies
         Retention policies by name, besides those whose names speak for themselves.
     default_policy
@@ -46,6 +49,8 @@ class MediaStore(Transferring, Retaining, Bulk, Verifying, Erasing, Cataloging):
         Refuse every write.
     url_expiry
         How long a signed URL lives where `get_url` is not told.
+    view_max_age
+        How old what views show may be, one minute unless told; None: as old as the first look.
     timeout
         Longest wait for one answer of an object store or of a source's URL; large uploads may wait once more for
         each MiB.

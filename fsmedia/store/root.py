@@ -14,6 +14,7 @@ from fsmedia.draft import Desk
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaNotFoundError, ReadOnlyStoreError
 from fsmedia.filesystem import MediaFileSystem
 from fsmedia.filesystem.naming import SCHEME, conf_stores, cut, is_root, nested_options
+from fsmedia.filesystem.sighting import VIEW_MAX_AGE, as_age
 from fsmedia.founding import Founding
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Root:
         storage_options: Mapping[str, Any] | None = None,
         organization: OrganizationMode | str | None = None,
         layouts: Mapping[str, str] | None = None,
+        views: Mapping[str, str] | None = None,
         policies: Mapping[str, RetentionPolicy | timedelta] | Iterable[RetentionPolicy] | None = None,
         default_policy: str | None = None,
         deduplicate: bool | None = None,
@@ -52,14 +54,19 @@ class Root:
         durability: Durability = "fsync",
         read_only: bool = False,
         url_expiry: timedelta = timedelta(hours=1),
+        view_max_age: timedelta | None = VIEW_MAX_AGE,
         timeout: timedelta = timedelta(seconds=60),
         allow_private_urls: bool = False,
         deletion_log: DeletionLog = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        settings = Settings.read(organization, layouts, policies, default_policy, deduplicate, orphan_grace)
+        settings = Settings.read(
+            organization, layouts, policies, default_policy, deduplicate, orphan_grace, view_templates=views
+        )
         _check_limits(max_file_size, durability, timeout, url_expiry)
         check_log(deletion_log)
+        if view_max_age is not None:
+            as_age(view_max_age)
         root = url_from_environment() if url is None else text_of(url)
         self._root = root
         self._storage_options = dict(storage_options or {})
@@ -70,6 +77,7 @@ class Root:
         self._read_only = read_only
         self._now = now
         self._url_expiry = url_expiry
+        self._view_max_age = view_max_age
         self._timeout = timeout
         self._allow_private_urls = allow_private_urls
         self._deletion_log = deletion_log
@@ -109,6 +117,7 @@ class Root:
                 max_file_size=self._max_file_size,
                 read_only=self._read_only,
                 timeout=self._timeout,
+                view_max_age=self._view_max_age,
                 now=self._now,
                 deletion_log=self._deletion_log,
             )

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import fsspec
 import pytest
 
-from fsmedia import InvalidReferenceError, MediaNotFoundError, MediaStore
+from fsmedia import InvalidReferenceError, MediaNotFoundError, MediaStore, ReadOnlyStoreError
+from fsmedia.keys import VIEWS
 from tests.contract.specimens import traces
 from tests.deduplicated import data_keys, settled, sidecar_of, told
 from tests.filesystem.conftest import opened
@@ -43,7 +44,7 @@ def media(store: MediaStore) -> dict[str, bytes]:
 
 
 def test_listings_show_files_of_their_true_size_and_nothing_else(storage, fs, media) -> None:
-    assert fs.ls("", detail=False) == ["runs"]
+    assert fs.ls("", detail=False) == [*sorted(VIEWS), "runs"]
     assert fs.ls("runs", detail=False) == ["runs/r1", "runs/r2"]
     assert fs.ls("runs/r1", detail=False) == in_run(media)
     assert {info["name"]: (info["size"], info["type"]) for info in fs.ls("runs/r1")} == {
@@ -196,7 +197,9 @@ def test_names_of_shared_media_can_not_be_written(storage, fs, media, tmp_path) 
         for move in (fs.cp, fs.mv):
             with pytest.raises(InvalidReferenceError):
                 move(there, name)
-    for name in (elsewhere(there, "by-run/r1"), elsewhere(there, ".fsmedia"), elsewhere(there, "x/.fsmedia.meta")):
+    with pytest.raises(ReadOnlyStoreError):
+        fs.cp(there, elsewhere(there, "by-run/r1"))
+    for name in (elsewhere(there, ".fsmedia"), elsewhere(there, "x/.fsmedia.meta")):
         with pytest.raises((InvalidReferenceError, MediaNotFoundError)):
             fs.cp(there, name)
     assert traces(storage) == before

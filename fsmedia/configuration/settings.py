@@ -1,4 +1,4 @@
-"""A store's settings: what `.fsmedia/store.json` says, and what callers and the environment may say.
+"""What `.fsmedia/store.json` says, and what callers may ask of it.
 
 The file is written once, by `create()` or the first write, and is the same for everybody afterwards: who opens the
 store with other settings is told so, with both values.
@@ -6,8 +6,6 @@ store with other settings is told so, with both values.
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -17,18 +15,12 @@ from pydantic_core import from_json, to_json
 
 from fsmedia import keys
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError, StoreConflictError
-from fsmedia.layout import Layout, layouts
+from fsmedia.layout import Layout, View, layouts, views
 from fsmedia.models import DueIndex, OrganizationMode, RetentionPolicy
 from fsmedia.policy import find_policy, is_reserved_name, named_policies
 
 FORMAT = 1
 """Version of what lies in a store; a store of a higher one is not opened."""
-
-URL_VARIABLE = "FSMEDIA_URL"
-"""Environment variable with the root URL of the store to open where none is named."""
-
-STORE_VARIABLE = "FSMEDIA_STORE_"
-"""Beginning of the environment variables with the root URLs of named stores: ``FSMEDIA_STORE_LAB`` is ``@lab``."""
 
 ORPHAN_GRACE = timedelta(hours=24)
 """Age from which a leftover may be mended, unless the store says otherwise."""
@@ -38,78 +30,7 @@ SHORTEST_GRACE = timedelta(minutes=10)
 
 DEFAULT_ORGANIZATION = OrganizationMode.BY_RUN
 
-_SETTINGS = ("organization", "layouts", "policies", "default_policy", "deduplicate", "orphan_grace_seconds")
-
-
-def url_from_environment() -> str:
-    """Return the root URL that the environment names.
-
-    Raises
-    ------
-    InvalidMediaError
-        It names none.
-    """
-    url = os.environ.get(URL_VARIABLE, "").strip()
-    if not url:
-        raise InvalidMediaError("no store is named", next_step=f"pass a URL, or set {URL_VARIABLE}")
-    return url
-
-
-def named_stores(configured: Mapping[str, Any] | None) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Return the root URL and the storage options of every store that has a name.
-
-    Parameters
-    ----------
-    configured
-        Name -> URL, or ``{"url": ..., "storage_options": {...}}``; a name given here wins over the environment.
-
-    Raises
-    ------
-    InvalidMediaError
-        An entry is of another form.
-    """
-    found: dict[str, tuple[str, dict[str, Any]]] = {
-        variable.removeprefix(STORE_VARIABLE).lower(): (url.strip(), {})
-        for variable, url in sorted(os.environ.items())
-        if variable.startswith(STORE_VARIABLE) and variable != STORE_VARIABLE and url.strip()
-    }
-    for name, entry in (configured or {}).items():
-        given = {"url": entry} if isinstance(entry, str) else entry
-        if (
-            not isinstance(given, dict)
-            or not isinstance(given.get("url"), str)
-            or set(given)
-            - {
-                "url",
-                "storage_options",
-            }
-        ):
-            raise InvalidMediaError(
-                f"store {name!r} is configured wrongly", next_step='give {"url": ..., "storage_options": {...}}'
-            )
-        found[name] = (given["url"], dict(given.get("storage_options") or {}))
-    return found
-
-
-def find_store(name: str, configured: Mapping[str, Any] | None) -> tuple[str, dict[str, Any]]:
-    """Return the root URL and the storage options that a name stands for.
-
-    Raises
-    ------
-    InvalidMediaError
-        It stands for nothing; the text lists the known names.
-    """
-    known = named_stores(configured)
-    # A variable's name knows neither case nor dashes.
-    spelled = re.sub(r"[^a-z0-9]", "_", name.lower())
-    found = known.get(name) or known.get(spelled)
-    if found is None:
-        names = ", ".join(f"@{each}" for each in sorted(known)) or "none"
-        raise InvalidMediaError(
-            f"no store is called @{name}; known: {names}",
-            next_step=f'set {STORE_VARIABLE}{spelled.upper()}, or fsspec.conf["media"]["stores"]',
-        )
-    return found
+_SETTINGS = ("organization", "layouts", "views", "policies", "default_policy", "deduplicate", "orphan_grace_seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +43,10 @@ class Settings:
     default_policy: str | None = None
     deduplicate: bool | None = None
     orphan_grace: timedelta | None = None
+    views: dict[str, View] | None = None
 
     @classmethod
-    def read(
+    def read(  # noqa: PLR0913 - all that a constructor takes
         cls,
         organization: str | None,
         templates: Mapping[str, str] | None,
@@ -132,6 +54,8 @@ class Settings:
         default_policy: str | None,
         deduplicate: bool | None = None,  # noqa: FBT001
         orphan_grace: timedelta | None = None,
+        *,
+        view_templates: Mapping[str, str] | None = None,
     ) -> Settings:
         """Check what a caller passed to a constructor.
 
@@ -140,7 +64,7 @@ class Settings:
         InvalidLayoutError, InvalidMediaError, UnknownPolicyError
             It can't be meant.
         """
-        _check_kinds(templates, policies, default_policy)
+        _check_kinds(templates, view_templates, policies, default_policy)
         try:
             mode = None if organization is None else OrganizationMode(organization)
         except ValueError:
@@ -150,6 +74,7 @@ class Settings:
         if templates is not None:
             all_layouts = layouts({str(mode): template for mode, template in templates.items()})
             given = {str(mode): all_layouts[mode] for mode in templates}
+        shown = None if view_templates is None else views(view_templates, layouts(templates))
         named = None if policies is None else named_policies(policies)
         if default_policy is not None and (named is not None or is_reserved_name(default_policy)):
             find_policy(default_policy, named or {})
@@ -162,13 +87,14 @@ class Settings:
             )
         if orphan_grace is not None and orphan_grace % timedelta(seconds=1):
             raise InvalidMediaError(f"orphan_grace must be whole seconds, not {orphan_grace!r}")
-        return cls(mode, given, named, default_policy, deduplicate, orphan_grace)
+        return cls(mode, given, named, default_policy, deduplicate, orphan_grace, shown)
 
 
-def _check_kinds(templates: object, policies: object, default_policy: object) -> None:
+def _check_kinds(templates: object, view_templates: object, policies: object, default_policy: object) -> None:
     """Refuse values of the wrong kind before they are looked into."""
     for name, value, kind, wanted in (
         ("layouts", templates, Mapping, "a mapping of modes to templates"),
+        ("views", view_templates, Mapping, "a mapping of names to templates"),
         ("policies", policies, Iterable, "a mapping of names to durations, or RetentionPolicy objects"),
         ("default_policy", default_policy, str, "the name of a policy"),
     ):
@@ -192,6 +118,8 @@ class Configuration:
     """True: media lay here before the settings did (PromptKit's), so folders alone do not tell whose they are."""
     due_index: DueIndex = "complete"
     """Whether the due index names every media that expires; this and `deduplicate` may change in a store's life."""
+    views: dict[str, View] = field(default_factory=dict)
+    """What `media://` shows at its top besides the views that every store has."""
 
     @property
     def layout(self) -> Layout:
@@ -212,6 +140,7 @@ class Configuration:
             orphan_grace=settings.orphan_grace or ORPHAN_GRACE,
             adopted=adopted,
             due_index="partial" if adopted else "complete",
+            views=settings.views or {},
         )
 
     @classmethod
@@ -248,6 +177,7 @@ class Configuration:
                 values.get("default_policy"),
                 values.get("deduplicate", False),
                 timedelta(seconds=values.get("orphan_grace_seconds", ORPHAN_GRACE.total_seconds())),
+                view_templates=values.get("views") or {},
             )
             found = cls.first(settings, organization=DEFAULT_ORGANIZATION, adopted=bool(values.get("adopted")))
             # Anything but "complete" is partial: sweeps then cost more, and miss nothing.
@@ -267,6 +197,8 @@ class Configuration:
             "orphan_grace_seconds": self.orphan_grace // timedelta(seconds=1),
             "due_index": self.due_index,
         }
+        if self.views:
+            values["views"] = {name: view.template for name, view in self.views.items()}
         if self.adopted:
             values["adopted"] = True
         return to_json(values, indent=2) + b"\n"
@@ -287,6 +219,8 @@ class Configuration:
         ]
         for mode, layout in (settings.layouts or {}).items():
             pairs.append((f"layouts[{mode!r}]", self.layouts[mode].template, layout.template))
+        if settings.views is not None:
+            pairs.append(("views", _templates(self.views), _templates(settings.views)))
         if settings.policies is not None:
             pairs.append(("policies", _shown(self.policies), _shown(settings.policies)))
         for name, here, wanted in pairs:
@@ -296,6 +230,11 @@ class Configuration:
                     next_step=f"leave {name} out, or use another root",
                     key=keys.CONFIGURATION_KEY,
                 )
+
+
+def _templates(shown: Mapping[str, View]) -> str:
+    """Write views so that they can be compared by eye."""
+    return ", ".join(f"{name}: {view.template}" for name, view in sorted(shown.items())) or "none"
 
 
 def _quoted(value: object) -> str:
