@@ -18,9 +18,7 @@ from fsmedia.aio.writing import AsyncWriting
 __all__ = ["AsyncMediaStore", "AsyncMediaWriter"]
 
 
-class AsyncMediaStore(
-    AsyncTransferring, AsyncRetaining, AsyncWriting, AsyncReading, AsyncVerifying, AsyncErasing, AsyncCataloging
-):
+class AsyncMediaStore(AsyncTransferring, AsyncRetaining, AsyncWriting, AsyncReading, AsyncVerifying, AsyncErasing, AsyncCataloging):
     """`MediaStore` for asyncio: same constructor, same methods as coroutines, iterators are asynchronous.
 
     The root is opened by the first call (or `async with`), so that the constructor never blocks the loop; what a
