@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fsmedia.filesystem import MediaFileSystem
     from fsmedia.filesystem.naming import NestedOptions
     from fsmedia.models import OrganizationMode, RetentionPolicy
+    from fsmedia.telemetry import Hook
 
 T = TypeVar("T")
 
@@ -50,6 +51,7 @@ class AsyncRoot:
         url_expiry: timedelta = timedelta(hours=1),
         timeout: timedelta = timedelta(seconds=60),
         allow_private_urls: bool = False,
+        hooks: Iterable[Hook] = (),
         deletion_log: DeletionLog = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -69,6 +71,7 @@ class AsyncRoot:
             url_expiry=url_expiry,
             timeout=timeout,
             allow_private_urls=allow_private_urls,
+            hooks=hooks,
             deletion_log=deletion_log,
             now=now,
         )

@@ -15,6 +15,7 @@ from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaNotFou
 from fsmedia.filesystem import MediaFileSystem
 from fsmedia.filesystem.naming import SCHEME, conf_stores, cut, is_root, media_url, nested_options
 from fsmedia.founding import Founding
+from fsmedia.telemetry import Observer, is_hook, name_media
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from fsmedia.deletions import DeletionLog
     from fsmedia.filesystem.naming import NestedOptions
     from fsmedia.models import OrganizationMode, RetentionPolicy
+    from fsmedia.telemetry import Hook
 
 Durability = Literal["fsync", "rename"]
 T = TypeVar("T")
@@ -54,12 +56,14 @@ class Root:
         url_expiry: timedelta = timedelta(hours=1),
         timeout: timedelta = timedelta(seconds=60),
         allow_private_urls: bool = False,
+        hooks: Iterable[Hook] = (),
         deletion_log: DeletionLog = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         settings = Settings.read(organization, layouts, policies, default_policy, deduplicate, orphan_grace)
         _check_limits(max_file_size, durability, timeout, url_expiry)
         check_log(deletion_log)
+        listeners = _listeners(hooks)
         root = url_from_environment() if url is None else _text_of(url)
         self._root = root
         self._storage_options = dict(storage_options or {})
@@ -74,6 +78,7 @@ class Root:
         self._allow_private_urls = allow_private_urls
         self._deletion_log = deletion_log
         self._founding = Founding(self._backend, settings)
+        self._observer = Observer(self._backend.url, listeners)
 
     def create(self) -> Self:
         """Write the store's settings now; without it the first write does. Does nothing to a store that has them.
@@ -144,6 +149,11 @@ class Root:
 
     def _key(self, reference: str) -> str:
         """Return the key a reference names, whichever way it is spelled."""
+        key = self._spelled(reference)
+        name_media(key)
+        return key
+
+    def _spelled(self, reference: str) -> str:
         if not isinstance(reference, str) or (reference[:1] != "/" and "://" not in reference):
             return keys.check_reference(reference)
         if reference.startswith(SCHEME):
@@ -226,6 +236,19 @@ def _text_of(url: object) -> str:
             next_step="e.g. /data/media or s3://bucket/media",
         )
     return text
+
+
+def _listeners(hooks: object) -> tuple[Hook, ...]:
+    try:
+        found: tuple[Any, ...] = tuple(hooks)  # type: ignore[arg-type] # a stranger's value
+    except TypeError:
+        found = (None,)
+    if not all(is_hook(each) for each in found):
+        raise InvalidMediaError(
+            f"hooks must be several functions, not {type(hooks).__name__}",
+            next_step="hooks=[function]; each is called with a fsmedia.Event after each operation",
+        )
+    return found
 
 
 def _check_limits(max_file_size: int | None, durability: str, timeout: timedelta, url_expiry: timedelta) -> None:
