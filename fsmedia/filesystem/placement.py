@@ -43,9 +43,12 @@ class Placement:
     ----------
     exclusive
         Refuse to replace what is there.
+    mime_type
+        What the bytes are, where the caller knows; None asks the name.
     """
 
-    def __init__(self, desk: Desk, key: str, *, exclusive: bool = False) -> None:
+    def __init__(self, desk: Desk, key: str, *, exclusive: bool = False, mime_type: str | None = None) -> None:
+        self._mime_type = None if mime_type is None else mime.check(mime_type)
         self.key = key
         self._desk = desk
         self._exclusive = exclusive
@@ -117,7 +120,7 @@ class Placement:
             policy = None  # PromptKit stores any name
         timestamp = desk.now()
         instant = expires_at(policy, timestamp)
-        mime_type = mime.guess_from_name(self.key) or kept.get("mime_type") or _OCTETS
+        mime_type = self._mime_type or mime.guess_from_name(self.key) or kept.get("mime_type") or _OCTETS
         fresh = Sidecar.build(
             {
                 **_DEFAULTS,

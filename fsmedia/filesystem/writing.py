@@ -45,9 +45,10 @@ class Writing(Contents):
         block_size: int | None = None,
         autocommit: bool = True,  # noqa: FBT001, FBT002
         cache_options: Any = None,
+        content_type: str | None = None,
         **kwargs: Any,
     ) -> BinaryIO:
-        """Open a media's bytes: "rb", "wb", "xb" or "ab"."""
+        """Open a media's bytes: "rb", "wb", "xb" or "ab"; `content_type` says what is written better than its name."""
         del cache_options
         kwargs.pop("cache_type", None)
         kwargs.pop("size", None)
@@ -64,7 +65,7 @@ class Writing(Contents):
         if mode == "ab" and self._transaction is not None:
             self._transaction.refuse_append(key)
         before = self._appended(key) if mode == "ab" else None
-        placement = Placement(desk, key, exclusive=mode == "xb")
+        placement = Placement(desk, key, exclusive=mode == "xb", mime_type=content_type)
         return PlacedFile(placement, autocommit=autocommit, before=lambda: before)
 
     def _appended(self, key: str) -> BinaryIO | None:
