@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         Skipped,
     )
     from fsmedia.store import MediaStore, utc_now
+    from fsmedia.telemetry import Event, Hook
 
 _ROOMS = {
     "fsmedia.aio": ("AsyncMediaStore",),
@@ -86,6 +87,7 @@ _ROOMS = {
         "Skipped",
     ),
     "fsmedia.store": ("MediaStore", "utc_now"),
+    "fsmedia.telemetry": ("Event", "Hook"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -97,9 +99,11 @@ __all__ = [
     "DeduplicationReport",
     "Deletion",
     "EnforcementReport",
+    "Event",
     "Failed",
     "HeldMediaError",
     "Hold",
+    "Hook",
     "InvalidLayoutError",
     "InvalidMediaError",
     "InvalidReferenceError",

@@ -90,7 +90,9 @@ class Running:
         span = self._span
         if span.is_recording():
             values = {name: getattr(event, field) for field, name in _ATTRIBUTES.items()}
-            span.set_attributes({name: value for name, value in values.items() if value not in (None, "", False)})
+            span.set_attributes(
+                {name: each for name, each in values.items() if each not in (None, "") and each is not False}
+            )
             if event.error_type is not None:
                 # The SDK would write down the stack and the causes, in which there may be signed URLs.
                 raised = {"exception.type": event.error_type, "exception.message": event.error or ""}
