@@ -44,6 +44,7 @@ class Desk:
     now: Callable[[], datetime]
     settle: Callable[[str, Configuration], None]
     """Writes `store.json` if this is the first write; called when nothing can be refused any more."""
+    observer: Observer | None = None
 
 
 class Draft:

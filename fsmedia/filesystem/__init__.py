@@ -33,14 +33,16 @@ from fsmedia.filesystem.naming import (
     place_here,
 )
 from fsmedia.filesystem.transaction import MediaTransaction
+from fsmedia.telemetry import Observer, checked_hooks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from fsmedia.backends import Backend
     from fsmedia.deletions import DeletionLog
     from fsmedia.filesystem.naming import NestedOptions
+    from fsmedia.telemetry import Hook
 
 __all__ = ["MediaFileSystem"]
 
@@ -87,7 +89,7 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
         Configured stores by name: URL, or ``{"url": ..., "storage_options": {...}}``.
     fo, target_protocol, target_options
         The root as a chained URL gives it.
-    durability, max_file_size, read_only, timeout, deletion_log, now
+    durability, max_file_size, read_only, timeout, hooks, deletion_log, now
         As in `MediaStore`; a timeout may be given in seconds.
     block_size
         Bytes that a seek in an opened media fetches from an object store; None is 256 KiB.
@@ -122,6 +124,7 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
         timeout: float | timedelta = _PATIENCE,
         block_size: int | None = None,
         now: Callable[[], datetime] = utc_now,
+        hooks: Iterable[Hook] = (),
         deletion_log: DeletionLog = None,
         asynchronous: bool = False,
         loop: Any = None,
@@ -142,6 +145,7 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
         )
         self._address: Address = given.address(others)
         patience = timeout if isinstance(timeout, timedelta) else timedelta(seconds=timeout)
+        self._hooks = checked_hooks(hooks)
         self._settings = {
             "durability": durability,
             "max_file_size": max_file_size,
@@ -149,6 +153,7 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
             "timeout": patience.total_seconds(),
             "block_size": block_size,
             "now": now,
+            "hooks": self._hooks,
             "deletion_log": deletion_log,
             "asynchronous": asynchronous,
             "batch_size": batch_size,
@@ -162,6 +167,7 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
         self._deletion_log = deletion_log
         self._block_size = block_size
         self._backend = self._opened_root(patience, durability)
+        self._observer = Observer(self._backend.url, self._hooks)
         if is_relative(self._address.url):  # what this is and what is pickled stays the same after a chdir
             self._address = replace(self._address, url=self._backend.url)
         # The metaclass reads both: over a storage that blocks, no loop is ever involved.
@@ -252,7 +258,7 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
         """Return what `from_dict` takes; like a pickle it holds the secrets, unless told not to."""
         _, (_, _, options) = self.__reduce__()
-        options = {name: value for name, value in options.items() if name not in ("now", "deletion_log")}
+        options = {name: value for name, value in options.items() if name not in ("now", "hooks", "deletion_log")}
         if not include_password:
             options = {name: value for name, value in options.items() if not name.endswith(("_options", "stores"))}
             public = self._backend.url

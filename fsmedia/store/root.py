@@ -15,7 +15,7 @@ from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaNotFou
 from fsmedia.filesystem import MediaFileSystem
 from fsmedia.filesystem.naming import SCHEME, conf_stores, cut, is_root, media_url, nested_options
 from fsmedia.founding import Founding
-from fsmedia.telemetry import Observer, is_hook, name_media
+from fsmedia.telemetry import Observer, checked_hooks, name_media
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -63,7 +63,7 @@ class Root:
         settings = Settings.read(organization, layouts, policies, default_policy, deduplicate, orphan_grace)
         _check_limits(max_file_size, durability, timeout, url_expiry)
         check_log(deletion_log)
-        listeners = _listeners(hooks)
+        listeners = checked_hooks(hooks)
         root = url_from_environment() if url is None else _text_of(url)
         self._root = root
         self._storage_options = dict(storage_options or {})
@@ -115,6 +115,7 @@ class Root:
                 read_only=self._read_only,
                 timeout=self._timeout,
                 now=self._now,
+                hooks=self._observer.hooks,
                 deletion_log=self._deletion_log,
             )
         return self._fs
@@ -236,19 +237,6 @@ def _text_of(url: object) -> str:
             next_step="e.g. /data/media or s3://bucket/media",
         )
     return text
-
-
-def _listeners(hooks: object) -> tuple[Hook, ...]:
-    try:
-        found: tuple[Any, ...] = tuple(hooks)  # type: ignore[arg-type] # a stranger's value
-    except TypeError:
-        found = (None,)
-    if not all(is_hook(each) for each in found):
-        raise InvalidMediaError(
-            f"hooks must be several functions, not {type(hooks).__name__}",
-            next_step="hooks=[function]; each is called with a fsmedia.Event after each operation",
-        )
-    return found
 
 
 def _check_limits(max_file_size: int | None, durability: str, timeout: timedelta, url_expiry: timedelta) -> None:

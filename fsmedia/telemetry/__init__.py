@@ -7,7 +7,18 @@ Needs no other package: OpenTelemetry is used where the program has loaded it.
 
 from __future__ import annotations
 
-from fsmedia.telemetry.events import Event, Hook, is_hook
+from fsmedia.telemetry.events import Event, Hook, checked_hooks
 from fsmedia.telemetry.observer import Observer, Watch, is_watched, name_media, observed, tell, told_of
 
-__all__ = ["Event", "Hook", "Observer", "Watch", "is_hook", "is_watched", "name_media", "observed", "tell", "told_of"]
+__all__ = [
+    "Event",
+    "Hook",
+    "Observer",
+    "Watch",
+    "checked_hooks",
+    "is_watched",
+    "name_media",
+    "observed",
+    "tell",
+    "told_of",
+]

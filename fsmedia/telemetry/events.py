@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from fsmedia.errors import MediaError
+from fsmedia.errors import InvalidMediaError, MediaError
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -111,9 +111,24 @@ class Hook(Protocol):
         """Take note; quickly, for the operation waits."""
 
 
-def is_hook(value: object) -> bool:
-    """Tell whether something can be called."""
-    return callable(value)
+def checked_hooks(hooks: object) -> tuple[Hook, ...]:
+    """Return what a caller gave as hooks.
+
+    Raises
+    ------
+    InvalidMediaError
+        They can't be called, or are not several.
+    """
+    try:
+        found: tuple[Any, ...] = tuple(hooks)  # type: ignore[arg-type] # a stranger's value
+    except TypeError:
+        found = (None,)
+    if not all(callable(each) for each in found):
+        raise InvalidMediaError(
+            f"hooks must be several functions, not {type(hooks).__name__}",
+            next_step="hooks=[function]; each is called with a fsmedia.Event after each operation",
+        )
+    return found
 
 
 def scrubbed(text: str) -> str:

@@ -7,13 +7,14 @@ look at who does.
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import sys
 from contextvars import ContextVar
 from datetime import timedelta
 from importlib import import_module
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 from fsmedia.errors import BulkError, MediaError
 from fsmedia.telemetry.events import Event, safe_text, scrubbed
@@ -25,9 +26,7 @@ if TYPE_CHECKING:
     from fsmedia.telemetry.events import Hook
     from fsmedia.telemetry.spans import Recorder, Running
 
-P = ParamSpec("P")
-T = TypeVar("T")
-S = TypeVar("S", bound="Observed")
+Method = TypeVar("Method", bound="Callable[..., Any]")
 
 _OPENTELEMETRY = "opentelemetry.trace"
 _PARTS = {"store_many": "store", "retrieve_many": "retrieve", "delete_many": "delete", "enforce_policy": "delete"}
@@ -102,6 +101,7 @@ class Watch:
         self._within = None if outer is None else outer.operation
         self._recorder = recorder
         self._error: BaseException | None = None
+        self._parts = 0
         self._begun = perf_counter()
         self._span: Running | None = None
         if recorder is not None:
@@ -132,6 +132,8 @@ class Watch:
             self._tell_failures(part, errors)
         elif hasattr(result, "took"):
             self._take_report(result, part)
+        elif isinstance(result, bytes):
+            self.facts["size_bytes"] = len(result)
         elif type(result).__name__ == "Reference":
             self.facts["reference"] = str(result)
         else:
@@ -157,6 +159,7 @@ class Watch:
             self._part(part or "", {}, error)
 
     def _part(self, operation: str, facts: Mapping[str, Any], error: MediaError | None = None) -> None:
+        self._parts += error is None
         event = self._event(operation, facts, error, within=self.operation)
         self._observer.tell(event)
         if self._recorder is not None:
@@ -205,6 +208,8 @@ class Watch:
         if isinstance(error, BulkError):
             self.facts.update(count=len(error.results), failed=len(error.errors))
             self._tell_failures(_PARTS.get(self.operation), error.errors.values())
+        if self.operation in _PARTS:
+            self.facts.setdefault("count", self._parts)
         event = self._event(self.operation, self.facts, error, within=self._within, duration=duration)
         self._observer.tell(event)
         if self._recorder is not None:
@@ -259,23 +264,40 @@ def name_media(reference: str) -> None:
         watch.facts["reference"] = reference
 
 
-def observed(operation: str) -> Callable[[Callable[Concatenate[S, P], T]], Callable[Concatenate[S, P], T]]:
-    """Make a method an operation that is watched; its signature, name and documentation stay."""
+def observed(operation: str) -> Callable[[Method], Method]:
+    """Make a method an operation that is watched, of a class with an `_observer`; all else of it stays."""
 
-    def watched(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
-        def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-            watch = self._observer.begin(operation)
-            if watch is None:
-                return method(self, *args, **kwargs)
-            with watch:
-                result = method(self, *args, **kwargs)
-                watch.take(result)
-            return result
-
-        functools.update_wrapper(call, method)
-        return call
+    def watched(method: Method) -> Method:
+        call = _watched_coroutine if inspect.iscoroutinefunction(method) else _watched_call
+        return cast("Method", functools.update_wrapper(call(operation, method), method))
 
     return watched
+
+
+def _watched_call(operation: str, method: Callable[..., Any]) -> Any:
+    def call(self: Observed, /, *args: Any, **kwargs: Any) -> Any:
+        watch = self._observer.begin(operation)
+        if watch is None:
+            return method(self, *args, **kwargs)
+        with watch:
+            result = method(self, *args, **kwargs)
+            watch.take(result)
+        return result
+
+    return call
+
+
+def _watched_coroutine(operation: str, method: Callable[..., Any]) -> Any:
+    async def call(self: Observed, /, *args: Any, **kwargs: Any) -> Any:
+        watch = self._observer.begin(operation)
+        if watch is None:
+            return await method(self, *args, **kwargs)
+        with watch:
+            result = await method(self, *args, **kwargs)
+            watch.take(result)
+        return result
+
+    return call
 
 
 def _recorder() -> Recorder | None:

@@ -149,15 +149,16 @@ class Instruments:
 def recorder() -> Recorder | None:
     """Return who records, by the providers that are set now; None while neither kind of them does."""
     tracers, meters = get_tracer_provider(), get_meter_provider()
-    tracers_record, meters_record = _records(tracers), _records(meters)
+    tracers_record, meters_record = _records(type(tracers)), _records(type(meters))
     if not (tracers_record or meters_record) or context.get_value(_SUPPRESSED):
         return None
     return _recorder(tracers if tracers_record else None, meters if meters_record else None)
 
 
-def _records(provider: TracerProvider | MeterProvider) -> bool:
+@cache
+def _records(kind: type[TracerProvider | MeterProvider]) -> bool:
     """Tell whether a provider is more than the API's own, which record nothing."""
-    return not type(provider).__module__.startswith(("opentelemetry.trace", "opentelemetry.metrics"))
+    return not kind.__module__.startswith(("opentelemetry.trace", "opentelemetry.metrics"))
 
 
 @cache
