@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         VerifyReport,
     )
     from fsmedia.store import MediaStore, utc_now
+    from fsmedia.telemetry import Event, Hook
 
 _ROOMS = {
     "fsmedia.aio": ("AsyncMediaStore",),
@@ -96,6 +97,7 @@ _ROOMS = {
         "VerifyReport",
     ),
     "fsmedia.store": ("MediaStore", "utc_now"),
+    "fsmedia.telemetry": ("Event", "Hook"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -107,10 +109,12 @@ __all__ = [
     "DeduplicationReport",
     "Deletion",
     "EnforcementReport",
+    "Event",
     "Failed",
     "Finding",
     "HeldMediaError",
     "Hold",
+    "Hook",
     "InvalidLayoutError",
     "InvalidMediaError",
     "InvalidReferenceError",

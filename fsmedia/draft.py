@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Self
 
-from fsmedia import keys, measures, mime, sharing, wav
+from fsmedia import keys, measures, mime, sharing, telemetry, wav
 from fsmedia.commit import Storing, about, confirmed, store
 from fsmedia.errors import InvalidMediaError
 from fsmedia.intake import Intake, SoundIntake
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fsmedia.configuration import Configuration
     from fsmedia.keys import Pointer
     from fsmedia.models import ContentFields, MediaMetadata
+    from fsmedia.telemetry import Observer, Watch
 
 
 _INCOMING = f"{keys.BLOBS}/incoming"
@@ -43,6 +44,7 @@ class Desk:
     now: Callable[[], datetime]
     settle: Callable[[str, Configuration], None]
     """Writes `store.json` if this is the first write; called when nothing can be refused any more."""
+    observer: Observer | None = None
 
 
 class Draft:
@@ -132,6 +134,8 @@ class Draft:
     def settled(self, prepared: Storing | Sharing) -> Reference:
         """Return the reference under which it was stored."""
         self.reference = Reference(prepared.reference)
+        if telemetry.is_watched():
+            telemetry.tell("store", reference=self.reference, size_bytes=self.size, **telemetry.told_of(self._fields))
         return self.reference
 
     def prepare(self) -> Storing | Sharing:
@@ -189,14 +193,23 @@ class MediaWriter:
     The media exists when the `with` block ends without an error, and not at all otherwise.
     """
 
-    def __init__(self, draft: Draft) -> None:
+    def __init__(self, draft: Draft, observer: Observer | None = None) -> None:
         self._draft = draft
         self._state = "new"
+        self._observer = observer
+        self._watch: Watch | None = None
 
     def __enter__(self) -> Self:
         if self._state != "new":
             raise InvalidMediaError("was used already", next_step="call create_media again")
-        self._draft.begin()
+        self._watch = None if self._observer is None else self._observer.begin("store")
+        try:
+            self._draft.begin()
+        except BaseException as error:
+            if self._watch is not None:
+                with self._watch as watch:
+                    watch.fail(error)
+            raise
         self._state = "open"
         return self
 
@@ -246,13 +259,22 @@ class MediaWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._watch is None:
+            self._leave(error)
+            return
+        with self._watch as watch:
+            if error is not None:
+                watch.fail(error)
+            self._leave(error)
+
+    def _leave(self, error: BaseException | None) -> None:
         if self._state != "open":
-            if kind is None:
+            if error is None:
                 raise InvalidMediaError("was given up: an earlier write failed", next_step="store it again")
             return
         self._state = "failed"
         try:
-            if kind is None:
+            if error is None:
                 self._draft.commit()
                 self._state = "stored"
         finally:

@@ -7,9 +7,9 @@ own room. Bulk calls read one sidecar a media, list the holds once, and remove b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fsmedia import commit, deletions, holds, keys, promptkit, records
+from fsmedia import commit, deletions, holds, keys, promptkit, records, telemetry
 from fsmedia.errors import CorruptSidecarError, MediaError
 from fsmedia.sidecar import Sidecar
 
@@ -112,6 +112,9 @@ class Removal:
             return unknown
         answers = commit.delete([each[0] for each in leaving.values()])
         failed = unknown | {key: error for key, error in zip(leaving, answers, strict=True) if error is not None}
+        for key in sidecars if telemetry.is_watched() else ():
+            if key not in failed:
+                telemetry.tell("delete", reference=key, reason="explicit", **_facts(key, sidecars[key]))
         if self.log is None:
             return failed
         now = self.now()
@@ -157,3 +160,14 @@ class Removal:
             return deleting, None
         deletion = deletions.deletion_of(reference, sidecar, expires_at, BY_REQUEST)
         return deleting, deletion.model_copy(update={"size_bytes": there[reference]}) if data is None else deletion
+
+
+def _facts(reference: str, data: bytes | None) -> dict[str, Any]:
+    """Return what is told of a media that went, as its sidecar said."""
+    if data is None:
+        return {}
+    try:
+        metadata = Sidecar.parse(data, reference).metadata(reference)
+    except CorruptSidecarError:
+        return {}
+    return {"size_bytes": metadata.size_bytes, **telemetry.told_of(vars(metadata))}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fsmedia.filesystem import MediaFileSystem
     from fsmedia.filesystem.naming import NestedOptions
     from fsmedia.models import OrganizationMode, RetentionPolicy
+    from fsmedia.telemetry import Hook
 
 T = TypeVar("T")
 
@@ -53,6 +54,7 @@ class AsyncRoot:
         view_max_age: timedelta | None = VIEW_MAX_AGE,
         timeout: timedelta = timedelta(seconds=60),
         allow_private_urls: bool = False,
+        hooks: Iterable[Hook] = (),
         deletion_log: DeletionLog = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -74,6 +76,7 @@ class AsyncRoot:
             view_max_age=view_max_age,
             timeout=timeout,
             allow_private_urls=allow_private_urls,
+            hooks=hooks,
             deletion_log=deletion_log,
             now=now,
         )

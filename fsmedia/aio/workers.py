@@ -10,6 +10,7 @@ import asyncio
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -55,7 +56,7 @@ class Workers:
     ) -> T:
         if self._pool is None or self._pool[0] != os.getpid():
             self._pool = (os.getpid(), ThreadPoolExecutor(_THREADS, thread_name_prefix="fsmedia"))
-        future = self._pool[1].submit(partial(function, *args, **kwargs))
+        future = self._pool[1].submit(copy_context().run, partial(function, *args, **kwargs))
         waiter = asyncio.wrap_future(future)
         try:
             return await asyncio.shield(waiter)

@@ -34,14 +34,16 @@ from fsmedia.filesystem.naming import (
 )
 from fsmedia.filesystem.sighting import VIEW_MAX_AGE, as_age
 from fsmedia.filesystem.transaction import MediaTransaction
+from fsmedia.telemetry import Observer, checked_hooks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from fsmedia.backends import Backend
     from fsmedia.deletions import DeletionLog
     from fsmedia.filesystem.naming import NestedOptions
+    from fsmedia.telemetry import Hook
 
 __all__ = ["MediaFileSystem"]
 
@@ -88,7 +90,7 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
         Configured stores by name: URL, or ``{"url": ..., "storage_options": {...}}``.
     fo, target_protocol, target_options
         The root as a chained URL gives it.
-    durability, max_file_size, read_only, timeout, deletion_log, now
+    durability, max_file_size, read_only, timeout, hooks, deletion_log, now
         As in `MediaStore`; a timeout may be given in seconds.
     block_size
         Bytes that a seek in an opened media fetches from an object store; None is 256 KiB.
@@ -126,6 +128,7 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
         block_size: int | None = None,
         view_max_age: float | timedelta | None = VIEW_MAX_AGE,
         now: Callable[[], datetime] = utc_now,
+        hooks: Iterable[Hook] = (),
         deletion_log: DeletionLog = None,
         asynchronous: bool = False,
         loop: Any = None,
@@ -147,6 +150,7 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
         self._address: Address = given.address(others)
         age = view_max_age if view_max_age is None else as_age(view_max_age)
         patience = timeout if isinstance(timeout, timedelta) else timedelta(seconds=timeout)
+        self._hooks = checked_hooks(hooks)
         self._settings = {
             "durability": durability,
             "max_file_size": max_file_size,
@@ -155,6 +159,7 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
             "block_size": block_size,
             "view_max_age": None if age is None else age.total_seconds(),
             "now": now,
+            "hooks": self._hooks,
             "deletion_log": deletion_log,
             "asynchronous": asynchronous,
             "batch_size": batch_size,
@@ -169,6 +174,7 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
         self._block_size = block_size
         self._view_max_age = age
         self._backend = self._opened_root(patience, durability)
+        self._observer = Observer(self._backend.url, self._hooks)
         if is_relative(self._address.url):  # what this is and what is pickled stays the same after a chdir
             self._address = replace(self._address, url=self._backend.url)
         # The metaclass reads both: over a storage that blocks, no loop is ever involved.
@@ -259,7 +265,7 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
         """Return what `from_dict` takes; like a pickle it holds the secrets, unless told not to."""
         _, (_, _, options) = self.__reduce__()
-        options = {name: value for name, value in options.items() if name not in ("now", "deletion_log")}
+        options = {name: value for name, value in options.items() if name not in ("now", "hooks", "deletion_log")}
         if not include_password:
             options = {name: value for name, value in options.items() if not name.endswith(("_options", "stores"))}
             public = self._backend.url

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
@@ -17,6 +18,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from fsmedia import keys
 from fsmedia.filesystem.grounds import not_found
 from fsmedia.filesystem.viewing import Viewing
+from fsmedia.telemetry import observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +46,7 @@ class Concurrent(Viewing):
     async def _aside(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call in a worker thread."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads(), partial(function, *args, **kwargs))
+        return await loop.run_in_executor(self._threads(), copy_context().run, partial(function, *args, **kwargs))
 
     def _on_loop(self) -> OnLoop | None:
         """Return the storage's own coroutines if they can be awaited here."""
@@ -54,6 +56,10 @@ class Concurrent(Viewing):
         reads = self._on_loop()
         if reads is None or self._may_be_viewed(path):
             return await self._aside(self.cat_file, path, start, end)
+        return await self._cat_on_loop(reads, path, start, end)
+
+    @observed("retrieve")
+    async def _cat_on_loop(self, reads: OnLoop, path: str, start: int | None, end: int | None) -> bytes:
         key = self._existing_key(path)
         where = keys.bytes_key(key)
         if where == key:
@@ -75,6 +81,10 @@ class Concurrent(Viewing):
         if reads is None or elsewhere or self._may_be_viewed(rpath):
             await self._aside(self.get_file, rpath, lpath, callback=callback, **kwargs)
             return
+        await self._get_on_loop(reads, rpath, lpath, callback)
+
+    @observed("retrieve")
+    async def _get_on_loop(self, reads: OnLoop, rpath: str, lpath: Any, callback: Any) -> None:
         key = self._existing_key(rpath)
         where = keys.bytes_key(key)
         if where != key and await reads.read_range(keys.sidecar_key(key), 0, 1) is None:

@@ -13,6 +13,7 @@ from fsmedia import commit, keys
 from fsmedia.backends import SEEK_BLOCK
 from fsmedia.filesystem.grounds import not_found
 from fsmedia.filesystem.reading import Reading
+from fsmedia.telemetry import observed
 
 _CHUNK = 2**20
 
@@ -33,6 +34,7 @@ class Contents(Reading):
             raise not_found(key)
         return found
 
+    @observed("retrieve")
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
         """Return the bytes of a file, or a part of them.
 
@@ -47,6 +49,7 @@ class Contents(Reading):
             raise self._absent(key)
         return data
 
+    @observed("retrieve")
     def get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, outfile: Any = None, **_: Any) -> None:
         """Copy a file to this machine; of a folder only the folder itself."""
         key = self._key(rpath)

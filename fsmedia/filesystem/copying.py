@@ -14,6 +14,7 @@ from fsmedia.filesystem.placement import PlacedFile, Placement, told_by_path
 from fsmedia.filesystem.writing import Writing
 from fsmedia.sharing import Sharing
 from fsmedia.sidecar import Sidecar
+from fsmedia.telemetry import observed
 
 if TYPE_CHECKING:
     from fsmedia.draft import Desk
@@ -24,6 +25,7 @@ _CHUNK = 2**20
 class Copying(Writing):
     """Methods of `MediaFileSystem` that copy and move."""
 
+    @observed("copy")
     def cp_file(self, path1: str, path2: str, **_: Any) -> None:
         """Copy a media with its sidecar: policy, attributes and ids come along, but for ids that the new path tells."""
         desk = self._desk()
@@ -101,6 +103,7 @@ class Copying(Writing):
             while data := file.read(_CHUNK):
                 written.write(data)
 
+    @observed("move")
     def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **_: Any) -> None:  # noqa: C901, FBT001, FBT002, PLR0912
         """Move: copy all, then remove what was copied. Onto itself it does nothing."""
         self._desk()

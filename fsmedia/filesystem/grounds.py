@@ -15,6 +15,7 @@ from fsmedia.configuration import Configuration, Settings
 from fsmedia.draft import Desk
 from fsmedia.errors import InvalidReferenceError, MediaError, MediaNotFoundError, ReadOnlyStoreError
 from fsmedia.founding import Founding
+from fsmedia.telemetry import name_media
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from fsmedia.backends import Backend
     from fsmedia.configuration import Configuration
     from fsmedia.deletions import DeletionLog
+    from fsmedia.telemetry import Observer
 
 _THREADS = 32
 _REMEMBERED = 4096
@@ -42,6 +44,7 @@ class Grounds(AsyncFileSystem):
     _block_size: int | None
     _now: Callable[[], datetime]
     _deletion_log: DeletionLog
+    _observer: Observer
     _founding: Founding | None = None
 
     # -- the store's settings ------------------------------------------------------------------------------
@@ -73,7 +76,7 @@ class Grounds(AsyncFileSystem):
                 next_step=f"check that nothing was joined onto the URL; to make a store there: "
                 f"MediaStore({url!r}).create(), or `fsmedia init --store {url}`",
             )
-        return Desk(self._backend, settings, self._max_file_size, self._now, _settled)
+        return Desk(self._backend, settings, self._max_file_size, self._now, _settled, self._observer)
 
     # -- paths ---------------------------------------------------------------------------------------------
 
@@ -94,6 +97,7 @@ class Grounds(AsyncFileSystem):
         """
         key = self._key(path)
         if not is_hidden(key):
+            name_media(key)
             return key
         try:
             return keys.check_reference(key)

@@ -6,7 +6,7 @@ import io
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from fsmedia import commit, holds, keys, measures, mime, promptkit
+from fsmedia import commit, holds, keys, measures, mime, promptkit, telemetry
 from fsmedia.errors import InvalidMediaError, UnknownPolicyError
 from fsmedia.intake import Intake
 from fsmedia.layout import parse_any
@@ -15,7 +15,7 @@ from fsmedia.policy import expires_at, find_policy
 from fsmedia.sidecar import Sidecar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
     from types import TracebackType
 
@@ -43,14 +43,18 @@ class Placement:
     ----------
     exclusive
         Refuse to replace what is there.
+    mime_type
+        What the bytes are, where the caller knows; None asks the name.
     """
 
-    def __init__(self, desk: Desk, key: str, *, exclusive: bool = False) -> None:
+    def __init__(self, desk: Desk, key: str, *, exclusive: bool = False, mime_type: str | None = None) -> None:
+        self._mime_type = None if mime_type is None else mime.check(mime_type)
         self.key = key
         self._desk = desk
         self._exclusive = exclusive
         self._stage: Stage | None = None
         self._data: bytes | None = None
+        self._told: Mapping[str, Any] = {}
         self._intake = Intake(None, desk.max_file_size)
 
     def take(self, data: bytes) -> Placement:
@@ -90,6 +94,7 @@ class Placement:
             raise InvalidMediaError("nothing was written", reference=self.key)
         before = None if old is None else Sidecar.parse(old, self.key)
         sidecar, instant = self._sidecar(before)
+        self._told = sidecar.values
         mime_type = sidecar.values["mime_type"]
         desk = self._desk
         return commit.Storing(
@@ -117,7 +122,7 @@ class Placement:
             policy = None  # PromptKit stores any name
         timestamp = desk.now()
         instant = expires_at(policy, timestamp)
-        mime_type = mime.guess_from_name(self.key) or kept.get("mime_type") or _OCTETS
+        mime_type = self._mime_type or mime.guess_from_name(self.key) or kept.get("mime_type") or _OCTETS
         fresh = Sidecar.build(
             {
                 **_DEFAULTS,
@@ -136,6 +141,20 @@ class Placement:
 
     def commit(self) -> None:
         """Make the media exist, with what the sidecar of its predecessor keeps."""
+        watch = None if self._desk.observer is None else self._desk.observer.begin("store")
+        if watch is None:
+            self._commit()
+            return
+        with watch:
+            self._commit()
+            self.tell()
+
+    def tell(self) -> None:
+        """Say to whoever watches what was stored."""
+        if telemetry.is_watched():
+            telemetry.tell("store", reference=self.key, size_bytes=self.size, **telemetry.told_of(self._told))
+
+    def _commit(self) -> None:
         with commit.about(self.key):
             old = None if self._exclusive else self._replaced()
         steps = commit.create if self._exclusive else commit.store

@@ -17,6 +17,7 @@ from fsmedia.errors import CorruptSidecarError, MediaError
 from fsmedia.filesystem.attributes import file_info, folder_info
 from fsmedia.filesystem.grounds import is_hidden, is_own_name, not_found
 from fsmedia.filesystem.patterns import Patterns
+from fsmedia.telemetry import observed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,6 +141,7 @@ class Reading(Patterns):
         """Return a number that changes when the file does."""
         return int(self.ukey(path), 16)
 
+    @observed("get_url")
     def sign(self, path: str, expiration: int = 3600, **_: Any) -> str:
         """Return a URL under which other programs get the bytes, for that many seconds; see `MediaStore.get_url`."""
         key = self._existing_key(path)

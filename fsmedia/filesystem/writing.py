@@ -22,6 +22,7 @@ from fsmedia.filesystem.contents import Contents
 from fsmedia.filesystem.grounds import not_found
 from fsmedia.filesystem.placement import PlacedFile, Placement
 from fsmedia.removals import Removal
+from fsmedia.telemetry import observed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -45,16 +46,17 @@ class Writing(Contents):
         block_size: int | None = None,
         autocommit: bool = True,  # noqa: FBT001, FBT002
         cache_options: Any = None,
+        content_type: str | None = None,
         **kwargs: Any,
     ) -> BinaryIO:
-        """Open a media's bytes: "rb", "wb", "xb" or "ab"."""
+        """Open a media's bytes: "rb", "wb", "xb" or "ab"; `content_type` says what is written better than its name."""
         del cache_options
         kwargs.pop("cache_type", None)
         kwargs.pop("size", None)
         if kwargs:
             raise InvalidMediaError(f"open takes no {', '.join(sorted(kwargs))}", next_step="leave it out")
         if mode == "rb":
-            return self._opened(path, block_size)
+            return self._opened_to_read(path, block_size)
         if mode not in ("wb", "xb", "ab"):
             raise InvalidMediaError(f"media can't be opened with mode {mode!r}", next_step="use rb, wb, xb or ab")
         desk, key = self._desk(), self._free_key(path)
@@ -64,8 +66,12 @@ class Writing(Contents):
         if mode == "ab" and self._transaction is not None:
             self._transaction.refuse_append(key)
         before = self._appended(key) if mode == "ab" else None
-        placement = Placement(desk, key, exclusive=mode == "xb")
+        placement = Placement(desk, key, exclusive=mode == "xb", mime_type=content_type)
         return PlacedFile(placement, autocommit=autocommit, before=lambda: before)
+
+    @observed("open")
+    def _opened_to_read(self, path: str, block_size: int | None) -> BinaryIO:
+        return self._opened(path, block_size)
 
     def _appended(self, key: str) -> BinaryIO | None:
         try:
@@ -95,6 +101,7 @@ class Writing(Contents):
         self._refuse_folder(key)
         Placement(desk, key, exclusive=mode == "create").take(value).commit()
 
+    @observed("store_many")
     def _piped(self, values: Mapping[str, bytes]) -> None:
         """Write many small files, at once where the storage gains from it."""
         desk = self._desk()
@@ -105,6 +112,8 @@ class Writing(Contents):
             holds.refuse(self._backend, *(item.key for item in some))
             promptkit.forget_replaced(self._backend, [item.key for item in some])
             commit.confirmed(commit.store([item.prepare(text) for item, text in zip(some, old, strict=True)]))
+            for item in some:
+                item.tell()
 
     def pipe(self, path: Any, value: bytes | None = None, **kwargs: Any) -> None:
         """Write one file, or all of a dict path -> bytes."""
@@ -146,6 +155,7 @@ class Writing(Contents):
 
     # -- removing ------------------------------------------------------------------------------------------
 
+    @observed("delete")
     def rm_file(self, path: str) -> None:
         """Delete one media: its sidecar, then its bytes.
 
@@ -160,6 +170,7 @@ class Writing(Contents):
             raise self._absent(key, look=True)
         self._removed([key])
 
+    @observed("delete_many")
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:  # noqa: FBT001, FBT002
         """Delete media, and with `recursive` all below folders. A name that exists is never taken for a pattern."""
         self._desk()

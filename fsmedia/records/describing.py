@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fsmedia import holds, keys, promptkit
+from fsmedia import holds, keys, promptkit, telemetry
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError, UnknownPolicyError
 from fsmedia.layout import parse_any
 from fsmedia.models import MediaContent, MediaRecord, Reference
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from fsmedia.backends import Backend, Entry
     from fsmedia.configuration import Configuration
+    from fsmedia.models import MediaMetadata
     from fsmedia.records.finding import Found
 
 
@@ -110,11 +111,11 @@ def content_of(found: Found, configuration: Configuration, path: str | None) -> 
     """
     reference = found.entry.key
     if found.sidecar is None:
-        record = foreign_record(found.entry, configuration)
-        fields: dict[str, Any] = {"mime_type": record.mime_type}
+        metadata: MediaMetadata = foreign_record(found.entry, configuration)
+        fields: dict[str, Any] = {"mime_type": metadata.mime_type}
     else:
         sidecar = _parsed(found.sidecar, reference)
-        sidecar.metadata(reference)  # damage anywhere in it is told, not only where this looks
+        metadata = sidecar.metadata(reference)  # damage anywhere in it is told, not only where this looks
         fields = sidecar.content_values(reference)
         fields["mime_type"] = promptkit.mime_type_of(fields["mime_type"], reference)
     fields["size_kb"] = -(-found.entry.size // 1024)
@@ -122,6 +123,10 @@ def content_of(found: Found, configuration: Configuration, path: str | None) -> 
         fields["storage_reference"] = Reference(reference)
     else:
         fields["file_path"] = path
+    if telemetry.is_watched():
+        telemetry.tell(
+            "retrieve", reference=reference, size_bytes=found.entry.size, **telemetry.told_of(vars(metadata))
+        )
     try:
         return MediaContent(**fields)
     except InvalidMediaError as error:

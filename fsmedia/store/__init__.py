@@ -56,6 +56,9 @@ class MediaStore(Transferring, Retaining, Bulk, Verifying, Erasing, Cataloging):
         each MiB.
     allow_private_urls
         Let sources be URLs of this machine and its own network, and use the environment's proxies.
+    hooks
+        Functions that are called with an `Event` after each operation. What one raises is logged once and stops
+        nothing. They pickle along. OpenTelemetry needs none: it is told where the program has set it up.
     deletion_log
         A function that gets a `Deletion` for each media that was deleted, or "store" to keep them as JSON lines in
         the store; None keeps no record.

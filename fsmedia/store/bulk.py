@@ -11,6 +11,7 @@ from fsmedia.sharing import Sharing
 from fsmedia.sources import CHUNK_BYTES, is_small_file, opened, small_bytes
 from fsmedia.store.reading import Reading
 from fsmedia.store.writing import Writing
+from fsmedia.telemetry import observed
 
 if TYPE_CHECKING:
     import builtins
@@ -36,6 +37,7 @@ _SMALL = 4 * 2**20
 class Bulk(Reading, Writing):
     """Methods of `MediaStore` for many media."""
 
+    @observed("store_many")
     def store_many(
         self, pairs: Iterable[tuple[MediaContent, MediaMetadata]], *, on_error: OnError = "raise"
     ) -> builtins.list[Reference]:
@@ -116,6 +118,7 @@ class Bulk(Reading, Writing):
             answers[index] = draft.settled(each) if error is None else error
         yield from answers
 
+    @observed("retrieve_many")
     def retrieve_many(self, references: Iterable[str], *, on_error: OnError = "raise") -> builtins.list[MediaContent]:
         """Return many stored media, their bytes not loaded, in the same order.
 
@@ -134,6 +137,7 @@ class Bulk(Reading, Writing):
                 answer = next(found) if isinstance(name, str) else name
                 yield answer if isinstance(answer, MediaError) else _attempt(self._content_of, answer)
 
+    @observed("delete_many")
     def delete_many(self, references: Iterable[str], *, on_error: OnError = "raise") -> builtins.list[None]:
         """Delete many media: all sidecars, then the bytes of those whose sidecar is gone; held ones are refused.
 

@@ -12,6 +12,7 @@ from fsmedia.handle import StoredBytes
 from fsmedia.models import MediaMetadata
 from fsmedia.selection import Selection
 from fsmedia.store.root import Root
+from fsmedia.telemetry import observed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 class Reading(Root):
     """Methods of `MediaStore` that leave the store as it is."""
 
+    @observed("retrieve")
     def retrieve_media(self, reference: str) -> MediaContent:
         """Return a stored media, its bytes not loaded: `.open()`, `.read_bytes()`, `.local_path()` bring them.
 
@@ -45,6 +47,7 @@ class Reading(Root):
             content.attach(StoredBytes(self._backend, key, content.mime_type))
         return content
 
+    @observed("info")
     def info(self, reference: str) -> MediaRecord:
         """Return all that the store knows of a media.
 
@@ -60,6 +63,7 @@ class Reading(Root):
     def _record(self, key: str, *, with_hold: bool = False) -> MediaRecord:
         return records.record_of(records.find(self._backend, key, with_hold=with_hold), self._founding.configuration)
 
+    @observed("metadata")
     def metadata(self, reference: str) -> MediaMetadata:
         """Return a media's metadata: ids, position, MIME type, size, time, policy.
 
@@ -73,12 +77,14 @@ class Reading(Root):
         record = self._reached(reference, self._record)
         return MediaMetadata(**{name: getattr(record, name) for name in MediaMetadata.model_fields})
 
+    @observed("exists")
     def exists(self, reference: str) -> bool:
         """Tell whether there is such a media; a folder is none."""
         key = self._key(reference)
         with commit.about(key):
             return records.exists(self._backend, key) or self._moved(key) is not None
 
+    @observed("get_url")
     def get_url(self, reference: str, expiry: timedelta | None = None) -> str:
         """Return a URL under which other programs get a media's bytes: file:// locally, signed on object stores.
 
@@ -110,6 +116,7 @@ class Reading(Root):
             raise records.not_found(key)
         return url
 
+    @observed("open")
     def open(self, reference: str) -> BinaryIO:
         """Open a media's bytes for reading; seeks fetch 256 KiB at a time from an object store.
 

@@ -11,6 +11,7 @@ from fsmedia.models import Hold, Reference
 from fsmedia.orphans import check_grace, sweep_orphans
 from fsmedia.retention import Enforcement, rebuild_due_index
 from fsmedia.store.root import Root
+from fsmedia.telemetry import observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 class Retaining(Root):
     """Methods of `MediaStore` about how long media stay."""
 
+    @observed("apply_policy")
     def apply_policy(self, reference: str, policy_name: str | None) -> None:
         """Put a media under a policy: from its timestamp on it is kept for the policy's time. None keeps it for ever.
 
@@ -42,6 +44,7 @@ class Retaining(Root):
         desk = self._desk()
         self._reached(reference, lambda key: keeping.apply_policy(desk, key, policy_name))
 
+    @observed("hold")
     def hold(self, reference: str, reason: str, *, who: str | None = None) -> None:
         """Keep a media from being deleted, replaced or moved, whatever its policy says, until `release`.
 
@@ -64,6 +67,7 @@ class Retaining(Root):
 
         self._reached(reference, place)
 
+    @observed("release")
     def release(self, reference: str) -> None:
         """Take the hold from a media; without one there is nothing to do.
 
@@ -83,6 +87,7 @@ class Retaining(Root):
             if moved is not None:
                 keeping.release(self._backend, self._founding.configuration, moved)
 
+    @observed("enforce_policy")
     def enforce_policy(
         self,
         *,
@@ -135,6 +140,7 @@ class Retaining(Root):
         )
         return sweep.run(self._backend, self._founding)
 
+    @observed("sweep_orphans")
     def sweep_orphans(
         self,
         *,
@@ -175,6 +181,7 @@ class Retaining(Root):
         wanted = check_grace(grace, self._founding.refresh().orphan_grace, nobody_writes=nobody_writes)
         return sweep_orphans(self._backend, wanted, dry_run=dry_run, executor=executor, progress=progress)
 
+    @observed("rebuild_due_index")
     def rebuild_due_index(self, *, executor: Executor | None = None, progress: Progress = None) -> RebuildReport:
         """Read all sidecars, write the due entries that are missing, and mark the index complete.
 
@@ -196,6 +203,7 @@ class Retaining(Root):
         self._check_writable()
         return rebuild_due_index(self._backend, self._founding, executor, progress)
 
+    @observed("deduplicate")
     def deduplicate(
         self, *, dry_run: bool = False, executor: Executor | None = None, progress: Progress = None
     ) -> DeduplicationReport:

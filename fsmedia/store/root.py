@@ -16,6 +16,7 @@ from fsmedia.filesystem import MediaFileSystem
 from fsmedia.filesystem.naming import SCHEME, conf_stores, cut, is_root, nested_options
 from fsmedia.filesystem.sighting import VIEW_MAX_AGE, as_age
 from fsmedia.founding import Founding
+from fsmedia.telemetry import Observer, checked_hooks, name_media
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fsmedia.deletions import DeletionLog
     from fsmedia.filesystem.naming import NestedOptions
     from fsmedia.models import OrganizationMode, RetentionPolicy
+    from fsmedia.telemetry import Hook
 
 Durability = Literal["fsync", "rename"]
 T = TypeVar("T")
@@ -57,6 +59,7 @@ class Root:
         view_max_age: timedelta | None = VIEW_MAX_AGE,
         timeout: timedelta = timedelta(seconds=60),
         allow_private_urls: bool = False,
+        hooks: Iterable[Hook] = (),
         deletion_log: DeletionLog = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -67,6 +70,7 @@ class Root:
         check_log(deletion_log)
         if view_max_age is not None:
             as_age(view_max_age)
+        listeners = checked_hooks(hooks)
         root = url_from_environment() if url is None else text_of(url)
         self._root = root
         self._storage_options = dict(storage_options or {})
@@ -82,6 +86,7 @@ class Root:
         self._allow_private_urls = allow_private_urls
         self._deletion_log = deletion_log
         self._founding = Founding(self._backend, settings)
+        self._observer = Observer(self._backend.url, listeners)
 
     def create(self) -> Self:
         """Write the store's settings now; without it the first write does. Does nothing to a store that has them.
@@ -119,6 +124,7 @@ class Root:
                 timeout=self._timeout,
                 view_max_age=self._view_max_age,
                 now=self._now,
+                hooks=self._observer.hooks,
                 deletion_log=self._deletion_log,
             )
         return self._fs
@@ -153,6 +159,11 @@ class Root:
 
     def _key(self, reference: str) -> str:
         """Return the key a reference names, whichever way it is spelled."""
+        key = self._spelled(reference)
+        name_media(key)
+        return key
+
+    def _spelled(self, reference: str) -> str:
         if not isinstance(reference, str) or (reference[:1] != "/" and "://" not in reference):
             return keys.check_reference(reference)
         if reference.startswith(SCHEME):

@@ -10,6 +10,7 @@ from fsmedia.models import MediaContent, MediaMetadata
 from fsmedia.removals import Removal
 from fsmedia.sources import Source, SourceRules, opened, small_bytes
 from fsmedia.store.root import Root
+from fsmedia.telemetry import observed
 
 if TYPE_CHECKING:
     from fsmedia.models import Reference
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 class Writing(Root):
     """Methods of `MediaStore` that change what lies in the store."""
 
+    @observed("store")
     def store_media(self, content: MediaContent, metadata: MediaMetadata) -> Reference:
         """Store a media and return the reference to keep.
 
@@ -75,7 +77,7 @@ class Writing(Root):
         """
         _check_type("metadata", metadata, MediaMetadata)
         content = MediaContent(data=b"", mime_type=mime_type)
-        return MediaWriter(self._draft(metadata, content.mime_type, content))
+        return MediaWriter(self._draft(metadata, content.mime_type, content), self._observer)
 
     def _removal(self) -> Removal:
         return Removal(self._backend, self._founding.configuration, self._now, self._deletion_log)
@@ -88,6 +90,7 @@ class Writing(Root):
     def _draft(self, metadata: MediaMetadata, mime_type: str, content: MediaContent) -> Draft:
         return Draft(self._desk(), metadata, mime_type, content, content.policy_name)
 
+    @observed("delete")
     def delete_media(self, reference: str) -> None:
         """Delete a media: its sidecar, then its bytes. Deleting what is gone succeeds.
 

@@ -1,0 +1,224 @@
+"""Carrying media into a store in the background: a bounded queue, a few threads, an end that waits a bounded time.
+
+Whoever hands something over gets its URL at once, or None; neither a slow nor a broken storage reaches them. What
+does not fit into the queue is refused, what can't be stored is logged, both with their reference. Forked children
+start with an empty queue.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import context
+
+from fsmedia.errors import MediaError
+from fsmedia.sinks.shelf import Shelf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from os import PathLike
+
+    from fsmedia.models import MediaMetadata
+    from fsmedia.sinks.shelf import Promise
+
+_THREADS = 4
+_REMEMBERED = 1024
+_WAITING = 256
+_WAITING_BYTES = 256 * 2**20
+_PATIENCE = timedelta(seconds=10)
+_log = logging.getLogger("fsmedia.sinks")
+
+
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    """One media on its way."""
+
+    promise: Promise
+    produce: Callable[[], bytes]
+    size: int
+    same: tuple[str, str, str] | None
+
+
+class _Queue:
+    """What is on its way, in one process."""
+
+    def __init__(self) -> None:
+        self.pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="fsmedia-sink")
+        self.changed = threading.Condition()
+        self.process = os.getpid()
+        self.count = self.size = 0
+        self.closed = False
+        self.known: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+
+    def take(self, parcel: _Parcel, most: int, most_bytes: int) -> bool:
+        """Make room for a parcel; False if there is none. A single one may be of any size."""
+        with self.changed:
+            if self.closed or self.count >= most or (self.count and self.size + parcel.size > most_bytes):
+                why = "the sink was shut down" if self.closed else f"{self.count} media wait already"
+                _log.warning("%s: dropped, %s", parcel.promise.reference, why)
+                return False
+            self.count += 1
+            self.size += parcel.size
+            if parcel.same is not None:
+                self.known[parcel.same] = parcel.promise.url
+                if len(self.known) > _REMEMBERED:
+                    self.known.popitem(last=False)
+            return True
+
+    def done(self, parcel: _Parcel, *, stored: bool) -> None:
+        """Note the end of a parcel's way."""
+        with self.changed:
+            self.count -= 1
+            self.size -= parcel.size
+            if not stored and parcel.same is not None:
+                self.known.pop(parcel.same, None)
+            self.changed.notify_all()
+
+
+def _carry(queue: _Queue, parcel: _Parcel) -> None:
+    """Store a parcel, in a thread of the pool."""
+    context.attach(_unwatched())  # the thread is ours alone
+    stored = False
+    try:
+        parcel.promise.keep(parcel.produce())
+        stored = True
+    except Exception as error:  # noqa: BLE001 - nobody waits for an answer
+        text = f": {error}" if isinstance(error, MediaError) else ""
+        _log.warning("%s: not stored, %s%s", parcel.promise.reference, type(error).__name__, text)
+    finally:
+        queue.done(parcel, stored=stored)
+
+
+class Courier:
+    """Stores what it is given, later.
+
+    Parameters
+    ----------
+    url
+        The store's root; None takes `$FSMEDIA_URL`.
+    most, most_bytes
+        How many media, and how many bytes of them, may wait; what comes then is refused.
+    options
+        What `MediaStore` takes: `storage_options`, `default_policy`, ...
+
+    Raises
+    ------
+    MediaError
+        The store can't be opened, or its settings can't be written.
+    """
+
+    def __init__(
+        self,
+        url: str | PathLike[str] | None = None,
+        *,
+        most: int = _WAITING,
+        most_bytes: int = _WAITING_BYTES,
+        **options: Any,
+    ) -> None:
+        self._most, self._most_bytes = most, most_bytes
+        self._store = Shelf(url, **options).create()
+        self._queue = _Queue()
+
+    @property
+    def url(self) -> str:
+        """The store's root, without user, password or query."""
+        return self._store.url
+
+    def send(self, data: bytes, mime_type: str, metadata: MediaMetadata, *, digest: str) -> str | None:
+        """Hand over a media; return its URL, or None if it is refused.
+
+        Bytes that this run handed over before, as the same type, are not stored again.
+
+        Parameters
+        ----------
+        digest
+            Hex SHA-256 of the bytes.
+        """
+        queue = self._here()
+        same = (metadata.run_id, digest, mime_type)
+        with queue.changed:
+            if same in queue.known:
+                queue.known.move_to_end(same)
+                return queue.known[same]
+        return self.make(lambda: data, len(data), mime_type, metadata, same=same)
+
+    def make(
+        self,
+        produce: Callable[[], bytes],
+        size: int,
+        mime_type: str,
+        metadata: MediaMetadata,
+        *,
+        same: tuple[str, str, str] | None = None,
+    ) -> str | None:
+        """Hand over a media whose bytes are made in the background; return its URL, or None if it is refused.
+
+        Parameters
+        ----------
+        size
+            About how many bytes it holds meanwhile.
+        same
+            What it has in common with others that need not be stored again.
+        """
+        queue = self._here()
+        token = context.attach(_unwatched())
+        try:
+            promise = self._store.promise(mime_type, metadata)
+        except MediaError as error:
+            _log.warning("refused: %s", error)
+            return None
+        finally:
+            context.detach(token)
+        parcel = _Parcel(promise, produce, size, same)
+        if not queue.take(parcel, self._most, self._most_bytes):
+            return None
+        try:
+            queue.pool.submit(_carry, queue, parcel)
+        except RuntimeError:  # shut down meanwhile, or the interpreter is going down
+            queue.done(parcel, stored=False)
+            _log.warning("%s: dropped, the program ends", promise.reference)
+            return None
+        return promise.url
+
+    def _here(self) -> _Queue:
+        """Return this process's queue: a forked child has neither the threads nor what they carried."""
+        if self._queue.process != os.getpid():
+            self._queue = _Queue()
+        return self._queue
+
+    def flush(self, timeout: timedelta = _PATIENCE) -> bool:
+        """Wait until nothing is on its way; False if that took too long."""
+        queue = self._here()
+        with queue.changed:
+            return queue.changed.wait_for(lambda: not queue.count, max(0.0, timeout.total_seconds()))
+
+    def shutdown(self, timeout: timedelta = _PATIENCE) -> bool:
+        """Take nothing any more, and wait as `flush` does; what is then still waiting is given up."""
+        queue = self._here()
+        with queue.changed:
+            queue.closed = True
+        done = self.flush(timeout)
+        if not done:
+            _log.warning("%d media were not stored in time", queue.count)
+        queue.pool.shutdown(wait=False, cancel_futures=True)
+        return done
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} to {self.url}>"
+
+
+def seconds(number: float) -> timedelta:
+    """Return a time that others give in seconds, at most a year."""
+    return timedelta(seconds=min(max(0.0, number), 365 * 86400.0))
+
+
+def _unwatched() -> context.Context:
+    """Return a context in which nobody makes spans of what is done: they would be taken in, and make spans again."""
+    return context.set_value("suppress_instrumentation", value=True)

@@ -1,0 +1,1 @@
+"""What others emit, taken into a store; with the real packages of those others."""

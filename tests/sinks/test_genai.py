@@ -1,0 +1,234 @@
+"""LLM calls of OpenTelemetry's GenAI instrumentations, kept in a store by the completion hook."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import timedelta
+
+import fsspec
+import pytest
+from opentelemetry._logs import LogRecord
+from opentelemetry.util.genai.completion_hook import CompletionHook
+from opentelemetry.util.genai.handler import TelemetryHandler
+from opentelemetry.util.genai.types import (
+    BlobPart,
+    FunctionToolDefinition,
+    InputMessage,
+    OutputMessage,
+    TextPart,
+    ToolCallRequestPart,
+    ToolCallResponsePart,
+    UriPart,
+)
+
+from fsmedia import MediaStore, StorageError
+from fsmedia.sinks.genai import StoreCompletionHook
+from fsmedia.sinks.tracing import UNTRACED
+from tests.contract.specimens import PNG, WAV
+from tests.sinks.programs import run_installed
+
+MINUTE = timedelta(minutes=1)
+SOUND = f"data:audio/wav;base64,{base64.b64encode(WAV).decode()}"
+
+
+def opened(storage, **settings):
+    return MediaStore(storage.url, storage_options=storage.options, **settings)
+
+
+def hook_of(storage, **settings):
+    return StoreCompletionHook(storage.url, storage_options=storage.options, **settings)
+
+
+def read(storage, url):
+    with fsspec.open(url, **opened(storage).url_options) as file:
+        return file.read()
+
+
+def call(hook, exported, *parts, answer="a cat", **settings):
+    """Make one LLM call as an instrumentation does; return its span."""
+    handler = TelemetryHandler(tracer_provider=exported.tracers, completion_hook=hook)
+    with handler.inference("openai", request_model="gpt-4o", **settings) as invocation:
+        invocation.input_messages = [InputMessage("user", [TextPart("what is this?"), *parts])]
+        invocation.output_messages = [OutputMessage("assistant", [TextPart(answer)], "stop")]
+    return exported.spans[-1]
+
+
+def test_a_call_its_messages_and_its_media(storage, exported):
+    hook = hook_of(storage)
+    span = call(
+        hook, exported, BlobPart("image/png", "image", PNG), UriPart(None, "audio", SOUND), conversation_id="c7"
+    )
+    assert hook.flush(MINUTE)
+    assert [span.name for span in exported.spans] == ["chat gpt-4o"]  # what the sink does makes no spans
+    run = f"{span.context.trace_id:032x}"
+    references = {name: value for name, value in span.attributes.items() if name.endswith("_ref")}
+    assert set(references) == {"gen_ai.input.messages_ref", "gen_ai.output.messages_ref"}
+    assert all(url.startswith(f"media://runs/{run}/") for url in references.values())
+
+    (message,) = json.loads(read(storage, references["gen_ai.input.messages_ref"]))
+    text, picture, sound = message["parts"]
+    assert (message["role"], text) == ("user", {"type": "text", "content": "what is this?"})
+    assert (picture["type"], picture["mime_type"], picture["modality"]) == ("uri", "image/png", "image")
+    assert (sound["type"], sound["mime_type"], sound["modality"]) == ("uri", "audio/wav", "audio")
+    assert (read(storage, picture["uri"]), read(storage, sound["uri"])) == (PNG, WAV)
+    (answer,) = json.loads(read(storage, references["gen_ai.output.messages_ref"]))
+    assert answer["parts"] == [{"type": "text", "content": "a cat"}]
+
+    store = opened(storage)
+    records = [store.info(reference) for reference in store.list(run_id=run)]
+    assert sorted((each.mime_type, each.message_idx, each.part_idx) for each in records) == [
+        ("application/json", 0, 0),
+        ("application/json", 0, 0),
+        ("audio/wav", 0, 2),
+        ("image/png", 0, 1),
+    ]
+    assert {(each.conversation_id, each.provider_id) for each in records} == {("c7", "openai")}
+    hook.shutdown()
+
+
+def test_all_that_the_interface_hands_over(local_storage):
+    hook = hook_of(local_storage)
+    record = LogRecord(attributes={"gen_ai.conversation.id": "c1", "session.id": "s1"})
+    hook.on_completion(
+        inputs=[InputMessage("tool", [ToolCallResponsePart({"n": 1}, "id")])],
+        outputs=[
+            OutputMessage("assistant", [ToolCallRequestPart({"x": "y"}, "f", "id"), BlobPart(None, "image", PNG)])
+        ],
+        system_instruction=[TextPart("be nice"), BlobPart("image/png", "image", PNG)],
+        tool_definitions=[FunctionToolDefinition("f", "does it", {"type": "object"})],
+        span=None,
+        log_record=record,
+        later_argument=1,
+    )
+    hook.shutdown()
+    said = {name: json.loads(read(local_storage, url)) for name, url in record.attributes.items() if "_ref" in name}
+    assert list(said) == [
+        "gen_ai.input.messages_ref",
+        "gen_ai.output.messages_ref",
+        "gen_ai.system_instructions_ref",
+        "gen_ai.tool.definitions_ref",
+    ]
+    assert said["gen_ai.input.messages_ref"][0]["parts"][0]["response"] == {"n": 1}
+    assert said["gen_ai.tool.definitions_ref"][0]["name"] == "f"
+    picture = said["gen_ai.output.messages_ref"][0]["parts"][1]
+    assert (picture["type"], picture["mime_type"], read(local_storage, picture["uri"])) == ("uri", None, PNG)
+    store = opened(local_storage)
+    assert {store.info(each).session_id for each in store.list()} == {"s1"}
+    assert len(list(store.list(run_id=UNTRACED))) == 6
+
+
+def test_a_picture_that_is_sent_again_in_a_run_is_kept_once(local_storage, exported):
+    hook = hook_of(local_storage)
+    with exported.tracers.get_tracer("agent").start_as_current_span("run"):
+        for _ in range(3):
+            call(hook, exported, BlobPart("image/png", "image", PNG))
+    call(hook, exported, BlobPart("image/png", "image", PNG))
+    hook.shutdown()
+    store = opened(local_storage)
+    assert len(list(store.list(mime_type="image/png"))) == 2  # one in each trace
+
+
+@pytest.mark.parametrize(
+    ("organization", "expected"), [("by-conversation", "conversations/c7/"), ("by-session", "sessions/{run}/")]
+)
+def test_stores_that_are_organized_otherwise(organization, expected, local_storage, exported):
+    hook = hook_of(local_storage, organization=organization)
+    span = call(hook, exported, conversation_id="c7")
+    hook.shutdown()
+    url = span.attributes["gen_ai.input.messages_ref"]
+    assert url.startswith("media://" + expected.format(run=f"{span.context.trace_id:032x}"))
+    assert json.loads(read(local_storage, url))
+
+
+def test_a_store_that_shares_bytes_takes_them_and_shares_them_later(storage, exported):
+    hook = hook_of(storage, deduplicate=True)
+    for _ in range(2):
+        call(hook, exported, BlobPart("image/png", "image", PNG))
+    hook.shutdown()
+    store = opened(storage)
+    old = list(store.list(mime_type="image/png"))
+    report = store.deduplicate()
+    assert (len(report.failed), len(report.moved)) == (0, 6)
+    assert [store.retrieve_media(each).read_bytes() for each in old] == [PNG, PNG]
+
+
+def test_a_policy_of_the_store_holds(local_storage, exported):
+    hook = hook_of(local_storage, default_policy="retain-7days")
+    call(hook, exported)
+    hook.shutdown()
+    store = opened(local_storage)
+    assert {store.info(each).policy_name for each in store.list()} == {"retain-7days"}
+
+
+# -- trouble -------------------------------------------------------------------------------------------------------
+
+
+def test_a_store_that_can_not_be_made_is_told_at_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError):
+        StoreCompletionHook(tmp_path / "file" / "below")
+
+
+def test_storage_that_breaks_later_is_logged_and_breaks_nothing(local_storage, exported, tmp_path, caplog):
+    hook = hook_of(local_storage)
+    (tmp_path / "media").rename(tmp_path / "elsewhere")
+    (tmp_path / "media").write_text("a file where the store was")
+    span = call(hook, exported, BlobPart("image/png", "image", PNG))
+    hook.shutdown()
+    assert span.status.is_unset
+    lines = [record.getMessage() for record in caplog.records if record.name == "fsmedia.sinks"]
+    assert len(lines) == 3
+    assert all("not stored, " in line and line.startswith("runs/") for line in lines)
+    (tmp_path / "media").unlink()
+    (tmp_path / "elsewhere").rename(tmp_path / "media")
+    again = call(hook_of(local_storage), exported, BlobPart("image/png", "image", PNG))
+    assert "gen_ai.input.messages_ref" in again.attributes
+
+
+def test_strange_types_stay_inline(local_storage, exported):
+    hook = hook_of(local_storage)
+    strange = BlobPart("image/png\r\nX-Evil: 1", "image", PNG)
+    span = call(hook, exported, strange, UriPart(None, "image", "data:image/png;base64,%%%"))
+    hook.shutdown()
+    (message,) = json.loads(read(local_storage, span.attributes["gen_ai.input.messages_ref"]))
+    assert message["parts"][1]["content"] == base64.b64encode(PNG).decode()
+    assert message["parts"][2]["uri"] == "data:image/png;base64,%%%"
+
+
+def test_what_is_no_message_breaks_nothing(local_storage, caplog):
+    hook = hook_of(local_storage)
+    hook.on_completion(inputs=["not a message"], outputs=[], system_instruction=[])
+    hook.on_completion(inputs=[], outputs=[], system_instruction=[])
+    hook.on_completion(inputs=[InputMessage("user", [TextPart("x" * 10)])], outputs=None, system_instruction=None)
+    hook.shutdown()
+    assert "a completion was not kept" in caplog.text
+    assert len(list(opened(local_storage).list())) == 1
+
+
+PROGRAM = """
+from opentelemetry.util.genai.completion_hook import load_completion_hook
+from opentelemetry.util.genai.types import InputMessage, TextPart
+hook = load_completion_hook()
+print(type(getattr(hook, "_wrapped", hook)).__name__)
+hook.on_completion(inputs=[InputMessage("user", [TextPart("hello")])], outputs=[], system_instruction=[])
+"""
+
+
+def test_a_program_that_names_the_hook_in_its_environment(tmp_path):
+    out = run_installed(
+        PROGRAM, tmp_path, FSMEDIA_URL=str(tmp_path / "store"), OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK="fsmedia"
+    )
+    assert out.splitlines() == ["StoreCompletionHook"]
+    (reference,) = MediaStore(tmp_path / "store").list(run_id=UNTRACED)  # the end of the program waited for it
+    assert b"hello" in MediaStore(tmp_path / "store").retrieve_media(reference).read_bytes()
+
+
+def test_a_program_whose_environment_names_no_store_runs_on(tmp_path):
+    out = run_installed(PROGRAM, tmp_path, OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK="fsmedia")
+    assert "CompletionHook fsmedia configuration failed" in out
+    assert "_NoOpCompletionHook" in out
+
+
+def test_it_is_what_the_interface_asks_for(local_storage):
+    assert isinstance(hook_of(local_storage), CompletionHook)

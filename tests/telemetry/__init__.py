@@ -1,0 +1,1 @@
+"""What a store tells hooks and OpenTelemetry."""

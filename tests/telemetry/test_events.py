@@ -1,0 +1,281 @@
+"""Each operation is told once, with what is known of it, on every storage; never with what nobody may know."""
+
+from __future__ import annotations
+
+import pickle
+from datetime import timedelta
+
+import pytest
+
+from fsmedia import (
+    BulkError,
+    Event,
+    HeldMediaError,
+    InvalidMediaError,
+    InvalidReferenceError,
+    MediaContent,
+    MediaMetadata,
+    MediaNotFoundError,
+    MediaStore,
+    StorageError,
+)
+from fsmedia.telemetry.events import scrubbed
+from tests.contract.specimens import PNG, R1, png
+
+WHOSE = MediaMetadata(run_id="r1", conversation_id="c1", session_id="s1", message_idx=3, part_idx=1)
+
+
+def told(event):
+    """Return what an event says, but for where and how long."""
+    values = {name: getattr(event, name) for name in Event.__slots__ if name not in {"backend", "url", "duration"}}
+    return {name: value for name, value in values.items() if value is not None and value is not False}
+
+
+def names(heard):
+    return [event.name for event in heard]
+
+
+def only(heard):
+    (event,) = heard
+    heard.clear()
+    return event
+
+
+def test_a_media_from_its_store_to_its_delete(storage, store, heard):
+    reference = store.store_media(png(caption="a caption"), WHOSE)
+    facts = {
+        "reference": reference,
+        "mime_type": "image/png",
+        "size_bytes": len(PNG),
+        "run_id": "r1",
+        "conversation_id": "c1",
+        "session_id": "s1",
+        "message_idx": 3,
+        "part_idx": 1,
+    }
+    event = only(heard)
+    assert event.name == "media.stored"
+    assert told(event) == {"operation": "store", **facts}
+    assert event.url == store.url
+    assert event.backend == {"local": "file", "memory": "memory"}.get(storage.name, storage.url.partition(":")[0])
+    assert timedelta(0) < event.duration < timedelta(minutes=1)
+
+    store.retrieve_media(reference)
+    assert told(only(heard)) == {"operation": "retrieve", **facts}
+    store.open(store.media_url(reference)).close()
+    event = only(heard)
+    assert (event.name, told(event)) == ("media.opened", {"operation": "open", "reference": reference})
+    assert store.exists(reference)
+    store.info(reference)
+    store.metadata(reference)
+    assert names(heard) == ["media.exists", "media.info", "media.metadata"]
+    assert told(heard[1]) == {"operation": "info", **facts}
+    assert [event.reference for event in heard] == [reference] * 3
+    heard.clear()
+
+    store.delete_media(reference)
+    event = only(heard)
+    assert event.name == "media.deleted"
+    assert told(event) == {"operation": "delete", "reason": "explicit", **facts}
+    store.delete_media(reference)
+    assert told(only(heard)) == {"operation": "delete", "reason": "explicit", "reference": reference}
+
+
+def test_shared_bytes_are_told_by_their_final_name(open_store, heard):
+    store = open_store(deduplicate=True)
+    references = [store.store_media(png(), R1) for _ in range(2)]
+    assert [(event.reference, event.size_bytes) for event in heard] == [(each, len(PNG)) for each in references]
+
+
+def test_a_policy_a_hold_and_what_they_refuse(store, heard):
+    reference = store.store_media(png(), R1)
+    store.apply_policy(reference, "delete-after-5min")
+    store.hold(reference, "a reason", who="me")
+    with pytest.raises(HeldMediaError) as raised:
+        store.delete_media(reference)
+    store.release(reference)
+    assert names(heard) == [
+        "media.stored",
+        "media.policy_applied",
+        "media.held",
+        "media.store_error",
+        "media.released",
+    ]
+    assert {event.reference for event in heard} == {reference}
+    refused = heard[3]
+    assert (refused.operation, refused.error_type, refused.error) == ("delete", "HeldMediaError", str(raised.value))
+
+
+def test_a_media_that_is_not_there(store, heard):
+    for ask in (store.retrieve_media, store.info, store.metadata, store.hold):
+        with pytest.raises(MediaNotFoundError):
+            ask("runs/r1/nothing.png", *(["why"] if ask == store.hold else []))
+    assert [(event.name, event.error_type, event.reference) for event in heard] == [
+        ("media.store_error", "MediaNotFoundError", "runs/r1/nothing.png")
+    ] * 4
+
+
+def test_bytes_that_come_one_by_one(store, heard):
+    with store.create_media(WHOSE, "image/png") as writer:
+        writer.write(PNG)
+        assert heard == []
+    event = only(heard)
+    assert (event.name, event.reference, event.size_bytes) == ("media.stored", writer.reference, len(PNG))
+    with pytest.raises(KeyError), store.create_media(WHOSE, "image/png"):
+        raise KeyError("secret=1")
+    event = only(heard)
+    assert (event.name, event.error_type, event.error) == ("media.store_error", "KeyError", None)
+
+
+def test_many_are_told_one_by_one_and_together(open_store, heard):
+    store = open_store(max_file_size=5 * 2**20)
+    large = MediaContent.from_bytes(bytes(4 * 2**20 + 1), "image/png")
+    pairs = [(png(), R1), (png(), MediaMetadata()), (large, R1)]
+    references = store.store_many(pairs, on_error="return")
+    parts, (call,) = heard[:-1], heard[-1:]
+    assert {event.within for event in parts} == {"store_many"}
+    assert {event.reference for event in parts if not event.error_type} == {references[0], references[2]}
+    assert [event.error_type for event in parts if event.error_type] == ["InvalidMediaError"]
+    assert told(call) == {"operation": "store_many", "count": 2, "failed": 1}
+    assert call.duration > timedelta(0)
+    heard.clear()
+
+    with pytest.raises(BulkError):
+        store.retrieve_many([references[0], "runs/r1/none.png"])
+    assert [(event.name, event.within) for event in heard] == [
+        ("media.retrieved", "retrieve_many"),
+        ("media.store_error", "retrieve_many"),
+        ("media.store_error", None),
+    ]
+    assert (heard[0].size_bytes, heard[1].reference) == (len(PNG), "runs/r1/none.png")
+    assert (heard[2].count, heard[2].failed, heard[2].error_type) == (1, 1, "BulkError")
+    heard.clear()
+
+    store.delete_many([references[0], references[2]])
+    assert [(event.operation, event.reference, event.count) for event in heard] == [
+        ("delete", references[0], None),
+        ("delete", references[2], None),
+        ("delete_many", None, 2),
+    ]
+
+
+def test_a_sweep_and_each_of_its_deletions(store, clock, heard):
+    going = [store.store_media(png(policy_name="delete-after-1min"), R1) for _ in range(2)]
+    held = store.store_media(png(policy_name="delete-after-1min"), R1)
+    store.hold(held, "why")
+    heard.clear()
+    later = clock.now + timedelta(minutes=5)
+
+    store.enforce_policy(now=later, dry_run=True)
+    numbers = {"operation": "enforce_policy", "examined": 3, "count": 2, "skipped": 1, "size_bytes": 2 * len(PNG)}
+    assert told(only(heard)) == {**numbers, "failed": 0, "dry_run": True}
+    store.enforce_policy(now=later)
+    assert names(heard) == ["media.deleted", "media.deleted", "media.swept"]
+    assert {event.reference for event in heard[:2]} == set(going)
+    assert {(event.reason, event.within) for event in heard[:2]} == {("policy", "enforce_policy")}
+    assert told(heard[2]) == {**numbers, "failed": 0}
+
+
+def test_the_work_on_a_whole_store(store, heard):
+    store.store_media(png(), R1)
+    heard.clear()
+    store.sweep_orphans(dry_run=True)
+    store.rebuild_due_index()
+    store.deduplicate()
+    assert names(heard) == ["media.orphans_swept", "media.due_index_rebuilt", "media.deduplicated"]
+    assert heard[0].dry_run
+    assert (heard[2].examined, heard[2].count) == (1, 1)
+
+
+def test_urls_are_told_of_but_not_told(storage, store, heard):
+    reference = store.store_media(png(), R1)
+    heard.clear()
+    if storage.name in ("memory", "gcs"):  # anonymous on GCS: nothing to sign with
+        with pytest.raises(StorageError):
+            store.get_url(reference)
+        assert only(heard).error_type == "StorageError"
+        return
+    url = store.get_url(reference)
+    event = only(heard)
+    assert told(event) == {"operation": "get_url", "reference": reference}
+    assert url not in repr(event)
+    assert "ignature" not in repr(event)
+
+
+def test_strangers_urls_lose_their_secrets(store, heard):
+    signed = "https://user:pass@bucket.test/x.png?X-Amz-Signature=5ec4e7#frag5ec4e7"
+    with pytest.raises(InvalidReferenceError):
+        store.retrieve_media(signed)
+    event = only(heard)
+    assert event.reference == "https://bucket.test/x.png"
+    assert "pass" not in repr(event)
+    assert "5ec4e7" not in repr(event)
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("runs/r1/x.png", "runs/r1/x.png"),
+        ("a?b=c", "a?b=c"),
+        ("at https://u:p@h/x?y=z, then", "at https://h/x then"),
+        ("media://x::s3://k:s@b/m?q#f", "media://x::s3://b/m"),
+        ("s3://a@b/c@d", "s3://b/c@d"),
+    ],
+)
+def test_what_is_taken_out_of_texts(text, safe):
+    assert scrubbed(text) == safe
+
+
+# -- hooks ---------------------------------------------------------------------------------------------------------
+
+
+def broken(event):
+    raise RuntimeError(f"token=5ec4e7 of {event}")
+
+
+def test_a_hook_that_fails_breaks_nothing_and_is_named_once(local_storage, heard, caplog):
+    store = MediaStore(local_storage.url, hooks=[broken, heard.append])
+    for _ in range(3):
+        store.store_media(png(), R1)
+    assert names(heard) == ["media.stored"] * 3
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("fsmedia", "WARNING")
+    assert "hook broken failed with RuntimeError (line " in record.getMessage()
+    assert "5ec4e7" not in caplog.text
+
+
+def test_a_hook_may_use_a_store_and_hears_nothing_of_that(local_storage):
+    counted = []
+
+    def hook(event):
+        counted.append(event)
+        store.info(event.reference)
+
+    store = MediaStore(local_storage.url, hooks=[hook])
+    store.store_media(png(), R1)
+    assert names(counted) == ["media.stored"]
+
+
+class Counter:
+    """A hook that can be pickled."""
+
+    def __init__(self):
+        self.events = []
+
+    def __call__(self, event):
+        self.events.append(event)
+
+
+def test_hooks_and_events_pickle(local_storage):
+    store = pickle.loads(pickle.dumps(MediaStore(local_storage.url, hooks=[Counter()])))
+    store.store_media(png(), R1)
+    (event,) = store._observer.hooks[0].events
+    assert pickle.loads(pickle.dumps(event)) == event
+    with pytest.raises(AttributeError):
+        event.reference = "other"
+
+
+@pytest.mark.parametrize("hooks", [print, [None], "abc", 5, [print, "x"]])
+def test_what_can_not_be_called_is_refused(hooks, local_storage):
+    with pytest.raises(InvalidMediaError, match=r"hooks=\[function\]"):
+        MediaStore(local_storage.url, hooks=hooks)
