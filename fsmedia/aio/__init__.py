@@ -6,6 +6,7 @@ a thread is taken back, one that has begun is awaited first.
 
 from __future__ import annotations
 
+from fsmedia.aio.describing import AsyncDescribing
 from fsmedia.aio.reading import AsyncReading
 from fsmedia.aio.retaining import AsyncRetaining
 from fsmedia.aio.writer import AsyncMediaWriter
@@ -14,7 +15,7 @@ from fsmedia.aio.writing import AsyncWriting
 __all__ = ["AsyncMediaStore", "AsyncMediaWriter"]
 
 
-class AsyncMediaStore(AsyncRetaining, AsyncWriting, AsyncReading):
+class AsyncMediaStore(AsyncRetaining, AsyncDescribing, AsyncWriting, AsyncReading):
     """`MediaStore` for asyncio: same constructor, same methods as coroutines, iterators are asynchronous.
 
     The root is opened by the first call (or `async with`), so that the constructor never blocks the loop; what a

@@ -6,6 +6,15 @@ Pure: nothing here reaches a storage; JSON keys are PromptKit's, so its document
 from fsmedia.copies import local_copy
 from fsmedia.models.content import ContentHandle, MediaContent
 from fsmedia.models.conversion import DeduplicationReport, Moved
+from fsmedia.models.exchange import (
+    SOURCE_ATTRIBUTE,
+    AttributedMetadata,
+    ExportReport,
+    Imported,
+    ImportReport,
+    NotImported,
+    PassedOver,
+)
 from fsmedia.models.fields import CONTENT_FIELDS, ContentFields
 from fsmedia.models.metadata import (
     MediaMetadata,
@@ -31,22 +40,29 @@ from fsmedia.models.urls import public_url
 
 __all__ = [
     "CONTENT_FIELDS",
+    "SOURCE_ATTRIBUTE",
+    "AttributedMetadata",
     "ContentFields",
     "ContentHandle",
     "DeduplicationReport",
     "Deletion",
     "DueIndex",
     "EnforcementReport",
+    "ExportReport",
     "Failed",
     "Hold",
+    "ImportReport",
+    "Imported",
     "Leftover",
     "LeftoverKind",
     "MediaContent",
     "MediaMetadata",
     "MediaRecord",
     "Moved",
+    "NotImported",
     "OrganizationMode",
     "OrphanReport",
+    "PassedOver",
     "RebuildReport",
     "Reference",
     "Retention",

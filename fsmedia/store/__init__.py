@@ -6,14 +6,15 @@ Opening and reading write nothing.
 
 from __future__ import annotations
 
-from fsmedia.store.bulk import Bulk, OnError
+from fsmedia.store.bulk import OnError
+from fsmedia.store.describing import Describing
 from fsmedia.store.retaining import Retaining
 from fsmedia.store.root import Durability, utc_now
 
 __all__ = ["Durability", "MediaStore", "OnError", "utc_now"]
 
 
-class MediaStore(Retaining, Bulk):
+class MediaStore(Retaining, Describing):
     """Media in a storage that an fsspec URL names.
 
     Parameters
