@@ -22,7 +22,9 @@ from fsmedia.cli import (
     demo,
     endings,
     enforcing,
+    exporting,
     fetching,
+    importing,
     leftovers,
     links,
     listing,
@@ -104,6 +106,8 @@ _COMMANDS = (
 for _name, _command, _help in _COMMANDS:
     app.command(_name, help=output.unwrapped(_help))(_command)
 app.add_typer(policies.app, name="policy")
+app.add_typer(importing.app, name="import")
+app.add_typer(exporting.app, name="export")
 
 
 def main(program: str = "fsmedia") -> NoReturn:
