@@ -19,7 +19,7 @@ from fsmedia.exports.shards import SHARD_BYTES, SHARD_COUNT
 from fsmedia.models import ExportReport
 from fsmedia.store import MediaStore, utc_now
 
-EXPORT_HELP = """Hand out media as other programs read them: Hugging Face's imagefolder and audiofolder, WebDataset's shards.
+EXPORT_HELP = """Hand out media as other programs read them: imagefolder and audiofolder of Hugging Face, WebDataset.
 
 Which media: the words of `fsmedia ls`. Files appear whole or not at all, and nothing that is there is replaced without
 `--overwrite`; exporting again writes what is missing, also after a kill.
@@ -40,7 +40,9 @@ Examples:
   fsmedia export imagefolder dataset/ --split test --since 2d --parquet
 """
 
-AUDIOFOLDER_HELP = """Export sound for datasets.load_dataset("audiofolder", data_dir=DIR); as imagefolder, with durations.
+AUDIOFOLDER_HELP = """Export sound for datasets.load_dataset("audiofolder", data_dir=DIR).
+
+The same as imagefolder, with durations in seconds. `datasets` itself needs torchcodec to load sound.
 
 Examples:
   fsmedia export audiofolder dataset/ --store ./media
@@ -117,7 +119,12 @@ def imagefolder(  # noqa: PLR0913 - the options of the command
 ) -> None:
     """Export pictures."""
     chosen = _selection(run, conversation, session, provider, mime, since, until, limit)
-    way = {"split": split, "table": "parquet" if parquet else "jsonl", "overwrite": overwrite, "dry_run": dry_run}
+    way: dict[str, Any] = {
+        "split": split,
+        "table": "parquet" if parquet else "jsonl",
+        "overwrite": overwrite,
+        "dry_run": dry_run,
+    }
     options = words.storage_options(target_option)
     _run(
         Place.of(context, store, option),
@@ -151,7 +158,12 @@ def audiofolder(  # noqa: PLR0913 - the options of the command
 ) -> None:
     """Export sound."""
     chosen = _selection(run, conversation, session, provider, mime, since, until, limit)
-    way = {"split": split, "table": "parquet" if parquet else "jsonl", "overwrite": overwrite, "dry_run": dry_run}
+    way: dict[str, Any] = {
+        "split": split,
+        "table": "parquet" if parquet else "jsonl",
+        "overwrite": overwrite,
+        "dry_run": dry_run,
+    }
     options = words.storage_options(target_option)
     _run(
         Place.of(context, store, option),
@@ -169,7 +181,7 @@ def webdataset(  # noqa: PLR0913 - the options of the command
     prefix: Annotated[str, typer.Option(metavar="NAME", help="How the shards are called.")] = "media",
     shard_size: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", show_default=False, help="Bytes of a shard: 500MB, 1GiB; else 256 MiB."),
+        typer.Option(metavar="SIZE", show_default=False, help="Of a shard: 500MB, 1GiB; else 256 MiB."),
     ] = None,
     shard_count: Annotated[int, typer.Option(min=1, metavar="N", help="Media of a shard at most.")] = SHARD_COUNT,
     run: Run = None,
@@ -189,7 +201,7 @@ def webdataset(  # noqa: PLR0913 - the options of the command
 ) -> None:
     """Export shards."""
     chosen = _selection(run, conversation, session, provider, mime, since, until, limit)
-    way = {"prefix": prefix, "shard_count": shard_count, "overwrite": overwrite, "dry_run": dry_run}
+    way: dict[str, Any] = {"prefix": prefix, "shard_count": shard_count, "overwrite": overwrite, "dry_run": dry_run}
     way["shard_bytes"] = SHARD_BYTES if shard_size is None else _bytes(shard_size)
     options = words.storage_options(target_option)
     _run(
@@ -229,7 +241,8 @@ def _bytes(text: str) -> int:
     found = _SIZE.fullmatch(text.strip())
     if not found:
         raise typer.BadParameter("is no size: write 500MB or 1GiB", param_hint="--shard-size")
-    size = int(found[1]) * (1024 if found[3] else 1000) ** _POWERS[found[2].lower()]
+    base = 1024 if found[3] else 1000
+    size: int = int(found[1]) * base ** _POWERS[found[2].lower()]
     if size < 1:
         raise typer.BadParameter("must be at least one byte", param_hint="--shard-size")
     return size

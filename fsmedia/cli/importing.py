@@ -30,7 +30,7 @@ Examples:
   fsmedia import inspect logs/*.eval --dry-run
 """
 
-PROMPTARENA_HELP = """Import what a run of PromptArena left: media inside the results, and those in its own store beside.
+PROMPTARENA_HELP = """Import what PromptArena left: media inside its results, and those in its own store beside.
 
 PATH is the folder of the results (usually out/), one of them, or any fsspec URL. Media go to the run whose message
 shows them. Nothing outside the folder is read, and no URL is fetched.
@@ -221,8 +221,8 @@ def _table(report: ImportReport) -> Table:
         (verb, f"{len(report.stored):,} media of {output.exact_size_text(report.bytes)}"),
     ]
     if report.duplicates:
-        twice = f"{report.duplicates:,} of these have bytes that are there already: {output.size_text(report.duplicate_bytes)}"
-        rows.append(("duplicates", twice))
+        size = output.size_text(report.duplicate_bytes)
+        rows.append(("duplicates", f"{report.duplicates:,} of these, {size}, have bytes that are there already"))
     if report.unchanged:
         rows.append(("unchanged", f"{report.unchanged:,} were imported before"))
     reasons = Counter(each.reason for each in report.skipped)
