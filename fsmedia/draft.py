@@ -13,7 +13,7 @@ from fsmedia import keys, measures, mime, sharing, telemetry, wav
 from fsmedia.commit import Storing, about, confirmed, store
 from fsmedia.errors import InvalidMediaError
 from fsmedia.intake import Intake, SoundIntake
-from fsmedia.models import Reference
+from fsmedia.models import AttributedMetadata, Reference
 from fsmedia.policy import expires_at, find_policy
 from fsmedia.sharing import Sharing
 from fsmedia.sidecar import Sidecar
@@ -75,6 +75,7 @@ class Draft:
         self._expires_at = expires_at(policy, timestamp)
         self._desk = desk
         self._content = content
+        self._xattrs = metadata.xattrs if isinstance(metadata, AttributedMetadata) else None
         self._fields = {**vars(metadata), "mime_type": mime_type, "timestamp": timestamp, "policy_name": name}
         own = keys.plain_name(metadata.message_idx, metadata.part_idx, keys.new_unique(int(now.timestamp() * 1000)))
         self._own, self._ext = own, mime.extension_for(mime_type)
@@ -153,6 +154,7 @@ class Draft:
             sha256=intake.sha256,
             expires_at=self._expires_at,
             detected_mime_type=mime.agrees(mime_type, intake.head),
+            xattrs=self._xattrs,
         )
         with about(self.reference):
             self._desk.settle(self.reference, self._desk.configuration)

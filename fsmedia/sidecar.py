@@ -75,6 +75,7 @@ class Sidecar:
         sha256: str,
         expires_at: datetime | None,
         detected_mime_type: str | None = None,
+        xattrs: Mapping[str, str] | None = None,
     ) -> Sidecar:
         """Make the sidecar of a media that is being stored.
 
@@ -99,6 +100,8 @@ class Sidecar:
         described = {name: value for name in CONTENT_FIELDS if (value := content.get(name)) is not None}
         if described:
             values["content"] = described
+        if xattrs:
+            values["xattrs"] = dict(xattrs)
         values["fsmedia"] = FORMAT
         return cls(values)
 

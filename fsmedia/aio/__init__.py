@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fsmedia.aio.cataloging import AsyncCataloging
 from fsmedia.aio.erasing import AsyncErasing
+from fsmedia.aio.describing import AsyncDescribing
 from fsmedia.aio.reading import AsyncReading
 from fsmedia.aio.retaining import AsyncRetaining
 from fsmedia.aio.transferring import AsyncTransferring
@@ -19,6 +20,7 @@ __all__ = ["AsyncMediaStore", "AsyncMediaWriter"]
 
 
 class AsyncMediaStore(AsyncTransferring, AsyncRetaining, AsyncWriting, AsyncReading, AsyncVerifying, AsyncErasing, AsyncCataloging):
+class AsyncMediaStore(AsyncRetaining, AsyncDescribing, AsyncWriting, AsyncReading):
     """`MediaStore` for asyncio: same constructor, same methods as coroutines, iterators are asynchronous.
 
     The root is opened by the first call (or `async with`), so that the constructor never blocks the loop; what a

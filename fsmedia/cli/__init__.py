@@ -24,7 +24,9 @@ from fsmedia.cli import (
     endings,
     enforcing,
     erasing,
+    exporting,
     fetching,
+    importing,
     leftovers,
     links,
     listing,
@@ -116,6 +118,8 @@ for _name, _command, _help in _COMMANDS:
     app.command(_name, help=output.unwrapped(_help))(_command)
 app.add_typer(policies.app, name="policy")
 app.add_typer(cataloging.app, name="catalog")
+app.add_typer(importing.app, name="import")
+app.add_typer(exporting.app, name="export")
 
 
 def main(program: str = "fsmedia") -> NoReturn:

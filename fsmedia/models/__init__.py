@@ -8,6 +8,15 @@ from fsmedia.models.catalog import CatalogRefresh, StoreStatistics, Tally
 from fsmedia.models.content import ContentHandle, MediaContent
 from fsmedia.models.conversion import DeduplicationReport, Moved
 from fsmedia.models.erasure import Cleaned, Erased, Receipt, ReceiptReport, Remaining, Trace
+from fsmedia.models.exchange import (
+    SOURCE_ATTRIBUTE,
+    AttributedMetadata,
+    ExportReport,
+    Imported,
+    ImportReport,
+    NotImported,
+    PassedOver,
+)
 from fsmedia.models.fields import CONTENT_FIELDS, ContentFields
 from fsmedia.models.metadata import (
     MediaMetadata,
@@ -37,6 +46,8 @@ __all__ = [
     "CONTENT_FIELDS",
     "CatalogRefresh",
     "Cleaned",
+    "SOURCE_ATTRIBUTE",
+    "AttributedMetadata",
     "ContentFields",
     "ContentHandle",
     "DeduplicationReport",
@@ -44,18 +55,23 @@ __all__ = [
     "DueIndex",
     "EnforcementReport",
     "Erased",
+    "ExportReport",
     "Failed",
     "Finding",
     "FindingKind",
     "Hold",
+    "ImportReport",
+    "Imported",
     "Leftover",
     "LeftoverKind",
     "MediaContent",
     "MediaMetadata",
     "MediaRecord",
     "Moved",
+    "NotImported",
     "OrganizationMode",
     "OrphanReport",
+    "PassedOver",
     "RebuildReport",
     "Receipt",
     "ReceiptReport",

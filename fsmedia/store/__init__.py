@@ -9,6 +9,8 @@ from __future__ import annotations
 from fsmedia.store.bulk import Bulk, OnError
 from fsmedia.store.cataloging import Cataloging
 from fsmedia.store.erasing import Erasing
+from fsmedia.store.bulk import OnError
+from fsmedia.store.describing import Describing
 from fsmedia.store.retaining import Retaining
 from fsmedia.store.root import Durability, utc_now
 from fsmedia.store.transferring import Transferring
@@ -18,6 +20,7 @@ __all__ = ["Durability", "MediaStore", "OnError", "utc_now"]
 
 
 class MediaStore(Transferring, Retaining, Bulk, Verifying, Erasing, Cataloging):
+class MediaStore(Retaining, Describing):
     """Media in a storage that an fsspec URL names.
 
     Parameters

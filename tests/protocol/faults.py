@@ -109,6 +109,10 @@ class FaultyStage:
             ("stage.write", self._key), lambda: self._inner.write(data), lambda: self._inner.write(half)
         )
 
+    def aim(self, key: str) -> None:
+        self._inner.aim(key)
+        self._key = key
+
     def commit(self, content_type: str) -> None:
         self._faults.change(("stage.commit", self._key), lambda: self._inner.commit(content_type))
 

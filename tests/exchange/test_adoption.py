@@ -1,0 +1,199 @@
+"""A tree becomes a store where it is: no byte moves, every file that matches is a media with all its facts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from fsmedia import (
+    InvalidLayoutError,
+    MediaNotFoundError,
+    MediaStore,
+    StoreConflictError,
+    UnknownPolicyError,
+    adopt_folder,
+)
+from tests.exchange.arena import PNG
+from tests.exchange.test_folder import MADE, plant
+from tests.protocol.faults import Crash, Fault, Faults, faulty_os
+from tests.protocol.worlds import each_call
+from tests.storages import Storage
+
+FILES = {"r1/a.png": PNG, "r1/b.png": PNG, "r2/note": b"hello", "top.txt": b"top"}
+MEDIA = ("r1/a.png", "r1/b.png", "r2/note")
+
+
+def snapshot(top: Path) -> dict[str, tuple[int, int, int, bytes]]:
+    found = {}
+    for path in top.rglob("*"):
+        if path.is_file():
+            seen = path.stat()
+            found[str(path.relative_to(top))] = (seen.st_ino, seen.st_mode, seen.st_mtime_ns, path.read_bytes())
+    return found
+
+
+def test_a_tree_becomes_a_store_without_moving_a_byte(tmp_path: Path) -> None:
+    tree = plant(tmp_path / "tree", FILES)
+    before = snapshot(tree)
+    report = adopt_folder(tree, policy_name="retain-30days")
+    assert report.failed == ()
+    assert [tuple(each) for each in report.stored] == [(f"folder:{name}", name) for name in MEDIA]
+    assert [each.source for each in report.skipped] == ["folder:top.txt"]
+    assert (report.bytes, report.duplicates, report.duplicate_bytes) == (2 * len(PNG) + 5, 1, len(PNG))
+    after = snapshot(tree)
+    assert {name: after[name] for name in before} == before
+    store = MediaStore(tree)
+    assert list(store.list(run_id="r1")) == ["r1/a.png", "r1/b.png"]
+    record = store.info("r1/a.png")
+    assert (record.run_id, record.mime_type, record.width) == ("r1", "image/png", 1)
+    assert record.sha256 == hashlib.sha256(PNG).hexdigest()
+    assert record.timestamp == datetime.fromtimestamp(MADE, UTC)
+    assert record.expires_at == record.timestamp + timedelta(days=30)
+    assert record.xattrs == {"user.source": "folder:r1/a.png"}
+    assert store.info("r2/note").mime_type == "text/plain"
+    store.delete_media("r1/a.png")
+    assert not (tree / "r1/a.png").exists()
+    due = store.enforce_policy(now=datetime.fromtimestamp(MADE, UTC) + timedelta(days=31))
+    assert {each.reference for each in due.deleted} == {"r1/b.png", "r2/note"}
+    assert (tree / "top.txt").read_bytes() == b"top"
+
+
+def test_it_may_be_done_again_and_takes_what_is_new(tmp_path: Path) -> None:
+    tree = plant(tmp_path / "tree", FILES)
+    adopt_folder(tree)
+    before = snapshot(tree)
+    again = adopt_folder(tree)
+    assert (again.stored, again.unchanged) == ((), 3)
+    assert snapshot(tree) == before
+    plant(tree, {"r3/new.png": PNG})
+    assert [each.reference for each in adopt_folder(tree).stored] == ["r3/new.png"]
+
+
+def test_a_dry_run_plans_the_same_and_writes_nothing(tmp_path: Path) -> None:
+    tree = plant(tmp_path / "tree", FILES)
+    before = snapshot(tree)
+    planned = adopt_folder(tree, dry_run=True)
+    assert snapshot(tree) == before
+    done = adopt_folder(tree)
+    assert [each.source for each in planned.stored] == [each.source for each in done.stored]
+    assert (planned.examined, planned.bytes, planned.skipped) == (done.examined, done.bytes, done.skipped)
+
+
+def test_any_layout_and_mode(tmp_path: Path) -> None:
+    tree = plant(tmp_path / "tree", {"2026-03-04/s1/r/0003+1/x.png": PNG})
+    pattern = "{timestamp:%Y-%m-%d}/{session_id}/{run_id}/{message_idx:04d}+{part_idx}/{name}{ext}"
+    adopt_folder(tree, pattern=pattern, ids={"provider_id": "openai"})
+    settings = json.loads((tree / ".fsmedia/store.json").read_text())
+    assert (settings["organization"], settings["layouts"]["by-session"]) == ("by-session", pattern)
+    record = MediaStore(tree).info("2026-03-04/s1/r/0003+1/x.png")
+    assert (record.session_id, record.run_id, record.message_idx, record.part_idx) == ("s1", "r", 3, 1)
+    assert record.provider_id == "openai"
+    other = plant(tmp_path / "other", {"s1/r/x.png": PNG})
+    adopt_folder(other, pattern="{session_id}/{run_id}/{name}{ext}", organization="by-run")
+    assert MediaStore(other).organization == "by-run"
+
+
+def test_on_every_storage(storage: Storage) -> None:
+    for name, data in FILES.items():
+        storage.write(name, data)
+    assert len(adopt_folder(storage.url, storage_options=storage.options).stored) == 3
+    assert adopt_folder(storage.url, storage_options=storage.options).unchanged == 3
+    store = MediaStore(storage.url, storage_options=storage.options)
+    assert store.info("r1/a.png").sha256 == hashlib.sha256(PNG).hexdigest()
+    assert all(storage.read(name) == data for name, data in FILES.items())
+
+
+def test_what_can_be_no_media_is_skipped(tmp_path: Path) -> None:
+    tree = plant(
+        tmp_path / "tree",
+        {
+            **FILES,
+            "r1/0003_01_u01m8343t30ehsv9fkm039etnz4.png": PNG,
+            "r1/a::b.png": PNG,
+            "r1/.hidden": PNG,
+            f"r1/{'x' * 252}": PNG,
+        },
+    )
+    (tmp_path / "secret").write_text("secret")
+    (tree / "r1/link.png").symlink_to(tmp_path / "secret")
+    (tree / "r1/link.png.meta").symlink_to(tmp_path / "secret")
+    (tree / "r1/a.png.meta").symlink_to(tmp_path / "secret")
+    os.mkfifo(tree / "r1/pipe")
+    report = adopt_folder(tree)
+    assert [each.reference for each in report.stored] == ["r1/b.png", "r2/note"]
+    assert {each.source.removeprefix("folder:") for each in report.skipped} == {
+        "top.txt",
+        "r1/0003_01_u01m8343t30ehsv9fkm039etnz4.png",
+        "r1/a::b.png",
+        "r1/.hidden",
+        "r1/link.png",
+        "r1/link.png.meta",
+        "r1/a.png.meta",
+        "r1/pipe",
+    }
+    assert [each.source[:12] for each in report.failed] == ["folder:r1/a.", "folder:r1/xx"]
+    assert (tmp_path / "secret").read_text() == "secret"
+
+
+def test_what_is_refused_is_refused_before_a_byte_is_written(tmp_path: Path) -> None:
+    tree = plant(tmp_path / "tree", FILES)
+    before = snapshot(tree)
+    for error, options in (
+        (UnknownPolicyError, {"policy_name": "for ever"}),
+        (InvalidLayoutError, {"pattern": "{name}{ext}"}),
+        (InvalidLayoutError, {"pattern": "by-run/{run_id}/{name}{ext}"}),
+        (InvalidLayoutError, {"pattern": "{run_id}/{name}{ext}", "organization": "by-session"}),
+        (InvalidLayoutError, {"pattern": ".fsmedia/{run_id}/{name}{ext}"}),
+    ):
+        with pytest.raises(error):
+            adopt_folder(tree, **options)
+        assert snapshot(tree) == before
+    with pytest.raises(MediaNotFoundError):
+        adopt_folder(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+    MediaStore(tree, layouts={"by-run": "x/{run_id}/{name}{ext}"}).create()
+    with pytest.raises(StoreConflictError, match="layouts"):
+        adopt_folder(tree)
+
+
+def test_a_file_that_is_written_meanwhile_is_no_media_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsmedia.imports import trees
+
+    tree = plant(tmp_path / "tree", FILES)
+    real = trees.Tree.open
+
+    def growing(self: trees.Tree, path: str) -> object:
+        if path == "r1/a.png":
+            (tree / path).write_bytes(PNG + b"more")
+        return real(self, path)
+
+    monkeypatch.setattr(trees.Tree, "open", growing)
+    report = adopt_folder(tree)
+    assert [each.source for each in report.failed] == ["folder:r1/a.png"]
+    assert "changed while" in str(report.failed[0].error)
+    monkeypatch.undo()
+    assert [each.reference for each in adopt_folder(tree).stored] == ["r1/a.png"]
+
+
+@pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE, Fault.TORN, pytest.param(Fault.CRASH_AFTER, marks=pytest.mark.full)])
+def test_an_adoption_that_is_killed_goes_on(fault: Fault, tmp_path: Path) -> None:
+    files = {"r1/a.png": PNG, "r2/note": b"hello"}
+    for number, faults in enumerate(each_call(partial(Faults, fault=fault))):
+        tree = plant(tmp_path / str(number), files)
+        with faulty_os(faults), suppress(Crash):
+            adopt_folder(tree, policy_name="retain-1days")
+        report = adopt_folder(tree, policy_name="retain-1days")
+        assert report.failed == ()
+        assert len(report.stored) + report.unchanged == 2
+        store = MediaStore(tree)
+        assert [store.info(name).sha256 for name in files] == [hashlib.sha256(data).hexdigest() for data in files.values()]
+        assert all((tree / name).read_bytes() == data for name, data in files.items())
+        due = store.enforce_policy(now=datetime.fromtimestamp(MADE, UTC) + timedelta(days=2), dry_run=True)
+        assert {each.reference for each in due.deleted} == set(files)
