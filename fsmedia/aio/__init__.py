@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from fsmedia.aio.reading import AsyncReading
 from fsmedia.aio.retaining import AsyncRetaining
+from fsmedia.aio.showing import AsyncShowing
 from fsmedia.aio.writer import AsyncMediaWriter
 from fsmedia.aio.writing import AsyncWriting
 
 __all__ = ["AsyncMediaStore", "AsyncMediaWriter"]
 
 
-class AsyncMediaStore(AsyncRetaining, AsyncWriting, AsyncReading):
+class AsyncMediaStore(AsyncRetaining, AsyncWriting, AsyncShowing, AsyncReading):
     """`MediaStore` for asyncio: same constructor, same methods as coroutines, iterators are asynchronous.
 
     The root is opened by the first call (or `async with`), so that the constructor never blocks the loop; what a

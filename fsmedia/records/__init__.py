@@ -4,7 +4,14 @@ A media is its bytes and, where it has one, its sidecar. Bytes under a name of o
 store under way or a crash's leftover, and a sidecar without bytes is what a delete left: neither is a media.
 """
 
-from fsmedia.records.describing import content_of, expiry_of, expiry_or_none, record_of, shared_url
+from fsmedia.records.describing import (
+    content_of,
+    expiry_of,
+    expiry_or_none,
+    foreign_record,
+    record_of,
+    shared_url,
+)
 from fsmedia.records.finding import (
     Found,
     exists,
@@ -18,17 +25,19 @@ from fsmedia.records.finding import (
     read_sidecars,
     refuse_folder,
 )
-from fsmedia.records.listing import Listed, is_reference, listed, select
+from fsmedia.records.listing import Listed, Selected, is_reference, listed, select, selected
 
 __all__ = [
     "Found",
     "Listed",
+    "Selected",
     "content_of",
     "exists",
     "expiry_of",
     "expiry_or_none",
     "find",
     "find_many",
+    "foreign_record",
     "is_reference",
     "listed",
     "may_have_moved",
@@ -40,5 +49,6 @@ __all__ = [
     "record_of",
     "refuse_folder",
     "select",
+    "selected",
     "shared_url",
 ]

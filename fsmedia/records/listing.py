@@ -32,6 +32,14 @@ class Listed(NamedTuple):
     has_sidecar: bool
 
 
+class Selected(NamedTuple):
+    """What a selection found of one media, and its sidecar's bytes if judging it took them."""
+
+    entry: Entry
+    has_sidecar: bool
+    sidecar: bytes | None
+
+
 def listed(entries: Iterator[Entry]) -> Iterator[Listed]:
     """Pair bytes with sidecars in a listing in key order; holds only the few names a sidecar may still follow.
 
@@ -79,6 +87,12 @@ def select(
     """
     if limit is not None and (not isinstance(limit, int) or limit < 0):
         raise InvalidMediaError(f"limit must be a number from 0, not {limit!r}")
+    found = selected(backend, configuration, selection)
+    return islice((Reference(each.entry.key) for each in found), limit)
+
+
+def selected(backend: Backend, configuration: Configuration, selection: Selection) -> Iterator[Selected]:
+    """Give what a listing tells of the media that a selection means, in the order of their keys; see `select`."""
     mode = configuration.organization
     value = getattr(selection, mode.id_field)
     folder, known = "", None
@@ -87,12 +101,12 @@ def select(
         folder = configuration.layout.folder(value)
         # Where other fields stand before the id in the template, the folder says nothing about it.
         known = mode if folder != configuration.layout.prefix else None
-    return islice(_select(backend, configuration, selection, folder, known), limit)
+    return _select(backend, configuration, selection, folder, known)
 
 
 def _select(
     backend: Backend, configuration: Configuration, selection: Selection, folder: str, known: OrganizationMode | None
-) -> Iterator[Reference]:
+) -> Iterator[Selected]:
     found = listed(backend.entries(folder))
     while batch := list(islice(found, _BATCH)):
         usable = [item for item in batch if is_reference(item.entry.key)]
@@ -107,7 +121,7 @@ def _select(
                     continue  # deleted since it was listed
                 if not selection.matches(_judged(Found(item.entry, sidecars.get(key)), configuration)):
                     continue
-            yield Reference(key)
+            yield Selected(item.entry, has_sidecar=item.has_sidecar, sidecar=sidecars.get(key))
 
 
 def is_reference(key: str) -> bool:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from fsmedia.store.bulk import Bulk, OnError
 from fsmedia.store.retaining import Retaining
 from fsmedia.store.root import Durability, utc_now
+from fsmedia.store.showing import Showing
 
 __all__ = ["Durability", "MediaStore", "OnError", "utc_now"]
 
 
-class MediaStore(Retaining, Bulk):
+class MediaStore(Retaining, Bulk, Showing):
     """Media in a storage that an fsspec URL names.
 
     Parameters
