@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from fsmedia import keys, mime
-from fsmedia.display.amounts import distance_text, duration_text, instant_text, length_text, size_text, visible
+from fsmedia.display.amounts import distance_text, duration_text, instant_text, length_text, plural, size_text, visible
 from fsmedia.display.making import family_of
 from fsmedia.display.markup import copied, joined, view
 
@@ -62,13 +62,13 @@ def card(
         The number by which a widget asks for all of its bytes; None: nothing can be asked.
     """
     record, kind = item.record, family(item.record)
-    name = short_name(record.reference)
+    name, said = short_name(record.reference), " \u00b7 ".join(facts(record, preview))
     caption = visible(record.caption or "", most=_LONGEST_CAPTION)
     time = "" if record.timestamp is None else str(int(record.timestamp.timestamp()))
     return Markup(
         '<article class="fsm-card" data-t="{}" data-p="{}" data-size="{}" data-time="{}" data-name="{}">'
         '<div class="fsm-view">{}</div><div class="fsm-facts">'
-        '<div class="fsm-name" title="{}">{}</div><div class="fsm-meta">{}</div><div class="fsm-badges">{}</div>{}'
+        '<div class="fsm-name" title="{}">{}</div><div class="fsm-meta" title="{}">{}</div><div class="fsm-badges">{}</div>{}'
         '<div class="fsm-foot">{}{}{}</div></div></article>'
     ).format(
         kind,
@@ -79,7 +79,8 @@ def card(
         view(preview, kind, caption or name, _length(record, preview)),
         visible(keys.file_name(record.reference)),
         name,
-        " \u00b7 ".join(facts(record, preview)),
+        said,
+        said,
         joined([*badges(item, now), *(_badge(note) for note in notes)]),
         Markup('<p class="fsm-caption" title="{0}">{0}</p>').format(caption) if caption else "",
         _player_line(record, preview, kind) if full is None else "",
@@ -96,6 +97,8 @@ def facts(record: MediaRecord, preview: Preview) -> list[str]:
         found.append(f"{width:,} \u00d7 {height:,}")
     if length := _length(record, preview):
         found.append(length)
+    if preview.pages:
+        found.append(plural(preview.pages, "page"))
     return [*found, size_text(record.size_bytes), visible(mime.essence(record.mime_type), most=100) or "unknown type"]
 
 

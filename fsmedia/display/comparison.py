@@ -140,16 +140,18 @@ class Comparison:
             '<div class="fsm-scroll"><table class="fsm-versus"><thead><tr><th scope="col">Position</th>{}</tr></thead>'
             "<tbody>{}</tbody></table></div>"
         ).format(heads, joined(rows))
-        return Markup(
-            '<div class="fsm fsm-gallery">{}<div class="fsm-head"><h2>{}</h2><span class="fsm-total">{}</span>{}</div>'
-            '<div class="fsm-compared">{}</div></div>{}'
-        ).format(
-            style(),
-            f"{plural(len(self.runs), 'run')} side by side",
-            f"{plural(len(self.positions), 'position')}, {len(self.missing):,} of them missing in a run",
-            notice if left_out else "",
-            body if rows else Markup('<div class="fsm-empty">No media of these runs here.</div>'),
-            script(),
+        return str(
+            Markup(
+                '<div class="fsm fsm-gallery">{}<div class="fsm-head"><h2>{}</h2><span class="fsm-total">{}</span>{}</div>'
+                '<div class="fsm-compared">{}</div></div>{}'
+            ).format(
+                style(),
+                f"{plural(len(self.runs), 'run')} side by side",
+                f"{plural(len(self.positions), 'position')}, {len(self.missing):,} of them missing in a run",
+                notice if left_out else "",
+                body if rows else Markup('<div class="fsm-empty">No media of these runs here.</div>'),
+                script(),
+            )
         )
 
     def _cells(self) -> dict[tuple[str, Position], list[tuple[Gathered, Preview]]]:

@@ -92,19 +92,21 @@ class Gallery:
             if cards
             else Markup('<div class="fsm-empty">{}</div>').format(self._nothing())
         )
-        return Markup(
-            '<div class="fsm fsm-gallery" id="{}" data-page="{}">{}<div class="fsm-head"><h2>{}</h2>'
-            '<span class="fsm-total">{}</span>{}</div>{}<div class="fsm-body">{}</div></div>{}'
-        ).format(
-            place,
-            PAGE,
-            style(_paging_rules(pages)),
-            visible(self.title, most=300),
-            self._counted(),
-            self._notice(left_out, dropped),
-            _tools(place, cards, pages),
-            body,
-            "" if ask else script(),
+        return str(
+            Markup(
+                '<div class="fsm fsm-gallery" id="{}" data-page="{}">{}<div class="fsm-head"><h2>{}</h2>'
+                '<span class="fsm-total">{}</span>{}</div>{}<div class="fsm-body">{}</div></div>{}'
+            ).format(
+                place,
+                PAGE,
+                style(_paging_rules(pages)),
+                visible(self.title, most=300),
+                self._counted(),
+                self._notice(left_out, dropped),
+                _tools(place, cards, pages),
+                body,
+                "" if ask else script(),
+            )
         )
 
     def save(self, path: str | PathLike[str]) -> Path:

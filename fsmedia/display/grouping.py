@@ -57,7 +57,8 @@ def _nested(cards: list[Placed], levels: tuple[Callable[[MediaRecord], str], ...
     groups: dict[str, list[Placed]] = {}
     for each in cards:
         groups.setdefault(levels[0](each.record), []).append(each)
-    return joined(_group(name, members, levels[1:]) for name, members in groups.items())
+    inner = joined(_group(name, members, levels[1:]) for name, members in groups.items())
+    return inner if len(levels) > 1 else Markup('<div class="fsm-row">{}</div>').format(inner)
 
 
 def _group(name: str, members: list[Placed], inner: tuple[Callable[[MediaRecord], str], ...]) -> Markup:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import io
 from contextlib import nullcontext
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from fsmedia import mime
 from fsmedia.display.amounts import size_text, visible_lines
+from fsmedia.display.documents import first_page
 from fsmedia.display.previews import MOST_SOUND, Preview
 from fsmedia.display.reading import RangedFile
 from fsmedia.errors import MediaError
@@ -31,6 +33,7 @@ _HEAD = 8192
 _LINES_READ = 4096
 _LINES, _COLUMNS = 16, 160
 _EMBEDDED = 2**20
+_PDF = "application/pdf"
 _FILM_BLOCKS = 8
 _TEXTS = {
     "application/json", "application/ld+json", "application/xml", "application/x-yaml", "application/yaml",
@@ -73,21 +76,27 @@ def preview_of(source: Source, mime_type: str, side: int, gate: AbstractContextM
     MediaError
         The storage failed.
     """
-    family = family_of(mime_type)
     if source.size == 0:
         return Preview(reason="it is empty")
     try:
-        if family == "text":
-            return _text(source.part(0, _LINES_READ + 1))
-        if family == "file":
-            return Preview(reason=f"{mime.essence(mime_type) or 'an unknown type'} has no preview")
-        return _seen(source, family, side, gate)
+        return _made(source, mime.essence(mime_type), side, gate)
     except FileNotFoundError as error:
         if isinstance(error, MediaError):
             raise
         return Preview(reason="its bytes are gone: somebody deleted it")
     except MemoryError:
         return Preview(reason="there is not enough memory")
+
+
+def _made(source: Source, kind: str, side: int, gate: AbstractContextManager[Any]) -> Preview:
+    family = family_of(kind)
+    if family == "text":
+        return _text(source.part(0, _LINES_READ + 1))
+    if kind == _PDF:
+        return _page(source, side, gate)
+    if family == "file":
+        return Preview(reason=f"{kind or 'an unknown type'} is not looked into")
+    return _seen(source, family, side, gate)
 
 
 def _seen(source: Source, family: str, side: int, gate: AbstractContextManager[Any]) -> Preview:
@@ -109,6 +118,22 @@ def _seen(source: Source, family: str, side: int, gate: AbstractContextManager[A
         else:
             made = Preview(reason=f"the bytes are {found}" if found else "the bytes are of no kind that is shown")
     return made
+
+
+def _page(source: Source, side: int, gate: AbstractContextManager[Any]) -> Preview:
+    """Return the first page of a PDF."""
+    if source.size > MOST_WHOLE:
+        return Preview(reason=f"{size_text(source.size)} are not read for a page")
+    if find_spec("pypdfium2") is None or find_spec("PIL") is None:
+        return Preview(reason=f"to see its first page: {INSTALL}")
+    data = source.whole(MOST_WHOLE)
+    if mime.detect(data[:_HEAD]) != _PDF:
+        return Preview(reason="the bytes are no PDF")
+    with gate:
+        found = first_page(data, side)
+    if isinstance(found, str):
+        return Preview(reason=found)
+    return Preview(kind="picture", image=found[0], pages=found[1])
 
 
 def _text(data: bytes) -> Preview:

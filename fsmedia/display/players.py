@@ -92,4 +92,4 @@ class Player:
                 data_url(self._type, self._data),
                 self._label,
             )
-        return Markup('<div class="fsm fsm-player">{}{}</div>').format(style(), inner)
+        return str(Markup('<div class="fsm fsm-player">{}{}</div>').format(style(), inner))

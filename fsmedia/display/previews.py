@@ -44,6 +44,8 @@ class Preview:
         What they are, of a fixed list.
     text
         The first lines of a document.
+    pages
+        Of a document, where they were counted.
     reason
         Why there is no more to see.
     """
@@ -57,6 +59,7 @@ class Preview:
     sound: bytes = b""
     sound_type: str = ""
     text: str = ""
+    pages: int | None = None
     reason: str = ""
 
     @property
@@ -99,7 +102,7 @@ class Preview:
         return found if last == len(body) and found._is_sound() else None
 
     def _is_sound(self) -> bool:
-        numbers = (self.width, self.height, self.duration)
+        numbers = (self.width, self.height, self.duration, self.pages)
         return (
             self.kind in get_args(Kind)
             and len(self.image) <= _MOST_PICTURE

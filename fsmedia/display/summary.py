@@ -149,22 +149,26 @@ def summary_html(
     if configuration.default_policy:
         facts.append(("default policy", visible(configuration.default_policy)))
     notice = Markup('<p class="fsm-note">Only the first {} names were listed.</p>').format(f"{MOST_LISTED:,}")
-    return Markup(
-        '<div class="fsm">{}<div class="fsm-head"><h2>{}</h2><span class="fsm-total">{}</span>{}</div>{}{}</div>'
-    ).format(
-        style(),
-        visible(backend.url, most=300),
-        " \u00b7 ".join(words),
-        notice if summary.cut else "",
-        _facts(facts),
-        _types(summary) if count else "",
+    return str(
+        Markup(
+            '<div class="fsm">{}<div class="fsm-head"><h2>{}</h2><span class="fsm-total">{}</span>{}</div>{}{}</div>'
+        ).format(
+            style(),
+            visible(backend.url, most=300),
+            " \u00b7 ".join(words),
+            notice if summary.cut else "",
+            _facts(facts),
+            _types(summary) if count else "",
+        )
     )
 
 
 def failed_html(url: str, problem: str) -> str:
     """Return what is shown of a store that can't be looked at."""
-    return Markup('<div class="fsm">{}<div class="fsm-head"><h2>{}</h2><p class="fsm-note">{}</p></div></div>').format(
-        style(), visible(url, most=300), visible(problem)
+    return str(
+        Markup('<div class="fsm">{}<div class="fsm-head"><h2>{}</h2><p class="fsm-note">{}</p></div></div>').format(
+            style(), visible(url, most=300), visible(problem)
+        )
     )
 
 

@@ -52,17 +52,19 @@ def content_html(content: MediaContent) -> str:
         visible(mime.essence(content.mime_type), most=100),
     ]
     code = kind in ("audio", "video") and not preview.sound
-    return Markup(
-        '<div class="fsm fsm-single">{}<article class="fsm-card"><div class="fsm-view">{}</div><div class="fsm-facts">'
-        '<div class="fsm-name" title="{}">{}</div><div class="fsm-meta">{}</div>{}{}</div></article></div>'
-    ).format(
-        style(),
-        view(preview, kind, caption or name, length),
-        name,
-        name,
-        " \u00b7 ".join(filter(None, facts)),
-        Markup('<p class="fsm-caption" title="{0}">{0}</p>').format(caption) if caption else "",
-        copied("content.player()", "Copy the code that plays it") if code else "",
+    return str(
+        Markup(
+            '<div class="fsm fsm-single">{}<article class="fsm-card"><div class="fsm-view">{}</div><div class="fsm-facts">'
+            '<div class="fsm-name" title="{}">{}</div><div class="fsm-meta">{}</div>{}{}</div></article></div>'
+        ).format(
+            style(),
+            view(preview, kind, caption or name, length),
+            name,
+            name,
+            " \u00b7 ".join(filter(None, facts)),
+            Markup('<p class="fsm-caption" title="{0}">{0}</p>').format(caption) if caption else "",
+            copied("content.player()", "Copy the code that plays it") if code else "",
+        )
     )
 
 
@@ -147,14 +149,16 @@ def report_html(report: EnforcementReport) -> str:
             len(report.failed),
         ),
     ]
-    return Markup(
-        '<div class="fsm">{}<div class="fsm-head"><h2>{}</h2><span class="fsm-total">{}</span>{}</div>{}</div>'
-    ).format(
-        style(),
-        title,
-        " \u00b7 ".join(facts),
-        joined(Markup('<p class="fsm-note">{}</p>').format(note) for note in notes),
-        joined(parts),
+    return str(
+        Markup(
+            '<div class="fsm">{}<div class="fsm-head"><h2>{}</h2><span class="fsm-total">{}</span>{}</div>{}</div>'
+        ).format(
+            style(),
+            title,
+            " \u00b7 ".join(facts),
+            joined(Markup('<p class="fsm-note">{}</p>').format(note) for note in notes),
+            joined(parts),
+        )
     )
 
 
