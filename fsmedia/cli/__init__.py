@@ -31,6 +31,7 @@ from fsmedia.cli import (
     output,
     policies,
     removal,
+    showing,
     storing,
 )
 from fsmedia.cli.place import Place, StorageOptions, StoreUrl
@@ -95,6 +96,8 @@ _COMMANDS = (
     ("info", listing.info, listing.INFO_HELP),
     ("get", fetching.get, fetching.GET_HELP),
     ("url", links.url, links.URL_HELP),
+    ("gallery", showing.gallery, showing.GALLERY_HELP),
+    ("compare", showing.compare, showing.COMPARE_HELP),
     ("stores", naming.stores, naming.STORES_HELP),
     ("rm", removal.rm, removal.RM_HELP),
     ("enforce", enforcing.enforce, enforcing.ENFORCE_HELP),

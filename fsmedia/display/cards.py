@@ -68,7 +68,8 @@ def card(
     return Markup(
         '<article class="fsm-card" data-t="{}" data-p="{}" data-size="{}" data-time="{}" data-name="{}">'
         '<div class="fsm-view">{}</div><div class="fsm-facts">'
-        '<div class="fsm-name" title="{}">{}</div><div class="fsm-meta" title="{}">{}</div><div class="fsm-badges">{}</div>{}'
+        '<div class="fsm-name" title="{}">{}</div><div class="fsm-meta" title="{}">{}</div>'
+        '<div class="fsm-badges">{}</div>{}'
         '<div class="fsm-foot">{}{}{}</div></div></article>'
     ).format(
         kind,

@@ -142,7 +142,8 @@ class Comparison:
         ).format(heads, joined(rows))
         return str(
             Markup(
-                '<div class="fsm fsm-gallery">{}<div class="fsm-head"><h2>{}</h2><span class="fsm-total">{}</span>{}</div>'
+                '<div class="fsm fsm-gallery">{}<div class="fsm-head"><h2>{}</h2>'
+                '<span class="fsm-total">{}</span>{}</div>'
                 '<div class="fsm-compared">{}</div></div>{}'
             ).format(
                 style(),

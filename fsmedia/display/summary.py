@@ -151,7 +151,8 @@ def summary_html(
     notice = Markup('<p class="fsm-note">Only the first {} names were listed.</p>').format(f"{MOST_LISTED:,}")
     return str(
         Markup(
-            '<div class="fsm">{}<div class="fsm-head"><h2>{}</h2><span class="fsm-total">{}</span>{}</div>{}{}</div>'
+            '<div class="fsm">{}<div class="fsm-head"><h2>{}</h2><span class="fsm-total">{}</span>{}</div>'
+            '<div class="fsm-side">{}{}</div></div>'
         ).format(
             style(),
             visible(backend.url, most=300),
@@ -188,4 +189,4 @@ def _types(summary: Summary) -> Markup:
         rows.append((visible(kind, most=80), f"{summary.counts[kind]:,}", size_text(size), bar))
     others = len(summary.sizes) - _MOST_TYPES
     more = Markup('<p class="fsm-total">and {}</p>').format(plural(others, "other type")) if others > 0 else Markup("")
-    return joined([table(("type", "media", "bytes", ""), rows, right=(1, 2)), more])
+    return Markup("<div>{}</div>").format(joined([table(("type", "media", "bytes", ""), rows, right=(1, 2)), more]))

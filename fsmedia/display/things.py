@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from fsmedia import mime
 from fsmedia.display.amounts import duration_text, length_text, plural, size_text, visible
+from fsmedia.display.cards import short_name
 from fsmedia.display.making import family_of, preview_of
 from fsmedia.display.markup import copied, joined, style, table, view
 from fsmedia.display.previews import Preview
@@ -54,7 +55,8 @@ def content_html(content: MediaContent) -> str:
     code = kind in ("audio", "video") and not preview.sound
     return str(
         Markup(
-            '<div class="fsm fsm-single">{}<article class="fsm-card"><div class="fsm-view">{}</div><div class="fsm-facts">'
+            '<div class="fsm fsm-single">{}<article class="fsm-card"><div class="fsm-view">{}</div>'
+            '<div class="fsm-facts">'
             '<div class="fsm-name" title="{}">{}</div><div class="fsm-meta">{}</div>{}{}</div></article></div>'
         ).format(
             style(),
@@ -70,9 +72,9 @@ def content_html(content: MediaContent) -> str:
 
 def _name(content: MediaContent) -> str:
     if content.storage_reference:
-        return visible(content.storage_reference.rpartition("/")[2], most=200)
+        return short_name(content.storage_reference)
     if content.file_path:
-        return visible(Path(content.file_path).name, most=200)
+        return short_name(Path(content.file_path).name)
     return visible(mime.essence(content.mime_type), most=100)
 
 
