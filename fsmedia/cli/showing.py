@@ -80,7 +80,7 @@ def gallery(  # noqa: PLR0913 - the words of a selection, and of a page
     ] = None,
     group_by: Annotated[Group, typer.Option(help="How cards are grouped.")] = Group.CONVERSATION,
     sort: Annotated[Sort, typer.Option(help="Which are taken first.")] = Sort.POSITION,
-    limit: Annotated[int, typer.Option(min=1, max=5000, metavar="N", help="At most so many cards.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=2000, metavar="N", help="At most so many cards.")] = 50,
     as_json: AsJson = False,
     store: StoreUrl = None,
     option: StorageOptions = None,
@@ -101,7 +101,7 @@ def gallery(  # noqa: PLR0913 - the words of a selection, and of a page
     with Place.of(context, store, option).open(read_only=True) as opened, counter("making previews", limit) as meter:
         made = opened.gallery(
             **conditions,
-            group_by=None if group_by is Group.NONE else group_by.value,
+            group_by=None if group_by is Group.NONE else group_by.value,  # type: ignore[arg-type]
             sort=sort.value,
             limit=limit,
             progress=meter.reach,
@@ -115,13 +115,13 @@ def gallery(  # noqa: PLR0913 - the words of a selection, and of a page
         output.note("nothing matches: the page is empty")
 
 
-def compare(
+def compare(  # noqa: PLR0913 - the options of the command
     context: typer.Context,
     *,
     runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Two or more run ids.")],
     target: Output = Path("compare.html"),
     by: Annotated[By, typer.Option(help="Compare messages, or messages of the same conversation only.")] = By.MESSAGE,
-    limit: Annotated[int, typer.Option(min=1, max=5000, metavar="N", help="At most so many media of each run.")] = 200,
+    limit: Annotated[int, typer.Option(min=1, max=2000, metavar="N", help="At most so many media of each run.")] = 200,
     as_json: AsJson = False,
     store: StoreUrl = None,
     option: StorageOptions = None,

@@ -28,7 +28,7 @@ Sort = Literal["position", "newest", "oldest", "largest"]
 
 MOST_COUNTED = 100_000
 """Media that are counted for a gallery's total; beyond it says "more than"."""
-MOST_SHOWN = 5_000
+MOST_SHOWN = 2_000
 """Largest limit of a gallery: a page of more is no use."""
 
 _BATCH = 64

@@ -5,6 +5,7 @@ Nothing global of Pillow is changed. Whatever the bytes are, the answer is a sma
 
 from __future__ import annotations
 
+import functools
 import io
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 MOST_PIXELS = 50_000_000
 """Larger pictures are not decoded: a hundred bytes can claim to be any size."""
 
-_FORMATS = ("PNG", "JPEG", "MPO", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "ICO", "PPM", "TGA")
+_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "ICO", "PPM", "TGA")
 # Not EPS, which runs a program, nor others whose decoders few people look at.
 _QUALITY = 74
 _THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH = 0x0201, 0x0202
@@ -49,8 +50,8 @@ def thumbnail(data: bytes, side: int) -> Small:
         It is no picture, broken, or too large.
     """
     try:
-        _refuse_large(*imagesize.get(io.BytesIO(data)))
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+        _refuse_large(*_claimed_size(data))
+        with Image.open(io.BytesIO(data), formats=_formats()) as picture:
             _refuse_large(*picture.size)
             width, height = _turned(picture)
             picture.draft("RGB", (side, side))  # JPEG decodes to an eighth as fast as that saves work
@@ -109,6 +110,22 @@ def reduced(image: bytes, side: int) -> bytes:
         _refuse_large(*picture.size)
         picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
         return packed(picture)
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Return those of the formats that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _claimed_size(data: bytes) -> tuple[int, int]:
+    """Return the size that a header claims, before Pillow looks; 0 x 0 where nothing is understood."""
+    try:
+        width, height = imagesize.get(io.BytesIO(data))
+    except Exception:  # noqa: BLE001 - a stranger's bytes; Pillow says what is wrong with them
+        return 0, 0
+    return int(width), int(height)
 
 
 def _refuse_large(width: int, height: int) -> None:
