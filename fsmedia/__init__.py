@@ -9,6 +9,8 @@ from importlib import import_module
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
+from fsmedia import faces as _faces
+
 if TYPE_CHECKING:
     from fsmedia.aio import AsyncMediaStore
     from fsmedia.draft import MediaWriter
@@ -187,3 +189,12 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+def _painted(name: str, thing: Any, **options: Any) -> Any:
+    """Let the room of displays answer, which is loaded when something is first looked at."""
+    return getattr(import_module("fsmedia.display"), name)(thing, **options)
+
+
+_faces.fill("html", lambda thing: _painted("html_of", thing))
+_faces.fill("player", lambda content, **options: _painted("player_of", content, **options))

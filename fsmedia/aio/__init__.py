@@ -7,10 +7,11 @@ a thread is taken back, one that has begun is awaited first.
 from __future__ import annotations
 
 from fsmedia.aio.cataloging import AsyncCataloging
-from fsmedia.aio.erasing import AsyncErasing
 from fsmedia.aio.describing import AsyncDescribing
+from fsmedia.aio.erasing import AsyncErasing
 from fsmedia.aio.reading import AsyncReading
 from fsmedia.aio.retaining import AsyncRetaining
+from fsmedia.aio.showing import AsyncShowing
 from fsmedia.aio.transferring import AsyncTransferring
 from fsmedia.aio.verifying import AsyncVerifying
 from fsmedia.aio.writer import AsyncMediaWriter
@@ -19,8 +20,17 @@ from fsmedia.aio.writing import AsyncWriting
 __all__ = ["AsyncMediaStore", "AsyncMediaWriter"]
 
 
-class AsyncMediaStore(AsyncTransferring, AsyncRetaining, AsyncWriting, AsyncReading, AsyncVerifying, AsyncErasing, AsyncCataloging):
-class AsyncMediaStore(AsyncRetaining, AsyncDescribing, AsyncWriting, AsyncReading):
+class AsyncMediaStore(
+    AsyncCataloging,
+    AsyncDescribing,
+    AsyncErasing,
+    AsyncShowing,
+    AsyncTransferring,
+    AsyncVerifying,
+    AsyncRetaining,
+    AsyncWriting,
+    AsyncReading,
+):
     """`MediaStore` for asyncio: same constructor, same methods as coroutines, iterators are asynchronous.
 
     The root is opened by the first call (or `async with`), so that the constructor never blocks the loop; what a

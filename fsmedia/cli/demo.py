@@ -188,6 +188,7 @@ class _Report:
             f"info {at} {shlex.quote(reference)}",
             f"get {at} {shlex.quote(reference)} -o {target}",
             f"store {at} --run my-run {target}",
+            f"gallery {at} --run {run} -o {run}.html",
         ):
             self.line(f"  {self._program} {command}", style="cyan")
         if place.options:

@@ -16,17 +16,19 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from fsmedia.display.amounts import distance_text, duration_text, size_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from fsmedia.models import MediaRecord
 
-_KIB = 1024
+__all__ = ["distance_text", "duration_text", "size_text"]  # so that commands find all they print with here
+
 _ANY = re.compile(r".", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # also what other programs may take for the end of a line
 _WIDE_ENOUGH = 100_000
-_LONG_UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 
 
 class Screen(Console):
@@ -136,40 +138,12 @@ def _is_no_failure(record: logging.LogRecord) -> bool:
     return record.msg not in ("sweep: %s", "rebuilding the due index: %s")
 
 
-def size_text(size: int) -> str:
-    """Return a number of bytes as people read it: `95.9 KiB`."""
-    if size < _KIB:
-        return f"{size} B"
-    amount = float(size)
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
-        amount /= _KIB
-        if amount < _KIB or unit == "TiB":
-            break
-    return f"{amount:.1f} {unit}"
-
-
 def exact_size_text(size: int) -> str:
     """Return a number of bytes both ways: `95.9 KiB (98,201 bytes)`."""
     exact = f"{size:,} byte{'s' if size != 1 else ''}"
-    return exact if size < _KIB else f"{size_text(size)} ({exact})"
+    return exact if size_text(size).endswith(" B") else f"{size_text(size)} ({exact})"
 
 
 def time_text(instant: datetime | None) -> str:
     """Return an instant to the minute, in UTC; `-` for none."""
     return "-" if instant is None else f"{instant:%Y-%m-%d %H:%M}Z"
-
-
-def distance_text(instant: datetime, now: datetime) -> str:
-    """Return how far away an instant is: `in 3 days`, `2 hours ago`."""
-    text = duration_text(abs(instant - now))
-    return f"in {text}" if instant > now else f"{text} ago"
-
-
-def duration_text(duration: timedelta) -> str:
-    """Return a duration in its largest unit: `3 days`."""
-    seconds = int(duration.total_seconds())
-    for name, length in _LONG_UNITS:
-        if seconds >= length:
-            count = seconds // length
-            return f"{count} {name}{'s' if count != 1 else ''}"
-    return f"{seconds} second{'s' if seconds != 1 else ''}"

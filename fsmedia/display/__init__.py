@@ -1,1 +1,29 @@
-"""What people see: notebook views, thumbnails, waveforms, and the media of the sample run."""
+"""What people see: cards in notebooks, galleries, comparisons, thumbnails, outlines of sounds, the demo's pictures.
+
+Whoever asks a thing for its HTML gets some, or None; never an exception. Pillow, PyAV and markupsafe are loaded by the
+modules that use them, when something is looked at.
+"""
+
+from __future__ import annotations
+
+import html
+from importlib import import_module
+from typing import Any
+
+INSTALL = "pip install 'fsmedia[notebook]'"
+
+
+def html_of(thing: Any) -> str | None:
+    """Return the HTML of a content, a report or a store; a plain card where what draws it is not installed."""
+    try:
+        return str(import_module("fsmedia.display.things").html_of(thing))
+    except ImportError:
+        shown = html.escape(repr(thing))
+        return f"<pre>{shown}</pre><small>To see more: <code>{html.escape(INSTALL)}</code></small>"
+    except Exception:  # noqa: BLE001 - a notebook prints tracebacks of displays; the plain text is better than that
+        return None
+
+
+def player_of(content: Any, *, max_size: int | None) -> Any:
+    """Return what plays or shows a content at full size."""
+    return import_module("fsmedia.display.players").Player(content, max_size)

@@ -44,10 +44,10 @@ from fsmedia.models.verification import Finding, FindingKind, VerifyReport
 
 __all__ = [
     "CONTENT_FIELDS",
-    "CatalogRefresh",
-    "Cleaned",
     "SOURCE_ATTRIBUTE",
     "AttributedMetadata",
+    "CatalogRefresh",
+    "Cleaned",
     "ContentFields",
     "ContentHandle",
     "DeduplicationReport",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Protocol, Self, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_serializer, model_validator
 
-from fsmedia import mime
+from fsmedia import faces, mime
 from fsmedia.copies import local_copy
 from fsmedia.errors import InvalidMediaError, MediaNotFoundError, MediaTooLargeError, StorageError
 from fsmedia.models.base64_text import from_base64, looks_like_text
@@ -258,6 +258,18 @@ class MediaContent(ContentFields):
                 reference=self.storage_reference,
             )
         return data
+
+    # -- looking at one ------------------------------------------------------------------------------------
+
+    def _repr_html_(self) -> str | None:
+        return faces.html_of(self)
+
+    def player(self, *, max_size: int | None = INLINE_LIMIT) -> Any:
+        """Return what plays or shows it at full size in a notebook; refuses more than `max_size` bytes (None: any).
+
+        The bytes are read now and stand in the notebook with it.
+        """
+        return faces.player_of(self, max_size=max_size)
 
     # -- what must not get out -----------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, PlainSerializer
 
+from fsmedia import faces
 from fsmedia.errors import MediaError
 from fsmedia.models.base import Model
 from fsmedia.models.fields import Instant, PolicyName, Text, checked_text
@@ -112,6 +113,9 @@ class EnforcementReport(Model):
             f"{self.examined} examined, {verb} {len(self.deleted)} ({self.bytes_freed} bytes), "
             f"{len(self.skipped)} skipped, {len(self.failed)} failed{index}{', stopped early' if self.stopped else ''}"
         )
+
+    def _repr_html_(self) -> str | None:
+        return faces.html_of(self)
 
     def _repr_args(self) -> Any:
         return ()

@@ -18,12 +18,23 @@ from fsmedia.records.finding import (
     read_sidecars,
     refuse_folder,
 )
-from fsmedia.records.listing import Answers, Listed, Shortcut, folder_of, is_reference, listed, select, select_listed
+from fsmedia.records.listing import (
+    Answers,
+    Listed,
+    Selected,
+    Shortcut,
+    folder_of,
+    is_reference,
+    listed,
+    select,
+    selected,
+)
 
 __all__ = [
     "Answers",
     "Found",
     "Listed",
+    "Selected",
     "Shortcut",
     "content_of",
     "exists",
@@ -44,6 +55,6 @@ __all__ = [
     "record_of",
     "refuse_folder",
     "select",
-    "select_listed",
+    "selected",
     "shared_url",
 ]

@@ -64,6 +64,24 @@ class Shortcut(Protocol):
         """Return answers to the selection; None where there are none."""
 
 
+class Selected(NamedTuple):
+    """What a selection found of one media.
+
+    Attributes
+    ----------
+    text
+        Its sidecar's bytes, if judging it took them.
+    """
+
+    listed: Listed
+    text: bytes | None = None
+
+    @property
+    def entry(self) -> Entry:
+        """Its bytes, as they were listed."""
+        return self.listed.entry
+
+
 def listed(entries: Iterator[Entry]) -> Iterator[Listed]:
     """Pair bytes with sidecars in a listing in key order; holds only the few names a sidecar may still follow.
 
@@ -121,8 +139,8 @@ def select(
     """
     if limit is not None and (not isinstance(limit, int) or limit < 0):
         raise InvalidMediaError(f"limit must be a number from 0, not {limit!r}")
-    found = select_listed(backend, configuration, selection, shortcut)
-    return islice((Reference(item.entry.key) for item in found), limit)
+    found = selected(backend, configuration, selection, shortcut)
+    return islice((Reference(each.entry.key) for each in found), limit)
 
 
 def folder_of(configuration: Configuration, selection: Selection) -> str:
@@ -132,10 +150,10 @@ def folder_of(configuration: Configuration, selection: Selection) -> str:
     return configuration.layout.folder(value) if value and not configuration.adopted else ""
 
 
-def select_listed(
+def selected(
     backend: Backend, configuration: Configuration, selection: Selection, shortcut: Shortcut | None = None
-) -> Iterator[Listed]:
-    """List the media that a selection means, with what the listing shows of them; see `select`."""
+) -> Iterator[Selected]:
+    """Give what a listing shows of the media that a selection means, in the order of their keys; see `select`."""
     folder = folder_of(configuration, selection)
     # Where other fields stand before the id in the template, the folder says nothing about it.
     known = configuration.organization if folder not in ("", configuration.layout.prefix) else None
@@ -143,7 +161,7 @@ def select_listed(
     return _select(listed(backend.entries(folder)), judge)
 
 
-def _select(found: Iterator[Listed], judge: _Judge) -> Iterator[Listed]:
+def _select(found: Iterator[Listed], judge: _Judge) -> Iterator[Selected]:
     while batch := list(islice(found, _BATCH)):
         yield from judge.meeting([item for item in batch if is_reference(item.entry.key)])
 
@@ -160,7 +178,7 @@ class _Judge:
     answers: Answers | None = None
     read: int = 0
 
-    def meeting(self, items: list[Listed]) -> Iterator[Listed]:
+    def meeting(self, items: list[Listed]) -> Iterator[Selected]:
         """Give those of some media that meet the selection."""
         asking = [item for item in items if not _told_by_path(item, self.selection, self.known)]
         met = dict.fromkeys((item.entry.key for item in items), True)
@@ -174,10 +192,11 @@ class _Judge:
                     met[item.entry.key] = answer
             else:
                 met[item.entry.key] = self._matches(item, None)
-        sidecars = self._sidecars(wanted) if wanted else []
-        for item, data in zip(wanted, sidecars, strict=True):
+        texts = dict(zip((item.entry.key for item in wanted), self._sidecars(wanted), strict=True)) if wanted else {}
+        for item in wanted:
+            data = texts[item.entry.key]
             met[item.entry.key] = data is not None and self._matches(item, data)  # None: deleted since it was listed
-        yield from (item for item in items if met[item.entry.key])
+        yield from (Selected(item, texts.get(item.entry.key)) for item in items if met[item.entry.key])
 
     def _sidecars(self, items: list[Listed]) -> list[bytes | None]:
         self.read += len(items)

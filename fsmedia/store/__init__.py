@@ -8,19 +8,27 @@ from __future__ import annotations
 
 from fsmedia.store.bulk import Bulk, OnError
 from fsmedia.store.cataloging import Cataloging
-from fsmedia.store.erasing import Erasing
-from fsmedia.store.bulk import OnError
 from fsmedia.store.describing import Describing
+from fsmedia.store.erasing import Erasing
 from fsmedia.store.retaining import Retaining
 from fsmedia.store.root import Durability, utc_now
+from fsmedia.store.showing import Showing
 from fsmedia.store.transferring import Transferring
 from fsmedia.store.verifying import Verifying
 
 __all__ = ["Durability", "MediaStore", "OnError", "utc_now"]
 
 
-class MediaStore(Transferring, Retaining, Bulk, Verifying, Erasing, Cataloging):
-class MediaStore(Retaining, Describing):
+class MediaStore(
+    Cataloging,
+    Describing,
+    Erasing,
+    Showing,
+    Transferring,
+    Verifying,
+    Retaining,
+    Bulk,
+):
     """Media in a storage that an fsspec URL names.
 
     Parameters

@@ -95,8 +95,8 @@ class _Work:
 
     def passages(self, configuration: Configuration) -> Iterator[list[Passage]]:
         """Walk over the source, read sidecars, and say what each media is called at the target."""
-        chosen = records.select_listed(self.source, configuration, self.wishes.selection)
-        usable = (item for item in chosen if records.is_reference(item.entry.key))
+        chosen = records.selected(self.source, configuration, self.wishes.selection)
+        usable = (each.listed for each in chosen if records.is_reference(each.entry.key))
         for window in windows(usable, _WINDOW):
             self.outcome.examined += len(window)
             wanted = [item.entry.key for item in window if item.has_sidecar]

@@ -182,7 +182,9 @@ def test_a_file_that_is_written_meanwhile_is_no_media_yet(tmp_path: Path, monkey
     assert [each.reference for each in adopt_folder(tree).stored] == ["r1/a.png"]
 
 
-@pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE, Fault.TORN, pytest.param(Fault.CRASH_AFTER, marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "fault", [Fault.CRASH_BEFORE, Fault.TORN, pytest.param(Fault.CRASH_AFTER, marks=pytest.mark.full)]
+)
 def test_an_adoption_that_is_killed_goes_on(fault: Fault, tmp_path: Path) -> None:
     files = {"r1/a.png": PNG, "r2/note": b"hello"}
     for number, faults in enumerate(each_call(partial(Faults, fault=fault))):
@@ -193,7 +195,9 @@ def test_an_adoption_that_is_killed_goes_on(fault: Fault, tmp_path: Path) -> Non
         assert report.failed == ()
         assert len(report.stored) + report.unchanged == 2
         store = MediaStore(tree)
-        assert [store.info(name).sha256 for name in files] == [hashlib.sha256(data).hexdigest() for data in files.values()]
+        assert [store.info(name).sha256 for name in files] == [
+            hashlib.sha256(data).hexdigest() for data in files.values()
+        ]
         assert all((tree / name).read_bytes() == data for name, data in files.items())
         due = store.enforce_policy(now=datetime.fromtimestamp(MADE, UTC) + timedelta(days=2), dry_run=True)
         assert {each.reference for each in due.deleted} == set(files)

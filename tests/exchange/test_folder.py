@@ -138,7 +138,9 @@ def test_what_can_not_be_read_is_told_and_the_rest_goes_on(
 
 
 def test_the_pattern_tells_what_the_path_means(memory: MediaStore, tmp_path: Path) -> None:
-    tree = plant(tmp_path / "t", {"openai/s1/2026-03-04/c-1/0007_02/x.y.png": PNG, "openai/s1/no/c-1/0007_02/x.png": b""})
+    tree = plant(
+        tmp_path / "t", {"openai/s1/2026-03-04/c-1/0007_02/x.y.png": PNG, "openai/s1/no/c-1/0007_02/x.png": b""}
+    )
     report = import_folder(
         memory,
         tree,
@@ -216,7 +218,9 @@ def test_large_files_stream_in_one_pass_and_are_known_again(
 def test_what_is_too_large_for_the_store_is_refused(memory_storage: Storage, tree: Path) -> None:
     store = MediaStore(memory_storage.url, max_file_size=50)
     report = import_folder(store, tree)
-    assert {each.source for each in report.failed} == {f"folder:{name}" for name, data in FILES.items() if len(data) > 50}
+    assert {each.source for each in report.failed} == {
+        f"folder:{name}" for name, data in FILES.items() if len(data) > 50
+    }
     assert all("max_file_size" in str(each.error) for each in report.failed)
 
 

@@ -142,7 +142,13 @@ def test_what_media_outputs_tell_fills_what_messages_leave_open(memory: MediaSto
         [inline()],
         MediaOutputs=[
             {"Type": "image", "MIMEType": "image/png", "Duration": 3, "MessageIdx": 0, "PartIdx": 0},
-            {"type": "video", "mime_type": "video/mp4", "file_path": "media/film.mp4", "message_index": 4, "part_index": 2},
+            {
+                "type": "video",
+                "mime_type": "video/mp4",
+                "file_path": "media/film.mp4",
+                "message_index": 4,
+                "part_index": 2,
+            },
             {"type": "video", "mime_type": "video/mp4", "message_index": 5, "part_index": 0},
             "no object",
             {"message_index": "x"},

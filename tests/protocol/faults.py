@@ -116,9 +116,6 @@ class FaultyStage:
     def commit(self, content_type: str) -> None:
         self._faults.change(("stage.commit", self._key), lambda: self._inner.commit(content_type))
 
-    def aim(self, key: str) -> None:
-        self._faults.change(("stage.aim", key), lambda: self._inner.aim(key))
-
     def discard(self) -> None:
         if self._faults.dead:
             raise Crash

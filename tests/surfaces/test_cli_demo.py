@@ -78,7 +78,7 @@ def test_the_demo_goes_to_a_folder_here_whatever_the_environment_says(here: Path
 def test_the_next_commands_work_when_they_are_pasted(here: Path) -> None:
     for plan in ("plan.png", "demo-*-plan.png"):  # the second time there is a plan already
         commands = pasted(fsmedia("demo").stdout)
-        assert [command[1] for command in commands] == ["ls", "ls", "info", "get", "store"]
+        assert [command[1] for command in commands] == ["ls", "ls", "info", "get", "store", "gallery"]
         for command in commands:
             done = fsmedia(*command[1:])
             assert (command[0], done.exit_code, done.stderr) == ("fsmedia", 0, "")

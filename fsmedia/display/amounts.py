@@ -1,0 +1,73 @@
+"""Sizes, times and names as people read them; what strangers wrote loses the characters that command a screen. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+_KIB = 1024
+_LONG_UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
+_MINUTE = 60
+
+
+def size_text(size: int) -> str:
+    """Return a number of bytes as people read it: `95.9 KiB`."""
+    if size < _KIB:
+        return f"{size} B"
+    amount = float(size)
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        amount /= _KIB
+        if amount < _KIB or unit == "TiB":
+            break
+    return f"{amount:.1f} {unit}"
+
+
+def distance_text(instant: datetime, now: datetime) -> str:
+    """Return how far away an instant is: `in 3 days`, `2 hours ago`."""
+    text = duration_text(abs(instant - now))
+    return f"in {text}" if instant > now else f"{text} ago"
+
+
+def duration_text(duration: timedelta) -> str:
+    """Return a duration in its largest unit: `3 days`."""
+    seconds = int(duration.total_seconds())
+    for name, length in _LONG_UNITS:
+        if seconds >= length:
+            return plural(seconds // length, name)
+    return plural(seconds, "second")
+
+
+def instant_text(instant: datetime) -> str:
+    """Return an instant to the second, in UTC."""
+    return f"{instant:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def length_text(seconds: float) -> str:
+    """Return the length of a sound or film: `0:02`, `1:15:00`; below ten seconds with a tenth."""
+    if seconds < 10:  # noqa: PLR2004
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    hours, rest = divmod(whole, _MINUTE * _MINUTE)
+    minutes, rest = divmod(rest, _MINUTE)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def plural(count: int, name: str) -> str:
+    """Return a number of things: `1 file`, `1,240 files`; media is its own plural."""
+    return f"{count:,} {name}{'s' if count != 1 and name != 'media' else ''}"
+
+
+def visible(text: str, *, most: int = 2000) -> str:
+    r"""Return a stranger's text in which what can't be seen, or turns the line around, stands escaped; `\u202e`."""
+    text = text if len(text) <= most else f"{text[: most - 3]}..."
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def visible_lines(text: str) -> str:
+    """Return text with its lines and tabs, all else as `visible`."""
+    lines = text.replace("\r\n", "\n").expandtabs(4).split("\n")
+    return "\n".join(visible(line) for line in lines)

@@ -1,0 +1,97 @@
+"""Making a gallery or a comparison of a store: find the media, then their previews."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fsmedia.display.amounts import visible
+from fsmedia.display.comparison import Comparison, check_runs
+from fsmedia.display.gallery import Gallery
+from fsmedia.display.gathering import check_limit, gather
+from fsmedia.display.grouping import check_group
+from fsmedia.display.previewer import Previewer, Wanted, side_for
+from fsmedia.selection import Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from fsmedia.backends import Backend
+    from fsmedia.configuration import Configuration
+    from fsmedia.display.comparison import By
+    from fsmedia.display.gathering import Gathered, Sort
+    from fsmedia.display.grouping import GroupBy
+    from fsmedia.display.previewer import Progress
+    from fsmedia.display.previews import Preview
+
+_TITLES = (
+    ("run_id", "Run"), ("conversation_id", "conversation"), ("session_id", "session"), ("provider_id", "provider"),
+    ("mime_type", "type"), ("policy_name", "policy"), ("since", "since"), ("until", "until"),
+    ("expires_before", "expires before"),
+)  # fmt: skip
+
+
+def gallery_of(  # noqa: PLR0913 - what is shown, and how
+    backend: Backend,
+    configuration: Configuration,
+    selection: Selection,
+    *,
+    group_by: GroupBy | None,
+    sort: Sort,
+    limit: int,
+    now: datetime,
+    progress: Progress,
+) -> Gallery:
+    """Return a gallery of a selection."""
+    check_group(group_by)
+    items, totals = gather(backend, configuration, selection, limit=limit, sort=sort)
+    return Gallery(
+        title=_title(selection, backend.url),
+        items=items,
+        previews=_previews(backend, items, progress),
+        totals=totals,
+        group_by=group_by,
+        now=now,
+    )
+
+
+def comparison_of(  # noqa: PLR0913 - as above
+    backend: Backend,
+    configuration: Configuration,
+    run_ids: Iterable[str],
+    *,
+    by: By,
+    limit: int,
+    now: datetime,
+    progress: Progress,
+) -> Comparison:
+    """Return runs side by side."""
+    runs = check_runs(run_ids, by)
+    check_limit(limit)
+    found = {run: gather(backend, configuration, Selection(run_id=run), limit=limit, sort="position") for run in runs}
+    together = [item for run in runs for item in found[run][0]]
+    previews = iter(_previews(backend, together, progress))
+    return Comparison(
+        runs=runs,
+        items={run: found[run][0] for run in runs},
+        previews={run: [next(previews) for _ in found[run][0]] for run in runs},
+        totals={run: found[run][1] for run in runs},
+        by=by,
+        now=now,
+    )
+
+
+def _previews(backend: Backend, items: list[Gathered], progress: Progress) -> list[Preview]:
+    wanted = [Wanted(item.selected.entry, item.record.detected_mime_type or item.record.mime_type) for item in items]
+    return Previewer(backend, side_for(len(wanted))).of(wanted, progress)
+
+
+def _title(selection: Selection, url: str) -> str:
+    """Return what a selection means, in words; the root where it asks nothing."""
+    words = []
+    for name, word in _TITLES:
+        value = getattr(selection, name)
+        if value is not None:
+            words.append(f"{word} {visible(value) if isinstance(value, str) else f'{value:%Y-%m-%d %H:%M %Z}'}")
+    title = ", ".join(words) or url
+    return title[:1].upper() + title[1:] if words else title

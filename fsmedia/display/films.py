@@ -1,0 +1,199 @@
+"""Posters of films and outlines of sounds, by PyAV: with a known container, few frames, few bytes, and a deadline.
+
+The container is named by the first bytes and never guessed by FFmpeg, whose playlists open other files and hosts.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import av
+
+from fsmedia.display.pictures import MOST_PIXELS, UnshowableError, film_frame
+from fsmedia.display.previews import PEAKS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+SECONDS = 10.0
+"""Longest work on one film or sound."""
+LONGEST_SOUND = 20 * 60
+"""Seconds of a sound whose outline is drawn; the rest is left out."""
+
+_FRAMES = 40
+_RATE = 8000
+_CONTAINERS = {
+    "video/mp4": "mp4", "video/quicktime": "mov", "audio/mp4": "mp4", "audio/x-m4a": "mp4", "video/3gpp": "mp4",
+    "video/x-m4v": "mp4", "video/webm": "webm", "audio/webm": "webm", "video/x-matroska": "matroska",
+    "video/x-msvideo": "avi", "video/ogg": "ogg", "audio/ogg": "ogg", "audio/opus": "ogg", "audio/wav": "wav",
+    "audio/mpeg": "mp3", "audio/flac": "flac", "audio/aac": "aac", "audio/aiff": "aiff", "video/mpeg": "mpeg",
+    "video/mp2t": "mpegts", "audio/amr": "amr",
+}  # fmt: skip
+_OPTIONS = {"probesize": "2000000", "analyzeduration": "3000000"}
+
+
+class Watched(io.RawIOBase):
+    """A file that gives no byte after the deadline: what reads on and on comes to an end."""
+
+    def __init__(self, file: BinaryIO, seconds: float = SECONDS) -> None:
+        self._file = file
+        self._until = time.monotonic() + seconds
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read, in time."""
+        self.check()
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Move, in time."""
+        self.check()
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Tell where it stands."""
+        return self._file.tell()
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say that it can be moved in."""
+        return True
+
+    def check(self) -> None:
+        """Raise after the deadline."""
+        if time.monotonic() > self._until:
+            raise UnshowableError(f"takes longer than {SECONDS:.0f} s to read")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Film:
+    """What was found; see `Preview`."""
+
+    image: bytes = b""
+    width: int | None = None
+    height: int | None = None
+    duration: float | None = None
+    peaks: tuple[int, ...] = ()
+
+
+def poster(file: BinaryIO, kind: str, side: int) -> Film:
+    """Return a frame from near the start of a film, not the very first, which is often black.
+
+    Parameters
+    ----------
+    kind
+        What the first bytes are, as a MIME type.
+
+    Raises
+    ------
+    UnshowableError
+        There is no film in it that could be read in time.
+    """
+
+    def find(container: Any, watched: Watched) -> Film:
+        if not container.streams.video:
+            return outline_of(container, watched)
+        stream = container.streams.video[0]
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > MOST_PIXELS:
+            raise UnshowableError(f"{width:,} x {height:,} pixels are more than is shown")
+        duration = _duration(container)
+        if duration and duration > 1:
+            container.seek(int(min(1.0, duration / 10) * av.time_base))
+        frame = _first(container.decode(stream), watched)
+        scale = min(1.0, side / max(width, height, 1))
+        size = {"width": max(1, round(width * scale)), "height": max(1, round(height * scale))}
+        rotation = int(getattr(frame, "rotation", 0) or 0)
+        image = film_frame(frame.reformat(**size, format="rgb24").to_image(), side, rotation)
+        lying = rotation % 180 != 0
+        width, height = (height, width) if lying else (width, height)
+        return Film(image=image, width=width, height=height, duration=duration)
+
+    return _with_container(file, kind, find)
+
+
+def outline(file: BinaryIO, kind: str) -> Film:
+    """Return the outline of a sound.
+
+    Raises
+    ------
+    UnshowableError
+        There is no sound in it that could be read in time.
+    """
+    return _with_container(file, kind, outline_of)
+
+
+def _with_container(file: BinaryIO, kind: str, find: Any) -> Film:
+    name = _CONTAINERS.get(kind)
+    if name is None:
+        raise UnshowableError(f"{kind} is not looked into")
+    watched = Watched(file)
+    try:
+        with av.open(watched, format=name, options=_OPTIONS, metadata_errors="ignore") as container:
+            found: Film = find(container, watched)
+            return found
+    except UnshowableError:
+        raise
+    except Exception:  # noqa: BLE001 - decoders of strangers' bytes raise whatever they like
+        raise UnshowableError("the file is broken or cut off") from None
+
+
+def _first(frames: Iterator[Any], watched: Watched) -> Any:
+    """Return a frame that was decoded whole, the first that is not nearly black among a few."""
+    found = None
+    for index, frame in enumerate(frames):
+        watched.check()
+        found = frame
+        if index >= _FRAMES or not _is_dark(frame):
+            break
+    if found is None:
+        raise UnshowableError("there is no frame in it")
+    return found
+
+
+def _is_dark(frame: Any) -> bool:
+    tiny = frame.reformat(width=16, height=16, format="gray").to_image().convert("L")
+    low, high = tiny.getextrema()
+    return not isinstance(high, int | float) or high < 24 or high - low < 4  # noqa: PLR2004 - of 255
+
+
+def outline_of(container: Any, watched: Watched) -> Film:
+    """Return the loudest sample of each of `PEAKS` stretches, in per cent of the loudest of all."""
+    if not container.streams.audio:
+        raise UnshowableError("there is no sound in it")
+    duration = _duration(container)
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=_RATE)
+    samples = bytearray()
+    for frame in container.decode(container.streams.audio[0]):
+        watched.check()
+        for piece in resampler.resample(frame):
+            samples += bytes(piece.planes[0])[: piece.samples * 2]
+        if len(samples) > 2 * _RATE * LONGEST_SOUND:
+            break
+    values = memoryview(samples).cast("h")
+    if not values:
+        raise UnshowableError("there is no sound in it")
+    return Film(peaks=peaks_of(values), duration=duration or len(values) / _RATE)
+
+
+def peaks_of(values: memoryview) -> tuple[int, ...]:
+    """Return the outline of 16-bit samples."""
+    count = len(values)
+    loudest = []
+    for column in range(min(PEAKS, count)):
+        start = column * count // PEAKS
+        part = values[start : max((column + 1) * count // PEAKS, start + 1)]
+        high, low = max(part), min(part)
+        loudest.append(max(high, -low))
+    top = max(loudest) or 1
+    return tuple(min(100, round(100 * each / top)) for each in loudest)
+
+
+def _duration(container: Any) -> float | None:
+    return None if not container.duration else container.duration / av.time_base

@@ -1,0 +1,75 @@
+"""A gallery as a widget: its cards bring all bytes of a media, from whatever storage, when somebody asks.
+
+The browser asks by the number of a card and nothing else, so nothing but what the gallery shows can be had. What is
+sent is what a browser may be given: pictures without script, sound, film, plain text.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import traitlets
+
+from fsmedia.display.amounts import size_text
+from fsmedia.display.markup import asset
+from fsmedia.display.players import playable
+from fsmedia.errors import MediaError, MediaTooLargeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from os import PathLike
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from fsmedia.display.gallery import Gallery
+
+MOST_BYTES = 64 * 2**20
+"""Largest media that is brought to a browser."""
+
+
+class InteractiveGallery(anywidget.AnyWidget):
+    """A gallery that answers; made by `MediaStore.gallery(interactive=True)`."""
+
+    _esm = asset("script.js") + asset("widget.js")
+    html = traitlets.Unicode().tag(sync=True)
+
+    def __init__(self, gallery: Gallery, opened: Callable[[str], BinaryIO], **options: Any) -> None:
+        super().__init__(html=gallery.html(ask=True), **options)
+        self.gallery = gallery
+        self._opened = opened
+        self.on_msg(self._asked)
+
+    def __repr__(self) -> str:
+        return repr(self.gallery)
+
+    def __len__(self) -> int:
+        return len(self.gallery)
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write the gallery, as it is without a kernel, to one HTML file."""
+        return self.gallery.save(path)
+
+    def _asked(self, _widget: object, content: object, _buffers: object) -> None:
+        """Answer a card that asks for its bytes."""
+        number = content.get("n") if isinstance(content, dict) else None
+        if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(self.gallery.items):
+            return
+        record = self.gallery.items[number].record
+        try:
+            with self._opened(record.reference) as file:
+                data = file.read(MOST_BYTES + 1)
+            if len(data) > MOST_BYTES:
+                raise MediaTooLargeError(
+                    f"is larger than {size_text(MOST_BYTES)}", next_step="use store.open(reference)"
+                )
+            tag, kind = playable(data, record.mime_type)
+        except MediaError as error:
+            self.send({"n": number, "error": error.problem})
+            return
+        self.send({"n": number, "tag": tag, "type": kind}, [data])
+
+
+def interactive_of(gallery: Gallery, opened: Callable[[str], BinaryIO]) -> InteractiveGallery:
+    """Return a widget of a gallery."""
+    return InteractiveGallery(gallery, opened)

@@ -1,0 +1,166 @@
+"""Small pictures out of strangers' large ones, by Pillow: only formats that are pictures, sizes looked at first.
+
+Nothing global of Pillow is changed. Whatever the bytes are, the answer is a small picture or an `Unshowable`.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from dataclasses import dataclass
+
+import imagesize
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
+
+MOST_PIXELS = 50_000_000
+"""Larger pictures are not decoded: a hundred bytes can claim to be any size."""
+
+_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "ICO", "PPM", "TGA")
+# Not EPS, which runs a program, nor others whose decoders few people look at.
+_QUALITY = 74
+_THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH = 0x0201, 0x0202
+
+
+class UnshowableError(Exception):
+    """There is nothing to show; the text is the reason, for the person who looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Small:
+    """A small picture, and the size of the original in pixels, as a person sees it."""
+
+    image: bytes
+    width: int
+    height: int
+
+
+def thumbnail(data: bytes, side: int) -> Small:
+    """Return a picture that fits into a square.
+
+    Parameters
+    ----------
+    data
+        The whole file.
+    side
+        Of the square, in pixels.
+
+    Raises
+    ------
+    UnshowableError
+        It is no picture, broken, or too large.
+    """
+    try:
+        _refuse_large(*_claimed_size(data))
+        with Image.open(io.BytesIO(data), formats=_formats()) as picture:
+            _refuse_large(*picture.size)
+            width, height = _turned(picture)
+            picture.draft("RGB", (side, side))  # JPEG decodes to an eighth as fast as that saves work
+            small = _plain(picture)
+            small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+            return Small(packed(ImageOps.exif_transpose(_with_exif(small, picture))), width, height)
+    except UnshowableError:
+        raise
+    except UnidentifiedImageError:
+        raise UnshowableError("not a picture that can be read") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # where a program makes errors of warnings
+        raise UnshowableError(f"more than {MOST_PIXELS // 10**6} megapixels") from None
+    except Exception:  # noqa: BLE001 - decoders of strangers' bytes raise whatever they like
+        raise UnshowableError("the picture is broken or cut off") from None
+
+
+def embedded(head: bytes, side: int) -> Small:
+    """Return the preview that a camera put into the first bytes of a JPEG.
+
+    Raises
+    ------
+    UnshowableError
+        There is none.
+    """
+    try:
+        with Image.open(io.BytesIO(head), formats=("JPEG",)) as picture:
+            exif = picture.info["exif"].removeprefix(b"Exif\x00\x00")
+            found = picture.getexif().get_ifd(ExifTags.IFD.IFD1)
+            width, height = _turned(picture)
+            start = found[_THUMBNAIL_OFFSET]
+            inner = thumbnail(exif[start : start + found[_THUMBNAIL_LENGTH]], side)
+    except Exception:  # noqa: BLE001 - as above
+        raise UnshowableError("too large to be read for a preview") from None
+    return Small(inner.image, width, height)
+
+
+def packed(picture: Image.Image) -> bytes:
+    """Return a small picture as WebP, or PNG where Pillow was built without; nothing but pixels comes along."""
+    file = io.BytesIO()
+    if features.check("webp"):
+        picture.save(file, "WEBP", quality=_QUALITY, method=3, exif=b"", icc_profile=None, xmp=b"")
+    else:
+        picture.save(file, "PNG", optimize=True, exif=b"", icc_profile=None)
+    return file.getvalue()
+
+
+def film_frame(picture: Image.Image, side: int, rotation: int) -> bytes:
+    """Return one frame of a film as a small picture, turned as the film says."""
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return packed(picture.rotate(rotation, expand=True) if rotation % 360 else picture)
+
+
+def reduced(image: bytes, side: int) -> bytes:
+    """Return a smaller form of a picture that `packed` made."""
+    with Image.open(io.BytesIO(image), formats=("WEBP", "PNG")) as picture:
+        _refuse_large(*picture.size)
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+        return packed(picture)
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Return those of the formats that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _claimed_size(data: bytes) -> tuple[int, int]:
+    """Return the size that a header claims, before Pillow looks; 0 x 0 where nothing is understood."""
+    try:
+        width, height = imagesize.get(io.BytesIO(data))
+    except Exception:  # noqa: BLE001 - a stranger's bytes; Pillow says what is wrong with them
+        return 0, 0
+    return int(width), int(height)
+
+
+def _refuse_large(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise UnshowableError(f"{width:,} x {height:,} pixels are more than the {MOST_PIXELS // 10**6} million shown")
+
+
+def _turned(picture: Image.Image) -> tuple[int, int]:
+    """Return width and height as the camera was held."""
+    lying = picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    width, height = picture.size
+    return (height, width) if lying else (width, height)
+
+
+def _with_exif(small: Image.Image, original: Image.Image) -> Image.Image:
+    """Let the small picture know how the camera was held: converting drops it for some formats."""
+    orientation = original.getexif().get(ExifTags.Base.Orientation)
+    if orientation:
+        small.getexif()[ExifTags.Base.Orientation] = orientation
+    return small
+
+
+def _plain(picture: Image.Image) -> Image.Image:
+    """Return the first frame in eight bits a channel: RGB, or RGBA where something shows through."""
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        return _levelled(picture)
+    seen_through = picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
+    return picture.convert("RGBA" if seen_through else "RGB")
+
+
+def _levelled(picture: Image.Image) -> Image.Image:
+    """Return deep greys so that the darkest is black and the brightest white: 16 bits rarely use all of them."""
+    deep = picture.convert("F")
+    low, high = deep.getextrema()
+    if not (isinstance(low, float) and isinstance(high, float)) or not high > low:
+        return Image.new("RGB", picture.size, "#808080")
+    scale = 255.0 / (high - low)
+    return deep.point(lambda value: value * scale + -low * scale).convert("L").convert("RGB")
