@@ -75,6 +75,8 @@ class Observer:
 
     def tell(self, event: Event) -> None:
         """Call the hooks; what one raises is logged once."""
+        if not self.hooks:
+            return
         token = _watched.set(_DEAF)
         try:
             for index, hook in enumerate(self.hooks):

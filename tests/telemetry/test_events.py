@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from datetime import timedelta
 
@@ -224,6 +225,16 @@ def test_strangers_urls_lose_their_secrets(store, heard):
 )
 def test_what_is_taken_out_of_texts(text, safe):
     assert scrubbed(text) == safe
+
+
+QUIET = {"create", "close", "create_media", "folder", "list", "media_url"}
+"""Methods that are no operation on a media or a store; of `create_media` the writer tells, `list` is lazy."""
+
+
+def test_every_operation_of_a_store_is_watched():
+    methods = {name: each for name, each in inspect.getmembers(MediaStore, inspect.isfunction) if name[0] != "_"}
+    unwatched = {name for name, method in methods.items() if not hasattr(method, "__wrapped__")}
+    assert unwatched == QUIET, "put @observed(...) from fsmedia.telemetry on a new method, or name it above"
 
 
 # -- hooks ---------------------------------------------------------------------------------------------------------
