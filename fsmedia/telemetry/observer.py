@@ -17,8 +17,8 @@ from importlib import import_module
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
-from fsmedia.errors import BulkError, MediaError
-from fsmedia.telemetry.events import Event, safe_text, scrubbed
+from fsmedia.errors import BulkError, MediaError, without_secrets
+from fsmedia.telemetry.events import Event, safe_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -178,7 +178,7 @@ class Watch:
             told["reference"] = getattr(error, "reference", None) or told.get("reference")
             told.update(error_type=type(error).__name__, error=safe_text(error))
         if told.get("reference") is not None:
-            told["reference"] = scrubbed(str(told["reference"]))
+            told["reference"] = without_secrets(str(told["reference"]))
         return Event(
             operation=operation,
             backend=self._observer.backend,
