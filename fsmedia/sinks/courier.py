@@ -236,7 +236,7 @@ def seconds(number: float) -> timedelta:
 
 
 def _unwatched() -> context.Context:
-    """Return a context in which nobody makes spans of what is done: they would be taken in, and make spans again."""
+    """Return a context in which instrumented clients make no spans: what keeps traces must not make new ones."""
     return context.set_value("suppress_instrumentation", value=True)
 
 

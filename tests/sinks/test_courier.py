@@ -8,6 +8,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from fsmedia import MediaStore
 from fsmedia.sinks.courier import Courier, seconds
@@ -111,6 +112,14 @@ def test_no_secret_is_in_a_url_or_a_log(moto_storage, caplog):
     url = courier.send(PNG, "image/png", R1, digest="d")
     courier.shutdown(MINUTE)
     assert "5ec4e7" not in f"{url} {courier!r} {caplog.text}"
+
+
+def test_instrumented_clients_are_quiet_about_what_a_sink_does(local_storage):
+    courier = Courier(local_storage.url)
+    seen = []
+    courier.make(lambda: seen.append(is_instrumentation_enabled()) or PNG, 1, "image/png", R1)
+    assert courier.shutdown(MINUTE)
+    assert (seen, is_instrumentation_enabled()) == ([False], True)
 
 
 ENDING = """
