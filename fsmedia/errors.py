@@ -6,6 +6,7 @@ pickling, and is also the builtin exception that fits, so that `except FileNotFo
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,15 @@ def _rebuild(cls: type[MediaError], state: dict[str, Any]) -> MediaError:
     error = cls.__new__(cls)
     error.__setstate__(state)
     return error
+
+
+_USER = re.compile(r"(://)[^/\s?#]*@")
+_QUERY = re.compile(r"(://[^\s?#]*)[?#]\S*")
+
+
+def without_secrets(text: str) -> str:
+    """Return text without user, password, query and fragment of any URL in it: a stranger's URL may be a signed one."""
+    return _QUERY.sub(r"\1", _USER.sub(r"\1", text)) if "://" in text else text
 
 
 class MediaError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from fsmedia.errors import InvalidReferenceError
+from fsmedia.errors import InvalidReferenceError, without_secrets
 from fsmedia.keys.forms import DEDUP_INDEX_KEY, INTERNAL, MAX_KEY, SIDECAR_SUFFIX, is_temporary
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def check_reference(text: object) -> str:
         raise InvalidReferenceError(f"a reference is text, not {kind}", next_step=step)
     problem = _fault(text)
     if problem:
-        raise InvalidReferenceError(problem[0], next_step=problem[1], reference=text)
+        raise InvalidReferenceError(problem[0], next_step=problem[1], reference=without_secrets(text))
     return text
 
 

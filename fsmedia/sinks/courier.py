@@ -7,13 +7,16 @@ start with an empty queue.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
+import weakref
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context
@@ -47,18 +50,22 @@ class _Parcel:
 
 
 class _Queue:
-    """What is on its way, in one process."""
+    """What is on its way, in one process.
+
+    Its threads are daemons, so that the program's end waits for `_finish_all` and no longer.
+    """
 
     def __init__(self) -> None:
-        self.pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="fsmedia-sink")
         self.changed = threading.Condition()
         self.process = os.getpid()
         self.count = self.size = 0
         self.closed = False
         self.known: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+        self._waiting: SimpleQueue[_Parcel | None] = SimpleQueue()
+        self._threads = 0
 
     def take(self, parcel: _Parcel, most: int, most_bytes: int) -> bool:
-        """Make room for a parcel; False if there is none. A single one may be of any size."""
+        """Take a parcel; False if there is no room. A single one may be of any size."""
         with self.changed:
             if self.closed or self.count >= most or (self.count and self.size + parcel.size > most_bytes):
                 why = "the sink was shut down" if self.closed else f"{self.count} media wait already"
@@ -70,10 +77,26 @@ class _Queue:
                 self.known[parcel.same] = parcel.promise.url
                 if len(self.known) > _REMEMBERED:
                     self.known.popitem(last=False)
+            if self._threads < min(_THREADS, self.count):
+                self._threads += 1
+                threading.Thread(target=self._work, name="fsmedia-sink", daemon=True).start()
+            self._waiting.put(parcel)
             return True
 
-    def done(self, parcel: _Parcel, *, stored: bool) -> None:
-        """Note the end of a parcel's way."""
+    def _work(self) -> None:
+        context.attach(_unwatched())  # the thread is ours alone
+        while (parcel := self._waiting.get()) is not None:
+            stored = False
+            try:
+                parcel.promise.keep(parcel.produce())
+                stored = True
+            except Exception as error:  # noqa: BLE001 - nobody waits for an answer
+                text = f": {error}" if isinstance(error, MediaError) else ""
+                _log.warning("%s: not stored, %s%s", parcel.promise.reference, type(error).__name__, text)
+            finally:
+                self._done(parcel, stored=stored)
+
+    def _done(self, parcel: _Parcel, *, stored: bool) -> None:
         with self.changed:
             self.count -= 1
             self.size -= parcel.size
@@ -81,19 +104,15 @@ class _Queue:
                 self.known.pop(parcel.same, None)
             self.changed.notify_all()
 
-
-def _carry(queue: _Queue, parcel: _Parcel) -> None:
-    """Store a parcel, in a thread of the pool."""
-    context.attach(_unwatched())  # the thread is ours alone
-    stored = False
-    try:
-        parcel.promise.keep(parcel.produce())
-        stored = True
-    except Exception as error:  # noqa: BLE001 - nobody waits for an answer
-        text = f": {error}" if isinstance(error, MediaError) else ""
-        _log.warning("%s: not stored, %s%s", parcel.promise.reference, type(error).__name__, text)
-    finally:
-        queue.done(parcel, stored=stored)
+    def close(self) -> None:
+        """Let the threads go; what no thread has begun is given up."""
+        with suppress(Empty):
+            while True:
+                parcel = self._waiting.get_nowait()
+                if parcel is not None:
+                    self._done(parcel, stored=False)
+        for _ in range(self._threads):
+            self._waiting.put(None)
 
 
 class Courier:
@@ -105,6 +124,8 @@ class Courier:
         The store's root; None takes `$FSMEDIA_URL`.
     most, most_bytes
         How many media, and how many bytes of them, may wait; what comes then is refused.
+    patience
+        How long the end of the program waits for what is still on its way.
     options
         What `MediaStore` takes: `storage_options`, `default_policy`, ...
 
@@ -120,11 +141,14 @@ class Courier:
         *,
         most: int = _WAITING,
         most_bytes: int = _WAITING_BYTES,
+        patience: timedelta = _PATIENCE,
         **options: Any,
     ) -> None:
         self._most, self._most_bytes = most, most_bytes
+        self.patience = patience
         self._store = Shelf(url, **options).create()
         self._queue = _Queue()
+        _couriers.add(self)
 
     @property
     def url(self) -> str:
@@ -177,15 +201,7 @@ class Courier:
         finally:
             context.detach(token)
         parcel = _Parcel(promise, produce, size, same)
-        if not queue.take(parcel, self._most, self._most_bytes):
-            return None
-        try:
-            queue.pool.submit(_carry, queue, parcel)
-        except RuntimeError:  # shut down meanwhile, or the interpreter is going down
-            queue.done(parcel, stored=False)
-            _log.warning("%s: dropped, the program ends", promise.reference)
-            return None
-        return promise.url
+        return promise.url if queue.take(parcel, self._most, self._most_bytes) else None
 
     def _here(self) -> _Queue:
         """Return this process's queue: a forked child has neither the threads nor what they carried."""
@@ -207,7 +223,7 @@ class Courier:
         done = self.flush(timeout)
         if not done:
             _log.warning("%d media were not stored in time", queue.count)
-        queue.pool.shutdown(wait=False, cancel_futures=True)
+        queue.close()
         return done
 
     def __repr__(self) -> str:
@@ -220,5 +236,19 @@ def seconds(number: float) -> timedelta:
 
 
 def _unwatched() -> context.Context:
-    """Return a context in which nobody makes spans of what is done: they would be taken in, and make spans again."""
+    """Return a context in which instrumented clients make no spans: what keeps traces must not make new ones."""
     return context.set_value("suppress_instrumentation", value=True)
+
+
+_couriers: weakref.WeakSet[Courier] = weakref.WeakSet()
+
+
+def _finish_all() -> None:
+    """Give what is on its way its time, and no more."""
+    for courier in list(_couriers):
+        courier.shutdown(courier.patience)
+
+
+# Before the pools of threads close, without which an object store's client can't look up names any more; an ordinary
+# exit function comes after them.
+getattr(threading, "_register_atexit", atexit.register)(_finish_all)

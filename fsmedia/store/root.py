@@ -70,7 +70,6 @@ class Root:
         check_log(deletion_log)
         if view_max_age is not None:
             as_age(view_max_age)
-        listeners = checked_hooks(hooks)
         root = url_from_environment() if url is None else text_of(url)
         self._root = root
         self._storage_options = dict(storage_options or {})
@@ -86,7 +85,7 @@ class Root:
         self._allow_private_urls = allow_private_urls
         self._deletion_log = deletion_log
         self._founding = Founding(self._backend, settings)
-        self._observer = Observer(self._backend.url, listeners)
+        self._observer = Observer(self._backend.url, checked_hooks(hooks))
 
     def create(self) -> Self:
         """Write the store's settings now; without it the first write does. Does nothing to a store that has them.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fsmedia.errors import InvalidMediaError, MediaError
+from fsmedia.errors import InvalidMediaError, MediaError, without_secrets
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -30,8 +29,6 @@ _NAMES = {
 
 _FAILED = "media.store_error"  # PromptKit's, whatever the operation was
 _LONGEST_ERROR = 500
-_USER = re.compile(r"(://)[^/\s?#]*@")
-_QUERY = re.compile(r"(://[^\s?#]*)[?#]\S*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,11 +128,6 @@ def checked_hooks(hooks: object) -> tuple[Hook, ...]:
     return found
 
 
-def scrubbed(text: str) -> str:
-    """Return text without user, password, query and fragment of any URL in it."""
-    return _QUERY.sub(r"\1", _USER.sub(r"\1", text)) if "://" in text else text
-
-
 def safe_text(error: BaseException) -> str | None:
     """Return the text of an error of this package; others may say anything."""
-    return scrubbed(str(error))[:_LONGEST_ERROR] if isinstance(error, MediaError) else None
+    return without_secrets(str(error))[:_LONGEST_ERROR] if isinstance(error, MediaError) else None

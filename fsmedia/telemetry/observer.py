@@ -10,14 +10,15 @@ import functools
 import inspect
 import logging
 import sys
+from collections.abc import Sized
 from contextvars import ContextVar
 from datetime import timedelta
 from importlib import import_module
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
-from fsmedia.errors import BulkError, MediaError
-from fsmedia.telemetry.events import Event, safe_text, scrubbed
+from fsmedia.errors import BulkError, MediaError, without_secrets
+from fsmedia.telemetry.events import Event, safe_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -74,6 +75,8 @@ class Observer:
 
     def tell(self, event: Event) -> None:
         """Call the hooks; what one raises is logged once."""
+        if not self.hooks:
+            return
         token = _watched.set(_DEAF)
         try:
             for index, hook in enumerate(self.hooks):
@@ -141,16 +144,12 @@ class Watch:
 
     def _take_report(self, report: Any, part: str | None) -> None:
         done = next((getattr(report, name) for name in ("deleted", "mended", "moved") if hasattr(report, name)), None)
-        facts = {"examined": getattr(report, "examined", None), "size_bytes": getattr(report, "bytes_freed", None)}
-        facts["dry_run"] = bool(getattr(report, "dry_run", False))
-        for name, items in (("count", done), ("failed", getattr(report, "failed", None))):
-            facts[name] = None if items is None else len(items)
-        skipped = getattr(report, "skipped", None)
-        facts["skipped"] = None if skipped is None else len(skipped)
-        self.facts.update(facts)
+        facts = {name: _number(getattr(report, name, None)) for name in ("examined", "failed", "skipped")}
+        facts.update(count=_number(done), size_bytes=_number(getattr(report, "bytes_freed", None)))
+        self.facts.update(facts, dry_run=bool(getattr(report, "dry_run", False)))
         if part is None:
             return
-        for each in () if facts["dry_run"] else done or ():
+        for each in () if self.facts["dry_run"] else done or ():
             self._part(part, {"reference": each.reference, "size_bytes": each.size_bytes, "reason": "policy"})
         self._tell_failures(part, [each.error for each in report.failed])
 
@@ -179,7 +178,7 @@ class Watch:
             told["reference"] = getattr(error, "reference", None) or told.get("reference")
             told.update(error_type=type(error).__name__, error=safe_text(error))
         if told.get("reference") is not None:
-            told["reference"] = scrubbed(str(told["reference"]))
+            told["reference"] = without_secrets(str(told["reference"]))
         return Event(
             operation=operation,
             backend=self._observer.backend,
@@ -314,6 +313,11 @@ def _recorder() -> Recorder | None:
 @functools.cache
 def _spans() -> Any:
     return import_module("fsmedia.telemetry.spans")
+
+
+def _number(value: object) -> int | None:
+    """Return a number of a report, or how many things it names."""
+    return value if isinstance(value, int) else len(value) if isinstance(value, Sized) else None
 
 
 def _name_of(hook: object) -> str:

@@ -8,6 +8,7 @@ import sys
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 
 from tests.bench import deduplication, filesystem, large, local, objects, retention, sync
+from tests.bench import deduplication, filesystem, large, local, objects, retention, telemetry
 
 BENCHES = {
     "local": local.run,
@@ -17,6 +18,7 @@ BENCHES = {
     "retention": retention.run,
     "deduplication": deduplication.run,
     "sync": sync.run,
+    "telemetry": telemetry.run,
 }
 
 for name in sys.argv[1:] or BENCHES:

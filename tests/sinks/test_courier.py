@@ -8,10 +8,12 @@ import threading
 from datetime import timedelta
 
 import pytest
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from fsmedia import MediaStore
 from fsmedia.sinks.courier import Courier, seconds
 from tests.contract.specimens import PNG, R1
+from tests.style.project import run_python
 
 MINUTE = timedelta(minutes=1)
 NOTHING = timedelta(0)
@@ -79,6 +81,7 @@ def test_bytes_that_could_not_be_stored_are_tried_again(local_storage, caplog):
     assert list(MediaStore(local_storage.url).list()) == [MediaStore(local_storage.url)._key(url)]
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_has_a_queue_of_its_own(local_storage, gate):
     courier = Courier(local_storage.url, most=1)
     courier.make(waiting(gate), 1, "image/png", R1)
@@ -109,6 +112,32 @@ def test_no_secret_is_in_a_url_or_a_log(moto_storage, caplog):
     url = courier.send(PNG, "image/png", R1, digest="d")
     courier.shutdown(MINUTE)
     assert "5ec4e7" not in f"{url} {courier!r} {caplog.text}"
+
+
+def test_instrumented_clients_are_quiet_about_what_a_sink_does(local_storage):
+    courier = Courier(local_storage.url)
+    seen = []
+    courier.make(lambda: seen.append(is_instrumentation_enabled()) or PNG, 1, "image/png", R1)
+    assert courier.shutdown(MINUTE)
+    assert (seen, is_instrumentation_enabled()) == ([False], True)
+
+
+ENDING = """
+import threading
+from datetime import timedelta
+from fsmedia import MediaMetadata
+from fsmedia.sinks.courier import Courier
+courier = Courier("store", patience=timedelta(seconds=0.3))
+for _ in range(9):
+    courier.make(lambda: threading.Event().wait(1000), 1, "image/png", MediaMetadata(run_id="r1"))
+print("the end")
+"""
+
+
+def test_the_end_of_a_program_waits_a_bounded_time(tmp_path):
+    done = run_python(ENDING, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines() == ["the end", "9 media were not stored in time"]
 
 
 @pytest.mark.parametrize(("given", "expected"), [(1.5, 1.5), (-1, 0), (float("inf"), 365 * 86400)])

@@ -173,6 +173,7 @@ def test_measurements_of_sweeps(open_store, clock, exported):
     assert [point.value for point in points["media.sweep.left"]] == [1]
     assert [point.value for point in points["media.sweep.deletions"]] == [2]
     assert [p.value for p in series(points["media.bytes"], **{"media.operation": "delete"})] == [2 * len(PNG)]
+    assert series(points["media.bytes"], **{"media.operation": "enforce_policy"}) == []  # not counted twice
 
 
 def test_nothing_is_told_where_instrumentation_is_suppressed(local_storage, exported):
