@@ -211,7 +211,7 @@ def sync(source: Backend, configuration: Configuration, target: Target, wishes: 
             work.take(part, file, index)
             work.tell(part.bytes_copied if ground.road.told is None else 0)
     removed = Removed()
-    if wishes.delete and not stopped:
+    if wishes.delete and not is_stopped():
         removed = _extras(work, ground.held).remove(work.extras())
     outcome = work.outcome
     return SyncReport(
