@@ -56,7 +56,7 @@ class Transferring(Root):
         What is there already is left as it is, what differs in metadata only is updated, so syncing again costs two
         listings and a look at each sidecar of both sides. It may be killed: syncing again goes on. All bytes that
         pass are compared with their digest before the media exists at the target. Others may use both stores
-        meanwhile.
+        meanwhile; run one sync to a root at a time, for of two each may bring a media that shares its bytes.
 
         References stay valid where the layout stays and the media do not share their bytes. Where they change (another
         layout or organization, from or to `deduplicate`) the report tells old and new ones; the new name keeps what
@@ -75,7 +75,7 @@ class Transferring(Root):
             Which media are meant, see `list`; without any of them all.
         delete
             Delete media at the target, of those that are meant, that this store has not. Held ones stay, and files
-            of other programs. Refused, by the error, when this store can't be listed whole.
+            of other programs. When this store can't be listed whole, the error comes before any of that.
         dry_run
             Change nothing; the report says what would be done.
         organization, layouts, deduplicate

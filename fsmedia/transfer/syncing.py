@@ -28,7 +28,7 @@ from fsmedia.models import Failed, Moved, Reference, SyncReport
 from fsmedia.spreading import spread, windows
 from fsmedia.transfer.cargo import Road
 from fsmedia.transfer.carrying import Ground, carry_window
-from fsmedia.transfer.extras import Extras, Removed
+from fsmedia.transfer.extras import Extras, Removed, trait
 from fsmedia.transfer.outcomes import Outcome
 from fsmedia.transfer.passages import Left, Naming, check_missing_id, identity, known_media
 
@@ -266,10 +266,19 @@ def _extras(work: _Work, held: frozenset[str]) -> Extras:
         wishes.selection,
         held,
         _UNTOLD if work.unnamed and work.naming.relays else "",
+        _elsewhere(work),
         wishes.dry_run,
         wishes.log,
         wishes.now,
     )
+
+
+def _elsewhere(work: _Work) -> frozenset[str]:
+    """List what the source has whatever is meant: conditions may be about what changes, such as a policy."""
+    asks_for_more = work.wishes.selection.asks(beyond=work.naming.source.organization)
+    if not (asks_for_more or (work.naming.source.adopted and work.wishes.selection.asks())):
+        return frozenset()  # a folder of one id, and all in it was met
+    return frozenset(trait(item.entry.key) for item in records.listed(work.source.entries()))
 
 
 def _lost(passages: list[Passage], error: Exception) -> Outcome:

@@ -91,6 +91,42 @@ def test_nothing_is_deleted_when_the_source_can_t_be_told(here: Storage, there: 
     assert len(list(opened(there).list())) == 1
 
 
+@pytest.mark.parametrize("settings", [{}, {"organization": "by-session", "deduplicate": True}], ids=["same", "other"])
+def test_what_is_meant_no_more_is_not_gone(settings: dict[str, Any], here: Storage, there: Storage) -> None:
+    """A condition may be about what changes: the source still has the media whose policy changed."""
+    store = opened(here)
+    changed, gone, kept = (put(store, session_id="s", policy_name="retain-3days") for _ in range(3))
+    synced(here, there, **settings)
+    store.apply_policy(changed, "retain-4days")
+    store.delete_media(gone)
+    report = synced(here, there, policy_name="retain-3days", delete=True)
+    assert [keys.file_name(each) for each in report.deleted] == [keys.file_name(gone)]
+    assert [keys.file_name(each.reference) for each in report.skipped] == [keys.file_name(changed)]
+    left = {keys.file_name(each) for each in opened(there).list()}
+    assert left == {keys.file_name(each) for each in (changed, kept)}
+
+
+def test_what_two_syncs_brought_twice_is_deleted_once(here: Storage, there: Storage) -> None:
+    reference = put(opened(here))
+    synced(here, there, deduplicate=True)
+    (first,) = opened(there).list()
+    sidecar = json.loads(there.read(f"{first}.meta"))
+    pointer = keys.pointer_of(first)
+    assert pointer is not None
+    other = keys.moved_name(reference, pointer._replace(generation=keys.new_generation()))
+    twin = keys.pointer_of(other)
+    assert twin is not None
+    marker = keys.new_marker(other)
+    there.write(twin.marker_key(marker), other.encode())
+    there.write(twin.data_key, b"text")
+    there.write(f"{other}.meta", json.dumps({**sidecar, "marker": marker}).encode())
+    assert synced(here, there).unchanged == 1
+    report = synced(here, there, delete=True)
+    assert len(report.deleted) == 1
+    assert len(list(opened(there).list())) == 1
+    assert media_of(there) == media_of(here)
+
+
 def test_an_early_end_deletes_nothing(here: Storage, there: Storage) -> None:
     put(opened(here))
     put(opened(there))
