@@ -7,6 +7,7 @@ store under way or a crash's leftover, and a sidecar without bytes is what a del
 from fsmedia.records.describing import content_of, expiry_of, expiry_or_none, record_of, shared_url
 from fsmedia.records.finding import (
     Found,
+    brought_as,
     exists,
     find,
     find_many,
@@ -23,6 +24,7 @@ from fsmedia.records.listing import Listed, folder_of, is_reference, listed, sel
 __all__ = [
     "Found",
     "Listed",
+    "brought_as",
     "content_of",
     "exists",
     "expiry_of",

@@ -58,9 +58,12 @@ class Transferring(Root):
         pass are compared with their digest before the media exists at the target. Others may use both stores
         meanwhile; run one sync to a root at a time, for of two each may bring a media that shares its bytes.
 
-        References stay valid where the layout stays and the media do not share their bytes. Where they change (another
-        layout or organization, from or to `deduplicate`) the report tells old and new ones; the new name keeps what
-        is unique in the old one, so the next sync finds it.
+        References stay valid where the layout stays. Where they change (another layout or organization, from or to
+        `deduplicate`) the report tells old and new ones; the new name keeps what is unique in the old one, so the next
+        sync finds it. So it does for media that share their bytes here and there, whose names tell where the bytes
+        lie; single media (`retrieve_media`, `hold`, ...) are found there under the old reference too.
+
+        The target's listing is held in memory, some 300 bytes a media; bytes are not: large media come in pieces.
 
         Where both sides have a media that differs, the source wins; not over a hold, and not over other bytes under a
         name that this package gave: that is reported as failed. Holds are added, never released.

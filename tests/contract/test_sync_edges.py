@@ -9,9 +9,11 @@ import pytest
 
 from fsmedia import (
     CorruptSidecarError,
+    HeldMediaError,
     InvalidMediaError,
     MediaContent,
     MediaMetadata,
+    MediaNotFoundError,
     StoreConflictError,
     keys,
 )
@@ -122,6 +124,31 @@ def test_files_without_sidecar(storage: Storage, target: Storage) -> None:
     report = synced(storage, target, delete=True)
     assert [each.reference for each in report.skipped] == ["runs/r1/bare.png"]
     assert target.read("runs/r1/bare.png") == b"written there!"
+
+
+def test_references_of_shared_bytes_lead_to_what_was_brought(storage: Storage, target: Storage) -> None:
+    """Programs swap the URL and keep their references: one media is found under the name it had at the source."""
+    store = opened(storage, deduplicate=True)
+    reference, other = put(store, b"follows", policy_name="retain-9days"), put(store, b"stays")
+    synced(storage, target)
+    far = opened(target)
+    assert not any(each == reference for each in far.list())
+    assert far.exists(reference)
+    assert far.retrieve_media(reference).read_bytes() == b"follows"
+    with far.open(reference) as file:
+        assert file.read() == b"follows"
+    assert far.info(reference).policy_name == "retain-9days"
+    far.hold(reference, "by its old name")
+    with pytest.raises(HeldMediaError):
+        far.delete_media(reference)
+    far.release(reference)
+    far.delete_media(reference)
+    far.delete_media(reference)
+    assert not far.exists(reference)
+    with pytest.raises(MediaNotFoundError):
+        far.retrieve_media(reference)
+    assert [keys.plain_reference(each) for each in far.list()] == [keys.plain_reference(other)]
+    assert list(store.list()) == sorted((reference, other))
 
 
 # -- a wrong byte ------------------------------------------------------------------------------------------

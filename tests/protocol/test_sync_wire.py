@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError
-from tests.storages import LocalStorage, ObjectStorage, S3Storage
+from tests.storages import GcsStorage, LocalStorage, ObjectStorage, S3Storage
 from tests.transfers import media_of, opened, synced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers import S3Server
+    from tests.servers import FakeGcsServer, S3Server
 
 COUNT = 30
 
@@ -76,6 +76,16 @@ def test_within_one_storage(moto_storage: S3Storage, moto: S3Server) -> None:
     assert media_of(target) == media_of(moto_storage)
     first = next(store.list())
     assert target.content_type(first) == moto_storage.content_type(first) == "text/plain"
+
+
+def test_within_gcs(gcs_storage: GcsStorage, fake_gcs: FakeGcsServer) -> None:
+    store = fill(gcs_storage)
+    target = GcsStorage("gcs", *fake_gcs.new_root("lab/other"), fake_gcs)
+    with gcs_storage.counted() as n:
+        assert synced(gcs_storage, target).failed == ()
+    assert n["copy"] == COUNT, n
+    assert media_of(target) == media_of(gcs_storage)
+    assert target.content_type(next(store.list())) == "text/plain"
 
 
 def test_shared_bytes_go_once(object_storage: ObjectStorage, local_storage: LocalStorage) -> None:
