@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -153,8 +153,9 @@ class _Work:
         changed = [pair for pair in part.settled if pair.old != pair.new]
         self.moved += changed
         if file is not None and changed:
-            file.write(_lines(changed).decode())
-            file.flush()
+            with _on_disk(self.wishes.mapping):
+                file.write(_lines(changed).decode())
+                file.flush()
         if self.wishes.dry_run:
             return
         backend = self.target.backend
@@ -173,6 +174,18 @@ class _Work:
         self.transferred += size
         if self.wishes.progress is not None:
             self.wishes.progress(self.outcome.examined, self.transferred)
+
+
+@contextmanager
+def _on_disk(path: object) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"the mapping file can't be written ({error.strerror or type(error).__name__})",
+            next_step="name another; what was brought over so far stays, and a sync tells all pairs again",
+            key=str(path),
+        ) from error
 
 
 def _lines(pairs: Sequence[Moved]) -> bytes:
@@ -203,7 +216,10 @@ def sync(source: Backend, configuration: Configuration, target: Target, wishes: 
     with ExitStack() as stack:
         # Before the work: that the file can't be written must not be found out after it.
         path = wishes.mapping
-        file = None if path is None or wishes.dry_run else stack.enter_context(Path(path).open("a", encoding="utf-8"))
+        file = None
+        if path is not None and not wishes.dry_run:
+            with _on_disk(path):
+                file = stack.enter_context(Path(path).open("a", encoding="utf-8"))
         index = promptkit.read_index(source.read(keys.DEDUP_INDEX_KEY)) if configuration.adopted else {}
         if not wishes.dry_run:
             target.settle()

@@ -16,6 +16,7 @@ from fsmedia import (
     MediaContent,
     MediaMetadata,
     ReadOnlyStoreError,
+    StorageError,
     keys,
 )
 from tests.conftest import make_storage
@@ -203,6 +204,8 @@ def test_wrong_words(here: Storage, there: Storage) -> None:
     for wishes in ({"missing_id": ""}, {"verify_copies": "never"}, {"run_id": 3}, {"organization": "by-colour"}):
         with pytest.raises(InvalidMediaError):
             synced(here, there, **wishes)
+    with pytest.raises(StorageError, match="mapping file"):
+        synced(here, there, mapping=there.url + "/no/such/folder")
     assert there.keys() == set()
     with pytest.raises(ReadOnlyStoreError):
         opened(here, read_only=True).create()
