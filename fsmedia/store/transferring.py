@@ -63,6 +63,8 @@ class Transferring(Root):
         sync finds it. So it does for media that share their bytes here and there, whose names tell where the bytes
         lie; single media (`retrieve_media`, `hold`, ...) are found there under the old reference too.
 
+        Files under names that are not this package's keep those, and share no bytes.
+
         The target's listing is held in memory, some 300 bytes a media; bytes are not: large media come in pieces.
 
         Where both sides have a media that differs, the source wins; not over a hold, and not over other bytes under a

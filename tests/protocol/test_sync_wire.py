@@ -78,6 +78,21 @@ def test_within_one_storage(moto_storage: S3Storage, moto: S3Server) -> None:
     assert target.content_type(first) == moto_storage.content_type(first) == "text/plain"
 
 
+@pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "shared"])
+def test_shared_bytes_are_copied_within_one_storage(deduplicate: bool, object_storage: ObjectStorage) -> None:
+    store = opened(object_storage, deduplicate=True)
+    for at in range(9):
+        store.store_media(MediaContent.from_bytes(b"text %d" % (at % 3), "text/plain"), MediaMetadata(run_id="r1"))
+    target = type(object_storage)(
+        object_storage.name, *object_storage.server.new_root("lab/other"), object_storage.server
+    )
+    with object_storage.counted() as n:
+        assert synced(object_storage, target, deduplicate=deduplicate).failed == ()
+    assert n["copy"] == (3 if deduplicate else 9), n
+    assert not [call for call in n.calls if call.kind == "get" and "/data/" in call.key and "?alt" in call.target], n
+    assert media_of(target) == media_of(object_storage)
+
+
 def test_within_gcs(gcs_storage: GcsStorage, fake_gcs: FakeGcsServer) -> None:
     store = fill(gcs_storage)
     target = GcsStorage("gcs", *fake_gcs.new_root("lab/other"), fake_gcs)
