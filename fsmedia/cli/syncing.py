@@ -165,7 +165,7 @@ def _show(report: SyncReport, rows: int | None) -> None:
         _more(len(report.skipped), rows, "skipped")
     tell_failed(report.failed, rows)
     copied, updated = ("would copy", "would update") if report.dry_run else ("copied", "updated")
-    rate = _rate(report.bytes_copied, report.took)
+    rate = "" if report.dry_run else _rate(report.bytes_copied, report.took)
     output.line(
         f"{report.examined:,} examined: {copied} {report.copied:,} ({output.size_text(report.bytes_copied)}), "
         f"{updated} {report.updated:,}, {report.unchanged:,} unchanged, {verb} {len(report.deleted):,}, "

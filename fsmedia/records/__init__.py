@@ -7,6 +7,7 @@ store under way or a crash's leftover, and a sidecar without bytes is what a del
 from fsmedia.records.describing import content_of, expiry_of, expiry_or_none, foreign_record, record_of, shared_url
 from fsmedia.records.finding import (
     Found,
+    brought_as,
     exists,
     find,
     find_many,
@@ -36,6 +37,7 @@ __all__ = [
     "Listed",
     "Selected",
     "Shortcut",
+    "brought_as",
     "content_of",
     "exists",
     "expiry_of",

@@ -145,6 +145,24 @@ def moved_many(backend: Backend, references: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def brought_as(backend: Backend, reference: str) -> str | None:
+    """Return what a deduplicated media is called that a sync brought here under another generation; None: it is not.
+
+    It has the same bytes, and the same name but for the generation; lists its folder.
+    """
+    pointer = keys.pointer_of(reference)
+    if pointer is None:
+        return None
+    plain = keys.plain_reference(reference)
+    for entry in sorted(backend.children(reference.rpartition("/")[0]).entries):
+        key = keys.media_key(entry.key) if keys.is_sidecar(entry.key) else ""
+        other = keys.pointer_of(key)
+        same = other is not None and other[:2] == pointer[:2] and key != reference
+        if same and keys.plain_reference(key) == plain and exists(backend, key):
+            return key
+    return None
+
+
 def open_bytes(backend: Backend, reference: str) -> BinaryIO:
     """Open a media's bytes; only a deduplicated one is looked for by its sidecar too.
 

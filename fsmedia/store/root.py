@@ -203,11 +203,16 @@ class Root:
             founding.reload()
 
     def _moved(self, key: str) -> str | None:
-        """Return what a plain media is called since the store was converted; asked only for what was not found."""
+        """Return what a media is called since the store was converted, or since a sync brought it here.
+
+        Asked only for what was not found.
+        """
         founding = self._founding  # a root without settings was never converted, and is not listed to assume any
-        if not (records.may_have_moved(key) and founding.is_settled and founding.configuration.deduplicate):
+        if not (founding.is_settled and founding.configuration.deduplicate):
             return None
-        return records.moved_to(self._backend, key)
+        if keys.pointer_of(key) is not None:
+            return records.brought_as(self._backend, key)
+        return records.moved_to(self._backend, key) if records.may_have_moved(key) else None
 
     def _opened_bytes(self, reference: str) -> BinaryIO:
         """Open a media's bytes; some storages tell only at the first read that there are none, too late to look on."""

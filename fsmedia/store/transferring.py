@@ -56,11 +56,16 @@ class Transferring(Root):
         What is there already is left as it is, what differs in metadata only is updated, so syncing again costs two
         listings and a look at each sidecar of both sides. It may be killed: syncing again goes on. All bytes that
         pass are compared with their digest before the media exists at the target. Others may use both stores
-        meanwhile.
+        meanwhile; run one sync to a root at a time, for of two each may bring a media that shares its bytes.
 
-        References stay valid where the layout stays and the media do not share their bytes. Where they change (another
-        layout or organization, from or to `deduplicate`) the report tells old and new ones; the new name keeps what
-        is unique in the old one, so the next sync finds it.
+        References stay valid where the layout stays. Where they change (another layout or organization, from or to
+        `deduplicate`) the report tells old and new ones; the new name keeps what is unique in the old one, so the next
+        sync finds it. So it does for media that share their bytes here and there, whose names tell where the bytes
+        lie; single media (`retrieve_media`, `hold`, ...) are found there under the old reference too.
+
+        Files under names that are not this package's keep those, and share no bytes.
+
+        The target's listing is held in memory, some 300 bytes a media; bytes are not: large media come in pieces.
 
         Where both sides have a media that differs, the source wins; not over a hold, and not over other bytes under a
         name that this package gave: that is reported as failed. Holds are added, never released.
@@ -75,7 +80,7 @@ class Transferring(Root):
             Which media are meant, see `list`; without any of them all.
         delete
             Delete media at the target, of those that are meant, that this store has not. Held ones stay, and files
-            of other programs. Refused, by the error, when this store can't be listed whole.
+            of other programs. When this store can't be listed whole, the error comes before any of that.
         dry_run
             Change nothing; the report says what would be done.
         organization, layouts, deduplicate

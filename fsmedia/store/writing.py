@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
+from fsmedia import keys
 from fsmedia.draft import Draft, MediaWriter
 from fsmedia.errors import InvalidMediaError
 from fsmedia.models import MediaContent, MediaMetadata
@@ -105,7 +106,10 @@ class Writing(Root):
         """
         self._check_writable()
         key, removal = self._key(reference), self._removal()
-        if not removal.one(key):
+        if removal.one(key):
+            if keys.pointer_of(key) is not None:
+                return
+        else:
             self._look_for_conversion(key)
         # Asked also when there was something: a conversion under way, or one that was stopped, has it under both names.
         moved = self._moved(key)

@@ -172,11 +172,16 @@ class Cargo:
         self._begun = self._key or self.passage.name
         self.stage = self.road.target.stage(self._begun)
         intake = Intake(self.stage, None)
-        for data in self._pieces():
-            intake.write(data)
-            self.road.tell(len(data))
-        intake.finish()
-        self._compare(intake.size, intake.sha256)
+        try:
+            for data in self._pieces():
+                intake.write(data)
+                self.road.tell(len(data))
+            self._compare(intake.size, intake.sha256)
+        except BaseException:
+            self.discard()
+            raise
+        finally:
+            intake.finish()
 
     def _pieces(self) -> Iterator[bytes]:
         try:

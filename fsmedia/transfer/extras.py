@@ -14,6 +14,7 @@ from fsmedia.errors import CorruptSidecarError, HeldMediaError, MediaError
 from fsmedia.models import Failed, Reference, Skipped
 from fsmedia.removals import Removal
 from fsmedia.spreading import windows
+from fsmedia.transfer.passages import identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _WINDOW = 1000
 _FOREIGN = "is a file at the target that another program put there"
+_CHANGED = "stays: the source has it, but there it is not among the media that are meant"
 _HELD = "is held at the target, where the source has no such media"
 
 
@@ -56,12 +58,15 @@ class Extras:
         Keys of the holds at the target.
     uncertain
         Why nothing can be told from what the source has; empty where it can.
+    elsewhere
+        What the source has besides the media that are meant, see `trait`: they are meant no more, and not gone.
     """
 
     target: Target
     selection: Selection
     held: frozenset[str]
     uncertain: str
+    elsewhere: frozenset[str]
     dry_run: bool
     log: DeletionLog
     now: Callable[[], datetime]
@@ -96,6 +101,8 @@ class Extras:
                 removed.skip(each.reference, _FOREIGN)
             elif self.uncertain:
                 removed.skip(each.reference, self.uncertain)
+            elif trait(each.reference) in self.elsewhere:
+                removed.skip(each.reference, _CHANGED)
             else:
                 media.append(each)
         if not self.selection.asks():
@@ -111,3 +118,9 @@ class Extras:
         except CorruptSidecarError as error:
             removed.fail(known.reference, error)
             return False
+
+
+def trait(reference: str) -> str:
+    """Return what a media keeps in every layout: the file name where this package gave it, else all of its name."""
+    name = identity(reference)
+    return name.rpartition("/")[2] if keys.is_own_name(name) else name

@@ -193,8 +193,10 @@ def known_media(backend: Backend, folder: str) -> dict[str, Known]:
         if not records.is_reference(entry.key):
             continue
         name = identity(entry.key)
-        if name in found and keys.pointer_of(entry.key) is None:
-            continue  # a conversion that was stopped has it under both names; the later one counts
+        if name in found:
+            if keys.pointer_of(entry.key) is None:
+                continue  # a conversion that was stopped has it under both names; the later one counts
+            name = entry.key  # two syncs at once brought it twice: one of them is too many
         modified = None if item.has_sidecar else entry.modified
         # One text for both, where they are equal: there may be millions.
         reference = name if name == entry.key else entry.key

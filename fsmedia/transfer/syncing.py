@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,7 +28,7 @@ from fsmedia.models import Failed, Moved, Reference, SyncReport
 from fsmedia.spreading import spread, windows
 from fsmedia.transfer.cargo import Road
 from fsmedia.transfer.carrying import Ground, carry_window
-from fsmedia.transfer.extras import Extras, Removed
+from fsmedia.transfer.extras import Extras, Removed, trait
 from fsmedia.transfer.outcomes import Outcome
 from fsmedia.transfer.passages import Left, Naming, check_missing_id, identity, known_media
 
@@ -153,8 +153,9 @@ class _Work:
         changed = [pair for pair in part.settled if pair.old != pair.new]
         self.moved += changed
         if file is not None and changed:
-            file.write(_lines(changed).decode())
-            file.flush()
+            with _on_disk(self.wishes.mapping):
+                file.write(_lines(changed).decode())
+                file.flush()
         if self.wishes.dry_run:
             return
         backend = self.target.backend
@@ -173,6 +174,18 @@ class _Work:
         self.transferred += size
         if self.wishes.progress is not None:
             self.wishes.progress(self.outcome.examined, self.transferred)
+
+
+@contextmanager
+def _on_disk(path: object) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"the mapping file can't be written ({error.strerror or type(error).__name__})",
+            next_step="name another; what was brought over so far stays, and a sync tells all pairs again",
+            key=str(path),
+        ) from error
 
 
 def _lines(pairs: Sequence[Moved]) -> bytes:
@@ -203,7 +216,10 @@ def sync(source: Backend, configuration: Configuration, target: Target, wishes: 
     with ExitStack() as stack:
         # Before the work: that the file can't be written must not be found out after it.
         path = wishes.mapping
-        file = None if path is None or wishes.dry_run else stack.enter_context(Path(path).open("a", encoding="utf-8"))
+        file = None
+        if path is not None and not wishes.dry_run:
+            with _on_disk(path):
+                file = stack.enter_context(Path(path).open("a", encoding="utf-8"))
         index = promptkit.read_index(source.read(keys.DEDUP_INDEX_KEY)) if configuration.adopted else {}
         if not wishes.dry_run:
             target.settle()
@@ -211,7 +227,7 @@ def sync(source: Backend, configuration: Configuration, target: Target, wishes: 
             work.take(part, file, index)
             work.tell(part.bytes_copied if ground.road.told is None else 0)
     removed = Removed()
-    if wishes.delete and not stopped:
+    if wishes.delete and not is_stopped():
         removed = _extras(work, ground.held).remove(work.extras())
     outcome = work.outcome
     return SyncReport(
@@ -266,10 +282,19 @@ def _extras(work: _Work, held: frozenset[str]) -> Extras:
         wishes.selection,
         held,
         _UNTOLD if work.unnamed and work.naming.relays else "",
+        _elsewhere(work),
         wishes.dry_run,
         wishes.log,
         wishes.now,
     )
+
+
+def _elsewhere(work: _Work) -> frozenset[str]:
+    """List what the source has whatever is meant: conditions may be about what changes, such as a policy."""
+    asks_for_more = work.wishes.selection.asks(beyond=work.naming.source.organization)
+    if not (asks_for_more or (work.naming.source.adopted and work.wishes.selection.asks())):
+        return frozenset()  # a folder of one id, and all in it was met
+    return frozenset(trait(item.entry.key) for item in records.listed(work.source.entries()))
 
 
 def _lost(passages: list[Passage], error: Exception) -> Outcome:

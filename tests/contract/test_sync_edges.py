@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fsmedia import (
-    AsyncMediaStore,
     CorruptSidecarError,
+    HeldMediaError,
     InvalidMediaError,
     MediaContent,
     MediaMetadata,
-    ReadOnlyStoreError,
+    MediaNotFoundError,
     StoreConflictError,
     keys,
 )
@@ -127,6 +124,31 @@ def test_files_without_sidecar(storage: Storage, target: Storage) -> None:
     report = synced(storage, target, delete=True)
     assert [each.reference for each in report.skipped] == ["runs/r1/bare.png"]
     assert target.read("runs/r1/bare.png") == b"written there!"
+
+
+def test_references_of_shared_bytes_lead_to_what_was_brought(storage: Storage, target: Storage) -> None:
+    """Programs swap the URL and keep their references: one media is found under the name it had at the source."""
+    store = opened(storage, deduplicate=True)
+    reference, other = put(store, b"follows", policy_name="retain-9days"), put(store, b"stays")
+    synced(storage, target)
+    far = opened(target)
+    assert not any(each == reference for each in far.list())
+    assert far.exists(reference)
+    assert far.retrieve_media(reference).read_bytes() == b"follows"
+    with far.open(reference) as file:
+        assert file.read() == b"follows"
+    assert far.info(reference).policy_name == "retain-9days"
+    far.hold(reference, "by its old name")
+    with pytest.raises(HeldMediaError):
+        far.delete_media(reference)
+    far.release(reference)
+    far.delete_media(reference)
+    far.delete_media(reference)
+    assert not far.exists(reference)
+    with pytest.raises(MediaNotFoundError):
+        far.retrieve_media(reference)
+    assert [keys.plain_reference(each) for each in far.list()] == [keys.plain_reference(other)]
+    assert list(store.list()) == sorted((reference, other))
 
 
 # -- a wrong byte ------------------------------------------------------------------------------------------
@@ -254,123 +276,3 @@ def test_a_new_store_gets_the_settings_of_the_source(here: Storage, there: Stora
     assert there.keys() == set()
     synced(here, there)
     assert there.read(keys.CONFIGURATION_KEY) == here.read(keys.CONFIGURATION_KEY)
-
-
-# -- what is too many --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "shared"])
-def test_deleting_what_the_source_has_not(deduplicate: bool, storage: Storage, target: Storage) -> None:
-    store, far = opened(storage), opened(target, deduplicate=deduplicate).create()
-    kept, gone, other = put(store), put(store, b"goes", policy_name="retain-9days"), put(store, b"other", "r2")
-    synced(storage, target)
-    held = put(far, b"held there")
-    far.hold(held, "theirs")
-    extra = put(far, b"text", policy_name="retain-9days")
-    target.write("runs/r1/stranger.bin", b"foreign")
-    store.delete_media(gone)
-    store.delete_media(other)
-    before = {key: target.read(key) for key in target.keys()}  # noqa: SIM118
-    planned = synced(storage, target, delete=True, dry_run=True, run_id="r1")
-    assert {key: target.read(key) for key in target.keys()} == before  # noqa: SIM118
-    report = synced(storage, target, delete=True, run_id="r1")
-    assert planned.model_copy(update={"dry_run": False, "took": report.took}) == report
-    plain = {keys.plain_reference(each) or each for each in report.deleted}
-    assert plain == {gone, keys.plain_reference(extra) or extra}
-    assert {each.reference for each in report.skipped} == {held, "runs/r1/stranger.bin"}
-    rest = {keys.plain_reference(each) or each for each in far.list()}
-    assert rest == {kept, other, keys.plain_reference(held) or held, "runs/r1/stranger.bin"}
-    assert not [key for key in target.keys() if key.startswith(keys.DUE)]  # noqa: SIM118
-    assert {keys.plain_reference(each) or each for each in synced(storage, target, delete=True).deleted} == {other}
-
-
-def test_nothing_is_deleted_when_the_source_can_t_be_told(here: Storage, there: Storage) -> None:
-    store = opened(here)
-    reference = put(store, session_id="s")
-    synced(here, there, organization="by-session")
-    here.write(f"{reference}.meta", b"{")
-    report = synced(here, there, delete=True)
-    assert report.deleted == ()
-    assert len(report.skipped) == len(report.failed) == 1
-    assert len(list(opened(there).list())) == 1
-
-
-def test_an_early_end_deletes_nothing(here: Storage, there: Storage) -> None:
-    put(opened(here))
-    put(opened(there))
-    report = synced(here, there, delete=True, stopped=lambda: True)
-    assert report.stopped
-    assert report.deleted == ()
-    assert "stopped early" in str(report)
-
-
-# -- ways to ask -------------------------------------------------------------------------------------------
-
-
-def test_a_part_of_a_store(storage: Storage, target: Storage) -> None:
-    store = opened(storage)
-    first, second = put(store, provider_id="p"), put(store, b"other", "r2")
-    assert synced(storage, target, run_id="r1").copied == 1
-    assert synced(storage, target, provider_id="p").unchanged == 1
-    assert set(opened(target).list()) == {first}
-    assert synced(storage, target, run_id="r2", mime_type="text/*").copied == 1
-    assert set(opened(target).list()) == {first, second}
-
-
-@pytest.mark.parametrize("kind", ["threads", "processes"])
-def test_an_executor(kind: str, here: Storage, there: Storage) -> None:
-    store = opened(here, durability="rename")
-    store.store_many(
-        (MediaContent.from_bytes(b"%d" % at, "text/plain"), MediaMetadata(run_id="r")) for at in range(300)
-    )
-    pool = ThreadPoolExecutor(3) if kind == "threads" else ProcessPoolExecutor(2, get_context("spawn"))
-    told: list[tuple[int, int]] = []
-    with pool:
-        report = store.sync_to(there.url, executor=pool, progress=lambda *now: told.append(now), deduplicate=True)
-    assert (report.copied, report.failed) == (300, ())
-    assert told[-1] == (300, report.bytes_copied)
-    assert media_of(there) == media_of(here)
-
-
-def test_processes_can_t_see_memory(memory_storage: Storage, there: Storage) -> None:
-    reference = put(opened(memory_storage))
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        report = synced(memory_storage, there, executor=pool)
-    assert [each.reference for each in report.failed] == [reference]
-    assert "one process only" in str(report.failed[0].error)
-
-
-def test_a_mapping_file_and_progress(here: Storage, there: Storage, tmp_path: Path) -> None:
-    store = opened(here)
-    put(store, LARGE)
-    put(store)
-    told: list[tuple[int, int]] = []
-    file = tmp_path / "moved.jsonl"
-    report = synced(here, there, deduplicate=True, mapping=file, progress=lambda *now: told.append(now))
-    assert [json.loads(line) for line in file.read_text().splitlines()] == [pair._asdict() for pair in report.moved]
-    assert len(report.moved) == 2
-    assert told[-1] == (2, report.bytes_copied)
-    assert len(told) > 3  # while the large one came, too
-    assert report.mappings
-    assert "2 examined, copied 2" in repr(report)
-    assert json.loads(report.model_dump_json())["copied"] == 2
-
-
-def test_asynchronously(here: Storage, there: Storage) -> None:
-    put(opened(here))
-
-    async def work() -> int:
-        async with AsyncMediaStore(here.url, read_only=True) as store:
-            return (await store.sync_to(there.url)).copied
-
-    assert asyncio.run(work()) == 1
-
-
-def test_wrong_words(here: Storage, there: Storage) -> None:
-    put(opened(here))
-    for wishes in ({"missing_id": ""}, {"verify_copies": "never"}, {"run_id": 3}, {"organization": "by-colour"}):
-        with pytest.raises(InvalidMediaError):
-            synced(here, there, **wishes)
-    assert there.keys() == set()
-    with pytest.raises(ReadOnlyStoreError):
-        opened(here, read_only=True).create()

@@ -75,7 +75,7 @@ def test_a_killed_process(kind: str, settings: dict[str, Any], tmp_path: Path, r
         there = {name.rpartition("/")[2]: value for name, value in media_of(target).items()}
         assert there.items() <= wanted.items()
         listed = list(opened(target).list())
-        assert len(listed) == len(there)
+        assert len(listed) >= len(there)  # a server may still finish what it was sent
     process = child(source, target, wishes={**settings, "delete": True})
     out, err = process.communicate()
     assert process.returncode == 0, err[-2000:]

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError
-from tests.storages import LocalStorage, ObjectStorage, S3Storage
+from tests.storages import GcsStorage, LocalStorage, ObjectStorage, S3Storage
 from tests.transfers import media_of, opened, synced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers import S3Server
+    from tests.servers import FakeGcsServer, S3Server
 
 COUNT = 30
 
@@ -76,6 +76,31 @@ def test_within_one_storage(moto_storage: S3Storage, moto: S3Server) -> None:
     assert media_of(target) == media_of(moto_storage)
     first = next(store.list())
     assert target.content_type(first) == moto_storage.content_type(first) == "text/plain"
+
+
+@pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "shared"])
+def test_shared_bytes_are_copied_within_one_storage(deduplicate: bool, object_storage: ObjectStorage) -> None:
+    store = opened(object_storage, deduplicate=True)
+    for at in range(9):
+        store.store_media(MediaContent.from_bytes(b"text %d" % (at % 3), "text/plain"), MediaMetadata(run_id="r1"))
+    target = type(object_storage)(
+        object_storage.name, *object_storage.server.new_root("lab/other"), object_storage.server
+    )
+    with object_storage.counted() as n:
+        assert synced(object_storage, target, deduplicate=deduplicate).failed == ()
+    assert n["copy"] == (3 if deduplicate else 9), n
+    assert not [call for call in n.calls if call.kind == "get" and "/data/" in call.key and "?alt" in call.target], n
+    assert media_of(target) == media_of(object_storage)
+
+
+def test_within_gcs(gcs_storage: GcsStorage, fake_gcs: FakeGcsServer) -> None:
+    store = fill(gcs_storage)
+    target = GcsStorage("gcs", *fake_gcs.new_root("lab/other"), fake_gcs)
+    with gcs_storage.counted() as n:
+        assert synced(gcs_storage, target).failed == ()
+    assert n["copy"] == COUNT, n
+    assert media_of(target) == media_of(gcs_storage)
+    assert target.content_type(next(store.list())) == "text/plain"
 
 
 def test_shared_bytes_go_once(object_storage: ObjectStorage, local_storage: LocalStorage) -> None:

@@ -23,6 +23,7 @@ from fsmedia.retention import LONGEST_CLOCK_DIFFERENCE
 from fsmedia.retention.sweep import LATER
 from fsmedia.sidecar import FORMAT as SIDECAR_FORMAT
 from fsmedia.sidecar import Sidecar
+from fsmedia.transfer import syncing
 from tests.style.project import PACKAGE
 
 TEXT = (PACKAGE / "FORMAT.md").read_text()
@@ -255,3 +256,9 @@ def test_every_step_that_is_named_exists() -> None:
 def test_the_grace_is_that_of_the_code() -> None:
     assert timedelta(hours=24) == commit.ORPHAN_GRACE
     assert "more than half of the grace (24 hours unless" in one_line(section("Orders of writes"))
+
+
+def test_a_syncs_windows_are_those_of_the_code() -> None:
+    text = one_line(section("Orders of writes"))
+    assert f"For a window of up to {syncing._WINDOW} media" in text
+    assert text.index("gets its hold at the target first") < text.index("The bytes are read, and compared")
