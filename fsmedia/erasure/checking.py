@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsmedia import keys, records
+from fsmedia import catalog, keys, records
 from fsmedia.erasure import finding
 from fsmedia.erasure.finding import check_process
 from fsmedia.erasure.subject import told
@@ -153,7 +153,9 @@ class _Check:
                     )
 
     def records(self) -> None:
-        """Look through due index, quarantine and journals."""
+        """Look through catalog, due index, quarantine and journals."""
+        for key, reference in catalog.rows_of(self.backend, self.references).items():
+            self._find("catalog", key, f"it has a row of {reference}" if reference else "it can't be read; remove it")
         for entry in self.backend.entries(keys.DUE):
             due = keys.parse_due(entry.key)
             if due is not None and due.reference in self.references:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from fsmedia import deletions, keys, promptkit
+from fsmedia import catalog, deletions, keys, promptkit
 from fsmedia.erasure import finding, journal, removing
 from fsmedia.erasure.leftovers import clear_leftovers
 from fsmedia.erasure.subject import Subject
@@ -124,12 +124,13 @@ class _Work:
             mappings=traces.mappings(),
             index_entries=traces.index_entries(),
             quarantined=traces.quarantined(),
+            snapshots=self._snapshots(founding, unique),
             log_lines=traces.log_lines() if self.erasure.forget_log else 0,
         )
         erased = self._erased(list(unique.values())[::-1])
         if not dry_run:
             self._record(erased)
-            self._tidy([] if cleared.failed or traces.failed else self.gone.pages)
+            self._tidy([] if cleared.failed or traces.failed or self.failed else self.gone.pages)
         return Receipt(
             fsmedia=_version(),
             store=self.backend.url,
@@ -145,6 +146,25 @@ class _Work:
             failed=_sorted([*self.found.failed, *self.gone.failed, *cleared.failed, *traces.failed, *self.failed]),
             cleaned=cleaned,
         ).sealed()
+
+    def _snapshots(self, founding: Founding, references: Collection[str]) -> int:
+        """Take the media out of the catalog, last of all: it shows what is there by then."""
+        try:
+            forgotten = catalog.forget(
+                self.backend,
+                founding,
+                references,
+                self.subject.words,
+                now=self.erasure.clock(),
+                dry_run=self.erasure.dry_run,
+                executor=self.erasure.executor,
+            )
+        except MediaError as error:
+            self._fail(keys.CATALOG, error)
+            return 0
+        for key, failure in forgotten.failed.items():
+            self._fail(key, failure)
+        return len(forgotten.gone)
 
     def _erased(self, targets: list[Target]) -> list[Erased]:
         """Say of each media what became of its bytes: whether what stays has the same, by sidecars and markers."""
