@@ -9,6 +9,7 @@ from fsmedia.models.content import ContentHandle, MediaContent
 from fsmedia.models.conversion import DeduplicationReport, Moved
 from fsmedia.models.erasure import Cleaned, Erased, Receipt, ReceiptReport, Remaining, Trace
 from fsmedia.models.fields import CONTENT_FIELDS, ContentFields
+from fsmedia.models.messages import Externalized, TakenOut
 from fsmedia.models.metadata import (
     MediaMetadata,
     MediaRecord,
@@ -42,6 +43,7 @@ __all__ = [
     "DueIndex",
     "EnforcementReport",
     "Erased",
+    "Externalized",
     "Failed",
     "Hold",
     "Leftover",
@@ -61,6 +63,7 @@ __all__ = [
     "RetentionPolicy",
     "Skipped",
     "StoreStatistics",
+    "TakenOut",
     "Tally",
     "Trace",
     "local_copy",

@@ -9,13 +9,14 @@ from __future__ import annotations
 from fsmedia.store.bulk import Bulk, OnError
 from fsmedia.store.cataloging import Cataloging
 from fsmedia.store.erasing import Erasing
+from fsmedia.store.externalizing import Externalizing
 from fsmedia.store.retaining import Retaining
 from fsmedia.store.root import Durability, utc_now
 
 __all__ = ["Durability", "MediaStore", "OnError", "utc_now"]
 
 
-class MediaStore(Erasing, Retaining, Cataloging, Bulk):
+class MediaStore(Erasing, Externalizing, Retaining, Cataloging, Bulk):
     """Media in a storage that an fsspec URL names.
 
     Parameters

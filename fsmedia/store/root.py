@@ -15,6 +15,7 @@ from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaNotFou
 from fsmedia.filesystem import MediaFileSystem
 from fsmedia.filesystem.naming import SCHEME, conf_stores, cut, is_root, nested_options
 from fsmedia.founding import Founding
+from fsmedia.messages import Marker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -151,7 +152,13 @@ class Root:
         return keys.check_reference(keys.relative_to_root(reference, self._backend.roots()))
 
     def _key_of_url(self, url: str) -> str:
-        """Return the key that a media:// URL names; a root in it must be this one."""
+        """Return the key that a media:// URL names; a root in it must be this one.
+
+        The text that `externalize` puts in a media's place is such a URL too.
+        """
+        marker = Marker.parse(url)
+        if marker is not None:
+            return marker.reference
         key, rest, name = cut(url)
         if name:
             rest = find_store(name, conf_stores())[0]
