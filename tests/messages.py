@@ -258,7 +258,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 @st.composite
 def json_texts(draw: st.DrawFn) -> str:
     """Spell JSON in any way that is JSON: blanks, escapes, several documents, a byte order mark, odd numbers."""
-    document = draw(JSON)
+    document = draw(JSON | st.lists(PARTS, min_size=1, max_size=4))
     indent = draw(st.sampled_from([None, 0, 2, "\t"]))
     separators = draw(st.sampled_from([None, (",", ":"), (" ,\r\n", " : ")]))
     text = json.dumps(document, ensure_ascii=draw(st.booleans()), indent=indent, separators=separators)

@@ -73,7 +73,8 @@ class Erasure:
         pages = journal.read(backend, subject)
         found = self._found(backend, subject)
         process = os.getpid() if backend.in_one_process else None
-        ground = removing.Ground(backend, founding.configuration, subject, begun, process)
+        configuration = founding.reload()  # somebody may have begun to convert the store while it was looked through
+        ground = removing.Ground(backend, configuration, subject, begun, process)
         gone = self._gone(ground, _noted(backend, found.targets))
         gone.add(removing.finish(ground, pages, dry_run=self.dry_run))
         work = _Work(self, backend, subject, found, gone)

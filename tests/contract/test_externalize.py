@@ -8,7 +8,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fsmedia import (
     AsyncMediaStore,
@@ -22,7 +23,7 @@ from fsmedia import (
     keys,
 )
 from fsmedia.messages import Marker, places_of
-from tests.messages import ANTHROPIC, DOCUMENTS, GEMINI, JSON, OPENAI_CHAT, PNG, PROMPTKIT, b64, json_texts, url
+from tests.messages import ANTHROPIC, DOCUMENTS, GEMINI, JSON, OPENAI_CHAT, PARTS, PNG, PROMPTKIT, b64, json_texts, url
 
 if TYPE_CHECKING:
     from tests.storages import MemoryStorage, Storage
@@ -123,7 +124,8 @@ def store() -> MediaStore:
     return MediaStore("memory://externalized", deduplicate=True)
 
 
-@given(document=JSON)
+@settings(max_examples=100)
+@given(document=st.lists(PARTS, min_size=1, max_size=6) | JSON)
 def test_whatever_goes_out_comes_back(store: MediaStore, document: Any) -> None:
     before = copy.deepcopy(document)
     made = store.externalize(document, R1)
@@ -134,6 +136,7 @@ def test_whatever_goes_out_comes_back(store: MediaStore, document: Any) -> None:
     assert json.loads(json.dumps(made)) == made
 
 
+@settings(max_examples=100)
 @given(text=json_texts())
 def test_whatever_text_goes_out_comes_back(store: MediaStore, text: str) -> None:
     answer = store.externalize_text(text, R1)
