@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fsmedia.aio import AsyncMediaStore
+    from fsmedia.catalog import Catalog
     from fsmedia.draft import MediaWriter
     from fsmedia.errors import (
         BulkError,
@@ -48,11 +49,13 @@ if TYPE_CHECKING:
         Reference,
         RetentionPolicy,
         Skipped,
+        StoreStatistics,
     )
     from fsmedia.store import MediaStore, utc_now
 
 _ROOMS = {
     "fsmedia.aio": ("AsyncMediaStore",),
+    "fsmedia.catalog": ("Catalog",),
     "fsmedia.draft": ("MediaWriter",),
     "fsmedia.errors": (
         "BulkError",
@@ -90,6 +93,7 @@ _ROOMS = {
         "Reference",
         "RetentionPolicy",
         "Skipped",
+        "StoreStatistics",
     ),
     "fsmedia.store": ("MediaStore", "utc_now"),
 }
@@ -99,6 +103,7 @@ __all__ = [
     "AsyncMediaStore",
     "AsyncTimeBasedPolicyHandler",
     "BulkError",
+    "Catalog",
     "CorruptSidecarError",
     "DeduplicationReport",
     "Deletion",
@@ -132,6 +137,7 @@ __all__ = [
     "Skipped",
     "StorageError",
     "StoreConflictError",
+    "StoreStatistics",
     "TimeBasedPolicyHandler",
     "UnknownPolicyError",
     "utc_now",
