@@ -7,7 +7,7 @@ import sys
 
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 
-from tests.bench import catalog, deduplication, filesystem, large, local, objects, retention
+from tests.bench import catalog, deduplication, erasure, filesystem, large, local, objects, retention
 
 BENCHES = {
     "local": local.run,
@@ -17,6 +17,7 @@ BENCHES = {
     "retention": retention.run,
     "deduplication": deduplication.run,
     "catalog": catalog.run,
+    "erasure": erasure.run,
 }
 
 for name in sys.argv[1:] or BENCHES:
