@@ -162,12 +162,20 @@ class _Check:
                 self._find("due", entry.key, "a due entry names it")
         for entry in self.backend.entries(QUARANTINE):
             origin = entry.key.removeprefix(f"{QUARANTINE}/").partition("/")[2].removesuffix(keys.SIDECAR_SUFFIX)
-            if origin in self.references:
+            if origin in self.references or (not origin and self._notes(entry.key)):
                 self._find("quarantine", entry.key, "a repair set it aside")
         for entry in self.backend.entries(keys.ERASURES):
             data = self.backend.read(entry.key) or b""
             if any(each.encode() in data for each in self.references):
                 self._find("journal", entry.key, "an erasure that names it has not finished; erase again")
+
+    def _notes(self, key: str) -> bool:
+        """Tell whether a note of a repair names one of the media."""
+        try:
+            note = json.loads(self.backend.read(key) or b"{}")
+        except ValueError:
+            return False
+        return isinstance(note, dict) and note.get("reference") in self.references
 
     def digests(self, executor: Executor | None, progress: Callable[[int], object] | None) -> int:
         """Read every sidecar, and compare its digest; return how many media were looked at."""

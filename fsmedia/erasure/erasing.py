@@ -128,6 +128,7 @@ class _Work:
             snapshots=self._snapshots(founding, unique),
             log_lines=traces.log_lines() if self.erasure.forget_log else 0,
         )
+        stale = traces.stale_holds()
         erased = self._erased(list(unique.values())[::-1])
         if not dry_run:
             self._record(erased)
@@ -141,7 +142,7 @@ class _Work:
             finished=self.erasure.clock(),
             examined=self.found.examined,
             erased=tuple(erased),
-            held=_sorted(self.gone.held),
+            held=_sorted([*self.gone.held, *stale]),
             waiting=_sorted(cleared.waiting),
             unclear=_sorted(self.found.unclear),
             failed=_sorted([*self.found.failed, *self.gone.failed, *cleared.failed, *traces.failed, *self.failed]),
