@@ -148,7 +148,8 @@ def _show(done: Receipt, path: Path | None) -> None:
     for each in done.erased[:ROWS]:
         shared = f"shared by {each.shared_by}" if each.data == "shared" else each.data
         size = output.size_text(each.size_bytes)
-        table.add_row(verb, size, shared, Text(output.visible(each.reference), overflow="fold"))
+        note = f" ({each.note})" if each.note else ""
+        table.add_row(verb, size, shared, Text(output.visible(each.reference) + note, overflow="fold"))
     for word, kept in (
         ("held", done.held),
         ("waiting", done.waiting),
