@@ -13,6 +13,7 @@ from fsmedia import faces as _faces
 
 if TYPE_CHECKING:
     from fsmedia.aio import AsyncMediaStore
+    from fsmedia.catalog import Catalog
     from fsmedia.draft import MediaWriter
     from fsmedia.errors import (
         BulkError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         Deletion,
         EnforcementReport,
         ExportReport,
+        Externalized,
         Failed,
         Finding,
         Hold,
@@ -59,12 +61,14 @@ if TYPE_CHECKING:
         Skipped,
         SyncReport,
         VerifyReport,
+        StoreStatistics,
     )
     from fsmedia.store import MediaStore, utc_now
     from fsmedia.telemetry import Event, Hook
 
 _ROOMS = {
     "fsmedia.aio": ("AsyncMediaStore",),
+    "fsmedia.catalog": ("Catalog",),
     "fsmedia.draft": ("MediaWriter",),
     "fsmedia.errors": (
         "BulkError",
@@ -91,6 +95,7 @@ _ROOMS = {
         "Deletion",
         "EnforcementReport",
         "ExportReport",
+        "Externalized",
         "Failed",
         "Finding",
         "Hold",
@@ -111,6 +116,7 @@ _ROOMS = {
         "Skipped",
         "SyncReport",
         "VerifyReport",
+        "StoreStatistics",
     ),
     "fsmedia.store": ("MediaStore", "utc_now"),
     "fsmedia.telemetry": ("Event", "Hook"),
@@ -121,12 +127,14 @@ __all__ = [
     "AsyncMediaStore",
     "AsyncTimeBasedPolicyHandler",
     "BulkError",
+    "Catalog",
     "CorruptSidecarError",
     "DeduplicationReport",
     "Deletion",
     "EnforcementReport",
     "Event",
     "ExportReport",
+    "Externalized",
     "Failed",
     "Finding",
     "HeldMediaError",
@@ -162,6 +170,7 @@ __all__ = [
     "StorageError",
     "StoreConflictError",
     "SyncReport",
+    "StoreStatistics",
     "TimeBasedPolicyHandler",
     "UnknownPolicyError",
     "VerifyReport",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from fsmedia.aio.cataloging import AsyncCataloging
 from fsmedia.aio.describing import AsyncDescribing
 from fsmedia.aio.erasing import AsyncErasing
+from fsmedia.aio.externalizing import AsyncExternalizing
 from fsmedia.aio.reading import AsyncReading
 from fsmedia.aio.retaining import AsyncRetaining
 from fsmedia.aio.showing import AsyncShowing
@@ -31,6 +32,7 @@ class AsyncMediaStore(
     AsyncWriting,
     AsyncReading,
 ):
+class AsyncMediaStore(AsyncErasing, AsyncExternalizing, AsyncRetaining, AsyncCataloging, AsyncWriting, AsyncReading):
     """`MediaStore` for asyncio: same constructor, same methods as coroutines, iterators are asynchronous.
 
     The root is opened by the first call (or `async with`), so that the constructor never blocks the loop; what a

@@ -5,9 +5,22 @@ pyarrow, and only when a catalog is asked for.
 """
 
 from fsmedia.catalog.answering import CatalogAnswers
+from fsmedia.catalog.forgetting import forget, rows_of
 from fsmedia.catalog.opening import current, newest, refreshed
 from fsmedia.catalog.schema import COLUMNS, VERSION, Column
 from fsmedia.catalog.statistics import statistics
 from fsmedia.catalog.table import Catalog
 
-__all__ = ["COLUMNS", "VERSION", "Catalog", "CatalogAnswers", "Column", "current", "newest", "refreshed", "statistics"]
+__all__ = [
+    "COLUMNS",
+    "VERSION",
+    "Catalog",
+    "CatalogAnswers",
+    "Column",
+    "current",
+    "forget",
+    "newest",
+    "refreshed",
+    "rows_of",
+    "statistics",
+]

@@ -83,6 +83,12 @@ def newest(backend: Backend, entries: list[Entry], *, tolerant: bool = False) ->
     return None
 
 
+def table_of(backend: Backend, key: str) -> pa.Table | None:
+    """Read one snapshot, also an old one; None if it is gone. What a damaged one makes pyarrow raise comes out."""
+    data = backend.read_range(key, None, None)
+    return None if data is None else _read(data, key)[0]
+
+
 def _read(data: bytes, key: str) -> tuple[pa.Table, Facts]:
     pa = arrow()
     from pyarrow import parquet  # noqa: PLC0415

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fsmedia.cli import output
-from fsmedia.cli.endings import DONE, FAILED, CommandError
+from fsmedia.cli.endings import DONE, FAILED, NOT_FOUND, CommandError
 from fsmedia.cli.enforcing import ROWS, Threads
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
 from fsmedia.cli.progress import counter
@@ -86,6 +86,8 @@ def erase(  # noqa: PLR0913 - the options of the command
             )
         with _kept(receipt) as keep:
             done = _run(opened, executor, named, dry_run=dry_run, forget_log=forget_log)
+            if done.examined == 0 and place.settings() is None:  # a mistyped URL must not look like an erasure
+                raise CommandError(f"no media, and no store, at {opened.url}", code=NOT_FOUND)
             keep(done)
     if as_json:
         output.json_line(done.model_dump(mode="json"))
@@ -146,7 +148,8 @@ def _show(done: Receipt, path: Path | None) -> None:
     for each in done.erased[:ROWS]:
         shared = f"shared by {each.shared_by}" if each.data == "shared" else each.data
         size = output.size_text(each.size_bytes)
-        table.add_row(verb, size, shared, Text(output.visible(each.reference), overflow="fold"))
+        note = f" ({each.note})" if each.note else ""
+        table.add_row(verb, size, shared, Text(output.visible(each.reference) + note, overflow="fold"))
     for word, kept in (
         ("held", done.held),
         ("waiting", done.waiting),

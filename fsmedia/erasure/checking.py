@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsmedia import keys, records
+from fsmedia import catalog, keys, records
 from fsmedia.erasure import finding
 from fsmedia.erasure.finding import check_process
 from fsmedia.erasure.subject import told
@@ -152,19 +152,29 @@ class _Check:
                     )
 
     def records(self) -> None:
-        """Look through due index, quarantine and journals."""
+        """Look through catalog, due index, quarantine and journals."""
+        for key, reference in catalog.rows_of(self.backend, self.references).items():
+            self._find("catalog", key, f"it has a row of {reference}" if reference else "it can't be read; remove it")
         for entry in self.backend.entries(keys.DUE):
             due = keys.parse_due(entry.key)
             if due is not None and due.reference in self.references:
                 self._find("due", entry.key, "a due entry names it")
         for entry in self.backend.entries(keys.QUARANTINE):
             origin = entry.key.removeprefix(f"{keys.QUARANTINE}/").partition("/")[2].removesuffix(keys.SIDECAR_SUFFIX)
-            if origin in self.references:
+            if origin in self.references or (not origin and self._notes(entry.key)):
                 self._find("quarantine", entry.key, "a repair set it aside")
         for entry in self.backend.entries(keys.ERASURES):
             data = self.backend.read(entry.key) or b""
             if any(each.encode() in data for each in self.references):
                 self._find("journal", entry.key, "an erasure that names it has not finished; erase again")
+
+    def _notes(self, key: str) -> bool:
+        """Tell whether a note of a repair names one of the media."""
+        try:
+            note = json.loads(self.backend.read(key) or b"{}")
+        except ValueError:
+            return False
+        return isinstance(note, dict) and note.get("reference") in self.references
 
     def digests(self, executor: Executor | None, progress: Callable[[int], object] | None) -> int:
         """Read every sidecar, and compare its digest; return how many media were looked at."""

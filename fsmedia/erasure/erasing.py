@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from fsmedia import deletions, keys, promptkit
+from fsmedia import catalog, deletions, keys, promptkit
 from fsmedia.erasure import finding, journal, removing
 from fsmedia.erasure.leftovers import clear_leftovers
 from fsmedia.erasure.subject import Subject
@@ -73,7 +73,8 @@ class Erasure:
         pages = journal.read(backend, subject)
         found = self._found(backend, subject)
         process = os.getpid() if backend.in_one_process else None
-        ground = removing.Ground(backend, founding.configuration, subject, begun, process)
+        configuration = founding.reload()  # somebody may have begun to convert the store while it was looked through
+        ground = removing.Ground(backend, configuration, subject, begun, process)
         gone = self._gone(ground, _noted(backend, found.targets))
         gone.add(removing.finish(ground, pages, dry_run=self.dry_run))
         work = _Work(self, backend, subject, found, gone)
@@ -124,12 +125,14 @@ class _Work:
             mappings=traces.mappings(),
             index_entries=traces.index_entries(),
             quarantined=traces.quarantined(),
+            snapshots=self._snapshots(founding, unique),
             log_lines=traces.log_lines() if self.erasure.forget_log else 0,
         )
+        stale = traces.stale_holds()
         erased = self._erased(list(unique.values())[::-1])
         if not dry_run:
             self._record(erased)
-            self._tidy([] if cleared.failed or traces.failed else self.gone.pages)
+            self._tidy([] if cleared.failed or traces.failed or self.failed else self.gone.pages)
         return Receipt(
             fsmedia=_version(),
             store=self.backend.url,
@@ -139,12 +142,31 @@ class _Work:
             finished=self.erasure.clock(),
             examined=self.found.examined,
             erased=tuple(erased),
-            held=_sorted(self.gone.held),
+            held=_sorted([*self.gone.held, *stale]),
             waiting=_sorted(cleared.waiting),
             unclear=_sorted(self.found.unclear),
             failed=_sorted([*self.found.failed, *self.gone.failed, *cleared.failed, *traces.failed, *self.failed]),
             cleaned=cleaned,
         ).sealed()
+
+    def _snapshots(self, founding: Founding, references: Collection[str]) -> int:
+        """Take the media out of the catalog, last of all: it shows what is there by then."""
+        try:
+            forgotten = catalog.forget(
+                self.backend,
+                founding,
+                references,
+                self.subject.words,
+                now=self.erasure.clock(),
+                dry_run=self.erasure.dry_run,
+                executor=self.erasure.executor,
+            )
+        except MediaError as error:
+            self._fail(keys.CATALOG, error)
+            return 0
+        for key, failure in forgotten.failed.items():
+            self._fail(key, failure)
+        return len(forgotten.gone)
 
     def _erased(self, targets: list[Target]) -> list[Erased]:
         """Say of each media what became of its bytes: whether what stays has the same, by sidecars and markers."""

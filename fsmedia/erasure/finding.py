@@ -154,8 +154,8 @@ def find_window(ground: Ground, window: Sequence[Item]) -> Found:
 
 
 def _judge(subject: Subject, item: Item, data: bytes | None, found: Found) -> None:
-    owner = subject.owner(item.key, data)
     values, readable = ({}, True) if data is None else told(data, item.key)
+    owner = subject.owner(item.key, None) if data is None else subject.judged(item.key, values, readable=readable)
     digest = _digest(item.key, values)
     if owner == "subject":
         note = "" if readable else "its sidecar could not be read"

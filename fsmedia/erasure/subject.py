@@ -112,10 +112,14 @@ class Subject:
         sidecar
             Its sidecar's bytes; None where it has none.
         """
-        by_path = self.told_by_path(key)
         if sidecar is None:
-            return "subject" if all(by_path.values()) else "other"
+            return "subject" if all(self.told_by_path(key).values()) else "other"
         values, readable = told(sidecar, key)
+        return self.judged(key, values, readable=readable)
+
+    def judged(self, key: str, values: Mapping[str, Any], *, readable: bool) -> Owner:
+        """Tell whose a media is by what `told` has found in its sidecar."""
+        by_path = self.told_by_path(key)
         answers = []
         for name, wanted in self.words.items():
             said = values.get(name)

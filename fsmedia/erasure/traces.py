@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _LINES = "application/x-ndjson"
 _TOGETHER = 64
+_STALE = "a hold names it, and it is not there: release it"
 
 
 @dataclass(slots=True)
@@ -61,6 +62,27 @@ class Traces:
     def quarantined(self) -> int:
         """Remove what repairs set aside; return how many objects."""
         return self._guarded(keys.QUARANTINE, self._quarantine)
+
+    def stale_holds(self) -> list[Remaining]:
+        """Return holds of media that are not there: nobody but `release` takes a hold away, so they stay."""
+        found: list[Remaining] = []
+
+        def look() -> int:
+            known = {keys.hold_key(each) for each in self.staying}
+            others = (entry.key for entry in self.backend.entries(keys.HOLDS) if entry.key not in known)
+            for window in windows(others, _TOGETHER):
+                for key, data in zip(window, self.backend.fetch(reads=window).reads, strict=True):
+                    named = _parsed(data or b"").get("reference")
+                    if isinstance(named, str) and records.is_reference(named) and self._is_stale(named):
+                        found.append(Remaining(reference=named, reason=f"{_STALE} ({key})"))  # type: ignore[arg-type]
+            return 0
+
+        self._guarded(keys.HOLDS, look)
+        return found
+
+    def _is_stale(self, reference: str) -> bool:
+        """Tell whether a hold is the subject's and holds nothing."""
+        return (reference in self.erased or self.subject.lies_in(reference)) and not self._there([reference])
 
     def _guarded(self, key: str, act: Callable[[], int]) -> int:
         try:

@@ -44,6 +44,7 @@ from fsmedia.keys.forms import (
 )
 from fsmedia.keys.quarantine import QUARANTINE, quarantine_folder, quarantine_note, quarantined_key
 from fsmedia.keys.references import check_reference, media_url, relative_to_root
+from fsmedia.keys.references import check_reference, relative_to_root
 from fsmedia.keys.retention import (
     DELETIONS,
     DUE,
@@ -104,7 +105,6 @@ __all__ = [
     "is_temporary",
     "marker_prefix",
     "media_key",
-    "media_url",
     "moved_name",
     "new_generation",
     "new_marker",

@@ -18,6 +18,7 @@ from fsmedia.models.exchange import (
     PassedOver,
 )
 from fsmedia.models.fields import CONTENT_FIELDS, ContentFields
+from fsmedia.models.messages import Externalized, TakenOut
 from fsmedia.models.metadata import (
     MediaMetadata,
     MediaRecord,
@@ -56,6 +57,7 @@ __all__ = [
     "EnforcementReport",
     "Erased",
     "ExportReport",
+    "Externalized",
     "Failed",
     "Finding",
     "FindingKind",
@@ -82,6 +84,7 @@ __all__ = [
     "Skipped",
     "StoreStatistics",
     "SyncReport",
+    "TakenOut",
     "Tally",
     "Trace",
     "VerifyReport",

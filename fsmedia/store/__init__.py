@@ -10,6 +10,7 @@ from fsmedia.store.bulk import Bulk, OnError
 from fsmedia.store.cataloging import Cataloging
 from fsmedia.store.describing import Describing
 from fsmedia.store.erasing import Erasing
+from fsmedia.store.externalizing import Externalizing
 from fsmedia.store.retaining import Retaining
 from fsmedia.store.root import Durability, utc_now
 from fsmedia.store.showing import Showing
@@ -29,6 +30,7 @@ class MediaStore(
     Retaining,
     Bulk,
 ):
+class MediaStore(Erasing, Externalizing, Retaining, Cataloging, Bulk):
     """Media in a storage that an fsspec URL names.
 
     Parameters

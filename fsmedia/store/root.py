@@ -16,6 +16,7 @@ from fsmedia.filesystem import MediaFileSystem
 from fsmedia.filesystem.naming import SCHEME, conf_stores, cut, is_root, nested_options
 from fsmedia.filesystem.sighting import VIEW_MAX_AGE, as_age
 from fsmedia.founding import Founding
+from fsmedia.messages import Marker
 from fsmedia.telemetry import Observer, checked_hooks, name_media
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class Root:
         InvalidReferenceError
             The reference is not of this store.
         """
-        return keys.media_url(self._key(reference), self._backend.url)
+        return media_url(self._key(reference), self._backend.url)
 
     def _desk(self) -> Desk:
         """Return what a write needs."""
@@ -170,7 +171,13 @@ class Root:
         return keys.check_reference(keys.relative_to_root(reference, self._backend.roots()))
 
     def _key_of_url(self, url: str) -> str:
-        """Return the key that a media:// URL names; a root in it must be this one."""
+        """Return the key that a media:// URL names; a root in it must be this one.
+
+        The text that `externalize` puts in a media's place is such a URL too.
+        """
+        marker = Marker.parse(url)
+        if marker is not None:
+            return marker.reference
         key, rest, name = cut(url)
         if name:
             rest = find_store(name, conf_stores())[0]

@@ -9,6 +9,7 @@ os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 
 from tests.bench import deduplication, filesystem, large, local, objects, retention, sync
 from tests.bench import deduplication, filesystem, large, local, objects, retention, telemetry
+from tests.bench import catalog, deduplication, erasure, filesystem, large, local, objects, retention
 
 BENCHES = {
     "local": local.run,
@@ -19,6 +20,8 @@ BENCHES = {
     "deduplication": deduplication.run,
     "sync": sync.run,
     "telemetry": telemetry.run,
+    "catalog": catalog.run,
+    "erasure": erasure.run,
 }
 
 for name in sys.argv[1:] or BENCHES:

@@ -59,7 +59,7 @@ def check(storage: Storage, store: MediaStore, *, deduplicate: bool) -> None:
 
 @pytest.mark.parametrize("deduplicate", [False, True])
 def test_threads_store_and_sweep_while_two_erase(shared: Storage, deduplicate: bool) -> None:
-    rounds = 6 if shared.name == S3_MOTO else 25
+    rounds = 4 if shared.name == S3_MOTO else 25
     store = opened(shared, deduplicate=deduplicate).create()
     first = [put(store, "alice", number) for number in range(20)]
     bobs = [put(store, "bob", number) for number in range(1, 20, 3)]
@@ -103,8 +103,11 @@ def _child(url: str, options: dict[str, Any], run: str | None) -> int:
     return 0
 
 
-@pytest.mark.parametrize("deduplicate", [False, True])
-@pytest.mark.parametrize("some_storage", [LOCAL, S3_MOTO], indirect=True)
+@pytest.mark.parametrize(
+    ("some_storage", "deduplicate"),
+    [(LOCAL, False), (LOCAL, True), (S3_MOTO, True), pytest.param(S3_MOTO, False, marks=pytest.mark.full)],
+    indirect=["some_storage"],
+)
 def test_processes_store_and_erase_at_once(some_storage: Storage, deduplicate: bool) -> None:
     store = opened(some_storage, deduplicate=deduplicate).create()
     first = [put(store, "alice", number) for number in range(20)]

@@ -95,7 +95,7 @@ def test_a_conversion_meanwhile_hides_nothing(memory_storage, monkeypatch) -> No
     from fsmedia.erasure import erasing
 
     store = MediaStore(memory_storage.url)
-    put(store, "alice")
+    plain = put(store, "alice")
     other = MediaStore(memory_storage.url)
     real = erasing.Erasure._found
 
@@ -105,10 +105,10 @@ def test_a_conversion_meanwhile_hides_nothing(memory_storage, monkeypatch) -> No
         return answer
 
     monkeypatch.setattr(erasing.Erasure, "_found", found)
-    receipt = MediaStore(memory_storage.url, deduplicate=None).erase(run_id="alice")
-    monkeypatch.undo()
-    if not receipt.is_complete or list(store.list()):
-        assert store.erase(run_id="alice").erased
+    receipt = MediaStore(memory_storage.url).erase(run_id="alice")
+    assert receipt.is_complete
+    assert len(receipt.erased) == 2
+    assert receipt.erased[1].note == f"was {plain}"
     no_trace(memory_storage, "alice")
 
 
@@ -144,3 +144,30 @@ def test_what_repairs_set_aside_goes(storage, store) -> None:
     receipt = store.erase(run_id="alice")
     assert planned.cleaned.quarantined == receipt.cleaned.quarantined == 5
     assert below(storage, "quarantine") == {f"{other}/runs/bob/x.png"}
+
+
+def test_a_hold_of_what_is_not_there_is_told(storage, store) -> None:
+    """It names the subject, and nothing but `release` takes a hold away."""
+    gone = put(store, "alice")
+    store.hold(gone, "a lawsuit")
+    for key in (gone, f"{gone}.meta"):
+        storage.remove(key)
+    store.hold(put(store, "bob"), "another")
+    receipt = store.erase(run_id="alice")
+    assert [each.reference for each in receipt.held] == [gone]
+    assert "not there" in receipt.held[0].reason
+    assert store.erase(run_id="bob2").held == ()
+    store.release(gone)
+    assert store.erase(run_id="alice").is_complete
+    no_trace(storage, "alice")
+
+
+def test_a_note_of_a_repair_is_found_by_a_check(memory_storage) -> None:
+    from fsmedia import MediaStore
+
+    store = MediaStore(memory_storage.url)
+    reference = put(store, "alice")
+    receipt = store.erase(run_id="alice")
+    key = ".fsmedia/quarantine/2026-03-04T050607-u00000000000000000000000001.json"
+    memory_storage.write(key, json.dumps({"reference": reference, "objects": {}}).encode())
+    assert [(each.kind, each.key) for each in store.check_receipt(receipt).traces] == [("quarantine", key)]

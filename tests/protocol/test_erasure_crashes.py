@@ -46,6 +46,8 @@ class Town:
             self._put(store, "alice", b"alone " * 40, policy_name="retain-2days"),
         ]
         store.apply_policy(self.hers[-1], "retain-3days")
+        if deduplicate:
+            store.catalog()
         self.his = {self._put(store, "bob", data): data for data in (SHARED, b"his own")}
 
     @staticmethod

@@ -78,6 +78,13 @@ def test_each_id_is_a_word(url: str) -> None:
     assert "would erase 0 " in fsmedia("erase", "--run", "r1", "--session", "other", "-n", "-s", url).stdout
 
 
+def test_where_no_store_is_nothing_was_erased(tmp_path: Path) -> None:
+    file = tmp_path / "receipt.json"
+    said = refused(fsmedia("erase", "--run", "r1", "--receipt", file, "-s", str(tmp_path / "mistyped")), 3)
+    assert "no store" in said
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_wrong_usage_is_refused(url: str, tmp_path: Path) -> None:
     put(url)
     assert "must name" in refused(fsmedia("erase", "-s", url), 2)

@@ -1,0 +1,130 @@
+"""Erasing and the catalog: no snapshot holds a row of the subject, the newest one is right, readers go on."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fsmedia import MediaStore, StorageError, catalog
+from tests.contract.leftovers import put
+from tests.deduplicated import below
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.storages import Storage
+
+
+def rows(storage: Storage) -> dict[str, set[str]]:
+    """Read all snapshots past the package: key -> runs."""
+    from pyarrow import parquet
+
+    return {
+        key: set(parquet.read_table(io.BytesIO(storage.read(key))).column("run_id").to_pylist())
+        for key in below(storage, "catalog")
+    }
+
+
+@pytest.mark.parametrize("deduplicate", [False, True])
+def test_no_snapshot_holds_a_row_of_what_went(
+    storage: Storage, open_store: Callable[..., MediaStore], deduplicate: bool, clock: Any
+) -> None:
+    from datetime import timedelta
+
+    store = open_store(deduplicate=deduplicate)
+    bob = put(store, "bob")
+    store.catalog()
+    put(store, "alice")
+    clock.advance(timedelta(minutes=1))
+    opened = store.catalog()
+    put(store, "carol")
+    clock.advance(timedelta(minutes=1))
+    store.catalog()
+    assert len(rows(storage)) == 3
+    assert store.erase(run_id="alice", dry_run=True).cleaned.snapshots == 2
+    assert len(rows(storage)) == 3
+    receipt = store.erase(run_id="alice")
+    assert receipt.cleaned.snapshots == 2
+    assert sorted(map(sorted, rows(storage).values())) == [["bob"], ["bob", "carol"]]
+    assert set(store.catalog(refresh=False).to_arrow().column("run_id").to_pylist()) == {"bob", "carol"}
+    assert len(opened.to_arrow()) == 2, "who has an older one goes on"
+    assert store.check_receipt(receipt).holds
+    assert bob in set(store.list())
+    assert store.erase(run_id="alice").cleaned.snapshots == 0
+
+
+def test_rows_of_media_that_went_before_go_too(memory_storage: Storage) -> None:
+    store = MediaStore(memory_storage.url)
+    put(store, "bob")
+    gone = put(store, "alice")
+    store.catalog()
+    store.delete_media(gone)
+    receipt = store.erase(run_id="alice")
+    assert (receipt.erased, receipt.cleaned.snapshots) == ((), 1)
+    assert list(rows(memory_storage).values()) == [{"bob"}]
+
+
+def test_what_is_held_keeps_its_row(memory_storage: Storage) -> None:
+    store = MediaStore(memory_storage.url)
+    store.hold(put(store, "alice"), "a lawsuit")
+    store.catalog()
+    assert store.erase(run_id="alice").cleaned.snapshots == 0
+    assert list(rows(memory_storage).values()) == [{"alice"}]
+
+
+@pytest.mark.parametrize("data", [b"no parquet", b"PAR1"])
+def test_a_snapshot_that_can_not_be_read_may_hold_anything(memory_storage: Storage, data: bytes) -> None:
+    store = MediaStore(memory_storage.url)
+    put(store, "bob")
+    gone = put(store, "alice")
+    store.catalog()
+    (key,) = below(memory_storage, "catalog")
+    memory_storage.write(key.replace("catalog/2", "catalog/1"), data)
+    receipt = store.erase(run_id="alice")
+    assert receipt.cleaned.snapshots == 2
+    assert list(rows(memory_storage).values()) == [{"bob"}]
+    memory_storage.write(key, data)
+    report = store.check_receipt(receipt)
+    assert [(each.kind, each.key) for each in report.traces] == [("catalog", key)]
+    assert gone not in set(store.list())
+
+
+def test_a_row_that_comes_back_is_found_by_a_check(memory_storage: Storage) -> None:
+    """A refresh that listed before the erasure may publish after it."""
+    store = MediaStore(memory_storage.url)
+    reference = put(store, "alice")
+    store.catalog()
+    (key,) = below(memory_storage, "catalog")
+    data = memory_storage.read(key)
+    receipt = store.erase(run_id="alice")
+    memory_storage.write(key, data)
+    report = store.check_receipt(receipt)
+    assert [(each.kind, each.key, reference in each.reason) for each in report.traces] == [("catalog", key, True)]
+    assert store.erase(run_id="alice").cleaned.snapshots == 1
+    assert store.check_receipt(receipt).holds
+
+
+def test_without_pyarrow_all_snapshots_go(memory_storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsmedia.catalog import forgetting, schema
+
+    store = MediaStore(memory_storage.url)
+    put(store, "bob")
+    put(store, "alice")
+    store.catalog()
+
+    def missing() -> None:
+        raise StorageError("the catalog needs a package that is not installed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(forgetting, "find_spec", lambda _: None)
+        receipt = store.erase(run_id="alice")
+    assert receipt.cleaned.snapshots == 1
+    assert below(memory_storage, "catalog") == set()
+    store.catalog()
+    monkeypatch.setattr(forgetting, "arrow", missing)
+    with pytest.raises(StorageError, match="not installed"):
+        store.check_receipt(receipt)
+    assert schema.arrow() is not None
+    assert catalog.VERSION == 1

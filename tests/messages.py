@@ -1,0 +1,272 @@
+"""LLM messages with media in them, in the shapes of the APIs, and hypothesis strategies for any number of them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from hypothesis import strategies as st
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(64))
+WAV = b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\xc0]\0\0\x80\xbb\0\0\2\0\x10\0data\0\0\0\0"
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def url(data: bytes, mime_type: str = "image/png") -> str:
+    return f"data:{mime_type};base64,{b64(data)}"
+
+
+OPENAI_CHAT = {
+    "model": "gpt",
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": url(b"not a media: text")},
+                {"type": "image_url", "image_url": {"url": url(PNG), "detail": "low"}},
+                {"type": "input_audio", "input_audio": {"data": b64(WAV), "format": "wav"}},
+                {"type": "file", "file": {"filename": "a.pdf", "file_data": url(b"%PDF-1.7", "application/pdf")}},
+                {"type": "file", "file": {"filename": "b.pdf", "file_data": b64(b"%PDF-1.4 b")}},
+                {"type": "image_url", "image_url": {"url": "https://example.org/x.png"}},
+            ],
+        },
+        {"role": "assistant", "content": None, "audio": {"id": "a1", "data": b64(WAV + b"1"), "transcript": "hi"}},
+    ],
+}
+OPENAI_RESPONSES = {
+    "input": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "input_text", "text": "draw"},
+                {"type": "input_image", "image_url": url(PNG)},
+                {"type": "input_file", "filename": "a.pdf", "file_data": url(b"%PDF-1.7", "application/pdf")},
+            ],
+        },
+        {
+            "type": "function_call_output",
+            "call_id": "c",
+            "output": [{"type": "input_image", "image_url": url(PNG + b"2")}],
+        },
+    ],
+    "output": [
+        {"type": "image_generation_call", "id": "ig", "result": b64(PNG + b"3"), "output_format": "png"},
+        {"type": "message", "content": [{"type": "output_audio", "data": b64(WAV + b"2"), "transcript": ""}]},
+    ],
+}
+OPENAI_REALTIME = {
+    "type": "message",
+    "content": [{"type": "input_audio", "audio": b64(bytes(range(100))), "transcript": None}],
+}
+OPENAI_IMAGES = {"created": 1, "data": [{"b64_json": b64(PNG)}], "output_format": "png"}
+ANTHROPIC = {
+    "messages": [
+        {
+            "role": "user",
+            "content": [
+                {
+                    "type": "image",
+                    "source": {"type": "base64", "media_type": "image/jpeg", "data": b64(b"\xff\xd8\xff" + PNG)},
+                },
+                {
+                    "type": "document",
+                    "source": {"type": "text", "media_type": "text/plain", "data": "cGxhaW4gdGV4dA=="},
+                },
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "t",
+                    "content": [
+                        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": b64(PNG)}},
+                    ],
+                },
+            ],
+        },
+    ],
+}
+GEMINI = {
+    "contents": [
+        {
+            "role": "user",
+            "parts": [
+                {"text": "what is it"},
+                {"inline_data": {"mime_type": "image/png", "data": b64(PNG)}},
+            ],
+        }
+    ],
+    "candidates": [
+        {
+            "content": {
+                "role": "model",
+                "parts": [
+                    {"inlineData": {"mimeType": "audio/L16;codec=pcm;rate=24000", "data": b64(bytes(range(200)))}},
+                ],
+            }
+        }
+    ],
+}
+PROMPTKIT = {
+    "Messages": [
+        {
+            "role": "user",
+            "content": "",
+            "parts": [
+                {"type": "image", "media": {"data": b64(PNG), "mime_type": "image/png", "detail": "low"}},
+                {"type": "image", "media": {"storage_reference": "out/media/runs/r/x.png", "mime_type": "image/png"}},
+            ],
+        },
+    ],
+}
+MCP = {
+    "content": [
+        {"type": "image", "data": b64(PNG), "mimeType": "image/png"},
+        {"type": "resource", "resource": {"uri": "file:///a", "mimeType": "image/png", "blob": b64(PNG + b"r")}},
+    ]
+}
+
+DOCUMENTS = {
+    "openai-chat": (OPENAI_CHAT, 5),
+    "openai-responses": (OPENAI_RESPONSES, 5),
+    "openai-realtime": (OPENAI_REALTIME, 1),
+    "openai-images": (OPENAI_IMAGES, 1),
+    "anthropic": (ANTHROPIC, 2),
+    "gemini": (GEMINI, 2),
+    "promptkit": (PROMPTKIT, 1),
+    "mcp": (MCP, 2),
+}
+"""Name -> document, and how many media are taken out of it."""
+
+
+# -- anything ----------------------------------------------------------------------------------------------------
+
+
+def spellings(data: bytes) -> st.SearchStrategy[str]:
+    """Spell bytes as base64, in ways that programs have and in ways that none has."""
+    plain, safe = b64(data), base64.urlsafe_b64encode(data).decode()
+    lines = [plain[start : start + 76] for start in range(0, len(plain), 76)]
+    return st.sampled_from(
+        [
+            plain,
+            plain,
+            plain,
+            safe,
+            plain.rstrip("="),
+            safe.rstrip("="),
+            "\n".join(lines),
+            "\r\n".join(lines),
+            "\n".join(lines) + "\n",
+            plain + "\n",
+            plain + "\r\n",
+            "\n".join(plain),
+            plain + "=",
+            " " + plain,
+            plain[:-1],
+            plain[:3] + "\n" + plain[3:],
+            plain + "*",
+            plain.lower(),
+            plain + "\n\n",
+        ]
+    )
+
+
+DATA = st.binary(min_size=1, max_size=300)
+TEXTS = DATA.flatmap(spellings)
+TYPES = st.sampled_from(
+    [
+        "image/png",
+        "image/jpg",
+        "audio/wav",
+        "audio/pcm",
+        "audio/L16;rate=16000",
+        "audio/pcm;rate=-1",
+        "video/mp4",
+        "application/pdf",
+        "text/plain",
+        "IMAGE/PNG",
+        "nonsense",
+        "",
+        "a/b\n",
+        'image/png; charset="x"',
+    ]
+)
+HEADS = st.sampled_from(
+    [
+        "data:image/png;base64",
+        "data:IMAGE/PNG;BASE64",
+        "data:;base64",
+        "data:image/svg+xml;charset=utf-8;base64",
+        "data:image/png",
+        "data:a#b/c;base64",
+        "DATA:image/png;base64",
+        "data:audio/pcm;rate=8000;base64",
+        "data:x;base64",
+        'data:image/png;a="b";base64',
+    ]
+)
+URLS = st.builds("{},{}".format, HEADS, TEXTS)
+PARTS = st.one_of(
+    st.builds(lambda u: {"type": "image_url", "image_url": {"url": u}}, URLS),
+    st.builds(lambda u: {"type": "input_image", "image_url": u}, URLS),
+    st.builds(
+        lambda d, f: {"type": "input_audio", "input_audio": {"data": d, "format": f}},
+        TEXTS,
+        st.sampled_from(["wav", "mp3", "?"]),
+    ),
+    st.builds(lambda d: {"type": "file", "file": {"file_data": d, "filename": "x.pdf"}}, st.one_of(URLS, TEXTS)),
+    st.builds(lambda d: {"type": "image_generation_call", "result": d}, TEXTS),
+    st.builds(lambda d: {"type": "output_audio", "audio": d}, TEXTS),
+    st.builds(
+        lambda d, t, k: {"type": "image", "source": {"type": k, "media_type": t, "data": d}},
+        TEXTS,
+        TYPES,
+        st.sampled_from(["base64", "text"]),
+    ),
+    st.builds(lambda d, t: {"inlineData": {"mimeType": t, "data": d}}, TEXTS, TYPES),
+    st.builds(lambda d, t: {"inline_data": {"data": d, "mime_type": t}}, TEXTS, TYPES),
+    st.builds(lambda d, t: {"type": "image", "media": {"data": d, "mime_type": t, "caption": "x"}}, TEXTS, TYPES),
+    st.builds(lambda d, t: {"media": {"storage_reference": "a/b", "data": d, "mime_type": t}}, TEXTS, TYPES),
+    st.builds(
+        lambda d: {"media": {"storage_reference": d, "mime_type": "image/png"}},
+        st.one_of(TEXTS, URLS, st.just("runs/r/x.png")),
+    ),
+    st.builds(lambda d: {"b64_json": d}, TEXTS),
+)
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    TEXTS,
+    URLS,
+    st.text(st.characters(codec="utf-8"), max_size=20),
+)
+KEYS = st.one_of(
+    st.sampled_from(["messages", "content", "parts", "data", "mime_type", "url", "type", "media", "audio", "input"]),
+    st.text(st.characters(codec="utf-8"), max_size=6),
+)
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.one_of(SCALARS, PARTS),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(KEYS, inner, max_size=4)),
+    max_leaves=12,
+)
+
+
+@st.composite
+def json_texts(draw: st.DrawFn) -> str:
+    """Spell JSON in any way that is JSON: blanks, escapes, several documents, a byte order mark, odd numbers."""
+    document = draw(JSON | st.lists(PARTS, min_size=1, max_size=4))
+    indent = draw(st.sampled_from([None, 0, 2, "\t"]))
+    separators = draw(st.sampled_from([None, (",", ":"), (" ,\r\n", " : ")]))
+    text = json.dumps(document, ensure_ascii=draw(st.booleans()), indent=indent, separators=separators)
+    if draw(st.booleans()):
+        text = text.replace("/", "\\/")
+    odd = draw(
+        st.sampled_from(
+            ["", "", "\n", "\n[1E400, -0.0, 1.10, 12345678901234567890123, NaN]\n", '\n"\\ud800"\n', "{}", "\r\n  "]
+        )
+    )
+    return draw(st.sampled_from(["", "", "\ufeff", "  \n"])) + text + odd

@@ -1,0 +1,228 @@
+"""Messages: spellings of base64 and JSON that come out the same, markers, places, and what is refused readably."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fsmedia import InvalidMediaError
+from fsmedia.messages import Edit, Marker, edited, encoding, loaded, places_of, spliced
+from fsmedia.messages.places import DEEPEST
+from tests.messages import ANTHROPIC, DATA, DOCUMENTS, HEADS, JSON, PROMPTKIT, TEXTS, json_texts, spellings
+
+DIGEST = "ab" * 32
+
+
+@given(DATA.flatmap(lambda data: st.tuples(st.just(data), spellings(data))))
+def test_a_spelling_that_is_known_comes_out_the_same(case: tuple[bytes, str]) -> None:
+    data, text = case
+    found = encoding.decoded(text)
+    if found is not None:
+        assert encoding.encoded(found.data, found.spelling) == text
+        assert encoding.SPELLING.fullmatch(found.spelling)
+    if text.strip("\r\n").rstrip("=") == encoding.encoded(data, "b64").rstrip("=") and "\n" not in text:
+        assert found is None or found.data == data
+
+
+@given(st.text(max_size=60))
+def test_other_text_is_left_or_comes_out_the_same(text: str) -> None:
+    found = encoding.decoded(text)
+    assert found is None or encoding.encoded(found.data, found.spelling) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "=", "====", "Zg=", "Zh==", "Zg==Zg==", "Z", "Zg==\n\n", "Zm9v!", "Zm9\u00e9", "-+==", "Zm\r9v", "\n"]
+)
+def test_what_is_no_base64_has_no_spelling(text: str) -> None:
+    assert encoding.decoded(text) is None
+
+
+def test_usual_spellings_have_names() -> None:
+    data = bytes(range(250))
+    text = encoding.encoded(data, "b64")
+    lines = "\r\n".join(text[at : at + 76] for at in range(0, len(text), 76))
+    for spelled, name in (
+        (text, "b64"),
+        (text.rstrip("="), "b64+bare"),
+        (encoding.encoded(data, "b64url"), "b64url"),
+        (lines, "b64+76r"),
+        (lines + "\r\n", "b64+76r+end"),
+        (text + "\n", "b64+end"),
+    ):
+        assert encoding.decoded(spelled) == (data, name)
+
+
+# -- markers -----------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.text(st.characters(codec="utf-8"), min_size=1),
+    st.sampled_from(["b64", "b64url+bare", "b64+76n+end+slash"]),
+    st.none() | HEADS,
+)
+def test_a_marker_reads_as_it_was_written(reference: str, spelling: str, head: str | None) -> None:
+    marker = Marker(reference, DIGEST, spelling, head)
+    found = Marker.parse(str(marker))
+    assert found in (marker, None)
+    if head in (None, "data:image/png;base64", "DATA:image/png;base64", "data:;base64"):
+        assert found == marker
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "media://runs/r1/x.png",
+        "media://runs/r1/x.png::s3://b/m",
+        "x",
+        f"media://#fsmedia=1;sha256={DIGEST};as=b64",
+        f"media://x#fsmedia=2;sha256={DIGEST};as=b64",
+        "media://x#fsmedia=1;sha256=ab;as=b64",
+        f"media://x#fsmedia=1;sha256={DIGEST};as=rot13",
+        f"media://x#fsmedia=1;sha256={DIGEST};as=b64;head=data:a,b;base64",
+        f"media://x#fsmedia=1;sha256={DIGEST};as=b64 ",
+        f" media://x#fsmedia=1;sha256={DIGEST};as=b64",
+    ],
+)
+def test_other_text_is_no_marker(text: str) -> None:
+    assert Marker.parse(text) is None
+
+
+# -- JSON text ---------------------------------------------------------------------------------------------------
+
+
+@given(json_texts())
+def test_text_is_read_as_json_reads_it(text: str) -> None:
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [plain(each) for each in value]
+        return value if isinstance(value, str) else None
+
+    rest, position, documents = text.removeprefix("\ufeff"), 0, []
+    decoder = json.JSONDecoder()
+    while (position := len(rest) - len(rest[position:].lstrip(" \t\r\n"))) < len(rest):
+        value, position = decoder.raw_decode(rest, position)
+        documents.append(plain(value))
+    assert plain(loaded(text)) == (documents[0] if len(documents) == 1 else documents)
+    assert spliced(text, []) == text
+
+
+@given(JSON)
+def test_strings_know_where_they_stand(document: Any) -> None:
+    text = json.dumps(document)
+
+    def look(value: Any) -> None:
+        if isinstance(value, str):
+            assert json.loads(text[value.start : value.end]) == value  # type: ignore[attr-defined]
+        for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+            look(each)
+
+    look(loaded(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " \n",
+        "{",
+        "[1,]",
+        "{,}",
+        '{"a"}',
+        '{"a":}',
+        '{"a":1,}',
+        "[1 2]",
+        "]",
+        '{"a":1]',
+        "{1:2}",
+        "01",
+        "1.",
+        "-",
+        "+1",
+        "tru",
+        '"a',
+        '"\n"',
+        '"\\x"',
+        '"\\u12"',
+        "nul",
+        "[1],",
+        "{}}",
+        "'a'",
+        "[1,,2]",
+        '{"a":1 "b":2}',
+        "Infinit",
+        "\ufeff",
+        "// c",
+    ],
+)
+def test_what_is_no_json_is_refused_with_its_place(text: str) -> None:
+    with pytest.raises(InvalidMediaError, match=r"line \d+, column \d+"):
+        loaded(text)
+
+
+def test_depth_is_limited_readably() -> None:
+    for text in ("[" * 100_000, '{"a":' * 100_000):
+        with pytest.raises(InvalidMediaError, match="levels deep"):
+            loaded(text)
+    loaded("[" * DEEPEST + "]" * DEEPEST)
+    holds_itself: list[Any] = []
+    holds_itself.append(holds_itself)
+    with pytest.raises(InvalidMediaError, match="holds itself"):
+        list(places_of(holds_itself))
+
+
+def test_pieces_are_replaced_in_any_order() -> None:
+    assert spliced("0123456789", [Edit(7, 8, "x"), Edit(0, 2, ""), Edit(2, 2, "y")]) == "y23456x89"
+
+
+# -- places ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_each_shape_is_known(name: str) -> None:
+    document, count = DOCUMENTS[name]
+    assert len([place for place in places_of(document) if place.content()]) == count
+    text = json.dumps(document)
+    assert len([place for place in places_of(loaded(text)) if place.content()]) == count
+
+
+def test_a_place_says_its_message_and_part() -> None:
+    found = {place.where: place.indices for place in places_of(ANTHROPIC) if place.content()}
+    assert found == {
+        "$.messages[0].content[0].source.data": (0, 0),
+        "$.messages[0].content[2].content[0].source.data": (0, 2),
+    }
+    (place,) = [
+        place for place in places_of([{"role": "user", **each} for each in PROMPTKIT["Messages"]]) if place.content()
+    ]
+    assert (place.where, place.indices) == ("$[0].parts[0].media.data", (0, 0))
+
+
+def test_a_name_that_stands_twice_means_nothing() -> None:
+    text = '{"media": {"data": "aGk=", "data": "aGk=", "mime_type": "image/png"}}'
+    assert list(places_of(loaded(text))) == []
+
+
+@given(JSON)
+def test_editing_nothing_changes_nothing(document: Any) -> None:
+    assert edited(document, {}) is document
+
+
+def test_editing_copies_what_it_must_and_nothing_else() -> None:
+    document = {"a": ({"x": "1", "y": "2"}, {"z": "3"}), "b": {"c": []}}
+    made = edited(document, {("a", 0, "x"): ("w", "9")})
+    assert made == {"a": ({"w": "9", "y": "2"}, {"z": "3"}), "b": {"c": []}}
+    assert list(made["a"][0]) == ["w", "y"]
+    assert made["b"] is document["b"]
+    assert made["a"][1] is document["a"][1]
+    assert document["a"][0] == {"x": "1", "y": "2"}
+
+
+@given(TEXTS)
+def test_text_parts_are_never_touched(text: str) -> None:
+    assert list(places_of({"type": "text", "text": text, "content": text})) == []
