@@ -72,6 +72,7 @@ def test_the_keys_are_those_of_the_code() -> None:
         f"{keys.HOLDS}/<digest of reference>",
         f"{keys.DELETIONS}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
         f"{keys.REFERENCES}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
+        f"{keys.QUARANTINE}/<YYYY-MM-DD>T<HHMMSS>-<unique>/<key>",
         temporary.removesuffix(unique) + "<unique>",
     ]
 
@@ -82,6 +83,14 @@ def test_the_keys_of_retention_have_the_form_that_the_page_gives() -> None:
     assert keys.due_key(NOON, "a") == ".fsmedia/due/2026-03-04/12/00/a"
     assert re.fullmatch(rf"{keys.HOLDS}/[0-9a-f]{{64}}", keys.hold_key("a"))
     assert re.fullmatch(rf"{keys.DELETIONS}/2026-03-04/120000-u[0-9a-z]{{26}}\.jsonl", keys.deletions_key(NOON))
+
+
+def test_the_keys_of_quarantine_have_the_form_that_the_page_gives() -> None:
+    folder = keys.quarantine_folder(NOON)
+    assert re.fullmatch(rf"{keys.QUARANTINE}/2026-03-04T120000-u[0-9a-z]{{26}}", folder)
+    assert keys.quarantined_key(folder, "runs/r1/x.png", 10) == f"{folder}/runs/r1/x.png"
+    assert re.fullmatch(r"[0-9a-f]{64}", keys.quarantined_key(folder, "x" * 1000, 10).removeprefix(f"{folder}/"))
+    assert keys.quarantine_note(folder) == f"{folder}.json"
 
 
 def test_the_keys_of_shared_bytes_have_the_form_that_the_page_gives() -> None:

@@ -147,8 +147,8 @@ CASES = [
     (SharedDeep, "bytes_changed_and_another_copy_there", True),
 ]
 KNOWN = {("sidecar_torn", True), ("sidecar_without_its_marker", True)}
-"""Known and left: a sidecar that names no marker leaves a delete no trace but its own absence, so whoever deletes in the
-very moment between the last look and the write of a new one finds the media there again. One call, no more."""
+"""Known and left: a sidecar that names no marker leaves a delete no trace but its own absence, so whoever deletes in
+the very moment between the last look and the write of a new one finds the media there again. One call, no more."""
 ACTS = ["deletes", "deletes_the_other", "stores", "overwrites", "changes_the_policy", "holds", "repairs"]
 
 
