@@ -6,6 +6,7 @@ a thread is taken back, one that has begun is awaited first.
 
 from __future__ import annotations
 
+from fsmedia.aio.cataloging import AsyncCataloging
 from fsmedia.aio.reading import AsyncReading
 from fsmedia.aio.retaining import AsyncRetaining
 from fsmedia.aio.verifying import AsyncVerifying
@@ -16,6 +17,7 @@ __all__ = ["AsyncMediaStore", "AsyncMediaWriter"]
 
 
 class AsyncMediaStore(AsyncVerifying, AsyncRetaining, AsyncWriting, AsyncReading):
+class AsyncMediaStore(AsyncRetaining, AsyncCataloging, AsyncWriting, AsyncReading):
     """`MediaStore` for asyncio: same constructor, same methods as coroutines, iterators are asynchronous.
 
     The root is opened by the first call (or `async with`), so that the constructor never blocks the loop; what a

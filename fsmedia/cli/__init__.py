@@ -18,6 +18,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from fsmedia.cli import (
+    cataloging,
     deduplication,
     demo,
     endings,
@@ -30,9 +31,11 @@ from fsmedia.cli import (
     naming,
     output,
     policies,
+    query,
     removal,
     storing,
     verifying,
+    totals,
 )
 from fsmedia.cli.place import Place, StorageOptions, StoreUrl
 
@@ -101,11 +104,14 @@ _COMMANDS = (
     ("enforce", enforcing.enforce, enforcing.ENFORCE_HELP),
     ("dedupe", deduplication.dedupe, deduplication.DEDUPE_HELP),
     ("verify", verifying.verify, verifying.VERIFY_HELP),
+    ("query", query.query, query.QUERY_HELP),
+    ("stats", totals.stats, totals.STATS_HELP),
     ("sweep-orphans", leftovers.sweep_orphans, leftovers.SWEEP_ORPHANS_HELP),
 )
 for _name, _command, _help in _COMMANDS:
     app.command(_name, help=output.unwrapped(_help))(_command)
 app.add_typer(policies.app, name="policy")
+app.add_typer(cataloging.app, name="catalog")
 
 
 def main(program: str = "fsmedia") -> NoReturn:

@@ -18,6 +18,7 @@ from fsmedia.keys.blobs import (
     pointer_of,
     shared_name,
 )
+from fsmedia.keys.catalog import CATALOG, SnapshotKey, parse_snapshot, snapshot_key
 from fsmedia.keys.forms import (
     CONFIGURATION_KEY,
     DEDUP_INDEX_KEY,
@@ -61,6 +62,7 @@ from fsmedia.keys.retention import (
 
 __all__ = [
     "BLOBS",
+    "CATALOG",
     "CONFIGURATION_KEY",
     "DEDUP_INDEX_KEY",
     "DELETIONS",
@@ -79,6 +81,7 @@ __all__ = [
     "Due",
     "OwnName",
     "Pointer",
+    "SnapshotKey",
     "blob_folder",
     "bytes_key",
     "check_lengths",
@@ -104,6 +107,7 @@ __all__ = [
     "parse_blob_key",
     "parse_due",
     "parse_own_name",
+    "parse_snapshot",
     "plain_name",
     "plain_reference",
     "pointer_of",
@@ -115,5 +119,6 @@ __all__ = [
     "relative_to_root",
     "shared_name",
     "sidecar_key",
+    "snapshot_key",
     "temporary_name",
 ]

@@ -4,6 +4,7 @@ Pure: nothing here reaches a storage; JSON keys are PromptKit's, so its document
 """
 
 from fsmedia.copies import local_copy
+from fsmedia.models.catalog import CatalogRefresh, StoreStatistics, Tally
 from fsmedia.models.content import ContentHandle, MediaContent
 from fsmedia.models.conversion import DeduplicationReport, Moved
 from fsmedia.models.fields import CONTENT_FIELDS, ContentFields
@@ -32,6 +33,7 @@ from fsmedia.models.verification import Finding, FindingKind, VerifyReport
 
 __all__ = [
     "CONTENT_FIELDS",
+    "CatalogRefresh",
     "ContentFields",
     "ContentHandle",
     "DeduplicationReport",
@@ -56,6 +58,8 @@ __all__ = [
     "RetentionPolicy",
     "Skipped",
     "VerifyReport",
+    "StoreStatistics",
+    "Tally",
     "local_copy",
     "public_url",
 ]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fsmedia.backends import Backend, Entry
     from fsmedia.models import LeftoverKind
 
-_OURS = (keys.HOLDS, keys.DELETIONS, keys.REFERENCES, f"{keys.INTERNAL}/catalog", keys.QUARANTINE)
+_OURS = (keys.HOLDS, keys.DELETIONS, keys.REFERENCES, keys.CATALOG, keys.QUARANTINE)
 
 
 @dataclass(slots=True)

@@ -5,6 +5,14 @@ store under way or a crash's leftover, and a sidecar without bytes is what a del
 """
 
 from fsmedia.records.describing import content_of, expiry_of, expiry_or_none, foreign_record, record_of, shared_url
+from fsmedia.records.describing import (
+    content_of,
+    expiry_of,
+    expiry_or_none,
+    foreign_record,
+    record_of,
+    shared_url,
+)
 from fsmedia.records.finding import (
     Found,
     exists,
@@ -18,11 +26,13 @@ from fsmedia.records.finding import (
     read_sidecars,
     refuse_folder,
 )
-from fsmedia.records.listing import Listed, is_reference, listed, select
+from fsmedia.records.listing import Answers, Listed, Shortcut, is_reference, listed, select
 
 __all__ = [
+    "Answers",
     "Found",
     "Listed",
+    "Shortcut",
     "content_of",
     "exists",
     "expiry_of",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fsmedia import keys
 from fsmedia.backends import Entry
@@ -26,10 +27,41 @@ _BATCH = 64
 
 
 class Listed(NamedTuple):
-    """What a listing shows of one media: its bytes, and whether it has a sidecar."""
+    """What a listing shows of one media.
+
+    Attributes
+    ----------
+    entry
+        Its bytes.
+    sidecar
+        Its sidecar, under the sidecar's own key; None where it has none.
+    """
 
     entry: Entry
-    has_sidecar: bool
+    sidecar: Entry | None = None
+
+    @property
+    def has_sidecar(self) -> bool:
+        """Whether it has a sidecar."""
+        return self.sidecar is not None
+
+
+class Answers(Protocol):
+    """Rows that were made of sidecars before, and hold as long as the listing shows the same sidecars."""
+
+    def meets(self, item: Listed) -> bool | None:
+        """Tell whether a media meets the selection; None: its sidecar must be read."""
+
+
+class Shortcut(Protocol):
+    """A way to answers that costs something itself."""
+
+    @property
+    def after(self) -> int:
+        """Sidecars from whose number on it is worth that."""
+
+    def answers(self) -> Answers | None:
+        """Return answers to the selection; None where there are none."""
 
 
 def listed(entries: Iterator[Entry]) -> Iterator[Listed]:
@@ -46,14 +78,14 @@ def listed(entries: Iterator[Entry]) -> Iterator[Listed]:
             if pointer is not None:
                 # Its bytes lie elsewhere, whatever lies here: the name tells their size, and which they are.
                 found = Entry(name, pointer.size, entry.modified, pointer.generation)
-                waiting[name] = Listed(found, has_sidecar=True)
+                waiting[name] = Listed(found, entry)
             elif name in waiting:
-                waiting[name] = Listed(waiting[name].entry, has_sidecar=True)
+                waiting[name] = Listed(waiting[name].entry, entry)
         elif not keys.is_hidden(entry.key):
-            waiting[entry.key] = Listed(entry, has_sidecar=False)
+            waiting[entry.key] = Listed(entry)
         while waiting:
             first = next(iter(waiting.values()))
-            if not first.has_sidecar and keys.sidecar_key(first.entry.key) >= entry.key:
+            if first.sidecar is None and keys.sidecar_key(first.entry.key) >= entry.key:
                 break  # its sidecar may still come
             del waiting[first.entry.key]
             if _is_media(first):
@@ -66,11 +98,21 @@ def _is_media(item: Listed) -> bool:
 
 
 def select(
-    backend: Backend, configuration: Configuration, selection: Selection, *, limit: int | None = None
+    backend: Backend,
+    configuration: Configuration,
+    selection: Selection,
+    *,
+    limit: int | None = None,
+    shortcut: Shortcut | None = None,
 ) -> Iterator[Reference]:
     """List the media that a selection means, in the order of their keys.
 
     Where the selection names the id of the store's organization mode, only that id's folder is listed.
+
+    Parameters
+    ----------
+    shortcut
+        Answers for sidecars that are as they were, instead of reading them; the same with or without.
 
     Raises
     ------
@@ -87,27 +129,55 @@ def select(
         folder = configuration.layout.folder(value)
         # Where other fields stand before the id in the template, the folder says nothing about it.
         known = mode if folder != configuration.layout.prefix else None
-    return islice(_select(backend, configuration, selection, folder, known), limit)
+    judge = _Judge(backend, configuration, selection, known, shortcut)
+    return islice(_select(listed(backend.entries(folder)), judge), limit)
 
 
-def _select(
-    backend: Backend, configuration: Configuration, selection: Selection, folder: str, known: OrganizationMode | None
-) -> Iterator[Reference]:
-    found = listed(backend.entries(folder))
+def _select(found: Iterator[Listed], judge: _Judge) -> Iterator[Reference]:
     while batch := list(islice(found, _BATCH)):
-        usable = [item for item in batch if is_reference(item.entry.key)]
-        asking = {item.entry.key for item in usable if not _told_by_path(item, selection, known)}
-        wanted = [item.entry.key for item in usable if item.entry.key in asking and item.has_sidecar]
-        read = backend.fetch(reads=[keys.sidecar_key(key) for key in wanted]).reads if wanted else []
-        sidecars = dict(zip(wanted, read, strict=True))
-        for item in usable:
-            key = item.entry.key
-            if key in asking:
-                if item.has_sidecar and sidecars[key] is None:
-                    continue  # deleted since it was listed
-                if not selection.matches(_judged(Found(item.entry, sidecars.get(key)), configuration)):
-                    continue
-            yield Reference(key)
+        yield from judge.meeting([item for item in batch if is_reference(item.entry.key)])
+
+
+@dataclass(slots=True)
+class _Judge:
+    """Tells which listed media a selection means: from the path, from answers of before, from sidecars."""
+
+    backend: Backend
+    configuration: Configuration
+    selection: Selection
+    known: OrganizationMode | None
+    shortcut: Shortcut | None
+    answers: Answers | None = None
+    read: int = 0
+
+    def meeting(self, items: list[Listed]) -> Iterator[Reference]:
+        """Give those of some media that meet the selection."""
+        asking = [item for item in items if not _told_by_path(item, self.selection, self.known)]
+        met = dict.fromkeys((item.entry.key for item in items), True)
+        wanted: list[Listed] = []
+        for item in asking:
+            if item.has_sidecar:
+                answer = None if self.answers is None else self.answers.meets(item)
+                if answer is None:
+                    wanted.append(item)
+                else:
+                    met[item.entry.key] = answer
+            else:
+                met[item.entry.key] = self._matches(item, None)
+        sidecars = self._sidecars(wanted) if wanted else []
+        for item, data in zip(wanted, sidecars, strict=True):
+            met[item.entry.key] = data is not None and self._matches(item, data)  # None: deleted since it was listed
+        yield from (Reference(key) for key, answer in met.items() if answer)
+
+    def _sidecars(self, items: list[Listed]) -> list[bytes | None]:
+        self.read += len(items)
+        found = self.backend.fetch(reads=[keys.sidecar_key(item.entry.key) for item in items]).reads
+        if self.shortcut is not None and self.read >= self.shortcut.after:
+            self.answers, self.shortcut = self.shortcut.answers(), None
+        return found
+
+    def _matches(self, item: Listed, data: bytes | None) -> bool:
+        return self.selection.matches(_judged(Found(item.entry, data), self.configuration))
 
 
 def is_reference(key: str) -> bool:

@@ -7,6 +7,7 @@ Opening and reading write nothing.
 from __future__ import annotations
 
 from fsmedia.store.bulk import Bulk, OnError
+from fsmedia.store.cataloging import Cataloging
 from fsmedia.store.retaining import Retaining
 from fsmedia.store.root import Durability, utc_now
 from fsmedia.store.verifying import Verifying
@@ -15,6 +16,7 @@ __all__ = ["Durability", "MediaStore", "OnError", "utc_now"]
 
 
 class MediaStore(Verifying, Retaining, Bulk):
+class MediaStore(Retaining, Cataloging, Bulk):
     """Media in a storage that an fsspec URL names.
 
     Parameters

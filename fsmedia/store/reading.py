@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, BinaryIO
 
 from fsmedia import commit, keys, records
+from fsmedia.catalog import CatalogAnswers
 from fsmedia.errors import InvalidMediaError
 from fsmedia.handle import StoredBytes
 from fsmedia.models import MediaMetadata
@@ -135,7 +136,8 @@ class Reading(Root):
     ) -> Iterator[Reference]:
         """List references, in the order of their keys; without arguments all of them.
 
-        An id of the store's organization mode costs one listing of its folder; anything else reads sidecars.
+        An id of the store's organization mode costs one listing of its folder; anything else reads sidecars. Where many
+        are to be read and the store has a catalog, the catalog answers for those that did not change since.
 
         Parameters
         ----------
@@ -164,7 +166,9 @@ class Reading(Root):
             until=until,
             expires_before=expires_before,
         )
-        return records.select(self._backend, self._founding.refresh(), selection, limit=limit)
+        configuration = self._founding.refresh()
+        shortcut = CatalogAnswers(self._backend, configuration, selection)
+        return records.select(self._backend, configuration, selection, limit=limit, shortcut=shortcut)
 
     def folder(
         self, *, run_id: str | None = None, conversation_id: str | None = None, session_id: str | None = None

@@ -9,6 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fsmedia import commit, keys
+from fsmedia.catalog import COLUMNS, VERSION
+from fsmedia.catalog.rows import COARSEST
+from fsmedia.catalog.schema import Facts
 from fsmedia.configuration import FORMAT as STORE_FORMAT
 from fsmedia.configuration import Configuration, Settings
 from fsmedia.errors import InvalidReferenceError
@@ -73,6 +76,7 @@ def test_the_keys_are_those_of_the_code() -> None:
         f"{keys.DELETIONS}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
         f"{keys.REFERENCES}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
         f"{keys.QUARANTINE}/<YYYY-MM-DD>T<HHMMSS>-<unique>/<key>",
+        f"{keys.CATALOG}/<time>-<unique>.parquet",
         temporary.removesuffix(unique) + "<unique>",
     ]
 
@@ -187,6 +191,24 @@ def test_the_keys_of_a_sidecar_are_those_of_the_code() -> None:
     assert [key for key in [*promptkit, *ours] if key not in ("xattrs", "marker")] == list(values)
     (described,) = (row[2] for row in rows(text) if row[0] == "`content`")
     assert tuple(spans(described)) == CONTENT_FIELDS
+
+
+# -- catalog -----------------------------------------------------------------------------------------------------
+
+
+def test_the_columns_of_the_catalog_are_those_of_the_code() -> None:
+    text = section("Catalog")
+    kinds = {"instant": "timestamp[us, UTC]"}
+    assert rows(text) == [[f"`{each.name}`", kinds.get(each.kind, each.kind), each.about] for each in COLUMNS]
+    assert f"metadata, now {VERSION}." in one_line(text)
+    assert f"within {COARSEST // timedelta(seconds=1)} s before the listing" in one_line(text)
+    facts = Facts("s3://b/m", NOON, "digest").dump()
+    assert {name.decode() for name in facts} <= set(spans(text))
+
+
+def test_a_snapshot_has_the_name_that_the_page_gives() -> None:
+    assert "`YYYYMMDDTHHMMSSmmmZ`" in section("Catalog")
+    assert re.fullmatch(rf"{keys.CATALOG}/20260304T120000000Z-u[0-9a-z]{{26}}\.parquet", keys.snapshot_key(NOON))
 
 
 # -- orders of writes --------------------------------------------------------------------------------------------

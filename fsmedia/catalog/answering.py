@@ -1,0 +1,79 @@
+"""Answering `list` from the catalog, exactly: each row only as long as the listing shows the sidecar it was made of."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+from fsmedia.catalog import snapshots
+from fsmedia.catalog.before import Before
+from fsmedia.catalog.rows import settings_digest
+from fsmedia.catalog.selecting import mask
+from fsmedia.errors import MediaError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from fsmedia.backends import Backend
+    from fsmedia.configuration import Configuration
+    from fsmedia.records import Listed
+    from fsmedia.selection import Selection
+
+_WORTH: Final = {False: 4096, True: 64}
+"""Sidecars after which a catalog is looked for, by whether the storage is asked over a network.
+
+On a disk that many are read in the time that it takes to import pyarrow."""
+
+_log = logging.getLogger("fsmedia")
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogAnswers:
+    """The way to a catalog's answers; see `fsmedia.records.Shortcut`."""
+
+    backend: Backend
+    configuration: Configuration
+    selection: Selection
+
+    @property
+    def after(self) -> int:
+        """Sidecars from whose number on a catalog is looked for."""
+        return _WORTH[self.backend.asynchronous]
+
+    def answers(self) -> RowAnswers | None:
+        """Read the newest snapshot; None without pyarrow, without a catalog, or with one that can't be read."""
+        if self.backend.in_one_process or find_spec("pyarrow") is None:
+            return None  # what lies in one process tells no tokens, and is as fast
+        try:
+            found = snapshots.newest(self.backend, snapshots.names(self.backend), tolerant=True)
+        except MediaError as error:
+            _log.warning("listing without the catalog: %s", error)
+            return None
+        if found is None or found.facts.settings != settings_digest(self.configuration):
+            return None
+        return RowAnswers(found.table, self.selection)
+
+
+class RowAnswers:
+    """The rows of a catalog, judged all at once."""
+
+    def __init__(self, table: pa.Table, selection: Selection) -> None:
+        self._before = Before(table)
+        chunks = mask(table, selection).cast("uint8").chunks
+        self._met = b"".join(
+            memoryview(each.buffers()[1]).cast("B")[each.offset : each.offset + len(each)]
+            for each in chunks
+            if len(each)
+        )
+
+    def meets(self, item: Listed) -> bool | None:
+        """Tell whether a media meets the selection; None: its sidecar or its bytes changed."""
+        number = self._before.holds(item, _ANY_TIME)
+        return None if number is None else bool(self._met[number])
+
+
+_ANY_TIME = datetime.max.replace(tzinfo=UTC)
+"""A row that has tokens was old enough when it was made, so what shows the same now is."""

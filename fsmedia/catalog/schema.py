@@ -1,0 +1,193 @@
+"""The columns of the catalog: names, types, units. Every other part of this room takes them from here.
+
+A reader takes the columns it knows by name, ignores others, and reads a missing one as null. A change that old readers
+would misunderstand raises `VERSION`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from fsmedia.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import ModuleType
+
+    import pyarrow as pa
+
+VERSION: Final = 1
+"""Version of the catalog that this code writes, in the metadata of each snapshot."""
+
+ROW_GROUP: Final = 131_072
+"""Rows of one row group."""
+
+_VERSION, _ROOT, _REFRESHED, _SETTINGS = (
+    b"fsmedia.catalog",
+    b"fsmedia.root",
+    b"fsmedia.refreshed_at",
+    b"fsmedia.settings",
+)
+
+
+class Column(NamedTuple):
+    """One column.
+
+    Attributes
+    ----------
+    kind
+        Its Arrow type, as `pyarrow.type_for_alias` has it; `instant` is timestamp[us, UTC].
+    about
+        What it holds, with units, and when it is null.
+    """
+
+    name: str
+    kind: str
+    about: str
+
+
+COLUMNS: Final = (
+    Column("reference", "string", "the media's reference; rows are sorted by it, bytewise, and it is unique"),
+    Column("key", "string", "where its bytes lie below the root; rows that share them have the same"),
+    Column(
+        "url",
+        "string",
+        "`media://<reference>::<root>`, a local root as a path: any fsspec client opens it; no secret",
+    ),
+    Column("run_id", "string", "null: none"),
+    Column("conversation_id", "string", "null: none"),
+    Column("session_id", "string", "null: none"),
+    Column("message_idx", "int32", "position of the message in its conversation, from 0"),
+    Column("part_idx", "int32", "position of the part in its message, from 0"),
+    Column("provider_id", "string", "who made it; null: not said"),
+    Column("mime_type", "string", "MIME type, with its parameters"),
+    Column("size_bytes", "int64", "bytes, as the storage measures them"),
+    Column("sha256", "string", "digest of the bytes, lower-case hex; null where the writer left none"),
+    Column("timestamp", "instant", "when it was made; where nobody said it, when the storage got it"),
+    Column("policy_name", "string", "retention policy; null: none"),
+    Column("expires_at", "instant", "when its policy lets it go; null: never"),
+    Column("format", "string", "short name of the encoding, e.g. png"),
+    Column("detail", "string", "level of detail a model is asked to look with: low, high, auto"),
+    Column("caption", "string", "a text shown with it"),
+    Column("duration", "double", "seconds"),
+    Column("bit_rate", "int64", "bits per second"),
+    Column("channels", "int64", "audio channels"),
+    Column("width", "int64", "pixels"),
+    Column("height", "int64", "pixels"),
+    Column("fps", "double", "frames per second"),
+    Column("detected_mime_type", "string", "what the bytes look like, where that contradicts mime_type"),
+    Column("xattrs", "string", "attributes that users set, as a JSON object; null: none"),
+    Column("modified", "instant", "when its bytes were last written, by the storage's clock; null where it tells none"),
+    Column("problem", "string", "why its sidecar could not be read, and the path speaks in its place; null: it could"),
+    Column("sidecar_token", "string", "changes with the sidecar; null: no sidecar, or it is to be read again"),
+    Column("bytes_token", "string", "changes with the object at the reference; null: it is to be looked at again"),
+)
+"""All columns, in order."""
+
+NAMES: Final = tuple(column.name for column in COLUMNS)
+
+
+def arrow() -> ModuleType:
+    """Import pyarrow.
+
+    Raises
+    ------
+    StorageError
+        It is not installed.
+    """
+    try:
+        import pyarrow as pa  # noqa: PLC0415 - only who asks for a catalog needs it
+    except ImportError as error:
+        raise StorageError(
+            f"the catalog needs a package that is not installed ({error})",
+            next_step="pip install 'fsmedia[catalog]'",
+        ) from None
+    module: ModuleType = pa
+    return module
+
+
+class Facts(NamedTuple):
+    """What a table says of itself.
+
+    Attributes
+    ----------
+    root
+        URL of the store, without secrets.
+    refreshed_at
+        When the listing began that it shows.
+    settings
+        Digest of the settings that rows depend on: layouts and policies.
+    """
+
+    root: str
+    refreshed_at: datetime
+    settings: str
+
+    def dump(self) -> dict[bytes, bytes]:
+        """Return the metadata of a table."""
+        return {
+            _VERSION: str(VERSION).encode(),
+            _ROOT: self.root.encode(),
+            _REFRESHED: self.refreshed_at.isoformat().encode(),
+            _SETTINGS: self.settings.encode(),
+        }
+
+    @classmethod
+    def read(cls, metadata: Mapping[bytes, bytes] | None) -> Facts:
+        """Read the metadata of a table of this version.
+
+        Raises
+        ------
+        ValueError
+            It is no catalog's.
+        """
+        found = metadata or {}
+        try:
+            instant = datetime.fromisoformat(found[_REFRESHED].decode())
+            facts = cls(found[_ROOT].decode(), instant.astimezone(UTC), found[_SETTINGS].decode())
+        except KeyError as error:
+            raise ValueError(f"its metadata lacks {error}") from None
+        if instant.tzinfo is None:
+            raise ValueError("its time has no zone")
+        return facts
+
+
+def version_of(metadata: Mapping[bytes, bytes] | None) -> int:
+    """Return the version in a table's metadata.
+
+    Raises
+    ------
+    ValueError
+        It has none.
+    """
+    try:
+        return int((metadata or {})[_VERSION])
+    except KeyError:
+        raise ValueError("it is no catalog: its metadata has no version") from None
+
+
+def schema() -> pa.Schema:
+    """Return the Arrow schema."""
+    pa = arrow()
+    kinds = {"string": pa.string(), "int32": pa.int32(), "int64": pa.int64(), "double": pa.float64()}
+    kinds["instant"] = pa.timestamp("us", "UTC")
+    return pa.schema([pa.field(column.name, kinds[column.kind]) for column in COLUMNS])
+
+
+def conform(table: pa.Table) -> pa.Table:
+    """Return a table with exactly our columns and types: others are left out, missing ones are null.
+
+    Raises
+    ------
+    pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError
+        A column is of another type and can't be turned into ours.
+    """
+    pa = arrow()
+    wanted = schema()
+    there = set(table.column_names)
+    columns: list[Any] = [
+        table.column(field.name).cast(field.type) if field.name in there else pa.nulls(len(table), field.type)
+        for field in wanted
+    ]
+    return pa.table(columns, schema=wanted.with_metadata(table.schema.metadata))

@@ -1,0 +1,90 @@
+"""What tests of the catalog share: stores to take stock of, times that can be trusted, what the rows must say."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import fsspec
+
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia.catalog import answering, refreshing
+from fsmedia.records import listing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.storages import Storage
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
+OLD = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+CATALOG_KEY = re.compile(r"\.fsmedia/catalog/[0-9TZ]+-u[0-9a-z]{26}\.parquet").fullmatch
+
+
+@contextmanager
+def old_enough() -> Iterator[None]:
+    """Let what was written just now count as old enough to be told apart by its token; tests never wait."""
+    with patch.object(refreshing, "COARSEST", -timedelta(hours=1)):
+        yield
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """Let `list` look for a catalog after the first sidecar, and read one at a time."""
+    with patch.dict(answering._WORTH, {False: 1, True: 1}), patch.object(listing, "_BATCH", 1):
+        yield
+
+
+def opened(storage: Storage, **options: Any) -> MediaStore:
+    return MediaStore(storage.url, storage_options=storage.options, **options)
+
+
+def filled(storage: Storage, **options: Any) -> tuple[MediaStore, list[str]]:
+    """Return a store with media of three runs, of two types, under three policies and none."""
+    store = opened(storage, **options)
+    pairs = []
+    for number in range(12):
+        kind = ("image/png", "text/plain; charset=utf-8")[number % 2]
+        metadata = MediaMetadata(
+            run_id=f"r{number % 3}",
+            conversation_id="c" if number % 4 == 0 else "",
+            message_idx=number,
+            provider_id="openai" if number % 5 == 0 else "",
+            policy_name=(None, "retain-1hours", "retain-3days", "retain-300days")[number % 4],
+            timestamp=OLD + number * timedelta(hours=1),
+        )
+        data = PNG if kind == "image/png" else b"text %d" % number
+        pairs.append((MediaContent.from_bytes(data, kind, caption="é\n", width=3, fps=2.5), metadata))
+    return store, store.store_many(pairs)
+
+
+def snapshots(storage: Storage) -> list[str]:
+    return sorted(filter(CATALOG_KEY, storage.keys()))
+
+
+def row_of(store: MediaStore, reference: str) -> dict[str, Any]:
+    """Return what a row must say, from `info` alone."""
+    record = store.info(reference).model_dump(exclude={"hold", "xattrs"})
+    for name in ("run_id", "conversation_id", "session_id", "provider_id"):
+        record[name] = record[name] or None
+    return record
+
+
+def check(store: MediaStore, catalog: Any) -> None:
+    """Check that a catalog has exactly the media that are listed, and says of each what `info` says."""
+    rows = catalog.to_arrow().to_pylist()
+    assert [row["reference"] for row in rows] == list(store.list())
+    for row in rows:
+        if row["problem"] is None:
+            wanted = row_of(store, row["reference"])
+            if row["sidecar_token"] == "":  # a look at an object tells whole seconds, a listing may tell more
+                assert abs(wanted.pop("timestamp") - row["timestamp"]) < timedelta(seconds=2)
+            assert {name: row[name] for name in wanted} == wanted
+        assert row["url"] == f"media://{row['reference']}::{store.url}"
+        assert store._key(row["url"]) == row["reference"]
+    for row in rows[:1]:
+        with fsspec.open(row["url"], **store.url_options) as file, store.open(row["reference"]) as wanted:
+            assert file.read() == wanted.read()
