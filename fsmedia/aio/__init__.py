@@ -16,8 +16,7 @@ from fsmedia.aio.writing import AsyncWriting
 __all__ = ["AsyncMediaStore", "AsyncMediaWriter"]
 
 
-class AsyncMediaStore(AsyncVerifying, AsyncRetaining, AsyncWriting, AsyncReading):
-class AsyncMediaStore(AsyncRetaining, AsyncCataloging, AsyncWriting, AsyncReading):
+class AsyncMediaStore(AsyncVerifying, AsyncCataloging, AsyncRetaining, AsyncWriting, AsyncReading):
     """`MediaStore` for asyncio: same constructor, same methods as coroutines, iterators are asynchronous.
 
     The root is opened by the first call (or `async with`), so that the constructor never blocks the loop; what a

@@ -34,8 +34,8 @@ from fsmedia.cli import (
     query,
     removal,
     storing,
-    verifying,
     totals,
+    verifying,
 )
 from fsmedia.cli.place import Place, StorageOptions, StoreUrl
 

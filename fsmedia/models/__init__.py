@@ -57,9 +57,9 @@ __all__ = [
     "Retention",
     "RetentionPolicy",
     "Skipped",
-    "VerifyReport",
     "StoreStatistics",
     "Tally",
+    "VerifyReport",
     "local_copy",
     "public_url",
 ]

@@ -4,7 +4,6 @@ A media is its bytes and, where it has one, its sidecar. Bytes under a name of o
 store under way or a crash's leftover, and a sidecar without bytes is what a delete left: neither is a media.
 """
 
-from fsmedia.records.describing import content_of, expiry_of, expiry_or_none, foreign_record, record_of, shared_url
 from fsmedia.records.describing import (
     content_of,
     expiry_of,

@@ -15,8 +15,7 @@ from fsmedia.store.verifying import Verifying
 __all__ = ["Durability", "MediaStore", "OnError", "utc_now"]
 
 
-class MediaStore(Verifying, Retaining, Bulk):
-class MediaStore(Retaining, Cataloging, Bulk):
+class MediaStore(Verifying, Cataloging, Retaining, Bulk):
     """Media in a storage that an fsspec URL names.
 
     Parameters
