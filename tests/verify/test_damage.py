@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from fsmedia import VerifyReport
     from tests.storages import Storage
 
-CASES = [
+CASES: list[Any] = [
     *((kind, name, False, False) for kind, name in kinds(Anywhere, Plain)),
     *((kind, name, False, True) for kind, name in kinds(Plain, PlainDeep)),
-    *((kind, name, True, False) for kind, name in kinds(Anywhere, Shared)),
+    *((kind, name, True, False) for kind, name in kinds(Shared)),
     *((kind, name, True, True) for kind, name in kinds(Shared, SharedDeep)),
+]
+CASES += [
+    pytest.param(kind, name, True, False, marks=pytest.mark.full, id=f"{kind.__name__}-{name}-shared")
+    for kind, name in kinds(Anywhere)
 ]
 NOW: dict[str, Any] = {"grace": timedelta(0), "nobody_writes": True}
 
