@@ -33,6 +33,7 @@ class AsyncMediaStore(
     AsyncReading,
 ):
 class AsyncMediaStore(AsyncErasing, AsyncExternalizing, AsyncRetaining, AsyncCataloging, AsyncWriting, AsyncReading):
+class AsyncMediaStore(AsyncVerifying, AsyncCataloging, AsyncRetaining, AsyncWriting, AsyncReading):
     """`MediaStore` for asyncio: same constructor, same methods as coroutines, iterators are asynchronous.
 
     The root is opened by the first call (or `async with`), so that the constructor never blocks the loop; what a

@@ -48,6 +48,11 @@ class Before:
             return None
         return number
 
+    def marks(self, reference: str) -> tuple[str | None, str | None] | None:
+        """Return the tokens of a media's row, sidecar's and bytes'; None if it has none."""
+        row = self._find(reference)
+        return None if row is None else (row[1], row[2])
+
     def _find(self, key: str) -> tuple[int, str | None, str | None] | None:
         if key > self._last and self._end < len(self.table):
             self._load(self._end)

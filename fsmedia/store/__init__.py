@@ -31,6 +31,7 @@ class MediaStore(
     Bulk,
 ):
 class MediaStore(Erasing, Externalizing, Retaining, Cataloging, Bulk):
+class MediaStore(Verifying, Cataloging, Retaining, Bulk):
     """Media in a storage that an fsspec URL names.
 
     Parameters

@@ -11,9 +11,11 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from fsmedia.catalog.rows import COARSEST
 from fsmedia.clocks import storage_time
 from fsmedia.errors import StorageError
 from fsmedia.orphans import before
+from fsmedia.verify.cataloged import CatalogWatch
 from fsmedia.verify.ground import Ground
 from fsmedia.verify.verification import Verification
 
@@ -60,4 +62,5 @@ def verify(  # noqa: PLR0913 - what a caller may ask, by keyword
         adopts=adopt and writes,
         process=os.getpid() if backend.in_one_process else None,
     )
-    return Verification(ground, executor, progress, found).run()
+    watch = CatalogWatch(backend, founding, datetime.now(UTC) - COARSEST)
+    return Verification(ground, watch, executor, progress, found).run()

@@ -66,17 +66,32 @@ class Mender:
             told(f"once it is older than the grace: {plan}", harmless=not own)
         elif not self.ground.repairs:
             told(plan)
-        else:
-            if own:
-                set_aside(
-                    self.ground, reference, "its bytes are gone", texts={keys.sidecar_key(reference): look.sidecar}
-                )
+        elif own:
+            texts = {keys.sidecar_key(reference): look.sidecar}
+            set_aside(self.ground, reference, "its bytes are gone", texts=texts)
             self._remove(reference, look.sidecar)
-            back = self.look(reference)
-            if not own and back.data is not None and back.sidecar is None:  # somebody stores under that name again
-                self.ground.backend.write(keys.sidecar_key(reference), look.sidecar, commit.SIDECAR_TYPE)
-                return
             told(plan, done=True)
+        else:
+            self._drop(reference, look.sidecar)
+            told(plan, done=True)
+
+    def _drop(self, reference: str, seen: bytes) -> None:
+        """Remove a client's sidecar without bytes; who wrote new bytes in this moment gets one that fits them."""
+        backend, ground = self.ground.backend, self.ground
+        instant = records.expiry_or_none(seen, reference, ground.configuration)
+        wanted = [keys.sidecar_key(reference)] + ([] if instant is None else [keys.due_key(instant, reference)])
+        for error in backend.delete(wanted).values():
+            raise error
+        back = backend.head(reference)
+        content = None if back is None else contents.read(backend, reference, back.size)
+        if back is None or content is None:
+            return
+        old = Sidecar(making.readable(seen))
+        fresh = making.overwritten(old, back, content, (ground.configuration, ground.now)).dump()
+        instant = records.expiry_or_none(fresh, reference, ground.configuration)
+        if instant is not None:
+            backend.write(keys.due_key(instant, reference), b"", commit.DUE_TYPE)
+        backend.create(keys.sidecar_key(reference), fresh, commit.SIDECAR_TYPE)
 
     # -- sidecars ------------------------------------------------------------------------------------------
 
@@ -116,7 +131,7 @@ class Mender:
         if self.ground.repairs:
             fresh = making.rebuilt(entry, content, old, self.ground.configuration, self.ground.now)
             set_aside(self.ground, reference, told.detail, texts={keys.sidecar_key(reference): seen})
-            self._rewrite(reference, fresh, None)
+            self._rewrite(reference, fresh, None, seen)
         told(plan, done=self.ground.repairs)
 
     def _rebuild_shared(self, reference: str, seen: bytes, old: dict[str, Any], told: _Telling) -> None:
@@ -131,7 +146,7 @@ class Mender:
             fresh = making.rebuilt(entry, content, old, self.ground.configuration, self.ground.now)
             set_aside(self.ground, reference, told.detail, texts={keys.sidecar_key(reference): seen})
             marker = self._marker(pointer, reference, Sidecar(old))
-            self._rewrite(reference, fresh.with_marker(marker), marker)
+            self._rewrite(reference, fresh.with_marker(marker), marker, seen)
         told(plan, done=self.ground.repairs)
 
     def _marker(self, pointer: Pointer, reference: str, old: Sidecar) -> str:
@@ -180,14 +195,14 @@ class Mender:
             told("")  # PromptKit's: nobody can say what the bytes were
         elif wrong.right:
             if ground.repairs:
-                self._rewrite(reference, making.with_facts(sidecar, reference, content), None)
+                self._rewrite(reference, making.with_facts(sidecar, reference, content), None, seen)
             told("its sidecar is given the facts of the bytes, whose digest is right", done=ground.repairs)
         elif not ground.is_old(wrong.data) and not own:
             told(YOUNG, harmless=True)
         elif not own and _is_after(wrong.pair):
             if ground.repairs:
                 fresh = making.overwritten(sidecar, wrong.data, content, (ground.configuration, ground.now))
-                self._rewrite(reference, fresh, None)
+                self._rewrite(reference, fresh, None, seen)
             told("its sidecar is given the facts of the bytes, which were written after it", done=ground.repairs)
         else:
             plan = "bytes and sidecar move to quarantine together: nobody can tell which is right"
@@ -229,7 +244,7 @@ class Mender:
             if shown is not None:
                 values["detected_mime_type"] = shown
         if ground.repairs:
-            self._rewrite(reference, Sidecar(values), sidecar.marker(reference))
+            self._rewrite(reference, Sidecar(values), sidecar.marker(reference), seen)
         told(plan, done=ground.repairs)
 
     # -- steps ---------------------------------------------------------------------------------------------
@@ -259,8 +274,10 @@ class Mender:
         due = () if instant is None else (keys.due_key(instant, reference),)
         commit.confirmed(commit.delete([commit.Deleting(backend, reference, due_keys=due, marker=marker)]))
 
-    def _rewrite(self, reference: str, sidecar: Sidecar, marker: str | None) -> None:
+    def _rewrite(self, reference: str, sidecar: Sidecar, marker: str | None, seen: bytes) -> None:
         """Replace a sidecar as every change does: due entry, sidecar, a look that the bytes are still there."""
+        if self.ground.backend.read(keys.sidecar_key(reference)) != seen:
+            raise StorageError("changed while it was mended", next_step="verify again", reference=reference)
         data = sidecar.dump()
         instant = records.expiry_or_none(data, reference, self.ground.configuration)
         commit.rewrite_sidecar(self.ground.backend, reference, data, instant, marker)

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fsmedia.backends import Backend, Entry
+    from fsmedia.verify.cataloged import CatalogWatch
 
-_KNOWN = tuple(f"{folder}/" for folder in (keys.DELETIONS, keys.REFERENCES, f"{keys.INTERNAL}/catalog"))
+_KNOWN = tuple(f"{folder}/" for folder in (keys.DELETIONS, keys.REFERENCES, keys.CATALOG))
 _HOLD = re.compile(rf"{re.escape(keys.HOLDS)}/[0-9a-f]{{64}}")
 _AFTER = f"{keys.INTERNAL}0"
 """Sorts after everything in `.fsmedia/`."""
@@ -66,6 +67,7 @@ class Survey:
         Endings of the paths in PromptKit's index -> their digests; `index_met` are those that lead somewhere.
     """
 
+    catalog: CatalogWatch
     examined: int = 0
     settings: bool = False
     own: bool = False
@@ -117,6 +119,7 @@ class Survey:
                 yield entry
 
     def _inside(self, entry: Entry) -> None:
+        """Take down what lies in `.fsmedia/`."""
         key = entry.key
         blob = keys.parse_blob_key(key)
         if blob is not None:
@@ -126,22 +129,28 @@ class Survey:
                 self.markers.add(key, entry)
             else:
                 self.marks.append(entry)
-        elif keys.is_temporary(key):
-            self.lone.add(key, entry)
         elif keys.parse_due(key) is not None:
             self.due.add(key, entry)
         elif _HOLD.fullmatch(key):
             self.holds[key] = None
-        elif key.startswith(f"{keys.QUARANTINE}/"):
-            self.quarantined += 1
         elif key == keys.CONFIGURATION_KEY:
             self.settings = True
-        elif not key.startswith(_KNOWN):
+        else:
+            self._rest(entry)
+
+    def _rest(self, entry: Entry) -> None:
+        key = entry.key
+        if keys.parse_snapshot(key) is not None:
+            self.catalog.entries.append(entry)
+        elif key.startswith(f"{keys.QUARANTINE}/"):
+            self.quarantined += 1
+        elif keys.is_temporary(key) or not key.startswith(_KNOWN):
             self.lone.add(key, entry)
 
     def _meet(self, pair: Pair) -> None:
         """Note what other things may need to know of a media, as far as there are any."""
         reference = pair.reference
+        self.catalog.meet(pair)
         if pair.sidecar is not None:
             if len(self.due) or len(self.markers):
                 self.sidecars.add(hash(reference))

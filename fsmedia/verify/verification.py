@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from fsmedia.backends import Entry
     from fsmedia.models import Failed, Finding, FindingKind
+    from fsmedia.verify.cataloged import CatalogWatch
     from fsmedia.verify.survey import Pair
 
     Progress = Callable[[int], object] | None
@@ -52,10 +53,11 @@ class Verification:
     """
 
     ground: Ground
+    catalog: CatalogWatch
     executor: Executor | None = None
     progress: Progress = None
     found: Callable[[Finding], object] | None = None
-    _survey: Survey = field(default_factory=Survey)
+    _survey: Survey = field(init=False)
     _findings: list[Finding] = field(default_factory=list)
     _failed: list[Failed] = field(default_factory=list)
     _counts: Counter[FindingKind] = field(default_factory=Counter)
@@ -67,6 +69,9 @@ class Verification:
     _broken: list[str] = field(default_factory=list)
     _unmarked: list[Remainder] = field(default_factory=list)
     _undated: list[Remainder] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._survey = Survey(self.catalog)
 
     def run(self) -> VerifyReport:
         """Look at everything.
@@ -227,8 +232,9 @@ class Verification:
         self._take(outcome)
 
     def _tell(self) -> None:
-        """Tell what is only told: PromptKit's index and the settings."""
+        """Tell of the catalog, of PromptKit's index and of the settings."""
         outcome, survey = Outcome(), self._survey
+        self.catalog.tell(outcome, repairs=self.ground.repairs, now=self.ground.now)
         if survey.index_error is not None:
             outcome.find("index", keys.DEDUP_INDEX_KEY, survey.index_error.problem)
         lonely = set(chain.from_iterable(survey.index.values())) - survey.index_met

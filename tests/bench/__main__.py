@@ -10,6 +10,7 @@ os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 from tests.bench import deduplication, filesystem, large, local, objects, retention, sync
 from tests.bench import deduplication, filesystem, large, local, objects, retention, telemetry
 from tests.bench import catalog, deduplication, erasure, filesystem, large, local, objects, retention
+from tests.bench import deduplication, filesystem, large, local, objects, retention, verify
 
 BENCHES = {
     "local": local.run,
@@ -22,6 +23,7 @@ BENCHES = {
     "telemetry": telemetry.run,
     "catalog": catalog.run,
     "erasure": erasure.run,
+    "verify": verify.run,
 }
 
 for name in sys.argv[1:] or BENCHES:

@@ -78,6 +78,7 @@ def test_the_keys_are_those_of_the_code() -> None:
         f"{keys.DELETIONS}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
         f"{keys.REFERENCES}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
         f"{keys.ERASURES}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
+        f"{keys.QUARANTINE}/<YYYY-MM-DD>T<HHMMSS>-<unique>/<key>",
         f"{keys.CATALOG}/<time>-<unique>.parquet",
         temporary.removesuffix(unique) + "<unique>",
     ]
@@ -96,6 +97,12 @@ def test_an_erasure_deletes_as_many_at_a_time_as_the_page_says() -> None:
     erasing = text[text.index("**erasing a subject**") :]
     assert f"for up to {removing.WINDOW:,} media at a time" in erasing
     assert re.fullmatch(rf"{keys.ERASURES}/2026-03-04/120000-u[0-9a-z]{{26}}\.jsonl", keys.erasures_key(NOON))
+def test_the_keys_of_quarantine_have_the_form_that_the_page_gives() -> None:
+    folder = keys.quarantine_folder(NOON)
+    assert re.fullmatch(rf"{keys.QUARANTINE}/2026-03-04T120000-u[0-9a-z]{{26}}", folder)
+    assert keys.quarantined_key(folder, "runs/r1/x.png", 10) == f"{folder}/runs/r1/x.png"
+    assert re.fullmatch(r"[0-9a-f]{64}", keys.quarantined_key(folder, "x" * 1000, 10).removeprefix(f"{folder}/"))
+    assert keys.quarantine_note(folder) == f"{folder}.json"
 
 
 def test_the_keys_of_shared_bytes_have_the_form_that_the_page_gives() -> None:

@@ -153,6 +153,23 @@ class Anywhere:
         storage.server.client.upload_part(**place, **part)
         return Made({("upload", "runs/r1/large.bin")})
 
+    @staticmethod
+    def catalog_that_can_not_be_read(storage: Storage, _: Media) -> Made:
+        MediaStore(storage.url, storage_options=storage.options).catalog()
+        (key,) = (key for key in storage.keys() if key.startswith(keys.CATALOG))  # noqa: SIM118
+        storage.write(key, storage.read(key)[:100])
+        return Made({("catalog", key)})
+
+    @staticmethod
+    def catalog_that_is_behind(storage: Storage, media: Media) -> Made:
+        store = MediaStore(storage.url, storage_options=storage.options)
+        gone = put(store, "r9")
+        store.catalog()
+        store.delete_media(gone)
+        (key,) = (key for key in storage.keys() if key.startswith(keys.CATALOG))  # noqa: SIM118
+        assert media
+        return Made({("catalog", key)})
+
 
 class Plain:
     """Damage to media whose bytes lie at their names."""
