@@ -173,7 +173,7 @@ def test_bytes(pair):
 
 
 @pytest.mark.parametrize(
-    "source", ["by-run", "by-run/", "by-day/2026-03-04", "by-run/r1/*.png", "by-session/*", "all_of-it"]
+    "source", ["by-run", "by-run/", "by-day/2026-03-04", "by-run/r1/*.txt", "by-session/*", "all_of-it"]
 )
 @pytest.mark.parametrize("into", ["there", "new", "new/"])
 def test_getting(pair, tmp_path, source, into):
