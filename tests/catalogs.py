@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+import fsspec
+
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.catalog import answering, refreshing
 from fsmedia.records import listing
@@ -81,4 +83,8 @@ def check(store: MediaStore, catalog: Any) -> None:
             if row["sidecar_token"] == "":  # a look at an object tells whole seconds, a listing may tell more
                 assert abs(wanted.pop("timestamp") - row["timestamp"]) < timedelta(seconds=2)
             assert {name: row[name] for name in wanted} == wanted
-        assert row["url"] == store.media_url(row["reference"])
+        assert row["url"] == f"media://{row['reference']}::{store.url}"
+        assert store._key(row["url"]) == row["reference"]
+    for row in rows[:1]:
+        with fsspec.open(row["url"], **store.url_options) as file, store.open(row["reference"]) as wanted:
+            assert file.read() == wanted.read()

@@ -130,9 +130,12 @@ def table_of(made: list[dict[str, Any]], root: str) -> pa.Table:
 
 
 def urls(references: Any, root: str) -> Any:
-    """Return the openable URLs of a column of references."""
+    """Return the openable URLs of a column of references.
+
+    A root on this machine stands as a bare path, which fsspec takes: programs that join URLs as if they were paths
+    (HF datasets) would make `file://tmp` of `file:///tmp`.
+    """
     arrow()
     from pyarrow import compute  # noqa: PLC0415
 
-    begin, end = keys.media_url("\0", root).split("\0")
-    return compute.binary_join_element_wise(begin, references, end, "")
+    return compute.binary_join_element_wise("media://", references, f"::{root}", "")

@@ -50,7 +50,11 @@ class Column(NamedTuple):
 COLUMNS: Final = (
     Column("reference", "string", "the media's reference; rows are sorted by it, bytewise, and it is unique"),
     Column("key", "string", "where its bytes lie below the root; rows that share them have the same"),
-    Column("url", "string", "`media://<reference>::<root>`: any fsspec client opens it; holds no secret"),
+    Column(
+        "url",
+        "string",
+        "`media://<reference>::<root>`, a local root as a path: any fsspec client opens it; no secret",
+    ),
     Column("run_id", "string", "null: none"),
     Column("conversation_id", "string", "null: none"),
     Column("session_id", "string", "null: none"),

@@ -14,7 +14,6 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.spec import make_instance
 from fsspec.utils import stringify_path, tokenize
 
-from fsmedia import keys
 from fsmedia.backends import open_backend
 from fsmedia.deletions import check_log
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError
@@ -29,6 +28,7 @@ from fsmedia.filesystem.naming import (
     cut,
     is_relative,
     is_root,
+    media_url,
     nested_options,
     place_here,
 )
@@ -241,7 +241,7 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
         """Return the URL of a path, in the form in which this filesystem was opened."""
         key = self._strip_protocol(name)
         if self._address.form == "chain":
-            return keys.media_url(key, self._backend.url)
+            return media_url(key, self._backend.url)
         if self._address.form == "name":
             return f"{SCHEME}@{self._address.name}/{key}"
         return f"{SCHEME}{key}"

@@ -216,6 +216,11 @@ def conf_stores() -> Mapping[str, Any]:
     return stores
 
 
+def media_url(key: str, root: str) -> str:
+    """Return the chained URL of a path of a store."""
+    return f"{SCHEME}{key}::{root if '://' in root else f'file://{root}'}"
+
+
 class Ambient:
     """A class attribute that changes with configuration and environment, so that no stale instance is reused."""
 

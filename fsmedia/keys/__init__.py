@@ -42,7 +42,7 @@ from fsmedia.keys.forms import (
     sidecar_key,
     temporary_name,
 )
-from fsmedia.keys.references import check_reference, media_url, relative_to_root
+from fsmedia.keys.references import check_reference, relative_to_root
 from fsmedia.keys.retention import (
     DELETIONS,
     DUE,
@@ -98,7 +98,6 @@ __all__ = [
     "is_temporary",
     "marker_prefix",
     "media_key",
-    "media_url",
     "moved_name",
     "new_generation",
     "new_marker",

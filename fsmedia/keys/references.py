@@ -123,14 +123,3 @@ def relative_to_root(text: str, roots: Sequence[str]) -> str:
         elif is_file and (decoded := unquote(text, errors="surrogateescape")).startswith(prefix):
             best, rest = len(prefix), decoded[len(prefix) :]
     return rest
-
-
-def media_url(reference: str, root: str) -> str:
-    """Return the chained URL under which any fsspec client opens a path of a store: `media://r1/x.png::s3://b/media`.
-
-    Parameters
-    ----------
-    root
-        The store's URL, without secrets; an absolute path is a folder of this machine.
-    """
-    return f"media://{reference}::{root if '://' in root else f'file://{root}'}"

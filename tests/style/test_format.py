@@ -9,11 +9,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fsmedia import commit, keys
+from fsmedia.catalog import COLUMNS, VERSION
+from fsmedia.catalog.rows import COARSEST
+from fsmedia.catalog.schema import Facts
 from fsmedia.configuration import FORMAT as STORE_FORMAT
 from fsmedia.configuration import Configuration, Settings
 from fsmedia.errors import InvalidReferenceError
 from fsmedia.escapes import escape_id
-from fsmedia.layout import DEFAULT_TEMPLATES
+from fsmedia.layout import DEFAULT_TEMPLATES, DEFAULT_VIEWS, PLAIN_FOLDERS, View
 from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, OrganizationMode
 from fsmedia.retention import LONGEST_CLOCK_DIFFERENCE
 from fsmedia.retention.sweep import LATER
@@ -72,6 +75,7 @@ def test_the_keys_are_those_of_the_code() -> None:
         f"{keys.HOLDS}/<digest of reference>",
         f"{keys.DELETIONS}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
         f"{keys.REFERENCES}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
+        f"{keys.CATALOG}/<time>-<unique>.parquet",
         temporary.removesuffix(unique) + "<unique>",
     ]
 
@@ -119,7 +123,8 @@ def test_what_the_page_says_is_no_reference_is_none(reference: str) -> None:
 
 
 def test_the_settings_are_those_of_store_json() -> None:
-    settings = Settings.read("by-run", None, {"audit": timedelta(days=1)}, "audit")
+    views = {"by-day": "{timestamp:%Y-%m-%d}/{name}{ext}"}
+    settings = Settings.read("by-run", None, {"audit": timedelta(days=1)}, "audit", view_templates=views)
     values = json.loads(Configuration.first(settings, organization=OrganizationMode.BY_RUN, adopted=True).dump())
     assert [spans(row[0])[0] for row in rows(section("Settings"))] == list(values)
     assert f"`{keys.CONFIGURATION_KEY}`" in section("Settings")
@@ -154,6 +159,17 @@ def test_the_lengths_are_those_of_the_code() -> None:
     assert f"at most {keys.MAX_KEY:,}." in one_line(section("Layouts"))
 
 
+def test_views_are_as_the_page_says() -> None:
+    text = one_line(section("Views"))
+    assert all(f"`{view.name}/`" in text for view in DEFAULT_VIEWS)
+    assert all(f"`{folder}`" in text for folder in PLAIN_FOLDERS)
+    assert "as in `image/png`" in text
+    assert View("v", "{mime_type}/{name}{ext}").folders(["image/png"]) == ("image", "png")
+    assert "does not have is `~_`" in text
+    assert View("v", "{run_id}/{name}{ext}").folders([None]) == ("~_",)
+    assert "`~` and 8 hex digits" in text
+
+
 # -- sidecars ----------------------------------------------------------------------------------------------------
 
 
@@ -178,6 +194,24 @@ def test_the_keys_of_a_sidecar_are_those_of_the_code() -> None:
     assert [key for key in [*promptkit, *ours] if key not in ("xattrs", "marker")] == list(values)
     (described,) = (row[2] for row in rows(text) if row[0] == "`content`")
     assert tuple(spans(described)) == CONTENT_FIELDS
+
+
+# -- catalog -----------------------------------------------------------------------------------------------------
+
+
+def test_the_columns_of_the_catalog_are_those_of_the_code() -> None:
+    text = section("Catalog")
+    kinds = {"instant": "timestamp[us, UTC]"}
+    assert rows(text) == [[f"`{each.name}`", kinds.get(each.kind, each.kind), each.about] for each in COLUMNS]
+    assert f"metadata, now {VERSION}." in one_line(text)
+    assert f"within {COARSEST // timedelta(seconds=1)} s before the listing" in one_line(text)
+    facts = Facts("s3://b/m", NOON, "digest").dump()
+    assert {name.decode() for name in facts} <= set(spans(text))
+
+
+def test_a_snapshot_has_the_name_that_the_page_gives() -> None:
+    assert "`YYYYMMDDTHHMMSSmmmZ`" in section("Catalog")
+    assert re.fullmatch(rf"{keys.CATALOG}/20260304T120000000Z-u[0-9a-z]{{26}}\.parquet", keys.snapshot_key(NOON))
 
 
 # -- orders of writes --------------------------------------------------------------------------------------------

@@ -1,0 +1,146 @@
+"""The catalog in the hands of others: Dask's cluster refreshes it, and datasets, DuckDB, pandas, polars read it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from datetime import timedelta
+from typing import Any
+
+import duckdb
+import pandas as pd
+import polars as pl
+from pyarrow import dataset
+
+from fsmedia import MediaContent, MediaMetadata, MediaStore, utc_now
+from tests.catalogs import check, filled, old_enough, opened, snapshots
+from tests.clients.test_media import PNG
+
+DASK = """
+import sys
+from datetime import timedelta
+from dask.distributed import Client, LocalCluster
+from fsmedia import MediaStore
+from fsmedia.catalog import refreshing
+from fsmedia.orphans import sweeping
+from fsmedia.retention import enforcement, rebuild
+if __name__ == "__main__":
+    enforcement._WINDOW = rebuild._WINDOW = sweeping._WINDOW = 3
+    refreshing._FOLDERS = 2
+    refreshing.COARSEST = -timedelta(hours=1)
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        with Client(cluster) as client:
+            executor = client.get_executor()
+            spread, alone = (MediaStore(url) for url in sys.argv[1:])
+            tables = []
+            for store, options in ((spread, {"executor": executor}), (alone, {})):
+                first, again = store.catalog(**options), store.catalog(**options)
+                swept = store.enforce_policy(**options)
+                orphans = store.sweep_orphans(grace=timedelta(0), nobody_writes=True, **options)
+                rebuilt = store.rebuild_due_index(**options)
+                last = store.catalog(**options)
+                print("DID", first.report.read, again.report.read, len(swept.deleted), len(orphans.mended),
+                      rebuilt.examined, rebuilt.written, last.report.removed, last.report.read)
+                columns = [name for name in last.to_arrow().column_names if "token" not in name]
+                columns = [name for name in columns if name not in ("url", "modified")]
+                tables.append(last.to_arrow().select(columns).replace_schema_metadata())
+            print("SAME", tables[0].equals(tables[1]), len(tables[0]))
+            pids = client.run(__import__("os").getpid)
+            assert __import__("os").getpid() not in pids.values()
+"""
+PICTURES = """
+import sys
+from datasets import Audio, Dataset, Image, load_dataset
+from fsmedia import MediaStore
+found = MediaStore(sys.argv[1]).catalog(refresh=False)
+pictures = Dataset(found.filter(mime_type="image/*").to_arrow()).cast_column("url", Image())
+print("PICTURES", [row["url"].size for row in pictures])
+files = load_dataset("parquet", data_files=found.files, split="train", cache_dir=sys.argv[2])
+pictures = files.filter(lambda row: row["mime_type"] == "image/png").cast_column("url", Image())
+print("FROM FILES", [row["url"].size for row in pictures])
+sounds = Dataset(found.filter(mime_type="audio/*").to_arrow()).cast_column("url", Audio(decode=False))
+print("SOUNDS", [row["url"]["path"] for row in sounds])
+"""
+WEEK = (
+    "select run_id, sum(size_bytes) from '{}' where mime_type like 'image/%' "
+    "and expires_at between now() and now() + interval 7 days group by run_id"
+)
+
+
+def ran(program: str, *arguments: str, tmp_path: Any) -> str:
+    script = tmp_path / "script.py"
+    script.write_text(program)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script), *arguments],
+        capture_output=True, text=True, timeout=250, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_dask_refreshes_sweeps_and_rebuilds_as_one_alone(tmp_path, local_storage):
+    store = MediaStore(local_storage.url)
+    for number in range(12):
+        policy = ("retain-1hours", "retain-30days", "retain-1days", None)[number % 4]
+        metadata = MediaMetadata(run_id=f"r{number % 5}", policy_name=policy, timestamp=utc_now() - timedelta(days=2))
+        store.store_media(MediaContent.from_bytes(b"%d" % number, "text/plain"), metadata)
+    local_storage.write("runs/r0-x/foreign.png", b"x")
+    leftover = store.store_media(MediaContent.from_bytes(b"x", "text/plain"), MediaMetadata(run_id="r7"))
+    local_storage.remove(f"{leftover}.meta")
+    shutil.rmtree(tmp_path / "media/.fsmedia/due")
+    shutil.copytree(tmp_path / "media", tmp_path / "alone")
+    settings = tmp_path / "media/.fsmedia/store.json"
+    for each in (settings, tmp_path / "alone/.fsmedia/store.json"):
+        each.write_text(settings.read_text().replace('"complete"', '"partial"'))
+    told = ran(DASK, str(tmp_path / "media"), str(tmp_path / "alone"), tmp_path=tmp_path).splitlines()
+    assert told[0] == told[1] == "DID 12 0 6 1 6 3 6 0"
+    assert told[2] == "SAME True 7"
+
+
+def test_datasets_read_the_column_of_urls_as_pictures_and_sound(tmp_path, local_storage):
+    store = MediaStore(local_storage.url)
+    metadata = MediaMetadata(run_id="r1")
+    for _ in range(2):
+        store.store_media(MediaContent.from_bytes(PNG.getvalue(), "image/png"), metadata)
+    sound = store.store_media(MediaContent.from_bytes(bytes(4800), "audio/pcm"), metadata)
+    store.catalog()
+    lines = ran(PICTURES, local_storage.url, str(tmp_path / "cache"), tmp_path=tmp_path).splitlines()
+    size = store.info(next(store.list(mime_type="image/png")))
+    pictures = [(size.width, size.height)] * 2
+    assert lines == [
+        f"PICTURES {pictures}",
+        f"FROM FILES {pictures}",
+        f"SOUNDS {[f'media://{sound}::{store.url}']}",
+    ]
+
+
+def test_duckdb_alone_reads_the_file(local_storage):
+    store = MediaStore(local_storage.url)
+    for policy in ("retain-3days", "retain-30days"):
+        metadata = MediaMetadata(run_id="r1", policy_name=policy, timestamp=utc_now())
+        store.store_media(MediaContent.from_bytes(PNG.getvalue(), "image/png"), metadata)
+    (file,) = store.catalog().files
+    assert duckdb.sql(WEEK.format(file)).fetchall() == [("r1", len(PNG.getvalue()))]
+
+
+def test_pandas_polars_and_arrow_read_the_files(local_storage):
+    store, references = filled(local_storage)
+    with old_enough():
+        catalog = store.catalog()
+    references = sorted(references)
+    assert list(pd.read_parquet(catalog.files[0]).reference) == references
+    assert pl.read_parquet(catalog.files)["reference"].to_list() == references
+    assert dataset.dataset(catalog.files).to_table().equals(catalog.to_arrow())
+    assert list(catalog.to_pandas().reference) == references
+    assert catalog.to_pandas().message_idx.sum() == catalog.to_polars()["message_idx"].sum() == 66
+
+
+def test_the_file_on_s3_is_read_by_its_url(lab):
+    store, references = filled(lab.storage)
+    (file,) = store.catalog().files
+    assert file.startswith("s3://")
+    assert sorted(pd.read_parquet(file, storage_options=lab.storage.options).reference) == sorted(references)
+    check(opened(lab.storage), opened(lab.storage).catalog(refresh=False))
+    assert len(snapshots(lab.storage)) == 1

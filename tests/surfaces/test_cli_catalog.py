@@ -1,0 +1,256 @@
+"""`fsmedia catalog`, `fsmedia query` and `fsmedia stats`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import stat
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import pytest
+
+from fsmedia import MediaStore, utc_now
+from fsmedia.cli import query
+from tests.catalogs import PNG, old_enough, snapshots
+from tests.surfaces.test_cli import HOSTILE, fsmedia, put, refused
+from tests.surfaces.test_cli_deduplication import options_of
+
+if TYPE_CHECKING:
+    from tests.storages import LocalStorage, Storage
+
+WEEK = (
+    "select run_id, sum(size_bytes) bytes from media where mime_type like 'image/%' "
+    "and expires_at between now() and now() + interval 7 days group by run_id order by run_id"
+)
+
+
+@pytest.fixture
+def url(local_storage: LocalStorage) -> str:
+    return local_storage.url
+
+
+def weekly(url: str) -> dict[str, int]:
+    """Store images of three runs, some of which expire within a week; return their bytes by run."""
+    for run, policy, kind in (
+        ("r1", "retain-3days", "image/png"), ("r1", "retain-6days", "image/png"), ("r1", "retain-9days", "image/png"),
+        ("r2", "retain-3days", "image/png"), ("r2", None, "image/png"), ("r3", "retain-3days", "text/plain"),
+    ):  # fmt: skip
+        put(url, data=PNG, run_id=run, policy_name=policy, mime_type=kind)
+    past = utc_now() - timedelta(days=9)
+    put(url, data=PNG, run_id="r4", policy_name="retain-3days", timestamp=past, mime_type="image/png")
+    return {"r1": 2 * len(PNG), "r2": len(PNG)}
+
+
+def test_help_teaches_with_examples() -> None:
+    for words in (["catalog", "refresh"], ["catalog", "show"], ["query"], ["stats"]):
+        text = fsmedia(*words, "--help").stdout
+        assert f"fsmedia {' '.join(words)}" in text
+        assert "--store" in text
+        assert words[0] in fsmedia("--help").stdout
+    assert fsmedia("catalog").stdout == fsmedia("catalog", "--help").stdout
+
+
+def test_refresh_and_show(storage: Storage) -> None:
+    words = ["--store", storage.url, *options_of(storage)]
+    put_here = MediaStore(storage.url, storage_options=storage.options)
+    with old_enough():
+        assert "no catalog yet" in refused(fsmedia("catalog", "show", *words), 3)
+        empty = fsmedia("catalog", "refresh", *words)
+        assert (empty.exit_code, "nothing written" in empty.stdout) == (0, True), empty.output
+        _stored(put_here)
+        done = fsmedia("catalog", "refresh", *words)
+        assert done.exit_code == 0, done.output
+        assert "1 media, 1 sidecars read, 0 rows removed, a new snapshot" in done.stdout
+        again = fsmedia("catalog", "refresh", "--threads", "2", *words)
+        assert "nothing changed" in again.stdout
+    (key,) = snapshots(storage)
+    assert key in done.stdout
+    shown = json.loads(fsmedia("catalog", "show", "--json", *words).stdout)
+    assert (shown["media"], shown["problems"]) == (1, 0)
+    assert shown["file"].endswith(key)
+    assert shown["columns"][0]["name"] == "reference"
+    text = fsmedia("catalog", "show", *words).stdout
+    assert "1 media, as of" in text
+    assert "size_bytes" in text
+    told = json.loads(fsmedia("catalog", "refresh", "--json", *words).stdout)
+    assert (told["media"], told["snapshot"], told["file"]) == (1, snapshots(storage)[-1], told["file"])
+
+
+def _stored(store: MediaStore) -> str:
+    from fsmedia import MediaContent, MediaMetadata
+
+    return store.store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id="r1"))
+
+
+def test_damage_is_told(url: str, local_storage: LocalStorage) -> None:
+    references = [put(url), put(url)]
+    for each in references:
+        local_storage.write(f"{each}.meta", b"{")
+    done = fsmedia("catalog", "refresh", "-s", url)
+    assert done.exit_code == 0
+    assert done.stderr.count("warning: ") == 2
+    assert all(each in done.stderr for each in references)
+    assert "2 sidecars can't be read" in fsmedia("stats", "-s", url).stderr
+
+
+# -- query ---------------------------------------------------------------------------------------------------------
+
+
+def test_bytes_of_images_per_run_that_expire_this_week(url: str, local_storage: LocalStorage) -> None:
+    """In one line, by `fsmedia query`, and by DuckDB alone on the Parquet file."""
+    wanted = weekly(url)
+    lines = fsmedia("query", "-s", url, WEEK, "--json").stdout.splitlines()
+    assert {row["run_id"]: row["bytes"] for row in map(json.loads, lines)} == wanted
+    table = fsmedia("query", "-s", url, WEEK).stdout.splitlines()
+    assert [line.split() for line in table] == [["run_id", "bytes"], *([run, str(n)] for run, n in wanted.items())]
+    rows = csv.DictReader(io.StringIO(fsmedia("query", "-s", url, WEEK, "--csv").stdout))
+    assert {row["run_id"]: int(row["bytes"]) for row in rows} == wanted
+    file = Path(url) / snapshots(local_storage)[-1]
+    assert dict(duckdb.sql(WEEK.replace("media", f"'{file}'")).fetchall()) == wanted
+
+
+def test_what_comes_out_is_what_was_stored(url: str) -> None:
+    put(url, caption=HOSTILE, run_id=HOSTILE)
+    wanted = MediaStore(url).info(next(MediaStore(url).list()))
+    (row,) = map(json.loads, fsmedia("query", "-s", url, "select * from media", "--json").stdout.splitlines())
+    assert (row["caption"], row["run_id"], row["size_bytes"]) == (HOSTILE, HOSTILE, wanted.size_bytes)
+    assert row["timestamp"] == wanted.model_dump(mode="json")["timestamp"]
+    (row,) = csv.DictReader(io.StringIO(fsmedia("query", "-s", url, "select * from media", "--csv").stdout))
+    assert (row["caption"], row["policy_name"]) == (HOSTILE, "")
+    text = fsmedia("query", "-s", url, "select * from media").stdout
+    assert "\x1b" not in text
+    assert "[red]x[/red]" in text
+    assert "\ninjected" not in text
+
+
+def test_values_of_every_kind(url: str) -> None:
+    put(url)
+    sql = (
+        "select [1, 2] l, {'a': now()} s, 1.5 d, sum(size_bytes) n, 'nan'::double x, blob 'ab' b, interval 3 days i, "
+        "date '2026-03-04' as day, null as nothing, true t, uuid() u, map {'k': 1} m from media"
+    )
+    (row,) = map(json.loads, fsmedia("query", "-s", url, sql, "--json").stdout.splitlines())
+    assert (row["l"], row["d"], row["n"], row["x"], row["b"], row["i"]) == ([1, 2], 1.5, 10, None, "6162", 259200.0)
+    assert (row["day"], row["nothing"], row["t"], row["m"]) == ("2026-03-04", None, True, {"k": 1})
+    assert row["s"]["a"].endswith("Z")
+    for words in ([], ["--csv"]):
+        assert fsmedia("query", "-s", url, sql, *words).exit_code == 0
+
+
+def test_limits_and_standard_input(url: str) -> None:
+    for _ in range(3):
+        put(url)
+    sql = "select reference from media"
+    assert len(fsmedia("query", "-s", url, "-", "--json", "--limit", "2", stdin=sql.encode()).stdout.splitlines()) == 2
+    assert fsmedia("query", "-s", url, sql, "--limit", "0", "--csv").stdout == "reference\n"
+    assert "no rows" in fsmedia("query", "-s", url, "select 1 from media where false").stderr
+
+
+def test_a_catalog_as_it_is(url: str, local_storage: LocalStorage) -> None:
+    count = "select count(*) n from media"
+    assert "no catalog yet" in refused(fsmedia("query", "-s", url, count, "--no-refresh"), 3)
+    put(url)
+    fsmedia("catalog", "refresh", "-s", url)
+    put(url)
+    before = local_storage.keys()
+    assert json.loads(fsmedia("query", "-s", url, count, "--no-refresh", "--json").stdout) == {"n": 1}
+    assert json.loads(fsmedia("stats", "-s", url, "--no-refresh", "--json").stdout)["media"] == 1
+    assert local_storage.keys() == before
+    assert json.loads(fsmedia("query", "-s", url, count, "--json").stdout) == {"n": 2}
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select * from '{file}'", "select * from read_text('{file}')", "select * from read_csv('{file}')",
+        "copy media to '{file}'", "attach '{file}'", "install httpfs", "load '{file}'", "select * from glob('*')",
+        "set enable_external_access = true", "reset lock_configuration; select * from read_text('{file}')",
+        "export database '{file}'", "select * from found", "select * from read_parquet('https://example.com/x')",
+        "create secret (type s3)", "import database '{file}'", "pragma enable_profiling; set profiling_output='{file}'",
+        "copy (select 1) to '{file}' (format parquet)", "select * from duckdb_secrets()",
+    ],
+)  # fmt: skip
+def test_a_strangers_sql_sees_nothing_else(url: str, sql: str, tmp_path: Path) -> None:
+    put(url)
+    fsmedia("catalog", "refresh", "-s", url)
+    secret = tmp_path / "secret.csv"
+    secret.write_text("hunter22")
+    before = sorted(os.walk(tmp_path))
+    result = fsmedia("query", "-s", url, "--no-refresh", sql.format(file=secret))
+    assert "hunter22" not in result.output.replace(sql.format(file=secret), "")
+    assert sql.startswith("create secret") or refused(result, 1)
+    assert secret.read_text() == "hunter22"
+    assert sorted(os.walk(tmp_path)) == before
+
+
+def test_wrong_usage(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(url)
+    assert "syntax error" in refused(fsmedia("query", "-s", url, "selec"), 1)
+    assert "size_bites" in refused(fsmedia("query", "-s", url, "select size_bites from media"), 1)
+    refused(fsmedia("query", "-s", url, " "), 2)
+    refused(fsmedia("query", "-s", url, "select 1", "--json", "--csv"), 2)
+    monkeypatch.setitem(__import__("sys").modules, "duckdb", None)
+    assert "pip install 'fsmedia[catalog]'" in refused(fsmedia("query", "-s", url, "select 1"), 1)
+
+
+def test_a_store_that_may_only_be_read(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has no right to write can still ask: the catalog is then brought up to date in memory."""
+    put(url)
+    from fsmedia import StorageError
+    from fsmedia.catalog import snapshots as room
+
+    def refusing(*_: object) -> str:
+        raise StorageError("access denied", key=".fsmedia/catalog/x")
+
+    monkeypatch.setattr(room, "publish", refusing)
+    result = fsmedia("query", "-s", url, "select count(*) n from media", "--json")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"n": 1})
+    assert "trying again without writing" in result.stderr
+    assert "access denied" in result.stderr
+    assert "1 media" in fsmedia("stats", "-s", url).stdout
+    assert "access denied" in refused(fsmedia("catalog", "refresh", "-s", url), 1)
+
+
+def test_long_tables_say_that_they_are_cut(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(url)
+    monkeypatch.setattr(query, "_SHOWN", 5)
+    result = fsmedia("query", "-s", url, "select range from range(9)")
+    assert len(result.stdout.splitlines()) == 6
+    assert "more than 5 rows" in result.stderr
+
+
+# -- stats ---------------------------------------------------------------------------------------------------------
+
+
+def test_stats(url: str) -> None:
+    wanted = weekly(url)
+    text = fsmedia("stats", "-s", url, "--top", "2").stdout
+    assert text.startswith(f"7 media, {7 * len(PNG)} bytes")
+    assert "2 others" in text
+    found = json.loads(fsmedia("stats", "-s", url, "--json").stdout)
+    assert found["expires_within_week"]["bytes"] == sum(wanted.values()) + len(PNG)  # and the text of r3
+    assert found["expired"]["media"] == 1
+    assert {each["name"] for each in found["by_policy"]} >= {None, "retain-3days"}
+    assert "0 media" in fsmedia("stats", "-s", f"{url}-none").stdout
+    assert not Path(f"{url}-none").exists()
+
+
+def test_names_of_strangers(url: str) -> None:
+    put(url, run_id=HOSTILE)
+    text = fsmedia("stats", "-s", url).stdout
+    assert "\x1b" not in text
+    assert "\ninjected" not in text
+    assert "[red]x[/red]" in text
+
+
+def test_snapshots_have_the_modes_of_a_store(url: str, local_storage: LocalStorage) -> None:
+    put(url)
+    fsmedia("catalog", "refresh", "-s", url)
+    file = Path(url) / snapshots(local_storage)[0]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o750
