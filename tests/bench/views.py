@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import fsspec
 
-from fsmedia import MediaStore, keys
+from fsmedia import MediaMetadata, MediaStore, keys
 from fsmedia.layout import DEFAULT_VIEWS, View
+from fsmedia.models import ContentFields
 from fsmedia.sidecar import Sidecar
 from fsmedia.views import Rows, Tree
 from tests.bench.rounds import ROUNDS, interleaved
@@ -90,9 +91,18 @@ def _fill(root: Path) -> None:
         folder = root / "runs" / f"run-{number % RUNS:04d}"
         if number < RUNS:
             folder.mkdir(parents=True)
-        values = {"run_id": folder.name, "session_id": f"session-{number % 700}", "mime_type": "image/png"}
-        times = {"message_idx": number % 9, "part_idx": 0, "timestamp": at, "size_bytes": 1}
-        sidecar = Sidecar.build({**values, **times}, {}, sha256="ab" * 32, expires_at=None, detected_mime_type=None)
+        metadata = MediaMetadata(
+            run_id=folder.name,
+            session_id=f"session-{number % 700}",
+            message_idx=number % 9,
+            mime_type="image/png",
+            size_bytes=1,
+            timestamp=at,
+        )
+        values = dict(vars(metadata))
+        sidecar = Sidecar.build(
+            values, dict(vars(ContentFields())), sha256="ab" * 32, expires_at=None, detected_mime_type=None
+        )
         (folder / name).write_bytes(b"x")
         (folder / f"{name}.meta").write_bytes(sidecar.dump())
 
