@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fsmedia.aio import AsyncMediaStore
+    from fsmedia.catalog import Catalog
     from fsmedia.draft import MediaWriter
     from fsmedia.errors import (
         BulkError,
@@ -45,11 +46,13 @@ if TYPE_CHECKING:
         Reference,
         RetentionPolicy,
         Skipped,
+        StoreStatistics,
     )
     from fsmedia.store import MediaStore, utc_now
 
 _ROOMS = {
     "fsmedia.aio": ("AsyncMediaStore",),
+    "fsmedia.catalog": ("Catalog",),
     "fsmedia.draft": ("MediaWriter",),
     "fsmedia.errors": (
         "BulkError",
@@ -84,6 +87,7 @@ _ROOMS = {
         "Reference",
         "RetentionPolicy",
         "Skipped",
+        "StoreStatistics",
     ),
     "fsmedia.store": ("MediaStore", "utc_now"),
 }
@@ -93,6 +97,7 @@ __all__ = [
     "AsyncMediaStore",
     "AsyncTimeBasedPolicyHandler",
     "BulkError",
+    "Catalog",
     "CorruptSidecarError",
     "DeduplicationReport",
     "Deletion",
@@ -123,6 +128,7 @@ __all__ = [
     "Skipped",
     "StorageError",
     "StoreConflictError",
+    "StoreStatistics",
     "TimeBasedPolicyHandler",
     "UnknownPolicyError",
     "utc_now",

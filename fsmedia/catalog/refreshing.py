@@ -260,7 +260,7 @@ def pieces(ground: Ground, part: Part) -> Iterator[Piece]:
     before = Before(_unpacked(part.rows))
     sources = (iter(part.loose), *(ground.backend.entries(folder) for folder in part.folders))
     for source in sources:
-        found = (item for item in records.listed(source) if records.is_reference(item.entry.key))
+        found = records.listed(source)
         while batch := list(islice(found, _BATCH)):
             table, read = _compared(ground, before, batch)
             yield Piece(part.number, table, read)
@@ -273,10 +273,10 @@ def _compared(ground: Ground, before: Before, batch: Sequence[Listed]) -> tuple[
     changed: list[Listed] = []
     for item in batch:
         number = before.holds(item, ground.before)
-        if number is None:
+        if number is not None:
+            kept.append(number)  # so its name was looked at before
+        elif records.is_reference(item.entry.key):
             changed.append(item)
-        else:
-            kept.append(number)
     made = [
         row
         for some in windows(changed, _READ)

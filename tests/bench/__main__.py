@@ -7,7 +7,7 @@ import sys
 
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 
-from tests.bench import deduplication, filesystem, large, local, objects, retention, views
+from tests.bench import catalog, deduplication, filesystem, large, local, objects, retention, views
 
 BENCHES = {
     "local": local.run,
@@ -17,6 +17,7 @@ BENCHES = {
     "retention": retention.run,
     "deduplication": deduplication.run,
     "views": views.run,
+    "catalog": catalog.run,
 }
 
 for name in sys.argv[1:] or BENCHES:
