@@ -278,6 +278,21 @@ def test_pickles_and_children_begin_without_it(local_storage, start):
     assert pid != fs._shown[0]
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_forked_while_a_thread_looks_waits_for_nobody(local_storage):
+    store, stored = filled(local_storage)
+    fs = opened(local_storage, view_max_age=0, skip_instance_cache=True)
+    wanted = below(expected(stored), "by-run")
+    assert fs.find("by-run") == wanted
+    with fs._shown[1]._loading:  # as a thread has it that is not there in the child
+        child = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(fs.find("by-run") != wanted))
+        child.start()
+        child.join(30)
+    alive = child.is_alive()
+    child.kill()
+    assert (alive, child.exitcode) == (False, 0)
+
+
 def test_without_pyarrow_the_error_says_what_to_install(memory_storage, monkeypatch):
     store, _ = filled(memory_storage)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
