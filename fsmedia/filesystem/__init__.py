@@ -168,6 +168,7 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
         self._deletion_log = deletion_log
         self._block_size = block_size
         self._view_max_age = age
+        self._shown = {}
         self._backend = self._opened_root(patience, durability)
         if is_relative(self._address.url):  # what this is and what is pickled stays the same after a chdir
             self._address = replace(self._address, url=self._backend.url)
