@@ -173,6 +173,7 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
         self._deletion_log = deletion_log
         self._block_size = block_size
         self._view_max_age = age
+        self._shown = {}
         self._backend = self._opened_root(patience, durability)
         self._observer = Observer(self._backend.url, self._hooks)
         if is_relative(self._address.url):  # what this is and what is pickled stays the same after a chdir

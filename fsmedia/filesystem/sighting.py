@@ -93,7 +93,8 @@ class Sighting(Opening):
     """Methods of `MediaFileSystem` that tell what a path of a view means."""
 
     _view_max_age: timedelta | None
-    _shown: tuple[int, Shown] | None = None
+    _shown: dict[int, Shown]
+    """By process: a forked child begins anew."""
 
     def _view_of(self, key: str) -> View | None:
         """Return the view that a key is, or is in; None for a media's own key, or a folder of those."""
@@ -121,10 +122,9 @@ class Sighting(Opening):
         return [*DEFAULT_VIEWS, *mine]
 
     def _tree(self, view: View) -> Tree:
-        shown = self._shown
-        if shown is None or shown[0] != os.getpid():  # a forked child begins anew
-            self._shown = shown = (os.getpid(), self._begun())
-        return shown[1].tree(view)
+        process = os.getpid()
+        shown = self._shown.get(process) or self._shown.setdefault(process, self._begun())
+        return shown.tree(view)
 
     def _begun(self) -> Shown:
         age = self._view_max_age

@@ -13,7 +13,7 @@ from fsmedia.deletions import check_log
 from fsmedia.draft import Desk
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaNotFoundError, ReadOnlyStoreError
 from fsmedia.filesystem import MediaFileSystem
-from fsmedia.filesystem.naming import SCHEME, conf_stores, cut, is_root, nested_options
+from fsmedia.filesystem.naming import SCHEME, conf_stores, cut, is_root, media_url, nested_options
 from fsmedia.filesystem.sighting import VIEW_MAX_AGE, as_age
 from fsmedia.founding import Founding
 from fsmedia.messages import Marker

@@ -11,6 +11,7 @@ from tests.bench import deduplication, filesystem, large, local, objects, retent
 from tests.bench import deduplication, filesystem, large, local, objects, retention, telemetry
 from tests.bench import catalog, deduplication, erasure, filesystem, large, local, objects, retention
 from tests.bench import deduplication, filesystem, large, local, objects, retention, verify
+from tests.bench import catalog, deduplication, filesystem, large, local, objects, retention, views
 
 BENCHES = {
     "local": local.run,
@@ -21,6 +22,7 @@ BENCHES = {
     "deduplication": deduplication.run,
     "sync": sync.run,
     "telemetry": telemetry.run,
+    "views": views.run,
     "catalog": catalog.run,
     "erasure": erasure.run,
     "verify": verify.run,

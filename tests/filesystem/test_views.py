@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 import pickle
 import sys
 from datetime import timedelta
@@ -260,7 +261,7 @@ def test_coroutines(storage):
 
 
 def _found(fs, view):
-    return fs.find(view), fs._shown is None or fs._shown[0]
+    return fs.find(view), list(fs._shown)
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
@@ -273,9 +274,24 @@ def test_pickles_and_children_begin_without_it(local_storage, start):
     assert again == opened(local_storage, view_max_age=7)
     assert again._view_max_age == timedelta(seconds=7)
     with multiprocessing.get_context(start).Pool(1) as pool:
-        found, pid = pool.apply(_found, (opened(local_storage), "by-run"))
+        found, processes = pool.apply(_found, (opened(local_storage), "by-run"))
     assert found == wanted
-    assert pid != fs._shown[0]
+    assert os.getpid() not in processes
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_forked_while_a_thread_looks_waits_for_nobody(local_storage):
+    _, stored = filled(local_storage)
+    fs = opened(local_storage, view_max_age=0, skip_instance_cache=True)
+    wanted = below(expected(stored), "by-run")
+    assert fs.find("by-run") == wanted
+    with fs._shown[os.getpid()]._loading:  # as a thread has it that is not there in the child
+        child = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(fs.find("by-run") != wanted))
+        child.start()
+        child.join(30)
+    alive = child.is_alive()
+    child.kill()
+    assert (alive, child.exitcode) == (False, 0)
 
 
 def test_without_pyarrow_the_error_says_what_to_install(memory_storage, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from datetime import timedelta
 
@@ -38,11 +39,9 @@ def test_a_media_that_was_deleted_since_is_not_found(storage, deduplicate, tmp_p
     others = {each for each in wanted if wanted[each] == wanted[path]}
     store.delete_media(wanted[path])
     for way, look in LOOKS.items():
-        fresh = opened(storage, view_max_age=None, skip_instance_cache=True)
-        fresh._shown = fs._shown
-        fs._shown[1]._made.rows._gone.clear()  # each way comes first
+        fs._shown[os.getpid()]._made.rows._gone.clear()  # each way comes first
         with pytest.raises(MediaNotFoundError) as caught:
-            look(fresh, path, str(tmp_path / "x"))
+            look(fs, path, str(tmp_path / "x"))
         assert caught.value.reference == path, way
         assert wanted[path] in str(caught.value)
     # Since somebody looked it is shown no more, in no view.
@@ -68,8 +67,10 @@ def test_a_media_that_was_deleted_and_stored_again_is_another(storage):
 
 
 def written(storage, data=b"the old version"):
-    made(storage)
-    fs = opened(storage, view_max_age=None, skip_instance_cache=True)
+    fs = opened(storage, view_max_age=None)
+    if not storage.keys():
+        made(storage)
+    fs._shown.clear()
     fs.pipe_file("runs/r1/table.csv", data)
     assert fs.info("by-run/r1/table.csv")["size"] == len(data)
     return fs, "by-run/r1/table.csv"
@@ -230,6 +231,21 @@ def test_a_snapshot_is_taken_as_it_is_while_it_is_young(moto_storage, clock):
     with moto_storage.counted() as requests:
         assert len(fs.find("by-run")) == len(stored) + 1
     assert requests == {"list": 1, "get": 1}
+
+
+def test_threads_that_begin_together_look_once(moto_storage):
+    _, stored = filled(moto_storage)
+    fs = opened(moto_storage, skip_instance_cache=True)
+    fs.ls("")  # the settings are read
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.append(len(fs.find("by-run")))) for _ in range(8)]
+    with moto_storage.counted() as requests:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert found == [len(stored)] * 8
+    assert requests == {"list": 3, "get": len(stored)}
 
 
 def test_many_threads(storage):

@@ -17,7 +17,7 @@ from fsmedia.configuration import Configuration, Settings
 from fsmedia.erasure import removing
 from fsmedia.errors import InvalidReferenceError
 from fsmedia.escapes import escape_id
-from fsmedia.layout import DEFAULT_TEMPLATES
+from fsmedia.layout import DEFAULT_TEMPLATES, DEFAULT_VIEWS, PLAIN_FOLDERS, View
 from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, OrganizationMode
 from fsmedia.retention import LONGEST_CLOCK_DIFFERENCE
 from fsmedia.retention.sweep import LATER
@@ -140,7 +140,8 @@ def test_what_the_page_says_is_no_reference_is_none(reference: str) -> None:
 
 
 def test_the_settings_are_those_of_store_json() -> None:
-    settings = Settings.read("by-run", None, {"audit": timedelta(days=1)}, "audit")
+    views = {"by-day": "{timestamp:%Y-%m-%d}/{name}{ext}"}
+    settings = Settings.read("by-run", None, {"audit": timedelta(days=1)}, "audit", view_templates=views)
     values = json.loads(Configuration.first(settings, organization=OrganizationMode.BY_RUN, adopted=True).dump())
     assert [spans(row[0])[0] for row in rows(section("Settings"))] == list(values)
     assert f"`{keys.CONFIGURATION_KEY}`" in section("Settings")
@@ -173,6 +174,17 @@ def test_the_lengths_are_those_of_the_code() -> None:
     assert f"at most {keys.MAX_NAME} bytes" in one_line(section("Layouts"))
     assert f"{keys.KEY_RESERVE} bytes in reserve" in one_line(section("Layouts"))
     assert f"at most {keys.MAX_KEY:,}." in one_line(section("Layouts"))
+
+
+def test_views_are_as_the_page_says() -> None:
+    text = one_line(section("Views"))
+    assert all(f"`{view.name}/`" in text for view in DEFAULT_VIEWS)
+    assert all(f"`{folder}`" in text for folder in PLAIN_FOLDERS)
+    assert "as in `image/png`" in text
+    assert View("v", "{mime_type}/{name}{ext}").folders(["image/png"]) == ("image", "png")
+    assert "does not have is `~_`" in text
+    assert View("v", "{run_id}/{name}{ext}").folders([None]) == ("~_",)
+    assert "`~` and 8 hex digits" in text
 
 
 # -- sidecars ----------------------------------------------------------------------------------------------------

@@ -154,6 +154,18 @@ def test_init_takes_layouts(url: str) -> None:
     refused(fsmedia("init", "-s", url + "2", "--layout", "by-run={run_id.__class__}"), 1)
 
 
+def test_init_takes_views(url: str) -> None:
+    template = "{timestamp:%Y-%m-%d}/{mime_type}/{name}{ext}"
+    words = ("init", "-s", url, "--view", f"by-day={template}", "--view", "flat={name}{ext}")
+    result = fsmedia(*words, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["views"] == {"by-day": template, "flat": "{name}{ext}"}
+    assert "by-session, by-conversation, by-run, by-day, flat" in " ".join(fsmedia("init", "-s", url).stdout.split())
+    assert "leave views out" in refused(fsmedia("init", "-s", url, "--view", "flat=x/{name}{ext}"), 1)
+    refused(fsmedia("init", "-s", url + "2", "--view", "by-day={user}/{name}{ext}"), 1)
+    assert "NAME=TEMPLATE" in refused(fsmedia("init", "-s", url + "2", "--view", "by-day"), 2)
+
+
 # -- ls ----------------------------------------------------------------------------------------------------
 
 

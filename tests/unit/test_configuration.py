@@ -145,6 +145,12 @@ def test_what_is_no_store_json_is_damaged(data: bytes) -> None:
         {"default_policy": "retain-0days"},
         {"default_policy": 5},
         {"default_policy": ["retain"]},
+        {"views": {"by-day": "{run_id.__class__}/{name}{ext}"}},
+        {"views": {"by-run": "{name}{ext}"}},
+        {"views": {"runs": "{name}{ext}"}},
+        {"views": {"by-day": 5}},
+        {"views": ["by-day"]},
+        {"views": {"a": "{name}{ext}"}, "layouts": {"by-run": "{run_id}/{name}{ext}"}},
     ],
     ids=str,
 )
