@@ -55,7 +55,7 @@ found = []
 for row in webdataset.WebDataset(sys.argv[2], shardshuffle=False).decode():
     [media] = [name for name in row if name not in ("json", "__key__", "__url__", "__local_path__")]
     value = row[media]
-    data = value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else json.dumps(value).encode()
+    data = value.encode() if isinstance(value, str) else value
     found.append({**row["json"], "key": row["__key__"], "kind": media, "digest": hashlib.sha256(data).hexdigest()})
 print("FOUND", json.dumps(found))
 """
@@ -157,5 +157,9 @@ def test_webdataset_reads_every_media_with_its_json(store: MediaStore, tmp_path:
         record = store.info(row["reference"])
         data = store.retrieve_media(row["reference"]).read_bytes()
         assert row["digest"] == hashlib.sha256(data).hexdigest()
-        assert (row["run_id"], row["text"], row["size_bytes"]) == (record.run_id, record.caption or "", record.size_bytes)
+        assert (row["run_id"], row["text"], row["size_bytes"]) == (
+            record.run_id,
+            record.caption or "",
+            record.size_bytes,
+        )
         assert "." not in row["key"]

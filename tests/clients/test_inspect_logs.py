@@ -106,7 +106,13 @@ def store(memory_storage: Any) -> MediaStore:
 # Which media a sample has: message, part, name, whether the model made it.
 PLACES = {
     "draw/a/b": [(0, 1, "red", False), (0, 2, "sound", False), (1, 1, "blue", True), (2, 0, "green", True)],
-    "draw/2": [(0, 0, "paper", False), (0, 2, "film", False), (0, 3, "red", False), (1, 1, "blue", True), (2, 0, "green", True)],
+    "draw/2": [
+        (0, 0, "paper", False),
+        (0, 2, "film", False),
+        (0, 3, "red", False),
+        (1, 1, "blue", True),
+        (2, 0, "green", True),
+    ],
 }
 
 

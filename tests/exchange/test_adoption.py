@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,7 +25,9 @@ from tests.exchange.arena import PNG
 from tests.exchange.test_folder import MADE, plant
 from tests.protocol.faults import Crash, Fault, Faults, faulty_os
 from tests.protocol.worlds import each_call
-from tests.storages import Storage
+
+if TYPE_CHECKING:
+    from tests.storages import Storage
 
 FILES = {"r1/a.png": PNG, "r1/b.png": PNG, "r2/note": b"hello", "top.txt": b"top"}
 MEDIA = ("r1/a.png", "r1/b.png", "r2/note")
@@ -182,7 +185,9 @@ def test_a_file_that_is_written_meanwhile_is_no_media_yet(tmp_path: Path, monkey
     assert [each.reference for each in adopt_folder(tree).stored] == ["r1/a.png"]
 
 
-@pytest.mark.parametrize("fault", [Fault.CRASH_BEFORE, Fault.TORN, pytest.param(Fault.CRASH_AFTER, marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "fault", [Fault.CRASH_BEFORE, Fault.TORN, pytest.param(Fault.CRASH_AFTER, marks=pytest.mark.full)]
+)
 def test_an_adoption_that_is_killed_goes_on(fault: Fault, tmp_path: Path) -> None:
     files = {"r1/a.png": PNG, "r2/note": b"hello"}
     for number, faults in enumerate(each_call(partial(Faults, fault=fault))):
@@ -193,7 +198,9 @@ def test_an_adoption_that_is_killed_goes_on(fault: Fault, tmp_path: Path) -> Non
         assert report.failed == ()
         assert len(report.stored) + report.unchanged == 2
         store = MediaStore(tree)
-        assert [store.info(name).sha256 for name in files] == [hashlib.sha256(data).hexdigest() for data in files.values()]
+        assert [store.info(name).sha256 for name in files] == [
+            hashlib.sha256(data).hexdigest() for data in files.values()
+        ]
         assert all((tree / name).read_bytes() == data for name, data in files.items())
         due = store.enforce_policy(now=datetime.fromtimestamp(MADE, UTC) + timedelta(days=2), dry_run=True)
         assert {each.reference for each in due.deleted} == set(files)

@@ -7,7 +7,15 @@ import json
 
 import pytest
 
-from fsmedia import AsyncMediaStore, BulkError, InvalidMediaError, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
+from fsmedia import (
+    AsyncMediaStore,
+    BulkError,
+    InvalidMediaError,
+    MediaContent,
+    MediaMetadata,
+    MediaNotFoundError,
+    MediaStore,
+)
 from fsmedia.models import AttributedMetadata
 from tests.storages import S3_MOTO, Storage
 
@@ -31,7 +39,17 @@ def test_in_a_deduplicated_store_too(memory_storage: Storage) -> None:
     assert store.info(reference).xattrs == {"user.a": "b"}
 
 
-@pytest.mark.parametrize("xattrs", [{"source": "x"}, {"user.": "x"}, {"fsmedia.sha256": "x"}, {"user.a": 7}, {"user.a": "\ud800"}, {"user.a": "x" * 70_000}])
+@pytest.mark.parametrize(
+    "xattrs",
+    [
+        {"source": "x"},
+        {"user.": "x"},
+        {"fsmedia.sha256": "x"},
+        {"user.a": 7},
+        {"user.a": "\ud800"},
+        {"user.a": "x" * 70_000},
+    ],
+)
 def test_other_attributes_are_refused(xattrs: dict[str, str]) -> None:
     with pytest.raises(InvalidMediaError, match="xattrs"):
         AttributedMetadata(run_id="r", xattrs=xattrs)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,10 +28,12 @@ from fsmedia import (
 from tests.exchange.arena import PNG
 from tests.protocol.faults import CRASHES, Crash, Faults, faulty_os
 from tests.protocol.worlds import each_call
-from tests.storages import LocalStorage, Storage
+
+if TYPE_CHECKING:
+    from tests.storages import LocalStorage, Storage
 
 NOON = datetime(2026, 3, 4, 12, 0, 0, 500, tzinfo=UTC)
-HOSTILE = "../../test/\N{SNOWMAN}\n{\"a\": 1}"
+HOSTILE = '../../test/\N{SNOWMAN}\n{"a": 1}'
 
 
 def put(store: MediaStore, data: bytes, mime_type: str, run: str = "r1", **fields: Any) -> str:
@@ -209,14 +211,19 @@ def test_to_every_storage(export: Callable[..., Any], pictures: MediaStore, stor
     report = export(pictures, storage.url, storage_options=storage.options)
     assert report.failed == ()
     assert set(report.files) <= storage.keys()
-    before = {key: storage.read(key) for key in storage.keys()}
+    before = {key: storage.read(key) for key in sorted(storage.keys())}
     assert export(pictures, storage.url, storage_options=storage.options).unchanged == report.exported
-    assert {key: storage.read(key) for key in storage.keys()} == before
+    assert {key: storage.read(key) for key in sorted(storage.keys())} == before
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [({"split": "../x"}, "split"), ({"table": "csv"}, "table"), ({"mime_type": 7}, "mime_type"), ({"limit": -1}, "limit")],
+    [
+        ({"split": "../x"}, "split"),
+        ({"table": "csv"}, "table"),
+        ({"mime_type": 7}, "mime_type"),
+        ({"limit": -1}, "limit"),
+    ],
 )
 def test_words_that_mean_nothing_are_refused(pictures: MediaStore, tmp_path: Path, words: Any, said: str) -> None:
     with pytest.raises(InvalidMediaError, match=said):
@@ -224,9 +231,17 @@ def test_words_that_mean_nothing_are_refused(pictures: MediaStore, tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
-def test_files_that_strangers_named_get_names_of_ours(memory: MediaStore, memory_storage: Storage, tmp_path: Path) -> None:
+def test_files_that_strangers_named_get_names_of_ours(
+    memory: MediaStore, memory_storage: Storage, tmp_path: Path
+) -> None:
     memory.create()
-    names = ["runs/r1/test.tar.gz.png", "runs/test/dev 1.png", "top.png", "runs/r1/\N{SNOWMAN}\n.png", f"runs/r1/{'x' * 240}.png"]
+    names = [
+        "runs/r1/test.tar.gz.png",
+        "runs/test/dev 1.png",
+        "top.png",
+        "runs/r1/\N{SNOWMAN}\n.png",
+        f"runs/r1/{'x' * 240}.png",
+    ]
     for name in names:
         memory_storage.write(name, PNG)
     assert export_imagefolder(memory, tmp_path / "a").exported == 5
@@ -289,7 +304,9 @@ def test_missing_shards_are_written_again_and_others_refused(pictures: MediaStor
     assert files(tmp_path) == whole
 
 
-@pytest.mark.parametrize("words", [{"prefix": "../x"}, {"prefix": "a.b"}, {"prefix": ""}, {"shard_bytes": 0}, {"shard_count": True}])
+@pytest.mark.parametrize(
+    "words", [{"prefix": "../x"}, {"prefix": "a.b"}, {"prefix": ""}, {"shard_bytes": 0}, {"shard_count": True}]
+)
 def test_shards_that_mean_nothing_are_refused(pictures: MediaStore, tmp_path: Path, words: Any) -> None:
     with pytest.raises(InvalidMediaError, match=next(iter(words))):
         export_webdataset(pictures, tmp_path / "out", **words)

@@ -6,14 +6,25 @@ import hashlib
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import InvalidLayoutError, InvalidMediaError, MediaNotFoundError, MediaStore, import_folder
+from fsmedia import (
+    InvalidLayoutError,
+    InvalidMediaError,
+    MediaNotFoundError,
+    MediaStore,
+    ReadOnlyStoreError,
+    StorageError,
+    import_folder,
+)
 from fsmedia.imports import carrying
 from tests.exchange.arena import PNG
-from tests.storages import Storage
 from tests.style.project import run_python
+
+if TYPE_CHECKING:
+    from tests.storages import Storage
 
 FILES = {
     "r1/a.png": PNG,
@@ -138,7 +149,9 @@ def test_what_can_not_be_read_is_told_and_the_rest_goes_on(
 
 
 def test_the_pattern_tells_what_the_path_means(memory: MediaStore, tmp_path: Path) -> None:
-    tree = plant(tmp_path / "t", {"openai/s1/2026-03-04/c-1/0007_02/x.y.png": PNG, "openai/s1/no/c-1/0007_02/x.png": b""})
+    tree = plant(
+        tmp_path / "t", {"openai/s1/2026-03-04/c-1/0007_02/x.y.png": PNG, "openai/s1/no/c-1/0007_02/x.png": b""}
+    )
     report = import_folder(
         memory,
         tree,
@@ -216,7 +229,9 @@ def test_large_files_stream_in_one_pass_and_are_known_again(
 def test_what_is_too_large_for_the_store_is_refused(memory_storage: Storage, tree: Path) -> None:
     store = MediaStore(memory_storage.url, max_file_size=50)
     report = import_folder(store, tree)
-    assert {each.source for each in report.failed} == {f"folder:{name}" for name, data in FILES.items() if len(data) > 50}
+    assert {each.source for each in report.failed} == {
+        f"folder:{name}" for name, data in FILES.items() if len(data) > 50
+    }
     assert all("max_file_size" in str(each.error) for each in report.failed)
 
 
@@ -240,6 +255,54 @@ def test_the_tree_may_lie_on_any_storage(storage: Storage, memory: MediaStore) -
     report = import_folder(memory, storage.url, storage_options=storage.options)
     assert report.failed == ()
     assert {each.source for each in report.stored} == {f"folder:{name}" for name in FILES if "\n" not in name}
+
+
+def test_a_store_does_not_import_itself(tmp_path: Path) -> None:
+    tree = plant(tmp_path / "tree", FILES)
+    store = MediaStore(tree / "media")
+    for _ in range(2):
+        report = import_folder(store, tree, pattern="{run_id}/{name}{ext}")
+        assert len(report.stored) + report.unchanged == len(FILES)
+    for place in (tree / "media", tree / "media" / "runs", f"file://{tree}/media"):
+        with pytest.raises(InvalidMediaError, match="can't import itself"):
+            import_folder(store, place)
+    assert len(list(store.list())) == len(FILES)
+    deep = import_folder(store, tree, pattern="{session_id}/{provider_id}/{run_id}/{name}{ext}")
+    assert deep.stored == ()
+    assert not any(each.source.startswith("folder:media/") for each in deep.skipped)
+
+
+def test_trees_deeper_than_the_stack(memory: MediaStore, tmp_path: Path) -> None:
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1900):
+        os.mkdir("d", dir_fd=here)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = deeper
+    os.close(os.open("x.png", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(here)
+    plant(tmp_path, {"r1/a.png": PNG})
+    report = import_folder(memory, tmp_path)
+    assert [each.source for each in report.stored] == ["folder:r1/a.png"]
+    assert len(report.skipped) + len(report.failed) == 1  # too deep to be opened, or for the pattern
+
+
+def test_a_store_that_is_read_only_is_an_error_unless_nothing_is_written(memory_storage: Storage, tree: Path) -> None:
+    store = MediaStore(memory_storage.url, read_only=True)
+    assert len(import_folder(store, tree, dry_run=True).stored) == len(FILES)
+    with pytest.raises(ReadOnlyStoreError):
+        import_folder(store, tree)
+
+
+def test_no_media_of_a_window_is_lost_from_the_report(
+    memory: MediaStore, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> object:
+        raise StorageError("gave no answer", next_step="try again")
+
+    monkeypatch.setattr(MediaStore, "store_many", refused)
+    report = import_folder(memory, tree)
+    assert len(report.failed) == report.examined == len(FILES)
 
 
 MEASURED = """

@@ -82,7 +82,9 @@ import_folder(MediaStore(sys.argv[1]), sys.argv[2], progress=lambda count: print
 """
 
 
-@pytest.mark.parametrize("after", [150, pytest.param(70, marks=pytest.mark.full), pytest.param(299, marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "after", [150, pytest.param(70, marks=pytest.mark.full), pytest.param(299, marks=pytest.mark.full)]
+)
 def test_an_import_that_is_killed_goes_on(tmp_path: Path, after: int) -> None:
     tree = plant(tmp_path / "tree", {f"r{n % 3}/{n}.bin": str(n).encode() * 50 for n in range(300)})
     words = [sys.executable, "-c", CHILD, str(tmp_path / "store"), str(tree)]

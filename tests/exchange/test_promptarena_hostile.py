@@ -65,7 +65,13 @@ def test_no_name_leads_out(memory: MediaStore, out: Path, name: Any) -> None:
 
 
 def test_names_of_other_working_directories_are_found(memory: MediaStore, out: Path) -> None:
-    names = ["media/good.png", "./media/good.png", "out/media/good.png", "/srv/arena/out/media/good.png", "out\\media\\good.png"]
+    names = [
+        "media/good.png",
+        "./media/good.png",
+        "out/media/good.png",
+        "/srv/arena/out/media/good.png",
+        "out\\media\\good.png",
+    ]
     write(out, "r", [part(storage_reference=name) for name in names])
     report = import_promptarena(memory, out)
     assert (len(report.stored), report.failed) == (5, ())

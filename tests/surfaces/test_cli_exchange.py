@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,8 +12,10 @@ from fsmedia import MediaStore
 from tests.contract.specimens import traces
 from tests.exchange.arena import PNG, inline, part, real, write
 from tests.exchange.test_folder import plant
-from tests.storages import LocalStorage
 from tests.surfaces.test_cli import HOSTILE, fsmedia, put, refused
+
+if TYPE_CHECKING:
+    from tests.storages import LocalStorage
 
 
 @pytest.fixture
@@ -123,7 +126,9 @@ def test_an_import_of_nothing_says_so(url: str, tmp_path: Path) -> None:
 # -- export ------------------------------------------------------------------------------------------------
 
 
-def test_export_says_what_it_would_do_does_it_and_says_so(url: str, local_storage: LocalStorage, tmp_path: Path) -> None:
+def test_export_says_what_it_would_do_does_it_and_says_so(
+    url: str, local_storage: LocalStorage, tmp_path: Path
+) -> None:
     fsmedia("import", "promptarena", real(tmp_path), "-s", url)
     before = traces(local_storage)
     words = ("export", "imagefolder", tmp_path / "set", "-s", url)
