@@ -78,7 +78,8 @@ def test_what_failed_is_told_line_by_line_without_control_characters(url: str, t
     result = fsmedia("import", "promptarena", tmp_path / "out", "-s", url)
     assert result.exit_code == 1
     lines = result.stderr.splitlines()
-    assert [line[:7] for line in lines] == ["error: "] * 2
+    assert [line[:19] for line in lines] == ["error: promptarena:"] * 2
+    assert [f"#Messages/0/parts/{n}: " in line for n, line in enumerate(lines)] == [True, True]
     assert "\x1b" not in result.output
     assert "failed" in result.stdout
 
