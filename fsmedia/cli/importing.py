@@ -197,7 +197,8 @@ def _run(place: Place, work: Callable[[MediaStore, Callable[[int], None]], Impor
 def _tell(report: ImportReport, *, as_json: bool) -> None:
     """Show a report; what failed is an exit code too."""
     for failure in report.failed:
-        output.error(text_of(failure.error))
+        text = text_of(failure.error)
+        output.error(text if failure.source in text else f"{failure.source}: {text}")
     if as_json:
         facts = report.model_dump(mode="json")
         facts |= {"stored": [each._asdict() for each in report.stored], "took": report.took.total_seconds()}

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fsmedia import mime, wav
-from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError
+from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, ReadOnlyStoreError
 from fsmedia.imports.findings import Found, failed, shown
 from fsmedia.intake import Intake, SoundIntake
 from fsmedia.models import (
@@ -81,6 +82,8 @@ class Carrier:
             else:
                 try:
                     self._take(finding)
+                except ReadOnlyStoreError:
+                    raise
                 except (MediaError, OSError) as error:
                     self._failed.append(failed(finding.source, error))
             self._progress(self._examined)
@@ -142,7 +145,8 @@ class Carrier:
             self._unchanged += 1
             return
         if self._dry_run:
-            self._store.create_media(metadata, content.mime_type)  # raises what storing would; begun, not entered
+            with suppress(ReadOnlyStoreError):  # whose plan is as good as another's
+                self._store.create_media(metadata, content.mime_type)  # raises what storing would; is never entered
             self._note(finding, known, digest, size, "")
             return
         if not isinstance(content.data, bytes):
@@ -160,9 +164,14 @@ class Carrier:
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if not waiting:
             return
-        answers: list[Any] = list(
-            self._store.store_many(((content, metadata) for _, content, metadata, _ in waiting), on_error="return")
-        )
+        pairs = ((content, metadata) for _, content, metadata, _ in waiting)
+        answers: list[Any]
+        try:
+            answers = list(self._store.store_many(pairs, on_error="return"))
+        except ReadOnlyStoreError:
+            raise
+        except MediaError as error:  # the store's settings can't be read: nothing of these was begun
+            answers = [error] * len(waiting)
         for (finding, content, metadata, digest), answer in zip(waiting, answers, strict=True):
             if isinstance(answer, MediaError):
                 self._failed.append(failed(finding.source, answer))

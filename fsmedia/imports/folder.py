@@ -8,7 +8,7 @@ from fsmedia import keys
 from fsmedia.errors import InvalidLayoutError, InvalidMediaError
 from fsmedia.imports.carrying import Carrier
 from fsmedia.imports.findings import Found, failed, passed
-from fsmedia.imports.trees import Tree, opener
+from fsmedia.imports.trees import Tree, lies_in, opener
 from fsmedia.layout import Layout
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def import_folder(  # noqa: PLR0913 - the options of an import
     ------
     InvalidLayoutError
         The pattern can't be parsed without doubt, or never tells an id that is needed.
+    InvalidMediaError
+        The tree is the store itself, or lies in it.
     MediaNotFoundError
         There is nothing at the place. What is wrong with single files is in the report.
     """
@@ -69,7 +71,14 @@ def import_folder(  # noqa: PLR0913 - the options of an import
     template = Pattern(pattern, store.organization, given)
     carrier = Carrier(store, dry_run=dry_run, progress=progress)
     with Tree(place, storage_options) as tree:
-        return carrier.carry(_found(tree, template))
+        own = tree.place_of(store.url)
+        if own == "" or lies_in(store, tree.backend.roots()):
+            raise InvalidMediaError(
+                "a store can't import itself",
+                next_step="to let it know files that others put there, adopt the tree in place",
+                key=tree.backend.url,
+            )
+        return carrier.carry(_found(tree, template, own))
 
 
 def checked_ids(ids: Mapping[str, str] | None) -> dict[str, Any]:
@@ -133,8 +142,10 @@ def reason_of(file: File) -> str:
     return file.reason
 
 
-def _found(tree: Tree, pattern: Pattern) -> Iterator[Found | PassedOver | NotImported]:
+def _found(tree: Tree, pattern: Pattern, own: str | None) -> Iterator[Found | PassedOver | NotImported]:
     for file in tree.files():
+        if own and file.path.startswith(f"{own}/"):
+            continue  # the store itself, which grows meanwhile
         if file.error is not None:
             yield failed(f"folder:{file.path}", file.error)
             continue

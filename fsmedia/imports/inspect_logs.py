@@ -154,6 +154,7 @@ class _Sample:
         self._sample = sample
         self._where = where
         self._attachments: dict[str, str] = dict(sample.attachments)
+        self._names = {value: name for name, value in self._attachments.items()}
         self._used: set[str] = set()
         self._model = str(evaluation.model)
         self._ids = {
@@ -217,7 +218,7 @@ class _Sample:
         if not value.startswith("data:"):
             url = value.startswith(("http://", "https://"))
             return passed(source, "names only a URL, and URLs are not fetched" if url else "names a file elsewhere")
-        self._used |= {name for name, other in self._attachments.items() if other is value}
+        self._used.add(self._names.get(value, ""))
         try:
             kind, data = read_data_url(value, max_size=None)
         except MediaError as error:

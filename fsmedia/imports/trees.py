@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
 
 from fsmedia import keys
 from fsmedia.backends import open_backend
-from fsmedia.errors import MediaError, MediaNotFoundError, MediaTooLargeError
+from fsmedia.errors import InvalidReferenceError, MediaError, MediaNotFoundError, MediaTooLargeError
 from fsmedia.imports.findings import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from types import TracebackType
 
     from fsmedia.backends import Entry
+    from fsmedia.store import MediaStore
 
 _TIMEOUT = timedelta(seconds=60)
 _CHUNK = 2**20
@@ -72,9 +73,22 @@ class Tree:
         else:
             yield from self._walk("")
 
-    def _walk(self, prefix: str) -> Iterator[File]:
+    def _walk(self, top: str) -> Iterator[File]:
+        """Walk without recursion: a stranger's tree may be deeper than Python's stack."""
+        waiting = [self._scanned(top)]
+        while waiting:
+            found = next(waiting[-1], None)
+            if found is None:
+                waiting.pop()
+            elif isinstance(found, str):
+                waiting.append(self._scanned(found))
+            else:
+                yield found
+
+    def _scanned(self, prefix: str) -> Iterator[File | str]:
+        """Yield the files of one folder, and the folders to go into as text."""
         try:
-            with os.scandir(f"{self._folder}{prefix}" or "/") as found:
+            with os.scandir(f"{self._folder}{prefix}") as found:
                 items = sorted(found, key=lambda item: item.name)
         except OSError as error:
             yield File(prefix or "/", error=error)
@@ -83,16 +97,21 @@ class Tree:
             path = prefix + item.name
             try:
                 if item.is_dir(follow_symlinks=False):
-                    if item.name.startswith("."):
-                        yield File(f"{path}/", reason="is hidden")
-                    else:
-                        yield from self._walk(f"{path}/")
+                    yield File(f"{path}/", reason="is hidden") if item.name.startswith(".") else f"{path}/"
                     continue
-                found_stat = item.stat(follow_symlinks=False)
+                seen = item.stat(follow_symlinks=False)
             except OSError as error:
                 yield File(path, error=error)
                 continue
-            yield File(path, found_stat.st_size, _time(found_stat.st_mtime), _reason(path, found_stat.st_mode))
+            yield File(path, seen.st_size, _time(seen.st_mtime), _reason(path, seen.st_mode))
+
+    def place_of(self, url: str) -> str | None:
+        """Return where another root lies below this one, empty for the same place; None if it does not."""
+        own = self.backend.url.rstrip("/")
+        other = url.rstrip("/")
+        if other == own:
+            return ""
+        return other[len(own) + 1 :] if other.startswith(f"{own}/") else None
 
     def head(self, path: str) -> Entry | None:
         """Look at one file; a link that leads out is refused."""
@@ -161,6 +180,17 @@ def _time(seconds: float) -> datetime | None:
         return datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
         return None  # a stranger's file from the year 36812
+
+
+def lies_in(store: MediaStore, roots: Iterable[str]) -> bool:
+    """Tell whether a place, by all its spellings, is a store's root or lies below it."""
+    for root in roots:
+        try:
+            store.media_url(f"{root.rstrip('/')}/x")
+        except InvalidReferenceError:
+            continue
+        return True
+    return False
 
 
 def located(tree: Tree, named: str) -> str:

@@ -12,6 +12,7 @@ from tests.bench import deduplication, filesystem, large, local, objects, retent
 from tests.bench import catalog, deduplication, erasure, filesystem, large, local, objects, retention
 from tests.bench import deduplication, filesystem, large, local, objects, retention, verify
 from tests.bench import catalog, deduplication, filesystem, large, local, objects, retention, views
+from tests.bench import deduplication, exchange, filesystem, large, local, objects, retention
 
 BENCHES = {
     "local": local.run,
@@ -26,6 +27,7 @@ BENCHES = {
     "catalog": catalog.run,
     "erasure": erasure.run,
     "verify": verify.run,
+    "exchange": exchange.run,
 }
 
 for name in sys.argv[1:] or BENCHES:

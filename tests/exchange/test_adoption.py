@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,7 +25,9 @@ from tests.exchange.arena import PNG
 from tests.exchange.test_folder import MADE, plant
 from tests.protocol.faults import Crash, Fault, Faults, faulty_os
 from tests.protocol.worlds import each_call
-from tests.storages import Storage
+
+if TYPE_CHECKING:
+    from tests.storages import Storage
 
 FILES = {"r1/a.png": PNG, "r1/b.png": PNG, "r2/note": b"hello", "top.txt": b"top"}
 MEDIA = ("r1/a.png", "r1/b.png", "r2/note")

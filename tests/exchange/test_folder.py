@@ -6,14 +6,25 @@ import hashlib
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import InvalidLayoutError, InvalidMediaError, MediaNotFoundError, MediaStore, import_folder
+from fsmedia import (
+    InvalidLayoutError,
+    InvalidMediaError,
+    MediaNotFoundError,
+    MediaStore,
+    ReadOnlyStoreError,
+    StorageError,
+    import_folder,
+)
 from fsmedia.imports import carrying
 from tests.exchange.arena import PNG
-from tests.storages import Storage
-from tests.style.project import run_python
+from tests.style.project import run, run_python
+
+if TYPE_CHECKING:
+    from tests.storages import Storage
 
 FILES = {
     "r1/a.png": PNG,
@@ -244,6 +255,57 @@ def test_the_tree_may_lie_on_any_storage(storage: Storage, memory: MediaStore) -
     report = import_folder(memory, storage.url, storage_options=storage.options)
     assert report.failed == ()
     assert {each.source for each in report.stored} == {f"folder:{name}" for name in FILES if "\n" not in name}
+
+
+def test_a_store_does_not_import_itself(tmp_path: Path) -> None:
+    tree = plant(tmp_path / "tree", FILES)
+    store = MediaStore(tree / "media")
+    for _ in range(2):
+        report = import_folder(store, tree, pattern="{run_id}/{name}{ext}")
+        assert len(report.stored) + report.unchanged == len(FILES)
+    for place in (tree / "media", tree / "media" / "runs", f"file://{tree}/media"):
+        with pytest.raises(InvalidMediaError, match="can't import itself"):
+            import_folder(store, place)
+    assert len(list(store.list())) == len(FILES)
+    deep = import_folder(store, tree, pattern="{session_id}/{provider_id}/{run_id}/{name}{ext}")
+    assert deep.stored == ()
+    assert not any(each.source.startswith("folder:media/") for each in deep.skipped)
+
+
+def test_trees_deeper_than_the_stack(memory: MediaStore, tmp_path: Path) -> None:
+    plant(tmp_path, {"r1/a.png": PNG})
+    here = os.open(tmp_path, os.O_RDONLY)
+    try:
+        for _ in range(1900):
+            os.mkdir("d", dir_fd=here)
+            deeper = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = deeper
+        os.close(os.open("x.png", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+        report = import_folder(memory, tmp_path)
+    finally:
+        os.close(here)
+        run("rm", "-rf", tmp_path / "d")  # what Python removes recursively it could not
+    assert [each.source for each in report.stored] == ["folder:r1/a.png"]
+    assert [each.source.endswith("d/x.png") for each in report.skipped] == [True]
+
+
+def test_a_store_that_is_read_only_is_an_error_unless_nothing_is_written(memory_storage: Storage, tree: Path) -> None:
+    store = MediaStore(memory_storage.url, read_only=True)
+    assert len(import_folder(store, tree, dry_run=True).stored) == len(FILES)
+    with pytest.raises(ReadOnlyStoreError):
+        import_folder(store, tree)
+
+
+def test_no_media_of_a_window_is_lost_from_the_report(
+    memory: MediaStore, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> object:
+        raise StorageError("gave no answer", next_step="try again")
+
+    monkeypatch.setattr(MediaStore, "store_many", refused)
+    report = import_folder(memory, tree)
+    assert len(report.failed) == report.examined == len(FILES)
 
 
 MEASURED = """

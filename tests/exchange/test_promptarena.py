@@ -6,12 +6,15 @@ import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fsmedia import MediaNotFoundError, MediaStore, import_promptarena
 from tests.exchange.arena import AGAIN, CALL, CALL_DIGEST, MAP_DIGEST, MAPS, PNG, inline, part, real, write
-from tests.storages import Storage
+
+if TYPE_CHECKING:
+    from tests.storages import Storage
 
 
 def by_place(store: MediaStore, run: str) -> dict[tuple[int, int], object]:
@@ -54,12 +57,12 @@ def test_bytes_that_are_there_twice_are_counted(store: MediaStore, tmp_path: Pat
 def test_a_second_import_changes_nothing(store: MediaStore, storage: Storage, tmp_path: Path) -> None:
     out = real(tmp_path)
     import_promptarena(store, out)
-    before = {key: storage.read(key) for key in storage.keys()}
+    before = {key: storage.read(key) for key in sorted(storage.keys())}
     again = import_promptarena(store, out)
     assert (again.stored, again.unchanged, again.duplicates) == ((), 7, 0)
     moved = out.rename(tmp_path / "elsewhere")
     assert import_promptarena(MediaStore(storage.url, storage_options=storage.options), moved).unchanged == 7
-    assert {key: storage.read(key) for key in storage.keys()} == before
+    assert {key: storage.read(key) for key in sorted(storage.keys())} == before
 
 
 def test_a_dry_run_plans_the_same_and_writes_nothing(store: MediaStore, storage: Storage, tmp_path: Path) -> None:
@@ -122,7 +125,7 @@ def test_every_kind_of_store_knows_again(memory_storage: Storage, tmp_path: Path
     assert len(import_promptarena(store, out).stored) == 7
     assert import_promptarena(store, out).unchanged == 7
     if deduplicate:
-        assert len([key for key in memory_storage.keys() if "/data/" in key]) == 3
+        assert len([key for key in sorted(memory_storage.keys()) if "/data/" in key]) == 3
 
 
 def test_raw_sound_inside_a_result_is_known_again(memory: MediaStore, tmp_path: Path) -> None:

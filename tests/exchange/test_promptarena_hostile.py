@@ -64,6 +64,12 @@ def test_no_name_leads_out(memory: MediaStore, out: Path, name: Any) -> None:
     assert all(memory.open(each).read() == PNG for each in memory.list())
 
 
+def test_a_bare_name_is_not_taken_for_another(memory: MediaStore, out: Path) -> None:
+    (out / "passwd").write_bytes(PNG)
+    write(out, "r", [part(storage_reference="/etc/passwd")])
+    assert import_promptarena(memory, out).stored == ()
+
+
 def test_names_of_other_working_directories_are_found(memory: MediaStore, out: Path) -> None:
     names = [
         "media/good.png",

@@ -1,0 +1,227 @@
+"""Media in logs that inspect_ai itself wrote, with a model that answers from a list and no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import wave
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fsmedia import MediaNotFoundError, MediaStore, StorageError, import_inspect
+from tests.style.project import run_python
+
+EVALUATE = """
+import json, sys
+from inspect_ai import Task, eval
+from inspect_ai.dataset import Sample
+from inspect_ai.model import *
+from inspect_ai.solver import generate
+urls = json.loads(sys.argv[3])
+user = lambda *parts: [ChatMessageUser(content=list(parts))]
+samples = [
+    Sample(id="a/b", target="x", input=user(
+        ContentText(text="look"), ContentImage(image=urls["red"], detail="low"),
+        ContentAudio(audio=urls["sound"], format="wav"))),
+    Sample(id=2, target="x", input=user(
+        ContentDocument(document=urls["paper"], filename="../../etc/x.pdf"),
+        ContentText(text="and"), ContentVideo(video=urls["film"], format="mp4"),
+        ContentImage(image=urls["red"]))),
+]
+answer = lambda *parts: ChatCompletionChoice(message=ChatMessageAssistant(content=list(parts)))
+output = ModelOutput(model="mockllm/model", usage=ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2), choices=[
+    answer(ContentText(text="here"), ContentImage(image=urls["blue"])), answer(ContentImage(image=urls["green"]))])
+[log] = eval(
+    Task(name="draw", dataset=samples, solver=[generate()]), epochs=2, display="none", log_dir=sys.argv[1],
+    model=get_model("mockllm/model", custom_outputs=[output] * 4), log_format=sys.argv[2],
+    log_images=sys.argv[4] == "images")
+print("LOG", json.dumps([log.status, log.location, log.eval.run_id, log.eval.eval_id]))
+"""
+
+
+def picture(colour: str) -> bytes:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("RGB", (8, 6), colour).save(file, "PNG")
+    return file.getvalue()
+
+
+def sound() -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(8000)
+        writer.writeframes(b"\1\2" * 800)
+    return file.getvalue()
+
+
+DATA = {
+    "red": ("image/png", picture("red")),
+    "blue": ("image/png", picture("blue")),
+    "green": ("image/png", picture("green")),
+    "sound": ("audio/wav", sound()),
+    "paper": ("application/pdf", b"%PDF-1.4 tiny"),
+    "film": ("video/mp4", b"\0\0\0\x18ftypmp42\0\0\0\0"),
+}
+URLS = {name: f"data:{kind};base64,{base64.b64encode(data).decode()}" for name, (kind, data) in DATA.items()}
+DIGESTS = {name: hashlib.sha256(data).hexdigest() for name, (_, data) in DATA.items()}
+
+
+def evaluate(folder: Path, form: str = "eval", images: str = "images") -> tuple[Path, str, str]:
+    """Let inspect_ai run an evaluation; return its log, its run's id and its own."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", EVALUATE, str(folder), form, json.dumps(URLS), images],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(folder.parent)},
+        cwd=folder.parent,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert "LOG" in done.stdout, done.stdout[-3000:] + done.stderr[-3000:]
+    status, location, run_id, eval_id = json.loads(done.stdout.rpartition("LOG")[2])
+    assert status == "success"
+    return Path(location.removeprefix("file://")), run_id, eval_id
+
+
+@pytest.fixture(scope="module", params=["eval", "json"])
+def log(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    return evaluate(tmp_path_factory.mktemp("inspect") / "logs", request.param)
+
+
+@pytest.fixture
+def store(memory_storage: Any) -> MediaStore:
+    return MediaStore(memory_storage.url)
+
+
+# Which media a sample has: message, part, name, whether the model made it.
+PLACES = {
+    "draw/a/b": [(0, 1, "red", False), (0, 2, "sound", False), (1, 1, "blue", True), (2, 0, "green", True)],
+    "draw/2": [
+        (0, 0, "paper", False),
+        (0, 2, "film", False),
+        (0, 3, "red", False),
+        (1, 1, "blue", True),
+        (2, 0, "green", True),
+    ],
+}
+
+
+def test_every_media_of_every_sample_is_taken_in(store: MediaStore, log: tuple[Path, str, str]) -> None:
+    file, run_id, eval_id = log
+    planned = import_inspect(store, file, dry_run=True)
+    assert list(store.list()) == []
+    report = import_inspect(store, file)
+    assert report.failed == ()
+    assert [each.source for each in planned.stored] == [each.source for each in report.stored]
+    assert report.skipped == ()
+    found = {}
+    for each in report.stored:
+        record = store.info(each.reference)
+        assert (record.run_id, record.session_id) == (run_id, eval_id)
+        assert record.timestamp is not None
+        place = (record.message_idx, record.part_idx)
+        found.setdefault(record.conversation_id, {})[place] = record
+        assert each.source.startswith(f"inspect:{eval_id}#")
+    assert found.keys() == {f"{name}/{epoch}" for name in PLACES for epoch in (1, 2)}
+    for name, places in PLACES.items():
+        for epoch in (1, 2):
+            records = found[f"{name}/{epoch}"]
+            assert len(records) == len(places)
+            for message, part, media, made in places:
+                record = records[message, part]
+                assert (record.sha256, record.mime_type) == (DIGESTS[media], DATA[media][0])
+                assert record.provider_id == ("mockllm/model" if made else "")
+                assert store.retrieve_media(record.reference).read_bytes() == DATA[media][1]
+    assert found["draw/a/b/1"][0, 1].detail == "low"
+    assert found["draw/2/1"][0, 0].caption == "../../etc/x.pdf"
+
+
+def test_importing_again_stores_nothing(store: MediaStore, log: tuple[Path, str, str]) -> None:
+    first = import_inspect(store, log[0].parent, policy_name="retain-1days")  # the folder
+    assert len(first.stored) == 18
+    assert store.info(first.stored[0].reference).expires_at is not None
+    again = import_inspect(store, [log[0], log[0]])
+    assert (again.stored, again.unchanged) == ((), 18)  # each log once
+
+
+def test_pictures_that_were_left_out_of_a_log_are_told(store: MediaStore, tmp_path: Path) -> None:
+    file, _, _ = evaluate(tmp_path / "logs", images="none")
+    report = import_inspect(store, file)
+    assert report.failed == ()
+    reasons = {each.reason for each in report.skipped}
+    assert "its bytes were left out when the log was written (log_images=False)" in reasons
+    # inspect_ai strips messages and events, not the other choices of a model.
+    assert all("/messages/2/" in each.source for each in report.stored)
+
+
+def test_attachments_that_no_message_names_are_taken_in_too(store: MediaStore, tmp_path: Path) -> None:
+    from inspect_ai.log import read_eval_log, write_eval_log
+
+    file, _, _ = evaluate(tmp_path / "logs")
+    changed = read_eval_log(file)
+    sample, other_sample = ({each.id: each for each in changed.samples or ()}[name] for name in ("a/b", 2))
+    sample.attachments["0" * 32] = URLS["film"]
+    sample.attachments["1" * 32] = "only text, " * 20
+    sample.attachments["2" * 32] = "data:image/png;base64,???"
+    [shown] = [part for part in other_sample.messages[0].content if part.type == "image"]
+    shown.image = "http://127.0.0.1:9/x.png"  # what it showed before is named by no message now
+    [heard] = [part for part in sample.messages[0].content if part.type == "audio"]
+    heard.audio = "/etc/passwd"
+    other = tmp_path / "changed.json"
+    write_eval_log(changed, other)
+    report = import_inspect(store, other)
+    left = {store.info(each.reference).sha256: each for each in report.stored if "/attachments/" in each.source}
+    assert left.keys() == {DIGESTS["film"], DIGESTS["red"], DIGESTS["sound"]}
+    assert left[DIGESTS["film"]].source.endswith("/attachments/" + "0" * 32)
+    assert store.info(left[DIGESTS["film"]].reference).message_idx == 3
+    assert ["base64" in str(each.error) for each in report.failed] == [True]
+    assert {each.reason for each in report.skipped} == {
+        "names only a URL, and URLs are not fetched",
+        "names a file elsewhere",
+    }
+
+
+def test_damaged_logs_are_told_and_the_next_one_is_read(
+    store: MediaStore, log: tuple[Path, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty.eval").write_bytes(b"")
+    (tmp_path / "cut.eval").write_bytes(log[0].read_bytes()[:500])
+    (tmp_path / "no.json").write_text('{"a": ' * 5000)
+    with zipfile.ZipFile(tmp_path / "bomb.eval", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("header.json", bytes(3_000_000))
+    from fsmedia.imports import inspect_logs
+
+    monkeypatch.setattr(inspect_logs, "LARGEST_MEMBER", 2_000_000)
+    report = import_inspect(store, [*sorted(tmp_path.iterdir()), log[0]])
+    assert len(report.stored) == 18
+    assert {Path(each.source).name for each in report.failed} == {"empty.eval", "cut.eval", "no.json", "bomb.eval"}
+    for failure in report.failed:
+        assert str(failure.error).isprintable()
+        assert len(str(failure.error)) < 600
+
+
+def test_a_log_that_is_not_there_is_an_error(store: MediaStore, tmp_path: Path) -> None:
+    with pytest.raises(MediaNotFoundError, match="no such log"):
+        import_inspect(store, tmp_path / "x.eval")
+
+
+def test_without_inspect_ai_the_error_names_the_package(store: MediaStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "inspect_ai.log", None)
+    with pytest.raises(StorageError, match="pip install inspect-ai"):
+        import_inspect(store, "x.eval")
+
+
+def test_nothing_else_loads_inspect_ai_or_pyarrow(tmp_path: Path) -> None:
+    code = "import sys, fsmedia, fsmedia.cli, fsmedia.imports, fsmedia.exports\nfsmedia.import_inspect\n"
+    done = run_python(code + "print([n for n in ('inspect_ai', 'pyarrow', 'PIL') if n in sys.modules])", cwd=tmp_path)
+    assert done.stdout.strip() == "[]", done.stdout

@@ -1,0 +1,116 @@
+"""Attributes that come with the first write, and what many media are, told in one call."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from fsmedia import (
+    AsyncMediaStore,
+    BulkError,
+    InvalidMediaError,
+    MediaContent,
+    MediaMetadata,
+    MediaNotFoundError,
+    MediaStore,
+)
+from fsmedia.models import AttributedMetadata
+from tests.storages import S3_MOTO, Storage
+
+NOTE = MediaContent.from_text("hello")
+
+
+def test_attributes_are_there_from_the_first_moment(store: MediaStore, storage: Storage) -> None:
+    metadata = AttributedMetadata(run_id="r", xattrs={"user.source": "a\nb", "user.\N{SNOWMAN}": ""})
+    alone = store.store_media(NOTE, metadata)
+    (together,) = store.store_many([(NOTE, metadata)])
+    for reference in (alone, together):
+        assert json.loads(storage.read(f"{reference}.meta"))["xattrs"] == metadata.xattrs
+        assert store.info(reference).xattrs == metadata.xattrs
+    store.fs.setxattrs(alone, {"user.source": None})
+    assert "user.source" not in store.info(alone).xattrs
+
+
+def test_in_a_deduplicated_store_too(memory_storage: Storage) -> None:
+    store = MediaStore(memory_storage.url, deduplicate=True)
+    reference = store.store_media(NOTE, AttributedMetadata(run_id="r", xattrs={"user.a": "b"}))
+    assert store.info(reference).xattrs == {"user.a": "b"}
+
+
+@pytest.mark.parametrize(
+    "xattrs",
+    [
+        {"source": "x"},
+        {"user.": "x"},
+        {"fsmedia.sha256": "x"},
+        {"user.a": 7},
+        {"user.a": "\ud800"},
+        {"user.a": "x" * 70_000},
+    ],
+)
+def test_other_attributes_are_refused(xattrs: dict[str, str]) -> None:
+    with pytest.raises(InvalidMediaError, match="xattrs"):
+        AttributedMetadata(run_id="r", xattrs=xattrs)
+
+
+def test_metadata_without_attributes_writes_none(memory: MediaStore, memory_storage: Storage) -> None:
+    for metadata in (MediaMetadata(run_id="r"), AttributedMetadata(run_id="r")):
+        reference = memory.store_media(NOTE, metadata)
+        assert "xattrs" not in json.loads(memory_storage.read(f"{reference}.meta"))
+
+
+def test_many_media_are_described_as_one_is(store: MediaStore) -> None:
+    references = store.store_many([(NOTE, MediaMetadata(run_id=f"r{number}")) for number in range(5)])
+    assert store.info_many(iter(references)) == [store.info(each) for each in references]
+    assert store.info_many([]) == []
+    assert store.info_many([store.media_url(references[0])])[0].reference == references[0]
+
+
+def test_what_can_not_be_described_stands_in_its_place(store: MediaStore, storage: Storage) -> None:
+    good, damaged = store.store_many([(NOTE, MediaMetadata(run_id="r"))] * 2)
+    storage.write(f"{damaged}.meta", b"{")
+    asked = [good, "runs/r/none.txt", damaged, "../x", good]
+    answers = store.info_many(asked, on_error="return")
+    assert [type(each).__name__ for each in answers] == [
+        "MediaRecord", "MediaNotFoundError", "CorruptSidecarError", "InvalidReferenceError", "MediaRecord",
+    ]  # fmt: skip
+    with pytest.raises(BulkError) as caught:
+        store.info_many(asked)
+    assert sorted(caught.value.errors) == [1, 2, 3]
+    assert isinstance(caught.value.errors[1], MediaNotFoundError)
+
+
+def test_media_that_a_conversion_renamed_are_found(memory: MediaStore) -> None:
+    old = memory.store_media(NOTE, MediaMetadata(run_id="r"))
+    memory.deduplicate()
+    (record,) = memory.info_many([old])
+    assert record.reference == next(memory.list()) != old
+
+
+def test_from_a_task(memory: MediaStore, memory_storage: Storage) -> None:
+    reference = memory.store_media(NOTE, MediaMetadata(run_id="r"))
+
+    async def described() -> list[object]:
+        async with AsyncMediaStore(memory_storage.url) as store:
+            return list(await store.info_many([reference]))
+
+    assert asyncio.run(described()) == [memory.info(reference)]
+
+
+def test_it_costs_a_listing_and_one_read_each(request: pytest.FixtureRequest, tmp_path) -> None:
+    """What an importer asks of a run that is there: FORMAT.md's word for it."""
+    from fsmedia import import_folder
+    from tests.conftest import make_storage
+    from tests.exchange.test_folder import plant
+
+    storage = make_storage(S3_MOTO, request, tmp_path)
+    store = MediaStore(storage.url, storage_options=storage.options)
+    tree = plant(tmp_path / "tree", {f"r1/{number}.txt": b"%d" % number for number in range(20)})
+    import_folder(store, tree)
+    with storage.counted() as requests:
+        assert import_folder(store, tree).unchanged == 20
+    # One listing of the run, a read of each sidecar and a look at each media, whether anybody made settings meanwhile.
+    assert (requests["list"], requests["get"], requests["head"]) == (1, 20, 20), requests.calls
+    assert requests.total() == 41, requests.calls
