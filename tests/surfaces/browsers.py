@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 REQUIRED = "FSMEDIA_REQUIRE_BROWSER"
 ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
 ]  # fmt: skip
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
