@@ -11,7 +11,7 @@ import pytest
 
 from fsmedia import InvalidMediaError, MediaContent, MediaMetadata, MediaStore, StorageError
 from fsmedia.display import gallery as galleries
-from fsmedia.display import gathering
+from fsmedia.display import gathering, previewer
 from tests.surfaces import specimens
 from tests.surfaces.specimens import HOSTILE, put
 
@@ -278,6 +278,41 @@ def test_progress_is_told(memory_storage: MemoryStorage) -> None:
     told: list[int] = []
     store.gallery(progress=told.append)
     assert told == [1, 2, 3, 4, 5]
+
+
+class Shell:
+    """A notebook's display, as far as a bar uses it."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def __call__(self, data: dict[str, str], **_: object) -> Shell:
+        self.shown.append(data["text/html"])
+        return self
+
+    update = __call__
+
+
+def test_a_notebook_shows_a_bar_to_whoever_waits_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    shell = Shell()
+    monkeypatch.setattr(previewer, "_notebook", lambda: shell)
+    monkeypatch.setattr(previewer.time, "monotonic", iter([0.0, 0.1, 0.7, 0.75, 0.9, 5.0]).__next__)
+    with previewer._told(True, 9) as tell:
+        for count in range(1, 6):
+            tell(count)
+    assert [text.rpartition("</progress> ")[2] for text in shell.shown] == [
+        "2 of 9 previews", "4 of 9 previews", "5 of 9 previews", ""
+    ]  # fmt: skip
+
+
+def test_a_terminal_shows_a_bar_and_clears_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(previewer.time, "monotonic", iter([0.0, 9.0]).__next__)
+    monkeypatch.setattr(previewer.sys.stderr, "isatty", lambda: True)
+    with previewer._told(True, 2) as tell:
+        tell(1)
+    assert capsys.readouterr().err == "\r1 of 2 previews\r\x1b[K"
 
 
 def test_a_clock_of_the_storage_or_none_does_not_matter(memory_storage: MemoryStorage) -> None:

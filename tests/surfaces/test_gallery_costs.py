@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.servers import Requests
     from tests.storages import S3Storage
 
-FEW, MANY = 120, 1_000
+FEW, MANY = 40, 1_000
 
 
 def filled(storage: S3Storage, count: int, data: bytes) -> None:
