@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 # The machine's own settings must not reach a test, and s3fs, gcsfs and fsspec read theirs when they are imported.
 FOREIGN = ("AWS_", "FSMEDIA_", "FSSPEC_", "GCSFS_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
-for variable in [name for name in os.environ if name.startswith(FOREIGN)]:
+OURS = "FSMEDIA_REQUIRE_BROWSER"  # makes a missing browser a failure, see tests/surfaces/browsers.py
+for variable in [name for name in os.environ if name.startswith(FOREIGN) and name != OURS]:
     del os.environ[variable]
 os.environ.update(
     AWS_DEFAULT_REGION="us-east-1",

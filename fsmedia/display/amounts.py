@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 _KIB = 1024
 _LONG_UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 _MINUTE = 60
+_JOINERS = "\u200c\u200d"  # hold emoji and letters together, and turn nothing around
 
 
 def size_text(size: int) -> str:
@@ -64,7 +65,12 @@ def visible(text: str, *, most: int = 2000) -> str:
     text = text if len(text) <= most else f"{text[: most - 3]}..."
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(c if c.isprintable() or c in _JOINERS else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def sentence(text: str, *, most: int = 400) -> str:
+    """Return a caption on one line, as `visible`: its line ends and tabs are blanks."""
+    return visible(" ".join(text[: 4 * most].split()), most=most)
 
 
 def visible_lines(text: str) -> str:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from fsmedia import keys, mime
-from fsmedia.display.amounts import distance_text, duration_text, instant_text, length_text, plural, size_text, visible
+from fsmedia.display.amounts import (
+    distance_text,
+    duration_text,
+    instant_text,
+    length_text,
+    plural,
+    sentence,
+    size_text,
+    visible,
+)
 from fsmedia.display.making import family_of
 from fsmedia.display.markup import copied, joined, view
 
@@ -21,8 +30,6 @@ if TYPE_CHECKING:
 
 SOON = timedelta(days=7)
 """What expires within it is marked."""
-
-_LONGEST_CAPTION = 400
 
 
 def family(record: MediaRecord) -> str:
@@ -63,7 +70,7 @@ def card(
     """
     record, kind = item.record, family(item.record)
     name, said = short_name(record.reference), " \u00b7 ".join(facts(record, preview))
-    caption = visible(record.caption or "", most=_LONGEST_CAPTION)
+    caption = sentence(record.caption or "")
     time = "" if record.timestamp is None else str(int(record.timestamp.timestamp()))
     return Markup(
         '<article class="fsm-card" data-t="{}" data-p="{}" data-size="{}" data-time="{}" data-name="{}">'

@@ -23,6 +23,8 @@ def first_page(data: bytes, side: int) -> tuple[bytes, int] | str:
     side
         Longest side of the picture, in pixels.
     """
+    if not sys.executable:  # Python inside another program
+        return "no process could be started to draw it"
     try:
         done = subprocess.run(  # noqa: S603 - this very file, by this very interpreter
             [sys.executable, "-P", __file__, str(side)],

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from fsmedia.display.gathering import Gathered, Totals
     from fsmedia.display.previews import Preview
+    from fsmedia.models import MediaRecord
 
 BUDGET = 2 * 2**20
 """Most bytes of a gallery, its style and script included."""
@@ -69,6 +70,11 @@ class Gallery:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @property
+    def records(self) -> list[MediaRecord]:
+        """What the store knows of each media, in the order in which they were chosen."""
+        return [item.record for item in self.items]
 
     def __repr__(self) -> str:
         return f"<Gallery of {visible(self.title, most=100)}: {self._counted()}>"
@@ -146,7 +152,7 @@ class Gallery:
 
     def _cards(self, *, ask: bool) -> tuple[list[Placed], int, int]:
         """Return the cards that fit, and how many previews and cards are left out."""
-        order = ordered([item.record for item in self.items], self.group_by)
+        order = ordered(self.records, self.group_by)
         bare = [self._card(index, self.previews[index].lighter(_FULL), 1, ask=ask) for index in order]
         room = BUDGET - len(style()) - len(script()) - 20_000
         kept = 0

@@ -140,7 +140,7 @@ def view(preview: Preview, family: str, label: str, length: str = "") -> Markup:
         parts.append(icon(family))
     if preview.reason:
         word = "no preview: " if not (preview.image or preview.peaks or preview.sound) else ""
-        parts.append(Markup('<span class="fsm-why">{}{}</span>').format(word, preview.reason))
+        parts.append(Markup('<span class="fsm-why">{}{}</span>').format(word, visible(preview.reason, most=300)))
     if preview.image and length:
         parts.append(Markup('<span class="fsm-play">&#9654; {}</span>').format(length))
     return joined(parts)

@@ -15,8 +15,9 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 MOST_PIXELS = 50_000_000
 """Larger pictures are not decoded: a hundred bytes can claim to be any size."""
 
-_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "ICO", "PPM", "TGA")
-# Not EPS, which runs a program, nor others whose decoders few people look at.
+_FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA")
+# Not EPS, which runs a program; nor ICO, whose inner pictures may be larger than it says; nor others whose decoders few
+# people look at.
 _QUALITY = 74
 _THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH = 0x0201, 0x0202
 
@@ -121,6 +122,8 @@ def _formats() -> tuple[str, ...]:
 
 def _claimed_size(data: bytes) -> tuple[int, int]:
     """Return the size that a header claims, before Pillow looks; 0 x 0 where nothing is understood."""
+    if data.lstrip()[:1] == b"<":  # it would be read as XML, for the size of an SVG
+        return 0, 0
     try:
         width, height = imagesize.get(io.BytesIO(data))
     except Exception:  # noqa: BLE001 - a stranger's bytes; Pillow says what is wrong with them

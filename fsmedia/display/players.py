@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from fsmedia import mime
-from fsmedia.display.amounts import size_text, visible, visible_lines
+from fsmedia.display.amounts import sentence, size_text, visible, visible_lines
 from fsmedia.display.making import PLAYED, family_of
 from fsmedia.display.markup import data_url, style
 from fsmedia.errors import InvalidMediaError, MediaTooLargeError
@@ -75,7 +75,7 @@ class Player:
             )
         self._tag, self._type = playable(data, content.mime_type)
         self._data = data
-        self._label = visible(content.caption or content.mime_type, most=200)
+        self._label = sentence(content.caption or content.mime_type, most=200)
 
     def __repr__(self) -> str:
         return f"<Player of {size_text(len(self._data))} {self._type}>"

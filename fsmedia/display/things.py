@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from fsmedia import mime
-from fsmedia.display.amounts import duration_text, length_text, plural, size_text, visible
+from fsmedia.display.amounts import duration_text, length_text, plural, sentence, size_text, visible
 from fsmedia.display.cards import short_name
 from fsmedia.display.making import family_of, preview_of
 from fsmedia.display.markup import copied, joined, style, table, view
@@ -42,7 +42,7 @@ def content_html(content: MediaContent) -> str:
     kind = family_of(content.mime_type)
     size, preview = _looked_at(content)
     name = _name(content)
-    caption = visible(content.caption or "", most=400)
+    caption = sentence(content.caption or "")
     seconds = preview.duration or content.duration
     length = length_text(seconds) if seconds and kind in ("audio", "video") else ""
     width, height = preview.width or content.width, preview.height or content.height

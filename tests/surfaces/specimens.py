@@ -27,6 +27,14 @@ def picture(size: tuple[int, int] = (400, 300), kind: str = "PNG", mode: str = "
     return file.getvalue()
 
 
+@cache
+def noise() -> bytes:
+    """A picture that no encoder makes small."""
+    file = io.BytesIO()
+    Image.effect_noise((300, 200), 90).save(file, "PNG")
+    return file.getvalue()
+
+
 def turned_jpeg() -> bytes:
     """A picture of 400 x 300 that the camera held upright, with a place in its EXIF data."""
     exif = Image.Exif()

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from fsmedia.display import documents, films, making, pictures
+from fsmedia.display.amounts import sentence
 from fsmedia.display.making import MOST_WHOLE, preview_of
 from fsmedia.display.previews import MOST_SOUND, PEAKS, Preview
 from fsmedia.display.reading import OpenedSource, RangedFile
@@ -129,6 +130,12 @@ def test_markup_is_only_ever_text(data: bytes, mime_type: str) -> None:
     assert not preview.image
     assert not preview.sound
     assert preview.kind == "text" or preview.reason
+
+
+def test_captions_are_one_line_and_keep_their_letters_together() -> None:
+    assert sentence("two\nlines\t\u202ehere") == "two lines \\u202ehere"
+    assert sentence("\U0001f469\u200d\U0001f680") == "\U0001f469\u200d\U0001f680"
+    assert len(sentence("x" * 5000)) == 400
 
 
 def test_text_is_its_first_lines() -> None:
