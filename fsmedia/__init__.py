@@ -59,9 +59,9 @@ if TYPE_CHECKING:
         Reference,
         RetentionPolicy,
         Skipped,
+        StoreStatistics,
         SyncReport,
         VerifyReport,
-        StoreStatistics,
     )
     from fsmedia.store import MediaStore, utc_now
     from fsmedia.telemetry import Event, Hook
@@ -169,8 +169,8 @@ __all__ = [
     "Skipped",
     "StorageError",
     "StoreConflictError",
-    "SyncReport",
     "StoreStatistics",
+    "SyncReport",
     "TimeBasedPolicyHandler",
     "UnknownPolicyError",
     "VerifyReport",

@@ -25,6 +25,7 @@ class AsyncMediaStore(
     AsyncCataloging,
     AsyncDescribing,
     AsyncErasing,
+    AsyncExternalizing,
     AsyncShowing,
     AsyncTransferring,
     AsyncVerifying,
@@ -32,8 +33,6 @@ class AsyncMediaStore(
     AsyncWriting,
     AsyncReading,
 ):
-class AsyncMediaStore(AsyncErasing, AsyncExternalizing, AsyncRetaining, AsyncCataloging, AsyncWriting, AsyncReading):
-class AsyncMediaStore(AsyncVerifying, AsyncCataloging, AsyncRetaining, AsyncWriting, AsyncReading):
     """`MediaStore` for asyncio: same constructor, same methods as coroutines, iterators are asynchronous.
 
     The root is opened by the first call (or `async with`), so that the constructor never blocks the loop; what a

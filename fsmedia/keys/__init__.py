@@ -43,7 +43,6 @@ from fsmedia.keys.forms import (
     temporary_name,
 )
 from fsmedia.keys.quarantine import QUARANTINE, quarantine_folder, quarantine_note, quarantined_key
-from fsmedia.keys.references import check_reference, media_url, relative_to_root
 from fsmedia.keys.references import check_reference, relative_to_root
 from fsmedia.keys.retention import (
     DELETIONS,

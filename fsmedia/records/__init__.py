@@ -5,14 +5,6 @@ store under way or a crash's leftover, and a sidecar without bytes is what a del
 """
 
 from fsmedia.records.describing import content_of, expiry_of, expiry_or_none, foreign_record, record_of, shared_url
-from fsmedia.records.describing import (
-    content_of,
-    expiry_of,
-    expiry_or_none,
-    foreign_record,
-    record_of,
-    shared_url,
-)
 from fsmedia.records.finding import (
     Found,
     brought_as,

@@ -24,14 +24,13 @@ class MediaStore(
     Cataloging,
     Describing,
     Erasing,
+    Externalizing,
     Showing,
     Transferring,
     Verifying,
     Retaining,
     Bulk,
 ):
-class MediaStore(Erasing, Externalizing, Retaining, Cataloging, Bulk):
-class MediaStore(Verifying, Cataloging, Retaining, Bulk):
     """Media in a storage that an fsspec URL names.
 
     Parameters

@@ -7,12 +7,21 @@ import sys
 
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 
-from tests.bench import deduplication, filesystem, large, local, objects, retention, sync
-from tests.bench import deduplication, filesystem, large, local, objects, retention, telemetry
-from tests.bench import catalog, deduplication, erasure, filesystem, large, local, objects, retention
-from tests.bench import deduplication, filesystem, large, local, objects, retention, verify
-from tests.bench import catalog, deduplication, filesystem, large, local, objects, retention, views
-from tests.bench import deduplication, exchange, filesystem, large, local, objects, retention
+from tests.bench import (
+    catalog,
+    deduplication,
+    erasure,
+    exchange,
+    filesystem,
+    large,
+    local,
+    objects,
+    retention,
+    sync,
+    telemetry,
+    verify,
+    views,
+)
 
 BENCHES = {
     "local": local.run,

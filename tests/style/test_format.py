@@ -97,6 +97,8 @@ def test_an_erasure_deletes_as_many_at_a_time_as_the_page_says() -> None:
     erasing = text[text.index("**erasing a subject**") :]
     assert f"for up to {removing.WINDOW:,} media at a time" in erasing
     assert re.fullmatch(rf"{keys.ERASURES}/2026-03-04/120000-u[0-9a-z]{{26}}\.jsonl", keys.erasures_key(NOON))
+
+
 def test_the_keys_of_quarantine_have_the_form_that_the_page_gives() -> None:
     folder = keys.quarantine_folder(NOON)
     assert re.fullmatch(rf"{keys.QUARANTINE}/2026-03-04T120000-u[0-9a-z]{{26}}", folder)
