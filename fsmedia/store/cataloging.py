@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fsmedia import catalog
 from fsmedia.store.root import Root
+from fsmedia.telemetry import observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 class Cataloging(Root):
     """Methods of `MediaStore` about the catalog; they need pyarrow: ``pip install 'fsmedia[catalog]'``."""
 
+    @observed("catalog")
     def catalog(self, *, refresh: bool = True, executor: Executor | None = None, progress: Progress = None) -> Catalog:
         """Return a table with a row per media, by default brought up to date first.
 
@@ -57,6 +59,7 @@ class Cataloging(Root):
             progress=progress,
         )
 
+    @observed("stats")
     def stats(
         self, *, refresh: bool = True, top: int = 20, executor: Executor | None = None, progress: Progress = None
     ) -> StoreStatistics:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fsmedia import records
 from fsmedia.errors import BulkError, MediaError
 from fsmedia.store.bulk import Bulk
+from fsmedia.telemetry import observed
 
 if TYPE_CHECKING:
     import builtins
@@ -22,6 +23,7 @@ _WINDOW = 256
 class Describing(Bulk):
     """The method of `MediaStore` that tells what it knows of many media."""
 
+    @observed("info_many")
     def info_many(
         self, references: Iterable[str], *, on_error: OnError = "raise"
     ) -> builtins.list[MediaRecord | MediaError]:

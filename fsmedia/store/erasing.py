@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsmedia.erasure import Erasure, check_receipt, read_receipt
 from fsmedia.store.root import Root
+from fsmedia.telemetry import observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 class Erasing(Root):
     """Methods of `MediaStore` that erase a subject and prove it."""
 
+    @observed("erase")
     def erase(  # noqa: PLR0913 - the words of a selection
         self,
         *,
@@ -81,6 +83,7 @@ class Erasing(Root):
         )
         return erasure.run(self._backend, self._founding)
 
+    @observed("check_receipt")
     def check_receipt(
         self,
         receipt: Receipt | Mapping[str, Any] | str | PathLike[str],

@@ -10,6 +10,7 @@ from fsmedia.errors import BulkError, InvalidMediaError, MediaError, MediaNotFou
 from fsmedia.messages import Edit, Marker, Place, edited, encoding, loaded, places_of, slashed, spliced, token
 from fsmedia.models import Externalized, MediaContent, MediaMetadata, TakenOut
 from fsmedia.store.bulk import Bulk
+from fsmedia.telemetry import observed
 from fsmedia.wav import HEADER_BYTES
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class _Looked(NamedTuple):
 class Externalizing(Bulk):
     """Methods of `MediaStore` about JSON messages."""
 
+    @observed("externalize")
     def externalize(self, document: Any, metadata: MediaMetadata, *, at_least: int = 1) -> Any:
         """Store the media in an LLM message, or in many, and return it with references in their place.
 
@@ -84,6 +86,7 @@ class Externalizing(Bulk):
         }
         return edited(document, edits)
 
+    @observed("externalize_text")
     def externalize_text(
         self, text: str, metadata: MediaMetadata, *, at_least: int = 1, dry_run: bool = False
     ) -> Externalized:
@@ -124,6 +127,7 @@ class Externalizing(Bulk):
             kept=tuple(looked.kept),
         )
 
+    @observed("inline")
     def inline(self, document: Any, *, at_most: int = LARGEST) -> Any:
         """Put media back where `externalize` took them out.
 
@@ -146,6 +150,7 @@ class Externalizing(Bulk):
         texts = self._texts(document, at_most)
         return edited(document, {place.path: (_old_name(place), text) for place, _, text in texts})
 
+    @observed("inline_text")
     def inline_text(self, text: str, *, at_most: int = LARGEST) -> str:
         """Do the same in JSON text: what `externalize_text` was given comes out, character for character.
 

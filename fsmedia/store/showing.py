@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fsmedia.errors import MediaError
 from fsmedia.selection import Selection
 from fsmedia.store.root import Root
+from fsmedia.telemetry import observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 class Showing(Root):
     """Methods of `MediaStore` whose results a notebook shows."""
 
+    @observed("gallery")
     def gallery(  # noqa: PLR0913 - the words of a selection, and of a page
         self,
         *,
@@ -95,6 +97,7 @@ class Showing(Root):
             return widget
         return made
 
+    @observed("compare")
     def compare(
         self, run_ids: Iterable[str], *, by: By = "message", limit: int = 200, progress: Progress = True
     ) -> Comparison:

@@ -10,6 +10,7 @@ from fsmedia.configuration import Settings
 from fsmedia.errors import MediaNotFoundError
 from fsmedia.selection import Selection
 from fsmedia.store.root import Root, text_of
+from fsmedia.telemetry import observed
 from fsmedia.transfer import Wishes, open_target, sync
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 class Transferring(Root):
     """Methods of `MediaStore` that bring media to another root."""
 
+    @observed("sync")
     def sync_to(  # noqa: PLR0913 - the words of a selection, and what the target shall be like
         self,
         url: str | PathLike[str],

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fsmedia.orphans import check_grace
 from fsmedia.store.root import Root
+from fsmedia.telemetry import observed
 from fsmedia.verify import verify
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 class Verifying(Root):
     """Methods of `MediaStore` about whether it is whole."""
 
+    @observed("verify")
     def verify(  # noqa: PLR0913 - each is asked by its name
         self,
         *,

@@ -1,4 +1,4 @@
-"""FORMAT.md says what the code does: keys, settings, layouts, escapes, sidecars, and the orders of writes."""
+"""FORMAT.md and OPERATIONS.md say what the code does: keys, settings, layouts, escapes, sidecars, and the orders of writes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from fsmedia.sidecar import Sidecar
 from fsmedia.transfer import syncing
 from tests.style.project import PACKAGE
 
-TEXT = (PACKAGE / "FORMAT.md").read_text()
+TEXT = "".join((PACKAGE / name).read_text() for name in ("FORMAT.md", "OPERATIONS.md"))
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
 
