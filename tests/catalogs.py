@@ -80,9 +80,10 @@ def check(store: MediaStore, catalog: Any) -> None:
     for row in rows:
         if row["problem"] is None:
             wanted = row_of(store, row["reference"])
-            # Where nobody said a time it is the storage's; a look tells whole seconds, a listing may tell more.
-            if "foreign" in row["reference"] or row["sidecar_token"] == "":
-                assert abs(wanted.pop("timestamp") - row["timestamp"]) < timedelta(seconds=2)
+            if row["timestamp"] == row["modified"]:  # nobody said one; a look tells whole seconds, a listing more
+                for name in ("timestamp", "expires_at"):
+                    said, told = row[name], wanted.pop(name)
+                    assert said == told or abs(said - told) < timedelta(seconds=2)
             assert {name: row[name] for name in wanted} == wanted
         assert row["url"] == f"media://{row['reference']}::{store.url}"
         assert store._key(row["url"]) == row["reference"]
