@@ -83,6 +83,16 @@ def test_what_was_written_just_now_is_read_again(local_storage: LocalStorage) ->
         assert store.catalog().report.read == 0
 
 
+def test_bytes_that_change_below_their_sidecar_are_seen(storage: Storage) -> None:
+    store, _ = filled(storage)
+    storage.write("runs/r1/foreign.txt", b"short")
+    storage.write("runs/r1/foreign.txt.meta", b'{"run_id": "r7"}')
+    with old_enough():
+        store.catalog()
+        storage.write("runs/r1/foreign.txt", b"longer")
+        check(store, store.catalog())
+
+
 def test_opening_reading_and_looking_write_nothing(storage: Storage) -> None:
     store, references = filled(storage)
     before = storage.keys()
