@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fsmedia.aio import AsyncMediaStore
+    from fsmedia.catalog import Catalog
     from fsmedia.draft import MediaWriter
     from fsmedia.errors import (
         BulkError,
@@ -47,11 +48,13 @@ if TYPE_CHECKING:
         RetentionPolicy,
         Skipped,
         VerifyReport,
+        StoreStatistics,
     )
     from fsmedia.store import MediaStore, utc_now
 
 _ROOMS = {
     "fsmedia.aio": ("AsyncMediaStore",),
+    "fsmedia.catalog": ("Catalog",),
     "fsmedia.draft": ("MediaWriter",),
     "fsmedia.errors": (
         "BulkError",
@@ -88,6 +91,7 @@ _ROOMS = {
         "RetentionPolicy",
         "Skipped",
         "VerifyReport",
+        "StoreStatistics",
     ),
     "fsmedia.store": ("MediaStore", "utc_now"),
 }
@@ -97,6 +101,7 @@ __all__ = [
     "AsyncMediaStore",
     "AsyncTimeBasedPolicyHandler",
     "BulkError",
+    "Catalog",
     "CorruptSidecarError",
     "DeduplicationReport",
     "Deletion",
@@ -128,6 +133,7 @@ __all__ = [
     "Skipped",
     "StorageError",
     "StoreConflictError",
+    "StoreStatistics",
     "TimeBasedPolicyHandler",
     "UnknownPolicyError",
     "VerifyReport",

@@ -166,7 +166,7 @@ def _missing(previous: pa.Table, table: pa.Table) -> int:
     """Count the rows of before whose media are gone."""
     from pyarrow import compute  # noqa: PLC0415
 
-    there = compute.is_in(previous.column("reference"), table.column("reference").combine_chunks())
+    there = compute.is_in(previous.column("reference"), table.column("reference"))
     return len(previous) - (compute.sum(there).as_py() or 0)
 
 
@@ -196,7 +196,7 @@ def is_sorted(table: pa.Table) -> bool:
 def _pieces(ground: Ground, previous: pa.Table, executor: Executor | None) -> Iterator[Piece]:
     before = Before(previous)
     top = ground.backend.children("")
-    folders = sorted(each for each in top.folders if each and not keys.is_internal(each))
+    folders = sorted((each for each in top.folders if each and not keys.is_internal(each)), key=_as_prefix)
     if executor is None:
         yield from pieces(ground, Part(0, (), _loose(ground.backend, top.entries), previous))
         for number, folder in enumerate(folders, 1):
@@ -212,7 +212,7 @@ def _parts(backend: Backend, folders: Sequence[str], loose: Sequence[Entry], bef
     number = 1
     for folder in folders:
         inside = backend.children(folder)
-        below = sorted(inside.folders, key=lambda each: f"{each}/")
+        below = sorted(inside.folders, key=_as_prefix)
         if any(each in ("", folder) for each in below) or not below:
             yield Part(number, (folder,), (), _packed(before.below(folder)))
             number += 1
@@ -223,6 +223,11 @@ def _parts(backend: Backend, folders: Sequence[str], loose: Sequence[Entry], bef
         for number, some in enumerate(windows(below, _FOLDERS), number + 1):  # noqa: B020
             yield Part(number, tuple(some), (), _packed(before.below(some[0], some[-1])))
         number += 1
+
+
+def _as_prefix(folder: str) -> str:
+    """Sort folders as the keys in them sort."""
+    return f"{folder}/"
 
 
 def _loose(backend: Backend, entries: Iterable[Entry]) -> tuple[Entry, ...]:
@@ -260,7 +265,7 @@ def pieces(ground: Ground, part: Part) -> Iterator[Piece]:
     before = Before(_unpacked(part.rows))
     sources = (iter(part.loose), *(ground.backend.entries(folder) for folder in part.folders))
     for source in sources:
-        found = (item for item in records.listed(source) if records.is_reference(item.entry.key))
+        found = records.listed(source)
         while batch := list(islice(found, _BATCH)):
             table, read = _compared(ground, before, batch)
             yield Piece(part.number, table, read)
@@ -273,10 +278,10 @@ def _compared(ground: Ground, before: Before, batch: Sequence[Listed]) -> tuple[
     changed: list[Listed] = []
     for item in batch:
         number = before.holds(item, ground.before)
-        if number is None:
+        if number is not None:
+            kept.append(number)  # so its name was looked at before
+        elif records.is_reference(item.entry.key):
             changed.append(item)
-        else:
-            kept.append(number)
     made = [
         row
         for some in windows(changed, _READ)

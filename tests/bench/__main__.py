@@ -8,6 +8,7 @@ import sys
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 
 from tests.bench import deduplication, filesystem, large, local, objects, retention, verify
+from tests.bench import catalog, deduplication, filesystem, large, local, objects, retention
 
 BENCHES = {
     "local": local.run,
@@ -17,6 +18,7 @@ BENCHES = {
     "retention": retention.run,
     "deduplication": deduplication.run,
     "verify": verify.run,
+    "catalog": catalog.run,
 }
 
 for name in sys.argv[1:] or BENCHES:

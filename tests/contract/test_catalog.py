@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import subprocess
-import sys
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
-from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -21,7 +17,6 @@ from fsmedia import (
     MediaMetadata,
     MediaNotFoundError,
     MediaStore,
-    StorageError,
     StoreConflictError,
     keys,
     utc_now,
@@ -29,10 +24,10 @@ from fsmedia import (
 from fsmedia.catalog import COLUMNS, current
 from fsmedia.catalog.schema import VERSION, schema
 from tests.catalogs import OLD, PNG, check, filled, old_enough, opened, snapshots
-from tests.storages import GCS, MEMORY
+from tests.storages import MEMORY
 
 if TYPE_CHECKING:
-    from tests.storages import LocalStorage, MemoryStorage, S3Storage, Storage
+    from tests.storages import LocalStorage, S3Storage, Storage
 
 HOUR = timedelta(hours=1)
 
@@ -86,6 +81,16 @@ def test_what_was_written_just_now_is_read_again(local_storage: LocalStorage) ->
     with old_enough():
         assert store.catalog().report.read == 12
         assert store.catalog().report.read == 0
+
+
+def test_bytes_that_change_below_their_sidecar_are_seen(storage: Storage) -> None:
+    store, _ = filled(storage)
+    storage.write("runs/r1/foreign.txt", b"short")
+    storage.write("runs/r1/foreign.txt.meta", b'{"run_id": "r7"}')
+    with old_enough():
+        store.catalog()
+        storage.write("runs/r1/foreign.txt", b"longer")
+        check(store, store.catalog())
 
 
 def test_opening_reading_and_looking_write_nothing(storage: Storage) -> None:
@@ -288,68 +293,3 @@ def test_secrets_stand_in_no_row(moto_storage: S3Storage) -> None:
         assert secret.encode() not in data
     assert catalog.files == [f"{moto_storage.url}/{catalog.report.snapshot}"]
     assert moto_storage.content_type(catalog.report.snapshot) == "application/vnd.apache.parquet"
-
-
-# -- executors -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["threads", "processes"])
-def test_an_executor_gives_the_same(storage: Storage, shared: bool, kind: str) -> None:
-    if kind == "processes" and storage.name in (MEMORY, GCS):
-        return  # memory is seen by one process, see below; GCS is as S3
-    store, references = filled(storage, deduplicate=shared)
-    storage.write("runs/r0-x/foreign.png", PNG)
-    storage.write("loose.txt", b"at the root")
-    storage.write("runs/loose.txt", b"beside the runs")
-    storage.write("runs.txt/deep/er.txt", b"sorts between")
-    pool = ThreadPoolExecutor(4) if kind == "threads" else ProcessPoolExecutor(2, get_context("spawn"))
-    with pool as executor, old_enough():
-        spread = store.catalog(executor=executor)
-        check(store, spread)
-        again = store.catalog()
-        assert again.to_arrow().equals(opened(storage, read_only=True).catalog().to_arrow())
-        assert len(spread) == len(references) + 4
-        store.delete_media(references[0])
-        assert store.catalog(executor=executor).to_arrow().equals(opened(storage, read_only=True).catalog().to_arrow())
-        if kind == "threads" and storage.name != MEMORY:
-            assert store.catalog(executor=executor).report.read == 0
-
-
-def test_processes_can_not_see_memory(memory_storage: MemoryStorage) -> None:
-    store, _ = filled(memory_storage)
-    with ProcessPoolExecutor(1, get_context("spawn")) as executor, pytest.raises(StorageError, match="one process"):
-        store.catalog(executor=executor)
-    assert snapshots(memory_storage) == []
-
-
-def test_progress_is_told(local_storage: LocalStorage) -> None:
-    store, _ = filled(local_storage)
-    told: list[int] = []
-    store.catalog(progress=told.append)
-    assert told[-1] == 12
-
-
-# -- without pyarrow -----------------------------------------------------------------------------------------------
-
-
-def test_without_pyarrow_the_error_names_the_extra(local_storage: LocalStorage) -> None:
-    filled(local_storage)[0].catalog()
-    script = (
-        "import sys\n"
-        "sys.modules['pyarrow'] = None\n"
-        "from fsmedia import MediaStore, MediaError\n"
-        "store = MediaStore(sys.argv[1])\n"
-        "for asked in (store.catalog, lambda: store.catalog(refresh=False), store.stats):\n"
-        "    try:\n"
-        "        asked()\n"
-        "    except MediaError as error:\n"
-        "        print(error)\n"
-        "print(len(list(store.list(mime_type='image/*'))))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, local_storage.url], capture_output=True, text=True, check=True, timeout=60
-    )
-    *errors, count = done.stdout.splitlines()
-    assert len(errors) == 3
-    assert all("pip install 'fsmedia[catalog]'" in each for each in errors)
-    assert count == "6"
