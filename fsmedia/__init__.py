@@ -47,8 +47,8 @@ if TYPE_CHECKING:
         Reference,
         RetentionPolicy,
         Skipped,
-        VerifyReport,
         StoreStatistics,
+        VerifyReport,
     )
     from fsmedia.store import MediaStore, utc_now
 

@@ -7,8 +7,7 @@ import sys
 
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 
-from tests.bench import deduplication, filesystem, large, local, objects, retention, verify
-from tests.bench import catalog, deduplication, filesystem, large, local, objects, retention
+from tests.bench import catalog, deduplication, filesystem, large, local, objects, retention, verify
 
 BENCHES = {
     "local": local.run,
