@@ -22,6 +22,7 @@ from tests.bench import (
     verify,
     views,
 )
+from tests.bench import catalog, deduplication, filesystem, large, local, objects, retention, verify
 
 BENCHES = {
     "local": local.run,
@@ -37,6 +38,8 @@ BENCHES = {
     "erasure": erasure.run,
     "verify": verify.run,
     "exchange": exchange.run,
+    "verify": verify.run,
+    "catalog": catalog.run,
 }
 
 for name in sys.argv[1:] or BENCHES:
