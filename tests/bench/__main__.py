@@ -7,7 +7,7 @@ import sys
 
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 
-from tests.bench import deduplication, filesystem, large, local, objects, retention
+from tests.bench import deduplication, filesystem, gallery, large, local, objects, retention
 
 BENCHES = {
     "local": local.run,
@@ -16,6 +16,7 @@ BENCHES = {
     "filesystem": filesystem.run,
     "retention": retention.run,
     "deduplication": deduplication.run,
+    "gallery": gallery.run,
 }
 
 for name in sys.argv[1:] or BENCHES:
