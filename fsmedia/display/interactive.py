@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from fsmedia.display.gallery import Gallery
+    from fsmedia.display.gathering import Gathered, Totals
+    from fsmedia.models import MediaRecord
 
 MOST_BYTES = 64 * 2**20
 """Largest media that is brought to a browser."""
@@ -45,6 +47,21 @@ class InteractiveGallery(anywidget.AnyWidget):
 
     def __len__(self) -> int:
         return len(self.gallery)
+
+    @property
+    def items(self) -> list[Gathered]:
+        """See `Gallery`."""
+        return self.gallery.items
+
+    @property
+    def records(self) -> list[MediaRecord]:
+        """See `Gallery.records`."""
+        return self.gallery.records
+
+    @property
+    def totals(self) -> Totals:
+        """See `Gallery`."""
+        return self.gallery.totals
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write the gallery, as it is without a kernel, to one HTML file."""

@@ -18,7 +18,7 @@ MOST_PIXELS = 50_000_000
 _FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA")
 # Not EPS, which runs a program; nor ICO, whose inner pictures may be larger than it says; nor others whose decoders few
 # people look at.
-_QUALITY = 74
+_QUALITY = 74  # method 1 takes a quarter of the time of 3, for a tenth more bytes
 _THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH = 0x0201, 0x0202
 
 
@@ -93,7 +93,7 @@ def packed(picture: Image.Image) -> bytes:
     """Return a small picture as WebP, or PNG where Pillow was built without; nothing but pixels comes along."""
     file = io.BytesIO()
     if features.check("webp"):
-        picture.save(file, "WEBP", quality=_QUALITY, method=3, exif=b"", icc_profile=None, xmp=b"")
+        picture.save(file, "WEBP", quality=_QUALITY, method=1, exif=b"", icc_profile=None, xmp=b"")
     else:
         picture.save(file, "PNG", optimize=True, exif=b"", icc_profile=None)
     return file.getvalue()

@@ -23,6 +23,7 @@ from tests.bench import (
     views,
 )
 from tests.bench import catalog, deduplication, filesystem, large, local, objects, retention, verify
+from tests.bench import deduplication, filesystem, gallery, large, local, objects, retention
 
 BENCHES = {
     "local": local.run,
@@ -40,6 +41,7 @@ BENCHES = {
     "exchange": exchange.run,
     "verify": verify.run,
     "catalog": catalog.run,
+    "gallery": gallery.run,
 }
 
 for name in sys.argv[1:] or BENCHES:

@@ -31,7 +31,7 @@ def test_a_card_gets_all_bytes_from_any_storage(storage: Storage) -> None:
     put(store, specimens.film(), "video/mp4")
     put(store, specimens.sound(seconds=20), "audio/wav", message_idx=1)
     widget = store.gallery(interactive=True)
-    assert len(widget) == 2
+    assert len(widget) == len(widget.items) == len(widget.records) == widget.totals.media == 2
     assert repr(widget).startswith("<Gallery of ")
     assert asked(widget, {"n": 0}) == [({"n": 0, "tag": "video", "type": "video/mp4"}, [specimens.film()])]
     assert asked(widget, {"n": 1})[0][1] == [specimens.sound(seconds=20)]
