@@ -1,4 +1,4 @@
-"""FORMAT.md and OPERATIONS.md say what the code does: keys, settings, layouts, escapes, sidecars, and the orders of writes."""
+"""FORMAT.md and OPERATIONS.md say what the code does: keys, settings, escapes, sidecars, and the orders of writes."""
 
 from __future__ import annotations
 
