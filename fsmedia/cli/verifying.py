@@ -2,11 +2,12 @@
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 from collections import Counter
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fsmedia.cli import output, words
+from fsmedia.cli import erasing, output, words
 from fsmedia.cli.endings import DONE, FAILED, NOT_WHOLE, CommandError
 from fsmedia.cli.enforcing import Threads, hands, tell_failed
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
@@ -25,6 +26,8 @@ store's, 24 hours unless it was made with another): it may be on its way. What c
 digest than their sidecar says, moves to .fsmedia/quarantine/ with a note beside it. Other programs' files are told and
 stay; `--adopt` gives them sidecars, so that they are media like any other.
 
+`--receipt FILE` asks something else: whether what an erasure took (`fsmedia erase --receipt`) is still gone.
+
 A `--grace` shorter than the store's needs `--nobody-writes`: say so only when every program that stores is stopped. It
 asks first where a person sits at the terminal; `--yes` does not ask.
 
@@ -34,6 +37,7 @@ Examples:
   fsmedia verify --repair --dry-run
   fsmedia verify --repair && echo whole again
   fsmedia verify --adopt --json | jq .counts
+  fsmedia verify --receipt receipt.json
 """
 
 ROWS = 50
@@ -58,12 +62,21 @@ def verify(  # noqa: PLR0913 - the options of the command
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     threads: Threads = None,
+    receipt: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Look only for what this receipt says was erased.", show_default=False),
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help=f"Show more than {ROWS} findings of each kind.")] = False,
     as_json: AsJson = False,
     store: StoreUrl = None,
     option: StorageOptions = None,
 ) -> None:
     """Look over a store."""
+    if receipt is not None:
+        if deep or repair or adopt:
+            raise typer.BadParameter("looks for what was erased and mends nothing", param_hint="--receipt")
+        place = Place.of(context, store, option)
+        raise typer.Exit(erasing.check_file(place, receipt, threads=threads, as_json=as_json))
     age = None if grace is None else words.duration(grace, "--grace")
     writes = (repair or adopt) and not dry_run
     teller = _Teller(as_json=as_json, everything=everything, planned=repair or adopt)

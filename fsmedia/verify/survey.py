@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fsmedia.backends import Backend, Entry
     from fsmedia.verify.cataloged import CatalogWatch
 
-_KNOWN = tuple(f"{folder}/" for folder in (keys.DELETIONS, keys.REFERENCES, keys.CATALOG))
+_KNOWN = tuple(f"{folder}/" for folder in (keys.DELETIONS, keys.REFERENCES, keys.ERASURES, keys.CATALOG))
 _HOLD = re.compile(rf"{re.escape(keys.HOLDS)}/[0-9a-f]{{64}}")
 _AFTER = f"{keys.INTERNAL}0"
 """Sorts after everything in `.fsmedia/`."""

@@ -155,3 +155,18 @@ def test_it_asks_whether_nobody_writes(
     assert b"stopped?" in shown
     assert (code == 0) == goes
     assert (Path(url) / leftover).exists() != goes
+
+
+def test_a_receipt_is_held_against_the_store(url: str, tmp_path: Path) -> None:
+    put(url)
+    kept = tmp_path / "receipt.json"
+    fsmedia("erase", "--run", "r1", "--yes", "--receipt", kept, "-s", url)
+    assert "none of it is there" in fsmedia("verify", "--receipt", kept, "-s", url).stdout
+    (erased,) = json.loads(kept.read_text())["erased"]
+    again = Path(url) / erased["reference"]
+    again.parent.mkdir(parents=True)
+    again.write_bytes(b"back")
+    found = fsmedia("verify", "--receipt", kept, "-s", url)
+    assert found.exit_code == 1
+    assert erased["reference"] in found.stdout
+    assert "mends nothing" in refused(fsmedia("verify", "--receipt", kept, "--repair", "-s", url), 2)
