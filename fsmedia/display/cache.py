@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from fsmedia.display.previews import Preview
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 VARIABLE = "FSMEDIA_CACHE"
 MOST_BYTES = 256 * 2**20
@@ -48,7 +48,7 @@ def default_folder() -> Path | None:
 
 
 class PreviewCache:
-    """Previews by what they were made of.
+    """Previews by what they were made of; the first part says of whose bytes.
 
     Parameters
     ----------
@@ -111,10 +111,32 @@ class PreviewCache:
                 path.unlink()
                 total -= size
 
+    def forget(self, whose: Iterable[object]) -> int:
+        """Remove all previews whose first part is one of these; return how many there were."""
+        if self._folder is None:
+            return 0
+        count = 0
+        for each in whose:
+            name = _digest([each])
+            for path in (self._folder / name[:2]).glob(f"{name[2:]}-*"):
+                with suppress(OSError):
+                    path.unlink()
+                    count += 1
+        return count
+
     @staticmethod
     def _path(folder: Path, parts: Sequence[object]) -> Path:
-        name = hashlib.sha256("\0".join(map(str, parts)).encode(errors="surrogatepass")).hexdigest()
-        return folder / name[:2] / name[2:]
+        name = _digest(parts[:1])
+        return folder / name[:2] / f"{name[2:]}-{_digest(parts[1:])}"
+
+
+def place_of(url: str, key: str) -> str:
+    """Return the first part of all previews of the bytes at a key of a store."""
+    return f"{url}\0{key}"
+
+
+def _digest(parts: Sequence[object]) -> str:
+    return hashlib.sha256("\0".join(map(str, parts)).encode(errors="surrogatepass")).hexdigest()
 
 
 def _is_ours(folder: Path) -> bool:

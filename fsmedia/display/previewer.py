@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fsmedia import keys
-from fsmedia.display.cache import PreviewCache, default_folder
+from fsmedia.display.cache import PreviewCache, default_folder, place_of
 from fsmedia.display.making import preview_of
 from fsmedia.display.previews import Preview
 from fsmedia.display.reading import StoredSource
@@ -121,9 +121,9 @@ class Previewer:
     def _parts(self, wanted: Wanted, side: int) -> tuple[object, ...]:
         """Return what a preview depends on; a sidecar's own word is no part, for it may lie about other bytes."""
         entry = wanted.entry
-        place = (self._backend.url, keys.bytes_key(entry.key), entry.size, entry.token)
+        place = place_of(self._backend.url, keys.bytes_key(entry.key))
         modified = None if keys.pointer_of(entry.key) is not None else entry.modified
-        return (_CACHED, *place, modified, wanted.mime_type, side)
+        return (place, _CACHED, entry.size, entry.token, modified, wanted.mime_type, side)
 
 
 def _reduced(preview: Preview, side: int) -> Preview:

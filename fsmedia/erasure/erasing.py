@@ -47,6 +47,8 @@ class Erasure:
         Also take the subject's lines out of the store's records of deletions, and write none.
     progress
         Called with the number of media looked at so far.
+    forget_previews
+        Takes keys of bytes that are gone; removes what this machine keeps to show them, and says how much that was.
     """
 
     words: Mapping[str, str | None]
@@ -56,6 +58,7 @@ class Erasure:
     executor: Executor | None = None
     progress: Callable[[int], object] | None = None
     log: DeletionLog = None
+    forget_previews: Callable[[Collection[str]], int] = lambda _: 0
 
     def run(self, backend: Backend, founding: Founding) -> Receipt:
         """Erase once.
@@ -119,6 +122,8 @@ class _Work:
         )
         traces = Traces(self.backend, self.subject, unique, staying, dry_run)
         with_media = 0 if dry_run else sum(each.expires for each in unique.values())
+        erased = self._erased(list(unique.values())[::-1])
+        gone = [keys.bytes_key(each.reference) for each in erased if each.data == "gone"]
         cleaned = Cleaned(
             due_entries=with_media + cleared.due_entries,
             leftovers=cleared.leftovers,
@@ -127,9 +132,9 @@ class _Work:
             quarantined=traces.quarantined(),
             snapshots=self._snapshots(founding, unique),
             log_lines=traces.log_lines() if self.erasure.forget_log else 0,
+            previews=0 if dry_run else self.erasure.forget_previews(gone),
         )
         stale = traces.stale_holds()
-        erased = self._erased(list(unique.values())[::-1])
         if not dry_run:
             self._record(erased)
             self._tidy([] if cleared.failed or traces.failed or self.failed else self.gone.pages)

@@ -65,6 +65,8 @@ class Cleaned(Model):
     quarantined: int = 0
     leftovers: int = 0
     """Bytes without sidecar, markers and temporary files of the subject that crashes left."""
+    previews: int = 0
+    """Pictures of them that galleries kept in this machine's cache; other machines have caches of their own."""
 
 
 class Receipt(Model):

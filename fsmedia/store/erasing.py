@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fsmedia.display.cache import PreviewCache, default_folder, place_of
 from fsmedia.erasure import Erasure, check_receipt, read_receipt
 from fsmedia.store.root import Root
 from fsmedia.telemetry import observed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from concurrent.futures import Executor
     from os import PathLike
 
@@ -42,7 +43,8 @@ class Erasing(Root):
         reported. Bytes that media of others use stay too; the receipt says of each media whether its bytes are gone.
 
         What was stored before is gone afterwards; what is stored meanwhile may stay, and goes when it is erased again.
-        So does what an erasure left that was killed. Snapshots and copies of the whole storage are out of reach.
+        So does what an erasure left that was killed. Previews that galleries keep on this machine go too; snapshots and
+        copies of the whole storage are out of reach.
 
         Parameters
         ----------
@@ -80,8 +82,14 @@ class Erasing(Root):
             executor=executor,
             progress=progress,
             log=self._deletion_log,
+            forget_previews=self._forget_previews,
         )
         return erasure.run(self._backend, self._founding)
+
+    def _forget_previews(self, keys: Collection[str]) -> int:
+        """Remove what galleries kept on this machine of bytes that are gone."""
+        cache = PreviewCache(None if self._backend.in_one_process else default_folder())
+        return cache.forget(place_of(self._backend.url, key) for key in keys)
 
     @observed("check_receipt")
     def check_receipt(

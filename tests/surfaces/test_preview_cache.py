@@ -6,12 +6,17 @@ import os
 import stat
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.display import cache as caches
 from fsmedia.display.cache import PreviewCache, default_folder
 from fsmedia.display.previews import Preview
+
+if TYPE_CHECKING:
+    from tests.storages import LocalStorage
 
 PICTURE = Preview(kind="picture", image=b"\x89PNG" + bytes(100), width=10, height=20)
 SOUND = Preview(kind="sound", peaks=(1, 2, 100), sound=b"RIFFxyz", sound_type="audio/wav", duration=1.5, reason="why")
@@ -148,3 +153,19 @@ def test_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_folder() == Path("/home/somebody/.cache/fsmedia/previews")
     monkeypatch.setenv("XDG_CACHE_HOME", "/var/x")
     assert default_folder() == Path("/var/x/fsmedia/previews")
+
+
+def test_an_erasure_takes_the_previews_of_what_is_gone(
+    local_storage: LocalStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FSMEDIA_CACHE", str(tmp_path / "cache"))
+    store = MediaStore(local_storage.url)
+    for run in ("r1", "r2"):
+        store.store_media(MediaContent.from_text(f"hello {run}"), MediaMetadata(run_id=run))
+    store.gallery().html()
+    previews = tmp_path / "cache" / "previews"
+    before = len(list(previews.glob("*/*")))
+    erased = store.erase(run_id="r1").cleaned.previews
+    assert 0 < erased < before
+    assert len(list(previews.glob("*/*"))) == before - erased
+    assert store.erase(run_id="r2").cleaned.previews == before - erased
