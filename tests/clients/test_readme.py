@@ -69,7 +69,7 @@ def test_each_line(lab, monkeypatch, tmp_path):
         "zarr": zarr,
     }
     lines = [line for line in LINES.splitlines() if line]
-    assert len(lines) == 16
+    assert len(lines) == 18
     for line in lines:
         exec(line.replace("file:///tmp/copy", (tmp_path / "copy").as_uri()), names)
     assert lab.fs.read_text("runs/r1/note.txt") == "hey"
