@@ -36,6 +36,10 @@ sys.path.append(str(Path(__file__).parents[1]))
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
+# Here, before any test imports them: tests of several parts do, and pytest reads only what is not imported yet.
+for module in ("protocol.worlds", "protocol.disk", "surfaces.specimens", "surfaces.browsers"):
+    pytest.register_assert_rewrite(f"tests.{module}")
+
 from fsmedia import MediaError  # noqa: E402
 from tests.servers import FakeGcsServer, MotoServer, RcloneServer  # noqa: E402
 from tests.storages import (  # noqa: E402

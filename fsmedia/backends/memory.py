@@ -87,7 +87,8 @@ class MemoryBackend(FsspecBackend):
         below = f"{folder}/" if folder else ""
         entries: list[Entry] = []
         folders: dict[str, None] = {}
-        for path, file in list(self.fs.store.items()):
+        # A copy of the dict is one step for other threads; a list of pairs is not, collecting garbage may come between.
+        for path, file in self.fs.store.copy().items():
             if not path.startswith(prefix):
                 continue
             name, slash, _ = path[size:].partition("/")

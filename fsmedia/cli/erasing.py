@@ -18,6 +18,7 @@ from fsmedia.cli.enforcing import ROWS, Threads
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
 from fsmedia.cli.progress import counter
 from fsmedia.cli.removal import ask
+from fsmedia.cli.selecting import Conversation, Provider, Run, Session, conditions
 from fsmedia.keys import temporary_name
 from fsmedia.models import Receipt, ReceiptReport
 from fsmedia.store import MediaStore
@@ -44,10 +45,10 @@ Examples:
 def erase(  # noqa: PLR0913 - the options of the command
     context: typer.Context,
     *,
-    run: Annotated[str | None, typer.Option("--run", metavar="ID", help="Of this run.")] = None,
-    conversation: Annotated[str | None, typer.Option(metavar="ID", help="Of this conversation.")] = None,
-    session: Annotated[str | None, typer.Option(metavar="ID", help="Of this session.")] = None,
-    provider: Annotated[str | None, typer.Option(metavar="ID", help="Of this provider.")] = None,
+    run: Run = None,
+    conversation: Conversation = None,
+    session: Session = None,
+    provider: Provider = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Erase nothing, say what would be.")] = False,
     forget_log: Annotated[bool, typer.Option("--forget-log", help="Also out of the records of deletions.")] = False,
     receipt: Annotated[
@@ -66,8 +67,7 @@ def erase(  # noqa: PLR0913 - the options of the command
     option: StorageOptions = None,
 ) -> None:
     """Erase a subject."""
-    words = {"run_id": run, "conversation_id": conversation, "session_id": session, "provider_id": provider}
-    named = {name: value for name, value in words.items() if value is not None}
+    named = conditions(run=run, conversation=conversation, session=session, provider=provider)
     place = Place.of(context, store, option)
     if check is not None:
         if named or receipt is not None or dry_run or forget_log:

@@ -14,10 +14,11 @@ from fsmedia.cli import endings, output, words
 from fsmedia.cli.endings import FAILED, text_of
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
 from fsmedia.cli.progress import counter
+from fsmedia.cli.selecting import Conversation, Mime, Provider, Run, Session, Since, Until, conditions
 from fsmedia.exports import export_audiofolder, export_imagefolder, export_webdataset
 from fsmedia.exports.shards import SHARD_BYTES, SHARD_COUNT
 from fsmedia.models import ExportReport
-from fsmedia.store import MediaStore, utc_now
+from fsmedia.store import MediaStore
 
 EXPORT_HELP = """Hand out media as other programs read them: imagefolder and audiofolder of Hugging Face, WebDataset.
 
@@ -75,13 +76,6 @@ DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Write nothing, sa
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what lies there under these names.")]
 Split = Annotated[str, typer.Option(metavar="NAME", help="train, validation or test.")]
 Parquet = Annotated[bool, typer.Option("--parquet", help="A Parquet table instead of JSON lines (needs pyarrow).")]
-Run = Annotated[str | None, typer.Option("--run", metavar="ID", help="Of this run.")]
-Conversation = Annotated[str | None, typer.Option(metavar="ID", help="Of this conversation.")]
-Session = Annotated[str | None, typer.Option(metavar="ID", help="Of this session.")]
-Provider = Annotated[str | None, typer.Option(metavar="ID", help="Of this provider.")]
-Mime = Annotated[str | None, typer.Option(metavar="TYPE", help="Of this type, or pattern: 'image/*'.")]
-Since = Annotated[str | None, typer.Option(metavar="TIME", help="Made at or after: 2026-03-04, 2d.")]
-Until = Annotated[str | None, typer.Option(metavar="TIME", help="Made before: 2026-03-04, 12h.")]
 Limit = Annotated[int | None, typer.Option(min=0, metavar="N", help="At most so many.")]
 
 _SIZE = re.compile(r"(\d+) *([kMGT]?)(i?)B?", re.IGNORECASE)
@@ -96,82 +90,50 @@ def _export(context: typer.Context, *, store: StoreUrl = None, option: StorageOp
         typer.echo(context.get_help())
 
 
-def imagefolder(  # noqa: PLR0913 - the options of the command
-    context: typer.Context,
-    *,
-    target: Target,
-    split: Split = "train",
-    parquet: Parquet = False,
-    run: Run = None,
-    conversation: Conversation = None,
-    session: Session = None,
-    provider: Provider = None,
-    mime: Mime = None,
-    since: Since = None,
-    until: Until = None,
-    limit: Limit = None,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-    target_option: TargetOptions = None,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
-) -> None:
-    """Export pictures."""
-    chosen = _selection(run, conversation, session, provider, mime, since, until, limit)
-    way: dict[str, Any] = {
-        "split": split,
-        "table": "parquet" if parquet else "jsonl",
-        "overwrite": overwrite,
-        "dry_run": dry_run,
-    }
-    options = words.storage_options(target_option)
-    _run(
-        Place.of(context, store, option),
-        lambda opened, progress: export_imagefolder(
-            opened, target, storage_options=options, progress=progress, **way, **chosen
-        ),
-        as_json=as_json,
-    )
+def _folder(export: Callable[..., ExportReport]) -> Callable[..., None]:
+    """Make the command of a folder that `datasets` loads."""
 
+    def command(  # noqa: PLR0913 - the options of the command
+        context: typer.Context,
+        *,
+        target: Target,
+        split: Split = "train",
+        parquet: Parquet = False,
+        run: Run = None,
+        conversation: Conversation = None,
+        session: Session = None,
+        provider: Provider = None,
+        mime: Mime = None,
+        since: Since = None,
+        until: Until = None,
+        limit: Limit = None,
+        overwrite: Overwrite = False,
+        dry_run: DryRun = False,
+        as_json: AsJson = False,
+        target_option: TargetOptions = None,
+        store: StoreUrl = None,
+        option: StorageOptions = None,
+    ) -> None:
+        """Export a folder."""
+        chosen = conditions(
+            run=run, conversation=conversation, session=session, provider=provider, mime=mime, since=since, until=until
+        )
+        way: dict[str, Any] = {
+            "split": split,
+            "table": "parquet" if parquet else "jsonl",
+            "overwrite": overwrite,
+            "dry_run": dry_run,
+        }
+        options = words.storage_options(target_option)
+        _run(
+            Place.of(context, store, option),
+            lambda opened, progress: export(
+                opened, target, storage_options=options, limit=limit, progress=progress, **way, **chosen
+            ),
+            as_json=as_json,
+        )
 
-def audiofolder(  # noqa: PLR0913 - the options of the command
-    context: typer.Context,
-    *,
-    target: Target,
-    split: Split = "train",
-    parquet: Parquet = False,
-    run: Run = None,
-    conversation: Conversation = None,
-    session: Session = None,
-    provider: Provider = None,
-    mime: Mime = None,
-    since: Since = None,
-    until: Until = None,
-    limit: Limit = None,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-    target_option: TargetOptions = None,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
-) -> None:
-    """Export sound."""
-    chosen = _selection(run, conversation, session, provider, mime, since, until, limit)
-    way: dict[str, Any] = {
-        "split": split,
-        "table": "parquet" if parquet else "jsonl",
-        "overwrite": overwrite,
-        "dry_run": dry_run,
-    }
-    options = words.storage_options(target_option)
-    _run(
-        Place.of(context, store, option),
-        lambda opened, progress: export_audiofolder(
-            opened, target, storage_options=options, progress=progress, **way, **chosen
-        ),
-        as_json=as_json,
-    )
+    return command
 
 
 def webdataset(  # noqa: PLR0913 - the options of the command
@@ -200,41 +162,19 @@ def webdataset(  # noqa: PLR0913 - the options of the command
     option: StorageOptions = None,
 ) -> None:
     """Export shards."""
-    chosen = _selection(run, conversation, session, provider, mime, since, until, limit)
+    chosen = conditions(
+        run=run, conversation=conversation, session=session, provider=provider, mime=mime, since=since, until=until
+    )
     way: dict[str, Any] = {"prefix": prefix, "shard_count": shard_count, "overwrite": overwrite, "dry_run": dry_run}
     way["shard_bytes"] = SHARD_BYTES if shard_size is None else _bytes(shard_size)
     options = words.storage_options(target_option)
     _run(
         Place.of(context, store, option),
         lambda opened, progress: export_webdataset(
-            opened, target, storage_options=options, progress=progress, **way, **chosen
+            opened, target, storage_options=options, limit=limit, progress=progress, **way, **chosen
         ),
         as_json=as_json,
     )
-
-
-def _selection(  # noqa: PLR0913, PLR0917 - the words of a selection
-    run: str | None,
-    conversation: str | None,
-    session: str | None,
-    provider: str | None,
-    mime: str | None,
-    since: str | None,
-    until: str | None,
-    limit: int | None,
-) -> dict[str, Any]:
-    now = utc_now()
-    given = {
-        "run_id": run,
-        "conversation_id": conversation,
-        "session_id": session,
-        "provider_id": provider,
-        "mime_type": mime,
-        "since": words.instant(since, "--since", now=now),
-        "until": words.instant(until, "--until", now=now),
-        "limit": limit,
-    }
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def _bytes(text: str) -> int:
@@ -288,8 +228,8 @@ def _table(report: ExportReport) -> Table:
 
 
 for _name, _command, _help in (
-    ("imagefolder", imagefolder, IMAGEFOLDER_HELP),
-    ("audiofolder", audiofolder, AUDIOFOLDER_HELP),
+    ("imagefolder", _folder(export_imagefolder), IMAGEFOLDER_HELP),
+    ("audiofolder", _folder(export_audiofolder), AUDIOFOLDER_HELP),
     ("webdataset", webdataset, WEBDATASET_HELP),
 ):
     app.command(_name, help=output.unwrapped(_help))(_command)

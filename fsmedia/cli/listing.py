@@ -12,9 +12,21 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fsmedia.cli import output, words
+from fsmedia.cli import output
 from fsmedia.cli.endings import code_of, text_of
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
+from fsmedia.cli.selecting import (
+    Conversation,
+    ExpiresBefore,
+    Mime,
+    Policy,
+    Provider,
+    Run,
+    Session,
+    Since,
+    Until,
+    conditions,
+)
 from fsmedia.errors import MediaError, MediaNotFoundError
 from fsmedia.models import MediaRecord
 from fsmedia.store import MediaStore, utc_now
@@ -56,17 +68,15 @@ _SECOND = {"run_id", "conversation_id", "session_id", "provider_id", "policy_nam
 def ls(  # noqa: PLR0913 - the words of a selection
     context: typer.Context,
     *,
-    run: Annotated[str | None, typer.Option("--run", metavar="ID", help="Of this run.")] = None,
-    conversation: Annotated[str | None, typer.Option(metavar="ID", help="Of this conversation.")] = None,
-    session: Annotated[str | None, typer.Option(metavar="ID", help="Of this session.")] = None,
-    provider: Annotated[str | None, typer.Option(metavar="ID", help="Of this provider.")] = None,
-    mime: Annotated[str | None, typer.Option(metavar="TYPE", help="Of this type, or pattern: 'image/*'.")] = None,
-    policy: Annotated[str | None, typer.Option(metavar="NAME", help="Under this retention policy.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="Made at or after: 2026-03-04, 2d.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Made before: 2026-03-04, 12h.")] = None,
-    expires_before: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Expires before: 2026-03-04, 2d (from now).")
-    ] = None,
+    run: Run = None,
+    conversation: Conversation = None,
+    session: Session = None,
+    provider: Provider = None,
+    mime: Mime = None,
+    policy: Policy = None,
+    since: Since = None,
+    until: Until = None,
+    expires_before: ExpiresBefore = None,
     limit: Annotated[int | None, typer.Option(min=0, metavar="N", help="At most so many.")] = None,
     long: Annotated[bool, typer.Option("--long", "-l", help="With size, type, time, policy and expiry.")] = False,
     null: Annotated[bool, typer.Option("--null", "-0", help="End references with NUL, for xargs -0.")] = False,
@@ -77,23 +87,22 @@ def ls(  # noqa: PLR0913 - the words of a selection
     """List media."""
     if long + null + as_json > 1:
         raise typer.BadParameter("are three ways to show the same: choose one", param_hint="--long, --null, --json")
-    now = utc_now()
     place = Place.of(context, store, option)
-    conditions = {
-        "run_id": run,
-        "conversation_id": conversation,
-        "session_id": session,
-        "provider_id": provider,
-        "mime_type": mime,
-        "policy_name": policy,
-        "since": words.instant(since, "--since", now=now),
-        "until": words.instant(until, "--until", now=now),
-        "expires_before": words.instant(expires_before, "--expires-before", now=now, ahead=True),
-    }
+    asked = conditions(
+        run=run,
+        conversation=conversation,
+        session=session,
+        provider=provider,
+        mime=mime,
+        policy=policy,
+        since=since,
+        until=until,
+        expires_before=expires_before,
+    )
     errors: list[MediaError] = []
     count = 0
     with place.open(read_only=True) as opened:
-        references = opened.list(**conditions, limit=limit)  # type: ignore[arg-type]
+        references = opened.list(**asked, limit=limit)
         if long or as_json:
             for batch in batches(opened, references, errors):
                 count += len(batch)
@@ -105,7 +114,7 @@ def ls(  # noqa: PLR0913 - the words of a selection
                 else:
                     output.line(reference)
         if count == 0 and not errors and limit != 0:
-            _say_nothing(place, opened, asked=any(value is not None for value in conditions.values()))
+            _say_nothing(place, opened, asked=bool(asked))
     raise typer.Exit(code_of(errors))
 
 

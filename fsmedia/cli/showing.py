@@ -3,15 +3,26 @@
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from fsmedia.cli import output, words
+from fsmedia.cli import output
 from fsmedia.cli.endings import CommandError
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
 from fsmedia.cli.progress import counter
-from fsmedia.store import utc_now
+from fsmedia.cli.selecting import (
+    Conversation,
+    ExpiresBefore,
+    Mime,
+    Policy,
+    Provider,
+    Run,
+    Session,
+    Since,
+    Until,
+    conditions,
+)
 
 GALLERY_HELP = """Write media as cards into one HTML file: previews, facts, policy and expiry, references, captions.
 
@@ -67,17 +78,15 @@ def gallery(  # noqa: PLR0913 - the words of a selection, and of a page
     context: typer.Context,
     *,
     target: Output = Path("gallery.html"),
-    run: Annotated[str | None, typer.Option("--run", metavar="ID", help="Of this run.")] = None,
-    conversation: Annotated[str | None, typer.Option(metavar="ID", help="Of this conversation.")] = None,
-    session: Annotated[str | None, typer.Option(metavar="ID", help="Of this session.")] = None,
-    provider: Annotated[str | None, typer.Option(metavar="ID", help="Of this provider.")] = None,
-    mime: Annotated[str | None, typer.Option(metavar="TYPE", help="Of this type, or pattern: 'image/*'.")] = None,
-    policy: Annotated[str | None, typer.Option(metavar="NAME", help="Under this retention policy.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="Made at or after: 2026-03-04, 2d.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Made before: 2026-03-04, 12h.")] = None,
-    expires_before: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Expires before: 2026-03-04, 2d (from now).")
-    ] = None,
+    run: Run = None,
+    conversation: Conversation = None,
+    session: Session = None,
+    provider: Provider = None,
+    mime: Mime = None,
+    policy: Policy = None,
+    since: Since = None,
+    until: Until = None,
+    expires_before: ExpiresBefore = None,
     group_by: Annotated[Group, typer.Option(help="How cards are grouped.")] = Group.CONVERSATION,
     sort: Annotated[Sort, typer.Option(help="Which are taken first.")] = Sort.POSITION,
     limit: Annotated[int, typer.Option(min=1, max=2000, metavar="N", help="At most so many cards.")] = 50,
@@ -86,21 +95,20 @@ def gallery(  # noqa: PLR0913 - the words of a selection, and of a page
     option: StorageOptions = None,
 ) -> None:
     """Write a gallery."""
-    now = utc_now()
-    conditions: dict[str, Any] = {
-        "run_id": run,
-        "conversation_id": conversation,
-        "session_id": session,
-        "provider_id": provider,
-        "mime_type": mime,
-        "policy_name": policy,
-        "since": words.instant(since, "--since", now=now),
-        "until": words.instant(until, "--until", now=now),
-        "expires_before": words.instant(expires_before, "--expires-before", now=now, ahead=True),
-    }
+    asked = conditions(
+        run=run,
+        conversation=conversation,
+        session=session,
+        provider=provider,
+        mime=mime,
+        policy=policy,
+        since=since,
+        until=until,
+        expires_before=expires_before,
+    )
     with Place.of(context, store, option).open(read_only=True) as opened, counter("making previews", limit) as meter:
         made = opened.gallery(
-            **conditions,
+            **asked,
             group_by=None if group_by is Group.NONE else group_by.value,  # type: ignore[arg-type]
             sort=sort.value,
             limit=limit,

@@ -13,9 +13,10 @@ from fsmedia.cli.endings import DONE, FAILED
 from fsmedia.cli.enforcing import Threads, hands, lines, tell_failed
 from fsmedia.cli.place import AsJson, Place
 from fsmedia.cli.progress import carrier
+from fsmedia.cli.selecting import Conversation, ExpiresBefore, Mime, Policy, Provider, Session, Since, Until, conditions
 from fsmedia.cli.stopping import Stop
 from fsmedia.models import SyncReport
-from fsmedia.store import MediaStore, utc_now
+from fsmedia.store import MediaStore
 
 SYNC_HELP = """Bring the media of SRC to DST: bytes, metadata, policies, attributes, holds; between any two storages.
 
@@ -45,16 +46,14 @@ def sync(  # noqa: PLR0913 - the words of a selection, and what the target shall
     delete: Annotated[bool, typer.Option("--delete", help="Delete media of DST that SRC has not.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Change nothing, say what would be done.")] = False,
     run: Annotated[list[str] | None, typer.Option("--run", metavar="ID", help="Of this run; repeatable.")] = None,
-    conversation: Annotated[str | None, typer.Option(metavar="ID", help="Of this conversation.")] = None,
-    session: Annotated[str | None, typer.Option(metavar="ID", help="Of this session.")] = None,
-    provider: Annotated[str | None, typer.Option(metavar="ID", help="Of this provider.")] = None,
-    mime: Annotated[str | None, typer.Option(metavar="TYPE", help="Of this type, or pattern: 'image/*'.")] = None,
-    policy: Annotated[str | None, typer.Option(metavar="NAME", help="Under this retention policy.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="Made at or after: 2026-03-04, 2d.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Made before: 2026-03-04, 12h.")] = None,
-    expires_before: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Expires before: 2026-03-04, 2d (from now).")
-    ] = None,
+    conversation: Conversation = None,
+    session: Session = None,
+    provider: Provider = None,
+    mime: Mime = None,
+    policy: Policy = None,
+    since: Since = None,
+    until: Until = None,
+    expires_before: ExpiresBefore = None,
     organization: Annotated[
         str | None, typer.Option(metavar="MODE", help="Of a new DST: by-run, by-conversation, by-session.")
     ] = None,
@@ -88,17 +87,19 @@ def sync(  # noqa: PLR0913 - the words of a selection, and what the target shall
         raise typer.BadParameter(
             "has nothing to hold in a dry run: new references come with the work", param_hint="--mapping"
         )
-    now = utc_now()
+    asked = conditions(
+        conversation=conversation,
+        session=session,
+        provider=provider,
+        mime=mime,
+        policy=policy,
+        since=since,
+        until=until,
+        expires_before=expires_before,
+    )
     wishes: dict[str, Any] = {
         "storage_options": words.storage_options(to_option),
-        "conversation_id": conversation,
-        "session_id": session,
-        "provider_id": provider,
-        "mime_type": mime,
-        "policy_name": policy,
-        "since": words.instant(since, "--since", now=now),
-        "until": words.instant(until, "--until", now=now),
-        "expires_before": words.instant(expires_before, "--expires-before", now=now, ahead=True),
+        **asked,
         "delete": delete,
         "dry_run": dry_run,
         "organization": organization,

@@ -46,6 +46,10 @@ def put(store: MediaStore, run: str, number: int = 0) -> str:
 
 def check(storage: Storage, store: MediaStore, *, deduplicate: bool) -> None:
     """See that every media is whole, that nothing else lies there, and nothing of alice's after one more erasure."""
+    # A store that met bytes on their way out gave up a name, whose due entry stays; for an erasure it is too young.
+    swept = store.sweep_orphans(grace=timedelta(0), nobody_writes=True)
+    assert swept.failed == ()
+    assert {each.kind for each in swept.mended} <= {"due"}
     receipt = store.erase(run_id="alice")
     assert receipt.is_complete, receipt.model_dump_json()
     assert not [key for key in sorted(storage.keys()) if "alice" in key]
@@ -58,8 +62,8 @@ def check(storage: Storage, store: MediaStore, *, deduplicate: bool) -> None:
 
 
 @pytest.mark.parametrize("deduplicate", [False, True])
-def test_threads_store_and_sweep_while_two_erase(shared: Storage, deduplicate: bool) -> None:
-    rounds = 4 if shared.name == S3_MOTO else 25
+def test_threads_store_and_sweep_while_two_erase(shared: Storage, deduplicate: bool, full_run: bool) -> None:
+    rounds = 25 if full_run and shared.name != S3_MOTO else 4
     store = opened(shared, deduplicate=deduplicate).create()
     first = [put(store, "alice", number) for number in range(20)]
     bobs = [put(store, "bob", number) for number in range(1, 20, 3)]

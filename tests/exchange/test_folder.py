@@ -24,6 +24,8 @@ from tests.exchange.arena import PNG
 from tests.style.project import run, run_python
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.storages import Storage
 
 FILES = {
@@ -272,20 +274,25 @@ def test_a_store_does_not_import_itself(tmp_path: Path) -> None:
     assert not any(each.source.startswith("folder:media/") for each in deep.skipped)
 
 
-def test_trees_deeper_than_the_stack(memory: MediaStore, tmp_path: Path) -> None:
-    plant(tmp_path, {"r1/a.png": PNG})
-    here = os.open(tmp_path, os.O_RDONLY)
+@pytest.fixture
+def deep_tree(tmp_path: Path) -> Iterator[Path]:
+    """Give a tree that goes however the test ends: what removes it later with recursion, as pytest does, would fail."""
+    here = os.open(plant(tmp_path, {"r1/a.png": PNG}), os.O_RDONLY)
     try:
         for _ in range(1900):
             os.mkdir("d", dir_fd=here)
-            deeper = os.open("d", os.O_RDONLY, dir_fd=here)
-            os.close(here)
-            here = deeper
+            above, here = here, os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(above)
         os.close(os.open("x.png", os.O_CREAT | os.O_WRONLY, dir_fd=here))
-        report = import_folder(memory, tmp_path)
-    finally:
         os.close(here)
-        run("rm", "-rf", tmp_path / "d")  # what Python removes recursively it could not
+        yield tmp_path
+    finally:
+        run("rm", "-rf", tmp_path / "d")
+        assert not (tmp_path / "d").exists()
+
+
+def test_trees_deeper_than_the_stack(memory: MediaStore, deep_tree: Path) -> None:
+    report = import_folder(memory, deep_tree)
     assert [each.source for each in report.stored] == ["folder:r1/a.png"]
     assert [each.source.endswith("d/x.png") for each in report.skipped] == [True]
 

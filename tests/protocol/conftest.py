@@ -1,4 +1,4 @@
-"""What the protocol tests share: checks that explain themselves, and folders where a sync costs nothing."""
+"""What the protocol tests share: folders where a sync costs nothing."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-pytest.register_assert_rewrite("tests.protocol.worlds", "tests.protocol.disk")
 
 SHARED_MEMORY = Path("/dev/shm")
 

@@ -229,7 +229,7 @@ def test_list_by_the_id_of_the_folder(rclone_storage: S3Storage) -> None:
 
 
 def test_list_by_what_sidecars_say(rclone_storage: S3Storage) -> None:
-    """n reads of sidecars for n media, several at a time."""
+    """n reads of sidecars for n media, several at a time; past the first 64 one look whether there is a catalog."""
     from s3fs import S3FileSystem
 
     number = 200
@@ -249,7 +249,8 @@ def test_list_by_what_sidecars_say(rclone_storage: S3Storage) -> None:
     with pytest.MonkeyPatch.context() as patched, rclone_storage.counted() as n:
         patched.setattr(S3FileSystem, "_cat_file", watched)
         assert len(list(store.list(mime_type="image/*"))) == number
-    assert n == {"get": number, "list": 1}, n
+    assert n == {"get": number, "list": 2}, n
+    assert ["catalog" in call.target for call in n.calls if call.kind == "list"] == [False, True], n.calls
     assert {call.key[-5:] for call in n.calls if call.kind == "get"} == {".meta"}
     assert most >= 8
 

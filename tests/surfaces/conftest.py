@@ -9,8 +9,6 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytest.register_assert_rewrite("tests.surfaces.specimens", "tests.surfaces.browsers")
-
 
 @pytest.fixture
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

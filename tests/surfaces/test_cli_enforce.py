@@ -18,6 +18,8 @@ from tests.surfaces.test_cli_bulk import options_of
 from tests.surfaces.test_cli_process import DEADLINE, started
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.storages import LocalStorage, Storage
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=3)
@@ -187,6 +189,15 @@ def test_names_of_strangers_command_no_terminal(url: str) -> None:
     assert "\ninjected" not in done.output
 
 
+@pytest.fixture
+def heeded_signals() -> Iterator[None]:
+    """Heed Ctrl-C also where the tests themselves run in the background of a shell, which has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_sweep_that_is_stopped_ends_in_order_and_says_so(
     number: signal.Signals, code: int, url: str, monkeypatch: pytest.MonkeyPatch
@@ -278,6 +289,7 @@ def test_every_ends_when_nobody_reads_any_more(url: str, tmp_path: Path) -> None
 # -- stopping ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("heeded_signals")
 def test_the_first_signal_asks_and_the_second_ends() -> None:
     before = signal.getsignal(signal.SIGINT)
     with Stop() as stop:
