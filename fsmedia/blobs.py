@@ -60,10 +60,22 @@ def is_alive(backend: Backend, pointer: Pointer) -> bool:
 
 
 def is_used(backend: Backend, pointer: Pointer, marker: str | None) -> bool:
-    """Look for one marker, then whether the generation is alive: what a written sidecar relies on."""
+    """Look for one marker, then whether the generation is alive: what the sidecar of a slow store relies on."""
     if marker is None or backend.head(pointer.marker_key(marker)) is None:
         return False
     return is_alive(backend, pointer)
+
+
+def is_kept(backend: Backend, pointer: Pointer, marker: str | None) -> bool:
+    """Look for one marker, then for the data: what a rewritten sidecar relies on.
+
+    A condemned mark says nothing here: a crash leaves one on bytes that are in use, and whoever writes one looks for
+    markers before the bytes go.
+    """
+    if marker is None or backend.head(pointer.marker_key(marker)) is None:
+        return False
+    found = backend.head(pointer.data_key)
+    return found is not None and found.size == pointer.size
 
 
 def release(backend: Backend, pointer: Pointer) -> bool:

@@ -276,7 +276,7 @@ def rewrite_sidecar(
         backend.write(due, b"", DUE_TYPE)
     backend.write(key, sidecar, SIDECAR_TYPE)
     there = backend.fetch(heads=[reference] if due is None else [reference, due]).heads
-    if there[0] is None if pointer is None else not blobs.is_used(backend, pointer, marker):
+    if there[0] is None if pointer is None else not blobs.is_kept(backend, pointer, marker):
         failed = backend.delete([key]).get(key)
         if failed is not None:
             raise named(failed, reference)

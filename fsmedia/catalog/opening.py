@@ -123,7 +123,13 @@ def refreshed(
     if wanted:
         founding.settle()
         key = snapshots.publish(backend, made.table, instant)
-        snapshots.prune(backend, key, configuration.orphan_grace)
+        listed = snapshots.prune(backend, key, configuration.orphan_grace)
+        if found is not None and found.key not in listed:
+            # Who took the one before away may have erased media that the listing still showed.
+            made = refresh(backend, configuration, made.table, now=now, executor=executor)
+            first, key = key, snapshots.publish(backend, made.table, instant + timedelta(milliseconds=1))
+            for error in backend.delete([first], keep_folders=True).values():
+                raise error
     report = CatalogRefresh.model_construct(
         media=len(made.table),
         read=made.read,

@@ -149,18 +149,24 @@ def publish(backend: Backend, table: pa.Table, time: datetime) -> str:
     return key
 
 
-def prune(backend: Backend, own: str, grace: timedelta) -> None:
+def prune(backend: Backend, own: str, grace: timedelta) -> frozenset[str]:
     """Remove snapshots that another one has followed for longer than the grace, by the storage's own times.
 
     Parameters
     ----------
     own
         Key of the snapshot that was written just now: its time is the storage's.
+
+    Returns
+    -------
+    frozenset of str
+        Keys of the snapshots that were there.
     """
     entries = names(backend)
+    listed = frozenset(entry.key for entry in entries)
     now = next((backend.touched(entry) for entry in entries if entry.key == own), None)
     if now is None:
-        return
+        return listed
     old = [
         entry.key
         for entry, next_one in pairwise(entries)
@@ -169,3 +175,4 @@ def prune(backend: Backend, own: str, grace: timedelta) -> None:
     if old:
         for error in backend.delete(old, keep_folders=True).values():
             _log.warning("an old snapshot of the catalog stays: %s", error)
+    return listed

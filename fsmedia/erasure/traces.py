@@ -167,30 +167,64 @@ class Traces:
     # -- quarantine ----------------------------------------------------------------------------------------
 
     def _quarantine(self) -> int:
+        """Remove what was the subject's, and shared bytes that stood in quarantine for media of the subject alone."""
         count = 0
+        digests: set[str] = set()
+        staying: list[list[str]] = []
         listed = [entry.key for entry in self.backend.entries(keys.QUARANTINE)]
         for _, group in groupby(sorted(listed, key=_set_aside_together), _set_aside_together):
             together = list(group)
             if self._was_subjects(together):
+                digests |= self._digests(together)
+                count += self._delete(together)
+            else:
+                staying.append(together)
+        digests |= {pointer.digest for each in self.erased if (pointer := keys.pointer_of(each)) is not None}
+        if not digests:
+            return count
+        needed = {digest for together in staying for digest in self._digests(together)}
+        for together in staying:
+            shared = {
+                blob.digest for origin in self._origins(together).values() if (blob := keys.parse_blob_key(origin))
+            }
+            if shared and shared <= digests - needed and not any(map(self._is_used, shared)):
                 count += self._delete(together)
         return count
+
+    def _digests(self, together: list[str]) -> set[str]:
+        """Return the digests of the deduplicated media whose sidecars were set aside."""
+        names = (keys.media_key(origin) for origin in self._origins(together).values() if keys.is_sidecar(origin))
+        return {pointer.digest for each in names if (pointer := keys.pointer_of(each)) is not None}
+
+    def _is_used(self, digest: str) -> bool:
+        """Tell whether other media still share bytes of this digest, so that its damaged copy may be theirs, too."""
+        own = {keys.marker_prefix(each) for each in self.erased}  # in a dry run they are still there
+        names = (each.key.rpartition("/")[2] for each in self.backend.entries(f"{keys.blob_folder(digest)}/refs"))
+        return any(f"{name.partition('-')[0]}-" not in own for name in names)
+
+    def _origins(self, together: list[str]) -> dict[str, str]:
+        """Return what was set aside together, but for the note: key -> the key that it had."""
+        folder = _set_aside_together(together[0])
+        note_key = f"{folder}.json"
+        note = _parsed(self.backend.read(note_key) or b"") if note_key in together else {}
+        objects = note.get("objects")
+        said = dict(objects) if isinstance(objects, dict) else {}
+        found = {}
+        for key in together:
+            origin = said.get(key)
+            if key != note_key:
+                found[key] = origin if isinstance(origin, str) else key.removeprefix(f"{folder}/")
+        return found
 
     def _was_subjects(self, together: list[str]) -> bool:
         """Tell whether what was set aside together is the subject's: by the note beside it, a sidecar in it, paths."""
         folder = _set_aside_together(together[0])
         note_key = f"{folder}.json"
         note = _parsed(self.backend.read(note_key) or b"") if note_key in together else {}
-        objects = note.get("objects")
-        origins = dict(objects) if isinstance(objects, dict) else {}
-        for key in together:
-            if key == note_key:
-                continue
-            origin = origins.get(key)
-            origin = origin if isinstance(origin, str) else key.removeprefix(f"{folder}/")
+        for key, origin in self._origins(together).items():
             if keys.is_sidecar(origin):
-                origin = keys.media_key(origin)
                 data = self.backend.read(key)
-                if data is not None and self.subject.owner(origin, data) == "subject":
+                if data is not None and self.subject.owner(keys.media_key(origin), data) == "subject":
                     return True
             elif origin in self.erased or self.subject.lies_in(origin):
                 return True

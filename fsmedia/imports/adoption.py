@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from fsmedia import commit, keys, measures, mime
-from fsmedia.errors import InvalidReferenceError, MediaError, StorageError
+from fsmedia.errors import InvalidReferenceError, MediaError, MediaNotFoundError, StorageError
 from fsmedia.imports.carrying import guessed
 from fsmedia.imports.findings import failed, passed, shown
 from fsmedia.imports.folder import DEFAULT_PATTERN, checked_ids, reason_of
@@ -211,4 +211,12 @@ class _Adoption:
             detected_mime_type=mime.agrees(kind, intake.head),
             xattrs={SOURCE_ATTRIBUTE: f"folder:{key}"},
         )
-        commit.rewrite_sidecar(tree.backend, key, sidecar.dump(), instant)
+        backend, beside = tree.backend, keys.sidecar_key(key)
+        if instant is not None:
+            backend.write(keys.due_key(instant, key), b"", commit.DUE_TYPE)
+        if not backend.create(beside, sidecar.dump(), commit.SIDECAR_TYPE):
+            return  # a client of the live store wrote it meanwhile, and knows more
+        if backend.head(key) is None:
+            for error in backend.delete([beside]).values():
+                raise error
+            raise MediaNotFoundError("was deleted while it was adopted", next_step="adopt again", reference=key)

@@ -88,6 +88,7 @@ class _Work:
     outcome: Outcome = field(default_factory=Outcome)
     met: set[str] = field(default_factory=set)
     claimed: set[str] = field(default_factory=set)
+    left: set[str] = field(default_factory=set)
     moved: list[Moved] = field(default_factory=list)
     mappings: list[str] = field(default_factory=list)
     unnamed: int = 0
@@ -118,8 +119,10 @@ class _Work:
             passage = self._claimed(self.naming.passage(item, text, self.source_held))
         except Left as left:
             self.outcome.skip(reference, str(left))
+            self._leave(reference)
         except InvalidLayoutError as error:
             self.outcome.skip(reference, f"its name at the target would be too long: {error.problem}")
+            self._leave(reference)
         except MediaError as error:
             self.outcome.fail(reference, error)
             self.unnamed += not isinstance(error, (StoreConflictError, MediaNotFoundError))
@@ -130,6 +133,13 @@ class _Work:
             self.met.add(passage.name if passage.known is None else passage.known.reference)
             return passage
         return None
+
+    def _leave(self, reference: str) -> None:
+        """Note that the source has a media all the same: a sync with another `missing_id` may have brought it."""
+        if keys.is_own_name(identity(reference)):
+            self.left.add(trait(reference))
+        else:
+            self.unnamed += 1
 
     def _claimed(self, passage: Passage) -> Passage:
         """See that no other media of the source gets the same name; names that this package gave are all different."""
@@ -282,7 +292,7 @@ def _extras(work: _Work, held: frozenset[str]) -> Extras:
         wishes.selection,
         held,
         _UNTOLD if work.unnamed and work.naming.relays else "",
-        _elsewhere(work),
+        _elsewhere(work) | work.left,
         wishes.dry_run,
         wishes.log,
         wishes.now,

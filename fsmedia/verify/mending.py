@@ -69,14 +69,18 @@ class Mender:
         elif own:
             texts = {keys.sidecar_key(reference): look.sidecar}
             set_aside(self.ground, reference, "its bytes are gone", texts=texts)
-            self._remove(reference, look.sidecar)
+            if self.look(reference) != look:
+                raise StorageError(
+                    "changed while it was copied to quarantine", next_step="verify again", reference=reference
+                )
+            self._drop(reference, look.sidecar)  # never the bytes: a sync may bring them back in this moment
             told(plan, done=True)
         else:
             self._drop(reference, look.sidecar)
             told(plan, done=True)
 
     def _drop(self, reference: str, seen: bytes) -> None:
-        """Remove a client's sidecar without bytes; who wrote new bytes in this moment gets one that fits them."""
+        """Remove a sidecar without bytes; who wrote bytes now, a client or a sync, gets one that fits."""
         backend, ground = self.ground.backend, self.ground
         instant = records.expiry_or_none(seen, reference, ground.configuration)
         wanted = [keys.sidecar_key(reference)] + ([] if instant is None else [keys.due_key(instant, reference)])
@@ -159,7 +163,7 @@ class Mender:
             return said if said in there else max(there)
         marker = blobs.put_marker(backend, pointer, reference)
         if not blobs.is_alive(backend, pointer):
-            blobs.withdraw(backend, pointer, marker)
+            # The marker stays, as one that a sweep restores: taking it back would let the bytes go with it.
             raise StoreConflictError("its bytes are about to go", next_step="verify again", reference=reference)
         return marker
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import MediaStore, StorageError, catalog
+from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError, catalog
+from fsmedia.catalog import snapshots
 from tests.contract.leftovers import put
 from tests.deduplicated import below
 
@@ -128,3 +129,27 @@ def test_without_pyarrow_all_snapshots_go(memory_storage: Storage, monkeypatch: 
         store.check_receipt(receipt)
     assert schema.arrow() is not None
     assert catalog.VERSION == 1
+
+
+def test_a_refresh_that_listed_before_an_erasure_brings_no_rows_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It publishes after the erasure is done; the snapshot it began with is gone then, so it looks again."""
+    store = MediaStore("memory://refresh-meets-erasure").create()
+    for run in ("r1", "r2"):
+        store.store_media(MediaContent.from_bytes(b"text", "text/plain", caption=run), MediaMetadata(run_id=run))
+    store.catalog()
+    store.store_media(MediaContent.from_bytes(b"text", "text/plain"), MediaMetadata(run_id="r2"))
+    publish, receipts = snapshots.publish, []
+
+    def publish_late(*args: Any) -> str:
+        if not receipts:
+            receipts.append(None)
+            receipts[0] = MediaStore(store.url).erase(run_id="r1")
+        return publish(*args)
+
+    monkeypatch.setattr(snapshots, "publish", publish_late)
+    found = store.catalog()
+    assert set(found.to_arrow().column("run_id").to_pylist()) == {"r2"}
+    for entry in snapshots.names(store._backend):
+        table = snapshots.table_of(store._backend, entry.key)
+        assert table is not None
+        assert set(table.column("run_id").to_pylist()) == {"r2"}

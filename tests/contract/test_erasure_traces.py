@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
-from fsmedia import keys
+import pytest
+
+from fsmedia import MediaContent, MediaMetadata, MediaStore, keys
 from tests.contract.leftovers import Leftover, put
 from tests.contract.specimens import PNG
 from tests.contract.test_erasure import HOUR, no_trace, stored
@@ -171,3 +173,28 @@ def test_a_note_of_a_repair_is_found_by_a_check(memory_storage) -> None:
     key = ".fsmedia/quarantine/2026-03-04T050607-u00000000000000000000000001.json"
     memory_storage.write(key, json.dumps({"reference": reference, "objects": {}}).encode())
     assert [(each.kind, each.key) for each in store.check_receipt(receipt).traces] == [("quarantine", key)]
+
+
+@pytest.mark.parametrize("others", [False, True], ids=["alone", "shared"])
+def test_shared_bytes_in_quarantine_go_with_the_last_who_had_them(others: bool) -> None:
+    """Damaged bytes are set aside by themselves, so no sidecar beside them tells whose they were."""
+    store = MediaStore(f"memory://set-aside-{others}", deduplicate=True).create()
+    content = MediaContent.from_bytes(b"a picture", "text/plain")
+    one = store.store_media(content, MediaMetadata(run_id="r1"))
+    if others:
+        store.store_media(content, MediaMetadata(run_id="r2"))
+    pointer = keys.pointer_of(one)
+    assert pointer is not None
+    store._backend.write(pointer.data_key, b"a pictur?", "text/plain")
+    store.verify(deep=True, repair=True, grace=timedelta(0), nobody_writes=True)
+
+    def quarantined() -> list[bytes | None]:
+        return [store._backend.read(entry.key) for entry in store._backend.entries(keys.QUARANTINE)]
+
+    assert b"a pictur?" in quarantined()
+    assert store.erase(run_id="r1", dry_run=True).cleaned.quarantined == (2 if others else 4)
+    assert store.erase(run_id="r1").cleaned.quarantined == (2 if others else 4)
+    assert (b"a pictur?" in quarantined()) == others
+    if others:
+        assert store.erase(run_id="r2").cleaned.quarantined == 4
+        assert quarantined() == []

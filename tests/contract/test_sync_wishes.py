@@ -209,3 +209,15 @@ def test_wrong_words(here: Storage, there: Storage) -> None:
     assert there.keys() == set()
     with pytest.raises(ReadOnlyStoreError):
         opened(here, read_only=True).create()
+
+
+def test_delete_spares_what_the_source_has_without_an_id(here: Storage, there: Storage) -> None:
+    """An earlier sync gave it one; this one was told none, so it can't say what it is called there."""
+    store = opened(here, organization="by-session").create()
+    content = MediaContent.from_bytes(b"text", "text/plain")
+    store.store_media(content, MediaMetadata(session_id="s1"))
+    assert synced(here, there, organization="by-run", missing_id="none").copied == 1
+    report = synced(here, there, delete=True)
+    assert report.deleted == ()
+    assert any("the source has it" in each.reason for each in report.skipped)
+    assert len(media_of(there)) == 1

@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +21,8 @@ from fsmedia import (
     UnknownPolicyError,
     adopt_folder,
 )
+from fsmedia.imports import adoption
+from fsmedia.imports.folder import DEFAULT_PATTERN
 from tests.exchange.arena import PNG
 from tests.exchange.test_folder import MADE, plant
 from tests.protocol.faults import Crash, Fault, Faults, faulty_os
@@ -204,3 +206,21 @@ def test_an_adoption_that_is_killed_goes_on(fault: Fault, tmp_path: Path) -> Non
         assert all((tree / name).read_bytes() == data for name, data in files.items())
         due = store.enforce_policy(now=datetime.fromtimestamp(MADE, UTC) + timedelta(days=2), dry_run=True)
         assert {each.reference for each in due.deleted} == set(files)
+
+
+def test_adopting_keeps_what_a_client_of_the_live_store_writes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client's bytes were there already, its sidecar comes while the adoption reads them."""
+    tree = plant(tmp_path / "tree", {"r1/a.png": PNG})
+    store = MediaStore(tree, organization="by-run", layouts={"by-run": DEFAULT_PATTERN}).create()
+    guessed = adoption.guessed
+
+    def guessed_late(*args: Any) -> str:
+        store.fs.pipe_file("r1/a.png", PNG)
+        store.apply_policy("r1/a.png", "retain-9days")
+        return guessed(*args)
+
+    monkeypatch.setattr(adoption, "guessed", guessed_late)
+    adopt_folder(tree)
+    assert store.info("r1/a.png").policy_name == "retain-9days"

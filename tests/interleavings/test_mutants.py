@@ -178,7 +178,7 @@ def test_with_a_delete_that_removes_markers_its_sidecar_did_not_name(monkeypatch
 
 
 def test_with_a_rewrite_that_looks_only_at_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blobs, "is_used", lambda backend, pointer, _: has_data(backend, pointer))
+    monkeypatch.setattr(blobs, "is_kept", lambda backend, pointer, _: has_data(backend, pointer))
     loses("a policy, a delete of the same, a delete of the other")
 
 
