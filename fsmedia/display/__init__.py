@@ -16,12 +16,13 @@ INSTALL = "pip install 'fsmedia[notebook]'"
 def html_of(thing: Any) -> str | None:
     """Return the HTML of a content, a report or a store; a plain card where what draws it is not installed."""
     try:
-        return str(import_module("fsmedia.display.things").html_of(thing))
+        html_text: str | None = import_module("fsmedia.display.things").html_of(thing)
     except ImportError:
         shown = html.escape(repr(thing))
         return f"<pre>{shown}</pre><small>To see more: <code>{html.escape(INSTALL)}</code></small>"
     except Exception:  # noqa: BLE001 - a notebook prints tracebacks of displays; the plain text is better than that
         return None
+    return html_text
 
 
 def player_of(content: Any, *, max_size: int | None) -> Any:
