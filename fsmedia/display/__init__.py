@@ -10,6 +10,8 @@ import html
 from importlib import import_module
 from typing import Any
 
+from fsmedia.errors import MediaError
+
 INSTALL = "pip install 'fsmedia[notebook]'"
 
 
@@ -27,4 +29,8 @@ def html_of(thing: Any) -> str | None:
 
 def player_of(content: Any, *, max_size: int | None) -> Any:
     """Return what plays or shows a content at full size."""
-    return import_module("fsmedia.display.players").Player(content, max_size)
+    try:
+        players = import_module("fsmedia.display.players")
+    except ImportError as error:
+        raise MediaError(f"what draws it is not installed ({error.name or error})", next_step=INSTALL) from error
+    return players.Player(content, max_size)
