@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fsmedia import faces
 from fsmedia.catalog.schema import Facts
 from fsmedia.catalog.selecting import mask
 from fsmedia.errors import InvalidMediaError, StorageError
@@ -155,6 +156,9 @@ class Catalog:
         count = len(self)
         at = f"{self.refreshed_at:%Y-%m-%d %H:%M:%S}Z"
         return f"<Catalog of {self.url}: {count:,} media, {len(self._table.column_names)} columns, as of {at}>"
+
+    def _repr_html_(self) -> str | None:
+        return faces.html_of(self)
 
 
 def _missing(package: str, error: Exception) -> StorageError:

@@ -97,35 +97,36 @@ def _all(
         typer.echo(context.get_help())
 
 
+_LOOK, _KEEP, _OPERATE, _EXCHANGE = "Store and look", "Keep and let go", "Operate", "Exchange"
 _COMMANDS = (
-    ("demo", demo.demo, demo.DEMO_HELP),
-    ("init", making.init, making.INIT_HELP),
-    ("store", storing.store, storing.STORE_HELP),
-    ("ls", listing.ls, listing.LS_HELP),
-    ("info", listing.info, listing.INFO_HELP),
-    ("get", fetching.get, fetching.GET_HELP),
-    ("url", links.url, links.URL_HELP),
-    ("gallery", showing.gallery, showing.GALLERY_HELP),
-    ("compare", showing.compare, showing.COMPARE_HELP),
-    ("stores", naming.stores, naming.STORES_HELP),
-    ("rm", removal.rm, removal.RM_HELP),
-    ("erase", erasing.erase, erasing.ERASE_HELP),
-    ("externalize", externalizing.externalize, externalizing.EXTERNALIZE_HELP),
-    ("inline", externalizing.inline, externalizing.INLINE_HELP),
-    ("enforce", enforcing.enforce, enforcing.ENFORCE_HELP),
-    ("dedupe", deduplication.dedupe, deduplication.DEDUPE_HELP),
-    ("sync", syncing.sync, syncing.SYNC_HELP),
-    ("verify", verifying.verify, verifying.VERIFY_HELP),
-    ("query", query.query, query.QUERY_HELP),
-    ("stats", totals.stats, totals.STATS_HELP),
-    ("sweep-orphans", leftovers.sweep_orphans, leftovers.SWEEP_ORPHANS_HELP),
+    ("demo", demo.demo, demo.DEMO_HELP, _LOOK),
+    ("init", making.init, making.INIT_HELP, _LOOK),
+    ("store", storing.store, storing.STORE_HELP, _LOOK),
+    ("ls", listing.ls, listing.LS_HELP, _LOOK),
+    ("info", listing.info, listing.INFO_HELP, _LOOK),
+    ("get", fetching.get, fetching.GET_HELP, _LOOK),
+    ("url", links.url, links.URL_HELP, _LOOK),
+    ("gallery", showing.gallery, showing.GALLERY_HELP, _LOOK),
+    ("compare", showing.compare, showing.COMPARE_HELP, _LOOK),
+    ("query", query.query, query.QUERY_HELP, _LOOK),
+    ("stats", totals.stats, totals.STATS_HELP, _LOOK),
+    ("rm", removal.rm, removal.RM_HELP, _KEEP),
+    ("enforce", enforcing.enforce, enforcing.ENFORCE_HELP, _KEEP),
+    ("erase", erasing.erase, erasing.ERASE_HELP, _KEEP),
+    ("verify", verifying.verify, verifying.VERIFY_HELP, _OPERATE),
+    ("sync", syncing.sync, syncing.SYNC_HELP, _OPERATE),
+    ("dedupe", deduplication.dedupe, deduplication.DEDUPE_HELP, _OPERATE),
+    ("sweep-orphans", leftovers.sweep_orphans, leftovers.SWEEP_ORPHANS_HELP, _OPERATE),
+    ("stores", naming.stores, naming.STORES_HELP, _OPERATE),
+    ("externalize", externalizing.externalize, externalizing.EXTERNALIZE_HELP, _EXCHANGE),
+    ("inline", externalizing.inline, externalizing.INLINE_HELP, _EXCHANGE),
 )
-for _name, _command, _help in _COMMANDS:
-    app.command(_name, help=output.unwrapped(_help))(_command)
-app.add_typer(policies.app, name="policy")
-app.add_typer(cataloging.app, name="catalog")
-app.add_typer(importing.app, name="import")
-app.add_typer(exporting.app, name="export")
+for _name, _command, _help, _panel in _COMMANDS:
+    app.command(_name, help=output.unwrapped(_help), rich_help_panel=_panel)(_command)
+app.add_typer(policies.app, name="policy", rich_help_panel=_KEEP)
+app.add_typer(cataloging.app, name="catalog", rich_help_panel=_OPERATE)
+app.add_typer(importing.app, name="import", rich_help_panel=_EXCHANGE)
+app.add_typer(exporting.app, name="export", rich_help_panel=_EXCHANGE)
 
 
 def main(program: str = "fsmedia") -> NoReturn:

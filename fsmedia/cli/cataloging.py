@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fsmedia.catalog import COLUMNS, Catalog
+from fsmedia.catalog.schema import arrow
 from fsmedia.cli import endings, output
 from fsmedia.cli.endings import text_of
 from fsmedia.cli.enforcing import Threads, hands
@@ -138,6 +139,7 @@ def file_of(found: Catalog) -> str | None:
 def catalog_of(place: Place, *, refresh: bool, threads: int | None = None) -> Catalog:
     """Return the catalog that is asked; with `refresh`, brought up to date: in the store, else in memory alone."""
     if refresh:
+        arrow()  # without it there is no second way
         try:
             return _opened(place, threads, refresh=True, read_only=False)
         except StorageError as error:

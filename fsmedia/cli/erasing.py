@@ -177,6 +177,8 @@ def _show(done: Receipt, path: Path | None) -> None:
 
 def check_file(place: Place, path: Path, *, threads: int | None = None, as_json: bool = False) -> int:
     """Hold a receipt's file against a store, tell what is there, and return the exit code."""
+    if not path.exists():
+        raise CommandError(f"{path}: no such file", code=NOT_FOUND)
     with place.open(read_only=True) as opened, _workers(threads) as executor, counter("looking", None) as meter:
         report = opened.check_receipt(path, executor=executor, progress=meter.reach)
     if as_json:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.endings import FAILED, CommandError, text_of
+from fsmedia.cli.endings import FAILED, NOT_FOUND, CommandError, text_of
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
 from fsmedia.errors import BulkError
 from fsmedia.keys import temporary_name
@@ -140,13 +140,16 @@ def _read(file: str) -> str:
     Raises
     ------
     CommandError
-        It is too large, or no UTF-8.
+        It is not there, too large, or no UTF-8.
     """
     if file == _STREAM:
         data = sys.stdin.buffer.read(LARGEST + 1)
     else:
-        with Path(file).open("rb") as opened:
-            data = opened.read(LARGEST + 1)
+        try:
+            with Path(file).open("rb") as opened:
+                data = opened.read(LARGEST + 1)
+        except FileNotFoundError as error:
+            raise CommandError(text_of(error), code=NOT_FOUND) from None
     if len(data) > LARGEST:
         raise CommandError(f"{_shown(file)}: larger than {output.size_text(LARGEST)}; cut it into its messages")
     try:

@@ -10,20 +10,27 @@ import html
 from importlib import import_module
 from typing import Any
 
+from fsmedia.errors import MediaError
+
 INSTALL = "pip install 'fsmedia[notebook]'"
 
 
 def html_of(thing: Any) -> str | None:
     """Return the HTML of a content, a report or a store; a plain card where what draws it is not installed."""
     try:
-        return str(import_module("fsmedia.display.things").html_of(thing))
+        html_text: str | None = import_module("fsmedia.display.things").html_of(thing)
     except ImportError:
         shown = html.escape(repr(thing))
         return f"<pre>{shown}</pre><small>To see more: <code>{html.escape(INSTALL)}</code></small>"
     except Exception:  # noqa: BLE001 - a notebook prints tracebacks of displays; the plain text is better than that
         return None
+    return html_text
 
 
 def player_of(content: Any, *, max_size: int | None) -> Any:
     """Return what plays or shows a content at full size."""
-    return import_module("fsmedia.display.players").Player(content, max_size)
+    try:
+        players = import_module("fsmedia.display.players")
+    except ImportError as error:
+        raise MediaError(f"what draws it is not installed ({error.name or error})", next_step=INSTALL) from error
+    return players.Player(content, max_size)

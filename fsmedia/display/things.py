@@ -1,4 +1,4 @@
-"""HTML of single things that a notebook shows by themselves: a content, the report of a sweep.
+"""HTML of single things that a notebook shows by themselves: a content, a report, the first rows of a catalog.
 
 Showing a content reads its bytes where they are at hand or in its store, never from a URL and never a caller's stream.
 """
@@ -7,34 +7,36 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
 from fsmedia import mime
-from fsmedia.display.amounts import duration_text, length_text, plural, sentence, size_text, visible
+from fsmedia.catalog import Catalog
+from fsmedia.display.amounts import length_text, sentence, size_text, visible
 from fsmedia.display.cards import short_name
+from fsmedia.display.figures import catalog_html, statistics_html
 from fsmedia.display.making import family_of, preview_of
-from fsmedia.display.markup import copied, joined, style, table, view
+from fsmedia.display.markup import copied, style, view
 from fsmedia.display.previews import Preview
 from fsmedia.display.reading import OpenedSource
+from fsmedia.display.reports import report_html
 from fsmedia.errors import MediaError
-from fsmedia.models import EnforcementReport, MediaContent
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from fsmedia.models import MediaContent, StoreStatistics
+from fsmedia.models.base import Model
 
 _SIDE = 640
-_ROWS = 20
 
 
 def html_of(thing: Any) -> str | None:
-    """Return the HTML of a content or a report; None for anything else."""
+    """Return the HTML of a content, a report or a catalog; None for anything else."""
     if isinstance(thing, MediaContent):
         return content_html(thing)
-    if isinstance(thing, EnforcementReport):
+    if isinstance(thing, StoreStatistics):
+        return statistics_html(thing)
+    if isinstance(thing, Model):
         return report_html(thing)
-    return None
+    return catalog_html(thing) if isinstance(thing, Catalog) else None
 
 
 def content_html(content: MediaContent) -> str:
@@ -103,73 +105,3 @@ def _out_of_reach(content: MediaContent) -> str:
     if content.file_path is None and not content.is_attached:
         return "only its reference is known: store.retrieve_media(...) brings it"
     return ""
-
-
-def report_html(report: EnforcementReport) -> str:
-    """Return the report of a sweep: what it did in one line, then what went, stayed and failed."""
-    verb = "would be deleted" if report.dry_run else "deleted"
-    facts = [
-        f"{report.examined:,} examined",
-        f"{len(report.deleted):,} {verb} ({size_text(report.bytes_freed)})",
-        f"{len(report.skipped):,} skipped",
-        f"{len(report.failed):,} failed",
-        f"took {duration_text(report.took)}",
-    ]
-    notes = []
-    if report.dry_run:
-        notes.append("A dry run: nothing was changed.")
-    if report.due_index != "complete":
-        notes.append("The due index is partial: all sidecars were read. store.rebuild_due_index() mends that.")
-    if report.stopped:
-        notes.append("It was stopped before the end.")
-    title = "Sweep" if report.now is None else f"Sweep of {report.now:%Y-%m-%d %H:%M} UTC"
-    parts = [
-        _part(
-            verb.capitalize(),
-            ("media", "size", "policy", "expired"),
-            (
-                (
-                    visible(each.reference),
-                    size_text(each.size_bytes),
-                    visible(each.policy_name or ""),
-                    "" if each.expires_at is None else f"{each.expires_at:%Y-%m-%d %H:%M}",
-                )
-                for each in report.deleted[:_ROWS]
-            ),
-            len(report.deleted),
-        ),
-        _part(
-            "Skipped",
-            ("media", "why"),
-            ((visible(each.reference), visible(each.reason)) for each in report.skipped[:_ROWS]),
-            len(report.skipped),
-        ),
-        _part(
-            "Failed",
-            ("media", "error"),
-            ((visible(each.reference), visible(each.error.problem)) for each in report.failed[:_ROWS]),
-            len(report.failed),
-        ),
-    ]
-    return str(
-        Markup(
-            '<div class="fsm">{}<div class="fsm-head"><h2>{}</h2><span class="fsm-total">{}</span>{}</div>{}</div>'
-        ).format(
-            style(),
-            title,
-            " \u00b7 ".join(facts),
-            joined(Markup('<p class="fsm-note">{}</p>').format(note) for note in notes),
-            joined(parts),
-        )
-    )
-
-
-def _part(title: str, heads: tuple[str, ...], rows: Iterable[Iterable[object]], count: int) -> Markup:
-    """Return a table that folds; empty where there is nothing to tell."""
-    if not count:
-        return Markup("")
-    more = count - _ROWS
-    rest = Markup('<p class="fsm-total">and {} more</p>').format(f"{more:,}") if more > 0 else ""
-    return Markup(
-        '<details class="fsm-group" open><summary>{}<span class="fsm-sum">{}</span></summary>{}{}</details>'
-    ).format(title, plural(count, "media"), table(heads, rows, right=(1,) if "size" in heads else ()), rest)

@@ -6,9 +6,10 @@ from datetime import timedelta
 
 from fsmedia.models.base import Model
 from fsmedia.models.fields import Instant
+from fsmedia.models.report import Report
 
 
-class CatalogRefresh(Model):
+class CatalogRefresh(Report):
     """What one refresh of the catalog found and did."""
 
     media: int = 0
@@ -38,7 +39,7 @@ class Tally(Model):
     """Sum of the sizes of all references, shared bytes as often as they are referred to."""
 
 
-class StoreStatistics(Model):
+class StoreStatistics(Report):
     """What a store holds, in numbers, as its catalog shows it."""
 
     at: Instant
@@ -74,3 +75,8 @@ class StoreStatistics(Model):
     def stored_bytes(self) -> int:
         """Bytes that lie in the store for these media, sidecars not counted."""
         return self.bytes - self.saved_bytes
+
+    def __str__(self) -> str:
+        saved = f", deduplication saves {self.saved_bytes} bytes" if self.saved_bytes else ""
+        problems = f", {self.problems} sidecars can't be read" if self.problems else ""
+        return f"{self.media} media, {self.bytes} bytes{saved}{problems}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import NamedTuple
 
-from fsmedia.models.base import Model
+from fsmedia.models.report import Report
 from fsmedia.models.retention import Failed, Skipped
 
 
@@ -16,7 +16,7 @@ class Moved(NamedTuple):
     new: str
 
 
-class DeduplicationReport(Model):
+class DeduplicationReport(Report):
     """What one conversion of a store did, or in a dry run would do."""
 
     dry_run: bool = False
@@ -43,6 +43,3 @@ class DeduplicationReport(Model):
             f"{self.examined} examined, {verb} {self.converted} ({self.bytes_before} bytes), {saves} "
             f"{self.bytes_saved} bytes, {len(self.skipped)} skipped, {len(self.failed)} failed"
         )
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self}>"

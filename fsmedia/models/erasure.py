@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field
 
 from fsmedia.models.base import Model
 from fsmedia.models.fields import Instant
 from fsmedia.models.metadata import Reference
+from fsmedia.models.report import Report
 
 if TYPE_CHECKING:
     from typing import Self
@@ -69,7 +70,7 @@ class Cleaned(Model):
     """Pictures of them that galleries kept in this machine's cache; other machines have caches of their own."""
 
 
-class Receipt(Model):
+class Receipt(Report):
     """What one erasure did: JSON to keep, which `check_receipt` holds against the store later.
 
     It names the subject and its references, so it is personal data itself. `digest` shows a change of the text by
@@ -131,12 +132,6 @@ class Receipt(Model):
             f"{len(self.waiting)} waiting, {len(self.unclear)} unclear, {len(self.failed)} failed"
         )
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self}>"
-
-    def _repr_args(self) -> Any:
-        return ()
-
 
 class Trace(NamedTuple):
     """One thing that a receipt calls erased and that is there; a plain tuple, for there may be many."""
@@ -146,7 +141,7 @@ class Trace(NamedTuple):
     reason: str
 
 
-class ReceiptReport(Model):
+class ReceiptReport(Report):
     """What checking a receipt found."""
 
     store: str = ""
@@ -167,6 +162,3 @@ class ReceiptReport(Model):
 
     def __str__(self) -> str:
         return f"{self.erased} erased media looked for, {len(self.traces)} traces found"
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self}>"

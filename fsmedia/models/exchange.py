@@ -10,6 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from fsmedia.models.base import Model
 from fsmedia.models.fields import checked_text
 from fsmedia.models.metadata import MediaMetadata
+from fsmedia.models.report import Report
 from fsmedia.models.retention import Failed, Failure, Skipped
 
 SOURCE_ATTRIBUTE = "user.source"
@@ -63,7 +64,7 @@ class NotImported(Model):
     error: Failure
 
 
-class ImportReport(Model):
+class ImportReport(Report):
     """What one import did, or in a dry run would do."""
 
     dry_run: bool = False
@@ -91,11 +92,8 @@ class ImportReport(Model):
             f"{len(self.failed)} failed"
         )
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self}>"
 
-
-class ExportReport(Model):
+class ExportReport(Report):
     """What one export did, or in a dry run would do."""
 
     dry_run: bool = False
@@ -120,6 +118,3 @@ class ExportReport(Model):
             f"{self.examined} examined, {verb} {self.exported} ({self.bytes} bytes), {self.unchanged} unchanged, "
             f"{len(self.skipped)} skipped, {len(self.failed)} failed"
         )
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self}>"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, PlainSerializer
 
-from fsmedia import faces
 from fsmedia.errors import MediaError
 from fsmedia.models.base import Model
 from fsmedia.models.fields import Instant, PolicyName, Text, checked_text
 from fsmedia.models.metadata import Reference
+from fsmedia.models.report import Report
 
 DueIndex = Literal["complete", "partial"]
 """Whether every media with an expiry has an entry in the due index."""
@@ -80,7 +80,7 @@ class Failed(Model):
     error: Failure
 
 
-class EnforcementReport(Model):
+class EnforcementReport(Report):
     """What one sweep did, or in a dry run would do."""
 
     now: Instant
@@ -103,9 +103,6 @@ class EnforcementReport(Model):
         """Bytes of what was deleted, as the sidecars said."""
         return sum(each.size_bytes for each in self.deleted)
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self}>"
-
     def __str__(self) -> str:
         verb = "would delete" if self.dry_run else "deleted"
         index = "" if self.due_index == "complete" else ", due index partial"
@@ -114,14 +111,8 @@ class EnforcementReport(Model):
             f"{len(self.skipped)} skipped, {len(self.failed)} failed{index}{', stopped early' if self.stopped else ''}"
         )
 
-    def _repr_html_(self) -> str | None:
-        return faces.html_of(self)
 
-    def _repr_args(self) -> Any:
-        return ()
-
-
-class RebuildReport(Model):
+class RebuildReport(Report):
     """What a rebuild of the due index found and wrote."""
 
     examined: int = 0
@@ -131,6 +122,12 @@ class RebuildReport(Model):
     failed: tuple[Failed, ...] = ()
     due_index: DueIndex = "complete"
     took: timedelta = timedelta(0)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.examined} examined, {self.written} due entries written, {len(self.failed)} failed, "
+            f"due index {self.due_index}"
+        )
 
 
 LeftoverKind = Literal["marker", "generation", "mark", "bytes", "temporary", "due", "unmarked", "foreign"]
@@ -147,7 +144,7 @@ class Leftover(Model):
     """What was done, or in a dry run would be; empty for what stays."""
 
 
-class OrphanReport(Model):
+class OrphanReport(Report):
     """What one look for leftovers found and mended."""
 
     dry_run: bool = False
@@ -170,6 +167,3 @@ class OrphanReport(Model):
             f"{self.examined} examined, {verb} {len(self.mended)} ({self.bytes_freed} bytes), "
             f"{len(self.kept)} kept, {len(self.failed)} failed"
         )
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self}>"

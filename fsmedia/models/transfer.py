@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from fsmedia.models.base import Model
 from fsmedia.models.conversion import Moved
 from fsmedia.models.metadata import Reference
+from fsmedia.models.report import Report
 from fsmedia.models.retention import Failed, Skipped
 
 
-class SyncReport(Model):
+class SyncReport(Report):
     """What one sync did, or in a dry run would do."""
 
     target: str = ""
@@ -47,6 +47,3 @@ class SyncReport(Model):
             f"{self.updated}, {self.unchanged} unchanged, {words[2]} {len(self.deleted)}, {len(self.skipped)} skipped, "
             f"{len(self.failed)} failed{', stopped early' if self.stopped else ''}"
         )
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self}>"

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from fsmedia.models.base import Model
+from fsmedia.models.report import Report
 from fsmedia.models.retention import Failed
 
 FindingKind = Literal[
@@ -56,7 +57,7 @@ class Finding(Model):
     """Whether the store is whole all the same: it may be on its way, it is another program's, or it only takes room."""
 
 
-class VerifyReport(Model):
+class VerifyReport(Report):
     """What one look over a store found, and with repair did."""
 
     findings: tuple[Finding, ...] = ()
@@ -96,6 +97,3 @@ class VerifyReport(Model):
             f"{'whole' if self.whole else 'not whole'}: {self.media} media, {self.left} left to mend, "
             f"{self.mended} mended, {len(self.failed)} failed{f' ({kinds})' if kinds else ''}"
         )
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self}>"

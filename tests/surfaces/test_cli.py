@@ -75,6 +75,13 @@ def url(local_storage: LocalStorage) -> str:
 # -- help, version, usage ----------------------------------------------------------------------------------
 
 
+def test_the_commands_stand_in_groups() -> None:
+    first = fsmedia("--help", env={"COLUMNS": "100"}).stdout
+    places = [first.index(f" {group} ") for group in ("Store and look", "Keep and let go", "Operate", "Exchange")]
+    assert places == sorted(places)
+    assert " Commands " not in first  # every command is in one of them
+
+
 def test_help_teaches_with_examples_and_exit_codes() -> None:
     first = fsmedia("--help")
     assert first.exit_code == 0

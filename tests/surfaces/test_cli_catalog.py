@@ -7,6 +7,7 @@ import io
 import json
 import os
 import stat
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +54,13 @@ def test_help_teaches_with_examples() -> None:
         assert "--store" in text
         assert words[0] in fsmedia("--help").stdout
     assert fsmedia("catalog").stdout == fsmedia("catalog", "--help").stdout
+
+
+def test_without_pyarrow_stats_says_once_what_to_install(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(url)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for words in (["stats"], ["catalog", "refresh"]):
+        assert "pip install 'fsmedia[catalog]'" in refused(fsmedia(*words, "--store", url), 1)
 
 
 def test_refresh_and_show(storage: Storage) -> None:

@@ -95,7 +95,8 @@ def test_wrong_usage_is_refused(url: str, tmp_path: Path) -> None:
     refused(fsmedia("erase", "--run", "r1", "--receipt", tmp_path / "no" / "folder.json", "-s", url), 1)
     assert "erases nothing" in refused(fsmedia("erase", "--run", "r1", "--check", file, "-s", url), 2)
     assert "no receipt" in refused(fsmedia("erase", "--check", file, "-s", url), 1)
-    refused(fsmedia("erase", "--check", tmp_path / "none.json", "-s", url), 1)
+    for words in (["erase", "--check"], ["verify", "--receipt"]):
+        assert "none.json: no such file" in refused(fsmedia(*words, tmp_path / "none.json", "-s", url), 3)
     assert len(list(MediaStore(url).list())) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["media", "receipt.json"]
 

@@ -105,7 +105,8 @@ def test_hostile_files_are_refused_in_one_line(url: str, tmp_path: Path, data: b
 def test_wrong_usage_is_refused(url: str, chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--in-place" in refused(fsmedia("inline", chat, "--in-place", "-o", tmp_path / "x", "-s", url), 2)
     assert "--in-place" in refused(fsmedia("inline", "-", "--in-place", "-s", url), 2)
-    refused(fsmedia("inline", tmp_path / "none.json", "-s", url), 1)
+    for words in (["inline"], ["externalize", "--run", "r1"]):
+        assert "none.json: No such file" in refused(fsmedia(*words, tmp_path / "none.json", "-s", url), 3)
     monkeypatch.setattr(externalizing, "LARGEST", 100)
     assert "larger than" in refused(fsmedia("externalize", chat, "--run", "r1", "-s", url), 1)
 

@@ -142,6 +142,8 @@ def test_without_the_libraries_there_is_a_plain_card_that_names_them(
     assert html is not None
     assert "pip install &#x27;fsmedia[notebook]&#x27;" in html
     assert "<b>" not in html
+    with pytest.raises(MediaError, match=r"pip install 'fsmedia\[notebook\]'"):
+        MediaContent.from_text("x").player()
     store = MediaStore(memory_storage.url)
     assert store._repr_html_() is None  # the plain text is shown
     with pytest.raises(MediaError, match=r"pip install 'fsmedia\[notebook\]'"):
