@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING
 import av
 import pytest
 
+from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.display import films, pictures
 from fsmedia.display.cache import PreviewCache
+from fsmedia.display.gallery import BUDGET
 from fsmedia.display.making import preview_of
 from fsmedia.display.previews import Preview
 from fsmedia.display.reading import OpenedSource
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.storages import MemoryStorage
 
 SIDE = 256
 
@@ -158,3 +162,22 @@ def test_trimming_removes_nothing_that_is_not_the_caches(tmp_path: Path) -> None
     cache.trim()
     assert work.read_bytes() == bytes(1000)
     assert not left.exists()
+
+
+def test_a_comparison_keeps_to_its_limit_however_much_there_is(memory_storage: MemoryStorage) -> None:
+    """Thousands of positions with long captions made a page of 22 MiB that said it had 2."""
+    store = MediaStore(memory_storage.url)
+    content = MediaContent(data=b"text", mime_type="text/plain", caption="<" * 400)
+    store.store_many(
+        [
+            (content, MediaMetadata(run_id=run, conversation_id='"' * 200, message_idx=number))
+            for run in ("a", "b")
+            for number in range(300)
+        ]
+    )
+    made = store.compare(["a", "b"], limit=300, by="conversation")
+    page = made.html()
+    assert len(made) == 300
+    assert BUDGET * 0.9 < len(page.encode()) <= BUDGET
+    assert "positions left out: a page holds at most 2.0 MiB" in page
+    assert "left out" not in store.compare(["a", "b"], limit=20).html()
