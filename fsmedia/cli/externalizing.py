@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -166,14 +167,20 @@ def _write(text: str, target: Path | None) -> None:
         sys.stdout.buffer.flush()
         return
     target = target.resolve()
+    state = target.stat() if target.exists() else None
+    if state is not None and not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
+        target.write_bytes(data)  # /dev/null, a named pipe: to be written into, never replaced
+        return
     beside = target.with_name(temporary_name())
+    # What nobody else may read is readable to nobody else on the way there either.
+    mode = 0o666 if state is None else 0o600
     try:
-        with beside.open("xb") as file:
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        if target.exists():
-            beside.chmod(target.stat().st_mode & 0o7777)
+        if state is not None:
+            beside.chmod(stat.S_IMODE(state.st_mode))
         beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)

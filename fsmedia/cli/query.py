@@ -117,8 +117,8 @@ def _show_json(names: list[str], rows: Iterator[tuple[Any, ...]]) -> None:
 
 def _show_csv(names: list[str], rows: Iterator[tuple[Any, ...]]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(names)
     shown = output.visible if sys.stdout.isatty() else str
+    writer.writerow(map(shown, names))
     writer.writerows(["" if value is None else shown(_text(value)) for value in row] for row in rows)
 
 

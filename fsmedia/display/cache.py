@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 import tempfile
 from contextlib import suppress
@@ -23,6 +24,7 @@ VARIABLE = "FSMEDIA_CACHE"
 MOST_BYTES = 256 * 2**20
 """Bytes that the cache may take; trimmed to nine tenths."""
 
+_OWN = re.compile(r"[0-9a-f]{2}/(?:[0-9a-f]{62}|\.tmp-.+)")
 _LARGEST = 8 * 2**20
 
 
@@ -98,6 +100,8 @@ class PreviewCache:
             return
         found = []
         for path in self._folder.glob("*/*"):
+            if not _OWN.fullmatch(f"{path.parent.name}/{path.name}"):
+                continue  # the folder may have been named by mistake: what others put there is theirs
             with suppress(OSError):
                 state = path.stat()
                 found.append((state.st_mtime, state.st_size, path))

@@ -28,6 +28,8 @@ By = Literal["message", "conversation"]
 MOST_RUNS = 12
 """Runs side by side."""
 
+_FULL = "left out: the page is at its limit"
+
 Position = tuple[str, int, int]
 """Conversation (empty where it does not count), message, part."""
 
@@ -109,20 +111,22 @@ class Comparison:
     def html(self) -> str:
         """Return it as a piece of HTML for a page."""
         cells = self._cells()
-        room = BUDGET - 40_000
+        kept, room = self._kept(cells)
+        dropped = len(self.positions) - len(kept)
         left_out = 0
         rows = []
-        for where in self.positions:
+        for where in kept:
             row = []
             for run in self.runs:
                 cards = []
                 for item, preview in cells.get((run, where), ()):
-                    fits = preview.weight + 2_000 <= room
-                    shown = preview if fits else preview.lighter("left out: the page is at its limit")
-                    left_out += not fits
-                    html = card(item, shown, self.now, notes=self._same(item, where, run, cells))
-                    room -= len(html.encode())
-                    cards.append(html)
+                    shown = preview
+                    if preview.image or preview.sound:
+                        fits = preview.weight + 600 <= room
+                        room -= preview.weight + 600 if fits else 0
+                        shown = preview if fits else preview.lighter(_FULL)
+                        left_out += not fits
+                    cards.append(card(item, shown, self.now, notes=self._same(item, where, run, cells)))
                 row.append(
                     joined(cards) if cards else Markup('<div class="fsm-missing">nothing at this position</div>')
                 )
@@ -133,8 +137,9 @@ class Comparison:
             )
             for run in self.runs
         )
+        words = ([plural(dropped, "position")] if dropped else []) + ([plural(left_out, "preview")] if left_out else [])
         notice = Markup('<p class="fsm-note">{} left out: a page holds at most {}.</p>').format(
-            plural(left_out, "preview"), size_text(BUDGET)
+            " and ".join(words), size_text(BUDGET)
         )
         body = Markup(
             '<div class="fsm-scroll"><table class="fsm-versus"><thead><tr><th scope="col">Position</th>{}</tr></thead>'
@@ -149,11 +154,28 @@ class Comparison:
                 style(),
                 f"{plural(len(self.runs), 'run')} side by side",
                 f"{plural(len(self.positions), 'position')}, {len(self.missing):,} of them missing in a run",
-                notice if left_out else "",
+                notice if words else "",
                 body if rows else Markup('<div class="fsm-empty">No media of these runs here.</div>'),
                 script(),
             )
         )
+
+    def _kept(self, cells: dict[tuple[str, Position], list[tuple[Gathered, Preview]]]) -> tuple[list[Position], int]:
+        """Return the positions that fit onto the page without pictures, and the bytes that are left for those."""
+        room = BUDGET - len(style()) - len(script()) - 20_000 - 2_500 * len(self.runs)
+        kept: list[Position] = []
+        for where in self.positions:
+            needed = len(_row(self._named(where), ()).encode())
+            for run in self.runs:
+                needed += 100
+                for item, preview in cells.get((run, where), ()):
+                    notes = self._same(item, where, run, cells)
+                    needed += len(card(item, preview.lighter(_FULL), self.now, notes=notes).encode())
+            if needed > room:
+                break
+            room -= needed
+            kept.append(where)
+        return kept, room
 
     def _cells(self) -> dict[tuple[str, Position], list[tuple[Gathered, Preview]]]:
         found: dict[tuple[str, Position], list[tuple[Gathered, Preview]]] = {}
@@ -189,7 +211,7 @@ class Comparison:
         return ()
 
 
-def _row(name: str, cells: list[Markup]) -> Markup:
+def _row(name: str, cells: Iterable[Markup]) -> Markup:
     return Markup('<tr><th scope="row">{}</th>{}</tr>').format(
         name, joined(Markup("<td>{}</td>").format(cell) for cell in cells)
     )

@@ -103,6 +103,7 @@ def poster(file: BinaryIO, kind: str, side: int) -> Film:
         width, height = stream.codec_context.width, stream.codec_context.height
         if width * height > MOST_PIXELS:
             raise UnshowableError(f"{width:,} x {height:,} pixels are more than is shown")
+        stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
         duration = _duration(container)
         if duration and duration > 1:
             container.seek(int(min(1.0, duration / 10) * av.time_base))
@@ -135,7 +136,9 @@ def _with_container(file: BinaryIO, kind: str, find: Any) -> Film:
         raise UnshowableError(f"{kind} is not looked into")
     watched = Watched(file)
     try:
-        with av.open(watched, format=name, options=_OPTIONS, metadata_errors="ignore") as container:
+        # Frames may be larger than the head says, or grow on the way: the decoder is told too.
+        options = {**_OPTIONS, "max_pixels": str(MOST_PIXELS)}
+        with av.open(watched, format=name, options=options, metadata_errors="ignore") as container:
             found: Film = find(container, watched)
             return found
     except UnshowableError:
@@ -172,6 +175,9 @@ def outline_of(container: Any, watched: Watched) -> Film:
     samples = bytearray()
     for frame in container.decode(container.streams.audio[0]):
         watched.check()
+        # At a hertz, a few bytes of silence last for hours.
+        if frame.samples > LONGEST_SOUND * frame.sample_rate:
+            raise UnshowableError("one piece of it is longer than is drawn")
         for piece in resampler.resample(frame):
             samples += bytes(piece.planes[0])[: piece.samples * 2]
         if len(samples) > 2 * _RATE * LONGEST_SOUND:

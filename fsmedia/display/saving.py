@@ -23,6 +23,12 @@ def save(text: str, path: str | PathLike[str]) -> Path:
         It can't be written; an old file is as it was.
     """
     target = Path(path).expanduser()
+    try:
+        if target.exists() and not (target.is_file() or target.is_dir()):
+            target.write_text(text, encoding="utf-8")  # /dev/null, a named pipe: written into, never replaced
+            return target
+    except OSError as error:
+        raise _unwritten(target, error) from error
     staged = target.with_name(f".fsmedia-{token_hex(8)}.html")
     try:
         # Not tempfile, whose files nobody else may read: a page is shared as any file is.
@@ -33,9 +39,13 @@ def save(text: str, path: str | PathLike[str]) -> Path:
     except OSError as error:
         with suppress(OSError):
             staged.unlink()
-        raise StorageError(
-            f"can't be written ({error.strerror or type(error).__name__})",
-            next_step="choose another path; folders are not made",
-            key=str(target),
-        ) from error
+        raise _unwritten(target, error) from error
     return target
+
+
+def _unwritten(target: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"can't be written ({error.strerror or type(error).__name__})",
+        next_step="choose another path; folders are not made",
+        key=str(target),
+    )

@@ -27,6 +27,7 @@ _MEDIA = ("image", "audio", "video", "document")
 _ATTACHMENT = "attachment://"
 _REMOVED = "<base64-data-removed>"
 _ENDINGS = (".eval", ".json")
+_CHUNK = 2**20
 
 LARGEST_MEMBER = 2**30
 """Bytes of one sample in a log at most: it is read at once, and takes several times its size in memory."""
@@ -139,11 +140,29 @@ def _check_sizes(file: Path) -> None:
     if file.suffix == ".eval":
         with zipfile.ZipFile(file) as archive:
             sizes = [each.file_size for each in archive.infolist()]
+            if max(sizes, default=0) <= LARGEST_MEMBER:
+                for each in archive.infolist():
+                    _check_claim(archive, each)
     if max(sizes, default=0) > LARGEST_MEMBER:
         raise InvalidMediaError(
             f"holds a sample of {max(sizes)} bytes, more than the {LARGEST_MEMBER} that are read at once",
             next_step="look whether it is what it should be",
             key=str(file),
+        )
+
+
+def _check_claim(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Refuse a member that unpacks to more than it claims: the reader of logs unpacks it at once."""
+    claimed, size = member.file_size, 0
+    member.file_size += 1
+    with archive.open(member) as file:
+        while data := file.read(_CHUNK):
+            size += len(data)
+    if size > claimed:
+        raise InvalidMediaError(
+            f"holds a file that unpacks to more than the {claimed} bytes that it claims",
+            next_step="look whether it is what it should be",
+            key=shown(member.filename),
         )
 
 

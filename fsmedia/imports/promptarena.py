@@ -79,7 +79,8 @@ def import_promptarena(
     text = str(place)
     only = None
     if text.endswith(".json"):
-        text, _, only = text.rpartition("/")
+        text, slash, only = text.rpartition("/")
+        text = text or slash  # a file at the top of the machine is not one of the working directory
     carrier = Carrier(store, dry_run=dry_run, progress=progress)
     with Tree(text or ".", storage_options) as tree:
         return carrier.carry(_Results(tree, store, policy_name).all(only))

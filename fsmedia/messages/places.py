@@ -127,24 +127,30 @@ def places_of(document: Any) -> Iterator[Place]:
     InvalidMediaError
         It is nested too deeply.
     """
-    waiting: list[tuple[Path, Any, str | None]] = [((), document, None)]
+    waiting: list[Iterator[tuple[Path, Any, str | None]]] = [iter([((), document, None)])]
     while waiting:
-        path, value, under = waiting.pop()
+        found = next(waiting[-1], None)
+        if found is None:
+            waiting.pop()
+            continue
+        path, value, under = found
         if len(path) > DEEPEST:
             raise InvalidMediaError(f"the document is nested over {DEEPEST} levels deep, or holds itself")
         if isinstance(value, dict):
             yield from _places_in(path, value, under)
-            waiting += [
-                ((*path, key), each, key)
-                for key, each in reversed(value.items())
-                if isinstance(each, dict | list | tuple) and isinstance(key, str)
-            ]
-        elif isinstance(value, list | tuple):
-            waiting += [
-                ((*path, number), value[number], None)
-                for number in range(len(value) - 1, -1, -1)
-                if isinstance(value[number], dict | list | tuple)
-            ]
+        waiting.append(_inner(path, value))
+
+
+def _inner(path: Path, value: Any) -> Iterator[tuple[Path, Any, str | None]]:
+    """Give what is in an object or list, one after the other: a path of each at once would be many times the text."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if isinstance(each, dict | list | tuple) and isinstance(key, str):
+                yield (*path, key), each, key
+    elif isinstance(value, list | tuple):
+        for number, each in enumerate(value):
+            if isinstance(each, dict | list | tuple):
+                yield (*path, number), each, None
 
 
 def _places_in(path: Path, values: dict[str, Any], under: str | None) -> Iterator[Place]:

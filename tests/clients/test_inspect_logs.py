@@ -45,6 +45,8 @@ output = ModelOutput(model="mockllm/model", usage=ModelUsage(input_tokens=1, out
 print("LOG", json.dumps([log.status, log.location, log.eval.run_id, log.eval.eval_id]))
 """
 
+ZSTANDARD = 93  # how inspect_ai packs by default
+
 
 def picture(colour: str) -> bytes:
     from PIL import Image
@@ -208,6 +210,27 @@ def test_damaged_logs_are_told_and_the_next_one_is_read(
     for failure in report.failed:
         assert str(failure.error).isprintable()
         assert len(str(failure.error)) < 600
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, ZSTANDARD])
+def test_a_log_that_lies_about_its_sizes_is_not_unpacked(
+    method: int, store: MediaStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader of logs unpacks a member at once, whatever size it claims: a megabyte took gigabytes."""
+    import inspect_ai.log  # noqa: F401 - teaches zipfile the third method
+
+    from fsmedia.imports import inspect_logs
+
+    given = []
+    monkeypatch.setattr(inspect_logs, "_opened", lambda _, file: given.append(file) or (None, []))
+    for name, claimed in (("lie", 1000), ("true", 30_000_000)):
+        with zipfile.ZipFile(tmp_path / f"{name}.eval", "w", method) as archive:
+            archive.writestr("header.json", b" " * 30_000_000)
+            archive.infolist()[0].file_size = claimed
+    (failure,) = import_inspect(store, tmp_path).failed
+    assert Path(failure.source).name == "lie.eval"
+    assert "header.json" in str(failure.error)
+    assert [file.name for file in given] == ["true.eval"]
 
 
 def test_a_log_that_is_not_there_is_an_error(store: MediaStore, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fsmedia import MediaStore, import_promptarena
+from fsmedia import MediaError, MediaStore, import_promptarena
 from fsmedia.imports import promptarena
 from tests.exchange.arena import CALL_DIGEST, PNG, inline, part, real, write
 
@@ -197,3 +197,14 @@ def test_what_only_names_a_url_is_not_fetched(memory: MediaStore, out: Path) -> 
         "names only a URL, and URLs are not fetched",
         "holds no bytes and names none",
     ]
+
+
+def test_a_result_at_the_top_of_the_machine_is_not_one_of_the_working_directory(
+    memory: MediaStore, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(out, "r", [inline()])
+    (name,) = (path.name for path in out.glob("*.json"))
+    monkeypatch.chdir(out)
+    assert len(import_promptarena(memory, name, dry_run=True).stored) == 1
+    with pytest.raises(MediaError, match="the root of the file system"):
+        import_promptarena(memory, f"/{name}")
