@@ -110,7 +110,7 @@ def test_the_commands_it_names_are_all_there_are(shell: Path) -> None:
     assert told
     named = re.findall(r"`([\w-]+)`", told[1])
     helped = run(shell / "bin" / "fsmedia", "--help", env={"PYTHONPATH": str(PACKAGE.parent), "NO_COLOR": "1"}).stdout
-    listed = re.findall(r"^\W*([\w-]+) {2,}\w", helped.rpartition("Commands")[2], re.MULTILINE)
+    listed = re.findall(r"^\W*([\w-]+) {2,}\w", helped.partition("Store and look")[2], re.MULTILINE)
     assert sorted(named) == sorted(listed), helped
 
 
