@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from fsmedia.errors import InvalidMediaError
 from fsmedia.founding import Founding
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from fsmedia.backends import Backend
     from fsmedia.configuration import Configuration, Settings
 
+_OWN = "127.0.0.1"
+_OWN_NAMES = ("localhost", "::1", "0.0.0.0", "localhost.localdomain")  # noqa: S104 - nothing is bound to it
 _ALIASES = {"s3a": "s3", "gcs": "gs", "local": "file", "": "file"}
 
 
@@ -83,10 +86,18 @@ def overlap(one: Backend, other: Backend) -> bool:
 
     Roots of the same name on different servers are told apart by their endpoints only if both name one.
     """
-    if one.endpoint is not None and other.endpoint is not None and one.endpoint != other.endpoint:
+    servers = [_server(each.endpoint) for each in (one, other) if each.endpoint is not None]
+    if len(set(servers)) > 1:
         return False
     here, there = ([_parts(root) for root in each.roots()] for each in (one, other))
     return any(a[: len(b)] == b or b[: len(a)] == a for a in here for b in there)
+
+
+def _server(endpoint: str) -> str:
+    """Return the same for spellings of one server: case, a slash at the end, a port that goes without saying."""
+    address = urlsplit(endpoint)
+    name, default = (address.hostname or "").rstrip("."), {"http": 80, "https": 443}.get(address.scheme)
+    return f"{_OWN if name in _OWN_NAMES else name}:{address.port or default}"
 
 
 def _parts(root: str) -> list[str]:
