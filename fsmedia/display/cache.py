@@ -24,7 +24,7 @@ VARIABLE = "FSMEDIA_CACHE"
 MOST_BYTES = 256 * 2**20
 """Bytes that the cache may take; trimmed to nine tenths."""
 
-_OWN = re.compile(r"[0-9a-f]{2}/(?:[0-9a-f]{62}|\.tmp-.+)")
+_OWN = re.compile(r"[0-9a-f]{2}/(?:[0-9a-f]{62}-[0-9a-f]{64}|\.tmp-.+)")
 _LARGEST = 8 * 2**20
 
 

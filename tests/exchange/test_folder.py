@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from fsmedia import (
 )
 from fsmedia.imports import carrying
 from tests.exchange.arena import PNG
-from tests.style.project import run, run_python
+from tests.style.project import PACKAGE, ROOT, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -332,6 +333,7 @@ def test_a_large_file_is_not_held_in_memory(tmp_path: Path) -> None:
     (tmp_path / "tree" / "r1").mkdir(parents=True)
     with (tmp_path / "tree" / "r1" / "large.bin").open("wb") as file:
         file.truncate(200 * 2**20)
-    done = run_python(MEASURED, cwd=tmp_path)
+    path = os.pathsep.join([str(PACKAGE.parent), str(ROOT)])  # the tests too, but an installed package first
+    done = run(sys.executable, "-W", "error", "-c", MEASURED, cwd=tmp_path, env={"PYTHONPATH": path})
     assert done.returncode == 0, done.stdout
     assert int(done.stdout.split()[-1]) < 64

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.style.project import PACKAGE, ROOT
+
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ALL = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 RUN = """
@@ -51,7 +52,7 @@ def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
         # The kernel shall find the package that is tested, and leave nothing in anybody's home.
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+        "PYTHONPATH": str(PACKAGE.parent),
         "AWS_DEFAULT_REGION": "us-east-1",
         "FSMEDIA_CACHE": str(tmp_path / "cache"),
         "IPYTHONDIR": str(tmp_path / "ipython"),
