@@ -9,12 +9,13 @@ from importlib import import_module
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
-from fsmedia import faces as _faces
+from fsmedia.models import faces as _faces
 
 if TYPE_CHECKING:
     from fsmedia.aio import AsyncMediaStore
     from fsmedia.catalog import Catalog
-    from fsmedia.draft import MediaWriter
+    from fsmedia.core.draft import MediaWriter
+    from fsmedia.core.telemetry import Event, Hook
     from fsmedia.errors import (
         BulkError,
         CorruptSidecarError,
@@ -30,11 +31,10 @@ if TYPE_CHECKING:
         StoreConflictError,
         UnknownPolicyError,
     )
-    from fsmedia.exports import export_audiofolder, export_imagefolder, export_webdataset
+    from fsmedia.exchange.exports import export_audiofolder, export_imagefolder, export_webdataset
+    from fsmedia.exchange.imports import adopt_folder, import_folder, import_inspect, import_promptarena
     from fsmedia.filesystem import MediaFileSystem
     from fsmedia.handlers import AsyncTimeBasedPolicyHandler, TimeBasedPolicyHandler
-    from fsmedia.imports import adopt_folder, import_folder, import_inspect, import_promptarena
-    from fsmedia.interfaces import MediaStorageService, PolicyHandler
     from fsmedia.models import (
         DeduplicationReport,
         Deletion,
@@ -63,13 +63,13 @@ if TYPE_CHECKING:
         SyncReport,
         VerifyReport,
     )
+    from fsmedia.models.interfaces import MediaStorageService, PolicyHandler
     from fsmedia.store import MediaStore, utc_now
-    from fsmedia.telemetry import Event, Hook
 
 _ROOMS = {
     "fsmedia.aio": ("AsyncMediaStore",),
     "fsmedia.catalog": ("Catalog",),
-    "fsmedia.draft": ("MediaWriter",),
+    "fsmedia.core.draft": ("MediaWriter",),
     "fsmedia.errors": (
         "BulkError",
         "CorruptSidecarError",
@@ -85,11 +85,11 @@ _ROOMS = {
         "StoreConflictError",
         "UnknownPolicyError",
     ),
-    "fsmedia.exports": ("export_audiofolder", "export_imagefolder", "export_webdataset"),
+    "fsmedia.exchange.exports": ("export_audiofolder", "export_imagefolder", "export_webdataset"),
     "fsmedia.filesystem": ("MediaFileSystem",),
     "fsmedia.handlers": ("AsyncTimeBasedPolicyHandler", "TimeBasedPolicyHandler"),
-    "fsmedia.imports": ("adopt_folder", "import_folder", "import_inspect", "import_promptarena"),
-    "fsmedia.interfaces": ("MediaStorageService", "PolicyHandler"),
+    "fsmedia.exchange.imports": ("adopt_folder", "import_folder", "import_inspect", "import_promptarena"),
+    "fsmedia.models.interfaces": ("MediaStorageService", "PolicyHandler"),
     "fsmedia.models": (
         "DeduplicationReport",
         "Deletion",
@@ -119,7 +119,7 @@ _ROOMS = {
         "StoreStatistics",
     ),
     "fsmedia.store": ("MediaStore", "utc_now"),
-    "fsmedia.telemetry": ("Event", "Hook"),
+    "fsmedia.core.telemetry": ("Event", "Hook"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

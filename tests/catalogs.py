@@ -12,7 +12,7 @@ import fsspec
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.catalog import answering, refreshing
-from fsmedia.records import listing
+from fsmedia.core.records import listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

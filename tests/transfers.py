@@ -6,7 +6,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, RetentionPolicy, SyncReport, keys
+from fsmedia import MediaContent, MediaMetadata, MediaStore, RetentionPolicy, SyncReport
+from fsmedia.format import keys
 
 if TYPE_CHECKING:
     from tests.conftest import Clock

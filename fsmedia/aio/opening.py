@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from os import PathLike
     from types import TracebackType
 
-    from fsmedia.deletions import DeletionLog
+    from fsmedia.core.deletions import DeletionLog
+    from fsmedia.core.telemetry import Hook
     from fsmedia.filesystem import MediaFileSystem
-    from fsmedia.filesystem.naming import NestedOptions
     from fsmedia.models import OrganizationMode, RetentionPolicy
-    from fsmedia.telemetry import Hook
+    from fsmedia.storage.naming import NestedOptions
 
 T = TypeVar("T")
 

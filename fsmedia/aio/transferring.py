@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from os import PathLike
 
+    from fsmedia.maintenance.transfer import Check
     from fsmedia.models import OrganizationMode, SyncReport
-    from fsmedia.transfer import Check
 
 
 class AsyncTransferring(AsyncRoot):

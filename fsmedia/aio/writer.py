@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from fsmedia.aio.workers import Workers
-    from fsmedia.draft import MediaWriter
+    from fsmedia.core.draft import MediaWriter
     from fsmedia.models import Reference
 
 

@@ -17,10 +17,10 @@ from fsmedia.errors import MediaError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from fsmedia.backends import Backend
-    from fsmedia.configuration import Configuration
-    from fsmedia.records import Listed
-    from fsmedia.selection import Selection
+    from fsmedia.core.records import Listed
+    from fsmedia.format.configuration import Configuration
+    from fsmedia.models.selection import Selection
+    from fsmedia.storage import Backend
 
 _WORTH: Final = {False: 4096, True: 64}
 """Sidecars after which a catalog is looked for, by whether the storage is asked over a network.
@@ -32,7 +32,7 @@ _log = logging.getLogger("fsmedia")
 
 @dataclass(frozen=True, slots=True)
 class CatalogAnswers:
-    """The way to a catalog's answers; see `fsmedia.records.Shortcut`."""
+    """The way to a catalog's answers; see `fsmedia.core.records.Shortcut`."""
 
     backend: Backend
     configuration: Configuration

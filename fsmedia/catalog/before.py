@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from fsmedia.records import Listed
+    from fsmedia.core.records import Listed
 
 _WINDOW = 8192
 

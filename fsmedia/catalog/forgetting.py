@@ -9,11 +9,11 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
-from fsmedia import keys
 from fsmedia.catalog import snapshots
 from fsmedia.catalog.opening import refreshed
 from fsmedia.catalog.schema import arrow
 from fsmedia.errors import MediaError
+from fsmedia.format import keys
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from fsmedia.backends import Backend, Entry
-    from fsmedia.founding import Founding
+    from fsmedia.core.founding import Founding
+    from fsmedia.storage import Backend, Entry
 
 _ATTEMPTS = 3
 """So often it is looked whether a refresh that was under way has written such rows again."""

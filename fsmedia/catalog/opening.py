@@ -6,12 +6,12 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from fsmedia import keys
 from fsmedia.catalog import snapshots
 from fsmedia.catalog.refreshing import refresh
 from fsmedia.catalog.schema import Facts, arrow
 from fsmedia.catalog.table import Catalog
 from fsmedia.errors import MediaNotFoundError
+from fsmedia.format import keys
 from fsmedia.models import CatalogRefresh
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from datetime import datetime
 
-    from fsmedia.backends import Backend
     from fsmedia.catalog.snapshots import Snapshot
-    from fsmedia.configuration import Configuration
-    from fsmedia.founding import Founding
+    from fsmedia.core.founding import Founding
+    from fsmedia.format.configuration import Configuration
+    from fsmedia.storage import Backend
 
     Progress = Callable[[int], object] | None
 

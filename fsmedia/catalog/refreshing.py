@@ -12,12 +12,13 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from fsmedia import keys, records
 from fsmedia.catalog.before import Before
 from fsmedia.catalog.rows import COARSEST, read_rows, settings_digest, table_of, urls
 from fsmedia.catalog.schema import Facts, arrow, schema
+from fsmedia.core import records
+from fsmedia.core.spreading import spread, windows
 from fsmedia.errors import MediaError, StorageError
-from fsmedia.spreading import spread, windows
+from fsmedia.format import keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from fsmedia.backends import Backend, Entry
-    from fsmedia.configuration import Configuration
-    from fsmedia.records import Listed
+    from fsmedia.core.records import Listed
+    from fsmedia.format.configuration import Configuration
+    from fsmedia.storage import Backend, Entry
 
 _BATCH = 2048
 """Media compared together."""

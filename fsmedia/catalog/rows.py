@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import to_json
 
-from fsmedia import keys, records
 from fsmedia.catalog.schema import arrow, schema
+from fsmedia.core import records
 from fsmedia.errors import CorruptSidecarError, MediaError
+from fsmedia.format import keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from fsmedia.backends import Backend, Entry
-    from fsmedia.configuration import Configuration
+    from fsmedia.core.records import Listed
+    from fsmedia.format.configuration import Configuration
     from fsmedia.models import MediaRecord
-    from fsmedia.records import Listed
+    from fsmedia.storage import Backend, Entry
 
 COARSEST: Final = timedelta(seconds=2)
 """Resolution of the times of the coarsest storage (FAT: 2 s; S3: 1 s): younger objects may change and show the same."""

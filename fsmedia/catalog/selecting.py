@@ -5,13 +5,13 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from fsmedia import mime
 from fsmedia.catalog.schema import arrow
+from fsmedia.models import mime
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from fsmedia.selection import Selection
+    from fsmedia.models.selection import Selection
 
 _IDS = ("run_id", "conversation_id", "session_id", "provider_id", "policy_name")
 

@@ -11,17 +11,17 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from fsmedia import keys
 from fsmedia.catalog.refreshing import is_sorted
 from fsmedia.catalog.schema import ROW_GROUP, VERSION, Facts, arrow, conform, version_of
 from fsmedia.errors import StoreConflictError
+from fsmedia.format import keys
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     import pyarrow as pa
 
-    from fsmedia.backends import Backend, Entry
+    from fsmedia.storage import Backend, Entry
 
 CONTENT_TYPE = "application/vnd.apache.parquet"
 _CHUNK = 2**20

@@ -6,10 +6,9 @@ from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from fsmedia import mime
 from fsmedia.catalog.schema import arrow
 from fsmedia.errors import InvalidMediaError
-from fsmedia.models import StoreStatistics, Tally
+from fsmedia.models import StoreStatistics, Tally, mime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fsmedia import faces
 from fsmedia.catalog.schema import Facts
 from fsmedia.catalog.selecting import mask
 from fsmedia.errors import InvalidMediaError, StorageError
-from fsmedia.selection import Selection
+from fsmedia.models import faces
+from fsmedia.models.selection import Selection
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -12,7 +12,7 @@ from fsmedia.cli import output
 from fsmedia.cli.endings import DONE, FAILED, USAGE, CommandError
 from fsmedia.cli.listing import batches
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
-from fsmedia.lifecycle import CONDITIONS, Backstop, Lifecycle, plan, spoils
+from fsmedia.maintenance.lifecycle import CONDITIONS, Backstop, Lifecycle, plan, spoils
 from fsmedia.store import MediaStore, utc_now
 
 if TYPE_CHECKING:

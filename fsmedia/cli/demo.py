@@ -18,7 +18,7 @@ from rich.text import Text
 from fsmedia.cli import output
 from fsmedia.cli.endings import CommandError
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
-from fsmedia.display.samples import Sample, sample_run
+from fsmedia.cli.samples import Sample, sample_run
 from fsmedia.models import MediaContent, MediaMetadata
 from fsmedia.store import MediaStore, utc_now
 

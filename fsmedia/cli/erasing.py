@@ -19,7 +19,7 @@ from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
 from fsmedia.cli.progress import counter
 from fsmedia.cli.removal import ask
 from fsmedia.cli.selecting import Conversation, Provider, Run, Session, conditions
-from fsmedia.keys import temporary_name
+from fsmedia.format.keys import temporary_name
 from fsmedia.models import Receipt, ReceiptReport
 from fsmedia.store import MediaStore
 

@@ -13,7 +13,7 @@ from fsmedia.cli import output
 from fsmedia.cli.endings import FAILED, NOT_FOUND, CommandError, text_of
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
 from fsmedia.errors import BulkError
-from fsmedia.keys import temporary_name
+from fsmedia.format.keys import temporary_name
 from fsmedia.models import Externalized, MediaMetadata
 from fsmedia.store.externalizing import LARGEST
 

@@ -14,8 +14,8 @@ from fsmedia.cli import endings, output, words
 from fsmedia.cli.endings import FAILED, text_of
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
 from fsmedia.cli.progress import counter
-from fsmedia.imports import adopt_folder, import_folder, import_inspect, import_promptarena
-from fsmedia.imports.folder import DEFAULT_PATTERN
+from fsmedia.exchange.imports import adopt_folder, import_folder, import_inspect, import_promptarena
+from fsmedia.exchange.imports.folder import DEFAULT_PATTERN
 from fsmedia.models import ImportReport
 from fsmedia.store import MediaStore
 

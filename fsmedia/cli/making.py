@@ -10,7 +10,7 @@ from rich.text import Text
 from fsmedia.cli import output, words
 from fsmedia.cli.endings import CommandError
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
-from fsmedia.configuration import Configuration
+from fsmedia.format.configuration import Configuration
 
 INIT_HELP = """Make a store: write its settings. Not needed before `store`, which makes one with the defaults.
 

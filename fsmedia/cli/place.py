@@ -11,11 +11,12 @@ from typing import Annotated, Any, Self
 
 import typer
 
-from fsmedia import keys
-from fsmedia.backends import open_backend
 from fsmedia.cli import words
 from fsmedia.cli.endings import USAGE, CommandError
-from fsmedia.configuration import URL_VARIABLE, Configuration
+from fsmedia.format import keys
+from fsmedia.format.configuration import Configuration
+from fsmedia.storage import open_backend
+from fsmedia.storage.environment import URL_VARIABLE
 from fsmedia.store import MediaStore
 
 _TIMEOUT = timedelta(seconds=60)

@@ -13,10 +13,10 @@ from fsmedia.cli.endings import FAILED, CommandError, code_of, text_of
 from fsmedia.cli.enforcing import Threads, hands, tell_failed
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
 from fsmedia.cli.progress import counter
-from fsmedia.configuration import Configuration
 from fsmedia.errors import CorruptSidecarError, MediaError, UnknownPolicyError
+from fsmedia.format.configuration import Configuration
+from fsmedia.format.policy import FORMS, find_policy
 from fsmedia.models import MediaRecord
-from fsmedia.policy import FORMS, find_policy
 from fsmedia.store import MediaStore, utc_now
 
 POLICY_HELP = """How long media stay: put them under policies, hold and release them, look after the due index.

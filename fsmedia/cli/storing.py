@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from fsmedia import mime
 from fsmedia.cli import output
 from fsmedia.cli.endings import FAILED, NOT_FOUND, USAGE, CommandError, code_of, text_of
 from fsmedia.cli.folders import files_below, store_together
@@ -18,7 +17,7 @@ from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
 from fsmedia.cli.progress import Meter, meter
 from fsmedia.cli.standard_input import Readable, standard_input
 from fsmedia.errors import MediaError
-from fsmedia.models import MediaContent, MediaMetadata
+from fsmedia.models import MediaContent, MediaMetadata, mime
 from fsmedia.store import MediaStore
 
 STORE_HELP = """Store files and print their references, one per line, in the order of the files.

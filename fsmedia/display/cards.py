@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from fsmedia import keys, mime
 from fsmedia.display.amounts import (
     distance_text,
     duration_text,
@@ -20,6 +19,8 @@ from fsmedia.display.amounts import (
 )
 from fsmedia.display.making import family_of
 from fsmedia.display.markup import copied, joined, view
+from fsmedia.format import keys
+from fsmedia.models import mime
 
 if TYPE_CHECKING:
     from datetime import datetime

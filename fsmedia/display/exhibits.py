@@ -10,19 +10,19 @@ from fsmedia.display.gallery import Gallery
 from fsmedia.display.gathering import check_limit, gather
 from fsmedia.display.grouping import check_group
 from fsmedia.display.previewer import Previewer, Wanted, side_for
-from fsmedia.selection import Selection
+from fsmedia.models.selection import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from fsmedia.backends import Backend
-    from fsmedia.configuration import Configuration
     from fsmedia.display.comparison import By
     from fsmedia.display.gathering import Gathered, Sort
     from fsmedia.display.grouping import GroupBy
     from fsmedia.display.previewer import Progress
     from fsmedia.display.previews import Preview
+    from fsmedia.format.configuration import Configuration
+    from fsmedia.storage import Backend
 
 _TITLES = (
     ("run_id", "Run"), ("conversation_id", "conversation"), ("session_id", "session"), ("provider_id", "provider"),

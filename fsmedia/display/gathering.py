@@ -10,18 +10,19 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
-from fsmedia import holds, keys, records
+from fsmedia.core import holds, records
+from fsmedia.core.spreading import windows
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError
-from fsmedia.spreading import windows
+from fsmedia.format import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from fsmedia.backends import Backend
-    from fsmedia.configuration import Configuration
+    from fsmedia.core.records import Selected
+    from fsmedia.format.configuration import Configuration
     from fsmedia.models import MediaRecord
-    from fsmedia.records import Selected
-    from fsmedia.selection import Selection
+    from fsmedia.models.selection import Selection
+    from fsmedia.storage import Backend
 
 Sort = Literal["position", "newest", "oldest", "largest"]
 """In the order of the keys (which is that of messages), by timestamp, or by size."""

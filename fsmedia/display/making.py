@@ -12,12 +12,12 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from fsmedia import mime
 from fsmedia.display.amounts import size_text, visible_lines
 from fsmedia.display.documents import first_page
 from fsmedia.display.previews import MOST_SOUND, Preview
 from fsmedia.display.reading import RangedFile
 from fsmedia.errors import MediaError
+from fsmedia.models import mime
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

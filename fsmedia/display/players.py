@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from fsmedia import mime
 from fsmedia.display.amounts import sentence, size_text, visible, visible_lines
 from fsmedia.display.making import PLAYED, family_of
 from fsmedia.display.markup import data_url, style
 from fsmedia.errors import InvalidMediaError, MediaTooLargeError
+from fsmedia.models import mime
 
 if TYPE_CHECKING:
     from fsmedia.models import MediaContent

@@ -12,17 +12,17 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fsmedia import keys
 from fsmedia.display.cache import PreviewCache, default_folder, place_of
 from fsmedia.display.making import preview_of
 from fsmedia.display.previews import Preview
 from fsmedia.display.reading import StoredSource
 from fsmedia.errors import MediaError
+from fsmedia.format import keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from fsmedia.backends import Backend, Entry
+    from fsmedia.storage import Backend, Entry
 
     Progress = bool | Callable[[int], object]
 

@@ -9,7 +9,7 @@ import io
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 if TYPE_CHECKING:
-    from fsmedia.backends import Backend
+    from fsmedia.storage import Backend
 
 _BLOCK = 2**20
 

@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from fsmedia import keys, mime, records
+from fsmedia.core import records
 from fsmedia.display.amounts import plural, size_text, visible
 from fsmedia.display.markup import joined, style, table
+from fsmedia.format import keys
+from fsmedia.models import mime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from fsmedia.backends import Backend, Entry
-    from fsmedia.configuration import Configuration
+    from fsmedia.format.configuration import Configuration
+    from fsmedia.storage import Backend, Entry
 
 MOST_LISTED = 10_000
 """Names that are listed for a summary: 10 requests on an object store."""

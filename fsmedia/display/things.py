@@ -11,7 +11,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from fsmedia import mime
 from fsmedia.catalog import Catalog
 from fsmedia.display.amounts import length_text, sentence, size_text, visible
 from fsmedia.display.cards import short_name
@@ -22,7 +21,7 @@ from fsmedia.display.previews import Preview
 from fsmedia.display.reading import OpenedSource
 from fsmedia.display.reports import report_html
 from fsmedia.errors import MediaError
-from fsmedia.models import MediaContent, StoreStatistics
+from fsmedia.models import MediaContent, StoreStatistics, mime
 from fsmedia.models.base import Model
 
 _SIDE = 640

@@ -14,12 +14,15 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.spec import make_instance
 from fsspec.utils import stringify_path, tokenize
 
-from fsmedia.backends import open_backend
-from fsmedia.deletions import check_log
+from fsmedia.core.deletions import check_log
+from fsmedia.core.telemetry import Observer, checked_hooks
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError
 from fsmedia.filesystem.concurrent import Concurrent
 from fsmedia.filesystem.grounds import utc_now
-from fsmedia.filesystem.naming import (
+from fsmedia.filesystem.sighting import VIEW_MAX_AGE, as_age
+from fsmedia.filesystem.transaction import MediaTransaction
+from fsmedia.storage import open_backend
+from fsmedia.storage.naming import (
     LOCAL,
     SCHEME,
     Address,
@@ -32,18 +35,15 @@ from fsmedia.filesystem.naming import (
     nested_options,
     place_here,
 )
-from fsmedia.filesystem.sighting import VIEW_MAX_AGE, as_age
-from fsmedia.filesystem.transaction import MediaTransaction
-from fsmedia.telemetry import Observer, checked_hooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
-    from fsmedia.backends import Backend
-    from fsmedia.deletions import DeletionLog
-    from fsmedia.filesystem.naming import NestedOptions
-    from fsmedia.telemetry import Hook
+    from fsmedia.core.deletions import DeletionLog
+    from fsmedia.core.telemetry import Hook
+    from fsmedia.storage import Backend
+    from fsmedia.storage.naming import NestedOptions
 
 __all__ = ["MediaFileSystem"]
 

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_jsonable_python
 
-from fsmedia import commit, keeping, mime, records
+from fsmedia.core import commit, keeping, records
 from fsmedia.errors import InvalidMediaError, ReadOnlyStoreError
 from fsmedia.filesystem.grounds import Grounds
-from fsmedia.sidecar import Sidecar
+from fsmedia.format.sidecar import Sidecar
+from fsmedia.models import mime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fsmedia.backends import Entry
     from fsmedia.models import MediaRecord
+    from fsmedia.storage import Entry
 
 USER = "user."
 OWN = "fsmedia."

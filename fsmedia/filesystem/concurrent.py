@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 from fsspec.asyn import AbstractAsyncStreamedFile, get_loop, sync
 from fsspec.callbacks import DEFAULT_CALLBACK
 
-from fsmedia import keys
+from fsmedia.core.telemetry import observed
 from fsmedia.filesystem.grounds import not_found
 from fsmedia.filesystem.viewing import Viewing
-from fsmedia.telemetry import observed
+from fsmedia.format import keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from fsmedia.backends.port import OnLoop
+    from fsmedia.storage.port import OnLoop
 
 P = ParamSpec("P")
 T = TypeVar("T")

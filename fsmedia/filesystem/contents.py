@@ -9,11 +9,12 @@ from typing import Any, BinaryIO
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
-from fsmedia import commit, keys
-from fsmedia.backends import SEEK_BLOCK
+from fsmedia.core import commit
+from fsmedia.core.telemetry import observed
 from fsmedia.filesystem.grounds import not_found
 from fsmedia.filesystem.reading import Reading
-from fsmedia.telemetry import observed
+from fsmedia.format import keys
+from fsmedia.storage import SEEK_BLOCK
 
 _CHUNK = 2**20
 

@@ -6,18 +6,19 @@ import errno
 from glob import has_magic
 from typing import TYPE_CHECKING, Any
 
-from fsmedia import commit, holds, keys, promptkit, records, sharing
+from fsmedia.core import commit, holds, promptkit, records, sharing
+from fsmedia.core.sharing import Sharing
+from fsmedia.core.telemetry import observed
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaNotFoundError, StoreConflictError
 from fsmedia.filesystem.grounds import not_found
 from fsmedia.filesystem.patterns import joined
 from fsmedia.filesystem.placement import PlacedFile, Placement, told_by_path
 from fsmedia.filesystem.writing import Writing
-from fsmedia.sharing import Sharing
-from fsmedia.sidecar import Sidecar
-from fsmedia.telemetry import observed
+from fsmedia.format import keys
+from fsmedia.format.sidecar import Sidecar
 
 if TYPE_CHECKING:
-    from fsmedia.draft import Desk
+    from fsmedia.core.draft import Desk
 
 _CHUNK = 2**20
 

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 
 from fsspec.asyn import AsyncFileSystem
 
-from fsmedia import keys
-from fsmedia.configuration import Configuration, Settings
-from fsmedia.draft import Desk
+from fsmedia.core.draft import Desk
+from fsmedia.core.founding import Founding
+from fsmedia.core.telemetry import name_media
 from fsmedia.errors import InvalidReferenceError, MediaError, MediaNotFoundError, ReadOnlyStoreError
-from fsmedia.founding import Founding
-from fsmedia.telemetry import name_media
+from fsmedia.format import keys
+from fsmedia.format.configuration import Configuration, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fsmedia.backends import Backend
-    from fsmedia.configuration import Configuration
-    from fsmedia.deletions import DeletionLog
-    from fsmedia.telemetry import Observer
+    from fsmedia.core.deletions import DeletionLog
+    from fsmedia.core.telemetry import Observer
+    from fsmedia.format.configuration import Configuration
+    from fsmedia.storage import Backend
 
 _THREADS = 32
 _REMEMBERED = 4096

@@ -6,21 +6,22 @@ import io
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from fsmedia import commit, holds, keys, measures, mime, promptkit, telemetry
+from fsmedia.core import commit, holds, promptkit, telemetry
+from fsmedia.core.intake import Intake
 from fsmedia.errors import InvalidMediaError, UnknownPolicyError
-from fsmedia.intake import Intake
-from fsmedia.layout import parse_any
-from fsmedia.models import ContentFields, MediaMetadata
-from fsmedia.policy import expires_at, find_policy
-from fsmedia.sidecar import Sidecar
+from fsmedia.format import keys, measures
+from fsmedia.format.layout import parse_any
+from fsmedia.format.policy import expires_at, find_policy
+from fsmedia.format.sidecar import Sidecar
+from fsmedia.models import ContentFields, MediaMetadata, mime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
     from types import TracebackType
 
-    from fsmedia.backends import Stage
-    from fsmedia.draft import Desk
+    from fsmedia.core.draft import Desk
+    from fsmedia.storage import Stage
 
 _OCTETS = "application/octet-stream"
 _NOTHING = ContentFields()

@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from fsspec.utils import tokenize
 
-from fsmedia import commit, keys, records
-from fsmedia.backends import Entry
+from fsmedia.core import commit, records
+from fsmedia.core.telemetry import observed
 from fsmedia.errors import CorruptSidecarError, MediaError
 from fsmedia.filesystem.attributes import file_info, folder_info
 from fsmedia.filesystem.grounds import is_hidden, is_own_name, not_found
 from fsmedia.filesystem.patterns import Patterns
-from fsmedia.telemetry import observed
+from fsmedia.format import keys
+from fsmedia.storage import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from fsmedia.backends.port import Listing
+    from fsmedia.storage.port import Listing
 
 _CHUNK = 2**20
 

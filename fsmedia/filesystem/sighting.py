@@ -8,18 +8,18 @@ import os
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from fsmedia import keys
+from fsmedia.catalog.views import FOLDER, Loading, Rows, Shown, Tree
 from fsmedia.errors import InvalidMediaError, MediaNotFoundError
 from fsmedia.filesystem.grounds import not_found
 from fsmedia.filesystem.opening import Opening
-from fsmedia.layout import DEFAULT_VIEWS, PLAIN_FOLDERS, may_be_view
-from fsmedia.views import FOLDER, Loading, Rows, Shown, Tree
+from fsmedia.format import keys
+from fsmedia.format.layout import DEFAULT_VIEWS, PLAIN_FOLDERS, may_be_view
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from fsmedia.layout import View
+    from fsmedia.format.layout import View
 
 VIEW_MAX_AGE: Final = timedelta(minutes=1)
 """How old what views show may be, unless told."""

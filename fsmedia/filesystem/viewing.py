@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fsspec.utils import stringify_path
 
+from fsmedia.catalog.views import FOLDER
 from fsmedia.errors import MediaNotFoundError, ReadOnlyStoreError, StorageError
 from fsmedia.filesystem.attributes import folder_info
 from fsmedia.filesystem.grounds import not_found
 from fsmedia.filesystem.sighting import Seen, Sighting
-from fsmedia.views import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from fsmedia.layout import View
-    from fsmedia.views import Tree
+    from fsmedia.catalog.views import Tree
+    from fsmedia.format.layout import View
 
 
 class Viewing(Sighting):

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.utils import stringify_path
 
-from fsmedia import commit, holds, keys, promptkit
+from fsmedia.core import commit, holds, promptkit
+from fsmedia.core.removals import Removal
+from fsmedia.core.telemetry import observed
 from fsmedia.errors import InvalidMediaError, StoreConflictError
 from fsmedia.filesystem.contents import Contents
 from fsmedia.filesystem.grounds import not_found
 from fsmedia.filesystem.placement import PlacedFile, Placement
-from fsmedia.removals import Removal
-from fsmedia.telemetry import observed
+from fsmedia.format import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

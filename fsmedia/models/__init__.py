@@ -3,10 +3,10 @@
 Pure: nothing here reaches a storage; JSON keys are PromptKit's, so its documents validate.
 """
 
-from fsmedia.copies import local_copy
 from fsmedia.models.catalog import CatalogRefresh, StoreStatistics, Tally
 from fsmedia.models.content import ContentHandle, MediaContent
 from fsmedia.models.conversion import DeduplicationReport, Moved
+from fsmedia.models.copies import local_copy
 from fsmedia.models.erasure import Cleaned, Erased, Receipt, ReceiptReport, Remaining, Trace
 from fsmedia.models.exchange import (
     SOURCE_ATTRIBUTE,
@@ -19,13 +19,7 @@ from fsmedia.models.exchange import (
 )
 from fsmedia.models.fields import CONTENT_FIELDS, ContentFields
 from fsmedia.models.messages import Externalized, TakenOut
-from fsmedia.models.metadata import (
-    MediaMetadata,
-    MediaRecord,
-    OrganizationMode,
-    Reference,
-    RetentionPolicy,
-)
+from fsmedia.models.metadata import MediaMetadata, MediaRecord, OrganizationMode, Reference, RetentionPolicy
 from fsmedia.models.retention import (
     Deletion,
     DueIndex,

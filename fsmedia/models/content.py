@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Protocol, Self, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_serializer, model_validator
 
-from fsmedia import faces, mime
-from fsmedia.copies import local_copy
 from fsmedia.errors import InvalidMediaError, MediaNotFoundError, MediaTooLargeError, StorageError
+from fsmedia.models import faces, mime
 from fsmedia.models.base64_text import from_base64, looks_like_text
+from fsmedia.models.copies import local_copy
 from fsmedia.models.fields import ContentFields, PolicyName
 from fsmedia.models.metadata import Reference
 from fsmedia.models.urls import checked_url, guess_from_url, public_url

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, Field
 from pydantic_core import core_schema
 
-from fsmedia import mime
+from fsmedia.models import mime
 from fsmedia.models.base import Model
 from fsmedia.models.fields import ContentFields, Index, Instant, PolicyName, Text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fsmedia import faces
+from fsmedia.models import faces
 from fsmedia.models.base import Model
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from fsmedia import mime
+from fsmedia.models import mime
 
 _SHOWN = 80
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from fsmedia import commit, records, sharing
+from fsmedia.core import commit, records, sharing
+from fsmedia.core.sharing import Sharing
+from fsmedia.core.sources import CHUNK_BYTES, is_small_file, opened, small_bytes
+from fsmedia.core.telemetry import observed
 from fsmedia.errors import BulkError, InvalidMediaError, MediaError
-from fsmedia.sharing import Sharing
-from fsmedia.sources import CHUNK_BYTES, is_small_file, opened, small_bytes
 from fsmedia.store.reading import Reading
 from fsmedia.store.writing import Writing
-from fsmedia.telemetry import observed
 
 if TYPE_CHECKING:
     import builtins
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from fsmedia.draft import Draft
+    from fsmedia.core.draft import Draft
+    from fsmedia.core.removals import Removal
     from fsmedia.models import MediaContent, MediaMetadata, Reference
-    from fsmedia.removals import Removal
 
     Answer = Any | MediaError
 

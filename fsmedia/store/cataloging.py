@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fsmedia import catalog
+from fsmedia.core.telemetry import observed
 from fsmedia.store.root import Root
-from fsmedia.telemetry import observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from fsmedia import records
+from fsmedia.core import records
+from fsmedia.core.telemetry import observed
 from fsmedia.errors import BulkError, MediaError
 from fsmedia.store.bulk import Bulk
-from fsmedia.telemetry import observed
 
 if TYPE_CHECKING:
     import builtins

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fsmedia.core.telemetry import observed
 from fsmedia.display.cache import PreviewCache, default_folder, place_of
-from fsmedia.erasure import Erasure, check_receipt, read_receipt
+from fsmedia.maintenance.erasure import Erasure, check_receipt, read_receipt
 from fsmedia.store.root import Root
-from fsmedia.telemetry import observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

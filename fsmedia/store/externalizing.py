@@ -5,13 +5,13 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fsmedia import keys
+from fsmedia.core.telemetry import observed
 from fsmedia.errors import BulkError, InvalidMediaError, MediaError, MediaNotFoundError, StorageError
-from fsmedia.messages import Edit, Marker, Place, edited, encoding, loaded, places_of, slashed, spliced, token
+from fsmedia.format import keys
+from fsmedia.format.messages import Edit, Marker, Place, edited, encoding, loaded, places_of, slashed, spliced, token
+from fsmedia.format.wav import HEADER_BYTES
 from fsmedia.models import Externalized, MediaContent, MediaMetadata, TakenOut
 from fsmedia.store.bulk import Bulk
-from fsmedia.telemetry import observed
-from fsmedia.wav import HEADER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, BinaryIO
 
-from fsmedia import commit, keys, records
 from fsmedia.catalog import CatalogAnswers
+from fsmedia.core import commit, records
+from fsmedia.core.handle import StoredBytes
+from fsmedia.core.telemetry import observed
 from fsmedia.errors import InvalidMediaError
-from fsmedia.handle import StoredBytes
+from fsmedia.format import keys
 from fsmedia.models import MediaMetadata
-from fsmedia.selection import Selection
+from fsmedia.models.selection import Selection
 from fsmedia.store.root import Root
-from fsmedia.telemetry import observed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,13 +5,13 @@ from __future__ import annotations
 import getpass
 from typing import TYPE_CHECKING
 
-from fsmedia import keeping, records
-from fsmedia.conversion import deduplicate
+from fsmedia.core import keeping, records
+from fsmedia.core.telemetry import observed
+from fsmedia.maintenance.conversion import deduplicate
+from fsmedia.maintenance.orphans import check_grace, sweep_orphans
+from fsmedia.maintenance.retention import Enforcement, rebuild_due_index
 from fsmedia.models import Hold, Reference
-from fsmedia.orphans import check_grace, sweep_orphans
-from fsmedia.retention import Enforcement, rebuild_due_index
 from fsmedia.store.root import Root
-from fsmedia.telemetry import observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,28 +6,30 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypeVar
 
-from fsmedia import commit, keys, records
-from fsmedia.backends import open_backend
-from fsmedia.configuration import Settings, find_store, url_from_environment
-from fsmedia.deletions import check_log
-from fsmedia.draft import Desk
+from fsmedia.core import commit, records
+from fsmedia.core.deletions import check_log
+from fsmedia.core.draft import Desk
+from fsmedia.core.founding import Founding
+from fsmedia.core.telemetry import Observer, checked_hooks, name_media
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaNotFoundError, ReadOnlyStoreError
 from fsmedia.filesystem import MediaFileSystem
-from fsmedia.filesystem.naming import SCHEME, conf_stores, cut, is_root, media_url, nested_options
 from fsmedia.filesystem.sighting import VIEW_MAX_AGE, as_age
-from fsmedia.founding import Founding
-from fsmedia.messages import Marker
-from fsmedia.telemetry import Observer, checked_hooks, name_media
+from fsmedia.format import keys
+from fsmedia.format.configuration import Settings
+from fsmedia.format.messages import Marker
+from fsmedia.storage import open_backend
+from fsmedia.storage.environment import find_store, url_from_environment
+from fsmedia.storage.naming import SCHEME, conf_stores, cut, is_root, media_url, nested_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from os import PathLike
     from types import TracebackType
 
-    from fsmedia.deletions import DeletionLog
-    from fsmedia.filesystem.naming import NestedOptions
+    from fsmedia.core.deletions import DeletionLog
+    from fsmedia.core.telemetry import Hook
     from fsmedia.models import OrganizationMode, RetentionPolicy
-    from fsmedia.telemetry import Hook
+    from fsmedia.storage.naming import NestedOptions
 
 Durability = Literal["fsync", "rename"]
 T = TypeVar("T")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fsmedia.core.telemetry import observed
 from fsmedia.errors import MediaError
-from fsmedia.selection import Selection
+from fsmedia.models.selection import Selection
 from fsmedia.store.root import Root
-from fsmedia.telemetry import observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from fsmedia.backends import open_backend
-from fsmedia.configuration import Settings
+from fsmedia.core.telemetry import observed
 from fsmedia.errors import MediaNotFoundError
-from fsmedia.selection import Selection
+from fsmedia.format.configuration import Settings
+from fsmedia.maintenance.transfer import Wishes, open_target, sync
+from fsmedia.models.selection import Selection
+from fsmedia.storage import open_backend
 from fsmedia.store.root import Root, text_of
-from fsmedia.telemetry import observed
-from fsmedia.transfer import Wishes, open_target, sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from os import PathLike
 
+    from fsmedia.maintenance.transfer import Check
     from fsmedia.models import OrganizationMode, SyncReport
-    from fsmedia.transfer import Check
 
 
 class Transferring(Root):

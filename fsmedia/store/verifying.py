@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fsmedia.orphans import check_grace
+from fsmedia.core.telemetry import observed
+from fsmedia.maintenance.orphans import check_grace
+from fsmedia.maintenance.verify import verify
 from fsmedia.store.root import Root
-from fsmedia.telemetry import observed
-from fsmedia.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
-from fsmedia import keys
-from fsmedia.draft import Draft, MediaWriter
+from fsmedia.core.draft import Draft, MediaWriter
+from fsmedia.core.removals import Removal
+from fsmedia.core.sources import Source, SourceRules, opened, small_bytes
+from fsmedia.core.telemetry import observed
 from fsmedia.errors import InvalidMediaError
+from fsmedia.format import keys
 from fsmedia.models import MediaContent, MediaMetadata
-from fsmedia.removals import Removal
-from fsmedia.sources import Source, SourceRules, opened, small_bytes
 from fsmedia.store.root import Root
-from fsmedia.telemetry import observed
 
 if TYPE_CHECKING:
     from fsmedia.models import Reference

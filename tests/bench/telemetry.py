@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
-from fsmedia.telemetry import Observer, observed
+from fsmedia.core.telemetry import Observer, observed
 from tests.bench.rounds import interleaved, show
 
 COUNT = 300

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import fsspec
 
-from fsmedia import MediaMetadata, MediaStore, keys
-from fsmedia.layout import DEFAULT_VIEWS, View
+from fsmedia import MediaMetadata, MediaStore
+from fsmedia.catalog.views import Rows, Tree
+from fsmedia.format import keys
+from fsmedia.format.layout import DEFAULT_VIEWS, View
+from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import ContentFields
-from fsmedia.sidecar import Sidecar
-from fsmedia.views import Rows, Tree
 from tests.bench.rounds import ROUNDS, interleaved
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from datetime import timedelta
 from dask.distributed import Client, LocalCluster
 from fsmedia import MediaStore
 from fsmedia.catalog import refreshing
-from fsmedia.orphans import sweeping
+from fsmedia.maintenance.orphans import sweeping
 from fsmedia.retention import enforcement, rebuild
 if __name__ == "__main__":
     enforcement._WINDOW = rebuild._WINDOW = sweeping._WINDOW = 3

@@ -201,7 +201,7 @@ def test_damaged_logs_are_told_and_the_next_one_is_read(
     (tmp_path / "no.json").write_text('{"a": ' * 5000)
     with zipfile.ZipFile(tmp_path / "bomb.eval", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("header.json", bytes(3_000_000))
-    from fsmedia.imports import inspect_logs
+    from fsmedia.exchange.imports import inspect_logs
 
     monkeypatch.setattr(inspect_logs, "LARGEST_MEMBER", 2_000_000)
     report = import_inspect(store, [*sorted(tmp_path.iterdir()), log[0]])
@@ -219,7 +219,7 @@ def test_a_log_that_lies_about_its_sizes_is_not_unpacked(
     """The reader of logs unpacks a member at once, whatever size it claims: a megabyte took gigabytes."""
     import inspect_ai.log  # noqa: F401 - teaches zipfile the third method
 
-    from fsmedia.imports import inspect_logs
+    from fsmedia.exchange.imports import inspect_logs
 
     given = []
     monkeypatch.setattr(inspect_logs, "_opened", lambda _, file: given.append(file) or (None, []))
@@ -245,6 +245,6 @@ def test_without_inspect_ai_the_error_names_the_package(store: MediaStore, monke
 
 
 def test_nothing_else_loads_inspect_ai_or_pyarrow(tmp_path: Path) -> None:
-    code = "import sys, fsmedia, fsmedia.cli, fsmedia.imports, fsmedia.exports\nfsmedia.import_inspect\n"
+    code = "import sys, fsmedia.cli, fsmedia.exchange.imports, fsmedia.exchange.exports\nfsmedia.import_inspect\n"
     done = run_python(code + "print([n for n in ('inspect_ai', 'pyarrow', 'PIL') if n in sys.modules])", cwd=tmp_path)
     assert done.stdout.strip() == "[]", done.stdout

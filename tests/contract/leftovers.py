@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, keys
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia.format import keys
 from tests.contract.specimens import PNG
 from tests.deduplicated import told
 

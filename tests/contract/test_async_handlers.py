@@ -16,7 +16,7 @@ from fsmedia import (
     MediaStore,
     StorageError,
 )
-from fsmedia.retention import enforcement
+from fsmedia.maintenance.retention import enforcement
 from tests.contract.test_handlers import NEVER, PATIENCE, SOON, Gate, put
 
 

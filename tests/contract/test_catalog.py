@@ -18,11 +18,11 @@ from fsmedia import (
     MediaNotFoundError,
     MediaStore,
     StoreConflictError,
-    keys,
     utc_now,
 )
 from fsmedia.catalog import COLUMNS, current
 from fsmedia.catalog.schema import VERSION, schema
+from fsmedia.format import keys
 from tests.catalogs import OLD, PNG, check, filled, old_enough, opened, snapshots
 from tests.storages import MEMORY
 

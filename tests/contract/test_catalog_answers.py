@@ -12,11 +12,12 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from fsmedia import AsyncMediaStore, InvalidMediaError, MediaContent, MediaError, MediaMetadata, keys
+from fsmedia import AsyncMediaStore, InvalidMediaError, MediaContent, MediaError, MediaMetadata
 from fsmedia.catalog import answering
 from fsmedia.catalog.before import Before
 from fsmedia.catalog.rows import NO_SIDECAR
 from fsmedia.catalog.schema import VERSION, schema
+from fsmedia.format import keys
 from tests.catalogs import OLD, PNG, eager, filled, old_enough, opened, snapshots
 
 if TYPE_CHECKING:

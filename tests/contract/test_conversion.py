@@ -20,8 +20,8 @@ from fsmedia import (
     MediaNotFoundError,
     MediaStore,
     ReadOnlyStoreError,
-    keys,
 )
+from fsmedia.format import keys
 from tests.conftest import Clock, make_storage
 from tests.contract.specimens import traces
 from tests.storages import LOCAL, MEMORY, S3_MOTO

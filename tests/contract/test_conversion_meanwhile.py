@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import BulkError, HeldMediaError, MediaNotFoundError, MediaStore, StoreConflictError, keys
-from fsmedia.conversion import converting
+from fsmedia import BulkError, HeldMediaError, MediaNotFoundError, MediaStore, StoreConflictError
+from fsmedia.format import keys
+from fsmedia.maintenance.conversion import converting
 from tests.contract.test_conversion import DATA, blobs, lying, opened, put, sidecar
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def test_what_is_overwritten_while_it_is_read_never_becomes_a_shared_blob(
     def late(self: Any, source: str, target: str, content_type: str) -> None:
         local_storage.write(old, bytes(len(DATA)))
         copy(self, source, target, content_type)
-        from fsmedia import blobs as room
+        from fsmedia.core import blobs as room
 
         looked.append(room.find_generation(backend, hashlib.sha256(DATA).hexdigest(), len(DATA)))
 

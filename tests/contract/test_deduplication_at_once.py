@@ -126,7 +126,7 @@ def test_a_release_without_its_second_look_is_caught(
     request: pytest.FixtureRequest, memory_storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The tests above can fail: here the data go although somebody has just put a marker."""
-    from fsmedia import blobs
+    from fsmedia.core import blobs
 
     store = opened(memory_storage.url, {}).create()
     content = MediaContent.from_bytes(b"x", "text/plain")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fsmedia import BulkError, Deletion, InvalidMediaError, MediaContent, MediaMetadata, MediaStore, StorageError
-from fsmedia.backends.memory import MemoryBackend
+from fsmedia.storage.memory import MemoryBackend
 from tests.conftest import make_storage
 from tests.storages import LOCAL, MEMORY, S3_MOTO
 

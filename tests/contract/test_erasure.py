@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import InvalidMediaError, MediaContent, MediaMetadata, ReadOnlyStoreError, Receipt, keys
+from fsmedia import InvalidMediaError, MediaContent, MediaMetadata, ReadOnlyStoreError, Receipt
+from fsmedia.format import keys
 from tests.contract.leftovers import put
 from tests.contract.specimens import PNG, traces
 from tests.deduplicated import below, data_keys, settled, told

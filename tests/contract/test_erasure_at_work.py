@@ -127,7 +127,7 @@ def test_processes_store_and_erase_at_once(some_storage: Storage, deduplicate: b
 
 
 def test_threads_do_the_windows(storage: Storage, open_store: Callable[..., MediaStore], monkeypatch: Any) -> None:
-    from fsmedia.erasure import finding, removing
+    from fsmedia.maintenance.erasure import finding, removing
 
     monkeypatch.setattr(finding, "WINDOW", 5)
     monkeypatch.setattr(removing, "WINDOW", 4)

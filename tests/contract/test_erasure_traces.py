@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, keys
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia.format import keys
 from tests.contract.leftovers import Leftover, put
 from tests.contract.specimens import PNG
 from tests.contract.test_erasure import HOUR, no_trace, stored
@@ -94,7 +95,7 @@ def test_a_half_done_conversion_loses_both_names(storage, open_store, clock) -> 
 
 def test_a_conversion_meanwhile_hides_nothing(memory_storage, monkeypatch) -> None:
     from fsmedia import MediaStore
-    from fsmedia.erasure import erasing
+    from fsmedia.maintenance.erasure import erasing
 
     store = MediaStore(memory_storage.url)
     plain = put(store, "alice")

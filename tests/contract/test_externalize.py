@@ -20,9 +20,9 @@ from fsmedia import (
     MediaNotFoundError,
     MediaStore,
     StorageError,
-    keys,
 )
-from fsmedia.messages import Marker, places_of
+from fsmedia.format import keys
+from fsmedia.format.messages import Marker, places_of
 from tests.messages import ANTHROPIC, DOCUMENTS, GEMINI, JSON, OPENAI_CHAT, PARTS, PNG, PROMPTKIT, b64, json_texts, url
 
 if TYPE_CHECKING:

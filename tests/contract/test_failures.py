@@ -13,14 +13,7 @@ from datetime import timedelta
 import pytest
 
 import fsmedia
-from fsmedia import (
-    BulkError,
-    MediaContent,
-    MediaError,
-    MediaNotFoundError,
-    MediaStore,
-    StorageError,
-)
+from fsmedia import BulkError, MediaContent, MediaError, MediaNotFoundError, MediaStore, StorageError
 from tests.contract.specimens import PNG, R1, png
 
 GONE = "runs/r1/0000_00_u00000000000000000000000000.png"
@@ -63,8 +56,8 @@ def refused(rclone_storage, monkeypatch, caplog):
     store = MediaStore(rclone_storage.url, storage_options=rclone_storage.options).create()
     wrong = MediaStore.__new__(MediaStore)
     wrong.__dict__.update(store.__dict__)
-    from fsmedia.backends import open_backend
-    from fsmedia.founding import Founding
+    from fsmedia.core.founding import Founding
+    from fsmedia.storage import open_backend
 
     options = {**rclone_storage.options, "key": rclone_storage.server.key, "secret": WRONG_SECRET}
     wrong._backend = open_backend(rclone_storage.url, options, timeout=store._backend._timeout)

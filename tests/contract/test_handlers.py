@@ -22,7 +22,7 @@ from fsmedia import (
     TimeBasedPolicyHandler,
     utc_now,
 )
-from fsmedia.retention import enforcement
+from fsmedia.maintenance.retention import enforcement
 
 SOON, NEVER = timedelta(microseconds=1), timedelta(days=10**6)
 PATIENCE = 30

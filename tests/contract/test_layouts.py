@@ -9,13 +9,7 @@ from itertools import combinations
 
 import pytest
 
-from fsmedia import (
-    InvalidLayoutError,
-    InvalidMediaError,
-    MediaMetadata,
-    MediaStore,
-    OrganizationMode,
-)
+from fsmedia import InvalidLayoutError, InvalidMediaError, MediaMetadata, MediaStore, OrganizationMode
 from tests.contract.specimens import STORE_JSON, UNIQUE, png
 from tests.storages import GCS, LOCAL, MEMORY, S3_RCLONE
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import InvalidMediaError, MediaStore, keys
-from fsmedia.orphans import sweeping
+from fsmedia import InvalidMediaError, MediaStore
+from fsmedia.format import keys
+from fsmedia.maintenance.orphans import sweeping
 from tests.contract.leftovers import KINDS, Leftover, put
 from tests.contract.specimens import PNG, traces
 from tests.deduplicated import marker_of, settled, told

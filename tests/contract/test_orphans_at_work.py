@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import MediaStore, StorageError, keys
+from fsmedia import MediaStore, StorageError
+from fsmedia.format import keys
 from tests.contract.leftovers import KINDS, Leftover, put
 from tests.contract.specimens import PNG, traces
 from tests.deduplicated import below, data_keys, marker_of, settled, sidecar_of, told
@@ -121,7 +122,7 @@ def test_many_references_of_one_blob(memory_storage) -> None:
 
         __hash__ = str.__hash__
 
-    from fsmedia.orphans import mending
+    from fsmedia.maintenance.orphans import mending
 
     real = mending._prefix
     with pytest.MonkeyPatch.context() as patched:

@@ -10,14 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fsmedia import (
-    MediaContent,
-    MediaMetadata,
-    MediaNotFoundError,
-    MediaRecord,
-    MediaStore,
-    Reference,
-)
+from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaRecord, MediaStore, Reference
 from tests.contract.specimens import PNG, R1, STORE_JSON, of_size, png, traces
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, keys
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia.format import keys
 from tests.contract.specimens import PNG
 
 if TYPE_CHECKING:

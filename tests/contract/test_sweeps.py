@@ -18,10 +18,10 @@ from fsmedia import (
     ReadOnlyStoreError,
     StorageError,
     UnknownPolicyError,
-    keys,
     utc_now,
 )
-from fsmedia.retention import enforcement
+from fsmedia.format import keys
+from fsmedia.maintenance.retention import enforcement
 from tests.conftest import make_storage
 from tests.storages import LOCAL, MEMORY, S3_MOTO
 
@@ -182,7 +182,7 @@ def test_processes_do_the_windows(local_storage, small_windows, method):
 
 
 def test_processes_rebuild_the_index(local_storage, monkeypatch):
-    from fsmedia.retention import rebuild
+    from fsmedia.maintenance.retention import rebuild
 
     monkeypatch.setattr(rebuild, "_WINDOW", 3)
     store, due, staying = fill(local_storage)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import keys
+from fsmedia.format import keys
 from tests.conftest import make_storage
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE
 from tests.transfers import SETTINGS, fill, media_of, opened, synced

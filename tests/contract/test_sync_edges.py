@@ -15,8 +15,8 @@ from fsmedia import (
     MediaMetadata,
     MediaNotFoundError,
     StoreConflictError,
-    keys,
 )
+from fsmedia.format import keys
 from tests.conftest import make_storage
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, LocalStorage, Storage
 from tests.transfers import LARGE, SETTINGS, fill, media_of, opened, synced

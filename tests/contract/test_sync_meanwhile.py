@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, StoreConflictError, keys
-from fsmedia.transfer import carrying
+from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, StoreConflictError
+from fsmedia.format import keys
+from fsmedia.maintenance.transfer import carrying
 from tests.conftest import make_storage
 from tests.storages import LOCAL, MEMORY, S3_RCLONE, LocalStorage, Storage
 from tests.transfers import LARGE, media_of, opened, synced

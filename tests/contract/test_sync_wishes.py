@@ -10,15 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import (
-    AsyncMediaStore,
-    InvalidMediaError,
-    MediaContent,
-    MediaMetadata,
-    ReadOnlyStoreError,
-    StorageError,
-    keys,
-)
+from fsmedia import AsyncMediaStore, InvalidMediaError, MediaContent, MediaMetadata, ReadOnlyStoreError, StorageError
+from fsmedia.format import keys
 from tests.conftest import make_storage
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, LocalStorage, Storage
 from tests.transfers import LARGE, media_of, opened, synced

@@ -21,8 +21,8 @@ from fsmedia import (
     UnknownPolicyError,
     adopt_folder,
 )
-from fsmedia.imports import adoption
-from fsmedia.imports.folder import DEFAULT_PATTERN
+from fsmedia.exchange.imports import adoption
+from fsmedia.exchange.imports.folder import DEFAULT_PATTERN
 from tests.exchange.arena import PNG
 from tests.exchange.test_folder import MADE, plant
 from tests.protocol.faults import Crash, Fault, Faults, faulty_os
@@ -169,7 +169,7 @@ def test_what_is_refused_is_refused_before_a_byte_is_written(tmp_path: Path) -> 
 
 
 def test_a_file_that_is_written_meanwhile_is_no_media_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fsmedia.imports import trees
+    from fsmedia.exchange.imports import trees
 
     tree = plant(tmp_path / "tree", FILES)
     real = trees.Tree.open

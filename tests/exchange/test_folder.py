@@ -20,7 +20,7 @@ from fsmedia import (
     StorageError,
     import_folder,
 )
-from fsmedia.imports import carrying
+from fsmedia.exchange.imports import carrying
 from tests.exchange.arena import PNG
 from tests.style.project import PACKAGE, ROOT, run
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fsmedia import MediaStore, import_folder, import_promptarena
-from fsmedia.imports import carrying
+from fsmedia.exchange.imports import carrying
 from tests.exchange.arena import PNG, inline, part, write
 from tests.exchange.test_folder import plant
 from tests.protocol.faults import CRASHES, Fault, Faults

@@ -12,7 +12,7 @@ import fsspec
 import pytest
 
 from fsmedia import InvalidReferenceError, MediaNotFoundError, MediaStore, ReadOnlyStoreError
-from fsmedia.keys import VIEWS
+from fsmedia.format.keys import VIEWS
 from tests.contract.specimens import traces
 from tests.deduplicated import data_keys, settled, sidecar_of, told
 from tests.filesystem.conftest import opened

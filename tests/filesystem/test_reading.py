@@ -11,8 +11,8 @@ import fsspec
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
-from fsmedia.backends import SEEK_BLOCK
-from fsmedia.keys import VIEWS
+from fsmedia.format.keys import VIEWS
+from fsmedia.storage import SEEK_BLOCK
 from tests.filesystem.conftest import made, opened
 
 OWN = "runs/r1/0000_00_u01m836r9g7eygaqez4kbe8w012.png"

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, mime, wav
+from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.errors import UnknownPolicyError
-from fsmedia.policy import find_policy
+from fsmedia.format import wav
+from fsmedia.format.policy import find_policy
+from fsmedia.models import mime
 from tests.golden.conftest import vectors
 
 if TYPE_CHECKING:

@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import (
-    InvalidReferenceError,
-    MediaContent,
-    MediaError,
-    MediaMetadata,
-)
+from fsmedia import InvalidReferenceError, MediaContent, MediaError, MediaMetadata
 from tests.golden.conftest import (
     ARENA,
     BY_RUN,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fsmedia import StorageError
-from fsmedia.backends.local import LocalBackend
+from fsmedia.storage.local import LocalBackend
 from tests.golden.conftest import ARENA, BY_SESSION, INDEX, Adopted, adopt
 from tests.storages import LOCAL, S3_MOTO, ObjectStorage
 

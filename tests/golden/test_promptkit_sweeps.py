@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, keys
+from fsmedia import MediaContent, MediaMetadata
+from fsmedia.format import keys
 from tests.golden.conftest import ARENA, BY_RUN, BY_SESSION, INDEX, Adopted, adopt, instant
 from tests.golden.test_promptkit import KEPT_FOR
 from tests.storages import LOCAL, MEMORY, S3_MOTO

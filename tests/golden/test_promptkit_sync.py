@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import MediaStore, keys
+from fsmedia import MediaStore
+from fsmedia.format import keys
 from tests.conftest import make_storage
 from tests.golden.conftest import BY_RUN, INDEX, Adopted, adopt
 from tests.storages import LOCAL, MEMORY, Storage

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from fsmedia.escapes import escape_id
-from fsmedia.keys import VIEWS
+from fsmedia.format.escapes import escape_id
+from fsmedia.format.keys import VIEWS
 
 if TYPE_CHECKING:
     from tests.golden.conftest import Adopted

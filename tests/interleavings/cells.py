@@ -10,10 +10,10 @@ import io
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from fsmedia.backends import Backend, Entry, Fetched
-from fsmedia.backends.port import Listing
-from fsmedia.backends.staging import Spool
 from fsmedia.errors import MediaError
+from fsmedia.storage import Backend, Entry, Fetched
+from fsmedia.storage.port import Listing
+from fsmedia.storage.staging import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

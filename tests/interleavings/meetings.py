@@ -12,8 +12,9 @@ from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from fsmedia import MediaNotFoundError, StorageError, StoreConflictError, keys
-from fsmedia.keys import forms
+from fsmedia import MediaNotFoundError, StorageError, StoreConflictError
+from fsmedia.format import keys
+from fsmedia.format.keys import forms
 from tests.interleavings.schedules import straight_on
 from tests.interleavings.turns import Chooser, Crash, Fault, Process, Run
 from tests.interleavings.worlds import GRACE, Actor, World

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from fsmedia import keys
+from fsmedia.format import keys
 from tests.interleavings.meetings import Scenario
 from tests.interleavings.schedules import Written
 from tests.interleavings.worlds import World, complete, media

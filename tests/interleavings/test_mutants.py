@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import blobs, commit, keys, sharing
-from fsmedia.keys import Pointer
-from fsmedia.orphans.finding import Findings
+from fsmedia.core import blobs, commit, sharing
+from fsmedia.format import keys
+from fsmedia.format.keys import Pointer
+from fsmedia.maintenance.orphans.finding import Findings
 from fsmedia.store import MediaStore
 from tests.interleavings.scenarios import made
 from tests.interleavings.schedules import Bounded, Dice
@@ -19,8 +20,8 @@ from tests.interleavings.turns import Fault, How
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fsmedia.backends import Backend
-    from fsmedia.sharing import Sharing
+    from fsmedia.core.sharing import Sharing
+    from fsmedia.storage import Backend
     from tests.interleavings.meetings import Meeting
 
 MOST = 5000

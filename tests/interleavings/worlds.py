@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import fsmedia.filesystem
-from fsmedia import BulkError, MediaContent, MediaMetadata, MediaStore, keys
-from fsmedia.sidecar import Sidecar
+from fsmedia import BulkError, MediaContent, MediaMetadata, MediaStore
+from fsmedia.format import keys
+from fsmedia.format.sidecar import Sidecar
 from fsmedia.store import root
 from tests.interleavings.cells import Cell, Cells, SteppingBackend
 from tests.interleavings.schedules import straight_on

@@ -1,7 +1,7 @@
 """Faults on purpose: processes that die, answers that get lost, storages that fail; at any call one names.
 
 Two levels. `FaultyBackend` stands before a real backend and counts the port's calls that change something. For a
-folder of this machine `FaultyOs` takes the place of the module `os` in `fsmedia.backends.local*` and counts system
+folder of this machine `FaultyOs` takes the place of the module `os` in `fsmedia.storage.local*` and counts system
 calls. A crash is a `Crash`, which no `except Exception` catches. From then on the process is dead: whatever it would
 still do (`finally` blocks that tidy up) has no effect any more, as after SIGKILL.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from fsmedia import StorageError
-from fsmedia.backends import Backend
+from fsmedia.storage import Backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -243,13 +243,13 @@ for _name in ("rename", "replace", "link", "mkdir", "unlink", "rmdir"):
 
 @contextmanager
 def faulty_os(faults: Faults) -> Iterator[FaultyOs]:
-    """Put a `FaultyOs` into all modules `fsmedia.backends.local*` for this block."""
-    import fsmedia.backends.local  # noqa: F401 - loads the others
+    """Put a `FaultyOs` into all modules `fsmedia.storage.local*` for this block."""
+    import fsmedia.storage.local  # noqa: F401 - loads the others
 
     fake = FaultyOs(faults)
-    rooms = [module for name, module in sys.modules.items() if name.startswith("fsmedia.backends.local")]
+    rooms = [module for name, module in sys.modules.items() if name.startswith("fsmedia.storage.local")]
     rooms = [module for module in rooms if getattr(module, "os", None) is os]
-    assert rooms, "no module of fsmedia.backends.local* imports os any more: these tests would see nothing"
+    assert rooms, "no module of fsmedia.storage.local* imports os any more: these tests would see nothing"
     for module in rooms:
         module.os = fake
     try:

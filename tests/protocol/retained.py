@@ -11,9 +11,10 @@ from unittest.mock import patch
 
 from fsspec.implementations.memory import MemoryFileSystem
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, keys
-from fsmedia.backends.local import LocalBackend
-from fsmedia.configuration import ORPHAN_GRACE
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia.format import keys
+from fsmedia.format.configuration import ORPHAN_GRACE
+from fsmedia.storage.local import LocalBackend
 from tests.protocol.worlds import World, fresh_world
 from tests.storages import MemoryStorage
 

@@ -14,10 +14,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError, keys
-from fsmedia.backends.local import LocalBackend
+from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError
 from fsmedia.catalog import opening, refreshing, rows
-from fsmedia.configuration import ORPHAN_GRACE
+from fsmedia.format import keys
+from fsmedia.format.configuration import ORPHAN_GRACE
+from fsmedia.storage.local import LocalBackend
 from tests.catalogs import PNG, check, filled, old_enough, opened, snapshots
 from tests.protocol.faults import CRASHES, Crash, Fault, Faults, faulty_backends, faulty_os
 from tests.protocol.test_retention_requests import seed

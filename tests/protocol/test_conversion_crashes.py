@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError, keys
-from fsmedia.conversion import converting, turning
+from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError
+from fsmedia.format import keys
+from fsmedia.maintenance.conversion import converting, turning
 from tests.protocol.faults import CRASHES, Fault, Faults
 from tests.protocol.worlds import World, each_call, fresh_world, run
 from tests.storages import LOCAL, MEMORY
@@ -32,7 +33,7 @@ STEM = len("runs/rN/0000_00_u") + 26
 @pytest.fixture(autouse=True)
 def in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """One after another: which call is the fifth must be the same each time."""
-    from fsmedia.backends import local
+    from fsmedia.storage import local
 
     monkeypatch.setattr(local.LocalBackend, "concurrency", 1)
 
@@ -152,7 +153,7 @@ def test_an_old_media_that_goes_first_is_caught(tmp_path: Path, monkeypatch: pyt
 
 def test_a_twin_that_nobody_looks_for_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turning.Turn, "meet_twin", lambda _: None)
-    from fsmedia import blobs
+    from fsmedia.core import blobs
 
     monkeypatch.setattr(blobs, "find_generation", lambda *_: None)
     with pytest.raises(AssertionError, match="there twice"):

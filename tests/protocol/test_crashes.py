@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import commit, sources
+from fsmedia.core import commit, sources
 from tests.protocol.faults import CRASHES, Fault, Faults
 from tests.protocol.worlds import DATA, STORE_JSON, WAYS, World, each_call, folders, fresh_world, put, run
 from tests.storages import LOCAL, MEMORY
@@ -136,7 +136,7 @@ def test_a_delete_in_the_wrong_order_is_caught(tmp_path: Path, monkeypatch: pyte
 
 def test_a_write_in_place_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if bytes did not go to a temporary name first."""
-    from fsmedia.backends import local
+    from fsmedia.storage import local
 
     names = iter(range(10**6))
     monkeypatch.setattr(local.keys, "temporary_name", lambda: f"visible-{next(names)}.txt")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import commit
+from fsmedia.core import commit
 from tests.protocol.disk import check_delete, check_store
 from tests.protocol.faults import Fault, Faults, faulty_os
 from tests.protocol.worlds import STORE_JSON, WAYS, World, fresh_world, put, run

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, keys
-from fsmedia.erasure import erasing, journal, removing
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia.format import keys
+from fsmedia.maintenance.erasure import erasing, journal, removing
 from tests.protocol.faults import CRASHES, Fault, Faults
 from tests.protocol.retained import aged
 from tests.protocol.worlds import World, each_call, fresh_world, run

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import MediaContent, MediaError, MediaMetadata, StorageError, commit, sources
+from fsmedia import MediaContent, MediaError, MediaMetadata, StorageError
+from fsmedia.core import commit, sources
 from tests.protocol.faults import Fault, Faults, faulty_os, os_error
 from tests.protocol.worlds import DATA, STORE_JSON, WAYS, World, each_call, fresh_world, put, run
 from tests.storages import LOCAL, MEMORY

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fsmedia import InvalidReferenceError, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
-from fsmedia.backends import SEEK_BLOCK
+from fsmedia.storage import SEEK_BLOCK
 from tests.storages import GCS, ObjectStorage, S3Storage
 
 if TYPE_CHECKING:

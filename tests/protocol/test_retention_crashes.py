@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, commit
+from fsmedia import MediaContent, MediaMetadata
+from fsmedia.core import commit
 from tests.protocol.faults import CRASHES, Fault, Faults
 from tests.protocol.retained import DAY, NOW, Cabinet, aged, cabinet, entries, full_cabinet
 from tests.protocol.worlds import each_call, run
@@ -217,7 +218,7 @@ def test_steps_in_a_wrong_order_are_caught(
 
 
 def test_a_sweep_that_moves_entries_too_late_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fsmedia.retention import sweep
+    from fsmedia.maintenance.retention import sweep
 
     delete, move = sweep._delete, sweep._move
     monkeypatch.setattr(sweep, "_move", lambda *_: None)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import EnforcementReport, MediaContent, MediaMetadata, MediaStore, StorageError, keys
-from fsmedia.backends.memory import MemoryBackend
+from fsmedia import EnforcementReport, MediaContent, MediaMetadata, MediaStore, StorageError
+from fsmedia.format import keys
+from fsmedia.storage.memory import MemoryBackend
 from tests.protocol.faults import Fault, Faults, FaultyBackend, no_answer, os_error
 from tests.protocol.retained import DAY, NOW, Cabinet, aged, entries, full_cabinet
 from tests.protocol.worlds import each_call, run
@@ -230,7 +231,7 @@ def test_holds_that_can_not_be_listed_keep_all(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("number", [1, 2])
 def test_an_index_that_can_not_be_listed(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At once it is an error; once something was deleted the report says both."""
-    from fsmedia.retention import enforcement
+    from fsmedia.maintenance.retention import enforcement
 
     monkeypatch.setattr(enforcement, "_WINDOW", 1)
     box, refs = full_cabinet(MEMORY, tmp_path)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import MediaNotFoundError, keys
-from fsmedia.backends.memory import MemoryBackend
+from fsmedia import MediaNotFoundError
+from fsmedia.format import keys
+from fsmedia.storage.memory import MemoryBackend
 from tests.protocol.retained import DAY, NOW, cabinet, entries
 from tests.storages import LOCAL, MEMORY
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, keys
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia.format import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

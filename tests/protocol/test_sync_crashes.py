@@ -11,9 +11,10 @@ from unittest.mock import patch
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, StorageError, commit
+from fsmedia import MediaContent, MediaMetadata, StorageError
+from fsmedia.core import commit
+from fsmedia.maintenance.transfer import cargo, syncing
 from fsmedia.store import transferring
-from fsmedia.transfer import cargo, syncing
 from tests.protocol.faults import CRASHES, Crash, Fault, Faults, FaultyBackend, faulty_os
 from tests.protocol.worlds import each_call, fresh_world
 from tests.storages import LOCAL, MEMORY
@@ -36,7 +37,7 @@ WAYS = [
 @pytest.fixture(autouse=True)
 def in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """One after another: which call is the fifth must be the same each time. And little is large."""
-    from fsmedia.backends import local
+    from fsmedia.storage import local
 
     monkeypatch.setattr(local.LocalBackend, "concurrency", 1)
     monkeypatch.setattr(cargo, "SMALL", 2000)

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from fsmedia import HeldMediaError, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore, keys
+from fsmedia import HeldMediaError, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
+from fsmedia.format import keys
 from tests.conftest import make_storage
 from tests.deduplicated import below, needed, sidecar_of, told
 from tests.storages import LOCAL, MEMORY, OBJECT_STORAGES, S3_MOTO
@@ -243,7 +244,7 @@ def test_a_store_that_shares_badly_is_caught(
     broken: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The test above can fail."""
-    from fsmedia import blobs, commit
+    from fsmedia.core import blobs, commit
 
     if broken == "release takes all":
         monkeypatch.setattr(blobs, "release", lambda backend, pointer: not backend.delete([pointer.data_key]))

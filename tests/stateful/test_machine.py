@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore, OrganizationMode, UnknownPolicyError
-from fsmedia.keys import due_key
+from fsmedia.format.keys import due_key
 from tests.conftest import make_storage
 from tests.storages import ALL_STORAGES, OBJECT_STORAGES
 
@@ -325,7 +325,7 @@ def test_a_store_that_forgets_is_caught(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The test above can fail: here a delete leaves the bytes."""
-    from fsmedia import commit
+    from fsmedia.core import commit
 
     monkeypatch.setattr(commit, "DELETE", commit.DELETE[:1])
     with pytest.raises(AssertionError):

@@ -19,7 +19,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from fsmedia import HeldMediaError, MediaContent, MediaMetadata, MediaStore, commit, keys
+from fsmedia import HeldMediaError, MediaContent, MediaMetadata, MediaStore
+from fsmedia.core import commit
+from fsmedia.format import keys
 from tests.conftest import make_storage
 from tests.protocol.retained import aged, entries
 from tests.storages import LOCAL, MEMORY

@@ -8,22 +8,23 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fsmedia import commit, keys
 from fsmedia.catalog import COLUMNS, VERSION
 from fsmedia.catalog.rows import COARSEST
 from fsmedia.catalog.schema import Facts
-from fsmedia.configuration import FORMAT as STORE_FORMAT
-from fsmedia.configuration import Configuration, Settings
-from fsmedia.erasure import removing
+from fsmedia.core import commit
 from fsmedia.errors import InvalidReferenceError
-from fsmedia.escapes import escape_id
-from fsmedia.layout import DEFAULT_TEMPLATES, DEFAULT_VIEWS, PLAIN_FOLDERS, View
+from fsmedia.format import keys
+from fsmedia.format.configuration import FORMAT as STORE_FORMAT
+from fsmedia.format.configuration import Configuration, Settings
+from fsmedia.format.escapes import escape_id
+from fsmedia.format.layout import DEFAULT_TEMPLATES, DEFAULT_VIEWS, PLAIN_FOLDERS, View
+from fsmedia.format.sidecar import FORMAT as SIDECAR_FORMAT
+from fsmedia.format.sidecar import Sidecar
+from fsmedia.maintenance.erasure import removing
+from fsmedia.maintenance.retention import LONGEST_CLOCK_DIFFERENCE
+from fsmedia.maintenance.retention.sweep import LATER
+from fsmedia.maintenance.transfer import syncing
 from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, OrganizationMode
-from fsmedia.retention import LONGEST_CLOCK_DIFFERENCE
-from fsmedia.retention.sweep import LATER
-from fsmedia.sidecar import FORMAT as SIDECAR_FORMAT
-from fsmedia.sidecar import Sidecar
-from fsmedia.transfer import syncing
 from tests.style.project import PACKAGE
 
 TEXT = "".join((PACKAGE / name).read_text() for name in ("FORMAT.md", "OPERATIONS.md"))

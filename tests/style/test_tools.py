@@ -14,8 +14,8 @@ LINT_IMPORTS = Path(sys.executable).parent / "lint-imports"
 
 CONFORMS = """
 from fsmedia import MediaContent, MediaStorageService, MediaStore
-from fsmedia.interfaces import ContentHandle
-from fsmedia.handle import StoredBytes
+from fsmedia.models.interfaces import ContentHandle
+from fsmedia.core.handle import StoredBytes
 
 service: MediaStorageService = MediaStore("memory://m")
 

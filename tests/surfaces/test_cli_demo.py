@@ -18,7 +18,7 @@ import pytest
 
 from fsmedia import MediaStore
 from fsmedia.cli import demo
-from fsmedia.display.samples import sample_run
+from fsmedia.cli.samples import sample_run
 from tests.surfaces.test_cli import child, environment, fsmedia, refused
 from tests.surfaces.test_cli_files import places
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import MediaStore, keys
+from fsmedia import MediaStore
 from fsmedia.cli import externalizing
+from fsmedia.format import keys
 from tests.contract.specimens import traces
 from tests.messages import OPENAI_CHAT, PNG, b64
 from tests.surfaces.test_cli import fsmedia, refused

@@ -12,7 +12,7 @@ import pytest
 
 from fsmedia import MediaStore
 from fsmedia.cli import externalizing
-from fsmedia.messages import loaded, places_of
+from fsmedia.format.messages import loaded, places_of
 from tests.messages import OPENAI_CHAT
 from tests.surfaces.test_cli import fsmedia
 from tests.surfaces.test_cli_process import on_terminal

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import MediaStore, keys
+from fsmedia import MediaStore
+from fsmedia.format import keys
 from tests.contract.specimens import traces
 from tests.surfaces.test_cli import HOSTILE, fsmedia, put, refused
 from tests.surfaces.test_cli_deduplication import options_of

@@ -12,9 +12,9 @@ import wave
 import pytest
 from PIL import Image
 
-from fsmedia import mime
-from fsmedia.display.samples import Sample, sample_run
+from fsmedia.cli.samples import Sample, sample_run
 from fsmedia.errors import MediaError, StorageError
+from fsmedia.models import mime
 
 
 @pytest.fixture(scope="module")

@@ -236,7 +236,7 @@ QUIET = {"create", "close", "create_media", "folder", "list", "media_url"}
 def test_every_operation_of_a_store_is_watched():
     methods = {name: each for name, each in inspect.getmembers(MediaStore, inspect.isfunction) if name[0] != "_"}
     unwatched = {name for name, method in methods.items() if not hasattr(method, "__wrapped__")}
-    assert unwatched == QUIET, "put @observed(...) from fsmedia.telemetry on a new method, or name it above"
+    assert unwatched == QUIET, "put @observed(...) from fsmedia.core.telemetry on a new method, or name it above"
 
 
 # -- hooks ---------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
-from fsmedia.keys import VIEWS
+from fsmedia.format.keys import VIEWS
 
 UNIQUE = "u01m833sxqnekfsa8ydpf0n07fg"
 NAME = f"0003_01_{UNIQUE}"

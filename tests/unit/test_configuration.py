@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsmedia.configuration import FORMAT, URL_VARIABLE, Configuration, Settings, url_from_environment
 from fsmedia.errors import (
     InvalidLayoutError,
     InvalidMediaError,
@@ -19,9 +18,11 @@ from fsmedia.errors import (
     StoreConflictError,
     UnknownPolicyError,
 )
-from fsmedia.keys import CONFIGURATION_KEY
-from fsmedia.layout import DEFAULT_TEMPLATES
+from fsmedia.format.configuration import FORMAT, Configuration, Settings
+from fsmedia.format.keys import CONFIGURATION_KEY
+from fsmedia.format.layout import DEFAULT_TEMPLATES
 from fsmedia.models import OrganizationMode, RetentionPolicy
+from fsmedia.storage.environment import URL_VARIABLE, url_from_environment
 
 DAY = timedelta(days=1)
 TEMPLATE = "by/{run_id}/{timestamp:%Y-%m}/{name}{ext}"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsmedia import keys
+from fsmedia.format import keys
 
 INSTANTS = st.datetimes(timezones=st.just(UTC))
 REFERENCES = st.sampled_from(["a", "runs/r1/x.png", "runs/r 1/ä%#?*.png", "x" * 200, "a\nb/c"])

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStorageService, MediaStore, Reference
-from fsmedia.handle import StoredBytes
-from fsmedia.interfaces import ContentHandle
+from fsmedia.core.handle import StoredBytes
+from fsmedia.models.interfaces import ContentHandle
 
 if TYPE_CHECKING:
     from collections.abc import Callable

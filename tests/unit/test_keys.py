@@ -11,8 +11,8 @@ import uuid_utils
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsmedia import keys
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError
+from fsmedia.format import keys
 
 UNIQUE = "u01m833sxqnekfsa8ydpf0n07fg"
 MILLISECONDS = st.integers(0, 2**48 - 1)

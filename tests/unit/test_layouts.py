@@ -9,7 +9,7 @@ from enum import StrEnum
 import pytest
 
 from fsmedia.errors import InvalidLayoutError, InvalidMediaError
-from fsmedia.layout import DEFAULT_TEMPLATES, MODES, Layout, layouts, parse_any
+from fsmedia.format.layout import DEFAULT_TEMPLATES, MODES, Layout, layouts, parse_any
 from tests.unit.templates import FULL, NAME, TAIL
 
 

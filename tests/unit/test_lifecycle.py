@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fsmedia import MediaRecord, OrganizationMode, RetentionPolicy
-from fsmedia.configuration import Configuration
-from fsmedia.layout import layouts
-from fsmedia.lifecycle import ABORT_AFTER_DAYS, Backstop, Lifecycle, bucket_prefix, plan, spoils
+from fsmedia.format.configuration import Configuration
+from fsmedia.format.layout import layouts
+from fsmedia.maintenance.lifecycle import ABORT_AFTER_DAYS, Backstop, Lifecycle, bucket_prefix, plan, spoils
 from fsmedia.models import Reference
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fsmedia import wav
-from fsmedia.measures import measured
+from fsmedia.format import wav
+from fsmedia.format.measures import measured
+from fsmedia.format.wav import PcmFormat
 from fsmedia.models import ContentFields
-from fsmedia.wav import PcmFormat
 
 NOTHING = ContentFields()
 PNG = b"\x89PNG\r\n\x1a\n"

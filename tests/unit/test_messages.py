@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsmedia import InvalidMediaError
-from fsmedia.messages import Edit, Marker, edited, encoding, loaded, places_of, spliced
-from fsmedia.messages.places import DEEPEST
+from fsmedia.format.messages import Edit, Marker, edited, encoding, loaded, places_of, spliced
+from fsmedia.format.messages.places import DEEPEST
 from tests.messages import ANTHROPIC, DATA, DOCUMENTS, HEADS, JSON, PROMPTKIT, TEXTS, json_texts, spellings
 
 DIGEST = "ab" * 32

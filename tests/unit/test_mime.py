@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fsmedia import mime
 from fsmedia.errors import InvalidMediaError
+from fsmedia.models import mime
 
 # What PromptKit (commit 86d9f367) gave each type, from running it; ".bin" there is what we do better.
 PROMPTKIT = {

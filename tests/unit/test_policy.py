@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsmedia.errors import InvalidMediaError, MediaError, UnknownPolicyError
+from fsmedia.format.policy import KEEP_FOREVER, expires_at, find_policy, named_policies
 from fsmedia.models import RetentionPolicy
-from fsmedia.policy import KEEP_FOREVER, expires_at, find_policy, named_policies
 
 NOON = datetime(2026, 3, 4, 12, 30, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsmedia import keys
 from fsmedia.errors import InvalidLayoutError, InvalidReferenceError
+from fsmedia.format import keys
 
 UNIQUE = "u01m833sxqnekfsa8ydpf0n07fg"
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fsmedia.errors import InvalidMediaError
 from fsmedia.models import MediaRecord, OrganizationMode
-from fsmedia.selection import Selection
+from fsmedia.models.selection import Selection
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

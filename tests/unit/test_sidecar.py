@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsmedia.errors import CorruptSidecarError
+from fsmedia.format.sidecar import _KINDS, FORMAT, MAX_SIDECAR_BYTES, Sidecar, timestamp_text
 from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, MediaRecord, Reference
-from fsmedia.sidecar import _KINDS, FORMAT, MAX_SIDECAR_BYTES, Sidecar, timestamp_text
 
 REFERENCE = "runs/r1/0003_01_u01m8343t30ehsv9fkm039etnz4.png"
 NOON = datetime(2026, 3, 4, 12, 30, 5, 890123, tzinfo=UTC)

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsmedia import wav
+from fsmedia.core.intake import HEAD_BYTES, Intake, SoundIntake
+from fsmedia.core.sources import CHUNK_BYTES, SourceRules, opened, small_bytes
 from fsmedia.errors import InvalidMediaError, MediaNotFoundError, MediaTooLargeError, StorageError
-from fsmedia.intake import HEAD_BYTES, Intake, SoundIntake
+from fsmedia.format import wav
 from fsmedia.models import MediaContent
-from fsmedia.sources import CHUNK_BYTES, SourceRules, opened, small_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,7 +20,7 @@ from fsmedia import (
     MediaStore,
     StoreConflictError,
 )
-from fsmedia.backends.failures import secrets_of, storage_error
+from fsmedia.storage.failures import secrets_of, storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +95,7 @@ def test_what_promptkit_wrote_later_leaves_its_index_too(tmp_path: Path) -> None
 def test_a_forked_child_that_ends_leaves_its_parents_copy(tmp_path: Path) -> None:
     store = MediaStore("memory://forked-copy")
     path = store.retrieve_media(store.store_media(TEXT, R1)).local_path()
-    from fsmedia import copies
+    from fsmedia.models import copies
 
     copies._remove(str(path), os.getpid() + 1)  # what runs at the end of a child
     assert path.read_bytes() == b"x"

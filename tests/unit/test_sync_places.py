@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from fsmedia.backends import open_backend
-from fsmedia.transfer.targets import overlap
+from fsmedia.maintenance.transfer.targets import overlap
+from fsmedia.storage import open_backend
 
 
 def opened(url: str, endpoint: str | None):

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from fsmedia.errors import InvalidLayoutError
-from fsmedia.keys import check_reference, is_hidden
-from fsmedia.layout import Layout
+from fsmedia.format.keys import check_reference, is_hidden
+from fsmedia.format.layout import Layout
 from tests.unit.templates import FULL, IDS, TAIL, TEMPLATES
 
 FIELDS_AND_LITERALS = (

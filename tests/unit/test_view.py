@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsmedia.errors import InvalidLayoutError
-from fsmedia.keys import MAX_NAME, VIEWS
-from fsmedia.layout import DEFAULT_VIEWS, View, layouts, may_be_view, views
+from fsmedia.format.keys import MAX_NAME, VIEWS
+from fsmedia.format.layout import DEFAULT_VIEWS, View, layouts, may_be_view, views
 from tests.unit.templates import AT, FULL, IDS, TAIL
 
 DAY = "{timestamp:%Y-%m-%d}/{mime_type}" + TAIL

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia.layout import DEFAULT_VIEWS
-from fsmedia.views import Rows, Shown
-from fsmedia.views.loading import Loaded
+from fsmedia.catalog.views import Rows, Shown
+from fsmedia.catalog.views.loading import Loaded
+from fsmedia.format.layout import DEFAULT_VIEWS
 
 if TYPE_CHECKING:
     from tests.conftest import Clock

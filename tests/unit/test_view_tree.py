@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsmedia.keys import MAX_NAME
-from fsmedia.layout import DEFAULT_VIEWS, View
-from fsmedia.views import FOLDER, Rows, Tree
+from fsmedia.catalog.views import FOLDER, Rows, Tree
+from fsmedia.format.keys import MAX_NAME
+from fsmedia.format.layout import DEFAULT_VIEWS, View
 from tests.unit.templates import NAME, UNIQUE
 
 BY_RUN = DEFAULT_VIEWS[2]

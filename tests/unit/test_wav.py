@@ -11,10 +11,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fsmedia import InvalidMediaError, MediaTooLargeError, wav
+from fsmedia import InvalidMediaError, MediaTooLargeError
+from fsmedia.core.intake import HEAD_BYTES, Intake, SoundIntake
 from fsmedia.errors import MediaError
-from fsmedia.intake import HEAD_BYTES, Intake, SoundIntake
-from fsmedia.wav import PcmFormat
+from fsmedia.format import wav
+from fsmedia.format.wav import PcmFormat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,8 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, keys
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia.format import keys
 from tests.contract.specimens import PNG
 from tests.deduplicated import marker_of, sidecar_of, told
 from tests.storages import S3Storage

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import MediaStore, StorageError, keys
-from fsmedia.verify import mending
+from fsmedia import MediaStore, StorageError
+from fsmedia.format import keys
+from fsmedia.maintenance.verify import mending
 from tests.contract.specimens import PNG, traces
 from tests.protocol.faults import Fault, Faults
 from tests.protocol.worlds import World, each_call, fresh_world, run
@@ -42,7 +43,7 @@ def named(case: object) -> str:
 @pytest.fixture(autouse=True)
 def in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """One after another: which call is the fifth must be the same each time."""
-    from fsmedia.backends import local
+    from fsmedia.storage import local
 
     monkeypatch.setattr(local.LocalBackend, "concurrency", 1)
 
@@ -137,7 +138,7 @@ def test_a_copy_that_comes_too_late_is_caught(tmp_path: Path, monkeypatch: pytes
 
 def test_a_copy_that_is_not_compared_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A storage that copies half: the original must stay, and the failure is told."""
-    from fsmedia.backends import memory
+    from fsmedia.storage import memory
 
     world, media, _ = damaged(MEMORY, tmp_path, (Plain, "bytes_cut", False))
     monkeypatch.setattr(memory.MemoryBackend, "copy", lambda self, _, target, kind: self.write(target, b"half", kind))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import MediaNotFoundError, MediaStore, keys
+from fsmedia import MediaNotFoundError, MediaStore
+from fsmedia.format import keys
 from tests.contract.specimens import PNG, traces
 from tests.verify.damages import OTHER, Anywhere, Media, Plain, PlainDeep, Shared, SharedDeep, filled, kinds
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fsmedia import MediaError, MediaStore, StorageError
-from fsmedia.backends import Backend
+from fsmedia.storage import Backend
 from tests.conftest import MEMORY_NUMBERS
 from tests.contract.specimens import PNG
 from tests.storages import MEMORY, MemoryStorage

@@ -7,7 +7,8 @@ from datetime import timedelta
 from itertools import count
 from typing import Any
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, keys
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia.format import keys
 from tests.conftest import MEMORY_NUMBERS
 from tests.contract.specimens import PNG
 from tests.verify.test_meanwhile import Meddled

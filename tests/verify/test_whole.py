@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import AsyncMediaStore, InvalidMediaError, MediaStore, ReadOnlyStoreError, keys
+from fsmedia import AsyncMediaStore, InvalidMediaError, MediaStore, ReadOnlyStoreError
+from fsmedia.format import keys
 from tests.contract.specimens import PNG, traces
 from tests.golden.conftest import STORES, adopt
 from tests.storages import LOCAL
@@ -144,7 +145,7 @@ def test_files_of_others_are_told_and_adopted(storage: Storage, open_store: Call
 
 
 def test_a_sidecar_that_comes_meanwhile_wins(local_storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fsmedia.verify import adoption
+    from fsmedia.maintenance.verify import adoption
 
     store = MediaStore(local_storage.url).create()
     local_storage.write("runs/r1/a.png", PNG)
@@ -192,7 +193,7 @@ def test_what_is_held_stays(storage: Storage, open_store: Callable[..., MediaSto
 
 
 def test_every_finding_is_counted_and_streamed_and_no_kind_hides_another(local_storage: LocalStorage) -> None:
-    from fsmedia.verify import verification
+    from fsmedia.maintenance.verify import verification
 
     store = MediaStore(local_storage.url, durability="rename").create()
     count = verification.KEPT + 7

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import downloads
-from fsmedia.downloads import _Fetch, open_url
+from fsmedia.core import downloads
+from fsmedia.core.downloads import _Fetch, open_url
+from fsmedia.core.intake import too_large
 from fsmedia.errors import MediaTooLargeError, StorageError
-from fsmedia.intake import too_large
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import downloads
-from fsmedia.addresses import is_public
+from fsmedia.core import downloads
+from fsmedia.core.addresses import is_public
 from fsmedia.errors import InvalidMediaError
 
 if TYPE_CHECKING:

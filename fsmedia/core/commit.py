@@ -1,0 +1,330 @@
+"""The order of writes, as data: which steps a store and a delete consist of, and what a failure leaves.
+
+FORMAT.md gives the reasons. Any process may die between two steps, and any storage may fail in one; what must hold
+then is that a listing never shows part of a media and that no visible reference loses its bytes. A step counts only
+when the storage has answered; if it does not, the operation stops there, undoes nothing and says which media.
+
+Each step takes any number of media at once and answers with the failed ones by index, so one media and a thousand
+go the same way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from fsmedia.core import blobs
+from fsmedia.errors import CorruptSidecarError, MediaError, MediaNotFoundError, StorageError, StoreConflictError
+from fsmedia.format import keys
+from fsmedia.format.configuration import ORPHAN_GRACE
+from fsmedia.models.subjects import about as about  # noqa: PLC0414 - for those who take it from here
+from fsmedia.models.subjects import named
+from fsmedia.storage import Write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime, timedelta
+
+    from fsmedia.format.keys import Pointer
+    from fsmedia.storage import Backend, Stage
+
+    Failures = Mapping[int, MediaError]
+    Answers = list[MediaError | None]
+
+SIDECAR_TYPE = "application/json"
+DUE_TYPE = "application/octet-stream"
+"""Content type of due entries, which are empty: their keys say it all."""
+
+Operation = TypeVar("Operation", "Storing", "Deleting")
+
+
+@dataclass(slots=True)
+class Storing:
+    """One media on its way in: everything is checked, nothing is visible yet.
+
+    Attributes
+    ----------
+    data
+        The bytes, or the stage that holds them.
+    sidecar
+        The sidecar's bytes.
+    now
+        The store's clock.
+    expires_at
+        When the policy in the sidecar lets the media go; None: never.
+    grace
+        Age from which the store's leftovers may be mended, so a store must not take longer.
+    """
+
+    backend: Backend
+    reference: str
+    data: bytes | Stage
+    mime_type: str
+    sidecar: bytes
+    now: Callable[[], datetime]
+    expires_at: datetime | None = None
+    grace: timedelta = ORPHAN_GRACE
+    started: datetime | None = None
+
+
+@dataclass(slots=True)
+class Deleting:
+    """One media on its way out.
+
+    Attributes
+    ----------
+    keep_folders
+        Leave the folder that it may be the last in, where the storage has folders.
+    due_keys
+        Its entries in the due index, as far as they are known.
+    stays
+        The media stays: only these entries have had their time.
+    marker
+        Of a deduplicated media, as its sidecar names it. Without its sidecar nobody knows the marker, and none is
+        touched.
+    """
+
+    backend: Backend
+    reference: str
+    keep_folders: bool = False
+    due_keys: tuple[str, ...] = ()
+    stays: bool = False
+    marker: str | None = None
+
+
+def put_due(storings: Sequence[Storing]) -> Failures:
+    """Write an entry into the due index for each media that expires: whoever dies after this loses no policy."""
+    due: dict[int, str] = {}
+    for index, item in enumerate(storings):
+        item.started = item.now()
+        if item.expires_at is not None:
+            due[index] = keys.due_key(item.expires_at, item.reference)
+    if not due:
+        return {}
+    failed = storings[0].backend.write_many([Write(key, b"", DUE_TYPE) for key in due.values()])
+    places = list(due)
+    return {places[index]: error for index, error in failed.items()}
+
+
+def put_bytes(storings: Sequence[Storing]) -> Failures:
+    """Write the bytes at the media's key. Until its sidecar is there, no listing shows them."""
+    return storings[0].backend.write_many([Write(item.reference, item.data, item.mime_type) for item in storings])
+
+
+def create_bytes(storings: Sequence[Storing]) -> Failures:
+    """Write the bytes where none are."""
+    failures: dict[int, MediaError] = {}
+    for index, item in enumerate(storings):
+        try:
+            if isinstance(item.data, bytes):
+                made = item.backend.create(item.reference, item.data, item.mime_type)
+            else:
+                made = item.data.commit_new(item.mime_type)
+        except MediaError as error:
+            failures[index] = error
+            continue
+        if not made:
+            failures[index] = StoreConflictError("exists already", next_step="choose another name, or overwrite it")
+    return failures
+
+
+def put_sidecar(storings: Sequence[Storing]) -> Failures:
+    """Write the sidecar: from here on the media exists."""
+    return storings[0].backend.write_many(
+        [Write(keys.sidecar_key(item.reference), item.sidecar, SIDECAR_TYPE) for item in storings]
+    )
+
+
+def look_after_slow(storings: Sequence[Storing]) -> Failures:
+    """After more than half the grace (machines sleep), look whether somebody took the bytes for a leftover.
+
+    The same somebody may have taken the due entry, so it is written again.
+    """
+    failures: dict[int, MediaError] = {}
+    for index, storing in enumerate(storings):
+        begun = storing.started or storing.now()
+        if storing.now() - begun <= storing.grace / 2:
+            continue
+        try:
+            if storing.backend.head(storing.reference) is not None:
+                again = put_due([storing])
+                if again:
+                    failures[index] = again[0]
+                continue
+        except MediaError as error:
+            failures[index] = error
+            continue
+        sidecar = keys.sidecar_key(storing.reference)
+        failures[index] = storing.backend.delete([sidecar]).get(sidecar) or StorageError(
+            "took so long to store that its bytes were removed as a leftover", next_step="store it again"
+        )
+    return failures
+
+
+def remove_sidecar(deletings: Sequence[Deleting]) -> Failures:
+    """Remove the sidecar."""
+    return _removed(deletings, lambda item: () if item.stays else (keys.sidecar_key(item.reference),))
+
+
+def remove_bytes(deletings: Sequence[Deleting]) -> Failures:
+    """Remove the bytes."""
+    return _removed(deletings, lambda item: () if item.stays else (item.reference,))
+
+
+def remove_marker(deletings: Sequence[Deleting]) -> Failures:
+    """Remove the markers with which deduplicated media hold their bytes; their folders are nobody's to keep."""
+
+    def keys_of(item: Deleting) -> tuple[str, ...]:
+        return () if item.marker is None else (_pointer(item).marker_key(item.marker),)
+
+    return _removed(deletings, keys_of, keep_folders=False)
+
+
+def remove_sidecar_again(deletings: Sequence[Deleting]) -> Failures:
+    """Remove the sidecar once more: who rewrote it meanwhile looked at the marker while that was still there."""
+    return remove_sidecar(deletings)
+
+
+def release_bytes(deletings: Sequence[Deleting]) -> Failures:
+    """Delete the bytes that no marker holds any more; once for all media that shared them."""
+    failures: dict[int, MediaError] = {}
+    outcomes: dict[Pointer, MediaError | None] = {}
+    for index, item in enumerate(deletings):
+        if item.marker is None:
+            continue
+        pointer = _pointer(item)
+        if pointer not in outcomes:
+            outcomes[pointer] = None
+            try:
+                blobs.release(item.backend, pointer)
+            except MediaError as error:
+                outcomes[pointer] = error
+        failed = outcomes[pointer]
+        if failed is not None:
+            failures[index] = StorageError(failed.problem, next_step=failed.next_step, key=failed.key)
+    return failures
+
+
+def _pointer(item: Deleting) -> Pointer:
+    pointer = keys.pointer_of(item.reference)
+    if pointer is None:
+        raise ValueError("only deduplicated media have markers")
+    return pointer
+
+
+def remove_due(deletings: Sequence[Deleting]) -> Failures:
+    """Remove the due entries: there is nothing left that they could be needed for."""
+    return _removed(deletings, lambda item: item.due_keys, keep_folders=False)
+
+
+def _removed(
+    deletings: Sequence[Deleting], keys_of: Callable[[Deleting], tuple[str, ...]], *, keep_folders: bool | None = None
+) -> Failures:
+    wanted = {key: index for index, item in enumerate(deletings) for key in keys_of(item)}
+    if not wanted:
+        return {}
+    first = deletings[0]
+    failed = first.backend.delete(wanted, keep_folders=first.keep_folders if keep_folders is None else keep_folders)
+    return {wanted[key]: error for key, error in failed.items() if key in wanted}
+
+
+STORE: tuple[Callable[[Sequence[Storing]], Failures], ...] = (put_due, put_bytes, put_sidecar, look_after_slow)
+CREATE: tuple[Callable[[Sequence[Storing]], Failures], ...] = (put_due, create_bytes, put_sidecar, look_after_slow)
+DELETE: tuple[Callable[[Sequence[Deleting]], Failures], ...] = (remove_sidecar, remove_bytes, remove_due)
+DELETE_NAMED: tuple[Callable[[Sequence[Deleting]], Failures], ...] = (remove_bytes, remove_sidecar, remove_due)
+"""For names that are not of our own form: their bytes alone would be a media again, one without policy and hold."""
+DELETE_SHARED: tuple[Callable[[Sequence[Deleting]], Failures], ...] = (
+    remove_sidecar,
+    remove_marker,
+    remove_sidecar_again,
+    release_bytes,
+    remove_due,
+)
+
+
+def store(storings: Sequence[Storing]) -> list[MediaError | None]:
+    """Take the steps of a store for media of one root; return what stopped each, None where nothing did."""
+    return take(STORE, storings)
+
+
+def create(storings: Sequence[Storing]) -> list[MediaError | None]:
+    """Take the steps of a store for media whose names must be free."""
+    return take(CREATE, storings)
+
+
+def rewrite_sidecar(
+    backend: Backend, reference: str, sidecar: bytes, expires_at: datetime | None, marker: str | None = None
+) -> None:
+    """Replace a sidecar, its due entry first, then look that entry and bytes are still there; the last writer wins.
+
+    An entry for another instant stays: it is a hint, and the sweep that meets it looks into the sidecar.
+
+    Raises
+    ------
+    MediaNotFoundError
+        They are not: somebody deleted the media meanwhile, and its sidecar is gone again.
+    CorruptSidecarError
+        A deduplicated media's sidecar names no marker, so nobody could look; nothing was written.
+    """
+    key = keys.sidecar_key(reference)
+    pointer = keys.pointer_of(reference)
+    if pointer is not None and marker is None:
+        raise CorruptSidecarError(
+            "its sidecar names no marker of its own", next_step="verify the store", reference=reference
+        )
+    due = None if expires_at is None else keys.due_key(expires_at, reference)
+    if due is not None:
+        backend.write(due, b"", DUE_TYPE)
+    backend.write(key, sidecar, SIDECAR_TYPE)
+    there = backend.fetch(heads=[reference] if due is None else [reference, due]).heads
+    if there[0] is None if pointer is None else not blobs.is_kept(backend, pointer, marker):
+        failed = backend.delete([key]).get(key)
+        if failed is not None:
+            raise named(failed, reference)
+        raise MediaNotFoundError("was deleted while it was changed", next_step="list the store", reference=reference)
+    if due is not None and there[1] is None:
+        # A sweep that still read the old sidecar took the entry for one that has had its time.
+        backend.write(due, b"", DUE_TYPE)
+
+
+def delete(deletings: Sequence[Deleting]) -> list[MediaError | None]:
+    """Take the steps of a delete; repeating one that stopped half-way finishes it."""
+    answers: Answers = [None] * len(deletings)
+    kinds: dict[str, list[int]] = {}
+    for index, item in enumerate(deletings):
+        kinds.setdefault(_kind(item), []).append(index)
+    for kind, chosen in kinds.items():
+        steps = {"plain": DELETE, "named": DELETE_NAMED, "shared": DELETE_SHARED}[kind]
+        for index, error in zip(chosen, take(steps, [deletings[each] for each in chosen]), strict=True):
+            answers[index] = error
+    return answers
+
+
+def _kind(item: Deleting) -> str:
+    if item.stays:
+        return "plain"  # its due entries go along with whatever else goes
+    if keys.pointer_of(item.reference) is not None:
+        return "shared"
+    return "plain" if keys.is_own_name(item.reference) else "named"
+
+
+def take(steps: Sequence[Callable[[Sequence[Operation]], Failures]], operations: Sequence[Operation]) -> Answers:
+    """Take each step for those operations whose step before was confirmed."""
+    answers: Answers = [None] * len(operations)
+    going = list(range(len(operations)))
+    for step in steps:
+        if not going:
+            break
+        failures = step([operations[index] for index in going])
+        for position, error in failures.items():
+            index = going[position]
+            answers[index] = named(error, operations[index].reference)
+        going = [index for position, index in enumerate(going) if position not in failures]
+    return answers
+
+
+def confirmed(answers: Answers) -> None:
+    """Raise what stopped an operation."""
+    for error in answers:
+        if error is not None:
+            raise error

@@ -1,0 +1,142 @@
+"""What PromptKit leaves in a root besides media: its deduplication index, and sound whose type is older than its bytes.
+
+PromptKit maps digests to paths in one file at the root and believes it blindly, so a media that goes must go from
+there first: else its next store of the same bytes would answer with a reference to nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from pydantic_core import from_json, to_json
+
+from fsmedia.errors import StorageError
+from fsmedia.format import keys, wav
+from fsmedia.models import mime
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from fsmedia.storage import Backend
+
+
+_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """Give a forked child a lock that nobody holds: the thread that does may not be in it."""
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
+def read_index(data: bytes | None) -> dict[str, object]:
+    """Return PromptKit's index, digest -> path; empty where there is none.
+
+    Raises
+    ------
+    StorageError
+        It can't be read.
+    """
+    try:
+        index = {} if data is None else from_json(data)
+    except ValueError:
+        index = None
+    if not isinstance(index, dict):
+        raise StorageError(
+            "PromptKit's index is damaged, so it can't be told what else names this media",
+            next_step="mend it or move it away, then delete again",
+            key=keys.DEDUP_INDEX_KEY,
+        )
+    return index
+
+
+def named(backend: Backend, references: Collection[str]) -> set[str]:
+    """Return which of the media PromptKit's index names: runs that left no trace may share their bytes."""
+    wanted = {each for each in references if not keys.is_own_name(each)}
+    if not wanted:
+        return set()
+    index = read_index(backend.read(keys.DEDUP_INDEX_KEY))
+    return {name for path in index.values() for name in endings(path) if name in wanted}
+
+
+def forget(backend: Backend, references: Collection[str], data: bytes | None = None) -> None:
+    """Take media out of PromptKit's index, if the root has one that names them.
+
+    Its paths are absolute, or relative to a working directory long gone, so what counts is how they end. A path that
+    ends alike elsewhere goes too: that costs PromptKit one more copy of those bytes, an entry too many their loss.
+
+    Raises
+    ------
+    StorageError
+        The index can't be read or written; nothing has been deleted then.
+    """
+    wanted = set(references)
+    if data is not None and len(_without(read_index(data), wanted)) == len(read_index(data)):
+        return
+    with _lock:  # of two threads at once, each would write back what the other takes out
+        index = read_index(backend.read(keys.DEDUP_INDEX_KEY))
+        kept = _without(index, wanted)
+        if len(kept) != len(index):
+            backend.write(keys.DEDUP_INDEX_KEY, to_json(kept, indent=2), "application/json")
+
+
+def carry(backend: Backend, index: Mapping[str, object], references: Mapping[str, str]) -> None:
+    """Let a root's index name media that were brought there from another root, as that one's index does.
+
+    The paths are made anew, for PromptKit believes them: those of the other root lead back there. An entry that is
+    there stays.
+
+    Parameters
+    ----------
+    index
+        The other root's.
+    references
+        What media are called there and here; the bytes are here already.
+
+    Raises
+    ------
+    StorageError
+        This root's index can't be read or written.
+    """
+    found = {
+        digest: backend.local_path(new) or new
+        for digest, path in index.items()
+        if (new := next((references[each] for each in endings(path) if each in references), None)) is not None
+    }
+    if not found:
+        return
+    with _lock:
+        there = read_index(backend.read(keys.DEDUP_INDEX_KEY))
+        if not found.keys() <= there.keys():
+            backend.write(keys.DEDUP_INDEX_KEY, to_json({**found, **there}, indent=2), "application/json")
+
+
+def forget_replaced(backend: Backend, references: Collection[str]) -> None:
+    """Take media out of PromptKit's index whose bytes are about to be replaced; see `forget`."""
+    foreign = [each for each in references if not keys.is_own_name(each)]
+    if foreign:
+        forget(backend, foreign)
+
+
+def _without(index: dict[str, object], references: set[str]) -> dict[str, object]:
+    return {digest: path for digest, path in index.items() if references.isdisjoint(endings(path))}
+
+
+def endings(path: object) -> list[str]:
+    """Return all that a path ends in, cut at slashes."""
+    if not isinstance(path, str):
+        return []
+    parts = path.split("/")
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def mime_type_of(mime_type: str, reference: str) -> str:
+    """Return the type of the bytes: PromptKit wraps raw sound into a .wav file and goes on calling it raw."""
+    if reference.endswith(".wav") and wav.is_raw(mime_type):
+        return wav.WAV
+    return mime_type or mime.guess_from_name(reference) or "application/octet-stream"

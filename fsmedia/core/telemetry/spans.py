@@ -1,0 +1,169 @@
+"""OpenTelemetry's side: a span and measurements for each operation, by whatever providers the program has set.
+
+Loaded only in programs that have loaded OpenTelemetry. While none of its providers records, nobody is told anything.
+Span attributes are PromptKit's where it has them (`media.backend`, `media.reference`, `media.mime_type`,
+`media.size_bytes`, `media.run_id`), and those of the semantic conventions (`gen_ai.conversation.id`, `session.id`,
+`error.type`).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import context
+from opentelemetry.metrics import get_meter_provider
+from opentelemetry.trace import SpanKind, Status, StatusCode, get_tracer_provider, set_span_in_context
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextvars import Token
+
+    from opentelemetry.context import Context
+    from opentelemetry.metrics import Meter, MeterProvider
+    from opentelemetry.trace import Span, Tracer, TracerProvider
+
+    from fsmedia.core.telemetry.events import Event
+    from fsmedia.core.telemetry.observer import Observer
+
+_SCOPE = "fsmedia"
+_ATTRIBUTES = {
+    "reference": "media.reference",
+    "mime_type": "media.mime_type",
+    "size_bytes": "media.size_bytes",
+    "run_id": "media.run_id",
+    "conversation_id": "gen_ai.conversation.id",
+    "session_id": "session.id",
+    "message_idx": "media.message_idx",
+    "part_idx": "media.part_idx",
+    "reason": "media.reason",
+    "count": "media.count",
+    "failed": "media.failed",
+    "skipped": "media.skipped",
+    "examined": "media.examined",
+    "dry_run": "media.dry_run",
+    "error_type": "error.type",
+}
+_SWEEP = "enforce_policy"
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+"""Edges of the histogram: a store takes 0.2 ms in memory, 50 ms on an object store, minutes for a large video."""
+
+_SUPPRESSED = "suppress_instrumentation"  # set by opentelemetry.instrumentation.utils.suppress_instrumentation()
+
+
+class Recorder:
+    """Makes spans and measurements."""
+
+    def __init__(self, tracer: Tracer | None, instruments: Instruments | None) -> None:
+        self._tracer = tracer
+        self._instruments = instruments
+
+    def begin(self, operation: str, observer: Observer) -> Running | None:
+        """Begin a span below the current one; None where nobody records spans."""
+        if self._tracer is None:
+            return None
+        attributes = {"media.operation": operation, "media.backend": observer.backend, "media.url": observer.url}
+        return Running(self._tracer.start_span(f"media.{operation}", kind=SpanKind.INTERNAL, attributes=attributes))
+
+    def count(self, event: Event) -> None:
+        """Add an event to the measurements."""
+        if self._instruments is not None:
+            self._instruments.count(event)
+
+
+class Running:
+    """A span under way."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+        self._token: Token[Context] | None = None
+
+    def enter(self) -> None:
+        """Make it the current span, below which others begin."""
+        self._token = context.attach(set_span_in_context(self._span))
+
+    def end(self, event: Event) -> None:
+        """End it with what is known now."""
+        if self._token is not None:
+            context.detach(self._token)
+        span = self._span
+        if span.is_recording():
+            values = {name: getattr(event, field) for field, name in _ATTRIBUTES.items()}
+            span.set_attributes(
+                {name: each for name, each in values.items() if each not in (None, "") and each is not False}
+            )
+            if event.error_type is not None:
+                # The SDK would write down the stack and the causes, in which there may be signed URLs.
+                raised = {"exception.type": event.error_type, "exception.message": event.error or ""}
+                span.add_event("exception", raised)
+                span.set_status(Status(StatusCode.ERROR, event.error or event.error_type))
+        span.end()
+
+
+class Instruments:
+    """What is measured; every series says which operation, on which store."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._operations = meter.create_counter(
+            "media.operations", "{operation}", "Calls on a store, and whether they failed (error.type)."
+        )
+        self._bytes = meter.create_counter(
+            "media.bytes", "By", "Bytes of media that were stored, handed out (retrieve) or freed."
+        )
+        self._duration = meter.create_histogram(
+            "media.operation.duration",
+            "s",
+            "Time from call to answer.",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+        self._deletions = meter.create_counter("media.sweep.deletions", "{media}", "Media that sweeps deleted.")
+        self._due = meter.create_gauge("media.sweep.due", "{media}", "Media that the last sweep found due.")
+        self._left = meter.create_gauge(
+            "media.sweep.left", "{media}", "Media that were due and are still there after the last sweep."
+        )
+
+    def count(self, event: Event) -> None:
+        """Add an event."""
+        store = {"media.backend": event.backend, "media.url": event.url}
+        series: dict[str, Any] = {"media.operation": event.operation, **store}
+        if event.error_type is not None:
+            series["error.type"] = event.error_type
+        if event.size_bytes and event.operation != _SWEEP and not event.dry_run:
+            self._bytes.add(event.size_bytes, series)
+        if event.duration is None:
+            return
+        self._operations.add(1, series)
+        self._duration.record(event.duration.total_seconds(), series)
+        if event.operation == _SWEEP and event.count is not None:
+            self._count_sweep(event, store)
+
+    def _count_sweep(self, event: Event, store: Mapping[str, Any]) -> None:
+        done, stay = event.count or 0, (event.skipped or 0) + (event.failed or 0)
+        self._due.set(done + stay, store)
+        self._left.set(done + stay if event.dry_run else stay, store)
+        if not event.dry_run:
+            self._deletions.add(done, store)
+
+
+def recorder() -> Recorder | None:
+    """Return who records, by the providers that are set now; None while neither kind of them does."""
+    tracers, meters = get_tracer_provider(), get_meter_provider()
+    tracers_record, meters_record = _records(type(tracers)), _records(type(meters))
+    if not (tracers_record or meters_record) or context.get_value(_SUPPRESSED):
+        return None
+    return _recorder(tracers if tracers_record else None, meters if meters_record else None)
+
+
+@cache
+def _records(kind: type[TracerProvider | MeterProvider]) -> bool:
+    """Tell whether a provider is more than the API's own, which record nothing."""
+    return not kind.__module__.startswith(("opentelemetry.trace", "opentelemetry.metrics"))
+
+
+@cache
+def _recorder(tracers: TracerProvider | None, meters: MeterProvider | None) -> Recorder:
+    return Recorder(
+        None if tracers is None else tracers.get_tracer(_SCOPE, version(_SCOPE)),
+        None if meters is None else Instruments(meters.get_meter(_SCOPE, version(_SCOPE))),
+    )

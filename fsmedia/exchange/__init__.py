@@ -1,0 +1,1 @@
+"""What others wrote and read: importers, exporters, sinks of instrumented programs."""

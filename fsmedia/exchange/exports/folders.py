@@ -1,0 +1,268 @@
+"""Hugging Face's imagefolder and audiofolder: `<split>/<name><ext>` and a table `<split>/metadata.jsonl`.
+
+Files first, the table last: what a killed export left has no table and is taken up again. A table that an earlier
+export wrote may grow, but loses no row unless overwriting was asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+from fsmedia.errors import InvalidMediaError, MediaError, StoreConflictError
+from fsmedia.exchange.exports.choosing import chosen, failure, name_of, row_of
+from fsmedia.exchange.exports.tables import NAMES, TYPES, Form, Rows, check_form, fingerprint, rows_of
+from fsmedia.exchange.exports.targets import Checked, Target, there_is
+from fsmedia.models import ExportReport, Failed, MediaRecord, Skipped, mime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from os import PathLike
+
+    from fsmedia.exchange.exports.choosing import Words
+    from fsmedia.storage import Entry
+    from fsmedia.store import MediaStore
+
+Split = Literal["train", "validation", "test"]
+_SPLITS = ("train", "validation", "test")  # Hugging Face finds splits by these names of folders, and by no other
+_WINDOW = 64
+_THREADS = 8
+_TABLES = ("metadata.jsonl", "metadata.parquet", "metadata.csv")
+
+_PICTURES = {".png", ".apng", ".jpg", ".gif", ".webp", ".bmp", ".tiff", ".ico", ".jp2", ".psd", ".tga"} | {
+    ".ppm", ".pgm", ".pbm", ".pnm",
+}  # fmt: skip
+_SOUNDS = {".mp3", ".wav", ".ogg", ".opus", ".flac", ".aiff", ".au", ".caf", ".wma"}
+_RENAMED = {".weba": ".webm", ".m4a": ".mp4", ".3ga": ".3gp", ".mka": ".mkv"}  # the same container, as readers know it
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A folder format: which media it is for, and the extensions that `datasets` reads."""
+
+    name: str
+    mime_type: str
+    extensions: frozenset[str]
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    def extension(self, record: MediaRecord) -> str | None:
+        """Return the extension of a media, None where the format's readers would not take it."""
+        found = mime.extension_for(record.mime_type)
+        found = self.renamed.get(found, found)
+        return found if found in self.extensions else None
+
+
+_IMAGES = Kind("imagefolder", "image/*", frozenset(_PICTURES))
+_AUDIO = Kind("audiofolder", "audio/*", frozenset(_SOUNDS | set(_RENAMED.values())), _RENAMED)
+
+
+def export_imagefolder(  # noqa: PLR0913 - the options of an export
+    store: MediaStore,
+    place: str | PathLike[str],
+    *,
+    split: Split = "train",
+    table: Form = "jsonl",
+    overwrite: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+    progress: Callable[[int], None] | None = None,
+    **selection: Unpack[Words],
+) -> ExportReport:
+    """Write pictures as `datasets.load_dataset("imagefolder", data_dir=place)` reads them.
+
+    The table has a row per picture: file_name, reference, ids, positions, MIME type, size, digest, timestamp, the
+    caption as `text`, width and height. Exporting again writes what is new.
+
+    Parameters
+    ----------
+    place
+        A folder, or any fsspec URL; no store, and not inside one.
+    split
+        The folder below it: Hugging Face knows splits by these names.
+    table
+        "jsonl", or "parquet" (needs pyarrow).
+    overwrite
+        Replace what lies there under the names of this export, and take rows out of its table.
+    storage_options
+        What the fsspec filesystem of the place takes.
+    dry_run
+        Write nothing; the report says what would be.
+    progress
+        Called with the number of media done so far.
+    selection
+        Which pictures, in the words of `MediaStore.list`; `mime_type` is "image/*" unless given.
+
+    Raises
+    ------
+    StoreConflictError
+        There is a table with rows that this export does not have; nothing was written.
+    InvalidMediaError
+        The place is a store, or a word can't be meant.
+    StorageError
+        A storage failed, or pyarrow is missing. What is wrong with single media is in the report.
+    """
+    way = _Way(_IMAGES, split, table, dry_run=dry_run, progress=progress)
+    with Target(store, place, storage_options, overwrite=overwrite) as target:
+        return _Export(way, store, target).run(selection)
+
+
+def export_audiofolder(  # noqa: PLR0913 - the options of an export
+    store: MediaStore,
+    place: str | PathLike[str],
+    *,
+    split: Split = "train",
+    table: Form = "jsonl",
+    overwrite: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+    progress: Callable[[int], None] | None = None,
+    **selection: Unpack[Words],
+) -> ExportReport:
+    """Write sound as `datasets.load_dataset("audiofolder", data_dir=place)` reads it; see `export_imagefolder`.
+
+    `mime_type` is "audio/*" unless given, and the table tells durations in seconds.
+    """
+    way = _Way(_AUDIO, split, table, dry_run=dry_run, progress=progress)
+    with Target(store, place, storage_options, overwrite=overwrite) as target:
+        return _Export(way, store, target).run(selection)
+
+
+class _Way:
+    """How a folder is to be written, checked before anything is."""
+
+    def __init__(
+        self, kind: Kind, split: str, form: Form, *, dry_run: bool, progress: Callable[[int], None] | None
+    ) -> None:
+        for name, value, known in (("split", split, _SPLITS), ("table", form, tuple(NAMES))):
+            if value not in known:
+                raise InvalidMediaError(f"unknown {name} {value!r}", next_step=f"use one of {', '.join(known)}")
+        check_form(form)
+        self.kind = kind
+        self.split = split
+        self.form = form
+        self.table = f"{split}/{NAMES[form]}"
+        self.others = [f"{split}/{name}" for name in _TABLES if name != NAMES[form]]
+        self.dry_run = dry_run
+        self.progress = progress or (lambda _: None)
+
+
+class _Export:
+    """One export of a folder under way."""
+
+    def __init__(self, way: _Way, store: MediaStore, target: Target) -> None:
+        self._way = way
+        self._store = store
+        self._target = target
+        self._skipped: list[Skipped] = []
+        self._failed: list[Failed] = []
+        self._exported = self._bytes = self._unchanged = self._examined = 0
+
+    def run(self, words: Words) -> ExportReport:
+        """Plan all, refuse what can't be, then write files, and the table last."""
+        begun = time.monotonic()
+        files: tuple[str, ...] = ()
+        with Rows() as plan, Rows() as done:
+            self._plan(plan, words)
+            same = self._compare(plan)
+            self._copy(plan, done)
+            if done.count and not (same and done.count == plan.count):
+                files = (self._way.table,)
+                if not self._way.dry_run:
+                    form = self._way.form
+                    self._target.put(self._way.table, done.chunks(form), TYPES[form], replace=True)
+        return ExportReport(
+            dry_run=self._way.dry_run,
+            examined=self._examined,
+            exported=self._exported,
+            bytes=self._bytes,
+            unchanged=self._unchanged,
+            files=files,
+            skipped=tuple(self._skipped),
+            failed=tuple(self._failed),
+            took=timedelta(seconds=time.monotonic() - begun),
+        )
+
+    def _plan(self, plan: Rows, words: Words) -> None:
+        kind = self._way.kind
+        for record in chosen(
+            self._store, {**words, "mime_type": words.get("mime_type") or kind.mime_type}, self._failed
+        ):
+            self._examined += 1
+            extension = kind.extension(record)
+            if extension is None:
+                reason = f"{kind.name} takes no {record.mime_type}"
+                self._skipped.append(Skipped(reference=record.reference, reason=reason))
+                continue
+            plan.add({"file_name": f"{name_of(record.reference)}{extension}", **row_of(record)})
+
+    def _compare(self, plan: Rows) -> bool:
+        """Look at the table that is there; tell whether it is the one that would be written.
+
+        Raises
+        ------
+        StoreConflictError
+            It has rows that would get lost, or there is a table of another form.
+        """
+        names = [self._way.table, *self._way.others]
+        found = dict(zip(names, self._target.heads(names), strict=True))
+        other = next((name for name in self._way.others if found[name] is not None), None)
+        if other is not None:
+            raise there_is(other)
+        if found[self._way.table] is None or self._target.overwrite:
+            return False
+        wanted = {fingerprint(row) for row in plan}
+        count = 0
+        try:
+            with self._target.backend.open(self._way.table) as file:
+                for row in rows_of(file, self._way.form):
+                    count += 1
+                    if fingerprint(row) not in wanted:
+                        raise StoreConflictError(
+                            "lists media that this export does not have, or says other things of them",
+                            next_step="export to an empty folder, or overwrite",
+                            key=self._way.table,
+                        )
+        except ValueError as error:
+            if isinstance(error, MediaError):
+                raise
+            raise there_is(self._way.table) from None
+        return count == len(wanted)
+
+    def _copy(self, plan: Rows, done: Rows) -> None:
+        rows = iter(plan)
+        count = len(self._skipped) + len(self._failed)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            while window := list(islice(rows, _WINDOW)):
+                heads = self._target.heads([f"{self._way.split}/{row['file_name']}" for row in window])
+                work = list(zip(window, heads, strict=True))
+                for (row, head), error in zip(work, pool.map(self._one, work), strict=True):
+                    if error is not None:
+                        self._failed.append(failure(row["reference"], error))
+                        continue
+                    done.add(row)
+                    if head is not None and not self._target.overwrite:
+                        self._unchanged += 1
+                    else:
+                        self._exported += 1
+                        self._bytes += row["size_bytes"]
+                count += len(window)
+                self._way.progress(count)
+
+    def _one(self, work: tuple[dict[str, Any], Entry | None]) -> MediaError | None:
+        """Write one media if it is not there; return what went wrong."""
+        row, head = work
+        name = f"{self._way.split}/{row['file_name']}"
+        if head is not None and not self._target.overwrite:
+            return None if head.size == row["size_bytes"] else there_is(name)
+        if self._way.dry_run:
+            return None
+        try:
+            with self._store.open(row["reference"]) as file:
+                self._target.put(name, Checked(file, row), row["mime_type"])
+        except MediaError as error:
+            return error
+        return None

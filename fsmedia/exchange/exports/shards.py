@@ -1,0 +1,260 @@
+"""WebDataset: tar files `<prefix>-000000.tar` with `<key>.<ext>` and `<key>.json` for each media; keys without dots.
+
+Which media go into which shard follows from their references and sizes alone, and a shard appears whole. Shards that
+are there are compared by the names and sizes in them: the same ones are left, others refuse the export before it
+writes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tarfile
+import tempfile
+import time
+from datetime import timedelta
+from typing import IO, TYPE_CHECKING, Any, Unpack
+
+from fsmedia.errors import InvalidMediaError, MediaError
+from fsmedia.exchange.exports.choosing import chosen, failure, name_of, row_of
+from fsmedia.exchange.exports.tables import Rows
+from fsmedia.exchange.exports.targets import Checked, Target, there_is
+from fsmedia.models import ExportReport, Failed, mime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from os import PathLike
+
+    from fsmedia.exchange.exports.choosing import Words
+    from fsmedia.storage import Stage
+    from fsmedia.store import MediaStore
+
+SHARD_BYTES = 256 * 2**20
+SHARD_COUNT = 10_000
+_PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_IN_MEMORY = 8 * 2**20
+_BLOCK = 512
+_TAR = "application/x-tar"
+_MODE = 0o644
+
+
+def export_webdataset(  # noqa: PLR0913 - the options of an export
+    store: MediaStore,
+    place: str | PathLike[str],
+    *,
+    prefix: str = "media",
+    shard_bytes: int = SHARD_BYTES,
+    shard_count: int = SHARD_COUNT,
+    overwrite: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+    progress: Callable[[int], None] | None = None,
+    **selection: Unpack[Words],
+) -> ExportReport:
+    """Write shards as `webdataset.WebDataset(".../media-{000000..000012}.tar")` reads them.
+
+    The JSON beside each media holds what `export_imagefolder` puts into its table. The same media always make the same
+    shards, byte for byte; exporting again writes those that are missing.
+
+    Parameters
+    ----------
+    place
+        A folder, or any fsspec URL; no store, and not inside one.
+    prefix
+        How the shards are called, of letters, digits, `_` and `-`.
+    shard_bytes, shard_count
+        A shard ends before it would have more bytes, or more media; a media larger than that has one of its own.
+    overwrite
+        Replace shards of these names.
+    storage_options, dry_run, progress
+        As for `export_imagefolder`.
+    selection
+        Which media, in the words of `MediaStore.list`.
+
+    Raises
+    ------
+    StoreConflictError
+        Shards of this prefix hold something else; nothing was written.
+    InvalidMediaError
+        The place is a store, or a word can't be meant.
+    StorageError
+        A storage failed. What is wrong with single media is in the report, and their shards are written without them.
+    """
+    if not _PREFIX.fullmatch(prefix):
+        raise InvalidMediaError(f"unknown prefix {prefix!r}", next_step="use letters, digits, '_' and '-'")
+    for name, value in (("shard_bytes", shard_bytes), ("shard_count", shard_count)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InvalidMediaError(f"{name} must be a number from 1, not {value!r}")
+    with Target(store, place, storage_options, overwrite=overwrite) as target:
+        export = _Export(store, target, prefix, progress or (lambda _: None))
+        return export.run(selection, shard_bytes, shard_count, dry_run=dry_run)
+
+
+class _Export:
+    """One export of shards under way."""
+
+    def __init__(self, store: MediaStore, target: Target, prefix: str, progress: Callable[[int], None]) -> None:
+        self._store = store
+        self._target = target
+        self._prefix = prefix
+        self._progress = progress
+        self._failed: list[Failed] = []
+        self._exported = self._bytes = self._unchanged = 0
+
+    def run(self, words: Words, most_bytes: int, most: int, *, dry_run: bool) -> ExportReport:
+        """Plan all shards, compare with those that are there, then write the missing ones."""
+        begun = time.monotonic()
+        files: list[str] = []
+        done = 0
+        with Rows() as plan:
+            for record in chosen(self._store, words, self._failed):
+                plan.add(row_of(record))
+            examined = plan.count + len(self._failed)
+            shards = list(_planned(plan, most_bytes, most))
+            there = self._compare(plan, shards)
+            rows = iter(plan)
+            for number, count in enumerate(shards):
+                members = [next(rows) for _ in range(count)]
+                name = self._name(number)
+                if number in there:
+                    self._unchanged += count
+                else:
+                    files.append(name)
+                    if dry_run:
+                        self._exported += count
+                        self._bytes += sum(row["size_bytes"] for row in members)
+                    else:
+                        self._write(name, members)
+                done += count
+                self._progress(done)
+        return ExportReport(
+            dry_run=dry_run,
+            examined=examined,
+            exported=self._exported,
+            bytes=self._bytes,
+            unchanged=self._unchanged,
+            files=tuple(files),
+            failed=tuple(self._failed),
+            took=timedelta(seconds=time.monotonic() - begun),
+        )
+
+    def _name(self, number: int) -> str:
+        return f"{self._prefix}-{number:06d}.tar"
+
+    def _compare(self, plan: Rows, shards: list[int]) -> set[int]:
+        """Return the numbers of shards that are there as they would be written.
+
+        Raises
+        ------
+        StoreConflictError
+            One holds something else, or there are more than there would be: who reads all would read old ones.
+        """
+        pattern = re.compile(rf"{re.escape(self._prefix)}-(\d{{6}})\.tar")
+        found = (pattern.fullmatch(entry.key) for entry in self._target.backend.children().entries)
+        there = {int(each[1]) for each in found if each is not None}
+        more = [number for number in there if number >= len(shards)]
+        if more:
+            raise there_is(self._name(min(more)))
+        if self._target.overwrite:
+            return set()
+        rows = iter(plan)
+        for number, count in enumerate(shards):
+            members = [next(rows) for _ in range(count)]
+            if number in there and self._members(number) != list(_names(members)):
+                raise there_is(self._name(number))
+        return there
+
+    def _members(self, number: int) -> list[tuple[str, int]] | None:
+        """Return the names and sizes in a shard; None for what is no tar file."""
+        try:
+            with (
+                self._target.backend.open(self._name(number)) as file,
+                tarfile.open(fileobj=file, mode="r:") as archive,
+            ):
+                return [(member.name, member.size) for member in archive]
+        except (tarfile.TarError, EOFError, ValueError):
+            return None
+
+    def _write(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Write a shard with all media that can be read whole."""
+        stage = self._target.backend.stage(name)
+        writable: Any = _Writable(stage)
+        try:
+            with tarfile.open(fileobj=writable, mode="w|", format=tarfile.GNU_FORMAT) as archive:
+                before = self._exported
+                for row in rows:
+                    try:
+                        spooled = self._spooled(row)
+                    except MediaError as error:
+                        self._failed.append(failure(row["reference"], error))
+                        continue
+                    with spooled:
+                        (media, size), (about, length) = _names([row])
+                        archive.addfile(_member(media, size), spooled)
+                        archive.addfile(_member(about, length), io.BytesIO(_about(row)))
+                    self._exported += 1
+                    self._bytes += row["size_bytes"]
+            if self._exported > before:
+                self._target.commit(stage, name, _TAR, replace=False)
+        finally:
+            stage.discard()
+
+    def _spooled(self, row: dict[str, Any]) -> IO[bytes]:
+        """Return a media's bytes, checked before any of them goes into a shard; large ones lie on disk meanwhile."""
+        file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - the caller closes it
+        try:
+            with self._store.open(row["reference"]) as source:
+                for chunk in Checked(source, row):
+                    file.write(chunk)
+        except BaseException:
+            file.close()
+            raise
+        file.seek(0)
+        return file
+
+
+class _Writable:
+    """A stage as tarfile wants it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    def write(self, data: bytes) -> int:
+        self._stage.write(data)
+        return len(data)
+
+
+def _planned(plan: Rows, most_bytes: int, most: int) -> Iterator[int]:
+    """Yield how many media go into each shard."""
+    count = size = 0
+    for row in plan:
+        needed = sum(_BLOCK + -(-length // _BLOCK) * _BLOCK for _, length in _names([row]))
+        if count and (count >= most or size + needed > most_bytes):
+            yield count
+            count = size = 0
+        count += 1
+        size += needed
+    if count:
+        yield count
+
+
+def _about(row: dict[str, Any]) -> bytes:
+    return json.dumps(row).encode("ascii")
+
+
+def _names(rows: list[dict[str, Any]]) -> Iterator[tuple[str, int]]:
+    """Yield the names and sizes that media have in a shard."""
+    for row in rows:
+        key = name_of(row["reference"])
+        extension = mime.extension_for(row["mime_type"])
+        # A media that is JSON itself would stand where the JSON about it belongs.
+        yield f"{key}{'.media.json' if extension == '.json' else extension}", row["size_bytes"]
+        yield f"{key}.json", len(_about(row))
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size = size
+    member.mode = _MODE
+    return member

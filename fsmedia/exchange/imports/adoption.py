@@ -1,0 +1,224 @@
+"""Adopting a tree where it is: `store.json` with its layout, and a sidecar beside each file. No bytes move.
+
+Order of writes: `store.json`; then for each file its due entry, if it expires, its sidecar, and a look that the bytes
+are still there. A file whose sidecar is there was adopted before, so a killed adoption goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from fsmedia.core import commit
+from fsmedia.core.intake import Intake
+from fsmedia.errors import InvalidReferenceError, MediaError, MediaNotFoundError, StorageError
+from fsmedia.exchange.imports.carrying import guessed
+from fsmedia.exchange.imports.findings import failed, passed, shown
+from fsmedia.exchange.imports.folder import DEFAULT_PATTERN, checked_ids, reason_of
+from fsmedia.exchange.imports.trees import Tree
+from fsmedia.format import keys, measures
+from fsmedia.format.layout import ID_FIELDS, Layout
+from fsmedia.format.policy import expires_at, find_policy
+from fsmedia.format.sidecar import Sidecar
+from fsmedia.models import (
+    SOURCE_ATTRIBUTE,
+    ContentFields,
+    Imported,
+    ImportReport,
+    MediaMetadata,
+    NotImported,
+    OrganizationMode,
+    PassedOver,
+    mime,
+)
+from fsmedia.store import MediaStore, utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+    from os import PathLike
+
+    from fsmedia.exchange.imports.trees import File
+
+_CHUNK = 2**20
+
+
+def adopt_folder(  # noqa: PLR0913 - the options of an import
+    place: str | PathLike[str],
+    *,
+    pattern: str = DEFAULT_PATTERN,
+    organization: OrganizationMode | str | None = None,
+    ids: Mapping[str, str] | None = None,
+    policy_name: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> ImportReport:
+    """Make a store of a tree without moving its bytes: settings, and a sidecar beside each file that matches.
+
+    All bytes are read once, for their digests. Files that have a sidecar stay as they are, so it may be done again.
+    What the pattern does not match lies in the store without ids.
+
+    Parameters
+    ----------
+    place
+        The top of the tree; a path or any fsspec URL. It becomes the root of the store.
+    pattern
+        The layout of the store, as `MediaStore(layouts=...)` takes it.
+    organization
+        The mode that the pattern is of; None: that of the first id in it.
+    ids
+        Ids of files whose path tells none of that kind.
+    policy_name
+        The policy of what is there, counted from the files' times.
+    storage_options, dry_run, progress
+        As for `import_promptarena`.
+
+    Raises
+    ------
+    InvalidLayoutError
+        The pattern can't be the layout of a store.
+    StoreConflictError
+        There is a store already, with another layout.
+    UnknownPolicyError
+        The policy means nothing.
+    MediaNotFoundError
+        There is nothing at the place. What is wrong with single files is in the report.
+    """
+    mode = OrganizationMode(organization) if organization else _mode_of(pattern)
+    adoption = _Adoption(Layout(pattern, mode), checked_ids(ids), policy_name, dry_run=dry_run)
+    options = dict(storage_options or {})
+    with Tree(place, options) as tree:
+        store = MediaStore(place, storage_options=options, organization=mode, layouts={mode: pattern})
+        if policy_name is not None:
+            find_policy(policy_name, {})
+        if not dry_run:
+            store.create()
+        return adoption.run(tree, progress or (lambda _: None))
+
+
+def _mode_of(pattern: str) -> OrganizationMode:
+    """Take the mode of the id that stands first in a pattern; the layout says what is wrong with one without."""
+    places = {mode: pattern.find(f"{{{field}}}") for mode, field in ID_FIELDS.items()}
+    named = {mode: place for mode, place in places.items() if place >= 0}
+    return OrganizationMode(min(named, key=lambda mode: named[mode])) if named else OrganizationMode.BY_RUN
+
+
+class _Adoption:
+    """One adoption under way."""
+
+    def __init__(self, layout: Layout, ids: dict[str, Any], policy_name: str | None, *, dry_run: bool) -> None:
+        self._layout = layout
+        self._ids = ids
+        self._policy_name = policy_name
+        self._dry_run = dry_run
+        self._stored: list[Imported] = []
+        self._skipped: list[PassedOver] = []
+        self._failed: list[NotImported] = []
+        self._bytes = self._unchanged = self._duplicates = self._duplicate_bytes = 0
+        self._seen: set[bytes] = set()
+
+    def run(self, tree: Tree, progress: Callable[[int], None]) -> ImportReport:
+        begun = time.monotonic()
+        examined = 0
+        for file in tree.files():
+            reason = reason_of(file)
+            if file.path.startswith(f"{keys.INTERNAL}/") or reason.startswith("is a sidecar"):
+                continue  # what adopting writes itself
+            examined += 1
+            source = f"folder:{file.path}"
+            if file.error is not None:
+                self._failed.append(failed(source, file.error))
+            elif reason:
+                self._skipped.append(passed(source, reason))
+            else:
+                try:
+                    self._one(tree, file, source)
+                except (MediaError, OSError) as error:
+                    self._failed.append(failed(source, error))
+            progress(examined)
+        return ImportReport(
+            dry_run=self._dry_run,
+            examined=examined,
+            stored=tuple(self._stored),
+            bytes=self._bytes,
+            unchanged=self._unchanged,
+            duplicates=self._duplicates,
+            duplicate_bytes=self._duplicate_bytes,
+            skipped=tuple(self._skipped),
+            failed=tuple(self._failed),
+            took=timedelta(seconds=time.monotonic() - begun),
+        )
+
+    def _one(self, tree: Tree, file: File, source: str) -> None:
+        fields = self._layout.parse(file.path)
+        if fields is None:
+            self._skipped.append(passed(source, "its path does not match the pattern"))
+            return
+        if keys.is_own_name(file.path):
+            self._skipped.append(passed(source, "its name is one that stores give: it is what a crash left, or a copy"))
+            return
+        try:
+            keys.check_reference(file.path)
+        except InvalidReferenceError as error:
+            self._skipped.append(passed(source, f"its path can't be a reference: {error.problem}"))
+            return
+        keys.check_lengths(file.path, tree.backend.root_length)
+        if tree.head(keys.sidecar_key(file.path)) is not None:
+            self._unchanged += 1
+            return
+        metadata = MediaMetadata(
+            **{
+                **self._ids,
+                **{name: value for name, value in fields.items() if name not in ("name", "ext") and value != ""},
+            },
+            timestamp=file.modified,
+        )
+        before = tree.head(file.path)
+        intake = Intake(None, None)
+        with tree.open(file.path) as opened:
+            while data := opened.read(_CHUNK):
+                intake.write(data)
+        if before is None or tree.head(file.path) != before or intake.size != before.size:
+            raise StorageError("was changed while it was read", next_step="adopt it again", key=shown(file.path))
+        if not self._dry_run:
+            self._write(tree, file.path, metadata, intake, before.modified)
+        digest = bytes.fromhex(intake.sha256)
+        if digest in self._seen:
+            self._duplicates += 1
+            self._duplicate_bytes += intake.size
+        self._seen.add(digest)
+        self._bytes += intake.size
+        self._stored.append(Imported(shown(source), "" if self._dry_run else file.path))
+
+    def _write(self, tree: Tree, key: str, metadata: MediaMetadata, intake: Intake, modified: datetime | None) -> None:
+        """Write the sidecar of a file, its due entry first."""
+        kind = guessed(key, intake.head)
+        timestamp = metadata.timestamp or modified or utc_now()
+        instant = None
+        if self._policy_name is not None:
+            instant = expires_at(find_policy(self._policy_name, {}), timestamp)
+        sidecar = Sidecar.build(
+            {
+                **vars(metadata),
+                "mime_type": kind,
+                "size_bytes": intake.size,
+                "timestamp": timestamp,
+                "policy_name": self._policy_name,
+            },
+            measures.measured(ContentFields(), kind, intake.head, intake.size),
+            sha256=intake.sha256,
+            expires_at=instant,
+            detected_mime_type=mime.agrees(kind, intake.head),
+            xattrs={SOURCE_ATTRIBUTE: f"folder:{key}"},
+        )
+        backend, beside = tree.backend, keys.sidecar_key(key)
+        if instant is not None:
+            backend.write(keys.due_key(instant, key), b"", commit.DUE_TYPE)
+        if not backend.create(beside, sidecar.dump(), commit.SIDECAR_TYPE):
+            return  # a client of the live store wrote it meanwhile, and knows more
+        if backend.head(key) is None:
+            for error in backend.delete([beside]).values():
+                raise error
+            raise MediaNotFoundError("was deleted while it was adopted", next_step="adopt again", reference=key)

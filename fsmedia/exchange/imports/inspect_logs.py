@@ -1,0 +1,245 @@
+"""Logs of inspect_ai, read by its own reader: pictures, sound, video and documents in the messages of samples.
+
+inspect_ai is loaded when this is used. URLs and files that messages name are not fetched: a log is a stranger's.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StorageError
+from fsmedia.exchange.imports.carrying import Carrier
+from fsmedia.exchange.imports.findings import Found, failed, in_memory, passed, shown, wrong
+from fsmedia.models.data_urls import read_data_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import ModuleType
+
+    from fsmedia.models import ImportReport, NotImported, PassedOver
+    from fsmedia.store import MediaStore
+
+_MEDIA = ("image", "audio", "video", "document")
+_ATTACHMENT = "attachment://"
+_REMOVED = "<base64-data-removed>"
+_ENDINGS = (".eval", ".json")
+_CHUNK = 2**20
+
+LARGEST_MEMBER = 2**30
+"""Bytes of one sample in a log at most: it is read at once, and takes several times its size in memory."""
+
+
+def import_inspect(
+    store: MediaStore,
+    logs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    policy_name: str | None = None,
+    dry_run: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> ImportReport:
+    """Take in the media of inspect_ai's logs. Importing again stores what is new, and nothing twice.
+
+    run_id is the evaluation's run, session_id the evaluation, conversation_id `<task>/<sample>/<epoch>`; message and
+    part are those of the sample's messages, and what a model made names it as its provider. Other choices of a model
+    and attachments that no message names follow after the messages.
+
+    Parameters
+    ----------
+    logs
+        One or more log files (`.eval`, `.json`), or folders of them, on this machine.
+    policy_name
+        The policy of what is stored.
+    dry_run, progress
+        As for `import_promptarena`.
+
+    Raises
+    ------
+    StorageError
+        inspect_ai is not installed.
+    MediaNotFoundError
+        There is no such log. What is wrong with single logs and media is in the report.
+    """
+    reader = _reader()
+    files = _files([logs] if isinstance(logs, str | os.PathLike) else logs)
+    carrier = Carrier(store, dry_run=dry_run, progress=progress)
+    return carrier.carry(_of_logs(reader, files, policy_name))
+
+
+def _reader() -> ModuleType:
+    try:
+        import inspect_ai.log as reader  # noqa: PLC0415 - only who imports logs needs it, and it takes seconds
+    except ImportError as error:
+        raise StorageError(
+            f"logs of inspect_ai are read by inspect_ai, which is not installed ({error})",
+            next_step="pip install inspect-ai",
+        ) from None
+    return reader
+
+
+def _files(given: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Return the logs, those in folders too, each once."""
+    found: dict[Path, None] = {}
+    for each in map(Path, given):
+        if each.is_dir():
+            below = [path for path in each.rglob("*") if path.suffix in _ENDINGS and not path.is_symlink()]
+            found |= dict.fromkeys(path for path in sorted(below) if path.is_file() and path.name != "logs.json")
+        elif each.is_file():
+            found[each] = None
+        else:
+            raise MediaNotFoundError("no such log", next_step="check the path", key=str(each))
+    return list(found)
+
+
+def _of_logs(
+    reader: ModuleType, files: list[Path], policy_name: str | None
+) -> Iterator[Found | PassedOver | NotImported]:
+    for file in files:
+        try:
+            _check_sizes(file)
+            evaluation, samples = _opened(reader, file)
+        except Exception as error:  # noqa: BLE001 - a stranger's file in a stranger's reader
+            yield failed(str(file), error)
+            continue
+        for sample_id, epoch, read in samples:
+            where = f"inspect:{evaluation.eval_id}#{sample_id}/{epoch}"
+            try:
+                sample = read()
+            except Exception as error:  # noqa: BLE001
+                yield failed(where, error)
+                continue
+            yield from _Sample(evaluation, sample, where, policy_name).media()
+
+
+def _opened(reader: ModuleType, file: Path) -> tuple[Any, list[tuple[str | int, int, Callable[[], Any]]]]:
+    """Return what a log says of its evaluation, and its samples, each with what reads it."""
+    if file.suffix == ".json":  # one document, read at once
+        log = reader.read_eval_log(file)
+        return log.eval, [(each.id, each.epoch, partial(_itself, each)) for each in log.samples or ()]
+    header = reader.read_eval_log(file, header_only=True)
+
+    def opener(summary: Any) -> Callable[[], Any]:
+        return lambda: reader.read_eval_log_sample(
+            file, id=summary.id, epoch=summary.epoch, exclude_fields={"events", "store", "scores", "timelines"}
+        )
+
+    summaries = reader.read_eval_log_sample_summaries(file)
+    return header.eval, [(each.id, each.epoch, opener(each)) for each in summaries]
+
+
+def _itself(sample: Any) -> Any:
+    return sample
+
+
+def _check_sizes(file: Path) -> None:
+    """Refuse a log that would not fit into memory: a small file may unpack to anything."""
+    sizes = [file.stat().st_size]
+    if file.suffix == ".eval":
+        with zipfile.ZipFile(file) as archive:
+            sizes = [each.file_size for each in archive.infolist()]
+            if max(sizes, default=0) <= LARGEST_MEMBER:
+                for each in archive.infolist():
+                    _check_claim(archive, each)
+    if max(sizes, default=0) > LARGEST_MEMBER:
+        raise InvalidMediaError(
+            f"holds a sample of {max(sizes)} bytes, more than the {LARGEST_MEMBER} that are read at once",
+            next_step="look whether it is what it should be",
+            key=str(file),
+        )
+
+
+def _check_claim(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Refuse a member that unpacks to more than it claims: the reader of logs unpacks it at once."""
+    claimed, size = member.file_size, 0
+    member.file_size += 1
+    with archive.open(member) as file:
+        while data := file.read(_CHUNK):
+            size += len(data)
+    if size > claimed:
+        raise InvalidMediaError(
+            f"holds a file that unpacks to more than the {claimed} bytes that it claims",
+            next_step="look whether it is what it should be",
+            key=shown(member.filename),
+        )
+
+
+class _Sample:
+    """One sample of a log."""
+
+    def __init__(self, evaluation: Any, sample: Any, where: str, policy_name: str | None) -> None:
+        self._sample = sample
+        self._where = where
+        self._attachments: dict[str, str] = dict(sample.attachments)
+        self._names = {value: name for name, value in self._attachments.items()}
+        self._used: set[str] = set()
+        self._model = str(evaluation.model)
+        self._ids = {
+            "run_id": shown(evaluation.run_id),
+            "session_id": shown(evaluation.eval_id),
+            "conversation_id": shown(f"{evaluation.task}/{sample.id}/{sample.epoch}"),
+            "policy_name": policy_name,
+            "timestamp": sample.completed_at if isinstance(sample.completed_at, str) else None,
+        }
+
+    def media(self) -> Iterator[Found | PassedOver | NotImported]:
+        """Find the media of its messages, then those of other choices, then attachments that nothing named."""
+        messages = list(self._sample.messages)
+        if not messages and not isinstance(self._sample.input, str):
+            messages = list(self._sample.input)
+        known = {message.id for message in messages if message.id}
+        others = [choice.message for choice in self._sample.output.choices if choice.message.id not in known]
+        told = {repr(message.content) for message in messages}
+        messages += [message for message in others if repr(message.content) not in told]
+        for number, message in enumerate(messages):
+            parts = message.content if isinstance(message.content, list) else []
+            for position, part in enumerate(parts):
+                if part.type not in _MEDIA:
+                    continue
+                source = f"{self._where}/messages/{number}/content/{position}"
+                provider = self._model if message.role == "assistant" else None
+                place = {"message_idx": number, "part_idx": position, "provider_id": provider}
+                yield self._of_part(source, part, {**self._ids, **place})
+        yield from self._left(len(messages))
+
+    def _left(self, number: int) -> Iterator[Found | PassedOver | NotImported]:
+        position = 0
+        for name, value in self._attachments.items():
+            # Text that is too long for a message is an attachment as well, and no media.
+            if name in self._used or not value.startswith("data:"):
+                continue
+            place = {"message_idx": number, "part_idx": position}
+            position += 1
+            yield self._of_url(f"{self._where}/attachments/{name}", value, {**self._ids, **place}, {})
+
+    def _of_part(self, source: str, part: Any, metadata: dict[str, Any]) -> Found | PassedOver | NotImported:
+        value = getattr(part, part.type)
+        if value.startswith(_ATTACHMENT):
+            name = value.removeprefix(_ATTACHMENT)
+            self._used.add(name)
+            if name not in self._attachments:
+                return wrong(source, "the log names an attachment that it does not hold")
+            value = self._attachments[name]
+        content = {}
+        if part.type == "image":
+            content["detail"] = part.detail
+        elif part.type == "document":
+            content["caption"] = part.filename or None
+        return self._of_url(source, value, metadata, content)
+
+    def _of_url(
+        self, source: str, value: str, metadata: dict[str, Any], content: dict[str, Any]
+    ) -> Found | PassedOver | NotImported:
+        if value.endswith(_REMOVED):
+            return passed(source, "its bytes were left out when the log was written (log_images=False)")
+        if not value.startswith("data:"):
+            url = value.startswith(("http://", "https://"))
+            return passed(source, "names only a URL, and URLs are not fetched" if url else "names a file elsewhere")
+        self._used.add(self._names.get(value, ""))
+        try:
+            kind, data = read_data_url(value, max_size=None)
+        except MediaError as error:
+            return failed(source, error)
+        return in_memory(source, data, metadata, {**content, "mime_type": kind})

@@ -1,0 +1,262 @@
+"""Results of PromptArena: `out/<RunID>.json` with media inline, or beside it in PromptKit's own store.
+
+What the results get wrong is put right: media go to the run whose message shows them, also where PromptKit kept the
+bytes with another run; both spellings of `MediaOutputs` are read; a WAV file that is called raw sound is audio/wav.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json
+
+from fsmedia.core import promptkit
+from fsmedia.errors import InvalidMediaError, MediaError
+from fsmedia.exchange.imports.carrying import Carrier
+from fsmedia.exchange.imports.findings import Found, failed, in_memory, passed, wrong
+from fsmedia.exchange.imports.trees import Tree, located, opener
+from fsmedia.format import keys
+from fsmedia.format.sidecar import Sidecar
+from fsmedia.models import OrganizationMode
+from fsmedia.models.base64_text import from_base64
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from os import PathLike
+
+    from fsmedia.models import ImportReport, NotImported, PassedOver
+    from fsmedia.store import MediaStore
+
+LARGEST_RESULT = 256 * 2**20
+"""Bytes of one `<RunID>.json` at most: it is read at once, and takes several times its size in memory."""
+
+_log = logging.getLogger("fsmedia")
+_INDEX = "index.json"
+_DIGEST_NAME = re.compile(r"([0-9a-f]{64})(?:\.[^.]*)?")
+_CONTENT = ("mime_type", "format", "detail", "caption", "duration", "bit_rate", "channels", "width", "height", "fps")
+_SPELLINGS = {
+    "mimetype": "mime_type", "width": "width", "height": "height", "duration": "duration", "filepath": "file_path",
+    "messageindex": "message_idx", "messageidx": "message_idx", "partindex": "part_idx", "partidx": "part_idx",
+}  # fmt: skip
+_PLACE = ("message_idx", "part_idx")
+
+
+def import_promptarena(
+    store: MediaStore,
+    place: str | PathLike[str],
+    *,
+    policy_name: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> ImportReport:
+    """Take in the media of PromptArena's results. Importing again stores what is new, and nothing twice.
+
+    A media gets the run's id as run_id and conversation_id, the position of its message and of the part in it (parts of
+    a tool's result follow the message's own), the time and policy that PromptKit wrote beside it if it did.
+
+    Parameters
+    ----------
+    place
+        The folder of the results (`out/`) or one of them; a path or any fsspec URL. Nothing outside it is read.
+    policy_name
+        The policy of what is stored, in place of those that the results name.
+    storage_options
+        What the fsspec filesystem of the place takes.
+    dry_run
+        Read all, store nothing.
+    progress
+        Called with the number of things examined so far.
+
+    Raises
+    ------
+    MediaNotFoundError
+        There is nothing at the place. What is wrong with single media is in the report.
+    StorageError
+        A storage failed.
+    """
+    text = str(place)
+    only = None
+    if text.endswith(".json"):
+        text, slash, only = text.rpartition("/")
+        text = text or slash  # a file at the top of the machine is not one of the working directory
+    carrier = Carrier(store, dry_run=dry_run, progress=progress)
+    with Tree(text or ".", storage_options) as tree:
+        return carrier.carry(_Results(tree, store, policy_name).all(only))
+
+
+class _Results:
+    """The results in one folder."""
+
+    def __init__(self, tree: Tree, store: MediaStore, policy_name: str | None) -> None:
+        self._tree = tree
+        self._store = store
+        self._organization = store.organization
+        self._policy_name = policy_name
+
+    def all(self, only: str | None) -> Iterator[Found | PassedOver | NotImported]:
+        """Find the media of all results, or of one."""
+        names = [entry.key for entry in self._tree.backend.children().entries if entry.key.endswith(".json")]
+        for name in sorted(names) if only is None else [only]:
+            if name == _INDEX or keys.is_hidden(name) or name.startswith("."):
+                continue
+            try:
+                result = from_json(self._tree.read(name, LARGEST_RESULT))
+            except (MediaError, ValueError, OSError) as error:
+                yield failed(name, error if isinstance(error, MediaError) else ValueError(str(error)[:200]))
+                continue
+            if not (isinstance(result, dict) and "RunID" in result and "Messages" in result):
+                yield passed(name, "is no result of a run: it has no RunID, or no Messages")
+                continue
+            run = result["RunID"]
+            if not isinstance(run, str) or not run:
+                yield wrong(name, "its RunID is no text")
+                continue
+            yield from self._of_result(name, run, result)
+
+    def _of_result(self, name: str, run: str, result: dict[str, Any]) -> Iterator[Found | PassedOver | NotImported]:
+        ids = {"run_id": run, "conversation_id": run}
+        if self._organization is OrganizationMode.BY_SESSION:
+            ids["session_id"] = run
+        outputs = _outputs(result.get("MediaOutputs"))
+        messages = result["Messages"]
+        if messages is not None and not isinstance(messages, list):
+            yield wrong(name, "its Messages are no list")
+        for number, message in enumerate(messages if isinstance(messages, list) else ()):
+            if not isinstance(message, dict):
+                yield wrong(f"{name}#Messages/{number}", "is no object")
+                continue
+            provider = result.get("ProviderID") if message.get("role") == "assistant" else None
+            of_message = {
+                **ids,
+                "provider_id": provider if isinstance(provider, str) else None,
+                "message_idx": number,
+                "timestamp": message.get("timestamp"),
+            }
+            for position, where, part in _parts(message):
+                source = f"promptarena:{run}#Messages/{number}/{where}"
+                media = part.get("media") if isinstance(part, dict) else None
+                if media is None and not (isinstance(part, dict) and part.get("type") not in (None, "text")):
+                    if not isinstance(part, dict):
+                        yield wrong(source, "is no object")
+                    continue
+                told = outputs.pop((number, position), {})
+                yield self._of_part(source, media, told, {**of_message, "part_idx": position})
+        for (number, position), told in outputs.items():
+            source = f"promptarena:{run}#MediaOutputs/{number}/{position}"
+            path = told.get("file_path")
+            if not path:
+                yield passed(source, "MediaOutputs names it, and no message holds its bytes")
+                continue
+            yield self._of_part(source, {"file_path": path}, told, {**ids, "message_idx": number, "part_idx": position})
+
+    def _of_part(
+        self, source: str, media: Any, told: dict[str, Any], metadata: dict[str, Any]
+    ) -> Found | PassedOver | NotImported:
+        """Find the media of one part: inline, or in a file below the folder."""
+        if not isinstance(media, dict):
+            return passed(source, "its part holds no media") if media is None else wrong(source, "is no object")
+        content = {name: media.get(name) if media.get(name) is not None else told.get(name) for name in _CONTENT}
+        policy = self._policy_name or media.get("policy_name") or None
+        metadata = {**metadata, "policy_name": policy}
+        path = media.get("storage_reference") or media.get("file_path")
+        try:
+            if media.get("data"):
+                return in_memory(source, _inline(media["data"]), metadata, content)
+            if path:
+                return self._of_file(source, located(self._tree, _text(path)), metadata, content)
+        except MediaError as error:
+            return failed(source, error)
+        url = bool(media.get("url"))
+        return passed(source, "names only a URL, and URLs are not fetched" if url else "holds no bytes and names none")
+
+    def _of_file(self, source: str, path: str, metadata: dict[str, Any], content: dict[str, Any]) -> Found | PassedOver:
+        if self._is_stored(path, metadata["run_id"]):
+            return passed(source, "is a media of this store and this run already")
+        beside = self._sidecar(path)
+        # The sidecar of bytes that another run wrote first speaks of that run.
+        if beside.get("run_id") == metadata["run_id"]:
+            metadata = {
+                **metadata,
+                "timestamp": beside.get("timestamp") or metadata.get("timestamp"),
+                "policy_name": metadata["policy_name"] or beside.get("policy_name"),
+            }
+        kind = content.get("mime_type") or beside.get("mime_type")
+        kind = promptkit.mime_type_of(kind, path) if isinstance(kind, str) and kind else kind
+        entry = self._tree.head(path)
+        named = _DIGEST_NAME.fullmatch(path.rpartition("/")[2])
+        return Found(
+            source,
+            opener(self._tree, path),
+            metadata,
+            {**content, "mime_type": kind},
+            None if entry is None else entry.size,
+            path,
+            None if named is None else named[1],
+        )
+
+    def _is_stored(self, path: str, run: str) -> bool:
+        """Tell whether a file is a media of this run in the very store that imports: PromptKit's, opened as it is."""
+        place = self._tree.backend.local_path(path)
+        if place is None or not place.startswith(f"{self._store.url}/"):
+            return False
+        try:
+            return self._store.info(place).run_id == run
+        except MediaError:
+            return False  # what is not whole there is imported
+
+    def _sidecar(self, path: str) -> dict[str, Any]:
+        try:
+            data = self._tree.backend.read(keys.sidecar_key(path))
+            return {} if data is None else Sidecar.parse(data, path).values
+        except MediaError as error:
+            _log.warning("importing without what stands beside it: %s", error)
+            return {}
+
+
+def _inline(data: Any) -> bytes:
+    """Decode inline bytes; no error quotes them."""
+    if not isinstance(data, str):
+        raise _no_base64()
+    try:
+        return from_base64(data)
+    except ValueError:
+        raise _no_base64() from None
+
+
+def _text(path: Any) -> str:
+    if not isinstance(path, str):
+        raise InvalidMediaError("the name of its file is no text", next_step="mend the file")
+    return path
+
+
+def _no_base64() -> MediaError:
+    return InvalidMediaError("its data is not standard padded base64 (RFC 4648)", next_step="mend the file")
+
+
+def _parts(message: dict[str, Any]) -> Iterator[tuple[int, str, Any]]:
+    """Yield each part of a message: its position, the way to it, and itself; those of a tool's result come last."""
+    own = message.get("parts")
+    own = own if isinstance(own, list) else []
+    for index, part in enumerate(own):
+        yield index, f"parts/{index}", part
+    result = message.get("tool_result")
+    of_tool = result.get("parts") if isinstance(result, dict) else None
+    for index, part in enumerate(of_tool if isinstance(of_tool, list) else ()):
+        yield len(own) + index, f"tool_result/parts/{index}", part
+
+
+def _outputs(listed: Any) -> dict[tuple[int, int], dict[Any, Any]]:
+    """Return what MediaOutputs tells, by message and part, whichever way its keys are spelled."""
+    found: dict[tuple[int, int], dict[Any, Any]] = {}
+    for each in listed if isinstance(listed, list) else ():
+        if not isinstance(each, dict):
+            continue
+        spelled = {_SPELLINGS.get(name.replace("_", "").lower()): value for name, value in each.items()}
+        told = {name: value for name, value in spelled.items() if name in _PLACE or value not in ("", 0)}
+        place = (told.get("message_idx"), told.get("part_idx"))
+        if all(isinstance(index, int) and not isinstance(index, bool) and index >= 0 for index in place):
+            found[place] = told  # type: ignore[index]
+    return found

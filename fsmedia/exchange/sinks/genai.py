@@ -1,0 +1,157 @@
+"""A completion hook for OpenTelemetry's GenAI instrumentations: `OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK=fsmedia`.
+
+Inputs, outputs, system instructions and tool definitions become JSON media, the pictures and sounds in them media of
+their own, which the JSON names by URL. Span and event get `gen_ai.input.messages_ref` and its like, as from the hook
+that the instrumentations bring along. The interface is that of opentelemetry-util-genai.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import asdict, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.util.genai.completion_hook import CompletionHook
+from opentelemetry.util.genai.types import BlobPart, UriPart
+from opentelemetry.util.genai.utils import gen_ai_json_dumps
+
+from fsmedia.errors import MediaError
+from fsmedia.exchange.sinks.courier import Courier, seconds
+from fsmedia.exchange.sinks.tracing import metadata_of
+from fsmedia.models.data_urls import read_data_url
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+    from os import PathLike
+
+    from opentelemetry._logs import LogRecord
+    from opentelemetry.trace import Span
+    from opentelemetry.util.genai.types import InputMessage, MessagePart, OutputMessage, ToolDefinition
+
+    from fsmedia.models import MediaMetadata
+
+_REFERENCES = {
+    "inputs": "gen_ai.input.messages_ref",
+    "outputs": "gen_ai.output.messages_ref",
+    "system_instruction": "gen_ai.system_instructions_ref",
+    "tool_definitions": "gen_ai.tool.definitions_ref",
+}
+_JSON = "application/json"
+_log = logging.getLogger("fsmedia.sinks")
+
+
+class StoreCompletionHook(CompletionHook):
+    """Keeps what LLM calls took and gave in a store.
+
+    Parameters
+    ----------
+    url
+        The store's root; None takes `$FSMEDIA_URL`.
+    options
+        What `MediaStore` takes, and `most` and `most_bytes`, which bound what may wait to be written.
+
+    Raises
+    ------
+    MediaError
+        The store can't be opened. Later trouble is logged and reaches nobody.
+    """
+
+    def __init__(self, url: str | PathLike[str] | None = None, **options: Any) -> None:
+        self._courier = Courier(url, **options)
+
+    def on_completion(
+        self,
+        *,
+        inputs: list[InputMessage],
+        outputs: list[OutputMessage],
+        system_instruction: list[MessagePart],
+        tool_definitions: list[ToolDefinition] | None = None,
+        span: Span | None = None,
+        log_record: LogRecord | None = None,
+        **_: Any,
+    ) -> None:
+        """Hand everything over and name it on span and event; what was refused is not named."""
+        try:
+            said = getattr(log_record, "attributes", None)
+            call = _Call(self._courier, metadata_of(span, said))
+            documents = {
+                "inputs": call.messages(inputs, 0),
+                "outputs": call.messages(outputs, len(inputs or ())),
+                "system_instruction": call.parts(system_instruction, 0),
+                "tool_definitions": [asdict(each) for each in tool_definitions or ()],
+            }
+            found = {_REFERENCES[name]: call.document(value) for name, value in documents.items() if value}
+            references = {name: url for name, url in found.items() if url is not None}
+            if span is not None:
+                span.set_attributes(references)
+            if log_record is not None:
+                log_record.attributes = {**(log_record.attributes or {}), **references}
+        except Exception as error:  # noqa: BLE001 - the program that is watched must go on
+            _log.warning("a completion was not kept (%s)", type(error).__name__)
+
+    def flush(self, timeout: timedelta) -> bool:
+        """Wait until all is stored; False if that took longer."""
+        return self._courier.flush(timeout)
+
+    def shutdown(self, *, timeout_sec: float = 10.0) -> None:
+        """Store what waits, for as long as that takes at most."""
+        self._courier.shutdown(seconds(timeout_sec))
+
+
+class _Call:
+    """One LLM call."""
+
+    def __init__(self, courier: Courier, metadata: MediaMetadata) -> None:
+        self._courier = courier
+        self._metadata = metadata
+
+    def messages(self, messages: Sequence[InputMessage | OutputMessage] | None, first: int) -> list[dict[str, Any]]:
+        """Return messages with their media handed over; `first` is the index of the first of them."""
+        return [
+            {**asdict(replace(each, parts=[])), "parts": self.parts(each.parts, index)}
+            for index, each in enumerate(messages or (), first)
+        ]
+
+    def parts(self, parts: Sequence[MessagePart] | None, message_idx: int) -> list[dict[str, Any]]:
+        """Return the parts of a message with their media handed over; what is refused stays as it is."""
+        return [asdict(self._kept(each, message_idx, index)) for index, each in enumerate(parts or ())]
+
+    def _kept(self, part: MessagePart, message_idx: int, part_idx: int) -> MessagePart:
+        if isinstance(part, BlobPart):
+            data, mime_type = part.content, part.mime_type
+        elif isinstance(part, UriPart) and part.uri[:5].lower() == "data:":
+            try:
+                mime_type, data = read_data_url(part.uri, max_size=None)
+            except MediaError:
+                return part
+        else:
+            return part
+        metadata = self._metadata.model_copy(update={"message_idx": message_idx, "part_idx": part_idx})
+        digest = hashlib.sha256(data).hexdigest()
+        url = self._courier.send(data, mime_type or "application/octet-stream", metadata, digest=digest)
+        return part if url is None else UriPart(mime_type=mime_type, modality=part.modality, uri=url)
+
+    def document(self, value: list[dict[str, Any]]) -> str | None:
+        """Hand over a JSON document, which is made in the background of what is already a copy."""
+        return self._courier.make(partial(_dumped, value), _weight(value), _JSON, self._metadata)
+
+
+def _weight(value: object) -> int:
+    """Return about how many bytes a value holds: its texts, and what stayed inline."""
+    if isinstance(value, dict):
+        return sum(_weight(each) for each in value.values())
+    if isinstance(value, list | tuple):
+        return sum(_weight(each) for each in value)
+    return len(value) if isinstance(value, str | bytes) else 8
+
+
+def _dumped(value: list[dict[str, Any]]) -> bytes:
+    return bytes(gen_ai_json_dumps(value), "utf-8", "surrogatepass")
+
+
+def completion_hook() -> StoreCompletionHook:
+    """Return a hook to the store of `$FSMEDIA_URL`; found as entry point `fsmedia`."""
+    return StoreCompletionHook()

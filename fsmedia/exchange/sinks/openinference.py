@@ -1,0 +1,78 @@
+"""A blob uploader for OpenInference's instrumentations: `OPENINFERENCE_BLOB_UPLOADER=fsmedia`.
+
+Pictures that are too large for a span attribute go into a store, and the attribute holds their `media://` URL. The
+interface is `BlobUploader` of openinference-instrumentation.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+
+from openinference.instrumentation import get_attributes_from_context
+from opentelemetry.trace import get_current_span
+
+from fsmedia.exchange.sinks.courier import Courier, seconds
+from fsmedia.exchange.sinks.tracing import metadata_of
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+    from os import PathLike
+
+    from openinference.instrumentation import Blob
+
+_MESSAGE = re.compile(r"_messages\.([0-9]{1,6})\.")
+_PART = re.compile(r"message\.contents\.([0-9]{1,6})\.")
+_log = logging.getLogger("fsmedia.sinks")
+
+
+class StoreBlobUploader:
+    """Keeps blobs of spans in a store; a `BlobUploader`.
+
+    Parameters
+    ----------
+    url
+        The store's root; None takes `$FSMEDIA_URL`.
+    options
+        What `MediaStore` takes, and `most` and `most_bytes`, which bound what may wait to be written.
+
+    Raises
+    ------
+    MediaError
+        The store can't be opened. Later trouble is logged, and the blob is redacted.
+    """
+
+    def __init__(self, url: str | PathLike[str] | None = None, **options: Any) -> None:
+        self._courier = Courier(url, **options)
+
+    def upload(self, blob: Blob) -> str | None:
+        """Return the URL under which the blob will be, or None if it is refused; never waits for the storage."""
+        try:
+            key = blob.attribute_key or ""
+            metadata = metadata_of(get_current_span(), dict(get_attributes_from_context()))
+            place = {"message_idx": _index(_MESSAGE, key), "part_idx": _index(_PART, key)}
+            return self._courier.send(
+                blob.data, blob.mime_type, metadata.model_copy(update=place), digest=blob.content_sha256
+            )
+        except Exception as error:  # noqa: BLE001 - the program that is watched must go on
+            _log.warning("a blob was not kept (%s)", type(error).__name__)
+            return None
+
+    def flush(self, timeout: timedelta) -> bool:
+        """Wait until all is stored; False if that took longer."""
+        return self._courier.flush(timeout)
+
+    def shutdown(self, timeout_sec: float = 10.0) -> None:
+        """Store what waits, for as long as that takes at most."""
+        self._courier.shutdown(seconds(timeout_sec))
+
+
+def _index(pattern: re.Pattern[str], key: str) -> int:
+    found = pattern.search(key)
+    return int(found[1]) if found else 0
+
+
+def blob_uploader() -> StoreBlobUploader:
+    """Return an uploader to the store of `$FSMEDIA_URL`; found as entry point `fsmedia`."""
+    return StoreBlobUploader()

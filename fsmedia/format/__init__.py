@@ -1,0 +1,1 @@
+"""What lies in a store, as text: keys, layouts, sidecars, settings, policies. Pure: nothing is read or written."""

@@ -1,0 +1,246 @@
+"""Sidecars: the `<key>.meta` JSON beside each media, read and written.
+
+PromptKit's keys stand at the top level in its order and types, ours follow; keys that this version does not
+know survive a rewrite. Pure: bytes in, bytes out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic_core import from_json, to_json
+
+from fsmedia.errors import CorruptSidecarError, InvalidReferenceError, MediaError
+from fsmedia.format.keys import check_marker, pointer_of
+from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, MediaRecord, Reference, Retention
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+FORMAT = 1
+"""Version of the sidecar format that this code writes."""
+
+MAX_SIDECAR_BYTES = 4 * 2**20
+"""Larger sidecars are refused: they are not ours, and would be read into memory."""
+
+_METADATA_FIELDS = tuple(MediaMetadata.model_fields)
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("run_id", "conversation_id", "session_id", "mime_type", "provider_id", "timestamp"), str),
+    **dict.fromkeys(("policy_name", "sha256", "expires_at", "detected_mime_type", "marker"), str),
+    **dict.fromkeys(("message_idx", "part_idx", "size_bytes"), int),
+    **dict.fromkeys(("content", "xattrs"), dict),
+}
+_OPTIONAL = ("conversation_id", "session_id", "provider_id", "policy_name")
+_FACTS = (
+    "mime_type",
+    "size_bytes",
+    "timestamp",
+    "sha256",
+    "expires_at",
+    "detected_mime_type",
+    "content",
+    "fsmedia",
+    "marker",
+)
+_M = TypeVar("_M", ContentFields, MediaMetadata, MediaRecord, Retention)
+_VERIFY = "verify the store; store.open(reference) still reads the bytes"
+
+
+def timestamp_text(instant: datetime) -> str:
+    """Write an aware UTC instant as RFC 3339 with `Z`."""
+    return instant.isoformat().replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """One sidecar: the JSON document as it lies in the store.
+
+    Attributes
+    ----------
+    values
+        All keys of the document, known or not.
+    """
+
+    values: dict[str, Any]
+
+    @classmethod
+    def build(
+        cls,
+        metadata: Mapping[str, Any],
+        content: Mapping[str, Any],
+        *,
+        sha256: str,
+        expires_at: datetime | None,
+        detected_mime_type: str | None = None,
+        xattrs: Mapping[str, str] | None = None,
+    ) -> Sidecar:
+        """Make the sidecar of a media that is being stored.
+
+        Parameters
+        ----------
+        metadata
+            Checked values of all fields of `MediaMetadata`, the timestamp among them.
+        content
+            Checked values of the fields of `ContentFields` that are known; others are not looked at.
+        """
+        values: dict[str, Any] = {}
+        for name in _METADATA_FIELDS:
+            value = metadata[name]
+            if value or name not in _OPTIONAL:
+                values[name] = value
+        values["timestamp"] = timestamp_text(values["timestamp"])
+        values["sha256"] = sha256
+        if expires_at is not None:
+            values["expires_at"] = timestamp_text(expires_at)
+        if detected_mime_type is not None:
+            values["detected_mime_type"] = detected_mime_type
+        described = {name: value for name in CONTENT_FIELDS if (value := content.get(name)) is not None}
+        if described:
+            values["content"] = described
+        if xattrs:
+            values["xattrs"] = dict(xattrs)
+        values["fsmedia"] = FORMAT
+        return cls(values)
+
+    def replaced(self, fresh: Sidecar) -> Sidecar:
+        """Return the sidecar of new bytes under an old name: facts from them; ids, policy and the rest stay.
+
+        Parameters
+        ----------
+        fresh
+            The sidecar that the new bytes would have alone.
+        """
+        kept = {name: value for name, value in self.values.items() if name not in _FACTS}
+        facts = {name: value for name, value in fresh.values.items() if name in _FACTS}
+        return Sidecar({**fresh.values, **kept, **facts})
+
+    @classmethod
+    def parse(cls, data: bytes, reference: str) -> Sidecar:
+        """Read a sidecar's bytes.
+
+        Raises
+        ------
+        CorruptSidecarError
+            They are not a JSON object, or of a newer format.
+        """
+        try:
+            if len(data) > MAX_SIDECAR_BYTES:
+                raise ValueError(f"larger than {MAX_SIDECAR_BYTES} bytes")
+            values = from_json(data, allow_inf_nan=False)
+        except ValueError as error:
+            raise CorruptSidecarError(
+                f"its sidecar is no JSON ({str(error)[:120]})", next_step=_VERIFY, reference=reference
+            ) from None
+        if not isinstance(values, dict):
+            raise CorruptSidecarError("its sidecar is no JSON object", next_step=_VERIFY, reference=reference)
+        version = values.get("fsmedia", FORMAT)
+        if not isinstance(version, int) or version > FORMAT:
+            raise CorruptSidecarError(
+                f"its sidecar is of format {str(version)[:40]}, this version reads up to {FORMAT}",
+                next_step="upgrade fsmedia",
+                reference=reference,
+            )
+        if b"E" in data or b"e" in data:
+            _refuse_infinity(values, reference)
+        for name, kind in _KINDS.items():
+            value = values.get(name)
+            if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+                raise CorruptSidecarError(
+                    f"its sidecar's {name} is {type(value).__name__}, not {kind.__name__}",
+                    next_step=_VERIFY,
+                    reference=reference,
+                )
+        return cls(values)
+
+    def dump(self) -> bytes:
+        """Write the document: UTF-8 JSON, two blanks of indentation, as PromptKit does."""
+        return to_json(self.values, indent=2)
+
+    def metadata(self, reference: str) -> MediaMetadata:
+        """Return PromptKit's part of it."""
+        return _model(MediaMetadata, {name: self._value(name) for name in _METADATA_FIELDS}, reference)
+
+    def content(self, reference: str) -> ContentFields:
+        """Return what describes the content."""
+        return _model(ContentFields, self._content(reference), reference)
+
+    def content_values(self, reference: str) -> dict[str, Any]:
+        """Return what makes a `MediaContent`, unchecked: type, policy and what describes it."""
+        values = self._content(reference)
+        values |= {"mime_type": self._value("mime_type") or "", "policy_name": self._value("policy_name")}
+        return values
+
+    def record(self, reference: str, size_bytes: int) -> MediaRecord:
+        """Return all of it, with the size the storage measured (PromptKit may have written 0)."""
+        fields: dict[str, Any] = {name: self._value(name) for name in _METADATA_FIELDS}
+        fields |= self._content(reference)
+        for name in ("sha256", "expires_at", "detected_mime_type", "xattrs"):
+            fields[name] = self._value(name)
+        fields |= {"reference": Reference(reference), "size_bytes": size_bytes}
+        return _model(MediaRecord, fields, reference)
+
+    def with_marker(self, marker: str) -> Sidecar:
+        """Return the sidecar of a deduplicated media."""
+        return Sidecar({**self.values, "marker": marker})
+
+    def marker(self, reference: str) -> str | None:
+        """Return the marker that holds a deduplicated media's bytes; None where it names none of this reference."""
+        try:
+            return check_marker(self._value("marker"), reference)
+        except InvalidReferenceError:
+            return None
+
+    def agrees(self, reference: str) -> bool:
+        """Tell whether it is the sidecar that a deduplicated name speaks of; every other name says nothing."""
+        pointer = pointer_of(reference)
+        return pointer is None or self._value("sha256") == pointer.digest
+
+    def retention(self, reference: str) -> Retention:
+        """Return what decides when the media may go."""
+        return _model(Retention, {name: self._value(name) for name in Retention.model_fields}, reference)
+
+    def with_policy(self, name: str | None, expires_at: datetime | None, timestamp: datetime | None) -> Sidecar:
+        """Return the sidecar under another policy; a time is only set where it has none."""
+        values = {key: value for key, value in self.values.items() if key not in ("policy_name", "expires_at")}
+        if name is not None:
+            values["policy_name"] = name
+        if expires_at is not None:
+            values["expires_at"] = timestamp_text(expires_at)
+        if timestamp is not None:
+            values["timestamp"] = timestamp_text(timestamp)
+        return Sidecar(values)
+
+    def _value(self, name: str) -> Any:
+        return self.values.get(name)
+
+    def _content(self, reference: str) -> dict[str, Any]:
+        content = self.values.get("content") or {}
+        if not isinstance(content, dict):
+            raise CorruptSidecarError("its sidecar's content is no object", next_step=_VERIFY, reference=reference)
+        return {name: content[name] for name in CONTENT_FIELDS if name in content}
+
+
+def _refuse_infinity(values: Any, reference: str) -> None:
+    """Refuse numbers such as 1e400, which no rewrite could write again."""
+    waiting = [values]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, float) and not isfinite(value):
+            raise CorruptSidecarError("its sidecar holds a number too large", next_step=_VERIFY, reference=reference)
+
+
+def _model(kind: type[_M], fields: dict[str, Any], reference: str) -> _M:
+    """Validate; null stands for a missing key, as in Go."""
+    try:
+        return kind(**{name: value for name, value in fields.items() if value is not None})
+    except MediaError as error:
+        raise CorruptSidecarError(
+            f"its sidecar has wrong values ({error.problem})", next_step=_VERIFY, reference=reference
+        ) from None

@@ -1,0 +1,1 @@
+"""Whole stores: sweeps, leftovers, verify and repair, erasure, deduplication, sync. Each runs in windows."""

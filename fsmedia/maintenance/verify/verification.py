@@ -1,0 +1,256 @@
+"""A whole look over a store: one listing, windows of media, then what no media named; one report.
+
+The order matters where it repairs: media first, with the markers they lack, then what seems to belong to none.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from fsmedia.core.spreading import spread, windows
+from fsmedia.errors import MediaError
+from fsmedia.format import keys
+from fsmedia.maintenance.orphans import Blob, Generation, Lone, Unmarked
+from fsmedia.maintenance.verify.checking import check_window
+from fsmedia.maintenance.verify.generations import Broken, digest_window, heal_window
+from fsmedia.maintenance.verify.ground import Ground, Outcome, lost
+from fsmedia.maintenance.verify.leftovers import Dated, Held, Remainder, Undated, Unfinished, mend_leftovers
+from fsmedia.maintenance.verify.survey import Survey
+from fsmedia.models import VerifyReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Executor
+
+    from fsmedia.maintenance.verify.cataloged import CatalogWatch
+    from fsmedia.maintenance.verify.survey import Pair
+    from fsmedia.models import Failed, Finding, FindingKind
+    from fsmedia.storage import Entry
+
+    Progress = Callable[[int], object] | None
+
+KEPT = 1000
+"""Findings of each kind that stand in the report; all are counted."""
+
+_WINDOW = 256
+_FEW = 32
+_READ_TOGETHER = 500
+
+
+@dataclass(slots=True)
+class Verification:
+    """One look over one store.
+
+    Attributes
+    ----------
+    found
+        Called with each finding, once what is to be done about it is done.
+    """
+
+    ground: Ground
+    catalog: CatalogWatch
+    executor: Executor | None = None
+    progress: Progress = None
+    found: Callable[[Finding], object] | None = None
+    _survey: Survey = field(init=False)
+    _findings: list[Finding] = field(default_factory=list)
+    _failed: list[Failed] = field(default_factory=list)
+    _counts: Counter[FindingKind] = field(default_factory=Counter)
+    _left: int = 0
+    _mended: int = 0
+    _media: int = 0
+    _bytes: int = 0
+    _bytes_read: int = 0
+    _broken: list[str] = field(default_factory=list)
+    _unmarked: list[Remainder] = field(default_factory=list)
+    _undated: list[Remainder] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._survey = Survey(self.catalog)
+
+    def run(self) -> VerifyReport:
+        """Look at everything.
+
+        Raises
+        ------
+        StorageError
+            The store can't be listed; what failed for single things is in the report.
+        """
+        begun = time.monotonic()
+        survey = self._survey
+        pairs = survey.pairs(self.ground.backend, self.progress)
+        parts = windows(pairs, _WINDOW)
+        for part in spread(check_window, self.ground, parts, self.executor, bool, _lost):
+            self._take(part)
+        self._flush(0)
+        if self.ground.deep:
+            parts_of_data = windows(survey.data.struck(), _FEW)
+            for part in spread(digest_window, self.ground, parts_of_data, self.executor, bool, _lost):
+                self._take(part)
+        absent = (Broken(key, tuple(references)) for key, references in survey.absent.items())
+        tasks = chain(absent, map(Broken, self._broken))
+        for part in spread(heal_window, self.ground, windows(tasks, 1), self.executor, bool, _lost):
+            self._take(part)
+        self._mend(self._remainders())
+        self._uploads()
+        self._tell()
+        return VerifyReport(
+            findings=tuple(self._findings),
+            counts=dict(self._counts),
+            left=self._left,
+            mended=self._mended,
+            examined=survey.examined,
+            media=self._media,
+            bytes=self._bytes,
+            bytes_read=self._bytes_read,
+            quarantined=survey.quarantined,
+            failed=tuple(self._failed),
+            deep=self.ground.deep,
+            dry_run=not (self.ground.repairs or self.ground.adopts),
+            took=timedelta(seconds=time.monotonic() - begun),
+        )
+
+    # -- what windows bring --------------------------------------------------------------------------------
+
+    def _take(self, outcome: Outcome) -> None:
+        """Count what a window found, and strike off what its media name."""
+        self._failed += outcome.failed
+        self._media += outcome.media
+        self._bytes += outcome.bytes
+        self._bytes_read += outcome.bytes_read
+        for finding in outcome.findings:
+            self._note(finding)
+        self._broken += outcome.broken
+        survey, configuration = self._survey, self.ground.configuration
+        for fact in outcome.facts:
+            pointer = keys.pointer_of(fact.reference)
+            marker = None if pointer is None or fact.marker is None else pointer.marker_key(fact.marker)
+            if marker is not None and not survey.markers.strike(marker):
+                self._unmarked.append(Unmarked(fact.reference))
+            if fact.due is not None and not survey.due.strike(fact.due) and configuration.due_index == "complete":
+                self._undated.append(Undated(fact))
+        self._flush(_READ_TOGETHER)
+
+    def _flush(self, most: int) -> None:
+        """Give media what they lack, before anything is taken away."""
+        for waiting in (self._unmarked, self._undated):
+            if len(waiting) > most:
+                tasks = waiting.copy()
+                waiting.clear()
+                self._mend(tasks)
+
+    def _note(self, finding: Finding) -> None:
+        self._counts[finding.kind] += 1
+        self._mended += finding.done
+        self._left += not finding.done and not finding.harmless
+        if self._counts[finding.kind] <= KEPT:
+            self._findings.append(finding)
+        if self.found is not None:
+            self.found(finding)
+
+    def _mend(self, tasks: Iterable[Remainder]) -> None:
+        for part in spread(mend_leftovers, self.ground, windows(tasks, _FEW), self.executor, bool, _lost):
+            self._take(part)
+
+    # -- what no media named -------------------------------------------------------------------------------
+
+    def _remainders(self) -> Iterator[Remainder]:
+        survey = self._survey
+        yield from self._blobs()
+        for entry in survey.lone.left():
+            yield Lone("temporary" if keys.is_temporary(entry.key) else "foreign", entry)
+        for entry in survey.due.left():
+            due = keys.parse_due(entry.key)
+            if due is not None and not survey.has_sidecar(due.reference):
+                yield Lone("due", entry)
+            elif due is not None and due.minute < self.ground.before:
+                yield Dated(entry, due.reference)
+        yield from (Held(key, met) for key, met in survey.holds.items())
+
+    def _blobs(self) -> Iterator[Remainder]:
+        """Give the generations that something is odd about: a marker no sidecar names, data, a mark."""
+        odd: dict[tuple[str, str], Generation] = {}
+        names: dict[tuple[str, str], dict[str, str]] = {}
+        for entry in self._survey.marks:
+            _generation(odd, entry).marks.append(entry)
+        for entries in windows(self._survey.markers.left(), _READ_TOGETHER):
+            for entry, reference in self._authors(entries):
+                blob = keys.parse_blob_key(entry.key)
+                place = ("", "") if blob is None else (blob.digest, blob.generation)
+                if reference is not None and self._survey.has_sidecar(reference):
+                    names.setdefault(place, {})[keys.marker_prefix(reference)] = reference
+                elif reference is not None:
+                    _generation(odd, entry).markers.append(entry)
+                else:
+                    names.setdefault(place, {})[""] = ""
+                    self._note_unknown(entry)
+        for entry in self._survey.data.left():
+            _generation(odd, entry).data = entry
+        used = {(blob.digest, blob.generation) for key in self._survey.absent if (blob := keys.parse_blob_key(key))}
+        for entry in self._survey.data.struck() if odd else ():
+            blob = keys.parse_blob_key(entry.key)
+            if blob is not None and (blob.digest, blob.generation) in odd:
+                used.add((blob.digest, blob.generation))
+                odd[blob.digest, blob.generation].data = entry
+        for place, parts in odd.items():
+            size = 0 if parts.data is None else parts.data.size
+            named = names.get(place, {}) | ({"used": ""} if place in used else {})
+            yield Blob(keys.Pointer(size, *place), parts, named)
+
+    def _authors(self, entries: list[Entry]) -> Iterator[tuple[Entry, str | None]]:
+        """Give markers with the reference that each holds its bytes for; None where that can't be told."""
+        try:
+            bodies = self.ground.backend.fetch(reads=[entry.key for entry in entries]).reads
+        except MediaError as error:
+            self._take(lost([entry.key for entry in entries], error))
+            return
+        for entry, body in zip(entries, bodies, strict=True):
+            if body is None:
+                continue  # gone since it was listed
+            reference = body.decode(errors="replace")
+            name = entry.key.rpartition("/")[2]
+            yield entry, reference if name.startswith(keys.marker_prefix(reference)) else None
+
+    def _note_unknown(self, entry: Entry) -> None:
+        outcome = Outcome()
+        detail = "it names no media, so who wrote it can't be told; it holds its bytes"
+        outcome.find("marker", entry.key, detail, harmless=True)
+        self._take(outcome)
+
+    def _uploads(self) -> None:
+        """Look for uploads that nobody finished, where the storage lists them."""
+        outcome = Outcome()
+        try:
+            self._mend(Unfinished(upload) for upload in self.ground.backend.uploads())
+        except MediaError as error:
+            outcome.find("upload", "", f"unfinished uploads could not be listed: {error.problem}", harmless=True)
+        self._take(outcome)
+
+    def _tell(self) -> None:
+        """Tell of the catalog, of PromptKit's index and of the settings."""
+        outcome, survey = Outcome(), self._survey
+        self.catalog.tell(outcome, repairs=self.ground.repairs, now=self.ground.now)
+        if survey.index_error is not None:
+            outcome.find("index", keys.DEDUP_INDEX_KEY, survey.index_error.problem)
+        lonely = set(chain.from_iterable(survey.index.values())) - survey.index_met
+        for digest in sorted(lonely):
+            detail = "PromptKit's index names bytes that are not there; it would answer a store with them"
+            outcome.find("index", f"{keys.DEDUP_INDEX_KEY}#{digest}", detail, harmless=True)
+        if survey.own and not survey.settings:
+            detail = "media of this package lie here, and store.json is gone; make it again: create(), fsmedia init"
+            outcome.find("settings", keys.CONFIGURATION_KEY, detail)
+        self._take(outcome)
+
+
+def _generation(odd: dict[tuple[str, str], Generation], entry: Entry) -> Generation:
+    blob = keys.parse_blob_key(entry.key)
+    return odd.setdefault(("", "") if blob is None else (blob.digest, blob.generation), Generation())
+
+
+def _lost(tasks: Iterable[Pair | Remainder | Broken | Entry], error: Exception) -> Outcome:
+    return lost([task.key for task in tasks], error)

@@ -1,0 +1,81 @@
+"""Which media are meant: the words that `list`, and later catalog, gallery and erase, all understand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from fsmedia.errors import InvalidMediaError
+from fsmedia.models import mime
+
+if TYPE_CHECKING:
+    from fsmedia.models import MediaRecord, OrganizationMode
+
+_IDS = ("run_id", "conversation_id", "session_id", "provider_id", "policy_name")
+_INSTANTS = ("since", "until", "expires_before")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Conditions that a record must all meet; None asks nothing.
+
+    Attributes
+    ----------
+    mime_type
+        A type or a pattern of one: `image/*`.
+    since, until
+        The timestamp is at or after, and before.
+    expires_before
+        The media expires, and before that instant.
+    """
+
+    run_id: str | None = None
+    conversation_id: str | None = None
+    session_id: str | None = None
+    provider_id: str | None = None
+    mime_type: str | None = None
+    policy_name: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    expires_before: datetime | None = None
+
+    def __post_init__(self) -> None:
+        for name in (*_IDS, "mime_type"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise InvalidMediaError(f"{name} must be a str, not {type(value).__name__}")
+        for name in _INSTANTS:
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if not isinstance(value, datetime) or value.tzinfo is None:
+                raise InvalidMediaError(
+                    f"{name} must be an aware datetime, not {value!r}", next_step="e.g. datetime.now(UTC)"
+                )
+
+    def asks(self, *, beyond: OrganizationMode | None = None) -> bool:
+        """Tell whether it asks anything, but for the id of the given mode."""
+        skipped = beyond.id_field if beyond else ""
+        return any(getattr(self, item.name) is not None for item in fields(self) if item.name != skipped)
+
+    def matches(self, record: MediaRecord) -> bool:
+        """Tell whether a record meets all conditions."""
+        for name in _IDS:
+            wanted = getattr(self, name)
+            if wanted is not None and (getattr(record, name) or "") != wanted:
+                return False
+        if self.mime_type is not None and not fnmatchcase(mime.essence(record.mime_type), self.mime_type.lower()):
+            return False
+        return _within(record.timestamp, self.since, self.until) and _within(
+            record.expires_at, None, self.expires_before
+        )
+
+
+def _within(instant: datetime | None, since: datetime | None, until: datetime | None) -> bool:
+    if since is None and until is None:
+        return True
+    if instant is None:
+        return False
+    return (since is None or instant >= since) and (until is None or instant < until)

@@ -1,0 +1,88 @@
+"""Storages behind one port: `open_backend(url)` picks the class that knows the URL's protocol best.
+
+This is the only place where a protocol's name decides anything. A new engine is a class of `Backend` and a row in
+the table below.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import get_protocol
+
+from fsmedia.errors import InvalidReferenceError
+from fsmedia.storage.failures import secrets_of, storage_error
+from fsmedia.storage.local import LocalBackend
+from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Fetched, Stage, Upload, Write, missing_package
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import timedelta
+
+    from fsmedia.storage.objects import FsspecBackend
+
+__all__ = ["SEEK_BLOCK", "Backend", "Entry", "Fetched", "Stage", "Upload", "Write", "open_backend"]
+
+_CLASSES = {
+    "memory": ("fsmedia.storage.memory", "MemoryBackend", None),
+    "s3": ("fsmedia.storage.s3", "S3Backend", "s3"),
+    "s3a": ("fsmedia.storage.s3", "S3Backend", "s3"),
+    "gs": ("fsmedia.storage.gcs", "GCSBackend", "gcs"),
+    "gcs": ("fsmedia.storage.gcs", "GCSBackend", "gcs"),
+    "abfs": ("fsmedia.storage.objects", "FsspecBackend", None),
+    "abfss": ("fsmedia.storage.objects", "FsspecBackend", None),
+    "az": ("fsmedia.storage.objects", "FsspecBackend", None),
+}
+_LOCAL = ("file", "local")
+_OTHER = ("fsmedia.storage.renaming", "RenamingBackend", None)
+
+
+def open_backend(
+    url: str,
+    storage_options: Mapping[str, Any] | None = None,
+    *,
+    timeout: timedelta,
+    durability: Literal["fsync", "rename"] = "fsync",
+) -> Backend:
+    """Open the storage below a root URL; nothing is read or written.
+
+    Raises
+    ------
+    StorageError
+        The protocol is unknown, or its package is not installed.
+    InvalidReferenceError
+        The URL can't be a root.
+    """
+    options = dict(storage_options or {})
+    if not url.strip() or "\0" in url:
+        raise InvalidReferenceError(
+            "the root of a store must be a path or a URL", next_step="e.g. /data/media or s3://bucket/media"
+        )
+    protocol = get_protocol(url)
+    secrets = secrets_of(options, url)
+    if protocol in _LOCAL:
+        if options:
+            raise InvalidReferenceError(
+                f"a local root takes no storage options, got {', '.join(sorted(options))}", next_step="leave them out"
+            )
+        try:
+            path = str(LocalFileSystem._strip_protocol(url))  # noqa: SLF001
+        except FileNotFoundError:
+            raise InvalidReferenceError(
+                "the root is relative, and the current directory is gone", next_step="change into one that exists"
+            ) from None
+        if path in ("", "/"):
+            raise InvalidReferenceError("the root of the file system can't be a store", next_step="name a folder")
+        return LocalBackend(path, durability=durability)
+    module, name, extra = _CLASSES.get(protocol, _OTHER)
+    kind: type[FsspecBackend] = getattr(import_module(module), name)
+    try:
+        return kind(url, options, timeout)
+    except ImportError as error:
+        raise missing_package(protocol, extra, error) from None
+    except Exception as error:  # noqa: BLE001 - whatever a filesystem's constructor raises
+        raised = storage_error(error, None, secrets)
+        raised.next_step = f"check the URL and the storage options of {protocol}://"
+        raise raised from raised.__cause__

@@ -1,0 +1,344 @@
+"""A folder of this machine. Promises: files 0600, folders 0750, bytes appear by rename, symlinks never lead out.
+
+`durability="fsync"` makes each step durable before the next begins: the file before its rename, the folder after
+it, and the parent of each new folder. `"rename"` leaves that to the kernel: safe against a killed process, not
+against a power cut.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import quote
+
+from fsmedia.errors import InvalidReferenceError, MediaError, StorageError
+from fsmedia.format import keys
+from fsmedia.storage.failures import explained, storage_error
+from fsmedia.storage.local_files import entry_of, key_order, open_file
+from fsmedia.storage.local_folders import LocalFolders
+from fsmedia.storage.local_stage import LocalStage
+from fsmedia.storage.port import SEEK_BLOCK, Entry, Fetched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import timedelta
+    from typing import Literal
+
+FILE_MODE = 0o600
+FOLDER_MODE = 0o750
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # not to wait for somebody's pipe of that name
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
+_ATTEMPTS = 100
+_CHUNK = 2**20
+
+LARGEST_READ = 2**28
+"""Bytes of a small file (sidecar, settings, PromptKit's index) that are read whole at most."""
+
+_REMEMBERED = 10_000
+
+
+class LocalBackend(LocalFolders):
+    """A store's root that is a folder; the folder is made by the first write."""
+
+    concurrency = 4
+    """Waiting for the disk (fsync) overlaps; more threads only wait for each other."""
+
+    def __init__(self, path: str, *, durability: Literal["fsync", "rename"] = "fsync") -> None:
+        self.path = str(Path(path).absolute())
+        self.url = self.path
+        self.root_length = len(os.fsencode(self.path))
+        self._sync = durability == "fsync"
+        self._topmost_made: str | None = None
+        self._synced: set[str] = set()
+        self._durability = durability
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopen, (self.path, self._durability)
+
+    def __repr__(self) -> str:
+        return f"LocalBackend({self.path!r}, durability={self._durability!r})"
+
+    def roots(self) -> Sequence[str]:
+        """Return the folder as given, as a URL, and with its symlinks resolved."""
+        real = os.path.realpath(self.path)
+        plain = [self.path, f"file://{self.path}", f"file://{quote(self.path)}", f"local://{self.path}"]
+        return plain if real == self.path else [*plain, real, f"file://{real}", f"file://{quote(real)}"]
+
+    # -- writing -------------------------------------------------------------------------------------------
+
+    def write(self, key: str, data: bytes, content_type: str) -> None:
+        """Put bytes at a key; a file system keeps no content type."""
+        stage = self.stage(key)
+        try:
+            stage.write(data)
+            stage.commit(content_type)
+        finally:
+            stage.discard()
+
+    def create(self, key: str, data: bytes, content_type: str) -> bool:
+        """Put bytes at a key unless there is one: a hard link refuses an existing name, a rename does not."""
+        stage = self.stage(key)
+        try:
+            stage.write(data)
+            return stage.commit_new(content_type)
+        finally:
+            stage.discard()
+
+    def stage(self, key: str) -> LocalStage:
+        """Open a temporary file in the folder of the key."""
+        with explained(key):
+            folder, _, name = self._inside(key).rpartition("/")
+            for _ in range(_ATTEMPTS):
+                temporary = f"{folder}/{keys.temporary_name()}"
+                try:
+                    descriptor = os.open(temporary, _NEW, FILE_MODE)
+                except FileNotFoundError:
+                    # Absent, or removed as empty by somebody's delete between the making and the opening.
+                    self._make_folders(folder)
+                    continue
+                stage = LocalStage(self, key, descriptor, temporary, f"{folder}/{name}")
+                try:
+                    self._sync_once(folder)
+                except BaseException:
+                    stage.discard()
+                    raise
+                return stage
+            raise OSError(errno.ENOENT, "its folder can't be made, or vanishes each time", folder)
+
+    def prepared(self, key: str) -> str:
+        """Return the path of a key, its folder made and durable."""
+        with explained(key):
+            path = self._inside(key)
+            folder = os.path.dirname(path)
+            while not os.path.isdir(folder):
+                self._make_folders(folder)
+            self._sync_once(folder)
+            return path
+
+    def _make_folders(self, folder: str) -> None:
+        """Make a folder and its parents, each with its mode; another process may make or remove them meanwhile."""
+        self._synced.discard(folder)
+        try:
+            os.mkdir(folder, FOLDER_MODE)
+        except FileExistsError:
+            if os.path.lexists(folder) and not os.path.isdir(folder):
+                raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", folder) from None
+        except FileNotFoundError:
+            self._make_folders(os.path.dirname(folder))
+            with suppress(FileNotFoundError, FileExistsError):  # the caller tries again
+                os.mkdir(folder, FOLDER_MODE)
+                self._remember(folder)
+        else:
+            self._remember(folder)
+
+    def _remember(self, folder: str) -> None:
+        """Keep in mind the root and the folders above it that were made here, to remove them if nothing comes."""
+        if len(folder) <= len(self._topmost_made or self.path):
+            self._topmost_made = folder
+
+    def _sync_once(self, folder: str) -> None:
+        """Make a folder's own name durable, and its parents', the first time this process uses it.
+
+        Whoever made it may have been killed, or be about to sync it.
+        """
+        chain = []
+        while self._sync and len(folder) >= len(self.path) and folder not in self._synced:
+            chain.append(folder)
+            folder = os.path.dirname(folder)
+        for each in reversed(chain):
+            self._sync_name(each)
+        if len(self._synced) >= _REMEMBERED:
+            self._synced.clear()
+        self._synced.update(chain)  # only now: another thread may rely on it
+
+    def _sync_name(self, folder: str) -> None:
+        try:
+            self.sync_folder(os.path.dirname(folder))
+        except PermissionError:
+            if folder != self.path:
+                raise
+            # Whoever gave us a root in a folder that we may not read made it durable.
+
+    def sync_folder(self, folder: str) -> None:
+        """Make the names in a folder durable."""
+        if not self._sync:
+            return
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return  # removed as empty by somebody else: nothing of ours was in it
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _NO_FOLDER_SYNC:
+                raise
+        finally:
+            with suppress(OSError):  # nothing was written through it
+                os.close(descriptor)
+
+    def sync_file(self, descriptor: int) -> None:
+        """Make a file's bytes durable."""
+        if self._sync:
+            os.fsync(descriptor)
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = ()) -> Fetched:
+        """Read and look, one after another."""
+        return Fetched([self._read(key, None, None, LARGEST_READ) for key in reads], [self.head(key) for key in heads])
+
+    def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
+        """Read at a position, without reading what comes before it."""
+        return self._read(key, start, end, None)
+
+    def _read(self, key: str, start: int | None, end: int | None, most: int | None) -> bytes | None:
+        with explained(key):
+            try:
+                descriptor = os.open(self._inside(key), _READ)
+            except OSError as error:
+                if error.errno in _ABSENT:
+                    return None
+                raise
+            try:
+                found = os.fstat(descriptor)
+                if not stat.S_ISREG(found.st_mode):
+                    return None
+                if most is not None and found.st_size > most:
+                    raise OSError(errno.EFBIG, f"{found.st_size} bytes are too many for a sidecar or settings")
+                if start is not None or end is not None:
+                    begin, stop, _ = slice(start, end).indices(found.st_size)
+                    return os.pread(descriptor, max(0, stop - begin), begin)
+                data = os.read(descriptor, found.st_size + 1)
+                while len(data) > found.st_size and (more := os.read(descriptor, _CHUNK)):
+                    data += more
+                return data
+            finally:
+                os.close(descriptor)
+
+    def head(self, key: str) -> Entry | None:
+        """Look; what the way to a file is checked with tells of the file too, unless it is a link."""
+        with explained(key):
+            found = self._seen(key)
+            return None if found is None or not stat.S_ISREG(found.st_mode) else entry_of(key, found)
+
+    def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
+        """Open the file; the operating system reads ahead as it likes."""
+        del block_size, size
+        path = self._inside(key)
+        try:
+            file = open(path, "rb", opener=open_file)  # noqa: SIM115 - the caller closes it
+        except OSError as error:
+            if error.errno in (*_ABSENT, errno.EISDIR):
+                raise FileNotFoundError(errno.ENOENT, "no such file", key) from None
+            raised = storage_error(error, key)
+            raise raised from raised.__cause__
+        return file
+
+    def entries(self, prefix: str = "") -> Iterator[Entry]:
+        """Walk the folder; symlinked folders are not entered, symlinked files only count if they stay inside."""
+        with explained(prefix or None):
+            parts = prefix.rstrip("/").split("/") if prefix else []
+            if any(os.path.islink("/".join((self.path, *parts[:depth]))) for depth in range(1, len(parts) + 1)):
+                return
+            yield from self._walk(f"{prefix.rstrip('/')}/" if prefix else "")
+
+    def _walk(self, prefix: str) -> Iterator[Entry]:
+        try:
+            with os.scandir(f"{self.path}/{prefix}") as found:
+                items = [(item, item.is_dir(follow_symlinks=False)) for item in found]
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return
+            raise
+        for item, is_folder in sorted(items, key=key_order):
+            key = prefix + item.name
+            if is_folder:
+                yield from self._walk(f"{key}/")
+                continue
+            if (entry := self.entry_at(item, key)) is not None:
+                yield entry
+
+    def holds(self, folder: str) -> bool:
+        """Tell whether the folder has any entry."""
+        with explained(folder or None):
+            try:
+                with os.scandir(self._inside(folder) if folder else self.path) as found:
+                    return next(found, None) is not None
+            except OSError as error:
+                if error.errno in _ABSENT:
+                    return False
+                raise
+
+    def local_path(self, key: str) -> str:
+        """Return the file's path; whether it leads out is checked where it is read."""
+        return f"{self.path}/{key}"
+
+    def sign(self, key: str, expiry: timedelta, *, mime_type: str | None = None, filename: str | None = None) -> str:
+        """Return a file:// URL; it does not expire, and a file has no other name than its own."""
+        del expiry, mime_type, filename
+        return Path(self._inside(key)).as_uri()
+
+    # -- removing ------------------------------------------------------------------------------------------
+
+    def delete(self, keys: Iterable[str], *, keep_folders: bool = False) -> dict[str, MediaError]:
+        """Remove files, make that durable once for each folder, then remove the folders that this left empty."""
+        failed: dict[str, MediaError] = {}
+        folders: dict[str, list[str]] = {}
+        for key in keys:
+            try:
+                with explained(key):
+                    folder, gone = self._remove(key)
+            except MediaError as error:
+                failed[key] = error
+            else:
+                folders.setdefault(folder, [])
+                if gone:
+                    folders[folder].append(key)
+        for folder, gone_keys in folders.items():
+            try:
+                with explained(gone_keys[0] if gone_keys else None):
+                    if gone_keys:
+                        self.sync_folder(folder)
+                    if not keep_folders:
+                        self.prune(folder)
+            except MediaError as error:
+                failed |= {key: StorageError(error.problem, next_step=error.next_step, key=key) for key in gone_keys}
+        return failed
+
+    def _remove(self, key: str) -> tuple[str, bool]:
+        """Remove a file; return its folder, and whether there was one."""
+        path = self._inside(key)
+        try:
+            os.unlink(path)
+        except OSError as error:
+            if os.path.isdir(path):
+                raise InvalidReferenceError("is a folder, not a media", key=key) from None
+            if error.errno not in _ABSENT:
+                raise
+            return os.path.dirname(path), False
+        return os.path.dirname(path), True
+
+    def prune(self, folder: str) -> None:
+        """Remove a folder and its parents up to the root while they are empty; asking costs less than looking.
+
+        The root itself and what was made above it go too: a refused first write leaves nothing behind.
+        """
+        shortest = len(self._topmost_made or f"{self.path}/")
+        while len(folder) >= shortest:
+            self._synced.discard(folder)
+            try:
+                os.rmdir(folder)
+            except OSError as error:
+                if error.errno not in _ABSENT:
+                    return  # not empty, or not ours to remove: it does no harm
+            folder = os.path.dirname(folder)
+
+
+def _reopen(path: str, durability: Literal["fsync", "rename"]) -> LocalBackend:
+    return LocalBackend(path, durability=durability)

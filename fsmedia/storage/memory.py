@@ -1,0 +1,127 @@
+"""fsspec's memory filesystem: shared by the process, gone with it. Looks things up without walking over all keys."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO
+
+from fsmedia.errors import StoreConflictError
+from fsmedia.storage.failures import explained
+from fsmedia.storage.objects import FsspecBackend
+from fsmedia.storage.port import SEEK_BLOCK, Entry, Fetched, Listing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+_CREATING = threading.Lock()
+
+
+def _new_lock() -> None:
+    """Give a forked child a lock of its own: the parent's may have been held, and nobody would release it."""
+    global _CREATING  # noqa: PLW0603
+    _CREATING = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_new_lock)
+
+
+class MemoryBackend(FsspecBackend):
+    """A root in memory."""
+
+    concurrency = 1
+    keeps_folders = True
+    in_one_process = True
+
+    def create(self, key: str, data: bytes, content_type: str) -> bool:
+        """Put bytes unless there are any; whole for all threads of the process."""
+        with _CREATING:
+            return super().create(key, data, content_type)
+
+    def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
+        """Open a copy: fsspec hands the same object, with one position, to every reader."""
+        del block_size, size
+        try:
+            return io.BytesIO(self.fs.cat_file(self._path(key)))
+        except FileNotFoundError:
+            raise FileNotFoundError(errno.ENOENT, "no such object", key) from None
+
+    def head(self, key: str) -> Entry | None:
+        """Look into the dict."""
+        file = self.fs.store.get(self._path(key))
+        return None if file is None else Entry(key, file.size, file.modified, None)
+
+    def head_beside(self, key: str, beside: str) -> Entry | None:
+        """Look into the dict twice."""
+        return self.head(key) if self._path(beside) in self.fs.store else None
+
+    def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = ()) -> Fetched:
+        """Look into the dict."""
+        return Fetched([self.read_range(key, None, None) for key in reads], [self.head(key) for key in heads])
+
+    def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
+        """Copy out of the stored bytes."""
+        file = self.fs.store.get(self._path(key))
+        if file is None:
+            return None
+        return file.getvalue() if start is None and end is None else bytes(file.getbuffer()[start:end])
+
+    def entries(self, prefix: str = "") -> Iterator[Entry]:
+        """List in the order of the keys."""
+        begin = f"{self._path(prefix.rstrip('/'))}/"
+        size = len(f"{self._path('')}/")
+        for path in sorted(self.fs.store):
+            file = self.fs.store.get(path) if path.startswith(begin) else None
+            if file is not None:
+                yield Entry(path[size:], file.size, file.modified, None)
+
+    def children(self, folder: str = "", *, until: str | None = None) -> Listing:
+        """Look through all keys once, as the filesystem itself must."""
+        del until
+        prefix = f"{self._path(folder)}/"
+        size = len(prefix)
+        below = f"{folder}/" if folder else ""
+        entries: list[Entry] = []
+        folders: dict[str, None] = {}
+        # A copy of the dict is one step for other threads; a list of pairs is not, collecting garbage may come between.
+        for path, file in self.fs.store.copy().items():
+            if not path.startswith(prefix):
+                continue
+            name, slash, _ = path[size:].partition("/")
+            if slash:
+                folders[below + name] = None
+            else:
+                entries.append(Entry(below + name, file.size, file.modified, None))
+        for path in list(self.fs.pseudo_dirs):
+            if path.startswith(prefix):
+                folders[below + path[size:].partition("/")[0]] = None
+        return Listing(entries, list(folders))
+
+    def is_folder(self, key: str) -> bool:
+        """Look for the name, and for names below it."""
+        path = self._path(key)
+        prefix = f"{path}/"
+        return path in self.fs.pseudo_dirs or any(
+            each.startswith(prefix) for each in (*self.fs.store, *self.fs.pseudo_dirs)
+        )
+
+    def make_folder(self, key: str) -> None:
+        """Note the folder's name."""
+        with explained(key):
+            try:
+                self.fs.makedirs(self._path(key), exist_ok=True)
+            except (FileExistsError, NotADirectoryError):
+                raise StoreConflictError("is a file, not a folder", next_step="choose another name", key=key) from None
+
+    def remove_folder(self, key: str) -> None:
+        """Forget the folder's name."""
+        with explained(key), suppress(FileNotFoundError):
+            try:
+                self.fs.rmdir(self._path(key))
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
