@@ -11,7 +11,7 @@ from unittest.mock import patch
 import fsspec
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
-from fsmedia.catalog import answering, refreshing
+from fsmedia.catalog import answers, refreshing
 from fsmedia.core.records import listing
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def old_enough() -> Iterator[None]:
 @contextmanager
 def eager() -> Iterator[None]:
     """Let `list` look for a catalog after the first sidecar, and read one at a time."""
-    with patch.dict(answering._WORTH, {False: 1, True: 1}), patch.object(listing, "_BATCH", 1):
+    with patch.dict(answers._WORTH, {False: 1, True: 1}), patch.object(listing, "_BATCH", 1):
         yield
 
 

@@ -4,9 +4,10 @@ Reads sidecars and listings, writes snapshots below `.fsmedia/catalog/` and noth
 pyarrow, and only when a catalog is asked for.
 """
 
-from fsmedia.catalog.answering import CatalogAnswers
-from fsmedia.catalog.forgetting import forget, rows_of
-from fsmedia.catalog.opening import current, newest, refreshed
+from fsmedia.catalog.answers import CatalogAnswers
+from fsmedia.catalog.forget import forget, rows_of
+from fsmedia.catalog.opening import current, refreshed
+from fsmedia.catalog.opening import newest_catalog as newest
 from fsmedia.catalog.schema import COLUMNS, VERSION, Column
 from fsmedia.catalog.statistics import statistics
 from fsmedia.catalog.table import Catalog

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from fsmedia.catalog.snapshots import Snapshot
-    from fsmedia.core.founding import Founding
+    from fsmedia.core.settings_file import Founding
     from fsmedia.format.configuration import Configuration
     from fsmedia.storage import Backend
 

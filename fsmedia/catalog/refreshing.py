@@ -16,7 +16,7 @@ from fsmedia.catalog.before import Before
 from fsmedia.catalog.rows import COARSEST, read_rows, settings_digest, table_of, urls
 from fsmedia.catalog.schema import Facts, arrow, schema
 from fsmedia.core import records
-from fsmedia.core.spreading import spread, windows
+from fsmedia.core.parallel import spread, windows
 from fsmedia.errors import MediaError, StorageError
 from fsmedia.format import keys
 

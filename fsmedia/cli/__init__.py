@@ -18,29 +18,29 @@ from typing import Annotated, NoReturn
 import typer
 
 from fsmedia.cli import (
-    cataloging,
-    deduplication,
-    demo,
+    cmd_catalog,
+    cmd_dedupe,
+    cmd_demo,
+    cmd_enforce,
+    cmd_erase,
+    cmd_export,
+    cmd_externalize,
+    cmd_gallery,
+    cmd_import,
+    cmd_init,
+    cmd_ls,
+    cmd_query,
+    cmd_rm,
+    cmd_stats,
+    cmd_stores,
+    cmd_sync,
     endings,
-    enforcing,
-    erasing,
-    exporting,
-    externalizing,
     fetching,
-    importing,
     leftovers,
     links,
-    listing,
-    making,
-    naming,
     output,
     policies,
-    query,
-    removal,
-    showing,
     storing,
-    syncing,
-    totals,
     verifying,
 )
 from fsmedia.cli.place import Place, StorageOptions, StoreUrl
@@ -99,34 +99,34 @@ def _all(
 
 _LOOK, _KEEP, _OPERATE, _EXCHANGE = "Store and look", "Keep and let go", "Operate", "Exchange"
 _COMMANDS = (
-    ("demo", demo.demo, demo.DEMO_HELP, _LOOK),
-    ("init", making.init, making.INIT_HELP, _LOOK),
+    ("demo", cmd_demo.demo, cmd_demo.DEMO_HELP, _LOOK),
+    ("init", cmd_init.init, cmd_init.INIT_HELP, _LOOK),
     ("store", storing.store, storing.STORE_HELP, _LOOK),
-    ("ls", listing.ls, listing.LS_HELP, _LOOK),
-    ("info", listing.info, listing.INFO_HELP, _LOOK),
+    ("ls", cmd_ls.ls, cmd_ls.LS_HELP, _LOOK),
+    ("info", cmd_ls.info, cmd_ls.INFO_HELP, _LOOK),
     ("get", fetching.get, fetching.GET_HELP, _LOOK),
     ("url", links.url, links.URL_HELP, _LOOK),
-    ("gallery", showing.gallery, showing.GALLERY_HELP, _LOOK),
-    ("compare", showing.compare, showing.COMPARE_HELP, _LOOK),
-    ("query", query.query, query.QUERY_HELP, _LOOK),
-    ("stats", totals.stats, totals.STATS_HELP, _LOOK),
-    ("rm", removal.rm, removal.RM_HELP, _KEEP),
-    ("enforce", enforcing.enforce, enforcing.ENFORCE_HELP, _KEEP),
-    ("erase", erasing.erase, erasing.ERASE_HELP, _KEEP),
+    ("gallery", cmd_gallery.gallery, cmd_gallery.GALLERY_HELP, _LOOK),
+    ("compare", cmd_gallery.compare, cmd_gallery.COMPARE_HELP, _LOOK),
+    ("query", cmd_query.query, cmd_query.QUERY_HELP, _LOOK),
+    ("stats", cmd_stats.stats, cmd_stats.STATS_HELP, _LOOK),
+    ("rm", cmd_rm.rm, cmd_rm.RM_HELP, _KEEP),
+    ("enforce", cmd_enforce.enforce, cmd_enforce.ENFORCE_HELP, _KEEP),
+    ("erase", cmd_erase.erase, cmd_erase.ERASE_HELP, _KEEP),
     ("verify", verifying.verify, verifying.VERIFY_HELP, _OPERATE),
-    ("sync", syncing.sync, syncing.SYNC_HELP, _OPERATE),
-    ("dedupe", deduplication.dedupe, deduplication.DEDUPE_HELP, _OPERATE),
+    ("sync", cmd_sync.sync, cmd_sync.SYNC_HELP, _OPERATE),
+    ("dedupe", cmd_dedupe.dedupe, cmd_dedupe.DEDUPE_HELP, _OPERATE),
     ("sweep-orphans", leftovers.sweep_orphans, leftovers.SWEEP_ORPHANS_HELP, _OPERATE),
-    ("stores", naming.stores, naming.STORES_HELP, _OPERATE),
-    ("externalize", externalizing.externalize, externalizing.EXTERNALIZE_HELP, _EXCHANGE),
-    ("inline", externalizing.inline, externalizing.INLINE_HELP, _EXCHANGE),
+    ("stores", cmd_stores.stores, cmd_stores.STORES_HELP, _OPERATE),
+    ("externalize", cmd_externalize.externalize, cmd_externalize.EXTERNALIZE_HELP, _EXCHANGE),
+    ("inline", cmd_externalize.inline, cmd_externalize.INLINE_HELP, _EXCHANGE),
 )
 for _name, _command, _help, _panel in _COMMANDS:
     app.command(_name, help=output.unwrapped(_help), rich_help_panel=_panel)(_command)
 app.add_typer(policies.app, name="policy", rich_help_panel=_KEEP)
-app.add_typer(cataloging.app, name="catalog", rich_help_panel=_OPERATE)
-app.add_typer(importing.app, name="import", rich_help_panel=_EXCHANGE)
-app.add_typer(exporting.app, name="export", rich_help_panel=_EXCHANGE)
+app.add_typer(cmd_catalog.app, name="catalog", rich_help_panel=_OPERATE)
+app.add_typer(cmd_import.app, name="import", rich_help_panel=_EXCHANGE)
+app.add_typer(cmd_export.app, name="export", rich_help_panel=_EXCHANGE)
 
 
 def main(program: str = "fsmedia") -> NoReturn:

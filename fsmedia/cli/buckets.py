@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from fsmedia.cli import output
+from fsmedia.cli.cmd_ls import batches
 from fsmedia.cli.endings import DONE, FAILED, USAGE, CommandError
-from fsmedia.cli.listing import batches
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
-from fsmedia.maintenance.lifecycle import CONDITIONS, Backstop, Lifecycle, plan, spoils
+from fsmedia.maintenance.bucket_rules import CONDITIONS, Backstop, Lifecycle, plan, spoils
 from fsmedia.store import MediaStore, utc_now
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fsmedia.cli import output, words
+from fsmedia.cli.cmd_rm import ask
 from fsmedia.cli.endings import FAILED, text_of
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
 from fsmedia.cli.progress import counter
-from fsmedia.cli.removal import ask
 from fsmedia.models import OrphanReport
 
 SWEEP_ORPHANS_HELP = """Remove what crashes left and no media needs; put back what a media lacks.

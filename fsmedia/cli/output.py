@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from fsmedia.display.amounts import distance_text, duration_text, size_text
+from fsmedia.display.text import distance_text, duration_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

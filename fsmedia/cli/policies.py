@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fsmedia.cli import buckets, endings, output, words
+from fsmedia.cli.cmd_enforce import Threads, hands, tell_failed
 from fsmedia.cli.endings import FAILED, CommandError, code_of, text_of
-from fsmedia.cli.enforcing import Threads, hands, tell_failed
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
 from fsmedia.cli.progress import counter
 from fsmedia.errors import CorruptSidecarError, MediaError, UnknownPolicyError

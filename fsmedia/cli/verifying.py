@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from fsmedia.cli import erasing, output, words
+from fsmedia.cli import cmd_erase, output, words
+from fsmedia.cli.cmd_enforce import Threads, hands, tell_failed
+from fsmedia.cli.cmd_rm import ask
 from fsmedia.cli.endings import DONE, FAILED, NOT_WHOLE, CommandError
-from fsmedia.cli.enforcing import Threads, hands, tell_failed
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
 from fsmedia.cli.progress import counter
-from fsmedia.cli.removal import ask
 from fsmedia.models import Finding, VerifyReport
 
 VERIFY_HELP = """Look at everything that lies in a store, tell what is wrong, and with --repair mend it.
@@ -76,7 +76,7 @@ def verify(  # noqa: PLR0913 - the options of the command
         if deep or repair or adopt:
             raise typer.BadParameter("looks for what was erased and mends nothing", param_hint="--receipt")
         place = Place.of(context, store, option)
-        raise typer.Exit(erasing.check_file(place, receipt, threads=threads, as_json=as_json))
+        raise typer.Exit(cmd_erase.check_file(place, receipt, threads=threads, as_json=as_json))
     age = None if grace is None else words.duration(grace, "--grace")
     writes = (repair or adopt) and not dry_run
     teller = _Teller(as_json=as_json, everything=everything, planned=repair or adopt)

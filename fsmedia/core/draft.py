@@ -128,7 +128,7 @@ class Draft:
         """Make the media exist."""
         prepared = self.prepare()
         if isinstance(prepared, Sharing):
-            sharing.store(prepared)
+            sharing.store_shared(prepared)
         else:
             confirmed(store([prepared]))
         return self.settled(prepared)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from fsmedia.display.amounts import (
+from fsmedia.display.making import family_of
+from fsmedia.display.markup import copied, joined, view
+from fsmedia.display.text import (
     distance_text,
     duration_text,
     instant_text,
@@ -17,8 +19,6 @@ from fsmedia.display.amounts import (
     size_text,
     visible,
 )
-from fsmedia.display.making import family_of
-from fsmedia.display.markup import copied, joined, view
 from fsmedia.format import keys
 from fsmedia.models import mime
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal, get_args
 from markupsafe import Markup
 
 from fsmedia.display import saving
-from fsmedia.display.amounts import plural, size_text, visible
 from fsmedia.display.cards import card
 from fsmedia.display.gallery import BUDGET
 from fsmedia.display.markup import document, joined, script, style
+from fsmedia.display.text import plural, size_text, visible
 from fsmedia.errors import InvalidMediaError
 
 if TYPE_CHECKING:

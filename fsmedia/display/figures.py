@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fsmedia.display.amounts import plural, sentence, size_text
 from fsmedia.display.telling import ROWS, Part, Told, minute_text, told_html
+from fsmedia.display.text import plural, sentence, size_text
 
 if TYPE_CHECKING:
     from fsmedia.catalog import Catalog

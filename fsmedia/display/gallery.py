@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from fsmedia.display import saving
-from fsmedia.display.amounts import plural, size_text, visible
 from fsmedia.display.cards import card, family
 from fsmedia.display.grouping import GroupBy, Placed, grouped, ordered
 from fsmedia.display.markup import document, joined, script, style
+from fsmedia.display.text import plural, size_text, visible
 
 if TYPE_CHECKING:
     from datetime import datetime

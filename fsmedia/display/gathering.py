@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from fsmedia.core import holds, records
-from fsmedia.core.spreading import windows
+from fsmedia.core.parallel import windows
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError
 from fsmedia.format import keys
 

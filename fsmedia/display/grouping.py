@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from markupsafe import Markup
 
-from fsmedia.display.amounts import plural, size_text, visible
 from fsmedia.display.markup import joined
+from fsmedia.display.text import plural, size_text, visible
 from fsmedia.errors import InvalidMediaError
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets
 
-from fsmedia.display.amounts import size_text
 from fsmedia.display.markup import asset
 from fsmedia.display.players import playable
+from fsmedia.display.text import size_text
 from fsmedia.errors import MediaError, MediaTooLargeError
 
 if TYPE_CHECKING:

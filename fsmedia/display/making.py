@@ -12,10 +12,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from fsmedia.display.amounts import size_text, visible_lines
 from fsmedia.display.documents import first_page
 from fsmedia.display.previews import MOST_SOUND, Preview
 from fsmedia.display.reading import RangedFile
+from fsmedia.display.text import size_text, visible_lines
 from fsmedia.errors import MediaError
 from fsmedia.models import mime
 

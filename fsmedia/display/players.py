@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from fsmedia.display.amounts import sentence, size_text, visible, visible_lines
 from fsmedia.display.making import PLAYED, family_of
 from fsmedia.display.markup import data_url, style
+from fsmedia.display.text import sentence, size_text, visible, visible_lines
 from fsmedia.errors import InvalidMediaError, MediaTooLargeError
 from fsmedia.models import mime
 

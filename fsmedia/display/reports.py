@@ -6,8 +6,8 @@ from datetime import timedelta
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
-from fsmedia.display.amounts import duration_text, plural, size_text
 from fsmedia.display.telling import Part, Told, minute_text, told_html
+from fsmedia.display.text import duration_text, plural, size_text
 from fsmedia.models import (
     DeduplicationReport,
     EnforcementReport,

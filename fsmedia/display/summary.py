@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from fsmedia.core import records
-from fsmedia.display.amounts import plural, size_text, visible
 from fsmedia.display.markup import joined, style, table
+from fsmedia.display.text import plural, size_text, visible
 from fsmedia.format import keys
 from fsmedia.models import mime
 

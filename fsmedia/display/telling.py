@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from fsmedia.display.amounts import plural, visible
 from fsmedia.display.markup import joined, style, table
+from fsmedia.display.text import plural, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,7 +12,6 @@ from typing import Any
 from markupsafe import Markup
 
 from fsmedia.catalog import Catalog
-from fsmedia.display.amounts import length_text, sentence, size_text, visible
 from fsmedia.display.cards import short_name
 from fsmedia.display.figures import catalog_html, statistics_html
 from fsmedia.display.making import family_of, preview_of
@@ -20,6 +19,7 @@ from fsmedia.display.markup import copied, style, view
 from fsmedia.display.previews import Preview
 from fsmedia.display.reading import OpenedSource
 from fsmedia.display.reports import report_html
+from fsmedia.display.text import length_text, sentence, size_text, visible
 from fsmedia.errors import MediaError
 from fsmedia.models import MediaContent, StoreStatistics, mime
 from fsmedia.models.base import Model

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fsspec.asyn import AsyncFileSystem
 
 from fsmedia.core.draft import Desk
-from fsmedia.core.founding import Founding
+from fsmedia.core.settings_file import Founding
 from fsmedia.core.telemetry import name_media
 from fsmedia.errors import InvalidReferenceError, MediaError, MediaNotFoundError, ReadOnlyStoreError
 from fsmedia.format import keys

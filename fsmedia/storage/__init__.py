@@ -13,7 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
 
 from fsmedia.errors import InvalidReferenceError
-from fsmedia.storage.failures import secrets_of, storage_error
+from fsmedia.storage.errors import secrets_of, storage_error
 from fsmedia.storage.local import LocalBackend
 from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Fetched, Stage, Upload, Write, missing_package
 

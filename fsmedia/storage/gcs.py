@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fsmedia.errors import InvalidMediaError, StorageError
-from fsmedia.storage.failures import explained
+from fsmedia.storage.errors import explained
 from fsmedia.storage.infos import entry_of, inline
 from fsmedia.storage.objects import FsspecBackend
 from fsmedia.storage.port import Listing

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from fsmedia.errors import InvalidReferenceError, MediaError, StorageError
 from fsmedia.format import keys
-from fsmedia.storage.failures import explained, storage_error
+from fsmedia.storage.errors import explained, storage_error
 from fsmedia.storage.local_files import entry_of, key_order, open_file
 from fsmedia.storage.local_folders import LocalFolders
 from fsmedia.storage.local_stage import LocalStage

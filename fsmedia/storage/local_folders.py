@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from fsmedia.errors import InvalidReferenceError, StoreConflictError
 from fsmedia.format import keys
-from fsmedia.storage.failures import explained
+from fsmedia.storage.errors import explained
 from fsmedia.storage.local_files import entry_of
 from fsmedia.storage.port import Backend, Entry, Listing
 

@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from fsmedia.storage.failures import explained
+from fsmedia.storage.errors import explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 from fsmedia.errors import StoreConflictError
-from fsmedia.storage.failures import explained
+from fsmedia.storage.errors import explained
 from fsmedia.storage.objects import FsspecBackend
 from fsmedia.storage.port import SEEK_BLOCK, Entry, Fetched, Listing
 

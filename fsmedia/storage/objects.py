@@ -19,7 +19,7 @@ from fsspec.asyn import sync
 
 from fsmedia.errors import MediaError, StorageError
 from fsmedia.models import public_url
-from fsmedia.storage.failures import explained, secrets_of, storage_error
+from fsmedia.storage.errors import explained, secrets_of, storage_error
 from fsmedia.storage.infos import entry_of
 from fsmedia.storage.port import SEEK_BLOCK, Entry, Fetched, Write
 from fsmedia.storage.reading import TranslatedFile

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from fsmedia.errors import MediaNotFoundError
-from fsmedia.storage.failures import explained
+from fsmedia.storage.errors import explained
 from fsmedia.storage.port import SEEK_BLOCK
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from os import getpid
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from fsmedia.storage.failures import explained
+from fsmedia.storage.errors import explained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

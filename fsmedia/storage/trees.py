@@ -6,7 +6,7 @@ import errno
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from fsmedia.storage.failures import explained
+from fsmedia.storage.errors import explained
 from fsmedia.storage.infos import entry_of
 from fsmedia.storage.port import Backend, Entry, Listing
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypeVar
 from fsmedia.core import commit, records
 from fsmedia.core.deletions import check_log
 from fsmedia.core.draft import Desk
-from fsmedia.core.founding import Founding
+from fsmedia.core.settings_file import Founding
 from fsmedia.core.telemetry import Observer, checked_hooks, name_media
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaNotFoundError, ReadOnlyStoreError
 from fsmedia.filesystem import MediaFileSystem

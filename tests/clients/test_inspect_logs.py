@@ -201,7 +201,7 @@ def test_damaged_logs_are_told_and_the_next_one_is_read(
     (tmp_path / "no.json").write_text('{"a": ' * 5000)
     with zipfile.ZipFile(tmp_path / "bomb.eval", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("header.json", bytes(3_000_000))
-    from fsmedia.exchange.imports import inspect_logs
+    from fsmedia.exchange import inspect_logs
 
     monkeypatch.setattr(inspect_logs, "LARGEST_MEMBER", 2_000_000)
     report = import_inspect(store, [*sorted(tmp_path.iterdir()), log[0]])
@@ -219,7 +219,7 @@ def test_a_log_that_lies_about_its_sizes_is_not_unpacked(
     """The reader of logs unpacks a member at once, whatever size it claims: a megabyte took gigabytes."""
     import inspect_ai.log  # noqa: F401 - teaches zipfile the third method
 
-    from fsmedia.exchange.imports import inspect_logs
+    from fsmedia.exchange import inspect_logs
 
     given = []
     monkeypatch.setattr(inspect_logs, "_opened", lambda _, file: given.append(file) or (None, []))

@@ -13,7 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from fsmedia import AsyncMediaStore, InvalidMediaError, MediaContent, MediaError, MediaMetadata
-from fsmedia.catalog import answering
+from fsmedia.catalog import answers
 from fsmedia.catalog.before import Before
 from fsmedia.catalog.rows import NO_SIDECAR
 from fsmedia.catalog.schema import VERSION, schema
@@ -187,7 +187,7 @@ def test_the_rows_are_what_answers(local_storage: LocalStorage) -> None:
 
 
 def test_a_disk_is_asked_for_a_catalog_later() -> None:
-    assert answering._WORTH[False] > 10 * answering._WORTH[True]
+    assert answers._WORTH[False] > 10 * answers._WORTH[True]
 
 
 # -- filter ----------------------------------------------------------------------------------------------------------

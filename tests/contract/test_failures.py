@@ -56,7 +56,7 @@ def refused(rclone_storage, monkeypatch, caplog):
     store = MediaStore(rclone_storage.url, storage_options=rclone_storage.options).create()
     wrong = MediaStore.__new__(MediaStore)
     wrong.__dict__.update(store.__dict__)
-    from fsmedia.core.founding import Founding
+    from fsmedia.core.settings_file import Founding
     from fsmedia.storage import open_backend
 
     options = {**rclone_storage.options, "key": rclone_storage.server.key, "secret": WRONG_SECRET}

@@ -184,7 +184,7 @@ def test_processes_do_the_windows(local_storage, small_windows, method):
 def test_processes_rebuild_the_index(local_storage, monkeypatch):
     from fsmedia.maintenance.retention import rebuild
 
-    monkeypatch.setattr(rebuild, "_WINDOW", 3)
+    monkeypatch.setattr(rebuild, "_REBUILD_WINDOW", 3)
     store, due, staying = fill(local_storage)
     for key in [key for key in sorted(local_storage.keys()) if keys.parse_due(key)]:
         local_storage.remove(key)

@@ -320,9 +320,9 @@ def test_shards_that_mean_nothing_are_refused(pictures: MediaStore, tmp_path: Pa
 def test_an_export_that_dies_anywhere_leaves_whole_files_and_goes_on(
     export: Callable[..., Any], pictures: MediaStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fsmedia.exchange.exports import folders
+    from fsmedia.exchange import imagefolder
 
-    monkeypatch.setattr(folders, "_THREADS", 1)  # faults are counted one after the other
+    monkeypatch.setattr(imagefolder, "_THREADS", 1)  # faults are counted one after the other
     export(pictures, tmp_path / "whole")
     whole = files(tmp_path / "whole")
     number = 0

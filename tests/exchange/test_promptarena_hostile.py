@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fsmedia import MediaError, MediaStore, import_promptarena
-from fsmedia.exchange.imports import promptarena
+from fsmedia.exchange import promptarena
 from tests.exchange.arena import CALL_DIGEST, PNG, inline, part, real, write
 
 SECRET = "root:x:0:0"

@@ -11,7 +11,7 @@ from openinference.instrumentation import REDACTED_VALUE, BlobUploader, OITracer
 from openinference.instrumentation._blob_upload import Blob, is_valid_reference_uri
 
 from fsmedia import MediaStore
-from fsmedia.exchange.sinks.openinference import StoreBlobUploader
+from fsmedia.exchange.openinference import StoreBlobUploader
 from tests.contract.specimens import PNG
 from tests.sinks.programs import run_installed
 

@@ -16,7 +16,7 @@ import duckdb
 import pytest
 
 from fsmedia import MediaStore, utc_now
-from fsmedia.cli import query
+from fsmedia.cli import cmd_query
 from tests.catalogs import PNG, old_enough, snapshots
 from tests.surfaces.test_cli import HOSTILE, fsmedia, put, refused
 from tests.surfaces.test_cli_deduplication import options_of
@@ -226,7 +226,7 @@ def test_a_store_that_may_only_be_read(url: str, monkeypatch: pytest.MonkeyPatch
 
 def test_long_tables_say_that_they_are_cut(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put(url)
-    monkeypatch.setattr(query, "_SHOWN", 5)
+    monkeypatch.setattr(cmd_query, "_SHOWN", 5)
     result = fsmedia("query", "-s", url, "select range from range(9)")
     assert len(result.stdout.splitlines()) == 6
     assert "more than 5 rows" in result.stderr

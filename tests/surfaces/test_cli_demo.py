@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fsmedia import MediaStore
-from fsmedia.cli import demo
+from fsmedia.cli import cmd_demo
 from fsmedia.cli.samples import sample_run
 from tests.surfaces.test_cli import child, environment, fsmedia, refused
 from tests.surfaces.test_cli_files import places
@@ -31,7 +31,7 @@ cached_run = cache(sample_run)
 @pytest.fixture(autouse=True)
 def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw the samples only once; they are the same each time."""
-    monkeypatch.setattr(demo, "sample_run", cached_run)
+    monkeypatch.setattr(cmd_demo, "sample_run", cached_run)
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +145,7 @@ def test_without_pillow_the_demo_says_what_to_install(here: Path, monkeypatch: p
             raise ImportError(name)
         return real(name, *words, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(demo, "sample_run", sample_run)
+    monkeypatch.setattr(cmd_demo, "sample_run", sample_run)
     monkeypatch.setattr(builtins, "__import__", without)
     assert "pip install 'fsmedia[notebook]'" in refused(fsmedia("demo"), 1)
     assert os.listdir(here) == []
@@ -153,7 +153,7 @@ def test_without_pillow_the_demo_says_what_to_install(here: Path, monkeypatch: p
 
 def test_names_of_runs_tell_their_time_and_differ_by_the_millisecond() -> None:
     now = datetime(2026, 3, 4, 23, 59, 59, 999_000, tzinfo=UTC)
-    names = [demo.run_name(now - timedelta(milliseconds=back)) for back in (86_399_999, 2, 1, 0)]
+    names = [cmd_demo.run_name(now - timedelta(milliseconds=back)) for back in (86_399_999, 2, 1, 0)]
     assert names == sorted(set(names))
     assert names[0] == "demo-20260304-000000"
     assert all(len(name) == len(names[0]) for name in names)

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from fsmedia.display import documents, films, making, pictures
-from fsmedia.display.amounts import sentence
 from fsmedia.display.making import MOST_WHOLE, preview_of
 from fsmedia.display.previews import MOST_SOUND, PEAKS, Preview
 from fsmedia.display.reading import OpenedSource, RangedFile
+from fsmedia.display.text import sentence
 from tests.surfaces import specimens
 
 if TYPE_CHECKING:
@@ -206,10 +206,10 @@ def test_a_paper_shows_its_first_page() -> None:
 def test_a_paper_that_takes_for_ever_or_kills_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     monkeypatch.setattr(documents, "__file__", str(program))
-    monkeypatch.setattr(documents, "SECONDS", 0.3)
+    monkeypatch.setattr(documents, "DOCUMENT_SECONDS", 0.3)
     program.write_text("while True: pass")
     assert "takes longer" in seen(specimens.paper(), "application/pdf").reason
-    monkeypatch.setattr(documents, "SECONDS", 30.0)
+    monkeypatch.setattr(documents, "DOCUMENT_SECONDS", 30.0)
     for code in ("import os; os.abort()", "print('x')", "print('1')"):
         program.write_text(code)
         assert "can't be drawn" in seen(specimens.paper(), "application/pdf").reason

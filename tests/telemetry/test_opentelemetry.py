@@ -13,7 +13,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.trace import SpanKind, StatusCode
 
 from fsmedia import AsyncMediaStore, InvalidReferenceError, MediaMetadata, MediaNotFoundError, MediaStore
-from fsmedia.core.telemetry import spans as ours
+from fsmedia.core import opentelemetry as ours
 from tests.contract.specimens import PNG, R1, png
 from tests.style.project import run_python
 
@@ -232,7 +232,7 @@ heard = []
 store = MediaStore("media", hooks=[heard.append])
 store.store_media(MediaContent.from_bytes(b"\\x89PNG\\r\\n\\x1a\\n"), MediaMetadata(run_id="r1"))
 assert heard
-print("LOADED", [name for name in sys.modules if name.startswith(("opentelemetry", "fsmedia.core.telemetry.spans"))])
+print("LOADED", [name for name in sys.modules if name.startswith(("opentelemetry", "fsmedia.core.opentelemetry"))])
 """
 
 

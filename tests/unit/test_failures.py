@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fsmedia.errors import MediaError, MediaNotFoundError, StorageError
-from fsmedia.storage.failures import explained, redact, secrets_of, storage_error
+from fsmedia.storage.errors import explained, redact, secrets_of, storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ import pytest
 from fsmedia import MediaRecord, OrganizationMode, RetentionPolicy
 from fsmedia.format.configuration import Configuration
 from fsmedia.format.layout import layouts
-from fsmedia.maintenance.lifecycle import ABORT_AFTER_DAYS, Backstop, Lifecycle, bucket_prefix, plan, spoils
+from fsmedia.maintenance.bucket_rules import ABORT_AFTER_DAYS, Backstop, Lifecycle, bucket_prefix, plan, spoils
 from fsmedia.models import Reference
 
 if TYPE_CHECKING:

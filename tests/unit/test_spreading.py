@@ -6,7 +6,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import pytest
 
-from fsmedia.core.spreading import spread, windows
+from fsmedia.core.parallel import spread, windows
 
 
 def work(ground: int, part: list[int]) -> int:

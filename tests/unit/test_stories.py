@@ -20,7 +20,7 @@ from fsmedia import (
     MediaStore,
     StoreConflictError,
 )
-from fsmedia.storage.failures import secrets_of, storage_error
+from fsmedia.storage.errors import secrets_of, storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
+    from fsmedia.core.opentelemetry import Recorder, Running
     from fsmedia.core.telemetry.events import Hook
-    from fsmedia.core.telemetry.spans import Recorder, Running
 
 Method = TypeVar("Method", bound="Callable[..., Any]")
 
@@ -312,7 +312,7 @@ def _recorder() -> Recorder | None:
 
 @functools.cache
 def _spans() -> Any:
-    return import_module("fsmedia.core.telemetry.spans")
+    return import_module("fsmedia.core.opentelemetry")
 
 
 def _number(value: object) -> int | None:

@@ -5,7 +5,7 @@ whole or not at all, tables come last, and what an earlier export wrote is found
 where it was.
 """
 
-from fsmedia.exchange.exports.folders import export_audiofolder, export_imagefolder
-from fsmedia.exchange.exports.shards import export_webdataset
+from fsmedia.exchange.imagefolder import export_audiofolder, export_imagefolder
+from fsmedia.exchange.webdataset import export_webdataset
 
 __all__ = ["export_audiofolder", "export_imagefolder", "export_webdataset"]

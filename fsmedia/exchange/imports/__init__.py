@@ -7,7 +7,7 @@ where it was. There is no other memory of an import.
 
 from fsmedia.exchange.imports.adoption import adopt_folder
 from fsmedia.exchange.imports.folder import import_folder
-from fsmedia.exchange.imports.inspect_logs import import_inspect
-from fsmedia.exchange.imports.promptarena import import_promptarena
+from fsmedia.exchange.inspect_logs import import_inspect
+from fsmedia.exchange.promptarena import import_promptarena
 
 __all__ = ["adopt_folder", "import_folder", "import_inspect", "import_promptarena"]

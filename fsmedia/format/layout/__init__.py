@@ -16,7 +16,7 @@ from fsmedia.errors import InvalidLayoutError, InvalidReferenceError
 from fsmedia.format.keys import MAX_NAME, check_reference, is_sidecar, is_temporary, parse_own_name
 from fsmedia.format.layout.segment import Segment, required_id
 from fsmedia.format.layout.template import DEFAULT_TEMPLATES, ID_FIELDS, MODES, read_template
-from fsmedia.format.layout.view import DEFAULT_VIEWS, PLAIN_FOLDERS, View, may_be_view, views
+from fsmedia.format.views import DEFAULT_VIEWS, PLAIN_FOLDERS, View, may_be_view, views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

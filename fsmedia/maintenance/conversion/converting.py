@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic_core import to_json
 
 from fsmedia.core import commit, holds, records, sharing
-from fsmedia.core.spreading import spread, windows
+from fsmedia.core.parallel import spread, windows
 from fsmedia.errors import InvalidLayoutError, MediaError, MediaNotFoundError, StorageError
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Executor
 
-    from fsmedia.core.founding import Founding
+    from fsmedia.core.settings_file import Founding
     from fsmedia.format.configuration import Configuration
     from fsmedia.storage import Backend, Entry
 

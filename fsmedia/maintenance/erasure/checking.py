@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsmedia import catalog
 from fsmedia.core import records
-from fsmedia.core.spreading import spread, windows
+from fsmedia.core.parallel import spread, windows
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.maintenance.erasure import finding

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from fsmedia import catalog
 from fsmedia.core import deletions, promptkit
-from fsmedia.core.spreading import spread, windows
+from fsmedia.core.parallel import spread, windows
 from fsmedia.errors import MediaError
 from fsmedia.format import keys
 from fsmedia.maintenance.erasure import finding, journal, removing
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from fsmedia.core.deletions import DeletionLog
-    from fsmedia.core.founding import Founding
+    from fsmedia.core.settings_file import Founding
     from fsmedia.maintenance.erasure.finding import Target
     from fsmedia.storage import Backend
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from fsmedia.core import records
-from fsmedia.core.spreading import windows
+from fsmedia.core.parallel import windows
 from fsmedia.errors import InvalidReferenceError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.maintenance.orphans.finding import Blob, Findings, Generation, Lone, Task, find_leftovers

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import from_json
 
 from fsmedia.core import promptkit, records
-from fsmedia.core.spreading import windows
+from fsmedia.core.parallel import windows
 from fsmedia.errors import MediaError
 from fsmedia.format import keys
 from fsmedia.models import Remaining

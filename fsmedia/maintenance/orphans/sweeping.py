@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from fsmedia.core.spreading import spread, windows
+from fsmedia.core.parallel import spread, windows
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 from fsmedia.maintenance.orphans.finding import Task, find_leftovers
 from fsmedia.maintenance.orphans.mending import Ground, Mended, mend_window

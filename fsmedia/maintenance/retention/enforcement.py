@@ -11,11 +11,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from fsmedia.core import deletions
-from fsmedia.core.spreading import spread, windows
+from fsmedia.core.parallel import spread, windows
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.maintenance.retention.due import Candidate, due_entries, media_with_sidecar
-from fsmedia.maintenance.retention.sweep import Ground, Swept, sweep_window
+from fsmedia.maintenance.retention.sweep import SweepContext as Ground
+from fsmedia.maintenance.retention.sweep import Swept, sweep_window
 from fsmedia.models import EnforcementReport
 from fsmedia.storage.clocks import storage_time
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from fsmedia.core.deletions import DeletionLog
-    from fsmedia.core.founding import Founding
+    from fsmedia.core.settings_file import Founding
     from fsmedia.format.configuration import Configuration
     from fsmedia.storage import Backend
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from fsmedia.core import commit, records
-from fsmedia.core.spreading import spread, windows
+from fsmedia.core.parallel import spread, windows
 from fsmedia.errors import CorruptSidecarError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
-    from fsmedia.core.founding import Founding
+    from fsmedia.core.settings_file import Founding
     from fsmedia.format.configuration import Configuration
 
 _WINDOW = 500

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fsmedia.core import records
+from fsmedia.core.parallel import windows
 from fsmedia.core.removals import Removal
-from fsmedia.core.spreading import windows
 from fsmedia.errors import CorruptSidecarError, HeldMediaError, MediaError
 from fsmedia.format import keys
 from fsmedia.maintenance.transfer.passages import identity

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 from pydantic_core import to_json
 
 from fsmedia.core import holds, promptkit, records
-from fsmedia.core.spreading import spread, windows
+from fsmedia.core.parallel import spread, windows
 from fsmedia.errors import (
     InvalidLayoutError,
     InvalidMediaError,

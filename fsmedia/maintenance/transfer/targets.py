@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from fsmedia.core.founding import Founding
+from fsmedia.core.settings_file import Founding
 from fsmedia.errors import InvalidMediaError
 
 if TYPE_CHECKING:

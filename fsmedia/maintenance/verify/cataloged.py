@@ -19,7 +19,7 @@ from fsmedia.storage import Entry
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from fsmedia.core.founding import Founding
+    from fsmedia.core.settings_file import Founding
     from fsmedia.maintenance.verify.ground import Outcome
     from fsmedia.maintenance.verify.survey import Pair
     from fsmedia.storage import Backend

@@ -15,9 +15,9 @@ from fsmedia.errors import CorruptSidecarError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
 from fsmedia.format.sidecar import Sidecar
+from fsmedia.maintenance.quarantine import set_aside
 from fsmedia.maintenance.verify import contents
 from fsmedia.maintenance.verify.ground import HELD, Ground, Outcome
-from fsmedia.maintenance.verify.quarantine import set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

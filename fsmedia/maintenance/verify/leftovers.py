@@ -13,8 +13,8 @@ from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.maintenance.orphans import Blob, Generation, Lone, Task, Unmarked, mend_window
 from fsmedia.maintenance.orphans import Ground as OrphanGround
+from fsmedia.maintenance.quarantine import set_aside
 from fsmedia.maintenance.verify.ground import HELD, YOUNG, Fact, Ground, Outcome
-from fsmedia.maintenance.verify.quarantine import set_aside
 from fsmedia.models import Hold, Reference
 
 if TYPE_CHECKING:

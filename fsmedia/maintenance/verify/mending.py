@@ -13,9 +13,9 @@ from fsmedia.core import blobs, commit, promptkit, records
 from fsmedia.errors import CorruptSidecarError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
+from fsmedia.maintenance.quarantine import set_aside
 from fsmedia.maintenance.verify import contents, making
 from fsmedia.maintenance.verify.ground import HELD, YOUNG, Ground, Outcome
-from fsmedia.maintenance.verify.quarantine import set_aside
 from fsmedia.models import mime
 from fsmedia.storage import Entry
 

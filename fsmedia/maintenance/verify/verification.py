@@ -12,7 +12,7 @@ from datetime import timedelta
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from fsmedia.core.spreading import spread, windows
+from fsmedia.core.parallel import spread, windows
 from fsmedia.errors import MediaError
 from fsmedia.format import keys
 from fsmedia.maintenance.orphans import Blob, Generation, Lone, Unmarked

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from fsmedia.cli import output, words
+from fsmedia.cli.cmd_enforce import Threads, hands, lines, tell_failed
 from fsmedia.cli.endings import DONE, FAILED
-from fsmedia.cli.enforcing import Threads, hands, lines, tell_failed
 from fsmedia.cli.place import AsJson, Place
 from fsmedia.cli.progress import carrier
 from fsmedia.cli.selecting import Conversation, ExpiresBefore, Mime, Policy, Provider, Session, Since, Until, conditions

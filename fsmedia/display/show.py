@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fsmedia.display.amounts import visible
 from fsmedia.display.comparison import Comparison, check_runs
 from fsmedia.display.gallery import Gallery
 from fsmedia.display.gathering import check_limit, gather
 from fsmedia.display.grouping import check_group
 from fsmedia.display.previewer import Previewer, Wanted, side_for
+from fsmedia.display.text import visible
 from fsmedia.models.selection import Selection
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from fsmedia.cli import output
+from fsmedia.cli.cmd_enforce import ROWS, Threads
+from fsmedia.cli.cmd_rm import ask
 from fsmedia.cli.endings import DONE, FAILED, NOT_FOUND, CommandError
-from fsmedia.cli.enforcing import ROWS, Threads
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
 from fsmedia.cli.progress import counter
-from fsmedia.cli.removal import ask
 from fsmedia.cli.selecting import Conversation, Provider, Run, Session, conditions
 from fsmedia.format.keys import temporary_name
 from fsmedia.models import Receipt, ReceiptReport

@@ -16,7 +16,7 @@ from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
 from fsmedia.cli.progress import counter
 from fsmedia.cli.selecting import Conversation, Mime, Provider, Run, Session, Since, Until, conditions
 from fsmedia.exchange.exports import export_audiofolder, export_imagefolder, export_webdataset
-from fsmedia.exchange.exports.shards import SHARD_BYTES, SHARD_COUNT
+from fsmedia.exchange.webdataset import SHARD_BYTES, SHARD_COUNT
 from fsmedia.models import ExportReport
 from fsmedia.store import MediaStore
 

@@ -8,8 +8,8 @@ from rich.text import Text
 from fsmedia.catalog import COLUMNS, Catalog
 from fsmedia.catalog.schema import arrow
 from fsmedia.cli import endings, output
+from fsmedia.cli.cmd_enforce import Threads, hands
 from fsmedia.cli.endings import text_of
-from fsmedia.cli.enforcing import Threads, hands
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
 from fsmedia.cli.progress import counter
 from fsmedia.errors import MediaError, StorageError

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from fsmedia.catalog import Catalog
 from fsmedia.cli import output
-from fsmedia.cli.cataloging import catalog_of
+from fsmedia.cli.cmd_catalog import catalog_of
 from fsmedia.cli.endings import CommandError
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
 

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from fsmedia.catalog import statistics
 from fsmedia.cli import output
-from fsmedia.cli.cataloging import catalog_of
-from fsmedia.cli.enforcing import Threads
+from fsmedia.cli.cmd_catalog import catalog_of
+from fsmedia.cli.cmd_enforce import Threads
 from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
 from fsmedia.models import StoreStatistics, Tally
 from fsmedia.store import utc_now

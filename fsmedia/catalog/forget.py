@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from fsmedia.core.founding import Founding
+    from fsmedia.core.settings_file import Founding
     from fsmedia.storage import Backend, Entry
 
 _ATTEMPTS = 3
