@@ -9,12 +9,10 @@ from importlib import import_module
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
-from fsmedia.models import faces as _faces
-
 if TYPE_CHECKING:
     from fsmedia.aio import AsyncMediaStore
     from fsmedia.catalog import Catalog
-    from fsmedia.core.draft import MediaWriter
+    from fsmedia.core.ingest import MediaWriter
     from fsmedia.core.telemetry import Event, Hook
     from fsmedia.errors import (
         BulkError,
@@ -31,8 +29,15 @@ if TYPE_CHECKING:
         StoreConflictError,
         UnknownPolicyError,
     )
-    from fsmedia.exchange.exports import export_audiofolder, export_imagefolder, export_webdataset
-    from fsmedia.exchange.imports import adopt_folder, import_folder, import_inspect, import_promptarena
+    from fsmedia.exchange import (
+        adopt_folder,
+        export_audiofolder,
+        export_imagefolder,
+        export_webdataset,
+        import_folder,
+        import_inspect,
+        import_promptarena,
+    )
     from fsmedia.filesystem import MediaFileSystem
     from fsmedia.handlers import AsyncTimeBasedPolicyHandler, TimeBasedPolicyHandler
     from fsmedia.models import (
@@ -69,7 +74,7 @@ if TYPE_CHECKING:
 _ROOMS = {
     "fsmedia.aio": ("AsyncMediaStore",),
     "fsmedia.catalog": ("Catalog",),
-    "fsmedia.core.draft": ("MediaWriter",),
+    "fsmedia.core.ingest": ("MediaWriter",),
     "fsmedia.errors": (
         "BulkError",
         "CorruptSidecarError",
@@ -85,10 +90,17 @@ _ROOMS = {
         "StoreConflictError",
         "UnknownPolicyError",
     ),
-    "fsmedia.exchange.exports": ("export_audiofolder", "export_imagefolder", "export_webdataset"),
     "fsmedia.filesystem": ("MediaFileSystem",),
     "fsmedia.handlers": ("AsyncTimeBasedPolicyHandler", "TimeBasedPolicyHandler"),
-    "fsmedia.exchange.imports": ("adopt_folder", "import_folder", "import_inspect", "import_promptarena"),
+    "fsmedia.exchange": (
+        "adopt_folder",
+        "export_audiofolder",
+        "export_imagefolder",
+        "export_webdataset",
+        "import_folder",
+        "import_inspect",
+        "import_promptarena",
+    ),
     "fsmedia.models.interfaces": ("MediaStorageService", "PolicyHandler"),
     "fsmedia.models": (
         "DeduplicationReport",
@@ -198,12 +210,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-def _painted(name: str, thing: Any, **options: Any) -> Any:
-    """Let the room of displays answer, which is loaded when something is first looked at."""
-    return getattr(import_module("fsmedia.display"), name)(thing, **options)
-
-
-_faces.fill("html", lambda thing: _painted("html_of", thing))
-_faces.fill("player", lambda content, **options: _painted("player_of", content, **options))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import TracebackType
 
 
 def _rebuild(cls: type[MediaError], state: dict[str, Any]) -> MediaError:
@@ -139,3 +140,29 @@ class BulkError(MediaError):
             f"{len(self.errors)} of {count} failed, first: {first}",
             next_step="`.errors` maps each index to its error, `.results` holds what succeeded",
         )
+
+
+def named(error: MediaError, reference: str) -> MediaError:
+    """Give an error the reference it is about."""
+    if error.reference is None:
+        error.reference = str(reference)
+        error.args = (str(error),)
+    return error
+
+
+class about:  # noqa: N801 - reads as a preposition where it is used
+    """Give every error that leaves a block the reference it is about."""
+
+    __slots__ = ("_reference",)
+
+    def __init__(self, reference: str) -> None:
+        self._reference = reference
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, MediaError):
+            named(error, self._reference)

@@ -11,8 +11,8 @@ from unittest.mock import patch
 import fsspec
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
-from fsmedia.catalog import answers, refreshing
-from fsmedia.core.records import listing
+from fsmedia.catalog import answers, refresh
+from fsmedia.core import records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,14 +27,14 @@ CATALOG_KEY = re.compile(r"\.fsmedia/catalog/[0-9TZ]+-u[0-9a-z]{26}\.parquet").f
 @contextmanager
 def old_enough() -> Iterator[None]:
     """Let what was written just now count as old enough to be told apart by its token; tests never wait."""
-    with patch.object(refreshing, "COARSEST", -timedelta(hours=1)):
+    with patch.object(refresh, "COARSEST", -timedelta(hours=1)):
         yield
 
 
 @contextmanager
 def eager() -> Iterator[None]:
     """Let `list` look for a catalog after the first sidecar, and read one at a time."""
-    with patch.dict(answers._WORTH, {False: 1, True: 1}), patch.object(listing, "_BATCH", 1):
+    with patch.dict(answers._WORTH, {False: 1, True: 1}), patch.object(records, "_BATCH", 1):
         yield
 
 

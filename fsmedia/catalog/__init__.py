@@ -6,9 +6,9 @@ pyarrow, and only when a catalog is asked for.
 
 from fsmedia.catalog.answers import CatalogAnswers
 from fsmedia.catalog.forget import forget, rows_of
-from fsmedia.catalog.opening import current, refreshed
-from fsmedia.catalog.opening import newest_catalog as newest
 from fsmedia.catalog.schema import COLUMNS, VERSION, Column
+from fsmedia.catalog.snapshots import current, refreshed
+from fsmedia.catalog.snapshots import newest_catalog as newest
 from fsmedia.catalog.statistics import statistics
 from fsmedia.catalog.table import Catalog
 

@@ -9,16 +9,16 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from fsmedia.catalog import snapshots
-from fsmedia.catalog.before import Before
-from fsmedia.catalog.rows import settings_digest
-from fsmedia.catalog.selecting import mask
+from fsmedia.catalog.refresh import Before
+from fsmedia.catalog.schema import settings_digest
+from fsmedia.catalog.table import mask
 from fsmedia.errors import MediaError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from fsmedia.core.records import Listed
-    from fsmedia.format.configuration import Configuration
+    from fsmedia.format.settings import Configuration
     from fsmedia.models.selection import Selection
     from fsmedia.storage import Backend
 

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
 from fsmedia.catalog import snapshots
-from fsmedia.catalog.opening import refreshed
 from fsmedia.catalog.schema import arrow
+from fsmedia.catalog.snapshots import refreshed
 from fsmedia.errors import MediaError
 from fsmedia.format import keys
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from fsmedia.catalog.schema import Facts
-from fsmedia.catalog.selecting import mask
+from fsmedia.catalog.schema import Facts, arrow
 from fsmedia.errors import InvalidMediaError, StorageError
-from fsmedia.models import faces
+from fsmedia.models import base, mime
 from fsmedia.models.selection import Selection
 
 if TYPE_CHECKING:
@@ -16,6 +16,41 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from fsmedia.models import CatalogRefresh
+
+_IDS = ("run_id", "conversation_id", "session_id", "provider_id", "policy_name")
+
+
+def mask(table: pa.Table, selection: Selection) -> pa.ChunkedArray:
+    """Return which rows a selection means, never null."""
+    pa = arrow()
+    from pyarrow import compute  # noqa: PLC0415
+
+    met: list[Any] = []
+    for name in _IDS:
+        wanted = getattr(selection, name)
+        if wanted is not None:
+            column = table.column(name)
+            met.append(compute.equal(column, wanted) if wanted else compute.is_null(column))
+    if selection.mime_type is not None:
+        column, pattern = table.column("mime_type"), selection.mime_type.lower()
+        kinds = [kind for kind in compute.unique(column).to_pylist() if kind is not None]
+        fitting = [kind for kind in kinds if fnmatchcase(mime.essence(kind), pattern)]
+        met.append(compute.is_in(column, pa.array(fitting, pa.string())))
+    for name, since, until in (
+        ("timestamp", selection.since, selection.until),
+        ("expires_at", None, selection.expires_before),
+    ):
+        column = table.column(name)
+        if since is not None:
+            met.append(compute.greater_equal(column, pa.scalar(since, column.type)))
+        if until is not None:
+            met.append(compute.less(column, pa.scalar(until, column.type)))
+    if not met:
+        return pa.chunked_array([pa.array([True] * len(table), pa.bool_())])
+    found = met[0]
+    for each in met[1:]:
+        found = compute.and_(found, each)
+    return compute.fill_null(found, False)
 
 
 class Catalog:
@@ -158,7 +193,7 @@ class Catalog:
         return f"<Catalog of {self.url}: {count:,} media, {len(self._table.column_names)} columns, as of {at}>"
 
     def _repr_html_(self) -> str | None:
-        return faces.html_of(self)
+        return base.html_of(self)
 
 
 def _missing(package: str, error: Exception) -> StorageError:

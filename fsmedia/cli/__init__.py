@@ -17,6 +17,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from fsmedia.cli import app as endings
 from fsmedia.cli import (
     cmd_catalog,
     cmd_dedupe,
@@ -26,24 +27,21 @@ from fsmedia.cli import (
     cmd_export,
     cmd_externalize,
     cmd_gallery,
+    cmd_get,
     cmd_import,
     cmd_init,
     cmd_ls,
+    cmd_policy,
     cmd_query,
     cmd_rm,
     cmd_stats,
+    cmd_store,
     cmd_stores,
     cmd_sync,
-    endings,
-    fetching,
-    leftovers,
-    links,
+    cmd_verify,
     output,
-    policies,
-    storing,
-    verifying,
 )
-from fsmedia.cli.place import Place, StorageOptions, StoreUrl
+from fsmedia.cli.app import Place, StorageOptions, StoreUrl
 
 _HELP = """Keep the media of LLM runs in any storage that a URL names, and look at them.
 
@@ -101,11 +99,11 @@ _LOOK, _KEEP, _OPERATE, _EXCHANGE = "Store and look", "Keep and let go", "Operat
 _COMMANDS = (
     ("demo", cmd_demo.demo, cmd_demo.DEMO_HELP, _LOOK),
     ("init", cmd_init.init, cmd_init.INIT_HELP, _LOOK),
-    ("store", storing.store, storing.STORE_HELP, _LOOK),
+    ("store", cmd_store.store, cmd_store.STORE_HELP, _LOOK),
     ("ls", cmd_ls.ls, cmd_ls.LS_HELP, _LOOK),
     ("info", cmd_ls.info, cmd_ls.INFO_HELP, _LOOK),
-    ("get", fetching.get, fetching.GET_HELP, _LOOK),
-    ("url", links.url, links.URL_HELP, _LOOK),
+    ("get", cmd_get.get, cmd_get.GET_HELP, _LOOK),
+    ("url", cmd_get.url, cmd_get.URL_HELP, _LOOK),
     ("gallery", cmd_gallery.gallery, cmd_gallery.GALLERY_HELP, _LOOK),
     ("compare", cmd_gallery.compare, cmd_gallery.COMPARE_HELP, _LOOK),
     ("query", cmd_query.query, cmd_query.QUERY_HELP, _LOOK),
@@ -113,17 +111,17 @@ _COMMANDS = (
     ("rm", cmd_rm.rm, cmd_rm.RM_HELP, _KEEP),
     ("enforce", cmd_enforce.enforce, cmd_enforce.ENFORCE_HELP, _KEEP),
     ("erase", cmd_erase.erase, cmd_erase.ERASE_HELP, _KEEP),
-    ("verify", verifying.verify, verifying.VERIFY_HELP, _OPERATE),
+    ("verify", cmd_verify.verify, cmd_verify.VERIFY_HELP, _OPERATE),
     ("sync", cmd_sync.sync, cmd_sync.SYNC_HELP, _OPERATE),
     ("dedupe", cmd_dedupe.dedupe, cmd_dedupe.DEDUPE_HELP, _OPERATE),
-    ("sweep-orphans", leftovers.sweep_orphans, leftovers.SWEEP_ORPHANS_HELP, _OPERATE),
+    ("sweep-orphans", cmd_verify.sweep_orphans, cmd_verify.SWEEP_ORPHANS_HELP, _OPERATE),
     ("stores", cmd_stores.stores, cmd_stores.STORES_HELP, _OPERATE),
     ("externalize", cmd_externalize.externalize, cmd_externalize.EXTERNALIZE_HELP, _EXCHANGE),
     ("inline", cmd_externalize.inline, cmd_externalize.INLINE_HELP, _EXCHANGE),
 )
 for _name, _command, _help, _panel in _COMMANDS:
     app.command(_name, help=output.unwrapped(_help), rich_help_panel=_panel)(_command)
-app.add_typer(policies.app, name="policy", rich_help_panel=_KEEP)
+app.add_typer(cmd_policy.app, name="policy", rich_help_panel=_KEEP)
 app.add_typer(cmd_catalog.app, name="catalog", rich_help_panel=_OPERATE)
 app.add_typer(cmd_import.app, name="import", rich_help_panel=_EXCHANGE)
 app.add_typer(cmd_export.app, name="export", rich_help_panel=_EXCHANGE)

@@ -7,11 +7,12 @@ from rich.text import Text
 
 from fsmedia.catalog import COLUMNS, Catalog
 from fsmedia.catalog.schema import arrow
-from fsmedia.cli import endings, output
+from fsmedia.cli import app as endings
+from fsmedia.cli import output
+from fsmedia.cli.app import AsJson, Place, StorageOptions, StoreUrl, text_of
 from fsmedia.cli.cmd_enforce import Threads, hands
-from fsmedia.cli.endings import text_of
-from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
-from fsmedia.cli.progress import counter
+from fsmedia.cli.output import counter
+from fsmedia.display.text import distance_text
 from fsmedia.errors import MediaError, StorageError
 from fsmedia.store import utc_now
 
@@ -116,7 +117,7 @@ def show(
         )
         return
     screen = output.Screen()
-    age = output.distance_text(found.refreshed_at, utc_now())
+    age = distance_text(found.refreshed_at, utc_now())
     screen.print(f"{len(found):,} media, as of {output.time_text(found.refreshed_at)} ({age})")
     screen.print(Text(output.visible(str(file_of(found))), overflow="fold"))
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")

@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fsmedia.cli import output
-from fsmedia.cli.endings import CommandError, code_of, text_of
-from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
-from fsmedia.cli.progress import counter
+from fsmedia.cli.app import AsJson, CommandError, Place, StorageOptions, StoreUrl, code_of, text_of
+from fsmedia.cli.output import counter
+from fsmedia.display.text import size_text
 from fsmedia.models import DeduplicationReport
 
 DEDUPE_HELP = """Let media with the same bytes share them: those that are there, and those stored from now on.
@@ -87,7 +87,7 @@ def _table(report: DeduplicationReport) -> Table:
     words = ("would convert", "would save") if report.dry_run else ("converted", "saved")
     rows = [
         ("examined", f"{report.examined:,} media that do not share their bytes"),
-        (words[0], f"{report.converted:,} media of {output.size_text(report.bytes_before)}"),
+        (words[0], f"{report.converted:,} media of {size_text(report.bytes_before)}"),
         (words[1], output.exact_size_text(report.bytes_saved)),
     ]
     reasons = Counter(each.reason for each in report.skipped)

@@ -16,9 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fsmedia.cli import output
-from fsmedia.cli.endings import CommandError
-from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
+from fsmedia.cli.app import AsJson, CommandError, Place, StorageOptions, StoreUrl
 from fsmedia.cli.samples import Sample, sample_run
+from fsmedia.display.text import size_text
 from fsmedia.models import MediaContent, MediaMetadata
 from fsmedia.store import MediaStore, utc_now
 
@@ -60,7 +60,7 @@ def demo(
         opened.create()
         report.step(f"The store is {opened.url}", "new" if before is None else "it was there already")
         references = [opened.store_media(*_media(sample, run)) for sample in samples]
-        size = output.size_text(sum(len(sample.data) for sample in samples))
+        size = size_text(sum(len(sample.data) for sample in samples))
         report.step(f"Stored the run {run}", f"{len(samples)} media, {size}")
         found = list(opened.list(run_id=run))
         if sorted(found) != sorted(references):
@@ -161,12 +161,12 @@ class _Report:
             table.add_column("size", no_wrap=True, justify="right")
             for reference, sample in stored.items():
                 what = Text.assemble((output.visible(reference), "green"), "\n", (sample.caption, "dim"))
-                table.add_row(what, sample.mime_type, output.size_text(len(sample.data)))
+                table.add_row(what, sample.mime_type, size_text(len(sample.data)))
             self._screen.print(table)
         else:
             for reference, sample in stored.items():
                 self.line("  " + output.visible(reference), style="green")
-                facts = f"    {sample.mime_type:<16} {output.size_text(len(sample.data)):>10}  "
+                facts = f"    {sample.mime_type:<16} {size_text(len(sample.data)):>10}  "
                 room = self._screen.width - len(facts)
                 caption = sample.caption if len(sample.caption) <= room else f"{sample.caption[: room - 3]}..."
                 self.line(Text.assemble(facts, (caption, "dim")))

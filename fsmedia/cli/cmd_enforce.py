@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from fsmedia.cli import output, words
-from fsmedia.cli.endings import DONE, FAILED, text_of
-from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
-from fsmedia.cli.progress import counter
-from fsmedia.cli.stopping import Stop
+from fsmedia.cli import app, output
+from fsmedia.cli.app import DONE, FAILED, AsJson, Place, StorageOptions, StoreUrl, text_of
+from fsmedia.cli.output import counter
+from fsmedia.cli.signals import Stop
+from fsmedia.display.text import duration_text, size_text
 from fsmedia.errors import MediaError
 from fsmedia.models import EnforcementReport, Failed
 from fsmedia.store import MediaStore, utc_now
@@ -76,7 +76,7 @@ def enforce(  # noqa: PLR0913 - the options of the command
     option: StorageOptions = None,
 ) -> None:
     """Sweep."""
-    pause = None if every is None else words.duration(every, "--every")
+    pause = None if every is None else app.duration(every, "--every")
     if pause is not None and not pause:
         raise typer.BadParameter("must be longer than nothing, e.g. 1m", param_hint="--every")
     wanted = _Wanted(
@@ -98,7 +98,7 @@ def enforce(  # noqa: PLR0913 - the options of the command
 def _instant(text: str | None, *, repeated: bool, dry_run: bool) -> datetime | None:
     """Read `--now`, and refuse what would delete too early."""
     clock = utc_now()
-    instant = words.instant(text, "--now", now=clock)
+    instant = app.instant(text, "--now", now=clock)
     if instant is None:
         return None
     if repeated:
@@ -159,17 +159,15 @@ def _show(report: EnforcementReport, rows: int | None) -> None:
     verb = "would delete" if report.dry_run else "deleted"
     table = []
     for gone in report.deleted[:rows]:
-        since = (
-            "" if gone.expires_at is None or report.now is None else output.duration_text(report.now - gone.expires_at)
-        )
+        since = "" if gone.expires_at is None or report.now is None else duration_text(report.now - gone.expires_at)
         when = f"expired {output.time_text(gone.expires_at)}" + (f", {since} ago" if since else "")
-        table.append((verb, output.size_text(gone.size_bytes), gone.policy_name or "-", when, gone.reference))
+        table.append((verb, size_text(gone.size_bytes), gone.policy_name or "-", when, gone.reference))
     lines(table)
     _more(len(report.deleted), rows, verb)
     lines([("skipped", each.reference, each.reason) for each in report.skipped[:rows]])
     _more(len(report.skipped), rows, "skipped")
     tell_failed(report.failed, rows)
-    bytes_ = output.size_text(report.bytes_freed)
+    bytes_ = size_text(report.bytes_freed)
     stopped = "; stopped early" if report.stopped else ""
     output.line(
         f"{report.examined:,} examined: {verb} {len(report.deleted):,} ({bytes_}), {len(report.skipped):,} skipped, "

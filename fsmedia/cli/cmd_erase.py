@@ -13,12 +13,25 @@ from rich.table import Table
 from rich.text import Text
 
 from fsmedia.cli import output
+from fsmedia.cli.app import (
+    DONE,
+    FAILED,
+    NOT_FOUND,
+    AsJson,
+    CommandError,
+    Conversation,
+    Place,
+    Provider,
+    Run,
+    Session,
+    StorageOptions,
+    StoreUrl,
+    conditions,
+)
 from fsmedia.cli.cmd_enforce import ROWS, Threads
 from fsmedia.cli.cmd_rm import ask
-from fsmedia.cli.endings import DONE, FAILED, NOT_FOUND, CommandError
-from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
-from fsmedia.cli.progress import counter
-from fsmedia.cli.selecting import Conversation, Provider, Run, Session, conditions
+from fsmedia.cli.output import counter
+from fsmedia.display.text import size_text
 from fsmedia.format.keys import temporary_name
 from fsmedia.models import Receipt, ReceiptReport
 from fsmedia.store import MediaStore
@@ -81,7 +94,7 @@ def erase(  # noqa: PLR0913 - the options of the command
         if not (yes or dry_run) and sys.stdin.isatty() and sys.stderr.isatty():
             plan = _run(opened, executor, named, dry_run=True)
             ask(
-                f"Erase {len(plan.erased)} media ({output.size_text(plan.bytes_freed)}) from {opened.url}?",
+                f"Erase {len(plan.erased)} media ({size_text(plan.bytes_freed)}) from {opened.url}?",
                 "nothing went",
             )
         with _kept(receipt) as keep:
@@ -147,7 +160,7 @@ def _show(done: Receipt, path: Path | None) -> None:
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for each in done.erased[:ROWS]:
         shared = f"shared by {each.shared_by}" if each.data == "shared" else each.data
-        size = output.size_text(each.size_bytes)
+        size = size_text(each.size_bytes)
         note = f" ({each.note})" if each.note else ""
         table.add_row(verb, size, shared, Text(output.visible(each.reference) + note, overflow="fold"))
     for word, kept in (
@@ -167,7 +180,7 @@ def _show(done: Receipt, path: Path | None) -> None:
         screen.print(f"... and {more:,} more: --json or --receipt has all")
     cleaned = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in done.cleaned if value)
     screen.print(
-        f"{done.examined:,} looked at, {verb} {len(done.erased):,} ({output.size_text(done.bytes_freed)}), "
+        f"{done.examined:,} looked at, {verb} {len(done.erased):,} ({size_text(done.bytes_freed)}), "
         f"held {len(done.held):,}, waiting {len(done.waiting):,}, unclear {len(done.unclear):,}, "
         f"failed {len(done.failed):,}{'; besides: ' if cleaned else ''}{cleaned}"
     )

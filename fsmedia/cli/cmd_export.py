@@ -10,12 +10,27 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fsmedia.cli import endings, output, words
-from fsmedia.cli.endings import FAILED, text_of
-from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
-from fsmedia.cli.progress import counter
-from fsmedia.cli.selecting import Conversation, Mime, Provider, Run, Session, Since, Until, conditions
-from fsmedia.exchange.exports import export_audiofolder, export_imagefolder, export_webdataset
+from fsmedia.cli import app as endings
+from fsmedia.cli import app as words
+from fsmedia.cli import output
+from fsmedia.cli.app import (
+    FAILED,
+    AsJson,
+    Conversation,
+    Mime,
+    Place,
+    Provider,
+    Run,
+    Session,
+    Since,
+    StorageOptions,
+    StoreUrl,
+    Until,
+    conditions,
+    text_of,
+)
+from fsmedia.cli.output import counter
+from fsmedia.exchange import export_audiofolder, export_imagefolder, export_webdataset
 from fsmedia.exchange.webdataset import SHARD_BYTES, SHARD_COUNT
 from fsmedia.models import ExportReport
 from fsmedia.store import MediaStore

@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.endings import FAILED, NOT_FOUND, CommandError, text_of
-from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
+from fsmedia.cli.app import FAILED, NOT_FOUND, AsJson, CommandError, Place, StorageOptions, StoreUrl, text_of
+from fsmedia.display.text import size_text
 from fsmedia.errors import BulkError
 from fsmedia.format.keys import temporary_name
 from fsmedia.models import Externalized, MediaMetadata
-from fsmedia.store.externalizing import LARGEST
+from fsmedia.store import LARGEST
 
 EXTERNALIZE_HELP = """Store the base64 media of LLM messages (JSON or JSON Lines), and put references in their place.
 
@@ -92,7 +92,7 @@ def externalize(  # noqa: PLR0913 - the options of the command
         output.json_line({**done.model_dump(mode="json", exclude={"text", "taken_out"}), "taken_out": _places(done)})
     elif dry_run:
         for each in done.taken_out:
-            output.line(f"would take out  {output.size_text(each.size_bytes)}  {each.mime_type}  {each.where}")
+            output.line(f"would take out  {size_text(each.size_bytes)}  {each.mime_type}  {each.where}")
     for where in done.kept:
         output.note(f"stays as it is: {where}")
     output.note(f"{done}")
@@ -152,7 +152,7 @@ def _read(file: str) -> str:
         except FileNotFoundError as error:
             raise CommandError(text_of(error), code=NOT_FOUND) from None
     if len(data) > LARGEST:
-        raise CommandError(f"{_shown(file)}: larger than {output.size_text(LARGEST)}; cut it into its messages")
+        raise CommandError(f"{_shown(file)}: larger than {size_text(LARGEST)}; cut it into its messages")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

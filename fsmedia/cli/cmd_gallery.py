@@ -8,21 +8,25 @@ from typing import Annotated
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.endings import CommandError
-from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
-from fsmedia.cli.progress import counter
-from fsmedia.cli.selecting import (
+from fsmedia.cli.app import (
+    AsJson,
+    CommandError,
     Conversation,
     ExpiresBefore,
     Mime,
+    Place,
     Policy,
     Provider,
     Run,
     Session,
     Since,
+    StorageOptions,
+    StoreUrl,
     Until,
     conditions,
 )
+from fsmedia.cli.output import counter
+from fsmedia.display.text import size_text
 
 GALLERY_HELP = """Write media as cards into one HTML file: previews, facts, policy and expiry, references, captions.
 
@@ -118,7 +122,7 @@ def gallery(  # noqa: PLR0913 - the words of a selection, and of a page
     if as_json:
         output.json_line({"path": str(path), "shown": len(made), "total": made.totals.media})
         return
-    output.line(f"{path}: {len(made):,} of {made.totals.media:,} media, {output.size_text(path.stat().st_size)}")
+    output.line(f"{path}: {len(made):,} of {made.totals.media:,} media, {size_text(path.stat().st_size)}")
     if not len(made):
         output.note("nothing matches: the page is empty")
 

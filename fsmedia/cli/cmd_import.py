@@ -10,12 +10,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fsmedia.cli import endings, output, words
-from fsmedia.cli.endings import FAILED, text_of
-from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
-from fsmedia.cli.progress import counter
-from fsmedia.exchange.imports import adopt_folder, import_folder, import_inspect, import_promptarena
-from fsmedia.exchange.imports.folder import DEFAULT_PATTERN
+from fsmedia.cli import app as endings
+from fsmedia.cli import app as words
+from fsmedia.cli import output
+from fsmedia.cli.app import FAILED, AsJson, Place, StorageOptions, StoreUrl, text_of
+from fsmedia.cli.output import counter
+from fsmedia.display.text import size_text
+from fsmedia.exchange import adopt_folder, import_folder, import_inspect, import_promptarena
+from fsmedia.exchange.folders import DEFAULT_PATTERN
 from fsmedia.models import ImportReport
 from fsmedia.store import MediaStore
 
@@ -222,7 +224,7 @@ def _table(report: ImportReport) -> Table:
         (verb, f"{len(report.stored):,} media of {output.exact_size_text(report.bytes)}"),
     ]
     if report.duplicates:
-        size = output.size_text(report.duplicate_bytes)
+        size = size_text(report.duplicate_bytes)
         rows.append(("duplicates", f"{report.duplicates:,} of these, {size}, have bytes that are there already"))
     if report.unchanged:
         rows.append(("unchanged", f"{report.unchanged:,} were imported before"))

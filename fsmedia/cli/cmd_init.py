@@ -7,10 +7,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from fsmedia.cli import output, words
-from fsmedia.cli.endings import CommandError
-from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
-from fsmedia.format.configuration import Configuration
+from fsmedia.cli import app, output
+from fsmedia.cli.app import AsJson, CommandError, Place, StorageOptions, StoreUrl
+from fsmedia.format.settings import Configuration
 
 INIT_HELP = """Make a store: write its settings. Not needed before `store`, which makes one with the defaults.
 
@@ -76,17 +75,17 @@ def init(  # noqa: PLR0913 - the settings of a store
 ) -> None:
     """Make a store."""
     place = Place.of(context, store, option)
-    layouts = words.pairs(layout, "--layout", "MODE=TEMPLATE, e.g. 'by-run=runs/{run_id}'") or None
-    views = words.pairs(view, "--view", "NAME=TEMPLATE, e.g. 'by-day={timestamp:%Y-%m-%d}/{name}{ext}'") or None
+    layouts = app.pairs(layout, "--layout", "MODE=TEMPLATE, e.g. 'by-run=runs/{run_id}'") or None
+    views = app.pairs(view, "--view", "NAME=TEMPLATE, e.g. 'by-day={timestamp:%Y-%m-%d}/{name}{ext}'") or None
     before = place.settings()
     with place.open(
         organization=organization,
         layouts=layouts,
         views=views,
-        policies=words.policies(policy),
+        policies=app.policies(policy),
         default_policy=default_policy,
         deduplicate=deduplicate or None,
-        orphan_grace=None if orphan_grace is None else words.duration(orphan_grace, "--orphan-grace"),
+        orphan_grace=None if orphan_grace is None else app.duration(orphan_grace, "--orphan-grace"),
     ) as opened:
         opened.create()
         url = opened.url
@@ -123,7 +122,7 @@ def _table(facts: dict[str, Any]) -> Table:
     table.add_column(overflow="fold")
     mode = facts["organization"]
     policies = [
-        f"{name} ({'for ever' if seconds is None else words.spelled(seconds)})"
+        f"{name} ({'for ever' if seconds is None else app.spelled(seconds)})"
         for name, seconds in sorted(facts["policies"].items())
     ]
     rows = (
@@ -133,7 +132,7 @@ def _table(facts: dict[str, Any]) -> Table:
         ("policies", ", ".join(policies) or "none of its own"),
         ("default policy", facts["default_policy"] or "none: media are kept"),
         ("equal bytes", "shared" if facts["deduplicate"] else "stored for each media"),
-        ("orphan grace", words.spelled(facts["orphan_grace"])),
+        ("orphan grace", app.spelled(facts["orphan_grace"])),
     )
     for name, value in rows:
         table.add_row("  " + name, Text(output.visible(value), overflow="fold"))

@@ -13,20 +13,25 @@ from rich.table import Table
 from rich.text import Text
 
 from fsmedia.cli import output
-from fsmedia.cli.endings import code_of, text_of
-from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
-from fsmedia.cli.selecting import (
+from fsmedia.cli.app import (
+    AsJson,
     Conversation,
     ExpiresBefore,
     Mime,
+    Place,
     Policy,
     Provider,
     Run,
     Session,
     Since,
+    StorageOptions,
+    StoreUrl,
     Until,
+    code_of,
     conditions,
+    text_of,
 )
+from fsmedia.display.text import distance_text, size_text
 from fsmedia.errors import MediaError, MediaNotFoundError
 from fsmedia.models import MediaRecord
 from fsmedia.store import MediaStore, utc_now
@@ -155,7 +160,7 @@ def _show(records: list[MediaRecord], *, long: bool) -> None:
         return
     rows = [
         (
-            output.size_text(record.size_bytes),
+            size_text(record.size_bytes),
             output.visible(record.mime_type),
             output.time_text(record.timestamp),
             output.visible(record.policy_name or "-"),
@@ -219,7 +224,7 @@ def _value(name: str, value: object) -> str:
     if name == "size_bytes" and isinstance(value, int):
         return output.exact_size_text(value)
     if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}Z ({output.distance_text(value, utc_now())})"
+        return f"{value:%Y-%m-%d %H:%M:%S}Z ({distance_text(value, utc_now())})"
     if isinstance(value, dict):
         return output.json_text(value)
     return output.visible(str(value))

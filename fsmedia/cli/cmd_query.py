@@ -19,9 +19,8 @@ from rich.text import Text
 
 from fsmedia.catalog import Catalog
 from fsmedia.cli import output
+from fsmedia.cli.app import AsJson, CommandError, Place, StorageOptions, StoreUrl
 from fsmedia.cli.cmd_catalog import catalog_of
-from fsmedia.cli.endings import CommandError
-from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
 
 QUERY_HELP = """Ask the catalog by SQL; the table is called media, a row per media. `-` reads the SQL from standard input.
 

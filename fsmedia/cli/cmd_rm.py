@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.endings import CommandError, code_of, text_of
-from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
+from fsmedia.cli.app import AsJson, CommandError, Place, StorageOptions, StoreUrl, code_of, text_of
 from fsmedia.errors import CorruptSidecarError, HeldMediaError, MediaError, MediaNotFoundError
 from fsmedia.store import MediaStore
 

@@ -10,9 +10,10 @@ from rich.text import Text
 
 from fsmedia.catalog import statistics
 from fsmedia.cli import output
+from fsmedia.cli.app import AsJson, Place, StorageOptions, StoreUrl
 from fsmedia.cli.cmd_catalog import catalog_of
 from fsmedia.cli.cmd_enforce import Threads
-from fsmedia.cli.place import AsJson, Place, StorageOptions, StoreUrl
+from fsmedia.display.text import size_text
 from fsmedia.models import StoreStatistics, Tally
 from fsmedia.store import utc_now
 
@@ -51,7 +52,7 @@ def _show(found: StoreStatistics) -> None:
     screen = output.Screen()
     screen.print(f"{found.media:,} media, {output.exact_size_text(found.bytes)}")
     if found.saved_bytes:
-        stored, saved = output.size_text(found.stored_bytes), output.size_text(found.saved_bytes)
+        stored, saved = size_text(found.stored_bytes), size_text(found.saved_bytes)
         screen.print(f"{stored} are stored: deduplication saves {saved}")
     if found.problems:
         output.warning(f"{found.problems:,} sidecars can't be read: fsmedia query shows the column problem")
@@ -75,6 +76,6 @@ def _table(screen: output.Screen, title: str, unnamed: str, tallies: Sequence[Ta
     table.add_column(title, overflow="fold")
     for each in tallies:
         name = Text(unnamed if each.name is None else output.visible(each.name), overflow="fold")
-        table.add_row(f"{each.media:,}", output.size_text(each.bytes), name)
+        table.add_row(f"{each.media:,}", size_text(each.bytes), name)
     screen.print()
     screen.print(table)

@@ -4,9 +4,9 @@
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.place import AsJson
+from fsmedia.cli.app import AsJson
 from fsmedia.models import public_url
-from fsmedia.storage.naming import known_stores
+from fsmedia.storage.address import known_stores
 
 STORES_HELP = """List the stores that have names: every fsspec client opens them as media://@name/...
 

@@ -8,13 +8,26 @@ from typing import Annotated, Any
 
 import typer
 
-from fsmedia.cli import output, words
+from fsmedia.cli import app, output
+from fsmedia.cli.app import (
+    DONE,
+    FAILED,
+    AsJson,
+    Conversation,
+    ExpiresBefore,
+    Mime,
+    Place,
+    Policy,
+    Provider,
+    Session,
+    Since,
+    Until,
+    conditions,
+)
 from fsmedia.cli.cmd_enforce import Threads, hands, lines, tell_failed
-from fsmedia.cli.endings import DONE, FAILED
-from fsmedia.cli.place import AsJson, Place
-from fsmedia.cli.progress import carrier
-from fsmedia.cli.selecting import Conversation, ExpiresBefore, Mime, Policy, Provider, Session, Since, Until, conditions
-from fsmedia.cli.stopping import Stop
+from fsmedia.cli.output import carrier
+from fsmedia.cli.signals import Stop
+from fsmedia.display.text import size_text
 from fsmedia.models import SyncReport
 from fsmedia.store import MediaStore
 
@@ -98,18 +111,18 @@ def sync(  # noqa: PLR0913 - the words of a selection, and what the target shall
         expires_before=expires_before,
     )
     wishes: dict[str, Any] = {
-        "storage_options": words.storage_options(to_option),
+        "storage_options": app.storage_options(to_option),
         **asked,
         "delete": delete,
         "dry_run": dry_run,
         "organization": organization,
-        "layouts": words.pairs(layout, "--layout", "MODE=TEMPLATE, e.g. 'by-run=runs/{run_id}'") or None,
+        "layouts": app.pairs(layout, "--layout", "MODE=TEMPLATE, e.g. 'by-run=runs/{run_id}'") or None,
         "deduplicate": deduplicate,
         "missing_id": missing_id,
         "mapping": mapping,
         "verify_copies": verify_copies,
     }
-    place = Place(source, words.storage_options(option))
+    place = Place(source, app.storage_options(option))
     with Stop() as stop, place.open(read_only=True) as opened, hands(threads) as executor:
         report = _synced(opened, target, run or [None], stop, {**wishes, "executor": executor})
     if as_json:
@@ -168,7 +181,7 @@ def _show(report: SyncReport, rows: int | None) -> None:
     copied, updated = ("would copy", "would update") if report.dry_run else ("copied", "updated")
     rate = "" if report.dry_run else _rate(report.bytes_copied, report.took)
     output.line(
-        f"{report.examined:,} examined: {copied} {report.copied:,} ({output.size_text(report.bytes_copied)}), "
+        f"{report.examined:,} examined: {copied} {report.copied:,} ({size_text(report.bytes_copied)}), "
         f"{updated} {report.updated:,}, {report.unchanged:,} unchanged, {verb} {len(report.deleted):,}, "
         f"{len(report.skipped):,} skipped, {len(report.failed):,} failed, in {report.took.total_seconds():.1f} s{rate}"
         f"{'; stopped early' if report.stopped else ''}"
@@ -179,7 +192,7 @@ def _show(report: SyncReport, rows: int | None) -> None:
 
 def _rate(size: int, took: timedelta) -> str:
     seconds = took.total_seconds()
-    return f" ({output.size_text(int(size / seconds))}/s)" if size and seconds else ""
+    return f" ({size_text(int(size / seconds))}/s)" if size and seconds else ""
 
 
 def _more(count: int, rows: int | None, verb: str) -> None:

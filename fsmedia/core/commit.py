@@ -10,22 +10,22 @@ go the same way.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from fsmedia.core import blobs
-from fsmedia.errors import CorruptSidecarError, MediaError, MediaNotFoundError, StorageError, StoreConflictError
+from fsmedia.errors import CorruptSidecarError, MediaError, MediaNotFoundError, StorageError, StoreConflictError, named
+from fsmedia.errors import about as about  # noqa: PLC0414 - for those who take it from here
 from fsmedia.format import keys
-from fsmedia.format.configuration import ORPHAN_GRACE
-from fsmedia.models.subjects import about as about  # noqa: PLC0414 - for those who take it from here
-from fsmedia.models.subjects import named
+from fsmedia.format.keys import Pointer
+from fsmedia.format.settings import ORPHAN_GRACE
 from fsmedia.storage import Write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime, timedelta
 
-    from fsmedia.format.keys import Pointer
     from fsmedia.storage import Backend, Stage
 
     Failures = Mapping[int, MediaError]
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 SIDECAR_TYPE = "application/json"
 DUE_TYPE = "application/octet-stream"
 """Content type of due entries, which are empty: their keys say it all."""
-
 Operation = TypeVar("Operation", "Storing", "Deleting")
 
 
@@ -328,3 +327,147 @@ def confirmed(answers: Answers) -> None:
     for error in answers:
         if error is not None:
             raise error
+
+
+class Aimed(Protocol):
+    """Bytes that lie elsewhere until it is known where they belong: a stage, or another media's."""
+
+    def aim(self, key: str) -> None:
+        """Choose where they go."""
+
+    def commit(self, content_type: str) -> None:
+        """Put them there, atomically."""
+
+
+@dataclass(slots=True)
+class Sharing:
+    """One media on its way in: everything is checked, nothing is visible yet.
+
+    Attributes
+    ----------
+    digest, size
+        Of the bytes as they will be stored.
+    name_of
+        Makes the reference for a generation.
+    sidecar_of
+        Makes the sidecar's bytes for a marker.
+    reference, marker
+        What was chosen; empty before.
+    """
+
+    backend: Backend
+    digest: str
+    size: int
+    data: bytes | Aimed
+    mime_type: str
+    name_of: Callable[[Pointer], str]
+    sidecar_of: Callable[[str], bytes]
+    now: Callable[[], datetime]
+    expires_at: datetime | None = None
+    grace: timedelta = ORPHAN_GRACE
+    reference: str = ""
+    marker: str = ""
+    started: datetime | None = None
+
+
+def store_shared(sharing: Sharing) -> str:
+    """Store one media: beside the same bytes, where they are and stay, else as their first user.
+
+    Raises
+    ------
+    StorageError
+        A step was not answered; it stops there and undoes nothing.
+    """
+    found = blobs.find_generation(sharing.backend, sharing.digest, sharing.size)
+    if found is None or not _joined(sharing, found):
+        found = Pointer(sharing.size, sharing.digest, keys.new_generation())
+        _begun(sharing, found)
+    _finished(sharing, found)
+    return sharing.reference
+
+
+def store_many(sharings: Sequence[Sharing]) -> list[MediaError | None]:
+    """Store several, at once where the storage gains from it; of those with the same bytes one goes first."""
+    answers: dict[int, MediaError | None] = {}
+    first = {item.digest: index for index, item in reversed(list(enumerate(sharings)))}
+    leaders = set(first.values())
+    for turn in (sorted(leaders), [index for index in range(len(sharings)) if index not in leaders]):
+        if len(turn) > 1 and sharings[0].backend.concurrency > 1:
+            with ThreadPoolExecutor(min(len(turn), sharings[0].backend.concurrency)) as threads:
+                found = list(threads.map(_stored, [sharings[index] for index in turn]))
+        else:
+            found = [_stored(sharings[index]) for index in turn]
+        answers.update(zip(turn, found, strict=True))
+    return [answers[index] for index in range(len(sharings))]
+
+
+def _stored(sharing: Sharing) -> MediaError | None:
+    try:
+        store_shared(sharing)
+    except MediaError as error:
+        return error
+    return None
+
+
+def _joined(sharing: Sharing, pointer: Pointer) -> bool:
+    """Use a generation that is there: marker, then the look; False if it is about to go, and nothing is left then."""
+    _put_marker(sharing, pointer)
+    if blobs.is_alive(sharing.backend, pointer):
+        return True
+    blobs.withdraw(sharing.backend, pointer, sharing.marker)
+    return False
+
+
+def _begun(sharing: Sharing, pointer: Pointer) -> None:
+    """Begin a generation: marker first, so that the data are never without one."""
+    _put_marker(sharing, pointer)
+    with about(sharing.reference):
+        if isinstance(sharing.data, bytes):
+            sharing.backend.write(pointer.data_key, sharing.data, sharing.mime_type)
+        else:
+            sharing.data.aim(pointer.data_key)
+            sharing.data.commit(sharing.mime_type)
+
+
+def _put_marker(sharing: Sharing, pointer: Pointer) -> None:
+    """Write the due entry, for this generation's name, then the marker."""
+    sharing.reference = sharing.name_of(pointer)
+    sharing.started = sharing.started or sharing.now()
+    with about(sharing.reference):
+        if sharing.expires_at is not None:
+            due = keys.due_key(sharing.expires_at, sharing.reference)
+            sharing.backend.write(due, b"", DUE_TYPE)
+        sharing.marker = blobs.put_marker(sharing.backend, pointer, sharing.reference)
+
+
+def _finished(sharing: Sharing, pointer: Pointer) -> None:
+    """Write the sidecar: from here on the media exists. A slow store looks whether it was taken for a leftover."""
+    backend, reference = sharing.backend, sharing.reference
+    with about(reference):
+        backend.write(keys.sidecar_key(reference), sharing.sidecar_of(sharing.marker), SIDECAR_TYPE)
+        begun = sharing.started or sharing.now()
+        if sharing.now() - begun <= sharing.grace / 2:
+            return
+        if not blobs.is_used(backend, pointer, sharing.marker):
+            for error in backend.delete([keys.sidecar_key(reference)]).values():
+                raise error
+            raise StorageError(
+                "took so long to store that its bytes were removed as a leftover", next_step="store it again"
+            )
+        if sharing.expires_at is not None:
+            backend.write(keys.due_key(sharing.expires_at, reference), b"", DUE_TYPE)
+
+
+def copy(sharing: Sharing, pointer: Pointer) -> None:
+    """Let one more reference use a generation: a marker and a sidecar, no bytes move.
+
+    Raises
+    ------
+    StoreConflictError
+        The generation is about to go: somebody deletes its last reference in this moment.
+    """
+    if not _joined(sharing, pointer):
+        raise StoreConflictError(
+            "its bytes are being deleted in this moment", next_step="copy it again", reference=sharing.reference
+        )
+    _finished(sharing, pointer)

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import Meter, MeterProvider
     from opentelemetry.trace import Span, Tracer, TracerProvider
 
-    from fsmedia.core.telemetry.events import Event
-    from fsmedia.core.telemetry.observer import Observer
+    from fsmedia.core.telemetry import Event, Observer
 
 _SCOPE = "fsmedia"
 _ATTRIBUTES = {

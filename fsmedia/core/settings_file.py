@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from fsmedia.errors import StoreConflictError
 from fsmedia.format import keys
-from fsmedia.format.configuration import DEFAULT_ORGANIZATION, Configuration, Settings
+from fsmedia.format.settings import DEFAULT_ORGANIZATION, Configuration, Settings
 from fsmedia.models import OrganizationMode
 
 if TYPE_CHECKING:
-    from fsmedia.format.layout import View
+    from fsmedia.format.views import View
     from fsmedia.storage import Backend
 
 

@@ -18,7 +18,7 @@ INSTALL = "pip install 'fsmedia[notebook]'"
 def html_of(thing: Any) -> str | None:
     """Return the HTML of a content, a report or a store; a plain card where what draws it is not installed."""
     try:
-        html_text: str | None = import_module("fsmedia.display.things").html_of(thing)
+        html_text: str | None = import_module("fsmedia.display.reports").html_of(thing)
     except ImportError:
         shown = html.escape(repr(thing))
         return f"<pre>{shown}</pre><small>To see more: <code>{html.escape(INSTALL)}</code></small>"

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from markupsafe import Markup
 
-from fsmedia.display import saving
-from fsmedia.display.cards import card
-from fsmedia.display.gallery import BUDGET
-from fsmedia.display.markup import document, joined, script, style
+from fsmedia.display import gallery
+from fsmedia.display.gallery import BUDGET, card
+from fsmedia.display.html import document, joined, script, style
 from fsmedia.display.text import plural, size_text, visible
 from fsmedia.errors import InvalidMediaError
 
@@ -106,7 +105,7 @@ class Comparison:
             The file can't be written.
         """
         title = visible(f"{', '.join(self.runs)} - fsmedia", most=200)
-        return saving.save(document(title, Markup(self.html())), path)  # noqa: S704 - made below
+        return gallery.save(document(title, Markup(self.html())), path)  # noqa: S704 - made below
 
     def html(self) -> str:
         """Return it as a piece of HTML for a page."""

@@ -10,28 +10,30 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
+from markupsafe import Markup
+
 from fsmedia.core import holds, records
 from fsmedia.core.parallel import windows
+from fsmedia.display.html import joined
+from fsmedia.display.text import plural, size_text, visible
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError
 from fsmedia.format import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from fsmedia.core.records import Selected
-    from fsmedia.format.configuration import Configuration
+    from fsmedia.format.settings import Configuration
     from fsmedia.models import MediaRecord
     from fsmedia.models.selection import Selection
     from fsmedia.storage import Backend
 
 Sort = Literal["position", "newest", "oldest", "largest"]
 """In the order of the keys (which is that of messages), by timestamp, or by size."""
-
 MOST_COUNTED = 100_000
 """Media that are counted for a gallery's total; beyond it says "more than"."""
 MOST_SHOWN = 2_000
 """Largest limit of a gallery: a page of more is no use."""
-
 _BATCH = 64
 
 
@@ -174,3 +176,86 @@ def _age(record: MediaRecord, *, newest: bool) -> float:
     if record.timestamp is None:
         return float("inf")
     return -record.timestamp.timestamp() if newest else record.timestamp.timestamp()
+
+
+GroupBy = Literal["conversation", "run", "message"]
+
+
+class Placed(NamedTuple):
+    """A media's card and what places it."""
+
+    record: MediaRecord
+    family: str
+    page: int
+    html: Markup
+
+
+def check_group(group_by: object) -> None:
+    """Refuse a way of grouping that there is not."""
+    if group_by is not None and group_by not in get_args(GroupBy):
+        raise InvalidMediaError(
+            f"unknown group_by {group_by!r}", next_step=f"use None or one of {', '.join(get_args(GroupBy))}"
+        )
+
+
+def ordered(records: list[MediaRecord], group_by: GroupBy | None) -> list[int]:
+    """Return the places of the records in the order in which groups show them: groups as they first appear."""
+    levels = _LEVELS[group_by]
+    seen: dict[tuple[str, ...], int] = {}
+    ranks = []
+    for record in records:
+        path = tuple(name(record) for name in levels)
+        ranks.append(tuple(seen.setdefault(path[: depth + 1], len(seen)) for depth in range(len(path))))
+    return sorted(range(len(records)), key=lambda index: ranks[index])
+
+
+def grouped(cards: list[Placed], group_by: GroupBy | None) -> Markup:
+    """Return cards in groups that fold, all open."""
+    return _nested(cards, _LEVELS[group_by])
+
+
+def _nested(cards: list[Placed], levels: tuple[Callable[[MediaRecord], str], ...]) -> Markup:
+    if not levels:
+        return Markup('<div class="fsm-grid">{}</div>').format(joined(each.html for each in cards))
+    groups: dict[str, list[Placed]] = {}
+    for each in cards:
+        groups.setdefault(levels[0](each.record), []).append(each)
+    inner = joined(_group(name, members, levels[1:]) for name, members in groups.items())
+    return inner if len(levels) > 1 else Markup('<div class="fsm-row">{}</div>').format(inner)
+
+
+def _group(name: str, members: list[Placed], inner: tuple[Callable[[MediaRecord], str], ...]) -> Markup:
+    size = size_text(sum(each.record.size_bytes for each in members))
+    return Markup(
+        '<details class="fsm-group" open data-t="{}" data-p="{}"><summary>{}'
+        '<span class="fsm-sum">{}, {}</span></summary>{}</details>'
+    ).format(
+        " ".join(sorted({each.family for each in members})),
+        " ".join(str(page) for page in sorted({each.page for each in members})),
+        name,
+        plural(len(members), "media"),
+        size,
+        _nested(members, inner),
+    )
+
+
+def _conversation(record: MediaRecord) -> str:
+    name = visible(record.conversation_id, most=300)
+    return f"Conversation {name}" if name else "No conversation"
+
+
+def _run(record: MediaRecord) -> str:
+    name = visible(record.run_id, most=300)
+    return f"Run {name}" if name else "No run"
+
+
+def _message(record: MediaRecord) -> str:
+    return f"Message {record.message_idx}"
+
+
+_LEVELS: dict[str | None, tuple[Callable[[MediaRecord], str], ...]] = {
+    None: (),
+    "conversation": (_conversation, _message),
+    "run": (_run, _message),
+    "message": (_message,),
+}

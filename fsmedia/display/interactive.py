@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets
 
-from fsmedia.display.markup import asset
+from fsmedia.display.html import asset
 from fsmedia.display.players import playable
 from fsmedia.display.text import size_text
 from fsmedia.errors import MediaError, MediaTooLargeError

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from fsmedia.display.making import PLAYED, family_of
-from fsmedia.display.markup import data_url, style
+from fsmedia.display.html import data_url, style
+from fsmedia.display.previewer import PLAYED, family_of
 from fsmedia.display.text import sentence, size_text, visible, visible_lines
 from fsmedia.errors import InvalidMediaError, MediaTooLargeError
 from fsmedia.models import mime

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+import io
 from datetime import timedelta
 from functools import singledispatch
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsmedia.display.telling import Part, Told, minute_text, told_html
-from fsmedia.display.text import duration_text, plural, size_text
+from markupsafe import Markup
+
+from fsmedia.catalog import Catalog
+from fsmedia.display.gallery import short_name
+from fsmedia.display.html import ROWS, Part, Told, copied, minute_text, style, told_html, view
+from fsmedia.display.previewer import family_of, preview_of
+from fsmedia.display.previews import OpenedSource, Preview
+from fsmedia.display.text import duration_text, length_text, plural, sentence, size_text, visible
+from fsmedia.errors import MediaError
 from fsmedia.models import (
     DeduplicationReport,
     EnforcementReport,
     ExportReport,
     ImportReport,
+    MediaContent,
     OrphanReport,
     RebuildReport,
     Receipt,
     ReceiptReport,
+    StoreStatistics,
     SyncReport,
     VerifyReport,
+    mime,
 )
+from fsmedia.models.base import Model
 
 if TYPE_CHECKING:
     from collections.abc import Sized
+
+    from fsmedia.models import Tally
 
 DRY_RUN = "A dry run: nothing was changed."
 
@@ -336,3 +351,161 @@ def _(report: ExportReport) -> Told:
             _failed(report),
         ),
     )
+
+
+_NUMBERS = ("message_idx", "part_idx", "size_bytes")
+_INSTANTS = ("timestamp", "expires_at")
+_COLUMNS = ("reference", "run_id", *_NUMBERS[:2], "mime_type", "size_bytes", *_INSTANTS, "policy_name", "caption")
+
+
+def statistics_html(found: StoreStatistics) -> str:
+    """Return what a store holds, by run, type, policy and age."""
+    saved = f"sharing saves {size_text(found.saved_bytes)}" if found.saved_bytes else ""
+    soon = (found.expired, found.expires_within_day, found.expires_within_week)
+    tables = (
+        ("run", found.by_run, found.other_runs),
+        ("type", found.by_mime_type, found.other_mime_types),
+        ("policy", found.by_policy, found.other_policies),
+        ("age", found.by_age, None),
+        ("expires", tuple(each for each in soon if each.media), None),
+    )
+    return told_html(
+        Told(
+            "What the store holds",
+            (f"{found.media:,} media", size_text(found.bytes), saved, f"as of {minute_text(found.refreshed_at)} UTC"),
+            (f"{found.problems:,} sidecars can't be read." if found.problems else "",),
+            (_tallied(title, rows, rest) for title, rows, rest in tables),
+            form="fsm-row",
+        )
+    )
+
+
+def _tallied(title: str, rows: tuple[Tally, ...], rest: Tally | None) -> Part:
+    shown = [*rows[: ROWS - 1], *([] if rest is None else [rest])]
+    return Part(
+        f"By {title}" if title != "expires" else "Expires",
+        (title, "media", "bytes"),
+        ((each.name or "(none)", f"{each.media:,}", size_text(each.bytes)) for each in shown),
+        len(rows) + (rest is not None),
+        right=(1, 2),
+        things="row",
+    )
+
+
+def catalog_html(found: Catalog) -> str:
+    """Return the first rows of a catalog, with the columns that fit on a page."""
+    columns = [each for each in _COLUMNS if each in found.to_arrow().column_names]
+    rows = found.to_arrow().slice(0, ROWS).select(columns).to_pylist()
+    return told_html(
+        Told(
+            f"Catalog of {found.url}",
+            (
+                f"{len(found):,} media",
+                plural(len(found.to_arrow().column_names), "column"),
+                f"as of {minute_text(found.refreshed_at)} UTC",
+            ),
+            (f"{len(found.problems):,} sidecars can't be read: see .problems" if found.problems else "",),
+            (
+                Part(
+                    "Rows",
+                    tuple(columns),
+                    (tuple(_cell(name, row[name]) for name in columns) for row in rows),
+                    len(found),
+                    right=tuple(index for index, name in enumerate(columns) if name in _NUMBERS),
+                ),
+            ),
+            form="fsm-wide",
+        )
+    )
+
+
+def _cell(name: str, value: Any) -> object:
+    if value is None:
+        return ""
+    if name in _INSTANTS:
+        return minute_text(value)
+    if isinstance(value, str):
+        return sentence(value, most=60)
+    return f"{value:,}"
+
+
+_SIDE = 640
+
+
+def html_of(thing: Any) -> str | None:
+    """Return the HTML of a content, a report or a catalog; None for anything else."""
+    if isinstance(thing, MediaContent):
+        return content_html(thing)
+    if isinstance(thing, StoreStatistics):
+        return statistics_html(thing)
+    if isinstance(thing, Model):
+        return report_html(thing)
+    return catalog_html(thing) if isinstance(thing, Catalog) else None
+
+
+def content_html(content: MediaContent) -> str:
+    """Return a content as one card."""
+    kind = family_of(content.mime_type)
+    size, preview = _looked_at(content)
+    name = _name(content)
+    caption = sentence(content.caption or "")
+    seconds = preview.duration or content.duration
+    length = length_text(seconds) if seconds and kind in ("audio", "video") else ""
+    width, height = preview.width or content.width, preview.height or content.height
+    facts = [
+        f"{width:,} \u00d7 {height:,}" if width and height else "",
+        length,
+        "" if size is None else size_text(size),
+        visible(mime.essence(content.mime_type), most=100),
+    ]
+    code = kind in ("audio", "video") and not preview.sound
+    return str(
+        Markup(
+            '<div class="fsm fsm-single">{}<article class="fsm-card"><div class="fsm-view">{}</div>'
+            '<div class="fsm-facts">'
+            '<div class="fsm-name" title="{}">{}</div><div class="fsm-meta">{}</div>{}{}</div></article></div>'
+        ).format(
+            style(),
+            view(preview, kind, caption or name, length),
+            name,
+            name,
+            " \u00b7 ".join(filter(None, facts)),
+            Markup('<p class="fsm-caption" title="{0}">{0}</p>').format(caption) if caption else "",
+            copied("content.player()", "Copy the code that plays it") if code else "",
+        )
+    )
+
+
+def _name(content: MediaContent) -> str:
+    if content.storage_reference:
+        return short_name(content.storage_reference)
+    if content.file_path:
+        return short_name(Path(content.file_path).name)
+    return visible(mime.essence(content.mime_type), most=100)
+
+
+def _looked_at(content: MediaContent) -> tuple[int | None, Preview]:
+    """Return size and preview of a content, as far as looking costs nothing that nobody asked for."""
+    if reason := _out_of_reach(content):
+        return None, Preview(reason=reason)
+    try:
+        if isinstance(content.data, bytes):
+            return len(content.data), preview_of(OpenedSource(io.BytesIO(content.data)), content.mime_type, _SIDE)
+        with content.open() as file:
+            source = OpenedSource(file)
+            return source.size, preview_of(source, content.mime_type, _SIDE)
+    except MediaError as error:
+        return None, Preview(reason=visible(error.problem))
+    except OSError as error:
+        return None, Preview(reason=f"it can't be read ({error.strerror or type(error).__name__})")
+
+
+def _out_of_reach(content: MediaContent) -> str:
+    """Return why its bytes are not looked at; empty where they are."""
+    if content.url is not None:
+        return "only its URL is known, and nothing is fetched from it"
+    if content.data is not None:
+        return "" if isinstance(content.data, bytes) else "a stream, which can be read only once"
+    if content.file_path is None and not content.is_attached:
+        return "only its reference is known: store.retrieve_media(...) brings it"
+    return ""

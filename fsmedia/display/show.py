@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from fsmedia.display.comparison import Comparison, check_runs
 from fsmedia.display.gallery import Gallery
-from fsmedia.display.gathering import check_limit, gather
-from fsmedia.display.grouping import check_group
+from fsmedia.display.gathering import check_group, check_limit, gather
 from fsmedia.display.previewer import Previewer, Wanted, side_for
 from fsmedia.display.text import visible
 from fsmedia.models.selection import Selection
@@ -17,11 +16,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from fsmedia.display.comparison import By
-    from fsmedia.display.gathering import Gathered, Sort
-    from fsmedia.display.grouping import GroupBy
+    from fsmedia.display.gathering import Gathered, GroupBy, Sort
     from fsmedia.display.previewer import Progress
     from fsmedia.display.previews import Preview
-    from fsmedia.format.configuration import Configuration
+    from fsmedia.format.settings import Configuration
     from fsmedia.storage import Backend
 
 _TITLES = (

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from fsmedia.core import records
-from fsmedia.display.markup import joined, style, table
+from fsmedia.display.html import joined, style, table
 from fsmedia.display.text import plural, size_text, visible
 from fsmedia.format import keys
 from fsmedia.models import mime
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from fsmedia.format.configuration import Configuration
+    from fsmedia.format.settings import Configuration
     from fsmedia.storage import Backend, Entry
 
 MOST_LISTED = 10_000

@@ -1,1 +1,24 @@
-"""What others wrote and read: importers, exporters, sinks of instrumented programs."""
+"""What others wrote and read: importers, exporters, and the sinks of instrumented programs. Clients of `MediaStore`.
+
+Every importer says for each media where it came from (the attribute `user.source`, written with the media itself), and
+asks the store for that and the digest before it stores: importing again stores what is new, so a killed import goes on
+where it was. There is no other memory of an import. Exporters take what a catalog selected.
+"""
+
+from __future__ import annotations
+
+from fsmedia.exchange.folders import adopt_folder, import_folder
+from fsmedia.exchange.inspect_logs import import_inspect
+from fsmedia.exchange.promptarena import import_promptarena
+
+__all__ = [
+    "adopt_folder",
+    "export_audiofolder",
+    "export_imagefolder",
+    "export_webdataset",
+    "import_folder",
+    "import_inspect",
+    "import_promptarena",
+]
+from fsmedia.exchange.imagefolder import export_audiofolder, export_imagefolder
+from fsmedia.exchange.webdataset import export_webdataset

@@ -18,9 +18,8 @@ from opentelemetry.util.genai.types import BlobPart, UriPart
 from opentelemetry.util.genai.utils import gen_ai_json_dumps
 
 from fsmedia.errors import MediaError
-from fsmedia.exchange.sinks.courier import Courier, seconds
-from fsmedia.exchange.sinks.tracing import metadata_of
-from fsmedia.models.data_urls import read_data_url
+from fsmedia.exchange.courier import Courier, metadata_of, seconds
+from fsmedia.models.urls import read_data_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,16 +14,29 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from fsmedia.errors import InvalidMediaError, MediaError, StoreConflictError
-from fsmedia.exchange.exports.choosing import chosen, failure, name_of, row_of
-from fsmedia.exchange.exports.tables import NAMES, TYPES, Form, Rows, check_form, fingerprint, rows_of
-from fsmedia.exchange.exports.targets import Checked, Target, there_is
+from fsmedia.exchange.exporting import (
+    NAMES,
+    TYPES,
+    Checked,
+    Form,
+    Rows,
+    Target,
+    check_form,
+    chosen,
+    failure,
+    fingerprint,
+    name_of,
+    row_of,
+    rows_of,
+    there_is,
+)
 from fsmedia.models import ExportReport, Failed, MediaRecord, Skipped, mime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from os import PathLike
 
-    from fsmedia.exchange.exports.choosing import Words
+    from fsmedia.exchange.exporting import Words
     from fsmedia.storage import Entry
     from fsmedia.store import MediaStore
 

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StorageError
-from fsmedia.exchange.imports.carrying import Carrier
-from fsmedia.exchange.imports.findings import Found, failed, in_memory, passed, shown, wrong
-from fsmedia.models.data_urls import read_data_url
+from fsmedia.exchange.importing import Carrier, Found, failed, in_memory, passed, shown, wrong
+from fsmedia.models.urls import read_data_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

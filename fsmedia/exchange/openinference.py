@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from openinference.instrumentation import get_attributes_from_context
 from opentelemetry.trace import get_current_span
 
-from fsmedia.exchange.sinks.courier import Courier, seconds
-from fsmedia.exchange.sinks.tracing import metadata_of
+from fsmedia.exchange.courier import Courier, metadata_of, seconds
 
 if TYPE_CHECKING:
     from datetime import timedelta

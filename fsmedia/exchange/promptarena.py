@@ -14,13 +14,11 @@ from pydantic_core import from_json
 
 from fsmedia.core import promptkit
 from fsmedia.errors import InvalidMediaError, MediaError
-from fsmedia.exchange.imports.carrying import Carrier
-from fsmedia.exchange.imports.findings import Found, failed, in_memory, passed, wrong
-from fsmedia.exchange.imports.trees import Tree, located, opener
+from fsmedia.exchange.importing import Carrier, Found, Tree, failed, in_memory, located, opener, passed, wrong
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import OrganizationMode
-from fsmedia.models.base64_text import from_base64
+from fsmedia.models.urls import from_base64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -17,16 +17,14 @@ from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any, Unpack
 
 from fsmedia.errors import InvalidMediaError, MediaError
-from fsmedia.exchange.exports.choosing import chosen, failure, name_of, row_of
-from fsmedia.exchange.exports.tables import Rows
-from fsmedia.exchange.exports.targets import Checked, Target, there_is
+from fsmedia.exchange.exporting import Checked, Rows, Target, chosen, failure, name_of, row_of, there_is
 from fsmedia.models import ExportReport, Failed, mime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from os import PathLike
 
-    from fsmedia.exchange.exports.choosing import Words
+    from fsmedia.exchange.exporting import Words
     from fsmedia.storage import Stage
     from fsmedia.store import MediaStore
 

@@ -14,15 +14,15 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.spec import make_instance
 from fsspec.utils import stringify_path, tokenize
 
-from fsmedia.core.deletions import check_log
+from fsmedia.core.lifetime import check_log
 from fsmedia.core.telemetry import Observer, checked_hooks
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError
+from fsmedia.filesystem.base import utc_now
 from fsmedia.filesystem.concurrent import Concurrent
-from fsmedia.filesystem.grounds import utc_now
-from fsmedia.filesystem.sighting import VIEW_MAX_AGE, as_age
-from fsmedia.filesystem.transaction import MediaTransaction
+from fsmedia.filesystem.files import MediaTransaction
+from fsmedia.filesystem.views import VIEW_MAX_AGE, as_age
 from fsmedia.storage import open_backend
-from fsmedia.storage.naming import (
+from fsmedia.storage.address import (
     LOCAL,
     SCHEME,
     Address,
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
-    from fsmedia.core.deletions import DeletionLog
+    from fsmedia.core.lifetime import DeletionLog
     from fsmedia.core.telemetry import Hook
     from fsmedia.storage import Backend
-    from fsmedia.storage.naming import NestedOptions
+    from fsmedia.storage.address import NestedOptions
 
 __all__ = ["MediaFileSystem"]
 

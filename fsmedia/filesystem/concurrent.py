@@ -16,8 +16,8 @@ from fsspec.asyn import AbstractAsyncStreamedFile, get_loop, sync
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from fsmedia.core.telemetry import observed
-from fsmedia.filesystem.grounds import not_found
-from fsmedia.filesystem.viewing import Viewing
+from fsmedia.filesystem.base import not_found
+from fsmedia.filesystem.views import Viewing
 from fsmedia.format import keys
 
 if TYPE_CHECKING:

@@ -6,15 +6,19 @@ know survive a rewrite. Pure: bytes in, bytes out.
 
 from __future__ import annotations
 
+import io
+import wave
 from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import imagesize
 from pydantic_core import from_json, to_json
 
 from fsmedia.errors import CorruptSidecarError, InvalidReferenceError, MediaError
+from fsmedia.format import wav
 from fsmedia.format.keys import check_marker, pointer_of
-from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, MediaRecord, Reference, Retention
+from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, MediaRecord, Reference, Retention, mime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,10 +26,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of the sidecar format that this code writes."""
-
 MAX_SIDECAR_BYTES = 4 * 2**20
 """Larger sidecars are refused: they are not ours, and would be read into memory."""
-
 _METADATA_FIELDS = tuple(MediaMetadata.model_fields)
 _KINDS: dict[str, type] = {
     **dict.fromkeys(("run_id", "conversation_id", "session_id", "mime_type", "provider_id", "timestamp"), str),
@@ -244,3 +246,52 @@ def _model(kind: type[_M], fields: dict[str, Any], reference: str) -> _M:
         raise CorruptSidecarError(
             f"its sidecar has wrong values ({error.problem})", next_step=_VERIFY, reference=reference
         ) from None
+
+
+_LARGEST_SIDE = 2**31
+
+
+def measured(content: ContentFields, mime_type: str, head: bytes, size: int) -> dict[str, Any]:
+    """Return the fields that the content leaves open and the bytes tell.
+
+    Parameters
+    ----------
+    head
+        The first bytes of the media, at least its header.
+    size
+        Bytes of the whole media.
+    """
+    kind = mime.essence(mime_type)
+    found: dict[str, Any] = {}
+    if kind.startswith("image/"):
+        found = _picture(head)
+    elif kind == "audio/wav":
+        found = _sound(head, size)
+    return {name: value for name, value in found.items() if getattr(content, name) is None}
+
+
+def _picture(head: bytes) -> dict[str, Any]:
+    try:
+        width, height = imagesize.get(io.BytesIO(head))
+    except Exception:  # noqa: BLE001 - a stranger's bytes; what can't be read is simply not told
+        return {}
+    if not (1 <= width < _LARGEST_SIDE and 1 <= height < _LARGEST_SIDE):
+        return {}
+    return {"width": int(width), "height": int(height)}
+
+
+def _sound(head: bytes, size: int) -> dict[str, Any]:
+    try:
+        with wave.open(io.BytesIO(head)) as sound:
+            frames, rate, channels = sound.getnframes(), sound.getframerate(), sound.getnchannels()
+            width = sound.getsampwidth()
+    except (wave.Error, EOFError, ValueError, ArithmeticError, RuntimeError):
+        return {}
+    if rate < 1 or channels < 1 or frames * channels * width + wav.HEADER_BYTES > size:
+        return {}  # a header written before the length was known
+    duration = frames / rate
+    return {
+        "duration": int(duration) if duration.is_integer() else round(duration, 6),
+        "channels": channels,
+        "bit_rate": rate * channels * width * 8,
+    }

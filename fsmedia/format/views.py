@@ -11,10 +11,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from fsmedia.errors import InvalidLayoutError, MediaError
-from fsmedia.format.escapes import MINIMUM_LIMIT, escape_id
 from fsmedia.format.keys import MAX_NAME, VIEWS
-from fsmedia.format.layout.segment import Piece, Segment
-from fsmedia.format.layout.template import DEFAULT_TEMPLATES, END, ID_FIELDS, read_folders, refuse
+from fsmedia.format.layout import (
+    DEFAULT_TEMPLATES,
+    END,
+    ID_FIELDS,
+    MINIMUM_LIMIT,
+    Piece,
+    Segment,
+    escape_id,
+    read_folders,
+    refuse,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

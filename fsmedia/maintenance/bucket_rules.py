@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from fsmedia.format.configuration import Configuration
+    from fsmedia.format.settings import Configuration
     from fsmedia.models import MediaRecord, RetentionPolicy
 
 Provider = Literal["s3", "gcs"]

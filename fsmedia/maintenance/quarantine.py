@@ -11,13 +11,12 @@ from pydantic_core import to_json
 
 from fsmedia.errors import StorageError
 from fsmedia.format import keys
-from fsmedia.maintenance.verify import contents
+from fsmedia.maintenance import survey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fsmedia.maintenance.verify.contents import Content
-    from fsmedia.maintenance.verify.ground import Ground
+    from fsmedia.maintenance.survey import Content, Ground
 
 _TYPE = "application/octet-stream"
 
@@ -54,7 +53,7 @@ def set_aside(
             backend.copy(key, target, _TYPE)
         except FileNotFoundError:
             raise StorageError("went while it was copied to quarantine", next_step="verify again", key=key) from None
-        if contents.read(backend, target, content.size) != content:
+        if survey.read(backend, target, content.size) != content:
             raise StorageError("changed while it was copied to quarantine", next_step="verify again", key=key)
     for key, data in (texts or {}).items():
         placed[key] = keys.quarantined_key(folder, key, backend.root_length)

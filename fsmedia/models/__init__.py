@@ -3,39 +3,54 @@
 Pure: nothing here reaches a storage; JSON keys are PromptKit's, so its documents validate.
 """
 
-from fsmedia.models.catalog import CatalogRefresh, StoreStatistics, Tally
-from fsmedia.models.content import ContentHandle, MediaContent
-from fsmedia.models.conversion import DeduplicationReport, Moved
-from fsmedia.models.copies import local_copy
-from fsmedia.models.erasure import Cleaned, Erased, Receipt, ReceiptReport, Remaining, Trace
-from fsmedia.models.exchange import (
+from fsmedia.models.content import ContentHandle, MediaContent, local_copy
+from fsmedia.models.metadata import (
+    CONTENT_FIELDS,
+    ContentFields,
+    MediaMetadata,
+    MediaRecord,
+    OrganizationMode,
+    Reference,
+    RetentionPolicy,
+)
+from fsmedia.models.reports import (
     SOURCE_ATTRIBUTE,
     AttributedMetadata,
-    ExportReport,
-    Imported,
-    ImportReport,
-    NotImported,
-    PassedOver,
-)
-from fsmedia.models.fields import CONTENT_FIELDS, ContentFields
-from fsmedia.models.messages import Externalized, TakenOut
-from fsmedia.models.metadata import MediaMetadata, MediaRecord, OrganizationMode, Reference, RetentionPolicy
-from fsmedia.models.retention import (
+    CatalogRefresh,
+    Cleaned,
+    DeduplicationReport,
     Deletion,
     DueIndex,
     EnforcementReport,
+    Erased,
+    ExportReport,
+    Externalized,
     Failed,
+    Finding,
+    FindingKind,
     Hold,
+    Imported,
+    ImportReport,
     Leftover,
     LeftoverKind,
+    Moved,
+    NotImported,
     OrphanReport,
+    PassedOver,
     RebuildReport,
+    Receipt,
+    ReceiptReport,
+    Remaining,
     Retention,
     Skipped,
+    StoreStatistics,
+    SyncReport,
+    TakenOut,
+    Tally,
+    Trace,
+    VerifyReport,
 )
-from fsmedia.models.transfer import SyncReport
 from fsmedia.models.urls import public_url
-from fsmedia.models.verification import Finding, FindingKind, VerifyReport
 
 __all__ = [
     "CONTENT_FIELDS",

@@ -6,6 +6,7 @@ here names fields and reasons only.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -52,3 +53,32 @@ class Model(BaseModel):
             return super().model_validate_json(json_data, **options)
         except ValidationError as error:
             raise explain(error, cls.__name__) from None
+
+
+def html_of(thing: object) -> str | None:
+    """Return the HTML of an object for a notebook; None lets the notebook show its plain text."""
+    html: str | None = _display().html_of(thing)
+    return html
+
+
+def player_of(content: object, **options: Any) -> Any:
+    """Return what plays or shows a content at full size; None where nothing can."""
+    return _display().player_of(content, **options)
+
+
+def _display() -> Any:
+    # Loaded by its name, and only when something is looked at: models know no pictures and no HTML.
+    return import_module("fsmedia.display")
+
+
+class Report(Model):
+    """A frozen model that tells what was done; `str()` of it is one line, whatever number of media it names."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+    def _repr_html_(self) -> str | None:
+        return html_of(self)
+
+    def _repr_args(self) -> Any:
+        return ()

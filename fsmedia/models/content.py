@@ -10,26 +10,79 @@ import base64
 import binascii
 import hashlib
 import io
+import tempfile
 import warnings
+import weakref
+from contextlib import contextmanager, suppress
+from os import getpid
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Protocol, Self, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_serializer, model_validator
 
 from fsmedia.errors import InvalidMediaError, MediaNotFoundError, MediaTooLargeError, StorageError
-from fsmedia.models import faces, mime
-from fsmedia.models.base64_text import from_base64, looks_like_text
-from fsmedia.models.copies import local_copy
-from fsmedia.models.fields import ContentFields, PolicyName
-from fsmedia.models.metadata import Reference
-from fsmedia.models.urls import checked_url, guess_from_url, public_url
+from fsmedia.models import base, mime
+from fsmedia.models.metadata import ContentFields, PolicyName, Reference
+from fsmedia.models.urls import checked_url, from_base64, guess_from_url, looks_like_text, public_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+
+class CopyPath(type(Path())):  # type: ignore[misc] # the class of this system's paths
+    """A path whose file is removed with the path object, or at exit.
+
+    Whoever passes only its text on must keep the object, or the content it came from.
+    """
+
+
+def local_copy(chunks: Iterable[bytes], mime_type: str) -> Path:
+    """Write bytes to a temporary file (0600) and return its path; the file goes with the path object.
+
+    Raises
+    ------
+    StorageError
+        The disk for temporary files takes them not, or not all; nothing is left there. What goes wrong with the
+        chunks comes out as it is.
+    """
+    with _on_disk():
+        file = tempfile.NamedTemporaryFile(prefix="fsmedia-", suffix=mime.extension_for(mime_type), delete=False)  # noqa: SIM115
+    path = CopyPath(file.name)
+    finalizer = weakref.finalize(path, _remove, file.name, getpid())
+    try:
+        for chunk in chunks:
+            with _on_disk():
+                file.write(chunk)
+        with _on_disk():
+            file.close()
+    except BaseException:
+        with suppress(OSError):  # it flushes, and the disk may be full
+            file.close()
+        finalizer()
+        raise
+    return path
+
+
+@contextmanager
+def _on_disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise StorageError(
+            f"no temporary copy could be made ({reason})",
+            next_step="free some space, or let $TMPDIR name another disk; .open() needs no copy",
+        ) from error
+
+
+def _remove(name: str, owner: int) -> None:
+    """Remove the file, but not in a forked child, whose parent still needs it."""
+    if getpid() == owner:
+        Path(name).unlink(missing_ok=True)
+
 
 INLINE_LIMIT = 20 * 2**20
 """Bytes above which `base64()` and `data_url()` refuse: what LLM APIs take inline is of this order."""
-
 _HEAD = 8192
 _CHUNK = 2**20
 _SHOWN = 80
@@ -262,14 +315,14 @@ class MediaContent(ContentFields):
     # -- looking at one ------------------------------------------------------------------------------------
 
     def _repr_html_(self) -> str | None:
-        return faces.html_of(self)
+        return base.html_of(self)
 
     def player(self, *, max_size: int | None = INLINE_LIMIT) -> Any:
         """Return what plays or shows it at full size in a notebook; refuses more than `max_size` bytes (None: any).
 
         The bytes are read now and stand in the notebook with it.
         """
-        return faces.player_of(self, max_size=max_size)
+        return base.player_of(self, max_size=max_size)
 
     # -- what must not get out -----------------------------------------------------------------------------
 

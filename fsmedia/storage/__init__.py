@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
 
-    from fsmedia.storage.objects import FsspecBackend
+    from fsmedia.storage.fsspec_backend import FsspecBackend
 
 __all__ = ["SEEK_BLOCK", "Backend", "Entry", "Fetched", "Stage", "Upload", "Write", "open_backend"]
 
@@ -31,12 +31,12 @@ _CLASSES = {
     "s3a": ("fsmedia.storage.s3", "S3Backend", "s3"),
     "gs": ("fsmedia.storage.gcs", "GCSBackend", "gcs"),
     "gcs": ("fsmedia.storage.gcs", "GCSBackend", "gcs"),
-    "abfs": ("fsmedia.storage.objects", "FsspecBackend", None),
-    "abfss": ("fsmedia.storage.objects", "FsspecBackend", None),
-    "az": ("fsmedia.storage.objects", "FsspecBackend", None),
+    "abfs": ("fsmedia.storage.fsspec_backend", "FsspecBackend", None),
+    "abfss": ("fsmedia.storage.fsspec_backend", "FsspecBackend", None),
+    "az": ("fsmedia.storage.fsspec_backend", "FsspecBackend", None),
 }
 _LOCAL = ("file", "local")
-_OTHER = ("fsmedia.storage.renaming", "RenamingBackend", None)
+_OTHER = ("fsmedia.storage.fsspec_backend", "RenamingBackend", None)
 
 
 def open_backend(

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fsmedia.errors import InvalidMediaError, StorageError
 from fsmedia.storage.errors import explained
-from fsmedia.storage.infos import entry_of, inline
-from fsmedia.storage.objects import FsspecBackend
+from fsmedia.storage.fsspec_backend import FsspecBackend, entry_of, inline
 from fsmedia.storage.port import Listing
 
 if TYPE_CHECKING:

@@ -10,36 +10,324 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from abc import abstractmethod
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
 
-from fsmedia.errors import InvalidReferenceError, MediaError, StorageError
+from fsmedia.errors import InvalidReferenceError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.storage.errors import explained, storage_error
-from fsmedia.storage.local_files import entry_of, key_order, open_file
-from fsmedia.storage.local_folders import LocalFolders
-from fsmedia.storage.local_stage import LocalStage
-from fsmedia.storage.port import SEEK_BLOCK, Entry, Fetched
+from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Fetched, Listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import timedelta
     from typing import Literal
 
+
+def open_file(path: str, flags: int) -> int:
+    """Open a regular file, and nothing else of that name."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise FileNotFoundError(errno.ENOENT, "no regular file", path)
+
+
+def key_order(item: tuple[os.DirEntry[str], bool]) -> str:
+    """Sort a folder as the keys below it sort: by name and slash."""
+    entry, is_folder = item
+    return f"{entry.name}/" if is_folder else entry.name
+
+
+def entry_of(key: str, found: os.stat_result) -> Entry:
+    """Read a stat as an entry; a file is as old as its bytes and its name are, whichever is later."""
+    try:
+        modified = datetime.fromtimestamp(max(found.st_mtime, found.st_ctime), UTC)
+    except (ValueError, OverflowError, OSError):
+        modified = None  # a stranger's file from the year 36812 must not hide the others
+    return Entry(key, found.st_size, modified, f"{found.st_ino}-{found.st_mtime_ns}")
+
+
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+_IN_USE = (*_ABSENT, errno.ENOTEMPTY, errno.EEXIST)
+
+
+class LocalFolders(Backend):
+    """The part of `LocalBackend` that knows folders."""
+
+    keeps_folders = True
+    path: str
+
+    @abstractmethod
+    def _make_folders(self, folder: str) -> None:
+        """Make a folder and its parents."""
+
+    def children(self, folder: str = "", *, until: str | None = None) -> Listing:
+        """Read one folder; symlinks count as `entries` has them: only to files, only inside."""
+        del until
+        prefix = f"{folder}/" if folder else ""
+        entries: list[Entry] = []
+        folders: list[str] = []
+        with explained(folder or None):
+            try:
+                with os.scandir(self._inside(folder) if folder else self.path) as found:
+                    items = list(found)
+            except OSError as error:
+                if error.errno in _ABSENT:
+                    return Listing([], [])
+                raise
+            for item in items:
+                key = prefix + item.name
+                # A sidecar's own size and time only matter where it stands for bytes that lie elsewhere.
+                plain = len(item.name) < keys.SHORTEST
+                if plain and key.endswith(keys.SIDECAR_SUFFIX) and item.is_file(follow_symlinks=False):
+                    entries.append(Entry(key, 0))
+                elif item.is_dir(follow_symlinks=False):
+                    folders.append(key)
+                elif (entry := self.entry_at(item, key)) is not None:
+                    entries.append(entry)
+        return Listing(entries, folders)
+
+    def entry_at(self, item: os.DirEntry[str], key: str) -> Entry | None:
+        """Describe a file of a folder; None for what is no file, is gone, has no text for a name, or leads out."""
+        try:
+            if not key.isascii():
+                key.encode()
+            if item.is_symlink():
+                self._inside(key)
+            found = item.stat()
+        except (OSError, UnicodeEncodeError, InvalidReferenceError):
+            return None
+        return entry_of(key, found) if stat.S_ISREG(found.st_mode) else None
+
+    def head_beside(self, key: str, beside: str) -> Entry | None:
+        """Look; the way to both is the same and needs one check."""
+        found = self.head(key)
+        if found is None:
+            return None
+        with explained(beside):
+            try:
+                return found if stat.S_ISREG(os.stat(f"{self.path}/{beside}").st_mode) else None
+            except OSError as error:
+                if error.errno in _ABSENT:
+                    return None
+                raise
+
+    def is_folder(self, key: str) -> bool:
+        """Look."""
+        with explained(key or None):
+            found = self._seen(key) if key else os.stat(self.path)
+            return found is not None and stat.S_ISDIR(found.st_mode)
+
+    def make_folder(self, key: str) -> None:
+        """Make the folder and its parents, 0750."""
+        with explained(key):
+            path = self._inside(key)
+            try:
+                while not os.path.isdir(path):
+                    self._make_folders(path)
+            except (NotADirectoryError, FileExistsError):
+                raise StoreConflictError("is a file, not a folder", next_step="choose another name", key=key) from None
+
+    def remove_folder(self, key: str) -> None:
+        """Remove the folder if it is empty."""
+        with explained(key):
+            try:
+                os.rmdir(self._inside(key))
+            except OSError as error:
+                if error.errno not in _IN_USE:
+                    raise
+
+    def touched(self, entry: Entry) -> datetime | None:
+        """Return the later of mtime, which programs may set, and ctime, which they can't; None if it is gone."""
+        try:
+            found = os.lstat(f"{self.path}/{entry.key}")
+        except OSError:
+            return None
+        return datetime.fromtimestamp(max(found.st_mtime, found.st_ctime), UTC)
+
+    def place_of(self, key: str) -> str:
+        """Return the path with its folders' symlinks resolved."""
+        folder, _, name = f"{self.path}/{key}".rpartition("/")
+        return f"{os.path.realpath(folder)}/{name}"
+
+    def is_link(self, key: str) -> bool:
+        """Look at the name itself; the root may be a link."""
+        return bool(key) and os.path.islink(f"{self.path}/{key}")
+
+    def check(self, key: str) -> None:
+        """Refuse a key behind a symlink that leads out."""
+        self._inside(key)
+
+    # -- staying inside ------------------------------------------------------------------------------------
+
+    def _inside(self, key: str) -> str:
+        """Return the path of a key, refused if a symlink below the root leads out of it.
+
+        Each part below the root is looked at; only where one is a symlink is the whole path resolved.
+        """
+        end = len(self.path)
+        path = f"{self.path}/{key}"
+        while end < len(path):
+            end = path.find("/", end + 1)
+            if end < 0:
+                end = len(path)
+            try:
+                is_link = stat.S_ISLNK(os.lstat(path[:end]).st_mode)
+            except OSError:
+                break  # nothing here, so nothing below: whatever is wrong shows when the path is used
+            if is_link:
+                self._check_link(key)
+                break
+        return path
+
+    def _seen(self, key: str) -> os.stat_result | None:
+        """Return what is at a key, checked as `_inside` does; None if nothing is."""
+        end = len(self.path)
+        path = f"{self.path}/{key}"
+        length = len(path)
+        try:
+            while end < length:
+                end = path.find("/", end + 1)
+                if end < 0:
+                    end = length
+                found = os.lstat(path[:end])
+                if stat.S_ISLNK(found.st_mode):
+                    self._check_link(key)
+                    return os.stat(path)
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return None
+            raise
+        return found
+
+    def _check_link(self, key: str) -> None:
+        root = os.path.realpath(self.path)
+        real = os.path.realpath(f"{self.path}/{key}")
+        there = real[len(root) + 1 :]
+        # A link to a sidecar would show it as a media, unless it stands for the sidecar of a linked media.
+        shows = keys.is_hidden(there) and not (keys.is_sidecar(key) and keys.is_sidecar(there))
+        if not real.startswith(f"{root}/") or shows:
+            raise InvalidReferenceError(
+                "a symlink on its way leads out of the store's media",
+                next_step="replace the link by a real folder or file",
+                key=key,
+            )
+
+
+_CHUNK = 2**20
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+
+class LocalStage:
+    """A temporary file beside its target; gone or renamed, never left, unless the process is killed."""
+
+    def __init__(self, backend: LocalBackend, key: str, descriptor: int, temporary: str, target: str) -> None:
+        self._backend = backend
+        self._key = key
+        self._descriptor: int | None = descriptor
+        self._temporary: str | None = temporary
+        self._target = target
+        self._owner = os.getpid()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Add bytes."""
+        with explained(self._key):
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._open_descriptor(), view) :]
+
+    def patch(self, data: bytes) -> None:
+        """Replace the first bytes."""
+        with explained(self._key):
+            os.pwrite(self._open_descriptor(), data, 0)
+
+    def reread(self) -> Iterator[bytes]:
+        """Give what was written so far."""
+        with explained(self._key):
+            position = 0
+            while data := os.pread(self._open_descriptor(), _CHUNK, position):
+                position += len(data)
+                yield data
+
+    def aim(self, key: str) -> None:
+        """Choose another key, in any folder: the root is one file system."""
+        self._key = key
+        self._target = self._backend.prepared(key)
+
+    def commit(self, content_type: str) -> None:
+        """Rename the file to its name."""
+        del content_type
+        with explained(self._key):
+            temporary = self._finish()
+            try:
+                os.rename(temporary, self._target)
+            except FileNotFoundError:
+                # Another's delete took the folder away as empty since it was chosen.
+                os.rename(temporary, self._backend.prepared(self._key))
+            self._temporary = None
+            self._backend.sync_folder(os.path.dirname(self._target))
+
+    def commit_new(self, content_type: str) -> bool:
+        """Give the file its name unless something has it."""
+        del content_type
+        with explained(self._key):
+            temporary = self._finish()
+            try:
+                os.link(temporary, self._target)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                # A file system without hard links: looking first is the best it can do.
+                if os.path.lexists(self._target):
+                    return False
+                os.rename(temporary, self._target)
+                self._temporary = None
+            self._backend.sync_folder(os.path.dirname(self._target))
+            return True
+
+    def discard(self) -> None:
+        """Remove the temporary file, and the folders made for it while they are empty."""
+        # Each is forgotten before it is let go: a number that was closed may be another thread's file by now.
+        descriptor, self._descriptor = self._descriptor, None
+        temporary, self._temporary = self._temporary, None
+        if descriptor is not None:
+            with suppress(OSError):
+                os.close(descriptor)
+        if temporary is not None and os.getpid() == self._owner:  # a forked child leaves it to its parent
+            with suppress(OSError):  # what can't be removed is hidden, and a leftover
+                os.unlink(temporary)
+            self._backend.prune(os.path.dirname(temporary))
+
+    def _open_descriptor(self) -> int:
+        if self._descriptor is None:
+            raise ValueError("written to after it was committed or discarded")
+        return self._descriptor
+
+    def _finish(self) -> str:
+        descriptor = self._open_descriptor()
+        self._backend.sync_file(descriptor)
+        self._descriptor = None
+        os.close(descriptor)
+        if self._temporary is None:
+            raise ValueError("committed twice")
+        return self._temporary
+
+
 FILE_MODE = 0o600
 FOLDER_MODE = 0o750
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
-_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # not to wait for somebody's pipe of that name
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
 _ATTEMPTS = 100
-_CHUNK = 2**20
-
 LARGEST_READ = 2**28
 """Bytes of a small file (sidecar, settings, PromptKit's index) that are read whole at most."""
-
 _REMEMBERED = 10_000
 
 

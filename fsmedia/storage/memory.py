@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from fsmedia.errors import StoreConflictError
 from fsmedia.storage.errors import explained
-from fsmedia.storage.objects import FsspecBackend
+from fsmedia.storage.fsspec_backend import FsspecBackend
 from fsmedia.storage.port import SEEK_BLOCK, Entry, Fetched, Listing
 
 if TYPE_CHECKING:

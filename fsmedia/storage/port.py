@@ -7,21 +7,20 @@ the key and no secret. All methods may be called from any thread, in a forked ch
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 from fsmedia.errors import MediaError, StorageError
+from fsmedia.format import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
     from types import TracebackType
     from typing import Self
-
 SEEK_BLOCK = 256 * 1024
 """Bytes that a seek in an opened media fetches; fsspec's default on S3 is 50 MiB."""
-
-
 _COPY_CHUNK = 2**20
 
 
@@ -337,3 +336,16 @@ def missing_package(protocol: str, extra: str | None, error: Exception) -> Stora
     """Say which package a URL needs."""
     hint = f"pip install 'fsmedia[{extra}]'" if extra else f"install the fsspec filesystem for {protocol}://"
     return StorageError(f"{protocol}:// needs a package that is not installed ({error})", next_step=hint)
+
+
+_log = logging.getLogger("fsmedia.retention")
+
+
+def storage_time(backend: Backend) -> datetime | None:
+    """Return what time it is for the storage, aware; None where it tells no times. Leaves nothing behind."""
+    key = keys.probe_key()
+    backend.write(key, b"", "application/octet-stream")
+    entry = backend.head(key)
+    for error in backend.delete([key]).values():
+        _log.warning("%s", error)
+    return None if entry is None else entry.modified

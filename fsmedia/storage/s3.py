@@ -8,8 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError
-from fsmedia.storage.infos import entry_of, inline
-from fsmedia.storage.objects import FsspecBackend
+from fsmedia.storage.fsspec_backend import FsspecBackend, entry_of, inline
 from fsmedia.storage.port import Listing, Upload
 
 if TYPE_CHECKING:

@@ -23,13 +23,12 @@ import sys
 from datetime import timedelta
 from dask.distributed import Client, LocalCluster
 from fsmedia import MediaStore
-from fsmedia.catalog import refreshing
-from fsmedia.maintenance.orphans import sweeping
-from fsmedia.retention import enforcement, rebuild
+from fsmedia.catalog import refresh
+from fsmedia.maintenance import expiry, leftovers
 if __name__ == "__main__":
-    enforcement._WINDOW = rebuild._WINDOW = sweeping._WINDOW = 3
-    refreshing._FOLDERS = 2
-    refreshing.COARSEST = -timedelta(hours=1)
+    expiry._WINDOW = expiry._REBUILD_WINDOW = leftovers._WINDOW = 3
+    refresh._FOLDERS = 2
+    refresh.COARSEST = -timedelta(hours=1)
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         with Client(cluster) as client:
             executor = client.get_executor()

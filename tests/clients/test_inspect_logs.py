@@ -245,6 +245,6 @@ def test_without_inspect_ai_the_error_names_the_package(store: MediaStore, monke
 
 
 def test_nothing_else_loads_inspect_ai_or_pyarrow(tmp_path: Path) -> None:
-    code = "import sys, fsmedia.cli, fsmedia.exchange.imports, fsmedia.exchange.exports\nfsmedia.import_inspect\n"
+    code = "import sys, fsmedia.cli, fsmedia.exchange, fsmedia.exchange\nfsmedia.import_inspect\n"
     done = run_python(code + "print([n for n in ('inspect_ai', 'pyarrow', 'PIL') if n in sys.modules])", cwd=tmp_path)
     assert done.stdout.strip() == "[]", done.stdout

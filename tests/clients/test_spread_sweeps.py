@@ -13,9 +13,9 @@ DASK = """
 import sys
 from dask.distributed import Client, LocalCluster
 from fsmedia import MediaStore
-from fsmedia.retention import enforcement, rebuild
+from fsmedia.maintenance import expiry
 if __name__ == "__main__":
-    enforcement._WINDOW = rebuild._WINDOW = 4
+    expiry._WINDOW = expiry._REBUILD_WINDOW = 4
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         with Client(cluster) as client:
             for url in sys.argv[1:]:

@@ -16,7 +16,7 @@ from fsmedia import (
     MediaStore,
     StorageError,
 )
-from fsmedia.maintenance.retention import enforcement
+from fsmedia.maintenance import expiry
 from tests.contract.test_handlers import NEVER, PATIENCE, SOON, Gate, put
 
 
@@ -65,7 +65,7 @@ def test_start_and_stop_may_be_called_any_number_of_times(memory_storage):
 
 
 def test_a_stop_in_the_middle_and_a_start_before_it_ends(memory_storage, monkeypatch):
-    monkeypatch.setattr(enforcement, "_WINDOW", 1)
+    monkeypatch.setattr(expiry, "_WINDOW", 1)
     gate = Gate()
     put(MediaStore(memory_storage.url), 3)
 
@@ -183,7 +183,7 @@ def test_what_a_handler_offers(memory_storage):
 @pytest.mark.parametrize("by_handler", [False, True])
 def test_a_sweep_that_is_cancelled_ends_after_what_it_has_in_hand(memory_storage, monkeypatch, by_handler):
     """Else a program that ends, or a timeout, would wait for a million media."""
-    monkeypatch.setattr(enforcement, "_WINDOW", 1)
+    monkeypatch.setattr(expiry, "_WINDOW", 1)
     gate = Gate()
     put(MediaStore(memory_storage.url), 5)
 

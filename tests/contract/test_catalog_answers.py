@@ -14,9 +14,8 @@ from pyarrow import parquet
 
 from fsmedia import AsyncMediaStore, InvalidMediaError, MediaContent, MediaError, MediaMetadata
 from fsmedia.catalog import answers
-from fsmedia.catalog.before import Before
-from fsmedia.catalog.rows import NO_SIDECAR
-from fsmedia.catalog.schema import VERSION, schema
+from fsmedia.catalog.refresh import Before
+from fsmedia.catalog.schema import NO_SIDECAR, VERSION, schema
 from fsmedia.format import keys
 from tests.catalogs import OLD, PNG, eager, filled, old_enough, opened, snapshots
 

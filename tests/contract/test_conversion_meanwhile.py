@@ -11,7 +11,7 @@ import pytest
 
 from fsmedia import BulkError, HeldMediaError, MediaNotFoundError, MediaStore, StoreConflictError
 from fsmedia.format import keys
-from fsmedia.maintenance.conversion import converting
+from fsmedia.maintenance import dedupe
 from tests.contract.test_conversion import DATA, blobs, lying, opened, put, sidecar
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def test_what_somebody_does_meanwhile_is_not_undone(
         "delete": lambda: store.delete_media(old),
     }
     if moment == "before the old goes":
-        unchanged = converting._unchanged
-        monkeypatch.setattr(converting, "_unchanged", lambda *args: (acts[what](), unchanged(*args))[1])
+        unchanged = dedupe._unchanged
+        monkeypatch.setattr(dedupe, "_unchanged", lambda *args: (acts[what](), unchanged(*args))[1])
     else:
         copy = type(store._backend).copy
         monkeypatch.setattr(type(store._backend), "copy", lambda *args: (copy(*args), acts[what]())[0])

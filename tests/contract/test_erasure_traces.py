@@ -95,19 +95,19 @@ def test_a_half_done_conversion_loses_both_names(storage, open_store, clock) -> 
 
 def test_a_conversion_meanwhile_hides_nothing(memory_storage, monkeypatch) -> None:
     from fsmedia import MediaStore
-    from fsmedia.maintenance.erasure import erasing
+    from fsmedia.maintenance import erase
 
     store = MediaStore(memory_storage.url)
     plain = put(store, "alice")
     other = MediaStore(memory_storage.url)
-    real = erasing.Erasure._found
+    real = erase.Erasure._found
 
     def found(self, backend, subject):
         answer = real(self, backend, subject)
         other.deduplicate()
         return answer
 
-    monkeypatch.setattr(erasing.Erasure, "_found", found)
+    monkeypatch.setattr(erase.Erasure, "_found", found)
     receipt = MediaStore(memory_storage.url).erase(run_id="alice")
     assert receipt.is_complete
     assert len(receipt.erased) == 2

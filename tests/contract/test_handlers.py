@@ -22,7 +22,7 @@ from fsmedia import (
     TimeBasedPolicyHandler,
     utc_now,
 )
-from fsmedia.maintenance.retention import enforcement
+from fsmedia.maintenance import expiry
 
 SOON, NEVER = timedelta(microseconds=1), timedelta(days=10**6)
 PATIENCE = 30
@@ -117,7 +117,7 @@ def test_many_threads_start_and_stop_it(store):
 
 
 def test_a_stop_in_the_middle_of_a_big_sweep(memory_storage, monkeypatch, swept):
-    monkeypatch.setattr(enforcement, "_WINDOW", 1)
+    monkeypatch.setattr(expiry, "_WINDOW", 1)
     gate, store = gated(memory_storage, 5)
     handler = TimeBasedPolicyHandler(store, NEVER, on_sweep=swept.put).start()
     assert gate.reached.wait(PATIENCE)
@@ -134,7 +134,7 @@ def test_a_stop_in_the_middle_of_a_big_sweep(memory_storage, monkeypatch, swept)
 
 def test_a_start_while_the_stopped_sweep_is_still_at_work(memory_storage, monkeypatch, swept):
     """The start counts: the last word was to sweep."""
-    monkeypatch.setattr(enforcement, "_WINDOW", 1)
+    monkeypatch.setattr(expiry, "_WINDOW", 1)
     gate, store = gated(memory_storage, 3)
     handler = TimeBasedPolicyHandler(store, NEVER, on_sweep=swept.put).start()
     assert gate.reached.wait(PATIENCE)

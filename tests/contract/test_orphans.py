@@ -12,7 +12,7 @@ import pytest
 
 from fsmedia import InvalidMediaError, MediaStore
 from fsmedia.format import keys
-from fsmedia.maintenance.orphans import sweeping
+from fsmedia.maintenance import leftovers
 from tests.contract.leftovers import KINDS, Leftover, put
 from tests.contract.specimens import PNG, traces
 from tests.deduplicated import marker_of, settled, told
@@ -31,8 +31,8 @@ def store(open_store: Callable[..., MediaStore]) -> MediaStore:
 
 def aged(monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
     """Let the storage's clock go on, as sweeps ask it."""
-    real = sweeping.storage_time
-    monkeypatch.setattr(sweeping, "storage_time", lambda backend: real(backend) + by)
+    real = leftovers.storage_time
+    monkeypatch.setattr(leftovers, "storage_time", lambda backend: real(backend) + by)
 
 
 @pytest.mark.parametrize("kind", KINDS)

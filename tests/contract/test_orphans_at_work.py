@@ -122,11 +122,11 @@ def test_many_references_of_one_blob(memory_storage) -> None:
 
         __hash__ = str.__hash__
 
-    from fsmedia.maintenance.orphans import mending
+    from fsmedia.maintenance import leftovers
 
-    real = mending._prefix
+    real = leftovers._prefix
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(mending, "_prefix", lambda entry: Counted(real(entry)))
+        patched.setattr(leftovers, "_prefix", lambda entry: Counted(real(entry)))
         report = store.sweep_orphans(grace=NOW, nobody_writes=True)
     assert (report.mended, report.failed) == ((), ())
     assert compared < 200_000

@@ -23,7 +23,7 @@ from fsmedia import (
     MediaTooLargeError,
     Reference,
 )
-from fsmedia.storage.staging import SPOOL_BYTES
+from fsmedia.storage.fsspec_backend import SPOOL_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,7 +21,7 @@ from fsmedia import (
     utc_now,
 )
 from fsmedia.format import keys
-from fsmedia.maintenance.retention import enforcement
+from fsmedia.maintenance import expiry
 from tests.conftest import make_storage
 from tests.storages import LOCAL, MEMORY, S3_MOTO
 
@@ -54,7 +54,7 @@ def shared(request, tmp_path):
 @pytest.fixture
 def small_windows(monkeypatch):
     """Let a few media be several windows."""
-    monkeypatch.setattr(enforcement, "_WINDOW", 3)
+    monkeypatch.setattr(expiry, "_WINDOW", 3)
 
 
 # -- beside others -----------------------------------------------------------------------------------------
@@ -182,9 +182,9 @@ def test_processes_do_the_windows(local_storage, small_windows, method):
 
 
 def test_processes_rebuild_the_index(local_storage, monkeypatch):
-    from fsmedia.maintenance.retention import rebuild
+    from fsmedia.maintenance import expiry
 
-    monkeypatch.setattr(rebuild, "_REBUILD_WINDOW", 3)
+    monkeypatch.setattr(expiry, "_REBUILD_WINDOW", 3)
     store, due, staying = fill(local_storage)
     for key in [key for key in sorted(local_storage.keys()) if keys.parse_due(key)]:
         local_storage.remove(key)

@@ -11,7 +11,7 @@ import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, StoreConflictError
 from fsmedia.format import keys
-from fsmedia.maintenance.transfer import carrying
+from fsmedia.maintenance import sync_copy
 from tests.conftest import make_storage
 from tests.storages import LOCAL, MEMORY, S3_RCLONE, LocalStorage, Storage
 from tests.transfers import LARGE, media_of, opened, synced
@@ -41,7 +41,7 @@ def put(store: MediaStore, data: bytes = b"text", **fields: Any) -> str:
 
 def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     """Do something once, after a window's media were compared and before their bytes are read."""
-    judged, done = carrying.verdicts, []
+    judged, done = sync_copy.verdicts, []
 
     def verdicts(*args: Any) -> Any:
         found = judged(*args)
@@ -49,7 +49,7 @@ def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
             done.append(act())
         return found
 
-    monkeypatch.setattr(carrying, "verdicts", verdicts)
+    monkeypatch.setattr(sync_copy, "verdicts", verdicts)
 
 
 @WAYS

@@ -21,8 +21,8 @@ from fsmedia import (
     UnknownPolicyError,
     adopt_folder,
 )
-from fsmedia.exchange.imports import adoption
-from fsmedia.exchange.imports.folder import DEFAULT_PATTERN
+from fsmedia.exchange import folders
+from fsmedia.exchange.folders import DEFAULT_PATTERN
 from tests.exchange.arena import PNG
 from tests.exchange.test_folder import MADE, plant
 from tests.protocol.faults import Crash, Fault, Faults, faulty_os
@@ -169,17 +169,17 @@ def test_what_is_refused_is_refused_before_a_byte_is_written(tmp_path: Path) -> 
 
 
 def test_a_file_that_is_written_meanwhile_is_no_media_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fsmedia.exchange.imports import trees
+    from fsmedia.exchange import importing
 
     tree = plant(tmp_path / "tree", FILES)
-    real = trees.Tree.open
+    real = importing.Tree.open
 
-    def growing(self: trees.Tree, path: str) -> object:
+    def growing(self: importing.Tree, path: str) -> object:
         if path == "r1/a.png":
             (tree / path).write_bytes(PNG + b"more")
         return real(self, path)
 
-    monkeypatch.setattr(trees.Tree, "open", growing)
+    monkeypatch.setattr(importing.Tree, "open", growing)
     report = adopt_folder(tree)
     assert [each.source for each in report.failed] == ["folder:r1/a.png"]
     assert "changed while" in str(report.failed[0].error)
@@ -214,13 +214,13 @@ def test_adopting_keeps_what_a_client_of_the_live_store_writes_meanwhile(
     """The client's bytes were there already, its sidecar comes while the adoption reads them."""
     tree = plant(tmp_path / "tree", {"r1/a.png": PNG})
     store = MediaStore(tree, organization="by-run", layouts={"by-run": DEFAULT_PATTERN}).create()
-    guessed = adoption.guessed
+    guessed = folders.guessed
 
     def guessed_late(*args: Any) -> str:
         store.fs.pipe_file("r1/a.png", PNG)
         store.apply_policy("r1/a.png", "retain-9days")
         return guessed(*args)
 
-    monkeypatch.setattr(adoption, "guessed", guessed_late)
+    monkeypatch.setattr(folders, "guessed", guessed_late)
     adopt_folder(tree)
     assert store.info("r1/a.png").policy_name == "retain-9days"

@@ -20,7 +20,7 @@ from fsmedia import (
     StorageError,
     import_folder,
 )
-from fsmedia.exchange.imports import carrying
+from fsmedia.exchange import importing
 from tests.exchange.arena import PNG
 from tests.style.project import PACKAGE, ROOT, run
 
@@ -215,7 +215,7 @@ def test_patterns_that_mean_nothing_are_refused(
 def test_large_files_stream_in_one_pass_and_are_known_again(
     store: MediaStore, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(carrying, "SMALL", 1000)
+    monkeypatch.setattr(importing, "SMALL", 1000)
     plant(tree, {"r1/large.bin": bytes(300_000), "r1/twice.bin": bytes(300_000), "r1/sound.pcm": b"\1\2" * 5000})
     planned = import_folder(store, tree, dry_run=True)
     report = import_folder(store, tree)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fsmedia import MediaStore, import_folder, import_promptarena
-from fsmedia.exchange.imports import carrying
+from fsmedia.exchange import importing
 from tests.exchange.arena import PNG, inline, part, write
 from tests.exchange.test_folder import plant
 from tests.protocol.faults import CRASHES, Fault, Faults
@@ -46,8 +46,8 @@ def check(world: World) -> None:
 def test_an_import_that_dies_anywhere_goes_on(
     kind: str, level: str, deduplicate: bool, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(carrying, "SMALL", 2000)
-    monkeypatch.setattr(carrying, "_TOGETHER", 2)
+    monkeypatch.setattr(importing, "SMALL", 2000)
+    monkeypatch.setattr(importing, "_TOGETHER", 2)
     for fault in CRASHES:
         for faults in each_call(partial(Faults, fault=fault)):
             world = fresh_world(kind, tmp_path, first=True, deduplicate=deduplicate, durability="rename")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
-from fsmedia.format.escapes import escape_id
+from fsmedia.format.layout import escape_id
 
 if TYPE_CHECKING:
     from tests.storages import Storage

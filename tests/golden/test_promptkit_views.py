@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from fsmedia.format.escapes import escape_id
 from fsmedia.format.keys import VIEWS
+from fsmedia.format.layout import escape_id
 
 if TYPE_CHECKING:
     from tests.golden.conftest import Adopted

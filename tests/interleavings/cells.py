@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from fsmedia.errors import MediaError
 from fsmedia.storage import Backend, Entry, Fetched
+from fsmedia.storage.fsspec_backend import Spool
 from fsmedia.storage.port import Listing
-from fsmedia.storage.staging import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

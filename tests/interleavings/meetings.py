@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from fsmedia import MediaNotFoundError, StorageError, StoreConflictError
 from fsmedia.format import keys
-from fsmedia.format.keys import forms
 from tests.interleavings.schedules import straight_on
 from tests.interleavings.turns import Chooser, Crash, Fault, Process, Run
 from tests.interleavings.worlds import GRACE, Actor, World
@@ -73,13 +72,13 @@ class Scenario:
     @contextmanager
     def _names(self) -> Iterator[None]:
         """Let ids be numbers, the same in every run."""
-        real = forms.uuid_utils, forms.token_hex
+        real = keys.uuid_utils, keys.token_hex
         uuids = _Uuids(self.world.cells)
-        forms.uuid_utils, forms.token_hex = uuids, lambda size: f"{uuids.uuid7().int:0{2 * size}x}"[-2 * size :]
+        keys.uuid_utils, keys.token_hex = uuids, lambda size: f"{uuids.uuid7().int:0{2 * size}x}"[-2 * size :]
         try:
             yield
         finally:
-            forms.uuid_utils, forms.token_hex = real
+            keys.uuid_utils, keys.token_hex = real
 
     @property
     def most_steps(self) -> list[int]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia.core import blobs, commit, sharing
+from fsmedia.core import blobs, commit
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
-from fsmedia.maintenance.orphans.finding import Findings
+from fsmedia.maintenance.leftovers import Findings
 from fsmedia.store import MediaStore
 from tests.interleavings.scenarios import made
 from tests.interleavings.schedules import Bounded, Dice
@@ -20,7 +20,7 @@ from tests.interleavings.turns import Fault, How
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fsmedia.core.sharing import Sharing
+    from fsmedia.core.commit import Sharing
     from fsmedia.storage import Backend
     from tests.interleavings.meetings import Meeting
 
@@ -153,8 +153,8 @@ def test_with_data_before_their_marker(monkeypatch: pytest.MonkeyPatch) -> None:
         sharing.backend.write(pointer.data_key, bytes(sharing.data), sharing.mime_type)
         put_marker(sharing, pointer)
 
-    put_marker = sharing._put_marker
-    monkeypatch.setattr(sharing, "_begun", begun)
+    put_marker = commit._put_marker
+    monkeypatch.setattr(commit, "_begun", begun)
     loses("two stores of new bytes, who deletes what he sees of one")
 
 

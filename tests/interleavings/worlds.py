@@ -10,9 +10,9 @@ from unittest.mock import patch
 
 import fsmedia.filesystem
 from fsmedia import BulkError, MediaContent, MediaMetadata, MediaStore
+from fsmedia import store as root
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.store import root
 from tests.interleavings.cells import Cell, Cells, SteppingBackend
 from tests.interleavings.schedules import straight_on
 from tests.interleavings.turns import Fault, How, Run

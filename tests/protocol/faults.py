@@ -165,10 +165,9 @@ class FaultyBackend:
 @contextmanager
 def faulty_backends(faults: Faults) -> Iterator[None]:
     """Let stores that are opened in this block have a `FaultyBackend`, and their filesystems too."""
-    from fsmedia import MediaFileSystem, filesystem
-    from fsmedia.store import root
+    from fsmedia import MediaFileSystem, filesystem, store
 
-    real = root.open_backend
+    real = store.open_backend
 
     def opened(*args: Any, **kwargs: Any) -> FaultyBackend:
         return FaultyBackend(real(*args, **kwargs), faults)
@@ -176,7 +175,7 @@ def faulty_backends(faults: Faults) -> Iterator[None]:
     # fsspec keeps filesystems: neither may a sound one come in here, nor a spoiled one get out.
     MediaFileSystem.clear_instance_cache()
     try:
-        with patch.object(root, "open_backend", opened), patch.object(filesystem, "open_backend", opened):
+        with patch.object(store, "open_backend", opened), patch.object(filesystem, "open_backend", opened):
             yield
     finally:
         MediaFileSystem.clear_instance_cache()

@@ -13,7 +13,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.format import keys
-from fsmedia.format.configuration import ORPHAN_GRACE
+from fsmedia.format.settings import ORPHAN_GRACE
 from fsmedia.storage.local import LocalBackend
 from tests.protocol.worlds import World, fresh_world
 from tests.storages import MemoryStorage

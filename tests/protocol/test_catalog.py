@@ -15,9 +15,10 @@ import pytest
 from pyarrow import parquet
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError
-from fsmedia.catalog import opening, refreshing, rows
+from fsmedia.catalog import refresh, schema
+from fsmedia.catalog import snapshots as opening
 from fsmedia.format import keys
-from fsmedia.format.configuration import ORPHAN_GRACE
+from fsmedia.format.settings import ORPHAN_GRACE
 from fsmedia.storage.local import LocalBackend
 from tests.catalogs import PNG, check, filled, old_enough, opened, snapshots
 from tests.protocol.faults import CRASHES, Crash, Fault, Faults, faulty_backends, faulty_os
@@ -175,7 +176,7 @@ def test_old_snapshots_go_after_the_grace_that_followed_them(local_storage: Loca
 
 def test_media_that_come_and_go_while_it_is_refreshed(local_storage: LocalStorage) -> None:
     store, references = filled(local_storage)
-    real, done = rows.records.read_sidecars, []
+    real, done = schema.records.read_sidecars, []
 
     def meanwhile(*args: Any) -> Any:
         if not done:
@@ -184,7 +185,7 @@ def test_media_that_come_and_go_while_it_is_refreshed(local_storage: LocalStorag
             store.apply_policy(references[1], "retain-9days")
         return real(*args)
 
-    with patch.object(rows.records, "read_sidecars", meanwhile):
+    with patch.object(schema.records, "read_sidecars", meanwhile):
         found = store.catalog().to_arrow().column("reference").to_pylist()
     assert set(found) == set(references[1::2])
     assert done[0] not in found
@@ -196,7 +197,7 @@ def test_a_part_that_fails_is_no_smaller_catalog(local_storage: LocalStorage) ->
     from concurrent.futures import ThreadPoolExecutor
 
     store, _ = filled(local_storage)
-    real = refreshing.pieces
+    real = refresh.pieces
 
     def failing(ground: Any, part: Any) -> Iterator[Any]:
         if part.folders:
@@ -204,7 +205,7 @@ def test_a_part_that_fails_is_no_smaller_catalog(local_storage: LocalStorage) ->
         yield from real(ground, part)
 
     failed = pytest.raises(StorageError, match="worker was killed")
-    with patch.object(refreshing, "pieces", failing), ThreadPoolExecutor(2) as executor, failed:
+    with patch.object(refresh, "pieces", failing), ThreadPoolExecutor(2) as executor, failed:
         store.catalog(executor=executor)
     assert snapshots(local_storage) == []
 

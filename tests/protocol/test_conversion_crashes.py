@@ -13,7 +13,7 @@ import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError
 from fsmedia.format import keys
-from fsmedia.maintenance.conversion import converting, turning
+from fsmedia.maintenance import dedupe
 from tests.protocol.faults import CRASHES, Fault, Faults
 from tests.protocol.worlds import World, each_call, fresh_world, run
 from tests.storages import LOCAL, MEMORY
@@ -138,21 +138,21 @@ def test_a_conversion_that_is_killed_twice(tmp_path: Path) -> None:
 
 
 def test_an_old_media_that_goes_first_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stored = converting._stored
+    stored = dedupe._stored
 
     def too_early(turns: Any, ground: Any, outcome: Any) -> Any:
         for turn in turns:
             turn.backend.delete([f"{turn.reference}.meta"])
-            monkeypatch.setattr(turning.Turn, "_compare", lambda *_: None)
+            monkeypatch.setattr(dedupe.Turn, "_compare", lambda *_: None)
         return stored(turns, ground, outcome)
 
-    monkeypatch.setattr(converting, "_stored", too_early)
+    monkeypatch.setattr(dedupe, "_stored", too_early)
     with pytest.raises(AssertionError, match=r"lost|nobody knows"):
         test_a_conversion_that_is_killed(MEMORY, "calls", {}, tmp_path)
 
 
 def test_a_twin_that_nobody_looks_for_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turning.Turn, "meet_twin", lambda _: None)
+    monkeypatch.setattr(dedupe.Turn, "meet_twin", lambda _: None)
     from fsmedia.core import blobs
 
     monkeypatch.setattr(blobs, "find_generation", lambda *_: None)
@@ -161,12 +161,12 @@ def test_a_twin_that_nobody_looks_for_is_caught(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_mapping_that_comes_too_late_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    leave, delete = converting._leave, converting.commit.delete
+    leave, delete = dedupe._leave, dedupe.commit.delete
 
     def late(backend: Any, turns: Any, outcome: Any) -> None:
         delete([turn.leaving() for turn in turns])
         leave(backend, turns, outcome)
 
-    monkeypatch.setattr(converting, "_leave", late)
+    monkeypatch.setattr(dedupe, "_leave", late)
     with pytest.raises(AssertionError, match="nobody knows"):
         test_a_conversion_that_is_killed(MEMORY, "calls", {}, tmp_path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia.core import commit, sources
+from fsmedia.core import commit, ingest
 from tests.protocol.faults import CRASHES, Fault, Faults
 from tests.protocol.worlds import DATA, STORE_JSON, WAYS, World, each_call, folders, fresh_world, put, run
 from tests.storages import LOCAL, MEMORY
@@ -30,7 +30,7 @@ HABITATS = [pytest.param(True, id="first-write"), pytest.param(False, id="later-
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let small sources come in several pieces."""
-    monkeypatch.setattr(sources, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(ingest, "CHUNK_BYTES", 1000)
 
 
 def store_and_crash(world: World, faults: Faults, level: str, way: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.format import keys
-from fsmedia.maintenance.erasure import erasing, journal, removing
+from fsmedia.maintenance import erase, subject
 from tests.protocol.faults import CRASHES, Fault, Faults
 from tests.protocol.retained import aged
 from tests.protocol.worlds import World, each_call, fresh_world, run
@@ -148,16 +148,16 @@ def test_what_fails_is_in_the_receipt_and_the_next_one_finishes(
 # -- these tests can fail ----------------------------------------------------------------------------------
 
 
-def _no_journal(*_: object) -> list[journal.Page]:
+def _no_journal(*_: object) -> list[subject.Page]:
     return []
 
 
 @pytest.mark.parametrize(
     ("place", "name", "broken"),
     [
-        (journal, "read", _no_journal),
-        (removing, "finish", lambda *_, **__: removing.Gone()),
-        (erasing._Work, "_tidy", lambda *_: None),
+        (subject, "read", _no_journal),
+        (erase, "finish", lambda *_, **__: erase.Gone()),
+        (erase._Work, "_tidy", lambda *_: None),
     ],
 )
 def test_an_erasure_that_forgets_a_step_is_caught(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fsmedia import MediaContent, MediaError, MediaMetadata, StorageError
-from fsmedia.core import commit, sources
+from fsmedia.core import commit, ingest
 from tests.protocol.faults import Fault, Faults, faulty_os, os_error
 from tests.protocol.worlds import DATA, STORE_JSON, WAYS, World, each_call, fresh_world, put, run
 from tests.storages import LOCAL, MEMORY
@@ -33,7 +33,7 @@ TIDYING = {"rmdir", "unlink"}
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let small sources come in several pieces."""
-    monkeypatch.setattr(sources, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(ingest, "CHUNK_BYTES", 1000)
 
 
 def answers(level: str, fault: Fault, number: int) -> Faults:
@@ -189,7 +189,7 @@ def test_no_room_for_a_large_media(kind: str, tmp_path: Path, monkeypatch: pytes
     spool = tmp_path / "spool"
     spool.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(spool))
-    monkeypatch.setattr(sources, "CHUNK_BYTES", 2**20)
+    monkeypatch.setattr(ingest, "CHUNK_BYTES", 2**20)
     world = fresh_world(kind, tmp_path)
     before = world.storage.keys()
     source = tmp_path / "large"

@@ -218,10 +218,10 @@ def test_steps_in_a_wrong_order_are_caught(
 
 
 def test_a_sweep_that_moves_entries_too_late_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fsmedia.maintenance.retention import sweep
+    from fsmedia.maintenance import expiry
 
-    delete, move = sweep._delete, sweep._move
-    monkeypatch.setattr(sweep, "_move", lambda *_: None)
-    monkeypatch.setattr(sweep, "_delete", lambda *args: (delete(*args), move(*args)))
+    delete, move = expiry._delete, expiry._move
+    monkeypatch.setattr(expiry, "_move", lambda *_: None)
+    monkeypatch.setattr(expiry, "_delete", lambda *args: (delete(*args), move(*args)))
     with pytest.raises(AssertionError, match="never due"):
         test_a_sweep_that_is_killed(MEMORY, "calls", {}, CRASHES, tmp_path)

@@ -231,9 +231,9 @@ def test_holds_that_can_not_be_listed_keep_all(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("number", [1, 2])
 def test_an_index_that_can_not_be_listed(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At once it is an error; once something was deleted the report says both."""
-    from fsmedia.maintenance.retention import enforcement
+    from fsmedia.maintenance import expiry
 
-    monkeypatch.setattr(enforcement, "_WINDOW", 1)
+    monkeypatch.setattr(expiry, "_WINDOW", 1)
     box, refs = full_cabinet(MEMORY, tmp_path)
     real, seen = MemoryBackend.entries, []
 

@@ -12,9 +12,9 @@ from unittest.mock import patch
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, StorageError
+from fsmedia import store as transferring
 from fsmedia.core import commit
-from fsmedia.maintenance.transfer import cargo, syncing
-from fsmedia.store import transferring
+from fsmedia.maintenance import sync, sync_copy
 from tests.protocol.faults import CRASHES, Crash, Fault, Faults, FaultyBackend, faulty_os
 from tests.protocol.worlds import each_call, fresh_world
 from tests.storages import LOCAL, MEMORY
@@ -40,7 +40,7 @@ def in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     from fsmedia.storage import local
 
     monkeypatch.setattr(local.LocalBackend, "concurrency", 1)
-    monkeypatch.setattr(cargo, "SMALL", 2000)
+    monkeypatch.setattr(sync_copy, "SMALL", 2000)
 
 
 @pytest.fixture
@@ -176,6 +176,6 @@ def test_what_comes_too_late_is_caught(
 def test_media_that_nobody_looks_for_are_caught(
     source: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(syncing, "known_media", lambda *_: {})
+    monkeypatch.setattr(sync, "known_media", lambda *_: {})
     with pytest.raises(AssertionError):
         test_a_sync_that_is_killed(MEMORY, "calls", {"deduplicate": True}, source, tmp_path)

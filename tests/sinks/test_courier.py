@@ -11,7 +11,7 @@ import pytest
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from fsmedia import MediaStore
-from fsmedia.exchange.sinks.courier import Courier, seconds
+from fsmedia.exchange.courier import Courier, seconds
 from tests.contract.specimens import PNG, R1
 from tests.style.project import run_python
 
@@ -126,7 +126,7 @@ ENDING = """
 import threading
 from datetime import timedelta
 from fsmedia import MediaMetadata
-from fsmedia.exchange.sinks.courier import Courier
+from fsmedia.exchange.courier import Courier
 courier = Courier("store", patience=timedelta(seconds=0.3))
 for _ in range(9):
     courier.make(lambda: threading.Event().wait(1000), 1, "image/png", MediaMetadata(run_id="r1"))

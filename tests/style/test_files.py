@@ -15,7 +15,8 @@ from tests.style.project import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LONGEST = 350
+LONGEST = 1000
+REASON = "# Longer than 1,000 lines: "  # and why, in the file itself
 NAMELESS = {"util", "utils", "helper", "helpers", "common", "misc"}
 # Joined here, so that this file does not find itself.
 MACHINE_PATHS = tuple("/" + name + "/" for name in ("work", "root"))
@@ -31,7 +32,7 @@ def files(*folders: str) -> Iterator[Path]:
                 for name in names
                 if name not in IGNORED | {".git"} and not (Path(where) / name / "pyvenv.cfg").exists()
             ]
-            yield from (Path(where) / name for name in sorted(found) if not name.endswith(".pyc"))
+            yield from (Path(where) / name for name in sorted(found) if not name.endswith(".pyc") and name != ".git")
 
 
 def sources() -> list[Path]:
@@ -56,14 +57,10 @@ def test_there_is_something_to_look_at() -> None:
 
 
 @SOURCES
-def test_no_file_is_too_long(path: Path) -> None:
-    count = len(path.read_text().splitlines())
-    assert count <= LONGEST, f"{name_of(path)} has {count} lines: split it by its things"
-
-
-@pytest.mark.parametrize("path", [p for p in files("fsmedia") if p.suffix == ".md"], ids=name_of)
-def test_no_page_is_too_long(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= LONGEST
+def test_a_long_file_says_why(path: Path) -> None:
+    text = path.read_text()
+    count = len(text.splitlines())
+    assert count <= LONGEST or REASON in text, f"{name_of(path)} has {count} lines: split off what has a second user"
 
 
 @SOURCES

@@ -9,21 +9,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fsmedia.catalog import COLUMNS, VERSION
-from fsmedia.catalog.rows import COARSEST
-from fsmedia.catalog.schema import Facts
+from fsmedia.catalog.schema import COARSEST, Facts
 from fsmedia.core import commit
 from fsmedia.errors import InvalidReferenceError
 from fsmedia.format import keys
-from fsmedia.format.configuration import FORMAT as STORE_FORMAT
-from fsmedia.format.configuration import Configuration, Settings
-from fsmedia.format.escapes import escape_id
-from fsmedia.format.layout import DEFAULT_TEMPLATES, DEFAULT_VIEWS, PLAIN_FOLDERS, View
+from fsmedia.format.layout import DEFAULT_TEMPLATES, escape_id
+from fsmedia.format.settings import FORMAT as STORE_FORMAT
+from fsmedia.format.settings import Configuration, Settings
 from fsmedia.format.sidecar import FORMAT as SIDECAR_FORMAT
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.maintenance.erasure import removing
-from fsmedia.maintenance.retention import LONGEST_CLOCK_DIFFERENCE
-from fsmedia.maintenance.retention.sweep import LATER
-from fsmedia.maintenance.transfer import syncing
+from fsmedia.format.views import DEFAULT_VIEWS, PLAIN_FOLDERS, View
+from fsmedia.maintenance import erase, sync
+from fsmedia.maintenance.expiry import LATER, LONGEST_CLOCK_DIFFERENCE
 from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, OrganizationMode
 from tests.style.project import PACKAGE
 
@@ -96,7 +93,7 @@ def test_the_keys_of_retention_have_the_form_that_the_page_gives() -> None:
 def test_an_erasure_deletes_as_many_at_a_time_as_the_page_says() -> None:
     text = one_line(section("Orders of writes"))
     erasing = text[text.index("**erasing a subject**") :]
-    assert f"for up to {removing.WINDOW:,} media at a time" in erasing
+    assert f"for up to {erase.WINDOW:,} media at a time" in erasing
     assert re.fullmatch(rf"{keys.ERASURES}/2026-03-04/120000-u[0-9a-z]{{26}}\.jsonl", keys.erasures_key(NOON))
 
 
@@ -282,5 +279,5 @@ def test_the_grace_is_that_of_the_code() -> None:
 
 def test_a_syncs_windows_are_those_of_the_code() -> None:
     text = one_line(section("Orders of writes"))
-    assert f"For a window of up to {syncing._WINDOW} media" in text
+    assert f"For a window of up to {sync._WINDOW} media" in text
     assert text.index("gets its hold at the target first") < text.index("The bytes are read, and compared")

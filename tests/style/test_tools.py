@@ -15,7 +15,7 @@ LINT_IMPORTS = Path(sys.executable).parent / "lint-imports"
 CONFORMS = """
 from fsmedia import MediaContent, MediaStorageService, MediaStore
 from fsmedia.models.interfaces import ContentHandle
-from fsmedia.core.handle import StoredBytes
+from fsmedia.core.records import StoredBytes
 
 service: MediaStorageService = MediaStore("memory://m")
 

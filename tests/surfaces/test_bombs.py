@@ -17,9 +17,8 @@ from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.display import films, pictures
 from fsmedia.display.cache import PreviewCache
 from fsmedia.display.gallery import BUDGET
-from fsmedia.display.making import preview_of
-from fsmedia.display.previews import Preview
-from fsmedia.display.reading import OpenedSource
+from fsmedia.display.previewer import preview_of
+from fsmedia.display.previews import OpenedSource, Preview
 
 if TYPE_CHECKING:
     from pathlib import Path

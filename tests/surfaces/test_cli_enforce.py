@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fsmedia import MediaStore
-from fsmedia.cli.stopping import Stop
+from fsmedia.cli.signals import Stop
 from tests.surfaces.test_cli import HOSTILE, fsmedia, put, refused
 from tests.surfaces.test_cli_bulk import options_of
 from tests.surfaces.test_cli_process import DEADLINE, started

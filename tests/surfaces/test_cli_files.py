@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fsmedia import MediaStore
-from fsmedia.cli import fetching
+from fsmedia.cli import cmd_get
 from tests.surfaces.test_cli import child, fsmedia, put, refused
 
 if TYPE_CHECKING:
@@ -205,15 +205,15 @@ def test_a_name_taken_meanwhile_is_not_replaced(
         raise PermissionError
 
     if not links:
-        monkeypatch.setattr(fetching.os, "link", no_links)
+        monkeypatch.setattr(cmd_get.os, "link", no_links)
     assert fsmedia("get", reference, "-s", url, "-o", "first").exit_code == 0
-    copy = fetching._copy
+    copy = cmd_get._copy
 
     def late(*words: object) -> str:
         (here / "x").write_bytes(b"theirs")
         return copy(*words)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fetching, "_copy", late)
+    monkeypatch.setattr(cmd_get, "_copy", late)
     assert "exists already" in refused(fsmedia("get", reference, "-s", url, "-o", "x"), 1)
     assert (here / "x").read_bytes() == b"theirs"
     assert sorted(os.listdir(here)) == ["first", "x"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fsmedia import MediaStore
-from fsmedia.display.reading import StoredSource
+from fsmedia.display.previews import StoredSource
 from tests.surfaces import specimens
 from tests.surfaces.specimens import put
 

@@ -9,10 +9,9 @@ import av
 import pytest
 from PIL import Image
 
-from fsmedia.display import documents, films, making, pictures
-from fsmedia.display.making import MOST_WHOLE, preview_of
-from fsmedia.display.previews import MOST_SOUND, PEAKS, Preview
-from fsmedia.display.reading import OpenedSource, RangedFile
+from fsmedia.display import documents, films, pictures, previewer
+from fsmedia.display.previewer import MOST_WHOLE, preview_of
+from fsmedia.display.previews import MOST_SOUND, PEAKS, OpenedSource, Preview, RangedFile
 from fsmedia.display.text import sentence
 from tests.surfaces import specimens
 
@@ -269,6 +268,6 @@ def test_what_is_not_installed_is_named(mime_type: str, monkeypatch: pytest.Monk
         "audio/wav": specimens.sound(seconds=20),
         "application/pdf": specimens.paper(),
     }[mime_type]
-    monkeypatch.setattr(making, "_room", lambda _name: None)
-    monkeypatch.setattr(making, "find_spec", lambda _name: None)
+    monkeypatch.setattr(previewer, "_room", lambda _name: None)
+    monkeypatch.setattr(previewer, "find_spec", lambda _name: None)
     assert "pip install 'fsmedia[notebook]'" in seen(data, mime_type).reason

@@ -18,11 +18,11 @@ from fsmedia.errors import (
     StoreConflictError,
     UnknownPolicyError,
 )
-from fsmedia.format.configuration import FORMAT, Configuration, Settings
 from fsmedia.format.keys import CONFIGURATION_KEY
 from fsmedia.format.layout import DEFAULT_TEMPLATES
+from fsmedia.format.settings import FORMAT, Configuration, Settings
 from fsmedia.models import OrganizationMode, RetentionPolicy
-from fsmedia.storage.environment import URL_VARIABLE, url_from_environment
+from fsmedia.storage.address import URL_VARIABLE, url_from_environment
 
 DAY = timedelta(days=1)
 TEMPLATE = "by/{run_id}/{timestamp:%Y-%m}/{name}{ext}"

@@ -10,7 +10,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from fsmedia.errors import InvalidLayoutError, InvalidMediaError
-from fsmedia.format.escapes import MINIMUM_LIMIT, escape_id, read_id, unescape_id
+from fsmedia.format.layout import MINIMUM_LIMIT, escape_id, read_id, unescape_id
 
 TRICKY = ["", ".", "..", "...", "~", "~~", "~_", "~2e", "_", ".meta", "a.meta", "a.META", "a~2emeta", "/", "a/b", "a_b"]
 IDS = st.one_of(

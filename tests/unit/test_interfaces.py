@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStorageService, MediaStore, Reference
-from fsmedia.core.handle import StoredBytes
+from fsmedia.core.records import StoredBytes
 from fsmedia.models.interfaces import ContentHandle
 
 if TYPE_CHECKING:

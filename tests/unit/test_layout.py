@@ -9,9 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fsmedia.errors import InvalidLayoutError, InvalidMediaError
-from fsmedia.format.escapes import escape_id
 from fsmedia.format.keys import VIEWS, check_reference, is_hidden, plain_name
-from fsmedia.format.layout import ID_FIELDS, MODES, Layout, layouts
+from fsmedia.format.layout import ID_FIELDS, MODES, Layout, escape_id, layouts
 from tests.unit.templates import AT, FULL, IDS, NAME, RESERVED, TAIL, TEMPLATES, TEXT_FIELDS, UNIQUE
 
 # --- render and parse

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fsmedia import MediaRecord, OrganizationMode, RetentionPolicy
-from fsmedia.format.configuration import Configuration
 from fsmedia.format.layout import layouts
+from fsmedia.format.settings import Configuration
 from fsmedia.maintenance.bucket_rules import ABORT_AFTER_DAYS, Backstop, Lifecycle, bucket_prefix, plan, spoils
 from fsmedia.models import Reference
 

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fsmedia.format import wav
-from fsmedia.format.measures import measured
+from fsmedia.format.sidecar import measured
 from fsmedia.format.wav import PcmFormat
 from fsmedia.models import ContentFields
 

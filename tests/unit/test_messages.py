@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsmedia import InvalidMediaError
-from fsmedia.format.messages import Edit, Marker, edited, encoding, loaded, places_of, spliced
-from fsmedia.format.messages.places import DEEPEST
+from fsmedia.format import messages
+from fsmedia.format.messages import DEEPEST, Edit, Marker, edited, loaded, places_of, spliced
 from tests.messages import ANTHROPIC, DATA, DOCUMENTS, HEADS, JSON, PROMPTKIT, TEXTS, json_texts, spellings
 
 DIGEST = "ab" * 32
@@ -20,40 +20,40 @@ DIGEST = "ab" * 32
 @given(DATA.flatmap(lambda data: st.tuples(st.just(data), spellings(data))))
 def test_a_spelling_that_is_known_comes_out_the_same(case: tuple[bytes, str]) -> None:
     data, text = case
-    found = encoding.decoded(text)
+    found = messages.decoded(text)
     if found is not None:
-        assert encoding.encoded(found.data, found.spelling) == text
-        assert encoding.SPELLING.fullmatch(found.spelling)
-    if text.strip("\r\n").rstrip("=") == encoding.encoded(data, "b64").rstrip("=") and "\n" not in text:
+        assert messages.encoded(found.data, found.spelling) == text
+        assert messages.SPELLING.fullmatch(found.spelling)
+    if text.strip("\r\n").rstrip("=") == messages.encoded(data, "b64").rstrip("=") and "\n" not in text:
         assert found is None or found.data == data
 
 
 @given(st.text(max_size=60))
 def test_other_text_is_left_or_comes_out_the_same(text: str) -> None:
-    found = encoding.decoded(text)
-    assert found is None or encoding.encoded(found.data, found.spelling) == text
+    found = messages.decoded(text)
+    assert found is None or messages.encoded(found.data, found.spelling) == text
 
 
 @pytest.mark.parametrize(
     "text", ["", "=", "====", "Zg=", "Zh==", "Zg==Zg==", "Z", "Zg==\n\n", "Zm9v!", "Zm9\u00e9", "-+==", "Zm\r9v", "\n"]
 )
 def test_what_is_no_base64_has_no_spelling(text: str) -> None:
-    assert encoding.decoded(text) is None
+    assert messages.decoded(text) is None
 
 
 def test_usual_spellings_have_names() -> None:
     data = bytes(range(250))
-    text = encoding.encoded(data, "b64")
+    text = messages.encoded(data, "b64")
     lines = "\r\n".join(text[at : at + 76] for at in range(0, len(text), 76))
     for spelled, name in (
         (text, "b64"),
         (text.rstrip("="), "b64+bare"),
-        (encoding.encoded(data, "b64url"), "b64url"),
+        (messages.encoded(data, "b64url"), "b64url"),
         (lines, "b64+76r"),
         (lines + "\r\n", "b64+76r+end"),
         (text + "\n", "b64+end"),
     ):
-        assert encoding.decoded(spelled) == (data, name)
+        assert messages.decoded(spelled) == (data, name)
 
 
 # -- markers -----------------------------------------------------------------------------------------------------

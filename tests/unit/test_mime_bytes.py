@@ -261,7 +261,7 @@ def test_random_bytes_under_an_honest_name_agree() -> None:
 
 def test_the_library_is_not_imported_for_what_the_table_knows() -> None:
     code = (
-        "import sys; from fsmedia import mime; mime.agrees('image/png', b'\\x89PNG\\r\\n\\x1a\\n'); "
+        "import sys; from fsmedia.models import mime; mime.agrees('image/png', b'\\x89PNG\\r\\n\\x1a\\n'); "
         "mime.agrees('text/plain', b'hello'); mime.extension_for('image/png'); print('filetype' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsmedia.core.intake import HEAD_BYTES, Intake, SoundIntake
-from fsmedia.core.sources import CHUNK_BYTES, SourceRules, opened, small_bytes
+from fsmedia.core.ingest import CHUNK_BYTES, HEAD_BYTES, Intake, SoundIntake, SourceRules, opened, small_bytes
 from fsmedia.errors import InvalidMediaError, MediaNotFoundError, MediaTooLargeError, StorageError
 from fsmedia.format import wav
 from fsmedia.models import MediaContent

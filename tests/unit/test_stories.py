@@ -95,7 +95,7 @@ def test_what_promptkit_wrote_later_leaves_its_index_too(tmp_path: Path) -> None
 def test_a_forked_child_that_ends_leaves_its_parents_copy(tmp_path: Path) -> None:
     store = MediaStore("memory://forked-copy")
     path = store.retrieve_media(store.store_media(TEXT, R1)).local_path()
-    from fsmedia.models import copies
+    from fsmedia.models import content as copies
 
     copies._remove(str(path), os.getpid() + 1)  # what runs at the end of a child
     assert path.read_bytes() == b"x"

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from fsmedia.maintenance.transfer.targets import overlap
+from fsmedia.maintenance.sync import overlap
 from fsmedia.storage import open_backend
 
 

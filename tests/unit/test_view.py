@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from fsmedia.errors import InvalidLayoutError
 from fsmedia.format.keys import MAX_NAME, VIEWS
-from fsmedia.format.layout import DEFAULT_VIEWS, View, layouts, may_be_view, views
+from fsmedia.format.layout import layouts
+from fsmedia.format.views import DEFAULT_VIEWS, View, may_be_view, views
 from tests.unit.templates import AT, FULL, IDS, TAIL
 
 DAY = "{timestamp:%Y-%m-%d}/{mime_type}" + TAIL

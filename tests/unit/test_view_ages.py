@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia.catalog.views import Rows, Shown
-from fsmedia.catalog.views.loading import Loaded
-from fsmedia.format.layout import DEFAULT_VIEWS
+from fsmedia.catalog.views import Loaded, Rows, Shown
+from fsmedia.format.views import DEFAULT_VIEWS
 
 if TYPE_CHECKING:
     from tests.conftest import Clock

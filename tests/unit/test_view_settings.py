@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fsmedia import InvalidLayoutError, InvalidMediaError, MediaStore, StoreConflictError
-from fsmedia.format.configuration import Configuration, Settings
+from fsmedia.format.settings import Configuration, Settings
 from fsmedia.models import OrganizationMode
 
 VIEWS = {"by-day": "{timestamp:%Y-%m-%d}/{mime_type}/{name}{ext}", "flat": "{name}{ext}"}

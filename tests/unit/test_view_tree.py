@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fsmedia.catalog.views import FOLDER, Rows, Tree
 from fsmedia.format.keys import MAX_NAME
-from fsmedia.format.layout import DEFAULT_VIEWS, View
+from fsmedia.format.views import DEFAULT_VIEWS, View
 from tests.unit.templates import NAME, UNIQUE
 
 BY_RUN = DEFAULT_VIEWS[2]

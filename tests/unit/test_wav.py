@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fsmedia import InvalidMediaError, MediaTooLargeError
-from fsmedia.core.intake import HEAD_BYTES, Intake, SoundIntake
+from fsmedia.core.ingest import HEAD_BYTES, Intake, SoundIntake
 from fsmedia.errors import MediaError
 from fsmedia.format import wav
 from fsmedia.format.wav import PcmFormat

@@ -145,17 +145,17 @@ def test_files_of_others_are_told_and_adopted(storage: Storage, open_store: Call
 
 
 def test_a_sidecar_that_comes_meanwhile_wins(local_storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fsmedia.maintenance.verify import adoption
+    from fsmedia.maintenance import repair
 
     store = MediaStore(local_storage.url).create()
     local_storage.write("runs/r1/a.png", PNG)
-    real = adoption.making.made
+    real = repair.making.made
 
     def slow(*args: Any) -> Any:
         local_storage.write("runs/r1/a.png.meta", b'{"run_id": "theirs"}')
         return real(*args)
 
-    monkeypatch.setattr(adoption.making, "made", slow)
+    monkeypatch.setattr(repair.making, "made", slow)
     store.verify(adopt=True)
     assert local_storage.read("runs/r1/a.png.meta") == b'{"run_id": "theirs"}'
 
@@ -193,10 +193,10 @@ def test_what_is_held_stays(storage: Storage, open_store: Callable[..., MediaSto
 
 
 def test_every_finding_is_counted_and_streamed_and_no_kind_hides_another(local_storage: LocalStorage) -> None:
-    from fsmedia.maintenance.verify import verification
+    from fsmedia.maintenance import verify
 
     store = MediaStore(local_storage.url, durability="rename").create()
-    count = verification.KEPT + 7
+    count = verify.KEPT + 7
     for number in range(count):
         local_storage.write(f"runs/r1/{number:05d}.png", b"x")
     media = filled(store)
@@ -205,7 +205,7 @@ def test_every_finding_is_counted_and_streamed_and_no_kind_hides_another(local_s
     report = store.verify(found=streamed.append, progress=reached.append)
     assert report.counts == {"file": count, "sidecar": 1}
     assert len(streamed) == count + 1
-    assert len(report.findings) == verification.KEPT + 1
+    assert len(report.findings) == verify.KEPT + 1
     assert {each.kind for each in report.findings} == {"file", "sidecar"}
     assert reached == [1000]
     assert str(count) in repr(report)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia.core.downloads import open_url
+from fsmedia.core.download import open_url
 from fsmedia.errors import InvalidMediaError, StorageError
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import io
 
 import pytest
 
-from fsmedia.core.downloads import open_url
-from fsmedia.core.intake import Intake, too_large
+from fsmedia.core.download import open_url
+from fsmedia.core.ingest import Intake, too_large
 from fsmedia.errors import InvalidMediaError, MediaTooLargeError
-from fsmedia.models.data_urls import read_data_url
+from fsmedia.models.urls import read_data_url
 from tests.unit.downloads.wire import MIB, SECONDS, check_chain, serving, with_length
 
 # --- data: URLs

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia.core import downloads
-from fsmedia.core.downloads import _Fetch, open_url
-from fsmedia.core.intake import too_large
+from fsmedia.core import download as downloads
+from fsmedia.core.download import _Fetch, open_url
+from fsmedia.core.ingest import too_large
 from fsmedia.errors import MediaTooLargeError, StorageError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia.core import downloads
-from fsmedia.core.addresses import is_public
+from fsmedia.core import download
+from fsmedia.core.download import is_public
 from fsmedia.errors import InvalidMediaError
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def test_request_says_no_more_than_it_must(monkeypatch: pytest.MonkeyPatch, vers
             raise PackageNotFoundError(name)
         return version
 
-    monkeypatch.setattr(downloads, "version", installed)
+    monkeypatch.setattr(download, "version", installed)
     agent = f"fsmedia/{version}" if version else "fsmedia"
     with serving(with_length(b"x")) as server:
         get(f"{server.url}/a")

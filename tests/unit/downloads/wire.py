@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from fsmedia.core.downloads import open_url
+from fsmedia.core.download import open_url
 
 if TYPE_CHECKING:
     import ssl

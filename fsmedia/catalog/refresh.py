@@ -1,0 +1,393 @@
+"""Bringing a catalog up to date: rows of before and a listing of the store -> a new table. Writes nothing.
+
+The root is listed one level deep, then each folder in it whole: what is in `.fsmedia/` is not looked at, however much
+it is. Only sidecars whose token changed are read.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from fsmedia.catalog.schema import COARSEST, Facts, arrow, read_rows, schema, settings_digest, table_of, tokens, urls
+from fsmedia.core import records
+from fsmedia.core.parallel import spread, windows
+from fsmedia.errors import MediaError, StorageError
+from fsmedia.format import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Executor
+
+    import pyarrow as pa
+
+    from fsmedia.core.records import Listed
+    from fsmedia.format.settings import Configuration
+    from fsmedia.storage import Backend, Entry
+
+_WINDOW = 8192
+
+
+class Before:
+    """Rows sorted by reference; a window of them at a time is held as Python objects.
+
+    Parameters
+    ----------
+    table
+        A whole catalog, or the part of one that a listing will meet.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+        self._references = table.column("reference")
+        self._end = 0
+        self._first = self._last = ""
+        self._window: dict[str, tuple[int, str | None, str | None]] = {}
+
+    def holds(self, item: Listed, before: datetime) -> int | None:
+        """Return the row of a listed media if sidecar and bytes are what it was made of; else None.
+
+        Parameters
+        ----------
+        before
+            See `fsmedia.catalog.schema.token`.
+        """
+        row = self._find(item.entry.key)
+        if row is None:
+            return None
+        number, *marks = row
+        if None in marks or tuple(marks) != tokens(item, before):
+            return None
+        return number
+
+    def marks(self, reference: str) -> tuple[str | None, str | None] | None:
+        """Return the tokens of a media's row, sidecar's and bytes'; None if it has none."""
+        row = self._find(reference)
+        return None if row is None else (row[1], row[2])
+
+    def _find(self, key: str) -> tuple[int, str | None, str | None] | None:
+        if key > self._last and self._end < len(self.table):
+            self._load(self._end)
+            if key > self._last:
+                self._load(self._bisect(key))
+        elif key < self._first:
+            self._load(self._bisect(key))  # the listing went back: to the folders after the root's own files
+        return self._window.get(key)
+
+    def _bisect(self, key: str) -> int:
+        """Return the number of the first row at or after a key."""
+        low, high = 0, len(self.table)
+        while low < high:
+            middle = (low + high) // 2
+            if self._references[middle].as_py() < key:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _load(self, start: int) -> None:
+        part = self.table.slice(start, _WINDOW)
+        if not len(part):
+            return
+        self._end = start + len(part)
+        names = part.column("reference").to_pylist()
+        marks = (part.column("sidecar_token").to_pylist(), part.column("bytes_token").to_pylist())
+        self._window = {
+            name: (start + offset, sidecar, data)
+            for offset, (name, sidecar, data) in enumerate(zip(names, *marks, strict=True))
+        }
+        self._first, self._last = names[0], names[-1]
+
+    def below(self, first: str, last: str | None = None) -> pa.Table:
+        """Return the rows of media below a folder, or from the first to the last of several, in the order of keys."""
+        start, end = self._bisect(f"{first}/"), self._bisect(f"{last or first}0")  # "0" follows "/"
+        return self.table.slice(start, max(0, end - start))
+
+
+_BATCH = 2048
+"""Media compared together."""
+_READ = 256
+"""Sidecars read together; each may be of some megabytes."""
+_FOLDERS = 32
+"""Folders of one run each, say, that an executor gets at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a part needs to know.
+
+    Attributes
+    ----------
+    before
+        Objects written from then on are read again next time, see `fsmedia.catalog.schema.token`.
+    """
+
+    backend: Backend
+    configuration: Configuration
+    before: datetime
+    process: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the store.
+
+    Attributes
+    ----------
+    number
+        Parts are in the order of their keys, but for the files of a folder beside its folders.
+    folders
+        Listed whole.
+    loose
+        Files that were listed already.
+    rows
+        The rows of before, as an Arrow stream where they are to travel.
+    """
+
+    number: int
+    folders: tuple[str, ...]
+    loose: tuple[Entry, ...]
+    rows: pa.Table | bytes
+
+
+class Piece(NamedTuple):
+    """Rows that are up to date.
+
+    Attributes
+    ----------
+    read
+        Sidecars that were read for them.
+    error
+        Why there are none.
+    """
+
+    number: int
+    table: pa.Table | bytes
+    read: int = 0
+    error: MediaError | None = None
+
+
+class Refreshed(NamedTuple):
+    """A whole new table.
+
+    Attributes
+    ----------
+    read
+        Sidecars that were read.
+    removed
+        Rows that went.
+    """
+
+    table: pa.Table
+    read: int
+    removed: int
+
+
+def refresh(
+    backend: Backend,
+    configuration: Configuration,
+    previous: pa.Table | None,
+    *,
+    now: datetime,
+    executor: Executor | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Refreshed:
+    """Return the table of what the store holds now.
+
+    Parameters
+    ----------
+    previous
+        An earlier table of this store, or of one that was moved here; None reads all sidecars.
+    now
+        What the table shall say of its time, aware; the young are told by the machine's clock.
+
+    Raises
+    ------
+    StorageError
+        The store can't be listed. What is wrong with one sidecar stands in its row.
+    """
+    facts = Facts(backend.url, now, settings_digest(configuration))
+    usable = _usable(previous, facts)
+    process = os.getpid() if backend.in_one_process else None
+    ground = Ground(backend, configuration, datetime.now(UTC) - COARSEST, process)
+    tables: dict[int, list[pa.Table]] = {}
+    read = count = 0
+    for piece in _pieces(ground, usable, executor):
+        if piece.error is not None:
+            raise piece.error
+        table = _unpacked(piece.table)
+        tables.setdefault(piece.number, []).append(table)
+        read += piece.read
+        count += len(table)
+        if progress is not None:
+            progress(count)
+    whole = _whole([each for number in sorted(tables) for each in tables[number]], facts)
+    return Refreshed(whole, read, 0 if previous is None else _missing(previous, whole))
+
+
+def _usable(previous: pa.Table | None, facts: Facts) -> pa.Table:
+    """Return the rows of before that may be kept: none under other settings, with other URLs under another root."""
+    if previous is None or Facts.read(previous.schema.metadata).settings != facts.settings:
+        return schema().empty_table()
+    if Facts.read(previous.schema.metadata).root == facts.root:
+        return previous
+    fresh = urls(previous.column("reference"), facts.root)
+    return previous.set_column(previous.column_names.index("url"), schema().field("url"), fresh)
+
+
+def _missing(previous: pa.Table, table: pa.Table) -> int:
+    """Count the rows of before whose media are gone."""
+    from pyarrow import compute  # noqa: PLC0415
+
+    there = compute.is_in(previous.column("reference"), table.column("reference"))
+    return len(previous) - (compute.sum(there).as_py() or 0)
+
+
+def _whole(tables: list[pa.Table], facts: Facts) -> pa.Table:
+    pa = arrow()
+    table = pa.concat_tables([schema().empty_table(), *(each.replace_schema_metadata() for each in tables)])
+    if not is_sorted(table):
+        table = table.sort_by("reference")
+    return table.replace_schema_metadata(facts.dump())
+
+
+def is_sorted(table: pa.Table) -> bool:
+    """Tell whether each reference sorts after the one before it."""
+    from pyarrow import compute  # noqa: PLC0415
+
+    references = table.column("reference")
+    if references.null_count:
+        return False
+    if len(table) < 2:  # noqa: PLR2004
+        return True
+    return bool(compute.all(compute.less(references.slice(0, len(table) - 1), references.slice(1))).as_py())
+
+
+def _pieces(ground: Ground, previous: pa.Table, executor: Executor | None) -> Iterator[Piece]:
+    before = Before(previous)
+    top = ground.backend.children("")
+    folders = sorted((each for each in top.folders if each and not keys.is_internal(each)), key=_as_prefix)
+    if executor is None:
+        yield from pieces(ground, Part(0, (), _loose(ground.backend, top.entries), previous))
+        for number, folder in enumerate(folders, 1):
+            yield from pieces(ground, Part(number, (folder,), (), before.below(folder)))
+        return
+    parts = _parts(ground.backend, folders, top.entries, before)
+    yield from spread(worked, ground, windows(parts, 1), executor, bool, _lost)
+
+
+def _parts(backend: Backend, folders: Sequence[str], loose: Sequence[Entry], before: Before) -> Iterator[Part]:
+    """Cut a store into parts: the files at the root, then folder by folder what is in it."""
+    yield Part(0, (), _loose(backend, loose), _packed(before.table) if loose else b"")
+    number = 1
+    for folder in folders:
+        inside = backend.children(folder)
+        below = sorted(inside.folders, key=_as_prefix)
+        if any(each in ("", folder) for each in below) or not below:
+            yield Part(number, (folder,), (), _packed(before.below(folder)))
+            number += 1
+            continue
+        yield Part(
+            number, (), _loose(backend, inside.entries), _packed(before.below(folder)) if inside.entries else b""
+        )
+        for number, some in enumerate(windows(below, _FOLDERS), number + 1):  # noqa: B020
+            yield Part(number, tuple(some), (), _packed(before.below(some[0], some[-1])))
+        number += 1
+
+
+def _as_prefix(folder: str) -> str:
+    """Sort folders as the keys in them sort."""
+    return f"{folder}/"
+
+
+def _loose(backend: Backend, entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Return files of a folder in the order of keys; a sidecar's token is asked for where the listing has none."""
+    found = sorted(each for each in entries if keys.is_sidecar(each.key) or not keys.is_hidden(each.key))
+    bare = [each.key for each in found if each.token is None and keys.is_sidecar(each.key)]
+    heads = dict(zip(bare, backend.fetch(heads=bare).heads if bare else (), strict=True))
+    told = (heads.get(each.key, each) for each in found)
+    return tuple(each for each in told if each is not None)
+
+
+def worked(ground: Ground, parts: list[Part]) -> Piece:
+    """Do one part in a worker, whole."""
+    if ground.process is not None and ground.process != os.getpid():
+        raise StorageError(
+            f"{ground.backend.url} is seen by one process only", next_step="give an executor of threads, or none"
+        )
+    (part,) = parts
+    found = list(pieces(ground, part))
+    tables = [schema().empty_table(), *(_unpacked(piece.table) for piece in found)]
+    return Piece(part.number, _packed(arrow().concat_tables(tables)), sum(piece.read for piece in found))
+
+
+def _lost(parts: list[Part], error: Exception) -> Piece:
+    failure = (
+        error
+        if isinstance(error, MediaError)
+        else StorageError(f"a worker failed ({type(error).__name__}: {str(error)[:200]})", next_step="refresh again")
+    )
+    return Piece(parts[0].number, b"", error=failure)
+
+
+def pieces(ground: Ground, part: Part) -> Iterator[Piece]:
+    """Compare a part of the store with its rows of before, some media at a time."""
+    before = Before(_unpacked(part.rows))
+    sources = (iter(part.loose), *(ground.backend.entries(folder) for folder in part.folders))
+    for source in sources:
+        found = records.listed(source)
+        while batch := list(islice(found, _BATCH)):
+            table, read = _compared(ground, before, batch)
+            yield Piece(part.number, table, read)
+
+
+def _compared(ground: Ground, before: Before, batch: Sequence[Listed]) -> tuple[pa.Table, int]:
+    """Return the rows of some media, and how many sidecars were read for them."""
+    pa = arrow()
+    kept: list[int] = []
+    changed: list[Listed] = []
+    for item in batch:
+        number = before.holds(item, ground.before)
+        if number is not None:
+            kept.append(number)  # so its name was looked at before
+        elif records.is_reference(item.entry.key):
+            changed.append(item)
+    made = [
+        row
+        for some in windows(changed, _READ)
+        for row in read_rows(ground.backend, ground.configuration, some, ground.before)
+    ]
+    found = [_rows(before.table, kept)] if kept else []
+    found += [table_of(made, ground.backend.url)] if made else []
+    if not found:
+        return schema().empty_table(), 0
+    table = pa.concat_tables([each.replace_schema_metadata() for each in found])
+    if kept and made:
+        table = table.sort_by("reference")
+    return table, sum(item.sidecar is not None for item in changed)
+
+
+def _rows(table: pa.Table, numbers: list[int]) -> pa.Table:
+    """Take rows whose numbers rise; what lies together is not copied."""
+    first, count = numbers[0], numbers[-1] - numbers[0] + 1
+    part = table.slice(first, count)
+    return part if count == len(numbers) else part.take(arrow().array([each - first for each in numbers]))
+
+
+def _packed(table: pa.Table) -> bytes:
+    """Return rows as an Arrow stream; a pickle of a slice would take all it was cut from along."""
+    pa = arrow()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    packed: bytes = sink.getvalue().to_pybytes()
+    return packed
+
+
+def _unpacked(rows: pa.Table | bytes) -> pa.Table:
+    if not isinstance(rows, bytes):
+        return rows
+    return arrow().ipc.open_stream(rows).read_all() if rows else schema().empty_table()

@@ -1,0 +1,416 @@
+"""`fsmedia policy`: which policies a store knows, which media are under one, what is held, and the due index."""
+
+# No `from __future__ import annotations`: typer reads these annotations when it runs.
+
+import json
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from fsmedia.cli import app as endings
+from fsmedia.cli import app as words
+from fsmedia.cli import output
+from fsmedia.cli.app import DONE, FAILED, USAGE, AsJson, CommandError, Place, StorageOptions, StoreUrl, code_of, text_of
+from fsmedia.cli.cmd_enforce import Threads, hands, tell_failed
+from fsmedia.cli.cmd_ls import batches
+from fsmedia.cli.output import counter
+from fsmedia.display.text import distance_text
+from fsmedia.errors import CorruptSidecarError, MediaError, UnknownPolicyError
+from fsmedia.format.policy import FORMS, find_policy
+from fsmedia.format.settings import Configuration
+from fsmedia.maintenance.bucket_rules import CONDITIONS, Backstop, Lifecycle, plan, spoils
+from fsmedia.models import MediaRecord
+from fsmedia.store import MediaStore, utc_now
+
+LIFECYCLE_HELP = """Print rules by which the bucket itself ends unfinished uploads and, as a backstop, expires media.
+
+Nothing is applied. A bucket's rules know prefixes and days only: of the policies, the default one can become a rule, if
+it counts whole days and nothing below the same prefix is known to stay longer. Everything that can't be a rule is told
+on standard error with its reason. `--check` reads all sidecars, and prints no rule that expires media while it would
+take one too early. What you set replaces all rules that the bucket has.
+
+Examples:
+  fsmedia policy lifecycle --store s3://bucket/media > rules.json
+  aws s3api put-bucket-lifecycle-configuration --bucket bucket \\
+    --lifecycle-configuration file://rules.json
+  fsmedia policy lifecycle --store gs://bucket/media --check > rules.json
+  gcloud storage buckets update gs://bucket --lifecycle-file=rules.json
+"""
+_ROWS = 50
+
+
+class _Early(NamedTuple):
+    """A media that a rule would take too early, and why."""
+
+    reference: str
+    reason: str
+
+
+class Provider(StrEnum):
+    """Whose rules."""
+
+    s3 = "s3"
+    gcs = "gcs"
+
+
+_PROTOCOLS = {"s3": Provider.s3, "s3a": Provider.s3, "gs": Provider.gcs, "gcs": Provider.gcs}
+
+
+def lifecycle(
+    context: typer.Context,
+    *,
+    provider: Annotated[
+        Provider | None, typer.Option("--for", help="Whose rules; else what the URL says.", show_default=False)
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Read all sidecars: would it take a media too early?")] = False,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    option: StorageOptions = None,
+) -> None:
+    """Print rules."""
+    place = Place.of(context, store, option)
+    url = place.named()
+    kind = provider or _PROTOCOLS.get(url.partition("://")[0])
+    if kind is None or "://" not in url or url.startswith(("file:", "local:", "memory:")):
+        raise CommandError(
+            f"{output.visible(url.partition('?')[0])} is in no bucket whose rules are known here; for a store that "
+            "speaks S3 or GCS under another name add --for s3 or --for gcs; elsewhere fsmedia enforce does it",
+            code=USAGE,
+        )
+    settings = place.settings()
+    if settings is None:
+        raise CommandError("no store was made yet: fsmedia init, or the first write, does")
+    found = plan(settings, url)
+    early: list[_Early] = []
+    if check and found.backstop is not None:
+        with place.open(read_only=True) as opened:
+            early = _check(opened, found, found.backstop)
+        if early:
+            found = Lifecycle(found.root, None, found.cannot)
+    document = found.document(kind.value)
+    if as_json:
+        output.json_line(
+            {
+                "for": kind.value,
+                "rules": document["Rules" if kind is Provider.s3 else "rule"],
+                "cannot": [each._asdict() for each in found.cannot],
+                "conditions": list(CONDITIONS) if found.backstop else [],
+                "too_early": [each._asdict() for each in early],
+            }
+        )
+    else:
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        _tell(found)
+    for each in early[:_ROWS]:
+        output.error(f"{each.reference}: {each.reason}; a rule would take it too early")
+    if len(early) > _ROWS:
+        output.error(f"and {len(early) - _ROWS:,} more; --json names all")
+    raise typer.Exit(FAILED if early else DONE)
+
+
+def _tell(found: Lifecycle) -> None:
+    """Say on standard error what stands in no rule, and what the rules can't do."""
+    for each in found.cannot:
+        output.note(f"no rule for {'media without a policy' if each.policy is None else each.policy}: {each.reason}")
+    if found.backstop is not None:
+        days, prefix = found.backstop.days, found.backstop.prefix
+        output.warning(f"all below {prefix} goes {days} days after it was written, whether anybody sweeps or not")
+        for condition in CONDITIONS:
+            output.warning(condition)
+        output.note("to see whether that is right today: --check")
+    output.note("nothing was applied; setting these replaces all rules that the bucket has")
+
+
+def _check(opened: MediaStore, found: Lifecycle, backstop: Backstop) -> list[_Early]:
+    """Find what the rule would take too early; what can't be read counts as that."""
+    now = utc_now()
+    errors: list[MediaError] = []
+    early = []
+    for batch in batches(opened, opened.list(), errors):
+        for record in batch:
+            reason = spoils(record, found.root, backstop, now)
+            if reason is not None:
+                early.append(_Early(record.reference, reason))
+    return early + [_Early(error.reference or error.key or "", "its sidecar can't tell") for error in errors]
+
+
+POLICY_HELP = """How long media stay: put them under policies, hold and release them, look after the due index.
+
+A policy lets a media go when its time since the media's timestamp is over; `fsmedia enforce` then deletes it. Names
+such as retain-30days speak for themselves, others are given to a store by `fsmedia init --policy audit=365d`.
+
+Examples:
+  fsmedia policy list --store ./media
+  fsmedia policy apply retain-30days runs/r1/0003_01_u01m8.png
+  fsmedia policy hold runs/r1/0003_01_u01m8.png --reason "case 4711"
+"""
+LIST_HELP = f"""Show the policies a store knows by name, its default policy, and whether its due index is complete.
+
+In every store these names mean what they say: {FORMS}.
+
+Examples:
+  fsmedia policy list --store ./media
+  fsmedia policy list --json | jq .policies
+"""
+APPLY_HELP = """Put media under a policy, from their timestamp on; `--forever` takes the policy away.
+
+The policy stands first, so that references can come from elsewhere. Prints for each media when it may go; what may go
+already is deleted by the next sweep.
+
+Examples:
+  fsmedia policy apply retain-30days runs/r1/0003_01_u01m8.png
+  fsmedia policy apply --forever runs/r1/0003_01_u01m8.png
+  fsmedia ls --run r1 --null | xargs -0 fsmedia policy apply audit
+"""
+HOLD_HELP = """Hold media: nothing may delete, replace or move them until they are released, whatever their policy says.
+
+The last hold of a media counts. `fsmedia info` shows its reason.
+
+Examples:
+  fsmedia policy hold runs/r1/0003_01_u01m8.png --reason "case 4711"
+  fsmedia ls --run r1 --null | xargs -0 fsmedia policy hold --reason "case 4711" --who legal
+"""
+RELEASE_HELP = """Release media that were held. What became due meanwhile goes with the next sweep.
+
+Examples:
+  fsmedia policy release runs/r1/0003_01_u01m8.png
+"""
+REBUILD_HELP = """Read all sidecars, write the due entries that are missing, and mark the due index complete.
+
+For stores that PromptKit began, whose sweeps read all sidecars until then, and after accidents. Others may write and
+sweep meanwhile; PromptKit itself must have stopped writing for good.
+
+Examples:
+  fsmedia policy rebuild --store ./media
+  fsmedia policy rebuild --store s3://bucket/media --threads 16
+"""
+app = typer.Typer(
+    cls=endings.Commands,
+    help=output.unwrapped(POLICY_HELP),
+    invoke_without_command=True,
+    rich_markup_mode="rich",
+)
+References = Annotated[list[str], typer.Argument(metavar="REF", help="References, as ls shows them.")]
+
+
+@app.callback()
+def _policy(context: typer.Context, *, store: StoreUrl = None, option: StorageOptions = None) -> None:
+    """Take what stands before the command."""
+    context.obj = Place.of(context, store, option)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def list_policies(
+    context: typer.Context, *, as_json: AsJson = False, store: StoreUrl = None, option: StorageOptions = None
+) -> None:
+    """Show the policies."""
+    place = Place.of(context, store, option)
+    with place.open(read_only=True) as opened:
+        url = opened.url
+        settings = place.settings()
+    facts = _facts(settings or Configuration(due_index="partial"))
+    if as_json:
+        output.json_line({"url": url, "made": settings is not None, **facts, "grammar": FORMS})
+        return
+    if settings is None:
+        output.note(f"no store was made yet at {url}: fsmedia init, or the first write, does")
+    screen = output.Screen()
+    screen.print(Text(f"policies of {output.visible(url)}"), soft_wrap=True)
+    screen.print(_table(facts))
+
+
+def _facts(settings: Configuration) -> dict[str, Any]:
+    return {
+        "policies": {
+            name: None if policy.keep_for is None else int(policy.keep_for.total_seconds())
+            for name, policy in sorted(settings.policies.items())
+        },
+        "default_policy": settings.default_policy,
+        "due_index": settings.due_index,
+    }
+
+
+def _table(facts: dict[str, Any]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    rows = [(name, "for ever" if kept is None else words.spelled(kept)) for name, kept in facts["policies"].items()]
+    partial = "partial: sweeps read all sidecars; to make it complete: fsmedia policy rebuild"
+    rows += [
+        ("by their name", FORMS),
+        ("default policy", facts["default_policy"] or "none: media that name no policy are kept for ever"),
+        ("due index", "complete" if facts["due_index"] == "complete" else partial),
+    ]
+    for name, value in rows:
+        table.add_row(Text("  " + output.visible(name)), Text(output.visible(value), overflow="fold"))
+    return table
+
+
+def apply(
+    context: typer.Context,
+    *,
+    arguments: Annotated[
+        list[str], typer.Argument(metavar="[POLICY] REF...", help="The policy, then references, as ls shows them.")
+    ],
+    forever: Annotated[
+        bool, typer.Option("--forever", "--none", help="Take the policy away; then no POLICY is given.")
+    ] = False,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    option: StorageOptions = None,
+) -> None:
+    """Put media under a policy."""
+    place = Place.of(context, store, option)
+    name, references = (None, arguments) if forever else (arguments[0], arguments[1:])
+    place.named()
+    if not references:
+        raise typer.BadParameter("none is given: give the policy first, then one or more references", param_hint="REF")
+    if name is not None:
+        _check_name(name, place)
+
+    def one(opened: MediaStore, reference: str) -> tuple[str, dict[str, Any]]:
+        opened.apply_policy(reference, name)
+        record = opened.info(reference)
+        facts = {"policy_name": record.policy_name, "expires_at": _iso(record)}
+        return _until(record), facts
+
+    _for_each(place, references, one, as_json=as_json)
+
+
+def _check_name(name: str, place: Place) -> None:
+    """Refuse a policy that means nothing, once for all references."""
+    settings = place.settings()
+    try:
+        find_policy(name, {} if settings is None else settings.policies)
+    except UnknownPolicyError as error:
+        first = "" if "/" not in name else "; the policy stands before the references"
+        raise CommandError(f"{text_of(error)}{first}") from None
+
+
+def _until(record: MediaRecord) -> str:
+    """Say until when a media stays."""
+    if record.expires_at is None:
+        return f"{record.policy_name}, kept for ever" if record.policy_name else "no policy, kept for ever"
+    now = utc_now()
+    due = record.expires_at <= now
+    when = f"{output.time_text(record.expires_at)} ({distance_text(record.expires_at, now)})"
+    return f"{record.policy_name}, {'due since' if due else 'until'} {when}"
+
+
+def _iso(record: MediaRecord) -> str | None:
+    return None if record.expires_at is None else record.model_dump(mode="json")["expires_at"]
+
+
+def hold(  # noqa: PLR0913 - the options of the command
+    context: typer.Context,
+    *,
+    references: References,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; shown to whoever is refused.")],
+    who: Annotated[str | None, typer.Option(metavar="NAME", help="Who asks; else the user.")] = None,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    option: StorageOptions = None,
+) -> None:
+    """Hold media."""
+
+    def one(opened: MediaStore, reference: str) -> tuple[str, dict[str, Any]]:
+        before = _hold_of(opened, reference)
+        opened.hold(reference, reason, who=who)
+        instead = "" if before is None else f", in place of: {before}"
+        return f"held{instead}", {"held": True, "reason": reason, "before": before}
+
+    _for_each(Place.of(context, store, option), references, one, as_json=as_json)
+
+
+def release(
+    context: typer.Context,
+    *,
+    references: References,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    option: StorageOptions = None,
+) -> None:
+    """Release media."""
+
+    def one(opened: MediaStore, reference: str) -> tuple[str, dict[str, Any]]:
+        try:
+            before = _hold_of(opened, reference)
+        except MediaError:
+            opened.release(reference)  # a hold may be left of what others deleted
+            raise
+        opened.release(reference)
+        return "was not held" if before is None else "released", {"held": False, "before": before}
+
+    _for_each(Place.of(context, store, option), references, one, as_json=as_json)
+
+
+def _hold_of(opened: MediaStore, reference: str) -> str | None:
+    """Return why a media is held; None if it is not, or nobody can tell."""
+    try:
+        return opened.info(reference).hold
+    except CorruptSidecarError:
+        return None  # such a media may be held and released like any other
+
+
+def _for_each(
+    place: Place,
+    references: list[str],
+    one: Callable[[MediaStore, str], tuple[str, dict[str, Any]]],
+    *,
+    as_json: bool,
+) -> None:
+    """Do something with each media, say what happened, and go on past what fails."""
+    errors: list[MediaError] = []
+    with place.open() as opened:
+        for reference in references:
+            try:
+                said, facts = one(opened, reference)
+            except MediaError as error:
+                output.error(text_of(error))
+                errors.append(error)
+                continue
+            if as_json:
+                output.json_line({"reference": reference, **facts})
+            else:
+                output.line(f"{output.visible(said)}  {output.visible(reference)}")
+    raise typer.Exit(code_of(errors))
+
+
+def rebuild(
+    context: typer.Context,
+    *,
+    threads: Threads = None,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    option: StorageOptions = None,
+) -> None:
+    """Rebuild the due index."""
+    with Place.of(context, store, option).open() as opened:
+        with output.told_in_report(), hands(threads) as executor, counter("reading sidecars", None) as meter:
+            report = opened.rebuild_due_index(executor=executor, progress=meter.reach)
+        if as_json:
+            output.json_line({**report.model_dump(mode="json"), "took": report.took.total_seconds()})
+        tell_failed(report.failed)
+        if not as_json:
+            output.line(
+                f"the due index is {report.due_index}: {report.examined:,} sidecars read, {report.written:,} entries "
+                f"written, {len(report.failed):,} failed, in {report.took.total_seconds():.1f} s"
+            )
+    raise typer.Exit(FAILED if report.failed else endings.DONE)
+
+
+for _name, _command, _help in (
+    ("list", list_policies, LIST_HELP),
+    ("apply", apply, APPLY_HELP),
+    ("hold", hold, HOLD_HELP),
+    ("release", release, RELEASE_HELP),
+    ("rebuild", rebuild, REBUILD_HELP),
+    ("lifecycle", lifecycle, LIFECYCLE_HELP),
+):
+    app.command(_name, help=output.unwrapped(_help))(_command)

@@ -1,0 +1,227 @@
+"""`fsmedia verify`: proves that a store is whole, and mends it where it is not; the exit code says which."""
+
+# No `from __future__ import annotations`: typer reads these annotations when it runs.
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from fsmedia.cli import app, cmd_erase, output
+from fsmedia.cli.app import DONE, FAILED, NOT_WHOLE, AsJson, CommandError, Place, StorageOptions, StoreUrl, text_of
+from fsmedia.cli.cmd_enforce import Threads, hands, tell_failed
+from fsmedia.cli.cmd_rm import ask
+from fsmedia.cli.output import counter
+from fsmedia.display.text import size_text
+from fsmedia.models import Finding, OrphanReport, VerifyReport
+
+VERIFY_HELP = """Look at everything that lies in a store, tell what is wrong, and with --repair mend it.
+
+Lists the store once and reads every sidecar; `--deep` also reads all bytes and compares their digests. Without
+`--repair` and `--adopt` nothing is written. Exits with 0 if the store is whole and with 4 if it is not; after a repair
+that is said of what is left.
+
+A repair does what the line says and nothing else. What is held stays, and so does what is younger than the grace (the
+store's, 24 hours unless it was made with another): it may be on its way. What can't be judged, such as bytes of another
+digest than their sidecar says, moves to .fsmedia/quarantine/ with a note beside it. Other programs' files are told and
+stay; `--adopt` gives them sidecars, so that they are media like any other.
+
+`--receipt FILE` asks something else: whether what an erasure took (`fsmedia erase --receipt`) is still gone.
+
+A `--grace` shorter than the store's needs `--nobody-writes`: say so only when every program that stores is stopped. It
+asks first where a person sits at the terminal; `--yes` does not ask.
+
+Examples:
+  fsmedia verify
+  fsmedia verify --deep --threads 4 --store s3://bucket/media
+  fsmedia verify --repair --dry-run
+  fsmedia verify --repair && echo whole again
+  fsmedia verify --adopt --json | jq .counts
+  fsmedia verify --receipt receipt.json
+"""
+ROWS = 50
+"""So many lines of each kind; more is what `--all` is for."""
+
+
+def verify(  # noqa: PLR0913 - the options of the command
+    context: typer.Context,
+    *,
+    deep: Annotated[bool, typer.Option("--deep", help="Read all bytes and compare their digests.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is found, as its line says.")] = False,
+    adopt: Annotated[bool, typer.Option("--adopt", help="Give files of other programs sidecars.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Write nothing, say what --repair and --adopt would do.")
+    ] = False,
+    grace: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Age from which something is mended, e.g. 2d.", show_default=False),
+    ] = None,
+    nobody_writes: Annotated[
+        bool, typer.Option("--nobody-writes", help="Every writer is stopped: a short grace does no harm.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    threads: Threads = None,
+    receipt: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Look only for what this receipt says was erased.", show_default=False),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help=f"Show more than {ROWS} findings of each kind.")] = False,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    option: StorageOptions = None,
+) -> None:
+    """Look over a store."""
+    if receipt is not None:
+        if deep or repair or adopt:
+            raise typer.BadParameter("looks for what was erased and mends nothing", param_hint="--receipt")
+        place = Place.of(context, store, option)
+        raise typer.Exit(cmd_erase.check_file(place, receipt, threads=threads, as_json=as_json))
+    age = None if grace is None else app.duration(grace, "--grace")
+    writes = (repair or adopt) and not dry_run
+    teller = _Teller(as_json=as_json, everything=everything, planned=repair or adopt)
+    with Place.of(context, store, option).open(read_only=not writes) as opened, hands(threads) as executor:
+        if nobody_writes and writes and not yes:
+            ask(f"Is every program that writes to {opened.url} stopped?", "nothing was changed")
+        with counter("verifying", None) as meter:
+            report = opened.verify(
+                deep=deep,
+                repair=repair,
+                adopt=adopt,
+                dry_run=dry_run,
+                grace=age,
+                nobody_writes=nobody_writes,
+                executor=executor,
+                progress=meter.reach,
+                found=teller.tell,
+            )
+        if not report.examined:
+            raise CommandError(f"{output.visible(opened.url)}: nothing lies here; see: fsmedia init --help")
+    tell_failed(report.failed, None if everything else ROWS)
+    teller.end(report)
+    raise typer.Exit(FAILED if report.failed else DONE if report.whole else NOT_WHOLE)
+
+
+class _Teller:
+    """Writes findings as they come, and the report at the end.
+
+    Parameters
+    ----------
+    planned
+        Whether a repair or an adoption was asked for, so that each line says what becomes of the thing.
+    """
+
+    def __init__(self, *, as_json: bool, everything: bool, planned: bool) -> None:
+        self._as_json, self._everything, self._planned = as_json, everything, planned
+        self._told: Counter[str] = Counter()
+
+    def tell(self, finding: Finding) -> None:
+        """Write one finding."""
+        self._told[finding.kind] += 1
+        if self._as_json:
+            if self._everything:
+                output.json_line(finding.model_dump(mode="json"))
+        elif self._everything or self._told[finding.kind] <= ROWS:
+            what = f"{finding.kind}{' (harmless)' if finding.harmless else ''}"
+            output.line(f"{what}: {finding.key}: {finding.detail}{self._ending(finding)}")
+
+    def _ending(self, finding: Finding) -> str:
+        if not finding.repair:
+            return ""
+        if finding.done:
+            return f"; done: {finding.repair}"
+        return (
+            f"; {'to do' if self._planned else '--repair'}: {finding.repair}"
+            if not finding.harmless
+            else (f"; {finding.repair}")
+        )
+
+    def end(self, report: VerifyReport) -> None:
+        """Write the report."""
+        if self._as_json:
+            left_out = {"findings"} if self._everything else None
+            document = report.model_dump(mode="json", exclude=left_out)
+            output.json_line({**document, "whole": report.whole, "took": report.took.total_seconds()})
+            return
+        for kind, count in report.counts.items():
+            if not self._everything and count > ROWS:
+                output.line(f"and {count - ROWS:,} more of {kind}; --all shows them")
+        read = f", {size_text(report.bytes_read)} read" if report.bytes_read else ""
+        output.line(
+            f"{'whole' if report.whole else 'not whole'}: {report.media:,} media "
+            f"({size_text(report.bytes)}{read}), {report.examined:,} objects; {sum(report.counts.values()):,} "
+            f"findings, {report.mended:,} mended, {report.left:,} left, {len(report.failed):,} failed, "
+            f"in {report.took.total_seconds():.1f} s"
+        )
+        if report.quarantined:
+            output.note(f"{report.quarantined:,} objects lie in .fsmedia/quarantine/, with notes that say why")
+        if report.counts.get("file") and not self._planned:
+            output.note("files without sidecar are other programs'; to make them media: fsmedia verify --adopt")
+
+
+SWEEP_ORPHANS_HELP = """Remove what crashes left and no media needs; put back what a media lacks.
+
+Lists the whole store. What is younger than the grace (the store's, 24 hours unless it was made with another) may be a
+store under way and stays. Files that fsmedia did not write are told and stay. `--dry-run` only tells.
+
+A `--grace` shorter than the store's needs `--nobody-writes`: say so only when every program that stores is stopped,
+for media on their way would lose their bytes. It asks first where a person sits at the terminal; `--yes` does not ask.
+
+Examples:
+  fsmedia sweep-orphans --dry-run
+  fsmedia sweep-orphans --grace 2d
+  fsmedia sweep-orphans --grace 0s --nobody-writes
+"""
+
+
+def sweep_orphans(  # noqa: PLR0913 - the options of the command
+    context: typer.Context,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Change nothing, say what would be done.")] = False,
+    grace: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Age from which a leftover goes, e.g. 2d.", show_default=False),
+    ] = None,
+    nobody_writes: Annotated[
+        bool, typer.Option("--nobody-writes", help="Every writer is stopped: a short grace does no harm.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    option: StorageOptions = None,
+) -> None:
+    """Remove leftovers."""
+    age = None if grace is None else app.duration(grace, "--grace")
+    with Place.of(context, store, option).open(read_only=dry_run) as opened:
+        if nobody_writes and not (yes or dry_run):
+            ask(f"Is every program that writes to {opened.url} stopped?", "nothing was removed")
+        with counter("listing", None) as meter:
+            report = opened.sweep_orphans(grace=age, nobody_writes=nobody_writes, dry_run=dry_run, progress=meter.reach)
+    for failure in report.failed:
+        output.error(text_of(failure.error))
+    if as_json:
+        output.json_line({**report.model_dump(mode="json"), "bytes_freed": report.bytes_freed})
+    else:
+        _show(report)
+    raise typer.Exit(FAILED if report.failed else 0)
+
+
+def _show(report: OrphanReport) -> None:
+    screen = output.Screen()
+    if report.mended or report.kept:
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+        table.add_column("kind", no_wrap=True)
+        table.add_column("size", justify="right", no_wrap=True)
+        table.add_column("would be" if report.dry_run else "done", overflow="fold")
+        table.add_column("key", overflow="fold")
+        for each in (*report.mended, *report.kept):
+            size = size_text(each.size_bytes) if each.size_bytes else "-"
+            table.add_row(each.kind, size, each.action or "kept", Text(output.visible(each.key), overflow="fold"))
+        screen.print(table)
+    verb = "would mend" if report.dry_run else "mended"
+    screen.print(
+        f"{report.examined:,} objects listed, {verb} {len(report.mended):,} "
+        f"({size_text(report.bytes_freed)}), kept {len(report.kept):,}, failed {len(report.failed):,}"
+    )

@@ -1,0 +1,308 @@
+"""Taking media away because somebody asks: look for holds, read what the sidecars say, take the steps, record it.
+
+`delete_media`, `delete_many` and `rm` of `media://` all come through here; sweeps have their own reasons and their
+own room. Bulk calls read one sidecar a media, list the holds once, and remove by bulk requests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic_core import to_json
+
+from fsmedia.core import commit, holds, promptkit, records, telemetry
+from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError, MediaNotFoundError, StorageError
+from fsmedia.format import keys
+from fsmedia.format.policy import expires_at, find_policy
+from fsmedia.format.sidecar import Sidecar
+from fsmedia.models import Deletion
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from fsmedia.core.ingest import Desk
+    from fsmedia.format.settings import Configuration
+    from fsmedia.models import Hold
+    from fsmedia.storage import Backend
+
+    DeletionLog = Callable[[Deletion], object] | Literal["store"] | None
+
+
+def apply_policy(desk: Desk, key: str, policy_name: str | None) -> None:
+    """Put a media under a policy, from its timestamp on; None keeps it for ever.
+
+    Raises
+    ------
+    UnknownPolicyError
+        The name means nothing here; nothing was written.
+    InvalidMediaError
+        The media has no sidecar that could hold a policy.
+    """
+    if policy_name is not None and not isinstance(policy_name, str):
+        raise InvalidMediaError(f"a policy is given by its name, not by {type(policy_name).__name__}")
+    policy = None if policy_name is None else find_policy(policy_name, desk.configuration.policies)
+    with commit.about(key):
+        found = records.find(desk.backend, key)
+        if found.sidecar is None:
+            raise InvalidMediaError(
+                "has no sidecar to keep a policy in: another program wrote it",
+                next_step="write it through media:// first, or store a copy",
+            )
+        sidecar = Sidecar.parse(found.sidecar, key)
+        timestamp = sidecar.retention(key).timestamp
+        now = desk.now()
+        instant = expires_at(policy, timestamp or now)
+        # PromptKit's zero time: the policy counts from now on, and the sidecar says so.
+        started = now if timestamp is None and instant is not None else None
+        desk.settle(key, desk.configuration)
+        changed = sidecar.with_policy(policy_name, instant, started)
+        commit.rewrite_sidecar(desk.backend, key, changed.dump(), instant, sidecar.marker(key))
+
+
+def hold(desk: Desk, hold: Hold) -> None:
+    """Place a hold on a media that is there, and look that it still is.
+
+    Raises
+    ------
+    MediaNotFoundError
+        There is no such media, or somebody deleted it meanwhile.
+    """
+    backend, key = desk.backend, str(hold.reference)
+    with commit.about(key):
+        records.find(backend, key)
+        desk.settle(key, desk.configuration)
+        holds.place(backend, hold)
+        try:
+            records.find(backend, key)
+        except MediaNotFoundError:
+            for error in backend.delete([keys.hold_key(key)]).values():
+                raise error from None
+            raise
+
+
+def release(backend: Backend, configuration: Configuration, key: str) -> bool:
+    """Take the hold from a media; False if there was none, and nothing to do.
+
+    A sweep that met the hold has moved the due entry to the next day, so it is put back at its minute first.
+    """
+    with commit.about(key):
+        sidecar, hold = backend.fetch(reads=[keys.sidecar_key(key), keys.hold_key(key)]).reads
+        if hold is None:
+            return False
+        instant = None if sidecar is None else records.expiry_or_none(sidecar, key, configuration)
+        if instant is not None:
+            backend.write(keys.due_key(instant, key), b"", commit.DUE_TYPE)
+        for error in backend.delete([keys.hold_key(key)]).values():
+            raise error
+    return True
+
+
+IN_STORE = "store"
+_LINES = "application/x-ndjson"
+
+
+def check_log(log: object) -> None:
+    """Refuse what can't keep a record.
+
+    Raises
+    ------
+    InvalidMediaError
+        It is neither a function, nor "store", nor None.
+    """
+    if log is not None and log != IN_STORE and not callable(log):
+        raise InvalidMediaError(
+            f"deletion_log must be a function or {IN_STORE!r}, not {type(log).__name__}",
+            next_step="it is called with a fsmedia.Deletion for each media that was deleted",
+        )
+
+
+def deletion_of(reference: str, sidecar: Sidecar | None, expires_at: datetime | None, reason: str) -> Deletion:
+    """Describe the deletion of a media by its sidecar; values of a wrong kind are left out."""
+    values = {} if sidecar is None else sidecar.values
+    facts = {name: values[name] for name in ("sha256", "size_bytes", "policy_name") if values.get(name)}
+    try:
+        return Deletion(reference=reference, expires_at=expires_at, reason=reason, **facts)  # type: ignore[arg-type]
+    except MediaError:
+        return Deletion(reference=reference, expires_at=expires_at, reason=reason)  # type: ignore[arg-type]
+
+
+def record(backend: Backend, log: DeletionLog, deletions: Sequence[Deletion]) -> dict[str, MediaError]:
+    """Write the record; return what could not be recorded, by reference. The media are gone either way."""
+    if log is None or not deletions:
+        return {}
+    if callable(log):
+        failed: dict[str, MediaError] = {}
+        for each in deletions:
+            try:
+                log(each)
+            except Exception as error:  # noqa: BLE001 - the caller's function raises what it likes
+                failed[str(each.reference)] = _unrecorded(each, f"{type(error).__name__}: {error}")
+        return failed
+    lines = b"".join(to_json(each.model_dump()) + b"\n" for each in deletions)
+    when = max(each.deleted_at for each in deletions if each.deleted_at is not None)
+    try:
+        backend.write(keys.deletions_key(when), lines, _LINES)
+    except MediaError as error:
+        return {str(each.reference): _unrecorded(each, str(error)) for each in deletions}
+    return {}
+
+
+def _unrecorded(deletion: Deletion, why: str) -> StorageError:
+    return StorageError(
+        f"was deleted, but its record could not be written ({why[:200]})",
+        next_step="write it down elsewhere",
+        reference=deletion.reference,
+    )
+
+
+_TELLING = (b"expires_at", b"policy_name", b"marker")
+BY_REQUEST = "deleted by request"
+
+
+@dataclass(slots=True)
+class Removal:
+    """Removes media of one root.
+
+    Attributes
+    ----------
+    keep_folders
+        Leave the folders that get empty.
+    """
+
+    backend: Backend
+    configuration: Configuration
+    now: Callable[[], datetime]
+    log: DeletionLog = None
+    keep_folders: bool = False
+    _held: frozenset[str] | None = None
+
+    def one(self, reference: str) -> bool:
+        """Remove a media; False if it had no sidecar, so that nothing but a leftover can have been there.
+
+        Raises
+        ------
+        HeldMediaError
+            Nothing may delete it.
+        InvalidReferenceError
+            The name is a folder's.
+        StorageError
+            The storage failed; doing it again finishes it.
+        """
+        with commit.about(reference):
+            wanted = [keys.sidecar_key(reference), keys.hold_key(reference)]
+            foreign = not keys.is_own_name(reference)
+            read = self.backend.fetch(reads=[*wanted, keys.DEDUP_INDEX_KEY] if foreign else wanted).reads
+            if read[1] is not None:
+                raise holds.refusal(reference, read[1])
+            if read[0] is None:
+                records.refuse_folder(self.backend, reference)
+            if foreign and read[2] is not None:
+                promptkit.forget(self.backend, [reference], read[2])
+        for error in self._removed({reference: read[0]}).values():
+            raise error
+        return read[0] is not None
+
+    def many(self, references: Sequence[str]) -> dict[str, MediaError]:
+        """Remove several media; return what went wrong, by reference."""
+        if not references:
+            return {}
+        try:
+            if self._held is None:
+                self._held = holds.held(self.backend)
+        except MediaError as error:
+            return dict.fromkeys(references, error)
+        failed: dict[str, MediaError] = dict(holds.among(self._held, references))
+        sidecars: dict[str, bytes | None] = {}
+        for reference, found in self._read([each for each in references if each not in failed]).items():
+            if isinstance(found, MediaError):
+                failed[reference] = found
+            else:
+                sidecars[reference] = found
+        foreign = [each for each in sidecars if not keys.is_own_name(each)]
+        try:
+            if foreign:
+                promptkit.forget(self.backend, foreign)
+        except MediaError as error:
+            failed |= dict.fromkeys(foreign, error)
+        return failed | self._removed({each: data for each, data in sidecars.items() if each not in failed})
+
+    def _read(self, references: Sequence[str]) -> dict[str, bytes | MediaError | None]:
+        """Read sidecars; what has none must not be a folder."""
+        answers = dict(zip(references, records.read_sidecars(self.backend, references), strict=True))
+        for reference, sidecar in answers.items():
+            if sidecar is None:
+                try:
+                    with commit.about(reference):
+                        records.refuse_folder(self.backend, reference)
+                except MediaError as error:
+                    answers[reference] = error
+        return answers
+
+    def _removed(self, sidecars: dict[str, bytes | None]) -> dict[str, MediaError]:
+        there, unknown = self._without_sidecar([each for each, data in sidecars.items() if data is None])
+        leaving = {each: self._leaving(each, data, there) for each, data in sidecars.items() if each not in unknown}
+        if not leaving:
+            return unknown
+        answers = commit.delete([each[0] for each in leaving.values()])
+        failed = unknown | {key: error for key, error in zip(leaving, answers, strict=True) if error is not None}
+        for key in sidecars if telemetry.is_watched() else ():
+            if key not in failed:
+                telemetry.tell("delete", reference=key, reason="explicit", **_facts(key, sidecars[key]))
+        if self.log is None:
+            return failed
+        now = self.now()
+        gone = [
+            deletion.model_copy(update={"deleted_at": now})
+            for key, (_, deletion) in leaving.items()
+            if key not in failed and deletion is not None
+        ]
+        return failed | record(self.backend, self.log, gone)
+
+    def _without_sidecar(self, references: Sequence[str]) -> tuple[dict[str, int], dict[str, MediaError]]:
+        """Look, for the record, which of the media that have no sidecar have bytes; return their sizes, and errors.
+
+        They are strangers' files, or what a delete left that stopped half-way.
+        """
+        if self.log is None or not references:
+            return {}, {}
+        try:
+            heads = self.backend.fetch(heads=references).heads
+        except MediaError as error:
+            return {}, dict.fromkeys(references, error)
+        return {each: head.size for each, head in zip(references, heads, strict=True) if head is not None}, {}
+
+    def _leaving(
+        self, reference: str, data: bytes | None, there: dict[str, int]
+    ) -> tuple[commit.Deleting, Deletion | None]:
+        """Prepare one media; a sidecar that can't be read keeps nobody from deleting, its due entry is a hint."""
+        sidecar = expires_at = None
+        if data is not None and (self.log is not None or any(word in data for word in _TELLING)):
+            try:
+                sidecar = Sidecar.parse(data, reference)
+                expires_at = records.expiry_of(sidecar, reference, self.configuration)
+            except CorruptSidecarError:
+                pass
+        deleting = commit.Deleting(
+            self.backend,
+            reference,
+            keep_folders=self.keep_folders,
+            due_keys=() if expires_at is None else (keys.due_key(expires_at, reference),),
+            marker=None if sidecar is None else sidecar.marker(reference),
+        )
+        if self.log is None or (data is None and reference not in there):
+            return deleting, None
+        deletion = deletion_of(reference, sidecar, expires_at, BY_REQUEST)
+        return deleting, deletion.model_copy(update={"size_bytes": there[reference]}) if data is None else deletion
+
+
+def _facts(reference: str, data: bytes | None) -> dict[str, Any]:
+    """Return what is told of a media that went, as its sidecar said."""
+    if data is None:
+        return {}
+    try:
+        metadata = Sidecar.parse(data, reference).metadata(reference)
+    except CorruptSidecarError:
+        return {}
+    return {"size_bytes": metadata.size_bytes, **telemetry.told_of(vars(metadata))}

@@ -1,0 +1,235 @@
+"""HTML of one media, and of what stands around it. Everything a stranger wrote is escaped, always, by markupsafe.
+
+No address is ever written: pictures and sounds stand in the page as data URLs of types from a fixed list, made from
+this package's own small pictures and from sounds. Nothing of a media is markup.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from fsmedia.display.text import plural, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from fsmedia.display.previews import Preview
+
+_ICONS = {
+    "image": "M5 8h36v30H5zM5 32l11-11 9 9 6-6 10 10M31 17a3 3 0 1 0 .1 0",
+    "audio": "M17 34V12l20-4v22M17 34a5 4 0 1 1-5-4 5 4 0 0 1 5 4M37 30a5 4 0 1 1-5-4 5 4 0 0 1 5 4",
+    "video": "M5 10h36v26H5zM19 17v12l10-6z",
+    "text": "M11 5h17l8 8v28H11zM28 5v8h8M16 20h15M16 26h15M16 32h10",
+    "file": "M11 5h17l8 8v28H11zM28 5v8h8",
+}
+_WAVE_HEIGHT = 70
+_WAVE_STEP = 4
+
+
+def data_url(kind: str, data: bytes) -> str:
+    """Return a data URL; the type must be one of this package's own lists."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def joined(parts: Iterable[Markup]) -> Markup:
+    """Return HTML one after the other."""
+    return Markup("").join(parts)
+
+
+@functools.cache
+def asset(name: str) -> str:
+    """Return a file of this package: the style, the script."""
+    return resources.files("fsmedia.display").joinpath(name).read_text(encoding="utf-8")
+
+
+def style(extra: str = "") -> Markup:
+    """Return the style element; the text is this package's own."""
+    return Markup("<style>{}</style>").format(Markup(asset("style.css") + extra))  # noqa: S704 - no stranger's word in it
+
+
+@functools.cache
+def script_text() -> str:
+    """Return the script of a page: the same for every page, so that a policy can name its digest."""
+    start = 'document.querySelectorAll(".fsm-gallery:not(.fsm-js)").forEach(fsmStart);'
+    return f"(() => {{\n{asset('script.js')}{start}\n}})();"
+
+
+def script() -> Markup:
+    """Return the script element."""
+    return Markup("<script>{}</script>").format(Markup(script_text()))  # noqa: S704 - as above
+
+
+def document(title: str, body: Markup) -> str:
+    """Return a whole page whose policy lets nothing be loaded and only this package's script run."""
+    digest = base64.b64encode(hashlib.sha256(script_text().encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; img-src data:; media-src data: blob:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+    return Markup(
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta http-equiv="Content-Security-Policy" content="{}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="referrer" content="no-referrer">'
+        '<meta name="color-scheme" content="light dark"><title>{}</title>'
+        "<style>body{{margin:0;padding:20px max(16px,calc(50vw - 720px));background:#fff}}"
+        "@media (prefers-color-scheme:dark){{body{{background:#14181d}}}}</style>"
+        "</head><body><main>{}</main></body></html>\n"
+    ).format(policy, title, body)
+
+
+def icon(family: str) -> Markup:
+    """Return a drawn sign for a kind of media; it says nothing that the text beside it does not."""
+    return Markup(
+        '<svg class="fsm-icon" viewBox="0 0 46 46" fill="none" stroke="currentColor" stroke-width="2" '
+        'stroke-linejoin="round" stroke-linecap="round" aria-hidden="true"><path d="{}"/></svg>'
+    ).format(_ICONS[family])
+
+
+def wave(peaks: tuple[int, ...], label: str) -> Markup:
+    """Return the outline of a sound."""
+    middle = _WAVE_HEIGHT // 2
+    bars = []
+    for index, peak in enumerate(peaks):
+        half = max(1, peak * (middle - 2) // 100)
+        bars.append(f"M{index * _WAVE_STEP + 2} {middle - half}v{2 * half}")
+    return Markup(
+        '<svg class="fsm-wave" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}" '
+        'stroke="currentColor" stroke-width="2.4" stroke-linecap="round"><path d="{}"/></svg>'
+    ).format(max(1, len(peaks)) * _WAVE_STEP, _WAVE_HEIGHT, label, "".join(bars))
+
+
+def view(preview: Preview, family: str, label: str, length: str = "") -> Markup:
+    """Return what is seen of a media: the upper half of its card.
+
+    Parameters
+    ----------
+    family
+        See `making.family_of`.
+    label
+        What a screen reader says.
+    length
+        Of a film, as text.
+    """
+    if preview.kind == "text":
+        return Markup('<pre tabindex="0" aria-label="{}">{}</pre>').format(f"First lines of {label}", preview.text)
+    parts: list[Markup] = []
+    if preview.image and preview.image_type:
+        url = data_url(preview.image_type, preview.image)
+        parts.append(
+            Markup(
+                '<details class="fsm-zoom"><summary aria-label="{}"><img src="{}" alt="{}" width="240" '
+                'decoding="async"></summary></details>'
+            ).format(f"Enlarge {label}", url, label)
+        )
+    if preview.peaks:
+        parts.append(wave(preview.peaks, f"Outline of {label}"))
+    if preview.sound and preview.sound_type:
+        parts.append(
+            Markup('<audio controls preload="metadata" src="{}" aria-label="{}"></audio>').format(
+                data_url(preview.sound_type, preview.sound), label
+            )
+        )
+    if not parts:
+        parts.append(icon(family))
+    if preview.reason:
+        word = "no preview: " if not (preview.image or preview.peaks or preview.sound) else ""
+        parts.append(Markup('<span class="fsm-why">{}{}</span>').format(word, visible(preview.reason, most=300)))
+    if preview.image and length:
+        parts.append(Markup('<span class="fsm-play">&#9654; {}</span>').format(length))
+    return joined(parts)
+
+
+def copied(text: str, label: str) -> Markup:
+    """Return a line of text with a button that copies it as it is; what is seen has no invisible characters."""
+    return Markup(
+        '<div class="fsm-line"><code title="{0}">{0}</code>'
+        '<button type="button" class="fsm-copy" data-copy="{1}" aria-label="{2}">Copy</button></div>'
+    ).format(visible(text), text, label)
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[object]], *, right: Iterable[int] = ()) -> Markup:
+    """Return a table; columns of numbers stand to the right."""
+    numbers = set(right)
+
+    def cell(kind: str, index: int, value: object) -> Markup:
+        place = Markup(' class="fsm-right"') if index in numbers else Markup("")
+        return Markup("<{0}{1}>{2}</{0}>").format(Markup(kind), place, value)  # noqa: S704 - th or td
+
+    head = joined(cell("th", index, value) for index, value in enumerate(heads))
+    body = joined(
+        Markup("<tr>{}</tr>").format(joined(cell("td", index, value) for index, value in enumerate(row)))
+        for row in rows
+    )
+    return Markup('<div class="fsm-scroll"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>').format(
+        head, body
+    )
+
+
+ROWS = 20
+"""Rows of one table that are shown."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One table. `count`: how many rows there are in all, named `things`; `right`: columns of numbers."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: Iterable[tuple[object, ...]]
+    count: int
+    right: tuple[int, ...] = ()
+    things: str = "media"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is shown of a report: a title, facts on one line, notes of their own, tables."""
+
+    title: str
+    facts: Iterable[str]
+    notes: Iterable[str] = ()
+    parts: Iterable[Part] = ()
+    form: str = ""
+    """Class of what holds the tables: `fsm-row` puts them side by side, `fsm-wide` lets them scroll to the side."""
+
+
+def told_html(told: Told) -> str:
+    """Return the HTML of what is told; everything in it is escaped here."""
+    return str(
+        Markup(
+            '<div class="fsm">{}<div class="fsm-head"><h2>{}</h2><span class="fsm-total">{}</span>{}</div>'
+            '<div class="{}">{}</div></div>'
+        ).format(
+            style(),
+            visible(told.title, most=300),
+            " \u00b7 ".join(filter(None, told.facts)),
+            joined(Markup('<p class="fsm-note">{}</p>').format(note) for note in told.notes if note),
+            told.form,
+            joined(_table(part) for part in told.parts if part.count),
+        )
+    )
+
+
+def _table(part: Part) -> Markup:
+    """Return a table that folds."""
+    rows = [tuple(visible(each) if isinstance(each, str) else each for each in row) for row in islice(part.rows, ROWS)]
+    more = part.count - len(rows)
+    rest = Markup('<p class="fsm-total">and {} more</p>').format(f"{more:,}") if more > 0 else ""
+    return Markup(
+        '<details class="fsm-group" open><summary>{}<span class="fsm-sum">{}</span></summary>{}{}</details>'
+    ).format(part.title, plural(part.count, part.things), table(part.heads, rows, right=part.right), rest)
+
+
+def minute_text(instant: datetime | None) -> str:
+    """Return an instant to the minute, in UTC; empty for none."""
+    return "" if instant is None else f"{instant:%Y-%m-%d %H:%M}"

@@ -1,0 +1,377 @@
+"""Adopting a tree where it is: `store.json` with its layout, and a sidecar beside each file. No bytes move.
+
+Order of writes: `store.json`; then for each file its due entry, if it expires, its sidecar, and a look that the bytes
+are still there. A file whose sidecar is there was adopted before, so a killed adoption goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from fsmedia.core import commit
+from fsmedia.core.ingest import Intake
+from fsmedia.errors import (
+    InvalidLayoutError,
+    InvalidMediaError,
+    InvalidReferenceError,
+    MediaError,
+    MediaNotFoundError,
+    StorageError,
+)
+from fsmedia.exchange.importing import Carrier, Found, Tree, failed, guessed, lies_in, opener, passed, shown
+from fsmedia.format import keys
+from fsmedia.format import sidecar as measures
+from fsmedia.format.layout import ID_FIELDS, Layout
+from fsmedia.format.policy import expires_at, find_policy
+from fsmedia.format.sidecar import Sidecar
+from fsmedia.models import (
+    SOURCE_ATTRIBUTE,
+    ContentFields,
+    Imported,
+    ImportReport,
+    MediaMetadata,
+    NotImported,
+    OrganizationMode,
+    PassedOver,
+    mime,
+)
+from fsmedia.store import MediaStore, utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
+    from os import PathLike
+
+    from fsmedia.exchange.importing import File
+    from fsmedia.models import NotImported, PassedOver
+
+DEFAULT_PATTERN = "{run_id}/{name}{ext}"
+_FILE = "{name}{ext}"
+_ABOVE = (
+    "-"  # a folder in front, so that no name at the top of a stranger's tree is one that stores keep for themselves
+)
+_GIVEN = ("run_id", "conversation_id", "session_id", "provider_id", "policy_name")
+
+
+def import_folder(  # noqa: PLR0913 - the options of an import
+    store: MediaStore,
+    place: str | PathLike[str],
+    *,
+    pattern: str = DEFAULT_PATTERN,
+    ids: Mapping[str, str] | None = None,
+    policy_name: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> ImportReport:
+    """Take in the files of a tree. Importing again stores what is new or has changed, and nothing twice.
+
+    The time of a media is its file's, so policies count from it. Links, hidden files, sidecars, special files and what
+    the pattern does not match are skipped, each with its reason.
+
+    Parameters
+    ----------
+    place
+        The top of the tree; a path or any fsspec URL.
+    pattern
+        A layout template for the path below it. It may leave out the id of the store's mode where `ids` gives it.
+    ids
+        `run_id`, `conversation_id`, `session_id`, `provider_id` of files whose path does not tell.
+    policy_name
+        The policy of what is stored.
+    storage_options, dry_run, progress
+        As for `import_promptarena`.
+
+    Raises
+    ------
+    InvalidLayoutError
+        The pattern can't be parsed without doubt, or never tells an id that is needed.
+    InvalidMediaError
+        The tree is the store itself, or lies in it.
+    MediaNotFoundError
+        There is nothing at the place. What is wrong with single files is in the report.
+    """
+    given = checked_ids(ids)
+    if policy_name is not None:
+        given["policy_name"] = policy_name
+    template = Pattern(pattern, store.organization, given)
+    carrier = Carrier(store, dry_run=dry_run, progress=progress)
+    with Tree(place, storage_options) as tree:
+        own = tree.place_of(store.url)
+        if own == "" or lies_in(store, tree.backend.roots()):
+            raise InvalidMediaError(
+                "a store can't import itself",
+                next_step="to let it know files that others put there, adopt the tree in place",
+                key=tree.backend.url,
+            )
+        return carrier.carry(_found(tree, template, own))
+
+
+def checked_ids(ids: Mapping[str, str] | None) -> dict[str, Any]:
+    """Return ids to give to files whose path tells none.
+
+    Raises
+    ------
+    InvalidMediaError
+        One is no field.
+    """
+    unknown = set(ids or {}) - set(_GIVEN)
+    if unknown:
+        raise InvalidMediaError(f"unknown ids {', '.join(sorted(unknown))}", next_step=f"give {', '.join(_GIVEN)}")
+    return {name: value for name, value in (ids or {}).items() if value}
+
+
+class Pattern:
+    """A template of paths in a stranger's tree.
+
+    Raises
+    ------
+    InvalidLayoutError
+        It can't be parsed without doubt, or leaves out the id of the mode and nobody gives it.
+    """
+
+    def __init__(self, pattern: str, mode: OrganizationMode, given: Mapping[str, Any]) -> None:
+        self.needed = mode.id_field
+        if not isinstance(pattern, str) or not (pattern == _FILE or pattern.endswith(f"/{_FILE}")):
+            raise InvalidLayoutError(
+                "the pattern does not end with '/{name}{ext}'", next_step=f"like {DEFAULT_PATTERN!r}", key=str(pattern)
+            )
+        self._told = f"{{{self.needed}}}" in pattern
+        if not self._told and self.needed not in given:
+            raise InvalidLayoutError(
+                f"{self.needed} is not in the pattern, and the store is organized {mode}",
+                next_step=f"put '{{{self.needed}}}' into it, or give the id itself",
+                key=pattern,
+            )
+        front = _ABOVE if self._told else f"{{{self.needed}}}"
+        self._layout = Layout(f"{front}/{pattern}", mode)
+        self._given = dict(given)
+
+    def read(self, path: str) -> dict[str, Any] | None:
+        """Return the metadata that a path tells, ids that it does not tell from those given; None: no match."""
+        parsed = self._layout.parse(f"{_ABOVE}/{path}")
+        if parsed is None:
+            return None
+        fields = {name: value for name, value in parsed.items() if name not in ("name", "ext") and value != ""}
+        if not self._told:
+            del fields[self.needed]
+        return {**self._given, **fields}
+
+
+def reason_of(file: File) -> str:
+    """Say why a file of a tree is no media; empty for one that may be."""
+    name = file.path.rstrip("/").rpartition("/")[2]
+    if keys.is_sidecar(file.path) and not file.reason:
+        return "is a sidecar: open the tree as a store to read what it says"
+    if keys.is_temporary(name):
+        return "is a temporary file"
+    return file.reason
+
+
+def _found(tree: Tree, pattern: Pattern, own: str | None) -> Iterator[Found | PassedOver | NotImported]:
+    for file in tree.files():
+        if own and file.path.startswith(f"{own}/"):
+            continue  # the store itself, which grows meanwhile
+        if file.error is not None:
+            yield failed(f"folder:{file.path}", file.error)
+            continue
+        reason = reason_of(file)
+        if reason:
+            yield passed(f"folder:{file.path}", reason)
+            continue
+        fields = pattern.read(file.path)
+        if fields is None:
+            yield passed(f"folder:{file.path}", "its path does not match the pattern")
+            continue
+        yield Found(
+            f"folder:{file.path}",
+            opener(tree, file.path),
+            {**fields, "timestamp": file.modified},
+            size=file.size,
+            name=file.path,
+        )
+
+
+_CHUNK = 2**20
+
+
+def adopt_folder(  # noqa: PLR0913 - the options of an import
+    place: str | PathLike[str],
+    *,
+    pattern: str = DEFAULT_PATTERN,
+    organization: OrganizationMode | str | None = None,
+    ids: Mapping[str, str] | None = None,
+    policy_name: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> ImportReport:
+    """Make a store of a tree without moving its bytes: settings, and a sidecar beside each file that matches.
+
+    All bytes are read once, for their digests. Files that have a sidecar stay as they are, so it may be done again.
+    What the pattern does not match lies in the store without ids.
+
+    Parameters
+    ----------
+    place
+        The top of the tree; a path or any fsspec URL. It becomes the root of the store.
+    pattern
+        The layout of the store, as `MediaStore(layouts=...)` takes it.
+    organization
+        The mode that the pattern is of; None: that of the first id in it.
+    ids
+        Ids of files whose path tells none of that kind.
+    policy_name
+        The policy of what is there, counted from the files' times.
+    storage_options, dry_run, progress
+        As for `import_promptarena`.
+
+    Raises
+    ------
+    InvalidLayoutError
+        The pattern can't be the layout of a store.
+    StoreConflictError
+        There is a store already, with another layout.
+    UnknownPolicyError
+        The policy means nothing.
+    MediaNotFoundError
+        There is nothing at the place. What is wrong with single files is in the report.
+    """
+    mode = OrganizationMode(organization) if organization else _mode_of(pattern)
+    adoption = _Adoption(Layout(pattern, mode), checked_ids(ids), policy_name, dry_run=dry_run)
+    options = dict(storage_options or {})
+    with Tree(place, options) as tree:
+        store = MediaStore(place, storage_options=options, organization=mode, layouts={mode: pattern})
+        if policy_name is not None:
+            find_policy(policy_name, {})
+        if not dry_run:
+            store.create()
+        return adoption.run(tree, progress or (lambda _: None))
+
+
+def _mode_of(pattern: str) -> OrganizationMode:
+    """Take the mode of the id that stands first in a pattern; the layout says what is wrong with one without."""
+    places = {mode: pattern.find(f"{{{field}}}") for mode, field in ID_FIELDS.items()}
+    named = {mode: place for mode, place in places.items() if place >= 0}
+    return OrganizationMode(min(named, key=lambda mode: named[mode])) if named else OrganizationMode.BY_RUN
+
+
+class _Adoption:
+    """One adoption under way."""
+
+    def __init__(self, layout: Layout, ids: dict[str, Any], policy_name: str | None, *, dry_run: bool) -> None:
+        self._layout = layout
+        self._ids = ids
+        self._policy_name = policy_name
+        self._dry_run = dry_run
+        self._stored: list[Imported] = []
+        self._skipped: list[PassedOver] = []
+        self._failed: list[NotImported] = []
+        self._bytes = self._unchanged = self._duplicates = self._duplicate_bytes = 0
+        self._seen: set[bytes] = set()
+
+    def run(self, tree: Tree, progress: Callable[[int], None]) -> ImportReport:
+        begun = time.monotonic()
+        examined = 0
+        for file in tree.files():
+            reason = reason_of(file)
+            if file.path.startswith(f"{keys.INTERNAL}/") or reason.startswith("is a sidecar"):
+                continue  # what adopting writes itself
+            examined += 1
+            source = f"folder:{file.path}"
+            if file.error is not None:
+                self._failed.append(failed(source, file.error))
+            elif reason:
+                self._skipped.append(passed(source, reason))
+            else:
+                try:
+                    self._one(tree, file, source)
+                except (MediaError, OSError) as error:
+                    self._failed.append(failed(source, error))
+            progress(examined)
+        return ImportReport(
+            dry_run=self._dry_run,
+            examined=examined,
+            stored=tuple(self._stored),
+            bytes=self._bytes,
+            unchanged=self._unchanged,
+            duplicates=self._duplicates,
+            duplicate_bytes=self._duplicate_bytes,
+            skipped=tuple(self._skipped),
+            failed=tuple(self._failed),
+            took=timedelta(seconds=time.monotonic() - begun),
+        )
+
+    def _one(self, tree: Tree, file: File, source: str) -> None:
+        fields = self._layout.parse(file.path)
+        if fields is None:
+            self._skipped.append(passed(source, "its path does not match the pattern"))
+            return
+        if keys.is_own_name(file.path):
+            self._skipped.append(passed(source, "its name is one that stores give: it is what a crash left, or a copy"))
+            return
+        try:
+            keys.check_reference(file.path)
+        except InvalidReferenceError as error:
+            self._skipped.append(passed(source, f"its path can't be a reference: {error.problem}"))
+            return
+        keys.check_lengths(file.path, tree.backend.root_length)
+        if tree.head(keys.sidecar_key(file.path)) is not None:
+            self._unchanged += 1
+            return
+        metadata = MediaMetadata(
+            **{
+                **self._ids,
+                **{name: value for name, value in fields.items() if name not in ("name", "ext") and value != ""},
+            },
+            timestamp=file.modified,
+        )
+        before = tree.head(file.path)
+        intake = Intake(None, None)
+        with tree.open(file.path) as opened:
+            while data := opened.read(_CHUNK):
+                intake.write(data)
+        if before is None or tree.head(file.path) != before or intake.size != before.size:
+            raise StorageError("was changed while it was read", next_step="adopt it again", key=shown(file.path))
+        if not self._dry_run:
+            self._write(tree, file.path, metadata, intake, before.modified)
+        digest = bytes.fromhex(intake.sha256)
+        if digest in self._seen:
+            self._duplicates += 1
+            self._duplicate_bytes += intake.size
+        self._seen.add(digest)
+        self._bytes += intake.size
+        self._stored.append(Imported(shown(source), "" if self._dry_run else file.path))
+
+    def _write(self, tree: Tree, key: str, metadata: MediaMetadata, intake: Intake, modified: datetime | None) -> None:
+        """Write the sidecar of a file, its due entry first."""
+        kind = guessed(key, intake.head)
+        timestamp = metadata.timestamp or modified or utc_now()
+        instant = None
+        if self._policy_name is not None:
+            instant = expires_at(find_policy(self._policy_name, {}), timestamp)
+        sidecar = Sidecar.build(
+            {
+                **vars(metadata),
+                "mime_type": kind,
+                "size_bytes": intake.size,
+                "timestamp": timestamp,
+                "policy_name": self._policy_name,
+            },
+            measures.measured(ContentFields(), kind, intake.head, intake.size),
+            sha256=intake.sha256,
+            expires_at=instant,
+            detected_mime_type=mime.agrees(kind, intake.head),
+            xattrs={SOURCE_ATTRIBUTE: f"folder:{key}"},
+        )
+        backend, beside = tree.backend, keys.sidecar_key(key)
+        if instant is not None:
+            backend.write(keys.due_key(instant, key), b"", commit.DUE_TYPE)
+        if not backend.create(beside, sidecar.dump(), commit.SIDECAR_TYPE):
+            return  # a client of the live store wrote it meanwhile, and knows more
+        if backend.head(key) is None:
+            for error in backend.delete([beside]).values():
+                raise error
+            raise MediaNotFoundError("was deleted while it was adopted", next_step="adopt again", reference=key)

@@ -1,0 +1,657 @@
+"""Every key a store uses is built and parsed here, and nowhere else.
+
+A key is a path below the root, segments separated by `/`. What is said of a key here depends on its text alone:
+nothing is looked up. Names of our own form (`0003_01_<unique>.png`) sort by time and are never PromptKit's.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from hashlib import sha256
+from secrets import token_hex
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import unquote
+
+import uuid_utils
+
+from fsmedia.errors import InvalidLayoutError, InvalidMediaError, InvalidReferenceError, without_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INTERNAL: Final = ".fsmedia"
+"""The folder at the root that holds what is not media."""
+CONFIGURATION_KEY: Final = f"{INTERNAL}/store.json"
+"""What a store is; see `fsmedia.format.settings`."""
+SIDECAR_SUFFIX: Final = ".meta"
+"""What a sidecar's key has more than its media's."""
+DEDUP_INDEX_KEY: Final = ".dedup_index.json"
+"""PromptKit's index of shared bytes, at the root of its stores."""
+VIEWS: Final = ("by-session", "by-conversation", "by-run")
+"""Names at the top of `media://` that show the store in another order; never stored."""
+MAX_NAME: Final = 250
+"""Bytes of one segment: disks take 255, and a sidecar's name is 5 longer than its media's."""
+MAX_KEY: Final = 1024
+"""Bytes of a whole key: the limit of S3 and GCS."""
+KEY_RESERVE: Final = 30
+"""Bytes kept free in a key for what stands before or after the reference: due entries, `.meta`."""
+_UNIQUE = "u[0-9a-z]{26}"
+# Crockford's base 32 in lower case: the order of its characters is the order of their values. Two at a time.
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = tuple(high + low for high in _DIGITS for low in _DIGITS)
+_RANDOM_BITS = 80  # of the 128 of a uuid7; the 48 above them are milliseconds
+_MAX_MILLISECONDS = 1 << 48
+_INDEX_LIMIT = 10**18
+_TEMPORARY_PREFIX = ".tmp-"
+_TEMPORARY = re.compile(rf"\.tmp-{_UNIQUE}")
+_OWN_NAME = re.compile(
+    rf"([0-9]{{4}}|[1-9][0-9]{{4,17}})_([0-9]{{2}}|[1-9][0-9]{{2,17}})_({_UNIQUE})((?:\.[^/]*)?)", re.DOTALL
+)
+
+
+class OwnName(NamedTuple):
+    """The parts of a file name that a store of ours gave.
+
+    Attributes
+    ----------
+    message_idx, part_idx
+        The indices of the metadata.
+    unique
+        `u` and 26 characters of `[0-9a-z]`; its order is the order in time.
+    ext
+        What follows: empty, or from a dot to the end (so with whatever a deduplicated name holds there).
+    """
+
+    message_idx: int
+    part_idx: int
+    unique: str
+    ext: str
+
+
+def sidecar_key(reference: str) -> str:
+    """Return the key of a media's sidecar."""
+    return reference + SIDECAR_SUFFIX
+
+
+def media_key(sidecar: str) -> str:
+    """Return the reference whose sidecar this key is.
+
+    Raises
+    ------
+    InvalidReferenceError
+        The key is no sidecar's; look with `is_sidecar` first.
+    """
+    if not is_sidecar(sidecar):
+        raise InvalidReferenceError("not a sidecar", next_step="a sidecar's key ends with .meta", reference=sidecar)
+    return sidecar[: -len(SIDECAR_SUFFIX)]
+
+
+def is_sidecar(key: str) -> bool:
+    """Return whether a key is that of a sidecar: a file name, and `.meta` after it."""
+    return key.endswith(SIDECAR_SUFFIX) and key != SIDECAR_SUFFIX and not key.endswith("/" + SIDECAR_SUFFIX)
+
+
+def new_unique(milliseconds: int | None = None) -> str:
+    """Return a name that was never given before.
+
+    Parameters
+    ----------
+    milliseconds
+        Since 1970 in UTC; None is now.
+
+    Returns
+    -------
+    str
+        `u` and a version 7 UUID in 26 characters of `[0-9a-z]`: sorted as strings, names are sorted by time.
+    """
+    value = uuid_utils.uuid7().int
+    if milliseconds is not None:
+        if not 0 <= milliseconds < _MAX_MILLISECONDS:
+            problem = f"{milliseconds} ms since 1970 is no time that a name can hold"
+            raise InvalidMediaError(problem, next_step="give a time from 1970 to 10889")
+        value = milliseconds << _RANDOM_BITS | value & (1 << _RANDOM_BITS) - 1
+    pair = _PAIRS
+    return (
+        f"u{pair[value >> 120]}{pair[value >> 110 & 1023]}{pair[value >> 100 & 1023]}{pair[value >> 90 & 1023]}"
+        f"{pair[value >> 80 & 1023]}{pair[value >> 70 & 1023]}{pair[value >> 60 & 1023]}{pair[value >> 50 & 1023]}"
+        f"{pair[value >> 40 & 1023]}{pair[value >> 30 & 1023]}{pair[value >> 20 & 1023]}{pair[value >> 10 & 1023]}"
+        f"{pair[value & 1023]}"
+    )
+
+
+def plain_name(message_idx: int, part_idx: int, unique: str) -> str:
+    """Return the name, without extension, of a media whose bytes lie at its own key.
+
+    Raises
+    ------
+    InvalidMediaError
+        An index is negative or has more than 18 digits: the name would not be of our form.
+    """
+    if not (0 <= message_idx < _INDEX_LIMIT and 0 <= part_idx < _INDEX_LIMIT):
+        problem = f"message_idx {message_idx} and part_idx {part_idx} can't stand in a name"
+        raise InvalidMediaError(problem, next_step="count messages and parts from 0")
+    return f"{message_idx:04d}_{part_idx:02d}_{unique}"
+
+
+def parse_own_name(name: str) -> OwnName | None:
+    """Return the parts of a file name of our own form.
+
+    Parameters
+    ----------
+    name
+        A file name, or a key ending with one.
+
+    Returns
+    -------
+    OwnName or None
+        None for any other name, and for sidecars.
+    """
+    found = _OWN_NAME.fullmatch(name, name.rfind("/") + 1)
+    if found is None or name.endswith(SIDECAR_SUFFIX):
+        return None
+    return OwnName(int(found[1]), int(found[2]), found[3], found[4])
+
+
+def is_own_name(name: str) -> bool:
+    """Return whether a file name, or that of a key, is of our own form (see `parse_own_name`)."""
+    return _OWN_NAME.fullmatch(name, name.rfind("/") + 1) is not None and not name.endswith(SIDECAR_SUFFIX)
+
+
+def temporary_name() -> str:
+    """Return a fresh file name for bytes that are on their way; 32 characters, whatever they will be called."""
+    return f"{_TEMPORARY_PREFIX}u{token_hex(13)}"
+
+
+def is_temporary(name: str) -> bool:
+    """Return whether a file name, or that of a key, is one that `temporary_name` gives."""
+    return _TEMPORARY_PREFIX in name and _TEMPORARY.fullmatch(name, name.rfind("/") + 1) is not None
+
+
+def is_hidden(key: str) -> bool:
+    """Return whether no listing may show this key.
+
+    Parameters
+    ----------
+    key
+        Of a file; a folder's ends with a slash, since PromptKit may have named a folder `x.meta/`.
+
+    Returns
+    -------
+    bool
+        True for `.fsmedia` in any case and all below it, sidecars, temporary names and PromptKit's index.
+    """
+    if key.endswith(SIDECAR_SUFFIX) or key == DEDUP_INDEX_KEY or is_temporary(key):
+        return True
+    return is_internal(key)
+
+
+def is_internal(key: str) -> bool:
+    """Return whether a key is `.fsmedia`, in any case, or below it."""
+    return key.startswith(".") and key.partition("/")[0].casefold() == INTERNAL
+
+
+def check_lengths(reference: str, root_path_bytes: int) -> None:
+    """Refuse a reference that some storage could not hold.
+
+    Parameters
+    ----------
+    reference
+        The path below the root.
+    root_path_bytes
+        Length of the root's own path (S3: of the prefix below the bucket; 0 where there is none).
+
+    Raises
+    ------
+    InvalidLayoutError
+        A segment is over `MAX_NAME` bytes, or root, `/`, `KEY_RESERVE` and reference are over `MAX_KEY`.
+    """
+    key = reference if reference.isascii() else reference.encode(errors="surrogatepass").decode("latin-1")
+    longest = max(map(len, key.split("/")))
+    if longest > MAX_NAME:
+        problem = f"a name has at most {MAX_NAME} bytes, one here has {longest}"
+        raise InvalidLayoutError(problem, next_step="use shorter names or ids", reference=reference)
+    total = root_path_bytes + bool(root_path_bytes) + KEY_RESERVE + len(key)
+    if total > MAX_KEY:
+        problem = f"root, reserve and reference are {total} bytes, over the {MAX_KEY} that a key may have"
+        step = "use shorter ids, a layout with fewer of them, or a shorter root"
+        raise InvalidLayoutError(problem, next_step=step, reference=reference)
+
+
+BLOBS: Final = f"{INTERNAL}/blobs"
+"""The folder of all shared bytes."""
+_POINTER = re.compile(r"\.(0|[1-9][0-9]{0,18})-([0-9a-f]{64})-([0-9a-z]{26})((?:\.[^/]*)?)", re.DOTALL)
+_KEY = re.compile(
+    rf"{re.escape(BLOBS)}/[0-9a-f]{{2}}/([0-9a-f]{{64}})/"
+    r"(?:(data)/([0-9a-z]+)|(condemned|refs)/([0-9a-z]+)/([0-9a-z-]+))"
+)
+_REMEMBERED = 4096
+SHORTEST: Final = len("0000_00_u") + 26 + len(".0-") + 64 + len("-") + 26
+"""Characters of the shortest deduplicated name."""
+
+
+class Pointer(NamedTuple):
+    """What a deduplicated name tells.
+
+    Attributes
+    ----------
+    size
+        Bytes.
+    digest
+        SHA-256 of the bytes, 64 lower-case hex digits.
+    generation
+        Which copy of these bytes: a blob that was deleted and stored again is another one.
+    """
+
+    size: int
+    digest: str
+    generation: str
+
+    @property
+    def data_key(self) -> str:
+        """The key of the bytes."""
+        return f"{blob_folder(self.digest)}/data/{self.generation}"
+
+    @property
+    def condemned_folder(self) -> str:
+        """Where marks lie that say: about to be deleted, take no reference to it."""
+        return f"{blob_folder(self.digest)}/condemned/{self.generation}"
+
+    @property
+    def refs_folder(self) -> str:
+        """Where markers lie that say: a reference uses it."""
+        return f"{blob_folder(self.digest)}/refs/{self.generation}"
+
+    def marker_key(self, marker: str) -> str:
+        """Return the key of a marker."""
+        return f"{self.refs_folder}/{marker}"
+
+    def condemned_key(self) -> str:
+        """Return a fresh key for a condemned mark."""
+        return f"{self.condemned_folder}/{new_generation()}"
+
+
+class BlobKey(NamedTuple):
+    """What a key below `BLOBS` is.
+
+    Attributes
+    ----------
+    kind
+        `data`, `condemned` or `refs`.
+    name
+        Of the mark or marker; empty for data.
+    """
+
+    digest: str
+    kind: str
+    generation: str
+    name: str
+
+
+def blob_folder(digest: str) -> str:
+    """Return the folder of all generations of some bytes."""
+    return f"{BLOBS}/{digest[:2]}/{digest}"
+
+
+def parse_blob_key(key: str) -> BlobKey | None:
+    """Read a key below `BLOBS`; None for anything else that lies there."""
+    found = _KEY.fullmatch(key)
+    if found is None:
+        return None
+    if found[2]:
+        return BlobKey(found[1], "data", found[3], "")
+    return BlobKey(found[1], found[4], found[5], found[6])
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def pointer_of(reference: str) -> Pointer | None:
+    """Return what a deduplicated name tells; None for every other name, and for sidecars."""
+    own = parse_own_name(reference)
+    found = None if own is None else _POINTER.fullmatch(own.ext)
+    return None if found is None else Pointer(int(found[1]), found[2], found[3])
+
+
+def shared_name(plain_name: str, pointer: Pointer) -> str:
+    """Return the name, without extension, of a media that shares its bytes."""
+    return f"{plain_name}.{pointer.size}-{pointer.digest}-{pointer.generation}"
+
+
+def moved_name(reference: str, pointer: Pointer) -> str:
+    """Return the reference that a plain media of our own form gets when it shares its bytes: all but that is kept.
+
+    Raises
+    ------
+    InvalidReferenceError
+        The name is not of our own form, or tells already where its bytes lie.
+    """
+    own = parse_own_name(reference)
+    if own is None or pointer_of(reference) is not None:
+        raise InvalidReferenceError("is not the name of a plain media of this package", reference=reference)
+    plain = reference[: len(reference) - len(own.ext)]
+    return shared_name(plain, pointer) + own.ext
+
+
+def plain_reference(reference: str) -> str | None:
+    """Return the reference that `moved_name` made this one of; None where it is not deduplicated."""
+    pointer, own = pointer_of(reference), parse_own_name(reference)
+    if pointer is None or own is None:
+        return None
+    inner = f".{pointer.size}-{pointer.digest}-{pointer.generation}"
+    return reference[: len(reference) - len(own.ext)] + own.ext[len(inner) :]
+
+
+def bytes_key(reference: str) -> str:
+    """Return the key of a media's bytes: the reference itself, but for a deduplicated one."""
+    pointer = pointer_of(reference)
+    return reference if pointer is None else pointer.data_key
+
+
+def file_name(reference: str) -> str:
+    """Return the name under which a person would save a media: without size, digest and generation."""
+    name = reference.rpartition("/")[2]
+    pointer = pointer_of(reference)
+    if pointer is None:
+        return name
+    inner = f".{pointer.size}-{pointer.digest}-{pointer.generation}"
+    return name.replace(inner, "", 1)
+
+
+def new_generation() -> str:
+    """Return a name that was never given before, 26 of `[0-9a-z]`, sorted by time: for generations and marks."""
+    return new_unique()[1:]
+
+
+def new_marker(reference: str) -> str:
+    """Return a fresh name for a marker of this reference; two attempts never share one."""
+    return f"{marker_prefix(reference)}{new_generation()}"
+
+
+def marker_prefix(reference: str) -> str:
+    """Return what the names of all markers of a reference begin with."""
+    return f"{sha256(reference.encode()).hexdigest()[:32]}-"
+
+
+def check_marker(marker: object, reference: str) -> str:
+    """Return a marker's name as a sidecar gives it, if it is one of this reference.
+
+    Raises
+    ------
+    InvalidReferenceError
+        It is another's, or no name at all: nothing may be removed by it.
+    """
+    if not isinstance(marker, str) or not re.fullmatch(rf"{re.escape(marker_prefix(reference))}[0-9a-z]+", marker):
+        raise InvalidReferenceError(
+            "its sidecar names no marker of its own", next_step="verify the store", reference=reference
+        )
+    return marker
+
+
+def check_reference(text: object) -> str:
+    """Return a store-relative reference if it can name a media.
+
+    Parameters
+    ----------
+    text
+        What a caller handed in, already cut to what is below the root (see `relative_to_root`).
+
+    Returns
+    -------
+    str
+        The same text: blanks, control characters, backslashes and any Unicode stay as they are.
+
+    Raises
+    ------
+    InvalidReferenceError
+        It names something outside the store, inside `.fsmedia`, a folder, a sidecar, or nothing.
+    """
+    if not isinstance(text, str):
+        kind = type(text).__name__
+        step = "give the str that store_media returned"
+        raise InvalidReferenceError(f"a reference is text, not {kind}", next_step=step)
+    problem = _fault(text)
+    if problem:
+        raise InvalidReferenceError(problem[0], next_step=problem[1], reference=without_secrets(text))
+    return text
+
+
+_RELATIVE = "give the path below the store's root, as store_media returned it"
+
+
+def _fault(text: str) -> tuple[str, str] | None:
+    """Return what keeps a text from being a reference, and the next step."""
+    if not text:
+        return "an empty reference names no media", _RELATIVE
+    if not text.isascii():
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError:
+            return "it holds a lone surrogate, so it has no UTF-8 form", "rename the file"
+    else:
+        size = len(text)
+    if size > MAX_KEY:
+        return f"a reference has at most {MAX_KEY} bytes, this one has {size}", _RELATIVE
+    if "\0" in text:
+        return "it holds a NUL character", _RELATIVE
+    return _fault_of_form(text) or _fault_of_segments(text)
+
+
+_FAULTS = (
+    ("://", "the URL is not inside this store", "open the store at that URL, or give the path below its root"),
+    ("?versionId=", "'?versionId=' names a version to S3's clients, not a file", "rename the file"),
+    ("::", "'::' cuts a chained URL in two", "rename the file: no media:// URL could name it"),
+    ("//", "a segment is empty", "write one '/' between segments"),
+)
+
+
+def _fault_of_form(text: str) -> tuple[str, str] | None:
+    """Return what is wrong with the text as a whole."""
+    if text[0] == "/":
+        return "the absolute path is not inside this store", _RELATIVE
+    if text[-1] == "/":
+        return "a folder is no media", "list the folder, and give the reference of a media in it"
+    return next(((problem, step) for part, problem, step in _FAULTS if part in text), None)
+
+
+def _fault_of_segments(text: str) -> tuple[str, str] | None:
+    """Return what is wrong with one of the segments."""
+    segments = text.split("/")
+    if "." in segments or ".." in segments:
+        return "'.' and '..' are no segments of a reference", _RELATIVE
+    if segments[0].casefold() == INTERNAL:
+        return f"what lies in {INTERNAL} is no media", "list the store to see its media"
+    if text.endswith(SIDECAR_SUFFIX):
+        return "this is a sidecar", f"leave {SIDECAR_SUFFIX} away to name its media"
+    if text == DEDUP_INDEX_KEY:
+        return "this is PromptKit's index of shared bytes", "list the store to see its media"
+    if is_temporary(segments[-1]):
+        return "this is a temporary file of a store under way", "list the store to see its media"
+    return None
+
+
+def relative_to_root(text: str, roots: Sequence[str]) -> str:
+    """Return the part of a path or URL that is below the root.
+
+    Parameters
+    ----------
+    text
+        A reference, or an absolute path or URL inside the root. A `file://` URL may be percent-encoded.
+    roots
+        The spellings of one root: `/data/media`, `file:///data/media`, `s3://bucket/media`. The longest that fits is
+        taken.
+
+    Returns
+    -------
+    str
+        What follows root and `/`; the text unchanged where it begins with none of the roots. It is not checked.
+    """
+    best = -1
+    rest = text
+    is_file = text.startswith("file://")
+    for root in roots:
+        prefix = root if root.endswith("/") else root + "/"
+        if len(prefix) <= best:
+            continue
+        if text.startswith(prefix):
+            tail = text[len(prefix) :]
+            best, rest = len(prefix), unquote(tail, errors="surrogateescape") if is_file else tail
+        elif is_file and (decoded := unquote(text, errors="surrogateescape")).startswith(prefix):
+            best, rest = len(prefix), decoded[len(prefix) :]
+    return rest
+
+
+DUE: Final = f"{INTERNAL}/due"
+"""The folder of the due index."""
+HOLDS: Final = f"{INTERNAL}/holds"
+"""The folder of the holds."""
+DELETIONS: Final = f"{INTERNAL}/deletions"
+"""The folder of the records of deletions."""
+REFERENCES: Final = f"{INTERNAL}/references"
+"""The folder of the records of references that changed."""
+ERASURES: Final = f"{INTERNAL}/erasures"
+"""The folder of the journals of erasures that are under way, or died."""
+_MINUTE = timedelta(minutes=1)
+_ENTRY = re.compile(
+    rf"{re.escape(DUE)}/([0-9]{{4}})-([0-9]{{2}})-([0-9]{{2}})/([0-9]{{2}})/([0-9]{{2}})/(.+)", re.DOTALL
+)
+
+
+class Due(NamedTuple):
+    """What a due entry's key says.
+
+    Attributes
+    ----------
+    minute
+        The media's `expires_at`, rounded up to a minute, in UTC.
+    """
+
+    minute: datetime
+    reference: str
+
+
+def due_minute(instant: datetime) -> datetime:
+    """Return the minute at or after an aware instant, in UTC; the last one of the year 9999 stays that."""
+    whole = instant.astimezone(UTC).replace(second=0, microsecond=0)
+    try:
+        return whole if whole == instant else whole + _MINUTE
+    except OverflowError:
+        return whole
+
+
+def due_key(instant: datetime, reference: str) -> str:
+    """Return the key of the entry that says: this media may go at that instant."""
+    minute = due_minute(instant)
+    return f"{DUE}/{minute.date().isoformat()}/{minute:%H/%M}/{reference}"
+
+
+def parse_due(key: str) -> Due | None:
+    """Read a due entry's key; None for anything else that lies there."""
+    found = _ENTRY.fullmatch(key)
+    if found is None:
+        return None
+    try:
+        year, month, day, hour, minute = (int(part) for part in found.groups()[:5])
+        return Due(datetime(year, month, day, hour, minute, tzinfo=UTC), check_reference(found[6]))
+    except (ValueError, InvalidReferenceError):
+        return None
+
+
+def due_folders(now: datetime) -> tuple[str, str, str]:
+    """Return the folders of the day, the hour and the minute that an aware instant lies in."""
+    instant = now.astimezone(UTC)
+    day = f"{DUE}/{instant.date().isoformat()}"
+    return day, f"{day}/{instant:%H}", f"{day}/{instant:%H/%M}"
+
+
+def hold_key(reference: str) -> str:
+    """Return the key of a media's hold: of one length, whatever the reference is."""
+    return f"{HOLDS}/{sha256(reference.encode()).hexdigest()}"
+
+
+def deletions_key(now: datetime) -> str:
+    """Return a fresh key for a record of deletions, JSON lines, sorted by time."""
+    return _dated(DELETIONS, now)
+
+
+def references_key(now: datetime) -> str:
+    """Return a fresh key for a record of references that changed, JSON lines, sorted by time."""
+    return _dated(REFERENCES, now)
+
+
+def erasures_key(now: datetime) -> str:
+    """Return a fresh key for what an erasure is about to delete, JSON lines; removed when it is done."""
+    return _dated(ERASURES, now)
+
+
+def _dated(folder: str, now: datetime) -> str:
+    instant = now.astimezone(UTC)
+    return f"{folder}/{instant.date().isoformat()}/{instant:%H%M%S}-{new_unique()}.jsonl"
+
+
+def probe_key() -> str:
+    """Return a fresh key for an object whose time tells the storage's clock; a temporary name, should it stay."""
+    return f"{INTERNAL}/{temporary_name()}"
+
+
+CATALOG: Final = f"{INTERNAL}/catalog"
+"""The folder of the catalog's snapshots."""
+_SNAPSHOT = re.compile(
+    rf"{re.escape(CATALOG)}/([0-9]{{4}})([0-9]{{2}})([0-9]{{2}})T([0-9]{{2}})([0-9]{{2}})([0-9]{{2}})([0-9]{{3}})Z"
+    r"-(u[0-9a-z]{26})\.parquet"
+)
+
+
+class SnapshotKey(NamedTuple):
+    """What a snapshot's key says.
+
+    Attributes
+    ----------
+    time
+        When the listing began that it was made from, by the clock of who made it, to the millisecond.
+    unique
+        Tells two of the same time apart.
+    """
+
+    time: datetime
+    unique: str
+
+
+def snapshot_key(instant: datetime) -> str:
+    """Return a fresh key for a snapshot whose listing began at an aware instant."""
+    time = instant.astimezone(UTC)
+    day = time.date().isoformat().replace("-", "")
+    return f"{CATALOG}/{day}T{time:%H%M%S}{time.microsecond // 1000:03d}Z-{new_unique()}.parquet"
+
+
+def parse_snapshot(key: str) -> SnapshotKey | None:
+    """Read a snapshot's key; None for anything else that lies there."""
+    found = _SNAPSHOT.fullmatch(key)
+    if found is None:
+        return None
+    *day, milliseconds = (int(part) for part in found.groups()[:7])
+    try:
+        return SnapshotKey(datetime(*day, milliseconds * 1000, tzinfo=UTC), found[8])  # type: ignore[arg-type,misc]
+    except ValueError:
+        return None
+
+
+QUARANTINE: Final = f"{INTERNAL}/quarantine"
+"""The folder of what was set aside."""
+
+
+def quarantine_folder(now: datetime) -> str:
+    """Return a fresh folder for what is set aside together, sorted by time."""
+    return f"{QUARANTINE}/{now.astimezone(UTC):%Y-%m-%dT%H%M%S}-{new_unique()}"
+
+
+def quarantined_key(folder: str, key: str, root_path_bytes: int) -> str:
+    """Return where a key's object goes in such a folder: under its own name, or its digest where that is too long."""
+    wanted = f"{folder}/{key}"
+    if root_path_bytes + 1 + len(wanted.encode(errors="surrogatepass")) <= MAX_KEY:
+        return wanted
+    return f"{folder}/{sha256(key.encode(errors='surrogatepass')).hexdigest()}"
+
+
+def quarantine_note(folder: str) -> str:
+    """Return the key of the note on what lies in such a folder."""
+    return f"{folder}.json"

@@ -1,0 +1,738 @@
+"""The grammar of layout templates: what is accepted, and the segments that it is made of.
+
+A template that is accepted can be rendered and parsed without loss: within a segment, pieces of variable width are
+separated by a character that neither of them can hold. A refusal names the template and what to write instead.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from hashlib import sha256
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn
+
+from fsmedia.errors import InvalidLayoutError, InvalidMediaError, InvalidReferenceError
+from fsmedia.format.keys import (
+    DEDUP_INDEX_KEY,
+    INTERNAL,
+    MAX_NAME,
+    SIDECAR_SUFFIX,
+    VIEWS,
+    check_reference,
+    is_sidecar,
+    is_temporary,
+    parse_own_name,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+MINIMUM_LIMIT: Final = 40
+"""Smallest limit an id can be escaped to: `~~`, 32 hex digits and a prefix that a reader can tell apart."""
+PLAIN: Final = "A-Za-z0-9._-"
+"""The characters that stand for themselves, for the END of a class in a regular expression (it ends with `-`)."""
+_EMPTY = "~_"
+_DIGEST_DIGITS = 32
+_MARK = "~~"
+_CACHED_SEGMENTS = 4096  # ids of runs come in bursts: one id, many media
+_PLAIN = re.compile(rf"[{PLAIN}]+")
+_ESCAPED = re.compile(rf"(?:[{PLAIN}]|~[0-9a-f]{{2}})+")
+_ESCAPE = re.compile(r"~([0-9a-f]{2})")
+_SHORTENED = re.compile(rf"[~{PLAIN}]*~~[0-9a-f]{{{_DIGEST_DIGITS}}}")
+_OF_BYTE = tuple(chr(byte) if _PLAIN.fullmatch(chr(byte)) else f"~{byte:02x}" for byte in range(256))
+_DOTS = {"": _EMPTY, ".": "~2e", "..": "~2e~2e"}
+
+
+def escape_id(text: str, *, limit: int = MAX_NAME) -> str:
+    """Render an id as a path segment, or as a part of one.
+
+    Parameters
+    ----------
+    text
+        Any string.
+    limit
+        Longest result in bytes, at least `MINIMUM_LIMIT`.
+
+    Returns
+    -------
+    str
+        ASCII, of `[A-Za-z0-9._~-]`, never empty, `.` or `..`, and never ending with `.meta`.
+
+    Raises
+    ------
+    InvalidMediaError
+        The id holds a lone surrogate, so it has no UTF-8 form.
+    InvalidLayoutError
+        The limit leaves no room for a shortened id.
+    """
+    return _escape(text, limit)
+
+
+@lru_cache(maxsize=_CACHED_SEGMENTS)
+def _escape(text: str, limit: int) -> str:
+    """Do the work of `escape_id`, remembering recent ids."""
+    if limit < MINIMUM_LIMIT:
+        problem = f"an id can't be escaped to {limit} bytes"
+        raise InvalidLayoutError(problem, next_step=f"give it at least {MINIMUM_LIMIT}")
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError:
+        problem = f"the id {text!r} holds a lone surrogate and has no UTF-8 form"
+        raise InvalidMediaError(problem, next_step="decode the id from its true encoding") from None
+    escaped = _whole(raw)
+    return escaped if len(escaped) <= limit else _shortened(raw, escaped, limit)
+
+
+def _whole(raw: bytes) -> str:
+    """Return the escaped form of an id's bytes, however long it becomes."""
+    escaped = "".join([_OF_BYTE[byte] for byte in raw])
+    if escaped.endswith(".meta"):  # a sidecar's suffix
+        return f"{escaped[:-5]}~2emeta"
+    return _DOTS.get(escaped, escaped)
+
+
+def _shortened(raw: bytes, escaped: str, limit: int) -> str:
+    """Return a prefix of the escaped form that cuts no escape, and the digest of the id."""
+    end = limit - len(_MARK) - _DIGEST_DIGITS
+    start_of_cut_escape = escaped.find("~", max(0, end - 2), end)
+    if start_of_cut_escape >= 0:
+        end = start_of_cut_escape
+    return f"{escaped[:end]}{_MARK}{sha256(raw).hexdigest()[:_DIGEST_DIGITS]}"
+
+
+def unescape_id(segment: str, *, limit: int = MAX_NAME) -> str | None:
+    """Return the id that `escape_id` rendered as this segment.
+
+    Parameters
+    ----------
+    segment
+        What stands in the path.
+    limit
+        The limit it was escaped with.
+
+    Returns
+    -------
+    str or None
+        The id; None for a shortened one (it stands in the sidecar), and for whatever `escape_id` never renders.
+    """
+    return _unescape(segment, limit)
+
+
+@lru_cache(maxsize=_CACHED_SEGMENTS)
+def _unescape(segment: str, limit: int) -> str | None:
+    """Do the work of `unescape_id`, remembering recent segments."""
+    if segment == _EMPTY:
+        return ""
+    if len(segment) > limit or not _ESCAPED.fullmatch(segment):
+        return None
+    raw = _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), segment).encode("latin-1")
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if _whole(raw) == segment else None
+
+
+def read_id(segment: str, *, limit: int = MAX_NAME) -> str:
+    """Return the id of a folder that we or PromptKit named.
+
+    Parameters
+    ----------
+    segment
+        What stands in the path.
+    limit
+        The limit it would have been escaped with.
+
+    Returns
+    -------
+    str
+        The unescaped id; empty where it was shortened; the segment itself where it is no escaped form, since
+        PromptKit wrote ids as they are.
+    """
+    text = _unescape(segment, limit)
+    if text is not None:
+        return text
+    return "" if _SHORTENED.fullmatch(segment) else segment
+
+
+Kind = Literal["literal", "text", "index", "time"]
+_INDEX_DIGITS = 18
+_DIGITS = frozenset("0123456789")
+_TEXT = frozenset(character for character in map(chr, range(128)) if re.fullmatch(f"[~{PLAIN}]", character))
+_TIME_PATTERNS = {
+    "%Y": "[0-9]{4}",
+    "%m": "(?:0[1-9]|1[0-2])",
+    "%d": "(?:0[1-9]|[12][0-9]|3[01])",
+    "%H": "(?:[01][0-9]|2[0-3])",
+    "%M": "[0-5][0-9]",
+    "%S": "[0-5][0-9]",
+    "%j": "(?:00[1-9]|0[1-9][0-9]|[12][0-9]{2}|3[0-5][0-9]|36[0-6])",
+}
+RESERVED = frozenset({INTERNAL, DEDUP_INDEX_KEY, *VIEWS})
+"""What the first segment may not be, in any case: it is not media, or media:// shows something else there."""
+_FORCED = re.compile(rf"~([0-9a-f]{{2}})([{PLAIN}]*)")
+
+
+class Piece(NamedTuple):
+    """A literal or a field of a segment: `name` is the text or the field, `spec` what stands after the colon."""
+
+    kind: Kind
+    name: str
+    spec: str = ""
+
+    @property
+    def width(self) -> int:
+        """The most bytes it can render to; 0 for text, which shares what the others leave."""
+        if self.kind == "time":
+            return len(self.spec) + 2 * self.spec.count("%Y") + self.spec.count("%j")
+        return {"literal": len(self.name), "text": 0, "index": _INDEX_DIGITS}[self.kind]
+
+    @property
+    def alphabet(self) -> frozenset[str]:
+        """The characters that it can render."""
+        if self.kind == "text":
+            return _TEXT
+        return _DIGITS if self.kind == "index" else _DIGITS | (set(self.spec) & set("-_."))
+
+    def pattern(self, *, alone: bool) -> str:
+        """Return the regular expression that parses it; a field other than a time is one group."""
+        if self.kind == "literal":
+            return re.escape(self.name)
+        if self.kind == "time":
+            tokens = re.findall(r"%.|.", self.spec)
+            return "".join([_TIME_PATTERNS.get(token) or re.escape(token) for token in tokens])
+        if self.kind == "text":  # alone, it may also be an id that PromptKit wrote as it is
+            return "([^/]+)" if alone else f"([~{PLAIN}]+)"
+        if not self.spec:
+            return f"(0|[1-9][0-9]{{0,{_INDEX_DIGITS - 1}}})"
+        digits = int(self.spec[1:-1])
+        longer = f"|[1-9][0-9]{{{digits},{_INDEX_DIGITS - 1}}}" if digits < _INDEX_DIGITS else ""
+        return f"([0-9]{{{digits}}}{longer})"
+
+
+class Segment:
+    """One folder of a template.
+
+    Parameters
+    ----------
+    pieces
+        What it is made of, checked.
+    first
+        Whether it is the first segment of the path, which must keep away from reserved names.
+
+    Attributes
+    ----------
+    fields
+        The fields in it, in order.
+    pattern
+        The regular expression that parses it, a group for each field but times.
+    share
+        The bytes that each text field may take; negative where not even the rest fits.
+    """
+
+    __slots__ = ("_first", "_pieces", "_single", "fields", "pattern", "share")
+
+    def __init__(self, pieces: tuple[Piece, ...], *, first: bool) -> None:
+        self._pieces = pieces
+        self._first = first
+        texts = [piece.name for piece in pieces if piece.kind == "text"]
+        self.share = (MAX_NAME - sum(piece.width for piece in pieces)) // max(1, len(texts))
+        self.fields = tuple(piece.name for piece in pieces if piece.kind != "literal")
+        # Only literals around one text can render a reserved name: the other fields have digits, or '+', '@', ','.
+        self._single = len(self.fields) == len(texts) == 1
+        self.pattern = "".join([piece.pattern(alone=len(pieces) == 1) for piece in pieces])
+
+    def render(self, fields: Mapping[str, object]) -> str:
+        """Return the segment for these values."""
+        rendered = [self._render(piece, fields) for piece in self._pieces]
+        segment = "".join(rendered)
+        if self._single and self._is_reserved(segment):
+            at = next(index for index, piece in enumerate(self._pieces) if piece.kind == "text")
+            value = rendered[at]
+            rendered[at] = f"~{ord(value[0]):02x}{value[1:]}"
+            return "".join(rendered)
+        return segment
+
+    def _render(self, piece: Piece, fields: Mapping[str, object]) -> str:
+        """Return one piece for these values."""
+        value = fields.get(piece.name)
+        if piece.kind == "literal":
+            return piece.name
+        if piece.kind == "text":
+            if value is not None and not isinstance(value, str):
+                _refuse_value(piece.name, f"is text, not {type(value).__name__}")
+            return escape_id(value or "", limit=self.share)
+        if piece.kind == "index":
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 10**_INDEX_DIGITS:
+                _refuse_value(piece.name, f"stands in this layout, and {value!r} is not a whole number from 0")
+            return format(value, piece.spec)
+        if not isinstance(value, datetime) or value.tzinfo is None:
+            _refuse_value(piece.name, f"stands in this layout, and {value!r} is not an aware datetime")
+        try:
+            instant = value.astimezone(UTC)
+        except OverflowError:
+            _refuse_value(piece.name, f"{value!r} has no form in UTC")
+        return instant.strftime(piece.spec.replace("%Y", f"{instant.year:04d}"))  # libc does not pad early years
+
+    def read(self, values: list[str], fields: dict[str, str | int]) -> bool:
+        """Take this segment's groups off the front of `values`, and put what they mean into `fields`.
+
+        Returns
+        -------
+        bool
+            False where the layout never renders this.
+        """
+        for piece in self._pieces:
+            if piece.kind == "index":
+                fields[piece.name] = int(values.pop(0))
+            elif piece.kind == "text":
+                value = values.pop(0)
+                if self._single and self._is_reserved(self._around(value)):
+                    return False
+                fields[piece.name] = self._read_text(value)
+        return True
+
+    def _read_text(self, value: str) -> str:
+        """Return the id that a text field rendered, undoing the one escape more that `render` may have made."""
+        forced = _FORCED.fullmatch(value) if self._single else None
+        if forced:
+            plain = chr(int(forced[1], 16)) + forced[2]
+            if self._is_reserved(self._around(plain)) and escape_id(plain, limit=self.share) == plain:
+                return plain
+        return read_id(value, limit=self.share)
+
+    def _around(self, value: str) -> str:
+        """Return the segment with this in the place of its single text field."""
+        return "".join([piece.name if piece.kind == "literal" else value for piece in self._pieces])
+
+    def _is_reserved(self, segment: str) -> bool:
+        """Return whether no folder may have this name here."""
+        folded = segment.casefold()
+        return (self._first and folded in RESERVED) or is_temporary(folded)
+
+
+def _refuse_value(name: str, problem: str) -> NoReturn:
+    """Raise the error for a field of the metadata."""
+    raise InvalidMediaError(f"{name} {problem}", next_step=f"give MediaMetadata({name}=...)")
+
+
+def required_id(name: str, mode: str, value: object) -> str:
+    """Return the id of the mode, or raise InvalidMediaError where there is none."""
+    if value is None or value == "":
+        step = f"give MediaMetadata({name}=...), or open the store with another organization"
+        raise InvalidMediaError(f"{name} is required: this store is organized {mode}", next_step=step)
+    if not isinstance(value, str):
+        _refuse_value(name, f"is text, not {type(value).__name__}")
+    return value
+
+
+DEFAULT_TEMPLATES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "by-session": "sessions/{session_id}/{name}{ext}",
+        "by-conversation": "conversations/{conversation_id}/{name}{ext}",
+        "by-run": "runs/{run_id}/{name}{ext}",
+    }
+)
+"""Mode -> template: the folders that PromptKit writes."""
+MODES: Final = tuple(DEFAULT_TEMPLATES)
+ID_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
+    {"by-session": "session_id", "by-conversation": "conversation_id", "by-run": "run_id"}
+)
+"""Mode -> the field it is about."""
+_KINDS: Mapping[str, Kind] = {
+    "run_id": "text",
+    "conversation_id": "text",
+    "session_id": "text",
+    "provider_id": "text",
+    "mime_type": "text",
+    "message_idx": "index",
+    "part_idx": "index",
+    "timestamp": "time",
+}
+END = "/{name}{ext}"
+"""What a template ends with: the file's name, as the store gave it."""
+_TOKEN = re.compile(r"\{([^{}]*)\}|([^{}]+)|[{}]")
+_LITERAL = re.compile(r"[A-Za-z0-9._+@,/-]*")
+_INDEX_FORMAT = re.compile(r"0([1-9]|1[0-8])d")
+_TIME_FORMAT = re.compile(r"[-_.]*(?:%[YmdHMSj][-_.]*)+")
+_TEMPORARY_PREFIX = ".tmp-"
+
+
+class Grammar(NamedTuple):
+    """A template that was accepted."""
+
+    segments: tuple[Segment, ...]
+    prefix: str
+    fields: tuple[str, ...]
+    pattern: re.Pattern[str]
+
+
+def read_template(template: str, mode: str) -> Grammar:
+    """Check a template and take it apart.
+
+    Parameters
+    ----------
+    template, mode
+        As for `Layout`.
+
+    Raises
+    ------
+    InvalidLayoutError
+        Saying what is wrong and what to write.
+    """
+    if mode not in ID_FIELDS:
+        raise InvalidLayoutError(f"unknown organization {mode!r}", next_step=f"take one of {', '.join(MODES)}")
+    if not isinstance(template, str):
+        kind = type(template).__name__
+        raise InvalidLayoutError(f"a template is text, not {kind}", next_step=f"like {DEFAULT_TEMPLATES[mode]!r}")
+    if not template.endswith(END) or "{name" in template[: -len(END)] or "{ext" in template[: -len(END)]:
+        refuse(template, "the file name is not '{name}{ext}'", "end with '/{name}{ext}', and use both only there")
+    folders = read_folders(template)
+    segments = tuple(_check_segment(template, pieces, first=not index) for index, pieces in enumerate(folders))
+    used = [name for segment in segments for name in segment.fields]
+    if ID_FIELDS[mode] not in used:
+        step = f"put '{{{ID_FIELDS[mode]}}}' into a folder"
+        refuse(template, f"{ID_FIELDS[mode]} is not in it, and the mode is {mode}", step)
+    for name in set(used) - {"timestamp"}:
+        if used.count(name) > 1:
+            refuse(template, f"'{{{name}}}' stands in it twice", "use it once")
+    literal = next(index for index, segment in enumerate(segments) if segment.fields)
+    prefix = "/".join([pieces[0].name for pieces in folders[:literal]])
+    pattern = "/".join([*(segment.pattern for segment in segments), "([^/]+)"])
+    return Grammar(segments, prefix, tuple(dict.fromkeys(used)), re.compile(pattern))
+
+
+def read_folders(template: str) -> list[tuple[Piece, ...]]:
+    """Return the pieces of each folder of a template that ends with `END`.
+
+    Raises
+    ------
+    InvalidLayoutError
+        A field is unknown, or a character can't stand in a folder's name.
+    """
+    return _split(template, list(_read_pieces(template, template[: -len(END)])))
+
+
+def _read_pieces(template: str, folders: str) -> Iterator[Piece]:
+    """Yield literals and fields; literals may still hold slashes."""
+    for token in _TOKEN.finditer(folders):
+        inner, literal = token[1], token[2]
+        if literal is not None:
+            if not _LITERAL.fullmatch(literal):
+                refuse(template, f"{literal!r} is more than [A-Za-z0-9._+@,-] and '/'", "leave other characters away")
+            yield Piece("literal", literal)
+        elif inner is None:
+            refuse(template, "a brace has no other", "write fields as '{run_id}'; braces stand for nothing else")
+        else:
+            yield _read_field(template, inner)
+
+
+def _read_field(template: str, inner: str) -> Piece:
+    """Return the field that stands between two braces."""
+    name, colon, spec = inner.partition(":")
+    kind = _KINDS.get(name)
+    if kind is None:
+        refuse(
+            template, f"'{{{inner}}}' is no field", f"the fields are {', '.join(_KINDS)}, and name and ext at the end"
+        )
+    if kind == "text" and colon:
+        refuse(template, f"'{{{inner}}}' has a format, and text takes none", f"write '{{{name}}}'")
+    if kind == "index" and colon and not _INDEX_FORMAT.fullmatch(spec):
+        refuse(template, f"{spec!r} is no format for {name}", f"write '{{{name}}}' or '{{{name}:04d}}'")
+    if kind == "time" and not _TIME_FORMAT.fullmatch(spec):
+        step = "write '{timestamp:%Y-%m-%d}', of %Y %m %d %H %M %S %j and '-', '_', '.'; a '/' goes between two fields"
+        refuse(template, f"{spec!r} is no format for timestamp" if spec else "timestamp has no format", step)
+    return Piece(kind, name, spec)
+
+
+def _split(template: str, pieces: list[Piece]) -> list[tuple[Piece, ...]]:
+    """Return the pieces of each folder."""
+    folders: list[list[Piece]] = [[]]
+    for piece in pieces:
+        if piece.kind != "literal":
+            folders[-1].append(piece)
+            continue
+        for index, text in enumerate(piece.name.split("/")):
+            if index:
+                folders.append([])
+            if text:
+                folders[-1].append(Piece("literal", text))
+    if not all(folders):
+        refuse(template, "a segment is empty", "write one '/' between segments, and none in front")
+    return [tuple(folder) for folder in folders]
+
+
+def _check_segment(template: str, pieces: tuple[Piece, ...], *, first: bool) -> Segment:
+    """Return a folder's segment if it can be told apart from all else, and parsed without doubt."""
+    head = pieces[0].name if pieces[0].kind == "literal" else ""
+    tail = pieces[-1].name if pieces[-1].kind == "literal" else ""
+    whole = head if len(pieces) == 1 else ""
+    if whole in {".", ".."} or head.startswith(_TEMPORARY_PREFIX) or (first and whole.casefold() in RESERVED):
+        refuse(template, f"a folder may not be named {head!r} here", "take another name, that is not used by the store")
+    if tail.endswith(SIDECAR_SUFFIX) or (tail and not whole and SIDECAR_SUFFIX.endswith(tail)):
+        refuse(
+            template, "a folder could end with '.meta', as sidecars do", f"put another text than {tail!r} at its end"
+        )
+    before: Piece | None = None
+    between = ""
+    for piece in pieces:
+        if piece.kind == "literal":
+            between = piece.name
+            continue
+        if before is not None and {before.kind, piece.kind} != {"time"}:
+            _check_separator(template, before, between, piece)
+        before, between = piece, ""
+    segment = Segment(pieces, first=first)
+    if segment.share < (MINIMUM_LIMIT if any(piece.kind == "text" for piece in pieces) else 0):
+        refuse(template, f"a segment of it does not fit into {MAX_NAME} bytes", "put '/' between its fields")
+    return segment
+
+
+def _check_separator(template: str, before: Piece, between: str, piece: Piece) -> None:
+    """Refuse two neighbours whose border could not be found again."""
+    if set(between) <= before.alphabet | piece.alphabet:
+        problem = f"'{{{before.name}}}' and '{{{piece.name}}}' can't be told apart with {between!r} between them"
+        refuse(template, problem, "put '/' or '+' between")
+
+
+def refuse(template: str, problem: str, next_step: str) -> NoReturn:
+    """Raise the error for a template."""
+    raise InvalidLayoutError(problem, next_step=next_step, key=template)
+
+
+_CACHED = 4096  # folders; media of one run come one after the other
+_FEW = 64
+_COMMON_FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,249}(?<!\.meta)")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One template, checked and ready to render and parse; equal, hashed and pickled by template and mode.
+
+    Parameters
+    ----------
+    template
+        Segments separated by `/`, the last of them `{name}{ext}`. Fields: `run_id`, `conversation_id`, `session_id`,
+        `provider_id`, `mime_type` (any text, escaped), `message_idx`, `part_idx` (as `{message_idx:04d}` if wanted),
+        `timestamp` with a format of `%Y %m %d %H %M %S %j` and `-_.` (in UTC).
+    mode
+        `by-session`, `by-conversation` or `by-run`: the id of that mode must stand in a folder.
+
+    Raises
+    ------
+    InvalidLayoutError
+        The template could not be rendered and parsed without loss, or reaches what is not for media.
+    """
+
+    template: str
+    mode: str
+    prefix: str = field(init=False, repr=False, compare=False)
+    """The folder that all media of the layout lie in (`runs`), empty where there is none."""
+    id_field: str = field(init=False, repr=False, compare=False)
+    """The field that the mode is about (`run_id`)."""
+    _segments: tuple[Segment, ...] = field(init=False, repr=False, compare=False)
+    _used: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    _pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _rendered: Callable[[tuple[object, ...]], str] = field(init=False, repr=False, compare=False)
+    _folder: Callable[[str], str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        grammar = read_template(self.template, self.mode)
+        mode = str(self.mode)
+        parts = {
+            "mode": mode,
+            "prefix": grammar.prefix,
+            "id_field": ID_FIELDS[mode],
+            "_segments": grammar.segments,
+            "_used": grammar.fields,
+            "_pattern": grammar.pattern,
+            "_rendered": lru_cache(maxsize=_CACHED)(self._render_folders),
+            "_folder": lru_cache(maxsize=_FEW)(self._render_leading),
+        }
+        for attribute, value in parts.items():
+            object.__setattr__(self, attribute, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Layout, (self.template, self.mode)
+
+    def render(self, fields: Mapping[str, object], name: str, ext: str) -> str:
+        """Return the reference of a media.
+
+        Parameters
+        ----------
+        fields
+            The metadata by field name (`vars(metadata)` of a `MediaMetadata` will do). Ids other than the mode's may
+            be missing, None or empty.
+        name, ext
+            The file name; `ext` is empty or begins with a dot.
+
+        Returns
+        -------
+        str
+            Relative to the root. No segment is over 250 bytes; see `keys.check_lengths` for the whole.
+
+        Raises
+        ------
+        InvalidMediaError
+            A field that the template needs is missing or of the wrong type, or an id has no UTF-8 form.
+        InvalidLayoutError
+            The file name can't be that of a media.
+        """
+        get = fields.get
+        file = name + ext
+        if not name or (ext and ext[0] != ".") or not _is_good_file(file):
+            raise _bad_file(file, self.template)
+        return self._rendered(tuple([get(used) for used in self._used])) + file
+
+    def _render_folders(self, values: tuple[object, ...]) -> str:
+        """Return all folders with a slash after each, from the values of `_used`."""
+        fields = dict(zip(self._used, values, strict=True))
+        required_id(self.id_field, self.mode, fields.get(self.id_field))
+        return "".join([segment.render(fields) + "/" for segment in self._segments])
+
+    def parse(self, reference: str) -> dict[str, str | int] | None:
+        """Return what a reference tells about its media.
+
+        Parameters
+        ----------
+        reference
+            A path below the root, in the form that `keys.check_reference` accepts.
+
+        Returns
+        -------
+        dict or None
+            None where the path is not of this layout. Else `name`, `ext`, the ids of the template (empty where
+            shortened: the sidecar has them) and, where the template or a name of our own form holds them,
+            `message_idx` and `part_idx`.
+        """
+        found = self._pattern.fullmatch(reference)
+        if found is None:
+            return None
+        values = list(found.groups())
+        file = values.pop()
+        if is_sidecar(file) or is_temporary(file):
+            return None
+        fields = _read_file_name(file)
+        for segment in self._segments:
+            if segment.fields and not segment.read(values, fields):
+                return None
+        return fields
+
+    def folder(self, value: str) -> str:
+        """Return the longest folder that all media of one id of the mode lie in.
+
+        Parameters
+        ----------
+        value
+            The id (by-run: a run_id).
+
+        Returns
+        -------
+        str
+            Like `runs/r1`; empty where other fields come first, so that all of the store must be looked through.
+
+        Raises
+        ------
+        InvalidMediaError
+            The id is empty or has no UTF-8 form.
+        """
+        return self._folder(value)
+
+    def reaches(self, folder: str) -> bool:
+        """Tell whether a media of this layout could lie in that folder at the top, whatever its ids are."""
+        return re.fullmatch(self._segments[0].pattern, folder, re.IGNORECASE) is not None
+
+    def _render_leading(self, value: str) -> str:
+        """Do the work of `folder`."""
+        fields = {self.id_field: required_id(self.id_field, self.mode, value)}
+        known = []
+        for segment in self._segments:
+            if not fields.keys() >= set(segment.fields):
+                break
+            known.append(segment.render(fields))
+        return "/".join(known)
+
+
+def _is_good_file(file: str) -> bool:
+    """Return whether a file name can be that of a media, in a folder."""
+    if _COMMON_FILE.fullmatch(file):
+        return True
+    if "/" in file or len(file) > MAX_NAME:
+        return False
+    try:
+        check_reference(f"-/{file}")
+    except InvalidReferenceError:
+        return False
+    return file.isascii() or len(file.encode()) <= MAX_NAME
+
+
+def _bad_file(file: str, template: str) -> InvalidLayoutError:
+    """Return the error for a file name that `_is_good_file` refuses."""
+    problem = f"the file name {file[:MAX_NAME]!r} can't stand in a layout"
+    step = f"give a name, and an extension that begins with a dot, of at most {MAX_NAME} bytes, without '/' or '.meta'"
+    return InvalidLayoutError(problem, next_step=step, key=template)
+
+
+def _read_file_name(file: str) -> dict[str, str | int]:
+    """Split a file name: our own form at the end of the unique part, any other at its last dot."""
+    own = parse_own_name(file)
+    if own is None:
+        name, ext = split_file_name(file)
+        return {"name": name, "ext": ext}
+    name, ext = file[: len(file) - len(own.ext)], own.ext
+    return {"name": name, "ext": ext, "message_idx": own.message_idx, "part_idx": own.part_idx}
+
+
+def split_file_name(file: str) -> tuple[str, str]:
+    """Split a file name that is not of our own form at its last dot; dots in front begin a name, not an extension."""
+    dot = file.rfind(".")
+    if dot <= 0 or not file[:dot].strip("."):
+        return file, ""
+    return file[:dot], file[dot:]
+
+
+def layouts(overrides: Mapping[str, str] | None = None) -> dict[str, Layout]:
+    """Return the layout of each mode.
+
+    Parameters
+    ----------
+    overrides
+        Mode -> template, for the modes that shall not have PromptKit's folders.
+
+    Returns
+    -------
+    dict
+        Mode -> layout, for all modes, always in the same order.
+
+    Raises
+    ------
+    InvalidLayoutError
+        A mode is unknown or a template refused.
+    """
+    chosen = {**DEFAULT_TEMPLATES, **{str(mode): template for mode, template in (overrides or {}).items()}}
+    return {mode: Layout(template, mode) for mode, template in chosen.items()}
+
+
+def parse_any(known: Mapping[str, Layout], reference: str) -> tuple[Layout, dict[str, str | int]] | None:
+    """Return the first layout that a reference is of, and what it tells (see `Layout.parse`).
+
+    Parameters
+    ----------
+    known
+        The layouts to try, in this order.
+    reference
+        A path below the root.
+
+    Returns
+    -------
+    tuple or None
+        None where it is of none of them.
+    """
+    for layout in known.values():
+        fields = layout.parse(reference)
+        if fields is not None:
+            return layout, fields
+    return None

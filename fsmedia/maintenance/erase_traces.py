@@ -1,0 +1,593 @@
+"""What else names a subject's media: mappings of a conversion, records of deletions, PromptKit's index, quarantine.
+
+None of it is needed by any media that stays. A record of deletions is evidence, so it goes only where that is asked
+for. Every step is guarded: what fails is reported, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json
+
+from fsmedia import catalog
+from fsmedia.core import promptkit, records
+from fsmedia.core.parallel import spread, windows
+from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaError, StorageError
+from fsmedia.format import keys
+from fsmedia.maintenance import subject
+from fsmedia.maintenance.leftovers import Blob, Findings, Generation, Ground, Lone, Task, find_leftovers, mend_window
+from fsmedia.maintenance.subject import check_process, told
+from fsmedia.models import Receipt, ReceiptReport, Remaining, Trace
+from fsmedia.models.reports import RECEIPT_FORMAT
+from fsmedia.storage.port import storage_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Executor
+    from os import PathLike
+
+    from fsmedia.maintenance.subject import Item, Subject
+    from fsmedia.models.reports import TraceKind
+    from fsmedia.storage import Backend, Entry
+
+_LINES = "application/x-ndjson"
+_TOGETHER = 64
+_STALE = "a hold names it, and it is not there: release it"
+
+
+@dataclass(slots=True)
+class Traces:
+    """Finds and removes them.
+
+    Attributes
+    ----------
+    erased
+        References that are gone, or in a dry run would be.
+    staying
+        References of the subject that stay: held, or not deleted because something failed.
+    """
+
+    backend: Backend
+    subject: Subject
+    erased: Collection[str]
+    staying: Collection[str]
+    dry_run: bool
+    failed: list[Remaining] = field(default_factory=list)
+
+    def mappings(self) -> int:
+        """Take lines out of what conversions wrote down; return how many."""
+        return self._guarded(keys.REFERENCES, lambda: self._rewritten(keys.REFERENCES, ("old", "new")))
+
+    def log_lines(self) -> int:
+        """Take lines out of the records of deletions; return how many."""
+        return self._guarded(keys.DELETIONS, lambda: self._rewritten(keys.DELETIONS, ("reference",)))
+
+    def index_entries(self) -> int:
+        """Take out of PromptKit's index what it says of media that are not there; return how many."""
+        return self._guarded(keys.DEDUP_INDEX_KEY, self._index)
+
+    def quarantined(self) -> int:
+        """Remove what repairs set aside; return how many objects."""
+        return self._guarded(keys.QUARANTINE, self._quarantine)
+
+    def stale_holds(self) -> list[Remaining]:
+        """Return holds of media that are not there: nobody but `release` takes a hold away, so they stay."""
+        found: list[Remaining] = []
+
+        def look() -> int:
+            known = {keys.hold_key(each) for each in self.staying}
+            others = (entry.key for entry in self.backend.entries(keys.HOLDS) if entry.key not in known)
+            for window in windows(others, _TOGETHER):
+                for key, data in zip(window, self.backend.fetch(reads=window).reads, strict=True):
+                    named = _json_object(data or b"").get("reference")
+                    if isinstance(named, str) and records.is_reference(named) and self._is_stale(named):
+                        found.append(Remaining(reference=named, reason=f"{_STALE} ({key})"))  # type: ignore[arg-type]
+            return 0
+
+        self._guarded(keys.HOLDS, look)
+        return found
+
+    def _is_stale(self, reference: str) -> bool:
+        """Tell whether a hold is the subject's and holds nothing."""
+        return (reference in self.erased or self.subject.lies_in(reference)) and not self._there([reference])
+
+    def _guarded(self, key: str, act: Callable[[], int]) -> int:
+        try:
+            return act()
+        except MediaError as error:
+            self._fail(key, error)
+            return 0
+
+    def _fail(self, key: str, error: MediaError) -> None:
+        self.failed.append(Remaining(reference=key, reason=str(error)))  # type: ignore[arg-type]
+
+    def _delete(self, gone: Collection[str]) -> int:
+        """Remove objects; return how many went."""
+        failed = {} if self.dry_run or not gone else self.backend.delete(gone)
+        for key, error in failed.items():
+            self._fail(key, error)
+        return len(gone) - len(failed)
+
+    # -- JSON lines ----------------------------------------------------------------------------------------
+
+    def _rewritten(self, folder: str, fields: tuple[str, ...]) -> int:
+        """Rewrite the objects with lines of the subject, each by one atomic write; what is no JSON stays."""
+        count = 0
+        listed = (entry.key for entry in self.backend.entries(folder) if not keys.is_temporary(entry.key))
+        for window in windows(listed, _TOGETHER):
+            for key, data in zip(window, self.backend.fetch(reads=window).reads, strict=True):
+                lines = [] if data is None else data.split(b"\n")
+                going = self._going(lines, fields)
+                if not going:
+                    continue
+                count += len(going)
+                kept = [line for number, line in enumerate(lines) if number not in going]
+                if not any(kept):
+                    self._delete([key])
+                elif not self.dry_run:
+                    self.backend.write(key, b"\n".join(kept), _LINES)
+        return count
+
+    def _going(self, lines: list[bytes], fields: tuple[str, ...]) -> set[int]:
+        """Return the numbers of the lines that name media of the subject which are not there."""
+        named: dict[int, list[str]] = {}
+        for number, line in enumerate(lines):
+            values = _json_object(line)
+            references = [value for name in fields if isinstance(value := values.get(name), str)]
+            if any(self._is_subjects(each) for each in references):
+                named[number] = [each for each in references if self._is_reference(each)]
+        there = self._there({each for references in named.values() for each in references})
+        return {number for number, references in named.items() if there.isdisjoint(references)}
+
+    def _is_subjects(self, reference: str) -> bool:
+        return reference in self.erased or (reference not in self.staying and self.subject.lies_in(reference))
+
+    @staticmethod
+    def _is_reference(text: str) -> bool:
+        return records.is_reference(text)
+
+    def _there(self, references: Iterable[str]) -> set[str]:
+        """Return which of the media are there; what is to go in a dry run counts as gone."""
+        asked = sorted(each for each in references if each not in self.erased)
+        found: set[str] = set()
+        for window in windows(asked, _TOGETHER):
+            heads = self.backend.fetch(heads=[keys.sidecar_key(each) for each in window]).heads
+            found |= {each for each, head in zip(window, heads, strict=True) if head is not None}
+        return found
+
+    # -- PromptKit's index ---------------------------------------------------------------------------------
+
+    def _index(self) -> int:
+        data = self.backend.read(keys.DEDUP_INDEX_KEY)
+        if data is None:
+            return 0
+        index = promptkit.read_index(data)
+        named = {name for path in index.values() for name in promptkit.endings(path)}
+        going = {name for name in named if name in self.erased}
+        dangling = {name for name in named - going if self._is_subjects(name) and records.is_reference(name)}
+        heads = self.backend.fetch(heads=sorted(dangling)).heads if dangling else []
+        going |= {name for name, head in zip(sorted(dangling), heads, strict=True) if head is None}
+        if going and not self.dry_run:
+            promptkit.forget(self.backend, going)
+        return sum(not going.isdisjoint(promptkit.endings(path)) for path in index.values())
+
+    # -- quarantine ----------------------------------------------------------------------------------------
+
+    def _quarantine(self) -> int:
+        """Remove what was the subject's, and shared bytes that stood in quarantine for media of the subject alone."""
+        count = 0
+        digests: set[str] = set()
+        staying: list[list[str]] = []
+        listed = [entry.key for entry in self.backend.entries(keys.QUARANTINE)]
+        for _, group in groupby(sorted(listed, key=_set_aside_together), _set_aside_together):
+            together = list(group)
+            if self._was_subjects(together):
+                digests |= self._digests(together)
+                count += self._delete(together)
+            else:
+                staying.append(together)
+        digests |= {pointer.digest for each in self.erased if (pointer := keys.pointer_of(each)) is not None}
+        if not digests:
+            return count
+        needed = {digest for together in staying for digest in self._digests(together)}
+        for together in staying:
+            shared = {
+                blob.digest for origin in self._origins(together).values() if (blob := keys.parse_blob_key(origin))
+            }
+            if shared and shared <= digests - needed and not any(map(self._is_used, shared)):
+                count += self._delete(together)
+        return count
+
+    def _digests(self, together: list[str]) -> set[str]:
+        """Return the digests of the deduplicated media whose sidecars were set aside."""
+        names = (keys.media_key(origin) for origin in self._origins(together).values() if keys.is_sidecar(origin))
+        return {pointer.digest for each in names if (pointer := keys.pointer_of(each)) is not None}
+
+    def _is_used(self, digest: str) -> bool:
+        """Tell whether other media still share bytes of this digest, so that its damaged copy may be theirs, too."""
+        own = {keys.marker_prefix(each) for each in self.erased}  # in a dry run they are still there
+        names = (each.key.rpartition("/")[2] for each in self.backend.entries(f"{keys.blob_folder(digest)}/refs"))
+        return any(f"{name.partition('-')[0]}-" not in own for name in names)
+
+    def _origins(self, together: list[str]) -> dict[str, str]:
+        """Return what was set aside together, but for the note: key -> the key that it had."""
+        folder = _set_aside_together(together[0])
+        note_key = f"{folder}.json"
+        note = _json_object(self.backend.read(note_key) or b"") if note_key in together else {}
+        objects = note.get("objects")
+        said = dict(objects) if isinstance(objects, dict) else {}
+        found = {}
+        for key in together:
+            origin = said.get(key)
+            if key != note_key:
+                found[key] = origin if isinstance(origin, str) else key.removeprefix(f"{folder}/")
+        return found
+
+    def _was_subjects(self, together: list[str]) -> bool:
+        """Tell whether what was set aside together is the subject's: by the note beside it, a sidecar in it, paths."""
+        folder = _set_aside_together(together[0])
+        note_key = f"{folder}.json"
+        note = _json_object(self.backend.read(note_key) or b"") if note_key in together else {}
+        for key, origin in self._origins(together).items():
+            if keys.is_sidecar(origin):
+                data = self.backend.read(key)
+                if data is not None and self.subject.owner(keys.media_key(origin), data) == "subject":
+                    return True
+            elif origin in self.erased or self.subject.lies_in(origin):
+                return True
+        reference = note.get("reference")
+        return isinstance(reference, str) and (reference in self.erased or self.subject.lies_in(reference))
+
+
+def _set_aside_together(key: str) -> str:
+    """Return the folder of what was set aside together, of its note too."""
+    folder = key.removeprefix(f"{keys.QUARANTINE}/").partition("/")[0]
+    return f"{keys.QUARANTINE}/{folder.removesuffix('.json')}"
+
+
+def _json_object(line: bytes) -> dict[str, Any]:
+    try:
+        values = from_json(line)
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+_WINDOW = 500
+_RESOLUTION = timedelta(seconds=1)
+"""By so much the storage's clock may seem slow: answers about one object tell whole seconds."""
+_YOUNG = "belongs to no media and is younger than the grace, so a store may be under way; erase again once it is older"
+
+
+@dataclass(slots=True)
+class Cleared:
+    """What became of the leftovers."""
+
+    due_entries: int = 0
+    leftovers: int = 0
+    waiting: list[Remaining] = field(default_factory=list)
+    failed: list[Remaining] = field(default_factory=list)
+
+    def fail(self, key: str, error: MediaError) -> None:
+        """Note what went wrong."""
+        self.failed.append(Remaining(reference=key, reason=str(error)))  # type: ignore[arg-type]
+
+
+def clear_leftovers(
+    backend: Backend, subject: Subject, erased: Collection[str], grace: timedelta, *, dry_run: bool
+) -> Cleared:
+    """List the store once more, and remove what is left of the subject.
+
+    Parameters
+    ----------
+    erased
+        References that are gone, or in a dry run would be: whatever names them may go at once.
+    """
+    cleared = Cleared()
+    try:
+        findings = find_leftovers(backend)
+        tasks = [*_lone(backend, subject, findings, erased), *_markers(backend, subject, findings, erased)]
+        cleared.due_entries = _clear_due(backend, findings, erased, cleared, dry_run=dry_run)
+        if not tasks:
+            return cleared
+        now = datetime.now(UTC) if dry_run else storage_time(backend)
+        if now is None:
+            raise StorageError(f"{backend.url} tells no times, so it can't be told what is old")
+    except MediaError as error:
+        cleared.fail(keys.INTERNAL, error)
+        return cleared
+    before = _before(now, grace)
+    old: list[Task] = []
+    for task in tasks:
+        young = [entry for entry in _entries(task) if not _is_before(backend, entry, before)]
+        cleared.waiting += [Remaining(reference=entry.key, reason=_YOUNG) for entry in young]  # type: ignore[arg-type]
+        if len(young) < len(list(_entries(task))):
+            old.append(task)
+    process = os.getpid() if backend.in_one_process else None
+    outcome = mend_window(Ground(backend, before, dry_run, process), old)
+    cleared.leftovers = len([each for each in outcome.mended if each.kind != "due"])
+    cleared.due_entries += len([each for each in outcome.mended if each.kind == "due"])
+    for each in outcome.failed:
+        cleared.fail(each.reference, each.error)
+    return cleared
+
+
+def _before(now: datetime, grace: timedelta) -> datetime:
+    try:
+        return now + _RESOLUTION - grace
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
+
+
+def _is_before(backend: Backend, entry: Entry, before: datetime) -> bool:
+    touched = backend.touched(entry)
+    return touched is not None and touched < before
+
+
+def _entries(task: Task) -> Iterator[Entry]:
+    if isinstance(task, Lone):
+        yield task.entry
+    elif isinstance(task, Blob):
+        yield from task.parts.markers
+
+
+def _lone(backend: Backend, subject: Subject, findings: Findings, erased: Collection[str]) -> Iterator[Task]:
+    """Give bytes, temporary files and due entries of the subject that belong to no media."""
+    for entry in findings.temporary:
+        if entry.key.startswith(f"{keys.ERASURES}/") and subject.digest.encode() in (backend.read(entry.key) or b""):
+            yield Lone("temporary", entry)  # a page of the journal, on a disk
+    for kind, entries in (("temporary", findings.temporary), ("bytes", findings.bytes_without)):
+        for entry in entries:
+            if entry.key not in erased and subject.lies_in(entry.key):
+                yield Lone(kind, entry)  # type: ignore[arg-type]
+    for entry, reference in findings.due:
+        if reference not in erased and not findings.has_sidecar(reference) and subject.lies_in(reference):
+            yield Lone("due", entry)
+
+
+def _markers(backend: Backend, subject: Subject, findings: Findings, erased: Collection[str]) -> Iterator[Task]:
+    """Give the generations that a marker of the subject holds though no media names it; reads such markers only."""
+    lonely: list[tuple[tuple[str, str], Entry]] = []
+    for key, parts in findings.generations.items():
+        named = findings.named.get(key, {})
+        lonely += [(key, entry) for entry in parts.markers if f"{_name(entry).partition('-')[0]}-" not in named]
+    for window in windows(lonely, _WINDOW):
+        bodies = backend.fetch(reads=[entry.key for _, entry in window]).reads
+        for (key, entry), body in zip(window, bodies, strict=True):
+            if body is None or not _is_subjects(subject, body, erased):
+                continue
+            parts = findings.generations[key]
+            size = 0 if parts.data is None else parts.data.size
+            alone = Generation(parts.data, [entry], [])
+            yield Blob(keys.Pointer(size, *key), alone, findings.named.get(key, {}))
+
+
+def _name(entry: Entry) -> str:
+    return entry.key.rpartition("/")[2]
+
+
+def _is_subjects(subject: Subject, body: bytes, erased: Collection[str]) -> bool:
+    try:
+        reference = keys.check_reference(body.decode())
+    except (UnicodeDecodeError, InvalidReferenceError):
+        return False
+    return reference in erased or subject.lies_in(reference)
+
+
+def _clear_due(
+    backend: Backend, findings: Findings, erased: Collection[str], cleared: Cleared, *, dry_run: bool
+) -> int:
+    """Remove all due entries of the media that went, old hints too; who has stored one anew keeps its own."""
+    spent = {entry.key: reference for entry, reference in findings.due if reference in erased}
+    if dry_run:
+        return len(spent)
+    removed = 0
+    for window in windows(spent.items(), _WINDOW):
+        sidecars = records.read_sidecars(backend, [reference for _, reference in window])
+        going = [key for (key, _), sidecar in zip(window, sidecars, strict=True) if sidecar is None]
+        failed = backend.delete(going) if going else {}
+        removed += len(going) - len(failed)
+        for key, error in failed.items():
+            cleared.fail(key, error)
+    return removed
+
+
+LARGEST = 2**30
+"""Bytes of a receipt's file; a million media take a quarter of that."""
+
+
+def read_receipt(given: Receipt | Mapping[str, Any] | str | PathLike[str]) -> Receipt:
+    """Return a receipt, from its file, its JSON values or itself.
+
+    Raises
+    ------
+    InvalidMediaError
+        It is none, was changed since it was written, or is that of a dry run.
+    """
+    receipt = given if isinstance(given, Receipt) else _receipt_of(given)
+    if not receipt.is_sealed:
+        raise InvalidMediaError("the receipt was changed since it was written", next_step="look for another copy of it")
+    if receipt.dry_run:
+        raise InvalidMediaError("this is the receipt of a dry run, which erased nothing", next_step="erase without it")
+    return receipt
+
+
+def _receipt_of(given: Mapping[str, Any] | str | PathLike[str]) -> Receipt:
+    if isinstance(given, str | os.PathLike):
+        path = Path(given)
+        if path.stat().st_size > LARGEST:
+            raise InvalidMediaError(f"{path}: too large for a receipt")
+        try:
+            values = json.loads(path.read_bytes())
+        except (ValueError, RecursionError):
+            values = None
+    else:
+        values = dict(given)
+    if not isinstance(values, dict) or not isinstance(values.get("receipt"), int):
+        raise InvalidMediaError(
+            "this is no receipt of an erasure", next_step="give the file that erase --receipt wrote"
+        )
+    if values["receipt"] > RECEIPT_FORMAT:
+        raise InvalidMediaError("the receipt was written by a newer fsmedia", next_step="pip install --upgrade fsmedia")
+    try:
+        return Receipt.model_validate(values)
+    except InvalidMediaError as error:
+        raise InvalidMediaError(
+            f"the receipt is damaged ({error.problem[:300]})", next_step="look for another copy of it"
+        ) from None
+
+
+def check_receipt(
+    backend: Backend,
+    receipt: Receipt,
+    *,
+    executor: Executor | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> ReceiptReport:
+    """Look for everything that a receipt calls erased.
+
+    Raises
+    ------
+    StorageError
+        The store can't be listed or read: then nothing is proved.
+    """
+    begun = time.monotonic()
+    check = _Check(backend, receipt)
+    check.objects()
+    check.blobs()
+    check.records()
+    examined = check.digests(executor, progress)
+    return ReceiptReport(
+        store=backend.url,
+        same_store=backend.url == receipt.store,
+        erased=len(receipt.erased),
+        examined=examined,
+        traces=tuple(sorted(set(check.traces))),
+        took=timedelta(seconds=time.monotonic() - begun),
+    )
+
+
+@dataclass(slots=True)
+class _Check:
+    backend: Backend
+    receipt: Receipt
+    traces: list[Trace] = field(default_factory=list)
+    references: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.references = frozenset(str(each.reference) for each in self.receipt.erased)
+        self.gone = frozenset(
+            each.sha256 for each in self.receipt.erased if each.sha256 is not None and each.data == "gone"
+        )
+
+    def _find(self, kind: TraceKind, key: str, reason: str) -> None:
+        self.traces.append(Trace(kind, key, reason))
+
+    def objects(self) -> None:
+        """Look for bytes, sidecars and holds of each reference."""
+        for window in windows(sorted(self.references), subject.WINDOW):
+            wanted: list[str] = []
+            for each in window:
+                plain = keys.pointer_of(each) is None
+                wanted += [keys.sidecar_key(each), keys.hold_key(each), each if plain else keys.sidecar_key(each)]
+            heads = self.backend.fetch(heads=wanted).heads
+            for number, each in enumerate(window):
+                sidecar, hold, data = heads[3 * number : 3 * number + 3]
+                if sidecar is not None:
+                    self._find("sidecar", keys.sidecar_key(each), "its sidecar is there")
+                if hold is not None:
+                    self._find("hold", keys.hold_key(each), f"a hold names {each}")
+                if data is not None and keys.pointer_of(each) is None:
+                    self._find("reference", each, "its bytes are there")
+
+    def blobs(self) -> None:
+        """Look for shared bytes, whatever holds them, of digests that are called gone."""
+        for digest in sorted(self.gone):
+            for entry in self.backend.entries(keys.blob_folder(digest)):
+                parsed = keys.parse_blob_key(entry.key)
+                if parsed is not None and parsed.kind == "data":
+                    self._find(
+                        "bytes", entry.key, "bytes are there that the receipt calls gone, or the same ones again"
+                    )
+
+    def records(self) -> None:
+        """Look through catalog, due index, quarantine and journals."""
+        for key, reference in catalog.rows_of(self.backend, self.references).items():
+            self._find("catalog", key, f"it has a row of {reference}" if reference else "it can't be read; remove it")
+        for entry in self.backend.entries(keys.DUE):
+            due = keys.parse_due(entry.key)
+            if due is not None and due.reference in self.references:
+                self._find("due", entry.key, "a due entry names it")
+        for entry in self.backend.entries(keys.QUARANTINE):
+            origin = entry.key.removeprefix(f"{keys.QUARANTINE}/").partition("/")[2].removesuffix(keys.SIDECAR_SUFFIX)
+            if origin in self.references or (not origin and self._notes(entry.key)):
+                self._find("quarantine", entry.key, "a repair set it aside")
+        for entry in self.backend.entries(keys.ERASURES):
+            data = self.backend.read(entry.key) or b""
+            if any(each.encode() in data for each in self.references):
+                self._find("journal", entry.key, "an erasure that names it has not finished; erase again")
+
+    def _notes(self, key: str) -> bool:
+        """Tell whether a note of a repair names one of the media."""
+        try:
+            note = json.loads(self.backend.read(key) or b"{}")
+        except ValueError:
+            return False
+        return isinstance(note, dict) and note.get("reference") in self.references
+
+    def digests(self, executor: Executor | None, progress: Callable[[int], object] | None) -> int:
+        """Read every sidecar, and compare its digest; return how many media were looked at."""
+        if not self.gone:
+            return 0
+        ground = CheckContext(self.backend, self.gone, os.getpid() if self.backend.in_one_process else None)
+        examined = 0
+        for part in spread(look_window, ground, windows(self._listed(), subject.WINDOW), executor, bool, _lost):
+            if isinstance(part, MediaError):
+                raise part
+            examined += part[0]
+            for reference in part[1]:
+                self._find("bytes", reference, "a media has bytes that the receipt calls gone, or the same ones again")
+            if progress is not None:
+                progress(examined)
+        return examined
+
+    def _listed(self) -> Iterator[Item]:
+        return (item for item in subject.items(self.backend.entries()) if item.has_sidecar)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckContext:
+    """What a window needs to know."""
+
+    backend: Backend
+    gone: frozenset[str]
+    process: int | None = None
+
+
+def look_window(ground: CheckContext, window: Sequence[Item]) -> tuple[int, list[str]] | MediaError:
+    """Return how many sidecars were read, and which media have bytes that should be gone."""
+    check_process(ground.backend, ground.process)
+    names = [item.key for item in window if records.is_reference(item.key)]
+    found = []
+    for reference, data in zip(names, records.read_sidecars(ground.backend, names), strict=True):
+        if isinstance(data, MediaError):
+            return data
+        if data is not None and told(data, reference)[0].get("sha256") in ground.gone:
+            found.append(reference)
+    return len(names), found
+
+
+def _lost(window: list[Item], error: Exception) -> tuple[int, list[str]] | MediaError:
+    del window
+    if isinstance(error, MediaError):
+        return error
+    return StorageError(f"a worker failed ({type(error).__name__}: {str(error)[:200]})", next_step="check again")

@@ -1,0 +1,656 @@
+"""One window of a sweep: read the sidecars, decide with a reason for each, look at the holds, delete, answer.
+
+The sidecar is the truth, an entry of the due index only a hint. What can't be read is not deleted, and everything
+that went wrong stands in the answer. Plain functions over picklable values, so any executor can run them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fsmedia.core import commit, holds, lifetime, promptkit, records
+from fsmedia.core.parallel import spread, windows
+from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError, StorageError
+from fsmedia.format import keys
+from fsmedia.format.sidecar import Sidecar
+from fsmedia.models import Deletion, EnforcementReport, Failed, RebuildReport, Skipped
+from fsmedia.storage import Backend, Entry, Write
+from fsmedia.storage.port import storage_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Executor
+
+    from fsmedia.core.lifetime import DeletionLog
+    from fsmedia.core.settings_file import Founding
+    from fsmedia.format.settings import Configuration
+    from fsmedia.storage import Backend
+
+LATER = timedelta(days=1)
+"""When a sweep looks again at what is due and must stay."""
+_SHARED = "PromptKit's index names it: runs that left no trace may share it; delete it by delete_media"
+
+
+@dataclass(frozen=True, slots=True)
+class SweepContext:
+    """What a window needs to know.
+
+    Attributes
+    ----------
+    now
+        What expires up to here is due.
+    storage_now
+        The storage's clock, by which leftovers are judged; None: none are.
+    process
+        The process that the sweep began in, where only that one sees the storage.
+    """
+
+    backend: Backend
+    configuration: Configuration
+    now: datetime
+    storage_now: datetime | None
+    dry_run: bool
+    delete_shared: bool
+    process: int | None = None
+
+
+@dataclass(slots=True)
+class Swept:
+    """What became of a window."""
+
+    examined: int = 0
+    deleted: list[Deletion] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    failed: list[Failed] = field(default_factory=list)
+
+    def fail(self, reference: str, error: MediaError) -> None:
+        """Note what went wrong with a media."""
+        self.failed.append(Failed(reference=reference, error=error))  # type: ignore[arg-type]
+
+    def skip(self, reference: str, reason: str) -> None:
+        """Note that a media stays, and why."""
+        self.skipped.append(Skipped(reference=reference, reason=reason))  # type: ignore[arg-type]
+
+
+@dataclass(slots=True)
+class _Item:
+    """One media of the window, with all its entries in it."""
+
+    reference: str
+    due_keys: list[str]
+    written: datetime | None
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What is to be done: media that go, entries that have had their time, entries that must be written first."""
+
+    going: dict[str, tuple[_Item, Deletion, str | None]] = field(default_factory=dict)
+    """Media that go, with the marker of those that share their bytes."""
+    spent: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    moved: dict[str, str] = field(default_factory=dict)
+    """Entry to write -> its media."""
+    kept: set[str] = field(default_factory=set)
+    """Media that were due and stay; they are looked at again the next day, whatever else happens."""
+
+
+def sweep_window(ground: SweepContext, candidates: Sequence[Candidate]) -> Swept:
+    """Sweep some media."""
+    if ground.process is not None and ground.process != os.getpid():
+        raise StorageError(
+            f"{ground.backend.url} is seen by one process only", next_step="give an executor of threads, or none"
+        )
+    swept = Swept()
+    items = _merged(candidates)
+    plan = _Plan()
+    missing = _judge(ground, items, plan, swept)
+    _keep_held(ground, plan, swept)
+    _keep_shared(ground, plan, swept)
+    if ground.dry_run:
+        swept.deleted = [deletion for _, deletion, _ in plan.going.values()]
+        return swept
+    _clear_leftovers(ground, missing, plan, swept)
+    _move(ground, plan, swept)
+    _delete(ground, plan, swept)
+    _look_again(ground, plan, swept)
+    return swept
+
+
+def _merged(candidates: Sequence[Candidate]) -> dict[str, _Item]:
+    items: dict[str, _Item] = {}
+    for each in candidates:
+        item = items.setdefault(each.reference, _Item(each.reference, [], each.written))
+        if each.due_key is not None:
+            item.due_keys.append(each.due_key)
+    return items
+
+
+def _judge(ground: SweepContext, items: dict[str, _Item], plan: _Plan, swept: Swept) -> list[_Item]:
+    """Sort the media by what their sidecars say now; return those without one."""
+    missing: list[_Item] = []
+    for item, data in zip(items.values(), records.read_sidecars(ground.backend, list(items)), strict=True):
+        reference = item.reference
+        swept.examined += 1
+        if isinstance(data, MediaError):
+            swept.fail(reference, data)
+            continue
+        if data is None:
+            missing.append(item)
+            continue
+        try:
+            sidecar = Sidecar.parse(data, reference)
+            expires_at = _expiry(ground, sidecar, item)
+        except MediaError as error:
+            swept.fail(reference, error)
+            continue
+        if expires_at is not None and expires_at <= ground.now:
+            policy = sidecar.values.get("policy_name")
+            why = f"policy {policy} let it go at {expires_at:%Y-%m-%d %H:%M:%S} UTC"
+            deletion = lifetime.deletion_of(reference, sidecar, expires_at, why)
+            item.due_keys.append(keys.due_key(expires_at, reference))
+            gone = deletion.model_copy(update={"deleted_at": ground.now})
+            plan.going[reference] = (item, gone, sidecar.marker(reference))
+        elif item.due_keys:
+            if expires_at is not None:
+                plan.moved[keys.due_key(expires_at, reference)] = reference
+            plan.spent[reference] = tuple(item.due_keys)
+    return missing
+
+
+def _expiry(ground: SweepContext, sidecar: Sidecar, item: _Item) -> datetime | None:
+    """Return when the media may go; the time of its bytes is only asked for where the sidecar has none."""
+    written = None if item.due_keys else item.written
+    expires_at = records.expiry_of(sidecar, item.reference, ground.configuration, written)
+    if expires_at is None and item.due_keys and sidecar.values.get("policy_name"):
+        # Of shared bytes the time says nothing about this media.
+        shared = keys.pointer_of(item.reference) is not None
+        head = ground.backend.head(keys.sidecar_key(item.reference) if shared else item.reference)
+        written = None if head is None else head.modified
+        expires_at = records.expiry_of(sidecar, item.reference, ground.configuration, written)
+    return expires_at
+
+
+def _keep(ground: SweepContext, plan: _Plan, reference: str) -> None:
+    """Take a media out of the plan, and its entries to the next day."""
+    item, _, _ = plan.going.pop(reference)
+    later = _later(ground.now)
+    due_keys = tuple(key for key in dict.fromkeys(item.due_keys) if key != keys.due_key(later, reference))
+    plan.moved[keys.due_key(later, reference)] = reference
+    plan.spent[reference] = due_keys
+    plan.kept.add(reference)
+
+
+def _later(now: datetime) -> datetime:
+    """Return when to look again; who asks at the end of time gets that."""
+    try:
+        return now + LATER
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
+
+
+def _keep_held(ground: SweepContext, plan: _Plan, swept: Swept) -> None:
+    """Look at the holds once the sidecars are read: as late as can be."""
+    if not plan.going:
+        return
+    try:
+        held = holds.held(ground.backend)
+    except MediaError as error:
+        for reference in list(plan.going):
+            del plan.going[reference]
+            swept.fail(reference, error)
+        return
+    for reference in holds.among(held, list(plan.going)):
+        swept.skip(reference, "held")
+        _keep(ground, plan, reference)
+
+
+def _keep_shared(ground: SweepContext, plan: _Plan, swept: Swept) -> None:
+    """Keep what PromptKit may have given to several runs."""
+    foreign = [each for each in plan.going if not keys.is_own_name(each)]
+    if not foreign:
+        return
+    try:
+        shared = promptkit.named(ground.backend, foreign)
+        if ground.delete_shared and shared and not ground.dry_run:
+            promptkit.forget(ground.backend, shared)
+    except MediaError as error:
+        for reference in foreign:
+            del plan.going[reference]
+            swept.fail(reference, error)
+        return
+    if not ground.delete_shared:
+        for reference in sorted(shared):
+            swept.skip(reference, _SHARED)
+            _keep(ground, plan, reference)
+
+
+def _clear_leftovers(ground: SweepContext, missing: list[_Item], plan: _Plan, swept: Swept) -> None:
+    """Finish what a crash left: an entry without a sidecar, and bytes of our own form that it is about.
+
+    Only once both are older than the grace: before that a store may be on its way.
+    """
+    for item in missing:
+        reference = item.reference
+        if not _is_old(ground, _touched(ground, item)):
+            continue
+        try:
+            plain = keys.is_own_name(reference) and keys.pointer_of(reference) is None
+            entry = ground.backend.head(reference) if plain else None
+            if entry is not None:
+                if not _is_old(ground, ground.backend.touched(entry)):
+                    continue
+                again = ground.backend.fetch(reads=[keys.sidecar_key(reference), keys.hold_key(reference)]).reads
+                if again != [None, None]:
+                    continue
+                failed = ground.backend.delete([reference])
+                if failed:
+                    raise failed[reference]
+        except MediaError as error:
+            swept.fail(reference, error)
+            continue
+        plan.spent[reference] = tuple(item.due_keys)
+
+
+def _touched(ground: SweepContext, item: _Item) -> datetime | None:
+    """Return when the entry was last touched."""
+    return ground.backend.touched(Entry(item.due_keys[0], 0, item.written)) if item.due_keys else item.written
+
+
+def _is_old(ground: SweepContext, written: datetime | None) -> bool:
+    if ground.storage_now is None or written is None:
+        return False
+    return ground.storage_now - written > ground.configuration.orphan_grace
+
+
+def _move(ground: SweepContext, plan: _Plan, swept: Swept) -> None:
+    """Write the entries for other instants; where that fails, the old ones stay."""
+    if not plan.moved:
+        return
+    wanted = list(plan.moved)
+    for index, error in ground.backend.write_many([Write(key, b"", commit.DUE_TYPE) for key in wanted]).items():
+        reference = plan.moved[wanted[index]]
+        plan.spent.pop(reference, None)
+        swept.fail(reference, error)
+    for key, reference in plan.moved.items():
+        if reference in plan.spent:
+            plan.spent[reference] = tuple(each for each in plan.spent[reference] if each != key)
+
+
+def _delete(ground: SweepContext, plan: _Plan, swept: Swept) -> None:
+    """Delete what goes, and the entries that have had their time with the last step."""
+    backend = ground.backend
+    leaving = [
+        commit.Deleting(backend, reference, due_keys=tuple(dict.fromkeys(item.due_keys)), marker=marker)
+        for reference, (item, _, marker) in plan.going.items()
+    ]
+    leaving += [
+        commit.Deleting(backend, reference, due_keys=due_keys, stays=True)
+        for reference, due_keys in plan.spent.items()
+        if due_keys
+    ]
+    half: list[str] = []
+    for deleting, error in zip(leaving, commit.delete(leaving), strict=True):
+        if error is not None:
+            swept.fail(deleting.reference, error)
+            half += [] if deleting.stays else [deleting.reference]
+        elif not deleting.stays:
+            swept.deleted.append(plan.going[deleting.reference][1])
+    # Without its sidecar a media is gone, and no later sweep could say what it was; what is left of it is reported too.
+    for reference, sidecar in zip(half, records.read_sidecars(backend, half), strict=True):
+        if sidecar is None:
+            swept.deleted.append(plan.going[reference][1])
+
+
+def _look_again(ground: SweepContext, plan: _Plan, swept: Swept) -> None:
+    """Put an entry back that somebody needed again while it was removed: its sidecar names that very minute now."""
+    removed = {each: due_keys for each, due_keys in plan.spent.items() if due_keys and each not in plan.kept}
+    needed: dict[str, str] = {}
+    for reference, data in zip(removed, records.read_sidecars(ground.backend, list(removed)), strict=True):
+        try:
+            if isinstance(data, MediaError):
+                raise data
+            expires_at = None if data is None else _said(ground, data, reference)
+        except MediaError as error:
+            swept.fail(reference, error)
+            continue
+        if expires_at is not None and (key := keys.due_key(expires_at, reference)) in removed[reference]:
+            needed[key] = reference
+    if needed:
+        writes = [Write(key, b"", commit.DUE_TYPE) for key in needed]
+        for index, failure in ground.backend.write_many(writes).items():
+            swept.fail(needed[writes[index].key], failure)
+
+
+def _said(ground: SweepContext, data: bytes, reference: str) -> datetime | None:
+    return records.expiry_of(Sidecar.parse(data, reference), reference, ground.configuration)
+
+
+class Candidate(NamedTuple):
+    """A media that may be due.
+
+    Attributes
+    ----------
+    due_key
+        Its entry in the due index; None if its sidecar was met in a walk.
+    written
+        When the entry, or the media's bytes, were written, by the storage's clock; None where that is unknown.
+    """
+
+    reference: str
+    due_key: str | None
+    written: datetime | None
+
+
+def due_entries(backend: Backend, now: datetime) -> Iterator[Candidate]:
+    """Give the entries of all minutes up to an instant, in no particular order."""
+    day, hour, minute = keys.due_folders(now)
+    past = chain(
+        _before(backend, keys.DUE, day),
+        _before(backend, day, hour),
+        _before(backend, hour, minute, including=True),
+    )
+    for folder in past:
+        for entry in backend.entries(folder):
+            found = keys.parse_due(entry.key)
+            if found is not None:
+                yield Candidate(found.reference, entry.key, entry.modified)
+
+
+def media_with_sidecar(backend: Backend) -> Iterator[Candidate]:
+    """Give every media that has a sidecar, by one walk over the store."""
+    for item in records.listed(backend.entries()):
+        if item.has_sidecar and records.is_reference(item.entry.key):
+            yield Candidate(item.entry.key, None, item.entry.modified)
+
+
+def _before(backend: Backend, folder: str, limit: str, *, including: bool = False) -> list[str]:
+    """List the folders in one whose names are lower; a level is only listed when the one above was gone through."""
+    found = backend.children(folder, until=limit).folders
+    return sorted(each for each in found if each < limit or (including and each == limit))
+
+
+LONGEST_CLOCK_DIFFERENCE = timedelta(minutes=5)
+"""Between this machine and the storage; with more, nothing is deleted."""
+_WINDOW = 1000
+"""Media decided on together: the keys of each step of their deletion fill one bulk request."""
+_log = logging.getLogger("fsmedia.retention")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enforcement:
+    """What a sweep is told.
+
+    Attributes
+    ----------
+    now
+        What decides what is due; None is the clock of the machine, checked against the storage's.
+    delete_shared
+        Also delete media that PromptKit's deduplication index names.
+    executor
+        Does the windows, at once.
+    stopped
+        Asked before each window; True ends the sweep.
+    progress
+        Called with the number of media examined so far.
+    """
+
+    clock: Callable[[], datetime]
+    now: datetime | None = None
+    dry_run: bool = False
+    delete_shared: bool = False
+    executor: Executor | None = None
+    stopped: Callable[[], bool] = bool
+    progress: Callable[[int], object] | None = None
+    log: DeletionLog = None
+
+    def run(self, backend: Backend, founding: Founding) -> EnforcementReport:
+        """Sweep once.
+
+        Raises
+        ------
+        StorageError
+            The due index can't be listed, or the clocks differ; what was deleted until then stays deleted.
+        """
+        begun = time.monotonic()
+        now = _instant(self.clock() if self.now is None else self.now)
+        configuration = founding.configuration
+        if configuration.due_index != "complete" or not founding.is_settled:
+            configuration = founding.reload()
+        partial = configuration.due_index != "complete" or not founding.is_settled
+        candidates = due_entries(backend, now)
+        if partial or self._seeks_shared(backend):
+            candidates = chain(candidates, media_with_sidecar(backend))
+        parts: list[Swept] = []
+        examined = 0
+        try:
+            for part in self._swept(backend, configuration, now, candidates):
+                self._settle(backend, part)
+                parts.append(part)
+                examined += part.examined
+                if self.progress is not None:
+                    self.progress(examined)
+        except MediaError as error:
+            if not parts:
+                raise
+            parts.append(Swept())
+            parts[-1].fail(error.reference or error.key or keys.DUE, error)
+            _tell(parts[-1])
+        return EnforcementReport.model_construct(
+            now=now,
+            dry_run=self.dry_run,
+            due_index="partial" if partial else "complete",
+            examined=examined,
+            deleted=tuple(_unique(each for part in parts for each in part.deleted)),
+            skipped=tuple(_unique(each for part in parts for each in part.skipped)),
+            failed=tuple(each for part in parts for each in part.failed),
+            stopped=self.stopped(),
+            took=timedelta(seconds=time.monotonic() - begun),
+        )
+
+    def _seeks_shared(self, backend: Backend) -> bool:
+        """Tell whether media may be due that sweeps without `delete_shared` have put off."""
+        return self.delete_shared and backend.read(keys.DEDUP_INDEX_KEY) is not None
+
+    def _settle(self, backend: Backend, part: Swept) -> None:
+        """Record and tell what a window did."""
+        if not self.dry_run:
+            for reference, error in lifetime.record(backend, self.log, part.deleted).items():
+                part.fail(reference, error)
+            _tell(part)
+
+    def _swept(
+        self, backend: Backend, configuration: Configuration, now: datetime, candidates: Iterator[Candidate]
+    ) -> Iterator[Swept]:
+        first = next(candidates, None)
+        if first is None:
+            return
+        ground = SweepContext(
+            backend=backend,
+            configuration=configuration,
+            now=now,
+            storage_now=None if self.dry_run else self._storage_time(backend),
+            dry_run=self.dry_run,
+            delete_shared=self.delete_shared,
+            process=os.getpid() if backend.in_one_process else None,
+        )
+        parts = windows(chain([first], candidates), _WINDOW)
+        yield from spread(sweep_window, ground, parts, self.executor, self.stopped, _lost)
+
+    def _storage_time(self, backend: Backend) -> datetime | None:
+        """Write a small object and read its time; compare, unless the caller said what time it is.
+
+        Raises
+        ------
+        StorageError
+            The clocks differ: who is wrong can't be told, so nothing is deleted.
+        """
+        found = storage_time(backend)
+        if found is None:
+            _log.warning("%s tells no times: clocks were not compared, and no leftovers are mended", backend.url)
+            return None
+        difference = abs(_instant(self.clock()) - found)
+        if self.now is None and difference > LONGEST_CLOCK_DIFFERENCE:
+            raise StorageError(
+                f"the clocks here and of {backend.url} are {_rounded(difference)} apart, so nothing was deleted",
+                next_step="set the clock, or say what time it is: enforce_policy(now=...)",
+            )
+        return found
+
+
+def _instant(value: object) -> datetime:
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise InvalidMediaError(f"now must be an aware datetime, not {value!r}", next_step="e.g. datetime.now(UTC)")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidMediaError(f"{value!r} is out of range in UTC", next_step="e.g. datetime.now(UTC)") from None
+
+
+def _rounded(difference: timedelta) -> str:
+    return str(timedelta(seconds=round(difference.total_seconds())))
+
+
+def _lost(part: list[Candidate], error: Exception) -> Swept:
+    """Say of each media of a window that its worker did not answer."""
+    told = error if isinstance(error, MediaError) else None
+    swept = Swept(examined=len(part))
+    for each in part:
+        failure = told or StorageError(
+            f"its worker failed ({type(error).__name__}: {str(error)[:200]})", next_step="sweep again"
+        )
+        swept.fail(each.reference, failure)
+    return swept
+
+
+def _unique(items: Iterator[Any]) -> Iterator[Any]:
+    """Give each media once; it may have been met by its entry and by its sidecar."""
+    seen: set[str] = set()
+    for each in items:
+        if each.reference not in seen:
+            seen.add(each.reference)
+            yield each
+
+
+def _tell(part: Swept) -> None:
+    for deletion in part.deleted:
+        _log.info("%s: deleted, %s (%d bytes)", deletion.reference, deletion.reason, deletion.size_bytes)
+    for failure in part.failed:
+        _log.warning("sweep: %s", failure.error)
+
+
+_REBUILD_WINDOW = 500
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildContext:
+    """What a window needs to know."""
+
+    backend: Backend
+    configuration: Configuration
+    process: int | None = None
+
+
+@dataclass(slots=True)
+class Indexed:
+    """What became of a window."""
+
+    examined: int = 0
+    written: int = 0
+    failed: list[Failed] = field(default_factory=list)
+
+    def fail(self, reference: str, error: MediaError) -> None:
+        """Note what went wrong with a media."""
+        self.failed.append(Failed(reference=reference, error=error))  # type: ignore[arg-type]
+
+
+def rebuild_due_index(
+    backend: Backend,
+    founding: Founding,
+    executor: Executor | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> RebuildReport:
+    """Write the missing entries of all media, then, if every sidecar was reached, say that the index is complete.
+
+    A sidecar that is damaged is reported and does not keep the index from being complete: nothing can be known of it.
+    """
+    begun = time.monotonic()
+    founding.refresh()
+    founding.settle()
+    configuration = founding.reload()
+    ground = RebuildContext(backend, configuration, os.getpid() if backend.in_one_process else None)
+    examined = written = 0
+    failed: list[Failed] = []
+    for part in spread(
+        index_window, ground, windows(media_with_sidecar(backend), _REBUILD_WINDOW), executor, bool, _lost_rebuild
+    ):
+        examined += part.examined
+        written += part.written
+        failed += part.failed
+        for failure in part.failed:
+            _log.warning("rebuilding the due index: %s", failure.error)
+        if progress is not None:
+            progress(examined)
+    if all(isinstance(each.error, CorruptSidecarError) for each in failed):
+        configuration = founding.complete_due_index()
+    return RebuildReport.model_construct(
+        examined=examined,
+        written=written,
+        failed=tuple(failed),
+        due_index=configuration.due_index,
+        took=timedelta(seconds=time.monotonic() - begun),
+    )
+
+
+def index_window(ground: RebuildContext, candidates: Sequence[Candidate]) -> Indexed:
+    """Write the missing entries of some media."""
+    if ground.process is not None and ground.process != os.getpid():
+        raise StorageError(
+            f"{ground.backend.url} is seen by one process only", next_step="give an executor of threads, or none"
+        )
+    backend, indexed = ground.backend, Indexed(examined=len(candidates))
+    found = records.read_sidecars(backend, [each.reference for each in candidates])
+    wanted: dict[str, str] = {}
+    for each, data in zip(candidates, found, strict=True):
+        if data is None:
+            continue  # deleted since it was listed
+        try:
+            if isinstance(data, MediaError):
+                raise data
+            sidecar = Sidecar.parse(data, each.reference)
+            instant = records.expiry_of(sidecar, each.reference, ground.configuration, each.written)
+        except MediaError as error:
+            indexed.fail(each.reference, error)
+            continue
+        if instant is not None:
+            wanted[keys.due_key(instant, each.reference)] = each.reference
+    if not wanted:
+        return indexed
+    try:
+        there = backend.fetch(heads=list(wanted)).heads
+    except MediaError:
+        there = [None] * len(wanted)  # writing one that is there does no harm
+    writes = [Write(key, b"", commit.DUE_TYPE) for key, entry in zip(wanted, there, strict=True) if entry is None]
+    failures = backend.write_many(writes) if writes else {}
+    for index, failure in failures.items():
+        indexed.fail(wanted[writes[index].key], failure)
+    indexed.written = len(writes) - len(failures)
+    return indexed
+
+
+def _lost_rebuild(part: list[Candidate], error: Exception) -> Indexed:
+    """Say of a window that its worker did not answer."""
+    failure = (
+        error
+        if isinstance(error, MediaError)
+        else StorageError(f"its worker failed ({type(error).__name__}: {str(error)[:200]})", next_step="rebuild again")
+    )
+    indexed = Indexed(examined=len(part))
+    for each in part:
+        indexed.fail(each.reference, failure)
+    return indexed

@@ -1,0 +1,395 @@
+"""Finding what is a subject's: one listing of the whole store, and a look into every sidecar. Reads only.
+
+Nothing is left out because of where it lies: a folder alone proves nothing. What has a sidecar and no bytes counts
+too, for the sidecar says who and what.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pydantic_core import from_json, to_json
+
+from fsmedia.core import records
+from fsmedia.errors import CorruptSidecarError, InvalidMediaError, InvalidReferenceError, MediaError, StorageError
+from fsmedia.format import keys
+from fsmedia.format.layout import parse_any
+from fsmedia.format.sidecar import Sidecar
+from fsmedia.models import MediaMetadata, Remaining
+from fsmedia.storage import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from fsmedia.format.layout import Layout
+    from fsmedia.format.settings import Configuration
+    from fsmedia.storage import Backend
+
+ID_WORDS = ("run_id", "conversation_id", "session_id", "provider_id")
+"""What can name a subject."""
+Owner = Literal["subject", "other", "unclear", "elsewhere"]
+"""Whose a media is; `unclear`: nothing tells, `elsewhere`: its path says the subject's, its sidecar another's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who is to be erased: ids that a media must all have.
+
+    Attributes
+    ----------
+    words
+        Name of the id -> its value.
+    ordered
+        The store's layouts, the one that writing uses first.
+    folders
+        Name of an id -> the folder, with a slash, in which media of it lie; only where it stands first in a layout.
+    """
+
+    words: dict[str, str]
+    ordered: Mapping[str, Layout]
+    folders: dict[str, str]
+
+    @classmethod
+    def of(cls, words: Mapping[str, str | None], configuration: Configuration) -> Subject:
+        """Check the words.
+
+        Raises
+        ------
+        InvalidMediaError
+            No id is given, or one that is empty: that would be everything without such an id.
+        """
+        given = {name: value for name, value in words.items() if value is not None}
+        if not given:
+            raise InvalidMediaError(
+                "nobody is named whose media shall go", next_step=f"give one of {', '.join(ID_WORDS)}"
+            )
+        for name, value in given.items():
+            if not isinstance(value, str) or not value:
+                raise InvalidMediaError(
+                    f"{name} must be an id, not {value!r}",
+                    next_step="an empty id is nobody's",
+                )
+        MediaMetadata.model_validate(given)  # what can't be an id is refused like that of a media
+        ordered = {configuration.organization: configuration.layout, **configuration.layouts}
+        folders = {}
+        for layout in ordered.values():
+            wanted = given.get(layout.id_field)
+            folder = layout.prefix if wanted is None else layout.folder(wanted)
+            if folder != layout.prefix:
+                folders[layout.id_field] = f"{folder}/"
+        return cls(given, ordered, folders)
+
+    @property
+    def digest(self) -> str:
+        """What stands for the words where they need not be read: in the journal of an erasure."""
+        return sha256(to_json(sorted(self.words.items()))).hexdigest()
+
+    def told_by_path(self, key: str) -> dict[str, bool | None]:
+        """Return for each id whether a path says it; None where the path is silent (also of ids it shortens)."""
+        parsed = parse_any(self.ordered, key)
+        fields: Mapping[str, Any] = parsed[1] if parsed else {}
+        told: dict[str, bool | None] = {}
+        for name, wanted in self.words.items():
+            folder = self.folders.get(name)
+            said = fields.get(name)
+            if said:
+                told[name] = said == wanted
+            elif folder is not None and (parsed is None or parsed[0].id_field == name):
+                told[name] = True if key.startswith(folder) else None  # deeper than the layout, or a shortened id
+            else:
+                told[name] = None
+        return told
+
+    def lies_in(self, key: str) -> bool:
+        """Tell whether a path speaks of the subject and of nobody else; for what has no sidecar of its own."""
+        told = self.told_by_path(key).values()
+        return True in told and False not in told
+
+    def owner(self, key: str, sidecar: bytes | None) -> Owner:
+        """Tell whose a media, or what is left of one, is.
+
+        Parameters
+        ----------
+        sidecar
+            Its sidecar's bytes; None where it has none.
+        """
+        if sidecar is None:
+            return "subject" if all(self.told_by_path(key).values()) else "other"
+        values, readable = told(sidecar, key)
+        return self.judged(key, values, readable=readable)
+
+    def judged(self, key: str, values: Mapping[str, Any], *, readable: bool) -> Owner:
+        """Tell whose a media is by what `told` has found in its sidecar."""
+        by_path = self.told_by_path(key)
+        answers = []
+        for name, wanted in self.words.items():
+            said = values.get(name)
+            answers.append(said == wanted if isinstance(said, str) and said else by_path[name])
+        if False in answers:
+            return "elsewhere" if readable and all(by_path.values()) else "other"
+        if None in answers:
+            return "other" if readable else "unclear"
+        return "subject"
+
+
+def told(data: bytes, key: str) -> tuple[dict[str, Any], bool]:
+    """Return what a sidecar says, and whether it can be read; of one that is cut off, what stands before the cut."""
+    try:
+        return Sidecar.parse(data, key).values, True
+    except CorruptSidecarError:
+        pass
+    try:
+        values = from_json(data, allow_partial=True)
+    except ValueError:
+        values = None
+    return (values if isinstance(values, dict) else {}), False
+
+
+def marker_of(values: dict[str, Any], reference: str) -> str | None:
+    """Return the marker that a sidecar names, if it is one of this reference."""
+    try:
+        return Sidecar(values).marker(reference)
+    except MediaError:
+        return None
+
+
+WINDOW = 500
+"""Media whose sidecars are read together."""
+_UNREADABLE = "its sidecar can't be read, and nothing tells whose it is; look at it, or verify the store"
+_ELSEWHERE = "it lies where the subject's media lie, but its sidecar names another"
+_NAMELESS = "it lies where the subject's media lie, but no reference can name it: remove it with the storage's tools"
+
+
+class Item(NamedTuple):
+    """What a listing shows of one name.
+
+    Attributes
+    ----------
+    entry
+        Its bytes; None where only a sidecar lies there.
+    """
+
+    key: str
+    entry: Entry | None
+    has_sidecar: bool
+
+
+class Target(NamedTuple):
+    """One media of the subject, as it will stand in the receipt."""
+
+    reference: str
+    size: int
+    sha256: str | None
+    marker: str | None
+    note: str = ""
+    expires: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a window needs to know.
+
+    Attributes
+    ----------
+    process
+        The process that it began in, where only that one sees the storage.
+    """
+
+    backend: Backend
+    subject: Subject
+    process: int | None = None
+
+
+@dataclass(slots=True)
+class Found:
+    """What a window, or all of them, showed.
+
+    Attributes
+    ----------
+    others
+        The first 64 bits of the digests of everybody else's media: eight bytes each, whatever the store's size.
+    """
+
+    examined: int = 0
+    targets: list[Target] = field(default_factory=list)
+    unclear: list[Remaining] = field(default_factory=list)
+    failed: list[Remaining] = field(default_factory=list)
+    others: array[int] = field(default_factory=lambda: array("Q"))
+
+    def add(self, other: Found) -> None:
+        """Take in another window's."""
+        self.examined += other.examined
+        self.targets += other.targets
+        self.unclear += other.unclear
+        self.failed += other.failed
+        self.others.extend(other.others)
+
+
+def items(entries: Iterator[Entry]) -> Iterator[Item]:
+    """Pair bytes with sidecars in a listing in key order; also sidecars alone, and bytes alone.
+
+    `x` and `x.meta` need not be neighbours (`x-y` sorts between them), but nothing that sorts after `x.meta` lies
+    between them.
+    """
+    waiting: dict[str, Item] = {}
+    for entry in entries:
+        if keys.is_sidecar(entry.key) and not keys.is_internal(entry.key):
+            name = keys.media_key(entry.key)
+            beside = waiting.get(name)
+            waiting[name] = Item(name, _bytes_of(name, entry, beside), has_sidecar=True)
+        elif not keys.is_hidden(entry.key):
+            waiting[entry.key] = Item(entry.key, entry, has_sidecar=False)
+        while waiting:
+            first = next(iter(waiting.values()))
+            if not first.has_sidecar and keys.sidecar_key(first.key) >= entry.key:
+                break  # its sidecar may still come
+            del waiting[first.key]
+            yield first
+    yield from waiting.values()
+
+
+def _bytes_of(name: str, sidecar: Entry, beside: Item | None) -> Entry | None:
+    """Return the bytes of a media with a sidecar: where they are shared the name tells their size."""
+    pointer = keys.pointer_of(name)
+    if pointer is not None:
+        return Entry(name, pointer.size, sidecar.modified)
+    return None if beside is None else beside.entry
+
+
+def judged(listed: Iterator[Item]) -> Iterator[Item]:
+    """Give what has an owner: not the bytes of a store under way, which are a leftover at most."""
+    return (item for item in listed if item.has_sidecar or not keys.is_own_name(item.key))
+
+
+def find_window(ground: Ground, window: Sequence[Item]) -> Found:
+    """Read the sidecars of some media and tell whose they are."""
+    check_process(ground.backend, ground.process)
+    found = Found(examined=len(window))
+    named: list[Item] = []
+    for item in window:
+        if records.is_reference(item.key):
+            named.append(item)
+        elif ground.subject.lies_in(item.key):
+            found.unclear.append(Remaining(reference=item.key, reason=_NAMELESS))  # type: ignore[arg-type]
+    asked = [item.key for item in named if item.has_sidecar]
+    read = dict(zip(asked, records.read_sidecars(ground.backend, asked), strict=True))
+    for item in named:
+        data = read.get(item.key)
+        if isinstance(data, MediaError):
+            found.failed.append(Remaining(reference=item.key, reason=str(data)))  # type: ignore[arg-type]
+        elif data is not None or not item.has_sidecar:
+            _judge(ground.subject, item, data, found)
+    return found
+
+
+def _judge(subject: Subject, item: Item, data: bytes | None, found: Found) -> None:
+    values, readable = ({}, True) if data is None else told(data, item.key)
+    owner = subject.owner(item.key, None) if data is None else subject.judged(item.key, values, readable=readable)
+    digest = _digest(item.key, values)
+    if owner == "subject":
+        note = "" if readable else "its sidecar could not be read"
+        if data is None:
+            note = "it had no sidecar"
+        size = 0 if item.entry is None else item.entry.size
+        expires = values.get("expires_at") is not None
+        found.targets.append(Target(item.key, size, digest, marker_of(values, item.key), note, expires))
+        return
+    if digest is not None:
+        found.others.append(beginning(digest))
+    if owner in ("unclear", "elsewhere"):
+        reason = _UNREADABLE if owner == "unclear" else _ELSEWHERE
+        found.unclear.append(Remaining(reference=item.key, reason=reason))  # type: ignore[arg-type]
+
+
+def _digest(reference: str, values: dict[str, object]) -> str | None:
+    """Return the digest that a deduplicated name tells, or a sidecar says, if it is one."""
+    pointer = keys.pointer_of(reference)
+    if pointer is not None:
+        return pointer.digest
+    said = values.get("sha256")
+    if not isinstance(said, str) or len(said) != 64 or not set(said) <= set("0123456789abcdef"):  # noqa: PLR2004
+        return None
+    return said
+
+
+def beginning(digest: str) -> int:
+    """Return the first 64 bits of a digest: enough to count by."""
+    return int(digest[:16], 16)
+
+
+def lost(window: list[Item], error: Exception) -> Found:
+    """Say of a window that its worker did not answer."""
+    reason = str(error) if isinstance(error, MediaError) else f"its worker failed ({type(error).__name__})"
+    return Found(failed=[Remaining(reference=item.key, reason=reason) for item in window])  # type: ignore[arg-type]
+
+
+def check_process(backend: Backend, process: int | None) -> None:
+    """Refuse to look at a storage that only another process sees.
+
+    Raises
+    ------
+    StorageError
+        It is.
+    """
+    if process is not None and process != os.getpid():
+        raise StorageError(
+            f"{backend.url} is seen by one process only", next_step="give an executor of threads, or none"
+        )
+
+
+_LINES = "application/x-ndjson"
+
+
+class Page(NamedTuple):
+    """One object of a journal."""
+
+    key: str
+    targets: list[Target]
+
+
+def write(backend: Backend, subject: Subject, targets: Sequence[Target], now: datetime) -> str:
+    """Write down what is about to go; return the key."""
+    key = keys.erasures_key(now)
+    lines = [to_json({"subject": subject.digest})]
+    for each in targets:
+        values = {"reference": each.reference, "size_bytes": each.size, "sha256": each.sha256, "marker": each.marker}
+        lines.append(to_json(values))
+    backend.write(key, b"\n".join(lines) + b"\n", _LINES)
+    return key
+
+
+def read(backend: Backend, subject: Subject) -> list[Page]:
+    """Return what earlier erasures of this subject, or ones that are under way, were about to delete."""
+    listed = [entry.key for entry in backend.entries(keys.ERASURES) if not keys.is_temporary(entry.key)]
+    pages = []
+    for key in listed:
+        data = backend.read(key)
+        lines = [] if data is None else [_parsed(line) for line in data.split(b"\n") if line]
+        if lines and lines[0].get("subject") == subject.digest:
+            pages.append(Page(key, [target for line in lines[1:] if (target := _target(line)) is not None]))
+    return pages
+
+
+def _parsed(line: bytes) -> dict[str, object]:
+    try:
+        values = from_json(line)
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _target(values: dict[str, object]) -> Target | None:
+    """Read a line; nothing is removed by one that no erasure can have written."""
+    reference, size, digest = values.get("reference"), values.get("size_bytes"), values.get("sha256")
+    try:
+        reference = keys.check_reference(reference)
+        marker = None if values.get("marker") is None else keys.check_marker(values["marker"], reference)
+    except InvalidReferenceError:
+        return None
+    size = size if isinstance(size, int) and size >= 0 else 0
+    return Target(reference, size, digest if isinstance(digest, str) else None, marker, "an earlier erasure began it")

@@ -1,0 +1,627 @@
+"""Taking a window of media over: judged, then through the steps of a store; what fails is reported, the rest goes on.
+
+The steps are `commit.STORE`'s with two more: the hold comes first, so that no moment shows a media that is held at
+the source and not here, and bytes are looked at before the sidecar makes them a media.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from pydantic_core import from_json, to_json
+
+from fsmedia.core import blobs, commit, promptkit, records
+from fsmedia.core.commit import Sharing
+from fsmedia.core.ingest import Intake
+from fsmedia.errors import CorruptSidecarError, MediaError, MediaNotFoundError, StorageError, StoreConflictError
+from fsmedia.format import keys
+from fsmedia.maintenance.sync_plan import Verdict, digest_of, verdicts
+from fsmedia.models import Failed, Moved, Skipped
+from fsmedia.storage import Write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import timedelta
+
+    from fsmedia.core.commit import Failures, Storing
+    from fsmedia.maintenance.sync_plan import Passage
+    from fsmedia.storage import Backend, Stage
+
+Check = Literal["size", "read"]
+"""What is looked at when bytes lie at the target: their size, where the storage copied them; or all of them, always."""
+SMALL = 4 * 2**20
+"""Bytes of what is held in memory."""
+_TOGETHER = 32 * 2**20
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Road:
+    """The way from one root to another.
+
+    Attributes
+    ----------
+    check
+        What is looked at when bytes have arrived.
+    copies
+        Whether the storage copies by itself.
+    told
+        Called with the number of bytes that have just come over; None where nobody listens.
+    """
+
+    source: Backend
+    target: Backend
+    check: Check
+    copies: bool
+    told: Callable[[int], None] | None = None
+
+    def tell(self, size: int) -> None:
+        """Say that bytes have come over."""
+        if self.told is not None:
+            self.told(size)
+
+
+@dataclass(slots=True)
+class Cargo:
+    """Bytes of one media; to `commit` and `sharing` a thing that can be aimed and committed.
+
+    Attributes
+    ----------
+    data
+        The bytes, where they are in memory.
+    stage
+        What holds them, where they are many.
+    spoiled
+        Whether they can't be stored: they are not what their sidecar says, or gone.
+    """
+
+    road: Road
+    passage: Passage
+    data: bytes | None = None
+    stage: Stage | None = None
+    spoiled: bool = False
+    _key: str = ""
+    _begun: str = ""
+
+    @property
+    def is_plain_data(self) -> bool:
+        """Whether it can be put together with others, and nothing needs to be looked at then."""
+        return self.data is not None and self.road.check == "size"
+
+    def aim(self, key: str) -> None:
+        """Choose where the bytes go."""
+        self._key = key
+        if self.stage is not None and key != self._begun:
+            self.stage.aim(key)
+
+    def commit(self, content_type: str) -> None:
+        """Put the bytes there, and look at them as it was asked.
+
+        Raises
+        ------
+        StorageError
+            Other bytes lie there than were sent, or the storage failed.
+        MediaNotFoundError, StoreConflictError
+            The source's were deleted or changed meanwhile.
+        """
+        if self.stage is None and self.data is None:
+            if self.road.copies:
+                self._let_copy()
+                return
+            self.fetch()
+        if self.stage is not None:
+            self.stage.commit(content_type)
+        elif self.data is not None:
+            self.road.target.write(self._key, self.data, content_type)
+        if self.road.check == "read":
+            self._look()
+
+    def _let_copy(self) -> None:
+        passage, road = self.passage, self.road
+        try:
+            road.target.copy_from(road.source, passage.source_key, self._key, passage.entry.size)
+        except FileNotFoundError:
+            raise self._gone() from None
+        found = road.target.head(self._key)
+        if found is None or found.size != passage.entry.size:
+            raise self._other(f"{0 if found is None else found.size} bytes instead of {passage.entry.size}")
+        if road.check == "read":
+            self._look()
+        road.tell(passage.entry.size)
+
+    def _look(self) -> None:
+        """Read what lies at the target."""
+        digest = self.passage.digest
+        try:
+            found = digest_of(self.road.target, self._key) if digest else ""
+        except MediaError as error:  # some clients compare checksums themselves
+            raise self._other(f"bytes that can't be read again ({error.problem})") from error
+        if found != digest:
+            raise self._other("other bytes than were sent")
+
+    def _other(self, what: str) -> StorageError:
+        """Say what arrived, and take it away: nothing refers to it."""
+        self.spoiled = True
+        if self.passage.known is None:
+            self.road.target.delete([self._key])
+        return StorageError(
+            f"the target has {what}",
+            next_step="sync again; if it stays so, verify both",
+            reference=self.passage.reference,
+        )
+
+    # -- reading at the source --------------------------------------------------------------------------------
+
+    def take(self, data: bytes | MediaError | None) -> None:
+        """Take bytes that were read together with others.
+
+        Raises
+        ------
+        MediaNotFoundError, CorruptSidecarError, StoreConflictError, StorageError
+            They can't be read, or are not what the sidecar says.
+        """
+        if isinstance(data, MediaError):
+            raise data
+        if data is None:
+            raise self._gone()
+        self._compare(len(data), sha256(data).hexdigest())
+        self.data = data
+        self.road.tell(len(data))
+
+    def fetch(self) -> None:
+        """Read the bytes, compare them, and hold them in memory or in a stage; see `take`."""
+        if self.passage.entry.size <= SMALL:
+            self.take(self.road.source.read_range(self.passage.source_key, None, None))
+            return
+        self._begun = self._key or self.passage.name
+        self.stage = self.road.target.stage(self._begun)
+        intake = Intake(self.stage, None)
+        try:
+            for data in self._pieces():
+                intake.write(data)
+                self.road.tell(len(data))
+            self._compare(intake.size, intake.sha256)
+        except BaseException:
+            self.discard()
+            raise
+        finally:
+            intake.finish()
+
+    def _pieces(self) -> Iterator[bytes]:
+        try:
+            with self.road.source.open(self.passage.source_key, size=self.passage.entry.size) as file:
+                while data := file.read(_CHUNK):
+                    yield data
+        except (FileNotFoundError, MediaNotFoundError):
+            raise self._gone() from None
+
+    def _compare(self, size: int, digest: str) -> None:
+        passage = self.passage
+        if size == passage.entry.size and digest == (passage.digest or digest):
+            passage.digest = digest
+            return
+        self.spoiled = True
+        text = self.road.source.read(keys.sidecar_key(passage.reference))
+        if text is None and passage.text is not None:
+            raise self._gone()
+        if text != passage.text:
+            raise StoreConflictError(
+                "was changed while it was read", next_step="sync again", reference=passage.reference
+            )
+        raise CorruptSidecarError(
+            f"its sidecar or listing speaks of other bytes ({passage.entry.size} with digest "
+            f"{passage.digest[:12] or 'none'}) than were read ({size} with {digest[:12]}); nothing was stored",
+            next_step="sync again; if it stays so, verify the source",
+            reference=passage.reference,
+        )
+
+    def _gone(self) -> MediaNotFoundError:
+        self.spoiled = True
+        return records.not_found(self.passage.reference)
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        if self.stage is not None:
+            self.stage.discard()
+
+
+def batches(cargoes: Sequence[Cargo]) -> Iterator[list[Cargo]]:
+    """Cut into lists that fit into memory together; what is large comes alone."""
+    together: list[Cargo] = []
+    size = 0
+    for each in cargoes:
+        length = each.passage.entry.size
+        if together and size + length > _TOGETHER:
+            yield together
+            together, size = [], 0
+        if length > SMALL:
+            yield [each]
+            continue
+        together.append(each)
+        size += length
+    if together:
+        yield together
+
+
+def load(cargoes: Sequence[Cargo]) -> dict[int, MediaError]:
+    """Read the bytes of several media, small ones at once; return what went wrong, by index."""
+    failed: dict[int, MediaError] = {}
+    small = [each for each in cargoes if each.passage.entry.size <= SMALL]
+    found = iter(_read(small[0].road.source, [each.passage.source_key for each in small]) if small else ())
+    for index, each in enumerate(cargoes):
+        try:
+            if each.passage.entry.size <= SMALL:
+                each.take(next(found))
+            else:
+                each.fetch()
+        except MediaError as error:
+            failed[index] = error
+    return failed
+
+
+def _read(backend: Backend, wanted: Sequence[str]) -> list[bytes | MediaError | None]:
+    """Read files whole, all at once; if that fails one by one."""
+    try:
+        return [*backend.fetch(reads=wanted).reads]
+    except MediaError:
+        return [_read_one(backend, key) for key in wanted]
+
+
+def _read_one(backend: Backend, key: str) -> bytes | MediaError | None:
+    try:
+        return backend.read(key)
+    except MediaError as error:
+        return error
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of some media.
+
+    Attributes
+    ----------
+    settled
+        Reference at the source and at the target of all that are there now.
+    fresh
+        Those of them that were copied just now under another reference.
+    """
+
+    examined: int = 0
+    copied: int = 0
+    bytes_copied: int = 0
+    unchanged: int = 0
+    updated: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+    failed: list[Failed] = field(default_factory=list)
+    settled: list[Moved] = field(default_factory=list)
+    fresh: list[Moved] = field(default_factory=list)
+
+    def skip(self, reference: str, reason: str) -> None:
+        """Note why a media was left out."""
+        self.skipped.append(Skipped(reference=reference, reason=reason))  # type: ignore[arg-type]
+
+    def fail(self, reference: str, error: MediaError) -> None:
+        """Note what went wrong; that a media was deleted at the source meanwhile is nothing wrong."""
+        if isinstance(error, MediaNotFoundError):
+            self.skip(reference, "was deleted while the sync ran")
+        else:
+            self.failed.append(Failed(reference=reference, error=error))  # type: ignore[arg-type]
+
+    def arrive(self, passage: Passage, reference: str, *, copied: bool = False) -> None:
+        """Note under which reference a media is at the target."""
+        pair = Moved(passage.reference, reference)
+        self.settled.append(pair)
+        if copied:
+            self.copied += 1
+            self.bytes_copied += passage.entry.size
+            if pair.old != pair.new:
+                self.fresh.append(pair)
+
+    def add(self, other: Outcome) -> None:
+        """Take in what became of other media, but for the pairs of those whose reference stayed."""
+        self.examined += other.examined
+        self.copied += other.copied
+        self.bytes_copied += other.bytes_copied
+        self.unchanged += other.unchanged
+        self.updated += other.updated
+        self.skipped += other.skipped
+        self.failed += other.failed
+
+
+T = TypeVar("T")
+Step = Callable[["Sequence[Storing]"], "Failures"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a window needs to know.
+
+    Attributes
+    ----------
+    held
+        Keys of the holds at the target.
+    process
+        The only process that sees both roots; None where others do too.
+    """
+
+    road: Road
+    grace: timedelta
+    held: frozenset[str]
+    dry_run: bool
+    process: int | None = None
+
+
+def carry_window(ground: Ground, passages: Sequence[Passage]) -> Outcome:
+    """Bring some media over."""
+    road = ground.road
+    if ground.process is not None and ground.process != os.getpid():
+        raise StorageError(
+            f"{road.source.url} or {road.target.url} is seen by one process only",
+            next_step="give an executor of threads, or none",
+        )
+    outcome = Outcome()
+    copies: list[Passage] = []
+    updates: list[tuple[Passage, Verdict]] = []
+    for passage, verdict in zip(passages, verdicts(road.target, passages, ground.held), strict=True):
+        if verdict.kind == "copy":
+            copies.append(passage)
+        elif verdict.kind == "update":
+            updates.append((passage, verdict))
+        elif verdict.kind == "unchanged" and passage.known is not None:
+            outcome.unchanged += 1
+            outcome.arrive(passage, passage.known.reference)
+        elif verdict.error is not None:
+            outcome.fail(passage.reference, verdict.error)
+        else:
+            outcome.skip(passage.reference, verdict.reason)
+    if ground.dry_run:
+        _plan(copies, updates, outcome)
+    else:
+        _update(ground, updates, outcome)
+        _copy(ground, copies, outcome)
+    return outcome
+
+
+def _plan(copies: Sequence[Passage], updates: Sequence[tuple[Passage, Verdict]], outcome: Outcome) -> None:
+    outcome.updated = len(updates)
+    for passage, _ in updates:
+        outcome.arrive(passage, passage.name if passage.known is None else passage.known.reference)
+    for passage in copies:
+        outcome.copied += 1
+        outcome.bytes_copied += passage.entry.size
+        if not passage.shares:
+            outcome.settled.append(Moved(passage.reference, passage.name))
+
+
+def _update(ground: Ground, updates: Sequence[tuple[Passage, Verdict]], outcome: Outcome) -> None:
+    """Rewrite sidecars and place holds, at once where the storage gains from it."""
+
+    def update(pair: tuple[Passage, Verdict]) -> MediaError | None:
+        passage, verdict = pair
+        reference = passage.name if passage.known is None else passage.known.reference
+        try:
+            with commit.about(passage.reference):
+                _place_hold(ground, passage, reference)
+                text = passage.sidecar_bytes(verdict.marker)
+                if text is not None:
+                    commit.rewrite_sidecar(ground.road.target, reference, text, passage.expires_at, verdict.marker)
+        except MediaError as error:
+            return error
+        outcome.arrive(passage, reference)
+        return None
+
+    for (passage, _), error in zip(updates, _each(ground, update, updates), strict=True):
+        if error is None:
+            outcome.updated += 1
+        else:
+            outcome.fail(passage.reference, error)
+
+
+def _copy(ground: Ground, copies: Sequence[Passage], outcome: Outcome) -> None:
+    cargoes = [Cargo(ground.road, passage) for passage in copies]
+    plain = [each for each in cargoes if not _goes_shared(each.passage)]
+    shared = [each for each in cargoes if _goes_shared(each.passage)]
+    # Names that tell their digest are believed: what the target has is not read again, what it has not is when it goes.
+    lazy = [each for each in shared if keys.pointer_of(each.passage.reference) is not None]
+    read_first = [each for each in shared if keys.pointer_of(each.passage.reference) is None]
+    if ground.road.copies:
+        for start in range(0, len(plain), _AT_ONCE):
+            _carry_plain(ground, plain[start : start + _AT_ONCE], outcome)
+    else:
+        for batch in batches(plain):
+            _carry_plain(ground, _loaded(batch, outcome), outcome)
+    for batch in batches(read_first):
+        _carry_shared(ground, _loaded(batch, outcome), outcome)
+    for batch in batches(lazy):
+        _carry_shared(ground, batch, outcome)
+
+
+_AT_ONCE = 128
+
+
+def _goes_shared(passage: Passage) -> bool:
+    known = passage.known
+    return passage.shares and (known is None or keys.pointer_of(known.reference) is not None)
+
+
+def _loaded(cargoes: Sequence[Cargo], outcome: Outcome) -> list[Cargo]:
+    failed = load(cargoes)
+    for index, error in failed.items():
+        outcome.fail(cargoes[index].passage.reference, error)
+        cargoes[index].discard()
+    return [each for index, each in enumerate(cargoes) if index not in failed]
+
+
+def _carry_plain(ground: Ground, cargoes: Sequence[Cargo], outcome: Outcome) -> None:
+    """Take media whose bytes lie at their own names through the steps."""
+    target = ground.road.target
+    by_name = {each.passage.name: each for each in cargoes}
+    storings = []
+    for each in cargoes:
+        passage = each.passage
+        text = passage.sidecar_bytes()
+        each.aim(passage.name)
+        data = each.data if each.is_plain_data and each.data is not None else each
+        storings.append(
+            commit.Storing(
+                target,
+                passage.name,
+                data,  # type: ignore[arg-type] # of a stage only `commit` is asked here
+                passage.mime_type,
+                text or b"",
+                _now,
+                passage.expires_at,
+                ground.grace,
+            )
+        )
+
+    def passages(items: Sequence[Storing]) -> list[Passage]:
+        return [by_name[item.reference].passage for item in items]
+
+    def place_holds(items: Sequence[Storing]) -> Failures:
+        found = _each(ground, lambda each: _attempt(lambda: _place_hold(ground, each, each.name)), passages(items))
+        return {index: error for index, error in enumerate(found) if error is not None}
+
+    def forget_replaced(items: Sequence[Storing]) -> Failures:
+        replaced = [each.name for each in passages(items) if each.known is not None]
+        error = _attempt(lambda: promptkit.forget_replaced(target, replaced)) if replaced else None
+        return {} if error is None else dict.fromkeys(range(len(items)), error)
+
+    steps: tuple[Step, ...] = (
+        place_holds,
+        commit.put_due,
+        forget_replaced,
+        lambda items: _put_bytes(ground, items),
+        _put_sidecars,
+        commit.look_after_slow,
+    )
+    try:
+        answers = commit.take(steps, storings)
+    finally:
+        for each in cargoes:
+            each.discard()
+    for each, error in zip(cargoes, answers, strict=True):
+        _note(each.passage, each.passage.name, error, outcome)
+
+
+def _put_bytes(ground: Ground, items: Sequence[Storing]) -> dict[int, MediaError]:
+    """Put bytes: by one call for all that are in memory, the others at once where the storage gains from it."""
+    places = [index for index, item in enumerate(items) if isinstance(item.data, bytes)]
+    writes = [Write(items[index].reference, items[index].data, items[index].mime_type) for index in places]
+    failed = {places[at]: error for at, error in ground.road.target.write_many(writes).items()} if writes else {}
+    others = [index for index, item in enumerate(items) if not isinstance(item.data, bytes)]
+
+    def put(index: int) -> MediaError | None:
+        data, kind = items[index].data, items[index].mime_type
+        return None if isinstance(data, bytes) else _attempt(lambda: data.commit(kind))
+
+    answers = zip(others, _each(ground, put, others), strict=True)
+    return failed | {index: error for index, error in answers if error is not None}
+
+
+def _put_sidecars(items: Sequence[Storing]) -> dict[int, MediaError]:
+    """Write the sidecars of those that have one."""
+    places = [index for index, item in enumerate(items) if item.sidecar]
+    failed: Mapping[int, MediaError] = commit.put_sidecar([items[index] for index in places]) if places else {}
+    return {places[at]: error for at, error in failed.items()}
+
+
+def _carry_shared(ground: Ground, cargoes: Sequence[Cargo], outcome: Outcome) -> None:
+    """Take media that share their bytes through the steps, under references that are new here."""
+    sharings = [_sharing(ground, each) for each in cargoes]
+    try:
+        answers = commit.store_many(sharings) if sharings else []
+        for each, item, error in zip(cargoes, sharings, answers, strict=True):
+            if each.spoiled:
+                _take_back(ground, each, item, outcome)
+            _note(each.passage, item.reference, error, outcome)
+    finally:
+        for each in cargoes:
+            each.discard()
+
+
+def _sharing(ground: Ground, cargo: Cargo) -> Sharing:
+    passage = cargo.passage
+
+    def name_of(pointer: keys.Pointer) -> str:
+        return keys.moved_name(passage.name, pointer)
+
+    def sidecar_of(marker: str) -> bytes:
+        _place_hold(ground, passage, item.reference)
+        return passage.sidecar_bytes(marker) or b""
+
+    item = Sharing(
+        backend=ground.road.target,
+        digest=passage.digest,
+        size=passage.entry.size,
+        data=cargo,
+        mime_type=passage.mime_type,
+        name_of=name_of,
+        sidecar_of=sidecar_of,
+        now=_now,
+        expires_at=passage.expires_at,
+        grace=ground.grace,
+    )
+    return item
+
+
+def _take_back(ground: Ground, cargo: Cargo, item: Sharing, outcome: Outcome) -> None:
+    """Let go of what was begun for bytes that can't be stored; no sidecar names the marker, and none will."""
+    pointer = keys.pointer_of(item.reference)
+    if pointer is not None and item.marker:
+        error = _attempt(lambda: blobs.withdraw(ground.road.target, pointer, item.marker))
+        if error is not None:
+            outcome.fail(cargo.passage.reference, error)
+
+
+def _note(passage: Passage, reference: str, error: MediaError | None, outcome: Outcome) -> None:
+    if error is None:
+        outcome.arrive(passage, reference, copied=True)
+        return
+    if error.reference is None or error.reference == reference:
+        error.reference = passage.reference
+        error.args = (str(error),)
+    outcome.fail(passage.reference, error)
+
+
+def _place_hold(ground: Ground, passage: Passage, reference: str) -> None:
+    """Hold the media at the target too, if it is held at the source; one that is there stays as it is."""
+    key = keys.hold_key(reference)
+    if not passage.held or key in ground.held:
+        return
+    data = ground.road.source.read(keys.hold_key(passage.reference))
+    if data is None:
+        return  # released meanwhile
+    if reference != passage.reference:
+        with suppress(ValueError, TypeError):  # one that can't be read holds all the same
+            data = to_json({**from_json(data), "reference": reference}, indent=2)
+    ground.road.target.write(key, data, "application/json")
+
+
+def _attempt(call: Callable[[], object]) -> MediaError | None:
+    try:
+        call()
+    except MediaError as error:
+        return error
+    return None
+
+
+def _each(ground: Ground, work: Callable[[T], MediaError | None], items: Sequence[T]) -> list[MediaError | None]:
+    """Do something for each, at once where the target gains from it."""
+    at_once = min(len(items), ground.road.target.concurrency)
+    if at_once > 1:
+        with ThreadPoolExecutor(at_once) as threads:
+            return list(threads.map(work, items))
+    return [work(each) for each in items]
+
+
+def _now() -> datetime:
+    """Return this machine's time: how long a store takes is told by no store's clock."""
+    return datetime.now(UTC)

@@ -1,0 +1,353 @@
+"""One media on its way: what it is at the source, what it is called at the target, what its sidecar says there.
+
+The name at the target is made of the name at the source and, where the target is laid out otherwise, of what the
+sidecar says. So it is the same at each sync, and no list of what went before is needed. What shares its bytes is found
+by its plain name, the one without size, digest and generation.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from fsmedia.core import promptkit, records
+from fsmedia.errors import InvalidMediaError, MediaError, StoreConflictError
+from fsmedia.format import keys
+from fsmedia.format.sidecar import Sidecar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from fsmedia.core.records import Listed
+    from fsmedia.format.settings import Configuration
+    from fsmedia.storage import Backend, Entry
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_LONGEST = "0" * 26
+
+
+class Known(NamedTuple):
+    """What the target's listing shows of a media.
+
+    Attributes
+    ----------
+    size
+        Of its bytes.
+    modified
+        When they were written, where it has no sidecar that could be compared.
+    """
+
+    reference: str
+    size: int
+    has_sidecar: bool = True
+    modified: datetime | None = None
+
+
+class Left(Exception):  # noqa: N818 - not an error: a reason
+    """A media stays where it is; the text says why."""
+
+
+@dataclass(slots=True)
+class Passage:
+    """One media on its way.
+
+    Attributes
+    ----------
+    reference, entry, text
+        At the source: its name, its bytes as listed, its sidecar's bytes.
+    name
+        At the target; what shares its bytes gets the rest of its name when they are there.
+    sidecar
+        What its sidecar shall say at the target, but for the marker; None where it has none.
+    digest
+        Of its bytes, as its sidecar says; empty where that says nothing.
+    shares
+        Whether it shares its bytes at the target.
+    relaid
+        Whether its name at the target was made from its metadata.
+    known
+        What the target's listing shows of it.
+    held
+        Whether it is held at the source.
+    """
+
+    reference: str
+    entry: Entry
+    text: bytes | None
+    name: str
+    sidecar: Sidecar | None
+    mime_type: str
+    digest: str
+    expires_at: datetime | None
+    shares: bool
+    relaid: bool
+    held: bool
+    known: Known | None = None
+
+    @property
+    def source_key(self) -> str:
+        """Where its bytes lie at the source."""
+        return keys.bytes_key(self.reference)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether its name is one that this package gave, under which bytes never change."""
+        return keys.is_own_name(self.name)
+
+    def sidecar_bytes(self, marker: str | None = None) -> bytes | None:
+        """Return its sidecar for the target: byte for byte the source's, where nothing in it must change."""
+        if self.sidecar is None:
+            return None
+        if marker is not None:
+            return self.sidecar.with_marker(marker).dump()
+        if self.text is not None and Sidecar.parse(self.text, self.reference).values == self.sidecar.values:
+            return self.text
+        return self.sidecar.dump()
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How media of one store are called in another.
+
+    Attributes
+    ----------
+    missing_id
+        The id of the target's mode for media that have none.
+    root_length
+        Bytes of the target's root.
+    """
+
+    source: Configuration
+    target: Configuration
+    missing_id: str | None
+    root_length: int
+
+    @property
+    def relays(self) -> bool:
+        """Whether the target is laid out otherwise."""
+        return self.source.layout != self.target.layout
+
+    def passage(self, listed: Listed, text: bytes | None, held: Mapping[str, object] | frozenset[str]) -> Passage:
+        """Prepare one media.
+
+        Raises
+        ------
+        Left
+            It can't be called anything there.
+        CorruptSidecarError
+            Its sidecar can't be read.
+        InvalidLayoutError
+            Its name there would be too long.
+        """
+        reference = listed.entry.key
+        record = records.record_of(records.Found(listed.entry, text), self.source)
+        values = {} if text is None else dict(Sidecar.parse(text, reference).values)
+        values.pop("marker", None)
+        name = identity(reference)
+        if self.relays:
+            fields = dict(vars(record))
+            self._fill_id(fields, values if text is not None else None)
+            name = self.target.layout.render(fields, name.rpartition("/")[2], "")
+        digest = str(values.get("sha256") or "")
+        known_digest = _DIGEST.fullmatch(digest) is not None
+        shares = self.target.deduplicate and keys.is_own_name(name) and known_digest
+        longest = keys.moved_name(name, keys.Pointer(listed.entry.size, digest, _LONGEST)) if shares else name
+        keys.check_lengths(longest, self.root_length)
+        return Passage(
+            reference=reference,
+            entry=listed.entry,
+            text=text,
+            name=name,
+            sidecar=None if text is None else Sidecar(values),
+            mime_type=str(values.get("mime_type") or "") or promptkit.mime_type_of("", reference),
+            digest=digest if known_digest else "",
+            expires_at=record.expires_at,
+            shares=shares,
+            relaid=self.relays,
+            held=keys.hold_key(reference) in held,
+        )
+
+    def _fill_id(self, fields: dict[str, object], values: dict[str, object] | None) -> None:
+        """See that the id is there by which the target is organized; also in the sidecar, so that both agree."""
+        name = self.target.layout.id_field
+        if fields.get(name):
+            return
+        if self.missing_id is None:
+            raise Left(f"has no {name}, by which the target is organized; missing_id gives such media one")
+        fields[name] = self.missing_id
+        if values is not None:
+            values[name] = self.missing_id
+
+
+def identity(reference: str) -> str:
+    """Return the name that a media has whether it shares its bytes or not."""
+    return keys.plain_reference(reference) or reference
+
+
+def known_media(backend: Backend, folder: str) -> dict[str, Known]:
+    """List what lies at the target, by plain name; some 300 bytes of memory each."""
+    found: dict[str, Known] = {}
+    for item in records.listed(backend.entries(folder)):
+        entry = item.entry
+        if not records.is_reference(entry.key):
+            continue
+        name = identity(entry.key)
+        if name in found:
+            if keys.pointer_of(entry.key) is None:
+                continue  # a conversion that was stopped has it under both names; the later one counts
+            name = entry.key  # two syncs at once brought it twice: one of them is too many
+        modified = None if item.has_sidecar else entry.modified
+        # One text for both, where they are equal: there may be millions.
+        reference = name if name == entry.key else entry.key
+        found[name] = Known(reference, entry.size, item.has_sidecar, modified)
+    return found
+
+
+def check_missing_id(missing_id: str | None) -> None:
+    """Refuse what can't be an id.
+
+    Raises
+    ------
+    InvalidMediaError
+        It is empty, or no text.
+    """
+    if missing_id is not None and (not isinstance(missing_id, str) or not missing_id):
+        raise InvalidMediaError(f"missing_id must be an id, not {missing_id!r}")
+
+
+Kind = Literal["copy", "update", "unchanged", "skip", "fail"]
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to be done with a media.
+
+    Attributes
+    ----------
+    reason
+        Why it is left out.
+    marker
+        Of a deduplicated media that stays: the one that its sidecar at the target names.
+    """
+
+    kind: Kind
+    reason: str = ""
+    error: MediaError | None = None
+    marker: str | None = None
+
+
+UNCHANGED, COPY = Verdict("unchanged"), Verdict("copy")
+
+
+def verdicts(backend: Backend, passages: Sequence[Passage], held: frozenset[str]) -> list[Verdict]:
+    """Compare media with what the target has; reads its sidecars, all at once.
+
+    Parameters
+    ----------
+    held
+        Keys of the holds at the target.
+    """
+    wanted = [each.known.reference for each in passages if each.known is not None and each.known.has_sidecar]
+    texts = dict(zip(wanted, records.read_sidecars(backend, wanted), strict=True)) if wanted else {}
+    found = []
+    for each in passages:
+        text = texts.get(each.known.reference) if each.known is not None else None
+        try:
+            if isinstance(text, MediaError):
+                raise text
+            verdict = _verdict(backend, each, text)
+        except MediaError as error:
+            verdict = Verdict("fail", error=error)
+        found.append(_with_holds(each, verdict, held))
+    return found
+
+
+def _with_holds(passage: Passage, verdict: Verdict, held: frozenset[str]) -> Verdict:
+    known = passage.known
+    if known is None:
+        return verdict
+    is_held = keys.hold_key(known.reference) in held
+    if verdict.kind == "copy" and is_held:
+        return Verdict("skip", "is held at the target, where it differs")
+    if verdict.kind == "unchanged" and passage.held and not is_held:
+        return Verdict("update", marker=verdict.marker)
+    return verdict
+
+
+def _verdict(backend: Backend, passage: Passage, text: bytes | None) -> Verdict:
+    known = passage.known
+    if known is None:
+        return COPY
+    if not known.has_sidecar:
+        return _beside_bare_bytes(backend, passage)
+    if text is None:
+        return COPY  # deleted since it was listed
+    if passage.sidecar is None:
+        if known.size == passage.entry.size:
+            return UNCHANGED
+        return Verdict("skip", "has other bytes, and metadata, at the target, and none here")
+    return _beside_sidecar(passage, Sidecar.parse(text, known.reference))
+
+
+def _beside_sidecar(passage: Passage, there: Sidecar) -> Verdict:
+    known, sidecar = passage.known, passage.sidecar
+    assert known is not None and sidecar is not None  # noqa: PT018, S101 - said by the caller, for mypy
+    marker = there.marker(known.reference)
+    values = {name: value for name, value in there.values.items() if name != "marker"}
+    whole = known.size == passage.entry.size
+    if values == sidecar.values:
+        return Verdict("unchanged", marker=marker) if whole else COPY
+    theirs = str(values.get("sha256") or "")
+    if theirs == passage.digest and whole:
+        if keys.pointer_of(known.reference) is not None and marker is None:
+            return COPY  # its sidecar names no marker, so it can't be rewritten
+        return Verdict("update", marker=marker)
+    if passage.is_own or passage.relaid:
+        raise StoreConflictError(
+            "the target has other bytes under the name that it would get",
+            next_step=f"compare it with {known.reference} there, and delete the wrong one",
+            reference=passage.reference,
+        )
+    return COPY
+
+
+def _beside_bare_bytes(backend: Backend, passage: Passage) -> Verdict:
+    """Compare with a file that has no sidecar there: another program's, or what a sync left that was killed."""
+    known = passage.known
+    assert known is not None  # noqa: S101 - said by the caller, for mypy
+    same_size = known.size == passage.entry.size
+    if passage.relaid:
+        if same_size and (not passage.digest or digest_of(backend, known.reference) == passage.digest):
+            return COPY if passage.sidecar is not None else UNCHANGED
+        raise StoreConflictError(
+            "the target has another file under the name that it would get",
+            next_step=f"move {known.reference} away there",
+            reference=passage.reference,
+        )
+    if passage.sidecar is None and same_size and not _is_newer(passage):
+        return UNCHANGED
+    return COPY
+
+
+def _is_newer(passage: Passage) -> bool:
+    """Tell whether the source's file was written after the target's, by the storages' clocks; in doubt it was not."""
+    here, there = passage.entry.modified, passage.known.modified if passage.known is not None else None
+    if here is None or there is None:
+        return False
+    return (here if there.microsecond else here.replace(microsecond=0)) > there  # many storages tell whole seconds
+
+
+def digest_of(backend: Backend, key: str) -> str:
+    """Read bytes and return their digest; empty where there are none."""
+    hashed = sha256()
+    try:
+        with backend.open(key) as file:
+            while data := file.read(_CHUNK):
+                hashed.update(data)
+    except FileNotFoundError:
+        return ""
+    return hashed.hexdigest()

@@ -1,0 +1,695 @@
+"""What retention says of media: holds, records of deletions, and the reports of sweeps and rebuilds."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+from pydantic import AfterValidator, ConfigDict, Field, PlainSerializer
+
+from fsmedia.errors import MediaError
+from fsmedia.models.base import Model, Report
+from fsmedia.models.metadata import Instant, MediaMetadata, PolicyName, Reference, Text, checked_text
+
+if TYPE_CHECKING:
+    from typing import Self
+
+DueIndex = Literal["complete", "partial"]
+"""Whether every media with an expiry has an entry in the due index."""
+Failure = Annotated[MediaError, PlainSerializer(str)]
+"""An error of this package; in JSON its text."""
+_LONGEST_REASON = 65536
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+class Retention(Model):
+    """The part of a sidecar that decides when a media may go."""
+
+    timestamp: Instant = None
+    policy_name: PolicyName = None
+    expires_at: Instant = None
+
+
+class Hold(Model):
+    """Why nothing may delete or replace a media."""
+
+    reference: Reference
+    reason: Annotated[str, Field(max_length=_LONGEST_REASON), AfterValidator(checked_text), AfterValidator(_not_blank)]
+    """Why, as whoever placed it said."""
+    who: Text = ""
+    """Who placed it."""
+    when: Instant = None
+    """When, aware, in UTC."""
+
+
+class Deletion(Model):
+    """One media that was deleted, or, in a dry run, would be."""
+
+    reference: Reference
+    sha256: str | None = None
+    """Digest of its bytes, where the sidecar had one."""
+    size_bytes: int = 0
+    """Size as its sidecar said; PromptKit may have written 0."""
+    policy_name: str | None = None
+    expires_at: Instant = None
+    """When its policy let it go; None if it was deleted for another reason."""
+    deleted_at: Instant = None
+    """The sweep's or the store's clock, aware, in UTC."""
+    reason: str = ""
+
+
+class Skipped(Model):
+    """One media that was due and stays."""
+
+    reference: Reference
+    reason: str
+
+
+class Failed(Model):
+    """One media, or place in the store, that something went wrong with."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    reference: Reference
+    error: Failure
+
+
+class EnforcementReport(Report):
+    """What one sweep did, or in a dry run would do."""
+
+    now: Instant
+    """The instant that decided what is due."""
+    dry_run: bool = False
+    due_index: DueIndex = "complete"
+    """"partial": all sidecars were read, for the index does not name all media; `rebuild_due_index()` mends that."""
+    examined: int = 0
+    """Media looked at: due entries, or with a partial index all sidecars."""
+    deleted: tuple[Deletion, ...] = ()
+    """Media that are gone; what is left of one, should a later step have failed, stands in `failed` too."""
+    skipped: tuple[Skipped, ...] = ()
+    failed: tuple[Failed, ...] = ()
+    stopped: bool = False
+    """Whether it ended early because it was told to."""
+    took: timedelta = timedelta(0)
+
+    @property
+    def bytes_freed(self) -> int:
+        """Bytes of what was deleted, as the sidecars said."""
+        return sum(each.size_bytes for each in self.deleted)
+
+    def __str__(self) -> str:
+        verb = "would delete" if self.dry_run else "deleted"
+        index = "" if self.due_index == "complete" else ", due index partial"
+        return (
+            f"{self.examined} examined, {verb} {len(self.deleted)} ({self.bytes_freed} bytes), "
+            f"{len(self.skipped)} skipped, {len(self.failed)} failed{index}{', stopped early' if self.stopped else ''}"
+        )
+
+
+class RebuildReport(Report):
+    """What a rebuild of the due index found and wrote."""
+
+    examined: int = 0
+    """Sidecars read."""
+    written: int = 0
+    """Due entries that were missing."""
+    failed: tuple[Failed, ...] = ()
+    due_index: DueIndex = "complete"
+    took: timedelta = timedelta(0)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.examined} examined, {self.written} due entries written, {len(self.failed)} failed, "
+            f"due index {self.due_index}"
+        )
+
+
+LeftoverKind = Literal["marker", "generation", "mark", "bytes", "temporary", "due", "unmarked", "foreign"]
+"""What a crash can leave; `unmarked` is a media whose marker is missing, `foreign` what this package did not write."""
+
+
+class Leftover(Model):
+    """One thing that lies in a store and belongs to no media, or a media that lacks something."""
+
+    kind: LeftoverKind
+    key: str
+    size_bytes: int = 0
+    action: str = ""
+    """What was done, or in a dry run would be; empty for what stays."""
+
+
+class OrphanReport(Report):
+    """What one look for leftovers found and mended."""
+
+    dry_run: bool = False
+    examined: int = 0
+    """Objects listed."""
+    mended: tuple[Leftover, ...] = ()
+    kept: tuple[Leftover, ...] = ()
+    """What stays: foreign files, marks on living generations, what is not old enough to be judged is not here."""
+    failed: tuple[Failed, ...] = ()
+    took: timedelta = timedelta(0)
+
+    @property
+    def bytes_freed(self) -> int:
+        """Bytes of what was removed."""
+        return sum(each.size_bytes for each in self.mended)
+
+    def __str__(self) -> str:
+        verb = "would mend" if self.dry_run else "mended"
+        return (
+            f"{self.examined} examined, {verb} {len(self.mended)} ({self.bytes_freed} bytes), "
+            f"{len(self.kept)} kept, {len(self.failed)} failed"
+        )
+
+
+FindingKind = Literal[
+    "sidecar",
+    "mismatch",
+    "missing-bytes",
+    "size",
+    "type",
+    "digest",
+    "unmarked",
+    "missing-due",
+    "bytes",
+    "marker",
+    "generation",
+    "mark",
+    "due",
+    "hold",
+    "temporary",
+    "upload",
+    "catalog",
+    "index",
+    "settings",
+    "file",
+    "foreign",
+]
+"""What can be wrong. Of media: a sidecar that can't be read, or that speaks of other bytes than its name does
+(`mismatch`); bytes that are gone, or have another size, type or digest than the sidecar says; a marker or a due entry
+that is missing. Of other things: bytes, markers, generations, marks, due entries, holds, temporary files and uploads
+that belong to no media; a catalog out of step; entries of PromptKit's index that lead nowhere; settings; files of
+others that have no sidecar (`file`) or that no store can use (`foreign`)."""
+
+
+class Finding(Model):
+    """One thing that is not as FORMAT.md says."""
+
+    kind: FindingKind
+    key: str
+    """The reference of the media, or the key of what belongs to none."""
+    detail: str = ""
+    """What is wrong."""
+    repair: str = ""
+    """What repair would do, or did; empty where it leaves the thing as it is."""
+    done: bool = False
+    """Whether repair did it."""
+    harmless: bool = False
+    """Whether the store is whole all the same: it may be on its way, it is another program's, or it only takes room."""
+
+
+class VerifyReport(Report):
+    """What one look over a store found, and with repair did."""
+
+    findings: tuple[Finding, ...] = ()
+    """The first 1,000 of each kind; `counts` has them all, and `found=` is given every one."""
+    counts: dict[FindingKind, int] = Field(default_factory=dict)
+    """How many findings there are of each kind."""
+    left: int = 0
+    """Findings that are not harmless and were not mended."""
+    mended: int = 0
+    """Findings that were mended."""
+    examined: int = 0
+    """Objects listed."""
+    media: int = 0
+    """Media looked at."""
+    bytes: int = 0
+    """Bytes of those media, as the storage or their names tell; shared ones count for each reference."""
+    bytes_read: int = 0
+    """Bytes that were read to compare digests."""
+    quarantined: int = 0
+    """Objects that lay in `.fsmedia/quarantine/` when it began; nothing ever takes them away by itself."""
+    failed: tuple[Failed, ...] = ()
+    """What could not be looked at, or not be mended."""
+    deep: bool = False
+    """Whether all bytes were read."""
+    dry_run: bool = True
+    """Whether nothing was written: no repair and no adoption was asked for, or only their plan."""
+    took: timedelta = timedelta(0)
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is wrong, or nothing any more."""
+        return not self.left and not self.failed
+
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
+        return (
+            f"{'whole' if self.whole else 'not whole'}: {self.media} media, {self.left} left to mend, "
+            f"{self.mended} mended, {len(self.failed)} failed{f' ({kinds})' if kinds else ''}"
+        )
+
+
+class Moved(NamedTuple):
+    """One media's reference before and after; a plain tuple, for a store may hold millions."""
+
+    old: str
+    new: str
+
+
+class DeduplicationReport(Report):
+    """What one conversion of a store did, or in a dry run would do."""
+
+    dry_run: bool = False
+    examined: int = 0
+    """Media looked at that do not share their bytes yet; those that do are not counted."""
+    converted: int = 0
+    bytes_before: int = 0
+    """Bytes that the converted media took, each by itself."""
+    bytes_saved: int = 0
+    """Bytes of those among them whose bytes were there already, so that they are stored once now."""
+    skipped: tuple[Skipped, ...] = ()
+    """Held media, and media whose names can't tell where shared bytes lie."""
+    failed: tuple[Failed, ...] = ()
+    """What went wrong; these media are there as before, converting again takes them up."""
+    moved: tuple[Moved, ...] = ()
+    """Old and new reference of each media; in a dry run the new ones are not known yet, and this is empty."""
+    mappings: tuple[str, ...] = ()
+    """Keys of the objects in the store that keep `moved`: JSON lines with `old` and `new`."""
+    took: timedelta = timedelta(0)
+
+    def __str__(self) -> str:
+        verb, saves = ("would convert", "would save") if self.dry_run else ("converted", "saved")
+        return (
+            f"{self.examined} examined, {verb} {self.converted} ({self.bytes_before} bytes), {saves} "
+            f"{self.bytes_saved} bytes, {len(self.skipped)} skipped, {len(self.failed)} failed"
+        )
+
+
+class SyncReport(Report):
+    """What one sync did, or in a dry run would do."""
+
+    target: str = ""
+    """The root that media were brought to, without user, password or query."""
+    dry_run: bool = False
+    examined: int = 0
+    """Media of the source that were looked at."""
+    copied: int = 0
+    """Media that the target had not, or had with other bytes under a name that others choose."""
+    bytes_copied: int = 0
+    """Bytes of those; deduplicated media whose bytes the target had already count too."""
+    unchanged: int = 0
+    updated: int = 0
+    """Media whose metadata, policy, attributes or hold differed, so that only those were written."""
+    deleted: tuple[Reference, ...] = ()
+    """Media of the target, by their references there, that the source has not (any more)."""
+    skipped: tuple[Skipped, ...] = ()
+    """Media that were left out, and why; those that were not deleted by their references at the target."""
+    failed: tuple[Failed, ...] = ()
+    """What went wrong; syncing again takes these up."""
+    moved: tuple[Moved, ...] = ()
+    """Reference at the source and at the target of each media for which they differ, whether it was copied now or
+    before; in a dry run without those that are not known yet."""
+    mappings: tuple[str, ...] = ()
+    """Keys of the objects in the target that keep the pairs of what was copied now: JSON lines of `old` and `new`."""
+    stopped: bool = False
+    """Whether it ended early because it was told to; nothing was deleted then."""
+    took: timedelta = timedelta(0)
+
+    def __str__(self) -> str:
+        words = ("would copy", "would update", "would delete") if self.dry_run else ("copied", "updated", "deleted")
+        return (
+            f"{self.examined} examined, {words[0]} {self.copied} ({self.bytes_copied} bytes), {words[1]} "
+            f"{self.updated}, {self.unchanged} unchanged, {words[2]} {len(self.deleted)}, {len(self.skipped)} skipped, "
+            f"{len(self.failed)} failed{', stopped early' if self.stopped else ''}"
+        )
+
+
+SOURCE_ATTRIBUTE = "user.source"
+"""The attribute in which an importer keeps where a media came from; importing again looks for it."""
+_LONGEST_VALUE = 65536
+
+
+def _of_users(names: dict[str, str]) -> dict[str, str]:
+    for name in names:
+        if not name.startswith("user.") or name == "user.":
+            raise ValueError("names of attributes begin with 'user.'")
+    return names
+
+
+class AttributedMetadata(MediaMetadata):
+    """Metadata with attributes that are stored in the very write that makes the media visible."""
+
+    xattrs: Annotated[
+        dict[str, Annotated[str, Field(max_length=_LONGEST_VALUE), AfterValidator(checked_text)]],
+        AfterValidator(_of_users),
+    ] = Field(default_factory=dict)
+    """Attributes `user.*`, text only."""
+
+    def __hash__(self) -> int:
+        return hash((*vars(self).values(),)[:-1])
+
+
+class Imported(NamedTuple):
+    """One media that went in; a plain tuple, for an import may have millions."""
+
+    source: str
+    """Where it came from, as its attribute `user.source` says."""
+    reference: str
+    """Its reference; empty in a dry run, where it has none yet."""
+
+
+class PassedOver(NamedTuple):
+    """One thing of the source that is no media, or can't be taken, and why."""
+
+    source: str
+    reason: str
+
+
+class NotImported(Model):
+    """One media, or file of the source, that something went wrong with."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    source: str
+    error: Failure
+
+
+class ImportReport(Report):
+    """What one import did, or in a dry run would do."""
+
+    dry_run: bool = False
+    examined: int = 0
+    """Media found in the source, with what was skipped and what failed."""
+    stored: tuple[Imported, ...] = ()
+    """Where each new media came from, and its reference."""
+    bytes: int = 0
+    """Bytes of the new media, as the source has them."""
+    unchanged: int = 0
+    """Media that an earlier import stored: same source, same bytes."""
+    duplicates: int = 0
+    """New media whose bytes the import, or the run it belongs to, has already; each is stored all the same."""
+    duplicate_bytes: int = 0
+    """Bytes of those: what a store that deduplicates does not write."""
+    skipped: tuple[PassedOver, ...] = ()
+    failed: tuple[NotImported, ...] = ()
+    took: timedelta = timedelta(0)
+
+    def __str__(self) -> str:
+        verb = "would store" if self.dry_run else "stored"
+        return (
+            f"{self.examined} examined, {verb} {len(self.stored)} ({self.bytes} bytes, {self.duplicates} of them "
+            f"duplicates of {self.duplicate_bytes} bytes), {self.unchanged} unchanged, {len(self.skipped)} skipped, "
+            f"{len(self.failed)} failed"
+        )
+
+
+class ExportReport(Report):
+    """What one export did, or in a dry run would do."""
+
+    dry_run: bool = False
+    examined: int = 0
+    """Media that the selection means."""
+    exported: int = 0
+    """Media written now."""
+    bytes: int = 0
+    """Bytes of those."""
+    unchanged: int = 0
+    """Media that an earlier export, finished or not, wrote."""
+    files: tuple[str, ...] = ()
+    """Tables and shards that were written, below the target."""
+    skipped: tuple[Skipped, ...] = ()
+    """Media of types that the format's readers do not take."""
+    failed: tuple[Failed, ...] = ()
+    took: timedelta = timedelta(0)
+
+    def __str__(self) -> str:
+        verb = "would export" if self.dry_run else "exported"
+        return (
+            f"{self.examined} examined, {verb} {self.exported} ({self.bytes} bytes), {self.unchanged} unchanged, "
+            f"{len(self.skipped)} skipped, {len(self.failed)} failed"
+        )
+
+
+RECEIPT_FORMAT = 1
+"""Version of the receipt that this code writes."""
+BytesLeft = Literal["gone", "shared", "kept"]
+"""What became of bytes: nothing has them any more, media of others have the same, or a leftover keeps them for now."""
+TraceKind = Literal["reference", "sidecar", "due", "catalog", "bytes", "quarantine", "hold", "journal"]
+"""Where something that a receipt calls erased can still lie."""
+
+
+class Erased(Model):
+    """One media that is gone, or, in a dry run, would be."""
+
+    reference: Reference
+    sha256: str | None = None
+    """Digest of its bytes, where its sidecar or its name had one."""
+    size_bytes: int = 0
+    freed_bytes: int = 0
+    """What its going frees; of media that shared their bytes only one frees them."""
+    data: BytesLeft = "gone"
+    shared_by: int = 0
+    """How many media that stay have the same bytes; their names are nobody's business here."""
+    note: str = ""
+    """What was odd about it: a sidecar that could not be read, bytes without one."""
+
+
+class Remaining(Model):
+    """One thing that is the subject's, or may be, and stays."""
+
+    reference: Reference
+    """A media's reference, or the key of what is no media."""
+    reason: str
+
+
+class Cleaned(Model):
+    """How much of the store's own records went."""
+
+    due_entries: int = 0
+    snapshots: int = 0
+    """Snapshots of the catalog that held rows of the subject."""
+    mappings: int = 0
+    """Lines below `.fsmedia/references/`."""
+    index_entries: int = 0
+    """Entries of PromptKit's index."""
+    log_lines: int = 0
+    """Lines below `.fsmedia/deletions/`, which only go where that was asked for."""
+    quarantined: int = 0
+    leftovers: int = 0
+    """Bytes without sidecar, markers and temporary files of the subject that crashes left."""
+    previews: int = 0
+    """Pictures of them that galleries kept in this machine's cache; other machines have caches of their own."""
+
+
+class Receipt(Report):
+    """What one erasure did: JSON to keep, which `check_receipt` holds against the store later.
+
+    It names the subject and its references, so it is personal data itself. `digest` shows a change of the text by
+    accident or without care; who wants proof against forgery signs the file, or writes the digest down elsewhere.
+    """
+
+    receipt: int = RECEIPT_FORMAT
+    fsmedia: str = ""
+    """Version of the package that did it."""
+    store: str = ""
+    """URL of the store, without user, password or query."""
+    words: dict[str, str]
+    """What was asked: `run_id`, `conversation_id`, `session_id`, `provider_id`."""
+    dry_run: bool = False
+    begun: Instant
+    finished: Instant
+    examined: int = 0
+    """Media and sidecars looked at: all of the store."""
+    erased: tuple[Erased, ...] = ()
+    held: tuple[Remaining, ...] = ()
+    """What a hold kept."""
+    waiting: tuple[Remaining, ...] = ()
+    """Leftovers younger than the grace: stores that may be under way. Erase again once they are older."""
+    unclear: tuple[Remaining, ...] = ()
+    """What nobody can tell the owner of, or whose path and sidecar tell different ones. Look at it."""
+    failed: tuple[Remaining, ...] = ()
+    """What went wrong; erasing again goes on there."""
+    cleaned: Cleaned = Field(default_factory=Cleaned)
+    digest: str = ""
+    """SHA-256 over the canonical JSON of everything else: sorted keys, no blanks, ASCII."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing of the subject stays that this erasure knows of."""
+        return not (self.held or self.waiting or self.unclear or self.failed)
+
+    @property
+    def bytes_freed(self) -> int:
+        """Bytes that the store holds less."""
+        return sum(each.freed_bytes for each in self.erased)
+
+    def sealed(self) -> Self:
+        """Return the receipt with its digest."""
+        return self.model_copy(update={"digest": self._digest()})
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the digest is the one of the rest."""
+        return self.digest == self._digest()
+
+    def _digest(self) -> str:
+        values = self.model_dump(mode="json", exclude={"digest"})
+        return sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        verb = "would erase" if self.dry_run else "erased"
+        return (
+            f"{verb} {len(self.erased)} of {self.examined} ({self.bytes_freed} bytes), {len(self.held)} held, "
+            f"{len(self.waiting)} waiting, {len(self.unclear)} unclear, {len(self.failed)} failed"
+        )
+
+
+class Trace(NamedTuple):
+    """One thing that a receipt calls erased and that is there; a plain tuple, for there may be many."""
+
+    kind: TraceKind
+    key: str
+    reason: str
+
+
+class ReceiptReport(Report):
+    """What checking a receipt found."""
+
+    store: str = ""
+    """URL of the store that was looked at."""
+    same_store: bool = True
+    """Whether that is the URL in the receipt; a store that was moved or copied has another."""
+    erased: int = 0
+    """Media that the receipt calls erased."""
+    examined: int = 0
+    """Media of the store whose sidecars were read, to compare digests."""
+    traces: tuple[Trace, ...] = ()
+    took: timedelta = timedelta(0)
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing is there that the receipt calls erased."""
+        return not self.traces
+
+    def __str__(self) -> str:
+        return f"{self.erased} erased media looked for, {len(self.traces)} traces found"
+
+
+class CatalogRefresh(Report):
+    """What one refresh of the catalog found and did."""
+
+    media: int = 0
+    """Rows that it shows now."""
+    read: int = 0
+    """Sidecars that were read: of new and changed media, and of those that were too young to be told apart."""
+    removed: int = 0
+    """Rows of before whose media are gone."""
+    snapshot: str | None = None
+    """Key of the snapshot with these rows; None: none was written, and none has them."""
+    written: bool = False
+    """Whether a new snapshot was written; without a change there is no need."""
+    took: timedelta = timedelta(0)
+
+    def __str__(self) -> str:
+        wrote = "a new snapshot" if self.written else "nothing to write"
+        return f"{self.media} media, {self.read} sidecars read, {self.removed} rows removed, {wrote}"
+
+
+class Tally(Model):
+    """So many media, and the bytes they add up to."""
+
+    name: str | None = None
+    """Of the run, type, policy or age; None: media without one, or all."""
+    media: int = 0
+    bytes: int = 0
+    """Sum of the sizes of all references, shared bytes as often as they are referred to."""
+
+
+class StoreStatistics(Report):
+    """What a store holds, in numbers, as its catalog shows it."""
+
+    at: Instant
+    """What ages and expiries are counted from."""
+    refreshed_at: Instant
+    """When the listing began that the catalog shows."""
+    media: int = 0
+    bytes: int = 0
+    """Sum of the sizes of all references."""
+    saved_bytes: int = 0
+    """Bytes that deduplication saves: those of all references, minus those of the copies that lie in the store."""
+    problems: int = 0
+    """Media whose sidecar could not be read; what is said of them is from their paths."""
+    by_run: tuple[Tally, ...] = ()
+    """The runs with most bytes, the largest first."""
+    other_runs: Tally | None = None
+    """All other runs together."""
+    by_mime_type: tuple[Tally, ...] = ()
+    """Types without parameters, the largest first."""
+    other_mime_types: Tally | None = None
+    by_policy: tuple[Tally, ...] = ()
+    other_policies: Tally | None = None
+    by_age: tuple[Tally, ...] = ()
+    """By timestamp, the youngest first; only ages that there are."""
+    expired: Tally = Tally()
+    """Due at `at`: the next sweep lets them go unless they are held."""
+    expires_within_day: Tally = Tally()
+    """Due within 24 hours, but not yet."""
+    expires_within_week: Tally = Tally()
+    """Due within 7 days, but not yet; those of the next day are among them."""
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes that lie in the store for these media, sidecars not counted."""
+        return self.bytes - self.saved_bytes
+
+    def __str__(self) -> str:
+        saved = f", deduplication saves {self.saved_bytes} bytes" if self.saved_bytes else ""
+        problems = f", {self.problems} sidecars can't be read" if self.problems else ""
+        return f"{self.media} media, {self.bytes} bytes{saved}{problems}"
+
+
+class TakenOut(NamedTuple):
+    """One place in a document where a media stood; a plain tuple, for there may be many."""
+
+    where: str
+    """`$.messages[3].content[1].source.data`"""
+    reference: str
+    """Empty in a dry run."""
+    mime_type: str
+    size_bytes: int
+    sha256: str
+
+
+class Externalized(Model):
+    """JSON text with references in the place of its media."""
+
+    text: str
+    """The same text as before but for the media; in a dry run the text as it was."""
+    dry_run: bool = False
+    taken_out: tuple[TakenOut, ...] = ()
+    """In the order of the text; the same media in two places has one reference."""
+    already: int = 0
+    """Places where such a reference stood before."""
+    kept: tuple[str, ...] = ()
+    """Places whose base64 stays: too small, or spelled so that it could not be put back as it is."""
+
+    @property
+    def bytes_taken(self) -> int:
+        """Bytes of the media, each once."""
+        return sum({each.sha256: each.size_bytes for each in self.taken_out}.values())
+
+    def __str__(self) -> str:
+        verb = "would take out" if self.dry_run else "took out"
+        return f"{verb} {len(self.taken_out)} media ({self.bytes_taken} bytes), {self.already} were references already"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"

@@ -1,0 +1,332 @@
+"""How a store is named: the forms of a `media://` URL, the options that go with it, configuration and environment.
+
+A chain (`media://<path>::<root URL>`) names its root itself; `media://@name/<path>` asks the configuration for it;
+`media://<path>` takes the root of the options, of `fsspec.conf["media"]` or of the environment. Reads the
+environment, nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fsspec import available_protocols
+from fsspec.config import conf
+
+from fsmedia.errors import InvalidMediaError, InvalidReferenceError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+URL_VARIABLE = "FSMEDIA_URL"
+"""Environment variable with the root URL of the store to open where none is named."""
+STORE_VARIABLE = "FSMEDIA_STORE_"
+"""Beginning of the environment variables with the root URLs of named stores: ``FSMEDIA_STORE_LAB`` is ``@lab``."""
+
+
+def url_from_environment() -> str:
+    """Return the root URL that the environment names.
+
+    Raises
+    ------
+    InvalidMediaError
+        It names none.
+    """
+    url = os.environ.get(URL_VARIABLE, "").strip()
+    if not url:
+        raise InvalidMediaError("no store is named", next_step=f"pass a URL, or set {URL_VARIABLE}")
+    return url
+
+
+def named_stores(configured: Mapping[str, Any] | None) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return the root URL and the storage options of every store that has a name.
+
+    Parameters
+    ----------
+    configured
+        Name -> URL, or ``{"url": ..., "storage_options": {...}}``; a name given here wins over the environment.
+
+    Raises
+    ------
+    InvalidMediaError
+        An entry is of another form.
+    """
+    found: dict[str, tuple[str, dict[str, Any]]] = {
+        variable.removeprefix(STORE_VARIABLE).lower(): (url.strip(), {})
+        for variable, url in sorted(os.environ.items())
+        if variable.startswith(STORE_VARIABLE) and variable != STORE_VARIABLE and url.strip()
+    }
+    for name, entry in (configured or {}).items():
+        given = {"url": entry} if isinstance(entry, str) else entry
+        if (
+            not isinstance(given, dict)
+            or not isinstance(given.get("url"), str)
+            or set(given)
+            - {
+                "url",
+                "storage_options",
+            }
+        ):
+            raise InvalidMediaError(
+                f"store {name!r} is configured wrongly", next_step='give {"url": ..., "storage_options": {...}}'
+            )
+        found[name] = (given["url"], dict(given.get("storage_options") or {}))
+    return found
+
+
+def find_store(name: str, configured: Mapping[str, Any] | None) -> tuple[str, dict[str, Any]]:
+    """Return the root URL and the storage options that a name stands for.
+
+    Raises
+    ------
+    InvalidMediaError
+        It stands for nothing; the text lists the known names.
+    """
+    known = named_stores(configured)
+    # A variable's name knows neither case nor dashes.
+    spelled = re.sub(r"[^a-z0-9]", "_", name.lower())
+    found = known.get(name) or known.get(spelled)
+    if found is None:
+        names = ", ".join(f"@{each}" for each in sorted(known)) or "none"
+        raise InvalidMediaError(
+            f"no store is called @{name}; known: {names}",
+            next_step=f'set {STORE_VARIABLE}{spelled.upper()}, or fsspec.conf["media"]["stores"]',
+        )
+    return found
+
+
+PROTOCOL = "media"
+SCHEME = f"{PROTOCOL}://"
+LOCAL = ("file", "local")
+_ALIASES = ({"s3", "s3a"}, {"gs", "gcs"}, {"file", "local"}, {"abfs", "abfss", "az", "adl"})
+_AMBIENT = ("FSMEDIA_", "FSSPEC_", "AWS_", "GOOGLE_", "GCSFS_", "STORAGE_EMULATOR_HOST", "AZURE_")
+Form = Literal["chain", "name", "plain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a store is, and in which form it was named.
+
+    Attributes
+    ----------
+    url
+        The root.
+    options
+        What the filesystem of the root takes; may hold secrets.
+    """
+
+    url: str
+    options: dict[str, Any] = field(repr=False)
+    form: Form
+    name: str = ""
+
+
+def cut(path: str) -> tuple[str, str, str]:
+    """Take a `media://` URL apart: the path below the root, what follows the first `::`, the name after `@`.
+
+    Any other text is a path as it is, but for slashes around it.
+    """
+    rest = name = ""
+    if path.startswith(SCHEME):
+        path, _, rest = path[len(SCHEME) :].partition("::")
+        if path.startswith("@"):
+            name, _, path = path[1:].partition("/")
+    return path.strip("/"), rest, name
+
+
+def is_root(text: str, roots: Sequence[str]) -> bool:
+    """Tell whether a text spells a root."""
+    try:
+        plain = str(Path(_without_protocol(text)).absolute()) if is_relative(text) else text
+    except OSError:
+        return False  # the current directory is gone
+    return plain.rstrip("/") in {root.rstrip("/") for root in roots}
+
+
+def _without_protocol(url: str) -> str:
+    protocol, slashes, path = url.partition("://")
+    return path if slashes and protocol in LOCAL else url
+
+
+def is_relative(url: str) -> bool:
+    """Tell whether a root is a folder whose place depends on the current directory."""
+    path = _without_protocol(url)
+    return "://" not in path and not path.startswith(("/", "~"))
+
+
+def place_here(options: Mapping[str, Any]) -> str | None:
+    """Return the current directory if it may decide where the root is that options and surroundings name; else None.
+
+    Empty where that directory is gone.
+    """
+    given = {**conf.get(PROTOCOL, {}), **options}
+    name = given.get("store")
+    if name:
+        roots = [url for url, _ in named_stores(given.get("stores") or conf_stores()).values()]
+    else:
+        roots = [given[each] for each in ("root", "url") if given.get(each)]
+        if given.get("fo") and given.get("target_protocol", "file") in LOCAL:
+            roots.append(given["fo"])
+        if not roots and not given.get("fo"):
+            roots.append(os.environ.get(URL_VARIABLE, "/"))
+    if not any(is_relative(os.fspath(root).strip()) for root in roots):
+        return None
+    try:
+        return os.getcwd()  # noqa: PTH109 - a text is wanted
+    except OSError:
+        return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """The options that name a store, as a caller, a chain or `fsspec.conf` gave them; None: not given."""
+
+    fo: str | None = None
+    target_protocol: str | None = None
+    target_options: Mapping[str, Any] | None = None
+    root: str | None = None
+    url: str | None = None
+    storage_options: Mapping[str, Any] | None = None
+    store: str | None = None
+    stores: Mapping[str, Any] | None = None
+
+    def address(self, others: Mapping[str, Any]) -> Address:
+        """Find out what is meant.
+
+        Parameters
+        ----------
+        others
+            All other options; those of the storage below may be among them, by its protocol's name.
+
+        Raises
+        ------
+        InvalidMediaError
+            No store is named, or more than one, or an option is out of place.
+        """
+        found = self._named()
+        options = {**found.options, **_nested(found.url, others)}
+        return Address(found.url, options, found.form, found.name)
+
+    def _named(self) -> Address:
+        ambient = conf.get(PROTOCOL, {})
+        url = None if self.url is None or self._same_as(ambient, "url") else self.url
+        given = (("a chain", self.fo), ("root", self.root), ("url", url), ("store", self.store))
+        named = [what for what, value in given if value]
+        if len(named) > 1:
+            raise InvalidMediaError(
+                f"the store is named more than once ({', '.join(named)})", next_step="leave all but one out"
+            )
+        if self.target_protocol is not None and self.fo is not None:
+            url = _joined(self.target_protocol, self.fo)
+            self._refuse_options_beside("a chain's options go into {protocol}={{...}}", url)
+            return Address(url, dict(self.target_options or {}), "chain")
+        if self.store:
+            url, options = find_store(self.store, self.stores)
+            return Address(url, {**options, **(self._own_options() or {})}, "name", self.store)
+        url = self.root or url or self.url or url_from_environment()
+        return Address(os.fspath(url), dict(self.storage_options or {}), "plain")
+
+    def _refuse_options_beside(self, step: str, url: str) -> None:
+        if self._own_options():
+            protocol = url.partition("://")[0] if "://" in url else "file"
+            raise InvalidMediaError(
+                "storage_options belong to the root that root= names, and the URL is a chain",
+                next_step=step.format(protocol=protocol),
+            )
+
+    def _own_options(self) -> Mapping[str, Any] | None:
+        return None if self._same_as(conf.get(PROTOCOL, {}), "storage_options") else self.storage_options
+
+    def _same_as(self, ambient: Mapping[str, Any], name: str) -> bool:
+        """Tell whether an option only came along from the configuration."""
+        return name in ambient and ambient[name] == getattr(self, name)
+
+
+def _joined(protocol: str, path: str) -> str:
+    if protocol in LOCAL:
+        return path
+    bare = path.lstrip("/")
+    if not bare:
+        raise InvalidReferenceError(
+            f"{protocol}:// alone can't be a store", next_step=f"name a bucket or folder: {protocol}://media"
+        )
+    return f"{protocol}://{bare}"
+
+
+def _nested(url: str, others: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the options that are given under the root's protocol; refuse all others.
+
+    Raises
+    ------
+    InvalidMediaError
+        With the place where they belong.
+    """
+    protocol = url.partition("://")[0] if "://" in url else "file"
+    names = next((group for group in _ALIASES if protocol in group), {protocol})
+    found: dict[str, Any] = {}
+    for name, value in others.items():
+        if name in names and isinstance(value, dict):
+            found |= value
+        elif isinstance(value, dict) and name in available_protocols():
+            raise InvalidMediaError(
+                f"options for {name}:// were given, but the root of the store is on {protocol}://",
+                next_step="leave them out, or name the other root",
+            )
+        else:
+            raise InvalidMediaError(
+                f"{name!r} is no option of media://",
+                next_step=f"options of the storage below belong into {protocol}={{{name!r}: ...}}, "
+                "or into storage_options where root= names the root",
+            )
+    return found
+
+
+def conf_stores() -> Mapping[str, Any]:
+    """Return the named stores of fsspec's configuration."""
+    stores: Mapping[str, Any] = conf.get(PROTOCOL, {}).get("stores") or {}
+    return stores
+
+
+def media_url(key: str, root: str) -> str:
+    """Return the chained URL of a path of a store."""
+    return f"{SCHEME}{key}::{root if '://' in root else f'file://{root}'}"
+
+
+class Ambient:
+    """A class attribute that changes with configuration and environment, so that no stale instance is reused."""
+
+    def __get__(self, instance: object, owner: type) -> str:
+        shown = {name: value for name, value in os.environ.items() if name.startswith(_AMBIENT)}
+        text = json.dumps([shown, conf], sort_keys=True, default=repr)
+        return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+class NestedOptions(dict[str, Any]):
+    """Storage options to hand to another program: an ordinary dict whose repr shows no value."""
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(f"{name!r}: ***" for name in self) + "}"
+
+    __str__ = __repr__
+
+
+def nested_options(url: str, options: Mapping[str, Any]) -> NestedOptions:
+    """Return what to pass besides a chained URL of this root: `{"s3": {...}}`, nothing where there are no options."""
+    protocol = url.partition("://")[0] if "://" in url else "file"
+    return NestedOptions({protocol: NestedOptions(options)} if options else {})
+
+
+def known_stores() -> dict[str, str]:
+    """Return the root URLs of all stores that have a name, from the environment and `fsspec.conf`.
+
+    Raises
+    ------
+    InvalidMediaError
+        The configuration holds an entry of another form.
+    """
+    return {name: url for name, (url, _) in named_stores(conf_stores()).items()}

@@ -1,0 +1,809 @@
+"""Any storage that fsspec knows. Promises what the port promises as far as the filesystem behind it can.
+
+Filesystems that fsspec calls asynchronous (object stores) are asked concurrently on fsspec's own loop thread; the
+others one call after another. `S3Backend` and the like replace single primitives where the general way costs
+requests or loses answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import os
+import tempfile
+import weakref
+from abc import abstractmethod
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from os import getpid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NamedTuple, TypeVar, cast
+from urllib.parse import quote
+
+import fsspec
+from fsspec.asyn import sync
+
+from fsmedia.errors import MediaError, MediaNotFoundError, StorageError
+from fsmedia.format import keys
+from fsmedia.models import public_url
+from fsmedia.storage.errors import explained, secrets_of, storage_error
+from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Fetched, Listing, Write
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import timedelta
+
+    from fsspec import AbstractFileSystem
+
+    from fsmedia.storage.port import OnLoop, Write
+
+_MODIFIED = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
+_TOKENS = ("ETag", "etag", "md5Hash", "ino")
+
+
+def entry_of(key: str, info: Mapping[str, Any]) -> Entry:
+    """Read an fsspec info, whatever the filesystem calls its fields."""
+    token = next((str(info[name]) for name in _TOKENS if info.get(name)), None)
+    modified = next((info[name] for name in _MODIFIED if info.get(name) is not None), None)
+    return Entry(key, int(info.get("size") or 0), _instant(modified), token)
+
+
+def _instant(value: Any) -> datetime | None:
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, int | float):
+        try:
+            return datetime.fromtimestamp(value, UTC)
+        except (ValueError, OverflowError, OSError):
+            return None
+    if isinstance(value, datetime):
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    return None
+
+
+def inline(filename: str) -> str:
+    """Return a Content-Disposition that shows the bytes and names them, whatever characters the name holds."""
+    return f"inline; filename*=UTF-8''{quote(filename, safe='')}"
+
+
+T = TypeVar("T")
+_BAD_RANGE = ("InvalidRange", "416", "Range Not Satisfiable", "not satisfiable")
+
+
+class LoopReads(NamedTuple):
+    """The reads of an asynchronous filesystem, see `OnLoop`; what goes wrong is explained."""
+
+    reader: Callable[[str, int | None, int | None], Awaitable[bytes | None]]
+    downloader: Callable[[str, str, Any], Awaitable[bool]]
+    secrets: frozenset[str]
+
+    def __repr__(self) -> str:
+        return "LoopReads()"
+
+    async def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
+        """Read a part, or all of it."""
+        with explained(key, self.secrets):
+            return await self.reader(key, start, end)
+
+    async def download(self, key: str, path: str, callback: Any) -> bool:
+        """Write the bytes to a file of this machine as they come."""
+        with explained(key, self.secrets):
+            return await self.downloader(key, path, callback)
+
+
+class Trees(Backend):
+    """The part of `FsspecBackend` that reads folders and parts of files."""
+
+    _secrets: frozenset[str]
+    _storage_options: dict[str, Any]
+
+    @property
+    @abstractmethod
+    def fs(self) -> Any:
+        """The filesystem behind."""
+
+    @abstractmethod
+    def _path(self, key: str) -> str: ...
+
+    @abstractmethod
+    def _key(self, path: str) -> str: ...
+
+    @abstractmethod
+    def _ask(self, key: str | None, call: Callable[[], T]) -> T: ...
+
+    @abstractmethod
+    def _sync(self, function: Callable[..., Awaitable[T]], *args: Any, size: int = 0, **options: Any) -> T: ...
+
+    @abstractmethod
+    async def _cat(self, path: str) -> bytes: ...
+
+    @property
+    def asynchronous(self) -> bool:  # type: ignore[override]
+        """Whether the filesystem behind has coroutines."""
+        return bool(self.fs.async_impl)
+
+    def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
+        """Read a part, or all of it."""
+        if self.asynchronous:
+            return self._ask(key, lambda: self._sync(self._range, key, start, end))
+
+        def read() -> bytes | None:
+            try:
+                data: bytes = self.fs.cat_file(self._path(key), start=start, end=end)
+            except (FileNotFoundError, IsADirectoryError):
+                return None
+            return data
+
+        return self._ask(key, read)
+
+    def on_loop(self) -> OnLoop | None:
+        """Return the coroutines, where the filesystem behind has any."""
+        return LoopReads(self._range, self._download, self._secrets) if self.asynchronous else None
+
+    async def _range(self, key: str, start: int | None, end: int | None) -> bytes | None:
+        path = self._path(key)
+        try:
+            if start is None and end is None:
+                return await self._cat(path)
+            if start is not None and end is not None and (start == end or 0 <= end < start):
+                return b""
+            data: bytes = await self.fs._cat_file(path, start=start, end=end)
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+        except Exception as error:
+            # What begins past the end has no bytes; servers call it an error.
+            if any(word in str(error) for word in _BAD_RANGE):
+                return b""
+            raise
+        return data
+
+    async def _download(self, key: str, path: str, callback: Any) -> bool:
+        try:
+            await self.fs._get_file(self._path(key), path, callback=callback)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def local_path(self, key: str) -> str | None:
+        """Nothing of this storage lies on this machine."""
+        del key
+        return None
+
+    def children(self, folder: str = "", *, until: str | None = None) -> Listing:
+        """List by fsspec's `ls`."""
+        del until
+        entries: list[Entry] = []
+        folders: list[str] = []
+        path = self._path(folder)
+
+        def listed() -> list[dict[str, Any]]:
+            try:
+                self.fs.invalidate_cache()
+                found: list[dict[str, Any]] = self.fs.ls(path, detail=True)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+            return found
+
+        for info in self._ask(folder or None, listed):
+            name = info["name"].rstrip("/")
+            if name.strip("/") == path.strip("/"):
+                continue
+            if info["type"] == "directory":
+                folders.append(self._key(name))
+            else:
+                entries.append(entry_of(self._key(name), info))
+        return Listing(entries, folders)
+
+    def is_folder(self, key: str) -> bool:
+        """Ask whether anything is in it."""
+        return self.holds(key)
+
+    def copy(self, source: str, target: str, content_type: str) -> None:
+        """Let the storage copy where it can; the content type comes along."""
+        if not self.asynchronous:
+            super().copy(source, target, content_type)
+            return
+        self._copied(self.fs._cp_file, source, self._path(source), target)
+
+    def reaches(self, other: Backend) -> bool:
+        """Tell whether the other root is opened the same way; chains of filesystems are not looked into."""
+        if type(self) is not type(other) or not isinstance(other, Trees) or not self.asynchronous:
+            return False
+        return "::" not in self.url + other.url and self._storage_options == other._storage_options
+
+    def copy_from(self, other: Backend, source: str, target: str, size: int) -> None:
+        """Let the storage copy from another root of its own."""
+        if not isinstance(other, Trees):
+            super().copy_from(other, source, target, size)
+            return
+        self._copied(self._copier(size), source, other._path(source), target)
+
+    def _copier(self, size: int) -> Callable[[str, str], Awaitable[object]]:
+        """Return the coroutine that copies a file of that size."""
+        del size
+        copier: Callable[[str, str], Awaitable[object]] = self.fs._cp_file
+        return copier
+
+    @property
+    def endpoint(self) -> str | None:
+        """What the options say; filesystems call it by several names."""
+        named = (self._storage_options, self._storage_options.get("client_kwargs") or {})
+        return next((str(each["endpoint_url"]) for each in named if each.get("endpoint_url")), None)
+
+    def _copied(self, copier: Callable[[str, str], Awaitable[object]], source: str, path: str, target: str) -> None:
+        def copied() -> None:
+            try:
+                self._sync(copier, path, self._path(target))
+            except FileNotFoundError:
+                missing.append(source)
+
+        missing: list[str] = []
+        self._ask(target, copied)
+        if missing:
+            raise FileNotFoundError(errno.ENOENT, "no such object", source)
+
+
+MOST_AHEAD = 8 * 2**20
+"""Bytes that a steady reader gets ahead at most."""
+_LINE_AHEAD = 8192
+
+
+class TranslatedFile(io.BufferedIOBase, BinaryIO):
+    """A binary file for reading that passes everything on to fsspec's and explains what goes wrong."""
+
+    def __init__(self, file: Any, key: str, secrets: frozenset[str]) -> None:
+        self._file = file
+        self._key = key
+        self._secrets = secrets
+        self._position = 0
+        self._ahead = memoryview(b"")
+        self._window = 0
+
+    def __repr__(self) -> str:
+        return f"<media {self._key!r}{' closed' if self.closed else ''}>"
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read up to `size` bytes, all by default.
+
+        Who reads on where the last read ended gets more and more ahead, so that small reads of a large media do not
+        cost a request each; a seek starts small again.
+        """
+        self._check()
+        if size is None or size < 0:
+            data = bytes(self._ahead) + self._fetch(-1)
+            self._ahead = memoryview(b"")
+        elif size <= len(self._ahead):
+            data, self._ahead = bytes(self._ahead[:size]), self._ahead[size:]
+        else:
+            head = bytes(self._ahead)
+            fetched = memoryview(self._fetch(max(size - len(head), self._window)))
+            data, self._ahead = head + bytes(fetched[: size - len(head)]), fetched[size - len(head) :]
+            self._window = min(max(2 * self._window, SEEK_BLOCK), MOST_AHEAD)
+        self._position += len(data)
+        return data
+
+    read1 = read
+
+    def _fetch(self, size: int) -> bytes:
+        with explained(self._key, self._secrets):
+            with suppress(FileNotFoundError):
+                return cast("bytes", self._file.read(size))
+            raise MediaNotFoundError(
+                "its bytes are gone: somebody deleted it", next_step="list the store", key=self._key
+            )
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read into a buffer."""
+        view = memoryview(buffer).cast("B")
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Move; nothing is fetched before the next read."""
+        self._check()
+        if whence not in (io.SEEK_SET, io.SEEK_CUR, io.SEEK_END):
+            raise ValueError(f"invalid whence ({whence}, should be 0, 1 or 2)")
+        if whence == io.SEEK_SET and offset < 0:
+            raise ValueError(f"negative seek position {offset}")
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}.get(whence)
+        wanted = max(0, (self._end() if start is None else start) + offset)
+        skipped = wanted - self._position
+        if 0 <= skipped <= len(self._ahead):
+            self._ahead = self._ahead[skipped:]
+        else:
+            self._ahead, self._window = memoryview(b""), 0
+            with explained(self._key, self._secrets):
+                self._file.seek(wanted)
+        self._position = wanted
+        return wanted
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return self._end()
+
+    def _end(self) -> int:
+        """Return the size; files that do not tell it are asked by a seek."""
+        size = getattr(self._file, "size", None)
+        if isinstance(size, int):
+            return size
+        with explained(self._key, self._secrets):
+            end: int = self._file.seek(0, io.SEEK_END)
+            self._file.seek(self._position + len(self._ahead))
+            return end
+
+    def peek(self, size: int = 0, /) -> bytes:
+        """Return bytes ahead without moving; `readline` looks for the end of the line in them."""
+        self._check()
+        if not self._ahead:
+            self._ahead = memoryview(self._fetch(max(size, self._window, _LINE_AHEAD)))
+            self._window = min(max(2 * self._window, SEEK_BLOCK), MOST_AHEAD)
+        return bytes(self._ahead[: max(size, _LINE_AHEAD)])
+
+    def tell(self) -> int:
+        """Return the position."""
+        self._check()
+        return self._position
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def close(self) -> None:
+        """Close; may be called again."""
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.readline, b"")
+
+    def _check(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+
+
+_CHUNK = 2**20
+SPOOL_BYTES = 8 * 2**20
+"""What a stage holds in memory at most; larger media lie in a temporary file meanwhile."""
+
+
+class Spool:
+    """A stage whose `commit` hands all bytes, or the file that holds them, to the backend."""
+
+    def __init__(
+        self,
+        key: str,
+        put_bytes: Callable[[str, bytes, str], None],
+        put_file: Callable[[str, Path, int, str], None],
+        create: Callable[[str, bytes | None, str], bool],
+    ) -> None:
+        self._key = key
+        self._create = create
+        self._put_bytes = put_bytes
+        self._put_file = put_file
+        self._buffer = bytearray()
+        self._file: BinaryIO | None = None
+        self._owner = 0
+        self._size = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Add bytes."""
+        with explained(self._key):
+            self._write(data)
+
+    def _write(self, data: bytes | memoryview) -> None:
+        self._size += len(data)
+        if self._file is None and len(self._buffer) + len(data) <= SPOOL_BYTES:
+            self._buffer += data
+            return
+        if self._file is None:
+            self._file = cast("BinaryIO", tempfile.NamedTemporaryFile(prefix="fsmedia-", delete=False))  # noqa: SIM115
+            self._owner = getpid()
+            weakref.finalize(self, _remove, self._file.name, self._owner)
+            self._file.write(self._buffer)
+            self._buffer = bytearray()
+        self._file.write(data)
+
+    def patch(self, data: bytes) -> None:
+        """Replace the first bytes."""
+        if self._file is None:
+            self._buffer[: len(data)] = data
+            return
+        with explained(self._key):
+            self._file.seek(0)
+            self._file.write(data)
+            self._file.seek(0, 2)
+
+    def reread(self) -> Iterator[bytes]:
+        """Give what was written so far."""
+        if self._file is None:
+            yield bytes(self._buffer)
+            return
+        with explained(self._key):
+            self._file.seek(0)
+            while data := self._file.read(_CHUNK):
+                yield data
+
+    def aim(self, key: str) -> None:
+        """Choose another key."""
+        self._key = key
+
+    def commit(self, content_type: str) -> None:
+        """Send everything to the backend; may be called again if it failed."""
+        if self._file is None:
+            self._put_bytes(self._key, bytes(self._buffer), content_type)
+            return
+        with explained(self._key):
+            self._file.flush()
+        self._put_file(self._key, Path(self._file.name), self._size, content_type)
+
+    def commit_new(self, content_type: str) -> bool:
+        """Send everything if nothing is at the key; a large file can only look first."""
+        if self._file is None:
+            return self._create(self._key, bytes(self._buffer), content_type)
+        if not self._create(self._key, None, content_type):
+            return False
+        self.commit(content_type)
+        return True
+
+    def discard(self) -> None:
+        """Let go of the bytes."""
+        self._buffer = bytearray()
+        file, self._file = self._file, None
+        if file is not None:
+            _remove(file.name, self._owner)
+            with suppress(OSError):  # it flushes, and the disk may be full; nobody wants these bytes any more
+                file.close()
+
+
+def _remove(name: str, owner: int) -> None:
+    """Remove the file, but not in a forked child, whose parent still needs it."""
+    if getpid() != owner:
+        return
+    with suppress(OSError):
+        Path(name).unlink(missing_ok=True)
+
+
+PATIENCE_BYTES = 2**20
+"""An upload may take the timeout once more for each of these: slow lines are slow, not dead."""
+CONCURRENCY = 32
+"""Requests under way at once for one call on an object store."""
+_TRIES = 2
+
+
+class FsspecBackend(Trees):
+    """A root that fsspec opens; see `Backend` for the methods.
+
+    Parameters
+    ----------
+    url
+        The root.
+    storage_options
+        What fsspec's filesystem takes; may hold secrets, which appear in no text this object makes.
+    timeout
+        Longest wait for one answer.
+    """
+
+    options: ClassVar[dict[str, Any]] = {}
+    """Options the filesystem must have to see what others wrote."""
+
+    concurrency = CONCURRENCY
+
+    takes_size: ClassVar[bool] = False
+    """Whether the filesystem opens a file of known size without a look at it."""
+
+    def __init__(self, url: str, storage_options: Mapping[str, Any], timeout: timedelta) -> None:
+        self._given_url = url
+        self._storage_options = dict(storage_options)
+        self._timeout = timeout
+        self._secrets = secrets_of(storage_options, url)
+        self._opened: tuple[int, AbstractFileSystem] | None = None
+        self.url = "::".join(public_url(link) if "://" in link else link for link in url.split("::")).rstrip("/")
+        self._root: str = self._open_filesystem()[1]
+        self.root_length = len(self._key_part().encode())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._given_url, self._storage_options, self._timeout)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    # -- the filesystem ------------------------------------------------------------------------------------
+
+    def _open_filesystem(self) -> tuple[AbstractFileSystem, str]:
+        forced = {} if "::" in self._given_url else self._forced_options()
+        filesystem, path = fsspec.core.url_to_fs(self._given_url, **{**self._storage_options, **forced})
+        self._opened = (os.getpid(), filesystem)
+        return filesystem, str(path).rstrip("/")
+
+    def _forced_options(self) -> dict[str, Any]:
+        """Return the options that this storage must have, whatever the caller gave."""
+        return self.options
+
+    @property
+    def fs(self) -> AbstractFileSystem:
+        """The filesystem; a forked child makes its own, for sessions and loops do not survive a fork."""
+        if self._opened is None or self._opened[0] != os.getpid():
+            return self._open_filesystem()[0]
+        return self._opened[1]
+
+    def _key_part(self) -> str:
+        """Return the part of the root that is in each object's key."""
+        return self._root
+
+    def _path(self, key: str) -> str:
+        return f"{self._root}/{key}" if key else self._root
+
+    def _key(self, path: str) -> str:
+        return path.removeprefix("/")[len(self._root.removeprefix("/")) :].removeprefix("/")
+
+    def roots(self) -> Sequence[str]:
+        """Return the URL, and the URL with the filesystem's other protocol names."""
+        names = self.fs.protocol
+        names = (names,) if isinstance(names, str) else names
+        bare = self._root.removeprefix("/")
+        return [self.url, *(f"{name}://{bare}" for name in names), *(f"{name}:///{bare}" for name in names)]
+
+    def _ask(self, key: str | None, call: Callable[[], T]) -> T:
+        """Make one call; a call without an answer is made once more, for all of them can be repeated."""
+        with explained(key, self._secrets):
+            for left in reversed(range(_TRIES)):
+                try:
+                    return call()
+                except (TimeoutError, ConnectionError):
+                    if not left:
+                        raise
+            raise AssertionError
+
+    def _sync(self, function: Callable[..., Awaitable[T]], *args: Any, size: int = 0, **options: Any) -> T:
+        """Run a coroutine function on fsspec's loop and wait, as long as its size allows."""
+        patience = self._timeout.total_seconds() * (1 + size // PATIENCE_BYTES)
+        answer: T = sync(self.fs.loop, function, *args, timeout=patience, **options)
+        return answer
+
+    def _each(self, key: str | None, jobs: Sequence[Callable[[], Any]], size: int = 0) -> list[Any]:
+        """Do several things: at once where the filesystem is asynchronous. Jobs return results or coroutines."""
+        if not self.fs.async_impl:
+            return [self._ask(key, job) for job in jobs]
+
+        async def all_of() -> list[Any]:
+            gate = asyncio.Semaphore(CONCURRENCY)
+
+            async def one(job: Callable[[], Awaitable[Any]]) -> Any:
+                async with gate:
+                    return await job()
+
+            return await asyncio.gather(*(one(job) for job in jobs))
+
+        return self._ask(key, lambda: self._sync(all_of, size=size + len(jobs) // CONCURRENCY * PATIENCE_BYTES))
+
+    # -- writing -------------------------------------------------------------------------------------------
+
+    def _put_options(self, content_type: str) -> dict[str, Any]:
+        """Return the keyword with which this filesystem sets a content type."""
+        del content_type
+        return {}
+
+    def write(self, key: str, data: bytes, content_type: str) -> None:
+        """Put bytes."""
+        self._ask(key, lambda: self._put(key, data, **self._put_options(content_type)))
+
+    def write_many(self, writes: Sequence[Write]) -> dict[int, MediaError]:
+        """Send small objects at once where the filesystem can."""
+        if len(writes) == 1 or not self.fs.async_impl or not all(isinstance(write.data, bytes) for write in writes):
+            return super().write_many(writes)
+
+        def writer(write: Write) -> Callable[[], Awaitable[MediaError | None]]:
+            path, options = self._path(write.key), self._put_options(write.content_type)
+            return partial(self._done_async, write.key, lambda: self.fs._pipe_file(path, write.data, **options))
+
+        size = sum(len(write.data) for write in writes if isinstance(write.data, bytes))
+        return self._failures([write.key for write in writes], [writer(write) for write in writes], size)
+
+    def _failures(
+        self, wanted: Sequence[str], jobs: Sequence[Callable[[], Any]], size: int = 0
+    ) -> dict[int, MediaError]:
+        """Do several things that answer with an error or None; without any answer, all have failed."""
+        try:
+            answers = self._each(wanted[0] if wanted else None, jobs, size)
+        except MediaError as error:
+            answers = [StorageError(error.problem, next_step=error.next_step, key=key) for key in wanted]
+        return {index: answer for index, answer in enumerate(answers) if answer is not None}
+
+    def _put(self, key: str, data: bytes, **options: Any) -> None:
+        if self.fs.async_impl:
+            self._sync(self.fs._pipe_file, self._path(key), data, size=len(data), **options)
+        else:
+            self.fs.pipe_file(self._path(key), data, **options)
+
+    def _put_file(self, key: str, file: Path, size: int, content_type: str) -> None:
+        path, options = self._path(key), self._put_options(content_type)
+        if self.fs.async_impl:
+            self._ask(key, lambda: self._sync(self.fs._put_file, str(file), path, size=size, **options))
+        else:
+            self._ask(key, lambda: self.fs.put_file(str(file), path, **options))
+
+    def create(self, key: str, data: bytes, content_type: str) -> bool:
+        """Put bytes unless there are any; here by looking first, which two creators can both pass."""
+        if self.head(key) is not None:
+            return False
+        self.write(key, data, content_type)
+        return True
+
+    def stage(self, key: str) -> Spool:
+        """Spool; nothing is sent before the commit."""
+        return Spool(
+            key,
+            self.write,
+            self._put_file,
+            lambda key, data, kind: self.head(key) is None if data is None else self.create(key, data, kind),
+        )
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = ()) -> Fetched:
+        """Read and look, all at once on an object store."""
+        jobs = [*(self._reader(key) for key in reads), *(self._looker(key) for key in heads)]
+        answers = self._each((*reads, *heads)[0] if jobs else None, jobs)
+        return Fetched(answers[: len(reads)], answers[len(reads) :])
+
+    def _reader(self, key: str) -> Callable[[], Any]:
+        path = self._path(key)
+
+        def read() -> bytes | None:
+            try:
+                data: bytes = self.fs.cat_file(path)
+            except (FileNotFoundError, IsADirectoryError):
+                return None
+            return data
+
+        async def read_async() -> bytes | None:
+            try:
+                data: bytes = await self._cat(path)
+            except (FileNotFoundError, IsADirectoryError):
+                return None
+            return data
+
+        return read_async if self.fs.async_impl else read
+
+    async def _cat(self, path: str) -> bytes:
+        data: bytes = await self.fs._cat_file(path)
+        return data
+
+    def _looker(self, key: str) -> Callable[[], Any]:
+        path = self._path(key)
+
+        def look() -> Entry | None:
+            try:
+                found = self.fs.info(path)
+            except FileNotFoundError:
+                return None
+            return entry_of(key, found) if found["type"] == "file" else None
+
+        async def look_async() -> Entry | None:
+            try:
+                found = await self._info(path)
+            except FileNotFoundError:
+                return None
+            return entry_of(key, found) if found["type"] == "file" else None
+
+        return look_async if self.fs.async_impl else look
+
+    async def _info(self, path: str) -> dict[str, Any]:
+        found: dict[str, Any] = await self.fs._info(path)
+        return found
+
+    def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
+        """Open with a block size made for seeking; what goes wrong while reading is explained too."""
+        known = {"size": size} if size is not None and self.takes_size else {}
+        try:
+            file = self.fs.open(self._path(key), "rb", block_size=block_size, cache_type="readahead", **known)
+            if known:
+                # Else s3fs would ask for them at the first read.
+                file.details = {"name": self._path(key), "size": size, "type": "file"}
+                return TranslatedFile(file, key, self._secrets)
+            if (getattr(file, "details", None) or {}).get("type") == "directory":  # s3fs opens it as an empty file
+                file.close()
+                raise IsADirectoryError(key)
+        except (FileNotFoundError, IsADirectoryError):
+            raise FileNotFoundError(errno.ENOENT, "no such object", key) from None
+        except Exception as error:  # noqa: BLE001 - clients of storages raise whatever they like
+            raised = storage_error(error, key, self._secrets)
+            raise raised from raised.__cause__
+        if (getattr(file, "details", None) or {}).get("type") == "directory":
+            file.close()
+            raise FileNotFoundError(errno.ENOENT, "no such object", key)
+        return TranslatedFile(file, key, self._secrets)
+
+    def entries(self, prefix: str = "") -> Iterator[Entry]:
+        """List by fsspec's `find`."""
+        folder = self._path(prefix.rstrip("/"))
+        with explained(prefix or None, self._secrets):
+            self.fs.invalidate_cache()
+            found = self.fs.find(folder, detail=True)
+        for path in sorted(found):
+            key = self._key(path)
+            if found[path]["type"] == "file" and path.rstrip("/") != folder and not key.endswith("/"):
+                yield entry_of(key, found[path])
+
+    def holds(self, folder: str) -> bool:
+        """Tell whether anything is below the folder."""
+        return next(self.entries(folder), None) is not None
+
+    # -- removing ------------------------------------------------------------------------------------------
+
+    def delete(self, keys: Iterable[str], *, keep_folders: bool = False) -> dict[str, MediaError]:
+        """Remove objects one by one, concurrently where the filesystem can; folders are left to the filesystem."""
+        del keep_folders
+        wanted = list(keys)
+        failed = self._failures(wanted, [self._remover(key) for key in wanted])
+        return {wanted[index]: error for index, error in failed.items()}
+
+    def _remover(self, key: str) -> Callable[[], Any]:
+        path = self._path(key)
+        if self.fs.async_impl:
+            return partial(self._done_async, key, lambda: self.fs._rm_file(path))
+        return partial(self._done, key, lambda: self.fs.rm_file(path))
+
+    def _done(self, key: str, call: Callable[[], object]) -> MediaError | None:
+        """Make a call, once more without an answer, and return what went wrong; what is gone already is done."""
+
+        def done() -> None:
+            with suppress(FileNotFoundError):
+                call()
+
+        try:
+            self._ask(key, done)
+        except StorageError as error:
+            return error
+        return None
+
+    async def _done_async(self, key: str, call: Callable[[], Awaitable[object]]) -> MediaError | None:
+        for left in reversed(range(_TRIES)):
+            try:
+                await call()
+            except FileNotFoundError:
+                return None
+            except (TimeoutError, ConnectionError) as error:
+                if not left:
+                    return storage_error(error, key, self._secrets)
+            except Exception as error:  # noqa: BLE001 - one key's failure must not hide the others'
+                return storage_error(error, key, self._secrets)
+            else:
+                return None
+        return None
+
+
+class RenamingBackend(FsspecBackend):
+    """A root on a filesystem that nobody has told us about."""
+
+    def write_many(self, writes: Sequence[Write]) -> dict[int, MediaError]:
+        """Write one after another: what is sent at once would not be written aside."""
+        return Backend.write_many(self, writes)
+
+    def _put(self, key: str, data: bytes, **options: Any) -> None:
+        self._by_rename(key, lambda path: self.fs.pipe_file(path, data, **options))
+
+    def _put_file(self, key: str, file: Path, size: int, content_type: str) -> None:
+        del size, content_type
+        self._ask(key, lambda: self._by_rename(key, lambda path: self.fs.put_file(str(file), path)))
+
+    def _by_rename(self, key: str, put: Callable[[str], object]) -> None:
+        folder = self._path(key).rpartition("/")[0]
+        temporary = f"{folder}/{keys.temporary_name()}"
+        self.fs.makedirs(folder, exist_ok=True)
+        try:
+            put(temporary)
+            self.fs.mv(temporary, self._path(key))
+        except BaseException:
+            with suppress(Exception):
+                self.fs.rm_file(temporary)
+            raise
