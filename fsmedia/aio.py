@@ -195,7 +195,7 @@ class AsyncMediaStore:
     constructor of `MediaStore` raises for what is in the root is raised there.
     """
 
-    def __init__(  # noqa: PLR0913 - as MediaStore
+    def __init__(
         self,
         url: str | PathLike[str] | None = None,
         *,
@@ -315,7 +315,7 @@ class AsyncMediaStore:
         """Return all that the store knows of many media; see `MediaStore.info_many`."""
         return await self._call(MediaStore.info_many, references, on_error=on_error)
 
-    async def erase(  # noqa: PLR0913 - the words of a selection
+    async def erase(
         self,
         *,
         run_id: str | None = None,
@@ -371,7 +371,7 @@ class AsyncMediaStore:
         """Do the same in JSON text; see `MediaStore.inline_text`."""
         return await self._call(MediaStore.inline_text, text, at_most=at_most)
 
-    async def gallery(  # noqa: PLR0913 - as MediaStore
+    async def gallery(
         self,
         *,
         run_id: str | None = None,
@@ -414,7 +414,7 @@ class AsyncMediaStore:
         """Show what several runs made at the same position side by side; see `MediaStore.compare`."""
         return await self._call(MediaStore.compare, run_ids, by=by, limit=limit, progress=progress)
 
-    async def sync_to(  # noqa: PLR0913 - those of the synchronous store
+    async def sync_to(
         self,
         url: str | PathLike[str],
         *,
@@ -473,7 +473,7 @@ class AsyncMediaStore:
 
         return await self._workers.stoppable(work)
 
-    async def verify(  # noqa: PLR0913 - each is asked by its name
+    async def verify(
         self,
         *,
         deep: bool = False,
@@ -620,7 +620,7 @@ class AsyncMediaStore:
         """Open a media's bytes; reading from the file blocks, so do it in a thread. See `MediaStore.open`."""
         return await self._call(MediaStore.open, reference)
 
-    async def list(  # noqa: PLR0913 - as MediaStore
+    async def list(
         self,
         *,
         run_id: str | None = None,

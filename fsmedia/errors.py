@@ -72,7 +72,7 @@ class MediaError(Exception):
 
 def _printable(name: str) -> str:
     """Return a name as it is if it can stand in a line of text, else quoted and escaped."""
-    shown = name if len(name) <= 300 else f"{name[:200]}...({len(name)} characters)"  # noqa: PLR2004
+    shown = name if len(name) <= 300 else f"{name[:200]}...({len(name)} characters)"
     return shown if shown.isprintable() and shown.strip() == shown and shown else repr(shown)
 
 

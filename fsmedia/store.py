@@ -342,7 +342,7 @@ class MediaStore:
         The store has other settings than asked, or is of a newer format.
     """
 
-    def __init__(  # noqa: PLR0913 - the constructor of the service: all its settings, by keyword
+    def __init__(
         self,
         url: str | PathLike[str] | None = None,
         *,
@@ -717,7 +717,7 @@ class MediaStore:
         """
         return self._opened_bytes(reference)
 
-    def list(  # noqa: PLR0913 - the words of a selection
+    def list(
         self,
         *,
         run_id: str | None = None,
@@ -1075,7 +1075,7 @@ class MediaStore:
         return [next(found) if isinstance(name, str) else name for name in names]
 
     @observed("erase")
-    def erase(  # noqa: PLR0913 - the words of a selection
+    def erase(
         self,
         *,
         run_id: str | None = None,
@@ -1371,7 +1371,7 @@ class MediaStore:
         )
 
     @observed("gallery")
-    def gallery(  # noqa: PLR0913 - the words of a selection, and of a page
+    def gallery(
         self,
         *,
         run_id: str | None = None,
@@ -1493,7 +1493,7 @@ class MediaStore:
         return html
 
     @observed("sync")
-    def sync_to(  # noqa: PLR0913 - the words of a selection, and what the target shall be like
+    def sync_to(
         self,
         url: str | PathLike[str],
         *,
@@ -1612,7 +1612,7 @@ class MediaStore:
             return sync(self._backend, configuration, target, wishes)
 
     @observed("verify")
-    def verify(  # noqa: PLR0913 - each is asked by its name
+    def verify(
         self,
         *,
         deep: bool = False,

@@ -50,7 +50,7 @@ class _Kept(NamedTuple):
     unreadable: list[str]
 
 
-def forget(  # noqa: PLR0913 - what is meant, and how it is done
+def forget(
     backend: Backend,
     founding: Founding,
     references: Collection[str],

@@ -240,7 +240,7 @@ def _usable(previous: pa.Table | None, facts: Facts) -> pa.Table:
 
 def _missing(previous: pa.Table, table: pa.Table) -> int:
     """Count the rows of before whose media are gone."""
-    from pyarrow import compute  # noqa: PLC0415
+    from pyarrow import compute
 
     there = compute.is_in(previous.column("reference"), table.column("reference"))
     return len(previous) - (compute.sum(there).as_py() or 0)
@@ -256,12 +256,12 @@ def _whole(tables: list[pa.Table], facts: Facts) -> pa.Table:
 
 def is_sorted(table: pa.Table) -> bool:
     """Tell whether each reference sorts after the one before it."""
-    from pyarrow import compute  # noqa: PLC0415
+    from pyarrow import compute
 
     references = table.column("reference")
     if references.null_count:
         return False
-    if len(table) < 2:  # noqa: PLR2004
+    if len(table) < 2:
         return True
     return bool(compute.all(compute.less(references.slice(0, len(table) - 1), references.slice(1))).as_py())
 

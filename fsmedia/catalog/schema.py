@@ -105,7 +105,7 @@ def arrow() -> ModuleType:
         It is not installed.
     """
     try:
-        import pyarrow as pa  # noqa: PLC0415 - only who asks for a catalog needs it
+        import pyarrow as pa
     except ImportError as error:
         raise StorageError(
             f"the catalog needs a package that is not installed ({error})",
@@ -307,6 +307,6 @@ def urls(references: Any, root: str) -> Any:
     (HF datasets) would make `file://tmp` of `file:///tmp`.
     """
     arrow()
-    from pyarrow import compute  # noqa: PLC0415
+    from pyarrow import compute
 
     return compute.binary_join_element_wise("media://", references, f"::{root}", "")

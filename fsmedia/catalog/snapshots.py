@@ -100,7 +100,7 @@ def table_of(backend: Backend, key: str) -> pa.Table | None:
 
 def _read(data: bytes, key: str) -> tuple[pa.Table, Facts]:
     pa = arrow()
-    from pyarrow import parquet  # noqa: PLC0415
+    from pyarrow import parquet
 
     with parquet.ParquetFile(pa.BufferReader(data)) as file:
         metadata = file.schema_arrow.metadata
@@ -136,7 +136,7 @@ def publish(backend: Backend, table: pa.Table, time: datetime) -> str:
         It could not be written; the older ones are as they were.
     """
     pa = arrow()
-    from pyarrow import parquet  # noqa: PLC0415
+    from pyarrow import parquet
 
     key, sink = keys.snapshot_key(time), pa.BufferOutputStream()
     parquet.write_table(

@@ -86,7 +86,7 @@ def _numbers(table: pa.Table) -> pa.Table:
 
 
 def _tally(name: str | None, table: pa.Table) -> Tally:
-    from pyarrow import compute  # noqa: PLC0415
+    from pyarrow import compute
 
     return Tally(name=name, media=len(table), bytes=int(compute.sum(table.column("bytes")).as_py() or 0))
 
@@ -111,7 +111,7 @@ def _largest(counts: Mapping[Any, tuple[int, int]], top: int) -> tuple[tuple[Tal
 def _between(table: pa.Table, name: str, begin: datetime | None, end: datetime | None) -> pa.Table:
     """Return rows with an instant at or after, and before; those without one are in none."""
     pa = arrow()
-    from pyarrow import compute  # noqa: PLC0415
+    from pyarrow import compute
 
     column = table.column(name)
     met = compute.is_valid(column)
@@ -123,7 +123,7 @@ def _between(table: pa.Table, name: str, begin: datetime | None, end: datetime |
 
 
 def _ages(table: pa.Table, now: datetime) -> tuple[Tally, ...]:
-    from pyarrow import compute  # noqa: PLC0415
+    from pyarrow import compute
 
     found: list[Tally] = []
     end: datetime | None = None  # what claims to be of the future counts as new
@@ -148,7 +148,7 @@ def _expiring(table: pa.Table, name: str, now: datetime, until: datetime | None)
 
 def _saved(table: pa.Table) -> int:
     """Return how many bytes less lie in the store than its references add up to."""
-    from pyarrow import compute  # noqa: PLC0415
+    from pyarrow import compute
 
     shared = table.filter(compute.not_equal(table.column("key"), table.column("reference")))
     if not len(shared):

@@ -23,7 +23,7 @@ _IDS = ("run_id", "conversation_id", "session_id", "provider_id", "policy_name")
 def mask(table: pa.Table, selection: Selection) -> pa.ChunkedArray:
     """Return which rows a selection means, never null."""
     pa = arrow()
-    from pyarrow import compute  # noqa: PLC0415
+    from pyarrow import compute
 
     met: list[Any] = []
     for name in _IDS:
@@ -113,7 +113,7 @@ class Catalog:
             pandas is not installed.
         """
         try:
-            import pandas as pd  # noqa: PLC0415
+            import pandas as pd
         except ImportError as error:
             raise _missing("pandas", error) from None
         return self._table.to_pandas(types_mapper=pd.ArrowDtype)
@@ -127,12 +127,12 @@ class Catalog:
             polars is not installed.
         """
         try:
-            import polars as pl  # noqa: PLC0415
+            import polars as pl
         except ImportError as error:
             raise _missing("polars", error) from None
         return pl.from_arrow(self._table)
 
-    def filter(  # noqa: PLR0913 - the words of a selection
+    def filter(
         self,
         *,
         run_id: str | None = None,
@@ -179,7 +179,7 @@ class Catalog:
     @property
     def problems(self) -> dict[str, str]:
         """References of media whose sidecar could not be read, and why."""
-        from pyarrow import compute  # noqa: PLC0415
+        from pyarrow import compute
 
         found = self._table.select(["reference", "problem"]).filter(compute.is_valid(self._table.column("problem")))
         return dict(zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True))

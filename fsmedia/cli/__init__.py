@@ -69,7 +69,7 @@ app = typer.Typer(
 )
 
 
-def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it
+def _show_version(asked: bool) -> None:
     if asked:
         try:
             typer.echo(f"fsmedia {version('fsmedia')}")

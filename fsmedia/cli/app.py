@@ -343,7 +343,7 @@ Until = Annotated[str | None, typer.Option(metavar="TIME", help="Made before: 20
 ExpiresBefore = Annotated[str | None, typer.Option(metavar="TIME", help="Expires before: 2026-03-04, 2d (from now).")]
 
 
-def conditions(  # noqa: PLR0913 - the words of a selection
+def conditions(
     *,
     run: str | None = None,
     conversation: str | None = None,

@@ -33,7 +33,7 @@ Examples:
 """
 
 
-def dedupe(  # noqa: PLR0913 - the options of the command
+def dedupe(
     context: typer.Context,
     *,
     dry_run: Annotated[

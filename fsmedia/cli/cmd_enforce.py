@@ -56,7 +56,7 @@ class _Wanted:
     rows: int | None
 
 
-def enforce(  # noqa: PLR0913 - the options of the command
+def enforce(
     context: typer.Context,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Delete nothing, say what would be.")] = False,

@@ -55,7 +55,7 @@ Examples:
 """
 
 
-def erase(  # noqa: PLR0913 - the options of the command
+def erase(
     context: typer.Context,
     *,
     run: Run = None,

@@ -108,7 +108,7 @@ def _export(context: typer.Context, *, store: StoreUrl = None, option: StorageOp
 def _folder(export: Callable[..., ExportReport]) -> Callable[..., None]:
     """Make the command of a folder that `datasets` loads."""
 
-    def command(  # noqa: PLR0913 - the options of the command
+    def command(
         context: typer.Context,
         *,
         target: Target,
@@ -151,7 +151,7 @@ def _folder(export: Callable[..., ExportReport]) -> Callable[..., None]:
     return command
 
 
-def webdataset(  # noqa: PLR0913 - the options of the command
+def webdataset(
     context: typer.Context,
     *,
     target: Target,

@@ -50,7 +50,7 @@ _Out = Annotated[
 _InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the file by the result.")]
 
 
-def externalize(  # noqa: PLR0913 - the options of the command
+def externalize(
     context: typer.Context,
     *,
     file: _File,
@@ -98,7 +98,7 @@ def externalize(  # noqa: PLR0913 - the options of the command
     output.note(f"{done}")
 
 
-def inline(  # noqa: PLR0913 - the options of the command
+def inline(
     context: typer.Context,
     *,
     file: _File,

@@ -78,7 +78,7 @@ class By(StrEnum):
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file; replaced if it is there.")]
 
 
-def gallery(  # noqa: PLR0913 - the words of a selection, and of a page
+def gallery(
     context: typer.Context,
     *,
     target: Output = Path("gallery.html"),
@@ -127,7 +127,7 @@ def gallery(  # noqa: PLR0913 - the words of a selection, and of a page
         output.note("nothing matches: the page is empty")
 
 
-def compare(  # noqa: PLR0913 - the options of the command
+def compare(
     context: typer.Context,
     *,
     runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Two or more run ids.")],

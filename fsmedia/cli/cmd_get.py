@@ -44,7 +44,7 @@ class Wanted:
     sha256: str | None
 
 
-def get(  # noqa: PLR0913 - the options of the command
+def get(
     context: typer.Context,
     *,
     references: Annotated[list[str], typer.Argument(metavar="REF", help="References, as ls shows them.")],

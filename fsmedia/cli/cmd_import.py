@@ -97,7 +97,7 @@ def _import(context: typer.Context, *, store: StoreUrl = None, option: StorageOp
         typer.echo(context.get_help())
 
 
-def promptarena(  # noqa: PLR0913 - the options of the command
+def promptarena(
     context: typer.Context,
     *,
     path: Annotated[str, typer.Argument(metavar="PATH", help="The folder of the results, or one of them.")],
@@ -119,7 +119,7 @@ def promptarena(  # noqa: PLR0913 - the options of the command
     _run(Place.of(context, store, option), work, as_json=as_json)
 
 
-def folder(  # noqa: PLR0913 - the options of the command
+def folder(
     context: typer.Context,
     *,
     path: Annotated[str, typer.Argument(metavar="DIR", help="The top of the tree.")],
@@ -171,7 +171,7 @@ def folder(  # noqa: PLR0913 - the options of the command
     _run(place, work, as_json=as_json)
 
 
-def inspect(  # noqa: PLR0913 - the options of the command
+def inspect(
     context: typer.Context,
     *,
     logs: Annotated[list[Path], typer.Argument(metavar="LOG", help="Log files, or folders of them.")],

@@ -27,7 +27,7 @@ Examples:
 """
 
 
-def init(  # noqa: PLR0913 - the settings of a store
+def init(
     context: typer.Context,
     *,
     organization: Annotated[

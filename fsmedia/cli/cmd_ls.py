@@ -70,7 +70,7 @@ _LABELS = {
 _SECOND = {"run_id", "conversation_id", "session_id", "provider_id", "policy_name"}  # an empty one says nothing
 
 
-def ls(  # noqa: PLR0913 - the words of a selection
+def ls(
     context: typer.Context,
     *,
     run: Run = None,

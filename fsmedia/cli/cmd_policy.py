@@ -307,7 +307,7 @@ def _iso(record: MediaRecord) -> str | None:
     return None if record.expires_at is None else record.model_dump(mode="json")["expires_at"]
 
 
-def hold(  # noqa: PLR0913 - the options of the command
+def hold(
     context: typer.Context,
     *,
     references: References,

@@ -46,7 +46,7 @@ _OPTIONS = {
 _LOCKED = "SET TimeZone = 'UTC'; SET enable_external_access = false; SET lock_configuration = true"
 
 
-def query(  # noqa: PLR0913 - the options of the command
+def query(
     context: typer.Context,
     *,
     sql: Annotated[str, typer.Argument(metavar="SQL", help="What is asked of `media`; - reads standard input.")],
@@ -82,7 +82,7 @@ def query(  # noqa: PLR0913 - the options of the command
 
 def _duckdb() -> Any:
     try:
-        import duckdb  # noqa: PLC0415 - only who asks needs it
+        import duckdb
     except ImportError as error:
         raise CommandError(
             f"query needs a package that is not installed ({error}): pip install 'fsmedia[catalog]'"

@@ -22,7 +22,7 @@ Examples:
 """
 
 
-def rm(  # noqa: PLR0913 - the options of the command
+def rm(
     context: typer.Context,
     *,
     references: Annotated[list[str], typer.Argument(metavar="REF", help="References, as ls shows them.")],

@@ -29,7 +29,7 @@ Examples:
 """
 
 
-def stats(  # noqa: PLR0913 - the options of the command
+def stats(
     context: typer.Context,
     *,
     top: Annotated[int, typer.Option(min=1, metavar="N", help="Most runs, types and policies to tell apart.")] = 10,

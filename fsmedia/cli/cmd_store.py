@@ -128,7 +128,7 @@ _UNKNOWN = "application/octet-stream"
 _ID_OPTIONS = {"run_id": "--run", "conversation_id": "--conversation", "session_id": "--session"}
 
 
-def store(  # noqa: PLR0913 - the fields of a media
+def store(
     context: typer.Context,
     *,
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Files, folders; - is standard input.")],
@@ -186,7 +186,7 @@ def store(  # noqa: PLR0913 - the fields of a media
             sys.stdout.flush()  # who is killed now has been told
 
 
-def _store(  # noqa: PLR0913 - the fields of a media
+def _store(
     opened: MediaStore,
     stack: ExitStack,
     file: str,

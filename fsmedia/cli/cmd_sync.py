@@ -52,7 +52,7 @@ Examples:
 _ROWS = 20
 
 
-def sync(  # noqa: PLR0913 - the words of a selection, and what the target shall be like
+def sync(
     *,
     source: Annotated[str, typer.Argument(metavar="SRC", help="The store that media come from, see --store.")],
     target: Annotated[str, typer.Argument(metavar="DST", help="The root that they are brought to.")],

@@ -46,7 +46,7 @@ ROWS = 50
 """So many lines of each kind; more is what `--all` is for."""
 
 
-def verify(  # noqa: PLR0913 - the options of the command
+def verify(
     context: typer.Context,
     *,
     deep: Annotated[bool, typer.Option("--deep", help="Read all bytes and compare their digests.")] = False,
@@ -176,7 +176,7 @@ Examples:
 """
 
 
-def sweep_orphans(  # noqa: PLR0913 - the options of the command
+def sweep_orphans(
     context: typer.Context,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Change nothing, say what would be done.")] = False,

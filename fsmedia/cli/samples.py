@@ -89,7 +89,7 @@ def sample_run() -> list[Sample]:
 
     """
     try:
-        import PIL.Image  # noqa: F401, PLC0415
+        import PIL.Image  # noqa: F401
     except ImportError as error:
         raise MediaError(
             "the sample run is drawn with Pillow, which is not installed",
@@ -162,7 +162,7 @@ def _chime() -> bytes:
 
 def _photo() -> bytes:
     """Return a landscape at dusk, 800 x 600, with the grain of a photograph: JPEG."""
-    from PIL import Image, ImageChops, ImageDraw, ImageFilter  # noqa: PLC0415
+    from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
     width, height = 800, 600
     sky = Image.new("RGB", (1, 5))
@@ -199,7 +199,7 @@ def _photo() -> bytes:
 
 def _plan() -> bytes:
     """Return the plan of the garden, 640 x 400: PNG."""
-    from PIL import Image, ImageDraw  # noqa: PLC0415
+    from PIL import Image, ImageDraw
 
     scale = 3  # drawn larger, then reduced: smooth edges
     picture = Image.new("RGB", (640 * scale, 400 * scale), _PAPER)
@@ -251,7 +251,7 @@ def _calendar() -> bytes:
 
 def _page(title: str, subtitle: str) -> Image.Image:
     """Return an empty page, 910 x 1286 points of 1/110 inch, with a heading."""
-    from PIL import Image, ImageDraw  # noqa: PLC0415
+    from PIL import Image, ImageDraw
 
     page = Image.new("RGB", (910, 1286), "white")
     draw = ImageDraw.Draw(page)
@@ -263,7 +263,7 @@ def _page(title: str, subtitle: str) -> Image.Image:
 
 def _bars(page: Image.Image) -> None:
     """Draw a row for each bed, with a bar for the months of sowing and one for picking."""
-    from PIL import ImageDraw  # noqa: PLC0415
+    from PIL import ImageDraw
 
     draw = ImageDraw.Draw(page)
     left, top, month, row = 252, 250, 49, 138
@@ -290,7 +290,7 @@ def _bars(page: Image.Image) -> None:
 
 def _months(page: Image.Image) -> None:
     """Draw a list of months and work."""
-    from PIL import ImageDraw  # noqa: PLC0415
+    from PIL import ImageDraw
 
     draw = ImageDraw.Draw(page)
     work = (
@@ -313,7 +313,7 @@ def _months(page: Image.Image) -> None:
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Return Pillow's own font: no file of this machine is read."""
-    from PIL import ImageFont  # noqa: PLC0415
+    from PIL import ImageFont
 
     return ImageFont.load_default(size)
 

@@ -45,14 +45,14 @@ def first_page(data: bytes, side: int) -> tuple[bytes, int] | str:
 
 def _draw() -> None:
     """Draw what stands on standard input."""
-    import io  # noqa: PLC0415 - in the child only
-    from contextlib import suppress  # noqa: PLC0415
+    import io
+    from contextlib import suppress
 
-    import pypdfium2  # noqa: PLC0415
-    from PIL import features  # noqa: PLC0415
+    import pypdfium2
+    from PIL import features
 
     with suppress(ImportError, ValueError, OSError):
-        import resource  # noqa: PLC0415
+        import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

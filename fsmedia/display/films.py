@@ -163,7 +163,7 @@ def _first(frames: Iterator[Any], watched: Watched) -> Any:
 def _is_dark(frame: Any) -> bool:
     tiny = frame.reformat(width=16, height=16, format="gray").to_image().convert("L")
     low, high = tiny.getextrema()
-    return not isinstance(high, int | float) or high < 24 or high - low < 4  # noqa: PLR2004 - of 255
+    return not isinstance(high, int | float) or high < 24 or high - low < 4
 
 
 def outline_of(container: Any, watched: Watched) -> Film:

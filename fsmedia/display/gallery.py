@@ -361,7 +361,7 @@ def _tools(place: str, cards: list[Placed], pages: int) -> Markup:
     counts: dict[str, int] = {}
     for each in cards:
         counts[each.family] = counts.get(each.family, 0) + 1
-    if len(cards) < 2:  # noqa: PLR2004 - one needs no order
+    if len(cards) < 2:
         return Markup("")
     kinds = [
         ("all", "All", len(cards)),
@@ -382,7 +382,7 @@ def _tools(place: str, cards: list[Placed], pages: int) -> Markup:
     options = joined(Markup('<option value="{}">{}</option>').format(value, word) for value, word in _SORTS)
     return Markup('<div class="fsm-tools">{}{}<label class="fsm-sort">Sort <select>{}</select></label></div>').format(
         Markup('<fieldset class="fsm-set fsm-types" aria-label="Type">{}</fieldset>').format(types)
-        if len(kinds) > 2  # noqa: PLR2004 - all of one type: nothing to choose
+        if len(kinds) > 2
         else "",
         Markup('<fieldset class="fsm-set fsm-pages" aria-label="Page">{}</fieldset>').format(paging)
         if pages > 1

@@ -113,7 +113,7 @@ class Preview:
             and all(isinstance(value, str) for value in (self.text, self.reason, self.sound_type))
             and len(self.text) <= _MOST_TEXT
             and len(self.peaks) <= PEAKS
-            and all(type(peak) is int and 0 <= peak <= 100 for peak in self.peaks)  # noqa: PLR2004 - per cent
+            and all(type(peak) is int and 0 <= peak <= 100 for peak in self.peaks)
             and all(value is None or type(value) in (int, float) for value in numbers)
         )
 

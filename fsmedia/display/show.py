@@ -29,7 +29,7 @@ _TITLES = (
 )  # fmt: skip
 
 
-def gallery_of(  # noqa: PLR0913 - what is shown, and how
+def gallery_of(
     backend: Backend,
     configuration: Configuration,
     selection: Selection,
@@ -53,7 +53,7 @@ def gallery_of(  # noqa: PLR0913 - what is shown, and how
     )
 
 
-def comparison_of(  # noqa: PLR0913 - as above
+def comparison_of(
     backend: Backend,
     configuration: Configuration,
     run_ids: Iterable[str],

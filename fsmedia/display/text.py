@@ -47,7 +47,7 @@ def instant_text(instant: datetime) -> str:
 
 def length_text(seconds: float) -> str:
     """Return the length of a sound or film: `0:02`, `1:15:00`; below ten seconds with a tenth."""
-    if seconds < 10:  # noqa: PLR2004
+    if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     hours, rest = divmod(whole, _MINUTE * _MINUTE)

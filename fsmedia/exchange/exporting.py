@@ -117,8 +117,8 @@ def _text(instant: Any) -> str:
 
 def _pyarrow() -> tuple[Any, Any]:
     try:
-        import pyarrow  # noqa: ICN001, PLC0415 - only who asks for Parquet needs it
-        from pyarrow import parquet  # noqa: PLC0415
+        import pyarrow  # noqa: ICN001 - only who asks for Parquet needs it
+        from pyarrow import parquet
     except ImportError as error:
         raise StorageError(
             f"Parquet needs pyarrow, which is not installed ({error})", next_step="pip install 'fsmedia[catalog]'"

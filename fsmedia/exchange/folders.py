@@ -55,7 +55,7 @@ _ABOVE = (
 _GIVEN = ("run_id", "conversation_id", "session_id", "provider_id", "policy_name")
 
 
-def import_folder(  # noqa: PLR0913 - the options of an import
+def import_folder(
     store: MediaStore,
     place: str | PathLike[str],
     *,
@@ -197,7 +197,7 @@ def _found(tree: Tree, pattern: Pattern, own: str | None) -> Iterator[Found | Pa
 _CHUNK = 2**20
 
 
-def adopt_folder(  # noqa: PLR0913 - the options of an import
+def adopt_folder(
     place: str | PathLike[str],
     *,
     pattern: str = DEFAULT_PATTERN,

@@ -73,7 +73,7 @@ _IMAGES = Kind("imagefolder", "image/*", frozenset(_PICTURES))
 _AUDIO = Kind("audiofolder", "audio/*", frozenset(_SOUNDS | set(_RENAMED.values())), _RENAMED)
 
 
-def export_imagefolder(  # noqa: PLR0913 - the options of an export
+def export_imagefolder(
     store: MediaStore,
     place: str | PathLike[str],
     *,
@@ -123,7 +123,7 @@ def export_imagefolder(  # noqa: PLR0913 - the options of an export
         return _Export(way, store, target).run(selection)
 
 
-def export_audiofolder(  # noqa: PLR0913 - the options of an export
+def export_audiofolder(
     store: MediaStore,
     place: str | PathLike[str],
     *,

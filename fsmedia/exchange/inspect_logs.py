@@ -70,7 +70,7 @@ def import_inspect(
 
 def _reader() -> ModuleType:
     try:
-        import inspect_ai.log as reader  # noqa: PLC0415 - only who imports logs needs it, and it takes seconds
+        import inspect_ai.log as reader
     except ImportError as error:
         raise StorageError(
             f"logs of inspect_ai are read by inspect_ai, which is not installed ({error})",

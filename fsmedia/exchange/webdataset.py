@@ -37,7 +37,7 @@ _TAR = "application/x-tar"
 _MODE = 0o644
 
 
-def export_webdataset(  # noqa: PLR0913 - the options of an export
+def export_webdataset(
     store: MediaStore,
     place: str | PathLike[str],
     *,

@@ -110,7 +110,7 @@ class MediaFileSystem(Concurrent, metaclass=_Cached):
     ambient = Ambient()
     _strip_protocol = _Paths()
 
-    def __init__(  # noqa: PLR0913 - fsspec's way: all options of a filesystem are its constructor's
+    def __init__(
         self,
         fo: str | None = None,
         target_protocol: str | None = None,

@@ -361,9 +361,9 @@ class Patterns(Attributes):
     def expand_path(
         self,
         path: Any,
-        recursive: bool = False,  # noqa: FBT001, FBT002 - fsspec's signature
+        recursive: bool = False,
         maxdepth: int | None = None,
-        assume_literal: bool = False,  # noqa: FBT001, FBT002
+        assume_literal: bool = False,
         **kwargs: Any,
     ) -> list[str]:
         """Return the keys that names and patterns mean, with `recursive` those below folders too.
@@ -391,7 +391,7 @@ class Patterns(Attributes):
         self,
         path1: Any,
         path2: Any,
-        recursive: bool = False,  # noqa: FBT001, FBT002 - fsspec's signature
+        recursive: bool = False,
         maxdepth: int | None = None,
         on_error: str | None = None,
         **kwargs: Any,
@@ -404,7 +404,7 @@ class Patterns(Attributes):
         self,
         rpath: Any,
         lpath: Any,
-        recursive: bool = False,  # noqa: FBT001, FBT002 - fsspec's signature
+        recursive: bool = False,
         callback: Any = DEFAULT_CALLBACK,
         maxdepth: int | None = None,
         **kwargs: Any,
@@ -417,7 +417,7 @@ class Patterns(Attributes):
         self,
         lpath: Any,
         rpath: Any,
-        recursive: bool = False,  # noqa: FBT001, FBT002 - fsspec's signature
+        recursive: bool = False,
         callback: Any = DEFAULT_CALLBACK,
         maxdepth: int | None = None,
         **kwargs: Any,
@@ -616,7 +616,7 @@ class Reading(Patterns):
 
     # -- listing -------------------------------------------------------------------------------------------
 
-    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:  # noqa: FBT001, FBT002 - fsspec's signature
+    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
         """List a folder, or a file alone.
 
         Raises
@@ -638,8 +638,8 @@ class Reading(Patterns):
         self,
         path: str,
         maxdepth: int | None = None,
-        withdirs: bool = False,  # noqa: FBT001, FBT002 - fsspec's signature
-        detail: bool = False,  # noqa: FBT001, FBT002
+        withdirs: bool = False,
+        detail: bool = False,
         **kwargs: Any,
     ) -> Any:
         """List all files below a folder, with folders if asked; a file is found by its own name."""
@@ -708,9 +708,9 @@ class Reading(Patterns):
     def du(
         self,
         path: str,
-        total: bool = True,  # noqa: FBT001, FBT002 - fsspec's signature
+        total: bool = True,
         maxdepth: int | None = None,
-        withdirs: bool = False,  # noqa: FBT001, FBT002
+        withdirs: bool = False,
         **_: Any,
     ) -> Any:
         """Return the bytes of all media below a path, or of each by name."""
@@ -846,7 +846,7 @@ class Writing(Contents):
         path: str,
         mode: str = "rb",
         block_size: int | None = None,
-        autocommit: bool = True,  # noqa: FBT001, FBT002
+        autocommit: bool = True,
         cache_options: Any = None,
         content_type: str | None = None,
         **kwargs: Any,
@@ -945,7 +945,7 @@ class Writing(Contents):
                     target.write(data)
                     callback.relative_update(len(data))
 
-    def touch(self, path: str, truncate: bool = True, **_: Any) -> None:  # noqa: FBT001, FBT002
+    def touch(self, path: str, truncate: bool = True, **_: Any) -> None:
         """Make an empty file, or empty the one that is there; without `truncate` a file stays as it is."""
         if truncate or not self.exists(path):
             self.pipe_file(path, b"")
@@ -973,7 +973,7 @@ class Writing(Contents):
         self._removed([key])
 
     @observed("delete_many")
-    def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:  # noqa: FBT001, FBT002
+    def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
         """Delete media, and with `recursive` all below folders. A name that exists is never taken for a pattern."""
         self._desk()
         files: dict[str, None] = {}
@@ -1017,7 +1017,7 @@ class Writing(Contents):
 
     # -- folders -------------------------------------------------------------------------------------------
 
-    def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:  # noqa: FBT001, FBT002
+    def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:
         """Make a folder, where the storage keeps folders without files; elsewhere there is nothing to do.
 
         Raises
@@ -1035,7 +1035,7 @@ class Writing(Contents):
             raise not_found(parent)
         self._backend.make_folder(key)
 
-    def makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:  # noqa: FBT001, FBT002
+    def makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:
         """Make a folder and its parents, see `mkdir`."""
         self._desk()
         if not self._key(path):
@@ -1161,7 +1161,7 @@ class Copying(Writing):
                 written.write(data)
 
     @observed("move")
-    def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **_: Any) -> None:  # noqa: C901, FBT001, FBT002, PLR0912
+    def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **_: Any) -> None:  # noqa: C901, PLR0912
         """Move: copy all, then remove what was copied. Onto itself it does nothing."""
         self._desk()
         files: list[str] = []

@@ -98,9 +98,9 @@ class Concurrent(Viewing):
     async def _expand_path(
         self,
         path: Any,
-        recursive: bool = False,  # noqa: FBT001, FBT002 - as fsspec has it
+        recursive: bool = False,
         maxdepth: int | None = None,
-        assume_literal: bool = False,  # noqa: FBT001, FBT002
+        assume_literal: bool = False,
     ) -> list[str]:
         return await self._aside(self.expand_path, path, recursive, maxdepth, assume_literal)
 
@@ -108,7 +108,7 @@ class Concurrent(Viewing):
         self,
         path1: Any,
         path2: Any,
-        recursive: bool = False,  # noqa: FBT001, FBT002 - as fsspec has it
+        recursive: bool = False,
         maxdepth: int | None = None,
         on_error: str | None = None,
         **kwargs: Any,
@@ -123,7 +123,7 @@ class Concurrent(Viewing):
         self,
         path1: Any,
         path2: Any,
-        recursive: bool = False,  # noqa: FBT001, FBT002
+        recursive: bool = False,
         on_error: str | None = None,
         maxdepth: int | None = None,
         **kwargs: Any,
@@ -137,7 +137,7 @@ class Concurrent(Viewing):
         self,
         rpath: Any,
         lpath: Any,
-        recursive: bool = False,  # noqa: FBT001, FBT002
+        recursive: bool = False,
         callback: Any = DEFAULT_CALLBACK,
         maxdepth: int | None = None,
         **kwargs: Any,
@@ -152,7 +152,7 @@ class Concurrent(Viewing):
         self,
         rpath: Any,
         lpath: Any,
-        recursive: bool = False,  # noqa: FBT001, FBT002
+        recursive: bool = False,
         callback: Any = DEFAULT_CALLBACK,
         maxdepth: int | None = None,
         **kwargs: Any,
@@ -164,7 +164,7 @@ class Concurrent(Viewing):
         self,
         lpath: Any,
         rpath: Any,
-        recursive: bool = False,  # noqa: FBT001, FBT002
+        recursive: bool = False,
         callback: Any = DEFAULT_CALLBACK,
         maxdepth: int | None = None,
         **kwargs: Any,
@@ -179,7 +179,7 @@ class Concurrent(Viewing):
         self,
         lpath: Any,
         rpath: Any,
-        recursive: bool = False,  # noqa: FBT001, FBT002
+        recursive: bool = False,
         callback: Any = DEFAULT_CALLBACK,
         batch_size: int | None = None,
         maxdepth: int | None = None,
@@ -200,17 +200,17 @@ class Concurrent(Viewing):
     async def _isdir(self, path: str) -> bool:
         return await self._aside(self.isdir, path)
 
-    async def _ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:  # noqa: FBT001, FBT002
+    async def _ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
         return await self._aside(self.ls, path, detail, **kwargs)
 
     async def _walk(self, path: str, maxdepth: int | None = None, on_error: Any = "omit", **kwargs: Any) -> Any:
         async for each in super()._walk(path, maxdepth, on_error, **{"views": False, **kwargs}):
             yield each
 
-    async def _find(self, path: str, maxdepth: int | None = None, withdirs: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002
+    async def _find(self, path: str, maxdepth: int | None = None, withdirs: bool = False, **kwargs: Any) -> Any:
         return await self._aside(self.find, path, maxdepth, withdirs, **kwargs)
 
-    async def _du(self, path: str, total: bool = True, maxdepth: int | None = None, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002
+    async def _du(self, path: str, total: bool = True, maxdepth: int | None = None, **kwargs: Any) -> Any:
         return await self._aside(self.du, path, total, maxdepth, **kwargs)
 
     async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
@@ -234,7 +234,7 @@ class Concurrent(Viewing):
     async def _rm(
         self,
         path: Any,
-        recursive: bool = False,  # noqa: FBT001, FBT002 - as fsspec has it
+        recursive: bool = False,
         batch_size: int | None = None,
         maxdepth: int | None = None,
         **_: Any,
@@ -242,16 +242,16 @@ class Concurrent(Viewing):
         del batch_size
         await self._aside(self.rm, path, recursive, maxdepth)
 
-    async def _mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:  # noqa: FBT001, FBT002
+    async def _mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:
         await self._aside(self.mkdir, path, create_parents, **kwargs)
 
-    async def _makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:  # noqa: FBT001, FBT002
+    async def _makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:
         await self._aside(self.makedirs, path, exist_ok)
 
     async def _rmdir(self, path: str) -> None:
         await self._aside(self.rmdir, path)
 
-    async def _touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:  # noqa: FBT001, FBT002
+    async def _touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
         await self._aside(self.touch, path, truncate, **kwargs)
 
     async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> StreamedMedia:
@@ -268,7 +268,7 @@ class StreamedMedia(AbstractAsyncStreamedFile):
         self.fs = fs
         self.mode = mode
         self._file = file
-        self._aside = fs._aside  # noqa: SLF001 - its own class
+        self._aside = fs._aside
 
     def __repr__(self) -> str:
         return f"<awaitable {self._file!r}>"
@@ -296,7 +296,7 @@ class StreamedMedia(AbstractAsyncStreamedFile):
         written: int = await self._aside(self._file.write, data)
         return written
 
-    async def flush(self, force: bool = False) -> None:  # noqa: FBT001, FBT002
+    async def flush(self, force: bool = False) -> None:
         """Do nothing: a media exists when it is closed."""
 
     async def close(self) -> None:

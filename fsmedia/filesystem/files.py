@@ -339,7 +339,7 @@ class MediaTransaction(Transaction):
             A file of that place waits for the end.
         """
         filesystem: Any = self.fs
-        place_of = filesystem._backend.place_of  # noqa: SLF001 - its own filesystem
+        place_of = filesystem._backend.place_of
         if any(place_of(file.path) == place_of(key) and not file.given_up for file in self.files):
             raise InvalidMediaError(
                 "was written in this transaction, so nothing can be appended to it yet",
@@ -347,7 +347,7 @@ class MediaTransaction(Transaction):
                 reference=key,
             )
 
-    def complete(self, commit: bool = True) -> None:  # noqa: FBT001, FBT002 - as fsspec has it
+    def complete(self, commit: bool = True) -> None:
         """Commit or discard all files; what comes after a failed commit is discarded."""
         try:
             while self.files:
@@ -362,5 +362,5 @@ class MediaTransaction(Transaction):
             filesystem: Any = self.fs
             self.fs: Any = None
             if filesystem is not None:
-                filesystem._intrans = False  # noqa: SLF001 - what fsspec's own transaction sets
-                filesystem._transaction = None  # noqa: SLF001
+                filesystem._intrans = False
+                filesystem._transaction = None

@@ -213,7 +213,7 @@ class Viewing(Sighting):
             return None
         return kind
 
-    def ls(self, path: str, detail: bool = True, *, views: bool = True, **kwargs: Any) -> list[Any]:  # noqa: FBT001, FBT002 - fsspec's signature
+    def ls(self, path: str, detail: bool = True, *, views: bool = True, **kwargs: Any) -> list[Any]:
         """List a folder, see `Reading.ls`; the top shows views too, unless told not to."""
         key = self._key(path)
         view = self._view_of(key)
@@ -240,7 +240,7 @@ class Viewing(Sighting):
         self,
         path: str,
         maxdepth: int | None = None,
-        topdown: bool = True,  # noqa: FBT001, FBT002 - fsspec's signature
+        topdown: bool = True,
         on_error: Any = "omit",
         **kwargs: Any,
     ) -> Iterator[Any]:
@@ -251,8 +251,8 @@ class Viewing(Sighting):
         self,
         path: str,
         maxdepth: int | None = None,
-        withdirs: bool = False,  # noqa: FBT001, FBT002 - fsspec's signature
-        detail: bool = False,  # noqa: FBT001, FBT002
+        withdirs: bool = False,
+        detail: bool = False,
         **kwargs: Any,
     ) -> Any:
         """List all files below a folder, see `Reading.find`; from the top not those of views."""
@@ -387,17 +387,17 @@ class Viewing(Sighting):
         self._refuse_view(path)
         super().rm_file(path)
 
-    def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:  # noqa: FBT001, FBT002
+    def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
         """Delete media, see `Writing.rm`."""
         self._refuse_view(path)
         super().rm(path, recursive, maxdepth)
 
-    def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any) -> None:  # noqa: FBT001, FBT002
+    def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any) -> None:
         """Move media, see `Copying.mv`; out of a view they can only be copied."""
         self._refuse_view(path1, path2)
         super().mv(path1, path2, recursive, maxdepth, **kwargs)
 
-    def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:  # noqa: FBT001, FBT002
+    def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
         """Make an empty file, see `Writing.touch`."""
         self._refuse_view(path)
         super().touch(path, truncate, **kwargs)

@@ -309,7 +309,7 @@ def spelled(path: Path) -> str:
     """Write a path as people do."""
     parts = [f"[{each}]" if isinstance(each, int) else f".{each}" for each in path]
     text = "".join(part if part[0] == "[" or part[1:].isidentifier() else f"[{json.dumps(part[1:])}]" for part in parts)
-    return f"${text}" if len(text) <= 300 else f"$...{text[-250:]}"  # noqa: PLR2004
+    return f"${text}" if len(text) <= 300 else f"$...{text[-250:]}"
 
 
 def places_of(document: Any) -> Iterator[Place]:

@@ -43,13 +43,13 @@ class Settings:
     views: dict[str, View] | None = None
 
     @classmethod
-    def read(  # noqa: PLR0913 - all that a constructor takes
+    def read(
         cls,
         organization: str | None,
         templates: Mapping[str, str] | None,
         policies: Mapping[str, RetentionPolicy | timedelta] | Iterable[RetentionPolicy] | None,
         default_policy: str | None,
-        deduplicate: bool | None = None,  # noqa: FBT001
+        deduplicate: bool | None = None,
         orphan_grace: timedelta | None = None,
         *,
         view_templates: Mapping[str, str] | None = None,

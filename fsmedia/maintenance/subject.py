@@ -312,7 +312,7 @@ def _digest(reference: str, values: dict[str, object]) -> str | None:
     if pointer is not None:
         return pointer.digest
     said = values.get("sha256")
-    if not isinstance(said, str) or len(said) != 64 or not set(said) <= set("0123456789abcdef"):  # noqa: PLR2004
+    if not isinstance(said, str) or len(said) != 64 or not set(said) <= set("0123456789abcdef"):
         return None
     return said
 

@@ -410,7 +410,7 @@ def read_many(backend: Backend, entries: Sequence[Entry]) -> list[Content | Medi
         except MediaError as error:
             return error
 
-    if len(entries) < 2 or backend.concurrency < 2:  # noqa: PLR2004 - nothing to do at once
+    if len(entries) < 2 or backend.concurrency < 2:
         return [one(entry) for entry in entries]
     with ThreadPoolExecutor(min(len(entries), backend.concurrency, _AT_ONCE)) as threads:
         return list(threads.map(one, entries))

@@ -276,7 +276,7 @@ def _lost(tasks: Iterable[Pair | Remainder | Broken | Entry], error: Exception) 
     return lost([task.key for task in tasks], error)
 
 
-def verify(  # noqa: PLR0913 - what a caller may ask, by keyword
+def verify(
     backend: Backend,
     founding: Founding,
     grace: timedelta,

@@ -340,9 +340,9 @@ def _box(head: bytes) -> str | None:
 
 def _ask_library(head: bytes) -> str | None:
     """Return what `filetype` says, in our spelling, without what it says too easily."""
-    if head[1:4] == b"*M\x18" and 0x50 <= head[0] <= 0x5F:  # noqa: PLR2004 - a skippable frame of Zstandard, on a row of
+    if head[1:4] == b"*M\x18" and 0x50 <= head[0] <= 0x5F:
         return "application/zstd"  # which filetype 1.2.0 recurses until it fails
-    import filetype  # noqa: PLC0415 - 3 to 5 ms, and most runs never need it
+    import filetype
 
     found: str | None = filetype.guess_mime(head)
     if found == "image/bmp" or (found == "application/postscript" and head[:4] != b"%!PS"):  # 2 bytes: BM, %!

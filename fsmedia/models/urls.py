@@ -127,7 +127,7 @@ def from_base64(text: str) -> bytes:
     """Decode strictly: standard alphabet, whole groups of four, the padding they need; CR and LF are skipped."""
     body = re.sub(r"[\r\n]", "", text).encode("ascii")
     padding = len(body) - len(body.rstrip(b"="))
-    if len(body) % 4 or padding > 2:  # noqa: PLR2004 - a group of four ends in at most two
+    if len(body) % 4 or padding > 2:
         raise binascii.Error("wrong padding")
     return base64.b64decode(body, validate=True)
 

@@ -68,7 +68,7 @@ def open_backend(
                 f"a local root takes no storage options, got {', '.join(sorted(options))}", next_step="leave them out"
             )
         try:
-            path = str(LocalFileSystem._strip_protocol(url))  # noqa: SLF001
+            path = str(LocalFileSystem._strip_protocol(url))
         except FileNotFoundError:
             raise InvalidReferenceError(
                 "the root is relative, and the current directory is gone", next_step="change into one that exists"

@@ -27,7 +27,7 @@ def run() -> None:
         server.stop()
 
 
-def _compare(server: RcloneServer) -> None:  # noqa: C901 - one list of candidates
+def _compare(server: RcloneServer) -> None:
     url, options = server.new_root(direct=True)
     store = MediaStore(url, storage_options=options).create()
     raw = fsspec.filesystem("s3", use_listings_cache=False, **options)

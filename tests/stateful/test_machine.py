@@ -113,7 +113,7 @@ class Machine(RuleBasedStateMachine):
         provider=st.sampled_from(["", "openai"]),
         given=st.booleans(),
     )
-    def store_media(  # noqa: PLR0917 - what a media has
+    def store_media(
         self, data: bytes, way: str, kind: str, own: str, other: str, indices: tuple[int, int], policy: str | None,
         provider: str, given: bool,
     ) -> None:  # fmt: skip
