@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Self, Type
 from fsmedia import catalog
 from fsmedia.catalog import CatalogAnswers
 from fsmedia.core import commit, lifetime, records
-from fsmedia.core.commit import Sharing
+from fsmedia.core.commit import SharedStoreOperation
 from fsmedia.core.ingest import (
     CHUNK_BYTES,
-    Desk,
     Draft,
     MediaWriter,
     Source,
     SourceRules,
+    WriteContext,
     is_small_file,
     opened,
     small_bytes,
 )
 from fsmedia.core.lifetime import Removal, check_log
 from fsmedia.core.records import StoredBytes
-from fsmedia.core.settings_file import Founding
+from fsmedia.core.settings_file import SettingsFile
 from fsmedia.core.telemetry import Observer, checked_hooks, name_media, observed
 from fsmedia.display.cache import PreviewCache, default_folder, place_of
 from fsmedia.errors import (
@@ -386,7 +386,7 @@ class MediaStore:
         self._timeout = timeout
         self._allow_private_urls = allow_private_urls
         self._deletion_log = deletion_log
-        self._founding = Founding(self._backend, settings)
+        self._settings_file = SettingsFile(self._backend, settings)
         self._observer = Observer(self._backend.url, checked_hooks(hooks))
 
     def create(self) -> Self:
@@ -398,8 +398,8 @@ class MediaStore:
             The store has other settings.
         """
         self._check_writable()
-        self._founding.refresh()
-        self._founding.settle()
+        self._settings_file.refresh()
+        self._settings_file.settle()
         return self
 
     @property
@@ -410,7 +410,7 @@ class MediaStore:
     @property
     def organization(self) -> OrganizationMode:
         """Which layout writing uses."""
-        return self._founding.refresh().organization
+        return self._settings_file.refresh().organization
 
     @property
     def fs(self) -> MediaFileSystem:
@@ -448,11 +448,13 @@ class MediaStore:
         """
         return media_url(self._key(reference), self._backend.url)
 
-    def _desk(self) -> Desk:
+    def _write_context(self) -> WriteContext:
         """Return what a write needs."""
         self._check_writable()
-        founding = self._founding
-        return Desk(self._backend, founding.refresh(), self._max_file_size, self._now, founding.settle)
+        settings_file = self._settings_file
+        return WriteContext(
+            self._backend, settings_file.refresh(), self._max_file_size, self._now, settings_file.settle
+        )
 
     def _check_writable(self) -> None:
         if self._read_only:
@@ -506,17 +508,19 @@ class MediaStore:
 
     def _look_for_conversion(self, key: str) -> None:
         """Read the settings anew where a media was not found: somebody may have converted the store meanwhile."""
-        founding = self._founding
-        if records.may_have_moved(key) and founding.is_settled and not founding.configuration.deduplicate:
-            founding.reload()
+        settings_file = self._settings_file
+        if records.may_have_moved(key) and settings_file.is_settled and not settings_file.configuration.deduplicate:
+            settings_file.reload()
 
     def _moved(self, key: str) -> str | None:
         """Return what a media is called since the store was converted, or since a sync brought it here.
 
         Asked only for what was not found.
         """
-        founding = self._founding  # a root without settings was never converted, and is not listed to assume any
-        if not (founding.is_settled and founding.configuration.deduplicate):
+        settings_file = (
+            self._settings_file
+        )  # a root without settings was never converted, and is not listed to assume any
+        if not (settings_file.is_settled and settings_file.configuration.deduplicate):
             return None
         if keys.pointer_of(key) is not None:
             return records.brought_as(self._backend, key)
@@ -526,8 +530,10 @@ class MediaStore:
         """Open a media's bytes; some storages tell only at the first read that there are none, too late to look on."""
 
         def opened(key: str) -> BinaryIO:
-            founding = self._founding
-            converted = founding.is_settled and founding.configuration.deduplicate and records.may_have_moved(key)
+            settings_file = self._settings_file
+            converted = (
+                settings_file.is_settled and settings_file.configuration.deduplicate and records.may_have_moved(key)
+            )
             if converted and not records.exists(self._backend, key):
                 raise records.not_found(key)
             return records.open_bytes(self._backend, key)
@@ -580,7 +586,7 @@ class MediaStore:
             return catalog.newest(self._backend)
         return catalog.refreshed(
             self._backend,
-            self._founding,
+            self._settings_file,
             now=self._now(),
             read_only=self._read_only,
             executor=executor,
@@ -632,7 +638,7 @@ class MediaStore:
     def _content_of(self, found: records.Found) -> MediaContent:
         key = found.entry.key
         path = self._backend.local_path(keys.bytes_key(key))
-        content = records.content_of(found, self._founding.configuration, path)
+        content = records.content_of(found, self._settings_file.configuration, path)
         if content.file_path is None:
             content.attach(StoredBytes(self._backend, key, content.mime_type))
         return content
@@ -651,7 +657,9 @@ class MediaStore:
         return self._reached(reference, lambda key: self._record(key, with_hold=True))
 
     def _record(self, key: str, *, with_hold: bool = False) -> MediaRecord:
-        return records.record_of(records.find(self._backend, key, with_hold=with_hold), self._founding.configuration)
+        return records.record_of(
+            records.find(self._backend, key, with_hold=with_hold), self._settings_file.configuration
+        )
 
     @observed("metadata")
     def metadata(self, reference: str) -> MediaMetadata:
@@ -699,7 +707,7 @@ class MediaStore:
 
     def _signed(self, key: str, lifetime: timedelta) -> str:
         if keys.pointer_of(key) is not None:
-            return records.shared_url(self._backend, key, lifetime, self._founding.configuration)
+            return records.shared_url(self._backend, key, lifetime, self._settings_file.configuration)
         url = self._backend.sign(key, lifetime)
         if not records.exists(self._backend, key):
             records.refuse_folder(self._backend, key)
@@ -763,7 +771,7 @@ class MediaStore:
             until=until,
             expires_before=expires_before,
         )
-        configuration = self._founding.refresh()
+        configuration = self._settings_file.refresh()
         shortcut = CatalogAnswers(self._backend, configuration, selection)
         return records.select(self._backend, configuration, selection, limit=limit, shortcut=shortcut)
 
@@ -779,7 +787,7 @@ class MediaStore:
         """
         given = {"run_id": run_id, "conversation_id": conversation_id, "session_id": session_id}
         named = {name: value for name, value in given.items() if value is not None}
-        configuration = self._founding.refresh()
+        configuration = self._settings_file.refresh()
         mode = configuration.organization
         if list(named) != [mode.id_field]:
             raise InvalidMediaError(
@@ -849,7 +857,7 @@ class MediaStore:
         return MediaWriter(self._draft(metadata, content.mime_type, content), self._observer)
 
     def _removal(self) -> Removal:
-        return Removal(self._backend, self._founding.configuration, self._now, self._deletion_log)
+        return Removal(self._backend, self._settings_file.configuration, self._now, self._deletion_log)
 
     def _checked_draft(self, content: MediaContent, metadata: MediaMetadata) -> Draft:
         _check_type("content", content, MediaContent)
@@ -857,7 +865,7 @@ class MediaStore:
         return self._draft(metadata, content.mime_type, content)
 
     def _draft(self, metadata: MediaMetadata, mime_type: str, content: MediaContent) -> Draft:
-        return Draft(self._desk(), metadata, mime_type, content, content.policy_name)
+        return Draft(self._write_context(), metadata, mime_type, content, content.policy_name)
 
     @observed("delete")
     def delete_media(self, reference: str) -> None:
@@ -955,13 +963,13 @@ class MediaStore:
         answers: list[Answer] = list(drafts)
         ready = [(index, draft) for index, draft in enumerate(drafts) if not isinstance(draft, MediaError)]
         prepared = [(index, draft, _attempt(lambda each: each.prepare(), draft)) for index, draft in ready]
-        plain = iter(commit.store([each for _, _, each in prepared if isinstance(each, commit.Storing)]))
-        shared = iter(commit.store_many([each for _, _, each in prepared if isinstance(each, Sharing)]))
+        plain = iter(commit.store([each for _, _, each in prepared if isinstance(each, commit.StoreOperation)]))
+        shared = iter(commit.store_many([each for _, _, each in prepared if isinstance(each, SharedStoreOperation)]))
         for index, draft, each in prepared:
             if isinstance(each, MediaError):
                 answers[index] = each
                 continue
-            error = next(shared if isinstance(each, Sharing) else plain)
+            error = next(shared if isinstance(each, SharedStoreOperation) else plain)
             answers[index] = draft.settled(each) if error is None else error
         yield from answers
 
@@ -1010,7 +1018,7 @@ class MediaStore:
 
     def _moved_away(self, removal: Removal, names: Sequence[str]) -> dict[str, MediaError]:
         """Delete what a conversion gave other names, as `delete_media` does; errors go by the names that were given."""
-        if not self._founding.configuration.deduplicate:
+        if not self._settings_file.configuration.deduplicate:
             return {}
         try:
             moved = records.moved_many(self._backend, names)
@@ -1059,7 +1067,7 @@ class MediaStore:
                     # Alone it may be found under the name that a conversion gave it.
                     answers.append(self.info(given))
                 else:
-                    answers.append(records.record_of(found, self._founding.configuration))
+                    answers.append(records.record_of(found, self._settings_file.configuration))
             except MediaError as error:
                 answers.append(error)
         return answers
@@ -1136,7 +1144,7 @@ class MediaStore:
             log=self._deletion_log,
             forget_previews=self._forget_previews,
         )
-        return erasure.run(self._backend, self._founding)
+        return erasure.run(self._backend, self._settings_file)
 
     def _forget_previews(self, keys: Collection[str]) -> int:
         """Remove what galleries kept on this machine of bytes that are gone."""
@@ -1429,7 +1437,7 @@ class MediaStore:
         }
         made: Gallery = _display("show").gallery_of(
             self._backend,
-            self._founding.refresh(),
+            self._settings_file.refresh(),
             Selection(**conditions),  # type: ignore[arg-type]
             group_by=group_by,
             sort=sort,
@@ -1466,7 +1474,7 @@ class MediaStore:
         """
         made: Comparison = _display("show").comparison_of(
             self._backend,
-            self._founding.refresh(),
+            self._settings_file.refresh(),
             run_ids,
             by=by,
             limit=limit,
@@ -1483,9 +1491,9 @@ class MediaStore:
         try:
             html: str = summary.summary_html(
                 self._backend,
-                self._founding.refresh(),
+                self._settings_file.refresh(),
                 self._now(),
-                settled=self._founding.is_settled,
+                settled=self._settings_file.is_settled,
                 read_only=self._read_only,
             )
         except MediaError as error:
@@ -1590,8 +1598,8 @@ class MediaStore:
             until=until,
             expires_before=expires_before,
         )
-        configuration = self._founding.refresh()
-        if not self._founding.is_settled and next(iter(self._backend.entries()), None) is None:
+        configuration = self._settings_file.refresh()
+        if not self._settings_file.is_settled and next(iter(self._backend.entries()), None) is None:
             raise MediaNotFoundError(f"no store and no media at {self.url}", next_step="check the URL")
         opening = open_backend(text_of(url), storage_options, timeout=self._timeout, durability=self._durability)
         with closing(opening) as backend:
@@ -1667,10 +1675,10 @@ class MediaStore:
         """
         if (repair or adopt) and not dry_run:
             self._check_writable()
-        wanted = check_grace(grace, self._founding.refresh().orphan_grace, nobody_writes=nobody_writes)
+        wanted = check_grace(grace, self._settings_file.refresh().orphan_grace, nobody_writes=nobody_writes)
         return verify(
             self._backend,
-            self._founding,
+            self._settings_file,
             wanted,
             deep=deep,
             repair=repair,
@@ -1696,8 +1704,8 @@ class MediaStore:
         CorruptSidecarError
             Its sidecar can't be read.
         """
-        desk = self._desk()
-        self._reached(reference, lambda key: lifetime.apply_policy(desk, key, policy_name))
+        context = self._write_context()
+        self._reached(reference, lambda key: lifetime.apply_policy(context, key, policy_name))
 
     @observed("hold")
     def hold(self, reference: str, reason: str, *, who: str | None = None) -> None:
@@ -1715,10 +1723,10 @@ class MediaStore:
         MediaNotFoundError
             There is no such media, or somebody deleted it meanwhile.
         """
-        user, desk = _user() if who is None else who, self._desk()
+        user, context = _user() if who is None else who, self._write_context()
 
         def place(key: str) -> None:
-            lifetime.hold(desk, Hold(reference=Reference(key), reason=reason, who=user, when=self._now()))
+            lifetime.hold(context, Hold(reference=Reference(key), reason=reason, who=user, when=self._now()))
 
         self._reached(reference, place)
 
@@ -1735,12 +1743,13 @@ class MediaStore:
         """
         self._check_writable()
         key = self._key(reference)
-        if not lifetime.release(self._backend, self._founding.configuration, key):
-            if records.may_have_moved(key) and self._founding.is_settled:
-                self._founding.reload()  # `hold` looks again, so who held by an old reference must be able to release
+        if not lifetime.release(self._backend, self._settings_file.configuration, key):
+            if records.may_have_moved(key) and self._settings_file.is_settled:
+                # `hold` looks again, so who held by an old reference must be able to release
+                self._settings_file.reload()
             moved = self._moved(key)
             if moved is not None:
-                lifetime.release(self._backend, self._founding.configuration, moved)
+                lifetime.release(self._backend, self._settings_file.configuration, moved)
 
     @observed("enforce_policy")
     def enforce_policy(
@@ -1793,7 +1802,7 @@ class MediaStore:
             progress=progress,
             log=self._deletion_log,
         )
-        return sweep.run(self._backend, self._founding)
+        return sweep.run(self._backend, self._settings_file)
 
     @observed("sweep_orphans")
     def sweep_orphans(
@@ -1833,7 +1842,7 @@ class MediaStore:
         """
         if not dry_run:
             self._check_writable()
-        wanted = check_grace(grace, self._founding.refresh().orphan_grace, nobody_writes=nobody_writes)
+        wanted = check_grace(grace, self._settings_file.refresh().orphan_grace, nobody_writes=nobody_writes)
         return sweep_orphans(self._backend, wanted, dry_run=dry_run, executor=executor, progress=progress)
 
     @observed("rebuild_due_index")
@@ -1856,7 +1865,7 @@ class MediaStore:
             The store can't be listed; what failed for single media is in the report, and leaves the index partial.
         """
         self._check_writable()
-        return rebuild_due_index(self._backend, self._founding, executor, progress)
+        return rebuild_due_index(self._backend, self._settings_file, executor, progress)
 
     @observed("deduplicate")
     def deduplicate(
@@ -1893,4 +1902,4 @@ class MediaStore:
         """
         if not dry_run:
             self._check_writable()
-        return deduplicate(self._backend, self._founding, dry_run=dry_run, executor=executor, progress=progress)
+        return deduplicate(self._backend, self._settings_file, dry_run=dry_run, executor=executor, progress=progress)

@@ -19,7 +19,7 @@ NAME = re.compile(
 )
 
 
-class Told(NamedTuple):
+class ReportView(NamedTuple):
     """What a deduplicated name tells."""
 
     size: int
@@ -43,11 +43,11 @@ class Told(NamedTuple):
         return f"{self.blob}/condemned/{self.generation}"
 
 
-def told(reference: str) -> Told:
+def told(reference: str) -> ReportView:
     """Read a reference."""
     found = NAME.fullmatch(reference.rpartition("/")[2])
     assert found is not None, f"not a deduplicated name: {reference}"
-    return Told(int(found["size"]), found["digest"], found["generation"])
+    return ReportView(int(found["size"]), found["digest"], found["generation"])
 
 
 def sidecar_of(storage: Storage, reference: str) -> dict[str, object]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from fsmedia.core.settings_file import Founding
+    from fsmedia.core.settings_file import SettingsFile
     from fsmedia.storage import Backend, Entry
 
 _ATTEMPTS = 3
@@ -52,7 +52,7 @@ class _Kept(NamedTuple):
 
 def forget(
     backend: Backend,
-    founding: Founding,
+    settings_file: SettingsFile,
     references: Collection[str],
     words: Mapping[str, str],
     *,
@@ -90,7 +90,7 @@ def forget(
             return Forgotten(frozenset([*kept.holding, *kept.unreadable]))
         answers = dict(backend.delete(kept.unreadable, keep_folders=True)) if kept.unreadable else {}
         if kept.readable:
-            refreshed(backend, founding, now=now, executor=executor)
+            refreshed(backend, settings_file, now=now, executor=executor)
         if kept.holding:
             answers |= backend.delete(kept.holding, keep_folders=True)
         failed |= answers

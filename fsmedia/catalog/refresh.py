@@ -116,7 +116,7 @@ _FOLDERS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class RefreshContext:
     """What a part needs to know.
 
     Attributes
@@ -212,10 +212,10 @@ def refresh(
     facts = Facts(backend.url, now, settings_digest(configuration))
     usable = _usable(previous, facts)
     process = os.getpid() if backend.in_one_process else None
-    ground = Ground(backend, configuration, datetime.now(UTC) - COARSEST, process)
+    context = RefreshContext(backend, configuration, datetime.now(UTC) - COARSEST, process)
     tables: dict[int, list[pa.Table]] = {}
     read = count = 0
-    for piece in _pieces(ground, usable, executor):
+    for piece in _pieces(context, usable, executor):
         if piece.error is not None:
             raise piece.error
         table = _unpacked(piece.table)
@@ -266,17 +266,17 @@ def is_sorted(table: pa.Table) -> bool:
     return bool(compute.all(compute.less(references.slice(0, len(table) - 1), references.slice(1))).as_py())
 
 
-def _pieces(ground: Ground, previous: pa.Table, executor: Executor | None) -> Iterator[Piece]:
+def _pieces(context: RefreshContext, previous: pa.Table, executor: Executor | None) -> Iterator[Piece]:
     before = Before(previous)
-    top = ground.backend.children("")
+    top = context.backend.children("")
     folders = sorted((each for each in top.folders if each and not keys.is_internal(each)), key=_as_prefix)
     if executor is None:
-        yield from pieces(ground, Part(0, (), _loose(ground.backend, top.entries), previous))
+        yield from pieces(context, Part(0, (), _loose(context.backend, top.entries), previous))
         for number, folder in enumerate(folders, 1):
-            yield from pieces(ground, Part(number, (folder,), (), before.below(folder)))
+            yield from pieces(context, Part(number, (folder,), (), before.below(folder)))
         return
-    parts = _parts(ground.backend, folders, top.entries, before)
-    yield from spread(worked, ground, windows(parts, 1), executor, bool, _lost)
+    parts = _parts(context.backend, folders, top.entries, before)
+    yield from spread(worked, context, windows(parts, 1), executor, bool, _lost)
 
 
 def _parts(backend: Backend, folders: Sequence[str], loose: Sequence[Entry], before: Before) -> Iterator[Part]:
@@ -312,14 +312,14 @@ def _loose(backend: Backend, entries: Iterable[Entry]) -> tuple[Entry, ...]:
     return tuple(each for each in told if each is not None)
 
 
-def worked(ground: Ground, parts: list[Part]) -> Piece:
+def worked(context: RefreshContext, parts: list[Part]) -> Piece:
     """Do one part in a worker, whole."""
-    if ground.process is not None and ground.process != os.getpid():
+    if context.process is not None and context.process != os.getpid():
         raise StorageError(
-            f"{ground.backend.url} is seen by one process only", next_step="give an executor of threads, or none"
+            f"{context.backend.url} is seen by one process only", next_step="give an executor of threads, or none"
         )
     (part,) = parts
-    found = list(pieces(ground, part))
+    found = list(pieces(context, part))
     tables = [schema().empty_table(), *(_unpacked(piece.table) for piece in found)]
     return Piece(part.number, _packed(arrow().concat_tables(tables)), sum(piece.read for piece in found))
 
@@ -333,24 +333,24 @@ def _lost(parts: list[Part], error: Exception) -> Piece:
     return Piece(parts[0].number, b"", error=failure)
 
 
-def pieces(ground: Ground, part: Part) -> Iterator[Piece]:
+def pieces(context: RefreshContext, part: Part) -> Iterator[Piece]:
     """Compare a part of the store with its rows of before, some media at a time."""
     before = Before(_unpacked(part.rows))
-    sources = (iter(part.loose), *(ground.backend.entries(folder) for folder in part.folders))
+    sources = (iter(part.loose), *(context.backend.entries(folder) for folder in part.folders))
     for source in sources:
         found = records.listed(source)
         while batch := list(islice(found, _BATCH)):
-            table, read = _compared(ground, before, batch)
+            table, read = _compared(context, before, batch)
             yield Piece(part.number, table, read)
 
 
-def _compared(ground: Ground, before: Before, batch: Sequence[Listed]) -> tuple[pa.Table, int]:
+def _compared(context: RefreshContext, before: Before, batch: Sequence[Listed]) -> tuple[pa.Table, int]:
     """Return the rows of some media, and how many sidecars were read for them."""
     pa = arrow()
     kept: list[int] = []
     changed: list[Listed] = []
     for item in batch:
-        number = before.holds(item, ground.before)
+        number = before.holds(item, context.before)
         if number is not None:
             kept.append(number)  # so its name was looked at before
         elif records.is_reference(item.entry.key):
@@ -358,10 +358,10 @@ def _compared(ground: Ground, before: Before, batch: Sequence[Listed]) -> tuple[
     made = [
         row
         for some in windows(changed, _READ)
-        for row in read_rows(ground.backend, ground.configuration, some, ground.before)
+        for row in read_rows(context.backend, context.configuration, some, context.before)
     ]
     found = [_rows(before.table, kept)] if kept else []
-    found += [table_of(made, ground.backend.url)] if made else []
+    found += [table_of(made, context.backend.url)] if made else []
     if not found:
         return schema().empty_table(), 0
     table = pa.concat_tables([each.replace_schema_metadata() for each in found])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from fsmedia.core.settings_file import Founding
+    from fsmedia.core.settings_file import SettingsFile
     from fsmedia.format.settings import Configuration
     from fsmedia.storage import Backend, Entry
 
@@ -252,7 +252,7 @@ def place(backend: Backend, key: str) -> str:
 
 def refreshed(
     backend: Backend,
-    founding: Founding,
+    settings_file: SettingsFile,
     *,
     now: datetime,
     read_only: bool = False,
@@ -270,7 +270,7 @@ def refreshed(
     """
     arrow()
     begun = time.monotonic()
-    configuration = founding.refresh()
+    configuration = settings_file.refresh()
     entries = names(backend)
     found = newest(backend, entries)
     instant = time_for(now, entries)
@@ -281,7 +281,7 @@ def refreshed(
     wanted = not (same or read_only or (found is None and not entries and not len(made.table)))
     key = found.key if found is not None and same else None
     if wanted:
-        founding.settle()
+        settings_file.settle()
         key = publish(backend, made.table, instant)
         listed = prune(backend, key, configuration.orphan_grace)
         if found is not None and found.key not in listed:

@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 SIDECAR_TYPE = "application/json"
 DUE_TYPE = "application/octet-stream"
 """Content type of due entries, which are empty: their keys say it all."""
-Operation = TypeVar("Operation", "Storing", "Deleting")
+Operation = TypeVar("Operation", "StoreOperation", "DeleteOperation")
 
 
 @dataclass(slots=True)
-class Storing:
+class StoreOperation:
     """One media on its way in: everything is checked, nothing is visible yet.
 
     Attributes
@@ -67,7 +67,7 @@ class Storing:
 
 
 @dataclass(slots=True)
-class Deleting:
+class DeleteOperation:
     """One media on its way out.
 
     Attributes
@@ -91,7 +91,7 @@ class Deleting:
     marker: str | None = None
 
 
-def put_due(storings: Sequence[Storing]) -> Failures:
+def put_due(storings: Sequence[StoreOperation]) -> Failures:
     """Write an entry into the due index for each media that expires: whoever dies after this loses no policy."""
     due: dict[int, str] = {}
     for index, item in enumerate(storings):
@@ -105,12 +105,12 @@ def put_due(storings: Sequence[Storing]) -> Failures:
     return {places[index]: error for index, error in failed.items()}
 
 
-def put_bytes(storings: Sequence[Storing]) -> Failures:
+def put_bytes(storings: Sequence[StoreOperation]) -> Failures:
     """Write the bytes at the media's key. Until its sidecar is there, no listing shows them."""
     return storings[0].backend.write_many([Write(item.reference, item.data, item.mime_type) for item in storings])
 
 
-def create_bytes(storings: Sequence[Storing]) -> Failures:
+def create_bytes(storings: Sequence[StoreOperation]) -> Failures:
     """Write the bytes where none are."""
     failures: dict[int, MediaError] = {}
     for index, item in enumerate(storings):
@@ -127,14 +127,14 @@ def create_bytes(storings: Sequence[Storing]) -> Failures:
     return failures
 
 
-def put_sidecar(storings: Sequence[Storing]) -> Failures:
+def put_sidecar(storings: Sequence[StoreOperation]) -> Failures:
     """Write the sidecar: from here on the media exists."""
     return storings[0].backend.write_many(
         [Write(keys.sidecar_key(item.reference), item.sidecar, SIDECAR_TYPE) for item in storings]
     )
 
 
-def look_after_slow(storings: Sequence[Storing]) -> Failures:
+def look_after_slow(storings: Sequence[StoreOperation]) -> Failures:
     """After more than half the grace (machines sleep), look whether somebody took the bytes for a leftover.
 
     The same somebody may have taken the due entry, so it is written again.
@@ -160,31 +160,31 @@ def look_after_slow(storings: Sequence[Storing]) -> Failures:
     return failures
 
 
-def remove_sidecar(deletings: Sequence[Deleting]) -> Failures:
+def remove_sidecar(deletings: Sequence[DeleteOperation]) -> Failures:
     """Remove the sidecar."""
     return _removed(deletings, lambda item: () if item.stays else (keys.sidecar_key(item.reference),))
 
 
-def remove_bytes(deletings: Sequence[Deleting]) -> Failures:
+def remove_bytes(deletings: Sequence[DeleteOperation]) -> Failures:
     """Remove the bytes."""
     return _removed(deletings, lambda item: () if item.stays else (item.reference,))
 
 
-def remove_marker(deletings: Sequence[Deleting]) -> Failures:
+def remove_marker(deletings: Sequence[DeleteOperation]) -> Failures:
     """Remove the markers with which deduplicated media hold their bytes; their folders are nobody's to keep."""
 
-    def keys_of(item: Deleting) -> tuple[str, ...]:
+    def keys_of(item: DeleteOperation) -> tuple[str, ...]:
         return () if item.marker is None else (_pointer(item).marker_key(item.marker),)
 
     return _removed(deletings, keys_of, keep_folders=False)
 
 
-def remove_sidecar_again(deletings: Sequence[Deleting]) -> Failures:
+def remove_sidecar_again(deletings: Sequence[DeleteOperation]) -> Failures:
     """Remove the sidecar once more: who rewrote it meanwhile looked at the marker while that was still there."""
     return remove_sidecar(deletings)
 
 
-def release_bytes(deletings: Sequence[Deleting]) -> Failures:
+def release_bytes(deletings: Sequence[DeleteOperation]) -> Failures:
     """Delete the bytes that no marker holds any more; once for all media that shared them."""
     failures: dict[int, MediaError] = {}
     outcomes: dict[Pointer, MediaError | None] = {}
@@ -204,20 +204,23 @@ def release_bytes(deletings: Sequence[Deleting]) -> Failures:
     return failures
 
 
-def _pointer(item: Deleting) -> Pointer:
+def _pointer(item: DeleteOperation) -> Pointer:
     pointer = keys.pointer_of(item.reference)
     if pointer is None:
         raise ValueError("only deduplicated media have markers")
     return pointer
 
 
-def remove_due(deletings: Sequence[Deleting]) -> Failures:
+def remove_due(deletings: Sequence[DeleteOperation]) -> Failures:
     """Remove the due entries: there is nothing left that they could be needed for."""
     return _removed(deletings, lambda item: item.due_keys, keep_folders=False)
 
 
 def _removed(
-    deletings: Sequence[Deleting], keys_of: Callable[[Deleting], tuple[str, ...]], *, keep_folders: bool | None = None
+    deletings: Sequence[DeleteOperation],
+    keys_of: Callable[[DeleteOperation], tuple[str, ...]],
+    *,
+    keep_folders: bool | None = None,
 ) -> Failures:
     wanted = {key: index for index, item in enumerate(deletings) for key in keys_of(item)}
     if not wanted:
@@ -227,12 +230,17 @@ def _removed(
     return {wanted[key]: error for key, error in failed.items() if key in wanted}
 
 
-STORE: tuple[Callable[[Sequence[Storing]], Failures], ...] = (put_due, put_bytes, put_sidecar, look_after_slow)
-CREATE: tuple[Callable[[Sequence[Storing]], Failures], ...] = (put_due, create_bytes, put_sidecar, look_after_slow)
-DELETE: tuple[Callable[[Sequence[Deleting]], Failures], ...] = (remove_sidecar, remove_bytes, remove_due)
-DELETE_NAMED: tuple[Callable[[Sequence[Deleting]], Failures], ...] = (remove_bytes, remove_sidecar, remove_due)
+STORE: tuple[Callable[[Sequence[StoreOperation]], Failures], ...] = (put_due, put_bytes, put_sidecar, look_after_slow)
+CREATE: tuple[Callable[[Sequence[StoreOperation]], Failures], ...] = (
+    put_due,
+    create_bytes,
+    put_sidecar,
+    look_after_slow,
+)
+DELETE: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (remove_sidecar, remove_bytes, remove_due)
+DELETE_NAMED: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (remove_bytes, remove_sidecar, remove_due)
 """For names that are not of our own form: their bytes alone would be a media again, one without policy and hold."""
-DELETE_SHARED: tuple[Callable[[Sequence[Deleting]], Failures], ...] = (
+DELETE_SHARED: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (
     remove_sidecar,
     remove_marker,
     remove_sidecar_again,
@@ -241,12 +249,12 @@ DELETE_SHARED: tuple[Callable[[Sequence[Deleting]], Failures], ...] = (
 )
 
 
-def store(storings: Sequence[Storing]) -> list[MediaError | None]:
+def store(storings: Sequence[StoreOperation]) -> list[MediaError | None]:
     """Take the steps of a store for media of one root; return what stopped each, None where nothing did."""
     return take(STORE, storings)
 
 
-def create(storings: Sequence[Storing]) -> list[MediaError | None]:
+def create(storings: Sequence[StoreOperation]) -> list[MediaError | None]:
     """Take the steps of a store for media whose names must be free."""
     return take(CREATE, storings)
 
@@ -286,7 +294,7 @@ def rewrite_sidecar(
         backend.write(due, b"", DUE_TYPE)
 
 
-def delete(deletings: Sequence[Deleting]) -> list[MediaError | None]:
+def delete(deletings: Sequence[DeleteOperation]) -> list[MediaError | None]:
     """Take the steps of a delete; repeating one that stopped half-way finishes it."""
     answers: Answers = [None] * len(deletings)
     kinds: dict[str, list[int]] = {}
@@ -299,7 +307,7 @@ def delete(deletings: Sequence[Deleting]) -> list[MediaError | None]:
     return answers
 
 
-def _kind(item: Deleting) -> str:
+def _kind(item: DeleteOperation) -> str:
     if item.stays:
         return "plain"  # its due entries go along with whatever else goes
     if keys.pointer_of(item.reference) is not None:
@@ -340,7 +348,7 @@ class Aimed(Protocol):
 
 
 @dataclass(slots=True)
-class Sharing:
+class SharedStoreOperation:
     """One media on its way in: everything is checked, nothing is visible yet.
 
     Attributes
@@ -370,7 +378,7 @@ class Sharing:
     started: datetime | None = None
 
 
-def store_shared(sharing: Sharing) -> str:
+def store_shared(sharing: SharedStoreOperation) -> str:
     """Store one media: beside the same bytes, where they are and stay, else as their first user.
 
     Raises
@@ -386,7 +394,7 @@ def store_shared(sharing: Sharing) -> str:
     return sharing.reference
 
 
-def store_many(sharings: Sequence[Sharing]) -> list[MediaError | None]:
+def store_many(sharings: Sequence[SharedStoreOperation]) -> list[MediaError | None]:
     """Store several, at once where the storage gains from it; of those with the same bytes one goes first."""
     answers: dict[int, MediaError | None] = {}
     first = {item.digest: index for index, item in reversed(list(enumerate(sharings)))}
@@ -401,7 +409,7 @@ def store_many(sharings: Sequence[Sharing]) -> list[MediaError | None]:
     return [answers[index] for index in range(len(sharings))]
 
 
-def _stored(sharing: Sharing) -> MediaError | None:
+def _stored(sharing: SharedStoreOperation) -> MediaError | None:
     try:
         store_shared(sharing)
     except MediaError as error:
@@ -409,7 +417,7 @@ def _stored(sharing: Sharing) -> MediaError | None:
     return None
 
 
-def _joined(sharing: Sharing, pointer: Pointer) -> bool:
+def _joined(sharing: SharedStoreOperation, pointer: Pointer) -> bool:
     """Use a generation that is there: marker, then the look; False if it is about to go, and nothing is left then."""
     _put_marker(sharing, pointer)
     if blobs.is_alive(sharing.backend, pointer):
@@ -418,7 +426,7 @@ def _joined(sharing: Sharing, pointer: Pointer) -> bool:
     return False
 
 
-def _begun(sharing: Sharing, pointer: Pointer) -> None:
+def _begun(sharing: SharedStoreOperation, pointer: Pointer) -> None:
     """Begin a generation: marker first, so that the data are never without one."""
     _put_marker(sharing, pointer)
     with about(sharing.reference):
@@ -429,7 +437,7 @@ def _begun(sharing: Sharing, pointer: Pointer) -> None:
             sharing.data.commit(sharing.mime_type)
 
 
-def _put_marker(sharing: Sharing, pointer: Pointer) -> None:
+def _put_marker(sharing: SharedStoreOperation, pointer: Pointer) -> None:
     """Write the due entry, for this generation's name, then the marker."""
     sharing.reference = sharing.name_of(pointer)
     sharing.started = sharing.started or sharing.now()
@@ -440,7 +448,7 @@ def _put_marker(sharing: Sharing, pointer: Pointer) -> None:
         sharing.marker = blobs.put_marker(sharing.backend, pointer, sharing.reference)
 
 
-def _finished(sharing: Sharing, pointer: Pointer) -> None:
+def _finished(sharing: SharedStoreOperation, pointer: Pointer) -> None:
     """Write the sidecar: from here on the media exists. A slow store looks whether it was taken for a leftover."""
     backend, reference = sharing.backend, sharing.reference
     with about(reference):
@@ -458,7 +466,7 @@ def _finished(sharing: Sharing, pointer: Pointer) -> None:
             backend.write(keys.due_key(sharing.expires_at, reference), b"", DUE_TYPE)
 
 
-def copy(sharing: Sharing, pointer: Pointer) -> None:
+def copy(sharing: SharedStoreOperation, pointer: Pointer) -> None:
     """Let one more reference use a generation: a marker and a sidecar, no bytes move.
 
     Raises

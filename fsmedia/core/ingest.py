@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
 from fsmedia.core import commit, telemetry
-from fsmedia.core.commit import Sharing, Storing, about, confirmed, store
+from fsmedia.core.commit import SharedStoreOperation, StoreOperation, about, confirmed, store
 from fsmedia.core.download import open_url
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, MediaTooLargeError, StorageError
 from fsmedia.format import keys, wav
@@ -174,7 +174,7 @@ _LONGEST = keys.Pointer(10**15, "0" * 64, "0" * 26)
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class WriteContext:
     """What of a store a draft needs."""
 
     backend: Backend
@@ -196,13 +196,18 @@ class Draft:
     """
 
     def __init__(
-        self, desk: Desk, metadata: MediaMetadata, mime_type: str, content: ContentFields, policy_name: str | None
+        self,
+        context: WriteContext,
+        metadata: MediaMetadata,
+        mime_type: str,
+        content: ContentFields,
+        policy_name: str | None,
     ) -> None:
-        configuration = desk.configuration
+        configuration = context.configuration
         self._sound = wav.pcm_format(mime_type, content.channels)
         if self._sound is not None:
             mime_type = wav.WAV
-        now = desk.now()
+        now = context.now()
         if now.tzinfo is None:
             raise InvalidMediaError(
                 "the store's clock gives naive times", next_step="use now=lambda: datetime.now(UTC)"
@@ -212,7 +217,7 @@ class Draft:
         name = metadata.policy_name or policy_name or configuration.default_policy
         policy = find_policy(name, configuration.policies) if name else None
         self._expires_at = expires_at(policy, timestamp)
-        self._desk = desk
+        self._write_context = context
         self._content = content
         self._xattrs = metadata.xattrs if isinstance(metadata, AttributedMetadata) else None
         self._fields = {**vars(metadata), "mime_type": mime_type, "timestamp": timestamp, "policy_name": name}
@@ -220,7 +225,7 @@ class Draft:
         self._own, self._ext = own, mime.extension_for(mime_type)
         self.reference = Reference(configuration.layout.render(self._fields, own, self._ext))
         longest = self._name_of(_LONGEST) if configuration.deduplicate else self.reference
-        keys.check_lengths(longest, desk.backend.root_length)
+        keys.check_lengths(longest, context.backend.root_length)
         self._data: bytes | None = None
         self._stage: Stage | None = None
         self._intake: Intake | None = None
@@ -230,7 +235,7 @@ class Draft:
         if self._sound is not None and not wav.is_wav(data):
             data = wav.header(self._sound, len(data)) + data
         self._data = data
-        self._intake = Intake(None, self._desk.max_file_size)
+        self._intake = Intake(None, self._write_context.max_file_size)
         with about(self.reference):
             self._intake.write(data)
 
@@ -241,11 +246,11 @@ class Draft:
 
     def begin(self, expected: int | None = None) -> None:
         """Open a stage for bytes that come in pieces; `expected` is how many, where that is known."""
-        limit = self._desk.max_file_size
+        limit = self._write_context.max_file_size
         with about(self.reference):
             # Where shared bytes will lie is known when all of them are.
-            key = _INCOMING if self._desk.configuration.deduplicate else self.reference
-            self._stage = self._desk.backend.stage(key)
+            key = _INCOMING if self._write_context.configuration.deduplicate else self.reference
+            self._stage = self._write_context.backend.stage(key)
         if self._sound is None:
             self._intake = Intake(self._stage, limit)
         else:
@@ -260,25 +265,27 @@ class Draft:
 
     def _name_of(self, pointer: Pointer) -> str:
         """Return the reference under which this media would share a generation."""
-        return self._desk.configuration.layout.render(self._fields, keys.shared_name(self._own, pointer), self._ext)
+        return self._write_context.configuration.layout.render(
+            self._fields, keys.shared_name(self._own, pointer), self._ext
+        )
 
     def commit(self) -> Reference:
         """Make the media exist."""
         prepared = self.prepare()
-        if isinstance(prepared, Sharing):
+        if isinstance(prepared, SharedStoreOperation):
             commit.store_shared(prepared)
         else:
             confirmed(store([prepared]))
         return self.settled(prepared)
 
-    def settled(self, prepared: Storing | Sharing) -> Reference:
+    def settled(self, prepared: StoreOperation | SharedStoreOperation) -> Reference:
         """Return the reference under which it was stored."""
         self.reference = Reference(prepared.reference)
         if telemetry.is_watched():
             telemetry.tell("store", reference=self.reference, size_bytes=self.size, **telemetry.told_of(self._fields))
         return self.reference
 
-    def prepare(self) -> Storing | Sharing:
+    def prepare(self) -> StoreOperation | SharedStoreOperation:
         """Return the media ready for the steps of a store; nothing can be refused any more."""
         intake, stored = self._intake, self._data if self._stage is None else self._stage
         if intake is None or stored is None:
@@ -296,30 +303,30 @@ class Draft:
             xattrs=self._xattrs,
         )
         with about(self.reference):
-            self._desk.settle(self.reference, self._desk.configuration)
-        desk = self._desk
-        if desk.configuration.deduplicate:
-            return Sharing(
-                backend=desk.backend,
+            self._write_context.settle(self.reference, self._write_context.configuration)
+        context = self._write_context
+        if context.configuration.deduplicate:
+            return SharedStoreOperation(
+                backend=context.backend,
                 digest=intake.sha256,
                 size=intake.size,
                 data=stored,
                 mime_type=mime_type,
                 name_of=self._name_of,
                 sidecar_of=lambda marker: sidecar.with_marker(marker).dump(),
-                now=desk.now,
+                now=context.now,
                 expires_at=self._expires_at,
-                grace=desk.configuration.orphan_grace,
+                grace=context.configuration.orphan_grace,
             )
-        return Storing(
-            desk.backend,
+        return StoreOperation(
+            context.backend,
             self.reference,
             stored,
             mime_type,
             sidecar.dump(),
-            desk.now,
+            context.now,
             self._expires_at,
-            desk.configuration.orphan_grace,
+            context.configuration.orphan_grace,
         )
 
     def discard(self) -> None:

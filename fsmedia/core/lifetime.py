@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from fsmedia.core.ingest import Desk
+    from fsmedia.core.ingest import WriteContext
     from fsmedia.format.settings import Configuration
     from fsmedia.models import Hold
     from fsmedia.storage import Backend
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     DeletionLog = Callable[[Deletion], object] | Literal["store"] | None
 
 
-def apply_policy(desk: Desk, key: str, policy_name: str | None) -> None:
+def apply_policy(context: WriteContext, key: str, policy_name: str | None) -> None:
     """Put a media under a policy, from its timestamp on; None keeps it for ever.
 
     Raises
@@ -42,9 +42,9 @@ def apply_policy(desk: Desk, key: str, policy_name: str | None) -> None:
     """
     if policy_name is not None and not isinstance(policy_name, str):
         raise InvalidMediaError(f"a policy is given by its name, not by {type(policy_name).__name__}")
-    policy = None if policy_name is None else find_policy(policy_name, desk.configuration.policies)
+    policy = None if policy_name is None else find_policy(policy_name, context.configuration.policies)
     with commit.about(key):
-        found = records.find(desk.backend, key)
+        found = records.find(context.backend, key)
         if found.sidecar is None:
             raise InvalidMediaError(
                 "has no sidecar to keep a policy in: another program wrote it",
@@ -52,16 +52,16 @@ def apply_policy(desk: Desk, key: str, policy_name: str | None) -> None:
             )
         sidecar = Sidecar.parse(found.sidecar, key)
         timestamp = sidecar.retention(key).timestamp
-        now = desk.now()
+        now = context.now()
         instant = expires_at(policy, timestamp or now)
         # PromptKit's zero time: the policy counts from now on, and the sidecar says so.
         started = now if timestamp is None and instant is not None else None
-        desk.settle(key, desk.configuration)
+        context.settle(key, context.configuration)
         changed = sidecar.with_policy(policy_name, instant, started)
-        commit.rewrite_sidecar(desk.backend, key, changed.dump(), instant, sidecar.marker(key))
+        commit.rewrite_sidecar(context.backend, key, changed.dump(), instant, sidecar.marker(key))
 
 
-def hold(desk: Desk, hold: Hold) -> None:
+def hold(context: WriteContext, hold: Hold) -> None:
     """Place a hold on a media that is there, and look that it still is.
 
     Raises
@@ -69,10 +69,10 @@ def hold(desk: Desk, hold: Hold) -> None:
     MediaNotFoundError
         There is no such media, or somebody deleted it meanwhile.
     """
-    backend, key = desk.backend, str(hold.reference)
+    backend, key = context.backend, str(hold.reference)
     with commit.about(key):
         records.find(backend, key)
-        desk.settle(key, desk.configuration)
+        context.settle(key, context.configuration)
         holds.place(backend, hold)
         try:
             records.find(backend, key)
@@ -275,7 +275,7 @@ class Removal:
 
     def _leaving(
         self, reference: str, data: bytes | None, there: dict[str, int]
-    ) -> tuple[commit.Deleting, Deletion | None]:
+    ) -> tuple[commit.DeleteOperation, Deletion | None]:
         """Prepare one media; a sidecar that can't be read keeps nobody from deleting, its due entry is a hint."""
         sidecar = expires_at = None
         if data is not None and (self.log is not None or any(word in data for word in _TELLING)):
@@ -284,7 +284,7 @@ class Removal:
                 expires_at = records.expiry_of(sidecar, reference, self.configuration)
             except CorruptSidecarError:
                 pass
-        deleting = commit.Deleting(
+        deleting = commit.DeleteOperation(
             self.backend,
             reference,
             keep_folders=self.keep_folders,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-Ground = TypeVar("Ground")
+Context = TypeVar("Context")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -25,8 +25,8 @@ def windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 def spread(
-    work: Callable[[Ground, list[Item]], Result],
-    ground: Ground,
+    work: Callable[[Context, list[Item]], Result],
+    context: Context,
     parts: Iterable[list[Item]],
     executor: Executor | None,
     stopped: Callable[[], bool],
@@ -45,22 +45,22 @@ def spread(
         for part in parts:
             if stopped():
                 return
-            yield work(ground, part)
+            yield work(context, part)
         return
-    yield from _Hands(executor, work, ground, failed).through(parts, stopped)
+    yield from _Hands(executor, work, context, failed).through(parts, stopped)
 
 
-class _Hands(Generic[Ground, Item, Result]):
+class _Hands(Generic[Context, Item, Result]):
     """An executor at work on the parts."""
 
     def __init__(
         self,
         executor: Executor,
-        work: Callable[[Ground, list[Item]], Result],
-        ground: Ground,
+        work: Callable[[Context, list[Item]], Result],
+        context: Context,
         failed: Callable[[list[Item], Exception], Result],
     ) -> None:
-        self._executor, self._work, self._ground, self._failed = executor, work, ground, failed
+        self._executor, self._work, self._ground, self._failed = executor, work, context, failed
         self._waiting: dict[Future[Result], list[Item]] = {}
 
     def through(self, parts: Iterable[list[Item]], stopped: Callable[[], bool]) -> Iterator[Result]:

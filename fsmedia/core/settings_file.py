@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fsmedia.storage import Backend
 
 
-class Founding:
+class SettingsFile:
     """What a root's `store.json` says, or will say.
 
     Parameters

@@ -192,7 +192,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Told:
+class ReportView:
     """What is shown of a report: a title, facts on one line, notes of their own, tables."""
 
     title: str
@@ -203,7 +203,7 @@ class Told:
     """Class of what holds the tables: `fsm-row` puts them side by side, `fsm-wide` lets them scroll to the side."""
 
 
-def told_html(told: Told) -> str:
+def told_html(told: ReportView) -> str:
     """Return the HTML of what is told; everything in it is escaped here."""
     return str(
         Markup(

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from fsmedia.catalog import Catalog
 from fsmedia.display.gallery import short_name
-from fsmedia.display.html import ROWS, Part, Told, copied, minute_text, style, told_html, view
+from fsmedia.display.html import ROWS, Part, ReportView, copied, minute_text, style, told_html, view
 from fsmedia.display.previewer import family_of, preview_of
 from fsmedia.display.previews import OpenedSource, Preview
 from fsmedia.display.text import duration_text, length_text, plural, sentence, size_text, visible
@@ -49,7 +49,7 @@ def report_html(report: Any) -> str | None:
 
 
 @singledispatch
-def _told(report: Any) -> Told | None:  # noqa: ARG001 - what is no report has nothing to tell
+def _told(report: Any) -> ReportView | None:  # noqa: ARG001 - what is no report has nothing to tell
     return None
 
 
@@ -81,10 +81,10 @@ def _stopped(report: Any) -> str:
 
 
 @_told.register
-def _(report: EnforcementReport) -> Told:
+def _(report: EnforcementReport) -> ReportView:
     verb = "would be deleted" if report.dry_run else "deleted"
     partial = "The due index is partial: all sidecars were read. store.rebuild_due_index() mends that."
-    return Told(
+    return ReportView(
         "Sweep" if report.now is None else f"Sweep of {minute_text(report.now)} UTC",
         (
             f"{report.examined:,} examined",
@@ -121,8 +121,8 @@ def _(report: EnforcementReport) -> Told:
 
 
 @_told.register
-def _(report: RebuildReport) -> Told:
-    return Told(
+def _(report: RebuildReport) -> ReportView:
+    return ReportView(
         "Due index rebuilt",
         (
             f"{report.examined:,} sidecars read",
@@ -136,10 +136,10 @@ def _(report: RebuildReport) -> Told:
 
 
 @_told.register
-def _(report: OrphanReport) -> Told:
+def _(report: OrphanReport) -> ReportView:
     verb = "would be mended" if report.dry_run else "mended"
     heads = ("kind", "key", "size", "what")
-    return Told(
+    return ReportView(
         "Leftovers",
         (
             f"{report.examined:,} examined",
@@ -167,9 +167,9 @@ def _(report: OrphanReport) -> Told:
 
 
 @_told.register
-def _(report: DeduplicationReport) -> Told:
+def _(report: DeduplicationReport) -> ReportView:
     verb, saved = ("would be converted", "would be saved") if report.dry_run else ("converted", "saved")
-    return Told(
+    return ReportView(
         "Deduplication",
         (
             f"{report.examined:,} examined",
@@ -185,13 +185,13 @@ def _(report: DeduplicationReport) -> Told:
 
 
 @_told.register
-def _(report: SyncReport) -> Told:
+def _(report: SyncReport) -> ReportView:
     copied, updated, deleted = (
         ("would be copied", "would be updated", "would be deleted")
         if report.dry_run
         else ("copied", "updated", "deleted")
     )
-    return Told(
+    return ReportView(
         f"Sync to {report.target}",
         (
             f"{report.examined:,} examined",
@@ -214,10 +214,10 @@ def _(report: SyncReport) -> Told:
 
 
 @_told.register
-def _(report: VerifyReport) -> Told:
+def _(report: VerifyReport) -> ReportView:
     total = sum(report.counts.values())
     read = f", {size_text(report.bytes_read)} of them read" if report.deep else ""
-    return Told(
+    return ReportView(
         "The store is whole" if report.whole else "The store is not whole",
         (
             f"{report.media:,} media ({size_text(report.bytes)}{read})",
@@ -253,7 +253,7 @@ def _(report: VerifyReport) -> Told:
 
 
 @_told.register
-def _(report: Receipt) -> Told:
+def _(report: Receipt) -> ReportView:
     verb = "would be erased" if report.dry_run else "erased"
     subject = ", ".join(f"{name}={value}" for name, value in report.words.items())
     others = (
@@ -263,7 +263,7 @@ def _(report: Receipt) -> Told:
         ("Failed", report.failed),
     )
     unsealed = "" if report.is_sealed or not report.digest else "Its digest is not that of its text: it was changed."
-    return Told(
+    return ReportView(
         f"Receipt: {subject}",
         (
             f"{report.examined:,} examined",
@@ -293,8 +293,8 @@ def _(report: Receipt) -> Told:
 
 
 @_told.register
-def _(report: ReceiptReport) -> Told:
-    return Told(
+def _(report: ReceiptReport) -> ReportView:
+    return ReportView(
         "The receipt holds" if report.holds else "The receipt does not hold",
         (f"{report.erased:,} erased media looked for", plural(len(report.traces), "trace"), _took(report)),
         ("" if report.same_store else "The receipt is of a store at another URL.",),
@@ -303,9 +303,9 @@ def _(report: ReceiptReport) -> Told:
 
 
 @_told.register
-def _(report: ImportReport) -> Told:
+def _(report: ImportReport) -> ReportView:
     verb = "would be stored" if report.dry_run else "stored"
-    return Told(
+    return ReportView(
         "Import",
         (
             f"{report.examined:,} examined",
@@ -332,9 +332,9 @@ def _(report: ImportReport) -> Told:
 
 
 @_told.register
-def _(report: ExportReport) -> Told:
+def _(report: ExportReport) -> ReportView:
     verb = "would be exported" if report.dry_run else "exported"
-    return Told(
+    return ReportView(
         "Export",
         (
             f"{report.examined:,} examined",
@@ -370,7 +370,7 @@ def statistics_html(found: StoreStatistics) -> str:
         ("expires", tuple(each for each in soon if each.media), None),
     )
     return told_html(
-        Told(
+        ReportView(
             "What the store holds",
             (f"{found.media:,} media", size_text(found.bytes), saved, f"as of {minute_text(found.refreshed_at)} UTC"),
             (f"{found.problems:,} sidecars can't be read." if found.problems else "",),
@@ -397,7 +397,7 @@ def catalog_html(found: Catalog) -> str:
     columns = [each for each in _COLUMNS if each in found.to_arrow().column_names]
     rows = found.to_arrow().slice(0, ROWS).select(columns).to_pylist()
     return told_html(
-        Told(
+        ReportView(
             f"Catalog of {found.url}",
             (
                 f"{len(found):,} media",

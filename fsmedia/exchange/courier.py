@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import context
 from opentelemetry.trace import format_trace_id
 
-from fsmedia.core.ingest import Desk, Draft
+from fsmedia.core.ingest import Draft, WriteContext
 from fsmedia.errors import MediaError
 from fsmedia.models import MediaContent, MediaMetadata
 from fsmedia.store import MediaStore
@@ -81,9 +81,15 @@ class Shelf(MediaStore):
         InvalidMediaError, InvalidLayoutError, UnknownPolicyError
             It can't be stored like that.
         """
-        desk = self._desk()
-        settings = desk.configuration
-        plain = Desk(desk.backend, replace(settings, deduplicate=False), desk.max_file_size, desk.now, desk.settle)
+        write_context = self._write_context()
+        settings = write_context.configuration
+        plain = WriteContext(
+            write_context.backend,
+            replace(settings, deduplicate=False),
+            write_context.max_file_size,
+            write_context.now,
+            write_context.settle,
+        )
         content = MediaContent(data=b"", mime_type=mime_type)
         draft = Draft(plain, self._with_id(metadata, settings.organization.id_field), content.mime_type, content, None)
         return Promise(self.media_url(draft.reference), draft)

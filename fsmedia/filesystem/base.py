@@ -26,10 +26,10 @@ from fsspec.utils import common_prefix, stringify_path, tokenize
 from pydantic_core import to_jsonable_python
 
 from fsmedia.core import commit, holds, lifetime, promptkit, records
-from fsmedia.core.commit import Sharing
-from fsmedia.core.ingest import Desk
+from fsmedia.core.commit import SharedStoreOperation
+from fsmedia.core.ingest import WriteContext
 from fsmedia.core.lifetime import Removal
-from fsmedia.core.settings_file import Founding
+from fsmedia.core.settings_file import SettingsFile
 from fsmedia.core.telemetry import name_media, observed
 from fsmedia.errors import (
     CorruptSidecarError,
@@ -79,19 +79,19 @@ class Grounds(AsyncFileSystem):
     _now: Callable[[], datetime]
     _deletion_log: DeletionLog
     _observer: Observer
-    _founding: Founding | None = None
+    _settings_file: SettingsFile | None = None
 
     # -- the store's settings ------------------------------------------------------------------------------
 
-    def _founded(self) -> Founding:
-        if self._founding is None:
-            self._founding = Founding(self._backend, Settings())
-        return self._founding
+    def _founded(self) -> SettingsFile:
+        if self._settings_file is None:
+            self._settings_file = SettingsFile(self._backend, Settings())
+        return self._settings_file
 
     def _configuration(self) -> Configuration:
         return self._founded().configuration
 
-    def _desk(self) -> Desk:
+    def _write_context(self) -> WriteContext:
         """Return what a write needs.
 
         Raises
@@ -101,16 +101,16 @@ class Grounds(AsyncFileSystem):
         """
         if self._read_only:
             raise ReadOnlyStoreError("the store was opened read-only", next_step="open it without read_only=True")
-        founding = self._founded()
-        settings = founding.configuration if founding.is_settled else founding.refresh()
-        if not founding.is_settled:
+        settings_file = self._founded()
+        settings = settings_file.configuration if settings_file.is_settled else settings_file.refresh()
+        if not settings_file.is_settled:
             url = self._backend.url
             raise ReadOnlyStoreError(
                 f"there is no store at {url} (it holds no {keys.CONFIGURATION_KEY}), so nothing was written",
                 next_step=f"check that nothing was joined onto the URL; to make a store there: "
                 f"MediaStore({url!r}).create(), or `fsmedia init --store {url}`",
             )
-        return Desk(self._backend, settings, self._max_file_size, self._now, _settled, self._observer)
+        return WriteContext(self._backend, settings, self._max_file_size, self._now, _settled, self._observer)
 
     # -- paths ---------------------------------------------------------------------------------------------
 
@@ -312,10 +312,10 @@ class Attributes(Grounds):
                 raise InvalidMediaError(
                     f"the value of {name} can't be stored ({type(value).__name__})", next_step="use text or numbers"
                 ) from None
-        desk = self._desk()
+        context = self._write_context()
         key = self._existing_key(path)
         if policy is not self:
-            lifetime.apply_policy(desk, key, policy)
+            lifetime.apply_policy(context, key, policy)
         if not changes:
             return
         with commit.about(key):
@@ -328,14 +328,14 @@ class Attributes(Grounds):
             sidecar = Sidecar.parse(found.sidecar, key)
             kept = {**(sidecar.values.get("xattrs") or {}), **changes}
             values = {**sidecar.values, "xattrs": {name: value for name, value in kept.items() if value is not None}}
-            instant = records.expiry_of(sidecar, key, desk.configuration, found.entry.modified)
+            instant = records.expiry_of(sidecar, key, context.configuration, found.entry.modified)
             try:
                 text = Sidecar(values).dump()
                 Sidecar.parse(text, key)  # what could not be read again would make the media unreadable for ever
             except ValueError as error:
                 problem = f"with these attributes its sidecar could not be read again ({str(error)[:120]})"
                 raise InvalidMediaError(problem, next_step="store large or deep values as media of their own") from None
-            commit.rewrite_sidecar(desk.backend, key, text, instant, sidecar.marker(key))
+            commit.rewrite_sidecar(context.backend, key, text, instant, sidecar.marker(key))
 
     def removexattr(self, path: str, attr: str) -> None:
         """Remove one attribute; one that is not there is gone already."""
@@ -861,14 +861,14 @@ class Writing(Contents):
             return self._opened_to_read(path, block_size)
         if mode not in ("wb", "xb", "ab"):
             raise InvalidMediaError(f"media can't be opened with mode {mode!r}", next_step="use rb, wb, xb or ab")
-        desk, key = self._desk(), self._free_key(path)
+        context, key = self._write_context(), self._free_key(path)
         if mode == "xb" and self.exists(key):
             raise _exists(key)
         self._refuse_folder(key)
         if mode == "ab" and self._transaction is not None:
             self._transaction.refuse_append(key)
         before = self._appended(key) if mode == "ab" else None
-        placement = Placement(desk, key, exclusive=mode == "xb", mime_type=content_type)
+        placement = Placement(context, key, exclusive=mode == "xb", mime_type=content_type)
         return PlacedFile(placement, autocommit=autocommit, before=lambda: before)
 
     @observed("open")
@@ -899,15 +899,15 @@ class Writing(Contents):
             with self.open(path, "xb" if mode == "create" else "wb") as file:
                 file.write(value)
             return
-        desk, key = self._desk(), self._free_key(path)
+        context, key = self._write_context(), self._free_key(path)
         self._refuse_folder(key)
-        Placement(desk, key, exclusive=mode == "create").take(value).commit()
+        Placement(context, key, exclusive=mode == "create").take(value).commit()
 
     @observed("store_many")
     def _piped(self, values: Mapping[str, bytes]) -> None:
         """Write many small files, at once where the storage gains from it."""
-        desk = self._desk()
-        placements = [Placement(desk, self._free_key(path)).take(value) for path, value in values.items()]
+        context = self._write_context()
+        placements = [Placement(context, self._free_key(path)).take(value) for path, value in values.items()]
         for some in _batches(placements, _TOGETHER):
             there = self._backend.fetch([keys.sidecar_key(item.key) for item in some], [item.key for item in some])
             old = [text if head else None for text, head in zip(there.reads, there.heads, strict=True)]
@@ -966,7 +966,7 @@ class Writing(Contents):
         MediaNotFoundError
             There is none.
         """
-        self._desk()
+        self._write_context()
         key = self._existing_key(path)
         if not self._is_file(key):
             raise self._absent(key, look=True)
@@ -975,7 +975,7 @@ class Writing(Contents):
     @observed("delete_many")
     def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
         """Delete media, and with `recursive` all below folders. A name that exists is never taken for a pattern."""
-        self._desk()
+        self._write_context()
         files: dict[str, None] = {}
         folders: dict[str, None] = {}
         for each in [path] if isinstance(path, str | os.PathLike) else path:
@@ -1037,7 +1037,7 @@ class Writing(Contents):
 
     def makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:
         """Make a folder and its parents, see `mkdir`."""
-        self._desk()
+        self._write_context()
         if not self._key(path):
             return
         key = self._folder_key(path)
@@ -1067,7 +1067,7 @@ class Writing(Contents):
         self._backend.remove_folder(key)
 
     def _folder_key(self, path: str) -> str:
-        self._desk()
+        self._write_context()
         return self._free_key(path, is_folder=True)
 
 
@@ -1085,7 +1085,7 @@ class Copying(Writing):
     @observed("copy")
     def cp_file(self, path1: str, path2: str, **_: Any) -> None:
         """Copy a media with its sidecar: policy, attributes and ids come along, but for ids that the new path tells."""
-        desk = self._desk()
+        context = self._write_context()
         source = self._existing_key(path1)
         target = self._target_key(source, path2)
         if self._backend.place_of(source) == self._backend.place_of(target):
@@ -1100,21 +1100,21 @@ class Copying(Writing):
                 return
         self._refuse_folder(target)
         if found.sidecar is None:
-            self._written_anew(desk, source, target)
+            self._written_anew(context, source, target)
             return
         values = {
             name: value for name, value in Sidecar.parse(found.sidecar, source).values.items() if name != "marker"
         }
-        values |= told_by_path(desk, target)
+        values |= told_by_path(context, target)
         mime_type = str(values.get("mime_type") or "application/octet-stream")
         sidecar = Sidecar(values)
-        instant = records.expiry_of(sidecar, source, desk.configuration, found.entry.modified)
+        instant = records.expiry_of(sidecar, source, context.configuration, found.entry.modified)
         pointer = keys.pointer_of(target)
         with commit.about(target):
             holds.refuse(self._backend, target)
             if pointer is not None:
                 commit.copy(
-                    Sharing(
+                    SharedStoreOperation(
                         backend=self._backend,
                         digest=pointer.digest,
                         size=pointer.size,
@@ -1124,7 +1124,7 @@ class Copying(Writing):
                         sidecar_of=lambda marker: sidecar.with_marker(marker).dump(),
                         now=self._now,
                         expires_at=instant,
-                        grace=desk.configuration.orphan_grace,
+                        grace=context.configuration.orphan_grace,
                     ),
                     pointer,
                 )
@@ -1154,16 +1154,16 @@ class Copying(Writing):
         keys.check_lengths(key, self._backend.root_length)
         return keys.check_reference(key)
 
-    def _written_anew(self, desk: Desk, source: str, target: str) -> None:
+    def _written_anew(self, context: WriteContext, source: str, target: str) -> None:
         """Copy what has no sidecar: read, and written as new bytes are."""
-        with self._opened(source) as file, PlacedFile(Placement(desk, target)) as written:
+        with self._opened(source) as file, PlacedFile(Placement(context, target)) as written:
             while data := file.read(_CHUNK):
                 written.write(data)
 
     @observed("move")
     def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **_: Any) -> None:  # noqa: C901, PLR0912
         """Move: copy all, then remove what was copied. Onto itself it does nothing."""
-        self._desk()
+        self._write_context()
         files: list[str] = []
         folders: list[str] = []
         targets: list[str] = []

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
-    from fsmedia.core.ingest import Desk
+    from fsmedia.core.ingest import WriteContext
     from fsmedia.storage import Stage
 
 _OCTETS = "application/octet-stream"
@@ -32,9 +32,9 @@ _DEFAULTS: dict[str, Any] = dict(vars(MediaMetadata()))
 _CHUNK = 2**20
 
 
-def told_by_path(desk: Desk, key: str) -> dict[str, Any]:
+def told_by_path(context: WriteContext, key: str) -> dict[str, Any]:
     """Return the ids and indices that a path tells by the store's layouts."""
-    settings = desk.configuration
+    settings = context.configuration
     parsed = parse_any({settings.organization: settings.layout, **settings.layouts}, key)
     fields = {} if parsed is None else parsed[1]
     return {name: value for name, value in fields.items() if name in _DEFAULTS and name != "mime_type" and value != ""}
@@ -51,15 +51,17 @@ class Placement:
         What the bytes are, where the caller knows; None asks the name.
     """
 
-    def __init__(self, desk: Desk, key: str, *, exclusive: bool = False, mime_type: str | None = None) -> None:
+    def __init__(
+        self, context: WriteContext, key: str, *, exclusive: bool = False, mime_type: str | None = None
+    ) -> None:
         self._mime_type = None if mime_type is None else mime.check(mime_type)
         self.key = key
-        self._desk = desk
+        self._write_context = context
         self._exclusive = exclusive
         self._stage: Stage | None = None
         self._data: bytes | None = None
         self._told: Mapping[str, Any] = {}
-        self._intake = Intake(None, desk.max_file_size)
+        self._intake = Intake(None, context.max_file_size)
 
     def take(self, data: bytes) -> Placement:
         """Take all bytes at once."""
@@ -72,8 +74,8 @@ class Placement:
     def begin(self) -> None:
         """Open a stage for bytes that come in pieces."""
         with commit.about(self.key):
-            self._stage = self._desk.backend.stage(self.key)
-        self._intake = Intake(self._stage, self._desk.max_file_size)
+            self._stage = self._write_context.backend.stage(self.key)
+        self._intake = Intake(self._stage, self._write_context.max_file_size)
 
     def write(self, data: bytes | memoryview) -> None:
         """Take some bytes."""
@@ -85,7 +87,7 @@ class Placement:
         """Bytes taken so far."""
         return self._intake.size
 
-    def prepare(self, old: bytes | None) -> commit.Storing:
+    def prepare(self, old: bytes | None) -> commit.StoreOperation:
         """Return the media ready for the steps of a store.
 
         Parameters
@@ -100,23 +102,23 @@ class Placement:
         sidecar, instant = self._sidecar(before)
         self._told = sidecar.values
         mime_type = sidecar.values["mime_type"]
-        desk = self._desk
-        return commit.Storing(
-            desk.backend,
+        context = self._write_context
+        return commit.StoreOperation(
+            context.backend,
             self.key,
             stored,
             mime_type,
             sidecar.dump(),
-            desk.now,
+            context.now,
             instant,
-            desk.configuration.orphan_grace,
+            context.configuration.orphan_grace,
         )
 
     def _sidecar(self, before: Sidecar | None) -> tuple[Sidecar, datetime | None]:
         """Return the new sidecar, and when its policy lets the media go."""
-        desk, intake = self._desk, self._intake
+        context, intake = self._write_context, self._intake
         kept = {} if before is None else before.values
-        settings = desk.configuration
+        settings = context.configuration
         name = settings.default_policy if before is None else kept.get("policy_name")
         try:
             policy = find_policy(name, settings.policies) if name else None
@@ -124,13 +126,13 @@ class Placement:
             if before is None:
                 raise
             policy = None  # PromptKit stores any name
-        timestamp = desk.now()
+        timestamp = context.now()
         instant = expires_at(policy, timestamp)
         mime_type = self._mime_type or mime.guess_from_name(self.key) or kept.get("mime_type") or _OCTETS
         fresh = Sidecar.build(
             {
                 **_DEFAULTS,
-                **told_by_path(desk, self.key),
+                **told_by_path(context, self.key),
                 "mime_type": mime_type,
                 "size_bytes": intake.size,
                 "timestamp": timestamp,
@@ -145,7 +147,7 @@ class Placement:
 
     def commit(self) -> None:
         """Make the media exist, with what the sidecar of its predecessor keeps."""
-        watch = None if self._desk.observer is None else self._desk.observer.begin("store")
+        watch = None if self._write_context.observer is None else self._write_context.observer.begin("store")
         if watch is None:
             self._commit()
             return
@@ -175,12 +177,14 @@ class Placement:
         wanted = [keys.sidecar_key(self.key), keys.hold_key(self.key)]
         if not keys.is_own_name(self.key):
             wanted.append(keys.DEDUP_INDEX_KEY)
-        answers = self._desk.backend.fetch(reads=wanted, heads=[self.key])
+        answers = self._write_context.backend.fetch(reads=wanted, heads=[self.key])
         sidecar, hold, *index = answers.reads
         if hold is not None:
             raise holds.refusal(self.key, hold)
         if any(index):
-            promptkit.forget(self._desk.backend, [self.key], index[0])  # it would give these bytes out for the old
+            promptkit.forget(
+                self._write_context.backend, [self.key], index[0]
+            )  # it would give these bytes out for the old
         # Without bytes it is what a half-done delete left: a new media owes it nothing.
         return None if answers.heads[0] is None else sidecar
 

@@ -118,7 +118,7 @@ class Sighting(Opening):
         first = self._key(path).partition("/")[0]
         if first in PLAIN_FOLDERS:
             return False
-        settled = self._founding is not None and self._founding.is_settled
+        settled = self._settings_file is not None and self._settings_file.is_settled
         return first in _DEFAULTS or (may_be_view(first) and not (settled and first not in self._founded().views))
 
     def _views(self) -> list[View]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic_core import to_json
 
 from fsmedia.core import blobs, commit, holds, records
-from fsmedia.core.commit import DUE_TYPE, Deleting, Sharing, about, rewrite_sidecar
+from fsmedia.core.commit import DUE_TYPE, DeleteOperation, SharedStoreOperation, about, rewrite_sidecar
 from fsmedia.core.parallel import spread, windows
 from fsmedia.errors import (
     CorruptSidecarError,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Executor
 
-    from fsmedia.core.settings_file import Founding
+    from fsmedia.core.settings_file import SettingsFile
     from fsmedia.format.keys import Pointer
     from fsmedia.format.settings import Configuration
     from fsmedia.storage import Backend, Entry
@@ -43,8 +43,8 @@ _ANY_TYPE = "application/octet-stream"
 
 
 @dataclass(slots=True)
-class Turn:
-    """One media that is being converted; to `Sharing` it is also the bytes that will be shared.
+class Conversion:
+    """One media that is being converted; to `SharedStoreOperation` it is also the bytes that will be shared.
 
     Attributes
     ----------
@@ -171,9 +171,9 @@ class Turn:
 
     # -- storing it again: what `sharing.store` asks ----------------------------------------------------------
 
-    def sharing(self, grace: timedelta) -> Sharing:
+    def sharing(self, grace: timedelta) -> SharedStoreOperation:
         """Return the media ready for the steps of a store."""
-        return Sharing(
+        return SharedStoreOperation(
             backend=self.backend,
             digest=self.digest,
             size=self.entry.size,
@@ -224,7 +224,7 @@ class Turn:
         self.disturbed = True
         raise records.not_found(self.reference) if found is None else changed(self.reference)
 
-    def stored(self, sharing: Sharing, error: MediaError | None) -> None:
+    def stored(self, sharing: SharedStoreOperation, error: MediaError | None) -> None:
         """Note what came of storing it; let go of what was begun for a media that changed meanwhile.
 
         Raises
@@ -257,10 +257,10 @@ class Turn:
         if found.sidecar != self.text or found.entry != self.entry:
             raise changed(self.reference)
 
-    def leaving(self) -> Deleting:
+    def leaving(self) -> DeleteOperation:
         """Return the old media ready for the steps of a delete."""
         due = () if self.expires_at is None else (keys.due_key(self.expires_at, self.reference),)
-        return Deleting(self.backend, self.reference, due_keys=due)
+        return DeleteOperation(self.backend, self.reference, due_keys=due)
 
 
 def changed(reference: str) -> StoreConflictError:
@@ -286,7 +286,7 @@ class Candidate(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class DedupeContext:
     """What a window needs to know."""
 
     backend: Backend
@@ -338,7 +338,7 @@ class Converted:
 
 def deduplicate(
     backend: Backend,
-    founding: Founding,
+    settings_file: SettingsFile,
     *,
     dry_run: bool = False,
     executor: Executor | None = None,
@@ -352,12 +352,12 @@ def deduplicate(
         The store can't be listed, or its settings not written; what failed for single media is in the report.
     """
     begun = time.monotonic()
-    founding.refresh()
-    configuration = founding.configuration if dry_run else founding.share_bytes()
-    ground = Ground(backend, configuration, dry_run, os.getpid() if backend.in_one_process else None)
+    settings_file.refresh()
+    configuration = settings_file.configuration if dry_run else settings_file.share_bytes()
+    context = DedupeContext(backend, configuration, dry_run, os.getpid() if backend.in_one_process else None)
     outcome, known = Converted(), set[str]()
     parts = windows(_candidates(backend, outcome, known if dry_run else None), _WINDOW)
-    for part in spread(convert_window, ground, parts, executor, bool, _lost):
+    for part in spread(convert_window, context, parts, executor, bool, _lost):
         outcome.add(part)
         for digest, size in part.planned:
             outcome.bytes_saved += size if digest in known else 0
@@ -365,7 +365,8 @@ def deduplicate(
         if progress is not None:
             progress(outcome.examined)
     if not dry_run:
-        founding.share_bytes()  # a rebuild of the due index that ran meanwhile may have written the old setting back
+        # a rebuild of the due index that ran meanwhile may have written the old setting back
+        settings_file.share_bytes()
     return DeduplicationReport(
         dry_run=dry_run,
         examined=outcome.examined,
@@ -413,37 +414,37 @@ def _stem(key: str) -> str:
     return key if own is None else key[: len(key) - len(own.ext)]
 
 
-def convert_window(ground: Ground, candidates: Sequence[Candidate]) -> Converted:
+def convert_window(context: DedupeContext, candidates: Sequence[Candidate]) -> Converted:
     """Convert some media; what fails or was changed meanwhile is reported, and the rest goes on."""
-    backend = ground.backend
-    if ground.process is not None and ground.process != os.getpid():
+    backend = context.backend
+    if context.process is not None and context.process != os.getpid():
         raise StorageError(
             f"{backend.url} is seen by one process only", next_step="give an executor of threads, or none"
         )
     outcome = Converted(examined=len(candidates))
-    turns = _begun(ground, candidates, outcome)
-    if ground.dry_run:
+    turns = _begun(context, candidates, outcome)
+    if context.dry_run:
         outcome.converted = len(turns)
         outcome.planned = [(turn.digest, turn.entry.size) for turn in turns]
         outcome.bytes_before = sum(turn.entry.size for turn in turns)
         return outcome
-    turns = _each(turns, Turn.read, outcome)
-    turns = _stored(turns, ground, outcome)
+    turns = _each(turns, Conversion.read, outcome)
+    turns = _stored(turns, context, outcome)
     _leave(backend, _unchanged(backend, turns, outcome), outcome)
     return outcome
 
 
-def _begun(ground: Ground, candidates: Sequence[Candidate], outcome: Converted) -> list[Turn]:
+def _begun(context: DedupeContext, candidates: Sequence[Candidate], outcome: Converted) -> list[Conversion]:
     """Look at holds, sidecars and bytes; return what can be converted."""
-    backend, references = ground.backend, [each.reference for each in candidates]
+    backend, references = context.backend, [each.reference for each in candidates]
     turns = []
     for each, found in zip(candidates, _found(backend, references, outcome, "is held"), strict=True):
         if found is None or found.sidecar is None:
             continue
         try:
             sidecar = Sidecar.parse(found.sidecar, each.reference)
-            instant = records.expiry_of(sidecar, each.reference, ground.configuration, found.entry.modified)
-            turn = Turn(backend, each.reference, sidecar, found.sidecar, found.entry, each.twins, instant)
+            instant = records.expiry_of(sidecar, each.reference, context.configuration, found.entry.modified)
+            turn = Conversion(backend, each.reference, sidecar, found.sidecar, found.entry, each.twins, instant)
             turn.check()
         except InvalidLayoutError as error:
             outcome.skip(each.reference, f"its new name would be too long: {error.problem}")
@@ -476,10 +477,10 @@ def _found(
     return found
 
 
-def _each(turns: Sequence[Turn], step: Callable[[Turn], object], outcome: Converted) -> list[Turn]:
+def _each(turns: Sequence[Conversion], step: Callable[[Conversion], object], outcome: Converted) -> list[Conversion]:
     """Take a step for each media, at once where the storage gains from it; return those that it went well for."""
 
-    def attempt(turn: Turn) -> MediaError | None:
+    def attempt(turn: Conversion) -> MediaError | None:
         try:
             step(turn)
         except MediaError as error:
@@ -498,14 +499,14 @@ def _each(turns: Sequence[Turn], step: Callable[[Turn], object], outcome: Conver
     return [turn for turn, error in zip(turns, answers, strict=True) if error is None]
 
 
-def _stored(turns: Sequence[Turn], ground: Ground, outcome: Converted) -> list[Turn]:
+def _stored(turns: Sequence[Conversion], context: DedupeContext, outcome: Converted) -> list[Conversion]:
     """Store each again beside equal bytes, but what an earlier conversion stored already."""
-    known = _each(turns, Turn.meet_twin, outcome)
+    known = _each(turns, Conversion.meet_twin, outcome)
     going = [turn for turn in known if not turn.new]
     stored = [turn for turn in known if turn.new]
-    sharings = [turn.sharing(ground.configuration.orphan_grace) for turn in going]
+    sharings = [turn.sharing(context.configuration.orphan_grace) for turn in going]
     for turn, each, error in zip(going, sharings, commit.store_many(sharings), strict=True):
-        finished = _each([turn], partial(Turn.stored, sharing=each, error=error), outcome)
+        finished = _each([turn], partial(Conversion.stored, sharing=each, error=error), outcome)
         if error is None:
             stored += finished
         else:
@@ -513,17 +514,17 @@ def _stored(turns: Sequence[Turn], ground: Ground, outcome: Converted) -> list[T
     return stored
 
 
-def _unchanged(backend: Backend, turns: Sequence[Turn], outcome: Converted) -> list[Turn]:
+def _unchanged(backend: Backend, turns: Sequence[Conversion], outcome: Converted) -> list[Conversion]:
     """Look once more, right before the old media go: who changed or held one meanwhile shall not lose that."""
     again = "is held since it was stored again, so it is there twice: release it, then deduplicate again"
     leaving = []
     for turn, found in zip(turns, _found(backend, [each.reference for each in turns], outcome, again), strict=True):
         if found is not None:
-            leaving += _each([turn], partial(Turn.compare, found=found), outcome)
+            leaving += _each([turn], partial(Conversion.compare, found=found), outcome)
     return leaving
 
 
-def _leave(backend: Backend, turns: Sequence[Turn], outcome: Converted) -> None:
+def _leave(backend: Backend, turns: Sequence[Conversion], outcome: Converted) -> None:
     """Write down what the media are called now, then let the old ones go; who dies between leaves that trace."""
     if not turns:
         return

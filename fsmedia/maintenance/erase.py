@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from fsmedia.core.lifetime import DeletionLog
-    from fsmedia.core.settings_file import Founding
+    from fsmedia.core.settings_file import SettingsFile
     from fsmedia.format.settings import Configuration
     from fsmedia.maintenance.subject import Target
     from fsmedia.storage import Backend
@@ -64,7 +64,7 @@ class Erasure:
     log: DeletionLog = None
     forget_previews: Callable[[Collection[str]], int] = lambda _: 0
 
-    def run(self, backend: Backend, founding: Founding) -> Receipt:
+    def run(self, backend: Backend, settings_file: SettingsFile) -> Receipt:
         """Erase once.
 
         Raises
@@ -74,33 +74,35 @@ class Erasure:
         StorageError
             The store can't be listed; nothing has been deleted then. All else that fails is in the receipt.
         """
-        founding.refresh()
-        subject = Subject.of(self.words, founding.reload())
+        settings_file.refresh()
+        subject = Subject.of(self.words, settings_file.reload())
         begun = self.clock()
         pages = journal.read(backend, subject)
         found = self._found(backend, subject)
         process = os.getpid() if backend.in_one_process else None
-        configuration = founding.reload()  # somebody may have begun to convert the store while it was looked through
-        ground = Ground(backend, configuration, subject, begun, process)
-        gone = self._gone(ground, _noted(backend, found.targets))
-        gone.add(finish(ground, pages, dry_run=self.dry_run))
+        configuration = (
+            settings_file.reload()
+        )  # somebody may have begun to convert the store while it was looked through
+        context = EraseContext(backend, configuration, subject, begun, process)
+        gone = self._gone(context, _noted(backend, found.targets))
+        gone.add(finish(context, pages, dry_run=self.dry_run))
         work = _Work(self, backend, subject, found, gone)
-        return work.receipt(begun, founding)
+        return work.receipt(begun, settings_file)
 
     def _found(self, backend: Backend, subject: Subject) -> finding.Found:
         found = finding.Found()
-        ground = finding.Ground(backend, subject, os.getpid() if backend.in_one_process else None)
+        context = finding.SubjectContext(backend, subject, os.getpid() if backend.in_one_process else None)
         parts = windows(finding.judged(finding.items(backend.entries())), finding.WINDOW)
-        for part in spread(finding.find_window, ground, parts, self.executor, bool, finding.lost):
+        for part in spread(finding.find_window, context, parts, self.executor, bool, finding.lost):
             found.add(part)
             if self.progress is not None:
                 self.progress(found.examined)
         return found
 
-    def _gone(self, ground: Ground, targets: list[Target]) -> Gone:
+    def _gone(self, context: EraseContext, targets: list[Target]) -> Gone:
         gone = Gone()
         work = plan_window if self.dry_run else erase_window
-        for part in spread(work, ground, windows(targets, WINDOW), self.executor, bool, lost):
+        for part in spread(work, context, windows(targets, WINDOW), self.executor, bool, lost):
             gone.add(part)
         return gone
 
@@ -116,13 +118,13 @@ class _Work:
     gone: Gone
     failed: list[Remaining] = field(default_factory=list)
 
-    def receipt(self, begun: datetime, founding: Founding) -> Receipt:
+    def receipt(self, begun: datetime, settings_file: SettingsFile) -> Receipt:
         """Clean the store's own records, and write down all of it."""
         dry_run = self.erasure.dry_run
         unique = {each.reference: each for each in reversed(self.gone.erased)}
         staying = {each.reference for each in (*self.gone.held, *self.gone.failed)}
         cleared = clear_leftovers(
-            self.backend, self.subject, unique, founding.configuration.orphan_grace, dry_run=dry_run
+            self.backend, self.subject, unique, settings_file.configuration.orphan_grace, dry_run=dry_run
         )
         traces = Traces(self.backend, self.subject, unique, staying, dry_run)
         with_media = 0 if dry_run else sum(each.expires for each in unique.values())
@@ -134,7 +136,7 @@ class _Work:
             mappings=traces.mappings(),
             index_entries=traces.index_entries(),
             quarantined=traces.quarantined(),
-            snapshots=self._snapshots(founding, unique),
+            snapshots=self._snapshots(settings_file, unique),
             log_lines=traces.log_lines() if self.erasure.forget_log else 0,
             previews=0 if dry_run else self.erasure.forget_previews(gone),
         )
@@ -158,12 +160,12 @@ class _Work:
             cleaned=cleaned,
         ).sealed()
 
-    def _snapshots(self, founding: Founding, references: Collection[str]) -> int:
+    def _snapshots(self, settings_file: SettingsFile, references: Collection[str]) -> int:
         """Take the media out of the catalog, last of all: it shows what is there by then."""
         try:
             forgotten = catalog.forget(
                 self.backend,
-                founding,
+                settings_file,
                 references,
                 self.subject.words,
                 now=self.erasure.clock(),
@@ -293,7 +295,7 @@ WINDOW = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class EraseContext:
     """What a window needs to know."""
 
     backend: Backend
@@ -331,35 +333,35 @@ class Gone:
         (self.held if isinstance(error, HeldMediaError) else self.failed).append(kept)
 
 
-def plan_window(ground: Ground, targets: Sequence[Target]) -> Gone:
+def plan_window(context: EraseContext, targets: Sequence[Target]) -> Gone:
     """Say what would become of some media."""
-    check_process(ground.backend, ground.process)
-    return _without_held(ground.backend, targets)
+    check_process(context.backend, context.process)
+    return _without_held(context.backend, targets)
 
 
-def erase_window(ground: Ground, targets: Sequence[Target]) -> Gone:
+def erase_window(context: EraseContext, targets: Sequence[Target]) -> Gone:
     """Delete some media; what fails is reported and the rest goes on."""
-    check_process(ground.backend, ground.process)
-    gone = _without_held(ground.backend, targets)
+    check_process(context.backend, context.process)
+    gone = _without_held(context.backend, targets)
     if not gone.erased:
         return gone
     going, gone.erased = gone.erased, []
     try:
-        page = journal.write(ground.backend, ground.subject, going, ground.now)
+        page = journal.write(context.backend, context.subject, going, context.now)
     except MediaError as error:
         for each in going:
             gone.fail(each.reference, error)
         return gone
-    removal = Removal(ground.backend, ground.configuration, lambda: ground.now)
+    removal = Removal(context.backend, context.configuration, lambda: context.now)
     failed = removal.many([each.reference for each in going])
     gone.erased = [each for each in going if each.reference not in failed]
     for reference, failure in failed.items():
         gone.fail(reference, failure)
     if all(isinstance(error, HeldMediaError) for error in failed.values()):
         gone.pages.append(page)
-    moved = _moved(ground, gone)
+    moved = _moved(context, gone)
     if moved:
-        gone.add(erase_window(ground, moved))
+        gone.add(erase_window(context, moved))
     return gone
 
 
@@ -379,20 +381,20 @@ def _without_held(backend: Backend, targets: Sequence[Target]) -> Gone:
     return gone
 
 
-def _moved(ground: Ground, gone: Gone) -> list[Target]:
+def _moved(context: EraseContext, gone: Gone) -> list[Target]:
     """Return what a conversion that is under way has given other names since the store was listed."""
     plain = {each.reference: each for each in gone.erased if records.may_have_moved(each.reference)}
-    if not ground.configuration.deduplicate or not plain:
+    if not context.configuration.deduplicate or not plain:
         return []
     try:
-        moved = records.moved_many(ground.backend, list(plain))
+        moved = records.moved_many(context.backend, list(plain))
     except MediaError as error:
         for reference in plain:
             gone.fail(reference, error)
         return []
     found = []
     for (old, new), data in zip(
-        moved.items(), records.read_sidecars(ground.backend, list(moved.values())), strict=True
+        moved.items(), records.read_sidecars(context.backend, list(moved.values())), strict=True
     ):
         if isinstance(data, MediaError):
             gone.fail(new, data)
@@ -402,7 +404,7 @@ def _moved(ground: Ground, gone: Gone) -> list[Target]:
     return found
 
 
-def finish(ground: Ground, pages: Iterable[journal.Page], *, dry_run: bool) -> Gone:
+def finish(context: EraseContext, pages: Iterable[journal.Page], *, dry_run: bool) -> Gone:
     """Take the steps of the deletes that died, as far as the journal tells; what has a sidecar is no such thing.
 
     A page on which media of the subject still stand stays: it is that of an erasure under way, or of one that failed.
@@ -410,12 +412,14 @@ def finish(ground: Ground, pages: Iterable[journal.Page], *, dry_run: bool) -> G
     gone = Gone()
     for page in pages:
         try:
-            half, is_done = _half_done(ground, page, gone)
+            half, is_done = _half_done(context, page, gone)
         except MediaError as error:
             gone.fail(page.key, error)
             continue
         own = [] if dry_run else [each for each in half if keys.is_own_name(each.reference)]
-        answers = commit.delete([commit.Deleting(ground.backend, each.reference, marker=each.marker) for each in own])
+        answers = commit.delete(
+            [commit.DeleteOperation(context.backend, each.reference, marker=each.marker) for each in own]
+        )
         errors = {each.reference: error for each, error in zip(own, answers, strict=True) if error is not None}
         for reference, failure in errors.items():
             gone.fail(reference, failure)
@@ -425,21 +429,21 @@ def finish(ground: Ground, pages: Iterable[journal.Page], *, dry_run: bool) -> G
     return gone
 
 
-def _half_done(ground: Ground, page: journal.Page, gone: Gone) -> tuple[list[Target], bool]:
+def _half_done(context: EraseContext, page: journal.Page, gone: Gone) -> tuple[list[Target], bool]:
     """Return what has lost its sidecar, and whether nothing else on the page is still to be erased.
 
     Names that clients chose lose their bytes before their sidecar, so nothing is left of them without one.
     """
     names = [each.reference for each in page.targets]
-    held = holds.among(holds.held(ground.backend), names)
+    held = holds.among(holds.held(context.backend), names)
     half, is_done = [], True
-    for each, sidecar in zip(page.targets, records.read_sidecars(ground.backend, names), strict=True):
+    for each, sidecar in zip(page.targets, records.read_sidecars(context.backend, names), strict=True):
         if isinstance(sidecar, MediaError):
             gone.fail(each.reference, sidecar)
             is_done = False
         elif sidecar is None and each.reference not in held:
             half.append(each)
-        elif each.reference not in held and ground.subject.owner(each.reference, sidecar) == "subject":
+        elif each.reference not in held and context.subject.owner(each.reference, sidecar) == "subject":
             is_done = False
     return half, is_done
 

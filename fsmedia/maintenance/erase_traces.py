@@ -23,7 +23,16 @@ from fsmedia.core.parallel import spread, windows
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.maintenance import subject
-from fsmedia.maintenance.leftovers import Blob, Findings, Generation, Ground, Lone, Task, find_leftovers, mend_window
+from fsmedia.maintenance.leftovers import (
+    Blob,
+    Findings,
+    Generation,
+    LeftoverContext,
+    Lone,
+    Task,
+    find_leftovers,
+    mend_window,
+)
 from fsmedia.maintenance.subject import check_process, told
 from fsmedia.models import Receipt, ReceiptReport, Remaining, Trace
 from fsmedia.models.reports import RECEIPT_FORMAT
@@ -312,7 +321,7 @@ def clear_leftovers(
         if len(young) < len(list(_entries(task))):
             old.append(task)
     process = os.getpid() if backend.in_one_process else None
-    outcome = mend_window(Ground(backend, before, dry_run, process), old)
+    outcome = mend_window(LeftoverContext(backend, before, dry_run, process), old)
     cleared.leftovers = len([each for each in outcome.mended if each.kind != "due"])
     cleared.due_entries += len([each for each in outcome.mended if each.kind == "due"])
     for each in outcome.failed:
@@ -548,9 +557,9 @@ class _Check:
         """Read every sidecar, and compare its digest; return how many media were looked at."""
         if not self.gone:
             return 0
-        ground = CheckContext(self.backend, self.gone, os.getpid() if self.backend.in_one_process else None)
+        context = CheckContext(self.backend, self.gone, os.getpid() if self.backend.in_one_process else None)
         examined = 0
-        for part in spread(look_window, ground, windows(self._listed(), subject.WINDOW), executor, bool, _lost):
+        for part in spread(look_window, context, windows(self._listed(), subject.WINDOW), executor, bool, _lost):
             if isinstance(part, MediaError):
                 raise part
             examined += part[0]
@@ -573,15 +582,15 @@ class CheckContext:
     process: int | None = None
 
 
-def look_window(ground: CheckContext, window: Sequence[Item]) -> tuple[int, list[str]] | MediaError:
+def look_window(context: CheckContext, window: Sequence[Item]) -> tuple[int, list[str]] | MediaError:
     """Return how many sidecars were read, and which media have bytes that should be gone."""
-    check_process(ground.backend, ground.process)
+    check_process(context.backend, context.process)
     names = [item.key for item in window if records.is_reference(item.key)]
     found = []
-    for reference, data in zip(names, records.read_sidecars(ground.backend, names), strict=True):
+    for reference, data in zip(names, records.read_sidecars(context.backend, names), strict=True):
         if isinstance(data, MediaError):
             return data
-        if data is not None and told(data, reference)[0].get("sha256") in ground.gone:
+        if data is not None and told(data, reference)[0].get("sha256") in context.gone:
             found.append(reference)
     return len(names), found
 

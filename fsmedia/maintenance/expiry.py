@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from fsmedia.core.lifetime import DeletionLog
-    from fsmedia.core.settings_file import Founding
+    from fsmedia.core.settings_file import SettingsFile
     from fsmedia.format.settings import Configuration
     from fsmedia.storage import Backend
 
@@ -100,25 +100,25 @@ class _Plan:
     """Media that were due and stay; they are looked at again the next day, whatever else happens."""
 
 
-def sweep_window(ground: SweepContext, candidates: Sequence[Candidate]) -> Swept:
+def sweep_window(context: SweepContext, candidates: Sequence[Candidate]) -> Swept:
     """Sweep some media."""
-    if ground.process is not None and ground.process != os.getpid():
+    if context.process is not None and context.process != os.getpid():
         raise StorageError(
-            f"{ground.backend.url} is seen by one process only", next_step="give an executor of threads, or none"
+            f"{context.backend.url} is seen by one process only", next_step="give an executor of threads, or none"
         )
     swept = Swept()
     items = _merged(candidates)
     plan = _Plan()
-    missing = _judge(ground, items, plan, swept)
-    _keep_held(ground, plan, swept)
-    _keep_shared(ground, plan, swept)
-    if ground.dry_run:
+    missing = _judge(context, items, plan, swept)
+    _keep_held(context, plan, swept)
+    _keep_shared(context, plan, swept)
+    if context.dry_run:
         swept.deleted = [deletion for _, deletion, _ in plan.going.values()]
         return swept
-    _clear_leftovers(ground, missing, plan, swept)
-    _move(ground, plan, swept)
-    _delete(ground, plan, swept)
-    _look_again(ground, plan, swept)
+    _clear_leftovers(context, missing, plan, swept)
+    _move(context, plan, swept)
+    _delete(context, plan, swept)
+    _look_again(context, plan, swept)
     return swept
 
 
@@ -131,10 +131,10 @@ def _merged(candidates: Sequence[Candidate]) -> dict[str, _Item]:
     return items
 
 
-def _judge(ground: SweepContext, items: dict[str, _Item], plan: _Plan, swept: Swept) -> list[_Item]:
+def _judge(context: SweepContext, items: dict[str, _Item], plan: _Plan, swept: Swept) -> list[_Item]:
     """Sort the media by what their sidecars say now; return those without one."""
     missing: list[_Item] = []
-    for item, data in zip(items.values(), records.read_sidecars(ground.backend, list(items)), strict=True):
+    for item, data in zip(items.values(), records.read_sidecars(context.backend, list(items)), strict=True):
         reference = item.reference
         swept.examined += 1
         if isinstance(data, MediaError):
@@ -145,16 +145,16 @@ def _judge(ground: SweepContext, items: dict[str, _Item], plan: _Plan, swept: Sw
             continue
         try:
             sidecar = Sidecar.parse(data, reference)
-            expires_at = _expiry(ground, sidecar, item)
+            expires_at = _expiry(context, sidecar, item)
         except MediaError as error:
             swept.fail(reference, error)
             continue
-        if expires_at is not None and expires_at <= ground.now:
+        if expires_at is not None and expires_at <= context.now:
             policy = sidecar.values.get("policy_name")
             why = f"policy {policy} let it go at {expires_at:%Y-%m-%d %H:%M:%S} UTC"
             deletion = lifetime.deletion_of(reference, sidecar, expires_at, why)
             item.due_keys.append(keys.due_key(expires_at, reference))
-            gone = deletion.model_copy(update={"deleted_at": ground.now})
+            gone = deletion.model_copy(update={"deleted_at": context.now})
             plan.going[reference] = (item, gone, sidecar.marker(reference))
         elif item.due_keys:
             if expires_at is not None:
@@ -163,23 +163,23 @@ def _judge(ground: SweepContext, items: dict[str, _Item], plan: _Plan, swept: Sw
     return missing
 
 
-def _expiry(ground: SweepContext, sidecar: Sidecar, item: _Item) -> datetime | None:
+def _expiry(context: SweepContext, sidecar: Sidecar, item: _Item) -> datetime | None:
     """Return when the media may go; the time of its bytes is only asked for where the sidecar has none."""
     written = None if item.due_keys else item.written
-    expires_at = records.expiry_of(sidecar, item.reference, ground.configuration, written)
+    expires_at = records.expiry_of(sidecar, item.reference, context.configuration, written)
     if expires_at is None and item.due_keys and sidecar.values.get("policy_name"):
         # Of shared bytes the time says nothing about this media.
         shared = keys.pointer_of(item.reference) is not None
-        head = ground.backend.head(keys.sidecar_key(item.reference) if shared else item.reference)
+        head = context.backend.head(keys.sidecar_key(item.reference) if shared else item.reference)
         written = None if head is None else head.modified
-        expires_at = records.expiry_of(sidecar, item.reference, ground.configuration, written)
+        expires_at = records.expiry_of(sidecar, item.reference, context.configuration, written)
     return expires_at
 
 
-def _keep(ground: SweepContext, plan: _Plan, reference: str) -> None:
+def _keep(context: SweepContext, plan: _Plan, reference: str) -> None:
     """Take a media out of the plan, and its entries to the next day."""
     item, _, _ = plan.going.pop(reference)
-    later = _later(ground.now)
+    later = _later(context.now)
     due_keys = tuple(key for key in dict.fromkeys(item.due_keys) if key != keys.due_key(later, reference))
     plan.moved[keys.due_key(later, reference)] = reference
     plan.spent[reference] = due_keys
@@ -194,12 +194,12 @@ def _later(now: datetime) -> datetime:
         return datetime.max.replace(tzinfo=UTC)
 
 
-def _keep_held(ground: SweepContext, plan: _Plan, swept: Swept) -> None:
+def _keep_held(context: SweepContext, plan: _Plan, swept: Swept) -> None:
     """Look at the holds once the sidecars are read: as late as can be."""
     if not plan.going:
         return
     try:
-        held = holds.held(ground.backend)
+        held = holds.held(context.backend)
     except MediaError as error:
         for reference in list(plan.going):
             del plan.going[reference]
@@ -207,48 +207,48 @@ def _keep_held(ground: SweepContext, plan: _Plan, swept: Swept) -> None:
         return
     for reference in holds.among(held, list(plan.going)):
         swept.skip(reference, "held")
-        _keep(ground, plan, reference)
+        _keep(context, plan, reference)
 
 
-def _keep_shared(ground: SweepContext, plan: _Plan, swept: Swept) -> None:
+def _keep_shared(context: SweepContext, plan: _Plan, swept: Swept) -> None:
     """Keep what PromptKit may have given to several runs."""
     foreign = [each for each in plan.going if not keys.is_own_name(each)]
     if not foreign:
         return
     try:
-        shared = promptkit.named(ground.backend, foreign)
-        if ground.delete_shared and shared and not ground.dry_run:
-            promptkit.forget(ground.backend, shared)
+        shared = promptkit.named(context.backend, foreign)
+        if context.delete_shared and shared and not context.dry_run:
+            promptkit.forget(context.backend, shared)
     except MediaError as error:
         for reference in foreign:
             del plan.going[reference]
             swept.fail(reference, error)
         return
-    if not ground.delete_shared:
+    if not context.delete_shared:
         for reference in sorted(shared):
             swept.skip(reference, _SHARED)
-            _keep(ground, plan, reference)
+            _keep(context, plan, reference)
 
 
-def _clear_leftovers(ground: SweepContext, missing: list[_Item], plan: _Plan, swept: Swept) -> None:
+def _clear_leftovers(context: SweepContext, missing: list[_Item], plan: _Plan, swept: Swept) -> None:
     """Finish what a crash left: an entry without a sidecar, and bytes of our own form that it is about.
 
     Only once both are older than the grace: before that a store may be on its way.
     """
     for item in missing:
         reference = item.reference
-        if not _is_old(ground, _touched(ground, item)):
+        if not _is_old(context, _touched(context, item)):
             continue
         try:
             plain = keys.is_own_name(reference) and keys.pointer_of(reference) is None
-            entry = ground.backend.head(reference) if plain else None
+            entry = context.backend.head(reference) if plain else None
             if entry is not None:
-                if not _is_old(ground, ground.backend.touched(entry)):
+                if not _is_old(context, context.backend.touched(entry)):
                     continue
-                again = ground.backend.fetch(reads=[keys.sidecar_key(reference), keys.hold_key(reference)]).reads
+                again = context.backend.fetch(reads=[keys.sidecar_key(reference), keys.hold_key(reference)]).reads
                 if again != [None, None]:
                     continue
-                failed = ground.backend.delete([reference])
+                failed = context.backend.delete([reference])
                 if failed:
                     raise failed[reference]
         except MediaError as error:
@@ -257,23 +257,23 @@ def _clear_leftovers(ground: SweepContext, missing: list[_Item], plan: _Plan, sw
         plan.spent[reference] = tuple(item.due_keys)
 
 
-def _touched(ground: SweepContext, item: _Item) -> datetime | None:
+def _touched(context: SweepContext, item: _Item) -> datetime | None:
     """Return when the entry was last touched."""
-    return ground.backend.touched(Entry(item.due_keys[0], 0, item.written)) if item.due_keys else item.written
+    return context.backend.touched(Entry(item.due_keys[0], 0, item.written)) if item.due_keys else item.written
 
 
-def _is_old(ground: SweepContext, written: datetime | None) -> bool:
-    if ground.storage_now is None or written is None:
+def _is_old(context: SweepContext, written: datetime | None) -> bool:
+    if context.storage_now is None or written is None:
         return False
-    return ground.storage_now - written > ground.configuration.orphan_grace
+    return context.storage_now - written > context.configuration.orphan_grace
 
 
-def _move(ground: SweepContext, plan: _Plan, swept: Swept) -> None:
+def _move(context: SweepContext, plan: _Plan, swept: Swept) -> None:
     """Write the entries for other instants; where that fails, the old ones stay."""
     if not plan.moved:
         return
     wanted = list(plan.moved)
-    for index, error in ground.backend.write_many([Write(key, b"", commit.DUE_TYPE) for key in wanted]).items():
+    for index, error in context.backend.write_many([Write(key, b"", commit.DUE_TYPE) for key in wanted]).items():
         reference = plan.moved[wanted[index]]
         plan.spent.pop(reference, None)
         swept.fail(reference, error)
@@ -282,15 +282,15 @@ def _move(ground: SweepContext, plan: _Plan, swept: Swept) -> None:
             plan.spent[reference] = tuple(each for each in plan.spent[reference] if each != key)
 
 
-def _delete(ground: SweepContext, plan: _Plan, swept: Swept) -> None:
+def _delete(context: SweepContext, plan: _Plan, swept: Swept) -> None:
     """Delete what goes, and the entries that have had their time with the last step."""
-    backend = ground.backend
+    backend = context.backend
     leaving = [
-        commit.Deleting(backend, reference, due_keys=tuple(dict.fromkeys(item.due_keys)), marker=marker)
+        commit.DeleteOperation(backend, reference, due_keys=tuple(dict.fromkeys(item.due_keys)), marker=marker)
         for reference, (item, _, marker) in plan.going.items()
     ]
     leaving += [
-        commit.Deleting(backend, reference, due_keys=due_keys, stays=True)
+        commit.DeleteOperation(backend, reference, due_keys=due_keys, stays=True)
         for reference, due_keys in plan.spent.items()
         if due_keys
     ]
@@ -307,15 +307,15 @@ def _delete(ground: SweepContext, plan: _Plan, swept: Swept) -> None:
             swept.deleted.append(plan.going[reference][1])
 
 
-def _look_again(ground: SweepContext, plan: _Plan, swept: Swept) -> None:
+def _look_again(context: SweepContext, plan: _Plan, swept: Swept) -> None:
     """Put an entry back that somebody needed again while it was removed: its sidecar names that very minute now."""
     removed = {each: due_keys for each, due_keys in plan.spent.items() if due_keys and each not in plan.kept}
     needed: dict[str, str] = {}
-    for reference, data in zip(removed, records.read_sidecars(ground.backend, list(removed)), strict=True):
+    for reference, data in zip(removed, records.read_sidecars(context.backend, list(removed)), strict=True):
         try:
             if isinstance(data, MediaError):
                 raise data
-            expires_at = None if data is None else _said(ground, data, reference)
+            expires_at = None if data is None else _said(context, data, reference)
         except MediaError as error:
             swept.fail(reference, error)
             continue
@@ -323,12 +323,12 @@ def _look_again(ground: SweepContext, plan: _Plan, swept: Swept) -> None:
             needed[key] = reference
     if needed:
         writes = [Write(key, b"", commit.DUE_TYPE) for key in needed]
-        for index, failure in ground.backend.write_many(writes).items():
+        for index, failure in context.backend.write_many(writes).items():
             swept.fail(needed[writes[index].key], failure)
 
 
-def _said(ground: SweepContext, data: bytes, reference: str) -> datetime | None:
-    return records.expiry_of(Sidecar.parse(data, reference), reference, ground.configuration)
+def _said(context: SweepContext, data: bytes, reference: str) -> datetime | None:
+    return records.expiry_of(Sidecar.parse(data, reference), reference, context.configuration)
 
 
 class Candidate(NamedTuple):
@@ -409,7 +409,7 @@ class Enforcement:
     progress: Callable[[int], object] | None = None
     log: DeletionLog = None
 
-    def run(self, backend: Backend, founding: Founding) -> EnforcementReport:
+    def run(self, backend: Backend, settings_file: SettingsFile) -> EnforcementReport:
         """Sweep once.
 
         Raises
@@ -419,10 +419,10 @@ class Enforcement:
         """
         begun = time.monotonic()
         now = _instant(self.clock() if self.now is None else self.now)
-        configuration = founding.configuration
-        if configuration.due_index != "complete" or not founding.is_settled:
-            configuration = founding.reload()
-        partial = configuration.due_index != "complete" or not founding.is_settled
+        configuration = settings_file.configuration
+        if configuration.due_index != "complete" or not settings_file.is_settled:
+            configuration = settings_file.reload()
+        partial = configuration.due_index != "complete" or not settings_file.is_settled
         candidates = due_entries(backend, now)
         if partial or self._seeks_shared(backend):
             candidates = chain(candidates, media_with_sidecar(backend))
@@ -470,7 +470,7 @@ class Enforcement:
         first = next(candidates, None)
         if first is None:
             return
-        ground = SweepContext(
+        context = SweepContext(
             backend=backend,
             configuration=configuration,
             now=now,
@@ -480,7 +480,7 @@ class Enforcement:
             process=os.getpid() if backend.in_one_process else None,
         )
         parts = windows(chain([first], candidates), _WINDOW)
-        yield from spread(sweep_window, ground, parts, self.executor, self.stopped, _lost)
+        yield from spread(sweep_window, context, parts, self.executor, self.stopped, _lost)
 
     def _storage_time(self, backend: Backend) -> datetime | None:
         """Write a small object and read its time; compare, unless the caller said what time it is.
@@ -571,7 +571,7 @@ class Indexed:
 
 def rebuild_due_index(
     backend: Backend,
-    founding: Founding,
+    settings_file: SettingsFile,
     executor: Executor | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> RebuildReport:
@@ -580,14 +580,14 @@ def rebuild_due_index(
     A sidecar that is damaged is reported and does not keep the index from being complete: nothing can be known of it.
     """
     begun = time.monotonic()
-    founding.refresh()
-    founding.settle()
-    configuration = founding.reload()
-    ground = RebuildContext(backend, configuration, os.getpid() if backend.in_one_process else None)
+    settings_file.refresh()
+    settings_file.settle()
+    configuration = settings_file.reload()
+    context = RebuildContext(backend, configuration, os.getpid() if backend.in_one_process else None)
     examined = written = 0
     failed: list[Failed] = []
     for part in spread(
-        index_window, ground, windows(media_with_sidecar(backend), _REBUILD_WINDOW), executor, bool, _lost_rebuild
+        index_window, context, windows(media_with_sidecar(backend), _REBUILD_WINDOW), executor, bool, _lost_rebuild
     ):
         examined += part.examined
         written += part.written
@@ -597,7 +597,7 @@ def rebuild_due_index(
         if progress is not None:
             progress(examined)
     if all(isinstance(each.error, CorruptSidecarError) for each in failed):
-        configuration = founding.complete_due_index()
+        configuration = settings_file.complete_due_index()
     return RebuildReport.model_construct(
         examined=examined,
         written=written,
@@ -607,13 +607,13 @@ def rebuild_due_index(
     )
 
 
-def index_window(ground: RebuildContext, candidates: Sequence[Candidate]) -> Indexed:
+def index_window(context: RebuildContext, candidates: Sequence[Candidate]) -> Indexed:
     """Write the missing entries of some media."""
-    if ground.process is not None and ground.process != os.getpid():
+    if context.process is not None and context.process != os.getpid():
         raise StorageError(
-            f"{ground.backend.url} is seen by one process only", next_step="give an executor of threads, or none"
+            f"{context.backend.url} is seen by one process only", next_step="give an executor of threads, or none"
         )
-    backend, indexed = ground.backend, Indexed(examined=len(candidates))
+    backend, indexed = context.backend, Indexed(examined=len(candidates))
     found = records.read_sidecars(backend, [each.reference for each in candidates])
     wanted: dict[str, str] = {}
     for each, data in zip(candidates, found, strict=True):
@@ -623,7 +623,7 @@ def index_window(ground: RebuildContext, candidates: Sequence[Candidate]) -> Ind
             if isinstance(data, MediaError):
                 raise data
             sidecar = Sidecar.parse(data, each.reference)
-            instant = records.expiry_of(sidecar, each.reference, ground.configuration, each.written)
+            instant = records.expiry_of(sidecar, each.reference, context.configuration, each.written)
         except MediaError as error:
             indexed.fail(each.reference, error)
             continue

@@ -175,7 +175,7 @@ _SWEEPER = ".fsmedia/orphans"
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class LeftoverContext:
     """What a window of tasks needs to know.
 
     Attributes
@@ -201,13 +201,13 @@ class Mended:
     failed: list[Failed] = field(default_factory=list)
 
 
-def mend_window(ground: Ground, tasks: Sequence[Task]) -> Mended:
+def mend_window(context: LeftoverContext, tasks: Sequence[Task]) -> Mended:
     """Do some tasks; one that fails is reported and the rest goes on."""
-    if ground.process is not None and ground.process != os.getpid():
+    if context.process is not None and context.process != os.getpid():
         raise StorageError(
-            f"{ground.backend.url} is seen by one process only", next_step="give an executor of threads, or none"
+            f"{context.backend.url} is seen by one process only", next_step="give an executor of threads, or none"
         )
-    mender = _Mender(ground.backend, ground.before, dry_run=ground.dry_run)
+    mender = _Mender(context.backend, context.before, dry_run=context.dry_run)
     for task in tasks:
         mender.do(task)
     return mender.outcome
@@ -404,10 +404,10 @@ def sweep_orphans(
     if now is None:
         raise StorageError(f"{backend.url} tells no times, so it can't be told what is old")
     findings = find_leftovers(backend, progress)
-    ground = Ground(backend, before(now, grace), dry_run, os.getpid() if backend.in_one_process else None)
+    context = LeftoverContext(backend, before(now, grace), dry_run, os.getpid() if backend.in_one_process else None)
     outcome = Mended()
     for tasks in (findings.unmarked(), findings.tasks()):  # all markers are restored before any is taken away
-        for part in spread(mend_window, ground, windows(tasks, _WINDOW), executor, bool, _lost):
+        for part in spread(mend_window, context, windows(tasks, _WINDOW), executor, bool, _lost):
             outcome.mended += part.mended
             outcome.kept += part.kept
             outcome.failed += part.failed

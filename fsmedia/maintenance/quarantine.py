@@ -16,13 +16,13 @@ from fsmedia.maintenance import survey
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fsmedia.maintenance.survey import Content, Ground
+    from fsmedia.maintenance.survey import Content, VerifyContext
 
 _TYPE = "application/octet-stream"
 
 
 def set_aside(
-    ground: Ground,
+    context: VerifyContext,
     subject: str,
     why: str,
     *,
@@ -45,7 +45,7 @@ def set_aside(
     StorageError
         Something could not be copied whole; nothing of the store was changed.
     """
-    backend, folder = ground.backend, keys.quarantine_folder(ground.now)
+    backend, folder = context.backend, keys.quarantine_folder(context.now)
     placed: dict[str, str] = {}
     for key, content in (objects or {}).items():
         target = placed[key] = keys.quarantined_key(folder, key, backend.root_length)
@@ -59,6 +59,6 @@ def set_aside(
         placed[key] = keys.quarantined_key(folder, key, backend.root_length)
         backend.write(placed[key], data, _TYPE)
     shown = {target: key.encode(errors="replace").decode() for key, target in placed.items()}
-    note = {"subject": subject, "why": why, "when": ground.now.isoformat(), "objects": shown}
+    note = {"subject": subject, "why": why, "when": context.now.isoformat(), "objects": shown}
     backend.write(keys.quarantine_note(folder), to_json(note, indent=2), "application/json")
     return folder

@@ -18,10 +18,9 @@ from fsmedia.format import sidecar as measures
 from fsmedia.format.keys import Pointer
 from fsmedia.format.sidecar import MAX_SIDECAR_BYTES, Sidecar
 from fsmedia.maintenance import survey
-from fsmedia.maintenance.leftovers import Blob, Generation, Lone, Task, Unmarked, mend_window
-from fsmedia.maintenance.leftovers import Ground as OrphanGround
+from fsmedia.maintenance.leftovers import Blob, Generation, LeftoverContext, Lone, Task, Unmarked, mend_window
 from fsmedia.maintenance.quarantine import set_aside
-from fsmedia.maintenance.survey import HELD, YOUNG, Fact, Ground, Outcome
+from fsmedia.maintenance.survey import HELD, YOUNG, Fact, Outcome, VerifyContext
 from fsmedia.models import ContentFields, Hold, MediaMetadata, Reference, mime
 from fsmedia.storage import Entry
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from fsmedia.format.settings import Configuration
-    from fsmedia.maintenance.survey import Content, Ground, Pair
+    from fsmedia.maintenance.survey import Content, Pair, VerifyContext
     from fsmedia.models import FindingKind, LeftoverKind
     from fsmedia.storage import Upload
 
@@ -59,11 +58,11 @@ class _User(NamedTuple):
     held: bool
 
 
-def digest_window(ground: Ground, entries: Sequence[Entry]) -> Outcome:
+def digest_window(context: VerifyContext, entries: Sequence[Entry]) -> Outcome:
     """Read some shared bytes and tell which are not what their names say."""
-    ground.check_process()
+    context.check_process()
     outcome = Outcome()
-    for entry, content in zip(entries, survey.read_many(ground.backend, entries), strict=True):
+    for entry, content in zip(entries, survey.read_many(context.backend, entries), strict=True):
         blob = keys.parse_blob_key(entry.key)
         if isinstance(content, MediaError):
             outcome.fail(entry.key, content)
@@ -74,28 +73,28 @@ def digest_window(ground: Ground, entries: Sequence[Entry]) -> Outcome:
     return outcome
 
 
-def heal_window(ground: Ground, tasks: Sequence[Broken]) -> Outcome:
+def heal_window(context: VerifyContext, tasks: Sequence[Broken]) -> Outcome:
     """Tell of generations that are not what they are called, and heal them where that is asked for."""
-    ground.check_process()
+    context.check_process()
     outcome = Outcome()
     for task in tasks:
         try:
-            _heal(ground, task, outcome)
+            _heal(context, task, outcome)
         except MediaError as error:
             outcome.fail(task.key, error)
     return outcome
 
 
-def _heal(ground: Ground, task: Broken, outcome: Outcome) -> None:
+def _heal(context: VerifyContext, task: Broken, outcome: Outcome) -> None:
     key, blob = task.key, keys.parse_blob_key(task.key)
     if blob is None:
         return
-    users = _users(ground, Pointer(0, blob.digest, blob.generation), task.references)
+    users = _users(context, Pointer(0, blob.digest, blob.generation), task.references)
     if not users:
         return  # nothing is visible of it: what is left goes as a generation without markers
     pointer = keys.pointer_of(users[0].reference) or Pointer(0, blob.digest, blob.generation)
-    entry = ground.backend.head(key)
-    content = None if entry is None else survey.read(ground.backend, key, entry.size)
+    entry = context.backend.head(key)
+    content = None if entry is None else survey.read(context.backend, key, entry.size)
     if content is not None and content.sha256 == blob.digest:
         return
     kind: FindingKind = "digest"
@@ -104,23 +103,23 @@ def _heal(ground: Ground, task: Broken, outcome: Outcome) -> None:
         kind, detail = "missing-bytes", "the bytes it shares are gone"
     elif content.size != pointer.size:
         kind, detail = "size", f"the bytes it shares are {content.size}, and its name says {pointer.size}"
-    source = _other_copy(ground, pointer)
+    source = _other_copy(context, pointer)
     if source is not None:
-        if ground.backend.holds(pointer.condemned_folder):
+        if context.backend.holds(pointer.condemned_folder):
             plan, done = f"once no mark says that they are about to go: given back from {source}", False
         else:
-            plan, done = f"given back from {source}", ground.repairs
-            if ground.repairs:
-                _give_back(ground, pointer, source, content, users)
+            plan, done = f"given back from {source}", context.repairs
+            if context.repairs:
+                _give_back(context, pointer, source, content, users)
         for user in users:
             outcome.find(kind, user.reference, detail, plan, done=done)
         return
-    _set_aside_all(ground, pointer, content, users, (kind, detail, outcome))
+    _set_aside_all(context, pointer, content, users, (kind, detail, outcome))
 
 
-def _users(ground: Ground, pointer: Pointer, known: Sequence[str]) -> list[_User]:
+def _users(context: VerifyContext, pointer: Pointer, known: Sequence[str]) -> list[_User]:
     """Return the visible media that use a generation: those that are known, and those that have a marker there."""
-    backend = ground.backend
+    backend = context.backend
     found: dict[str, _User] = {}
     names = [entry.key for entry in backend.entries(pointer.refs_folder)]
     for start in range(0, len(names) + 1, _TOGETHER):
@@ -140,22 +139,24 @@ def _is_of(reference: str, pointer: Pointer) -> bool:
     return named is not None and named[1:] == pointer[1:] and records.is_reference(reference)
 
 
-def _other_copy(ground: Ground, pointer: Pointer) -> str | None:
+def _other_copy(context: VerifyContext, pointer: Pointer) -> str | None:
     """Return the key of other bytes that have the digest, read and compared."""
     folder = f"{keys.blob_folder(pointer.digest)}/data"
-    for entry in ground.backend.entries(folder):
+    for entry in context.backend.entries(folder):
         if entry.key != pointer.data_key and keys.parse_blob_key(entry.key) and entry.size == pointer.size:
-            found = survey.read(ground.backend, entry.key, entry.size)
+            found = survey.read(context.backend, entry.key, entry.size)
             if found is not None and found.sha256 == pointer.digest:
                 return entry.key
     return None
 
 
-def _give_back(ground: Ground, pointer: Pointer, source: str, damaged: Content | None, users: list[_User]) -> None:
+def _give_back(
+    context: VerifyContext, pointer: Pointer, source: str, damaged: Content | None, users: list[_User]
+) -> None:
     """Put good bytes in the place of bad ones, as a store puts its own: markers, a look for marks, bytes."""
-    backend = ground.backend
+    backend = context.backend
     if damaged is not None:
-        set_aside(ground, pointer.data_key, "not what its name says", objects={pointer.data_key: damaged})
+        set_aside(context, pointer.data_key, "not what its name says", objects={pointer.data_key: damaged})
     if not backend.holds(pointer.refs_folder) or backend.holds(pointer.condemned_folder):
         raise StorageError("is about to go", next_step="verify again", reference=users[0].reference)
     try:
@@ -170,7 +171,7 @@ def _give_back(ground: Ground, pointer: Pointer, source: str, damaged: Content |
 
 
 def _set_aside_all(
-    ground: Ground,
+    context: VerifyContext,
     pointer: Pointer,
     content: Content | None,
     users: list[_User],
@@ -178,46 +179,46 @@ def _set_aside_all(
 ) -> None:
     """Condemn the generation, copy its bytes and each sidecar to quarantine, then delete the media."""
     kind, detail, outcome = telling
-    backend = ground.backend
+    backend = context.backend
     plan = "its sidecar moves to quarantine"
     mark: str | None = None
     if content is not None:
         plan = "bytes and sidecar move to quarantine, and no new media shares them: there is no other copy"
-        if ground.repairs:
+        if context.repairs:
             if not backend.holds(pointer.condemned_folder):
                 mark = pointer.condemned_key()
                 backend.write(mark, b"", "text/plain; charset=utf-8")
-            set_aside(ground, pointer.data_key, detail, objects={pointer.data_key: content})
+            set_aside(context, pointer.data_key, detail, objects={pointer.data_key: content})
     for user in users:
         if user.held:
             outcome.find(kind, user.reference, detail, HELD)
             continue
-        if not ground.is_old(backend.head(keys.sidecar_key(user.reference))):
+        if not context.is_old(backend.head(keys.sidecar_key(user.reference))):
             outcome.find(kind, user.reference, detail, f"once it is older than the grace: {plan}")
             continue
-        if ground.repairs:
-            _let_go(ground, user, detail)
-        outcome.find(kind, user.reference, detail, plan, done=ground.repairs)
+        if context.repairs:
+            _let_go(context, user, detail)
+        outcome.find(kind, user.reference, detail, plan, done=context.repairs)
     if mark is not None and backend.head(pointer.data_key) is None:
         for error in backend.delete([mark]).values():
             raise error
 
 
-def _let_go(ground: Ground, user: _User, why: str) -> None:
+def _let_go(context: VerifyContext, user: _User, why: str) -> None:
     """Set a sidecar aside, look that it is still the same and not held, then take the steps of a delete."""
-    backend, reference = ground.backend, user.reference
+    backend, reference = context.backend, user.reference
     key = keys.sidecar_key(reference)
-    set_aside(ground, reference, why, texts={key: user.sidecar})
+    set_aside(context, reference, why, texts={key: user.sidecar})
     sidecar, hold = backend.fetch(reads=[key, keys.hold_key(reference)]).reads
     if sidecar != user.sidecar or hold is not None:
         raise StorageError("changed while it was set aside", next_step="verify again", reference=reference)
-    instant = records.expiry_or_none(sidecar, reference, ground.configuration)
+    instant = records.expiry_or_none(sidecar, reference, context.configuration)
     due = () if instant is None else (keys.due_key(instant, reference),)
     try:
         marker = Sidecar.parse(sidecar, reference).marker(reference)
     except CorruptSidecarError:
         marker = None
-    commit.confirmed(commit.delete([commit.Deleting(backend, reference, due_keys=due, marker=marker)]))
+    commit.confirmed(commit.delete([commit.DeleteOperation(backend, reference, due_keys=due, marker=marker)]))
 
 
 _OCTETS = "application/octet-stream"
@@ -290,9 +291,9 @@ def with_facts(sidecar: Sidecar, reference: str, content: Content) -> Sidecar:
     return Sidecar(values)
 
 
-def overwritten(sidecar: Sidecar, entry: Entry, content: Content, ground: tuple[Configuration, datetime]) -> Sidecar:
+def overwritten(sidecar: Sidecar, entry: Entry, content: Content, context: tuple[Configuration, datetime]) -> Sidecar:
     """Return the sidecar that an overwriting would have left that died before it: as `media://` makes it."""
-    configuration, now = ground
+    configuration, now = context
     fresh = made(entry, content, configuration, now)
     renewed = sidecar.replaced(fresh)
     values = {name: value for name, value in renewed.values.items() if name != "expires_at"}
@@ -318,13 +319,13 @@ class Look(NamedTuple):
 class Mender:
     """Tells and mends what is wrong with media."""
 
-    ground: Ground
+    context: VerifyContext
     outcome: Outcome
 
     def look(self, reference: str) -> Look:
         """Look at a media, in one round trip."""
         wanted = [keys.sidecar_key(reference), keys.hold_key(reference)]
-        answers = self.ground.backend.fetch(reads=wanted, heads=[keys.bytes_key(reference)])
+        answers = self.context.backend.fetch(reads=wanted, heads=[keys.bytes_key(reference)])
         return Look(answers.reads[0], answers.reads[1], answers.heads[0])
 
     # -- bytes that are gone -------------------------------------------------------------------------------
@@ -342,13 +343,13 @@ class Mender:
         plan = "its sidecar moves to quarantine" if own else "its sidecar is removed: a delete that died left it"
         if look.hold is not None:
             told(HELD)
-        elif not self.ground.is_old(pair.sidecar):
+        elif not self.context.is_old(pair.sidecar):
             told(f"once it is older than the grace: {plan}", harmless=not own)
-        elif not self.ground.repairs:
+        elif not self.context.repairs:
             told(plan)
         elif own:
             texts = {keys.sidecar_key(reference): look.sidecar}
-            set_aside(self.ground, reference, "its bytes are gone", texts=texts)
+            set_aside(self.context, reference, "its bytes are gone", texts=texts)
             if self.look(reference) != look:
                 raise StorageError(
                     "changed while it was copied to quarantine", next_step="verify again", reference=reference
@@ -361,8 +362,8 @@ class Mender:
 
     def _drop(self, reference: str, seen: bytes) -> None:
         """Remove a sidecar without bytes; who wrote bytes now, a client or a sync, gets one that fits."""
-        backend, ground = self.ground.backend, self.ground
-        instant = records.expiry_or_none(seen, reference, ground.configuration)
+        backend, context = self.context.backend, self.context
+        instant = records.expiry_or_none(seen, reference, context.configuration)
         wanted = [keys.sidecar_key(reference)] + ([] if instant is None else [keys.due_key(instant, reference)])
         for error in backend.delete(wanted).values():
             raise error
@@ -371,8 +372,8 @@ class Mender:
         if back is None or content is None:
             return
         old = Sidecar(readable(seen))
-        fresh = overwritten(old, back, content, (ground.configuration, ground.now)).dump()
-        instant = records.expiry_or_none(fresh, reference, ground.configuration)
+        fresh = overwritten(old, back, content, (context.configuration, context.now)).dump()
+        instant = records.expiry_or_none(fresh, reference, context.configuration)
         if instant is not None:
             backend.write(keys.due_key(instant, reference), b"", commit.DUE_TYPE)
         backend.create(keys.sidecar_key(reference), fresh, commit.SIDECAR_TYPE)
@@ -392,7 +393,7 @@ class Mender:
             told("")
         elif look.hold is not None:
             told(HELD)
-        elif not self.ground.is_old(pair.sidecar):
+        elif not self.context.is_old(pair.sidecar):
             told("once it is older than the grace: it moves to quarantine, and a new one is made")
         elif keys.pointer_of(reference) is None:
             self._rebuild_plain(look, reference, seen, old, told)
@@ -401,41 +402,41 @@ class Mender:
 
     def _rebuild_plain(self, look: Look, reference: str, seen: bytes, old: dict[str, Any], told: _Telling) -> None:
         entry = look.data
-        content = None if entry is None else survey.read(self.ground.backend, reference, entry.size)
+        content = None if entry is None else survey.read(self.context.backend, reference, entry.size)
         if entry is None or content is None:
             return
         said = old.get("sha256")
         if keys.is_own_name(reference) and isinstance(said, str) and said != content.sha256:
             plan = "it and the bytes, which are not those it speaks of, move to quarantine together"
-            if self.ground.repairs:
+            if self.context.repairs:
                 self._set_aside_whole(reference, look, content, told.detail)
-            told(plan, done=self.ground.repairs)
+            told(plan, done=self.context.repairs)
             return
         plan = "it moves to quarantine, and a new one is made from path, bytes and what can be read of it"
-        if self.ground.repairs:
-            fresh = rebuilt(entry, content, old, self.ground.configuration, self.ground.now)
-            set_aside(self.ground, reference, told.detail, texts={keys.sidecar_key(reference): seen})
+        if self.context.repairs:
+            fresh = rebuilt(entry, content, old, self.context.configuration, self.context.now)
+            set_aside(self.context, reference, told.detail, texts={keys.sidecar_key(reference): seen})
             self._rewrite(reference, fresh, None, seen)
-        told(plan, done=self.ground.repairs)
+        told(plan, done=self.context.repairs)
 
     def _rebuild_shared(self, reference: str, seen: bytes, old: dict[str, Any], told: _Telling) -> None:
-        backend, pointer = self.ground.backend, keys.pointer_of(reference)
+        backend, pointer = self.context.backend, keys.pointer_of(reference)
         head = None if pointer is None else backend.read_range(pointer.data_key, 0, _HEAD)
         if pointer is None or head is None:
             return
         plan = "it moves to quarantine, and a new one is made from its name and what can be read of it"
-        if self.ground.repairs:
-            entry = Entry(reference, pointer.size, self.ground.now)
+        if self.context.repairs:
+            entry = Entry(reference, pointer.size, self.context.now)
             content = survey.Content(pointer.size, pointer.digest, head)
-            fresh = rebuilt(entry, content, old, self.ground.configuration, self.ground.now)
-            set_aside(self.ground, reference, told.detail, texts={keys.sidecar_key(reference): seen})
+            fresh = rebuilt(entry, content, old, self.context.configuration, self.context.now)
+            set_aside(self.context, reference, told.detail, texts={keys.sidecar_key(reference): seen})
             marker = self._marker(pointer, reference, Sidecar(old))
             self._rewrite(reference, fresh.with_marker(marker), marker, seen)
-        told(plan, done=self.ground.repairs)
+        told(plan, done=self.context.repairs)
 
     def _marker(self, pointer: Pointer, reference: str, old: Sidecar) -> str:
         """Return a marker of this reference that is there: the one its sidecar names, any, or a new one."""
-        backend, prefix = self.ground.backend, keys.marker_prefix(reference)
+        backend, prefix = self.context.backend, keys.marker_prefix(reference)
         names = [entry.key.rpartition("/")[2] for entry in backend.entries(pointer.refs_folder)]
         there = [name for name in names if name.startswith(prefix)]
         said = old.marker(reference)
@@ -456,11 +457,11 @@ class Mender:
         that were written after their sidecar: an overwriting that died, its sidecar is made now. Else nobody knows
         which is right, so both are set aside.
         """
-        reference, ground = pair.reference, self.ground
+        reference, context = pair.reference, self.context
         look = self.look(reference)
         if look.sidecar != seen or look.data is None or pair.data is None:
             return
-        content = survey.read(ground.backend, reference, look.data.size) if read is None else read
+        content = survey.read(context.backend, reference, look.data.size) if read is None else read
         if content is None or look.data.size != content.size or look.data.token != pair.data.token:
             return  # it has just been written: the next look tells
         right = Sidecar.parse(seen, reference).values.get("sha256") == content.sha256
@@ -472,36 +473,36 @@ class Mender:
 
     def _judge(self, wrong: Wrong, seen: bytes, told: _Telling) -> None:
         """Decide by what can be known: the digest, who gave the name, and which of both was written last."""
-        ground, reference, content = self.ground, wrong.pair.reference, wrong.content
+        context, reference, content = self.context, wrong.pair.reference, wrong.content
         sidecar = Sidecar.parse(seen, reference)
         own = keys.is_own_name(reference)
         if "sha256" not in sidecar.values:
             told("")  # PromptKit's: nobody can say what the bytes were
         elif wrong.right:
-            if ground.repairs:
+            if context.repairs:
                 self._rewrite(reference, with_facts(sidecar, reference, content), None, seen)
-            told("its sidecar is given the facts of the bytes, whose digest is right", done=ground.repairs)
-        elif not ground.is_old(wrong.data) and not own:
+            told("its sidecar is given the facts of the bytes, whose digest is right", done=context.repairs)
+        elif not context.is_old(wrong.data) and not own:
             told(YOUNG, harmless=True)
         elif not own and _is_after(wrong.pair):
-            if ground.repairs:
-                fresh = overwritten(sidecar, wrong.data, content, (ground.configuration, ground.now))
+            if context.repairs:
+                fresh = overwritten(sidecar, wrong.data, content, (context.configuration, context.now))
                 self._rewrite(reference, fresh, None, seen)
-            told("its sidecar is given the facts of the bytes, which were written after it", done=ground.repairs)
+            told("its sidecar is given the facts of the bytes, which were written after it", done=context.repairs)
         else:
             plan = "bytes and sidecar move to quarantine together: nobody can tell which is right"
-            if not ground.is_old(wrong.data):
+            if not context.is_old(wrong.data):
                 told(f"once they are older than the grace: {plan}")
                 return
-            if ground.repairs:
+            if context.repairs:
                 self._set_aside_whole(reference, Look(seen, None, wrong.data), content, told.detail)
-            told(plan, done=ground.repairs)
+            told(plan, done=context.repairs)
 
     def wrong_type(self, pair: Pair, seen: bytes, head: bytes | None = None) -> None:
         """Tell that a media's type is not what its bytes show and its sidecar does not say so; mend what it says."""
-        reference, ground = pair.reference, self.ground
+        reference, context = pair.reference, self.context
         if head is None:
-            head = ground.backend.read_range(keys.bytes_key(reference), 0, _HEAD)
+            head = context.backend.read_range(keys.bytes_key(reference), 0, _HEAD)
         look = self.look(reference)
         if head is None or look.sidecar != seen:
             return
@@ -527,9 +528,9 @@ class Mender:
             plan = "its sidecar says what the bytes look like, beside the type it was given"
             if shown is not None:
                 values["detected_mime_type"] = shown
-        if ground.repairs:
+        if context.repairs:
             self._rewrite(reference, Sidecar(values), sidecar.marker(reference), seen)
-        told(plan, done=ground.repairs)
+        told(plan, done=context.repairs)
 
     # -- steps ---------------------------------------------------------------------------------------------
 
@@ -538,7 +539,7 @@ class Mender:
         if look.sidecar is None:
             return
         texts = {keys.sidecar_key(reference): look.sidecar}
-        set_aside(self.ground, reference, why, objects={reference: content}, texts=texts)
+        set_aside(self.context, reference, why, objects={reference: content}, texts=texts)
         if self.look(reference) != look:
             raise StorageError(
                 "changed while it was copied to quarantine", next_step="verify again", reference=reference
@@ -547,7 +548,7 @@ class Mender:
 
     def _remove(self, reference: str, sidecar: bytes) -> None:
         """Take the steps of a delete."""
-        backend, configuration = self.ground.backend, self.ground.configuration
+        backend, configuration = self.context.backend, self.context.configuration
         if not keys.is_own_name(reference):
             promptkit.forget(backend, [reference])
         instant = records.expiry_or_none(sidecar, reference, configuration)
@@ -556,15 +557,15 @@ class Mender:
         except CorruptSidecarError:
             marker = None
         due = () if instant is None else (keys.due_key(instant, reference),)
-        commit.confirmed(commit.delete([commit.Deleting(backend, reference, due_keys=due, marker=marker)]))
+        commit.confirmed(commit.delete([commit.DeleteOperation(backend, reference, due_keys=due, marker=marker)]))
 
     def _rewrite(self, reference: str, sidecar: Sidecar, marker: str | None, seen: bytes) -> None:
         """Replace a sidecar as every change does: due entry, sidecar, a look that the bytes are still there."""
-        if self.ground.backend.read(keys.sidecar_key(reference)) != seen:
+        if self.context.backend.read(keys.sidecar_key(reference)) != seen:
             raise StorageError("changed while it was mended", next_step="verify again", reference=reference)
         data = sidecar.dump()
-        instant = records.expiry_or_none(data, reference, self.ground.configuration)
-        commit.rewrite_sidecar(self.ground.backend, reference, data, instant, marker)
+        instant = records.expiry_or_none(data, reference, self.context.configuration)
+        commit.rewrite_sidecar(self.context.backend, reference, data, instant, marker)
 
     def _told(self, kind: FindingKind, reference: str, detail: str) -> _Telling:
         return _Telling(self.outcome, kind, reference, detail)
@@ -609,34 +610,34 @@ _PLAN = "it is given a sidecar: ids from its path, type, size and digest from it
 _DETAIL = "it has no sidecar: another program's, or a client's whose store died"
 
 
-def adopt(ground: Ground, entries: Sequence[Entry], outcome: Outcome) -> None:
+def adopt(context: VerifyContext, entries: Sequence[Entry], outcome: Outcome) -> None:
     """Tell of files without sidecar, and adopt them where that is asked for."""
     for entry in entries:
         outcome.media += 1
         outcome.bytes += entry.size
-    if not ground.adopts:
-        plan = _PLAN if ground.adopting else ""
+    if not context.adopts:
+        plan = _PLAN if context.adopting else ""
         for entry in entries:
             outcome.find("file", entry.key, _DETAIL, plan, harmless=True)
         return
-    for entry, content in zip(entries, survey.read_many(ground.backend, entries), strict=True):
+    for entry, content in zip(entries, survey.read_many(context.backend, entries), strict=True):
         try:
             if isinstance(content, MediaError):
                 raise content
             if content is not None:
                 outcome.bytes_read += content.size
-                _adopt(ground, entry, content)
+                _adopt(context, entry, content)
                 outcome.find("file", entry.key, _DETAIL, _PLAN, done=True, harmless=True)
         except MediaError as error:
             outcome.fail(entry.key, error)
 
 
-def _adopt(ground: Ground, entry: Entry, content: Content) -> None:
+def _adopt(context: VerifyContext, entry: Entry, content: Content) -> None:
     """Write a sidecar, if the file is still the one that was read and has none."""
-    backend, reference = ground.backend, entry.key
-    if _token(ground, entry) != entry.token or content.size != entry.size:
+    backend, reference = context.backend, entry.key
+    if _token(context, entry) != entry.token or content.size != entry.size:
         raise _changed(reference)
-    sidecar = made(entry, content, ground.configuration, ground.now)
+    sidecar = made(entry, content, context.configuration, context.now)
     if not backend.create(keys.sidecar_key(reference), sidecar.dump(), commit.SIDECAR_TYPE):
         return  # whoever wrote it knows more
     if backend.head(reference) is None:
@@ -645,8 +646,8 @@ def _adopt(ground: Ground, entry: Entry, content: Content) -> None:
         raise _changed(reference)
 
 
-def _token(ground: Ground, entry: Entry) -> str | None:
-    found = ground.backend.head(entry.key)
+def _token(context: VerifyContext, entry: Entry) -> str | None:
+    found = context.backend.head(entry.key)
     return None if found is None else found.token
 
 
@@ -715,53 +716,53 @@ class Undated(NamedTuple):
 Remainder = Task | Dated | Held | Unfinished | Undated
 
 
-def mend_leftovers(ground: Ground, tasks: Sequence[Remainder]) -> Outcome:
+def mend_leftovers(context: VerifyContext, tasks: Sequence[Remainder]) -> Outcome:
     """Tell of some things, and mend them where that is asked for."""
-    ground.check_process()
+    context.check_process()
     outcome = Outcome()
     for task in tasks:
         try:
             if isinstance(task, Dated):
-                _dated(ground, task, outcome)
+                _dated(context, task, outcome)
             elif isinstance(task, Held):
-                _hold(ground, task, outcome)
+                _hold(context, task, outcome)
             elif isinstance(task, Unfinished):
-                _upload(ground, task.upload, outcome)
+                _upload(context, task.upload, outcome)
             elif isinstance(task, Undated):
-                _undated(ground, task.fact, outcome)
+                _undated(context, task.fact, outcome)
             else:
-                _orphan(ground, task, outcome)
+                _orphan(context, task, outcome)
         except MediaError as error:
             outcome.fail(task.key, error)
     return outcome
 
 
-def lone_bytes(ground: Ground, entries: Sequence[Entry], outcome: Outcome) -> None:
+def lone_bytes(context: VerifyContext, entries: Sequence[Entry], outcome: Outcome) -> None:
     """Tell of bytes of our own form that no sidecar names, and remove them where that is asked for."""
     for entry in entries:
         try:
-            sidecar, hold = ground.backend.fetch(reads=[keys.sidecar_key(entry.key), keys.hold_key(entry.key)]).reads
+            sidecar, hold = context.backend.fetch(reads=[keys.sidecar_key(entry.key), keys.hold_key(entry.key)]).reads
             if sidecar is None and hold is not None:
                 outcome.find("bytes", entry.key, _DETAILS["bytes"][1], HELD, harmless=True)
             elif sidecar is None:
-                _orphan(ground, Lone("bytes", entry), outcome)
+                _orphan(context, Lone("bytes", entry), outcome)
         except MediaError as error:
             outcome.fail(entry.key, error)
 
 
-def _orphan(ground: Ground, found: Task, outcome: Outcome) -> None:
+def _orphan(context: VerifyContext, found: Task, outcome: Outcome) -> None:
     """Let the sweep of orphans plan or do it, and tell what it leaves because it is young."""
-    task = _still_there(ground, found)
+    task = _still_there(context, found)
     if task is None:
         return
     for kind, entry in _entries(task):
-        if kind != "foreign" and not ground.is_old(entry):
+        if kind != "foreign" and not context.is_old(entry):
             outcome.find(*_named(kind, entry.key), YOUNG, harmless=True)
-    if isinstance(task, Lone) and task.kind == "due" and _has_media(ground, task.entry):
+    if isinstance(task, Lone) and task.kind == "due" and _has_media(context, task.entry):
         return
-    done = mend_window(OrphanGround(ground.backend, ground.before, dry_run=not ground.repairs), [task])
+    done = mend_window(LeftoverContext(context.backend, context.before, dry_run=not context.repairs), [task])
     for left in done.mended:
-        outcome.find(*_named(left.kind, left.key), left.action, done=ground.repairs)
+        outcome.find(*_named(left.kind, left.key), left.action, done=context.repairs)
     for left in done.kept:
         name, key, detail = _named(left.kind, left.key)
         if name == "mark":
@@ -789,10 +790,10 @@ def _entries(task: Task) -> list[tuple[LeftoverKind, Entry]]:
     return found
 
 
-def _still_there(ground: Ground, task: Task) -> Task | None:
+def _still_there(context: VerifyContext, task: Task) -> Task | None:
     """Return what of a task lies there now; a delete or a sweep may have been under way when it was listed."""
     entries = [entry for _, entry in _entries(task)]
-    heads = ground.backend.fetch(heads=[entry.key for entry in entries]).heads if entries else []
+    heads = context.backend.fetch(heads=[entry.key for entry in entries]).heads if entries else []
     gone = {entry.key for entry, head in zip(entries, heads, strict=True) if head is None}
     if not gone:
         return task
@@ -807,68 +808,68 @@ def _still_there(ground: Ground, task: Task) -> Task | None:
     return Blob(task.pointer, Generation(data, markers, marks), named)
 
 
-def _has_media(ground: Ground, entry: Entry) -> bool:
+def _has_media(context: VerifyContext, entry: Entry) -> bool:
     due = keys.parse_due(entry.key)
-    return due is None or ground.backend.head(keys.sidecar_key(due.reference)) is not None
+    return due is None or context.backend.head(keys.sidecar_key(due.reference)) is not None
 
 
-def _names(ground: Ground, reference: str, minute: datetime) -> datetime | None:
+def _names(context: VerifyContext, reference: str, minute: datetime) -> datetime | None:
     """Return when a media goes; the minute where its sidecar can't be read, so that nothing is done."""
-    data = ground.backend.read(keys.sidecar_key(reference))
+    data = context.backend.read(keys.sidecar_key(reference))
     if data is None:
         return None
-    head = ground.backend.head(keys.bytes_key(reference))
+    head = context.backend.head(keys.bytes_key(reference))
     modified = None if head is None else head.modified
     try:
-        return records.expiry_of(Sidecar.parse(data, reference), reference, ground.configuration, modified)
+        return records.expiry_of(Sidecar.parse(data, reference), reference, context.configuration, modified)
     except MediaError:
         return minute
 
 
-def _dated(ground: Ground, task: Dated, outcome: Outcome) -> None:
+def _dated(context: VerifyContext, task: Dated, outcome: Outcome) -> None:
     """Remove an entry that has had its time; the one for the media's own instant is there first."""
-    due, backend = keys.parse_due(task.entry.key), ground.backend
+    due, backend = keys.parse_due(task.entry.key), context.backend
     if due is None or backend.head(task.entry.key) is None:
         return  # a sweep has dealt with it
-    instant = _names(ground, task.reference, due.minute)
-    if (instant is not None and keys.due_minute(instant) == due.minute) or _is_held(ground, task.reference):
+    instant = _names(context, task.reference, due.minute)
+    if (instant is not None and keys.due_minute(instant) == due.minute) or _is_held(context, task.reference):
         return
     detail = "its media names another instant, or none"
-    if not ground.is_old(task.entry):
+    if not context.is_old(task.entry):
         outcome.find("due", task.key, detail, YOUNG, harmless=True)
         return
-    if ground.repairs:
+    if context.repairs:
         if instant is not None:
             backend.write(keys.due_key(instant, task.reference), b"", commit.DUE_TYPE)
-        _delete(ground, task.entry.key)
-        again = _names(ground, task.reference, due.minute)
+        _delete(context, task.entry.key)
+        again = _names(context, task.reference, due.minute)
         if again is not None and keys.due_minute(again) == due.minute:
             backend.write(task.entry.key, b"", commit.DUE_TYPE)
             return
-    outcome.find("due", task.key, detail, "removed: it has had its time", done=ground.repairs)
+    outcome.find("due", task.key, detail, "removed: it has had its time", done=context.repairs)
 
 
-def _undated(ground: Ground, fact: Fact, outcome: Outcome) -> None:
+def _undated(context: VerifyContext, fact: Fact, outcome: Outcome) -> None:
     """Write the due entry of a media that lacks it; the index only gains by it."""
     due = None if fact.due is None else keys.parse_due(fact.due)
-    if fact.due is None or due is None or ground.backend.head(fact.due) is not None:
+    if fact.due is None or due is None or context.backend.head(fact.due) is not None:
         return
-    instant = _names(ground, fact.reference, due.minute)
-    if instant is None or keys.due_minute(instant) != due.minute or _is_held(ground, fact.reference):
+    instant = _names(context, fact.reference, due.minute)
+    if instant is None or keys.due_minute(instant) != due.minute or _is_held(context, fact.reference):
         return
-    if ground.repairs:
-        ground.backend.write(fact.due, b"", commit.DUE_TYPE)
+    if context.repairs:
+        context.backend.write(fact.due, b"", commit.DUE_TYPE)
     detail = f"no sweep would see that it may go at {due.minute:%Y-%m-%d %H:%M}Z"
-    outcome.find("missing-due", fact.reference, detail, "its due entry is written", done=ground.repairs)
+    outcome.find("missing-due", fact.reference, detail, "its due entry is written", done=context.repairs)
 
 
-def _is_held(ground: Ground, reference: str) -> bool:
-    return ground.backend.head(keys.hold_key(reference)) is not None
+def _is_held(context: VerifyContext, reference: str) -> bool:
+    return context.backend.head(keys.hold_key(reference)) is not None
 
 
-def _hold(ground: Ground, task: Held, outcome: Outcome) -> None:
+def _hold(context: VerifyContext, task: Held, outcome: Outcome) -> None:
     """Tell of a hold that can't be read, which holds all the same, and of one that holds nothing."""
-    backend, key = ground.backend, task.hold
+    backend, key = context.backend, task.hold
     data, entry = backend.read(key), backend.head(key)
     if data is None or entry is None:
         return
@@ -878,35 +879,35 @@ def _hold(ground: Ground, task: Held, outcome: Outcome) -> None:
         if task.met is not None or any(there):
             return
     detail = "it can't be read" if reference is None else "it holds a media that is not there"
-    if not ground.is_old(entry):
+    if not context.is_old(entry):
         outcome.find("hold", key, detail, YOUNG, harmless=reference is not None)
     elif task.met is not None:
         plan = "it moves to quarantine, and a new one holds the media"
-        if ground.repairs:
-            set_aside(ground, task.met, detail, texts={key: data})
+        if context.repairs:
+            set_aside(context, task.met, detail, texts={key: data})
             reason = "the hold that was placed can't be read any more; it is in quarantine"
             holds.place(
-                backend, Hold(reference=Reference(task.met), reason=reason, who="fsmedia verify", when=ground.now)
+                backend, Hold(reference=Reference(task.met), reason=reason, who="fsmedia verify", when=context.now)
             )
-        outcome.find("hold", key, f"{detail}; it holds {task.met}", plan, done=ground.repairs)
+        outcome.find("hold", key, f"{detail}; it holds {task.met}", plan, done=context.repairs)
     else:
-        if ground.repairs:
-            set_aside(ground, reference or key, detail, texts={key: data})
-            _delete(ground, key)
-        outcome.find("hold", key, detail, "it moves to quarantine", done=ground.repairs)
+        if context.repairs:
+            set_aside(context, reference or key, detail, texts={key: data})
+            _delete(context, key)
+        outcome.find("hold", key, detail, "it moves to quarantine", done=context.repairs)
 
 
-def _upload(ground: Ground, upload: Upload, outcome: Outcome) -> None:
+def _upload(context: VerifyContext, upload: Upload, outcome: Outcome) -> None:
     """Give up an upload that nobody goes on with."""
     detail = "a large upload that nobody finished: it takes room, and no listing shows it"
-    if upload.started is None or upload.started >= ground.before:
+    if upload.started is None or upload.started >= context.before:
         outcome.find("upload", upload.key, detail, YOUNG, harmless=True)
         return
-    if ground.repairs:
-        ground.backend.abort(upload)
-    outcome.find("upload", upload.key, detail, "aborted", done=ground.repairs)
+    if context.repairs:
+        context.backend.abort(upload)
+    outcome.find("upload", upload.key, detail, "aborted", done=context.repairs)
 
 
-def _delete(ground: Ground, key: str) -> None:
-    for error in ground.backend.delete([key]).values():
+def _delete(context: VerifyContext, key: str) -> None:
+    for error in context.backend.delete([key]).values():
         raise error

@@ -191,7 +191,7 @@ class Target(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class SubjectContext:
     """What a window needs to know.
 
     Attributes
@@ -266,24 +266,24 @@ def judged(listed: Iterator[Item]) -> Iterator[Item]:
     return (item for item in listed if item.has_sidecar or not keys.is_own_name(item.key))
 
 
-def find_window(ground: Ground, window: Sequence[Item]) -> Found:
+def find_window(context: SubjectContext, window: Sequence[Item]) -> Found:
     """Read the sidecars of some media and tell whose they are."""
-    check_process(ground.backend, ground.process)
+    check_process(context.backend, context.process)
     found = Found(examined=len(window))
     named: list[Item] = []
     for item in window:
         if records.is_reference(item.key):
             named.append(item)
-        elif ground.subject.lies_in(item.key):
+        elif context.subject.lies_in(item.key):
             found.unclear.append(Remaining(reference=item.key, reason=_NAMELESS))  # type: ignore[arg-type]
     asked = [item.key for item in named if item.has_sidecar]
-    read = dict(zip(asked, records.read_sidecars(ground.backend, asked), strict=True))
+    read = dict(zip(asked, records.read_sidecars(context.backend, asked), strict=True))
     for item in named:
         data = read.get(item.key)
         if isinstance(data, MediaError):
             found.failed.append(Remaining(reference=item.key, reason=str(data)))  # type: ignore[arg-type]
         elif data is not None or not item.has_sidecar:
-            _judge(ground.subject, item, data, found)
+            _judge(context.subject, item, data, found)
     return found
 
 

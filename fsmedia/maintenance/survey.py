@@ -30,7 +30,7 @@ from fsmedia.storage import Entry
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from fsmedia.core.settings_file import Founding
+    from fsmedia.core.settings_file import SettingsFile
     from fsmedia.format.settings import Configuration
     from fsmedia.models import FindingKind
     from fsmedia.storage import Backend
@@ -280,7 +280,7 @@ YOUNG = "younger than the grace: it may be on its way"
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class VerifyContext:
     """What everybody who looks at a part of the store must know.
 
     Attributes
@@ -429,7 +429,7 @@ class CatalogWatch:
     """
 
     backend: Backend
-    founding: Founding
+    settings_file: SettingsFile
     young: datetime
     entries: list[Entry] = field(default_factory=list)
     _rows: Before | None = None
@@ -494,7 +494,7 @@ class CatalogWatch:
             detail = "the newest snapshot can't be read"
         if repairs:
             try:
-                refreshed(self.backend, self.founding, now=now)
+                refreshed(self.backend, self.settings_file, now=now)
             except MediaError as error:
                 outcome.fail(key, error)
                 return

@@ -19,7 +19,7 @@ from pydantic_core import to_json
 from fsmedia.core import holds, promptkit, records
 from fsmedia.core.lifetime import Removal
 from fsmedia.core.parallel import spread, windows
-from fsmedia.core.settings_file import Founding
+from fsmedia.core.settings_file import SettingsFile
 from fsmedia.errors import (
     CorruptSidecarError,
     HeldMediaError,
@@ -31,7 +31,7 @@ from fsmedia.errors import (
     StoreConflictError,
 )
 from fsmedia.format import keys
-from fsmedia.maintenance.sync_copy import Check, Ground, Outcome, Road, carry_window
+from fsmedia.maintenance.sync_copy import Check, Outcome, SyncContext, SyncRoute, carry_window
 from fsmedia.maintenance.sync_plan import Left, Naming, check_missing_id, identity, known_media
 from fsmedia.models import Failed, Moved, Reference, Skipped, SyncReport
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from fsmedia.core.lifetime import DeletionLog
     from fsmedia.format.settings import Configuration, Settings
     from fsmedia.maintenance.sync_copy import Check
-    from fsmedia.maintenance.sync_plan import Known, Passage
+    from fsmedia.maintenance.sync_plan import Known, SyncItem
     from fsmedia.models.selection import Selection
     from fsmedia.storage import Backend
 
@@ -63,7 +63,7 @@ class Target:
     """
 
     backend: Backend
-    founding: Founding
+    settings_file: SettingsFile
     configuration: Configuration
 
     def settle(self) -> None:
@@ -74,7 +74,7 @@ class Target:
         StoreConflictError
             Somebody made the store with other settings in this moment.
         """
-        self.founding.settle(drafted=self.configuration)
+        self.settings_file.settle(drafted=self.configuration)
 
 
 def open_target(backend: Backend, asked: Settings, source: Backend, settings: Configuration) -> Target:
@@ -99,10 +99,10 @@ def open_target(backend: Backend, asked: Settings, source: Backend, settings: Co
             f"{backend.url} and the source at {source.url} are one place, or one lies in the other",
             next_step="name a root beside it; two servers that have the same names need their endpoint_url each",
         )
-    founding = Founding(backend, asked)
-    if founding.is_settled:
-        return Target(backend, founding, founding.configuration)
-    assumed = founding.configuration
+    settings_file = SettingsFile(backend, asked)
+    if settings_file.is_settled:
+        return Target(backend, settings_file, settings_file.configuration)
+    assumed = settings_file.configuration
     drafted = replace(
         settings,
         organization=asked.organization or settings.organization,
@@ -112,7 +112,7 @@ def open_target(backend: Backend, asked: Settings, source: Backend, settings: Co
         adopted=settings.adopted or assumed.adopted,
         due_index="partial" if assumed.adopted else "complete",
     )
-    return Target(backend, founding, drafted)
+    return Target(backend, settings_file, drafted)
 
 
 def overlap(one: Backend, other: Backend) -> bool:
@@ -292,7 +292,7 @@ class _Work:
     unnamed: int = 0
     transferred: int = 0
 
-    def passages(self, configuration: Configuration) -> Iterator[list[Passage]]:
+    def passages(self, configuration: Configuration) -> Iterator[list[SyncItem]]:
         """Walk over the source, read sidecars, and say what each media is called at the target."""
         chosen = records.selected(self.source, configuration, self.wishes.selection)
         usable = (each.listed for each in chosen if records.is_reference(each.entry.key))
@@ -302,19 +302,19 @@ class _Work:
             texts = dict(zip(wanted, records.read_sidecars(self.source, wanted), strict=True))
             found = []
             for item in window:
-                passage = self._passage(item, texts.get(item.entry.key))
-                if passage is not None:
-                    found.append(passage)
+                sync_item = self._passage(item, texts.get(item.entry.key))
+                if sync_item is not None:
+                    found.append(sync_item)
             yield found
 
-    def _passage(self, item: records.Listed, text: bytes | MediaError | None) -> Passage | None:
+    def _passage(self, item: records.Listed, text: bytes | MediaError | None) -> SyncItem | None:
         reference = item.entry.key
         try:
             if isinstance(text, MediaError):
                 raise text
             if item.has_sidecar and text is None:
                 raise records.not_found(reference)
-            passage = self._claimed(self.naming.passage(item, text, self.source_held))
+            sync_item = self._claimed(self.naming.sync_item(item, text, self.source_held))
         except Left as left:
             self.outcome.skip(reference, str(left))
             self._leave(reference)
@@ -327,9 +327,9 @@ class _Work:
             if not self.naming.relays:  # its name is known all the same
                 self.met.add(identity(reference))
         else:
-            passage.known = self.known.get(passage.name)
-            self.met.add(passage.name if passage.known is None else passage.known.reference)
-            return passage
+            sync_item.known = self.known.get(sync_item.name)
+            self.met.add(sync_item.name if sync_item.known is None else sync_item.known.reference)
+            return sync_item
         return None
 
     def _leave(self, reference: str) -> None:
@@ -339,17 +339,17 @@ class _Work:
         else:
             self.unnamed += 1
 
-    def _claimed(self, passage: Passage) -> Passage:
+    def _claimed(self, sync_item: SyncItem) -> SyncItem:
         """See that no other media of the source gets the same name; names that this package gave are all different."""
-        if passage.relaid and not passage.is_own:
-            if passage.name in self.claimed:
+        if sync_item.relaid and not sync_item.is_own:
+            if sync_item.name in self.claimed:
                 raise StoreConflictError(
-                    f"another media of the source is called {passage.name} at the target, too",
+                    f"another media of the source is called {sync_item.name} at the target, too",
                     next_step="rename one of them, or use a layout that keeps them apart",
-                    reference=passage.reference,
+                    reference=sync_item.reference,
                 )
-            self.claimed.add(passage.name)
-        return passage
+            self.claimed.add(sync_item.name)
+        return sync_item
 
     def extras(self) -> Iterator[Known]:
         """Give what the target has and nothing of the source is called like."""
@@ -413,7 +413,7 @@ def sync(source: Backend, configuration: Configuration, target: Target, wishes: 
     check_missing_id(wishes.missing_id)
     if wishes.check not in ("size", "read"):
         raise InvalidMediaError(f"unknown verify_copies {wishes.check!r}", next_step="use 'size' or 'read'")
-    work, ground = _prepared(source, configuration, target, wishes)
+    work, context = _prepared(source, configuration, target, wishes)
     stopped = False
 
     def is_stopped() -> bool:
@@ -431,12 +431,12 @@ def sync(source: Backend, configuration: Configuration, target: Target, wishes: 
         index = promptkit.read_index(source.read(keys.DEDUP_INDEX_KEY)) if configuration.adopted else {}
         if not wishes.dry_run:
             target.settle()
-        for part in spread(carry_window, ground, work.passages(configuration), wishes.executor, is_stopped, _lost):
+        for part in spread(carry_window, context, work.passages(configuration), wishes.executor, is_stopped, _lost):
             work.take(part, file, index)
-            work.tell(part.bytes_copied if ground.road.told is None else 0)
+            work.tell(part.bytes_copied if context.route.told is None else 0)
     removed = Removed()
     if wishes.delete and not is_stopped():
-        removed = _extras(work, ground.held).remove(work.extras())
+        removed = _extras(work, context.held).remove(work.extras())
     outcome = work.outcome
     return SyncReport(
         target=target.backend.url,
@@ -456,7 +456,9 @@ def sync(source: Backend, configuration: Configuration, target: Target, wishes: 
     )
 
 
-def _prepared(source: Backend, configuration: Configuration, target: Target, wishes: Wishes) -> tuple[_Work, Ground]:
+def _prepared(
+    source: Backend, configuration: Configuration, target: Target, wishes: Wishes
+) -> tuple[_Work, SyncContext]:
     """List what the target has, and the holds of both."""
     backend = target.backend
     wanted = records.folder_of(target.configuration, wishes.selection)
@@ -470,7 +472,7 @@ def _prepared(source: Backend, configuration: Configuration, target: Target, wis
         known_media(backend, folder),
         holds.held(source),
     )
-    road = Road(
+    route = SyncRoute(
         source,
         backend,
         wishes.check,
@@ -480,7 +482,7 @@ def _prepared(source: Backend, configuration: Configuration, target: Target, wis
     )
     alone = os.getpid() if source.in_one_process or backend.in_one_process else None
     grace = target.configuration.orphan_grace
-    return work, Ground(road, grace, holds.held(backend), wishes.dry_run, alone)
+    return work, SyncContext(route, grace, holds.held(backend), wishes.dry_run, alone)
 
 
 def _extras(work: _Work, held: frozenset[str]) -> Extras:
@@ -505,7 +507,7 @@ def _elsewhere(work: _Work) -> frozenset[str]:
     return frozenset(trait(item.entry.key) for item in records.listed(work.source.entries()))
 
 
-def _lost(passages: list[Passage], error: Exception) -> Outcome:
+def _lost(passages: list[SyncItem], error: Exception) -> Outcome:
     """Say of a window that its worker did not answer; what it did is found by syncing again."""
     failure = (
         error

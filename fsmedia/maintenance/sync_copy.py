@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from pydantic_core import from_json, to_json
 
 from fsmedia.core import blobs, commit, promptkit, records
-from fsmedia.core.commit import Sharing
+from fsmedia.core.commit import SharedStoreOperation
 from fsmedia.core.ingest import Intake
 from fsmedia.errors import CorruptSidecarError, MediaError, MediaNotFoundError, StorageError, StoreConflictError
 from fsmedia.format import keys
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import timedelta
 
-    from fsmedia.core.commit import Failures, Storing
-    from fsmedia.maintenance.sync_plan import Passage
+    from fsmedia.core.commit import Failures, StoreOperation
+    from fsmedia.maintenance.sync_plan import SyncItem
     from fsmedia.storage import Backend, Stage
 
 Check = Literal["size", "read"]
@@ -43,7 +43,7 @@ _CHUNK = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Road:
+class SyncRoute:
     """The way from one root to another.
 
     Attributes
@@ -69,7 +69,7 @@ class Road:
 
 
 @dataclass(slots=True)
-class Cargo:
+class SyncUpload:
     """Bytes of one media; to `commit` and `sharing` a thing that can be aimed and committed.
 
     Attributes
@@ -82,8 +82,8 @@ class Cargo:
         Whether they can't be stored: they are not what their sidecar says, or gone.
     """
 
-    road: Road
-    passage: Passage
+    route: SyncRoute
+    sync_item: SyncItem
     data: bytes | None = None
     stage: Stage | None = None
     spoiled: bool = False
@@ -93,7 +93,7 @@ class Cargo:
     @property
     def is_plain_data(self) -> bool:
         """Whether it can be put together with others, and nothing needs to be looked at then."""
-        return self.data is not None and self.road.check == "size"
+        return self.data is not None and self.route.check == "size"
 
     def aim(self, key: str) -> None:
         """Choose where the bytes go."""
@@ -112,35 +112,35 @@ class Cargo:
             The source's were deleted or changed meanwhile.
         """
         if self.stage is None and self.data is None:
-            if self.road.copies:
+            if self.route.copies:
                 self._let_copy()
                 return
             self.fetch()
         if self.stage is not None:
             self.stage.commit(content_type)
         elif self.data is not None:
-            self.road.target.write(self._key, self.data, content_type)
-        if self.road.check == "read":
+            self.route.target.write(self._key, self.data, content_type)
+        if self.route.check == "read":
             self._look()
 
     def _let_copy(self) -> None:
-        passage, road = self.passage, self.road
+        sync_item, route = self.sync_item, self.route
         try:
-            road.target.copy_from(road.source, passage.source_key, self._key, passage.entry.size)
+            route.target.copy_from(route.source, sync_item.source_key, self._key, sync_item.entry.size)
         except FileNotFoundError:
             raise self._gone() from None
-        found = road.target.head(self._key)
-        if found is None or found.size != passage.entry.size:
-            raise self._other(f"{0 if found is None else found.size} bytes instead of {passage.entry.size}")
-        if road.check == "read":
+        found = route.target.head(self._key)
+        if found is None or found.size != sync_item.entry.size:
+            raise self._other(f"{0 if found is None else found.size} bytes instead of {sync_item.entry.size}")
+        if route.check == "read":
             self._look()
-        road.tell(passage.entry.size)
+        route.tell(sync_item.entry.size)
 
     def _look(self) -> None:
         """Read what lies at the target."""
-        digest = self.passage.digest
+        digest = self.sync_item.digest
         try:
-            found = digest_of(self.road.target, self._key) if digest else ""
+            found = digest_of(self.route.target, self._key) if digest else ""
         except MediaError as error:  # some clients compare checksums themselves
             raise self._other(f"bytes that can't be read again ({error.problem})") from error
         if found != digest:
@@ -149,12 +149,12 @@ class Cargo:
     def _other(self, what: str) -> StorageError:
         """Say what arrived, and take it away: nothing refers to it."""
         self.spoiled = True
-        if self.passage.known is None:
-            self.road.target.delete([self._key])
+        if self.sync_item.known is None:
+            self.route.target.delete([self._key])
         return StorageError(
             f"the target has {what}",
             next_step="sync again; if it stays so, verify both",
-            reference=self.passage.reference,
+            reference=self.sync_item.reference,
         )
 
     # -- reading at the source --------------------------------------------------------------------------------
@@ -173,20 +173,20 @@ class Cargo:
             raise self._gone()
         self._compare(len(data), sha256(data).hexdigest())
         self.data = data
-        self.road.tell(len(data))
+        self.route.tell(len(data))
 
     def fetch(self) -> None:
         """Read the bytes, compare them, and hold them in memory or in a stage; see `take`."""
-        if self.passage.entry.size <= SMALL:
-            self.take(self.road.source.read_range(self.passage.source_key, None, None))
+        if self.sync_item.entry.size <= SMALL:
+            self.take(self.route.source.read_range(self.sync_item.source_key, None, None))
             return
-        self._begun = self._key or self.passage.name
-        self.stage = self.road.target.stage(self._begun)
+        self._begun = self._key or self.sync_item.name
+        self.stage = self.route.target.stage(self._begun)
         intake = Intake(self.stage, None)
         try:
             for data in self._pieces():
                 intake.write(data)
-                self.road.tell(len(data))
+                self.route.tell(len(data))
             self._compare(intake.size, intake.sha256)
         except BaseException:
             self.discard()
@@ -196,35 +196,35 @@ class Cargo:
 
     def _pieces(self) -> Iterator[bytes]:
         try:
-            with self.road.source.open(self.passage.source_key, size=self.passage.entry.size) as file:
+            with self.route.source.open(self.sync_item.source_key, size=self.sync_item.entry.size) as file:
                 while data := file.read(_CHUNK):
                     yield data
         except (FileNotFoundError, MediaNotFoundError):
             raise self._gone() from None
 
     def _compare(self, size: int, digest: str) -> None:
-        passage = self.passage
-        if size == passage.entry.size and digest == (passage.digest or digest):
-            passage.digest = digest
+        sync_item = self.sync_item
+        if size == sync_item.entry.size and digest == (sync_item.digest or digest):
+            sync_item.digest = digest
             return
         self.spoiled = True
-        text = self.road.source.read(keys.sidecar_key(passage.reference))
-        if text is None and passage.text is not None:
+        text = self.route.source.read(keys.sidecar_key(sync_item.reference))
+        if text is None and sync_item.text is not None:
             raise self._gone()
-        if text != passage.text:
+        if text != sync_item.text:
             raise StoreConflictError(
-                "was changed while it was read", next_step="sync again", reference=passage.reference
+                "was changed while it was read", next_step="sync again", reference=sync_item.reference
             )
         raise CorruptSidecarError(
-            f"its sidecar or listing speaks of other bytes ({passage.entry.size} with digest "
-            f"{passage.digest[:12] or 'none'}) than were read ({size} with {digest[:12]}); nothing was stored",
+            f"its sidecar or listing speaks of other bytes ({sync_item.entry.size} with digest "
+            f"{sync_item.digest[:12] or 'none'}) than were read ({size} with {digest[:12]}); nothing was stored",
             next_step="sync again; if it stays so, verify the source",
-            reference=passage.reference,
+            reference=sync_item.reference,
         )
 
     def _gone(self) -> MediaNotFoundError:
         self.spoiled = True
-        return records.not_found(self.passage.reference)
+        return records.not_found(self.sync_item.reference)
 
     def discard(self) -> None:
         """Leave nothing behind."""
@@ -232,12 +232,12 @@ class Cargo:
             self.stage.discard()
 
 
-def batches(cargoes: Sequence[Cargo]) -> Iterator[list[Cargo]]:
+def batches(cargoes: Sequence[SyncUpload]) -> Iterator[list[SyncUpload]]:
     """Cut into lists that fit into memory together; what is large comes alone."""
-    together: list[Cargo] = []
+    together: list[SyncUpload] = []
     size = 0
     for each in cargoes:
-        length = each.passage.entry.size
+        length = each.sync_item.entry.size
         if together and size + length > _TOGETHER:
             yield together
             together, size = [], 0
@@ -250,14 +250,14 @@ def batches(cargoes: Sequence[Cargo]) -> Iterator[list[Cargo]]:
         yield together
 
 
-def load(cargoes: Sequence[Cargo]) -> dict[int, MediaError]:
+def load(cargoes: Sequence[SyncUpload]) -> dict[int, MediaError]:
     """Read the bytes of several media, small ones at once; return what went wrong, by index."""
     failed: dict[int, MediaError] = {}
-    small = [each for each in cargoes if each.passage.entry.size <= SMALL]
-    found = iter(_read(small[0].road.source, [each.passage.source_key for each in small]) if small else ())
+    small = [each for each in cargoes if each.sync_item.entry.size <= SMALL]
+    found = iter(_read(small[0].route.source, [each.sync_item.source_key for each in small]) if small else ())
     for index, each in enumerate(cargoes):
         try:
-            if each.passage.entry.size <= SMALL:
+            if each.sync_item.entry.size <= SMALL:
                 each.take(next(found))
             else:
                 each.fetch()
@@ -314,13 +314,13 @@ class Outcome:
         else:
             self.failed.append(Failed(reference=reference, error=error))  # type: ignore[arg-type]
 
-    def arrive(self, passage: Passage, reference: str, *, copied: bool = False) -> None:
+    def arrive(self, sync_item: SyncItem, reference: str, *, copied: bool = False) -> None:
         """Note under which reference a media is at the target."""
-        pair = Moved(passage.reference, reference)
+        pair = Moved(sync_item.reference, reference)
         self.settled.append(pair)
         if copied:
             self.copied += 1
-            self.bytes_copied += passage.entry.size
+            self.bytes_copied += sync_item.entry.size
             if pair.old != pair.new:
                 self.fresh.append(pair)
 
@@ -336,11 +336,11 @@ class Outcome:
 
 
 T = TypeVar("T")
-Step = Callable[["Sequence[Storing]"], "Failures"]
+Step = Callable[["Sequence[StoreOperation]"], "Failures"]
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class SyncContext:
     """What a window needs to know.
 
     Attributes
@@ -351,145 +351,145 @@ class Ground:
         The only process that sees both roots; None where others do too.
     """
 
-    road: Road
+    route: SyncRoute
     grace: timedelta
     held: frozenset[str]
     dry_run: bool
     process: int | None = None
 
 
-def carry_window(ground: Ground, passages: Sequence[Passage]) -> Outcome:
+def carry_window(context: SyncContext, passages: Sequence[SyncItem]) -> Outcome:
     """Bring some media over."""
-    road = ground.road
-    if ground.process is not None and ground.process != os.getpid():
+    route = context.route
+    if context.process is not None and context.process != os.getpid():
         raise StorageError(
-            f"{road.source.url} or {road.target.url} is seen by one process only",
+            f"{route.source.url} or {route.target.url} is seen by one process only",
             next_step="give an executor of threads, or none",
         )
     outcome = Outcome()
-    copies: list[Passage] = []
-    updates: list[tuple[Passage, Verdict]] = []
-    for passage, verdict in zip(passages, verdicts(road.target, passages, ground.held), strict=True):
+    copies: list[SyncItem] = []
+    updates: list[tuple[SyncItem, Verdict]] = []
+    for sync_item, verdict in zip(passages, verdicts(route.target, passages, context.held), strict=True):
         if verdict.kind == "copy":
-            copies.append(passage)
+            copies.append(sync_item)
         elif verdict.kind == "update":
-            updates.append((passage, verdict))
-        elif verdict.kind == "unchanged" and passage.known is not None:
+            updates.append((sync_item, verdict))
+        elif verdict.kind == "unchanged" and sync_item.known is not None:
             outcome.unchanged += 1
-            outcome.arrive(passage, passage.known.reference)
+            outcome.arrive(sync_item, sync_item.known.reference)
         elif verdict.error is not None:
-            outcome.fail(passage.reference, verdict.error)
+            outcome.fail(sync_item.reference, verdict.error)
         else:
-            outcome.skip(passage.reference, verdict.reason)
-    if ground.dry_run:
+            outcome.skip(sync_item.reference, verdict.reason)
+    if context.dry_run:
         _plan(copies, updates, outcome)
     else:
-        _update(ground, updates, outcome)
-        _copy(ground, copies, outcome)
+        _update(context, updates, outcome)
+        _copy(context, copies, outcome)
     return outcome
 
 
-def _plan(copies: Sequence[Passage], updates: Sequence[tuple[Passage, Verdict]], outcome: Outcome) -> None:
+def _plan(copies: Sequence[SyncItem], updates: Sequence[tuple[SyncItem, Verdict]], outcome: Outcome) -> None:
     outcome.updated = len(updates)
-    for passage, _ in updates:
-        outcome.arrive(passage, passage.name if passage.known is None else passage.known.reference)
-    for passage in copies:
+    for sync_item, _ in updates:
+        outcome.arrive(sync_item, sync_item.name if sync_item.known is None else sync_item.known.reference)
+    for sync_item in copies:
         outcome.copied += 1
-        outcome.bytes_copied += passage.entry.size
-        if not passage.shares:
-            outcome.settled.append(Moved(passage.reference, passage.name))
+        outcome.bytes_copied += sync_item.entry.size
+        if not sync_item.shares:
+            outcome.settled.append(Moved(sync_item.reference, sync_item.name))
 
 
-def _update(ground: Ground, updates: Sequence[tuple[Passage, Verdict]], outcome: Outcome) -> None:
+def _update(context: SyncContext, updates: Sequence[tuple[SyncItem, Verdict]], outcome: Outcome) -> None:
     """Rewrite sidecars and place holds, at once where the storage gains from it."""
 
-    def update(pair: tuple[Passage, Verdict]) -> MediaError | None:
-        passage, verdict = pair
-        reference = passage.name if passage.known is None else passage.known.reference
+    def update(pair: tuple[SyncItem, Verdict]) -> MediaError | None:
+        sync_item, verdict = pair
+        reference = sync_item.name if sync_item.known is None else sync_item.known.reference
         try:
-            with commit.about(passage.reference):
-                _place_hold(ground, passage, reference)
-                text = passage.sidecar_bytes(verdict.marker)
+            with commit.about(sync_item.reference):
+                _place_hold(context, sync_item, reference)
+                text = sync_item.sidecar_bytes(verdict.marker)
                 if text is not None:
-                    commit.rewrite_sidecar(ground.road.target, reference, text, passage.expires_at, verdict.marker)
+                    commit.rewrite_sidecar(context.route.target, reference, text, sync_item.expires_at, verdict.marker)
         except MediaError as error:
             return error
-        outcome.arrive(passage, reference)
+        outcome.arrive(sync_item, reference)
         return None
 
-    for (passage, _), error in zip(updates, _each(ground, update, updates), strict=True):
+    for (sync_item, _), error in zip(updates, _each(context, update, updates), strict=True):
         if error is None:
             outcome.updated += 1
         else:
-            outcome.fail(passage.reference, error)
+            outcome.fail(sync_item.reference, error)
 
 
-def _copy(ground: Ground, copies: Sequence[Passage], outcome: Outcome) -> None:
-    cargoes = [Cargo(ground.road, passage) for passage in copies]
-    plain = [each for each in cargoes if not _goes_shared(each.passage)]
-    shared = [each for each in cargoes if _goes_shared(each.passage)]
+def _copy(context: SyncContext, copies: Sequence[SyncItem], outcome: Outcome) -> None:
+    cargoes = [SyncUpload(context.route, sync_item) for sync_item in copies]
+    plain = [each for each in cargoes if not _goes_shared(each.sync_item)]
+    shared = [each for each in cargoes if _goes_shared(each.sync_item)]
     # Names that tell their digest are believed: what the target has is not read again, what it has not is when it goes.
-    lazy = [each for each in shared if keys.pointer_of(each.passage.reference) is not None]
-    read_first = [each for each in shared if keys.pointer_of(each.passage.reference) is None]
-    if ground.road.copies:
+    lazy = [each for each in shared if keys.pointer_of(each.sync_item.reference) is not None]
+    read_first = [each for each in shared if keys.pointer_of(each.sync_item.reference) is None]
+    if context.route.copies:
         for start in range(0, len(plain), _AT_ONCE):
-            _carry_plain(ground, plain[start : start + _AT_ONCE], outcome)
+            _carry_plain(context, plain[start : start + _AT_ONCE], outcome)
     else:
         for batch in batches(plain):
-            _carry_plain(ground, _loaded(batch, outcome), outcome)
+            _carry_plain(context, _loaded(batch, outcome), outcome)
     for batch in batches(read_first):
-        _carry_shared(ground, _loaded(batch, outcome), outcome)
+        _carry_shared(context, _loaded(batch, outcome), outcome)
     for batch in batches(lazy):
-        _carry_shared(ground, batch, outcome)
+        _carry_shared(context, batch, outcome)
 
 
 _AT_ONCE = 128
 
 
-def _goes_shared(passage: Passage) -> bool:
-    known = passage.known
-    return passage.shares and (known is None or keys.pointer_of(known.reference) is not None)
+def _goes_shared(sync_item: SyncItem) -> bool:
+    known = sync_item.known
+    return sync_item.shares and (known is None or keys.pointer_of(known.reference) is not None)
 
 
-def _loaded(cargoes: Sequence[Cargo], outcome: Outcome) -> list[Cargo]:
+def _loaded(cargoes: Sequence[SyncUpload], outcome: Outcome) -> list[SyncUpload]:
     failed = load(cargoes)
     for index, error in failed.items():
-        outcome.fail(cargoes[index].passage.reference, error)
+        outcome.fail(cargoes[index].sync_item.reference, error)
         cargoes[index].discard()
     return [each for index, each in enumerate(cargoes) if index not in failed]
 
 
-def _carry_plain(ground: Ground, cargoes: Sequence[Cargo], outcome: Outcome) -> None:
+def _carry_plain(context: SyncContext, cargoes: Sequence[SyncUpload], outcome: Outcome) -> None:
     """Take media whose bytes lie at their own names through the steps."""
-    target = ground.road.target
-    by_name = {each.passage.name: each for each in cargoes}
+    target = context.route.target
+    by_name = {each.sync_item.name: each for each in cargoes}
     storings = []
     for each in cargoes:
-        passage = each.passage
-        text = passage.sidecar_bytes()
-        each.aim(passage.name)
+        sync_item = each.sync_item
+        text = sync_item.sidecar_bytes()
+        each.aim(sync_item.name)
         data = each.data if each.is_plain_data and each.data is not None else each
         storings.append(
-            commit.Storing(
+            commit.StoreOperation(
                 target,
-                passage.name,
+                sync_item.name,
                 data,  # type: ignore[arg-type] # of a stage only `commit` is asked here
-                passage.mime_type,
+                sync_item.mime_type,
                 text or b"",
                 _now,
-                passage.expires_at,
-                ground.grace,
+                sync_item.expires_at,
+                context.grace,
             )
         )
 
-    def passages(items: Sequence[Storing]) -> list[Passage]:
-        return [by_name[item.reference].passage for item in items]
+    def passages(items: Sequence[StoreOperation]) -> list[SyncItem]:
+        return [by_name[item.reference].sync_item for item in items]
 
-    def place_holds(items: Sequence[Storing]) -> Failures:
-        found = _each(ground, lambda each: _attempt(lambda: _place_hold(ground, each, each.name)), passages(items))
+    def place_holds(items: Sequence[StoreOperation]) -> Failures:
+        found = _each(context, lambda each: _attempt(lambda: _place_hold(context, each, each.name)), passages(items))
         return {index: error for index, error in enumerate(found) if error is not None}
 
-    def forget_replaced(items: Sequence[Storing]) -> Failures:
+    def forget_replaced(items: Sequence[StoreOperation]) -> Failures:
         replaced = [each.name for each in passages(items) if each.known is not None]
         error = _attempt(lambda: promptkit.forget_replaced(target, replaced)) if replaced else None
         return {} if error is None else dict.fromkeys(range(len(items)), error)
@@ -498,7 +498,7 @@ def _carry_plain(ground: Ground, cargoes: Sequence[Cargo], outcome: Outcome) -> 
         place_holds,
         commit.put_due,
         forget_replaced,
-        lambda items: _put_bytes(ground, items),
+        lambda items: _put_bytes(context, items),
         _put_sidecars,
         commit.look_after_slow,
     )
@@ -508,101 +508,101 @@ def _carry_plain(ground: Ground, cargoes: Sequence[Cargo], outcome: Outcome) -> 
         for each in cargoes:
             each.discard()
     for each, error in zip(cargoes, answers, strict=True):
-        _note(each.passage, each.passage.name, error, outcome)
+        _note(each.sync_item, each.sync_item.name, error, outcome)
 
 
-def _put_bytes(ground: Ground, items: Sequence[Storing]) -> dict[int, MediaError]:
+def _put_bytes(context: SyncContext, items: Sequence[StoreOperation]) -> dict[int, MediaError]:
     """Put bytes: by one call for all that are in memory, the others at once where the storage gains from it."""
     places = [index for index, item in enumerate(items) if isinstance(item.data, bytes)]
     writes = [Write(items[index].reference, items[index].data, items[index].mime_type) for index in places]
-    failed = {places[at]: error for at, error in ground.road.target.write_many(writes).items()} if writes else {}
+    failed = {places[at]: error for at, error in context.route.target.write_many(writes).items()} if writes else {}
     others = [index for index, item in enumerate(items) if not isinstance(item.data, bytes)]
 
     def put(index: int) -> MediaError | None:
         data, kind = items[index].data, items[index].mime_type
         return None if isinstance(data, bytes) else _attempt(lambda: data.commit(kind))
 
-    answers = zip(others, _each(ground, put, others), strict=True)
+    answers = zip(others, _each(context, put, others), strict=True)
     return failed | {index: error for index, error in answers if error is not None}
 
 
-def _put_sidecars(items: Sequence[Storing]) -> dict[int, MediaError]:
+def _put_sidecars(items: Sequence[StoreOperation]) -> dict[int, MediaError]:
     """Write the sidecars of those that have one."""
     places = [index for index, item in enumerate(items) if item.sidecar]
     failed: Mapping[int, MediaError] = commit.put_sidecar([items[index] for index in places]) if places else {}
     return {places[at]: error for at, error in failed.items()}
 
 
-def _carry_shared(ground: Ground, cargoes: Sequence[Cargo], outcome: Outcome) -> None:
+def _carry_shared(context: SyncContext, cargoes: Sequence[SyncUpload], outcome: Outcome) -> None:
     """Take media that share their bytes through the steps, under references that are new here."""
-    sharings = [_sharing(ground, each) for each in cargoes]
+    sharings = [_sharing(context, each) for each in cargoes]
     try:
         answers = commit.store_many(sharings) if sharings else []
         for each, item, error in zip(cargoes, sharings, answers, strict=True):
             if each.spoiled:
-                _take_back(ground, each, item, outcome)
-            _note(each.passage, item.reference, error, outcome)
+                _take_back(context, each, item, outcome)
+            _note(each.sync_item, item.reference, error, outcome)
     finally:
         for each in cargoes:
             each.discard()
 
 
-def _sharing(ground: Ground, cargo: Cargo) -> Sharing:
-    passage = cargo.passage
+def _sharing(context: SyncContext, upload: SyncUpload) -> SharedStoreOperation:
+    sync_item = upload.sync_item
 
     def name_of(pointer: keys.Pointer) -> str:
-        return keys.moved_name(passage.name, pointer)
+        return keys.moved_name(sync_item.name, pointer)
 
     def sidecar_of(marker: str) -> bytes:
-        _place_hold(ground, passage, item.reference)
-        return passage.sidecar_bytes(marker) or b""
+        _place_hold(context, sync_item, item.reference)
+        return sync_item.sidecar_bytes(marker) or b""
 
-    item = Sharing(
-        backend=ground.road.target,
-        digest=passage.digest,
-        size=passage.entry.size,
-        data=cargo,
-        mime_type=passage.mime_type,
+    item = SharedStoreOperation(
+        backend=context.route.target,
+        digest=sync_item.digest,
+        size=sync_item.entry.size,
+        data=upload,
+        mime_type=sync_item.mime_type,
         name_of=name_of,
         sidecar_of=sidecar_of,
         now=_now,
-        expires_at=passage.expires_at,
-        grace=ground.grace,
+        expires_at=sync_item.expires_at,
+        grace=context.grace,
     )
     return item
 
 
-def _take_back(ground: Ground, cargo: Cargo, item: Sharing, outcome: Outcome) -> None:
+def _take_back(context: SyncContext, upload: SyncUpload, item: SharedStoreOperation, outcome: Outcome) -> None:
     """Let go of what was begun for bytes that can't be stored; no sidecar names the marker, and none will."""
     pointer = keys.pointer_of(item.reference)
     if pointer is not None and item.marker:
-        error = _attempt(lambda: blobs.withdraw(ground.road.target, pointer, item.marker))
+        error = _attempt(lambda: blobs.withdraw(context.route.target, pointer, item.marker))
         if error is not None:
-            outcome.fail(cargo.passage.reference, error)
+            outcome.fail(upload.sync_item.reference, error)
 
 
-def _note(passage: Passage, reference: str, error: MediaError | None, outcome: Outcome) -> None:
+def _note(sync_item: SyncItem, reference: str, error: MediaError | None, outcome: Outcome) -> None:
     if error is None:
-        outcome.arrive(passage, reference, copied=True)
+        outcome.arrive(sync_item, reference, copied=True)
         return
     if error.reference is None or error.reference == reference:
-        error.reference = passage.reference
+        error.reference = sync_item.reference
         error.args = (str(error),)
-    outcome.fail(passage.reference, error)
+    outcome.fail(sync_item.reference, error)
 
 
-def _place_hold(ground: Ground, passage: Passage, reference: str) -> None:
+def _place_hold(context: SyncContext, sync_item: SyncItem, reference: str) -> None:
     """Hold the media at the target too, if it is held at the source; one that is there stays as it is."""
     key = keys.hold_key(reference)
-    if not passage.held or key in ground.held:
+    if not sync_item.held or key in context.held:
         return
-    data = ground.road.source.read(keys.hold_key(passage.reference))
+    data = context.route.source.read(keys.hold_key(sync_item.reference))
     if data is None:
         return  # released meanwhile
-    if reference != passage.reference:
+    if reference != sync_item.reference:
         with suppress(ValueError, TypeError):  # one that can't be read holds all the same
             data = to_json({**from_json(data), "reference": reference}, indent=2)
-    ground.road.target.write(key, data, "application/json")
+    context.route.target.write(key, data, "application/json")
 
 
 def _attempt(call: Callable[[], object]) -> MediaError | None:
@@ -613,9 +613,9 @@ def _attempt(call: Callable[[], object]) -> MediaError | None:
     return None
 
 
-def _each(ground: Ground, work: Callable[[T], MediaError | None], items: Sequence[T]) -> list[MediaError | None]:
+def _each(context: SyncContext, work: Callable[[T], MediaError | None], items: Sequence[T]) -> list[MediaError | None]:
     """Do something for each, at once where the target gains from it."""
-    at_once = min(len(items), ground.road.target.concurrency)
+    at_once = min(len(items), context.route.target.concurrency)
     if at_once > 1:
         with ThreadPoolExecutor(at_once) as threads:
             return list(threads.map(work, items))

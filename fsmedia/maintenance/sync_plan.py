@@ -51,7 +51,7 @@ class Left(Exception):  # noqa: N818 - not an error: a reason
 
 
 @dataclass(slots=True)
-class Passage:
+class SyncItem:
     """One media on its way.
 
     Attributes
@@ -130,7 +130,7 @@ class Naming:
         """Whether the target is laid out otherwise."""
         return self.source.layout != self.target.layout
 
-    def passage(self, listed: Listed, text: bytes | None, held: Mapping[str, object] | frozenset[str]) -> Passage:
+    def sync_item(self, listed: Listed, text: bytes | None, held: Mapping[str, object] | frozenset[str]) -> SyncItem:
         """Prepare one media.
 
         Raises
@@ -156,7 +156,7 @@ class Naming:
         shares = self.target.deduplicate and keys.is_own_name(name) and known_digest
         longest = keys.moved_name(name, keys.Pointer(listed.entry.size, digest, _LONGEST)) if shares else name
         keys.check_lengths(longest, self.root_length)
-        return Passage(
+        return SyncItem(
             reference=reference,
             entry=listed.entry,
             text=text,
@@ -243,7 +243,7 @@ class Verdict:
 UNCHANGED, COPY = Verdict("unchanged"), Verdict("copy")
 
 
-def verdicts(backend: Backend, passages: Sequence[Passage], held: frozenset[str]) -> list[Verdict]:
+def verdicts(backend: Backend, passages: Sequence[SyncItem], held: frozenset[str]) -> list[Verdict]:
     """Compare media with what the target has; reads its sidecars, all at once.
 
     Parameters
@@ -266,76 +266,76 @@ def verdicts(backend: Backend, passages: Sequence[Passage], held: frozenset[str]
     return found
 
 
-def _with_holds(passage: Passage, verdict: Verdict, held: frozenset[str]) -> Verdict:
-    known = passage.known
+def _with_holds(sync_item: SyncItem, verdict: Verdict, held: frozenset[str]) -> Verdict:
+    known = sync_item.known
     if known is None:
         return verdict
     is_held = keys.hold_key(known.reference) in held
     if verdict.kind == "copy" and is_held:
         return Verdict("skip", "is held at the target, where it differs")
-    if verdict.kind == "unchanged" and passage.held and not is_held:
+    if verdict.kind == "unchanged" and sync_item.held and not is_held:
         return Verdict("update", marker=verdict.marker)
     return verdict
 
 
-def _verdict(backend: Backend, passage: Passage, text: bytes | None) -> Verdict:
-    known = passage.known
+def _verdict(backend: Backend, sync_item: SyncItem, text: bytes | None) -> Verdict:
+    known = sync_item.known
     if known is None:
         return COPY
     if not known.has_sidecar:
-        return _beside_bare_bytes(backend, passage)
+        return _beside_bare_bytes(backend, sync_item)
     if text is None:
         return COPY  # deleted since it was listed
-    if passage.sidecar is None:
-        if known.size == passage.entry.size:
+    if sync_item.sidecar is None:
+        if known.size == sync_item.entry.size:
             return UNCHANGED
         return Verdict("skip", "has other bytes, and metadata, at the target, and none here")
-    return _beside_sidecar(passage, Sidecar.parse(text, known.reference))
+    return _beside_sidecar(sync_item, Sidecar.parse(text, known.reference))
 
 
-def _beside_sidecar(passage: Passage, there: Sidecar) -> Verdict:
-    known, sidecar = passage.known, passage.sidecar
+def _beside_sidecar(sync_item: SyncItem, there: Sidecar) -> Verdict:
+    known, sidecar = sync_item.known, sync_item.sidecar
     assert known is not None and sidecar is not None  # noqa: PT018, S101 - said by the caller, for mypy
     marker = there.marker(known.reference)
     values = {name: value for name, value in there.values.items() if name != "marker"}
-    whole = known.size == passage.entry.size
+    whole = known.size == sync_item.entry.size
     if values == sidecar.values:
         return Verdict("unchanged", marker=marker) if whole else COPY
     theirs = str(values.get("sha256") or "")
-    if theirs == passage.digest and whole:
+    if theirs == sync_item.digest and whole:
         if keys.pointer_of(known.reference) is not None and marker is None:
             return COPY  # its sidecar names no marker, so it can't be rewritten
         return Verdict("update", marker=marker)
-    if passage.is_own or passage.relaid:
+    if sync_item.is_own or sync_item.relaid:
         raise StoreConflictError(
             "the target has other bytes under the name that it would get",
             next_step=f"compare it with {known.reference} there, and delete the wrong one",
-            reference=passage.reference,
+            reference=sync_item.reference,
         )
     return COPY
 
 
-def _beside_bare_bytes(backend: Backend, passage: Passage) -> Verdict:
+def _beside_bare_bytes(backend: Backend, sync_item: SyncItem) -> Verdict:
     """Compare with a file that has no sidecar there: another program's, or what a sync left that was killed."""
-    known = passage.known
+    known = sync_item.known
     assert known is not None  # noqa: S101 - said by the caller, for mypy
-    same_size = known.size == passage.entry.size
-    if passage.relaid:
-        if same_size and (not passage.digest or digest_of(backend, known.reference) == passage.digest):
-            return COPY if passage.sidecar is not None else UNCHANGED
+    same_size = known.size == sync_item.entry.size
+    if sync_item.relaid:
+        if same_size and (not sync_item.digest or digest_of(backend, known.reference) == sync_item.digest):
+            return COPY if sync_item.sidecar is not None else UNCHANGED
         raise StoreConflictError(
             "the target has another file under the name that it would get",
             next_step=f"move {known.reference} away there",
-            reference=passage.reference,
+            reference=sync_item.reference,
         )
-    if passage.sidecar is None and same_size and not _is_newer(passage):
+    if sync_item.sidecar is None and same_size and not _is_newer(sync_item):
         return UNCHANGED
     return COPY
 
 
-def _is_newer(passage: Passage) -> bool:
+def _is_newer(sync_item: SyncItem) -> bool:
     """Tell whether the source's file was written after the target's, by the storages' clocks; in doubt it was not."""
-    here, there = passage.entry.modified, passage.known.modified if passage.known is not None else None
+    here, there = sync_item.entry.modified, sync_item.known.modified if sync_item.known is not None else None
     if here is None or there is None:
         return False
     return (here if there.microsecond else here.replace(microsecond=0)) > there  # many storages tell whole seconds

@@ -36,7 +36,7 @@ from fsmedia.maintenance.repair import (
     lone_bytes,
     mend_leftovers,
 )
-from fsmedia.maintenance.survey import CatalogWatch, Fact, Ground, Outcome, Survey, lost
+from fsmedia.maintenance.survey import CatalogWatch, Fact, Outcome, Survey, VerifyContext, lost
 from fsmedia.models import VerifyReport, mime
 from fsmedia.storage.port import storage_time
 
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     Progress = Callable[[int], object] | None
     from collections.abc import Callable, Sequence
 
-    from fsmedia.core.settings_file import Founding
+    from fsmedia.core.settings_file import SettingsFile
     from fsmedia.maintenance.survey import Content
     from fsmedia.storage import Backend
 
@@ -72,7 +72,7 @@ class Verification:
         Called with each finding, once what is to be done about it is done.
     """
 
-    ground: Ground
+    context: VerifyContext
     catalog: CatalogWatch
     executor: Executor | None = None
     progress: Progress = None
@@ -103,18 +103,18 @@ class Verification:
         """
         begun = time.monotonic()
         survey = self._survey
-        pairs = survey.pairs(self.ground.backend, self.progress)
+        pairs = survey.pairs(self.context.backend, self.progress)
         parts = windows(pairs, _WINDOW)
-        for part in spread(check_window, self.ground, parts, self.executor, bool, _lost):
+        for part in spread(check_window, self.context, parts, self.executor, bool, _lost):
             self._take(part)
         self._flush(0)
-        if self.ground.deep:
+        if self.context.deep:
             parts_of_data = windows(survey.data.struck(), _FEW)
-            for part in spread(digest_window, self.ground, parts_of_data, self.executor, bool, _lost):
+            for part in spread(digest_window, self.context, parts_of_data, self.executor, bool, _lost):
                 self._take(part)
         absent = (Broken(key, tuple(references)) for key, references in survey.absent.items())
         tasks = chain(absent, map(Broken, self._broken))
-        for part in spread(heal_window, self.ground, windows(tasks, 1), self.executor, bool, _lost):
+        for part in spread(heal_window, self.context, windows(tasks, 1), self.executor, bool, _lost):
             self._take(part)
         self._mend(self._remainders())
         self._uploads()
@@ -130,8 +130,8 @@ class Verification:
             bytes_read=self._bytes_read,
             quarantined=survey.quarantined,
             failed=tuple(self._failed),
-            deep=self.ground.deep,
-            dry_run=not (self.ground.repairs or self.ground.adopts),
+            deep=self.context.deep,
+            dry_run=not (self.context.repairs or self.context.adopts),
             took=timedelta(seconds=time.monotonic() - begun),
         )
 
@@ -146,7 +146,7 @@ class Verification:
         for finding in outcome.findings:
             self._note(finding)
         self._broken += outcome.broken
-        survey, configuration = self._survey, self.ground.configuration
+        survey, configuration = self._survey, self.context.configuration
         for fact in outcome.facts:
             pointer = keys.pointer_of(fact.reference)
             marker = None if pointer is None or fact.marker is None else pointer.marker_key(fact.marker)
@@ -174,7 +174,7 @@ class Verification:
             self.found(finding)
 
     def _mend(self, tasks: Iterable[Remainder]) -> None:
-        for part in spread(mend_leftovers, self.ground, windows(tasks, _FEW), self.executor, bool, _lost):
+        for part in spread(mend_leftovers, self.context, windows(tasks, _FEW), self.executor, bool, _lost):
             self._take(part)
 
     # -- what no media named -------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ class Verification:
             due = keys.parse_due(entry.key)
             if due is not None and not survey.has_sidecar(due.reference):
                 yield Lone("due", entry)
-            elif due is not None and due.minute < self.ground.before:
+            elif due is not None and due.minute < self.context.before:
                 yield Dated(entry, due.reference)
         yield from (Held(key, met) for key, met in survey.holds.items())
 
@@ -225,7 +225,7 @@ class Verification:
     def _authors(self, entries: list[Entry]) -> Iterator[tuple[Entry, str | None]]:
         """Give markers with the reference that each holds its bytes for; None where that can't be told."""
         try:
-            bodies = self.ground.backend.fetch(reads=[entry.key for entry in entries]).reads
+            bodies = self.context.backend.fetch(reads=[entry.key for entry in entries]).reads
         except MediaError as error:
             self._take(lost([entry.key for entry in entries], error))
             return
@@ -246,7 +246,7 @@ class Verification:
         """Look for uploads that nobody finished, where the storage lists them."""
         outcome = Outcome()
         try:
-            self._mend(Unfinished(upload) for upload in self.ground.backend.uploads())
+            self._mend(Unfinished(upload) for upload in self.context.backend.uploads())
         except MediaError as error:
             outcome.find("upload", "", f"unfinished uploads could not be listed: {error.problem}", harmless=True)
         self._take(outcome)
@@ -254,7 +254,7 @@ class Verification:
     def _tell(self) -> None:
         """Tell of the catalog, of PromptKit's index and of the settings."""
         outcome, survey = Outcome(), self._survey
-        self.catalog.tell(outcome, repairs=self.ground.repairs, now=self.ground.now)
+        self.catalog.tell(outcome, repairs=self.context.repairs, now=self.context.now)
         if survey.index_error is not None:
             outcome.find("index", keys.DEDUP_INDEX_KEY, survey.index_error.problem)
         lonely = set(chain.from_iterable(survey.index.values())) - survey.index_met
@@ -278,7 +278,7 @@ def _lost(tasks: Iterable[Pair | Remainder | Broken | Entry], error: Exception) 
 
 def verify(
     backend: Backend,
-    founding: Founding,
+    settings_file: SettingsFile,
     grace: timedelta,
     *,
     deep: bool,
@@ -292,14 +292,14 @@ def verify(
     """Look over a store; see `MediaStore.verify`."""
     writes = (repair or adopt) and not dry_run
     if writes and adopt:
-        founding.settle()
+        settings_file.settle()
     # Who writes nothing goes by this machine's clock.
     now = storage_time(backend) if writes else datetime.now(UTC)
     if now is None:
         raise StorageError(f"{backend.url} tells no times, so it can't be told what is old")
-    ground = Ground(
+    context = VerifyContext(
         backend,
-        founding.configuration,
+        settings_file.configuration,
         before(now, grace),
         now,
         deep=deep,
@@ -308,46 +308,48 @@ def verify(
         adopts=adopt and writes,
         process=os.getpid() if backend.in_one_process else None,
     )
-    watch = CatalogWatch(backend, founding, datetime.now(UTC) - COARSEST)
-    return Verification(ground, watch, executor, progress, found).run()
+    watch = CatalogWatch(backend, settings_file, datetime.now(UTC) - COARSEST)
+    return Verification(context, watch, executor, progress, found).run()
 
 
 _DIGEST_LENGTH = 64
 
 
-def check_window(ground: Ground, pairs: Sequence[Pair]) -> Outcome:
+def check_window(context: VerifyContext, pairs: Sequence[Pair]) -> Outcome:
     """Look at what lies at some names, and mend it where that is asked for."""
-    ground.check_process()
-    checker = _Checker(ground)
+    context.check_process()
+    checker = _Checker(context)
     known = [pair for pair in pairs if records.is_reference(pair.reference)]
     for pair in pairs:
         if not records.is_reference(pair.reference):
             detail = "no reference can name it, so no store can use it"
             checker.outcome.find("foreign", pair.reference, detail, harmless=True)
     media = [pair for pair in known if pair.sidecar is not None]
-    sidecars = records.read_sidecars(ground.backend, [pair.reference for pair in media])
-    read = _read(ground, media)
+    sidecars = records.read_sidecars(context.backend, [pair.reference for pair in media])
+    read = _read(context, media)
     for pair, data in zip(media, sidecars, strict=True):
         checker.guarded(pair.reference, partial(checker.media, pair, data, read.get(pair.reference)))
     alone = [pair for pair in known if pair.sidecar is None]
-    lone_bytes(ground, [pair.data for pair in alone if pair.data and keys.is_own_name(pair.reference)], checker.outcome)
-    adopt(ground, [pair.data for pair in alone if pair.data and not keys.is_own_name(pair.reference)], checker.outcome)
+    lone_bytes(
+        context, [pair.data for pair in alone if pair.data and keys.is_own_name(pair.reference)], checker.outcome
+    )
+    adopt(context, [pair.data for pair in alone if pair.data and not keys.is_own_name(pair.reference)], checker.outcome)
     return checker.outcome
 
 
-def _read(ground: Ground, media: Sequence[Pair]) -> dict[str, Content | MediaError | None]:
+def _read(context: VerifyContext, media: Sequence[Pair]) -> dict[str, Content | MediaError | None]:
     """Read the bytes of plain media; shared ones are read once, and not here."""
-    if not ground.deep:
+    if not context.deep:
         return {}
     entries = [pair.data for pair in media if pair.data is not None and keys.pointer_of(pair.reference) is None]
-    return dict(zip([each.key for each in entries], survey.read_many(ground.backend, entries), strict=True))
+    return dict(zip([each.key for each in entries], survey.read_many(context.backend, entries), strict=True))
 
 
 class _Checker:
-    def __init__(self, ground: Ground) -> None:
-        self.ground = ground
+    def __init__(self, context: VerifyContext) -> None:
+        self.context = context
         self.outcome = Outcome()
-        self.mender = Mender(ground, self.outcome)
+        self.mender = Mender(context, self.outcome)
 
     def guarded(self, key: str, act: Callable[[], None]) -> None:
         """Act; what goes wrong with one media is told, and the next comes."""
@@ -395,7 +397,7 @@ class _Checker:
         CorruptSidecarError
             The sidecar is not the one that a deduplicated name speaks of.
         """
-        instant = records.expiry_of(sidecar, reference, self.ground.configuration, modified)
+        instant = records.expiry_of(sidecar, reference, self.context.configuration, modified)
         fact = Fact(reference, None if instant is None else keys.due_key(instant, reference))
         if keys.pointer_of(reference) is not None:
             if not sidecar.agrees(reference):
@@ -437,7 +439,7 @@ class _Checker:
         The table of extensions may have been another one when it was stored, so a difference alone is nothing.
         """
         own = keys.parse_own_name(pair.reference)
-        if own is None or (self.ground.deep and keys.pointer_of(pair.reference) is None):
+        if own is None or (self.context.deep and keys.pointer_of(pair.reference) is None):
             return
         named = mime.guess_from_name(keys.file_name(pair.reference))
         said = mime.extension_for(str(sidecar.values.get("mime_type") or ""))

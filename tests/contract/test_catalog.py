@@ -96,7 +96,7 @@ def test_bytes_that_change_below_their_sidecar_are_seen(storage: Storage) -> Non
 def test_opening_reading_and_looking_write_nothing(storage: Storage) -> None:
     store, references = filled(storage)
     before = storage.keys()
-    backend, configuration = store._backend, store._founding.refresh()
+    backend, configuration = store._backend, store._settings_file.refresh()
     found = current(backend, configuration, max_age=HOUR, now=utc_now())
     check(store, found)
     with pytest.raises(InvalidMediaError, match="lie in no file"):
@@ -114,7 +114,7 @@ def test_how_old_it_may_be(local_storage: LocalStorage) -> None:
     store, references = filled(local_storage)
     made = store.catalog()
     store.delete_media(references[0])
-    backend, configuration = store._backend, store._founding.refresh()
+    backend, configuration = store._backend, store._settings_file.refresh()
     now = made.refreshed_at
     assert len(current(backend, configuration, max_age=None, now=now + 999 * HOUR)) == 12
     assert len(current(backend, configuration, max_age=HOUR, now=now + HOUR)) == 12
@@ -228,7 +228,7 @@ def test_a_newer_version_asks_for_an_upgrade(local_storage: LocalStorage) -> Non
         store.catalog,
         lambda: store.catalog(refresh=False),
         store.stats,
-        lambda: current(store._backend, store._founding.refresh(), max_age=HOUR, now=utc_now()),
+        lambda: current(store._backend, store._settings_file.refresh(), max_age=HOUR, now=utc_now()),
     ):
         with pytest.raises(StoreConflictError, match="pip install --upgrade fsmedia"):
             asked()

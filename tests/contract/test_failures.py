@@ -56,15 +56,15 @@ def refused(rclone_storage, monkeypatch, caplog):
     store = MediaStore(rclone_storage.url, storage_options=rclone_storage.options).create()
     wrong = MediaStore.__new__(MediaStore)
     wrong.__dict__.update(store.__dict__)
-    from fsmedia.core.settings_file import Founding
+    from fsmedia.core.settings_file import SettingsFile
     from fsmedia.storage import open_backend
 
     options = {**rclone_storage.options, "key": rclone_storage.server.key, "secret": WRONG_SECRET}
     wrong._backend = open_backend(rclone_storage.url, options, timeout=store._backend._timeout)
-    founding = Founding.__new__(Founding)
-    founding.__dict__.update(store._founding.__dict__)
-    founding._backend = wrong._backend
-    wrong._founding = founding
+    settings_file = SettingsFile.__new__(SettingsFile)
+    settings_file.__dict__.update(store._settings_file.__dict__)
+    settings_file._backend = wrong._backend
+    wrong._settings_file = settings_file
     caplog.set_level(logging.DEBUG, "fsmedia")
     errors = {}
     for name, use in uses_of(wrong).items():

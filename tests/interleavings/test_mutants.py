@@ -20,7 +20,7 @@ from tests.interleavings.turns import Fault, How
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fsmedia.core.commit import Sharing
+    from fsmedia.core.commit import SharedStoreOperation
     from fsmedia.storage import Backend
     from tests.interleavings.meetings import Meeting
 
@@ -149,7 +149,7 @@ def test_with_generations_that_come_again(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_with_data_before_their_marker(monkeypatch: pytest.MonkeyPatch) -> None:
-    def begun(sharing: Sharing, pointer: Pointer) -> None:
+    def begun(sharing: SharedStoreOperation, pointer: Pointer) -> None:
         sharing.backend.write(pointer.data_key, bytes(sharing.data), sharing.mime_type)
         put_marker(sharing, pointer)
 
@@ -166,7 +166,7 @@ def steps_with(step: Callable, place: Callable) -> tuple[Callable, ...]:
 
 
 def test_with_a_delete_that_removes_markers_its_sidecar_did_not_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    def remove_markers(deletings: list[commit.Deleting]) -> dict:
+    def remove_markers(deletings: list[commit.DeleteOperation]) -> dict:
         for item in deletings:
             pointer = keys.pointer_of(item.reference)
             for entry in list(item.backend.entries(pointer.refs_folder)):

@@ -77,7 +77,7 @@ class World:
             store.create()
             fsmedia.filesystem.MediaFileSystem.clear_instance_cache()
             assert store.fs is not None  # opened now, with the same backend
-            assert store.fs._desk() is not None
+            assert store.fs._write_context() is not None
         return store, backend
 
     def stored(self, run: str = "old", data: bytes = SAME, policy: str | None = None) -> str:

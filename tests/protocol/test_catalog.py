@@ -199,10 +199,10 @@ def test_a_part_that_fails_is_no_smaller_catalog(local_storage: LocalStorage) ->
     store, _ = filled(local_storage)
     real = refresh.pieces
 
-    def failing(ground: Any, part: Any) -> Iterator[Any]:
+    def failing(context: Any, part: Any) -> Iterator[Any]:
         if part.folders:
             raise RuntimeError("the worker was killed")
-        yield from real(ground, part)
+        yield from real(context, part)
 
     failed = pytest.raises(StorageError, match="worker was killed")
     with patch.object(refresh, "pieces", failing), ThreadPoolExecutor(2) as executor, failed:

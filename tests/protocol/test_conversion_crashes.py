@@ -140,11 +140,11 @@ def test_a_conversion_that_is_killed_twice(tmp_path: Path) -> None:
 def test_an_old_media_that_goes_first_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stored = dedupe._stored
 
-    def too_early(turns: Any, ground: Any, outcome: Any) -> Any:
+    def too_early(turns: Any, context: Any, outcome: Any) -> Any:
         for turn in turns:
             turn.backend.delete([f"{turn.reference}.meta"])
-            monkeypatch.setattr(dedupe.Turn, "_compare", lambda *_: None)
-        return stored(turns, ground, outcome)
+            monkeypatch.setattr(dedupe.Conversion, "_compare", lambda *_: None)
+        return stored(turns, context, outcome)
 
     monkeypatch.setattr(dedupe, "_stored", too_early)
     with pytest.raises(AssertionError, match=r"lost|nobody knows"):
@@ -152,7 +152,7 @@ def test_an_old_media_that_goes_first_is_caught(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_twin_that_nobody_looks_for_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dedupe.Turn, "meet_twin", lambda _: None)
+    monkeypatch.setattr(dedupe.Conversion, "meet_twin", lambda _: None)
     from fsmedia.core import blobs
 
     monkeypatch.setattr(blobs, "find_generation", lambda *_: None)

@@ -303,16 +303,16 @@ def test_errors_quote_no_input(fields: dict[str, Any]) -> None:
 
 
 def test_a_content_inside_another_model_keeps_its_place_in_errors() -> None:
-    class Turn(BaseModel):
+    class Conversion(BaseModel):
         model_config = ConfigDict(hide_input_in_errors=True)
         media: list[MediaContent]
 
-    turn = Turn(media=[{"data": PNG, "mime_type": "image/png"}])
+    turn = Conversion(media=[{"data": PNG, "mime_type": "image/png"}])
     assert turn.media[0].data == PNG
-    assert Turn.model_validate_json(turn.model_dump_json()) == turn
-    assert Turn(media=[turn.media[0]]).media[0] is turn.media[0]
+    assert Conversion.model_validate_json(turn.model_dump_json()) == turn
+    assert Conversion(media=[turn.media[0]]).media[0] is turn.media[0]
     with pytest.raises(ValidationError) as info:
-        Turn(media=[turn.media[0], {"data": "!" + SECRET, "mime_type": "image/png"}])
+        Conversion(media=[turn.media[0], {"data": "!" + SECRET, "mime_type": "image/png"}])
     assert [error["loc"] for error in info.value.errors()] == [("media", 1, "data")]
     assert "from_text" in str(info.value)
     assert SECRET not in str(info.value)

@@ -9,10 +9,10 @@ import pytest
 from fsmedia.core.parallel import spread, windows
 
 
-def work(ground: int, part: list[int]) -> int:
+def work(context: int, part: list[int]) -> int:
     if 13 in part:
         raise ValueError("unlucky")
-    return ground + sum(part)
+    return context + sum(part)
 
 
 def failed(part: list[int], error: Exception) -> str:
@@ -70,9 +70,9 @@ def test_what_is_under_way_is_given_before_the_parts_error_comes_out() -> None:
 def test_no_part_is_begun_once_it_is_told_to_stop(threads: int) -> None:
     begun: list[int] = []
 
-    def counting(ground: int, part: list[int]) -> int:
+    def counting(context: int, part: list[int]) -> int:
         begun.append(part[0])
-        return ground
+        return context
 
     def stopped() -> bool:
         return len(begun) >= 3
