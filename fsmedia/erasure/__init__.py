@@ -2,7 +2,7 @@
 
 `subject.py` says whose a media is, `finding.py` looks through the store, `journal.py` and `removing.py` delete so that
 a crash at any step is finished by erasing again, `leftovers.py` and `traces.py` clean what else names the subject,
-`erasing.py` runs it all, `checking.py` holds a receipt against the store later.
+`names.py` knows it in quarantine, `erasing.py` runs it all, `checking.py` holds a receipt against the store later.
 """
 
 from fsmedia.erasure.checking import check_receipt, read_receipt

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 from fsmedia import catalog, keys, records
 from fsmedia.erasure import finding
 from fsmedia.erasure.finding import check_process
+from fsmedia.erasure.names import Names, is_anothers
 from fsmedia.erasure.subject import told
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 from fsmedia.models import Receipt, ReceiptReport, Trace
 from fsmedia.models.erasure import RECEIPT_FORMAT
+from fsmedia.quarantine import read_set_aside
 from fsmedia.spreading import spread, windows
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from fsmedia.backends import Backend
     from fsmedia.erasure.finding import Item
     from fsmedia.models.erasure import TraceKind
+    from fsmedia.quarantine import SetAside
 
 LARGEST = 2**30
 """Bytes of a receipt's file; a million media take a quarter of that."""
@@ -96,6 +99,7 @@ def check_receipt(
     check.objects()
     check.blobs()
     check.records()
+    check.quarantine()
     examined = check.digests(executor, progress)
     return ReceiptReport(
         store=backend.url,
@@ -152,29 +156,35 @@ class _Check:
                     )
 
     def records(self) -> None:
-        """Look through catalog, due index, quarantine and journals."""
+        """Look through catalog, due index and journals."""
         for key, reference in catalog.rows_of(self.backend, self.references).items():
             self._find("catalog", key, f"it has a row of {reference}" if reference else "it can't be read; remove it")
         for entry in self.backend.entries(keys.DUE):
             due = keys.parse_due(entry.key)
             if due is not None and due.reference in self.references:
                 self._find("due", entry.key, "a due entry names it")
-        for entry in self.backend.entries(keys.QUARANTINE):
-            origin = entry.key.removeprefix(f"{keys.QUARANTINE}/").partition("/")[2].removesuffix(keys.SIDECAR_SUFFIX)
-            if origin in self.references or (not origin and self._notes(entry.key)):
-                self._find("quarantine", entry.key, "a repair set it aside")
         for entry in self.backend.entries(keys.ERASURES):
             data = self.backend.read(entry.key) or b""
             if any(each.encode() in data for each in self.references):
                 self._find("journal", entry.key, "an erasure that names it has not finished; erase again")
 
-    def _notes(self, key: str) -> bool:
-        """Tell whether a note of a repair names one of the media."""
-        try:
-            note = json.loads(self.backend.read(key) or b"{}")
-        except ValueError:
-            return False
-        return isinstance(note, dict) and note.get("reference") in self.references
+    def quarantine(self) -> None:
+        """Look through what repairs set aside: by names, digests and notes, as an erasure does."""
+        names, others = Names(self.references), []
+        for aside in read_set_aside(self.backend):
+            if names.stand_for(aside) and not is_anothers(self.receipt.words, aside):
+                self._find_aside(aside)
+            else:
+                others.append(aside._replace(texts={}))
+        digests = {pointer.digest for each in self.references if (pointer := keys.pointer_of(each)) is not None}
+        gone = (digests & self.gone) - {digest for aside in others for digest in aside.needed}
+        for aside in others:
+            if aside.blobs and aside.blobs <= gone:
+                self._find_aside(aside)
+
+    def _find_aside(self, aside: SetAside) -> None:
+        for key in aside.keys:
+            self._find("quarantine", key, "a repair set it aside")
 
     def digests(self, executor: Executor | None, progress: Callable[[int], object] | None) -> int:
         """Read every sidecar, and compare its digest; return how many media were looked at."""

@@ -7,25 +7,28 @@ for. Every step is guarded: what fails is reported, and the rest goes on.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
 
-from fsmedia import keys, promptkit, records
+from fsmedia import holds, keys, promptkit, records
+from fsmedia.erasure.names import Names, is_anothers
 from fsmedia.errors import MediaError
 from fsmedia.models import Remaining
+from fsmedia.quarantine import read_set_aside
 from fsmedia.spreading import windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from fsmedia.backends import Backend
-    from fsmedia.erasure.subject import Subject
+    from fsmedia.erasure.subject import Owner, Subject
+    from fsmedia.quarantine import SetAside
 
 _LINES = "application/x-ndjson"
 _TOGETHER = 64
 _STALE = "a hold names it, and it is not there: release it"
+_DAMAGED = "a hold that can't be read names it, and it is not there: verify the store with repair, then erase again"
 
 
 @dataclass(slots=True)
@@ -72,9 +75,10 @@ class Traces:
             others = (entry.key for entry in self.backend.entries(keys.HOLDS) if entry.key not in known)
             for window in windows(others, _TOGETHER):
                 for key, data in zip(window, self.backend.fetch(reads=window).reads, strict=True):
-                    named = _parsed(data or b"").get("reference")
-                    if isinstance(named, str) and records.is_reference(named) and self._is_stale(named):
-                        found.append(Remaining(reference=named, reason=f"{_STALE} ({key})"))  # type: ignore[arg-type]
+                    named = holds.named(data or b"")
+                    if named is not None and records.is_reference(named) and self._is_stale(named):
+                        reason = _STALE if keys.hold_key(named) == key else _DAMAGED
+                        found.append(Remaining(reference=named, reason=f"{reason} ({key})"))  # type: ignore[arg-type]
             return 0
 
         self._guarded(keys.HOLDS, look)
@@ -167,75 +171,62 @@ class Traces:
     # -- quarantine ----------------------------------------------------------------------------------------
 
     def _quarantine(self) -> int:
-        """Remove what was the subject's, and shared bytes that stood in quarantine for media of the subject alone."""
-        count = 0
-        digests: set[str] = set()
-        staying: list[list[str]] = []
-        listed = [entry.key for entry in self.backend.entries(keys.QUARANTINE)]
-        for _, group in groupby(sorted(listed, key=_set_aside_together), _set_aside_together):
-            together = list(group)
-            if self._was_subjects(together):
-                digests |= self._digests(together)
-                count += self._delete(together)
-            else:
-                staying.append(together)
-        digests |= {pointer.digest for each in self.erased if (pointer := keys.pointer_of(each)) is not None}
-        if not digests:
-            return count
-        needed = {digest for together in staying for digest in self._digests(together)}
-        for together in staying:
-            shared = {
-                blob.digest for origin in self._origins(together).values() if (blob := keys.parse_blob_key(origin))
-            }
-            if shared and shared <= digests - needed and not any(map(self._is_used, shared)):
-                count += self._delete(together)
-        return count
+        """Remove what was the subject's, and shared bytes that stood in quarantine for media of the subject alone.
 
-    def _digests(self, together: list[str]) -> set[str]:
-        """Return the digests of the deduplicated media whose sidecars were set aside."""
-        names = (keys.media_key(origin) for origin in self._origins(together).values() if keys.is_sidecar(origin))
-        return {pointer.digest for each in names if (pointer := keys.pointer_of(each)) is not None}
+        What is set aside of a media that stays, stays with it: a hold's words may lie nowhere else.
+        """
+        staying = Names(self.staying)
+        judged: list[tuple[SetAside, Owner]] = []
+        for aside in read_set_aside(self.backend):
+            owner: Owner = "other" if staying.stand_for(aside) else self._told(aside)
+            judged.append((aside._replace(texts={}), owner))
+        media = {each for aside, owner in judged if owner == "subject" for each in aside.sidecars.values()}
+        erased, lost = Names(self.erased), Names(media - self._there(filter(records.is_reference, media)))
+        hers: list[SetAside] = []
+        others: list[SetAside] = []
+        for aside, owner in judged:
+            is_hers = owner == "subject" or (owner == "unclear" and self._is_named(aside, erased, lost))
+            (hers if is_hers else others).append(aside)
+        digests = {digest for aside in hers for digest in aside.needed}
+        digests |= {pointer.digest for each in self.erased if (pointer := keys.pointer_of(each)) is not None}
+        digests -= {digest for aside in others for digest in aside.needed}
+        shared = [aside for aside in others if aside.blobs and aside.blobs <= digests]
+        alone = [aside for aside in shared if not any(map(self._is_used, aside.blobs))]
+        return sum(map(self._forget, [*alone, *hers]))  # in this order: sidecars tell whose the shared bytes were
+
+    def _told(self, aside: SetAside) -> Owner:
+        """Tell whose it is by a sidecar in it; `unclear` where that does not say, or there is none."""
+        owned = ((media, aside.texts.get(key)) for key, media in aside.sidecars.items())
+        if any(data is not None and self.subject.owner(media, data) == "subject" for media, data in owned):
+            return "subject"
+        return "other" if is_anothers(self.subject.words, aside) else "unclear"
+
+    def _is_named(self, aside: SetAside, erased: Names, lost: Names) -> bool:
+        """Tell whether names say that it is the subject's.
+
+        Where they are not those of erased media, what is there speaks for itself, and a hold that is in force in the
+        place of the one that was set aside may need its words.
+        """
+        if erased.stand_for(aside):
+            return True
+        if not lost.stand_for(aside) and not any(map(self.subject.lies_in, aside.references)):
+            return False
+        if self._there(filter(records.is_reference, aside.references)):
+            return False
+        return not (aside.holds and any(self.backend.fetch(heads=list(aside.holds.values())).heads))
+
+    def _forget(self, aside: SetAside) -> int:
+        """Remove what was set aside together; what tells whose it is goes last, and stays with what can't go."""
+        telling = [key for key in aside.keys if key in aside.sidecars or not keys.parse_quarantined(key).key]
+        rest = [key for key in aside.keys if key not in telling]
+        count = self._delete(rest)
+        return count + self._delete(telling) if count == len(rest) else count
 
     def _is_used(self, digest: str) -> bool:
         """Tell whether other media still share bytes of this digest, so that its damaged copy may be theirs, too."""
         own = {keys.marker_prefix(each) for each in self.erased}  # in a dry run they are still there
         names = (each.key.rpartition("/")[2] for each in self.backend.entries(f"{keys.blob_folder(digest)}/refs"))
         return any(f"{name.partition('-')[0]}-" not in own for name in names)
-
-    def _origins(self, together: list[str]) -> dict[str, str]:
-        """Return what was set aside together, but for the note: key -> the key that it had."""
-        folder = _set_aside_together(together[0])
-        note_key = f"{folder}.json"
-        note = _parsed(self.backend.read(note_key) or b"") if note_key in together else {}
-        objects = note.get("objects")
-        said = dict(objects) if isinstance(objects, dict) else {}
-        found = {}
-        for key in together:
-            origin = said.get(key)
-            if key != note_key:
-                found[key] = origin if isinstance(origin, str) else key.removeprefix(f"{folder}/")
-        return found
-
-    def _was_subjects(self, together: list[str]) -> bool:
-        """Tell whether what was set aside together is the subject's: by the note beside it, a sidecar in it, paths."""
-        folder = _set_aside_together(together[0])
-        note_key = f"{folder}.json"
-        note = _parsed(self.backend.read(note_key) or b"") if note_key in together else {}
-        for key, origin in self._origins(together).items():
-            if keys.is_sidecar(origin):
-                data = self.backend.read(key)
-                if data is not None and self.subject.owner(keys.media_key(origin), data) == "subject":
-                    return True
-            elif origin in self.erased or self.subject.lies_in(origin):
-                return True
-        reference = note.get("reference")
-        return isinstance(reference, str) and (reference in self.erased or self.subject.lies_in(reference))
-
-
-def _set_aside_together(key: str) -> str:
-    """Return the folder of what was set aside together, of its note too."""
-    folder = key.removeprefix(f"{keys.QUARANTINE}/").partition("/")[0]
-    return f"{keys.QUARANTINE}/{folder.removesuffix('.json')}"
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

@@ -42,7 +42,14 @@ from fsmedia.keys.forms import (
     sidecar_key,
     temporary_name,
 )
-from fsmedia.keys.quarantine import QUARANTINE, quarantine_folder, quarantine_note, quarantined_key
+from fsmedia.keys.quarantine import (
+    QUARANTINE,
+    Quarantined,
+    parse_quarantined,
+    quarantine_folder,
+    quarantine_note,
+    quarantined_key,
+)
 from fsmedia.keys.references import check_reference, relative_to_root
 from fsmedia.keys.retention import (
     DELETIONS,
@@ -84,6 +91,7 @@ __all__ = [
     "Due",
     "OwnName",
     "Pointer",
+    "Quarantined",
     "SnapshotKey",
     "blob_folder",
     "bytes_key",
@@ -111,6 +119,7 @@ __all__ = [
     "parse_blob_key",
     "parse_due",
     "parse_own_name",
+    "parse_quarantined",
     "parse_snapshot",
     "plain_name",
     "plain_reference",

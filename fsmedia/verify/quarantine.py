@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic_core import to_json
-
 from fsmedia import keys
 from fsmedia.errors import StorageError
+from fsmedia.quarantine import Note
 from fsmedia.verify import contents
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def set_aside(
     Parameters
     ----------
     subject
-        The media or the key that the note speaks of.
+        The media that the note speaks of, or the key where no media is known.
     objects
         Keys to copy -> what was read there; a copy that says otherwise is no copy.
     texts
@@ -60,6 +59,6 @@ def set_aside(
         placed[key] = keys.quarantined_key(folder, key, backend.root_length)
         backend.write(placed[key], data, _TYPE)
     shown = {target: key.encode(errors="replace").decode() for key, target in placed.items()}
-    note = {"subject": subject, "why": why, "when": ground.now.isoformat(), "objects": shown}
-    backend.write(keys.quarantine_note(folder), to_json(note, indent=2), "application/json")
+    note = Note(subject, why, ground.now.isoformat(), shown)
+    backend.write(keys.quarantine_note(folder), note.dump(), "application/json")
     return folder
