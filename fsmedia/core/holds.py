@@ -6,6 +6,7 @@ first; a hold placed while it runs may come too late.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from pydantic_core import from_json, to_json
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _FEW = 4
 """Up to so many media, their holds are read; for more, all holds are listed."""
+_NAMED = re.compile(rb'"reference"\s*:\s*"((?:[^"\\]|\\.)*)')
 
 
 def place(backend: Backend, hold: Hold) -> None:
@@ -43,6 +45,15 @@ def reference_of(data: bytes, key: str) -> str | None:
     except (ValueError, TypeError, MediaError):
         return None
     return str(reference) if keys.hold_key(reference) == key else None
+
+
+def named(data: bytes) -> str | None:
+    """Return the media that a hold's text names, also where it is damaged; cut off where the text is."""
+    found = _NAMED.search(data)
+    try:
+        return None if found is None else str(from_json(f'"{found[1].decode(errors="ignore")}"'))
+    except ValueError:
+        return None
 
 
 def refusal(reference: str, data: bytes | None = None) -> HeldMediaError:

@@ -11,14 +11,15 @@ import os
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
 
 from fsmedia import catalog
-from fsmedia.core import promptkit, records
+from fsmedia.core import holds, promptkit, records
 from fsmedia.core.parallel import spread, windows
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaError, StorageError
 from fsmedia.format import keys
@@ -33,7 +34,8 @@ from fsmedia.maintenance.leftovers import (
     find_leftovers,
     mend_window,
 )
-from fsmedia.maintenance.subject import check_process, told
+from fsmedia.maintenance.quarantine import SetAside, read_set_aside
+from fsmedia.maintenance.subject import Owner, check_process, names_another, told
 from fsmedia.models import Receipt, ReceiptReport, Remaining, Trace
 from fsmedia.models.reports import RECEIPT_FORMAT
 from fsmedia.storage.port import storage_time
@@ -50,6 +52,34 @@ if TYPE_CHECKING:
 _LINES = "application/x-ndjson"
 _TOGETHER = 64
 _STALE = "a hold names it, and it is not there: release it"
+_DAMAGED = "a hold that can't be read names it, and it is not there: verify the store with repair, then erase again"
+
+
+class Names:
+    """Some media, to be looked for in quarantine."""
+
+    def __init__(self, references: Iterable[str]) -> None:
+        self._names = {name for each in references for name in (each, keys.plain_reference(each)) if name is not None}
+
+    @cached_property
+    def _digests(self) -> set[str]:
+        """Of references, as in a hold's key, and of all keys that may have been too long for quarantine."""
+        spelled = (key for each in self._names for key in (each, keys.sidecar_key(each), keys.hold_key(each)))
+        return {sha256(each.encode(errors="surrogatepass")).hexdigest() for each in spelled}
+
+    def stand_for(self, aside: SetAside) -> bool:
+        """Tell whether something that was set aside is one of the media's."""
+        if not self._names:
+            return False
+        return not self._names.isdisjoint(aside.references) or (
+            bool(aside.digests) and not self._digests.isdisjoint(aside.digests)
+        )
+
+
+def is_anothers(words: Mapping[str, str], aside: SetAside) -> bool:
+    """Tell whether a sidecar that was set aside names somebody else: a name may have been others' before."""
+    texts = ((media, aside.texts.get(key)) for key, media in aside.sidecars.items())
+    return any(data is not None and names_another(words, told(data, media)[0]) for media, data in texts)
 
 
 @dataclass(slots=True)
@@ -96,9 +126,10 @@ class Traces:
             others = (entry.key for entry in self.backend.entries(keys.HOLDS) if entry.key not in known)
             for window in windows(others, _TOGETHER):
                 for key, data in zip(window, self.backend.fetch(reads=window).reads, strict=True):
-                    named = _json_object(data or b"").get("reference")
-                    if isinstance(named, str) and records.is_reference(named) and self._is_stale(named):
-                        found.append(Remaining(reference=named, reason=f"{_STALE} ({key})"))  # type: ignore[arg-type]
+                    named = holds.named(data or b"")
+                    if named is not None and records.is_reference(named) and self._is_stale(named):
+                        reason = _STALE if keys.hold_key(named) == key else _DAMAGED
+                        found.append(Remaining(reference=named, reason=f"{reason} ({key})"))  # type: ignore[arg-type]
             return 0
 
         self._guarded(keys.HOLDS, look)
@@ -191,75 +222,62 @@ class Traces:
     # -- quarantine ----------------------------------------------------------------------------------------
 
     def _quarantine(self) -> int:
-        """Remove what was the subject's, and shared bytes that stood in quarantine for media of the subject alone."""
-        count = 0
-        digests: set[str] = set()
-        staying: list[list[str]] = []
-        listed = [entry.key for entry in self.backend.entries(keys.QUARANTINE)]
-        for _, group in groupby(sorted(listed, key=_set_aside_together), _set_aside_together):
-            together = list(group)
-            if self._was_subjects(together):
-                digests |= self._digests(together)
-                count += self._delete(together)
-            else:
-                staying.append(together)
-        digests |= {pointer.digest for each in self.erased if (pointer := keys.pointer_of(each)) is not None}
-        if not digests:
-            return count
-        needed = {digest for together in staying for digest in self._digests(together)}
-        for together in staying:
-            shared = {
-                blob.digest for origin in self._origins(together).values() if (blob := keys.parse_blob_key(origin))
-            }
-            if shared and shared <= digests - needed and not any(map(self._is_used, shared)):
-                count += self._delete(together)
-        return count
+        """Remove what was the subject's, and shared bytes that stood in quarantine for media of the subject alone.
 
-    def _digests(self, together: list[str]) -> set[str]:
-        """Return the digests of the deduplicated media whose sidecars were set aside."""
-        names = (keys.media_key(origin) for origin in self._origins(together).values() if keys.is_sidecar(origin))
-        return {pointer.digest for each in names if (pointer := keys.pointer_of(each)) is not None}
+        What is set aside of a media that stays, stays with it: a hold's words may lie nowhere else.
+        """
+        staying = Names(self.staying)
+        judged: list[tuple[SetAside, Owner]] = []
+        for aside in read_set_aside(self.backend):
+            owner: Owner = "other" if staying.stand_for(aside) else self._told(aside)
+            judged.append((aside._replace(texts={}), owner))
+        media = {each for aside, owner in judged if owner == "subject" for each in aside.sidecars.values()}
+        erased, lost = Names(self.erased), Names(media - self._there(filter(records.is_reference, media)))
+        hers: list[SetAside] = []
+        others: list[SetAside] = []
+        for aside, owner in judged:
+            is_hers = owner == "subject" or (owner == "unclear" and self._is_named(aside, erased, lost))
+            (hers if is_hers else others).append(aside)
+        digests = {digest for aside in hers for digest in aside.needed}
+        digests |= {pointer.digest for each in self.erased if (pointer := keys.pointer_of(each)) is not None}
+        digests -= {digest for aside in others for digest in aside.needed}
+        shared = [aside for aside in others if aside.blobs and aside.blobs <= digests]
+        alone = [aside for aside in shared if not any(map(self._is_used, aside.blobs))]
+        return sum(map(self._forget, [*alone, *hers]))  # in this order: sidecars tell whose the shared bytes were
+
+    def _told(self, aside: SetAside) -> Owner:
+        """Tell whose it is by a sidecar in it; `unclear` where that does not say, or there is none."""
+        owned = ((media, aside.texts.get(key)) for key, media in aside.sidecars.items())
+        if any(data is not None and self.subject.owner(media, data) == "subject" for media, data in owned):
+            return "subject"
+        return "other" if is_anothers(self.subject.words, aside) else "unclear"
+
+    def _is_named(self, aside: SetAside, erased: Names, lost: Names) -> bool:
+        """Tell whether names say that it is the subject's.
+
+        Where they are not those of erased media, what is there speaks for itself, and a hold that is in force in the
+        place of the one that was set aside may need its words.
+        """
+        if erased.stand_for(aside):
+            return True
+        if not lost.stand_for(aside) and not any(map(self.subject.lies_in, aside.references)):
+            return False
+        if self._there(filter(records.is_reference, aside.references)):
+            return False
+        return not (aside.holds and any(self.backend.fetch(heads=list(aside.holds.values())).heads))
+
+    def _forget(self, aside: SetAside) -> int:
+        """Remove what was set aside together; what tells whose it is goes last, and stays with what can't go."""
+        telling = [key for key in aside.keys if key in aside.sidecars or not keys.parse_quarantined(key).key]
+        rest = [key for key in aside.keys if key not in telling]
+        count = self._delete(rest)
+        return count + self._delete(telling) if count == len(rest) else count
 
     def _is_used(self, digest: str) -> bool:
         """Tell whether other media still share bytes of this digest, so that its damaged copy may be theirs, too."""
         own = {keys.marker_prefix(each) for each in self.erased}  # in a dry run they are still there
         names = (each.key.rpartition("/")[2] for each in self.backend.entries(f"{keys.blob_folder(digest)}/refs"))
         return any(f"{name.partition('-')[0]}-" not in own for name in names)
-
-    def _origins(self, together: list[str]) -> dict[str, str]:
-        """Return what was set aside together, but for the note: key -> the key that it had."""
-        folder = _set_aside_together(together[0])
-        note_key = f"{folder}.json"
-        note = _json_object(self.backend.read(note_key) or b"") if note_key in together else {}
-        objects = note.get("objects")
-        said = dict(objects) if isinstance(objects, dict) else {}
-        found = {}
-        for key in together:
-            origin = said.get(key)
-            if key != note_key:
-                found[key] = origin if isinstance(origin, str) else key.removeprefix(f"{folder}/")
-        return found
-
-    def _was_subjects(self, together: list[str]) -> bool:
-        """Tell whether what was set aside together is the subject's: by the note beside it, a sidecar in it, paths."""
-        folder = _set_aside_together(together[0])
-        note_key = f"{folder}.json"
-        note = _json_object(self.backend.read(note_key) or b"") if note_key in together else {}
-        for key, origin in self._origins(together).items():
-            if keys.is_sidecar(origin):
-                data = self.backend.read(key)
-                if data is not None and self.subject.owner(keys.media_key(origin), data) == "subject":
-                    return True
-            elif origin in self.erased or self.subject.lies_in(origin):
-                return True
-        reference = note.get("reference")
-        return isinstance(reference, str) and (reference in self.erased or self.subject.lies_in(reference))
-
-
-def _set_aside_together(key: str) -> str:
-    """Return the folder of what was set aside together, of its note too."""
-    folder = key.removeprefix(f"{keys.QUARANTINE}/").partition("/")[0]
-    return f"{keys.QUARANTINE}/{folder.removesuffix('.json')}"
 
 
 def _json_object(line: bytes) -> dict[str, Any]:
@@ -473,6 +491,7 @@ def check_receipt(
     check.objects()
     check.blobs()
     check.records()
+    check.quarantine()
     examined = check.digests(executor, progress)
     return ReceiptReport(
         store=backend.url,
@@ -529,29 +548,35 @@ class _Check:
                     )
 
     def records(self) -> None:
-        """Look through catalog, due index, quarantine and journals."""
+        """Look through catalog, due index and journals."""
         for key, reference in catalog.rows_of(self.backend, self.references).items():
             self._find("catalog", key, f"it has a row of {reference}" if reference else "it can't be read; remove it")
         for entry in self.backend.entries(keys.DUE):
             due = keys.parse_due(entry.key)
             if due is not None and due.reference in self.references:
                 self._find("due", entry.key, "a due entry names it")
-        for entry in self.backend.entries(keys.QUARANTINE):
-            origin = entry.key.removeprefix(f"{keys.QUARANTINE}/").partition("/")[2].removesuffix(keys.SIDECAR_SUFFIX)
-            if origin in self.references or (not origin and self._notes(entry.key)):
-                self._find("quarantine", entry.key, "a repair set it aside")
         for entry in self.backend.entries(keys.ERASURES):
             data = self.backend.read(entry.key) or b""
             if any(each.encode() in data for each in self.references):
                 self._find("journal", entry.key, "an erasure that names it has not finished; erase again")
 
-    def _notes(self, key: str) -> bool:
-        """Tell whether a note of a repair names one of the media."""
-        try:
-            note = json.loads(self.backend.read(key) or b"{}")
-        except ValueError:
-            return False
-        return isinstance(note, dict) and note.get("reference") in self.references
+    def quarantine(self) -> None:
+        """Look through what repairs set aside: by names, digests and notes, as an erasure does."""
+        names, others = Names(self.references), []
+        for aside in read_set_aside(self.backend):
+            if names.stand_for(aside) and not is_anothers(self.receipt.words, aside):
+                self._find_aside(aside)
+            else:
+                others.append(aside._replace(texts={}))
+        digests = {pointer.digest for each in self.references if (pointer := keys.pointer_of(each)) is not None}
+        gone = (digests & self.gone) - {digest for aside in others for digest in aside.needed}
+        for aside in others:
+            if aside.blobs and aside.blobs <= gone:
+                self._find_aside(aside)
+
+    def _find_aside(self, aside: SetAside) -> None:
+        for key in aside.keys:
+            self._find("quarantine", key, "a repair set it aside")
 
     def digests(self, executor: Executor | None, progress: Callable[[int], object] | None) -> int:
         """Read every sidecar, and compare its digest; return how many media were looked at."""

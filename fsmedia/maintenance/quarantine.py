@@ -1,24 +1,201 @@
-"""Setting aside what can't be judged: a copy that is compared with what was read, and a note; originals go later.
+"""What repairs set aside: the note beside it, written and read here alone, and whose all of it is.
 
-The copy is there and confirmed before anything is removed, so whoever dies leaves at worst both.
+A note's `subject` is the media that it speaks of, or the key of what was set aside where no media was known. Notes that
+call it `reference` are read, too; of one that is cut off, what stands before the cut. A copy is there and confirmed
+before anything is removed (by others), so whoever dies leaves at worst both.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
+from fsmedia.core import holds
+from fsmedia.core.parallel import windows
 from fsmedia.errors import StorageError
 from fsmedia.format import keys
 from fsmedia.maintenance import survey
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from fsmedia.maintenance.survey import Content, VerifyContext
+    from fsmedia.storage import Backend
 
 _TYPE = "application/octet-stream"
+_TOGETHER = 64
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_HOLD = re.compile(rf"{re.escape(keys.HOLDS)}/([0-9a-f]{{64}})")
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What stands beside a folder of quarantine.
+
+    Attributes
+    ----------
+    subject
+        The reference of a media, or the key of a hold or of shared bytes.
+    when
+        As ISO 8601.
+    objects
+        Where each thing lies -> the key that it had.
+    """
+
+    subject: str
+    why: str = ""
+    when: str = ""
+    objects: Mapping[str, str] = field(default_factory=dict)
+
+    def dump(self) -> bytes:
+        """Write it as JSON."""
+        values = {"subject": self.subject, "why": self.why, "when": self.when, "objects": dict(self.objects)}
+        return to_json(values, indent=2)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Note:
+        """Read what can be read of a note."""
+        try:
+            found = from_json(data, allow_partial=True)
+        except ValueError:
+            found = None
+        values: dict[str, Any] = found if isinstance(found, dict) else {}
+        objects = values.get("objects")
+        return cls(
+            subject=_text(values.get("subject")) or _text(values.get("reference")),
+            why=_text(values.get("why")),
+            when=_text(values.get("when")),
+            objects={key: _text(value) for key, value in objects.items()} if isinstance(objects, dict) else {},
+        )
+
+
+class SetAside(NamedTuple):
+    """What one repair set aside together.
+
+    Attributes
+    ----------
+    keys
+        All that lies there, the note, too.
+    sidecars
+        Where a sidecar lies -> the media whose it was.
+    holds
+        Where a hold lies -> the key that it had.
+    texts
+        What the sidecars say.
+    references
+        Every media that is named: by the note, by the keys that things had, by what holds say.
+    digests
+        Of references, where nothing else stands for them: in the keys of holds, and where a key was too long.
+    blobs
+        Digests of shared bytes that were set aside.
+    """
+
+    keys: tuple[str, ...]
+    sidecars: dict[str, str]
+    holds: dict[str, str]
+    texts: dict[str, bytes]
+    references: frozenset[str]
+    digests: frozenset[str]
+    blobs: frozenset[str]
+
+    @property
+    def needed(self) -> set[str]:
+        """Digests of the deduplicated media whose sidecars lie here."""
+        return {pointer.digest for each in self.sidecars.values() if (pointer := keys.pointer_of(each)) is not None}
+
+
+def read_set_aside(backend: Backend) -> Iterator[SetAside]:
+    """Give all that lies in quarantine, as it was set aside together; reads notes, sidecars and holds, never bytes.
+
+    Raises
+    ------
+    StorageError
+        It can't be listed or read.
+    """
+    listed = sorted((entry.key for entry in backend.entries(keys.QUARANTINE)), key=_folder)
+    groups = (list(group) for _, group in groupby(listed, _folder))
+    for window in windows(groups, _TOGETHER):
+        notes = _read(backend, [key for group in window for key in group if not keys.parse_quarantined(key).key])
+        gathered = [_Gathered.of(group, notes) for group in window]
+        texts = _read(backend, [key for each in gathered for key in (*each.sidecars, *each.holds)])
+        for each in gathered:
+            yield each.told(texts)
+
+
+def _folder(key: str) -> str:
+    return keys.parse_quarantined(key).folder
+
+
+def _read(backend: Backend, wanted: list[str]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for window in windows(wanted, _TOGETHER):
+        read = zip(window, backend.fetch(reads=window).reads, strict=True)
+        found |= {key: data for key, data in read if data is not None}
+    return found
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What keys and notes tell of one folder."""
+
+    keys: list[str]
+    sidecars: dict[str, str] = field(default_factory=dict)
+    holds: dict[str, str] = field(default_factory=dict)
+    references: set[str] = field(default_factory=set)
+    digests: set[str] = field(default_factory=set)
+    blobs: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, group: list[str], notes: Mapping[str, bytes]) -> _Gathered:
+        """Look at what lies in a folder, and at its note."""
+        gathered = cls(group)
+        objects: dict[str, str] = {}
+        for note in (Note.parse(notes[key]) for key in group if key in notes):
+            objects |= note.objects
+            gathered._name(note.subject)
+        for key in group:
+            had = keys.parse_quarantined(key).key
+            if _DIGEST.fullmatch(had):
+                if key not in objects:
+                    gathered.digests.add(had)
+                had = objects.get(key, had)
+            if keys.is_sidecar(had) and not keys.is_internal(had):
+                gathered.sidecars[key] = keys.media_key(had)
+            elif _HOLD.fullmatch(had):
+                gathered.holds[key] = had
+            gathered._name(had)
+        return gathered
+
+    def _name(self, key: str) -> None:
+        """Take down the media that a key speaks of."""
+        blob, hold = keys.parse_blob_key(key), _HOLD.fullmatch(key)
+        if blob is not None:
+            self.blobs.add(blob.digest)
+        elif hold is not None:
+            self.digests.add(hold[1])
+        elif key and not keys.is_internal(key):
+            self.references.add(keys.media_key(key) if keys.is_sidecar(key) else key)
+
+    def told(self, texts: Mapping[str, bytes]) -> SetAside:
+        """Add what sidecars and holds say."""
+        named = {name for key in self.holds if (name := holds.named(texts.get(key, b""))) is not None}
+        return SetAside(
+            tuple(self.keys),
+            self.sidecars,
+            self.holds,
+            {key: texts[key] for key in self.sidecars if key in texts},
+            frozenset(self.references | named),
+            frozenset(self.digests),
+            frozenset(self.blobs),
+        )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def set_aside(
@@ -34,7 +211,7 @@ def set_aside(
     Parameters
     ----------
     subject
-        The media or the key that the note speaks of.
+        The media that the note speaks of, or the key where no media is known.
     objects
         Keys to copy -> what was read there; a copy that says otherwise is no copy.
     texts
@@ -59,6 +236,6 @@ def set_aside(
         placed[key] = keys.quarantined_key(folder, key, backend.root_length)
         backend.write(placed[key], data, _TYPE)
     shown = {target: key.encode(errors="replace").decode() for key, target in placed.items()}
-    note = {"subject": subject, "why": why, "when": context.now.isoformat(), "objects": shown}
-    backend.write(keys.quarantine_note(folder), to_json(note, indent=2), "application/json")
+    note = Note(subject, why, context.now.isoformat(), shown)
+    backend.write(keys.quarantine_note(folder), note.dump(), "application/json")
     return folder

@@ -150,6 +150,11 @@ def told(data: bytes, key: str) -> tuple[dict[str, Any], bool]:
     return (values if isinstance(values, dict) else {}), False
 
 
+def names_another(words: Mapping[str, str], values: Mapping[str, Any]) -> bool:
+    """Tell whether a sidecar names somebody else than those words."""
+    return any(isinstance(said := values.get(name), str) and said not in ("", word) for name, word in words.items())
+
+
 def marker_of(values: dict[str, Any], reference: str) -> str | None:
     """Return the marker that a sidecar names, if it is one of this reference."""
     try:

@@ -295,8 +295,10 @@ def test_checking_finds_each_kind_of_trace(storage, open_store, deduplicate) -> 
         assert bool(report.traces) != ("/refs/" in key), key
         kinds |= {each.kind for each in report.traces}
         storage.remove(key)
+    storage.write(f"{reference}.meta", there[f"{reference}.meta"])
+    store.verify(repair=True, grace=timedelta(0), nobody_writes=True)
+    assert not storage.keys() >= {f"{reference}.meta"}
     storage.write(keys.hold_key(reference), b"{}")
-    storage.write(f".fsmedia/quarantine/a/{reference}.meta", b"{}")
     kinds |= {each.kind for each in store.check_receipt(receipt).traces}
     assert kinds == {"due", "sidecar", "bytes", "hold", "quarantine"} | (set() if deduplicate else {"reference"})
 

@@ -1,4 +1,7 @@
-"""Erasing what else names a subject: leftovers, due entries, conversions, records of deletions, quarantine."""
+"""Erasing what else names a subject: leftovers, due entries, conversions, records of deletions, quarantine.
+
+What a repair set aside of somebody by name: see `test_set_aside_then_erased.py`.
+"""
 
 from __future__ import annotations
 
@@ -132,23 +135,6 @@ def test_records_of_deletions_are_evidence_and_stay_unless_told(storage, open_st
     assert b"bob" in storage.read(left)
 
 
-def test_what_repairs_set_aside_goes(storage, store) -> None:
-    put(store, "bob")
-    folder = ".fsmedia/quarantine/2026-03-04T050607-u00000000000000000000000001"
-    by_path, by_note, by_sidecar, other = (f"{folder[:-1]}{number}" for number in range(4))
-    storage.write(f"{by_path}/runs/alice/x.png", PNG)
-    storage.write(f"{by_note}/{'0' * 64}", PNG)
-    note = {"reference": "runs/alice/long.png", "objects": {f"{by_note}/{'0' * 64}": "runs/alice/long.png"}}
-    storage.write(f"{by_note}.json", json.dumps(note).encode())
-    storage.write(f"{by_sidecar}/keep/y.png", PNG)
-    storage.write(f"{by_sidecar}/keep/y.png.meta", b'{"run_id": "alice", "x": [')
-    storage.write(f"{other}/runs/bob/x.png", PNG)
-    planned = store.erase(run_id="alice", dry_run=True)
-    receipt = store.erase(run_id="alice")
-    assert planned.cleaned.quarantined == receipt.cleaned.quarantined == 5
-    assert below(storage, "quarantine") == {f"{other}/runs/bob/x.png"}
-
-
 def test_a_hold_of_what_is_not_there_is_told(storage, store) -> None:
     """It names the subject, and nothing but `release` takes a hold away."""
     gone = put(store, "alice")
@@ -163,17 +149,6 @@ def test_a_hold_of_what_is_not_there_is_told(storage, store) -> None:
     store.release(gone)
     assert store.erase(run_id="alice").is_complete
     no_trace(storage, "alice")
-
-
-def test_a_note_of_a_repair_is_found_by_a_check(memory_storage) -> None:
-    from fsmedia import MediaStore
-
-    store = MediaStore(memory_storage.url)
-    reference = put(store, "alice")
-    receipt = store.erase(run_id="alice")
-    key = ".fsmedia/quarantine/2026-03-04T050607-u00000000000000000000000001.json"
-    memory_storage.write(key, json.dumps({"reference": reference, "objects": {}}).encode())
-    assert [(each.kind, each.key) for each in store.check_receipt(receipt).traces] == [("quarantine", key)]
 
 
 @pytest.mark.parametrize("others", [False, True], ids=["alone", "shared"])
