@@ -3,7 +3,7 @@
 No locks and no counter. A store that wants to share puts its marker first and then looks for condemned marks, and
 after those for the data; a release that wants to delete puts its mark first and then looks for markers. Whoever is
 second sees the other, so bytes that a visible reference names are never deleted. Each look and each write here is one
-step in FORMAT.md.
+step in docs/format.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The order of writes, as data: which steps a store and a delete consist of, and what a failure leaves.
 
-FORMAT.md gives the reasons. Any process may die between two steps, and any storage may fail in one; what must hold
+docs/format.md gives the reasons. Any process may die between two steps, and any storage may fail in one; what must hold
 then is that a listing never shows part of a media and that no visible reference loses its bytes. A step counts only
 when the storage has answered; if it does not, the operation stops there, undoes nothing and says which media.
 

@@ -1,4 +1,4 @@
-"""Acting on what a listing showed, in the order FORMAT.md gives; every step looks once more before it removes.
+"""Acting on what a listing showed, in the order docs/format.md gives; every step looks once more before it removes.
 
 Missing markers are restored first, and no generation that a listed sidecar names is let go, so a sweep that meets
 stores, deletes and other sweeps never takes bytes that a visible media needs.

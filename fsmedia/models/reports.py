@@ -201,7 +201,7 @@ others that have no sidecar (`file`) or that no store can use (`foreign`)."""
 
 
 class Finding(Model):
-    """One thing that is not as FORMAT.md says."""
+    """One thing that is not as docs/format.md says."""
 
     kind: FindingKind
     key: str

@@ -100,7 +100,7 @@ def test_from_a_task(memory: MediaStore, memory_storage: Storage) -> None:
 
 
 def test_it_costs_a_listing_and_one_read_each(request: pytest.FixtureRequest, tmp_path) -> None:
-    """What an importer asks of a run that is there: FORMAT.md's word for it."""
+    """What an importer asks of a run that is there: docs/format.md's word for it."""
     from fsmedia import import_folder
     from tests.conftest import make_storage
     from tests.exchange.test_folder import plant

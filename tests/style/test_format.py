@@ -1,4 +1,4 @@
-"""FORMAT.md and OPERATIONS.md say what the code does: keys, settings, escapes, sidecars, and the orders of writes."""
+"""docs/format.md and docs/operations.md say what the code does: keys, settings, escapes, sidecars, and the orders of writes."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from fsmedia.maintenance.expiry import LATER, LONGEST_CLOCK_DIFFERENCE
 from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, OrganizationMode
 from tests.style.project import PACKAGE
 
-TEXT = "".join((PACKAGE / name).read_text() for name in ("FORMAT.md", "OPERATIONS.md"))
+TEXT = "".join((PACKAGE / name).read_text() for name in ("docs/format.md", "docs/operations.md"))
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
 
 def section(title: str) -> str:
     """The text below a heading."""
     found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE)
-    assert found, f"FORMAT.md has no section {title!r}"
+    assert found, f"docs/format.md has no section {title!r}"
     return found[1]
 
 
