@@ -142,7 +142,7 @@ class BulkError(MediaError):
         )
 
 
-def named(error: MediaError, reference: str) -> MediaError:
+def add_reference(error: MediaError, reference: str) -> MediaError:
     """Give an error the reference it is about."""
     if error.reference is None:
         error.reference = str(reference)
@@ -150,7 +150,7 @@ def named(error: MediaError, reference: str) -> MediaError:
     return error
 
 
-class about:  # noqa: N801 - reads as a preposition where it is used
+class ErrorContext:
     """Give every error that leaves a block the reference it is about."""
 
     __slots__ = ("_reference",)
@@ -165,4 +165,4 @@ class about:  # noqa: N801 - reads as a preposition where it is used
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, MediaError):
-            named(error, self._reference)
+            add_reference(error, self._reference)

@@ -17,22 +17,23 @@ from fsmedia.core import commit, lifetime, records
 from fsmedia.core.commit import SharedStoreOperation
 from fsmedia.core.ingest import (
     CHUNK_BYTES,
-    Draft,
+    MediaUpload,
     MediaWriter,
     Source,
     SourceRules,
     WriteContext,
     is_small_file,
-    opened,
+    open_source,
     small_bytes,
 )
-from fsmedia.core.lifetime import Removal, check_log
+from fsmedia.core.lifetime import Deleter, check_log
 from fsmedia.core.records import StoredBytes
 from fsmedia.core.settings_file import SettingsFile
-from fsmedia.core.telemetry import Observer, checked_hooks, name_media, observed
+from fsmedia.core.telemetry import Observer, checked_hooks, observed, set_reference
 from fsmedia.display.cache import PreviewCache, default_folder, place_of
 from fsmedia.errors import (
     BulkError,
+    ErrorContext,
     InvalidMediaError,
     InvalidReferenceError,
     MediaError,
@@ -43,7 +44,17 @@ from fsmedia.errors import (
 from fsmedia.filesystem import MediaFileSystem
 from fsmedia.filesystem.views import VIEW_MAX_AGE, as_age
 from fsmedia.format import keys, messages
-from fsmedia.format.messages import Edit, Marker, Place, edited, loaded, places_of, slashed, spliced, token
+from fsmedia.format.messages import (
+    Edit,
+    InlineReference,
+    MediaField,
+    edited,
+    media_fields,
+    parse_json,
+    slashed,
+    spliced,
+    token,
+)
 from fsmedia.format.settings import Settings
 from fsmedia.format.wav import HEADER_BYTES
 from fsmedia.maintenance.dedupe import deduplicate
@@ -211,7 +222,7 @@ LARGEST = 1 << 30
 class _Found(NamedTuple):
     """One media that is to be taken out; its bytes are decoded again when they are stored, and not kept."""
 
-    place: Place
+    place: MediaField
     digest: str
     mime_type: str
     size: int
@@ -228,11 +239,11 @@ class _Looked(NamedTuple):
     """What stands in a document."""
 
     found: list[_Found]
-    markers: list[tuple[Place, Marker]]
+    markers: list[tuple[MediaField, InlineReference]]
     kept: list[str]
 
 
-def _look(places: Iterator[Place], at_least: int, source: str = "") -> _Looked:
+def _look(places: Iterator[MediaField], at_least: int, source: str = "") -> _Looked:
     """Sort the places of a document."""
     if not isinstance(at_least, int) or at_least < 1:
         raise InvalidMediaError(f"at_least must be a number of bytes from 1, not {at_least!r}")
@@ -254,21 +265,21 @@ def _look(places: Iterator[Place], at_least: int, source: str = "") -> _Looked:
     return looked
 
 
-def _is_plain_name(place: Place, source: str) -> bool:
+def _is_plain_name(place: MediaField, source: str) -> bool:
     """Tell whether a field's name can be put back as it was, where it will be another."""
     names = getattr(place.values, "names", None)
     return names is None or place.field.replaced is None or slashed(names[place.field.key], source) == ""
 
 
 def _marker(found: _Found, references: dict[tuple[str, str], str]) -> str:
-    return str(Marker(references[found.media], found.digest, found.spelling, found.head))
+    return str(InlineReference(references[found.media], found.digest, found.spelling, found.head))
 
 
-def _old_name(place: Place) -> str:
+def _old_name(place: MediaField) -> str:
     return "data" if place.field.replaced else place.field.key
 
 
-def _edits(place: Place, name: str | None, text: str) -> Iterator[Edit]:
+def _edits(place: MediaField, name: str | None, text: str) -> Iterator[Edit]:
     """Give the edits of a field's text, and of its name where that is another."""
     value = place.values[place.field.key]
     yield Edit(value.start, value.end, text)
@@ -277,7 +288,7 @@ def _edits(place: Place, name: str | None, text: str) -> Iterator[Edit]:
         yield Edit(old.start, old.end, token(name, ""))
 
 
-def _placed(metadata: MediaMetadata, place: Place) -> MediaMetadata:
+def _placed(metadata: MediaMetadata, place: MediaField) -> MediaMetadata:
     message, part = place.indices
     return metadata.model_copy(
         update={
@@ -463,7 +474,7 @@ class MediaStore:
     def _key(self, reference: str) -> str:
         """Return the key a reference names, whichever way it is spelled."""
         key = self._spelled(reference)
-        name_media(key)
+        set_reference(key)
         return key
 
     def _spelled(self, reference: str) -> str:
@@ -478,7 +489,7 @@ class MediaStore:
 
         The text that `externalize` puts in a media's place is such a URL too.
         """
-        marker = Marker.parse(url)
+        marker = InlineReference.parse(url)
         if marker is not None:
             return marker.reference
         key, rest, name = cut(url)
@@ -495,7 +506,7 @@ class MediaStore:
     def _reached(self, reference: str, act: Callable[[str], T]) -> T:
         """Do something with a media; where it is not found, under the name that a conversion gave it."""
         key = self._key(reference)
-        with commit.about(key):
+        with ErrorContext(key):
             try:
                 return act(key)
             except MediaNotFoundError:
@@ -503,7 +514,7 @@ class MediaStore:
                 moved = self._moved(key)
                 if moved is None:
                     raise
-        with commit.about(moved):
+        with ErrorContext(moved):
             return act(moved)
 
     def _look_for_conversion(self, key: str) -> None:
@@ -635,7 +646,7 @@ class MediaStore:
         """
         return self._reached(reference, lambda key: self._content_of(records.find(self._backend, key)))
 
-    def _content_of(self, found: records.Found) -> MediaContent:
+    def _content_of(self, found: records.StoredItem) -> MediaContent:
         key = found.entry.key
         path = self._backend.local_path(keys.bytes_key(key))
         content = records.content_of(found, self._settings_file.configuration, path)
@@ -679,7 +690,7 @@ class MediaStore:
     def exists(self, reference: str) -> bool:
         """Tell whether there is such a media; a folder is none."""
         key = self._key(reference)
-        with commit.about(key):
+        with ErrorContext(key):
             return records.exists(self._backend, key) or self._moved(key) is not None
 
     @observed("get_url")
@@ -819,7 +830,7 @@ class MediaStore:
         if data is not None:
             draft.take(data)
             return draft.commit()
-        with opened(content, self._source_rules()) as source:
+        with open_source(content, self._source_rules()) as source:
             if source.mime_type is not None:
                 draft = self._draft(metadata, source.mime_type, content)
             try:
@@ -827,7 +838,7 @@ class MediaStore:
             finally:
                 draft.discard()
 
-    def _filled(self, draft: Draft, source: Source) -> Draft:
+    def _filled(self, draft: MediaUpload, source: Source) -> MediaUpload:
         if source.data is not None:
             draft.take(source.data)
             return draft
@@ -856,16 +867,16 @@ class MediaStore:
         content = MediaContent(data=b"", mime_type=mime_type)
         return MediaWriter(self._draft(metadata, content.mime_type, content), self._observer)
 
-    def _removal(self) -> Removal:
-        return Removal(self._backend, self._settings_file.configuration, self._now, self._deletion_log)
+    def _removal(self) -> Deleter:
+        return Deleter(self._backend, self._settings_file.configuration, self._now, self._deletion_log)
 
-    def _checked_draft(self, content: MediaContent, metadata: MediaMetadata) -> Draft:
+    def _checked_draft(self, content: MediaContent, metadata: MediaMetadata) -> MediaUpload:
         _check_type("content", content, MediaContent)
         _check_type("metadata", metadata, MediaMetadata)
         return self._draft(metadata, content.mime_type, content)
 
-    def _draft(self, metadata: MediaMetadata, mime_type: str, content: MediaContent) -> Draft:
-        return Draft(self._write_context(), metadata, mime_type, content, content.policy_name)
+    def _draft(self, metadata: MediaMetadata, mime_type: str, content: MediaContent) -> MediaUpload:
+        return MediaUpload(self._write_context(), metadata, mime_type, content, content.policy_name)
 
     @observed("delete")
     def delete_media(self, reference: str) -> None:
@@ -916,7 +927,7 @@ class MediaStore:
 
     def _stored(self, pairs: Iterable[tuple[MediaContent, MediaMetadata]]) -> Iterator[Answer]:
         """Gather small media to commit together; a large one commits the gathered first, then goes alone."""
-        waiting: list[Draft | MediaError] = []
+        waiting: list[MediaUpload | MediaError] = []
         waiting_bytes = 0
         for pair in _items(pairs):
             if isinstance(pair, MediaError):
@@ -935,7 +946,7 @@ class MediaStore:
                 waiting, waiting_bytes = [], 0
         yield from self._committed(waiting)
 
-    def _small_draft(self, pair: tuple[MediaContent, MediaMetadata]) -> Draft | None:
+    def _small_draft(self, pair: tuple[MediaContent, MediaMetadata]) -> MediaUpload | None:
         """Return a draft that holds its bytes; None for what is too large to hold, or not in memory."""
         try:
             content, metadata = pair
@@ -954,12 +965,12 @@ class MediaStore:
         """Return the bytes of what is in memory, or in a file that may be; None for all else."""
         data = small_bytes(content)
         if data is None and content.data is None and content.file_path is not None and is_small_file(content, _SMALL):
-            with opened(content, self._source_rules()) as source:
+            with open_source(content, self._source_rules()) as source:
                 if source.size is not None and source.size <= _SMALL:
                     data = b"".join(islice(source.chunks, _SMALL // CHUNK_BYTES + 1))
         return data if data is not None and len(data) <= _SMALL else None
 
-    def _committed(self, drafts: builtins.list[Draft | MediaError]) -> Iterator[Answer]:
+    def _committed(self, drafts: builtins.list[MediaUpload | MediaError]) -> Iterator[Answer]:
         answers: list[Answer] = list(drafts)
         ready = [(index, draft) for index, draft in enumerate(drafts) if not isinstance(draft, MediaError)]
         prepared = [(index, draft, _attempt(lambda each: each.prepare(), draft)) for index, draft in ready]
@@ -1016,7 +1027,7 @@ class MediaStore:
             for name in names:
                 yield failed.get(name) if isinstance(name, str) else name
 
-    def _moved_away(self, removal: Removal, names: Sequence[str]) -> dict[str, MediaError]:
+    def _moved_away(self, removal: Deleter, names: Sequence[str]) -> dict[str, MediaError]:
         """Delete what a conversion gave other names, as `delete_media` does; errors go by the names that were given."""
         if not self._settings_file.configuration.deduplicate:
             return {}
@@ -1072,7 +1083,7 @@ class MediaStore:
                 answers.append(error)
         return answers
 
-    def _found(self, window: builtins.list[str]) -> builtins.list[records.Found | MediaError]:
+    def _found(self, window: builtins.list[str]) -> builtins.list[records.StoredItem | MediaError]:
         names: list[str | MediaError] = []
         for each in window:
             try:
@@ -1210,7 +1221,7 @@ class MediaStore:
         BulkError
             Some could not be stored; `.results` are the references of those that are.
         """
-        looked = _look(places_of(document), at_least)
+        looked = _look(media_fields(document), at_least)
         self._check_markers(looked.markers)
         references = self._stored_media(looked.found, metadata)
         edits = {
@@ -1243,7 +1254,7 @@ class MediaStore:
         """
         if len(text) > LARGEST:
             raise InvalidMediaError(f"the text has over {LARGEST} characters", next_step="cut it into its messages")
-        looked = _look(places_of(loaded(text)), at_least, text)
+        looked = _look(media_fields(parse_json(text)), at_least, text)
         self._check_markers(looked.markers)
         references = {} if dry_run else self._stored_media(looked.found, metadata)
         edits: list[Edit] = []
@@ -1293,11 +1304,11 @@ class MediaStore:
             As `inline`, or it is no JSON.
         """
         edits: list[Edit] = []
-        for place, marker, old in self._texts(loaded(text), at_most):
+        for place, marker, old in self._texts(parse_json(text), at_most):
             edits += _edits(place, _old_name(place), token(old, marker.spelling))
         return spliced(text, edits)
 
-    def _check_markers(self, markers: Sequence[tuple[Place, Marker]]) -> None:
+    def _check_markers(self, markers: Sequence[tuple[MediaField, InlineReference]]) -> None:
         """Refuse texts that only look like references of ours: `inline` could not put anything in their place.
 
         Raises
@@ -1305,7 +1316,7 @@ class MediaStore:
         InvalidMediaError
             There is one.
         """
-        known: set[Marker] = set()
+        known: set[InlineReference] = set()
         for place, marker in markers:
             plain = marker._replace(spelling="", head=None)
             if plain in known:
@@ -1340,11 +1351,11 @@ class MediaStore:
             raise BulkError({index: each for index, each in enumerate(answers) if index not in errors}, errors)
         return {each.media: answer for each, answer in zip(wanted, answers, strict=True)}
 
-    def _texts(self, document: Any, at_most: int) -> Iterator[tuple[Place, Marker, str]]:
+    def _texts(self, document: Any, at_most: int) -> Iterator[tuple[MediaField, InlineReference, str]]:
         """Give the places of references with the texts that stood there."""
-        known: dict[Marker, str] = {}
+        known: dict[InlineReference, str] = {}
         total = 0
-        for place in places_of(document):
+        for place in media_fields(document):
             marker = place.marker
             if marker is None:
                 continue
@@ -1358,7 +1369,7 @@ class MediaStore:
                 )
             yield place, marker, known[marker]
 
-    def _bytes(self, marker: Marker, place: Place) -> bytes:
+    def _bytes(self, marker: InlineReference, place: MediaField) -> bytes:
         """Read the bytes that stood in a message; of raw sound, which is stored as WAV, without the header."""
         try:
             with self.open(keys.check_reference(marker.reference)) as file:

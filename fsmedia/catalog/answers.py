@@ -17,7 +17,7 @@ from fsmedia.errors import MediaError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from fsmedia.core.records import Listed
+    from fsmedia.core.records import ListedItem
     from fsmedia.format.settings import Configuration
     from fsmedia.models.selection import Selection
     from fsmedia.storage import Backend
@@ -69,7 +69,7 @@ class RowAnswers:
             if len(each)
         )
 
-    def meets(self, item: Listed) -> bool | None:
+    def meets(self, item: ListedItem) -> bool | None:
         """Tell whether a media meets the selection; None: its sidecar or its bytes changed."""
         number = self._before.holds(item, _ANY_TIME)
         return None if number is None else bool(self._met[number])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from fsmedia.core.records import Listed
+    from fsmedia.core.records import ListedItem
     from fsmedia.format.settings import Configuration
     from fsmedia.storage import Backend, Entry
 
@@ -47,7 +47,7 @@ class Before:
         self._first = self._last = ""
         self._window: dict[str, tuple[int, str | None, str | None]] = {}
 
-    def holds(self, item: Listed, before: datetime) -> int | None:
+    def holds(self, item: ListedItem, before: datetime) -> int | None:
         """Return the row of a listed media if sidecar and bytes are what it was made of; else None.
 
         Parameters
@@ -344,11 +344,11 @@ def pieces(context: RefreshContext, part: Part) -> Iterator[Piece]:
             yield Piece(part.number, table, read)
 
 
-def _compared(context: RefreshContext, before: Before, batch: Sequence[Listed]) -> tuple[pa.Table, int]:
+def _compared(context: RefreshContext, before: Before, batch: Sequence[ListedItem]) -> tuple[pa.Table, int]:
     """Return the rows of some media, and how many sidecars were read for them."""
     pa = arrow()
     kept: list[int] = []
-    changed: list[Listed] = []
+    changed: list[ListedItem] = []
     for item in batch:
         number = before.holds(item, context.before)
         if number is not None:

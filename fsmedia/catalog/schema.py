@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from fsmedia.core.records import Listed
+    from fsmedia.core.records import ListedItem
     from fsmedia.format.settings import Configuration
     from fsmedia.models import MediaRecord
     from fsmedia.storage import Backend, Entry
@@ -231,13 +231,15 @@ def token(entry: Entry, before: datetime) -> str | None:
     return f"{entry.token}-{entry.size}-{entry.modified.timestamp():.6f}"
 
 
-def tokens(item: Listed, before: datetime) -> tuple[str | None, str | None]:
+def tokens(item: ListedItem, before: datetime) -> tuple[str | None, str | None]:
     """Return the tokens of a media's sidecar and of its bytes."""
     sidecar = NO_SIDECAR if item.sidecar is None else token(item.sidecar, before)
     return sidecar, token(item.entry, before)
 
 
-def row(item: Listed, record: MediaRecord, problem: str | None, marks: tuple[str | None, str | None]) -> dict[str, Any]:
+def row(
+    item: ListedItem, record: MediaRecord, problem: str | None, marks: tuple[str | None, str | None]
+) -> dict[str, Any]:
     """Return the row of a media; its URL is made of all references at once, see `table_of`."""
     values: dict[str, Any] = {name: getattr(record, name) or None for name in _IDS}
     values |= {name: getattr(record, name) for name in (*_PLAIN, *_CONTENT)}
@@ -253,7 +255,7 @@ def row(item: Listed, record: MediaRecord, problem: str | None, marks: tuple[str
 
 
 def read_rows(
-    backend: Backend, configuration: Configuration, items: Sequence[Listed], before: datetime
+    backend: Backend, configuration: Configuration, items: Sequence[ListedItem], before: datetime
 ) -> list[dict[str, Any]]:
     """Read the sidecars of media, all at once, and return their rows; what was deleted since it was listed has none.
 
@@ -274,7 +276,7 @@ def read_rows(
             made.append(row(item, records.foreign_record(item.entry, configuration), str(data), (None, marks[1])))
             continue
         try:
-            record = records.record_of(records.Found(item.entry, data), configuration)
+            record = records.record_of(records.StoredItem(item.entry, data), configuration)
         except CorruptSidecarError as error:
             made.append(row(item, records.foreign_record(item.entry, configuration), str(error), marks))
         else:

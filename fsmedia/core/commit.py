@@ -15,8 +15,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from fsmedia.core import blobs
-from fsmedia.errors import CorruptSidecarError, MediaError, MediaNotFoundError, StorageError, StoreConflictError, named
-from fsmedia.errors import about as about  # noqa: PLC0414 - for those who take it from here
+from fsmedia.errors import (
+    CorruptSidecarError,
+    ErrorContext,
+    MediaError,
+    MediaNotFoundError,
+    StorageError,
+    StoreConflictError,
+    add_reference,
+)
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
 from fsmedia.format.settings import ORPHAN_GRACE
@@ -29,12 +36,12 @@ if TYPE_CHECKING:
     from fsmedia.storage import Backend, Stage
 
     Failures = Mapping[int, MediaError]
-    Answers = list[MediaError | None]
+    Outcomes = list[MediaError | None]
 
 SIDECAR_TYPE = "application/json"
 DUE_TYPE = "application/octet-stream"
 """Content type of due entries, which are empty: their keys say it all."""
-Operation = TypeVar("Operation", "StoreOperation", "DeleteOperation")
+OperationT = TypeVar("OperationT", "StoreOperation", "DeleteOperation")
 
 
 @dataclass(slots=True)
@@ -162,12 +169,12 @@ def look_after_slow(storings: Sequence[StoreOperation]) -> Failures:
 
 def remove_sidecar(deletings: Sequence[DeleteOperation]) -> Failures:
     """Remove the sidecar."""
-    return _removed(deletings, lambda item: () if item.stays else (keys.sidecar_key(item.reference),))
+    return _delete_keys(deletings, lambda item: () if item.stays else (keys.sidecar_key(item.reference),))
 
 
 def remove_bytes(deletings: Sequence[DeleteOperation]) -> Failures:
     """Remove the bytes."""
-    return _removed(deletings, lambda item: () if item.stays else (item.reference,))
+    return _delete_keys(deletings, lambda item: () if item.stays else (item.reference,))
 
 
 def remove_marker(deletings: Sequence[DeleteOperation]) -> Failures:
@@ -176,7 +183,7 @@ def remove_marker(deletings: Sequence[DeleteOperation]) -> Failures:
     def keys_of(item: DeleteOperation) -> tuple[str, ...]:
         return () if item.marker is None else (_pointer(item).marker_key(item.marker),)
 
-    return _removed(deletings, keys_of, keep_folders=False)
+    return _delete_keys(deletings, keys_of, keep_folders=False)
 
 
 def remove_sidecar_again(deletings: Sequence[DeleteOperation]) -> Failures:
@@ -213,10 +220,10 @@ def _pointer(item: DeleteOperation) -> Pointer:
 
 def remove_due(deletings: Sequence[DeleteOperation]) -> Failures:
     """Remove the due entries: there is nothing left that they could be needed for."""
-    return _removed(deletings, lambda item: item.due_keys, keep_folders=False)
+    return _delete_keys(deletings, lambda item: item.due_keys, keep_folders=False)
 
 
-def _removed(
+def _delete_keys(
     deletings: Sequence[DeleteOperation],
     keys_of: Callable[[DeleteOperation], tuple[str, ...]],
     *,
@@ -251,12 +258,12 @@ DELETE_SHARED: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (
 
 def store(storings: Sequence[StoreOperation]) -> list[MediaError | None]:
     """Take the steps of a store for media of one root; return what stopped each, None where nothing did."""
-    return take(STORE, storings)
+    return run_steps(STORE, storings)
 
 
 def create(storings: Sequence[StoreOperation]) -> list[MediaError | None]:
     """Take the steps of a store for media whose names must be free."""
-    return take(CREATE, storings)
+    return run_steps(CREATE, storings)
 
 
 def rewrite_sidecar(
@@ -287,7 +294,7 @@ def rewrite_sidecar(
     if there[0] is None if pointer is None else not blobs.is_kept(backend, pointer, marker):
         failed = backend.delete([key]).get(key)
         if failed is not None:
-            raise named(failed, reference)
+            raise add_reference(failed, reference)
         raise MediaNotFoundError("was deleted while it was changed", next_step="list the store", reference=reference)
     if due is not None and there[1] is None:
         # A sweep that still read the old sidecar took the entry for one that has had its time.
@@ -296,18 +303,18 @@ def rewrite_sidecar(
 
 def delete(deletings: Sequence[DeleteOperation]) -> list[MediaError | None]:
     """Take the steps of a delete; repeating one that stopped half-way finishes it."""
-    answers: Answers = [None] * len(deletings)
+    answers: Outcomes = [None] * len(deletings)
     kinds: dict[str, list[int]] = {}
     for index, item in enumerate(deletings):
-        kinds.setdefault(_kind(item), []).append(index)
+        kinds.setdefault(_delete_order(item), []).append(index)
     for kind, chosen in kinds.items():
         steps = {"plain": DELETE, "named": DELETE_NAMED, "shared": DELETE_SHARED}[kind]
-        for index, error in zip(chosen, take(steps, [deletings[each] for each in chosen]), strict=True):
+        for index, error in zip(chosen, run_steps(steps, [deletings[each] for each in chosen]), strict=True):
             answers[index] = error
     return answers
 
 
-def _kind(item: DeleteOperation) -> str:
+def _delete_order(item: DeleteOperation) -> str:
     if item.stays:
         return "plain"  # its due entries go along with whatever else goes
     if keys.pointer_of(item.reference) is not None:
@@ -315,9 +322,11 @@ def _kind(item: DeleteOperation) -> str:
     return "plain" if keys.is_own_name(item.reference) else "named"
 
 
-def take(steps: Sequence[Callable[[Sequence[Operation]], Failures]], operations: Sequence[Operation]) -> Answers:
+def run_steps(
+    steps: Sequence[Callable[[Sequence[OperationT]], Failures]], operations: Sequence[OperationT]
+) -> Outcomes:
     """Take each step for those operations whose step before was confirmed."""
-    answers: Answers = [None] * len(operations)
+    answers: Outcomes = [None] * len(operations)
     going = list(range(len(operations)))
     for step in steps:
         if not going:
@@ -325,19 +334,19 @@ def take(steps: Sequence[Callable[[Sequence[Operation]], Failures]], operations:
         failures = step([operations[index] for index in going])
         for position, error in failures.items():
             index = going[position]
-            answers[index] = named(error, operations[index].reference)
+            answers[index] = add_reference(error, operations[index].reference)
         going = [index for position, index in enumerate(going) if position not in failures]
     return answers
 
 
-def confirmed(answers: Answers) -> None:
+def raise_first_error(answers: Outcomes) -> None:
     """Raise what stopped an operation."""
     for error in answers:
         if error is not None:
             raise error
 
 
-class Aimed(Protocol):
+class DeferredUpload(Protocol):
     """Bytes that lie elsewhere until it is known where they belong: a stage, or another media's."""
 
     def aim(self, key: str) -> None:
@@ -366,7 +375,7 @@ class SharedStoreOperation:
     backend: Backend
     digest: str
     size: int
-    data: bytes | Aimed
+    data: bytes | DeferredUpload
     mime_type: str
     name_of: Callable[[Pointer], str]
     sidecar_of: Callable[[str], bytes]
@@ -387,10 +396,10 @@ def store_shared(sharing: SharedStoreOperation) -> str:
         A step was not answered; it stops there and undoes nothing.
     """
     found = blobs.find_generation(sharing.backend, sharing.digest, sharing.size)
-    if found is None or not _joined(sharing, found):
+    if found is None or not _join_generation(sharing, found):
         found = Pointer(sharing.size, sharing.digest, keys.new_generation())
-        _begun(sharing, found)
-    _finished(sharing, found)
+        _start_generation(sharing, found)
+    _finish_store(sharing, found)
     return sharing.reference
 
 
@@ -402,14 +411,14 @@ def store_many(sharings: Sequence[SharedStoreOperation]) -> list[MediaError | No
     for turn in (sorted(leaders), [index for index in range(len(sharings)) if index not in leaders]):
         if len(turn) > 1 and sharings[0].backend.concurrency > 1:
             with ThreadPoolExecutor(min(len(turn), sharings[0].backend.concurrency)) as threads:
-                found = list(threads.map(_stored, [sharings[index] for index in turn]))
+                found = list(threads.map(_store_or_error, [sharings[index] for index in turn]))
         else:
-            found = [_stored(sharings[index]) for index in turn]
+            found = [_store_or_error(sharings[index]) for index in turn]
         answers.update(zip(turn, found, strict=True))
     return [answers[index] for index in range(len(sharings))]
 
 
-def _stored(sharing: SharedStoreOperation) -> MediaError | None:
+def _store_or_error(sharing: SharedStoreOperation) -> MediaError | None:
     try:
         store_shared(sharing)
     except MediaError as error:
@@ -417,7 +426,7 @@ def _stored(sharing: SharedStoreOperation) -> MediaError | None:
     return None
 
 
-def _joined(sharing: SharedStoreOperation, pointer: Pointer) -> bool:
+def _join_generation(sharing: SharedStoreOperation, pointer: Pointer) -> bool:
     """Use a generation that is there: marker, then the look; False if it is about to go, and nothing is left then."""
     _put_marker(sharing, pointer)
     if blobs.is_alive(sharing.backend, pointer):
@@ -426,10 +435,10 @@ def _joined(sharing: SharedStoreOperation, pointer: Pointer) -> bool:
     return False
 
 
-def _begun(sharing: SharedStoreOperation, pointer: Pointer) -> None:
+def _start_generation(sharing: SharedStoreOperation, pointer: Pointer) -> None:
     """Begin a generation: marker first, so that the data are never without one."""
     _put_marker(sharing, pointer)
-    with about(sharing.reference):
+    with ErrorContext(sharing.reference):
         if isinstance(sharing.data, bytes):
             sharing.backend.write(pointer.data_key, sharing.data, sharing.mime_type)
         else:
@@ -441,17 +450,17 @@ def _put_marker(sharing: SharedStoreOperation, pointer: Pointer) -> None:
     """Write the due entry, for this generation's name, then the marker."""
     sharing.reference = sharing.name_of(pointer)
     sharing.started = sharing.started or sharing.now()
-    with about(sharing.reference):
+    with ErrorContext(sharing.reference):
         if sharing.expires_at is not None:
             due = keys.due_key(sharing.expires_at, sharing.reference)
             sharing.backend.write(due, b"", DUE_TYPE)
         sharing.marker = blobs.put_marker(sharing.backend, pointer, sharing.reference)
 
 
-def _finished(sharing: SharedStoreOperation, pointer: Pointer) -> None:
+def _finish_store(sharing: SharedStoreOperation, pointer: Pointer) -> None:
     """Write the sidecar: from here on the media exists. A slow store looks whether it was taken for a leftover."""
     backend, reference = sharing.backend, sharing.reference
-    with about(reference):
+    with ErrorContext(reference):
         backend.write(keys.sidecar_key(reference), sharing.sidecar_of(sharing.marker), SIDECAR_TYPE)
         begun = sharing.started or sharing.now()
         if sharing.now() - begun <= sharing.grace / 2:
@@ -474,8 +483,8 @@ def copy(sharing: SharedStoreOperation, pointer: Pointer) -> None:
     StoreConflictError
         The generation is about to go: somebody deletes its last reference in this moment.
     """
-    if not _joined(sharing, pointer):
+    if not _join_generation(sharing, pointer):
         raise StoreConflictError(
             "its bytes are being deleted in this moment", next_step="copy it again", reference=sharing.reference
         )
-    _finished(sharing, pointer)
+    _finish_store(sharing, pointer)

@@ -66,7 +66,7 @@ def is_public(address: Address) -> bool:
     return address.is_global and not any(address in net for net in _SPECIAL if net.version == address.version)
 
 
-class Place(NamedTuple):
+class HttpUrl(NamedTuple):
     """A checked URL, ASCII throughout."""
 
     scheme: str
@@ -86,7 +86,7 @@ class Place(NamedTuple):
         return f"{self.scheme}://{self.authority}{self.target}"
 
 
-def place_of(url: str) -> Place | str:
+def parse_http_url(url: str) -> HttpUrl | str:
     """Take a URL apart, more strictly than `urlsplit`, which overlooks much; or say what is wrong with it."""
     if len(url) > _LONGEST_URL or not url.isprintable() or " " in url:
         return f"holds a blank or a control character, or more than {_LONGEST_URL} characters"
@@ -104,7 +104,7 @@ def place_of(url: str) -> Place | str:
     if not host or not 0 < port < 2**16:
         return "has no valid host and port (a host as number: 192.0.2.1 or [2001:db8::1], without zone)"
     target = quote(parts.path or "/", _URL_SAFE) + (f"?{quote(parts.query, _URL_SAFE)}" if parts.query else "")
-    return Place(parts.scheme, host, port, target)
+    return HttpUrl(parts.scheme, host, port, target)
 
 
 def _ascii_host(host: str) -> str:
@@ -156,7 +156,7 @@ def open_url(
     StorageError
         The network or the server failed.
     """
-    fetch = _Fetch(timeout.total_seconds(), clock, None if allow_private else address_allowed)
+    fetch = _Request(timeout.total_seconds(), clock, None if allow_private else address_allowed)
     place = fetch.place(url)
     for _ in range(MAX_REDIRECTS + 1):
         with ExitStack() as stack:
@@ -174,7 +174,7 @@ class Download:
 
     def __init__(
         self,
-        fetch: _Fetch,
+        fetch: _Request,
         response: http.client.HTTPResponse,
         sizes: tuple[int | None, int | None],
         stack: ExitStack,
@@ -214,7 +214,7 @@ class Download:
         self.close()
 
 
-class _Fetch:
+class _Request:
     """One download: its way through redirects, the time it may wait, and errors that name it without secrets."""
 
     def __init__(self, timeout: float, clock: Callable[[], float], allowed: Callable[[Address], bool] | None) -> None:
@@ -264,14 +264,14 @@ class _Fetch:
 
     # -- URLs ----------------------------------------------------------------------------------------------
 
-    def place(self, url: str, subject: str = "the URL") -> Place:
-        place = place_of(url)
+    def place(self, url: str, subject: str = "the URL") -> HttpUrl:
+        place = parse_http_url(url)
         if isinstance(place, str):
             raise self.invalid(f"{subject} {place}", "write it as in RFC 3986, with %20 for a blank")
         self._shown = self._shown or public_url(place.url)
         return place
 
-    def redirected(self, place: Place, location: str) -> Place:
+    def redirected(self, place: HttpUrl, location: str) -> HttpUrl:
         """Follow a redirect; headers come as Latin-1, Location in practice as UTF-8 with blanks."""
         try:
             text = location.strip().replace(" ", "%20").encode("latin-1").decode()
@@ -295,7 +295,7 @@ class _Fetch:
             raise TimeoutError
         sock.settimeout(min(self._timeout, left) / share)
 
-    def exchange(self, place: Place, stack: ExitStack) -> http.client.HTTPResponse:
+    def exchange(self, place: HttpUrl, stack: ExitStack) -> http.client.HTTPResponse:
         """Connect, ask and read the head of the answer; the stack closes what was opened."""
         proxy, secret = self._proxy(place)
         sock = stack.enter_context(self._connect(*(proxy or (place.host, place.port))))
@@ -321,11 +321,11 @@ class _Fetch:
         lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
         self.limit(sock)
         sock.sendall("\r\n".join(lines).encode("ascii"))
-        response = http.client.HTTPResponse(cast("socket.socket", _Wire(self, sock)), method=method)
+        response = http.client.HTTPResponse(cast("socket.socket", _SocketReader(self, sock)), method=method)
         response.begin()
         return response
 
-    def _proxy(self, place: Place) -> tuple[tuple[str, int] | None, dict[str, str]]:
+    def _proxy(self, place: HttpUrl) -> tuple[tuple[str, int] | None, dict[str, str]]:
         """Return where the environment's proxy is, and the header that it wants."""
         proxies = {} if self._allowed else getproxies_environment()
         text = proxies.get(place.scheme) or proxies.get("all")
@@ -387,10 +387,10 @@ class _Fetch:
         return int(lengths[0]) if lengths and not response.chunked else None
 
 
-class _Wire(io.RawIOBase):
+class _SocketReader(io.RawIOBase):
     """The reading side of a socket, as `HTTPResponse` asks for it; each read ends in time."""
 
-    def __init__(self, fetch: _Fetch, sock: socket.socket) -> None:
+    def __init__(self, fetch: _Request, sock: socket.socket) -> None:
         self._fetch, self._sock = fetch, sock
 
     def makefile(self, _mode: str) -> io.BufferedReader:

@@ -18,9 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
 from fsmedia.core import commit, telemetry
-from fsmedia.core.commit import SharedStoreOperation, StoreOperation, about, confirmed, store
+from fsmedia.core.commit import SharedStoreOperation, StoreOperation, raise_first_error, store
 from fsmedia.core.download import open_url
-from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, MediaTooLargeError, StorageError
+from fsmedia.errors import (
+    ErrorContext,
+    InvalidMediaError,
+    MediaError,
+    MediaNotFoundError,
+    MediaTooLargeError,
+    StorageError,
+)
 from fsmedia.format import keys, wav
 from fsmedia.format import sidecar as measures
 from fsmedia.format.policy import expires_at, find_policy
@@ -33,7 +40,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from types import TracebackType
 
-    from fsmedia.core.telemetry import Observer, Watch
+    from fsmedia.core.telemetry import Observer, RunningOperation
     from fsmedia.format.keys import Pointer
     from fsmedia.format.settings import Configuration
     from fsmedia.format.wav import PcmFormat
@@ -45,7 +52,7 @@ HEAD_BYTES = 8192
 _WORTH_A_THREAD = 256 * 1024
 
 
-class Intake:
+class HashingWriter:
     """Takes bytes as they come: counts, hashes, keeps the first, passes them on.
 
     Parameters
@@ -103,7 +110,7 @@ class Intake:
         return self._digest.hexdigest()
 
 
-class SoundIntake(Intake):
+class WavWriter(HashingWriter):
     """Takes raw sound and puts a WAV header in front; what is a WAV file already stays as it is.
 
     The header tells how much sound follows it. If that was not known or was wrong, it is corrected at the end and
@@ -170,7 +177,7 @@ def too_large(max_size: int) -> MediaTooLargeError:
 
 
 _INCOMING = f"{keys.BLOBS}/incoming"
-_LONGEST = keys.Pointer(10**15, "0" * 64, "0" * 26)
+_LONGEST_POINTER = keys.Pointer(10**15, "0" * 64, "0" * 26)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +193,7 @@ class WriteContext:
     observer: Observer | None = None
 
 
-class Draft:
+class MediaUpload:
     """One media before its commit.
 
     Raises
@@ -224,19 +231,19 @@ class Draft:
         own = keys.plain_name(metadata.message_idx, metadata.part_idx, keys.new_unique(int(now.timestamp() * 1000)))
         self._own, self._ext = own, mime.extension_for(mime_type)
         self.reference = Reference(configuration.layout.render(self._fields, own, self._ext))
-        longest = self._name_of(_LONGEST) if configuration.deduplicate else self.reference
+        longest = self._name_of(_LONGEST_POINTER) if configuration.deduplicate else self.reference
         keys.check_lengths(longest, context.backend.root_length)
         self._data: bytes | None = None
         self._stage: Stage | None = None
-        self._intake: Intake | None = None
+        self._intake: HashingWriter | None = None
 
     def take(self, data: bytes) -> None:
         """Take all bytes at once, where they are in memory anyway."""
         if self._sound is not None and not wav.is_wav(data):
             data = wav.header(self._sound, len(data)) + data
         self._data = data
-        self._intake = Intake(None, self._write_context.max_file_size)
-        with about(self.reference):
+        self._intake = HashingWriter(None, self._write_context.max_file_size)
+        with ErrorContext(self.reference):
             self._intake.write(data)
 
     @property
@@ -247,20 +254,20 @@ class Draft:
     def begin(self, expected: int | None = None) -> None:
         """Open a stage for bytes that come in pieces; `expected` is how many, where that is known."""
         limit = self._write_context.max_file_size
-        with about(self.reference):
+        with ErrorContext(self.reference):
             # Where shared bytes will lie is known when all of them are.
             key = _INCOMING if self._write_context.configuration.deduplicate else self.reference
             self._stage = self._write_context.backend.stage(key)
         if self._sound is None:
-            self._intake = Intake(self._stage, limit)
+            self._intake = HashingWriter(self._stage, limit)
         else:
-            self._intake = SoundIntake(self._stage, limit, self._sound, expected)
+            self._intake = WavWriter(self._stage, limit, self._sound, expected)
 
     def write(self, data: bytes | memoryview) -> None:
         """Take some bytes."""
         if self._intake is None:
             raise InvalidMediaError("nothing can be written here", next_step="use it in a `with` statement")
-        with about(self.reference):
+        with ErrorContext(self.reference):
             self._intake.write(data)
 
     def _name_of(self, pointer: Pointer) -> str:
@@ -275,14 +282,16 @@ class Draft:
         if isinstance(prepared, SharedStoreOperation):
             commit.store_shared(prepared)
         else:
-            confirmed(store([prepared]))
+            raise_first_error(store([prepared]))
         return self.settled(prepared)
 
     def settled(self, prepared: StoreOperation | SharedStoreOperation) -> Reference:
         """Return the reference under which it was stored."""
         self.reference = Reference(prepared.reference)
-        if telemetry.is_watched():
-            telemetry.tell("store", reference=self.reference, size_bytes=self.size, **telemetry.told_of(self._fields))
+        if telemetry.is_observed():
+            telemetry.add_facts(
+                "store", reference=self.reference, size_bytes=self.size, **telemetry.media_facts(self._fields)
+            )
         return self.reference
 
     def prepare(self) -> StoreOperation | SharedStoreOperation:
@@ -290,10 +299,10 @@ class Draft:
         intake, stored = self._intake, self._data if self._stage is None else self._stage
         if intake is None or stored is None:
             raise InvalidMediaError("nothing was written")
-        with about(self.reference):
+        with ErrorContext(self.reference):
             intake.finish()
         mime_type = self._fields["mime_type"]
-        measured = measures.measured(self._content, mime_type, intake.head, intake.size)
+        measured = measures.measure(self._content, mime_type, intake.head, intake.size)
         sidecar = Sidecar.build(
             {**self._fields, "size_bytes": intake.size},
             {**vars(self._content), **measured},
@@ -302,7 +311,7 @@ class Draft:
             detected_mime_type=mime.agrees(mime_type, intake.head),
             xattrs=self._xattrs,
         )
-        with about(self.reference):
+        with ErrorContext(self.reference):
             self._write_context.settle(self.reference, self._write_context.configuration)
         context = self._write_context
         if context.configuration.deduplicate:
@@ -341,11 +350,11 @@ class MediaWriter:
     The media exists when the `with` block ends without an error, and not at all otherwise.
     """
 
-    def __init__(self, draft: Draft, observer: Observer | None = None) -> None:
+    def __init__(self, draft: MediaUpload, observer: Observer | None = None) -> None:
         self._draft = draft
         self._state = "new"
         self._observer = observer
-        self._watch: Watch | None = None
+        self._watch: RunningOperation | None = None
 
     def __enter__(self) -> Self:
         if self._state != "new":
@@ -434,7 +443,7 @@ class MediaWriter:
 
 CHUNK_BYTES = 2**20
 """Bytes read at once from a source."""
-_UNTOLD = "application/octet-stream"
+_UNKNOWN_TYPE = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -495,7 +504,7 @@ def is_small_file(content: MediaContent, most: int) -> bool:
 
 
 @contextmanager
-def opened(content: MediaContent, rules: SourceRules) -> Iterator[Source]:
+def open_source(content: MediaContent, rules: SourceRules) -> Iterator[Source]:
     """Open the source of a content; what it can tell of its size is checked before it is read.
 
     Raises
@@ -511,19 +520,19 @@ def opened(content: MediaContent, rules: SourceRules) -> Iterator[Source]:
     """
     if content.data is not None:
         data = small_bytes(content)
-        yield Source(_stream(content.data), None, _size_of(content)) if data is None else Source((data,), data)
+        yield Source(_read_chunks(content.data), None, _known_size(content)) if data is None else Source((data,), data)
     elif content.file_path is not None:
-        with _file(content.file_path, rules.max_size) as file:
-            yield Source(_stream(file), None, _left_of(file))
+        with _open_file(content.file_path, rules.max_size) as file:
+            yield Source(_read_chunks(file), None, _bytes_left(file))
     elif content.url is not None:
-        with _opened_url(content.url, content.mime_type, rules) as source:
+        with _open_url_source(content.url, content.mime_type, rules) as source:
             yield source
     else:
-        with _stored(content, rules) as file:
-            yield Source(_stream(file))
+        with _open_stored(content, rules) as file:
+            yield Source(_read_chunks(file))
 
 
-def _stored(content: MediaContent, rules: SourceRules) -> BinaryIO:
+def _open_stored(content: MediaContent, rules: SourceRules) -> BinaryIO:
     """Open by the content's own way to its bytes, which may lead to another store; else in this one."""
     if content.is_attached:
         return content.open()
@@ -531,16 +540,16 @@ def _stored(content: MediaContent, rules: SourceRules) -> BinaryIO:
 
 
 @contextmanager
-def _opened_url(url: str, mime_type: str, rules: SourceRules) -> Iterator[Source]:
+def _open_url_source(url: str, mime_type: str, rules: SourceRules) -> Iterator[Source]:
     if url[:5].lower() == "data:":
         kind, data = read_data_url(url, max_size=rules.max_size)
-        yield Source((data,), data, len(data), kind if mime_type == _UNTOLD else None)
+        yield Source((data,), data, len(data), kind if mime_type == _UNKNOWN_TYPE else None)
         return
     with open_url(url, timeout=rules.timeout, max_size=rules.max_size, allow_private=rules.allow_private) as download:
-        yield Source(download.chunks(), None, download.size, download.mime_type if mime_type == _UNTOLD else None)
+        yield Source(download.chunks(), None, download.size, download.mime_type if mime_type == _UNKNOWN_TYPE else None)
 
 
-def _size_of(content: MediaContent) -> int | None:
+def _known_size(content: MediaContent) -> int | None:
     """Return how many bytes a source will give, where it can tell without being read or moved.
 
     A stranger's stream is never moved to ask it: some (gzip over a pipe) say that they can seek, and lose what they
@@ -553,13 +562,13 @@ def _size_of(content: MediaContent) -> int | None:
         if isinstance(stream, io.BytesIO):
             return max(0, stream.getbuffer().nbytes - stream.tell())
         if isinstance(stream, io.BufferedReader) and isinstance(stream.raw, io.FileIO):
-            return _left_of(stream)
+            return _bytes_left(stream)
     except Exception:  # noqa: BLE001 - only a hint: a stream that can't tell is read all the same
         return None
     return None
 
 
-def _left_of(file: BinaryIO) -> int | None:
+def _bytes_left(file: BinaryIO) -> int | None:
     """Return the bytes left in a regular file; None for a pipe and the like."""
     try:
         found = os.fstat(file.fileno())
@@ -568,7 +577,7 @@ def _left_of(file: BinaryIO) -> int | None:
         return None
 
 
-def _stream(stream: BinaryIO) -> Iterator[bytes]:
+def _read_chunks(stream: BinaryIO) -> Iterator[bytes]:
     while True:
         try:
             data = stream.read(CHUNK_BYTES)
@@ -587,7 +596,7 @@ def _stream(stream: BinaryIO) -> Iterator[bytes]:
         yield data
 
 
-def _file(path: str, max_size: int | None) -> BinaryIO:
+def _open_file(path: str, max_size: int | None) -> BinaryIO:
     """Open a caller's file, refusing what is no file before anything is written."""
     try:
         file = Path(path).open("rb")  # noqa: SIM115 - the caller closes it

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic_core import to_json
 
 from fsmedia.core import commit, holds, promptkit, records, telemetry
-from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError, MediaNotFoundError, StorageError
+from fsmedia.errors import (
+    CorruptSidecarError,
+    ErrorContext,
+    InvalidMediaError,
+    MediaError,
+    MediaNotFoundError,
+    StorageError,
+)
 from fsmedia.format import keys
 from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.sidecar import Sidecar
@@ -43,7 +50,7 @@ def apply_policy(context: WriteContext, key: str, policy_name: str | None) -> No
     if policy_name is not None and not isinstance(policy_name, str):
         raise InvalidMediaError(f"a policy is given by its name, not by {type(policy_name).__name__}")
     policy = None if policy_name is None else find_policy(policy_name, context.configuration.policies)
-    with commit.about(key):
+    with ErrorContext(key):
         found = records.find(context.backend, key)
         if found.sidecar is None:
             raise InvalidMediaError(
@@ -70,7 +77,7 @@ def hold(context: WriteContext, hold: Hold) -> None:
         There is no such media, or somebody deleted it meanwhile.
     """
     backend, key = context.backend, str(hold.reference)
-    with commit.about(key):
+    with ErrorContext(key):
         records.find(backend, key)
         context.settle(key, context.configuration)
         holds.place(backend, hold)
@@ -87,7 +94,7 @@ def release(backend: Backend, configuration: Configuration, key: str) -> bool:
 
     A sweep that met the hold has moved the due entry to the next day, so it is put back at its minute first.
     """
-    with commit.about(key):
+    with ErrorContext(key):
         sidecar, hold = backend.fetch(reads=[keys.sidecar_key(key), keys.hold_key(key)]).reads
         if hold is None:
             return False
@@ -100,7 +107,7 @@ def release(backend: Backend, configuration: Configuration, key: str) -> bool:
 
 
 IN_STORE = "store"
-_LINES = "application/x-ndjson"
+_JSON_LINES = "application/x-ndjson"
 
 
 def check_log(log: object) -> None:
@@ -138,18 +145,18 @@ def record(backend: Backend, log: DeletionLog, deletions: Sequence[Deletion]) ->
             try:
                 log(each)
             except Exception as error:  # noqa: BLE001 - the caller's function raises what it likes
-                failed[str(each.reference)] = _unrecorded(each, f"{type(error).__name__}: {error}")
+                failed[str(each.reference)] = _not_recorded(each, f"{type(error).__name__}: {error}")
         return failed
     lines = b"".join(to_json(each.model_dump()) + b"\n" for each in deletions)
     when = max(each.deleted_at for each in deletions if each.deleted_at is not None)
     try:
-        backend.write(keys.deletions_key(when), lines, _LINES)
+        backend.write(keys.deletions_key(when), lines, _JSON_LINES)
     except MediaError as error:
-        return {str(each.reference): _unrecorded(each, str(error)) for each in deletions}
+        return {str(each.reference): _not_recorded(each, str(error)) for each in deletions}
     return {}
 
 
-def _unrecorded(deletion: Deletion, why: str) -> StorageError:
+def _not_recorded(deletion: Deletion, why: str) -> StorageError:
     return StorageError(
         f"was deleted, but its record could not be written ({why[:200]})",
         next_step="write it down elsewhere",
@@ -157,12 +164,12 @@ def _unrecorded(deletion: Deletion, why: str) -> StorageError:
     )
 
 
-_TELLING = (b"expires_at", b"policy_name", b"marker")
+_RELEVANT_KEYS = (b"expires_at", b"policy_name", b"marker")
 BY_REQUEST = "deleted by request"
 
 
 @dataclass(slots=True)
-class Removal:
+class Deleter:
     """Removes media of one root.
 
     Attributes
@@ -190,7 +197,7 @@ class Removal:
         StorageError
             The storage failed; doing it again finishes it.
         """
-        with commit.about(reference):
+        with ErrorContext(reference):
             wanted = [keys.sidecar_key(reference), keys.hold_key(reference)]
             foreign = not keys.is_own_name(reference)
             read = self.backend.fetch(reads=[*wanted, keys.DEDUP_INDEX_KEY] if foreign else wanted).reads
@@ -234,7 +241,7 @@ class Removal:
         for reference, sidecar in answers.items():
             if sidecar is None:
                 try:
-                    with commit.about(reference):
+                    with ErrorContext(reference):
                         records.refuse_folder(self.backend, reference)
                 except MediaError as error:
                     answers[reference] = error
@@ -247,9 +254,9 @@ class Removal:
             return unknown
         answers = commit.delete([each[0] for each in leaving.values()])
         failed = unknown | {key: error for key, error in zip(leaving, answers, strict=True) if error is not None}
-        for key in sidecars if telemetry.is_watched() else ():
+        for key in sidecars if telemetry.is_observed() else ():
             if key not in failed:
-                telemetry.tell("delete", reference=key, reason="explicit", **_facts(key, sidecars[key]))
+                telemetry.add_facts("delete", reference=key, reason="explicit", **_facts(key, sidecars[key]))
         if self.log is None:
             return failed
         now = self.now()
@@ -278,7 +285,7 @@ class Removal:
     ) -> tuple[commit.DeleteOperation, Deletion | None]:
         """Prepare one media; a sidecar that can't be read keeps nobody from deleting, its due entry is a hint."""
         sidecar = expires_at = None
-        if data is not None and (self.log is not None or any(word in data for word in _TELLING)):
+        if data is not None and (self.log is not None or any(word in data for word in _RELEVANT_KEYS)):
             try:
                 sidecar = Sidecar.parse(data, reference)
                 expires_at = records.expiry_of(sidecar, reference, self.configuration)
@@ -305,4 +312,4 @@ def _facts(reference: str, data: bytes | None) -> dict[str, Any]:
         metadata = Sidecar.parse(data, reference).metadata(reference)
     except CorruptSidecarError:
         return {}
-    return {"size_bytes": metadata.size_bytes, **telemetry.told_of(vars(metadata))}
+    return {"size_bytes": metadata.size_bytes, **telemetry.media_facts(vars(metadata))}

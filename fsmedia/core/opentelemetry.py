@@ -58,12 +58,12 @@ class Recorder:
         self._tracer = tracer
         self._instruments = instruments
 
-    def begin(self, operation: str, observer: Observer) -> Running | None:
+    def begin(self, operation: str, observer: Observer) -> ActiveSpan | None:
         """Begin a span below the current one; None where nobody records spans."""
         if self._tracer is None:
             return None
         attributes = {"media.operation": operation, "media.backend": observer.backend, "media.url": observer.url}
-        return Running(self._tracer.start_span(f"media.{operation}", kind=SpanKind.INTERNAL, attributes=attributes))
+        return ActiveSpan(self._tracer.start_span(f"media.{operation}", kind=SpanKind.INTERNAL, attributes=attributes))
 
     def count(self, event: Event) -> None:
         """Add an event to the measurements."""
@@ -71,7 +71,7 @@ class Recorder:
             self._instruments.count(event)
 
 
-class Running:
+class ActiveSpan:
     """A span under way."""
 
     def __init__(self, span: Span) -> None:

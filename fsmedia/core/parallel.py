@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-Context = TypeVar("Context")
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+ContextT = TypeVar("ContextT")
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
-_WAITING = 32
+_MAX_PENDING = 32
 """Windows handed out at once: more only fill memory."""
 
 
-def windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+def windows(items: Iterable[ItemT], size: int) -> Iterator[list[ItemT]]:
     """Cut into lists of at most `size`."""
     remaining = iter(items)
     while window := list(islice(remaining, size)):
@@ -25,13 +25,13 @@ def windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 def spread(
-    work: Callable[[Context, list[Item]], Result],
-    context: Context,
-    parts: Iterable[list[Item]],
+    work: Callable[[ContextT, list[ItemT]], ResultT],
+    context: ContextT,
+    parts: Iterable[list[ItemT]],
     executor: Executor | None,
     stopped: Callable[[], bool],
-    failed: Callable[[list[Item], Exception], Result],
-) -> Iterator[Result]:
+    failed: Callable[[list[ItemT], Exception], ResultT],
+) -> Iterator[ResultT]:
     """Do the work for each part; begin none once `stopped` says so.
 
     Parameters
@@ -47,23 +47,23 @@ def spread(
                 return
             yield work(context, part)
         return
-    yield from _Hands(executor, work, context, failed).through(parts, stopped)
+    yield from _ExecutorRun(executor, work, context, failed).through(parts, stopped)
 
 
-class _Hands(Generic[Context, Item, Result]):
+class _ExecutorRun(Generic[ContextT, ItemT, ResultT]):
     """An executor at work on the parts."""
 
     def __init__(
         self,
         executor: Executor,
-        work: Callable[[Context, list[Item]], Result],
-        context: Context,
-        failed: Callable[[list[Item], Exception], Result],
+        work: Callable[[ContextT, list[ItemT]], ResultT],
+        context: ContextT,
+        failed: Callable[[list[ItemT], Exception], ResultT],
     ) -> None:
         self._executor, self._work, self._ground, self._failed = executor, work, context, failed
-        self._waiting: dict[Future[Result], list[Item]] = {}
+        self._waiting: dict[Future[ResultT], list[ItemT]] = {}
 
-    def through(self, parts: Iterable[list[Item]], stopped: Callable[[], bool]) -> Iterator[Result]:
+    def through(self, parts: Iterable[list[ItemT]], stopped: Callable[[], bool]) -> Iterator[ResultT]:
         """Hand out parts and give results; if no more parts can be had, first what is under way, then the error."""
         broken: Exception | None = None
         remaining = iter(parts)
@@ -79,12 +79,12 @@ class _Hands(Generic[Context, Item, Result]):
                 self._waiting[self._executor.submit(self._work, self._ground, part)] = part
             except Exception as error:  # noqa: BLE001 - a broken pool takes nothing any more
                 yield self._failed(part, error)
-            yield from self._finished(_WAITING)
+            yield from self._finished(_MAX_PENDING)
         yield from self._finished(1)
         if broken is not None:
             raise broken
 
-    def _finished(self, most: int) -> Iterator[Result]:
+    def _finished(self, most: int) -> Iterator[ResultT]:
         """Wait until fewer than `most` are under way."""
         while len(self._waiting) >= most:
             for future in wait(self._waiting, return_when=FIRST_COMPLETED).done:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
-from fsmedia.core import commit, holds, promptkit, telemetry
+from fsmedia.core import holds, promptkit, telemetry
 from fsmedia.core.ingest import CHUNK_BYTES
 from fsmedia.errors import (
     CorruptSidecarError,
+    ErrorContext,
     InvalidMediaError,
     InvalidReferenceError,
     MediaError,
@@ -34,10 +35,10 @@ if TYPE_CHECKING:
     from fsmedia.models.selection import Selection
     from fsmedia.storage import Backend
 
-_LOOK = "list the store, or read the last sweep's report"
+_NEXT_STEP = "list the store, or read the last sweep's report"
 
 
-class Found(NamedTuple):
+class StoredItem(NamedTuple):
     """A media that is there.
 
     Attributes
@@ -57,10 +58,10 @@ class Found(NamedTuple):
 
 def not_found(reference: str) -> MediaNotFoundError:
     """Say that there is no such media."""
-    return MediaNotFoundError("no such media", next_step=_LOOK, reference=reference)
+    return MediaNotFoundError("no such media", next_step=_NEXT_STEP, reference=reference)
 
 
-def find(backend: Backend, reference: str, *, with_hold: bool = False) -> Found:
+def find(backend: Backend, reference: str, *, with_hold: bool = False) -> StoredItem:
     """Look at a media and read its sidecar, and its hold where that is asked for, in one round trip.
 
     Raises
@@ -74,34 +75,34 @@ def find(backend: Backend, reference: str, *, with_hold: bool = False) -> Found:
     if with_hold:
         wanted.append(keys.hold_key(reference))
     answers = backend.fetch(reads=wanted, heads=[keys.bytes_key(reference)])
-    sidecar, entry = answers.reads[0], _named(answers.heads[0], reference)
+    sidecar, entry = answers.reads[0], _with_reference(answers.heads[0], reference)
     if entry is None:
         refuse_folder(backend, reference)
         raise not_found(reference)
     if sidecar is None and keys.is_own_name(reference):
         raise not_found(reference)
-    return Found(entry, sidecar, answers.reads[1] if with_hold else None)
+    return StoredItem(entry, sidecar, answers.reads[1] if with_hold else None)
 
 
-def _named(entry: Entry | None, reference: str) -> Entry | None:
+def _with_reference(entry: Entry | None, reference: str) -> Entry | None:
     """Give the bytes of a deduplicated media the name that they go by."""
     return entry if entry is None or entry.key == reference else entry._replace(key=reference)
 
 
-def find_many(backend: Backend, references: Sequence[str]) -> list[Found | MediaError]:
+def find_many(backend: Backend, references: Sequence[str]) -> list[StoredItem | MediaError]:
     """Look at several media and read their sidecars, all at once; what is wrong with one stands in its place."""
     try:
         wanted = [keys.bytes_key(key) for key in references]
         answers = backend.fetch(reads=[keys.sidecar_key(key) for key in references], heads=wanted)
     except MediaError:
         return [_find_or_error(backend, key) for key in references]
-    found: list[Found | MediaError] = []
+    found: list[StoredItem | MediaError] = []
     for key, sidecar, head in zip(references, answers.reads, answers.heads, strict=True):
-        entry = _named(head, key)
+        entry = _with_reference(head, key)
         if entry is None or (sidecar is None and keys.is_own_name(key)):
             found.append(_find_or_error(backend, key))
         else:
-            found.append(Found(entry, sidecar))
+            found.append(StoredItem(entry, sidecar))
     return found
 
 
@@ -121,7 +122,7 @@ def _read_or_error(backend: Backend, key: str) -> bytes | MediaError | None:
         return error
 
 
-def _find_or_error(backend: Backend, reference: str) -> Found | MediaError:
+def _find_or_error(backend: Backend, reference: str) -> StoredItem | MediaError:
     try:
         return find(backend, reference)
     except MediaError as error:
@@ -206,7 +207,7 @@ def open_bytes(backend: Backend, reference: str) -> BinaryIO:
         raise not_found(reference) from None
 
 
-def record_of(found: Found, configuration: Configuration) -> MediaRecord:
+def record_of(found: StoredItem, configuration: Configuration) -> MediaRecord:
     """Return all that is known of a media; ids, MIME type and time come from path and storage where no sidecar tells.
 
     Raises
@@ -286,7 +287,7 @@ def _by_policy(name: str, timestamp: datetime | None, configuration: Configurati
         return None  # PromptKit stores any name and never enforces those it does not know
 
 
-def content_of(found: Found, configuration: Configuration, path: str | None) -> MediaContent:
+def content_of(found: StoredItem, configuration: Configuration, path: str | None) -> MediaContent:
     """Return a media as a content that names its bytes: by their path on this machine, else by reference.
 
     Raises
@@ -308,9 +309,9 @@ def content_of(found: Found, configuration: Configuration, path: str | None) -> 
         fields["storage_reference"] = Reference(reference)
     else:
         fields["file_path"] = path
-    if telemetry.is_watched():
-        telemetry.tell(
-            "retrieve", reference=reference, size_bytes=found.entry.size, **telemetry.told_of(vars(metadata))
+    if telemetry.is_observed():
+        telemetry.add_facts(
+            "retrieve", reference=reference, size_bytes=found.entry.size, **telemetry.media_facts(vars(metadata))
         )
     try:
         return MediaContent(**fields)
@@ -342,7 +343,7 @@ _log = logging.getLogger("fsmedia")
 _BATCH = 64
 
 
-class Listed(NamedTuple):
+class ListedItem(NamedTuple):
     """What a listing shows of one media.
 
     Attributes
@@ -362,25 +363,25 @@ class Listed(NamedTuple):
         return self.sidecar is not None
 
 
-class Answers(Protocol):
+class SelectionIndex(Protocol):
     """Rows that were made of sidecars before, and hold as long as the listing shows the same sidecars."""
 
-    def meets(self, item: Listed) -> bool | None:
+    def meets(self, item: ListedItem) -> bool | None:
         """Tell whether a media meets the selection; None: its sidecar must be read."""
 
 
-class Shortcut(Protocol):
+class SelectionIndexLoader(Protocol):
     """A way to answers that costs something itself."""
 
     @property
     def after(self) -> int:
         """Sidecars from whose number on it is worth that."""
 
-    def answers(self) -> Answers | None:
+    def answers(self) -> SelectionIndex | None:
         """Return answers to the selection; None where there are none."""
 
 
-class Selected(NamedTuple):
+class SelectedItem(NamedTuple):
     """What a selection found of one media.
 
     Attributes
@@ -389,7 +390,7 @@ class Selected(NamedTuple):
         Its sidecar's bytes, if judging it took them.
     """
 
-    listed: Listed
+    listed: ListedItem
     text: bytes | None = None
 
     @property
@@ -398,13 +399,13 @@ class Selected(NamedTuple):
         return self.listed.entry
 
 
-def listed(entries: Iterator[Entry]) -> Iterator[Listed]:
+def listed(entries: Iterator[Entry]) -> Iterator[ListedItem]:
     """Pair bytes with sidecars in a listing in key order; holds only the few names a sidecar may still follow.
 
     `x` and `x.meta` need not be neighbours (`x-y` sorts between them), but nothing that sorts after `x.meta` lies
     between them.
     """
-    waiting: dict[str, Listed] = {}
+    waiting: dict[str, ListedItem] = {}
     for entry in entries:
         if keys.is_sidecar(entry.key):
             name = keys.media_key(entry.key)
@@ -412,11 +413,11 @@ def listed(entries: Iterator[Entry]) -> Iterator[Listed]:
             if pointer is not None:
                 # Its bytes lie elsewhere, whatever lies here: the name tells their size, and which they are.
                 found = Entry(name, pointer.size, entry.modified, pointer.generation)
-                waiting[name] = Listed(found, entry)
+                waiting[name] = ListedItem(found, entry)
             elif name in waiting:
-                waiting[name] = Listed(waiting[name].entry, entry)
+                waiting[name] = ListedItem(waiting[name].entry, entry)
         elif not keys.is_hidden(entry.key):
-            waiting[entry.key] = Listed(entry)
+            waiting[entry.key] = ListedItem(entry)
         while waiting:
             first = next(iter(waiting.values()))
             if first.sidecar is None and keys.sidecar_key(first.entry.key) >= entry.key:
@@ -427,7 +428,7 @@ def listed(entries: Iterator[Entry]) -> Iterator[Listed]:
     yield from filter(_is_media, waiting.values())
 
 
-def _is_media(item: Listed) -> bool:
+def _is_media(item: ListedItem) -> bool:
     return item.has_sidecar or not keys.is_own_name(item.entry.key)
 
 
@@ -437,7 +438,7 @@ def select(
     selection: Selection,
     *,
     limit: int | None = None,
-    shortcut: Shortcut | None = None,
+    shortcut: SelectionIndexLoader | None = None,
 ) -> Iterator[Reference]:
     """List the media that a selection means, in the order of their keys.
 
@@ -467,38 +468,38 @@ def folder_of(configuration: Configuration, selection: Selection) -> str:
 
 
 def selected(
-    backend: Backend, configuration: Configuration, selection: Selection, shortcut: Shortcut | None = None
-) -> Iterator[Selected]:
+    backend: Backend, configuration: Configuration, selection: Selection, shortcut: SelectionIndexLoader | None = None
+) -> Iterator[SelectedItem]:
     """Give what a listing shows of the media that a selection means, in the order of their keys; see `select`."""
     folder = folder_of(configuration, selection)
     # Where other fields stand before the id in the template, the folder says nothing about it.
     known = configuration.organization if folder not in ("", configuration.layout.prefix) else None
-    judge = _Judge(backend, configuration, selection, known, shortcut)
+    judge = _SelectionFilter(backend, configuration, selection, known, shortcut)
     return _select(listed(backend.entries(folder)), judge)
 
 
-def _select(found: Iterator[Listed], judge: _Judge) -> Iterator[Selected]:
+def _select(found: Iterator[ListedItem], judge: _SelectionFilter) -> Iterator[SelectedItem]:
     while batch := list(islice(found, _BATCH)):
         yield from judge.meeting([item for item in batch if is_reference(item.entry.key)])
 
 
 @dataclass(slots=True)
-class _Judge:
+class _SelectionFilter:
     """Tells which listed media a selection means: from the path, from answers of before, from sidecars."""
 
     backend: Backend
     configuration: Configuration
     selection: Selection
     known: OrganizationMode | None
-    shortcut: Shortcut | None
-    answers: Answers | None = None
+    shortcut: SelectionIndexLoader | None
+    answers: SelectionIndex | None = None
     read: int = 0
 
-    def meeting(self, items: list[Listed]) -> Iterator[Selected]:
+    def meeting(self, items: list[ListedItem]) -> Iterator[SelectedItem]:
         """Give those of some media that meet the selection."""
-        asking = [item for item in items if not _told_by_path(item, self.selection, self.known)]
+        asking = [item for item in items if not _is_decided_by_path(item, self.selection, self.known)]
         met = dict.fromkeys((item.entry.key for item in items), True)
-        wanted: list[Listed] = []
+        wanted: list[ListedItem] = []
         for item in asking:
             if item.has_sidecar:
                 answer = None if self.answers is None else self.answers.meets(item)
@@ -512,17 +513,17 @@ class _Judge:
         for item in wanted:
             data = texts[item.entry.key]
             met[item.entry.key] = data is not None and self._matches(item, data)  # None: deleted since it was listed
-        yield from (Selected(item, texts.get(item.entry.key)) for item in items if met[item.entry.key])
+        yield from (SelectedItem(item, texts.get(item.entry.key)) for item in items if met[item.entry.key])
 
-    def _sidecars(self, items: list[Listed]) -> list[bytes | None]:
+    def _sidecars(self, items: list[ListedItem]) -> list[bytes | None]:
         self.read += len(items)
         found = self.backend.fetch(reads=[keys.sidecar_key(item.entry.key) for item in items]).reads
         if self.shortcut is not None and self.read >= self.shortcut.after:
             self.answers, self.shortcut = self.shortcut.answers(), None
         return found
 
-    def _matches(self, item: Listed, data: bytes | None) -> bool:
-        return self.selection.matches(_judged(Found(item.entry, data), self.configuration))
+    def _matches(self, item: ListedItem, data: bytes | None) -> bool:
+        return self.selection.matches(_record_or_path_record(StoredItem(item.entry, data), self.configuration))
 
 
 def is_reference(key: str) -> bool:
@@ -534,14 +535,14 @@ def is_reference(key: str) -> bool:
     return True
 
 
-def _told_by_path(item: Listed, selection: Selection, known: OrganizationMode | None) -> bool:
+def _is_decided_by_path(item: ListedItem, selection: Selection, known: OrganizationMode | None) -> bool:
     """Tell whether nothing needs to be read: nothing is asked, or only what the folder answers."""
     if not selection.asks():
         return True
     return known is not None and keys.is_own_name(item.entry.key) and not selection.asks(beyond=known)
 
 
-def _judged(found: Found, configuration: Configuration) -> MediaRecord:
+def _record_or_path_record(found: StoredItem, configuration: Configuration) -> MediaRecord:
     """Describe a media to a selection; a damaged sidecar is reported, and the path speaks in its place."""
     try:
         return record_of(found, configuration)
@@ -569,6 +570,6 @@ class StoredBytes:
     def local_path(self) -> Path:
         """Return the path of a temporary copy, made at the first call, removed with the content and the path."""
         if self._copy is None:
-            with commit.about(self._reference), self.open() as file:
+            with ErrorContext(self._reference), self.open() as file:
                 self._copy = local_copy(iter(lambda: file.read(CHUNK_BYTES), b""), self._mime_type)
         return self._copy

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
-    from fsmedia.core.opentelemetry import Recorder, Running
+    from fsmedia.core.opentelemetry import ActiveSpan, Recorder
 
 _NAMES = {
     "store": "media.stored",
@@ -157,7 +157,7 @@ _FACTS = ("size_bytes", *_IDS)
 _log = logging.getLogger("fsmedia")
 
 
-class Observed(Protocol):
+class ObservedStore(Protocol):
     """Whose operations are watched."""
 
     @property
@@ -182,21 +182,21 @@ class Observer:
         self.hooks = tuple(hooks)
         self._failed: set[int] = set()
 
-    def begin(self, operation: str) -> Watch | None:
+    def begin(self, operation: str) -> RunningOperation | None:
         """Begin to watch an operation; None if nobody listens, or a hook does it."""
-        recorder = _recorder()
+        recorder = _current_recorder()
         if recorder is None and not self.hooks:
             return None
-        outer = _watched.get()
-        if outer is _DEAF:
+        outer = _current.get()
+        if outer is _SUPPRESSED:
             return None
-        return Watch(self, operation, outer, recorder)
+        return RunningOperation(self, operation, outer, recorder)
 
     def tell(self, event: Event) -> None:
         """Call the hooks; what one raises is logged once."""
         if not self.hooks:
             return
-        token = _watched.set(_DEAF)
+        token = _current.set(_SUPPRESSED)
         try:
             for index, hook in enumerate(self.hooks):
                 try:
@@ -210,13 +210,15 @@ class Observer:
                             _where(error),
                         )
         finally:
-            _watched.reset(token)
+            _current.reset(token)
 
 
-class Watch:
+class RunningOperation:
     """One operation under way. As a context manager it is what `tell` speaks of, and ends at its end."""
 
-    def __init__(self, observer: Observer, operation: str, outer: Watch | None, recorder: Recorder | None) -> None:
+    def __init__(
+        self, observer: Observer, operation: str, outer: RunningOperation | None, recorder: Recorder | None
+    ) -> None:
         self.operation = operation
         self.facts: dict[str, Any] = {}
         self._observer = observer
@@ -225,9 +227,9 @@ class Watch:
         self._error: BaseException | None = None
         self._parts = 0
         self._begun = perf_counter()
-        self._span: Running | None = None
+        self._span: ActiveSpan | None = None
         if recorder is not None:
-            with _HARMLESS:
+            with _LOG_FAILURES:
                 self._span = recorder.begin(operation, observer)
 
     def tell(self, operation: str, facts: Mapping[str, Any]) -> None:
@@ -235,7 +237,7 @@ class Watch:
         if operation == self.operation:
             self.facts.update(facts)
             return
-        with _HARMLESS:
+        with _LOG_FAILURES:
             self._part(operation, facts)
 
     def fail(self, error: BaseException) -> None:
@@ -244,7 +246,7 @@ class Watch:
 
     def take(self, result: object) -> None:
         """Learn what a result tells: a record's facts, a report's numbers, the errors among many answers."""
-        with _HARMLESS:
+        with _LOG_FAILURES:
             self._take(result, _PARTS.get(self.operation))
 
     def _take(self, result: object, part: str | None) -> None:
@@ -259,7 +261,7 @@ class Watch:
         elif type(result).__name__ == "Reference":
             self.facts["reference"] = str(result)
         else:
-            self.facts.update(told_of({name: getattr(result, name, None) for name in _FACTS}, _FACTS))
+            self.facts.update(media_facts({name: getattr(result, name, None) for name in _FACTS}, _FACTS))
 
     def _take_report(self, report: Any, part: str | None) -> None:
         done = next((getattr(report, name) for name in ("deleted", "mended", "moved") if hasattr(report, name)), None)
@@ -308,9 +310,9 @@ class Watch:
         )
 
     def __enter__(self) -> Self:
-        self._token = _watched.set(self)
+        self._token = _current.set(self)
         if self._span is not None:
-            with _HARMLESS:
+            with _LOG_FAILURES:
                 self._span.enter()
         return self
 
@@ -318,8 +320,8 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         duration = timedelta(seconds=perf_counter() - self._begun)
-        _watched.reset(self._token)
-        with _HARMLESS:
+        _current.reset(self._token)
+        with _LOG_FAILURES:
             self._end(error or self._error, duration)
 
     def _end(self, error: BaseException | None, duration: timedelta) -> None:
@@ -336,7 +338,7 @@ class Watch:
             self._span.end(event)
 
 
-class _Harmless:
+class _LoggedFailures:
     """Around what tells of an operation: whatever fails in it is logged, and does not reach the operation."""
 
     def __enter__(self) -> None:
@@ -351,33 +353,33 @@ class _Harmless:
         return False
 
 
-_HARMLESS = _Harmless()
-_DEAF: Any = object()
+_LOG_FAILURES = _LoggedFailures()
+_SUPPRESSED: Any = object()
 """Stands for a hook at work: what it does is not told."""
-_watched: ContextVar[Watch | None] = ContextVar("fsmedia_watched", default=None)
+_current: ContextVar[RunningOperation | None] = ContextVar("fsmedia_watched", default=None)
 
 
-def is_watched() -> bool:
+def is_observed() -> bool:
     """Tell whether somebody wants to know what is done here; only then facts are worth finding."""
-    return isinstance(_watched.get(), Watch)
+    return isinstance(_current.get(), RunningOperation)
 
 
-def tell(operation: str, **facts: Any) -> None:
+def add_facts(operation: str, **facts: Any) -> None:
     """Say what was found out of the operation that is watched, or what was done to one of its many media."""
-    watch = _watched.get()
-    if isinstance(watch, Watch):
+    watch = _current.get()
+    if isinstance(watch, RunningOperation):
         watch.tell(operation, facts)
 
 
-def told_of(values: Mapping[str, Any], names: Iterable[str] = _IDS) -> dict[str, Any]:
+def media_facts(values: Mapping[str, Any], names: Iterable[str] = _IDS) -> dict[str, Any]:
     """Return what of a media's metadata is told: whose it is, and its MIME type."""
     return {name: values[name] for name in names if values.get(name) not in (None, "")}
 
 
-def name_media(reference: str) -> None:
+def set_reference(reference: str) -> None:
     """Say which media the watched operation is about, once its reference is known in its one spelling."""
-    watch = _watched.get()
-    if isinstance(watch, Watch) and watch.operation not in _PARTS:
+    watch = _current.get()
+    if isinstance(watch, RunningOperation) and watch.operation not in _PARTS:
         watch.facts["reference"] = reference
 
 
@@ -385,14 +387,14 @@ def observed(operation: str) -> Callable[[Method], Method]:
     """Make a method an operation that is watched, of a class with an `_observer`; all else of it stays."""
 
     def watched(method: Method) -> Method:
-        call = _watched_coroutine if inspect.iscoroutinefunction(method) else _watched_call
+        call = _observed_coroutine if inspect.iscoroutinefunction(method) else _observed_call
         return cast("Method", functools.update_wrapper(call(operation, method), method))
 
     return watched
 
 
-def _watched_call(operation: str, method: Callable[..., Any]) -> Any:
-    def call(self: Observed, /, *args: Any, **kwargs: Any) -> Any:
+def _observed_call(operation: str, method: Callable[..., Any]) -> Any:
+    def call(self: ObservedStore, /, *args: Any, **kwargs: Any) -> Any:
         watch = self._observer.begin(operation)
         if watch is None:
             return method(self, *args, **kwargs)
@@ -404,8 +406,8 @@ def _watched_call(operation: str, method: Callable[..., Any]) -> Any:
     return call
 
 
-def _watched_coroutine(operation: str, method: Callable[..., Any]) -> Any:
-    async def call(self: Observed, /, *args: Any, **kwargs: Any) -> Any:
+def _observed_coroutine(operation: str, method: Callable[..., Any]) -> Any:
+    async def call(self: ObservedStore, /, *args: Any, **kwargs: Any) -> Any:
         watch = self._observer.begin(operation)
         if watch is None:
             return await method(self, *args, **kwargs)
@@ -417,19 +419,19 @@ def _watched_coroutine(operation: str, method: Callable[..., Any]) -> Any:
     return call
 
 
-def _recorder() -> Recorder | None:
+def _current_recorder() -> Recorder | None:
     """Return OpenTelemetry's side, where the program has loaded that and something there records.
 
     Who configures OpenTelemetry has imported it, so nothing is imported for the others.
     """
     if _OPENTELEMETRY not in sys.modules:
         return None
-    recorder: Recorder | None = _spans().recorder()
+    recorder: Recorder | None = _opentelemetry().recorder()
     return recorder
 
 
 @functools.cache
-def _spans() -> Any:
+def _opentelemetry() -> Any:
     return import_module("fsmedia.core.opentelemetry")
 
 

@@ -22,7 +22,7 @@ from fsmedia.format import keys
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from fsmedia.core.records import Selected
+    from fsmedia.core.records import SelectedItem
     from fsmedia.format.settings import Configuration
     from fsmedia.models import MediaRecord
     from fsmedia.models.selection import Selection
@@ -54,7 +54,7 @@ class Gathered:
     """
 
     record: MediaRecord
-    selected: Selected
+    selected: SelectedItem
     held: bool = False
     trouble: str = ""
 
@@ -117,15 +117,15 @@ def check_limit(limit: object) -> None:
 class _Counter:
     """Passes on what a listing gives, and counts it."""
 
-    def __init__(self, found: Iterator[Selected]) -> None:
+    def __init__(self, found: Iterator[SelectedItem]) -> None:
         self._found = found
         self._count = self._size = 0
         self._more = False
 
-    def __iter__(self) -> Iterator[Selected]:
+    def __iter__(self) -> Iterator[SelectedItem]:
         return self
 
-    def __next__(self) -> Selected:
+    def __next__(self) -> SelectedItem:
         if self._count >= MOST_COUNTED:
             self._more = next(self._found, None) is not None
             raise StopIteration
@@ -144,13 +144,13 @@ class _Counter:
         return Totals(self._count, self._size, self._more)
 
 
-def _read(backend: Backend, configuration: Configuration, chosen: Iterable[Selected]) -> Iterator[Gathered]:
+def _read(backend: Backend, configuration: Configuration, chosen: Iterable[SelectedItem]) -> Iterator[Gathered]:
     """Read the sidecars that were not read yet, some at once; what was deleted meanwhile is left out."""
     for batch in windows(chosen, _BATCH):
         yield from _batch(backend, configuration, batch)
 
 
-def _batch(backend: Backend, configuration: Configuration, batch: Sequence[Selected]) -> Iterator[Gathered]:
+def _batch(backend: Backend, configuration: Configuration, batch: Sequence[SelectedItem]) -> Iterator[Gathered]:
     asked = [each.entry.key for each in batch if each.listed.has_sidecar and each.text is None]
     read = dict(zip(asked, records.read_sidecars(backend, asked), strict=True))
     for each in batch:
@@ -162,9 +162,9 @@ def _batch(backend: Backend, configuration: Configuration, batch: Sequence[Selec
             yield _described(each, data, configuration)
 
 
-def _described(each: Selected, data: bytes | None, configuration: Configuration) -> Gathered:
+def _described(each: SelectedItem, data: bytes | None, configuration: Configuration) -> Gathered:
     try:
-        record = records.record_of(records.Found(each.entry, data), configuration)
+        record = records.record_of(records.StoredItem(each.entry, data), configuration)
     except CorruptSidecarError as error:
         record = records.foreign_record(each.entry, configuration)
         return Gathered(record=record, selected=each, trouble=error.problem)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import context
 from opentelemetry.trace import format_trace_id
 
-from fsmedia.core.ingest import Draft, WriteContext
+from fsmedia.core.ingest import MediaUpload, WriteContext
 from fsmedia.errors import MediaError
 from fsmedia.models import MediaContent, MediaMetadata
 from fsmedia.store import MediaStore
@@ -47,7 +47,7 @@ class Promise:
     """
 
     url: str
-    draft: Draft
+    draft: MediaUpload
 
     @property
     def reference(self) -> Reference:
@@ -91,7 +91,9 @@ class Shelf(MediaStore):
             write_context.settle,
         )
         content = MediaContent(data=b"", mime_type=mime_type)
-        draft = Draft(plain, self._with_id(metadata, settings.organization.id_field), content.mime_type, content, None)
+        draft = MediaUpload(
+            plain, self._with_id(metadata, settings.organization.id_field), content.mime_type, content, None
+        )
         return Promise(self.media_url(draft.reference), draft)
 
     def _with_id(self, metadata: MediaMetadata, needed: str) -> MediaMetadata:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from fsmedia.core import commit
-from fsmedia.core.ingest import Intake
+from fsmedia.core.ingest import HashingWriter
 from fsmedia.errors import (
     InvalidLayoutError,
     InvalidMediaError,
@@ -329,7 +329,7 @@ class _Adoption:
             timestamp=file.modified,
         )
         before = tree.head(file.path)
-        intake = Intake(None, None)
+        intake = HashingWriter(None, None)
         with tree.open(file.path) as opened:
             while data := opened.read(_CHUNK):
                 intake.write(data)
@@ -345,7 +345,9 @@ class _Adoption:
         self._bytes += intake.size
         self._stored.append(Imported(shown(source), "" if self._dry_run else file.path))
 
-    def _write(self, tree: Tree, key: str, metadata: MediaMetadata, intake: Intake, modified: datetime | None) -> None:
+    def _write(
+        self, tree: Tree, key: str, metadata: MediaMetadata, intake: HashingWriter, modified: datetime | None
+    ) -> None:
         """Write the sidecar of a file, its due entry first."""
         kind = guessed(key, intake.head)
         timestamp = metadata.timestamp or modified or utc_now()
@@ -360,7 +362,7 @@ class _Adoption:
                 "timestamp": timestamp,
                 "policy_name": self._policy_name,
             },
-            measures.measured(ContentFields(), kind, intake.head, intake.size),
+            measures.measure(ContentFields(), kind, intake.head, intake.size),
             sha256=intake.sha256,
             expires_at=instant,
             detected_mime_type=mime.agrees(kind, intake.head),

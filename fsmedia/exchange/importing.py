@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
 
-from fsmedia.core.ingest import Intake, SoundIntake
+from fsmedia.core.ingest import HashingWriter, WavWriter
 from fsmedia.errors import (
     InvalidMediaError,
     InvalidReferenceError,
@@ -327,7 +327,7 @@ class _Counted:
     def __init__(self, file: BinaryIO, promised: str | None) -> None:
         self._file = file
         self._promised = promised
-        self._intake = Intake(None, None)
+        self._intake = HashingWriter(None, None)
 
     def read(self, size: int = -1) -> bytes:
         data = self._file.read(size)
@@ -371,7 +371,7 @@ def guessed(name: str, head: bytes) -> str:
 def _digest(chunks: Iterable[bytes], content: MediaContent | None, size: int | None) -> str:
     """Return the digest that the bytes have once they are stored: raw sound gets a header there."""
     sound = None if content is None else wav.pcm_format(content.mime_type, content.channels)
-    intake = Intake(None, None) if sound is None else SoundIntake(None, None, sound, size)
+    intake = HashingWriter(None, None) if sound is None else WavWriter(None, None, sound, size)
     for chunk in chunks:
         intake.write(chunk)
     intake.finish()

@@ -28,11 +28,12 @@ from pydantic_core import to_jsonable_python
 from fsmedia.core import commit, holds, lifetime, promptkit, records
 from fsmedia.core.commit import SharedStoreOperation
 from fsmedia.core.ingest import WriteContext
-from fsmedia.core.lifetime import Removal
+from fsmedia.core.lifetime import Deleter
 from fsmedia.core.settings_file import SettingsFile
-from fsmedia.core.telemetry import name_media, observed
+from fsmedia.core.telemetry import observed, set_reference
 from fsmedia.errors import (
     CorruptSidecarError,
+    ErrorContext,
     InvalidMediaError,
     InvalidReferenceError,
     MediaError,
@@ -131,7 +132,7 @@ class Grounds(AsyncFileSystem):
         """
         key = self._key(path)
         if not is_hidden(key):
-            name_media(key)
+            set_reference(key)
             return key
         try:
             return keys.check_reference(key)
@@ -260,14 +261,14 @@ def record_fields(record: MediaRecord) -> dict[str, Any]:
 class Attributes(Grounds):
     """Methods of `MediaFileSystem` about metadata."""
 
-    def _full_info(self, found: records.Found) -> dict[str, Any]:
+    def _full_info(self, found: records.StoredItem) -> dict[str, Any]:
         record = records.record_of(found, self._configuration())
         return {**file_info(found.entry), **record_fields(record)}
 
     def metadata(self, path: str) -> dict[str, Any]:
         """Return all that the store knows of a media, as `info(path, metadata=True)` does, without the file's facts."""
         key = self._existing_key(path)
-        with commit.about(key):
+        with ErrorContext(key):
             found = records.find(self._backend, key, with_hold=True)
             return record_fields(records.record_of(found, self._configuration()))
 
@@ -318,7 +319,7 @@ class Attributes(Grounds):
             lifetime.apply_policy(context, key, policy)
         if not changes:
             return
-        with commit.about(key):
+        with ErrorContext(key):
             found = records.find(self._backend, key)
             if found.sidecar is None:
                 raise InvalidMediaError(
@@ -343,7 +344,7 @@ class Attributes(Grounds):
 
     def _attributes(self, path: str) -> dict[str, Any]:
         key = self._existing_key(path)
-        with commit.about(key):
+        with ErrorContext(key):
             record = records.record_of(records.find(self._backend, key), self._configuration())
         own = {f"{OWN}{name}": value for name, value in record_fields(record).items()}
         own["fsmedia.size_bytes"] = record.size_bytes
@@ -535,7 +536,7 @@ class Reading(Patterns):
         if entry is None or (own and text is None):
             return None
         try:
-            return self._full_info(records.Found(entry, text))
+            return self._full_info(records.StoredItem(entry, text))
         except CorruptSidecarError:
             if metadata:
                 raise
@@ -553,7 +554,7 @@ class Reading(Patterns):
         if text is None:
             return file_info(entry)
         try:
-            return self._full_info(records.Found(entry, text))
+            return self._full_info(records.StoredItem(entry, text))
         except CorruptSidecarError:
             if metadata:
                 raise
@@ -606,7 +607,7 @@ class Reading(Patterns):
     def sign(self, path: str, expiration: int = 3600, **_: Any) -> str:
         """Return a URL under which other programs get the bytes, for that many seconds; see `MediaStore.get_url`."""
         key = self._existing_key(path)
-        with commit.about(key):
+        with ErrorContext(key):
             if keys.pointer_of(key) is not None:
                 return records.shared_url(self._backend, key, timedelta(seconds=expiration), self._configuration())
             url = self._backend.sign(key, timedelta(seconds=expiration))
@@ -808,7 +809,7 @@ class Contents(Reading):
         if self.root_marker == self._key(path):
             raise _folder("")
         key = self._existing_key(path)
-        with commit.about(key):
+        with ErrorContext(key):
             try:
                 pointer = keys.pointer_of(key)
                 return self._backend.open(
@@ -913,7 +914,7 @@ class Writing(Contents):
             old = [text if head else None for text, head in zip(there.reads, there.heads, strict=True)]
             holds.refuse(self._backend, *(item.key for item in some))
             promptkit.forget_replaced(self._backend, [item.key for item in some])
-            commit.confirmed(commit.store([item.prepare(text) for item, text in zip(some, old, strict=True)]))
+            commit.raise_first_error(commit.store([item.prepare(text) for item, text in zip(some, old, strict=True)]))
             for item in some:
                 item.tell()
 
@@ -1007,7 +1008,7 @@ class Writing(Contents):
                 yield from ((below, each["type"] == "directory") for below, each in found.items())
 
     def _removed(self, wanted: list[str]) -> None:
-        removal = Removal(self._backend, self._configuration(), self._now, self._deletion_log, keep_folders=True)
+        removal = Deleter(self._backend, self._configuration(), self._now, self._deletion_log, keep_folders=True)
         if len(wanted) == 1:
             removal.one(wanted[0])
             return
@@ -1090,7 +1091,7 @@ class Copying(Writing):
         target = self._target_key(source, path2)
         if self._backend.place_of(source) == self._backend.place_of(target):
             return  # onto itself, perhaps through a link
-        with commit.about(source):
+        with ErrorContext(source):
             try:
                 found = records.find(self._backend, source)
             except (InvalidReferenceError, MediaNotFoundError):
@@ -1110,7 +1111,7 @@ class Copying(Writing):
         sidecar = Sidecar(values)
         instant = records.expiry_of(sidecar, source, context.configuration, found.entry.modified)
         pointer = keys.pointer_of(target)
-        with commit.about(target):
+        with ErrorContext(target):
             holds.refuse(self._backend, target)
             if pointer is not None:
                 commit.copy(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from fsspec.transaction import Transaction
 
 from fsmedia.core import commit, holds, promptkit, telemetry
-from fsmedia.core.ingest import Intake
-from fsmedia.errors import InvalidMediaError, UnknownPolicyError
+from fsmedia.core.ingest import HashingWriter
+from fsmedia.errors import ErrorContext, InvalidMediaError, UnknownPolicyError
 from fsmedia.format import keys
 from fsmedia.format import sidecar as measures
 from fsmedia.format.layout import parse_any
@@ -61,25 +61,25 @@ class Placement:
         self._stage: Stage | None = None
         self._data: bytes | None = None
         self._told: Mapping[str, Any] = {}
-        self._intake = Intake(None, context.max_file_size)
+        self._intake = HashingWriter(None, context.max_file_size)
 
     def take(self, data: bytes) -> Placement:
         """Take all bytes at once."""
         data = data if type(data) is bytes else bytes(memoryview(data))  # of a number, bytes() would make zeros
-        with commit.about(self.key):
+        with ErrorContext(self.key):
             self._intake.write(data)
         self._data = data
         return self
 
     def begin(self) -> None:
         """Open a stage for bytes that come in pieces."""
-        with commit.about(self.key):
+        with ErrorContext(self.key):
             self._stage = self._write_context.backend.stage(self.key)
-        self._intake = Intake(self._stage, self._write_context.max_file_size)
+        self._intake = HashingWriter(self._stage, self._write_context.max_file_size)
 
     def write(self, data: bytes | memoryview) -> None:
         """Take some bytes."""
-        with commit.about(self.key):
+        with ErrorContext(self.key):
             self._intake.write(data)
 
     @property
@@ -138,7 +138,7 @@ class Placement:
                 "timestamp": timestamp,
                 "policy_name": name,
             },
-            measures.measured(_NOTHING, mime_type, intake.head, intake.size),
+            measures.measure(_NOTHING, mime_type, intake.head, intake.size),
             sha256=intake.sha256,
             expires_at=instant,
             detected_mime_type=mime.agrees(mime_type, intake.head),
@@ -157,14 +157,14 @@ class Placement:
 
     def tell(self) -> None:
         """Say to whoever watches what was stored."""
-        if telemetry.is_watched():
-            telemetry.tell("store", reference=self.key, size_bytes=self.size, **telemetry.told_of(self._told))
+        if telemetry.is_observed():
+            telemetry.add_facts("store", reference=self.key, size_bytes=self.size, **telemetry.media_facts(self._told))
 
     def _commit(self) -> None:
-        with commit.about(self.key):
+        with ErrorContext(self.key):
             old = None if self._exclusive else self._replaced()
         steps = commit.create if self._exclusive else commit.store
-        commit.confirmed(steps([self.prepare(old)]))
+        commit.raise_first_error(steps([self.prepare(old)]))
 
     def _replaced(self) -> bytes | None:
         """Return the sidecar of what the new bytes replace.

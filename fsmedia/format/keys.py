@@ -226,7 +226,7 @@ _KEY = re.compile(
     rf"{re.escape(BLOBS)}/[0-9a-f]{{2}}/([0-9a-f]{{64}})/"
     r"(?:(data)/([0-9a-z]+)|(condemned|refs)/([0-9a-z]+)/([0-9a-z-]+))"
 )
-_REMEMBERED = 4096
+_CACHED_POINTERS = 4096
 SHORTEST: Final = len("0000_00_u") + 26 + len(".0-") + 64 + len("-") + 26
 """Characters of the shortest deduplicated name."""
 
@@ -304,7 +304,7 @@ def parse_blob_key(key: str) -> BlobKey | None:
     return BlobKey(found[1], found[4], found[5], found[6])
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=_CACHED_POINTERS)
 def pointer_of(reference: str) -> Pointer | None:
     """Return what a deduplicated name tells; None for every other name, and for sidecars."""
     own = parse_own_name(reference)
@@ -409,19 +409,19 @@ def check_reference(text: object) -> str:
         kind = type(text).__name__
         step = "give the str that store_media returned"
         raise InvalidReferenceError(f"a reference is text, not {kind}", next_step=step)
-    problem = _fault(text)
+    problem = _problem_with(text)
     if problem:
         raise InvalidReferenceError(problem[0], next_step=problem[1], reference=without_secrets(text))
     return text
 
 
-_RELATIVE = "give the path below the store's root, as store_media returned it"
+_USE_RELATIVE = "give the path below the store's root, as store_media returned it"
 
 
-def _fault(text: str) -> tuple[str, str] | None:
+def _problem_with(text: str) -> tuple[str, str] | None:
     """Return what keeps a text from being a reference, and the next step."""
     if not text:
-        return "an empty reference names no media", _RELATIVE
+        return "an empty reference names no media", _USE_RELATIVE
     if not text.isascii():
         try:
             size = len(text.encode())
@@ -430,13 +430,13 @@ def _fault(text: str) -> tuple[str, str] | None:
     else:
         size = len(text)
     if size > MAX_KEY:
-        return f"a reference has at most {MAX_KEY} bytes, this one has {size}", _RELATIVE
+        return f"a reference has at most {MAX_KEY} bytes, this one has {size}", _USE_RELATIVE
     if "\0" in text:
-        return "it holds a NUL character", _RELATIVE
-    return _fault_of_form(text) or _fault_of_segments(text)
+        return "it holds a NUL character", _USE_RELATIVE
+    return _problem_with_form(text) or _problem_with_segments(text)
 
 
-_FAULTS = (
+_FORBIDDEN_PARTS = (
     ("://", "the URL is not inside this store", "open the store at that URL, or give the path below its root"),
     ("?versionId=", "'?versionId=' names a version to S3's clients, not a file", "rename the file"),
     ("::", "'::' cuts a chained URL in two", "rename the file: no media:// URL could name it"),
@@ -444,20 +444,20 @@ _FAULTS = (
 )
 
 
-def _fault_of_form(text: str) -> tuple[str, str] | None:
+def _problem_with_form(text: str) -> tuple[str, str] | None:
     """Return what is wrong with the text as a whole."""
     if text[0] == "/":
-        return "the absolute path is not inside this store", _RELATIVE
+        return "the absolute path is not inside this store", _USE_RELATIVE
     if text[-1] == "/":
         return "a folder is no media", "list the folder, and give the reference of a media in it"
-    return next(((problem, step) for part, problem, step in _FAULTS if part in text), None)
+    return next(((problem, step) for part, problem, step in _FORBIDDEN_PARTS if part in text), None)
 
 
-def _fault_of_segments(text: str) -> tuple[str, str] | None:
+def _problem_with_segments(text: str) -> tuple[str, str] | None:
     """Return what is wrong with one of the segments."""
     segments = text.split("/")
     if "." in segments or ".." in segments:
-        return "'.' and '..' are no segments of a reference", _RELATIVE
+        return "'.' and '..' are no segments of a reference", _USE_RELATIVE
     if segments[0].casefold() == INTERNAL:
         return f"what lies in {INTERNAL} is no media", "list the store to see its media"
     if text.endswith(SIDECAR_SUFFIX):
@@ -516,7 +516,7 @@ _ENTRY = re.compile(
 )
 
 
-class Due(NamedTuple):
+class DueKey(NamedTuple):
     """What a due entry's key says.
 
     Attributes
@@ -544,14 +544,14 @@ def due_key(instant: datetime, reference: str) -> str:
     return f"{DUE}/{minute.date().isoformat()}/{minute:%H/%M}/{reference}"
 
 
-def parse_due(key: str) -> Due | None:
+def parse_due(key: str) -> DueKey | None:
     """Read a due entry's key; None for anything else that lies there."""
     found = _ENTRY.fullmatch(key)
     if found is None:
         return None
     try:
         year, month, day, hour, minute = (int(part) for part in found.groups()[:5])
-        return Due(datetime(year, month, day, hour, minute, tzinfo=UTC), check_reference(found[6]))
+        return DueKey(datetime(year, month, day, hour, minute, tzinfo=UTC), check_reference(found[6]))
     except (ValueError, InvalidReferenceError):
         return None
 

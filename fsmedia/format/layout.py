@@ -82,11 +82,11 @@ def _escape(text: str, limit: int) -> str:
     except UnicodeEncodeError:
         problem = f"the id {text!r} holds a lone surrogate and has no UTF-8 form"
         raise InvalidMediaError(problem, next_step="decode the id from its true encoding") from None
-    escaped = _whole(raw)
-    return escaped if len(escaped) <= limit else _shortened(raw, escaped, limit)
+    escaped = _escape_bytes(raw)
+    return escaped if len(escaped) <= limit else _shorten(raw, escaped, limit)
 
 
-def _whole(raw: bytes) -> str:
+def _escape_bytes(raw: bytes) -> str:
     """Return the escaped form of an id's bytes, however long it becomes."""
     escaped = "".join([_OF_BYTE[byte] for byte in raw])
     if escaped.endswith(".meta"):  # a sidecar's suffix
@@ -94,7 +94,7 @@ def _whole(raw: bytes) -> str:
     return _DOTS.get(escaped, escaped)
 
 
-def _shortened(raw: bytes, escaped: str, limit: int) -> str:
+def _shorten(raw: bytes, escaped: str, limit: int) -> str:
     """Return a prefix of the escaped form that cuts no escape, and the digest of the id."""
     end = limit - len(_MARK) - _DIGEST_DIGITS
     start_of_cut_escape = escaped.find("~", max(0, end - 2), end)
@@ -133,7 +133,7 @@ def _unescape(segment: str, limit: int) -> str | None:
         text = raw.decode()
     except UnicodeDecodeError:
         return None
-    return text if _whole(raw) == segment else None
+    return text if _escape_bytes(raw) == segment else None
 
 
 def read_id(segment: str, *, limit: int = MAX_NAME) -> str:
@@ -361,7 +361,7 @@ _TIME_FORMAT = re.compile(r"[-_.]*(?:%[YmdHMSj][-_.]*)+")
 _TEMPORARY_PREFIX = ".tmp-"
 
 
-class Grammar(NamedTuple):
+class ParsedTemplate(NamedTuple):
     """A template that was accepted."""
 
     segments: tuple[Segment, ...]
@@ -370,7 +370,7 @@ class Grammar(NamedTuple):
     pattern: re.Pattern[str]
 
 
-def read_template(template: str, mode: str) -> Grammar:
+def read_template(template: str, mode: str) -> ParsedTemplate:
     """Check a template and take it apart.
 
     Parameters
@@ -402,7 +402,7 @@ def read_template(template: str, mode: str) -> Grammar:
     literal = next(index for index, segment in enumerate(segments) if segment.fields)
     prefix = "/".join([pieces[0].name for pieces in folders[:literal]])
     pattern = "/".join([*(segment.pattern for segment in segments), "([^/]+)"])
-    return Grammar(segments, prefix, tuple(dict.fromkeys(used)), re.compile(pattern))
+    return ParsedTemplate(segments, prefix, tuple(dict.fromkeys(used)), re.compile(pattern))
 
 
 def read_folders(template: str) -> list[tuple[Piece, ...]]:
@@ -503,7 +503,7 @@ def refuse(template: str, problem: str, next_step: str) -> NoReturn:
     raise InvalidLayoutError(problem, next_step=next_step, key=template)
 
 
-_CACHED = 4096  # folders; media of one run come one after the other
+_CACHED_SEGMENTS = 4096  # folders; media of one run come one after the other
 _FEW = 64
 _COMMON_FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,249}(?<!\.meta)")
 
@@ -549,7 +549,7 @@ class Layout:
             "_segments": grammar.segments,
             "_used": grammar.fields,
             "_pattern": grammar.pattern,
-            "_rendered": lru_cache(maxsize=_CACHED)(self._render_folders),
+            "_rendered": lru_cache(maxsize=_CACHED_SEGMENTS)(self._render_folders),
             "_folder": lru_cache(maxsize=_FEW)(self._render_leading),
         }
         for attribute, value in parts.items():

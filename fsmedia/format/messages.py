@@ -125,14 +125,14 @@ _LOOKS = re.compile(r"[A-Za-z0-9+/_\-\r\n]+={0,2}(?:\r?\n)?")
 _LONGEST_LINE = 9999
 
 
-class Decoded(NamedTuple):
+class DecodedText(NamedTuple):
     """Bytes, and the spelling of the text that they were read from."""
 
     data: bytes
     spelling: str
 
 
-def decoded(text: str) -> Decoded | None:
+def decoded(text: str) -> DecodedText | None:
     """Read base64 in any usual spelling; None for what is none, or would not be the same when written again."""
     if not text or not _LOOKS.fullmatch(text):
         return None
@@ -156,7 +156,7 @@ def decoded(text: str) -> Decoded | None:
         spelling += f"+{_LONGEST_LINE}r" if len(body) <= _LONGEST_LINE else ""
     if lines.endswith("\n"):
         spelling += "+end"
-    return Decoded(data, spelling) if encoded(data, spelling) == text else None
+    return DecodedText(data, spelling) if encoded(data, spelling) == text else None
 
 
 def encoded(data: bytes, spelling: str) -> str:
@@ -183,7 +183,7 @@ _MARKER = re.compile(
 HEAD = re.compile(_HEAD, re.IGNORECASE)
 
 
-class Marker(NamedTuple):
+class InlineReference(NamedTuple):
     """What such a text says.
 
     Attributes
@@ -204,7 +204,7 @@ class Marker(NamedTuple):
         return f"media://{self.reference}#fsmedia=1;sha256={self.digest};as={self.spelling}{head}"
 
     @classmethod
-    def parse(cls, text: str) -> Marker | None:
+    def parse(cls, text: str) -> InlineReference | None:
         """Read one; None for every other text."""
         if not text.startswith("media://") or "#fsmedia=1;" not in text:
             return None
@@ -222,7 +222,7 @@ _HEAD_BYTES = 4096
 Path = tuple[str | int, ...]
 
 
-class Content(NamedTuple):
+class InlineMedia(NamedTuple):
     """The media in a field: its bytes, their MIME type, and how to write them again."""
 
     data: bytes
@@ -237,7 +237,7 @@ class Content(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class MediaField:
     """One field of a document that may hold a media, or a reference in its place.
 
     Attributes
@@ -256,17 +256,17 @@ class Place:
     @property
     def where(self) -> str:
         """The place as people write it: `$.messages[3].content[1].source.data`."""
-        return spelled(self.path)
+        return json_path(self.path)
 
     @property
-    def marker(self) -> Marker | None:
+    def marker(self) -> InlineReference | None:
         """The reference that stands here; None if none does."""
-        found = Marker.parse(self.text)
+        found = InlineReference.parse(self.text)
         if found is None or (found.head is not None) != self.field.is_url:
             return found if found is not None and self.field.is_bare and found.head is None else None
         return found
 
-    def content(self) -> Content | None:
+    def content(self) -> InlineMedia | None:
         """Return the media that stands here; None if none does, or one that could not be put back as it is."""
         if self.field.key != "data" and self.field.replaced is not None:
             return None  # PromptKit's own reference
@@ -281,13 +281,13 @@ class Place:
         found = decoded(body)
         return None if found is None or said is None else self._typed(found, said, head)
 
-    def _typed(self, found: Decoded, said: str, head: str | None) -> Content | None:
+    def _typed(self, found: DecodedText, said: str, head: str | None) -> InlineMedia | None:
         mime_type = said or mime.detect(found.data[:_HEAD_BYTES]) or self.field.fallback
         try:
             wav.pcm_format(mime_type, None)
         except InvalidMediaError:
             return None  # raw sound with parameters that mean nothing: no store would take it
-        return Content(found.data, mime_type, found.spelling, head)
+        return InlineMedia(found.data, mime_type, found.spelling, head)
 
     @property
     def indices(self) -> tuple[int | None, int | None]:
@@ -305,14 +305,14 @@ class Place:
         return message, part
 
 
-def spelled(path: Path) -> str:
+def json_path(path: Path) -> str:
     """Write a path as people do."""
     parts = [f"[{each}]" if isinstance(each, int) else f".{each}" for each in path]
     text = "".join(part if part[0] == "[" or part[1:].isidentifier() else f"[{json.dumps(part[1:])}]" for part in parts)
     return f"${text}" if len(text) <= 300 else f"$...{text[-250:]}"
 
 
-def places_of(document: Any) -> Iterator[Place]:
+def media_fields(document: Any) -> Iterator[MediaField]:
     """Give all places of a document, in its order.
 
     Raises
@@ -330,11 +330,11 @@ def places_of(document: Any) -> Iterator[Place]:
         if len(path) > DEEPEST:
             raise InvalidMediaError(f"the document is nested over {DEEPEST} levels deep, or holds itself")
         if isinstance(value, dict):
-            yield from _places_in(path, value, under)
-        waiting.append(_inner(path, value))
+            yield from _fields_in(path, value, under)
+        waiting.append(_children(path, value))
 
 
-def _inner(path: Path, value: Any) -> Iterator[tuple[Path, Any, str | None]]:
+def _children(path: Path, value: Any) -> Iterator[tuple[Path, Any, str | None]]:
     """Give what is in an object or list, one after the other: a path of each at once would be many times the text."""
     if isinstance(value, dict):
         for key, each in value.items():
@@ -346,13 +346,13 @@ def _inner(path: Path, value: Any) -> Iterator[tuple[Path, Any, str | None]]:
                 yield (*path, number), each, None
 
 
-def _places_in(path: Path, values: dict[str, Any], under: str | None) -> Iterator[Place]:
+def _fields_in(path: Path, values: dict[str, Any], under: str | None) -> Iterator[MediaField]:
     if getattr(values, "repeats", False):
         return  # which of two fields of one name is meant, nobody can tell
     for field in fields_of(values, under):
         text = values[field.key]
         if text:
-            yield Place((*path, field.key), values, field, text)
+            yield MediaField((*path, field.key), values, field, text)
 
 
 def edited(document: Any, edits: Mapping[Path, tuple[str, str]]) -> Any:
@@ -397,7 +397,7 @@ _TOKEN = re.compile(
 _BLANK = re.compile(r"[ \t\n\r]*")
 
 
-class Text(str):
+class JsonString(str):
     """A string of a document, and where its token begins and ends."""
 
     __slots__ = ("end", "start")
@@ -406,7 +406,7 @@ class Text(str):
     end: int
 
 
-class Members(dict[str, Any]):
+class JsonObject(dict[str, Any]):
     """An object of a document.
 
     Attributes
@@ -421,7 +421,7 @@ class Members(dict[str, Any]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.names: dict[str, Text] = {}
+        self.names: dict[str, JsonString] = {}
         self.repeats = False
 
 
@@ -433,7 +433,7 @@ class Edit(NamedTuple):
     text: str
 
 
-def loaded(text: str) -> Any:
+def parse_json(text: str) -> Any:
     """Read JSON text: the document, or, where there are several, a list of them. Numbers and the like are None.
 
     Raises
@@ -441,13 +441,13 @@ def loaded(text: str) -> Any:
     InvalidMediaError
         It is no JSON, or nested too deeply; the text says where.
     """
-    reader = _Reader()
+    reader = _JsonBuilder()
     position = len(_BOM) if text.startswith(_BOM) else 0
     while found := _TOKEN.match(text, position):
         position = found.end()
         mark, string, _ = found.groups()
         if string is not None:
-            value = Text(json.loads(string) if "\\" in string else string[1:-1])
+            value = JsonString(json.loads(string) if "\\" in string else string[1:-1])
             value.start, value.end = found.span(2)
             fits = reader.take(value)
         else:
@@ -469,19 +469,19 @@ def _broken(text: str, position: int, problem: str) -> InvalidMediaError:
     return InvalidMediaError(f"no JSON: line {line}, column {column} {problem}", next_step="give a JSON document")
 
 
-class _Reader:
+class _JsonBuilder:
     """Puts tokens together."""
 
     def __init__(self) -> None:
         self.documents: list[Any] = []
-        self.open: list[Members | list[Any]] = []
-        self._name: Text | None = None
+        self.open: list[JsonObject | list[Any]] = []
+        self._name: JsonString | None = None
         self._wants = "value"  # also: first (value or ]), name, first name (or }), colon, comma
 
     def take(self, value: Any) -> bool:
         """Take a string, or another value; False where none may stand."""
         if self._wants in ("name", "first name"):
-            if not isinstance(value, Text):
+            if not isinstance(value, JsonString):
                 return False
             self._name, self._wants = value, "colon"
             return True
@@ -494,27 +494,27 @@ class _Reader:
     def mark(self, mark: str) -> bool:
         """Take a brace, bracket, colon or comma; False where it may not stand."""
         if mark in "{[":
-            return self._opened(Members() if mark == "{" else [])
+            return self._opened(JsonObject() if mark == "{" else [])
         if mark == ":":
             fits, self._wants = self._wants == "colon", "value"
             return fits
         if mark == ",":
             fits = self._wants == "comma"
-            self._wants = "name" if self.open and isinstance(self.open[-1], Members) else "value"
+            self._wants = "name" if self.open and isinstance(self.open[-1], JsonObject) else "value"
             return fits
-        kind, empty = (Members, "first name") if mark == "}" else (list, "first")
+        kind, empty = (JsonObject, "first name") if mark == "}" else (list, "first")
         if not self.open or not isinstance(self.open[-1], kind) or self._wants not in ("comma", empty):
             return False
         self.open.pop()
         self._after()
         return True
 
-    def _opened(self, container: Members | list[Any]) -> bool:
+    def _opened(self, container: JsonObject | list[Any]) -> bool:
         if self._wants not in ("value", "first"):
             return False
         self._put(container)
         self.open.append(container)
-        self._wants = "first name" if isinstance(container, Members) else "first"
+        self._wants = "first name" if isinstance(container, JsonObject) else "first"
         return True
 
     def _put(self, value: Any) -> None:
@@ -536,7 +536,7 @@ class _Reader:
 
 def slashed(text: str, source: str) -> str | None:
     """Tell how a string's token is spelled: empty as JSON writes it, `+slash` with escaped slashes; None otherwise."""
-    if not isinstance(text, Text):
+    if not isinstance(text, JsonString):
         return ""
     raw, plain = source[text.start : text.end], json.dumps(str(text))
     if raw == plain:

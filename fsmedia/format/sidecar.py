@@ -29,14 +29,14 @@ FORMAT = 1
 MAX_SIDECAR_BYTES = 4 * 2**20
 """Larger sidecars are refused: they are not ours, and would be read into memory."""
 _METADATA_FIELDS = tuple(MediaMetadata.model_fields)
-_KINDS: dict[str, type] = {
+_TYPES: dict[str, type] = {
     **dict.fromkeys(("run_id", "conversation_id", "session_id", "mime_type", "provider_id", "timestamp"), str),
     **dict.fromkeys(("policy_name", "sha256", "expires_at", "detected_mime_type", "marker"), str),
     **dict.fromkeys(("message_idx", "part_idx", "size_bytes"), int),
     **dict.fromkeys(("content", "xattrs"), dict),
 }
 _OPTIONAL = ("conversation_id", "session_id", "provider_id", "policy_name")
-_FACTS = (
+_FACT_KEYS = (
     "mime_type",
     "size_bytes",
     "timestamp",
@@ -47,7 +47,7 @@ _FACTS = (
     "fsmedia",
     "marker",
 )
-_M = TypeVar("_M", ContentFields, MediaMetadata, MediaRecord, Retention)
+ModelT = TypeVar("ModelT", ContentFields, MediaMetadata, MediaRecord, Retention)
 _VERIFY = "verify the store; store.open(reference) still reads the bytes"
 
 
@@ -115,8 +115,8 @@ class Sidecar:
         fresh
             The sidecar that the new bytes would have alone.
         """
-        kept = {name: value for name, value in self.values.items() if name not in _FACTS}
-        facts = {name: value for name, value in fresh.values.items() if name in _FACTS}
+        kept = {name: value for name, value in self.values.items() if name not in _FACT_KEYS}
+        facts = {name: value for name, value in fresh.values.items() if name in _FACT_KEYS}
         return Sidecar({**fresh.values, **kept, **facts})
 
     @classmethod
@@ -147,7 +147,7 @@ class Sidecar:
             )
         if b"E" in data or b"e" in data:
             _refuse_infinity(values, reference)
-        for name, kind in _KINDS.items():
+        for name, kind in _TYPES.items():
             value = values.get(name)
             if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
                 raise CorruptSidecarError(
@@ -238,7 +238,7 @@ def _refuse_infinity(values: Any, reference: str) -> None:
             raise CorruptSidecarError("its sidecar holds a number too large", next_step=_VERIFY, reference=reference)
 
 
-def _model(kind: type[_M], fields: dict[str, Any], reference: str) -> _M:
+def _model(kind: type[ModelT], fields: dict[str, Any], reference: str) -> ModelT:
     """Validate; null stands for a missing key, as in Go."""
     try:
         return kind(**{name: value for name, value in fields.items() if value is not None})
@@ -251,7 +251,7 @@ def _model(kind: type[_M], fields: dict[str, Any], reference: str) -> _M:
 _LARGEST_SIDE = 2**31
 
 
-def measured(content: ContentFields, mime_type: str, head: bytes, size: int) -> dict[str, Any]:
+def measure(content: ContentFields, mime_type: str, head: bytes, size: int) -> dict[str, Any]:
     """Return the fields that the content leaves open and the bytes tell.
 
     Parameters
@@ -264,13 +264,13 @@ def measured(content: ContentFields, mime_type: str, head: bytes, size: int) -> 
     kind = mime.essence(mime_type)
     found: dict[str, Any] = {}
     if kind.startswith("image/"):
-        found = _picture(head)
+        found = _measure_image(head)
     elif kind == "audio/wav":
-        found = _sound(head, size)
+        found = _measure_wav(head, size)
     return {name: value for name, value in found.items() if getattr(content, name) is None}
 
 
-def _picture(head: bytes) -> dict[str, Any]:
+def _measure_image(head: bytes) -> dict[str, Any]:
     try:
         width, height = imagesize.get(io.BytesIO(head))
     except Exception:  # noqa: BLE001 - a stranger's bytes; what can't be read is simply not told
@@ -280,7 +280,7 @@ def _picture(head: bytes) -> dict[str, Any]:
     return {"width": int(width), "height": int(height)}
 
 
-def _sound(head: bytes, size: int) -> dict[str, Any]:
+def _measure_wav(head: bytes, size: int) -> dict[str, Any]:
     try:
         with wave.open(io.BytesIO(head)) as sound:
             frames, rate, channels = sound.getnframes(), sound.getframerate(), sound.getnchannels()

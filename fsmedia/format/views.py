@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_VIEWS", "PLAIN_FOLDERS", "View", "may_be_view", "views"]
 
 _NAME = re.compile(r"[a-z0-9_-]{1,100}")
-_FLAT = END[1:]
+_ONE_FOLDER = END[1:]
 _TYPE = (Piece("text", "mime_type"),)
 _TYPE_FOLDERS = ((Piece("text", "type"),), (Piece("text", "subtype"),))
 _UNKNOWN = escape_id("")
@@ -103,13 +103,13 @@ class View:
         if "mime_type" in given:
             kind = given["mime_type"]
             given["type"], _, given["subtype"] = (kind if isinstance(kind, str) else "").partition("/")
-        return tuple([_rendered(segment, given) for segment in self._segments])
+        return tuple([_render_or_unknown(segment, given) for segment in self._segments])
 
 
 def _read(template: str) -> tuple[Segment, ...]:
     if not isinstance(template, str):
         raise InvalidLayoutError(f"a template is text, not {type(template).__name__}", next_step=f"like 'by-run{END}'")
-    if template == _FLAT:
+    if template == _ONE_FOLDER:
         return ()
     inner = template[: -len(END)]
     if not template.endswith(END) or "{name" in inner or "{ext" in inner:
@@ -128,7 +128,7 @@ def _read(template: str) -> tuple[Segment, ...]:
     return tuple(segments)
 
 
-def _rendered(segment: Segment, given: Mapping[str, object]) -> str:
+def _render_or_unknown(segment: Segment, given: Mapping[str, object]) -> str:
     try:
         return segment.render(given)
     except MediaError:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic_core import to_json
 
 from fsmedia.core import blobs, commit, holds, records
-from fsmedia.core.commit import DUE_TYPE, DeleteOperation, SharedStoreOperation, about, rewrite_sidecar
+from fsmedia.core.commit import DUE_TYPE, DeleteOperation, SharedStoreOperation, rewrite_sidecar
 from fsmedia.core.parallel import spread, windows
 from fsmedia.errors import (
     CorruptSidecarError,
+    ErrorContext,
     InvalidLayoutError,
     MediaError,
     MediaNotFoundError,
@@ -110,7 +111,7 @@ class Conversion:
         """
         hashed, size = sha256(), 0
         try:
-            with about(self.reference), records.open_bytes(self.backend, self.reference) as file:
+            with ErrorContext(self.reference), records.open_bytes(self.backend, self.reference) as file:
                 while data := file.read(_CHUNK):
                     hashed.update(data)
                     size += len(data)
@@ -246,7 +247,7 @@ class Conversion:
 
     # -- the old one goes -------------------------------------------------------------------------------------
 
-    def compare(self, found: records.Found) -> None:
+    def compare(self, found: records.StoredItem) -> None:
         """Look whether it is what it was when the turn began.
 
         Raises
@@ -457,11 +458,11 @@ def _begun(context: DedupeContext, candidates: Sequence[Candidate], outcome: Con
 
 def _found(
     backend: Backend, references: Sequence[str], outcome: Converted, when_held: str
-) -> list[records.Found | None]:
+) -> list[records.StoredItem | None]:
     """Look at media, at once where the storage can; None for what is held or gone, or can't be looked at."""
     if not references:
         return []
-    found: list[records.Found | None] = []
+    found: list[records.StoredItem | None] = []
     try:
         held = holds.refusals(backend, references)
     except MediaError as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from fsmedia import catalog
 from fsmedia.core import commit, holds, lifetime, promptkit, records
-from fsmedia.core.lifetime import Removal
+from fsmedia.core.lifetime import Deleter
 from fsmedia.core.parallel import spread, windows
 from fsmedia.errors import HeldMediaError, MediaError
 from fsmedia.format import keys
@@ -352,7 +352,7 @@ def erase_window(context: EraseContext, targets: Sequence[Target]) -> Gone:
         for each in going:
             gone.fail(each.reference, error)
         return gone
-    removal = Removal(context.backend, context.configuration, lambda: context.now)
+    removal = Deleter(context.backend, context.configuration, lambda: context.now)
     failed = removal.many([each.reference for each in going])
     gone.erased = [each for each in going if each.reference not in failed]
     for reference, failure in failed.items():

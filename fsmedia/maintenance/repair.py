@@ -218,7 +218,7 @@ def _let_go(context: VerifyContext, user: _User, why: str) -> None:
         marker = Sidecar.parse(sidecar, reference).marker(reference)
     except CorruptSidecarError:
         marker = None
-    commit.confirmed(commit.delete([commit.DeleteOperation(backend, reference, due_keys=due, marker=marker)]))
+    commit.raise_first_error(commit.delete([commit.DeleteOperation(backend, reference, due_keys=due, marker=marker)]))
 
 
 _OCTETS = "application/octet-stream"
@@ -243,7 +243,7 @@ def made(entry: Entry, content: Content, configuration: Configuration, now: date
     fields |= {"mime_type": mime_type, "size_bytes": content.size, "timestamp": entry.modified or now}
     return Sidecar.build(
         fields,
-        measures.measured(ContentFields(), mime_type, content.head, content.size),
+        measures.measure(ContentFields(), mime_type, content.head, content.size),
         sha256=content.sha256,
         expires_at=None,
         detected_mime_type=mime.agrees(mime_type, content.head),
@@ -557,7 +557,9 @@ class Mender:
         except CorruptSidecarError:
             marker = None
         due = () if instant is None else (keys.due_key(instant, reference),)
-        commit.confirmed(commit.delete([commit.DeleteOperation(backend, reference, due_keys=due, marker=marker)]))
+        commit.raise_first_error(
+            commit.delete([commit.DeleteOperation(backend, reference, due_keys=due, marker=marker)])
+        )
 
     def _rewrite(self, reference: str, sidecar: Sidecar, marker: str | None, seen: bytes) -> None:
         """Replace a sidecar as every change does: due entry, sidecar, a look that the bytes are still there."""

@@ -21,7 +21,7 @@ from fsmedia.catalog.refresh import Before
 from fsmedia.catalog.schema import tokens
 from fsmedia.core import promptkit
 from fsmedia.core.ingest import HEAD_BYTES
-from fsmedia.core.records import Listed
+from fsmedia.core.records import ListedItem
 from fsmedia.errors import MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.models import Failed, Finding
@@ -456,7 +456,7 @@ class CatalogWatch:
         if pointer is not None and pair.sidecar is not None:
             entry = Entry(pair.reference, pointer.size, pair.sidecar.modified, pointer.generation)
         if entry is not None and None not in row:
-            now = tokens(Listed(entry, pair.sidecar), self.young)
+            now = tokens(ListedItem(entry, pair.sidecar), self.young)
             self._differ += None not in now and now != row
 
     def _begin(self) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from pydantic_core import to_json
 
 from fsmedia.core import holds, promptkit, records
-from fsmedia.core.lifetime import Removal
+from fsmedia.core.lifetime import Deleter
 from fsmedia.core.parallel import spread, windows
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.errors import (
@@ -191,7 +191,7 @@ class Extras:
     def remove(self, found: Iterable[Known]) -> Removed:
         """Delete media, or say which would be."""
         removed = Removed()
-        removal = Removal(self.target.backend, self.target.configuration, self.now, self.log)
+        removal = Deleter(self.target.backend, self.target.configuration, self.now, self.log)
         for window in windows(found, _DELETE_WINDOW):
             chosen = [each.reference for each in self._selected(window, removed)]
             staying = {each for each in chosen if keys.hold_key(each) in self.held}
@@ -227,7 +227,7 @@ class Extras:
         answers = records.find_many(self.target.backend, [each.reference for each in media])
         return [each for each, found in zip(media, answers, strict=True) if self._is_meant(each, found, removed)]
 
-    def _is_meant(self, known: Known, found: records.Found | MediaError, removed: Removed) -> bool:
+    def _is_meant(self, known: Known, found: records.StoredItem | MediaError, removed: Removed) -> bool:
         if isinstance(found, MediaError):
             return False  # deleted since it was listed
         try:
@@ -307,7 +307,7 @@ class _Work:
                     found.append(sync_item)
             yield found
 
-    def _passage(self, item: records.Listed, text: bytes | MediaError | None) -> SyncItem | None:
+    def _passage(self, item: records.ListedItem, text: bytes | MediaError | None) -> SyncItem | None:
         reference = item.entry.key
         try:
             if isinstance(text, MediaError):

@@ -19,8 +19,15 @@ from pydantic_core import from_json, to_json
 
 from fsmedia.core import blobs, commit, promptkit, records
 from fsmedia.core.commit import SharedStoreOperation
-from fsmedia.core.ingest import Intake
-from fsmedia.errors import CorruptSidecarError, MediaError, MediaNotFoundError, StorageError, StoreConflictError
+from fsmedia.core.ingest import HashingWriter
+from fsmedia.errors import (
+    CorruptSidecarError,
+    ErrorContext,
+    MediaError,
+    MediaNotFoundError,
+    StorageError,
+    StoreConflictError,
+)
 from fsmedia.format import keys
 from fsmedia.maintenance.sync_plan import Verdict, digest_of, verdicts
 from fsmedia.models import Failed, Moved, Skipped
@@ -182,7 +189,7 @@ class SyncUpload:
             return
         self._begun = self._key or self.sync_item.name
         self.stage = self.route.target.stage(self._begun)
-        intake = Intake(self.stage, None)
+        intake = HashingWriter(self.stage, None)
         try:
             for data in self._pieces():
                 intake.write(data)
@@ -407,7 +414,7 @@ def _update(context: SyncContext, updates: Sequence[tuple[SyncItem, Verdict]], o
         sync_item, verdict = pair
         reference = sync_item.name if sync_item.known is None else sync_item.known.reference
         try:
-            with commit.about(sync_item.reference):
+            with ErrorContext(sync_item.reference):
                 _place_hold(context, sync_item, reference)
                 text = sync_item.sidecar_bytes(verdict.marker)
                 if text is not None:
@@ -503,7 +510,7 @@ def _carry_plain(context: SyncContext, cargoes: Sequence[SyncUpload], outcome: O
         commit.look_after_slow,
     )
     try:
-        answers = commit.take(steps, storings)
+        answers = commit.run_steps(steps, storings)
     finally:
         for each in cargoes:
             each.discard()

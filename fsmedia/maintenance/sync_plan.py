@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from fsmedia.core.records import Listed
+    from fsmedia.core.records import ListedItem
     from fsmedia.format.settings import Configuration
     from fsmedia.storage import Backend, Entry
 
@@ -130,7 +130,9 @@ class Naming:
         """Whether the target is laid out otherwise."""
         return self.source.layout != self.target.layout
 
-    def sync_item(self, listed: Listed, text: bytes | None, held: Mapping[str, object] | frozenset[str]) -> SyncItem:
+    def sync_item(
+        self, listed: ListedItem, text: bytes | None, held: Mapping[str, object] | frozenset[str]
+    ) -> SyncItem:
         """Prepare one media.
 
         Raises
@@ -143,7 +145,7 @@ class Naming:
             Its name there would be too long.
         """
         reference = listed.entry.key
-        record = records.record_of(records.Found(listed.entry, text), self.source)
+        record = records.record_of(records.StoredItem(listed.entry, text), self.source)
         values = {} if text is None else dict(Sidecar.parse(text, reference).values)
         values.pop("marker", None)
         name = identity(reference)

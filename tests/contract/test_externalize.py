@@ -22,7 +22,7 @@ from fsmedia import (
     StorageError,
 )
 from fsmedia.format import keys
-from fsmedia.format.messages import Marker, places_of
+from fsmedia.format.messages import InlineReference, media_fields
 from tests.messages import ANTHROPIC, DOCUMENTS, GEMINI, JSON, OPENAI_CHAT, PARTS, PNG, PROMPTKIT, b64, json_texts, url
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def text_of(document: Any) -> str:
     return json.dumps(document, ensure_ascii=False)
 
 
-def markers(document: Any) -> list[Marker]:
-    return [place.marker for place in places_of(document) if place.marker]
+def markers(document: Any) -> list[InlineReference]:
+    return [place.marker for place in media_fields(document) if place.marker]
 
 
 @pytest.mark.parametrize("deduplicate", [False, True])
@@ -130,7 +130,7 @@ def test_whatever_goes_out_comes_back(store: MediaStore, document: Any) -> None:
     before = copy.deepcopy(document)
     made = store.externalize(document, R1)
     assert document == before
-    assert not [place for place in places_of(made) if place.content() and not place.marker]
+    assert not [place for place in media_fields(made) if place.content() and not place.marker]
     back = store.inline(made)
     assert text_of(back) == text_of(document)
     assert json.loads(json.dumps(made)) == made
@@ -198,7 +198,11 @@ def test_a_text_that_only_looks_like_a_reference_is_refused(memory_storage: Memo
     store = MediaStore(memory_storage.url).create()
     fake = {
         "messages": [
-            {"content": [{"inlineData": {"mimeType": "image/png", "data": str(Marker(reference, DIGEST, "b64"))}}]}
+            {
+                "content": [
+                    {"inlineData": {"mimeType": "image/png", "data": str(InlineReference(reference, DIGEST, "b64"))}}
+                ]
+            }
         ]
     }
     with pytest.raises(InvalidMediaError, match=r"looks like a reference.*"):
@@ -207,8 +211,8 @@ def test_a_text_that_only_looks_like_a_reference_is_refused(memory_storage: Memo
         store.inline(fake)
     assert raised.value.reference == reference
     elsewhere = {
-        "text": str(Marker(reference, DIGEST, "b64")),
-        "content": [{"type": "text", "text": str(Marker("x", DIGEST, "b64"))}],
+        "text": str(InlineReference(reference, DIGEST, "b64")),
+        "content": [{"type": "text", "text": str(InlineReference("x", DIGEST, "b64"))}],
     }
     assert store.inline(store.externalize(elsewhere, R1)) == elsewhere
 
@@ -216,7 +220,7 @@ def test_a_text_that_only_looks_like_a_reference_is_refused(memory_storage: Memo
 def test_one_that_has_other_bytes_is_refused(memory_storage: MemoryStorage) -> None:
     store = MediaStore(memory_storage.url)
     reference = store.store_media(MediaContent.from_bytes(PNG), R1)
-    fake = {"source": {"media_type": "image/png", "data": str(Marker(reference, DIGEST, "b64"))}}
+    fake = {"source": {"media_type": "image/png", "data": str(InlineReference(reference, DIGEST, "b64"))}}
     with pytest.raises(InvalidMediaError, match="not those"):
         store.externalize(fake, R1)
 

@@ -154,7 +154,7 @@ def test_with_data_before_their_marker(monkeypatch: pytest.MonkeyPatch) -> None:
         put_marker(sharing, pointer)
 
     put_marker = commit._put_marker
-    monkeypatch.setattr(commit, "_begun", begun)
+    monkeypatch.setattr(commit, "_start_generation", begun)
     loses("two stores of new bytes, who deletes what he sees of one")
 
 

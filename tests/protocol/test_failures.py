@@ -125,7 +125,7 @@ def test_bytes_that_go_before_an_answer_are_caught(tmp_path: Path, monkeypatch: 
         deletings[0].backend.delete([key for item in deletings for key in keys_of(item)])
         return {}
 
-    monkeypatch.setattr(commit, "_removed", careless)
+    monkeypatch.setattr(commit, "_delete_keys", careless)
     with pytest.raises(AssertionError):
         test_a_sidecar_that_can_not_be_removed_keeps_its_bytes(MEMORY, "calls", tmp_path)
 

@@ -150,12 +150,12 @@ def test_deleting_what_the_source_has_not_is_killed(source: Storage, tmp_path: P
 
 def reordered(monkeypatch: pytest.MonkeyPatch, *order: int) -> None:
     """Let the steps of a sync come in another order."""
-    take = commit.take
+    take = commit.run_steps
 
     def wrong(steps: Any, items: Any) -> Any:
         return take([steps[at] for at in order] if len(steps) == len(order) else steps, items)
 
-    monkeypatch.setattr(commit, "take", wrong)
+    monkeypatch.setattr(commit, "run_steps", wrong)
 
 
 def test_a_sidecar_before_its_bytes_is_caught(source: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

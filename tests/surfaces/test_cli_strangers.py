@@ -12,7 +12,7 @@ import pytest
 
 from fsmedia import MediaStore
 from fsmedia.cli import cmd_externalize
-from fsmedia.format.messages import loaded, places_of
+from fsmedia.format.messages import media_fields, parse_json
 from tests.messages import OPENAI_CHAT
 from tests.surfaces.test_cli import fsmedia
 from tests.surfaces.test_cli_process import on_terminal
@@ -96,10 +96,10 @@ def test_names_of_columns_command_no_terminal(local_storage: LocalStorage, tmp_p
 
 def test_a_deep_and_wide_document_takes_no_more_than_its_text() -> None:
     """The way to each of a million objects, two hundred levels down, took two thousand times their text."""
-    document = loaded("[" * 250 + "[" + ",".join(["{}"] * 50_000) + "]" + "]" * 250)
+    document = parse_json("[" * 250 + "[" + ",".join(["{}"] * 50_000) + "]" + "]" * 250)
     tracemalloc.start()
     try:
-        assert list(places_of([document, OPENAI_CHAT]))
+        assert list(media_fields([document, OPENAI_CHAT]))
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()

@@ -18,7 +18,7 @@ NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 @given(INSTANTS, REFERENCES)
 def test_a_key_is_read_back(instant: datetime, reference: str) -> None:
     found = keys.parse_due(keys.due_key(instant, reference))
-    assert found == keys.Due(keys.due_minute(instant), reference)
+    assert found == keys.DueKey(keys.due_minute(instant), reference)
 
 
 @given(INSTANTS, INSTANTS)

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fsmedia.format import wav
-from fsmedia.format.sidecar import measured
+from fsmedia.format.sidecar import measure
 from fsmedia.format.wav import PcmFormat
 from fsmedia.models import ContentFields
 
@@ -64,7 +64,7 @@ PICTURES = {
 
 def ask(mime_type: str, data: bytes, content: ContentFields = NOTHING, size: int | None = None) -> dict[str, Any]:
     """Measure as a draft does, with at most 8 KiB of the bytes."""
-    return measured(content, mime_type, data[:8192], len(data) if size is None else size)
+    return measure(content, mime_type, data[:8192], len(data) if size is None else size)
 
 
 @pytest.mark.parametrize("mime_type", PICTURES)

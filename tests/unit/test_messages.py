@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fsmedia import InvalidMediaError
 from fsmedia.format import messages
-from fsmedia.format.messages import DEEPEST, Edit, Marker, edited, loaded, places_of, spliced
+from fsmedia.format.messages import DEEPEST, Edit, InlineReference, edited, media_fields, parse_json, spliced
 from tests.messages import ANTHROPIC, DATA, DOCUMENTS, HEADS, JSON, PROMPTKIT, TEXTS, json_texts, spellings
 
 DIGEST = "ab" * 32
@@ -65,8 +65,8 @@ def test_usual_spellings_have_names() -> None:
     st.none() | HEADS,
 )
 def test_a_marker_reads_as_it_was_written(reference: str, spelling: str, head: str | None) -> None:
-    marker = Marker(reference, DIGEST, spelling, head)
-    found = Marker.parse(str(marker))
+    marker = InlineReference(reference, DIGEST, spelling, head)
+    found = InlineReference.parse(str(marker))
     assert found in (marker, None)
     if head in (None, "data:image/png;base64", "DATA:image/png;base64", "data:;base64"):
         assert found == marker
@@ -88,7 +88,7 @@ def test_a_marker_reads_as_it_was_written(reference: str, spelling: str, head: s
     ],
 )
 def test_other_text_is_no_marker(text: str) -> None:
-    assert Marker.parse(text) is None
+    assert InlineReference.parse(text) is None
 
 
 # -- JSON text ---------------------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ def test_text_is_read_as_json_reads_it(text: str) -> None:
     while (position := len(rest) - len(rest[position:].lstrip(" \t\r\n"))) < len(rest):
         value, position = decoder.raw_decode(rest, position)
         documents.append(plain(value))
-    assert plain(loaded(text)) == (documents[0] if len(documents) == 1 else documents)
+    assert plain(parse_json(text)) == (documents[0] if len(documents) == 1 else documents)
     assert spliced(text, []) == text
 
 
@@ -122,7 +122,7 @@ def test_strings_know_where_they_stand(document: Any) -> None:
         for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
             look(each)
 
-    look(loaded(text))
+    look(parse_json(text))
 
 
 @pytest.mark.parametrize(
@@ -162,18 +162,18 @@ def test_strings_know_where_they_stand(document: Any) -> None:
 )
 def test_what_is_no_json_is_refused_with_its_place(text: str) -> None:
     with pytest.raises(InvalidMediaError, match=r"line \d+, column \d+"):
-        loaded(text)
+        parse_json(text)
 
 
 def test_depth_is_limited_readably() -> None:
     for text in ("[" * 100_000, '{"a":' * 100_000):
         with pytest.raises(InvalidMediaError, match="levels deep"):
-            loaded(text)
-    loaded("[" * DEEPEST + "]" * DEEPEST)
+            parse_json(text)
+    parse_json("[" * DEEPEST + "]" * DEEPEST)
     holds_itself: list[Any] = []
     holds_itself.append(holds_itself)
     with pytest.raises(InvalidMediaError, match="holds itself"):
-        list(places_of(holds_itself))
+        list(media_fields(holds_itself))
 
 
 def test_pieces_are_replaced_in_any_order() -> None:
@@ -186,26 +186,26 @@ def test_pieces_are_replaced_in_any_order() -> None:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_each_shape_is_known(name: str) -> None:
     document, count = DOCUMENTS[name]
-    assert len([place for place in places_of(document) if place.content()]) == count
+    assert len([place for place in media_fields(document) if place.content()]) == count
     text = json.dumps(document)
-    assert len([place for place in places_of(loaded(text)) if place.content()]) == count
+    assert len([place for place in media_fields(parse_json(text)) if place.content()]) == count
 
 
 def test_a_place_says_its_message_and_part() -> None:
-    found = {place.where: place.indices for place in places_of(ANTHROPIC) if place.content()}
+    found = {place.where: place.indices for place in media_fields(ANTHROPIC) if place.content()}
     assert found == {
         "$.messages[0].content[0].source.data": (0, 0),
         "$.messages[0].content[2].content[0].source.data": (0, 2),
     }
     (place,) = [
-        place for place in places_of([{"role": "user", **each} for each in PROMPTKIT["Messages"]]) if place.content()
+        place for place in media_fields([{"role": "user", **each} for each in PROMPTKIT["Messages"]]) if place.content()
     ]
     assert (place.where, place.indices) == ("$[0].parts[0].media.data", (0, 0))
 
 
 def test_a_name_that_stands_twice_means_nothing() -> None:
     text = '{"media": {"data": "aGk=", "data": "aGk=", "mime_type": "image/png"}}'
-    assert list(places_of(loaded(text))) == []
+    assert list(media_fields(parse_json(text))) == []
 
 
 @given(JSON)
@@ -225,4 +225,4 @@ def test_editing_copies_what_it_must_and_nothing_else() -> None:
 
 @given(TEXTS)
 def test_text_parts_are_never_touched(text: str) -> None:
-    assert list(places_of({"type": "text", "text": text, "content": text})) == []
+    assert list(media_fields({"type": "text", "text": text, "content": text})) == []

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsmedia.errors import CorruptSidecarError
-from fsmedia.format.sidecar import _KINDS, FORMAT, MAX_SIDECAR_BYTES, Sidecar, timestamp_text
+from fsmedia.format.sidecar import _TYPES, FORMAT, MAX_SIDECAR_BYTES, Sidecar, timestamp_text
 from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, MediaRecord, Reference
 
 REFERENCE = "runs/r1/0003_01_u01m8343t30ehsv9fkm039etnz4.png"
@@ -171,7 +171,7 @@ def test_a_record_comes_out_of_what_was_built(
     )
 
 
-@given(st.dictionaries(TEXTS.filter(lambda name: name not in _KINDS), JSON))
+@given(st.dictionaries(TEXTS.filter(lambda name: name not in _TYPES), JSON))
 def test_no_key_is_lost_by_a_rewrite(values: dict[str, Any]) -> None:
     values = {**values, "fsmedia": 1}
     data = parsed(json.dumps(values).encode()).dump()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsmedia.core.ingest import CHUNK_BYTES, HEAD_BYTES, Intake, SoundIntake, SourceRules, opened, small_bytes
+from fsmedia.core.ingest import CHUNK_BYTES, HEAD_BYTES, HashingWriter, SourceRules, WavWriter, open_source, small_bytes
 from fsmedia.errors import InvalidMediaError, MediaNotFoundError, MediaTooLargeError, StorageError
 from fsmedia.format import wav
 from fsmedia.models import MediaContent
@@ -78,7 +78,7 @@ def rules(max_size: int | None = None, stored: bytes = b"") -> SourceRules:
 
 def chunks(content: MediaContent, max_size: int | None = None) -> list[bytes]:
     """The pieces in which a source comes."""
-    with opened(content, rules(max_size)) as source:
+    with open_source(content, rules(max_size)) as source:
         return list(source.chunks)
 
 
@@ -98,7 +98,7 @@ def of(data: Any) -> MediaContent:
 @given(CHUNKS)
 def test_an_intake_counts_hashes_and_passes_on(pieces: list[bytes]) -> None:
     stage = Stage()
-    intake = Intake(stage, None)
+    intake = HashingWriter(stage, None)
     for number, chunk in enumerate(pieces):
         intake.write(memoryview(chunk) if number % 2 else chunk)
     data = b"".join(pieces)
@@ -109,7 +109,7 @@ def test_an_intake_counts_hashes_and_passes_on(pieces: list[bytes]) -> None:
 @given(st.lists(st.integers(0, 6000), max_size=6))
 def test_the_head_is_the_first_bytes_however_they_come(sizes: list[int]) -> None:
     data = os.urandom(64) * 600
-    intake, start = Intake(None, None), 0
+    intake, start = HashingWriter(None, None), 0
     for size in sizes:
         intake.write(data[start : start + size])
         start += size
@@ -120,7 +120,7 @@ def test_the_head_is_the_first_bytes_however_they_come(sizes: list[int]) -> None
 @given(CHUNKS, st.integers(0, 200))
 def test_an_intake_stops_where_it_gets_too_large(pieces: list[bytes], limit: int) -> None:
     stage = Stage()
-    intake = Intake(stage, limit)
+    intake = HashingWriter(stage, limit)
     total = sum(map(len, pieces))
 
     def take() -> None:
@@ -137,7 +137,7 @@ def test_an_intake_stops_where_it_gets_too_large(pieces: list[bytes], limit: int
 
 
 def test_exactly_the_limit_is_taken() -> None:
-    intake = Intake(None, 4)
+    intake = HashingWriter(None, 4)
     intake.write(b"ab")
     intake.write(b"cd")
     intake.write(b"")
@@ -150,7 +150,7 @@ def test_raw_sound_becomes_a_wav_file_however_it_comes(
     data: bytes, size: int, expected: int | None, told: bool
 ) -> None:
     stage = Stage()
-    intake = SoundIntake(stage, None, MONO, len(data) if told else expected)
+    intake = WavWriter(stage, None, MONO, len(data) if told else expected)
     for i in range(0, len(data), size):
         intake.write(data[i : i + size])
     intake.finish()
@@ -164,7 +164,7 @@ def test_raw_sound_becomes_a_wav_file_however_it_comes(
 def test_what_is_wav_already_is_not_wrapped_twice(data: bytes, size: int) -> None:
     whole = wav.header(MONO, len(data)) + data
     stage = Stage()
-    intake = SoundIntake(stage, None, wav.PcmFormat(8_000, 2), None)
+    intake = WavWriter(stage, None, wav.PcmFormat(8_000, 2), None)
     for i in range(0, len(whole), size):
         intake.write(whole[i : i + size])
     intake.finish()
@@ -173,7 +173,7 @@ def test_what_is_wav_already_is_not_wrapped_twice(data: bytes, size: int) -> Non
 
 
 def test_the_header_counts_towards_the_limit() -> None:
-    intake = SoundIntake(Stage(), wav.HEADER_BYTES + 100, MONO, None)
+    intake = WavWriter(Stage(), wav.HEADER_BYTES + 100, MONO, None)
     intake.write(bytes(100))
     with pytest.raises(MediaTooLargeError):
         intake.write(b"x")
@@ -194,17 +194,17 @@ def test_small_bytes_are_those_in_memory_anyway(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [0, 1, 3 * CHUNK_BYTES])
 def test_bytes_are_handed_on_as_they_are(size: int) -> None:
     data = b"x" * size
-    with opened(of(data), rules()) as source:
+    with open_source(of(data), rules()) as source:
         assert source.data is data
         assert [chunk is data for chunk in source.chunks] == [True]
 
 
 def test_a_data_url_is_in_memory_too_and_may_tell_its_type() -> None:
-    with opened(
+    with open_source(
         MediaContent(url="data:image/gif;base64,YWI=", mime_type="application/octet-stream"), rules()
     ) as source:
         assert (source.data, source.size, source.mime_type) == (b"ab", 2, "image/gif")
-    with opened(MediaContent(url="data:image/gif,ab", mime_type="image/png"), rules()) as source:
+    with open_source(MediaContent(url="data:image/gif,ab", mime_type="image/png"), rules()) as source:
         assert (source.data, source.mime_type) == (b"ab", None)
     with pytest.raises(MediaTooLargeError):
         read(MediaContent(url="data:image/gif;base64,YWJj", mime_type="image/gif"), 2)
@@ -216,7 +216,7 @@ def test_a_data_url_is_in_memory_too_and_may_tell_its_type() -> None:
 def test_a_stream_is_read_once_from_where_it_stands_in_chunks() -> None:
     stream = Stream(b"skip" + b"x" * (2 * CHUNK_BYTES + 5))
     stream.seek(4)
-    with opened(of(stream), rules()) as source:
+    with open_source(of(stream), rules()) as source:
         assert source.size == 2 * CHUNK_BYTES + 5
         assert source.data is None
         assert [len(chunk) for chunk in source.chunks] == [CHUNK_BYTES, CHUNK_BYTES, 5]
@@ -228,7 +228,7 @@ def test_a_stream_that_gives_less_than_asked_is_read_to_its_end() -> None:
     read_end, write_end = os.pipe()
     with os.fdopen(write_end, "wb", buffering=0) as writer, os.fdopen(read_end, "rb", buffering=0) as reader:
         writer.write(b"ab")
-        with opened(of(reader), rules()) as source:
+        with open_source(of(reader), rules()) as source:
             assert source.size is None
             taken = iter(source.chunks)
             assert next(taken) == b"ab"
@@ -270,7 +270,7 @@ def test_a_closed_stream_is_refused() -> None:
 def test_a_file_is_read_and_closed(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(b"x" * (CHUNK_BYTES + 3))
-    with opened(MediaContent.from_path(path), rules(CHUNK_BYTES + 3)) as source:
+    with open_source(MediaContent.from_path(path), rules(CHUNK_BYTES + 3)) as source:
         assert source.size == CHUNK_BYTES + 3
         assert [len(chunk) for chunk in source.chunks] == [CHUNK_BYTES, 3]
     # An unclosed file would be a ResourceWarning, which is an error here.
@@ -309,7 +309,7 @@ def test_a_reference_is_opened_in_the_store_that_takes_it() -> None:
         asked.append(reference)
         return Stream(b"ab")
 
-    with opened(
+    with open_source(
         content, SourceRules(None, timedelta(seconds=5), allow_private=False, open_stored=open_stored)
     ) as source:
         assert b"".join(source.chunks) == b"ab"

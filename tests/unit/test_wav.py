@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fsmedia import InvalidMediaError, MediaTooLargeError
-from fsmedia.core.ingest import HEAD_BYTES, Intake, SoundIntake
+from fsmedia.core.ingest import HEAD_BYTES, HashingWriter, WavWriter
 from fsmedia.errors import MediaError
 from fsmedia.format import wav
 from fsmedia.format.wav import PcmFormat
@@ -167,7 +167,7 @@ class CountedBytes(bytes):
 
 def test_a_stream_over_four_gigabytes_is_stopped() -> None:
     stage = CountingStage()
-    intake = SoundIntake(stage, None, MONO, None)
+    intake = WavWriter(stage, None, MONO, None)
     intake.write(b"s" * 100)
     huge = CountedBytes(b"s" * 100)
     huge.claimed = 2**30
@@ -180,7 +180,7 @@ def test_a_stream_over_four_gigabytes_is_stopped() -> None:
 
 def test_the_header_says_what_came_at_last() -> None:
     stage = CountingStage()
-    intake = SoundIntake(stage, None, MONO, None)
+    intake = WavWriter(stage, None, MONO, None)
     intake.write(b"s" * 100)
     huge = CountedBytes(b"s" * 100)
     huge.claimed = MOST_SOUND - 100
@@ -215,7 +215,7 @@ def test_pieces_and_announced_sizes_do_not_matter(pieces: list[bytes], announced
         def reread(self) -> Iterator[bytes]:
             yield bytes(written)
 
-    intake = SoundIntake(Stage(), None, MONO, announced)
+    intake = WavWriter(Stage(), None, MONO, announced)
     for piece in pieces:
         intake.write(memoryview(piece))
     intake.finish()
@@ -227,17 +227,17 @@ def test_pieces_and_announced_sizes_do_not_matter(pieces: list[bytes], announced
 
 
 def test_the_limit_counts_the_header() -> None:
-    SoundIntake(None, 144, MONO, 100).write(b"s" * 100)
+    WavWriter(None, 144, MONO, 100).write(b"s" * 100)
     with pytest.raises(MediaTooLargeError):
-        SoundIntake(None, 143, MONO, 100).write(b"s" * 100)
-    short = SoundIntake(None, 43, MONO, None)
+        WavWriter(None, 143, MONO, 100).write(b"s" * 100)
+    short = WavWriter(None, 43, MONO, None)
     short.write(b"s")
     with pytest.raises(MediaError):
         short.finish()
 
 
 def test_plain_bytes_only_pass() -> None:
-    intake = Intake(None, 10)
+    intake = HashingWriter(None, 10)
     intake.write(b"RIFF")
     intake.write(memoryview(b"\0" * 6))
     intake.finish()

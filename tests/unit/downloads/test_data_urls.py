@@ -8,7 +8,7 @@ import io
 import pytest
 
 from fsmedia.core.download import open_url
-from fsmedia.core.ingest import Intake, too_large
+from fsmedia.core.ingest import HashingWriter, too_large
 from fsmedia.errors import InvalidMediaError, MediaTooLargeError
 from fsmedia.models.urls import read_data_url
 from tests.unit.downloads.wire import MIB, SECONDS, check_chain, serving, with_length
@@ -98,7 +98,7 @@ def test_data_url_that_is_too_large_is_not_decoded(monkeypatch: pytest.MonkeyPat
 def test_download_goes_through_an_intake() -> None:
     """What a store does with it."""
     body = b"\x89PNG\r\n\x1a\n" + b"x" * MIB
-    intake = Intake(None, None)
+    intake = HashingWriter(None, None)
     with (
         serving(with_length(body)) as server,
         open_url(server.url, timeout=SECONDS, max_size=None, allow_private=True) as got,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fsmedia.core import download as downloads
-from fsmedia.core.download import _Fetch, open_url
+from fsmedia.core.download import _Request, open_url
 from fsmedia.core.ingest import too_large
 from fsmedia.errors import MediaTooLargeError, StorageError
 
@@ -231,7 +231,7 @@ def test_caller_who_takes_long_is_not_the_servers_fault() -> None:
 def test_each_mebibyte_earns_a_timeout() -> None:
     now = 0.0
     allowed: list[float] = []
-    fetch = _Fetch(10.0, lambda: now, None)
+    fetch = _Request(10.0, lambda: now, None)
 
     class Socket:
         def settimeout(self, seconds: float) -> None:
