@@ -1,9 +1,9 @@
-"""Shared bytes: generations of a blob, markers of those who use them, condemned marks of those about to go.
+"""Shared bytes: generations of a blob, markers of the references that use them, marks of those about to be deleted.
 
-No locks and no counter. A store that wants to share puts its marker first and then looks for condemned marks, and
-after those for the data; a release that wants to delete puts its mark first and then looks for markers. Whoever is
-second sees the other, so bytes that a visible reference names are never deleted. Each look and each write here is one
-step in docs/format.md.
+There are no locks and no counter. A store that wants to share bytes writes its marker first and then looks for
+condemned marks, and after those for the data. A release that wants to delete them writes its mark first and then looks
+for markers. Whichever is second sees the other, so bytes that a visible reference names are never deleted. Each read
+and each write here is one step in docs/format.md.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ _TEXT = "text/plain; charset=utf-8"
 
 
 def find_generation(backend: Backend, digest: str, size: int) -> Pointer | None:
-    """Return a generation that has its data and no condemned mark; None if there is none.
-
-    The folder's names sort condemned, data, refs: the listing ends where the markers begin, however many there are.
-    """
+    """Return a generation that has its data and no condemned mark; None if there is none."""
     condemned: set[str] = set()
     found: str | None = None
+    # Names sort condemned, data, refs: all marks are known before the first data, and the listing ends where the
+    # markers begin, however many there are.
     for entry in backend.entries(keys.blob_folder(digest)):
         parsed = keys.parse_blob_key(entry.key)
         if parsed is None:
@@ -34,52 +33,49 @@ def find_generation(backend: Backend, digest: str, size: int) -> Pointer | None:
             break
         if parsed.kind == "condemned":
             condemned.add(parsed.generation)
+        # Another size: an upload under way, or damage. Neither may be shared.
         elif parsed.generation not in condemned and entry.size == size:
             found = parsed.generation
     return None if found is None else Pointer(size, digest, found)
 
 
 def put_marker(backend: Backend, pointer: Pointer, reference: str) -> str:
-    """Say that a reference uses a generation; return the marker's name, which no other attempt has."""
+    """Record that a reference uses a generation; return the name of the marker."""
+    # Fresh for each attempt: with one name for all, an attempt that withdraws would remove another one's marker.
     marker = keys.new_marker(reference)
     put_named_marker(backend, pointer, marker, reference)
     return marker
 
 
 def put_named_marker(backend: Backend, pointer: Pointer, marker: str, reference: str) -> None:
-    """Write a marker whose name is known; for those who put back what was there."""
+    """Write a marker under a known name, to put back one that was there."""
     backend.write(pointer.marker_key(marker), reference.encode(), _TEXT)
 
 
 def is_alive(backend: Backend, pointer: Pointer) -> bool:
-    """Look for condemned marks first, then for the data: the other way round, both looks could miss a deletion."""
+    """Return whether a generation has its data and is not about to be deleted."""
+    # Marks before data. A release removes the data first and its mark last: data seen first could be deleted before
+    # the look for marks, and the mark be gone again by then.
     if backend.holds(pointer.condemned_folder):
         return False
-    found = backend.head(pointer.data_key)
-    return found is not None and found.size == pointer.size
+    return _has_data(backend, pointer)
 
 
 def is_used(backend: Backend, pointer: Pointer, marker: str | None) -> bool:
-    """Look for one marker, then whether the generation is alive: what the sidecar of a slow store relies on."""
-    if marker is None or backend.head(pointer.marker_key(marker)) is None:
-        return False
-    return is_alive(backend, pointer)
+    """Return whether a generation has this marker and is alive; what the sidecar of a slow store relies on."""
+    # The marker before the marks: once it is seen, a release that comes later sees it too and leaves the data.
+    return _has_marker(backend, pointer, marker) and is_alive(backend, pointer)
 
 
 def is_kept(backend: Backend, pointer: Pointer, marker: str | None) -> bool:
-    """Look for one marker, then for the data: what a rewritten sidecar relies on.
-
-    A condemned mark says nothing here: a crash leaves one on bytes that are in use, and whoever writes one looks for
-    markers before the bytes go.
-    """
-    if marker is None or backend.head(pointer.marker_key(marker)) is None:
-        return False
-    found = backend.head(pointer.data_key)
-    return found is not None and found.size == pointer.size
+    """Return whether a generation has this marker and its data; what a rewritten sidecar relies on."""
+    # Condemned marks don't count here: a crash may leave one on data in use, and whoever writes one looks for markers
+    # before the data go. The marker does: a delete removes it while the data of other references stay.
+    return _has_marker(backend, pointer, marker) and _has_data(backend, pointer)
 
 
 def release(backend: Backend, pointer: Pointer) -> bool:
-    """Delete a generation that nothing uses any more; the own marker must be gone already.
+    """Delete a generation if nothing uses it any more; the caller's own marker must be gone already.
 
     Returns
     -------
@@ -89,23 +85,35 @@ def release(backend: Backend, pointer: Pointer) -> bool:
     Raises
     ------
     StorageError
-        A step was not answered. What was done stays, also the mark: it only takes no new references.
+        A step was not answered. What was done stays, the mark too: it only keeps new references away.
     """
     if backend.holds(pointer.refs_folder):
         return False
+    # The mark before the second look for markers: a store that puts its marker after that look finds the mark.
     mark = pointer.condemned_key()
     backend.write(mark, b"", _TEXT)
     used = backend.holds(pointer.refs_folder)
     if not used:
         _remove(backend, pointer.data_key)
+    # Only now: without an answer the deletion may still be under way, and a store must not take the data for alive.
     _remove(backend, mark)
     return not used
 
 
 def withdraw(backend: Backend, pointer: Pointer, marker: str) -> None:
-    """Take back the marker of an attempt that came too late, and let the generation go if it was the last one."""
+    """Take back the marker of an attempt that came too late, and release the generation."""
     _remove(backend, pointer.marker_key(marker))
+    # The release that was in the way may have met this marker and left the data, so nobody else would delete them.
     release(backend, pointer)
+
+
+def _has_marker(backend: Backend, pointer: Pointer, marker: str | None) -> bool:
+    return marker is not None and backend.head(pointer.marker_key(marker)) is not None
+
+
+def _has_data(backend: Backend, pointer: Pointer) -> bool:
+    found = backend.head(pointer.data_key)
+    return found is not None and found.size == pointer.size
 
 
 def _remove(backend: Backend, key: str) -> None:

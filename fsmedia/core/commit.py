@@ -1,11 +1,12 @@
-"""The order of writes, as data: which steps a store and a delete consist of, and what a failure leaves.
+"""Orders of writes as data: the steps of a store and of a delete, and how a step that fails ends an operation.
 
-docs/format.md gives the reasons. Any process may die between two steps, and any storage may fail in one; what must hold
-then is that a listing never shows part of a media and that no visible reference loses its bytes. A step counts only
-when the storage has answered; if it does not, the operation stops there, undoes nothing and says which media.
+docs/format.md gives the reasons for each order. Any process may die between two steps, and any storage may fail in one;
+what must hold then is that a listing never shows part of a media item and that no visible reference loses its bytes.
+A step counts only when the storage has answered. If it does not answer, the operation stops there, undoes nothing and
+raises an error with the reference.
 
-Each step takes any number of media at once and answers with the failed ones by index, so one media and a thousand
-go the same way.
+Each step takes any number of operations at once and returns the failed ones by index, so one media item and a thousand
+take the same path.
 """
 
 from __future__ import annotations
@@ -39,14 +40,25 @@ if TYPE_CHECKING:
     Outcomes = list[MediaError | None]
 
 SIDECAR_TYPE = "application/json"
+"""Content type of sidecars."""
 DUE_TYPE = "application/octet-stream"
-"""Content type of due entries, which are empty: their keys say it all."""
+"""Content type of due entries, which are empty: all they say is in their keys."""
 OperationT = TypeVar("OperationT", "StoreOperation", "DeleteOperation")
+
+
+class DeferredUpload(Protocol):
+    """Bytes that lie elsewhere until their key is known: a stage, or those of another media item."""
+
+    def aim(self, key: str) -> None:
+        """Choose the key they go to."""
+
+    def commit(self, content_type: str) -> None:
+        """Put them there, atomically."""
 
 
 @dataclass(slots=True)
 class StoreOperation:
-    """One media on its way in: everything is checked, nothing is visible yet.
+    """One store of a media item under its own key; everything is checked, nothing is visible yet.
 
     Attributes
     ----------
@@ -57,9 +69,11 @@ class StoreOperation:
     now
         The store's clock.
     expires_at
-        When the policy in the sidecar lets the media go; None: never.
+        When the policy in the sidecar lets the item expire; None: never.
     grace
-        Age from which the store's leftovers may be mended, so a store must not take longer.
+        Age from which leftovers of the store may be removed, so a store must not take longer.
+    started
+        When the first step began; set by the steps.
     """
 
     backend: Backend
@@ -74,291 +88,8 @@ class StoreOperation:
 
 
 @dataclass(slots=True)
-class DeleteOperation:
-    """One media on its way out.
-
-    Attributes
-    ----------
-    keep_folders
-        Leave the folder that it may be the last in, where the storage has folders.
-    due_keys
-        Its entries in the due index, as far as they are known.
-    stays
-        The media stays: only these entries have had their time.
-    marker
-        Of a deduplicated media, as its sidecar names it. Without its sidecar nobody knows the marker, and none is
-        touched.
-    """
-
-    backend: Backend
-    reference: str
-    keep_folders: bool = False
-    due_keys: tuple[str, ...] = ()
-    stays: bool = False
-    marker: str | None = None
-
-
-def put_due(storings: Sequence[StoreOperation]) -> Failures:
-    """Write an entry into the due index for each media that expires: whoever dies after this loses no policy."""
-    due: dict[int, str] = {}
-    for index, item in enumerate(storings):
-        item.started = item.now()
-        if item.expires_at is not None:
-            due[index] = keys.due_key(item.expires_at, item.reference)
-    if not due:
-        return {}
-    failed = storings[0].backend.write_many([Write(key, b"", DUE_TYPE) for key in due.values()])
-    places = list(due)
-    return {places[index]: error for index, error in failed.items()}
-
-
-def put_bytes(storings: Sequence[StoreOperation]) -> Failures:
-    """Write the bytes at the media's key. Until its sidecar is there, no listing shows them."""
-    return storings[0].backend.write_many([Write(item.reference, item.data, item.mime_type) for item in storings])
-
-
-def create_bytes(storings: Sequence[StoreOperation]) -> Failures:
-    """Write the bytes where none are."""
-    failures: dict[int, MediaError] = {}
-    for index, item in enumerate(storings):
-        try:
-            if isinstance(item.data, bytes):
-                made = item.backend.create(item.reference, item.data, item.mime_type)
-            else:
-                made = item.data.commit_new(item.mime_type)
-        except MediaError as error:
-            failures[index] = error
-            continue
-        if not made:
-            failures[index] = StoreConflictError("exists already", next_step="choose another name, or overwrite it")
-    return failures
-
-
-def put_sidecar(storings: Sequence[StoreOperation]) -> Failures:
-    """Write the sidecar: from here on the media exists."""
-    return storings[0].backend.write_many(
-        [Write(keys.sidecar_key(item.reference), item.sidecar, SIDECAR_TYPE) for item in storings]
-    )
-
-
-def look_after_slow(storings: Sequence[StoreOperation]) -> Failures:
-    """After more than half the grace (machines sleep), look whether somebody took the bytes for a leftover.
-
-    The same somebody may have taken the due entry, so it is written again.
-    """
-    failures: dict[int, MediaError] = {}
-    for index, storing in enumerate(storings):
-        begun = storing.started or storing.now()
-        if storing.now() - begun <= storing.grace / 2:
-            continue
-        try:
-            if storing.backend.head(storing.reference) is not None:
-                again = put_due([storing])
-                if again:
-                    failures[index] = again[0]
-                continue
-        except MediaError as error:
-            failures[index] = error
-            continue
-        sidecar = keys.sidecar_key(storing.reference)
-        failures[index] = storing.backend.delete([sidecar]).get(sidecar) or StorageError(
-            "took so long to store that its bytes were removed as a leftover", next_step="store it again"
-        )
-    return failures
-
-
-def remove_sidecar(deletings: Sequence[DeleteOperation]) -> Failures:
-    """Remove the sidecar."""
-    return _delete_keys(deletings, lambda item: () if item.stays else (keys.sidecar_key(item.reference),))
-
-
-def remove_bytes(deletings: Sequence[DeleteOperation]) -> Failures:
-    """Remove the bytes."""
-    return _delete_keys(deletings, lambda item: () if item.stays else (item.reference,))
-
-
-def remove_marker(deletings: Sequence[DeleteOperation]) -> Failures:
-    """Remove the markers with which deduplicated media hold their bytes; their folders are nobody's to keep."""
-
-    def keys_of(item: DeleteOperation) -> tuple[str, ...]:
-        return () if item.marker is None else (_pointer(item).marker_key(item.marker),)
-
-    return _delete_keys(deletings, keys_of, keep_folders=False)
-
-
-def remove_sidecar_again(deletings: Sequence[DeleteOperation]) -> Failures:
-    """Remove the sidecar once more: who rewrote it meanwhile looked at the marker while that was still there."""
-    return remove_sidecar(deletings)
-
-
-def release_bytes(deletings: Sequence[DeleteOperation]) -> Failures:
-    """Delete the bytes that no marker holds any more; once for all media that shared them."""
-    failures: dict[int, MediaError] = {}
-    outcomes: dict[Pointer, MediaError | None] = {}
-    for index, item in enumerate(deletings):
-        if item.marker is None:
-            continue
-        pointer = _pointer(item)
-        if pointer not in outcomes:
-            outcomes[pointer] = None
-            try:
-                blobs.release(item.backend, pointer)
-            except MediaError as error:
-                outcomes[pointer] = error
-        failed = outcomes[pointer]
-        if failed is not None:
-            failures[index] = StorageError(failed.problem, next_step=failed.next_step, key=failed.key)
-    return failures
-
-
-def _pointer(item: DeleteOperation) -> Pointer:
-    pointer = keys.pointer_of(item.reference)
-    if pointer is None:
-        raise ValueError("only deduplicated media have markers")
-    return pointer
-
-
-def remove_due(deletings: Sequence[DeleteOperation]) -> Failures:
-    """Remove the due entries: there is nothing left that they could be needed for."""
-    return _delete_keys(deletings, lambda item: item.due_keys, keep_folders=False)
-
-
-def _delete_keys(
-    deletings: Sequence[DeleteOperation],
-    keys_of: Callable[[DeleteOperation], tuple[str, ...]],
-    *,
-    keep_folders: bool | None = None,
-) -> Failures:
-    wanted = {key: index for index, item in enumerate(deletings) for key in keys_of(item)}
-    if not wanted:
-        return {}
-    first = deletings[0]
-    failed = first.backend.delete(wanted, keep_folders=first.keep_folders if keep_folders is None else keep_folders)
-    return {wanted[key]: error for key, error in failed.items() if key in wanted}
-
-
-STORE: tuple[Callable[[Sequence[StoreOperation]], Failures], ...] = (put_due, put_bytes, put_sidecar, look_after_slow)
-CREATE: tuple[Callable[[Sequence[StoreOperation]], Failures], ...] = (
-    put_due,
-    create_bytes,
-    put_sidecar,
-    look_after_slow,
-)
-DELETE: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (remove_sidecar, remove_bytes, remove_due)
-DELETE_NAMED: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (remove_bytes, remove_sidecar, remove_due)
-"""For names that are not of our own form: their bytes alone would be a media again, one without policy and hold."""
-DELETE_SHARED: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (
-    remove_sidecar,
-    remove_marker,
-    remove_sidecar_again,
-    release_bytes,
-    remove_due,
-)
-
-
-def store(storings: Sequence[StoreOperation]) -> list[MediaError | None]:
-    """Take the steps of a store for media of one root; return what stopped each, None where nothing did."""
-    return run_steps(STORE, storings)
-
-
-def create(storings: Sequence[StoreOperation]) -> list[MediaError | None]:
-    """Take the steps of a store for media whose names must be free."""
-    return run_steps(CREATE, storings)
-
-
-def rewrite_sidecar(
-    backend: Backend, reference: str, sidecar: bytes, expires_at: datetime | None, marker: str | None = None
-) -> None:
-    """Replace a sidecar, its due entry first, then look that entry and bytes are still there; the last writer wins.
-
-    An entry for another instant stays: it is a hint, and the sweep that meets it looks into the sidecar.
-
-    Raises
-    ------
-    MediaNotFoundError
-        They are not: somebody deleted the media meanwhile, and its sidecar is gone again.
-    CorruptSidecarError
-        A deduplicated media's sidecar names no marker, so nobody could look; nothing was written.
-    """
-    key = keys.sidecar_key(reference)
-    pointer = keys.pointer_of(reference)
-    if pointer is not None and marker is None:
-        raise CorruptSidecarError(
-            "its sidecar names no marker of its own", next_step="verify the store", reference=reference
-        )
-    due = None if expires_at is None else keys.due_key(expires_at, reference)
-    if due is not None:
-        backend.write(due, b"", DUE_TYPE)
-    backend.write(key, sidecar, SIDECAR_TYPE)
-    there = backend.fetch(heads=[reference] if due is None else [reference, due]).heads
-    if there[0] is None if pointer is None else not blobs.is_kept(backend, pointer, marker):
-        failed = backend.delete([key]).get(key)
-        if failed is not None:
-            raise add_reference(failed, reference)
-        raise MediaNotFoundError("was deleted while it was changed", next_step="list the store", reference=reference)
-    if due is not None and there[1] is None:
-        # A sweep that still read the old sidecar took the entry for one that has had its time.
-        backend.write(due, b"", DUE_TYPE)
-
-
-def delete(deletings: Sequence[DeleteOperation]) -> list[MediaError | None]:
-    """Take the steps of a delete; repeating one that stopped half-way finishes it."""
-    answers: Outcomes = [None] * len(deletings)
-    kinds: dict[str, list[int]] = {}
-    for index, item in enumerate(deletings):
-        kinds.setdefault(_delete_order(item), []).append(index)
-    for kind, chosen in kinds.items():
-        steps = {"plain": DELETE, "named": DELETE_NAMED, "shared": DELETE_SHARED}[kind]
-        for index, error in zip(chosen, run_steps(steps, [deletings[each] for each in chosen]), strict=True):
-            answers[index] = error
-    return answers
-
-
-def _delete_order(item: DeleteOperation) -> str:
-    if item.stays:
-        return "plain"  # its due entries go along with whatever else goes
-    if keys.pointer_of(item.reference) is not None:
-        return "shared"
-    return "plain" if keys.is_own_name(item.reference) else "named"
-
-
-def run_steps(
-    steps: Sequence[Callable[[Sequence[OperationT]], Failures]], operations: Sequence[OperationT]
-) -> Outcomes:
-    """Take each step for those operations whose step before was confirmed."""
-    answers: Outcomes = [None] * len(operations)
-    going = list(range(len(operations)))
-    for step in steps:
-        if not going:
-            break
-        failures = step([operations[index] for index in going])
-        for position, error in failures.items():
-            index = going[position]
-            answers[index] = add_reference(error, operations[index].reference)
-        going = [index for position, index in enumerate(going) if position not in failures]
-    return answers
-
-
-def raise_first_error(answers: Outcomes) -> None:
-    """Raise what stopped an operation."""
-    for error in answers:
-        if error is not None:
-            raise error
-
-
-class DeferredUpload(Protocol):
-    """Bytes that lie elsewhere until it is known where they belong: a stage, or another media's."""
-
-    def aim(self, key: str) -> None:
-        """Choose where they go."""
-
-    def commit(self, content_type: str) -> None:
-        """Put them there, atomically."""
-
-
-@dataclass(slots=True)
 class SharedStoreOperation:
-    """One media on its way in: everything is checked, nothing is visible yet.
+    """One store of a media item that shares equal bytes; everything is checked, nothing is visible yet.
 
     Attributes
     ----------
@@ -368,6 +99,8 @@ class SharedStoreOperation:
         Makes the reference for a generation.
     sidecar_of
         Makes the sidecar's bytes for a marker.
+    expires_at, grace, started
+        As in `StoreOperation`.
     reference, marker
         What was chosen; empty before.
     """
@@ -387,104 +120,415 @@ class SharedStoreOperation:
     started: datetime | None = None
 
 
-def store_shared(sharing: SharedStoreOperation) -> str:
-    """Store one media: beside the same bytes, where they are and stay, else as their first user.
+@dataclass(slots=True)
+class DeleteOperation:
+    """One delete of a media item.
+
+    Attributes
+    ----------
+    keep_folders
+        Leave the folder that gets empty, where the storage has folders.
+    due_keys
+        Its entries in the due index, as far as they are known.
+    stays
+        The media item stays: only these due entries are removed.
+    marker
+        Of a deduplicated item, as its sidecar names it. Without its sidecar nobody knows the marker, and none is
+        touched.
+    """
+
+    backend: Backend
+    reference: str
+    keep_folders: bool = False
+    due_keys: tuple[str, ...] = ()
+    stays: bool = False
+    marker: str | None = None
+
+
+# -- steps of a store --------------------------------------------------------------------------------------
+
+
+def put_due(operations: Sequence[StoreOperation]) -> Failures:
+    """Write a due entry for each media item that expires."""
+    due: dict[int, str] = {}
+    for index, operation in enumerate(operations):
+        # The clock starts with the first write: from here on a sweep may meet what this store leaves.
+        operation.started = operation.now()
+        if operation.expires_at is not None:
+            due[index] = keys.due_key(operation.expires_at, operation.reference)
+    if not due:
+        return {}
+    failed = operations[0].backend.write_many([Write(key, b"", DUE_TYPE) for key in due.values()])
+    places = list(due)
+    return {places[index]: error for index, error in failed.items()}
+
+
+def put_bytes(operations: Sequence[StoreOperation]) -> Failures:
+    """Write the bytes at their key; no listing shows them before the sidecar is there."""
+    return operations[0].backend.write_many([Write(each.reference, each.data, each.mime_type) for each in operations])
+
+
+def create_bytes(operations: Sequence[StoreOperation]) -> Failures:
+    """Write the bytes at keys that must be free."""
+    failures: dict[int, MediaError] = {}
+    for index, operation in enumerate(operations):
+        try:
+            if isinstance(operation.data, bytes):
+                made = operation.backend.create(operation.reference, operation.data, operation.mime_type)
+            else:
+                made = operation.data.commit_new(operation.mime_type)
+        except MediaError as error:
+            failures[index] = error
+            continue
+        if not made:
+            failures[index] = StoreConflictError("exists already", next_step="choose another name, or overwrite it")
+    return failures
+
+
+def put_sidecar(operations: Sequence[StoreOperation]) -> Failures:
+    """Write the sidecar: from here on the media item exists."""
+    return operations[0].backend.write_many(
+        [Write(keys.sidecar_key(each.reference), each.sidecar, SIDECAR_TYPE) for each in operations]
+    )
+
+
+def look_after_slow(operations: Sequence[StoreOperation]) -> Failures:
+    """Check, after more than half the grace, whether a sweep took the bytes for a leftover."""
+    failures: dict[int, MediaError] = {}
+    for index, operation in enumerate(operations):
+        if not _is_slow(operation):
+            continue
+        try:
+            if operation.backend.head(operation.reference) is not None:
+                # The sweep may have taken only the due entry, whose sidecar was not there yet.
+                again = put_due([operation])
+                if again:
+                    failures[index] = again[0]
+                continue
+        except MediaError as error:
+            failures[index] = error
+            continue
+        # A sidecar without bytes would be a visible media item that nobody can read.
+        sidecar = keys.sidecar_key(operation.reference)
+        failures[index] = operation.backend.delete([sidecar]).get(sidecar) or _taken_as_leftover()
+    return failures
+
+
+# -- steps of a delete -------------------------------------------------------------------------------------
+
+
+def remove_sidecar(operations: Sequence[DeleteOperation]) -> Failures:
+    """Remove the sidecar."""
+    return _delete_keys(operations, lambda each: () if each.stays else (keys.sidecar_key(each.reference),))
+
+
+def remove_bytes(operations: Sequence[DeleteOperation]) -> Failures:
+    """Remove the bytes."""
+    return _delete_keys(operations, lambda each: () if each.stays else (each.reference,))
+
+
+def remove_marker(operations: Sequence[DeleteOperation]) -> Failures:
+    """Remove the markers with which deduplicated media items hold their bytes."""
+
+    def keys_of(operation: DeleteOperation) -> tuple[str, ...]:
+        return () if operation.marker is None else (_pointer(operation).marker_key(operation.marker),)
+
+    return _delete_keys(operations, keys_of, keep_folders=False)
+
+
+def remove_sidecar_again(operations: Sequence[DeleteOperation]) -> Failures:
+    """Remove a sidecar that was rewritten meanwhile: its writer looked at the marker while that was still there."""
+    return remove_sidecar(operations)
+
+
+def release_bytes(operations: Sequence[DeleteOperation]) -> Failures:
+    """Delete the bytes that no marker holds any more, once for all media items that shared them."""
+    failures: dict[int, MediaError] = {}
+    outcomes: dict[Pointer, MediaError | None] = {}
+    for index, operation in enumerate(operations):
+        # No marker is known, so none was removed by this delete: the generation is not this one's to release.
+        if operation.marker is None:
+            continue
+        pointer = _pointer(operation)
+        if pointer not in outcomes:
+            outcomes[pointer] = None
+            try:
+                blobs.release(operation.backend, pointer)
+            except MediaError as error:
+                outcomes[pointer] = error
+        failed = outcomes[pointer]
+        if failed is not None:
+            # One error object for each operation: each of them is given its own reference.
+            failures[index] = StorageError(failed.problem, next_step=failed.next_step, key=failed.key)
+    return failures
+
+
+def remove_due(operations: Sequence[DeleteOperation]) -> Failures:
+    """Remove the due entries, which nothing needs any more."""
+    return _delete_keys(operations, lambda each: each.due_keys, keep_folders=False)
+
+
+# -- the orders: see "Orders of writes" in docs/format.md -------------------------------------------------------
+
+# The due entry first: a process that dies later leaves a hint about nothing, never an item whose expiry nobody sees.
+# The sidecar after the bytes: what a listing shows is whole.
+STORE: tuple[Callable[[Sequence[StoreOperation]], Failures], ...] = (put_due, put_bytes, put_sidecar, look_after_slow)
+CREATE: tuple[Callable[[Sequence[StoreOperation]], Failures], ...] = (
+    put_due,
+    create_bytes,
+    put_sidecar,
+    look_after_slow,
+)
+# The sidecar before the bytes: what is half deleted is not listed. The due entry last: it finds what a crash leaves.
+DELETE: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (remove_sidecar, remove_bytes, remove_due)
+# The other way round for names that are not of our own form: their bytes alone would be listed as a media item
+# again, one without policy and hold.
+DELETE_NAMED: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (remove_bytes, remove_sidecar, remove_due)
+# The sidecar twice: a rewrite between the two looks at the marker, finds it, and would leave a sidecar behind.
+DELETE_SHARED: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (
+    remove_sidecar,
+    remove_marker,
+    remove_sidecar_again,
+    release_bytes,
+    remove_due,
+)
+
+
+def store(operations: Sequence[StoreOperation]) -> Outcomes:
+    """Store media items of one root; return what stopped each, None where nothing did."""
+    return run_steps(STORE, operations)
+
+
+def create(operations: Sequence[StoreOperation]) -> Outcomes:
+    """Store media items of one root under names that must be free."""
+    return run_steps(CREATE, operations)
+
+
+def delete(operations: Sequence[DeleteOperation]) -> Outcomes:
+    """Delete media items of one root; repeating a delete that stopped half-way finishes it."""
+    outcomes: Outcomes = [None] * len(operations)
+    orders: dict[str, list[int]] = {}
+    for index, operation in enumerate(operations):
+        orders.setdefault(_delete_order(operation), []).append(index)
+    for order, chosen in orders.items():
+        # Looked up at the call, so that a test can put another order in its place.
+        steps = {"plain": DELETE, "named": DELETE_NAMED, "shared": DELETE_SHARED}[order]
+        for index, error in zip(chosen, run_steps(steps, [operations[each] for each in chosen]), strict=True):
+            outcomes[index] = error
+    return outcomes
+
+
+def run_steps(
+    steps: Sequence[Callable[[Sequence[OperationT]], Failures]], operations: Sequence[OperationT]
+) -> Outcomes:
+    """Run each step for those operations whose step before was confirmed."""
+    outcomes: Outcomes = [None] * len(operations)
+    going = list(range(len(operations)))
+    for step in steps:
+        if not going:
+            break
+        failures = step([operations[index] for index in going])
+        for position, error in failures.items():
+            index = going[position]
+            outcomes[index] = add_reference(error, operations[index].reference)
+        # An unanswered step may have happened or not. Going on, or undoing it, could hit what somebody else relies on.
+        going = [index for position, index in enumerate(going) if position not in failures]
+    return outcomes
+
+
+def raise_first(outcomes: Outcomes) -> None:
+    """Raise the first error that stopped an operation."""
+    for error in outcomes:
+        if error is not None:
+            raise error
+
+
+def rewrite_sidecar(
+    backend: Backend, reference: str, sidecar: bytes, expires_at: datetime | None, marker: str | None = None
+) -> None:
+    """Replace a sidecar and check that the media item is still there; the last writer wins.
+
+    A due entry for another instant stays: it is a hint, and the sweep that meets it reads the sidecar.
+
+    Raises
+    ------
+    MediaNotFoundError
+        Somebody deleted the media item meanwhile; its sidecar is removed again.
+    CorruptSidecarError
+        A deduplicated item's sidecar names no marker, so nothing could be checked; nothing was written.
+    """
+    key = keys.sidecar_key(reference)
+    pointer = keys.pointer_of(reference)
+    if pointer is not None and marker is None:
+        raise CorruptSidecarError(
+            "its sidecar names no marker of its own", next_step="verify the store", reference=reference
+        )
+    due = None if expires_at is None else keys.due_key(expires_at, reference)
+    # Before the sidecar: a crash between the two leaves a hint too many, not a policy that no sweep hears of.
+    if due is not None:
+        backend.write(due, b"", DUE_TYPE)
+    backend.write(key, sidecar, SIDECAR_TYPE)
+    # After the sidecar: a delete removes it first and the bytes later, so bytes that are gone here mean that this
+    # write has brought back the sidecar of a deleted item.
+    there = backend.fetch(heads=[reference] if due is None else [reference, due]).heads
+    if there[0] is None if pointer is None else not blobs.is_kept(backend, pointer, marker):
+        failed = backend.delete([key]).get(key)
+        if failed is not None:
+            raise add_reference(failed, reference)
+        raise MediaNotFoundError("was deleted while it was changed", next_step="list the store", reference=reference)
+    if due is not None and there[1] is None:
+        # A sweep that still read the old sidecar took the new entry for an outdated one.
+        backend.write(due, b"", DUE_TYPE)
+
+
+def store_shared(operation: SharedStoreOperation) -> str:
+    """Store one media item beside equal bytes where there are some, else as their first user.
 
     Raises
     ------
     StorageError
         A step was not answered; it stops there and undoes nothing.
     """
-    found = blobs.find_generation(sharing.backend, sharing.digest, sharing.size)
-    if found is None or not _join_generation(sharing, found):
-        found = Pointer(sharing.size, sharing.digest, keys.new_generation())
-        _start_generation(sharing, found)
-    _finish_store(sharing, found)
-    return sharing.reference
+    pointer = blobs.find_generation(operation.backend, operation.digest, operation.size)
+    if pointer is None or not _join_generation(operation, pointer):
+        # Never the same generation again: somebody may be about to delete it under its old name.
+        pointer = Pointer(operation.size, operation.digest, keys.new_generation())
+        _start_generation(operation, pointer)
+    _finish_store(operation, pointer)
+    return operation.reference
 
 
-def store_many(sharings: Sequence[SharedStoreOperation]) -> list[MediaError | None]:
-    """Store several, at once where the storage gains from it; of those with the same bytes one goes first."""
-    answers: dict[int, MediaError | None] = {}
-    first = {item.digest: index for index, item in reversed(list(enumerate(sharings)))}
+def store_many(operations: Sequence[SharedStoreOperation]) -> Outcomes:
+    """Store several media items that share equal bytes, concurrently where the storage gains from it."""
+    outcomes: dict[int, MediaError | None] = {}
+    # Of those with equal bytes one goes first and the others join it: at once, each would upload its own copy.
+    first = {each.digest: index for index, each in reversed(list(enumerate(operations)))}
     leaders = set(first.values())
-    for turn in (sorted(leaders), [index for index in range(len(sharings)) if index not in leaders]):
-        if len(turn) > 1 and sharings[0].backend.concurrency > 1:
-            with ThreadPoolExecutor(min(len(turn), sharings[0].backend.concurrency)) as threads:
-                found = list(threads.map(_store_or_error, [sharings[index] for index in turn]))
+    for round_ in (sorted(leaders), [index for index in range(len(operations)) if index not in leaders]):
+        if len(round_) > 1 and operations[0].backend.concurrency > 1:
+            with ThreadPoolExecutor(min(len(round_), operations[0].backend.concurrency)) as threads:
+                errors = list(threads.map(_store_or_error, [operations[index] for index in round_]))
         else:
-            found = [_store_or_error(sharings[index]) for index in turn]
-        answers.update(zip(turn, found, strict=True))
-    return [answers[index] for index in range(len(sharings))]
+            errors = [_store_or_error(operations[index]) for index in round_]
+        outcomes.update(zip(round_, errors, strict=True))
+    return [outcomes[index] for index in range(len(operations))]
 
 
-def _store_or_error(sharing: SharedStoreOperation) -> MediaError | None:
+def copy(operation: SharedStoreOperation, pointer: Pointer) -> None:
+    """Let one more reference use a generation: a marker and a sidecar are written, no bytes move.
+
+    Raises
+    ------
+    StoreConflictError
+        The generation is about to be deleted with its last reference.
+    """
+    if not _join_generation(operation, pointer):
+        raise StoreConflictError(
+            "its bytes are being deleted in this moment", next_step="copy it again", reference=operation.reference
+        )
+    _finish_store(operation, pointer)
+
+
+def _store_or_error(operation: SharedStoreOperation) -> MediaError | None:
     try:
-        store_shared(sharing)
+        store_shared(operation)
     except MediaError as error:
         return error
     return None
 
 
-def _join_generation(sharing: SharedStoreOperation, pointer: Pointer) -> bool:
-    """Use a generation that is there: marker, then the look; False if it is about to go, and nothing is left then."""
-    _put_marker(sharing, pointer)
-    if blobs.is_alive(sharing.backend, pointer):
+def _join_generation(operation: SharedStoreOperation, pointer: Pointer) -> bool:
+    """Use an existing generation; False if it is about to be deleted, and then the marker is taken back."""
+    # Marker first, then the look. A release writes its mark first and then looks for markers, so at least one of the
+    # two sees the other.
+    _put_marker(operation, pointer)
+    if blobs.is_alive(operation.backend, pointer):
         return True
-    blobs.withdraw(sharing.backend, pointer, sharing.marker)
+    blobs.withdraw(operation.backend, pointer, operation.marker)
     return False
 
 
-def _start_generation(sharing: SharedStoreOperation, pointer: Pointer) -> None:
-    """Begin a generation: marker first, so that the data are never without one."""
-    _put_marker(sharing, pointer)
-    with ErrorContext(sharing.reference):
-        if isinstance(sharing.data, bytes):
-            sharing.backend.write(pointer.data_key, sharing.data, sharing.mime_type)
+def _start_generation(operation: SharedStoreOperation, pointer: Pointer) -> None:
+    """Write a new generation."""
+    # Marker first: data without a marker are a leftover that anybody may release.
+    _put_marker(operation, pointer)
+    with ErrorContext(operation.reference):
+        if isinstance(operation.data, bytes):
+            operation.backend.write(pointer.data_key, operation.data, operation.mime_type)
         else:
-            sharing.data.aim(pointer.data_key)
-            sharing.data.commit(sharing.mime_type)
+            operation.data.aim(pointer.data_key)
+            operation.data.commit(operation.mime_type)
 
 
-def _put_marker(sharing: SharedStoreOperation, pointer: Pointer) -> None:
-    """Write the due entry, for this generation's name, then the marker."""
-    sharing.reference = sharing.name_of(pointer)
-    sharing.started = sharing.started or sharing.now()
-    with ErrorContext(sharing.reference):
-        if sharing.expires_at is not None:
-            due = keys.due_key(sharing.expires_at, sharing.reference)
-            sharing.backend.write(due, b"", DUE_TYPE)
-        sharing.marker = blobs.put_marker(sharing.backend, pointer, sharing.reference)
+def _put_marker(operation: SharedStoreOperation, pointer: Pointer) -> None:
+    """Write the due entry and the marker for a generation."""
+    operation.reference = operation.name_of(pointer)
+    # A second attempt keeps the first one's start: the grace counts from the first write.
+    operation.started = operation.started or operation.now()
+    with ErrorContext(operation.reference):
+        # The reference holds the generation, so the entry can't be written before that is known.
+        _put_due_entry(operation)
+        operation.marker = blobs.put_marker(operation.backend, pointer, operation.reference)
 
 
-def _finish_store(sharing: SharedStoreOperation, pointer: Pointer) -> None:
-    """Write the sidecar: from here on the media exists. A slow store looks whether it was taken for a leftover."""
-    backend, reference = sharing.backend, sharing.reference
+def _finish_store(operation: SharedStoreOperation, pointer: Pointer) -> None:
+    """Write the sidecar, from which on the media item exists; a slow store looks whether it was swept."""
+    backend, reference = operation.backend, operation.reference
     with ErrorContext(reference):
-        backend.write(keys.sidecar_key(reference), sharing.sidecar_of(sharing.marker), SIDECAR_TYPE)
-        begun = sharing.started or sharing.now()
-        if sharing.now() - begun <= sharing.grace / 2:
+        backend.write(keys.sidecar_key(reference), operation.sidecar_of(operation.marker), SIDECAR_TYPE)
+        if not _is_slow(operation):
             return
-        if not blobs.is_used(backend, pointer, sharing.marker):
+        if not blobs.is_used(backend, pointer, operation.marker):
             for error in backend.delete([keys.sidecar_key(reference)]).values():
                 raise error
-            raise StorageError(
-                "took so long to store that its bytes were removed as a leftover", next_step="store it again"
-            )
-        if sharing.expires_at is not None:
-            backend.write(keys.due_key(sharing.expires_at, reference), b"", DUE_TYPE)
+            raise _taken_as_leftover()
+        # Marker and data are there, but the entry may have been swept before the sidecar was.
+        _put_due_entry(operation)
 
 
-def copy(sharing: SharedStoreOperation, pointer: Pointer) -> None:
-    """Let one more reference use a generation: a marker and a sidecar, no bytes move.
+def _put_due_entry(operation: SharedStoreOperation) -> None:
+    if operation.expires_at is not None:
+        operation.backend.write(keys.due_key(operation.expires_at, operation.reference), b"", DUE_TYPE)
 
-    Raises
-    ------
-    StoreConflictError
-        The generation is about to go: somebody deletes its last reference in this moment.
-    """
-    if not _join_generation(sharing, pointer):
-        raise StoreConflictError(
-            "its bytes are being deleted in this moment", next_step="copy it again", reference=sharing.reference
-        )
-    _finish_store(sharing, pointer)
+
+def _is_slow(operation: StoreOperation | SharedStoreOperation) -> bool:
+    """Return whether a store took more than half the grace since its first write."""
+    # Half, so that the look and its answer are over before anybody may remove what is older than the grace. By the
+    # wall clock: a monotonic one may stand still while the machine sleeps.
+    started = operation.started or operation.now()
+    return operation.now() - started > operation.grace / 2
+
+
+def _taken_as_leftover() -> StorageError:
+    return StorageError("took so long to store that its bytes were removed as a leftover", next_step="store it again")
+
+
+def _delete_order(operation: DeleteOperation) -> str:
+    if operation.stays:
+        return "plain"  # its due entries go along with whatever else goes
+    if keys.pointer_of(operation.reference) is not None:
+        return "shared"
+    return "plain" if keys.is_own_name(operation.reference) else "named"
+
+
+def _delete_keys(
+    operations: Sequence[DeleteOperation],
+    keys_of: Callable[[DeleteOperation], tuple[str, ...]],
+    *,
+    keep_folders: bool | None = None,
+) -> Failures:
+    """Delete the keys of all operations in one call."""
+    wanted = {key: index for index, operation in enumerate(operations) for key in keys_of(operation)}
+    if not wanted:
+        return {}
+    first = operations[0]
+    # What lies in `.fsmedia` has folders that are nobody's to keep, so those steps say so themselves.
+    failed = first.backend.delete(wanted, keep_folders=first.keep_folders if keep_folders is None else keep_folders)
+    return {wanted[key]: error for key, error in failed.items() if key in wanted}
+
+
+def _pointer(operation: DeleteOperation) -> Pointer:
+    pointer = keys.pointer_of(operation.reference)
+    if pointer is None:
+        raise ValueError("only deduplicated media items have markers")
+    return pointer

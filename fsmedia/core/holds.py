@@ -1,7 +1,7 @@
-"""Holds: objects of their own that say "nothing may delete or replace this media".
+"""Holds: objects that keep a media item from being deleted or replaced.
 
-A hold is no part of the sidecar, which the last writer wins. Whatever deletes, replaces or moves a media asks here
-first; a hold placed while it runs may come too late.
+Each hold is an object of its own. Whatever deletes, replaces or moves a media item looks here first; a hold that is
+placed while such an operation runs may come too late.
 """
 
 from __future__ import annotations
@@ -13,33 +13,35 @@ from pydantic_core import from_json, to_json
 
 from fsmedia.errors import HeldMediaError, MediaError
 from fsmedia.format import keys
-from fsmedia.models import Hold
+from fsmedia.models import Hold, Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fsmedia.storage import Backend
 
+# Up to so many holds are read, each by a request, which also tells their reasons; for more, all are listed.
 _FEW = 4
-"""Up to so many media, their holds are read; for more, all holds are listed."""
 _NAMED = re.compile(rb'"reference"\s*:\s*"((?:[^"\\]|\\.)*)')
 
 
 def place(backend: Backend, hold: Hold) -> None:
-    """Write a hold; the last one for a media wins."""
+    """Write a hold; the last one for a media item wins."""
+    # Never into the sidecar: there a rewrite that read it before would write it back without the hold.
     backend.write(keys.hold_key(hold.reference), to_json(hold.model_dump(), indent=2), "application/json")
 
 
 def parse(data: bytes, reference: str) -> Hold:
-    """Read a hold; one that is damaged still holds."""
+    """Read a hold; a damaged one is returned without its reason."""
     try:
         return Hold.model_validate({**from_json(data), "reference": reference})
     except (ValueError, TypeError, MediaError):
-        return Hold(reference=reference, reason="its hold can't be read")  # type: ignore[arg-type]
+        # That it is there is what counts: damage must not let anybody delete what somebody wanted to keep.
+        return Hold(reference=Reference(reference), reason="its hold can't be read")
 
 
 def reference_of(data: bytes, key: str) -> str | None:
-    """Return the media that a hold speaks of; None for one that can't be read, or that lies under another's key."""
+    """Return the reference in a hold; None for one that can't be read, or that lies under another's key."""
     try:
         reference = Hold.model_validate(from_json(data)).reference
     except (ValueError, TypeError, MediaError):
@@ -48,7 +50,7 @@ def reference_of(data: bytes, key: str) -> str | None:
 
 
 def named(data: bytes) -> str | None:
-    """Return the media that a hold's text names, also where it is damaged; cut off where the text is."""
+    """Return the reference in the text of a hold, also of a damaged one; cut off where the text is."""
     found = _NAMED.search(data)
     try:
         return None if found is None else str(from_json(f'"{found[1].decode(errors="ignore")}"'))
@@ -57,7 +59,7 @@ def named(data: bytes) -> str | None:
 
 
 def refusal(reference: str, data: bytes | None = None) -> HeldMediaError:
-    """Say that a media is held, and why where the hold was read."""
+    """Return the error for a held media item, with the reason where the hold was read."""
     hold = None if data is None else parse(data, reference)
     by = f" by {hold.who}" if hold is not None and hold.who else ""
     why = "" if hold is None else f"{by}: {hold.reason[:200]!r}"
@@ -70,7 +72,7 @@ def held(backend: Backend) -> frozenset[str]:
 
 
 def refusals(backend: Backend, references: Sequence[str]) -> dict[str, HeldMediaError]:
-    """Return which of the media are held."""
+    """Return the errors for those of the media items that are held."""
     if len(references) <= _FEW:
         found = backend.fetch(reads=[keys.hold_key(each) for each in references]).reads
         return {each: refusal(each, data) for each, data in zip(references, found, strict=True) if data is not None}
@@ -78,17 +80,18 @@ def refusals(backend: Backend, references: Sequence[str]) -> dict[str, HeldMedia
 
 
 def among(held_keys: frozenset[str], references: Iterable[str]) -> dict[str, HeldMediaError]:
-    """Return which of the media a listing of holds names."""
+    """Return the errors for those of the media items that a listing of holds names."""
+    # Most stores hold nothing: no digest of any reference is made then.
     return {each: refusal(each) for each in references if held_keys and keys.hold_key(each) in held_keys}
 
 
 def refuse(backend: Backend, *references: str) -> None:
-    """Raise if one of the media is held.
+    """Raise if one of the media items is held.
 
     Raises
     ------
     HeldMediaError
-        It is.
+        One is.
     """
     for error in refusals(backend, references).values():
         raise error

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
 from fsmedia.core import commit, telemetry
-from fsmedia.core.commit import SharedStoreOperation, StoreOperation, raise_first_error, store
+from fsmedia.core.commit import SharedStoreOperation, StoreOperation, raise_first, store
 from fsmedia.core.download import open_url
 from fsmedia.errors import (
     ErrorContext,
@@ -282,7 +282,7 @@ class MediaUpload:
         if isinstance(prepared, SharedStoreOperation):
             commit.store_shared(prepared)
         else:
-            raise_first_error(store([prepared]))
+            raise_first(store([prepared]))
         return self.settled(prepared)
 
     def settled(self, prepared: StoreOperation | SharedStoreOperation) -> Reference:

@@ -914,7 +914,7 @@ class Writing(Contents):
             old = [text if head else None for text, head in zip(there.reads, there.heads, strict=True)]
             holds.refuse(self._backend, *(item.key for item in some))
             promptkit.forget_replaced(self._backend, [item.key for item in some])
-            commit.raise_first_error(commit.store([item.prepare(text) for item, text in zip(some, old, strict=True)]))
+            commit.raise_first(commit.store([item.prepare(text) for item, text in zip(some, old, strict=True)]))
             for item in some:
                 item.tell()
 

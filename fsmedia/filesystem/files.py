@@ -164,7 +164,7 @@ class Placement:
         with ErrorContext(self.key):
             old = None if self._exclusive else self._replaced()
         steps = commit.create if self._exclusive else commit.store
-        commit.raise_first_error(steps([self.prepare(old)]))
+        commit.raise_first(steps([self.prepare(old)]))
 
     def _replaced(self) -> bytes | None:
         """Return the sidecar of what the new bytes replace.

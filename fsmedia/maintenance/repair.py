@@ -218,7 +218,7 @@ def _let_go(context: VerifyContext, user: _User, why: str) -> None:
         marker = Sidecar.parse(sidecar, reference).marker(reference)
     except CorruptSidecarError:
         marker = None
-    commit.raise_first_error(commit.delete([commit.DeleteOperation(backend, reference, due_keys=due, marker=marker)]))
+    commit.raise_first(commit.delete([commit.DeleteOperation(backend, reference, due_keys=due, marker=marker)]))
 
 
 _OCTETS = "application/octet-stream"
@@ -557,9 +557,7 @@ class Mender:
         except CorruptSidecarError:
             marker = None
         due = () if instant is None else (keys.due_key(instant, reference),)
-        commit.raise_first_error(
-            commit.delete([commit.DeleteOperation(backend, reference, due_keys=due, marker=marker)])
-        )
+        commit.raise_first(commit.delete([commit.DeleteOperation(backend, reference, due_keys=due, marker=marker)]))
 
     def _rewrite(self, reference: str, sidecar: Sidecar, marker: str | None, seen: bytes) -> None:
         """Replace a sidecar as every change does: due entry, sidecar, a look that the bytes are still there."""
