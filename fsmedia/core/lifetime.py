@@ -1,7 +1,7 @@
-"""Taking media away because somebody asks: look for holds, read what the sidecars say, take the steps, record it.
+"""How long a media item stays: policies and holds set on request, deletion on request, and the log of deletions.
 
-`delete_media`, `delete_many` and `rm` of `media://` all come through here; sweeps have their own reasons and their
-own room. Bulk calls read one sidecar a media, list the holds once, and remove by bulk requests.
+`delete_media`, `delete_many` and `rm` of `media://` all use `Deleter`; sweeps are in `fsmedia.maintenance.expiry`. A
+bulk deletion reads one sidecar an item, lists the holds once, and deletes by bulk requests.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fsmedia.errors import (
 from fsmedia.format import keys
 from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.models import Deletion
+from fsmedia.models import Deletion, Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,16 +36,24 @@ if TYPE_CHECKING:
 
     DeletionLog = Callable[[Deletion], object] | Literal["store"] | None
 
+IN_STORE = "store"
+"""Value of `deletion_log` that keeps the log in the store itself."""
+BY_REQUEST = "deleted by request"
+"""Reason of a deletion that a caller asked for."""
+_JSON_LINES = "application/x-ndjson"
+# What a delete needs to know of a sidecar; one that has none of these words is not parsed.
+_RELEVANT_KEYS = (b"expires_at", b"policy_name", b"marker")
+
 
 def apply_policy(context: WriteContext, key: str, policy_name: str | None) -> None:
-    """Put a media under a policy, from its timestamp on; None keeps it for ever.
+    """Set the policy of a media item, counted from its timestamp; None keeps it for ever.
 
     Raises
     ------
     UnknownPolicyError
         The name means nothing here; nothing was written.
     InvalidMediaError
-        The media has no sidecar that could hold a policy.
+        The media item has no sidecar that could hold a policy.
     """
     if policy_name is not None and not isinstance(policy_name, str):
         raise InvalidMediaError(f"a policy is given by its name, not by {type(policy_name).__name__}")
@@ -69,18 +77,20 @@ def apply_policy(context: WriteContext, key: str, policy_name: str | None) -> No
 
 
 def hold(context: WriteContext, hold: Hold) -> None:
-    """Place a hold on a media that is there, and look that it still is.
+    """Place a hold on a media item.
 
     Raises
     ------
     MediaNotFoundError
-        There is no such media, or somebody deleted it meanwhile.
+        There is no such media item, or somebody deleted it meanwhile.
     """
     backend, key = context.backend, str(hold.reference)
     with ErrorContext(key):
         records.find(backend, key)
         context.settle(key, context.configuration)
         holds.place(backend, hold)
+        # A delete that looked for holds before this one was there may have gone on: nothing is held then, and the
+        # caller must hear of it.
         try:
             records.find(backend, key)
         except MediaNotFoundError:
@@ -90,15 +100,14 @@ def hold(context: WriteContext, hold: Hold) -> None:
 
 
 def release(backend: Backend, configuration: Configuration, key: str) -> bool:
-    """Take the hold from a media; False if there was none, and nothing to do.
-
-    A sweep that met the hold has moved the due entry to the next day, so it is put back at its minute first.
-    """
+    """Remove the hold of a media item; False if there was none."""
     with ErrorContext(key):
         sidecar, hold = backend.fetch(reads=[keys.sidecar_key(key), keys.hold_key(key)]).reads
         if hold is None:
             return False
         instant = None if sidecar is None else records.expiry_or_none(sidecar, key, configuration)
+        # A sweep that met the hold has moved the due entry to the next day. It is put back at its minute before the
+        # hold goes: a crash between the two leaves an entry too many.
         if instant is not None:
             backend.write(keys.due_key(instant, key), b"", commit.DUE_TYPE)
         for error in backend.delete([keys.hold_key(key)]).values():
@@ -106,12 +115,8 @@ def release(backend: Backend, configuration: Configuration, key: str) -> bool:
     return True
 
 
-IN_STORE = "store"
-_JSON_LINES = "application/x-ndjson"
-
-
 def check_log(log: object) -> None:
-    """Refuse what can't keep a record.
+    """Refuse a value that is no deletion log.
 
     Raises
     ------
@@ -126,17 +131,18 @@ def check_log(log: object) -> None:
 
 
 def deletion_of(reference: str, sidecar: Sidecar | None, expires_at: datetime | None, reason: str) -> Deletion:
-    """Describe the deletion of a media by its sidecar; values of a wrong kind are left out."""
+    """Return the log entry for a deletion; values of its sidecar that have a wrong type are left out."""
     values = {} if sidecar is None else sidecar.values
     facts = {name: values[name] for name in ("sha256", "size_bytes", "policy_name") if values.get(name)}
+    fields: dict[str, Any] = {"reference": Reference(reference), "expires_at": expires_at, "reason": reason}
     try:
-        return Deletion(reference=reference, expires_at=expires_at, reason=reason, **facts)  # type: ignore[arg-type]
+        return Deletion(**fields, **facts)
     except MediaError:
-        return Deletion(reference=reference, expires_at=expires_at, reason=reason)  # type: ignore[arg-type]
+        return Deletion(**fields)
 
 
 def record(backend: Backend, log: DeletionLog, deletions: Sequence[Deletion]) -> dict[str, MediaError]:
-    """Write the record; return what could not be recorded, by reference. The media are gone either way."""
+    """Write deletions to the log; return the errors by reference. The media items are gone either way."""
     if log is None or not deletions:
         return {}
     if callable(log):
@@ -156,21 +162,9 @@ def record(backend: Backend, log: DeletionLog, deletions: Sequence[Deletion]) ->
     return {}
 
 
-def _not_recorded(deletion: Deletion, why: str) -> StorageError:
-    return StorageError(
-        f"was deleted, but its record could not be written ({why[:200]})",
-        next_step="write it down elsewhere",
-        reference=deletion.reference,
-    )
-
-
-_RELEVANT_KEYS = (b"expires_at", b"policy_name", b"marker")
-BY_REQUEST = "deleted by request"
-
-
 @dataclass(slots=True)
 class Deleter:
-    """Removes media of one root.
+    """Deletes media items of one root on request.
 
     Attributes
     ----------
@@ -186,12 +180,12 @@ class Deleter:
     _held: frozenset[str] | None = None
 
     def one(self, reference: str) -> bool:
-        """Remove a media; False if it had no sidecar, so that nothing but a leftover can have been there.
+        """Delete one media item; False if it had no sidecar, so that at most a leftover was there.
 
         Raises
         ------
         HeldMediaError
-            Nothing may delete it.
+            It is held.
         InvalidReferenceError
             The name is a folder's.
         StorageError
@@ -200,21 +194,25 @@ class Deleter:
         with ErrorContext(reference):
             wanted = [keys.sidecar_key(reference), keys.hold_key(reference)]
             foreign = not keys.is_own_name(reference)
+            # One round trip for all that must be known before the first write: a hold that was answered before this
+            # call began is respected.
             read = self.backend.fetch(reads=[*wanted, keys.DEDUP_INDEX_KEY] if foreign else wanted).reads
             if read[1] is not None:
                 raise holds.refusal(reference, read[1])
             if read[0] is None:
                 records.refuse_folder(self.backend, reference)
+            # Before the bytes go: PromptKit believes its index, and would answer with a reference to nothing.
             if foreign and read[2] is not None:
                 promptkit.forget(self.backend, [reference], read[2])
-        for error in self._removed({reference: read[0]}).values():
+        for error in self._delete({reference: read[0]}).values():
             raise error
         return read[0] is not None
 
     def many(self, references: Sequence[str]) -> dict[str, MediaError]:
-        """Remove several media; return what went wrong, by reference."""
+        """Delete several media items; return the errors by reference."""
         if not references:
             return {}
+        # Without knowing what is held nothing may be deleted.
         try:
             if self._held is None:
                 self._held = holds.held(self.backend)
@@ -233,10 +231,10 @@ class Deleter:
                 promptkit.forget(self.backend, foreign)
         except MediaError as error:
             failed |= dict.fromkeys(foreign, error)
-        return failed | self._removed({each: data for each, data in sidecars.items() if each not in failed})
+        return failed | self._delete({each: data for each, data in sidecars.items() if each not in failed})
 
     def _read(self, references: Sequence[str]) -> dict[str, bytes | MediaError | None]:
-        """Read sidecars; what has none must not be a folder."""
+        """Read the sidecars; a folder's reference is an error."""
         answers = dict(zip(references, records.read_sidecars(self.backend, references), strict=True))
         for reference, sidecar in answers.items():
             if sidecar is None:
@@ -247,13 +245,14 @@ class Deleter:
                     answers[reference] = error
         return answers
 
-    def _removed(self, sidecars: dict[str, bytes | None]) -> dict[str, MediaError]:
+    def _delete(self, sidecars: dict[str, bytes | None]) -> dict[str, MediaError]:
+        """Run the steps of a delete and log what is gone; return the errors by reference."""
         there, unknown = self._without_sidecar([each for each, data in sidecars.items() if data is None])
-        leaving = {each: self._leaving(each, data, there) for each, data in sidecars.items() if each not in unknown}
-        if not leaving:
+        prepared = {each: self._prepare(each, data, there) for each, data in sidecars.items() if each not in unknown}
+        if not prepared:
             return unknown
-        answers = commit.delete([each[0] for each in leaving.values()])
-        failed = unknown | {key: error for key, error in zip(leaving, answers, strict=True) if error is not None}
+        outcomes = commit.delete([each[0] for each in prepared.values()])
+        failed = unknown | {key: error for key, error in zip(prepared, outcomes, strict=True) if error is not None}
         for key in sidecars if telemetry.is_observed() else ():
             if key not in failed:
                 telemetry.add_facts("delete", reference=key, reason="explicit", **_facts(key, sidecars[key]))
@@ -262,16 +261,14 @@ class Deleter:
         now = self.now()
         gone = [
             deletion.model_copy(update={"deleted_at": now})
-            for key, (_, deletion) in leaving.items()
+            for key, (_, deletion) in prepared.items()
             if key not in failed and deletion is not None
         ]
         return failed | record(self.backend, self.log, gone)
 
     def _without_sidecar(self, references: Sequence[str]) -> tuple[dict[str, int], dict[str, MediaError]]:
-        """Look, for the record, which of the media that have no sidecar have bytes; return their sizes, and errors.
-
-        They are strangers' files, or what a delete left that stopped half-way.
-        """
+        """Return the sizes of those that have bytes but no sidecar, for the log, and errors."""
+        # Strangers' files, or what is left of a delete that stopped half-way. Without a log nobody needs the request.
         if self.log is None or not references:
             return {}, {}
         try:
@@ -280,18 +277,19 @@ class Deleter:
             return {}, dict.fromkeys(references, error)
         return {each: head.size for each, head in zip(references, heads, strict=True) if head is not None}, {}
 
-    def _leaving(
+    def _prepare(
         self, reference: str, data: bytes | None, there: dict[str, int]
     ) -> tuple[commit.DeleteOperation, Deletion | None]:
-        """Prepare one media; a sidecar that can't be read keeps nobody from deleting, its due entry is a hint."""
+        """Return the operation that deletes one media item, and its log entry."""
         sidecar = expires_at = None
         if data is not None and (self.log is not None or any(word in data for word in _RELEVANT_KEYS)):
             try:
                 sidecar = Sidecar.parse(data, reference)
                 expires_at = records.expiry_of(sidecar, reference, self.configuration)
             except CorruptSidecarError:
+                # Damage keeps nobody from deleting. The due entry that stays is a hint, which a sweep removes.
                 pass
-        deleting = commit.DeleteOperation(
+        operation = commit.DeleteOperation(
             self.backend,
             reference,
             keep_folders=self.keep_folders,
@@ -299,13 +297,13 @@ class Deleter:
             marker=None if sidecar is None else sidecar.marker(reference),
         )
         if self.log is None or (data is None and reference not in there):
-            return deleting, None
+            return operation, None
         deletion = deletion_of(reference, sidecar, expires_at, BY_REQUEST)
-        return deleting, deletion.model_copy(update={"size_bytes": there[reference]}) if data is None else deletion
+        return operation, deletion.model_copy(update={"size_bytes": there[reference]}) if data is None else deletion
 
 
 def _facts(reference: str, data: bytes | None) -> dict[str, Any]:
-    """Return what is told of a media that went, as its sidecar said."""
+    """Return the facts of a deleted media item for events, as its sidecar had them."""
     if data is None:
         return {}
     try:
@@ -313,3 +311,11 @@ def _facts(reference: str, data: bytes | None) -> dict[str, Any]:
     except CorruptSidecarError:
         return {}
     return {"size_bytes": metadata.size_bytes, **telemetry.media_facts(vars(metadata))}
+
+
+def _not_recorded(deletion: Deletion, why: str) -> StorageError:
+    return StorageError(
+        f"was deleted, but its record could not be written ({why[:200]})",
+        next_step="write it down elsewhere",
+        reference=deletion.reference,
+    )

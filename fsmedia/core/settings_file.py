@@ -1,4 +1,4 @@
-"""The settings of one root: read when it is opened, assumed while there are none, written once by the first write."""
+"""`store.json` of one root: read when the root is opened, assumed while there is none, created by the first write."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class SettingsFile:
-    """What a root's `store.json` says, or will say.
+    """The settings in a root's `store.json`, or those that the first write would put there.
 
     Parameters
     ----------
     backend
         The root.
     settings
-        What the caller asks; compared with what is there.
+        What the caller asks for; compared with what is there.
 
     Raises
     ------
@@ -36,34 +36,35 @@ class SettingsFile:
         self._settings = settings
         self._written = self._load()
         if self._written is None:
-            Configuration.first(
-                settings, organization=DEFAULT_ORGANIZATION, adopted=False
-            )  # raises what can't be meant
+            # For its errors alone: settings that contradict each other are refused now, not by the first write.
+            Configuration.first(settings, organization=DEFAULT_ORGANIZATION, adopted=False)
         self._assumed: Configuration | None = None
 
     @property
     def configuration(self) -> Configuration:
-        """The settings in force, or those that the first write would make."""
+        """The settings in force; while there are none, those that the first write would make."""
         if self._written is not None:
             return self._written
+        # Lists the root, so only when somebody asks, and once.
         if self._assumed is None:
             self._assumed = self._assume()
         return self._assumed
 
     @property
     def is_settled(self) -> bool:
-        """Whether the root has settings, as far as was looked."""
+        """Whether the root had settings when it was last read."""
         return self._written is not None
 
     @property
     def views(self) -> dict[str, View]:
-        """The user's own views; where there are no settings, it is looked again whether somebody has made them."""
+        """The user's own views."""
+        # Another process may have created the store meanwhile, and its views are at the top of `media://` at once.
         if self._written is None:
             self._written = self._load()
         return {} if self._written is None else self._written.views
 
     def refresh(self) -> Configuration:
-        """Look again whether somebody has made the settings; for a write, and for what depends on the layout."""
+        """Read the settings again if there were none; for a write, and for what depends on the layout."""
         if self._written is None:
             self._written = self._load()
             if self._written is None:
@@ -71,19 +72,19 @@ class SettingsFile:
         return self.configuration
 
     def settle(self, reference: str | None = None, drafted: Configuration | None = None) -> None:
-        """Write the settings if there are none; what lies there afterwards counts, whoever wrote it.
+        """Create `store.json` if there is none; what lies there afterwards counts, whoever wrote it.
 
         Parameters
         ----------
         reference
-            The media for which it is done; if that can't be written, neither are the settings.
+            The media item that is about to be stored; if the root can't take it, no settings are written.
         drafted
-            The settings that the media was checked against, which must be those that count.
+            The settings that the media item was checked against, which must be those that count.
 
         Raises
         ------
         StoreConflictError
-            Somebody made the store with other settings in this moment.
+            Another process created the store with other settings at the same time.
         """
         wanted = drafted or self.configuration
         if self._written is not None:
@@ -91,18 +92,21 @@ class SettingsFile:
             return
         if reference is not None:
             self._backend.check(reference)
+        # Created, never overwritten, and read back: of two processes that come here at once one wins, and the other
+        # finds the winner's settings. Its answer does not matter: what is there counts.
         self._backend.create(keys.CONFIGURATION_KEY, wanted.dump(), "application/json")
         found = self._load()
         self._check_unchanged(found, wanted)
         self._written = found
 
     def reload(self) -> Configuration:
-        """Read the settings anew: the state of the due index is the one that changes."""
+        """Read the settings again, for the state of the due index, which changes in a store's life."""
+        # Where somebody removed the file, what was read before stays in force.
         self._written = self._load() or self._written
         return self.configuration
 
     def complete_due_index(self) -> Configuration:
-        """Write down that the due index names every media that expires.
+        """Record that the due index names every media item that expires.
 
         Raises
         ------
@@ -110,14 +114,15 @@ class SettingsFile:
             The settings could not be written.
         """
         self.settle()
+        # On what is there now, not on what was read at first: another process may have turned on deduplication.
         settings = replace(self.reload(), due_index="complete")
         self._backend.write(keys.CONFIGURATION_KEY, settings.dump(), "application/json")
         return self.reload()
 
     def share_bytes(self) -> Configuration:
-        """Write down that media which are stored from now on share equal bytes.
+        """Record that media items which are stored from now on share equal bytes.
 
-        Who opened the store before and stores meanwhile still stores plain media; a later conversion takes those up.
+        A process that opened the store before still stores plain items; a later conversion converts those.
 
         Raises
         ------
@@ -125,7 +130,8 @@ class SettingsFile:
             The settings could not be written.
         """
         self.settle()
-        self._settings = replace(self._settings, deduplicate=None)  # what was asked at first is overruled here
+        # What the caller asked for when it opened the store is overruled here, and must not be compared again.
+        self._settings = replace(self._settings, deduplicate=None)
         found = self.reload()
         if found.deduplicate:
             return found
@@ -133,10 +139,8 @@ class SettingsFile:
         return self.reload()
 
     def _check_unchanged(self, found: Configuration | None, wanted: Configuration) -> None:
-        """Refuse a media that was checked against other settings than those that count: layout, policies, all.
-
-        What may change in a store's life makes no difference: a store that shares bytes may hold plain media too.
-        """
+        """Refuse a media item that was checked against other settings than those that count."""
+        # What may change in a store's life makes no difference: a store that shares bytes may hold plain items too.
         if found is None or (
             found is not wanted
             and replace(found, adopted=wanted.adopted, due_index=wanted.due_index, deduplicate=wanted.deduplicate)
@@ -157,8 +161,8 @@ class SettingsFile:
         return configuration
 
     def _assume(self) -> Configuration:
-        """Take the mode that the folders show; what lies here already may be anybody's."""
-        # Not a sign of another writer: our own folder, and bytes on their way to a store that is being founded.
+        """Return the settings of a first write; a root that is not empty keeps the mode that its folders show."""
+        # No signs of another writer: our own folder, and temporary files of a process that creates the store now.
         adopted = any(
             not keys.is_internal(entry.key) and not keys.is_temporary(entry.key) for entry in self._backend.entries()
         )
@@ -166,5 +170,6 @@ class SettingsFile:
         if adopted and self._settings.organization is None:
             defaults = Configuration().layouts
             modes = (OrganizationMode.BY_RUN, OrganizationMode.BY_CONVERSATION, OrganizationMode.BY_SESSION)
+            # By the first folder that has anything: PromptKit writes one of them, and the store goes on in it.
             shown = next((mode for mode in modes if self._backend.holds(defaults[mode].prefix)), shown)
         return Configuration.first(self._settings, organization=shown, adopted=adopted)
