@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fsmedia.aio import AsyncMediaStore
     from fsmedia.catalog import Catalog
     from fsmedia.core.ingest import MediaWriter
-    from fsmedia.core.telemetry import Event, Hook
+    from fsmedia.core.telemetry import Hook
     from fsmedia.errors import (
         BulkError,
         CorruptSidecarError,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         DeduplicationReport,
         Deletion,
         EnforcementReport,
+        Event,
         ExportReport,
         Externalized,
         Failed,
@@ -106,6 +107,7 @@ _ROOMS = {
         "DeduplicationReport",
         "Deletion",
         "EnforcementReport",
+        "Event",
         "ExportReport",
         "Externalized",
         "Failed",
@@ -131,7 +133,7 @@ _ROOMS = {
         "StoreStatistics",
     ),
     "fsmedia.store": ("MediaStore", "utc_now"),
-    "fsmedia.core.telemetry": ("Event", "Hook"),
+    "fsmedia.core.telemetry": ("Hook",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

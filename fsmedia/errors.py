@@ -7,18 +7,11 @@ pickling, and is also the builtin exception that fits, so that `except FileNotFo
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
-
-
-def _rebuild(cls: type[MediaError], state: dict[str, Any]) -> MediaError:
-    """Make an error again in the process that unpickles it."""
-    error = cls.__new__(cls)
-    error.__setstate__(state)
-    return error
 
 
 _USER = re.compile(r"(://)[^/\s?#]*@")
@@ -26,7 +19,8 @@ _QUERY = re.compile(r"(://[^\s?#]*)[?#]\S*")
 
 
 def without_secrets(text: str) -> str:
-    """Return text without user, password, query and fragment of any URL in it: a stranger's URL may be a signed one."""
+    """Return text without user, password, query and fragment of any URL in it."""
+    # A stranger's URL may be a signed one: whoever reads its query can do what it allows.
     return _QUERY.sub(r"\1", _USER.sub(r"\1", text)) if "://" in text else text
 
 
@@ -40,9 +34,9 @@ class MediaError(Exception):
     next_step
         What the reader can do now.
     reference
-        The reference of the media it is about.
+        The reference of the media item it is about.
     key
-        The key (path below the root) where no media is meant: a sidecar, ``store.json``.
+        The key (path below the root) where no media item is meant: a sidecar, ``store.json``.
     """
 
     def __init__(
@@ -70,6 +64,13 @@ class MediaError(Exception):
         self.args = (str(self),)
 
 
+def _rebuild(cls: type[MediaError], state: dict[str, Any]) -> MediaError:
+    """Make an error again in the process that unpickles it."""
+    error = cls.__new__(cls)
+    error.__setstate__(state)
+    return error
+
+
 def _printable(name: str) -> str:
     """Return a name as it is if it can stand in a line of text, else quoted and escaped."""
     shown = name if len(name) <= 300 else f"{name[:200]}...({len(name)} characters)"
@@ -81,7 +82,7 @@ class InvalidMediaError(MediaError, ValueError):
 
 
 class InvalidReferenceError(MediaError, ValueError):
-    """The reference can't name a media of this store."""
+    """The reference can't name a media item of this store."""
 
 
 class InvalidLayoutError(MediaError, ValueError):
@@ -97,11 +98,11 @@ class MediaTooLargeError(MediaError, ValueError):
 
 
 class MediaNotFoundError(MediaError, FileNotFoundError):
-    """There is no such media, or not any more."""
+    """There is no such media item, or not any more."""
 
 
 class HeldMediaError(MediaError, PermissionError):
-    """The media is held: nothing may delete or replace it."""
+    """The media item is held: nothing may delete or replace it."""
 
 
 class ReadOnlyStoreError(MediaError, PermissionError):
@@ -143,7 +144,7 @@ class BulkError(MediaError):
 
 
 def add_reference(error: MediaError, reference: str) -> MediaError:
-    """Give an error the reference it is about."""
+    """Add the reference to an error that names none."""
     if error.reference is None:
         error.reference = str(reference)
         error.args = (str(error),)
@@ -151,8 +152,9 @@ def add_reference(error: MediaError, reference: str) -> MediaError:
 
 
 class ErrorContext:
-    """Give every error that leaves a block the reference it is about."""
+    """Adds a reference to every error of this package that leaves the block."""
 
+    # A class, not a generator: it stands around each step of a store, and a generator costs several times as much.
     __slots__ = ("_reference",)
 
     def __init__(self, reference: str) -> None:
@@ -166,3 +168,30 @@ class ErrorContext:
     ) -> None:
         if isinstance(error, MediaError):
             add_reference(error, self._reference)
+
+
+class ForeignCall:
+    """Keeps whatever code that is not ours raises in the block, so that one failure does not end the whole operation.
+
+    Attributes
+    ----------
+    error
+        What was raised; None where nothing was.
+    """
+
+    __slots__ = ("error",)
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        # No interrupt and no exit of the process is kept, only errors.
+        if not isinstance(error, Exception):
+            return False
+        self.error = error
+        return True

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import timedelta
 
+    from _typeshed import WriteableBuffer
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _LONGEST_URL = 8192
 _PORTS = {"http": 80, "https": 443}
@@ -399,6 +401,6 @@ class _SocketReader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: WriteableBuffer) -> int:
         self._fetch.limit(self._sock)
         return self._sock.recv_into(buffer)

@@ -1,6 +1,7 @@
-"""A media that is being written: checked against the store, staged, then committed or discarded.
+"""Taking in a media item: its source is opened, its bytes are counted, hashed and staged, then committed or discarded.
 
-`MediaStore.store_media` and `create_media` both go through here, so every source meets the same checks.
+`MediaStore.store_media` and `create_media` both use `MediaUpload`, so every source meets the same checks. Whatever can
+be refused is refused before anything is visible.
 """
 
 from __future__ import annotations
@@ -18,22 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
 from fsmedia.core import commit, telemetry
-from fsmedia.core.commit import SharedStoreOperation, StoreOperation, raise_first, store
+from fsmedia.core.commit import SharedStoreOperation, StoreOperation
 from fsmedia.core.download import open_url
-from fsmedia.errors import (
-    ErrorContext,
-    InvalidMediaError,
-    MediaError,
-    MediaNotFoundError,
-    MediaTooLargeError,
-    StorageError,
-)
+from fsmedia.errors import ErrorContext, ForeignCall, InvalidMediaError, MediaError, MediaNotFoundError, StorageError
 from fsmedia.format import keys, wav
-from fsmedia.format import sidecar as measures
 from fsmedia.format.policy import expires_at, find_policy
-from fsmedia.format.sidecar import Sidecar
+from fsmedia.format.sidecar import Sidecar, measure
 from fsmedia.models import AttributedMetadata, Reference, mime
-from fsmedia.models.urls import read_data_url
+from fsmedia.models.urls import read_data_url, refuse_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -49,16 +42,23 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 8192
 """Bytes kept from the beginning, to tell what they are."""
+CHUNK_BYTES = 2**20
+"""Bytes read at once from a source."""
+# Below this, handing a piece to another thread takes longer than hashing it.
 _WORTH_A_THREAD = 256 * 1024
+_INCOMING = f"{keys.BLOBS}/incoming"
+# Stands for the generation while that is not known: a name that does not fit is refused before a byte is written.
+_LONGEST_POINTER = keys.Pointer(10**15, "0" * 64, "0" * 26)
+_UNKNOWN_TYPE = "application/octet-stream"
 
 
 class HashingWriter:
-    """Takes bytes as they come: counts, hashes, keeps the first, passes them on.
+    """Counts and hashes bytes, keeps the first of them, and writes them to a stage.
 
     Parameters
     ----------
     stage
-        Where they go; None only looks at them.
+        Where they go; None only counts and hashes.
     max_size
         Most bytes to take; None takes any number.
     """
@@ -80,8 +80,7 @@ class HashingWriter:
             They are too many.
         """
         self.size += len(data)
-        if self._max_size is not None and self.size > self._max_size:
-            raise too_large(self._max_size)
+        refuse_over(self._max_size, self.size)
         if len(self.head) < HEAD_BYTES:
             self.head += bytes(data[: HEAD_BYTES - len(self.head)])
         if self._stage is None:
@@ -97,10 +96,11 @@ class HashingWriter:
             try:
                 self._stage.write(data)
             finally:
-                hashed.result()  # before the caller may change the bytes
+                # Not before the digest has them, also after an error: the caller may reuse its buffer from here on.
+                hashed.result()
 
     def finish(self) -> None:
-        """Take note that all bytes have come."""
+        """End it: all bytes have come."""
         if self._hasher is not None:
             self._hasher.shutdown(wait=False)
 
@@ -111,10 +111,10 @@ class HashingWriter:
 
 
 class WavWriter(HashingWriter):
-    """Takes raw sound and puts a WAV header in front; what is a WAV file already stays as it is.
+    """Puts a WAV header in front of raw sound; what is a WAV file already stays as it is.
 
-    The header tells how much sound follows it. If that was not known or was wrong, it is corrected at the end and
-    the stage is read once more for the digest.
+    The header says how much sound follows it. If that was not known or was wrong, it is corrected at the end and the
+    stage is read once more for the digest.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ class WavWriter(HashingWriter):
         self._wrapped = False
 
     def write(self, data: bytes | memoryview) -> None:
-        """Take bytes; the first few decide whether they are raw."""
+        """Take bytes; the first few show whether they are raw."""
         if self._first is None:
             super().write(data)
         else:
@@ -140,7 +140,8 @@ class WavWriter(HashingWriter):
             if len(self._first) >= wav.HEADER_BYTES:
                 self._decide()
         if self._wrapped:
-            wav.header(self._form, self.size - wav.HEADER_BYTES)  # raises once it is too much for a WAV file
+            # For its error alone, once there is too much for a WAV file: not after gigabytes more have come.
+            wav.header(self._form, self.size - wav.HEADER_BYTES)
 
     def _decide(self) -> None:
         first, self._first = self._first or b"", None
@@ -169,32 +170,21 @@ class WavWriter(HashingWriter):
             self._digest.update(data)
 
 
-def too_large(max_size: int) -> MediaTooLargeError:
-    """Say that a media is over the limit."""
-    return MediaTooLargeError(
-        f"larger than the store's max_file_size of {max_size} bytes", next_step="open the store with a larger one"
-    )
-
-
-_INCOMING = f"{keys.BLOBS}/incoming"
-_LONGEST_POINTER = keys.Pointer(10**15, "0" * 64, "0" * 26)
-
-
 @dataclass(frozen=True, slots=True)
 class WriteContext:
-    """What of a store a draft needs."""
+    """Context shared by all writes of one store."""
 
     backend: Backend
     configuration: Configuration
     max_file_size: int | None
     now: Callable[[], datetime]
     settle: Callable[[str, Configuration], None]
-    """Writes `store.json` if this is the first write; called when nothing can be refused any more."""
+    """Creates `store.json` if this is the first write; called when nothing can be refused any more."""
     observer: Observer | None = None
 
 
 class MediaUpload:
-    """One media before its commit.
+    """One media item on its way into a store: checked at once, then written or taken, then committed or discarded.
 
     Raises
     ------
@@ -224,69 +214,69 @@ class MediaUpload:
         name = metadata.policy_name or policy_name or configuration.default_policy
         policy = find_policy(name, configuration.policies) if name else None
         self._expires_at = expires_at(policy, timestamp)
-        self._write_context = context
+        self._context = context
         self._content = content
         self._xattrs = metadata.xattrs if isinstance(metadata, AttributedMetadata) else None
         self._fields = {**vars(metadata), "mime_type": mime_type, "timestamp": timestamp, "policy_name": name}
+        # Fresh for each attempt, so a store can be repeated, and no other writer can mean the same key.
         own = keys.plain_name(metadata.message_idx, metadata.part_idx, keys.new_unique(int(now.timestamp() * 1000)))
         self._own, self._ext = own, mime.extension_for(mime_type)
         self.reference = Reference(configuration.layout.render(self._fields, own, self._ext))
+        # The root counts too: a store under a deep prefix takes shorter names.
         longest = self._name_of(_LONGEST_POINTER) if configuration.deduplicate else self.reference
         keys.check_lengths(longest, context.backend.root_length)
         self._data: bytes | None = None
         self._stage: Stage | None = None
-        self._intake: HashingWriter | None = None
+        self._writer: HashingWriter | None = None
 
     def take(self, data: bytes) -> None:
-        """Take all bytes at once, where they are in memory anyway."""
+        """Take all bytes at once, where they are in memory anyway; they need no stage."""
         if self._sound is not None and not wav.is_wav(data):
             data = wav.header(self._sound, len(data)) + data
         self._data = data
-        self._intake = HashingWriter(None, self._write_context.max_file_size)
+        self._writer = HashingWriter(None, self._context.max_file_size)
         with ErrorContext(self.reference):
-            self._intake.write(data)
+            self._writer.write(data)
 
     @property
     def size(self) -> int:
         """Bytes taken so far."""
-        return 0 if self._intake is None else self._intake.size
+        return 0 if self._writer is None else self._writer.size
 
     def begin(self, expected: int | None = None) -> None:
         """Open a stage for bytes that come in pieces; `expected` is how many, where that is known."""
-        limit = self._write_context.max_file_size
+        limit = self._context.max_file_size
         with ErrorContext(self.reference):
-            # Where shared bytes will lie is known when all of them are.
-            key = _INCOMING if self._write_context.configuration.deduplicate else self.reference
-            self._stage = self._write_context.backend.stage(key)
+            # Where shared bytes will lie depends on their digest, which is known when all of them have come.
+            key = _INCOMING if self._context.configuration.deduplicate else self.reference
+            self._stage = self._context.backend.stage(key)
         if self._sound is None:
-            self._intake = HashingWriter(self._stage, limit)
+            self._writer = HashingWriter(self._stage, limit)
         else:
-            self._intake = WavWriter(self._stage, limit, self._sound, expected)
+            self._writer = WavWriter(self._stage, limit, self._sound, expected)
 
     def write(self, data: bytes | memoryview) -> None:
         """Take some bytes."""
-        if self._intake is None:
+        if self._writer is None:
             raise InvalidMediaError("nothing can be written here", next_step="use it in a `with` statement")
         with ErrorContext(self.reference):
-            self._intake.write(data)
+            self._writer.write(data)
 
     def _name_of(self, pointer: Pointer) -> str:
-        """Return the reference under which this media would share a generation."""
-        return self._write_context.configuration.layout.render(
-            self._fields, keys.shared_name(self._own, pointer), self._ext
-        )
+        """Return the reference with which this item would share a generation."""
+        return self._context.configuration.layout.render(self._fields, keys.shared_name(self._own, pointer), self._ext)
 
     def commit(self) -> Reference:
-        """Make the media exist."""
+        """Store it: run the steps of a store and return the reference."""
         prepared = self.prepare()
         if isinstance(prepared, SharedStoreOperation):
             commit.store_shared(prepared)
         else:
-            raise_first(store([prepared]))
+            commit.raise_first(commit.store([prepared]))
         return self.settled(prepared)
 
     def settled(self, prepared: StoreOperation | SharedStoreOperation) -> Reference:
-        """Return the reference under which it was stored."""
+        """Note that it is stored and return its reference."""
         self.reference = Reference(prepared.reference)
         if telemetry.is_observed():
             telemetry.add_facts(
@@ -295,30 +285,32 @@ class MediaUpload:
         return self.reference
 
     def prepare(self) -> StoreOperation | SharedStoreOperation:
-        """Return the media ready for the steps of a store; nothing can be refused any more."""
-        intake, stored = self._intake, self._data if self._stage is None else self._stage
-        if intake is None or stored is None:
+        """Return the operation that stores it; nothing can be refused any more."""
+        writer, stored = self._writer, self._data if self._stage is None else self._stage
+        if writer is None or stored is None:
             raise InvalidMediaError("nothing was written")
         with ErrorContext(self.reference):
-            intake.finish()
+            writer.finish()
         mime_type = self._fields["mime_type"]
-        measured = measures.measure(self._content, mime_type, intake.head, intake.size)
+        measured = measure(self._content, mime_type, writer.head, writer.size)
         sidecar = Sidecar.build(
-            {**self._fields, "size_bytes": intake.size},
+            {**self._fields, "size_bytes": writer.size},
             {**vars(self._content), **measured},
-            sha256=intake.sha256,
+            sha256=writer.sha256,
             expires_at=self._expires_at,
-            detected_mime_type=mime.agrees(mime_type, intake.head),
+            detected_mime_type=mime.agrees(mime_type, writer.head),
             xattrs=self._xattrs,
         )
+        context = self._context
+        # After all checks and before the first key of the item: a store that can't take it does not come into being,
+        # and no item lies in a root without settings.
         with ErrorContext(self.reference):
-            self._write_context.settle(self.reference, self._write_context.configuration)
-        context = self._write_context
+            context.settle(self.reference, context.configuration)
         if context.configuration.deduplicate:
             return SharedStoreOperation(
                 backend=context.backend,
-                digest=intake.sha256,
-                size=intake.size,
+                digest=writer.sha256,
+                size=writer.size,
                 data=stored,
                 mime_type=mime_type,
                 name_of=self._name_of,
@@ -339,33 +331,33 @@ class MediaUpload:
         )
 
     def discard(self) -> None:
-        """Leave nothing behind; does nothing to what was committed."""
+        """Remove what was staged; does nothing to what was committed."""
         if self._stage is not None:
             self._stage.discard()
 
 
 class MediaWriter:
-    """What `create_media` hands out: a context manager to write bytes as they come.
+    """Writer that `create_media` returns: a context manager that takes bytes as they come.
 
-    The media exists when the `with` block ends without an error, and not at all otherwise.
+    The media item exists once the `with` block has ended without an error, and not at all otherwise.
     """
 
-    def __init__(self, draft: MediaUpload, observer: Observer | None = None) -> None:
-        self._draft = draft
+    def __init__(self, upload: MediaUpload, observer: Observer | None = None) -> None:
+        self._upload = upload
         self._state = "new"
         self._observer = observer
-        self._watch: RunningOperation | None = None
+        self._running: RunningOperation | None = None
 
     def __enter__(self) -> Self:
         if self._state != "new":
             raise InvalidMediaError("was used already", next_step="call create_media again")
-        self._watch = None if self._observer is None else self._observer.begin("store")
+        self._running = None if self._observer is None else self._observer.begin("store")
         try:
-            self._draft.begin()
+            self._upload.begin()
         except BaseException as error:
-            if self._watch is not None:
-                with self._watch as watch:
-                    watch.fail(error)
+            if self._running is not None:
+                with self._running as running:
+                    running.fail(error)
             raise
         self._state = "open"
         return self
@@ -376,7 +368,7 @@ class MediaWriter:
         Raises
         ------
         MediaTooLargeError
-            They are more than the store takes; the media is given up.
+            They are more than the store takes; nothing will be stored.
         """
         if self._state != "open":
             raise InvalidMediaError("is not open", next_step="write inside the `with` block")
@@ -388,40 +380,40 @@ class MediaWriter:
             raise InvalidMediaError(f"takes bytes, not {type(data).__name__}") from None
         view = view.cast("B") if view.c_contiguous else memoryview(bytes(view))
         try:
-            self._draft.write(view)
+            self._upload.write(view)
         except BaseException:
             # Count and digest may be ahead of what was written: nothing that is interrupted here may be stored.
             self._state = "failed"
-            self._draft.discard()
+            self._upload.discard()
             raise
         return len(view)
 
     def give_up(self) -> None:
-        """Let go of what was written; nothing will be stored. Does nothing to what is stored."""
+        """Discard what was written; nothing will be stored. Does nothing to what is stored."""
         if self._state == "open":
             self._state = "failed"
-            self._draft.discard()
+            self._upload.discard()
 
     def writable(self) -> bool:
-        """Tell that this is for writing, as file objects do."""
+        """Return whether it takes bytes now, as file objects do."""
         return self._state == "open"
 
     @property
     def reference(self) -> Reference:
-        """The reference, once the media is stored."""
+        """The reference, once the item is stored."""
         if self._state != "stored":
             raise InvalidMediaError("is not stored yet", next_step="read .reference after the `with` block")
-        return self._draft.reference
+        return self._upload.reference
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._watch is None:
+        if self._running is None:
             self._leave(error)
             return
-        with self._watch as watch:
+        with self._running as running:
             if error is not None:
-                watch.fail(error)
+                running.fail(error)
             self._leave(error)
 
     def _leave(self, error: BaseException | None) -> None:
@@ -429,37 +421,33 @@ class MediaWriter:
             if error is None:
                 raise InvalidMediaError("was given up: an earlier write failed", next_step="store it again")
             return
+        # Until it is stored: an error in the commit, an interrupt too, leaves it failed.
         self._state = "failed"
         try:
             if error is None:
-                self._draft.commit()
+                self._upload.commit()
                 self._state = "stored"
         finally:
-            self._draft.discard()
+            self._upload.discard()
 
     def __repr__(self) -> str:
-        return f"<MediaWriter {self._state} {self._draft.reference!r}>"
-
-
-CHUNK_BYTES = 2**20
-"""Bytes read at once from a source."""
-_UNKNOWN_TYPE = "application/octet-stream"
+        return f"<MediaWriter {self._state} {self._upload.reference!r}>"
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRules:
-    """What a store allows its sources.
+    """Limits that a store sets to its sources.
 
     Attributes
     ----------
     max_size
-        Most bytes of one media; None takes any number.
+        Most bytes of one media item; None takes any number.
     timeout
         Longest wait for a connection to a URL, and for each of its answers.
     allow_private
         Whether a URL may lead to this machine or its own network.
     open_stored
-        Opens a media of the same store.
+        Opens a media item of the same store.
     """
 
     max_size: int | None
@@ -495,7 +483,7 @@ def small_bytes(content: MediaContent) -> bytes | None:
 
 
 def is_small_file(content: MediaContent, most: int) -> bool:
-    """Tell whether the content names a regular file of at most so many bytes; a pipe is not even opened."""
+    """Return whether the content names a regular file of at most so many bytes; a pipe is not even opened."""
     try:
         found = Path(content.file_path or "").stat()
     except (OSError, ValueError):
@@ -512,9 +500,9 @@ def open_source(content: MediaContent, rules: SourceRules) -> Iterator[Source]:
     InvalidMediaError
         The source can't be read as bytes, or leads where it must not.
     MediaNotFoundError
-        The file or the stored media does not exist.
+        The file or the stored media item does not exist.
     MediaTooLargeError
-        It says that it is too large.
+        It declares a size that is too large.
     StorageError
         It can't be read now.
     """
@@ -550,21 +538,17 @@ def _open_url_source(url: str, mime_type: str, rules: SourceRules) -> Iterator[S
 
 
 def _known_size(content: MediaContent) -> int | None:
-    """Return how many bytes a source will give, where it can tell without being read or moved.
-
-    A stranger's stream is never moved to ask it: some (gzip over a pipe) say that they can seek, and lose what they
-    pass.
-    """
+    """Return how many bytes a source will give; None where only reading it would show that."""
     stream = content.data
     if isinstance(stream, bytes):
         return len(stream)
-    try:
+    # Only streams of known kinds: some others (gzip over a pipe) say that they can seek, and lose what they pass.
+    # Only a hint: a stream that can't tell is read all the same.
+    with ForeignCall():
         if isinstance(stream, io.BytesIO):
             return max(0, stream.getbuffer().nbytes - stream.tell())
         if isinstance(stream, io.BufferedReader) and isinstance(stream.raw, io.FileIO):
             return _bytes_left(stream)
-    except Exception:  # noqa: BLE001 - only a hint: a stream that can't tell is read all the same
-        return None
     return None
 
 
@@ -583,7 +567,8 @@ def _read_chunks(stream: BinaryIO) -> Iterator[bytes]:
             data = stream.read(CHUNK_BYTES)
         except MediaError:
             raise
-        except Exception as error:  # a codec's, an archive's: streams raise what they like
+        except Exception as error:
+            # A codec's, an archive's: streams raise what they like.
             raise InvalidMediaError(
                 f"the source can't be read ({type(error).__name__}: {str(error)[:200]})",
                 next_step="open it in binary mode, and keep it open",
@@ -597,9 +582,23 @@ def _read_chunks(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _open_file(path: str, max_size: int | None) -> BinaryIO:
-    """Open a caller's file, refusing what is no file before anything is written."""
+    """Open a caller's file of an allowed size; the caller closes it."""
+    file = _open_readable(path)
+    found = os.fstat(file.fileno())
+    # The size of a pipe or a device says nothing.
+    if stat.S_ISREG(found.st_mode):
+        try:
+            refuse_over(max_size, found.st_size)
+        except MediaError:
+            file.close()
+            raise
+    return file
+
+
+def _open_readable(path: str) -> BinaryIO:
+    """Open a file for reading; what is no file is refused before anything is written."""
     try:
-        file = Path(path).open("rb")  # noqa: SIM115 - the caller closes it
+        return Path(path).open("rb")
     except (FileNotFoundError, NotADirectoryError):
         raise MediaNotFoundError("no such file to store", next_step="check file_path", key=path) from None
     except IsADirectoryError:
@@ -607,8 +606,3 @@ def _open_file(path: str, max_size: int | None) -> BinaryIO:
     except (OSError, ValueError) as error:
         reason = errno.errorcode.get(getattr(error, "errno", None) or 0, type(error).__name__)
         raise StorageError(f"can't be read ({reason})", next_step="check file_path", key=path) from error
-    found = os.fstat(file.fileno())
-    if max_size is not None and stat.S_ISREG(found.st_mode) and found.st_size > max_size:
-        file.close()
-        raise too_large(max_size)
-    return file

@@ -15,6 +15,7 @@ from fsmedia.core import commit, holds, promptkit, records, telemetry
 from fsmedia.errors import (
     CorruptSidecarError,
     ErrorContext,
+    ForeignCall,
     InvalidMediaError,
     MediaError,
     MediaNotFoundError,
@@ -148,10 +149,10 @@ def record(backend: Backend, log: DeletionLog, deletions: Sequence[Deletion]) ->
     if callable(log):
         failed: dict[str, MediaError] = {}
         for each in deletions:
-            try:
+            with ForeignCall() as call:
                 log(each)
-            except Exception as error:  # noqa: BLE001 - the caller's function raises what it likes
-                failed[str(each.reference)] = _not_recorded(each, f"{type(error).__name__}: {error}")
+            if call.error is not None:
+                failed[str(each.reference)] = _not_recorded(each, f"{type(call.error).__name__}: {call.error}")
         return failed
     lines = b"".join(to_json(each.model_dump()) + b"\n" for each in deletions)
     when = max(each.deleted_at for each in deletions if each.deleted_at is not None)

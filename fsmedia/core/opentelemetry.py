@@ -1,6 +1,6 @@
-"""OpenTelemetry's side: a span and measurements for each operation, by whatever providers the program has set.
+"""OpenTelemetry: a span and measurements for each operation, with the providers that the program has set.
 
-Loaded only in programs that have loaded OpenTelemetry. While none of its providers records, nobody is told anything.
+Loaded only in programs that have loaded OpenTelemetry. While none of its providers records, nothing is recorded.
 Span attributes are PromptKit's where it has them (`media.backend`, `media.reference`, `media.mime_type`,
 `media.size_bytes`, `media.run_id`), and those of the semantic conventions (`gen_ai.conversation.id`, `session.id`,
 `error.type`).
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import Meter, MeterProvider
     from opentelemetry.trace import Span, Tracer, TracerProvider
 
-    from fsmedia.core.telemetry import Event, Observer
+    from fsmedia.models import Event
 
 _SCOPE = "fsmedia"
 _ATTRIBUTES = {
@@ -52,17 +52,17 @@ _SUPPRESSED = "suppress_instrumentation"  # set by opentelemetry.instrumentation
 
 
 class Recorder:
-    """Makes spans and measurements."""
+    """Makes spans and measurements of operations."""
 
     def __init__(self, tracer: Tracer | None, instruments: Instruments | None) -> None:
         self._tracer = tracer
         self._instruments = instruments
 
-    def begin(self, operation: str, observer: Observer) -> ActiveSpan | None:
+    def begin(self, operation: str, *, backend: str, url: str) -> ActiveSpan | None:
         """Begin a span below the current one; None where nobody records spans."""
         if self._tracer is None:
             return None
-        attributes = {"media.operation": operation, "media.backend": observer.backend, "media.url": observer.url}
+        attributes = {"media.operation": operation, "media.backend": backend, "media.url": url}
         return ActiveSpan(self._tracer.start_span(f"media.{operation}", kind=SpanKind.INTERNAL, attributes=attributes))
 
     def count(self, event: Event) -> None:
@@ -72,7 +72,7 @@ class Recorder:
 
 
 class ActiveSpan:
-    """A span under way."""
+    """A span of an operation that runs."""
 
     def __init__(self, span: Span) -> None:
         self._span = span
@@ -101,7 +101,7 @@ class ActiveSpan:
 
 
 class Instruments:
-    """What is measured; every series says which operation, on which store."""
+    """The measurements; each series names the operation and the store."""
 
     def __init__(self, meter: Meter) -> None:
         self._operations = meter.create_counter(
@@ -146,7 +146,7 @@ class Instruments:
 
 
 def recorder() -> Recorder | None:
-    """Return who records, by the providers that are set now; None while neither kind of them does."""
+    """Return a recorder for the providers that are set now; None while neither kind of them records."""
     tracers, meters = get_tracer_provider(), get_meter_provider()
     tracers_record, meters_record = _records(type(tracers)), _records(type(meters))
     if not (tracers_record or meters_record) or context.get_value(_SUPPRESSED):

@@ -1,7 +1,7 @@
-"""What PromptKit leaves in a root besides media: its deduplication index, and sound whose type is older than its bytes.
+"""Stores that PromptKit wrote: its deduplication index, and sound whose type is older than its bytes.
 
-PromptKit maps digests to paths in one file at the root and believes it blindly, so a media that goes must go from
-there first: else its next store of the same bytes would answer with a reference to nothing.
+PromptKit maps digests to paths in one file at the root and trusts it blindly, so a media item that is deleted must be
+removed from there first: else its next store of the same bytes would return a reference to nothing.
 """
 
 from __future__ import annotations
@@ -22,16 +22,19 @@ if TYPE_CHECKING:
     from fsmedia.storage import Backend
 
 
-_lock = threading.Lock()
+class _IndexLock:
+    """Lock around each change of an index: of two threads at once, each would write back what the other removes."""
+
+    def __init__(self) -> None:
+        self.renew()
+        os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        """Replace the lock; a forked child may inherit a locked one without the thread that would unlock it."""
+        self.lock = threading.Lock()
 
 
-def _renew_lock() -> None:
-    """Give a forked child a lock that nobody holds: the thread that does may not be in it."""
-    global _lock  # noqa: PLW0603
-    _lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_renew_lock)
+_index = _IndexLock()
 
 
 def read_index(data: bytes | None) -> dict[str, object]:
@@ -56,7 +59,7 @@ def read_index(data: bytes | None) -> dict[str, object]:
 
 
 def named(backend: Backend, references: Collection[str]) -> set[str]:
-    """Return which of the media PromptKit's index names: runs that left no trace may share their bytes."""
+    """Return those of the media items that PromptKit's index names: runs without a trace may share their bytes."""
     wanted = {each for each in references if not keys.is_own_name(each)}
     if not wanted:
         return set()
@@ -65,20 +68,19 @@ def named(backend: Backend, references: Collection[str]) -> set[str]:
 
 
 def forget(backend: Backend, references: Collection[str], data: bytes | None = None) -> None:
-    """Take media out of PromptKit's index, if the root has one that names them.
-
-    Its paths are absolute, or relative to a working directory long gone, so what counts is how they end. A path that
-    ends alike elsewhere goes too: that costs PromptKit one more copy of those bytes, an entry too many their loss.
+    """Remove media items from PromptKit's index, if the root has one that names them.
 
     Raises
     ------
     StorageError
         The index can't be read or written; nothing has been deleted then.
     """
+    # Its paths are absolute, or relative to a working directory long gone, so what counts is how they end. A path that
+    # ends alike elsewhere goes too: that costs PromptKit one more copy of those bytes, an entry too many their loss.
     wanted = set(references)
     if data is not None and len(_without(read_index(data), wanted)) == len(read_index(data)):
         return
-    with _lock:  # of two threads at once, each would write back what the other takes out
+    with _index.lock:
         index = read_index(backend.read(keys.DEDUP_INDEX_KEY))
         kept = _without(index, wanted)
         if len(kept) != len(index):
@@ -86,23 +88,21 @@ def forget(backend: Backend, references: Collection[str], data: bytes | None = N
 
 
 def carry(backend: Backend, index: Mapping[str, object], references: Mapping[str, str]) -> None:
-    """Let a root's index name media that were brought there from another root, as that one's index does.
-
-    The paths are made anew, for PromptKit believes them: those of the other root lead back there. An entry that is
-    there stays.
+    """Add media items that were copied from another root to this root's index, as the other one's index names them.
 
     Parameters
     ----------
     index
         The other root's.
     references
-        What media are called there and here; the bytes are here already.
+        References there -> references here; the bytes are here already.
 
     Raises
     ------
     StorageError
         This root's index can't be read or written.
     """
+    # Paths of this root: PromptKit trusts them, and those of the other root lead back there.
     found = {
         digest: backend.local_path(new) or new
         for digest, path in index.items()
@@ -110,14 +110,15 @@ def carry(backend: Backend, index: Mapping[str, object], references: Mapping[str
     }
     if not found:
         return
-    with _lock:
+    with _index.lock:
         there = read_index(backend.read(keys.DEDUP_INDEX_KEY))
         if not found.keys() <= there.keys():
+            # An entry that is there stays: PromptKit may have handed it out.
             backend.write(keys.DEDUP_INDEX_KEY, to_json({**found, **there}, indent=2), "application/json")
 
 
 def forget_replaced(backend: Backend, references: Collection[str]) -> None:
-    """Take media out of PromptKit's index whose bytes are about to be replaced; see `forget`."""
+    """Remove media items whose bytes are about to be replaced from PromptKit's index; see `forget`."""
     foreign = [each for each in references if not keys.is_own_name(each)]
     if foreign:
         forget(backend, foreign)
@@ -128,7 +129,7 @@ def _without(index: dict[str, object], references: set[str]) -> dict[str, object
 
 
 def endings(path: object) -> list[str]:
-    """Return all that a path ends in, cut at slashes."""
+    """Return every suffix of a path, cut at slashes."""
     if not isinstance(path, str):
         return []
     parts = path.split("/")

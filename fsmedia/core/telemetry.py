@@ -1,7 +1,7 @@
-"""Watching operations: when they begin and end, what becomes of them, and telling it to whoever listens.
+"""Observing operations: hooks and OpenTelemetry are told of each call on a store once it has ended.
 
-May read the clock that durations are measured by, and write to the log. With nobody listening an operation pays one
-look at who does.
+Reads the clock that durations are measured by, and writes to the log. Without hooks and OpenTelemetry an operation pays
+for one look at both.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import logging
 import sys
 from collections.abc import Sized
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
-from fsmedia.errors import BulkError, InvalidMediaError, MediaError, without_secrets
+from fsmedia.errors import BulkError, ForeignCall, InvalidMediaError, MediaError, without_secrets
+from fsmedia.models import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -26,105 +26,28 @@ if TYPE_CHECKING:
 
     from fsmedia.core.opentelemetry import ActiveSpan, Recorder
 
-_NAMES = {
-    "store": "media.stored",
-    "retrieve": "media.retrieved",
-    "delete": "media.deleted",
-    "open": "media.opened",
-    "get_url": "media.url_given",
-    "apply_policy": "media.policy_applied",
-    "hold": "media.held",
-    "release": "media.released",
-    "enforce_policy": "media.swept",
-    "sweep_orphans": "media.orphans_swept",
-    "rebuild_due_index": "media.due_index_rebuilt",
-    "deduplicate": "media.deduplicated",
-    "erase": "media.erased",
-}
-"""Names of what succeeded, the first three as PromptKit has them; of any other operation it is `media.<operation>`."""
-_FAILED = "media.store_error"  # PromptKit's, whatever the operation was
+Method = TypeVar("Method", bound="Callable[..., Any]")
 _LONGEST_ERROR = 500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One operation on a store, once it has ended.
-
-    Each call is one event. Bulk calls and sweeps also are one event for each media that they stored, retrieved or
-    deleted, and for each that failed; those say `within` which call, have no duration, and come before the call's own.
-
-    Attributes
-    ----------
-    operation
-        `store`, `retrieve`, `delete`, `get_url`, `open`, ...: the method's name, without `_media`.
-    backend
-        Protocol of the store's URL: `file`, `memory`, `s3`, `gs`, ...
-    url
-        The store's root, without user, password or query.
-    reference
-        The media's; None where there is none (yet), or where many are meant.
-    mime_type, size_bytes
-        What is known of the media; of a sweep, the bytes that it freed.
-    duration
-        Time from call to answer; None for one media of many.
-    run_id, conversation_id, session_id, message_idx, part_idx
-        Of the media, where the operation knows them.
-    within
-        The operation that this is a part of.
-    reason
-        Of a deletion: `explicit`, or `policy`.
-    count, failed, skipped, examined
-        Of bulk calls and sweeps: media that were done, that failed, that had to stay, that were looked at.
-    dry_run
-        Whether nothing was changed.
-    error_type, error
-        Class name and text of what went wrong; the text only of this package's errors, at most 500 characters,
-        without user, password or query of any URL in it.
-    """
-
-    operation: str
-    backend: str
-    url: str
-    reference: str | None = None
-    mime_type: str | None = None
-    size_bytes: int | None = None
-    duration: timedelta | None = None
-    run_id: str | None = None
-    conversation_id: str | None = None
-    session_id: str | None = None
-    message_idx: int | None = None
-    part_idx: int | None = None
-    within: str | None = None
-    reason: str | None = None
-    count: int | None = None
-    failed: int | None = None
-    skipped: int | None = None
-    examined: int | None = None
-    dry_run: bool = False
-    error_type: str | None = None
-    error: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The event's name: `media.stored`, `media.retrieved`, `media.deleted`, ...; `media.store_error` of failures.
-
-        The first three and the last are PromptKit's.
-        """
-        return _FAILED if self.error_type else _NAMES.get(self.operation, f"media.{self.operation}")
+_OPENTELEMETRY = "opentelemetry.trace"
+_PARTS = {"store_many": "store", "retrieve_many": "retrieve", "delete_many": "delete", "enforce_policy": "delete"}
+"""Operations on many media items -> what they do with each."""
+_IDS = ("mime_type", "run_id", "conversation_id", "session_id", "message_idx", "part_idx")
+_FACTS = ("size_bytes", *_IDS)
+_log = logging.getLogger("fsmedia")
 
 
 class Hook(Protocol):
-    """Whoever wants to hear of each operation: called with its `Event`, in the thread that did it, before it returns.
+    """Function that is called with the `Event` of each operation, in its thread, before the operation returns.
 
-    What it raises is logged once and stops nothing. What it does with a store is not told to any hook.
+    What it raises is logged once and stops nothing. Operations that it calls itself are not told to any hook.
     """
 
     def __call__(self, event: Event, /) -> object:
-        """Take note; quickly, for the operation waits."""
+        """Handle an event; quickly, for the operation waits."""
 
 
-def checked_hooks(hooks: object) -> tuple[Hook, ...]:
-    """Return what a caller gave as hooks.
+def checked_hooks(hooks: Any) -> tuple[Hook, ...]:
+    """Return the hooks that a caller gave.
 
     Raises
     ------
@@ -132,7 +55,7 @@ def checked_hooks(hooks: object) -> tuple[Hook, ...]:
         They can't be called, or are not several.
     """
     try:
-        found: tuple[Any, ...] = tuple(hooks)  # type: ignore[arg-type] # a stranger's value
+        found: tuple[Any, ...] = tuple(hooks)
     except TypeError:
         found = (None,)
     if not all(callable(each) for each in found):
@@ -144,28 +67,20 @@ def checked_hooks(hooks: object) -> tuple[Hook, ...]:
 
 
 def safe_text(error: BaseException) -> str | None:
-    """Return the text of an error of this package; others may say anything."""
+    """Return the text of an error of this package; None for any other."""
+    # The text of others may hold anything: credentials, a signed URL, data.
     return without_secrets(str(error))[:_LONGEST_ERROR] if isinstance(error, MediaError) else None
 
 
-Method = TypeVar("Method", bound="Callable[..., Any]")
-_OPENTELEMETRY = "opentelemetry.trace"
-_PARTS = {"store_many": "store", "retrieve_many": "retrieve", "delete_many": "delete", "enforce_policy": "delete"}
-"""Operations on many media -> what they do with each."""
-_IDS = ("mime_type", "run_id", "conversation_id", "session_id", "message_idx", "part_idx")
-_FACTS = ("size_bytes", *_IDS)
-_log = logging.getLogger("fsmedia")
-
-
 class ObservedStore(Protocol):
-    """Whose operations are watched."""
+    """Store or filesystem whose operations are observed."""
 
     @property
     def _observer(self) -> Observer: ...
 
 
 class Observer:
-    """Those who listen to one store.
+    """The hooks of one store, and OpenTelemetry where that records.
 
     Parameters
     ----------
@@ -183,7 +98,8 @@ class Observer:
         self._failed: set[int] = set()
 
     def begin(self, operation: str) -> RunningOperation | None:
-        """Begin to watch an operation; None if nobody listens, or a hook does it."""
+        """Begin to observe an operation; None if nobody listens, or a hook calls it."""
+        # Asked anew each time: a program may set its providers after it has opened the store.
         recorder = _current_recorder()
         if recorder is None and not self.hooks:
             return None
@@ -192,29 +108,29 @@ class Observer:
             return None
         return RunningOperation(self, operation, outer, recorder)
 
-    def tell(self, event: Event) -> None:
+    def notify(self, event: Event) -> None:
         """Call the hooks; what one raises is logged once."""
         if not self.hooks:
             return
+        # A hook that stores an event in the same store would be called for that store as well, and so on.
         token = _current.set(_SUPPRESSED)
         try:
             for index, hook in enumerate(self.hooks):
-                try:
+                with ForeignCall() as call:
                     hook(event)
-                except Exception as error:  # noqa: BLE001 - the hook's own trouble
-                    if index not in self._failed:
-                        self._failed.add(index)
-                        _log.warning(
-                            "hook %s failed with %s; it is called on, and this is not said again",
-                            _name_of(hook),
-                            _where(error),
-                        )
+                if call.error is not None and index not in self._failed:
+                    self._failed.add(index)
+                    _log.warning(
+                        "hook %s failed with %s; it is called on, and this is not said again",
+                        _name_of(hook),
+                        _where(call.error),
+                    )
         finally:
             _current.reset(token)
 
 
 class RunningOperation:
-    """One operation under way. As a context manager it is what `tell` speaks of, and ends at its end."""
+    """An operation that runs. In its block `add_facts` adds to it; at the end of the block it is reported."""
 
     def __init__(
         self, observer: Observer, operation: str, outer: RunningOperation | None, recorder: Recorder | None
@@ -230,32 +146,32 @@ class RunningOperation:
         self._span: ActiveSpan | None = None
         if recorder is not None:
             with _LOG_FAILURES:
-                self._span = recorder.begin(operation, observer)
+                self._span = recorder.begin(operation, backend=observer.backend, url=observer.url)
 
-    def tell(self, operation: str, facts: Mapping[str, Any]) -> None:
-        """Add facts to this operation; those of another one make an event, as a part of this."""
+    def add(self, operation: str, facts: Mapping[str, Any]) -> None:
+        """Add facts to this operation; those of another operation are reported as a part of this one."""
         if operation == self.operation:
             self.facts.update(facts)
             return
         with _LOG_FAILURES:
-            self._part(operation, facts)
+            self._report_part(operation, facts)
 
     def fail(self, error: BaseException) -> None:
-        """Note what the operation ends with."""
+        """Set the error that the operation ends with."""
         self._error = error
 
-    def take(self, result: object) -> None:
-        """Learn what a result tells: a record's facts, a report's numbers, the errors among many answers."""
+    def add_result(self, result: object) -> None:
+        """Add the facts in a result: those of a record, the numbers of a report, the errors among many results."""
         with _LOG_FAILURES:
-            self._take(result, _PARTS.get(self.operation))
+            self._add_result(result, _PARTS.get(self.operation))
 
-    def _take(self, result: object, part: str | None) -> None:
+    def _add_result(self, result: object, part: str | None) -> None:
         if isinstance(result, list):
             errors = [each for each in result if isinstance(each, MediaError)]
             self.facts.update(count=len(result) - len(errors), failed=len(errors))
-            self._tell_failures(part, errors)
+            self._report_failures(part, errors)
         elif hasattr(result, "took"):
-            self._take_report(result, part)
+            self._add_report(result, part)
         elif isinstance(result, bytes):
             self.facts["size_bytes"] = len(result)
         elif type(result).__name__ == "Reference":
@@ -263,7 +179,7 @@ class RunningOperation:
         else:
             self.facts.update(media_facts({name: getattr(result, name, None) for name in _FACTS}, _FACTS))
 
-    def _take_report(self, report: Any, part: str | None) -> None:
+    def _add_report(self, report: Any, part: str | None) -> None:
         done = next((getattr(report, name) for name in ("deleted", "mended", "moved") if hasattr(report, name)), None)
         facts = {name: _number(getattr(report, name, None)) for name in ("examined", "failed", "skipped")}
         facts.update(count=_number(done), size_bytes=_number(getattr(report, "bytes_freed", None)))
@@ -271,17 +187,17 @@ class RunningOperation:
         if part is None:
             return
         for each in () if self.facts["dry_run"] else done or ():
-            self._part(part, {"reference": each.reference, "size_bytes": each.size_bytes, "reason": "policy"})
-        self._tell_failures(part, [each.error for each in report.failed])
+            self._report_part(part, {"reference": each.reference, "size_bytes": each.size_bytes, "reason": "policy"})
+        self._report_failures(part, [each.error for each in report.failed])
 
-    def _tell_failures(self, part: str | None, errors: Iterable[MediaError]) -> None:
+    def _report_failures(self, part: str | None, errors: Iterable[MediaError]) -> None:
         for error in errors if part else ():
-            self._part(part or "", {}, error)
+            self._report_part(part or "", {}, error)
 
-    def _part(self, operation: str, facts: Mapping[str, Any], error: MediaError | None = None) -> None:
+    def _report_part(self, operation: str, facts: Mapping[str, Any], error: MediaError | None = None) -> None:
         self._parts += error is None
         event = self._event(operation, facts, error, within=self.operation)
-        self._observer.tell(event)
+        self._observer.notify(event)
         if self._recorder is not None:
             self._recorder.count(event)
 
@@ -294,19 +210,19 @@ class RunningOperation:
         within: str | None,
         duration: timedelta | None = None,
     ) -> Event:
-        told = dict(facts)
+        fields = dict(facts)
         if error is not None:
-            told["reference"] = getattr(error, "reference", None) or told.get("reference")
-            told.update(error_type=type(error).__name__, error=safe_text(error))
-        if told.get("reference") is not None:
-            told["reference"] = without_secrets(str(told["reference"]))
+            fields["reference"] = getattr(error, "reference", None) or fields.get("reference")
+            fields.update(error_type=type(error).__name__, error=safe_text(error))
+        if fields.get("reference") is not None:
+            fields["reference"] = without_secrets(str(fields["reference"]))
         return Event(
             operation=operation,
             backend=self._observer.backend,
             url=self._observer.url,
             within=within,
             duration=duration,
-            **told,
+            **fields,
         )
 
     def __enter__(self) -> Self:
@@ -327,11 +243,11 @@ class RunningOperation:
     def _end(self, error: BaseException | None, duration: timedelta) -> None:
         if isinstance(error, BulkError):
             self.facts.update(count=len(error.results), failed=len(error.errors))
-            self._tell_failures(_PARTS.get(self.operation), error.errors.values())
+            self._report_failures(_PARTS.get(self.operation), error.errors.values())
         if self.operation in _PARTS:
             self.facts.setdefault("count", self._parts)
         event = self._event(self.operation, self.facts, error, within=self._within, duration=duration)
-        self._observer.tell(event)
+        self._observer.notify(event)
         if self._recorder is not None:
             self._recorder.count(event)
         if self._span is not None:
@@ -339,7 +255,7 @@ class RunningOperation:
 
 
 class _LoggedFailures:
-    """Around what tells of an operation: whatever fails in it is logged, and does not reach the operation."""
+    """Logs whatever fails in telemetry itself, which must not reach the operation."""
 
     def __enter__(self) -> None:
         """Begin."""
@@ -355,52 +271,53 @@ class _LoggedFailures:
 
 _LOG_FAILURES = _LoggedFailures()
 _SUPPRESSED: Any = object()
-"""Stands for a hook at work: what it does is not told."""
-_current: ContextVar[RunningOperation | None] = ContextVar("fsmedia_watched", default=None)
+"""Stands in the place of an operation while hooks run: what they do is not reported."""
+# A context variable: it follows an operation into its coroutines, and each thread has its own.
+_current: ContextVar[RunningOperation | None] = ContextVar("fsmedia_operation", default=None)
 
 
 def is_observed() -> bool:
-    """Tell whether somebody wants to know what is done here; only then facts are worth finding."""
+    """Return whether the current operation is observed; only then facts are worth collecting."""
     return isinstance(_current.get(), RunningOperation)
 
 
 def add_facts(operation: str, **facts: Any) -> None:
-    """Say what was found out of the operation that is watched, or what was done to one of its many media."""
-    watch = _current.get()
-    if isinstance(watch, RunningOperation):
-        watch.tell(operation, facts)
+    """Add facts to the current operation, or report what was done to one of its many media items."""
+    running = _current.get()
+    if isinstance(running, RunningOperation):
+        running.add(operation, facts)
 
 
 def media_facts(values: Mapping[str, Any], names: Iterable[str] = _IDS) -> dict[str, Any]:
-    """Return what of a media's metadata is told: whose it is, and its MIME type."""
+    """Return those values of a media item's metadata that go into events: its ids and its MIME type."""
     return {name: values[name] for name in names if values.get(name) not in (None, "")}
 
 
 def set_reference(reference: str) -> None:
-    """Say which media the watched operation is about, once its reference is known in its one spelling."""
-    watch = _current.get()
-    if isinstance(watch, RunningOperation) and watch.operation not in _PARTS:
-        watch.facts["reference"] = reference
+    """Set the reference of the current operation, once it is known in its canonical form."""
+    running = _current.get()
+    if isinstance(running, RunningOperation) and running.operation not in _PARTS:
+        running.facts["reference"] = reference
 
 
 def observed(operation: str) -> Callable[[Method], Method]:
-    """Make a method an operation that is watched, of a class with an `_observer`; all else of it stays."""
+    """Decorate a method of an `ObservedStore` as an operation that is observed."""
 
-    def watched(method: Method) -> Method:
+    def decorate(method: Method) -> Method:
         call = _observed_coroutine if inspect.iscoroutinefunction(method) else _observed_call
         return cast("Method", functools.update_wrapper(call(operation, method), method))
 
-    return watched
+    return decorate
 
 
 def _observed_call(operation: str, method: Callable[..., Any]) -> Any:
     def call(self: ObservedStore, /, *args: Any, **kwargs: Any) -> Any:
-        watch = self._observer.begin(operation)
-        if watch is None:
+        running = self._observer.begin(operation)
+        if running is None:
             return method(self, *args, **kwargs)
-        with watch:
+        with running:
             result = method(self, *args, **kwargs)
-            watch.take(result)
+            running.add_result(result)
         return result
 
     return call
@@ -408,22 +325,20 @@ def _observed_call(operation: str, method: Callable[..., Any]) -> Any:
 
 def _observed_coroutine(operation: str, method: Callable[..., Any]) -> Any:
     async def call(self: ObservedStore, /, *args: Any, **kwargs: Any) -> Any:
-        watch = self._observer.begin(operation)
-        if watch is None:
+        running = self._observer.begin(operation)
+        if running is None:
             return await method(self, *args, **kwargs)
-        with watch:
+        with running:
             result = await method(self, *args, **kwargs)
-            watch.take(result)
+            running.add_result(result)
         return result
 
     return call
 
 
 def _current_recorder() -> Recorder | None:
-    """Return OpenTelemetry's side, where the program has loaded that and something there records.
-
-    Who configures OpenTelemetry has imported it, so nothing is imported for the others.
-    """
+    """Return OpenTelemetry's recorder; None where the program has not loaded it, or no provider records."""
+    # A program that configures OpenTelemetry has imported it, so nothing is imported for the others.
     if _OPENTELEMETRY not in sys.modules:
         return None
     recorder: Recorder | None = _opentelemetry().recorder()
@@ -436,7 +351,7 @@ def _opentelemetry() -> Any:
 
 
 def _number(value: object) -> int | None:
-    """Return a number of a report, or how many things it names."""
+    """Return a number of a report, or the number of things in it."""
     return value if isinstance(value, int) else len(value) if isinstance(value, Sized) else None
 
 
@@ -446,7 +361,7 @@ def _name_of(hook: object) -> str:
 
 
 def _where(error: BaseException) -> str:
-    """Return what was raised and where, without its text: that may hold anything."""
+    """Return the type of an error and where it was raised, without its text, which may hold anything."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

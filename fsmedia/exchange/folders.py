@@ -22,10 +22,9 @@ from fsmedia.errors import (
 )
 from fsmedia.exchange.importing import Carrier, Found, Tree, failed, guessed, lies_in, opener, passed, shown
 from fsmedia.format import keys
-from fsmedia.format import sidecar as measures
 from fsmedia.format.layout import ID_FIELDS, Layout
 from fsmedia.format.policy import expires_at, find_policy
-from fsmedia.format.sidecar import Sidecar
+from fsmedia.format.sidecar import Sidecar, measure
 from fsmedia.models import (
     SOURCE_ATTRIBUTE,
     ContentFields,
@@ -362,7 +361,7 @@ class _Adoption:
                 "timestamp": timestamp,
                 "policy_name": self._policy_name,
             },
-            measures.measure(ContentFields(), kind, intake.head, intake.size),
+            measure(ContentFields(), kind, intake.head, intake.size),
             sha256=intake.sha256,
             expires_at=instant,
             detected_mime_type=mime.agrees(kind, intake.head),

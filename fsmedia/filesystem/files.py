@@ -12,10 +12,9 @@ from fsmedia.core import commit, holds, promptkit, telemetry
 from fsmedia.core.ingest import HashingWriter
 from fsmedia.errors import ErrorContext, InvalidMediaError, UnknownPolicyError
 from fsmedia.format import keys
-from fsmedia.format import sidecar as measures
 from fsmedia.format.layout import parse_any
 from fsmedia.format.policy import expires_at, find_policy
-from fsmedia.format.sidecar import Sidecar
+from fsmedia.format.sidecar import Sidecar, measure
 from fsmedia.models import ContentFields, MediaMetadata, mime
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ class Placement:
                 "timestamp": timestamp,
                 "policy_name": name,
             },
-            measures.measure(_NOTHING, mime_type, intake.head, intake.size),
+            measure(_NOTHING, mime_type, intake.head, intake.size),
             sha256=intake.sha256,
             expires_at=instant,
             detected_mime_type=mime.agrees(mime_type, intake.head),

@@ -628,11 +628,12 @@ def parse_snapshot(key: str) -> SnapshotKey | None:
     found = _SNAPSHOT.fullmatch(key)
     if found is None:
         return None
-    *day, milliseconds = (int(part) for part in found.groups()[:7])
+    year, month, day, hour, minute, second, milliseconds = (int(part) for part in found.groups()[:7])
     try:
-        return SnapshotKey(datetime(*day, milliseconds * 1000, tzinfo=UTC), found[8])  # type: ignore[arg-type,misc]
+        time = datetime(year, month, day, hour, minute, second, milliseconds * 1000, tzinfo=UTC)
     except ValueError:
         return None
+    return SnapshotKey(time, found[8])
 
 
 QUARANTINE: Final = f"{INTERNAL}/quarantine"

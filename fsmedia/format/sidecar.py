@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import imagesize
 from pydantic_core import from_json, to_json
 
-from fsmedia.errors import CorruptSidecarError, InvalidReferenceError, MediaError
+from fsmedia.errors import CorruptSidecarError, ForeignCall, InvalidReferenceError, MediaError
 from fsmedia.format import wav
 from fsmedia.format.keys import check_marker, pointer_of
 from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, MediaRecord, Reference, Retention, mime
@@ -271,10 +271,10 @@ def measure(content: ContentFields, mime_type: str, head: bytes, size: int) -> d
 
 
 def _measure_image(head: bytes) -> dict[str, Any]:
-    try:
+    width = height = -1
+    # Raises many things at a stranger's bytes; what can't be measured is left out.
+    with ForeignCall():
         width, height = imagesize.get(io.BytesIO(head))
-    except Exception:  # noqa: BLE001 - a stranger's bytes; what can't be read is simply not told
-        return {}
     if not (1 <= width < _LARGEST_SIDE and 1 <= height < _LARGEST_SIDE):
         return {}
     return {"width": int(width), "height": int(height)}

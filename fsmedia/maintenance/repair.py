@@ -14,9 +14,8 @@ from pydantic_core import from_json
 from fsmedia.core import blobs, commit, holds, promptkit, records
 from fsmedia.errors import CorruptSidecarError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
-from fsmedia.format import sidecar as measures
 from fsmedia.format.keys import Pointer
-from fsmedia.format.sidecar import MAX_SIDECAR_BYTES, Sidecar
+from fsmedia.format.sidecar import MAX_SIDECAR_BYTES, Sidecar, measure
 from fsmedia.maintenance import survey
 from fsmedia.maintenance.leftovers import Blob, Generation, LeftoverContext, Lone, Task, Unmarked, mend_window
 from fsmedia.maintenance.quarantine import set_aside
@@ -243,7 +242,7 @@ def made(entry: Entry, content: Content, configuration: Configuration, now: date
     fields |= {"mime_type": mime_type, "size_bytes": content.size, "timestamp": entry.modified or now}
     return Sidecar.build(
         fields,
-        measures.measure(ContentFields(), mime_type, content.head, content.size),
+        measure(ContentFields(), mime_type, content.head, content.size),
         sha256=content.sha256,
         expires_at=None,
         detected_mime_type=mime.agrees(mime_type, content.head),

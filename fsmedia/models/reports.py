@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -693,3 +694,89 @@ class Externalized(Model):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"
+
+
+_EVENT_NAMES = {
+    "store": "media.stored",
+    "retrieve": "media.retrieved",
+    "delete": "media.deleted",
+    "open": "media.opened",
+    "get_url": "media.url_given",
+    "apply_policy": "media.policy_applied",
+    "hold": "media.held",
+    "release": "media.released",
+    "enforce_policy": "media.swept",
+    "sweep_orphans": "media.orphans_swept",
+    "rebuild_due_index": "media.due_index_rebuilt",
+    "deduplicate": "media.deduplicated",
+    "erase": "media.erased",
+}
+"""Names of what succeeded, the first three as PromptKit has them; of any other operation it is `media.<operation>`."""
+_FAILED_EVENT = "media.store_error"  # PromptKit's, whatever the operation was
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One operation on a store that has ended, as hooks are given it.
+
+    Each call is one event. Bulk calls and sweeps are also one event for each media item that they stored, retrieved or
+    deleted, and for each that failed; those say `within` which call, have no duration, and come before the call's own.
+
+    Attributes
+    ----------
+    operation
+        `store`, `retrieve`, `delete`, `get_url`, `open`, ...: the method's name, without `_media`.
+    backend
+        Protocol of the store's URL: `file`, `memory`, `s3`, `gs`, ...
+    url
+        The store's root, without user, password or query.
+    reference
+        The media item's; None where there is none (yet), or where many are meant.
+    mime_type, size_bytes
+        What is known of the media item; of a sweep, the bytes that it freed.
+    duration
+        Time from call to answer; None for one item of many.
+    run_id, conversation_id, session_id, message_idx, part_idx
+        Of the media item, where the operation knows them.
+    within
+        The operation that this is a part of.
+    reason
+        Of a deletion: `explicit`, or `policy`.
+    count, failed, skipped, examined
+        Of bulk calls and sweeps: items that were done, that failed, that had to stay, that were looked at.
+    dry_run
+        Whether nothing was changed.
+    error_type, error
+        Class name and text of what went wrong; the text only of this package's errors, at most 500 characters,
+        without user, password or query of any URL in it.
+    """
+
+    operation: str
+    backend: str
+    url: str
+    reference: str | None = None
+    mime_type: str | None = None
+    size_bytes: int | None = None
+    duration: timedelta | None = None
+    run_id: str | None = None
+    conversation_id: str | None = None
+    session_id: str | None = None
+    message_idx: int | None = None
+    part_idx: int | None = None
+    within: str | None = None
+    reason: str | None = None
+    count: int | None = None
+    failed: int | None = None
+    skipped: int | None = None
+    examined: int | None = None
+    dry_run: bool = False
+    error_type: str | None = None
+    error: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The event's name: `media.stored`, `media.retrieved`, `media.deleted`, ...; `media.store_error` of failures.
+
+        The first three and the last are PromptKit's.
+        """
+        return _FAILED_EVENT if self.error_type else _EVENT_NAMES.get(self.operation, f"media.{self.operation}")

@@ -117,7 +117,7 @@ def valid_mime_type(text: str) -> str | None:
 
 
 def refuse_over(max_size: int | None, size: int) -> None:
-    """Say it as `intake.too_large` does, which is a room above."""
+    """Raise if a size is over a store's limit; None allows any."""
     if max_size is not None and size > max_size:
         problem = f"larger than the store's max_file_size of {max_size} bytes"
         raise MediaTooLargeError(problem, next_step="open the store with a larger one")

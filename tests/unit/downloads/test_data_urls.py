@@ -8,7 +8,7 @@ import io
 import pytest
 
 from fsmedia.core.download import open_url
-from fsmedia.core.ingest import HashingWriter, too_large
+from fsmedia.core.ingest import HashingWriter
 from fsmedia.errors import InvalidMediaError, MediaTooLargeError
 from fsmedia.models.urls import read_data_url
 from tests.unit.downloads.wire import MIB, SECONDS, check_chain, serving, with_length
@@ -92,7 +92,7 @@ def test_data_url_that_is_too_large_is_not_decoded(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(base64, "b64decode", lambda *_, **__: pytest.fail("decoded"))
     with pytest.raises(MediaTooLargeError) as caught:
         read_data_url("data:image/png;base64," + "A" * 4000, max_size=2999)
-    assert str(caught.value) == str(too_large(2999))
+    assert str(caught.value) == "larger than the store's max_file_size of 2999 bytes; open the store with a larger one"
 
 
 def test_download_goes_through_an_intake() -> None:

@@ -11,7 +11,6 @@ import pytest
 
 from fsmedia.core import download as downloads
 from fsmedia.core.download import _Request, open_url
-from fsmedia.core.ingest import too_large
 from fsmedia.errors import MediaTooLargeError, StorageError
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ from tests.unit.downloads.wire import MIB, OK, SECONDS, Resolver, check_chain, g
 def test_too_large_says_what_the_intake_says() -> None:
     with serving(with_length(b"123456")) as server, pytest.raises(MediaTooLargeError) as caught:
         get(server.url, max_size=5)
-    assert str(caught.value) == str(too_large(5))
+    assert str(caught.value) == "larger than the store's max_file_size of 5 bytes; open the store with a larger one"
 
 
 def test_declared_size_is_refused_before_the_body() -> None:
