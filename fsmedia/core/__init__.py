@@ -1,1 +1,1 @@
-"""One media: taken in, committed in the proven order, found, kept, let go. Knows storages, no surface."""
+"""One media item: taken in, stored in the proven order of writes, found, kept and deleted, on any storage."""

@@ -415,7 +415,7 @@ def store_many(operations: Sequence[SharedStoreOperation]) -> Outcomes:
 
 
 def copy(operation: SharedStoreOperation, pointer: Pointer) -> None:
-    """Let one more reference use a generation: a marker and a sidecar are written, no bytes move.
+    """Add a reference to a generation: a marker and a sidecar are written, no bytes move.
 
     Raises
     ------

@@ -1,9 +1,9 @@
-"""Bytes behind a URL that a stranger named: http(s) is streamed; no cookies, no file:, no ftp:.
+"""Downloads from http(s) URLs that a stranger may have chosen, streamed, without cookies and other schemes.
 
-Reaches the network, but only public addresses of it unless private ones are allowed: a host is resolved once, every
-address it has is checked, and the connection goes to a checked address itself, after each redirect anew. Proxies of
-the environment would hide that address, so they are used only where private addresses are allowed. Writes nothing.
-Python can't interrupt the resolver: the time of a look-up counts, but only the system's own limits end it.
+Connects only to public addresses unless private ones are allowed: a host is resolved once, every address it has is
+checked, and the connection goes to a checked address itself, after each redirect anew. Proxies of the environment
+would hide that address, so they are used only where private addresses are allowed. Writes nothing. Python can't
+interrupt the resolver: the time of a look-up counts, but only the system's own limits end it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,16 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+T = TypeVar("T")
+MAX_REDIRECTS = 5
+"""Redirects that are followed."""
+_MIB = 2**20
+_PIECE = 2**18  # bytes asked for at once; what has arrived is handed on, no read waits for all of them
+_LONGEST_WAIT = 86_400.0  # seconds; system calls overflow somewhere above
+_SERVER_ERRORS = range(500, 600)
+_REDIRECTS = {301, 302, 303, 307, 308}
+_BROKEN_HEADERS = (MissingHeaderBodySeparatorDefect, FirstHeaderLineIsContinuationDefect)
+_LENGTH = re.compile(r"[0-9]{1,18}")  # `int` would take +5, 1_0 and digits of all scripts
 _LONGEST_URL = 8192
 _PORTS = {"http": 80, "https": 443}
 _AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::([0-9]{0,5}))?")
@@ -55,7 +65,7 @@ _ISATAP = {0x00005EFE, 0x02005EFE}  # third word of an address whose fourth is a
 
 
 def is_public(address: Address) -> bool:
-    """Tell whether an address is of the public internet.
+    """Return whether an address is of the public internet.
 
     What wraps an IPv4 address (mapped, 6to4, Teredo, ISATAP) never is, but for NAT64, which is what it wraps:
     networks that have only IPv6 reach all of IPv4 through it.
@@ -68,72 +78,6 @@ def is_public(address: Address) -> bool:
     return address.is_global and not any(address in net for net in _SPECIAL if net.version == address.version)
 
 
-class HttpUrl(NamedTuple):
-    """A checked URL, ASCII throughout."""
-
-    scheme: str
-    host: str  # as it is resolved and certified: no brackets, no dot at the end
-    port: int
-    target: str
-
-    @property
-    def authority(self) -> str:
-        """Host and port as the Host header has them."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
-
-    @property
-    def url(self) -> str:
-        """The URL again, without its fragment."""
-        return f"{self.scheme}://{self.authority}{self.target}"
-
-
-def parse_http_url(url: str) -> HttpUrl | str:
-    """Take a URL apart, more strictly than `urlsplit`, which overlooks much; or say what is wrong with it."""
-    if len(url) > _LONGEST_URL or not url.isprintable() or " " in url:
-        return f"holds a blank or a control character, or more than {_LONGEST_URL} characters"
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "is no valid URL"
-    if parts.scheme not in _PORTS:
-        return "is no http:// or https:// URL"
-    if "@" in parts.netloc:
-        return "holds a user or a password, which would end in logs"
-    authority = _AUTHORITY.fullmatch(parts.netloc)
-    host = _ascii_host(authority[1]) if authority else ""
-    port = int((authority and authority[2]) or _PORTS[parts.scheme])
-    if not host or not 0 < port < 2**16:
-        return "has no valid host and port (a host as number: 192.0.2.1 or [2001:db8::1], without zone)"
-    target = quote(parts.path or "/", _URL_SAFE) + (f"?{quote(parts.query, _URL_SAFE)}" if parts.query else "")
-    return HttpUrl(parts.scheme, host, port, target)
-
-
-def _ascii_host(host: str) -> str:
-    """Return a host of a URL as it is resolved, empty if it is none."""
-    try:
-        if host.startswith("["):
-            return str(ipaddress.IPv6Address("" if "%" in host else host[1:-1]))
-        text = (host if host.isascii() else host.encode("idna").decode("ascii")).lower().removesuffix(".")
-        if _NUMERIC.fullmatch(text):
-            return str(ipaddress.IPv4Address(text))  # 2130706433, 0x7f.1 and 127.1 are refused, not guessed at
-    except ValueError:
-        return ""
-    return text if _HOST.fullmatch(text) else ""
-
-
-T = TypeVar("T")
-MAX_REDIRECTS = 5
-"""Redirects that are followed."""
-_MIB = 2**20
-_PIECE = 2**18  # bytes asked for at once; what has arrived is handed on, no read waits for all of them
-_LONGEST_WAIT = 86_400.0  # seconds; system calls overflow somewhere above
-_SERVER_ERRORS = range(500, 600)
-_REDIRECTS = {301, 302, 303, 307, 308}
-_BROKEN_HEADERS = (MissingHeaderBodySeparatorDefect, FirstHeaderLineIsContinuationDefect)
-_LENGTH = re.compile(r"[0-9]{1,18}")  # `int` would take +5, 1_0 and digits of all scripts
-
-
 def open_url(
     url: str,
     *,
@@ -143,7 +87,7 @@ def open_url(
     address_allowed: Callable[[Address], bool] = is_public,
     clock: Callable[[], float] = time.monotonic,
 ) -> Download:
-    """Ask for an http(s) URL and return the answer, its body unread; the caller closes it.
+    """Send a GET request and return the response, its body unread; the caller closes it.
 
     A URL with a user, a password or a blank is refused; what else needs it is percent-encoded. `timeout` bounds each
     wait, and all that the server takes for each MiB of body begun. `max_size` is in bytes, None takes any number.
@@ -172,7 +116,7 @@ def open_url(
 
 
 class Download:
-    """An answer whose body is still to be read; leaving the context closes its connection."""
+    """A response whose body is still to be read; leaving the context closes its connection."""
 
     def __init__(
         self,
@@ -216,8 +160,62 @@ class Download:
         self.close()
 
 
+class HttpUrl(NamedTuple):
+    """A checked http(s) URL, ASCII throughout."""
+
+    scheme: str
+    host: str  # as it is resolved and certified: no brackets, no dot at the end
+    port: int
+    target: str
+
+    @property
+    def authority(self) -> str:
+        """Host and port as the Host header has them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The URL again, without its fragment."""
+        return f"{self.scheme}://{self.authority}{self.target}"
+
+
+def parse_http_url(url: str) -> HttpUrl | str:
+    """Parse a URL, more strictly than `urlsplit`; return what is wrong with an invalid one."""
+    if len(url) > _LONGEST_URL or not url.isprintable() or " " in url:
+        return f"holds a blank or a control character, or more than {_LONGEST_URL} characters"
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "is no valid URL"
+    if parts.scheme not in _PORTS:
+        return "is no http:// or https:// URL"
+    if "@" in parts.netloc:
+        return "holds a user or a password, which would end in logs"
+    authority = _AUTHORITY.fullmatch(parts.netloc)
+    host = _ascii_host(authority[1]) if authority else ""
+    port = int((authority and authority[2]) or _PORTS[parts.scheme])
+    if not host or not 0 < port < 2**16:
+        return "has no valid host and port (a host as number: 192.0.2.1 or [2001:db8::1], without zone)"
+    target = quote(parts.path or "/", _URL_SAFE) + (f"?{quote(parts.query, _URL_SAFE)}" if parts.query else "")
+    return HttpUrl(parts.scheme, host, port, target)
+
+
+def _ascii_host(host: str) -> str:
+    """Return a host of a URL as it is resolved, empty if it is none."""
+    try:
+        if host.startswith("["):
+            return str(ipaddress.IPv6Address("" if "%" in host else host[1:-1]))
+        text = (host if host.isascii() else host.encode("idna").decode("ascii")).lower().removesuffix(".")
+        if _NUMERIC.fullmatch(text):
+            return str(ipaddress.IPv4Address(text))  # 2130706433, 0x7f.1 and 127.1 are refused, not guessed at
+    except ValueError:
+        return ""
+    return text if _HOST.fullmatch(text) else ""
+
+
 class _Request:
-    """One download: its way through redirects, the time it may wait, and errors that name it without secrets."""
+    """State of one download: where redirects led, the time it may take, and errors that name it without secrets."""
 
     def __init__(self, timeout: float, clock: Callable[[], float], allowed: Callable[[Address], bool] | None) -> None:
         self.received = 0  # bytes of body; headers, chunk sizes and trailers earn no time
@@ -235,10 +233,9 @@ class _Request:
         return StorageError(f"{self._via}{problem}", next_step=next_step, key=self._shown)
 
     def call(self, function: Callable[..., T], *arguments: object) -> T:
-        """Call what uses the network, and count its time: a caller who takes long over a piece is not to blame.
-
-        A failure is told in own words, for the inner error may hold the query.
-        """
+        """Call a function that uses the network, count its time, and translate its errors."""
+        # Only that time: a caller who takes long over a piece is not the server's fault. The text of the inner error is
+        # not used, for it may hold the query.
         self._began = self._clock()
         try:
             return function(*arguments)
@@ -291,7 +288,8 @@ class _Request:
     # -- network -------------------------------------------------------------------------------------------
 
     def limit(self, sock: socket.socket, share: int = 1) -> None:
-        """Make the socket's next wait end in time."""
+        """Set the timeout of the socket's next wait."""
+        # Each MiB of body buys the timeout once more, so a server that trickles can't hold the download for ever.
         left = self._timeout * (1 + self.received // _MIB) - self._spent - (self._clock() - self._began)
         if left <= 0:
             raise TimeoutError
@@ -344,7 +342,8 @@ class _Request:
         return where, {"Proxy-Authorization": f"Basic {user}"} if parts.username else {}
 
     def _connect(self, host: str, port: int) -> socket.socket:
-        """Resolve once, check every address, and connect to the first of them that answers."""
+        """Connect to a host, if all its addresses are allowed."""
+        # Resolved once, and connected to the very address that was checked: a second look-up could answer otherwise.
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         if self._allowed and not all(self._allowed(ipaddress.ip_address(entry[4][0])) for entry in found):
             raise self.invalid(
@@ -390,7 +389,7 @@ class _Request:
 
 
 class _SocketReader(io.RawIOBase):
-    """The reading side of a socket, as `HTTPResponse` asks for it; each read ends in time."""
+    """Reading side of a socket for `HTTPResponse`, with a timeout set before each read."""
 
     def __init__(self, fetch: _Request, sock: socket.socket) -> None:
         self._fetch, self._sock = fetch, sock

@@ -156,7 +156,7 @@ def recorder() -> Recorder | None:
 
 @cache
 def _records(kind: type[TracerProvider | MeterProvider]) -> bool:
-    """Tell whether a provider is more than the API's own, which record nothing."""
+    """Return whether a provider is more than the API's own, which record nothing."""
     return not kind.__module__.startswith(("opentelemetry.trace", "opentelemetry.metrics"))
 
 

@@ -499,7 +499,7 @@ class _SelectionFilter:
     read: int = 0
 
     def meeting(self, items: list[ListedItem]) -> Iterator[SelectedItem]:
-        """Give those of some items that meet the selection."""
+        """Return those of some items that meet the selection."""
         asking = [item for item in items if not _is_decided_by_path(item, self.selection, self.known)]
         met = dict.fromkeys((item.entry.key for item in items), True)
         wanted: list[ListedItem] = []

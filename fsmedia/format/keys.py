@@ -1,7 +1,7 @@
-"""Every key a store uses is built and parsed here, and nowhere else.
+"""Keys: every path that a store uses is built and parsed here, and nowhere else.
 
-A key is a path below the root, segments separated by `/`. What is said of a key here depends on its text alone:
-nothing is looked up. Names of our own form (`0003_01_<unique>.png`) sort by time and are never PromptKit's.
+A key is a path below the root, segments separated by `/`. All answers depend on its text alone; nothing is read.
+Names of our own form (`0003_01_<unique>.png`) sort by time and are never PromptKit's.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ INTERNAL: Final = ".fsmedia"
 CONFIGURATION_KEY: Final = f"{INTERNAL}/store.json"
 """What a store is; see `fsmedia.format.settings`."""
 SIDECAR_SUFFIX: Final = ".meta"
-"""What a sidecar's key has more than its media's."""
+"""What a sidecar's key has more than its media item's."""
 DEDUP_INDEX_KEY: Final = ".dedup_index.json"
 """PromptKit's index of shared bytes, at the root of its stores."""
 VIEWS: Final = ("by-session", "by-conversation", "by-run")
 """Names at the top of `media://` that show the store in another order; never stored."""
 MAX_NAME: Final = 250
-"""Bytes of one segment: disks take 255, and a sidecar's name is 5 longer than its media's."""
+"""Bytes of one segment: disks take 255, and a sidecar's name is 5 longer than its media item's."""
 MAX_KEY: Final = 1024
 """Bytes of a whole key: the limit of S3 and GCS."""
 KEY_RESERVE: Final = 30
@@ -41,14 +41,20 @@ _UNIQUE = "u[0-9a-z]{26}"
 # Crockford's base 32 in lower case: the order of its characters is the order of their values. Two at a time.
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = tuple(high + low for high in _DIGITS for low in _DIGITS)
-_RANDOM_BITS = 80  # of the 128 of a uuid7; the 48 above them are milliseconds
+# Of the 128 bits of a uuid7; the 48 above them are milliseconds.
+_RANDOM_BITS = 80
 _MAX_MILLISECONDS = 1 << 48
+# 18 digits: what every reader of 64-bit integers takes.
 _INDEX_LIMIT = 10**18
-_TEMPORARY_PREFIX = ".tmp-"
+TEMPORARY_PREFIX: Final = ".tmp-"
+"""What the names of temporary files begin with."""
 _TEMPORARY = re.compile(rf"\.tmp-{_UNIQUE}")
 _OWN_NAME = re.compile(
     rf"([0-9]{{4}}|[1-9][0-9]{{4,17}})_([0-9]{{2}}|[1-9][0-9]{{2,17}})_({_UNIQUE})((?:\.[^/]*)?)", re.DOTALL
 )
+
+
+# -- names of media items, sidecars and temporary files ----------------------------------------------------
 
 
 class OwnName(NamedTuple):
@@ -71,7 +77,7 @@ class OwnName(NamedTuple):
 
 
 def sidecar_key(reference: str) -> str:
-    """Return the key of a media's sidecar."""
+    """Return the key of a media item's sidecar."""
     return reference + SIDECAR_SUFFIX
 
 
@@ -122,7 +128,7 @@ def new_unique(milliseconds: int | None = None) -> str:
 
 
 def plain_name(message_idx: int, part_idx: int, unique: str) -> str:
-    """Return the name, without extension, of a media whose bytes lie at its own key.
+    """Return the name, without extension, of a media item whose bytes lie at its own key.
 
     Raises
     ------
@@ -161,12 +167,12 @@ def is_own_name(name: str) -> bool:
 
 def temporary_name() -> str:
     """Return a fresh file name for bytes that are on their way; 32 characters, whatever they will be called."""
-    return f"{_TEMPORARY_PREFIX}u{token_hex(13)}"
+    return f"{TEMPORARY_PREFIX}u{token_hex(13)}"
 
 
 def is_temporary(name: str) -> bool:
     """Return whether a file name, or that of a key, is one that `temporary_name` gives."""
-    return _TEMPORARY_PREFIX in name and _TEMPORARY.fullmatch(name, name.rfind("/") + 1) is not None
+    return TEMPORARY_PREFIX in name and _TEMPORARY.fullmatch(name, name.rfind("/") + 1) is not None
 
 
 def is_hidden(key: str) -> bool:
@@ -219,6 +225,8 @@ def check_lengths(reference: str, root_path_bytes: int) -> None:
         raise InvalidLayoutError(problem, next_step=step, reference=reference)
 
 
+# -- shared bytes ------------------------------------------------------------------------------------------
+
 BLOBS: Final = f"{INTERNAL}/blobs"
 """The folder of all shared bytes."""
 _POINTER = re.compile(r"\.(0|[1-9][0-9]{0,18})-([0-9a-f]{64})-([0-9a-z]{26})((?:\.[^/]*)?)", re.DOTALL)
@@ -226,13 +234,14 @@ _KEY = re.compile(
     rf"{re.escape(BLOBS)}/[0-9a-f]{{2}}/([0-9a-f]{{64}})/"
     r"(?:(data)/([0-9a-z]+)|(condemned|refs)/([0-9a-z]+)/([0-9a-z-]+))"
 )
+# A listing asks several times in a row what one and the same name tells.
 _CACHED_POINTERS = 4096
 SHORTEST: Final = len("0000_00_u") + 26 + len(".0-") + 64 + len("-") + 26
 """Characters of the shortest deduplicated name."""
 
 
 class Pointer(NamedTuple):
-    """What a deduplicated name tells.
+    """Generation of shared bytes that a deduplicated name points to.
 
     Attributes
     ----------
@@ -255,12 +264,12 @@ class Pointer(NamedTuple):
 
     @property
     def condemned_folder(self) -> str:
-        """Where marks lie that say: about to be deleted, take no reference to it."""
+        """The folder of the marks that it is about to be deleted, and takes no new reference."""
         return f"{blob_folder(self.digest)}/condemned/{self.generation}"
 
     @property
     def refs_folder(self) -> str:
-        """Where markers lie that say: a reference uses it."""
+        """The folder of the markers of references that use it."""
         return f"{blob_folder(self.digest)}/refs/{self.generation}"
 
     def marker_key(self, marker: str) -> str:
@@ -269,11 +278,12 @@ class Pointer(NamedTuple):
 
     def condemned_key(self) -> str:
         """Return a fresh key for a condemned mark."""
+        # Two releases at once must not share one: the first to end would remove the other's.
         return f"{self.condemned_folder}/{new_generation()}"
 
 
 class BlobKey(NamedTuple):
-    """What a key below `BLOBS` is.
+    """Parts of a key below `BLOBS`.
 
     Attributes
     ----------
@@ -295,7 +305,7 @@ def blob_folder(digest: str) -> str:
 
 
 def parse_blob_key(key: str) -> BlobKey | None:
-    """Read a key below `BLOBS`; None for anything else that lies there."""
+    """Parse a key below `BLOBS`; None for anything else that lies there."""
     found = _KEY.fullmatch(key)
     if found is None:
         return None
@@ -306,19 +316,19 @@ def parse_blob_key(key: str) -> BlobKey | None:
 
 @lru_cache(maxsize=_CACHED_POINTERS)
 def pointer_of(reference: str) -> Pointer | None:
-    """Return what a deduplicated name tells; None for every other name, and for sidecars."""
+    """Return the pointer in a deduplicated name; None for every other name, and for sidecars."""
     own = parse_own_name(reference)
     found = None if own is None else _POINTER.fullmatch(own.ext)
     return None if found is None else Pointer(int(found[1]), found[2], found[3])
 
 
 def shared_name(plain_name: str, pointer: Pointer) -> str:
-    """Return the name, without extension, of a media that shares its bytes."""
+    """Return the name, without extension, of a media item that shares its bytes."""
     return f"{plain_name}.{pointer.size}-{pointer.digest}-{pointer.generation}"
 
 
 def moved_name(reference: str, pointer: Pointer) -> str:
-    """Return the reference that a plain media of our own form gets when it shares its bytes: all but that is kept.
+    """Return the deduplicated reference of a plain media item of our own form, which keeps all other parts.
 
     Raises
     ------
@@ -342,13 +352,13 @@ def plain_reference(reference: str) -> str | None:
 
 
 def bytes_key(reference: str) -> str:
-    """Return the key of a media's bytes: the reference itself, but for a deduplicated one."""
+    """Return the key of a media item's bytes: the reference itself, but for a deduplicated one."""
     pointer = pointer_of(reference)
     return reference if pointer is None else pointer.data_key
 
 
 def file_name(reference: str) -> str:
-    """Return the name under which a person would save a media: without size, digest and generation."""
+    """Return the name under which a person would save a media item: without size, digest and generation."""
     name = reference.rpartition("/")[2]
     pointer = pointer_of(reference)
     if pointer is None:
@@ -358,12 +368,14 @@ def file_name(reference: str) -> str:
 
 
 def new_generation() -> str:
-    """Return a name that was never given before, 26 of `[0-9a-z]`, sorted by time: for generations and marks."""
+    """Return a fresh name for a generation or a mark: 26 of `[0-9a-z]`, sorted by time."""
+    # Never given twice: whoever decided to delete a generation must not meet new bytes under its name.
     return new_unique()[1:]
 
 
 def new_marker(reference: str) -> str:
-    """Return a fresh name for a marker of this reference; two attempts never share one."""
+    """Return a fresh name for a marker of this reference."""
+    # Two attempts never share one: each takes back its own, and a delete removes only the one its sidecar names.
     return f"{marker_prefix(reference)}{new_generation()}"
 
 
@@ -387,8 +399,11 @@ def check_marker(marker: object, reference: str) -> str:
     return marker
 
 
+# -- references --------------------------------------------------------------------------------------------
+
+
 def check_reference(text: object) -> str:
-    """Return a store-relative reference if it can name a media.
+    """Return a store-relative reference if it can name a media item.
 
     Parameters
     ----------
@@ -411,6 +426,7 @@ def check_reference(text: object) -> str:
         raise InvalidReferenceError(f"a reference is text, not {kind}", next_step=step)
     problem = _problem_with(text)
     if problem:
+        # It may be a URL with a password in it.
         raise InvalidReferenceError(problem[0], next_step=problem[1], reference=without_secrets(text))
     return text
 
@@ -419,7 +435,7 @@ _USE_RELATIVE = "give the path below the store's root, as store_media returned i
 
 
 def _problem_with(text: str) -> tuple[str, str] | None:
-    """Return what keeps a text from being a reference, and the next step."""
+    """Return why a text can't be a reference, and the next step; None if it can."""
     if not text:
         return "an empty reference names no media", _USE_RELATIVE
     if not text.isascii():
@@ -485,6 +501,7 @@ def relative_to_root(text: str, roots: Sequence[str]) -> str:
     str
         What follows root and `/`; the text unchanged where it begins with none of the roots. It is not checked.
     """
+    # The longest root that fits: one spelling may be the beginning of another.
     best = -1
     rest = text
     is_file = text.startswith("file://")
@@ -499,6 +516,8 @@ def relative_to_root(text: str, roots: Sequence[str]) -> str:
             best, rest = len(prefix), decoded[len(prefix) :]
     return rest
 
+
+# -- due entries, holds and records ------------------------------------------------------------------------
 
 DUE: Final = f"{INTERNAL}/due"
 """The folder of the due index."""
@@ -517,12 +536,12 @@ _ENTRY = re.compile(
 
 
 class DueKey(NamedTuple):
-    """What a due entry's key says.
+    """Parts of a due entry's key.
 
     Attributes
     ----------
     minute
-        The media's `expires_at`, rounded up to a minute, in UTC.
+        The media item's `expires_at`, rounded up to a minute, in UTC.
     """
 
     minute: datetime
@@ -531,6 +550,7 @@ class DueKey(NamedTuple):
 
 def due_minute(instant: datetime) -> datetime:
     """Return the minute at or after an aware instant, in UTC; the last one of the year 9999 stays that."""
+    # After, not before: a sweep reads the minutes that are past, and would meet an entry that is not due yet.
     whole = instant.astimezone(UTC).replace(second=0, microsecond=0)
     try:
         return whole if whole == instant else whole + _MINUTE
@@ -539,13 +559,13 @@ def due_minute(instant: datetime) -> datetime:
 
 
 def due_key(instant: datetime, reference: str) -> str:
-    """Return the key of the entry that says: this media may go at that instant."""
+    """Return the key of the due entry of a media item that expires at that instant."""
     minute = due_minute(instant)
     return f"{DUE}/{minute.date().isoformat()}/{minute:%H/%M}/{reference}"
 
 
 def parse_due(key: str) -> DueKey | None:
-    """Read a due entry's key; None for anything else that lies there."""
+    """Parse a due entry's key; None for anything else that lies there."""
     found = _ENTRY.fullmatch(key)
     if found is None:
         return None
@@ -564,7 +584,8 @@ def due_folders(now: datetime) -> tuple[str, str, str]:
 
 
 def hold_key(reference: str) -> str:
-    """Return the key of a media's hold: of one length, whatever the reference is."""
+    """Return the key of a media item's hold."""
+    # By digest: of one length, so that the longest reference can be held too.
     return f"{HOLDS}/{sha256(reference.encode()).hexdigest()}"
 
 
@@ -589,9 +610,12 @@ def _dated(folder: str, now: datetime) -> str:
 
 
 def probe_key() -> str:
-    """Return a fresh key for an object whose time tells the storage's clock; a temporary name, should it stay."""
+    """Return a fresh key for an object whose time tells the storage's clock."""
+    # A temporary name: should it be left behind, it is swept like one.
     return f"{INTERNAL}/{temporary_name()}"
 
+
+# -- catalog and quarantine --------------------------------------------------------------------------------
 
 CATALOG: Final = f"{INTERNAL}/catalog"
 """The folder of the catalog's snapshots."""
@@ -602,7 +626,7 @@ _SNAPSHOT = re.compile(
 
 
 class SnapshotKey(NamedTuple):
-    """What a snapshot's key says.
+    """Parts of a snapshot's key.
 
     Attributes
     ----------
@@ -624,7 +648,7 @@ def snapshot_key(instant: datetime) -> str:
 
 
 def parse_snapshot(key: str) -> SnapshotKey | None:
-    """Read a snapshot's key; None for anything else that lies there."""
+    """Parse a snapshot's key; None for anything else that lies there."""
     found = _SNAPSHOT.fullmatch(key)
     if found is None:
         return None

@@ -1,7 +1,8 @@
-"""The grammar of layout templates: what is accepted, and the segments that it is made of.
+"""Layouts: templates that render metadata to a key and parse a key back.
 
-A template that is accepted can be rendered and parsed without loss: within a segment, pieces of variable width are
-separated by a character that neither of them can hold. A refusal names the template and what to write instead.
+Ids are escaped reversibly (`escape_id`). A template that is accepted can be rendered and parsed without loss: within a
+segment, pieces of variable width are separated by a character that neither of them can hold. A refusal names the
+template and what to write instead.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from fsmedia.format.keys import (
     INTERNAL,
     MAX_NAME,
     SIDECAR_SUFFIX,
+    TEMPORARY_PREFIX,
     VIEWS,
     check_reference,
     is_sidecar,
@@ -37,13 +39,18 @@ PLAIN: Final = "A-Za-z0-9._-"
 _EMPTY = "~_"
 _DIGEST_DIGITS = 32
 _MARK = "~~"
-_CACHED_SEGMENTS = 4096  # ids of runs come in bursts: one id, many media
+# Ids and folders that are remembered: media items of one run come one after the other.
+_CACHED_SEGMENTS = 4096
+_CACHED_FOLDERS = 64
 _PLAIN = re.compile(rf"[{PLAIN}]+")
 _ESCAPED = re.compile(rf"(?:[{PLAIN}]|~[0-9a-f]{{2}})+")
 _ESCAPE = re.compile(r"~([0-9a-f]{2})")
 _SHORTENED = re.compile(rf"[~{PLAIN}]*~~[0-9a-f]{{{_DIGEST_DIGITS}}}")
 _OF_BYTE = tuple(chr(byte) if _PLAIN.fullmatch(chr(byte)) else f"~{byte:02x}" for byte in range(256))
 _DOTS = {"": _EMPTY, ".": "~2e", "..": "~2e~2e"}
+
+
+# -- ids ---------------------------------------------------------------------------------------------------
 
 
 def escape_id(text: str, *, limit: int = MAX_NAME) -> str:
@@ -157,6 +164,8 @@ def read_id(segment: str, *, limit: int = MAX_NAME) -> str:
         return text
     return "" if _SHORTENED.fullmatch(segment) else segment
 
+
+# -- segments ----------------------------------------------------------------------------------------------
 
 Kind = Literal["literal", "text", "index", "time"]
 _INDEX_DIGITS = 18
@@ -329,6 +338,8 @@ def required_id(name: str, mode: str, value: object) -> str:
     return value
 
 
+# -- templates ---------------------------------------------------------------------------------------------
+
 DEFAULT_TEMPLATES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "by-session": "sessions/{session_id}/{name}{ext}",
@@ -358,7 +369,6 @@ _TOKEN = re.compile(r"\{([^{}]*)\}|([^{}]+)|[{}]")
 _LITERAL = re.compile(r"[A-Za-z0-9._+@,/-]*")
 _INDEX_FORMAT = re.compile(r"0([1-9]|1[0-8])d")
 _TIME_FORMAT = re.compile(r"[-_.]*(?:%[YmdHMSj][-_.]*)+")
-_TEMPORARY_PREFIX = ".tmp-"
 
 
 class ParsedTemplate(NamedTuple):
@@ -371,7 +381,7 @@ class ParsedTemplate(NamedTuple):
 
 
 def read_template(template: str, mode: str) -> ParsedTemplate:
-    """Check a template and take it apart.
+    """Check a template and parse it.
 
     Parameters
     ----------
@@ -466,11 +476,11 @@ def _split(template: str, pieces: list[Piece]) -> list[tuple[Piece, ...]]:
 
 
 def _check_segment(template: str, pieces: tuple[Piece, ...], *, first: bool) -> Segment:
-    """Return a folder's segment if it can be told apart from all else, and parsed without doubt."""
+    """Return a folder's segment, if it collides with no reserved name and parses in one way only."""
     head = pieces[0].name if pieces[0].kind == "literal" else ""
     tail = pieces[-1].name if pieces[-1].kind == "literal" else ""
     whole = head if len(pieces) == 1 else ""
-    if whole in {".", ".."} or head.startswith(_TEMPORARY_PREFIX) or (first and whole.casefold() in RESERVED):
+    if whole in {".", ".."} or head.startswith(TEMPORARY_PREFIX) or (first and whole.casefold() in RESERVED):
         refuse(template, f"a folder may not be named {head!r} here", "take another name, that is not used by the store")
     if tail.endswith(SIDECAR_SUFFIX) or (tail and not whole and SIDECAR_SUFFIX.endswith(tail)):
         refuse(
@@ -492,7 +502,7 @@ def _check_segment(template: str, pieces: tuple[Piece, ...], *, first: bool) -> 
 
 
 def _check_separator(template: str, before: Piece, between: str, piece: Piece) -> None:
-    """Refuse two neighbours whose border could not be found again."""
+    """Refuse two neighbours whose boundary could not be parsed."""
     if set(between) <= before.alphabet | piece.alphabet:
         problem = f"'{{{before.name}}}' and '{{{piece.name}}}' can't be told apart with {between!r} between them"
         refuse(template, problem, "put '/' or '+' between")
@@ -503,14 +513,14 @@ def refuse(template: str, problem: str, next_step: str) -> NoReturn:
     raise InvalidLayoutError(problem, next_step=next_step, key=template)
 
 
-_CACHED_SEGMENTS = 4096  # folders; media of one run come one after the other
-_FEW = 64
+# -- layouts -----------------------------------------------------------------------------------------------
+
 _COMMON_FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,249}(?<!\.meta)")
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One template, checked and ready to render and parse; equal, hashed and pickled by template and mode.
+    """A checked template that renders and parses; equal, hashed and pickled by template and mode.
 
     Parameters
     ----------
@@ -530,7 +540,7 @@ class Layout:
     template: str
     mode: str
     prefix: str = field(init=False, repr=False, compare=False)
-    """The folder that all media of the layout lie in (`runs`), empty where there is none."""
+    """The folder that all media items of the layout lie in (`runs`), empty where there is none."""
     id_field: str = field(init=False, repr=False, compare=False)
     """The field that the mode is about (`run_id`)."""
     _segments: tuple[Segment, ...] = field(init=False, repr=False, compare=False)
@@ -550,7 +560,7 @@ class Layout:
             "_used": grammar.fields,
             "_pattern": grammar.pattern,
             "_rendered": lru_cache(maxsize=_CACHED_SEGMENTS)(self._render_folders),
-            "_folder": lru_cache(maxsize=_FEW)(self._render_leading),
+            "_folder": lru_cache(maxsize=_CACHED_FOLDERS)(self._render_leading),
         }
         for attribute, value in parts.items():
             object.__setattr__(self, attribute, value)
@@ -559,7 +569,7 @@ class Layout:
         return Layout, (self.template, self.mode)
 
     def render(self, fields: Mapping[str, object], name: str, ext: str) -> str:
-        """Return the reference of a media.
+        """Return the reference of a media item.
 
         Parameters
         ----------
@@ -579,7 +589,7 @@ class Layout:
         InvalidMediaError
             A field that the template needs is missing or of the wrong type, or an id has no UTF-8 form.
         InvalidLayoutError
-            The file name can't be that of a media.
+            The file name can't be that of a media item.
         """
         get = fields.get
         file = name + ext
@@ -594,7 +604,7 @@ class Layout:
         return "".join([segment.render(fields) + "/" for segment in self._segments])
 
     def parse(self, reference: str) -> dict[str, str | int] | None:
-        """Return what a reference tells about its media.
+        """Return what a reference tells about its media item.
 
         Parameters
         ----------
@@ -622,7 +632,7 @@ class Layout:
         return fields
 
     def folder(self, value: str) -> str:
-        """Return the longest folder that all media of one id of the mode lie in.
+        """Return the longest folder that all media items of one id of the mode lie in.
 
         Parameters
         ----------
@@ -642,7 +652,7 @@ class Layout:
         return self._folder(value)
 
     def reaches(self, folder: str) -> bool:
-        """Tell whether a media of this layout could lie in that folder at the top, whatever its ids are."""
+        """Return whether a media item of this layout could lie in that folder at the top, whatever its ids are."""
         return re.fullmatch(self._segments[0].pattern, folder, re.IGNORECASE) is not None
 
     def _render_leading(self, value: str) -> str:
@@ -657,7 +667,7 @@ class Layout:
 
 
 def _is_good_file(file: str) -> bool:
-    """Return whether a file name can be that of a media, in a folder."""
+    """Return whether a file name can be that of a media item, in a folder."""
     if _COMMON_FILE.fullmatch(file):
         return True
     if "/" in file or len(file) > MAX_NAME:

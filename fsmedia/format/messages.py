@@ -1,6 +1,9 @@
-"""Walking over a document: where its media are, in which message and part, and the document with others in place.
+"""Messages of LLM APIs: the fields that hold media, base64 in its usual spellings, and references in their place.
 
-Never recursive, so no depth of nesting breaks it; what holds itself is refused by its depth.
+From the bottom up: the fields of an object that may hold a media item (`fields_of`), base64 that is written again as it
+was (`decoded`, `encoded`), the reference that stands in its place (`InlineReference`), the walk over a document
+(`media_fields`, `edited`), and JSON text whose other parts stay as they are (`parse_json`, `spliced`). Nothing is
+recursive, so no depth of nesting breaks it.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ STORED = "storage_reference"
 
 
 class Field(NamedTuple):
-    """One field that may hold a media.
+    """One field that may hold a media item.
 
     Attributes
     ----------
@@ -91,7 +94,7 @@ def fields_of(values: Mapping[str, Any], under: str | None) -> list[Field]:
 
 
 def _data_field(values: Mapping[str, Any], under: str | None) -> Field | None:
-    """Return the field `data`, if something beside it says that it is a media; under PromptKit's other name too."""
+    """Return the field `data` if something beside it says that it holds media; under PromptKit's other name too."""
     said = _type_of(values)
     if under == _PROMPTKIT and said and ("data" in values) != (STORED in values):
         key = "data" if "data" in values else STORED
@@ -109,7 +112,7 @@ def _data_field(values: Mapping[str, Any], under: str | None) -> Field | None:
 
 
 def _type_of(values: Mapping[str, Any]) -> str:
-    """Return the MIME type that an object says, if it is one."""
+    """Return the MIME type that an object names, if it is valid."""
     for key in _TYPE_FIELDS:
         said = values.get(key)
         if isinstance(said, str) and said:
@@ -120,13 +123,15 @@ def _type_of(values: Mapping[str, Any]) -> str:
     return ""
 
 
+# -- base64 ------------------------------------------------------------------------------------------------
+
 SPELLING = re.compile(r"b64(?:url)?(?:\+bare)?(?:\+[1-9][0-9]{0,3}[nr])?(?:\+end)?(?:\+slash)?")
 _LOOKS = re.compile(r"[A-Za-z0-9+/_\-\r\n]+={0,2}(?:\r?\n)?")
 _LONGEST_LINE = 9999
 
 
 class DecodedText(NamedTuple):
-    """Bytes, and the spelling of the text that they were read from."""
+    """Bytes that were read from base64, and its spelling."""
 
     data: bytes
     spelling: str
@@ -174,6 +179,8 @@ def encoded(data: bytes, spelling: str) -> str:
     return text + ending if "end" in odd else text
 
 
+# -- references in the place of media ----------------------------------------------------------------------
+
 _HEAD = r"data:[!-\"$-+\--~]{0,250};base64"  # printable ASCII but comma and hash, so that nothing is read two ways
 _MARKER = re.compile(
     rf"media://(?P<reference>.+)#fsmedia=1;sha256=(?P<digest>[0-9a-f]{{64}});as=(?P<spelling>{SPELLING.pattern})"
@@ -184,7 +191,7 @@ HEAD = re.compile(_HEAD, re.IGNORECASE)
 
 
 class InlineReference(NamedTuple):
-    """What such a text says.
+    """Reference to a stored media item in the place of its bytes.
 
     Attributes
     ----------
@@ -215,6 +222,8 @@ class InlineReference(NamedTuple):
         return marker if str(marker) == text else None
 
 
+# -- documents ---------------------------------------------------------------------------------------------
+
 DEEPEST = 256
 """Levels of nesting; deeper ones are no messages, or an object that holds itself."""
 _MESSAGE_LISTS = {"messages", "Messages", "input", "output", "contents", "items", "history", "conversation"}
@@ -223,7 +232,7 @@ Path = tuple[str | int, ...]
 
 
 class InlineMedia(NamedTuple):
-    """The media in a field: its bytes, their MIME type, and how to write them again."""
+    """The media item in a field: its bytes, their MIME type, and how to write them again."""
 
     data: bytes
     mime_type: str
@@ -238,7 +247,7 @@ class InlineMedia(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MediaField:
-    """One field of a document that may hold a media, or a reference in its place.
+    """One field of a document that may hold a media item, or a reference in its place.
 
     Attributes
     ----------
@@ -267,7 +276,7 @@ class MediaField:
         return found
 
     def content(self) -> InlineMedia | None:
-        """Return the media that stands here; None if none does, or one that could not be put back as it is."""
+        """Return the media item in the field; None if there is none, or one that could not be put back as it is."""
         if self.field.key != "data" and self.field.replaced is not None:
             return None  # PromptKit's own reference
         if not self.field.is_url or (self.field.is_bare and self.text[:5].lower() != "data:"):
@@ -306,14 +315,14 @@ class MediaField:
 
 
 def json_path(path: Path) -> str:
-    """Write a path as people do."""
+    """Return a path in the notation of JSONPath, shortened for messages."""
     parts = [f"[{each}]" if isinstance(each, int) else f".{each}" for each in path]
     text = "".join(part if part[0] == "[" or part[1:].isidentifier() else f"[{json.dumps(part[1:])}]" for part in parts)
     return f"${text}" if len(text) <= 300 else f"$...{text[-250:]}"
 
 
 def media_fields(document: Any) -> Iterator[MediaField]:
-    """Give all places of a document, in its order.
+    """List the fields of a document that may hold media, in its order.
 
     Raises
     ------
@@ -335,7 +344,8 @@ def media_fields(document: Any) -> Iterator[MediaField]:
 
 
 def _children(path: Path, value: Any) -> Iterator[tuple[Path, Any, str | None]]:
-    """Give what is in an object or list, one after the other: a path of each at once would be many times the text."""
+    """List the objects and lists in an object or list."""
+    # One after the other: the paths of all at once would be many times the text.
     if isinstance(value, dict):
         for key, each in value.items():
             if isinstance(each, dict | list | tuple) and isinstance(key, str):
@@ -387,6 +397,8 @@ def edited(document: Any, edits: Mapping[Path, tuple[str, str]]) -> Any:
     return copies.get((), document)
 
 
+# -- JSON text ---------------------------------------------------------------------------------------------
+
 _BOM = "\ufeff"
 _SLASH = "+slash"
 _TOKEN = re.compile(
@@ -426,7 +438,7 @@ class JsonObject(dict[str, Any]):
 
 
 class Edit(NamedTuple):
-    """A piece of text, and what takes its place."""
+    """A piece of a text and its replacement."""
 
     start: int
     end: int
@@ -470,7 +482,7 @@ def _broken(text: str, position: int, problem: str) -> InvalidMediaError:
 
 
 class _JsonBuilder:
-    """Puts tokens together."""
+    """Builds a document of tokens."""
 
     def __init__(self) -> None:
         self.documents: list[Any] = []
@@ -535,7 +547,7 @@ class _JsonBuilder:
 
 
 def slashed(text: str, source: str) -> str | None:
-    """Tell how a string's token is spelled: empty as JSON writes it, `+slash` with escaped slashes; None otherwise."""
+    """Return how a string's token is spelled: empty as in plain JSON, `+slash` with escaped slashes; else None."""
     if not isinstance(text, JsonString):
         return ""
     raw, plain = source[text.start : text.end], json.dumps(str(text))

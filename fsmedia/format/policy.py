@@ -1,4 +1,4 @@
-"""Retention policies: what a name means and when a media expires. Pure: instants in, instants out.
+"""Retention policies: what a name means and when a media item expires. Pure: instants in, instants out.
 
 Names are PromptKit's `delete-after-<n>min`, `retain-<n>hours` and `retain-<n>days`, its bare `retain` (keep for
 ever), and whatever was given to the store by name. n is at least 1, in ASCII digits, without leading zeros.
@@ -52,7 +52,7 @@ def parse_name(name: str) -> RetentionPolicy | None:
 
 
 def is_reserved_name(name: str) -> bool:
-    """Tell whether a name begins as PromptKit's do: it means what the grammar says, or nothing, in every store."""
+    """Return whether a name begins as PromptKit's do: it means what the grammar says, or nothing, in every store."""
     return name.startswith((KEEP_FOREVER, "delete-after"))
 
 
@@ -72,7 +72,7 @@ def find_policy(name: str, named: Mapping[str, RetentionPolicy]) -> RetentionPol
 
 
 def expires_at(policy: RetentionPolicy | None, timestamp: datetime) -> datetime | None:
-    """Return when the policy lets a media of that time go; None: never.
+    """Return when a media item of that time expires; None: never.
 
     Raises
     ------

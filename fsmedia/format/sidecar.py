@@ -1,7 +1,7 @@
-"""Sidecars: the `<key>.meta` JSON beside each media, read and written.
+"""Sidecars: the `<key>.meta` JSON beside each media item, read and written, and what bytes tell for it.
 
-PromptKit's keys stand at the top level in its order and types, ours follow; keys that this version does not
-know survive a rewrite. Pure: bytes in, bytes out.
+PromptKit's keys stand at the top level in its order and types, ours follow; keys that this version does not know
+survive a rewrite. Pure: bytes in, bytes out.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Sidecar:
         detected_mime_type: str | None = None,
         xattrs: Mapping[str, str] | None = None,
     ) -> Sidecar:
-        """Make the sidecar of a media that is being stored.
+        """Make the sidecar of a media item that is being stored.
 
         Parameters
         ----------
@@ -89,6 +89,7 @@ class Sidecar:
             Checked values of the fields of `ContentFields` that are known; others are not looked at.
         """
         values: dict[str, Any] = {}
+        # The order of the fields is PromptKit's; its reader needs the others also where they are empty.
         for name in _METADATA_FIELDS:
             value = metadata[name]
             if value or name not in _OPTIONAL:
@@ -115,6 +116,7 @@ class Sidecar:
         fresh
             The sidecar that the new bytes would have alone.
         """
+        # What describes the bytes comes from the new ones, and goes where they have none; all else is the user's.
         kept = {name: value for name, value in self.values.items() if name not in _FACT_KEYS}
         facts = {name: value for name, value in fresh.values.items() if name in _FACT_KEYS}
         return Sidecar({**fresh.values, **kept, **facts})
@@ -138,6 +140,7 @@ class Sidecar:
             ) from None
         if not isinstance(values, dict):
             raise CorruptSidecarError("its sidecar is no JSON object", next_step=_VERIFY, reference=reference)
+        # A newer version may keep in it what this one would drop or misread, so it is not touched.
         version = values.get("fsmedia", FORMAT)
         if not isinstance(version, int) or version > FORMAT:
             raise CorruptSidecarError(
@@ -147,6 +150,7 @@ class Sidecar:
             )
         if b"E" in data or b"e" in data:
             _refuse_infinity(values, reference)
+        # Once here, so that whoever takes a single value may rely on its type; a bool is an int to Python.
         for name, kind in _TYPES.items():
             value = values.get(name)
             if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
@@ -176,7 +180,8 @@ class Sidecar:
         return values
 
     def record(self, reference: str, size_bytes: int) -> MediaRecord:
-        """Return all of it, with the size the storage measured (PromptKit may have written 0)."""
+        """Return all of it, with the size that the storage measured."""
+        # PromptKit may have written 0.
         fields: dict[str, Any] = {name: self._value(name) for name in _METADATA_FIELDS}
         fields |= self._content(reference)
         for name in ("sha256", "expires_at", "detected_mime_type", "xattrs"):
@@ -185,23 +190,23 @@ class Sidecar:
         return _model(MediaRecord, fields, reference)
 
     def with_marker(self, marker: str) -> Sidecar:
-        """Return the sidecar of a deduplicated media."""
+        """Return the sidecar of a deduplicated media item."""
         return Sidecar({**self.values, "marker": marker})
 
     def marker(self, reference: str) -> str | None:
-        """Return the marker that holds a deduplicated media's bytes; None where it names none of this reference."""
+        """Return the marker of a deduplicated media item; None where it names none of this reference."""
         try:
             return check_marker(self._value("marker"), reference)
         except InvalidReferenceError:
             return None
 
     def agrees(self, reference: str) -> bool:
-        """Tell whether it is the sidecar that a deduplicated name speaks of; every other name says nothing."""
+        """Return whether its digest is the one in a deduplicated name; every other name says nothing."""
         pointer = pointer_of(reference)
         return pointer is None or self._value("sha256") == pointer.digest
 
     def retention(self, reference: str) -> Retention:
-        """Return what decides when the media may go."""
+        """Return the fields that decide when the media item expires."""
         return _model(Retention, {name: self._value(name) for name in Retention.model_fields}, reference)
 
     def with_policy(self, name: str | None, expires_at: datetime | None, timestamp: datetime | None) -> Sidecar:
@@ -239,7 +244,8 @@ def _refuse_infinity(values: Any, reference: str) -> None:
 
 
 def _model(kind: type[ModelT], fields: dict[str, Any], reference: str) -> ModelT:
-    """Validate; null stands for a missing key, as in Go."""
+    """Validate a model."""
+    # null stands for a missing key, as in Go.
     try:
         return kind(**{name: value for name, value in fields.items() if value is not None})
     except MediaError as error:
@@ -248,18 +254,19 @@ def _model(kind: type[ModelT], fields: dict[str, Any], reference: str) -> ModelT
         ) from None
 
 
+# Pixels. Whatever says more is damaged, and would not fit the columns of a table.
 _LARGEST_SIDE = 2**31
 
 
 def measure(content: ContentFields, mime_type: str, head: bytes, size: int) -> dict[str, Any]:
-    """Return the fields that the content leaves open and the bytes tell.
+    """Return size, length and the like from the bytes, for the fields that the content leaves open.
 
     Parameters
     ----------
     head
-        The first bytes of the media, at least its header.
+        The first bytes, at least the header.
     size
-        Bytes of the whole media.
+        Number of all bytes.
     """
     kind = mime.essence(mime_type)
     found: dict[str, Any] = {}
@@ -288,7 +295,8 @@ def _measure_wav(head: bytes, size: int) -> dict[str, Any]:
     except (wave.Error, EOFError, ValueError, ArithmeticError, RuntimeError):
         return {}
     if rate < 1 or channels < 1 or frames * channels * width + wav.HEADER_BYTES > size:
-        return {}  # a header written before the length was known
+        # A header that was written before the length was known.
+        return {}
     duration = frames / rate
     return {
         "duration": int(duration) if duration.is_integer() else round(duration, 6),

@@ -1,7 +1,7 @@
-"""Views: templates that show a store's media in other folders than those they lie in; rendered, never parsed.
+"""Views: templates that show the media items of a store in other folders than those they lie in.
 
-A view takes any fields in any order, so nothing of it can be read back: which media a path means is looked up. Two
-media may render to one path; who builds the tree tells them apart.
+They are rendered, never parsed: a view takes any fields in any order, so the item that a path means is looked up. Two
+items may render to one path; who builds the tree tells them apart.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _TYPE_FOLDERS = ((Piece("text", "type"),), (Piece("text", "subtype"),))
 _UNKNOWN = escape_id("")
 
 PLAIN_FOLDERS: Final = frozenset(template.partition("/")[0] for template in DEFAULT_TEMPLATES.values())
-"""Folders at the top that are never views, so that a path below them is known as a media's without a look."""
+"""Folders at the top that are never views, so that a path below them is known as a media item's without a look."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One way to show all media of a store; equal, hashed and pickled by name and template.
+    """A template that shows all media items of a store; equal, hashed and pickled by name and template.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class View:
         The folder at the top of `media://`: of `[a-z0-9_-]`, at most 100.
     template
         As a layout's (see `Layout`), but no id is needed, fields may come again, and `{name}{ext}` alone will do. A
-        folder `{mime_type}` becomes two, as in `image/png`. What a media does not have is `~_`.
+        folder `{mime_type}` becomes two, as in `image/png`. What a media item does not have is `~_`.
 
     Raises
     ------
@@ -87,17 +87,17 @@ class View:
         return next((seconds for unit, seconds in units if unit in self.template), 86_400)
 
     def folders(self, values: Sequence[object]) -> tuple[str, ...]:
-        """Return the folders of a media, below the view's own.
+        """Return the folders of a media item, below the view's own.
 
         Parameters
         ----------
         values
-            What the media has for each of `fields`.
+            What the item has for each of `fields`.
 
         Returns
         -------
         tuple
-            As many for every media. A value of a wrong kind is shown as a missing one: a view shows what is there.
+            As many for every item. A value of a wrong type is shown as a missing one: a view shows what is there.
         """
         given = dict(zip(self.fields, values, strict=True))
         if "mime_type" in given:
@@ -140,7 +140,7 @@ DEFAULT_VIEWS: Final = tuple(View(mode, f"{{{ID_FIELDS[mode]}}}{END}") for mode 
 
 
 def may_be_view(name: str) -> bool:
-    """Tell whether a folder at the top may be a view that a user named; the settings tell whether it is."""
+    """Return whether a folder at the top may be a view that a user named; only the settings tell whether it is."""
     return name not in PLAIN_FOLDERS and _NAME.fullmatch(name) is not None
 
 
@@ -152,7 +152,7 @@ def views(templates: Mapping[str, str], layouts: Mapping[str, Layout]) -> dict[s
     templates
         Name -> template.
     layouts
-        Those of the same store: no media may lie where a view is shown.
+        Those of the same store: no item may lie where a view is shown.
 
     Raises
     ------

@@ -32,7 +32,7 @@ class PcmFormat(NamedTuple):
 
 
 def is_raw(mime_type: str) -> bool:
-    """Tell whether a MIME type means samples without a header."""
+    """Return whether a MIME type means samples without a header."""
     return mime.essence(mime_type) in _RAW
 
 
@@ -99,5 +99,5 @@ def header(form: PcmFormat, data_bytes: int) -> bytes:
 
 
 def is_wav(head: bytes) -> bool:
-    """Tell whether bytes begin as a WAV file does: then they are not raw, whatever their type says."""
+    """Return whether bytes begin as a WAV file does: then they are not raw, whatever their type says."""
     return head[:4] == b"RIFF" and head[8:12] == b"WAVE"

@@ -1,4 +1,4 @@
-"""What all models share: frozen, no unknown fields, and errors of this package instead of pydantic's.
+"""Bases of the models: frozen, no unknown fields, and errors of this package instead of pydantic's.
 
 A pydantic `ValidationError` quotes its input; media bytes and signed URLs must not end in a log, so the text
 here names fields and reasons only.
@@ -36,7 +36,7 @@ class Model(BaseModel):
             raise explain(error, type(self).__name__) from None
 
     # Without this mark pydantic would call __init__ for nested models too, and lose the place in its errors.
-    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # - a function has any attribute
 
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:
@@ -72,7 +72,7 @@ def _display() -> Any:
 
 
 class Report(Model):
-    """A frozen model that tells what was done; `str()` of it is one line, whatever number of media it names."""
+    """Base of reports: frozen, with HTML for notebooks; `str()` of it is one line, however many items it names."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"

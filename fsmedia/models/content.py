@@ -1,7 +1,7 @@
 """`MediaContent`: bytes with a MIME type, wherever the bytes are; JSON keys are PromptKit's.
 
-Nothing is read when one is made, but for inline base64. A content that a store handed out opens its bytes
-through a handle which the store put in; the handle is never pickled or serialised, for it may know secrets.
+Nothing is read when one is made, except for inline base64. A content that a store returned opens its bytes through a
+handle that the store attached; the handle is never pickled or serialised, for it may know secrets.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import weakref
 from contextlib import contextmanager, suppress
 from os import getpid
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Protocol, Self, cast
+from typing import IO, TYPE_CHECKING, Annotated, Any, BinaryIO, Protocol, Self, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_serializer, model_validator
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 
-class CopyPath(type(Path())):  # type: ignore[misc] # the class of this system's paths
+class CopyPath(type(Path())):  # type: ignore[misc]  # - before 3.12 only the system's own class can be subclassed
     """A path whose file is removed with the path object, or at exit.
 
     Whoever passes only its text on must keep the object, or the content it came from.
@@ -45,8 +45,7 @@ def local_copy(chunks: Iterable[bytes], mime_type: str) -> Path:
         The disk for temporary files takes them not, or not all; nothing is left there. What goes wrong with the
         chunks comes out as it is.
     """
-    with _on_disk():
-        file = tempfile.NamedTemporaryFile(prefix="fsmedia-", suffix=mime.extension_for(mime_type), delete=False)  # noqa: SIM115
+    file = _temporary_file(mime.extension_for(mime_type))
     path = CopyPath(file.name)
     finalizer = weakref.finalize(path, _remove, file.name, getpid())
     try:
@@ -61,6 +60,12 @@ def local_copy(chunks: Iterable[bytes], mime_type: str) -> Path:
         finalizer()
         raise
     return path
+
+
+def _temporary_file(suffix: str) -> IO[bytes]:
+    """Create a temporary file, which the caller closes and removes."""
+    with _on_disk():
+        return tempfile.NamedTemporaryFile(prefix="fsmedia-", suffix=suffix, delete=False)
 
 
 @contextmanager
@@ -89,7 +94,7 @@ _SHOWN = 80
 
 
 class ContentHandle(Protocol):
-    """How a content reaches bytes that lie in a store; `interfaces` names it for other rooms."""
+    """Access to the bytes of a content that lie in a store."""
 
     def open(self) -> BinaryIO:
         """Open the stored bytes for reading."""
@@ -136,7 +141,7 @@ class MediaContent(ContentFields):
     url: Annotated[str, AfterValidator(checked_url)] | None = None
     """An http(s) or data: URL."""
     storage_reference: Reference | None = None
-    """Reference of a stored media."""
+    """Reference of a stored media item."""
     mime_type: Annotated[str, AfterValidator(mime.check)]
     size_kb: Annotated[int, Field(ge=0)] | None = None
     """Size in KiB, rounded up, where it is known."""
@@ -238,13 +243,13 @@ class MediaContent(ContentFields):
         return cls(**known)
 
     def attach(self, handle: ContentHandle) -> Self:
-        """Give it the way to its stored bytes; for the store that hands it out."""
+        """Attach the handle to its stored bytes; for the store that returns it."""
         self._handle = handle
         return self
 
     @property
     def is_attached(self) -> bool:
-        """Whether a store gave it the way to its bytes."""
+        """Whether a store attached a handle to its bytes."""
         return self._handle is not None
 
     # -- reading one ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Whose media it is: organization modes, references, metadata and the record that a store keeps."""
+"""Metadata of media items: organization modes, references, ids, content fields, and the record that a store keeps."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def checked_text(text: str) -> str:
 
 
 def _instant(value: Any) -> Any:
-    """Read "no time given" out of its many spellings: None, 0, the year 1 (Go's zero) and 1970 (Unix's)."""
+    """Return None for every spelling of "no time given"."""
+    # None, 0, the year 1 (Go's zero) and 1970 (Unix's).
     if value is None or (isinstance(value, int | float) and value == 0):
         return None
     if isinstance(value, str) and value.startswith(("0001-01-01T", "1970-01-01T00:00:00Z")):
@@ -39,7 +40,7 @@ def _instant(value: Any) -> Any:
 
 
 def _utc(value: datetime | None) -> datetime | None:
-    """Bring an aware time to UTC; a naive one has no meaning on another machine."""
+    """Convert an aware time to UTC; a naive one has no meaning on another machine."""
     if value is None:
         return None
     if value.tzinfo is None or value.utcoffset() is None:
@@ -80,7 +81,7 @@ class ContentFields(Model):
     detail: Text | None = None
     """Level of detail a model is asked to look with: "low", "high", "auto"."""
     caption: Annotated[str, Field(max_length=65536), AfterValidator(checked_text)] | None = None
-    """A text shown with the media."""
+    """A text shown with the media item."""
     duration: Seconds | None = None
     """Length in seconds."""
     bit_rate: Number | None = None
@@ -113,7 +114,7 @@ class OrganizationMode(StrEnum):
 
 
 class Reference(str):
-    """The string a caller keeps: the path of a media below its store's root.
+    """The string a caller keeps: the path of a media item below its store's root.
 
     It is an ordinary `str`, stays valid when the store moves to another URL, and holds no secret.
     """
@@ -122,7 +123,7 @@ class Reference(str):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        """Let models have references as fields."""
+        """Return the schema of references as fields of models."""
         return core_schema.no_info_after_validator_function(
             cls, core_schema.str_schema(), serialization=core_schema.to_string_ser_schema()
         )
@@ -133,7 +134,7 @@ def _mime_or_empty(value: str) -> str:
 
 
 class MediaMetadata(Model):
-    """Ids, position, type and time of one media; JSON keys are PromptKit's.
+    """Ids, position, type and time of one media item; JSON keys are PromptKit's.
 
     Only the id of the store's organization mode is required, and only when storing.
     """
@@ -158,13 +159,13 @@ class MediaMetadata(Model):
 
 
 class MediaRecord(MediaMetadata, ContentFields):
-    """All that a store knows of one media: its metadata, content fields and the store's own facts."""
+    """All that a store knows of one media item: its metadata, content fields and the store's own facts."""
 
     reference: Reference
     sha256: str | None = None
     """Digest of the stored bytes, 64 lower-case hex digits; None where the writer left none (PromptKit)."""
     expires_at: Instant = None
-    """When its policy lets it go; None: never."""
+    """When it expires by its policy; None: never."""
     detected_mime_type: str | None = None
     """What the bytes look like, where that contradicts `mime_type`."""
     xattrs: dict[str, Any] = Field(default_factory=dict)
@@ -182,7 +183,7 @@ def _whole_seconds(value: timedelta) -> timedelta:
 
 
 class RetentionPolicy(Model):
-    """A named rule: how long after its timestamp a media is kept."""
+    """A named rule: how long after its timestamp a media item is kept."""
 
     name: Annotated[str, Field(min_length=1, max_length=255)]
     keep_for: Annotated[timedelta, Field(strict=True), AfterValidator(_whole_seconds)] | None = None

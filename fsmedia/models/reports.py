@@ -1,4 +1,4 @@
-"""What retention says of media: holds, records of deletions, and the reports of sweeps and rebuilds."""
+"""Reports of operations, what they list, and what is kept about media items: holds, deletions, receipts, events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 DueIndex = Literal["complete", "partial"]
-"""Whether every media with an expiry has an entry in the due index."""
+"""Whether every media item with an expiry has an entry in the due index."""
 Failure = Annotated[MediaError, PlainSerializer(str)]
 """An error of this package; in JSON its text."""
 _LONGEST_REASON = 65536
@@ -31,7 +31,7 @@ def _not_blank(text: str) -> str:
 
 
 class Retention(Model):
-    """The part of a sidecar that decides when a media may go."""
+    """The part of a sidecar that decides when a media item may go."""
 
     timestamp: Instant = None
     policy_name: PolicyName = None
@@ -39,7 +39,7 @@ class Retention(Model):
 
 
 class Hold(Model):
-    """Why nothing may delete or replace a media."""
+    """A hold: nothing may delete or replace the media item."""
 
     reference: Reference
     reason: Annotated[str, Field(max_length=_LONGEST_REASON), AfterValidator(checked_text), AfterValidator(_not_blank)]
@@ -51,7 +51,7 @@ class Hold(Model):
 
 
 class Deletion(Model):
-    """One media that was deleted, or, in a dry run, would be."""
+    """One media item that was deleted, or, in a dry run, would be."""
 
     reference: Reference
     sha256: str | None = None
@@ -60,21 +60,21 @@ class Deletion(Model):
     """Size as its sidecar said; PromptKit may have written 0."""
     policy_name: str | None = None
     expires_at: Instant = None
-    """When its policy let it go; None if it was deleted for another reason."""
+    """When it expired by its policy; None if it was deleted for another reason."""
     deleted_at: Instant = None
     """The sweep's or the store's clock, aware, in UTC."""
     reason: str = ""
 
 
 class Skipped(Model):
-    """One media that was due and stays."""
+    """One media item that was due and stays."""
 
     reference: Reference
     reason: str
 
 
 class Failed(Model):
-    """One media, or place in the store, that something went wrong with."""
+    """One media item, or place in the store, that something went wrong with."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -133,11 +133,11 @@ class RebuildReport(Report):
 
 
 LeftoverKind = Literal["marker", "generation", "mark", "bytes", "temporary", "due", "unmarked", "foreign"]
-"""What a crash can leave; `unmarked` is a media whose marker is missing, `foreign` what this package did not write."""
+"""What a crash can leave; `unmarked`: a media item without its marker, `foreign`: what this package did not write."""
 
 
 class Leftover(Model):
-    """One thing that lies in a store and belongs to no media, or a media that lacks something."""
+    """One thing that lies in a store and belongs to no media, or a media item that lacks something."""
 
     kind: LeftoverKind
     key: str
@@ -260,7 +260,7 @@ class VerifyReport(Report):
 
 
 class Moved(NamedTuple):
-    """One media's reference before and after; a plain tuple, for a store may hold millions."""
+    """One media item's reference before and after; a plain tuple, for a store may hold millions."""
 
     old: str
     new: str
@@ -282,7 +282,7 @@ class DeduplicationReport(Report):
     failed: tuple[Failed, ...] = ()
     """What went wrong; these media are there as before, converting again takes them up."""
     moved: tuple[Moved, ...] = ()
-    """Old and new reference of each media; in a dry run the new ones are not known yet, and this is empty."""
+    """Old and new reference of each media item; in a dry run the new ones are not known yet, and this is empty."""
     mappings: tuple[str, ...] = ()
     """Keys of the objects in the store that keep `moved`: JSON lines with `old` and `new`."""
     took: timedelta = timedelta(0)
@@ -306,7 +306,7 @@ class SyncReport(Report):
     copied: int = 0
     """Media that the target had not, or had with other bytes under a name that others choose."""
     bytes_copied: int = 0
-    """Bytes of those; deduplicated media whose bytes the target had already count too."""
+    """Bytes of those; deduplicated items whose bytes the target had already count too."""
     unchanged: int = 0
     updated: int = 0
     """Media whose metadata, policy, attributes or hold differed, so that only those were written."""
@@ -317,7 +317,7 @@ class SyncReport(Report):
     failed: tuple[Failed, ...] = ()
     """What went wrong; syncing again takes these up."""
     moved: tuple[Moved, ...] = ()
-    """Reference at the source and at the target of each media for which they differ, whether it was copied now or
+    """Reference at the source and at the target of each media item for which they differ, whether it was copied now or
     before; in a dry run without those that are not known yet."""
     mappings: tuple[str, ...] = ()
     """Keys of the objects in the target that keep the pairs of what was copied now: JSON lines of `old` and `new`."""
@@ -335,7 +335,7 @@ class SyncReport(Report):
 
 
 SOURCE_ATTRIBUTE = "user.source"
-"""The attribute in which an importer keeps where a media came from; importing again looks for it."""
+"""The attribute in which an importer keeps where a media item came from; importing again looks for it."""
 _LONGEST_VALUE = 65536
 
 
@@ -360,7 +360,7 @@ class AttributedMetadata(MediaMetadata):
 
 
 class Imported(NamedTuple):
-    """One media that went in; a plain tuple, for an import may have millions."""
+    """One media item that went in; a plain tuple, for an import may have millions."""
 
     source: str
     """Where it came from, as its attribute `user.source` says."""
@@ -376,7 +376,7 @@ class PassedOver(NamedTuple):
 
 
 class NotImported(Model):
-    """One media, or file of the source, that something went wrong with."""
+    """One media item, or file of the source, that something went wrong with."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -449,7 +449,7 @@ TraceKind = Literal["reference", "sidecar", "due", "catalog", "bytes", "quaranti
 
 
 class Erased(Model):
-    """One media that is gone, or, in a dry run, would be."""
+    """One media item that is gone, or, in a dry run, would be."""
 
     reference: Reference
     sha256: str | None = None
@@ -468,7 +468,7 @@ class Remaining(Model):
     """One thing that is the subject's, or may be, and stays."""
 
     reference: Reference
-    """A media's reference, or the key of what is no media."""
+    """A media item's reference, or the key of what is no media."""
     reason: str
 
 
@@ -641,7 +641,7 @@ class StoreStatistics(Report):
     by_age: tuple[Tally, ...] = ()
     """By timestamp, the youngest first; only ages that there are."""
     expired: Tally = Tally()
-    """Due at `at`: the next sweep lets them go unless they are held."""
+    """Due at `at`: the next sweep deletes them unless they are held."""
     expires_within_day: Tally = Tally()
     """Due within 24 hours, but not yet."""
     expires_within_week: Tally = Tally()
@@ -659,7 +659,7 @@ class StoreStatistics(Report):
 
 
 class TakenOut(NamedTuple):
-    """One place in a document where a media stood; a plain tuple, for there may be many."""
+    """One place in a document where a media item stood; a plain tuple, for there may be many."""
 
     where: str
     """`$.messages[3].content[1].source.data`"""

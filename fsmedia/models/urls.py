@@ -1,4 +1,4 @@
-"""URLs that strangers name: which are taken, what of them may be shown, what they tell of a type. Nothing is opened."""
+"""URLs of sources: which are accepted, what of them may be shown, data: URLs and MIME types. Nothing is opened."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def from_base64(text: str) -> bytes:
 
 
 def looks_like_text(text: str) -> bool:
-    """Tell whether valid base64 is more likely a word of plain text: short of padding, and no text inside."""
+    """Return whether valid base64 is more likely a word of plain text: short of padding, and no text inside."""
     try:
         from_base64(text).decode()
     except (ValueError, UnicodeDecodeError):
