@@ -32,7 +32,7 @@ _log = logging.getLogger("fsmedia")
 
 @dataclass(frozen=True, slots=True)
 class CatalogAnswers:
-    """The way to a catalog's answers; see `fsmedia.core.records.Shortcut`."""
+    """Loader of a catalog's answers; see `fsmedia.core.records.SelectionIndexLoader`."""
 
     backend: Backend
     configuration: Configuration
@@ -43,7 +43,7 @@ class CatalogAnswers:
         """Sidecars from whose number on a catalog is looked for."""
         return _WORTH[self.backend.asynchronous]
 
-    def answers(self) -> RowAnswers | None:
+    def load(self) -> RowAnswers | None:
         """Read the newest snapshot; None without pyarrow, without a catalog, or with one that can't be read."""
         if self.backend.in_one_process or find_spec("pyarrow") is None:
             return None  # what lies in one process tells no tokens, and is as fast

@@ -404,13 +404,13 @@ def store_many(operations: Sequence[SharedStoreOperation]) -> Outcomes:
     # Of those with equal bytes one goes first and the others join it: at once, each would upload its own copy.
     first = {each.digest: index for index, each in reversed(list(enumerate(operations)))}
     leaders = set(first.values())
-    for round_ in (sorted(leaders), [index for index in range(len(operations)) if index not in leaders]):
-        if len(round_) > 1 and operations[0].backend.concurrency > 1:
-            with ThreadPoolExecutor(min(len(round_), operations[0].backend.concurrency)) as threads:
-                errors = list(threads.map(_store_or_error, [operations[index] for index in round_]))
+    for group in (sorted(leaders), [index for index in range(len(operations)) if index not in leaders]):
+        if len(group) > 1 and operations[0].backend.concurrency > 1:
+            with ThreadPoolExecutor(min(len(group), operations[0].backend.concurrency)) as threads:
+                errors = list(threads.map(_store_or_error, [operations[index] for index in group]))
         else:
-            errors = [_store_or_error(operations[index]) for index in round_]
-        outcomes.update(zip(round_, errors, strict=True))
+            errors = [_store_or_error(operations[index]) for index in group]
+        outcomes.update(zip(group, errors, strict=True))
     return [outcomes[index] for index in range(len(operations))]
 
 

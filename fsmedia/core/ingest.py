@@ -154,6 +154,7 @@ class WavWriter(HashingWriter):
         """Correct the header if another number of bytes came than it says."""
         super().finish()
         if self._first is not None:
+            # Too short to have shown what it is: now all of it is here, and its length is known.
             if not self._wrapped and not wav.is_wav(self._first):
                 self._written = len(self._first)
             self._decide()
@@ -164,6 +165,7 @@ class WavWriter(HashingWriter):
         self.head = header + self.head[len(header) :]
         if self._stage is None:
             raise InvalidMediaError("the size of the sound was not known in time")
+        # The header was written and hashed with the wrong length, and a digest can't be changed at its beginning.
         self._stage.patch(header)
         self._digest = hashlib.sha256()
         for data in self._stage.reread():
@@ -211,6 +213,7 @@ class MediaUpload:
             )
         now = now.astimezone(UTC)
         timestamp = metadata.timestamp or now
+        # The metadata's own policy wins over the content's, and both over the store's default.
         name = metadata.policy_name or policy_name or configuration.default_policy
         policy = find_policy(name, configuration.policies) if name else None
         self._expires_at = expires_at(policy, timestamp)
@@ -506,6 +509,7 @@ def open_source(content: MediaContent, rules: SourceRules) -> Iterator[Source]:
     StorageError
         It can't be read now.
     """
+    # `data` wins over `file_path`, as PromptKit has it; `url` never stands beside either.
     if content.data is not None:
         data = small_bytes(content)
         yield Source(_read_chunks(content.data), None, _known_size(content)) if data is None else Source((data,), data)

@@ -111,8 +111,8 @@ class SelectionIndexLoader(Protocol):
     def after(self) -> int:
         """Number of sidecars read from which on loading is worth it."""
 
-    def answers(self) -> SelectionIndex | None:
-        """Return the index; None where there is none."""
+    def load(self) -> SelectionIndex | None:
+        """Load the index; None where there is none."""
 
 
 # -- one or several by reference ---------------------------------------------------------------------------
@@ -524,7 +524,7 @@ class _SelectionFilter:
         found = self.backend.fetch(reads=[keys.sidecar_key(item.entry.key) for item in items]).reads
         # Loading the index costs requests as well: short listings never pay for it, and long ones do so once.
         if self.shortcut is not None and self.read >= self.shortcut.after:
-            self.index, self.shortcut = self.shortcut.answers(), None
+            self.index, self.shortcut = self.shortcut.load(), None
         return found
 
     def _matches(self, item: ListedItem, data: bytes | None) -> bool:

@@ -118,6 +118,7 @@ def new_unique(milliseconds: int | None = None) -> str:
             problem = f"{milliseconds} ms since 1970 is no time that a name can hold"
             raise InvalidMediaError(problem, next_step="give a time from 1970 to 10889")
         value = milliseconds << _RANDOM_BITS | value & (1 << _RANDOM_BITS) - 1
+    # Written out: a loop over the digits takes several times as long, and every store makes such a name.
     pair = _PAIRS
     return (
         f"u{pair[value >> 120]}{pair[value >> 110 & 1023]}{pair[value >> 100 & 1023]}{pair[value >> 90 & 1023]}"
@@ -138,6 +139,7 @@ def plain_name(message_idx: int, part_idx: int, unique: str) -> str:
     if not (0 <= message_idx < _INDEX_LIMIT and 0 <= part_idx < _INDEX_LIMIT):
         problem = f"message_idx {message_idx} and part_idx {part_idx} can't stand in a name"
         raise InvalidMediaError(problem, next_step="count messages and parts from 0")
+    # Padded, so that the listing of a conversation is in its order, as far as 9,999 messages of 99 parts.
     return f"{message_idx:04d}_{part_idx:02d}_{unique}"
 
 
@@ -166,12 +168,14 @@ def is_own_name(name: str) -> bool:
 
 
 def temporary_name() -> str:
-    """Return a fresh file name for bytes that are on their way; 32 characters, whatever they will be called."""
+    """Return a fresh file name for bytes that are on their way."""
+    # Of one length: with the item's own name in it, the longest names could not be written.
     return f"{TEMPORARY_PREFIX}u{token_hex(13)}"
 
 
 def is_temporary(name: str) -> bool:
     """Return whether a file name, or that of a key, is one that `temporary_name` gives."""
+    # The plain search first: it decides nearly every name of a listing, and the expression takes much longer.
     return TEMPORARY_PREFIX in name and _TEMPORARY.fullmatch(name, name.rfind("/") + 1) is not None
 
 
@@ -188,6 +192,7 @@ def is_hidden(key: str) -> bool:
     bool
         True for `.fsmedia` in any case and all below it, sidecars, temporary names and PromptKit's index.
     """
+    # PromptKit's index too: as a listed file it would be adopted, deleted and synced like one.
     if key.endswith(SIDECAR_SUFFIX) or key == DEDUP_INDEX_KEY or is_temporary(key):
         return True
     return is_internal(key)
@@ -195,6 +200,7 @@ def is_hidden(key: str) -> bool:
 
 def is_internal(key: str) -> bool:
     """Return whether a key is `.fsmedia`, in any case, or below it."""
+    # In any case: on a disk that ignores case, `.FSMEDIA/store.json` is the store's own.
     return key.startswith(".") and key.partition("/")[0].casefold() == INTERNAL
 
 
@@ -213,11 +219,13 @@ def check_lengths(reference: str, root_path_bytes: int) -> None:
     InvalidLayoutError
         A segment is over `MAX_NAME` bytes, or root, `/`, `KEY_RESERVE` and reference are over `MAX_KEY`.
     """
+    # Limits count bytes, so a character outside ASCII counts as the bytes of its UTF-8 form.
     key = reference if reference.isascii() else reference.encode(errors="surrogatepass").decode("latin-1")
     longest = max(map(len, key.split("/")))
     if longest > MAX_NAME:
         problem = f"a name has at most {MAX_NAME} bytes, one here has {longest}"
         raise InvalidLayoutError(problem, next_step="use shorter names or ids", reference=reference)
+    # With the reserve: the due entry and the sidecar of an item that was accepted must fit as well.
     total = root_path_bytes + bool(root_path_bytes) + KEY_RESERVE + len(key)
     if total > MAX_KEY:
         problem = f"root, reserve and reference are {total} bytes, over the {MAX_KEY} that a key may have"

@@ -197,7 +197,7 @@ class Conversion:
         return self.sidecar.with_marker(marker).dump()
 
     def aim(self, key: str) -> None:
-        """See `sharing.Aimed`."""
+        """See `commit.DeferredUpload`."""
         self._target = key
 
     def commit(self, content_type: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsmedia import errors
-from fsmedia.errors import BulkError, MediaError, MediaNotFoundError, StorageError
+from fsmedia.errors import BulkError, ForeignCall, MediaError, MediaNotFoundError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,3 +169,23 @@ def test_bulk_error_does_not_change_with_the_callers_dicts() -> None:
     failed.clear()
     assert list(error.results) == [0]
     assert list(error.errors) == [1]
+
+
+def test_a_foreign_call_keeps_its_error_and_what_was_done_before() -> None:
+    done = []
+    with ForeignCall() as call:
+        done.append(1)
+        raise ZeroDivisionError("not ours")
+    assert done == [1]
+    assert isinstance(call.error, ZeroDivisionError)
+    with ForeignCall() as call:
+        done.append(2)
+    assert call.error is None
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_a_foreign_call_keeps_nothing_that_ends_the_process(kind: type[BaseException]) -> None:
+    call = ForeignCall()
+    with pytest.raises(kind), call:
+        raise kind
+    assert call.error is None
