@@ -6,6 +6,7 @@ own room. Bulk calls read one sidecar a media, list the holds once, and remove b
 
 from __future__ import annotations
 
+import getpass
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -97,6 +98,14 @@ def release(backend: Backend, configuration: Configuration, key: str) -> bool:
         for error in backend.delete([keys.hold_key(key)]).values():
             raise error
     return True
+
+
+def current_user() -> str:
+    """Return the user's name; empty where there is none, as for a container's number."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""
 
 
 IN_STORE = "store"
@@ -227,6 +236,17 @@ class Removal:
         except MediaError as error:
             failed |= dict.fromkeys(foreign, error)
         return failed | self._removed({each: data for each, data in sidecars.items() if each not in failed})
+
+    def many_moved(self, references: Sequence[str]) -> dict[str, MediaError]:
+        """Remove what a conversion gave other names; errors go by the names that were given."""
+        if not self.configuration.deduplicate:
+            return {}
+        try:
+            moved = records.moved_many(self.backend, references)
+        except MediaError as error:
+            return dict.fromkeys(filter(records.may_have_moved, references), error)
+        failed = self.many(list(moved.values()))
+        return {old: failed[new] for old, new in moved.items() if new in failed}
 
     def _read(self, references: Sequence[str]) -> dict[str, bytes | MediaError | None]:
         """Read sidecars; what has none must not be a folder."""

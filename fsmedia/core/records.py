@@ -231,6 +231,24 @@ def record_of(found: Found, configuration: Configuration) -> MediaRecord:
     return record.model_copy(update=updates) if updates else record
 
 
+def signed_url(backend: Backend, reference: str, lifetime: timedelta, configuration: Configuration) -> str:
+    """Return a URL under which other programs get a media's bytes.
+
+    Raises
+    ------
+    MediaNotFoundError
+        There is no such media.
+    """
+    if keys.pointer_of(reference) is not None:
+        return shared_url(backend, reference, lifetime, configuration)
+    url = backend.sign(reference, lifetime)
+    # A signature says nothing of what is there.
+    if not exists(backend, reference):
+        refuse_folder(backend, reference)
+        raise not_found(reference)
+    return url
+
+
 def shared_url(backend: Backend, reference: str, lifetime: timedelta, configuration: Configuration) -> str:
     """Return a URL of a deduplicated media under its own type and name; its bytes may lie under another's."""
     record = record_of(find(backend, reference), configuration)
