@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from fsmedia.models.interfaces import MediaStorageService, PolicyHandler
     from fsmedia.store import MediaStore, utc_now
 
-_ROOMS = {
+_MODULES = {
     "fsmedia.aio": ("AsyncMediaStore",),
     "fsmedia.catalog": ("Catalog",),
     "fsmedia.core.ingest": ("MediaWriter",),
@@ -135,7 +135,7 @@ _ROOMS = {
     "fsmedia.store": ("MediaStore", "utc_now"),
     "fsmedia.core.telemetry": ("Hook",),
 }
-_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "AsyncMediaStore",
@@ -200,12 +200,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from its room (PEP 562)."""
+    """Load a public name from its module at first use (PEP 562)."""
     if name == "__version__":
         return _version("fsmedia")
-    if name not in _HOME:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'fsmedia' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
+    value = getattr(import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value
 

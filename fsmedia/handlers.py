@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     OnSweep = Callable[[EnforcementReport | Exception], object] | None
 
 _MINUTE = timedelta(minutes=1)
-_log = logging.getLogger("fsmedia.retention")
+_logger = logging.getLogger("fsmedia.retention")
 
 
 class _Sweeps:
-    """What both handlers keep of their sweeps.
+    """State that the thread's and the task's handler share: interval, listener, outcome of the last sweep.
 
     Attributes
     ----------
@@ -52,18 +52,18 @@ class _Sweeps:
         self._on_sweep = on_sweep
 
     def _note(self, outcome: EnforcementReport | Exception) -> None:
-        """Keep and tell what became of a sweep; a failing listener stops nothing."""
+        """Record the outcome of a sweep and report it; a failing listener stops nothing."""
         if isinstance(outcome, Exception):
             self.last_error = outcome
-            _log.warning("sweep failed: %s", outcome)
+            _logger.warning("sweep failed: %s", outcome)
         else:
             self.last_error, self.last_report = None, outcome
         if self._on_sweep is None:
             return
         try:
             self._on_sweep(outcome)
-        except Exception:  # noqa: BLE001 - the listener's own trouble
-            _log.exception("on_sweep failed")
+        except Exception:
+            _logger.exception("on_sweep failed")
 
 
 class TimeBasedPolicyHandler(_Sweeps):

@@ -86,7 +86,7 @@ def check(store: MediaStore, catalog: Any) -> None:
                     assert said == told or abs(said - told) < timedelta(seconds=2)
             assert {name: row[name] for name in wanted} == wanted
         assert row["url"] == f"media://{row['reference']}::{store.url}"
-        assert store._key(row["url"]) == row["reference"]
+        assert store._references.key(row["url"]) == row["reference"]
     for row in rows[:1]:
         with fsspec.open(row["url"], **store.url_options) as file, store.open(row["reference"]) as wanted:
             assert file.read() == wanted.read()

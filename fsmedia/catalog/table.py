@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 from fsmedia.catalog.schema import Facts, arrow
 from fsmedia.errors import InvalidMediaError, StorageError
 from fsmedia.models import base, mime
-from fsmedia.models.selection import Selection
+from fsmedia.models.selection import Selection, shows_selection
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from typing import Unpack
 
     import pyarrow as pa
 
     from fsmedia.models import CatalogRefresh
+    from fsmedia.models.selection import SelectionWords
 
 _IDS = ("run_id", "conversation_id", "session_id", "provider_id", "policy_name")
 
@@ -132,19 +134,8 @@ class Catalog:
             raise _missing("polars", error) from None
         return pl.from_arrow(self._table)
 
-    def filter(
-        self,
-        *,
-        run_id: str | None = None,
-        conversation_id: str | None = None,
-        session_id: str | None = None,
-        provider_id: str | None = None,
-        mime_type: str | None = None,
-        policy_name: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        expires_before: datetime | None = None,
-    ) -> Catalog:
+    @shows_selection
+    def filter(self, **words: Unpack[SelectionWords]) -> Catalog:
         """Return the rows that a selection means, as `MediaStore.list` understands it.
 
         Parameters
@@ -161,17 +152,7 @@ class Catalog:
         InvalidMediaError
             A condition can't be meant.
         """
-        selection = Selection(
-            run_id=run_id,
-            conversation_id=conversation_id,
-            session_id=session_id,
-            provider_id=provider_id,
-            mime_type=mime_type,
-            policy_name=policy_name,
-            since=since,
-            until=until,
-            expires_before=expires_before,
-        )
+        selection = Selection(**words)
         if not selection.asks():
             return self
         return Catalog(self._table.filter(mask(self._table, selection)))

@@ -11,11 +11,11 @@ import typer
 
 from fsmedia.cli import output
 from fsmedia.cli.app import FAILED, NOT_FOUND, AsJson, CommandError, Place, StorageOptions, StoreUrl, text_of
+from fsmedia.core.externalize import LARGEST_DOCUMENT
 from fsmedia.display.text import size_text
 from fsmedia.errors import BulkError
 from fsmedia.format.keys import temporary_name
 from fsmedia.models import Externalized, MediaMetadata
-from fsmedia.store import LARGEST
 
 EXTERNALIZE_HELP = """Store the base64 media of LLM messages (JSON or JSON Lines), and put references in their place.
 
@@ -106,7 +106,7 @@ def inline(
     in_place: _InPlace = False,
     at_most: Annotated[
         int, typer.Option("--at-most", min=1, metavar="BYTES", help="Refuse to put in more than this.")
-    ] = LARGEST,
+    ] = LARGEST_DOCUMENT,
     store: StoreUrl = None,
     option: StorageOptions = None,
 ) -> None:
@@ -144,15 +144,15 @@ def _read(file: str) -> str:
         It is not there, too large, or no UTF-8.
     """
     if file == _STREAM:
-        data = sys.stdin.buffer.read(LARGEST + 1)
+        data = sys.stdin.buffer.read(LARGEST_DOCUMENT + 1)
     else:
         try:
             with Path(file).open("rb") as opened:
-                data = opened.read(LARGEST + 1)
+                data = opened.read(LARGEST_DOCUMENT + 1)
         except FileNotFoundError as error:
             raise CommandError(text_of(error), code=NOT_FOUND) from None
-    if len(data) > LARGEST:
-        raise CommandError(f"{_shown(file)}: larger than {size_text(LARGEST)}; cut it into its messages")
+    if len(data) > LARGEST_DOCUMENT:
+        raise CommandError(f"{_shown(file)}: larger than {size_text(LARGEST_DOCUMENT)}; cut it into its messages")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -14,7 +14,7 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
@@ -25,19 +25,19 @@ from fsmedia.errors import ErrorContext, ForeignCall, InvalidMediaError, MediaEr
 from fsmedia.format import keys, wav
 from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.sidecar import Sidecar, measure
-from fsmedia.models import AttributedMetadata, Reference, mime
+from fsmedia.models import AttributedMetadata, MediaContent, MediaMetadata, Reference, mime
 from fsmedia.models.urls import read_data_url, refuse_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from datetime import datetime, timedelta
+    from datetime import timedelta
     from types import TracebackType
 
     from fsmedia.core.telemetry import Observer, RunningOperation
     from fsmedia.format.keys import Pointer
     from fsmedia.format.settings import Configuration
     from fsmedia.format.wav import PcmFormat
-    from fsmedia.models import ContentFields, MediaContent, MediaMetadata
+    from fsmedia.models import ContentFields
     from fsmedia.storage import Backend, Stage
 
 HEAD_BYTES = 8192
@@ -170,6 +170,11 @@ class WavWriter(HashingWriter):
         self._digest = hashlib.sha256()
         for data in self._stage.reread():
             self._digest.update(data)
+
+
+def utc_now() -> datetime:
+    """Return the current time, aware, in UTC."""
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +342,51 @@ class MediaUpload:
         """Remove what was staged; does nothing to what was committed."""
         if self._stage is not None:
             self._stage.discard()
+
+
+def draft_of(context: Callable[[], WriteContext], content: MediaContent, metadata: MediaMetadata) -> MediaUpload:
+    """Return the draft of a caller's media; the context is asked for once both are of their kinds.
+
+    Raises
+    ------
+    InvalidMediaError, InvalidLayoutError, UnknownPolicyError
+        It can't be stored as given; nothing was written.
+    """
+    for name, value, kind in (("content", content, MediaContent), ("metadata", metadata, MediaMetadata)):
+        if not isinstance(value, kind):
+            raise InvalidMediaError(
+                f"{name} must be a {kind.__name__}, not {type(value).__name__}",
+                next_step=f"make one: {kind.__name__}(...)",
+            )
+    return MediaUpload(context(), metadata, content.mime_type, content, content.policy_name)
+
+
+def store_media(
+    context: Callable[[], WriteContext],
+    content: MediaContent,
+    metadata: MediaMetadata,
+    rules: Callable[[], SourceRules],
+) -> Reference:
+    """Store a media from whatever its content names; see `MediaStore.store_media`."""
+    draft = draft_of(context, content, metadata)
+    data = small_bytes(content)
+    if data is not None:
+        draft.take(data)
+        return draft.commit()
+    with open_source(content, rules()) as source:
+        if source.mime_type is not None:
+            # The source knows better than its content: the name ends in the type, so it is another draft.
+            draft = MediaUpload(context(), metadata, source.mime_type, content, content.policy_name)
+        try:
+            if source.data is not None:
+                draft.take(source.data)
+            else:
+                draft.begin(source.size)
+                for chunk in source.chunks:
+                    draft.write(chunk)
+            return draft.commit()
+        finally:
+            draft.discard()
 
 
 class MediaWriter:

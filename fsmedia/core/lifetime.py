@@ -6,6 +6,7 @@ bulk deletion reads one sidecar an item, lists the holds once, and deletes by bu
 
 from __future__ import annotations
 
+import getpass
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -114,6 +115,14 @@ def release(backend: Backend, configuration: Configuration, key: str) -> bool:
         for error in backend.delete([keys.hold_key(key)]).values():
             raise error
     return True
+
+
+def current_user() -> str:
+    """Return the user's name; empty where there is none, as for a container's number."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""
 
 
 def check_log(log: object) -> None:
@@ -233,6 +242,17 @@ class Deleter:
         except MediaError as error:
             failed |= dict.fromkeys(foreign, error)
         return failed | self._delete({each: data for each, data in sidecars.items() if each not in failed})
+
+    def many_moved(self, references: Sequence[str]) -> dict[str, MediaError]:
+        """Remove what a conversion gave other names; errors go by the names that were given."""
+        if not self.configuration.deduplicate:
+            return {}
+        try:
+            moved = records.moved_many(self.backend, references)
+        except MediaError as error:
+            return dict.fromkeys(filter(records.may_have_moved, references), error)
+        failed = self.many(list(moved.values()))
+        return {old: failed[new] for old, new in moved.items() if new in failed}
 
     def _read(self, references: Sequence[str]) -> dict[str, bytes | MediaError | None]:
         """Read the sidecars; a folder's reference is an error."""

@@ -255,6 +255,24 @@ def open_bytes(backend: Backend, reference: str) -> BinaryIO:
         raise not_found(reference) from None
 
 
+def signed_url(backend: Backend, reference: str, lifetime: timedelta, configuration: Configuration) -> str:
+    """Return a URL under which other programs get a media's bytes.
+
+    Raises
+    ------
+    MediaNotFoundError
+        There is no such media.
+    """
+    if keys.pointer_of(reference) is not None:
+        return shared_url(backend, reference, lifetime, configuration)
+    url = backend.sign(reference, lifetime)
+    # A signature says nothing of what is there.
+    if not exists(backend, reference):
+        refuse_folder(backend, reference)
+        raise not_found(reference)
+    return url
+
+
 def shared_url(backend: Backend, reference: str, lifetime: timedelta, configuration: Configuration) -> str:
     """Return a signed URL of a deduplicated media item under its own type and name."""
     record = record_of(find(backend, reference), configuration)

@@ -30,10 +30,12 @@ from fsmedia.store import MediaStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from os import PathLike
+    from typing import Unpack
 
     from opentelemetry.trace import Span
 
     from fsmedia.models import Reference
+    from fsmedia.store import StoreSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +216,7 @@ class Courier:
         most: int = _WAITING,
         most_bytes: int = _WAITING_BYTES,
         patience: timedelta = _PATIENCE,
-        **options: Any,
+        **options: Unpack[StoreSettings],
     ) -> None:
         self._most, self._most_bytes = most, most_bytes
         self.patience = patience

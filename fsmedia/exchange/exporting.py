@@ -8,7 +8,7 @@ import os
 import tempfile
 from datetime import timedelta
 from itertools import islice
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypedDict
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, Self
 
 from fsmedia.errors import (
     InvalidMediaError,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
+    from fsmedia.models.selection import ListWords
     from fsmedia.storage import Entry, Stage
     from fsmedia.store import MediaStore
 
@@ -170,22 +171,7 @@ _BATCH = 256
 _DIGEST_DIGITS = 32
 
 
-class Words(TypedDict, total=False):
-    """The words of a selection, as `MediaStore.list` takes them."""
-
-    run_id: str | None
-    conversation_id: str | None
-    session_id: str | None
-    provider_id: str | None
-    mime_type: str | None
-    policy_name: str | None
-    since: datetime | None
-    until: datetime | None
-    expires_before: datetime | None
-    limit: int | None
-
-
-def chosen(store: MediaStore, words: Words, failed: list[Failed]) -> Iterator[MediaRecord]:
+def chosen(store: MediaStore, words: ListWords, failed: list[Failed]) -> Iterator[MediaRecord]:
     """Yield the records of the media that are meant; what can't be read goes to `failed`."""
     references = store.list(**words)
     while batch := list(islice(references, _BATCH)):

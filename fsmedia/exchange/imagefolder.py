@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from os import PathLike
 
-    from fsmedia.exchange.exporting import Words
+    from fsmedia.models.selection import ListWords
     from fsmedia.storage import Entry
     from fsmedia.store import MediaStore
 
@@ -83,7 +83,7 @@ def export_imagefolder(
     storage_options: Mapping[str, Any] | None = None,
     dry_run: bool = False,
     progress: Callable[[int], None] | None = None,
-    **selection: Unpack[Words],
+    **selection: Unpack[ListWords],
 ) -> ExportReport:
     """Write pictures as `datasets.load_dataset("imagefolder", data_dir=place)` reads them.
 
@@ -133,7 +133,7 @@ def export_audiofolder(
     storage_options: Mapping[str, Any] | None = None,
     dry_run: bool = False,
     progress: Callable[[int], None] | None = None,
-    **selection: Unpack[Words],
+    **selection: Unpack[ListWords],
 ) -> ExportReport:
     """Write sound as `datasets.load_dataset("audiofolder", data_dir=place)` reads it; see `export_imagefolder`.
 
@@ -174,7 +174,7 @@ class _Export:
         self._failed: list[Failed] = []
         self._exported = self._bytes = self._unchanged = self._examined = 0
 
-    def run(self, words: Words) -> ExportReport:
+    def run(self, words: ListWords) -> ExportReport:
         """Plan all, refuse what can't be, then write files, and the table last."""
         begun = time.monotonic()
         files: tuple[str, ...] = ()
@@ -199,7 +199,7 @@ class _Export:
             took=timedelta(seconds=time.monotonic() - begun),
         )
 
-    def _plan(self, plan: Rows, words: Words) -> None:
+    def _plan(self, plan: Rows, words: ListWords) -> None:
         kind = self._way.kind
         for record in chosen(
             self._store, {**words, "mime_type": words.get("mime_type") or kind.mime_type}, self._failed

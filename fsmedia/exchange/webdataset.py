@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from os import PathLike
 
-    from fsmedia.exchange.exporting import Words
+    from fsmedia.models.selection import ListWords
     from fsmedia.storage import Stage
     from fsmedia.store import MediaStore
 
@@ -48,7 +48,7 @@ def export_webdataset(
     storage_options: Mapping[str, Any] | None = None,
     dry_run: bool = False,
     progress: Callable[[int], None] | None = None,
-    **selection: Unpack[Words],
+    **selection: Unpack[ListWords],
 ) -> ExportReport:
     """Write shards as `webdataset.WebDataset(".../media-{000000..000012}.tar")` reads them.
 
@@ -100,7 +100,7 @@ class _Export:
         self._failed: list[Failed] = []
         self._exported = self._bytes = self._unchanged = 0
 
-    def run(self, words: Words, most_bytes: int, most: int, *, dry_run: bool) -> ExportReport:
+    def run(self, words: ListWords, most_bytes: int, most: int, *, dry_run: bool) -> ExportReport:
         """Plan all shards, compare with those that are there, then write the missing ones."""
         begun = time.monotonic()
         files: list[str] = []

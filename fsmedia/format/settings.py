@@ -123,6 +123,23 @@ class Configuration:
         """The layout that writing uses."""
         return self.layouts[self.organization]
 
+    def folder_of(self, ids: Mapping[str, str | None]) -> str:
+        """Return the path below the root in which the media of one id lie.
+
+        Raises
+        ------
+        InvalidMediaError
+            Not exactly one id is given, or not the one that the store is organized by.
+        """
+        named = {name: value for name, value in ids.items() if value is not None}
+        wanted = self.organization.id_field
+        if list(named) != [wanted]:
+            raise InvalidMediaError(
+                f"this store is organized {self.organization}: only media of one {wanted} share a folder",
+                next_step=f"give {wanted} alone, or use list(...)",
+            )
+        return self.layout.folder(named[wanted])
+
     @classmethod
     def first(cls, settings: Settings, *, organization: OrganizationMode, adopted: bool) -> Configuration:
         """Return the configuration of a store that has none yet."""

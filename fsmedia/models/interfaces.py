@@ -1,20 +1,24 @@
-"""The doors other programs build against: what a media storage and a policy handler must offer.
+"""Interfaces: what a media storage, a policy handler and a store for LLM messages must offer.
 
 They are structural types: any class with these methods fits, `MediaStore` does. Conformance is tested.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, runtime_checkable
 
 from fsmedia.models import ContentHandle
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import timedelta
 
-    from fsmedia.models import EnforcementReport, MediaContent, MediaMetadata, Reference
+    from fsmedia.models import EnforcementReport, MediaContent, MediaMetadata, MediaRecord, Reference
 
-__all__ = ["ContentHandle", "MediaStorageService", "PolicyHandler"]
+__all__ = ["ContentHandle", "MediaStorageService", "MessageStore", "OnError", "PolicyHandler"]
+
+OnError = Literal["raise", "return"]
+"""What a call on many media does about some that fail: raise `BulkError` at the end, or return errors among results."""
 
 
 @runtime_checkable
@@ -43,3 +47,18 @@ class PolicyHandler(Protocol):
 
     def enforce_policy(self) -> EnforcementReport:
         """Delete what its policy lets go."""
+
+
+class MessageStore(Protocol):
+    """The part of a store that `externalize` and `inline` use for the media of LLM messages."""
+
+    def store_many(
+        self, pairs: Iterable[tuple[MediaContent, MediaMetadata]], *, on_error: OnError = "raise"
+    ) -> list[Reference]:
+        """Store many media and return their references in the same order."""
+
+    def info(self, reference: str) -> MediaRecord:
+        """Return all that is known of a media."""
+
+    def open(self, reference: str) -> BinaryIO:
+        """Open a media's bytes for reading."""

@@ -1,11 +1,13 @@
-"""Which media are meant: the words that `list`, and later catalog, gallery and erase, all understand."""
+"""Which media are meant: the words that `list`, catalog, gallery, exports and syncs all understand."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from fsmedia.errors import InvalidMediaError
 from fsmedia.models import mime
@@ -15,6 +17,27 @@ if TYPE_CHECKING:
 
 _IDS = ("run_id", "conversation_id", "session_id", "provider_id", "policy_name")
 _INSTANTS = ("since", "until", "expires_before")
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class SelectionWords(TypedDict, total=False):
+    """The words of a selection as keywords, for signatures: `**words: Unpack[SelectionWords]`; see `Selection`."""
+
+    run_id: str | None
+    conversation_id: str | None
+    session_id: str | None
+    provider_id: str | None
+    mime_type: str | None
+    policy_name: str | None
+    since: datetime | None
+    until: datetime | None
+    expires_before: datetime | None
+
+
+class ListWords(SelectionWords, total=False):
+    """What `MediaStore.list` takes: a selection, and how many at most."""
+
+    limit: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,3 +102,15 @@ def _within(instant: datetime | None, since: datetime | None, until: datetime | 
     if instant is None:
         return False
     return (since is None or instant >= since) and (until is None or instant < until)
+
+
+def shows_selection(function: _F) -> _F:
+    """Spell out the words of a selection in the signature of a function that takes them as `**words`.
+
+    `help` and notebooks show that signature; type checkers and editors know the words by `Unpack`.
+    """
+    own = inspect.signature(function)
+    before = [item for item in own.parameters.values() if item.kind is not item.VAR_KEYWORD]
+    words = inspect.signature(Selection).parameters.values()
+    vars(function)["__signature__"] = own.replace(parameters=[*before, *words])
+    return function

@@ -43,6 +43,23 @@ def url_from_environment() -> str:
     return url
 
 
+def root_of(url: object) -> str:
+    """Return the text of a root that a caller names, which may be a path object.
+
+    Raises
+    ------
+    InvalidReferenceError
+        It is neither.
+    """
+    text = os.fspath(url) if isinstance(url, os.PathLike) else url
+    if not isinstance(text, str):
+        raise InvalidReferenceError(
+            f"the root of a store must be a path or a URL, not {type(url).__name__}",
+            next_step="e.g. /data/media or s3://bucket/media",
+        )
+    return text
+
+
 def named_stores(configured: Mapping[str, Any] | None) -> dict[str, tuple[str, dict[str, Any]]]:
     """Return the root URL and the storage options of every store that has a name.
 

@@ -82,6 +82,16 @@ def test_what_can_not_be_described_stands_in_its_place(store: MediaStore, storag
     assert isinstance(caught.value.errors[1], MediaNotFoundError)
 
 
+def test_one_text_is_not_taken_for_many_references(memory: MediaStore) -> None:
+    """As in the other calls on many media: each of its characters would be looked for."""
+    reference = memory.store_media(NOTE, MediaMetadata(run_id="r"))
+    with pytest.raises(BulkError) as caught:
+        memory.info_many(reference)
+    assert "not one text" in str(caught.value.errors[0])
+    with pytest.raises(InvalidMediaError, match="unknown on_error 'ignore'"):
+        memory.info_many([reference], on_error="ignore")  # type: ignore[arg-type]
+
+
 def test_media_that_a_conversion_renamed_are_found(memory: MediaStore) -> None:
     old = memory.store_media(NOTE, MediaMetadata(run_id="r"))
     memory.deduplicate()

@@ -78,7 +78,7 @@ def test_bytes_that_could_not_be_stored_are_tried_again(local_storage, caplog):
     assert url != too_large
     assert courier.send(PNG, "image/png", R1, digest=digest) == url
     assert courier.shutdown(MINUTE)
-    assert list(MediaStore(local_storage.url).list()) == [MediaStore(local_storage.url)._key(url)]
+    assert list(MediaStore(local_storage.url).list()) == [MediaStore(local_storage.url).info(url).reference]
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

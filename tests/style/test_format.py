@@ -1,4 +1,4 @@
-"""docs/format.md and docs/operations.md say what the code does: keys, settings, escapes, sidecars, and the orders of writes."""
+"""docs/format.md and docs/operations.md say what the code does: keys, settings, escapes, sidecars, orders of writes."""
 
 from __future__ import annotations
 

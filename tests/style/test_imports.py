@@ -92,7 +92,7 @@ def test_the_list_of_public_names_is_sorted_and_complete() -> None:
         for name in node.names
     }
     assert {name for _, name in told} == set(fsmedia.__all__)
-    assert told == {(room, name) for room, names in fsmedia._ROOMS.items() for name in names}
+    assert told == {(module, name) for module, names in fsmedia._MODULES.items() for name in names}
 
 
 @pytest.mark.parametrize("name", ["NoSuchName", "media_store", "__wrapped__", "_private", "fsspec"])

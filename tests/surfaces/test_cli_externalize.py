@@ -108,7 +108,7 @@ def test_wrong_usage_is_refused(url: str, chat: Path, tmp_path: Path, monkeypatc
     assert "--in-place" in refused(fsmedia("inline", "-", "--in-place", "-s", url), 2)
     for words in (["inline"], ["externalize", "--run", "r1"]):
         assert "none.json: No such file" in refused(fsmedia(*words, tmp_path / "none.json", "-s", url), 3)
-    monkeypatch.setattr(cmd_externalize, "LARGEST", 100)
+    monkeypatch.setattr(cmd_externalize, "LARGEST_DOCUMENT", 100)
     assert "larger than" in refused(fsmedia("externalize", chat, "--run", "r1", "-s", url), 1)
 
 

@@ -1,13 +1,22 @@
-"""The asynchronous store is the synchronous one with `await`: names, parameters, defaults, docstrings."""
+"""The asynchronous store is the synchronous one with `await`; lists of keywords that calls share stand once."""
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import inspect
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import AsyncMediaStore, MediaStore, MediaWriter
+from fsmedia import AsyncMediaStore, Catalog, MediaStore, MediaWriter, aio
 from fsmedia.aio import AsyncMediaWriter
+from fsmedia.models.selection import ListWords, Selection, SelectionWords
+from fsmedia.store import StoreSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 PLAIN = {"create_media", "fs", "media_url", "url", "organization", "url_options"}
 """What is no coroutine in the asynchronous store either."""
@@ -79,3 +88,81 @@ def test_both_are_context_managers_of_their_kind(plain, asynchronous):
 def test_writers_agree_on_what_they_share():
     assert parameters(AsyncMediaWriter.write) == parameters(MediaWriter.write)
     assert inspect.iscoroutinefunction(AsyncMediaWriter.write)
+
+
+def spelled(words: type) -> dict[str, object]:
+    """Return name and annotation, as written, of each keyword of a `TypedDict`."""
+    return {name: kind.__forward_arg__ for name, kind in words.__annotations__.items()}
+
+
+def keywords(function: Callable[..., Any]) -> dict[str, object]:
+    """Return name and annotation of each keyword-only parameter."""
+    found = inspect.signature(function).parameters.values()
+    return {item.name: item.annotation for item in found if item.kind is item.KEYWORD_ONLY}
+
+
+def test_the_settings_that_others_hand_on_are_the_constructors() -> None:
+    assert spelled(StoreSettings) == keywords(MediaStore.__init__)
+    assert StoreSettings.__required_keys__ == frozenset()
+
+
+def test_the_words_of_a_selection_are_those_of_list() -> None:
+    assert spelled(SelectionWords) == keywords(Selection)
+    assert spelled(ListWords) == keywords(MediaStore.list)
+    assert ListWords.__required_keys__ == frozenset()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [MediaStore.gallery, MediaStore.sync_to, AsyncMediaStore.gallery, Catalog.filter],
+    ids=lambda each: each.__qualname__,
+)
+def test_who_takes_a_selection_shows_its_words(function: Callable[..., Any]) -> None:
+    """`help` and notebooks name them, though the code says `**words`."""
+    shown = keywords(function)
+    assert {name: shown.get(name) for name in spelled(SelectionWords)} == spelled(SelectionWords)
+
+
+@pytest.mark.parametrize("name", ["urll", "run_id"])
+def test_an_unknown_setting_is_refused_by_the_constructor(name: str) -> None:
+    """Not by the first call, which may come much later and far away."""
+    with pytest.raises(TypeError, match=rf"AsyncMediaStore\(\) got an unexpected keyword argument '{name}'"):
+        AsyncMediaStore("memory://parity", **{name: "x"})
+
+
+def test_an_unknown_word_is_refused(tmp_path: Path) -> None:
+    store, asynchronous = MediaStore(tmp_path), AsyncMediaStore(tmp_path)
+
+    async def listed() -> None:
+        async for _ in asynchronous.list(runid="r1"):
+            pytest.fail("a misspelled word selects everything")
+
+    async def shown() -> None:
+        await asynchronous.gallery(runid="r1")
+
+    for use in (
+        lambda: store.list(runid="r1"),
+        lambda: store.gallery(runid="r1"),
+        lambda: store.sync_to(tmp_path / "other", runid="r1"),
+        lambda: asyncio.run(listed()),
+        lambda: asyncio.run(shown()),
+    ):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'runid'"):
+            use()
+
+
+def test_what_editors_show_of_an_asynchronous_method_is_the_first_line_of_its_twin() -> None:
+    """They read the text below the assignment, `help` reads the docstring, which is made."""
+    (kind,) = (
+        node
+        for node in ast.walk(ast.parse(inspect.getsource(aio)))
+        if isinstance(node, ast.ClassDef) and node.name == "AsyncMediaStore"
+    )
+    texts = dict(zip(kind.body, kind.body[1:], strict=False))
+    made = {
+        node.targets[0].id: texts[node].value.value
+        for node in kind.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    assert made.keys() > {"store_media", "list", "sync_to"}
+    assert made == {name: inspect.getdoc(getattr(MediaStore, name)).partition("\n")[0] for name in made}

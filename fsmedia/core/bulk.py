@@ -1,0 +1,176 @@
+"""Many media in one call: items are taken as they come, go in windows, and every answer keeps its place."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fsmedia.core import commit, records
+from fsmedia.core.ingest import CHUNK_BYTES, draft_of, is_small_file, open_source, small_bytes
+from fsmedia.core.parallel import windows
+from fsmedia.errors import BulkError, InvalidMediaError, MediaError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from fsmedia.core.ingest import MediaUpload, SourceRules, WriteContext
+    from fsmedia.core.lifetime import Deleter
+    from fsmedia.models import MediaContent, MediaMetadata, Reference
+    from fsmedia.models.interfaces import OnError
+    from fsmedia.storage import Backend
+
+    Answer = Any | MediaError
+    Pair = tuple[MediaContent, MediaMetadata]
+
+T = TypeVar("T")
+# Media looked at or deleted together: S3 deletes at most 1,000 keys a request, and each step's keys fill one.
+_WINDOW = 1000
+# Media committed together, and their bytes: all of them are in memory until then.
+_GATHERED = 128
+_GATHERED_BYTES = 32 * 2**20
+# From this size on a media gains nothing by company, and is not held in memory.
+_SMALL = 4 * 2**20
+
+
+def taken(given: Iterable[T]) -> Iterator[T | MediaError]:
+    """Give the items; if the iterable fails, its error takes the place of the rest, and what was done is not lost."""
+    try:
+        if isinstance(given, str | bytes):
+            raise TypeError("give several, not one text")  # each of its characters would be taken for a reference
+        yield from given
+    except Exception as error:  # noqa: BLE001 - the caller's generator raises what it likes
+        failed = InvalidMediaError(f"what should come next could not be read ({type(error).__name__}: {error})")
+        failed.__cause__ = error
+        yield failed
+
+
+def attempt(function: Callable[[T], Any], value: T | MediaError) -> Answer:
+    """Call, and return what goes wrong in place of the result; an error that came this far stays as it is."""
+    if isinstance(value, MediaError):
+        return value
+    try:
+        return function(value)
+    except MediaError as error:
+        return error
+
+
+def collected(answers: Iterable[Answer], on_error: OnError) -> Any:
+    """Return all answers, or raise those that are errors once all are there.
+
+    Raises
+    ------
+    BulkError
+        Some are errors, and they are to be raised.
+    """
+    if on_error not in ("raise", "return"):
+        raise InvalidMediaError(f"unknown on_error {on_error!r}", next_step="use 'raise' or 'return'")
+    found = list(answers)
+    errors = {index: answer for index, answer in enumerate(found) if isinstance(answer, MediaError)}
+    if errors and on_error == "raise":
+        raise BulkError({index: answer for index, answer in enumerate(found) if index not in errors}, errors)
+    return found
+
+
+def key_windows(
+    references: Iterable[str], key_of: Callable[[str], str], size: int = _WINDOW
+) -> Iterator[list[str | MediaError]]:
+    """Cut references into windows of their keys; what is none is an error in its place."""
+    for window in windows(taken(references), size):
+        yield [attempt(key_of, each) for each in window]
+
+
+def find(
+    backend: Backend, references: Iterable[str], key_of: Callable[[str], str], size: int = _WINDOW
+) -> Iterator[tuple[str | None, records.StoredItem | MediaError]]:
+    """Look at many media and read their sidecars, a window at a time; give keys and what was found."""
+    for window in key_windows(references, key_of, size):
+        found = iter(records.find_many(backend, [key for key in window if isinstance(key, str)]))
+        for key in window:
+            yield (None, key) if isinstance(key, MediaError) else (key, next(found))
+
+
+def delete(removal: Deleter, references: Iterable[str], key_of: Callable[[str], str]) -> Iterator[Answer]:
+    """Delete many media, a window at a time, under their present names too; give None for each that is gone."""
+    for window in key_windows(references, key_of):
+        wanted = list(dict.fromkeys(key for key in window if isinstance(key, str)))
+        failed = removal.many(wanted)
+        failed |= removal.many_moved([key for key in wanted if key not in failed])
+        for key in window:
+            yield failed.get(key) if isinstance(key, str) else key
+
+
+def store(
+    pairs: Iterable[Pair],
+    context: Callable[[], WriteContext],
+    rules: SourceRules,
+    store_one: Callable[[MediaContent, MediaMetadata], Reference],
+) -> Iterator[Answer]:
+    """Gather small media to commit together; a large one commits the gathered first, then goes alone.
+
+    Parameters
+    ----------
+    context
+        Returns what a write needs, as it is at that moment: a generator of pairs may run for hours.
+    rules
+        What sources may be.
+    store_one
+        Stores a large one.
+    """
+    gathered: list[MediaUpload | MediaError] = []
+    gathered_bytes = 0
+    for pair in taken(pairs):
+        draft = attempt(lambda each: _small_draft(each, context, rules), pair)
+        if draft is None:
+            # In order: answers keep their places, and the gathered are safe before a long upload begins.
+            yield from _committed(gathered)
+            gathered, gathered_bytes = [], 0
+            yield attempt(lambda each: store_one(*each), pair)
+            continue
+        gathered.append(draft)
+        gathered_bytes += 0 if isinstance(draft, MediaError) else draft.size
+        if len(gathered) >= _GATHERED or gathered_bytes >= _GATHERED_BYTES:
+            yield from _committed(gathered)
+            gathered, gathered_bytes = [], 0
+    yield from _committed(gathered)
+
+
+def _small_draft(pair: Pair, context: Callable[[], WriteContext], rules: SourceRules) -> MediaUpload | None:
+    """Return a draft that holds its bytes; None for what is too large to hold, or not in memory."""
+    try:
+        content, metadata = pair
+    except (TypeError, ValueError):
+        raise InvalidMediaError(
+            "each item must be a pair of MediaContent and MediaMetadata", next_step="pass an iterable of pairs"
+        ) from None
+    draft = draft_of(context, content, metadata)
+    data = _small_data(content, rules)
+    if data is None:
+        return None
+    draft.take(data)
+    return draft
+
+
+def _small_data(content: MediaContent, rules: SourceRules) -> bytes | None:
+    """Return the bytes of what is in memory, or in a file that may be; None for all else."""
+    data = small_bytes(content)
+    if data is None and content.data is None and content.file_path is not None and is_small_file(content, _SMALL):
+        with open_source(content, rules) as source:
+            if source.size is not None and source.size <= _SMALL:
+                # One chunk more than should come: the file may be growing, and is then too large after all.
+                data = b"".join(islice(source.chunks, _SMALL // CHUNK_BYTES + 1))
+    return data if data is not None and len(data) <= _SMALL else None
+
+
+def _committed(drafts: Sequence[MediaUpload | MediaError]) -> Iterator[Answer]:
+    """Take each step of a store for all drafts together; give references, and errors in their places."""
+    prepared = [attempt(lambda each: (each, each.prepare()), draft) for draft in drafts]
+    operations = [each[1] for each in prepared if not isinstance(each, MediaError)]
+    plain = iter(commit.store([each for each in operations if isinstance(each, commit.StoreOperation)]))
+    shared = iter(commit.store_many([each for each in operations if isinstance(each, commit.SharedStoreOperation)]))
+    for each in prepared:
+        if isinstance(each, MediaError):
+            yield each
+            continue
+        draft, operation = each
+        error = next(shared if isinstance(operation, commit.SharedStoreOperation) else plain)
+        yield draft.settled(operation) if error is None else error

@@ -1,0 +1,252 @@
+"""Media in LLM messages: taken out into a store with a reference in their place, and put back to the very same text."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fsmedia.errors import BulkError, InvalidMediaError, MediaError, MediaNotFoundError, StorageError
+from fsmedia.format import keys
+from fsmedia.format.messages import (
+    Edit,
+    InlineReference,
+    JsonObject,
+    MediaField,
+    edited,
+    encoded,
+    media_fields,
+    parse_json,
+    slashed,
+    spliced,
+    token,
+)
+from fsmedia.format.wav import HEADER_BYTES
+from fsmedia.models import Externalized, MediaContent, MediaMetadata, TakenOut
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from fsmedia.models import Reference
+    from fsmedia.models.interfaces import MessageStore
+
+LARGEST_DOCUMENT = 1 << 30
+"""Characters of a document with its media in it."""
+
+
+def externalize(store: MessageStore, document: Any, metadata: MediaMetadata, *, at_least: int = 1) -> Any:
+    """Store the media of a parsed document and return it with references; see `MediaStore.externalize`."""
+    scan = _scan(media_fields(document), at_least)
+    _check_markers(store, scan.markers)
+    references = _stored(store, scan.found, metadata)
+    edits = {
+        each.place.path: (each.place.field.replaced or each.place.field.key, each.marker(references))
+        for each in scan.found
+    }
+    return edited(document, edits)
+
+
+def externalize_text(
+    store: MessageStore, text: str, metadata: MediaMetadata, *, at_least: int = 1, dry_run: bool = False
+) -> Externalized:
+    """Do the same in JSON text, or JSON Lines; see `MediaStore.externalize_text`."""
+    if len(text) > LARGEST_DOCUMENT:
+        raise InvalidMediaError(
+            f"the text has over {LARGEST_DOCUMENT} characters", next_step="cut it into its messages"
+        )
+    scan = _scan(media_fields(parse_json(text)), at_least, text)
+    _check_markers(store, scan.markers)
+    references = {} if dry_run else _stored(store, scan.found, metadata)
+    edits: list[Edit] = []
+    for each in scan.found if not dry_run else ():
+        edits += _edits(each.place, each.place.field.replaced, token(each.marker(references), ""))
+    return Externalized(
+        text=spliced(text, edits),
+        dry_run=dry_run,
+        taken_out=tuple(
+            TakenOut(each.place.where, references.get(each.media, ""), each.mime_type, each.size, each.digest)
+            for each in scan.found
+        ),
+        already=len(scan.markers),
+        kept=tuple(scan.kept),
+    )
+
+
+def inline(store: MessageStore, document: Any, *, at_most: int = LARGEST_DOCUMENT) -> Any:
+    """Put media back into a parsed document; see `MediaStore.inline`."""
+    texts = _texts(store, document, at_most)
+    return edited(document, {place.path: (_old_name(place), text) for place, _, text in texts})
+
+
+def inline_text(store: MessageStore, text: str, *, at_most: int = LARGEST_DOCUMENT) -> str:
+    """Put media back into JSON text; see `MediaStore.inline_text`."""
+    edits: list[Edit] = []
+    for place, marker, old in _texts(store, parse_json(text), at_most):
+        edits += _edits(place, _old_name(place), token(old, marker.spelling))
+    return spliced(text, edits)
+
+
+class _Found(NamedTuple):
+    """One media to take out; its bytes are decoded again when they are stored, and not kept."""
+
+    place: MediaField
+    digest: str
+    mime_type: str
+    size: int
+    spelling: str
+    head: str | None
+
+    @property
+    def media(self) -> tuple[str, str]:
+        """What is the same for two places that get one reference."""
+        return self.digest, self.mime_type
+
+    def marker(self, references: dict[tuple[str, str], Reference]) -> str:
+        """Return the text that stands in its place."""
+        return str(InlineReference(references[self.media], self.digest, self.spelling, self.head))
+
+
+class _Scan(NamedTuple):
+    """What a document holds: media to take out, markers of media that were, and where media stay as they are."""
+
+    found: list[_Found]
+    markers: list[tuple[MediaField, InlineReference]]
+    kept: list[str]
+
+
+def _scan(places: Iterator[MediaField], at_least: int, source: str = "") -> _Scan:
+    """Sort the places of a document; `source` is its text, where it is one."""
+    if not isinstance(at_least, int) or at_least < 1:
+        raise InvalidMediaError(f"at_least must be a number of bytes from 1, not {at_least!r}")
+    scan = _Scan([], [], [])
+    for place in places:
+        marker = place.marker
+        if marker is not None:
+            scan.markers.append((place, marker))
+            continue
+        content = place.content()
+        if content is None:
+            continue
+        slash = slashed(place.text, source)
+        if slash is None or len(content.data) < at_least or not _is_plain_name(place, source):
+            scan.kept.append(place.where)
+            continue
+        spelling = content.spelling + slash
+        scan.found.append(_Found(place, content.digest, content.mime_type, len(content.data), spelling, content.head))
+    return scan
+
+
+def _is_plain_name(place: MediaField, source: str) -> bool:
+    """Tell whether a field's name can be put back as it was, where it will be another."""
+    if place.field.replaced is None or not isinstance(place.values, JsonObject):
+        return True
+    return slashed(place.values.names[place.field.key], source) == ""
+
+
+def _old_name(place: MediaField) -> str:
+    return "data" if place.field.replaced else place.field.key
+
+
+def _edits(place: MediaField, name: str | None, text: str) -> Iterator[Edit]:
+    """Give the edits of a field's text, and of its name where that is another."""
+    value = place.values[place.field.key]
+    yield Edit(value.start, value.end, text)
+    if name is not None and name != place.field.key and isinstance(place.values, JsonObject):
+        old = place.values.names[place.field.key]
+        yield Edit(old.start, old.end, token(name, ""))
+
+
+def _placed(metadata: MediaMetadata, place: MediaField) -> MediaMetadata:
+    """Count message and part from those of the metadata."""
+    message, part = place.indices
+    return metadata.model_copy(
+        update={
+            "message_idx": metadata.message_idx + (message or 0),
+            "part_idx": metadata.part_idx + (part or 0),
+        }
+    )
+
+
+def _check_markers(store: MessageStore, markers: Sequence[tuple[MediaField, InlineReference]]) -> None:
+    """Refuse texts that only look like references of ours: `inline` could not put anything in their place.
+
+    Raises
+    ------
+    InvalidMediaError
+        There is one.
+    """
+    known: set[InlineReference] = set()
+    for place, marker in markers:
+        plain = marker._replace(spelling="", head=None)
+        if plain in known:
+            continue
+        try:
+            # Raw sound was stored with a header, so its record has another digest, and its bytes decide.
+            if store.info(keys.check_reference(marker.reference)).sha256 != marker.digest:
+                _bytes(store, marker, place)
+        except MediaError as error:
+            raise InvalidMediaError(
+                f"at {place.where} stands what looks like a reference that was put there, but {error.problem}",
+                next_step="put the media back, or take the text out",
+                reference=marker.reference,
+            ) from error
+        known.add(plain)
+
+
+def _stored(store: MessageStore, found: Sequence[_Found], metadata: MediaMetadata) -> dict[tuple[str, str], Reference]:
+    """Store each media once, at the first place where it stands; return their references."""
+    first = {each.media: each for each in reversed(found)}
+    wanted = [each for each in found if first[each.media] is each]
+
+    def pairs() -> Iterator[tuple[MediaContent, MediaMetadata]]:
+        for each in wanted:
+            content = each.place.content()
+            data = b"" if content is None else content.data
+            yield MediaContent(data=data, mime_type=each.mime_type), _placed(metadata, each.place)
+
+    if not wanted:
+        return {}
+    answers = store.store_many(pairs(), on_error="return")
+    errors = {index: each for index, each in enumerate[Any](answers) if isinstance(each, MediaError)}
+    if errors:
+        raise BulkError({index: each for index, each in enumerate(answers) if index not in errors}, errors)
+    return {each.media: answer for each, answer in zip(wanted, answers, strict=True)}
+
+
+def _texts(store: MessageStore, document: Any, at_most: int) -> Iterator[tuple[MediaField, InlineReference, str]]:
+    """Give the places of references with the texts that stood there."""
+    known: dict[InlineReference, str] = {}
+    total = 0
+    for place in media_fields(document):
+        marker = place.marker
+        if marker is None:
+            continue
+        if marker not in known:
+            text = encoded(_bytes(store, marker, place), marker.spelling)
+            known[marker] = text if marker.head is None else f"{marker.head},{text}"
+        total += len(known[marker])
+        if total > at_most:
+            raise InvalidMediaError(
+                f"the document would grow by more than {at_most} characters", next_step="allow more: at_most=..."
+            )
+        yield place, marker, known[marker]
+
+
+def _bytes(store: MessageStore, marker: InlineReference, place: MediaField) -> bytes:
+    """Read the bytes that stood in a message; of raw sound, which is stored as WAV, without the header."""
+    try:
+        with store.open(keys.check_reference(marker.reference)) as file:
+            data = file.read()
+    except MediaNotFoundError:
+        raise MediaNotFoundError(
+            f"no such media, and {place.where} wants it",
+            next_step="open the store that it was put into",
+            reference=marker.reference,
+        ) from None
+    for found in (data, data[HEADER_BYTES:]):
+        if sha256(found).hexdigest() == marker.digest:
+            return found
+    raise StorageError(
+        f"its bytes are not those that stood at {place.where}",
+        next_step="verify the store",
+        reference=marker.reference,
+    )
