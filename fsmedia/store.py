@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from importlib import import_module
 from itertools import islice
@@ -25,6 +25,7 @@ from fsmedia.core.ingest import (
     is_small_file,
     opened,
     small_bytes,
+    utc_now,
 )
 from fsmedia.core.lifetime import Removal, check_log
 from fsmedia.core.records import StoredBytes
@@ -102,13 +103,10 @@ if TYPE_CHECKING:
 
     ProgressBar = bool | Callable[[int], object]
 
+__all__ = ["MediaStore", "utc_now"]
+
 Durability = Literal["fsync", "rename"]
 T = TypeVar("T")
-
-
-def utc_now() -> datetime:
-    """Return the current time, aware, in UTC."""
-    return datetime.now(UTC)
 
 
 def text_of(url: object) -> str:

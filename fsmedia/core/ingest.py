@@ -13,7 +13,7 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
@@ -30,7 +30,7 @@ from fsmedia.models.urls import read_data_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from datetime import datetime, timedelta
+    from datetime import timedelta
     from types import TracebackType
 
     from fsmedia.core.telemetry import Observer, Watch
@@ -43,6 +43,11 @@ if TYPE_CHECKING:
 HEAD_BYTES = 8192
 """Bytes kept from the beginning, to tell what they are."""
 _WORTH_A_THREAD = 256 * 1024
+
+
+def utc_now() -> datetime:
+    """Return the current time, aware, in UTC."""
+    return datetime.now(UTC)
 
 
 class Intake:
