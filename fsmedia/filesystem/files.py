@@ -1,16 +1,21 @@
-"""A media that is written at a path somebody chose: its sidecar comes from the path, the bytes and what was there."""
+"""Files of `media://` that are written, as bytes, compressed, as text or by coroutines, and the transaction they join.
+
+A file written at a path that a client chose gets its sidecar from the path, the bytes, and the sidecar that was there.
+"""
 
 from __future__ import annotations
 
 import io
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
+from fsspec.asyn import AbstractAsyncStreamedFile
 from fsspec.transaction import Transaction
 
 from fsmedia.core import commit, holds, promptkit, telemetry
 from fsmedia.core.ingest import HashingWriter
 from fsmedia.errors import ErrorContext, InvalidMediaError, UnknownPolicyError
+from fsmedia.filesystem.listing import OCTETS
 from fsmedia.format import keys
 from fsmedia.format.layout import parse_any
 from fsmedia.format.policy import expires_at, find_policy
@@ -18,36 +23,35 @@ from fsmedia.format.sidecar import Sidecar, measure
 from fsmedia.models import ContentFields, MediaMetadata, mime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from datetime import datetime
     from types import TracebackType
 
     from fsmedia.core.ingest import WriteContext
     from fsmedia.storage import Stage
 
-_OCTETS = "application/octet-stream"
 _NOTHING = ContentFields()
 _DEFAULTS: dict[str, Any] = dict(vars(MediaMetadata()))
-_CHUNK = 2**20
+CHUNK = 2**20
 
 
-def told_by_path(context: WriteContext, key: str) -> dict[str, Any]:
-    """Return the ids and indices that a path tells by the store's layouts."""
+def ids_of_path(context: WriteContext, key: str) -> dict[str, Any]:
+    """Return the ids and indices that a path contains, parsed by the store's layouts."""
     settings = context.configuration
     parsed = parse_any({settings.organization: settings.layout, **settings.layouts}, key)
     fields = {} if parsed is None else parsed[1]
     return {name: value for name, value in fields.items() if name in _DEFAULTS and name != "mime_type" and value != ""}
 
 
-class Placement:
-    """One media on its way to a key: begun, filled, committed or discarded.
+class FileUpload:
+    """One upload to a key: begun, written, then committed or discarded.
 
     Parameters
     ----------
     exclusive
-        Refuse to replace what is there.
+        Fail if the file exists.
     mime_type
-        What the bytes are, where the caller knows; None asks the name.
+        The MIME type of the bytes if the caller knows it; None guesses from the name.
     """
 
     def __init__(
@@ -59,47 +63,48 @@ class Placement:
         self._exclusive = exclusive
         self._stage: Stage | None = None
         self._data: bytes | None = None
-        self._told: Mapping[str, Any] = {}
+        self._fields: Mapping[str, Any] = {}
         self._intake = HashingWriter(None, context.max_file_size)
 
-    def take(self, data: bytes) -> Placement:
-        """Take all bytes at once."""
-        data = data if type(data) is bytes else bytes(memoryview(data))  # of a number, bytes() would make zeros
+    def take(self, data: bytes) -> FileUpload:
+        """Set all bytes at once."""
+        # Not bytes(data): of a number that would make so many zeros.
+        data = data if type(data) is bytes else bytes(memoryview(data))
         with ErrorContext(self.key):
             self._intake.write(data)
         self._data = data
         return self
 
     def begin(self) -> None:
-        """Open a stage for bytes that come in pieces."""
+        """Begin to write bytes in pieces."""
         with ErrorContext(self.key):
             self._stage = self._write_context.backend.stage(self.key)
         self._intake = HashingWriter(self._stage, self._write_context.max_file_size)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Take some bytes."""
+        """Write some bytes."""
         with ErrorContext(self.key):
             self._intake.write(data)
 
     @property
     def size(self) -> int:
-        """Bytes taken so far."""
+        """Bytes written so far."""
         return self._intake.size
 
     def prepare(self, old: bytes | None) -> commit.StoreOperation:
-        """Return the media ready for the steps of a store.
+        """Return what the steps of a store need.
 
         Parameters
         ----------
         old
-            The sidecar of what the new bytes replace.
+            The sidecar of the file that is replaced.
         """
         stored = self._data if self._stage is None else self._stage
         if stored is None:
             raise InvalidMediaError("nothing was written", reference=self.key)
         before = None if old is None else Sidecar.parse(old, self.key)
         sidecar, instant = self._sidecar(before)
-        self._told = sidecar.values
+        self._fields = sidecar.values
         mime_type = sidecar.values["mime_type"]
         context = self._write_context
         return commit.StoreOperation(
@@ -114,7 +119,7 @@ class Placement:
         )
 
     def _sidecar(self, before: Sidecar | None) -> tuple[Sidecar, datetime | None]:
-        """Return the new sidecar, and when its policy lets the media go."""
+        """Return the new sidecar, and when its policy lets the file be deleted."""
         context, intake = self._write_context, self._intake
         kept = {} if before is None else before.values
         settings = context.configuration
@@ -124,14 +129,15 @@ class Placement:
         except UnknownPolicyError:
             if before is None:
                 raise
-            policy = None  # PromptKit stores any name
+            # PromptKit writes any name; the file keeps it, and no policy of ours applies.
+            policy = None
         timestamp = context.now()
         instant = expires_at(policy, timestamp)
-        mime_type = self._mime_type or mime.guess_from_name(self.key) or kept.get("mime_type") or _OCTETS
+        mime_type = self._mime_type or mime.guess_from_name(self.key) or kept.get("mime_type") or OCTETS
         fresh = Sidecar.build(
             {
                 **_DEFAULTS,
-                **told_by_path(context, self.key),
+                **ids_of_path(context, self.key),
                 "mime_type": mime_type,
                 "size_bytes": intake.size,
                 "timestamp": timestamp,
@@ -145,7 +151,7 @@ class Placement:
         return (fresh if before is None else before.replaced(fresh)), instant
 
     def commit(self) -> None:
-        """Make the media exist, with what the sidecar of its predecessor keeps."""
+        """Store the file; ids, policy and attributes of a replaced one are kept."""
         watch = None if self._write_context.observer is None else self._write_context.observer.begin("store")
         if watch is None:
             self._commit()
@@ -155,9 +161,11 @@ class Placement:
             self.tell()
 
     def tell(self) -> None:
-        """Say to whoever watches what was stored."""
+        """Tell hooks and spans what was stored."""
         if telemetry.is_observed():
-            telemetry.add_facts("store", reference=self.key, size_bytes=self.size, **telemetry.media_facts(self._told))
+            telemetry.add_facts(
+                "store", reference=self.key, size_bytes=self.size, **telemetry.media_facts(self._fields)
+            )
 
     def _commit(self) -> None:
         with ErrorContext(self.key):
@@ -166,14 +174,15 @@ class Placement:
         commit.raise_first(steps([self.prepare(old)]))
 
     def _replaced(self) -> bytes | None:
-        """Return the sidecar of what the new bytes replace.
+        """Return the sidecar of the file that is replaced.
 
         Raises
         ------
         HeldMediaError
-            Nothing may replace it.
+            That file is held.
         """
         wanted = [keys.sidecar_key(self.key), keys.hold_key(self.key)]
+        # PromptKit never indexes a name of our own form, so only other names cost this read.
         if not keys.is_own_name(self.key):
             wanted.append(keys.DEDUP_INDEX_KEY)
         answers = self._write_context.backend.fetch(reads=wanted, heads=[self.key])
@@ -181,44 +190,50 @@ class Placement:
         if hold is not None:
             raise holds.refusal(self.key, hold)
         if any(index):
-            promptkit.forget(
-                self._write_context.backend, [self.key], index[0]
-            )  # it would give these bytes out for the old
-        # Without bytes it is what a half-done delete left: a new media owes it nothing.
+            # Before the bytes: PromptKit's index would return the new bytes for the digest of the old.
+            promptkit.forget(self._write_context.backend, [self.key], index[0])
+        # A sidecar without bytes is left of a half-done delete: nothing of it is kept.
         return None if answers.heads[0] is None else sidecar
 
     def discard(self) -> None:
-        """Leave nothing behind; does nothing to what was committed."""
+        """Remove what was written; a committed file stays."""
         if self._stage is not None:
             self._stage.discard()
 
 
-class PlacedFile(io.BufferedIOBase, BinaryIO):
-    """What `open(path, "wb")` returns: the media exists once it is closed, or once its transaction ends.
+class WritableMediaFile(io.BufferedIOBase, BinaryIO):
+    """The file object of `open(path, "wb")`: the media is stored when it is closed, or when its transaction ends.
 
-    Left by an error out of its own `with` block, or never closed, it leaves nothing.
+    If its `with` block ends with an error, or it is never closed, nothing is stored.
+
+    Parameters
+    ----------
+    autocommit
+        Store the media at `close`; else a transaction calls `commit`.
+    before
+        Opens the bytes that come first: those of the file that is appended to.
     """
 
     mode = "wb"
 
     def __init__(
         self,
-        placement: Placement,
+        upload: FileUpload,
         *,
         autocommit: bool = True,
         before: Callable[[], BinaryIO | None] = lambda: None,
     ) -> None:
-        self.path = placement.key
-        self._placement = placement
+        self.path = upload.key
+        self._upload = upload
         self._autocommit = autocommit
         self._state = "open"
-        placement.begin()
+        upload.begin()
         try:
             source = before()
             if source is not None:
                 with source:
-                    while data := source.read(_CHUNK):
-                        placement.write(data)
+                    while data := source.read(CHUNK):
+                        upload.write(data)
         except BaseException:
             self.discard()
             raise
@@ -227,28 +242,28 @@ class PlacedFile(io.BufferedIOBase, BinaryIO):
         return f"<media {self.path!r} {self._state}>"
 
     def write(self, data: Any, /) -> int:
-        """Take bytes.
+        """Write bytes.
 
         Raises
         ------
         MediaTooLargeError
-            They are more than the store takes; the media is given up.
+            The file exceeds `max_file_size`; nothing of it will be stored.
         """
         if self._state != "open":
             raise ValueError("I/O operation on closed file")
         view = memoryview(data).cast("B")
         try:
-            self._placement.write(view)
+            self._upload.write(view)
         except BaseException:
             # Count and digest may be ahead of what was written: nothing that is interrupted here may be stored.
             self._state = "failed"
-            self._placement.discard()
+            self._upload.discard()
             raise
         return len(view)
 
     @property
     def given_up(self) -> bool:
-        """Whether its writer let go of it: a transaction passes it over."""
+        """Whether its writer discarded it: a transaction skips it."""
         return self._state == "discarded"
 
     def writable(self) -> bool:
@@ -264,11 +279,11 @@ class PlacedFile(io.BufferedIOBase, BinaryIO):
         return False
 
     def tell(self) -> int:
-        """Return how many bytes were taken."""
-        return self._placement.size
+        """Return the number of bytes written."""
+        return self._upload.size
 
     def close(self) -> None:
-        """Commit, unless a transaction will; may be called again."""
+        """Store the media, unless a transaction will; later calls do nothing."""
         if self._state == "open":
             self._state = "written"
             if self._autocommit:
@@ -280,20 +295,21 @@ class PlacedFile(io.BufferedIOBase, BinaryIO):
         super().close()
 
     def commit(self) -> None:
-        """Make the media exist."""
+        """Store the media."""
         if self._state != "written":
             raise InvalidMediaError("was not written whole", next_step="write it again", reference=self.path)
+        # Until the store has confirmed it: after an error or an interruption a second commit is refused.
         self._state = "failed"
         try:
-            self._placement.commit()
+            self._upload.commit()
             self._state = "stored"
         finally:
-            self._placement.discard()
+            self._upload.discard()
 
     def discard(self) -> None:
-        """Leave nothing behind."""
+        """Store nothing; remove what was written."""
         self._state = "discarded"
-        self._placement.discard()
+        self._upload.discard()
         super().close()
 
     def __exit__(
@@ -309,21 +325,160 @@ class PlacedFile(io.BufferedIOBase, BinaryIO):
                 self.discard()
 
 
-class MediaTransaction(Transaction):
-    """fsspec's transaction, which also ends when a commit fails.
+class CompressedMediaFile(io.BufferedIOBase):
+    """A file object that compresses what is written; stores or discards it as `WritableMediaFile` does."""
 
-    fsspec's own stays open then, and the filesystem, which is shared, would swallow every later write.
+    def __init__(self, layer: Any, file: WritableMediaFile) -> None:
+        self._layer = layer
+        self._file = file
+
+    def __repr__(self) -> str:
+        return f"<compressed {self._file!r}>"
+
+    def write(self, data: Any, /) -> int:
+        """Compress and write bytes."""
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+        written: int = self._layer.write(data)
+        return written
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def close(self) -> None:
+        """Write the end of the compressed stream, then store the media; later calls do nothing."""
+        if self.closed:
+            return
+        try:
+            self._layer.close()
+        except BaseException:
+            self.discard()
+            raise
+        try:
+            self._file.close()
+        finally:
+            super().close()
+
+    def discard(self) -> None:
+        """Store nothing; remove what was written."""
+        # The file first: closing the layer writes its end, which must fail rather than be stored.
+        self._file.discard()
+        with suppress(Exception):
+            self._layer.close()
+        super().close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and not self.closed:
+            self.discard()
+        self.close()
+
+    def __del__(self) -> None:
+        if not self.closed:
+            with suppress(Exception):
+                self.discard()
+
+
+class TextMediaFile(io.TextIOWrapper):
+    """A file object that encodes text; stores or discards it as `WritableMediaFile` does."""
+
+    def __init__(self, file: Any, **options: Any) -> None:
+        self._file: WritableMediaFile | CompressedMediaFile = file
+        super().__init__(file, **options)
+
+    def discard(self) -> None:
+        """Store nothing; remove what was written."""
+        self._file.discard()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and not self.closed:
+            self.discard()
+        self.close()
+
+    def __del__(self) -> None:
+        # `closed` raises too, where __init__ failed or the buffer was detached.
+        with suppress(Exception):
+            if not self.closed:
+                self.discard()
+
+
+class AsyncMediaFile(AbstractAsyncStreamedFile):
+    """The file object of `open_async`: its blocking calls run in worker threads.
+
+    Parameters
+    ----------
+    in_thread
+        Calls a function in a worker thread.
+    """
+
+    def __init__(self, fs: Any, file: Any, mode: str, in_thread: Callable[..., Awaitable[Any]]) -> None:
+        self.fs = fs
+        self.mode = mode
+        self._file = file
+        self._in_thread = in_thread
+
+    def __repr__(self) -> str:
+        return f"<awaitable {self._file!r}>"
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file is closed."""
+        return bool(self._file.closed)
+
+    def tell(self) -> int:
+        """Return the current position."""
+        return int(self._file.tell())
+
+    async def read(self, length: int = -1) -> bytes:
+        """Read up to `length` bytes; all by default."""
+        data: bytes = await self._in_thread(self._file.read, length)
+        return data
+
+    async def seek(self, loc: int, whence: int = 0) -> int:
+        """Set the position and return it."""
+        return int(self._file.seek(loc, whence))
+
+    async def write(self, data: bytes) -> int:
+        """Write bytes."""
+        written: int = await self._in_thread(self._file.write, data)
+        return written
+
+    async def flush(self, force: bool = False) -> None:
+        """Do nothing: a media is stored as a whole, when it is closed."""
+
+    async def close(self) -> None:
+        """Close the file; what was written is stored."""
+        await self._in_thread(self._file.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._in_thread(self._file.__exit__, kind, error, trace)
+
+
+class MediaTransaction(Transaction):
+    """A transaction of fsspec's that also ends when a commit fails.
+
+    fsspec's own would stay open, and the filesystem, which all callers share, would keep every later write from being
+    stored.
     """
 
     _begun = False
 
     def start(self) -> None:
-        """Begin.
+        """Begin the transaction.
 
         Raises
         ------
         InvalidMediaError
-            It has begun already, here or in another thread: what it holds would be forgotten.
+            It has begun already, here or in another thread: its files would be lost.
         """
         if self._begun:
             raise InvalidMediaError(
@@ -334,14 +489,15 @@ class MediaTransaction(Transaction):
         super().start()
 
     def refuse_append(self, key: str) -> None:
-        """Refuse to append to what was written here: only the bytes that are stored already would be kept.
+        """Refuse to append to a file of this transaction: what is not stored yet would be lost.
 
         Raises
         ------
         InvalidMediaError
-            A file of that place waits for the end.
+            The file was written in this transaction.
         """
         filesystem: Any = self.fs
+        # By place, not by name: two names may be one file, where a folder is a link to another.
         place_of = filesystem._backend.place_of
         if any(place_of(file.path) == place_of(key) and not file.given_up for file in self.files):
             raise InvalidMediaError(
@@ -351,7 +507,7 @@ class MediaTransaction(Transaction):
             )
 
     def complete(self, commit: bool = True) -> None:
-        """Commit or discard all files; what comes after a failed commit is discarded."""
+        """Commit or discard all files; those after a failed commit are discarded."""
         try:
             while self.files:
                 file = self.files.popleft()
@@ -362,6 +518,7 @@ class MediaTransaction(Transaction):
         finally:
             while self.files:
                 self.files.popleft().discard()
+            # fsspec resets these after `complete` returns, which it does not when a commit fails.
             filesystem: Any = self.fs
             self.fs: Any = None
             if filesystem is not None:

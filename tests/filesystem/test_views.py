@@ -261,7 +261,7 @@ def test_coroutines(storage):
 
 
 def _found(fs, view):
-    return fs.find(view), list(fs._shown)
+    return fs.find(view), list(fs._views._shown)
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
@@ -272,7 +272,7 @@ def test_pickles_and_children_begin_without_it(local_storage, start):
     assert fs.find("by-run") == wanted
     again = pickle.loads(pickle.dumps(opened(local_storage, view_max_age=7)))
     assert again == opened(local_storage, view_max_age=7)
-    assert again._view_max_age == timedelta(seconds=7)
+    assert again._views.max_age == timedelta(seconds=7)
     with multiprocessing.get_context(start).Pool(1) as pool:
         found, processes = pool.apply(_found, (opened(local_storage), "by-run"))
     assert found == wanted
@@ -285,7 +285,7 @@ def test_a_child_forked_while_a_thread_looks_waits_for_nobody(local_storage):
     fs = opened(local_storage, view_max_age=0, skip_instance_cache=True)
     wanted = below(expected(stored), "by-run")
     assert fs.find("by-run") == wanted
-    with fs._shown[os.getpid()]._loading:  # as a thread has it that is not there in the child
+    with fs._views._shown[os.getpid()]._loading:  # as a thread has it that is not there in the child
         child = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(fs.find("by-run") != wanted))
         child.start()
         child.join(30)

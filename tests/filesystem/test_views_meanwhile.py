@@ -39,7 +39,7 @@ def test_a_media_that_was_deleted_since_is_not_found(storage, deduplicate, tmp_p
     others = {each for each in wanted if wanted[each] == wanted[path]}
     store.delete_media(wanted[path])
     for way, look in LOOKS.items():
-        fs._shown[os.getpid()]._made.rows._gone.clear()  # each way comes first
+        fs._views._shown[os.getpid()]._made.rows._gone.clear()  # each way comes first
         with pytest.raises(MediaNotFoundError) as caught:
             look(fs, path, str(tmp_path / "x"))
         assert caught.value.reference == path, way
@@ -70,7 +70,7 @@ def written(storage, data=b"the old version"):
     fs = opened(storage, view_max_age=None)
     if not storage.keys():
         made(storage)
-    fs._shown.clear()
+    fs._views._shown.clear()
     fs.pipe_file("runs/r1/table.csv", data)
     assert fs.info("by-run/r1/table.csv")["size"] == len(data)
     return fs, "by-run/r1/table.csv"

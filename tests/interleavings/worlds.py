@@ -11,6 +11,7 @@ from unittest.mock import patch
 import fsmedia.filesystem
 from fsmedia import BulkError, MediaContent, MediaMetadata, MediaStore
 from fsmedia import store as root
+from fsmedia.filesystem import media_filesystem
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
 from tests.interleavings.cells import Cell, Cells, SteppingBackend
@@ -72,7 +73,7 @@ class World:
         def opened(*_: Any, **__: Any) -> SteppingBackend:
             return backend
 
-        with patch.object(root, "open_backend", opened), patch.object(fsmedia.filesystem, "open_backend", opened):
+        with patch.object(root, "open_backend", opened), patch.object(media_filesystem, "open_backend", opened):
             store = MediaStore(SteppingBackend.url, deduplicate=True, now=self.cells.clock, timeout=timedelta(hours=1))
             store.create()
             fsmedia.filesystem.MediaFileSystem.clear_instance_cache()

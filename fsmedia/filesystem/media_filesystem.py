@@ -1,0 +1,1741 @@
+"""`MediaFileSystem`: a store as a filesystem of fsspec's. No listing is cached; each call asks the storage.
+
+What no listing of a store shows (sidecars, `.fsmedia/`, temporary names, bytes under a generated name without their
+sidecar) does not exist here; only the exact name of a media's bytes is read without a look at its sidecar. Orders of
+writes are sequences of blocking calls: coroutines run them in worker threads, and over local disk and memory no loop is
+involved. Plain reads from an object store run on fsspec's own loop.
+"""
+
+# Longer than 1,000 lines: fsspec's interface is one class, and each call has one body here.
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from glob import has_magic
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, ParamSpec, TypeVar
+
+from fsspec.asyn import AsyncFileSystem, get_loop, sync
+from fsspec.callbacks import DEFAULT_CALLBACK
+from fsspec.compression import compr
+from fsspec.core import get_compression
+from fsspec.implementations.local import LocalFileSystem, make_path_posix
+from fsspec.spec import make_instance
+from fsspec.utils import common_prefix, stringify_path, tokenize
+from pydantic_core import to_jsonable_python
+
+from fsmedia.core import commit, holds, lifetime, promptkit, records
+from fsmedia.core.commit import SharedStoreOperation
+from fsmedia.core.ingest import WriteContext, utc_now
+from fsmedia.core.lifetime import Deleter, check_log
+from fsmedia.core.telemetry import Observer, checked_hooks, observed
+from fsmedia.errors import (
+    CorruptSidecarError,
+    ErrorContext,
+    InvalidMediaError,
+    InvalidReferenceError,
+    MediaError,
+    MediaNotFoundError,
+    ReadOnlyStoreError,
+    StoreConflictError,
+)
+from fsmedia.filesystem.files import (
+    CHUNK,
+    AsyncMediaFile,
+    CompressedMediaFile,
+    FileUpload,
+    MediaTransaction,
+    TextMediaFile,
+    WritableMediaFile,
+    ids_of_path,
+)
+from fsmedia.filesystem.listing import (
+    OCTETS,
+    existing_key,
+    file_info,
+    folder_info,
+    is_hidden,
+    is_own_name,
+    not_found,
+    record_fields,
+    visible,
+)
+from fsmedia.filesystem.views import VIEW_MAX_AGE, LazySettingsFile, ViewReader, Views, as_age
+from fsmedia.format import keys
+from fsmedia.format.sidecar import Sidecar
+from fsmedia.storage import SEEK_BLOCK, Entry, open_backend
+from fsmedia.storage.address import (
+    LOCAL,
+    SCHEME,
+    Address,
+    Ambient,
+    Given,
+    cut,
+    is_relative,
+    is_root,
+    media_url,
+    nested_options,
+    place_here,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from fsmedia.core.lifetime import DeletionLog
+    from fsmedia.core.telemetry import Hook
+    from fsmedia.format.settings import Configuration
+    from fsmedia.storage import Backend
+    from fsmedia.storage.address import NestedOptions
+    from fsmedia.storage.port import OnLoop
+
+__all__ = ["MediaFileSystem"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_InstanceCache: Any = type(AsyncFileSystem)
+_FSSPEC_OPTIONS = ("use_listings_cache", "listings_expiry_time", "max_paths")
+_TEXT_OPTIONS = ("encoding", "errors", "newline")
+_MODES = ("overwrite", "create")
+_USER_ATTRIBUTE = "user."
+_OWN_ATTRIBUTE = "fsmedia."
+_POLICY_ATTRIBUTE = "fsmedia.policy_name"
+_CURRENT_FOLDER = "_here"
+"""Argument that tells the instances of a relative root apart."""
+_TIMEOUT = timedelta(seconds=60)
+_THREADS = 32
+# A batch's sidecars are in memory together, and nothing of the next batch begins before all of this one is confirmed.
+_WRITES_PER_BATCH = 128
+# After an error nothing of the next batch is deleted.
+_DELETIONS_PER_BATCH = 500
+
+
+class _CachedByFolder(_InstanceCache):
+    """fsspec's cache of instances, in which a relative root in another current directory is another instance."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        here = place_here(kwargs)
+        return super().__call__(*args, **kwargs, **({} if here is None else {_CURRENT_FOLDER: here}))
+
+
+class _StripProtocol:
+    """`_strip_protocol`: of the class it takes any URL, of an instance it refuses URLs of other stores."""
+
+    def __get__(self, instance: MediaFileSystem | None, owner: type) -> Any:
+        return _path_of_url if instance is None else instance.own_path
+
+
+class MovePlan(NamedTuple):
+    """What a move does: the new name of each file and folder, in the order in which they were found."""
+
+    files: dict[str, str]
+    folders: list[tuple[str, str]]
+
+
+class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
+    """A store as a filesystem. Paths are references; folders are those of the store's layout.
+
+    Parameters
+    ----------
+    root
+        A folder or any fsspec URL; None takes `fsspec.conf["media"]` or ``$FSMEDIA_URL``.
+    url
+        The same, as configuration spells it (`fsspec.url_to_fs` has an argument of that name, so it can't pass it on).
+    storage_options
+        Options for the filesystem of the root. They appear in no text that this class makes; a pickle contains them.
+    store
+        Name of a configured store instead of a URL; ``media://@name/...`` is the same.
+    stores
+        Configured stores by name: URL, or ``{"url": ..., "storage_options": {...}}``.
+    fo, target_protocol, target_options
+        The root as a chained URL gives it.
+    durability, max_file_size, read_only, timeout, hooks, deletion_log, now
+        As in `MediaStore`; a timeout may be given in seconds.
+    block_size
+        Bytes that a seek in an opened media fetches from an object store; None is 256 KiB.
+    view_max_age
+        How old the data of views may be, in seconds or as a timedelta; 0 looks each time, None only once.
+
+    Raises
+    ------
+    InvalidMediaError
+        No store is named, or an option is out of place; the text says where it belongs.
+    """
+
+    # The name in pickles, in `to_dict` and in fsspec's registry.
+    __module__ = "fsmedia.filesystem"
+
+    protocol = "media"
+    root_marker = ""
+    transaction_type = MediaTransaction
+    _extra_tokenize_attributes = ("ambient",)
+    ambient = Ambient()
+    _strip_protocol = _StripProtocol()
+    _pid: int
+    _workers: tuple[int, ThreadPoolExecutor] | None = None
+
+    def __init__(
+        self,
+        fo: str | None = None,
+        target_protocol: str | None = None,
+        target_options: Mapping[str, Any] | None = None,
+        *,
+        root: str | None = None,
+        url: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        store: str | None = None,
+        stores: Mapping[str, Any] | None = None,
+        durability: Literal["fsync", "rename"] = "fsync",
+        max_file_size: int | None = 1 << 30,
+        read_only: bool = False,
+        timeout: float | timedelta = _TIMEOUT,
+        block_size: int | None = None,
+        view_max_age: float | timedelta | None = VIEW_MAX_AGE,
+        now: Callable[[], datetime] = utc_now,
+        hooks: Iterable[Hook] = (),
+        deletion_log: DeletionLog = None,
+        asynchronous: bool = False,
+        loop: Any = None,
+        batch_size: int | None = None,
+        **others: Any,
+    ) -> None:
+        # fsspec's options of its cache of listings are accepted and have no effect: nothing is cached.
+        for name in (*_FSSPEC_OPTIONS, _CURRENT_FOLDER):
+            others.pop(name, None)
+        root, url = (None if each is None else stringify_path(each) for each in (root, url))
+        given = Given(
+            fo=fo,
+            target_protocol=target_protocol,
+            target_options=target_options,
+            root=root,
+            url=url,
+            storage_options=storage_options,
+            store=store,
+            stores=stores,
+        )
+        self._address: Address = given.address(others)
+        age = view_max_age if view_max_age is None else as_age(view_max_age)
+        limit = timeout if isinstance(timeout, timedelta) else timedelta(seconds=timeout)
+        self._settings: dict[str, Any] = {
+            "durability": durability,
+            "max_file_size": max_file_size,
+            "read_only": read_only,
+            "timeout": limit.total_seconds(),
+            "block_size": block_size,
+            "view_max_age": None if age is None else age.total_seconds(),
+            "now": now,
+            "hooks": checked_hooks(hooks),
+            "deletion_log": deletion_log,
+            "asynchronous": asynchronous,
+            "batch_size": batch_size,
+        }
+        check_log(deletion_log)
+        if durability not in ("fsync", "rename"):
+            raise InvalidMediaError(f"unknown durability {durability!r}", next_step="use 'fsync' or 'rename'")
+        self._max_file_size = max_file_size
+        self._read_only = read_only
+        self._now = now
+        self._deletion_log = deletion_log
+        self._block_size = block_size or SEEK_BLOCK
+        self._backend = self._open_root(limit, durability)
+        self._observer = Observer(self._backend.url, self._settings["hooks"])
+        self._settings_file = LazySettingsFile(self._backend)
+        self._views = Views(self._backend, self._settings_file, age, now)
+        # After the root was opened: a relative root becomes absolute, so that a chdir changes nothing later.
+        if is_relative(self._address.url):
+            self._address = replace(self._address, url=self._backend.url)
+        # fsspec's metaclass reads both. Over a storage that blocks, no loop is ever involved.
+        self.async_impl = asynchronous or self._backend.asynchronous
+        self.mirror_sync_methods = self._backend.asynchronous and not asynchronous
+        super().__init__(asynchronous=asynchronous, loop=loop, batch_size=batch_size, use_listings_cache=False)
+
+    def _open_root(self, timeout: timedelta, durability: Literal["fsync", "rename"]) -> Backend:
+        options = dict(self._address.options)
+        if self._root_protocol() not in LOCAL:
+            # fsspec would reuse a filesystem that took its credentials from an environment that has changed since.
+            options["skip_instance_cache"] = True
+        return open_backend(self._address.url, options, timeout=timeout, durability=durability)
+
+    # -- identity ------------------------------------------------------------------------------------------
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with the root that was found here, whatever is configured where it is unpickled."""
+        address = self._address
+        named: dict[str, Any] = {"root": address.url, "storage_options": address.options}
+        if address.form == "name":
+            entry = {"url": address.url, "storage_options": address.options}
+            named = {"store": address.name, "stores": {address.name: entry}}
+        elif address.form == "chain":
+            named = {"fo": _below(address.url), "target_protocol": self._root_protocol()}
+            named["target_options"] = address.options
+        return make_instance, (type(self), (), {**named, **self._settings})
+
+    @property
+    def _fs_token(self) -> str:
+        """What tells two filesystems apart: the root, how it was named, and the settings."""
+        address = self._address
+        token: str = tokenize(type(self), address.url, address.options, address.form, address.name, self._settings)
+        return token
+
+    def _root_protocol(self) -> str:
+        return self._address.url.partition("://")[0] if "://" in self._address.url else "file"
+
+    def __repr__(self) -> str:
+        return f"MediaFileSystem({self._backend.url!r})"
+
+    @classmethod
+    def _get_kwargs_from_urls(cls, path: str) -> dict[str, Any]:
+        name = cut(stringify_path(path))[2]
+        return {"store": name} if name else {}
+
+    def own_path(self, path: Any) -> Any:
+        """Return the path below the root; a URL of another store is refused.
+
+        Raises
+        ------
+        InvalidReferenceError
+            The URL names another root.
+        """
+        if isinstance(path, list | tuple):
+            return [self.own_path(each) for each in path]
+        text = stringify_path(path)
+        key, rest, name = cut(text)
+        elsewhere = rest and not is_root(rest, [*self._backend.roots(), self._address.url])
+        if elsewhere or (name and name != self._address.name):
+            raise InvalidReferenceError(
+                f"the URL is of another store than this one at {self._backend.url}",
+                next_step="open it with fsspec.open, or leave the part after :: away; nothing can be joined onto it",
+                reference=key,
+            )
+        return key
+
+    def unstrip_protocol(self, name: str) -> str:
+        """Return the URL of a path, in the form in which this filesystem was opened."""
+        key = self._strip_protocol(name)
+        if self._address.form == "chain":
+            return media_url(key, self._backend.url)
+        if self._address.form == "name":
+            return f"{SCHEME}@{self._address.name}/{key}"
+        return f"{SCHEME}{key}"
+
+    @property
+    def url_options(self) -> NestedOptions:
+        """Storage options that belong to a chained URL of this store; they contain its secrets, the repr does not."""
+        return nested_options(self._address.url, self._address.options)
+
+    @property
+    def fsid(self) -> str:
+        """Identifier of the store."""
+        return f"media_{self._backend.url}"
+
+    def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
+        """Return what `from_dict` takes; like a pickle it contains the secrets, unless told not to."""
+        _, (_, _, options) = self.__reduce__()
+        options = {name: value for name, value in options.items() if name not in ("now", "hooks", "deletion_log")}
+        if not include_password:
+            options = {name: value for name, value in options.items() if not name.endswith(("_options", "stores"))}
+            shown = {"root": self._backend.url, "fo": _below(self._backend.url)}
+            options |= {name: url for name, url in shown.items() if name in options}
+        kind = type(self)
+        return {"cls": f"{kind.__module__}:{kind.__name__}", "protocol": self.protocol, "args": (), **options}
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        """Do nothing: nothing is cached."""
+
+    # -- settings and paths --------------------------------------------------------------------------------
+
+    def _configuration(self) -> Configuration:
+        return self._settings_file.open().configuration
+
+    def _write_context(self) -> WriteContext:
+        """Return what a write needs.
+
+        Raises
+        ------
+        ReadOnlyStoreError
+            Nothing may be written here; nothing was.
+        """
+        if self._read_only:
+            raise ReadOnlyStoreError("the store was opened read-only", next_step="open it without read_only=True")
+        settings_file = self._settings_file.open()
+        # A root without settings is looked at again for each write: somebody may have made the store meanwhile.
+        settings = settings_file.configuration if settings_file.is_settled else settings_file.refresh()
+        if not settings_file.is_settled:
+            url = self._backend.url
+            raise ReadOnlyStoreError(
+                f"there is no store at {url} (it holds no {keys.CONFIGURATION_KEY}), so nothing was written",
+                next_step=f"check that nothing was joined onto the URL; to make a store there: "
+                f"MediaStore({url!r}).create(), or `fsmedia init --store {url}`",
+            )
+        return WriteContext(self._backend, settings, self._max_file_size, self._now, _settled, self._observer)
+
+    def _key(self, path: Any) -> str:
+        """Return the key of a path; it need not be one that a media can have."""
+        # Nearly all paths are plain text: the general way costs more than a read from memory.
+        if type(path) is str and path[:6] != "media:":
+            return path.strip("/")
+        key: str = self._strip_protocol(path)
+        return key
+
+    def _new_key(self, key: str, *, is_folder: bool = False) -> str:
+        """Return the key of a file, or folder, that is to be written.
+
+        Raises
+        ------
+        InvalidReferenceError
+            The name can't be that of a media.
+        ReadOnlyStoreError
+            It is in a view.
+        """
+        self._views.refuse([key])
+        key = keys.check_reference(key)
+        problem = None
+        if keys.pointer_of(key) is not None:
+            problem = "names of this form belong to deduplicated media"
+        elif key.startswith("@"):
+            problem = "a name at the top that begins with @ stands for a named store"
+        else:
+            parts = key.split("/")
+            if any(keys.is_hidden(part) for part in (parts if is_folder else parts[:-1])):
+                problem = "no listing shows what lies in a folder of this name"
+        if problem:
+            raise InvalidReferenceError(problem, next_step="choose another name", reference=key)
+        keys.check_lengths(key, self._backend.root_length)
+        return key
+
+    def _new_folder_key(self, path: str) -> str:
+        self._write_context()
+        return self._new_key(self._key(path), is_folder=True)
+
+    def _refuse_link(self, key: str) -> None:
+        """Refuse to remove or move what lies behind a link to a folder.
+
+        Raises
+        ------
+        InvalidReferenceError
+            The key is such a link.
+        """
+        if self._backend.is_link(key):
+            raise InvalidReferenceError(
+                "is a symlink to a folder",
+                next_step="remove the link itself outside of the store; the folder has a name of its own",
+                reference=key,
+            )
+
+    def _refuse_folder(self, key: str) -> None:
+        """Refuse to write a file where the storage keeps folders and one has the name."""
+        if self._backend.keeps_folders and self._backend.is_folder(key):
+            raise IsADirectoryError(errno.EISDIR, "is a folder: choose another name", key)
+
+    def _missing(self, key: str, *, look: bool = False) -> Exception:
+        """Return the error for a key that is no file; `look` also where telling a folder costs a request."""
+        if (look or self._backend.keeps_folders) and self._backend.is_folder(key):
+            return _folder_error(key)
+        return not_found(key)
+
+    # -- looking -------------------------------------------------------------------------------------------
+
+    def info(self, path: str, *, metadata: bool = False, **_: Any) -> dict[str, Any]:
+        """Describe a file or folder: name, size, type, mtime, created, ETag, mime_type (by its name).
+
+        A file in a view is described as the catalog knows it, with the media's own path as `reference`.
+
+        Parameters
+        ----------
+        metadata
+            Add all fields of the sidecar: ids, policy, digest, expiry, what the content is; this reads it. Where the
+            sidecar is read anyway (object stores, names that the store generated) they are there without asking.
+
+        Raises
+        ------
+        MediaNotFoundError
+            There is neither.
+        """
+        key = self._key(path)
+        view = self._views.of(key)
+        if view is not None:
+            return self._viewed_metadata(view, key) if metadata else view.info(key)
+        if not key:
+            return folder_info("")
+        if not is_hidden(key):
+            found = self._file_info(key, metadata=metadata)
+            if found is not None:
+                return found
+            if self._backend.is_folder(key):
+                return folder_info(key)
+        raise not_found(key)
+
+    def _viewed_metadata(self, view: ViewReader, key: str) -> dict[str, Any]:
+        described = view.info(key)
+        if described["type"] == "directory":
+            return described
+        with view.resolve(key) as reference:
+            found = self._file_info(reference, metadata=True)
+            if found is None:
+                raise not_found(reference)
+        return {**found, "name": key, "reference": reference}
+
+    def _file_info(self, key: str, *, metadata: bool) -> dict[str, Any] | None:
+        """Describe a file; None if there is none."""
+        backend, sidecar = self._backend, keys.sidecar_key(key)
+        own = is_own_name(key)
+        pointer = keys.pointer_of(key) if own else None
+        if pointer is not None:
+            # A deduplicated file exists as long as its sidecar; size and generation are in its name.
+            wanted = [sidecar] if metadata or backend.asynchronous else []
+            answers = backend.fetch(reads=wanted, heads=[sidecar])
+            if answers.heads[0] is None:
+                return None
+            entry = Entry(key, pointer.size, answers.heads[0].modified, pointer.generation)
+            text = answers.reads[0] if wanted else None
+            return file_info(entry) if text is None else self._described(entry, text, strict=metadata)
+        if not metadata and not (own and backend.asynchronous):
+            head = backend.head_beside(key, sidecar) if own else backend.head(key)
+            return None if head is None else file_info(head)
+        # Both in one round trip. Bytes under a generated name without a sidecar are an upload under way, or a leftover.
+        answers = backend.fetch(reads=[sidecar], heads=[key])
+        head, text = answers.heads[0], answers.reads[0]
+        if head is None or (own and text is None):
+            return None
+        return self._described(head, text, strict=metadata)
+
+    def _described(self, entry: Entry, sidecar: bytes | None, *, strict: bool) -> dict[str, Any]:
+        """Describe a file by its entry and its sidecar; a corrupt sidecar is an error only if `strict`."""
+        try:
+            record = records.record_of(records.StoredItem(entry, sidecar), self._configuration())
+        except CorruptSidecarError:
+            if strict:
+                raise
+            return file_info(entry)
+        return {**file_info(entry), **record_fields(record)}
+
+    def exists(self, path: str, **_: Any) -> bool:
+        """Return whether there is a file or folder."""
+        key = self._key(path)
+        view = self._views.of(key)
+        if view is not None:
+            return view.kind(key) is not None
+        return not key or (not is_hidden(key) and (self._is_file(key) or self._backend.is_folder(key)))
+
+    def isfile(self, path: str) -> bool:
+        """Return whether there is a file."""
+        key = self._key(path)
+        view = self._views.of(key)
+        if view is not None:
+            return view.kind(key) == "file"
+        return bool(key) and not is_hidden(key) and self._is_file(key)
+
+    def isdir(self, path: str) -> bool:
+        """Return whether there is a folder."""
+        key = self._key(path)
+        view = self._views.of(key)
+        if view is not None:
+            return view.kind(key) == "directory"
+        return not key or (not is_hidden(key) and self._backend.is_folder(key))
+
+    def _is_file(self, key: str) -> bool:
+        if is_own_name(key):
+            if keys.pointer_of(key) is not None:
+                return self._backend.head(keys.sidecar_key(key)) is not None
+            return self._backend.head_beside(key, keys.sidecar_key(key)) is not None
+        return self._backend.head(key) is not None
+
+    def created(self, path: str) -> datetime:
+        """Return when the bytes at a path were written, aware; a file is written once, so this is `modified`."""
+        return self.modified(path)
+
+    def modified(self, path: str) -> datetime:
+        """Return when the bytes at a path were written, aware."""
+        found: datetime = self.info(path)["mtime"]
+        return found
+
+    def ukey(self, path: str) -> str:
+        """Return a text that changes when the file does."""
+        found = self.info(path)
+        key: str = tokenize([str(found.get(name)) for name in ("name", "size", "mtime", "ETag")])
+        return key
+
+    def checksum(self, path: str) -> int:
+        """Return a number that changes when the file does."""
+        return int(self.ukey(path), 16)
+
+    @observed("get_url")
+    def sign(self, path: str, expiration: int = 3600, **_: Any) -> str:
+        """Return a URL under which other programs get the bytes, for that many seconds; see `MediaStore.get_url`."""
+        lifetime_of_url = timedelta(seconds=expiration)
+        with self._views.media_at(self._key(path)) as reference:
+            key = existing_key(reference)
+            with ErrorContext(key):
+                if keys.pointer_of(key) is not None:
+                    return records.shared_url(self._backend, key, lifetime_of_url, self._configuration())
+                url = self._backend.sign(key, lifetime_of_url)
+                if not records.exists(self._backend, key):
+                    raise not_found(key)
+            return url
+
+    # -- listing -------------------------------------------------------------------------------------------
+
+    def ls(self, path: str, detail: bool = True, *, views: bool = True, **_: Any) -> list[Any]:
+        """List a folder, or a file alone; the top shows views too, unless told not to.
+
+        Raises
+        ------
+        MediaNotFoundError
+            There is neither.
+        """
+        key = self._key(path)
+        view = self._views.of(key)
+        if view is not None:
+            found = view.ls(key)
+        else:
+            found = self._children(key)
+            if not key and views:
+                # In an adopted store media may lie in a folder of a view's name: it is shown once.
+                there = {info["name"] for info in found}
+                found += [folder_info(each.name) for each in self._views.all() if each.name not in there]
+        return found if detail else sorted(info["name"] for info in found)
+
+    def _children(self, key: str) -> list[dict[str, Any]]:
+        if key and is_hidden(key):
+            raise not_found(key)
+        found = list(visible(self._backend.children(key)))
+        if not found and key and not (self._backend.keeps_folders and self._backend.is_folder(key)):
+            info = self.info(key)
+            # A folder whose files are all hidden is empty; a file lists itself.
+            found = [] if info["type"] == "directory" else [info]
+        return found
+
+    def walk(
+        self, path: str, maxdepth: int | None = None, topdown: bool = True, on_error: Any = "omit", **kwargs: Any
+    ) -> Iterator[Any]:
+        """Walk over folders; from the top not into views, which show the same media again."""
+        kwargs.setdefault("views", False)
+        walked: Iterator[Any] = super().walk(path, maxdepth, topdown, on_error, **kwargs)
+        return walked
+
+    def find(
+        self, path: str, maxdepth: int | None = None, withdirs: bool = False, detail: bool = False, **kwargs: Any
+    ) -> Any:
+        """List all files below a folder, with folders if asked; a file is found by its own name.
+
+        From the top it does not look into views, which show the same media again.
+        """
+        prefix = kwargs.get("prefix", "")
+        if maxdepth is not None and maxdepth < 1:
+            raise ValueError("maxdepth must be at least 1")
+        key = self._key(path)
+        view = self._views.of(key)
+        if view is not None:
+            return view.find(key, maxdepth, withdirs=withdirs, detail=detail, prefix=prefix)
+        found = {} if key and is_hidden(key) else self._found_below(key, maxdepth, withdirs=withdirs)
+        if prefix:
+            begin = f"{key}/{prefix}" if key else prefix
+            found = {name: info for name, info in found.items() if name.startswith(begin) or name == key}
+        return dict(sorted(found.items())) if detail else sorted(found)
+
+    def _found_below(self, key: str, maxdepth: int | None, *, withdirs: bool) -> dict[str, dict[str, Any]]:
+        # Folder after folder where empty folders are kept, or where one level is enough; else one listing of all.
+        if maxdepth == 1 or (self._backend.keeps_folders and (withdirs or maxdepth is not None)):
+            found = self._find_by_folder(key, maxdepth, withdirs=withdirs)
+        else:
+            found = self._find_at_once(key, maxdepth, withdirs=withdirs)
+        if not found and key:
+            try:
+                info = self.info(key)
+            except MediaError:
+                return {}
+            return {key: info} if info["type"] == "file" or withdirs else {}
+        if withdirs and key:
+            found[key] = folder_info(key)
+        return found
+
+    def _find_by_folder(self, key: str, maxdepth: int | None, *, withdirs: bool) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        level = [key]
+        depth = 0
+        while level and (maxdepth is None or depth < maxdepth):
+            depth += 1
+            folders: list[str] = []
+            for folder in level:
+                for info in visible(self._backend.children(folder)):
+                    is_folder = info["type"] == "directory"
+                    if is_folder:
+                        folders.append(info["name"])
+                    if withdirs or not is_folder:
+                        found[info["name"]] = info
+            level = folders
+        return found
+
+    def _find_at_once(self, key: str, maxdepth: int | None, *, withdirs: bool) -> dict[str, dict[str, Any]]:
+        """List everything below a folder with one listing; its folders are derived from the names."""
+        found: dict[str, dict[str, Any]] = {}
+        begin = f"{key}/" if key else ""
+        for item in records.listed(self._backend.entries(key)):
+            name = item.entry.key
+            inside = name[len(begin) :].split("/")
+            if any(keys.is_hidden(part) for part in inside[:-1]):
+                continue
+            if withdirs:
+                for end in range(1, min(len(inside), (maxdepth or len(inside)) + 1)):
+                    folder = begin + "/".join(inside[:end])
+                    found.setdefault(folder, folder_info(folder))
+            if maxdepth is None or len(inside) <= maxdepth:
+                found[name] = file_info(item.entry)
+        return found
+
+    def du(self, path: str, total: bool = True, maxdepth: int | None = None, withdirs: bool = False, **_: Any) -> Any:
+        """Return the bytes of all media below a path, or of each by name."""
+        found = self.find(path, maxdepth=maxdepth, withdirs=withdirs, detail=True)
+        sizes = {name: info["size"] for name, info in found.items()}
+        return sum(sizes.values()) if total else sizes
+
+    def expand_path(
+        self,
+        path: Any,
+        recursive: bool = False,
+        maxdepth: int | None = None,
+        assume_literal: bool = False,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Return the keys that names and patterns mean, with `recursive` those below folders too.
+
+        Raises
+        ------
+        FileNotFoundError
+            A pattern matches nothing, and nothing else was found.
+        """
+        names: list[str] = self._strip_protocol(_as_list(path))
+        # fsspec takes every name with [, ? or * for a pattern; here a file of that very name comes first.
+        literal = [] if assume_literal else [name for name in names if has_magic(name) and self.exists(name)]
+        if not literal:
+            found: list[str] = super().expand_path(names, recursive, maxdepth, assume_literal, **kwargs)
+            return found
+        keys = set(super().expand_path(literal, recursive, maxdepth, assume_literal=True, **kwargs))
+        for name in names:
+            if name not in literal:
+                try:
+                    keys |= set(super().expand_path([name], recursive, maxdepth, **kwargs))
+                except FileNotFoundError:
+                    continue  # as fsspec does with a pattern without a match beside others
+        return sorted(keys)
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    @observed("retrieve")
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
+        """Return the bytes of a file, or a part of them.
+
+        Raises
+        ------
+        MediaNotFoundError
+            There is no such file.
+        StorageError
+            A part was asked for, through a view, of a media that was overwritten since the view was made.
+        """
+        key = self._key(path)
+        view = self._views.of(key)
+        if view is None:
+            return self._read(key, start, end)
+        entry = view.resolve(key)
+        with entry as reference:
+            data = self._read(reference, start, end)
+            if not entry.may_change:
+                return data
+            if start is None and end is None:
+                entry.renew(len(data))
+                return data
+            # After the bytes: a media that is overwritten between the two is taken for overwritten, never the reverse.
+            current = self._backend.head(reference)
+            if current is None:
+                raise not_found(reference)
+        entry.refuse_replaced(current)
+        return data
+
+    def _read(self, key: str, start: int | None, end: int | None) -> bytes:
+        key = existing_key(key)
+        data = self._backend.read_range(self._bytes_key(key), start, end)
+        if data is None:
+            raise self._missing(key)
+        return data
+
+    def _bytes_key(self, key: str) -> str:
+        """Return the key of a file's bytes; a deduplicated file must have its sidecar.
+
+        Raises
+        ------
+        MediaNotFoundError
+            It has none.
+        """
+        found = keys.bytes_key(key)
+        if found != key and self._backend.head(keys.sidecar_key(key)) is None:
+            raise not_found(key)
+        return found
+
+    @observed("retrieve")
+    def get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, outfile: Any = None, **_: Any) -> None:
+        """Copy a file to this machine; of a folder only the folder itself."""
+        if outfile is None and hasattr(lpath, "write"):
+            outfile = lpath
+        try:
+            source = self._open_to_read(self._key(rpath))
+        except IsADirectoryError:
+            Path(lpath).mkdir(parents=True, exist_ok=True)
+            return
+        with source:
+            callback.set_size(source.seek(0, os.SEEK_END))
+            source.seek(0)
+            if outfile is not None:
+                _pour(source, outfile, callback)
+                return
+            Path(lpath).parent.mkdir(parents=True, exist_ok=True)
+            with Path(lpath).open("wb") as target:
+                _pour(source, target, callback)
+
+    def _open_to_read(self, key: str, block_size: int | None = None) -> BinaryIO:
+        """Open a file for reading; a folder is an `IsADirectoryError`."""
+        view = self._views.of(key)
+        if view is None:
+            return self._open_bytes(key, block_size)
+        entry = view.resolve(key)
+        with entry as reference:
+            file = self._open_bytes(reference, block_size)
+        if entry.may_change:
+            # The file knows its true size; the view shows it from now on.
+            entry.renew(file.seek(0, os.SEEK_END))
+            file.seek(0)
+        return file
+
+    def _open_bytes(self, key: str, block_size: int | None) -> BinaryIO:
+        if not key:
+            raise _folder_error("")
+        key = existing_key(key)
+        with ErrorContext(key):
+            try:
+                pointer = keys.pointer_of(key)
+                return self._backend.open(
+                    self._bytes_key(key),
+                    block_size=block_size or self._block_size,
+                    size=None if pointer is None else pointer.size,
+                )
+            except FileNotFoundError:
+                error = self._missing(key, look=True)
+        raise error
+
+    @observed("open")
+    def _open_observed(self, key: str, block_size: int | None) -> BinaryIO:
+        return self._open_to_read(key, block_size)
+
+    # -- opening files -------------------------------------------------------------------------------------
+
+    def open(
+        self,
+        path: Any,
+        mode: str = "rb",
+        block_size: int | None = None,
+        cache_options: Any = None,
+        compression: str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Open a file: bytes or text, compressed or decompressed on the way if asked.
+
+        What is written is stored once the file is closed. If its `with` block ends with an error, nothing is stored, in
+        every mode.
+
+        Raises
+        ------
+        InvalidMediaError
+            The mode is none of these, an option is unknown, or the file was written in this transaction already and
+            can't be appended to.
+        ValueError
+            The compression is unknown.
+        """
+        packing = get_compression(self._key(path), compression)
+        is_text = "b" not in mode
+        if "r" in mode or not (is_text or packing):
+            file = super().open(path, mode, block_size, cache_options, compression, **kwargs)
+            return _with_size(file) if mode == "rb" and packing is None else file
+        options = {name: kwargs.pop(name) for name in _TEXT_OPTIONS if is_text and name in kwargs}
+        plain = mode.replace("t", "") + "b" * is_text
+        file = super().open(path, plain, block_size, cache_options, **kwargs)
+        # fsspec's own wrappers would store what was written before an error when they are closed.
+        try:
+            wrapped = CompressedMediaFile(compr[packing](file, mode=plain[0]), file) if packing else file
+            return TextMediaFile(wrapped, **options) if is_text else wrapped
+        except BaseException:
+            file.discard()
+            raise
+
+    def _open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: int | None = None,
+        autocommit: bool = True,
+        cache_options: Any = None,
+        content_type: str | None = None,
+        **kwargs: Any,
+    ) -> BinaryIO:
+        """Open a file's bytes: "rb", "wb", "xb" or "ab"; `content_type` is the MIME type, else the name's."""
+        del cache_options
+        kwargs.pop("cache_type", None)
+        kwargs.pop("size", None)
+        if kwargs:
+            raise InvalidMediaError(f"open takes no {', '.join(sorted(kwargs))}", next_step="leave it out")
+        key = self._key(path)
+        if mode == "rb":
+            return self._open_observed(key, block_size)
+        if mode not in ("wb", "xb", "ab"):
+            raise InvalidMediaError(f"media can't be opened with mode {mode!r}", next_step="use rb, wb, xb or ab")
+        context, key = self._write_context(), self._new_key(key)
+        if mode == "xb" and self.exists(key):
+            raise _exists_error(key)
+        self._refuse_folder(key)
+        if mode == "ab" and self._transaction is not None:
+            self._transaction.refuse_append(key)
+        before = self._appended(key) if mode == "ab" else None
+        upload = FileUpload(context, key, exclusive=mode == "xb", mime_type=content_type)
+        return WritableMediaFile(upload, autocommit=autocommit, before=lambda: before)
+
+    def _appended(self, key: str) -> BinaryIO | None:
+        try:
+            return self._backend.open(key)
+        except FileNotFoundError:
+            return None
+
+    def start_transaction(self) -> Any:
+        """Begin a transaction; `end_transaction` stores its files.
+
+        Raises
+        ------
+        InvalidMediaError
+            One is under way.
+        """
+        transaction = self.transaction
+        transaction.start()
+        return transaction
+
+    # -- writing -------------------------------------------------------------------------------------------
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_: Any) -> None:
+        """Write all bytes of a file.
+
+        Raises
+        ------
+        StoreConflictError
+            `mode="create"`, and there is such a file.
+        """
+        _check_mode(mode)
+        if self._intrans:
+            with self.open(path, "xb" if mode == "create" else "wb") as file:
+                file.write(value)
+            return
+        context, key = self._write_context(), self._new_key(self._key(path))
+        self._refuse_folder(key)
+        FileUpload(context, key, exclusive=mode == "create").take(value).commit()
+
+    def pipe(self, path: Any, value: bytes | None = None, **kwargs: Any) -> None:
+        """Write one file, or all of a dict path -> bytes."""
+        if isinstance(path, dict):
+            if self._intrans or kwargs or not self._backend.asynchronous:
+                for each, data in path.items():
+                    self.pipe_file(each, data, **kwargs)
+            else:
+                self._pipe_many(path)
+            return
+        if value is None:
+            raise InvalidMediaError("nothing to write was given", next_step="pipe(path, bytes) or pipe({path: bytes})")
+        self.pipe_file(path, value, **kwargs)
+
+    @observed("store_many")
+    def _pipe_many(self, values: Mapping[str, bytes]) -> None:
+        """Write many small files, each step of a batch at once."""
+        context = self._write_context()
+        uploads = [FileUpload(context, self._new_key(self._key(path))).take(value) for path, value in values.items()]
+        for some in _batches(uploads, _WRITES_PER_BATCH):
+            there = self._backend.fetch([keys.sidecar_key(item.key) for item in some], [item.key for item in some])
+            # A sidecar without bytes is left of a half-done delete: nothing of it is kept.
+            old = [text if head else None for text, head in zip(there.reads, there.heads, strict=True)]
+            # Holds, then PromptKit's index, then the steps of a store: what is refused is refused before a write.
+            holds.refuse(self._backend, *(item.key for item in some))
+            promptkit.forget_replaced(self._backend, [item.key for item in some])
+            commit.raise_first(commit.store([item.prepare(text) for item, text in zip(some, old, strict=True)]))
+            for item in some:
+                item.tell()
+
+    def put_file(
+        self, lpath: Any, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **_: Any
+    ) -> None:
+        """Copy a file of this machine; of a folder only the folder itself."""
+        _check_mode(mode)
+        if _is_local_folder(lpath):
+            self.makedirs(rpath, exist_ok=True)
+            return
+        with Path(lpath).open("rb") as source:
+            callback.set_size(os.fstat(source.fileno()).st_size)
+            with self.open(rpath, "xb" if mode == "create" else "wb") as target:
+                _pour(source, target, callback)
+
+    def touch(self, path: str, truncate: bool = True, **_: Any) -> None:
+        """Create an empty file, or empty the one that exists; without `truncate` a file stays as it is."""
+        self._views.refuse([self._key(path)])
+        if truncate or not self.exists(path):
+            self.pipe_file(path, b"")
+
+    # -- removing ------------------------------------------------------------------------------------------
+
+    @observed("delete")
+    def rm_file(self, path: str) -> None:
+        """Delete one file: its sidecar, then its bytes.
+
+        Raises
+        ------
+        MediaNotFoundError
+            There is none.
+        """
+        key = self._key(path)
+        self._views.refuse([key])
+        self._write_context()
+        key = existing_key(key)
+        if not self._is_file(key):
+            raise self._missing(key, look=True)
+        self._remove_files([key])
+
+    @observed("delete_many")
+    def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
+        """Delete files, and with `recursive` all below folders. A name that exists is never taken for a pattern."""
+        paths = _as_list(path)
+        self._views.refuse(map(self._key, paths))
+        self._write_context()
+        files: dict[str, None] = {}
+        folders: dict[str, None] = {}
+        for each in paths:
+            for key, is_folder in self._selected(each, recursive=recursive, maxdepth=maxdepth):
+                (folders if is_folder else files)[key] = None
+        if folders and not recursive:
+            raise IsADirectoryError(errno.EISDIR, "is a folder: remove it with recursive=True", next(iter(folders)))
+        self._remove_files(list(files))
+        # With a depth, deeper files stay, and so do their folders. Inner folders go first: "a/b" sorts after "a".
+        if maxdepth is None:
+            for folder in sorted(folders, reverse=True):
+                if folder:
+                    self._backend.remove_folder(folder)
+
+    def _selected(self, path: Any, *, recursive: bool, maxdepth: int | None) -> Iterator[tuple[str, bool]]:
+        """Yield the keys that a path or pattern means, each with whether it is a folder's."""
+        path = stringify_path(path)
+        names = [self._key(path)] if self._is_literal(self._key(path)) else self.glob(path)
+        if not names:
+            raise not_found(self._key(path))
+        for name in names:
+            is_folder = self.info(name)["type"] == "directory"
+            if is_folder:
+                self._refuse_link(name)
+            yield name, is_folder
+            if is_folder and recursive:
+                found = self.find(name, maxdepth=maxdepth, withdirs=True, detail=True)
+                yield from ((below, each["type"] == "directory") for below, each in found.items())
+
+    def _is_literal(self, key: str) -> bool:
+        """Return whether a key is a name: it looks like no pattern, or a file or folder of that very name exists."""
+        return not has_magic(key) or self.exists(key)
+
+    def _remove_files(self, wanted: list[str]) -> None:
+        removal = Deleter(self._backend, self._configuration(), self._now, self._deletion_log, keep_folders=True)
+        if len(wanted) == 1:
+            removal.one(wanted[0])
+            return
+        for some in _batches(wanted, _DELETIONS_PER_BATCH):
+            for error in removal.many(some).values():
+                raise error
+
+    # -- folders -------------------------------------------------------------------------------------------
+
+    def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:
+        """Create a folder, where the storage keeps folders without files; elsewhere there is nothing to do.
+
+        Raises
+        ------
+        StoreConflictError
+            The name is taken.
+        """
+        key = self._new_folder_key(path)
+        if not self._backend.keeps_folders:
+            return
+        if self.exists(key):
+            raise _exists_error(key)
+        parent = key.rpartition("/")[0]
+        if not create_parents and not self.isdir(parent):
+            raise not_found(parent)
+        self._backend.make_folder(key)
+
+    def makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:
+        """Create a folder and its parents, see `mkdir`."""
+        self._write_context()
+        if not self._key(path):
+            return
+        key = self._new_folder_key(path)
+        if not self._backend.keeps_folders:
+            return
+        if not exist_ok and self.exists(key):
+            raise _exists_error(key)
+        self._backend.make_folder(key)
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty folder.
+
+        Raises
+        ------
+        OSError
+            It is not empty (errno ENOTEMPTY).
+        """
+        key = self._new_folder_key(path)
+        self._refuse_link(key)
+        if not self.isdir(key):
+            if self._backend.keeps_folders:
+                raise not_found(key)
+            return
+        # The raw listing: a folder that holds only hidden files is not empty.
+        listing = self._backend.children(key)
+        if listing.entries or listing.folders:
+            raise OSError(errno.ENOTEMPTY, "is not empty: remove what is in it first", key)
+        self._backend.remove_folder(key)
+
+    # -- copying and moving --------------------------------------------------------------------------------
+
+    @observed("copy")
+    def cp_file(self, path1: str, path2: str, **_: Any) -> None:
+        """Copy a file with its sidecar: policy, attributes and ids are kept, but for ids that the new path contains."""
+        context = self._write_context()
+        try:
+            source_context = self._views.media_at(self._key(path1))
+        except IsADirectoryError:
+            self.makedirs(path2, exist_ok=True)
+            return
+        with source_context as reference:
+            source = existing_key(reference)
+            target = self._target_key(source, self._key(path2))
+            # A copy onto itself, perhaps through a link to a folder, must not touch the bytes.
+            if self._backend.place_of(source) == self._backend.place_of(target):
+                return
+            with ErrorContext(source):
+                try:
+                    found = records.find(self._backend, source)
+                except (InvalidReferenceError, MediaNotFoundError):
+                    if not self._backend.is_folder(source):
+                        raise not_found(source) from None
+                    self.makedirs(target, exist_ok=True)
+                    return
+            self._refuse_folder(target)
+            if found.sidecar is None:
+                self._copy_as_new(context, source, target)
+            else:
+                self._copy_with_sidecar(context, source, target, found.entry, Sidecar.parse(found.sidecar, source))
+
+    def _copy_as_new(self, context: WriteContext, source: str, target: str) -> None:
+        """Copy a file without a sidecar: read, and written as new bytes are."""
+        with self._open_bytes(source, None) as file, WritableMediaFile(FileUpload(context, target)) as written:
+            _pour(file, written, DEFAULT_CALLBACK)
+
+    def _copy_with_sidecar(
+        self, context: WriteContext, source: str, target: str, entry: Entry, before: Sidecar
+    ) -> None:
+        values = {name: value for name, value in before.values.items() if name != "marker"}
+        sidecar = Sidecar(values | ids_of_path(context, target))
+        mime_type = str(sidecar.values.get("mime_type") or OCTETS)
+        instant = records.expiry_of(sidecar, source, context.configuration, entry.modified)
+        pointer = keys.pointer_of(target)
+        with ErrorContext(target):
+            holds.refuse(self._backend, target)
+            if pointer is not None:
+                operation = SharedStoreOperation(
+                    backend=self._backend,
+                    digest=pointer.digest,
+                    size=pointer.size,
+                    data=b"",
+                    mime_type=mime_type,
+                    name_of=lambda _: target,
+                    sidecar_of=lambda marker: sidecar.with_marker(marker).dump(),
+                    now=self._now,
+                    expires_at=instant,
+                    grace=context.configuration.orphan_grace,
+                )
+                commit.copy(operation, pointer)
+                return
+            # The order of a store: due entry, bytes, sidecar. A crash leaves no media that no sweep will find.
+            promptkit.forget_replaced(self._backend, [target])
+            if instant is not None:
+                self._backend.write(keys.due_key(instant, target), b"", commit.DUE_TYPE)
+            try:
+                self._backend.copy(keys.bytes_key(source), target, mime_type)
+            except FileNotFoundError:
+                raise not_found(source) from None
+            self._backend.write(keys.sidecar_key(target), sidecar.dump(), "application/json")
+
+    def _target_key(self, source: str, key: str) -> str:
+        """Return the key of a copy: a deduplicated name only for a media that has the same bytes.
+
+        Raises
+        ------
+        InvalidReferenceError
+            The name can't be that of a copy of this media.
+        """
+        pointer = keys.pointer_of(key)
+        if pointer is None or pointer != keys.pointer_of(source):
+            return self._new_key(key)
+        # All but the pointer in the name is checked as any new name is.
+        self._new_key(f"{key.rpartition('/')[0]}/{keys.file_name(key)}".lstrip("/"))
+        keys.check_lengths(key, self._backend.root_length)
+        return keys.check_reference(key)
+
+    @observed("move")
+    def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **_: Any) -> None:
+        """Move: copy all, then remove what was copied. Onto itself it does nothing."""
+        sources, targets = _as_list(path1), _as_list(path2)
+        self._views.refuse(map(self._key, (*sources, *targets)))
+        self._write_context()
+        into: bool | None = None
+        if _is_path(path2):
+            if _is_path(path1) and self._key(path1) == self._key(path2) and self.exists(path1):
+                return
+            into = not _is_path(path1) or stringify_path(path2).endswith("/") or self.isdir(path2)
+            targets *= len(sources)
+        elif _is_path(path1) or len(sources) != len(targets):
+            raise _unequal_error()
+        plan = self._plan_move(zip(sources, targets, strict=True), into=into, recursive=recursive, maxdepth=maxdepth)
+        pairs = {old: new for old, new in plan.files.items() if old != new}
+        self._check_move(plan, pairs)
+        # With a depth, deeper files stay where they are, and so do the folders. Else an empty folder moves too.
+        folders = plan.folders if maxdepth is None else []
+        for _folder, place in folders:
+            self.makedirs(place, exist_ok=True)
+        # All copies are complete before the first file is removed: whatever fails, each file still exists.
+        for old, new in pairs.items():
+            self.cp_file(old, new)
+        self._remove_files(list(pairs))
+        for folder in _emptied(plan) if folders else ():
+            self._backend.remove_folder(folder)
+
+    def _plan_move(
+        self, pairs: Iterable[tuple[Any, Any]], *, into: bool | None, recursive: bool, maxdepth: int | None
+    ) -> MovePlan:
+        """Return what moves where.
+
+        Parameters
+        ----------
+        into
+            Whether sources keep their last name below the target, as they do below a folder; of patterns all matches
+            do. None if each source has a target of its own.
+        """
+        plan = MovePlan({}, [])
+        for source, target in pairs:
+            key, end = self._key(source), self._key(target)
+            literal = self._is_literal(key)
+            for name, is_folder in self._selected(source, recursive=recursive, maxdepth=maxdepth):
+                # The base is what the caller named, or what the pattern matched first: its name moves along.
+                base = key if literal else next((top for top, _ in plan.folders if name.startswith(f"{top}/")), name)
+                keeps_name = into is not None and (into or not literal)
+                place = _joined(end, base.rpartition("/")[2]).lstrip("/") if keeps_name else end
+                place = _joined(place, name[len(base) :].lstrip("/"))
+                if is_folder:
+                    plan.folders.append((name, place))
+                else:
+                    plan.files.setdefault(name, place)
+        if plan.folders and not recursive:
+            raise IsADirectoryError(errno.EISDIR, "is a folder: move it with recursive=True", plan.folders[0][0])
+        return plan
+
+    def _check_move(self, plan: MovePlan, pairs: Mapping[str, str]) -> None:
+        """Refuse a move that would lose a file, before anything is copied.
+
+        Raises
+        ------
+        StoreConflictError
+            Two of the files would end at one place.
+        HeldMediaError
+            A file, or one that would be overwritten, is held.
+        """
+        new_keys = {self._target_key(old, new) for old, new in pairs.items()}
+        # Two names may be one file, where a folder is a link to another.
+        places = [self._backend.place_of(name) for name in (*pairs, *new_keys)]
+        if len(set(places)) < len(places):
+            raise StoreConflictError("two of the names are one place", next_step="move to a place of its own")
+        if len(set(plan.files.values())) < len(plan.files) or new_keys & set(plan.files):
+            raise StoreConflictError("two of the files would have one name", next_step="move them one by one")
+        holds.refuse(self._backend, *(name for pair in pairs.items() for name in pair))
+
+    # -- copying trees -------------------------------------------------------------------------------------
+
+    def copy(
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,
+        maxdepth: int | None = None,
+        on_error: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Copy files, and with `recursive` all below folders; into the target if that is a folder."""
+        if self._on_loop() is not None:
+            sync(self.loop, self._copy, path1, path2, recursive, on_error, maxdepth, **kwargs)
+            return
+        sources, targets = self._paired(path1, path2, self.isdir, recursive=recursive, maxdepth=maxdepth)
+        super().copy(sources, targets, recursive, maxdepth, on_error, **kwargs)
+
+    def get(
+        self,
+        rpath: Any,
+        lpath: Any,
+        recursive: bool = False,
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Copy files to this machine, see `copy`."""
+        if self._on_loop() is not None:
+            sync(self.loop, self._get, rpath, lpath, recursive, callback, maxdepth, **kwargs)
+            return
+        sources, targets = self._paired_to_local(rpath, lpath, recursive=recursive, maxdepth=maxdepth)
+        super().get(sources, targets, recursive, callback, maxdepth, **kwargs)
+
+    def put(
+        self,
+        lpath: Any,
+        rpath: Any,
+        recursive: bool = False,
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Copy files of this machine, see `copy`."""
+        if self._on_loop() is not None:
+            sync(self.loop, self._put, lpath, rpath, recursive, callback, maxdepth=maxdepth, **kwargs)
+            return
+        sources, targets = self._paired_from_local(lpath, rpath, recursive=recursive, maxdepth=maxdepth)
+        super().put(sources, targets, recursive, callback, maxdepth, **kwargs)
+
+    def _paired(
+        self, source: Any, target: Any, is_folder: Callable[[str], bool], *, recursive: bool, maxdepth: int | None
+    ) -> tuple[list[str], list[str]]:
+        """Return sources and their targets, by fsspec's rules but with literal names taken literally."""
+        if isinstance(target, list):
+            if isinstance(source, list) and len(source) == len(target):
+                return source, target
+            raise _unequal_error()
+        target = stringify_path(target)
+        if not isinstance(source, str | os.PathLike):
+            names = self.expand_path(source, recursive, maxdepth)
+            return names, [_joined(target, name.rpartition("/")[2]) for name in names]
+        source = stringify_path(source)
+        key = self._key(source)
+        pattern = not self._is_literal(key)
+        names = self.expand_path([key], recursive, maxdepth, assume_literal=not pattern)
+        if not recursive or maxdepth is not None:
+            names = [name for name in names if not self.isdir(name)]
+        if pattern:
+            base, inside = common_prefix(names) if names else "", len(names) == 1
+        else:
+            base = key
+            inside = not source.endswith("/") and (target.endswith("/") or is_folder(target))
+        if inside:
+            base = base.rpartition("/")[0]
+        return names, [_joined(target, name[len(base) :].lstrip("/")) for name in names]
+
+    def _paired_to_local(self, source: Any, target: Any, *, recursive: bool, maxdepth: int | None) -> tuple[Any, Any]:
+        """Return sources and their targets on this machine."""
+        end = make_path_posix(target) if isinstance(target, str | os.PathLike) else target
+        return self._paired(source, end, LocalFileSystem().isdir, recursive=recursive, maxdepth=maxdepth)
+
+    def _paired_from_local(self, source: Any, target: Any, *, recursive: bool, maxdepth: int | None) -> tuple[Any, Any]:
+        """Return sources on this machine and their targets if a source only looks like a pattern; else fsspec does."""
+        if isinstance(target, list) and isinstance(source, list) and len(source) != len(target):
+            raise _unequal_error()
+        if not isinstance(source, str | os.PathLike) or isinstance(target, list):
+            return source, target
+        name = make_path_posix(stringify_path(source))
+        if not has_magic(name) or not os.path.lexists(name):
+            return source, target
+        local, end = LocalFileSystem(), stringify_path(target)
+        base = name.rstrip("/")
+        names = local.expand_path([base], recursive, maxdepth, assume_literal=True)
+        if not recursive or maxdepth is not None:
+            names = [each for each in names if not local.isdir(each)]
+        if not name.endswith("/") and (end.endswith("/") or self.isdir(end)):
+            base = base.rpartition("/")[0]
+        return names, [_joined(end, each[len(base) :].lstrip("/")) for each in names]
+
+    # -- attributes ----------------------------------------------------------------------------------------
+
+    def metadata(self, path: str) -> dict[str, Any]:
+        """Return all metadata of a file: the fields that `info(path, metadata=True)` adds."""
+        with self._views.media_at(self._key(path)) as reference:
+            key = existing_key(reference)
+            with ErrorContext(key):
+                found = records.find(self._backend, key, with_hold=True)
+                return record_fields(records.record_of(found, self._configuration()))
+
+    def listxattr(self, path: str) -> list[str]:
+        """Return the names of a file's attributes."""
+        return list(self._attributes(path))
+
+    def getxattr(self, path: str, attr: str) -> Any:
+        """Return one attribute.
+
+        Raises
+        ------
+        KeyError
+            The file has none of that name.
+        """
+        return self._attributes(path)[attr]
+
+    def _attributes(self, path: str) -> dict[str, Any]:
+        with self._views.media_at(self._key(path)) as reference:
+            key = existing_key(reference)
+            with ErrorContext(key):
+                record = records.record_of(records.find(self._backend, key), self._configuration())
+        own = {f"{_OWN_ATTRIBUTE}{name}": value for name, value in record_fields(record).items()}
+        own["fsmedia.size_bytes"] = record.size_bytes
+        return {**record.xattrs, **own}
+
+    def setxattrs(self, path: str, attributes: Mapping[str, Any] | None = None, **more: Any) -> None:
+        """Set attributes of a file; None removes one. Names begin with `user.`, values are what JSON can hold.
+
+        Raises
+        ------
+        ReadOnlyStoreError
+            A name begins with `fsmedia.`: those are the store's own, but for `fsmedia.policy_name`.
+        HeldMediaError, UnknownPolicyError
+            As `MediaStore.apply_policy` says; nothing was changed.
+        InvalidMediaError
+            A name has another form, or JSON can't hold a value.
+        """
+        key = self._key(path)
+        self._views.refuse([key])
+        changes = {**(attributes or {}), **more}
+        sets_policy = _POLICY_ATTRIBUTE in changes
+        policy = changes.pop(_POLICY_ATTRIBUTE, None)
+        # All names and values are checked before the policy is set: nothing is changed by a call that is refused.
+        for name, value in changes.items():
+            _check_attribute(name, value)
+        context, key = self._write_context(), existing_key(key)
+        if sets_policy:
+            lifetime.apply_policy(context, key, policy)
+        if changes:
+            with ErrorContext(key):
+                self._rewrite_attributes(context, key, changes)
+
+    def _rewrite_attributes(self, context: WriteContext, key: str, changes: Mapping[str, Any]) -> None:
+        found = records.find(self._backend, key)
+        if found.sidecar is None:
+            raise InvalidMediaError(
+                "has no sidecar to keep attributes in: another program wrote it",
+                next_step="write it through media:// first, or copy it",
+            )
+        sidecar = Sidecar.parse(found.sidecar, key)
+        kept = {**(sidecar.values.get("xattrs") or {}), **changes}
+        values = {**sidecar.values, "xattrs": {name: value for name, value in kept.items() if value is not None}}
+        instant = records.expiry_of(sidecar, key, context.configuration, found.entry.modified)
+        # A sidecar that can't be parsed again would make the file unreadable for ever, so it is parsed before it is
+        # written.
+        try:
+            text = Sidecar(values).dump()
+            Sidecar.parse(text, key)
+        except ValueError as error:
+            problem = f"with these attributes its sidecar could not be read again ({str(error)[:120]})"
+            raise InvalidMediaError(problem, next_step="store large or deep values as media of their own") from None
+        commit.rewrite_sidecar(context.backend, key, text, instant, sidecar.marker(key))
+
+    def removexattr(self, path: str, attr: str) -> None:
+        """Remove one attribute; nothing happens if there is none of that name."""
+        self.setxattrs(path, {attr: None})
+
+    # -- coroutines ----------------------------------------------------------------------------------------
+
+    @property
+    def loop(self) -> Any:
+        """The loop that coroutines run on; a forked child has fsspec's own of that process."""
+        if self._pid != os.getpid() and not self.asynchronous:
+            self._pid = os.getpid()
+            self._loop = get_loop()
+        return self._loop
+
+    async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call in a worker thread, with the caller's context: what is observed there is below the caller's span."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads(), copy_context().run, partial(function, *args, **kwargs))
+
+    def _threads(self) -> ThreadPoolExecutor:
+        """Return the threads for blocking calls; a forked child has its own, for threads are not forked."""
+        workers = self._workers
+        if workers is None or workers[0] != os.getpid():
+            workers = self._workers = (os.getpid(), ThreadPoolExecutor(_THREADS, thread_name_prefix="fsmedia"))
+        return workers[1]
+
+    def _on_loop(self) -> OnLoop | None:
+        """Return the storage's own coroutines if they can be awaited here.
+
+        They belong to fsspec's loop. An instance made with `asynchronous=True` runs on its caller's loop, so there
+        everything runs in threads.
+        """
+        return None if self.asynchronous else self._backend.on_loop()
+
+    async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
+        reads, key = self._on_loop(), self._key(path)
+        if reads is None or self._views.may_hold(key):
+            return await self._in_thread(self.cat_file, path, start, end)
+        return await self._cat_on_loop(reads, key, start, end)
+
+    @observed("retrieve")
+    async def _cat_on_loop(self, reads: OnLoop, key: str, start: int | None, end: int | None) -> bytes:
+        key = existing_key(key)
+        where = keys.bytes_key(key)
+        if where == key:
+            data = await reads.read_range(key, start, end)
+        else:
+            # A deduplicated file exists as long as its sidecar. Both in one round trip.
+            looked = reads.read_range(keys.sidecar_key(key), 0, 1)
+            sidecar, data = await asyncio.gather(looked, reads.read_range(where, start, end))
+            data = None if sidecar is None else data
+        if data is None:
+            raise not_found(key)
+        return data
+
+    async def _get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
+        # `_get` makes local folders first: what is one here is a folder there, and needs no request.
+        if _is_local_folder(lpath):
+            return
+        reads, key = self._on_loop(), self._key(rpath)
+        elsewhere = kwargs.get("outfile") is not None or hasattr(lpath, "write")
+        if reads is None or elsewhere or self._views.may_hold(key):
+            await self._in_thread(self.get_file, rpath, lpath, callback=callback, **kwargs)
+            return
+        await self._get_on_loop(reads, key, lpath, callback)
+
+    @observed("retrieve")
+    async def _get_on_loop(self, reads: OnLoop, key: str, lpath: Any, callback: Any) -> None:
+        key = existing_key(key)
+        where = keys.bytes_key(key)
+        if where != key and await reads.read_range(keys.sidecar_key(key), 0, 1) is None:
+            raise not_found(key)
+        if not await reads.download(where, lpath, callback):
+            if await self._in_thread(self._backend.is_folder, key):
+                await self._in_thread(Path(lpath).mkdir, parents=True, exist_ok=True)
+                return
+            raise not_found(key)
+
+    async def _copy(
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,
+        on_error: str | None = None,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        pairs = partial(self._paired, path1, path2, self.isdir, recursive=recursive, maxdepth=maxdepth)
+        sources, targets = await self._in_thread(pairs)
+        await super()._copy(sources, targets, recursive, on_error, maxdepth, **kwargs)
+
+    async def _get(
+        self,
+        rpath: Any,
+        lpath: Any,
+        recursive: bool = False,
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        pairs = partial(self._paired_to_local, rpath, lpath, recursive=recursive, maxdepth=maxdepth)
+        sources, targets = await self._in_thread(pairs)
+        await super()._get(sources, targets, recursive, callback, maxdepth, **kwargs)
+
+    async def _put(
+        self,
+        lpath: Any,
+        rpath: Any,
+        recursive: bool = False,
+        callback: Any = DEFAULT_CALLBACK,
+        batch_size: int | None = None,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        pairs = partial(self._paired_from_local, lpath, rpath, recursive=recursive, maxdepth=maxdepth)
+        sources, targets = await self._in_thread(pairs)
+        await super()._put(sources, targets, recursive, callback, batch_size, maxdepth, **kwargs)
+
+    async def _walk(self, path: str, maxdepth: int | None = None, on_error: Any = "omit", **kwargs: Any) -> Any:
+        kwargs.setdefault("views", False)
+        async for each in super()._walk(path, maxdepth, on_error, **kwargs):
+            yield each
+
+    async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> AsyncMediaFile:
+        """Open for coroutines: `read`, `write`, `seek`, `close` are awaited."""
+        if "b" not in mode or kwargs.pop("compression", None):
+            raise ValueError("open_async takes binary modes without compression")
+        file = await self._in_thread(self._open, self._key(path), mode, **kwargs)
+        return AsyncMediaFile(self, file, mode, self._in_thread)
+
+    # The rest are the calls above, in a worker thread.
+
+    async def _info(self, path: str, **kwargs: Any) -> dict[str, Any]:
+        return await self._in_thread(self.info, path, **kwargs)
+
+    async def _exists(self, path: str, **kwargs: Any) -> bool:
+        return await self._in_thread(self.exists, path, **kwargs)
+
+    async def _isfile(self, path: str) -> bool:
+        return await self._in_thread(self.isfile, path)
+
+    async def _isdir(self, path: str) -> bool:
+        return await self._in_thread(self.isdir, path)
+
+    async def _ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
+        return await self._in_thread(self.ls, path, detail, **kwargs)
+
+    async def _find(self, path: str, maxdepth: int | None = None, withdirs: bool = False, **kwargs: Any) -> Any:
+        return await self._in_thread(self.find, path, maxdepth, withdirs, **kwargs)
+
+    async def _du(self, path: str, total: bool = True, maxdepth: int | None = None, **kwargs: Any) -> Any:
+        return await self._in_thread(self.du, path, total, maxdepth, **kwargs)
+
+    async def _expand_path(
+        self, path: Any, recursive: bool = False, maxdepth: int | None = None, assume_literal: bool = False
+    ) -> list[str]:
+        return await self._in_thread(self.expand_path, path, recursive, maxdepth, assume_literal)
+
+    async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
+        await self._in_thread(self.pipe_file, path, value, mode, **kwargs)
+
+    async def _pipe(self, path: Any, value: bytes | None = None, batch_size: int | None = None, **kwargs: Any) -> None:
+        del batch_size
+        await self._in_thread(self.pipe, path, value, **kwargs)
+
+    async def _put_file(
+        self, lpath: Any, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **kwargs: Any
+    ) -> None:
+        await self._in_thread(self.put_file, lpath, rpath, callback, mode, **kwargs)
+
+    async def _cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+        await self._in_thread(self.cp_file, path1, path2, **kwargs)
+
+    async def _rm_file(self, path: str, **_: Any) -> None:
+        await self._in_thread(self.rm_file, path)
+
+    async def _rm(
+        self, path: Any, recursive: bool = False, batch_size: int | None = None, maxdepth: int | None = None, **_: Any
+    ) -> None:
+        del batch_size
+        await self._in_thread(self.rm, path, recursive, maxdepth)
+
+    async def _mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:
+        await self._in_thread(self.mkdir, path, create_parents, **kwargs)
+
+    async def _makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:
+        await self._in_thread(self.makedirs, path, exist_ok)
+
+    async def _rmdir(self, path: str) -> None:
+        await self._in_thread(self.rmdir, path)
+
+    async def _touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
+        await self._in_thread(self.touch, path, truncate, **kwargs)
+
+
+# -- helpers -------------------------------------------------------------------------------------------------
+
+
+def _path_of_url(path: Any) -> Any:
+    """Return the path in any `media://` URL, or those of several."""
+    if isinstance(path, list | tuple):
+        return [_path_of_url(each) for each in path]
+    return cut(stringify_path(path))[0]
+
+
+def _below(url: str) -> str:
+    return url.partition("://")[2] if "://" in url else url
+
+
+def _settled(_reference: str, _drafted: Configuration) -> None:
+    """Do nothing: the store has its settings before anything is written here."""
+
+
+def _is_path(path: Any) -> bool:
+    return isinstance(path, str | os.PathLike)
+
+
+def _as_list(path: Any) -> list[Any]:
+    return [path] if _is_path(path) else list(path)
+
+
+def _joined(folder: str, name: str) -> str:
+    """Return the path of a name in a folder; of the folder itself without a name."""
+    return f"{folder.rstrip('/')}/{name}" if name else folder.rstrip("/")
+
+
+def _is_local_folder(path: Any) -> bool:
+    """Return whether a path of this machine is a folder's; a file object is none."""
+    return isinstance(path, str | os.PathLike) and Path(path).is_dir()
+
+
+def _batches(items: list[Any], size: int) -> Iterable[list[Any]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _pour(source: BinaryIO, target: Any, callback: Any) -> None:
+    """Copy all bytes, and tell fsspec's callback how many."""
+    while data := source.read(CHUNK):
+        target.write(data)
+        callback.relative_update(len(data))
+
+
+def _with_size(file: Any) -> Any:
+    """Give a file opened for reading its size: fsspec's `tail` and `read_block`, and others, ask it for that."""
+    if not hasattr(file, "size"):
+        file.size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+    return file
+
+
+def _emptied(plan: MovePlan) -> Iterator[str]:
+    """Yield the folders that a move leaves empty, inner ones first."""
+    places = {place for _, place in plan.folders}
+    for folder in sorted({name for name, _ in plan.folders}, reverse=True):
+        moved_into = any(new.startswith(f"{folder}/") for new in plan.files.values())
+        if folder and folder not in places and not moved_into:
+            yield folder
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in _MODES:
+        raise InvalidMediaError(f"unknown mode {mode!r}", next_step=f"use one of {', '.join(_MODES)}")
+
+
+def _check_attribute(name: Any, value: Any) -> None:
+    """Refuse an attribute that no caller may set, or that JSON can't hold."""
+    if isinstance(name, str) and name.startswith(_OWN_ATTRIBUTE):
+        raise ReadOnlyStoreError(f"{name} is the store's own field", next_step="set user.* attributes")
+    if not isinstance(name, str) or not name.startswith(_USER_ATTRIBUTE) or name == _USER_ATTRIBUTE:
+        raise InvalidMediaError(f"{name!r} is no attribute's name", next_step="use user.<name>")
+    try:
+        to_jsonable_python(value, inf_nan_mode="constants")
+    except ValueError:
+        raise InvalidMediaError(
+            f"the value of {name} can't be stored ({type(value).__name__})", next_step="use text or numbers"
+        ) from None
+
+
+def _folder_error(key: str) -> IsADirectoryError:
+    return IsADirectoryError(errno.EISDIR, "is a folder, not a media; list it", key)
+
+
+def _exists_error(key: str) -> StoreConflictError:
+    return StoreConflictError("exists already", next_step="choose another name, or overwrite it", reference=key)
+
+
+def _unequal_error() -> InvalidMediaError:
+    return InvalidMediaError("as many targets as sources are needed", next_step="give two lists of one length")
