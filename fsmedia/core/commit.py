@@ -49,7 +49,7 @@ OperationT = TypeVar("OperationT", "StoreOperation", "DeleteOperation")
 class DeferredUpload(Protocol):
     """Bytes that lie elsewhere until their key is known: a stage, or those of another media item."""
 
-    def aim(self, key: str) -> None:
+    def retarget(self, key: str) -> None:
         """Choose the key they go to."""
 
     def commit(self, content_type: str) -> None:
@@ -456,7 +456,7 @@ def _start_generation(operation: SharedStoreOperation, pointer: Pointer) -> None
         if isinstance(operation.data, bytes):
             operation.backend.write(pointer.data_key, operation.data, operation.mime_type)
         else:
-            operation.data.aim(pointer.data_key)
+            operation.data.retarget(pointer.data_key)
             operation.data.commit(operation.mime_type)
 
 

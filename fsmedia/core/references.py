@@ -10,7 +10,7 @@ from fsmedia.core.telemetry import set_reference
 from fsmedia.errors import ErrorContext, InvalidReferenceError, MediaNotFoundError
 from fsmedia.format import keys
 from fsmedia.format.messages import InlineReference
-from fsmedia.storage.address import SCHEME, conf_stores, cut, find_store, is_root
+from fsmedia.storage.address import SCHEME, conf_stores, find_store, is_root, split_media_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ class References:
         marker = InlineReference.parse(url)
         if marker is not None:
             return marker.reference
-        key, rest, name = cut(url)
+        key, rest, name = split_media_url(url)
         if name:
             rest = find_store(name, conf_stores())[0]
         if rest and not is_root(rest, self.backend.roots()):

@@ -75,14 +75,14 @@ from fsmedia.storage.address import (
     LOCAL,
     SCHEME,
     Address,
-    Ambient,
-    Given,
-    cut,
+    EnvironmentDigest,
+    StoreOptions,
     is_relative,
     is_root,
     media_url,
     nested_options,
-    place_here,
+    relied_on_directory,
+    split_media_url,
 )
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ if TYPE_CHECKING:
     from fsmedia.format.settings import Configuration
     from fsmedia.storage import Backend
     from fsmedia.storage.address import NestedOptions
-    from fsmedia.storage.port import OnLoop
+    from fsmedia.storage.port import AsyncReader
 
 __all__ = ["MediaFileSystem"]
 
@@ -121,7 +121,7 @@ class _CachedByFolder(_InstanceCache):
     """fsspec's cache of instances, in which a relative root in another current directory is another instance."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        here = place_here(kwargs)
+        here = relied_on_directory(kwargs)
         return super().__call__(*args, **kwargs, **({} if here is None else {_CURRENT_FOLDER: here}))
 
 
@@ -176,7 +176,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     root_marker = ""
     transaction_type = MediaTransaction
     _extra_tokenize_attributes = ("ambient",)
-    ambient = Ambient()
+    ambient = EnvironmentDigest()
     _strip_protocol = _StripProtocol()
     _pid: int
     _workers: tuple[int, ThreadPoolExecutor] | None = None
@@ -210,7 +210,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         for name in (*_FSSPEC_OPTIONS, _CURRENT_FOLDER):
             others.pop(name, None)
         root, url = (None if each is None else stringify_path(each) for each in (root, url))
-        given = Given(
+        given = StoreOptions(
             fo=fo,
             target_protocol=target_protocol,
             target_options=target_options,
@@ -220,7 +220,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             store=store,
             stores=stores,
         )
-        self._address: Address = given.address(others)
+        self._address: Address = given.resolve(others)
         age = view_max_age if view_max_age is None else as_age(view_max_age)
         limit = timeout if isinstance(timeout, timedelta) else timedelta(seconds=timeout)
         self._settings: dict[str, Any] = {
@@ -292,7 +292,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
 
     @classmethod
     def _get_kwargs_from_urls(cls, path: str) -> dict[str, Any]:
-        name = cut(stringify_path(path))[2]
+        name = split_media_url(stringify_path(path))[2]
         return {"store": name} if name else {}
 
     def own_path(self, path: Any) -> Any:
@@ -306,7 +306,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         if isinstance(path, list | tuple):
             return [self.own_path(each) for each in path]
         text = stringify_path(path)
-        key, rest, name = cut(text)
+        key, rest, name = split_media_url(text)
         elsewhere = rest and not is_root(rest, [*self._backend.roots(), self._address.url])
         if elsewhere or (name and name != self._address.name):
             raise InvalidReferenceError(
@@ -1477,13 +1477,13 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             workers = self._workers = (os.getpid(), ThreadPoolExecutor(_THREADS, thread_name_prefix="fsmedia"))
         return workers[1]
 
-    def _on_loop(self) -> OnLoop | None:
+    def _on_loop(self) -> AsyncReader | None:
         """Return the storage's own coroutines if they can be awaited here.
 
         They belong to fsspec's loop. An instance made with `asynchronous=True` runs on its caller's loop, so there
         everything runs in threads.
         """
-        return None if self.asynchronous else self._backend.on_loop()
+        return None if self.asynchronous else self._backend.async_reader()
 
     async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
         reads, key = self._on_loop(), self._key(path)
@@ -1492,7 +1492,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         return await self._cat_on_loop(reads, key, start, end)
 
     @observed("retrieve")
-    async def _cat_on_loop(self, reads: OnLoop, key: str, start: int | None, end: int | None) -> bytes:
+    async def _cat_on_loop(self, reads: AsyncReader, key: str, start: int | None, end: int | None) -> bytes:
         key = existing_key(key)
         where = keys.bytes_key(key)
         if where == key:
@@ -1518,7 +1518,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         await self._get_on_loop(reads, key, lpath, callback)
 
     @observed("retrieve")
-    async def _get_on_loop(self, reads: OnLoop, key: str, lpath: Any, callback: Any) -> None:
+    async def _get_on_loop(self, reads: AsyncReader, key: str, lpath: Any, callback: Any) -> None:
         key = existing_key(key)
         where = keys.bytes_key(key)
         if where != key and await reads.read_range(keys.sidecar_key(key), 0, 1) is None:
@@ -1653,7 +1653,7 @@ def _path_of_url(path: Any) -> Any:
     """Return the path in any `media://` URL, or those of several."""
     if isinstance(path, list | tuple):
         return [_path_of_url(each) for each in path]
-    return cut(stringify_path(path))[0]
+    return split_media_url(stringify_path(path))[0]
 
 
 def _below(url: str) -> str:

@@ -196,7 +196,7 @@ class Conversion:
         self._compare(self.backend.read(keys.sidecar_key(self.reference)), self.text)
         return self.sidecar.with_marker(marker).dump()
 
-    def aim(self, key: str) -> None:
+    def retarget(self, key: str) -> None:
         """See `commit.DeferredUpload`."""
         self._target = key
 

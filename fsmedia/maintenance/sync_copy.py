@@ -102,11 +102,11 @@ class SyncUpload:
         """Whether it can be put together with others, and nothing needs to be looked at then."""
         return self.data is not None and self.route.check == "size"
 
-    def aim(self, key: str) -> None:
+    def retarget(self, key: str) -> None:
         """Choose where the bytes go."""
         self._key = key
         if self.stage is not None and key != self._begun:
-            self.stage.aim(key)
+            self.stage.retarget(key)
 
     def commit(self, content_type: str) -> None:
         """Put the bytes there, and look at them as it was asked.
@@ -474,7 +474,7 @@ def _carry_plain(context: SyncContext, cargoes: Sequence[SyncUpload], outcome: O
     for each in cargoes:
         sync_item = each.sync_item
         text = sync_item.sidecar_bytes()
-        each.aim(sync_item.name)
+        each.retarget(sync_item.name)
         data = each.data if each.is_plain_data and each.data is not None else each
         storings.append(
             commit.StoreOperation(

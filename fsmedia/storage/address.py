@@ -23,6 +23,13 @@ from fsmedia.errors import InvalidMediaError, InvalidReferenceError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+PROTOCOL = "media"
+SCHEME = f"{PROTOCOL}://"
+LOCAL = ("file", "local")
+Form = Literal["chain", "name", "plain"]
+_STORE_FIELDS = {"url", "storage_options"}
+_ALIASES = ({"s3", "s3a"}, {"gs", "gcs"}, {"file", "local"}, {"abfs", "abfss", "az", "adl"})
+_ENVIRONMENT = ("FSMEDIA_", "FSSPEC_", "AWS_", "GOOGLE_", "GCSFS_", "STORAGE_EMULATOR_HOST", "AZURE_")
 URL_VARIABLE = "FSMEDIA_URL"
 """Environment variable with the root URL of the store to open where none is named."""
 STORE_VARIABLE = "FSMEDIA_STORE_"
@@ -80,15 +87,7 @@ def named_stores(configured: Mapping[str, Any] | None) -> dict[str, tuple[str, d
     }
     for name, entry in (configured or {}).items():
         given = {"url": entry} if isinstance(entry, str) else entry
-        if (
-            not isinstance(given, dict)
-            or not isinstance(given.get("url"), str)
-            or set(given)
-            - {
-                "url",
-                "storage_options",
-            }
-        ):
+        if not isinstance(given, dict) or not isinstance(given.get("url"), str) or not set(given) <= _STORE_FIELDS:
             raise InvalidMediaError(
                 f"store {name!r} is configured wrongly", next_step='give {"url": ..., "storage_options": {...}}'
             )
@@ -117,14 +116,6 @@ def find_store(name: str, configured: Mapping[str, Any] | None) -> tuple[str, di
     return found
 
 
-PROTOCOL = "media"
-SCHEME = f"{PROTOCOL}://"
-LOCAL = ("file", "local")
-_ALIASES = ({"s3", "s3a"}, {"gs", "gcs"}, {"file", "local"}, {"abfs", "abfss", "az", "adl"})
-_AMBIENT = ("FSMEDIA_", "FSSPEC_", "AWS_", "GOOGLE_", "GCSFS_", "STORAGE_EMULATOR_HOST", "AZURE_")
-Form = Literal["chain", "name", "plain"]
-
-
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where a store is, and in which form it was named.
@@ -143,8 +134,8 @@ class Address:
     name: str = ""
 
 
-def cut(path: str) -> tuple[str, str, str]:
-    """Take a `media://` URL apart: the path below the root, what follows the first `::`, the name after `@`.
+def split_media_url(path: str) -> tuple[str, str, str]:
+    """Split a `media://` URL: the path below the root, what follows the first `::`, the name after `@`.
 
     Any other text is a path as it is, but for slashes around it.
     """
@@ -176,7 +167,7 @@ def is_relative(url: str) -> bool:
     return "://" not in path and not path.startswith(("/", "~"))
 
 
-def place_here(options: Mapping[str, Any]) -> str | None:
+def relied_on_directory(options: Mapping[str, Any]) -> str | None:
     """Return the current directory if it may decide where the root is that options and surroundings name; else None.
 
     Empty where that directory is gone.
@@ -194,13 +185,13 @@ def place_here(options: Mapping[str, Any]) -> str | None:
     if not any(is_relative(os.fspath(root).strip()) for root in roots):
         return None
     try:
-        return os.getcwd()  # noqa: PTH109 - a text is wanted
+        return str(Path.cwd())
     except OSError:
         return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class StoreOptions:
     """The options that name a store, as a caller, a chain or `fsspec.conf` gave them; None: not given."""
 
     fo: str | None = None
@@ -212,8 +203,8 @@ class Given:
     store: str | None = None
     stores: Mapping[str, Any] | None = None
 
-    def address(self, others: Mapping[str, Any]) -> Address:
-        """Find out what is meant.
+    def resolve(self, others: Mapping[str, Any]) -> Address:
+        """Return the address of the store that the options name.
 
         Parameters
         ----------
@@ -314,11 +305,14 @@ def media_url(key: str, root: str) -> str:
     return f"{SCHEME}{key}::{root if '://' in root else f'file://{root}'}"
 
 
-class Ambient:
-    """A class attribute that changes with configuration and environment, so that no stale instance is reused."""
+class EnvironmentDigest:
+    """Class attribute with a digest of configuration and environment.
+
+    fsspec counts it among the arguments of an instance, so that none is reused after they have changed.
+    """
 
     def __get__(self, instance: object, owner: type) -> str:
-        shown = {name: value for name, value in os.environ.items() if name.startswith(_AMBIENT)}
+        shown = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
         text = json.dumps([shown, conf], sort_keys=True, default=repr)
         return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 

@@ -85,7 +85,7 @@ def redact(text: str, secrets: frozenset[str]) -> str:
 
 
 def storage_error(error: BaseException, key: str | None, secrets: frozenset[str] = frozenset()) -> StorageError:
-    """Explain what a storage raised."""
+    """Return the `StorageError` that says what a storage raised, with a next step."""
     if isinstance(error, PermissionError):
         problem, step = "the storage refused access", "check the credentials and the permissions of the root"
     elif isinstance(error, TimeoutError):
@@ -127,8 +127,8 @@ def _shows(error: BaseException | None, secrets: frozenset[str], seen: set[int])
     return any(_shows(each, secrets, seen) for each in behind)
 
 
-class explained:  # noqa: N801 - reads as a verb where it is used
-    """Let only errors of this package out of a block; interrupts and the like pass.
+class ErrorTranslator:
+    """Context manager that turns whatever a storage raises into `StorageError`; interrupts and the like pass.
 
     A class, not a generator: it stands around every call to a disk, and costs a third.
     """

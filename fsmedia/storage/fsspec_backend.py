@@ -13,7 +13,6 @@ import io
 import os
 import tempfile
 import weakref
-from abc import abstractmethod
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -28,7 +27,7 @@ from fsspec.asyn import sync
 from fsmedia.errors import MediaError, MediaNotFoundError, StorageError
 from fsmedia.format import keys
 from fsmedia.models import public_url
-from fsmedia.storage.errors import explained, secrets_of, storage_error
+from fsmedia.storage.errors import ErrorTranslator, secrets_of
 from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Fetched, Listing, Write
 
 if TYPE_CHECKING:
@@ -37,10 +36,24 @@ if TYPE_CHECKING:
 
     from fsspec import AbstractFileSystem
 
-    from fsmedia.storage.port import OnLoop, Write
+    from fsmedia.storage.port import AsyncReader, Write
 
+T = TypeVar("T")
+
+PATIENCE_BYTES = 2**20
+"""An upload may take the timeout once more for each of these: slow lines are slow, not dead."""
+CONCURRENCY = 32
+"""Requests under way at once for one call on an object store."""
+_TRIES = 2
+SPOOL_BYTES = 8 * 2**20
+"""What a stage holds in memory at most; larger media lie in a temporary file meanwhile."""
+MOST_AHEAD = 8 * 2**20
+"""Bytes that a steady reader gets ahead at most."""
+_LINE_AHEAD = 8192
+_CHUNK = 2**20
 _MODIFIED = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
 _TOKENS = ("ETag", "etag", "md5Hash", "ino")
+_BAD_RANGE = ("InvalidRange", "416", "Range Not Satisfiable", "not satisfiable")
 
 
 def entry_of(key: str, info: Mapping[str, Any]) -> Entry:
@@ -68,190 +81,29 @@ def inline(filename: str) -> str:
     return f"inline; filename*=UTF-8''{quote(filename, safe='')}"
 
 
-T = TypeVar("T")
-_BAD_RANGE = ("InvalidRange", "416", "Range Not Satisfiable", "not satisfiable")
-
-
-class LoopReads(NamedTuple):
-    """The reads of an asynchronous filesystem, see `OnLoop`; what goes wrong is explained."""
+class AsyncReads(NamedTuple):
+    """The `AsyncReader` of a filesystem whose calls are coroutines; errors are translated."""
 
     reader: Callable[[str, int | None, int | None], Awaitable[bytes | None]]
     downloader: Callable[[str, str, Any], Awaitable[bool]]
     secrets: frozenset[str]
 
     def __repr__(self) -> str:
-        return "LoopReads()"
+        return "AsyncReads()"
 
     async def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         """Read a part, or all of it."""
-        with explained(key, self.secrets):
+        with ErrorTranslator(key, self.secrets):
             return await self.reader(key, start, end)
 
     async def download(self, key: str, path: str, callback: Any) -> bool:
         """Write the bytes to a file of this machine as they come."""
-        with explained(key, self.secrets):
+        with ErrorTranslator(key, self.secrets):
             return await self.downloader(key, path, callback)
 
 
-class Trees(Backend):
-    """The part of `FsspecBackend` that reads folders and parts of files."""
-
-    _secrets: frozenset[str]
-    _storage_options: dict[str, Any]
-
-    @property
-    @abstractmethod
-    def fs(self) -> Any:
-        """The filesystem behind."""
-
-    @abstractmethod
-    def _path(self, key: str) -> str: ...
-
-    @abstractmethod
-    def _key(self, path: str) -> str: ...
-
-    @abstractmethod
-    def _ask(self, key: str | None, call: Callable[[], T]) -> T: ...
-
-    @abstractmethod
-    def _sync(self, function: Callable[..., Awaitable[T]], *args: Any, size: int = 0, **options: Any) -> T: ...
-
-    @abstractmethod
-    async def _cat(self, path: str) -> bytes: ...
-
-    @property
-    def asynchronous(self) -> bool:  # type: ignore[override]
-        """Whether the filesystem behind has coroutines."""
-        return bool(self.fs.async_impl)
-
-    def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
-        """Read a part, or all of it."""
-        if self.asynchronous:
-            return self._ask(key, lambda: self._sync(self._range, key, start, end))
-
-        def read() -> bytes | None:
-            try:
-                data: bytes = self.fs.cat_file(self._path(key), start=start, end=end)
-            except (FileNotFoundError, IsADirectoryError):
-                return None
-            return data
-
-        return self._ask(key, read)
-
-    def on_loop(self) -> OnLoop | None:
-        """Return the coroutines, where the filesystem behind has any."""
-        return LoopReads(self._range, self._download, self._secrets) if self.asynchronous else None
-
-    async def _range(self, key: str, start: int | None, end: int | None) -> bytes | None:
-        path = self._path(key)
-        try:
-            if start is None and end is None:
-                return await self._cat(path)
-            if start is not None and end is not None and (start == end or 0 <= end < start):
-                return b""
-            data: bytes = await self.fs._cat_file(path, start=start, end=end)
-        except (FileNotFoundError, IsADirectoryError):
-            return None
-        except Exception as error:
-            # What begins past the end has no bytes; servers call it an error.
-            if any(word in str(error) for word in _BAD_RANGE):
-                return b""
-            raise
-        return data
-
-    async def _download(self, key: str, path: str, callback: Any) -> bool:
-        try:
-            await self.fs._get_file(self._path(key), path, callback=callback)
-        except FileNotFoundError:
-            return False
-        return True
-
-    def local_path(self, key: str) -> str | None:
-        """Nothing of this storage lies on this machine."""
-        del key
-        return None
-
-    def children(self, folder: str = "", *, until: str | None = None) -> Listing:
-        """List by fsspec's `ls`."""
-        del until
-        entries: list[Entry] = []
-        folders: list[str] = []
-        path = self._path(folder)
-
-        def listed() -> list[dict[str, Any]]:
-            try:
-                self.fs.invalidate_cache()
-                found: list[dict[str, Any]] = self.fs.ls(path, detail=True)
-            except (FileNotFoundError, NotADirectoryError):
-                return []
-            return found
-
-        for info in self._ask(folder or None, listed):
-            name = info["name"].rstrip("/")
-            if name.strip("/") == path.strip("/"):
-                continue
-            if info["type"] == "directory":
-                folders.append(self._key(name))
-            else:
-                entries.append(entry_of(self._key(name), info))
-        return Listing(entries, folders)
-
-    def is_folder(self, key: str) -> bool:
-        """Ask whether anything is in it."""
-        return self.holds(key)
-
-    def copy(self, source: str, target: str, content_type: str) -> None:
-        """Let the storage copy where it can; the content type comes along."""
-        if not self.asynchronous:
-            super().copy(source, target, content_type)
-            return
-        self._copied(self.fs._cp_file, source, self._path(source), target)
-
-    def reaches(self, other: Backend) -> bool:
-        """Tell whether the other root is opened the same way; chains of filesystems are not looked into."""
-        if type(self) is not type(other) or not isinstance(other, Trees) or not self.asynchronous:
-            return False
-        return "::" not in self.url + other.url and self._storage_options == other._storage_options
-
-    def copy_from(self, other: Backend, source: str, target: str, size: int) -> None:
-        """Let the storage copy from another root of its own."""
-        if not isinstance(other, Trees):
-            super().copy_from(other, source, target, size)
-            return
-        self._copied(self._copier(size), source, other._path(source), target)
-
-    def _copier(self, size: int) -> Callable[[str, str], Awaitable[object]]:
-        """Return the coroutine that copies a file of that size."""
-        del size
-        copier: Callable[[str, str], Awaitable[object]] = self.fs._cp_file
-        return copier
-
-    @property
-    def endpoint(self) -> str | None:
-        """What the options say; filesystems call it by several names."""
-        named = (self._storage_options, self._storage_options.get("client_kwargs") or {})
-        return next((str(each["endpoint_url"]) for each in named if each.get("endpoint_url")), None)
-
-    def _copied(self, copier: Callable[[str, str], Awaitable[object]], source: str, path: str, target: str) -> None:
-        def copied() -> None:
-            try:
-                self._sync(copier, path, self._path(target))
-            except FileNotFoundError:
-                missing.append(source)
-
-        missing: list[str] = []
-        self._ask(target, copied)
-        if missing:
-            raise FileNotFoundError(errno.ENOENT, "no such object", source)
-
-
-MOST_AHEAD = 8 * 2**20
-"""Bytes that a steady reader gets ahead at most."""
-_LINE_AHEAD = 8192
-
-
 class TranslatedFile(io.BufferedIOBase, BinaryIO):
-    """A binary file for reading that passes everything on to fsspec's and explains what goes wrong."""
+    """A binary file for reading over one of fsspec's, with translated errors and a growing read-ahead."""
 
     def __init__(self, file: Any, key: str, secrets: frozenset[str]) -> None:
         self._file = file
@@ -287,7 +139,7 @@ class TranslatedFile(io.BufferedIOBase, BinaryIO):
     read1 = read
 
     def _fetch(self, size: int) -> bytes:
-        with explained(self._key, self._secrets):
+        with ErrorTranslator(self._key, self._secrets):
             with suppress(FileNotFoundError):
                 return cast("bytes", self._file.read(size))
             raise MediaNotFoundError(
@@ -315,7 +167,7 @@ class TranslatedFile(io.BufferedIOBase, BinaryIO):
             self._ahead = self._ahead[skipped:]
         else:
             self._ahead, self._window = memoryview(b""), 0
-            with explained(self._key, self._secrets):
+            with ErrorTranslator(self._key, self._secrets):
                 self._file.seek(wanted)
         self._position = wanted
         return wanted
@@ -330,7 +182,7 @@ class TranslatedFile(io.BufferedIOBase, BinaryIO):
         size = getattr(self._file, "size", None)
         if isinstance(size, int):
             return size
-        with explained(self._key, self._secrets):
+        with ErrorTranslator(self._key, self._secrets):
             end: int = self._file.seek(0, io.SEEK_END)
             self._file.seek(self._position + len(self._ahead))
             return end
@@ -370,13 +222,8 @@ class TranslatedFile(io.BufferedIOBase, BinaryIO):
             raise ValueError("I/O operation on closed file")
 
 
-_CHUNK = 2**20
-SPOOL_BYTES = 8 * 2**20
-"""What a stage holds in memory at most; larger media lie in a temporary file meanwhile."""
-
-
-class Spool:
-    """A stage whose `commit` hands all bytes, or the file that holds them, to the backend."""
+class BufferedStage:
+    """A stage that buffers in memory, then in a temporary file, and sends everything at `commit`."""
 
     def __init__(
         self,
@@ -396,7 +243,7 @@ class Spool:
 
     def write(self, data: bytes | memoryview) -> None:
         """Add bytes."""
-        with explained(self._key):
+        with ErrorTranslator(self._key):
             self._write(data)
 
     def _write(self, data: bytes | memoryview) -> None:
@@ -417,7 +264,7 @@ class Spool:
         if self._file is None:
             self._buffer[: len(data)] = data
             return
-        with explained(self._key):
+        with ErrorTranslator(self._key):
             self._file.seek(0)
             self._file.write(data)
             self._file.seek(0, 2)
@@ -427,12 +274,12 @@ class Spool:
         if self._file is None:
             yield bytes(self._buffer)
             return
-        with explained(self._key):
+        with ErrorTranslator(self._key):
             self._file.seek(0)
             while data := self._file.read(_CHUNK):
                 yield data
 
-    def aim(self, key: str) -> None:
+    def retarget(self, key: str) -> None:
         """Choose another key."""
         self._key = key
 
@@ -441,7 +288,7 @@ class Spool:
         if self._file is None:
             self._put_bytes(self._key, bytes(self._buffer), content_type)
             return
-        with explained(self._key):
+        with ErrorTranslator(self._key):
             self._file.flush()
         self._put_file(self._key, Path(self._file.name), self._size, content_type)
 
@@ -455,7 +302,7 @@ class Spool:
         return True
 
     def discard(self) -> None:
-        """Let go of the bytes."""
+        """Drop the bytes."""
         self._buffer = bytearray()
         file, self._file = self._file, None
         if file is not None:
@@ -472,14 +319,7 @@ def _remove(name: str, owner: int) -> None:
         Path(name).unlink(missing_ok=True)
 
 
-PATIENCE_BYTES = 2**20
-"""An upload may take the timeout once more for each of these: slow lines are slow, not dead."""
-CONCURRENCY = 32
-"""Requests under way at once for one call on an object store."""
-_TRIES = 2
-
-
-class FsspecBackend(Trees):
+class FsspecBackend(Backend):
     """A root that fsspec opens; see `Backend` for the methods.
 
     Parameters
@@ -545,6 +385,17 @@ class FsspecBackend(Trees):
     def _key(self, path: str) -> str:
         return path.removeprefix("/")[len(self._root.removeprefix("/")) :].removeprefix("/")
 
+    @property
+    def asynchronous(self) -> bool:
+        """Whether the filesystem behind has coroutines."""
+        return bool(self.fs.async_impl)
+
+    @property
+    def endpoint(self) -> str | None:
+        """What the options say; filesystems call it by several names."""
+        named = (self._storage_options, self._storage_options.get("client_kwargs") or {})
+        return next((str(each["endpoint_url"]) for each in named if each.get("endpoint_url")), None)
+
     def roots(self) -> Sequence[str]:
         """Return the URL, and the URL with the filesystem's other protocol names."""
         names = self.fs.protocol
@@ -554,7 +405,7 @@ class FsspecBackend(Trees):
 
     def _ask(self, key: str | None, call: Callable[[], T]) -> T:
         """Make one call; a call without an answer is made once more, for all of them can be repeated."""
-        with explained(key, self._secrets):
+        with ErrorTranslator(key, self._secrets):
             for left in reversed(range(_TRIES)):
                 try:
                     return call()
@@ -638,9 +489,9 @@ class FsspecBackend(Trees):
         self.write(key, data, content_type)
         return True
 
-    def stage(self, key: str) -> Spool:
-        """Spool; nothing is sent before the commit."""
-        return Spool(
+    def stage(self, key: str) -> BufferedStage:
+        """Buffer; nothing is sent before the commit."""
+        return BufferedStage(
             key,
             self.write,
             self._put_file,
@@ -704,29 +555,101 @@ class FsspecBackend(Trees):
     def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
         """Open with a block size made for seeking; what goes wrong while reading is explained too."""
         known = {"size": size} if size is not None and self.takes_size else {}
-        try:
+        # Outside of the block, for there FileNotFoundError would become a StorageError.
+        with ErrorTranslator(key, self._secrets), suppress(FileNotFoundError, IsADirectoryError):
             file = self.fs.open(self._path(key), "rb", block_size=block_size, cache_type="readahead", **known)
             if known:
-                # Else s3fs would ask for them at the first read.
+                # Without its details s3fs would ask for them at the first read.
                 file.details = {"name": self._path(key), "size": size, "type": "file"}
                 return TranslatedFile(file, key, self._secrets)
-            if (getattr(file, "details", None) or {}).get("type") == "directory":  # s3fs opens it as an empty file
-                file.close()
-                raise IsADirectoryError(key)
-        except (FileNotFoundError, IsADirectoryError):
-            raise FileNotFoundError(errno.ENOENT, "no such object", key) from None
-        except Exception as error:  # noqa: BLE001 - clients of storages raise whatever they like
-            raised = storage_error(error, key, self._secrets)
-            raise raised from raised.__cause__
-        if (getattr(file, "details", None) or {}).get("type") == "directory":
+            # s3fs opens a folder as an empty file.
+            if (getattr(file, "details", None) or {}).get("type") != "directory":
+                return TranslatedFile(file, key, self._secrets)
             file.close()
-            raise FileNotFoundError(errno.ENOENT, "no such object", key)
-        return TranslatedFile(file, key, self._secrets)
+        raise FileNotFoundError(errno.ENOENT, "no such object", key)
+
+    def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
+        """Read a part, or all of it."""
+        if self.asynchronous:
+            return self._ask(key, lambda: self._sync(self._range, key, start, end))
+
+        def read() -> bytes | None:
+            try:
+                data: bytes = self.fs.cat_file(self._path(key), start=start, end=end)
+            except (FileNotFoundError, IsADirectoryError):
+                return None
+            return data
+
+        return self._ask(key, read)
+
+    def async_reader(self) -> AsyncReader | None:
+        """Return the coroutines, where the filesystem behind has any."""
+        return AsyncReads(self._range, self._download, self._secrets) if self.asynchronous else None
+
+    async def _range(self, key: str, start: int | None, end: int | None) -> bytes | None:
+        path = self._path(key)
+        try:
+            if start is None and end is None:
+                return await self._cat(path)
+            if start is not None and end is not None and (start == end or 0 <= end < start):
+                return b""
+            data: bytes = await self.fs._cat_file(path, start=start, end=end)
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+        except Exception as error:
+            # What begins past the end has no bytes; servers call it an error.
+            if any(word in str(error) for word in _BAD_RANGE):
+                return b""
+            raise
+        return data
+
+    async def _download(self, key: str, path: str, callback: Any) -> bool:
+        try:
+            await self.fs._get_file(self._path(key), path, callback=callback)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def local_path(self, key: str) -> str | None:
+        """Nothing of this storage lies on this machine."""
+        del key
+        return None
+
+    # -- listing ----------------------------------------------------------------------------------------------
+
+    def children(self, folder: str = "", *, until: str | None = None) -> Listing:
+        """List by fsspec's `ls`."""
+        del until
+        entries: list[Entry] = []
+        folders: list[str] = []
+        path = self._path(folder)
+
+        def listed() -> list[dict[str, Any]]:
+            try:
+                self.fs.invalidate_cache()
+                found: list[dict[str, Any]] = self.fs.ls(path, detail=True)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+            return found
+
+        for info in self._ask(folder or None, listed):
+            name = info["name"].rstrip("/")
+            if name.strip("/") == path.strip("/"):
+                continue
+            if info["type"] == "directory":
+                folders.append(self._key(name))
+            else:
+                entries.append(entry_of(self._key(name), info))
+        return Listing(entries, folders)
+
+    def is_folder(self, key: str) -> bool:
+        """Ask whether anything is in it."""
+        return self.holds(key)
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         """List by fsspec's `find`."""
         folder = self._path(prefix.rstrip("/"))
-        with explained(prefix or None, self._secrets):
+        with ErrorTranslator(prefix or None, self._secrets):
             self.fs.invalidate_cache()
             found = self.fs.find(folder, detail=True)
         for path in sorted(found):
@@ -737,6 +660,46 @@ class FsspecBackend(Trees):
     def holds(self, folder: str) -> bool:
         """Tell whether anything is below the folder."""
         return next(self.entries(folder), None) is not None
+
+    # -- copying ----------------------------------------------------------------------------------------------
+
+    def copy(self, source: str, target: str, content_type: str) -> None:
+        """Let the storage copy where it can; the content type comes along."""
+        if not self.asynchronous:
+            super().copy(source, target, content_type)
+            return
+        self._copied(self.fs._cp_file, source, self._path(source), target)
+
+    def reaches(self, other: Backend) -> bool:
+        """Tell whether the other root is opened the same way; chains of filesystems are not looked into."""
+        if type(self) is not type(other) or not isinstance(other, FsspecBackend) or not self.asynchronous:
+            return False
+        return "::" not in self.url + other.url and self._storage_options == other._storage_options
+
+    def copy_from(self, other: Backend, source: str, target: str, size: int) -> None:
+        """Let the storage copy from another root of its own."""
+        if not isinstance(other, FsspecBackend):
+            super().copy_from(other, source, target, size)
+            return
+        self._copied(self._copier(size), source, other._path(source), target)
+
+    def _copier(self, size: int) -> Callable[[str, str], Awaitable[object]]:
+        """Return the coroutine that copies a file of that size."""
+        del size
+        copier: Callable[[str, str], Awaitable[object]] = self.fs._cp_file
+        return copier
+
+    def _copied(self, copier: Callable[[str, str], Awaitable[object]], source: str, path: str, target: str) -> None:
+        def copied() -> None:
+            try:
+                self._sync(copier, path, self._path(target))
+            except FileNotFoundError:
+                missing.append(source)
+
+        missing: list[str] = []
+        self._ask(target, copied)
+        if missing:
+            raise FileNotFoundError(errno.ENOENT, "no such object", source)
 
     # -- removing ------------------------------------------------------------------------------------------
 
@@ -767,23 +730,24 @@ class FsspecBackend(Trees):
         return None
 
     async def _done_async(self, key: str, call: Callable[[], Awaitable[object]]) -> MediaError | None:
-        for left in reversed(range(_TRIES)):
-            try:
-                await call()
-            except FileNotFoundError:
-                return None
-            except (TimeoutError, ConnectionError) as error:
-                if not left:
-                    return storage_error(error, key, self._secrets)
-            except Exception as error:  # noqa: BLE001 - one key's failure must not hide the others'
-                return storage_error(error, key, self._secrets)
-            else:
-                return None
+        """Do what `_done` does; the error is returned, so that one key's failure does not hide the others'."""
+        try:
+            with ErrorTranslator(key, self._secrets), suppress(FileNotFoundError):
+                for left in reversed(range(_TRIES)):
+                    try:
+                        await call()
+                    except (TimeoutError, ConnectionError):
+                        if not left:
+                            raise
+                    else:
+                        break
+        except MediaError as error:
+            return error
         return None
 
 
 class RenamingBackend(FsspecBackend):
-    """A root on a filesystem that nobody has told us about."""
+    """A root on a filesystem without a class of its own: bytes are written under a temporary name, then renamed."""
 
     def write_many(self, writes: Sequence[Write]) -> dict[int, MediaError]:
         """Write one after another: what is sent at once would not be written aside."""

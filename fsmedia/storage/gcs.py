@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fsmedia.errors import InvalidMediaError, StorageError
-from fsmedia.storage.errors import explained
+from fsmedia.storage.errors import ErrorTranslator
 from fsmedia.storage.fsspec_backend import FsspecBackend, entry_of, inline
 from fsmedia.storage.port import Listing
 
@@ -81,7 +81,7 @@ class GCSBackend(FsspecBackend):
                 key=key,
             )
         seconds = max(1, math.ceil(expiry.total_seconds()))
-        with explained(key, self._secrets):
+        with ErrorTranslator(key, self._secrets):
             asked = {
                 "response_type": mime_type,
                 "response_disposition": None if filename is None else inline(filename),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from abc import abstractmethod
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,13 +18,27 @@ from urllib.parse import quote
 
 from fsmedia.errors import InvalidReferenceError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
-from fsmedia.storage.errors import explained, storage_error
+from fsmedia.storage.errors import ErrorTranslator, storage_error
 from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Fetched, Listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import timedelta
     from typing import Literal
+
+FILE_MODE = 0o600
+FOLDER_MODE = 0o750
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # not to wait for somebody's pipe of that name
+_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
+_ATTEMPTS = 100
+LARGEST_READ = 2**28
+"""Bytes of a small file (sidecar, settings, PromptKit's index) that are read whole at most."""
+_REMEMBERED = 10_000
+_CHUNK = 2**20
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+_IN_USE = (*_ABSENT, errno.ENOTEMPTY, errno.EEXIST)
 
 
 def open_file(path: str, flags: int) -> int:
@@ -52,177 +65,6 @@ def entry_of(key: str, found: os.stat_result) -> Entry:
     return Entry(key, found.st_size, modified, f"{found.st_ino}-{found.st_mtime_ns}")
 
 
-_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
-_IN_USE = (*_ABSENT, errno.ENOTEMPTY, errno.EEXIST)
-
-
-class LocalFolders(Backend):
-    """The part of `LocalBackend` that knows folders."""
-
-    keeps_folders = True
-    path: str
-
-    @abstractmethod
-    def _make_folders(self, folder: str) -> None:
-        """Make a folder and its parents."""
-
-    def children(self, folder: str = "", *, until: str | None = None) -> Listing:
-        """Read one folder; symlinks count as `entries` has them: only to files, only inside."""
-        del until
-        prefix = f"{folder}/" if folder else ""
-        entries: list[Entry] = []
-        folders: list[str] = []
-        with explained(folder or None):
-            try:
-                with os.scandir(self._inside(folder) if folder else self.path) as found:
-                    items = list(found)
-            except OSError as error:
-                if error.errno in _ABSENT:
-                    return Listing([], [])
-                raise
-            for item in items:
-                key = prefix + item.name
-                # A sidecar's own size and time only matter where it stands for bytes that lie elsewhere.
-                plain = len(item.name) < keys.SHORTEST
-                if plain and key.endswith(keys.SIDECAR_SUFFIX) and item.is_file(follow_symlinks=False):
-                    entries.append(Entry(key, 0))
-                elif item.is_dir(follow_symlinks=False):
-                    folders.append(key)
-                elif (entry := self.entry_at(item, key)) is not None:
-                    entries.append(entry)
-        return Listing(entries, folders)
-
-    def entry_at(self, item: os.DirEntry[str], key: str) -> Entry | None:
-        """Describe a file of a folder; None for what is no file, is gone, has no text for a name, or leads out."""
-        try:
-            if not key.isascii():
-                key.encode()
-            if item.is_symlink():
-                self._inside(key)
-            found = item.stat()
-        except (OSError, UnicodeEncodeError, InvalidReferenceError):
-            return None
-        return entry_of(key, found) if stat.S_ISREG(found.st_mode) else None
-
-    def head_beside(self, key: str, beside: str) -> Entry | None:
-        """Look; the way to both is the same and needs one check."""
-        found = self.head(key)
-        if found is None:
-            return None
-        with explained(beside):
-            try:
-                return found if stat.S_ISREG(os.stat(f"{self.path}/{beside}").st_mode) else None
-            except OSError as error:
-                if error.errno in _ABSENT:
-                    return None
-                raise
-
-    def is_folder(self, key: str) -> bool:
-        """Look."""
-        with explained(key or None):
-            found = self._seen(key) if key else os.stat(self.path)
-            return found is not None and stat.S_ISDIR(found.st_mode)
-
-    def make_folder(self, key: str) -> None:
-        """Make the folder and its parents, 0750."""
-        with explained(key):
-            path = self._inside(key)
-            try:
-                while not os.path.isdir(path):
-                    self._make_folders(path)
-            except (NotADirectoryError, FileExistsError):
-                raise StoreConflictError("is a file, not a folder", next_step="choose another name", key=key) from None
-
-    def remove_folder(self, key: str) -> None:
-        """Remove the folder if it is empty."""
-        with explained(key):
-            try:
-                os.rmdir(self._inside(key))
-            except OSError as error:
-                if error.errno not in _IN_USE:
-                    raise
-
-    def touched(self, entry: Entry) -> datetime | None:
-        """Return the later of mtime, which programs may set, and ctime, which they can't; None if it is gone."""
-        try:
-            found = os.lstat(f"{self.path}/{entry.key}")
-        except OSError:
-            return None
-        return datetime.fromtimestamp(max(found.st_mtime, found.st_ctime), UTC)
-
-    def place_of(self, key: str) -> str:
-        """Return the path with its folders' symlinks resolved."""
-        folder, _, name = f"{self.path}/{key}".rpartition("/")
-        return f"{os.path.realpath(folder)}/{name}"
-
-    def is_link(self, key: str) -> bool:
-        """Look at the name itself; the root may be a link."""
-        return bool(key) and os.path.islink(f"{self.path}/{key}")
-
-    def check(self, key: str) -> None:
-        """Refuse a key behind a symlink that leads out."""
-        self._inside(key)
-
-    # -- staying inside ------------------------------------------------------------------------------------
-
-    def _inside(self, key: str) -> str:
-        """Return the path of a key, refused if a symlink below the root leads out of it.
-
-        Each part below the root is looked at; only where one is a symlink is the whole path resolved.
-        """
-        end = len(self.path)
-        path = f"{self.path}/{key}"
-        while end < len(path):
-            end = path.find("/", end + 1)
-            if end < 0:
-                end = len(path)
-            try:
-                is_link = stat.S_ISLNK(os.lstat(path[:end]).st_mode)
-            except OSError:
-                break  # nothing here, so nothing below: whatever is wrong shows when the path is used
-            if is_link:
-                self._check_link(key)
-                break
-        return path
-
-    def _seen(self, key: str) -> os.stat_result | None:
-        """Return what is at a key, checked as `_inside` does; None if nothing is."""
-        end = len(self.path)
-        path = f"{self.path}/{key}"
-        length = len(path)
-        try:
-            while end < length:
-                end = path.find("/", end + 1)
-                if end < 0:
-                    end = length
-                found = os.lstat(path[:end])
-                if stat.S_ISLNK(found.st_mode):
-                    self._check_link(key)
-                    return os.stat(path)
-        except OSError as error:
-            if error.errno in _ABSENT:
-                return None
-            raise
-        return found
-
-    def _check_link(self, key: str) -> None:
-        root = os.path.realpath(self.path)
-        real = os.path.realpath(f"{self.path}/{key}")
-        there = real[len(root) + 1 :]
-        # A link to a sidecar would show it as a media, unless it stands for the sidecar of a linked media.
-        shows = keys.is_hidden(there) and not (keys.is_sidecar(key) and keys.is_sidecar(there))
-        if not real.startswith(f"{root}/") or shows:
-            raise InvalidReferenceError(
-                "a symlink on its way leads out of the store's media",
-                next_step="replace the link by a real folder or file",
-                key=key,
-            )
-
-
-_CHUNK = 2**20
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-
-
 class LocalStage:
     """A temporary file beside its target; gone or renamed, never left, unless the process is killed."""
 
@@ -236,25 +78,25 @@ class LocalStage:
 
     def write(self, data: bytes | memoryview) -> None:
         """Add bytes."""
-        with explained(self._key):
+        with ErrorTranslator(self._key):
             view = memoryview(data)
             while view:
                 view = view[os.write(self._open_descriptor(), view) :]
 
     def patch(self, data: bytes) -> None:
         """Replace the first bytes."""
-        with explained(self._key):
+        with ErrorTranslator(self._key):
             os.pwrite(self._open_descriptor(), data, 0)
 
     def reread(self) -> Iterator[bytes]:
         """Give what was written so far."""
-        with explained(self._key):
+        with ErrorTranslator(self._key):
             position = 0
             while data := os.pread(self._open_descriptor(), _CHUNK, position):
                 position += len(data)
                 yield data
 
-    def aim(self, key: str) -> None:
+    def retarget(self, key: str) -> None:
         """Choose another key, in any folder: the root is one file system."""
         self._key = key
         self._target = self._backend.prepared(key)
@@ -262,7 +104,7 @@ class LocalStage:
     def commit(self, content_type: str) -> None:
         """Rename the file to its name."""
         del content_type
-        with explained(self._key):
+        with ErrorTranslator(self._key):
             temporary = self._finish()
             try:
                 os.rename(temporary, self._target)
@@ -275,7 +117,7 @@ class LocalStage:
     def commit_new(self, content_type: str) -> bool:
         """Give the file its name unless something has it."""
         del content_type
-        with explained(self._key):
+        with ErrorTranslator(self._key):
             temporary = self._finish()
             try:
                 os.link(temporary, self._target)
@@ -320,20 +162,10 @@ class LocalStage:
         return self._temporary
 
 
-FILE_MODE = 0o600
-FOLDER_MODE = 0o750
-_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # not to wait for somebody's pipe of that name
-_NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
-_ATTEMPTS = 100
-LARGEST_READ = 2**28
-"""Bytes of a small file (sidecar, settings, PromptKit's index) that are read whole at most."""
-_REMEMBERED = 10_000
-
-
-class LocalBackend(LocalFolders):
+class LocalBackend(Backend):
     """A store's root that is a folder; the folder is made by the first write."""
 
+    keeps_folders = True
     concurrency = 4
     """Waiting for the disk (fsync) overlaps; more threads only wait for each other."""
 
@@ -380,7 +212,7 @@ class LocalBackend(LocalFolders):
 
     def stage(self, key: str) -> LocalStage:
         """Open a temporary file in the folder of the key."""
-        with explained(key):
+        with ErrorTranslator(key):
             folder, _, name = self._inside(key).rpartition("/")
             for _ in range(_ATTEMPTS):
                 temporary = f"{folder}/{keys.temporary_name()}"
@@ -401,7 +233,7 @@ class LocalBackend(LocalFolders):
 
     def prepared(self, key: str) -> str:
         """Return the path of a key, its folder made and durable."""
-        with explained(key):
+        with ErrorTranslator(key):
             path = self._inside(key)
             folder = os.path.dirname(path)
             while not os.path.isdir(folder):
@@ -486,7 +318,7 @@ class LocalBackend(LocalFolders):
         return self._read(key, start, end, None)
 
     def _read(self, key: str, start: int | None, end: int | None, most: int | None) -> bytes | None:
-        with explained(key):
+        with ErrorTranslator(key):
             try:
                 descriptor = os.open(self._inside(key), _READ)
             except OSError as error:
@@ -511,9 +343,22 @@ class LocalBackend(LocalFolders):
 
     def head(self, key: str) -> Entry | None:
         """Look; what the way to a file is checked with tells of the file too, unless it is a link."""
-        with explained(key):
+        with ErrorTranslator(key):
             found = self._seen(key)
             return None if found is None or not stat.S_ISREG(found.st_mode) else entry_of(key, found)
+
+    def head_beside(self, key: str, beside: str) -> Entry | None:
+        """Look; the way to both is the same and needs one check."""
+        found = self.head(key)
+        if found is None:
+            return None
+        with ErrorTranslator(beside):
+            try:
+                return found if stat.S_ISREG(os.stat(f"{self.path}/{beside}").st_mode) else None
+            except OSError as error:
+                if error.errno in _ABSENT:
+                    return None
+                raise
 
     def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
         """Open the file; the operating system reads ahead as it likes."""
@@ -528,9 +373,85 @@ class LocalBackend(LocalFolders):
             raise raised from raised.__cause__
         return file
 
+    def touched(self, entry: Entry) -> datetime | None:
+        """Return the later of mtime, which programs may set, and ctime, which they can't; None if it is gone."""
+        try:
+            found = os.lstat(f"{self.path}/{entry.key}")
+        except OSError:
+            return None
+        return datetime.fromtimestamp(max(found.st_mtime, found.st_ctime), UTC)
+
+    def place_of(self, key: str) -> str:
+        """Return the path with its folders' symlinks resolved."""
+        folder, _, name = f"{self.path}/{key}".rpartition("/")
+        return f"{os.path.realpath(folder)}/{name}"
+
+    def is_link(self, key: str) -> bool:
+        """Look at the name itself; the root may be a link."""
+        return bool(key) and os.path.islink(f"{self.path}/{key}")
+
+    def check(self, key: str) -> None:
+        """Refuse a key behind a symlink that leads out."""
+        self._inside(key)
+
+    def local_path(self, key: str) -> str:
+        """Return the file's path; whether it leads out is checked where it is read."""
+        return f"{self.path}/{key}"
+
+    def sign(self, key: str, expiry: timedelta, *, mime_type: str | None = None, filename: str | None = None) -> str:
+        """Return a file:// URL; it does not expire, and a file has no other name than its own."""
+        del expiry, mime_type, filename
+        return Path(self._inside(key)).as_uri()
+
+    # -- listing ----------------------------------------------------------------------------------------------
+
+    def children(self, folder: str = "", *, until: str | None = None) -> Listing:
+        """Read one folder; symlinks count as `entries` has them: only to files, only inside."""
+        del until
+        prefix = f"{folder}/" if folder else ""
+        entries: list[Entry] = []
+        folders: list[str] = []
+        with ErrorTranslator(folder or None):
+            try:
+                with os.scandir(self._inside(folder) if folder else self.path) as found:
+                    items = list(found)
+            except OSError as error:
+                if error.errno in _ABSENT:
+                    return Listing([], [])
+                raise
+            for item in items:
+                key = prefix + item.name
+                # A sidecar's own size and time only matter where it stands for bytes that lie elsewhere.
+                plain = len(item.name) < keys.SHORTEST
+                if plain and key.endswith(keys.SIDECAR_SUFFIX) and item.is_file(follow_symlinks=False):
+                    entries.append(Entry(key, 0))
+                elif item.is_dir(follow_symlinks=False):
+                    folders.append(key)
+                elif (entry := self.entry_at(item, key)) is not None:
+                    entries.append(entry)
+        return Listing(entries, folders)
+
+    def entry_at(self, item: os.DirEntry[str], key: str) -> Entry | None:
+        """Describe a file of a folder; None for what is no file, is gone, has no text for a name, or leads out."""
+        try:
+            if not key.isascii():
+                key.encode()
+            if item.is_symlink():
+                self._inside(key)
+            found = item.stat()
+        except (OSError, UnicodeEncodeError, InvalidReferenceError):
+            return None
+        return entry_of(key, found) if stat.S_ISREG(found.st_mode) else None
+
+    def is_folder(self, key: str) -> bool:
+        """Look."""
+        with ErrorTranslator(key or None):
+            found = self._seen(key) if key else os.stat(self.path)
+            return found is not None and stat.S_ISDIR(found.st_mode)
+
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         """Walk the folder; symlinked folders are not entered, symlinked files only count if they stay inside."""
-        with explained(prefix or None):
+        with ErrorTranslator(prefix or None):
             parts = prefix.rstrip("/").split("/") if prefix else []
             if any(os.path.islink("/".join((self.path, *parts[:depth]))) for depth in range(1, len(parts) + 1)):
                 return
@@ -554,7 +475,7 @@ class LocalBackend(LocalFolders):
 
     def holds(self, folder: str) -> bool:
         """Tell whether the folder has any entry."""
-        with explained(folder or None):
+        with ErrorTranslator(folder or None):
             try:
                 with os.scandir(self._inside(folder) if folder else self.path) as found:
                     return next(found, None) is not None
@@ -563,14 +484,26 @@ class LocalBackend(LocalFolders):
                     return False
                 raise
 
-    def local_path(self, key: str) -> str:
-        """Return the file's path; whether it leads out is checked where it is read."""
-        return f"{self.path}/{key}"
+    # -- folders ----------------------------------------------------------------------------------------------
 
-    def sign(self, key: str, expiry: timedelta, *, mime_type: str | None = None, filename: str | None = None) -> str:
-        """Return a file:// URL; it does not expire, and a file has no other name than its own."""
-        del expiry, mime_type, filename
-        return Path(self._inside(key)).as_uri()
+    def make_folder(self, key: str) -> None:
+        """Make the folder and its parents, 0750."""
+        with ErrorTranslator(key):
+            path = self._inside(key)
+            try:
+                while not os.path.isdir(path):
+                    self._make_folders(path)
+            except (NotADirectoryError, FileExistsError):
+                raise StoreConflictError("is a file, not a folder", next_step="choose another name", key=key) from None
+
+    def remove_folder(self, key: str) -> None:
+        """Remove the folder if it is empty."""
+        with ErrorTranslator(key):
+            try:
+                os.rmdir(self._inside(key))
+            except OSError as error:
+                if error.errno not in _IN_USE:
+                    raise
 
     # -- removing ------------------------------------------------------------------------------------------
 
@@ -580,7 +513,7 @@ class LocalBackend(LocalFolders):
         folders: dict[str, list[str]] = {}
         for key in keys:
             try:
-                with explained(key):
+                with ErrorTranslator(key):
                     folder, gone = self._remove(key)
             except MediaError as error:
                 failed[key] = error
@@ -590,7 +523,7 @@ class LocalBackend(LocalFolders):
                     folders[folder].append(key)
         for folder, gone_keys in folders.items():
             try:
-                with explained(gone_keys[0] if gone_keys else None):
+                with ErrorTranslator(gone_keys[0] if gone_keys else None):
                     if gone_keys:
                         self.sync_folder(folder)
                     if not keep_folders:
@@ -626,6 +559,61 @@ class LocalBackend(LocalFolders):
                 if error.errno not in _ABSENT:
                     return  # not empty, or not ours to remove: it does no harm
             folder = os.path.dirname(folder)
+
+    # -- staying inside ------------------------------------------------------------------------------------
+
+    def _inside(self, key: str) -> str:
+        """Return the path of a key, refused if a symlink below the root leads out of it.
+
+        Each part below the root is looked at; only where one is a symlink is the whole path resolved.
+        """
+        end = len(self.path)
+        path = f"{self.path}/{key}"
+        while end < len(path):
+            end = path.find("/", end + 1)
+            if end < 0:
+                end = len(path)
+            try:
+                is_link = stat.S_ISLNK(os.lstat(path[:end]).st_mode)
+            except OSError:
+                break  # nothing here, so nothing below: whatever is wrong shows when the path is used
+            if is_link:
+                self._check_link(key)
+                break
+        return path
+
+    def _seen(self, key: str) -> os.stat_result | None:
+        """Return what is at a key, checked as `_inside` does; None if nothing is."""
+        end = len(self.path)
+        path = f"{self.path}/{key}"
+        length = len(path)
+        try:
+            while end < length:
+                end = path.find("/", end + 1)
+                if end < 0:
+                    end = length
+                found = os.lstat(path[:end])
+                if stat.S_ISLNK(found.st_mode):
+                    self._check_link(key)
+                    return os.stat(path)
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return None
+            raise
+        return found
+
+    def _check_link(self, key: str) -> None:
+        root = os.path.realpath(self.path)
+        real = os.path.realpath(f"{self.path}/{key}")
+        there = real[len(root) + 1 :]
+        # A link to a sidecar would show it as a media, unless it stands for the sidecar of a linked media.
+        shows = keys.is_hidden(there) and not (keys.is_sidecar(key) and keys.is_sidecar(there))
+        if not real.startswith(f"{root}/") or shows:
+            raise InvalidReferenceError(
+                "a symlink on its way leads out of the store's media",
+                next_step="replace the link by a real folder or file",
+                key=key,
+            )
 
 
 def _reopen(path: str, durability: Literal["fsync", "rename"]) -> LocalBackend:

@@ -7,27 +7,15 @@ import io
 import os
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from fsmedia.errors import StoreConflictError
-from fsmedia.storage.errors import explained
+from fsmedia.storage.errors import ErrorTranslator
 from fsmedia.storage.fsspec_backend import FsspecBackend
 from fsmedia.storage.port import SEEK_BLOCK, Entry, Fetched, Listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-
-_CREATING = threading.Lock()
-
-
-def _new_lock() -> None:
-    """Give a forked child a lock of its own: the parent's may have been held, and nobody would release it."""
-    global _CREATING  # noqa: PLW0603
-    _CREATING = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_new_lock)
 
 
 class MemoryBackend(FsspecBackend):
@@ -36,10 +24,11 @@ class MemoryBackend(FsspecBackend):
     concurrency = 1
     keeps_folders = True
     in_one_process = True
+    _creating: ClassVar[threading.Lock] = threading.Lock()
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes unless there are any; whole for all threads of the process."""
-        with _CREATING:
+        with self._creating:
             return super().create(key, data, content_type)
 
     def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
@@ -111,7 +100,7 @@ class MemoryBackend(FsspecBackend):
 
     def make_folder(self, key: str) -> None:
         """Note the folder's name."""
-        with explained(key):
+        with ErrorTranslator(key):
             try:
                 self.fs.makedirs(self._path(key), exist_ok=True)
             except (FileExistsError, NotADirectoryError):
@@ -119,9 +108,17 @@ class MemoryBackend(FsspecBackend):
 
     def remove_folder(self, key: str) -> None:
         """Forget the folder's name."""
-        with explained(key), suppress(FileNotFoundError):
+        with ErrorTranslator(key), suppress(FileNotFoundError):
             try:
                 self.fs.rmdir(self._path(key))
             except OSError as error:
                 if error.errno != errno.ENOTEMPTY:
                     raise
+
+
+def _new_lock() -> None:
+    """Replace the lock in a forked child: the parent's may have been held, and nobody would release it."""
+    MemoryBackend._creating = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_new_lock)

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from types import TracebackType
     from typing import Self
+
 SEEK_BLOCK = 256 * 1024
 """Bytes that a seek in an opened media fetches; fsspec's default on S3 is 50 MiB."""
 _COPY_CHUNK = 2**20
+_log = logging.getLogger("fsmedia.retention")
 
 
 class Entry(NamedTuple):
@@ -94,8 +96,8 @@ class Stage(Protocol):
     def write(self, data: bytes | memoryview) -> None:
         """Add bytes."""
 
-    def aim(self, key: str) -> None:
-        """Choose another key than the one it was begun for: some are known only when all bytes are."""
+    def retarget(self, key: str) -> None:
+        """Change the key that `commit` writes to: some keys are known only when all bytes are."""
 
     def commit(self, content_type: str) -> None:
         """Put what was written at the key, atomically."""
@@ -113,8 +115,8 @@ class Stage(Protocol):
         """Leave nothing behind; does nothing after `commit`."""
 
 
-class OnLoop(Protocol):
-    """Reads that are coroutines of fsspec's own loop; only asynchronous storages have them."""
+class AsyncReader(Protocol):
+    """Reads as coroutines on fsspec's own event loop; only asynchronous storages have them."""
 
     async def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         """Do what `Backend.read_range` does."""
@@ -141,8 +143,10 @@ class Backend(ABC):
     in_one_process: bool = False
     """Whether no other process sees what lies here."""
 
-    asynchronous: bool = False
-    """Whether bulk calls are concurrent, on fsspec's own loop; see `OnLoop`."""
+    @property
+    def asynchronous(self) -> bool:
+        """Whether bulk calls are concurrent, on fsspec's own loop; see `AsyncReader`."""
+        return False
 
     @property
     def endpoint(self) -> str | None:
@@ -186,8 +190,9 @@ class Backend(ABC):
         del key
         return False
 
-    def check(self, key: str) -> None:  # noqa: B027 - most refuse nothing
+    def check(self, key: str) -> None:
         """Raise if a key can't be written whatever the bytes are; looks, and changes nothing."""
+        del key
 
     @abstractmethod
     def stage(self, key: str) -> Stage:
@@ -211,7 +216,7 @@ class Backend(ABC):
     def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         """Read the bytes from start to before end, counted from the end where negative; None: no such file."""
 
-    def on_loop(self) -> OnLoop | None:
+    def async_reader(self) -> AsyncReader | None:
         """Return the coroutines of this storage; None where it has none."""
         return None
 
@@ -226,11 +231,13 @@ class Backend(ABC):
     def is_folder(self, key: str) -> bool:
         """Tell whether there is such a folder: one with something in it, or one that the storage keeps empty."""
 
-    def make_folder(self, key: str) -> None:  # noqa: B027 - most storages have no folders
+    def make_folder(self, key: str) -> None:
         """Make a folder and its parents, where the storage keeps folders without files."""
+        del key
 
-    def remove_folder(self, key: str) -> None:  # noqa: B027
+    def remove_folder(self, key: str) -> None:
         """Remove a folder that nothing is in; one that is not empty stays."""
+        del key
 
     def copy(self, source: str, target: str, content_type: str) -> None:
         """Put the bytes of one key at another, replacing what is there; `FileNotFoundError` without a source."""
@@ -278,8 +285,9 @@ class Backend(ABC):
         """List large uploads below the root that were begun and not finished, where the storage tells; else none."""
         return iter(())
 
-    def abort(self, upload: Upload) -> None:  # noqa: B027 - only who lists uploads can be asked
-        """Give an upload up, and free what it takes; one that is gone is done."""
+    def abort(self, upload: Upload) -> None:
+        """Abort an upload and free what it takes; one that is gone already counts as aborted."""
+        del upload
 
     def touched(self, entry: Entry) -> datetime | None:
         """Return when something last happened to a file, by the storage's own clock; ages are counted from it."""
@@ -320,8 +328,9 @@ class Backend(ABC):
         found, other = self.fetch(heads=[key, beside]).heads
         return None if other is None else found
 
-    def close(self) -> None:  # noqa: B027 - most have nothing to close
-        """Let go of what the backend holds open."""
+    def close(self) -> None:
+        """Close what the backend holds open; most hold nothing."""
+        return
 
     def __enter__(self) -> Self:
         return self
@@ -333,12 +342,9 @@ class Backend(ABC):
 
 
 def missing_package(protocol: str, extra: str | None, error: Exception) -> StorageError:
-    """Say which package a URL needs."""
+    """Return the error that names the package a URL needs."""
     hint = f"pip install 'fsmedia[{extra}]'" if extra else f"install the fsspec filesystem for {protocol}://"
     return StorageError(f"{protocol}:// needs a package that is not installed ({error})", next_step=hint)
-
-
-_log = logging.getLogger("fsmedia.retention")
 
 
 def storage_time(backend: Backend) -> datetime | None:

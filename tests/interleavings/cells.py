@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from fsmedia.errors import MediaError
 from fsmedia.storage import Backend, Entry, Fetched
-from fsmedia.storage.fsspec_backend import Spool
+from fsmedia.storage.fsspec_backend import BufferedStage
 from fsmedia.storage.port import Listing
 
 if TYPE_CHECKING:
@@ -91,14 +91,14 @@ class SteppingBackend(Backend):
 
         return self._step("create", key, do, changes=True)
 
-    def stage(self, key: str) -> Spool:
+    def stage(self, key: str) -> BufferedStage:
         def put_file(key: str, path: Path, size: int, content_type: str) -> None:
             self.write(key, path.read_bytes(), content_type)
 
         def create(key: str, data: bytes | None, content_type: str) -> bool:
             return self.head(key) is None if data is None else self.create(key, data, content_type)
 
-        return Spool(key, self.write, put_file, create)
+        return BufferedStage(key, self.write, put_file, create)
 
     def delete(self, keys: Iterable[str], *, keep_folders: bool = False) -> dict[str, MediaError]:
         failed: dict[str, MediaError] = {}

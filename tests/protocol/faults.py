@@ -109,8 +109,8 @@ class FaultyStage:
             ("stage.write", self._key), lambda: self._inner.write(data), lambda: self._inner.write(half)
         )
 
-    def aim(self, key: str) -> None:
-        self._inner.aim(key)
+    def retarget(self, key: str) -> None:
+        self._inner.retarget(key)
         self._key = key
 
     def commit(self, content_type: str) -> None:

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fsmedia.errors import MediaError, MediaNotFoundError, StorageError
-from fsmedia.storage.errors import explained, redact, secrets_of, storage_error
+from fsmedia.storage.errors import ErrorTranslator, redact, secrets_of, storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,8 +46,8 @@ MAKERS: dict[str, Callable[[str], Exception]] = {
 
 
 def caught(error: BaseException, secrets: frozenset[str] = SECRETS) -> StorageError:
-    """What comes out of `explained` when this is raised inside it."""
-    with pytest.raises(StorageError) as info, explained("runs/r1/x.png", secrets):
+    """What comes out of `ErrorTranslator` when this is raised inside it."""
+    with pytest.raises(StorageError) as info, ErrorTranslator("runs/r1/x.png", secrets):
         raise error
     return info.value
 
@@ -109,19 +109,19 @@ def test_a_failure_without_a_text_is_named_by_its_class() -> None:
 
 def test_our_own_errors_pass_as_they_are() -> None:
     error = MediaNotFoundError("no such media", reference="a")
-    with pytest.raises(MediaNotFoundError) as info, explained("k", SECRETS):
+    with pytest.raises(MediaNotFoundError) as info, ErrorTranslator("k", SECRETS):
         raise error
     assert info.value is error
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_interrupts_pass(kind: type[BaseException]) -> None:
-    with pytest.raises(kind), explained("k", SECRETS):
+    with pytest.raises(kind), ErrorTranslator("k", SECRETS):
         raise kind
 
 
 def test_nothing_happens_where_nothing_is_raised() -> None:
-    with explained("k", SECRETS):
+    with ErrorTranslator("k", SECRETS):
         done = True
     assert done
 
