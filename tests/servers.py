@@ -9,6 +9,7 @@ directly, past the relay, and is not counted.
 from __future__ import annotations
 
 import atexit
+import base64
 import contextlib
 import itertools
 import json
@@ -26,6 +27,7 @@ import urllib.parse
 import urllib.request
 from abc import ABC, abstractmethod
 from collections import Counter
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -62,6 +64,45 @@ class Requests(Counter[str]):
         return f"{dict(self)} = {[f'{call.kind} {call.bucket}/{call.key}' for call in self.calls]}"
 
 
+@dataclass(frozen=True)
+class WrongAnswer:
+    """A rule of the relay: which requests get another answer than the server's; `relay.py` says what is possible.
+
+    Attributes
+    ----------
+    method
+        GET, PUT, ...; "LIST" for listings of objects.
+    target
+        Regular expression for path and query, as decoded.
+    nth, times
+        Which of the requests that fit, in the order they come: from the `nth` on, so many; None: all after it.
+    body, status, headers
+        The answer, instead of the server's.
+    after
+        The server gets the request first, and does what it asks for.
+    change
+        What becomes of the server's own answer.
+    page
+        Keys on each page of a listing that is changed.
+    """
+
+    method: str | None = None
+    target: str = ""
+    nth: int = 1
+    times: int | None = None
+    body: bytes | None = None
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    after: bool = False
+    change: str | None = None
+    page: int = 1000
+
+    def dump(self) -> dict[str, Any]:
+        """Return the rule as `relay.py` reads it."""
+        rule = {name: value for name, value in vars(self).items() if value is not None}
+        return rule if self.body is None else {**rule, "body": base64.b64encode(self.body).decode()}
+
+
 class Server(ABC):
     """A server in a child process, on a free port, with its log and its data in a temporary folder."""
 
@@ -72,6 +113,7 @@ class Server(ABC):
         self.direct_url = ""  # past the relay
         self.start_seconds = 0.0
         self._numbers = itertools.count(1)
+        self._blocks = itertools.count(1)
         self._folder = Path()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -161,10 +203,26 @@ class Server(ABC):
                     requests[call.kind] += 1
                     requests.calls.append(call)
 
+    @contextlib.contextmanager
+    def answering(self, *rules: WrongAnswer) -> Iterator[None]:
+        """Let requests of the block that a rule fits be answered as it says; oracles go past it."""
+        before = self._rules.read_bytes() if self._rules.exists() else b""
+        # A comment of its own makes each block count from the start.
+        text = json.dumps([*(rule.dump() for rule in rules), {"method": f"none-{next(self._blocks)}"}])
+        _replace(self._rules, text.encode())
+        try:
+            yield
+        finally:
+            _replace(self._rules, before)
+
     @property
     def data_folder(self) -> Path:
         """Where a server that keeps files keeps them."""
         return self._folder / "data"
+
+    @property
+    def _rules(self) -> Path:
+        return self._wire_log.with_name(f"{self._wire_log.name}.rules")
 
     @property
     def _wire_log(self) -> Path:
@@ -326,6 +384,13 @@ class FakeGcsServer(Server):
         elif verb:
             kind = {"rewriteTo": "copy", "copyTo": "copy", "moveTo": "move"}.get(verb, verb)
         return Call(kind, bucket, key, method, target)
+
+
+def _replace(path: Path, text: bytes) -> None:
+    """Write a file that another process may be reading."""
+    new = path.with_name(f"{path.name}.new")
+    new.write_bytes(text)
+    new.replace(path)
 
 
 def free_port() -> int:
