@@ -77,8 +77,8 @@ def open_backend(
             raise InvalidReferenceError("the root of the file system can't be a store", next_step="name a folder")
         return LocalBackend(path, durability=durability)
     module, name, extra = _CLASSES.get(protocol, _OTHER)
-    kind: type[FsspecBackend] = getattr(import_module(module), name)
     try:
+        kind: type[FsspecBackend] = getattr(import_module(module), name)
         return kind(url, options, timeout)
     except ImportError as error:
         raise missing_package(protocol, extra, error) from None

@@ -31,6 +31,13 @@ _STEPS = {
 }
 
 
+class UnexpectedAnswerError(ConnectionError):
+    """What came back is no answer to what was asked: a login page, another document, nothing at all.
+
+    A `ConnectionError`, for it is handled as one: whether the request was carried out is unknown, so it is repeated.
+    """
+
+
 def secrets_of(options: Mapping[str, Any], url: str = "") -> frozenset[str]:
     """Return every text in storage options that must not be shown: all but what is known to be open.
 
@@ -86,7 +93,9 @@ def redact(text: str, secrets: frozenset[str]) -> str:
 
 def storage_error(error: BaseException, key: str | None, secrets: frozenset[str] = frozenset()) -> StorageError:
     """Return the `StorageError` that says what a storage raised, with a next step."""
-    if isinstance(error, PermissionError):
+    if isinstance(error, UnexpectedAnswerError):
+        problem, step = "the storage gave no proper answer", "try again; if it stays, look for a proxy in between"
+    elif isinstance(error, PermissionError):
         problem, step = "the storage refused access", "check the credentials and the permissions of the root"
     elif isinstance(error, TimeoutError):
         problem, step = "the storage gave no answer in time", "try again, or give the store a longer timeout"

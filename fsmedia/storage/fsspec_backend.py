@@ -23,11 +23,13 @@ from urllib.parse import quote
 
 import fsspec
 from fsspec.asyn import sync
+from fsspec.utils import get_protocol
 
 from fsmedia.errors import MediaError, MediaNotFoundError, StorageError
 from fsmedia.format import keys
 from fsmedia.models import public_url
 from fsmedia.storage.errors import ErrorTranslator, secrets_of
+from fsmedia.storage.listing import KeyOrder
 from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Fetched, Listing, Write
 
 if TYPE_CHECKING:
@@ -335,6 +337,9 @@ class FsspecBackend(Backend):
     options: ClassVar[dict[str, Any]] = {}
     """Options the filesystem must have to see what others wrote."""
 
+    filesystem_class: ClassVar[type[AbstractFileSystem] | None] = None
+    """Filesystem to open the root with; None: the one that fsspec knows for the protocol."""
+
     concurrency = CONCURRENCY
 
     takes_size: ClassVar[bool] = False
@@ -349,6 +354,7 @@ class FsspecBackend(Backend):
         self.url = "::".join(public_url(link) if "://" in link else link for link in url.split("::")).rstrip("/")
         self._root: str = self._open_filesystem()[1]
         self.root_length = len(self._key_part().encode())
+        self._key_order = KeyOrder(self.url, unordered=self._lists_unordered())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._given_url, self._storage_options, self._timeout)
@@ -359,8 +365,16 @@ class FsspecBackend(Backend):
     # -- the filesystem ------------------------------------------------------------------------------------
 
     def _open_filesystem(self) -> tuple[AbstractFileSystem, str]:
-        forced = {} if "::" in self._given_url else self._forced_options()
-        filesystem, path = fsspec.core.url_to_fs(self._given_url, **{**self._storage_options, **forced})
+        url, kind = self._given_url, self.filesystem_class
+        if "::" in url or kind is None:
+            forced = {} if "::" in url else self._forced_options()
+            filesystem, path = fsspec.core.url_to_fs(url, **{**self._storage_options, **forced})
+        else:
+            given = dict(self._storage_options)
+            # fsspec takes options under the protocol's name too.
+            named = given.pop(get_protocol(url), {})
+            filesystem = kind(**{**kind._get_kwargs_from_urls(url), **named, **given, **self._forced_options()})
+            path = kind._strip_protocol(url)
         self._opened = (os.getpid(), filesystem)
         return filesystem, str(path).rstrip("/")
 
@@ -374,6 +388,10 @@ class FsspecBackend(Backend):
         if self._opened is None or self._opened[0] != os.getpid():
             return self._open_filesystem()[0]
         return self._opened[1]
+
+    def _lists_unordered(self) -> bool:
+        """Tell whether the storage is known to list in no order of keys; where it is not, that shows by itself."""
+        return False
 
     def _key_part(self) -> str:
         """Return the part of the root that is in each object's key."""

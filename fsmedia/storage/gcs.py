@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from gcsfs import GCSFileSystem
+
 from fsmedia.errors import InvalidMediaError, StorageError
-from fsmedia.storage.errors import ErrorTranslator
+from fsmedia.storage.errors import ErrorTranslator, UnexpectedAnswerError
 from fsmedia.storage.fsspec_backend import FsspecBackend, entry_of, inline
-from fsmedia.storage.port import Listing
+from fsmedia.storage.listing import Page, level, pages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from fsmedia.storage.port import Entry
+    from fsmedia.storage.port import Entry, Listing
 
 LONGEST_SIGNATURE = timedelta(days=7)
 """What signature version 4 allows."""
@@ -24,9 +27,71 @@ PART_BYTES = 8 * 2**20
 """Size of a part of a large upload, a multiple of 256 KiB as the service asks."""
 
 
+def _is_object(answer: Any, name: str | None = None) -> bool:
+    """Tell whether a parsed answer describes an object, and the one of that name where one is given."""
+    if not isinstance(answer, dict) or answer.get("kind") != "storage#object":
+        return False
+    whole = all(isinstance(answer.get(field), str) for field in ("name", "size", "generation"))
+    return whole and name in (None, answer["name"])
+
+
+def _is_listing(answer: Any, begin: str) -> bool:
+    """Tell whether a parsed answer lists objects whose names begin so; an empty listing says its kind too."""
+    if not isinstance(answer, dict) or answer.get("kind") != "storage#objects":
+        return False
+    items, prefixes = answer.get("items", []), answer.get("prefixes", [])
+    if not isinstance(items, list) or not isinstance(prefixes, list):
+        return False
+    # A page of another folder, from a cache that keeps too little of the question, is no answer either.
+    return all(_is_object(item) and item["name"].startswith(begin) for item in items)
+
+
+def _proof(method: str, path: str, args: tuple[str, ...], asked: dict[str, Any]) -> Callable[[Any], bool] | None:
+    """Return what tells a proper answer in JSON from another, by what was asked for; None: not known here."""
+    if method == "GET" and path == "b/{}/o":
+        return lambda answer: _is_listing(answer, asked.get("prefix") or "")
+    if method == "GET" and path == "b/{}/o/{}":
+        return lambda answer: _is_object(answer, args[1])
+    if method == "POST" and "/upload/" in path:
+        return _is_object
+    if method == "POST" and "/rewriteTo/" in path:
+        return lambda answer: isinstance(answer, dict) and answer.get("kind") == "storage#rewriteResponse"
+    return None
+
+
+class CheckedGCSFileSystem(GCSFileSystem):
+    """gcsfs, but what is no answer raises; gcsfs takes most of it for an empty one."""
+
+    async def _request(self, method: str, path: str, *args: Any, **asked: Any) -> Any:
+        status, headers, info, contents = await super()._request(method, path, *args, **asked)
+        proved = True
+        if method == "DELETE" and status != 204:
+            # The emulator answers 200 and `null`. Nothing, or anything else, says nothing about the object.
+            proved = contents.strip() == b"null"
+        elif method == "GET" and "alt=media" in path:
+            proved = "ETag" in headers or "X-Goog-Generation" in headers
+        elif method == "POST" and "upload_id=" in path and status in (200, 201):
+            # The last part of a large upload; before it the status is 308, and gcsfs takes no body for success.
+            proved = contents.lstrip().startswith(b"{") and _is_object(json.loads(contents))
+        if not proved:
+            raise UnexpectedAnswerError(f"{method} was answered with status {status} and without what belongs to it")
+        return status, headers, info, contents
+
+    async def _call(self, method: str, path: str, *args: Any, json_out: bool = False, **asked: Any) -> Any:
+        proof = _proof(method, path, args, asked) if json_out else None
+        try:
+            answer = await super()._call(method, path, *args, json_out=json_out, **asked)
+        except json.JSONDecodeError as error:
+            raise UnexpectedAnswerError(f"{method} was answered with something else than JSON") from error
+        if proof is not None and not proof(answer):
+            raise UnexpectedAnswerError(f"{method} was answered with JSON of another kind")
+        return answer
+
+
 class GCSBackend(FsspecBackend):
     """A root in a bucket."""
 
+    filesystem_class = CheckedGCSFileSystem
     options: ClassVar[dict[str, Any]] = {"use_listings_cache": False}
 
     def _key_part(self) -> str:
@@ -91,54 +156,36 @@ class GCSBackend(FsspecBackend):
         return signed
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
-        """List page by page."""
-        bucket, _, begin = self._path(prefix.rstrip("/")).partition("/")
-        begin = f"{begin}/" if begin else ""
-        token: dict[str, str] = {}
-        while True:
-            page = self._page(bucket, begin, **token)
-            for item in page.get("items", ()):
-                if not item["name"].endswith("/"):
-                    yield entry_of(self._key(f"{bucket}/{item['name']}"), item)
-            if not page.get("nextPageToken"):
-                return
-            token = {"pageToken": page["nextPageToken"]}
+        """List page by page; sort what comes in another order than by key."""
+        return self._key_order.entries(self._pages(prefix))
 
     def children(self, folder: str = "", *, until: str | None = None) -> Listing:
         """List one level, page by page."""
-        bucket, _, begin = self._path(folder).partition("/")
-        begin = f"{begin}/" if begin else ""
-        entries: list[Entry] = []
-        folders: list[str] = []
-        token: dict[str, str] = {}
-        while True:
-            page = self._page(bucket, begin, delimiter="/", **token)
-            entries += [
+        return level(self._pages(folder, delimiter="/"), until)
+
+    def _pages(self, folder: str, **options: Any) -> Iterator[Page]:
+        bucket = self._root.partition("/")[0]
+
+        def ask(token: str | None) -> Page:
+            found = self._page(folder, **options, **({} if token is None else {"pageToken": token}))
+            entries = [
                 entry_of(self._key(f"{bucket}/{item['name']}"), item)
-                for item in page.get("items", ())
+                for item in found.get("items", ())
                 if not item["name"].endswith("/")
             ]
-            folders += [self._key(f"{bucket}/{prefix}").rstrip("/") for prefix in page.get("prefixes", ())]
-            if not page.get("nextPageToken") or (until and folders and folders[-1] > until):
-                return Listing(entries, folders)
-            token = {"pageToken": page["nextPageToken"]}
+            folders = [self._key(f"{bucket}/{prefix}").rstrip("/") for prefix in found.get("prefixes", ())]
+            return Page(entries, folders, found.get("nextPageToken") or None)
 
-    def _page(self, bucket: str, begin: str, **options: Any) -> dict[str, Any]:
+        return pages(ask, folder.rstrip("/"))
+
+    def _page(self, folder: str, **options: Any) -> dict[str, Any]:
+        bucket, _, path = self._path(folder.rstrip("/")).partition("/")
+        ask = {"prefix": f"{path}/" if path else "", "json_out": True, **options}
         page: dict[str, Any] = self._ask(
-            begin,
-            lambda: self._sync(
-                self.fs._call,
-                "GET",
-                "b/{}/o",
-                bucket,
-                prefix=begin,
-                json_out=True,
-                **options,
-            ),
+            folder or None, lambda: self._sync(self.fs._call, "GET", "b/{}/o", bucket, **ask)
         )
         return page
 
     def holds(self, folder: str) -> bool:
         """Ask for one key."""
-        bucket, _, begin = self._path(folder).partition("/")
-        return bool(self._page(bucket, f"{begin}/" if begin else "", maxResults="1").get("items"))
+        return bool(self._page(folder, maxResults="1").get("items"))

@@ -7,15 +7,19 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from s3fs import S3FileSystem
+
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError
+from fsmedia.storage.errors import UnexpectedAnswerError
 from fsmedia.storage.fsspec_backend import FsspecBackend, entry_of, inline
-from fsmedia.storage.port import Listing, Upload
+from fsmedia.storage.listing import Page, level, pages
+from fsmedia.storage.port import Upload
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from fsmedia.storage.port import Entry
+    from fsmedia.storage.port import Entry, Listing
 
 PART_BYTES = 5 * 2**20
 """Size of a part of a large upload, the least S3 takes; s3fs makes it larger where 10,000 parts would not do.
@@ -28,6 +32,9 @@ LARGEST_COPY = 5 * 2**30
 LONGEST_SIGNATURE = timedelta(days=7)
 """What signature version 4 allows."""
 
+UNORDERED_BUCKETS = "--x-s3"
+"""How the names of directory buckets (S3 Express) end, which list in no order."""
+
 _PARTS_AT_ONCE = 4
 _BULK = 1000
 _NOT_KNOWN = (
@@ -38,9 +45,64 @@ _NOT_KNOWN = (
 )  # the last: servers that have none
 
 
+def _is_listing(answer: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """Tell whether a parsed answer is a listing of what was asked for.
+
+    botocore makes an empty listing of an empty body and of any well-formed XML. AWS and all servers known to the tests
+    send Name, MaxKeys and IsTruncated; rclone leaves out KeyCount where it is 0, servers of version 1 always do.
+    """
+    contents, prefixes = answer.get("Contents", ()), answer.get("CommonPrefixes", ())
+    named = bool(answer.get("Name")) and "MaxKeys" in answer and "IsTruncated" in answer
+    counted = bool(answer.get("KeyCount")) == bool(contents or prefixes)
+    goes_on = not answer.get("IsTruncated") or bool(answer.get("NextContinuationToken"))
+    begin = asked.get("Prefix", "")
+    # A page of another folder, from a cache that keeps too little of the question, is no answer either.
+    echoed = answer.get("Prefix") or begin
+    inside = all(item.get("Key", "").startswith(begin) and "Size" in item for item in contents)
+    return named and counted and goes_on and echoed == begin and inside
+
+
+def _has(*names: str) -> Callable[[Mapping[str, Any], Mapping[str, Any]], bool]:
+    return lambda answer, _: all(answer.get(name) for name in names)
+
+
+def _has_status(status: int) -> Callable[[Mapping[str, Any], Mapping[str, Any]], bool]:
+    return lambda answer, _: answer["ResponseMetadata"]["HTTPStatusCode"] == status
+
+
+PROOFS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], bool]] = {
+    "list_objects_v2": _is_listing,
+    "list_multipart_uploads": _has("Bucket"),
+    "put_object": _has("ETag"),
+    "get_object": _has("ETag"),
+    "head_object": _has("ETag"),
+    "delete_object": _has_status(204),
+    "copy_object": lambda answer, _: bool(answer.get("CopyObjectResult", {}).get("ETag")),
+    "create_multipart_upload": _has("UploadId"),
+    "upload_part": _has("ETag"),
+    "upload_part_copy": lambda answer, _: bool(answer.get("CopyPartResult", {}).get("ETag")),
+    "complete_multipart_upload": _has("ETag"),
+    "abort_multipart_upload": _has_status(204),
+}
+"""What an answer with status 2xx must hold to be one; a bulk delete is compared key by key where it is asked for."""
+
+
+class CheckedS3FileSystem(S3FileSystem):
+    """s3fs, but what is no answer raises; s3fs and botocore take most of it for an empty one."""
+
+    async def _call_s3(self, method: str, *defaults: Any, **asked: Any) -> Any:
+        answer = await super()._call_s3(method, *defaults, **asked)
+        proof = PROOFS.get(method)
+        if proof is not None and not proof(answer, asked):
+            status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            raise UnexpectedAnswerError(f"{method} was answered with status {status} and without what belongs to it")
+        return answer
+
+
 class S3Backend(FsspecBackend):
     """A root in a bucket."""
 
+    filesystem_class = CheckedS3FileSystem
     options: ClassVar[dict[str, Any]] = {"use_listings_cache": False}
     takes_size: ClassVar[bool] = True
 
@@ -48,6 +110,9 @@ class S3Backend(FsspecBackend):
         """Sign URLs by version 4, as every region takes them; botocore falls back to version 2 unless told."""
         given = self._storage_options.get("config_kwargs") or {}
         return {**self.options, "config_kwargs": {"signature_version": "s3v4", **given}}
+
+    def _lists_unordered(self) -> bool:
+        return self._root.partition("/")[0].endswith(UNORDERED_BUCKETS)
 
     def _key_part(self) -> str:
         return self._root.partition("/")[2]
@@ -122,56 +187,47 @@ class S3Backend(FsspecBackend):
         return url
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
-        """List page by page, 1,000 keys a request."""
-        folder = self._object(f"{prefix.rstrip('/')}/" if prefix else "")
-        begin = folder["Key"] if folder["Key"].endswith("/") or not folder["Key"] else f"{folder['Key']}/"
-        token: dict[str, str] = {}
-        while True:
-            page = self._page(begin, **token)
-            for item in page.get("Contents", ()):
-                if not item["Key"].endswith("/"):
-                    yield entry_of(self._key(f"{folder['Bucket']}/{item['Key']}"), {**item, "size": item["Size"]})
-            if not page.get("IsTruncated"):
-                return
-            token = {"ContinuationToken": page["NextContinuationToken"]}
+        """List page by page, 1,000 keys a request; sort what comes in another order than by key."""
+        return self._key_order.entries(self._pages(prefix))
 
     def children(self, folder: str = "", *, until: str | None = None) -> Listing:
         """List one level, 1,000 names a request."""
-        place = self._object(f"{folder}/" if folder else "")
-        begin = place["Key"] if place["Key"].endswith("/") or not place["Key"] else f"{place['Key']}/"
-        entries: list[Entry] = []
-        folders: list[str] = []
-        token: dict[str, str] = {}
-        while True:
-            page = self._page(begin, Delimiter="/", **token)
-            for item in page.get("Contents", ()):
-                if not item["Key"].endswith("/"):
-                    found = {**item, "size": item["Size"]}
-                    entries.append(entry_of(self._key(f"{place['Bucket']}/{item['Key']}"), found))
-            prefixes = [item["Prefix"] for item in page.get("CommonPrefixes", ())]
-            folders += [self._key(f"{place['Bucket']}/{prefix}").rstrip("/") for prefix in prefixes]
-            if not page.get("IsTruncated") or (until and folders and folders[-1] > until):
-                return Listing(entries, folders)
-            token = {"ContinuationToken": page["NextContinuationToken"]}
+        return level(self._pages(folder, Delimiter="/"), until)
 
-    def _page(self, begin: str, **options: Any) -> dict[str, Any]:
+    def _pages(self, folder: str, **options: Any) -> Iterator[Page]:
         bucket = self._root.partition("/")[0]
-        ask = {"Bucket": bucket, "Prefix": begin, **self.fs.req_kw, **options}
-        page: dict[str, Any] = self._ask(
-            begin,
-            lambda: self._sync(self.fs._call_s3, "list_objects_v2", **ask),
-        )
+
+        def ask(token: str | None) -> Page:
+            found = self._page(folder, **options, **({} if token is None else {"ContinuationToken": token}))
+            entries = [
+                entry_of(self._key(f"{bucket}/{item['Key']}"), {**item, "size": item["Size"]})
+                for item in found.get("Contents", ())
+                if not item["Key"].endswith("/")
+            ]
+            prefixes = [item["Prefix"] for item in found.get("CommonPrefixes", ())]
+            folders = [self._key(f"{bucket}/{prefix}").rstrip("/") for prefix in prefixes]
+            return Page(entries, folders, found.get("NextContinuationToken") if found.get("IsTruncated") else None)
+
+        return pages(ask, folder.rstrip("/"))
+
+    def _begin(self, folder: str) -> str:
+        """Return what the keys of all objects below a folder begin with."""
+        path = self._path(folder.rstrip("/")).partition("/")[2]
+        return f"{path}/" if path else ""
+
+    def _page(self, folder: str, **options: Any) -> dict[str, Any]:
+        bucket = self._root.partition("/")[0]
+        ask = {"Bucket": bucket, "Prefix": self._begin(folder), **self.fs.req_kw, **options}
+        page: dict[str, Any] = self._ask(folder or None, lambda: self._sync(self.fs._call_s3, "list_objects_v2", **ask))
         return page
 
     def holds(self, folder: str) -> bool:
         """Ask for one key."""
-        begin = self._object(f"{folder}/" if folder else "")["Key"]
-        return bool(self._page(begin, MaxKeys=1).get("KeyCount"))
+        return bool(self._page(folder, MaxKeys=1).get("KeyCount"))
 
     def uploads(self) -> Iterator[Upload]:
         """List multipart uploads, 1,000 a request; servers that know no such listing have none to tell of."""
-        begin = self._object("")["Key"]
-        begin = f"{begin}/" if begin and not begin.endswith("/") else begin
+        begin = self._begin("")
         bucket = self._root.partition("/")[0]
         after: dict[str, str] = {}
         while True:
