@@ -31,9 +31,9 @@ _CLASSES = {
     "s3a": ("fsmedia.storage.s3", "S3Backend", "s3"),
     "gs": ("fsmedia.storage.gcs", "GCSBackend", "gcs"),
     "gcs": ("fsmedia.storage.gcs", "GCSBackend", "gcs"),
-    "abfs": ("fsmedia.storage.fsspec_backend", "FsspecBackend", None),
-    "abfss": ("fsmedia.storage.fsspec_backend", "FsspecBackend", None),
-    "az": ("fsmedia.storage.fsspec_backend", "FsspecBackend", None),
+    "abfs": ("fsmedia.storage.azure", "AzureBackend", None),
+    "abfss": ("fsmedia.storage.azure", "AzureBackend", None),
+    "az": ("fsmedia.storage.azure", "AzureBackend", None),
 }
 _LOCAL = ("file", "local")
 _OTHER = ("fsmedia.storage.fsspec_backend", "RenamingBackend", None)

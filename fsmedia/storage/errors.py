@@ -38,6 +38,25 @@ class UnexpectedAnswerError(ConnectionError):
     """
 
 
+def check_absence(error: OSError) -> None:
+    """Raise if "no such file" only means that the connection is gone, as fsspec's FTP has it.
+
+    Raises
+    ------
+    ConnectionError
+        Something behind the error is a connection's.
+    """
+    behind: BaseException | None = error
+    seen: set[int] = set()
+    while behind is not None and id(behind) not in seen:
+        seen.add(id(behind))
+        # Of FTP's own errors only the permanent ones (5xx) are about the file.
+        spoken = type(behind).__module__ == "ftplib" and type(behind).__name__ != "error_perm"
+        if spoken or isinstance(behind, ConnectionError | TimeoutError | EOFError):
+            raise ConnectionError(f"the connection failed: {behind}") from error
+        behind = behind.__cause__ or behind.__context__
+
+
 def secrets_of(options: Mapping[str, Any], url: str = "") -> frozenset[str]:
     """Return every text in storage options that must not be shown: all but what is known to be open.
 

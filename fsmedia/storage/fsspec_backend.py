@@ -16,6 +16,7 @@ import weakref
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from operator import itemgetter
 from os import getpid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NamedTuple, TypeVar, cast
@@ -28,7 +29,7 @@ from fsspec.utils import get_protocol
 from fsmedia.errors import MediaError, MediaNotFoundError, StorageError
 from fsmedia.format import keys
 from fsmedia.models import public_url
-from fsmedia.storage.errors import ErrorTranslator, secrets_of
+from fsmedia.storage.errors import ErrorTranslator, check_absence, secrets_of
 from fsmedia.storage.listing import KeyOrder
 from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Fetched, Listing, Write
 
@@ -530,7 +531,8 @@ class FsspecBackend(Backend):
         def read() -> bytes | None:
             try:
                 data: bytes = self.fs.cat_file(path)
-            except (FileNotFoundError, IsADirectoryError):
+            except (FileNotFoundError, IsADirectoryError) as error:
+                check_absence(error)
                 return None
             return data
 
@@ -553,7 +555,8 @@ class FsspecBackend(Backend):
         def look() -> Entry | None:
             try:
                 found = self.fs.info(path)
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                check_absence(error)
                 return None
             return entry_of(key, found) if found["type"] == "file" else None
 
@@ -594,7 +597,8 @@ class FsspecBackend(Backend):
         def read() -> bytes | None:
             try:
                 data: bytes = self.fs.cat_file(self._path(key), start=start, end=end)
-            except (FileNotFoundError, IsADirectoryError):
+            except (FileNotFoundError, IsADirectoryError) as error:
+                check_absence(error)
                 return None
             return data
 
@@ -641,39 +645,80 @@ class FsspecBackend(Backend):
         entries: list[Entry] = []
         folders: list[str] = []
         path = self._path(folder)
-
-        def listed() -> list[dict[str, Any]]:
-            try:
-                self.fs.invalidate_cache()
-                found: list[dict[str, Any]] = self.fs.ls(path, detail=True)
-            except (FileNotFoundError, NotADirectoryError):
-                return []
-            return found
-
-        for info in self._ask(folder or None, listed):
+        for info in self._ask(folder or None, lambda: self._listed(path)):
             name = info["name"].rstrip("/")
+            # Of a file `ls` lists the file.
             if name.strip("/") == path.strip("/"):
                 continue
             if info["type"] == "directory":
                 folders.append(self._key(name))
-            else:
+            elif info["type"] == "file":
                 entries.append(entry_of(self._key(name), info))
         return Listing(entries, folders)
+
+    def _listed(self, path: str) -> list[dict[str, Any]]:
+        """Return what `ls` says is in a folder; nothing where there is certainly no such folder."""
+        found: list[dict[str, Any]] = []
+        # An empty answer counts when it comes twice. fsspec's FTP answers so where the connection was closed, and
+        # only the next call fails.
+        for _ in range(1 if self.fs.async_impl else 2):
+            self.fs.invalidate_cache()
+            try:
+                found = self.fs.ls(path, detail=True)
+            except NotADirectoryError:
+                return []
+            except FileNotFoundError as error:
+                self._check_missing(path, error)
+                return []
+            if found:
+                break
+        return found
+
+    def _check_missing(self, path: str, error: FileNotFoundError) -> None:
+        """Raise unless the filesystem also shows from above that there is no such folder.
+
+        Raises
+        ------
+        OSError
+            The connection is gone, or the folder is listed by the one above.
+        """
+        check_absence(error)
+        # Up to the top: the folders above a missing root may be missing too.
+        while True:
+            path, parent = path.strip("/"), self.fs._parent(path)
+            if not path or parent.strip("/") == path:
+                raise OSError(errno.EIO, "not even the top of the filesystem is found") from error
+            try:
+                names = {info["name"].strip("/") for info in self.fs.ls(parent, detail=True)}
+            except PermissionError:
+                return  # who may not list what is above has only the filesystem's word
+            except FileNotFoundError as above:
+                check_absence(above)
+                path = parent
+                continue
+            if path in names:
+                raise OSError(errno.EIO, "the folder is listed by the one above, and can't be listed itself") from error
+            return
 
     def is_folder(self, key: str) -> bool:
         """Ask whether anything is in it."""
         return self.holds(key)
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
-        """List by fsspec's `find`."""
-        folder = self._path(prefix.rstrip("/"))
-        with ErrorTranslator(prefix or None, self._secrets):
-            self.fs.invalidate_cache()
-            found = self.fs.find(folder, detail=True)
-        for path in sorted(found):
-            key = self._key(path)
-            if found[path]["type"] == "file" and path.rstrip("/") != folder and not key.endswith("/"):
-                yield entry_of(key, found[path])
+        """Walk the folders, in the order of keys.
+
+        By `ls` and not by fsspec's `find` and `walk`: those leave out a folder that can't be listed, and `on_error`
+        does not reach the folders below.
+        """
+        listing = self.children(prefix.rstrip("/"))
+        found: list[tuple[str, Entry | None]] = [(each.key, each) for each in listing.entries]
+        # A folder sorts as the keys in it do: by its name and a slash.
+        found += [(f"{each}/", None) for each in listing.folders]
+        for key, entry in sorted(found, key=itemgetter(0)):
+            if entry is not None:
+                yield entry
+            else:
+                yield from self.entries(key)
 
     def holds(self, folder: str) -> bool:
         """Tell whether anything is below the folder."""

@@ -433,14 +433,20 @@ class LocalBackend(Backend):
 
     def entry_at(self, item: os.DirEntry[str], key: str) -> Entry | None:
         """Describe a file of a folder; None for what is no file, is gone, has no text for a name, or leads out."""
+        is_link = item.is_symlink()
         try:
             if not key.isascii():
                 key.encode()
-            if item.is_symlink():
+            if is_link:
                 self._inside(key)
             found = item.stat()
-        except (OSError, UnicodeEncodeError, InvalidReferenceError):
+        except (UnicodeEncodeError, InvalidReferenceError):
             return None
+        except OSError as error:
+            # A link may lead nowhere. A file that is there and can't be looked at would be a media less.
+            if is_link or error.errno in _ABSENT:
+                return None
+            raise
         return entry_of(key, found) if stat.S_ISREG(found.st_mode) else None
 
     def is_folder(self, key: str) -> bool:

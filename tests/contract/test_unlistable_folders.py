@@ -1,0 +1,251 @@
+"""A folder that can't be listed is an error, not a smaller store; on filesystems without a backend of their own too."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from datetime import timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError
+from fsmedia.storage.fsspec_backend import FsspecBackend
+from fsmedia.storage.port import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+NUMBERS = count(1)
+RESET = ConnectionResetError(104, "Connection reset by peer")
+
+
+class FailingFileSystem(MemoryFileSystem):
+    """fsspec's memory under another name; what it can't list, it says in the way of the test."""
+
+    protocol = "failing"
+    failure: ClassVar[Callable[[str], Any] | None] = None
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.replace("failing://", "memory://"))
+
+    def ls(self, path: str, detail: bool = True, **options: Any) -> Any:
+        answer = None if self.failure is None else type(self).failure(self._strip_protocol(path))
+        return super().ls(path, detail=detail, **options) if answer is None else answer
+
+
+def broken(folder: str, error: Exception) -> Callable[[str], Any]:
+    """Fail for one folder."""
+
+    def failure(path: str) -> None:
+        if path.endswith(folder):
+            raise error
+
+    return failure
+
+
+def caused(error: Exception, cause: BaseException) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    fsspec.register_implementation("failing", FailingFileSystem, clobber=True)
+    root = f"failing://store-{next(NUMBERS)}"
+    yield root
+    FailingFileSystem.failure = None
+    for key in [key for key in MemoryFileSystem.store if key.startswith(f"/{root.partition('://')[2]}/")]:
+        del MemoryFileSystem.store[key]
+
+
+def filled(url: str, **options: Any) -> tuple[MediaStore, list[str]]:
+    store = MediaStore(url, **options)
+    return store, [
+        store.store_media(MediaContent.from_text(f"text {run}"), MediaMetadata(run_id=run, session_id="ada"))
+        for run in ("r0", "r1", "r2")
+    ]
+
+
+FAILURES = {
+    "an error": broken("/runs/r1", RESET),
+    "refused": broken("/runs/r1", PermissionError(13, "Permission denied")),
+    "a dead connection that looks like an absence": broken(
+        "/runs/r1", caused(FileNotFoundError("/runs/r1"), EOFError())
+    ),
+    "an absence, though the folder above lists it": broken("/runs/r1", FileNotFoundError("/runs/r1")),
+}
+FAILING = pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+
+
+def acts(store: MediaStore, mirror: Path) -> dict[str, Callable[[], object]]:
+    return {
+        "list": lambda: list(store.list()),
+        "verify": store.verify,
+        "sync --delete": lambda: store.sync_to(str(mirror), delete=True),
+        "erase": lambda: store.erase(session_id="ada"),
+        "catalog": store.catalog,
+        "sweep_orphans": store.sweep_orphans,
+    }
+
+
+@FAILING
+def test_a_folder_that_can_not_be_listed(url: str, tmp_path: Path, failure: Callable[[str], Any]) -> None:
+    mirror = tmp_path / "mirror"
+    store, names = filled(url)
+    store.sync_to(str(mirror))
+    for act in acts(store, mirror).values():
+        FailingFileSystem.failure = staticmethod(failure)
+        with pytest.raises(StorageError):
+            act()
+        FailingFileSystem.failure = None
+        assert [*store.list()] == names
+        assert [*MediaStore(mirror).list()] == names
+
+
+def test_without_a_walk_of_its_own(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By fsspec's `find` the mirror loses what the source has."""
+
+    def entries(self: FsspecBackend, prefix: str = "") -> Iterator[Entry]:
+        found = self.fs.find(self._path(prefix.rstrip("/")), detail=True)
+        return iter([Entry(self._key(path), found[path]["size"]) for path in sorted(found)])
+
+    mirror = tmp_path / "mirror"
+    store, names = filled(url)
+    store.sync_to(str(mirror))
+    monkeypatch.setattr(FsspecBackend, "entries", entries)
+    FailingFileSystem.failure = staticmethod(FAILURES["an error"])
+    store.sync_to(str(mirror), delete=True)
+    assert [*MediaStore(mirror).list()] != names
+
+
+@pytest.mark.parametrize("part", ["condemned", "data", "refs"])
+@pytest.mark.parametrize("act", ["delete_media", "sweep_orphans"])
+def test_shared_bytes_outlive_a_listing_that_fails(url: str, act: str, part: str) -> None:
+    """A folder of markers that can't be listed is no folder without markers."""
+    store = MediaStore(url, deduplicate=True)
+    first, second = (
+        store.store_media(MediaContent.from_text("shared"), MediaMetadata(run_id=run)) for run in ("r1", "r2")
+    )
+
+    def failure(path: str) -> None:
+        if f"/{part}" in path:
+            raise RESET
+
+    FailingFileSystem.failure = staticmethod(failure)
+    with suppress(StorageError):
+        if act == "delete_media":
+            store.delete_media(first)
+        else:
+            store.sweep_orphans(grace=timedelta(0), nobody_writes=True)
+    FailingFileSystem.failure = None
+    assert store.retrieve_media(second).read_bytes() == b"shared"
+
+
+def test_a_root_that_does_not_exist_is_empty(url: str) -> None:
+    """Neither does the folder above it."""
+    store = MediaStore(f"{url}/a/b")
+    assert list(store.list()) == []
+    assert store.verify().whole
+
+
+def test_a_top_that_is_not_found_is_no_empty_store(url: str) -> None:
+    """FTP: every path is not found once the connection is gone, the top too."""
+    store, _ = filled(url)
+    FailingFileSystem.failure = staticmethod(broken("", FileNotFoundError("no such file")))
+    with pytest.raises(StorageError, match="not even the top"):
+        list(store.list())
+
+
+def test_an_empty_answer_counts_when_it_comes_twice(url: str) -> None:
+    """fsspec's FTP lists nothing when the server has closed an idle connection, and fails only at the next call."""
+    store, _ = filled(url)
+    answers = iter([[]])
+
+    def failure(path: str) -> Any:
+        found = next(answers, None)
+        if found is None:
+            raise BrokenPipeError(32, "Broken pipe")
+        return found
+
+    FailingFileSystem.failure = staticmethod(failure)
+    with pytest.raises(StorageError):
+        list(store.list())
+
+
+def test_a_folder_that_went_meanwhile_is_gone(url: str) -> None:
+    """Somebody deletes the last media of a run between the listing of `runs` and that of the run."""
+    store, names = filled(url)
+    filesystem = store._backend.fs
+
+    def failure(path: str) -> None:
+        if path.endswith("/runs/r1"):
+            FailingFileSystem.failure = None
+            filesystem.rm(path, recursive=True)
+
+    FailingFileSystem.failure = staticmethod(failure)
+    assert [*store.list()] == [names[0], names[2]]
+
+
+def test_a_folder_of_this_machine_that_can_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner took it away; permissions do not stop who runs these tests, so the system call says it."""
+    store, _ = filled(str(tmp_path / "store"))
+    mirror = tmp_path / "mirror"
+    store.sync_to(str(mirror))
+    real = os.scandir
+
+    def scandir(path: Any = ".") -> Any:
+        if str(path).rstrip("/").endswith("store/runs/r1"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    for act in acts(store, mirror).values():
+        with pytest.raises(StorageError):
+            act()
+    monkeypatch.undo()
+    assert len([*MediaStore(mirror).list()]) == 3
+
+
+class UnreadableEntry:
+    """A name whose folder may be listed and not entered."""
+
+    def __init__(self, inner: os.DirEntry[str], error: OSError) -> None:
+        self._inner, self._error = inner, error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def stat(self, **_: Any) -> os.stat_result:
+        raise self._error
+
+
+@pytest.mark.parametrize(("number", "raises"), [(13, True), (5, True), (2, False)], ids=["refused", "broken", "gone"])
+def test_a_file_of_this_machine_that_can_not_be_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, raises: bool
+) -> None:
+    store, names = filled(str(tmp_path / "store"))
+    real = os.scandir
+
+    class Listing:
+        def __init__(self, path: Any) -> None:
+            self._inner = real(path)
+
+        def __enter__(self) -> Iterator[Any]:
+            hurt = OSError(number, os.strerror(number))
+            return (UnreadableEntry(each, hurt) if "/r1/" in each.path else each for each in self._inner)
+
+        def __exit__(self, *_: object) -> None:
+            self._inner.close()
+
+    monkeypatch.setattr(os, "scandir", lambda path=".": Listing(path))
+    if raises:
+        with pytest.raises(StorageError):
+            list(store.list())
+    else:
+        assert [*store.list()] == [names[0], names[2]]
