@@ -6,6 +6,7 @@ import math
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import unquote_plus
 
 from s3fs import S3FileSystem
 
@@ -57,9 +58,14 @@ def _is_listing(answer: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
     goes_on = not answer.get("IsTruncated") or bool(answer.get("NextContinuationToken"))
     begin = asked.get("Prefix", "")
     # A page of another folder, from a cache that keeps too little of the question, is no answer either.
-    echoed = answer.get("Prefix") or begin
-    inside = all(item.get("Key", "").startswith(begin) and "Size" in item for item in contents)
-    return named and counted and goes_on and echoed == begin and inside
+    echoed = _begins(answer.get("Prefix") or begin, begin) and _begins(begin, answer.get("Prefix") or begin)
+    inside = all(_begins(item.get("Key", ""), begin) and "Size" in item for item in contents)
+    return named and counted and goes_on and echoed and inside
+
+
+def _begins(name: str, begin: str) -> bool:
+    """Tell whether a name begins so; SeaweedFS does not escape it, and botocore then reads a plus as a space."""
+    return name.startswith(begin) or unquote_plus(name).startswith(unquote_plus(begin))
 
 
 def _has(*names: str) -> Callable[[Mapping[str, Any], Mapping[str, Any]], bool]:
