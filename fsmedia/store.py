@@ -157,7 +157,7 @@ class MediaStore:
     max_file_size
         Most bytes of one media; None takes any number.
     durability
-        On local disk: "fsync" survives a power split_media_url, "rename" a killed process.
+        On local disk: "fsync" survives a power cut, "rename" a killed process.
     read_only
         Refuse every write.
     url_expiry

@@ -68,6 +68,7 @@ def open_backend(
                 f"a local root takes no storage options, got {', '.join(sorted(options))}", next_step="leave them out"
             )
         try:
+            # Resolved now: what this object means must not change with the current directory.
             path = str(LocalFileSystem._strip_protocol(url))
         except FileNotFoundError:
             raise InvalidReferenceError(
@@ -77,6 +78,7 @@ def open_backend(
             raise InvalidReferenceError("the root of the file system can't be a store", next_step="name a folder")
         return LocalBackend(path, durability=durability)
     module, name, extra = _CLASSES.get(protocol, _OTHER)
+    # Imported here: S3 and GCS bring packages that take a second to load, and may not be installed.
     try:
         kind: type[FsspecBackend] = getattr(import_module(module), name)
         return kind(url, options, timeout)

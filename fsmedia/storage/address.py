@@ -222,6 +222,7 @@ class StoreOptions:
 
     def _named(self) -> Address:
         ambient = conf.get(PROTOCOL, {})
+        # fsspec mixes its configuration into the options of a chain, where it names no second store.
         url = None if self.url is None or self._same_as(ambient, "url") else self.url
         given = (("a chain", self.fo), ("root", self.root), ("url", url), ("store", self.store))
         named = [what for what, value in given if value]
@@ -313,6 +314,7 @@ class EnvironmentDigest:
 
     def __get__(self, instance: object, owner: type) -> str:
         shown = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
+        # A digest: fsspec may show what an instance was made with, and these values are secrets.
         text = json.dumps([shown, conf], sort_keys=True, default=repr)
         return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 

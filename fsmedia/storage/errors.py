@@ -100,6 +100,7 @@ def _spellings(secrets: frozenset[str]) -> tuple[str, ...]:
         quoted = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
         found |= quoted | {re.sub(r"%..", lambda match: match[0].lower(), each) for each in quoted}
         found |= {secret, " ".join(secret.split()), repr(secret)[1:-1], *(lines if "\n" in secret else ())}
+    # Longest first: a password that begins another one would leave the rest of it standing.
     return tuple(sorted(filter(None, found), key=len, reverse=True))
 
 

@@ -116,6 +116,7 @@ class GCSBackend(FsspecBackend):
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes on the condition that there are none."""
         path, options = self._path(key), self._put_options(content_type)
+        # The service keeps the condition for uploads in one request; the emulator ignores it for resumable ones.
         try:
             self._ask(key, lambda: self._sync(self.fs._pipe_file, path, data, mode="create", **options))
         except StorageError:
@@ -126,6 +127,7 @@ class GCSBackend(FsspecBackend):
 
     async def _info(self, path: str) -> dict[str, Any]:
         bucket, _, key = path.partition("/")
+        # One request: gcsfs looks for a folder of that name too, by two more.
         found = await self.fs._call("GET", "b/{}/o/{}", bucket, key, json_out=True)
         return {**found, "size": int(found["size"]), "type": "file"}
 
@@ -137,6 +139,7 @@ class GCSBackend(FsspecBackend):
                 next_step="ask for a shorter lifetime, and sign again when it ends",
                 key=key,
             )
+        # Asked for here: without a key the signing library fails with an error that names no next step.
         signer = getattr(self.fs.credentials, "credentials", None)
         if not hasattr(signer, "sign_bytes"):
             kind = type(signer).__name__ if signer is not None else "anonymous"

@@ -43,6 +43,7 @@ _IN_USE = (*_ABSENT, errno.ENOTEMPTY, errno.EEXIST)
 
 def open_file(path: str, flags: int) -> int:
     """Open a regular file, and nothing else of that name."""
+    # Opened first, then looked at: between a look and an opening the name may become a pipe that nobody writes to.
     descriptor = os.open(path, flags | os.O_NONBLOCK)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
@@ -105,6 +106,7 @@ class LocalStage:
         """Rename the file to its name."""
         del content_type
         with ErrorTranslator(self._key):
+            # The bytes are durable before they have a name: after a power cut no name leads to a part of them.
             temporary = self._finish()
             try:
                 os.rename(temporary, self._target)
@@ -119,6 +121,7 @@ class LocalStage:
         del content_type
         with ErrorTranslator(self._key):
             temporary = self._finish()
+            # A link refuses a name that is taken, in one step; a rename replaces it.
             try:
                 os.link(temporary, self._target)
             except FileExistsError:
@@ -155,6 +158,7 @@ class LocalStage:
     def _finish(self) -> str:
         descriptor = self._open_descriptor()
         self._backend.sync_file(descriptor)
+        # Forgotten first: if the closing fails, the number must not be closed a second time.
         self._descriptor = None
         os.close(descriptor)
         if self._temporary is None:
@@ -271,6 +275,7 @@ class LocalBackend(Backend):
         while self._sync and len(folder) >= len(self.path) and folder not in self._synced:
             chain.append(folder)
             folder = os.path.dirname(folder)
+        # From the top: a folder whose own name is lost takes all below it along.
         for each in reversed(chain):
             self._sync_name(each)
         if len(self._synced) >= _REMEMBERED:
@@ -334,6 +339,7 @@ class LocalBackend(Backend):
                 if start is not None or end is not None:
                     begin, stop, _ = slice(start, end).indices(found.st_size)
                     return os.pread(descriptor, max(0, stop - begin), begin)
+                # One byte more than it had: who appends meanwhile is read to the end.
                 data = os.read(descriptor, found.st_size + 1)
                 while len(data) > found.st_size and (more := os.read(descriptor, _CHUNK)):
                     data += more
@@ -471,6 +477,7 @@ class LocalBackend(Backend):
             if error.errno in _ABSENT:
                 return
             raise
+        # Sorted in memory, folder by folder: the kernel gives names in no order.
         for item, is_folder in sorted(items, key=key_order):
             key = prefix + item.name
             if is_folder:
@@ -530,6 +537,8 @@ class LocalBackend(Backend):
         for folder, gone_keys in folders.items():
             try:
                 with ErrorTranslator(gone_keys[0] if gone_keys else None):
+                    # Durable before anything is removed that relies on it: the next step of a delete may survive a
+                    # power cut that this one does not.
                     if gone_keys:
                         self.sync_folder(folder)
                     if not keep_folders:
@@ -544,6 +553,7 @@ class LocalBackend(Backend):
         try:
             os.unlink(path)
         except OSError as error:
+            # Systems differ in the error they give for a folder.
             if os.path.isdir(path):
                 raise InvalidReferenceError("is a folder, not a media", key=key) from None
             if error.errno not in _ABSENT:
@@ -556,6 +566,7 @@ class LocalBackend(Backend):
 
         The root itself and what was made above it go too: a refused first write leaves nothing behind.
         """
+        # Above the root only what this process made: other empty folders may be waiting for somebody.
         shortest = len(self._topmost_made or f"{self.path}/")
         while len(folder) >= shortest:
             self._synced.discard(folder)

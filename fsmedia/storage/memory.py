@@ -28,6 +28,7 @@ class MemoryBackend(FsspecBackend):
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes unless there are any; whole for all threads of the process."""
+        # A look and a write, which another thread must not come between.
         with self._creating:
             return super().create(key, data, content_type)
 

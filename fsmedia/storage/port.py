@@ -164,6 +164,7 @@ class Backend(ABC):
     def write_many(self, writes: Sequence[Write]) -> dict[int, MediaError]:
         """Do several writes, at once where the storage gains from it; return what failed, by index."""
         failed: dict[int, MediaError] = {}
+        # All are tried: one that fails is no reason for the others.
         for index, write in enumerate(writes):
             try:
                 if isinstance(write.data, bytes):
@@ -242,6 +243,7 @@ class Backend(ABC):
     def copy(self, source: str, target: str, content_type: str) -> None:
         """Put the bytes of one key at another, replacing what is there; `FileNotFoundError` without a source."""
         stage = self.stage(target)
+        # Nothing is seen at the target before all bytes are there, whatever happens to the source meanwhile.
         try:
             with self.open(source) as file:
                 while data := file.read(_COPY_CHUNK):
@@ -350,6 +352,7 @@ def missing_package(protocol: str, extra: str | None, error: Exception) -> Stora
 def storage_time(backend: Backend) -> datetime | None:
     """Return what time it is for the storage, aware; None where it tells no times. Leaves nothing behind."""
     key = keys.probe_key()
+    # The storage stamps what it writes: there is no other way to ask all of them for their time.
     backend.write(key, b"", "application/octet-stream")
     entry = backend.head(key)
     for error in backend.delete([key]).values():

@@ -148,6 +148,7 @@ class S3Backend(FsspecBackend):
         """Put bytes on the condition that there are none; servers that ignore the condition answer True."""
         options = self._put_options(content_type)
         path = self._path(key)
+        # Servers that ignore the condition of a PUT (rclone) would replace what is there.
         if self.head(key) is not None:
             return False
         try:
@@ -167,11 +168,13 @@ class S3Backend(FsspecBackend):
         return copier
 
     async def _cat(self, path: str) -> bytes:
+        # s3fs asks for the size first where it may read in several parts.
         data: bytes = await self.fs._cat_file(path, max_concurrency=1)
         return data
 
     async def _info(self, path: str) -> dict[str, Any]:
         bucket, _, key = path.partition("/")
+        # One request also where nothing is: s3fs then looks for a folder of that name by a listing.
         found = await self.fs._call_s3("head_object", Bucket=bucket, Key=key, **self.fs.req_kw)
         return {**found, "size": found["ContentLength"], "type": "file"}
 
@@ -183,6 +186,7 @@ class S3Backend(FsspecBackend):
                 next_step="ask for a shorter lifetime, and sign again when it ends",
                 key=key,
             )
+        # Rounded up: a lifetime of half a second must not be refused as none.
         seconds = max(1, math.ceil(expiry.total_seconds()))
         asked = {
             "ResponseContentType": mime_type,
@@ -263,6 +267,7 @@ class S3Backend(FsspecBackend):
     def delete(self, keys: Iterable[str], *, keep_folders: bool = False) -> dict[str, MediaError]:
         """Remove one by one request each, more by bulk requests of 1,000, and read the answer for every key."""
         wanted = list(keys)
+        # One key costs one request either way, and its status is all there is to read.
         if len(wanted) == 1:
             return super().delete(wanted, keep_folders=keep_folders)
         failed: dict[str, MediaError] = {}
@@ -272,6 +277,7 @@ class S3Backend(FsspecBackend):
 
     def _bulk(self, wanted: list[str]) -> dict[str, MediaError]:
         objects = {self._object(key)["Key"]: key for key in wanted}
+        # Not quiet: what was removed is named too, and only that counts.
         request = {"Objects": [{"Key": path} for path in objects], "Quiet": False}
         bucket = self._object("")["Bucket"]
         try:
@@ -281,6 +287,7 @@ class S3Backend(FsspecBackend):
             )
         except MediaError as error:
             return {key: StorageError(error.problem, next_step=error.next_step, key=key) for key in wanted}
+        # What is in neither list was not answered for, and counts as not removed.
         done = {objects.get(item["Key"]) for item in answer.get("Deleted", ())}
         reasons = {
             objects.get(item["Key"]): item.get("Message") or item.get("Code") for item in answer.get("Errors", ())
