@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import traceback
+from importlib import metadata
 
 import fsspec
 import pytest
@@ -144,6 +145,20 @@ def test_equal_filesystems_are_equal_after_a_pickle(storage):
     assert again == fs
     assert hash(again) == hash(fs)
     assert fsspec.AbstractFileSystem.from_json(fs.to_json())._backend.url == fs._backend.url
+
+
+def test_the_class_is_written_under_the_name_that_the_entry_point_has(memory_storage):
+    """Stored JSON and pickles outlive the module that a class happens to be in."""
+    fs = opened(memory_storage)
+    assert fs.to_dict()["cls"] == "fsmedia.filesystem:MediaFileSystem"
+    assert b"cfsmedia.filesystem\nMediaFileSystem\n" in pickle.dumps(fs, protocol=0)
+    [entry] = metadata.entry_points(group="fsspec.specs", name="media")
+    assert entry.value == "fsmedia.filesystem:MediaFileSystem"
+
+
+def test_the_filesystem_is_one_class_of_this_package():
+    ours = [base for base in MediaFileSystem.__mro__ if base.__module__.startswith("fsmedia")]
+    assert ours == [MediaFileSystem]
 
 
 def test_no_secret_is_shown(rclone_storage, caplog):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import os
 import resource
 from contextlib import suppress
@@ -94,12 +96,29 @@ def test_an_interrupted_write_is_not_stored(fs, monkeypatch: pytest.MonkeyPatch)
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(file._placement, "write", interrupted)
+    monkeypatch.setattr(file._upload, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         file.write(b"two")
     file.close()
     assert fs.find("") == []
     assert not os.path.exists("a")
+
+
+def test_names_that_a_generator_gives_are_removed(fs) -> None:
+    """A look whether they are in views used them up, and nothing was removed."""
+    fs.pipe({"a": b"1", "b": b"2", "c": b"3"})
+    fs.rm(name for name in ("a", "b"))
+    assert fs.find("") == ["c"]
+    fs.mv((name for name in ("c",)), "d/")
+    assert fs.find("") == ["d/c"]
+
+
+def test_a_file_object_takes_what_a_coroutine_gets(fs) -> None:
+    """It was taken for the path of a folder."""
+    fs.pipe_file("a", b"1")
+    target = io.BytesIO()
+    asyncio.run(fs._get_file("a", target))
+    assert target.getvalue() == b"1"
 
 
 @pytest.mark.parametrize("name", ["x.meta/y", "a/.fsmedia/x", "a/.FSMedia/x", f"a/.tmp-u{'a' * 26}/x", "a/x.meta/b/y"])
