@@ -268,7 +268,7 @@ def remove_due(operations: Sequence[DeleteOperation]) -> Failures:
     return _delete_keys(operations, lambda each: each.due_keys, keep_folders=False)
 
 
-# -- the orders: see "Orders of writes" in docs/format.md -------------------------------------------------------
+# -- orders: see "Orders of writes" in docs/format.md ------------------------------------------------------
 
 # The due entry first: a process that dies later leaves a hint about nothing, never an item whose expiry nobody sees.
 # The sidecar after the bytes: what a listing shows is whole.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Up to so many holds are read, each by a request, which also tells their reasons; for more, all are listed.
 _FEW = 4
+# The reference in a hold that is no JSON any more: an erasure must still find whose it is.
 _NAMED = re.compile(rb'"reference"\s*:\s*"((?:[^"\\]|\\.)*)')
 
 
