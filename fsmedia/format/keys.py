@@ -309,6 +309,7 @@ class BlobKey(NamedTuple):
 
 def blob_folder(digest: str) -> str:
     """Return the folder of all generations of some bytes."""
+    # 256 folders in between: on disks, one folder of all digests would grow without end.
     return f"{BLOBS}/{digest[:2]}/{digest}"
 
 
@@ -673,7 +674,7 @@ QUARANTINE: Final = f"{INTERNAL}/quarantine"
 
 
 class Quarantined(NamedTuple):
-    """What a key below `QUARANTINE` says.
+    """Parts of a key below `QUARANTINE`.
 
     Attributes
     ----------
@@ -694,6 +695,7 @@ def quarantine_folder(now: datetime) -> str:
 
 def quarantined_key(folder: str, key: str, root_path_bytes: int) -> str:
     """Return where a key's object goes in such a folder: under its own name, or its digest where that is too long."""
+    # The folder in front makes the key longer, and a key of the full length is one that may have to be set aside.
     wanted = f"{folder}/{key}"
     if root_path_bytes + 1 + len(wanted.encode(errors="surrogatepass")) <= MAX_KEY:
         return wanted
@@ -701,7 +703,7 @@ def quarantined_key(folder: str, key: str, root_path_bytes: int) -> str:
 
 
 def parse_quarantined(key: str) -> Quarantined:
-    """Read a key below `QUARANTINE`."""
+    """Parse a key below `QUARANTINE`."""
     name, _, rest = key.removeprefix(f"{QUARANTINE}/").partition("/")
     return Quarantined(f"{QUARANTINE}/{name if rest else name.removesuffix('.json')}", rest)
 

@@ -232,6 +232,7 @@ class Sidecar:
 
 def _refuse_infinity(values: Any, reference: str) -> None:
     """Refuse numbers such as 1e400, which no rewrite could write again."""
+    # With a list instead of recursion: a stranger's document may be nested deeper than Python's stack.
     waiting = [values]
     while waiting:
         value = waiting.pop()
