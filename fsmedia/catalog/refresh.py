@@ -6,16 +6,14 @@ it is. Only sidecars whose token changed are read.
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from fsmedia.catalog.schema import COARSEST, Facts, arrow, read_rows, schema, settings_digest, table_of, tokens, urls
 from fsmedia.core import records
-from fsmedia.core.parallel import spread, windows
-from fsmedia.errors import MediaError, StorageError
+from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.format import keys
 
 if TYPE_CHECKING:
@@ -128,7 +126,6 @@ class RefreshContext:
     backend: Backend
     configuration: Configuration
     before: datetime
-    process: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +137,7 @@ class Part:
     number
         Parts are in the order of their keys, but for the files of a folder beside its folders.
     folders
-        Listed whole.
+        ListedItem whole.
     loose
         Files that were listed already.
     rows
@@ -153,21 +150,20 @@ class Part:
     rows: pa.Table | bytes
 
 
-class Piece(NamedTuple):
-    """Rows that are up to date.
+@dataclass(slots=True)
+class RefreshResult(JobResult):
+    """Rows that are up to date; `examined` counts them.
 
     Attributes
     ----------
+    tables
+        Numbers of parts, with rows of each in order: as an Arrow stream where they have travelled.
     read
         Sidecars that were read for them.
-    error
-        Why there are none.
     """
 
-    number: int
-    table: pa.Table | bytes
+    tables: list[tuple[int, pa.Table | bytes]] = field(default_factory=list)
     read: int = 0
-    error: MediaError | None = None
 
 
 class Refreshed(NamedTuple):
@@ -211,21 +207,11 @@ def refresh(
     """
     facts = Facts(backend.url, now, settings_digest(configuration))
     usable = _usable(previous, facts)
-    process = os.getpid() if backend.in_one_process else None
-    context = RefreshContext(backend, configuration, datetime.now(UTC) - COARSEST, process)
-    tables: dict[int, list[pa.Table]] = {}
-    read = count = 0
-    for piece in _pieces(context, usable, executor):
-        if piece.error is not None:
-            raise piece.error
-        table = _unpacked(piece.table)
-        tables.setdefault(piece.number, []).append(table)
-        read += piece.read
-        count += len(table)
-        if progress is not None:
-            progress(count)
-    whole = _whole([each for number in sorted(tables) for each in tables[number]], facts)
-    return Refreshed(whole, read, 0 if previous is None else _missing(previous, whole))
+    context = RefreshContext(backend, configuration, datetime.now(UTC) - COARSEST)
+    total = _compare_all(context, Before(usable), executor, progress)
+    total.tables.sort(key=lambda numbered: numbered[0])  # stable: the rows of each part stay in order
+    whole = _whole([_unpacked(table) for _, table in total.tables], facts)
+    return Refreshed(whole, total.read, 0 if previous is None else _missing(previous, whole))
 
 
 def _usable(previous: pa.Table | None, facts: Facts) -> pa.Table:
@@ -266,17 +252,39 @@ def is_sorted(table: pa.Table) -> bool:
     return bool(compute.all(compute.less(references.slice(0, len(table) - 1), references.slice(1))).as_py())
 
 
-def _pieces(context: RefreshContext, previous: pa.Table, executor: Executor | None) -> Iterator[Piece]:
-    before = Before(previous)
-    top = context.backend.children("")
+def _compare_all(
+    context: RefreshContext, before: Before, executor: Executor | None, progress: Callable[[int], object] | None
+) -> RefreshResult:
+    """Compare the whole store with its old rows: some media at a time here, or a part at a time in each worker."""
+    top, total = context.backend.children(""), RefreshResult()
     folders = sorted((each for each in top.folders if each and not keys.is_internal(each)), key=_as_prefix)
-    if executor is None:
-        yield from pieces(context, Part(0, (), _loose(context.backend, top.entries), previous))
-        for number, folder in enumerate(folders, 1):
-            yield from pieces(context, Part(number, (folder,), (), before.below(folder)))
-        return
-    parts = _parts(context.backend, folders, top.entries, before)
-    yield from spread(worked, context, windows(parts, 1), executor, bool, _lost)
+    if executor is not None:
+        return run_windows(
+            refresh_window,
+            context,
+            windows(_parts(context.backend, folders, top.entries, before), 1),
+            total,
+            backends=[context.backend],
+            key=lambda part: part.folders[0] if part.folders else "",
+            again="refresh again",
+            executor=executor,
+            handle=_raise_failure,
+            progress=progress,
+        )
+    parts = [Part(0, (), _loose(context.backend, top.entries), before.table)]
+    parts += [Part(number, (folder,), (), before.below(folder)) for number, folder in enumerate(folders, 1)]
+    for part in parts:
+        for result in compared(context, part):
+            total.add(result)
+            if progress is not None:
+                progress(total.examined)
+    return total
+
+
+def _raise_failure(result: RefreshResult) -> None:
+    """Raise what went wrong: a catalog without a part of the store would say that its media are gone."""
+    if result.failed:
+        raise result.failed[0].error
 
 
 def _parts(backend: Backend, folders: Sequence[str], loose: Sequence[Entry], before: Before) -> Iterator[Part]:
@@ -312,39 +320,29 @@ def _loose(backend: Backend, entries: Iterable[Entry]) -> tuple[Entry, ...]:
     return tuple(each for each in told if each is not None)
 
 
-def worked(context: RefreshContext, parts: list[Part]) -> Piece:
+def refresh_window(context: RefreshContext, parts: list[Part]) -> RefreshResult:
     """Do one part in a worker, whole."""
-    if context.process is not None and context.process != os.getpid():
-        raise StorageError(
-            f"{context.backend.url} is seen by one process only", next_step="give an executor of threads, or none"
-        )
     (part,) = parts
-    found = list(pieces(context, part))
-    tables = [schema().empty_table(), *(_unpacked(piece.table) for piece in found)]
-    return Piece(part.number, _packed(arrow().concat_tables(tables)), sum(piece.read for piece in found))
+    total = RefreshResult()
+    for result in compared(context, part):
+        total.add(result)
+    tables = [schema().empty_table(), *(_unpacked(table) for _, table in total.tables)]
+    total.tables = [(part.number, _packed(arrow().concat_tables(tables)))]
+    return total
 
 
-def _lost(parts: list[Part], error: Exception) -> Piece:
-    failure = (
-        error
-        if isinstance(error, MediaError)
-        else StorageError(f"a worker failed ({type(error).__name__}: {str(error)[:200]})", next_step="refresh again")
-    )
-    return Piece(parts[0].number, b"", error=failure)
-
-
-def pieces(context: RefreshContext, part: Part) -> Iterator[Piece]:
+def compared(context: RefreshContext, part: Part) -> Iterator[RefreshResult]:
     """Compare a part of the store with its rows of before, some media at a time."""
     before = Before(_unpacked(part.rows))
     sources = (iter(part.loose), *(context.backend.entries(folder) for folder in part.folders))
     for source in sources:
         found = records.listed(source)
         while batch := list(islice(found, _BATCH)):
-            table, read = _compared(context, before, batch)
-            yield Piece(part.number, table, read)
+            table, read = _rows_of(context, before, batch)
+            yield RefreshResult(examined=len(table), tables=[(part.number, table)], read=read)
 
 
-def _compared(context: RefreshContext, before: Before, batch: Sequence[ListedItem]) -> tuple[pa.Table, int]:
+def _rows_of(context: RefreshContext, before: Before, batch: Sequence[ListedItem]) -> tuple[pa.Table, int]:
     """Return the rows of some media, and how many sidecars were read for them."""
     pa = arrow()
     kept: list[int] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,19 +15,18 @@ from pydantic_core import to_json
 
 from fsmedia.core import blobs, commit, holds, records
 from fsmedia.core.commit import DUE_TYPE, DeleteOperation, SharedStoreOperation, rewrite_sidecar
-from fsmedia.core.parallel import spread, windows
+from fsmedia.core.parallel import PER_WINDOW, JobResult, run_windows, windows
 from fsmedia.errors import (
     CorruptSidecarError,
     ErrorContext,
     InvalidLayoutError,
     MediaError,
     MediaNotFoundError,
-    StorageError,
     StoreConflictError,
 )
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.models import DeduplicationReport, Failed, Moved, Skipped
+from fsmedia.models import DeduplicationReport, Moved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -293,12 +291,11 @@ class DedupeContext:
     backend: Backend
     configuration: Configuration
     dry_run: bool
-    process: int | None = None
 
 
 @dataclass(slots=True)
-class Converted:
-    """What became of a window.
+class DedupeResult(JobResult):
+    """What became of a window of a conversion.
 
     Attributes
     ----------
@@ -306,35 +303,17 @@ class Converted:
         In a dry run: digest and size of each media that would be converted.
     """
 
-    examined: int = 0
     converted: int = 0
     bytes_before: int = 0
     bytes_saved: int = 0
-    skipped: list[Skipped] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
     moved: list[Moved] = field(default_factory=list)
     mappings: list[str] = field(default_factory=list)
-    planned: list[tuple[str, int]] = field(default_factory=list)
+    planned: list[tuple[str, int]] = field(default_factory=list, metadata=PER_WINDOW)
 
-    def skip(self, reference: str, reason: str) -> None:
-        """Note why a media stays as it is."""
-        self.skipped.append(Skipped(reference=reference, reason=reason))  # type: ignore[arg-type]
-
-    def fail(self, reference: str, error: MediaError) -> None:
+    def fail(self, key: str, error: MediaError) -> None:
         """Note what went wrong with a media; that it was deleted meanwhile is nothing wrong."""
         if not isinstance(error, MediaNotFoundError):
-            self.failed.append(Failed(reference=reference, error=error))  # type: ignore[arg-type]
-
-    def add(self, other: Converted) -> None:
-        """Take in what became of another window, but for what a dry run plans."""
-        self.examined += other.examined
-        self.converted += other.converted
-        self.bytes_before += other.bytes_before
-        self.bytes_saved += other.bytes_saved
-        self.skipped += other.skipped
-        self.failed += other.failed
-        self.moved += other.moved
-        self.mappings += other.mappings
+            JobResult.fail(self, key, error)
 
 
 def deduplicate(
@@ -355,16 +334,25 @@ def deduplicate(
     begun = time.monotonic()
     settings_file.refresh()
     configuration = settings_file.configuration if dry_run else settings_file.share_bytes()
-    context = DedupeContext(backend, configuration, dry_run, os.getpid() if backend.in_one_process else None)
-    outcome, known = Converted(), set[str]()
-    parts = windows(_candidates(backend, outcome, known if dry_run else None), _WINDOW)
-    for part in spread(convert_window, context, parts, executor, bool, _lost):
-        outcome.add(part)
-        for digest, size in part.planned:
+    outcome, known = DedupeResult(), set[str]()
+
+    def plan(result: DedupeResult) -> None:
+        for digest, size in result.planned:
             outcome.bytes_saved += size if digest in known else 0
             known.add(digest)
-        if progress is not None:
-            progress(outcome.examined)
+
+    run_windows(
+        convert_window,
+        DedupeContext(backend, configuration, dry_run),
+        windows(_candidates(backend, outcome, known if dry_run else None), _WINDOW),
+        outcome,
+        backends=[backend],
+        key=lambda each: each.reference,
+        again="deduplicate again",
+        executor=executor,
+        handle=plan,
+        progress=progress,
+    )
     if not dry_run:
         # a rebuild of the due index that ran meanwhile may have written the old setting back
         settings_file.share_bytes()
@@ -382,7 +370,7 @@ def deduplicate(
     )
 
 
-def _candidates(backend: Backend, outcome: Converted, known: set[str] | None) -> Iterator[Candidate]:
+def _candidates(backend: Backend, outcome: DedupeResult, known: set[str] | None) -> Iterator[Candidate]:
     """Walk over the store; note in passing what can't be converted, and which bytes are shared already.
 
     Keys come in order, so the names that a media had and has stand together.
@@ -415,14 +403,10 @@ def _stem(key: str) -> str:
     return key if own is None else key[: len(key) - len(own.ext)]
 
 
-def convert_window(context: DedupeContext, candidates: Sequence[Candidate]) -> Converted:
+def convert_window(context: DedupeContext, candidates: Sequence[Candidate]) -> DedupeResult:
     """Convert some media; what fails or was changed meanwhile is reported, and the rest goes on."""
     backend = context.backend
-    if context.process is not None and context.process != os.getpid():
-        raise StorageError(
-            f"{backend.url} is seen by one process only", next_step="give an executor of threads, or none"
-        )
-    outcome = Converted(examined=len(candidates))
+    outcome = DedupeResult(examined=len(candidates))
     turns = _begun(context, candidates, outcome)
     if context.dry_run:
         outcome.converted = len(turns)
@@ -435,7 +419,7 @@ def convert_window(context: DedupeContext, candidates: Sequence[Candidate]) -> C
     return outcome
 
 
-def _begun(context: DedupeContext, candidates: Sequence[Candidate], outcome: Converted) -> list[Conversion]:
+def _begun(context: DedupeContext, candidates: Sequence[Candidate], outcome: DedupeResult) -> list[Conversion]:
     """Look at holds, sidecars and bytes; return what can be converted."""
     backend, references = context.backend, [each.reference for each in candidates]
     turns = []
@@ -457,7 +441,7 @@ def _begun(context: DedupeContext, candidates: Sequence[Candidate], outcome: Con
 
 
 def _found(
-    backend: Backend, references: Sequence[str], outcome: Converted, when_held: str
+    backend: Backend, references: Sequence[str], outcome: DedupeResult, when_held: str
 ) -> list[records.StoredItem | None]:
     """Look at media, at once where the storage can; None for what is held or gone, or can't be looked at."""
     if not references:
@@ -478,7 +462,7 @@ def _found(
     return found
 
 
-def _each(turns: Sequence[Conversion], step: Callable[[Conversion], object], outcome: Converted) -> list[Conversion]:
+def _each(turns: Sequence[Conversion], step: Callable[[Conversion], object], outcome: DedupeResult) -> list[Conversion]:
     """Take a step for each media, at once where the storage gains from it; return those that it went well for."""
 
     def attempt(turn: Conversion) -> MediaError | None:
@@ -500,7 +484,7 @@ def _each(turns: Sequence[Conversion], step: Callable[[Conversion], object], out
     return [turn for turn, error in zip(turns, answers, strict=True) if error is None]
 
 
-def _stored(turns: Sequence[Conversion], context: DedupeContext, outcome: Converted) -> list[Conversion]:
+def _stored(turns: Sequence[Conversion], context: DedupeContext, outcome: DedupeResult) -> list[Conversion]:
     """Store each again beside equal bytes, but what an earlier conversion stored already."""
     known = _each(turns, Conversion.meet_twin, outcome)
     going = [turn for turn in known if not turn.new]
@@ -515,7 +499,7 @@ def _stored(turns: Sequence[Conversion], context: DedupeContext, outcome: Conver
     return stored
 
 
-def _unchanged(backend: Backend, turns: Sequence[Conversion], outcome: Converted) -> list[Conversion]:
+def _unchanged(backend: Backend, turns: Sequence[Conversion], outcome: DedupeResult) -> list[Conversion]:
     """Look once more, right before the old media go: who changed or held one meanwhile shall not lose that."""
     again = "is held since it was stored again, so it is there twice: release it, then deduplicate again"
     leaving = []
@@ -525,7 +509,7 @@ def _unchanged(backend: Backend, turns: Sequence[Conversion], outcome: Converted
     return leaving
 
 
-def _leave(backend: Backend, turns: Sequence[Conversion], outcome: Converted) -> None:
+def _leave(backend: Backend, turns: Sequence[Conversion], outcome: DedupeResult) -> None:
     """Write down what the media are called now, then let the old ones go; who dies between leaves that trace."""
     if not turns:
         return
@@ -545,18 +529,3 @@ def _leave(backend: Backend, turns: Sequence[Conversion], outcome: Converted) ->
         outcome.converted += 1
         outcome.bytes_before += turn.entry.size
         outcome.bytes_saved += turn.entry.size if turn.joined else 0
-
-
-def _lost(candidates: list[Candidate], error: Exception) -> Converted:
-    """Say of a window that its worker did not answer; what it did is finished by converting again."""
-    failure = (
-        error
-        if isinstance(error, MediaError)
-        else StorageError(
-            f"its worker failed ({type(error).__name__}: {str(error)[:200]})", next_step="deduplicate again"
-        )
-    )
-    outcome = Converted(examined=len(candidates))
-    for each in candidates:
-        outcome.fail(each.reference, failure)
-    return outcome

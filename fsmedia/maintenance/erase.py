@@ -6,7 +6,6 @@ one. Nothing else of the store is touched.
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -15,14 +14,14 @@ from typing import TYPE_CHECKING
 from fsmedia import catalog
 from fsmedia.core import commit, holds, lifetime, promptkit, records
 from fsmedia.core.lifetime import Deleter
-from fsmedia.core.parallel import spread, windows
+from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.errors import HeldMediaError, MediaError
 from fsmedia.format import keys
 from fsmedia.maintenance import subject as finding
 from fsmedia.maintenance import subject as journal
 from fsmedia.maintenance.erase_traces import Traces, clear_leftovers
-from fsmedia.maintenance.subject import Subject, Target, check_process, marker_of, told
-from fsmedia.models import Cleaned, Deletion, Erased, Receipt, Remaining
+from fsmedia.maintenance.subject import Subject, Target, marker_of, told
+from fsmedia.models import Cleaned, Deletion, Erased, Receipt, Reference, Remaining
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -79,32 +78,37 @@ class Erasure:
         begun = self.clock()
         pages = journal.read(backend, subject)
         found = self._found(backend, subject)
-        process = os.getpid() if backend.in_one_process else None
-        configuration = (
-            settings_file.reload()
-        )  # somebody may have begun to convert the store while it was looked through
-        context = EraseContext(backend, configuration, subject, begun, process)
+        # Again: somebody may have begun to convert the store while it was looked through.
+        context = EraseContext(backend, settings_file.reload(), subject, begun)
         gone = self._gone(context, _noted(backend, found.targets))
         gone.add(finish(context, pages, dry_run=self.dry_run))
         work = _Work(self, backend, subject, found, gone)
         return work.receipt(begun, settings_file)
 
-    def _found(self, backend: Backend, subject: Subject) -> finding.Found:
-        found = finding.Found()
-        context = finding.SubjectContext(backend, subject, os.getpid() if backend.in_one_process else None)
-        parts = windows(finding.judged(finding.items(backend.entries())), finding.WINDOW)
-        for part in spread(finding.find_window, context, parts, self.executor, bool, finding.lost):
-            found.add(part)
-            if self.progress is not None:
-                self.progress(found.examined)
-        return found
+    def _found(self, backend: Backend, subject: Subject) -> finding.SearchResult:
+        return run_windows(
+            finding.find_window,
+            finding.SubjectContext(backend, subject),
+            windows(finding.judged(finding.items(backend.entries())), finding.WINDOW),
+            finding.SearchResult(),
+            backends=[backend],
+            key=lambda item: item.key,
+            again="erase again",
+            executor=self.executor,
+            progress=self.progress,
+        )
 
-    def _gone(self, context: EraseContext, targets: list[Target]) -> Gone:
-        gone = Gone()
-        work = plan_window if self.dry_run else erase_window
-        for part in spread(work, context, windows(targets, WINDOW), self.executor, bool, lost):
-            gone.add(part)
-        return gone
+    def _gone(self, context: EraseContext, targets: list[Target]) -> EraseResult:
+        return run_windows(
+            plan_window if self.dry_run else erase_window,
+            context,
+            windows(targets, WINDOW),
+            EraseResult(),
+            backends=[context.backend],
+            key=lambda each: each.reference,
+            again="erase again",
+            executor=self.executor,
+        )
 
 
 @dataclass(slots=True)
@@ -114,15 +118,15 @@ class _Work:
     erasure: Erasure
     backend: Backend
     subject: Subject
-    found: finding.Found
-    gone: Gone
+    found: finding.SearchResult
+    gone: EraseResult
     failed: list[Remaining] = field(default_factory=list)
 
     def receipt(self, begun: datetime, settings_file: SettingsFile) -> Receipt:
         """Clean the store's own records, and write down all of it."""
         dry_run = self.erasure.dry_run
         unique = {each.reference: each for each in reversed(self.gone.erased)}
-        staying = {each.reference for each in (*self.gone.held, *self.gone.failed)}
+        staying = {each.reference for each in self.gone.held} | {each.reference for each in self.gone.failed}
         cleared = clear_leftovers(
             self.backend, self.subject, unique, settings_file.configuration.orphan_grace, dry_run=dry_run
         )
@@ -144,6 +148,9 @@ class _Work:
         if not dry_run:
             self._record(erased)
             self._tidy([] if cleared.failed or traces.failed or self.failed else self.gone.pages)
+        failed = [*cleared.failed, *traces.failed, *self.failed]
+        failed += [Remaining(reference=each.reference, reason=str(each.error)) for each in self.found.failed]
+        failed += [Remaining(reference=each.reference, reason=each.error.problem) for each in self.gone.failed]
         return Receipt(
             fsmedia=_version(),
             store=self.backend.url,
@@ -156,7 +163,7 @@ class _Work:
             held=_sorted([*self.gone.held, *stale]),
             waiting=_sorted(cleared.waiting),
             unclear=_sorted(self.found.unclear),
-            failed=_sorted([*self.found.failed, *self.gone.failed, *cleared.failed, *traces.failed, *self.failed]),
+            failed=_sorted(failed),
             cleaned=cleaned,
         ).sealed()
 
@@ -198,7 +205,7 @@ class _Work:
                 freed.add(pointer)
             erased.append(
                 Erased(
-                    reference=each.reference,  # type: ignore[arg-type]
+                    reference=Reference(each.reference),
                     sha256=each.sha256,
                     size_bytes=each.size,
                     freed_bytes=each.size if frees else 0,
@@ -261,7 +268,7 @@ class _Work:
             self._fail(keys.ERASURES, error)
 
     def _fail(self, key: str, error: MediaError) -> None:
-        self.failed.append(Remaining(reference=key, reason=str(error)))  # type: ignore[arg-type]
+        self.failed.append(Remaining(reference=Reference(key), reason=str(error)))
 
 
 def _noted(backend: Backend, targets: list[Target]) -> list[Target]:
@@ -302,11 +309,10 @@ class EraseContext:
     configuration: Configuration
     subject: Subject
     now: datetime
-    process: int | None = None
 
 
 @dataclass(slots=True)
-class Gone:
+class EraseResult(JobResult):
     """What became of a window, or of all of them.
 
     Attributes
@@ -317,31 +323,23 @@ class Gone:
 
     erased: list[Target] = field(default_factory=list)
     held: list[Remaining] = field(default_factory=list)
-    failed: list[Remaining] = field(default_factory=list)
     pages: list[str] = field(default_factory=list)
 
-    def add(self, other: Gone) -> None:
-        """Take in another window's."""
-        self.erased += other.erased
-        self.held += other.held
-        self.failed += other.failed
-        self.pages += other.pages
-
-    def fail(self, reference: str, error: MediaError) -> None:
-        """Note what went wrong; held is not wrong."""
-        kept = Remaining(reference=reference, reason=error.problem)  # type: ignore[arg-type]
-        (self.held if isinstance(error, HeldMediaError) else self.failed).append(kept)
+    def fail(self, key: str, error: MediaError) -> None:
+        """Note what went wrong; that a media is held is nothing wrong."""
+        if isinstance(error, HeldMediaError):
+            self.held.append(Remaining(reference=Reference(key), reason=error.problem))
+        else:
+            JobResult.fail(self, key, error)
 
 
-def plan_window(context: EraseContext, targets: Sequence[Target]) -> Gone:
+def plan_window(context: EraseContext, targets: Sequence[Target]) -> EraseResult:
     """Say what would become of some media."""
-    check_process(context.backend, context.process)
     return _without_held(context.backend, targets)
 
 
-def erase_window(context: EraseContext, targets: Sequence[Target]) -> Gone:
+def erase_window(context: EraseContext, targets: Sequence[Target]) -> EraseResult:
     """Delete some media; what fails is reported and the rest goes on."""
-    check_process(context.backend, context.process)
     gone = _without_held(context.backend, targets)
     if not gone.erased:
         return gone
@@ -365,9 +363,9 @@ def erase_window(context: EraseContext, targets: Sequence[Target]) -> Gone:
     return gone
 
 
-def _without_held(backend: Backend, targets: Sequence[Target]) -> Gone:
+def _without_held(backend: Backend, targets: Sequence[Target]) -> EraseResult:
     """Leave out what is held, with the reason that whoever holds it gave."""
-    gone = Gone()
+    gone = EraseResult()
     try:
         listed = holds.among(holds.held(backend), [each.reference for each in targets])
         read = backend.fetch(reads=[keys.hold_key(each) for each in listed]).reads
@@ -381,7 +379,7 @@ def _without_held(backend: Backend, targets: Sequence[Target]) -> Gone:
     return gone
 
 
-def _moved(context: EraseContext, gone: Gone) -> list[Target]:
+def _moved(context: EraseContext, gone: EraseResult) -> list[Target]:
     """Return what a conversion that is under way has given other names since the store was listed."""
     plain = {each.reference: each for each in gone.erased if records.may_have_moved(each.reference)}
     if not context.configuration.deduplicate or not plain:
@@ -404,12 +402,12 @@ def _moved(context: EraseContext, gone: Gone) -> list[Target]:
     return found
 
 
-def finish(context: EraseContext, pages: Iterable[journal.Page], *, dry_run: bool) -> Gone:
+def finish(context: EraseContext, pages: Iterable[journal.Page], *, dry_run: bool) -> EraseResult:
     """Take the steps of the deletes that died, as far as the journal tells; what has a sidecar is no such thing.
 
     A page on which media of the subject still stand stays: it is that of an erasure under way, or of one that failed.
     """
-    gone = Gone()
+    gone = EraseResult()
     for page in pages:
         try:
             half, is_done = _half_done(context, page, gone)
@@ -429,7 +427,7 @@ def finish(context: EraseContext, pages: Iterable[journal.Page], *, dry_run: boo
     return gone
 
 
-def _half_done(context: EraseContext, page: journal.Page, gone: Gone) -> tuple[list[Target], bool]:
+def _half_done(context: EraseContext, page: journal.Page, gone: EraseResult) -> tuple[list[Target], bool]:
     """Return what has lost its sidecar, and whether nothing else on the page is still to be erased.
 
     Names that clients chose lose their bytes before their sidecar, so nothing is left of them without one.
@@ -446,9 +444,3 @@ def _half_done(context: EraseContext, page: journal.Page, gone: Gone) -> tuple[l
         elif each.reference not in held and context.subject.owner(each.reference, sidecar) == "subject":
             is_done = False
     return half, is_done
-
-
-def lost(targets: list[Target], error: Exception) -> Gone:
-    """Say of a window that its worker did not answer; erasing again finishes what it began."""
-    reason = error.problem if isinstance(error, MediaError) else f"its worker failed ({type(error).__name__})"
-    return Gone(failed=[Remaining(reference=each.reference, reason=reason) for each in targets])  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from pydantic_core import from_json
 
 from fsmedia import catalog
 from fsmedia.core import holds, promptkit, records
-from fsmedia.core.parallel import spread, windows
+from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.maintenance import subject
@@ -35,8 +35,8 @@ from fsmedia.maintenance.leftovers import (
     mend_window,
 )
 from fsmedia.maintenance.quarantine import SetAside, read_set_aside
-from fsmedia.maintenance.subject import Owner, check_process, names_another, told
-from fsmedia.models import Receipt, ReceiptReport, Remaining, Trace
+from fsmedia.maintenance.subject import Owner, names_another, told
+from fsmedia.models import Receipt, ReceiptReport, Reference, Remaining, Trace
 from fsmedia.models.reports import RECEIPT_FORMAT
 from fsmedia.storage.port import storage_time
 
@@ -129,7 +129,7 @@ class Traces:
                     named = holds.named(data or b"")
                     if named is not None and records.is_reference(named) and self._is_stale(named):
                         reason = _STALE if keys.hold_key(named) == key else _DAMAGED
-                        found.append(Remaining(reference=named, reason=f"{reason} ({key})"))  # type: ignore[arg-type]
+                        found.append(Remaining(reference=Reference(named), reason=f"{reason} ({key})"))
             return 0
 
         self._guarded(keys.HOLDS, look)
@@ -147,7 +147,7 @@ class Traces:
             return 0
 
     def _fail(self, key: str, error: MediaError) -> None:
-        self.failed.append(Remaining(reference=key, reason=str(error)))  # type: ignore[arg-type]
+        self.failed.append(Remaining(reference=Reference(key), reason=str(error)))
 
     def _delete(self, gone: Collection[str]) -> int:
         """Remove objects; return how many went."""
@@ -305,7 +305,7 @@ class Cleared:
 
     def fail(self, key: str, error: MediaError) -> None:
         """Note what went wrong."""
-        self.failed.append(Remaining(reference=key, reason=str(error)))  # type: ignore[arg-type]
+        self.failed.append(Remaining(reference=Reference(key), reason=str(error)))
 
 
 def clear_leftovers(
@@ -335,11 +335,10 @@ def clear_leftovers(
     old: list[Task] = []
     for task in tasks:
         young = [entry for entry in _entries(task) if not _is_before(backend, entry, before)]
-        cleared.waiting += [Remaining(reference=entry.key, reason=_YOUNG) for entry in young]  # type: ignore[arg-type]
+        cleared.waiting += [Remaining(reference=Reference(entry.key), reason=_YOUNG) for entry in young]
         if len(young) < len(list(_entries(task))):
             old.append(task)
-    process = os.getpid() if backend.in_one_process else None
-    outcome = mend_window(LeftoverContext(backend, before, dry_run, process), old)
+    outcome = mend_window(LeftoverContext(backend, before, dry_run), old)
     cleared.leftovers = len([each for each in outcome.mended if each.kind != "due"])
     cleared.due_entries += len([each for each in outcome.mended if each.kind == "due"])
     for each in outcome.failed:
@@ -582,17 +581,21 @@ class _Check:
         """Read every sidecar, and compare its digest; return how many media were looked at."""
         if not self.gone:
             return 0
-        context = CheckContext(self.backend, self.gone, os.getpid() if self.backend.in_one_process else None)
-        examined = 0
-        for part in spread(look_window, context, windows(self._listed(), subject.WINDOW), executor, bool, _lost):
-            if isinstance(part, MediaError):
-                raise part
-            examined += part[0]
-            for reference in part[1]:
-                self._find("bytes", reference, "a media has bytes that the receipt calls gone, or the same ones again")
-            if progress is not None:
-                progress(examined)
-        return examined
+        total = run_windows(
+            check_window,
+            CheckContext(self.backend, self.gone),
+            windows(self._listed(), subject.WINDOW),
+            CheckResult(),
+            backends=[self.backend],
+            key=lambda item: item.key,
+            again="check again",
+            executor=executor,
+            handle=_raise_failure,
+            progress=progress,
+        )
+        for reference in total.found:
+            self._find("bytes", reference, "a media has bytes that the receipt calls gone, or the same ones again")
+        return total.examined
 
     def _listed(self) -> Iterator[Item]:
         return (item for item in subject.items(self.backend.entries()) if item.has_sidecar)
@@ -604,24 +607,34 @@ class CheckContext:
 
     backend: Backend
     gone: frozenset[str]
-    process: int | None = None
 
 
-def look_window(context: CheckContext, window: Sequence[Item]) -> tuple[int, list[str]] | MediaError:
-    """Return how many sidecars were read, and which media have bytes that should be gone."""
-    check_process(context.backend, context.process)
+@dataclass(slots=True)
+class CheckResult(JobResult):
+    """What reading some sidecars showed.
+
+    Attributes
+    ----------
+    found
+        Media with bytes that should be gone.
+    """
+
+    found: list[str] = field(default_factory=list)
+
+
+def check_window(context: CheckContext, window: Sequence[Item]) -> CheckResult:
+    """Read some sidecars, and compare their digests with those that should be gone."""
     names = [item.key for item in window if records.is_reference(item.key)]
-    found = []
+    result = CheckResult(examined=len(names))
     for reference, data in zip(names, records.read_sidecars(context.backend, names), strict=True):
         if isinstance(data, MediaError):
-            return data
-        if data is not None and told(data, reference)[0].get("sha256") in context.gone:
-            found.append(reference)
-    return len(names), found
+            result.fail(reference, data)
+        elif data is not None and told(data, reference)[0].get("sha256") in context.gone:
+            result.found.append(reference)
+    return result
 
 
-def _lost(window: list[Item], error: Exception) -> tuple[int, list[str]] | MediaError:
-    del window
-    if isinstance(error, MediaError):
-        return error
-    return StorageError(f"a worker failed ({type(error).__name__}: {str(error)[:200]})", next_step="check again")
+def _raise_failure(result: CheckResult) -> None:
+    """Raise what went wrong: a look that missed something proves nothing."""
+    if result.failed:
+        raise result.failed[0].error

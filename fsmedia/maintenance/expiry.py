@@ -7,7 +7,6 @@ that went wrong stands in the answer. Plain functions over picklable values, so 
 from __future__ import annotations
 
 import logging
-import os
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,16 +14,16 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fsmedia.core import commit, holds, lifetime, promptkit, records
-from fsmedia.core.parallel import spread, windows
+from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.models import Deletion, EnforcementReport, Failed, RebuildReport, Skipped
+from fsmedia.models import Deletion, EnforcementReport, RebuildReport
 from fsmedia.storage import Backend, Entry, Write
 from fsmedia.storage.port import storage_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Executor
 
     from fsmedia.core.lifetime import DeletionLog
@@ -47,8 +46,6 @@ class SweepContext:
         What expires up to here is due.
     storage_now
         The storage's clock, by which leftovers are judged; None: none are.
-    process
-        The process that the sweep began in, where only that one sees the storage.
     """
 
     backend: Backend
@@ -57,25 +54,13 @@ class SweepContext:
     storage_now: datetime | None
     dry_run: bool
     delete_shared: bool
-    process: int | None = None
 
 
 @dataclass(slots=True)
-class Swept:
-    """What became of a window."""
+class SweepResult(JobResult):
+    """What became of a window of a sweep."""
 
-    examined: int = 0
     deleted: list[Deletion] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
-
-    def fail(self, reference: str, error: MediaError) -> None:
-        """Note what went wrong with a media."""
-        self.failed.append(Failed(reference=reference, error=error))  # type: ignore[arg-type]
-
-    def skip(self, reference: str, reason: str) -> None:
-        """Note that a media stays, and why."""
-        self.skipped.append(Skipped(reference=reference, reason=reason))  # type: ignore[arg-type]
 
 
 @dataclass(slots=True)
@@ -100,26 +85,22 @@ class _Plan:
     """Media that were due and stay; they are looked at again the next day, whatever else happens."""
 
 
-def sweep_window(context: SweepContext, candidates: Sequence[Candidate]) -> Swept:
+def sweep_window(context: SweepContext, candidates: Sequence[Candidate]) -> SweepResult:
     """Sweep some media."""
-    if context.process is not None and context.process != os.getpid():
-        raise StorageError(
-            f"{context.backend.url} is seen by one process only", next_step="give an executor of threads, or none"
-        )
-    swept = Swept()
+    result = SweepResult()
     items = _merged(candidates)
     plan = _Plan()
-    missing = _judge(context, items, plan, swept)
-    _keep_held(context, plan, swept)
-    _keep_shared(context, plan, swept)
+    missing = _judge(context, items, plan, result)
+    _keep_held(context, plan, result)
+    _keep_shared(context, plan, result)
     if context.dry_run:
-        swept.deleted = [deletion for _, deletion, _ in plan.going.values()]
-        return swept
-    _clear_leftovers(context, missing, plan, swept)
-    _move(context, plan, swept)
-    _delete(context, plan, swept)
-    _look_again(context, plan, swept)
-    return swept
+        result.deleted = [deletion for _, deletion, _ in plan.going.values()]
+        return result
+    _clear_leftovers(context, missing, plan, result)
+    _move(context, plan, result)
+    _delete(context, plan, result)
+    _look_again(context, plan, result)
+    return result
 
 
 def _merged(candidates: Sequence[Candidate]) -> dict[str, _Item]:
@@ -131,14 +112,14 @@ def _merged(candidates: Sequence[Candidate]) -> dict[str, _Item]:
     return items
 
 
-def _judge(context: SweepContext, items: dict[str, _Item], plan: _Plan, swept: Swept) -> list[_Item]:
+def _judge(context: SweepContext, items: dict[str, _Item], plan: _Plan, result: SweepResult) -> list[_Item]:
     """Sort the media by what their sidecars say now; return those without one."""
     missing: list[_Item] = []
     for item, data in zip(items.values(), records.read_sidecars(context.backend, list(items)), strict=True):
         reference = item.reference
-        swept.examined += 1
+        result.examined += 1
         if isinstance(data, MediaError):
-            swept.fail(reference, data)
+            result.fail(reference, data)
             continue
         if data is None:
             missing.append(item)
@@ -147,7 +128,7 @@ def _judge(context: SweepContext, items: dict[str, _Item], plan: _Plan, swept: S
             sidecar = Sidecar.parse(data, reference)
             expires_at = _expiry(context, sidecar, item)
         except MediaError as error:
-            swept.fail(reference, error)
+            result.fail(reference, error)
             continue
         if expires_at is not None and expires_at <= context.now:
             policy = sidecar.values.get("policy_name")
@@ -194,7 +175,7 @@ def _later(now: datetime) -> datetime:
         return datetime.max.replace(tzinfo=UTC)
 
 
-def _keep_held(context: SweepContext, plan: _Plan, swept: Swept) -> None:
+def _keep_held(context: SweepContext, plan: _Plan, result: SweepResult) -> None:
     """Look at the holds once the sidecars are read: as late as can be."""
     if not plan.going:
         return
@@ -203,14 +184,14 @@ def _keep_held(context: SweepContext, plan: _Plan, swept: Swept) -> None:
     except MediaError as error:
         for reference in list(plan.going):
             del plan.going[reference]
-            swept.fail(reference, error)
+            result.fail(reference, error)
         return
     for reference in holds.among(held, list(plan.going)):
-        swept.skip(reference, "held")
+        result.skip(reference, "held")
         _keep(context, plan, reference)
 
 
-def _keep_shared(context: SweepContext, plan: _Plan, swept: Swept) -> None:
+def _keep_shared(context: SweepContext, plan: _Plan, result: SweepResult) -> None:
     """Keep what PromptKit may have given to several runs."""
     foreign = [each for each in plan.going if not keys.is_own_name(each)]
     if not foreign:
@@ -222,15 +203,15 @@ def _keep_shared(context: SweepContext, plan: _Plan, swept: Swept) -> None:
     except MediaError as error:
         for reference in foreign:
             del plan.going[reference]
-            swept.fail(reference, error)
+            result.fail(reference, error)
         return
     if not context.delete_shared:
         for reference in sorted(shared):
-            swept.skip(reference, _SHARED)
+            result.skip(reference, _SHARED)
             _keep(context, plan, reference)
 
 
-def _clear_leftovers(context: SweepContext, missing: list[_Item], plan: _Plan, swept: Swept) -> None:
+def _clear_leftovers(context: SweepContext, missing: list[_Item], plan: _Plan, result: SweepResult) -> None:
     """Finish what a crash left: an entry without a sidecar, and bytes of our own form that it is about.
 
     Only once both are older than the grace: before that a store may be on its way.
@@ -252,7 +233,7 @@ def _clear_leftovers(context: SweepContext, missing: list[_Item], plan: _Plan, s
                 if failed:
                     raise failed[reference]
         except MediaError as error:
-            swept.fail(reference, error)
+            result.fail(reference, error)
             continue
         plan.spent[reference] = tuple(item.due_keys)
 
@@ -268,7 +249,7 @@ def _is_old(context: SweepContext, written: datetime | None) -> bool:
     return context.storage_now - written > context.configuration.orphan_grace
 
 
-def _move(context: SweepContext, plan: _Plan, swept: Swept) -> None:
+def _move(context: SweepContext, plan: _Plan, result: SweepResult) -> None:
     """Write the entries for other instants; where that fails, the old ones stay."""
     if not plan.moved:
         return
@@ -276,13 +257,13 @@ def _move(context: SweepContext, plan: _Plan, swept: Swept) -> None:
     for index, error in context.backend.write_many([Write(key, b"", commit.DUE_TYPE) for key in wanted]).items():
         reference = plan.moved[wanted[index]]
         plan.spent.pop(reference, None)
-        swept.fail(reference, error)
+        result.fail(reference, error)
     for key, reference in plan.moved.items():
         if reference in plan.spent:
             plan.spent[reference] = tuple(each for each in plan.spent[reference] if each != key)
 
 
-def _delete(context: SweepContext, plan: _Plan, swept: Swept) -> None:
+def _delete(context: SweepContext, plan: _Plan, result: SweepResult) -> None:
     """Delete what goes, and the entries that have had their time with the last step."""
     backend = context.backend
     leaving = [
@@ -297,17 +278,17 @@ def _delete(context: SweepContext, plan: _Plan, swept: Swept) -> None:
     half: list[str] = []
     for deleting, error in zip(leaving, commit.delete(leaving), strict=True):
         if error is not None:
-            swept.fail(deleting.reference, error)
+            result.fail(deleting.reference, error)
             half += [] if deleting.stays else [deleting.reference]
         elif not deleting.stays:
-            swept.deleted.append(plan.going[deleting.reference][1])
+            result.deleted.append(plan.going[deleting.reference][1])
     # Without its sidecar a media is gone, and no later sweep could say what it was; what is left of it is reported too.
     for reference, sidecar in zip(half, records.read_sidecars(backend, half), strict=True):
         if sidecar is None:
-            swept.deleted.append(plan.going[reference][1])
+            result.deleted.append(plan.going[reference][1])
 
 
-def _look_again(context: SweepContext, plan: _Plan, swept: Swept) -> None:
+def _look_again(context: SweepContext, plan: _Plan, result: SweepResult) -> None:
     """Put an entry back that somebody needed again while it was removed: its sidecar names that very minute now."""
     removed = {each: due_keys for each, due_keys in plan.spent.items() if due_keys and each not in plan.kept}
     needed: dict[str, str] = {}
@@ -317,14 +298,14 @@ def _look_again(context: SweepContext, plan: _Plan, swept: Swept) -> None:
                 raise data
             expires_at = None if data is None else _said(context, data, reference)
         except MediaError as error:
-            swept.fail(reference, error)
+            result.fail(reference, error)
             continue
         if expires_at is not None and (key := keys.due_key(expires_at, reference)) in removed[reference]:
             needed[key] = reference
     if needed:
         writes = [Write(key, b"", commit.DUE_TYPE) for key in needed]
         for index, failure in context.backend.write_many(writes).items():
-            swept.fail(needed[writes[index].key], failure)
+            result.fail(needed[writes[index].key], failure)
 
 
 def _said(context: SweepContext, data: bytes, reference: str) -> datetime | None:
@@ -426,29 +407,24 @@ class Enforcement:
         candidates = due_entries(backend, now)
         if partial or self._seeks_shared(backend):
             candidates = chain(candidates, media_with_sidecar(backend))
-        parts: list[Swept] = []
-        examined = 0
+        total = SweepResult()
         try:
-            for part in self._swept(backend, configuration, now, candidates):
-                self._settle(backend, part)
-                parts.append(part)
-                examined += part.examined
-                if self.progress is not None:
-                    self.progress(examined)
+            self._sweep(backend, configuration, now, candidates, total)
         except MediaError as error:
-            if not parts:
+            if not total.examined:
                 raise
-            parts.append(Swept())
-            parts[-1].fail(error.reference or error.key or keys.DUE, error)
-            _tell(parts[-1])
+            broken = SweepResult()
+            broken.fail(error.reference or error.key or keys.DUE, error)
+            _log_result(broken)
+            total.add(broken)
         return EnforcementReport.model_construct(
             now=now,
             dry_run=self.dry_run,
             due_index="partial" if partial else "complete",
-            examined=examined,
-            deleted=tuple(_unique(each for part in parts for each in part.deleted)),
-            skipped=tuple(_unique(each for part in parts for each in part.skipped)),
-            failed=tuple(each for part in parts for each in part.failed),
+            examined=total.examined,
+            deleted=tuple(_unique(total.deleted)),
+            skipped=tuple(_unique(total.skipped)),
+            failed=tuple(total.failed),
             stopped=self.stopped(),
             took=timedelta(seconds=time.monotonic() - begun),
         )
@@ -457,16 +433,15 @@ class Enforcement:
         """Tell whether media may be due that sweeps without `delete_shared` have put off."""
         return self.delete_shared and backend.read(keys.DEDUP_INDEX_KEY) is not None
 
-    def _settle(self, backend: Backend, part: Swept) -> None:
-        """Record and tell what a window did."""
-        if not self.dry_run:
-            for reference, error in lifetime.record(backend, self.log, part.deleted).items():
-                part.fail(reference, error)
-            _tell(part)
-
-    def _swept(
-        self, backend: Backend, configuration: Configuration, now: datetime, candidates: Iterator[Candidate]
-    ) -> Iterator[Swept]:
+    def _sweep(
+        self,
+        backend: Backend,
+        configuration: Configuration,
+        now: datetime,
+        candidates: Iterator[Candidate],
+        total: SweepResult,
+    ) -> None:
+        """Sweep all windows; nothing is written, not even to compare clocks, where nothing may be due."""
         first = next(candidates, None)
         if first is None:
             return
@@ -477,10 +452,28 @@ class Enforcement:
             storage_now=None if self.dry_run else self._storage_time(backend),
             dry_run=self.dry_run,
             delete_shared=self.delete_shared,
-            process=os.getpid() if backend.in_one_process else None,
         )
-        parts = windows(chain([first], candidates), _WINDOW)
-        yield from spread(sweep_window, context, parts, self.executor, self.stopped, _lost)
+
+        def record(result: SweepResult) -> None:
+            if self.dry_run:
+                return
+            for reference, error in lifetime.record(backend, self.log, result.deleted).items():
+                result.fail(reference, error)
+            _log_result(result)
+
+        run_windows(
+            sweep_window,
+            context,
+            windows(chain([first], candidates), _WINDOW),
+            total,
+            backends=[backend],
+            key=lambda each: each.reference,
+            again="sweep again",
+            executor=self.executor,
+            stopped=self.stopped,
+            handle=record,
+            progress=self.progress,
+        )
 
     def _storage_time(self, backend: Backend) -> datetime | None:
         """Write a small object and read its time; compare, unless the caller said what time it is.
@@ -516,19 +509,7 @@ def _rounded(difference: timedelta) -> str:
     return str(timedelta(seconds=round(difference.total_seconds())))
 
 
-def _lost(part: list[Candidate], error: Exception) -> Swept:
-    """Say of each media of a window that its worker did not answer."""
-    told = error if isinstance(error, MediaError) else None
-    swept = Swept(examined=len(part))
-    for each in part:
-        failure = told or StorageError(
-            f"its worker failed ({type(error).__name__}: {str(error)[:200]})", next_step="sweep again"
-        )
-        swept.fail(each.reference, failure)
-    return swept
-
-
-def _unique(items: Iterator[Any]) -> Iterator[Any]:
+def _unique(items: Iterable[Any]) -> Iterator[Any]:
     """Give each media once; it may have been met by its entry and by its sidecar."""
     seen: set[str] = set()
     for each in items:
@@ -537,10 +518,10 @@ def _unique(items: Iterator[Any]) -> Iterator[Any]:
             yield each
 
 
-def _tell(part: Swept) -> None:
-    for deletion in part.deleted:
+def _log_result(result: SweepResult) -> None:
+    for deletion in result.deleted:
         _log.info("%s: deleted, %s (%d bytes)", deletion.reference, deletion.reason, deletion.size_bytes)
-    for failure in part.failed:
+    for failure in result.failed:
         _log.warning("sweep: %s", failure.error)
 
 
@@ -553,20 +534,13 @@ class RebuildContext:
 
     backend: Backend
     configuration: Configuration
-    process: int | None = None
 
 
 @dataclass(slots=True)
-class Indexed:
-    """What became of a window."""
+class RebuildResult(JobResult):
+    """What became of a window of a rebuild of the due index."""
 
-    examined: int = 0
     written: int = 0
-    failed: list[Failed] = field(default_factory=list)
-
-    def fail(self, reference: str, error: MediaError) -> None:
-        """Note what went wrong with a media."""
-        self.failed.append(Failed(reference=reference, error=error))  # type: ignore[arg-type]
 
 
 def rebuild_due_index(
@@ -583,37 +557,37 @@ def rebuild_due_index(
     settings_file.refresh()
     settings_file.settle()
     configuration = settings_file.reload()
-    context = RebuildContext(backend, configuration, os.getpid() if backend.in_one_process else None)
-    examined = written = 0
-    failed: list[Failed] = []
-    for part in spread(
-        index_window, context, windows(media_with_sidecar(backend), _REBUILD_WINDOW), executor, bool, _lost_rebuild
-    ):
-        examined += part.examined
-        written += part.written
-        failed += part.failed
-        for failure in part.failed:
+
+    def log(result: RebuildResult) -> None:
+        for failure in result.failed:
             _log.warning("rebuilding the due index: %s", failure.error)
-        if progress is not None:
-            progress(examined)
-    if all(isinstance(each.error, CorruptSidecarError) for each in failed):
+
+    total = run_windows(
+        rebuild_window,
+        RebuildContext(backend, configuration),
+        windows(media_with_sidecar(backend), _REBUILD_WINDOW),
+        RebuildResult(),
+        backends=[backend],
+        key=lambda each: each.reference,
+        again="rebuild again",
+        executor=executor,
+        handle=log,
+        progress=progress,
+    )
+    if all(isinstance(each.error, CorruptSidecarError) for each in total.failed):
         configuration = settings_file.complete_due_index()
     return RebuildReport.model_construct(
-        examined=examined,
-        written=written,
-        failed=tuple(failed),
+        examined=total.examined,
+        written=total.written,
+        failed=tuple(total.failed),
         due_index=configuration.due_index,
         took=timedelta(seconds=time.monotonic() - begun),
     )
 
 
-def index_window(context: RebuildContext, candidates: Sequence[Candidate]) -> Indexed:
-    """Write the missing entries of some media."""
-    if context.process is not None and context.process != os.getpid():
-        raise StorageError(
-            f"{context.backend.url} is seen by one process only", next_step="give an executor of threads, or none"
-        )
-    backend, indexed = context.backend, Indexed(examined=len(candidates))
+def rebuild_window(context: RebuildContext, candidates: Sequence[Candidate]) -> RebuildResult:
+    """Write the missing due entries of some media."""
+    backend, result = context.backend, RebuildResult(examined=len(candidates))
     found = records.read_sidecars(backend, [each.reference for each in candidates])
     wanted: dict[str, str] = {}
     for each, data in zip(candidates, found, strict=True):
@@ -625,12 +599,12 @@ def index_window(context: RebuildContext, candidates: Sequence[Candidate]) -> In
             sidecar = Sidecar.parse(data, each.reference)
             instant = records.expiry_of(sidecar, each.reference, context.configuration, each.written)
         except MediaError as error:
-            indexed.fail(each.reference, error)
+            result.fail(each.reference, error)
             continue
         if instant is not None:
             wanted[keys.due_key(instant, each.reference)] = each.reference
     if not wanted:
-        return indexed
+        return result
     try:
         there = backend.fetch(heads=list(wanted)).heads
     except MediaError:
@@ -638,19 +612,6 @@ def index_window(context: RebuildContext, candidates: Sequence[Candidate]) -> In
     writes = [Write(key, b"", commit.DUE_TYPE) for key, entry in zip(wanted, there, strict=True) if entry is None]
     failures = backend.write_many(writes) if writes else {}
     for index, failure in failures.items():
-        indexed.fail(wanted[writes[index].key], failure)
-    indexed.written = len(writes) - len(failures)
-    return indexed
-
-
-def _lost_rebuild(part: list[Candidate], error: Exception) -> Indexed:
-    """Say of a window that its worker did not answer."""
-    failure = (
-        error
-        if isinstance(error, MediaError)
-        else StorageError(f"its worker failed ({type(error).__name__}: {str(error)[:200]})", next_step="rebuild again")
-    )
-    indexed = Indexed(examined=len(part))
-    for each in part:
-        indexed.fail(each.reference, failure)
-    return indexed
+        result.fail(wanted[writes[index].key], failure)
+    result.written = len(writes) - len(failures)
+    return result

@@ -6,7 +6,6 @@ stores, deletes and other sweeps never takes bytes that a visible media needs.
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,12 +13,12 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from fsmedia.core import blobs, commit
-from fsmedia.core.parallel import spread, windows
+from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.models import Failed, Leftover, OrphanReport
+from fsmedia.models import Leftover, OrphanReport
 from fsmedia.storage.port import storage_time
 
 if TYPE_CHECKING:
@@ -182,31 +181,23 @@ class LeftoverContext:
     ----------
     before
         What was last touched before this instant is old.
-    process
-        The process that the sweep began in, where only that one sees the storage.
     """
 
     backend: Backend
     before: datetime
     dry_run: bool
-    process: int | None = None
 
 
 @dataclass(slots=True)
-class Mended:
-    """What became of a window."""
+class LeftoverResult(JobResult):
+    """What became of a window of leftovers."""
 
     mended: list[Leftover] = field(default_factory=list)
     kept: list[Leftover] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
 
 
-def mend_window(context: LeftoverContext, tasks: Sequence[Task]) -> Mended:
+def mend_window(context: LeftoverContext, tasks: Sequence[Task]) -> LeftoverResult:
     """Do some tasks; one that fails is reported and the rest goes on."""
-    if context.process is not None and context.process != os.getpid():
-        raise StorageError(
-            f"{context.backend.url} is seen by one process only", next_step="give an executor of threads, or none"
-        )
     mender = _Mender(context.backend, context.before, dry_run=context.dry_run)
     for task in tasks:
         mender.do(task)
@@ -218,7 +209,7 @@ class _Mender:
     backend: Backend
     before: datetime
     dry_run: bool
-    outcome: Mended = field(default_factory=Mended)
+    outcome: LeftoverResult = field(default_factory=LeftoverResult)
 
     def do(self, task: Task) -> None:
         """Do one task."""
@@ -353,7 +344,7 @@ class _Mender:
         try:
             act()
         except MediaError as error:
-            self.outcome.failed.append(Failed(reference=key, error=error))  # type: ignore[arg-type]
+            self.outcome.fail(key, error)
 
     def _note(self, kind: LeftoverKind, key: str, size: int, action: str) -> None:
         self.outcome.mended.append(Leftover(kind=kind, key=key, size_bytes=size, action=action))
@@ -404,13 +395,19 @@ def sweep_orphans(
     if now is None:
         raise StorageError(f"{backend.url} tells no times, so it can't be told what is old")
     findings = find_leftovers(backend, progress)
-    context = LeftoverContext(backend, before(now, grace), dry_run, os.getpid() if backend.in_one_process else None)
-    outcome = Mended()
+    context = LeftoverContext(backend, before(now, grace), dry_run)
+    outcome = LeftoverResult()
     for tasks in (findings.unmarked(), findings.tasks()):  # all markers are restored before any is taken away
-        for part in spread(mend_window, context, windows(tasks, _WINDOW), executor, bool, _lost):
-            outcome.mended += part.mended
-            outcome.kept += part.kept
-            outcome.failed += part.failed
+        run_windows(
+            mend_window,
+            context,
+            windows(tasks, _WINDOW),
+            outcome,
+            backends=[backend],
+            key=lambda task: task.key,
+            again="sweep again",
+            executor=executor,
+        )
     return OrphanReport(
         dry_run=dry_run,
         examined=findings.examined,
@@ -427,16 +424,6 @@ def before(now: datetime, grace: timedelta) -> datetime:
         return now + _RESOLUTION - grace
     except OverflowError:
         return datetime.min.replace(tzinfo=UTC)
-
-
-def _lost(tasks: list[Task], error: Exception) -> Mended:
-    """Say of each task of a window that its worker did not answer."""
-    failure = (
-        error
-        if isinstance(error, MediaError)
-        else StorageError(f"its worker failed ({type(error).__name__}: {str(error)[:200]})", next_step="sweep again")
-    )
-    return Mended(failed=[Failed(reference=task.key, error=failure) for task in tasks])  # type: ignore[arg-type]
 
 
 def check_grace(asked: timedelta | None, grace: timedelta, *, nobody_writes: bool) -> timedelta:

@@ -19,7 +19,7 @@ from fsmedia.format.sidecar import MAX_SIDECAR_BYTES, Sidecar, measure
 from fsmedia.maintenance import survey
 from fsmedia.maintenance.leftovers import Blob, Generation, LeftoverContext, Lone, Task, Unmarked, mend_window
 from fsmedia.maintenance.quarantine import set_aside
-from fsmedia.maintenance.survey import HELD, YOUNG, Fact, Outcome, VerifyContext
+from fsmedia.maintenance.survey import HELD, YOUNG, Fact, VerifyContext, VerifyResult
 from fsmedia.models import ContentFields, Hold, MediaMetadata, Reference, mime
 from fsmedia.storage import Entry
 
@@ -57,10 +57,9 @@ class _User(NamedTuple):
     held: bool
 
 
-def digest_window(context: VerifyContext, entries: Sequence[Entry]) -> Outcome:
+def digest_window(context: VerifyContext, entries: Sequence[Entry]) -> VerifyResult:
     """Read some shared bytes and tell which are not what their names say."""
-    context.check_process()
-    outcome = Outcome()
+    outcome = VerifyResult()
     for entry, content in zip(entries, survey.read_many(context.backend, entries), strict=True):
         blob = keys.parse_blob_key(entry.key)
         if isinstance(content, MediaError):
@@ -72,10 +71,9 @@ def digest_window(context: VerifyContext, entries: Sequence[Entry]) -> Outcome:
     return outcome
 
 
-def heal_window(context: VerifyContext, tasks: Sequence[Broken]) -> Outcome:
+def heal_window(context: VerifyContext, tasks: Sequence[Broken]) -> VerifyResult:
     """Tell of generations that are not what they are called, and heal them where that is asked for."""
-    context.check_process()
-    outcome = Outcome()
+    outcome = VerifyResult()
     for task in tasks:
         try:
             _heal(context, task, outcome)
@@ -84,7 +82,7 @@ def heal_window(context: VerifyContext, tasks: Sequence[Broken]) -> Outcome:
     return outcome
 
 
-def _heal(context: VerifyContext, task: Broken, outcome: Outcome) -> None:
+def _heal(context: VerifyContext, task: Broken, outcome: VerifyResult) -> None:
     key, blob = task.key, keys.parse_blob_key(task.key)
     if blob is None:
         return
@@ -174,7 +172,7 @@ def _set_aside_all(
     pointer: Pointer,
     content: Content | None,
     users: list[_User],
-    telling: tuple[FindingKind, str, Outcome],
+    telling: tuple[FindingKind, str, VerifyResult],
 ) -> None:
     """Condemn the generation, copy its bytes and each sidecar to quarantine, then delete the media."""
     kind, detail, outcome = telling
@@ -319,7 +317,7 @@ class Mender:
     """Tells and mends what is wrong with media."""
 
     context: VerifyContext
-    outcome: Outcome
+    outcome: VerifyResult
 
     def look(self, reference: str) -> Look:
         """Look at a media, in one round trip."""
@@ -573,7 +571,7 @@ class Mender:
 class _Telling(NamedTuple):
     """A finding to which what is done about it is still to come."""
 
-    outcome: Outcome
+    outcome: VerifyResult
     kind: FindingKind
     key: str
     detail: str
@@ -609,7 +607,7 @@ _PLAN = "it is given a sidecar: ids from its path, type, size and digest from it
 _DETAIL = "it has no sidecar: another program's, or a client's whose store died"
 
 
-def adopt(context: VerifyContext, entries: Sequence[Entry], outcome: Outcome) -> None:
+def adopt(context: VerifyContext, entries: Sequence[Entry], outcome: VerifyResult) -> None:
     """Tell of files without sidecar, and adopt them where that is asked for."""
     for entry in entries:
         outcome.media += 1
@@ -715,10 +713,9 @@ class Undated(NamedTuple):
 Remainder = Task | Dated | Held | Unfinished | Undated
 
 
-def mend_leftovers(context: VerifyContext, tasks: Sequence[Remainder]) -> Outcome:
+def mend_leftovers(context: VerifyContext, tasks: Sequence[Remainder]) -> VerifyResult:
     """Tell of some things, and mend them where that is asked for."""
-    context.check_process()
-    outcome = Outcome()
+    outcome = VerifyResult()
     for task in tasks:
         try:
             if isinstance(task, Dated):
@@ -736,7 +733,7 @@ def mend_leftovers(context: VerifyContext, tasks: Sequence[Remainder]) -> Outcom
     return outcome
 
 
-def lone_bytes(context: VerifyContext, entries: Sequence[Entry], outcome: Outcome) -> None:
+def lone_bytes(context: VerifyContext, entries: Sequence[Entry], outcome: VerifyResult) -> None:
     """Tell of bytes of our own form that no sidecar names, and remove them where that is asked for."""
     for entry in entries:
         try:
@@ -749,7 +746,7 @@ def lone_bytes(context: VerifyContext, entries: Sequence[Entry], outcome: Outcom
             outcome.fail(entry.key, error)
 
 
-def _orphan(context: VerifyContext, found: Task, outcome: Outcome) -> None:
+def _orphan(context: VerifyContext, found: Task, outcome: VerifyResult) -> None:
     """Let the sweep of orphans plan or do it, and tell what it leaves because it is young."""
     task = _still_there(context, found)
     if task is None:
@@ -825,7 +822,7 @@ def _names(context: VerifyContext, reference: str, minute: datetime) -> datetime
         return minute
 
 
-def _dated(context: VerifyContext, task: Dated, outcome: Outcome) -> None:
+def _dated(context: VerifyContext, task: Dated, outcome: VerifyResult) -> None:
     """Remove an entry that has had its time; the one for the media's own instant is there first."""
     due, backend = keys.parse_due(task.entry.key), context.backend
     if due is None or backend.head(task.entry.key) is None:
@@ -848,7 +845,7 @@ def _dated(context: VerifyContext, task: Dated, outcome: Outcome) -> None:
     outcome.find("due", task.key, detail, "removed: it has had its time", done=context.repairs)
 
 
-def _undated(context: VerifyContext, fact: Fact, outcome: Outcome) -> None:
+def _undated(context: VerifyContext, fact: Fact, outcome: VerifyResult) -> None:
     """Write the due entry of a media that lacks it; the index only gains by it."""
     due = None if fact.due is None else keys.parse_due(fact.due)
     if fact.due is None or due is None or context.backend.head(fact.due) is not None:
@@ -866,7 +863,7 @@ def _is_held(context: VerifyContext, reference: str) -> bool:
     return context.backend.head(keys.hold_key(reference)) is not None
 
 
-def _hold(context: VerifyContext, task: Held, outcome: Outcome) -> None:
+def _hold(context: VerifyContext, task: Held, outcome: VerifyResult) -> None:
     """Tell of a hold that can't be read, which holds all the same, and of one that holds nothing."""
     backend, key = context.backend, task.hold
     data, entry = backend.read(key), backend.head(key)
@@ -896,7 +893,7 @@ def _hold(context: VerifyContext, task: Held, outcome: Outcome) -> None:
         outcome.find("hold", key, detail, "it moves to quarantine", done=context.repairs)
 
 
-def _upload(context: VerifyContext, upload: Upload, outcome: Outcome) -> None:
+def _upload(context: VerifyContext, upload: Upload, outcome: VerifyResult) -> None:
     """Give up an upload that nobody goes on with."""
     detail = "a large upload that nobody finished: it takes room, and no listing shows it"
     if upload.started is None or upload.started >= context.before:

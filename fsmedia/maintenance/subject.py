@@ -6,7 +6,6 @@ too, for the sidecar says who and what.
 
 from __future__ import annotations
 
-import os
 from array import array
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -15,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pydantic_core import from_json, to_json
 
 from fsmedia.core import records
-from fsmedia.errors import CorruptSidecarError, InvalidMediaError, InvalidReferenceError, MediaError, StorageError
+from fsmedia.core.parallel import JobResult
+from fsmedia.errors import CorruptSidecarError, InvalidMediaError, InvalidReferenceError, MediaError
 from fsmedia.format import keys
 from fsmedia.format.layout import parse_any
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.models import MediaMetadata, Remaining
+from fsmedia.models import MediaMetadata, Reference, Remaining
 from fsmedia.storage import Entry
 
 if TYPE_CHECKING:
@@ -197,21 +197,14 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SubjectContext:
-    """What a window needs to know.
-
-    Attributes
-    ----------
-    process
-        The process that it began in, where only that one sees the storage.
-    """
+    """What a window needs to know."""
 
     backend: Backend
     subject: Subject
-    process: int | None = None
 
 
 @dataclass(slots=True)
-class Found:
+class SearchResult(JobResult):
     """What a window, or all of them, showed.
 
     Attributes
@@ -220,19 +213,9 @@ class Found:
         The first 64 bits of the digests of everybody else's media: eight bytes each, whatever the store's size.
     """
 
-    examined: int = 0
     targets: list[Target] = field(default_factory=list)
     unclear: list[Remaining] = field(default_factory=list)
-    failed: list[Remaining] = field(default_factory=list)
     others: array[int] = field(default_factory=lambda: array("Q"))
-
-    def add(self, other: Found) -> None:
-        """Take in another window's."""
-        self.examined += other.examined
-        self.targets += other.targets
-        self.unclear += other.unclear
-        self.failed += other.failed
-        self.others.extend(other.others)
 
 
 def items(entries: Iterator[Entry]) -> Iterator[Item]:
@@ -271,28 +254,27 @@ def judged(listed: Iterator[Item]) -> Iterator[Item]:
     return (item for item in listed if item.has_sidecar or not keys.is_own_name(item.key))
 
 
-def find_window(context: SubjectContext, window: Sequence[Item]) -> Found:
+def find_window(context: SubjectContext, window: Sequence[Item]) -> SearchResult:
     """Read the sidecars of some media and tell whose they are."""
-    check_process(context.backend, context.process)
-    found = Found(examined=len(window))
+    found = SearchResult(examined=len(window))
     named: list[Item] = []
     for item in window:
         if records.is_reference(item.key):
             named.append(item)
         elif context.subject.lies_in(item.key):
-            found.unclear.append(Remaining(reference=item.key, reason=_NAMELESS))  # type: ignore[arg-type]
+            found.unclear.append(Remaining(reference=Reference(item.key), reason=_NAMELESS))
     asked = [item.key for item in named if item.has_sidecar]
     read = dict(zip(asked, records.read_sidecars(context.backend, asked), strict=True))
     for item in named:
         data = read.get(item.key)
         if isinstance(data, MediaError):
-            found.failed.append(Remaining(reference=item.key, reason=str(data)))  # type: ignore[arg-type]
+            found.fail(item.key, data)
         elif data is not None or not item.has_sidecar:
             _judge(context.subject, item, data, found)
     return found
 
 
-def _judge(subject: Subject, item: Item, data: bytes | None, found: Found) -> None:
+def _judge(subject: Subject, item: Item, data: bytes | None, found: SearchResult) -> None:
     values, readable = ({}, True) if data is None else told(data, item.key)
     owner = subject.owner(item.key, None) if data is None else subject.judged(item.key, values, readable=readable)
     digest = _digest(item.key, values)
@@ -308,7 +290,7 @@ def _judge(subject: Subject, item: Item, data: bytes | None, found: Found) -> No
         found.others.append(beginning(digest))
     if owner in ("unclear", "elsewhere"):
         reason = _UNREADABLE if owner == "unclear" else _ELSEWHERE
-        found.unclear.append(Remaining(reference=item.key, reason=reason))  # type: ignore[arg-type]
+        found.unclear.append(Remaining(reference=Reference(item.key), reason=reason))
 
 
 def _digest(reference: str, values: dict[str, object]) -> str | None:
@@ -325,26 +307,6 @@ def _digest(reference: str, values: dict[str, object]) -> str | None:
 def beginning(digest: str) -> int:
     """Return the first 64 bits of a digest: enough to count by."""
     return int(digest[:16], 16)
-
-
-def lost(window: list[Item], error: Exception) -> Found:
-    """Say of a window that its worker did not answer."""
-    reason = str(error) if isinstance(error, MediaError) else f"its worker failed ({type(error).__name__})"
-    return Found(failed=[Remaining(reference=item.key, reason=reason) for item in window])  # type: ignore[arg-type]
-
-
-def check_process(backend: Backend, process: int | None) -> None:
-    """Refuse to look at a storage that only another process sees.
-
-    Raises
-    ------
-    StorageError
-        It is.
-    """
-    if process is not None and process != os.getpid():
-        raise StorageError(
-            f"{backend.url} is seen by one process only", next_step="give an executor of threads, or none"
-        )
 
 
 _LINES = "application/x-ndjson"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +20,11 @@ from fsmedia.catalog.refresh import Before
 from fsmedia.catalog.schema import tokens
 from fsmedia.core import promptkit
 from fsmedia.core.ingest import HEAD_BYTES
+from fsmedia.core.parallel import PER_WINDOW, JobResult
 from fsmedia.core.records import ListedItem
-from fsmedia.errors import MediaError, StorageError, StoreConflictError
+from fsmedia.errors import MediaError, StoreConflictError
 from fsmedia.format import keys
-from fsmedia.models import Failed, Finding
+from fsmedia.models import Finding
 from fsmedia.storage import Entry
 
 if TYPE_CHECKING:
@@ -293,8 +293,6 @@ class VerifyContext:
         Whether to do what is planned.
     adopting
         Whether adoption is planned; without it files without sidecar are only told.
-    process
-        The process that it began in, where only that one sees the storage.
     """
 
     backend: Backend
@@ -305,14 +303,6 @@ class VerifyContext:
     repairs: bool = False
     adopting: bool = False
     adopts: bool = False
-    process: int | None = None
-
-    def check_process(self) -> None:
-        """Refuse to work where the storage can't be seen."""
-        if self.process is not None and self.process != os.getpid():
-            raise StorageError(
-                f"{self.backend.url} is seen by one process only", next_step="give an executor of threads, or none"
-            )
 
     def is_old(self, entry: Entry | None) -> bool:
         """Tell whether something lies there for longer than the grace, by the storage's own times."""
@@ -330,14 +320,18 @@ class Fact:
 
 
 @dataclass(slots=True)
-class Outcome:
-    """What came of a window."""
+class VerifyResult(JobResult):
+    """What came of a window; findings and what media need are dealt with window by window.
 
-    findings: list[Finding] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
-    facts: list[Fact] = field(default_factory=list)
+    Attributes
+    ----------
+    broken
+        Keys of shared bytes that are not what they are called.
+    """
+
+    findings: list[Finding] = field(default_factory=list, metadata=PER_WINDOW)
+    facts: list[Fact] = field(default_factory=list, metadata=PER_WINDOW)
     broken: list[str] = field(default_factory=list)
-    """Keys of shared bytes that are not what they are called."""
     media: int = 0
     bytes: int = 0
     bytes_read: int = 0
@@ -348,23 +342,6 @@ class Outcome:
         """Note what is not as it should be."""
         found = Finding(kind=kind, key=key, detail=detail, repair=repair, done=done, harmless=harmless)
         self.findings.append(found)
-
-    def fail(self, key: str, error: MediaError) -> None:
-        """Note what could not be looked at or mended."""
-        self.failed.append(Failed(reference=key, error=error))  # type: ignore[arg-type]
-
-
-def lost(keys: list[str], error: Exception) -> Outcome:
-    """Say of each thing in a window that its worker did not answer."""
-    failure = (
-        error
-        if isinstance(error, MediaError)
-        else StorageError(f"its worker failed ({type(error).__name__}: {str(error)[:200]})", next_step="verify again")
-    )
-    outcome = Outcome()
-    for key in keys:
-        outcome.fail(key, failure)
-    return outcome
 
 
 PIECE = 10 * 2**20
@@ -474,7 +451,7 @@ class CatalogWatch:
             self._unreadable = found is None or not found.is_newest
             self._rows = None if found is None else Before(found.table)
 
-    def tell(self, outcome: Outcome, *, repairs: bool, now: datetime) -> None:
+    def tell(self, outcome: VerifyResult, *, repairs: bool, now: datetime) -> None:
         """Tell of the catalog, and bring it up to date where that is asked for."""
         if not self._begun:
             self._begin()

@@ -5,7 +5,6 @@ No state is kept anywhere: what was brought over is found again by its name, so 
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from pydantic_core import to_json
 
 from fsmedia.core import holds, promptkit, records
 from fsmedia.core.lifetime import Deleter
-from fsmedia.core.parallel import spread, windows
+from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.errors import (
     CorruptSidecarError,
@@ -31,9 +30,9 @@ from fsmedia.errors import (
     StoreConflictError,
 )
 from fsmedia.format import keys
-from fsmedia.maintenance.sync_copy import Check, Outcome, SyncContext, SyncRoute, carry_window
+from fsmedia.maintenance.sync_copy import Check, SyncContext, SyncResult, SyncRoute, carry_window
 from fsmedia.maintenance.sync_plan import Left, Naming, check_missing_id, identity, known_media
-from fsmedia.models import Failed, Moved, Reference, Skipped, SyncReport
+from fsmedia.models import Failed, Moved, Reference, SyncReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -149,20 +148,10 @@ _HELD = "is held at the target, where the source has no such media"
 
 
 @dataclass(slots=True)
-class Removed:
+class ExtrasResult(JobResult):
     """What became of media that only the target has."""
 
     deleted: list[Reference] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
-
-    def skip(self, reference: str, reason: str) -> None:
-        """Note why a media stays."""
-        self.skipped.append(Skipped(reference=Reference(reference), reason=reason))
-
-    def fail(self, reference: str, error: MediaError) -> None:
-        """Note what went wrong."""
-        self.failed.append(Failed(reference=Reference(reference), error=error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +177,9 @@ class Extras:
     log: DeletionLog
     now: Callable[[], datetime]
 
-    def remove(self, found: Iterable[Known]) -> Removed:
+    def remove(self, found: Iterable[Known]) -> ExtrasResult:
         """Delete media, or say which would be."""
-        removed = Removed()
+        removed = ExtrasResult()
         removal = Deleter(self.target.backend, self.target.configuration, self.now, self.log)
         for window in windows(found, _DELETE_WINDOW):
             chosen = [each.reference for each in self._selected(window, removed)]
@@ -210,7 +199,7 @@ class Extras:
                     removed.fail(each, error)
         return removed
 
-    def _selected(self, window: Sequence[Known], removed: Removed) -> list[Known]:
+    def _selected(self, window: Sequence[Known], removed: ExtrasResult) -> list[Known]:
         """Return the media that are meant; sidecars are read only where the selection asks for what is in them."""
         media = []
         for each in window:
@@ -227,7 +216,7 @@ class Extras:
         answers = records.find_many(self.target.backend, [each.reference for each in media])
         return [each for each, found in zip(media, answers, strict=True) if self._is_meant(each, found, removed)]
 
-    def _is_meant(self, known: Known, found: records.StoredItem | MediaError, removed: Removed) -> bool:
+    def _is_meant(self, known: Known, found: records.StoredItem | MediaError, removed: ExtrasResult) -> bool:
         if isinstance(found, MediaError):
             return False  # deleted since it was listed
         try:
@@ -283,7 +272,8 @@ class _Work:
     wishes: Wishes
     known: dict[str, Known]
     source_held: frozenset[str]
-    outcome: Outcome = field(default_factory=Outcome)
+    total: SyncResult = field(default_factory=SyncResult)
+    examined: int = 0
     met: set[str] = field(default_factory=set)
     claimed: set[str] = field(default_factory=set)
     left: set[str] = field(default_factory=set)
@@ -297,7 +287,7 @@ class _Work:
         chosen = records.selected(self.source, configuration, self.wishes.selection)
         usable = (each.listed for each in chosen if records.is_reference(each.entry.key))
         for window in windows(usable, _WINDOW):
-            self.outcome.examined += len(window)
+            self.examined += len(window)
             wanted = [item.entry.key for item in window if item.has_sidecar]
             texts = dict(zip(wanted, records.read_sidecars(self.source, wanted), strict=True))
             found = []
@@ -316,13 +306,13 @@ class _Work:
                 raise records.not_found(reference)
             sync_item = self._claimed(self.naming.sync_item(item, text, self.source_held))
         except Left as left:
-            self.outcome.skip(reference, str(left))
+            self.total.skip(reference, str(left))
             self._leave(reference)
         except InvalidLayoutError as error:
-            self.outcome.skip(reference, f"its name at the target would be too long: {error.problem}")
+            self.total.skip(reference, f"its name at the target would be too long: {error.problem}")
             self._leave(reference)
         except MediaError as error:
-            self.outcome.fail(reference, error)
+            self.total.fail(reference, error)
             self.unnamed += not isinstance(error, (StoreConflictError, MediaNotFoundError))
             if not self.naming.relays:  # its name is known all the same
                 self.met.add(identity(reference))
@@ -355,9 +345,8 @@ class _Work:
         """Give what the target has and nothing of the source is called like."""
         return (each for name, each in self.known.items() if each.reference not in self.met and name not in self.met)
 
-    def take(self, part: Outcome, file: TextIO | None, index: dict[str, object]) -> None:
-        """Note what became of a window, and write down which references changed."""
-        self.outcome.add(part)
+    def take(self, part: SyncResult, file: TextIO | None, index: dict[str, object]) -> None:
+        """Write down which references a window changed."""
         changed = [pair for pair in part.settled if pair.old != pair.new]
         self.moved += changed
         if file is not None and changed:
@@ -375,13 +364,13 @@ class _Work:
             if index:
                 promptkit.carry(backend, index, {pair.old: pair.new for pair in part.settled})
         except MediaError as error:
-            self.outcome.failed += [Failed(reference=Reference(pair.old), error=error) for pair in part.settled[:1]]
+            self.total.failed += [Failed(reference=Reference(pair.old), error=error) for pair in part.settled[:1]]
 
     def tell(self, size: int = 0) -> None:
         """Say how far the work is."""
         self.transferred += size
         if self.wishes.progress is not None:
-            self.wishes.progress(self.outcome.examined, self.transferred)
+            self.wishes.progress(self.examined, self.transferred)
 
 
 @contextmanager
@@ -431,24 +420,38 @@ def sync(source: Backend, configuration: Configuration, target: Target, wishes: 
         index = promptkit.read_index(source.read(keys.DEDUP_INDEX_KEY)) if configuration.adopted else {}
         if not wishes.dry_run:
             target.settle()
-        for part in spread(carry_window, context, work.passages(configuration), wishes.executor, is_stopped, _lost):
-            work.take(part, file, index)
-            work.tell(part.bytes_copied if context.route.told is None else 0)
-    removed = Removed()
+
+        def take(result: SyncResult) -> None:
+            work.take(result, file, index)
+            work.tell(result.bytes_copied if context.route.told is None else 0)
+
+        run_windows(
+            carry_window,
+            context,
+            work.passages(configuration),
+            work.total,
+            backends=[source, target.backend],
+            key=lambda each: each.reference,
+            again="sync again",
+            executor=wishes.executor,
+            stopped=is_stopped,
+            handle=take,
+        )
+    removed = ExtrasResult()
     if wishes.delete and not is_stopped():
         removed = _extras(work, context.held).remove(work.extras())
-    outcome = work.outcome
+    total = work.total
     return SyncReport(
         target=target.backend.url,
         dry_run=wishes.dry_run,
-        examined=outcome.examined,
-        copied=outcome.copied,
-        bytes_copied=outcome.bytes_copied,
-        unchanged=outcome.unchanged,
-        updated=outcome.updated,
+        examined=work.examined,
+        copied=total.copied,
+        bytes_copied=total.bytes_copied,
+        unchanged=total.unchanged,
+        updated=total.updated,
         deleted=tuple(removed.deleted),
-        skipped=(*outcome.skipped, *removed.skipped),
-        failed=(*outcome.failed, *removed.failed),
+        skipped=(*total.skipped, *removed.skipped),
+        failed=(*total.failed, *removed.failed),
         moved=tuple(work.moved),
         mappings=tuple(work.mappings),
         stopped=stopped,
@@ -480,9 +483,8 @@ def _prepared(
         # An executor's workers may be elsewhere: there each window tells what it brought when it is done.
         work.tell if wishes.executor is None and wishes.progress is not None else None,
     )
-    alone = os.getpid() if source.in_one_process or backend.in_one_process else None
     grace = target.configuration.orphan_grace
-    return work, SyncContext(route, grace, holds.held(backend), wishes.dry_run, alone)
+    return work, SyncContext(route, grace, holds.held(backend), wishes.dry_run)
 
 
 def _extras(work: _Work, held: frozenset[str]) -> Extras:
@@ -505,16 +507,3 @@ def _elsewhere(work: _Work) -> frozenset[str]:
     if not (asks_for_more or (work.naming.source.adopted and work.wishes.selection.asks())):
         return frozenset()  # a folder of one id, and all in it was met
     return frozenset(trait(item.entry.key) for item in records.listed(work.source.entries()))
-
-
-def _lost(passages: list[SyncItem], error: Exception) -> Outcome:
-    """Say of a window that its worker did not answer; what it did is found by syncing again."""
-    failure = (
-        error
-        if isinstance(error, MediaError)
-        else StorageError(f"its worker failed ({type(error).__name__}: {str(error)[:200]})", next_step="sync again")
-    )
-    outcome = Outcome()
-    for each in passages:
-        outcome.fail(each.reference, failure)
-    return outcome

@@ -6,7 +6,6 @@ the source and not here, and bytes are looked at before the sidecar makes them a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,6 +19,7 @@ from pydantic_core import from_json, to_json
 from fsmedia.core import blobs, commit, promptkit, records
 from fsmedia.core.commit import SharedStoreOperation
 from fsmedia.core.ingest import HashingWriter
+from fsmedia.core.parallel import PER_WINDOW, JobResult
 from fsmedia.errors import (
     CorruptSidecarError,
     ErrorContext,
@@ -30,7 +30,7 @@ from fsmedia.errors import (
 )
 from fsmedia.format import keys
 from fsmedia.maintenance.sync_plan import Verdict, digest_of, verdicts
-from fsmedia.models import Failed, Moved, Skipped
+from fsmedia.models import Moved
 from fsmedia.storage import Write
 
 if TYPE_CHECKING:
@@ -289,8 +289,8 @@ def _read_one(backend: Backend, key: str) -> bytes | MediaError | None:
 
 
 @dataclass(slots=True)
-class Outcome:
-    """What became of some media.
+class SyncResult(JobResult):
+    """What became of a window of a sync.
 
     Attributes
     ----------
@@ -300,26 +300,19 @@ class Outcome:
         Those of them that were copied just now under another reference.
     """
 
-    examined: int = 0
     copied: int = 0
     bytes_copied: int = 0
     unchanged: int = 0
     updated: int = 0
-    skipped: list[Skipped] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
-    settled: list[Moved] = field(default_factory=list)
-    fresh: list[Moved] = field(default_factory=list)
+    settled: list[Moved] = field(default_factory=list, metadata=PER_WINDOW)
+    fresh: list[Moved] = field(default_factory=list, metadata=PER_WINDOW)
 
-    def skip(self, reference: str, reason: str) -> None:
-        """Note why a media was left out."""
-        self.skipped.append(Skipped(reference=reference, reason=reason))  # type: ignore[arg-type]
-
-    def fail(self, reference: str, error: MediaError) -> None:
+    def fail(self, key: str, error: MediaError) -> None:
         """Note what went wrong; that a media was deleted at the source meanwhile is nothing wrong."""
         if isinstance(error, MediaNotFoundError):
-            self.skip(reference, "was deleted while the sync ran")
+            self.skip(key, "was deleted while the sync ran")
         else:
-            self.failed.append(Failed(reference=reference, error=error))  # type: ignore[arg-type]
+            JobResult.fail(self, key, error)
 
     def arrive(self, sync_item: SyncItem, reference: str, *, copied: bool = False) -> None:
         """Note under which reference a media is at the target."""
@@ -330,16 +323,6 @@ class Outcome:
             self.bytes_copied += sync_item.entry.size
             if pair.old != pair.new:
                 self.fresh.append(pair)
-
-    def add(self, other: Outcome) -> None:
-        """Take in what became of other media, but for the pairs of those whose reference stayed."""
-        self.examined += other.examined
-        self.copied += other.copied
-        self.bytes_copied += other.bytes_copied
-        self.unchanged += other.unchanged
-        self.updated += other.updated
-        self.skipped += other.skipped
-        self.failed += other.failed
 
 
 T = TypeVar("T")
@@ -354,26 +337,18 @@ class SyncContext:
     ----------
     held
         Keys of the holds at the target.
-    process
-        The only process that sees both roots; None where others do too.
     """
 
     route: SyncRoute
     grace: timedelta
     held: frozenset[str]
     dry_run: bool
-    process: int | None = None
 
 
-def carry_window(context: SyncContext, passages: Sequence[SyncItem]) -> Outcome:
+def carry_window(context: SyncContext, passages: Sequence[SyncItem]) -> SyncResult:
     """Bring some media over."""
     route = context.route
-    if context.process is not None and context.process != os.getpid():
-        raise StorageError(
-            f"{route.source.url} or {route.target.url} is seen by one process only",
-            next_step="give an executor of threads, or none",
-        )
-    outcome = Outcome()
+    outcome = SyncResult()
     copies: list[SyncItem] = []
     updates: list[tuple[SyncItem, Verdict]] = []
     for sync_item, verdict in zip(passages, verdicts(route.target, passages, context.held), strict=True):
@@ -396,7 +371,7 @@ def carry_window(context: SyncContext, passages: Sequence[SyncItem]) -> Outcome:
     return outcome
 
 
-def _plan(copies: Sequence[SyncItem], updates: Sequence[tuple[SyncItem, Verdict]], outcome: Outcome) -> None:
+def _plan(copies: Sequence[SyncItem], updates: Sequence[tuple[SyncItem, Verdict]], outcome: SyncResult) -> None:
     outcome.updated = len(updates)
     for sync_item, _ in updates:
         outcome.arrive(sync_item, sync_item.name if sync_item.known is None else sync_item.known.reference)
@@ -407,7 +382,7 @@ def _plan(copies: Sequence[SyncItem], updates: Sequence[tuple[SyncItem, Verdict]
             outcome.settled.append(Moved(sync_item.reference, sync_item.name))
 
 
-def _update(context: SyncContext, updates: Sequence[tuple[SyncItem, Verdict]], outcome: Outcome) -> None:
+def _update(context: SyncContext, updates: Sequence[tuple[SyncItem, Verdict]], outcome: SyncResult) -> None:
     """Rewrite sidecars and place holds, at once where the storage gains from it."""
 
     def update(pair: tuple[SyncItem, Verdict]) -> MediaError | None:
@@ -431,7 +406,7 @@ def _update(context: SyncContext, updates: Sequence[tuple[SyncItem, Verdict]], o
             outcome.fail(sync_item.reference, error)
 
 
-def _copy(context: SyncContext, copies: Sequence[SyncItem], outcome: Outcome) -> None:
+def _copy(context: SyncContext, copies: Sequence[SyncItem], outcome: SyncResult) -> None:
     cargoes = [SyncUpload(context.route, sync_item) for sync_item in copies]
     plain = [each for each in cargoes if not _goes_shared(each.sync_item)]
     shared = [each for each in cargoes if _goes_shared(each.sync_item)]
@@ -458,7 +433,7 @@ def _goes_shared(sync_item: SyncItem) -> bool:
     return sync_item.shares and (known is None or keys.pointer_of(known.reference) is not None)
 
 
-def _loaded(cargoes: Sequence[SyncUpload], outcome: Outcome) -> list[SyncUpload]:
+def _loaded(cargoes: Sequence[SyncUpload], outcome: SyncResult) -> list[SyncUpload]:
     failed = load(cargoes)
     for index, error in failed.items():
         outcome.fail(cargoes[index].sync_item.reference, error)
@@ -466,7 +441,7 @@ def _loaded(cargoes: Sequence[SyncUpload], outcome: Outcome) -> list[SyncUpload]
     return [each for index, each in enumerate(cargoes) if index not in failed]
 
 
-def _carry_plain(context: SyncContext, cargoes: Sequence[SyncUpload], outcome: Outcome) -> None:
+def _carry_plain(context: SyncContext, cargoes: Sequence[SyncUpload], outcome: SyncResult) -> None:
     """Take media whose bytes lie at their own names through the steps."""
     target = context.route.target
     by_name = {each.sync_item.name: each for each in cargoes}
@@ -540,7 +515,7 @@ def _put_sidecars(items: Sequence[StoreOperation]) -> dict[int, MediaError]:
     return {places[at]: error for at, error in failed.items()}
 
 
-def _carry_shared(context: SyncContext, cargoes: Sequence[SyncUpload], outcome: Outcome) -> None:
+def _carry_shared(context: SyncContext, cargoes: Sequence[SyncUpload], outcome: SyncResult) -> None:
     """Take media that share their bytes through the steps, under references that are new here."""
     sharings = [_sharing(context, each) for each in cargoes]
     try:
@@ -579,7 +554,7 @@ def _sharing(context: SyncContext, upload: SyncUpload) -> SharedStoreOperation:
     return item
 
 
-def _take_back(context: SyncContext, upload: SyncUpload, item: SharedStoreOperation, outcome: Outcome) -> None:
+def _take_back(context: SyncContext, upload: SyncUpload, item: SharedStoreOperation, outcome: SyncResult) -> None:
     """Let go of what was begun for bytes that can't be stored; no sidecar names the marker, and none will."""
     pointer = keys.pointer_of(item.reference)
     if pointer is not None and item.marker:
@@ -588,7 +563,7 @@ def _take_back(context: SyncContext, upload: SyncUpload, item: SharedStoreOperat
             outcome.fail(upload.sync_item.reference, error)
 
 
-def _note(sync_item: SyncItem, reference: str, error: MediaError | None, outcome: Outcome) -> None:
+def _note(sync_item: SyncItem, reference: str, error: MediaError | None, outcome: SyncResult) -> None:
     if error is None:
         outcome.arrive(sync_item, reference, copied=True)
         return

@@ -5,18 +5,17 @@ The order matters where it repairs: media first, with the markers they lack, the
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fsmedia.catalog.schema import COARSEST
 from fsmedia.core import promptkit, records
-from fsmedia.core.parallel import spread, windows
+from fsmedia.core.parallel import run_windows, windows
 from fsmedia.errors import CorruptSidecarError, MediaError, StorageError
 from fsmedia.format import keys, wav
 from fsmedia.format.sidecar import Sidecar
@@ -36,7 +35,7 @@ from fsmedia.maintenance.repair import (
     lone_bytes,
     mend_leftovers,
 )
-from fsmedia.maintenance.survey import CatalogWatch, Fact, Outcome, Survey, VerifyContext, lost
+from fsmedia.maintenance.survey import CatalogWatch, Fact, Survey, VerifyContext, VerifyResult
 from fsmedia.models import VerifyReport, mime
 from fsmedia.storage.port import storage_time
 
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from fsmedia.maintenance.survey import Pair
-    from fsmedia.models import Failed, Finding, FindingKind
+    from fsmedia.models import Finding, FindingKind
     from fsmedia.storage import Entry
 
     Progress = Callable[[int], object] | None
@@ -54,6 +53,8 @@ if TYPE_CHECKING:
     from fsmedia.core.settings_file import SettingsFile
     from fsmedia.maintenance.survey import Content
     from fsmedia.storage import Backend
+
+Item = TypeVar("Item")
 
 KEPT = 1000
 """Findings of each kind that stand in the report; all are counted."""
@@ -78,15 +79,11 @@ class Verification:
     progress: Progress = None
     found: Callable[[Finding], object] | None = None
     _survey: Survey = field(init=False)
+    _total: VerifyResult = field(default_factory=VerifyResult)
     _findings: list[Finding] = field(default_factory=list)
-    _failed: list[Failed] = field(default_factory=list)
     _counts: Counter[FindingKind] = field(default_factory=Counter)
     _left: int = 0
     _mended: int = 0
-    _media: int = 0
-    _bytes: int = 0
-    _bytes_read: int = 0
-    _broken: list[str] = field(default_factory=list)
     _unmarked: list[Remainder] = field(default_factory=list)
     _undated: list[Remainder] = field(default_factory=list)
 
@@ -102,20 +99,15 @@ class Verification:
             The store can't be listed; what failed for single things is in the report.
         """
         begun = time.monotonic()
-        survey = self._survey
+        survey, total = self._survey, self._total
         pairs = survey.pairs(self.context.backend, self.progress)
-        parts = windows(pairs, _WINDOW)
-        for part in spread(check_window, self.context, parts, self.executor, bool, _lost):
-            self._take(part)
+        self._run(check_window, windows(pairs, _WINDOW), lambda pair: pair.key)
         self._flush(0)
         if self.context.deep:
-            parts_of_data = windows(survey.data.struck(), _FEW)
-            for part in spread(digest_window, self.context, parts_of_data, self.executor, bool, _lost):
-                self._take(part)
+            self._run(digest_window, windows(survey.data.struck(), _FEW), lambda entry: entry.key)
         absent = (Broken(key, tuple(references)) for key, references in survey.absent.items())
-        tasks = chain(absent, map(Broken, self._broken))
-        for part in spread(heal_window, self.context, windows(tasks, 1), self.executor, bool, _lost):
-            self._take(part)
+        tasks = chain(absent, map(Broken, total.broken))
+        self._run(heal_window, windows(tasks, 1), lambda task: task.key)
         self._mend(self._remainders())
         self._uploads()
         self._tell()
@@ -125,11 +117,11 @@ class Verification:
             left=self._left,
             mended=self._mended,
             examined=survey.examined,
-            media=self._media,
-            bytes=self._bytes,
-            bytes_read=self._bytes_read,
+            media=total.media,
+            bytes=total.bytes,
+            bytes_read=total.bytes_read,
             quarantined=survey.quarantined,
-            failed=tuple(self._failed),
+            failed=tuple(total.failed),
             deep=self.context.deep,
             dry_run=not (self.context.repairs or self.context.adopts),
             took=timedelta(seconds=time.monotonic() - begun),
@@ -137,15 +129,33 @@ class Verification:
 
     # -- what windows bring --------------------------------------------------------------------------------
 
-    def _take(self, outcome: Outcome) -> None:
-        """Count what a window found, and strike off what its media name."""
-        self._failed += outcome.failed
-        self._media += outcome.media
-        self._bytes += outcome.bytes
-        self._bytes_read += outcome.bytes_read
+    def _run(
+        self,
+        work: Callable[[VerifyContext, list[Item]], VerifyResult],
+        parts: Iterable[list[Item]],
+        key: Callable[[Item], str],
+    ) -> None:
+        run_windows(
+            work,
+            self.context,
+            parts,
+            self._total,
+            backends=[self.context.backend],
+            key=key,
+            again="verify again",
+            executor=self.executor,
+            handle=self._take,
+        )
+
+    def _add(self, outcome: VerifyResult) -> None:
+        """Take what was found outside a window."""
+        self._take(outcome)
+        self._total.add(outcome)
+
+    def _take(self, outcome: VerifyResult) -> None:
+        """Count what was found, and strike off what media name."""
         for finding in outcome.findings:
             self._note(finding)
-        self._broken += outcome.broken
         survey, configuration = self._survey, self.context.configuration
         for fact in outcome.facts:
             pointer = keys.pointer_of(fact.reference)
@@ -174,8 +184,7 @@ class Verification:
             self.found(finding)
 
     def _mend(self, tasks: Iterable[Remainder]) -> None:
-        for part in spread(mend_leftovers, self.context, windows(tasks, _FEW), self.executor, bool, _lost):
-            self._take(part)
+        self._run(mend_leftovers, windows(tasks, _FEW), lambda task: task.key)
 
     # -- what no media named -------------------------------------------------------------------------------
 
@@ -227,7 +236,10 @@ class Verification:
         try:
             bodies = self.context.backend.fetch(reads=[entry.key for entry in entries]).reads
         except MediaError as error:
-            self._take(lost([entry.key for entry in entries], error))
+            outcome = VerifyResult()
+            for entry in entries:
+                outcome.fail(entry.key, error)
+            self._add(outcome)
             return
         for entry, body in zip(entries, bodies, strict=True):
             if body is None:
@@ -237,23 +249,23 @@ class Verification:
             yield entry, reference if name.startswith(keys.marker_prefix(reference)) else None
 
     def _note_unknown(self, entry: Entry) -> None:
-        outcome = Outcome()
+        outcome = VerifyResult()
         detail = "it names no media, so who wrote it can't be told; it holds its bytes"
         outcome.find("marker", entry.key, detail, harmless=True)
-        self._take(outcome)
+        self._add(outcome)
 
     def _uploads(self) -> None:
         """Look for uploads that nobody finished, where the storage lists them."""
-        outcome = Outcome()
+        outcome = VerifyResult()
         try:
             self._mend(Unfinished(upload) for upload in self.context.backend.uploads())
         except MediaError as error:
             outcome.find("upload", "", f"unfinished uploads could not be listed: {error.problem}", harmless=True)
-        self._take(outcome)
+        self._add(outcome)
 
     def _tell(self) -> None:
         """Tell of the catalog, of PromptKit's index and of the settings."""
-        outcome, survey = Outcome(), self._survey
+        outcome, survey = VerifyResult(), self._survey
         self.catalog.tell(outcome, repairs=self.context.repairs, now=self.context.now)
         if survey.index_error is not None:
             outcome.find("index", keys.DEDUP_INDEX_KEY, survey.index_error.problem)
@@ -264,16 +276,12 @@ class Verification:
         if survey.own and not survey.settings:
             detail = "media of this package lie here, and store.json is gone; make it again: create(), fsmedia init"
             outcome.find("settings", keys.CONFIGURATION_KEY, detail)
-        self._take(outcome)
+        self._add(outcome)
 
 
 def _generation(odd: dict[tuple[str, str], Generation], entry: Entry) -> Generation:
     blob = keys.parse_blob_key(entry.key)
     return odd.setdefault(("", "") if blob is None else (blob.digest, blob.generation), Generation())
-
-
-def _lost(tasks: Iterable[Pair | Remainder | Broken | Entry], error: Exception) -> Outcome:
-    return lost([task.key for task in tasks], error)
 
 
 def verify(
@@ -306,7 +314,6 @@ def verify(
         repairs=repair and writes,
         adopting=adopt,
         adopts=adopt and writes,
-        process=os.getpid() if backend.in_one_process else None,
     )
     watch = CatalogWatch(backend, settings_file, datetime.now(UTC) - COARSEST)
     return Verification(context, watch, executor, progress, found).run()
@@ -315,9 +322,8 @@ def verify(
 _DIGEST_LENGTH = 64
 
 
-def check_window(context: VerifyContext, pairs: Sequence[Pair]) -> Outcome:
+def check_window(context: VerifyContext, pairs: Sequence[Pair]) -> VerifyResult:
     """Look at what lies at some names, and mend it where that is asked for."""
-    context.check_process()
     checker = _Checker(context)
     known = [pair for pair in pairs if records.is_reference(pair.reference)]
     for pair in pairs:
@@ -348,7 +354,7 @@ def _read(context: VerifyContext, media: Sequence[Pair]) -> dict[str, Content | 
 class _Checker:
     def __init__(self, context: VerifyContext) -> None:
         self.context = context
-        self.outcome = Outcome()
+        self.outcome = VerifyResult()
         self.mender = Mender(context, self.outcome)
 
     def guarded(self, key: str, act: Callable[[], None]) -> None:

@@ -156,7 +156,7 @@ def _no_journal(*_: object) -> list[subject.Page]:
     ("place", "name", "broken"),
     [
         (subject, "read", _no_journal),
-        (erase, "finish", lambda *_, **__: erase.Gone()),
+        (erase, "finish", lambda *_, **__: erase.EraseResult()),
         (erase._Work, "_tidy", lambda *_: None),
     ],
 )
