@@ -89,7 +89,7 @@ class Erasure:
         return run_windows(
             finding.find_window,
             finding.SubjectContext(backend, subject),
-            windows(finding.judged(finding.items(backend.entries())), finding.WINDOW),
+            windows(finding.owned(backend.entries()), finding.WINDOW),
             finding.SearchResult(),
             backends=[backend],
             key=lambda item: item.key,

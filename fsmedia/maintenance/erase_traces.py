@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from os import PathLike
 
-    from fsmedia.maintenance.subject import Item, Subject
+    from fsmedia.core.records import ListedPair
+    from fsmedia.maintenance.subject import Subject
     from fsmedia.models.reports import TraceKind
     from fsmedia.storage import Backend, Entry
 
@@ -597,8 +598,8 @@ class _Check:
             self._find("bytes", reference, "a media has bytes that the receipt calls gone, or the same ones again")
         return total.examined
 
-    def _listed(self) -> Iterator[Item]:
-        return (item for item in subject.items(self.backend.entries()) if item.has_sidecar)
+    def _listed(self) -> Iterator[ListedPair]:
+        return (item for item in subject.owned(self.backend.entries()) if item.has_sidecar)
 
 
 @dataclass(frozen=True, slots=True)
@@ -622,7 +623,7 @@ class CheckResult(JobResult):
     found: list[str] = field(default_factory=list)
 
 
-def check_window(context: CheckContext, window: Sequence[Item]) -> CheckResult:
+def check_window(context: CheckContext, window: Sequence[ListedPair]) -> CheckResult:
     """Read some sidecars, and compare their digests with those that should be gone."""
     names = [item.key for item in window if records.is_reference(item.key)]
     result = CheckResult(examined=len(names))

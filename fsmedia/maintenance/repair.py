@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from fsmedia.core.records import ListedPair
     from fsmedia.format.settings import Configuration
-    from fsmedia.maintenance.survey import Content, Pair, VerifyContext
+    from fsmedia.maintenance.survey import Content, VerifyContext
     from fsmedia.models import FindingKind, LeftoverKind
     from fsmedia.storage import Upload
 
@@ -327,12 +328,12 @@ class Mender:
 
     # -- bytes that are gone -------------------------------------------------------------------------------
 
-    def missing_bytes(self, pair: Pair) -> None:
+    def missing_bytes(self, pair: ListedPair) -> None:
         """Tell of a sidecar whose bytes are gone, and set it aside: it is no media.
 
         Under a name of our own form no order of ours leaves that; under any other it is a delete that died.
         """
-        reference, look = pair.reference, self.look(pair.reference)
+        reference, look = pair.key, self.look(pair.key)
         if look.sidecar is None or look.data is not None:
             return
         told = self._told("missing-bytes", reference, "its bytes are gone")
@@ -377,9 +378,9 @@ class Mender:
 
     # -- sidecars ------------------------------------------------------------------------------------------
 
-    def broken_sidecar(self, pair: Pair, seen: bytes, error: CorruptSidecarError) -> None:
+    def broken_sidecar(self, pair: ListedPair, seen: bytes, error: CorruptSidecarError) -> None:
         """Tell of a sidecar that can't be read, set it aside and make a new one from path, bytes and what it says."""
-        reference = pair.reference
+        reference = pair.key
         look = self.look(reference)
         if look.sidecar != seen or look.data is None:
             return  # somebody has changed it; a sidecar without bytes is told by the next look
@@ -447,14 +448,16 @@ class Mender:
 
     # -- facts that the bytes contradict -------------------------------------------------------------------
 
-    def wrong_bytes(self, pair: Pair, seen: bytes, kind: FindingKind, detail: str, read: Content | None = None) -> None:
+    def wrong_bytes(
+        self, pair: ListedPair, seen: bytes, kind: FindingKind, detail: str, read: Content | None = None
+    ) -> None:
         """Tell that a plain media's bytes are not what its sidecar says; the bytes decide what is done.
 
         Digest right: the sidecar's other facts are mended. Digest wrong under a name that a client chose, and bytes
         that were written after their sidecar: an overwriting that died, its sidecar is made now. Else nobody knows
         which is right, so both are set aside.
         """
-        reference, context = pair.reference, self.context
+        reference, context = pair.key, self.context
         look = self.look(reference)
         if look.sidecar != seen or look.data is None or pair.data is None:
             return
@@ -470,7 +473,7 @@ class Mender:
 
     def _judge(self, wrong: Wrong, seen: bytes, told: _Telling) -> None:
         """Decide by what can be known: the digest, who gave the name, and which of both was written last."""
-        context, reference, content = self.context, wrong.pair.reference, wrong.content
+        context, reference, content = self.context, wrong.pair.key, wrong.content
         sidecar = Sidecar.parse(seen, reference)
         own = keys.is_own_name(reference)
         if "sha256" not in sidecar.values:
@@ -495,9 +498,9 @@ class Mender:
                 self._set_aside_whole(reference, Look(seen, None, wrong.data), content, told.detail)
             told(plan, done=context.repairs)
 
-    def wrong_type(self, pair: Pair, seen: bytes, head: bytes | None = None) -> None:
+    def wrong_type(self, pair: ListedPair, seen: bytes, head: bytes | None = None) -> None:
         """Tell that a media's type is not what its bytes show and its sidecar does not say so; mend what it says."""
-        reference, context = pair.reference, self.context
+        reference, context = pair.key, self.context
         if head is None:
             head = context.backend.read_range(keys.bytes_key(reference), 0, _HEAD)
         look = self.look(reference)
@@ -589,13 +592,13 @@ class Wrong(NamedTuple):
         Whether their digest is that of the sidecar all the same.
     """
 
-    pair: Pair
+    pair: ListedPair
     data: Entry
     content: Content
     right: bool
 
 
-def _is_after(pair: Pair) -> bool:
+def _is_after(pair: ListedPair) -> bool:
     """Tell whether bytes were written after their sidecar, by the storage's clock; it may count whole seconds."""
     data, sidecar = pair.data, pair.sidecar
     if data is None or sidecar is None:

@@ -15,20 +15,21 @@ from pydantic_core import from_json, to_json
 
 from fsmedia.core import records
 from fsmedia.core.parallel import JobResult
+from fsmedia.core.records import shown_pairs
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError, InvalidReferenceError, MediaError
 from fsmedia.format import keys
 from fsmedia.format.layout import parse_any
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import MediaMetadata, Reference, Remaining
-from fsmedia.storage import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from fsmedia.core.records import ListedPair
     from fsmedia.format.layout import Layout
     from fsmedia.format.settings import Configuration
-    from fsmedia.storage import Backend
+    from fsmedia.storage import Backend, Entry
 
 ID_WORDS = ("run_id", "conversation_id", "session_id", "provider_id")
 """What can name a subject."""
@@ -170,20 +171,6 @@ _ELSEWHERE = "it lies where the subject's media lie, but its sidecar names anoth
 _NAMELESS = "it lies where the subject's media lie, but no reference can name it: remove it with the storage's tools"
 
 
-class Item(NamedTuple):
-    """What a listing shows of one name.
-
-    Attributes
-    ----------
-    entry
-        Its bytes; None where only a sidecar lies there.
-    """
-
-    key: str
-    entry: Entry | None
-    has_sidecar: bool
-
-
 class Target(NamedTuple):
     """One media of the subject, as it will stand in the receipt."""
 
@@ -218,46 +205,15 @@ class SearchResult(JobResult):
     others: array[int] = field(default_factory=lambda: array("Q"))
 
 
-def items(entries: Iterator[Entry]) -> Iterator[Item]:
-    """Pair bytes with sidecars in a listing in key order; also sidecars alone, and bytes alone.
-
-    `x` and `x.meta` need not be neighbours (`x-y` sorts between them), but nothing that sorts after `x.meta` lies
-    between them.
-    """
-    waiting: dict[str, Item] = {}
-    for entry in entries:
-        if keys.is_sidecar(entry.key) and not keys.is_internal(entry.key):
-            name = keys.media_key(entry.key)
-            beside = waiting.get(name)
-            waiting[name] = Item(name, _bytes_of(name, entry, beside), has_sidecar=True)
-        elif not keys.is_hidden(entry.key):
-            waiting[entry.key] = Item(entry.key, entry, has_sidecar=False)
-        while waiting:
-            first = next(iter(waiting.values()))
-            if not first.has_sidecar and keys.sidecar_key(first.key) >= entry.key:
-                break  # its sidecar may still come
-            del waiting[first.key]
-            yield first
-    yield from waiting.values()
+def owned(entries: Iterable[Entry]) -> Iterator[ListedPair]:
+    """Give what has an owner, sidecars alone too; not the bytes of a store under way, which are a leftover at most."""
+    return (pair for pair in shown_pairs(entries) if pair.has_sidecar or not keys.is_own_name(pair.key))
 
 
-def _bytes_of(name: str, sidecar: Entry, beside: Item | None) -> Entry | None:
-    """Return the bytes of a media with a sidecar: where they are shared the name tells their size."""
-    pointer = keys.pointer_of(name)
-    if pointer is not None:
-        return Entry(name, pointer.size, sidecar.modified)
-    return None if beside is None else beside.entry
-
-
-def judged(listed: Iterator[Item]) -> Iterator[Item]:
-    """Give what has an owner: not the bytes of a store under way, which are a leftover at most."""
-    return (item for item in listed if item.has_sidecar or not keys.is_own_name(item.key))
-
-
-def find_window(context: SubjectContext, window: Sequence[Item]) -> SearchResult:
+def find_window(context: SubjectContext, window: Sequence[ListedPair]) -> SearchResult:
     """Read the sidecars of some media and tell whose they are."""
     found = SearchResult(examined=len(window))
-    named: list[Item] = []
+    named: list[ListedPair] = []
     for item in window:
         if records.is_reference(item.key):
             named.append(item)
@@ -274,7 +230,7 @@ def find_window(context: SubjectContext, window: Sequence[Item]) -> SearchResult
     return found
 
 
-def _judge(subject: Subject, item: Item, data: bytes | None, found: SearchResult) -> None:
+def _judge(subject: Subject, item: ListedPair, data: bytes | None, found: SearchResult) -> None:
     values, readable = ({}, True) if data is None else told(data, item.key)
     owner = subject.owner(item.key, None) if data is None else subject.judged(item.key, values, readable=readable)
     digest = _digest(item.key, values)
@@ -282,7 +238,8 @@ def _judge(subject: Subject, item: Item, data: bytes | None, found: SearchResult
         note = "" if readable else "its sidecar could not be read"
         if data is None:
             note = "it had no sidecar"
-        size = 0 if item.entry is None else item.entry.size
+        pointer = keys.pointer_of(item.key)  # of shared bytes the name tells the size
+        size = pointer.size if pointer is not None else 0 if item.data is None else item.data.size
         expires = values.get("expires_at") is not None
         found.targets.append(Target(item.key, size, digest, marker_of(values, item.key), note, expires))
         return

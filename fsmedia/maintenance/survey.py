@@ -21,7 +21,7 @@ from fsmedia.catalog.schema import tokens
 from fsmedia.core import promptkit
 from fsmedia.core.ingest import HEAD_BYTES
 from fsmedia.core.parallel import PER_WINDOW, JobResult
-from fsmedia.core.records import ListedItem
+from fsmedia.core.records import ListedItem, paired
 from fsmedia.errors import MediaError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.models import Finding
@@ -30,6 +30,7 @@ from fsmedia.storage import Entry
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from fsmedia.core.records import ListedPair
     from fsmedia.core.settings_file import SettingsFile
     from fsmedia.format.settings import Configuration
     from fsmedia.models import FindingKind
@@ -96,25 +97,6 @@ _AFTER = f"{keys.INTERNAL}0"
 """Sorts after everything in `.fsmedia/`."""
 
 
-class Pair(NamedTuple):
-    """What lies at one name outside `.fsmedia/`: bytes, a sidecar, or both.
-
-    Attributes
-    ----------
-    data
-        The bytes at the name itself; those of deduplicated media lie elsewhere.
-    """
-
-    reference: str
-    data: Entry | None
-    sidecar: Entry | None
-
-    @property
-    def key(self) -> str:
-        """What a report calls it."""
-        return self.reference
-
-
 @dataclass(slots=True)
 class Survey:
     """What a listing showed besides media.
@@ -155,11 +137,11 @@ class Survey:
     index_size: int = 0
     index_error: MediaError | None = None
 
-    def pairs(self, backend: Backend, progress: Callable[[int], object] | None) -> Iterator[Pair]:
+    def pairs(self, backend: Backend, progress: Callable[[int], object] | None) -> Iterator[ListedPair]:
         """List everything once."""
-        early: list[Pair] | None = []
-        for pair in _paired(self._outside(backend, progress)):
-            if early is not None and pair.reference > _AFTER:
+        early: list[ListedPair] | None = []
+        for pair in paired(self._outside(backend, progress)):
+            if early is not None and pair.key > _AFTER:
                 for each in early:
                     self._meet(each)
                 yield from early
@@ -217,9 +199,9 @@ class Survey:
         elif keys.is_temporary(key) or not key.startswith(_KNOWN):
             self.lone.add(key, entry)
 
-    def _meet(self, pair: Pair) -> None:
+    def _meet(self, pair: ListedPair) -> None:
         """Note what other things may need to know of a media, as far as there are any."""
-        reference = pair.reference
+        reference = pair.key
         self.catalog.meet(pair)
         if pair.sidecar is not None:
             if len(self.due) or len(self.markers):
@@ -251,28 +233,6 @@ class Survey:
         for digest, path in found.items():
             for ending in promptkit.endings(path):
                 self.index.setdefault(ending, []).append(digest)
-
-
-def _paired(entries: Iterator[Entry]) -> Iterator[Pair]:
-    """Pair bytes with sidecars in key order; holds only the few names whose sidecar may still come.
-
-    `x` and `x.meta` need not be neighbours (`x-y` sorts between them), but nothing that sorts after `x.meta` lies
-    between them.
-    """
-    waiting: dict[str, Entry] = {}
-    for entry in entries:
-        if keys.is_sidecar(entry.key):
-            name = keys.media_key(entry.key)
-            yield Pair(name, waiting.pop(name, None), entry)
-        else:
-            waiting[entry.key] = entry
-        while waiting:
-            first = next(iter(waiting))
-            if keys.sidecar_key(first) >= entry.key:
-                break  # its sidecar may still come
-            yield Pair(first, waiting.pop(first), None)
-    for name, entry in waiting.items():
-        yield Pair(name, entry, None)
 
 
 HELD = "it is held, and stays as it is"
@@ -416,22 +376,22 @@ class CatalogWatch:
     _met: int = 0
     _differ: int = 0
 
-    def meet(self, pair: Pair) -> None:
+    def meet(self, pair: ListedPair) -> None:
         """Compare a media with its row."""
         if not self._begun:
             self._begin()
-        pointer = keys.pointer_of(pair.reference)
+        pointer = keys.pointer_of(pair.key)
         is_media = pair.sidecar is not None and (pair.data is not None or pointer is not None)
-        if self._rows is None or not (is_media or (pair.data is not None and not keys.is_own_name(pair.reference))):
+        if self._rows is None or not (is_media or (pair.data is not None and not keys.is_own_name(pair.key))):
             return
-        row = self._rows.marks(pair.reference)
+        row = self._rows.marks(pair.key)
         if row is None:
             self._differ += 1
             return
         self._met += 1
         entry = pair.data
         if pointer is not None and pair.sidecar is not None:
-            entry = Entry(pair.reference, pointer.size, pair.sidecar.modified, pointer.generation)
+            entry = Entry(pair.key, pointer.size, pair.sidecar.modified, pointer.generation)
         if entry is not None and None not in row:
             now = tokens(ListedItem(entry, pair.sidecar), self.young)
             self._differ += None not in now and now != row

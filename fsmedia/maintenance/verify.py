@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Executor
 
-    from fsmedia.maintenance.survey import Pair
+    from fsmedia.core.records import ListedPair
     from fsmedia.models import Finding, FindingKind
     from fsmedia.storage import Entry
 
@@ -322,32 +322,30 @@ def verify(
 _DIGEST_LENGTH = 64
 
 
-def check_window(context: VerifyContext, pairs: Sequence[Pair]) -> VerifyResult:
+def check_window(context: VerifyContext, pairs: Sequence[ListedPair]) -> VerifyResult:
     """Look at what lies at some names, and mend it where that is asked for."""
     checker = _Checker(context)
-    known = [pair for pair in pairs if records.is_reference(pair.reference)]
+    known = [pair for pair in pairs if records.is_reference(pair.key)]
     for pair in pairs:
-        if not records.is_reference(pair.reference):
+        if not records.is_reference(pair.key):
             detail = "no reference can name it, so no store can use it"
-            checker.outcome.find("foreign", pair.reference, detail, harmless=True)
+            checker.outcome.find("foreign", pair.key, detail, harmless=True)
     media = [pair for pair in known if pair.sidecar is not None]
-    sidecars = records.read_sidecars(context.backend, [pair.reference for pair in media])
+    sidecars = records.read_sidecars(context.backend, [pair.key for pair in media])
     read = _read(context, media)
     for pair, data in zip(media, sidecars, strict=True):
-        checker.guarded(pair.reference, partial(checker.media, pair, data, read.get(pair.reference)))
+        checker.guarded(pair.key, partial(checker.media, pair, data, read.get(pair.key)))
     alone = [pair for pair in known if pair.sidecar is None]
-    lone_bytes(
-        context, [pair.data for pair in alone if pair.data and keys.is_own_name(pair.reference)], checker.outcome
-    )
-    adopt(context, [pair.data for pair in alone if pair.data and not keys.is_own_name(pair.reference)], checker.outcome)
+    lone_bytes(context, [pair.data for pair in alone if pair.data and keys.is_own_name(pair.key)], checker.outcome)
+    adopt(context, [pair.data for pair in alone if pair.data and not keys.is_own_name(pair.key)], checker.outcome)
     return checker.outcome
 
 
-def _read(context: VerifyContext, media: Sequence[Pair]) -> dict[str, Content | MediaError | None]:
+def _read(context: VerifyContext, media: Sequence[ListedPair]) -> dict[str, Content | MediaError | None]:
     """Read the bytes of plain media; shared ones are read once, and not here."""
     if not context.deep:
         return {}
-    entries = [pair.data for pair in media if pair.data is not None and keys.pointer_of(pair.reference) is None]
+    entries = [pair.data for pair in media if pair.data is not None and keys.pointer_of(pair.key) is None]
     return dict(zip([each.key for each in entries], survey.read_many(context.backend, entries), strict=True))
 
 
@@ -364,13 +362,13 @@ class _Checker:
         except MediaError as error:
             self.outcome.fail(key, error)
 
-    def media(self, pair: Pair, data: bytes | MediaError | None, read: Content | MediaError | None) -> None:
+    def media(self, pair: ListedPair, data: bytes | MediaError | None, read: Content | MediaError | None) -> None:
         """Look at one media."""
         if isinstance(data, MediaError):
             raise data
         if data is None:
             return  # deleted since it was listed
-        reference, pointer = pair.reference, keys.pointer_of(pair.reference)
+        reference, pointer = pair.key, keys.pointer_of(pair.key)
         if pointer is None and pair.data is None:
             self.mender.missing_bytes(pair)
             return
@@ -413,7 +411,7 @@ class _Checker:
                 raise CorruptSidecarError("its sidecar names no marker of its own")
         return fact
 
-    def _bytes(self, pair: Pair, sidecar: Sidecar, data: bytes, read: Content | MediaError | None) -> None:
+    def _bytes(self, pair: ListedPair, sidecar: Sidecar, data: bytes, read: Content | MediaError | None) -> None:
         """Compare size, and in a deep look digest and type, of a plain media."""
         entry, values = pair.data, sidecar.values
         if entry is None:
@@ -424,7 +422,7 @@ class _Checker:
             raise read
         if read is not None:
             self.outcome.bytes_read += read.size
-            wanted = digest or _promptkit_digest(pair.reference)
+            wanted = digest or _promptkit_digest(pair.key)
             if wanted is not None and read.sha256 != wanted:
                 detail = f"its bytes have another digest than its {'sidecar' if digest else 'name'} says"
                 if wrong_size:
@@ -435,19 +433,19 @@ class _Checker:
             detail = f"it has {entry.size} bytes, and its sidecar says {said}"
             self.mender.wrong_bytes(pair, data, "size", detail, read)
         elif read is not None:
-            mime_type = promptkit.mime_type_of(str(values.get("mime_type") or ""), pair.reference)
+            mime_type = promptkit.mime_type_of(str(values.get("mime_type") or ""), pair.key)
             if mime.agrees(mime_type, read.head) != values.get("detected_mime_type"):
                 self.mender.wrong_type(pair, data, read.head)
 
-    def _type(self, pair: Pair, sidecar: Sidecar, data: bytes) -> None:
+    def _type(self, pair: ListedPair, sidecar: Sidecar, data: bytes) -> None:
         """Compare the type with the extension, which a store of ours made of it; bytes are read only where they differ.
 
         The table of extensions may have been another one when it was stored, so a difference alone is nothing.
         """
-        own = keys.parse_own_name(pair.reference)
-        if own is None or (self.context.deep and keys.pointer_of(pair.reference) is None):
+        own = keys.parse_own_name(pair.key)
+        if own is None or (self.context.deep and keys.pointer_of(pair.key) is None):
             return
-        named = mime.guess_from_name(keys.file_name(pair.reference))
+        named = mime.guess_from_name(keys.file_name(pair.key))
         said = mime.extension_for(str(sidecar.values.get("mime_type") or ""))
         if named is not None and said != mime.extension_for(named):
             self.mender.wrong_type(pair, data)
