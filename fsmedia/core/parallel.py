@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import islice
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Context = TypeVar("Context")
 Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 Result = TypeVar("Result", bound="JobResult")
 
 PER_WINDOW: Final = {"per_window": True}
@@ -71,6 +72,15 @@ def windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     remaining = iter(items)
     while window := list(islice(remaining, size)):
         yield window
+
+
+def map_threads(work: Callable[[Item], Answer], items: Sequence[Item], threads: int) -> list[Answer]:
+    """Apply a function to each item, in so many threads where that gains anything; answers in order."""
+    threads = min(len(items), threads)
+    if threads < 2:
+        return [work(each) for each in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, items))
 
 
 def run_windows(

@@ -181,10 +181,15 @@ def find_many(backend: Backend, references: Sequence[str]) -> list[StoredItem | 
 
 def read_sidecars(backend: Backend, references: Sequence[str]) -> list[bytes | MediaError | None]:
     """Read several sidecars in one round trip; None where there is none, an error in the place of its item."""
-    wanted = [keys.sidecar_key(each) for each in references]
+    return read_objects(backend, [keys.sidecar_key(each) for each in references])
+
+
+def read_objects(backend: Backend, wanted: Sequence[str]) -> list[bytes | MediaError | None]:
+    """Read several objects in one round trip; None where there is none, an error in the place of its object."""
     try:
         return [*backend.fetch(reads=wanted).reads]
     except MediaError:
+        # One by one, to know which of them it was.
         return [_read_or_error(backend, key) for key in wanted]
 
 

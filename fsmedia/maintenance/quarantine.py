@@ -23,7 +23,7 @@ from fsmedia.maintenance import survey
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from fsmedia.maintenance.survey import Content, VerifyContext
+    from fsmedia.maintenance.survey import ContentDigest, VerifyContext
     from fsmedia.storage import Backend
 
 _TYPE = "application/octet-stream"
@@ -203,7 +203,7 @@ def set_aside(
     subject: str,
     why: str,
     *,
-    objects: Mapping[str, Content] | None = None,
+    objects: Mapping[str, ContentDigest] | None = None,
     texts: Mapping[str, bytes] | None = None,
 ) -> str:
     """Copy objects, and write texts that were read, into a fresh folder; return the folder.
@@ -230,7 +230,7 @@ def set_aside(
             backend.copy(key, target, _TYPE)
         except FileNotFoundError:
             raise StorageError("went while it was copied to quarantine", next_step="verify again", key=key) from None
-        if survey.read(backend, target, content.size) != content:
+        if survey.read_digest(backend, target, content.size) != content:
             raise StorageError("changed while it was copied to quarantine", next_step="verify again", key=key)
     for key, data in (texts or {}).items():
         placed[key] = keys.quarantined_key(folder, key, backend.root_length)
