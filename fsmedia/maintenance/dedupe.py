@@ -357,6 +357,7 @@ class Conversion:
             The new name would be too long.
         """
         self._compare_facts(self.entry.size, self.digest)
+        # Which generation it will be is not known yet, and all have the same length.
         longest = keys.Pointer(self.entry.size, self.digest, keys.new_generation())
         keys.check_lengths(keys.moved_name(self.reference, longest), self.backend.root_length)
 
@@ -378,7 +379,8 @@ class Conversion:
                     size += len(data)
         except MediaError:
             raise
-        except FileNotFoundError:  # object stores tell at the first read
+        except FileNotFoundError:
+            # Object stores tell at the first read, and not when they open.
             raise records.not_found(self.reference) from None
         self._compare_facts(size, hashed.hexdigest())
 
@@ -417,6 +419,7 @@ class Conversion:
                     next_step="delete one of the two, then deduplicate again",
                     reference=self.reference,
                 )
+            # The marker is the new media's own; anything else was changed since on one side or the other.
             if sidecar.values != self.sidecar.with_marker(marker).values and self._was_changed_last(twin):
                 changed = self.sidecar.with_marker(marker).dump()
                 rewrite_sidecar(self.backend, twin, changed, self.expires_at, marker)

@@ -96,6 +96,7 @@ class Erasure:
         # Again: somebody may have begun to convert the store while it was looked through.
         context = EraseContext(backend, settings_file.reload(), subject, begun)
         gone = self._erase(context, _with_notes(backend, found.items))
+        # What an earlier erasure left half done has no sidecar any more, so only its journal tells.
         gone.add(finish_interrupted(context, pages, dry_run=self.dry_run))
         work = _ReceiptJob(self, backend, subject, found, gone)
         return work.receipt(begun, settings_file)
@@ -197,6 +198,7 @@ def _not_held(backend: Backend, items: Sequence[EraseItem]) -> EraseResult:
         listed = holds.among(holds.held(backend), [each.reference for each in items])
         read = backend.fetch(reads=[keys.hold_key(each) for each in listed]).reads
     except MediaError as error:
+        # Without an answer nobody knows what is held, so nothing of this window is deleted.
         for each in items:
             result.fail(each.reference, error)
         return result
@@ -209,6 +211,7 @@ def _not_held(backend: Backend, items: Sequence[EraseItem]) -> EraseResult:
 def _moved(context: EraseContext, result: EraseResult) -> list[EraseItem]:
     """Return the media that a conversion under way has renamed since the store was listed."""
     plain = {each.reference: each for each in result.erased if records.may_have_moved(each.reference)}
+    # Only a store that shares bytes can be under conversion.
     if not context.configuration.deduplicate or not plain:
         return []
     try:
@@ -241,6 +244,7 @@ def finish_interrupted(context: EraseContext, pages: Iterable[JournalPage], *, d
         except MediaError as error:
             result.fail(page.key, error)
             continue
+        # Other names lose their bytes before their sidecar: without one nothing is left of them.
         own = [] if dry_run else [each for each in half if keys.is_own_name(each.reference)]
         answers = commit.delete(
             [commit.DeleteOperation(context.backend, each.reference, marker=each.marker) for each in own]
@@ -283,6 +287,7 @@ class JournalPage(NamedTuple):
 def write_journal(backend: Backend, subject: Subject, items: Sequence[EraseItem], now: datetime) -> str:
     """Write a page of the journal: what is about to be deleted; return its key."""
     key = keys.erasures_key(now)
+    # Their digest and not the ids: the ids are what shall be gone.
     lines = [to_json({"subject": subject.digest})]
     for each in items:
         values = {"reference": each.reference, "size_bytes": each.size, "sha256": each.sha256, "marker": each.marker}
@@ -293,6 +298,7 @@ def write_journal(backend: Backend, subject: Subject, items: Sequence[EraseItem]
 
 def read_journal(backend: Backend, subject: Subject) -> list[JournalPage]:
     """Return the pages of earlier erasures of this subject, and of those under way."""
+    # A page that is still being written names nothing that was deleted.
     listed = [entry.key for entry in backend.entries(keys.ERASURES) if not keys.is_temporary(entry.key)]
     pages = []
     for key in listed:
@@ -340,6 +346,7 @@ class _ReceiptJob:
         with_media = 0 if dry_run else sum(each.expires for each in unique.values())
         erased = self._erased(list(unique.values())[::-1])
         gone = [keys.bytes_key(each.reference) for each in erased if each.data == "gone"]
+        # In this order: the catalog is refreshed on the way, and shows what is there by then.
         cleaned = Cleaned(
             due_entries=with_media + cleanup.due_entries,
             leftovers=cleanup.leftovers,
@@ -398,6 +405,8 @@ class _ReceiptJob:
         staying = [each.sha256 for each in self.found.items if each.sha256 and each.reference not in gone]
         others = sorted([*self.found.others, *map(digest_prefix, staying)])
         kept = self._kept(gone)
+        # Digests by their first 64 bits: where two share them the receipt calls bytes shared that are gone, never the
+        # other way round. Bytes that several erased media shared are freed once.
         freed: set[keys.Pointer] = set()
         erased = []
         for each in items:

@@ -33,7 +33,7 @@ from fsmedia.maintenance.leftovers import (
     find_leftovers,
     mend_window,
 )
-from fsmedia.maintenance.quarantine import SetAside, read_set_aside
+from fsmedia.maintenance.quarantine import QuarantineFolder, read_quarantine
 from fsmedia.maintenance.subject import SEARCH_WINDOW, Owner, json_object, names_another, owned_pairs, sidecar_values
 from fsmedia.models import Receipt, ReceiptReport, Reference, Remaining, Trace
 from fsmedia.models.reports import RECEIPT_FORMAT
@@ -202,14 +202,14 @@ class Traces:
         What is set aside of a media that stays, stays with it: a hold's words may lie nowhere else.
         """
         staying = Names(self.staying)
-        judged: list[tuple[SetAside, Owner]] = []
-        for aside in read_set_aside(self.backend):
+        judged: list[tuple[QuarantineFolder, Owner]] = []
+        for aside in read_quarantine(self.backend):
             owner: Owner = "other" if staying.stand_for(aside) else self._owner(aside)
             judged.append((aside._replace(texts={}), owner))
         media = {each for aside, owner in judged if owner == "subject" for each in aside.sidecars.values()}
         erased, lost = Names(self.erased), Names(media - self._there(filter(records.is_reference, media)))
-        hers: list[SetAside] = []
-        others: list[SetAside] = []
+        hers: list[QuarantineFolder] = []
+        others: list[QuarantineFolder] = []
         for aside, owner in judged:
             is_hers = owner == "subject" or (owner == "unclear" and self._is_named(aside, erased, lost))
             (hers if is_hers else others).append(aside)
@@ -220,14 +220,14 @@ class Traces:
         alone = [aside for aside in shared if not any(map(self._is_used, aside.blobs))]
         return sum(map(self._forget, [*alone, *hers]))  # in this order: sidecars tell whose the shared bytes were
 
-    def _owner(self, aside: SetAside) -> Owner:
+    def _owner(self, aside: QuarantineFolder) -> Owner:
         """Tell whose it is by a sidecar in it; `unclear` where that does not say, or there is none."""
         texts = ((media, aside.texts.get(key)) for key, media in aside.sidecars.items())
         if any(data is not None and self.subject.owner(media, data) == "subject" for media, data in texts):
             return "subject"
         return "other" if is_anothers(self.subject.words, aside) else "unclear"
 
-    def _is_named(self, aside: SetAside, erased: Names, lost: Names) -> bool:
+    def _is_named(self, aside: QuarantineFolder, erased: Names, lost: Names) -> bool:
         """Tell whether names say that it is the subject's.
 
         Where they are not those of erased media, what is there speaks for itself, and a hold that is in force in the
@@ -241,7 +241,7 @@ class Traces:
             return False
         return not (aside.holds and any(self.backend.fetch(heads=list(aside.holds.values())).heads))
 
-    def _forget(self, aside: SetAside) -> int:
+    def _forget(self, aside: QuarantineFolder) -> int:
         """Remove what was set aside together; what tells whose it is goes last, and stays with what can't go."""
         telling = [key for key in aside.keys if key in aside.sidecars or not keys.parse_quarantined(key).key]
         rest = [key for key in aside.keys if key not in telling]
@@ -267,7 +267,7 @@ class Names:
         spelled = (key for each in self._names for key in (each, keys.sidecar_key(each), keys.hold_key(each)))
         return {sha256(each.encode(errors="surrogatepass")).hexdigest() for each in spelled}
 
-    def stand_for(self, aside: SetAside) -> bool:
+    def stand_for(self, aside: QuarantineFolder) -> bool:
         """Tell whether one of the media is named by what was set aside."""
         if not self._names:
             return False
@@ -276,7 +276,7 @@ class Names:
         )
 
 
-def is_anothers(words: Mapping[str, str], aside: SetAside) -> bool:
+def is_anothers(words: Mapping[str, str], aside: QuarantineFolder) -> bool:
     """Tell whether a sidecar that was set aside names somebody else: a name may have been others' before."""
     texts = ((media, aside.texts.get(key)) for key, media in aside.sidecars.items())
     return any(data is not None and names_another(words, sidecar_values(data, media)[0]) for media, data in texts)
@@ -310,6 +310,7 @@ def clear_leftovers(
     try:
         listing = find_leftovers(backend)
         items = [*_lone(backend, subject, listing, erased), *_markers(backend, subject, listing, erased)]
+        # Due entries of erased media need not grow old: no store of theirs is under way.
         cleanup.due_entries = _clear_due(backend, listing, erased, cleanup, dry_run=dry_run)
         if not items:
             return cleanup
@@ -403,6 +404,7 @@ def _clear_due(
         return len(spent)
     removed = 0
     for window in windows(spent.items(), _WINDOW):
+        # A sidecar that is there again is that of a media stored meanwhile, which keeps its entries.
         sidecars = records.read_sidecars(backend, [reference for _, reference in window])
         going = [key for (key, _), sidecar in zip(window, sidecars, strict=True) if sidecar is None]
         failed = backend.delete(going) if going else {}
@@ -554,7 +556,7 @@ class _ReceiptCheck:
     def quarantine(self) -> None:
         """Look through what repairs set aside: by names, digests and notes, as an erasure does."""
         names, others = Names(self.references), []
-        for aside in read_set_aside(self.backend):
+        for aside in read_quarantine(self.backend):
             if names.stand_for(aside) and not is_anothers(self.receipt.words, aside):
                 self._find_aside(aside)
             else:
@@ -565,7 +567,7 @@ class _ReceiptCheck:
             if aside.blobs and aside.blobs <= gone:
                 self._find_aside(aside)
 
-    def _find_aside(self, aside: SetAside) -> None:
+    def _find_aside(self, aside: QuarantineFolder) -> None:
         for key in aside.keys:
             self._find("quarantine", key, "a repair set it aside")
 

@@ -122,17 +122,20 @@ class Enforcement:
         """
         begun = time.monotonic()
         now = _aware_utc(self.clock() if self.now is None else self.now)
+        # Read again only where it matters: another process may have made the store or rebuilt the index meanwhile.
         configuration = settings_file.configuration
         if configuration.due_index != "complete" or not settings_file.is_settled:
             configuration = settings_file.reload()
         partial = configuration.due_index != "complete" or not settings_file.is_settled
         items = due_entries(backend, now)
+        # A partial index lacks entries, and media that PromptKit may share were put off to the next day: all are read.
         if partial or self._seeks_shared(backend):
             items = chain(items, media_with_sidecar(backend))
         total = SweepResult()
         try:
             self._sweep(backend, configuration, now, items, total)
         except MediaError as error:
+            # The listing broke. What was deleted until then must not be lost with an exception.
             if not total.examined:
                 raise
             broken = SweepResult()
@@ -229,6 +232,7 @@ def rebuild_due_index(
     A damaged sidecar is reported and does not keep the index from being complete: nothing can be known of it.
     """
     begun = time.monotonic()
+    # In a store without store.json nothing could say in the end that the index is complete.
     settings_file.refresh()
     settings_file.settle()
     configuration = settings_file.reload()
@@ -522,6 +526,7 @@ def _delete(context: SweepContext, plan: _SweepPlan, result: SweepResult) -> Non
         for reference, due_keys in plan.spent.items()
         if due_keys
     ]
+    # In one call, so that the keys of each step fill bulk requests together.
     half: list[str] = []
     for deleting, error in zip(leaving, commit.delete(leaving), strict=True):
         if error is not None:
@@ -601,7 +606,8 @@ def rebuild_window(context: RebuildContext, items: Sequence[SweepItem]) -> Rebui
     try:
         there = backend.fetch(heads=list(wanted)).heads
     except MediaError:
-        there = [None] * len(wanted)  # writing one that is there does no harm
+        # Writing an entry that is there does no harm, and one that is missing is never due.
+        there = [None] * len(wanted)
     writes = [Write(key, b"", commit.DUE_TYPE) for key, entry in zip(wanted, there, strict=True) if entry is None]
     failures = backend.write_many(writes) if writes else {}
     for index, failure in failures.items():

@@ -218,6 +218,7 @@ def check_grace(asked: timedelta | None, grace: timedelta, *, nobody_writes: boo
         return grace
     if not isinstance(asked, timedelta) or asked < timedelta(0):
         raise InvalidMediaError(f"grace must be a timedelta from 0, not {asked!r}")
+    # A slow store looks after its sidecar once half of its own grace has passed; it does not know of a shorter one.
     if asked < grace and not nobody_writes:
         raise InvalidMediaError(
             f"a grace of {asked} is shorter than the store's {grace}: a store under way could lose its bytes",
@@ -318,10 +319,11 @@ class _Cleaner:
         marker = None if data is None else Sidecar.parse(data, reference).marker(reference)
         if pointer is None or marker is None or self.backend.head(pointer.data_key) is None:
             return
+        # The marker may have come after the blobs were listed, and the sidecar may have gone since it was read.
         if self.backend.head(pointer.marker_key(marker)) is not None:
-            return  # it came after the blobs were listed
+            return
         if self.backend.head(keys.sidecar_key(reference)) is None:
-            return  # and this went
+            return
         if not self.dry_run:
             # If the sidecar goes now, the marker stays for a later sweep: a rewrite may have found it already, and
             # without it would have written a sidecar whose bytes this would let go.
@@ -357,6 +359,7 @@ class _Cleaner:
         back = reference != _SWEEPER and self.backend.head(keys.sidecar_key(reference)) is not None
         if back:
             blobs.put_named_marker(self.backend, pointer, _name(entry), reference)
+        # The sweep's own marker last: until here no other sweep could find the generation without one.
         self._remove_key(pointer.marker_key(own))
         if self._release(item):
             size = 0 if item.parts.data is None else item.parts.data.size

@@ -193,6 +193,7 @@ class Repairer:
         elif own:
             texts = {keys.sidecar_key(reference): state.sidecar}
             set_aside(self.context, reference, "its bytes are gone", texts=texts)
+            # After the copy, which takes a while: a sync may have brought the bytes back, or somebody held the media.
             if self.state_of(reference) != state:
                 raise StorageError(
                     "changed while it was copied to quarantine", next_step="verify again", reference=reference
@@ -235,6 +236,7 @@ class Repairer:
         finding = _PendingFinding(self.result, kind, reference, error.problem)
         old = readable_values(seen)
         if "upgrade" in error.next_step:
+            # A newer version wrote it: nothing is wrong with it.
             finding.report("")
         elif state.hold is not None:
             finding.report(HELD)
@@ -253,6 +255,7 @@ class Repairer:
         if entry is None or content is None:
             return
         said = old.get("sha256")
+        # Under a name of our own form bytes never change: they or the sidecar are damaged, and nobody can tell which.
         if keys.is_own_name(reference) and isinstance(said, str) and said != content.sha256:
             plan = "it and the bytes, which are not those it speaks of, move to quarantine together"
             if self.context.repairs:
@@ -273,6 +276,7 @@ class Repairer:
             return
         plan = "it moves to quarantine, and a new one is made from its name and what can be read of it"
         if self.context.repairs:
+            # The name tells size and digest, so only the first bytes are read, which tell the type.
             entry = Entry(reference, pointer.size, self.context.now)
             content = survey.ContentDigest(pointer.size, pointer.digest, head)
             fresh = rebuilt_sidecar(entry, content, old, self.context.configuration, self.context.now)
@@ -287,6 +291,7 @@ class Repairer:
         names = [entry.key.rpartition("/")[2] for entry in backend.entries(pointer.refs_folder)]
         there = [name for name in names if name.startswith(prefix)]
         said = old.marker(reference)
+        # Any marker of this reference keeps the bytes as well as the one that its sidecar named.
         if there:
             return said if said in there else max(there)
         marker = blobs.put_marker(backend, pointer, reference)
@@ -332,6 +337,7 @@ class Repairer:
                 self._rewrite(reference, with_facts(sidecar, reference, content), None, seen)
             finding.report("its sidecar is given the facts of the bytes, whose digest is right", done=context.repairs)
         elif not context.is_old(wrong.data) and not own:
+            # A client writes the bytes first: between them and their sidecar this is no damage.
             finding.report(YOUNG, harmless=True)
         elif not own and _is_after(wrong.pair):
             if context.repairs:
@@ -440,6 +446,7 @@ def adopt(context: VerifyContext, entries: Sequence[Entry], result: VerifyResult
 def _adopt(context: VerifyContext, entry: Entry, content: ContentDigest) -> None:
     """Write a sidecar for a file, if it is still the one that was read and has none."""
     backend, reference = context.backend, entry.key
+    # A client may still be writing the file: the sidecar must tell of the bytes that lie there in the end.
     if _token(context, entry) != entry.token or content.size != entry.size:
         raise _changed(reference)
     sidecar = new_sidecar(entry, content, context.configuration, context.now)
@@ -584,6 +591,7 @@ def _heal(context: VerifyContext, item: DamagedBlobItem, result: VerifyResult) -
         return  # nothing is visible of it: what is left goes as a generation without markers
     pointer = keys.pointer_of(users[0].reference) or Pointer(0, blob.digest, blob.generation)
     entry = context.backend.head(key)
+    # Read once more before anything is reported: another repair may have given the bytes back meanwhile.
     content = None if entry is None else survey.read_digest(context.backend, key, entry.size)
     if content is not None and content.sha256 == blob.digest:
         return
@@ -595,6 +603,7 @@ def _heal(context: VerifyContext, item: DamagedBlobItem, result: VerifyResult) -
         kind, detail = "size", f"the bytes it shares are {content.size}, and its name says {pointer.size}"
     source = _other_copy(context, pointer)
     if source is not None:
+        # A mark says that somebody is about to delete this generation, and with it what was given back.
         if context.backend.holds(pointer.condemned_folder):
             plan, done = f"once no mark says that they are about to go: given back from {source}", False
         else:
@@ -686,6 +695,7 @@ def _set_aside_all(
         if user.held:
             result.find(kind, user.reference, detail, HELD)
             continue
+        # A younger sidecar may be that of a store or a sync that is not done with its bytes.
         if not context.is_old(backend.head(keys.sidecar_key(user.reference))):
             result.find(kind, user.reference, detail, f"once it is older than the grace: {plan}")
             continue
@@ -748,6 +758,7 @@ def _check_leftover(context: VerifyContext, found: LeftoverItem, result: VerifyR
     for kind, entry in _entries(item):
         if kind != "foreign" and not context.is_old(entry):
             result.find(*_finding_of(kind, entry.key), YOUNG, harmless=True)
+    # Its media came meanwhile, so this entry is no leftover.
     if isinstance(item, ObjectItem) and item.kind == "due" and _has_media(context, item.entry):
         return
     done = mend_window(LeftoverContext(context.backend, context.before, dry_run=not context.repairs), [item])
@@ -876,6 +887,7 @@ def _check_hold(context: VerifyContext, item: HoldItem, result: VerifyResult) ->
     elif item.met is not None:
         plan = "it moves to quarantine, and a new one holds the media"
         if context.repairs:
+            # The new hold replaces the damaged one by one write: no moment is without a hold.
             set_aside(context, item.met, detail, texts={key: data})
             reason = "the hold that was placed can't be read any more; it is in quarantine"
             holds.place(
@@ -902,6 +914,7 @@ def _check_upload(context: VerifyContext, upload: Upload, result: VerifyResult) 
 
 def _delete_media(context: VerifyContext, reference: str, sidecar: bytes) -> None:
     """Take the steps of a delete."""
+    # The index first: with an entry left, PromptKit would answer its next store of these bytes with nothing.
     if not keys.is_own_name(reference):
         promptkit.forget(context.backend, [reference])
     instant = records.expiry_or_none(sidecar, reference, context.configuration)

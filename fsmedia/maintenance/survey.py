@@ -125,6 +125,7 @@ class EntryTable:
 
     def add(self, name: str, entry: Entry) -> None:
         """Add an entry under a name."""
+        # Hashes take eight bytes each; two names that share one only keep an unused object longer.
         digest = hash(name)
         self._used.setdefault(digest, False)
         modified = None if entry.modified is None else entry.modified.timestamp()
@@ -206,6 +207,7 @@ class Survey:
 
     def pairs(self, backend: Backend, progress: Callable[[int], object] | None) -> Iterator[ListedPair]:
         """List the store once, and yield what lies outside `.fsmedia/`."""
+        # The few names that sort before `.fsmedia/` wait until all that lies there was listed.
         early: list[ListedPair] | None = []
         for pair in paired(self._outside(backend, progress)):
             if early is not None and pair.key > _AFTER:

@@ -6,7 +6,7 @@ No state is kept anywhere: what was copied is found again by its name, so a sync
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -124,6 +124,7 @@ def sync(source: Backend, configuration: Configuration, target: SyncTarget, opti
     stopped = False
 
     def is_stopped() -> bool:
+        # Once stopped, always stopped: the report must say so, and only a whole walk tells what is extra.
         nonlocal stopped
         stopped = stopped or options.stopped()
         return stopped
@@ -131,6 +132,7 @@ def sync(source: Backend, configuration: Configuration, target: SyncTarget, opti
     # Opened before the work: that it can't be written must not be found out after it.
     with _mapping_file(options) as file:
         index = promptkit.read_index(source.read(keys.DEDUP_INDEX_KEY)) if configuration.adopted else {}
+        # Settings before media: without them no reader knows the layout.
         if not options.dry_run:
             target.settle()
 
@@ -150,26 +152,11 @@ def sync(source: Backend, configuration: Configuration, target: SyncTarget, opti
             stopped=is_stopped,
             handle=take,
         )
+    # Last, and not after a stop: only the whole source tells what is extra.
     removed = ExtrasResult()
     if options.delete and not is_stopped():
         removed = _extras_removal(job, context.held).remove(job.extras())
-    total = job.total
-    return SyncReport(
-        target=target.backend.url,
-        dry_run=options.dry_run,
-        examined=job.examined,
-        copied=total.copied,
-        bytes_copied=total.bytes_copied,
-        unchanged=total.unchanged,
-        updated=total.updated,
-        deleted=tuple(removed.deleted),
-        skipped=(*total.skipped, *removed.skipped),
-        failed=(*total.failed, *removed.failed),
-        moved=tuple(job.moved),
-        mappings=tuple(job.mappings),
-        stopped=stopped,
-        took=timedelta(seconds=time.monotonic() - begun),
-    )
+    return job.report(removed, stopped=stopped, took=timedelta(seconds=time.monotonic() - begun))
 
 
 def open_target(backend: Backend, asked: Settings, source: Backend, settings: Configuration) -> SyncTarget:
@@ -300,6 +287,7 @@ class _SyncJob:
             self._leave(reference)
         except MediaError as error:
             self.total.fail(reference, error)
+            # A conflict is about a name that is known, and what was deleted has none; of the rest nobody knows it.
             self.unnamed += not isinstance(error, (StoreConflictError, MediaNotFoundError))
             if not self.naming.relays:  # its name is known all the same, so the target's is not extra
                 self.met.add(common_name(reference))
@@ -343,6 +331,7 @@ class _SyncJob:
         if self.options.dry_run:
             return
         backend = self.target.backend
+        # When the media are there. A crash before this loses lines and no media; the next sync reports all pairs again.
         try:
             if part.fresh:
                 key = keys.references_key(datetime.now(UTC))
@@ -352,6 +341,26 @@ class _SyncJob:
                 promptkit.carry(backend, index, {pair.old: pair.new for pair in part.settled})
         except MediaError as error:
             self.total.failed += [Failed(reference=Reference(pair.old), error=error) for pair in part.settled[:1]]
+
+    def report(self, removed: ExtrasResult, *, stopped: bool, took: timedelta) -> SyncReport:
+        """Return the report of the sync."""
+        total = self.total
+        return SyncReport(
+            target=self.target.backend.url,
+            dry_run=self.options.dry_run,
+            examined=self.examined,
+            copied=total.copied,
+            bytes_copied=total.bytes_copied,
+            unchanged=total.unchanged,
+            updated=total.updated,
+            deleted=tuple(removed.deleted),
+            skipped=(*total.skipped, *removed.skipped),
+            failed=(*total.failed, *removed.failed),
+            moved=tuple(self.moved),
+            mappings=tuple(self.mappings),
+            stopped=stopped,
+            took=took,
+        )
 
     def report_progress(self, size: int = 0) -> None:
         """Report the progress."""
@@ -366,9 +375,9 @@ def _mapping_file(options: SyncOptions) -> Iterator[TextIO | None]:
     if options.mapping is None or options.dry_run:
         yield None
         return
-    with _on_disk(options.mapping):
-        file = Path(options.mapping).open("a", encoding="utf-8")  # noqa: SIM115 - closed below, its errors are others
-    with file:
+    with ExitStack() as stack:
+        with _on_disk(options.mapping):
+            file = stack.enter_context(Path(options.mapping).open("a", encoding="utf-8"))
         yield file
 
 
@@ -397,6 +406,7 @@ def _prepared(
     wanted = records.folder_of(target.configuration, options.selection)
     # An adopted source may have media of that id anywhere, and then so has the target.
     folder = "" if configuration.adopted else wanted
+    # The target is listed before the source: what comes to both meanwhile must not look extra.
     job = _SyncJob(
         source,
         target,
@@ -458,6 +468,7 @@ class ExtrasRemoval:
                 if each in staying:
                     removed.skip(each, _HELD)
             going = [each for each in chosen if each not in staying]
+            # Holds were listed when the sync began; the deleter looks for those that came since.
             failed = {} if self.dry_run else removal.many(going)
             for each in going:
                 error = failed.get(each)

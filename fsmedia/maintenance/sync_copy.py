@@ -162,6 +162,7 @@ def _plan(copies: Sequence[SyncItem], updates: Sequence[tuple[SyncItem, SyncActi
     for sync_item in copies:
         result.copied += 1
         result.bytes_copied += sync_item.entry.size
+        # The new reference of shared bytes is not known before they are stored.
         if not sync_item.shares:
             result.settled.append(Moved(sync_item.reference, sync_item.name))
 
@@ -200,6 +201,7 @@ def _copy(context: SyncContext, copies: Sequence[SyncItem], result: SyncResult) 
     # Names that tell their digest are believed: bytes that the target has need not be read, the others are read later.
     lazy = [each for each in shared if keys.pointer_of(each.sync_item.reference) is not None]
     read_first = [each for each in shared if keys.pointer_of(each.sync_item.reference) is None]
+    # What the storage copies by itself takes no memory here, so only the number of requests is limited.
     if context.route.copies:
         for start in range(0, len(plain), _AT_ONCE):
             _copy_plain(context, plain[start : start + _AT_ONCE], result)
@@ -297,6 +299,7 @@ def _put_bytes(context: SyncContext, items: Sequence[StoreOperation]) -> dict[in
 
 def _put_sidecars(items: Sequence[StoreOperation]) -> dict[int, MediaError]:
     """Write the sidecars of those that have one."""
+    # A file without a sidecar at the source gets none here.
     places = [index for index, item in enumerate(items) if item.sidecar]
     failed: Mapping[int, MediaError] = commit.put_sidecar([items[index] for index in places]) if places else {}
     return {places[at]: error for at, error in failed.items()}
@@ -356,6 +359,7 @@ def _record(sync_item: SyncItem, reference: str, error: MediaError | None, resul
     if error is None:
         result.arrive(sync_item, reference, copied=True)
         return
+    # The caller knows the name at the source, not the one at the target.
     if error.reference is None or error.reference == reference:
         error.reference = sync_item.reference
         error.args = (str(error),)
@@ -371,7 +375,8 @@ def _place_hold(context: SyncContext, sync_item: SyncItem, reference: str) -> No
     if data is None:
         return  # released meanwhile
     if reference != sync_item.reference:
-        with suppress(ValueError, TypeError):  # one that can't be read holds all the same
+        # A hold that can't be read holds all the same, and is copied as it is.
+        with suppress(ValueError, TypeError):
             data = to_json({**from_json(data), "reference": reference}, indent=2)
     context.route.target.write(key, data, "application/json")
 
@@ -463,7 +468,8 @@ class SyncUpload:
         digest = self.sync_item.digest
         try:
             found = digest_of(self.route.target, self._key) if digest else ""
-        except MediaError as error:  # some clients compare checksums themselves
+        except MediaError as error:
+            # Some clients compare checksums themselves, and raise instead of returning wrong bytes.
             raise self._wrong_bytes(f"bytes that can't be read again ({error.problem})") from error
         if found != digest:
             raise self._wrong_bytes("other bytes than were sent")
@@ -512,6 +518,7 @@ class SyncUpload:
                 self.route.report(len(data))
             self._compare(intake.size, intake.sha256)
         except BaseException:
+            # Also when the caller is interrupted: a stage may be a file on a disk.
             self.discard()
             raise
         finally:

@@ -149,6 +149,7 @@ class TargetNaming:
         reference = listed.entry.key
         record = records.record_of(records.StoredItem(listed.entry, text), self.source)
         values = {} if text is None else dict(Sidecar.parse(text, reference).values)
+        # A marker belongs to the store that it lies in.
         values.pop("marker", None)
         name = common_name(reference)
         if self.relays:
@@ -158,6 +159,7 @@ class TargetNaming:
         digest = str(values.get("sha256") or "")
         known_digest = _DIGEST.fullmatch(digest) is not None
         shares = self.target.deduplicate and keys.is_own_name(name) and known_digest
+        # Which generation it will be is not known yet, and all have the same length.
         longest = keys.moved_name(name, keys.Pointer(listed.entry.size, digest, _LONGEST)) if shares else name
         keys.check_lengths(longest, self.root_length)
         return SyncItem(
@@ -287,6 +289,7 @@ def _action(backend: Backend, sync_item: SyncItem, text: bytes | None) -> SyncAc
     if text is None:
         return COPY  # deleted since it was listed
     if sync_item.sidecar is None:
+        # Nothing here tells a digest, so sizes must do.
         if known.size == sync_item.entry.size:
             return UNCHANGED
         return SyncAction("skip", "has other bytes, and metadata, at the target, and none here")
@@ -305,6 +308,7 @@ def _beside_sidecar(sync_item: SyncItem, known: TargetMedia, sidecar: Sidecar, t
         if keys.pointer_of(known.reference) is not None and marker is None:
             return COPY  # its sidecar names no marker, so it can't be rewritten
         return SyncAction("update", marker=marker)
+    # Bytes under a name of ours never change, and a name made of metadata may be another media's: nothing is replaced.
     if sync_item.is_own or sync_item.relaid:
         raise StoreConflictError(
             "the target has other bytes under the name that it would get",
@@ -335,7 +339,8 @@ def _is_newer(sync_item: SyncItem) -> bool:
     here, there = sync_item.entry.modified, sync_item.known.modified if sync_item.known is not None else None
     if here is None or there is None:
         return False
-    return (here if there.microsecond else here.replace(microsecond=0)) > there  # many storages tell whole seconds
+    # Many storages tell whole seconds.
+    return (here if there.microsecond else here.replace(microsecond=0)) > there
 
 
 def digest_of(backend: Backend, key: str) -> str:

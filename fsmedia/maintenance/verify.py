@@ -194,6 +194,7 @@ class Verification:
             marker = None if pointer is None or media.marker is None else pointer.marker_key(media.marker)
             if marker is not None and not survey.markers.mark_used(marker):
                 self._unmarked.append(MissingMarkerItem(media.reference))
+            # What a partial index lacks is nothing wrong.
             if media.due is not None and not survey.due.mark_used(media.due) and configuration.due_index == "complete":
                 self._undated.append(MissingDueItem(media))
         self._flush(_READ_TOGETHER)
@@ -249,6 +250,7 @@ class Verification:
                 elif reference is not None:
                     _generation(odd, entry).markers.append(entry)
                 else:
+                    # Nobody can tell whose it is, so its generation counts as named and is not released.
                     names.setdefault(place, {})[""] = ""
                     self._note_unknown(entry)
         for entry in self._survey.data.unused():
