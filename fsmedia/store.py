@@ -28,7 +28,7 @@ from fsmedia.maintenance.erase import Erasure
 from fsmedia.maintenance.erase_traces import check_receipt, read_receipt
 from fsmedia.maintenance.expiry import Enforcement, rebuild_due_index
 from fsmedia.maintenance.leftovers import check_grace, sweep_orphans
-from fsmedia.maintenance.sync import Wishes, open_target, sync
+from fsmedia.maintenance.sync import SyncOptions, open_target, sync
 from fsmedia.maintenance.verify import verify
 from fsmedia.models import Hold, MediaContent, MediaMetadata, Reference
 from fsmedia.models.selection import Selection, shows_selection
@@ -1236,7 +1236,7 @@ class MediaStore:
         opening = open_backend(root_of(url), storage_options, timeout=self._timeout, durability=self._durability)
         with closing(opening) as backend:
             target = open_target(backend, asked, self._backend, configuration)
-            wishes = Wishes(
+            options = SyncOptions(
                 selection=selection,
                 delete=delete,
                 dry_run=dry_run,
@@ -1249,7 +1249,7 @@ class MediaStore:
                 log=self._deletion_log,
                 now=self._now,
             )
-            return sync(self._backend, configuration, target, wishes)
+            return sync(self._backend, configuration, target, options)
 
     @observed("erase")
     def erase(

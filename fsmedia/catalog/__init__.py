@@ -1,11 +1,11 @@
 """The catalog: a Parquet table in the store with a row per media, brought up to date by one listing.
 
-Reads sidecars and listings, writes snapshots below `.fsmedia/catalog/` and nothing else. The only room that imports
+Reads sidecars and listings, writes snapshots below `.fsmedia/catalog/` and nothing else. The only package that imports
 pyarrow, and only when a catalog is asked for.
 """
 
 from fsmedia.catalog.answers import CatalogAnswers
-from fsmedia.catalog.forget import forget, rows_of
+from fsmedia.catalog.removal import forget, rows_of
 from fsmedia.catalog.schema import COLUMNS, VERSION, Column
 from fsmedia.catalog.snapshots import current, refreshed
 from fsmedia.catalog.snapshots import newest_catalog as newest

@@ -1,21 +1,29 @@
-"""Bringing a catalog up to date: rows of before and a listing of the store -> a new table. Writes nothing.
+"""Refreshing a catalog: the old rows and a listing of the store make a new table. Writes nothing.
 
-The root is listed one level deep, then each folder in it whole: what is in `.fsmedia/` is not looked at, however much
-it is. Only sidecars whose token changed are read.
+The root is listed one level deep, then each folder in it whole, so `.fsmedia/` costs nothing, however much lies there.
+Only sidecars whose token changed are read.
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import count, islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from fsmedia.catalog.schema import COARSEST, Facts, arrow, read_rows, schema, settings_digest, table_of, tokens, urls
+from fsmedia.catalog.schema import (
+    COARSEST,
+    TableHeader,
+    arrow,
+    read_rows,
+    schema,
+    settings_digest,
+    table_of,
+    tokens,
+    urls,
+)
 from fsmedia.core import records
-from fsmedia.core.parallel import spread, windows
-from fsmedia.errors import MediaError, StorageError
+from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.format import keys
 
 if TYPE_CHECKING:
@@ -29,15 +37,298 @@ if TYPE_CHECKING:
     from fsmedia.storage import Backend, Entry
 
 _WINDOW = 8192
+_BATCH = 2048
+"""Media compared together."""
+_READ = 256
+"""Sidecars read together; each may be of some megabytes."""
+_FOLDERS = 32
+"""Folders of one run each, say, that an executor gets at a time."""
 
 
-class Before:
-    """Rows sorted by reference; a window of them at a time is held as Python objects.
+class RefreshedTable(NamedTuple):
+    """The new table of a whole store.
+
+    Attributes
+    ----------
+    read
+        Sidecars that were read.
+    removed
+        Rows that went.
+    """
+
+    table: pa.Table
+    read: int
+    removed: int
+
+
+def refresh(
+    backend: Backend,
+    configuration: Configuration,
+    previous: pa.Table | None,
+    *,
+    now: datetime,
+    executor: Executor | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> RefreshedTable:
+    """Return the table of what the store holds now.
+
+    Parameters
+    ----------
+    previous
+        An earlier table of this store, or of one that was moved here; None reads all sidecars.
+    now
+        Time in the table's metadata, aware; what is too young is told by the machine's clock.
+
+    Raises
+    ------
+    StorageError
+        The store can't be listed. What is wrong with one sidecar stands in its row.
+    """
+    header = TableHeader(backend.url, now, settings_digest(configuration))
+    usable = _usable(previous, header)
+    context = RefreshContext(backend, configuration, datetime.now(UTC) - COARSEST)
+    total = _compare_all(context, PreviousRows(usable), executor, progress)
+    total.tables.sort(key=lambda numbered: numbered[0])  # stable: the rows of each part stay in order
+    whole = _whole([_unpacked(table) for _, table in total.tables], header)
+    return RefreshedTable(whole, total.read, 0 if previous is None else _missing(previous, whole))
+
+
+def is_sorted(table: pa.Table) -> bool:
+    """Tell whether each reference sorts after the one before it."""
+    from pyarrow import compute
+
+    references = table.column("reference")
+    if references.null_count:
+        return False
+    if len(table) < 2:
+        return True
+    return bool(compute.all(compute.less(references.slice(0, len(table) - 1), references.slice(1))).as_py())
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshContext:
+    """Settings of a refresh that its windows share.
+
+    Attributes
+    ----------
+    before
+        Objects written from then on are read again next time, see `fsmedia.catalog.schema.token`.
+    """
+
+    backend: Backend
+    configuration: Configuration
+    before: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshItem:
+    """A part of the store.
+
+    Attributes
+    ----------
+    number
+        Parts are in the order of their keys, except for the files of a folder beside its folders.
+    folders
+        Folders to list whole.
+    loose
+        Files that were listed already.
+    rows
+        The old rows, as an Arrow stream for a worker.
+    """
+
+    number: int
+    folders: tuple[str, ...]
+    loose: tuple[Entry, ...]
+    rows: pa.Table | bytes
+
+
+@dataclass(slots=True)
+class RefreshResult(JobResult):
+    """Rows that are up to date; `examined` counts them.
+
+    Attributes
+    ----------
+    tables
+        Numbers of parts, with the rows of each in order; as an Arrow stream from a worker.
+    read
+        Sidecars that were read for them.
+    """
+
+    tables: list[tuple[int, pa.Table | bytes]] = field(default_factory=list)
+    read: int = 0
+
+
+def refresh_window(context: RefreshContext, parts: list[RefreshItem]) -> RefreshResult:
+    """Compare one part of the store in a worker."""
+    (part,) = parts
+    total = RefreshResult()
+    for result in compared(context, part):
+        total.add(result)
+    tables = [schema().empty_table(), *(_unpacked(table) for _, table in total.tables)]
+    total.tables = [(part.number, _packed(arrow().concat_tables(tables)))]
+    return total
+
+
+def compared(context: RefreshContext, part: RefreshItem) -> Iterator[RefreshResult]:
+    """Compare a part of the store with its old rows, some media at a time."""
+    before = PreviousRows(_unpacked(part.rows))
+    sources = (iter(part.loose), *(context.backend.entries(folder) for folder in part.folders))
+    for source in sources:
+        found = records.listed(source)
+        while batch := list(islice(found, _BATCH)):
+            table, read = _rows_of(context, before, batch)
+            yield RefreshResult(examined=len(table), tables=[(part.number, table)], read=read)
+
+
+def _usable(previous: pa.Table | None, header: TableHeader) -> pa.Table:
+    """Return the old rows that may be kept: none under other settings, with new URLs under another root."""
+    if previous is None or TableHeader.read(previous.schema.metadata).settings != header.settings:
+        return schema().empty_table()
+    if TableHeader.read(previous.schema.metadata).root == header.root:
+        return previous
+    fresh = urls(previous.column("reference"), header.root)
+    return previous.set_column(previous.column_names.index("url"), schema().field("url"), fresh)
+
+
+def _missing(previous: pa.Table, table: pa.Table) -> int:
+    """Count the old rows whose media are gone."""
+    from pyarrow import compute
+
+    there = compute.is_in(previous.column("reference"), table.column("reference"))
+    return len(previous) - (compute.sum(there).as_py() or 0)
+
+
+def _whole(tables: list[pa.Table], header: TableHeader) -> pa.Table:
+    pa = arrow()
+    table = pa.concat_tables([schema().empty_table(), *(each.replace_schema_metadata() for each in tables)])
+    if not is_sorted(table):
+        table = table.sort_by("reference")
+    return table.replace_schema_metadata(header.dump())
+
+
+def _compare_all(
+    context: RefreshContext, before: PreviousRows, executor: Executor | None, progress: Callable[[int], object] | None
+) -> RefreshResult:
+    """Compare the whole store with its old rows: some media at a time here, or a part at a time in each worker."""
+    top, total = context.backend.children(""), RefreshResult()
+    folders = sorted((each for each in top.folders if each and not keys.is_internal(each)), key=_as_prefix)
+    if executor is not None:
+        return run_windows(
+            refresh_window,
+            context,
+            windows(_parts(context.backend, folders, top.entries, before), 1),
+            total,
+            backends=[context.backend],
+            key=lambda part: part.folders[0] if part.folders else "",
+            again="refresh again",
+            executor=executor,
+            handle=_raise_failure,
+            progress=progress,
+        )
+    parts = [RefreshItem(0, (), _loose(context.backend, top.entries), before.table)]
+    parts += [RefreshItem(number, (folder,), (), before.below(folder)) for number, folder in enumerate(folders, 1)]
+    for part in parts:
+        for result in compared(context, part):
+            total.add(result)
+            if progress is not None:
+                progress(total.examined)
+    return total
+
+
+def _raise_failure(result: RefreshResult) -> None:
+    """Raise what went wrong: a catalog without a part of the store would say that its media are gone."""
+    if result.failed:
+        raise result.failed[0].error
+
+
+def _parts(
+    backend: Backend, folders: Sequence[str], loose: Sequence[Entry], before: PreviousRows
+) -> Iterator[RefreshItem]:
+    """Yield a store in parts: the files at the root, then folder by folder what is in it."""
+    numbers = count()
+    yield RefreshItem(next(numbers), (), _loose(backend, loose), _packed(before.table) if loose else b"")
+    for folder in folders:
+        inside = backend.children(folder)
+        below = sorted(inside.folders, key=_as_prefix)
+        if any(each in ("", folder) for each in below) or not below:
+            yield RefreshItem(next(numbers), (folder,), (), _packed(before.below(folder)))
+            continue
+        rows = _packed(before.below(folder)) if inside.entries else b""
+        yield RefreshItem(next(numbers), (), _loose(backend, inside.entries), rows)
+        for some in windows(below, _FOLDERS):
+            yield RefreshItem(next(numbers), tuple(some), (), _packed(before.below(some[0], some[-1])))
+
+
+def _as_prefix(folder: str) -> str:
+    """Sort folders as the keys in them sort."""
+    return f"{folder}/"
+
+
+def _loose(backend: Backend, entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Return files of a folder in the order of keys; a sidecar's token is asked for where the listing has none."""
+    found = sorted(each for each in entries if keys.is_sidecar(each.key) or not keys.is_hidden(each.key))
+    bare = [each.key for each in found if each.token is None and keys.is_sidecar(each.key)]
+    heads = dict(zip(bare, backend.fetch(heads=bare).heads if bare else (), strict=True))
+    told = (heads.get(each.key, each) for each in found)
+    return tuple(each for each in told if each is not None)
+
+
+def _rows_of(context: RefreshContext, before: PreviousRows, batch: Sequence[ListedItem]) -> tuple[pa.Table, int]:
+    """Return the rows of some media, and how many sidecars were read for them."""
+    pa = arrow()
+    kept: list[int] = []
+    changed: list[ListedItem] = []
+    for item in batch:
+        number = before.unchanged(item, context.before)
+        if number is not None:
+            kept.append(number)  # so its name was looked at before
+        elif records.is_reference(item.entry.key):
+            changed.append(item)
+    made = [
+        row
+        for some in windows(changed, _READ)
+        for row in read_rows(context.backend, context.configuration, some, context.before)
+    ]
+    found = [_rows(before.table, kept)] if kept else []
+    found += [table_of(made, context.backend.url)] if made else []
+    if not found:
+        return schema().empty_table(), 0
+    table = pa.concat_tables([each.replace_schema_metadata() for each in found])
+    if kept and made:
+        table = table.sort_by("reference")
+    return table, sum(item.sidecar is not None for item in changed)
+
+
+def _rows(table: pa.Table, numbers: list[int]) -> pa.Table:
+    """Take rows whose numbers rise; what lies together is not copied."""
+    first, count = numbers[0], numbers[-1] - numbers[0] + 1
+    part = table.slice(first, count)
+    return part if count == len(numbers) else part.take(arrow().array([each - first for each in numbers]))
+
+
+def _packed(table: pa.Table) -> bytes:
+    """Return rows as an Arrow stream; a pickle of a slice would take all it was cut from along."""
+    pa = arrow()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    packed: bytes = sink.getvalue().to_pybytes()
+    return packed
+
+
+def _unpacked(rows: pa.Table | bytes) -> pa.Table:
+    if not isinstance(rows, bytes):
+        return rows
+    return arrow().ipc.open_stream(rows).read_all() if rows else schema().empty_table()
+
+
+class PreviousRows:
+    """Rows of an older catalog, sorted by reference; a window of them at a time is held as Python objects.
 
     Parameters
     ----------
     table
-        A whole catalog, or the part of one that a listing will meet.
+        A whole catalog, or the part of one that belongs to a listing.
     """
 
     def __init__(self, table: pa.Table) -> None:
@@ -47,8 +338,8 @@ class Before:
         self._first = self._last = ""
         self._window: dict[str, tuple[int, str | None, str | None]] = {}
 
-    def holds(self, item: ListedItem, before: datetime) -> int | None:
-        """Return the row of a listed media if sidecar and bytes are what it was made of; else None.
+    def unchanged(self, item: ListedItem, before: datetime) -> int | None:
+        """Return the number of a listed media's row if its sidecar and bytes are unchanged; else None.
 
         Parameters
         ----------
@@ -63,7 +354,7 @@ class Before:
             return None
         return number
 
-    def marks(self, reference: str) -> tuple[str | None, str | None] | None:
+    def tokens(self, reference: str) -> tuple[str | None, str | None] | None:
         """Return the tokens of a media's row, sidecar's and bytes'; None if it has none."""
         row = self._find(reference)
         return None if row is None else (row[1], row[2])
@@ -105,289 +396,3 @@ class Before:
         """Return the rows of media below a folder, or from the first to the last of several, in the order of keys."""
         start, end = self._bisect(f"{first}/"), self._bisect(f"{last or first}0")  # "0" follows "/"
         return self.table.slice(start, max(0, end - start))
-
-
-_BATCH = 2048
-"""Media compared together."""
-_READ = 256
-"""Sidecars read together; each may be of some megabytes."""
-_FOLDERS = 32
-"""Folders of one run each, say, that an executor gets at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class RefreshContext:
-    """What a part needs to know.
-
-    Attributes
-    ----------
-    before
-        Objects written from then on are read again next time, see `fsmedia.catalog.schema.token`.
-    """
-
-    backend: Backend
-    configuration: Configuration
-    before: datetime
-    process: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of the store.
-
-    Attributes
-    ----------
-    number
-        Parts are in the order of their keys, but for the files of a folder beside its folders.
-    folders
-        Listed whole.
-    loose
-        Files that were listed already.
-    rows
-        The rows of before, as an Arrow stream where they are to travel.
-    """
-
-    number: int
-    folders: tuple[str, ...]
-    loose: tuple[Entry, ...]
-    rows: pa.Table | bytes
-
-
-class Piece(NamedTuple):
-    """Rows that are up to date.
-
-    Attributes
-    ----------
-    read
-        Sidecars that were read for them.
-    error
-        Why there are none.
-    """
-
-    number: int
-    table: pa.Table | bytes
-    read: int = 0
-    error: MediaError | None = None
-
-
-class Refreshed(NamedTuple):
-    """A whole new table.
-
-    Attributes
-    ----------
-    read
-        Sidecars that were read.
-    removed
-        Rows that went.
-    """
-
-    table: pa.Table
-    read: int
-    removed: int
-
-
-def refresh(
-    backend: Backend,
-    configuration: Configuration,
-    previous: pa.Table | None,
-    *,
-    now: datetime,
-    executor: Executor | None = None,
-    progress: Callable[[int], object] | None = None,
-) -> Refreshed:
-    """Return the table of what the store holds now.
-
-    Parameters
-    ----------
-    previous
-        An earlier table of this store, or of one that was moved here; None reads all sidecars.
-    now
-        What the table shall say of its time, aware; the young are told by the machine's clock.
-
-    Raises
-    ------
-    StorageError
-        The store can't be listed. What is wrong with one sidecar stands in its row.
-    """
-    facts = Facts(backend.url, now, settings_digest(configuration))
-    usable = _usable(previous, facts)
-    process = os.getpid() if backend.in_one_process else None
-    context = RefreshContext(backend, configuration, datetime.now(UTC) - COARSEST, process)
-    tables: dict[int, list[pa.Table]] = {}
-    read = count = 0
-    for piece in _pieces(context, usable, executor):
-        if piece.error is not None:
-            raise piece.error
-        table = _unpacked(piece.table)
-        tables.setdefault(piece.number, []).append(table)
-        read += piece.read
-        count += len(table)
-        if progress is not None:
-            progress(count)
-    whole = _whole([each for number in sorted(tables) for each in tables[number]], facts)
-    return Refreshed(whole, read, 0 if previous is None else _missing(previous, whole))
-
-
-def _usable(previous: pa.Table | None, facts: Facts) -> pa.Table:
-    """Return the rows of before that may be kept: none under other settings, with other URLs under another root."""
-    if previous is None or Facts.read(previous.schema.metadata).settings != facts.settings:
-        return schema().empty_table()
-    if Facts.read(previous.schema.metadata).root == facts.root:
-        return previous
-    fresh = urls(previous.column("reference"), facts.root)
-    return previous.set_column(previous.column_names.index("url"), schema().field("url"), fresh)
-
-
-def _missing(previous: pa.Table, table: pa.Table) -> int:
-    """Count the rows of before whose media are gone."""
-    from pyarrow import compute
-
-    there = compute.is_in(previous.column("reference"), table.column("reference"))
-    return len(previous) - (compute.sum(there).as_py() or 0)
-
-
-def _whole(tables: list[pa.Table], facts: Facts) -> pa.Table:
-    pa = arrow()
-    table = pa.concat_tables([schema().empty_table(), *(each.replace_schema_metadata() for each in tables)])
-    if not is_sorted(table):
-        table = table.sort_by("reference")
-    return table.replace_schema_metadata(facts.dump())
-
-
-def is_sorted(table: pa.Table) -> bool:
-    """Tell whether each reference sorts after the one before it."""
-    from pyarrow import compute
-
-    references = table.column("reference")
-    if references.null_count:
-        return False
-    if len(table) < 2:
-        return True
-    return bool(compute.all(compute.less(references.slice(0, len(table) - 1), references.slice(1))).as_py())
-
-
-def _pieces(context: RefreshContext, previous: pa.Table, executor: Executor | None) -> Iterator[Piece]:
-    before = Before(previous)
-    top = context.backend.children("")
-    folders = sorted((each for each in top.folders if each and not keys.is_internal(each)), key=_as_prefix)
-    if executor is None:
-        yield from pieces(context, Part(0, (), _loose(context.backend, top.entries), previous))
-        for number, folder in enumerate(folders, 1):
-            yield from pieces(context, Part(number, (folder,), (), before.below(folder)))
-        return
-    parts = _parts(context.backend, folders, top.entries, before)
-    yield from spread(worked, context, windows(parts, 1), executor, bool, _lost)
-
-
-def _parts(backend: Backend, folders: Sequence[str], loose: Sequence[Entry], before: Before) -> Iterator[Part]:
-    """Cut a store into parts: the files at the root, then folder by folder what is in it."""
-    yield Part(0, (), _loose(backend, loose), _packed(before.table) if loose else b"")
-    number = 1
-    for folder in folders:
-        inside = backend.children(folder)
-        below = sorted(inside.folders, key=_as_prefix)
-        if any(each in ("", folder) for each in below) or not below:
-            yield Part(number, (folder,), (), _packed(before.below(folder)))
-            number += 1
-            continue
-        yield Part(
-            number, (), _loose(backend, inside.entries), _packed(before.below(folder)) if inside.entries else b""
-        )
-        for number, some in enumerate(windows(below, _FOLDERS), number + 1):  # noqa: B020
-            yield Part(number, tuple(some), (), _packed(before.below(some[0], some[-1])))
-        number += 1
-
-
-def _as_prefix(folder: str) -> str:
-    """Sort folders as the keys in them sort."""
-    return f"{folder}/"
-
-
-def _loose(backend: Backend, entries: Iterable[Entry]) -> tuple[Entry, ...]:
-    """Return files of a folder in the order of keys; a sidecar's token is asked for where the listing has none."""
-    found = sorted(each for each in entries if keys.is_sidecar(each.key) or not keys.is_hidden(each.key))
-    bare = [each.key for each in found if each.token is None and keys.is_sidecar(each.key)]
-    heads = dict(zip(bare, backend.fetch(heads=bare).heads if bare else (), strict=True))
-    told = (heads.get(each.key, each) for each in found)
-    return tuple(each for each in told if each is not None)
-
-
-def worked(context: RefreshContext, parts: list[Part]) -> Piece:
-    """Do one part in a worker, whole."""
-    if context.process is not None and context.process != os.getpid():
-        raise StorageError(
-            f"{context.backend.url} is seen by one process only", next_step="give an executor of threads, or none"
-        )
-    (part,) = parts
-    found = list(pieces(context, part))
-    tables = [schema().empty_table(), *(_unpacked(piece.table) for piece in found)]
-    return Piece(part.number, _packed(arrow().concat_tables(tables)), sum(piece.read for piece in found))
-
-
-def _lost(parts: list[Part], error: Exception) -> Piece:
-    failure = (
-        error
-        if isinstance(error, MediaError)
-        else StorageError(f"a worker failed ({type(error).__name__}: {str(error)[:200]})", next_step="refresh again")
-    )
-    return Piece(parts[0].number, b"", error=failure)
-
-
-def pieces(context: RefreshContext, part: Part) -> Iterator[Piece]:
-    """Compare a part of the store with its rows of before, some media at a time."""
-    before = Before(_unpacked(part.rows))
-    sources = (iter(part.loose), *(context.backend.entries(folder) for folder in part.folders))
-    for source in sources:
-        found = records.listed(source)
-        while batch := list(islice(found, _BATCH)):
-            table, read = _compared(context, before, batch)
-            yield Piece(part.number, table, read)
-
-
-def _compared(context: RefreshContext, before: Before, batch: Sequence[ListedItem]) -> tuple[pa.Table, int]:
-    """Return the rows of some media, and how many sidecars were read for them."""
-    pa = arrow()
-    kept: list[int] = []
-    changed: list[ListedItem] = []
-    for item in batch:
-        number = before.holds(item, context.before)
-        if number is not None:
-            kept.append(number)  # so its name was looked at before
-        elif records.is_reference(item.entry.key):
-            changed.append(item)
-    made = [
-        row
-        for some in windows(changed, _READ)
-        for row in read_rows(context.backend, context.configuration, some, context.before)
-    ]
-    found = [_rows(before.table, kept)] if kept else []
-    found += [table_of(made, context.backend.url)] if made else []
-    if not found:
-        return schema().empty_table(), 0
-    table = pa.concat_tables([each.replace_schema_metadata() for each in found])
-    if kept and made:
-        table = table.sort_by("reference")
-    return table, sum(item.sidecar is not None for item in changed)
-
-
-def _rows(table: pa.Table, numbers: list[int]) -> pa.Table:
-    """Take rows whose numbers rise; what lies together is not copied."""
-    first, count = numbers[0], numbers[-1] - numbers[0] + 1
-    part = table.slice(first, count)
-    return part if count == len(numbers) else part.take(arrow().array([each - first for each in numbers]))
-
-
-def _packed(table: pa.Table) -> bytes:
-    """Return rows as an Arrow stream; a pickle of a slice would take all it was cut from along."""
-    pa = arrow()
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    packed: bytes = sink.getvalue().to_pybytes()
-    return packed
-
-
-def _unpacked(rows: pa.Table | bytes) -> pa.Table:
-    if not isinstance(rows, bytes):
-        return rows
-    return arrow().ipc.open_stream(rows).read_all() if rows else schema().empty_table()

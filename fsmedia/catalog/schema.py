@@ -1,4 +1,4 @@
-"""The columns of the catalog: names, types, units. Every other part of this room takes them from here.
+"""The columns of the catalog: names, types, units; and the rows, made of records.
 
 A reader takes the columns it knows by name, ignores others, and reads a missing one as null. A change that old readers
 would misunderstand raises `VERSION`.
@@ -115,15 +115,15 @@ def arrow() -> ModuleType:
     return module
 
 
-class Facts(NamedTuple):
-    """What a table says of itself.
+class TableHeader(NamedTuple):
+    """Metadata of a table.
 
     Attributes
     ----------
     root
         URL of the store, without secrets.
     refreshed_at
-        When the listing began that it shows.
+        When the listing began that the rows are made of.
     settings
         Digest of the settings that rows depend on: layouts and policies.
     """
@@ -142,7 +142,7 @@ class Facts(NamedTuple):
         }
 
     @classmethod
-    def read(cls, metadata: Mapping[bytes, bytes] | None) -> Facts:
+    def read(cls, metadata: Mapping[bytes, bytes] | None) -> TableHeader:
         """Read the metadata of a table of this version.
 
         Raises
@@ -153,12 +153,12 @@ class Facts(NamedTuple):
         found = metadata or {}
         try:
             instant = datetime.fromisoformat(found[_REFRESHED].decode())
-            facts = cls(found[_ROOT].decode(), instant.astimezone(UTC), found[_SETTINGS].decode())
+            header = cls(found[_ROOT].decode(), instant.astimezone(UTC), found[_SETTINGS].decode())
         except KeyError as error:
             raise ValueError(f"its metadata lacks {error}") from None
         if instant.tzinfo is None:
             raise ValueError("its time has no zone")
-        return facts
+        return header
 
 
 def version_of(metadata: Mapping[bytes, bytes] | None) -> int:
@@ -213,13 +213,13 @@ _DEPENDED_ON = ("organization", "layouts", "policies")
 
 
 def settings_digest(configuration: Configuration) -> str:
-    """Return what is the same only for settings that make the same rows."""
+    """Return a digest of the settings that rows depend on."""
     values = json.loads(configuration.dump())
     return sha256(json.dumps({name: values.get(name) for name in _DEPENDED_ON}, sort_keys=True).encode()).hexdigest()
 
 
 def token(entry: Entry, before: datetime) -> str | None:
-    """Return what changes when an object does; None where the storage tells too little, or too coarsely yet.
+    """Return a text that changes with an object; None where the storage tells too little, or too coarsely yet.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from fsmedia.catalog.refresh import is_sorted, refresh
-from fsmedia.catalog.schema import ROW_GROUP, VERSION, Facts, arrow, conform, version_of
+from fsmedia.catalog.schema import ROW_GROUP, VERSION, TableHeader, arrow, conform, version_of
 from fsmedia.catalog.table import Catalog
 from fsmedia.errors import MediaNotFoundError, StoreConflictError
 from fsmedia.format import keys
@@ -30,12 +30,104 @@ if TYPE_CHECKING:
     from fsmedia.format.settings import Configuration
     from fsmedia.storage import Backend, Entry
 
-    Progress = Callable[[int], object] | None
-
 CONTENT_TYPE = "application/vnd.apache.parquet"
 _CHUNK = 2**20
 _REPEATED = ("run_id", "conversation_id", "session_id", "provider_id", "mime_type", "policy_name", "format", "detail")
 _log = logging.getLogger("fsmedia")
+
+
+def current(backend: Backend, configuration: Configuration, *, max_age: timedelta | None, now: datetime) -> Catalog:
+    """Return a catalog that is at most so old; writes nothing.
+
+    Parameters
+    ----------
+    max_age
+        An older snapshot, or none, is brought up to date in memory; None takes the newest snapshot, however old.
+    now
+        The clock that ages are counted by, aware.
+
+    Raises
+    ------
+    MediaNotFoundError
+        There is no snapshot, and `max_age` is None.
+    StoreConflictError
+        The snapshot is of a newer version.
+    StorageError
+        pyarrow is not installed, or the store can't be listed.
+    """
+    arrow()
+    found = newest(backend, names(backend))
+    if max_age is None or (found is not None and timedelta(0) <= now - found.header.refreshed_at <= max_age):
+        return opened(backend, found)
+    made = refresh(backend, configuration, None if found is None else found.table, now=now)
+    return Catalog(made.table)
+
+
+def newest_catalog(backend: Backend) -> Catalog:
+    """Return the newest snapshot, however old.
+
+    Raises
+    ------
+    MediaNotFoundError
+        There is none.
+    StoreConflictError
+        It is of a newer version.
+    StorageError
+        pyarrow is not installed, or the store can't be listed.
+    """
+    arrow()
+    return opened(backend, newest(backend, names(backend)))
+
+
+def refreshed(
+    backend: Backend,
+    settings_file: SettingsFile,
+    *,
+    now: datetime,
+    read_only: bool = False,
+    executor: Executor | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Catalog:
+    """Bring the catalog up to date, and write a snapshot if it changed.
+
+    Raises
+    ------
+    StorageError
+        The store can't be listed, or the snapshot could not be written; readers have the older one.
+    StoreConflictError
+        The newest snapshot is of a newer version.
+    """
+    arrow()
+    begun = time.monotonic()
+    configuration = settings_file.refresh()
+    entries = names(backend)
+    found = newest(backend, entries)
+    instant = time_for(now, entries)
+    previous = None if found is None else found.table
+    made = refresh(backend, configuration, previous, now=now, executor=executor, progress=progress)
+    same = found is not None and found.is_newest and _same(found, made.table)
+    # Nothing is written where nothing is: a mistyped URL must not leave a folder behind.
+    wanted = not (same or read_only or (found is None and not entries and not len(made.table)))
+    key = found.key if found is not None and same else None
+    if wanted:
+        settings_file.settle()
+        key = publish(backend, made.table, instant)
+        listed = prune(backend, key, configuration.orphan_grace)
+        if found is not None and found.key not in listed:
+            # An erasure has deleted the snapshot that this began with: the listing may have shown its media still.
+            made = refresh(backend, configuration, made.table, now=now, executor=executor)
+            first, key = key, publish(backend, made.table, instant + timedelta(milliseconds=1))
+            for error in backend.delete([first], keep_folders=True).values():
+                raise error
+    report = CatalogRefresh.model_construct(
+        media=len(made.table),
+        read=made.read,
+        removed=made.removed,
+        snapshot=key,
+        written=wanted,
+        took=timedelta(seconds=time.monotonic() - begun),
+    )
+    return Catalog(made.table, file=None if key is None else place(backend, key), report=report)
 
 
 class Snapshot(NamedTuple):
@@ -51,7 +143,7 @@ class Snapshot(NamedTuple):
 
     key: str
     table: pa.Table
-    facts: Facts
+    header: TableHeader
     is_newest: bool = True
 
 
@@ -79,7 +171,7 @@ def newest(backend: Backend, entries: list[Entry], *, tolerant: bool = False) ->
         if data is None:
             continue  # went with the grace since it was listed
         try:
-            table, facts = _read(data, entry.key)
+            table, header = _read(data, entry.key)
         except StoreConflictError as error:
             if not tolerant:
                 raise
@@ -88,7 +180,7 @@ def newest(backend: Backend, entries: list[Entry], *, tolerant: bool = False) ->
         except (ValueError, TypeError, OSError, KeyError, OverflowError, arrow().ArrowException) as error:
             _log.warning("%s can't be read (%s): an older one is looked for", entry.key, type(error).__name__)
             continue
-        return Snapshot(entry.key, table, facts, entry is entries[-1])
+        return Snapshot(entry.key, table, header, entry is entries[-1])
     return None
 
 
@@ -96,35 +188,6 @@ def table_of(backend: Backend, key: str) -> pa.Table | None:
     """Read one snapshot, also an old one; None if it is gone. What a damaged one makes pyarrow raise comes out."""
     data = backend.read_range(key, None, None)
     return None if data is None else _read(data, key)[0]
-
-
-def _read(data: bytes, key: str) -> tuple[pa.Table, Facts]:
-    pa = arrow()
-    from pyarrow import parquet
-
-    with parquet.ParquetFile(pa.BufferReader(data)) as file:
-        metadata = file.schema_arrow.metadata
-        version = version_of(metadata)
-        if version > VERSION:
-            raise StoreConflictError(
-                f"the catalog is of version {version}, this fsmedia reads up to {VERSION}",
-                next_step="pip install --upgrade fsmedia",
-                key=key,
-            )
-        facts = Facts.read(metadata)
-        table = conform(file.read()).replace_schema_metadata(facts.dump())
-    if not is_sorted(table):
-        raise ValueError("its rows are not sorted")
-    return table, facts
-
-
-def time_for(now: datetime, entries: list[Entry]) -> datetime:
-    """Return the time that a new snapshot's name says: after those that are there, whatever clock wrote them."""
-    last = max((found.time for entry in entries if (found := keys.parse_snapshot(entry.key))), default=now)
-    try:
-        return max(now, last + timedelta(milliseconds=1))
-    except OverflowError:
-        return now
 
 
 def publish(backend: Backend, table: pa.Table, time: datetime) -> str:
@@ -187,47 +250,13 @@ def prune(backend: Backend, own: str, grace: timedelta) -> frozenset[str]:
     return listed
 
 
-def current(backend: Backend, configuration: Configuration, *, max_age: timedelta | None, now: datetime) -> Catalog:
-    """Return what the store holds, at most so old; writes nothing.
-
-    Parameters
-    ----------
-    max_age
-        An older snapshot, or none, is brought up to date in memory; None takes the newest snapshot, however old.
-    now
-        The clock that ages are counted by, aware.
-
-    Raises
-    ------
-    MediaNotFoundError
-        There is no snapshot, and `max_age` is None.
-    StoreConflictError
-        The snapshot is of a newer version.
-    StorageError
-        pyarrow is not installed, or the store can't be listed.
-    """
-    arrow()
-    found = newest(backend, names(backend))
-    if max_age is None or (found is not None and timedelta(0) <= now - found.facts.refreshed_at <= max_age):
-        return opened(backend, found)
-    made = refresh(backend, configuration, None if found is None else found.table, now=now)
-    return Catalog(made.table)
-
-
-def newest_catalog(backend: Backend) -> Catalog:
-    """Return the newest snapshot, however old.
-
-    Raises
-    ------
-    MediaNotFoundError
-        There is none.
-    StoreConflictError
-        It is of a newer version.
-    StorageError
-        pyarrow is not installed, or the store can't be listed.
-    """
-    arrow()
-    return opened(backend, newest(backend, names(backend)))
+def time_for(now: datetime, entries: list[Entry]) -> datetime:
+    """Return the time that a new snapshot's name says: after those that are there, whatever clock wrote them."""
+    last = max((found.time for entry in entries if (found := keys.parse_snapshot(entry.key))), default=now)
+    try:
+        return max(now, last + timedelta(milliseconds=1))
+    except OverflowError:
+        return now
 
 
 def opened(backend: Backend, found: Snapshot | None) -> Catalog:
@@ -250,58 +279,27 @@ def place(backend: Backend, key: str) -> str:
     return backend.local_path(key) or f"{backend.url}/{key}"
 
 
-def refreshed(
-    backend: Backend,
-    settings_file: SettingsFile,
-    *,
-    now: datetime,
-    read_only: bool = False,
-    executor: Executor | None = None,
-    progress: Progress = None,
-) -> Catalog:
-    """Bring the catalog up to date, and write a snapshot if it changed.
+def _read(data: bytes, key: str) -> tuple[pa.Table, TableHeader]:
+    pa = arrow()
+    from pyarrow import parquet
 
-    Raises
-    ------
-    StorageError
-        The store can't be listed, or the snapshot could not be written; readers have the older one.
-    StoreConflictError
-        The newest snapshot is of a newer version.
-    """
-    arrow()
-    begun = time.monotonic()
-    configuration = settings_file.refresh()
-    entries = names(backend)
-    found = newest(backend, entries)
-    instant = time_for(now, entries)
-    previous = None if found is None else found.table
-    made = refresh(backend, configuration, previous, now=now, executor=executor, progress=progress)
-    same = found is not None and found.is_newest and _same(found, made.table)
-    # Nothing is written where nothing is: a mistyped URL must not leave a folder behind.
-    wanted = not (same or read_only or (found is None and not entries and not len(made.table)))
-    key = found.key if found is not None and same else None
-    if wanted:
-        settings_file.settle()
-        key = publish(backend, made.table, instant)
-        listed = prune(backend, key, configuration.orphan_grace)
-        if found is not None and found.key not in listed:
-            # Who took the one before away may have erased media that the listing still showed.
-            made = refresh(backend, configuration, made.table, now=now, executor=executor)
-            first, key = key, publish(backend, made.table, instant + timedelta(milliseconds=1))
-            for error in backend.delete([first], keep_folders=True).values():
-                raise error
-    report = CatalogRefresh.model_construct(
-        media=len(made.table),
-        read=made.read,
-        removed=made.removed,
-        snapshot=key,
-        written=wanted,
-        took=timedelta(seconds=time.monotonic() - begun),
-    )
-    return Catalog(made.table, file=None if key is None else place(backend, key), report=report)
+    with parquet.ParquetFile(pa.BufferReader(data)) as file:
+        metadata = file.schema_arrow.metadata
+        version = version_of(metadata)
+        if version > VERSION:
+            raise StoreConflictError(
+                f"the catalog is of version {version}, this fsmedia reads up to {VERSION}",
+                next_step="pip install --upgrade fsmedia",
+                key=key,
+            )
+        header = TableHeader.read(metadata)
+        table = conform(file.read()).replace_schema_metadata(header.dump())
+    if not is_sorted(table):
+        raise ValueError("its rows are not sorted")
+    return table, header
 
 
-def _same(found: Snapshot, table: object) -> bool:
-    """Tell whether a snapshot says what a table does, but for its time."""
-    facts = Facts.read(table.schema.metadata)  # type: ignore[attr-defined]
-    return found.facts.root == facts.root and found.facts.settings == facts.settings and found.table.equals(table)
+def _same(found: Snapshot, table: pa.Table) -> bool:
+    """Tell whether a snapshot has the rows and the metadata of a table, except for its time."""
+    header = TableHeader.read(table.schema.metadata)
+    return found.header.root == header.root and found.header.settings == header.settings and found.table.equals(table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from fsmedia.catalog.schema import Facts, arrow
+from fsmedia.catalog.schema import TableHeader, arrow
 from fsmedia.errors import InvalidMediaError, StorageError
 from fsmedia.models import base, mime
 from fsmedia.models.selection import Selection, shows_selection
@@ -70,19 +70,19 @@ class Catalog:
 
     def __init__(self, table: pa.Table, *, file: str | None = None, report: CatalogRefresh | None = None) -> None:
         self._table = table
-        self._facts = Facts.read(table.schema.metadata)
+        self._header = TableHeader.read(table.schema.metadata)
         self._file = file
         self.report = report
 
     @property
     def refreshed_at(self) -> datetime:
         """When the listing began that it shows, aware, in UTC, by the clock of who made it."""
-        return self._facts.refreshed_at
+        return self._header.refreshed_at
 
     @property
     def url(self) -> str:
         """The store's root, without secrets."""
-        return self._facts.root
+        return self._header.root
 
     @property
     def files(self) -> list[str]:

@@ -1,6 +1,6 @@
-"""One view over the rows of a catalog: folder -> names -> media, made once; a look-up never goes through all of them.
+"""Views over a catalog: trees of folders and names, made once, for one store and any number of threads.
 
-Two media that would have one path both get a mark, made of the reference alone, so neither ever takes the other's path.
+Two media that would have the same path both get a mark made of their reference, so neither takes the other's path.
 """
 
 from __future__ import annotations
@@ -28,119 +28,169 @@ if TYPE_CHECKING:
     from fsmedia.format.views import View
     from fsmedia.storage import Backend, Entry
 
+FOLDER: Final = -1
+"""What stands in a tree where a folder is; a media is its row's number."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNKNOWN = -(1 << 63)
 _OCTETS = "application/octet-stream"
-
-
-class Facts(NamedTuple):
-    """What is known of a media without a look at the storage.
-
-    Attributes
-    ----------
-    size
-        Bytes.
-    modified
-        When its bytes were written, aware; None where the storage does not say.
-    """
-
-    reference: str
-    size: int
-    modified: datetime | None
-    mime_type: str
-
-
-class Rows:
-    """All media of a store at one time.
-
-    Parameters
-    ----------
-    column
-        Gives a column by name, as a list with None where there is nothing: `reference`, `size_bytes`, `modified` and
-        `timestamp` (both in microseconds since 1970), `mime_type`, `bytes_token`, and the fields of views.
-    """
-
-    def __init__(self, column: Callable[[str], Sequence[Any]]) -> None:
-        self._column = column
-        self.references: list[str] = list(column("reference"))
-        self.names: list[str] = [_short(reference) for reference in self.references]
-        """File names, without what a deduplicated name tells of its bytes."""
-        self._gone: set[int] = set()
-        self._sizes: array[int] | None = None
-        self._modified: array[int] | None = None
-        self._types: list[str] | None = None
-        self._tokens: list[str | None] | None = None
-
-    def __len__(self) -> int:
-        return len(self.references)
-
-    def values(self, name: str) -> Sequence[Any]:
-        """Return a column."""
-        return self._column(name)
-
-    def facts(self, index: int) -> Facts:
-        """Return what is known of a media."""
-        if self._sizes is None or self._modified is None or self._types is None:
-            self._sizes = array("q", [value or 0 for value in self._column("size_bytes")])
-            modified = self._column("modified")
-            self._modified = array("q", [_UNKNOWN if value is None else value for value in modified])
-            known: dict[str, str] = {}  # of many media few types
-            self._types = [known.setdefault(value or _OCTETS, value or _OCTETS) for value in self._column("mime_type")]
-        return Facts(self.references[index], self._sizes[index], instant(self._modified[index]), self._types[index])
-
-    def is_as_shown(self, index: int, entry: Entry) -> bool:
-        """Tell whether bytes are those that the catalog saw, by all that a look at them tells."""
-        facts = self.facts(index)
-        if self._tokens is None:
-            self._tokens = list(self._column("bytes_token"))
-        token = self._tokens[index]
-        if token is not None and entry.token is not None:
-            etag = entry.token.replace('"', "")  # some servers quote it in one answer and not in another
-            return facts.size == entry.size and token.replace('"', "").startswith(f"{etag}-")
-        seen, now = facts.modified, entry.modified
-        if seen is not None and now is not None and not (seen.microsecond and now.microsecond):
-            seen, now = seen.replace(microsecond=0), now.replace(microsecond=0)  # one was told in whole seconds
-        return (facts.size, seen) == (entry.size, now)
-
-    def is_gone(self, index: int) -> bool:
-        """Tell whether a media was not found any more."""
-        return index in self._gone
-
-    def forget(self, index: int) -> None:
-        """Show a media no more: it was not found."""
-        self._gone.add(index)
-
-    def renew(self, index: int, size: int, modified: datetime | None = None) -> None:
-        """Show what a media is now: other bytes took its name. Without a time the old one stays."""
-        self.facts(index)
-        if self._sizes is not None and self._modified is not None:
-            self._sizes[index] = size
-            if modified is not None:
-                self._modified[index] = (modified - _EPOCH) // timedelta(microseconds=1)
-                if self._tokens is not None:
-                    self._tokens[index] = None
-
-
-def instant(microseconds: int | None) -> datetime | None:
-    """Return an instant of a column; None where there is none, or none that a datetime can hold."""
-    if microseconds is None or microseconds == _UNKNOWN:
-        return None
-    try:
-        return _EPOCH + timedelta(microseconds=microseconds)
-    except OverflowError:
-        return None
-
-
-def _short(reference: str) -> str:
-    name = reference.rpartition("/")[2]
-    return keys.file_name(reference) if len(name) >= keys.SHORTEST else name
-
-
-FOLDER: Final = -1
-"""What stands in a tree where a folder is; a media is its row's number."""
 _SHARED = -2
 _MARK_DIGITS = 8
 _MORE_DIGITS = 64
+_INSTANTS: Final = frozenset({"timestamp", "modified"})
+_NOTHING = timedelta(0)
+
+
+class ViewTrees:
+    """The trees of one store; safe with any number of threads.
+
+    Parameters
+    ----------
+    load
+        Gives the rows of now; it may hand out those it gave before if nothing changed.
+    max_age
+        How old what is shown may be; 0 looks each time, None never looks again. Where looking takes longer than that,
+        what was found will do for as long as it took.
+    now
+        The clock.
+    """
+
+    def __init__(self, load: Callable[[], LoadedRows], max_age: timedelta | None, now: Callable[[], datetime]) -> None:
+        self._load = load
+        self._max_age = max_age
+        self._now = now
+        self._made: _TreeCache | None = None
+        self._loading = Lock()
+        self._planting = Lock()
+
+    def tree(self, view: View) -> Tree:
+        """Return the tree of a view."""
+        made = self._current()
+        found = made.trees.get(view)
+        if found is None:
+            with self._planting:
+                found = made.trees.get(view)
+                if found is None:
+                    found = made.trees[view] = Tree(view, made.rows)
+        return found
+
+    def _current(self) -> _TreeCache:
+        made = self._made
+        if made is not None and self._is_fresh(made):
+            return made
+        # What may not be old at all, and what was never looked at, is waited for.
+        if not self._loading.acquire(blocking=made is None or self._max_age == _NOTHING):
+            return made  # type: ignore[return-value] # - it is there, or this had waited
+        try:
+            made = self._made
+            if made is None or not self._is_fresh(made):
+                begun = self._now()
+                rows, since = self._load()
+                trees = made.trees if made is not None and made.rows is rows else {}
+                self._made = made = _TreeCache(rows, begun, self._until(begun, since), trees)
+            return made
+        finally:
+            self._loading.release()
+
+    def _until(self, begun: datetime, since: datetime) -> datetime | None:
+        if self._max_age is None:
+            return None
+        ended = self._now()
+        return max(since + self._max_age, ended + (ended - begun))
+
+    def _is_fresh(self, made: _TreeCache) -> bool:
+        if made.until is None:
+            return True
+        # A clock that was set back must not keep the old for ever.
+        return self._max_age != _NOTHING and made.begun <= self._now() <= made.until
+
+
+class _TreeCache(NamedTuple):
+    """Rows, from when until when they are fresh enough, and the trees over them by view."""
+
+    rows: CatalogRows
+    begun: datetime
+    until: datetime | None
+    trees: dict[View, Tree]
+
+
+class LoadedRows(NamedTuple):
+    """Rows, and when the listing began that they show."""
+
+    rows: CatalogRows
+    since: datetime
+
+
+class RowsLoader:
+    """Loads the rows of a store, anew at each call; one call at a time.
+
+    Parameters
+    ----------
+    configuration
+        Gives the store's settings.
+    max_age
+        How old a snapshot may be that is taken as it is; None takes any.
+    now
+        The clock.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        configuration: Callable[[], Configuration],
+        max_age: timedelta | None,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._backend = backend
+        self._configuration = configuration
+        self._max_age = max_age
+        self._now = now
+        self._newest: str | None = None
+        self._catalog: Catalog | None = None
+        self._rows: CatalogRows | None = None
+
+    def __call__(self) -> LoadedRows:
+        """Return the rows of now; the same object as before if they are the same.
+
+        Raises
+        ------
+        StorageError
+            pyarrow is not installed, or the store can't be listed.
+        """
+        arrow()
+        now = self._now()
+        before = self._catalog
+        found = self._later(before)
+        if found is None or not self._is_fresh(found, now):
+            previous = None if found is None else found.to_arrow()
+            found = Catalog(refresh(self._backend, self._configuration(), previous, now=now).table)
+        same = before is not None and before.to_arrow().equals(found.to_arrow())
+        if self._rows is None or not same:
+            self._rows = CatalogRows(partial(_column, found.to_arrow()))
+        self._catalog = found
+        return LoadedRows(self._rows, found.refreshed_at)
+
+    def _later(self, before: Catalog | None) -> Catalog | None:
+        """Return the newest snapshot if it is newer than what was loaded before, else that."""
+        entries = snapshots.names(self._backend)
+        newest = entries[-1].key if entries else None
+        if newest is None or newest == self._newest:
+            return before
+        self._newest = newest
+        found = snapshots.newest(self._backend, entries, tolerant=True)
+        if found is None or (before is not None and found.header.refreshed_at <= before.refreshed_at):
+            return before
+        return Catalog(found.table)
+
+    def _is_fresh(self, found: Catalog, now: datetime) -> bool:
+        if self._max_age is None:
+            return True
+        return self._max_age > _NOTHING and _NOTHING <= now - found.refreshed_at <= self._max_age
+
+
+def _column(table: Any, name: str) -> list[Any]:
+    column = table.column(name)
+    values: list[Any] = (column.cast("int64") if name in _INSTANTS else column).to_pylist()
+    return values
 
 
 class Tree:
@@ -154,7 +204,7 @@ class Tree:
         The media, sorted by reference.
     """
 
-    def __init__(self, view: View, rows: Rows) -> None:
+    def __init__(self, view: View, rows: CatalogRows) -> None:
         self.rows = rows
         self._folders: dict[str, dict[str, int]] = {"": {}}
         own = self._place_own(view.name)
@@ -213,7 +263,7 @@ class Tree:
             if children is None:
                 known = values
                 if times is not None:
-                    known = (*values[:times], instant(values[times]), *values[times + 1 :])  # type: ignore[arg-type]
+                    known = (*values[:times], instant(values[times]), *values[times + 1 :])  # type: ignore[arg-type] # - microseconds
                 children = made[values] = self._folder(view.folders(known))
             name = rows.names[index]
             if name in children:
@@ -253,7 +303,7 @@ class Tree:
         return here
 
 
-def _values(view: View, rows: Rows, name: str) -> Sequence[object]:
+def _values(view: View, rows: CatalogRows, name: str) -> Sequence[object]:
     values = rows.values(name)
     if name != "timestamp":
         return values
@@ -273,158 +323,106 @@ def _marked(name: str, reference: str, digits: int) -> str:
     return f"{stem}{mark}{ext}"
 
 
-_INSTANTS: Final = frozenset({"timestamp", "modified"})
-_NOTHING = timedelta(0)
-
-
-class Loaded(NamedTuple):
-    """Rows, and when the listing began that they show."""
-
-    rows: Rows
-    since: datetime
-
-
-class Loading:
-    """Looks for the rows of a store, again and again; one call at a time.
+class CatalogRows:
+    """Rows of a catalog, by number.
 
     Parameters
     ----------
-    configuration
-        Gives the store's settings.
-    max_age
-        How old a snapshot may be that is taken as it is; None takes any.
-    now
-        The clock.
+    column
+        Gives a column by name, as a list with None where there is nothing: `reference`, `size_bytes`, `modified` and
+        `timestamp` (both in microseconds since 1970), `mime_type`, `bytes_token`, and the fields of views.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        configuration: Callable[[], Configuration],
-        max_age: timedelta | None,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._backend = backend
-        self._configuration = configuration
-        self._max_age = max_age
-        self._now = now
-        self._newest: str | None = None
-        self._catalog: Catalog | None = None
-        self._rows: Rows | None = None
+    def __init__(self, column: Callable[[str], Sequence[Any]]) -> None:
+        self._column = column
+        self.references: list[str] = list(column("reference"))
+        self.names: list[str] = [_short(reference) for reference in self.references]
+        """File names, without what a deduplicated name tells of its bytes."""
+        self._gone: set[int] = set()
+        self._sizes: array[int] | None = None
+        self._modified: array[int] | None = None
+        self._types: list[str] | None = None
+        self._tokens: list[str | None] | None = None
 
-    def __call__(self) -> Loaded:
-        """Return the rows of now; the same object as before if they are the same.
+    def __len__(self) -> int:
+        return len(self.references)
 
-        Raises
-        ------
-        StorageError
-            pyarrow is not installed, or the store can't be listed.
-        """
-        arrow()
-        now = self._now()
-        before = self._catalog
-        found = self._later(before)
-        if found is None or not self._is_fresh(found, now):
-            previous = None if found is None else found.to_arrow()
-            found = Catalog(refresh(self._backend, self._configuration(), previous, now=now).table)
-        same = before is not None and before.to_arrow().equals(found.to_arrow())
-        if self._rows is None or not same:
-            self._rows = Rows(partial(_column, found.to_arrow()))
-        self._catalog = found
-        return Loaded(self._rows, found.refreshed_at)
+    def values(self, name: str) -> Sequence[Any]:
+        """Return a column."""
+        return self._column(name)
 
-    def _later(self, before: Catalog | None) -> Catalog | None:
-        """Return the newest snapshot if it is newer than what was loaded before, else that."""
-        entries = snapshots.names(self._backend)
-        newest = entries[-1].key if entries else None
-        if newest is None or newest == self._newest:
-            return before
-        self._newest = newest
-        found = snapshots.newest(self._backend, entries, tolerant=True)
-        if found is None or (before is not None and found.facts.refreshed_at <= before.refreshed_at):
-            return before
-        return Catalog(found.table)
+    def summary(self, index: int) -> MediaSummary:
+        """Return a media as the catalog shows it."""
+        if self._sizes is None or self._modified is None or self._types is None:
+            self._sizes = array("q", [value or 0 for value in self._column("size_bytes")])
+            modified = self._column("modified")
+            self._modified = array("q", [_UNKNOWN if value is None else value for value in modified])
+            known: dict[str, str] = {}  # of many media few types
+            self._types = [known.setdefault(value or _OCTETS, value or _OCTETS) for value in self._column("mime_type")]
+        return MediaSummary(
+            self.references[index], self._sizes[index], instant(self._modified[index]), self._types[index]
+        )
 
-    def _is_fresh(self, found: Catalog, now: datetime) -> bool:
-        if self._max_age is None:
-            return True
-        return self._max_age > _NOTHING and _NOTHING <= now - found.refreshed_at <= self._max_age
+    def is_as_shown(self, index: int, entry: Entry) -> bool:
+        """Tell whether bytes are still those of the catalog, by token, size and time."""
+        summary = self.summary(index)
+        if self._tokens is None:
+            self._tokens = list(self._column("bytes_token"))
+        token = self._tokens[index]
+        if token is not None and entry.token is not None:
+            etag = entry.token.replace('"', "")  # some servers quote it in one answer and not in another
+            return summary.size == entry.size and token.replace('"', "").startswith(f"{etag}-")
+        seen, now = summary.modified, entry.modified
+        if seen is not None and now is not None and not (seen.microsecond and now.microsecond):
+            seen, now = seen.replace(microsecond=0), now.replace(microsecond=0)  # one was told in whole seconds
+        return (summary.size, seen) == (entry.size, now)
 
+    def is_gone(self, index: int) -> bool:
+        """Tell whether a media was not found any more."""
+        return index in self._gone
 
-def _column(table: Any, name: str) -> list[Any]:
-    column = table.column(name)
-    values: list[Any] = (column.cast("int64") if name in _INSTANTS else column).to_pylist()
-    return values
+    def forget(self, index: int) -> None:
+        """Show a media no more: it was not found."""
+        self._gone.add(index)
 
-
-class _Made(NamedTuple):
-    """Rows, from when until when they will do, and the trees over them by view."""
-
-    rows: Rows
-    begun: datetime
-    until: datetime | None
-    trees: dict[View, Tree]
+    def renew(self, index: int, size: int, modified: datetime | None = None) -> None:
+        """Show what a media is now: other bytes took its name. Without a time the old one stays."""
+        self.summary(index)
+        if self._sizes is not None and self._modified is not None:
+            self._sizes[index] = size
+            if modified is not None:
+                self._modified[index] = (modified - _EPOCH) // timedelta(microseconds=1)
+                if self._tokens is not None:
+                    self._tokens[index] = None
 
 
-class Shown:
-    """The trees of one store; safe with any number of threads.
+class MediaSummary(NamedTuple):
+    """A media as the catalog shows it.
 
-    Parameters
+    Attributes
     ----------
-    load
-        Gives the rows of now; it may hand out those it gave before if nothing changed.
-    max_age
-        How old what is shown may be; 0 looks each time, None never looks again. Where looking takes longer than that,
-        what was found will do for as long as it took.
-    now
-        The clock.
+    size
+        Bytes.
+    modified
+        When its bytes were written, aware; None where the storage does not say.
     """
 
-    def __init__(self, load: Callable[[], Loaded], max_age: timedelta | None, now: Callable[[], datetime]) -> None:
-        self._load = load
-        self._max_age = max_age
-        self._now = now
-        self._made: _Made | None = None
-        self._loading = Lock()
-        self._planting = Lock()
+    reference: str
+    size: int
+    modified: datetime | None
+    mime_type: str
 
-    def tree(self, view: View) -> Tree:
-        """Return the tree of a view."""
-        made = self._current()
-        found = made.trees.get(view)
-        if found is None:
-            with self._planting:
-                found = made.trees.get(view)
-                if found is None:
-                    found = made.trees[view] = Tree(view, made.rows)
-        return found
 
-    def _current(self) -> _Made:
-        made = self._made
-        if made is not None and self._is_fresh(made):
-            return made
-        # What may not be old at all, and what was never looked at, is waited for.
-        if not self._loading.acquire(blocking=made is None or self._max_age == _NOTHING):
-            return made  # type: ignore[return-value] # it is there, or this had waited
-        try:
-            made = self._made
-            if made is None or not self._is_fresh(made):
-                begun = self._now()
-                rows, since = self._load()
-                trees = made.trees if made is not None and made.rows is rows else {}
-                self._made = made = _Made(rows, begun, self._until(begun, since), trees)
-            return made
-        finally:
-            self._loading.release()
+def instant(microseconds: int | None) -> datetime | None:
+    """Return an instant of a column; None where there is none, or none that a datetime can hold."""
+    if microseconds is None or microseconds == _UNKNOWN:
+        return None
+    try:
+        return _EPOCH + timedelta(microseconds=microseconds)
+    except OverflowError:
+        return None
 
-    def _until(self, begun: datetime, since: datetime) -> datetime | None:
-        if self._max_age is None:
-            return None
-        ended = self._now()
-        return max(since + self._max_age, ended + (ended - begun))
 
-    def _is_fresh(self, made: _Made) -> bool:
-        if made.until is None:
-            return True
-        # A clock that was set back must not keep the old for ever.
-        return self._max_age != _NOTHING and made.begun <= self._now() <= made.until
+def _short(reference: str) -> str:
+    name = reference.rpartition("/")[2]
+    return keys.file_name(reference) if len(name) >= keys.SHORTEST else name

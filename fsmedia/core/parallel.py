@@ -1,100 +1,214 @@
-"""Running one function over many windows of items, with an executor or without: bounded, every failure in its place."""
+"""Jobs over a whole store: windows of work, here or on an executor, bounded, with every failure accounted for."""
 
 from __future__ import annotations
 
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+import os
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, fields
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from fsmedia.errors import ForeignCall
+from fsmedia.errors import ForeignCall, MediaError, StorageError
+from fsmedia.models import Failed, Reference, Skipped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Self
 
-ContextT = TypeVar("ContextT")
-ItemT = TypeVar("ItemT")
-ResultT = TypeVar("ResultT")
+    from fsmedia.storage import Backend
 
-# Windows handed out at once: more only fill memory, with their items here and with their results there.
+Context = TypeVar("Context")
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+Result = TypeVar("Result", bound="JobResult")
+
+PER_WINDOW: Final = {"per_window": True}
+"""Metadata of a field that `JobResult.add` leaves out: it is handled window by window, and would fill memory."""
 _MAX_PENDING = 32
+"""Windows submitted at once: more only fill memory."""
 
 
-def windows(items: Iterable[ItemT], size: int) -> Iterator[list[ItemT]]:
-    """Split items into lists of at most `size`."""
+@dataclass(slots=True)
+class JobResult:
+    """What became of a window or, added up, of all windows so far.
+
+    Attributes
+    ----------
+    examined
+        Items that were looked at; what `progress` is told.
+    """
+
+    examined: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+    failed: list[Failed] = field(default_factory=list)
+
+    def skip(self, key: str, reason: str) -> None:
+        """Note that an item stays as it is, and why."""
+        self.skipped.append(Skipped(reference=Reference(key), reason=reason))
+
+    def fail(self, key: str, error: MediaError) -> None:
+        """Note what went wrong with an item."""
+        self.failed.append(Failed(reference=Reference(key), error=error))
+
+    def add(self, other: Self) -> None:
+        """Add another window's numbers and lists, except for fields marked `PER_WINDOW`."""
+        for each in fields(self):
+            if not each.metadata.get("per_window"):
+                value = getattr(self, each.name)
+                value += getattr(other, each.name)  # a list grows in place: there may be many windows
+                setattr(self, each.name, value)
+
+
+class _OnlyProcess(NamedTuple):
+    """The one process that sees a storage, such as a memory store."""
+
+    url: str
+    pid: int
+
+
+def windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Cut into lists of at most `size`."""
     remaining = iter(items)
     while window := list(islice(remaining, size)):
         yield window
 
 
-def spread(
-    work: Callable[[ContextT, list[ItemT]], ResultT],
-    context: ContextT,
-    parts: Iterable[list[ItemT]],
-    executor: Executor | None,
-    stopped: Callable[[], bool],
-    failed: Callable[[list[ItemT], Exception], ResultT],
-) -> Iterator[ResultT]:
-    """Run the work on each part and give the results in any order; begin none once `stopped` says so.
+def map_threads(work: Callable[[Item], Answer], items: Sequence[Item], threads: int) -> list[Answer]:
+    """Apply a function to each item, in so many threads where that gains anything; answers in order."""
+    threads = min(len(items), threads)
+    if threads < 2:
+        return [work(each) for each in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, items))
+
+
+def run_windows(
+    work: Callable[[Context, list[Item]], Result],
+    context: Context,
+    parts: Iterable[list[Item]],
+    total: Result,
+    *,
+    backends: Sequence[Backend],
+    key: Callable[[Item], str],
+    again: str,
+    executor: Executor | None = None,
+    stopped: Callable[[], bool] = bool,
+    handle: Callable[[Result], object] | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Result:
+    """Do a job window by window, and return `total` with all results added.
 
     Parameters
     ----------
     work, context
-        Both can be pickled: an executor may have processes, on this machine or others.
-    failed
-        Makes a result of a part whose worker died or raised.
+        Both can be pickled, and so can items and results: an executor may have processes, here or elsewhere.
+    parts
+        The windows, in any number; they are taken as workers become free.
+    backends
+        Storages that the work needs; one that only this process sees is refused in any other.
+    key
+        What the report calls an item whose window was lost, because its worker died or raised.
+    again
+        The next step that such a failure names, such as `sweep again`.
+    stopped
+        Asked before each window; True begins no more of them.
+    handle
+        Called with each result in this process, before it is added.
+    progress
+        Called with the number of items examined so far, after each window.
     """
+
+    def lost(part: list[Item], error: Exception) -> Result:
+        result = type(total)(examined=len(part))
+        failure = error if isinstance(error, MediaError) else _worker_error(error, again)
+        for item in part:
+            result.fail(key(item), failure)
+        return result
+
+    only = next((_OnlyProcess(each.url, os.getpid()) for each in backends if each.in_one_process), None)
     if executor is None:
-        for part in parts:
-            if stopped():
-                return
-            yield work(context, part)
-        return
-    yield from _ExecutorRun(executor, work, context, failed).run(parts, stopped)
+        results = _in_turn(work, context, parts, stopped)
+    else:
+        results = _submitted(executor, partial(_work_in_worker, work, context, only), parts, stopped, lost)
+    for result in results:
+        if handle is not None:
+            handle(result)
+        total.add(result)
+        if progress is not None:
+            progress(total.examined)
+    return total
 
 
-class _ExecutorRun(Generic[ContextT, ItemT, ResultT]):
-    """One run of an executor over all parts."""
+def _worker_error(error: Exception, again: str) -> StorageError:
+    return StorageError(f"its worker failed ({type(error).__name__}: {str(error)[:200]})", next_step=again)
 
-    def __init__(
-        self,
-        executor: Executor,
-        work: Callable[[ContextT, list[ItemT]], ResultT],
-        context: ContextT,
-        failed: Callable[[list[ItemT], Exception], ResultT],
-    ) -> None:
-        self._executor, self._work, self._context, self._failed = executor, work, context, failed
-        self._pending: dict[Future[ResultT], list[ItemT]] = {}
 
-    def run(self, parts: Iterable[list[ItemT]], stopped: Callable[[], bool]) -> Iterator[ResultT]:
-        """Submit the parts and give the results."""
-        remaining = iter(parts)
-        reading = ForeignCall()
-        while not stopped():
-            part: list[ItemT] | None = None
-            with reading:
-                part = next(remaining, None)
-            if part is None:
-                break
-            with ForeignCall() as submission:
-                self._pending[self._executor.submit(self._work, self._context, part)] = part
-            # A broken pool takes nothing any more.
-            if submission.error is not None:
-                yield self._failed(part, submission.error)
-            yield from self._finished(_MAX_PENDING)
-        # What is under way has an answer that counts, also where the listing that makes the parts has failed: that
-        # error comes last.
-        yield from self._finished(1)
-        if reading.error is not None:
-            raise reading.error
+def _in_turn(
+    work: Callable[[Context, list[Item]], Result],
+    context: Context,
+    parts: Iterable[list[Item]],
+    stopped: Callable[[], bool],
+) -> Iterator[Result]:
+    """Do one window after the other in this thread."""
+    for part in parts:
+        if stopped():
+            return
+        yield work(context, part)
 
-    def _finished(self, most: int) -> Iterator[ResultT]:
-        """Wait until fewer than `most` are under way, and give the results of the others."""
-        while len(self._pending) >= most:
-            for future in wait(self._pending, return_when=FIRST_COMPLETED).done:
-                part = self._pending.pop(future)
-                error = CancelledError() if future.cancelled() else future.exception()
-                if isinstance(error, Exception):
-                    yield self._failed(part, error)
-                else:
-                    # Raises what is no error but ends the process, such as an interrupt in a thread.
-                    yield future.result()
+
+def _submitted(
+    executor: Executor,
+    call: Callable[[list[Item]], Result],
+    parts: Iterable[list[Item]],
+    stopped: Callable[[], bool],
+    lost: Callable[[list[Item], Exception], Result],
+) -> Iterator[Result]:
+    """Submit windows and give results as they come."""
+    pending: dict[Future[Result], list[Item]] = {}
+    remaining = iter(parts)
+    reading = ForeignCall()
+    while not stopped():
+        part: list[Item] | None = None
+        with reading:
+            part = next(remaining, None)
+        if part is None:
+            break
+        with ForeignCall() as submission:
+            pending[executor.submit(call, part)] = part
+        # A broken pool refuses whatever comes.
+        if submission.error is not None:
+            yield lost(part, submission.error)
+        yield from _finished(pending, _MAX_PENDING, lost)
+    # What is under way has answers that count, also where the listing that makes the windows has failed: its error
+    # comes last.
+    yield from _finished(pending, 1, lost)
+    if reading.error is not None:
+        raise reading.error
+
+
+def _finished(
+    pending: dict[Future[Result], list[Item]], most: int, lost: Callable[[list[Item], Exception], Result]
+) -> Iterator[Result]:
+    """Wait until fewer than `most` windows are under way, and give the results of the others."""
+    while len(pending) >= most:
+        for future in wait(pending, return_when=FIRST_COMPLETED).done:
+            part = pending.pop(future)
+            error = CancelledError() if future.cancelled() else future.exception()
+            if isinstance(error, Exception):
+                yield lost(part, error)
+            else:
+                # Raises what is no error but ends the process, such as an interrupt in a thread.
+                yield future.result()
+
+
+def _work_in_worker(
+    work: Callable[[Context, list[Item]], Result], context: Context, only: _OnlyProcess | None, part: list[Item]
+) -> Result:
+    """Do a window in a worker, unless the worker is in a process that can't see the storage.
+
+    A memory store unpickled elsewhere would look empty there: a sweep would find nothing and report that all is well.
+    """
+    if only is not None and only.pid != os.getpid():
+        raise StorageError(f"{only.url} is seen by one process only", next_step="give an executor of threads, or none")
+    return work(context, part)

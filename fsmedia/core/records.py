@@ -26,7 +26,7 @@ from fsmedia.models import MediaContent, MediaRecord, Reference, local_copy
 from fsmedia.storage import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime, timedelta
     from pathlib import Path
 
@@ -76,6 +76,25 @@ class ListedItem(NamedTuple):
     @property
     def has_sidecar(self) -> bool:
         """Whether it has a sidecar."""
+        return self.sidecar is not None
+
+
+class ListedPair(NamedTuple):
+    """What a listing shows at one name: bytes, a sidecar, or both.
+
+    Attributes
+    ----------
+    data
+        The bytes at the name itself; those of deduplicated media lie elsewhere.
+    """
+
+    key: str
+    data: Entry | None
+    sidecar: Entry | None
+
+    @property
+    def has_sidecar(self) -> bool:
+        """Whether there is a sidecar."""
         return self.sidecar is not None
 
 
@@ -162,10 +181,15 @@ def find_many(backend: Backend, references: Sequence[str]) -> list[StoredItem | 
 
 def read_sidecars(backend: Backend, references: Sequence[str]) -> list[bytes | MediaError | None]:
     """Read several sidecars in one round trip; None where there is none, an error in the place of its item."""
-    wanted = [keys.sidecar_key(each) for each in references]
+    return read_objects(backend, [keys.sidecar_key(each) for each in references])
+
+
+def read_objects(backend: Backend, wanted: Sequence[str]) -> list[bytes | MediaError | None]:
+    """Read several objects in one round trip; None where there is none, an error in the place of its object."""
     try:
         return [*backend.fetch(reads=wanted).reads]
     except MediaError:
+        # One by one, to know which of them it was.
         return [_read_or_error(backend, key) for key in wanted]
 
 
@@ -422,31 +446,41 @@ def expiry_or_none(data: bytes, reference: str, configuration: Configuration) ->
 # -- listings and selections -------------------------------------------------------------------------------
 
 
-def listed(entries: Iterator[Entry]) -> Iterator[ListedItem]:
+def paired(entries: Iterable[Entry]) -> Iterator[ListedPair]:
     """Pair bytes with sidecars in a listing in key order; holds only the few names whose sidecar may still follow."""
-    waiting: dict[str, ListedItem] = {}
+    waiting: dict[str, ListedPair] = {}
     for entry in entries:
         if keys.is_sidecar(entry.key):
             name = keys.media_key(entry.key)
-            pointer = keys.pointer_of(name)
-            if pointer is not None:
-                # Its bytes lie elsewhere, whatever lies here: the name tells their size, and which they are.
-                found = Entry(name, pointer.size, entry.modified, pointer.generation)
-                waiting[name] = ListedItem(found, entry)
-            elif name in waiting:
-                waiting[name] = ListedItem(waiting[name].entry, entry)
-        elif not keys.is_hidden(entry.key):
-            waiting[entry.key] = ListedItem(entry)
+            beside = waiting.get(name)
+            waiting[name] = ListedPair(name, None if beside is None else beside.data, entry)
+        else:
+            waiting[entry.key] = ListedPair(entry.key, entry, None)
         while waiting:
             first = next(iter(waiting.values()))
             # `x` and `x.meta` need not be neighbours (`x-y` sorts between them), but from the first name after
             # `x.meta` on no sidecar of `x` can come.
-            if first.sidecar is None and keys.sidecar_key(first.entry.key) >= entry.key:
+            if first.sidecar is None and keys.sidecar_key(first.key) >= entry.key:
                 break
-            del waiting[first.entry.key]
-            if _is_media(first):
-                yield first
-    yield from filter(_is_media, waiting.values())
+            del waiting[first.key]
+            yield first
+    yield from waiting.values()
+
+
+def shown_pairs(entries: Iterable[Entry]) -> Iterator[ListedPair]:
+    """Pair what lies outside `.fsmedia/`, without temporary files and PromptKit's index."""
+    return paired(each for each in entries if not _is_unlisted(each.key))
+
+
+def listed(entries: Iterable[Entry]) -> Iterator[ListedItem]:
+    """Yield the media of a listing in key order; neither bytes of a store under way nor sidecars without bytes."""
+    for name, data, sidecar in shown_pairs(entries):
+        pointer = None if sidecar is None else keys.pointer_of(name)
+        if sidecar is not None and pointer is not None:
+            # Its bytes lie elsewhere, whatever lies here: the name tells their size, and which they are.
+            yield ListedItem(Entry(name, pointer.size, sidecar.modified, pointer.generation), sidecar)
+        elif data is not None and (sidecar is not None or not keys.is_own_name(name)):
+            yield ListedItem(data, sidecar)
 
 
 def select(
@@ -554,8 +588,8 @@ def _filtered(items: Iterator[ListedItem], item_filter: _SelectionFilter) -> Ite
         yield from item_filter.meeting([item for item in batch if is_reference(item.entry.key)])
 
 
-def _is_media(item: ListedItem) -> bool:
-    return item.has_sidecar or not keys.is_own_name(item.entry.key)
+def _is_unlisted(key: str) -> bool:
+    return keys.is_internal(key) if keys.is_sidecar(key) else keys.is_hidden(key)
 
 
 def _is_decided_by_path(item: ListedItem, selection: Selection, known: OrganizationMode | None) -> bool:

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from fsmedia.catalog.views import FOLDER, Loading, Rows, Shown, Tree
+from fsmedia.catalog.views import FOLDER, CatalogRows, RowsLoader, Tree, ViewTrees
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.errors import InvalidMediaError, MediaNotFoundError, ReadOnlyStoreError, StorageError
 from fsmedia.filesystem.listing import folder_info, not_found
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 VIEW_MAX_AGE: Final = timedelta(minutes=1)
 """Default of `view_max_age`: how old the data of views may be."""
-_NO_TREE = Tree(DEFAULT_VIEWS[0], Rows(lambda _: ()))
+_NO_TREE = Tree(DEFAULT_VIEWS[0], CatalogRows(lambda _: ()))
 _DEFAULTS = {view.name: view for view in DEFAULT_VIEWS}
 
 
@@ -83,7 +83,7 @@ class ViewEntry(NamedTuple):
     """
 
     path: str
-    rows: Rows
+    rows: CatalogRows
     row: int
 
     @property
@@ -98,16 +98,16 @@ class ViewEntry(NamedTuple):
 
     def info(self) -> dict[str, Any]:
         """Return the `info()` of the file as the catalog knows it."""
-        facts = self.rows.facts(self.row)
+        summary = self.rows.summary(self.row)
         return {
             "name": self.path,
-            "size": facts.size,
+            "size": summary.size,
             "type": "file",
-            "mtime": facts.modified,
-            "created": facts.modified,
+            "mtime": summary.modified,
+            "created": summary.modified,
             "ETag": None,
-            "mime_type": facts.mime_type,
-            "reference": facts.reference,
+            "mime_type": summary.mime_type,
+            "reference": summary.reference,
         }
 
     def renew(self, size: int) -> None:
@@ -165,7 +165,7 @@ class Views:
         self._settings = settings
         self._now = now
         # By process: a forked child must not use locks that a thread of its parent may hold.
-        self._shown: dict[int, Shown] = {}
+        self._shown: dict[int, ViewTrees] = {}
 
     def of(self, key: str) -> ViewReader | None:
         """Return the view that a key is in, or is; None for the path of a media or of a plain folder."""
@@ -230,9 +230,9 @@ class Views:
         shown = self._shown.get(process) or self._shown.setdefault(process, self._begin())
         return shown.tree(view)
 
-    def _begin(self) -> Shown:
-        loading = Loading(self._backend, self._configuration, self.max_age, self._now)
-        return Shown(loading, self.max_age, self._now)
+    def _begin(self) -> ViewTrees:
+        load = RowsLoader(self._backend, self._configuration, self.max_age, self._now)
+        return ViewTrees(load, self.max_age, self._now)
 
     def _configuration(self) -> Configuration:
         return self._settings.open().configuration

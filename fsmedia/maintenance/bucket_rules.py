@@ -44,15 +44,15 @@ CONDITIONS = (
 _DAY = timedelta(days=1)
 
 
-class Cannot(NamedTuple):
-    """A policy that no rule of the bucket says, and why; `policy` is None where it is about having none."""
+class MissingRule(NamedTuple):
+    """A policy that no bucket rule can express, and why; `policy` is None where it is about having none."""
 
     policy: str | None
     reason: str
 
 
 class Backstop(NamedTuple):
-    """Everything below a prefix of the bucket goes after so many days."""
+    """A bucket rule that deletes everything below a prefix after so many days."""
 
     prefix: str
     days: int
@@ -60,7 +60,7 @@ class Backstop(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Lifecycle:
-    """What a bucket can do for a store.
+    """Lifecycle rules of a bucket for a store.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Lifecycle:
 
     root: str
     backstop: Backstop | None
-    cannot: tuple[Cannot, ...]
+    cannot: tuple[MissingRule, ...]
 
     def document(self, provider: Provider) -> dict[str, Any]:
         """Return the JSON document that the provider's own tool takes.
@@ -99,7 +99,7 @@ class Lifecycle:
 
 
 def plan(configuration: Configuration, url: str) -> Lifecycle:
-    """Decide what a bucket can do for a store.
+    """Return the lifecycle rules that a bucket can have for a store.
 
     Parameters
     ----------
@@ -114,14 +114,14 @@ def plan(configuration: Configuration, url: str) -> Lifecycle:
         The default policy means nothing.
     """
     root = bucket_prefix(url)
-    cannot = [Cannot(name, _why_not(policy)) for name, policy in _others(configuration).items()]
+    cannot = [MissingRule(name, _why_not(policy)) for name, policy in _others(configuration).items()]
     if configuration.default_policy is None:
         reason = "there is no default policy: media that name none are kept for ever, so nothing may expire by prefix"
-        return Lifecycle(root, None, (Cannot(None, reason), *cannot))
+        return Lifecycle(root, None, (MissingRule(None, reason), *cannot))
     default = find_policy(configuration.default_policy, configuration.policies)
     refused = _refusal(configuration, default)
     if refused is not None:
-        return Lifecycle(root, None, (Cannot(default.name, refused), *cannot))
+        return Lifecycle(root, None, (MissingRule(default.name, refused), *cannot))
     kept = {name: policy.keep_for for name, policy in {**_others(configuration), default.name: default}.items()}
     days = {name: -(-keep_for // _DAY) for name, keep_for in kept.items() if keep_for is not None}
     longest = max(days, key=lambda name: (days[name], name == default.name))
@@ -130,18 +130,18 @@ def plan(configuration: Configuration, url: str) -> Lifecycle:
             f"the rule comes after {days[longest]} days, not {days[default.name]}: media under {longest!r} may lie "
             "below the same prefix"
         )
-        cannot.insert(0, Cannot(default.name, reason))
+        cannot.insert(0, MissingRule(default.name, reason))
     return Lifecycle(root, Backstop(f"{root}{configuration.layout.prefix}/", days[longest]), tuple(cannot))
 
 
 def bucket_prefix(url: str) -> str:
-    """Return what the keys of a store begin with in its bucket: empty, or ending with a slash."""
+    """Return the prefix of a store's keys in its bucket: empty, or ending with a slash."""
     prefix = url.partition("://")[2].partition("/")[2].strip("/")
     return f"{prefix}/" if prefix else ""
 
 
 def spoils(record: MediaRecord, root: str, backstop: Backstop, now: datetime) -> str | None:
-    """Say why a backstop would take a media too early; None if it would not.
+    """Return why a backstop would delete a media too early; None if it would not.
 
     Parameters
     ----------

@@ -1,10 +1,12 @@
-"""Converting a whole store: one walk, windows of media, one report."""
+"""Deduplicating a store that holds plain media: each is stored again beside equal bytes, then the old one is deleted.
+
+A media that is changed or held meanwhile stays as it is. What died half way is finished by deduplicating again: the
+new media is found by its name, which is the old one and what a deduplicated name tells of the bytes.
+"""
 
 from __future__ import annotations
 
-import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,19 +18,18 @@ from pydantic_core import to_json
 
 from fsmedia.core import blobs, commit, holds, records
 from fsmedia.core.commit import DUE_TYPE, DeleteOperation, SharedStoreOperation, rewrite_sidecar
-from fsmedia.core.parallel import spread, windows
+from fsmedia.core.parallel import PER_WINDOW, JobResult, map_threads, run_windows, windows
 from fsmedia.errors import (
     CorruptSidecarError,
     ErrorContext,
     InvalidLayoutError,
     MediaError,
     MediaNotFoundError,
-    StorageError,
     StoreConflictError,
 )
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.models import DeduplicationReport, Failed, Moved, Skipped
+from fsmedia.models import DeduplicationReport, Moved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,28 +40,288 @@ if TYPE_CHECKING:
     from fsmedia.format.settings import Configuration
     from fsmedia.storage import Backend, Entry
 
+_WINDOW = 200
 _CHUNK = 2**20
 _ANY_TYPE = "application/octet-stream"
+_JSON_LINES = "application/x-ndjson"
+_FOREIGN = "its name is not of this package's form, so it can't tell where shared bytes lie"
+
+
+class DedupeItem(NamedTuple):
+    """A plain media that may be converted, with the deduplicated ones of its name."""
+
+    reference: str
+    twins: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DedupeContext:
+    """Settings of a conversion that its windows share."""
+
+    backend: Backend
+    configuration: Configuration
+    dry_run: bool
+
+
+@dataclass(slots=True)
+class DedupeResult(JobResult):
+    """Result of a window of a conversion.
+
+    Attributes
+    ----------
+    planned
+        In a dry run: digest and size of each media that would be converted.
+    """
+
+    converted: int = 0
+    bytes_before: int = 0
+    bytes_saved: int = 0
+    moved: list[Moved] = field(default_factory=list)
+    mappings: list[str] = field(default_factory=list)
+    planned: list[tuple[str, int]] = field(default_factory=list, metadata=PER_WINDOW)
+
+    def fail(self, key: str, error: MediaError) -> None:
+        """Note what went wrong with a media; that it was deleted meanwhile is nothing wrong."""
+        if not isinstance(error, MediaNotFoundError):
+            JobResult.fail(self, key, error)
+
+
+def deduplicate(
+    backend: Backend,
+    settings_file: SettingsFile,
+    *,
+    dry_run: bool = False,
+    executor: Executor | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> DeduplicationReport:
+    """Switch deduplication on, then convert the media that are there.
+
+    Raises
+    ------
+    StorageError
+        The store can't be listed, or its settings not written; what failed for single media is in the report.
+    """
+    begun = time.monotonic()
+    settings_file.refresh()
+    configuration = settings_file.configuration if dry_run else settings_file.share_bytes()
+    result, known = DedupeResult(), set[str]()
+
+    def plan(result: DedupeResult) -> None:
+        for digest, size in result.planned:
+            result.bytes_saved += size if digest in known else 0
+            known.add(digest)
+
+    run_windows(
+        convert_window,
+        DedupeContext(backend, configuration, dry_run),
+        windows(_items(backend, result, known if dry_run else None), _WINDOW),
+        result,
+        backends=[backend],
+        key=lambda each: each.reference,
+        again="deduplicate again",
+        executor=executor,
+        handle=plan,
+        progress=progress,
+    )
+    if not dry_run:
+        # Again: a rebuild of the due index that ran meanwhile may have written the old setting back.
+        settings_file.share_bytes()
+    return DeduplicationReport(
+        dry_run=dry_run,
+        examined=result.examined,
+        converted=result.converted,
+        bytes_before=result.bytes_before,
+        bytes_saved=result.bytes_saved,
+        skipped=tuple(result.skipped),
+        failed=tuple(result.failed),
+        moved=tuple(result.moved),
+        mappings=tuple(result.mappings),
+        took=timedelta(seconds=time.monotonic() - begun),
+    )
+
+
+def _items(backend: Backend, result: DedupeResult, known: set[str] | None) -> Iterator[DedupeItem]:
+    """Yield the media to convert; note in passing what can't be converted, and which bytes are shared already.
+
+    Keys come in order, so the names that a media had and has stand together.
+    """
+    found = (each.entry.key for each in records.listed(_with_digests_noted(backend, known)))
+    for _, group in groupby(filter(records.is_reference, found), _stem):
+        together = list(group)
+        shared = tuple(key for key in together if keys.pointer_of(key) is not None)
+        for key in together:
+            if keys.is_own_name(key) and key not in shared:
+                yield DedupeItem(key, shared)
+            elif key not in shared:
+                result.examined += 1
+                result.skip(key, _FOREIGN)
+
+
+def _with_digests_noted(backend: Backend, known: set[str] | None) -> Iterator[Entry]:
+    """Yield a listing, and note the digests of the shared bytes in it; `.fsmedia/` comes first."""
+    for entry in backend.entries():
+        if known is not None:
+            blob = keys.parse_blob_key(entry.key)
+            if blob is not None and blob.kind == "data":
+                known.add(blob.digest)
+        yield entry
+
+
+def _stem(key: str) -> str:
+    """Return what the old and the new name of a media have in common."""
+    own = keys.parse_own_name(key)
+    return key if own is None else key[: len(key) - len(own.ext)]
+
+
+def convert_window(context: DedupeContext, items: Sequence[DedupeItem]) -> DedupeResult:
+    """Convert some media; what fails or was changed meanwhile is reported, and the rest goes on."""
+    backend = context.backend
+    result = DedupeResult(examined=len(items))
+    conversions = _start(context, items, result)
+    if context.dry_run:
+        result.converted = len(conversions)
+        result.planned = [(conversion.digest, conversion.entry.size) for conversion in conversions]
+        result.bytes_before = sum(conversion.entry.size for conversion in conversions)
+        return result
+    # In this order: the digest is proved, the media is stored again, its old name is looked at, and only then it goes.
+    conversions = _each(conversions, Conversion.read, result)
+    conversions = _stored(conversions, context, result)
+    _remove_old(backend, _unchanged(backend, conversions, result), result)
+    return result
+
+
+def _start(context: DedupeContext, items: Sequence[DedupeItem], result: DedupeResult) -> list[Conversion]:
+    """Read holds, sidecars and listings; return the media that can be converted."""
+    backend, references = context.backend, [each.reference for each in items]
+    conversions = []
+    for each, found in zip(items, _found(backend, references, result, "is held"), strict=True):
+        if found is None or found.sidecar is None:
+            continue
+        try:
+            sidecar = Sidecar.parse(found.sidecar, each.reference)
+            instant = records.expiry_of(sidecar, each.reference, context.configuration, found.entry.modified)
+            conversion = Conversion(backend, each.reference, sidecar, found.sidecar, found.entry, each.twins, instant)
+            conversion.check()
+        except InvalidLayoutError as error:
+            result.skip(each.reference, f"its new name would be too long: {error.problem}")
+        except MediaError as error:
+            result.fail(each.reference, error)
+        else:
+            conversions.append(conversion)
+    return conversions
+
+
+def _found(
+    backend: Backend, references: Sequence[str], result: DedupeResult, when_held: str
+) -> list[records.StoredItem | None]:
+    """Find media, all at once; None for what is held, gone, or can't be read."""
+    if not references:
+        return []
+    found: list[records.StoredItem | None] = []
+    try:
+        held = holds.refusals(backend, references)
+    except MediaError as error:
+        for reference in references:
+            result.fail(reference, error)
+        return [None] * len(references)
+    for reference, answer in zip(references, records.find_many(backend, references), strict=True):
+        found.append(None if reference in held or isinstance(answer, MediaError) else answer)
+        if isinstance(answer, MediaError):
+            result.fail(reference, answer)
+        elif reference in held:
+            result.skip(reference, when_held)
+    return found
+
+
+def _each(
+    conversions: Sequence[Conversion], step: Callable[[Conversion], object], result: DedupeResult
+) -> list[Conversion]:
+    """Take a step for each media, several at once; return those for which it succeeded."""
+
+    def attempt(conversion: Conversion) -> MediaError | None:
+        try:
+            step(conversion)
+        except MediaError as error:
+            return error
+        return None
+
+    answers = map_threads(attempt, conversions, conversions[0].backend.concurrency if conversions else 1)
+    for conversion, error in zip(conversions, answers, strict=True):
+        if error is not None:
+            result.fail(conversion.reference, error)
+    return [conversion for conversion, error in zip(conversions, answers, strict=True) if error is None]
+
+
+def _stored(conversions: Sequence[Conversion], context: DedupeContext, result: DedupeResult) -> list[Conversion]:
+    """Store each media again beside equal bytes, unless an earlier conversion did."""
+    known = _each(conversions, Conversion.adopt_twin, result)
+    pending = [conversion for conversion in known if not conversion.new]
+    stored = [conversion for conversion in known if conversion.new]
+    operations = [conversion.sharing(context.configuration.orphan_grace) for conversion in pending]
+    for conversion, each, error in zip(pending, operations, commit.store_many(operations), strict=True):
+        finished = _each([conversion], partial(Conversion.stored, sharing=each, error=error), result)
+        if error is None:
+            stored += finished
+        else:
+            result.fail(conversion.reference, error)
+    return stored
+
+
+def _unchanged(backend: Backend, conversions: Sequence[Conversion], result: DedupeResult) -> list[Conversion]:
+    """Return the media that nobody changed or held since; looked at right before the old ones go."""
+    again = "is held since it was stored again, so it is there twice: release it, then deduplicate again"
+    leaving = []
+    for conversion, found in zip(
+        conversions, _found(backend, [each.reference for each in conversions], result, again), strict=True
+    ):
+        if found is not None:
+            leaving += _each([conversion], partial(Conversion.compare, found=found), result)
+    return leaving
+
+
+def _remove_old(backend: Backend, conversions: Sequence[Conversion], result: DedupeResult) -> None:
+    """Record the new references, then delete the old media."""
+    if not conversions:
+        return
+    pairs = [Moved(conversion.reference, conversion.new) for conversion in conversions]
+    key = keys.references_key(datetime.now(UTC))
+    # First the mapping: whoever dies after it leaves media twice, before it nothing would tell their new names.
+    try:
+        backend.write(key, b"".join(to_json(pair._asdict()) + b"\n" for pair in pairs), _JSON_LINES)
+    except MediaError as error:
+        for conversion in conversions:
+            result.fail(conversion.reference, error)
+        return
+    result.mappings, result.moved = [key], pairs
+    for conversion, failure in zip(
+        conversions, commit.delete([conversion.leaving() for conversion in conversions]), strict=True
+    ):
+        if failure is not None:
+            result.fail(conversion.reference, failure)
+            continue
+        result.converted += 1
+        result.bytes_before += conversion.entry.size
+        result.bytes_saved += conversion.entry.size if conversion.joined else 0
 
 
 @dataclass(slots=True)
 class Conversion:
-    """One media that is being converted; to `SharedStoreOperation` it is also the bytes that will be shared.
+    """Conversion of one media; the steps of a store retarget and commit it like a stage.
 
     Attributes
     ----------
     text
-        Its sidecar's bytes when the turn began.
+        The bytes of its sidecar when the conversion began.
     entry
-        Its bytes when the turn began; who overwrites them changes it.
+        Its bytes, as they were listed then; overwriting them changes it.
     twins
-        Deduplicated media that have its name already: an earlier conversion stopped before the old one went.
+        Deduplicated media of its name: an earlier conversion died before it deleted the old one.
     new
         The reference under which it shares its bytes; empty before.
     copied
-        Whether the bytes were not there yet.
+        Whether its bytes were copied, for no equal ones were there.
     joined
-        Whether they were.
+        Whether equal ones were there.
     disturbed
         Whether somebody changed the media before its new sidecar was written.
     """
@@ -82,11 +343,11 @@ class Conversion:
 
     @property
     def digest(self) -> str:
-        """What its sidecar says its bytes are."""
+        """Digest of its bytes by its sidecar."""
         return str(self.sidecar.values.get("sha256") or "")
 
     def check(self) -> None:
-        """Compare what its sidecar says with what lies there, before anything is read.
+        """Compare the sidecar with the listing, before anything is read.
 
         Raises
         ------
@@ -96,6 +357,7 @@ class Conversion:
             The new name would be too long.
         """
         self._compare_facts(self.entry.size, self.digest)
+        # Which generation it will be is not known yet, and all have the same length.
         longest = keys.Pointer(self.entry.size, self.digest, keys.new_generation())
         keys.check_lengths(keys.moved_name(self.reference, longest), self.backend.root_length)
 
@@ -117,7 +379,8 @@ class Conversion:
                     size += len(data)
         except MediaError:
             raise
-        except FileNotFoundError:  # object stores tell at the first read
+        except FileNotFoundError:
+            # Object stores tell at the first read, and not when they open.
             raise records.not_found(self.reference) from None
         self._compare_facts(size, hashed.hexdigest())
 
@@ -133,8 +396,8 @@ class Conversion:
 
     # -- stored already -------------------------------------------------------------------------------------
 
-    def meet_twin(self) -> bool:
-        """Tell whether an earlier conversion stored it again; what was changed since on either side is kept.
+    def adopt_twin(self) -> bool:
+        """Tell whether an earlier conversion stored it again; the later change on either side is kept.
 
         Raises
         ------
@@ -156,6 +419,7 @@ class Conversion:
                     next_step="delete one of the two, then deduplicate again",
                     reference=self.reference,
                 )
+            # The marker is the new media's own; anything else was changed since on one side or the other.
             if sidecar.values != self.sidecar.with_marker(marker).values and self._was_changed_last(twin):
                 changed = self.sidecar.with_marker(marker).dump()
                 rewrite_sidecar(self.backend, twin, changed, self.expires_at, marker)
@@ -164,13 +428,13 @@ class Conversion:
         return False
 
     def _was_changed_last(self, twin: str) -> bool:
-        """Tell whose sidecar is the younger; in doubt the old one's, for that is the reference people have."""
+        """Tell whether the old sidecar is the younger one; True in doubt, for people have the old reference."""
         here, there = self.backend.fetch(heads=[keys.sidecar_key(self.reference), keys.sidecar_key(twin)]).heads
         if here is None or there is None or here.modified is None or there.modified is None:
             return True
         return here.modified >= there.modified
 
-    # -- storing it again: what `sharing.store` asks ----------------------------------------------------------
+    # -- storing it again: what the steps of a store ask ------------------------------------------------------
 
     def sharing(self, grace: timedelta) -> SharedStoreOperation:
         """Return the media ready for the steps of a store."""
@@ -192,19 +456,19 @@ class Conversion:
         return keys.moved_name(self.reference, pointer)
 
     def _sidecar_of(self, marker: str) -> bytes:
-        """Return the new sidecar, unless the old one changed or went while the bytes were seen to."""
+        """Return the new sidecar, unless the old one was changed or removed meanwhile."""
         self._compare(self.backend.read(keys.sidecar_key(self.reference)), self.text)
         return self.sidecar.with_marker(marker).dump()
 
     def retarget(self, key: str) -> None:
-        """See `commit.DeferredUpload`."""
+        """Choose where the bytes go."""
         self._target = key
 
     def commit(self, content_type: str) -> None:
-        """Let the storage copy the bytes, behind a condemned mark.
+        """Copy the bytes, behind a condemned mark.
 
-        Between the reading and the copy somebody may have overwritten them. The mark keeps everybody from sharing
-        this generation until a second look has shown that nobody did; a crash leaves it to `sweep_orphans`.
+        The bytes may have been overwritten between the reading and the copy. The mark keeps everybody from sharing
+        this generation until a second look has shown that they were not; a crash leaves it to `sweep_orphans`.
         """
         if self._pointer is None:
             raise ValueError("no generation was chosen")
@@ -226,7 +490,7 @@ class Conversion:
         raise records.not_found(self.reference) if found is None else changed(self.reference)
 
     def stored(self, sharing: SharedStoreOperation, error: MediaError | None) -> None:
-        """Note what came of storing it; let go of what was begun for a media that changed meanwhile.
+        """Note what came of storing it; withdraw the marker of a media that was changed meanwhile.
 
         Raises
         ------
@@ -236,7 +500,7 @@ class Conversion:
         self.new = sharing.reference
         self.joined = error is None and not self.copied
         if self.disturbed and self._pointer is not None:
-            # No sidecar names this marker, and none will: the name of a marker is never given twice.
+            # No sidecar names this marker, and none will, for no marker's name is given twice.
             blobs.withdraw(self.backend, self._pointer, sharing.marker)
             if self._mark:
                 self._remove(self._mark)
@@ -245,10 +509,10 @@ class Conversion:
         for error in self.backend.delete([key]).values():
             raise error
 
-    # -- the old one goes -------------------------------------------------------------------------------------
+    # -- deleting the old one ---------------------------------------------------------------------------------
 
     def compare(self, found: records.StoredItem) -> None:
-        """Look whether it is what it was when the turn began.
+        """Compare the media with what it was when the conversion began.
 
         Raises
         ------
@@ -265,298 +529,10 @@ class Conversion:
 
 
 def changed(reference: str) -> StoreConflictError:
-    """Say that somebody changed a media meanwhile."""
+    """Return the error for a media that somebody changed meanwhile."""
     return StoreConflictError("was changed while it was converted", next_step="deduplicate again", reference=reference)
 
 
 def _now() -> datetime:
-    """Return this machine's time: how long a store takes is told by no store's clock."""
+    """Return this machine's time, which tells how long a store takes."""
     return datetime.now(UTC)
-
-
-_WINDOW = 200
-_LINES = "application/x-ndjson"
-_FOREIGN = "its name is not of this package's form, so it can't tell where shared bytes lie"
-
-
-class Candidate(NamedTuple):
-    """A plain media that may be converted, with the deduplicated ones that have its name already."""
-
-    reference: str
-    twins: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DedupeContext:
-    """What a window needs to know."""
-
-    backend: Backend
-    configuration: Configuration
-    dry_run: bool
-    process: int | None = None
-
-
-@dataclass(slots=True)
-class Converted:
-    """What became of a window.
-
-    Attributes
-    ----------
-    planned
-        In a dry run: digest and size of each media that would be converted.
-    """
-
-    examined: int = 0
-    converted: int = 0
-    bytes_before: int = 0
-    bytes_saved: int = 0
-    skipped: list[Skipped] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
-    moved: list[Moved] = field(default_factory=list)
-    mappings: list[str] = field(default_factory=list)
-    planned: list[tuple[str, int]] = field(default_factory=list)
-
-    def skip(self, reference: str, reason: str) -> None:
-        """Note why a media stays as it is."""
-        self.skipped.append(Skipped(reference=reference, reason=reason))  # type: ignore[arg-type]
-
-    def fail(self, reference: str, error: MediaError) -> None:
-        """Note what went wrong with a media; that it was deleted meanwhile is nothing wrong."""
-        if not isinstance(error, MediaNotFoundError):
-            self.failed.append(Failed(reference=reference, error=error))  # type: ignore[arg-type]
-
-    def add(self, other: Converted) -> None:
-        """Take in what became of another window, but for what a dry run plans."""
-        self.examined += other.examined
-        self.converted += other.converted
-        self.bytes_before += other.bytes_before
-        self.bytes_saved += other.bytes_saved
-        self.skipped += other.skipped
-        self.failed += other.failed
-        self.moved += other.moved
-        self.mappings += other.mappings
-
-
-def deduplicate(
-    backend: Backend,
-    settings_file: SettingsFile,
-    *,
-    dry_run: bool = False,
-    executor: Executor | None = None,
-    progress: Callable[[int], object] | None = None,
-) -> DeduplicationReport:
-    """Let new media share their bytes from now on, then convert what is there, window by window.
-
-    Raises
-    ------
-    StorageError
-        The store can't be listed, or its settings not written; what failed for single media is in the report.
-    """
-    begun = time.monotonic()
-    settings_file.refresh()
-    configuration = settings_file.configuration if dry_run else settings_file.share_bytes()
-    context = DedupeContext(backend, configuration, dry_run, os.getpid() if backend.in_one_process else None)
-    outcome, known = Converted(), set[str]()
-    parts = windows(_candidates(backend, outcome, known if dry_run else None), _WINDOW)
-    for part in spread(convert_window, context, parts, executor, bool, _lost):
-        outcome.add(part)
-        for digest, size in part.planned:
-            outcome.bytes_saved += size if digest in known else 0
-            known.add(digest)
-        if progress is not None:
-            progress(outcome.examined)
-    if not dry_run:
-        # a rebuild of the due index that ran meanwhile may have written the old setting back
-        settings_file.share_bytes()
-    return DeduplicationReport(
-        dry_run=dry_run,
-        examined=outcome.examined,
-        converted=outcome.converted,
-        bytes_before=outcome.bytes_before,
-        bytes_saved=outcome.bytes_saved,
-        skipped=tuple(outcome.skipped),
-        failed=tuple(outcome.failed),
-        moved=tuple(outcome.moved),
-        mappings=tuple(outcome.mappings),
-        took=timedelta(seconds=time.monotonic() - begun),
-    )
-
-
-def _candidates(backend: Backend, outcome: Converted, known: set[str] | None) -> Iterator[Candidate]:
-    """Walk over the store; note in passing what can't be converted, and which bytes are shared already.
-
-    Keys come in order, so the names that a media had and has stand together.
-    """
-    found = (each.entry.key for each in records.listed(_noted(backend, known)))
-    for _, group in groupby(filter(records.is_reference, found), _stem):
-        together = list(group)
-        shared = tuple(key for key in together if keys.pointer_of(key) is not None)
-        for key in together:
-            if keys.is_own_name(key) and key not in shared:
-                yield Candidate(key, shared)
-            elif key not in shared:
-                outcome.examined += 1
-                outcome.skip(key, _FOREIGN)
-
-
-def _noted(backend: Backend, known: set[str] | None) -> Iterator[Entry]:
-    """Pass a listing on, and note the digests of the shared bytes in it; `.fsmedia/` comes first."""
-    for entry in backend.entries():
-        if known is not None:
-            blob = keys.parse_blob_key(entry.key)
-            if blob is not None and blob.kind == "data":
-                known.add(blob.digest)
-        yield entry
-
-
-def _stem(key: str) -> str:
-    """Return what the old and the new name of a media have in common."""
-    own = keys.parse_own_name(key)
-    return key if own is None else key[: len(key) - len(own.ext)]
-
-
-def convert_window(context: DedupeContext, candidates: Sequence[Candidate]) -> Converted:
-    """Convert some media; what fails or was changed meanwhile is reported, and the rest goes on."""
-    backend = context.backend
-    if context.process is not None and context.process != os.getpid():
-        raise StorageError(
-            f"{backend.url} is seen by one process only", next_step="give an executor of threads, or none"
-        )
-    outcome = Converted(examined=len(candidates))
-    turns = _begun(context, candidates, outcome)
-    if context.dry_run:
-        outcome.converted = len(turns)
-        outcome.planned = [(turn.digest, turn.entry.size) for turn in turns]
-        outcome.bytes_before = sum(turn.entry.size for turn in turns)
-        return outcome
-    turns = _each(turns, Conversion.read, outcome)
-    turns = _stored(turns, context, outcome)
-    _leave(backend, _unchanged(backend, turns, outcome), outcome)
-    return outcome
-
-
-def _begun(context: DedupeContext, candidates: Sequence[Candidate], outcome: Converted) -> list[Conversion]:
-    """Look at holds, sidecars and bytes; return what can be converted."""
-    backend, references = context.backend, [each.reference for each in candidates]
-    turns = []
-    for each, found in zip(candidates, _found(backend, references, outcome, "is held"), strict=True):
-        if found is None or found.sidecar is None:
-            continue
-        try:
-            sidecar = Sidecar.parse(found.sidecar, each.reference)
-            instant = records.expiry_of(sidecar, each.reference, context.configuration, found.entry.modified)
-            turn = Conversion(backend, each.reference, sidecar, found.sidecar, found.entry, each.twins, instant)
-            turn.check()
-        except InvalidLayoutError as error:
-            outcome.skip(each.reference, f"its new name would be too long: {error.problem}")
-        except MediaError as error:
-            outcome.fail(each.reference, error)
-        else:
-            turns.append(turn)
-    return turns
-
-
-def _found(
-    backend: Backend, references: Sequence[str], outcome: Converted, when_held: str
-) -> list[records.StoredItem | None]:
-    """Look at media, at once where the storage can; None for what is held or gone, or can't be looked at."""
-    if not references:
-        return []
-    found: list[records.StoredItem | None] = []
-    try:
-        held = holds.refusals(backend, references)
-    except MediaError as error:
-        for reference in references:
-            outcome.fail(reference, error)
-        return [None] * len(references)
-    for reference, answer in zip(references, records.find_many(backend, references), strict=True):
-        found.append(None if reference in held or isinstance(answer, MediaError) else answer)
-        if isinstance(answer, MediaError):
-            outcome.fail(reference, answer)
-        elif reference in held:
-            outcome.skip(reference, when_held)
-    return found
-
-
-def _each(turns: Sequence[Conversion], step: Callable[[Conversion], object], outcome: Converted) -> list[Conversion]:
-    """Take a step for each media, at once where the storage gains from it; return those that it went well for."""
-
-    def attempt(turn: Conversion) -> MediaError | None:
-        try:
-            step(turn)
-        except MediaError as error:
-            return error
-        return None
-
-    at_once = min(len(turns), turns[0].backend.concurrency) if turns else 0
-    if at_once > 1:
-        with ThreadPoolExecutor(at_once) as threads:
-            answers = list(threads.map(attempt, turns))
-    else:
-        answers = [attempt(turn) for turn in turns]
-    for turn, error in zip(turns, answers, strict=True):
-        if error is not None:
-            outcome.fail(turn.reference, error)
-    return [turn for turn, error in zip(turns, answers, strict=True) if error is None]
-
-
-def _stored(turns: Sequence[Conversion], context: DedupeContext, outcome: Converted) -> list[Conversion]:
-    """Store each again beside equal bytes, but what an earlier conversion stored already."""
-    known = _each(turns, Conversion.meet_twin, outcome)
-    going = [turn for turn in known if not turn.new]
-    stored = [turn for turn in known if turn.new]
-    sharings = [turn.sharing(context.configuration.orphan_grace) for turn in going]
-    for turn, each, error in zip(going, sharings, commit.store_many(sharings), strict=True):
-        finished = _each([turn], partial(Conversion.stored, sharing=each, error=error), outcome)
-        if error is None:
-            stored += finished
-        else:
-            outcome.fail(turn.reference, error)
-    return stored
-
-
-def _unchanged(backend: Backend, turns: Sequence[Conversion], outcome: Converted) -> list[Conversion]:
-    """Look once more, right before the old media go: who changed or held one meanwhile shall not lose that."""
-    again = "is held since it was stored again, so it is there twice: release it, then deduplicate again"
-    leaving = []
-    for turn, found in zip(turns, _found(backend, [each.reference for each in turns], outcome, again), strict=True):
-        if found is not None:
-            leaving += _each([turn], partial(Conversion.compare, found=found), outcome)
-    return leaving
-
-
-def _leave(backend: Backend, turns: Sequence[Conversion], outcome: Converted) -> None:
-    """Write down what the media are called now, then let the old ones go; who dies between leaves that trace."""
-    if not turns:
-        return
-    pairs = [Moved(turn.reference, turn.new) for turn in turns]
-    key = keys.references_key(datetime.now(UTC))
-    try:
-        backend.write(key, b"".join(to_json(pair._asdict()) + b"\n" for pair in pairs), _LINES)
-    except MediaError as error:
-        for turn in turns:
-            outcome.fail(turn.reference, error)
-        return
-    outcome.mappings, outcome.moved = [key], pairs
-    for turn, failure in zip(turns, commit.delete([turn.leaving() for turn in turns]), strict=True):
-        if failure is not None:
-            outcome.fail(turn.reference, failure)
-            continue
-        outcome.converted += 1
-        outcome.bytes_before += turn.entry.size
-        outcome.bytes_saved += turn.entry.size if turn.joined else 0
-
-
-def _lost(candidates: list[Candidate], error: Exception) -> Converted:
-    """Say of a window that its worker did not answer; what it did is finished by converting again."""
-    failure = (
-        error
-        if isinstance(error, MediaError)
-        else StorageError(
-            f"its worker failed ({type(error).__name__}: {str(error)[:200]})", next_step="deduplicate again"
-        )
-    )
-    outcome = Converted(examined=len(candidates))
-    for each in candidates:
-        outcome.fail(each.reference, failure)
-    return outcome

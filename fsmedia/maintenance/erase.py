@@ -1,28 +1,39 @@
-"""A whole erasure: find, delete, clear what crashes left, take the subject out of the store's own records, and seal it.
+"""Erasing a subject: find their media, delete them, clean the store's own records, and seal a receipt.
 
 One pass: what was stored before it began is gone at its end; what is stored meanwhile may stay, and goes with the next
-one. Nothing else of the store is touched.
+erasure. Media of others are not touched.
 """
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic_core import to_json
 
 from fsmedia import catalog
 from fsmedia.core import commit, holds, lifetime, promptkit, records
 from fsmedia.core.lifetime import Deleter
-from fsmedia.core.parallel import spread, windows
-from fsmedia.errors import HeldMediaError, MediaError
+from fsmedia.core.parallel import JobResult, run_windows, windows
+from fsmedia.errors import HeldMediaError, InvalidReferenceError, MediaError
 from fsmedia.format import keys
-from fsmedia.maintenance import subject as finding
-from fsmedia.maintenance import subject as journal
 from fsmedia.maintenance.erase_traces import Traces, clear_leftovers
-from fsmedia.maintenance.subject import Subject, Target, check_process, marker_of, told
-from fsmedia.models import Cleaned, Deletion, Erased, Receipt, Remaining
+from fsmedia.maintenance.subject import (
+    SEARCH_WINDOW,
+    EraseItem,
+    SearchContext,
+    SearchResult,
+    Subject,
+    digest_prefix,
+    json_object,
+    marker_of,
+    owned_pairs,
+    search_window,
+    sidecar_values,
+)
+from fsmedia.models import Cleaned, Deletion, Erased, Receipt, Reference, Remaining
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -32,16 +43,18 @@ if TYPE_CHECKING:
     from fsmedia.core.lifetime import DeletionLog
     from fsmedia.core.settings_file import SettingsFile
     from fsmedia.format.settings import Configuration
-    from fsmedia.maintenance.subject import Target
     from fsmedia.storage import Backend
 
 REASON = "erased by request"
 SHARED = "PromptKit's index named it: runs that left no trace may have used its bytes"
+_JSON_LINES = "application/x-ndjson"
+WINDOW = 1000
+"""Media deleted together: their keys fill one bulk request for each step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erasure:
-    """What an erasure is told.
+    """Options of an erasure, and the erasure.
 
     Attributes
     ----------
@@ -52,7 +65,7 @@ class Erasure:
     progress
         Called with the number of media looked at so far.
     forget_previews
-        Takes keys of bytes that are gone; removes what this machine keeps to show them, and says how much that was.
+        Called with keys of bytes that are gone; removes their previews from this machine, and returns how many.
     """
 
     words: Mapping[str, str | None]
@@ -77,62 +90,266 @@ class Erasure:
         settings_file.refresh()
         subject = Subject.of(self.words, settings_file.reload())
         begun = self.clock()
-        pages = journal.read(backend, subject)
-        found = self._found(backend, subject)
-        process = os.getpid() if backend.in_one_process else None
-        configuration = (
-            settings_file.reload()
-        )  # somebody may have begun to convert the store while it was looked through
-        context = EraseContext(backend, configuration, subject, begun, process)
-        gone = self._gone(context, _noted(backend, found.targets))
-        gone.add(finish(context, pages, dry_run=self.dry_run))
-        work = _Work(self, backend, subject, found, gone)
+        # Before the listing: pages that this erasure writes are no earlier one's, which died half way.
+        pages = read_journal(backend, subject)
+        found = self._search(backend, subject)
+        # Again: somebody may have begun to convert the store while it was looked through.
+        context = EraseContext(backend, settings_file.reload(), subject, begun)
+        gone = self._erase(context, _with_notes(backend, found.items))
+        # What an earlier erasure left half done has no sidecar any more, so only its journal tells.
+        gone.add(finish_interrupted(context, pages, dry_run=self.dry_run))
+        work = _ReceiptJob(self, backend, subject, found, gone)
         return work.receipt(begun, settings_file)
 
-    def _found(self, backend: Backend, subject: Subject) -> finding.Found:
-        found = finding.Found()
-        context = finding.SubjectContext(backend, subject, os.getpid() if backend.in_one_process else None)
-        parts = windows(finding.judged(finding.items(backend.entries())), finding.WINDOW)
-        for part in spread(finding.find_window, context, parts, self.executor, bool, finding.lost):
-            found.add(part)
-            if self.progress is not None:
-                self.progress(found.examined)
-        return found
+    def _search(self, backend: Backend, subject: Subject) -> SearchResult:
+        return run_windows(
+            search_window,
+            SearchContext(backend, subject),
+            windows(owned_pairs(backend.entries()), SEARCH_WINDOW),
+            SearchResult(),
+            backends=[backend],
+            key=lambda item: item.key,
+            again="erase again",
+            executor=self.executor,
+            progress=self.progress,
+        )
 
-    def _gone(self, context: EraseContext, targets: list[Target]) -> Gone:
-        gone = Gone()
-        work = plan_window if self.dry_run else erase_window
-        for part in spread(work, context, windows(targets, WINDOW), self.executor, bool, lost):
-            gone.add(part)
-        return gone
+    def _erase(self, context: EraseContext, items: list[EraseItem]) -> EraseResult:
+        return run_windows(
+            plan_window if self.dry_run else erase_window,
+            context,
+            windows(items, WINDOW),
+            EraseResult(),
+            backends=[context.backend],
+            key=lambda each: each.reference,
+            again="erase again",
+            executor=self.executor,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EraseContext:
+    """Settings of an erasure that its windows share."""
+
+    backend: Backend
+    configuration: Configuration
+    subject: Subject
+    now: datetime
 
 
 @dataclass(slots=True)
-class _Work:
-    """What follows once the media are gone."""
+class EraseResult(JobResult):
+    """Result of a window of an erasure.
+
+    Attributes
+    ----------
+    pages
+        Keys of journal pages that may go, for nothing on them is half done.
+    """
+
+    erased: list[EraseItem] = field(default_factory=list)
+    held: list[Remaining] = field(default_factory=list)
+    pages: list[str] = field(default_factory=list)
+
+    def fail(self, key: str, error: MediaError) -> None:
+        """Note what went wrong; that a media is held is nothing wrong."""
+        if isinstance(error, HeldMediaError):
+            self.held.append(Remaining(reference=Reference(key), reason=error.problem))
+        else:
+            JobResult.fail(self, key, error)
+
+
+def plan_window(context: EraseContext, items: Sequence[EraseItem]) -> EraseResult:
+    """Return what would become of some media."""
+    return _not_held(context.backend, items)
+
+
+def erase_window(context: EraseContext, items: Sequence[EraseItem]) -> EraseResult:
+    """Delete some media; what fails is reported and the rest goes on."""
+    result = _not_held(context.backend, items)
+    if not result.erased:
+        return result
+    going, result.erased = result.erased, []
+    # The page comes before the first deletion: once a sidecar is gone nothing else says whose the leftovers are.
+    try:
+        page = write_journal(context.backend, context.subject, going, context.now)
+    except MediaError as error:
+        for each in going:
+            result.fail(each.reference, error)
+        return result
+    removal = Deleter(context.backend, context.configuration, lambda: context.now)
+    failed = removal.many([each.reference for each in going])
+    result.erased = [each for each in going if each.reference not in failed]
+    for reference, failure in failed.items():
+        result.fail(reference, failure)
+    # A held media was not touched; after any other failure the page must stay for whoever finishes the deletion.
+    if all(isinstance(error, HeldMediaError) for error in failed.values()):
+        result.pages.append(page)
+    moved = _moved(context, result)
+    if moved:  # a conversion stored them again under other names before the old ones went
+        result.add(erase_window(context, moved))
+    return result
+
+
+def _not_held(backend: Backend, items: Sequence[EraseItem]) -> EraseResult:
+    """Return all media but the held ones, which are reported with the reason of their hold."""
+    result = EraseResult()
+    try:
+        listed = holds.among(holds.held(backend), [each.reference for each in items])
+        read = backend.fetch(reads=[keys.hold_key(each) for each in listed]).reads
+    except MediaError as error:
+        # Without an answer nobody knows what is held, so nothing of this window is deleted.
+        for each in items:
+            result.fail(each.reference, error)
+        return result
+    for reference, data in zip(listed, read, strict=True):
+        result.fail(reference, holds.refusal(reference, data))
+    result.erased = [each for each in items if each.reference not in listed]
+    return result
+
+
+def _moved(context: EraseContext, result: EraseResult) -> list[EraseItem]:
+    """Return the media that a conversion under way has renamed since the store was listed."""
+    plain = {each.reference: each for each in result.erased if records.may_have_moved(each.reference)}
+    # Only a store that shares bytes can be under conversion.
+    if not context.configuration.deduplicate or not plain:
+        return []
+    try:
+        moved = records.moved_many(context.backend, list(plain))
+    except MediaError as error:
+        for reference in plain:
+            result.fail(reference, error)
+        return []
+    found = []
+    for (old, new), data in zip(
+        moved.items(), records.read_sidecars(context.backend, list(moved.values())), strict=True
+    ):
+        if isinstance(data, MediaError):
+            result.fail(new, data)
+        elif data is not None:
+            marker = marker_of(sidecar_values(data, new)[0], new)
+            found.append(plain[old]._replace(reference=new, marker=marker, note=f"was {old}"))
+    return found
+
+
+def finish_interrupted(context: EraseContext, pages: Iterable[JournalPage], *, dry_run: bool) -> EraseResult:
+    """Finish the deletes that died, as far as the journal tells: media on its pages that have no sidecar any more.
+
+    A page with media that still have one stays: it is that of an erasure under way, or of one that failed.
+    """
+    result = EraseResult()
+    for page in pages:
+        try:
+            half, is_done = _half_done(context, page, result)
+        except MediaError as error:
+            result.fail(page.key, error)
+            continue
+        # Other names lose their bytes before their sidecar: without one nothing is left of them.
+        own = [] if dry_run else [each for each in half if keys.is_own_name(each.reference)]
+        answers = commit.delete(
+            [commit.DeleteOperation(context.backend, each.reference, marker=each.marker) for each in own]
+        )
+        errors = {each.reference: error for each, error in zip(own, answers, strict=True) if error is not None}
+        for reference, failure in errors.items():
+            result.fail(reference, failure)
+        result.erased += [each for each in half if each.reference not in errors]
+        if is_done and not errors:
+            result.pages.append(page.key)
+    return result
+
+
+def _half_done(context: EraseContext, page: JournalPage, result: EraseResult) -> tuple[list[EraseItem], bool]:
+    """Return the media of a page without a sidecar, and whether none of the others is still to be erased.
+
+    Names that clients chose lose their bytes before their sidecar, so nothing is left of them without one.
+    """
+    names = [each.reference for each in page.items]
+    held = holds.among(holds.held(context.backend), names)
+    half, is_done = [], True
+    for each, sidecar in zip(page.items, records.read_sidecars(context.backend, names), strict=True):
+        if isinstance(sidecar, MediaError):
+            result.fail(each.reference, sidecar)
+            is_done = False
+        elif sidecar is None and each.reference not in held:
+            half.append(each)
+        elif each.reference not in held and context.subject.owner(each.reference, sidecar) == "subject":
+            is_done = False
+    return half, is_done
+
+
+class JournalPage(NamedTuple):
+    """One object of the journal of an erasure, read."""
+
+    key: str
+    items: list[EraseItem]
+
+
+def write_journal(backend: Backend, subject: Subject, items: Sequence[EraseItem], now: datetime) -> str:
+    """Write a page of the journal: what is about to be deleted; return its key."""
+    key = keys.erasures_key(now)
+    # Their digest and not the ids: the ids are what shall be gone.
+    lines = [to_json({"subject": subject.digest})]
+    for each in items:
+        values = {"reference": each.reference, "size_bytes": each.size, "sha256": each.sha256, "marker": each.marker}
+        lines.append(to_json(values))
+    backend.write(key, b"\n".join(lines) + b"\n", _JSON_LINES)
+    return key
+
+
+def read_journal(backend: Backend, subject: Subject) -> list[JournalPage]:
+    """Return the pages of earlier erasures of this subject, and of those under way."""
+    # A page that is still being written names nothing that was deleted.
+    listed = [entry.key for entry in backend.entries(keys.ERASURES) if not keys.is_temporary(entry.key)]
+    pages = []
+    for key in listed:
+        data = backend.read(key)
+        lines = [] if data is None else [json_object(line) for line in data.split(b"\n") if line]
+        if lines and lines[0].get("subject") == subject.digest:
+            pages.append(JournalPage(key, [item for line in lines[1:] if (item := _journal_item(line)) is not None]))
+    return pages
+
+
+def _journal_item(values: dict[str, object]) -> EraseItem | None:
+    """Return the item in a line; None for one that no erasure can have written."""
+    reference, size, digest = values.get("reference"), values.get("size_bytes"), values.get("sha256")
+    try:
+        reference = keys.check_reference(reference)
+        marker = None if values.get("marker") is None else keys.check_marker(values["marker"], reference)
+    except InvalidReferenceError:
+        return None
+    size = size if isinstance(size, int) and size >= 0 else 0
+    return EraseItem(
+        reference, size, digest if isinstance(digest, str) else None, marker, "an earlier erasure began it"
+    )
+
+
+@dataclass(slots=True)
+class _ReceiptJob:
+    """Cleans the store's own records once the media are gone, and makes the receipt."""
 
     erasure: Erasure
     backend: Backend
     subject: Subject
-    found: finding.Found
-    gone: Gone
+    found: SearchResult
+    gone: EraseResult
     failed: list[Remaining] = field(default_factory=list)
 
     def receipt(self, begun: datetime, settings_file: SettingsFile) -> Receipt:
-        """Clean the store's own records, and write down all of it."""
+        """Clean the records of the store, and return the receipt of all of it."""
         dry_run = self.erasure.dry_run
         unique = {each.reference: each for each in reversed(self.gone.erased)}
-        staying = {each.reference for each in (*self.gone.held, *self.gone.failed)}
-        cleared = clear_leftovers(
+        staying = {each.reference for each in self.gone.held} | {each.reference for each in self.gone.failed}
+        cleanup = clear_leftovers(
             self.backend, self.subject, unique, settings_file.configuration.orphan_grace, dry_run=dry_run
         )
         traces = Traces(self.backend, self.subject, unique, staying, dry_run)
         with_media = 0 if dry_run else sum(each.expires for each in unique.values())
         erased = self._erased(list(unique.values())[::-1])
         gone = [keys.bytes_key(each.reference) for each in erased if each.data == "gone"]
+        # In this order: the catalog is refreshed on the way, and shows what is there by then.
         cleaned = Cleaned(
-            due_entries=with_media + cleared.due_entries,
-            leftovers=cleared.leftovers,
+            due_entries=with_media + cleanup.due_entries,
+            leftovers=cleanup.leftovers,
             mappings=traces.mappings(),
             index_entries=traces.index_entries(),
             quarantined=traces.quarantined(),
@@ -143,7 +360,10 @@ class _Work:
         stale = traces.stale_holds()
         if not dry_run:
             self._record(erased)
-            self._tidy([] if cleared.failed or traces.failed or self.failed else self.gone.pages)
+            self._tidy([] if cleanup.failed or traces.failed or self.failed else self.gone.pages)
+        failed = [*cleanup.failed, *traces.failed, *self.failed]
+        failed += [Remaining(reference=each.reference, reason=str(each.error)) for each in self.found.failed]
+        failed += [Remaining(reference=each.reference, reason=each.error.problem) for each in self.gone.failed]
         return Receipt(
             fsmedia=_version(),
             store=self.backend.url,
@@ -154,14 +374,14 @@ class _Work:
             examined=self.found.examined,
             erased=tuple(erased),
             held=_sorted([*self.gone.held, *stale]),
-            waiting=_sorted(cleared.waiting),
+            waiting=_sorted(cleanup.waiting),
             unclear=_sorted(self.found.unclear),
-            failed=_sorted([*self.found.failed, *self.gone.failed, *cleared.failed, *traces.failed, *self.failed]),
+            failed=_sorted(failed),
             cleaned=cleaned,
         ).sealed()
 
     def _snapshots(self, settings_file: SettingsFile, references: Collection[str]) -> int:
-        """Take the media out of the catalog, last of all: it shows what is there by then."""
+        """Take the media out of the catalog; return how many snapshots went."""
         try:
             forgotten = catalog.forget(
                 self.backend,
@@ -179,15 +399,17 @@ class _Work:
             self._fail(key, failure)
         return len(forgotten.gone)
 
-    def _erased(self, targets: list[Target]) -> list[Erased]:
-        """Say of each media what became of its bytes: whether what stays has the same, by sidecars and markers."""
-        gone = {each.reference for each in targets}
-        staying = [each.sha256 for each in self.found.targets if each.sha256 and each.reference not in gone]
-        others = sorted([*self.found.others, *map(finding.beginning, staying)])
+    def _erased(self, items: list[EraseItem]) -> list[Erased]:
+        """Return the entries of the receipt: which bytes are gone, by sidecars and markers of all that stays."""
+        gone = {each.reference for each in items}
+        staying = [each.sha256 for each in self.found.items if each.sha256 and each.reference not in gone]
+        others = sorted([*self.found.others, *map(digest_prefix, staying)])
         kept = self._kept(gone)
+        # Digests by their first 64 bits: where two share them the receipt calls bytes shared that are gone, never the
+        # other way round. Bytes that several erased media shared are freed once.
         freed: set[keys.Pointer] = set()
         erased = []
-        for each in targets:
+        for each in items:
             pointer = keys.pointer_of(each.reference)
             shared = 0 if each.sha256 is None else _count(others, each.sha256)
             there = pointer is not None and pointer in kept
@@ -198,7 +420,7 @@ class _Work:
                 freed.add(pointer)
             erased.append(
                 Erased(
-                    reference=each.reference,  # type: ignore[arg-type]
+                    reference=Reference(each.reference),
                     sha256=each.sha256,
                     size_bytes=each.size,
                     freed_bytes=each.size if frees else 0,
@@ -210,12 +432,12 @@ class _Work:
         return erased
 
     def _kept(self, references: Collection[str]) -> dict[keys.Pointer, int]:
-        """Return the shared bytes that are still there, with the number of markers of others."""
+        """Return the shared bytes that are still there, with the number of markers of other media."""
         pointers = sorted({pointer for each in references if (pointer := keys.pointer_of(each)) is not None})
         own = {keys.marker_prefix(each) for each in references}
         kept = {}
         try:
-            for window in windows(pointers, finding.WINDOW):
+            for window in windows(pointers, SEARCH_WINDOW):
                 heads = self.backend.fetch(heads=[pointer.data_key for pointer in window]).heads
                 there = [pointer for pointer, head in zip(window, heads, strict=True) if head is not None]
                 for pointer in there:
@@ -228,7 +450,7 @@ class _Work:
         return kept
 
     def _record(self, erased: list[Erased]) -> None:
-        """Record the deletions where the store was asked to."""
+        """Record the deletions where the store keeps such a log."""
         log = self.erasure.log
         if log is None or (log == lifetime.IN_STORE and self.erasure.forget_log):
             return
@@ -250,7 +472,8 @@ class _Work:
     def _tidy(self, pages: list[str]) -> None:
         """Remove the journal, and folders that are empty now.
 
-        Where something could not be cleaned the journal stays: the next erasure knows by it what need not grow old.
+        Where something could not be cleaned the journal stays: by it the next erasure knows which leftovers are the
+        subject's and need not wait for the grace.
         """
         try:
             for key, error in (self.backend.delete(pages) if pages else {}).items():
@@ -261,21 +484,21 @@ class _Work:
             self._fail(keys.ERASURES, error)
 
     def _fail(self, key: str, error: MediaError) -> None:
-        self.failed.append(Remaining(reference=key, reason=str(error)))  # type: ignore[arg-type]
+        self.failed.append(Remaining(reference=Reference(key), reason=str(error)))
 
 
-def _noted(backend: Backend, targets: list[Target]) -> list[Target]:
-    """Note which media PromptKit's index names; what it can't be asked now fails when they are deleted."""
+def _with_notes(backend: Backend, items: list[EraseItem]) -> list[EraseItem]:
+    """Note which media PromptKit's index names."""
     try:
-        named = promptkit.named(backend, [each.reference for each in targets])
+        named = promptkit.named(backend, [each.reference for each in items])
     except MediaError:
-        return targets
-    return [each._replace(note=each.note or SHARED) if each.reference in named else each for each in targets]
+        return items  # an index that can't be read makes the deletions fail, and that is reported
+    return [each._replace(note=each.note or SHARED) if each.reference in named else each for each in items]
 
 
 def _count(others: list[int], digest: str) -> int:
     """Return how many media of others have a digest; the numbers are sorted."""
-    wanted = finding.beginning(digest)
+    wanted = digest_prefix(digest)
     return bisect_right(others, wanted) - bisect_left(others, wanted)
 
 
@@ -288,167 +511,3 @@ def _version() -> str:
         return version("fsmedia")
     except PackageNotFoundError:
         return ""
-
-
-WINDOW = 1000
-"""Media deleted together: the keys of each step fill one bulk request."""
-
-
-@dataclass(frozen=True, slots=True)
-class EraseContext:
-    """What a window needs to know."""
-
-    backend: Backend
-    configuration: Configuration
-    subject: Subject
-    now: datetime
-    process: int | None = None
-
-
-@dataclass(slots=True)
-class Gone:
-    """What became of a window, or of all of them.
-
-    Attributes
-    ----------
-    pages
-        Keys of the journal that may go: nothing on them is half done.
-    """
-
-    erased: list[Target] = field(default_factory=list)
-    held: list[Remaining] = field(default_factory=list)
-    failed: list[Remaining] = field(default_factory=list)
-    pages: list[str] = field(default_factory=list)
-
-    def add(self, other: Gone) -> None:
-        """Take in another window's."""
-        self.erased += other.erased
-        self.held += other.held
-        self.failed += other.failed
-        self.pages += other.pages
-
-    def fail(self, reference: str, error: MediaError) -> None:
-        """Note what went wrong; held is not wrong."""
-        kept = Remaining(reference=reference, reason=error.problem)  # type: ignore[arg-type]
-        (self.held if isinstance(error, HeldMediaError) else self.failed).append(kept)
-
-
-def plan_window(context: EraseContext, targets: Sequence[Target]) -> Gone:
-    """Say what would become of some media."""
-    check_process(context.backend, context.process)
-    return _without_held(context.backend, targets)
-
-
-def erase_window(context: EraseContext, targets: Sequence[Target]) -> Gone:
-    """Delete some media; what fails is reported and the rest goes on."""
-    check_process(context.backend, context.process)
-    gone = _without_held(context.backend, targets)
-    if not gone.erased:
-        return gone
-    going, gone.erased = gone.erased, []
-    try:
-        page = journal.write(context.backend, context.subject, going, context.now)
-    except MediaError as error:
-        for each in going:
-            gone.fail(each.reference, error)
-        return gone
-    removal = Deleter(context.backend, context.configuration, lambda: context.now)
-    failed = removal.many([each.reference for each in going])
-    gone.erased = [each for each in going if each.reference not in failed]
-    for reference, failure in failed.items():
-        gone.fail(reference, failure)
-    if all(isinstance(error, HeldMediaError) for error in failed.values()):
-        gone.pages.append(page)
-    moved = _moved(context, gone)
-    if moved:
-        gone.add(erase_window(context, moved))
-    return gone
-
-
-def _without_held(backend: Backend, targets: Sequence[Target]) -> Gone:
-    """Leave out what is held, with the reason that whoever holds it gave."""
-    gone = Gone()
-    try:
-        listed = holds.among(holds.held(backend), [each.reference for each in targets])
-        read = backend.fetch(reads=[keys.hold_key(each) for each in listed]).reads
-    except MediaError as error:
-        for each in targets:
-            gone.fail(each.reference, error)
-        return gone
-    for reference, data in zip(listed, read, strict=True):
-        gone.fail(reference, holds.refusal(reference, data))
-    gone.erased = [each for each in targets if each.reference not in listed]
-    return gone
-
-
-def _moved(context: EraseContext, gone: Gone) -> list[Target]:
-    """Return what a conversion that is under way has given other names since the store was listed."""
-    plain = {each.reference: each for each in gone.erased if records.may_have_moved(each.reference)}
-    if not context.configuration.deduplicate or not plain:
-        return []
-    try:
-        moved = records.moved_many(context.backend, list(plain))
-    except MediaError as error:
-        for reference in plain:
-            gone.fail(reference, error)
-        return []
-    found = []
-    for (old, new), data in zip(
-        moved.items(), records.read_sidecars(context.backend, list(moved.values())), strict=True
-    ):
-        if isinstance(data, MediaError):
-            gone.fail(new, data)
-        elif data is not None:
-            marker = marker_of(told(data, new)[0], new)
-            found.append(plain[old]._replace(reference=new, marker=marker, note=f"was {old}"))
-    return found
-
-
-def finish(context: EraseContext, pages: Iterable[journal.Page], *, dry_run: bool) -> Gone:
-    """Take the steps of the deletes that died, as far as the journal tells; what has a sidecar is no such thing.
-
-    A page on which media of the subject still stand stays: it is that of an erasure under way, or of one that failed.
-    """
-    gone = Gone()
-    for page in pages:
-        try:
-            half, is_done = _half_done(context, page, gone)
-        except MediaError as error:
-            gone.fail(page.key, error)
-            continue
-        own = [] if dry_run else [each for each in half if keys.is_own_name(each.reference)]
-        answers = commit.delete(
-            [commit.DeleteOperation(context.backend, each.reference, marker=each.marker) for each in own]
-        )
-        errors = {each.reference: error for each, error in zip(own, answers, strict=True) if error is not None}
-        for reference, failure in errors.items():
-            gone.fail(reference, failure)
-        gone.erased += [each for each in half if each.reference not in errors]
-        if is_done and not errors:
-            gone.pages.append(page.key)
-    return gone
-
-
-def _half_done(context: EraseContext, page: journal.Page, gone: Gone) -> tuple[list[Target], bool]:
-    """Return what has lost its sidecar, and whether nothing else on the page is still to be erased.
-
-    Names that clients chose lose their bytes before their sidecar, so nothing is left of them without one.
-    """
-    names = [each.reference for each in page.targets]
-    held = holds.among(holds.held(context.backend), names)
-    half, is_done = [], True
-    for each, sidecar in zip(page.targets, records.read_sidecars(context.backend, names), strict=True):
-        if isinstance(sidecar, MediaError):
-            gone.fail(each.reference, sidecar)
-            is_done = False
-        elif sidecar is None and each.reference not in held:
-            half.append(each)
-        elif each.reference not in held and context.subject.owner(each.reference, sidecar) == "subject":
-            is_done = False
-    return half, is_done
-
-
-def lost(targets: list[Target], error: Exception) -> Gone:
-    """Say of a window that its worker did not answer; erasing again finishes what it began."""
-    reason = error.problem if isinstance(error, MediaError) else f"its worker failed ({type(error).__name__})"
-    return Gone(failed=[Remaining(reference=each.reference, reason=reason) for each in targets])  # type: ignore[arg-type]

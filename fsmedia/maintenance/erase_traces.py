@@ -1,7 +1,8 @@
-"""What else names a subject's media: mappings of a conversion, records of deletions, PromptKit's index, quarantine.
+"""Traces of erased media elsewhere in a store: removed by an erasure, looked for when its receipt is checked.
 
-None of it is needed by any media that stays. A record of deletions is evidence, so it goes only where that is asked
-for. Every step is guarded: what fails is reported, and the rest goes on.
+These are mappings of a conversion, records of deletions, PromptKit's index, quarantine, and leftovers of crashes; no
+media that stays needs them. A record of deletions is evidence, so it goes only where that is asked for. What fails is
+reported, and the rest goes on.
 """
 
 from __future__ import annotations
@@ -16,27 +17,25 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import from_json
-
 from fsmedia import catalog
 from fsmedia.core import holds, promptkit, records
-from fsmedia.core.parallel import spread, windows
+from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaError, StorageError
 from fsmedia.format import keys
-from fsmedia.maintenance import subject
 from fsmedia.maintenance.leftovers import (
-    Blob,
-    Findings,
     Generation,
+    GenerationItem,
     LeftoverContext,
-    Lone,
-    Task,
+    LeftoverItem,
+    LeftoverListing,
+    ObjectItem,
+    before,
     find_leftovers,
     mend_window,
 )
-from fsmedia.maintenance.quarantine import SetAside, read_set_aside
-from fsmedia.maintenance.subject import Owner, check_process, names_another, told
-from fsmedia.models import Receipt, ReceiptReport, Remaining, Trace
+from fsmedia.maintenance.quarantine import QuarantineFolder, read_quarantine
+from fsmedia.maintenance.subject import SEARCH_WINDOW, Owner, json_object, names_another, owned_pairs, sidecar_values
+from fsmedia.models import Receipt, ReceiptReport, Reference, Remaining, Trace
 from fsmedia.models.reports import RECEIPT_FORMAT
 from fsmedia.storage.port import storage_time
 
@@ -45,46 +44,25 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from os import PathLike
 
-    from fsmedia.maintenance.subject import Item, Subject
+    from fsmedia.core.records import ListedPair
+    from fsmedia.maintenance.subject import Subject
+    from fsmedia.models import LeftoverKind
     from fsmedia.models.reports import TraceKind
     from fsmedia.storage import Backend, Entry
 
-_LINES = "application/x-ndjson"
-_TOGETHER = 64
+_JSON_LINES = "application/x-ndjson"
+_READ_TOGETHER = 64
+_WINDOW = 500
 _STALE = "a hold names it, and it is not there: release it"
 _DAMAGED = "a hold that can't be read names it, and it is not there: verify the store with repair, then erase again"
-
-
-class Names:
-    """Some media, to be looked for in quarantine."""
-
-    def __init__(self, references: Iterable[str]) -> None:
-        self._names = {name for each in references for name in (each, keys.plain_reference(each)) if name is not None}
-
-    @cached_property
-    def _digests(self) -> set[str]:
-        """Of references, as in a hold's key, and of all keys that may have been too long for quarantine."""
-        spelled = (key for each in self._names for key in (each, keys.sidecar_key(each), keys.hold_key(each)))
-        return {sha256(each.encode(errors="surrogatepass")).hexdigest() for each in spelled}
-
-    def stand_for(self, aside: SetAside) -> bool:
-        """Tell whether something that was set aside is one of the media's."""
-        if not self._names:
-            return False
-        return not self._names.isdisjoint(aside.references) or (
-            bool(aside.digests) and not self._digests.isdisjoint(aside.digests)
-        )
-
-
-def is_anothers(words: Mapping[str, str], aside: SetAside) -> bool:
-    """Tell whether a sidecar that was set aside names somebody else: a name may have been others' before."""
-    texts = ((media, aside.texts.get(key)) for key, media in aside.sidecars.items())
-    return any(data is not None and names_another(words, told(data, media)[0]) for media, data in texts)
+_YOUNG = "belongs to no media and is younger than the grace, so a store may be under way; erase again once it is older"
+LARGEST = 2**30
+"""Bytes of a receipt that is read; a million media take a quarter of that."""
 
 
 @dataclass(slots=True)
 class Traces:
-    """Finds and removes them.
+    """Finds and removes traces of a subject's media.
 
     Attributes
     ----------
@@ -102,44 +80,44 @@ class Traces:
     failed: list[Remaining] = field(default_factory=list)
 
     def mappings(self) -> int:
-        """Take lines out of what conversions wrote down; return how many."""
-        return self._guarded(keys.REFERENCES, lambda: self._rewritten(keys.REFERENCES, ("old", "new")))
+        """Remove lines from the mappings of conversions; return how many."""
+        return self._guard(keys.REFERENCES, lambda: self._rewritten(keys.REFERENCES, ("old", "new")))
 
     def log_lines(self) -> int:
-        """Take lines out of the records of deletions; return how many."""
-        return self._guarded(keys.DELETIONS, lambda: self._rewritten(keys.DELETIONS, ("reference",)))
+        """Remove lines from the records of deletions; return how many."""
+        return self._guard(keys.DELETIONS, lambda: self._rewritten(keys.DELETIONS, ("reference",)))
 
     def index_entries(self) -> int:
-        """Take out of PromptKit's index what it says of media that are not there; return how many."""
-        return self._guarded(keys.DEDUP_INDEX_KEY, self._index)
+        """Remove entries of media that are not there from PromptKit's index; return how many."""
+        return self._guard(keys.DEDUP_INDEX_KEY, self._index)
 
     def quarantined(self) -> int:
         """Remove what repairs set aside; return how many objects."""
-        return self._guarded(keys.QUARANTINE, self._quarantine)
+        return self._guard(keys.QUARANTINE, self._quarantine)
 
     def stale_holds(self) -> list[Remaining]:
-        """Return holds of media that are not there: nobody but `release` takes a hold away, so they stay."""
+        """Return the holds of media that are not there; they stay, for only `release` removes a hold."""
         found: list[Remaining] = []
 
         def look() -> int:
             known = {keys.hold_key(each) for each in self.staying}
             others = (entry.key for entry in self.backend.entries(keys.HOLDS) if entry.key not in known)
-            for window in windows(others, _TOGETHER):
+            for window in windows(others, _READ_TOGETHER):
                 for key, data in zip(window, self.backend.fetch(reads=window).reads, strict=True):
                     named = holds.named(data or b"")
                     if named is not None and records.is_reference(named) and self._is_stale(named):
                         reason = _STALE if keys.hold_key(named) == key else _DAMAGED
-                        found.append(Remaining(reference=named, reason=f"{reason} ({key})"))  # type: ignore[arg-type]
+                        found.append(Remaining(reference=Reference(named), reason=f"{reason} ({key})"))
             return 0
 
-        self._guarded(keys.HOLDS, look)
+        self._guard(keys.HOLDS, look)
         return found
 
     def _is_stale(self, reference: str) -> bool:
         """Tell whether a hold is the subject's and holds nothing."""
         return (reference in self.erased or self.subject.lies_in(reference)) and not self._there([reference])
 
-    def _guarded(self, key: str, act: Callable[[], int]) -> int:
+    def _guard(self, key: str, act: Callable[[], int]) -> int:
         try:
             return act()
         except MediaError as error:
@@ -147,7 +125,7 @@ class Traces:
             return 0
 
     def _fail(self, key: str, error: MediaError) -> None:
-        self.failed.append(Remaining(reference=key, reason=str(error)))  # type: ignore[arg-type]
+        self.failed.append(Remaining(reference=Reference(key), reason=str(error)))
 
     def _delete(self, gone: Collection[str]) -> int:
         """Remove objects; return how many went."""
@@ -159,10 +137,10 @@ class Traces:
     # -- JSON lines ----------------------------------------------------------------------------------------
 
     def _rewritten(self, folder: str, fields: tuple[str, ...]) -> int:
-        """Rewrite the objects with lines of the subject, each by one atomic write; what is no JSON stays."""
+        """Rewrite objects without the subject's lines; what is no JSON stays."""
         count = 0
         listed = (entry.key for entry in self.backend.entries(folder) if not keys.is_temporary(entry.key))
-        for window in windows(listed, _TOGETHER):
+        for window in windows(listed, _READ_TOGETHER):
             for key, data in zip(window, self.backend.fetch(reads=window).reads, strict=True):
                 lines = [] if data is None else data.split(b"\n")
                 going = self._going(lines, fields)
@@ -173,32 +151,29 @@ class Traces:
                 if not any(kept):
                     self._delete([key])
                 elif not self.dry_run:
-                    self.backend.write(key, b"\n".join(kept), _LINES)
+                    # One atomic write: whoever dies leaves the old lines or the new ones, and others' are in both.
+                    self.backend.write(key, b"\n".join(kept), _JSON_LINES)
         return count
 
     def _going(self, lines: list[bytes], fields: tuple[str, ...]) -> set[int]:
         """Return the numbers of the lines that name media of the subject which are not there."""
         named: dict[int, list[str]] = {}
         for number, line in enumerate(lines):
-            values = _json_object(line)
+            values = json_object(line)
             references = [value for name in fields if isinstance(value := values.get(name), str)]
             if any(self._is_subjects(each) for each in references):
-                named[number] = [each for each in references if self._is_reference(each)]
+                named[number] = [each for each in references if records.is_reference(each)]
         there = self._there({each for references in named.values() for each in references})
         return {number for number, references in named.items() if there.isdisjoint(references)}
 
     def _is_subjects(self, reference: str) -> bool:
         return reference in self.erased or (reference not in self.staying and self.subject.lies_in(reference))
 
-    @staticmethod
-    def _is_reference(text: str) -> bool:
-        return records.is_reference(text)
-
     def _there(self, references: Iterable[str]) -> set[str]:
         """Return which of the media are there; what is to go in a dry run counts as gone."""
         asked = sorted(each for each in references if each not in self.erased)
         found: set[str] = set()
-        for window in windows(asked, _TOGETHER):
+        for window in windows(asked, _READ_TOGETHER):
             heads = self.backend.fetch(heads=[keys.sidecar_key(each) for each in window]).heads
             found |= {each for each, head in zip(window, heads, strict=True) if head is not None}
         return found
@@ -227,14 +202,14 @@ class Traces:
         What is set aside of a media that stays, stays with it: a hold's words may lie nowhere else.
         """
         staying = Names(self.staying)
-        judged: list[tuple[SetAside, Owner]] = []
-        for aside in read_set_aside(self.backend):
-            owner: Owner = "other" if staying.stand_for(aside) else self._told(aside)
+        judged: list[tuple[QuarantineFolder, Owner]] = []
+        for aside in read_quarantine(self.backend):
+            owner: Owner = "other" if staying.stand_for(aside) else self._owner(aside)
             judged.append((aside._replace(texts={}), owner))
         media = {each for aside, owner in judged if owner == "subject" for each in aside.sidecars.values()}
         erased, lost = Names(self.erased), Names(media - self._there(filter(records.is_reference, media)))
-        hers: list[SetAside] = []
-        others: list[SetAside] = []
+        hers: list[QuarantineFolder] = []
+        others: list[QuarantineFolder] = []
         for aside, owner in judged:
             is_hers = owner == "subject" or (owner == "unclear" and self._is_named(aside, erased, lost))
             (hers if is_hers else others).append(aside)
@@ -245,14 +220,14 @@ class Traces:
         alone = [aside for aside in shared if not any(map(self._is_used, aside.blobs))]
         return sum(map(self._forget, [*alone, *hers]))  # in this order: sidecars tell whose the shared bytes were
 
-    def _told(self, aside: SetAside) -> Owner:
+    def _owner(self, aside: QuarantineFolder) -> Owner:
         """Tell whose it is by a sidecar in it; `unclear` where that does not say, or there is none."""
-        owned = ((media, aside.texts.get(key)) for key, media in aside.sidecars.items())
-        if any(data is not None and self.subject.owner(media, data) == "subject" for media, data in owned):
+        texts = ((media, aside.texts.get(key)) for key, media in aside.sidecars.items())
+        if any(data is not None and self.subject.owner(media, data) == "subject" for media, data in texts):
             return "subject"
         return "other" if is_anothers(self.subject.words, aside) else "unclear"
 
-    def _is_named(self, aside: SetAside, erased: Names, lost: Names) -> bool:
+    def _is_named(self, aside: QuarantineFolder, erased: Names, lost: Names) -> bool:
         """Tell whether names say that it is the subject's.
 
         Where they are not those of erased media, what is there speaks for itself, and a hold that is in force in the
@@ -266,7 +241,7 @@ class Traces:
             return False
         return not (aside.holds and any(self.backend.fetch(heads=list(aside.holds.values())).heads))
 
-    def _forget(self, aside: SetAside) -> int:
+    def _forget(self, aside: QuarantineFolder) -> int:
         """Remove what was set aside together; what tells whose it is goes last, and stays with what can't go."""
         telling = [key for key in aside.keys if key in aside.sidecars or not keys.parse_quarantined(key).key]
         rest = [key for key in aside.keys if key not in telling]
@@ -280,23 +255,36 @@ class Traces:
         return any(f"{name.partition('-')[0]}-" not in own for name in names)
 
 
-def _json_object(line: bytes) -> dict[str, Any]:
-    try:
-        values = from_json(line)
-    except ValueError:
-        return {}
-    return values if isinstance(values, dict) else {}
+class Names:
+    """Names of media, to look for in quarantine."""
+
+    def __init__(self, references: Iterable[str]) -> None:
+        self._names = {name for each in references for name in (each, keys.plain_reference(each)) if name is not None}
+
+    @cached_property
+    def _digests(self) -> set[str]:
+        """Of references, as in a hold's key, and of all keys that may have been too long for quarantine."""
+        spelled = (key for each in self._names for key in (each, keys.sidecar_key(each), keys.hold_key(each)))
+        return {sha256(each.encode(errors="surrogatepass")).hexdigest() for each in spelled}
+
+    def stand_for(self, aside: QuarantineFolder) -> bool:
+        """Tell whether one of the media is named by what was set aside."""
+        if not self._names:
+            return False
+        return not self._names.isdisjoint(aside.references) or (
+            bool(aside.digests) and not self._digests.isdisjoint(aside.digests)
+        )
 
 
-_WINDOW = 500
-_RESOLUTION = timedelta(seconds=1)
-"""By so much the storage's clock may seem slow: answers about one object tell whole seconds."""
-_YOUNG = "belongs to no media and is younger than the grace, so a store may be under way; erase again once it is older"
+def is_anothers(words: Mapping[str, str], aside: QuarantineFolder) -> bool:
+    """Tell whether a sidecar that was set aside names somebody else: a name may have been others' before."""
+    texts = ((media, aside.texts.get(key)) for key, media in aside.sidecars.items())
+    return any(data is not None and names_another(words, sidecar_values(data, media)[0]) for media, data in texts)
 
 
 @dataclass(slots=True)
-class Cleared:
-    """What became of the leftovers."""
+class CleanupResult:
+    """Result of removing a subject's leftovers."""
 
     due_entries: int = 0
     leftovers: int = 0
@@ -305,96 +293,94 @@ class Cleared:
 
     def fail(self, key: str, error: MediaError) -> None:
         """Note what went wrong."""
-        self.failed.append(Remaining(reference=key, reason=str(error)))  # type: ignore[arg-type]
+        self.failed.append(Remaining(reference=Reference(key), reason=str(error)))
 
 
 def clear_leftovers(
     backend: Backend, subject: Subject, erased: Collection[str], grace: timedelta, *, dry_run: bool
-) -> Cleared:
-    """List the store once more, and remove what is left of the subject.
+) -> CleanupResult:
+    """List the store again, and remove leftovers of the subject.
 
     Parameters
     ----------
     erased
-        References that are gone, or in a dry run would be: whatever names them may go at once.
+        References that are gone, or in a dry run would be: due entries that name them need not grow old.
     """
-    cleared = Cleared()
+    cleanup = CleanupResult()
     try:
-        findings = find_leftovers(backend)
-        tasks = [*_lone(backend, subject, findings, erased), *_markers(backend, subject, findings, erased)]
-        cleared.due_entries = _clear_due(backend, findings, erased, cleared, dry_run=dry_run)
-        if not tasks:
-            return cleared
+        listing = find_leftovers(backend)
+        items = [*_lone(backend, subject, listing, erased), *_markers(backend, subject, listing, erased)]
+        # Due entries of erased media need not grow old: no store of theirs is under way.
+        cleanup.due_entries = _clear_due(backend, listing, erased, cleanup, dry_run=dry_run)
+        if not items:
+            return cleanup
         now = datetime.now(UTC) if dry_run else storage_time(backend)
         if now is None:
             raise StorageError(f"{backend.url} tells no times, so it can't be told what is old")
     except MediaError as error:
-        cleared.fail(keys.INTERNAL, error)
-        return cleared
-    before = _before(now, grace)
-    old: list[Task] = []
-    for task in tasks:
-        young = [entry for entry in _entries(task) if not _is_before(backend, entry, before)]
-        cleared.waiting += [Remaining(reference=entry.key, reason=_YOUNG) for entry in young]  # type: ignore[arg-type]
-        if len(young) < len(list(_entries(task))):
-            old.append(task)
-    process = os.getpid() if backend.in_one_process else None
-    outcome = mend_window(LeftoverContext(backend, before, dry_run, process), old)
-    cleared.leftovers = len([each for each in outcome.mended if each.kind != "due"])
-    cleared.due_entries += len([each for each in outcome.mended if each.kind == "due"])
+        cleanup.fail(keys.INTERNAL, error)
+        return cleanup
+    limit = before(now, grace)
+    old: list[LeftoverItem] = []
+    for item in items:
+        young = [entry for entry in _entries(item) if not _is_older(backend, entry, limit)]
+        cleanup.waiting += [Remaining(reference=Reference(entry.key), reason=_YOUNG) for entry in young]
+        if len(young) < len(list(_entries(item))):
+            old.append(item)
+    outcome = mend_window(LeftoverContext(backend, limit, dry_run), old)
+    cleanup.leftovers = len([each for each in outcome.mended if each.kind != "due"])
+    cleanup.due_entries += len([each for each in outcome.mended if each.kind == "due"])
     for each in outcome.failed:
-        cleared.fail(each.reference, each.error)
-    return cleared
+        cleanup.fail(each.reference, each.error)
+    return cleanup
 
 
-def _before(now: datetime, grace: timedelta) -> datetime:
-    try:
-        return now + _RESOLUTION - grace
-    except OverflowError:
-        return datetime.min.replace(tzinfo=UTC)
-
-
-def _is_before(backend: Backend, entry: Entry, before: datetime) -> bool:
+def _is_older(backend: Backend, entry: Entry, limit: datetime) -> bool:
     touched = backend.touched(entry)
-    return touched is not None and touched < before
+    return touched is not None and touched < limit
 
 
-def _entries(task: Task) -> Iterator[Entry]:
-    if isinstance(task, Lone):
-        yield task.entry
-    elif isinstance(task, Blob):
-        yield from task.parts.markers
+def _entries(item: LeftoverItem) -> Iterator[Entry]:
+    if isinstance(item, ObjectItem):
+        yield item.entry
+    elif isinstance(item, GenerationItem):
+        yield from item.parts.markers
 
 
-def _lone(backend: Backend, subject: Subject, findings: Findings, erased: Collection[str]) -> Iterator[Task]:
-    """Give bytes, temporary files and due entries of the subject that belong to no media."""
-    for entry in findings.temporary:
+def _lone(
+    backend: Backend, subject: Subject, listing: LeftoverListing, erased: Collection[str]
+) -> Iterator[LeftoverItem]:
+    """Yield bytes, temporary files and due entries of the subject that belong to no media."""
+    for entry in listing.temporary:
         if entry.key.startswith(f"{keys.ERASURES}/") and subject.digest.encode() in (backend.read(entry.key) or b""):
-            yield Lone("temporary", entry)  # a page of the journal, on a disk
-    for kind, entries in (("temporary", findings.temporary), ("bytes", findings.bytes_without)):
+            yield ObjectItem("temporary", entry)  # a page of the journal, on a disk
+    kinds: dict[LeftoverKind, list[Entry]] = {"temporary": listing.temporary, "bytes": listing.bytes_without}
+    for kind, entries in kinds.items():
         for entry in entries:
             if entry.key not in erased and subject.lies_in(entry.key):
-                yield Lone(kind, entry)  # type: ignore[arg-type]
-    for entry, reference in findings.due:
-        if reference not in erased and not findings.has_sidecar(reference) and subject.lies_in(reference):
-            yield Lone("due", entry)
+                yield ObjectItem(kind, entry)
+    for entry, reference in listing.due:
+        if reference not in erased and not listing.has_sidecar(reference) and subject.lies_in(reference):
+            yield ObjectItem("due", entry)
 
 
-def _markers(backend: Backend, subject: Subject, findings: Findings, erased: Collection[str]) -> Iterator[Task]:
-    """Give the generations that a marker of the subject holds though no media names it; reads such markers only."""
+def _markers(
+    backend: Backend, subject: Subject, listing: LeftoverListing, erased: Collection[str]
+) -> Iterator[LeftoverItem]:
+    """Yield the generations with a marker of the subject that no media names; reads such markers only."""
     lonely: list[tuple[tuple[str, str], Entry]] = []
-    for key, parts in findings.generations.items():
-        named = findings.named.get(key, {})
+    for key, parts in listing.generations.items():
+        named = listing.named.get(key, {})
         lonely += [(key, entry) for entry in parts.markers if f"{_name(entry).partition('-')[0]}-" not in named]
     for window in windows(lonely, _WINDOW):
         bodies = backend.fetch(reads=[entry.key for _, entry in window]).reads
         for (key, entry), body in zip(window, bodies, strict=True):
             if body is None or not _is_subjects(subject, body, erased):
                 continue
-            parts = findings.generations[key]
+            parts = listing.generations[key]
             size = 0 if parts.data is None else parts.data.size
             alone = Generation(parts.data, [entry], [])
-            yield Blob(keys.Pointer(size, *key), alone, findings.named.get(key, {}))
+            yield GenerationItem(keys.Pointer(size, *key), alone, listing.named.get(key, {}))
 
 
 def _name(entry: Entry) -> str:
@@ -410,25 +396,22 @@ def _is_subjects(subject: Subject, body: bytes, erased: Collection[str]) -> bool
 
 
 def _clear_due(
-    backend: Backend, findings: Findings, erased: Collection[str], cleared: Cleared, *, dry_run: bool
+    backend: Backend, listing: LeftoverListing, erased: Collection[str], cleanup: CleanupResult, *, dry_run: bool
 ) -> int:
-    """Remove all due entries of the media that went, old hints too; who has stored one anew keeps its own."""
-    spent = {entry.key: reference for entry, reference in findings.due if reference in erased}
+    """Remove all due entries of erased media, old hints too, unless such a media was stored again meanwhile."""
+    spent = {entry.key: reference for entry, reference in listing.due if reference in erased}
     if dry_run:
         return len(spent)
     removed = 0
     for window in windows(spent.items(), _WINDOW):
+        # A sidecar that is there again is that of a media stored meanwhile, which keeps its entries.
         sidecars = records.read_sidecars(backend, [reference for _, reference in window])
         going = [key for (key, _), sidecar in zip(window, sidecars, strict=True) if sidecar is None]
         failed = backend.delete(going) if going else {}
         removed += len(going) - len(failed)
         for key, error in failed.items():
-            cleared.fail(key, error)
+            cleanup.fail(key, error)
     return removed
-
-
-LARGEST = 2**30
-"""Bytes of a receipt's file; a million media take a quarter of that."""
 
 
 def read_receipt(given: Receipt | Mapping[str, Any] | str | PathLike[str]) -> Receipt:
@@ -487,7 +470,7 @@ def check_receipt(
         The store can't be listed or read: then nothing is proved.
     """
     begun = time.monotonic()
-    check = _Check(backend, receipt)
+    check = _ReceiptCheck(backend, receipt)
     check.objects()
     check.blobs()
     check.records()
@@ -504,7 +487,17 @@ def check_receipt(
 
 
 @dataclass(slots=True)
-class _Check:
+class _ReceiptCheck:
+    """Looks for everything that a receipt calls erased.
+
+    Attributes
+    ----------
+    references
+        Media that the receipt lists.
+    gone
+        Digests of bytes that it calls gone.
+    """
+
     backend: Backend
     receipt: Receipt
     traces: list[Trace] = field(default_factory=list)
@@ -522,7 +515,7 @@ class _Check:
 
     def objects(self) -> None:
         """Look for bytes, sidecars and holds of each reference."""
-        for window in windows(sorted(self.references), subject.WINDOW):
+        for window in windows(sorted(self.references), SEARCH_WINDOW):
             wanted: list[str] = []
             for each in window:
                 plain = keys.pointer_of(each) is None
@@ -563,7 +556,7 @@ class _Check:
     def quarantine(self) -> None:
         """Look through what repairs set aside: by names, digests and notes, as an erasure does."""
         names, others = Names(self.references), []
-        for aside in read_set_aside(self.backend):
+        for aside in read_quarantine(self.backend):
             if names.stand_for(aside) and not is_anothers(self.receipt.words, aside):
                 self._find_aside(aside)
             else:
@@ -574,7 +567,7 @@ class _Check:
             if aside.blobs and aside.blobs <= gone:
                 self._find_aside(aside)
 
-    def _find_aside(self, aside: SetAside) -> None:
+    def _find_aside(self, aside: QuarantineFolder) -> None:
         for key in aside.keys:
             self._find("quarantine", key, "a repair set it aside")
 
@@ -582,46 +575,60 @@ class _Check:
         """Read every sidecar, and compare its digest; return how many media were looked at."""
         if not self.gone:
             return 0
-        context = CheckContext(self.backend, self.gone, os.getpid() if self.backend.in_one_process else None)
-        examined = 0
-        for part in spread(look_window, context, windows(self._listed(), subject.WINDOW), executor, bool, _lost):
-            if isinstance(part, MediaError):
-                raise part
-            examined += part[0]
-            for reference in part[1]:
-                self._find("bytes", reference, "a media has bytes that the receipt calls gone, or the same ones again")
-            if progress is not None:
-                progress(examined)
-        return examined
+        total = run_windows(
+            check_receipt_window,
+            ReceiptCheckContext(self.backend, self.gone),
+            windows(self._listed(), SEARCH_WINDOW),
+            ReceiptCheckResult(),
+            backends=[self.backend],
+            key=lambda item: item.key,
+            again="check again",
+            executor=executor,
+            handle=_raise_failure,
+            progress=progress,
+        )
+        for reference in total.found:
+            self._find("bytes", reference, "a media has bytes that the receipt calls gone, or the same ones again")
+        return total.examined
 
-    def _listed(self) -> Iterator[Item]:
-        return (item for item in subject.items(self.backend.entries()) if item.has_sidecar)
+    def _listed(self) -> Iterator[ListedPair]:
+        return (item for item in owned_pairs(self.backend.entries()) if item.has_sidecar)
 
 
 @dataclass(frozen=True, slots=True)
-class CheckContext:
-    """What a window needs to know."""
+class ReceiptCheckContext:
+    """Settings of a check that its windows share."""
 
     backend: Backend
     gone: frozenset[str]
-    process: int | None = None
 
 
-def look_window(context: CheckContext, window: Sequence[Item]) -> tuple[int, list[str]] | MediaError:
-    """Return how many sidecars were read, and which media have bytes that should be gone."""
-    check_process(context.backend, context.process)
+@dataclass(slots=True)
+class ReceiptCheckResult(JobResult):
+    """Result of a window of a check.
+
+    Attributes
+    ----------
+    found
+        Media with bytes that should be gone.
+    """
+
+    found: list[str] = field(default_factory=list)
+
+
+def check_receipt_window(context: ReceiptCheckContext, window: Sequence[ListedPair]) -> ReceiptCheckResult:
+    """Read some sidecars, and compare their digests with those that should be gone."""
     names = [item.key for item in window if records.is_reference(item.key)]
-    found = []
+    result = ReceiptCheckResult(examined=len(names))
     for reference, data in zip(names, records.read_sidecars(context.backend, names), strict=True):
         if isinstance(data, MediaError):
-            return data
-        if data is not None and told(data, reference)[0].get("sha256") in context.gone:
-            found.append(reference)
-    return len(names), found
+            result.fail(reference, data)
+        elif data is not None and sidecar_values(data, reference)[0].get("sha256") in context.gone:
+            result.found.append(reference)
+    return result
 
 
-def _lost(window: list[Item], error: Exception) -> tuple[int, list[str]] | MediaError:
-    del window
-    if isinstance(error, MediaError):
-        return error
-    return StorageError(f"a worker failed ({type(error).__name__}: {str(error)[:200]})", next_step="check again")
+def _raise_failure(result: ReceiptCheckResult) -> None:
+    """Raise what went wrong: a check that missed a sidecar proves nothing."""
+    if result.failed:
+        raise result.failed[0].error

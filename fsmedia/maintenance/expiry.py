@@ -1,13 +1,12 @@
-"""One window of a sweep: read the sidecars, decide with a reason for each, look at the holds, delete, answer.
+"""Retention: sweeps that delete expired media, and rebuilding the due index.
 
-The sidecar is the truth, an entry of the due index only a hint. What can't be read is not deleted, and everything
-that went wrong stands in the answer. Plain functions over picklable values, so any executor can run them.
+The sidecar is the truth, an entry of the due index only a hint. Media whose sidecar can't be read are not deleted, and
+all errors are in the report. Windows are plain functions over picklable values, so any executor can run them.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,16 +14,16 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fsmedia.core import commit, holds, lifetime, promptkit, records
-from fsmedia.core.parallel import spread, windows
+from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.models import Deletion, EnforcementReport, Failed, RebuildReport, Skipped
+from fsmedia.models import Deletion, EnforcementReport, RebuildReport
 from fsmedia.storage import Backend, Entry, Write
 from fsmedia.storage.port import storage_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Executor
 
     from fsmedia.core.lifetime import DeletionLog
@@ -33,311 +32,23 @@ if TYPE_CHECKING:
     from fsmedia.storage import Backend
 
 LATER = timedelta(days=1)
-"""When a sweep looks again at what is due and must stay."""
+"""How long the due entry of a media that must stay, because it is held or shared, is put off."""
+LONGEST_CLOCK_DIFFERENCE = timedelta(minutes=5)
+"""Between this machine's clock and the storage's; with more, nothing is deleted."""
+_WINDOW = 1000
+"""Media decided on together: the keys of each step of their deletion fill one bulk request."""
+_REBUILD_WINDOW = 500
 _SHARED = "PromptKit's index names it: runs that left no trace may share it; delete it by delete_media"
+_log = logging.getLogger("fsmedia.retention")
 
 
-@dataclass(frozen=True, slots=True)
-class SweepContext:
-    """What a window needs to know.
-
-    Attributes
-    ----------
-    now
-        What expires up to here is due.
-    storage_now
-        The storage's clock, by which leftovers are judged; None: none are.
-    process
-        The process that the sweep began in, where only that one sees the storage.
-    """
-
-    backend: Backend
-    configuration: Configuration
-    now: datetime
-    storage_now: datetime | None
-    dry_run: bool
-    delete_shared: bool
-    process: int | None = None
-
-
-@dataclass(slots=True)
-class Swept:
-    """What became of a window."""
-
-    examined: int = 0
-    deleted: list[Deletion] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
-
-    def fail(self, reference: str, error: MediaError) -> None:
-        """Note what went wrong with a media."""
-        self.failed.append(Failed(reference=reference, error=error))  # type: ignore[arg-type]
-
-    def skip(self, reference: str, reason: str) -> None:
-        """Note that a media stays, and why."""
-        self.skipped.append(Skipped(reference=reference, reason=reason))  # type: ignore[arg-type]
-
-
-@dataclass(slots=True)
-class _Item:
-    """One media of the window, with all its entries in it."""
-
-    reference: str
-    due_keys: list[str]
-    written: datetime | None
-
-
-@dataclass(slots=True)
-class _Plan:
-    """What is to be done: media that go, entries that have had their time, entries that must be written first."""
-
-    going: dict[str, tuple[_Item, Deletion, str | None]] = field(default_factory=dict)
-    """Media that go, with the marker of those that share their bytes."""
-    spent: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    moved: dict[str, str] = field(default_factory=dict)
-    """Entry to write -> its media."""
-    kept: set[str] = field(default_factory=set)
-    """Media that were due and stay; they are looked at again the next day, whatever else happens."""
-
-
-def sweep_window(context: SweepContext, candidates: Sequence[Candidate]) -> Swept:
-    """Sweep some media."""
-    if context.process is not None and context.process != os.getpid():
-        raise StorageError(
-            f"{context.backend.url} is seen by one process only", next_step="give an executor of threads, or none"
-        )
-    swept = Swept()
-    items = _merged(candidates)
-    plan = _Plan()
-    missing = _judge(context, items, plan, swept)
-    _keep_held(context, plan, swept)
-    _keep_shared(context, plan, swept)
-    if context.dry_run:
-        swept.deleted = [deletion for _, deletion, _ in plan.going.values()]
-        return swept
-    _clear_leftovers(context, missing, plan, swept)
-    _move(context, plan, swept)
-    _delete(context, plan, swept)
-    _look_again(context, plan, swept)
-    return swept
-
-
-def _merged(candidates: Sequence[Candidate]) -> dict[str, _Item]:
-    items: dict[str, _Item] = {}
-    for each in candidates:
-        item = items.setdefault(each.reference, _Item(each.reference, [], each.written))
-        if each.due_key is not None:
-            item.due_keys.append(each.due_key)
-    return items
-
-
-def _judge(context: SweepContext, items: dict[str, _Item], plan: _Plan, swept: Swept) -> list[_Item]:
-    """Sort the media by what their sidecars say now; return those without one."""
-    missing: list[_Item] = []
-    for item, data in zip(items.values(), records.read_sidecars(context.backend, list(items)), strict=True):
-        reference = item.reference
-        swept.examined += 1
-        if isinstance(data, MediaError):
-            swept.fail(reference, data)
-            continue
-        if data is None:
-            missing.append(item)
-            continue
-        try:
-            sidecar = Sidecar.parse(data, reference)
-            expires_at = _expiry(context, sidecar, item)
-        except MediaError as error:
-            swept.fail(reference, error)
-            continue
-        if expires_at is not None and expires_at <= context.now:
-            policy = sidecar.values.get("policy_name")
-            why = f"policy {policy} let it go at {expires_at:%Y-%m-%d %H:%M:%S} UTC"
-            deletion = lifetime.deletion_of(reference, sidecar, expires_at, why)
-            item.due_keys.append(keys.due_key(expires_at, reference))
-            gone = deletion.model_copy(update={"deleted_at": context.now})
-            plan.going[reference] = (item, gone, sidecar.marker(reference))
-        elif item.due_keys:
-            if expires_at is not None:
-                plan.moved[keys.due_key(expires_at, reference)] = reference
-            plan.spent[reference] = tuple(item.due_keys)
-    return missing
-
-
-def _expiry(context: SweepContext, sidecar: Sidecar, item: _Item) -> datetime | None:
-    """Return when the media may go; the time of its bytes is only asked for where the sidecar has none."""
-    written = None if item.due_keys else item.written
-    expires_at = records.expiry_of(sidecar, item.reference, context.configuration, written)
-    if expires_at is None and item.due_keys and sidecar.values.get("policy_name"):
-        # Of shared bytes the time says nothing about this media.
-        shared = keys.pointer_of(item.reference) is not None
-        head = context.backend.head(keys.sidecar_key(item.reference) if shared else item.reference)
-        written = None if head is None else head.modified
-        expires_at = records.expiry_of(sidecar, item.reference, context.configuration, written)
-    return expires_at
-
-
-def _keep(context: SweepContext, plan: _Plan, reference: str) -> None:
-    """Take a media out of the plan, and its entries to the next day."""
-    item, _, _ = plan.going.pop(reference)
-    later = _later(context.now)
-    due_keys = tuple(key for key in dict.fromkeys(item.due_keys) if key != keys.due_key(later, reference))
-    plan.moved[keys.due_key(later, reference)] = reference
-    plan.spent[reference] = due_keys
-    plan.kept.add(reference)
-
-
-def _later(now: datetime) -> datetime:
-    """Return when to look again; who asks at the end of time gets that."""
-    try:
-        return now + LATER
-    except OverflowError:
-        return datetime.max.replace(tzinfo=UTC)
-
-
-def _keep_held(context: SweepContext, plan: _Plan, swept: Swept) -> None:
-    """Look at the holds once the sidecars are read: as late as can be."""
-    if not plan.going:
-        return
-    try:
-        held = holds.held(context.backend)
-    except MediaError as error:
-        for reference in list(plan.going):
-            del plan.going[reference]
-            swept.fail(reference, error)
-        return
-    for reference in holds.among(held, list(plan.going)):
-        swept.skip(reference, "held")
-        _keep(context, plan, reference)
-
-
-def _keep_shared(context: SweepContext, plan: _Plan, swept: Swept) -> None:
-    """Keep what PromptKit may have given to several runs."""
-    foreign = [each for each in plan.going if not keys.is_own_name(each)]
-    if not foreign:
-        return
-    try:
-        shared = promptkit.named(context.backend, foreign)
-        if context.delete_shared and shared and not context.dry_run:
-            promptkit.forget(context.backend, shared)
-    except MediaError as error:
-        for reference in foreign:
-            del plan.going[reference]
-            swept.fail(reference, error)
-        return
-    if not context.delete_shared:
-        for reference in sorted(shared):
-            swept.skip(reference, _SHARED)
-            _keep(context, plan, reference)
-
-
-def _clear_leftovers(context: SweepContext, missing: list[_Item], plan: _Plan, swept: Swept) -> None:
-    """Finish what a crash left: an entry without a sidecar, and bytes of our own form that it is about.
-
-    Only once both are older than the grace: before that a store may be on its way.
-    """
-    for item in missing:
-        reference = item.reference
-        if not _is_old(context, _touched(context, item)):
-            continue
-        try:
-            plain = keys.is_own_name(reference) and keys.pointer_of(reference) is None
-            entry = context.backend.head(reference) if plain else None
-            if entry is not None:
-                if not _is_old(context, context.backend.touched(entry)):
-                    continue
-                again = context.backend.fetch(reads=[keys.sidecar_key(reference), keys.hold_key(reference)]).reads
-                if again != [None, None]:
-                    continue
-                failed = context.backend.delete([reference])
-                if failed:
-                    raise failed[reference]
-        except MediaError as error:
-            swept.fail(reference, error)
-            continue
-        plan.spent[reference] = tuple(item.due_keys)
-
-
-def _touched(context: SweepContext, item: _Item) -> datetime | None:
-    """Return when the entry was last touched."""
-    return context.backend.touched(Entry(item.due_keys[0], 0, item.written)) if item.due_keys else item.written
-
-
-def _is_old(context: SweepContext, written: datetime | None) -> bool:
-    if context.storage_now is None or written is None:
-        return False
-    return context.storage_now - written > context.configuration.orphan_grace
-
-
-def _move(context: SweepContext, plan: _Plan, swept: Swept) -> None:
-    """Write the entries for other instants; where that fails, the old ones stay."""
-    if not plan.moved:
-        return
-    wanted = list(plan.moved)
-    for index, error in context.backend.write_many([Write(key, b"", commit.DUE_TYPE) for key in wanted]).items():
-        reference = plan.moved[wanted[index]]
-        plan.spent.pop(reference, None)
-        swept.fail(reference, error)
-    for key, reference in plan.moved.items():
-        if reference in plan.spent:
-            plan.spent[reference] = tuple(each for each in plan.spent[reference] if each != key)
-
-
-def _delete(context: SweepContext, plan: _Plan, swept: Swept) -> None:
-    """Delete what goes, and the entries that have had their time with the last step."""
-    backend = context.backend
-    leaving = [
-        commit.DeleteOperation(backend, reference, due_keys=tuple(dict.fromkeys(item.due_keys)), marker=marker)
-        for reference, (item, _, marker) in plan.going.items()
-    ]
-    leaving += [
-        commit.DeleteOperation(backend, reference, due_keys=due_keys, stays=True)
-        for reference, due_keys in plan.spent.items()
-        if due_keys
-    ]
-    half: list[str] = []
-    for deleting, error in zip(leaving, commit.delete(leaving), strict=True):
-        if error is not None:
-            swept.fail(deleting.reference, error)
-            half += [] if deleting.stays else [deleting.reference]
-        elif not deleting.stays:
-            swept.deleted.append(plan.going[deleting.reference][1])
-    # Without its sidecar a media is gone, and no later sweep could say what it was; what is left of it is reported too.
-    for reference, sidecar in zip(half, records.read_sidecars(backend, half), strict=True):
-        if sidecar is None:
-            swept.deleted.append(plan.going[reference][1])
-
-
-def _look_again(context: SweepContext, plan: _Plan, swept: Swept) -> None:
-    """Put an entry back that somebody needed again while it was removed: its sidecar names that very minute now."""
-    removed = {each: due_keys for each, due_keys in plan.spent.items() if due_keys and each not in plan.kept}
-    needed: dict[str, str] = {}
-    for reference, data in zip(removed, records.read_sidecars(context.backend, list(removed)), strict=True):
-        try:
-            if isinstance(data, MediaError):
-                raise data
-            expires_at = None if data is None else _said(context, data, reference)
-        except MediaError as error:
-            swept.fail(reference, error)
-            continue
-        if expires_at is not None and (key := keys.due_key(expires_at, reference)) in removed[reference]:
-            needed[key] = reference
-    if needed:
-        writes = [Write(key, b"", commit.DUE_TYPE) for key in needed]
-        for index, failure in context.backend.write_many(writes).items():
-            swept.fail(needed[writes[index].key], failure)
-
-
-def _said(context: SweepContext, data: bytes, reference: str) -> datetime | None:
-    return records.expiry_of(Sidecar.parse(data, reference), reference, context.configuration)
-
-
-class Candidate(NamedTuple):
+class SweepItem(NamedTuple):
     """A media that may be due.
 
     Attributes
     ----------
     due_key
-        Its entry in the due index; None if its sidecar was met in a walk.
+        Its entry in the due index; None if it was listed with its sidecar.
     written
         When the entry, or the media's bytes, were written, by the storage's clock; None where that is unknown.
     """
@@ -347,53 +58,45 @@ class Candidate(NamedTuple):
     written: datetime | None
 
 
-def due_entries(backend: Backend, now: datetime) -> Iterator[Candidate]:
-    """Give the entries of all minutes up to an instant, in no particular order."""
-    day, hour, minute = keys.due_folders(now)
-    past = chain(
-        _before(backend, keys.DUE, day),
-        _before(backend, day, hour),
-        _before(backend, hour, minute, including=True),
-    )
-    for folder in past:
-        for entry in backend.entries(folder):
-            found = keys.parse_due(entry.key)
-            if found is not None:
-                yield Candidate(found.reference, entry.key, entry.modified)
-
-
-def media_with_sidecar(backend: Backend) -> Iterator[Candidate]:
-    """Give every media that has a sidecar, by one walk over the store."""
-    for item in records.listed(backend.entries()):
-        if item.has_sidecar and records.is_reference(item.entry.key):
-            yield Candidate(item.entry.key, None, item.entry.modified)
-
-
-def _before(backend: Backend, folder: str, limit: str, *, including: bool = False) -> list[str]:
-    """List the folders in one whose names are lower; a level is only listed when the one above was gone through."""
-    found = backend.children(folder, until=limit).folders
-    return sorted(each for each in found if each < limit or (including and each == limit))
-
-
-LONGEST_CLOCK_DIFFERENCE = timedelta(minutes=5)
-"""Between this machine and the storage; with more, nothing is deleted."""
-_WINDOW = 1000
-"""Media decided on together: the keys of each step of their deletion fill one bulk request."""
-_log = logging.getLogger("fsmedia.retention")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Enforcement:
-    """What a sweep is told.
+@dataclass(frozen=True, slots=True)
+class SweepContext:
+    """Settings of a sweep that its windows share.
 
     Attributes
     ----------
     now
-        What decides what is due; None is the clock of the machine, checked against the storage's.
+        Media that expire up to this instant are due.
+    storage_now
+        The storage's clock, by which the age of leftovers is judged; None leaves all leftovers alone.
+    """
+
+    backend: Backend
+    configuration: Configuration
+    now: datetime
+    storage_now: datetime | None
+    dry_run: bool
+    delete_shared: bool
+
+
+@dataclass(slots=True)
+class SweepResult(JobResult):
+    """Result of a window of a sweep."""
+
+    deleted: list[Deletion] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enforcement:
+    """Options of a sweep, and the sweep.
+
+    Attributes
+    ----------
+    now
+        The instant that decides what is due; None is the clock of the machine, checked against the storage's.
     delete_shared
         Also delete media that PromptKit's deduplication index names.
     executor
-        Does the windows, at once.
+        Runs the windows, several at once.
     stopped
         Asked before each window; True ends the sweep.
     progress
@@ -418,58 +121,55 @@ class Enforcement:
             The due index can't be listed, or the clocks differ; what was deleted until then stays deleted.
         """
         begun = time.monotonic()
-        now = _instant(self.clock() if self.now is None else self.now)
+        now = _aware_utc(self.clock() if self.now is None else self.now)
+        # Read again only where it matters: another process may have made the store or rebuilt the index meanwhile.
         configuration = settings_file.configuration
         if configuration.due_index != "complete" or not settings_file.is_settled:
             configuration = settings_file.reload()
         partial = configuration.due_index != "complete" or not settings_file.is_settled
-        candidates = due_entries(backend, now)
+        items = due_entries(backend, now)
+        # A partial index lacks entries, and media that PromptKit may share were put off to the next day: all are read.
         if partial or self._seeks_shared(backend):
-            candidates = chain(candidates, media_with_sidecar(backend))
-        parts: list[Swept] = []
-        examined = 0
+            items = chain(items, media_with_sidecar(backend))
+        total = SweepResult()
         try:
-            for part in self._swept(backend, configuration, now, candidates):
-                self._settle(backend, part)
-                parts.append(part)
-                examined += part.examined
-                if self.progress is not None:
-                    self.progress(examined)
+            self._sweep(backend, configuration, now, items, total)
         except MediaError as error:
-            if not parts:
+            # The listing broke. What was deleted until then must not be lost with an exception.
+            if not total.examined:
                 raise
-            parts.append(Swept())
-            parts[-1].fail(error.reference or error.key or keys.DUE, error)
-            _tell(parts[-1])
+            broken = SweepResult()
+            broken.fail(error.reference or error.key or keys.DUE, error)
+            _log_result(broken)
+            total.add(broken)
         return EnforcementReport.model_construct(
             now=now,
             dry_run=self.dry_run,
             due_index="partial" if partial else "complete",
-            examined=examined,
-            deleted=tuple(_unique(each for part in parts for each in part.deleted)),
-            skipped=tuple(_unique(each for part in parts for each in part.skipped)),
-            failed=tuple(each for part in parts for each in part.failed),
+            examined=total.examined,
+            deleted=tuple(_unique(total.deleted)),
+            skipped=tuple(_unique(total.skipped)),
+            failed=tuple(total.failed),
             stopped=self.stopped(),
             took=timedelta(seconds=time.monotonic() - begun),
         )
 
     def _seeks_shared(self, backend: Backend) -> bool:
-        """Tell whether media may be due that sweeps without `delete_shared` have put off."""
+        """Tell whether sweeps without `delete_shared` may have put media off, so that no past entry names them."""
         return self.delete_shared and backend.read(keys.DEDUP_INDEX_KEY) is not None
 
-    def _settle(self, backend: Backend, part: Swept) -> None:
-        """Record and tell what a window did."""
-        if not self.dry_run:
-            for reference, error in lifetime.record(backend, self.log, part.deleted).items():
-                part.fail(reference, error)
-            _tell(part)
-
-    def _swept(
-        self, backend: Backend, configuration: Configuration, now: datetime, candidates: Iterator[Candidate]
-    ) -> Iterator[Swept]:
-        first = next(candidates, None)
+    def _sweep(
+        self,
+        backend: Backend,
+        configuration: Configuration,
+        now: datetime,
+        items: Iterator[SweepItem],
+        total: SweepResult,
+    ) -> None:
+        """Sweep all windows."""
+        first = next(items, None)
         if first is None:
-            return
+            return  # nothing is written, not even to compare clocks, where nothing may be due
         context = SweepContext(
             backend=backend,
             configuration=configuration,
@@ -477,24 +177,42 @@ class Enforcement:
             storage_now=None if self.dry_run else self._storage_time(backend),
             dry_run=self.dry_run,
             delete_shared=self.delete_shared,
-            process=os.getpid() if backend.in_one_process else None,
         )
-        parts = windows(chain([first], candidates), _WINDOW)
-        yield from spread(sweep_window, context, parts, self.executor, self.stopped, _lost)
+
+        def record(result: SweepResult) -> None:
+            if self.dry_run:
+                return
+            for reference, error in lifetime.record(backend, self.log, result.deleted).items():
+                result.fail(reference, error)
+            _log_result(result)
+
+        run_windows(
+            sweep_window,
+            context,
+            windows(chain([first], items), _WINDOW),
+            total,
+            backends=[backend],
+            key=lambda each: each.reference,
+            again="sweep again",
+            executor=self.executor,
+            stopped=self.stopped,
+            handle=record,
+            progress=self.progress,
+        )
 
     def _storage_time(self, backend: Backend) -> datetime | None:
-        """Write a small object and read its time; compare, unless the caller said what time it is.
+        """Return the storage's time, read off a small object; compare clocks unless the caller gave `now`.
 
         Raises
         ------
         StorageError
-            The clocks differ: who is wrong can't be told, so nothing is deleted.
+            The clocks differ: nobody can tell which is wrong, so nothing is deleted.
         """
         found = storage_time(backend)
         if found is None:
             _log.warning("%s tells no times: clocks were not compared, and no leftovers are mended", backend.url)
             return None
-        difference = abs(_instant(self.clock()) - found)
+        difference = abs(_aware_utc(self.clock()) - found)
         if self.now is None and difference > LONGEST_CLOCK_DIFFERENCE:
             raise StorageError(
                 f"the clocks here and of {backend.url} are {_rounded(difference)} apart, so nothing was deleted",
@@ -503,7 +221,402 @@ class Enforcement:
         return found
 
 
-def _instant(value: object) -> datetime:
+def rebuild_due_index(
+    backend: Backend,
+    settings_file: SettingsFile,
+    executor: Executor | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> RebuildReport:
+    """Write the missing due entries of all media, then mark the index complete if every sidecar was read.
+
+    A damaged sidecar is reported and does not keep the index from being complete: nothing can be known of it.
+    """
+    begun = time.monotonic()
+    # In a store without store.json nothing could say in the end that the index is complete.
+    settings_file.refresh()
+    settings_file.settle()
+    configuration = settings_file.reload()
+
+    def log(result: RebuildResult) -> None:
+        for failure in result.failed:
+            _log.warning("rebuilding the due index: %s", failure.error)
+
+    total = run_windows(
+        rebuild_window,
+        RebuildContext(backend, configuration),
+        windows(media_with_sidecar(backend), _REBUILD_WINDOW),
+        RebuildResult(),
+        backends=[backend],
+        key=lambda each: each.reference,
+        again="rebuild again",
+        executor=executor,
+        handle=log,
+        progress=progress,
+    )
+    if all(isinstance(each.error, CorruptSidecarError) for each in total.failed):
+        configuration = settings_file.complete_due_index()
+    return RebuildReport.model_construct(
+        examined=total.examined,
+        written=total.written,
+        failed=tuple(total.failed),
+        due_index=configuration.due_index,
+        took=timedelta(seconds=time.monotonic() - begun),
+    )
+
+
+def due_entries(backend: Backend, now: datetime) -> Iterator[SweepItem]:
+    """Yield the due entries of all minutes up to an instant, in no particular order."""
+    day, hour, minute = keys.due_folders(now)
+    # When nothing is due these are three listings, whatever the store holds: days, today's hours, this hour's minutes.
+    past = chain(
+        _folders_up_to(backend, keys.DUE, day),
+        _folders_up_to(backend, day, hour),
+        _folders_up_to(backend, hour, minute, including=True),
+    )
+    for folder in past:
+        for entry in backend.entries(folder):
+            found = keys.parse_due(entry.key)
+            if found is not None:
+                yield SweepItem(found.reference, entry.key, entry.modified)
+
+
+def media_with_sidecar(backend: Backend) -> Iterator[SweepItem]:
+    """Yield every media that has a sidecar, by one listing of the store."""
+    for item in records.listed(backend.entries()):
+        if item.has_sidecar and records.is_reference(item.entry.key):
+            yield SweepItem(item.entry.key, None, item.entry.modified)
+
+
+def _folders_up_to(backend: Backend, folder: str, limit: str, *, including: bool = False) -> list[str]:
+    """Return the folders in one whose names sort before a limit."""
+    found = backend.children(folder, until=limit).folders
+    return sorted(each for each in found if each < limit or (including and each == limit))
+
+
+def sweep_window(context: SweepContext, items: Sequence[SweepItem]) -> SweepResult:
+    """Sweep a window of media: read sidecars, decide, look at holds, delete."""
+    result, plan = SweepResult(), _SweepPlan()
+    media = _by_media(items)
+    missing = _judge(context, media, plan, result)
+    # Holds are read after the sidecars, as late as can be: a hold that was answered before the sweep began is seen.
+    _keep_held(context, plan, result)
+    _keep_shared(context, plan, result)
+    if context.dry_run:
+        result.deleted = [deletion for _, deletion, _ in plan.going.values()]
+        return result
+    _clear_leftovers(context, missing, plan, result)
+    # New entries are written before old ones go: whoever dies between leaves one entry too many, never a media that
+    # no sweep would find again.
+    _move(context, plan, result)
+    _delete(context, plan, result)
+    _restore_entries(context, plan, result)
+    return result
+
+
+@dataclass(slots=True)
+class _DueMedia:
+    """One media of a window, with all its due entries in it."""
+
+    reference: str
+    due_keys: list[str]
+    written: datetime | None
+
+
+@dataclass(slots=True)
+class _SweepPlan:
+    """Plan of a window.
+
+    Attributes
+    ----------
+    going
+        Media to delete, with the marker of those that share their bytes.
+    spent
+        Media that stay -> due entries to remove, for they have had their time.
+    moved
+        Due entry to write -> its media.
+    kept
+        Media that are due and stay; the next sweep looks at them a day later.
+    """
+
+    going: dict[str, tuple[_DueMedia, Deletion, str | None]] = field(default_factory=dict)
+    spent: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    moved: dict[str, str] = field(default_factory=dict)
+    kept: set[str] = field(default_factory=set)
+
+
+def _by_media(items: Sequence[SweepItem]) -> dict[str, _DueMedia]:
+    media: dict[str, _DueMedia] = {}
+    for each in items:
+        found = media.setdefault(each.reference, _DueMedia(each.reference, [], each.written))
+        if each.due_key is not None:
+            found.due_keys.append(each.due_key)
+    return media
+
+
+def _judge(
+    context: SweepContext, items: dict[str, _DueMedia], plan: _SweepPlan, result: SweepResult
+) -> list[_DueMedia]:
+    """Plan what happens to each media by what its sidecar says now; return those without one."""
+    missing: list[_DueMedia] = []
+    for item, data in zip(items.values(), records.read_sidecars(context.backend, list(items)), strict=True):
+        reference = item.reference
+        result.examined += 1
+        if isinstance(data, MediaError):
+            result.fail(reference, data)
+            continue
+        if data is None:
+            missing.append(item)
+            continue
+        # The sidecar decides: the policy may have been changed since the entry was written.
+        try:
+            sidecar = Sidecar.parse(data, reference)
+            expires_at = _expiry(context, sidecar, item)
+        except MediaError as error:
+            result.fail(reference, error)
+            continue
+        if expires_at is not None and expires_at <= context.now:
+            policy = sidecar.values.get("policy_name")
+            why = f"policy {policy} let it go at {expires_at:%Y-%m-%d %H:%M:%S} UTC"
+            deletion = lifetime.deletion_of(reference, sidecar, expires_at, why)
+            # Its own entry goes with it, also where another entry or the walk over all sidecars led here.
+            item.due_keys.append(keys.due_key(expires_at, reference))
+            gone = deletion.model_copy(update={"deleted_at": context.now})
+            plan.going[reference] = (item, gone, sidecar.marker(reference))
+        elif item.due_keys:
+            if expires_at is not None:
+                plan.moved[keys.due_key(expires_at, reference)] = reference
+            plan.spent[reference] = tuple(item.due_keys)
+    return missing
+
+
+def _expiry(context: SweepContext, sidecar: Sidecar, item: _DueMedia) -> datetime | None:
+    """Return when a media expires; the storage is asked for a time only where the sidecar has none."""
+    # The time of an entry is none of the media's: a policy change writes a new entry.
+    written = None if item.due_keys else item.written
+    expires_at = records.expiry_of(sidecar, item.reference, context.configuration, written)
+    if expires_at is None and item.due_keys and sidecar.values.get("policy_name"):
+        # Shared bytes may be much older than this media.
+        shared = keys.pointer_of(item.reference) is not None
+        head = context.backend.head(keys.sidecar_key(item.reference) if shared else item.reference)
+        written = None if head is None else head.modified
+        expires_at = records.expiry_of(sidecar, item.reference, context.configuration, written)
+    return expires_at
+
+
+def _keep_held(context: SweepContext, plan: _SweepPlan, result: SweepResult) -> None:
+    """Keep what is held."""
+    if not plan.going:
+        return
+    try:
+        held = holds.held(context.backend)
+    except MediaError as error:
+        # Without an answer nobody knows what is held, so nothing of this window is deleted.
+        for reference in list(plan.going):
+            del plan.going[reference]
+            result.fail(reference, error)
+        return
+    for reference in holds.among(held, list(plan.going)):
+        result.skip(reference, "held")
+        _keep(context, plan, reference)
+
+
+def _keep_shared(context: SweepContext, plan: _SweepPlan, result: SweepResult) -> None:
+    """Keep what PromptKit's deduplication index names, for several runs may share it."""
+    foreign = [each for each in plan.going if not keys.is_own_name(each)]
+    if not foreign:
+        return
+    try:
+        shared = promptkit.named(context.backend, foreign)
+        if context.delete_shared and shared and not context.dry_run:
+            # Before the media: with an entry left, PromptKit would answer its next store of these bytes with nothing.
+            promptkit.forget(context.backend, shared)
+    except MediaError as error:
+        for reference in foreign:
+            del plan.going[reference]
+            result.fail(reference, error)
+        return
+    if not context.delete_shared:
+        for reference in sorted(shared):
+            result.skip(reference, _SHARED)
+            _keep(context, plan, reference)
+
+
+def _keep(context: SweepContext, plan: _SweepPlan, reference: str) -> None:
+    """Do not delete a media after all, and move its due entry to the next day."""
+    item, _, _ = plan.going.pop(reference)
+    later = _next_day(context.now)
+    due_keys = tuple(key for key in dict.fromkeys(item.due_keys) if key != keys.due_key(later, reference))
+    # Moved rather than left, or every sweep would read this sidecar again for as long as the media stays.
+    plan.moved[keys.due_key(later, reference)] = reference
+    plan.spent[reference] = due_keys
+    plan.kept.add(reference)
+
+
+def _next_day(now: datetime) -> datetime:
+    """Return the instant a day later, or the last one there is."""
+    try:
+        return now + LATER
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
+
+
+def _clear_leftovers(context: SweepContext, missing: list[_DueMedia], plan: _SweepPlan, result: SweepResult) -> None:
+    """Remove what a crash left: a due entry without a sidecar, and the bytes of our own form that it names.
+
+    Only once both are older than the grace: before that a store may be under way between its due entry and its sidecar.
+    """
+    for item in missing:
+        reference = item.reference
+        if not _is_old(context, _last_touched(context, item)):
+            continue
+        try:
+            plain = keys.is_own_name(reference) and keys.pointer_of(reference) is None
+            entry = context.backend.head(reference) if plain else None
+            if entry is not None:
+                if not _is_old(context, context.backend.touched(entry)):
+                    continue
+                # Right before the bytes go, for a slow store may have written its sidecar since the window was read.
+                again = context.backend.fetch(reads=[keys.sidecar_key(reference), keys.hold_key(reference)]).reads
+                if again != [None, None]:
+                    continue
+                failed = context.backend.delete([reference])
+                if failed:
+                    raise failed[reference]  # the entry stays, so the next sweep tries again
+        except MediaError as error:
+            result.fail(reference, error)
+            continue
+        plan.spent[reference] = tuple(item.due_keys)
+
+
+def _last_touched(context: SweepContext, item: _DueMedia) -> datetime | None:
+    """Return when the due entry was last written, by all that the storage tells (on disks also ctime)."""
+    return context.backend.touched(Entry(item.due_keys[0], 0, item.written)) if item.due_keys else item.written
+
+
+def _is_old(context: SweepContext, written: datetime | None) -> bool:
+    if context.storage_now is None or written is None:
+        return False
+    return context.storage_now - written > context.configuration.orphan_grace
+
+
+def _move(context: SweepContext, plan: _SweepPlan, result: SweepResult) -> None:
+    """Write the due entries for other instants; where that fails, the old ones stay."""
+    if not plan.moved:
+        return
+    wanted = list(plan.moved)
+    for index, error in context.backend.write_many([Write(key, b"", commit.DUE_TYPE) for key in wanted]).items():
+        reference = plan.moved[wanted[index]]
+        plan.spent.pop(reference, None)
+        result.fail(reference, error)
+    for key, reference in plan.moved.items():
+        if reference in plan.spent:
+            # An entry that the sidecar still names has just been written again, and must not be removed.
+            plan.spent[reference] = tuple(each for each in plan.spent[reference] if each != key)
+
+
+def _delete(context: SweepContext, plan: _SweepPlan, result: SweepResult) -> None:
+    """Delete the due media, and in the last step the due entries that have had their time."""
+    backend = context.backend
+    leaving = [
+        commit.DeleteOperation(backend, reference, due_keys=tuple(dict.fromkeys(item.due_keys)), marker=marker)
+        for reference, (item, _, marker) in plan.going.items()
+    ]
+    leaving += [
+        commit.DeleteOperation(backend, reference, due_keys=due_keys, stays=True)
+        for reference, due_keys in plan.spent.items()
+        if due_keys
+    ]
+    # In one call, so that the keys of each step fill bulk requests together.
+    half: list[str] = []
+    for deleting, error in zip(leaving, commit.delete(leaving), strict=True):
+        if error is not None:
+            result.fail(deleting.reference, error)
+            half += [] if deleting.stays else [deleting.reference]
+        elif not deleting.stays:
+            result.deleted.append(plan.going[deleting.reference][1])
+    # Without its sidecar a media is gone, and no later sweep could report it; what is left of it is in `failed` too.
+    for reference, sidecar in zip(half, records.read_sidecars(backend, half), strict=True):
+        if sidecar is None:
+            result.deleted.append(plan.going[reference][1])
+
+
+def _restore_entries(context: SweepContext, plan: _SweepPlan, result: SweepResult) -> None:
+    """Write a removed due entry again if the sidecar names that very minute now.
+
+    Whoever changes a policy writes the entry before the sidecar: this sweep may have read the old sidecar and removed
+    an entry that was written for the new one.
+    """
+    removed = {each: due_keys for each, due_keys in plan.spent.items() if due_keys and each not in plan.kept}
+    needed: dict[str, str] = {}
+    for reference, data in zip(removed, records.read_sidecars(context.backend, list(removed)), strict=True):
+        try:
+            if isinstance(data, MediaError):
+                raise data
+            expires_at = None if data is None else _named_expiry(context, data, reference)
+        except MediaError as error:
+            result.fail(reference, error)
+            continue
+        if expires_at is not None and (key := keys.due_key(expires_at, reference)) in removed[reference]:
+            needed[key] = reference
+    if needed:
+        writes = [Write(key, b"", commit.DUE_TYPE) for key in needed]
+        for index, failure in context.backend.write_many(writes).items():
+            result.fail(needed[writes[index].key], failure)
+
+
+def _named_expiry(context: SweepContext, data: bytes, reference: str) -> datetime | None:
+    return records.expiry_of(Sidecar.parse(data, reference), reference, context.configuration)
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildContext:
+    """Settings of a rebuild that its windows share."""
+
+    backend: Backend
+    configuration: Configuration
+
+
+@dataclass(slots=True)
+class RebuildResult(JobResult):
+    """Result of a window of a rebuild."""
+
+    written: int = 0
+
+
+def rebuild_window(context: RebuildContext, items: Sequence[SweepItem]) -> RebuildResult:
+    """Write the missing due entries of some media."""
+    backend, result = context.backend, RebuildResult(examined=len(items))
+    found = records.read_sidecars(backend, [each.reference for each in items])
+    wanted: dict[str, str] = {}
+    for each, data in zip(items, found, strict=True):
+        if data is None:
+            continue  # deleted since it was listed
+        try:
+            if isinstance(data, MediaError):
+                raise data
+            sidecar = Sidecar.parse(data, each.reference)
+            instant = records.expiry_of(sidecar, each.reference, context.configuration, each.written)
+        except MediaError as error:
+            result.fail(each.reference, error)
+            continue
+        if instant is not None:
+            wanted[keys.due_key(instant, each.reference)] = each.reference
+    if not wanted:
+        return result
+    try:
+        there = backend.fetch(heads=list(wanted)).heads
+    except MediaError:
+        # Writing an entry that is there does no harm, and one that is missing is never due.
+        there = [None] * len(wanted)
+    writes = [Write(key, b"", commit.DUE_TYPE) for key, entry in zip(wanted, there, strict=True) if entry is None]
+    failures = backend.write_many(writes) if writes else {}
+    for index, failure in failures.items():
+        result.fail(wanted[writes[index].key], failure)
+    result.written = len(writes) - len(failures)
+    return result
+
+
+def _aware_utc(value: object) -> datetime:
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise InvalidMediaError(f"now must be an aware datetime, not {value!r}", next_step="e.g. datetime.now(UTC)")
     try:
@@ -516,20 +629,8 @@ def _rounded(difference: timedelta) -> str:
     return str(timedelta(seconds=round(difference.total_seconds())))
 
 
-def _lost(part: list[Candidate], error: Exception) -> Swept:
-    """Say of each media of a window that its worker did not answer."""
-    told = error if isinstance(error, MediaError) else None
-    swept = Swept(examined=len(part))
-    for each in part:
-        failure = told or StorageError(
-            f"its worker failed ({type(error).__name__}: {str(error)[:200]})", next_step="sweep again"
-        )
-        swept.fail(each.reference, failure)
-    return swept
-
-
-def _unique(items: Iterator[Any]) -> Iterator[Any]:
-    """Give each media once; it may have been met by its entry and by its sidecar."""
+def _unique(items: Iterable[Any]) -> Iterator[Any]:
+    """Yield each media once; it may have been found by its due entry and by its sidecar."""
     seen: set[str] = set()
     for each in items:
         if each.reference not in seen:
@@ -537,120 +638,8 @@ def _unique(items: Iterator[Any]) -> Iterator[Any]:
             yield each
 
 
-def _tell(part: Swept) -> None:
-    for deletion in part.deleted:
+def _log_result(result: SweepResult) -> None:
+    for deletion in result.deleted:
         _log.info("%s: deleted, %s (%d bytes)", deletion.reference, deletion.reason, deletion.size_bytes)
-    for failure in part.failed:
+    for failure in result.failed:
         _log.warning("sweep: %s", failure.error)
-
-
-_REBUILD_WINDOW = 500
-
-
-@dataclass(frozen=True, slots=True)
-class RebuildContext:
-    """What a window needs to know."""
-
-    backend: Backend
-    configuration: Configuration
-    process: int | None = None
-
-
-@dataclass(slots=True)
-class Indexed:
-    """What became of a window."""
-
-    examined: int = 0
-    written: int = 0
-    failed: list[Failed] = field(default_factory=list)
-
-    def fail(self, reference: str, error: MediaError) -> None:
-        """Note what went wrong with a media."""
-        self.failed.append(Failed(reference=reference, error=error))  # type: ignore[arg-type]
-
-
-def rebuild_due_index(
-    backend: Backend,
-    settings_file: SettingsFile,
-    executor: Executor | None = None,
-    progress: Callable[[int], object] | None = None,
-) -> RebuildReport:
-    """Write the missing entries of all media, then, if every sidecar was reached, say that the index is complete.
-
-    A sidecar that is damaged is reported and does not keep the index from being complete: nothing can be known of it.
-    """
-    begun = time.monotonic()
-    settings_file.refresh()
-    settings_file.settle()
-    configuration = settings_file.reload()
-    context = RebuildContext(backend, configuration, os.getpid() if backend.in_one_process else None)
-    examined = written = 0
-    failed: list[Failed] = []
-    for part in spread(
-        index_window, context, windows(media_with_sidecar(backend), _REBUILD_WINDOW), executor, bool, _lost_rebuild
-    ):
-        examined += part.examined
-        written += part.written
-        failed += part.failed
-        for failure in part.failed:
-            _log.warning("rebuilding the due index: %s", failure.error)
-        if progress is not None:
-            progress(examined)
-    if all(isinstance(each.error, CorruptSidecarError) for each in failed):
-        configuration = settings_file.complete_due_index()
-    return RebuildReport.model_construct(
-        examined=examined,
-        written=written,
-        failed=tuple(failed),
-        due_index=configuration.due_index,
-        took=timedelta(seconds=time.monotonic() - begun),
-    )
-
-
-def index_window(context: RebuildContext, candidates: Sequence[Candidate]) -> Indexed:
-    """Write the missing entries of some media."""
-    if context.process is not None and context.process != os.getpid():
-        raise StorageError(
-            f"{context.backend.url} is seen by one process only", next_step="give an executor of threads, or none"
-        )
-    backend, indexed = context.backend, Indexed(examined=len(candidates))
-    found = records.read_sidecars(backend, [each.reference for each in candidates])
-    wanted: dict[str, str] = {}
-    for each, data in zip(candidates, found, strict=True):
-        if data is None:
-            continue  # deleted since it was listed
-        try:
-            if isinstance(data, MediaError):
-                raise data
-            sidecar = Sidecar.parse(data, each.reference)
-            instant = records.expiry_of(sidecar, each.reference, context.configuration, each.written)
-        except MediaError as error:
-            indexed.fail(each.reference, error)
-            continue
-        if instant is not None:
-            wanted[keys.due_key(instant, each.reference)] = each.reference
-    if not wanted:
-        return indexed
-    try:
-        there = backend.fetch(heads=list(wanted)).heads
-    except MediaError:
-        there = [None] * len(wanted)  # writing one that is there does no harm
-    writes = [Write(key, b"", commit.DUE_TYPE) for key, entry in zip(wanted, there, strict=True) if entry is None]
-    failures = backend.write_many(writes) if writes else {}
-    for index, failure in failures.items():
-        indexed.fail(wanted[writes[index].key], failure)
-    indexed.written = len(writes) - len(failures)
-    return indexed
-
-
-def _lost_rebuild(part: list[Candidate], error: Exception) -> Indexed:
-    """Say of a window that its worker did not answer."""
-    failure = (
-        error
-        if isinstance(error, MediaError)
-        else StorageError(f"its worker failed ({type(error).__name__}: {str(error)[:200]})", next_step="rebuild again")
-    )
-    indexed = Indexed(examined=len(part))
-    for each in part:
-        indexed.fail(each.reference, failure)
-    return indexed

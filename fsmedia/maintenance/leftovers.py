@@ -1,12 +1,12 @@
-"""Acting on what a listing showed, in the order docs/format.md gives; every step looks once more before it removes.
+"""Sweeping orphans: what crashes left, found by one listing and removed in the order of docs/format.md.
 
-Missing markers are restored first, and no generation that a listed sidecar names is let go, so a sweep that meets
-stores, deletes and other sweeps never takes bytes that a visible media needs.
+Every step looks once more before it removes anything. Missing markers are restored first, and no generation that a
+listed sidecar names is released, so a sweep beside stores, deletes and other sweeps never takes bytes that a visible
+media needs.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,12 +14,12 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from fsmedia.core import blobs, commit
-from fsmedia.core.parallel import spread, windows
+from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.models import Failed, Leftover, OrphanReport
+from fsmedia.models import Leftover, OrphanReport
 from fsmedia.storage.port import storage_time
 
 if TYPE_CHECKING:
@@ -30,19 +30,24 @@ if TYPE_CHECKING:
     from fsmedia.storage import Backend, Entry
 
 _OURS = (keys.HOLDS, keys.DELETIONS, keys.REFERENCES, keys.ERASURES, keys.CATALOG, keys.QUARANTINE)
+_SWEEPER = ".fsmedia/orphans"
+"""Text of the sweep's own markers, where others have their reference: no media can have this name."""
+_WINDOW = 100
+_RESOLUTION = timedelta(seconds=1)
+"""By so much the storage's clock may seem slow, for answers about one object tell whole seconds."""
 
 
 @dataclass(slots=True)
 class Generation:
-    """What lies in one generation of a blob."""
+    """Objects of one generation of a blob: its data, markers of references, condemned marks."""
 
     data: Entry | None = None
     markers: list[Entry] = field(default_factory=list)
     marks: list[Entry] = field(default_factory=list)
 
 
-class Unmarked(NamedTuple):
-    """A deduplicated media without a marker, as far as the listing showed."""
+class MissingMarkerItem(NamedTuple):
+    """A deduplicated media for which the listing showed no marker."""
 
     reference: str
 
@@ -52,8 +57,14 @@ class Unmarked(NamedTuple):
         return self.reference
 
 
-class Blob(NamedTuple):
-    """One generation, with the listed media that name it: beginning of their markers -> reference."""
+class GenerationItem(NamedTuple):
+    """A generation, with the listed media that name it.
+
+    Attributes
+    ----------
+    named
+        Prefix of the markers that these media must have -> their reference.
+    """
 
     pointer: Pointer
     parts: Generation
@@ -65,8 +76,8 @@ class Blob(NamedTuple):
         return self.pointer.data_key
 
 
-class Lone(NamedTuple):
-    """One object that may belong to nothing."""
+class ObjectItem(NamedTuple):
+    """An object that may belong to no media."""
 
     kind: LeftoverKind
     entry: Entry
@@ -77,21 +88,23 @@ class Lone(NamedTuple):
         return self.entry.key
 
 
-Task = Unmarked | Blob | Lone
+LeftoverItem = MissingMarkerItem | GenerationItem | ObjectItem
 
 
 @dataclass(slots=True)
-class Findings:
-    """What a listing showed.
+class LeftoverListing:
+    """What a listing of the whole store showed.
 
     Attributes
     ----------
     generations
         (digest, generation) -> what lies in it.
     named
-        (digest, generation) -> beginnings of the markers that listed sidecars must have, with their references.
+        (digest, generation) -> prefixes of the markers that listed sidecars must have, with their references.
     sidecars
         Hashes of the references that have one; two that share a hash only keep a leftover longer.
+    bytes_without
+        Bytes of our own form without a sidecar.
     """
 
     examined: int = 0
@@ -103,31 +116,128 @@ class Findings:
     due: list[tuple[Entry, str]] = field(default_factory=list)
     foreign: list[Entry] = field(default_factory=list)
 
-    def unmarked(self) -> Iterator[Task]:
-        """Give the media whose marker the listing did not show."""
+    def unmarked(self) -> Iterator[LeftoverItem]:
+        """Yield the media whose marker the listing did not show."""
         for key, named in self.named.items():
             markers = self.generations.get(key, Generation()).markers
             there = {f"{entry.key.rpartition('/')[2].partition('-')[0]}-" for entry in markers}
-            yield from (Unmarked(reference) for prefix, reference in named.items() if prefix not in there)
+            yield from (MissingMarkerItem(reference) for prefix, reference in named.items() if prefix not in there)
 
-    def tasks(self) -> Iterator[Task]:
-        """Give all that may belong to no media."""
+    def items(self) -> Iterator[LeftoverItem]:
+        """Yield all that may belong to no media."""
         for key, parts in self.generations.items():
             size = 0 if parts.data is None else parts.data.size
-            yield Blob(Pointer(size, *key), parts, self.named.get(key, {}))
-        yield from (Lone("temporary", entry) for entry in self.temporary)
-        yield from (Lone("bytes", entry) for entry in self.bytes_without)
-        yield from (Lone("due", entry) for entry, reference in self.due if not self.has_sidecar(reference))
-        yield from (Lone("foreign", entry) for entry in self.foreign)
+            yield GenerationItem(Pointer(size, *key), parts, self.named.get(key, {}))
+        yield from (ObjectItem("temporary", entry) for entry in self.temporary)
+        yield from (ObjectItem("bytes", entry) for entry in self.bytes_without)
+        yield from (ObjectItem("due", entry) for entry, reference in self.due if not self.has_sidecar(reference))
+        yield from (ObjectItem("foreign", entry) for entry in self.foreign)
 
     def has_sidecar(self, reference: str) -> bool:
         """Tell whether a sidecar of that name was listed."""
         return hash(reference) in self.sidecars
 
 
-def find_leftovers(backend: Backend, progress: Callable[[int], object] | None = None) -> Findings:
-    """List everything once."""
-    found = Findings()
+@dataclass(frozen=True, slots=True)
+class LeftoverContext:
+    """Settings of a sweep of orphans that its windows share.
+
+    Attributes
+    ----------
+    before
+        What was last touched before this instant is old.
+    """
+
+    backend: Backend
+    before: datetime
+    dry_run: bool
+
+
+@dataclass(slots=True)
+class LeftoverResult(JobResult):
+    """Result of a window of leftovers."""
+
+    mended: list[Leftover] = field(default_factory=list)
+    kept: list[Leftover] = field(default_factory=list)
+
+
+def sweep_orphans(
+    backend: Backend,
+    grace: timedelta,
+    *,
+    dry_run: bool = False,
+    executor: Executor | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> OrphanReport:
+    """List the store, remove leftovers older than the grace by the storage's own clock, report the rest.
+
+    Raises
+    ------
+    StorageError
+        The store can't be listed, or tells no times; what failed for single things is in the report.
+    """
+    begun = time.monotonic()
+    # A dry run writes nothing, so it goes by this machine's clock.
+    now = datetime.now(UTC) if dry_run else storage_time(backend)
+    if now is None:
+        raise StorageError(f"{backend.url} tells no times, so it can't be told what is old")
+    listing = find_leftovers(backend, progress)
+    context = LeftoverContext(backend, before(now, grace), dry_run)
+    result = LeftoverResult()
+    # All missing markers are restored before any leftover goes: a generation without markers is released.
+    for items in (listing.unmarked(), listing.items()):
+        run_windows(
+            mend_window,
+            context,
+            windows(items, _WINDOW),
+            result,
+            backends=[backend],
+            key=lambda item: item.key,
+            again="sweep again",
+            executor=executor,
+        )
+    return OrphanReport(
+        dry_run=dry_run,
+        examined=listing.examined,
+        mended=tuple(result.mended),
+        kept=tuple(result.kept),
+        failed=tuple(result.failed),
+        took=timedelta(seconds=time.monotonic() - begun),
+    )
+
+
+def check_grace(asked: timedelta | None, grace: timedelta, *, nobody_writes: bool) -> timedelta:
+    """Return the grace that counts: the one asked for, or the store's.
+
+    Raises
+    ------
+    InvalidMediaError
+        The one asked for is shorter than the store's, and somebody may be writing.
+    """
+    if asked is None:
+        return grace
+    if not isinstance(asked, timedelta) or asked < timedelta(0):
+        raise InvalidMediaError(f"grace must be a timedelta from 0, not {asked!r}")
+    # A slow store looks after its sidecar once half of its own grace has passed; it does not know of a shorter one.
+    if asked < grace and not nobody_writes:
+        raise InvalidMediaError(
+            f"a grace of {asked} is shorter than the store's {grace}: a store under way could lose its bytes",
+            next_step="wait, or stop all writers and say so: nobody_writes=True, --nobody-writes",
+        )
+    return asked
+
+
+def before(now: datetime, grace: timedelta) -> datetime:
+    """Return the instant before which objects are older than the grace; a grace longer than all of time means never."""
+    try:
+        return now + _RESOLUTION - grace
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
+
+
+def find_leftovers(backend: Backend, progress: Callable[[int], object] | None = None) -> LeftoverListing:
+    """List the store once."""
+    found = LeftoverListing()
     own: list[Entry] = []
     for entry in backend.entries():
         found.examined += 1
@@ -141,11 +251,12 @@ def find_leftovers(backend: Backend, progress: Callable[[int], object] | None = 
             _sidecar(found, keys.media_key(entry.key))
         elif keys.is_own_name(entry.key):
             own.append(entry)
+    # Only now: a sidecar sorts after its bytes, but other names may lie between them.
     found.bytes_without = [entry for entry in own if not found.has_sidecar(entry.key)]
     return found
 
 
-def _internal(found: Findings, entry: Entry) -> None:
+def _internal(found: LeftoverListing, entry: Entry) -> None:
     key = entry.key
     blob = keys.parse_blob_key(key)
     if blob is not None:
@@ -162,7 +273,7 @@ def _internal(found: Findings, entry: Entry) -> None:
         found.foreign.append(entry)
 
 
-def _sidecar(found: Findings, reference: str) -> None:
+def _sidecar(found: LeftoverListing, reference: str) -> None:
     found.sidecars.add(hash(reference))
     pointer = keys.pointer_of(reference)
     if pointer is not None:
@@ -170,99 +281,72 @@ def _sidecar(found: Findings, reference: str) -> None:
         named[keys.marker_prefix(reference)] = reference
 
 
-_SWEEPER = ".fsmedia/orphans"
-"""What stands in a marker of the sweep's own, where others have their reference: no media can be called so."""
+def mend_window(context: LeftoverContext, items: Sequence[LeftoverItem]) -> LeftoverResult:
+    """Deal with a window of leftovers; one that fails is reported and the rest goes on."""
+    cleaner = _Cleaner(context.backend, context.before, dry_run=context.dry_run)
+    for item in items:
+        cleaner.clean(item)
+    return cleaner.result
 
 
-@dataclass(frozen=True, slots=True)
-class LeftoverContext:
-    """What a window of tasks needs to know.
-
-    Attributes
-    ----------
-    before
-        What was last touched before this instant is old.
-    process
-        The process that the sweep began in, where only that one sees the storage.
-    """
+@dataclass(slots=True)
+class _Cleaner:
+    """Looks at leftovers again and removes them."""
 
     backend: Backend
     before: datetime
     dry_run: bool
-    process: int | None = None
+    result: LeftoverResult = field(default_factory=LeftoverResult)
 
-
-@dataclass(slots=True)
-class Mended:
-    """What became of a window."""
-
-    mended: list[Leftover] = field(default_factory=list)
-    kept: list[Leftover] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
-
-
-def mend_window(context: LeftoverContext, tasks: Sequence[Task]) -> Mended:
-    """Do some tasks; one that fails is reported and the rest goes on."""
-    if context.process is not None and context.process != os.getpid():
-        raise StorageError(
-            f"{context.backend.url} is seen by one process only", next_step="give an executor of threads, or none"
-        )
-    mender = _Mender(context.backend, context.before, dry_run=context.dry_run)
-    for task in tasks:
-        mender.do(task)
-    return mender.outcome
-
-
-@dataclass(slots=True)
-class _Mender:
-    backend: Backend
-    before: datetime
-    dry_run: bool
-    outcome: Mended = field(default_factory=Mended)
-
-    def do(self, task: Task) -> None:
-        """Do one task."""
-        if isinstance(task, Unmarked):
-            self._guarded(task.reference, partial(self._restore, task.reference))
-        elif isinstance(task, Blob):
-            self._free_markers(task)
-            self._free_generation(task)
-            self._clear_marks(task)
+    def clean(self, item: LeftoverItem) -> None:
+        """Deal with one item."""
+        if isinstance(item, MissingMarkerItem):
+            self._guard(item.reference, partial(self._restore, item.reference))
+        elif isinstance(item, GenerationItem):
+            # Markers first, then the bytes that they held, then marks that are only needed while there are bytes.
+            self._remove_markers(item)
+            self._release_generation(item)
+            self._remove_marks(item)
         else:
-            self._lone(task)
+            self._remove_object(item)
 
     # -- markers -------------------------------------------------------------------------------------------
 
     def _restore(self, reference: str) -> None:
-        """Give a media that the listing showed without a marker the one that its sidecar names."""
+        """Write the marker that the sidecar of a media names, if there is none."""
         pointer = keys.pointer_of(reference)
         data = self.backend.read(keys.sidecar_key(reference))
         marker = None if data is None else Sidecar.parse(data, reference).marker(reference)
         if pointer is None or marker is None or self.backend.head(pointer.data_key) is None:
             return
+        # The marker may have come after the blobs were listed, and the sidecar may have gone since it was read.
         if self.backend.head(pointer.marker_key(marker)) is not None:
-            return  # it came after the blobs were listed
+            return
         if self.backend.head(keys.sidecar_key(reference)) is None:
-            return  # and this went
+            return
         if not self.dry_run:
             # If the sidecar goes now, the marker stays for a later sweep: a rewrite may have found it already, and
             # without it would have written a sidecar whose bytes this would let go.
             blobs.put_named_marker(self.backend, pointer, marker, reference)
         self._note("unmarked", pointer.marker_key(marker), 0, "its marker was restored")
 
-    def _free_markers(self, task: Blob) -> None:
-        """Take away old markers whose reference has no sidecar.
+    def _remove_markers(self, item: GenerationItem) -> None:
+        """Remove old markers whose reference has no sidecar.
 
         One of a media whose sidecar names another stays, however old: a rewrite that read the sidecar before a copy
         replaced it may be about to name this marker again, and would take the media away if it were gone.
         """
-        for entry in task.parts.markers:
-            if _prefix(entry) not in task.named:
-                self._attempt("marker", entry, "removed: its media is gone", partial(self._free_marker, task))
+        for entry in item.parts.markers:
+            if _prefix(entry) not in item.named:
+                self._attempt("marker", entry, "removed: its media is gone", partial(self._remove_marker, item))
 
-    def _free_marker(self, task: Blob, entry: Entry) -> bool:
-        """Hold the generation by a marker of one's own while the orphan's goes and its sidecar is looked for."""
-        pointer = task.pointer
+    def _remove_marker(self, item: GenerationItem, entry: Entry) -> bool:
+        """Remove an orphan's marker, unless its sidecar is there after all; tell whether it is gone.
+
+        A marker of the sweep's own keeps the bytes meanwhile: between the removal and the look for the sidecar the
+        generation would be without one, and another sweep could release it.
+        """
+        pointer = item.pointer
         body = self.backend.read(entry.key)
         if body is None:
             return False
@@ -271,52 +355,59 @@ class _Mender:
             return False  # who wrote it can't be told
         own = blobs.put_marker(self.backend, pointer, _SWEEPER)
         self._remove(entry)
+        # A sidecar that comes after this look is a writer's that still looks for its marker, and finds it gone.
         back = reference != _SWEEPER and self.backend.head(keys.sidecar_key(reference)) is not None
         if back:
             blobs.put_named_marker(self.backend, pointer, _name(entry), reference)
+        # The sweep's own marker last: until here no other sweep could find the generation without one.
         self._remove_key(pointer.marker_key(own))
-        if self._let_go(task):
-            size = 0 if task.parts.data is None else task.parts.data.size
+        if self._release(item):
+            size = 0 if item.parts.data is None else item.parts.data.size
             self._note("generation", pointer.data_key, size, "removed: nothing uses it any more")
         return not back
 
-    def _let_go(self, task: Blob) -> bool:
-        """Release a generation, unless a listed sidecar names it."""
-        return not task.named and blobs.release(self.backend, task.pointer)
+    def _release(self, item: GenerationItem) -> bool:
+        """Release a generation, unless a listed sidecar names it; tell whether it is gone.
+
+        A named one stays in this pass even without a marker: restoring it may have failed.
+        """
+        return not item.named and blobs.release(self.backend, item.pointer)
 
     # -- generations and marks -----------------------------------------------------------------------------
 
-    def _free_generation(self, task: Blob) -> None:
-        """Let go of old bytes that no marker holds."""
-        if task.parts.data is not None and not task.parts.markers and not task.named:
-            self._attempt("generation", task.parts.data, "removed: nothing uses it", lambda _: self._let_go(task))
+    def _release_generation(self, item: GenerationItem) -> None:
+        """Release old bytes that have no marker."""
+        if item.parts.data is not None and not item.parts.markers and not item.named:
+            self._attempt("generation", item.parts.data, "removed: nothing uses it", lambda _: self._release(item))
 
-    def _clear_marks(self, task: Blob) -> None:
-        """Remove old condemned marks once their data are gone; one on living data only takes no new references."""
-        for entry in task.parts.marks:
-            self._guarded(entry.key, partial(self._clear_mark, task, entry))
+    def _remove_marks(self, item: GenerationItem) -> None:
+        """Remove old condemned marks whose data are gone; one on living data only keeps new references away."""
+        for entry in item.parts.marks:
+            self._guard(entry.key, partial(self._remove_mark, item, entry))
 
-    def _clear_mark(self, task: Blob, entry: Entry) -> None:
-        """Clear one; whether there are data is asked now: this very sweep may have let go of what was listed."""
-        if self.backend.head(task.pointer.data_key) is not None:
+    def _remove_mark(self, item: GenerationItem, entry: Entry) -> None:
+        """Remove or report one mark."""
+        # Asked now: this very sweep may have released the data that the listing showed.
+        if self.backend.head(item.pointer.data_key) is not None:
             self._keep("mark", entry)
         else:
             self._attempt("mark", entry, "removed: its bytes are gone", self._remove)
 
     # -- the rest ------------------------------------------------------------------------------------------
 
-    def _lone(self, task: Lone) -> None:
-        if task.kind == "temporary":
-            self._attempt("temporary", task.entry, "removed: its process died", self._remove)
-        elif task.kind == "bytes":
-            self._attempt("bytes", task.entry, "removed: no sidecar names them", self._remove_bytes)
-        elif task.kind == "due":
-            self._attempt("due", task.entry, "removed: there is no such media", self._remove_due)
+    def _remove_object(self, item: ObjectItem) -> None:
+        if item.kind == "temporary":
+            self._attempt("temporary", item.entry, "removed: its process died", self._remove)
+        elif item.kind == "bytes":
+            self._attempt("bytes", item.entry, "removed: no sidecar names them", self._remove_bytes)
+        elif item.kind == "due":
+            self._attempt("due", item.entry, "removed: there is no such media", self._remove_due)
         else:
-            self._keep(task.kind, task.entry)
+            self._keep(item.kind, item.entry)
 
     def _remove_bytes(self, entry: Entry) -> bool:
         """Remove bytes of our own form, if there is still neither sidecar nor hold."""
+        # Right before they go: a store slower than the grace may have written its sidecar since the listing.
         wanted = [keys.sidecar_key(entry.key), keys.hold_key(entry.key)]
         return self.backend.fetch(reads=wanted).reads == [None, None] and self._remove(entry)
 
@@ -328,6 +419,7 @@ class _Mender:
         self._remove(entry)
         if self.backend.head(keys.sidecar_key(due.reference)) is None:
             return True
+        # A store put its entry before this removal and its sidecar after the look above: no sweep would find it.
         self.backend.write(entry.key, b"", commit.DUE_TYPE)
         return False
 
@@ -340,30 +432,31 @@ class _Mender:
             raise error
 
     def _attempt(self, kind: LeftoverKind, entry: Entry, action: str, act: Callable[[Entry], bool]) -> None:
-        """Act on what is old; note what was done, or what went wrong."""
+        """Act on an old object; note what was done, or what went wrong."""
 
         def acted() -> None:
+            # By the storage's own times (on disks the later of mtime and ctime): clocks of this machine may be wrong.
             touched = self.backend.touched(entry)
             if touched is not None and touched < self.before and (self.dry_run or act(entry)):
                 self._note(kind, entry.key, entry.size, action)
 
-        self._guarded(entry.key, acted)
+        self._guard(entry.key, acted)
 
-    def _guarded(self, key: str, act: Callable[[], None]) -> None:
+    def _guard(self, key: str, act: Callable[[], None]) -> None:
         try:
             act()
         except MediaError as error:
-            self.outcome.failed.append(Failed(reference=key, error=error))  # type: ignore[arg-type]
+            self.result.fail(key, error)
 
     def _note(self, kind: LeftoverKind, key: str, size: int, action: str) -> None:
-        self.outcome.mended.append(Leftover(kind=kind, key=key, size_bytes=size, action=action))
+        self.result.mended.append(Leftover(kind=kind, key=key, size_bytes=size, action=action))
 
     def _keep(self, kind: LeftoverKind, entry: Entry) -> None:
-        self.outcome.kept.append(Leftover(kind=kind, key=entry.key, size_bytes=entry.size))
+        self.result.kept.append(Leftover(kind=kind, key=entry.key, size_bytes=entry.size))
 
 
 def _names_media(reference: str) -> bool:
-    """Tell whether a marker's text is a reference, or the sweep's own; anything else is never looked for on a disk."""
+    """Tell whether a marker's text is a reference, or the sweep's own; no other text is looked up on a disk."""
     try:
         return reference == _SWEEPER or bool(keys.check_reference(reference))
     except InvalidReferenceError:
@@ -376,84 +469,3 @@ def _name(entry: Entry) -> str:
 
 def _prefix(entry: Entry) -> str:
     return f"{_name(entry).partition('-')[0]}-"
-
-
-_WINDOW = 100
-_RESOLUTION = timedelta(seconds=1)
-"""By so much the storage's clock may seem slow: answers about one object tell whole seconds. A grace of zero is all."""
-
-
-def sweep_orphans(
-    backend: Backend,
-    grace: timedelta,
-    *,
-    dry_run: bool = False,
-    executor: Executor | None = None,
-    progress: Callable[[int], object] | None = None,
-) -> OrphanReport:
-    """List everything, mend what is older than the grace by the storage's own clock, report the rest.
-
-    Raises
-    ------
-    StorageError
-        The store can't be listed, or tells no times; what failed for single things is in the report.
-    """
-    begun = time.monotonic()
-    # A dry run writes nothing, so it goes by this machine's clock.
-    now = datetime.now(UTC) if dry_run else storage_time(backend)
-    if now is None:
-        raise StorageError(f"{backend.url} tells no times, so it can't be told what is old")
-    findings = find_leftovers(backend, progress)
-    context = LeftoverContext(backend, before(now, grace), dry_run, os.getpid() if backend.in_one_process else None)
-    outcome = Mended()
-    for tasks in (findings.unmarked(), findings.tasks()):  # all markers are restored before any is taken away
-        for part in spread(mend_window, context, windows(tasks, _WINDOW), executor, bool, _lost):
-            outcome.mended += part.mended
-            outcome.kept += part.kept
-            outcome.failed += part.failed
-    return OrphanReport(
-        dry_run=dry_run,
-        examined=findings.examined,
-        mended=tuple(outcome.mended),
-        kept=tuple(outcome.kept),
-        failed=tuple(outcome.failed),
-        took=timedelta(seconds=time.monotonic() - begun),
-    )
-
-
-def before(now: datetime, grace: timedelta) -> datetime:
-    """Return the instant before which things are old; nothing is where the grace is longer than all of time."""
-    try:
-        return now + _RESOLUTION - grace
-    except OverflowError:
-        return datetime.min.replace(tzinfo=UTC)
-
-
-def _lost(tasks: list[Task], error: Exception) -> Mended:
-    """Say of each task of a window that its worker did not answer."""
-    failure = (
-        error
-        if isinstance(error, MediaError)
-        else StorageError(f"its worker failed ({type(error).__name__}: {str(error)[:200]})", next_step="sweep again")
-    )
-    return Mended(failed=[Failed(reference=task.key, error=failure) for task in tasks])  # type: ignore[arg-type]
-
-
-def check_grace(asked: timedelta | None, grace: timedelta, *, nobody_writes: bool) -> timedelta:
-    """Return the grace to go by.
-
-    Raises
-    ------
-    InvalidMediaError
-        It is shorter than the store's, and somebody may be writing.
-    """
-    if asked is None:
-        return grace
-    if not isinstance(asked, timedelta) or asked < timedelta(0):
-        raise InvalidMediaError(f"grace must be a timedelta from 0, not {asked!r}")
-    if asked < grace and not nobody_writes:
-        raise InvalidMediaError(
-            f"a grace of {asked} is shorter than the store's {grace}: a store under way could lose its bytes",
-            next_step="wait, or stop all writers and say so: nobody_writes=True, --nobody-writes",
-        )
-    return asked

@@ -23,7 +23,7 @@ from fsmedia.maintenance import survey
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from fsmedia.maintenance.survey import Content, VerifyContext
+    from fsmedia.maintenance.survey import ContentDigest, VerifyContext
     from fsmedia.storage import Backend
 
 _TYPE = "application/octet-stream"
@@ -34,7 +34,7 @@ _HOLD = re.compile(rf"{re.escape(keys.HOLDS)}/([0-9a-f]{{64}})")
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What stands beside a folder of quarantine.
+    """Note beside a folder of quarantine.
 
     Attributes
     ----------
@@ -52,13 +52,13 @@ class Note:
     objects: Mapping[str, str] = field(default_factory=dict)
 
     def dump(self) -> bytes:
-        """Write it as JSON."""
+        """Return the note as JSON."""
         values = {"subject": self.subject, "why": self.why, "when": self.when, "objects": dict(self.objects)}
         return to_json(values, indent=2)
 
     @classmethod
     def parse(cls, data: bytes) -> Note:
-        """Read what can be read of a note."""
+        """Return a note, as far as it can be read."""
         try:
             found = from_json(data, allow_partial=True)
         except ValueError:
@@ -73,8 +73,8 @@ class Note:
         )
 
 
-class SetAside(NamedTuple):
-    """What one repair set aside together.
+class QuarantineFolder(NamedTuple):
+    """A folder of quarantine: what one repair set aside together.
 
     Attributes
     ----------
@@ -108,8 +108,8 @@ class SetAside(NamedTuple):
         return {pointer.digest for each in self.sidecars.values() if (pointer := keys.pointer_of(each)) is not None}
 
 
-def read_set_aside(backend: Backend) -> Iterator[SetAside]:
-    """Give all that lies in quarantine, as it was set aside together; reads notes, sidecars and holds, never bytes.
+def read_quarantine(backend: Backend) -> Iterator[QuarantineFolder]:
+    """Yield the folders of quarantine; reads notes, sidecars and holds, never bytes.
 
     Raises
     ------
@@ -120,10 +120,10 @@ def read_set_aside(backend: Backend) -> Iterator[SetAside]:
     groups = (list(group) for _, group in groupby(listed, _folder))
     for window in windows(groups, _TOGETHER):
         notes = _read(backend, [key for group in window for key in group if not keys.parse_quarantined(key).key])
-        gathered = [_Gathered.of(group, notes) for group in window]
-        texts = _read(backend, [key for each in gathered for key in (*each.sidecars, *each.holds)])
-        for each in gathered:
-            yield each.told(texts)
+        scan = [_FolderScan.of(group, notes) for group in window]
+        texts = _read(backend, [key for each in scan for key in (*each.sidecars, *each.holds)])
+        for each in scan:
+            yield each.with_texts(texts)
 
 
 def _folder(key: str) -> str:
@@ -139,8 +139,8 @@ def _read(backend: Backend, wanted: list[str]) -> dict[str, bytes]:
 
 
 @dataclass(slots=True)
-class _Gathered:
-    """What keys and notes tell of one folder."""
+class _FolderScan:
+    """Keys of one folder, and what its note says."""
 
     keys: list[str]
     sidecars: dict[str, str] = field(default_factory=dict)
@@ -150,28 +150,28 @@ class _Gathered:
     blobs: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, group: list[str], notes: Mapping[str, bytes]) -> _Gathered:
-        """Look at what lies in a folder, and at its note."""
-        gathered = cls(group)
+    def of(cls, group: list[str], notes: Mapping[str, bytes]) -> _FolderScan:
+        """Read the keys in a folder, and its note."""
+        scan = cls(group)
         objects: dict[str, str] = {}
         for note in (Note.parse(notes[key]) for key in group if key in notes):
             objects |= note.objects
-            gathered._name(note.subject)
+            scan._name(note.subject)
         for key in group:
             had = keys.parse_quarantined(key).key
             if _DIGEST.fullmatch(had):
                 if key not in objects:
-                    gathered.digests.add(had)
+                    scan.digests.add(had)
                 had = objects.get(key, had)
             if keys.is_sidecar(had) and not keys.is_internal(had):
-                gathered.sidecars[key] = keys.media_key(had)
+                scan.sidecars[key] = keys.media_key(had)
             elif _HOLD.fullmatch(had):
-                gathered.holds[key] = had
-            gathered._name(had)
-        return gathered
+                scan.holds[key] = had
+            scan._name(had)
+        return scan
 
     def _name(self, key: str) -> None:
-        """Take down the media that a key speaks of."""
+        """Note the media that a key names."""
         blob, hold = keys.parse_blob_key(key), _HOLD.fullmatch(key)
         if blob is not None:
             self.blobs.add(blob.digest)
@@ -180,10 +180,10 @@ class _Gathered:
         elif key and not keys.is_internal(key):
             self.references.add(keys.media_key(key) if keys.is_sidecar(key) else key)
 
-    def told(self, texts: Mapping[str, bytes]) -> SetAside:
-        """Add what sidecars and holds say."""
+    def with_texts(self, texts: Mapping[str, bytes]) -> QuarantineFolder:
+        """Return the folder with what its sidecars and holds say."""
         named = {name for key in self.holds if (name := holds.named(texts.get(key, b""))) is not None}
-        return SetAside(
+        return QuarantineFolder(
             tuple(self.keys),
             self.sidecars,
             self.holds,
@@ -203,7 +203,7 @@ def set_aside(
     subject: str,
     why: str,
     *,
-    objects: Mapping[str, Content] | None = None,
+    objects: Mapping[str, ContentDigest] | None = None,
     texts: Mapping[str, bytes] | None = None,
 ) -> str:
     """Copy objects, and write texts that were read, into a fresh folder; return the folder.
@@ -230,7 +230,8 @@ def set_aside(
             backend.copy(key, target, _TYPE)
         except FileNotFoundError:
             raise StorageError("went while it was copied to quarantine", next_step="verify again", key=key) from None
-        if survey.read(backend, target, content.size) != content:
+        # Read again before anything is removed: a storage may copy half, and the original may change meanwhile.
+        if survey.read_digest(backend, target, content.size) != content:
             raise StorageError("changed while it was copied to quarantine", next_step="verify again", key=key)
     for key, data in (texts or {}).items():
         placed[key] = keys.quarantined_key(folder, key, backend.root_length)

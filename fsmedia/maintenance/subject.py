@@ -1,12 +1,11 @@
-"""Finding what is a subject's: one listing of the whole store, and a look into every sidecar. Reads only.
+"""The subject of an erasure: which media are theirs, by one listing of the store and every sidecar. Reads only.
 
-Nothing is left out because of where it lies: a folder alone proves nothing. What has a sidecar and no bytes counts
-too, for the sidecar says who and what.
+Nothing is left out because of where it lies, for a folder alone proves nothing. A sidecar without bytes counts too, for
+it says who and what.
 """
 
 from __future__ import annotations
 
-import os
 from array import array
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -15,30 +14,36 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pydantic_core import from_json, to_json
 
 from fsmedia.core import records
-from fsmedia.errors import CorruptSidecarError, InvalidMediaError, InvalidReferenceError, MediaError, StorageError
+from fsmedia.core.parallel import JobResult
+from fsmedia.core.records import shown_pairs
+from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError
 from fsmedia.format import keys
 from fsmedia.format.layout import parse_any
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.models import MediaMetadata, Remaining
-from fsmedia.storage import Entry
+from fsmedia.models import MediaMetadata, Reference, Remaining
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from fsmedia.core.records import ListedPair
     from fsmedia.format.layout import Layout
     from fsmedia.format.settings import Configuration
-    from fsmedia.storage import Backend
+    from fsmedia.storage import Backend, Entry
 
 ID_WORDS = ("run_id", "conversation_id", "session_id", "provider_id")
 """What can name a subject."""
 Owner = Literal["subject", "other", "unclear", "elsewhere"]
 """Whose a media is; `unclear`: nothing tells, `elsewhere`: its path says the subject's, its sidecar another's."""
+SEARCH_WINDOW = 500
+"""Media whose sidecars are read together."""
+_UNREADABLE = "its sidecar can't be read, and nothing tells whose it is; look at it, or verify the store"
+_ELSEWHERE = "it lies where the subject's media lie, but its sidecar names another"
+_NAMELESS = "it lies where the subject's media lie, but no reference can name it: remove it with the storage's tools"
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who is to be erased: ids that a media must all have.
+    """Whose media are erased: ids that a media must all have.
 
     Attributes
     ----------
@@ -56,7 +61,7 @@ class Subject:
 
     @classmethod
     def of(cls, words: Mapping[str, str | None], configuration: Configuration) -> Subject:
-        """Check the words.
+        """Check the ids.
 
         Raises
         ------
@@ -86,29 +91,29 @@ class Subject:
 
     @property
     def digest(self) -> str:
-        """What stands for the words where they need not be read: in the journal of an erasure."""
+        """Digest of the ids, for the journal of an erasure, where nobody need read them."""
         return sha256(to_json(sorted(self.words.items()))).hexdigest()
 
-    def told_by_path(self, key: str) -> dict[str, bool | None]:
+    def ids_in_path(self, key: str) -> dict[str, bool | None]:
         """Return for each id whether a path says it; None where the path is silent (also of ids it shortens)."""
         parsed = parse_any(self.ordered, key)
         fields: Mapping[str, Any] = parsed[1] if parsed else {}
-        told: dict[str, bool | None] = {}
+        answers: dict[str, bool | None] = {}
         for name, wanted in self.words.items():
             folder = self.folders.get(name)
             said = fields.get(name)
             if said:
-                told[name] = said == wanted
+                answers[name] = said == wanted
             elif folder is not None and (parsed is None or parsed[0].id_field == name):
-                told[name] = True if key.startswith(folder) else None  # deeper than the layout, or a shortened id
+                answers[name] = True if key.startswith(folder) else None  # deeper than the layout, or a shortened id
             else:
-                told[name] = None
-        return told
+                answers[name] = None
+        return answers
 
     def lies_in(self, key: str) -> bool:
-        """Tell whether a path speaks of the subject and of nobody else; for what has no sidecar of its own."""
-        told = self.told_by_path(key).values()
-        return True in told and False not in told
+        """Tell whether a path names the subject and nobody else; for what has no sidecar of its own."""
+        answers = self.ids_in_path(key).values()
+        return True in answers and False not in answers
 
     def owner(self, key: str, sidecar: bytes | None) -> Owner:
         """Tell whose a media, or what is left of one, is.
@@ -119,13 +124,13 @@ class Subject:
             Its sidecar's bytes; None where it has none.
         """
         if sidecar is None:
-            return "subject" if all(self.told_by_path(key).values()) else "other"
-        values, readable = told(sidecar, key)
-        return self.judged(key, values, readable=readable)
+            return "subject" if all(self.ids_in_path(key).values()) else "other"
+        values, readable = sidecar_values(sidecar, key)
+        return self.owner_of_values(key, values, readable=readable)
 
-    def judged(self, key: str, values: Mapping[str, Any], *, readable: bool) -> Owner:
-        """Tell whose a media is by what `told` has found in its sidecar."""
-        by_path = self.told_by_path(key)
+    def owner_of_values(self, key: str, values: Mapping[str, Any], *, readable: bool) -> Owner:
+        """Tell whose a media is, by what `sidecar_values` returned."""
+        by_path = self.ids_in_path(key)
         answers = []
         for name, wanted in self.words.items():
             said = values.get(name)
@@ -137,8 +142,109 @@ class Subject:
         return "subject"
 
 
-def told(data: bytes, key: str) -> tuple[dict[str, Any], bool]:
-    """Return what a sidecar says, and whether it can be read; of one that is cut off, what stands before the cut."""
+class EraseItem(NamedTuple):
+    """A media of the subject, as the receipt will show it."""
+
+    reference: str
+    size: int
+    sha256: str | None
+    marker: str | None
+    note: str = ""
+    expires: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SearchContext:
+    """Settings of a search that its windows share."""
+
+    backend: Backend
+    subject: Subject
+
+
+@dataclass(slots=True)
+class SearchResult(JobResult):
+    """Result of a window of a search.
+
+    Attributes
+    ----------
+    items
+        Media of the subject.
+    unclear
+        Media of which nobody can tell whether they are the subject's.
+    others
+        The first 64 bits of the digests of everybody else's media: eight bytes each, for there may be millions.
+    """
+
+    items: list[EraseItem] = field(default_factory=list)
+    unclear: list[Remaining] = field(default_factory=list)
+    others: array[int] = field(default_factory=lambda: array("Q"))
+
+
+def search_window(context: SearchContext, window: Sequence[ListedPair]) -> SearchResult:
+    """Read the sidecars of some media, and sort the media by owner."""
+    result = SearchResult(examined=len(window))
+    named: list[ListedPair] = []
+    for item in window:
+        if records.is_reference(item.key):
+            named.append(item)
+        elif context.subject.lies_in(item.key):
+            result.unclear.append(Remaining(reference=Reference(item.key), reason=_NAMELESS))
+    asked = [item.key for item in named if item.has_sidecar]
+    read = dict(zip(asked, records.read_sidecars(context.backend, asked), strict=True))
+    for item in named:
+        data = read.get(item.key)
+        if isinstance(data, MediaError):
+            result.fail(item.key, data)
+        elif data is not None or not item.has_sidecar:
+            _judge(context.subject, item, data, result)
+    return result
+
+
+def _judge(subject: Subject, item: ListedPair, data: bytes | None, result: SearchResult) -> None:
+    values, readable = ({}, True) if data is None else sidecar_values(data, item.key)
+    owner = (
+        subject.owner(item.key, None) if data is None else subject.owner_of_values(item.key, values, readable=readable)
+    )
+    digest = _digest(item.key, values)
+    if owner == "subject":
+        note = "" if readable else "its sidecar could not be read"
+        if data is None:
+            note = "it had no sidecar"
+        pointer = keys.pointer_of(item.key)  # of shared bytes the name tells the size
+        size = pointer.size if pointer is not None else 0 if item.data is None else item.data.size
+        expires = values.get("expires_at") is not None
+        result.items.append(EraseItem(item.key, size, digest, marker_of(values, item.key), note, expires))
+        return
+    if digest is not None:
+        result.others.append(digest_prefix(digest))
+    if owner in ("unclear", "elsewhere"):
+        reason = _UNREADABLE if owner == "unclear" else _ELSEWHERE
+        result.unclear.append(Remaining(reference=Reference(item.key), reason=reason))
+
+
+def _digest(reference: str, values: dict[str, object]) -> str | None:
+    """Return the digest in a deduplicated name or in a sidecar, if it is one."""
+    pointer = keys.pointer_of(reference)
+    if pointer is not None:
+        return pointer.digest
+    said = values.get("sha256")
+    if not isinstance(said, str) or len(said) != 64 or not set(said) <= set("0123456789abcdef"):
+        return None
+    return said
+
+
+def digest_prefix(digest: str) -> int:
+    """Return the first 64 bits of a digest: enough to count by."""
+    return int(digest[:16], 16)
+
+
+def owned_pairs(entries: Iterable[Entry]) -> Iterator[ListedPair]:
+    """Yield what has an owner, sidecars alone too; not the bytes of a store under way, which are a leftover at most."""
+    return (pair for pair in shown_pairs(entries) if pair.has_sidecar or not keys.is_own_name(pair.key))
+
+
+def sidecar_values(data: bytes, key: str) -> tuple[dict[str, Any], bool]:
+    """Return the values of a sidecar, and whether it can be read; of one that is cut off, those before the cut."""
     try:
         return Sidecar.parse(data, key).values, True
     except CorruptSidecarError:
@@ -151,7 +257,7 @@ def told(data: bytes, key: str) -> tuple[dict[str, Any], bool]:
 
 
 def names_another(words: Mapping[str, str], values: Mapping[str, Any]) -> bool:
-    """Tell whether a sidecar names somebody else than those words."""
+    """Tell whether a sidecar names somebody else than these ids."""
     return any(isinstance(said := values.get(name), str) and said not in ("", word) for name, word in words.items())
 
 
@@ -163,238 +269,10 @@ def marker_of(values: dict[str, Any], reference: str) -> str | None:
         return None
 
 
-WINDOW = 500
-"""Media whose sidecars are read together."""
-_UNREADABLE = "its sidecar can't be read, and nothing tells whose it is; look at it, or verify the store"
-_ELSEWHERE = "it lies where the subject's media lie, but its sidecar names another"
-_NAMELESS = "it lies where the subject's media lie, but no reference can name it: remove it with the storage's tools"
-
-
-class Item(NamedTuple):
-    """What a listing shows of one name.
-
-    Attributes
-    ----------
-    entry
-        Its bytes; None where only a sidecar lies there.
-    """
-
-    key: str
-    entry: Entry | None
-    has_sidecar: bool
-
-
-class Target(NamedTuple):
-    """One media of the subject, as it will stand in the receipt."""
-
-    reference: str
-    size: int
-    sha256: str | None
-    marker: str | None
-    note: str = ""
-    expires: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SubjectContext:
-    """What a window needs to know.
-
-    Attributes
-    ----------
-    process
-        The process that it began in, where only that one sees the storage.
-    """
-
-    backend: Backend
-    subject: Subject
-    process: int | None = None
-
-
-@dataclass(slots=True)
-class Found:
-    """What a window, or all of them, showed.
-
-    Attributes
-    ----------
-    others
-        The first 64 bits of the digests of everybody else's media: eight bytes each, whatever the store's size.
-    """
-
-    examined: int = 0
-    targets: list[Target] = field(default_factory=list)
-    unclear: list[Remaining] = field(default_factory=list)
-    failed: list[Remaining] = field(default_factory=list)
-    others: array[int] = field(default_factory=lambda: array("Q"))
-
-    def add(self, other: Found) -> None:
-        """Take in another window's."""
-        self.examined += other.examined
-        self.targets += other.targets
-        self.unclear += other.unclear
-        self.failed += other.failed
-        self.others.extend(other.others)
-
-
-def items(entries: Iterator[Entry]) -> Iterator[Item]:
-    """Pair bytes with sidecars in a listing in key order; also sidecars alone, and bytes alone.
-
-    `x` and `x.meta` need not be neighbours (`x-y` sorts between them), but nothing that sorts after `x.meta` lies
-    between them.
-    """
-    waiting: dict[str, Item] = {}
-    for entry in entries:
-        if keys.is_sidecar(entry.key) and not keys.is_internal(entry.key):
-            name = keys.media_key(entry.key)
-            beside = waiting.get(name)
-            waiting[name] = Item(name, _bytes_of(name, entry, beside), has_sidecar=True)
-        elif not keys.is_hidden(entry.key):
-            waiting[entry.key] = Item(entry.key, entry, has_sidecar=False)
-        while waiting:
-            first = next(iter(waiting.values()))
-            if not first.has_sidecar and keys.sidecar_key(first.key) >= entry.key:
-                break  # its sidecar may still come
-            del waiting[first.key]
-            yield first
-    yield from waiting.values()
-
-
-def _bytes_of(name: str, sidecar: Entry, beside: Item | None) -> Entry | None:
-    """Return the bytes of a media with a sidecar: where they are shared the name tells their size."""
-    pointer = keys.pointer_of(name)
-    if pointer is not None:
-        return Entry(name, pointer.size, sidecar.modified)
-    return None if beside is None else beside.entry
-
-
-def judged(listed: Iterator[Item]) -> Iterator[Item]:
-    """Give what has an owner: not the bytes of a store under way, which are a leftover at most."""
-    return (item for item in listed if item.has_sidecar or not keys.is_own_name(item.key))
-
-
-def find_window(context: SubjectContext, window: Sequence[Item]) -> Found:
-    """Read the sidecars of some media and tell whose they are."""
-    check_process(context.backend, context.process)
-    found = Found(examined=len(window))
-    named: list[Item] = []
-    for item in window:
-        if records.is_reference(item.key):
-            named.append(item)
-        elif context.subject.lies_in(item.key):
-            found.unclear.append(Remaining(reference=item.key, reason=_NAMELESS))  # type: ignore[arg-type]
-    asked = [item.key for item in named if item.has_sidecar]
-    read = dict(zip(asked, records.read_sidecars(context.backend, asked), strict=True))
-    for item in named:
-        data = read.get(item.key)
-        if isinstance(data, MediaError):
-            found.failed.append(Remaining(reference=item.key, reason=str(data)))  # type: ignore[arg-type]
-        elif data is not None or not item.has_sidecar:
-            _judge(context.subject, item, data, found)
-    return found
-
-
-def _judge(subject: Subject, item: Item, data: bytes | None, found: Found) -> None:
-    values, readable = ({}, True) if data is None else told(data, item.key)
-    owner = subject.owner(item.key, None) if data is None else subject.judged(item.key, values, readable=readable)
-    digest = _digest(item.key, values)
-    if owner == "subject":
-        note = "" if readable else "its sidecar could not be read"
-        if data is None:
-            note = "it had no sidecar"
-        size = 0 if item.entry is None else item.entry.size
-        expires = values.get("expires_at") is not None
-        found.targets.append(Target(item.key, size, digest, marker_of(values, item.key), note, expires))
-        return
-    if digest is not None:
-        found.others.append(beginning(digest))
-    if owner in ("unclear", "elsewhere"):
-        reason = _UNREADABLE if owner == "unclear" else _ELSEWHERE
-        found.unclear.append(Remaining(reference=item.key, reason=reason))  # type: ignore[arg-type]
-
-
-def _digest(reference: str, values: dict[str, object]) -> str | None:
-    """Return the digest that a deduplicated name tells, or a sidecar says, if it is one."""
-    pointer = keys.pointer_of(reference)
-    if pointer is not None:
-        return pointer.digest
-    said = values.get("sha256")
-    if not isinstance(said, str) or len(said) != 64 or not set(said) <= set("0123456789abcdef"):
-        return None
-    return said
-
-
-def beginning(digest: str) -> int:
-    """Return the first 64 bits of a digest: enough to count by."""
-    return int(digest[:16], 16)
-
-
-def lost(window: list[Item], error: Exception) -> Found:
-    """Say of a window that its worker did not answer."""
-    reason = str(error) if isinstance(error, MediaError) else f"its worker failed ({type(error).__name__})"
-    return Found(failed=[Remaining(reference=item.key, reason=reason) for item in window])  # type: ignore[arg-type]
-
-
-def check_process(backend: Backend, process: int | None) -> None:
-    """Refuse to look at a storage that only another process sees.
-
-    Raises
-    ------
-    StorageError
-        It is.
-    """
-    if process is not None and process != os.getpid():
-        raise StorageError(
-            f"{backend.url} is seen by one process only", next_step="give an executor of threads, or none"
-        )
-
-
-_LINES = "application/x-ndjson"
-
-
-class Page(NamedTuple):
-    """One object of a journal."""
-
-    key: str
-    targets: list[Target]
-
-
-def write(backend: Backend, subject: Subject, targets: Sequence[Target], now: datetime) -> str:
-    """Write down what is about to go; return the key."""
-    key = keys.erasures_key(now)
-    lines = [to_json({"subject": subject.digest})]
-    for each in targets:
-        values = {"reference": each.reference, "size_bytes": each.size, "sha256": each.sha256, "marker": each.marker}
-        lines.append(to_json(values))
-    backend.write(key, b"\n".join(lines) + b"\n", _LINES)
-    return key
-
-
-def read(backend: Backend, subject: Subject) -> list[Page]:
-    """Return what earlier erasures of this subject, or ones that are under way, were about to delete."""
-    listed = [entry.key for entry in backend.entries(keys.ERASURES) if not keys.is_temporary(entry.key)]
-    pages = []
-    for key in listed:
-        data = backend.read(key)
-        lines = [] if data is None else [_parsed(line) for line in data.split(b"\n") if line]
-        if lines and lines[0].get("subject") == subject.digest:
-            pages.append(Page(key, [target for line in lines[1:] if (target := _target(line)) is not None]))
-    return pages
-
-
-def _parsed(line: bytes) -> dict[str, object]:
+def json_object(text: bytes) -> dict[str, Any]:
+    """Return the values of a JSON object; none if it is anything else."""
     try:
-        values = from_json(line)
+        values = from_json(text)
     except ValueError:
         return {}
     return values if isinstance(values, dict) else {}
-
-
-def _target(values: dict[str, object]) -> Target | None:
-    """Read a line; nothing is removed by one that no erasure can have written."""
-    reference, size, digest = values.get("reference"), values.get("size_bytes"), values.get("sha256")
-    try:
-        reference = keys.check_reference(reference)
-        marker = None if values.get("marker") is None else keys.check_marker(values["marker"], reference)
-    except InvalidReferenceError:
-        return None
-    size = size if isinstance(size, int) and size >= 0 else 0
-    return Target(reference, size, digest if isinstance(digest, str) else None, marker, "an earlier erasure began it")

@@ -1,87 +1,162 @@
-"""One listing of a whole store: media come out as they are met, what lies in `.fsmedia/` is taken down. Reads only.
+"""What verification knows of a store: one listing of it, digests of bytes, the catalog compared. Reads only.
 
-`.fsmedia/` sorts before nearly all media, so it is known when they are looked at; the few names that sort before it
-wait until then.
+`.fsmedia/` sorts before nearly all media, so what lies in it is known when they are looked at; the few names that sort
+before it wait until then.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from fsmedia.catalog import refreshed, snapshots
-from fsmedia.catalog.refresh import Before
+from fsmedia.catalog.refresh import PreviousRows
 from fsmedia.catalog.schema import tokens
 from fsmedia.core import promptkit
 from fsmedia.core.ingest import HEAD_BYTES
-from fsmedia.core.records import ListedItem
-from fsmedia.errors import MediaError, StorageError, StoreConflictError
+from fsmedia.core.parallel import PER_WINDOW, JobResult, map_threads
+from fsmedia.core.records import ListedItem, paired
+from fsmedia.errors import MediaError, StoreConflictError
 from fsmedia.format import keys
-from fsmedia.models import Failed, Finding
+from fsmedia.models import Finding
 from fsmedia.storage import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from fsmedia.core.records import ListedPair
     from fsmedia.core.settings_file import SettingsFile
     from fsmedia.format.settings import Configuration
     from fsmedia.models import FindingKind
     from fsmedia.storage import Backend
 
+HELD = "it is held, and stays as it is"
+YOUNG = "younger than the grace: it may be on its way"
 _CHUNK = 512
+_REQUEST_BYTES = 10 * 2**20
+"""Bytes of one request, as many as one PUT stores."""
+_AT_ONCE = 4
+_KNOWN = tuple(f"{folder}/" for folder in (keys.DELETIONS, keys.REFERENCES, keys.ERASURES, keys.CATALOG))
+_HOLD = re.compile(rf"{re.escape(keys.HOLDS)}/[0-9a-f]{{64}}")
+_AFTER = f"{keys.INTERNAL}0"
+"""Sorts after everything in `.fsmedia/`."""
 
 
-class Ledger:
-    """Entries of a listing, in its order, each known by a text that whoever names it can tell."""
+@dataclass(frozen=True, slots=True)
+class VerifyContext:
+    """Settings of a verification that its windows share.
+
+    Attributes
+    ----------
+    before
+        Objects last touched before this instant are old.
+    now
+        The time that repairs write.
+    repairs, adopts
+        Whether to do what is planned.
+    adopting
+        Whether adoption is planned; otherwise files without sidecar are only reported.
+    """
+
+    backend: Backend
+    configuration: Configuration
+    before: datetime
+    now: datetime
+    deep: bool = False
+    repairs: bool = False
+    adopting: bool = False
+    adopts: bool = False
+
+    def is_old(self, entry: Entry | None) -> bool:
+        """Tell whether an object is older than the grace, by the storage's own times."""
+        touched = None if entry is None else self.backend.touched(entry)
+        return touched is not None and touched < self.before
+
+
+@dataclass(slots=True)
+class MediaNeeds:
+    """Objects that a media needs besides its bytes and its sidecar: keys of its due entry and its marker."""
+
+    reference: str
+    due: str | None = None
+    marker: str | None = None
+
+
+@dataclass(slots=True)
+class VerifyResult(JobResult):
+    """Result of a window of a verification.
+
+    Attributes
+    ----------
+    broken
+        Keys of shared bytes that are not what they are called.
+    """
+
+    findings: list[Finding] = field(default_factory=list, metadata=PER_WINDOW)
+    needs: list[MediaNeeds] = field(default_factory=list, metadata=PER_WINDOW)
+    broken: list[str] = field(default_factory=list)
+    media: int = 0
+    bytes: int = 0
+    bytes_read: int = 0
+
+    def find(
+        self, kind: FindingKind, key: str, detail: str, repair: str = "", *, done: bool = False, harmless: bool = False
+    ) -> None:
+        """Report something that is not as docs/format.md says."""
+        found = Finding(kind=kind, key=key, detail=detail, repair=repair, done=done, harmless=harmless)
+        self.findings.append(found)
+
+
+class EntryTable:
+    """Entries of a listing, compressed, in order; each has a name, by which it is marked as used."""
 
     def __init__(self) -> None:
-        self._struck: dict[int, bool] = {}
+        self._used: dict[int, bool] = {}
         self._chunks: list[bytes] = []
         self._open: list[tuple[int, str, int, float | None]] = []
 
     def __len__(self) -> int:
-        return len(self._struck)
+        return len(self._used)
 
-    def add(self, text: str, entry: Entry) -> None:
-        """Take an entry down under a text."""
-        name = hash(text)
-        self._struck.setdefault(name, False)
+    def add(self, name: str, entry: Entry) -> None:
+        """Add an entry under a name."""
+        # Hashes take eight bytes each; two names that share one only keep an unused object longer.
+        digest = hash(name)
+        self._used.setdefault(digest, False)
         modified = None if entry.modified is None else entry.modified.timestamp()
-        self._open.append((name, entry.key, entry.size, modified))
+        self._open.append((digest, entry.key, entry.size, modified))
         if len(self._open) >= _CHUNK:
             # Names of a disk may hold what is no UTF-8; as ASCII with escapes they come back as they were.
             self._chunks.append(zlib.compress(json.dumps(self._open).encode(), 1))
             self._open = []
 
-    def strike(self, text: str) -> bool:
-        """Say that something names it; False if it was never taken down."""
-        name = hash(text)
-        if name not in self._struck:
+    def mark_used(self, name: str) -> bool:
+        """Mark an entry as used by something; False if there is none of that name."""
+        digest = hash(name)
+        if digest not in self._used:
             return False
-        self._struck[name] = True
+        self._used[digest] = True
         return True
 
-    def struck(self) -> Iterator[Entry]:
-        """Give the entries that something names, in the order of the listing."""
-        return self._entries(struck=True)
+    def used(self) -> Iterator[Entry]:
+        """Yield the entries that something uses, in the order of the listing."""
+        return self._entries(used=True)
 
-    def left(self) -> Iterator[Entry]:
-        """Give the entries that nothing names."""
-        return self._entries(struck=False)
+    def unused(self) -> Iterator[Entry]:
+        """Yield the entries that nothing uses."""
+        return self._entries(used=False)
 
-    def _entries(self, *, struck: bool) -> Iterator[Entry]:
-        if struck not in self._struck.values():
+    def _entries(self, *, used: bool) -> Iterator[Entry]:
+        if used not in self._used.values():
             return
         for rows in (*map(_read, self._chunks), self._open):
-            for name, key, size, modified in rows:
-                if self._struck[name] is struck:
+            for digest, key, size, modified in rows:
+                if self._used[digest] is used:
                     yield Entry(key, size, None if modified is None else datetime.fromtimestamp(modified, UTC))
 
 
@@ -90,91 +165,67 @@ def _read(chunk: bytes) -> list[tuple[int, str, int, float | None]]:
     return rows
 
 
-_KNOWN = tuple(f"{folder}/" for folder in (keys.DELETIONS, keys.REFERENCES, keys.ERASURES, keys.CATALOG))
-_HOLD = re.compile(rf"{re.escape(keys.HOLDS)}/[0-9a-f]{{64}}")
-_AFTER = f"{keys.INTERNAL}0"
-"""Sorts after everything in `.fsmedia/`."""
-
-
-class Pair(NamedTuple):
-    """What lies at one name outside `.fsmedia/`: bytes, a sidecar, or both.
-
-    Attributes
-    ----------
-    data
-        The bytes at the name itself; those of deduplicated media lie elsewhere.
-    """
-
-    reference: str
-    data: Entry | None
-    sidecar: Entry | None
-
-    @property
-    def key(self) -> str:
-        """What a report calls it."""
-        return self.reference
-
-
 @dataclass(slots=True)
 class Survey:
-    """What a listing showed besides media.
+    """One listing of a store: yields what may be media, and keeps what lies in `.fsmedia/`.
 
     Attributes
     ----------
     data, markers, due
-        What lies there, to be struck off by the media that name it: data by key and size, the others by key.
+        Objects that media use, by key; data by key and size.
     absent
         Keys of shared bytes that are not there, or not of the right size -> media that name them.
     marks
         Condemned marks.
     holds
-        Keys of holds -> the name that each holds, if anything of that name was met.
-    lone
+        Keys of holds -> the name that each holds, if anything of that name was listed.
+    strays
         Temporary files and what this format does not know.
     sidecars
-        Hashes of the references that have one, where anything was taken down that may need them.
+        Hashes of the references that have one, where there is anything that may need them.
     index
         Endings of the paths in PromptKit's index -> their digests; `index_met` are those that lead somewhere.
     """
 
-    catalog: CatalogWatch
+    catalog: CatalogComparison
     examined: int = 0
     settings: bool = False
     own: bool = False
     quarantined: int = 0
-    data: Ledger = field(default_factory=Ledger)
-    markers: Ledger = field(default_factory=Ledger)
-    due: Ledger = field(default_factory=Ledger)
+    data: EntryTable = field(default_factory=EntryTable)
+    markers: EntryTable = field(default_factory=EntryTable)
+    due: EntryTable = field(default_factory=EntryTable)
     absent: dict[str, list[str]] = field(default_factory=dict)
     marks: list[Entry] = field(default_factory=list)
     holds: dict[str, str | None] = field(default_factory=dict)
-    lone: Ledger = field(default_factory=Ledger)
+    strays: EntryTable = field(default_factory=EntryTable)
     sidecars: set[int] = field(default_factory=set)
     index: dict[str, list[str]] = field(default_factory=dict)
     index_met: set[str] = field(default_factory=set)
     index_size: int = 0
     index_error: MediaError | None = None
 
-    def pairs(self, backend: Backend, progress: Callable[[int], object] | None) -> Iterator[Pair]:
-        """List everything once."""
-        early: list[Pair] | None = []
-        for pair in _paired(self._outside(backend, progress)):
-            if early is not None and pair.reference > _AFTER:
+    def pairs(self, backend: Backend, progress: Callable[[int], object] | None) -> Iterator[ListedPair]:
+        """List the store once, and yield what lies outside `.fsmedia/`."""
+        # The few names that sort before `.fsmedia/` wait until all that lies there was listed.
+        early: list[ListedPair] | None = []
+        for pair in paired(self._outside(backend, progress)):
+            if early is not None and pair.key > _AFTER:
                 for each in early:
-                    self._meet(each)
+                    self._note(each)
                 yield from early
                 early = None
             if early is None:
-                self._meet(pair)
+                self._note(pair)
                 yield pair
             else:
                 early.append(pair)
         for each in early or ():
-            self._meet(each)
+            self._note(each)
         yield from early or ()
 
     def _outside(self, backend: Backend, progress: Callable[[int], object] | None) -> Iterator[Entry]:
-        """Give what does not lie in `.fsmedia/`, and take down the rest."""
+        """Yield entries outside `.fsmedia/`, and keep the rest."""
         for entry in backend.entries():
             self.examined += 1
             if progress is not None and self.examined % 1000 == 0:
@@ -182,14 +233,14 @@ class Survey:
             if keys.is_internal(entry.key):
                 self._inside(entry)
             elif keys.is_temporary(entry.key):
-                self.lone.add(entry.key, entry)
+                self.strays.add(entry.key, entry)
             elif entry.key == keys.DEDUP_INDEX_KEY:
                 self._read_index(backend)
             else:
                 yield entry
 
     def _inside(self, entry: Entry) -> None:
-        """Take down what lies in `.fsmedia/`."""
+        """Keep an entry of `.fsmedia/`."""
         key = entry.key
         blob = keys.parse_blob_key(key)
         if blob is not None:
@@ -215,18 +266,18 @@ class Survey:
         elif key.startswith(f"{keys.QUARANTINE}/"):
             self.quarantined += 1
         elif keys.is_temporary(key) or not key.startswith(_KNOWN):
-            self.lone.add(key, entry)
+            self.strays.add(key, entry)
 
-    def _meet(self, pair: Pair) -> None:
-        """Note what other things may need to know of a media, as far as there are any."""
-        reference = pair.reference
-        self.catalog.meet(pair)
+    def _note(self, pair: ListedPair) -> None:
+        """Mark what a media uses, and note its name where other objects may need it."""
+        reference = pair.key
+        self.catalog.compare(pair)
         if pair.sidecar is not None:
             if len(self.due) or len(self.markers):
                 self.sidecars.add(hash(reference))
             # Whatever the sidecar says, its name alone keeps the bytes.
             pointer = keys.pointer_of(reference)
-            if pointer is not None and not self.data.strike(f"{pointer.data_key}\0{pointer.size}"):
+            if pointer is not None and not self.data.mark_used(f"{pointer.data_key}\0{pointer.size}"):
                 self.absent.setdefault(pointer.data_key, []).append(reference)
         if self.holds:
             key = keys.hold_key(reference)
@@ -238,7 +289,7 @@ class Survey:
             self.index_met.update(self.index.get(reference, ()))
 
     def has_sidecar(self, reference: str) -> bool:
-        """Tell whether a sidecar of that name was listed; known only if entries or markers were taken down."""
+        """Tell whether a sidecar of that name was listed; known only if there are due entries or markers."""
         return hash(reference) in self.sidecars
 
     def _read_index(self, backend: Backend) -> None:
@@ -253,208 +304,45 @@ class Survey:
                 self.index.setdefault(ending, []).append(digest)
 
 
-def _paired(entries: Iterator[Entry]) -> Iterator[Pair]:
-    """Pair bytes with sidecars in key order; holds only the few names whose sidecar may still come.
-
-    `x` and `x.meta` need not be neighbours (`x-y` sorts between them), but nothing that sorts after `x.meta` lies
-    between them.
-    """
-    waiting: dict[str, Entry] = {}
-    for entry in entries:
-        if keys.is_sidecar(entry.key):
-            name = keys.media_key(entry.key)
-            yield Pair(name, waiting.pop(name, None), entry)
-        else:
-            waiting[entry.key] = entry
-        while waiting:
-            first = next(iter(waiting))
-            if keys.sidecar_key(first) >= entry.key:
-                break  # its sidecar may still come
-            yield Pair(first, waiting.pop(first), None)
-    for name, entry in waiting.items():
-        yield Pair(name, entry, None)
-
-
-HELD = "it is held, and stays as it is"
-YOUNG = "younger than the grace: it may be on its way"
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyContext:
-    """What everybody who looks at a part of the store must know.
-
-    Attributes
-    ----------
-    before
-        What was last touched before this instant is old.
-    now
-        The time of what is written.
-    repairs, adopts
-        Whether to do what is planned.
-    adopting
-        Whether adoption is planned; without it files without sidecar are only told.
-    process
-        The process that it began in, where only that one sees the storage.
-    """
-
-    backend: Backend
-    configuration: Configuration
-    before: datetime
-    now: datetime
-    deep: bool = False
-    repairs: bool = False
-    adopting: bool = False
-    adopts: bool = False
-    process: int | None = None
-
-    def check_process(self) -> None:
-        """Refuse to work where the storage can't be seen."""
-        if self.process is not None and self.process != os.getpid():
-            raise StorageError(
-                f"{self.backend.url} is seen by one process only", next_step="give an executor of threads, or none"
-            )
-
-    def is_old(self, entry: Entry | None) -> bool:
-        """Tell whether something lies there for longer than the grace, by the storage's own times."""
-        touched = None if entry is None else self.backend.touched(entry)
-        return touched is not None and touched < self.before
-
-
 @dataclass(slots=True)
-class Fact:
-    """What a media needs besides its bytes and its sidecar, as far as the sidecar says."""
-
-    reference: str
-    due: str | None = None
-    marker: str | None = None
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What came of a window."""
-
-    findings: list[Finding] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
-    facts: list[Fact] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
-    """Keys of shared bytes that are not what they are called."""
-    media: int = 0
-    bytes: int = 0
-    bytes_read: int = 0
-
-    def find(
-        self, kind: FindingKind, key: str, detail: str, repair: str = "", *, done: bool = False, harmless: bool = False
-    ) -> None:
-        """Note what is not as it should be."""
-        found = Finding(kind=kind, key=key, detail=detail, repair=repair, done=done, harmless=harmless)
-        self.findings.append(found)
-
-    def fail(self, key: str, error: MediaError) -> None:
-        """Note what could not be looked at or mended."""
-        self.failed.append(Failed(reference=key, error=error))  # type: ignore[arg-type]
-
-
-def lost(keys: list[str], error: Exception) -> Outcome:
-    """Say of each thing in a window that its worker did not answer."""
-    failure = (
-        error
-        if isinstance(error, MediaError)
-        else StorageError(f"its worker failed ({type(error).__name__}: {str(error)[:200]})", next_step="verify again")
-    )
-    outcome = Outcome()
-    for key in keys:
-        outcome.fail(key, failure)
-    return outcome
-
-
-PIECE = 10 * 2**20
-"""Bytes of one request: what was stored by one PUT is read by one GET."""
-_AT_ONCE = 4
-
-
-class Content(NamedTuple):
-    """What bytes say of themselves."""
-
-    size: int
-    sha256: str
-    head: bytes
-
-
-def read(backend: Backend, key: str, size: int) -> Content | None:
-    """Read bytes whole; None if they are gone.
-
-    Parameters
-    ----------
-    size
-        As the storage told it: spares the look for more where that is all.
-    """
-    digest, start, head = hashlib.sha256(), 0, b""
-    while True:
-        piece = backend.read_range(key, start, start + PIECE)
-        if piece is None:
-            return None
-        if not start:
-            head = piece[:HEAD_BYTES]
-        digest.update(piece)
-        start += len(piece)
-        if len(piece) < PIECE or start == size:
-            return Content(start, digest.hexdigest(), head)
-
-
-def read_many(backend: Backend, entries: Sequence[Entry]) -> list[Content | MediaError | None]:
-    """Read several; what went wrong with one stands in its place."""
-
-    def one(entry: Entry) -> Content | MediaError | None:
-        try:
-            return read(backend, entry.key, entry.size)
-        except MediaError as error:
-            return error
-
-    if len(entries) < 2 or backend.concurrency < 2:
-        return [one(entry) for entry in entries]
-    with ThreadPoolExecutor(min(len(entries), backend.concurrency, _AT_ONCE)) as threads:
-        return list(threads.map(one, entries))
-
-
-@dataclass(slots=True)
-class CatalogWatch:
-    """Compares a listing with the newest snapshot of the catalog; reads that once, when the first media is met.
+class CatalogComparison:
+    """Compares a listing with the newest snapshot of the catalog, which is read before the first media.
 
     Attributes
     ----------
     entries
         The snapshots that the listing showed.
     young
-        Objects written from then on may change and show the same.
+        Objects written from then on may change and keep their token.
     """
 
     backend: Backend
     settings_file: SettingsFile
     young: datetime
     entries: list[Entry] = field(default_factory=list)
-    _rows: Before | None = None
+    _rows: PreviousRows | None = None
     _begun: bool = False
     _problem: str = ""
     _unreadable: bool = False
     _met: int = 0
     _differ: int = 0
 
-    def meet(self, pair: Pair) -> None:
+    def compare(self, pair: ListedPair) -> None:
         """Compare a media with its row."""
         if not self._begun:
             self._begin()
-        pointer = keys.pointer_of(pair.reference)
+        pointer = keys.pointer_of(pair.key)
         is_media = pair.sidecar is not None and (pair.data is not None or pointer is not None)
-        if self._rows is None or not (is_media or (pair.data is not None and not keys.is_own_name(pair.reference))):
+        if self._rows is None or not (is_media or (pair.data is not None and not keys.is_own_name(pair.key))):
             return
-        row = self._rows.marks(pair.reference)
+        row = self._rows.tokens(pair.key)
         if row is None:
             self._differ += 1
             return
         self._met += 1
         entry = pair.data
         if pointer is not None and pair.sidecar is not None:
-            entry = Entry(pair.reference, pointer.size, pair.sidecar.modified, pointer.generation)
+            entry = Entry(pair.key, pointer.size, pair.sidecar.modified, pointer.generation)
         if entry is not None and None not in row:
             now = tokens(ListedItem(entry, pair.sidecar), self.young)
             self._differ += None not in now and now != row
@@ -472,17 +360,17 @@ class CatalogWatch:
             self._problem = f"it could not be looked at: {error.problem}"
         else:
             self._unreadable = found is None or not found.is_newest
-            self._rows = None if found is None else Before(found.table)
+            self._rows = None if found is None else PreviousRows(found.table)
 
-    def tell(self, outcome: Outcome, *, repairs: bool, now: datetime) -> None:
-        """Tell of the catalog, and bring it up to date where that is asked for."""
+    def report(self, result: VerifyResult, *, repairs: bool, now: datetime) -> None:
+        """Report a catalog that is behind, and refresh it if that is asked for."""
         if not self._begun:
             self._begin()
         if not self.entries:
             return
         key = self.entries[-1].key
         if self._problem:
-            outcome.find("catalog", key, self._problem, harmless=True)
+            result.find("catalog", key, self._problem, harmless=True)
             return
         gone = 0 if self._rows is None else len(self._rows.table) - self._met
         if not (self._unreadable or gone or self._differ):
@@ -496,6 +384,47 @@ class CatalogWatch:
             try:
                 refreshed(self.backend, self.settings_file, now=now)
             except MediaError as error:
-                outcome.fail(key, error)
+                result.fail(key, error)
                 return
-        outcome.find("catalog", key, detail, "brought up to date", done=repairs, harmless=not self._unreadable)
+        result.find("catalog", key, detail, "brought up to date", done=repairs, harmless=not self._unreadable)
+
+
+class ContentDigest(NamedTuple):
+    """What was read: size, digest, and the first bytes, which tell the type."""
+
+    size: int
+    sha256: str
+    head: bytes
+
+
+def read_digest(backend: Backend, key: str, size: int) -> ContentDigest | None:
+    """Read all bytes of an object; None if it is gone.
+
+    Parameters
+    ----------
+    size
+        Size by the listing: spares the request for more bytes after the last ones.
+    """
+    digest, start, head = hashlib.sha256(), 0, b""
+    while True:
+        piece = backend.read_range(key, start, start + _REQUEST_BYTES)
+        if piece is None:
+            return None
+        if not start:
+            head = piece[:HEAD_BYTES]
+        digest.update(piece)
+        start += len(piece)
+        if len(piece) < _REQUEST_BYTES or start == size:
+            return ContentDigest(start, digest.hexdigest(), head)
+
+
+def read_digests(backend: Backend, entries: Sequence[Entry]) -> list[ContentDigest | MediaError | None]:
+    """Read several objects, some at once; an error stands in the place of its object."""
+
+    def one(entry: Entry) -> ContentDigest | MediaError | None:
+        try:
+            return read_digest(backend, entry.key, entry.size)
+        except MediaError as error:
+            return error
+
+    return map_threads(one, entries, min(backend.concurrency, _AT_ONCE))

@@ -1,11 +1,10 @@
-"""A whole store brought to another: two listings, windows of media, one report.
+"""Copying a store to another root: the target is listed, the source walked in windows, extra media deleted if asked.
 
-No state is kept anywhere: what was brought over is found again by its name, so who is killed begins again and goes on.
+No state is kept anywhere: what was copied is found again by its name, so a sync that was killed is simply run again.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from pydantic_core import to_json
 
 from fsmedia.core import holds, promptkit, records
 from fsmedia.core.lifetime import Deleter
-from fsmedia.core.parallel import spread, windows
+from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.errors import (
     CorruptSidecarError,
@@ -31,9 +30,9 @@ from fsmedia.errors import (
     StoreConflictError,
 )
 from fsmedia.format import keys
-from fsmedia.maintenance.sync_copy import Check, Outcome, SyncContext, SyncRoute, carry_window
-from fsmedia.maintenance.sync_plan import Left, Naming, check_missing_id, identity, known_media
-from fsmedia.models import Failed, Moved, Reference, Skipped, SyncReport
+from fsmedia.maintenance.sync_copy import Check, SyncContext, SyncResult, SyncRoute, sync_window
+from fsmedia.maintenance.sync_plan import SkipError, TargetNaming, check_missing_id, common_name, known_media
+from fsmedia.models import Failed, Moved, Reference, SyncReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,19 +41,25 @@ if TYPE_CHECKING:
 
     from fsmedia.core.lifetime import DeletionLog
     from fsmedia.format.settings import Configuration, Settings
-    from fsmedia.maintenance.sync_copy import Check
-    from fsmedia.maintenance.sync_plan import Known, SyncItem
+    from fsmedia.maintenance.sync_plan import SyncItem, TargetMedia
     from fsmedia.models.selection import Selection
     from fsmedia.storage import Backend
 
+_WINDOW = 128
+_DELETE_WINDOW = 1000
+_JSON_LINES = "application/x-ndjson"
 _OWN = "127.0.0.1"
 _OWN_NAMES = ("localhost", "::1", "0.0.0.0", "localhost.localdomain")  # noqa: S104 - nothing is bound to it
 _ALIASES = {"s3a": "s3", "gcs": "gs", "local": "file", "": "file"}
+_FOREIGN = "is a file at the target that another program put there"
+_CHANGED = "stays: the source has it, but there it is not among the media that are meant"
+_HELD = "is held at the target, where the source has no such media"
+_UNTOLD = "stays: some media of the source could not be read, so it can't be told which the target has too many"
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """A root that media are brought to.
+class SyncTarget:
+    """The root that media are copied to.
 
     Attributes
     ----------
@@ -77,15 +82,92 @@ class Target:
         self.settings_file.settle(drafted=self.configuration)
 
 
-def open_target(backend: Backend, asked: Settings, source: Backend, settings: Configuration) -> Target:
-    """Look at a root, and decide with which settings media are brought there.
+@dataclass(frozen=True, slots=True)
+class SyncOptions:
+    """Options of a sync.
+
+    Attributes
+    ----------
+    mapping
+        A file that old and new references are added to.
+    progress
+        Called with the number of media looked at and the number of bytes copied so far.
+    """
+
+    selection: Selection
+    delete: bool = False
+    dry_run: bool = False
+    mapping: str | PathLike[str] | None = None
+    missing_id: str | None = None
+    check: Check = "size"
+    executor: Executor | None = None
+    progress: Callable[[int, int], object] | None = None
+    stopped: Callable[[], bool] = bool
+    log: DeletionLog = None
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+def sync(source: Backend, configuration: Configuration, target: SyncTarget, options: SyncOptions) -> SyncReport:
+    """Copy media of one root to another.
+
+    Raises
+    ------
+    StorageError
+        One of the roots can't be listed, or the target's settings not written; what failed for single media is in the
+        report.
+    """
+    begun = time.monotonic()
+    check_missing_id(options.missing_id)
+    if options.check not in ("size", "read"):
+        raise InvalidMediaError(f"unknown verify_copies {options.check!r}", next_step="use 'size' or 'read'")
+    job, context = _prepared(source, configuration, target, options)
+    stopped = False
+
+    def is_stopped() -> bool:
+        # Once stopped, always stopped: the report must say so, and only a whole walk tells what is extra.
+        nonlocal stopped
+        stopped = stopped or options.stopped()
+        return stopped
+
+    # Opened before the work: that it can't be written must not be found out after it.
+    with _mapping_file(options) as file:
+        index = promptkit.read_index(source.read(keys.DEDUP_INDEX_KEY)) if configuration.adopted else {}
+        # Settings before media: without them no reader knows the layout.
+        if not options.dry_run:
+            target.settle()
+
+        def take(result: SyncResult) -> None:
+            job.record(result, file, index)
+            job.report_progress(result.bytes_copied if context.route.on_bytes is None else 0)
+
+        run_windows(
+            sync_window,
+            context,
+            job.sync_items(configuration),
+            job.total,
+            backends=[source, target.backend],
+            key=lambda each: each.reference,
+            again="sync again",
+            executor=options.executor,
+            stopped=is_stopped,
+            handle=take,
+        )
+    # Last, and not after a stop: only the whole source tells what is extra.
+    removed = ExtrasResult()
+    if options.delete and not is_stopped():
+        removed = _extras_removal(job, context.held).remove(job.extras())
+    return job.report(removed, stopped=stopped, took=timedelta(seconds=time.monotonic() - begun))
+
+
+def open_target(backend: Backend, asked: Settings, source: Backend, settings: Configuration) -> SyncTarget:
+    """Open the root that media are copied to, and decide its settings.
 
     Parameters
     ----------
     asked
-        What the caller asks of it.
+        Settings that the caller asks for.
     settings
-        The source's, which a new store takes over but for what was asked.
+        The source's, which a new store takes over where nothing else is asked for.
 
     Raises
     ------
@@ -101,18 +183,18 @@ def open_target(backend: Backend, asked: Settings, source: Backend, settings: Co
         )
     settings_file = SettingsFile(backend, asked)
     if settings_file.is_settled:
-        return Target(backend, settings_file, settings_file.configuration)
+        return SyncTarget(backend, settings_file, settings_file.configuration)
     assumed = settings_file.configuration
     drafted = replace(
         settings,
         organization=asked.organization or settings.organization,
         layouts={**settings.layouts, **(asked.layouts or {})},
         deduplicate=settings.deduplicate if asked.deduplicate is None else asked.deduplicate,
-        # What lies there already may be anybody's, and so is what comes from a store that took over such files.
+        # Files that lie there already may be anybody's, and so may those of a source that was itself adopted.
         adopted=settings.adopted or assumed.adopted,
         due_index="partial" if assumed.adopted else "complete",
     )
-    return Target(backend, settings_file, drafted)
+    return SyncTarget(backend, settings_file, drafted)
 
 
 def overlap(one: Backend, other: Backend) -> bool:
@@ -142,148 +224,30 @@ def _parts(root: str) -> list[str]:
     return [_ALIASES.get(protocol, protocol), *(part for part in path.split("/") if part)]
 
 
-_DELETE_WINDOW = 1000
-_FOREIGN = "is a file at the target that another program put there"
-_CHANGED = "stays: the source has it, but there it is not among the media that are meant"
-_HELD = "is held at the target, where the source has no such media"
-
-
 @dataclass(slots=True)
-class Removed:
-    """What became of media that only the target has."""
-
-    deleted: list[Reference] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
-
-    def skip(self, reference: str, reason: str) -> None:
-        """Note why a media stays."""
-        self.skipped.append(Skipped(reference=Reference(reference), reason=reason))
-
-    def fail(self, reference: str, error: MediaError) -> None:
-        """Note what went wrong."""
-        self.failed.append(Failed(reference=Reference(reference), error=error))
-
-
-@dataclass(frozen=True, slots=True)
-class Extras:
-    """How they are looked at and deleted.
+class _SyncJob:
+    """A sync under way.
 
     Attributes
     ----------
-    held
-        Keys of the holds at the target.
-    uncertain
-        Why nothing can be told from what the source has; empty where it can.
-    elsewhere
-        What the source has besides the media that are meant, see `trait`: they are meant no more, and not gone.
+    met
+        Names at the target, or references there, that the source has media for.
+    claimed
+        Names at the target that were made of metadata, which may be the same for two media.
+    left
+        `stable_name` of media that were skipped, so the target's are not extra.
+    unnamed
+        Media of the source whose name at the target is not known.
     """
-
-    target: Target
-    selection: Selection
-    held: frozenset[str]
-    uncertain: str
-    elsewhere: frozenset[str]
-    dry_run: bool
-    log: DeletionLog
-    now: Callable[[], datetime]
-
-    def remove(self, found: Iterable[Known]) -> Removed:
-        """Delete media, or say which would be."""
-        removed = Removed()
-        removal = Deleter(self.target.backend, self.target.configuration, self.now, self.log)
-        for window in windows(found, _DELETE_WINDOW):
-            chosen = [each.reference for each in self._selected(window, removed)]
-            staying = {each for each in chosen if keys.hold_key(each) in self.held}
-            for each in chosen:
-                if each in staying:
-                    removed.skip(each, _HELD)
-            going = [each for each in chosen if each not in staying]
-            failed = {} if self.dry_run else removal.many(going)
-            for each in going:
-                error = failed.get(each)
-                if error is None:
-                    removed.deleted.append(Reference(each))
-                elif isinstance(error, HeldMediaError):
-                    removed.skip(each, _HELD)
-                else:
-                    removed.fail(each, error)
-        return removed
-
-    def _selected(self, window: Sequence[Known], removed: Removed) -> list[Known]:
-        """Return the media that are meant; sidecars are read only where the selection asks for what is in them."""
-        media = []
-        for each in window:
-            if not each.has_sidecar:
-                removed.skip(each.reference, _FOREIGN)
-            elif self.uncertain:
-                removed.skip(each.reference, self.uncertain)
-            elif trait(each.reference) in self.elsewhere:
-                removed.skip(each.reference, _CHANGED)
-            else:
-                media.append(each)
-        if not self.selection.asks():
-            return media
-        answers = records.find_many(self.target.backend, [each.reference for each in media])
-        return [each for each, found in zip(media, answers, strict=True) if self._is_meant(each, found, removed)]
-
-    def _is_meant(self, known: Known, found: records.StoredItem | MediaError, removed: Removed) -> bool:
-        if isinstance(found, MediaError):
-            return False  # deleted since it was listed
-        try:
-            return self.selection.matches(records.record_of(found, self.target.configuration))
-        except CorruptSidecarError as error:
-            removed.fail(known.reference, error)
-            return False
-
-
-def trait(reference: str) -> str:
-    """Return what a media keeps in every layout: the file name where this package gave it, else all of its name."""
-    name = identity(reference)
-    return name.rpartition("/")[2] if keys.is_own_name(name) else name
-
-
-_WINDOW = 128
-_LINES = "application/x-ndjson"
-_UNTOLD = "stays: some media of the source could not be read, so it can't be told which the target has too many"
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What a caller asks of a sync.
-
-    Attributes
-    ----------
-    mapping
-        A file that old and new references are added to.
-    progress
-        Called with the number of media looked at and the number of bytes brought over so far.
-    """
-
-    selection: Selection
-    delete: bool = False
-    dry_run: bool = False
-    mapping: str | PathLike[str] | None = None
-    missing_id: str | None = None
-    check: Check = "size"
-    executor: Executor | None = None
-    progress: Callable[[int, int], object] | None = None
-    stopped: Callable[[], bool] = bool
-    log: DeletionLog = None
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-
-
-@dataclass(slots=True)
-class _Work:
-    """A sync under way."""
 
     source: Backend
-    target: Target
-    naming: Naming
-    wishes: Wishes
-    known: dict[str, Known]
+    target: SyncTarget
+    naming: TargetNaming
+    options: SyncOptions
+    known: dict[str, TargetMedia]
     source_held: frozenset[str]
-    outcome: Outcome = field(default_factory=Outcome)
+    total: SyncResult = field(default_factory=SyncResult)
+    examined: int = 0
     met: set[str] = field(default_factory=set)
     claimed: set[str] = field(default_factory=set)
     left: set[str] = field(default_factory=set)
@@ -292,22 +256,22 @@ class _Work:
     unnamed: int = 0
     transferred: int = 0
 
-    def passages(self, configuration: Configuration) -> Iterator[list[SyncItem]]:
-        """Walk over the source, read sidecars, and say what each media is called at the target."""
-        chosen = records.selected(self.source, configuration, self.wishes.selection)
+    def sync_items(self, configuration: Configuration) -> Iterator[list[SyncItem]]:
+        """Walk over the source, read sidecars, and yield windows of media with their names at the target."""
+        chosen = records.selected(self.source, configuration, self.options.selection)
         usable = (each.listed for each in chosen if records.is_reference(each.entry.key))
         for window in windows(usable, _WINDOW):
-            self.outcome.examined += len(window)
+            self.examined += len(window)
             wanted = [item.entry.key for item in window if item.has_sidecar]
             texts = dict(zip(wanted, records.read_sidecars(self.source, wanted), strict=True))
             found = []
             for item in window:
-                sync_item = self._passage(item, texts.get(item.entry.key))
+                sync_item = self._sync_item(item, texts.get(item.entry.key))
                 if sync_item is not None:
                     found.append(sync_item)
             yield found
 
-    def _passage(self, item: records.ListedItem, text: bytes | MediaError | None) -> SyncItem | None:
+    def _sync_item(self, item: records.ListedItem, text: bytes | MediaError | None) -> SyncItem | None:
         reference = item.entry.key
         try:
             if isinstance(text, MediaError):
@@ -315,17 +279,18 @@ class _Work:
             if item.has_sidecar and text is None:
                 raise records.not_found(reference)
             sync_item = self._claimed(self.naming.sync_item(item, text, self.source_held))
-        except Left as left:
-            self.outcome.skip(reference, str(left))
+        except SkipError as left:
+            self.total.skip(reference, str(left))
             self._leave(reference)
         except InvalidLayoutError as error:
-            self.outcome.skip(reference, f"its name at the target would be too long: {error.problem}")
+            self.total.skip(reference, f"its name at the target would be too long: {error.problem}")
             self._leave(reference)
         except MediaError as error:
-            self.outcome.fail(reference, error)
+            self.total.fail(reference, error)
+            # A conflict is about a name that is known, and what was deleted has none; of the rest nobody knows it.
             self.unnamed += not isinstance(error, (StoreConflictError, MediaNotFoundError))
-            if not self.naming.relays:  # its name is known all the same
-                self.met.add(identity(reference))
+            if not self.naming.relays:  # its name is known all the same, so the target's is not extra
+                self.met.add(common_name(reference))
         else:
             sync_item.known = self.known.get(sync_item.name)
             self.met.add(sync_item.name if sync_item.known is None else sync_item.known.reference)
@@ -333,14 +298,14 @@ class _Work:
         return None
 
     def _leave(self, reference: str) -> None:
-        """Note that the source has a media all the same: a sync with another `missing_id` may have brought it."""
-        if keys.is_own_name(identity(reference)):
-            self.left.add(trait(reference))
+        """Note that the source has a skipped media: a sync with another `missing_id` may have copied it before."""
+        if keys.is_own_name(common_name(reference)):
+            self.left.add(stable_name(reference))
         else:
             self.unnamed += 1
 
     def _claimed(self, sync_item: SyncItem) -> SyncItem:
-        """See that no other media of the source gets the same name; names that this package gave are all different."""
+        """Refuse a name that another media of the source got; names that this package gave are all different."""
         if sync_item.relaid and not sync_item.is_own:
             if sync_item.name in self.claimed:
                 raise StoreConflictError(
@@ -351,41 +316,74 @@ class _Work:
             self.claimed.add(sync_item.name)
         return sync_item
 
-    def extras(self) -> Iterator[Known]:
-        """Give what the target has and nothing of the source is called like."""
+    def extras(self) -> Iterator[TargetMedia]:
+        """Yield what the target has and the source has no media for."""
         return (each for name, each in self.known.items() if each.reference not in self.met and name not in self.met)
 
-    def take(self, part: Outcome, file: TextIO | None, index: dict[str, object]) -> None:
-        """Note what became of a window, and write down which references changed."""
-        self.outcome.add(part)
+    def record(self, part: SyncResult, file: TextIO | None, index: dict[str, object]) -> None:
+        """Record the references that a window changed."""
         changed = [pair for pair in part.settled if pair.old != pair.new]
         self.moved += changed
         if file is not None and changed:
-            with _on_disk(self.wishes.mapping):
+            with _on_disk(self.options.mapping):
                 file.write(_lines(changed).decode())
-                file.flush()
-        if self.wishes.dry_run:
+                file.flush()  # a sync that is killed has told all windows that it finished
+        if self.options.dry_run:
             return
         backend = self.target.backend
+        # When the media are there. A crash before this loses lines and no media; the next sync reports all pairs again.
         try:
             if part.fresh:
                 key = keys.references_key(datetime.now(UTC))
-                backend.write(key, _lines(part.fresh), _LINES)
+                backend.write(key, _lines(part.fresh), _JSON_LINES)
                 self.mappings.append(key)
             if index:
                 promptkit.carry(backend, index, {pair.old: pair.new for pair in part.settled})
         except MediaError as error:
-            self.outcome.failed += [Failed(reference=Reference(pair.old), error=error) for pair in part.settled[:1]]
+            self.total.failed += [Failed(reference=Reference(pair.old), error=error) for pair in part.settled[:1]]
 
-    def tell(self, size: int = 0) -> None:
-        """Say how far the work is."""
+    def report(self, removed: ExtrasResult, *, stopped: bool, took: timedelta) -> SyncReport:
+        """Return the report of the sync."""
+        total = self.total
+        return SyncReport(
+            target=self.target.backend.url,
+            dry_run=self.options.dry_run,
+            examined=self.examined,
+            copied=total.copied,
+            bytes_copied=total.bytes_copied,
+            unchanged=total.unchanged,
+            updated=total.updated,
+            deleted=tuple(removed.deleted),
+            skipped=(*total.skipped, *removed.skipped),
+            failed=(*total.failed, *removed.failed),
+            moved=tuple(self.moved),
+            mappings=tuple(self.mappings),
+            stopped=stopped,
+            took=took,
+        )
+
+    def report_progress(self, size: int = 0) -> None:
+        """Report the progress."""
         self.transferred += size
-        if self.wishes.progress is not None:
-            self.wishes.progress(self.outcome.examined, self.transferred)
+        if self.options.progress is not None:
+            self.options.progress(self.examined, self.transferred)
+
+
+@contextmanager
+def _mapping_file(options: SyncOptions) -> Iterator[TextIO | None]:
+    """Open the file for old and new references, if there is to be one."""
+    if options.mapping is None or options.dry_run:
+        yield None
+        return
+    with ExitStack() as stack:
+        with _on_disk(options.mapping):
+            file = stack.enter_context(Path(options.mapping).open("a", encoding="utf-8"))
+        yield file
 
 
 @contextmanager
 def _on_disk(path: object) -> Iterator[None]:
+    """Raise what goes wrong with the mapping file as StorageError."""
     try:
         yield
     except OSError as error:
@@ -400,121 +398,139 @@ def _lines(pairs: Sequence[Moved]) -> bytes:
     return b"".join(to_json(pair._asdict()) + b"\n" for pair in pairs)
 
 
-def sync(source: Backend, configuration: Configuration, target: Target, wishes: Wishes) -> SyncReport:
-    """Bring media of one root to another.
-
-    Raises
-    ------
-    StorageError
-        One of the roots can't be listed, or the target's settings not written; what failed for single media is in the
-        report.
-    """
-    begun = time.monotonic()
-    check_missing_id(wishes.missing_id)
-    if wishes.check not in ("size", "read"):
-        raise InvalidMediaError(f"unknown verify_copies {wishes.check!r}", next_step="use 'size' or 'read'")
-    work, context = _prepared(source, configuration, target, wishes)
-    stopped = False
-
-    def is_stopped() -> bool:
-        nonlocal stopped
-        stopped = stopped or wishes.stopped()
-        return stopped
-
-    with ExitStack() as stack:
-        # Before the work: that the file can't be written must not be found out after it.
-        path = wishes.mapping
-        file = None
-        if path is not None and not wishes.dry_run:
-            with _on_disk(path):
-                file = stack.enter_context(Path(path).open("a", encoding="utf-8"))
-        index = promptkit.read_index(source.read(keys.DEDUP_INDEX_KEY)) if configuration.adopted else {}
-        if not wishes.dry_run:
-            target.settle()
-        for part in spread(carry_window, context, work.passages(configuration), wishes.executor, is_stopped, _lost):
-            work.take(part, file, index)
-            work.tell(part.bytes_copied if context.route.told is None else 0)
-    removed = Removed()
-    if wishes.delete and not is_stopped():
-        removed = _extras(work, context.held).remove(work.extras())
-    outcome = work.outcome
-    return SyncReport(
-        target=target.backend.url,
-        dry_run=wishes.dry_run,
-        examined=outcome.examined,
-        copied=outcome.copied,
-        bytes_copied=outcome.bytes_copied,
-        unchanged=outcome.unchanged,
-        updated=outcome.updated,
-        deleted=tuple(removed.deleted),
-        skipped=(*outcome.skipped, *removed.skipped),
-        failed=(*outcome.failed, *removed.failed),
-        moved=tuple(work.moved),
-        mappings=tuple(work.mappings),
-        stopped=stopped,
-        took=timedelta(seconds=time.monotonic() - begun),
-    )
-
-
 def _prepared(
-    source: Backend, configuration: Configuration, target: Target, wishes: Wishes
-) -> tuple[_Work, SyncContext]:
-    """List what the target has, and the holds of both."""
+    source: Backend, configuration: Configuration, target: SyncTarget, options: SyncOptions
+) -> tuple[_SyncJob, SyncContext]:
+    """List what the target has, and the holds of both roots."""
     backend = target.backend
-    wanted = records.folder_of(target.configuration, wishes.selection)
-    # A source that took over other people's files may have media of that id anywhere, and so has the target then.
+    wanted = records.folder_of(target.configuration, options.selection)
+    # An adopted source may have media of that id anywhere, and then so has the target.
     folder = "" if configuration.adopted else wanted
-    work = _Work(
+    # The target is listed before the source: what comes to both meanwhile must not look extra.
+    job = _SyncJob(
         source,
         target,
-        Naming(configuration, target.configuration, wishes.missing_id, backend.root_length),
-        wishes,
+        TargetNaming(configuration, target.configuration, options.missing_id, backend.root_length),
+        options,
         known_media(backend, folder),
         holds.held(source),
     )
     route = SyncRoute(
         source,
         backend,
-        wishes.check,
+        options.check,
         backend.reaches(source),
-        # An executor's workers may be elsewhere: there each window tells what it brought when it is done.
-        work.tell if wishes.executor is None and wishes.progress is not None else None,
+        # Workers of an executor may be other processes: then progress comes with each window's result.
+        job.report_progress if options.executor is None and options.progress is not None else None,
     )
-    alone = os.getpid() if source.in_one_process or backend.in_one_process else None
     grace = target.configuration.orphan_grace
-    return work, SyncContext(route, grace, holds.held(backend), wishes.dry_run, alone)
+    return job, SyncContext(route, grace, holds.held(backend), options.dry_run)
 
 
-def _extras(work: _Work, held: frozenset[str]) -> Extras:
-    wishes = work.wishes
-    return Extras(
-        work.target,
-        wishes.selection,
+@dataclass(slots=True)
+class ExtrasResult(JobResult):
+    """Result for the media that only the target has."""
+
+    deleted: list[Reference] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ExtrasRemoval:
+    """Deletion of media that only the target has.
+
+    Attributes
+    ----------
+    held
+        Keys of the holds at the target.
+    uncertain
+        Why nobody can tell what the source has; empty where that is known.
+    elsewhere
+        `stable_name` of what the source has besides the selected media: these left the selection, but are not gone.
+    """
+
+    target: SyncTarget
+    selection: Selection
+    held: frozenset[str]
+    uncertain: str
+    elsewhere: frozenset[str]
+    dry_run: bool
+    log: DeletionLog
+    now: Callable[[], datetime]
+
+    def remove(self, found: Iterable[TargetMedia]) -> ExtrasResult:
+        """Delete media, or in a dry run say which would be."""
+        removed = ExtrasResult()
+        removal = Deleter(self.target.backend, self.target.configuration, self.now, self.log)
+        for window in windows(found, _DELETE_WINDOW):
+            chosen = [each.reference for each in self._selected(window, removed)]
+            staying = {each for each in chosen if keys.hold_key(each) in self.held}
+            for each in chosen:
+                if each in staying:
+                    removed.skip(each, _HELD)
+            going = [each for each in chosen if each not in staying]
+            # Holds were listed when the sync began; the deleter looks for those that came since.
+            failed = {} if self.dry_run else removal.many(going)
+            for each in going:
+                error = failed.get(each)
+                if error is None:
+                    removed.deleted.append(Reference(each))
+                elif isinstance(error, HeldMediaError):
+                    removed.skip(each, _HELD)
+                else:
+                    removed.fail(each, error)
+        return removed
+
+    def _selected(self, window: Sequence[TargetMedia], removed: ExtrasResult) -> list[TargetMedia]:
+        """Return the media that the selection means; sidecars are read only where it asks for what is in them."""
+        media = []
+        for each in window:
+            if not each.has_sidecar:
+                removed.skip(each.reference, _FOREIGN)
+            elif self.uncertain:
+                # A media whose sidecar at the source could not be read may be this one under the target's layout.
+                removed.skip(each.reference, self.uncertain)
+            elif stable_name(each.reference) in self.elsewhere:
+                removed.skip(each.reference, _CHANGED)
+            else:
+                media.append(each)
+        if not self.selection.asks():
+            return media
+        answers = records.find_many(self.target.backend, [each.reference for each in media])
+        return [each for each, found in zip(media, answers, strict=True) if self._is_meant(each, found, removed)]
+
+    def _is_meant(self, known: TargetMedia, found: records.StoredItem | MediaError, removed: ExtrasResult) -> bool:
+        if isinstance(found, MediaError):
+            return False  # deleted since it was listed
+        try:
+            return self.selection.matches(records.record_of(found, self.target.configuration))
+        except CorruptSidecarError as error:
+            removed.fail(known.reference, error)
+            return False
+
+
+def stable_name(reference: str) -> str:
+    """Return the part of a name that is the same in every layout: file names that this package gave, else all of it."""
+    name = common_name(reference)
+    return name.rpartition("/")[2] if keys.is_own_name(name) else name
+
+
+def _extras_removal(job: _SyncJob, held: frozenset[str]) -> ExtrasRemoval:
+    options = job.options
+    return ExtrasRemoval(
+        job.target,
+        options.selection,
         held,
-        _UNTOLD if work.unnamed and work.naming.relays else "",
-        _elsewhere(work) | work.left,
-        wishes.dry_run,
-        wishes.log,
-        wishes.now,
+        _UNTOLD if job.unnamed and job.naming.relays else "",
+        _elsewhere(job) | job.left,
+        options.dry_run,
+        options.log,
+        options.now,
     )
 
 
-def _elsewhere(work: _Work) -> frozenset[str]:
-    """List what the source has whatever is meant: conditions may be about what changes, such as a policy."""
-    asks_for_more = work.wishes.selection.asks(beyond=work.naming.source.organization)
-    if not (asks_for_more or (work.naming.source.adopted and work.wishes.selection.asks())):
-        return frozenset()  # a folder of one id, and all in it was met
-    return frozenset(trait(item.entry.key) for item in records.listed(work.source.entries()))
-
-
-def _lost(passages: list[SyncItem], error: Exception) -> Outcome:
-    """Say of a window that its worker did not answer; what it did is found by syncing again."""
-    failure = (
-        error
-        if isinstance(error, MediaError)
-        else StorageError(f"its worker failed ({type(error).__name__}: {str(error)[:200]})", next_step="sync again")
-    )
-    outcome = Outcome()
-    for each in passages:
-        outcome.fail(each.reference, failure)
-    return outcome
+def _elsewhere(job: _SyncJob) -> frozenset[str]:
+    """List what the source has besides the selection, which may be about what changes, such as a policy."""
+    asks_for_more = job.options.selection.asks(beyond=job.naming.source.organization)
+    if not (asks_for_more or (job.naming.source.adopted and job.options.selection.asks())):
+        return frozenset()  # the selection is a whole folder, and all in it was seen
+    return frozenset(stable_name(item.entry.key) for item in records.listed(job.source.entries()))

@@ -1,8 +1,8 @@
-"""One media on its way: what it is at the source, what it is called at the target, what its sidecar says there.
+"""Plan of a sync: the name of each media at the target, its sidecar there, and what is to be done with it.
 
-The name at the target is made of the name at the source and, where the target is laid out otherwise, of what the
-sidecar says. So it is the same at each sync, and no list of what went before is needed. What shares its bytes is found
-by its plain name, the one without size, digest and generation.
+The name at the target is made of the name at the source and, where the layout is another one, of the sidecar. So it is
+the same at each sync, and nothing needs to be remembered. A deduplicated media is found by its plain name, the one
+without size, digest and generation.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from fsmedia.format.settings import Configuration
     from fsmedia.storage import Backend, Entry
 
+Kind = Literal["copy", "update", "unchanged", "skip", "fail"]
+_CHUNK = 2**20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LONGEST = "0" * 26
 
 
-class Known(NamedTuple):
-    """What the target's listing shows of a media.
+class TargetMedia(NamedTuple):
+    """A media as the target's listing shows it.
 
     Attributes
     ----------
@@ -46,30 +48,30 @@ class Known(NamedTuple):
     modified: datetime | None = None
 
 
-class Left(Exception):  # noqa: N818 - not an error: a reason
-    """A media stays where it is; the text says why."""
+class SkipError(Exception):
+    """A media is not copied, and that is no failure; the text says why."""
 
 
 @dataclass(slots=True)
 class SyncItem:
-    """One media on its way.
+    """A media to copy.
 
     Attributes
     ----------
     reference, entry, text
         At the source: its name, its bytes as listed, its sidecar's bytes.
     name
-        At the target; what shares its bytes gets the rest of its name when they are there.
+        At the target; a deduplicated one gets the rest of its name when its bytes are there.
     sidecar
-        What its sidecar shall say at the target, but for the marker; None where it has none.
+        Its sidecar at the target, without the marker; None where it has none.
     digest
-        Of its bytes, as its sidecar says; empty where that says nothing.
+        Of its bytes by its sidecar; empty where that has none.
     shares
         Whether it shares its bytes at the target.
     relaid
         Whether its name at the target was made from its metadata.
     known
-        What the target's listing shows of it.
+        The same media at the target, if it is there.
     held
         Whether it is held at the source.
     """
@@ -85,7 +87,7 @@ class SyncItem:
     shares: bool
     relaid: bool
     held: bool
-    known: Known | None = None
+    known: TargetMedia | None = None
 
     @property
     def source_key(self) -> str:
@@ -98,7 +100,7 @@ class SyncItem:
         return keys.is_own_name(self.name)
 
     def sidecar_bytes(self, marker: str | None = None) -> bytes | None:
-        """Return its sidecar for the target: byte for byte the source's, where nothing in it must change."""
+        """Return its sidecar for the target, byte for byte the source's where nothing in it must change."""
         if self.sidecar is None:
             return None
         if marker is not None:
@@ -109,8 +111,8 @@ class SyncItem:
 
 
 @dataclass(frozen=True, slots=True)
-class Naming:
-    """How media of one store are called in another.
+class TargetNaming:
+    """Names that media of one store get in another.
 
     Attributes
     ----------
@@ -127,7 +129,7 @@ class Naming:
 
     @property
     def relays(self) -> bool:
-        """Whether the target is laid out otherwise."""
+        """Whether the target has another layout."""
         return self.source.layout != self.target.layout
 
     def sync_item(
@@ -137,7 +139,7 @@ class Naming:
 
         Raises
         ------
-        Left
+        SkipError
             It can't be called anything there.
         CorruptSidecarError
             Its sidecar can't be read.
@@ -147,8 +149,9 @@ class Naming:
         reference = listed.entry.key
         record = records.record_of(records.StoredItem(listed.entry, text), self.source)
         values = {} if text is None else dict(Sidecar.parse(text, reference).values)
+        # A marker belongs to the store that it lies in.
         values.pop("marker", None)
-        name = identity(reference)
+        name = common_name(reference)
         if self.relays:
             fields = dict(vars(record))
             self._fill_id(fields, values if text is not None else None)
@@ -156,6 +159,7 @@ class Naming:
         digest = str(values.get("sha256") or "")
         known_digest = _DIGEST.fullmatch(digest) is not None
         shares = self.target.deduplicate and keys.is_own_name(name) and known_digest
+        # Which generation it will be is not known yet, and all have the same length.
         longest = keys.moved_name(name, keys.Pointer(listed.entry.size, digest, _LONGEST)) if shares else name
         keys.check_lengths(longest, self.root_length)
         return SyncItem(
@@ -173,43 +177,43 @@ class Naming:
         )
 
     def _fill_id(self, fields: dict[str, object], values: dict[str, object] | None) -> None:
-        """See that the id is there by which the target is organized; also in the sidecar, so that both agree."""
+        """Give a media the id by which the target is organized, in the sidecar too, so that path and sidecar agree."""
         name = self.target.layout.id_field
         if fields.get(name):
             return
         if self.missing_id is None:
-            raise Left(f"has no {name}, by which the target is organized; missing_id gives such media one")
+            raise SkipError(f"has no {name}, by which the target is organized; missing_id gives such media one")
         fields[name] = self.missing_id
         if values is not None:
             values[name] = self.missing_id
 
 
-def identity(reference: str) -> str:
-    """Return the name that a media has whether it shares its bytes or not."""
+def common_name(reference: str) -> str:
+    """Return the name that a media has whether its bytes are shared or not."""
     return keys.plain_reference(reference) or reference
 
 
-def known_media(backend: Backend, folder: str) -> dict[str, Known]:
-    """List what lies at the target, by plain name; some 300 bytes of memory each."""
-    found: dict[str, Known] = {}
+def known_media(backend: Backend, folder: str) -> dict[str, TargetMedia]:
+    """List the target, by plain name; a media takes some 300 bytes of memory."""
+    found: dict[str, TargetMedia] = {}
     for item in records.listed(backend.entries(folder)):
         entry = item.entry
         if not records.is_reference(entry.key):
             continue
-        name = identity(entry.key)
+        name = common_name(entry.key)
         if name in found:
             if keys.pointer_of(entry.key) is None:
                 continue  # a conversion that was stopped has it under both names; the later one counts
             name = entry.key  # two syncs at once brought it twice: one of them is too many
         modified = None if item.has_sidecar else entry.modified
-        # One text for both, where they are equal: there may be millions.
+        # One object for both where they are equal: there may be millions.
         reference = name if name == entry.key else entry.key
-        found[name] = Known(reference, entry.size, item.has_sidecar, modified)
+        found[name] = TargetMedia(reference, entry.size, item.has_sidecar, modified)
     return found
 
 
 def check_missing_id(missing_id: str | None) -> None:
-    """Refuse what can't be an id.
+    """Refuse an id that no media can have.
 
     Raises
     ------
@@ -220,13 +224,9 @@ def check_missing_id(missing_id: str | None) -> None:
         raise InvalidMediaError(f"missing_id must be an id, not {missing_id!r}")
 
 
-Kind = Literal["copy", "update", "unchanged", "skip", "fail"]
-_CHUNK = 2**20
-
-
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What is to be done with a media.
+class SyncAction:
+    """What to do with a media.
 
     Attributes
     ----------
@@ -242,72 +242,73 @@ class Verdict:
     marker: str | None = None
 
 
-UNCHANGED, COPY = Verdict("unchanged"), Verdict("copy")
+UNCHANGED, COPY = SyncAction("unchanged"), SyncAction("copy")
 
 
-def verdicts(backend: Backend, passages: Sequence[SyncItem], held: frozenset[str]) -> list[Verdict]:
-    """Compare media with what the target has; reads its sidecars, all at once.
+def sync_actions(backend: Backend, sync_items: Sequence[SyncItem], held: frozenset[str]) -> list[SyncAction]:
+    """Compare media with the target, whose sidecars are read all at once.
 
     Parameters
     ----------
     held
         Keys of the holds at the target.
     """
-    wanted = [each.known.reference for each in passages if each.known is not None and each.known.has_sidecar]
+    wanted = [each.known.reference for each in sync_items if each.known is not None and each.known.has_sidecar]
     texts = dict(zip(wanted, records.read_sidecars(backend, wanted), strict=True)) if wanted else {}
     found = []
-    for each in passages:
+    for each in sync_items:
         text = texts.get(each.known.reference) if each.known is not None else None
         try:
             if isinstance(text, MediaError):
                 raise text
-            verdict = _verdict(backend, each, text)
+            action = _action(backend, each, text)
         except MediaError as error:
-            verdict = Verdict("fail", error=error)
-        found.append(_with_holds(each, verdict, held))
+            action = SyncAction("fail", error=error)
+        found.append(_with_holds(each, action, held))
     return found
 
 
-def _with_holds(sync_item: SyncItem, verdict: Verdict, held: frozenset[str]) -> Verdict:
+def _with_holds(sync_item: SyncItem, action: SyncAction, held: frozenset[str]) -> SyncAction:
     known = sync_item.known
     if known is None:
-        return verdict
+        return action
     is_held = keys.hold_key(known.reference) in held
-    if verdict.kind == "copy" and is_held:
-        return Verdict("skip", "is held at the target, where it differs")
-    if verdict.kind == "unchanged" and sync_item.held and not is_held:
-        return Verdict("update", marker=verdict.marker)
-    return verdict
+    if action.kind == "copy" and is_held:
+        return SyncAction("skip", "is held at the target, where it differs")
+    if action.kind == "unchanged" and sync_item.held and not is_held:
+        return SyncAction("update", marker=action.marker)
+    return action
 
 
-def _verdict(backend: Backend, sync_item: SyncItem, text: bytes | None) -> Verdict:
+def _action(backend: Backend, sync_item: SyncItem, text: bytes | None) -> SyncAction:
     known = sync_item.known
     if known is None:
         return COPY
     if not known.has_sidecar:
-        return _beside_bare_bytes(backend, sync_item)
+        return _beside_bare_bytes(backend, sync_item, known)
     if text is None:
         return COPY  # deleted since it was listed
     if sync_item.sidecar is None:
+        # Nothing here tells a digest, so sizes must do.
         if known.size == sync_item.entry.size:
             return UNCHANGED
-        return Verdict("skip", "has other bytes, and metadata, at the target, and none here")
-    return _beside_sidecar(sync_item, Sidecar.parse(text, known.reference))
+        return SyncAction("skip", "has other bytes, and metadata, at the target, and none here")
+    return _beside_sidecar(sync_item, known, sync_item.sidecar, Sidecar.parse(text, known.reference))
 
 
-def _beside_sidecar(sync_item: SyncItem, there: Sidecar) -> Verdict:
-    known, sidecar = sync_item.known, sync_item.sidecar
-    assert known is not None and sidecar is not None  # noqa: PT018, S101 - said by the caller, for mypy
+def _beside_sidecar(sync_item: SyncItem, known: TargetMedia, sidecar: Sidecar, there: Sidecar) -> SyncAction:
+    """Compare a media with one of its name at the target, which has a sidecar."""
     marker = there.marker(known.reference)
     values = {name: value for name, value in there.values.items() if name != "marker"}
     whole = known.size == sync_item.entry.size
     if values == sidecar.values:
-        return Verdict("unchanged", marker=marker) if whole else COPY
+        return SyncAction("unchanged", marker=marker) if whole else COPY
     theirs = str(values.get("sha256") or "")
     if theirs == sync_item.digest and whole:
         if keys.pointer_of(known.reference) is not None and marker is None:
             return COPY  # its sidecar names no marker, so it can't be rewritten
-        return Verdict("update", marker=marker)
+        return SyncAction("update", marker=marker)
+    # Bytes under a name of ours never change, and a name made of metadata may be another media's: nothing is replaced.
     if sync_item.is_own or sync_item.relaid:
         raise StoreConflictError(
             "the target has other bytes under the name that it would get",
@@ -317,10 +318,8 @@ def _beside_sidecar(sync_item: SyncItem, there: Sidecar) -> Verdict:
     return COPY
 
 
-def _beside_bare_bytes(backend: Backend, sync_item: SyncItem) -> Verdict:
-    """Compare with a file that has no sidecar there: another program's, or what a sync left that was killed."""
-    known = sync_item.known
-    assert known is not None  # noqa: S101 - said by the caller, for mypy
+def _beside_bare_bytes(backend: Backend, sync_item: SyncItem, known: TargetMedia) -> SyncAction:
+    """Compare a media with bytes without a sidecar: another program's, or what a sync left that was killed."""
     same_size = known.size == sync_item.entry.size
     if sync_item.relaid:
         if same_size and (not sync_item.digest or digest_of(backend, known.reference) == sync_item.digest):
@@ -336,15 +335,16 @@ def _beside_bare_bytes(backend: Backend, sync_item: SyncItem) -> Verdict:
 
 
 def _is_newer(sync_item: SyncItem) -> bool:
-    """Tell whether the source's file was written after the target's, by the storages' clocks; in doubt it was not."""
+    """Tell whether the source's file was written after the target's, by the storages' clocks; False in doubt."""
     here, there = sync_item.entry.modified, sync_item.known.modified if sync_item.known is not None else None
     if here is None or there is None:
         return False
-    return (here if there.microsecond else here.replace(microsecond=0)) > there  # many storages tell whole seconds
+    # Many storages tell whole seconds.
+    return (here if there.microsecond else here.replace(microsecond=0)) > there
 
 
 def digest_of(backend: Backend, key: str) -> str:
-    """Read bytes and return their digest; empty where there are none."""
+    """Read an object, and return its digest; empty if there is none."""
     hashed = sha256()
     try:
         with backend.open(key) as file:

@@ -1,279 +1,62 @@
-"""A whole look over a store: one listing, windows of media, then what no media named; one report.
+"""Verification: everything in a store is compared with docs/format.md, and repaired where that is asked for.
 
-The order matters where it repairs: media first, with the markers they lack, then what seems to belong to none.
+One listing, windows of media, then the objects that no media uses. That order matters for repairs: media first, with
+the markers they lack, then what seems to belong to none.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fsmedia.catalog.schema import COARSEST
 from fsmedia.core import promptkit, records
-from fsmedia.core.parallel import spread, windows
+from fsmedia.core.parallel import run_windows, windows
 from fsmedia.errors import CorruptSidecarError, MediaError, StorageError
 from fsmedia.format import keys, wav
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.maintenance import survey
-from fsmedia.maintenance.leftovers import Blob, Generation, Lone, Unmarked, before
+from fsmedia.maintenance.leftovers import Generation, GenerationItem, MissingMarkerItem, ObjectItem, before
 from fsmedia.maintenance.repair import (
-    Broken,
-    Dated,
-    Held,
-    Mender,
-    Remainder,
-    Undated,
-    Unfinished,
+    DamagedBlobItem,
+    HoldItem,
+    MissingDueItem,
+    Repairer,
+    RepairItem,
+    SpentDueItem,
+    UploadItem,
     adopt,
     digest_window,
     heal_window,
     lone_bytes,
-    mend_leftovers,
+    repair_window,
 )
-from fsmedia.maintenance.survey import CatalogWatch, Fact, Outcome, Survey, VerifyContext, lost
+from fsmedia.maintenance.survey import CatalogComparison, MediaNeeds, Survey, VerifyContext, VerifyResult
 from fsmedia.models import VerifyReport, mime
 from fsmedia.storage.port import storage_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Executor
 
-    from fsmedia.maintenance.survey import Pair
-    from fsmedia.models import Failed, Finding, FindingKind
-    from fsmedia.storage import Entry
-
-    Progress = Callable[[int], object] | None
-    from collections.abc import Callable, Sequence
-
+    from fsmedia.core.records import ListedPair
     from fsmedia.core.settings_file import SettingsFile
-    from fsmedia.maintenance.survey import Content
-    from fsmedia.storage import Backend
+    from fsmedia.maintenance.survey import ContentDigest
+    from fsmedia.models import Finding, FindingKind
+    from fsmedia.storage import Backend, Entry
 
+Item = TypeVar("Item")
 KEPT = 1000
-"""Findings of each kind that stand in the report; all are counted."""
+"""Findings of each kind in the report; all are counted."""
 _WINDOW = 256
 _FEW = 32
 _READ_TOGETHER = 500
-
-
-@dataclass(slots=True)
-class Verification:
-    """One look over one store.
-
-    Attributes
-    ----------
-    found
-        Called with each finding, once what is to be done about it is done.
-    """
-
-    context: VerifyContext
-    catalog: CatalogWatch
-    executor: Executor | None = None
-    progress: Progress = None
-    found: Callable[[Finding], object] | None = None
-    _survey: Survey = field(init=False)
-    _findings: list[Finding] = field(default_factory=list)
-    _failed: list[Failed] = field(default_factory=list)
-    _counts: Counter[FindingKind] = field(default_factory=Counter)
-    _left: int = 0
-    _mended: int = 0
-    _media: int = 0
-    _bytes: int = 0
-    _bytes_read: int = 0
-    _broken: list[str] = field(default_factory=list)
-    _unmarked: list[Remainder] = field(default_factory=list)
-    _undated: list[Remainder] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._survey = Survey(self.catalog)
-
-    def run(self) -> VerifyReport:
-        """Look at everything.
-
-        Raises
-        ------
-        StorageError
-            The store can't be listed; what failed for single things is in the report.
-        """
-        begun = time.monotonic()
-        survey = self._survey
-        pairs = survey.pairs(self.context.backend, self.progress)
-        parts = windows(pairs, _WINDOW)
-        for part in spread(check_window, self.context, parts, self.executor, bool, _lost):
-            self._take(part)
-        self._flush(0)
-        if self.context.deep:
-            parts_of_data = windows(survey.data.struck(), _FEW)
-            for part in spread(digest_window, self.context, parts_of_data, self.executor, bool, _lost):
-                self._take(part)
-        absent = (Broken(key, tuple(references)) for key, references in survey.absent.items())
-        tasks = chain(absent, map(Broken, self._broken))
-        for part in spread(heal_window, self.context, windows(tasks, 1), self.executor, bool, _lost):
-            self._take(part)
-        self._mend(self._remainders())
-        self._uploads()
-        self._tell()
-        return VerifyReport(
-            findings=tuple(self._findings),
-            counts=dict(self._counts),
-            left=self._left,
-            mended=self._mended,
-            examined=survey.examined,
-            media=self._media,
-            bytes=self._bytes,
-            bytes_read=self._bytes_read,
-            quarantined=survey.quarantined,
-            failed=tuple(self._failed),
-            deep=self.context.deep,
-            dry_run=not (self.context.repairs or self.context.adopts),
-            took=timedelta(seconds=time.monotonic() - begun),
-        )
-
-    # -- what windows bring --------------------------------------------------------------------------------
-
-    def _take(self, outcome: Outcome) -> None:
-        """Count what a window found, and strike off what its media name."""
-        self._failed += outcome.failed
-        self._media += outcome.media
-        self._bytes += outcome.bytes
-        self._bytes_read += outcome.bytes_read
-        for finding in outcome.findings:
-            self._note(finding)
-        self._broken += outcome.broken
-        survey, configuration = self._survey, self.context.configuration
-        for fact in outcome.facts:
-            pointer = keys.pointer_of(fact.reference)
-            marker = None if pointer is None or fact.marker is None else pointer.marker_key(fact.marker)
-            if marker is not None and not survey.markers.strike(marker):
-                self._unmarked.append(Unmarked(fact.reference))
-            if fact.due is not None and not survey.due.strike(fact.due) and configuration.due_index == "complete":
-                self._undated.append(Undated(fact))
-        self._flush(_READ_TOGETHER)
-
-    def _flush(self, most: int) -> None:
-        """Give media what they lack, before anything is taken away."""
-        for waiting in (self._unmarked, self._undated):
-            if len(waiting) > most:
-                tasks = waiting.copy()
-                waiting.clear()
-                self._mend(tasks)
-
-    def _note(self, finding: Finding) -> None:
-        self._counts[finding.kind] += 1
-        self._mended += finding.done
-        self._left += not finding.done and not finding.harmless
-        if self._counts[finding.kind] <= KEPT:
-            self._findings.append(finding)
-        if self.found is not None:
-            self.found(finding)
-
-    def _mend(self, tasks: Iterable[Remainder]) -> None:
-        for part in spread(mend_leftovers, self.context, windows(tasks, _FEW), self.executor, bool, _lost):
-            self._take(part)
-
-    # -- what no media named -------------------------------------------------------------------------------
-
-    def _remainders(self) -> Iterator[Remainder]:
-        survey = self._survey
-        yield from self._blobs()
-        for entry in survey.lone.left():
-            yield Lone("temporary" if keys.is_temporary(entry.key) else "foreign", entry)
-        for entry in survey.due.left():
-            due = keys.parse_due(entry.key)
-            if due is not None and not survey.has_sidecar(due.reference):
-                yield Lone("due", entry)
-            elif due is not None and due.minute < self.context.before:
-                yield Dated(entry, due.reference)
-        yield from (Held(key, met) for key, met in survey.holds.items())
-
-    def _blobs(self) -> Iterator[Remainder]:
-        """Give the generations that something is odd about: a marker no sidecar names, data, a mark."""
-        odd: dict[tuple[str, str], Generation] = {}
-        names: dict[tuple[str, str], dict[str, str]] = {}
-        for entry in self._survey.marks:
-            _generation(odd, entry).marks.append(entry)
-        for entries in windows(self._survey.markers.left(), _READ_TOGETHER):
-            for entry, reference in self._authors(entries):
-                blob = keys.parse_blob_key(entry.key)
-                place = ("", "") if blob is None else (blob.digest, blob.generation)
-                if reference is not None and self._survey.has_sidecar(reference):
-                    names.setdefault(place, {})[keys.marker_prefix(reference)] = reference
-                elif reference is not None:
-                    _generation(odd, entry).markers.append(entry)
-                else:
-                    names.setdefault(place, {})[""] = ""
-                    self._note_unknown(entry)
-        for entry in self._survey.data.left():
-            _generation(odd, entry).data = entry
-        used = {(blob.digest, blob.generation) for key in self._survey.absent if (blob := keys.parse_blob_key(key))}
-        for entry in self._survey.data.struck() if odd else ():
-            blob = keys.parse_blob_key(entry.key)
-            if blob is not None and (blob.digest, blob.generation) in odd:
-                used.add((blob.digest, blob.generation))
-                odd[blob.digest, blob.generation].data = entry
-        for place, parts in odd.items():
-            size = 0 if parts.data is None else parts.data.size
-            named = names.get(place, {}) | ({"used": ""} if place in used else {})
-            yield Blob(keys.Pointer(size, *place), parts, named)
-
-    def _authors(self, entries: list[Entry]) -> Iterator[tuple[Entry, str | None]]:
-        """Give markers with the reference that each holds its bytes for; None where that can't be told."""
-        try:
-            bodies = self.context.backend.fetch(reads=[entry.key for entry in entries]).reads
-        except MediaError as error:
-            self._take(lost([entry.key for entry in entries], error))
-            return
-        for entry, body in zip(entries, bodies, strict=True):
-            if body is None:
-                continue  # gone since it was listed
-            reference = body.decode(errors="replace")
-            name = entry.key.rpartition("/")[2]
-            yield entry, reference if name.startswith(keys.marker_prefix(reference)) else None
-
-    def _note_unknown(self, entry: Entry) -> None:
-        outcome = Outcome()
-        detail = "it names no media, so who wrote it can't be told; it holds its bytes"
-        outcome.find("marker", entry.key, detail, harmless=True)
-        self._take(outcome)
-
-    def _uploads(self) -> None:
-        """Look for uploads that nobody finished, where the storage lists them."""
-        outcome = Outcome()
-        try:
-            self._mend(Unfinished(upload) for upload in self.context.backend.uploads())
-        except MediaError as error:
-            outcome.find("upload", "", f"unfinished uploads could not be listed: {error.problem}", harmless=True)
-        self._take(outcome)
-
-    def _tell(self) -> None:
-        """Tell of the catalog, of PromptKit's index and of the settings."""
-        outcome, survey = Outcome(), self._survey
-        self.catalog.tell(outcome, repairs=self.context.repairs, now=self.context.now)
-        if survey.index_error is not None:
-            outcome.find("index", keys.DEDUP_INDEX_KEY, survey.index_error.problem)
-        lonely = set(chain.from_iterable(survey.index.values())) - survey.index_met
-        for digest in sorted(lonely):
-            detail = "PromptKit's index names bytes that are not there; it would answer a store with them"
-            outcome.find("index", f"{keys.DEDUP_INDEX_KEY}#{digest}", detail, harmless=True)
-        if survey.own and not survey.settings:
-            detail = "media of this package lie here, and store.json is gone; make it again: create(), fsmedia init"
-            outcome.find("settings", keys.CONFIGURATION_KEY, detail)
-        self._take(outcome)
-
-
-def _generation(odd: dict[tuple[str, str], Generation], entry: Entry) -> Generation:
-    blob = keys.parse_blob_key(entry.key)
-    return odd.setdefault(("", "") if blob is None else (blob.digest, blob.generation), Generation())
-
-
-def _lost(tasks: Iterable[Pair | Remainder | Broken | Entry], error: Exception) -> Outcome:
-    return lost([task.key for task in tasks], error)
+_DIGEST_LENGTH = 64
 
 
 def verify(
@@ -289,11 +72,11 @@ def verify(
     progress: Callable[[int], object] | None = None,
     found: Callable[[Finding], object] | None = None,
 ) -> VerifyReport:
-    """Look over a store; see `MediaStore.verify`."""
+    """Verify a store; see `MediaStore.verify`."""
     writes = (repair or adopt) and not dry_run
     if writes and adopt:
         settings_file.settle()
-    # Who writes nothing goes by this machine's clock.
+    # A repair goes by the storage's clock, as the grace does. Without one nothing is written, also not to ask the time.
     now = storage_time(backend) if writes else datetime.now(UTC)
     if now is None:
         raise StorageError(f"{backend.url} tells no times, so it can't be told what is old")
@@ -306,91 +89,312 @@ def verify(
         repairs=repair and writes,
         adopting=adopt,
         adopts=adopt and writes,
-        process=os.getpid() if backend.in_one_process else None,
     )
-    watch = CatalogWatch(backend, settings_file, datetime.now(UTC) - COARSEST)
-    return Verification(context, watch, executor, progress, found).run()
+    comparison = CatalogComparison(backend, settings_file, datetime.now(UTC) - COARSEST)
+    return Verification(context, comparison, executor, progress, found).run()
 
 
-_DIGEST_LENGTH = 64
+@dataclass(slots=True)
+class Verification:
+    """One verification of one store.
+
+    Attributes
+    ----------
+    found
+        Called with each finding, after its repair.
+    """
+
+    context: VerifyContext
+    catalog: CatalogComparison
+    executor: Executor | None = None
+    progress: Callable[[int], object] | None = None
+    found: Callable[[Finding], object] | None = None
+    _survey: Survey = field(init=False)
+    _total: VerifyResult = field(default_factory=VerifyResult)
+    _findings: list[Finding] = field(default_factory=list)
+    _counts: Counter[FindingKind] = field(default_factory=Counter)
+    _left: int = 0
+    _mended: int = 0
+    _unmarked: list[RepairItem] = field(default_factory=list)
+    _undated: list[RepairItem] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._survey = Survey(self.catalog)
+
+    def run(self) -> VerifyReport:
+        """Verify the whole store.
+
+        Raises
+        ------
+        StorageError
+            The store can't be listed; what failed for single things is in the report.
+        """
+        begun = time.monotonic()
+        survey, total = self._survey, self._total
+        pairs = survey.pairs(self.context.backend, self.progress)
+        self._run(check_window, windows(pairs, _WINDOW), lambda pair: pair.key)
+        # All markers that media lack are there before anything is released: bytes without a marker would go.
+        self._flush(0)
+        if self.context.deep:
+            self._run(digest_window, windows(survey.data.used(), _FEW), lambda entry: entry.key)
+        absent = (DamagedBlobItem(key, tuple(references)) for key, references in survey.absent.items())
+        items = chain(absent, map(DamagedBlobItem, total.broken))
+        self._run(heal_window, windows(items, 1), lambda item: item.key)
+        self._repair(self._unused_items())
+        self._check_uploads()
+        self._check_records()
+        return VerifyReport(
+            findings=tuple(self._findings),
+            counts=dict(self._counts),
+            left=self._left,
+            mended=self._mended,
+            examined=survey.examined,
+            media=total.media,
+            bytes=total.bytes,
+            bytes_read=total.bytes_read,
+            quarantined=survey.quarantined,
+            failed=tuple(total.failed),
+            deep=self.context.deep,
+            dry_run=not (self.context.repairs or self.context.adopts),
+            took=timedelta(seconds=time.monotonic() - begun),
+        )
+
+    # -- results of windows --------------------------------------------------------------------------------
+
+    def _run(
+        self,
+        work: Callable[[VerifyContext, list[Item]], VerifyResult],
+        parts: Iterable[list[Item]],
+        key: Callable[[Item], str],
+    ) -> None:
+        run_windows(
+            work,
+            self.context,
+            parts,
+            self._total,
+            backends=[self.context.backend],
+            key=key,
+            again="verify again",
+            executor=self.executor,
+            handle=self._take,
+        )
+
+    def _add(self, result: VerifyResult) -> None:
+        """Add what was found outside a window."""
+        self._take(result)
+        self._total.add(result)
+
+    def _take(self, result: VerifyResult) -> None:
+        """Count findings, and mark what media use; what they lack waits for the next flush."""
+        for finding in result.findings:
+            self._count(finding)
+        survey, configuration = self._survey, self.context.configuration
+        for media in result.needs:
+            pointer = keys.pointer_of(media.reference)
+            marker = None if pointer is None or media.marker is None else pointer.marker_key(media.marker)
+            if marker is not None and not survey.markers.mark_used(marker):
+                self._unmarked.append(MissingMarkerItem(media.reference))
+            # What a partial index lacks is nothing wrong.
+            if media.due is not None and not survey.due.mark_used(media.due) and configuration.due_index == "complete":
+                self._undated.append(MissingDueItem(media))
+        self._flush(_READ_TOGETHER)
+
+    def _flush(self, most: int) -> None:
+        """Repair media that lack a marker or a due entry, if that many wait."""
+        for waiting in (self._unmarked, self._undated):
+            if len(waiting) > most:
+                items = waiting.copy()
+                waiting.clear()
+                self._repair(items)
+
+    def _count(self, finding: Finding) -> None:
+        self._counts[finding.kind] += 1
+        self._mended += finding.done
+        self._left += not finding.done and not finding.harmless
+        if self._counts[finding.kind] <= KEPT:
+            self._findings.append(finding)
+        if self.found is not None:
+            self.found(finding)
+
+    def _repair(self, items: Iterable[RepairItem]) -> None:
+        self._run(repair_window, windows(items, _FEW), lambda item: item.key)
+
+    # -- what no media uses --------------------------------------------------------------------------------
+
+    def _unused_items(self) -> Iterator[RepairItem]:
+        """Yield generations, files, due entries and holds that no listed media uses."""
+        survey = self._survey
+        yield from self._blobs()
+        for entry in survey.strays.unused():
+            yield ObjectItem("temporary" if keys.is_temporary(entry.key) else "foreign", entry)
+        for entry in survey.due.unused():
+            due = keys.parse_due(entry.key)
+            if due is not None and not survey.has_sidecar(due.reference):
+                yield ObjectItem("due", entry)
+            elif due is not None and due.minute < self.context.before:
+                yield SpentDueItem(entry, due.reference)
+        yield from (HoldItem(key, met) for key, met in survey.holds.items())
+
+    def _blobs(self) -> Iterator[RepairItem]:
+        """Yield the generations that have a condemned mark, unused data, or a marker that no sidecar names."""
+        odd: dict[tuple[str, str], Generation] = {}
+        names: dict[tuple[str, str], dict[str, str]] = {}
+        for entry in self._survey.marks:
+            _generation(odd, entry).marks.append(entry)
+        for entries in windows(self._survey.markers.unused(), _READ_TOGETHER):
+            for entry, reference in self._authors(entries):
+                blob = keys.parse_blob_key(entry.key)
+                place = ("", "") if blob is None else (blob.digest, blob.generation)
+                if reference is not None and self._survey.has_sidecar(reference):
+                    names.setdefault(place, {})[keys.marker_prefix(reference)] = reference
+                elif reference is not None:
+                    _generation(odd, entry).markers.append(entry)
+                else:
+                    # Nobody can tell whose it is, so its generation counts as named and is not released.
+                    names.setdefault(place, {})[""] = ""
+                    self._note_unknown(entry)
+        for entry in self._survey.data.unused():
+            _generation(odd, entry).data = entry
+        used = {(blob.digest, blob.generation) for key in self._survey.absent if (blob := keys.parse_blob_key(key))}
+        # An odd generation that media use is not released, whatever markers it has.
+        for entry in self._survey.data.used() if odd else ():
+            blob = keys.parse_blob_key(entry.key)
+            if blob is not None and (blob.digest, blob.generation) in odd:
+                used.add((blob.digest, blob.generation))
+                odd[blob.digest, blob.generation].data = entry
+        for place, parts in odd.items():
+            size = 0 if parts.data is None else parts.data.size
+            named = names.get(place, {}) | ({"used": ""} if place in used else {})
+            yield GenerationItem(keys.Pointer(size, *place), parts, named)
+
+    def _authors(self, entries: list[Entry]) -> Iterator[tuple[Entry, str | None]]:
+        """Yield markers with the reference in each; None where it does not fit the marker's name."""
+        try:
+            bodies = self.context.backend.fetch(reads=[entry.key for entry in entries]).reads
+        except MediaError as error:
+            result = VerifyResult()
+            for entry in entries:
+                result.fail(entry.key, error)
+            self._add(result)
+            return
+        for entry, body in zip(entries, bodies, strict=True):
+            if body is None:
+                continue  # gone since it was listed
+            reference = body.decode(errors="replace")
+            name = entry.key.rpartition("/")[2]
+            yield entry, reference if name.startswith(keys.marker_prefix(reference)) else None
+
+    def _note_unknown(self, entry: Entry) -> None:
+        result = VerifyResult()
+        detail = "it names no media, so who wrote it can't be told; it holds its bytes"
+        result.find("marker", entry.key, detail, harmless=True)
+        self._add(result)
+
+    def _check_uploads(self) -> None:
+        """Report unfinished uploads, where the storage lists them."""
+        result = VerifyResult()
+        try:
+            self._repair(UploadItem(upload) for upload in self.context.backend.uploads())
+        except MediaError as error:
+            result.find("upload", "", f"unfinished uploads could not be listed: {error.problem}", harmless=True)
+        self._add(result)
+
+    def _check_records(self) -> None:
+        """Check the catalog, PromptKit's index and the settings."""
+        result, survey = VerifyResult(), self._survey
+        self.catalog.report(result, repairs=self.context.repairs, now=self.context.now)
+        if survey.index_error is not None:
+            result.find("index", keys.DEDUP_INDEX_KEY, survey.index_error.problem)
+        lonely = set(chain.from_iterable(survey.index.values())) - survey.index_met
+        for digest in sorted(lonely):
+            detail = "PromptKit's index names bytes that are not there; it would answer a store with them"
+            result.find("index", f"{keys.DEDUP_INDEX_KEY}#{digest}", detail, harmless=True)
+        if survey.own and not survey.settings:
+            detail = "media of this package lie here, and store.json is gone; make it again: create(), fsmedia init"
+            result.find("settings", keys.CONFIGURATION_KEY, detail)
+        self._add(result)
 
 
-def check_window(context: VerifyContext, pairs: Sequence[Pair]) -> Outcome:
-    """Look at what lies at some names, and mend it where that is asked for."""
-    context.check_process()
+def _generation(odd: dict[tuple[str, str], Generation], entry: Entry) -> Generation:
+    blob = keys.parse_blob_key(entry.key)
+    return odd.setdefault(("", "") if blob is None else (blob.digest, blob.generation), Generation())
+
+
+def check_window(context: VerifyContext, pairs: Sequence[ListedPair]) -> VerifyResult:
+    """Check what lies at some names, and repair it where that is asked for."""
     checker = _Checker(context)
-    known = [pair for pair in pairs if records.is_reference(pair.reference)]
+    known = [pair for pair in pairs if records.is_reference(pair.key)]
     for pair in pairs:
-        if not records.is_reference(pair.reference):
+        if not records.is_reference(pair.key):
             detail = "no reference can name it, so no store can use it"
-            checker.outcome.find("foreign", pair.reference, detail, harmless=True)
+            checker.result.find("foreign", pair.key, detail, harmless=True)
     media = [pair for pair in known if pair.sidecar is not None]
-    sidecars = records.read_sidecars(context.backend, [pair.reference for pair in media])
+    sidecars = records.read_sidecars(context.backend, [pair.key for pair in media])
     read = _read(context, media)
     for pair, data in zip(media, sidecars, strict=True):
-        checker.guarded(pair.reference, partial(checker.media, pair, data, read.get(pair.reference)))
+        checker.guard(pair.key, partial(checker.check, pair, data, read.get(pair.key)))
     alone = [pair for pair in known if pair.sidecar is None]
-    lone_bytes(
-        context, [pair.data for pair in alone if pair.data and keys.is_own_name(pair.reference)], checker.outcome
-    )
-    adopt(context, [pair.data for pair in alone if pair.data and not keys.is_own_name(pair.reference)], checker.outcome)
-    return checker.outcome
+    lone_bytes(context, [pair.data for pair in alone if pair.data and keys.is_own_name(pair.key)], checker.result)
+    adopt(context, [pair.data for pair in alone if pair.data and not keys.is_own_name(pair.key)], checker.result)
+    return checker.result
 
 
-def _read(context: VerifyContext, media: Sequence[Pair]) -> dict[str, Content | MediaError | None]:
-    """Read the bytes of plain media; shared ones are read once, and not here."""
+def _read(context: VerifyContext, media: Sequence[ListedPair]) -> dict[str, ContentDigest | MediaError | None]:
+    """Read the bytes of plain media in a deep verification; shared ones are read once for all media, and not here."""
     if not context.deep:
         return {}
-    entries = [pair.data for pair in media if pair.data is not None and keys.pointer_of(pair.reference) is None]
-    return dict(zip([each.key for each in entries], survey.read_many(context.backend, entries), strict=True))
+    entries = [pair.data for pair in media if pair.data is not None and keys.pointer_of(pair.key) is None]
+    return dict(zip([each.key for each in entries], survey.read_digests(context.backend, entries), strict=True))
 
 
 class _Checker:
+    """Compares media of a window with their sidecars."""
+
     def __init__(self, context: VerifyContext) -> None:
         self.context = context
-        self.outcome = Outcome()
-        self.mender = Mender(context, self.outcome)
+        self.result = VerifyResult()
+        self.repairer = Repairer(context, self.result)
 
-    def guarded(self, key: str, act: Callable[[], None]) -> None:
-        """Act; what goes wrong with one media is told, and the next comes."""
+    def guard(self, key: str, act: Callable[[], None]) -> None:
+        """Check one media; what goes wrong is reported, and the rest goes on."""
         try:
             act()
         except MediaError as error:
-            self.outcome.fail(key, error)
+            self.result.fail(key, error)
 
-    def media(self, pair: Pair, data: bytes | MediaError | None, read: Content | MediaError | None) -> None:
-        """Look at one media."""
+    def check(self, pair: ListedPair, data: bytes | MediaError | None, read: ContentDigest | MediaError | None) -> None:
+        """Check one media."""
         if isinstance(data, MediaError):
             raise data
         if data is None:
             return  # deleted since it was listed
-        reference, pointer = pair.reference, keys.pointer_of(pair.reference)
+        reference, pointer = pair.key, keys.pointer_of(pair.key)
         if pointer is None and pair.data is None:
-            self.mender.missing_bytes(pair)
+            self.repairer.missing_bytes(pair)
             return
-        self.outcome.media += 1
+        self.result.media += 1
         if pointer is not None and pair.data is not None:
-            self.outcome.find("foreign", reference, "bytes lie at a name whose bytes lie elsewhere", harmless=True)
+            self.result.find("foreign", reference, "bytes lie at a name whose bytes lie elsewhere", harmless=True)
         size = pointer.size if pointer is not None else pair.data.size if pair.data is not None else 0
-        self.outcome.bytes += size
+        self.result.bytes += size
         modified = None if pair.data is None else pair.data.modified
         try:
             sidecar = Sidecar.parse(data, reference)
             sidecar.record(reference, size)
-            fact = self._fact(sidecar, reference, modified)
+            media = self._needs(sidecar, reference, modified)
         except CorruptSidecarError as error:
-            self.mender.broken_sidecar(pair, data, error)
+            self.repairer.broken_sidecar(pair, data, error)
             return
-        self.outcome.facts.append(fact)
+        self.result.needs.append(media)
         self._type(pair, sidecar, data)
         if pointer is None:
             self._bytes(pair, sidecar, data, read)
         elif sidecar.values.get("size_bytes") != size:
             wrong = CorruptSidecarError("its sidecar speaks of other bytes than its name (another size)")
-            self.mender.broken_sidecar(pair, data, wrong)
+            self.repairer.broken_sidecar(pair, data, wrong)
 
-    def _fact(self, sidecar: Sidecar, reference: str, modified: datetime | None) -> Fact:
-        """Return what else there must be.
+    def _needs(self, sidecar: Sidecar, reference: str, modified: datetime | None) -> MediaNeeds:
+        """Return the objects that a media needs besides its bytes and its sidecar.
 
         Raises
         ------
@@ -398,17 +402,17 @@ class _Checker:
             The sidecar is not the one that a deduplicated name speaks of.
         """
         instant = records.expiry_of(sidecar, reference, self.context.configuration, modified)
-        fact = Fact(reference, None if instant is None else keys.due_key(instant, reference))
+        media = MediaNeeds(reference, None if instant is None else keys.due_key(instant, reference))
         if keys.pointer_of(reference) is not None:
             if not sidecar.agrees(reference):
                 raise CorruptSidecarError("its sidecar speaks of other bytes than its name")
-            fact.marker = sidecar.marker(reference)
-            if fact.marker is None:
+            media.marker = sidecar.marker(reference)
+            if media.marker is None:
                 raise CorruptSidecarError("its sidecar names no marker of its own")
-        return fact
+        return media
 
-    def _bytes(self, pair: Pair, sidecar: Sidecar, data: bytes, read: Content | MediaError | None) -> None:
-        """Compare size, and in a deep look digest and type, of a plain media."""
+    def _bytes(self, pair: ListedPair, sidecar: Sidecar, data: bytes, read: ContentDigest | MediaError | None) -> None:
+        """Compare a plain media's size, and in a deep verification digest and type."""
         entry, values = pair.data, sidecar.values
         if entry is None:
             return
@@ -417,34 +421,34 @@ class _Checker:
         if isinstance(read, MediaError):
             raise read
         if read is not None:
-            self.outcome.bytes_read += read.size
-            wanted = digest or _promptkit_digest(pair.reference)
+            self.result.bytes_read += read.size
+            wanted = digest or _promptkit_digest(pair.key)
             if wanted is not None and read.sha256 != wanted:
                 detail = f"its bytes have another digest than its {'sidecar' if digest else 'name'} says"
                 if wrong_size:
                     detail += f", and another size: {entry.size} for {said}"
-                self.mender.wrong_bytes(pair, data, "size" if wrong_size else "digest", detail, read)
+                self.repairer.wrong_bytes(pair, data, "size" if wrong_size else "digest", detail, read)
                 return
         if wrong_size:
             detail = f"it has {entry.size} bytes, and its sidecar says {said}"
-            self.mender.wrong_bytes(pair, data, "size", detail, read)
+            self.repairer.wrong_bytes(pair, data, "size", detail, read)
         elif read is not None:
-            mime_type = promptkit.mime_type_of(str(values.get("mime_type") or ""), pair.reference)
+            mime_type = promptkit.mime_type_of(str(values.get("mime_type") or ""), pair.key)
             if mime.agrees(mime_type, read.head) != values.get("detected_mime_type"):
-                self.mender.wrong_type(pair, data, read.head)
+                self.repairer.wrong_type(pair, data, read.head)
 
-    def _type(self, pair: Pair, sidecar: Sidecar, data: bytes) -> None:
-        """Compare the type with the extension, which a store of ours made of it; bytes are read only where they differ.
+    def _type(self, pair: ListedPair, sidecar: Sidecar, data: bytes) -> None:
+        """Compare the type with the extension that was made of it; bytes are read only where they differ.
 
         The table of extensions may have been another one when it was stored, so a difference alone is nothing.
         """
-        own = keys.parse_own_name(pair.reference)
-        if own is None or (self.context.deep and keys.pointer_of(pair.reference) is None):
+        own = keys.parse_own_name(pair.key)
+        if own is None or (self.context.deep and keys.pointer_of(pair.key) is None):
             return
-        named = mime.guess_from_name(keys.file_name(pair.reference))
+        named = mime.guess_from_name(keys.file_name(pair.key))
         said = mime.extension_for(str(sidecar.values.get("mime_type") or ""))
         if named is not None and said != mime.extension_for(named):
-            self.mender.wrong_type(pair, data)
+            self.repairer.wrong_type(pair, data)
 
 
 def _is_promptkits(values: dict[str, Any], size: int) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import fsspec
 
 from fsmedia import MediaMetadata, MediaStore
-from fsmedia.catalog.views import Rows, Tree
+from fsmedia.catalog.views import CatalogRows, Tree
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.format.views import DEFAULT_VIEWS, View
@@ -70,7 +70,7 @@ def _trees() -> None:
     for name, seconds in taken.items():
         _line(f"rows and tree of {name}", seconds)
     tracemalloc.start()
-    rows = Rows(column)
+    rows = CatalogRows(column)
     before, _ = tracemalloc.get_traced_memory()
     trees = [Tree(view, rows) for view in (*DEFAULT_VIEWS, BY_DAY)]
     after, _ = tracemalloc.get_traced_memory()
@@ -79,7 +79,7 @@ def _trees() -> None:
 
 
 def _grown(column: Callable[[str], list[Any]], view: View) -> Tree:
-    return Tree(view, Rows(column))
+    return Tree(view, CatalogRows(column))
 
 
 def _fill(root: Path) -> None:

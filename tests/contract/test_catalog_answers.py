@@ -14,7 +14,7 @@ from pyarrow import parquet
 
 from fsmedia import AsyncMediaStore, InvalidMediaError, MediaContent, MediaError, MediaMetadata
 from fsmedia.catalog import answers
-from fsmedia.catalog.refresh import Before
+from fsmedia.catalog.refresh import PreviousRows
 from fsmedia.catalog.schema import NO_SIDECAR, VERSION, schema
 from fsmedia.format import keys
 from tests.catalogs import OLD, PNG, eager, filled, old_enough, opened, snapshots
@@ -226,12 +226,12 @@ def test_rows_of_before_are_found_in_any_order() -> None:
     )
     for index, column in ((0, names), (28, [NO_SIDECAR] * len(names)), (29, names)):
         table = table.set_column(index, schema().field(index), pa.array(column, pa.string()))
-    before = Before(table)
+    before = PreviousRows(table)
     order = [*range(40_000), *random.Random(1).choices(range(40_000), k=300), 0, 39_999, 1]
     for number in order:
         found = before._find(f"{number:05d}")
         assert found == (None if number % 2 else (number // 2, NO_SIDECAR, f"{number:05d}"))
-    assert Before(table.slice(0, 0))._find("x") is None
+    assert PreviousRows(table.slice(0, 0))._find("x") is None
 
 
 # -- statistics ------------------------------------------------------------------------------------------------------

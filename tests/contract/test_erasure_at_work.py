@@ -127,9 +127,9 @@ def test_processes_store_and_erase_at_once(some_storage: Storage, deduplicate: b
 
 
 def test_threads_do_the_windows(storage: Storage, open_store: Callable[..., MediaStore], monkeypatch: Any) -> None:
-    from fsmedia.maintenance import erase, subject
+    from fsmedia.maintenance import erase
 
-    monkeypatch.setattr(subject, "WINDOW", 5)
+    monkeypatch.setattr(erase, "SEARCH_WINDOW", 5)
     monkeypatch.setattr(erase, "WINDOW", 4)
     store = open_store(deduplicate=True)
     gone = [put(store, "alice", number) for number in range(10)]

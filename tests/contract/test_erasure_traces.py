@@ -103,14 +103,14 @@ def test_a_conversion_meanwhile_hides_nothing(memory_storage, monkeypatch) -> No
     store = MediaStore(memory_storage.url)
     plain = put(store, "alice")
     other = MediaStore(memory_storage.url)
-    real = erase.Erasure._found
+    real = erase.Erasure._search
 
     def found(self, backend, subject):
         answer = real(self, backend, subject)
         other.deduplicate()
         return answer
 
-    monkeypatch.setattr(erase.Erasure, "_found", found)
+    monkeypatch.setattr(erase.Erasure, "_search", found)
     receipt = MediaStore(memory_storage.url).erase(run_id="alice")
     assert receipt.is_complete
     assert len(receipt.erased) == 2

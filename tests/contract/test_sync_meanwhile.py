@@ -41,7 +41,7 @@ def put(store: MediaStore, data: bytes = b"text", **fields: Any) -> str:
 
 def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     """Do something once, after a window's media were compared and before their bytes are read."""
-    judged, done = sync_copy.verdicts, []
+    judged, done = sync_copy.sync_actions, []
 
     def verdicts(*args: Any) -> Any:
         found = judged(*args)

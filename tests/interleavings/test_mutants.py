@@ -11,7 +11,7 @@ import pytest
 from fsmedia.core import blobs, commit
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
-from fsmedia.maintenance.leftovers import Findings
+from fsmedia.maintenance.leftovers import LeftoverListing
 from fsmedia.store import MediaStore
 from tests.interleavings.scenarios import made
 from tests.interleavings.schedules import Bounded, Dice
@@ -192,7 +192,7 @@ def test_with_a_delete_that_removes_the_sidecar_only_once(monkeypatch: pytest.Mo
 
 
 def test_with_a_sweep_that_does_not_restore_missing_markers_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Findings, "unmarked", lambda _: iter(()))
+    monkeypatch.setattr(LeftoverListing, "unmarked", lambda _: iter(()))
     loses("an orphan sweep and then a delete, a store, of one without a marker")
 
 

@@ -197,7 +197,7 @@ def test_a_part_that_fails_is_no_smaller_catalog(local_storage: LocalStorage) ->
     from concurrent.futures import ThreadPoolExecutor
 
     store, _ = filled(local_storage)
-    real = refresh.pieces
+    real = refresh.compared
 
     def failing(context: Any, part: Any) -> Iterator[Any]:
         if part.folders:
@@ -205,7 +205,7 @@ def test_a_part_that_fails_is_no_smaller_catalog(local_storage: LocalStorage) ->
         yield from real(context, part)
 
     failed = pytest.raises(StorageError, match="worker was killed")
-    with patch.object(refresh, "pieces", failing), ThreadPoolExecutor(2) as executor, failed:
+    with patch.object(refresh, "compared", failing), ThreadPoolExecutor(2) as executor, failed:
         store.catalog(executor=executor)
     assert snapshots(local_storage) == []
 

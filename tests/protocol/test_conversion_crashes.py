@@ -152,7 +152,7 @@ def test_an_old_media_that_goes_first_is_caught(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_twin_that_nobody_looks_for_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dedupe.Conversion, "meet_twin", lambda _: None)
+    monkeypatch.setattr(dedupe.Conversion, "adopt_twin", lambda _: None)
     from fsmedia.core import blobs
 
     monkeypatch.setattr(blobs, "find_generation", lambda *_: None)
@@ -161,12 +161,12 @@ def test_a_twin_that_nobody_looks_for_is_caught(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_mapping_that_comes_too_late_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    leave, delete = dedupe._leave, dedupe.commit.delete
+    leave, delete = dedupe._remove_old, dedupe.commit.delete
 
     def late(backend: Any, turns: Any, outcome: Any) -> None:
         delete([turn.leaving() for turn in turns])
         leave(backend, turns, outcome)
 
-    monkeypatch.setattr(dedupe, "_leave", late)
+    monkeypatch.setattr(dedupe, "_remove_old", late)
     with pytest.raises(AssertionError, match="nobody knows"):
         test_a_conversion_that_is_killed(MEMORY, "calls", {}, tmp_path)

@@ -9,7 +9,7 @@ import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.format import keys
-from fsmedia.maintenance import erase, subject
+from fsmedia.maintenance import erase
 from tests.protocol.faults import CRASHES, Fault, Faults
 from tests.protocol.retained import aged
 from tests.protocol.worlds import World, each_call, fresh_world, run
@@ -148,16 +148,16 @@ def test_what_fails_is_in_the_receipt_and_the_next_one_finishes(
 # -- these tests can fail ----------------------------------------------------------------------------------
 
 
-def _no_journal(*_: object) -> list[subject.Page]:
+def _no_journal(*_: object) -> list[erase.JournalPage]:
     return []
 
 
 @pytest.mark.parametrize(
     ("place", "name", "broken"),
     [
-        (subject, "read", _no_journal),
-        (erase, "finish", lambda *_, **__: erase.Gone()),
-        (erase._Work, "_tidy", lambda *_: None),
+        (erase, "read_journal", _no_journal),
+        (erase, "finish", lambda *_, **__: erase.EraseResult()),
+        (erase._ReceiptJob, "_tidy", lambda *_: None),
     ],
 )
 def test_an_erasure_that_forgets_a_step_is_caught(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fsmedia.catalog import COLUMNS, VERSION
-from fsmedia.catalog.schema import COARSEST, Facts
+from fsmedia.catalog.schema import COARSEST, TableHeader
 from fsmedia.core import commit
 from fsmedia.errors import InvalidReferenceError
 from fsmedia.format import keys
@@ -222,7 +222,7 @@ def test_the_columns_of_the_catalog_are_those_of_the_code() -> None:
     assert rows(text) == [[f"`{each.name}`", kinds.get(each.kind, each.kind), each.about] for each in COLUMNS]
     assert f"metadata, now {VERSION}." in one_line(text)
     assert f"within {COARSEST // timedelta(seconds=1)} s before the listing" in one_line(text)
-    facts = Facts("s3://b/m", NOON, "digest").dump()
+    facts = TableHeader("s3://b/m", NOON, "digest").dump()
     assert {name.decode() for name in facts} <= set(spans(text))
 
 

@@ -1,22 +1,34 @@
-"""Handing windows of work to an executor: every part is answered for, also where workers die or the parts run out."""
+"""Jobs over windows of work: every window is accounted for, also where workers die or the windows run out."""
 
 from __future__ import annotations
 
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from multiprocessing import get_context
+from typing import Any
 
 import pytest
 
-from fsmedia.core.parallel import spread, windows
+from fsmedia.core.parallel import PER_WINDOW, JobResult, run_windows, windows
+from fsmedia.errors import MediaNotFoundError, StorageError
+from fsmedia.storage import open_backend
 
 
-def work(context: int, part: list[int]) -> int:
+@dataclass(slots=True)
+class Sums(JobResult):
+    """What adds up, and what is dealt with window by window."""
+
+    sums: list[int] = field(default_factory=list)
+    windows: list[list[int]] = field(default_factory=list, metadata=PER_WINDOW)
+
+
+def work(context: int, part: list[int]) -> Sums:
     if 13 in part:
         raise ValueError("unlucky")
-    return context + sum(part)
-
-
-def failed(part: list[int], error: Exception) -> str:
-    return f"{part}: {error}"
+    if 404 in part:
+        raise MediaNotFoundError("no such media", reference="404")
+    return Sums(examined=len(part), sums=[context + sum(part)], windows=[part])
 
 
 class Broken(Executor):
@@ -26,61 +38,101 @@ class Broken(Executor):
         raise RuntimeError("the pool is broken")
 
 
+def run(parts: Any, executor: Executor | None = None, context: int = 0, **options: Any) -> Sums:
+    given = {"work": work, "total": Sums(), "backends": (), "key": str, "again": "add again"} | options
+    return run_windows(context=context, parts=parts, executor=executor, **given)
+
+
+def texts(result: JobResult) -> list[tuple[str, str]]:
+    return sorted((each.reference, str(each.error)) for each in result.failed)
+
+
 def test_windows_hold_everything_once() -> None:
     assert list(windows(range(5), 2)) == [[0, 1], [2, 3], [4]]
     assert list(windows([], 2)) == []
 
 
 @pytest.mark.parametrize("threads", [0, 1, 4])
-def test_every_part_is_worked_on(threads: int) -> None:
+def test_every_window_is_worked_on_and_added_up(threads: int) -> None:
     parts = list(windows(range(200, 400), 3))
-    wanted = sorted(work(1, part) for part in parts)
-    if not threads:
-        assert sorted(spread(work, 1, parts, None, bool, failed)) == wanted
-        return
-    with ThreadPoolExecutor(threads) as executor:
-        assert sorted(spread(work, 1, parts, executor, bool, failed)) == wanted
+    wanted = sorted(1 + sum(part) for part in parts)
+    handled: list[list[int]] = []
+    seen: list[int] = []
+
+    def handle(result: Sums) -> None:
+        handled.extend(result.windows)
+
+    options = {"context": 1, "handle": handle, "progress": seen.append}
+    if threads:
+        with ThreadPoolExecutor(threads) as executor:
+            total = run(parts, executor, **options)
+    else:
+        total = run(parts, **options)
+    assert sorted(total.sums) == wanted
+    assert sorted(handled) == parts
+    assert total.windows == []  # it would fill memory
+    assert (total.examined, seen[-1], len(seen)) == (200, 200, len(parts))
+    assert seen == sorted(seen)
 
 
-def test_a_worker_that_fails_answers_for_its_part_only() -> None:
+def test_a_result_is_handled_before_it_is_counted() -> None:
+    """Whoever handles a window may still add a failure to it."""
+    total = run([[1], [2]], handle=lambda result: result.fail("late", StorageError("it was not recorded")))
+    assert [each.reference for each in total.failed] == ["late", "late"]
+
+
+def test_a_worker_that_fails_answers_for_its_window_only() -> None:
     with ThreadPoolExecutor(2) as executor:
-        answers = set(spread(work, 0, [[1], [13], [2]], executor, bool, failed))
-    assert answers == {1, 2, "[13]: unlucky"}
+        total = run([[1], [12, 13], [2], [404]], executor)
+    assert sorted(total.sums) == [1, 2]
+    assert total.examined == 5
+    lost = "its worker failed (ValueError: unlucky); add again"
+    assert [(name, lost in text) for name, text in texts(total)] == [("12", True), ("13", True), ("404", False)]
+    assert "no such media" in texts(total)[2][1]  # our own errors stay what they are
 
 
-def test_a_broken_pool_is_told_for_every_part() -> None:
-    answers = list(spread(work, 0, [[1], [2]], Broken(), bool, failed))
-    assert answers == ["[1]: the pool is broken", "[2]: the pool is broken"]
+def test_a_broken_pool_is_told_for_every_item() -> None:
+    total = run([[1], [2, 3]], Broken())
+    assert [name for name, text in texts(total) if "RuntimeError: the pool is broken" in text] == ["1", "2", "3"]
+    assert (total.examined, total.sums) == (3, [])
 
 
-def test_what_is_under_way_is_given_before_the_parts_error_comes_out() -> None:
+def test_what_is_under_way_is_added_before_the_listings_error_comes_out() -> None:
     def parts():
         yield [1]
         yield [2]
         raise OSError("the listing broke")
 
-    with ThreadPoolExecutor(2) as executor:
-        answers = spread(work, 0, parts(), executor, bool, failed)
-        assert sorted([next(answers), next(answers)]) == [1, 2]
-        with pytest.raises(OSError, match="listing"):
-            next(answers)
+    total = Sums()
+    with ThreadPoolExecutor(2) as executor, pytest.raises(OSError, match="listing"):
+        run(parts(), executor, total=total)
+    assert sorted(total.sums) == [1, 2]
 
 
 @pytest.mark.parametrize("threads", [0, 2])
-def test_no_part_is_begun_once_it_is_told_to_stop(threads: int) -> None:
+def test_no_window_is_begun_once_it_is_told_to_stop(threads: int) -> None:
     begun: list[int] = []
 
-    def counting(context: int, part: list[int]) -> int:
+    def counting(_: int, part: list[int]) -> Sums:
         begun.append(part[0])
-        return context
+        return Sums(examined=1)
 
-    def stopped() -> bool:
-        return len(begun) >= 3
-
+    options = {"work": counting, "stopped": lambda: len(begun) >= 3}
     parts = ([number] for number in range(1000))
     if threads:
         with ThreadPoolExecutor(threads) as executor:
-            done = list(spread(counting, 0, parts, executor, stopped, failed))
+            done = run(parts, executor, **options)
     else:
-        done = list(spread(counting, 0, parts, None, stopped, failed))
-    assert 3 <= len(done) == len(begun) <= 40
+        done = run(parts, **options)
+    assert 3 <= done.examined == len(begun) <= 40
+
+
+@pytest.mark.parametrize("seen_by_one", [True, False])
+def test_a_process_that_can_not_see_the_storage_does_no_work(seen_by_one: bool) -> None:
+    """A memory store would look empty there, and every job would report that all is well."""
+    backends = [open_backend("memory://one-process", timeout=timedelta(minutes=1))] if seen_by_one else []
+    with ProcessPoolExecutor(1, get_context("spawn")) as executor:
+        total = run([[1], [2]], executor, backends=backends)
+    assert sorted(total.sums) == ([] if seen_by_one else [1, 2])
+    failed = [text for _, text in texts(total) if "memory://one-process is seen by one process only" in text]
+    assert len(failed) == (2 if seen_by_one else 0)

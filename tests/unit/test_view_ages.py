@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia.catalog.views import Loaded, Rows, Shown
+from fsmedia.catalog.views import CatalogRows, LoadedRows, ViewTrees
 from fsmedia.format.views import DEFAULT_VIEWS
 
 if TYPE_CHECKING:
@@ -27,18 +27,18 @@ class Source:
         self.error: Exception | None = None
         self.takes = timedelta(0)
         self.age = timedelta(0)
-        self.same: Rows | None = None
+        self.same: CatalogRows | None = None
 
-    def __call__(self) -> Loaded:
+    def __call__(self) -> LoadedRows:
         if self.error:
             raise self.error
         self.count += 1
         since = self.clock() - self.age
         self.clock.advance(self.takes)
-        rows = self.same or Rows(lambda name: [f"runs/r/{self.count}.png"] if name == "reference" else ["r"])
-        return Loaded(rows, since)
+        rows = self.same or CatalogRows(lambda name: [f"runs/r/{self.count}.png"] if name == "reference" else ["r"])
+        return LoadedRows(rows, since)
 
-    def seen(self, shown: Shown) -> str:
+    def seen(self, shown: ViewTrees) -> str:
         [(name, _)] = shown.tree(BY_RUN).children("r")
         return name
 
@@ -49,7 +49,7 @@ def source(clock: Clock) -> Source:
 
 
 def test_it_looks_again_when_it_is_older_than_it_may_be(source: Source, clock: Clock) -> None:
-    shown = Shown(source, MINUTE, clock)
+    shown = ViewTrees(source, MINUTE, clock)
     assert source.count == 0
     assert [source.seen(shown) for _ in range(3)] == ["1.png"] * 3
     clock.advance(MINUTE)
@@ -61,9 +61,9 @@ def test_it_looks_again_when_it_is_older_than_it_may_be(source: Source, clock: C
 
 
 def test_zero_looks_each_time_and_none_once(source: Source, clock: Clock) -> None:
-    shown = Shown(source, timedelta(0), clock)
+    shown = ViewTrees(source, timedelta(0), clock)
     assert [source.seen(shown) for _ in range(3)] == ["1.png", "2.png", "3.png"]
-    shown = Shown(source, None, clock)
+    shown = ViewTrees(source, None, clock)
     assert source.seen(shown) == "4.png"
     clock.advance(timedelta(days=1000))
     assert source.seen(shown) == "4.png"
@@ -71,7 +71,7 @@ def test_zero_looks_each_time_and_none_once(source: Source, clock: Clock) -> Non
 
 def test_a_snapshots_age_counts(source: Source, clock: Clock) -> None:
     source.age = MINUTE / 2
-    shown = Shown(source, MINUTE, clock)
+    shown = ViewTrees(source, MINUTE, clock)
     source.seen(shown)
     clock.advance(MINUTE / 2)
     assert source.seen(shown) == "1.png"
@@ -82,7 +82,7 @@ def test_a_snapshots_age_counts(source: Source, clock: Clock) -> None:
 def test_where_looking_takes_long_it_does_for_as_long(source: Source, clock: Clock) -> None:
     """Else a store that takes longer to list than views may be old would be listed at every call."""
     source.takes = 10 * MINUTE
-    shown = Shown(source, MINUTE, clock)
+    shown = ViewTrees(source, MINUTE, clock)
     source.seen(shown)
     clock.advance(10 * MINUTE)
     assert source.seen(shown) == "1.png"
@@ -91,14 +91,14 @@ def test_where_looking_takes_long_it_does_for_as_long(source: Source, clock: Clo
 
 
 def test_the_same_rows_keep_their_trees(source: Source, clock: Clock) -> None:
-    source.same = Rows(lambda name: ["runs/r/a.png"] if name == "reference" else ["r"])
-    shown = Shown(source, timedelta(0), clock)
+    source.same = CatalogRows(lambda name: ["runs/r/a.png"] if name == "reference" else ["r"])
+    shown = ViewTrees(source, timedelta(0), clock)
     assert shown.tree(BY_RUN) is shown.tree(BY_RUN)
     assert source.count == 2
 
 
 def test_an_error_is_told_and_the_next_call_looks_again(source: Source, clock: Clock) -> None:
-    shown = Shown(source, MINUTE, clock)
+    shown = ViewTrees(source, MINUTE, clock)
     source.error = OSError("no")
     for _ in range(2):
         with pytest.raises(OSError, match="no"):
@@ -110,13 +110,13 @@ def test_an_error_is_told_and_the_next_call_looks_again(source: Source, clock: C
 def test_one_looks_and_others_go_on_with_the_old(source: Source, clock: Clock) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
-    def slow() -> Loaded:
+    def slow() -> LoadedRows:
         if source.count:
             begun.set()
             assert go_on.wait(20)
         return source()
 
-    shown = Shown(slow, MINUTE, clock)
+    shown = ViewTrees(slow, MINUTE, clock)
     assert source.seen(shown) == "1.png"
     clock.advance(2 * MINUTE)
     seen: list[str] = []
@@ -133,12 +133,12 @@ def test_one_looks_and_others_go_on_with_the_old(source: Source, clock: Clock) -
 def test_the_first_look_is_waited_for_and_done_once(source: Source, clock: Clock) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
-    def slow() -> Loaded:
+    def slow() -> LoadedRows:
         begun.set()
         assert go_on.wait(20)
         return source()
 
-    shown = Shown(slow, MINUTE, clock)
+    shown = ViewTrees(slow, MINUTE, clock)
     seen: list[str] = []
     threads = [threading.Thread(target=lambda: seen.append(source.seen(shown))) for _ in range(8)]
     for thread in threads:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsmedia.catalog.views import FOLDER, Rows, Tree
+from fsmedia.catalog.views import FOLDER, CatalogRows, Tree
 from fsmedia.format.keys import MAX_NAME
 from fsmedia.format.views import DEFAULT_VIEWS, View
 from tests.unit.templates import NAME, UNIQUE
@@ -21,13 +21,13 @@ FLAT = View("flat", "{name}{ext}")
 DIGEST, GENERATION = "ab" * 32, "01m83g628zep8a9rrkcagmbh3w"
 
 
-def rows_of(*media: dict[str, Any]) -> Rows:
-    """Rows as a catalog gives them: by reference, every column there."""
+def rows_of(*media: dict[str, Any]) -> CatalogRows:
+    """CatalogRows as a catalog gives them: by reference, every column there."""
     ordered = sorted(media, key=lambda each: each["reference"].encode())
-    return Rows(lambda name: [each.get(name) for each in ordered])
+    return CatalogRows(lambda name: [each.get(name) for each in ordered])
 
 
-def named(*references: str, **values: Any) -> Rows:
+def named(*references: str, **values: Any) -> CatalogRows:
     return rows_of(*({"reference": each, **values} for each in references))
 
 
@@ -135,12 +135,12 @@ def test_facts() -> None:
     rows = rows_of(
         {"reference": "a", "size_bytes": 2**40, "modified": micro, "mime_type": "image/png"}, {"reference": "b"}
     )
-    assert rows.facts(0) == ("a", 2**40, at, "image/png")
-    assert rows.facts(1) == ("b", 0, None, "application/octet-stream")
+    assert rows.summary(0) == ("a", 2**40, at, "image/png")
+    assert rows.summary(1) == ("b", 0, None, "application/octet-stream")
     rows.renew(0, 5)
-    assert rows.facts(0) == ("a", 5, at, "image/png")
+    assert rows.summary(0) == ("a", 5, at, "image/png")
     rows.renew(1, 6, at)
-    assert rows.facts(1)[1:3] == (6, at)
+    assert rows.summary(1)[1:3] == (6, at)
 
 
 def test_times_that_share_a_folder_and_times_that_no_datetime_holds() -> None:
@@ -186,7 +186,7 @@ def test_every_media_has_one_path(references: list[str], runs: list[str]) -> Non
             assert not any(other.startswith(f"{path}/") for other in found)
 
 
-def _catalog(count: int) -> Rows:
+def _catalog(count: int) -> CatalogRows:
     references = sorted(f"runs/run-{number % 1000:04d}/{number:04d}_00_{UNIQUE}.png" for number in range(count))
     columns = {
         "reference": references,
@@ -197,7 +197,7 @@ def _catalog(count: int) -> Rows:
         "timestamp": [1_700_000_000_000_000 + number * 60_000_000 for number in range(count)],
         "mime_type": ["image/png", "audio/wav"] * (count // 2),
     }
-    return Rows(columns.__getitem__)
+    return CatalogRows(columns.__getitem__)
 
 
 def _speed(count: int, most: float, factor: float) -> None:
@@ -207,9 +207,9 @@ def _speed(count: int, most: float, factor: float) -> None:
     taken = time.perf_counter() - begun
     assert taken < most, f"{taken:.2f} s to make three trees of {count} rows"
     folder, path = "run-0007", next(tree for tree in trees[0].children("run-0007"))[0]
-    trees[0].rows.facts(0)
+    trees[0].rows.summary(0)
     for what, work in {
-        "ls": lambda: [(name, rows.facts(each)) for name, each in trees[0].children(folder)],
+        "ls": lambda: [(name, rows.summary(each)) for name, each in trees[0].children(folder)],
         "look": lambda: trees[0].find(f"{folder}/{path}"),
     }.items():
         best = min(_timed(work) for _ in range(5))

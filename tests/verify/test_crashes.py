@@ -125,13 +125,13 @@ def test_a_repair_without_an_answer(case: tuple[type, str, bool], fault: Fault, 
 
 def test_a_copy_that_comes_too_late_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Quarantine after the delete: who dies between loses the bytes."""
-    real = repair.Mender._set_aside_whole
+    real = repair.Repairer._set_aside_whole
 
     def late(self: Any, reference: str, look: Any, content: Any, why: str) -> None:
-        self._remove(reference, look.sidecar)
+        repair._delete_media(self.context, reference, look.sidecar)
         real(self, reference, look, content, why)
 
-    monkeypatch.setattr(repair.Mender, "_set_aside_whole", late)
+    monkeypatch.setattr(repair.Repairer, "_set_aside_whole", late)
     with pytest.raises(AssertionError, match=r"bytes are lost|went while it was copied"):
         test_a_repair_that_is_killed((Plain, "bytes_cut", False), tmp_path)
 

@@ -149,13 +149,13 @@ def test_a_sidecar_that_comes_meanwhile_wins(local_storage: LocalStorage, monkey
 
     store = MediaStore(local_storage.url).create()
     local_storage.write("runs/r1/a.png", PNG)
-    real = repair.making.made
+    real = repair.new_sidecar
 
     def slow(*args: Any) -> Any:
         local_storage.write("runs/r1/a.png.meta", b'{"run_id": "theirs"}')
         return real(*args)
 
-    monkeypatch.setattr(repair.making, "made", slow)
+    monkeypatch.setattr(repair, "new_sidecar", slow)
     store.verify(adopt=True)
     assert local_storage.read("runs/r1/a.png.meta") == b'{"run_id": "theirs"}'
 

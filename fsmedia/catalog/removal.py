@@ -1,7 +1,7 @@
-"""Taking media out of all snapshots: a new one without their rows, then the older ones that hold any go at once.
+"""Removing media from all snapshots: a new one without their rows is written, the older ones that hold any are deleted.
 
-A catalog can always be made again from the sidecars, so a snapshot that can't be read goes too: it may hold anything.
-Who has an older one open goes on, or is told that it is gone.
+A catalog can always be made again from the sidecars, so a snapshot that can't be read is deleted too: it may hold
+anything. Readers that have an older one open go on, or are told that it is gone.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
     from fsmedia.storage import Backend, Entry
 
 _ATTEMPTS = 3
-"""So often it is looked whether a refresh that was under way has written such rows again."""
+"""How often to look whether a refresh that was under way has written such rows again."""
 
 
-class Forgotten(NamedTuple):
-    """What became of the snapshots.
+class ForgetResult(NamedTuple):
+    """Result of removing media from the catalog.
 
     Attributes
     ----------
     gone
-        Keys of those that went, or in a dry run would.
+        Keys of the snapshots that were deleted, or in a dry run would be.
     """
 
     gone: frozenset[str] = frozenset()
     failed: Mapping[str, MediaError] = {}
 
 
-class _Kept(NamedTuple):
-    """What the snapshots hold."""
+class _SnapshotScan(NamedTuple):
+    """Keys of the snapshots: those that can be read, those of them with rows to remove, and the others."""
 
     readable: list[str]
     holding: list[str]
@@ -59,8 +59,8 @@ def forget(
     now: datetime,
     dry_run: bool = False,
     executor: Executor | None = None,
-) -> Forgotten:
-    """Let no snapshot hold rows of these media any more.
+) -> ForgetResult:
+    """Remove the rows of media from all snapshots.
 
     Parameters
     ----------
@@ -81,40 +81,42 @@ def forget(
         if not entries:
             break
         if find_spec("pyarrow") is None:
-            kept = _Kept([], [], [entry.key for entry in entries])
+            scan = _SnapshotScan([], [], [entry.key for entry in entries])
         else:
-            kept = _kept(backend, entries, references, words)
-        if not kept.holding and not kept.unreadable:
+            scan = _scan(backend, entries, references, words)
+        if not scan.holding and not scan.unreadable:
             break
         if dry_run:
-            return Forgotten(frozenset([*kept.holding, *kept.unreadable]))
-        answers = dict(backend.delete(kept.unreadable, keep_folders=True)) if kept.unreadable else {}
-        if kept.readable:
+            return ForgetResult(frozenset([*scan.holding, *scan.unreadable]))
+        answers = dict(backend.delete(scan.unreadable, keep_folders=True)) if scan.unreadable else {}
+        if scan.readable:
             refreshed(backend, settings_file, now=now, executor=executor)
-        if kept.holding:
-            answers |= backend.delete(kept.holding, keep_folders=True)
+        if scan.holding:
+            answers |= backend.delete(scan.holding, keep_folders=True)
         failed |= answers
-        gone |= {*kept.holding, *kept.unreadable} - set(answers)
+        gone |= {*scan.holding, *scan.unreadable} - set(answers)
         if answers:
             break
-    return Forgotten(frozenset(gone), failed)
+    return ForgetResult(frozenset(gone), failed)
 
 
-def _kept(backend: Backend, entries: list[Entry], references: Collection[str], words: Mapping[str, str]) -> _Kept:
-    """Read all snapshots, and tell which hold rows that must go; rows of the words count if the newest lacks them."""
-    kept = _Kept([], [], [])
+def _scan(
+    backend: Backend, entries: list[Entry], references: Collection[str], words: Mapping[str, str]
+) -> _SnapshotScan:
+    """Read all snapshots, and tell which have rows to remove."""
+    scan = _SnapshotScan([], [], [])
     for entry in entries:
         try:
             table = snapshots.table_of(backend, entry.key)
         except (MediaError, ValueError, TypeError, OSError, KeyError, OverflowError, arrow().ArrowException):
-            kept.unreadable.append(entry.key)
+            scan.unreadable.append(entry.key)
             continue
         if table is None:
             continue
-        kept.readable.append(entry.key)
+        scan.readable.append(entry.key)
         if _holds(backend, table, references, words):
-            kept.holding.append(entry.key)
-    return kept
+            scan.holding.append(entry.key)
+    return scan
 
 
 def _holds(backend: Backend, table: pa.Table, references: Collection[str], words: Mapping[str, str]) -> bool:
