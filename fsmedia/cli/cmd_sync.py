@@ -1,4 +1,4 @@
-"""`fsmedia sync`: brings the media of one store to another root, in any storage."""
+"""`fsmedia sync`: bring the media of one store to another root, in any storage."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fsmedia.cli import app, output
+from fsmedia.cli import output
 from fsmedia.cli.app import (
     DONE,
     FAILED,
@@ -16,22 +16,23 @@ from fsmedia.cli.app import (
     Conversation,
     ExpiresBefore,
     Mime,
-    Place,
     Policy,
     Provider,
     Session,
     Since,
+    StoreLocation,
+    Threads,
     Until,
     conditions,
+    thread_pool,
 )
-from fsmedia.cli.cmd_enforce import Threads, hands, lines, tell_failed
-from fsmedia.cli.output import carrier
-from fsmedia.cli.signals import Stop
+from fsmedia.cli.parsing import parse_pairs, parse_storage_options
+from fsmedia.cli.signals import StopSignal
 from fsmedia.display.text import size_text
 from fsmedia.models import SyncReport
 from fsmedia.store import MediaStore
 
-SYNC_HELP = """Bring the media of SRC to DST: bytes, metadata, policies, attributes, holds; between any two storages.
+HELP = """Bring the media of SRC to DST: bytes, metadata, policies, attributes, holds; between any two storages.
 
 What DST has already stays as it is, what differs in metadata only is updated. It may be interrupted: doing it again
 goes on. All bytes are compared with their digest before a media exists in DST. DST gets the settings of SRC, unless it
@@ -100,7 +101,7 @@ def sync(
         raise typer.BadParameter(
             "has nothing to hold in a dry run: new references come with the work", param_hint="--mapping"
         )
-    asked = conditions(
+    selection = conditions(
         conversation=conversation,
         session=session,
         provider=provider,
@@ -110,50 +111,50 @@ def sync(
         until=until,
         expires_before=expires_before,
     )
-    wishes: dict[str, Any] = {
-        "storage_options": app.storage_options(to_option),
-        **asked,
+    settings: dict[str, Any] = {
+        "storage_options": parse_storage_options(to_option),
+        **selection,
         "delete": delete,
         "dry_run": dry_run,
         "organization": organization,
-        "layouts": app.pairs(layout, "--layout", "MODE=TEMPLATE, e.g. 'by-run=runs/{run_id}'") or None,
+        "layouts": parse_pairs(layout, "--layout", "MODE=TEMPLATE, e.g. 'by-run=runs/{run_id}'") or None,
         "deduplicate": deduplicate,
         "missing_id": missing_id,
         "mapping": mapping,
         "verify_copies": verify_copies,
     }
-    place = Place(source, app.storage_options(option))
-    with Stop() as stop, place.open(read_only=True) as opened, hands(threads) as executor:
-        report = _synced(opened, target, run or [None], stop, {**wishes, "executor": executor})
+    location = StoreLocation(source, parse_storage_options(option))
+    with StopSignal() as stop, location.open(read_only=True) as opened, thread_pool(threads) as executor:
+        report = _sync_runs(opened, target, run or [None], stop, {**settings, "executor": executor})
     if as_json:
         output.json_line(_document(report))
         for failure in report.failed:
-            tell_failed([failure])
+            output.print_failures([failure])
     else:
         _show(report, None if everything else _ROWS)
     raise typer.Exit(stop.code or (FAILED if report.failed else DONE))
 
 
-def _synced(
-    opened: MediaStore, target: str, runs: Sequence[str | None], stop: Stop, wishes: dict[str, Any]
+def _sync_runs(
+    opened: MediaStore, target: str, runs: Sequence[str | None], stop: StopSignal, settings: dict[str, Any]
 ) -> SyncReport:
-    """Sync one run after the other, and put the reports together."""
+    """Sync one run after the other, and add the reports up."""
     total = SyncReport()
-    with carrier("syncing") as meter:
+    with output.transfer_progress("syncing") as meter:
         for run in dict.fromkeys(runs):
             before = total
 
             def reach(media: int, size: int, before: SyncReport = before) -> None:
                 meter.reach(before.examined + media, before.bytes_copied + size)
 
-            report = opened.sync_to(target, run_id=run, stopped=stop.asked, progress=reach, **wishes)
-            total = _sum(before, report)
+            report = opened.sync_to(target, run_id=run, stopped=stop.asked, progress=reach, **settings)
+            total = _add(before, report)
             if report.stopped:
                 break
     return total
 
 
-def _sum(one: SyncReport, other: SyncReport) -> SyncReport:
+def _add(one: SyncReport, other: SyncReport) -> SyncReport:
     counts = ("examined", "copied", "bytes_copied", "unchanged", "updated", "took")
     lists = ("deleted", "skipped", "failed", "moved", "mappings")
     added = {name: getattr(one, name) + getattr(other, name) for name in (*counts, *lists)}
@@ -169,15 +170,15 @@ def _document(report: SyncReport) -> dict[str, Any]:
 
 
 def _show(report: SyncReport, rows: int | None) -> None:
-    """Write a line for what was deleted, skipped and failed, one for all, and where new references stand."""
+    """Print a line for what was deleted, skipped and failed, one for all, and where new references stand."""
     verb = "would delete" if report.dry_run else "deleted"
     if report.deleted:
-        lines([(verb, reference) for reference in report.deleted[:rows]])
-        _more(len(report.deleted), rows, verb)
+        output.print_columns([(verb, reference) for reference in report.deleted[:rows]])
+        output.print_omitted(len(report.deleted), rows, verb)
     if report.skipped:
-        lines([("skipped", each.reference, each.reason) for each in report.skipped[:rows]])
-        _more(len(report.skipped), rows, "skipped")
-    tell_failed(report.failed, rows)
+        output.print_columns([("skipped", each.reference, each.reason) for each in report.skipped[:rows]])
+        output.print_omitted(len(report.skipped), rows, "skipped")
+    output.print_failures(report.failed, rows)
     copied, updated = ("would copy", "would update") if report.dry_run else ("copied", "updated")
     rate = "" if report.dry_run else _rate(report.bytes_copied, report.took)
     output.line(
@@ -193,8 +194,3 @@ def _show(report: SyncReport, rows: int | None) -> None:
 def _rate(size: int, took: timedelta) -> str:
     seconds = took.total_seconds()
     return f" ({size_text(int(size / seconds))}/s)" if size and seconds else ""
-
-
-def _more(count: int, rows: int | None, verb: str) -> None:
-    if rows is not None and count > rows:
-        output.line(f"and {count - rows:,} more {verb}; --all shows them")
