@@ -8,6 +8,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -19,6 +20,7 @@ from fsmedia.cli.parsing import parse_instant, parse_storage_options
 from fsmedia.errors import MediaError, MediaNotFoundError
 from fsmedia.format import keys
 from fsmedia.format.settings import Configuration
+from fsmedia.models import MediaRecord
 from fsmedia.storage import open_backend
 from fsmedia.storage.address import URL_VARIABLE
 from fsmedia.store import MediaStore, utc_now
@@ -36,6 +38,8 @@ Exit codes: 0 done, 1 failed (the line on standard error says why), 2 wrong usag
 4 the store is not whole (verify), 130 interrupted, 141 the reader of a pipe went away."""
 
 _TIMEOUT = timedelta(seconds=60)
+_RECORDS_AT_ONCE = 64
+_READERS = 16  # threads that read sidecars
 
 # -- options that several commands have ---------------------------------------------------------------------------
 
@@ -66,6 +70,9 @@ Threads = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 NobodyWrites = Annotated[
     bool, typer.Option("--nobody-writes", help="Every writer is stopped: a short grace does no harm.")
+]
+MappingFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Add old and new references to this file.", show_default=False)
 ]
 HtmlFile = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file; replaced if it is there.")
@@ -259,6 +266,20 @@ def exit_code_of(errors: Iterable[BaseException]) -> int:
     return DONE if not codes else codes.pop() if len(codes) == 1 else FAILED
 
 
+def check_mapping(mapping: Path | None, *, dry_run: bool) -> None:
+    """Refuse `--mapping` in a dry run.
+
+    Raises
+    ------
+    typer.BadParameter
+        Both are given.
+    """
+    if dry_run and mapping is not None:
+        raise typer.BadParameter(
+            "has nothing to hold in a dry run: new references come with the work", param_hint="--mapping"
+        )
+
+
 def confirm(question: str, otherwise: str = "nothing was deleted") -> None:
     """Ask, where somebody can answer; `otherwise` is what a no comes to.
 
@@ -282,6 +303,30 @@ def thread_pool(threads: int | None) -> Iterator[Executor | None]:
     executor = ThreadPoolExecutor(threads, thread_name_prefix="fsmedia")
     try:
         yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def read_records(
+    opened: MediaStore, references: Iterator[str], errors: list[MediaError]
+) -> Iterator[list[MediaRecord]]:
+    """Read the records of references, some at once, in order."""
+
+    def read(reference: str) -> MediaRecord | MediaError:
+        try:
+            return opened.info(reference)
+        except MediaError as error:
+            return error
+
+    executor = ThreadPoolExecutor(_READERS)
+    try:
+        while batch := list(islice(references, _RECORDS_AT_ONCE)):
+            answers = list(executor.map(read, batch))
+            for answer in answers:
+                if isinstance(answer, MediaError) and not isinstance(answer, MediaNotFoundError):
+                    output.error(output.error_text(answer))  # what was deleted since it was listed is no error
+                    errors.append(answer)
+            yield [answer for answer in answers if isinstance(answer, MediaRecord)]
     finally:
         executor.shutdown(cancel_futures=True)
 

@@ -1,7 +1,7 @@
 """`fsmedia catalog`: bring the table of all media up to date, and show what it is."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import typer
 from rich.text import Text
@@ -12,8 +12,10 @@ from fsmedia.cli import output
 from fsmedia.cli.app import AsJson, StorageOptions, StoreLocation, StoreUrl, Threads, command_group, thread_pool
 from fsmedia.display.text import distance_text
 from fsmedia.errors import MediaError, StorageError
-from fsmedia.models import CatalogRefresh
 from fsmedia.store import utc_now
+
+if TYPE_CHECKING:
+    from fsmedia.models import CatalogRefresh
 
 CATALOG_HELP = """The catalog: one row per media, kept in the store as Parquet.
 

@@ -4,13 +4,21 @@
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Annotated, TextIO
 
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, CommandError, StorageOptions, StoreLocation, StoreUrl, exit_code_of
+from fsmedia.cli.app import (
+    AsJson,
+    CommandError,
+    MappingFile,
+    StorageOptions,
+    StoreLocation,
+    StoreUrl,
+    check_mapping,
+    exit_code_of,
+)
 from fsmedia.display.text import size_text
 from fsmedia.models import DeduplicationReport
 
@@ -39,19 +47,13 @@ def dedupe(
     threads: Annotated[
         int, typer.Option("--threads", min=1, max=256, metavar="N", help="Windows of 200 media at once.")
     ] = 1,
-    mapping: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Add old and new references to this file.", show_default=False),
-    ] = None,
+    mapping: MappingFile = None,
     as_json: AsJson = False,
     store: StoreUrl = None,
     option: StorageOptions = None,
 ) -> None:
     """Let media share equal bytes."""
-    if dry_run and mapping is not None:
-        raise typer.BadParameter(
-            "has nothing to hold in a dry run: new references come with the work", param_hint="--mapping"
-        )
+    check_mapping(mapping, dry_run=dry_run)
     location = StoreLocation.of(context, store, option)
     if location.read_settings() is None:
         raise CommandError(

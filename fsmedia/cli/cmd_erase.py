@@ -2,9 +2,7 @@
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 import sys
-from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,9 +29,9 @@ from fsmedia.cli.app import (
     confirm,
     thread_pool,
 )
+from fsmedia.cli.receipts import check_receipt_file, open_receipt
 from fsmedia.display.text import size_text
-from fsmedia.format.keys import temporary_name
-from fsmedia.models import Receipt, ReceiptReport
+from fsmedia.models import Receipt
 from fsmedia.store import MediaStore
 
 _ROWS = 50
@@ -88,7 +86,7 @@ def erase(
     if check is not None:
         if named or receipt is not None or dry_run or forget_log:
             raise typer.BadParameter("takes nothing but the store, and erases nothing", param_hint="--check")
-        raise typer.Exit(check_file(location, check, threads=threads, as_json=as_json))
+        raise typer.Exit(check_receipt_file(location, check, threads=threads, as_json=as_json))
     if not named:
         raise typer.BadParameter(
             "must name whose media shall go", param_hint="--run, --conversation, --session, --provider"
@@ -100,7 +98,7 @@ def erase(
                 f"Erase {len(plan.erased)} media ({size_text(plan.bytes_freed)}) from {opened.url}?",
                 "nothing went",
             )
-        with _writable_receipt(receipt) as keep:
+        with open_receipt(receipt) as keep:
             done = _erase(opened, executor, named, dry_run=dry_run, forget_log=forget_log)
             if done.examined == 0 and location.read_settings() is None:  # a mistyped URL must not look like an erasure
                 raise CommandError(f"no media, and no store, at {opened.url}", code=NOT_FOUND)
@@ -112,64 +110,11 @@ def erase(
     raise typer.Exit(DONE if done.is_complete else FAILED)
 
 
-def check_file(location: StoreLocation, path: Path, *, threads: int | None = None, as_json: bool = False) -> int:
-    """Check a receipt's file against a store, print what is there, and return the exit code."""
-    if not path.exists():
-        raise CommandError(f"{path}: no such file", code=NOT_FOUND)
-    with (
-        location.open(read_only=True) as opened,
-        thread_pool(threads) as executor,
-        output.count_progress("looking", None) as meter,
-    ):
-        report = opened.check_receipt(path, executor=executor, progress=meter.reach)
-    if as_json:
-        values: dict[str, Any] = report.model_dump(mode="json")
-        values["traces"] = [each._asdict() for each in report.traces]
-        output.json_line({**values, "holds": report.holds})
-    else:
-        _show_traces(report)
-    return DONE if report.holds else FAILED
-
-
 def _erase(
     opened: MediaStore, executor: Executor | None, named: dict[str, Any], *, dry_run: bool, forget_log: bool = False
 ) -> Receipt:
     with output.count_progress("looking", None) as meter:
         return opened.erase(**named, dry_run=dry_run, forget_log=forget_log, executor=executor, progress=meter.reach)
-
-
-@contextmanager
-def _writable_receipt(path: Path | None) -> Iterator[Callable[[Receipt], object]]:
-    """Give a function that writes the receipt; whether it can be written is known before anything is erased.
-
-    The file appears whole, and replaces none.
-
-    Raises
-    ------
-    CommandError
-        A file of that name is there.
-    """
-    if path is None:
-        yield lambda _: None
-        return
-    if path.exists():
-        raise CommandError(f"{path}: is there already; a receipt replaces nothing")
-    beside = path.with_name(temporary_name())
-    beside.touch(mode=0o600)
-    try:
-
-        def keep(receipt: Receipt) -> None:
-            text = receipt.model_dump_json(indent=2) + "\n"
-            try:
-                beside.write_text(text, encoding="utf-8")
-                beside.rename(path)
-            except OSError:
-                sys.stdout.write(text)  # what went can't be asked again
-                raise
-
-        yield keep
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _show(done: Receipt, path: Path | None) -> None:
@@ -206,14 +151,3 @@ def _show(done: Receipt, path: Path | None) -> None:
     )
     if path is not None:
         screen.print(f"receipt: {output.visible(str(path))}")
-
-
-def _show_traces(report: ReceiptReport) -> None:
-    if not report.same_store:
-        output.warning(f"the receipt is that of another URL than {report.store}: a copy, or the wrong store?")
-    for trace in report.traces[:_ROWS]:
-        output.line(f"{trace.kind}  {trace.key}: {trace.reason}")
-    if len(report.traces) > _ROWS:
-        output.line(f"... and {len(report.traces) - _ROWS:,} more: --json has all")
-    verdict = "none of it is there" if report.holds else f"{len(report.traces):,} traces of them are there"
-    output.line(f"{report.erased:,} media were erased: {verdict}")

@@ -27,48 +27,56 @@ Examples:
 """
 
 
+_Organization = Annotated[
+    str | None,
+    typer.Option(metavar="MODE", help="by-run (the default), by-conversation or by-session.", show_default=False),
+]
+_Layouts = Annotated[
+    list[str] | None,
+    typer.Option(metavar="MODE=TEMPLATE", help="The folders of a mode; repeatable.", show_default=False),
+]
+_Views = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=TEMPLATE",
+        help="More folders in which media:// shows all media, read-only; repeatable.",
+        show_default=False,
+    ),
+]
+_Policies = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=DURATION",
+        help="A retention policy: audit=365d, legal=forever; repeatable.",
+        show_default=False,
+    ),
+]
+_DefaultPolicy = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Policy of media that name none, e.g. retain-30days.", show_default=False),
+]
+_OrphanGrace = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        help="Age from which leftovers of crashes may be removed, e.g. 2d; else 24h.",
+        show_default=False,
+    ),
+]
+
+
 def init(
     context: typer.Context,
     *,
-    organization: Annotated[
-        str | None,
-        typer.Option(metavar="MODE", help="by-run (the default), by-conversation or by-session.", show_default=False),
-    ] = None,
-    layout: Annotated[
-        list[str] | None,
-        typer.Option(metavar="MODE=TEMPLATE", help="The folders of a mode; repeatable.", show_default=False),
-    ] = None,
-    view: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=TEMPLATE",
-            help="More folders in which media:// shows all media, read-only; repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=DURATION",
-            help="A retention policy: audit=365d, legal=forever; repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    default_policy: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Policy of media that name none, e.g. retain-30days.", show_default=False),
-    ] = None,
+    organization: _Organization = None,
+    layout: _Layouts = None,
+    view: _Views = None,
+    policy: _Policies = None,
+    default_policy: _DefaultPolicy = None,
     deduplicate: Annotated[
         bool, typer.Option("--deduplicate", help="Let media with the same bytes share them.", show_default=False)
     ] = False,
-    orphan_grace: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DURATION",
-            help="Age from which leftovers of crashes may be removed, e.g. 2d; else 24h.",
-            show_default=False,
-        ),
-    ] = None,
+    orphan_grace: _OrphanGrace = None,
     as_json: AsJson = False,
     store: StoreUrl = None,
     option: StorageOptions = None,

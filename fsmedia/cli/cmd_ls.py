@@ -2,10 +2,7 @@
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,11 +23,14 @@ from fsmedia.cli.app import (
     Until,
     conditions,
     exit_code_of,
+    read_records,
 )
 from fsmedia.display.text import size_text
-from fsmedia.errors import MediaError, MediaNotFoundError
 from fsmedia.models import MediaRecord
 from fsmedia.store import MediaStore
+
+if TYPE_CHECKING:
+    from fsmedia.errors import MediaError
 
 HELP = """List media: one reference per line, in the order of their keys.
 
@@ -45,9 +45,6 @@ Examples:
   fsmedia ls --json | jq -r 'select(.size_bytes > 1000000).reference'
   fsmedia ls --run r1 --null | xargs -0 fsmedia get -o r1/
 """
-
-_BATCH = 64
-_THREADS = 16
 
 
 def ls(
@@ -102,30 +99,6 @@ def ls(
         if not found and not errors and limit != 0:
             _note_nothing(location, opened, selected=bool(selection))
     raise typer.Exit(exit_code_of(errors))
-
-
-def read_records(
-    opened: MediaStore, references: Iterator[str], errors: list[MediaError]
-) -> Iterator[list[MediaRecord]]:
-    """Read the records of references, some at once, in order."""
-
-    def read(reference: str) -> MediaRecord | MediaError:
-        try:
-            return opened.info(reference)
-        except MediaError as error:
-            return error
-
-    executor = ThreadPoolExecutor(_THREADS)
-    try:
-        while batch := list(islice(references, _BATCH)):
-            answers = list(executor.map(read, batch))
-            for answer in answers:
-                if isinstance(answer, MediaError) and not isinstance(answer, MediaNotFoundError):
-                    output.error(output.error_text(answer))  # what was deleted since it was listed is no error
-                    errors.append(answer)
-            yield [answer for answer in answers if isinstance(answer, MediaRecord)]
-    finally:
-        executor.shutdown(cancel_futures=True)
 
 
 def _note_nothing(location: StoreLocation, opened: MediaStore, *, selected: bool) -> None:

@@ -25,9 +25,9 @@ from fsmedia.cli.app import (
     Threads,
     command_group,
     exit_code_of,
+    read_records,
     thread_pool,
 )
-from fsmedia.cli.cmd_ls import read_records
 from fsmedia.cli.parsing import spell_duration
 from fsmedia.display.text import distance_text
 from fsmedia.errors import CorruptSidecarError, MediaError, UnknownPolicyError

@@ -98,21 +98,7 @@ def store(
             below = [each for file in files for each in (_files_below(file) if Path(file).is_dir() else [file])]
             _store_together(opened, below, first, mime_type=mime_type, caption=caption, as_json=as_json)
             return
-        for number, file in enumerate(files):
-            metadata = _nth_part(first, number)
-            try:
-                with _open_source(file, name) as (source, file_name):
-                    reference = _store(opened, source, file, file_name, metadata, mime_type=mime_type, caption=caption)
-            except (MediaError, OSError) as error:
-                done = f" ({number} of {len(files)} files were stored)" if len(files) > 1 else ""
-                shown = "standard input" if file == _STDIN else file
-                text = output.error_text(error) if isinstance(error, MediaError) else error.strerror or str(error)
-                raise CommandError(f"{shown}: {text}{done}", code=exit_code_of([error])) from None
-            if as_json:
-                output.json_record(opened.info(reference))
-            else:
-                output.line(reference)
-            sys.stdout.flush()  # who is killed now has been told
+        _store_each(opened, files, first, name=name, mime_type=mime_type, caption=caption, as_json=as_json)
 
 
 def _check(files: list[str]) -> None:
@@ -218,6 +204,40 @@ def _pairs(
 def _nth_part(first: MediaMetadata, number: int) -> MediaMetadata:
     """Return the metadata of a later part; validated, for there is a largest number of a part."""
     return MediaMetadata.model_validate({**dict(first), "part_idx": first.part_idx + number})
+
+
+def _store_each(
+    opened: MediaStore,
+    files: list[str],
+    first: MediaMetadata,
+    *,
+    name: str | None,
+    mime_type: str | None,
+    caption: str | None,
+    as_json: bool,
+) -> None:
+    """Store files one after the other and print their references; the first that fails ends it.
+
+    Raises
+    ------
+    CommandError
+        One could not be stored; those before it are.
+    """
+    for number, file in enumerate(files):
+        metadata = _nth_part(first, number)
+        try:
+            with _open_source(file, name) as (source, file_name):
+                reference = _store(opened, source, file, file_name, metadata, mime_type=mime_type, caption=caption)
+        except (MediaError, OSError) as error:
+            done = f" ({number} of {len(files)} files were stored)" if len(files) > 1 else ""
+            shown = "standard input" if file == _STDIN else file
+            text = output.error_text(error) if isinstance(error, MediaError) else error.strerror or str(error)
+            raise CommandError(f"{shown}: {text}{done}", code=exit_code_of([error])) from None
+        if as_json:
+            output.json_record(opened.info(reference))
+        else:
+            output.line(reference)
+        sys.stdout.flush()  # who is killed now has been told
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +14,7 @@ from fsmedia.cli.app import (
     AsJson,
     Conversation,
     ExpiresBefore,
+    MappingFile,
     Mime,
     Policy,
     Provider,
@@ -23,6 +23,7 @@ from fsmedia.cli.app import (
     StoreLocation,
     Threads,
     Until,
+    check_mapping,
     conditions,
     thread_pool,
 )
@@ -53,13 +54,37 @@ Examples:
 _ROWS = 20
 
 
+_Runs = Annotated[list[str] | None, typer.Option("--run", metavar="ID", help="Of this run; repeatable.")]
+_Organization = Annotated[
+    str | None, typer.Option(metavar="MODE", help="Of a new DST: by-run, by-conversation, by-session.")
+]
+_Layouts = Annotated[
+    list[str] | None, typer.Option(metavar="MODE=TEMPLATE", help="Of a new DST: folders of a mode; repeatable.")
+]
+_Deduplicate = Annotated[
+    bool | None, typer.Option("--deduplicate/--plain", help="Of a new DST: whether media share equal bytes.")
+]
+_MissingId = Annotated[
+    str | None, typer.Option(metavar="ID", help="For media without the id that DST is organized by; else left out.")
+]
+_VerifyCopies = Annotated[
+    str, typer.Option(metavar="HOW", help="size: of what the storage copied by itself; read: all bytes again.")
+]
+_SourceOptions = Annotated[
+    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="A storage option of SRC; repeatable.")
+]
+_TargetOptions = Annotated[
+    list[str] | None, typer.Option("--to-option", metavar="KEY=VALUE", help="One of DST; repeatable.")
+]
+
+
 def sync(
     *,
     source: Annotated[str, typer.Argument(metavar="SRC", help="The store that media come from, see --store.")],
     target: Annotated[str, typer.Argument(metavar="DST", help="The root that they are brought to.")],
     delete: Annotated[bool, typer.Option("--delete", help="Delete media of DST that SRC has not.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Change nothing, say what would be done.")] = False,
-    run: Annotated[list[str] | None, typer.Option("--run", metavar="ID", help="Of this run; repeatable.")] = None,
+    run: _Runs = None,
     conversation: Conversation = None,
     session: Session = None,
     provider: Provider = None,
@@ -68,39 +93,20 @@ def sync(
     since: Since = None,
     until: Until = None,
     expires_before: ExpiresBefore = None,
-    organization: Annotated[
-        str | None, typer.Option(metavar="MODE", help="Of a new DST: by-run, by-conversation, by-session.")
-    ] = None,
-    layout: Annotated[
-        list[str] | None, typer.Option(metavar="MODE=TEMPLATE", help="Of a new DST: folders of a mode; repeatable.")
-    ] = None,
-    deduplicate: Annotated[
-        bool | None, typer.Option("--deduplicate/--plain", help="Of a new DST: whether media share equal bytes.")
-    ] = None,
-    missing_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="For media without the id that DST is organized by; else left out.")
-    ] = None,
-    mapping: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Add old and new references to this file.")
-    ] = None,
-    verify_copies: Annotated[
-        str, typer.Option(metavar="HOW", help="size: of what the storage copied by itself; read: all bytes again.")
-    ] = "size",
+    organization: _Organization = None,
+    layout: _Layouts = None,
+    deduplicate: _Deduplicate = None,
+    missing_id: _MissingId = None,
+    mapping: MappingFile = None,
+    verify_copies: _VerifyCopies = "size",
     threads: Threads = None,
     everything: Annotated[bool, typer.Option("--all", help=f"Show more than {_ROWS} media of each kind.")] = False,
     as_json: AsJson = False,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="A storage option of SRC; repeatable.")
-    ] = None,
-    to_option: Annotated[
-        list[str] | None, typer.Option("--to-option", metavar="KEY=VALUE", help="One of DST; repeatable.")
-    ] = None,
+    option: _SourceOptions = None,
+    to_option: _TargetOptions = None,
 ) -> None:
     """Bring media elsewhere."""
-    if dry_run and mapping is not None:
-        raise typer.BadParameter(
-            "has nothing to hold in a dry run: new references come with the work", param_hint="--mapping"
-        )
+    check_mapping(mapping, dry_run=dry_run)
     selection = conditions(
         conversation=conversation,
         session=session,
@@ -128,8 +134,7 @@ def sync(
         report = _sync_runs(opened, target, run or [None], stop, {**settings, "executor": executor})
     if as_json:
         output.json_line(_document(report))
-        for failure in report.failed:
-            output.print_failures([failure])
+        output.print_failures(report.failed)
     else:
         _show(report, None if everything else _ROWS)
     raise typer.Exit(stop.code or (FAILED if report.failed else DONE))

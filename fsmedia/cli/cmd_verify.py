@@ -23,8 +23,8 @@ from fsmedia.cli.app import (
     confirm,
     thread_pool,
 )
-from fsmedia.cli.cmd_erase import check_file
 from fsmedia.cli.parsing import parse_duration
+from fsmedia.cli.receipts import check_receipt_file
 from fsmedia.display.text import size_text
 from fsmedia.models import Finding, VerifyReport
 
@@ -86,7 +86,7 @@ def verify(
         if deep or repair or adopt:
             raise typer.BadParameter("looks for what was erased and mends nothing", param_hint="--receipt")
         location = StoreLocation.of(context, store, option)
-        raise typer.Exit(check_file(location, receipt, threads=threads, as_json=as_json))
+        raise typer.Exit(check_receipt_file(location, receipt, threads=threads, as_json=as_json))
     age = None if grace is None else parse_duration(grace, "--grace")
     writes = (repair or adopt) and not dry_run
     printer = _FindingPrinter(as_json=as_json, everything=everything, planned=repair or adopt)

@@ -137,6 +137,7 @@ class Comparison:
 
     def _kept(self, cells: dict[tuple[str, Position], list[tuple[GalleryItem, Preview]]]) -> tuple[list[Position], int]:
         """Return the positions that fit onto the page without pictures, and the bytes that are left for those."""
+        # 20,000 bytes for what stands around the table, and 2,500 for the head of each column: a run's name, escaped.
         room = BUDGET - len(style()) - len(script()) - 20_000 - 2_500 * len(self.runs)
         kept: list[Position] = []
         for where in self.positions:

@@ -178,6 +178,7 @@ class Gallery:
         """
         order = _ordered(self.records, self.group_by)
         bare = [self._card(index, self.previews[index].lighter(LEFT_OUT), 1, ask=ask) for index in order]
+        # 20,000 bytes for what stands around the cards: head, tools, the rules of paging.
         room = BUDGET - len(style()) - len(script()) - 20_000
         kept = 0
         for html in bare:

@@ -67,6 +67,7 @@ def script() -> Markup:
 
 def document(title: str, body: Markup) -> str:
     """Return a whole page whose policy lets nothing be loaded and only this package's script run."""
+    # The digest of the one script: a script that anything else brings along does not run.
     digest = base64.b64encode(hashlib.sha256(script_text().encode()).digest()).decode()
     policy = (
         f"default-src 'none'; img-src data:; media-src data: blob:; style-src 'unsafe-inline'; "
