@@ -178,14 +178,14 @@ class PathPattern:
             raise InvalidLayoutError(
                 "the pattern does not end with '/{name}{ext}'", next_step=f"like {DEFAULT_PATTERN!r}", key=str(pattern)
             )
-        self._told = f"{{{self.needed}}}" in pattern
-        if not self._told and self.needed not in given:
+        self._names_id = f"{{{self.needed}}}" in pattern
+        if not self._names_id and self.needed not in given:
             raise InvalidLayoutError(
                 f"{self.needed} is not in the pattern, and the store is organized {mode}",
                 next_step=f"put '{{{self.needed}}}' into it, or give the id itself",
                 key=pattern,
             )
-        front = _ABOVE if self._told else f"{{{self.needed}}}"
+        front = _ABOVE if self._names_id else f"{{{self.needed}}}"
         self._layout = Layout(f"{front}/{pattern}", mode)
         self._given = dict(given)
 
@@ -195,7 +195,7 @@ class PathPattern:
         if parsed is None:
             return None
         fields = {name: value for name, value in parsed.items() if name not in ("name", "ext") and value != ""}
-        if not self._told:
+        if not self._names_id:
             del fields[self.needed]
         return {**self._given, **fields}
 
@@ -248,8 +248,8 @@ class _Adoption:
         if tree.head(keys.sidecar_key(file.path)) is not None:
             self._log.unchanged += 1
             return
-        told = {name: value for name, value in fields.items() if name not in ("name", "ext") and value != ""}
-        metadata = MediaMetadata(**{**self._ids, **told}, timestamp=file.modified)
+        stated = {name: value for name, value in fields.items() if name not in ("name", "ext") and value != ""}
+        metadata = MediaMetadata(**{**self._ids, **stated}, timestamp=file.modified)
         # Looked at before and after: a sidecar with the digest of half a file would be worse than none.
         before = tree.head(file.path)
         intake = HashingWriter(None, None)

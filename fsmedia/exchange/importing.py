@@ -1,6 +1,6 @@
 """Importing what a source holds into a store: what is there already stays, the rest is stored many at a time.
 
-What is there is told by the store itself: the folder of each id is listed once and its sidecars read, 256 at a time.
+What is there is asked of the store itself: the folder of each id is listed once and its sidecars read, 256 at a time.
 At most 32 MiB of small media are in memory; larger ones stream.
 """
 

@@ -143,23 +143,25 @@ class _Results:
                     if not isinstance(part, dict):
                         yield invalid(source, "is no object")
                     continue
-                told = outputs.pop((number, position), {})
-                yield self._of_part(source, media, told, {**of_message, "part_idx": position})
-        for (number, position), told in outputs.items():
+                output = outputs.pop((number, position), {})
+                yield self._of_part(source, media, output, {**of_message, "part_idx": position})
+        for (number, position), output in outputs.items():
             source = f"promptarena:{run}#MediaOutputs/{number}/{position}"
-            path = told.get("file_path")
+            path = output.get("file_path")
             if not path:
                 yield skipped(source, "MediaOutputs names it, and no message holds its bytes")
                 continue
-            yield self._of_part(source, {"file_path": path}, told, {**ids, "message_idx": number, "part_idx": position})
+            yield self._of_part(
+                source, {"file_path": path}, output, {**ids, "message_idx": number, "part_idx": position}
+            )
 
     def _of_part(
-        self, source: str, media: Any, told: dict[str, Any], metadata: dict[str, Any]
+        self, source: str, media: Any, output: dict[str, Any], metadata: dict[str, Any]
     ) -> SourceItem | PassedOver | NotImported:
         """Return the media of one part: inline, or in a file below the folder."""
         if not isinstance(media, dict):
             return skipped(source, "its part holds no media") if media is None else invalid(source, "is no object")
-        content = {name: media.get(name) if media.get(name) is not None else told.get(name) for name in _CONTENT}
+        content = {name: media.get(name) if media.get(name) is not None else output.get(name) for name in _CONTENT}
         policy = self._policy_name or media.get("policy_name") or None
         metadata = {**metadata, "policy_name": policy}
         path = media.get("storage_reference") or media.get("file_path")
@@ -258,10 +260,10 @@ def _outputs(listed: Any) -> dict[tuple[int, int], dict[Any, Any]]:
         if not isinstance(each, dict):
             continue
         spelled = {_SPELLINGS.get(name.replace("_", "").lower()): value for name, value in each.items()}
-        told = {name: value for name, value in spelled.items() if name in _PLACE or value not in ("", 0)}
-        message_idx, part_idx = _index(told.get("message_idx")), _index(told.get("part_idx"))
+        output = {name: value for name, value in spelled.items() if name in _PLACE or value not in ("", 0)}
+        message_idx, part_idx = _index(output.get("message_idx")), _index(output.get("part_idx"))
         if message_idx is not None and part_idx is not None:
-            found[message_idx, part_idx] = told
+            found[message_idx, part_idx] = output
     return found
 
 
