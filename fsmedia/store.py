@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from fsmedia.core.lifetime import DeletionLog
     from fsmedia.core.telemetry import Hook
     from fsmedia.display.comparison import By, Comparison
-    from fsmedia.display.gallery import Gallery
-    from fsmedia.display.gathering import GroupBy, Sort
+    from fsmedia.display.gallery import Gallery, GroupBy
+    from fsmedia.display.items import Sort
     from fsmedia.maintenance.sync_copy import Check
     from fsmedia.models import (
         DeduplicationReport,

@@ -1,20 +1,21 @@
-"""`fsmedia catalog`: brings the table of all media up to date, and tells what it is."""
+"""`fsmedia catalog`: bring the table of all media up to date, and show what it is."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
+from typing import TYPE_CHECKING, cast
+
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from fsmedia.catalog import COLUMNS, Catalog
 from fsmedia.catalog.schema import arrow
-from fsmedia.cli import app as endings
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, Place, StorageOptions, StoreUrl, text_of
-from fsmedia.cli.cmd_enforce import Threads, hands
-from fsmedia.cli.output import counter
+from fsmedia.cli.app import AsJson, StorageOptions, StoreLocation, StoreUrl, Threads, command_group, thread_pool
 from fsmedia.display.text import distance_text
 from fsmedia.errors import MediaError, StorageError
 from fsmedia.store import utc_now
+
+if TYPE_CHECKING:
+    from fsmedia.models import CatalogRefresh
 
 CATALOG_HELP = """The catalog: one row per media, kept in the store as Parquet.
 
@@ -47,25 +48,9 @@ Examples:
   duckdb -c "select count(*) from '$(fsmedia catalog show --json | jq -r .file)'"
 """
 
-app = typer.Typer(
-    cls=endings.Commands,
-    help=output.unwrapped(CATALOG_HELP),
-    invoke_without_command=True,
-    rich_markup_mode="rich",
-)
-
-_MOST_TOLD = 20
+_MOST_WARNINGS = 20
 
 
-@app.callback()
-def _catalog(context: typer.Context, *, store: StoreUrl = None, option: StorageOptions = None) -> None:
-    """Take what stands before the command."""
-    context.obj = Place.of(context, store, option)
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-
-
-@app.command("refresh", help=output.unwrapped(REFRESH_HELP))
 def refresh(
     context: typer.Context,
     *,
@@ -75,19 +60,17 @@ def refresh(
     option: StorageOptions = None,
 ) -> None:
     """Bring the catalog up to date."""
-    place = Place.of(context, store, option)
-    with place.open() as opened, hands(threads) as executor, counter("media", None) as meter:
+    location = StoreLocation.of(context, store, option)
+    with location.open() as opened, thread_pool(threads) as executor, output.count_progress("media", None) as meter:
         found = opened.catalog(executor=executor, progress=meter.reach)
     problems = found.problems
-    for reason in list(problems.values())[:_MOST_TOLD]:
+    for reason in list(problems.values())[:_MOST_WARNINGS]:
         output.warning(reason)
-    if len(problems) > _MOST_TOLD:
-        output.warning(f"and {len(problems) - _MOST_TOLD:,} more; fsmedia query shows the column problem")
-    report = found.report
-    assert report is not None  # noqa: S101 - it was refreshed
+    if len(problems) > _MOST_WARNINGS:
+        output.warning(f"and {len(problems) - _MOST_WARNINGS:,} more; fsmedia query shows the column problem")
+    report = cast("CatalogRefresh", found.report)  # there is one: it was refreshed
     if as_json:
-        told = {**report.model_dump(mode="json"), "file": file_of(found), "problems": len(problems)}
-        output.json_line(told)
+        output.json_line({**report.model_dump(mode="json"), "file": _file_of(found), "problems": len(problems)})
         return
     same = "nothing changed" if report.snapshot else "nothing written"
     output.line(
@@ -95,22 +78,21 @@ def refresh(
         f"{'a new snapshot' if report.written else same} ({report.took.total_seconds():.1f} s)"
     )
     if report.snapshot:
-        output.line(output.visible(str(file_of(found))))
+        output.line(output.visible(str(_file_of(found))))
 
 
-@app.command("show", help=output.unwrapped(SHOW_HELP))
 def show(
     context: typer.Context, *, as_json: AsJson = False, store: StoreUrl = None, option: StorageOptions = None
 ) -> None:
     """Show what the catalog is."""
-    with Place.of(context, store, option).open(read_only=True) as opened:
+    with StoreLocation.of(context, store, option).open(read_only=True) as opened:
         found = opened.catalog(refresh=False)
     if as_json:
         output.json_line(
             {
                 "media": len(found),
                 "refreshed_at": found.refreshed_at.isoformat(),
-                "file": file_of(found),
+                "file": _file_of(found),
                 "problems": len(found.problems),
                 "columns": [{"name": each.name, "type": each.kind, "about": each.about} for each in COLUMNS],
             }
@@ -119,8 +101,8 @@ def show(
     screen = output.Screen()
     age = distance_text(found.refreshed_at, utc_now())
     screen.print(f"{len(found):,} media, as of {output.time_text(found.refreshed_at)} ({age})")
-    screen.print(Text(output.visible(str(file_of(found))), overflow="fold"))
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    screen.print(Text(output.visible(str(_file_of(found))), overflow="fold"))
+    table = output.list_table()
     for name in ("column", "type", "what"):
         table.add_column(name, no_wrap=name != "what", overflow="fold")
     for each in COLUMNS:
@@ -128,8 +110,8 @@ def show(
     screen.print(table)
 
 
-def file_of(found: Catalog) -> str | None:
-    """Return where the rows lie as Parquet; None: nowhere."""
+def _file_of(found: Catalog) -> str | None:
+    """Return where the rows lie as Parquet; None where they are in memory only."""
     try:
         (file,) = found.files
     except MediaError:
@@ -137,17 +119,24 @@ def file_of(found: Catalog) -> str | None:
     return file
 
 
-def catalog_of(place: Place, *, refresh: bool, threads: int | None = None) -> Catalog:
+def catalog_of(location: StoreLocation, *, refresh: bool, threads: int | None = None) -> Catalog:
     """Return the catalog that is asked; with `refresh`, brought up to date: in the store, else in memory alone."""
     if refresh:
         arrow()  # without it there is no second way
         try:
-            return _opened(place, threads, refresh=True, read_only=False)
+            return _open_catalog(location, threads, refresh=True, read_only=False)
         except StorageError as error:
-            output.note(f"trying again without writing: {text_of(error)}")
-    return _opened(place, threads, refresh=refresh, read_only=True)
+            output.note(f"trying again without writing: {output.error_text(error)}")
+    return _open_catalog(location, threads, refresh=refresh, read_only=True)
 
 
-def _opened(place: Place, threads: int | None, *, refresh: bool, read_only: bool) -> Catalog:
-    with place.open(read_only=read_only) as opened, hands(threads) as executor, counter("media", None) as meter:
+def _open_catalog(location: StoreLocation, threads: int | None, *, refresh: bool, read_only: bool) -> Catalog:
+    with (
+        location.open(read_only=read_only) as opened,
+        thread_pool(threads) as executor,
+        output.count_progress("media", None) as meter,
+    ):
         return opened.catalog(refresh=refresh, executor=executor, progress=meter.reach)
+
+
+group = command_group(CATALOG_HELP, (("refresh", refresh, REFRESH_HELP), ("show", show, SHOW_HELP)))

@@ -1,23 +1,28 @@
-"""`fsmedia dedupe`: lets media with the same bytes share them, also those that are stored already."""
+"""`fsmedia dedupe`: let media with the same bytes share them, also those that are stored already."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Annotated, TextIO
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, CommandError, Place, StorageOptions, StoreUrl, code_of, text_of
-from fsmedia.cli.output import counter
+from fsmedia.cli.app import (
+    AsJson,
+    CommandError,
+    MappingFile,
+    StorageOptions,
+    StoreLocation,
+    StoreUrl,
+    check_mapping,
+    exit_code_of,
+)
 from fsmedia.display.text import size_text
 from fsmedia.models import DeduplicationReport
 
-DEDUPE_HELP = """Let media with the same bytes share them: those that are there, and those stored from now on.
+HELP = """Let media with the same bytes share them: those that are there, and those stored from now on.
 
 Each media gets a new reference, which says where its bytes lie; ids, policy, attributes and expiry stay. The old
 references still work for single media. Old and new ones are written to .fsmedia/references/ in the store, and to
@@ -42,48 +47,41 @@ def dedupe(
     threads: Annotated[
         int, typer.Option("--threads", min=1, max=256, metavar="N", help="Windows of 200 media at once.")
     ] = 1,
-    mapping: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Add old and new references to this file.", show_default=False),
-    ] = None,
+    mapping: MappingFile = None,
     as_json: AsJson = False,
     store: StoreUrl = None,
     option: StorageOptions = None,
 ) -> None:
     """Let media share equal bytes."""
-    if dry_run and mapping is not None:
-        raise typer.BadParameter(
-            "has nothing to hold in a dry run: new references come with the work", param_hint="--mapping"
+    check_mapping(mapping, dry_run=dry_run)
+    location = StoreLocation.of(context, store, option)
+    if location.read_settings() is None:
+        raise CommandError(
+            f"{output.visible(location.url_or_default())}: no store was made here; see: fsmedia init --help"
         )
-    place = Place.of(context, store, option)
-    if place.settings() is None:
-        raise CommandError(f"{output.visible(place.named())}: no store was made here; see: fsmedia init --help")
     with ExitStack() as stack:
-        opened = stack.enter_context(place.open(read_only=dry_run))
+        opened = stack.enter_context(location.open(read_only=dry_run))
         # Before the work: that the file can't be written must not be found out after it.
         file = None if mapping is None else stack.enter_context(mapping.open("a", encoding="utf-8"))
         executor = None if threads == 1 else stack.enter_context(ThreadPoolExecutor(threads))
-        with counter("deduplicating", None) as meter:
+        with output.count_progress("deduplicating", None) as meter:
             report = opened.deduplicate(dry_run=dry_run, executor=executor, progress=meter.reach)
         if file is not None:
             _write(report, file)
     for failure in report.failed:
-        output.error(text_of(failure.error))
+        output.error(output.error_text(failure.error))
     if as_json:
         output.json_line({**report.model_dump(mode="json"), "moved": [pair._asdict() for pair in report.moved]})
     else:
-        output.Screen().print(_table(report))
-    raise typer.Exit(code_of(failure.error for failure in report.failed))
+        output.Screen().print(output.facts_table(_rows(report)))
+    raise typer.Exit(exit_code_of(failure.error for failure in report.failed))
 
 
 def _write(report: DeduplicationReport, file: TextIO) -> None:
     file.writelines(output.json_text(pair._asdict()) + "\n" for pair in report.moved)
 
 
-def _table(report: DeduplicationReport) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+def _rows(report: DeduplicationReport) -> list[tuple[str, str]]:
     words = ("would convert", "would save") if report.dry_run else ("converted", "saved")
     rows = [
         ("examined", f"{report.examined:,} media that do not share their bytes"),
@@ -95,6 +93,4 @@ def _table(report: DeduplicationReport) -> Table:
     rows += [("failed", f"{len(report.failed):,}, left as they were")] if report.failed else []
     rows += [("references", output.visible(key)) for key in report.mappings[:1]]
     rows += [("", f"and {len(report.mappings) - 1:,} more there")] if len(report.mappings) > 1 else []
-    for name, value in rows:
-        table.add_row(name, Text(value, overflow="fold"))
-    return table
+    return rows

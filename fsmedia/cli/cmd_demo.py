@@ -1,4 +1,4 @@
-"""`fsmedia demo`: a small real run, stored, listed, read back and checked, and what to type next.
+"""`fsmedia demo`: store, list and read back a small run, and show what to type next.
 
 Every run of it stores a run of its own, so it can be repeated anywhere. It never takes the store of the environment.
 """
@@ -16,13 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, CommandError, Place, StorageOptions, StoreUrl
+from fsmedia.cli.app import AsJson, CommandError, StorageOptions, StoreLocation, StoreUrl
 from fsmedia.cli.samples import Sample, sample_run
 from fsmedia.display.text import size_text
 from fsmedia.models import MediaContent, MediaMetadata
 from fsmedia.store import MediaStore, utc_now
 
-DEMO_HELP = """Store a small run of five media, list it, read one back and check it, and show what to type next.
+HELP = """Store a small run of five media, list it, read one back and check it, and show what to type next.
 
 It goes to ./fsmedia-demo, or where `--store` says; $FSMEDIA_URL is not looked at, so that no demo lands in your own
 store by accident. Repeat it as often as you like: each time is a new run. Needs Pillow: pip install
@@ -49,29 +49,29 @@ def demo(
     option: StorageOptions = None,
 ) -> None:
     """Show what it does."""
-    place = Place.of(context, store, option)
-    if place.url is None:
-        place = Place(DEMO_URL, place.options)
+    location = StoreLocation.of(context, store, option)
+    if location.url is None:
+        location = StoreLocation(DEMO_URL, location.options)
     samples = sample_run()
-    report = _Report(program=context.find_root().info_name or "fsmedia", quiet=as_json)
+    printer = _StepPrinter(program=context.find_root().info_name or "fsmedia", quiet=as_json)
     run = run_name(utc_now())
-    before = place.settings()
-    with place.open() as opened:
+    before = location.read_settings()
+    with location.open() as opened:
         opened.create()
-        report.step(f"The store is {opened.url}", "new" if before is None else "it was there already")
+        printer.step(f"The store is {opened.url}", "new" if before is None else "it was there already")
         references = [opened.store_media(*_media(sample, run)) for sample in samples]
         size = size_text(sum(len(sample.data) for sample in samples))
-        report.step(f"Stored the run {run}", f"{len(samples)} media, {size}")
+        printer.step(f"Stored the run {run}", f"{len(samples)} media, {size}")
         found = list(opened.list(run_id=run))
         if sorted(found) != sorted(references):
             raise CommandError(f"the store lists {len(found)} media of the run, not the {len(references)} just stored")
-        report.step("Listed it", f"{len(found)} references, each all you need to keep")
-        report.media(dict(zip(map(str, references), samples, strict=True)))
+        printer.step("Listed it", f"{len(found)} references, each all you need to keep")
+        printer.media(dict(zip(map(str, references), samples, strict=True)))
         chosen = next(index for index, sample in enumerate(samples) if sample.mime_type == _READ_BACK)
         sha256 = _read_back(opened, references[chosen], samples[chosen])
-        report.step(f"Read back {samples[chosen].file_name}", f"{len(samples[chosen].data):,} bytes, sha256 ok")
-        report.line("  " + sha256, style="dim")
-        report.next_steps(place, opened, run, references[chosen], samples[chosen].file_name)
+        printer.step(f"Read back {samples[chosen].file_name}", f"{len(samples[chosen].data):,} bytes, sha256 ok")
+        printer.line("  " + sha256, style="dim")
+        printer.next_steps(location, opened, run, references[chosen], samples[chosen].file_name)
         if as_json:
             output.json_line(
                 {
@@ -131,8 +131,8 @@ def _read_back(opened: MediaStore, reference: str, sample: Sample) -> str:
     return read
 
 
-class _Report:
-    """Tells on standard output what the demo does; quiet where a program reads it."""
+class _StepPrinter:
+    """Prints the steps of the demo; quiet where a program reads standard output."""
 
     def __init__(self, *, program: str, quiet: bool) -> None:
         self._program = program
@@ -141,18 +141,18 @@ class _Report:
         self._number = 0
 
     def step(self, what: str, how: str) -> None:
-        """Tell of a step that is done."""
+        """Print a step that is done."""
         self._number += 1
         self.line(
             Text.assemble((f"{self._number} ", "bold cyan"), (output.visible(what), "bold"), f": {output.visible(how)}")
         )
 
     def line(self, text: str | Text, style: str = "") -> None:
-        """Write a line; the terminal folds it, so that it can be copied whole."""
+        """Print a line; the terminal folds it, so that it can be copied whole."""
         self._screen.print(text, soft_wrap=True, style=style)
 
     def media(self, stored: Mapping[str, Sample]) -> None:
-        """Show what was stored: a table where there is room, else two lines for each."""
+        """Print what was stored: a table where there is room, else two lines for each."""
         self.line("")
         if self._screen.is_terminal and self._screen.width >= _WIDE:
             table = Table(box=box.SIMPLE_HEAD, pad_edge=True, show_edge=False)
@@ -172,13 +172,13 @@ class _Report:
                 self.line(Text.assemble(facts, (caption, "dim")))
         self.line("")
 
-    def next_steps(self, place: Place, opened: MediaStore, run: str, reference: str, file_name: str) -> None:
-        """Show commands that work when they are pasted."""
+    def next_steps(self, location: StoreLocation, opened: MediaStore, run: str, reference: str, file_name: str) -> None:
+        """Print commands that work when they are pasted."""
         self.line("")
         if opened.url.startswith("memory:"):
             self.line("What is in memory goes with this command; try a folder: fsmedia demo --store ./fsmedia-demo")
             return
-        url = DEMO_URL if place.url == DEMO_URL else opened.url
+        url = DEMO_URL if location.url == DEMO_URL else opened.url
         at = f"--store {shlex.quote(url)}"
         target = file_name if not Path(file_name).exists() else f"{run}-{file_name}"
         self.line("Try next:", style="bold")
@@ -191,5 +191,5 @@ class _Report:
             f"gallery {at} --run {run} -o {run}.html",
         ):
             self.line(f"  {self._program} {command}", style="cyan")
-        if place.options:
+        if location.options:
             self.line("with the same --option as here: they may be secret, so they are not repeated.", style="dim")

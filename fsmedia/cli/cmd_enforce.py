@@ -1,26 +1,24 @@
-"""`fsmedia enforce`: one sweep, or one after the other: what went, what stayed, what failed, and why."""
+"""`fsmedia enforce`: delete media whose policy let them go, once or again and again."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
-from fsmedia.cli import app, output
-from fsmedia.cli.app import DONE, FAILED, AsJson, Place, StorageOptions, StoreUrl, text_of
-from fsmedia.cli.output import counter
-from fsmedia.cli.signals import Stop
+from fsmedia.cli import output
+from fsmedia.cli.app import DONE, FAILED, AsJson, StorageOptions, StoreLocation, StoreUrl, Threads, thread_pool
+from fsmedia.cli.parsing import parse_duration, parse_instant
+from fsmedia.cli.signals import StopSignal
 from fsmedia.display.text import duration_text, size_text
 from fsmedia.errors import MediaError
-from fsmedia.models import EnforcementReport, Failed
+from fsmedia.models import EnforcementReport
 from fsmedia.store import MediaStore, utc_now
 
-ENFORCE_HELP = """Delete every media whose policy let it go, and tell what went, what stayed, what failed, and why.
+HELP = """Delete every media whose policy let it go, and tell what went, what stayed, what failed, and why.
 
 The cost follows what is due, not what is stored. `--dry-run` makes the same plan and changes nothing. `--every` sweeps
 at once and then again and again, until Ctrl-C or SIGTERM: it ends after the media it has in hand, a second signal ends
@@ -34,20 +32,16 @@ Examples:
   fsmedia enforce --json | jq -r '.deleted[].reference'
 """
 
-ROWS = 50
+_ROWS = 50
 """So many lines of each kind; more is what `--all` and `--json` are for."""
 
 _AHEAD = timedelta(days=1)
 """`--now` may be so far ahead of this machine's clock, should that be slow; more would be another time."""
 
-Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, max=256, metavar="N", help="Work on so many windows of media at once.")
-]
-
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What the command line asks of every sweep."""
+class _SweepSettings:
+    """The settings of every sweep of one command."""
 
     now: datetime | None
     dry_run: bool
@@ -70,35 +64,39 @@ def enforce(
         bool, typer.Option("--delete-shared", help="Also what PromptKit's index names, which other runs may share.")
     ] = False,
     threads: Threads = None,
-    everything: Annotated[bool, typer.Option("--all", help=f"Show more than {ROWS} media of each kind.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help=f"Show more than {_ROWS} media of each kind.")] = False,
     as_json: AsJson = False,
     store: StoreUrl = None,
     option: StorageOptions = None,
 ) -> None:
     """Sweep."""
-    pause = None if every is None else app.duration(every, "--every")
+    pause = None if every is None else parse_duration(every, "--every")
     if pause is not None and not pause:
         raise typer.BadParameter("must be longer than nothing, e.g. 1m", param_hint="--every")
-    wanted = _Wanted(
+    settings = _SweepSettings(
         now=_instant(now, repeated=pause is not None, dry_run=dry_run),
         dry_run=dry_run,
         delete_shared=delete_shared,
         as_json=as_json,
-        rows=None if everything else ROWS,
+        rows=None if everything else _ROWS,
     )
     # Before the store is opened: whoever stops a program that just began wants the same end.
-    with Stop() as stop, Place.of(context, store, option).open(read_only=dry_run) as opened, hands(threads) as executor:
+    with (
+        StopSignal() as stop,
+        StoreLocation.of(context, store, option).open(read_only=dry_run) as opened,
+        thread_pool(threads) as executor,
+    ):
         if pause is None:
-            code = _sweep(opened, wanted, executor, stop)
+            code = _sweep(opened, settings, executor, stop)
             raise typer.Exit(stop.code or code)
-        code = _repeat(opened, wanted, executor, stop, pause)
+        code = _repeat(opened, settings, executor, stop, pause)
     raise typer.Exit(code)
 
 
 def _instant(text: str | None, *, repeated: bool, dry_run: bool) -> datetime | None:
     """Read `--now`, and refuse what would delete too early."""
     clock = utc_now()
-    instant = app.instant(text, "--now", now=clock)
+    instant = parse_instant(text, "--now", now=clock)
     if instant is None:
         return None
     if repeated:
@@ -111,18 +109,20 @@ def _instant(text: str | None, *, repeated: bool, dry_run: bool) -> datetime | N
     return instant
 
 
-def _repeat(opened: MediaStore, wanted: _Wanted, executor: Executor | None, stop: Stop, pause: timedelta) -> int:
-    """Sweep until somebody wants the end; a sweep that fails is told, and the next one comes at its time."""
+def _repeat(
+    opened: MediaStore, settings: _SweepSettings, executor: Executor | None, stop: StopSignal, pause: timedelta
+) -> int:
+    """Sweep until a signal comes; a sweep that fails is printed, and the next one comes at its time."""
     code, hinted = DONE, False
     while not stop.asked():
         try:
-            code = _sweep(opened, wanted, executor, stop, hint=not hinted)
+            code = _sweep(opened, settings, executor, stop, hint=not hinted)
             hinted = True
         except MediaError as error:
             code = FAILED
-            output.error(text_of(error))
-            if wanted.as_json:
-                output.json_line({"now": utc_now().isoformat(), "error": text_of(error)})
+            output.error(output.error_text(error))
+            if settings.as_json:
+                output.json_line({"now": utc_now().isoformat(), "error": output.error_text(error)})
         sys.stdout.flush()  # who reads along sees each sweep when it is done
         if stop.wait(pause.total_seconds()):
             break
@@ -130,21 +130,23 @@ def _repeat(opened: MediaStore, wanted: _Wanted, executor: Executor | None, stop
     return code
 
 
-def _sweep(opened: MediaStore, wanted: _Wanted, executor: Executor | None, stop: Stop, *, hint: bool = True) -> int:
-    """Sweep once, tell of it, and return the exit code."""
-    with output.told_in_report(), counter("sweeping", None) as meter:
+def _sweep(
+    opened: MediaStore, settings: _SweepSettings, executor: Executor | None, stop: StopSignal, *, hint: bool = True
+) -> int:
+    """Sweep once, print the report, and return the exit code."""
+    with output.without_reported_failures(), output.count_progress("sweeping", None) as meter:
         report = opened.enforce_policy(
-            now=wanted.now,
-            dry_run=wanted.dry_run,
+            now=settings.now,
+            dry_run=settings.dry_run,
             executor=executor,
-            delete_shared=wanted.delete_shared,
+            delete_shared=settings.delete_shared,
             stopped=stop.asked,
             progress=meter.reach,
         )
-    if wanted.as_json:
+    if settings.as_json:
         output.json_line(_document(report))
     else:
-        _show(report, wanted.rows)
+        _show(report, settings.rows)
     if hint and report.due_index == "partial":
         output.note("the due index is partial, so all sidecars were read; to make it complete: fsmedia policy rebuild")
     return FAILED if report.failed else DONE
@@ -155,58 +157,21 @@ def _document(report: EnforcementReport) -> dict[str, Any]:
 
 
 def _show(report: EnforcementReport, rows: int | None) -> None:
-    """Write a line for each media, and one for all."""
+    """Print a line for each media, and one for all."""
     verb = "would delete" if report.dry_run else "deleted"
     table = []
     for gone in report.deleted[:rows]:
         since = "" if gone.expires_at is None or report.now is None else duration_text(report.now - gone.expires_at)
         when = f"expired {output.time_text(gone.expires_at)}" + (f", {since} ago" if since else "")
         table.append((verb, size_text(gone.size_bytes), gone.policy_name or "-", when, gone.reference))
-    lines(table)
-    _more(len(report.deleted), rows, verb)
-    lines([("skipped", each.reference, each.reason) for each in report.skipped[:rows]])
-    _more(len(report.skipped), rows, "skipped")
-    tell_failed(report.failed, rows)
+    output.print_columns(table)
+    output.print_omitted(len(report.deleted), rows, verb)
+    output.print_columns([("skipped", each.reference, each.reason) for each in report.skipped[:rows]])
+    output.print_omitted(len(report.skipped), rows, "skipped")
+    output.print_failures(report.failed, rows)
     bytes_ = size_text(report.bytes_freed)
     stopped = "; stopped early" if report.stopped else ""
     output.line(
         f"{report.examined:,} examined: {verb} {len(report.deleted):,} ({bytes_}), {len(report.skipped):,} skipped, "
         f"{len(report.failed):,} failed, in {report.took.total_seconds():.1f} s{stopped}"
     )
-
-
-def lines(rows: Sequence[tuple[str, ...]]) -> None:
-    """Write rows as lines whose columns stand below each other; nothing is cut, the last column is not padded."""
-    shown = [[output.visible(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    for row in shown:
-        padded = (cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False))
-        output.line("  ".join([*padded, row[-1]]))
-
-
-def _more(count: int, rows: int | None, verb: str) -> None:
-    if rows is not None and count > rows:
-        output.line(f"and {count - rows:,} more {verb}; --all shows them")
-
-
-def tell_failed(failed: Sequence[Failed], rows: int | None = None) -> None:
-    """Say of each media what went wrong with it."""
-    for each in failed[:rows]:
-        text = text_of(each.error)
-        named = each.error.reference is not None or each.error.key is not None
-        output.error(text if named else f"{each.reference}: {text}")
-    if rows is not None and len(failed) > rows:
-        output.error(f"and {len(failed) - rows:,} more failed; --all shows them")
-
-
-@contextmanager
-def hands(threads: int | None) -> Iterator[Executor | None]:
-    """Give as many threads as are asked for; None if none are."""
-    if threads is None:
-        yield None
-        return
-    executor = ThreadPoolExecutor(threads, thread_name_prefix="fsmedia")
-    try:
-        yield executor
-    finally:
-        executor.shutdown(cancel_futures=True)

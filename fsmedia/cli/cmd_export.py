@@ -1,35 +1,30 @@
-"""`fsmedia export`: media as other programs read them, Hugging Face's folders and WebDataset's shards."""
+"""`fsmedia export`: write media as Hugging Face's folders and WebDataset's shards."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
-import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from fsmedia.cli import app as endings
-from fsmedia.cli import app as words
 from fsmedia.cli import output
 from fsmedia.cli.app import (
     FAILED,
     AsJson,
     Conversation,
     Mime,
-    Place,
     Provider,
     Run,
     Session,
     Since,
     StorageOptions,
+    StoreLocation,
     StoreUrl,
     Until,
+    command_group,
     conditions,
-    text_of,
 )
-from fsmedia.cli.output import counter
+from fsmedia.cli.parsing import parse_size, parse_storage_options
 from fsmedia.exchange import export_audiofolder, export_imagefolder, export_webdataset
 from fsmedia.exchange.webdataset import SHARD_BYTES, SHARD_COUNT
 from fsmedia.models import ExportReport
@@ -75,13 +70,6 @@ Examples:
   fsmedia export webdataset s3://bucket/shards --prefix train --shard-size 1GB --target-option anon=false
 """
 
-app = typer.Typer(
-    cls=endings.Commands,
-    help=output.unwrapped(EXPORT_HELP),
-    invoke_without_command=True,
-    rich_markup_mode="rich",
-)
-
 Target = Annotated[str, typer.Argument(metavar="DIR", help="A folder, or any fsspec URL; no store.")]
 TargetOptions = Annotated[
     list[str] | None,
@@ -93,20 +81,9 @@ Split = Annotated[str, typer.Option(metavar="NAME", help="train, validation or t
 Parquet = Annotated[bool, typer.Option("--parquet", help="A Parquet table instead of JSON lines (needs pyarrow).")]
 Limit = Annotated[int | None, typer.Option(min=0, metavar="N", help="At most so many.")]
 
-_SIZE = re.compile(r"(\d+) *([kMGT]?)(i?)B?", re.IGNORECASE)
-_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
-
-@app.callback()
-def _export(context: typer.Context, *, store: StoreUrl = None, option: StorageOptions = None) -> None:
-    """Take what stands before the command."""
-    context.obj = Place.of(context, store, option)
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-
-
-def _folder(export: Callable[..., ExportReport]) -> Callable[..., None]:
-    """Make the command of a folder that `datasets` loads."""
+def _folder_command(export: Callable[..., ExportReport]) -> Callable[..., None]:
+    """Return the command of a folder format that `datasets` loads."""
 
     def command(
         context: typer.Context,
@@ -130,20 +107,20 @@ def _folder(export: Callable[..., ExportReport]) -> Callable[..., None]:
         option: StorageOptions = None,
     ) -> None:
         """Export a folder."""
-        chosen = conditions(
+        selection = conditions(
             run=run, conversation=conversation, session=session, provider=provider, mime=mime, since=since, until=until
         )
-        way: dict[str, Any] = {
+        settings: dict[str, Any] = {
             "split": split,
             "table": "parquet" if parquet else "jsonl",
             "overwrite": overwrite,
             "dry_run": dry_run,
         }
-        options = words.storage_options(target_option)
+        options = parse_storage_options(target_option)
         _run(
-            Place.of(context, store, option),
+            StoreLocation.of(context, store, option),
             lambda opened, progress: export(
-                opened, target, storage_options=options, limit=limit, progress=progress, **way, **chosen
+                opened, target, storage_options=options, limit=limit, progress=progress, **settings, **selection
             ),
             as_json=as_json,
         )
@@ -177,52 +154,45 @@ def webdataset(
     option: StorageOptions = None,
 ) -> None:
     """Export shards."""
-    chosen = conditions(
+    selection = conditions(
         run=run, conversation=conversation, session=session, provider=provider, mime=mime, since=since, until=until
     )
-    way: dict[str, Any] = {"prefix": prefix, "shard_count": shard_count, "overwrite": overwrite, "dry_run": dry_run}
-    way["shard_bytes"] = SHARD_BYTES if shard_size is None else _bytes(shard_size)
-    options = words.storage_options(target_option)
+    settings: dict[str, Any] = {
+        "prefix": prefix,
+        "shard_count": shard_count,
+        "overwrite": overwrite,
+        "dry_run": dry_run,
+    }
+    settings["shard_bytes"] = SHARD_BYTES if shard_size is None else parse_size(shard_size, "--shard-size")
+    options = parse_storage_options(target_option)
     _run(
-        Place.of(context, store, option),
+        StoreLocation.of(context, store, option),
         lambda opened, progress: export_webdataset(
-            opened, target, storage_options=options, limit=limit, progress=progress, **way, **chosen
+            opened, target, storage_options=options, limit=limit, progress=progress, **settings, **selection
         ),
         as_json=as_json,
     )
 
 
-def _bytes(text: str) -> int:
-    found = _SIZE.fullmatch(text.strip())
-    if not found:
-        raise typer.BadParameter("is no size: write 500MB or 1GiB", param_hint="--shard-size")
-    base = 1024 if found[3] else 1000
-    size: int = int(found[1]) * base ** _POWERS[found[2].lower()]
-    if size < 1:
-        raise typer.BadParameter("must be at least one byte", param_hint="--shard-size")
-    return size
-
-
-def _run(place: Place, work: Callable[[MediaStore, Callable[[int], None]], ExportReport], *, as_json: bool) -> None:
-    """Open the store, do the work under a bar, and tell what became of it."""
-    with place.open(read_only=True) as opened, counter("exporting", None) as meter:
-        report = work(opened, meter.reach)
+def _run(
+    location: StoreLocation, run_export: Callable[[MediaStore, Callable[[int], None]], ExportReport], *, as_json: bool
+) -> None:
+    """Open the store, export under a progress bar, and print the report."""
+    with location.open(read_only=True) as opened, output.count_progress("exporting", None) as meter:
+        report = run_export(opened, meter.reach)
     for failure in report.failed:
-        output.error(text_of(failure.error))
+        output.error(output.error_text(failure.error))
     if as_json:
         output.json_line({**report.model_dump(mode="json"), "took": report.took.total_seconds()})
     else:
-        output.Screen().print(_table(report))
+        output.Screen().print(output.facts_table(_rows(report)))
         if report.examined == 0:
             output.note("no media match, so nothing was written")
     if report.failed:
         raise typer.Exit(FAILED)
 
 
-def _table(report: ExportReport) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+def _rows(report: ExportReport) -> list[tuple[str, str]]:
     verb = "would export" if report.dry_run else "exported"
     rows = [
         ("examined", f"{report.examined:,}"),
@@ -237,14 +207,14 @@ def _table(report: ExportReport) -> Table:
     rows += [("skipped", f"{count:,}: {output.visible(reason)}") for reason, count in reasons.most_common()]
     if report.failed:
         rows.append(("failed", f"{len(report.failed):,}, see above"))
-    for name, value in rows:
-        table.add_row(name, Text(value, overflow="fold"))
-    return table
+    return rows
 
 
-for _name, _command, _help in (
-    ("imagefolder", _folder(export_imagefolder), IMAGEFOLDER_HELP),
-    ("audiofolder", _folder(export_audiofolder), AUDIOFOLDER_HELP),
-    ("webdataset", webdataset, WEBDATASET_HELP),
-):
-    app.command(_name, help=output.unwrapped(_help))(_command)
+group = command_group(
+    EXPORT_HELP,
+    (
+        ("imagefolder", _folder_command(export_imagefolder), IMAGEFOLDER_HELP),
+        ("audiofolder", _folder_command(export_audiofolder), AUDIOFOLDER_HELP),
+        ("webdataset", webdataset, WEBDATASET_HELP),
+    ),
+)

@@ -1,23 +1,26 @@
-"""`fsmedia externalize` and `fsmedia inline`: media out of JSON messages into a store, and back, byte for byte."""
+"""`fsmedia externalize`: store the base64 media of LLM messages, and put references in their place."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
-import os
-import stat
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.app import FAILED, NOT_FOUND, AsJson, CommandError, Place, StorageOptions, StoreUrl, text_of
-from fsmedia.core.externalize import LARGEST_DOCUMENT
+from fsmedia.cli.app import AsJson, CommandError, StorageOptions, StoreLocation, StoreUrl
+from fsmedia.cli.message_files import (
+    InPlace,
+    MessageFile,
+    OutputFile,
+    read_messages,
+    result_path,
+    shown_name,
+    write_messages,
+)
 from fsmedia.display.text import size_text
 from fsmedia.errors import BulkError
-from fsmedia.format.keys import temporary_name
 from fsmedia.models import Externalized, MediaMetadata
 
-EXTERNALIZE_HELP = """Store the base64 media of LLM messages (JSON or JSON Lines), and put references in their place.
+HELP = """Store the base64 media of LLM messages (JSON or JSON Lines), and put references in their place.
 
 Parts of OpenAI's, Anthropic's, Gemini's and PromptKit's messages are known. Everything else in the file stays as it is,
 character for character, and `fsmedia inline` puts the media back the same way. The result goes to standard output,
@@ -32,28 +35,11 @@ Examples:
   curl ... | fsmedia externalize - --run r1 > answer.json
 """
 
-INLINE_HELP = """Put media back into LLM messages from which `fsmedia externalize` took them.
-
-The file becomes the one that it was, byte for byte. The result goes to standard output, to `-o OUT`, or with
-`--in-place` into the file itself. A media that is gone is an error, and nothing is written.
-
-Examples:
-  fsmedia inline chat-small.json -o chat.json
-  fsmedia inline log.jsonl --in-place
-"""
-
-_STREAM = "-"
-_File = Annotated[str, typer.Argument(metavar="FILE", help="JSON or JSON Lines; - reads standard input.")]
-_Out = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="OUT", help="Write the result here.", show_default=False)
-]
-_InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the file by the result.")]
-
 
 def externalize(
     context: typer.Context,
     *,
-    file: _File,
+    file: MessageFile,
     run: Annotated[str, typer.Option("--run", metavar="ID", help="Of this run.")] = "",
     conversation: Annotated[str, typer.Option(metavar="ID", help="Of this conversation.")] = "",
     session: Annotated[str, typer.Option(metavar="ID", help="Of this session.")] = "",
@@ -62,34 +48,34 @@ def externalize(
     at_least: Annotated[
         int, typer.Option("--at-least", min=1, metavar="BYTES", help="Leave smaller media where they are.")
     ] = 1,
-    out: _Out = None,
-    in_place: _InPlace = False,
+    out: OutputFile = None,
+    in_place: InPlace = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Store nothing, say what would be.")] = False,
     as_json: AsJson = False,
     store: StoreUrl = None,
     option: StorageOptions = None,
 ) -> None:
     """Take media out."""
-    target = _target(file, out, in_place=in_place)
-    text = _read(file)
+    target = result_path(file, out, in_place=in_place)
+    text = read_messages(file)
     metadata = MediaMetadata(
         run_id=run, conversation_id=conversation, session_id=session, provider_id=provider, policy_name=policy
     )
-    with Place.of(context, store, option).open(read_only=dry_run) as opened:
+    with StoreLocation.of(context, store, option).open(read_only=dry_run) as opened:
         try:
             done = opened.externalize_text(text, metadata, at_least=at_least, dry_run=dry_run)
         except BulkError as error:
             for failure in error.errors.values():
-                output.error(text_of(failure))
+                output.error(output.error_text(failure))
             for reference in error.results.values():
                 output.note(f"stored before it failed, and named by nothing now: {reference}")
             raise CommandError(
-                f"{len(error.errors):,} media could not be stored; {_shown(file)} is as it was"
+                f"{len(error.errors):,} media could not be stored; {shown_name(file)} is as it was"
             ) from None
     if not dry_run:
-        _write(done.text, target)
+        write_messages(done.text, target)
     if as_json and (dry_run or target is not None):
-        output.json_line({**done.model_dump(mode="json", exclude={"text", "taken_out"}), "taken_out": _places(done)})
+        output.json_line({**done.model_dump(mode="json", exclude={"text", "taken_out"}), "taken_out": _taken_out(done)})
     elif dry_run:
         for each in done.taken_out:
             output.line(f"would take out  {size_text(each.size_bytes)}  {each.mime_type}  {each.where}")
@@ -98,89 +84,5 @@ def externalize(
     output.note(f"{done}")
 
 
-def inline(
-    context: typer.Context,
-    *,
-    file: _File,
-    out: _Out = None,
-    in_place: _InPlace = False,
-    at_most: Annotated[
-        int, typer.Option("--at-most", min=1, metavar="BYTES", help="Refuse to put in more than this.")
-    ] = LARGEST_DOCUMENT,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
-) -> None:
-    """Put media back."""
-    target = _target(file, out, in_place=in_place)
-    text = _read(file)
-    with Place.of(context, store, option).open(read_only=True) as opened:
-        result = opened.inline_text(text, at_most=at_most)
-    _write(result, target)
-
-
-def _places(done: Externalized) -> list[dict[str, object]]:
+def _taken_out(done: Externalized) -> list[dict[str, object]]:
     return [each._asdict() for each in done.taken_out]
-
-
-def _shown(file: str) -> str:
-    return "standard input" if file == _STREAM else output.visible(file)
-
-
-def _target(file: str, out: Path | None, *, in_place: bool) -> Path | None:
-    """Return where the result goes; None is standard output."""
-    if in_place and (out is not None or file == _STREAM):
-        raise typer.BadParameter("needs a file, and no --output beside it", param_hint="--in-place")
-    if out is not None and str(out) == _STREAM:
-        return None
-    return Path(file) if in_place else out
-
-
-def _read(file: str) -> str:
-    """Read a file as it is: line ends and a byte order mark stay.
-
-    Raises
-    ------
-    CommandError
-        It is not there, too large, or no UTF-8.
-    """
-    if file == _STREAM:
-        data = sys.stdin.buffer.read(LARGEST_DOCUMENT + 1)
-    else:
-        try:
-            with Path(file).open("rb") as opened:
-                data = opened.read(LARGEST_DOCUMENT + 1)
-        except FileNotFoundError as error:
-            raise CommandError(text_of(error), code=NOT_FOUND) from None
-    if len(data) > LARGEST_DOCUMENT:
-        raise CommandError(f"{_shown(file)}: larger than {size_text(LARGEST_DOCUMENT)}; cut it into its messages")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise CommandError(f"{_shown(file)}: no UTF-8 at byte {error.start:,}", code=FAILED) from None
-
-
-def _write(text: str, target: Path | None) -> None:
-    """Write the result whole, or not at all; an existing file keeps its mode."""
-    data = text.encode("utf-8", "surrogatepass")
-    if target is None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        return
-    target = target.resolve()
-    state = target.stat() if target.exists() else None
-    if state is not None and not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
-        target.write_bytes(data)  # /dev/null, a named pipe: to be written into, never replaced
-        return
-    beside = target.with_name(temporary_name())
-    # What nobody else may read is readable to nobody else on the way there either.
-    mode = 0o666 if state is None else 0o600
-    try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if state is not None:
-            beside.chmod(stat.S_IMODE(state.st_mode))
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)

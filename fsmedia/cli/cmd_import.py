@@ -1,4 +1,4 @@
-"""`fsmedia import`: results of PromptArena, trees of files and logs of inspect_ai become media of a store."""
+"""`fsmedia import`: import results of PromptArena, trees of files and logs of inspect_ai."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 from collections import Counter
@@ -7,14 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from fsmedia.cli import app as endings
-from fsmedia.cli import app as words
 from fsmedia.cli import output
-from fsmedia.cli.app import FAILED, AsJson, Place, StorageOptions, StoreUrl, text_of
-from fsmedia.cli.output import counter
+from fsmedia.cli.app import FAILED, AsJson, StorageOptions, StoreLocation, StoreUrl, command_group
+from fsmedia.cli.parsing import parse_storage_options
 from fsmedia.display.text import size_text
 from fsmedia.exchange import adopt_folder, import_folder, import_inspect, import_promptarena
 from fsmedia.exchange.folders import DEFAULT_PATTERN
@@ -67,13 +63,6 @@ Examples:
   fsmedia import inspect logs/*.eval --policy retain-30days --json
 """
 
-app = typer.Typer(
-    cls=endings.Commands,
-    help=output.unwrapped(IMPORT_HELP),
-    invoke_without_command=True,
-    rich_markup_mode="rich",
-)
-
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Store nothing, say what would be stored.")]
 Policy = Annotated[
     str | None, typer.Option(metavar="NAME", show_default=False, help="Retention of what is stored: retain-30days, ...")
@@ -89,14 +78,6 @@ SourceOptions = Annotated[
 ]
 
 
-@app.callback()
-def _import(context: typer.Context, *, store: StoreUrl = None, option: StorageOptions = None) -> None:
-    """Take what stands before the command."""
-    context.obj = Place.of(context, store, option)
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-
-
 def promptarena(
     context: typer.Context,
     *,
@@ -109,14 +90,14 @@ def promptarena(
     option: StorageOptions = None,
 ) -> None:
     """Import results of PromptArena."""
-    options = words.storage_options(source_option)
+    options = parse_storage_options(source_option)
 
-    def work(opened: MediaStore, progress: Callable[[int], None]) -> ImportReport:
+    def import_into(opened: MediaStore, progress: Callable[[int], None]) -> ImportReport:
         return import_promptarena(
             opened, path, policy_name=policy, storage_options=options, dry_run=dry_run, progress=progress
         )
 
-    _run(Place.of(context, store, option), work, as_json=as_json)
+    _run(StoreLocation.of(context, store, option), import_into, as_json=as_json)
 
 
 def folder(
@@ -137,26 +118,26 @@ def folder(
     option: StorageOptions = None,
 ) -> None:
     """Import a tree of files."""
-    place = Place.of(context, store, option)
+    location = StoreLocation.of(context, store, option)
     ids = {"run_id": run, "conversation_id": conversation, "session_id": session, "provider_id": provider}
-    options = words.storage_options(source_option)
+    options = parse_storage_options(source_option)
     if in_place:
-        if place.url is not None:
+        if location.url is not None:
             raise typer.BadParameter("the tree itself becomes the store: leave --store away", param_hint="--in-place")
-        with counter("adopting", None) as meter:
+        with output.count_progress("adopting", None) as meter:
             report = adopt_folder(
                 path,
                 pattern=pattern,
                 ids=ids,
                 policy_name=policy,
-                storage_options={**place.options, **options},
+                storage_options={**location.options, **options},
                 dry_run=dry_run,
                 progress=meter.reach,
             )
-        _tell(report, as_json=as_json)
+        _show(report, as_json=as_json)
         return
 
-    def work(opened: MediaStore, progress: Callable[[int], None]) -> ImportReport:
+    def import_into(opened: MediaStore, progress: Callable[[int], None]) -> ImportReport:
         return import_folder(
             opened,
             path,
@@ -168,7 +149,7 @@ def folder(
             progress=progress,
         )
 
-    _run(place, work, as_json=as_json)
+    _run(location, import_into, as_json=as_json)
 
 
 def inspect(
@@ -183,23 +164,25 @@ def inspect(
 ) -> None:
     """Import logs of inspect_ai."""
 
-    def work(opened: MediaStore, progress: Callable[[int], None]) -> ImportReport:
+    def import_into(opened: MediaStore, progress: Callable[[int], None]) -> ImportReport:
         return import_inspect(opened, logs, policy_name=policy, dry_run=dry_run, progress=progress)
 
-    _run(Place.of(context, store, option), work, as_json=as_json)
+    _run(StoreLocation.of(context, store, option), import_into, as_json=as_json)
 
 
-def _run(place: Place, work: Callable[[MediaStore, Callable[[int], None]], ImportReport], *, as_json: bool) -> None:
-    """Open the store, do the work under a bar, and tell what became of it."""
-    with place.open() as opened, counter("importing", None) as meter:
-        report = work(opened, meter.reach)
-    _tell(report, as_json=as_json)
+def _run(
+    location: StoreLocation, run_import: Callable[[MediaStore, Callable[[int], None]], ImportReport], *, as_json: bool
+) -> None:
+    """Open the store, import under a progress bar, and print the report."""
+    with location.open() as opened, output.count_progress("importing", None) as meter:
+        report = run_import(opened, meter.reach)
+    _show(report, as_json=as_json)
 
 
-def _tell(report: ImportReport, *, as_json: bool) -> None:
-    """Show a report; what failed is an exit code too."""
+def _show(report: ImportReport, *, as_json: bool) -> None:
+    """Print a report; what failed is an exit code too."""
     for failure in report.failed:
-        text = text_of(failure.error)
+        text = output.error_text(failure.error)
         output.error(text if failure.source in text else f"{failure.source}: {text}")
     if as_json:
         facts = report.model_dump(mode="json")
@@ -207,17 +190,14 @@ def _tell(report: ImportReport, *, as_json: bool) -> None:
         facts["skipped"] = [each._asdict() for each in report.skipped]
         output.json_line(facts)
     else:
-        output.Screen().print(_table(report))
+        output.Screen().print(output.facts_table(_rows(report)))
         if report.examined == 0:
             output.note("nothing was found there that could be media")
     if report.failed:
         raise typer.Exit(FAILED)
 
 
-def _table(report: ImportReport) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+def _rows(report: ImportReport) -> list[tuple[str, str]]:
     verb = "would store" if report.dry_run else "stored"
     rows = [
         ("examined", f"{report.examined:,}"),
@@ -234,14 +214,14 @@ def _table(report: ImportReport) -> Table:
         rows.append(("skipped", f"{count:,}: {output.visible(reason)} (first: {output.visible(first[reason])})"))
     if report.failed:
         rows.append(("failed", f"{len(report.failed):,}, see above"))
-    for name, value in rows:
-        table.add_row(name, Text(value, overflow="fold"))
-    return table
+    return rows
 
 
-for _name, _command, _help in (
-    ("promptarena", promptarena, PROMPTARENA_HELP),
-    ("folder", folder, FOLDER_HELP),
-    ("inspect", inspect, INSPECT_HELP),
-):
-    app.command(_name, help=output.unwrapped(_help))(_command)
+group = command_group(
+    IMPORT_HELP,
+    (
+        ("promptarena", promptarena, PROMPTARENA_HELP),
+        ("folder", folder, FOLDER_HELP),
+        ("inspect", inspect, INSPECT_HELP),
+    ),
+)

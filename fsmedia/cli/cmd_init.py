@@ -1,17 +1,17 @@
-"""`fsmedia init`: makes a store, or tells what the one that is there was made with."""
+"""`fsmedia init`: make a store, or show the settings of the one that is there."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
-from fsmedia.cli import app, output
-from fsmedia.cli.app import AsJson, CommandError, Place, StorageOptions, StoreUrl
+from fsmedia.cli import output
+from fsmedia.cli.app import AsJson, CommandError, StorageOptions, StoreLocation, StoreUrl
+from fsmedia.cli.parsing import parse_duration, parse_pairs, parse_policies, spell_duration
 from fsmedia.format.settings import Configuration
 
-INIT_HELP = """Make a store: write its settings. Not needed before `store`, which makes one with the defaults.
+HELP = """Make a store: write its settings. Not needed before `store`, which makes one with the defaults.
 
 Settings can't be changed afterwards (but `fsmedia dedupe` lets media share equal bytes later). Doing it again with the
 same settings, or with none, changes nothing and shows what is there; with other settings it is an error.
@@ -27,69 +27,77 @@ Examples:
 """
 
 
+_Organization = Annotated[
+    str | None,
+    typer.Option(metavar="MODE", help="by-run (the default), by-conversation or by-session.", show_default=False),
+]
+_Layouts = Annotated[
+    list[str] | None,
+    typer.Option(metavar="MODE=TEMPLATE", help="The folders of a mode; repeatable.", show_default=False),
+]
+_Views = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=TEMPLATE",
+        help="More folders in which media:// shows all media, read-only; repeatable.",
+        show_default=False,
+    ),
+]
+_Policies = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=DURATION",
+        help="A retention policy: audit=365d, legal=forever; repeatable.",
+        show_default=False,
+    ),
+]
+_DefaultPolicy = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Policy of media that name none, e.g. retain-30days.", show_default=False),
+]
+_OrphanGrace = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        help="Age from which leftovers of crashes may be removed, e.g. 2d; else 24h.",
+        show_default=False,
+    ),
+]
+
+
 def init(
     context: typer.Context,
     *,
-    organization: Annotated[
-        str | None,
-        typer.Option(metavar="MODE", help="by-run (the default), by-conversation or by-session.", show_default=False),
-    ] = None,
-    layout: Annotated[
-        list[str] | None,
-        typer.Option(metavar="MODE=TEMPLATE", help="The folders of a mode; repeatable.", show_default=False),
-    ] = None,
-    view: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=TEMPLATE",
-            help="More folders in which media:// shows all media, read-only; repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=DURATION",
-            help="A retention policy: audit=365d, legal=forever; repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    default_policy: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Policy of media that name none, e.g. retain-30days.", show_default=False),
-    ] = None,
+    organization: _Organization = None,
+    layout: _Layouts = None,
+    view: _Views = None,
+    policy: _Policies = None,
+    default_policy: _DefaultPolicy = None,
     deduplicate: Annotated[
         bool, typer.Option("--deduplicate", help="Let media with the same bytes share them.", show_default=False)
     ] = False,
-    orphan_grace: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DURATION",
-            help="Age from which leftovers of crashes may be removed, e.g. 2d; else 24h.",
-            show_default=False,
-        ),
-    ] = None,
+    orphan_grace: _OrphanGrace = None,
     as_json: AsJson = False,
     store: StoreUrl = None,
     option: StorageOptions = None,
 ) -> None:
     """Make a store."""
-    place = Place.of(context, store, option)
-    layouts = app.pairs(layout, "--layout", "MODE=TEMPLATE, e.g. 'by-run=runs/{run_id}'") or None
-    views = app.pairs(view, "--view", "NAME=TEMPLATE, e.g. 'by-day={timestamp:%Y-%m-%d}/{name}{ext}'") or None
-    before = place.settings()
-    with place.open(
+    location = StoreLocation.of(context, store, option)
+    layouts = parse_pairs(layout, "--layout", "MODE=TEMPLATE, e.g. 'by-run=runs/{run_id}'") or None
+    views = parse_pairs(view, "--view", "NAME=TEMPLATE, e.g. 'by-day={timestamp:%Y-%m-%d}/{name}{ext}'") or None
+    before = location.read_settings()
+    with location.open(
         organization=organization,
         layouts=layouts,
         views=views,
-        policies=app.policies(policy),
+        policies=parse_policies(policy),
         default_policy=default_policy,
         deduplicate=deduplicate or None,
-        orphan_grace=None if orphan_grace is None else app.duration(orphan_grace, "--orphan-grace"),
+        orphan_grace=None if orphan_grace is None else parse_duration(orphan_grace, "--orphan-grace"),
     ) as opened:
         opened.create()
         url = opened.url
-    made = place.settings()
+    made = location.read_settings()
     if made is None:
         raise CommandError(f"{url}: the settings are gone again; somebody deletes the store")
     facts = _facts(made)
@@ -98,7 +106,7 @@ def init(
         return
     word = "made a store in" if before is None else "there was a store already in"
     output.Screen().print(Text(f"{word} {output.visible(url)}"), soft_wrap=True)
-    output.Screen().print(_table(facts))
+    output.Screen().print(output.facts_table(_rows(facts)))
 
 
 def _facts(made: Configuration) -> dict[str, Any]:
@@ -116,13 +124,10 @@ def _facts(made: Configuration) -> dict[str, Any]:
     }
 
 
-def _table(facts: dict[str, Any]) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
+def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     mode = facts["organization"]
     policies = [
-        f"{name} ({'for ever' if seconds is None else app.spelled(seconds)})"
+        f"{name} ({'for ever' if seconds is None else spell_duration(seconds)})"
         for name, seconds in sorted(facts["policies"].items())
     ]
     rows = (
@@ -132,8 +137,6 @@ def _table(facts: dict[str, Any]) -> Table:
         ("policies", ", ".join(policies) or "none of its own"),
         ("default policy", facts["default_policy"] or "none: media are kept"),
         ("equal bytes", "shared" if facts["deduplicate"] else "stored for each media"),
-        ("orphan grace", app.spelled(facts["orphan_grace"])),
+        ("orphan grace", spell_duration(facts["orphan_grace"])),
     )
-    for name, value in rows:
-        table.add_row("  " + name, Text(output.visible(value), overflow="fold"))
-    return table
+    return [(f"  {name}", output.visible(value)) for name, value in rows]

@@ -1,16 +1,10 @@
-"""`fsmedia ls` and `fsmedia info`: which media there are, and all that is known of one."""
+"""`fsmedia ls`: list media by the conditions of a selection."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
-from itertools import islice
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from fsmedia.cli import output
 from fsmedia.cli.app import (
@@ -18,25 +12,27 @@ from fsmedia.cli.app import (
     Conversation,
     ExpiresBefore,
     Mime,
-    Place,
     Policy,
     Provider,
     Run,
     Session,
     Since,
     StorageOptions,
+    StoreLocation,
     StoreUrl,
     Until,
-    code_of,
     conditions,
-    text_of,
+    exit_code_of,
+    read_records,
 )
-from fsmedia.display.text import distance_text, size_text
-from fsmedia.errors import MediaError, MediaNotFoundError
+from fsmedia.display.text import size_text
 from fsmedia.models import MediaRecord
-from fsmedia.store import MediaStore, utc_now
+from fsmedia.store import MediaStore
 
-LS_HELP = """List media: one reference per line, in the order of their keys.
+if TYPE_CHECKING:
+    from fsmedia.errors import MediaError
+
+HELP = """List media: one reference per line, in the order of their keys.
 
 All conditions must hold. A time is ISO 8601 (UTC unless it names a zone), or a duration from now such as 2d or 12h.
 A line is never cut, so it can be piped; control characters stand escaped, `--null` gives them as they are. With
@@ -49,25 +45,6 @@ Examples:
   fsmedia ls --json | jq -r 'select(.size_bytes > 1000000).reference'
   fsmedia ls --run r1 --null | xargs -0 fsmedia get -o r1/
 """
-
-INFO_HELP = """Show all that the store knows of media: type, size, digest, ids, time, policy, caption.
-
-With `--json` one record per line, with the names of the Python API.
-
-Examples:
-  fsmedia info runs/r1/0003_01_u01m8.png
-  fsmedia info --json $(fsmedia ls --run r1) | jq .sha256
-"""
-
-_BATCH = 64
-_THREADS = 16
-_LABELS = {
-    "mime_type": "type", "detected_mime_type": "looks like", "size_bytes": "size", "sha256": "sha256",
-    "run_id": "run", "conversation_id": "conversation", "session_id": "session", "message_idx": "message",
-    "part_idx": "part", "provider_id": "provider", "timestamp": "time", "policy_name": "policy",
-    "expires_at": "expires", "hold": "held", "xattrs": "attributes",
-}  # fmt: skip
-_SECOND = {"run_id", "conversation_id", "session_id", "provider_id", "policy_name"}  # an empty one says nothing
 
 
 def ls(
@@ -92,8 +69,8 @@ def ls(
     """List media."""
     if long + null + as_json > 1:
         raise typer.BadParameter("are three ways to show the same: choose one", param_hint="--long, --null, --json")
-    place = Place.of(context, store, option)
-    asked = conditions(
+    location = StoreLocation.of(context, store, option)
+    selection = conditions(
         run=run,
         conversation=conversation,
         session=session,
@@ -105,52 +82,31 @@ def ls(
         expires_before=expires_before,
     )
     errors: list[MediaError] = []
-    count = 0
-    with place.open(read_only=True) as opened:
-        references = opened.list(**asked, limit=limit)
+    found = False
+    with location.open(read_only=True) as opened:
+        references = opened.list(**selection, limit=limit)
         if long or as_json:
-            for batch in batches(opened, references, errors):
-                count += len(batch)
+            for batch in read_records(opened, references, errors):
+                found = found or bool(batch)
                 _show(batch, long=long)
         else:
-            for count, reference in enumerate(references, 1):  # noqa: B007 - counted for the note
+            for reference in references:
+                found = True
                 if null:
                     sys.stdout.write(reference + "\0")
                 else:
                     output.line(reference)
-        if count == 0 and not errors and limit != 0:
-            _say_nothing(place, opened, asked=bool(asked))
-    raise typer.Exit(code_of(errors))
+        if not found and not errors and limit != 0:
+            _note_nothing(location, opened, selected=bool(selection))
+    raise typer.Exit(exit_code_of(errors))
 
 
-def _say_nothing(place: Place, opened: MediaStore, *, asked: bool) -> None:
-    """Tell on standard error why there is no line."""
-    if place.settings() is None and (not asked or next(opened.list(limit=1), None) is None):
+def _note_nothing(location: StoreLocation, opened: MediaStore, *, selected: bool) -> None:
+    """Print on standard error why there is no line."""
+    if location.read_settings() is None and (not selected or next(opened.list(limit=1), None) is None):
         output.note(f"no media, and no store yet, at {opened.url}")
     else:
-        output.note(f"no media {'match ' if asked else ''}in {opened.url}")
-
-
-def batches(opened: MediaStore, references: Iterator[str], errors: list[MediaError]) -> Iterator[list[MediaRecord]]:
-    """Read the records of references, some at once, in order."""
-
-    def read(reference: str) -> MediaRecord | MediaError:
-        try:
-            return opened.info(reference)
-        except MediaError as error:
-            return error
-
-    executor = ThreadPoolExecutor(_THREADS)
-    try:
-        while batch := list(islice(references, _BATCH)):
-            answers = list(executor.map(read, batch))
-            for answer in answers:
-                if isinstance(answer, MediaError) and not isinstance(answer, MediaNotFoundError):
-                    output.error(text_of(answer))  # what was deleted since it was listed is no error
-                    errors.append(answer)
-            yield [answer for answer in answers if isinstance(answer, MediaRecord)]
-    finally:
-        executor.shutdown(cancel_futures=True)
+        output.note(f"no media {'match ' if selected else ''}in {opened.url}")
 
 
 def _show(records: list[MediaRecord], *, long: bool) -> None:
@@ -173,58 +129,3 @@ def _show(records: list[MediaRecord], *, long: bool) -> None:
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row[1:5], widths[1:], strict=True)]
         output.line("  ".join([row[0].rjust(max(widths[0], 9)), *cells, row[5]]))
-
-
-def info(
-    context: typer.Context,
-    *,
-    references: Annotated[list[str], typer.Argument(metavar="REF", help="References, as ls shows them.")],
-    as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
-) -> None:
-    """Show records."""
-    errors: list[MediaError] = []
-    screen = output.Screen()
-    shown = 0
-    with Place.of(context, store, option).open(read_only=True) as opened:
-        for reference in references:
-            try:
-                record = opened.info(reference)
-            except MediaError as error:
-                output.error(text_of(error))
-                errors.append(error)
-                continue
-            if as_json:
-                output.json_record(record)
-            else:
-                if shown:
-                    screen.print()
-                screen.print(Text(output.visible(record.reference), style="bold", overflow="fold"))
-                screen.print(_table(record))
-            shown += 1
-    raise typer.Exit(code_of(errors))
-
-
-def _table(record: MediaRecord) -> Table:
-    """Return the facts of a record that say something, in two columns."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    values: dict[str, Any] = dict(record)
-    for name in (*_LABELS, *(name for name in values if name not in _LABELS and name != "reference")):
-        value = values.get(name)
-        if value is None or (name in _SECOND and not value) or value == {}:
-            continue
-        table.add_row("  " + _LABELS.get(name, name.replace("_", " ")), Text(_value(name, value), overflow="fold"))
-    return table
-
-
-def _value(name: str, value: object) -> str:
-    if name == "size_bytes" and isinstance(value, int):
-        return output.exact_size_text(value)
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}Z ({distance_text(value, utc_now())})"
-    if isinstance(value, dict):
-        return output.json_text(value)
-    return output.visible(str(value))

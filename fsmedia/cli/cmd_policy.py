@@ -1,4 +1,4 @@
-"""`fsmedia policy`: which policies a store knows, which media are under one, what is held, and the due index."""
+"""`fsmedia policy`: policies of a store and of media, holds, the due index, rules for buckets."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 
@@ -9,16 +9,26 @@ from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
-from fsmedia.cli import app as endings
-from fsmedia.cli import app as words
 from fsmedia.cli import output
-from fsmedia.cli.app import DONE, FAILED, USAGE, AsJson, CommandError, Place, StorageOptions, StoreUrl, code_of, text_of
-from fsmedia.cli.cmd_enforce import Threads, hands, tell_failed
-from fsmedia.cli.cmd_ls import batches
-from fsmedia.cli.output import counter
+from fsmedia.cli.app import (
+    DONE,
+    FAILED,
+    USAGE,
+    AsJson,
+    CommandError,
+    References,
+    StorageOptions,
+    StoreLocation,
+    StoreUrl,
+    Threads,
+    command_group,
+    exit_code_of,
+    read_records,
+    thread_pool,
+)
+from fsmedia.cli.parsing import spell_duration
 from fsmedia.display.text import distance_text
 from fsmedia.errors import CorruptSidecarError, MediaError, UnknownPolicyError
 from fsmedia.format.policy import FORMS, find_policy
@@ -26,118 +36,6 @@ from fsmedia.format.settings import Configuration
 from fsmedia.maintenance.bucket_rules import CONDITIONS, Backstop, Lifecycle, plan, spoils
 from fsmedia.models import MediaRecord
 from fsmedia.store import MediaStore, utc_now
-
-LIFECYCLE_HELP = """Print rules by which the bucket itself ends unfinished uploads and, as a backstop, expires media.
-
-Nothing is applied. A bucket's rules know prefixes and days only: of the policies, the default one can become a rule, if
-it counts whole days and nothing below the same prefix is known to stay longer. Everything that can't be a rule is told
-on standard error with its reason. `--check` reads all sidecars, and prints no rule that expires media while it would
-take one too early. What you set replaces all rules that the bucket has.
-
-Examples:
-  fsmedia policy lifecycle --store s3://bucket/media > rules.json
-  aws s3api put-bucket-lifecycle-configuration --bucket bucket \\
-    --lifecycle-configuration file://rules.json
-  fsmedia policy lifecycle --store gs://bucket/media --check > rules.json
-  gcloud storage buckets update gs://bucket --lifecycle-file=rules.json
-"""
-_ROWS = 50
-
-
-class _Early(NamedTuple):
-    """A media that a rule would take too early, and why."""
-
-    reference: str
-    reason: str
-
-
-class Provider(StrEnum):
-    """Whose rules."""
-
-    s3 = "s3"
-    gcs = "gcs"
-
-
-_PROTOCOLS = {"s3": Provider.s3, "s3a": Provider.s3, "gs": Provider.gcs, "gcs": Provider.gcs}
-
-
-def lifecycle(
-    context: typer.Context,
-    *,
-    provider: Annotated[
-        Provider | None, typer.Option("--for", help="Whose rules; else what the URL says.", show_default=False)
-    ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Read all sidecars: would it take a media too early?")] = False,
-    as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
-) -> None:
-    """Print rules."""
-    place = Place.of(context, store, option)
-    url = place.named()
-    kind = provider or _PROTOCOLS.get(url.partition("://")[0])
-    if kind is None or "://" not in url or url.startswith(("file:", "local:", "memory:")):
-        raise CommandError(
-            f"{output.visible(url.partition('?')[0])} is in no bucket whose rules are known here; for a store that "
-            "speaks S3 or GCS under another name add --for s3 or --for gcs; elsewhere fsmedia enforce does it",
-            code=USAGE,
-        )
-    settings = place.settings()
-    if settings is None:
-        raise CommandError("no store was made yet: fsmedia init, or the first write, does")
-    found = plan(settings, url)
-    early: list[_Early] = []
-    if check and found.backstop is not None:
-        with place.open(read_only=True) as opened:
-            early = _check(opened, found, found.backstop)
-        if early:
-            found = Lifecycle(found.root, None, found.cannot)
-    document = found.document(kind.value)
-    if as_json:
-        output.json_line(
-            {
-                "for": kind.value,
-                "rules": document["Rules" if kind is Provider.s3 else "rule"],
-                "cannot": [each._asdict() for each in found.cannot],
-                "conditions": list(CONDITIONS) if found.backstop else [],
-                "too_early": [each._asdict() for each in early],
-            }
-        )
-    else:
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
-        _tell(found)
-    for each in early[:_ROWS]:
-        output.error(f"{each.reference}: {each.reason}; a rule would take it too early")
-    if len(early) > _ROWS:
-        output.error(f"and {len(early) - _ROWS:,} more; --json names all")
-    raise typer.Exit(FAILED if early else DONE)
-
-
-def _tell(found: Lifecycle) -> None:
-    """Say on standard error what stands in no rule, and what the rules can't do."""
-    for each in found.cannot:
-        output.note(f"no rule for {'media without a policy' if each.policy is None else each.policy}: {each.reason}")
-    if found.backstop is not None:
-        days, prefix = found.backstop.days, found.backstop.prefix
-        output.warning(f"all below {prefix} goes {days} days after it was written, whether anybody sweeps or not")
-        for condition in CONDITIONS:
-            output.warning(condition)
-        output.note("to see whether that is right today: --check")
-    output.note("nothing was applied; setting these replaces all rules that the bucket has")
-
-
-def _check(opened: MediaStore, found: Lifecycle, backstop: Backstop) -> list[_Early]:
-    """Find what the rule would take too early; what can't be read counts as that."""
-    now = utc_now()
-    errors: list[MediaError] = []
-    early = []
-    for batch in batches(opened, opened.list(), errors):
-        for record in batch:
-            reason = spoils(record, found.root, backstop, now)
-            if reason is not None:
-                early.append(_Early(record.reference, reason))
-    return early + [_Early(error.reference or error.key or "", "its sidecar can't tell") for error in errors]
-
 
 POLICY_HELP = """How long media stay: put them under policies, hold and release them, look after the due index.
 
@@ -189,31 +87,42 @@ Examples:
   fsmedia policy rebuild --store ./media
   fsmedia policy rebuild --store s3://bucket/media --threads 16
 """
-app = typer.Typer(
-    cls=endings.Commands,
-    help=output.unwrapped(POLICY_HELP),
-    invoke_without_command=True,
-    rich_markup_mode="rich",
-)
-References = Annotated[list[str], typer.Argument(metavar="REF", help="References, as ls shows them.")]
+LIFECYCLE_HELP = """Print rules by which the bucket itself ends unfinished uploads and, as a backstop, expires media.
+
+Nothing is applied. A bucket's rules know prefixes and days only: of the policies, the default one can become a rule, if
+it counts whole days and nothing below the same prefix is known to stay longer. Everything that can't be a rule is told
+on standard error with its reason. `--check` reads all sidecars, and prints no rule that expires media while it would
+take one too early. What you set replaces all rules that the bucket has.
+
+Examples:
+  fsmedia policy lifecycle --store s3://bucket/media > rules.json
+  aws s3api put-bucket-lifecycle-configuration --bucket bucket \\
+    --lifecycle-configuration file://rules.json
+  fsmedia policy lifecycle --store gs://bucket/media --check > rules.json
+  gcloud storage buckets update gs://bucket --lifecycle-file=rules.json
+"""
+
+_ROWS = 50
 
 
-@app.callback()
-def _policy(context: typer.Context, *, store: StoreUrl = None, option: StorageOptions = None) -> None:
-    """Take what stands before the command."""
-    context.obj = Place.of(context, store, option)
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+class Provider(StrEnum):
+    """The provider of a bucket, whose rules are printed."""
+
+    s3 = "s3"
+    gcs = "gcs"
+
+
+_PROTOCOLS = {"s3": Provider.s3, "s3a": Provider.s3, "gs": Provider.gcs, "gcs": Provider.gcs}
 
 
 def list_policies(
     context: typer.Context, *, as_json: AsJson = False, store: StoreUrl = None, option: StorageOptions = None
 ) -> None:
     """Show the policies."""
-    place = Place.of(context, store, option)
-    with place.open(read_only=True) as opened:
+    location = StoreLocation.of(context, store, option)
+    with location.open(read_only=True) as opened:
         url = opened.url
-        settings = place.settings()
+        settings = location.read_settings()
     facts = _facts(settings or Configuration(due_index="partial"))
     if as_json:
         output.json_line({"url": url, "made": settings is not None, **facts, "grammar": FORMS})
@@ -222,34 +131,7 @@ def list_policies(
         output.note(f"no store was made yet at {url}: fsmedia init, or the first write, does")
     screen = output.Screen()
     screen.print(Text(f"policies of {output.visible(url)}"), soft_wrap=True)
-    screen.print(_table(facts))
-
-
-def _facts(settings: Configuration) -> dict[str, Any]:
-    return {
-        "policies": {
-            name: None if policy.keep_for is None else int(policy.keep_for.total_seconds())
-            for name, policy in sorted(settings.policies.items())
-        },
-        "default_policy": settings.default_policy,
-        "due_index": settings.due_index,
-    }
-
-
-def _table(facts: dict[str, Any]) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    rows = [(name, "for ever" if kept is None else words.spelled(kept)) for name, kept in facts["policies"].items()]
-    partial = "partial: sweeps read all sidecars; to make it complete: fsmedia policy rebuild"
-    rows += [
-        ("by their name", FORMS),
-        ("default policy", facts["default_policy"] or "none: media that name no policy are kept for ever"),
-        ("due index", "complete" if facts["due_index"] == "complete" else partial),
-    ]
-    for name, value in rows:
-        table.add_row(Text("  " + output.visible(name)), Text(output.visible(value), overflow="fold"))
-    return table
+    screen.print(output.facts_table(_rows(facts)))
 
 
 def apply(
@@ -266,31 +148,207 @@ def apply(
     option: StorageOptions = None,
 ) -> None:
     """Put media under a policy."""
-    place = Place.of(context, store, option)
+    location = StoreLocation.of(context, store, option)
     name, references = (None, arguments) if forever else (arguments[0], arguments[1:])
-    place.named()
+    location.url_or_default()
     if not references:
         raise typer.BadParameter("none is given: give the policy first, then one or more references", param_hint="REF")
     if name is not None:
-        _check_name(name, place)
+        _check_name(name, location)
 
-    def one(opened: MediaStore, reference: str) -> tuple[str, dict[str, Any]]:
+    def act(opened: MediaStore, reference: str) -> tuple[str, dict[str, Any]]:
         opened.apply_policy(reference, name)
         record = opened.info(reference)
         facts = {"policy_name": record.policy_name, "expires_at": _iso(record)}
         return _until(record), facts
 
-    _for_each(place, references, one, as_json=as_json)
+    _for_each_media(location, references, act, as_json=as_json)
 
 
-def _check_name(name: str, place: Place) -> None:
+def hold(
+    context: typer.Context,
+    *,
+    references: References,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; shown to whoever is refused.")],
+    who: Annotated[str | None, typer.Option(metavar="NAME", help="Who asks; else the user.")] = None,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    option: StorageOptions = None,
+) -> None:
+    """Hold media."""
+
+    def act(opened: MediaStore, reference: str) -> tuple[str, dict[str, Any]]:
+        before = _hold_of(opened, reference)
+        opened.hold(reference, reason, who=who)
+        instead = "" if before is None else f", in place of: {before}"
+        return f"held{instead}", {"held": True, "reason": reason, "before": before}
+
+    _for_each_media(StoreLocation.of(context, store, option), references, act, as_json=as_json)
+
+
+def release(
+    context: typer.Context,
+    *,
+    references: References,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    option: StorageOptions = None,
+) -> None:
+    """Release media."""
+
+    def act(opened: MediaStore, reference: str) -> tuple[str, dict[str, Any]]:
+        try:
+            before = _hold_of(opened, reference)
+        except MediaError:
+            opened.release(reference)  # a hold may be left of what others deleted
+            raise
+        opened.release(reference)
+        return "was not held" if before is None else "released", {"held": False, "before": before}
+
+    _for_each_media(StoreLocation.of(context, store, option), references, act, as_json=as_json)
+
+
+def rebuild(
+    context: typer.Context,
+    *,
+    threads: Threads = None,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    option: StorageOptions = None,
+) -> None:
+    """Rebuild the due index."""
+    with StoreLocation.of(context, store, option).open() as opened:
+        with (
+            output.without_reported_failures(),
+            thread_pool(threads) as executor,
+            output.count_progress("reading sidecars", None) as meter,
+        ):
+            report = opened.rebuild_due_index(executor=executor, progress=meter.reach)
+        if as_json:
+            output.json_line({**report.model_dump(mode="json"), "took": report.took.total_seconds()})
+        output.print_failures(report.failed)
+        if not as_json:
+            output.line(
+                f"the due index is {report.due_index}: {report.examined:,} sidecars read, {report.written:,} entries "
+                f"written, {len(report.failed):,} failed, in {report.took.total_seconds():.1f} s"
+            )
+    raise typer.Exit(FAILED if report.failed else DONE)
+
+
+def lifecycle(
+    context: typer.Context,
+    *,
+    provider: Annotated[
+        Provider | None, typer.Option("--for", help="Whose rules; else what the URL says.", show_default=False)
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Read all sidecars: would it take a media too early?")] = False,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    option: StorageOptions = None,
+) -> None:
+    """Print rules."""
+    location = StoreLocation.of(context, store, option)
+    url = location.url_or_default()
+    kind = provider or _PROTOCOLS.get(url.partition("://")[0])
+    if kind is None or "://" not in url or url.startswith(("file:", "local:", "memory:")):
+        raise CommandError(
+            f"{output.visible(url.partition('?')[0])} is in no bucket whose rules are known here; for a store that "
+            "speaks S3 or GCS under another name add --for s3 or --for gcs; elsewhere fsmedia enforce does it",
+            code=USAGE,
+        )
+    settings = location.read_settings()
+    if settings is None:
+        raise CommandError("no store was made yet: fsmedia init, or the first write, does")
+    found = plan(settings, url)
+    early: list[_EarlyExpiry] = []
+    if check and found.backstop is not None:
+        with location.open(read_only=True) as opened:
+            early = _find_early_expiries(opened, found, found.backstop)
+        if early:
+            found = Lifecycle(found.root, None, found.cannot)
+    document = found.document(kind.value)
+    if as_json:
+        output.json_line(
+            {
+                "for": kind.value,
+                "rules": document["Rules" if kind is Provider.s3 else "rule"],
+                "cannot": [each._asdict() for each in found.cannot],
+                "conditions": list(CONDITIONS) if found.backstop else [],
+                "too_early": [each._asdict() for each in early],
+            }
+        )
+    else:
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        _print_notes(found)
+    for each in early[:_ROWS]:
+        output.error(f"{each.reference}: {each.reason}; a rule would take it too early")
+    if len(early) > _ROWS:
+        output.error(f"and {len(early) - _ROWS:,} more; --json names all")
+    raise typer.Exit(FAILED if early else DONE)
+
+
+def _hold_of(opened: MediaStore, reference: str) -> str | None:
+    """Return why a media is held; None if it is not, or nobody can tell."""
+    try:
+        return opened.info(reference).hold
+    except CorruptSidecarError:
+        return None  # such a media may be held and released like any other
+
+
+def _for_each_media(
+    location: StoreLocation,
+    references: list[str],
+    act: Callable[[MediaStore, str], tuple[str, dict[str, Any]]],
+    *,
+    as_json: bool,
+) -> None:
+    """Call a function for each media, print what it did, and go on past what fails."""
+    errors: list[MediaError] = []
+    with location.open() as opened:
+        for reference in references:
+            try:
+                said, facts = act(opened, reference)
+            except MediaError as error:
+                output.error(output.error_text(error))
+                errors.append(error)
+                continue
+            if as_json:
+                output.json_line({"reference": reference, **facts})
+            else:
+                output.line(f"{output.visible(said)}  {output.visible(reference)}")
+    raise typer.Exit(exit_code_of(errors))
+
+
+def _facts(settings: Configuration) -> dict[str, Any]:
+    return {
+        "policies": {
+            name: None if policy.keep_for is None else int(policy.keep_for.total_seconds())
+            for name, policy in sorted(settings.policies.items())
+        },
+        "default_policy": settings.default_policy,
+        "due_index": settings.due_index,
+    }
+
+
+def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [(name, "for ever" if kept is None else spell_duration(kept)) for name, kept in facts["policies"].items()]
+    partial = "partial: sweeps read all sidecars; to make it complete: fsmedia policy rebuild"
+    rows += [
+        ("by their name", FORMS),
+        ("default policy", facts["default_policy"] or "none: media that name no policy are kept for ever"),
+        ("due index", "complete" if facts["due_index"] == "complete" else partial),
+    ]
+    return [("  " + output.visible(name), output.visible(value)) for name, value in rows]
+
+
+def _check_name(name: str, location: StoreLocation) -> None:
     """Refuse a policy that means nothing, once for all references."""
-    settings = place.settings()
+    settings = location.read_settings()
     try:
         find_policy(name, {} if settings is None else settings.policies)
     except UnknownPolicyError as error:
         first = "" if "/" not in name else "; the policy stands before the references"
-        raise CommandError(f"{text_of(error)}{first}") from None
+        raise CommandError(f"{output.error_text(error)}{first}") from None
 
 
 def _until(record: MediaRecord) -> str:
@@ -307,110 +365,47 @@ def _iso(record: MediaRecord) -> str | None:
     return None if record.expires_at is None else record.model_dump(mode="json")["expires_at"]
 
 
-def hold(
-    context: typer.Context,
-    *,
-    references: References,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; shown to whoever is refused.")],
-    who: Annotated[str | None, typer.Option(metavar="NAME", help="Who asks; else the user.")] = None,
-    as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
-) -> None:
-    """Hold media."""
+class _EarlyExpiry(NamedTuple):
+    """A media that a rule would take too early, and why."""
 
-    def one(opened: MediaStore, reference: str) -> tuple[str, dict[str, Any]]:
-        before = _hold_of(opened, reference)
-        opened.hold(reference, reason, who=who)
-        instead = "" if before is None else f", in place of: {before}"
-        return f"held{instead}", {"held": True, "reason": reason, "before": before}
-
-    _for_each(Place.of(context, store, option), references, one, as_json=as_json)
+    reference: str
+    reason: str
 
 
-def release(
-    context: typer.Context,
-    *,
-    references: References,
-    as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
-) -> None:
-    """Release media."""
-
-    def one(opened: MediaStore, reference: str) -> tuple[str, dict[str, Any]]:
-        try:
-            before = _hold_of(opened, reference)
-        except MediaError:
-            opened.release(reference)  # a hold may be left of what others deleted
-            raise
-        opened.release(reference)
-        return "was not held" if before is None else "released", {"held": False, "before": before}
-
-    _for_each(Place.of(context, store, option), references, one, as_json=as_json)
+def _print_notes(found: Lifecycle) -> None:
+    """Print on standard error what stands in no rule, and what the rules can't do."""
+    for each in found.cannot:
+        output.note(f"no rule for {'media without a policy' if each.policy is None else each.policy}: {each.reason}")
+    if found.backstop is not None:
+        days, prefix = found.backstop.days, found.backstop.prefix
+        output.warning(f"all below {prefix} goes {days} days after it was written, whether anybody sweeps or not")
+        for condition in CONDITIONS:
+            output.warning(condition)
+        output.note("to see whether that is right today: --check")
+    output.note("nothing was applied; setting these replaces all rules that the bucket has")
 
 
-def _hold_of(opened: MediaStore, reference: str) -> str | None:
-    """Return why a media is held; None if it is not, or nobody can tell."""
-    try:
-        return opened.info(reference).hold
-    except CorruptSidecarError:
-        return None  # such a media may be held and released like any other
-
-
-def _for_each(
-    place: Place,
-    references: list[str],
-    one: Callable[[MediaStore, str], tuple[str, dict[str, Any]]],
-    *,
-    as_json: bool,
-) -> None:
-    """Do something with each media, say what happened, and go on past what fails."""
+def _find_early_expiries(opened: MediaStore, found: Lifecycle, backstop: Backstop) -> list[_EarlyExpiry]:
+    """Find what the rule would take too early; what can't be read counts as that."""
+    now = utc_now()
     errors: list[MediaError] = []
-    with place.open() as opened:
-        for reference in references:
-            try:
-                said, facts = one(opened, reference)
-            except MediaError as error:
-                output.error(text_of(error))
-                errors.append(error)
-                continue
-            if as_json:
-                output.json_line({"reference": reference, **facts})
-            else:
-                output.line(f"{output.visible(said)}  {output.visible(reference)}")
-    raise typer.Exit(code_of(errors))
+    early = []
+    for batch in read_records(opened, opened.list(), errors):
+        for record in batch:
+            reason = spoils(record, found.root, backstop, now)
+            if reason is not None:
+                early.append(_EarlyExpiry(record.reference, reason))
+    return early + [_EarlyExpiry(error.reference or error.key or "", "its sidecar can't tell") for error in errors]
 
 
-def rebuild(
-    context: typer.Context,
-    *,
-    threads: Threads = None,
-    as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
-) -> None:
-    """Rebuild the due index."""
-    with Place.of(context, store, option).open() as opened:
-        with output.told_in_report(), hands(threads) as executor, counter("reading sidecars", None) as meter:
-            report = opened.rebuild_due_index(executor=executor, progress=meter.reach)
-        if as_json:
-            output.json_line({**report.model_dump(mode="json"), "took": report.took.total_seconds()})
-        tell_failed(report.failed)
-        if not as_json:
-            output.line(
-                f"the due index is {report.due_index}: {report.examined:,} sidecars read, {report.written:,} entries "
-                f"written, {len(report.failed):,} failed, in {report.took.total_seconds():.1f} s"
-            )
-    raise typer.Exit(FAILED if report.failed else endings.DONE)
-
-
-for _name, _command, _help in (
-    ("list", list_policies, LIST_HELP),
-    ("apply", apply, APPLY_HELP),
-    ("hold", hold, HOLD_HELP),
-    ("release", release, RELEASE_HELP),
-    ("rebuild", rebuild, REBUILD_HELP),
-    ("lifecycle", lifecycle, LIFECYCLE_HELP),
-):
-    app.command(_name, help=output.unwrapped(_help))(_command)
+group = command_group(
+    POLICY_HELP,
+    (
+        ("list", list_policies, LIST_HELP),
+        ("apply", apply, APPLY_HELP),
+        ("hold", hold, HOLD_HELP),
+        ("release", release, RELEASE_HELP),
+        ("rebuild", rebuild, REBUILD_HELP),
+        ("lifecycle", lifecycle, LIFECYCLE_HELP),
+    ),
+)

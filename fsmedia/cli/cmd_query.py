@@ -14,15 +14,14 @@ from itertools import chain, islice
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from fsmedia.catalog import Catalog
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, CommandError, Place, StorageOptions, StoreUrl
+from fsmedia.cli.app import AsJson, CommandError, StorageOptions, StoreLocation, StoreUrl
 from fsmedia.cli.cmd_catalog import catalog_of
 
-QUERY_HELP = """Ask the catalog by SQL; the table is called media, a row per media. `-` reads the SQL from standard input.
+HELP = """Ask the catalog by SQL; the table is called media, a row per media. `-` reads the SQL from standard input.
 
 The catalog is brought up to date first (`--no-refresh`: as it is). `fsmedia catalog show` tells the columns. The SQL is
 DuckDB's; it sees no files and changes nothing in the store. Times are UTC. It needs pyarrow and duckdb:
@@ -30,13 +29,14 @@ pip install 'fsmedia[catalog]'
 
 Examples:
   fsmedia query "select run_id, count(*), sum(size_bytes) from media group by run_id order by 3 desc"
-  fsmedia query "select run_id, sum(size_bytes) bytes from media where mime_type like 'image/%' and expires_at between now() and now() + interval 7 days group by run_id"
+  fsmedia query "select run_id, sum(size_bytes) bytes from media where mime_type like 'image/%' \
+and expires_at between now() and now() + interval 7 days group by run_id"
   fsmedia query --json "select reference, caption from media where caption ilike '%cat%'" --limit 10
   fsmedia query --csv "select * from media" > media.csv
-"""  # noqa: E501 - commands stand on one line
+"""
 
 _BATCH = 1000
-_SHOWN = 1000
+_SHOWN = 1000  # rows of a table on a screen
 _OPTIONS = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
@@ -60,15 +60,15 @@ def query(
     """Ask the catalog."""
     if as_json and as_csv:
         raise typer.BadParameter("are two ways to show the same: choose one", param_hint="--json, --csv")
-    place = Place.of(context, store, option)
+    location = StoreLocation.of(context, store, option)
     text = sys.stdin.read() if sql == "-" else sql
     if not text.strip():
         raise typer.BadParameter("is empty", param_hint="SQL")
     duckdb = _duckdb()
-    found = catalog_of(place, refresh=not no_refresh)
+    found = catalog_of(location, refresh=not no_refresh)
     try:
         with duckdb.connect(":memory:", config=_OPTIONS) as connection:
-            names, rows = _asked(connection, found, text)
+            names, rows = _execute(connection, found, text)
             rows = islice(rows, limit)
             if as_json:
                 _show_json(names, rows)
@@ -77,7 +77,7 @@ def query(
             else:
                 _show_table(names, rows)
     except duckdb.Error as error:
-        raise CommandError(_told(str(error))) from None
+        raise CommandError(_error_line(str(error))) from None
 
 
 def _duckdb() -> Any:
@@ -90,9 +90,10 @@ def _duckdb() -> Any:
     return duckdb
 
 
-def _asked(connection: Any, found: Catalog, sql: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
-    """Ask, and return the names of the columns and the rows as they come."""
+def _execute(connection: Any, found: Catalog, sql: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
+    """Execute SQL on the catalog; return the names of the columns, and the rows as they come."""
     connection.register("media", found.to_arrow())
+    # Before the SQL, which may be a stranger's: from here on no file, no extension and no setting is in reach.
     connection.execute(_LOCKED)
     connection.execute(sql)
     names = [column[0] for column in connection.description or ()]
@@ -100,7 +101,7 @@ def _asked(connection: Any, found: Catalog, sql: str) -> tuple[list[str], Iterat
     return names, chain.from_iterable(batches) if names else iter(())
 
 
-def _told(text: str) -> str:
+def _error_line(text: str) -> str:
     """Return DuckDB's own words in one line, without its drawing of where."""
     lines = [line.strip() for line in text.splitlines() if line.strip(" ^")]
     said = " ".join(line for line in lines if not line.startswith("LINE "))
@@ -124,7 +125,7 @@ def _show_csv(names: list[str], rows: Iterator[tuple[Any, ...]]) -> None:
 def _show_table(names: list[str], rows: Iterator[tuple[Any, ...]]) -> None:
     if not names:
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table = output.list_table()
     shown = list(islice(rows, _SHOWN))
     for index, name in enumerate(names):
         numbers = any(isinstance(row[index], int | float | Decimal) for row in shown[:1])

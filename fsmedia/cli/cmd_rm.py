@@ -1,17 +1,16 @@
-"""`fsmedia rm`: deletes media; deleting what is gone succeeds, and says so."""
+"""`fsmedia rm`: delete media; deleting what is gone succeeds, and says so."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
-import sys
 from typing import Annotated
 
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, CommandError, Place, StorageOptions, StoreUrl, code_of, text_of
+from fsmedia.cli.app import AsJson, References, StorageOptions, StoreLocation, StoreUrl, Yes, confirm, exit_code_of
 from fsmedia.errors import CorruptSidecarError, HeldMediaError, MediaError, MediaNotFoundError
 from fsmedia.store import MediaStore
 
-RM_HELP = """Delete media. What is not there any more is no error.
+HELP = """Delete media. What is not there any more is no error.
 
 Asks first where more than one is named and a person sits at the terminal; `--yes` does not ask, `--dry-run` only tells.
 What is held stays, see `fsmedia policy release`.
@@ -25,18 +24,18 @@ Examples:
 def rm(
     context: typer.Context,
     *,
-    references: Annotated[list[str], typer.Argument(metavar="REF", help="References, as ls shows them.")],
+    references: References,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Delete nothing, say what would be.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
     store: StoreUrl = None,
     option: StorageOptions = None,
 ) -> None:
     """Delete media."""
     errors: list[MediaError] = []
-    with Place.of(context, store, option).open(read_only=dry_run) as opened:
+    with StoreLocation.of(context, store, option).open(read_only=dry_run) as opened:
         if len(references) > 1 and not (yes or dry_run):
-            ask(f"Delete {len(references)} media from {opened.url}?")
+            confirm(f"Delete {len(references)} media from {opened.url}?")
         for reference in references:
             try:
                 there = _is_there(opened, reference)
@@ -45,7 +44,7 @@ def rm(
                 else:
                     opened.delete_media(reference)
             except MediaError as error:
-                output.error(text_of(error))
+                output.error(output.error_text(error))
                 errors.append(error)
                 continue
             if as_json:
@@ -53,7 +52,7 @@ def rm(
             else:
                 word = "not there" if not there else "would delete" if dry_run else "deleted"
                 output.line(f"{word}  {output.visible(reference)}")
-    raise typer.Exit(code_of(errors))
+    raise typer.Exit(exit_code_of(errors))
 
 
 def _is_there(opened: MediaStore, reference: str) -> bool:
@@ -68,7 +67,7 @@ def _is_there(opened: MediaStore, reference: str) -> bool:
 
 
 def _refuse_held(opened: MediaStore, reference: str) -> None:
-    """Say in a dry run what the deletion would say.
+    """Raise in a dry run what the deletion would raise.
 
     Raises
     ------
@@ -81,17 +80,3 @@ def _refuse_held(opened: MediaStore, reference: str) -> None:
         return
     if record.hold is not None:
         raise HeldMediaError(f"is held: {record.hold!r}", next_step="release it first", reference=record.reference)
-
-
-def ask(question: str, otherwise: str = "nothing was deleted") -> None:
-    """Ask, where somebody can answer; `otherwise` is what a no comes to.
-
-    Raises
-    ------
-    CommandError
-        The answer is no.
-    """
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return
-    if not typer.confirm(output.visible(question), err=True):
-        raise CommandError(otherwise)

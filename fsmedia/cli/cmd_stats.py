@@ -1,23 +1,21 @@
-"""`fsmedia stats`: what a store holds, in numbers."""
+"""`fsmedia stats`: count media and bytes."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from fsmedia.catalog import statistics
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, Place, StorageOptions, StoreUrl
+from fsmedia.cli.app import AsJson, StorageOptions, StoreLocation, StoreUrl, Threads
 from fsmedia.cli.cmd_catalog import catalog_of
-from fsmedia.cli.cmd_enforce import Threads
 from fsmedia.display.text import size_text
 from fsmedia.models import StoreStatistics, Tally
 from fsmedia.store import utc_now
 
-STATS_HELP = """Count media and bytes: by run, type, policy and age; what expires soon; what deduplication saves.
+HELP = """Count media and bytes: by run, type, policy and age; what expires soon; what deduplication saves.
 
 Brings the catalog up to date first, see `fsmedia catalog refresh`; `--no-refresh` takes it as it is. It needs pyarrow:
 pip install 'fsmedia[catalog]'
@@ -40,7 +38,7 @@ def stats(
     option: StorageOptions = None,
 ) -> None:
     """Show a store in numbers."""
-    catalog = catalog_of(Place.of(context, store, option), refresh=not no_refresh, threads=threads)
+    catalog = catalog_of(StoreLocation.of(context, store, option), refresh=not no_refresh, threads=threads)
     found = statistics(catalog, now=utc_now(), top=top)
     if as_json:
         output.json_line({**found.model_dump(mode="json"), "stored_bytes": found.stored_bytes})
@@ -56,21 +54,21 @@ def _show(found: StoreStatistics) -> None:
         screen.print(f"{stored} are stored: deduplication saves {saved}")
     if found.problems:
         output.warning(f"{found.problems:,} sidecars can't be read: fsmedia query shows the column problem")
-    _table(screen, "run", "(none)", [*found.by_run, *_rest(found.other_runs)])
-    _table(screen, "type", "(none)", [*found.by_mime_type, *_rest(found.other_mime_types)])
-    _table(screen, "policy", "(none)", [*found.by_policy, *_rest(found.other_policies)])
-    _table(screen, "age", "", found.by_age)
-    _table(screen, "expires", "", [found.expired, found.expires_within_day, found.expires_within_week])
+    _print_tallies(screen, "run", "(none)", [*found.by_run, *_rest(found.other_runs)])
+    _print_tallies(screen, "type", "(none)", [*found.by_mime_type, *_rest(found.other_mime_types)])
+    _print_tallies(screen, "policy", "(none)", [*found.by_policy, *_rest(found.other_policies)])
+    _print_tallies(screen, "age", "", found.by_age)
+    _print_tallies(screen, "expires", "", [found.expired, found.expires_within_day, found.expires_within_week])
 
 
 def _rest(tally: Tally | None) -> list[Tally]:
     return [] if tally is None else [tally]
 
 
-def _table(screen: output.Screen, title: str, unnamed: str, tallies: Sequence[Tally]) -> None:
+def _print_tallies(screen: output.Screen, title: str, unnamed: str, tallies: Sequence[Tally]) -> None:
     if not tallies:
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table = output.list_table()
     table.add_column("media", justify="right", no_wrap=True, min_width=9)
     table.add_column("size", justify="right", no_wrap=True, min_width=10)
     table.add_column(title, overflow="fold")

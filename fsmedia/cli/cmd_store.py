@@ -1,4 +1,4 @@
-"""`fsmedia store`: files, or what comes on standard input, become media; one reference per line."""
+"""`fsmedia store`: store files, or what comes on standard input; print one reference per line."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 
@@ -6,7 +6,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -19,98 +19,18 @@ from fsmedia.cli.app import (
     USAGE,
     AsJson,
     CommandError,
-    Place,
     StorageOptions,
+    StoreLocation,
     StoreUrl,
-    code_of,
-    text_of,
+    exit_code_of,
 )
-from fsmedia.cli.output import Meter, counter, meter
+from fsmedia.cli.output import ProgressMeter
 from fsmedia.cli.signals import Readable, standard_input
 from fsmedia.errors import MediaError
 from fsmedia.models import MediaContent, MediaMetadata, mime
 from fsmedia.store import MediaStore
 
-_TOGETHER = 100
-"""Files handed to the store at once: so often the bar moves and references are told."""
-
-
-def files_below(folder: str) -> list[str]:
-    """Return the files below a folder in the order of their paths.
-
-    Hidden files and folders, and symlinks, are left out: they are rarely meant, and links may lead anywhere.
-
-    Raises
-    ------
-    CommandError
-        There are none, or the folder can't be read.
-    """
-    found: list[str] = []
-
-    def failed(error: OSError) -> None:
-        raise CommandError(f"{error.filename}: can't be read: {error.strerror}") from None
-
-    for place, folders, names in os.walk(folder, onerror=failed):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = (Path(place, name) for name in sorted(names) if not name.startswith("."))
-        found.extend(str(path) for path in paths if path.is_file() and not path.is_symlink())
-    if not found:
-        raise CommandError(f"{folder}: no files in it")
-    return found
-
-
-def store_together(
-    opened: MediaStore,
-    files: list[str],
-    first: MediaMetadata,
-    *,
-    mime_type: str | None,
-    caption: str | None,
-    as_json: bool,
-) -> None:
-    """Store files under consecutive part numbers and print their references; tell at the end what failed.
-
-    Raises
-    ------
-    CommandError
-        Some could not be stored; the others are.
-    """
-    errors: list[MediaError] = []
-    with counter("storing", len(files)) as meter:
-        for start in range(0, len(files), _TOGETHER):
-            batch = files[start : start + _TOGETHER]
-            pairs = list(_pairs(batch, start, first, mime_type, caption))
-            answers = opened.store_many([pair for pair in pairs if not isinstance(pair, MediaError)], on_error="return")
-            results = iter(answers)
-            for file, pair in zip(batch, pairs, strict=True):
-                answer = pair if isinstance(pair, MediaError) else next(results)
-                meter.advance(1)
-                if isinstance(answer, MediaError):
-                    errors.append(answer)
-                    output.error(f"{file}: {text_of(answer)}")
-                elif as_json:
-                    output.json_record(opened.info(answer))
-                else:
-                    output.line(answer)
-    if errors:
-        raise CommandError(
-            f"{len(errors)} of {len(files)} files could not be stored; the others were", code=code_of(errors)
-        )
-
-
-def _pairs(
-    files: list[str], start: int, first: MediaMetadata, mime_type: str | None, caption: str | None
-) -> Iterator[tuple[MediaContent, MediaMetadata] | MediaError]:
-    for number, file in enumerate(files, start):
-        try:
-            content = MediaContent.from_path(file, mime_type, caption=caption)
-        except MediaError as error:
-            yield error
-            continue
-        yield content, first.model_copy(update={"part_idx": first.part_idx + number})
-
-
-STORE_HELP = """Store files and print their references, one per line, in the order of the files.
+HELP = """Store files and print their references, one per line, in the order of the files.
 
 `-` is standard input, stored as it comes; a folder means all files below it, but hidden ones and links, many at a time
 on object stores. Several files get consecutive part numbers. Which id is required depends on
@@ -122,10 +42,12 @@ Examples:
   fsmedia store out/pictures/ --run r1
   curl -s https://example.org/a.mp3 | fsmedia store - --name a.mp3 --run r1
 """
-STDIN = "-"
+_STDIN = "-"
 _HEAD = 8192
 _UNKNOWN = "application/octet-stream"
 _ID_OPTIONS = {"run_id": "--run", "conversation_id": "--conversation", "session_id": "--session"}
+_TOGETHER = 100
+"""Files handed to the store at once: so often the bar moves and references are told."""
 
 
 def store(
@@ -153,86 +75,224 @@ def store(
     option: StorageOptions = None,
 ) -> None:
     """Store files."""
-    place = Place.of(context, url, option)
-    place.named()
+    location = StoreLocation.of(context, url, option)
+    location.url_or_default()
     _check(files)
-    fields = {"run_id": run, "conversation_id": conversation, "session_id": session, "provider_id": provider}
-    with place.open() as opened:
+    with location.open() as opened:
         needed = opened.organization.id_field
-        if not fields[needed]:
+        if not {"run_id": run, "conversation_id": conversation, "session_id": session}[needed]:
             raise CommandError(
                 f"{_ID_OPTIONS[needed]} is required: the store at {opened.url} is organized {opened.organization}",
                 code=USAGE,
             )
+        first = MediaMetadata(
+            run_id=run,
+            conversation_id=conversation,
+            session_id=session,
+            provider_id=provider,
+            message_idx=message,
+            part_idx=part,
+            policy_name=policy,
+        )
         if any(Path(file).is_dir() for file in files):
-            first = MediaMetadata(**fields, message_idx=message, part_idx=part, policy_name=policy)  # type: ignore[arg-type]
-            below = [each for file in files for each in (files_below(file) if Path(file).is_dir() else [file])]
-            store_together(opened, below, first, mime_type=mime_type, caption=caption, as_json=as_json)
+            below = [each for file in files for each in (_files_below(file) if Path(file).is_dir() else [file])]
+            _store_together(opened, below, first, mime_type=mime_type, caption=caption, as_json=as_json)
             return
-        for number, file in enumerate(files):
-            metadata = MediaMetadata(**fields, message_idx=message, part_idx=part + number, policy_name=policy)  # type: ignore[arg-type]
-            try:
-                with ExitStack() as stack:
-                    reference = _store(opened, stack, file, metadata, name=name, mime_type=mime_type, caption=caption)
-            except (MediaError, OSError) as error:
-                done = f" ({number} of {len(files)} files were stored)" if len(files) > 1 else ""
-                shown = "standard input" if file == STDIN else file
-                text = text_of(error) if isinstance(error, MediaError) else error.strerror or str(error)
-                raise CommandError(f"{shown}: {text}{done}", code=code_of([error])) from None
-            if as_json:
-                output.json_record(opened.info(reference))
-            else:
-                output.line(reference)
-            sys.stdout.flush()  # who is killed now has been told
+        _store_each(opened, files, first, name=name, mime_type=mime_type, caption=caption, as_json=as_json)
 
 
-def _store(
+def _check(files: list[str]) -> None:
+    """Refuse what can't be stored before anything is.
+
+    Raises
+    ------
+    CommandError
+        A file is not there or can't be read, or standard input is named twice or beside a folder.
+    """
+    if files.count(_STDIN) > 1:
+        raise CommandError("standard input can be stored only once", code=USAGE)
+    if _STDIN in files and any(Path(file).is_dir() for file in files):
+        raise CommandError("standard input can't be stored together with a folder", code=USAGE)
+    for file in files:
+        if file == _STDIN:
+            continue
+        try:
+            there = Path(file).exists()
+        except (OSError, ValueError) as error:
+            raise CommandError(f"{file}: {output.error_text(error)}") from None
+        if not there:
+            raise CommandError(f"{file}: no such file", code=NOT_FOUND)
+        if not os.access(file, os.R_OK):
+            raise CommandError(f"{file}: can't be read: permission denied", code=FAILED)
+
+
+def _files_below(folder: str) -> list[str]:
+    """Return the files below a folder in the order of their paths.
+
+    Hidden files and folders, and symlinks, are left out: they are rarely meant, and links may lead anywhere.
+
+    Raises
+    ------
+    CommandError
+        There are none, or the folder can't be read.
+    """
+    found: list[str] = []
+
+    def failed(error: OSError) -> None:
+        raise CommandError(f"{error.filename}: can't be read: {error.strerror}") from None
+
+    for top, folders, names in os.walk(folder, onerror=failed):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = (Path(top, name) for name in sorted(names) if not name.startswith("."))
+        found.extend(str(path) for path in paths if path.is_file() and not path.is_symlink())
+    if not found:
+        raise CommandError(f"{folder}: no files in it")
+    return found
+
+
+def _store_together(
     opened: MediaStore,
-    stack: ExitStack,
-    file: str,
-    metadata: MediaMetadata,
+    files: list[str],
+    first: MediaMetadata,
+    *,
+    mime_type: str | None,
+    caption: str | None,
+    as_json: bool,
+) -> None:
+    """Store files under consecutive part numbers and print their references; tell at the end what failed.
+
+    Raises
+    ------
+    CommandError
+        Some could not be stored; the others are.
+    """
+    errors: list[MediaError] = []
+    with output.count_progress("storing", len(files)) as meter:
+        for start in range(0, len(files), _TOGETHER):
+            batch = files[start : start + _TOGETHER]
+            pairs = list(_pairs(batch, start, first, mime_type, caption))
+            answers = opened.store_many([pair for pair in pairs if not isinstance(pair, MediaError)], on_error="return")
+            results = iter(answers)
+            for file, pair in zip(batch, pairs, strict=True):
+                answer = pair if isinstance(pair, MediaError) else next(results)
+                meter.advance(1)
+                if isinstance(answer, MediaError):
+                    errors.append(answer)
+                    output.error(f"{file}: {output.error_text(answer)}")
+                elif as_json:
+                    output.json_record(opened.info(answer))
+                else:
+                    output.line(answer)
+    if errors:
+        raise CommandError(
+            f"{len(errors)} of {len(files)} files could not be stored; the others were", code=exit_code_of(errors)
+        )
+
+
+def _pairs(
+    files: list[str], start: int, first: MediaMetadata, mime_type: str | None, caption: str | None
+) -> Iterator[tuple[MediaContent, MediaMetadata] | MediaError]:
+    for number, file in enumerate(files, start):
+        try:
+            pair = MediaContent.from_path(file, mime_type, caption=caption), _nth_part(first, number)
+        except MediaError as error:
+            yield error
+            continue
+        yield pair
+
+
+def _nth_part(first: MediaMetadata, number: int) -> MediaMetadata:
+    """Return the metadata of a later part; validated, for there is a largest number of a part."""
+    return MediaMetadata.model_validate({**dict(first), "part_idx": first.part_idx + number})
+
+
+def _store_each(
+    opened: MediaStore,
+    files: list[str],
+    first: MediaMetadata,
     *,
     name: str | None,
     mime_type: str | None,
     caption: str | None,
-) -> str:
-    """Store one file and return its reference."""
-    if file == STDIN:
+    as_json: bool,
+) -> None:
+    """Store files one after the other and print their references; the first that fails ends it.
+
+    Raises
+    ------
+    CommandError
+        One could not be stored; those before it are.
+    """
+    for number, file in enumerate(files):
+        metadata = _nth_part(first, number)
+        try:
+            with _open_source(file, name) as (source, file_name):
+                reference = _store(opened, source, file, file_name, metadata, mime_type=mime_type, caption=caption)
+        except (MediaError, OSError) as error:
+            done = f" ({number} of {len(files)} files were stored)" if len(files) > 1 else ""
+            shown = "standard input" if file == _STDIN else file
+            text = output.error_text(error) if isinstance(error, MediaError) else error.strerror or str(error)
+            raise CommandError(f"{shown}: {text}{done}", code=exit_code_of([error])) from None
+        if as_json:
+            output.json_record(opened.info(reference))
+        else:
+            output.line(reference)
+        sys.stdout.flush()  # who is killed now has been told
+
+
+@contextmanager
+def _open_source(file: str, name: str | None) -> Iterator[tuple["_Source", str]]:
+    """Open a file, or standard input under the given name, to be read once with its progress shown."""
+    if file == _STDIN:
         if sys.stdin is None:
             raise CommandError("standard input is closed")
-        stream = stack.enter_context(standard_input(sys.stdin))
-        called, size = name or "", None
-        if sys.stdin.isatty():
-            output.note("reading from the terminal; end with Ctrl-D")
-    else:
-        stream = stack.enter_context(Path(file).open("rb"))  # noqa: SIM115 - the stack closes it
+        with standard_input(sys.stdin) as stream:
+            if sys.stdin.isatty():
+                output.note("reading from the terminal; end with Ctrl-D")
+            with output.byte_progress(name or "standard input", None) as meter:
+                yield _Source(stream, meter), name or ""
+        return
+    with Path(file).open("rb") as stream:
         found = os.fstat(stream.fileno())
-        called, size = file, found.st_size if stat.S_ISREG(found.st_mode) else None
-    counter = stack.enter_context(meter(called or "standard input", size))
-    source = Source(stream, counter)
-    kind = mime_type or mime.guess_from_name(called) or mime.detect(source.head)
+        size = found.st_size if stat.S_ISREG(found.st_mode) else None
+        with output.byte_progress(file, size) as meter:
+            yield _Source(stream, meter), file
+
+
+def _store(
+    opened: MediaStore,
+    source: "_Source",
+    file: str,
+    file_name: str,
+    metadata: MediaMetadata,
+    *,
+    mime_type: str | None,
+    caption: str | None,
+) -> str:
+    """Store one file and return its reference."""
+    kind = mime_type or mime.guess_from_name(file_name) or mime.detect(source.head)
     if kind is None and mime.is_text(source.head):
         kind = "text/plain"
-    if kind is None and file == STDIN:
+    if kind is None and file == _STDIN:
         raise CommandError("standard input does not show its type: give --mime TYPE or --name FILE", code=USAGE)
     content = MediaContent(data=source, mime_type=kind or _UNKNOWN, caption=caption)
     return opened.store_media(content, metadata)
 
 
-class Source:
+class _Source:
     """A binary stream that is read once, whose first bytes can be looked at, and whose progress is shown.
 
     Parameters
     ----------
     stream
         Where the bytes come from.
-    counter
+    meter
         Counts them.
     """
 
-    def __init__(self, stream: Readable, counter: Meter) -> None:
+    def __init__(self, stream: Readable, meter: ProgressMeter) -> None:
         self._stream = stream
-        self._counter = counter
+        self._meter = meter
         self.head = b""
         while len(self.head) < _HEAD and (data := stream.read(_HEAD - len(self.head))):
             self.head += data  # a pipe gives what it has
@@ -248,32 +308,7 @@ class Source:
         else:
             data = self._stream.read(size)
         if data:
-            self._counter.advance(len(data))
+            self._meter.advance(len(data))
         else:
-            self._counter.finish("finishing")
+            self._meter.finish("finishing")
         return data
-
-
-def _check(files: list[str]) -> None:
-    """Refuse what can't be stored before anything is.
-
-    Raises
-    ------
-    CommandError
-        A file is not there or can't be read, or standard input is named twice or beside a folder.
-    """
-    if files.count(STDIN) > 1:
-        raise CommandError("standard input can be stored only once", code=USAGE)
-    if STDIN in files and any(Path(file).is_dir() for file in files):
-        raise CommandError("standard input can't be stored together with a folder", code=USAGE)
-    for file in files:
-        if file == STDIN:
-            continue
-        try:
-            there = Path(file).exists()
-        except (OSError, ValueError) as error:
-            raise CommandError(f"{file}: {text_of(error)}") from None
-        if not there:
-            raise CommandError(f"{file}: no such file", code=NOT_FOUND)
-        if not os.access(file, os.R_OK):
-            raise CommandError(f"{file}: can't be read: permission denied", code=FAILED)

@@ -1,4 +1,4 @@
-"""`fsmedia stores`: the stores that have names, for `media://@name/...`."""
+"""`fsmedia stores`: list the stores that have names, for `media://@name/...`."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 import typer
@@ -8,7 +8,7 @@ from fsmedia.cli.app import AsJson
 from fsmedia.models import public_url
 from fsmedia.storage.address import known_stores
 
-STORES_HELP = """List the stores that have names: every fsspec client opens them as media://@name/...
+HELP = """List the stores that have names: every fsspec client opens them as media://@name/...
 
 A name comes from the environment, FSMEDIA_STORE_LAB=s3://bucket/media for @lab, or from fsspec's configuration,
 {"media": {"stores": {"lab": {"url": "s3://bucket/media", "storage_options": {}}}}}.

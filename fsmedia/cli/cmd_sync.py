@@ -1,37 +1,39 @@
-"""`fsmedia sync`: brings the media of one store to another root, in any storage."""
+"""`fsmedia sync`: bring the media of one store to another root, in any storage."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from fsmedia.cli import app, output
+from fsmedia.cli import output
 from fsmedia.cli.app import (
     DONE,
     FAILED,
     AsJson,
     Conversation,
     ExpiresBefore,
+    MappingFile,
     Mime,
-    Place,
     Policy,
     Provider,
     Session,
     Since,
+    StoreLocation,
+    Threads,
     Until,
+    check_mapping,
     conditions,
+    thread_pool,
 )
-from fsmedia.cli.cmd_enforce import Threads, hands, lines, tell_failed
-from fsmedia.cli.output import carrier
-from fsmedia.cli.signals import Stop
+from fsmedia.cli.parsing import parse_pairs, parse_storage_options
+from fsmedia.cli.signals import StopSignal
 from fsmedia.display.text import size_text
 from fsmedia.models import SyncReport
 from fsmedia.store import MediaStore
 
-SYNC_HELP = """Bring the media of SRC to DST: bytes, metadata, policies, attributes, holds; between any two storages.
+HELP = """Bring the media of SRC to DST: bytes, metadata, policies, attributes, holds; between any two storages.
 
 What DST has already stays as it is, what differs in metadata only is updated. It may be interrupted: doing it again
 goes on. All bytes are compared with their digest before a media exists in DST. DST gets the settings of SRC, unless it
@@ -52,13 +54,37 @@ Examples:
 _ROWS = 20
 
 
+_Runs = Annotated[list[str] | None, typer.Option("--run", metavar="ID", help="Of this run; repeatable.")]
+_Organization = Annotated[
+    str | None, typer.Option(metavar="MODE", help="Of a new DST: by-run, by-conversation, by-session.")
+]
+_Layouts = Annotated[
+    list[str] | None, typer.Option(metavar="MODE=TEMPLATE", help="Of a new DST: folders of a mode; repeatable.")
+]
+_Deduplicate = Annotated[
+    bool | None, typer.Option("--deduplicate/--plain", help="Of a new DST: whether media share equal bytes.")
+]
+_MissingId = Annotated[
+    str | None, typer.Option(metavar="ID", help="For media without the id that DST is organized by; else left out.")
+]
+_VerifyCopies = Annotated[
+    str, typer.Option(metavar="HOW", help="size: of what the storage copied by itself; read: all bytes again.")
+]
+_SourceOptions = Annotated[
+    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="A storage option of SRC; repeatable.")
+]
+_TargetOptions = Annotated[
+    list[str] | None, typer.Option("--to-option", metavar="KEY=VALUE", help="One of DST; repeatable.")
+]
+
+
 def sync(
     *,
     source: Annotated[str, typer.Argument(metavar="SRC", help="The store that media come from, see --store.")],
     target: Annotated[str, typer.Argument(metavar="DST", help="The root that they are brought to.")],
     delete: Annotated[bool, typer.Option("--delete", help="Delete media of DST that SRC has not.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Change nothing, say what would be done.")] = False,
-    run: Annotated[list[str] | None, typer.Option("--run", metavar="ID", help="Of this run; repeatable.")] = None,
+    run: _Runs = None,
     conversation: Conversation = None,
     session: Session = None,
     provider: Provider = None,
@@ -67,40 +93,21 @@ def sync(
     since: Since = None,
     until: Until = None,
     expires_before: ExpiresBefore = None,
-    organization: Annotated[
-        str | None, typer.Option(metavar="MODE", help="Of a new DST: by-run, by-conversation, by-session.")
-    ] = None,
-    layout: Annotated[
-        list[str] | None, typer.Option(metavar="MODE=TEMPLATE", help="Of a new DST: folders of a mode; repeatable.")
-    ] = None,
-    deduplicate: Annotated[
-        bool | None, typer.Option("--deduplicate/--plain", help="Of a new DST: whether media share equal bytes.")
-    ] = None,
-    missing_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="For media without the id that DST is organized by; else left out.")
-    ] = None,
-    mapping: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Add old and new references to this file.")
-    ] = None,
-    verify_copies: Annotated[
-        str, typer.Option(metavar="HOW", help="size: of what the storage copied by itself; read: all bytes again.")
-    ] = "size",
+    organization: _Organization = None,
+    layout: _Layouts = None,
+    deduplicate: _Deduplicate = None,
+    missing_id: _MissingId = None,
+    mapping: MappingFile = None,
+    verify_copies: _VerifyCopies = "size",
     threads: Threads = None,
     everything: Annotated[bool, typer.Option("--all", help=f"Show more than {_ROWS} media of each kind.")] = False,
     as_json: AsJson = False,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="A storage option of SRC; repeatable.")
-    ] = None,
-    to_option: Annotated[
-        list[str] | None, typer.Option("--to-option", metavar="KEY=VALUE", help="One of DST; repeatable.")
-    ] = None,
+    option: _SourceOptions = None,
+    to_option: _TargetOptions = None,
 ) -> None:
     """Bring media elsewhere."""
-    if dry_run and mapping is not None:
-        raise typer.BadParameter(
-            "has nothing to hold in a dry run: new references come with the work", param_hint="--mapping"
-        )
-    asked = conditions(
+    check_mapping(mapping, dry_run=dry_run)
+    selection = conditions(
         conversation=conversation,
         session=session,
         provider=provider,
@@ -110,50 +117,49 @@ def sync(
         until=until,
         expires_before=expires_before,
     )
-    wishes: dict[str, Any] = {
-        "storage_options": app.storage_options(to_option),
-        **asked,
+    settings: dict[str, Any] = {
+        "storage_options": parse_storage_options(to_option),
+        **selection,
         "delete": delete,
         "dry_run": dry_run,
         "organization": organization,
-        "layouts": app.pairs(layout, "--layout", "MODE=TEMPLATE, e.g. 'by-run=runs/{run_id}'") or None,
+        "layouts": parse_pairs(layout, "--layout", "MODE=TEMPLATE, e.g. 'by-run=runs/{run_id}'") or None,
         "deduplicate": deduplicate,
         "missing_id": missing_id,
         "mapping": mapping,
         "verify_copies": verify_copies,
     }
-    place = Place(source, app.storage_options(option))
-    with Stop() as stop, place.open(read_only=True) as opened, hands(threads) as executor:
-        report = _synced(opened, target, run or [None], stop, {**wishes, "executor": executor})
+    location = StoreLocation(source, parse_storage_options(option))
+    with StopSignal() as stop, location.open(read_only=True) as opened, thread_pool(threads) as executor:
+        report = _sync_runs(opened, target, run or [None], stop, {**settings, "executor": executor})
     if as_json:
         output.json_line(_document(report))
-        for failure in report.failed:
-            tell_failed([failure])
+        output.print_failures(report.failed)
     else:
         _show(report, None if everything else _ROWS)
     raise typer.Exit(stop.code or (FAILED if report.failed else DONE))
 
 
-def _synced(
-    opened: MediaStore, target: str, runs: Sequence[str | None], stop: Stop, wishes: dict[str, Any]
+def _sync_runs(
+    opened: MediaStore, target: str, runs: Sequence[str | None], stop: StopSignal, settings: dict[str, Any]
 ) -> SyncReport:
-    """Sync one run after the other, and put the reports together."""
+    """Sync one run after the other, and add the reports up."""
     total = SyncReport()
-    with carrier("syncing") as meter:
+    with output.transfer_progress("syncing") as meter:
         for run in dict.fromkeys(runs):
             before = total
 
             def reach(media: int, size: int, before: SyncReport = before) -> None:
                 meter.reach(before.examined + media, before.bytes_copied + size)
 
-            report = opened.sync_to(target, run_id=run, stopped=stop.asked, progress=reach, **wishes)
-            total = _sum(before, report)
+            report = opened.sync_to(target, run_id=run, stopped=stop.asked, progress=reach, **settings)
+            total = _add(before, report)
             if report.stopped:
                 break
     return total
 
 
-def _sum(one: SyncReport, other: SyncReport) -> SyncReport:
+def _add(one: SyncReport, other: SyncReport) -> SyncReport:
     counts = ("examined", "copied", "bytes_copied", "unchanged", "updated", "took")
     lists = ("deleted", "skipped", "failed", "moved", "mappings")
     added = {name: getattr(one, name) + getattr(other, name) for name in (*counts, *lists)}
@@ -169,15 +175,15 @@ def _document(report: SyncReport) -> dict[str, Any]:
 
 
 def _show(report: SyncReport, rows: int | None) -> None:
-    """Write a line for what was deleted, skipped and failed, one for all, and where new references stand."""
+    """Print a line for what was deleted, skipped and failed, one for all, and where new references stand."""
     verb = "would delete" if report.dry_run else "deleted"
     if report.deleted:
-        lines([(verb, reference) for reference in report.deleted[:rows]])
-        _more(len(report.deleted), rows, verb)
+        output.print_columns([(verb, reference) for reference in report.deleted[:rows]])
+        output.print_omitted(len(report.deleted), rows, verb)
     if report.skipped:
-        lines([("skipped", each.reference, each.reason) for each in report.skipped[:rows]])
-        _more(len(report.skipped), rows, "skipped")
-    tell_failed(report.failed, rows)
+        output.print_columns([("skipped", each.reference, each.reason) for each in report.skipped[:rows]])
+        output.print_omitted(len(report.skipped), rows, "skipped")
+    output.print_failures(report.failed, rows)
     copied, updated = ("would copy", "would update") if report.dry_run else ("copied", "updated")
     rate = "" if report.dry_run else _rate(report.bytes_copied, report.took)
     output.line(
@@ -193,8 +199,3 @@ def _show(report: SyncReport, rows: int | None) -> None:
 def _rate(size: int, took: timedelta) -> str:
     seconds = took.total_seconds()
     return f" ({size_text(int(size / seconds))}/s)" if size and seconds else ""
-
-
-def _more(count: int, rows: int | None, verb: str) -> None:
-    if rows is not None and count > rows:
-        output.line(f"and {count - rows:,} more {verb}; --all shows them")

@@ -1,24 +1,34 @@
-"""`fsmedia verify`: proves that a store is whole, and mends it where it is not; the exit code says which."""
+"""`fsmedia verify`: check that a store is whole, and repair it; the exit code says which."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
-
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from fsmedia.cli import app, cmd_erase, output
-from fsmedia.cli.app import DONE, FAILED, NOT_WHOLE, AsJson, CommandError, Place, StorageOptions, StoreUrl, text_of
-from fsmedia.cli.cmd_enforce import Threads, hands, tell_failed
-from fsmedia.cli.cmd_rm import ask
-from fsmedia.cli.output import counter
+from fsmedia.cli import output
+from fsmedia.cli.app import (
+    DONE,
+    FAILED,
+    NOT_WHOLE,
+    AsJson,
+    CommandError,
+    NobodyWrites,
+    StorageOptions,
+    StoreLocation,
+    StoreUrl,
+    Threads,
+    Yes,
+    confirm,
+    thread_pool,
+)
+from fsmedia.cli.parsing import parse_duration
+from fsmedia.cli.receipts import check_receipt_file
 from fsmedia.display.text import size_text
-from fsmedia.models import Finding, OrphanReport, VerifyReport
+from fsmedia.models import Finding, VerifyReport
 
-VERIFY_HELP = """Look at everything that lies in a store, tell what is wrong, and with --repair mend it.
+HELP = """Look at everything that lies in a store, tell what is wrong, and with --repair mend it.
 
 Lists the store once and reads every sidecar; `--deep` also reads all bytes and compares their digests. Without
 `--repair` and `--adopt` nothing is written. Exits with 0 if the store is whole and with 4 if it is not; after a repair
@@ -42,7 +52,7 @@ Examples:
   fsmedia verify --adopt --json | jq .counts
   fsmedia verify --receipt receipt.json
 """
-ROWS = 50
+_ROWS = 50
 """So many lines of each kind; more is what `--all` is for."""
 
 
@@ -59,16 +69,14 @@ def verify(
         str | None,
         typer.Option(metavar="DURATION", help="Age from which something is mended, e.g. 2d.", show_default=False),
     ] = None,
-    nobody_writes: Annotated[
-        bool, typer.Option("--nobody-writes", help="Every writer is stopped: a short grace does no harm.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    nobody_writes: NobodyWrites = False,
+    yes: Yes = False,
     threads: Threads = None,
     receipt: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Look only for what this receipt says was erased.", show_default=False),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help=f"Show more than {ROWS} findings of each kind.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help=f"Show more than {_ROWS} findings of each kind.")] = False,
     as_json: AsJson = False,
     store: StoreUrl = None,
     option: StorageOptions = None,
@@ -77,15 +85,18 @@ def verify(
     if receipt is not None:
         if deep or repair or adopt:
             raise typer.BadParameter("looks for what was erased and mends nothing", param_hint="--receipt")
-        place = Place.of(context, store, option)
-        raise typer.Exit(cmd_erase.check_file(place, receipt, threads=threads, as_json=as_json))
-    age = None if grace is None else app.duration(grace, "--grace")
+        location = StoreLocation.of(context, store, option)
+        raise typer.Exit(check_receipt_file(location, receipt, threads=threads, as_json=as_json))
+    age = None if grace is None else parse_duration(grace, "--grace")
     writes = (repair or adopt) and not dry_run
-    teller = _Teller(as_json=as_json, everything=everything, planned=repair or adopt)
-    with Place.of(context, store, option).open(read_only=not writes) as opened, hands(threads) as executor:
+    printer = _FindingPrinter(as_json=as_json, everything=everything, planned=repair or adopt)
+    with (
+        StoreLocation.of(context, store, option).open(read_only=not writes) as opened,
+        thread_pool(threads) as executor,
+    ):
         if nobody_writes and writes and not yes:
-            ask(f"Is every program that writes to {opened.url} stopped?", "nothing was changed")
-        with counter("verifying", None) as meter:
+            confirm(f"Is every program that writes to {opened.url} stopped?", "nothing was changed")
+        with output.count_progress("verifying", None) as meter:
             report = opened.verify(
                 deep=deep,
                 repair=repair,
@@ -95,17 +106,17 @@ def verify(
                 nobody_writes=nobody_writes,
                 executor=executor,
                 progress=meter.reach,
-                found=teller.tell,
+                found=printer.print,
             )
         if not report.examined:
             raise CommandError(f"{output.visible(opened.url)}: nothing lies here; see: fsmedia init --help")
-    tell_failed(report.failed, None if everything else ROWS)
-    teller.end(report)
+    output.print_failures(report.failed, None if everything else _ROWS)
+    printer.print_report(report)
     raise typer.Exit(FAILED if report.failed else DONE if report.whole else NOT_WHOLE)
 
 
-class _Teller:
-    """Writes findings as they come, and the report at the end.
+class _FindingPrinter:
+    """Prints findings as they come, and the report at the end.
 
     Parameters
     ----------
@@ -115,39 +126,37 @@ class _Teller:
 
     def __init__(self, *, as_json: bool, everything: bool, planned: bool) -> None:
         self._as_json, self._everything, self._planned = as_json, everything, planned
-        self._told: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
 
-    def tell(self, finding: Finding) -> None:
-        """Write one finding."""
-        self._told[finding.kind] += 1
+    def print(self, finding: Finding) -> None:
+        """Print one finding."""
+        self._counts[finding.kind] += 1
         if self._as_json:
             if self._everything:
                 output.json_line(finding.model_dump(mode="json"))
-        elif self._everything or self._told[finding.kind] <= ROWS:
+        elif self._everything or self._counts[finding.kind] <= _ROWS:
             what = f"{finding.kind}{' (harmless)' if finding.harmless else ''}"
-            output.line(f"{what}: {finding.key}: {finding.detail}{self._ending(finding)}")
+            output.line(f"{what}: {finding.key}: {finding.detail}{self._repair_text(finding)}")
 
-    def _ending(self, finding: Finding) -> str:
+    def _repair_text(self, finding: Finding) -> str:
         if not finding.repair:
             return ""
         if finding.done:
             return f"; done: {finding.repair}"
-        return (
-            f"; {'to do' if self._planned else '--repair'}: {finding.repair}"
-            if not finding.harmless
-            else (f"; {finding.repair}")
-        )
+        if finding.harmless:
+            return f"; {finding.repair}"
+        return f"; {'to do' if self._planned else '--repair'}: {finding.repair}"
 
-    def end(self, report: VerifyReport) -> None:
-        """Write the report."""
+    def print_report(self, report: VerifyReport) -> None:
+        """Print the report."""
         if self._as_json:
             left_out = {"findings"} if self._everything else None
             document = report.model_dump(mode="json", exclude=left_out)
             output.json_line({**document, "whole": report.whole, "took": report.took.total_seconds()})
             return
         for kind, count in report.counts.items():
-            if not self._everything and count > ROWS:
-                output.line(f"and {count - ROWS:,} more of {kind}; --all shows them")
+            if not self._everything and count > _ROWS:
+                output.line(f"and {count - _ROWS:,} more of {kind}; --all shows them")
         read = f", {size_text(report.bytes_read)} read" if report.bytes_read else ""
         output.line(
             f"{'whole' if report.whole else 'not whole'}: {report.media:,} media "
@@ -159,69 +168,3 @@ class _Teller:
             output.note(f"{report.quarantined:,} objects lie in .fsmedia/quarantine/, with notes that say why")
         if report.counts.get("file") and not self._planned:
             output.note("files without sidecar are other programs'; to make them media: fsmedia verify --adopt")
-
-
-SWEEP_ORPHANS_HELP = """Remove what crashes left and no media needs; put back what a media lacks.
-
-Lists the whole store. What is younger than the grace (the store's, 24 hours unless it was made with another) may be a
-store under way and stays. Files that fsmedia did not write are told and stay. `--dry-run` only tells.
-
-A `--grace` shorter than the store's needs `--nobody-writes`: say so only when every program that stores is stopped,
-for media on their way would lose their bytes. It asks first where a person sits at the terminal; `--yes` does not ask.
-
-Examples:
-  fsmedia sweep-orphans --dry-run
-  fsmedia sweep-orphans --grace 2d
-  fsmedia sweep-orphans --grace 0s --nobody-writes
-"""
-
-
-def sweep_orphans(
-    context: typer.Context,
-    *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Change nothing, say what would be done.")] = False,
-    grace: Annotated[
-        str | None,
-        typer.Option(metavar="DURATION", help="Age from which a leftover goes, e.g. 2d.", show_default=False),
-    ] = None,
-    nobody_writes: Annotated[
-        bool, typer.Option("--nobody-writes", help="Every writer is stopped: a short grace does no harm.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
-    as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
-) -> None:
-    """Remove leftovers."""
-    age = None if grace is None else app.duration(grace, "--grace")
-    with Place.of(context, store, option).open(read_only=dry_run) as opened:
-        if nobody_writes and not (yes or dry_run):
-            ask(f"Is every program that writes to {opened.url} stopped?", "nothing was removed")
-        with counter("listing", None) as meter:
-            report = opened.sweep_orphans(grace=age, nobody_writes=nobody_writes, dry_run=dry_run, progress=meter.reach)
-    for failure in report.failed:
-        output.error(text_of(failure.error))
-    if as_json:
-        output.json_line({**report.model_dump(mode="json"), "bytes_freed": report.bytes_freed})
-    else:
-        _show(report)
-    raise typer.Exit(FAILED if report.failed else 0)
-
-
-def _show(report: OrphanReport) -> None:
-    screen = output.Screen()
-    if report.mended or report.kept:
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-        table.add_column("kind", no_wrap=True)
-        table.add_column("size", justify="right", no_wrap=True)
-        table.add_column("would be" if report.dry_run else "done", overflow="fold")
-        table.add_column("key", overflow="fold")
-        for each in (*report.mended, *report.kept):
-            size = size_text(each.size_bytes) if each.size_bytes else "-"
-            table.add_row(each.kind, size, each.action or "kept", Text(output.visible(each.key), overflow="fold"))
-        screen.print(table)
-    verb = "would mend" if report.dry_run else "mended"
-    screen.print(
-        f"{report.examined:,} objects listed, {verb} {len(report.mended):,} "
-        f"({size_text(report.bytes_freed)}), kept {len(report.kept):,}, failed {len(report.failed):,}"
-    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 from contextlib import contextmanager, suppress
@@ -25,19 +26,25 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from fsmedia.display.text import size_text
+from fsmedia.errors import MediaError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from fsmedia.models import MediaRecord
+    from fsmedia.models import Failed, MediaRecord
+
+SHOWN_FROM_BYTES = 8 * 2**20
+"""Smaller work is over before anybody could read a bar."""
 
 _ANY = re.compile(r".", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # also what other programs may take for the end of a line
 _WIDE_ENOUGH = 100_000
+_LONGEST_NAME = 30
 
 
 class Screen(Console):
@@ -60,11 +67,6 @@ def visible(text: str) -> str:
     return _ANY.sub(_escape, text)
 
 
-def _escape(found: re.Match[str]) -> str:
-    character = found[0]
-    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-
-
 def unwrapped(text: str) -> str:
     """Return a help text with each paragraph on one line, but for those that show commands."""
     paragraphs = text.strip().split("\n\n")
@@ -74,17 +76,17 @@ def unwrapped(text: str) -> str:
 
 
 def line(text: str) -> None:
-    """Write one line of result, control characters escaped; a terminal gets nothing else unprintable either."""
+    """Print one line of result, control characters escaped; a terminal gets nothing else unprintable either."""
     sys.stdout.write((visible(text) if sys.stdout.isatty() else _CONTROL.sub(_escape, text)) + "\n")
 
 
 def json_line(document: Mapping[str, Any]) -> None:
-    """Write one JSON document on one line."""
+    """Print one JSON document on one line."""
     sys.stdout.write(json_text(document) + "\n")
 
 
 def json_record(record: MediaRecord) -> None:
-    """Write a record as JSON, its reference first."""
+    """Print a record as JSON, its reference first."""
     json_line({"reference": str(record.reference), **record.model_dump(mode="json")})
 
 
@@ -97,28 +99,22 @@ def json_text(document: Mapping[str, Any]) -> str:
 
 
 def error(text: str) -> None:
-    """Say what went wrong."""
-    _say("error: ", "bold red", text)
+    """Print what went wrong."""
+    _print_message("error: ", "bold red", text)
 
 
 def warning(text: str) -> None:
-    """Say what looks wrong and did not stop the work."""
-    _say("warning: ", "bold yellow", text)
+    """Print what looks wrong and did not stop the work."""
+    _print_message("warning: ", "bold yellow", text)
 
 
 def note(text: str) -> None:
-    """Say something about the work."""
-    _say("", "", text)
+    """Print something about the work."""
+    _print_message("", "", text)
 
 
-def _say(label: str, style: str, text: str) -> None:
-    sys.stdout.flush()  # so that both streams in one terminal or log stand in order
-    with suppress(BrokenPipeError):
-        Screen(stderr=True).print(Text.assemble((label, style), visible(text)), soft_wrap=True)
-
-
-class Warnings(logging.Handler):
-    """Shows the package's log records from WARNING on as warnings of the command."""
+class WarningPrinter(logging.Handler):
+    """Prints log records of the package from WARNING on as warnings of the command."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show one."""
@@ -126,15 +122,15 @@ class Warnings(logging.Handler):
 
 
 def show_warnings() -> None:
-    """Let the package's warnings be seen, once."""
+    """Print the package's warnings; a second call adds nothing."""
     log = logging.getLogger("fsmedia")
-    if not any(isinstance(handler, Warnings) for handler in log.handlers):
-        log.addHandler(Warnings(logging.WARNING))
+    if not any(isinstance(handler, WarningPrinter) for handler in log.handlers):
+        log.addHandler(WarningPrinter(logging.WARNING))
 
 
 @contextmanager
-def told_in_report() -> Iterator[None]:
-    """Keep what a report names again from being told twice: the log has a warning for each media that failed."""
+def without_reported_failures() -> Iterator[None]:
+    """Leave out of the warnings what the report of the command says too: the log has each media that failed."""
     log = logging.getLogger("fsmedia.retention")
     log.addFilter(_is_no_failure)
     try:
@@ -143,8 +139,52 @@ def told_in_report() -> Iterator[None]:
         log.removeFilter(_is_no_failure)
 
 
-def _is_no_failure(record: logging.LogRecord) -> bool:
-    return record.msg not in ("sweep: %s", "rebuilding the due index: %s")
+def error_text(error: BaseException) -> str:
+    """Return what an error says, in one line and without Python's own ornaments."""
+    if isinstance(error, OSError) and not isinstance(error, MediaError):
+        reason = error.strerror or str(error) or type(error).__name__
+        return reason if error.filename is None else f"{os.fsdecode(error.filename)}: {reason}"
+    return str(error) or type(error).__name__
+
+
+def print_failures(failed: Sequence[Failed], rows: int | None = None) -> None:
+    """Print an error for each media that failed, at most so many."""
+    for each in failed[:rows]:
+        text = error_text(each.error)
+        named = each.error.reference is not None or each.error.key is not None
+        error(text if named else f"{each.reference}: {text}")
+    if rows is not None and len(failed) > rows:
+        error(f"and {len(failed) - rows:,} more failed; --all shows them")
+
+
+def print_columns(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print rows as lines whose columns stand below each other; nothing is cut, the last column is not padded."""
+    shown = [[visible(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
+        padded = (cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False))
+        line("  ".join([*padded, row[-1]]))
+
+
+def print_omitted(count: int, rows: int | None, verb: str) -> None:
+    """Print how many of so many rows were left out, if any were."""
+    if rows is not None and count > rows:
+        line(f"and {count - rows:,} more {verb}; --all shows them")
+
+
+def facts_table(rows: Iterable[tuple[str, str]]) -> Table:
+    """Return names and values in two columns; what is not printable in a value must be escaped already."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(Text(name), Text(value, overflow="fold"))
+    return table
+
+
+def list_table() -> Table:
+    """Return a table for lists, without columns yet: a head, no lines around it."""
+    return Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
 
 
 def exact_size_text(size: int) -> str:
@@ -158,18 +198,13 @@ def time_text(instant: datetime | None) -> str:
     return "-" if instant is None else f"{instant:%Y-%m-%d %H:%M}Z"
 
 
-SHOWN_FROM_BYTES = 8 * 2**20
-"""Smaller work is over before anybody could read a bar."""
-_LONGEST_NAME = 30
-
-
-class Meter:
-    """Counts bytes; shows them where somebody looks.
+class ProgressMeter:
+    """Counts bytes or things, and moves a progress bar where there is one.
 
     Parameters
     ----------
     progress
-        What shows them; None: nobody looks.
+        The bar; None: there is none.
     task
         Its task.
     """
@@ -195,7 +230,7 @@ class Meter:
 
 
 @contextmanager
-def meter(name: str, total: int | None) -> Iterator[Meter]:
+def byte_progress(name: str, total: int | None) -> Iterator[ProgressMeter]:
     """Show the progress of one file, if it is large (or of unknown size) and standard error is a terminal.
 
     Parameters
@@ -207,7 +242,7 @@ def meter(name: str, total: int | None) -> Iterator[Meter]:
     """
     screen = Screen(stderr=True)
     if not screen.is_terminal or (total is not None and total < SHOWN_FROM_BYTES):
-        yield Meter()
+        yield ProgressMeter()
         return
     shown = visible(name)
     shown = shown if len(shown) <= _LONGEST_NAME else "..." + shown[3 - _LONGEST_NAME :]
@@ -219,11 +254,11 @@ def meter(name: str, total: int | None) -> Iterator[Meter]:
         TimeRemainingColumn(),
     )
     with _bar(screen, columns) as progress:
-        yield Meter(progress, progress.add_task(shown, total=total))
+        yield ProgressMeter(progress, progress.add_task(shown, total=total))
 
 
 @contextmanager
-def counter(word: str, total: int | None) -> Iterator[Meter]:
+def count_progress(word: str, total: int | None) -> Iterator[ProgressMeter]:
     """Show how many of many things are done, if standard error is a terminal.
 
     Parameters
@@ -233,7 +268,7 @@ def counter(word: str, total: int | None) -> Iterator[Meter]:
     """
     screen = Screen(stderr=True)
     if not screen.is_terminal:
-        yield Meter()
+        yield ProgressMeter()
         return
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -242,11 +277,11 @@ def counter(word: str, total: int | None) -> Iterator[Meter]:
         TimeRemainingColumn(),
     )
     with _bar(screen, columns) as progress:
-        yield Meter(progress, progress.add_task(word, total=total))
+        yield ProgressMeter(progress, progress.add_task(word, total=total))
 
 
-class Carrier:
-    """Counts media and bytes; shows them, and bytes a second, where somebody looks."""
+class TransferMeter:
+    """Counts media and bytes of a transfer, and moves a progress bar where there is one."""
 
     def __init__(self, progress: Progress | None = None, task: TaskID | None = None) -> None:
         self._progress = progress
@@ -259,11 +294,11 @@ class Carrier:
 
 
 @contextmanager
-def carrier(word: str) -> Iterator[Carrier]:
+def transfer_progress(word: str) -> Iterator[TransferMeter]:
     """Show how many media and bytes were brought over and how fast, if standard error is a terminal."""
     screen = Screen(stderr=True)
     if not screen.is_terminal:
-        yield Carrier()
+        yield TransferMeter()
         return
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -273,7 +308,22 @@ def carrier(word: str) -> Iterator[Carrier]:
         TransferSpeedColumn(),
     )
     with _bar(screen, columns) as progress:
-        yield Carrier(progress, progress.add_task(word, total=None, media="0"))
+        yield TransferMeter(progress, progress.add_task(word, total=None, media="0"))
+
+
+def _escape(found: re.Match[str]) -> str:
+    character = found[0]
+    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+
+
+def _print_message(label: str, style: str, text: str) -> None:
+    sys.stdout.flush()  # so that both streams in one terminal or log stand in order
+    with suppress(BrokenPipeError):
+        Screen(stderr=True).print(Text.assemble((label, style), visible(text)), soft_wrap=True)
+
+
+def _is_no_failure(record: logging.LogRecord) -> bool:
+    return record.msg not in ("sweep: %s", "rebuilding the due index: %s")
 
 
 def _bar(screen: Screen, columns: tuple[ProgressColumn, ...]) -> Progress:

@@ -89,12 +89,15 @@ def sample_run() -> list[Sample]:
 
     """
     try:
-        import PIL.Image  # noqa: F401
+        return _draw_all()
     except ImportError as error:
         raise MediaError(
             "the sample run is drawn with Pillow, which is not installed",
             next_step="pip install 'fsmedia[notebook]'",
         ) from error
+
+
+def _draw_all() -> list[Sample]:
     return [
         Sample(
             file_name="evening.jpg",
@@ -189,7 +192,7 @@ def _photo() -> bytes:
         near, far = width / 2 + row * 92, width / 2 + row * 26
         draw.polygon([(far, 496), (far + 9, 496), (near + 40, height), (near, height)], fill=(62, 56, 44))
     picture = picture.filter(ImageFilter.GaussianBlur(1.2))
-    grain = Image.frombytes("L", (width, height), random.Random(7).randbytes(width * height))  # noqa: S311
+    grain = Image.frombytes("L", (width, height), random.Random(7).randbytes(width * height))  # noqa: S311 - the grain of a photograph
     grain = Image.merge("RGB", [grain.filter(ImageFilter.GaussianBlur(0.8))] * 3)
     picture = ImageChops.overlay(picture, Image.blend(Image.new("RGB", grain.size, "#808080"), grain, 0.22))
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Standard input that a signal can end, also one that comes right before a read begins to wait for bytes.
+"""Signals: standard input that one can end at any instant, and work that ends between two media.
 
 Python runs its handlers between its own steps. A signal in the instant before a blocking `read` would only be seen
 when bytes come, on a silent pipe never. So a read first waits on two things: the input, and a pipe that the signal
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType, TracebackType
 
+SIGNALLED = 128
+"""Added to a signal's number, the exit code of a process that it ended."""
+
 _LARGEST = 2**20
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_LONGEST_WAIT = 1e9  # seconds; more than select takes on some systems is no longer than for ever
 
 
 class Readable(Protocol):
@@ -30,7 +35,7 @@ class Readable(Protocol):
 
 @contextmanager
 def standard_input(stream: TextIO) -> Iterator[Readable]:
-    """Give the bytes of an input: by its descriptor, or as they are where somebody put something else in its place."""
+    """Give the bytes of an input: by its descriptor, or from what was put in its place."""
     try:
         descriptor = stream.fileno()
     except (OSError, ValueError):
@@ -91,14 +96,8 @@ class StandardInput:
             self._woken = None
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_LONGEST_WAIT = 1e9  # seconds; more than select takes on some systems is no longer than for ever
-SIGNALLED = 128
-"""Added to a signal's number, the exit code of a process that it ended."""
-
-
-class Stop:
-    """Says whether somebody wants the work of this block to end.
+class StopSignal:
+    """Tells whether SIGINT or SIGTERM came since its block began.
 
     Attributes
     ----------
@@ -122,11 +121,11 @@ class Stop:
         return SIGNALLED + self.number if self.number else 0
 
     def asked(self) -> bool:
-        """Tell whether the work should end."""
+        """Return whether a signal came."""
         return bool(self.number)
 
     def wait(self, seconds: float) -> bool:
-        """Wait, at most until somebody wants the end; tell whether somebody does."""
+        """Wait so long, or until a signal comes; return whether one came."""
         if not self.number:
             select.select([self._pipe[0]], [], [], min(seconds, _LONGEST_WAIT))
         return self.asked()

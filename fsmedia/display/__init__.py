@@ -1,12 +1,12 @@
-"""What people see: cards in notebooks, galleries, comparisons, thumbnails, outlines of sounds, the demo's pictures.
+"""What people look at: cards in notebooks, galleries, comparisons, thumbnails, outlines of sounds.
 
-Whoever asks a thing for its HTML gets some, or None; never an exception. Pillow, PyAV and markupsafe are loaded by the
-modules that use them, when something is looked at.
+Whoever asks an object for its HTML gets some, or None; never an exception. Pillow, PyAV and markupsafe are loaded by
+the modules that use them, when something is looked at.
 """
 
 from __future__ import annotations
 
-import html
+from html import escape
 from importlib import import_module
 from typing import Any
 
@@ -20,8 +20,8 @@ def html_of(thing: Any) -> str | None:
     try:
         html_text: str | None = import_module("fsmedia.display.reports").html_of(thing)
     except ImportError:
-        shown = html.escape(repr(thing))
-        return f"<pre>{shown}</pre><small>To see more: <code>{html.escape(INSTALL)}</code></small>"
+        shown = escape(repr(thing))
+        return f"<pre>{shown}</pre><small>To see more: <code>{escape(INSTALL)}</code></small>"
     except Exception:  # noqa: BLE001 - a notebook prints tracebacks of displays; the plain text is better than that
         return None
     return html_text

@@ -86,6 +86,7 @@ class PreviewCache:
         with suppress(OSError):
             path.parent.mkdir(mode=0o700, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", delete=False) as file:
+                # Renamed when it is whole: other processes look at the same folder.
                 try:
                     file.write(preview.pack())
                     file.close()

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from markupsafe import Markup
 
-from fsmedia.display import gallery
-from fsmedia.display.gallery import BUDGET, card
+from fsmedia.display.gallery import BUDGET, LEFT_OUT, PreviewBudget, card, save_page
 from fsmedia.display.html import document, joined, script, style
 from fsmedia.display.text import plural, size_text, visible
 from fsmedia.errors import InvalidMediaError
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
-    from fsmedia.display.gathering import Gathered, Totals
+    from fsmedia.display.items import GalleryItem, Totals
     from fsmedia.display.previews import Preview
     from fsmedia.models import MediaRecord
 
@@ -27,28 +26,8 @@ By = Literal["message", "conversation"]
 MOST_RUNS = 12
 """Runs side by side."""
 
-_FULL = "left out: the page is at its limit"
-
 Position = tuple[str, int, int]
 """Conversation (empty where it does not count), message, part."""
-
-
-def check_runs(run_ids: Iterable[str], by: object) -> list[str]:
-    """Return the runs, each once, in the order given.
-
-    Raises
-    ------
-    InvalidMediaError
-        They are one text, none, or too many, or there is no such way to compare.
-    """
-    if isinstance(run_ids, str | bytes):
-        raise InvalidMediaError("give several runs, not one text", next_step='e.g. store.compare(["r1", "r2"])')
-    runs = list(dict.fromkeys(run_ids))
-    if not runs or len(runs) > MOST_RUNS or not all(isinstance(run, str) and run for run in runs):
-        raise InvalidMediaError(f"give 1 to {MOST_RUNS} run ids, not {len(runs)}", next_step="each a str")
-    if by not in get_args(By):
-        raise InvalidMediaError(f"unknown by {by!r}", next_step=f"use one of {', '.join(get_args(By))}")
-    return runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +49,7 @@ class Comparison:
     """
 
     runs: list[str]
-    items: dict[str, list[Gathered]] = field(repr=False)
+    items: dict[str, list[GalleryItem]] = field(repr=False)
     previews: dict[str, list[Preview]] = field(repr=False)
     totals: dict[str, Totals] = field(repr=False)
     by: By
@@ -105,27 +84,24 @@ class Comparison:
             The file can't be written.
         """
         title = visible(f"{', '.join(self.runs)} - fsmedia", most=200)
-        return gallery.save(document(title, Markup(self.html())), path)  # noqa: S704 - made below
+        return save_page(document(title, self._page()), path)
 
     def html(self) -> str:
         """Return it as a piece of HTML for a page."""
+        return str(self._page())
+
+    def _page(self) -> Markup:
         cells = self._cells()
         kept, room = self._kept(cells)
-        dropped = len(self.positions) - len(kept)
-        left_out = 0
+        budget = PreviewBudget(room)
         rows = []
         for where in kept:
             row = []
             for run in self.runs:
-                cards = []
-                for item, preview in cells.get((run, where), ()):
-                    shown = preview
-                    if preview.image or preview.sound:
-                        fits = preview.weight + 600 <= room
-                        room -= preview.weight + 600 if fits else 0
-                        shown = preview if fits else preview.lighter(_FULL)
-                        left_out += not fits
-                    cards.append(card(item, shown, self.now, notes=self._same(item, where, run, cells)))
+                cards = [
+                    card(item, budget.fit(preview), self.now, notes=self._same(item, where, run, cells))
+                    for item, preview in cells.get((run, where), ())
+                ]
                 row.append(
                     joined(cards) if cards else Markup('<div class="fsm-missing">nothing at this position</div>')
                 )
@@ -136,31 +112,32 @@ class Comparison:
             )
             for run in self.runs
         )
-        words = ([plural(dropped, "position")] if dropped else []) + ([plural(left_out, "preview")] if left_out else [])
+        dropped = len(self.positions) - len(kept)
+        counts = ((dropped, "position"), (budget.left_out, "preview"))
+        left_out = [plural(count, name) for count, name in counts if count]
         notice = Markup('<p class="fsm-note">{} left out: a page holds at most {}.</p>').format(
-            " and ".join(words), size_text(BUDGET)
+            " and ".join(left_out), size_text(BUDGET)
         )
         body = Markup(
             '<div class="fsm-scroll"><table class="fsm-versus"><thead><tr><th scope="col">Position</th>{}</tr></thead>'
             "<tbody>{}</tbody></table></div>"
         ).format(heads, joined(rows))
-        return str(
-            Markup(
-                '<div class="fsm fsm-gallery">{}<div class="fsm-head"><h2>{}</h2>'
-                '<span class="fsm-total">{}</span>{}</div>'
-                '<div class="fsm-compared">{}</div></div>{}'
-            ).format(
-                style(),
-                f"{plural(len(self.runs), 'run')} side by side",
-                f"{plural(len(self.positions), 'position')}, {len(self.missing):,} of them missing in a run",
-                notice if words else "",
-                body if rows else Markup('<div class="fsm-empty">No media of these runs here.</div>'),
-                script(),
-            )
+        return Markup(
+            '<div class="fsm fsm-gallery">{}<div class="fsm-head"><h2>{}</h2>'
+            '<span class="fsm-total">{}</span>{}</div>'
+            '<div class="fsm-compared">{}</div></div>{}'
+        ).format(
+            style(),
+            f"{plural(len(self.runs), 'run')} side by side",
+            f"{plural(len(self.positions), 'position')}, {len(self.missing):,} of them missing in a run",
+            notice if left_out else "",
+            body if rows else Markup('<div class="fsm-empty">No media of these runs here.</div>'),
+            script(),
         )
 
-    def _kept(self, cells: dict[tuple[str, Position], list[tuple[Gathered, Preview]]]) -> tuple[list[Position], int]:
+    def _kept(self, cells: dict[tuple[str, Position], list[tuple[GalleryItem, Preview]]]) -> tuple[list[Position], int]:
         """Return the positions that fit onto the page without pictures, and the bytes that are left for those."""
+        # 20,000 bytes for what stands around the table, and 2,500 for the head of each column: a run's name, escaped.
         room = BUDGET - len(style()) - len(script()) - 20_000 - 2_500 * len(self.runs)
         kept: list[Position] = []
         for where in self.positions:
@@ -169,15 +146,15 @@ class Comparison:
                 needed += 100
                 for item, preview in cells.get((run, where), ()):
                     notes = self._same(item, where, run, cells)
-                    needed += len(card(item, preview.lighter(_FULL), self.now, notes=notes).encode())
+                    needed += len(card(item, preview.lighter(LEFT_OUT), self.now, notes=notes).encode())
             if needed > room:
                 break
             room -= needed
             kept.append(where)
         return kept, room
 
-    def _cells(self) -> dict[tuple[str, Position], list[tuple[Gathered, Preview]]]:
-        found: dict[tuple[str, Position], list[tuple[Gathered, Preview]]] = {}
+    def _cells(self) -> dict[tuple[str, Position], list[tuple[GalleryItem, Preview]]]:
+        found: dict[tuple[str, Position], list[tuple[GalleryItem, Preview]]] = {}
         for run in self.runs:
             for item, preview in zip(self.items[run], self.previews[run], strict=True):
                 found.setdefault((run, self._position(item.record)), []).append((item, preview))
@@ -197,10 +174,10 @@ class Comparison:
 
     def _same(
         self,
-        item: Gathered,
+        item: GalleryItem,
         where: Position,
         run: str,
-        cells: dict[tuple[str, Position], list[tuple[Gathered, Preview]]],
+        cells: dict[tuple[str, Position], list[tuple[GalleryItem, Preview]]],
     ) -> tuple[str, ...]:
         """Say in which earlier column the very same bytes stand."""
         digest = item.record.sha256
@@ -208,6 +185,24 @@ class Comparison:
             if digest and any(found.record.sha256 == digest for found, _ in cells.get((other, where), ())):
                 return (f"same bytes as {visible(other, most=40)}",)
         return ()
+
+
+def check_runs(run_ids: Iterable[str], by: object) -> list[str]:
+    """Return the runs, each once, in the order given.
+
+    Raises
+    ------
+    InvalidMediaError
+        They are one text, none, or too many, or there is no such way to compare.
+    """
+    if isinstance(run_ids, str | bytes):
+        raise InvalidMediaError("give several runs, not one text", next_step='e.g. store.compare(["r1", "r2"])')
+    runs = list(dict.fromkeys(run_ids))
+    if not runs or len(runs) > MOST_RUNS or not all(isinstance(run, str) and run for run in runs):
+        raise InvalidMediaError(f"give 1 to {MOST_RUNS} run ids, not {len(runs)}", next_step="each a str")
+    if by not in get_args(By):
+        raise InvalidMediaError(f"unknown by {by!r}", next_step=f"use one of {', '.join(get_args(By))}")
+    return runs
 
 
 def _row(name: str, cells: Iterable[Markup]) -> Markup:

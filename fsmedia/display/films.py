@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import av
 
-from fsmedia.display.pictures import MOST_PIXELS, UnshowableError, film_frame
-from fsmedia.display.previews import PEAKS
+from fsmedia.display.pictures import MOST_PIXELS, film_frame
+from fsmedia.display.previews import PEAKS, UnshowableError, decoding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import BinaryIO
 
 SECONDS = 10.0
@@ -36,7 +36,66 @@ _CONTAINERS = {
 _OPTIONS = {"probesize": "2000000", "analyzeduration": "3000000"}
 
 
-class Watched(io.RawIOBase):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Film:
+    """What was found in a film or sound; see `Preview`."""
+
+    image: bytes = b""
+    width: int | None = None
+    height: int | None = None
+    duration: float | None = None
+    peaks: tuple[int, ...] = ()
+
+
+def poster(file: BinaryIO, kind: str, side: int) -> Film:
+    """Return a frame from near the start of a film, not the very first, which is often black.
+
+    Parameters
+    ----------
+    kind
+        What the first bytes are, as a MIME type.
+
+    Raises
+    ------
+    UnshowableError
+        There is no film in it that could be read in time.
+    """
+
+    def find(container: Any, timed: DeadlineFile) -> Film:
+        if not container.streams.video:
+            return _outline_of(container, timed)
+        stream = container.streams.video[0]
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > MOST_PIXELS:
+            raise UnshowableError(f"{width:,} x {height:,} pixels are more than is shown")
+        stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+        duration = _duration(container)
+        if duration and duration > 1:
+            container.seek(int(min(1.0, duration / 10) * av.time_base))
+        frame = _first(container.decode(stream), timed)
+        scale = min(1.0, side / max(width, height, 1))
+        size = {"width": max(1, round(width * scale)), "height": max(1, round(height * scale))}
+        rotation = int(getattr(frame, "rotation", 0) or 0)
+        image = film_frame(frame.reformat(**size, format="rgb24").to_image(), side, rotation)
+        lying = rotation % 180 != 0
+        width, height = (height, width) if lying else (width, height)
+        return Film(image=image, width=width, height=height, duration=duration)
+
+    return _with_container(file, kind, find)
+
+
+def outline(file: BinaryIO, kind: str) -> Film:
+    """Return the outline of a sound.
+
+    Raises
+    ------
+    UnshowableError
+        There is no sound in it that could be read in time.
+    """
+    return _with_container(file, kind, _outline_of)
+
+
+class DeadlineFile(io.RawIOBase):
     """A file that gives no byte after the deadline: what reads on and on comes to an end."""
 
     def __init__(self, file: BinaryIO, seconds: float = SECONDS) -> None:
@@ -71,87 +130,26 @@ class Watched(io.RawIOBase):
             raise UnshowableError(f"takes longer than {SECONDS:.0f} s to read")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Film:
-    """What was found; see `Preview`."""
-
-    image: bytes = b""
-    width: int | None = None
-    height: int | None = None
-    duration: float | None = None
-    peaks: tuple[int, ...] = ()
-
-
-def poster(file: BinaryIO, kind: str, side: int) -> Film:
-    """Return a frame from near the start of a film, not the very first, which is often black.
-
-    Parameters
-    ----------
-    kind
-        What the first bytes are, as a MIME type.
-
-    Raises
-    ------
-    UnshowableError
-        There is no film in it that could be read in time.
-    """
-
-    def find(container: Any, watched: Watched) -> Film:
-        if not container.streams.video:
-            return outline_of(container, watched)
-        stream = container.streams.video[0]
-        width, height = stream.codec_context.width, stream.codec_context.height
-        if width * height > MOST_PIXELS:
-            raise UnshowableError(f"{width:,} x {height:,} pixels are more than is shown")
-        stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
-        duration = _duration(container)
-        if duration and duration > 1:
-            container.seek(int(min(1.0, duration / 10) * av.time_base))
-        frame = _first(container.decode(stream), watched)
-        scale = min(1.0, side / max(width, height, 1))
-        size = {"width": max(1, round(width * scale)), "height": max(1, round(height * scale))}
-        rotation = int(getattr(frame, "rotation", 0) or 0)
-        image = film_frame(frame.reformat(**size, format="rgb24").to_image(), side, rotation)
-        lying = rotation % 180 != 0
-        width, height = (height, width) if lying else (width, height)
-        return Film(image=image, width=width, height=height, duration=duration)
-
-    return _with_container(file, kind, find)
-
-
-def outline(file: BinaryIO, kind: str) -> Film:
-    """Return the outline of a sound.
-
-    Raises
-    ------
-    UnshowableError
-        There is no sound in it that could be read in time.
-    """
-    return _with_container(file, kind, outline_of)
-
-
-def _with_container(file: BinaryIO, kind: str, find: Any) -> Film:
+def _with_container(file: BinaryIO, kind: str, find: Callable[[Any, DeadlineFile], Film]) -> Film:
     name = _CONTAINERS.get(kind)
     if name is None:
         raise UnshowableError(f"{kind} is not looked into")
-    watched = Watched(file)
-    try:
-        # Frames may be larger than the head says, or grow on the way: the decoder is told too.
-        options = {**_OPTIONS, "max_pixels": str(MOST_PIXELS)}
-        with av.open(watched, format=name, options=options, metadata_errors="ignore") as container:
-            found: Film = find(container, watched)
-            return found
-    except UnshowableError:
-        raise
-    except Exception:  # noqa: BLE001 - decoders of strangers' bytes raise whatever they like
-        raise UnshowableError("the file is broken or cut off") from None
+    timed = DeadlineFile(file)
+    # Frames may be larger than the head says, or grow on the way: the decoder is told too.
+    options = {**_OPTIONS, "max_pixels": str(MOST_PIXELS)}
+    with (
+        decoding("the file is broken or cut off"),
+        # The format is named, never guessed: FFmpeg's guesses include playlists, which open other files and hosts.
+        av.open(timed, format=name, options=options, metadata_errors="ignore") as container,
+    ):
+        return find(container, timed)
 
 
-def _first(frames: Iterator[Any], watched: Watched) -> Any:
+def _first(frames: Iterator[Any], timed: DeadlineFile) -> Any:
     """Return a frame that was decoded whole, the first that is not nearly black among a few."""
     found = None
     for index, frame in enumerate(frames):
-        watched.check()
+        timed.check()
         found = frame
         if index >= _FRAMES or not _is_dark(frame):
             break
@@ -166,7 +164,7 @@ def _is_dark(frame: Any) -> bool:
     return not isinstance(high, int | float) or high < 24 or high - low < 4
 
 
-def outline_of(container: Any, watched: Watched) -> Film:
+def _outline_of(container: Any, timed: DeadlineFile) -> Film:
     """Return the loudest sample of each of `PEAKS` stretches, in per cent of the loudest of all."""
     if not container.streams.audio:
         raise UnshowableError("there is no sound in it")
@@ -174,7 +172,7 @@ def outline_of(container: Any, watched: Watched) -> Film:
     resampler = av.AudioResampler(format="s16", layout="mono", rate=_RATE)
     samples = bytearray()
     for frame in container.decode(container.streams.audio[0]):
-        watched.check()
+        timed.check()
         # At a hertz, a few bytes of silence last for hours.
         if frame.samples > LONGEST_SOUND * frame.sample_rate:
             raise UnshowableError("one piece of it is longer than is drawn")
@@ -185,10 +183,10 @@ def outline_of(container: Any, watched: Watched) -> Film:
     values = memoryview(samples).cast("h")
     if not values:
         raise UnshowableError("there is no sound in it")
-    return Film(peaks=peaks_of(values), duration=duration or len(values) / _RATE)
+    return Film(peaks=_peaks_of(values), duration=duration or len(values) / _RATE)
 
 
-def peaks_of(values: memoryview) -> tuple[int, ...]:
+def _peaks_of(values: memoryview) -> tuple[int, ...]:
     """Return the outline of 16-bit samples."""
     count = len(values)
     loudest = []

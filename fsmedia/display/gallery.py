@@ -12,11 +12,10 @@ from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from markupsafe import Markup
 
-from fsmedia.display.gathering import GroupBy, Placed, grouped, ordered
 from fsmedia.display.html import copied, document, joined, script, style, view
 from fsmedia.display.previewer import family_of
 from fsmedia.display.text import (
@@ -29,38 +28,218 @@ from fsmedia.display.text import (
     size_text,
     visible,
 )
-from fsmedia.errors import StorageError
+from fsmedia.errors import InvalidMediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.models import mime
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
     from os import PathLike
 
-    from fsmedia.display.gathering import Gathered, Totals
+    from fsmedia.display.items import GalleryItem, Totals
     from fsmedia.display.previews import Preview
     from fsmedia.models import MediaRecord
 
 SOON = timedelta(days=7)
 """What expires within it is marked."""
+BUDGET = 2 * 2**20
+"""Most bytes of a gallery, its style and script included."""
+PAGE = 24
+"""Cards on a page."""
+LEFT_OUT = "left out: the page is at its limit"
+"""Why a preview is not shown."""
+GroupBy = Literal["conversation", "run", "message"]
+"""What the cards of a gallery are grouped by."""
+
+_AROUND_PREVIEW = 600  # bytes of HTML
+_WORDS = {"image": "Images", "audio": "Audio", "video": "Video", "text": "Text", "file": "Files"}
+_SORTS = (
+    ("", "as grouped"), ("newest", "newest first"), ("oldest", "oldest first"),
+    ("largest", "largest first"), ("smallest", "smallest first"), ("name", "by name"),
+)  # fmt: skip
+_numbers = count(1)
 
 
-def family(record: MediaRecord) -> str:
-    """Return how a media is shown: by what its bytes are, where the store noticed that its type lies."""
-    return family_of(record.detected_mime_type or record.mime_type)
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """Media to look at. A notebook shows it; `save` writes it to a file.
+
+    Attributes
+    ----------
+    title
+        What it shows.
+    items
+        What is known of each media, in order.
+    previews
+        What is seen of each, in the same order.
+    totals
+        How many media the selection means, and how large they are.
+    group_by
+        How cards are grouped.
+    now
+        The instant from which expiry is counted.
+    """
+
+    title: str
+    items: list[GalleryItem] = field(repr=False)
+    previews: list[Preview] = field(repr=False)
+    totals: Totals
+    group_by: GroupBy | None
+    now: datetime
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def records(self) -> list[MediaRecord]:
+        """What the store knows of each media, in the order in which they were chosen."""
+        return [item.record for item in self.items]
+
+    def __repr__(self) -> str:
+        return f"<Gallery of {visible(self.title, most=100)}: {self._counted()}>"
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+    def html(self, *, ask: bool = False) -> str:
+        """Return it as a piece of HTML for a page; several on one page do not disturb each other.
+
+        Parameters
+        ----------
+        ask
+            Let each card ask for all of its bytes; for a widget that answers.
+        """
+        return str(self._page(ask=ask))
+
+    def _page(self, *, ask: bool) -> Markup:
+        place = f"fsm-{next(_numbers)}-{token_hex(3)}"
+        cards, left_out, dropped = self._cards(ask=ask)
+        pages = max((each.page for each in cards), default=1)
+        body = (
+            _grouped(cards, self.group_by)
+            if cards
+            else Markup('<div class="fsm-empty">{}</div>').format(self._nothing())
+        )
+        return Markup(
+            '<div class="fsm fsm-gallery" id="{}" data-page="{}">{}<div class="fsm-head"><h2>{}</h2>'
+            '<span class="fsm-total">{}</span>{}</div>{}<div class="fsm-body">{}</div></div>{}'
+        ).format(
+            place,
+            PAGE,
+            style(_paging_rules(pages)),
+            visible(self.title, most=300),
+            self._counted(),
+            self._notice(left_out, dropped),
+            _tools(place, cards, pages),
+            body,
+            "" if ask else script(),
+        )
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write it as one HTML file that needs nothing else; an old file is replaced whole.
+
+        Raises
+        ------
+        StorageError
+            The file can't be written.
+        """
+        return save_page(document(visible(f"{self.title} - fsmedia", most=200), self._page(ask=False)), path)
+
+    def _counted(self) -> str:
+        shown, (total, size, more) = len(self.items), self.totals
+        amount = f"{size_text(size)}{' and more' if more else ''}"
+        if shown == total and not more:
+            return f"{plural(total, 'media')}, {amount}"
+        return f"{shown:,} of {'more than ' if more else ''}{total:,} media, {amount} in all"
+
+    def _nothing(self) -> str:
+        return (
+            "No media here." if not self.totals.media else f"{plural(self.totals.media, 'media')}, none shown: limit=0"
+        )
+
+    def _notice(self, left_out: int, dropped: int) -> Markup:
+        notes = []
+        if dropped:
+            notes.append(f"{plural(dropped, 'card')} and {plural(left_out, 'preview')} are left out")
+        elif left_out:
+            notes.append(f"{plural(left_out, 'preview')} {'is' if left_out == 1 else 'are'} left out")
+        if not notes:
+            return Markup("")
+        text = (
+            f"{notes[0]}: a gallery holds at most {size_text(BUDGET)}. Show fewer with limit=, or narrow the selection."
+        )
+        return Markup('<p class="fsm-note" role="note">{}</p>').format(text)
+
+    def _cards(self, *, ask: bool) -> tuple[list[PlacedCard], int, int]:
+        """Return the cards that fit, and how many previews and cards are left out.
+
+        Cards first, without pictures: what a media is called matters more than how it looks.
+        """
+        order = _ordered(self.records, self.group_by)
+        bare = [self._card(index, self.previews[index].lighter(LEFT_OUT), 1, ask=ask) for index in order]
+        # 20,000 bytes for what stands around the cards: head, tools, the rules of paging.
+        room = BUDGET - len(style()) - len(script()) - 20_000
+        kept = 0
+        for html in bare:
+            if len(html.encode()) + 200 > room:
+                break
+            room -= len(html.encode()) + 200  # a card may have a group of its own
+            kept += 1
+        budget = PreviewBudget(room)
+        placed = []
+        for position, index in enumerate(order[:kept]):
+            page, record = position // PAGE + 1, self.items[index].record
+            html = self._card(index, budget.fit(self.previews[index]), page, ask=ask)
+            placed.append(PlacedCard(record, family(record), page, html))
+        return placed, budget.left_out, len(order) - kept
+
+    def _card(self, index: int, preview: Preview, page: int, *, ask: bool) -> Markup:
+        item = self.items[index]
+        notes = (visible(item.record.run_id, most=60),) if self._mixes_runs and item.record.run_id else ()
+        return card(item, preview, self.now, page=page, notes=notes, full=index if ask else None)
+
+    @property
+    def _mixes_runs(self) -> bool:
+        return self.group_by != "run" and len({item.record.run_id for item in self.items}) > 1
 
 
-def short_name(reference: str) -> str:
-    """Return a name without what makes it unique: `0003_01.png`; other people's names as they are."""
-    name = keys.file_name(reference)
-    own = keys.parse_own_name(name)
-    if own is None:
-        return visible(name)
-    return visible(f"{own.message_idx:04d}_{own.part_idx:02d}{own.ext}")
+class PlacedCard(NamedTuple):
+    """The card of a media, and its place in the gallery."""
+
+    record: MediaRecord
+    family: str
+    page: int
+    html: Markup
+
+
+class PreviewBudget:
+    """The bytes that are left on a page for pictures and sounds.
+
+    Attributes
+    ----------
+    left_out
+        How many previews did not fit.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self.left_out = 0
+
+    def fit(self, preview: Preview) -> Preview:
+        """Return a preview as it is if it fits, else without its bytes."""
+        if not (preview.image or preview.sound):
+            return preview
+        needed = preview.weight + _AROUND_PREVIEW
+        if needed > self._room:
+            self.left_out += 1
+            return preview.lighter(LEFT_OUT)
+        self._room -= needed
+        return preview
 
 
 def card(
-    item: Gathered,
+    item: GalleryItem,
     preview: Preview,
     now: datetime,
     *,
@@ -123,7 +302,7 @@ def facts(record: MediaRecord, preview: Preview) -> list[str]:
     return [*found, size_text(record.size_bytes), visible(mime.essence(record.mime_type), most=100) or "unknown type"]
 
 
-def badges(item: Gathered, now: datetime) -> list[Markup]:
+def badges(item: GalleryItem, now: datetime) -> list[Markup]:
     """Return what becomes of a media: held, expiring, due or kept; its policy; what is wrong with it."""
     record = item.record
     found = [_badge("held", "fsm-held", "nothing may delete or replace it until it is released")] if item.held else []
@@ -141,30 +320,57 @@ def badges(item: Gathered, now: datetime) -> list[Markup]:
         found.append(_badge(visible(record.policy_name, most=80), "", "its retention policy"))
     if record.detected_mime_type:
         found.append(_badge(f"looks like {visible(record.detected_mime_type, most=80)}", "fsm-odd"))
-    if item.trouble:
-        found.append(_badge("damaged", "fsm-odd", visible(item.trouble)))
+    if item.problem:
+        found.append(_badge("damaged", "fsm-odd", visible(item.problem)))
     return found
 
 
-def _badge(text: str, style: str = "", title: str = "") -> Markup:
-    return Markup('<span class="fsm-badge {}" title="{}">{}</span>').format(style, title or text, text)
+def family(record: MediaRecord) -> str:
+    """Return how a media is shown: by what its bytes are, where the store noticed that its type lies."""
+    return family_of(record.detected_mime_type or record.mime_type)
 
 
-def _length(record: MediaRecord, preview: Preview) -> str:
-    seconds = preview.duration or record.duration
-    return "" if not seconds or family(record) not in ("audio", "video") else length_text(seconds)
+def short_name(reference: str) -> str:
+    """Return a name without what makes it unique: `0003_01.png`; other people's names as they are."""
+    name = keys.file_name(reference)
+    own = keys.parse_own_name(name)
+    if own is None:
+        return visible(name)
+    return visible(f"{own.message_idx:04d}_{own.part_idx:02d}{own.ext}")
 
 
-def _player_line(record: MediaRecord, preview: Preview, kind: str) -> Markup:
-    """Return the line of code that plays what does not play here."""
-    if kind not in ("audio", "video") or preview.sound:
-        return Markup("")
-    code = f"store.retrieve_media({str(record.reference)!r}).player()"
-    return copied(code, "Copy the code that plays it")
+def _ordered(records: list[MediaRecord], group_by: GroupBy | None) -> list[int]:
+    """Return the places of the records in the order in which groups show them: groups as they first appear."""
+    levels = _LEVELS[group_by]
+    seen: dict[tuple[str, ...], int] = {}
+    ranks = []
+    for record in records:
+        path = tuple(name(record) for name in levels)
+        ranks.append(tuple(seen.setdefault(path[: depth + 1], len(seen)) for depth in range(len(path))))
+    return sorted(range(len(records)), key=lambda index: ranks[index])
 
 
-def save(text: str, path: str | PathLike[str]) -> Path:
-    """Write text to a file and return its path; whoever reads sees the old file or the new one.
+def _grouped(cards: list[PlacedCard], group_by: GroupBy | None) -> Markup:
+    """Return cards in groups that fold, all open."""
+    return _nested(cards, _LEVELS[group_by])
+
+
+def check_group(group_by: object) -> None:
+    """Check how cards are to be grouped.
+
+    Raises
+    ------
+    InvalidMediaError
+        There is no such way.
+    """
+    if group_by is not None and group_by not in get_args(GroupBy):
+        raise InvalidMediaError(
+            f"unknown group_by {group_by!r}", next_step=f"use None or one of {', '.join(get_args(GroupBy))}"
+        )
+
+
+def save_page(text: str, path: str | PathLike[str]) -> Path:
+    """Write a page to a file and return its path; whoever reads sees the old file or the new one.
 
     Raises
     ------
@@ -200,163 +406,7 @@ def _unwritten(target: Path, error: OSError) -> StorageError:
     )
 
 
-BUDGET = 2 * 2**20
-"""Most bytes of a gallery, its style and script included."""
-PAGE = 24
-"""Cards on a page."""
-_FULL = "left out: the page is at its limit"
-_WORDS = {"image": "Images", "audio": "Audio", "video": "Video", "text": "Text", "file": "Files"}
-_SORTS = (
-    ("", "as grouped"), ("newest", "newest first"), ("oldest", "oldest first"),
-    ("largest", "largest first"), ("smallest", "smallest first"), ("name", "by name"),
-)  # fmt: skip
-_numbers = count(1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gallery:
-    """Media to look at. A notebook shows it; `save` writes it to a file.
-
-    Attributes
-    ----------
-    title
-        What it shows.
-    items
-        What is known of each media, in order.
-    previews
-        What is seen of each, in the same order.
-    totals
-        How many media the selection means, and how large they are.
-    group_by
-        How cards are grouped.
-    now
-        The instant from which expiry is counted.
-    """
-
-    title: str
-    items: list[Gathered] = field(repr=False)
-    previews: list[Preview] = field(repr=False)
-    totals: Totals
-    group_by: GroupBy | None
-    now: datetime
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    @property
-    def records(self) -> list[MediaRecord]:
-        """What the store knows of each media, in the order in which they were chosen."""
-        return [item.record for item in self.items]
-
-    def __repr__(self) -> str:
-        return f"<Gallery of {visible(self.title, most=100)}: {self._counted()}>"
-
-    def _repr_html_(self) -> str:
-        return self.html()
-
-    def html(self, *, ask: bool = False) -> str:
-        """Return it as a piece of HTML for a page; several on one page do not disturb each other.
-
-        Parameters
-        ----------
-        ask
-            Let each card ask for all of its bytes; for a widget that answers.
-        """
-        place = f"fsm-{next(_numbers)}-{token_hex(3)}"
-        cards, left_out, dropped = self._cards(ask=ask)
-        pages = max((each.page for each in cards), default=1)
-        body = (
-            grouped(cards, self.group_by)
-            if cards
-            else Markup('<div class="fsm-empty">{}</div>').format(self._nothing())
-        )
-        return str(
-            Markup(
-                '<div class="fsm fsm-gallery" id="{}" data-page="{}">{}<div class="fsm-head"><h2>{}</h2>'
-                '<span class="fsm-total">{}</span>{}</div>{}<div class="fsm-body">{}</div></div>{}'
-            ).format(
-                place,
-                PAGE,
-                style(_paging_rules(pages)),
-                visible(self.title, most=300),
-                self._counted(),
-                self._notice(left_out, dropped),
-                _tools(place, cards, pages),
-                body,
-                "" if ask else script(),
-            )
-        )
-
-    def save(self, path: str | PathLike[str]) -> Path:
-        """Write it as one HTML file that needs nothing else; an old file is replaced whole.
-
-        Raises
-        ------
-        StorageError
-            The file can't be written.
-        """
-        return save(document(visible(f"{self.title} - fsmedia", most=200), Markup(self.html())), path)  # noqa: S704 - made above
-
-    def _counted(self) -> str:
-        shown, (total, size, more) = len(self.items), self.totals
-        amount = f"{size_text(size)}{' and more' if more else ''}"
-        if shown == total and not more:
-            return f"{plural(total, 'media')}, {amount}"
-        return f"{shown:,} of {'more than ' if more else ''}{total:,} media, {amount} in all"
-
-    def _nothing(self) -> str:
-        return (
-            "No media here." if not self.totals.media else f"{plural(self.totals.media, 'media')}, none shown: limit=0"
-        )
-
-    def _notice(self, left_out: int, dropped: int) -> Markup:
-        notes = []
-        if dropped:
-            notes.append(f"{plural(dropped, 'card')} and {plural(left_out, 'preview')} are left out")
-        elif left_out:
-            notes.append(f"{plural(left_out, 'preview')} {'is' if left_out == 1 else 'are'} left out")
-        if not notes:
-            return Markup("")
-        text = (
-            f"{notes[0]}: a gallery holds at most {size_text(BUDGET)}. Show fewer with limit=, or narrow the selection."
-        )
-        return Markup('<p class="fsm-note" role="note">{}</p>').format(text)
-
-    def _cards(self, *, ask: bool) -> tuple[list[Placed], int, int]:
-        """Return the cards that fit, and how many previews and cards are left out."""
-        order = ordered(self.records, self.group_by)
-        bare = [self._card(index, self.previews[index].lighter(_FULL), 1, ask=ask) for index in order]
-        room = BUDGET - len(style()) - len(script()) - 20_000
-        kept = 0
-        for html in bare:
-            if len(html.encode()) + 200 > room:
-                break
-            room -= len(html.encode()) + 200  # a card may have a group of its own
-            kept += 1
-        placed, left_out = [], 0
-        for position, index in enumerate(order[:kept]):
-            page, record = position // PAGE + 1, self.items[index].record
-            preview, html = self.previews[index], bare[position]
-            if preview.image or preview.sound:
-                if preview.weight + 600 <= room:
-                    room -= preview.weight + 600
-                else:
-                    preview, left_out = preview.lighter(_FULL), left_out + 1
-            html = self._card(index, preview, page, ask=ask)
-            placed.append(Placed(record, family(record), page, html))
-        return placed, left_out, len(order) - kept
-
-    def _card(self, index: int, preview: Preview, page: int, *, ask: bool) -> Markup:
-        item = self.items[index]
-        notes = (visible(item.record.run_id, most=60),) if self._mixes_runs and item.record.run_id else ()
-        return card(item, preview, self.now, page=page, notes=notes, full=index if ask else None)
-
-    @property
-    def _mixes_runs(self) -> bool:
-        return self.group_by != "run" and len({item.record.run_id for item in self.items}) > 1
-
-
-def _tools(place: str, cards: list[Placed], pages: int) -> Markup:
+def _tools(place: str, cards: list[PlacedCard], pages: int) -> Markup:
     """Return what filters, pages and sorts; pages and filters work without a script too."""
     counts: dict[str, int] = {}
     for each in cards:
@@ -406,3 +456,67 @@ def _paging_rules(pages: int) -> str:
             for page in range(1, pages + 1)
         ]
     return "\n".join(["", *rules])
+
+
+def _badge(text: str, style: str = "", title: str = "") -> Markup:
+    return Markup('<span class="fsm-badge {}" title="{}">{}</span>').format(style, title or text, text)
+
+
+def _length(record: MediaRecord, preview: Preview) -> str:
+    seconds = preview.duration or record.duration
+    return "" if not seconds or family(record) not in ("audio", "video") else length_text(seconds)
+
+
+def _player_line(record: MediaRecord, preview: Preview, kind: str) -> Markup:
+    """Return the line of code that plays what does not play here."""
+    if kind not in ("audio", "video") or preview.sound:
+        return Markup("")
+    code = f"store.retrieve_media({str(record.reference)!r}).player()"
+    return copied(code, "Copy the code that plays it")
+
+
+def _nested(cards: list[PlacedCard], levels: tuple[Callable[[MediaRecord], str], ...]) -> Markup:
+    if not levels:
+        return Markup('<div class="fsm-grid">{}</div>').format(joined(each.html for each in cards))
+    groups: dict[str, list[PlacedCard]] = {}
+    for each in cards:
+        groups.setdefault(levels[0](each.record), []).append(each)
+    inner = joined(_group(name, members, levels[1:]) for name, members in groups.items())
+    return inner if len(levels) > 1 else Markup('<div class="fsm-row">{}</div>').format(inner)
+
+
+def _group(name: str, members: list[PlacedCard], inner: tuple[Callable[[MediaRecord], str], ...]) -> Markup:
+    size = size_text(sum(each.record.size_bytes for each in members))
+    return Markup(
+        '<details class="fsm-group" open data-t="{}" data-p="{}"><summary>{}'
+        '<span class="fsm-sum">{}, {}</span></summary>{}</details>'
+    ).format(
+        " ".join(sorted({each.family for each in members})),
+        " ".join(str(page) for page in sorted({each.page for each in members})),
+        name,
+        plural(len(members), "media"),
+        size,
+        _nested(members, inner),
+    )
+
+
+def _conversation(record: MediaRecord) -> str:
+    name = visible(record.conversation_id, most=300)
+    return f"Conversation {name}" if name else "No conversation"
+
+
+def _run(record: MediaRecord) -> str:
+    name = visible(record.run_id, most=300)
+    return f"Run {name}" if name else "No run"
+
+
+def _message(record: MediaRecord) -> str:
+    return f"Message {record.message_idx}"
+
+
+_LEVELS: dict[str | None, tuple[Callable[[MediaRecord], str], ...]] = {
+    None: (),
+    "conversation": (_conversation, _message),
+    "run": (_run, _message),
+    "message": (_message,),
+}

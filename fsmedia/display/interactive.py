@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from fsmedia.display.gallery import Gallery
-    from fsmedia.display.gathering import Gathered, Totals
+    from fsmedia.display.items import GalleryItem, Totals
     from fsmedia.models import MediaRecord
 
 MOST_BYTES = 64 * 2**20
@@ -31,7 +31,7 @@ MOST_BYTES = 64 * 2**20
 
 
 class InteractiveGallery(anywidget.AnyWidget):
-    """A gallery that answers; made by `MediaStore.gallery(interactive=True)`."""
+    """A gallery as a Jupyter widget; made by `MediaStore.gallery(interactive=True)`."""
 
     _esm = asset("script.js") + asset("widget.js")
     html = traitlets.Unicode().tag(sync=True)
@@ -40,7 +40,7 @@ class InteractiveGallery(anywidget.AnyWidget):
         super().__init__(html=gallery.html(ask=True), **options)
         self.gallery = gallery
         self._opened = opened
-        self.on_msg(self._asked)
+        self.on_msg(self._answer)
 
     def __repr__(self) -> str:
         return repr(self.gallery)
@@ -49,7 +49,7 @@ class InteractiveGallery(anywidget.AnyWidget):
         return len(self.gallery)
 
     @property
-    def items(self) -> list[Gathered]:
+    def items(self) -> list[GalleryItem]:
         """See `Gallery`."""
         return self.gallery.items
 
@@ -67,8 +67,9 @@ class InteractiveGallery(anywidget.AnyWidget):
         """Write the gallery, as it is without a kernel, to one HTML file."""
         return self.gallery.save(path)
 
-    def _asked(self, _widget: object, content: object, _buffers: object) -> None:
+    def _answer(self, _widget: object, content: object, _buffers: object) -> None:
         """Answer a card that asks for its bytes."""
+        # A page is a stranger: nothing but the number of a card is taken from it.
         number = content.get("n") if isinstance(content, dict) else None
         if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(self.gallery.items):
             return

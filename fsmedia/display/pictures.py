@@ -1,6 +1,6 @@
-"""Small pictures out of strangers' large ones, by Pillow: only formats that are pictures, sizes looked at first.
+"""Thumbnail pictures out of strangers' large ones, by Pillow: only formats that are pictures, sizes looked at first.
 
-Nothing global of Pillow is changed. Whatever the bytes are, the answer is a small picture or an `Unshowable`.
+Nothing global of Pillow is changed. Whatever the bytes are, the answer is a small picture or an `UnshowableError`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import imagesize
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
+
+from fsmedia.display.previews import UnshowableError, decoding
 
 MOST_PIXELS = 50_000_000
 """Larger pictures are not decoded: a hundred bytes can claim to be any size."""
@@ -24,12 +26,8 @@ _THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH = 0x0201, 0x0202
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
 
 
-class UnshowableError(Exception):
-    """There is nothing to show; the text is the reason, for the person who looks."""
-
-
 @dataclass(frozen=True, slots=True)
-class Small:
+class Thumbnail:
     """A small picture, and the size of the original in pixels, as a person sees it."""
 
     image: bytes
@@ -37,7 +35,7 @@ class Small:
     height: int
 
 
-def thumbnail(data: bytes, side: int) -> Small:
+def thumbnail(data: bytes, side: int) -> Thumbnail:
     """Return a picture that fits into a square.
 
     Parameters
@@ -52,27 +50,25 @@ def thumbnail(data: bytes, side: int) -> Small:
     UnshowableError
         It is no picture, broken, or too large.
     """
-    try:
-        _refuse_large(*_claimed_size(data))
-        with Image.open(io.BytesIO(data), formats=_formats()) as picture:
-            _refuse_large(*picture.size)
-            _refuse_large(*_tile_of(picture))
-            width, height = _turned(picture)
-            picture.draft("RGB", (side, side))  # JPEG decodes to an eighth as fast as that saves work
-            small = _plain(picture)
-            small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
-            return Small(packed(ImageOps.exif_transpose(_with_exif(small, picture))), width, height)
-    except UnshowableError:
-        raise
-    except UnidentifiedImageError:
-        raise UnshowableError("not a picture that can be read") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # where a program makes errors of warnings
-        raise UnshowableError(f"more than {MOST_PIXELS // 10**6} megapixels") from None
-    except Exception:  # noqa: BLE001 - decoders of strangers' bytes raise whatever they like
-        raise UnshowableError("the picture is broken or cut off") from None
+    with decoding("the picture is broken or cut off"):
+        try:
+            # Sizes are looked at before anything is decoded: by the header, by Pillow, and of the tiles inside.
+            _refuse_large(*_claimed_size(data))
+            with Image.open(io.BytesIO(data), formats=_formats()) as picture:
+                _refuse_large(*picture.size)
+                _refuse_large(*_tile_of(picture))
+                width, height = _turned(picture)
+                picture.draft("RGB", (side, side))  # JPEG decodes to an eighth as fast as that saves work
+                small = _plain(picture)
+                small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+                return Thumbnail(packed(ImageOps.exif_transpose(_with_exif(small, picture))), width, height)
+        except UnidentifiedImageError as error:
+            raise UnshowableError("not a picture that can be read") from error
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # a warning may be an error
+            raise UnshowableError(f"more than {MOST_PIXELS // 10**6} megapixels") from error
 
 
-def embedded(head: bytes, side: int) -> Small:
+def embedded(head: bytes, side: int) -> Thumbnail:
     """Return the preview that a camera put into the first bytes of a JPEG.
 
     Raises
@@ -81,15 +77,15 @@ def embedded(head: bytes, side: int) -> Small:
         There is none.
     """
     try:
-        with Image.open(io.BytesIO(head), formats=("JPEG",)) as picture:
+        with decoding("its head is broken"), Image.open(io.BytesIO(head), formats=("JPEG",)) as picture:
             exif = picture.info["exif"].removeprefix(b"Exif\x00\x00")
             found = picture.getexif().get_ifd(ExifTags.IFD.IFD1)
             width, height = _turned(picture)
             start = found[_THUMBNAIL_OFFSET]
             inner = thumbnail(exif[start : start + found[_THUMBNAIL_LENGTH]], side)
-    except Exception:  # noqa: BLE001 - as above
-        raise UnshowableError("too large to be read for a preview") from None
-    return Small(inner.image, width, height)
+    except UnshowableError as error:
+        raise UnshowableError("too large to be read for a preview") from error
+    return Thumbnail(inner.image, width, height)
 
 
 def packed(picture: Image.Image) -> bytes:
@@ -129,8 +125,9 @@ def _claimed_size(data: bytes) -> tuple[int, int]:
     if data.lstrip()[:1] == b"<" or data[:1] == b"P":
         return 0, 0
     try:
-        width, height = imagesize.get(io.BytesIO(data))
-    except Exception:  # noqa: BLE001 - a stranger's bytes; Pillow says what is wrong with them
+        with decoding("its header can't be read"):
+            width, height = imagesize.get(io.BytesIO(data))
+    except UnshowableError:  # Pillow says what is wrong
         return 0, 0
     return int(width), int(height)
 

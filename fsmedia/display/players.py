@@ -1,4 +1,4 @@
-"""What plays a content, or shows it at full size, inside a notebook: its bytes stand in the output."""
+"""Players for notebooks: a content at full size, whose bytes stand in the output."""
 
 from __future__ import annotations
 
@@ -20,28 +20,6 @@ SHOWN_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/b
 
 _HEAD = 8192
 _MOST_TEXT = 200_000
-
-
-def playable(data: bytes, mime_type: str) -> tuple[str, str]:
-    """Return how a browser may be given some bytes: ("image" | "audio" | "video" | "text", type).
-
-    Raises
-    ------
-    InvalidMediaError
-        No way is safe and of use.
-    """
-    found = mime.detect(data[:_HEAD])
-    if found in SHOWN_PICTURES:
-        return "image", found
-    if found in PLAYED:
-        family = "video" if found.startswith("video/") and not mime_type.startswith("audio/") else "audio"
-        return family, PLAYED[found]
-    if (found is None or family_of(found) == "text") and mime.is_text(data[:_HEAD]):
-        return "text", "text/plain"
-    raise InvalidMediaError(
-        f"a browser can't show {found or visible(mime.essence(mime_type), most=100)}",
-        next_step="use .local_path() and a program that can",
-    )
 
 
 class Player:
@@ -88,8 +66,30 @@ class Player:
             inner = Markup('<img src="{}" alt="{}">').format(data_url(self._type, self._data), self._label)
         else:
             inner = Markup('<{0} controls preload="metadata" src="{1}" aria-label="{2}"></{0}>').format(
-                Markup(self._tag),  # noqa: S704 - "audio" or "video"
+                self._tag,
                 data_url(self._type, self._data),
                 self._label,
             )
         return str(Markup('<div class="fsm fsm-player">{}{}</div>').format(style(), inner))
+
+
+def playable(data: bytes, mime_type: str) -> tuple[str, str]:
+    """Return how a browser may be given some bytes: ("image" | "audio" | "video" | "text", type).
+
+    Raises
+    ------
+    InvalidMediaError
+        No way is safe and of use.
+    """
+    found = mime.detect(data[:_HEAD])
+    if found in SHOWN_PICTURES:
+        return "image", found
+    if found in PLAYED:
+        family = "video" if found.startswith("video/") and not mime_type.startswith("audio/") else "audio"
+        return family, PLAYED[found]
+    if (found is None or family_of(found) == "text") and mime.is_text(data[:_HEAD]):
+        return "text", "text/plain"
+    raise InvalidMediaError(
+        f"a browser can't show {found or visible(mime.essence(mime_type), most=100)}",
+        next_step="use .local_path() and a program that can",
+    )

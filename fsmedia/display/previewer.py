@@ -1,4 +1,8 @@
-"""Previews of many media of one store: from the local cache, else made by threads, with progress."""
+"""Making previews: of one media, by what its first bytes are; of many, from the local cache or by threads.
+
+Whatever the bytes are, there is a preview, which may say only why nothing is seen. How much is read, decoded and
+waited for is bounded here and in the modules that decode.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fsmedia.display.cache import PreviewCache, default_folder, place_of
 from fsmedia.display.documents import first_page
-from fsmedia.display.previews import MOST_SOUND, Preview, RangedFile, StoredSource
+from fsmedia.display.previews import MOST_SOUND, Preview, RangedFile, StoredSource, UnshowableError, decoding
 from fsmedia.display.text import size_text, visible_lines
 from fsmedia.errors import MediaError
 from fsmedia.format import keys
@@ -34,6 +38,17 @@ if TYPE_CHECKING:
 MOST_WHOLE = 20 * 2**20
 """Bytes up to which an original is read whole."""
 INSTALL = "pip install 'fsmedia[notebook]'"
+LARGEST_SIDE = 960
+"""Longest side of the small picture that the cache keeps of an original; smaller ones are made of that."""
+PLAYED = {
+    "audio/wav": "audio/wav", "audio/mpeg": "audio/mpeg", "audio/ogg": "audio/ogg", "audio/opus": "audio/ogg",
+    "audio/flac": "audio/flac", "audio/mp4": "audio/mp4", "audio/x-m4a": "audio/mp4", "audio/webm": "audio/webm",
+    "audio/aac": "audio/aac",
+    "video/mp4": "video/mp4", "video/webm": "video/webm", "video/ogg": "video/ogg", "video/quicktime": "video/mp4",
+    "video/x-m4v": "video/mp4",
+}  # fmt: skip
+"""What browsers play, by what the bytes are: the type to give them."""
+
 _OPEN: AbstractContextManager[Any] = nullcontext()
 _HEAD = 8192
 _LINES_READ = 4096
@@ -46,23 +61,100 @@ _TEXTS = {
     "application/toml", "application/javascript", "application/x-ndjson", "application/jsonl", "application/sql",
     "image/svg+xml", "application/xhtml+xml", "application/x-sh", "application/csv", "application/x-ipynb+json",
 }  # fmt: skip
-PLAYED = {
-    "audio/wav": "audio/wav", "audio/mpeg": "audio/mpeg", "audio/ogg": "audio/ogg", "audio/opus": "audio/ogg",
-    "audio/flac": "audio/flac", "audio/mp4": "audio/mp4", "audio/x-m4a": "audio/mp4", "audio/webm": "audio/webm",
-    "audio/aac": "audio/aac",
-    "video/mp4": "video/mp4", "video/webm": "video/webm", "video/ogg": "video/ogg", "video/quicktime": "video/mp4",
-    "video/x-m4v": "video/mp4",
-}  # fmt: skip
-"""What browsers play, by what the bytes are: the type to give them."""
+_SIDES = ((16, LARGEST_SIDE), (64, 512), (250, 256))
+_SMALLEST = 160
+_AT_ONCE = 16
+_DECODED_AT_ONCE = min(4, os.cpu_count() or 1)  # each may take some 300 MB
+_PATIENCE = 0.5  # seconds before a bar is shown
+_CACHED = "1"  # to be raised when previews are made in another way: the old ones are not found any more
 
 
-def family_of(mime_type: str) -> str:
-    """Return "image", "audio", "video", "text" or "file": how a media of that type is shown and filtered."""
-    kind = mime.essence(mime_type)
-    if kind in _TEXTS or kind.startswith("text/") or kind.endswith(("+json", "+xml", "+yaml")):
-        return "text"
-    first = kind.partition("/")[0]
-    return first if first in ("image", "audio", "video") else "file"
+class PreviewRequest(NamedTuple):
+    """A media whose preview is asked for: where its bytes lie, and what they are said to be."""
+
+    entry: Entry
+    mime_type: str
+
+
+class Previewer:
+    """Makes previews of a store's media.
+
+    Parameters
+    ----------
+    backend
+        The root.
+    side
+        Longest side of a small picture, in pixels.
+    cache
+        Where previews are kept; None is the user's cache folder. What lies in this process only is not kept.
+    """
+
+    def __init__(self, backend: Backend, side: int, cache: PreviewCache | None = None) -> None:
+        self._backend = backend
+        self._side = side
+        self._cache = cache or PreviewCache(None if backend.in_one_process else default_folder())
+        self._gate = threading.BoundedSemaphore(_DECODED_AT_ONCE)
+        self._made = 0
+
+    def of(self, requests: Sequence[PreviewRequest], progress: Progress) -> list[Preview]:
+        """Return previews in the order of the requests; what fails for one stands in its place.
+
+        Parameters
+        ----------
+        progress
+            True shows a bar where somebody looks; a function gets the number of those that are ready.
+        """
+        found: list[Preview] = [Preview()] * len(requests)
+        threads = _AT_ONCE if self._backend.concurrency > 1 else min(_AT_ONCE, os.cpu_count() or 1)
+        executor = ThreadPoolExecutor(threads, thread_name_prefix="fsmedia-previews")
+        try:
+            futures = {executor.submit(self._one, each): index for index, each in enumerate(requests)}
+            with _progress(progress, len(requests)) as advance:
+                for count, future in enumerate(as_completed(futures), 1):
+                    found[futures[future]] = future.result()
+                    advance(count)
+        finally:
+            executor.shutdown(cancel_futures=True)
+        if self._made:
+            self._cache.trim()
+        return found
+
+    def _one(self, request: PreviewRequest) -> Preview:
+        preview = self._cache.get(self._parts(request, self._side))
+        if preview is not None:
+            return preview
+        whole = self._cache.get(self._parts(request, LARGEST_SIDE))
+        if whole is None:
+            try:
+                whole = self._make(request)
+            except MediaError as error:
+                return Preview(reason=error.problem)  # not kept: the storage may answer the next time
+        if self._side >= LARGEST_SIDE:
+            return whole
+        preview = _reduced(whole, self._side)
+        if preview is not whole:
+            self._cache.put(self._parts(request, self._side), preview)
+        return preview
+
+    def _make(self, request: PreviewRequest) -> Preview:
+        entry = request.entry
+        source = StoredSource(self._backend, keys.bytes_key(entry.key), entry.size)
+        made = preview_of(source, request.mime_type, LARGEST_SIDE, self._gate)
+        self._made += 1
+        # What may be otherwise the next time is not kept.
+        if "pip install" not in made.reason and "gone" not in made.reason and "memory" not in made.reason:
+            self._cache.put(self._parts(request, LARGEST_SIDE), made)
+        return made
+
+    def _parts(self, request: PreviewRequest, side: int) -> tuple[object, ...]:
+        """Return what a preview depends on, as the key of the cache.
+
+        What a sidecar says of the bytes is no part of it: it may be a lie about other bytes.
+        """
+        entry = request.entry
+        place = place_of(self._backend.url, keys.bytes_key(entry.key))
+        modified = None if keys.pointer_of(entry.key) is not None else entry.modified
+        return (place, _CACHED, entry.size, entry.token, modified, request.mime_type, side)
 
 
 def preview_of(source: Source, mime_type: str, side: int, gate: AbstractContextManager[Any] = _OPEN) -> Preview:
@@ -85,7 +177,7 @@ def preview_of(source: Source, mime_type: str, side: int, gate: AbstractContextM
     if source.size == 0:
         return Preview(reason="it is empty")
     try:
-        return _made(source, mime.essence(mime_type), side, gate)
+        return _preview_by_type(source, mime.essence(mime_type), side, gate)
     except FileNotFoundError as error:
         if isinstance(error, MediaError):
             raise
@@ -94,7 +186,21 @@ def preview_of(source: Source, mime_type: str, side: int, gate: AbstractContextM
         return Preview(reason="there is not enough memory")
 
 
-def _made(source: Source, kind: str, side: int, gate: AbstractContextManager[Any]) -> Preview:
+def family_of(mime_type: str) -> str:
+    """Return "image", "audio", "video", "text" or "file": how a media of that type is shown and filtered."""
+    kind = mime.essence(mime_type)
+    if kind in _TEXTS or kind.startswith("text/") or kind.endswith(("+json", "+xml", "+yaml")):
+        return "text"
+    first = kind.partition("/")[0]
+    return first if first in ("image", "audio", "video") else "file"
+
+
+def side_for(count: int) -> int:
+    """Return how large pictures are among so many, so that a page stays light."""
+    return next((side for most, side in _SIDES if count <= most), _SMALLEST)
+
+
+def _preview_by_type(source: Source, kind: str, side: int, gate: AbstractContextManager[Any]) -> Preview:
     family = family_of(kind)
     if family == "text":
         return _text(source.part(0, _LINES_READ + 1))
@@ -102,13 +208,14 @@ def _made(source: Source, kind: str, side: int, gate: AbstractContextManager[Any
         return _page(source, side, gate)
     if family == "file":
         return Preview(reason=f"{kind or 'an unknown type'} is not looked into")
-    return _seen(source, family, side, gate)
+    return _preview_by_bytes(source, family, side, gate)
 
 
-def _seen(source: Source, family: str, side: int, gate: AbstractContextManager[Any]) -> Preview:
+def _preview_by_bytes(source: Source, family: str, side: int, gate: AbstractContextManager[Any]) -> Preview:
     large = source.size > MOST_WHOLE
     if large and family == "audio":
         return Preview(kind="sound", reason=f"{size_text(source.size)} are not read for an outline")
+    # A large picture may hold a small one near its start; a large film is read block by block.
     data = source.part(0, _EMBEDDED) if large else source.whole(MOST_WHOLE)
     found = mime.detect(data[:_HEAD]) or ""
     seen = family_of(found) if found else family
@@ -156,156 +263,58 @@ def _text(data: bytes) -> Preview:
 
 
 def _picture(data: bytes, side: int, *, large: bool) -> Preview:
-    pictures = _room("pictures")
+    pictures = _optional_module("pictures")
     if pictures is None:
         return Preview(reason=f"to see it: {INSTALL}")
     try:
         small = pictures.embedded(data, side) if large else pictures.thumbnail(data, side)
-    except pictures.UnshowableError as error:
+    except UnshowableError as error:
         return Preview(reason=str(error))
     return Preview(kind="picture", image=small.image, width=small.width, height=small.height)
 
 
 def _sound(data: bytes, kind: str) -> Preview:
-    played = PLAYED.get(kind, "")
-    short = {"sound": data, "sound_type": played} if played and len(data) <= MOST_SOUND else {}
-    films = _room("films")
+    playable = kind in PLAYED and len(data) <= MOST_SOUND
+    made = Preview(kind="sound", sound=data, sound_type=PLAYED[kind]) if playable else Preview(kind="sound")
+    films = _optional_module("films")
     if films is None:
-        return Preview(kind="sound", **short, reason="" if short else f"to see its outline: {INSTALL}")  # type: ignore[arg-type]
+        return replace(made, reason="" if playable else f"to see its outline: {INSTALL}")
     try:
         found = films.outline(io.BytesIO(data), kind)
-    except films.UnshowableError as error:
-        return Preview(kind="sound", **short, duration=_told_duration(data), reason=str(error))  # type: ignore[arg-type]
-    return Preview(kind="sound", **short, peaks=found.peaks, duration=found.duration)  # type: ignore[arg-type]
+    except UnshowableError as error:
+        return replace(made, duration=_tagged_duration(data), reason=str(error))
+    return replace(made, peaks=found.peaks, duration=found.duration)
 
 
-def _told_duration(data: bytes) -> float | None:
-    """Return the length that the tags of a sound tell, where decoding it failed."""
+def _tagged_duration(data: bytes) -> float | None:
+    """Return the length that the tags of a sound tell, where decoding it failed; None also without tinytag."""
     try:
-        tags = import_module("tinytag").TinyTag.get(file_obj=io.BytesIO(data))
-    except Exception:  # noqa: BLE001 - a stranger's bytes, or the library is not there
+        with decoding("its tags can't be read"):
+            tags = import_module("tinytag").TinyTag.get(file_obj=io.BytesIO(data))
+    except UnshowableError:
         return None
     return float(tags.duration) if tags.duration else None
 
 
 def _film(file: Any, kind: str, side: int) -> Preview:
-    films = _room("films")
+    films = _optional_module("films")
     if films is None:
         return Preview(kind="film", reason=f"to see a picture of it: {INSTALL}")
     try:
         found = films.poster(file, kind, side)
-    except films.UnshowableError as error:
+    except UnshowableError as error:
         return Preview(kind="film", reason=str(error))
     if not found.image:
         return Preview(kind="sound", peaks=found.peaks, duration=found.duration)
     return Preview(kind="film", image=found.image, width=found.width, height=found.height, duration=found.duration)
 
 
-def _room(name: str) -> Any | None:
-    """Return the module that looks at pictures or films; None where its library is not installed."""
+def _optional_module(name: str) -> Any | None:
+    """Return a module that decodes; None where its library is not installed."""
     try:
         return import_module(f"fsmedia.display.{name}")
     except ImportError:
         return None
-
-
-LARGEST_SIDE = 960
-"""Longest side of the small picture that the cache keeps of an original; smaller ones are made of that."""
-_SIDES = ((16, LARGEST_SIDE), (64, 512), (250, 256))
-_SMALLEST = 160
-_AT_ONCE = 16
-_DECODED_AT_ONCE = min(4, os.cpu_count() or 1)  # each may take some 300 MB
-_PATIENCE = 0.5
-_CACHED = "1"
-
-
-class Wanted(NamedTuple):
-    """A media to show: where its bytes lie, and what they are said to be."""
-
-    entry: Entry
-    mime_type: str
-
-
-def side_for(count: int) -> int:
-    """Return how large pictures are among so many, so that a page stays light."""
-    return next((side for most, side in _SIDES if count <= most), _SMALLEST)
-
-
-class Previewer:
-    """Makes previews of a store's media.
-
-    Parameters
-    ----------
-    backend
-        The root.
-    side
-        Longest side of a small picture, in pixels.
-    cache
-        Where previews are kept; None is the user's cache folder. What lies in this process only is not kept.
-    """
-
-    def __init__(self, backend: Backend, side: int, cache: PreviewCache | None = None) -> None:
-        self._backend = backend
-        self._side = side
-        self._cache = cache or PreviewCache(None if backend.in_one_process else default_folder())
-        self._gate = threading.BoundedSemaphore(_DECODED_AT_ONCE)
-        self._made = 0
-
-    def of(self, wanted: Sequence[Wanted], progress: Progress) -> list[Preview]:
-        """Return previews in the same order; what fails for one stands in its place.
-
-        Parameters
-        ----------
-        progress
-            True shows a bar where somebody looks; a function gets the number of those that are ready.
-        """
-        found: list[Preview] = [Preview()] * len(wanted)
-        threads = _AT_ONCE if self._backend.concurrency > 1 else min(_AT_ONCE, os.cpu_count() or 1)
-        executor = ThreadPoolExecutor(threads, thread_name_prefix="fsmedia-previews")
-        try:
-            futures = {executor.submit(self._one, each): index for index, each in enumerate(wanted)}
-            with _told(progress, len(wanted)) as tell:
-                for count, future in enumerate(as_completed(futures), 1):
-                    found[futures[future]] = future.result()
-                    tell(count)
-        finally:
-            executor.shutdown(cancel_futures=True)
-        if self._made:
-            self._cache.trim()
-        return found
-
-    def _one(self, wanted: Wanted) -> Preview:
-        preview = self._cache.get(self._parts(wanted, self._side))
-        if preview is not None:
-            return preview
-        whole = self._cache.get(self._parts(wanted, LARGEST_SIDE))
-        if whole is None:
-            try:
-                whole = self._made_of(wanted)
-            except MediaError as error:
-                return Preview(reason=error.problem)  # not kept: the storage may answer the next time
-        if self._side >= LARGEST_SIDE:
-            return whole
-        preview = _reduced(whole, self._side)
-        if preview is not whole:
-            self._cache.put(self._parts(wanted, self._side), preview)
-        return preview
-
-    def _made_of(self, wanted: Wanted) -> Preview:
-        entry = wanted.entry
-        source = StoredSource(self._backend, keys.bytes_key(entry.key), entry.size)
-        made = preview_of(source, wanted.mime_type, LARGEST_SIDE, self._gate)
-        self._made += 1
-        if "pip install" not in made.reason and "gone" not in made.reason and "memory" not in made.reason:
-            self._cache.put(self._parts(wanted, LARGEST_SIDE), made)
-        return made
-
-    def _parts(self, wanted: Wanted, side: int) -> tuple[object, ...]:
-        """Return what a preview depends on; a sidecar's own word is no part, for it may lie about other bytes."""
-        entry = wanted.entry
-        place = place_of(self._backend.url, keys.bytes_key(entry.key))
-        modified = None if keys.pointer_of(entry.key) is not None else entry.modified
-        return (place, _CACHED, entry.size, entry.token, modified, wanted.mime_type, side)
 
 
 def _reduced(preview: Preview, side: int) -> Preview:
@@ -314,29 +323,30 @@ def _reduced(preview: Preview, side: int) -> Preview:
         return preview
     pictures = import_module("fsmedia.display.pictures")
     try:
-        return replace(preview, image=pictures.reduced(preview.image, side))
-    except Exception:  # noqa: BLE001 - a spoiled cache must not spoil the page
-        return preview.lighter("its small picture can't be read")
+        with decoding("its small picture can't be read"):
+            return replace(preview, image=pictures.reduced(preview.image, side))
+    except UnshowableError as error:  # a spoiled cache must not spoil the page
+        return preview.lighter(str(error))
 
 
 @contextmanager
-def _told(progress: Progress, total: int) -> Iterator[Callable[[int], object]]:
-    """Give a function that tells how many are ready."""
+def _progress(progress: Progress, total: int) -> Iterator[Callable[[int], object]]:
+    """Give a function that is called with the number of previews that are ready."""
     if callable(progress):
         yield progress
         return
     if not progress:
         yield bool
         return
-    bar = _Bar(total)
+    bar = _ProgressBar(total)
     try:
         yield bar.reach
     finally:
         bar.close()
 
 
-class _Bar:
-    """A bar for whoever waits longer than half a second: in a notebook, or on a terminal."""
+class _ProgressBar:
+    """A progress bar for whoever waits longer than half a second: in a notebook, or on a terminal."""
 
     def __init__(self, total: int) -> None:
         self._total = total

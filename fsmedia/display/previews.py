@@ -1,4 +1,4 @@
-"""What is shown of one media, as plain values that a cache can keep: a picture, a sound's outline, first lines.
+"""Previews as plain values that a cache can keep, and the sources of bytes that they are made from.
 
 Reading one back trusts nothing: a checksum guards it, and each part must be of the kind and size it may have.
 """
@@ -8,10 +8,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, get_args
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fsmedia.storage import Backend
 
 Kind = Literal["picture", "sound", "film", "text", "none"]
@@ -24,6 +27,7 @@ _MOST_PICTURE = 4 * 2**20
 _MOST_TEXT = 8192
 _PICTURES = {b"RIFF": "image/webp", b"\x89PNG": "image/png"}
 _DIGEST = 32
+_BLOCK = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +122,25 @@ class Preview:
         )
 
 
-_BLOCK = 2**20
+class UnshowableError(Exception):
+    """There is nothing to show; the text is the reason, for the person who looks."""
+
+
+@contextmanager
+def decoding(reason: str) -> Iterator[None]:
+    """Turn what a decoder raises on a stranger's bytes, which may be anything, into `UnshowableError`.
+
+    Parameters
+    ----------
+    reason
+        What the person who looks is told. The decoder's own words are not shown: they may quote the bytes.
+    """
+    try:
+        yield
+    except UnshowableError:
+        raise
+    except Exception as error:
+        raise UnshowableError(reason) from error
 
 
 class Source(Protocol):

@@ -1,13 +1,13 @@
-"""Making a gallery or a comparison of a store: find the media, then their previews."""
+"""Galleries and comparisons of a store: the media of a selection, and a preview of each."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from fsmedia.display.comparison import Comparison, check_runs
-from fsmedia.display.gallery import Gallery
-from fsmedia.display.gathering import check_group, check_limit, gather
-from fsmedia.display.previewer import Previewer, Wanted, side_for
+from fsmedia.display.gallery import Gallery, check_group
+from fsmedia.display.items import check_limit, select_items
+from fsmedia.display.previewer import Previewer, PreviewRequest, side_for
 from fsmedia.display.text import visible
 from fsmedia.models.selection import Selection
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from fsmedia.display.comparison import By
-    from fsmedia.display.gathering import Gathered, GroupBy, Sort
+    from fsmedia.display.gallery import GroupBy
+    from fsmedia.display.items import GalleryItem, Sort
     from fsmedia.display.previewer import Progress
     from fsmedia.display.previews import Preview
     from fsmedia.format.settings import Configuration
@@ -42,7 +43,7 @@ def gallery_of(
 ) -> Gallery:
     """Return a gallery of a selection."""
     check_group(group_by)
-    items, totals = gather(backend, configuration, selection, limit=limit, sort=sort)
+    items, totals = select_items(backend, configuration, selection, limit=limit, sort=sort)
     return Gallery(
         title=_title(selection, backend.url),
         items=items,
@@ -66,7 +67,9 @@ def comparison_of(
     """Return runs side by side."""
     runs = check_runs(run_ids, by)
     check_limit(limit)
-    found = {run: gather(backend, configuration, Selection(run_id=run), limit=limit, sort="position") for run in runs}
+    found = {
+        run: select_items(backend, configuration, Selection(run_id=run), limit=limit, sort="position") for run in runs
+    }
     together = [item for run in runs for item in found[run][0]]
     previews = iter(_previews(backend, together, progress))
     return Comparison(
@@ -79,13 +82,15 @@ def comparison_of(
     )
 
 
-def _previews(backend: Backend, items: list[Gathered], progress: Progress) -> list[Preview]:
-    wanted = [Wanted(item.selected.entry, item.record.detected_mime_type or item.record.mime_type) for item in items]
-    return Previewer(backend, side_for(len(wanted))).of(wanted, progress)
+def _previews(backend: Backend, items: list[GalleryItem], progress: Progress) -> list[Preview]:
+    requests = [
+        PreviewRequest(item.selected.entry, item.record.detected_mime_type or item.record.mime_type) for item in items
+    ]
+    return Previewer(backend, side_for(len(requests))).of(requests, progress)
 
 
 def _title(selection: Selection, url: str) -> str:
-    """Return what a selection means, in words; the root where it asks nothing."""
+    """Return a selection in words; the root where it has no conditions."""
     words = []
     for name, word in _TITLES:
         value = getattr(selection, name)

@@ -36,95 +36,6 @@ _MOST_DUE = 2_000
 _MOST_TYPES = 8
 
 
-@dataclass
-class Summary:
-    """What was counted.
-
-    Attributes
-    ----------
-    counts, sizes
-        Media and bytes by type, as names tell it.
-    shared
-        Bytes that sharing spares.
-    soon
-        Media that expire within a day, or did.
-    cut, soon_cut
-        Whether listing stopped before the end.
-    """
-
-    counts: Counter[str] = field(default_factory=Counter)
-    sizes: Counter[str] = field(default_factory=Counter)
-    folders: int = 0
-    shared: int = 0
-    soon: int = 0
-    cut: bool = False
-    soon_cut: bool = False
-
-
-def summarize(backend: Backend, configuration: Configuration, now: datetime) -> Summary:
-    """Count what lies in a store, as far as a bounded listing tells."""
-    found = Summary()
-    taken = _Taken(_media_keys(backend))
-    seen: set[str] = set()
-    folders: set[str] = set()
-    for item in records.listed(taken):
-        kind = mime.guess_from_name(item.entry.key) or "unknown type"
-        found.counts[kind] += 1
-        found.sizes[kind] += item.entry.size
-        folders.add(item.entry.key.rpartition("/")[0])
-        if keys.pointer_of(item.entry.key) is not None:
-            place = keys.bytes_key(item.entry.key)
-            found.shared += item.entry.size if place in seen else 0
-            seen.add(place)
-    found.cut, found.folders = taken.cut, len(folders)
-    if configuration.due_index == "complete":
-        due = _Taken(_due_keys(backend, now), _MOST_DUE)
-        found.soon = sum(_goes_soon(entry, now) for entry in due)
-        found.soon_cut = due.cut
-    return found
-
-
-class _Taken:
-    """So many entries, and whether there were more."""
-
-    def __init__(self, entries: Iterator[Entry], most: int = MOST_LISTED) -> None:
-        self._entries = entries
-        self._left = most
-        self.cut = False
-
-    def __iter__(self) -> Iterator[Entry]:
-        return self
-
-    def __next__(self) -> Entry:
-        entry = next(self._entries)
-        if self._left == 0:
-            self.cut = True
-            raise StopIteration
-        self._left -= 1
-        return entry
-
-
-def _media_keys(backend: Backend) -> Iterator[Entry]:
-    """List all but what lies below `.fsmedia`, in the order of the keys within each folder of the root."""
-    top = backend.children("")
-    yield from sorted(top.entries)
-    for folder in sorted(top.folders):
-        if not keys.is_internal(folder):
-            yield from backend.entries(folder)
-
-
-def _due_keys(backend: Backend, now: datetime) -> Iterator[Entry]:
-    """List the due entries of past days, today and tomorrow."""
-    last = keys.due_folders(now + SOON)[0]
-    folders = (each for each in backend.children(keys.DUE, until=last).folders if each <= last)
-    return chain.from_iterable(backend.entries(folder) for folder in sorted(folders))
-
-
-def _goes_soon(entry: Entry, now: datetime) -> bool:
-    due = keys.parse_due(entry.key)
-    return due is not None and due.minute <= now + SOON
-
-
 def summary_html(
     backend: Backend, configuration: Configuration, now: datetime, *, settled: bool, read_only: bool
 ) -> str:
@@ -173,6 +84,95 @@ def failed_html(url: str, problem: str) -> str:
             style(), visible(url, most=300), visible(problem)
         )
     )
+
+
+@dataclass
+class Summary:
+    """Numbers about a store, as far as a bounded listing tells.
+
+    Attributes
+    ----------
+    counts, sizes
+        Media and bytes by type, as names tell it.
+    shared
+        Bytes that sharing spares.
+    soon
+        Media that expire within a day, or did.
+    cut, soon_cut
+        Whether listing stopped before the end.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    sizes: Counter[str] = field(default_factory=Counter)
+    folders: int = 0
+    shared: int = 0
+    soon: int = 0
+    cut: bool = False
+    soon_cut: bool = False
+
+
+def summarize(backend: Backend, configuration: Configuration, now: datetime) -> Summary:
+    """Count what lies in a store, as far as a bounded listing tells."""
+    found = Summary()
+    listing = _BoundedListing(_media_keys(backend))
+    seen: set[str] = set()
+    folders: set[str] = set()
+    for item in records.listed(listing):
+        kind = mime.guess_from_name(item.entry.key) or "unknown type"
+        found.counts[kind] += 1
+        found.sizes[kind] += item.entry.size
+        folders.add(item.entry.key.rpartition("/")[0])
+        if keys.pointer_of(item.entry.key) is not None:
+            place = keys.bytes_key(item.entry.key)
+            found.shared += item.entry.size if place in seen else 0
+            seen.add(place)
+    found.cut, found.folders = listing.cut, len(folders)
+    if configuration.due_index == "complete":
+        due = _BoundedListing(_due_keys(backend, now), _MOST_DUE)
+        found.soon = sum(_goes_soon(entry, now) for entry in due)
+        found.soon_cut = due.cut
+    return found
+
+
+class _BoundedListing:
+    """The first entries of a listing, and whether there were more."""
+
+    def __init__(self, entries: Iterator[Entry], most: int = MOST_LISTED) -> None:
+        self._entries = entries
+        self._left = most
+        self.cut = False
+
+    def __iter__(self) -> Iterator[Entry]:
+        return self
+
+    def __next__(self) -> Entry:
+        entry = next(self._entries)
+        if self._left == 0:
+            self.cut = True
+            raise StopIteration
+        self._left -= 1
+        return entry
+
+
+def _media_keys(backend: Backend) -> Iterator[Entry]:
+    """List all but what lies below `.fsmedia`, in the order of the keys within each folder of the root."""
+    top = backend.children("")
+    yield from sorted(top.entries)
+    for folder in sorted(top.folders):
+        if not keys.is_internal(folder):
+            yield from backend.entries(folder)
+
+
+def _due_keys(backend: Backend, now: datetime) -> Iterator[Entry]:
+    """List the due entries of past days, today and tomorrow."""
+    last = keys.due_folders(now + SOON)[0]
+    folders = (each for each in backend.children(keys.DUE, until=last).folders if each <= last)
+    return chain.from_iterable(backend.entries(folder) for folder in sorted(folders))
+
+
+def _goes_soon(entry: Entry, now: datetime) -> bool:
+    due = keys.parse_due(entry.key)
+    return due is not None and due.minute <= now + SOON
 
 
 def _facts(facts: list[tuple[object, object]]) -> Markup:

@@ -2,14 +2,16 @@
 
 Every importer says for each media where it came from (the attribute `user.source`, written with the media itself), and
 asks the store for that and the digest before it stores: importing again stores what is new, so a killed import goes on
-where it was. There is no other memory of an import. Exporters take what a catalog selected.
+where it was. There is no other memory of an import. Exporters take what a selection names.
 """
 
 from __future__ import annotations
 
 from fsmedia.exchange.folders import adopt_folder, import_folder
+from fsmedia.exchange.imagefolder import export_audiofolder, export_imagefolder
 from fsmedia.exchange.inspect_logs import import_inspect
 from fsmedia.exchange.promptarena import import_promptarena
+from fsmedia.exchange.webdataset import export_webdataset
 
 __all__ = [
     "adopt_folder",
@@ -20,5 +22,3 @@ __all__ = [
     "import_inspect",
     "import_promptarena",
 ]
-from fsmedia.exchange.imagefolder import export_audiofolder, export_imagefolder
-from fsmedia.exchange.webdataset import export_webdataset

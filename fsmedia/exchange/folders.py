@@ -1,13 +1,12 @@
-"""Adopting a tree where it is: `store.json` with its layout, and a sidecar beside each file. No bytes move.
+"""Trees of files: imported into a store, or adopted where they are, which moves no bytes.
 
-Order of writes: `store.json`; then for each file its due entry, if it expires, its sidecar, and a look that the bytes
-are still there. A file whose sidecar is there was adopted before, so a killed adoption goes on.
+Adopting writes `store.json` with the pattern as layout; then for each file its due entry, if it expires, its sidecar,
+and looks that the bytes are still there. A file whose sidecar is there was adopted before, so a killed adoption goes
+on.
 """
 
 from __future__ import annotations
 
-import time
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from fsmedia.core import commit
@@ -20,22 +19,21 @@ from fsmedia.errors import (
     MediaNotFoundError,
     StorageError,
 )
-from fsmedia.exchange.importing import Carrier, Found, Tree, failed, guessed, lies_in, opener, passed, shown
+from fsmedia.exchange.importing import (
+    Importer,
+    ImportLog,
+    SourceItem,
+    guess_mime_type,
+    not_imported,
+    printable,
+    skipped,
+)
+from fsmedia.exchange.source_tree import SourceTree, is_inside_store, opener
 from fsmedia.format import keys
 from fsmedia.format.layout import ID_FIELDS, Layout
 from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.sidecar import Sidecar, measure
-from fsmedia.models import (
-    SOURCE_ATTRIBUTE,
-    ContentFields,
-    Imported,
-    ImportReport,
-    MediaMetadata,
-    NotImported,
-    OrganizationMode,
-    PassedOver,
-    mime,
-)
+from fsmedia.models import SOURCE_ATTRIBUTE, ContentFields, MediaMetadata, OrganizationMode, mime
 from fsmedia.store import MediaStore, utc_now
 
 if TYPE_CHECKING:
@@ -43,15 +41,17 @@ if TYPE_CHECKING:
     from datetime import datetime
     from os import PathLike
 
-    from fsmedia.exchange.importing import File
-    from fsmedia.models import NotImported, PassedOver
+    from fsmedia.exchange.source_tree import TreeFile
+    from fsmedia.models import ImportReport, NotImported, PassedOver
 
 DEFAULT_PATTERN = "{run_id}/{name}{ext}"
+
 _FILE = "{name}{ext}"
 _ABOVE = (
     "-"  # a folder in front, so that no name at the top of a stranger's tree is one that stores keep for themselves
 )
 _GIVEN = ("run_id", "conversation_id", "session_id", "provider_id", "policy_name")
+_CHUNK = 2**20
 
 
 def import_folder(
@@ -65,7 +65,7 @@ def import_folder(
     dry_run: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> ImportReport:
-    """Take in the files of a tree. Importing again stores what is new or has changed, and nothing twice.
+    """Import the files of a tree. Importing again stores what is new or has changed, and nothing twice.
 
     The time of a media is its file's, so policies count from it. Links, hidden files, sidecars, special files and what
     the pattern does not match are skipped, each with its reason.
@@ -92,108 +92,20 @@ def import_folder(
     MediaNotFoundError
         There is nothing at the place. What is wrong with single files is in the report.
     """
-    given = checked_ids(ids)
+    given = _check_ids(ids)
     if policy_name is not None:
         given["policy_name"] = policy_name
-    template = Pattern(pattern, store.organization, given)
-    carrier = Carrier(store, dry_run=dry_run, progress=progress)
-    with Tree(place, storage_options) as tree:
-        own = tree.place_of(store.url)
-        if own == "" or lies_in(store, tree.backend.roots()):
+    template = PathPattern(pattern, store.organization, given)
+    importer = Importer(store, dry_run=dry_run, progress=progress)
+    with SourceTree(place, storage_options) as tree:
+        own = tree.path_of(store.url)
+        if own == "" or is_inside_store(store, tree.backend.roots()):
             raise InvalidMediaError(
                 "a store can't import itself",
                 next_step="to let it know files that others put there, adopt the tree in place",
                 key=tree.backend.url,
             )
-        return carrier.carry(_found(tree, template, own))
-
-
-def checked_ids(ids: Mapping[str, str] | None) -> dict[str, Any]:
-    """Return ids to give to files whose path tells none.
-
-    Raises
-    ------
-    InvalidMediaError
-        One is no field.
-    """
-    unknown = set(ids or {}) - set(_GIVEN)
-    if unknown:
-        raise InvalidMediaError(f"unknown ids {', '.join(sorted(unknown))}", next_step=f"give {', '.join(_GIVEN)}")
-    return {name: value for name, value in (ids or {}).items() if value}
-
-
-class Pattern:
-    """A template of paths in a stranger's tree.
-
-    Raises
-    ------
-    InvalidLayoutError
-        It can't be parsed without doubt, or leaves out the id of the mode and nobody gives it.
-    """
-
-    def __init__(self, pattern: str, mode: OrganizationMode, given: Mapping[str, Any]) -> None:
-        self.needed = mode.id_field
-        if not isinstance(pattern, str) or not (pattern == _FILE or pattern.endswith(f"/{_FILE}")):
-            raise InvalidLayoutError(
-                "the pattern does not end with '/{name}{ext}'", next_step=f"like {DEFAULT_PATTERN!r}", key=str(pattern)
-            )
-        self._told = f"{{{self.needed}}}" in pattern
-        if not self._told and self.needed not in given:
-            raise InvalidLayoutError(
-                f"{self.needed} is not in the pattern, and the store is organized {mode}",
-                next_step=f"put '{{{self.needed}}}' into it, or give the id itself",
-                key=pattern,
-            )
-        front = _ABOVE if self._told else f"{{{self.needed}}}"
-        self._layout = Layout(f"{front}/{pattern}", mode)
-        self._given = dict(given)
-
-    def read(self, path: str) -> dict[str, Any] | None:
-        """Return the metadata that a path tells, ids that it does not tell from those given; None: no match."""
-        parsed = self._layout.parse(f"{_ABOVE}/{path}")
-        if parsed is None:
-            return None
-        fields = {name: value for name, value in parsed.items() if name not in ("name", "ext") and value != ""}
-        if not self._told:
-            del fields[self.needed]
-        return {**self._given, **fields}
-
-
-def reason_of(file: File) -> str:
-    """Say why a file of a tree is no media; empty for one that may be."""
-    name = file.path.rstrip("/").rpartition("/")[2]
-    if keys.is_sidecar(file.path) and not file.reason:
-        return "is a sidecar: open the tree as a store to read what it says"
-    if keys.is_temporary(name):
-        return "is a temporary file"
-    return file.reason
-
-
-def _found(tree: Tree, pattern: Pattern, own: str | None) -> Iterator[Found | PassedOver | NotImported]:
-    for file in tree.files():
-        if own and file.path.startswith(f"{own}/"):
-            continue  # the store itself, which grows meanwhile
-        if file.error is not None:
-            yield failed(f"folder:{file.path}", file.error)
-            continue
-        reason = reason_of(file)
-        if reason:
-            yield passed(f"folder:{file.path}", reason)
-            continue
-        fields = pattern.read(file.path)
-        if fields is None:
-            yield passed(f"folder:{file.path}", "its path does not match the pattern")
-            continue
-        yield Found(
-            f"folder:{file.path}",
-            opener(tree, file.path),
-            {**fields, "timestamp": file.modified},
-            size=file.size,
-            name=file.path,
-        )
-
-
-_CHUNK = 2**20
+        return importer.run(_items(tree, template, own))
 
 
 def adopt_folder(
@@ -239,116 +151,122 @@ def adopt_folder(
         There is nothing at the place. What is wrong with single files is in the report.
     """
     mode = OrganizationMode(organization) if organization else _mode_of(pattern)
-    adoption = _Adoption(Layout(pattern, mode), checked_ids(ids), policy_name, dry_run=dry_run)
+    log = ImportLog(dry_run=dry_run, progress=progress)
+    adoption = _Adoption(Layout(pattern, mode), _check_ids(ids), policy_name, log, dry_run=dry_run)
     options = dict(storage_options or {})
-    with Tree(place, options) as tree:
+    with SourceTree(place, options) as tree:
         store = MediaStore(place, storage_options=options, organization=mode, layouts={mode: pattern})
         if policy_name is not None:
             find_policy(policy_name, {})
         if not dry_run:
             store.create()
-        return adoption.run(tree, progress or (lambda _: None))
+        return adoption.run(tree)
 
 
-def _mode_of(pattern: str) -> OrganizationMode:
-    """Take the mode of the id that stands first in a pattern; the layout says what is wrong with one without."""
-    places = {mode: pattern.find(f"{{{field}}}") for mode, field in ID_FIELDS.items()}
-    named = {mode: place for mode, place in places.items() if place >= 0}
-    return OrganizationMode(min(named, key=lambda mode: named[mode])) if named else OrganizationMode.BY_RUN
+class PathPattern:
+    """A layout template for the paths in a tree that no store wrote.
+
+    Raises
+    ------
+    InvalidLayoutError
+        It can't be parsed without doubt, or leaves out the id of the mode and nobody gives it.
+    """
+
+    def __init__(self, pattern: str, mode: OrganizationMode, given: Mapping[str, Any]) -> None:
+        self.needed = mode.id_field
+        if not isinstance(pattern, str) or not (pattern == _FILE or pattern.endswith(f"/{_FILE}")):
+            raise InvalidLayoutError(
+                "the pattern does not end with '/{name}{ext}'", next_step=f"like {DEFAULT_PATTERN!r}", key=str(pattern)
+            )
+        self._names_id = f"{{{self.needed}}}" in pattern
+        if not self._names_id and self.needed not in given:
+            raise InvalidLayoutError(
+                f"{self.needed} is not in the pattern, and the store is organized {mode}",
+                next_step=f"put '{{{self.needed}}}' into it, or give the id itself",
+                key=pattern,
+            )
+        front = _ABOVE if self._names_id else f"{{{self.needed}}}"
+        self._layout = Layout(f"{front}/{pattern}", mode)
+        self._given = dict(given)
+
+    def read(self, path: str) -> dict[str, Any] | None:
+        """Return the metadata that a path tells, ids that it does not tell from those given; None: no match."""
+        parsed = self._layout.parse(f"{_ABOVE}/{path}")
+        if parsed is None:
+            return None
+        fields = {name: value for name, value in parsed.items() if name not in ("name", "ext") and value != ""}
+        if not self._names_id:
+            del fields[self.needed]
+        return {**self._given, **fields}
 
 
 class _Adoption:
     """One adoption under way."""
 
-    def __init__(self, layout: Layout, ids: dict[str, Any], policy_name: str | None, *, dry_run: bool) -> None:
+    def __init__(
+        self, layout: Layout, ids: dict[str, Any], policy_name: str | None, log: ImportLog, *, dry_run: bool
+    ) -> None:
         self._layout = layout
         self._ids = ids
         self._policy_name = policy_name
         self._dry_run = dry_run
-        self._stored: list[Imported] = []
-        self._skipped: list[PassedOver] = []
-        self._failed: list[NotImported] = []
-        self._bytes = self._unchanged = self._duplicates = self._duplicate_bytes = 0
-        self._seen: set[bytes] = set()
+        self._log = log
 
-    def run(self, tree: Tree, progress: Callable[[int], None]) -> ImportReport:
-        begun = time.monotonic()
-        examined = 0
+    def run(self, tree: SourceTree) -> ImportReport:
         for file in tree.files():
-            reason = reason_of(file)
+            reason = _skip_reason(file)
             if file.path.startswith(f"{keys.INTERNAL}/") or reason.startswith("is a sidecar"):
                 continue  # what adopting writes itself
-            examined += 1
             source = f"folder:{file.path}"
             if file.error is not None:
-                self._failed.append(failed(source, file.error))
+                self._log.failed.append(not_imported(source, file.error))
             elif reason:
-                self._skipped.append(passed(source, reason))
+                self._log.skipped.append(skipped(source, reason))
             else:
                 try:
-                    self._one(tree, file, source)
+                    self._adopt(tree, file, source)
                 except (MediaError, OSError) as error:
-                    self._failed.append(failed(source, error))
-            progress(examined)
-        return ImportReport(
-            dry_run=self._dry_run,
-            examined=examined,
-            stored=tuple(self._stored),
-            bytes=self._bytes,
-            unchanged=self._unchanged,
-            duplicates=self._duplicates,
-            duplicate_bytes=self._duplicate_bytes,
-            skipped=tuple(self._skipped),
-            failed=tuple(self._failed),
-            took=timedelta(seconds=time.monotonic() - begun),
-        )
+                    self._log.failed.append(not_imported(source, error))
+            self._log.advance()
+        return self._log.report()
 
-    def _one(self, tree: Tree, file: File, source: str) -> None:
+    def _adopt(self, tree: SourceTree, file: TreeFile, source: str) -> None:
         fields = self._layout.parse(file.path)
         if fields is None:
-            self._skipped.append(passed(source, "its path does not match the pattern"))
+            self._log.skipped.append(skipped(source, "its path does not match the pattern"))
             return
         if keys.is_own_name(file.path):
-            self._skipped.append(passed(source, "its name is one that stores give: it is what a crash left, or a copy"))
+            reason = "its name is one that stores give: it is what a crash left, or a copy"
+            self._log.skipped.append(skipped(source, reason))
             return
         try:
             keys.check_reference(file.path)
         except InvalidReferenceError as error:
-            self._skipped.append(passed(source, f"its path can't be a reference: {error.problem}"))
+            self._log.skipped.append(skipped(source, f"its path can't be a reference: {error.problem}"))
             return
         keys.check_lengths(file.path, tree.backend.root_length)
         if tree.head(keys.sidecar_key(file.path)) is not None:
-            self._unchanged += 1
+            self._log.unchanged += 1
             return
-        metadata = MediaMetadata(
-            **{
-                **self._ids,
-                **{name: value for name, value in fields.items() if name not in ("name", "ext") and value != ""},
-            },
-            timestamp=file.modified,
-        )
+        stated = {name: value for name, value in fields.items() if name not in ("name", "ext") and value != ""}
+        metadata = MediaMetadata(**{**self._ids, **stated}, timestamp=file.modified)
+        # Looked at before and after: a sidecar with the digest of half a file would be worse than none.
         before = tree.head(file.path)
         intake = HashingWriter(None, None)
         with tree.open(file.path) as opened:
             while data := opened.read(_CHUNK):
                 intake.write(data)
         if before is None or tree.head(file.path) != before or intake.size != before.size:
-            raise StorageError("was changed while it was read", next_step="adopt it again", key=shown(file.path))
+            raise StorageError("was changed while it was read", next_step="adopt it again", key=printable(file.path))
         if not self._dry_run:
             self._write(tree, file.path, metadata, intake, before.modified)
-        digest = bytes.fromhex(intake.sha256)
-        if digest in self._seen:
-            self._duplicates += 1
-            self._duplicate_bytes += intake.size
-        self._seen.add(digest)
-        self._bytes += intake.size
-        self._stored.append(Imported(shown(source), "" if self._dry_run else file.path))
+        self._log.add_stored(source, "" if self._dry_run else file.path, intake.size, intake.sha256)
 
     def _write(
-        self, tree: Tree, key: str, metadata: MediaMetadata, intake: HashingWriter, modified: datetime | None
+        self, tree: SourceTree, key: str, metadata: MediaMetadata, intake: HashingWriter, modified: datetime | None
     ) -> None:
-        """Write the sidecar of a file, its due entry first."""
-        kind = guessed(key, intake.head)
+        """Write the sidecar of a file, its due entry first: without one nothing would ever expire the media."""
+        kind = guess_mime_type(key, intake.head)
         timestamp = metadata.timestamp or modified or utc_now()
         instant = None
         if self._policy_name is not None:
@@ -372,7 +290,63 @@ class _Adoption:
             backend.write(keys.due_key(instant, key), b"", commit.DUE_TYPE)
         if not backend.create(beside, sidecar.dump(), commit.SIDECAR_TYPE):
             return  # a client of the live store wrote it meanwhile, and knows more
+        # Last of all: a sidecar that outlives its bytes would be a media that can't be read.
         if backend.head(key) is None:
             for error in backend.delete([beside]).values():
                 raise error
             raise MediaNotFoundError("was deleted while it was adopted", next_step="adopt again", reference=key)
+
+
+def _items(tree: SourceTree, pattern: PathPattern, own: str | None) -> Iterator[SourceItem | PassedOver | NotImported]:
+    for file in tree.files():
+        if own and file.path.startswith(f"{own}/"):
+            continue  # the store itself, which grows meanwhile
+        if file.error is not None:
+            yield not_imported(f"folder:{file.path}", file.error)
+            continue
+        reason = _skip_reason(file)
+        if reason:
+            yield skipped(f"folder:{file.path}", reason)
+            continue
+        fields = pattern.read(file.path)
+        if fields is None:
+            yield skipped(f"folder:{file.path}", "its path does not match the pattern")
+            continue
+        yield SourceItem(
+            f"folder:{file.path}",
+            opener(tree, file.path),
+            {**fields, "timestamp": file.modified},
+            size=file.size,
+            name=file.path,
+        )
+
+
+def _skip_reason(file: TreeFile) -> str:
+    """Return why a file of a tree is no media; empty for one that may be."""
+    name = file.path.rstrip("/").rpartition("/")[2]
+    if keys.is_sidecar(file.path) and not file.reason:
+        return "is a sidecar: open the tree as a store to read what it says"
+    if keys.is_temporary(name):
+        return "is a temporary file"
+    return file.reason
+
+
+def _check_ids(ids: Mapping[str, str] | None) -> dict[str, Any]:
+    """Check the ids of files whose path tells none, and return those that are not empty.
+
+    Raises
+    ------
+    InvalidMediaError
+        One is no field.
+    """
+    unknown = set(ids or {}) - set(_GIVEN)
+    if unknown:
+        raise InvalidMediaError(f"unknown ids {', '.join(sorted(unknown))}", next_step=f"give {', '.join(_GIVEN)}")
+    return {name: value for name, value in (ids or {}).items() if value}
+
+
+def _mode_of(pattern: str) -> OrganizationMode:
+    """Return the mode of the id that stands first in a pattern; `Layout` refuses a pattern without one."""
+    places = {mode: pattern.find(f"{{{field}}}") for mode, field in ID_FIELDS.items()}
+    named = {mode: place for mode, place in places.items() if place >= 0}
+    return OrganizationMode(min(named, key=lambda mode: named[mode])) if named else OrganizationMode.BY_RUN

@@ -8,7 +8,6 @@ that the instrumentations bring along. The interface is that of opentelemetry-ut
 from __future__ import annotations
 
 import hashlib
-import logging
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from opentelemetry.util.genai.types import BlobPart, UriPart
 from opentelemetry.util.genai.utils import gen_ai_json_dumps
 
 from fsmedia.errors import MediaError
-from fsmedia.exchange.courier import Courier, metadata_of, seconds
+from fsmedia.exchange.uploader import BackgroundUploader, logged_failure, span_metadata, timeout_of
 from fsmedia.models.urls import read_data_url
 
 if TYPE_CHECKING:
@@ -39,11 +38,10 @@ _REFERENCES = {
     "tool_definitions": "gen_ai.tool.definitions_ref",
 }
 _JSON = "application/json"
-_log = logging.getLogger("fsmedia.sinks")
 
 
 class StoreCompletionHook(CompletionHook):
-    """Keeps what LLM calls took and gave in a store.
+    """Stores the inputs and outputs of LLM calls; a `CompletionHook`.
 
     Parameters
     ----------
@@ -59,7 +57,7 @@ class StoreCompletionHook(CompletionHook):
     """
 
     def __init__(self, url: str | PathLike[str] | None = None, **options: Any) -> None:
-        self._courier = Courier(url, **options)
+        self._uploader = BackgroundUploader(url, **options)
 
     def on_completion(
         self,
@@ -72,10 +70,10 @@ class StoreCompletionHook(CompletionHook):
         log_record: LogRecord | None = None,
         **_: Any,
     ) -> None:
-        """Hand everything over and name it on span and event; what was refused is not named."""
-        try:
-            said = getattr(log_record, "attributes", None)
-            call = _Call(self._courier, metadata_of(span, said))
+        """Queue everything and name it on span and event; what was refused is not named."""
+        with logged_failure("a completion was not kept"):
+            attributes = getattr(log_record, "attributes", None)
+            call = _Call(self._uploader, span_metadata(span, attributes))
             documents = {
                 "inputs": call.messages(inputs, 0),
                 "outputs": call.messages(outputs, len(inputs or ())),
@@ -88,23 +86,21 @@ class StoreCompletionHook(CompletionHook):
                 span.set_attributes(references)
             if log_record is not None:
                 log_record.attributes = {**(log_record.attributes or {}), **references}
-        except Exception as error:  # noqa: BLE001 - the program that is watched must go on
-            _log.warning("a completion was not kept (%s)", type(error).__name__)
 
     def flush(self, timeout: timedelta) -> bool:
         """Wait until all is stored; False if that took longer."""
-        return self._courier.flush(timeout)
+        return self._uploader.flush(timeout)
 
     def shutdown(self, *, timeout_sec: float = 10.0) -> None:
-        """Store what waits, for as long as that takes at most."""
-        self._courier.shutdown(seconds(timeout_sec))
+        """Store what is queued, within the timeout, and take nothing any more."""
+        self._uploader.shutdown(timeout_of(timeout_sec))
 
 
 class _Call:
     """One LLM call."""
 
-    def __init__(self, courier: Courier, metadata: MediaMetadata) -> None:
-        self._courier = courier
+    def __init__(self, uploader: BackgroundUploader, metadata: MediaMetadata) -> None:
+        self._uploader = uploader
         self._metadata = metadata
 
     def messages(self, messages: Sequence[InputMessage | OutputMessage] | None, first: int) -> list[dict[str, Any]]:
@@ -130,12 +126,12 @@ class _Call:
             return part
         metadata = self._metadata.model_copy(update={"message_idx": message_idx, "part_idx": part_idx})
         digest = hashlib.sha256(data).hexdigest()
-        url = self._courier.send(data, mime_type or "application/octet-stream", metadata, digest=digest)
+        url = self._uploader.send(data, mime_type or "application/octet-stream", metadata, digest=digest)
         return part if url is None else UriPart(mime_type=mime_type, modality=part.modality, uri=url)
 
     def document(self, value: list[dict[str, Any]]) -> str | None:
         """Hand over a JSON document, which is made in the background of what is already a copy."""
-        return self._courier.make(partial(_dumped, value), _weight(value), _JSON, self._metadata)
+        return self._uploader.make(partial(_dumped, value), _weight(value), _JSON, self._metadata)
 
 
 def _weight(value: object) -> int:

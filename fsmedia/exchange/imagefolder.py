@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from fsmedia.errors import InvalidMediaError, MediaError, StoreConflictError
 from fsmedia.exchange.exporting import (
-    NAMES,
-    TYPES,
-    Checked,
-    Form,
-    Rows,
-    Target,
-    check_form,
-    chosen,
-    failure,
+    TABLE_NAMES,
+    TABLE_TYPES,
+    ExportTarget,
+    RowSpool,
+    TableFormat,
+    VerifiedChunks,
+    check_table_format,
+    conflict,
+    failed_media,
+    file_stem,
     fingerprint,
-    name_of,
+    read_rows,
     row_of,
-    rows_of,
-    there_is,
+    select_records,
 )
 from fsmedia.models import ExportReport, Failed, MediaRecord, Skipped, mime
 
@@ -54,8 +54,8 @@ _RENAMED = {".weba": ".webm", ".m4a": ".mp4", ".3ga": ".3gp", ".mka": ".mkv"}  #
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """A folder format: which media it is for, and the extensions that `datasets` reads."""
+class FolderFormat:
+    """A folder format of Hugging Face: which media it is for, and the extensions that `datasets` reads."""
 
     name: str
     mime_type: str
@@ -69,8 +69,8 @@ class Kind:
         return found if found in self.extensions else None
 
 
-_IMAGES = Kind("imagefolder", "image/*", frozenset(_PICTURES))
-_AUDIO = Kind("audiofolder", "audio/*", frozenset(_SOUNDS | set(_RENAMED.values())), _RENAMED)
+_IMAGES = FolderFormat("imagefolder", "image/*", frozenset(_PICTURES))
+_AUDIO = FolderFormat("audiofolder", "audio/*", frozenset(_SOUNDS | set(_RENAMED.values())), _RENAMED)
 
 
 def export_imagefolder(
@@ -78,7 +78,7 @@ def export_imagefolder(
     place: str | PathLike[str],
     *,
     split: Split = "train",
-    table: Form = "jsonl",
+    table: TableFormat = "jsonl",
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     dry_run: bool = False,
@@ -118,9 +118,9 @@ def export_imagefolder(
     StorageError
         A storage failed, or pyarrow is missing. What is wrong with single media is in the report.
     """
-    way = _Way(_IMAGES, split, table, dry_run=dry_run, progress=progress)
-    with Target(store, place, storage_options, overwrite=overwrite) as target:
-        return _Export(way, store, target).run(selection)
+    settings = _FolderSettings(_IMAGES, split, table, dry_run=dry_run, progress=progress)
+    with ExportTarget(store, place, storage_options, overwrite=overwrite) as target:
+        return _FolderExport(settings, store, target).run(selection)
 
 
 def export_audiofolder(
@@ -128,7 +128,7 @@ def export_audiofolder(
     place: str | PathLike[str],
     *,
     split: Split = "train",
-    table: Form = "jsonl",
+    table: TableFormat = "jsonl",
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     dry_run: bool = False,
@@ -139,56 +139,62 @@ def export_audiofolder(
 
     `mime_type` is "audio/*" unless given, and the table tells durations in seconds.
     """
-    way = _Way(_AUDIO, split, table, dry_run=dry_run, progress=progress)
-    with Target(store, place, storage_options, overwrite=overwrite) as target:
-        return _Export(way, store, target).run(selection)
+    settings = _FolderSettings(_AUDIO, split, table, dry_run=dry_run, progress=progress)
+    with ExportTarget(store, place, storage_options, overwrite=overwrite) as target:
+        return _FolderExport(settings, store, target).run(selection)
 
 
-class _Way:
-    """How a folder is to be written, checked before anything is."""
+class _FolderSettings:
+    """The settings of an export to a folder, checked before anything is written."""
 
     def __init__(
-        self, kind: Kind, split: str, form: Form, *, dry_run: bool, progress: Callable[[int], None] | None
+        self,
+        folder_format: FolderFormat,
+        split: str,
+        table_format: TableFormat,
+        *,
+        dry_run: bool,
+        progress: Callable[[int], None] | None,
     ) -> None:
-        for name, value, known in (("split", split, _SPLITS), ("table", form, tuple(NAMES))):
+        for name, value, known in (("split", split, _SPLITS), ("table", table_format, tuple(TABLE_NAMES))):
             if value not in known:
                 raise InvalidMediaError(f"unknown {name} {value!r}", next_step=f"use one of {', '.join(known)}")
-        check_form(form)
-        self.kind = kind
+        check_table_format(table_format)
+        self.folder_format = folder_format
         self.split = split
-        self.form = form
-        self.table = f"{split}/{NAMES[form]}"
-        self.others = [f"{split}/{name}" for name in _TABLES if name != NAMES[form]]
+        self.table_format = table_format
+        self.table = f"{split}/{TABLE_NAMES[table_format]}"
+        self.others = [f"{split}/{name}" for name in _TABLES if name != TABLE_NAMES[table_format]]
         self.dry_run = dry_run
         self.progress = progress or (lambda _: None)
 
 
-class _Export:
-    """One export of a folder under way."""
+class _FolderExport:
+    """One export to a folder under way."""
 
-    def __init__(self, way: _Way, store: MediaStore, target: Target) -> None:
-        self._way = way
+    def __init__(self, settings: _FolderSettings, store: MediaStore, target: ExportTarget) -> None:
+        self._settings = settings
         self._store = store
         self._target = target
         self._skipped: list[Skipped] = []
         self._failed: list[Failed] = []
         self._exported = self._bytes = self._unchanged = self._examined = 0
 
-    def run(self, words: ListWords) -> ExportReport:
+    def run(self, selection: ListWords) -> ExportReport:
         """Plan all, refuse what can't be, then write files, and the table last."""
         begun = time.monotonic()
         files: tuple[str, ...] = ()
-        with Rows() as plan, Rows() as done:
-            self._plan(plan, words)
+        with RowSpool.opened() as plan, RowSpool.opened() as done:
+            self._plan(plan, selection)
             same = self._compare(plan)
             self._copy(plan, done)
             if done.count and not (same and done.count == plan.count):
-                files = (self._way.table,)
-                if not self._way.dry_run:
-                    form = self._way.form
-                    self._target.put(self._way.table, done.chunks(form), TYPES[form], replace=True)
+                files = (self._settings.table,)
+                if not self._settings.dry_run:
+                    table = self._settings.table_format
+                    self._target.put(self._settings.table, done.chunks(table), TABLE_TYPES[table], replace=True)
         return ExportReport(
-            dry_run=self._way.dry_run,
+            dry_run=self._settings.dry_run,
             examined=self._examined,
             exported=self._exported,
             bytes=self._bytes,
@@ -199,20 +205,20 @@ class _Export:
             took=timedelta(seconds=time.monotonic() - begun),
         )
 
-    def _plan(self, plan: Rows, words: ListWords) -> None:
-        kind = self._way.kind
-        for record in chosen(
-            self._store, {**words, "mime_type": words.get("mime_type") or kind.mime_type}, self._failed
+    def _plan(self, plan: RowSpool, selection: ListWords) -> None:
+        folder_format = self._settings.folder_format
+        for record in select_records(
+            self._store, {**selection, "mime_type": selection.get("mime_type") or folder_format.mime_type}, self._failed
         ):
             self._examined += 1
-            extension = kind.extension(record)
+            extension = folder_format.extension(record)
             if extension is None:
-                reason = f"{kind.name} takes no {record.mime_type}"
+                reason = f"{folder_format.name} takes no {record.mime_type}"
                 self._skipped.append(Skipped(reference=record.reference, reason=reason))
                 continue
-            plan.add({"file_name": f"{name_of(record.reference)}{extension}", **row_of(record)})
+            plan.add({"file_name": f"{file_stem(record.reference)}{extension}", **row_of(record)})
 
-    def _compare(self, plan: Rows) -> bool:
+    def _compare(self, plan: RowSpool) -> bool:
         """Look at the table that is there; tell whether it is the one that would be written.
 
         Raises
@@ -220,41 +226,41 @@ class _Export:
         StoreConflictError
             It has rows that would get lost, or there is a table of another form.
         """
-        names = [self._way.table, *self._way.others]
+        names = [self._settings.table, *self._settings.others]
         found = dict(zip(names, self._target.heads(names), strict=True))
-        other = next((name for name in self._way.others if found[name] is not None), None)
+        other = next((name for name in self._settings.others if found[name] is not None), None)
         if other is not None:
-            raise there_is(other)
-        if found[self._way.table] is None or self._target.overwrite:
+            raise conflict(other)
+        if found[self._settings.table] is None or self._target.overwrite:
             return False
         wanted = {fingerprint(row) for row in plan}
         count = 0
         try:
-            with self._target.backend.open(self._way.table) as file:
-                for row in rows_of(file, self._way.form):
+            with self._target.backend.open(self._settings.table) as file:
+                for row in read_rows(file, self._settings.table_format):
                     count += 1
                     if fingerprint(row) not in wanted:
                         raise StoreConflictError(
                             "lists media that this export does not have, or says other things of them",
                             next_step="export to an empty folder, or overwrite",
-                            key=self._way.table,
+                            key=self._settings.table,
                         )
         except ValueError as error:
             if isinstance(error, MediaError):
                 raise
-            raise there_is(self._way.table) from None
+            raise conflict(self._settings.table) from None
         return count == len(wanted)
 
-    def _copy(self, plan: Rows, done: Rows) -> None:
+    def _copy(self, plan: RowSpool, done: RowSpool) -> None:
         rows = iter(plan)
         count = len(self._skipped) + len(self._failed)
         with ThreadPoolExecutor(_THREADS) as pool:
             while window := list(islice(rows, _WINDOW)):
-                heads = self._target.heads([f"{self._way.split}/{row['file_name']}" for row in window])
+                heads = self._target.heads([f"{self._settings.split}/{row['file_name']}" for row in window])
                 work = list(zip(window, heads, strict=True))
                 for (row, head), error in zip(work, pool.map(self._one, work), strict=True):
                     if error is not None:
-                        self._failed.append(failure(row["reference"], error))
+                        self._failed.append(failed_media(row["reference"], error))
                         continue
                     done.add(row)
                     if head is not None and not self._target.overwrite:
@@ -263,19 +269,19 @@ class _Export:
                         self._exported += 1
                         self._bytes += row["size_bytes"]
                 count += len(window)
-                self._way.progress(count)
+                self._settings.progress(count)
 
     def _one(self, work: tuple[dict[str, Any], Entry | None]) -> MediaError | None:
         """Write one media if it is not there; return what went wrong."""
         row, head = work
-        name = f"{self._way.split}/{row['file_name']}"
+        name = f"{self._settings.split}/{row['file_name']}"
         if head is not None and not self._target.overwrite:
-            return None if head.size == row["size_bytes"] else there_is(name)
-        if self._way.dry_run:
+            return None if head.size == row["size_bytes"] else conflict(name)
+        if self._settings.dry_run:
             return None
         try:
             with self._store.open(row["reference"]) as file:
-                self._target.put(name, Checked(file, row), row["mime_type"])
+                self._target.put(name, VerifiedChunks(file, row), row["mime_type"])
         except MediaError as error:
             return error
         return None

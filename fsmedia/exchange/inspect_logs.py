@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import zipfile
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StorageError
-from fsmedia.exchange.importing import Carrier, Found, failed, in_memory, passed, shown, wrong
+from fsmedia.exchange.importing import Importer, SourceItem, invalid, not_imported, printable, skipped
 from fsmedia.models.urls import read_data_url
 
 if TYPE_CHECKING:
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
     from fsmedia.models import ImportReport, NotImported, PassedOver
     from fsmedia.store import MediaStore
 
+LARGEST_MEMBER = 2**30
+"""Bytes of one sample in a log at most: it is read at once, and takes several times its size in memory."""
+
 _MEDIA = ("image", "audio", "video", "document")
 _ATTACHMENT = "attachment://"
 _REMOVED = "<base64-data-removed>"
 _ENDINGS = (".eval", ".json")
 _CHUNK = 2**20
-
-LARGEST_MEMBER = 2**30
-"""Bytes of one sample in a log at most: it is read at once, and takes several times its size in memory."""
 
 
 def import_inspect(
@@ -40,7 +41,7 @@ def import_inspect(
     dry_run: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> ImportReport:
-    """Take in the media of inspect_ai's logs. Importing again stores what is new, and nothing twice.
+    """Import the media of inspect_ai's logs. Importing again stores what is new, and nothing twice.
 
     run_id is the evaluation's run, session_id the evaluation, conversation_id `<task>/<sample>/<epoch>`; message and
     part are those of the sample's messages, and what a model made names it as its provider. Other choices of a model
@@ -64,8 +65,8 @@ def import_inspect(
     """
     reader = _reader()
     files = _files([logs] if isinstance(logs, str | os.PathLike) else logs)
-    carrier = Carrier(store, dry_run=dry_run, progress=progress)
-    return carrier.carry(_of_logs(reader, files, policy_name))
+    importer = Importer(store, dry_run=dry_run, progress=progress)
+    return importer.run(_of_logs(reader, files, policy_name))
 
 
 def _reader() -> ModuleType:
@@ -95,22 +96,35 @@ def _files(given: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 def _of_logs(
     reader: ModuleType, files: list[Path], policy_name: str | None
-) -> Iterator[Found | PassedOver | NotImported]:
+) -> Iterator[SourceItem | PassedOver | NotImported]:
     for file in files:
         try:
-            _check_sizes(file)
-            evaluation, samples = _opened(reader, file)
-        except Exception as error:  # noqa: BLE001 - a stranger's file in a stranger's reader
-            yield failed(str(file), error)
+            with _unreadable(str(file)):
+                _check_sizes(file)
+                evaluation, samples = _opened(reader, file)
+        except MediaError as error:
+            yield not_imported(str(file), error)
             continue
         for sample_id, epoch, read in samples:
             where = f"inspect:{evaluation.eval_id}#{sample_id}/{epoch}"
             try:
-                sample = read()
-            except Exception as error:  # noqa: BLE001
-                yield failed(where, error)
+                with _unreadable(where):
+                    sample = read()
+            except MediaError as error:
+                yield not_imported(where, error)
                 continue
             yield from _Sample(evaluation, sample, where, policy_name).media()
+
+
+@contextmanager
+def _unreadable(source: str) -> Iterator[None]:
+    """Make a `MediaError` of whatever inspect_ai's reader raises: logs are strangers', and it validates as it likes."""
+    try:
+        yield
+    except MediaError:
+        raise
+    except Exception as error:
+        raise not_imported(source, error).error from error
 
 
 def _opened(reader: ModuleType, file: Path) -> tuple[Any, list[tuple[str | int, int, Callable[[], Any]]]]:
@@ -153,7 +167,7 @@ def _check_sizes(file: Path) -> None:
 def _check_claim(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
     """Refuse a member that unpacks to more than it claims: the reader of logs unpacks it at once."""
     claimed, size = member.file_size, 0
-    member.file_size += 1
+    member.file_size += 1  # else zipfile stops at the claim, and what comes after it is not seen
     with archive.open(member) as file:
         while data := file.read(_CHUNK):
             size += len(data)
@@ -161,12 +175,12 @@ def _check_claim(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
         raise InvalidMediaError(
             f"holds a file that unpacks to more than the {claimed} bytes that it claims",
             next_step="look whether it is what it should be",
-            key=shown(member.filename),
+            key=printable(member.filename),
         )
 
 
 class _Sample:
-    """One sample of a log."""
+    """One sample of a log, and the media in it."""
 
     def __init__(self, evaluation: Any, sample: Any, where: str, policy_name: str | None) -> None:
         self._sample = sample
@@ -176,22 +190,22 @@ class _Sample:
         self._used: set[str] = set()
         self._model = str(evaluation.model)
         self._ids = {
-            "run_id": shown(evaluation.run_id),
-            "session_id": shown(evaluation.eval_id),
-            "conversation_id": shown(f"{evaluation.task}/{sample.id}/{sample.epoch}"),
+            "run_id": printable(evaluation.run_id),
+            "session_id": printable(evaluation.eval_id),
+            "conversation_id": printable(f"{evaluation.task}/{sample.id}/{sample.epoch}"),
             "policy_name": policy_name,
             "timestamp": sample.completed_at if isinstance(sample.completed_at, str) else None,
         }
 
-    def media(self) -> Iterator[Found | PassedOver | NotImported]:
-        """Find the media of its messages, then those of other choices, then attachments that nothing named."""
+    def media(self) -> Iterator[SourceItem | PassedOver | NotImported]:
+        """Yield the media of its messages, then those of other choices, then attachments that nothing named."""
         messages = list(self._sample.messages)
         if not messages and not isinstance(self._sample.input, str):
             messages = list(self._sample.input)
         known = {message.id for message in messages if message.id}
         others = [choice.message for choice in self._sample.output.choices if choice.message.id not in known]
-        told = {repr(message.content) for message in messages}
-        messages += [message for message in others if repr(message.content) not in told]
+        known_contents = {repr(message.content) for message in messages}
+        messages += [message for message in others if repr(message.content) not in known_contents]
         for number, message in enumerate(messages):
             parts = message.content if isinstance(message.content, list) else []
             for position, part in enumerate(parts):
@@ -201,9 +215,9 @@ class _Sample:
                 provider = self._model if message.role == "assistant" else None
                 place = {"message_idx": number, "part_idx": position, "provider_id": provider}
                 yield self._of_part(source, part, {**self._ids, **place})
-        yield from self._left(len(messages))
+        yield from self._unnamed(len(messages))
 
-    def _left(self, number: int) -> Iterator[Found | PassedOver | NotImported]:
+    def _unnamed(self, number: int) -> Iterator[SourceItem | PassedOver | NotImported]:
         position = 0
         for name, value in self._attachments.items():
             # Text that is too long for a message is an attachment as well, and no media.
@@ -213,13 +227,13 @@ class _Sample:
             position += 1
             yield self._of_url(f"{self._where}/attachments/{name}", value, {**self._ids, **place}, {})
 
-    def _of_part(self, source: str, part: Any, metadata: dict[str, Any]) -> Found | PassedOver | NotImported:
+    def _of_part(self, source: str, part: Any, metadata: dict[str, Any]) -> SourceItem | PassedOver | NotImported:
         value = getattr(part, part.type)
         if value.startswith(_ATTACHMENT):
             name = value.removeprefix(_ATTACHMENT)
             self._used.add(name)
             if name not in self._attachments:
-                return wrong(source, "the log names an attachment that it does not hold")
+                return invalid(source, "the log names an attachment that it does not hold")
             value = self._attachments[name]
         content = {}
         if part.type == "image":
@@ -230,15 +244,15 @@ class _Sample:
 
     def _of_url(
         self, source: str, value: str, metadata: dict[str, Any], content: dict[str, Any]
-    ) -> Found | PassedOver | NotImported:
+    ) -> SourceItem | PassedOver | NotImported:
         if value.endswith(_REMOVED):
-            return passed(source, "its bytes were left out when the log was written (log_images=False)")
+            return skipped(source, "its bytes were left out when the log was written (log_images=False)")
         if not value.startswith("data:"):
             url = value.startswith(("http://", "https://"))
-            return passed(source, "names only a URL, and URLs are not fetched" if url else "names a file elsewhere")
+            return skipped(source, "names only a URL, and URLs are not fetched" if url else "names a file elsewhere")
         self._used.add(self._names.get(value, ""))
         try:
             kind, data = read_data_url(value, max_size=None)
         except MediaError as error:
-            return failed(source, error)
-        return in_memory(source, data, metadata, {**content, "mime_type": kind})
+            return not_imported(source, error)
+        return SourceItem.of_bytes(source, data, metadata, {**content, "mime_type": kind})

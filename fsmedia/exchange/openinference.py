@@ -6,14 +6,13 @@ interface is `BlobUploader` of openinference-instrumentation.
 
 from __future__ import annotations
 
-import logging
 import re
 from typing import TYPE_CHECKING, Any
 
 from openinference.instrumentation import get_attributes_from_context
 from opentelemetry.trace import get_current_span
 
-from fsmedia.exchange.courier import Courier, metadata_of, seconds
+from fsmedia.exchange.uploader import BackgroundUploader, logged_failure, span_metadata, timeout_of
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -23,11 +22,10 @@ if TYPE_CHECKING:
 
 _MESSAGE = re.compile(r"_messages\.([0-9]{1,6})\.")
 _PART = re.compile(r"message\.contents\.([0-9]{1,6})\.")
-_log = logging.getLogger("fsmedia.sinks")
 
 
 class StoreBlobUploader:
-    """Keeps blobs of spans in a store; a `BlobUploader`.
+    """Stores blobs of spans; a `BlobUploader`.
 
     Parameters
     ----------
@@ -43,28 +41,26 @@ class StoreBlobUploader:
     """
 
     def __init__(self, url: str | PathLike[str] | None = None, **options: Any) -> None:
-        self._courier = Courier(url, **options)
+        self._uploader = BackgroundUploader(url, **options)
 
     def upload(self, blob: Blob) -> str | None:
         """Return the URL under which the blob will be, or None if it is refused; never waits for the storage."""
-        try:
+        with logged_failure("a blob was not kept"):
             key = blob.attribute_key or ""
-            metadata = metadata_of(get_current_span(), dict(get_attributes_from_context()))
+            metadata = span_metadata(get_current_span(), dict(get_attributes_from_context()))
             place = {"message_idx": _index(_MESSAGE, key), "part_idx": _index(_PART, key)}
-            return self._courier.send(
+            return self._uploader.send(
                 blob.data, blob.mime_type, metadata.model_copy(update=place), digest=blob.content_sha256
             )
-        except Exception as error:  # noqa: BLE001 - the program that is watched must go on
-            _log.warning("a blob was not kept (%s)", type(error).__name__)
-            return None
+        return None
 
     def flush(self, timeout: timedelta) -> bool:
         """Wait until all is stored; False if that took longer."""
-        return self._courier.flush(timeout)
+        return self._uploader.flush(timeout)
 
     def shutdown(self, timeout_sec: float = 10.0) -> None:
-        """Store what waits, for as long as that takes at most."""
-        self._courier.shutdown(seconds(timeout_sec))
+        """Store what is queued, within the timeout, and take nothing any more."""
+        self._uploader.shutdown(timeout_of(timeout_sec))
 
 
 def _index(pattern: re.Pattern[str], key: str) -> int:

@@ -14,7 +14,8 @@ from pydantic_core import from_json
 
 from fsmedia.core import promptkit
 from fsmedia.errors import InvalidMediaError, MediaError
-from fsmedia.exchange.importing import Carrier, Found, Tree, failed, in_memory, located, opener, passed, wrong
+from fsmedia.exchange.importing import Importer, SourceItem, invalid, not_imported, skipped
+from fsmedia.exchange.source_tree import SourceTree, locate, opener
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import OrganizationMode
@@ -50,7 +51,7 @@ def import_promptarena(
     dry_run: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> ImportReport:
-    """Take in the media of PromptArena's results. Importing again stores what is new, and nothing twice.
+    """Import the media of PromptArena's results. Importing again stores what is new, and nothing twice.
 
     A media gets the run's id as run_id and conversation_id, the position of its message and of the part in it (parts of
     a tool's result follow the message's own), the time and policy that PromptKit wrote beside it if it did.
@@ -80,22 +81,22 @@ def import_promptarena(
     if text.endswith(".json"):
         text, slash, only = text.rpartition("/")
         text = text or slash  # a file at the top of the machine is not one of the working directory
-    carrier = Carrier(store, dry_run=dry_run, progress=progress)
-    with Tree(text or ".", storage_options) as tree:
-        return carrier.carry(_Results(tree, store, policy_name).all(only))
+    importer = Importer(store, dry_run=dry_run, progress=progress)
+    with SourceTree(text or ".", storage_options) as tree:
+        return importer.run(_Results(tree, store, policy_name).all(only))
 
 
 class _Results:
-    """The results in one folder."""
+    """The results in one folder, and the media that they name."""
 
-    def __init__(self, tree: Tree, store: MediaStore, policy_name: str | None) -> None:
+    def __init__(self, tree: SourceTree, store: MediaStore, policy_name: str | None) -> None:
         self._tree = tree
         self._store = store
         self._organization = store.organization
         self._policy_name = policy_name
 
-    def all(self, only: str | None) -> Iterator[Found | PassedOver | NotImported]:
-        """Find the media of all results, or of one."""
+    def all(self, only: str | None) -> Iterator[SourceItem | PassedOver | NotImported]:
+        """Yield the media of all results, or of one."""
         names = [entry.key for entry in self._tree.backend.children().entries if entry.key.endswith(".json")]
         for name in sorted(names) if only is None else [only]:
             if name == _INDEX or keys.is_hidden(name) or name.startswith("."):
@@ -103,28 +104,30 @@ class _Results:
             try:
                 result = from_json(self._tree.read(name, LARGEST_RESULT))
             except (MediaError, ValueError, OSError) as error:
-                yield failed(name, error if isinstance(error, MediaError) else ValueError(str(error)[:200]))
+                yield not_imported(name, error if isinstance(error, MediaError) else ValueError(str(error)[:200]))
                 continue
             if not (isinstance(result, dict) and "RunID" in result and "Messages" in result):
-                yield passed(name, "is no result of a run: it has no RunID, or no Messages")
+                yield skipped(name, "is no result of a run: it has no RunID, or no Messages")
                 continue
             run = result["RunID"]
             if not isinstance(run, str) or not run:
-                yield wrong(name, "its RunID is no text")
+                yield invalid(name, "its RunID is no text")
                 continue
             yield from self._of_result(name, run, result)
 
-    def _of_result(self, name: str, run: str, result: dict[str, Any]) -> Iterator[Found | PassedOver | NotImported]:
+    def _of_result(
+        self, name: str, run: str, result: dict[str, Any]
+    ) -> Iterator[SourceItem | PassedOver | NotImported]:
         ids = {"run_id": run, "conversation_id": run}
         if self._organization is OrganizationMode.BY_SESSION:
             ids["session_id"] = run
         outputs = _outputs(result.get("MediaOutputs"))
         messages = result["Messages"]
         if messages is not None and not isinstance(messages, list):
-            yield wrong(name, "its Messages are no list")
+            yield invalid(name, "its Messages are no list")
         for number, message in enumerate(messages if isinstance(messages, list) else ()):
             if not isinstance(message, dict):
-                yield wrong(f"{name}#Messages/{number}", "is no object")
+                yield invalid(f"{name}#Messages/{number}", "is no object")
                 continue
             provider = result.get("ProviderID") if message.get("role") == "assistant" else None
             of_message = {
@@ -138,41 +141,45 @@ class _Results:
                 media = part.get("media") if isinstance(part, dict) else None
                 if media is None and not (isinstance(part, dict) and part.get("type") not in (None, "text")):
                     if not isinstance(part, dict):
-                        yield wrong(source, "is no object")
+                        yield invalid(source, "is no object")
                     continue
-                told = outputs.pop((number, position), {})
-                yield self._of_part(source, media, told, {**of_message, "part_idx": position})
-        for (number, position), told in outputs.items():
+                output = outputs.pop((number, position), {})
+                yield self._of_part(source, media, output, {**of_message, "part_idx": position})
+        for (number, position), output in outputs.items():
             source = f"promptarena:{run}#MediaOutputs/{number}/{position}"
-            path = told.get("file_path")
+            path = output.get("file_path")
             if not path:
-                yield passed(source, "MediaOutputs names it, and no message holds its bytes")
+                yield skipped(source, "MediaOutputs names it, and no message holds its bytes")
                 continue
-            yield self._of_part(source, {"file_path": path}, told, {**ids, "message_idx": number, "part_idx": position})
+            yield self._of_part(
+                source, {"file_path": path}, output, {**ids, "message_idx": number, "part_idx": position}
+            )
 
     def _of_part(
-        self, source: str, media: Any, told: dict[str, Any], metadata: dict[str, Any]
-    ) -> Found | PassedOver | NotImported:
-        """Find the media of one part: inline, or in a file below the folder."""
+        self, source: str, media: Any, output: dict[str, Any], metadata: dict[str, Any]
+    ) -> SourceItem | PassedOver | NotImported:
+        """Return the media of one part: inline, or in a file below the folder."""
         if not isinstance(media, dict):
-            return passed(source, "its part holds no media") if media is None else wrong(source, "is no object")
-        content = {name: media.get(name) if media.get(name) is not None else told.get(name) for name in _CONTENT}
+            return skipped(source, "its part holds no media") if media is None else invalid(source, "is no object")
+        content = {name: media.get(name) if media.get(name) is not None else output.get(name) for name in _CONTENT}
         policy = self._policy_name or media.get("policy_name") or None
         metadata = {**metadata, "policy_name": policy}
         path = media.get("storage_reference") or media.get("file_path")
         try:
             if media.get("data"):
-                return in_memory(source, _inline(media["data"]), metadata, content)
+                return SourceItem.of_bytes(source, _inline(media["data"]), metadata, content)
             if path:
-                return self._of_file(source, located(self._tree, _text(path)), metadata, content)
+                return self._of_file(source, locate(self._tree, _text(path)), metadata, content)
         except MediaError as error:
-            return failed(source, error)
+            return not_imported(source, error)
         url = bool(media.get("url"))
-        return passed(source, "names only a URL, and URLs are not fetched" if url else "holds no bytes and names none")
+        return skipped(source, "names only a URL, and URLs are not fetched" if url else "holds no bytes and names none")
 
-    def _of_file(self, source: str, path: str, metadata: dict[str, Any], content: dict[str, Any]) -> Found | PassedOver:
+    def _of_file(
+        self, source: str, path: str, metadata: dict[str, Any], content: dict[str, Any]
+    ) -> SourceItem | PassedOver:
         if self._is_stored(path, metadata["run_id"]):
-            return passed(source, "is a media of this store and this run already")
+            return skipped(source, "is a media of this store and this run already")
         beside = self._sidecar(path)
         # The sidecar of bytes that another run wrote first speaks of that run.
         if beside.get("run_id") == metadata["run_id"]:
@@ -185,7 +192,7 @@ class _Results:
         kind = promptkit.mime_type_of(kind, path) if isinstance(kind, str) and kind else kind
         entry = self._tree.head(path)
         named = _DIGEST_NAME.fullmatch(path.rpartition("/")[2])
-        return Found(
+        return SourceItem(
             source,
             opener(self._tree, path),
             metadata,
@@ -253,8 +260,12 @@ def _outputs(listed: Any) -> dict[tuple[int, int], dict[Any, Any]]:
         if not isinstance(each, dict):
             continue
         spelled = {_SPELLINGS.get(name.replace("_", "").lower()): value for name, value in each.items()}
-        told = {name: value for name, value in spelled.items() if name in _PLACE or value not in ("", 0)}
-        place = (told.get("message_idx"), told.get("part_idx"))
-        if all(isinstance(index, int) and not isinstance(index, bool) and index >= 0 for index in place):
-            found[place] = told  # type: ignore[index]
+        output = {name: value for name, value in spelled.items() if name in _PLACE or value not in ("", 0)}
+        message_idx, part_idx = _index(output.get("message_idx")), _index(output.get("part_idx"))
+        if message_idx is not None and part_idx is not None:
+            found[message_idx, part_idx] = output
     return found
+
+
+def _index(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -17,7 +17,16 @@ from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any, Unpack
 
 from fsmedia.errors import InvalidMediaError, MediaError
-from fsmedia.exchange.exporting import Checked, Rows, Target, chosen, failure, name_of, row_of, there_is
+from fsmedia.exchange.exporting import (
+    ExportTarget,
+    RowSpool,
+    VerifiedChunks,
+    conflict,
+    failed_media,
+    file_stem,
+    row_of,
+    select_records,
+)
 from fsmedia.models import ExportReport, Failed, mime
 
 if TYPE_CHECKING:
@@ -84,15 +93,15 @@ def export_webdataset(
     for name, value in (("shard_bytes", shard_bytes), ("shard_count", shard_count)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InvalidMediaError(f"{name} must be a number from 1, not {value!r}")
-    with Target(store, place, storage_options, overwrite=overwrite) as target:
-        export = _Export(store, target, prefix, progress or (lambda _: None))
+    with ExportTarget(store, place, storage_options, overwrite=overwrite) as target:
+        export = _ShardExport(store, target, prefix, progress or (lambda _: None))
         return export.run(selection, shard_bytes, shard_count, dry_run=dry_run)
 
 
-class _Export:
-    """One export of shards under way."""
+class _ShardExport:
+    """One export to shards under way."""
 
-    def __init__(self, store: MediaStore, target: Target, prefix: str, progress: Callable[[int], None]) -> None:
+    def __init__(self, store: MediaStore, target: ExportTarget, prefix: str, progress: Callable[[int], None]) -> None:
         self._store = store
         self._target = target
         self._prefix = prefix
@@ -100,13 +109,13 @@ class _Export:
         self._failed: list[Failed] = []
         self._exported = self._bytes = self._unchanged = 0
 
-    def run(self, words: ListWords, most_bytes: int, most: int, *, dry_run: bool) -> ExportReport:
+    def run(self, selection: ListWords, most_bytes: int, most: int, *, dry_run: bool) -> ExportReport:
         """Plan all shards, compare with those that are there, then write the missing ones."""
         begun = time.monotonic()
         files: list[str] = []
         done = 0
-        with Rows() as plan:
-            for record in chosen(self._store, words, self._failed):
+        with RowSpool.opened() as plan:
+            for record in select_records(self._store, selection, self._failed):
                 plan.add(row_of(record))
             examined = plan.count + len(self._failed)
             shards = list(_planned(plan, most_bytes, most))
@@ -140,7 +149,7 @@ class _Export:
     def _name(self, number: int) -> str:
         return f"{self._prefix}-{number:06d}.tar"
 
-    def _compare(self, plan: Rows, shards: list[int]) -> set[int]:
+    def _compare(self, plan: RowSpool, shards: list[int]) -> set[int]:
         """Return the numbers of shards that are there as they would be written.
 
         Raises
@@ -153,14 +162,14 @@ class _Export:
         there = {int(each[1]) for each in found if each is not None}
         more = [number for number in there if number >= len(shards)]
         if more:
-            raise there_is(self._name(min(more)))
+            raise conflict(self._name(min(more)))
         if self._target.overwrite:
             return set()
         rows = iter(plan)
         for number, count in enumerate(shards):
             members = [next(rows) for _ in range(count)]
             if number in there and self._members(number) != list(_names(members)):
-                raise there_is(self._name(number))
+                raise conflict(self._name(number))
         return there
 
     def _members(self, number: int) -> list[tuple[str, int]] | None:
@@ -177,17 +186,18 @@ class _Export:
     def _write(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Write a shard with all media that can be read whole."""
         stage = self._target.backend.stage(name)
-        writable: Any = _Writable(stage)
+        writable: Any = _StageWriter(stage)
         try:
             with tarfile.open(fileobj=writable, mode="w|", format=tarfile.GNU_FORMAT) as archive:
                 before = self._exported
                 for row in rows:
-                    try:
-                        spooled = self._spooled(row)
-                    except MediaError as error:
-                        self._failed.append(failure(row["reference"], error))
-                        continue
-                    with spooled:
+                    # A member of a tar file can't be taken back: its bytes are read whole, and checked, before.
+                    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spooled:
+                        try:
+                            self._spool(row, spooled)
+                        except MediaError as error:
+                            self._failed.append(failed_media(row["reference"], error))
+                            continue
                         (media, size), (about, length) = _names([row])
                         archive.addfile(_member(media, size), spooled)
                         archive.addfile(_member(about, length), io.BytesIO(_about(row)))
@@ -198,22 +208,16 @@ class _Export:
         finally:
             stage.discard()
 
-    def _spooled(self, row: dict[str, Any]) -> IO[bytes]:
-        """Return a media's bytes, checked before any of them goes into a shard; large ones lie on disk meanwhile."""
-        file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - the caller closes it
-        try:
-            with self._store.open(row["reference"]) as source:
-                for chunk in Checked(source, row):
-                    file.write(chunk)
-        except BaseException:
-            file.close()
-            raise
+    def _spool(self, row: dict[str, Any], file: IO[bytes]) -> None:
+        """Read a media's bytes into a temporary file and check them."""
+        with self._store.open(row["reference"]) as source:
+            for chunk in VerifiedChunks(source, row):
+                file.write(chunk)
         file.seek(0)
-        return file
 
 
-class _Writable:
-    """A stage as tarfile wants it."""
+class _StageWriter:
+    """A stage as the file object that `tarfile` writes to."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -223,8 +227,8 @@ class _Writable:
         return len(data)
 
 
-def _planned(plan: Rows, most_bytes: int, most: int) -> Iterator[int]:
-    """Yield how many media go into each shard."""
+def _planned(plan: RowSpool, most_bytes: int, most: int) -> Iterator[int]:
+    """Yield the number of media of each shard."""
     count = size = 0
     for row in plan:
         needed = sum(_BLOCK + -(-length // _BLOCK) * _BLOCK for _, length in _names([row]))
@@ -244,7 +248,7 @@ def _about(row: dict[str, Any]) -> bytes:
 def _names(rows: list[dict[str, Any]]) -> Iterator[tuple[str, int]]:
     """Yield the names and sizes that media have in a shard."""
     for row in rows:
-        key = name_of(row["reference"])
+        key = file_stem(row["reference"])
         extension = mime.extension_for(row["mime_type"])
         # A media that is JSON itself would stand where the JSON about it belongs.
         yield f"{key}{'.media.json' if extension == '.json' else extension}", row["size_bytes"]

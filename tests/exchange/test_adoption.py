@@ -169,17 +169,17 @@ def test_what_is_refused_is_refused_before_a_byte_is_written(tmp_path: Path) -> 
 
 
 def test_a_file_that_is_written_meanwhile_is_no_media_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fsmedia.exchange import importing
+    from fsmedia.exchange import source_tree
 
     tree = plant(tmp_path / "tree", FILES)
-    real = importing.Tree.open
+    real = source_tree.SourceTree.open
 
-    def growing(self: importing.Tree, path: str) -> object:
+    def growing(self: source_tree.SourceTree, path: str) -> object:
         if path == "r1/a.png":
             (tree / path).write_bytes(PNG + b"more")
         return real(self, path)
 
-    monkeypatch.setattr(importing.Tree, "open", growing)
+    monkeypatch.setattr(source_tree.SourceTree, "open", growing)
     report = adopt_folder(tree)
     assert [each.source for each in report.failed] == ["folder:r1/a.png"]
     assert "changed while" in str(report.failed[0].error)
@@ -214,13 +214,13 @@ def test_adopting_keeps_what_a_client_of_the_live_store_writes_meanwhile(
     """The client's bytes were there already, its sidecar comes while the adoption reads them."""
     tree = plant(tmp_path / "tree", {"r1/a.png": PNG})
     store = MediaStore(tree, organization="by-run", layouts={"by-run": DEFAULT_PATTERN}).create()
-    guessed = folders.guessed
+    guessed = folders.guess_mime_type
 
     def guessed_late(*args: Any) -> str:
         store.fs.pipe_file("r1/a.png", PNG)
         store.apply_policy("r1/a.png", "retain-9days")
         return guessed(*args)
 
-    monkeypatch.setattr(folders, "guessed", guessed_late)
+    monkeypatch.setattr(folders, "guess_mime_type", guessed_late)
     adopt_folder(tree)
     assert store.info("r1/a.png").policy_name == "retain-9days"

@@ -23,8 +23,8 @@ from opentelemetry.util.genai.types import (
 )
 
 from fsmedia import MediaStore, StorageError
-from fsmedia.exchange.courier import UNTRACED
 from fsmedia.exchange.genai import StoreCompletionHook
+from fsmedia.exchange.uploader import UNTRACED
 from tests.contract.specimens import PNG, WAV
 from tests.sinks.programs import run_installed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
-from fsmedia.cli import app, output
+from fsmedia.cli import output, typer_app
+from tests.style.project import PACKAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +30,9 @@ HOSTILE = "[red]x[/red] \x1b[31m\u202e\ninjected"
 
 def fsmedia(*words: str | os.PathLike[str], stdin: bytes = b"", env: dict[str, str] | None = None) -> Result:
     """Run a command in this process."""
-    return CliRunner().invoke(app, [os.fspath(word) for word in words], input=stdin, env=env, catch_exceptions=False)
+    return CliRunner().invoke(
+        typer_app, [os.fspath(word) for word in words], input=stdin, env=env, catch_exceptions=False
+    )
 
 
 def child(
@@ -80,6 +84,13 @@ def test_the_commands_stand_in_groups() -> None:
     places = [first.index(f" {group} ") for group in ("Store and look", "Keep and let go", "Operate", "Exchange")]
     assert places == sorted(places)
     assert " Commands " not in first  # every command is in one of them
+
+
+def test_each_command_of_the_help_has_a_file_of_its_own() -> None:
+    shown = re.findall(r"^\u2502 ([a-z][a-z-]*) +\S", fsmedia("--help", env={"COLUMNS": "100"}).stdout, re.MULTILINE)
+    files = [path.stem.removeprefix("cmd_") for path in (PACKAGE / "cli").glob("cmd_*.py")]
+    assert len(shown) > 20
+    assert sorted(name.replace("-", "_") for name in shown) == sorted(files)
 
 
 def test_help_teaches_with_examples_and_exit_codes() -> None:

@@ -10,13 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
-from fsmedia.cli import app
+from fsmedia.cli import typer_app
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
 def run(*words: str) -> tuple[int, list[str], str]:
-    result = CliRunner().invoke(app, list(words))
+    result = CliRunner().invoke(typer_app, list(words))
     return result.exit_code, result.stdout.splitlines(), result.stderr
 
 

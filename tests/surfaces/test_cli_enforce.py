@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fsmedia import MediaStore
-from fsmedia.cli.signals import Stop
+from fsmedia.cli.signals import StopSignal
 from tests.surfaces.test_cli import HOSTILE, fsmedia, put, refused
 from tests.surfaces.test_cli_bulk import options_of
 from tests.surfaces.test_cli_process import DEADLINE, started
@@ -292,7 +292,7 @@ def test_every_ends_when_nobody_reads_any_more(url: str, tmp_path: Path) -> None
 @pytest.mark.usefixtures("heeded_signals")
 def test_the_first_signal_asks_and_the_second_ends() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with Stop() as stop:
+    with StopSignal() as stop:
         assert not stop.wait(0)
         signal.raise_signal(signal.SIGINT)
         assert stop.wait(3600)
@@ -305,7 +305,7 @@ def test_the_first_signal_asks_and_the_second_ends() -> None:
 def test_a_signal_that_was_ignored_stays_so() -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        with Stop() as stop:
+        with StopSignal() as stop:
             signal.raise_signal(signal.SIGTERM)
             assert (stop.asked(), stop.code) == (False, 0)
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN

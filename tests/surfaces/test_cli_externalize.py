@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fsmedia import MediaStore
-from fsmedia.cli import cmd_externalize
+from fsmedia.cli import message_files
 from fsmedia.format import keys
 from tests.contract.specimens import traces
 from tests.messages import OPENAI_CHAT, PNG, b64
@@ -108,7 +108,7 @@ def test_wrong_usage_is_refused(url: str, chat: Path, tmp_path: Path, monkeypatc
     assert "--in-place" in refused(fsmedia("inline", "-", "--in-place", "-s", url), 2)
     for words in (["inline"], ["externalize", "--run", "r1"]):
         assert "none.json: No such file" in refused(fsmedia(*words, tmp_path / "none.json", "-s", url), 3)
-    monkeypatch.setattr(cmd_externalize, "LARGEST_DOCUMENT", 100)
+    monkeypatch.setattr(message_files, "LARGEST_DOCUMENT", 100)
     assert "larger than" in refused(fsmedia("externalize", chat, "--run", "r1", "-s", url), 1)
 
 

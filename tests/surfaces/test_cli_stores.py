@@ -8,11 +8,11 @@ import pytest
 from fsspec.config import conf
 from typer.testing import CliRunner
 
-from fsmedia.cli import app
+from fsmedia.cli import typer_app
 
 
 def run(*words: str) -> tuple[int, list[str], str]:
-    result = CliRunner().invoke(app, list(words))
+    result = CliRunner().invoke(typer_app, list(words))
     return result.exit_code, result.stdout.splitlines(), result.stderr
 
 

@@ -198,7 +198,7 @@ def test_a_summary_stops_listing(memory_storage: MemoryStorage, monkeypatch: pyt
     for index in range(5):
         put(store, b"x", "text/plain", message_idx=index)
     monkeypatch.setattr(summary, "MOST_LISTED", 6)
-    monkeypatch.setattr(summary._Taken.__init__, "__defaults__", (6,))
+    monkeypatch.setattr(summary._BoundedListing.__init__, "__defaults__", (6,))
     assert "at least 3 in 1 folder" in shown(store).text
     assert "Only the first 6 names were listed." in shown(store).text
 

@@ -11,7 +11,7 @@ import pytest
 
 from fsmedia import InvalidMediaError, MediaContent, MediaMetadata, MediaStore, StorageError
 from fsmedia.display import gallery as galleries
-from fsmedia.display import gathering, previewer
+from fsmedia.display import items, previewer
 from tests.surfaces import specimens
 from tests.surfaces.specimens import HOSTILE, put
 
@@ -208,9 +208,9 @@ def test_counting_stops_at_some_point(memory_storage: MemoryStorage, monkeypatch
     store = opened(memory_storage)
     for index in range(6):
         put(store, b"x", "text/plain", message_idx=index)
-    monkeypatch.setattr(gathering, "MOST_COUNTED", 4)
+    monkeypatch.setattr(items, "MOST_COUNTED", 4)
     assert "2 of more than 4 media" in page(store, limit=2).text
-    monkeypatch.setattr(gathering, "MOST_COUNTED", 6)
+    monkeypatch.setattr(items, "MOST_COUNTED", 6)
     assert "2 of 6 media" in page(store, limit=2).text
 
 
@@ -297,7 +297,7 @@ def test_a_notebook_shows_a_bar_to_whoever_waits_and_leaves_nothing(monkeypatch:
     shell = Shell()
     monkeypatch.setattr(previewer, "_notebook", lambda: shell)
     monkeypatch.setattr(previewer.time, "monotonic", iter([0.0, 0.1, 0.7, 0.75, 0.9, 5.0]).__next__)
-    with previewer._told(True, 9) as tell:
+    with previewer._progress(True, 9) as tell:
         for count in range(1, 6):
             tell(count)
     assert [text.rpartition("</progress> ")[2] for text in shell.shown] == [
@@ -310,7 +310,7 @@ def test_a_terminal_shows_a_bar_and_clears_it(
 ) -> None:
     monkeypatch.setattr(previewer.time, "monotonic", iter([0.0, 9.0]).__next__)
     monkeypatch.setattr(previewer.sys.stderr, "isatty", lambda: True)
-    with previewer._told(True, 2) as tell:
+    with previewer._progress(True, 2) as tell:
         tell(1)
     assert capsys.readouterr().err == "\r1 of 2 previews\r\x1b[K"
 

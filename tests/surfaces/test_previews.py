@@ -205,10 +205,10 @@ def test_a_paper_shows_its_first_page() -> None:
 def test_a_paper_that_takes_for_ever_or_kills_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     monkeypatch.setattr(documents, "__file__", str(program))
-    monkeypatch.setattr(documents, "DOCUMENT_SECONDS", 0.3)
+    monkeypatch.setattr(documents, "SECONDS", 0.3)
     program.write_text("while True: pass")
     assert "takes longer" in seen(specimens.paper(), "application/pdf").reason
-    monkeypatch.setattr(documents, "DOCUMENT_SECONDS", 30.0)
+    monkeypatch.setattr(documents, "SECONDS", 30.0)
     for code in ("import os; os.abort()", "print('x')", "print('1')"):
         program.write_text(code)
         assert "can't be drawn" in seen(specimens.paper(), "application/pdf").reason
@@ -268,6 +268,6 @@ def test_what_is_not_installed_is_named(mime_type: str, monkeypatch: pytest.Monk
         "audio/wav": specimens.sound(seconds=20),
         "application/pdf": specimens.paper(),
     }[mime_type]
-    monkeypatch.setattr(previewer, "_room", lambda _name: None)
+    monkeypatch.setattr(previewer, "_optional_module", lambda _name: None)
     monkeypatch.setattr(previewer, "find_spec", lambda _name: None)
     assert "pip install 'fsmedia[notebook]'" in seen(data, mime_type).reason

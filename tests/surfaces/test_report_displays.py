@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fsmedia import MediaStore, MediaTooLargeError, export_webdataset, import_folder, models
-from fsmedia.display.html import ROWS
+from fsmedia.display.reports import ROWS
 from fsmedia.models.base import Report
 from tests.surfaces.specimens import HOSTILE, put
 from tests.surfaces.test_gallery import Page

@@ -11,7 +11,7 @@ import pytest
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from fsmedia import MediaStore
-from fsmedia.exchange.courier import Courier, seconds
+from fsmedia.exchange.uploader import BackgroundUploader, timeout_of
 from tests.contract.specimens import PNG, R1
 from tests.style.project import run_python
 
@@ -38,87 +38,87 @@ def waiting(gate):
 
 
 def test_what_does_not_fit_is_refused(local_storage, gate, caplog):
-    courier = Courier(local_storage.url, most=3, most_bytes=1000)
-    urls = [courier.make(waiting(gate), 10, "image/png", R1) for _ in range(5)]
+    uploader = BackgroundUploader(local_storage.url, most=3, most_bytes=1000)
+    urls = [uploader.make(waiting(gate), 10, "image/png", R1) for _ in range(5)]
     assert [url is None for url in urls] == [False, False, False, True, True]
     assert caplog.text.count("dropped, 3 media wait already") == 2
-    assert not courier.flush(NOTHING)
+    assert not uploader.flush(NOTHING)
     gate.set()
-    assert courier.flush(MINUTE)
+    assert uploader.flush(MINUTE)
     store = MediaStore(local_storage.url)
     assert sorted(store.media_url(each) for each in store.list()) == sorted(urls[:3])
-    courier.shutdown(MINUTE)
+    uploader.shutdown(MINUTE)
 
 
 def test_bytes_that_wait_are_bounded_but_a_single_media_may_be_larger(local_storage, gate):
-    courier = Courier(local_storage.url, most_bytes=1000)
-    assert courier.make(waiting(gate), 5000, "image/png", R1)
-    assert courier.make(waiting(gate), 1, "image/png", R1) is None
+    uploader = BackgroundUploader(local_storage.url, most_bytes=1000)
+    assert uploader.make(waiting(gate), 5000, "image/png", R1)
+    assert uploader.make(waiting(gate), 1, "image/png", R1) is None
     gate.set()
-    assert courier.shutdown(MINUTE)
+    assert uploader.shutdown(MINUTE)
 
 
 def test_an_end_that_takes_too_long_gives_up(local_storage, gate, caplog):
-    courier = Courier(local_storage.url)
+    uploader = BackgroundUploader(local_storage.url)
     for _ in range(6):
-        courier.make(waiting(gate), 1, "image/png", R1)
-    assert courier.shutdown(NOTHING) is False
+        uploader.make(waiting(gate), 1, "image/png", R1)
+    assert uploader.shutdown(NOTHING) is False
     assert "6 media were not stored in time" in caplog.text
-    assert courier.send(PNG, "image/png", R1, digest="d") is None
+    assert uploader.send(PNG, "image/png", R1, digest="d") is None
     gate.set()
 
 
 def test_bytes_that_could_not_be_stored_are_tried_again(local_storage, caplog):
-    courier = Courier(local_storage.url, max_file_size=len(PNG))
+    uploader = BackgroundUploader(local_storage.url, max_file_size=len(PNG))
     digest = hashlib.sha256(PNG).hexdigest()
-    too_large = courier.send(PNG + b"x", "image/png", R1, digest=digest)
-    assert courier.flush(MINUTE)
+    too_large = uploader.send(PNG + b"x", "image/png", R1, digest=digest)
+    assert uploader.flush(MINUTE)
     assert "not stored, MediaTooLargeError" in caplog.text
-    url = courier.send(PNG, "image/png", R1, digest=digest)
+    url = uploader.send(PNG, "image/png", R1, digest=digest)
     assert url != too_large
-    assert courier.send(PNG, "image/png", R1, digest=digest) == url
-    assert courier.shutdown(MINUTE)
+    assert uploader.send(PNG, "image/png", R1, digest=digest) == url
+    assert uploader.shutdown(MINUTE)
     assert list(MediaStore(local_storage.url).list()) == [MediaStore(local_storage.url).info(url).reference]
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_has_a_queue_of_its_own(local_storage, gate):
-    courier = Courier(local_storage.url, most=1)
-    courier.make(waiting(gate), 1, "image/png", R1)
+    uploader = BackgroundUploader(local_storage.url, most=1)
+    uploader.make(waiting(gate), 1, "image/png", R1)
     child = os.fork()
     if child == 0:
-        done = courier.send(PNG, "image/png", R1, digest="d") is not None and courier.shutdown(MINUTE)
+        done = uploader.send(PNG, "image/png", R1, digest="d") is not None and uploader.shutdown(MINUTE)
         os._exit(0 if done else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert len(list(MediaStore(local_storage.url).list())) == 1
     gate.set()
-    assert courier.shutdown(MINUTE)
+    assert uploader.shutdown(MINUTE)
     assert len(list(MediaStore(local_storage.url).list())) == 2
 
 
 def test_naming_a_media_asks_the_storage_nothing(moto_storage, gate):
-    courier = Courier(moto_storage.url, storage_options=moto_storage.options)
+    uploader = BackgroundUploader(moto_storage.url, storage_options=moto_storage.options)
     with moto_storage.counted() as requests:
-        assert courier.make(waiting(gate), 1, "image/png", R1)
+        assert uploader.make(waiting(gate), 1, "image/png", R1)
     assert dict(requests) == {}
     gate.set()
-    assert courier.shutdown(MINUTE)
+    assert uploader.shutdown(MINUTE)
 
 
 def test_no_secret_is_in_a_url_or_a_log(moto_storage, caplog):
     caplog.set_level("DEBUG", logger="fsmedia")
     options = {**moto_storage.options, "secret": "5ec4e7"}
-    courier = Courier(moto_storage.url, storage_options=options)
-    url = courier.send(PNG, "image/png", R1, digest="d")
-    courier.shutdown(MINUTE)
-    assert "5ec4e7" not in f"{url} {courier!r} {caplog.text}"
+    uploader = BackgroundUploader(moto_storage.url, storage_options=options)
+    url = uploader.send(PNG, "image/png", R1, digest="d")
+    uploader.shutdown(MINUTE)
+    assert "5ec4e7" not in f"{url} {uploader!r} {caplog.text}"
 
 
 def test_instrumented_clients_are_quiet_about_what_a_sink_does(local_storage):
-    courier = Courier(local_storage.url)
+    uploader = BackgroundUploader(local_storage.url)
     seen = []
-    courier.make(lambda: seen.append(is_instrumentation_enabled()) or PNG, 1, "image/png", R1)
-    assert courier.shutdown(MINUTE)
+    uploader.make(lambda: seen.append(is_instrumentation_enabled()) or PNG, 1, "image/png", R1)
+    assert uploader.shutdown(MINUTE)
     assert (seen, is_instrumentation_enabled()) == ([False], True)
 
 
@@ -126,10 +126,10 @@ ENDING = """
 import threading
 from datetime import timedelta
 from fsmedia import MediaMetadata
-from fsmedia.exchange.courier import Courier
-courier = Courier("store", patience=timedelta(seconds=0.3))
+from fsmedia.exchange.uploader import BackgroundUploader
+uploader = BackgroundUploader("store", patience=timedelta(seconds=0.3))
 for _ in range(9):
-    courier.make(lambda: threading.Event().wait(1000), 1, "image/png", MediaMetadata(run_id="r1"))
+    uploader.make(lambda: threading.Event().wait(1000), 1, "image/png", MediaMetadata(run_id="r1"))
 print("the end")
 """
 
@@ -142,4 +142,4 @@ def test_the_end_of_a_program_waits_a_bounded_time(tmp_path):
 
 @pytest.mark.parametrize(("given", "expected"), [(1.5, 1.5), (-1, 0), (float("inf"), 365 * 86400)])
 def test_times_that_others_give(given, expected):
-    assert seconds(given).total_seconds() == expected
+    assert timeout_of(given).total_seconds() == expected

@@ -1,0 +1,84 @@
+"""`fsmedia info`: show all that the store knows of media."""
+
+# No `from __future__ import annotations`: typer reads these annotations when it runs.
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import typer
+from rich.text import Text
+
+from fsmedia.cli import output
+from fsmedia.cli.app import AsJson, References, StorageOptions, StoreLocation, StoreUrl, exit_code_of
+from fsmedia.display.text import distance_text
+from fsmedia.errors import MediaError
+from fsmedia.models import MediaRecord
+from fsmedia.store import utc_now
+
+HELP = """Show all that the store knows of media: type, size, digest, ids, time, policy, caption.
+
+With `--json` one record per line, with the names of the Python API.
+
+Examples:
+  fsmedia info runs/r1/0003_01_u01m8.png
+  fsmedia info --json $(fsmedia ls --run r1) | jq .sha256
+"""
+
+_LABELS = {
+    "mime_type": "type", "detected_mime_type": "looks like", "size_bytes": "size", "sha256": "sha256",
+    "run_id": "run", "conversation_id": "conversation", "session_id": "session", "message_idx": "message",
+    "part_idx": "part", "provider_id": "provider", "timestamp": "time", "policy_name": "policy",
+    "expires_at": "expires", "hold": "held", "xattrs": "attributes",
+}  # fmt: skip
+_SECOND = {"run_id", "conversation_id", "session_id", "provider_id", "policy_name"}  # an empty one says nothing
+
+
+def info(
+    context: typer.Context,
+    *,
+    references: References,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    option: StorageOptions = None,
+) -> None:
+    """Show records."""
+    errors: list[MediaError] = []
+    screen = output.Screen()
+    shown = 0
+    with StoreLocation.of(context, store, option).open(read_only=True) as opened:
+        for reference in references:
+            try:
+                record = opened.info(reference)
+            except MediaError as error:
+                output.error(output.error_text(error))
+                errors.append(error)
+                continue
+            if as_json:
+                output.json_record(record)
+            else:
+                if shown:
+                    screen.print()
+                screen.print(Text(output.visible(record.reference), style="bold", overflow="fold"))
+                screen.print(output.facts_table(_rows(record)))
+            shown += 1
+    raise typer.Exit(exit_code_of(errors))
+
+
+def _rows(record: MediaRecord) -> Iterator[tuple[str, str]]:
+    """Yield the names and values of a record that say something."""
+    values: dict[str, Any] = dict(record)
+    for name in (*_LABELS, *(name for name in values if name not in _LABELS and name != "reference")):
+        value = values.get(name)
+        if value is None or (name in _SECOND and not value) or value == {}:
+            continue
+        yield "  " + _LABELS.get(name, name.replace("_", " ")), _value(name, value)
+
+
+def _value(name: str, value: object) -> str:
+    if name == "size_bytes" and isinstance(value, int):
+        return output.exact_size_text(value)
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}Z ({distance_text(value, utc_now())})"
+    if isinstance(value, dict):
+        return output.json_text(value)
+    return output.visible(str(value))

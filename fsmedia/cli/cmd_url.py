@@ -1,0 +1,40 @@
+"""`fsmedia url`: print URLs under which other programs get media."""
+
+# No `from __future__ import annotations`: typer reads these annotations when it runs.
+from typing import Annotated
+
+import typer
+
+from fsmedia.cli import output
+from fsmedia.cli.app import AsJson, References, StorageOptions, StoreLocation, StoreUrl
+from fsmedia.cli.parsing import parse_duration
+
+HELP = """Print a URL under which other programs get a media: file:// on this machine, signed on S3 and GCS.
+
+Whoever has a signed URL can read that media until it expires: treat it as a password.
+
+Examples:
+  fsmedia url runs/r1/0003_01_u01m8.png --store s3://bucket/media --expires 15m
+"""
+
+
+def url(
+    context: typer.Context,
+    *,
+    references: References,
+    expires: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="How long a signed URL lives, e.g. 15m, 12h, 7d; else 1h.")
+    ] = None,
+    as_json: AsJson = False,
+    store: StoreUrl = None,
+    option: StorageOptions = None,
+) -> None:
+    """Print URLs."""
+    lifetime = None if expires is None else parse_duration(expires, "--expires")
+    with StoreLocation.of(context, store, option).open(read_only=True) as opened:
+        for reference in references:
+            address = opened.get_url(reference, lifetime)
+            if as_json:
+                output.json_line({"reference": reference, "url": address})
+            else:
+                output.line(address)

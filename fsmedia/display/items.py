@@ -1,0 +1,180 @@
+"""The media of a gallery: one listing, and a sidecar each for those that are shown.
+
+Nothing is read twice: a sidecar that selecting took is not asked for again.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+
+from fsmedia.core import holds, records
+from fsmedia.core.parallel import windows
+from fsmedia.errors import CorruptSidecarError, InvalidMediaError
+from fsmedia.format import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from fsmedia.core.records import SelectedItem
+    from fsmedia.format.settings import Configuration
+    from fsmedia.models import MediaRecord
+    from fsmedia.models.selection import Selection
+    from fsmedia.storage import Backend
+
+Sort = Literal["position", "newest", "oldest", "largest"]
+"""In the order of the keys (which is that of messages), by timestamp, or by size."""
+MOST_COUNTED = 100_000
+"""Media that are counted for a gallery's total; beyond it says "more than"."""
+MOST_SHOWN = 2_000
+"""Largest limit of a gallery: a page of more is no use."""
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GalleryItem:
+    """A media of a gallery, and what the store knows of it.
+
+    Attributes
+    ----------
+    record
+        What the store knows of it.
+    selected
+        What the listing said.
+    held
+        Whether something holds it.
+    problem
+        What is wrong with its sidecar; then the record speaks by path alone.
+    """
+
+    record: MediaRecord
+    selected: SelectedItem
+    held: bool = False
+    problem: str = ""
+
+
+class Totals(NamedTuple):
+    """How many media a selection has, shown or not.
+
+    Attributes
+    ----------
+    more
+        Whether counting stopped before the end.
+    """
+
+    media: int
+    size: int
+    more: bool
+
+
+def select_items(
+    backend: Backend, configuration: Configuration, selection: Selection, *, limit: int, sort: Sort
+) -> tuple[list[GalleryItem], Totals]:
+    """Return the media to show, in order, and the totals of the whole selection.
+
+    Raises
+    ------
+    InvalidMediaError
+        The limit or the order can't be meant.
+    """
+    check_limit(limit)
+    if sort not in get_args(Sort):
+        raise InvalidMediaError(f"unknown sort {sort!r}", next_step=f"use one of {', '.join(get_args(Sort))}")
+    counter = _CountingIterator(records.selected(backend, configuration, selection))
+    if sort == "position":
+        shown = list(_read(backend, configuration, islice(counter, limit)))
+        counter.finish()
+    elif sort == "largest":
+        largest = heapq.nsmallest(limit, counter, key=lambda each: (-each.entry.size, each.entry.key))
+        shown = list(_read(backend, configuration, largest))
+    else:
+        every = _read(backend, configuration, counter)
+        newest = sort == "newest"
+        shown = heapq.nsmallest(
+            limit, every, key=lambda each: (_age(each.record, newest=newest), each.record.reference)
+        )
+    held = holds.held(backend) if shown else frozenset()
+    if held:
+        shown = [replace(each, held=keys.hold_key(each.record.reference) in held) for each in shown]
+    return shown, counter.totals()
+
+
+def check_limit(limit: object) -> None:
+    """Check the number of media that a page is to show.
+
+    Raises
+    ------
+    InvalidMediaError
+        It is no number, or too large.
+    """
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 0 <= limit <= MOST_SHOWN:
+        raise InvalidMediaError(
+            f"limit must be a number from 0 to {MOST_SHOWN:,}, not {limit!r}",
+            next_step="narrow the selection to see others",
+        )
+
+
+def _read(backend: Backend, configuration: Configuration, chosen: Iterable[SelectedItem]) -> Iterator[GalleryItem]:
+    """Read the sidecars that were not read yet, some at once; what was deleted meanwhile is left out."""
+    for batch in windows(chosen, _BATCH):
+        yield from _batch(backend, configuration, batch)
+
+
+def _batch(backend: Backend, configuration: Configuration, batch: Sequence[SelectedItem]) -> Iterator[GalleryItem]:
+    asked = [each.entry.key for each in batch if each.listed.has_sidecar and each.text is None]
+    read = dict(zip(asked, records.read_sidecars(backend, asked), strict=True))
+    for each in batch:
+        data = read.get(each.entry.key, each.text)
+        if isinstance(data, Exception):
+            record = records.foreign_record(each.entry, configuration)
+            yield GalleryItem(record=record, selected=each, problem="its sidecar can't be read")
+        elif data is not None or not each.listed.has_sidecar:
+            yield _described(each, data, configuration)
+
+
+def _described(each: SelectedItem, data: bytes | None, configuration: Configuration) -> GalleryItem:
+    try:
+        record = records.record_of(records.StoredItem(each.entry, data), configuration)
+    except CorruptSidecarError as error:
+        record = records.foreign_record(each.entry, configuration)
+        return GalleryItem(record=record, selected=each, problem=error.problem)
+    return GalleryItem(record=record, selected=each)
+
+
+def _age(record: MediaRecord, *, newest: bool) -> float:
+    """Return what sorts by time; what has none comes last."""
+    if record.timestamp is None:
+        return float("inf")
+    return -record.timestamp.timestamp() if newest else record.timestamp.timestamp()
+
+
+class _CountingIterator:
+    """Passes on what a listing gives, and counts it."""
+
+    def __init__(self, found: Iterator[SelectedItem]) -> None:
+        self._found = found
+        self._count = self._size = 0
+        self._more = False
+
+    def __iter__(self) -> Iterator[SelectedItem]:
+        return self
+
+    def __next__(self) -> SelectedItem:
+        if self._count >= MOST_COUNTED:
+            self._more = next(self._found, None) is not None
+            raise StopIteration
+        item = next(self._found)
+        self._count += 1
+        self._size += item.entry.size
+        return item
+
+    def finish(self) -> None:
+        """Count the rest."""
+        for _ in self:
+            pass
+
+    def totals(self) -> Totals:
+        """Return what was counted."""
+        return Totals(self._count, self._size, self._more)

@@ -1,0 +1,377 @@
+"""Storing media in the background: a bounded queue, a few threads, and an end that waits a bounded time.
+
+Whoever hands something over gets its URL at once, or None; neither a slow nor a broken storage reaches them. What
+does not fit into the queue is refused, what can't be stored is logged, both with their reference. Forked children
+start with an empty queue.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import context
+from opentelemetry.trace import format_trace_id
+
+from fsmedia.core.ingest import MediaUpload, WriteContext
+from fsmedia.errors import MediaError
+from fsmedia.models import MediaContent, MediaMetadata
+from fsmedia.store import MediaStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from os import PathLike
+    from typing import Unpack
+
+    from opentelemetry.trace import Span
+
+    from fsmedia.models import Reference
+    from fsmedia.store import StoreSettings
+
+UNTRACED = "untraced"
+"""The run of what belongs to no trace."""
+
+_CONVERSATION = "gen_ai.conversation.id"
+_SESSION = "session.id"
+_PROVIDERS = ("gen_ai.provider.name", "llm.provider", "gen_ai.system")
+_THREADS = 4
+_REMEMBERED = 1024  # digests of media that need not be stored again
+_WAITING = 256
+_WAITING_BYTES = 256 * 2**20
+_PATIENCE = timedelta(seconds=10)
+_LONGEST_TIMEOUT = 365 * 86_400.0
+_log = logging.getLogger("fsmedia.sinks")
+
+
+class BackgroundUploader:
+    """Stores media in background threads.
+
+    Parameters
+    ----------
+    url
+        The store's root; None takes `$FSMEDIA_URL`.
+    most, most_bytes
+        How many media, and how many bytes of them, may wait; what comes then is refused.
+    patience
+        How long the end of the program waits for what is still in the queue.
+    options
+        What `MediaStore` takes: `storage_options`, `default_policy`, ...
+
+    Raises
+    ------
+    MediaError
+        The store can't be opened, or its settings can't be written.
+    """
+
+    def __init__(
+        self,
+        url: str | PathLike[str] | None = None,
+        *,
+        most: int = _WAITING,
+        most_bytes: int = _WAITING_BYTES,
+        patience: timedelta = _PATIENCE,
+        **options: Unpack[StoreSettings],
+    ) -> None:
+        self._most, self._most_bytes = most, most_bytes
+        self.patience = patience
+        self._store = DeferredStore(url, **options).create()
+        self._queue = _UploadQueue()
+        _uploaders.add(self)
+
+    @property
+    def url(self) -> str:
+        """The store's root, without user, password or query."""
+        return self._store.url
+
+    def send(self, data: bytes, mime_type: str, metadata: MediaMetadata, *, digest: str) -> str | None:
+        """Queue a media; return its URL, or None if it is refused.
+
+        Bytes that this run handed over before, as the same type, are not stored again.
+
+        Parameters
+        ----------
+        digest
+            Hex SHA-256 of the bytes.
+        """
+        queue = self._queue_of_process()
+        same = (metadata.run_id, digest, mime_type)
+        with queue.changed:
+            if same in queue.known:
+                queue.known.move_to_end(same)
+                return queue.known[same]
+        return self.make(lambda: data, len(data), mime_type, metadata, same=same)
+
+    def make(
+        self,
+        produce: Callable[[], bytes],
+        size: int,
+        mime_type: str,
+        metadata: MediaMetadata,
+        *,
+        same: tuple[str, str, str] | None = None,
+    ) -> str | None:
+        """Queue a media whose bytes are made in the background; return its URL, or None if it is refused.
+
+        Parameters
+        ----------
+        size
+            About how many bytes it holds meanwhile.
+        same
+            What it has in common with others that need not be stored again.
+        """
+        queue = self._queue_of_process()
+        token = context.attach(_uninstrumented())
+        try:
+            upload = self._store.defer(mime_type, metadata)
+        except MediaError as error:
+            _log.warning("refused: %s", error)
+            return None
+        finally:
+            context.detach(token)
+        job = _UploadJob(upload, produce, size, same)
+        return upload.url if queue.take(job, self._most, self._most_bytes) else None
+
+    def flush(self, timeout: timedelta = _PATIENCE) -> bool:
+        """Wait until the queue is empty and its threads are idle; False if that took too long."""
+        queue = self._queue_of_process()
+        with queue.changed:
+            return queue.changed.wait_for(lambda: not queue.count, max(0.0, timeout.total_seconds()))
+
+    def shutdown(self, timeout: timedelta = _PATIENCE) -> bool:
+        """Take nothing any more, and wait as `flush` does; what is then still waiting is given up."""
+        queue = self._queue_of_process()
+        with queue.changed:
+            queue.closed = True
+        done = self.flush(timeout)
+        if not done:
+            _log.warning("%d media were not stored in time", queue.count)
+        queue.close()
+        return done
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} to {self.url}>"
+
+    def _queue_of_process(self) -> _UploadQueue:
+        """Return this process's queue: a forked child has neither the threads nor their jobs."""
+        if self._queue.process != os.getpid():
+            self._queue = _UploadQueue()
+        return self._queue
+
+
+class DeferredStore(MediaStore):
+    """A `MediaStore` for what is named first and written later.
+
+    Bytes always lie at their reference, also in a store that shares equal ones, where a name is only known once they
+    are written; `MediaStore.deduplicate` lets them share later, and finds them by the old reference.
+    """
+
+    def defer(self, mime_type: str, metadata: MediaMetadata) -> PendingUpload:
+        """Name a media; nothing is written yet, and in a store that was made (`create`) nothing is read either.
+
+        Raises
+        ------
+        InvalidMediaError, InvalidLayoutError, UnknownPolicyError
+            It can't be stored like that.
+        """
+        write_context = self._write_context()
+        settings = write_context.configuration
+        plain = WriteContext(
+            write_context.backend,
+            replace(settings, deduplicate=False),
+            write_context.max_file_size,
+            write_context.now,
+            write_context.settle,
+        )
+        content = MediaContent(data=b"", mime_type=mime_type)
+        draft = MediaUpload(
+            plain, self._with_id(metadata, settings.organization.id_field), content.mime_type, content, None
+        )
+        return PendingUpload(self.media_url(draft.reference), draft)
+
+    def _with_id(self, metadata: MediaMetadata, needed: str) -> MediaMetadata:
+        """Give a media that lacks the id of the store's organization mode the id of its run, a trace."""
+        if getattr(metadata, needed):
+            return metadata
+        return metadata.model_copy(update={needed: metadata.run_id})
+
+
+@dataclass(frozen=True, slots=True)
+class PendingUpload:
+    """A media that has its reference and is not stored yet.
+
+    Attributes
+    ----------
+    url
+        Where any fsspec client will find it: a `media://` URL, without secrets.
+    """
+
+    url: str
+    draft: MediaUpload
+
+    @property
+    def reference(self) -> Reference:
+        """Under which it will be stored."""
+        return self.draft.reference
+
+    def store(self, data: bytes) -> None:
+        """Write the media.
+
+        Raises
+        ------
+        MediaTooLargeError, StorageError
+            It can't be, and its reference names nothing.
+        """
+        self.draft.take(data)
+        self.draft.commit()
+
+
+def span_metadata(span: Span | None, attributes: Mapping[str, Any] | None = None) -> MediaMetadata:
+    """Return run, conversation, session and provider of a span; what it lacks, or can't be an id, stays empty.
+
+    Parameters
+    ----------
+    attributes
+        Asked first; then those of the span, where it lets them be read.
+    """
+    values = {**(getattr(span, "attributes", None) or {}), **(attributes or {})}
+    trace = span.get_span_context() if span is not None else None
+    run = format_trace_id(trace.trace_id) if trace is not None and trace.is_valid else UNTRACED
+    try:
+        return MediaMetadata(
+            run_id=run,
+            conversation_id=_first(values, _CONVERSATION),
+            session_id=_first(values, _SESSION),
+            provider_id=_first(values, *_PROVIDERS),
+        )
+    except MediaError:
+        return MediaMetadata(run_id=run)
+
+
+def timeout_of(seconds: float) -> timedelta:
+    """Return a timeout that other libraries give in seconds, at most a year."""
+    return timedelta(seconds=min(max(0.0, seconds), _LONGEST_TIMEOUT))
+
+
+@contextmanager
+def logged_failure(what: str) -> Iterator[None]:
+    """Log what a block raises and end the block: a program that is instrumented must go on.
+
+    Parameters
+    ----------
+    what
+        What did not happen, for the log. Of errors of other packages only the type is logged: their texts may quote
+        what a user said.
+    """
+    try:
+        yield
+    except MediaError as error:
+        _log.warning("%s, %s: %s", what, type(error).__name__, error)
+    except Exception as error:  # noqa: BLE001 - serializers and clients of storages raise what they like
+        _log.warning("%s, %s", what, type(error).__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _UploadJob:
+    """One media in the queue."""
+
+    upload: PendingUpload
+    produce: Callable[[], bytes]
+    size: int
+    same: tuple[str, str, str] | None
+
+
+class _UploadQueue:
+    """The jobs of one process.
+
+    Its threads are daemons, so that the program's end waits for `_finish_all` and no longer.
+    """
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.process = os.getpid()
+        self.count = self.size = 0
+        self.closed = False
+        self.known: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+        self._waiting: SimpleQueue[_UploadJob | None] = SimpleQueue()
+        self._threads = 0
+
+    def take(self, job: _UploadJob, most: int, most_bytes: int) -> bool:
+        """Take a job; False if there is no room. A single one may be of any size."""
+        with self.changed:
+            if self.closed or self.count >= most or (self.count and self.size + job.size > most_bytes):
+                why = "the sink was shut down" if self.closed else f"{self.count} media wait already"
+                _log.warning("%s: dropped, %s", job.upload.reference, why)
+                return False
+            self.count += 1
+            self.size += job.size
+            if job.same is not None:
+                self.known[job.same] = job.upload.url
+                if len(self.known) > _REMEMBERED:
+                    self.known.popitem(last=False)
+            if self._threads < min(_THREADS, self.count):
+                self._threads += 1
+                threading.Thread(target=self._work, name="fsmedia-sink", daemon=True).start()
+            self._waiting.put(job)
+            return True
+
+    def close(self) -> None:
+        """End the threads; jobs that no thread has begun are given up."""
+        with suppress(Empty):
+            while True:
+                job = self._waiting.get_nowait()
+                if job is not None:
+                    self._done(job, stored=False)
+        for _ in range(self._threads):
+            self._waiting.put(None)
+
+    def _work(self) -> None:
+        context.attach(_uninstrumented())  # the thread is ours alone
+        while (job := self._waiting.get()) is not None:
+            stored = False
+            try:
+                with logged_failure(f"{job.upload.reference}: not stored"):
+                    job.upload.store(job.produce())
+                    stored = True
+            finally:
+                self._done(job, stored=stored)
+
+    def _done(self, job: _UploadJob, *, stored: bool) -> None:
+        with self.changed:
+            self.count -= 1
+            self.size -= job.size
+            # The URL of what was not stored names nothing: the same bytes are to be stored the next time they come.
+            if not stored and job.same is not None:
+                self.known.pop(job.same, None)
+            self.changed.notify_all()
+
+
+def _first(values: Mapping[str, Any], *names: str) -> str:
+    return next((values[name] for name in names if isinstance(values.get(name), str)), "")
+
+
+def _uninstrumented() -> context.Context:
+    """Return a context in which instrumented clients make no spans: what keeps traces must not make new ones."""
+    return context.set_value("suppress_instrumentation", value=True)
+
+
+_uploaders: weakref.WeakSet[BackgroundUploader] = weakref.WeakSet()
+
+
+def _finish_all() -> None:
+    """Give the jobs of all uploaders their time, and no more."""
+    for uploader in list(_uploaders):
+        uploader.shutdown(uploader.patience)
+
+
+# Before the pools of threads close, without which an object store's client can't look up names any more; an ordinary
+# exit function comes after them.
+getattr(threading, "_register_atexit", atexit.register)(_finish_all)
