@@ -1,0 +1,124 @@
+"""The cut of the code: ten packages, whole classes, few files, few suppressed checks. CONTRIBUTING.md has the map."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+from collections import defaultdict
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pytest
+
+import fsmedia
+from tests.style.project import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PACKAGES = {
+    "catalog", "cli", "core", "display", "exchange", "filesystem", "format", "maintenance", "models", "storage",
+}  # fmt: skip
+FILES = {"__init__.py", "aio.py", "errors.py", "handlers.py", "store.py"}
+BESIDE = {"docs", "py.typed"}
+MOST_FILES = 130
+MOST_WITH_ONE_IMPORTER = 15
+MOST_SUPPRESSED = 39
+DEEPEST = 3
+SUPPRESSED = re.compile(r"# (?:type: ignore|noqa)")
+REASONED = re.compile(r"# (?:type: ignore|noqa)\S*(?:[\w\[\]:, -]*?) (?:-|#) \S")
+ONE_FILE_EACH = {"cli", "exchange"}
+"""Packages with a file a command, and a file a format or framework."""
+
+
+def sources() -> list[Path]:
+    """The Python files of the package."""
+    return sorted((ROOT / "fsmedia").rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    """Return the dotted name of a file."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """Return the modules of the package that a file imports, at any place."""
+    known = {module_of(each) for each in sources()}
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for name in node.names:
+                full = f"{node.module}.{name.name}"
+                found.add(full if full in known else node.module)
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+    return frozenset(found & known)
+
+
+def classes() -> Iterator[type]:
+    """Yield the classes of the package; what needs a library that is not installed is left out."""
+    for info in pkgutil.walk_packages(fsmedia.__path__, "fsmedia."):
+        if info.name.endswith("__main__"):
+            continue
+        module = importlib.import_module(info.name)
+        for kind in vars(module).values():
+            if inspect.isclass(kind) and kind.__module__ == info.name:
+                yield kind
+
+
+def test_the_top_has_ten_packages_and_five_files() -> None:
+    top = {path.name for path in (ROOT / "fsmedia").iterdir() if path.name != "__pycache__"}
+    assert top == PACKAGES | FILES | BESIDE
+
+
+def test_there_are_few_files() -> None:
+    assert len(sources()) <= MOST_FILES
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES - ONE_FILE_EACH))
+def test_a_package_fits_on_one_page(package: str) -> None:
+    assert len(list((ROOT / "fsmedia" / package).glob("*.py"))) <= 15
+
+
+def test_few_modules_serve_one_neighbour_only() -> None:
+    """A module that only one file of its own package imports is a part torn off; what is loaded by name is not."""
+    importers: dict[str, set[str]] = defaultdict(set)
+    for path in sources():
+        for name in imports(path):
+            importers[name].add(module_of(path))
+    lonely = []
+    for path in sources():
+        module = module_of(path)
+        package = module.rpartition(".")[0]
+        mine = importers[module] - {module}
+        if path.name != "__init__.py" and package != "fsmedia" and len(mine) == 1:
+            (only,) = mine
+            is_command = path.stem.startswith("cmd_")
+            if not is_command and (only == package or only.rpartition(".")[0] == package):
+                lonely.append(module)
+    assert len(lonely) <= MOST_WITH_ONE_IMPORTER, lonely
+
+
+def test_no_class_is_cut_into_a_chain() -> None:
+    deep = {}
+    for kind in classes():
+        ours = [each.__name__ for each in kind.__mro__ if each.__module__.startswith("fsmedia")]
+        if len(ours) > DEEPEST:
+            deep[f"{kind.__module__}.{kind.__name__}"] = ours
+    assert not deep
+
+
+def test_few_checks_are_suppressed_and_each_says_why() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in sources()
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if SUPPRESSED.search(line)
+    ]
+    assert len(found) <= MOST_SUPPRESSED, "\n".join(found)
+    assert not [line for line in found if not REASONED.search(line)]
