@@ -13,11 +13,10 @@ from fsmedia.core import bulk, externalize, ingest, lifetime, records
 from fsmedia.core.externalize import LARGEST_DOCUMENT
 from fsmedia.core.ingest import MediaWriter, SourceRules, WriteContext, draft_of, utc_now
 from fsmedia.core.lifetime import Deleter, check_log, current_user
-from fsmedia.core.records import StoredBytes
-from fsmedia.core.references import References
+from fsmedia.core.records import References, StoredBytes
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.core.telemetry import Observer, checked_hooks, observed
-from fsmedia.display.cache import PreviewCache, default_folder, place_of
+from fsmedia.display.previewer import PreviewCache, default_folder, place_of
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, ReadOnlyStoreError
 from fsmedia.filesystem import MediaFileSystem
 from fsmedia.filesystem.views import VIEW_MAX_AGE, as_age

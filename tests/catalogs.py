@@ -11,7 +11,8 @@ from unittest.mock import patch
 import fsspec
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
-from fsmedia.catalog import answers, refresh
+from fsmedia.catalog import refresh
+from fsmedia.catalog import snapshots as answers
 from fsmedia.core import records
 
 if TYPE_CHECKING:

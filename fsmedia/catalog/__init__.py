@@ -4,10 +4,8 @@ Reads sidecars and listings, writes snapshots below `.fsmedia/catalog/` and noth
 pyarrow, and only when a catalog is asked for.
 """
 
-from fsmedia.catalog.answers import CatalogAnswers
-from fsmedia.catalog.removal import forget, rows_of
 from fsmedia.catalog.schema import COLUMNS, VERSION, Column
-from fsmedia.catalog.snapshots import current, refreshed
+from fsmedia.catalog.snapshots import CatalogAnswers, current, forget, refreshed, rows_of
 from fsmedia.catalog.snapshots import newest_catalog as newest
 from fsmedia.catalog.statistics import statistics
 from fsmedia.catalog.table import Catalog

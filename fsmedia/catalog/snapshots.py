@@ -8,26 +8,29 @@ from __future__ import annotations
 
 import logging
 import time
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from fsmedia.catalog.refresh import is_sorted, refresh
-from fsmedia.catalog.schema import ROW_GROUP, VERSION, TableHeader, arrow, conform, version_of
-from fsmedia.catalog.table import Catalog
-from fsmedia.errors import MediaNotFoundError, StoreConflictError
+from fsmedia.catalog.refresh import PreviousRows, is_sorted, refresh
+from fsmedia.catalog.schema import ROW_GROUP, VERSION, TableHeader, arrow, conform, settings_digest, version_of
+from fsmedia.catalog.table import Catalog, mask
+from fsmedia.errors import MediaError, MediaNotFoundError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.models import CatalogRefresh
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
     from concurrent.futures import Executor
-    from datetime import datetime
 
     import pyarrow as pa
 
+    from fsmedia.core.records import ListedItem
     from fsmedia.core.settings_file import SettingsFile
     from fsmedia.format.settings import Configuration
+    from fsmedia.models.selection import Selection
     from fsmedia.storage import Backend, Entry
 
 CONTENT_TYPE = "application/vnd.apache.parquet"
@@ -303,3 +306,194 @@ def _same(found: Snapshot, table: pa.Table) -> bool:
     """Tell whether a snapshot has the rows and the metadata of a table, except for its time."""
     header = TableHeader.read(table.schema.metadata)
     return found.header.root == header.root and found.header.settings == header.settings and found.table.equals(table)
+
+
+_WORTH: Final = {False: 4096, True: 64}
+"""Sidecars after which a catalog is looked for, by whether the storage is asked over a network.
+
+On a disk so many are read in the time that importing pyarrow takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogAnswers:
+    """Answers to a selection from the newest catalog; see `fsmedia.core.records.SelectionIndexLoader`."""
+
+    backend: Backend
+    configuration: Configuration
+    selection: Selection
+
+    @property
+    def after(self) -> int:
+        """Number of sidecars after which a catalog is looked for."""
+        return _WORTH[self.backend.asynchronous]
+
+    def load(self) -> RowAnswers | None:
+        """Read the newest snapshot; None without pyarrow, without a catalog, or with one that can't be read."""
+        if self.backend.in_one_process or find_spec("pyarrow") is None:
+            return None  # memory tells no tokens, and is as fast
+        try:
+            found = newest(self.backend, names(self.backend), tolerant=True)
+        except MediaError as error:
+            _log.warning("listing without the catalog: %s", error)
+            return None
+        if found is None or found.header.settings != settings_digest(self.configuration):
+            return None
+        return RowAnswers(found.table, self.selection)
+
+
+class RowAnswers:
+    """Rows of a catalog, matched against a selection all at once."""
+
+    def __init__(self, table: pa.Table, selection: Selection) -> None:
+        self._before = PreviousRows(table)
+        chunks = mask(table, selection).cast("uint8").chunks
+        self._met = b"".join(
+            memoryview(each.buffers()[1]).cast("B")[each.offset : each.offset + len(each)]
+            for each in chunks
+            if len(each)
+        )
+
+    def meets(self, item: ListedItem) -> bool | None:
+        """Tell whether a media meets the selection; None: its sidecar or its bytes changed."""
+        number = self._before.unchanged(item, _ANY_TIME)
+        return None if number is None else bool(self._met[number])
+
+
+_ANY_TIME = datetime.max.replace(tzinfo=UTC)
+"""A row that has tokens was old enough when it was made, so what shows the same now is."""
+_ATTEMPTS = 3
+"""How often to look whether a refresh that was under way has written such rows again."""
+
+
+class ForgetResult(NamedTuple):
+    """Result of removing media from the catalog.
+
+    Attributes
+    ----------
+    gone
+        Keys of the snapshots that were deleted, or in a dry run would be.
+    """
+
+    gone: frozenset[str] = frozenset()
+    failed: Mapping[str, MediaError] = {}
+
+
+class _SnapshotScan(NamedTuple):
+    """Keys of the snapshots: those that can be read, those of them with rows to remove, and the others."""
+
+    readable: list[str]
+    holding: list[str]
+    unreadable: list[str]
+
+
+def forget(
+    backend: Backend,
+    settings_file: SettingsFile,
+    references: Collection[str],
+    words: Mapping[str, str],
+    *,
+    now: datetime,
+    dry_run: bool = False,
+    executor: Executor | None = None,
+) -> ForgetResult:
+    """Remove the rows of media from all snapshots.
+
+    Parameters
+    ----------
+    references
+        Media that are gone.
+    words
+        Ids; rows that have all of them go too, unless their media is still there.
+
+    Raises
+    ------
+    StorageError
+        The catalog can't be listed or written. Older snapshots may hold the rows then.
+    """
+    gone: set[str] = set()
+    failed: dict[str, MediaError] = {}
+    for _ in range(_ATTEMPTS):
+        entries = names(backend)
+        if not entries:
+            break
+        if find_spec("pyarrow") is None:
+            scan = _SnapshotScan([], [], [entry.key for entry in entries])
+        else:
+            scan = _scan(backend, entries, references, words)
+        if not scan.holding and not scan.unreadable:
+            break
+        if dry_run:
+            return ForgetResult(frozenset([*scan.holding, *scan.unreadable]))
+        answers = dict(backend.delete(scan.unreadable, keep_folders=True)) if scan.unreadable else {}
+        if scan.readable:
+            refreshed(backend, settings_file, now=now, executor=executor)
+        if scan.holding:
+            answers |= backend.delete(scan.holding, keep_folders=True)
+        failed |= answers
+        gone |= {*scan.holding, *scan.unreadable} - set(answers)
+        if answers:
+            break
+    return ForgetResult(frozenset(gone), failed)
+
+
+def _scan(
+    backend: Backend, entries: list[Entry], references: Collection[str], words: Mapping[str, str]
+) -> _SnapshotScan:
+    """Read all snapshots, and tell which have rows to remove."""
+    scan = _SnapshotScan([], [], [])
+    for entry in entries:
+        try:
+            table = table_of(backend, entry.key)
+        except (MediaError, ValueError, TypeError, OSError, KeyError, OverflowError, arrow().ArrowException):
+            scan.unreadable.append(entry.key)
+            continue
+        if table is None:
+            continue
+        scan.readable.append(entry.key)
+        if _holds(backend, table, references, words):
+            scan.holding.append(entry.key)
+    return scan
+
+
+def _holds(backend: Backend, table: pa.Table, references: Collection[str], words: Mapping[str, str]) -> bool:
+    named = table.column("reference").to_pylist()
+    if any(each in references for each in named):
+        return True
+    columns = [(table.column(name).to_pylist(), value) for name, value in words.items()]
+    suspects = [
+        reference
+        for number, reference in enumerate(named)
+        if all(values[number] == wanted for values, wanted in columns)
+    ]
+    if not suspects:
+        return False
+    heads = backend.fetch(heads=[*suspects, *map(keys.sidecar_key, suspects)]).heads
+    return any(
+        data is None and sidecar is None
+        for data, sidecar in zip(heads[: len(suspects)], heads[len(suspects) :], strict=True)
+    )
+
+
+def rows_of(backend: Backend, references: Collection[str]) -> dict[str, str]:
+    """Return which snapshots hold rows of these media: key -> one of them.
+
+    Raises
+    ------
+    StorageError
+        pyarrow is not installed, or a snapshot can't be read.
+    """
+    found: dict[str, str] = {}
+    entries = names(backend)
+    if entries:
+        arrow()
+    for entry in entries:
+        try:
+            table = table_of(backend, entry.key)
+        except (ValueError, TypeError, OSError, KeyError, OverflowError, arrow().ArrowException):
+            found[entry.key] = ""
+            continue
+        named = [] if table is None else table.column("reference").to_pylist()
+        first = next((each for each in named if each in references), None)
+        if first is not None:
+            found[entry.key] = first
+    return found

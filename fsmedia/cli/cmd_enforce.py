@@ -10,8 +10,18 @@ from typing import Annotated, Any
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.app import DONE, FAILED, AsJson, StorageOptions, StoreLocation, StoreUrl, Threads, thread_pool
-from fsmedia.cli.parsing import parse_duration, parse_instant
+from fsmedia.cli.app import (
+    DONE,
+    FAILED,
+    AsJson,
+    StorageOptions,
+    StoreLocation,
+    StoreUrl,
+    Threads,
+    parse_duration,
+    parse_instant,
+    thread_pool,
+)
 from fsmedia.cli.signals import StopSignal
 from fsmedia.display.text import duration_text, size_text
 from fsmedia.errors import MediaError

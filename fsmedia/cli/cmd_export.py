@@ -23,8 +23,9 @@ from fsmedia.cli.app import (
     Until,
     command_group,
     conditions,
+    parse_size,
+    parse_storage_options,
 )
-from fsmedia.cli.parsing import parse_size, parse_storage_options
 from fsmedia.exchange import export_audiofolder, export_imagefolder, export_webdataset
 from fsmedia.exchange.webdataset import SHARD_BYTES, SHARD_COUNT
 from fsmedia.models import ExportReport

@@ -9,8 +9,15 @@ from typing import Annotated
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.app import FAILED, AsJson, StorageOptions, StoreLocation, StoreUrl, command_group
-from fsmedia.cli.parsing import parse_storage_options
+from fsmedia.cli.app import (
+    FAILED,
+    AsJson,
+    StorageOptions,
+    StoreLocation,
+    StoreUrl,
+    command_group,
+    parse_storage_options,
+)
 from fsmedia.display.text import size_text
 from fsmedia.exchange import adopt_folder, import_folder, import_inspect, import_promptarena
 from fsmedia.exchange.folders import DEFAULT_PATTERN

@@ -7,8 +7,17 @@ import typer
 from rich.text import Text
 
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, CommandError, StorageOptions, StoreLocation, StoreUrl
-from fsmedia.cli.parsing import parse_duration, parse_pairs, parse_policies, spell_duration
+from fsmedia.cli.app import (
+    AsJson,
+    CommandError,
+    StorageOptions,
+    StoreLocation,
+    StoreUrl,
+    parse_duration,
+    parse_pairs,
+    parse_policies,
+    spell_duration,
+)
 from fsmedia.format.settings import Configuration
 
 HELP = """Make a store: write its settings. Not needed before `store`, which makes one with the defaults.

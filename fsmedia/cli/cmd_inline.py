@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fsmedia.cli.app import StorageOptions, StoreLocation, StoreUrl
-from fsmedia.cli.message_files import InPlace, MessageFile, OutputFile, read_messages, result_path, write_messages
+from fsmedia.cli.cmd_externalize import InPlace, MessageFile, OutputFile, read_messages, result_path, write_messages
 from fsmedia.core.externalize import LARGEST_DOCUMENT
 
 HELP = """Put media back into LLM messages from which `fsmedia externalize` took them.

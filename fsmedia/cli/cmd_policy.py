@@ -26,9 +26,9 @@ from fsmedia.cli.app import (
     command_group,
     exit_code_of,
     read_records,
+    spell_duration,
     thread_pool,
 )
-from fsmedia.cli.parsing import spell_duration
 from fsmedia.display.text import distance_text
 from fsmedia.errors import CorruptSidecarError, MediaError, UnknownPolicyError
 from fsmedia.format.policy import FORMS, find_policy

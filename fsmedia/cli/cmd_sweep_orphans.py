@@ -7,8 +7,18 @@ import typer
 from rich.text import Text
 
 from fsmedia.cli import output
-from fsmedia.cli.app import DONE, FAILED, AsJson, NobodyWrites, StorageOptions, StoreLocation, StoreUrl, Yes, confirm
-from fsmedia.cli.parsing import parse_duration
+from fsmedia.cli.app import (
+    DONE,
+    FAILED,
+    AsJson,
+    NobodyWrites,
+    StorageOptions,
+    StoreLocation,
+    StoreUrl,
+    Yes,
+    confirm,
+    parse_duration,
+)
 from fsmedia.display.text import size_text
 from fsmedia.models import OrphanReport
 

@@ -25,9 +25,10 @@ from fsmedia.cli.app import (
     Until,
     check_mapping,
     conditions,
+    parse_pairs,
+    parse_storage_options,
     thread_pool,
 )
-from fsmedia.cli.parsing import parse_pairs, parse_storage_options
 from fsmedia.cli.signals import StopSignal
 from fsmedia.display.text import size_text
 from fsmedia.models import SyncReport

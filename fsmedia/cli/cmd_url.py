@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, References, StorageOptions, StoreLocation, StoreUrl
-from fsmedia.cli.parsing import parse_duration
+from fsmedia.cli.app import AsJson, References, StorageOptions, StoreLocation, StoreUrl, parse_duration
 
 HELP = """Print a URL under which other programs get a media: file:// on this machine, signed on S3 and GCS.
 

@@ -21,10 +21,10 @@ from fsmedia.cli.app import (
     Threads,
     Yes,
     confirm,
+    parse_duration,
     thread_pool,
 )
-from fsmedia.cli.parsing import parse_duration
-from fsmedia.cli.receipts import check_receipt_file
+from fsmedia.cli.cmd_erase import check_receipt_file
 from fsmedia.display.text import size_text
 from fsmedia.models import Finding, VerifyReport
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fsmedia.display.items import GalleryItem, Totals
-    from fsmedia.display.previews import Preview
+    from fsmedia.display.previewer import Preview
     from fsmedia.models import MediaRecord
 
 By = Literal["message", "conversation"]

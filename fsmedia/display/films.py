@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import av
 
 from fsmedia.display.pictures import MOST_PIXELS, film_frame
-from fsmedia.display.previews import PEAKS, UnshowableError, decoding
+from fsmedia.display.previewer import PEAKS, UnshowableError, decoding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

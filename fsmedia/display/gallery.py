@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from fsmedia.display.items import GalleryItem, Totals
-    from fsmedia.display.previews import Preview
+    from fsmedia.display.previewer import Preview
     from fsmedia.models import MediaRecord
 
 SOON = timedelta(days=7)

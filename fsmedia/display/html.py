@@ -19,7 +19,7 @@ from fsmedia.display.text import visible
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fsmedia.display.previews import Preview
+    from fsmedia.display.previewer import Preview
 
 _ICONS = {
     "image": "M5 8h36v30H5zM5 32l11-11 9 9 6-6 10 10M31 17a3 3 0 1 0 .1 0",

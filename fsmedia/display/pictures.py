@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import imagesize
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 
-from fsmedia.display.previews import UnshowableError, decoding
+from fsmedia.display.previewer import UnshowableError, decoding
 
 MOST_PIXELS = 50_000_000
 """Larger pictures are not decoded: a hundred bytes can claim to be any size."""

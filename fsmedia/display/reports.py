@@ -18,8 +18,7 @@ from markupsafe import Markup
 from fsmedia.catalog import Catalog
 from fsmedia.display.gallery import short_name
 from fsmedia.display.html import copied, joined, style, table, view
-from fsmedia.display.previewer import family_of, preview_of
-from fsmedia.display.previews import OpenedSource, Preview
+from fsmedia.display.previewer import OpenedSource, Preview, family_of, preview_of
 from fsmedia.display.text import duration_text, length_text, plural, sentence, size_text, visible
 from fsmedia.errors import MediaError
 from fsmedia.models import (

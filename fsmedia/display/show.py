@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from fsmedia.display.comparison import By
     from fsmedia.display.gallery import GroupBy
     from fsmedia.display.items import GalleryItem, Sort
-    from fsmedia.display.previewer import Progress
-    from fsmedia.display.previews import Preview
+    from fsmedia.display.previewer import Preview, Progress
     from fsmedia.format.settings import Configuration
     from fsmedia.storage import Backend
 

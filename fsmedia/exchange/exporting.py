@@ -15,7 +15,7 @@ from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, Self
 
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StorageError, StoreConflictError
-from fsmedia.exchange.source_tree import is_inside_store
+from fsmedia.exchange.importing import is_inside_store
 from fsmedia.format import keys
 from fsmedia.models import Failed, MediaRecord, Reference
 from fsmedia.storage import open_backend

@@ -23,12 +23,14 @@ from fsmedia.exchange.importing import (
     Importer,
     ImportLog,
     SourceItem,
+    SourceTree,
     guess_mime_type,
+    is_inside_store,
     not_imported,
+    opener,
     printable,
     skipped,
 )
-from fsmedia.exchange.source_tree import SourceTree, is_inside_store, opener
 from fsmedia.format import keys
 from fsmedia.format.layout import ID_FIELDS, Layout
 from fsmedia.format.policy import expires_at, find_policy
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from os import PathLike
 
-    from fsmedia.exchange.source_tree import TreeFile
+    from fsmedia.exchange.importing import TreeFile
     from fsmedia.models import ImportReport, NotImported, PassedOver
 
 DEFAULT_PATTERN = "{run_id}/{name}{ext}"

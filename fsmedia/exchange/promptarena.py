@@ -14,8 +14,7 @@ from pydantic_core import from_json
 
 from fsmedia.core import promptkit
 from fsmedia.errors import InvalidMediaError, MediaError
-from fsmedia.exchange.importing import Importer, SourceItem, invalid, not_imported, skipped
-from fsmedia.exchange.source_tree import SourceTree, locate, opener
+from fsmedia.exchange.importing import Importer, SourceItem, SourceTree, invalid, locate, not_imported, opener, skipped
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import OrganizationMode

@@ -48,19 +48,17 @@ from fsmedia.errors import (
 )
 from fsmedia.filesystem.files import (
     CHUNK,
+    OCTETS,
     AsyncMediaFile,
     CompressedMediaFile,
     FileUpload,
     MediaTransaction,
     TextMediaFile,
     WritableMediaFile,
-    ids_of_path,
-)
-from fsmedia.filesystem.listing import (
-    OCTETS,
     existing_key,
     file_info,
     folder_info,
+    ids_of_path,
     is_hidden,
     is_own_name,
     not_found,

@@ -30,8 +30,18 @@ from fsmedia.errors import (
     StoreConflictError,
 )
 from fsmedia.format import keys
-from fsmedia.maintenance.sync_copy import Check, SyncContext, SyncResult, SyncRoute, sync_window
-from fsmedia.maintenance.sync_plan import SkipError, TargetNaming, check_missing_id, common_name, known_media
+from fsmedia.maintenance.sync_copy import (
+    Check,
+    SkipError,
+    SyncContext,
+    SyncResult,
+    SyncRoute,
+    TargetNaming,
+    check_missing_id,
+    common_name,
+    known_media,
+    sync_window,
+)
 from fsmedia.models import Failed, Moved, Reference, SyncReport
 
 if TYPE_CHECKING:
@@ -41,7 +51,7 @@ if TYPE_CHECKING:
 
     from fsmedia.core.lifetime import DeletionLog
     from fsmedia.format.settings import Configuration, Settings
-    from fsmedia.maintenance.sync_plan import SyncItem, TargetMedia
+    from fsmedia.maintenance.sync_copy import SyncItem, TargetMedia
     from fsmedia.models.selection import Selection
     from fsmedia.storage import Backend
 

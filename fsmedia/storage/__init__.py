@@ -31,9 +31,9 @@ _CLASSES = {
     "s3a": ("fsmedia.storage.s3", "S3Backend", "s3"),
     "gs": ("fsmedia.storage.gcs", "GCSBackend", "gcs"),
     "gcs": ("fsmedia.storage.gcs", "GCSBackend", "gcs"),
-    "abfs": ("fsmedia.storage.azure", "AzureBackend", None),
-    "abfss": ("fsmedia.storage.azure", "AzureBackend", None),
-    "az": ("fsmedia.storage.azure", "AzureBackend", None),
+    "abfs": ("fsmedia.storage.fsspec_backend", "AzureBackend", None),
+    "abfss": ("fsmedia.storage.fsspec_backend", "AzureBackend", None),
+    "az": ("fsmedia.storage.fsspec_backend", "AzureBackend", None),
 }
 _LOCAL = ("file", "local")
 _OTHER = ("fsmedia.storage.fsspec_backend", "RenamingBackend", None)

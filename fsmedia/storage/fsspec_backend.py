@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from fsmedia.storage.port import AsyncReader, Write
 
 T = TypeVar("T")
-
 PATIENCE_BYTES = 2**20
 """An upload may take the timeout once more for each of these: slow lines are slow, not dead."""
 CONCURRENCY = 32
@@ -256,8 +255,8 @@ class BufferedStage:
             self._buffer += data
             return
         if self._file is None:
-            # Open until the stage is committed or discarded, and uploaded by its name.
-            self._file = cast("BinaryIO", tempfile.NamedTemporaryFile(prefix="fsmedia-", delete=False))  # noqa: SIM115
+            file = tempfile.NamedTemporaryFile(prefix="fsmedia-", delete=False)  # noqa: SIM115 - open until commit or discard
+            self._file = cast("BinaryIO", file)
             self._owner = getpid()
             weakref.finalize(self, _remove, self._file.name, self._owner)
             self._file.write(self._buffer)
@@ -846,3 +845,20 @@ class RenamingBackend(FsspecBackend):
             with suppress(Exception):
                 self.fs.rm_file(temporary)
             raise
+
+
+class AzureBackend(FsspecBackend):
+    """A root in a container."""
+
+    def entries(self, prefix: str = "") -> Iterator[Entry]:
+        """List by adlfs's own `find`, which asks for all blobs below a name and raises what goes wrong."""
+        folder = self._path(prefix.rstrip("/"))
+        with ErrorTranslator(prefix or None, self._secrets):
+            self.fs.invalidate_cache()
+            found: Any = self.fs.find(folder, detail=True)
+        # Of a single blob adlfs returns its name in a list; nothing lies below one.
+        infos = found if isinstance(found, dict) else {}
+        for path in sorted(infos):
+            key = self._key(path)
+            if infos[path]["type"] == "file" and path.rstrip("/") != folder and not key.endswith("/"):
+                yield entry_of(key, infos[path])

@@ -9,13 +9,15 @@ import subprocess
 import sys
 import wave
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore, export_audiofolder, export_imagefolder, export_webdataset
 from tests.exchange.test_exports import HOSTILE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NOON = datetime(2026, 3, 4, 12, 0, 0, 500, tzinfo=UTC)
 COLUMNS = ("reference", "run_id", "message_idx", "provider_id", "mime_type", "size_bytes", "sha256", "text", "width")

@@ -13,7 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from fsmedia import AsyncMediaStore, InvalidMediaError, MediaContent, MediaError, MediaMetadata
-from fsmedia.catalog import answers
+from fsmedia.catalog import snapshots as answers
 from fsmedia.catalog.refresh import PreviousRows
 from fsmedia.catalog.schema import NO_SIDECAR, VERSION, schema
 from fsmedia.format import keys

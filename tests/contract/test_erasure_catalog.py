@@ -108,7 +108,7 @@ def test_a_row_that_comes_back_is_found_by_a_check(memory_storage: Storage) -> N
 
 
 def test_without_pyarrow_all_snapshots_go(memory_storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fsmedia.catalog import removal, schema
+    from fsmedia.catalog import schema, snapshots
 
     store = MediaStore(memory_storage.url)
     put(store, "bob")
@@ -119,12 +119,12 @@ def test_without_pyarrow_all_snapshots_go(memory_storage: Storage, monkeypatch: 
         raise StorageError("the catalog needs a package that is not installed")
 
     with monkeypatch.context() as patched:
-        patched.setattr(removal, "find_spec", lambda _: None)
+        patched.setattr(snapshots, "find_spec", lambda _: None)
         receipt = store.erase(run_id="alice")
     assert receipt.cleaned.snapshots == 1
     assert below(memory_storage, "catalog") == set()
     store.catalog()
-    monkeypatch.setattr(removal, "arrow", missing)
+    monkeypatch.setattr(snapshots, "arrow", missing)
     with pytest.raises(StorageError, match="not installed"):
         store.check_receipt(receipt)
     assert schema.arrow() is not None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fsmedia import MediaStore
 from tests.conftest import make_storage
 from tests.storages import LOCAL, MEMORY, S3_MOTO, Storage
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(params=[LOCAL, MEMORY, S3_MOTO])

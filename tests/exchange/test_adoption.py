@@ -8,7 +8,6 @@ import os
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,6 +28,8 @@ from tests.protocol.faults import Crash, Fault, Faults, faulty_os
 from tests.protocol.worlds import each_call
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.storages import Storage
 
 FILES = {"r1/a.png": PNG, "r1/b.png": PNG, "r2/note": b"hello", "top.txt": b"top"}
@@ -169,17 +170,17 @@ def test_what_is_refused_is_refused_before_a_byte_is_written(tmp_path: Path) -> 
 
 
 def test_a_file_that_is_written_meanwhile_is_no_media_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fsmedia.exchange import source_tree
+    from fsmedia.exchange import importing
 
     tree = plant(tmp_path / "tree", FILES)
-    real = source_tree.SourceTree.open
+    real = importing.SourceTree.open
 
-    def growing(self: source_tree.SourceTree, path: str) -> object:
+    def growing(self: importing.SourceTree, path: str) -> object:
         if path == "r1/a.png":
             (tree / path).write_bytes(PNG + b"more")
         return real(self, path)
 
-    monkeypatch.setattr(source_tree.SourceTree, "open", growing)
+    monkeypatch.setattr(importing.SourceTree, "open", growing)
     report = adopt_folder(tree)
     assert [each.source for each in report.failed] == ["folder:r1/a.png"]
     assert "changed while" in str(report.failed[0].error)

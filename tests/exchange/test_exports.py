@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -30,6 +29,8 @@ from tests.protocol.faults import CRASHES, Crash, Faults, faulty_os
 from tests.protocol.worlds import each_call
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.storages import LocalStorage, Storage
 
 NOON = datetime(2026, 3, 4, 12, 0, 0, 500, tzinfo=UTC)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,6 +19,9 @@ from tests.exchange.test_folder import plant
 from tests.protocol.faults import CRASHES, Fault, Faults
 from tests.protocol.worlds import World, each_call, fresh_world, run
 from tests.storages import LOCAL, MEMORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +13,8 @@ from fsmedia import MediaNotFoundError, MediaStore, import_promptarena
 from tests.exchange.arena import AGAIN, CALL, CALL_DIGEST, MAP_DIGEST, MAPS, PNG, inline, part, real, write
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.storages import Storage
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fsmedia import MediaError, MediaStore, import_promptarena
 from fsmedia.exchange import promptarena
 from tests.exchange.arena import CALL_DIGEST, PNG, inline, part, real, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SECRET = "root:x:0:0"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fsspec
@@ -20,6 +19,7 @@ from tests.filesystem.sharing import DATA, elsewhere, in_run, shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from fsmedia import MediaFileSystem
     from tests.storages import Storage

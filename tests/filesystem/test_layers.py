@@ -6,11 +6,14 @@ import bz2
 import gc
 import gzip
 import lzma
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fsmedia import MediaStore, MediaTooLargeError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 UNPACK = {"gzip": gzip.decompress, "bz2": bz2.decompress, "xz": lzma.decompress}
 

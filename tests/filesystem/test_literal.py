@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fsmedia import MediaStore
 from tests.filesystem.conftest import made, opened
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ODD = ["a[1].png", "b?.png", "c*.png"]
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pickle
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import fsspec
 import pytest
 from fsspec.config import conf
 
 from fsmedia import InvalidReferenceError, MediaStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FORMS = {
     "root": lambda: fsspec.open("media://x", root="rel/m"),

@@ -7,11 +7,14 @@ import io
 import os
 import resource
 from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fsmedia import InvalidMediaError, InvalidReferenceError, MediaError, MediaStore, StorageError, StoreConflictError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MOVES = [
     (["d/a"], ("d/a", "d/"), {}),

@@ -6,7 +6,6 @@ import json
 import os
 import threading
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -28,6 +27,7 @@ from tests.storages import LOCAL, MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.protocol.worlds import World
     from tests.storages import LocalStorage, S3Storage, Storage

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.style.project import ROOT, run_python
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GROUPS = ("opentelemetry_genai_completion_hook", "openinference_blob_uploader")
 

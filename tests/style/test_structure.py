@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import fsmedia
+from fsmedia.models.base import Model
 from tests.style.project import ROOT
 
 if TYPE_CHECKING:
@@ -105,9 +106,10 @@ def test_few_modules_serve_one_neighbour_only() -> None:
 
 
 def test_no_class_is_cut_into_a_chain() -> None:
+    """`Model`, which is pydantic's base with errors of this package, counts as pydantic's."""
     deep = {}
     for kind in classes():
-        ours = [each.__name__ for each in kind.__mro__ if each.__module__.startswith("fsmedia")]
+        ours = [each.__name__ for each in kind.__mro__ if each.__module__.startswith("fsmedia") and each is not Model]
         if len(ours) > DEEPEST:
             deep[f"{kind.__module__}.{kind.__name__}"] = ours
     assert not deep

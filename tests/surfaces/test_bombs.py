@@ -15,10 +15,8 @@ import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.display import films, pictures
-from fsmedia.display.cache import PreviewCache
 from fsmedia.display.gallery import BUDGET
-from fsmedia.display.previewer import preview_of
-from fsmedia.display.previews import OpenedSource, Preview
+from fsmedia.display.previewer import OpenedSource, Preview, PreviewCache, preview_of
 
 if TYPE_CHECKING:
     from pathlib import Path

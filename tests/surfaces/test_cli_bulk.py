@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from typer.testing import CliRunner
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.cli import typer_app
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 

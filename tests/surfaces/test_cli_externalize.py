@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fsmedia import MediaStore
-from fsmedia.cli import message_files
+from fsmedia.cli import cmd_externalize
 from fsmedia.format import keys
 from tests.contract.specimens import traces
 from tests.messages import OPENAI_CHAT, PNG, b64
@@ -17,6 +16,8 @@ from tests.surfaces.test_cli import fsmedia, refused
 from tests.surfaces.test_cli_deduplication import options_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.storages import LocalStorage, Storage
 
 TEXT = "\ufeff" + json.dumps(OPENAI_CHAT, indent=1) + "\r\n"
@@ -108,7 +109,7 @@ def test_wrong_usage_is_refused(url: str, chat: Path, tmp_path: Path, monkeypatc
     assert "--in-place" in refused(fsmedia("inline", "-", "--in-place", "-s", url), 2)
     for words in (["inline"], ["externalize", "--run", "r1"]):
         assert "none.json: No such file" in refused(fsmedia(*words, tmp_path / "none.json", "-s", url), 3)
-    monkeypatch.setattr(message_files, "LARGEST_DOCUMENT", 100)
+    monkeypatch.setattr(cmd_externalize, "LARGEST_DOCUMENT", 100)
     assert "larger than" in refused(fsmedia("externalize", chat, "--run", "r1", "-s", url), 1)
 
 

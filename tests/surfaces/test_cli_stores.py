@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
-import pytest
 from fsspec.config import conf
 from typer.testing import CliRunner
 
 from fsmedia.cli import typer_app
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def run(*words: str) -> tuple[int, list[str], str]:

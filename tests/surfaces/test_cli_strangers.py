@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fsmedia import MediaStore
-from fsmedia.cli import message_files
+from fsmedia.cli import cmd_externalize
 from fsmedia.format.messages import media_fields, parse_json
 from tests.messages import OPENAI_CHAT
 from tests.surfaces.test_cli import fsmedia
@@ -77,7 +77,7 @@ def test_what_is_private_stays_so_while_it_is_replaced(
         modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
         real(descriptor)
 
-    monkeypatch.setattr(message_files.os, "fsync", watched)
+    monkeypatch.setattr(cmd_externalize.os, "fsync", watched)
     done = fsmedia("externalize", chat, "--run", "r1", "--in-place", "-s", local_storage.url)
     assert done.exit_code == 0, done.output
     assert modes == [0o600]

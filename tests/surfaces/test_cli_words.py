@@ -9,7 +9,7 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsmedia.cli import parsing
+from fsmedia.cli import app
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
@@ -29,18 +29,18 @@ NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
     ],
 )
 def test_durations(text: str, wanted: timedelta) -> None:
-    assert parsing.parse_duration(text, "--x") == wanted
+    assert app.parse_duration(text, "--x") == wanted
 
 
 @pytest.mark.parametrize("text", ["", " ", "2", "d", "2y", "-2d", "2 d x", "1.5h", "٣d", "2months", "9" * 12 + "w"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="not a duration"):
-        parsing.parse_duration(text, "--x")
+        app.parse_duration(text, "--x")
 
 
 @given(st.integers(1, 10**9))
 def test_a_duration_is_spelled_as_it_is_read(seconds: int) -> None:
-    assert parsing.parse_duration(parsing.spell_duration(seconds), "--x") == timedelta(seconds=seconds)
+    assert app.parse_duration(app.spell_duration(seconds), "--x") == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(
@@ -56,24 +56,24 @@ def test_a_duration_is_spelled_as_it_is_read(seconds: int) -> None:
     ],
 )
 def test_instants(text: str, wanted: datetime) -> None:
-    assert parsing.parse_instant(text, "--x", now=NOW) == wanted
+    assert app.parse_instant(text, "--x", now=NOW) == wanted
 
 
 def test_a_bare_duration_may_look_ahead() -> None:
-    assert parsing.parse_instant("2d", "--x", now=NOW, ahead=True) == NOW + timedelta(days=2)
-    assert parsing.parse_instant("2d ago", "--x", now=NOW, ahead=True) == NOW - timedelta(days=2)
-    assert parsing.parse_instant(None, "--x", now=NOW) is None
+    assert app.parse_instant("2d", "--x", now=NOW, ahead=True) == NOW + timedelta(days=2)
+    assert app.parse_instant("2d ago", "--x", now=NOW, ahead=True) == NOW - timedelta(days=2)
+    assert app.parse_instant(None, "--x", now=NOW) is None
 
 
 @pytest.mark.parametrize("text", ["", "soon", "2026-13-01", "999999999d", "in ", " ago", "0001-01-01T00:00+14:00"])
 def test_what_is_no_instant_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="ISO 8601"):
-        parsing.parse_instant(text, "--x", now=NOW)
+        app.parse_instant(text, "--x", now=NOW)
 
 
 def test_storage_options_are_json_where_they_parse_as_such() -> None:
     given_words = ["key=abc", "anon=true", 'client_kwargs={"region_name": "x"}', "token=a=b", "empty=", 'pin="123"']
-    assert parsing.parse_storage_options(given_words) == {
+    assert app.parse_storage_options(given_words) == {
         "key": "abc",
         "anon": True,
         "client_kwargs": {"region_name": "x"},

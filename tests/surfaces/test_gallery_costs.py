@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fsmedia import MediaStore
-from fsmedia.display.previews import StoredSource
+from fsmedia.display.previewer import StoredSource
 from tests.surfaces import specimens
 from tests.surfaces.specimens import put
 

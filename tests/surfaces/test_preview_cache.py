@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
-from fsmedia.display import cache as caches
-from fsmedia.display.cache import PreviewCache, default_folder
-from fsmedia.display.previews import Preview
+from fsmedia.display import previewer as caches
+from fsmedia.display.previewer import Preview, PreviewCache, default_folder
 
 if TYPE_CHECKING:
     from tests.storages import LocalStorage

@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from fsmedia.display import documents, films, pictures, previewer
-from fsmedia.display.previewer import MOST_WHOLE, preview_of
-from fsmedia.display.previews import MOST_SOUND, PEAKS, OpenedSource, Preview, RangedFile
+from fsmedia.display.previewer import MOST_SOUND, MOST_WHOLE, PEAKS, OpenedSource, Preview, RangedFile, preview_of
 from fsmedia.display.text import sentence
 from tests.surfaces import specimens
 
