@@ -282,6 +282,7 @@ class FileUpload:
 
     def _commit(self) -> None:
         with ErrorContext(self.key):
+            # An exclusive write replaces nothing: whether the name is free is decided by the storage, at the commit.
             old = None if self._exclusive else self._replaced()
         steps = commit.create if self._exclusive else commit.store
         commit.raise_first(steps([self.prepare(old)]))
@@ -341,6 +342,7 @@ class WritableMediaFile(io.BufferedIOBase, BinaryIO):
         self._autocommit = autocommit
         self._state = "open"
         upload.begin()
+        # Appending writes the whole file anew; until it is committed the old one is as it was.
         try:
             source = before()
             if source is not None:
@@ -468,6 +470,7 @@ class CompressedMediaFile(io.BufferedIOBase):
         except BaseException:
             self.discard()
             raise
+        # Only now: what the layer wrote at its close belongs to the file.
         try:
             self._file.close()
         finally:
@@ -508,6 +511,7 @@ class TextMediaFile(io.TextIOWrapper):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # Before `close`, which would flush the rest of the text and store what was written so far.
         if kind is not None and not self.closed:
             self.discard()
         self.close()

@@ -892,6 +892,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         if mode not in ("wb", "xb", "ab"):
             raise InvalidMediaError(f"media can't be opened with mode {mode!r}", next_step="use rb, wb, xb or ab")
         context, key = self._write_context(), self._new_key(key)
+        # Early, so that nobody uploads for nothing; what decides is the exclusive commit.
         if mode == "xb" and self.exists(key):
             raise _exists_error(key)
         self._refuse_folder(key)
@@ -1519,6 +1520,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     async def _get_on_loop(self, reads: AsyncReader, key: str, lpath: Any, callback: Any) -> None:
         key = existing_key(key)
         where = keys.bytes_key(key)
+        # The sidecar first: of a deleted file no local file must be made.
         if where != key and await reads.read_range(keys.sidecar_key(key), 0, 1) is None:
             raise not_found(key)
         if not await reads.download(where, lpath, callback):
@@ -1579,7 +1581,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         file = await self._in_thread(self._open, self._key(path), mode, **kwargs)
         return AsyncMediaFile(self, file, mode, self._in_thread)
 
-    # The rest are the calls above, in a worker thread.
+    # The rest are the calls above, in a worker thread: they are sequences of blocking calls.
 
     async def _info(self, path: str, **kwargs: Any) -> dict[str, Any]:
         return await self._in_thread(self.info, path, **kwargs)

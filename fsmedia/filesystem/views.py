@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 VIEW_MAX_AGE: Final = timedelta(minutes=1)
 """Default of `view_max_age`: how old the data of views may be."""
+# Of a view that does not exist: a root without settings and media has none, and no catalog is made for it.
 _NO_TREE = Tree(DEFAULT_VIEWS[0], CatalogRows(lambda _: ()))
 _DEFAULTS = {view.name: view for view in DEFAULT_VIEWS}
 
@@ -124,6 +125,7 @@ class ViewEntry(NamedTuple):
         """
         if self.rows.is_as_shown(self.row, current):
             return
+        # Before the error: who looks again after it sees the new size.
         self.rows.renew(self.row, current.size, current.modified)
         raise StorageError(
             f"{self.reference} was overwritten since this view was made, so a part of it means something else",
@@ -137,6 +139,7 @@ class ViewEntry(NamedTuple):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # All views of a process share the rows: none of them shows the media any more, until the catalog differs.
         if isinstance(error, MediaNotFoundError):
             self.rows.forget(self.row)
             raise MediaNotFoundError(
@@ -190,6 +193,7 @@ class Views:
     def all(self) -> list[View]:
         """Return all views; none where there is neither a store nor any media."""
         settings = self._settings.open()
+        # `views` looks again for settings that somebody made meanwhile, so it comes before `is_settled`.
         own = list(settings.views.values())
         if not settings.is_settled and next(iter(self._backend.entries()), None) is None:
             return []
