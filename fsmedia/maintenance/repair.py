@@ -467,12 +467,25 @@ def _changed(reference: str) -> StorageError:
 
 
 def readable_values(data: bytes) -> dict[str, Any]:
-    """Return the values of a damaged sidecar; none if it is no JSON object."""
-    try:
-        found = from_json(data, allow_inf_nan=False) if len(data) <= MAX_SIDECAR_BYTES else None
-    except ValueError:
+    """Return the values of a damaged sidecar, of one that is cut off those before the cut; none if it is no object."""
+    if len(data) > MAX_SIDECAR_BYTES:
         return {}
+    try:
+        found = from_json(data, allow_inf_nan=False)
+    except ValueError:
+        found = _before_the_cut(data)
     return found if isinstance(found, dict) else {}
+
+
+def _before_the_cut(data: bytes) -> Any:
+    try:
+        found = from_json(data, allow_inf_nan=False, allow_partial=True)
+    except ValueError:
+        return None
+    if isinstance(found, dict) and found:
+        # Of the last value only the beginning may be there: 12 of 1234.
+        found.popitem()
+    return found
 
 
 def new_sidecar(entry: Entry, content: ContentDigest, configuration: Configuration, now: datetime) -> Sidecar:

@@ -283,3 +283,21 @@ def test_what_tells_whose_it_is_stays_with_what_can_not_go(memory_storage: Stora
     receipt = store.erase(session_id="alice")
     assert (receipt.is_complete, receipt.cleaned.quarantined) == (True, 3)
     assert below(memory_storage, "quarantine") == set()
+
+
+def test_a_repair_of_a_cut_off_sidecar_hides_nobody(storage: Storage, store: MediaStore) -> None:
+    """Its ids stand before the cut: without them the media would be nobody's, and stay."""
+    copied = store.store_media(
+        MediaContent.from_bytes(b"alice's voice", mime_type="text/plain"), MediaMetadata(run_id="alice")
+    )
+    store.fs.cp_file(copied, "pictures/1.txt")
+    store.delete_media(copied)
+    sidecar = keys.sidecar_key("pictures/1.txt")
+    storage.write(sidecar, storage.read(sidecar)[:-20])
+    repaired(store)
+    assert store.info("pictures/1.txt").run_id == "alice"
+    receipt = store.erase(run_id="alice")
+    assert receipt.is_complete
+    assert [str(each.reference) for each in receipt.erased] == ["pictures/1.txt"]
+    no_trace(storage, "alice")
+    assert not store.check_receipt(receipt).traces
