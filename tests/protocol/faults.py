@@ -165,7 +165,8 @@ class FaultyBackend:
 @contextmanager
 def faulty_backends(faults: Faults) -> Iterator[None]:
     """Let stores that are opened in this block have a `FaultyBackend`, and their filesystems too."""
-    from fsmedia import MediaFileSystem, filesystem, store
+    from fsmedia import MediaFileSystem, store
+    from fsmedia.filesystem import media_filesystem
 
     real = store.open_backend
 
@@ -175,7 +176,7 @@ def faulty_backends(faults: Faults) -> Iterator[None]:
     # fsspec keeps filesystems: neither may a sound one come in here, nor a spoiled one get out.
     MediaFileSystem.clear_instance_cache()
     try:
-        with patch.object(store, "open_backend", opened), patch.object(filesystem, "open_backend", opened):
+        with patch.object(store, "open_backend", opened), patch.object(media_filesystem, "open_backend", opened):
             yield
     finally:
         MediaFileSystem.clear_instance_cache()
