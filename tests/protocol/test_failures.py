@@ -234,11 +234,11 @@ def test_an_interrupted_writer_stores_nothing(kind: str, interruption: type[Base
     try:
         with writer:
             writer.write(b"begin")
-            inner = writer._draft._stage.write
-            writer._draft._stage.write = lambda _: (_ for _ in ()).throw(interruption("here"))
+            inner = writer._upload._stage.write
+            writer._upload._stage.write = lambda _: (_ for _ in ()).throw(interruption("here"))
             with pytest.raises(BaseException):  # noqa: B017
                 writer.write(b"lost")
-            writer._draft._stage.write = inner
+            writer._upload._stage.write = inner
             writer.write(b"end")
     except MediaError:
         pass
