@@ -118,15 +118,15 @@ def test_two_refreshers_at_once(local_storage: LocalStorage) -> None:
 
 def test_who_listed_first_and_wrote_last_does_not_count(local_storage: LocalStorage) -> None:
     store, references = filled(local_storage)
-    real = opening.snapshots.publish
+    real = opening.publish
 
     def slow(*args: Any) -> Any:
-        with patch.object(opening.snapshots, "publish", real):
+        with patch.object(opening, "publish", real):
             store.delete_media(references[0])
             assert len(opened(local_storage).catalog()) == 11
         return real(*args)
 
-    with patch.object(opening.snapshots, "publish", slow):
+    with patch.object(opening, "publish", slow):
         assert len(store.catalog()) == 12
     assert len(snapshots(local_storage)) == 2
     assert len(store.catalog(refresh=False)) == 11

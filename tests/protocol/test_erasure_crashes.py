@@ -156,7 +156,7 @@ def _no_journal(*_: object) -> list[erase.JournalPage]:
     ("place", "name", "broken"),
     [
         (erase, "read_journal", _no_journal),
-        (erase, "finish", lambda *_, **__: erase.EraseResult()),
+        (erase, "finish_interrupted", lambda *_, **__: erase.EraseResult()),
         (erase._ReceiptJob, "_tidy", lambda *_: None),
     ],
 )
