@@ -985,6 +985,7 @@ class MediaStore:
         repair: bool = False,
         adopt: bool = False,
         dry_run: bool = False,
+        force: bool = False,
         grace: timedelta | None = None,
         nobody_writes: bool = False,
         executor: Executor | None = None,
@@ -1011,6 +1012,9 @@ class MediaStore:
             Write a sidecar for each file of others: ids from its path, type, size and digest from its bytes, no policy.
         dry_run
             Write nothing, with `repair` and `adopt` too; the findings say what would be done.
+        force
+            Go on where so few media are listed that the storage may have answered wrongly: fewer than half of the rows
+            of the newest catalog, or none although the due index has entries.
         grace
             Age from which something may be mended; None is the store's.
         nobody_writes
@@ -1027,7 +1031,8 @@ class MediaStore:
         InvalidMediaError
             The grace is too short.
         StorageError
-            The store can't be listed; what failed for single things is in the report.
+            The store can't be listed, or a repair is stopped because so little was listed; what failed for single
+            things is in the report.
         ReadOnlyStoreError
             The store was opened read-only, and something is to be written.
         """
@@ -1042,6 +1047,7 @@ class MediaStore:
             repair=repair,
             adopt=adopt,
             dry_run=dry_run,
+            force=force,
             executor=executor,
             progress=progress,
             found=found,
@@ -1155,6 +1161,7 @@ class MediaStore:
         *,
         storage_options: Mapping[str, Any] | None = None,
         delete: bool = False,
+        force: bool = False,
         dry_run: bool = False,
         organization: OrganizationMode | str | None = None,
         layouts: Mapping[str, str] | None = None,
@@ -1197,6 +1204,9 @@ class MediaStore:
         delete
             Delete media at the target, of those that are meant, that this store has not. Held ones stay, and files
             of other programs. When this store can't be listed whole, the error comes before any of that.
+        force
+            Delete also where so few media are listed here that the storage may have answered wrongly: fewer than half
+            of the rows of the newest catalog, or none although the target has some.
         dry_run
             Change nothing; the report says what would be done.
         organization, layouts, deduplicate
@@ -1224,7 +1234,8 @@ class MediaStore:
         StoreConflictError
             The store that is there has other settings than asked.
         StorageError
-            One of the roots can't be listed; what failed for single media is in the report.
+            One of the roots can't be listed, or nothing is deleted because so little was listed; what failed for
+            single media is in the report.
         """
         asked = Settings.read(organization, layouts, None, None, deduplicate)
         selection = Selection(**words)
@@ -1238,6 +1249,7 @@ class MediaStore:
             options = SyncOptions(
                 selection=selection,
                 delete=delete,
+                force=force,
                 dry_run=dry_run,
                 mapping=mapping,
                 missing_id=missing_id,
@@ -1248,7 +1260,7 @@ class MediaStore:
                 log=self._deletion_log,
                 now=self._now,
             )
-            return sync(self._backend, configuration, target, options)
+            return sync(self._backend, self._settings_file, target, options)
 
     @observed("erase")
     def erase(
@@ -1260,6 +1272,7 @@ class MediaStore:
         provider_id: str | None = None,
         forget_log: bool = False,
         dry_run: bool = False,
+        force: bool = False,
         executor: Executor | None = None,
         progress: Progress = None,
     ) -> Receipt:
@@ -1281,6 +1294,9 @@ class MediaStore:
             stay unless this says so.
         dry_run
             Change nothing; the receipt says what would be erased.
+        force
+            Go on where so few media are listed that the storage may have answered wrongly: fewer than half of the rows
+            of the newest catalog, or none although the due index has entries.
         executor
             Any `concurrent.futures.Executor`; it gets 500 media at a time to read, 1,000 to delete.
         progress
@@ -1291,7 +1307,8 @@ class MediaStore:
         InvalidMediaError
             No id is given, or an empty one.
         StorageError
-            The store can't be listed; nothing was deleted. What failed later stands in the receipt.
+            The store can't be listed, or so little was listed that it may be wrong; nothing was deleted. What failed
+            later stands in the receipt.
         ReadOnlyStoreError
             The store was opened read-only, and this is no dry run.
         """
@@ -1306,6 +1323,7 @@ class MediaStore:
             },
             clock=self._now,
             dry_run=dry_run,
+            force=force,
             forget_log=forget_log,
             executor=executor,
             progress=progress,
@@ -1341,7 +1359,7 @@ class MediaStore:
             The store can't be read, so nothing is proved.
         """
         found = read_receipt(receipt)
-        return check_receipt(self._backend, found, executor=executor, progress=progress)
+        return check_receipt(self._backend, self._settings_file, found, executor=executor, progress=progress)
 
     @property
     def _references(self) -> References:

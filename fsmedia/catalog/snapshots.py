@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "application/vnd.apache.parquet"
 _CHUNK = 2**20
+_TAIL = 2**16
+"""Bytes read first of a snapshot's end, where Parquet has its metadata: enough for some 100 row groups."""
+_MAGIC = b"PAR1"
 _REPEATED = ("run_id", "conversation_id", "session_id", "provider_id", "mime_type", "policy_name", "format", "detail")
 _log = logging.getLogger("fsmedia")
 
@@ -185,6 +188,31 @@ def newest(backend: Backend, entries: list[Entry], *, tolerant: bool = False) ->
             continue
         return Snapshot(entry.key, table, header, entry is entries[-1])
     return None
+
+
+def row_count(backend: Backend) -> int | None:
+    """Return the number of rows of the newest snapshot, from the end of its file; None where nobody can tell.
+
+    One listing, and a read of the last bytes where there is a snapshot.
+    """
+    entries = names(backend)
+    if not entries or find_spec("pyarrow") is None:
+        return None
+    pa = arrow()
+    from pyarrow import parquet
+
+    last = entries[-1]
+    tail = backend.read_range(last.key, max(0, last.size - _TAIL), last.size)
+    if tail is None:
+        return None
+    length = int.from_bytes(tail[-8:-4], "little") + 8
+    if length > len(tail):
+        tail = backend.read_range(last.key, max(0, last.size - length), last.size) or b""
+    try:
+        # Only the end is looked at, so the file may begin with it.
+        return int(parquet.read_metadata(pa.BufferReader(_MAGIC + tail[-length:])).num_rows)
+    except (ValueError, OSError, pa.ArrowException):
+        return None  # a damaged one says nothing; verify reports it
 
 
 def table_of(backend: Backend, key: str) -> pa.Table | None:

@@ -214,6 +214,9 @@ Threads = Annotated[
     int | None, typer.Option("--threads", min=1, max=256, metavar="N", help="Work on so many windows of media at once.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Go on where so few media are listed that the storage may have erred.")
+]
 NobodyWrites = Annotated[
     bool, typer.Option("--nobody-writes", help="Every writer is stopped: a short grace does no harm.")
 ]

@@ -18,6 +18,7 @@ from fsmedia.cli.app import (
     AsJson,
     CommandError,
     Conversation,
+    Force,
     Provider,
     Run,
     Session,
@@ -121,7 +122,8 @@ into every sidecar of the store, and may be repeated: what was interrupted is fi
 `--receipt FILE` keeps what was done as JSON: it names the subject, so keep it like the media. `--check FILE` looks
 later whether anything is there again. Records below .fsmedia/deletions/ are evidence and stay, unless `--forget-log`
 is given. Exits with 1 if something of the subject stays. It asks first where a person sits at the terminal; `--yes`
-does not ask.
+does not ask. It stops where fewer than half of the media of the newest catalog are listed, or none at all; if that is
+right, say `--force`.
 
 Examples:
   fsmedia erase --run r1 --dry-run
@@ -139,6 +141,7 @@ def erase(
     session: Session = None,
     provider: Provider = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Erase nothing, say what would be.")] = False,
+    force: Force = False,
     forget_log: Annotated[bool, typer.Option("--forget-log", help="Also out of the records of deletions.")] = False,
     receipt: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the receipt here.", show_default=False)
@@ -168,13 +171,13 @@ def erase(
         )
     with location.open(read_only=dry_run) as opened, thread_pool(threads) as executor:
         if not (yes or dry_run) and sys.stdin.isatty() and sys.stderr.isatty():
-            plan = _erase(opened, executor, named, dry_run=True)
+            plan = _erase(opened, executor, named, dry_run=True, force=force)
             confirm(
                 f"Erase {len(plan.erased)} media ({size_text(plan.bytes_freed)}) from {opened.url}?",
                 "nothing went",
             )
         with open_receipt(receipt) as keep:
-            done = _erase(opened, executor, named, dry_run=dry_run, forget_log=forget_log)
+            done = _erase(opened, executor, named, dry_run=dry_run, force=force, forget_log=forget_log)
             if done.examined == 0 and location.read_settings() is None:  # a mistyped URL must not look like an erasure
                 raise CommandError(f"no media, and no store, at {opened.url}", code=NOT_FOUND)
             keep(done)
@@ -185,11 +188,9 @@ def erase(
     raise typer.Exit(DONE if done.is_complete else FAILED)
 
 
-def _erase(
-    opened: MediaStore, executor: Executor | None, named: dict[str, Any], *, dry_run: bool, forget_log: bool = False
-) -> Receipt:
+def _erase(opened: MediaStore, executor: Executor | None, named: dict[str, Any], **options: Any) -> Receipt:
     with output.count_progress("looking", None) as meter:
-        return opened.erase(**named, dry_run=dry_run, forget_log=forget_log, executor=executor, progress=meter.reach)
+        return opened.erase(**named, **options, executor=executor, progress=meter.reach)
 
 
 def _show(done: Receipt, path: Path | None) -> None:

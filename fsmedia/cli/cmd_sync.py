@@ -14,6 +14,7 @@ from fsmedia.cli.app import (
     AsJson,
     Conversation,
     ExpiresBefore,
+    Force,
     MappingFile,
     Mime,
     Policy,
@@ -42,6 +43,7 @@ holds a store with settings of its own.
 
 References stay valid where the layout stays and the media do not share their bytes; else `--mapping FILE` gets old and
 new ones as JSON lines. `--delete` deletes media of DST that SRC has not; held ones, and files of other programs, stay.
+It stops where SRC lists none, or fewer than half of what its newest catalog has; if that is right, say `--force`.
 
 Examples:
   fsmedia sync ./media s3://bucket/media --dry-run
@@ -84,6 +86,7 @@ def sync(
     source: Annotated[str, typer.Argument(metavar="SRC", help="The store that media come from, see --store.")],
     target: Annotated[str, typer.Argument(metavar="DST", help="The root that they are brought to.")],
     delete: Annotated[bool, typer.Option("--delete", help="Delete media of DST that SRC has not.")] = False,
+    force: Force = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Change nothing, say what would be done.")] = False,
     run: _Runs = None,
     conversation: Conversation = None,
@@ -122,6 +125,7 @@ def sync(
         "storage_options": parse_storage_options(to_option),
         **selection,
         "delete": delete,
+        "force": force,
         "dry_run": dry_run,
         "organization": organization,
         "layouts": parse_pairs(layout, "--layout", "MODE=TEMPLATE, e.g. 'by-run=runs/{run_id}'") or None,

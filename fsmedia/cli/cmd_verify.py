@@ -14,6 +14,7 @@ from fsmedia.cli.app import (
     NOT_WHOLE,
     AsJson,
     CommandError,
+    Force,
     NobodyWrites,
     StorageOptions,
     StoreLocation,
@@ -37,7 +38,8 @@ that is said of what is left.
 A repair does what the line says and nothing else. What is held stays, and so does what is younger than the grace (the
 store's, 24 hours unless it was made with another): it may be on its way. What can't be judged, such as bytes of another
 digest than their sidecar says, moves to .fsmedia/quarantine/ with a note beside it. Other programs' files are told and
-stay; `--adopt` gives them sidecars, so that they are media like any other.
+stay; `--adopt` gives them sidecars, so that they are media like any other. `--repair` stops
+where fewer than half of the media of the newest catalog are listed; if that is right, say `--force`.
 
 `--receipt FILE` asks something else: whether what an erasure took (`fsmedia erase --receipt`) is still gone.
 
@@ -65,6 +67,7 @@ def verify(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Write nothing, say what --repair and --adopt would do.")
     ] = False,
+    force: Force = False,
     grace: Annotated[
         str | None,
         typer.Option(metavar="DURATION", help="Age from which something is mended, e.g. 2d.", show_default=False),
@@ -102,6 +105,7 @@ def verify(
                 repair=repair,
                 adopt=adopt,
                 dry_run=dry_run,
+                force=force,
                 grace=age,
                 nobody_writes=nobody_writes,
                 executor=executor,

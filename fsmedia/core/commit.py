@@ -208,9 +208,9 @@ def look_after_slow(operations: Sequence[StoreOperation]) -> Failures:
         except MediaError as error:
             failures[index] = error
             continue
-        # A sidecar without bytes would be a visible media item that nobody can read.
-        sidecar = keys.sidecar_key(operation.reference)
-        failures[index] = operation.backend.delete([sidecar]).get(sidecar) or _taken_as_leftover()
+        # The sidecar stays: one absence may be a wrong answer, and without a sidecar sound bytes would be a leftover.
+        # Of a name of our own form a sidecar alone is no media item, and verify sets it aside.
+        failures[index] = _taken_as_leftover()
     return failures
 
 
@@ -353,7 +353,8 @@ def rewrite_sidecar(
     Raises
     ------
     MediaNotFoundError
-        Somebody deleted the media item meanwhile; its sidecar is removed again.
+        Its bytes, or its marker, are not seen after the write: somebody deleted the media item meanwhile, or the
+        storage answered wrongly. The new sidecar stays.
     CorruptSidecarError
         A deduplicated item's sidecar names no marker, so nothing could be checked; nothing was written.
     """
@@ -369,13 +370,15 @@ def rewrite_sidecar(
         backend.write(due, b"", DUE_TYPE)
     backend.write(key, sidecar, SIDECAR_TYPE)
     # After the sidecar: a delete removes it first and the bytes later, so bytes that are gone here mean that this
-    # write has brought back the sidecar of a deleted item.
+    # write has brought back the sidecar of a deleted item. Or the storage has answered wrongly: nothing is removed on
+    # the strength of one absence. A sidecar too many is found by verify, but one too few makes sound bytes a leftover.
     there = backend.fetch(heads=[reference] if due is None else [reference, due]).heads
     if there[0] is None if pointer is None else not blobs.is_kept(backend, pointer, marker):
-        failed = backend.delete([key]).get(key)
-        if failed is not None:
-            raise add_reference(failed, reference)
-        raise MediaNotFoundError("was deleted while it was changed", next_step="list the store", reference=reference)
+        raise MediaNotFoundError(
+            "was changed, and then its bytes were not there: somebody deleted it meanwhile, or the storage erred",
+            next_step="change it again; if it is still not found, verify the store",
+            reference=reference,
+        )
     if due is not None and there[1] is None:
         # A sweep that still read the old sidecar took the new entry for an outdated one.
         backend.write(due, b"", DUE_TYPE)
@@ -479,8 +482,7 @@ def _finish_store(operation: SharedStoreOperation, pointer: Pointer) -> None:
         if not _is_slow(operation):
             return
         if not blobs.is_used(backend, pointer, operation.marker):
-            for error in backend.delete([keys.sidecar_key(reference)]).values():
-                raise error
+            # The sidecar stays, as after a rewrite.
             raise _taken_as_leftover()
         # Marker and data are there, but the entry may have been swept before the sidecar was.
         _put_due_entry(operation)
@@ -500,7 +502,10 @@ def _is_slow(operation: StoreOperation | SharedStoreOperation) -> bool:
 
 
 def _taken_as_leftover() -> StorageError:
-    return StorageError("took so long to store that its bytes were removed as a leftover", next_step="store it again")
+    return StorageError(
+        "took so long to store that its bytes may have been removed as a leftover",
+        next_step="store it again; verify shows what is left of this one",
+    )
 
 
 def _delete_order(operation: DeleteOperation) -> str:

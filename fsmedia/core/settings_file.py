@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fsmedia.errors import StoreConflictError
+from fsmedia.errors import StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.format.settings import DEFAULT_ORGANIZATION, Configuration, Settings
 from fsmedia.models import OrganizationMode
@@ -104,6 +104,24 @@ class SettingsFile:
         # Where somebody removed the file, what was read before stays in force.
         self._written = self._load() or self._written
         return self.configuration
+
+    def look_again(self) -> None:
+        """Look, after a listing, whether `store.json` is still there; only if it was there before.
+
+        A root that was unmounted, or a folder that can't be listed, looks like an empty store. Asked before anything
+        is deleted or proved by what a listing showed.
+
+        Raises
+        ------
+        StorageError
+            It is gone: the listing may have been one of another place.
+        """
+        if self._written is not None and self._load() is None:
+            raise StorageError(
+                "was there before the store was listed and is not now, so nothing was deleted or proved by that",
+                next_step="look whether the storage is still there (mounted, the same bucket), then try again",
+                key=keys.CONFIGURATION_KEY,
+            )
 
     def complete_due_index(self) -> Configuration:
         """Record that the due index names every media item that expires.

@@ -33,6 +33,7 @@ from fsmedia.maintenance.subject import (
     search_window,
     sidecar_values,
 )
+from fsmedia.maintenance.survey import check_listing, due_entries_beside
 from fsmedia.models import Cleaned, Deletion, Erased, Receipt, Reference, Remaining
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Erasure:
     ----------
     words
         The ids that a media must all have.
+    force
+        Go on also where so little was listed that it may be wrong.
     forget_log
         Also take the subject's lines out of the store's records of deletions, and write none.
     progress
@@ -71,6 +74,7 @@ class Erasure:
     words: Mapping[str, str | None]
     clock: Callable[[], datetime]
     dry_run: bool = False
+    force: bool = False
     forget_log: bool = False
     executor: Executor | None = None
     progress: Callable[[int], object] | None = None
@@ -85,7 +89,8 @@ class Erasure:
         InvalidMediaError
             Nobody is named.
         StorageError
-            The store can't be listed; nothing has been deleted then. All else that fails is in the receipt.
+            The store can't be listed, or so little was listed that it may be wrong; nothing has been deleted then. All
+            else that fails is in the receipt.
         """
         settings_file.refresh()
         subject = Subject.of(self.words, settings_file.reload())
@@ -93,6 +98,9 @@ class Erasure:
         # Before the listing: pages that this erasure writes are no earlier one's, which died half way.
         pages = read_journal(backend, subject)
         found = self._search(backend, subject)
+        # Before the first deletion, and before a receipt says that there was nothing.
+        beside = "" if found.examined or self.force else due_entries_beside(backend)
+        check_listing(backend, settings_file, found.examined, whole=True, force=self.force, beside=beside)
         # Again: somebody may have begun to convert the store while it was looked through.
         context = EraseContext(backend, settings_file.reload(), subject, begun)
         gone = self._erase(context, _with_notes(backend, found.items))

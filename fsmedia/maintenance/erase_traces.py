@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from fsmedia.core.records import ListedPair
+    from fsmedia.core.settings_file import SettingsFile
     from fsmedia.maintenance.subject import Subject
     from fsmedia.models import LeftoverKind
     from fsmedia.models.reports import TraceKind
@@ -457,6 +458,7 @@ def _receipt_of(given: Mapping[str, Any] | str | PathLike[str]) -> Receipt:
 
 def check_receipt(
     backend: Backend,
+    settings_file: SettingsFile,
     receipt: Receipt,
     *,
     executor: Executor | None = None,
@@ -476,6 +478,7 @@ def check_receipt(
     check.records()
     check.quarantine()
     examined = check.digests(executor, progress)
+    settings_file.look_again()
     return ReceiptReport(
         store=backend.url,
         same_store=backend.url == receipt.store,

@@ -253,6 +253,7 @@ def rebuild_due_index(
         handle=log,
         progress=progress,
     )
+    settings_file.look_again()
     if all(isinstance(each.error, CorruptSidecarError) for each in total.failed):
         configuration = settings_file.complete_due_index()
     return RebuildReport.model_construct(

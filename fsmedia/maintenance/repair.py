@@ -175,8 +175,8 @@ class Repairer:
     def missing_bytes(self, pair: ListedPair) -> None:
         """Report a sidecar without bytes, and remove it: it is no media.
 
-        Under a name of our own form no order of writes leaves that, so it goes to quarantine; under any other name it
-        is what a delete left that died.
+        Under a name of our own form only a change leaves that, which met a delete of the same media, so it goes to
+        quarantine; under any other name it is what a delete left that died.
         """
         reference, state = pair.key, self.state_of(pair.key)
         if state.sidecar is None or state.data is not None:

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from fsmedia.catalog import refreshed, snapshots
+from fsmedia.catalog import refreshed, row_count, snapshots
 from fsmedia.catalog.refresh import PreviousRows
 from fsmedia.catalog.schema import tokens
 from fsmedia.core import promptkit
 from fsmedia.core.ingest import HEAD_BYTES
 from fsmedia.core.parallel import PER_WINDOW, JobResult, map_threads
 from fsmedia.core.records import ListedItem, paired
-from fsmedia.errors import MediaError, StoreConflictError
+from fsmedia.errors import MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.models import Finding
 from fsmedia.storage import Entry
@@ -45,6 +45,51 @@ _KNOWN = tuple(f"{folder}/" for folder in (keys.DELETIONS, keys.REFERENCES, keys
 _HOLD = re.compile(rf"{re.escape(keys.HOLDS)}/[0-9a-f]{{64}}")
 _AFTER = f"{keys.INTERNAL}0"
 """Sorts after everything in `.fsmedia/`."""
+
+
+def check_listing(
+    backend: Backend, settings_file: SettingsFile, shown: int, *, whole: bool, force: bool, beside: str = ""
+) -> None:
+    """Refuse to delete by a listing that shows so little that it may be wrong.
+
+    Parameters
+    ----------
+    shown
+        How many media it showed.
+    whole
+        Whether it was one of the whole store: only that can be compared with the catalog.
+    force
+        The caller says that so few are right. That `store.json` is gone is refused all the same.
+    beside
+        What says that there is something, where nothing was listed; empty: nothing does.
+
+    Raises
+    ------
+    StorageError
+        Fewer than half of the catalog's rows were listed, or nothing though there is something; or `store.json`, which
+        was there, is gone.
+    """
+    settings_file.look_again()
+    if force:
+        return
+    rows = row_count(backend) if whole else None
+    step = "look at the storage; if the listing is right, say so: force=True, --force"
+    if rows is not None and shown * 2 < rows:
+        raise StorageError(
+            f"{backend.url} lists {shown:,} media and the newest catalog has {rows:,}: stopped before anything is "
+            "deleted by that",
+            next_step=f"{step}, or bring the catalog up to date: fsmedia catalog refresh",
+            key=keys.CATALOG,
+        )
+    if not shown and beside:
+        raise StorageError(
+            f"{backend.url} lists no media, and {beside}: stopped before anything is deleted by that", next_step=step
+        )
+
+
+def due_entries_beside(backend: Backend) -> str:
+    """Tell `check_listing` whether the due index has something."""
+    return "its due index has entries" if backend.holds(f"{keys.DUE}/") else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 from urllib.parse import urlsplit
@@ -30,6 +31,7 @@ from fsmedia.errors import (
     StoreConflictError,
 )
 from fsmedia.format import keys
+from fsmedia.maintenance.survey import check_listing
 from fsmedia.maintenance.sync_copy import (
     Check,
     SkipError,
@@ -98,6 +100,8 @@ class SyncOptions:
 
     Attributes
     ----------
+    force
+        Delete also where so little of the source was listed that it may be wrong.
     mapping
         A file that old and new references are added to.
     progress
@@ -106,6 +110,7 @@ class SyncOptions:
 
     selection: Selection
     delete: bool = False
+    force: bool = False
     dry_run: bool = False
     mapping: str | PathLike[str] | None = None
     missing_id: str | None = None
@@ -117,16 +122,22 @@ class SyncOptions:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
-def sync(source: Backend, configuration: Configuration, target: SyncTarget, options: SyncOptions) -> SyncReport:
+def sync(source: Backend, settings_file: SettingsFile, target: SyncTarget, options: SyncOptions) -> SyncReport:
     """Copy media of one root to another.
+
+    Parameters
+    ----------
+    settings_file
+        The source's.
 
     Raises
     ------
     StorageError
-        One of the roots can't be listed, or the target's settings not written; what failed for single media is in the
-        report.
+        One of the roots can't be listed, or the target's settings not written; or so little of the source was listed
+        that nothing is deleted by it. What failed for single media is in the report.
     """
     begun = time.monotonic()
+    configuration = settings_file.configuration
     check_missing_id(options.missing_id)
     if options.check not in ("size", "read"):
         raise InvalidMediaError(f"unknown verify_copies {options.check!r}", next_step="use 'size' or 'read'")
@@ -165,7 +176,19 @@ def sync(source: Backend, configuration: Configuration, target: SyncTarget, opti
     # Last, and not after a stop: only the whole source tells what is extra.
     removed = ExtrasResult()
     if options.delete and not is_stopped():
-        removed = _extras_removal(job, context.held).remove(job.extras())
+        extras = job.extras()
+        first = next(extras, None)
+        if first is not None:
+            # Nothing was deleted yet, and what the source had not is about to go.
+            check_listing(
+                source,
+                settings_file,
+                job.examined,
+                whole=not options.selection.asks(),
+                force=options.force,
+                beside=f"the target has {len(job.known):,}",
+            )
+            removed = _extras_removal(job, context.held).remove(chain([first], extras))
     return job.report(removed, stopped=stopped, took=timedelta(seconds=time.monotonic() - begun))
 
 

@@ -36,7 +36,14 @@ from fsmedia.maintenance.repair import (
     lone_bytes,
     repair_window,
 )
-from fsmedia.maintenance.survey import CatalogComparison, MediaNeeds, Survey, VerifyContext, VerifyResult
+from fsmedia.maintenance.survey import (
+    CatalogComparison,
+    MediaNeeds,
+    Survey,
+    VerifyContext,
+    VerifyResult,
+    check_listing,
+)
 from fsmedia.models import VerifyReport, mime
 from fsmedia.storage.port import storage_time
 
@@ -68,6 +75,7 @@ def verify(
     repair: bool,
     adopt: bool,
     dry_run: bool,
+    force: bool = False,
     executor: Executor | None = None,
     progress: Callable[[int], object] | None = None,
     found: Callable[[Finding], object] | None = None,
@@ -91,7 +99,7 @@ def verify(
         adopts=adopt and writes,
     )
     comparison = CatalogComparison(backend, settings_file, datetime.now(UTC) - COARSEST)
-    return Verification(context, comparison, executor, progress, found).run()
+    return Verification(context, settings_file, comparison, force, executor, progress, found).run()
 
 
 @dataclass(slots=True)
@@ -100,12 +108,16 @@ class Verification:
 
     Attributes
     ----------
+    force
+        Repair also where so little was listed that it may be wrong.
     found
         Called with each finding, after its repair.
     """
 
     context: VerifyContext
+    settings_file: SettingsFile
     catalog: CatalogComparison
+    force: bool = False
     executor: Executor | None = None
     progress: Callable[[int], object] | None = None
     found: Callable[[Finding], object] | None = None
@@ -133,6 +145,7 @@ class Verification:
         survey, total = self._survey, self._total
         pairs = survey.pairs(self.context.backend, self.progress)
         self._run(check_window, windows(pairs, _WINDOW), lambda pair: pair.key)
+        self._check_listing()
         # All markers that media lack are there before anything is released: bytes without a marker would go.
         self._flush(0)
         if self.context.deep:
@@ -158,6 +171,23 @@ class Verification:
             dry_run=not (self.context.repairs or self.context.adopts),
             took=timedelta(seconds=time.monotonic() - begun),
         )
+
+    def _check_listing(self) -> None:
+        """Stop where the listing was none of this whole store; what follows goes by what it did not show.
+
+        What was repaired by then was looked at again, each media for itself.
+        """
+        survey, backend, file = self._survey, self.context.backend, self.settings_file
+        file.look_again()
+        if file.is_settled and not survey.settings:
+            raise StorageError(
+                f"{backend.url} lists {survey.examined:,} objects but not store.json, so it proves nothing",
+                next_step="verify again",
+                key=keys.CONFIGURATION_KEY,
+            )
+        if self.context.repairs and not self.force:
+            beside = "its due index has entries" if len(survey.due) else ""
+            check_listing(backend, file, self._total.media, whole=True, force=False, beside=beside)
 
     # -- results of windows --------------------------------------------------------------------------------
 

@@ -113,6 +113,11 @@ def _may_go_on(process: Process) -> bool:
     return not process.ended or isinstance(process.error, Crash | StorageError)
 
 
+def _found_nothing(process: Process) -> bool:
+    """Tell whether a rewrite ended by saying that the media is gone, and left its sidecar."""
+    return isinstance(process.error, MediaNotFoundError)
+
+
 class Meeting:
     """One run of a scenario, and what is wrong with it."""
 
@@ -139,10 +144,11 @@ class Meeting:
         return [each for each in world.visible() if not world.readable(each) and not self._may_be_half(each)]
 
     def _may_be_half(self, reference: str) -> bool:
-        """Tell whether whoever wrote a sidecar has yet to look, and will take it away again.
+        """Tell whether whoever wrote a sidecar has yet to look, or has looked, said so and left it to verify.
 
         A rewrite may only find its bytes gone if somebody deletes that very media; a store and a copy only if they
-        were so slow that a sweep took them for dead. Who dies before the look leaves a sidecar for verify.
+        were so slow that a sweep took them for dead. None of them removes the sidecar: one absence may be a wrong
+        answer. So that a sidecar without bytes stays is right only if its writer has raised.
         """
         process, written = self._writers.get(keys.sidecar_key(reference), (None, None))
         if process is None:
@@ -150,7 +156,7 @@ class Meeting:
         if self.world.actors[process.number].what == "policy":
             # The delete removes the sidecar once more, after the marker.
             deletes = [each for actor, each in self._pairs() if reference in actor.deletes and each.begun]
-            return bool(deletes) and any(_may_go_on(each) for each in (process, *deletes))
+            return bool(deletes) and (_found_nothing(process) or any(map(_may_go_on, (process, *deletes))))
         if not _may_go_on(process):
             return False
         slow = written - self.scenario._begin > GRACE / 2
