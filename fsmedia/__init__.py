@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fsmedia.core.telemetry import Hook
     from fsmedia.errors import (
         BulkError,
+        CorruptMediaError,
         CorruptSidecarError,
         HeldMediaError,
         InvalidLayoutError,
@@ -78,6 +79,7 @@ _MODULES = {
     "fsmedia.core.ingest": ("MediaWriter",),
     "fsmedia.errors": (
         "BulkError",
+        "CorruptMediaError",
         "CorruptSidecarError",
         "HeldMediaError",
         "InvalidLayoutError",
@@ -142,6 +144,7 @@ __all__ = [
     "AsyncTimeBasedPolicyHandler",
     "BulkError",
     "Catalog",
+    "CorruptMediaError",
     "CorruptSidecarError",
     "DeduplicationReport",
     "Deletion",

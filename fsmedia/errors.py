@@ -117,6 +117,10 @@ class CorruptSidecarError(MediaError, ValueError):
     """A sidecar exists and can't be read as one."""
 
 
+class CorruptMediaError(MediaError, OSError):
+    """The bytes that were read are not those that were stored: another length, or another digest."""
+
+
 class StorageError(MediaError, OSError):
     """The storage failed or gave no answer."""
 

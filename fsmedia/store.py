@@ -12,6 +12,7 @@ from fsmedia.catalog import CatalogAnswers
 from fsmedia.core import bulk, externalize, ingest, lifetime, records
 from fsmedia.core.externalize import LARGEST_DOCUMENT
 from fsmedia.core.ingest import MediaWriter, SourceRules, WriteContext, draft_of, utc_now
+from fsmedia.core.integrity import VerifyReads, check_mode, facts_of_name, facts_of_sidecar
 from fsmedia.core.lifetime import Deleter, check_log, current_user
 from fsmedia.core.records import References, StoredBytes
 from fsmedia.core.settings_file import SettingsFile
@@ -94,6 +95,7 @@ class StoreSettings(TypedDict, total=False):
     max_file_size: int | None
     durability: Durability
     read_only: bool
+    verify_reads: VerifyReads
     url_expiry: timedelta
     view_max_age: timedelta | None
     timeout: timedelta
@@ -159,6 +161,9 @@ class MediaStore:
         On local disk: "fsync" survives a power cut, "rename" a killed process.
     read_only
         Refuse every write.
+    verify_reads
+        Compare bytes with what was stored: lengths at every read, the SHA-256 at the end of a whole one; seeks are not
+        checked. "always": also the digests of plain media in one `fs.cat` of many on an object store.
     url_expiry
         How long a signed URL lives where `get_url` is not told.
     view_max_age
@@ -198,6 +203,7 @@ class MediaStore:
         max_file_size: int | None = 1 << 30,
         durability: Durability = "fsync",
         read_only: bool = False,
+        verify_reads: VerifyReads = True,
         url_expiry: timedelta = timedelta(hours=1),
         view_max_age: timedelta | None = VIEW_MAX_AGE,
         timeout: timedelta = timedelta(seconds=60),
@@ -212,6 +218,7 @@ class MediaStore:
         )
         _check_limits(max_file_size, durability, timeout, url_expiry)
         check_log(deletion_log)
+        check_mode(verify_reads)
         if view_max_age is not None:
             as_age(view_max_age)
         self._root = url_from_environment() if url is None else root_of(url)
@@ -220,6 +227,7 @@ class MediaStore:
         self._timeout = timeout
         self._max_file_size = max_file_size
         self._read_only = read_only
+        self._verify_reads = verify_reads
         self._url_expiry = url_expiry
         self._view_max_age = view_max_age
         self._allow_private_urls = allow_private_urls
@@ -314,6 +322,7 @@ class MediaStore:
                 durability=self._durability,
                 max_file_size=self._max_file_size,
                 read_only=self._read_only,
+                verify_reads=self._verify_reads,
                 timeout=self._timeout,
                 view_max_age=self._view_max_age,
                 now=self._now,
@@ -495,10 +504,15 @@ class MediaStore:
     def open(self, reference: str) -> BinaryIO:
         """Open a media file's bytes for reading; seeks fetch 256 KiB at a time from an object store.
 
+        Read from start to end, the last read compares them with the digest that was stored. After a seek past what was
+        read only lengths are checked.
+
         Raises
         ------
         MediaNotFoundError
             There is no such media.
+        CorruptMediaError
+            Raised by a read: the bytes are not those that were stored.
         """
         return self._references.open(reference)
 
@@ -1217,7 +1231,9 @@ class MediaStore:
             A file to which old and new references are added, a JSON object a line: `old`, `new`.
         verify_copies
             What is looked at when bytes have arrived: "size" of what the storage copied by itself (two roots of one
-            bucket, or one server with the same options), whose bytes nobody reads then; "read": all bytes, always.
+            bucket, or one server with the same options), whose bytes nobody reads then; "read": all bytes, always,
+            also of media that are there already. Shared bytes that are gone at the target, or of another size, come
+            again either way, where the whole store is synced; "read" finds rotten ones too, plain or deduplicated.
         executor
             Any `concurrent.futures.Executor`; it gets 128 media at a time.
         stopped
@@ -1363,7 +1379,7 @@ class MediaStore:
 
     @property
     def _references(self) -> References:
-        return References(self._backend, self._settings_file)
+        return References(self._backend, self._settings_file, self._verify_reads)
 
     def _check_writable(self) -> None:
         if self._read_only:
@@ -1385,8 +1401,10 @@ class MediaStore:
         key = found.entry.key
         path = self._backend.local_path(keys.bytes_key(key))
         content = records.content_of(found, self._settings_file.configuration, path)
-        if content.file_path is None:
-            content.attach(StoredBytes(self._backend, key, content.mime_type))
+        verify = self._verify_reads
+        if verify or content.file_path is None:
+            facts = facts_of_name(key) or facts_of_sidecar(found.sidecar, key) if verify else None
+            content.attach(StoredBytes(self._backend, key, content.mime_type, facts=facts, verify_reads=verify))
         return content
 
     def _removal(self) -> Deleter:

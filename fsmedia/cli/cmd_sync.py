@@ -71,7 +71,11 @@ _MissingId = Annotated[
     str | None, typer.Option(metavar="ID", help="For media without the id that DST is organized by; else left out.")
 ]
 _VerifyCopies = Annotated[
-    str, typer.Option(metavar="HOW", help="size: of what the storage copied by itself; read: all bytes again.")
+    str,
+    typer.Option(
+        metavar="HOW",
+        help="size: of what the storage copied by itself; read: all bytes at DST, and rotten ones come again.",
+    ),
 ]
 _SourceOptions = Annotated[
     list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="A storage option of SRC; repeatable.")

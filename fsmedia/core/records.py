@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TypeVar
 
-from fsmedia.core import holds, promptkit, telemetry
+from fsmedia.core import holds, integrity, promptkit, telemetry
 from fsmedia.core.ingest import CHUNK_BYTES
 from fsmedia.core.telemetry import set_reference
 from fsmedia.errors import (
@@ -25,7 +25,7 @@ from fsmedia.format.messages import InlineReference
 from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import MediaContent, MediaRecord, Reference, local_copy
-from fsmedia.storage import Entry
+from fsmedia.storage import SEEK_BLOCK, Entry
 from fsmedia.storage.address import SCHEME, conf_stores, find_store, is_root, split_media_url
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from pathlib import Path
 
+    from fsmedia.core.integrity import StoredFacts, VerifyReads
     from fsmedia.core.settings_file import SettingsFile
     from fsmedia.format.settings import Configuration
     from fsmedia.models import MediaMetadata, OrganizationMode
@@ -257,27 +258,52 @@ def brought_as(backend: Backend, reference: str) -> str | None:
     return None
 
 
-def open_bytes(backend: Backend, reference: str) -> BinaryIO:
+def open_bytes(
+    backend: Backend, reference: str, *, verify_reads: VerifyReads = False, block_size: int = SEEK_BLOCK
+) -> BinaryIO:
     """Open the bytes of a media item.
+
+    Parameters
+    ----------
+    verify_reads
+        Compare them with what was stored; off for those who hash them themselves.
 
     Raises
     ------
     MediaNotFoundError
         They are not there.
     """
-    key = keys.bytes_key(reference)
     try:
-        # Shared data outlive this item, so its sidecar is asked for; plain bytes go with their item, and reading
-        # them is the one request that a plain name may cost.
-        if key == reference or backend.head(keys.sidecar_key(reference)) is not None:
-            pointer = keys.pointer_of(reference)
-            return backend.open(key, size=None if pointer is None else pointer.size)
-        raise FileNotFoundError(reference)
+        return open_found(backend, reference, verify_reads=verify_reads, block_size=block_size)
     except MediaError:
         raise
     except FileNotFoundError:
         refuse_folder(backend, reference)
         raise not_found(reference) from None
+
+
+def open_found(backend: Backend, reference: str, *, verify_reads: VerifyReads, block_size: int) -> BinaryIO:
+    """Do what `open_bytes` does; `FileNotFoundError` where there is nothing, without a look at what there is."""
+    pointer, sidecar = keys.pointer_of(reference), keys.sidecar_key(reference)
+    if pointer is not None:
+        # Shared data outlive this item, so its sidecar is asked for; what they are, the name says.
+        if backend.head(sidecar) is None:
+            raise FileNotFoundError(reference)
+        facts = integrity.facts_of_name(reference) if verify_reads else None
+        return integrity.open_checked(backend, reference, facts, size=pointer.size, block_size=block_size)
+    if not verify_reads:
+        return backend.open(reference, block_size=block_size)
+    # In place of the look that an object store takes before it reads. Bytes under a name of ours never change, so
+    # their sidecar tells their size; those of other names are looked at beside it, in the same round trip.
+    own = keys.is_own_name(reference)
+    answers = backend.fetch(reads=[sidecar], heads=[] if own else [reference])
+    facts = integrity.facts_of_sidecar(answers.reads[0], reference)
+    size = None if facts is None else facts.size
+    if not own:
+        if answers.heads[0] is None:
+            raise FileNotFoundError(reference)
+        size = answers.heads[0].size
+    return integrity.open_checked(backend, reference, facts, size=size, block_size=block_size)
 
 
 def signed_url(backend: Backend, reference: str, lifetime: timedelta, configuration: Configuration) -> str:
@@ -309,10 +335,20 @@ def shared_url(backend: Backend, reference: str, lifetime: timedelta, configurat
 class StoredBytes:
     """The handle of a content that a store returned; a download lasts as long as this object or its path."""
 
-    def __init__(self, backend: Backend, reference: str, mime_type: str) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        reference: str,
+        mime_type: str,
+        *,
+        facts: StoredFacts | None = None,
+        verify_reads: VerifyReads = False,
+    ) -> None:
         self._backend = backend
         self._reference = reference
         self._mime_type = mime_type
+        self._facts = facts
+        self._verify_reads = verify_reads
         self._copy: Path | None = None
 
     def __repr__(self) -> str:
@@ -320,7 +356,15 @@ class StoredBytes:
 
     def open(self) -> BinaryIO:
         """Open the stored bytes."""
-        return open_bytes(self._backend, self._reference)
+        facts = self._facts
+        if not self._verify_reads or facts is None or keys.pointer_of(self._reference) is not None:
+            return open_bytes(self._backend, self._reference, verify_reads=self._verify_reads)
+        # The sidecar was read when the content was made. The size of what a client named may have changed since.
+        size = facts.size if keys.is_own_name(self._reference) else None
+        try:
+            return integrity.open_checked(self._backend, self._reference, facts, size=size)
+        except FileNotFoundError:
+            raise not_found(self._reference) from None
 
     def local_path(self) -> Path:
         """Return the path of a temporary copy, made at the first call, removed with the content and the path."""
@@ -649,6 +693,7 @@ class References:
 
     backend: Backend
     settings_file: SettingsFile
+    verify_reads: VerifyReads = False
 
     def key(self, reference: str) -> str:
         """Return the key that a reference names: below the root, as a URL of the root, or as a `media://` URL.
@@ -748,6 +793,6 @@ class References:
             # Some storages tell only at the first read that there is nothing: too late to look under another name.
             if converted and may_have_moved(key) and not exists(self.backend, key):
                 raise not_found(key)
-            return open_bytes(self.backend, key)
+            return open_bytes(self.backend, key, verify_reads=self.verify_reads)
 
         return self.apply(reference, opened)

@@ -19,6 +19,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from glob import has_magic
+from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, ParamSpec, TypeVar
 
@@ -34,9 +35,19 @@ from pydantic_core import to_jsonable_python
 from fsmedia.core import commit, holds, lifetime, promptkit, records
 from fsmedia.core.commit import SharedStoreOperation
 from fsmedia.core.ingest import WriteContext, utc_now
+from fsmedia.core.integrity import (
+    ReadCheck,
+    VerifyReads,
+    absolute_range,
+    check_mode,
+    check_range,
+    facts_of_name,
+    facts_of_sidecar,
+)
 from fsmedia.core.lifetime import Deleter, check_log
 from fsmedia.core.telemetry import Observer, checked_hooks, observed
 from fsmedia.errors import (
+    CorruptMediaError,
     CorruptSidecarError,
     ErrorContext,
     InvalidMediaError,
@@ -154,7 +165,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         Configured stores by name: URL, or ``{"url": ..., "storage_options": {...}}``.
     fo, target_protocol, target_options
         The root as a chained URL gives it.
-    durability, max_file_size, read_only, timeout, hooks, deletion_log, now
+    durability, max_file_size, read_only, verify_reads, timeout, hooks, deletion_log, now
         As in `MediaStore`; a timeout may be given in seconds.
     block_size
         Bytes that a seek in an opened media fetches from an object store; None is 256 KiB.
@@ -193,6 +204,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         durability: Literal["fsync", "rename"] = "fsync",
         max_file_size: int | None = 1 << 30,
         read_only: bool = False,
+        verify_reads: VerifyReads = True,
         timeout: float | timedelta = _TIMEOUT,
         block_size: int | None = None,
         view_max_age: float | timedelta | None = VIEW_MAX_AGE,
@@ -225,6 +237,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             "durability": durability,
             "max_file_size": max_file_size,
             "read_only": read_only,
+            "verify_reads": verify_reads,
             "timeout": limit.total_seconds(),
             "block_size": block_size,
             "view_max_age": None if age is None else age.total_seconds(),
@@ -235,10 +248,12 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             "batch_size": batch_size,
         }
         check_log(deletion_log)
+        check_mode(verify_reads)
         if durability not in ("fsync", "rename"):
             raise InvalidMediaError(f"unknown durability {durability!r}", next_step="use 'fsync' or 'rename'")
         self._max_file_size = max_file_size
         self._read_only = read_only
+        self._verify_reads: VerifyReads = verify_reads
         self._now = now
         self._deletion_log = deletion_log
         self._block_size = block_size or SEEK_BLOCK
@@ -758,10 +773,26 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
 
     def _read(self, key: str, start: int | None, end: int | None) -> bytes:
         key = existing_key(key)
-        data = self._backend.read_range(self._bytes_key(key), start, end)
+        where, facts = self._bytes_key(key), None
+        whole = start is None and end is None
+        if self._verify_reads:
+            start, end = absolute_range(key, start, end)
+        if not (whole and self._verify_reads):
+            data = self._backend.read_range(where, start, end)
+        elif where != key or not self._backend.asynchronous:
+            # Sidecar, then bytes, as an overwrite writes them the other way round.
+            text = None if where != key else self._backend.read(keys.sidecar_key(key))
+            facts = facts_of_name(key) or facts_of_sidecar(text, key)
+            data = self._backend.read_range(where, None, None)
+        else:
+            text, data = self._backend.fetch(reads=[keys.sidecar_key(key), key]).reads
+            facts = facts_of_sidecar(text, key)
         if data is None:
             raise self._missing(key)
-        return data
+        with ErrorContext(key):
+            if not whole and self._verify_reads:
+                return check_range(self._backend, key, data, start, end)
+            return data if facts is None else ReadCheck(self._backend, key, facts).check(data)
 
     def _bytes_key(self, key: str) -> str:
         """Return the key of a file's bytes; a deduplicated file must have its sidecar.
@@ -792,9 +823,11 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             if outfile is not None:
                 _pour(source, outfile, callback)
                 return
-            Path(lpath).parent.mkdir(parents=True, exist_ok=True)
-            with Path(lpath).open("wb") as target:
-                _pour(source, target, callback)
+            _write_out(source, Path(lpath), callback)
+
+    def _copy_out(self, key: str, path: Any, callback: Any) -> None:
+        with self._open_bytes(key, None) as source:
+            _write_out(source, Path(path), callback)
 
     def _open_to_read(self, key: str, block_size: int | None = None) -> BinaryIO:
         """Open a file for reading; a folder is an `IsADirectoryError`."""
@@ -816,12 +849,8 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         key = existing_key(key)
         with ErrorContext(key):
             try:
-                pointer = keys.pointer_of(key)
-                return self._backend.open(
-                    self._bytes_key(key),
-                    block_size=block_size or self._block_size,
-                    size=None if pointer is None else pointer.size,
-                )
+                block_size = block_size or self._block_size
+                return records.open_found(self._backend, key, verify_reads=self._verify_reads, block_size=block_size)
             except FileNotFoundError:
                 error = self._missing(key, look=True)
         raise error
@@ -1484,26 +1513,54 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         """
         return None if self.asynchronous else self._backend.async_reader()
 
-    async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
+    async def _cat_file(
+        self, path: str, start: int | None = None, end: int | None = None, *, bulk: bool = False, **_: Any
+    ) -> bytes:
         reads, key = self._on_loop(), self._key(path)
         if reads is None or self._views.may_hold(key):
             return await self._in_thread(self.cat_file, path, start, end)
-        return await self._cat_on_loop(reads, key, start, end)
+        return await self._cat_on_loop(reads, key, start, end, bulk=bulk)
 
     @observed("retrieve")
-    async def _cat_on_loop(self, reads: AsyncReader, key: str, start: int | None, end: int | None) -> bytes:
+    async def _cat_on_loop(
+        self, reads: AsyncReader, key: str, start: int | None, end: int | None, *, bulk: bool
+    ) -> bytes:
         key = existing_key(key)
-        where = keys.bytes_key(key)
-        if where == key:
-            data = await reads.read_range(key, start, end)
-        else:
+        where, sidecar = keys.bytes_key(key), keys.sidecar_key(key)
+        whole = start is None and end is None
+        facts = facts_of_name(key)
+        if self._verify_reads:
+            start, end = absolute_range(key, start, end)
+        if where != key:
             # A deduplicated file exists as long as its sidecar. Both in one round trip.
-            looked = reads.read_range(keys.sidecar_key(key), 0, 1)
-            sidecar, data = await asyncio.gather(looked, reads.read_range(where, start, end))
-            data = None if sidecar is None else data
+            text, data = await asyncio.gather(reads.read_range(sidecar, 0, 1), reads.read_range(where, start, end))
+            data = None if text is None else data
+        elif whole and (self._verify_reads == "always" or (self._verify_reads and not bulk)):
+            text, data = await asyncio.gather(reads.read_range(sidecar, None, None), reads.read_range(key, None, None))
+            facts = facts_of_sidecar(text, key)
+        else:
+            # Of many plain files only the lengths are checked, which their answers tell: a sidecar more for each would
+            # double the requests.
+            data = await reads.read_range(key, start, end)
         if data is None:
             raise not_found(key)
-        return data
+        if not self._verify_reads:
+            return data
+        # What has to look again blocks, and a digest of many bytes takes long: neither on the loop of all.
+        if not whole:
+            if start is not None and end is not None and len(data) == end - start:
+                return data
+            return await self._in_thread(check_range, self._backend, key, data, start, end)
+        if facts is None:
+            return data
+        check = ReadCheck(self._backend, key, facts)
+        if len(data) <= CHUNK and check.is_met(data):
+            return data
+        return await self._in_thread(check.check, data)
+
+    async def _cat(self, path: Any, recursive: bool = False, on_error: str = "raise", **kwargs: Any) -> Any:
+        many = recursive or not _is_path(path) or has_magic(stringify_path(path))
+        return await super()._cat(path, recursive, on_error, **({"bulk": True} if many else {}), **kwargs)
 
     async def _get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
         # `_get` makes local folders first: what is one here is a folder there, and needs no request.
@@ -1523,11 +1580,21 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         # The sidecar first: of a deleted file no local file must be made.
         if where != key and await reads.read_range(keys.sidecar_key(key), 0, 1) is None:
             raise not_found(key)
-        if not await reads.download(where, lpath, callback):
+        if where == key and self._verify_reads:
+            text, found = await asyncio.gather(
+                reads.read_range(keys.sidecar_key(key), None, None), reads.download(key, lpath, callback)
+            )
+        else:
+            text, found = None, await reads.download(where, lpath, callback)
+        if not found:
             if await self._in_thread(self._backend.is_folder, key):
                 await self._in_thread(Path(lpath).mkdir, parents=True, exist_ok=True)
                 return
             raise not_found(key)
+        facts = facts_of_name(key) or facts_of_sidecar(text, key)
+        if self._verify_reads and facts is not None and await self._in_thread(_digest_of, lpath) != facts.sha256:
+            # Once more, sidecar and then bytes: it may have been overwritten between the two requests.
+            await self._in_thread(self._copy_out, key, lpath, DEFAULT_CALLBACK)
 
     async def _copy(
         self,
@@ -1691,6 +1758,24 @@ def _pour(source: BinaryIO, target: Any, callback: Any) -> None:
     while data := source.read(CHUNK):
         target.write(data)
         callback.relative_update(len(data))
+
+
+def _write_out(source: BinaryIO, path: Path, callback: Any) -> None:
+    """Write bytes to a file of this machine; what turns out not to be the media goes again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("wb") as target:
+            _pour(source, target, callback)
+    except CorruptMediaError:
+        # Nobody may take it for the media.
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _digest_of(path: Any) -> str:
+    """Return the SHA-256 of a file of this machine."""
+    with Path(path).open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _with_size(file: Any) -> Any:

@@ -21,6 +21,7 @@ from fsmedia.core.commit import SharedStoreOperation
 from fsmedia.core.ingest import HashingWriter
 from fsmedia.core.parallel import PER_WINDOW, JobResult, map_threads
 from fsmedia.errors import (
+    CorruptMediaError,
     CorruptSidecarError,
     ErrorContext,
     InvalidMediaError,
@@ -58,12 +59,15 @@ class TargetMedia(NamedTuple):
         Of its bytes.
     modified
         When they were written, where it has no sidecar that could be compared.
+    suspect
+        The listing showed a deduplicated media without its bytes, or with another number of them.
     """
 
     reference: str
     size: int
     has_sidecar: bool = True
     modified: datetime | None = None
+    suspect: bool = False
 
 
 class SkipError(Exception):
@@ -214,7 +218,16 @@ def common_name(reference: str) -> str:
 def known_media(backend: Backend, folder: str) -> dict[str, TargetMedia]:
     """List the target, by plain name; a media takes some 300 bytes of memory."""
     found: dict[str, TargetMedia] = {}
-    for item in records.listed(backend.entries(folder)):
+    data: dict[str, int] = {}
+
+    def entries() -> Iterator[Entry]:
+        for entry in backend.entries(folder):
+            blob = keys.parse_blob_key(entry.key)
+            if blob is not None and blob.kind == "data":
+                data[entry.key] = entry.size
+            yield entry
+
+    for item in records.listed(entries()):
         entry = item.entry
         if not records.is_reference(entry.key):
             continue
@@ -226,7 +239,11 @@ def known_media(backend: Backend, folder: str) -> dict[str, TargetMedia]:
         modified = None if item.has_sidecar else entry.modified
         # One object for both where they are equal: there may be millions.
         reference = name if name == entry.key else entry.key
-        found[name] = TargetMedia(reference, entry.size, item.has_sidecar, modified)
+        pointer = keys.pointer_of(entry.key)
+        # Shared bytes sort before all media, so a listing of the whole root has shown them by now. What was stored
+        # meanwhile is suspected too; whoever heals it looks first.
+        suspect = not folder and pointer is not None and data.get(pointer.data_key) != pointer.size
+        found[name] = TargetMedia(reference, entry.size, item.has_sidecar, modified, suspect)
     return found
 
 
@@ -467,13 +484,19 @@ def sync_window(context: SyncContext, sync_items: Sequence[SyncItem]) -> SyncRes
     result = SyncResult()
     copies: list[SyncItem] = []
     updates: list[tuple[SyncItem, SyncAction]] = []
-    for sync_item, action in zip(sync_items, sync_actions(route.target, sync_items, context.held), strict=True):
+    actions = sync_actions(route.target, sync_items, context.held)
+    healed, failed = _heal(
+        context, [item for item, action in zip(sync_items, actions, strict=True) if action.kind in _STAYS], result
+    )
+    for sync_item, action in zip(sync_items, actions, strict=True):
+        if sync_item.reference in failed:
+            continue
         if action.kind == "copy":
             copies.append(sync_item)
         elif action.kind == "update":
             updates.append((sync_item, action))
         elif action.kind == "unchanged" and sync_item.known is not None:
-            result.unchanged += 1
+            result.unchanged += sync_item.reference not in healed
             result.arrive(sync_item, sync_item.known.reference)
         elif action.error is not None:
             result.fail(sync_item.reference, action.error)
@@ -485,6 +508,66 @@ def sync_window(context: SyncContext, sync_items: Sequence[SyncItem]) -> SyncRes
         _update(context, updates, result)
         _copy(context, copies, result)
     return result
+
+
+_STAYS = ("unchanged", "update")
+
+
+def _heal(context: SyncContext, sync_items: Sequence[SyncItem], result: SyncResult) -> tuple[set[str], set[str]]:
+    """Write the source's bytes over those at the target that are not what the target's own sidecar or name says.
+
+    Returns the references that were healed, and those that could not be.
+
+    In place: both sides agree on the digest, so all references that share the bytes are healed at once, and the write
+    is atomic. Held media too: what is held is these bytes.
+    """
+    route = context.route
+    wanted = [each for each in sync_items if each.digest and each.known is not None]
+    if route.check == "size":
+        wanted = [each for each in wanted if each.known is not None and each.known.suspect]
+
+    def heal(sync_item: SyncItem) -> MediaError | bool:
+        key = keys.bytes_key(sync_item.name if sync_item.known is None else sync_item.known.reference)
+        try:
+            with ErrorContext(sync_item.reference):
+                if _is_sound(route, sync_item, key):
+                    return False
+                if not context.dry_run:
+                    _write_bytes(route, sync_item, key)
+        except MediaError as error:
+            return error
+        return True
+
+    healed, failed = set(), set()
+    for sync_item, answer in zip(wanted, map_threads(heal, wanted, route.target.concurrency), strict=True):
+        if isinstance(answer, MediaError):
+            failed.add(sync_item.reference)
+            result.fail(sync_item.reference, answer)
+        elif answer:
+            healed.add(sync_item.reference)
+            result.copied += 1
+            result.bytes_copied += sync_item.entry.size
+    return healed, failed
+
+
+def _is_sound(route: SyncRoute, sync_item: SyncItem, key: str) -> bool:
+    """Return whether the target has the bytes: by a look at them, or by reading them where that is asked for."""
+    if route.check == "size":
+        found = route.target.head(key)
+        return found is not None and found.size == sync_item.entry.size
+    try:
+        return digest_of(route.target, key) == sync_item.digest
+    except (CorruptMediaError, MediaNotFoundError):
+        return False
+
+
+def _write_bytes(route: SyncRoute, sync_item: SyncItem, key: str) -> None:
+    upload = SyncUpload(route, sync_item)
+    upload.retarget(key)
+    try:
+        upload.commit(sync_item.mime_type)
+    finally:
+        upload.discard()
 
 
 def _plan(copies: Sequence[SyncItem], updates: Sequence[tuple[SyncItem, SyncAction]], result: SyncResult) -> None:

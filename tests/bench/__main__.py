@@ -15,6 +15,7 @@ BENCHES = (
     "local",
     "objects",
     "large",
+    "reads",
     "filesystem",
     "retention",
     "deduplication",

@@ -145,7 +145,26 @@ def test_read_all(object_storage: ObjectStorage) -> None:
     reference = store.store_media(*picture())
     with object_storage.counted() as n, store.open(reference) as file:
         assert file.read() == PNG
-    assert sum(n.values()) <= opening(object_storage) + 1, n
+    # The sidecar is read in place of the look at the bytes that S3 would need; gcsfs looks all the same.
+    assert sum(n.values()) <= opening(object_storage) + 1 + (object_storage.name == GCS), n
+    with object_storage.counted() as n:
+        assert store.fs.cat_file(reference) == PNG
+    assert within(n, object_storage, get=2), n
+    with object_storage.counted() as n:
+        assert store.fs.cat_file(reference, 5, 50) == PNG[5:50]
+    assert within(n, object_storage, get=1), n
+
+
+def test_bulk_cat_reads_no_sidecars_unless_told(object_storage: ObjectStorage) -> None:
+    store = opened(object_storage)
+    references = [store.store_media(*picture()) for _ in range(3)]
+    with object_storage.counted() as n:
+        assert set(store.fs.cat(references).values()) == {PNG}
+    assert within(n, object_storage, get=3), n
+    always = opened(object_storage, verify_reads="always")
+    with object_storage.counted() as n:
+        assert set(always.fs.cat(references).values()) == {PNG}
+    assert within(n, object_storage, get=6), n
 
 
 class Sent:
@@ -173,7 +192,7 @@ def test_seek(object_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) ->
     with object_storage.counted() as n, store.open(reference) as file:
         file.seek(5_000_001)
         assert file.read(10) == data[5_000_001:5_000_011]
-    assert sum(n.values()) <= opening(object_storage) + 1, n
+    assert sum(n.values()) <= opening(object_storage) + 1 + (object_storage.name == GCS), n
     assert 10 <= sent.bytes <= 2 * SEEK_BLOCK + 20_000
 
 

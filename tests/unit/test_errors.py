@@ -26,6 +26,7 @@ BUILTINS = {
     "HeldMediaError": PermissionError,
     "ReadOnlyStoreError": PermissionError,
     "StoreConflictError": FileExistsError,
+    "CorruptMediaError": OSError,
     "CorruptSidecarError": ValueError,
     "StorageError": OSError,
 }

@@ -1,0 +1,418 @@
+"""Bytes on their way back: what is read is what was stored, or an error says that it is not.
+
+What a test shows by damage it shows a second time with the checks off: then the damage must come through, or the test
+would see nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fsmedia import (
+    CorruptMediaError,
+    InvalidMediaError,
+    MediaContent,
+    MediaFileSystem,
+    MediaMetadata,
+    MediaStore,
+    StorageError,
+)
+from fsmedia.core import integrity
+from fsmedia.format import keys
+from tests.servers import WrongAnswer
+from tests.storages import S3_MOTO, ObjectStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.storages import Storage
+
+DATA = bytes(range(256)) * 80
+LARGE = bytes(range(256)) * 2_400
+FLIPPED = DATA[:-1] + bytes([DATA[-1] ^ 1])
+PAGE = b"<html><head><title>We are down</title></head><body>Try again later.</body></html>"
+NAMED = "runs/r1/made-by-a-client.bin"
+
+
+def copied(store: MediaStore, reference: str) -> bytes:
+    target = io.BytesIO()
+    store.fs.get_file(reference, target)
+    return target.getvalue()
+
+
+def read(store: MediaStore, reference: str) -> bytes:
+    with store.open(reference) as file:
+        return file.read()
+
+
+def in_pieces(file: Any, size: int = 7_000) -> bytes:
+    with file:
+        return b"".join(iter(lambda: file.read(size), b""))
+
+
+def into_buffers(file: Any) -> bytes:
+    found, buffer = b"", bytearray(5_000)
+    with file:
+        while number := file.readinto(buffer):
+            found += buffer[:number]
+    return found
+
+
+def by_lines(file: Any) -> bytes:
+    with file:
+        return b"".join(file)
+
+
+def head_first(file: Any) -> bytes:
+    """Read as libraries of pictures do: some bytes, the size, and all of it from the start."""
+    with file:
+        file.read(20)
+        file.seek(0, io.SEEK_END)
+        file.seek(0)
+        return bytes(file.read())
+
+
+WAYS: dict[str, Callable[[MediaStore, str], bytes]] = {
+    "read_bytes": lambda store, reference: store.retrieve_media(reference).read_bytes(),
+    "open": lambda store, reference: in_pieces(store.open(reference), 10**6),
+    "open().read()": read,
+    "in pieces": lambda store, reference: in_pieces(store.open(reference)),
+    "readinto": lambda store, reference: into_buffers(store.open(reference)),
+    "lines": lambda store, reference: by_lines(store.open(reference)),
+    "head first": lambda store, reference: head_first(store.open(reference)),
+    "media:// open": lambda store, reference: in_pieces(store.fs.open(reference)),
+    "media:// cat": lambda store, reference: store.fs.cat(reference),
+    "media:// cat_file": lambda store, reference: store.fs.cat_file(reference),
+    "media:// get to a file object": copied,
+}
+
+
+@pytest.fixture(params=["plain", "deduplicated", "a client's name"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def stored(store: MediaStore, kind: str, data: bytes = DATA) -> str:
+    if kind == "a client's name":
+        store.create()
+        store.fs.pipe_file(NAMED, data)
+        return NAMED
+    return store.store_media(MediaContent.from_bytes(data, "application/x-test"), MediaMetadata(run_id="r1"))
+
+
+def damage(storage: Storage, reference: str, data: bytes) -> None:
+    """Change the bytes; where a client chose the name, not later than the sidecar, which would be an overwrite."""
+    storage.write(keys.bytes_key(reference), data)
+    sidecar = f"{reference}.meta"
+    storage.write(sidecar, storage.read(sidecar))
+
+
+def got(store: MediaStore, reference: str, target: Path) -> bytes:
+    store.fs.get(reference, str(target))
+    return target.read_bytes()
+
+
+def refusal(way: Callable[..., bytes], *arguments: Any) -> tuple[CorruptMediaError | None, bytes]:
+    """Return with which error a read is refused, or what it reads."""
+    try:
+        return None, way(*arguments)
+    except CorruptMediaError as error:
+        return error, b""
+
+
+WRONG = {"flipped": FLIPPED, "cut": DATA[:-1], "longer": DATA + b"x", "a page": PAGE, "nothing": b""}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_damaged_bytes_are_no_media_by_whatever_way_they_are_read(
+    open_store: Callable[..., MediaStore], storage: Storage, kind: str, wrong: bytes, tmp_path: Path
+) -> None:
+    store = open_store(deduplicate=kind == "deduplicated")
+    reference = stored(store, kind)
+    for name, way in WAYS.items():
+        assert way(store, reference) == DATA, name
+    damage(storage, reference, wrong)
+    for name, way in WAYS.items():
+        # Of what an object store has too much, nobody who knows the length reads more than was stored.
+        error, found = refusal(way, store, reference)
+        if error is None:
+            # Of what an object store has too much, nobody who knows the length reads more than was stored.
+            assert (found, len(wrong)) == (DATA, len(DATA) + 1), name
+        else:
+            assert error.reference == reference, name
+            assert "verify --deep" in str(error), name
+    if isinstance(storage, ObjectStorage) and len(wrong) <= len(DATA):
+        with pytest.raises(CorruptMediaError):
+            store.retrieve_media(reference).local_path()
+    target = tmp_path / "copy"
+    error, _ = refusal(got, store, reference, target)
+    assert target.exists() == (error is None)
+    assert error is not None or (target.read_bytes() == DATA and len(wrong) > len(DATA))
+    unchecked = open_store(verify_reads=False)
+    assert unchecked.fs.cat_file(reference) == wrong
+
+
+def test_a_sidecar_that_describes_other_bytes_decides_nothing_by_size_alone(
+    open_store: Callable[..., MediaStore], storage: Storage
+) -> None:
+    """The digest is right: a wrong size in the sidecar, as an importer may leave it, refuses nothing."""
+    store = open_store()
+    reference = stored(store, "a client's name")
+    values = json.loads(storage.read(f"{reference}.meta"))
+    for size in (0, len(DATA) - 44):
+        storage.write(f"{reference}.meta", json.dumps({**values, "size_bytes": size}).encode())
+        for name, way in WAYS.items():
+            assert way(store, reference) == DATA, name
+
+
+@pytest.mark.parametrize("size", [0, len(DATA) - 44, len(DATA)])
+def test_sizes_of_promptkit_refuse_nothing(open_store: Callable[..., MediaStore], storage: Storage, size: int) -> None:
+    store = open_store().create()
+    storage.write(NAMED, DATA)
+    fields = {"run_id": "r1", "mime_type": "audio/L16", "size_bytes": size, "file_path": NAMED}
+    storage.write(f"{NAMED}.meta", json.dumps(fields).encode())
+    for name, way in WAYS.items():
+        assert way(store, NAMED) == DATA, name
+    assert store.fs.cat_file(NAMED, -10) == DATA[-10:]
+
+
+def test_bytes_without_or_with_a_damaged_sidecar_are_read_as_they_are(
+    open_store: Callable[..., MediaStore], storage: Storage
+) -> None:
+    store = open_store().create()
+    storage.write(NAMED, DATA)
+    assert read(store, NAMED) == store.fs.cat_file(NAMED) == DATA
+    storage.write(f"{NAMED}.meta", b"{")
+    assert read(store, NAMED) == store.fs.cat_file(NAMED) == DATA
+
+
+def test_bytes_newer_than_their_sidecar_are_an_overwrite_that_died(
+    open_store: Callable[..., MediaStore],
+    storage: Storage,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = open_store()
+    reference = stored(store, "a client's name")
+    storage.write(reference, b"the bytes of an overwrite whose process was killed")
+    new = storage.read(reference)
+    # Many storages tell whole seconds: the test says which of the two was written later.
+    real = integrity.ReadCheck._is_adopted
+
+    def later(check: integrity.ReadCheck, there: Any, beside: Any) -> bool:
+        modified = beside.modified.replace(year=2000)
+        return real(check, there, beside._replace(modified=modified))
+
+    monkeypatch.setattr(integrity.ReadCheck, "_is_adopted", later)
+    for name, way in WAYS.items():
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "fsmedia"):
+            assert way(store, reference) == new, name
+        assert "newer than its sidecar" in caplog.text, name
+
+
+def test_a_running_overwrite_is_read_once_more(
+    open_store: Callable[..., MediaStore], storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sidecar of the old bytes was read just before an overwrite came to its end."""
+    store = open_store()
+    reference = stored(store, "a client's name")
+    old = storage.read(f"{reference}.meta")
+    real = integrity.facts_of_sidecar
+    new = DATA[::-1] + b"longer"
+    for name, way in WAYS.items():
+        store.fs.pipe_file(reference, new)
+        stale = iter([old])
+        monkeypatch.setattr(integrity, "facts_of_sidecar", lambda text, key, stale=stale: real(next(stale, text), key))
+        monkeypatch.setattr(
+            "fsmedia.filesystem.media_filesystem.facts_of_sidecar",
+            lambda text, key, stale=stale: real(next(stale, text), key),
+        )
+        monkeypatch.setattr(
+            "fsmedia.store.facts_of_sidecar", lambda text, key, stale=stale: real(next(stale, text), key)
+        )
+        assert way(store, reference) == new, name
+        assert next(stale, None) is None, name
+
+
+def test_ranges_are_as_long_as_they_were_asked_for(
+    open_store: Callable[..., MediaStore], storage: Storage, kind: str
+) -> None:
+    store = open_store(deduplicate=kind == "deduplicated")
+    reference = stored(store, kind)
+    ranges = [(0, 10), (5, 5), (10, 5), (-10, None), (None, -10), (100, None), (len(DATA) - 5, len(DATA) + 5)]
+    ranges += [(len(DATA) + 5, len(DATA) + 10), (None, 10**9), (-(10**9), None), (-20, -10)]
+    for start, end in ranges:
+        assert store.fs.cat_file(reference, start, end) == DATA[start:end], (start, end)
+    damage(storage, reference, DATA[:5_000])
+    for start, end in [(-10, None), (4_000, 6_000), (100, None), (6_000, 7_000)]:
+        with pytest.raises(CorruptMediaError):
+            store.fs.cat_file(reference, start, end)
+    assert store.fs.cat_file(reference, 0, 100) == DATA[:100]
+
+
+def test_a_seek_is_not_checked_and_a_read_behind_the_end_of_cut_bytes_is(
+    open_store: Callable[..., MediaStore], storage: Storage, kind: str
+) -> None:
+    store = open_store(deduplicate=kind == "deduplicated")
+    reference = stored(store, kind)
+    damage(storage, reference, FLIPPED)
+    with store.open(reference) as file:
+        file.seek(1_000)
+        assert file.read() == FLIPPED[1_000:]
+    damage(storage, reference, DATA[:5_000])
+    with store.open(reference) as file:
+        file.seek(1_000)
+        with pytest.raises(CorruptMediaError):
+            file.read()
+
+
+def test_a_wrong_word_is_refused(open_store: Callable[..., MediaStore], storage: Storage) -> None:
+    with pytest.raises(InvalidMediaError, match="verify_reads"):
+        open_store(verify_reads="sometimes")
+    with pytest.raises(InvalidMediaError, match="verify_reads"):
+        MediaFileSystem(root=storage.url, storage_options=storage.options, verify_reads=1)
+
+
+# -- answers that are wrong ---------------------------------------------------------------------------------
+
+
+REFUSED = (CorruptMediaError, StorageError)
+# botocore compares checksums of whole objects where the server tells them; not all do, and of ranges none.
+UNCHECKED = {"config_kwargs": {"response_checksum_validation": "when_required"}}
+ANSWERS: dict[str, dict[str, Any]] = {
+    "a page": {"body": PAGE, "headers": {"Content-Type": "text/html"}},
+    "flipped": {"change": "flipped"},
+    "short": {"change": "short"},
+    "nothing": {"change": "empty"},
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_wrong_answer_of_s3_is_no_media(
+    open_store: Callable[..., MediaStore], storage: Storage, kind: str, answer: str
+) -> None:
+    if storage.name != S3_MOTO or not isinstance(storage, ObjectStorage):
+        pytest.skip("about one server that can be told what to answer")
+    store = open_store(deduplicate=kind == "deduplicated", storage_options=storage.options | UNCHECKED)
+    reference = stored(store, kind, LARGE)
+    target = rf"{keys.bytes_key(reference)}$"
+    for name, way in WAYS.items():
+        wrong = WrongAnswer("GET", target, **ANSWERS[answer])
+        with storage.counted() as requests, storage.server.answering(wrong), pytest.raises(REFUSED):
+            print(name, way(store, reference)[:100])
+        # Nobody asks for the rest of a page again and again.
+        assert sum(requests.values()) <= 14, (name, requests)
+    if answer == "a page":
+        return  # an answer without an ETag is none, whatever is checked
+    unchecked = open_store(verify_reads=False, storage_options=storage.options | UNCHECKED)
+    with storage.server.answering(WrongAnswer("GET", target, **ANSWERS[answer])):
+        assert unchecked.fs.cat_file(reference) != LARGE
+    # Wrong once is looked at again.
+    for name in ("media:// cat_file", "open().read()", "read_bytes"):
+        with storage.server.answering(WrongAnswer("GET", target, times=1, **ANSWERS[answer])):
+            assert WAYS[name](store, reference) == LARGE, name
+
+
+@pytest.mark.parametrize("answer", ["a page", "short", "nothing"])
+def test_a_wrong_answer_of_s3_is_no_range(
+    open_store: Callable[..., MediaStore], storage: Storage, kind: str, answer: str
+) -> None:
+    if storage.name != S3_MOTO or not isinstance(storage, ObjectStorage):
+        pytest.skip("about one server that can be told what to answer")
+    store = open_store(deduplicate=kind == "deduplicated")
+    reference = stored(store, kind, LARGE)
+    wrong = WrongAnswer("GET", rf"{keys.bytes_key(reference)}$", **ANSWERS[answer])
+    with storage.server.answering(wrong), pytest.raises(REFUSED):
+        store.fs.cat_file(reference, 1_000, 9_000)
+    with storage.server.answering(wrong), store.open(reference) as file:
+        file.seek(300_000)
+        with pytest.raises(REFUSED):
+            file.read(250_000)
+    if answer == "a page":
+        return
+    with storage.server.answering(wrong):
+        assert len(open_store(verify_reads=False).fs.cat_file(reference, 1_000, 9_000)) != 8_000
+
+
+# -- a mirror that lost or rotted ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "deduplicated"])
+@pytest.mark.parametrize("wrong", [None, b"short", FLIPPED], ids=["gone", "short", "rotten"])
+def test_a_sync_heals_what_its_target_lost(
+    open_store: Callable[..., MediaStore], storage: Storage, tmp_path: Path, *, deduplicate: bool, wrong: bytes | None
+) -> None:
+    source = MediaStore(tmp_path / "source", deduplicate=deduplicate)
+    reference = stored(source, "plain")
+    held = source.store_media(MediaContent.from_bytes(DATA[::-1], "application/x-test"), MediaMetadata(run_id="r2"))
+    target = {"storage_options": storage.options}
+    source.sync_to(storage.url, **target)
+    mirror = open_store()
+    copy = next(iter(mirror.list(run_id="r1")))
+    place = keys.bytes_key(copy)
+    if wrong is None:
+        storage.remove(place)
+    else:
+        storage.write(place, wrong)
+    # Of one size, nobody sees it who does not read.
+    checks: dict[str, Any] = {"verify_copies": "read"} if wrong == FLIPPED else {}
+    if wrong == FLIPPED:
+        assert source.sync_to(storage.url, **target).unchanged == 2
+        with pytest.raises(CorruptMediaError):
+            mirror.fs.cat_file(copy)
+    planned = source.sync_to(storage.url, **target, **checks, dry_run=True)
+    assert (planned.copied, planned.unchanged, planned.failed) == (1, 1, ())
+    report = source.sync_to(storage.url, **target, **checks)
+    assert (report.copied, report.unchanged, report.failed) == (1, 1, ())
+    assert {mirror.fs.cat_file(each) for each in mirror.list()} == {DATA, DATA[::-1]}
+    assert mirror.verify(deep=True).findings == ()
+    again = source.sync_to(storage.url, **target, verify_copies="read")
+    assert (again.copied, again.unchanged, again.failed) == (0, 2, ())
+    assert source.exists(reference)
+    assert source.exists(held)
+
+
+def test_a_sync_never_heals_with_rotten_bytes(tmp_path: Path) -> None:
+    source, target = MediaStore(tmp_path / "source", deduplicate=True), tmp_path / "target"
+    reference = stored(source, "deduplicated")
+    source.sync_to(target)
+    (tmp_path / "source" / keys.bytes_key(reference)).write_bytes(FLIPPED)
+    mirror = MediaStore(target)
+    copy = next(iter(mirror.list()))
+    (target / keys.bytes_key(copy)).unlink()
+    report = source.sync_to(target)
+    assert (report.copied, report.unchanged, len(report.failed)) == (0, 0, 1)
+    assert not (target / keys.bytes_key(copy)).exists()
+
+
+@pytest.mark.parametrize("wrong", [b"short", None], ids=["short", "gone"])
+def test_bytes_that_are_stored_again_do_not_join_a_copy_of_another_size(
+    open_store: Callable[..., MediaStore], storage: Storage, wrong: bytes | None
+) -> None:
+    store = open_store(deduplicate=True)
+    first = stored(store, "deduplicated")
+    if wrong is None:
+        storage.remove(keys.bytes_key(first))
+    else:
+        storage.write(keys.bytes_key(first), wrong)
+    second = stored(store, "deduplicated")
+    assert store.fs.cat_file(second) == DATA
+    assert keys.bytes_key(first) != keys.bytes_key(second)
+
+
+def test_a_deep_verify_sees_damage_where_etags_are_quoted_in_one_answer_only(
+    open_store: Callable[..., MediaStore], storage: Storage
+) -> None:
+    """rclone quotes the ETag of a look, and not those of a listing."""
+    store = open_store()
+    reference = stored(store, "plain")
+    storage.write(reference, FLIPPED)
+    findings = store.verify(deep=True).findings
+    assert [(each.kind, each.key) for each in findings] == [("digest", reference)]
