@@ -12,9 +12,8 @@ from fsmedia.catalog import CatalogAnswers
 from fsmedia.core import bulk, externalize, ingest, lifetime, records
 from fsmedia.core.externalize import LARGEST_DOCUMENT
 from fsmedia.core.ingest import MediaWriter, SourceRules, WriteContext, draft_of, utc_now
-from fsmedia.core.integrity import VerifyReads, check_mode, facts_of_name, facts_of_sidecar
 from fsmedia.core.lifetime import Deleter, check_log, current_user
-from fsmedia.core.records import References, StoredBytes
+from fsmedia.core.records import References, StoredBytes, VerifyReads, check_mode, facts_of_name, facts_of_sidecar
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.core.telemetry import Observer, checked_hooks, observed
 from fsmedia.display.previewer import PreviewCache, default_folder, place_of

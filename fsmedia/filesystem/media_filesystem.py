@@ -35,7 +35,8 @@ from pydantic_core import to_jsonable_python
 from fsmedia.core import commit, holds, lifetime, promptkit, records
 from fsmedia.core.commit import SharedStoreOperation
 from fsmedia.core.ingest import WriteContext, utc_now
-from fsmedia.core.integrity import (
+from fsmedia.core.lifetime import Deleter, check_log
+from fsmedia.core.records import (
     ReadCheck,
     VerifyReads,
     absolute_range,
@@ -44,7 +45,6 @@ from fsmedia.core.integrity import (
     facts_of_name,
     facts_of_sidecar,
 )
-from fsmedia.core.lifetime import Deleter, check_log
 from fsmedia.core.telemetry import Observer, checked_hooks, observed
 from fsmedia.errors import (
     CorruptMediaError,

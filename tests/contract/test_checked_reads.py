@@ -22,7 +22,7 @@ from fsmedia import (
     MediaStore,
     StorageError,
 )
-from fsmedia.core import integrity
+from fsmedia.core import records
 from fsmedia.format import keys
 from tests.servers import WrongAnswer
 from tests.storages import S3_MOTO, ObjectStorage
@@ -203,13 +203,13 @@ def test_bytes_newer_than_their_sidecar_are_an_overwrite_that_died(
     storage.write(reference, b"the bytes of an overwrite whose process was killed")
     new = storage.read(reference)
     # Many storages tell whole seconds: the test says which of the two was written later.
-    real = integrity.ReadCheck._is_adopted
+    real = records.ReadCheck._is_adopted
 
-    def later(check: integrity.ReadCheck, there: Any, beside: Any) -> bool:
+    def later(check: records.ReadCheck, there: Any, beside: Any) -> bool:
         modified = beside.modified.replace(year=2000)
         return real(check, there, beside._replace(modified=modified))
 
-    monkeypatch.setattr(integrity.ReadCheck, "_is_adopted", later)
+    monkeypatch.setattr(records.ReadCheck, "_is_adopted", later)
     for name, way in WAYS.items():
         caplog.clear()
         with caplog.at_level(logging.WARNING, "fsmedia"):
@@ -224,12 +224,12 @@ def test_a_running_overwrite_is_read_once_more(
     store = open_store()
     reference = stored(store, "a client's name")
     old = storage.read(f"{reference}.meta")
-    real = integrity.facts_of_sidecar
+    real = records.facts_of_sidecar
     new = DATA[::-1] + b"longer"
     for name, way in WAYS.items():
         store.fs.pipe_file(reference, new)
         stale = iter([old])
-        monkeypatch.setattr(integrity, "facts_of_sidecar", lambda text, key, stale=stale: real(next(stale, text), key))
+        monkeypatch.setattr(records, "facts_of_sidecar", lambda text, key, stale=stale: real(next(stale, text), key))
         monkeypatch.setattr(
             "fsmedia.filesystem.media_filesystem.facts_of_sidecar",
             lambda text, key, stale=stale: real(next(stale, text), key),
