@@ -159,7 +159,9 @@ def sync(world: World) -> Act:
             world.store.sync_to(world.mirror, delete=True)
         finally:
             with MediaStore(world.mirror) as mirror:
-                world.problems += [f"lost in the mirror: {each}" for each in {*names} - {*mirror.list()}]
+                # By what is in them: media that share their bytes have other names there.
+                there = {mirror.retrieve_media(each).read_bytes() for each in mirror.list()}
+                world.problems += [f"lost in the mirror: {each}" for each in names if world.kept[each] not in there]
 
     return act
 
