@@ -185,6 +185,16 @@ def read_sidecars(backend: Backend, references: Sequence[str]) -> list[bytes | M
     return read_objects(backend, [keys.sidecar_key(each) for each in references])
 
 
+def read_listed_sidecars(backend: Backend, references: Sequence[str]) -> dict[str, bytes | MediaError | None]:
+    """Read sidecars that a listing showed; one that is not found is asked for again before it counts as deleted.
+
+    Neither a receipt that says complete nor a table of all media must rest on one wrong "not found".
+    """
+    read = dict(zip(references, read_sidecars(backend, references), strict=True))
+    absent = [reference for reference, data in read.items() if data is None]
+    return read | dict(zip(absent, read_sidecars(backend, absent), strict=True)) if absent else read
+
+
 def read_objects(backend: Backend, wanted: Sequence[str]) -> list[bytes | MediaError | None]:
     """Read several objects in one round trip; None where there is none, an error in the place of its object."""
     try:

@@ -40,7 +40,6 @@ from fsmedia.maintenance.subject import (
     json_object,
     names_another,
     owned_pairs,
-    read_listed_sidecars,
     sidecar_values,
 )
 from fsmedia.models import Receipt, ReceiptReport, Reference, Remaining, Trace
@@ -631,7 +630,7 @@ def check_receipt_window(context: ReceiptCheckContext, window: Sequence[ListedPa
     """Read some sidecars, and compare their digests with those that should be gone."""
     names = [item.key for item in window if records.is_reference(item.key)]
     result = ReceiptCheckResult(examined=len(names))
-    for reference, data in read_listed_sidecars(context.backend, names).items():
+    for reference, data in records.read_listed_sidecars(context.backend, names).items():
         if isinstance(data, MediaError):
             result.fail(reference, data)
         elif data is not None and sidecar_values(data, reference)[0].get("sha256") in context.gone:

@@ -190,7 +190,7 @@ def search_window(context: SearchContext, window: Sequence[ListedPair]) -> Searc
         elif context.subject.lies_in(item.key):
             result.unclear.append(Remaining(reference=Reference(item.key), reason=_NAMELESS))
     asked = [item.key for item in named if item.has_sidecar]
-    read = read_listed_sidecars(context.backend, asked)
+    read = records.read_listed_sidecars(context.backend, asked)
     for item in named:
         data = read.get(item.key)
         if isinstance(data, MediaError):
@@ -198,16 +198,6 @@ def search_window(context: SearchContext, window: Sequence[ListedPair]) -> Searc
         elif data is not None or not item.has_sidecar:
             _judge(context.subject, item, data, result)
     return result
-
-
-def read_listed_sidecars(backend: Backend, references: Sequence[str]) -> dict[str, bytes | MediaError | None]:
-    """Read sidecars that a listing showed; one that is not found is asked for again before it counts as deleted.
-
-    A receipt that says complete must not rest on one wrong "not found".
-    """
-    read = dict(zip(references, records.read_sidecars(backend, references), strict=True))
-    absent = [reference for reference, data in read.items() if data is None]
-    return read | dict(zip(absent, records.read_sidecars(backend, absent), strict=True)) if absent else read
 
 
 def _judge(subject: Subject, item: ListedPair, data: bytes | None, result: SearchResult) -> None:
