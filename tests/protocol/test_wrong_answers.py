@@ -63,7 +63,11 @@ def no_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3, "PROOFS", {})
     monkeypatch.setattr(gcs, "_proof", lambda *_: None)
     monkeypatch.setattr(gcs.CheckedGCSFileSystem, "_request", gcs.GCSFileSystem._request)
-    # The brakes behind them, too: they would stop what a wrong listing begins.
+    no_brakes(monkeypatch)
+
+
+def no_brakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the brakes out too, which stand behind the checks and would stop what a wrong listing begins."""
     for room in (erase, sync):
         monkeypatch.setattr(room, "check_listing", lambda *_, **__: None)
     monkeypatch.setattr(Verification, "_check_listing", lambda _: None)
@@ -247,6 +251,7 @@ def test_a_listing_that_is_none_once_is_asked_for_again(world: World) -> None:
 
 def no_sorting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give what is listed in the order of the server."""
+    no_brakes(monkeypatch)
     monkeypatch.setattr(KeyOrder, "entries", lambda _, found: chain.from_iterable(page.entries for page in found))
 
 
