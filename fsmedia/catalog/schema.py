@@ -265,10 +265,10 @@ def read_rows(
         See `token`.
     """
     wanted = [item.entry.key for item in items if item.sidecar is not None]
-    read = iter(records.read_sidecars(backend, wanted) if wanted else ())
+    read = records.read_listed_sidecars(backend, wanted) if wanted else {}
     made: list[dict[str, Any]] = []
     for item in items:
-        data = None if item.sidecar is None else next(read)
+        data = None if item.sidecar is None else read[item.entry.key]
         if item.sidecar is not None and data is None:
             continue
         marks = tokens(item, before)

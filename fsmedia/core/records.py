@@ -555,6 +555,16 @@ def read_sidecars(backend: Backend, references: Sequence[str]) -> list[bytes | M
     return read_objects(backend, [keys.sidecar_key(each) for each in references])
 
 
+def read_listed_sidecars(backend: Backend, references: Sequence[str]) -> dict[str, bytes | MediaError | None]:
+    """Read sidecars that a listing showed; one that is not found is asked for again before it counts as deleted.
+
+    Neither a receipt that says complete nor a table of all media must rest on one wrong "not found".
+    """
+    read = dict(zip(references, read_sidecars(backend, references), strict=True))
+    absent = [reference for reference, data in read.items() if data is None]
+    return read | dict(zip(absent, read_sidecars(backend, absent), strict=True)) if absent else read
+
+
 def read_objects(backend: Backend, wanted: Sequence[str]) -> list[bytes | MediaError | None]:
     """Read several objects in one round trip; None where there is none, an error in the place of its object."""
     try:
@@ -854,14 +864,24 @@ def expiry_or_none(data: bytes, reference: str, configuration: Configuration) ->
         return None
 
 
-def paired(entries: Iterable[Entry]) -> Iterator[ListedPair]:
-    """Pair bytes with sidecars in a listing in key order; holds only the few names whose sidecar may still follow."""
+def paired(entries: Iterable[Entry], *, shown_only: bool = False) -> Iterator[ListedPair]:
+    """Pair bytes with sidecars in a listing in key order; holds only the few names whose sidecar may still follow.
+
+    Parameters
+    ----------
+    shown_only
+        Leave out what lies in `.fsmedia/`, temporary files and PromptKit's index.
+    """
     waiting: dict[str, ListedPair] = {}
     for entry in entries:
         if keys.is_sidecar(entry.key):
+            if shown_only and keys.is_internal(entry.key):
+                continue
             name = keys.media_key(entry.key)
             beside = waiting.get(name)
             waiting[name] = ListedPair(name, None if beside is None else beside.data, entry)
+        elif shown_only and keys.is_hidden(entry.key):
+            continue
         else:
             waiting[entry.key] = ListedPair(entry.key, entry, None)
         while waiting:
@@ -877,7 +897,7 @@ def paired(entries: Iterable[Entry]) -> Iterator[ListedPair]:
 
 def shown_pairs(entries: Iterable[Entry]) -> Iterator[ListedPair]:
     """Pair what lies outside `.fsmedia/`, without temporary files and PromptKit's index."""
-    return paired(each for each in entries if not _is_unlisted(each.key))
+    return paired(entries, shown_only=True)
 
 
 def listed(entries: Iterable[Entry]) -> Iterator[ListedItem]:
@@ -994,10 +1014,6 @@ class _SelectionFilter:
 def _filtered(items: Iterator[ListedItem], item_filter: _SelectionFilter) -> Iterator[SelectedItem]:
     while batch := list(islice(items, _BATCH)):
         yield from item_filter.meeting([item for item in batch if is_reference(item.entry.key)])
-
-
-def _is_unlisted(key: str) -> bool:
-    return keys.is_internal(key) if keys.is_sidecar(key) else keys.is_hidden(key)
 
 
 def _is_decided_by_path(item: ListedItem, selection: Selection, known: OrganizationMode | None) -> bool:

@@ -99,8 +99,10 @@ class Erasure:
         pages = read_journal(backend, subject)
         found = self._search(backend, subject)
         # Before the first deletion, and before a receipt says that there was nothing.
-        beside = "" if found.examined or self.force else due_entries_beside(backend)
-        check_listing(backend, settings_file, found.examined, whole=True, force=self.force, beside=beside)
+        # What an erasure that died has taken is in the catalog still, and no sign that the listing is short.
+        shown = found.examined + sum(len(page.items) for page in pages)
+        beside = "" if shown or self.force else due_entries_beside(backend)
+        check_listing(backend, settings_file, shown, whole=True, force=self.force, beside=beside)
         # Again: somebody may have begun to convert the store while it was looked through.
         context = EraseContext(backend, settings_file.reload(), subject, begun)
         gone = self._erase(context, _with_notes(backend, found.items))

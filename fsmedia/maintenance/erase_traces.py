@@ -34,7 +34,14 @@ from fsmedia.maintenance.leftovers import (
     mend_window,
 )
 from fsmedia.maintenance.quarantine import QuarantineFolder, read_quarantine
-from fsmedia.maintenance.subject import SEARCH_WINDOW, Owner, json_object, names_another, owned_pairs, sidecar_values
+from fsmedia.maintenance.subject import (
+    SEARCH_WINDOW,
+    Owner,
+    json_object,
+    names_another,
+    owned_pairs,
+    sidecar_values,
+)
 from fsmedia.models import Receipt, ReceiptReport, Reference, Remaining, Trace
 from fsmedia.models.reports import RECEIPT_FORMAT
 from fsmedia.storage.port import storage_time
@@ -623,7 +630,7 @@ def check_receipt_window(context: ReceiptCheckContext, window: Sequence[ListedPa
     """Read some sidecars, and compare their digests with those that should be gone."""
     names = [item.key for item in window if records.is_reference(item.key)]
     result = ReceiptCheckResult(examined=len(names))
-    for reference, data in zip(names, records.read_sidecars(context.backend, names), strict=True):
+    for reference, data in records.read_listed_sidecars(context.backend, names).items():
         if isinstance(data, MediaError):
             result.fail(reference, data)
         elif data is not None and sidecar_values(data, reference)[0].get("sha256") in context.gone:

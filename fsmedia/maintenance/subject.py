@@ -190,7 +190,7 @@ def search_window(context: SearchContext, window: Sequence[ListedPair]) -> Searc
         elif context.subject.lies_in(item.key):
             result.unclear.append(Remaining(reference=Reference(item.key), reason=_NAMELESS))
     asked = [item.key for item in named if item.has_sidecar]
-    read = dict(zip(asked, records.read_sidecars(context.backend, asked), strict=True))
+    read = records.read_listed_sidecars(context.backend, asked)
     for item in named:
         data = read.get(item.key)
         if isinstance(data, MediaError):
