@@ -11,6 +11,8 @@ take the same path.
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -31,13 +33,15 @@ from fsmedia.format.settings import ORPHAN_GRACE
 from fsmedia.storage import Write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime, timedelta
 
-    from fsmedia.storage import Backend, Stage
+    from fsmedia.storage import Backend, Entry, Stage
 
     Failures = Mapping[int, MediaError]
     Outcomes = list[MediaError | None]
+
+_log = logging.getLogger("fsmedia")
 
 SIDECAR_TYPE = "application/json"
 """Content type of sidecars."""
@@ -54,6 +58,9 @@ class DeferredUpload(Protocol):
 
     def commit(self, content_type: str) -> None:
         """Put them there, atomically."""
+
+    def reread(self) -> Iterable[bytes] | None:
+        """Give them in pieces; None where they still lie elsewhere."""
 
 
 @dataclass(slots=True)
@@ -393,7 +400,10 @@ def store_shared(operation: SharedStoreOperation) -> str:
         A step was not answered; it stops there and undoes nothing.
     """
     pointer = blobs.find_generation(operation.backend, operation.digest, operation.size)
-    if pointer is None or not _join_generation(operation, pointer):
+    joined = None if pointer is None else _join_generation(operation, pointer)
+    if pointer is not None and joined is not None:
+        _heal(operation, pointer, joined)
+    else:
         # Never the same generation again: somebody may be about to delete it under its old name.
         pointer = Pointer(operation.size, operation.digest, keys.new_generation())
         _start_generation(operation, pointer)
@@ -425,7 +435,7 @@ def copy(operation: SharedStoreOperation, pointer: Pointer) -> None:
     StoreConflictError
         The generation is about to be deleted with its last reference.
     """
-    if not _join_generation(operation, pointer):
+    if _join_generation(operation, pointer) is None:
         raise StoreConflictError(
             "its bytes are being deleted in this moment", next_step="copy it again", reference=operation.reference
         )
@@ -440,15 +450,38 @@ def _store_or_error(operation: SharedStoreOperation) -> MediaError | None:
     return None
 
 
-def _join_generation(operation: SharedStoreOperation, pointer: Pointer) -> bool:
-    """Use an existing generation; False if it is about to be deleted, and then the marker is taken back."""
+def _join_generation(operation: SharedStoreOperation, pointer: Pointer) -> Entry | None:
+    """Use an existing generation; None if it is about to be deleted, and then the marker is taken back."""
     # Marker first, then the look. A release writes its mark first and then looks for markers, so at least one of the
     # two sees the other.
     _put_marker(operation, pointer)
-    if blobs.is_alive(operation.backend, pointer):
-        return True
-    blobs.withdraw(operation.backend, pointer, operation.marker)
-    return False
+    found = blobs.live_data(operation.backend, pointer)
+    if found is None:
+        blobs.withdraw(operation.backend, pointer, operation.marker)
+    return found
+
+
+def _heal(operation: SharedStoreOperation, pointer: Pointer, found: Entry) -> None:
+    """Write the bytes over shared ones that are rotten.
+
+    In place, because all references are healed by it, the write is atomic, and a reader gets the right bytes or those
+    it got before. Only after the look of `_join_generation`: from there on the marker keeps the data, so nothing that
+    is about to go is brought back.
+    """
+
+    def md5() -> bytes | None:
+        pieces = [operation.data] if isinstance(operation.data, bytes) else operation.data.reread()
+        if pieces is None:
+            return None
+        hashed = hashlib.md5(usedforsecurity=False)
+        for piece in pieces:
+            hashed.update(piece)
+        return hashed.digest()
+
+    with ErrorContext(operation.reference):
+        if blobs.is_rotten(operation.backend, pointer, found, md5):
+            _log.warning("%s: its shared bytes were rotten; they are written anew", operation.reference)
+            _put_data(operation, pointer)
 
 
 def _start_generation(operation: SharedStoreOperation, pointer: Pointer) -> None:
@@ -456,11 +489,15 @@ def _start_generation(operation: SharedStoreOperation, pointer: Pointer) -> None
     # Marker first: data without a marker are a leftover that anybody may release.
     _put_marker(operation, pointer)
     with ErrorContext(operation.reference):
-        if isinstance(operation.data, bytes):
-            operation.backend.write(pointer.data_key, operation.data, operation.mime_type)
-        else:
-            operation.data.retarget(pointer.data_key)
-            operation.data.commit(operation.mime_type)
+        _put_data(operation, pointer)
+
+
+def _put_data(operation: SharedStoreOperation, pointer: Pointer) -> None:
+    if isinstance(operation.data, bytes):
+        operation.backend.write(pointer.data_key, operation.data, operation.mime_type)
+    else:
+        operation.data.retarget(pointer.data_key)
+        operation.data.commit(operation.mime_type)
 
 
 def _put_marker(operation: SharedStoreOperation, pointer: Pointer) -> None:

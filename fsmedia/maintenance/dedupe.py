@@ -464,6 +464,9 @@ class Conversion:
         """Choose where the bytes go."""
         self._target = key
 
+    def reread(self) -> None:
+        """Give nothing: the bytes are read by the copy only."""
+
     def commit(self, content_type: str) -> None:
         """Copy the bytes, behind a condemned mark.
 

@@ -295,7 +295,7 @@ class Repairer:
         if there:
             return said if said in there else max(there)
         marker = blobs.put_marker(backend, pointer, reference)
-        if not blobs.is_alive(backend, pointer):
+        if blobs.live_data(backend, pointer) is None:
             # The marker stays, as one that a sweep restores: taking it back would let the bytes go with it.
             raise StoreConflictError("its bytes are about to go", next_step="verify again", reference=reference)
         return marker

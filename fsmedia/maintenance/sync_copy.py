@@ -36,7 +36,7 @@ from fsmedia.models import Moved
 from fsmedia.storage import Write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import timedelta
 
     from fsmedia.core.commit import Failures, StoreOperation
@@ -841,6 +841,12 @@ class SyncUpload:
         self._key = key
         if self.stage is not None and key != self._begun:
             self.stage.retarget(key)
+
+    def reread(self) -> Iterable[bytes] | None:
+        """Give the bytes in pieces; None where they were not read from the source yet."""
+        if self.stage is not None:
+            return self.stage.reread()
+        return None if self.data is None else [self.data]
 
     def commit(self, content_type: str) -> None:
         """Put the bytes at their key, and check them.

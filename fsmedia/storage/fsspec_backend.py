@@ -11,6 +11,7 @@ import asyncio
 import errno
 import io
 import os
+import re
 import tempfile
 import weakref
 from contextlib import suppress
@@ -55,6 +56,7 @@ _LINE_AHEAD = 8192
 _CHUNK = 2**20
 _MODIFIED = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
 _TOKENS = ("ETag", "etag", "md5Hash", "ino")
+_MD5 = re.compile("[0-9a-f]{32}")
 _BAD_RANGE = ("InvalidRange", "416", "Range Not Satisfiable", "not satisfiable")
 
 
@@ -64,7 +66,8 @@ def entry_of(key: str, info: Mapping[str, Any]) -> Entry:
     # One object has one token: rclone's S3 puts quotes around an ETag where it is looked at, and none where it lists.
     token = None if token is None else token.strip('"')
     modified = next((info[name] for name in _MODIFIED if info.get(name) is not None), None)
-    return Entry(key, int(info.get("size") or 0), _instant(modified), token)
+    md5 = info.get("md5Hash") or (token if token is not None and _MD5.fullmatch(token) else None)
+    return Entry(key, int(info.get("size") or 0), _instant(modified), token, md5)
 
 
 def _instant(value: Any) -> datetime | None:

@@ -159,9 +159,9 @@ def sort_entries(entries: Iterator[Entry], at_once: int = SORTED_AT_ONCE) -> Ite
 def _spill(file: BinaryIO, run: list[Entry]) -> tuple[int, int]:
     """Write a sorted run at the end of the file, an entry a line; return where it begins and ends."""
     begin = file.tell()
-    for key, size, modified, token in run:
+    for key, size, modified, *told in run:
         moment = None if modified is None else modified.isoformat()
-        file.write(json.dumps([key, size, moment, token]).encode() + b"\n")
+        file.write(json.dumps([key, size, moment, *told]).encode() + b"\n")
     return begin, file.tell()
 
 
@@ -172,5 +172,5 @@ def _read_back(file: BinaryIO, begin: int, end: int) -> Iterator[Entry]:
         # Whole lines only: the rest is read again with the next block. A line is far shorter than a block.
         block = block[: block.rindex(b"\n") + 1]
         begin += len(block)
-        for key, size, moment, token in map(json.loads, block.splitlines()):
-            yield Entry(key, size, None if moment is None else datetime.fromisoformat(moment), token)
+        for key, size, moment, *told in map(json.loads, block.splitlines()):
+            yield Entry(key, size, None if moment is None else datetime.fromisoformat(moment), *told)

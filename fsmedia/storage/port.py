@@ -39,12 +39,15 @@ class Entry(NamedTuple):
         When it was last written by the storage's clock, aware; None where the storage does not say.
     token
         Changes when the bytes do: an etag, or inode and time.
+    md5
+        Of the bytes, in hex or base64, where the storage tells it; an ETag of S3 that looks like one may be none.
     """
 
     key: str
     size: int
     modified: datetime | None = None
     token: str | None = None
+    md5: str | None = None
 
 
 class Listing(NamedTuple):
@@ -139,6 +142,9 @@ class Backend(ABC):
 
     keeps_folders: bool = False
     """Whether there are folders without files."""
+
+    tells_md5: bool = True
+    """Whether `Entry.md5` is believed; False once one was seen that was none, as of objects encrypted by a key."""
 
     in_one_process: bool = False
     """Whether no other process sees what lies here."""

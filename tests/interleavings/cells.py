@@ -131,7 +131,7 @@ class SteppingBackend(Backend):
 
         return self._step("read", key, do)
 
-    def open(self, key: str, *, block_size: int = 0) -> BinaryIO:
+    def open(self, key: str, *, block_size: int = 0, size: int | None = None) -> BinaryIO:
         data = self.read_range(key, None, None)
         if data is None:
             raise FileNotFoundError(key)

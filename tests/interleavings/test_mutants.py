@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fsmedia.core.commit import SharedStoreOperation
-    from fsmedia.storage import Backend
+    from fsmedia.storage import Backend, Entry
     from tests.interleavings.meetings import Meeting
 
 MOST = 5000
@@ -59,9 +59,9 @@ def remove(backend: Backend, key: str) -> None:
         raise error
 
 
-def has_data(backend: Backend, pointer: Pointer) -> bool:
+def data(backend: Backend, pointer: Pointer) -> Entry | None:
     found = backend.head(pointer.data_key)
-    return found is not None and found.size == pointer.size
+    return found if found is not None and found.size == pointer.size else None
 
 
 # -- release -----------------------------------------------------------------------------------------------
@@ -116,10 +116,11 @@ def test_with_the_mark_removed_though_the_deletion_was_not_answered(monkeypatch:
 
 
 def test_with_data_looked_for_before_condemned_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    def is_alive(backend: Backend, pointer: Pointer) -> bool:
-        return has_data(backend, pointer) and not backend.holds(pointer.condemned_folder)
+    def live_data(backend: Backend, pointer: Pointer) -> Entry | None:
+        found = data(backend, pointer)
+        return None if backend.holds(pointer.condemned_folder) else found
 
-    monkeypatch.setattr(blobs, "is_alive", is_alive)
+    monkeypatch.setattr(blobs, "live_data", live_data)
     loses("a store, a delete of the last reference")
 
 
@@ -130,11 +131,12 @@ def test_with_some_other_marker_in_place_of_condemned_marks(monkeypatch: pytest.
         parsed = (keys.parse_blob_key(entry.key) for entry in backend.entries(f"{keys.blob_folder(digest)}/data"))
         return next((Pointer(size, digest, each.generation) for each in parsed if each), None)
 
-    def is_alive(backend: Backend, pointer: Pointer) -> bool:
-        return len(list(islice(backend.entries(pointer.refs_folder), 2))) == 2 and has_data(backend, pointer)
+    def live_data(backend: Backend, pointer: Pointer) -> Entry | None:
+        held = len(list(islice(backend.entries(pointer.refs_folder), 2))) == 2
+        return data(backend, pointer) if held else None
 
     monkeypatch.setattr(blobs, "find_generation", find_generation)
-    monkeypatch.setattr(blobs, "is_alive", is_alive)
+    monkeypatch.setattr(blobs, "live_data", live_data)
     loses("two stores, a delete of the last reference")
 
 
@@ -179,7 +181,7 @@ def test_with_a_delete_that_removes_markers_its_sidecar_did_not_name(monkeypatch
 
 
 def test_with_a_rewrite_that_looks_only_at_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blobs, "is_kept", lambda backend, pointer, _: has_data(backend, pointer))
+    monkeypatch.setattr(blobs, "is_kept", lambda backend, pointer, _: data(backend, pointer) is not None)
     loses("a policy, a delete of the same, a delete of the other")
 
 

@@ -20,7 +20,7 @@ from fsmedia import StorageError
 from fsmedia.storage import Backend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 
 class Crash(BaseException):
@@ -112,6 +112,10 @@ class FaultyStage:
     def retarget(self, key: str) -> None:
         self._inner.retarget(key)
         self._key = key
+
+    def reread(self) -> Iterable[bytes]:
+        self._faults.look()
+        return list(self._inner.reread())
 
     def commit(self, content_type: str) -> None:
         self._faults.change(("stage.commit", self._key), lambda: self._inner.commit(content_type))
