@@ -951,6 +951,7 @@ class MediaStore:
             limit=limit,
             now=self._now(),
             progress=progress,
+            verify_reads=bool(self._verify_reads),
         )
         if interactive:
             widget: Gallery = _display("interactive").interactive_of(made, self._references.open)
@@ -987,6 +988,7 @@ class MediaStore:
             limit=limit,
             now=self._now(),
             progress=progress,
+            verify_reads=bool(self._verify_reads),
         )
         return made
 

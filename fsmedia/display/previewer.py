@@ -23,9 +23,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol, get_args
 
+from fsmedia.core.records import ReadCheck
 from fsmedia.display.documents import first_page
 from fsmedia.display.text import size_text, visible_lines
-from fsmedia.errors import MediaError
+from fsmedia.errors import CorruptMediaError, MediaError
 from fsmedia.format import keys
 from fsmedia.models import mime
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from fsmedia.core.records import StoredFacts
     from fsmedia.storage import Backend, Entry
 
     Progress = bool | Callable[[int], object]
@@ -176,20 +178,34 @@ class Source(Protocol):
 
 
 class StoredSource:
-    """A media in a storage; one request for each read."""
+    """A media in a storage; one request for each read.
 
-    def __init__(self, backend: Backend, key: str, size: int) -> None:
-        self._backend, self._key, self.size = backend, key, size
+    Parameters
+    ----------
+    facts
+        What its bytes are compared with where all are read; None compares nothing but lengths.
+    """
+
+    def __init__(self, backend: Backend, reference: str, size: int, facts: StoredFacts | None) -> None:
+        self._backend, self._key, self.size = backend, keys.bytes_key(reference), size
+        self._check = None if facts is None else ReadCheck(backend, reference, facts)
 
     def part(self, start: int, end: int) -> bytes:
         """See `Source.part`."""
-        return self._there(self._backend.read_range(self._key, start, end))
+        data = self._there(self._backend.read_range(self._key, start, end))
+        wanted = max(0, min(end, self.size) - start)
+        if self._check is not None and len(data) < wanted:
+            raise CorruptMediaError(
+                f"{len(data)} bytes came for a range of {wanted}", next_step="verify the store", key=self._key
+            )
+        return data
 
     def whole(self, most: int) -> bytes:
         """See `Source.whole`."""
         if self.size > most:
             return self.part(0, most + 1)
-        return self._there(self._backend.read_range(self._key, None, None))[: most + 1]
+        data = self._there(self._backend.read_range(self._key, None, None))
+        return (data if self._check is None else self._check.check(data))[: most + 1]
 
     def _there(self, data: bytes | None) -> bytes:
         if data is None:
@@ -439,10 +455,17 @@ _CACHED = "1"  # to be raised when previews are made in another way: the old one
 
 
 class PreviewRequest(NamedTuple):
-    """A media whose preview is asked for: where its bytes lie, and what they are said to be."""
+    """A media whose preview is asked for: where its bytes lie, and what they are said to be.
+
+    Attributes
+    ----------
+    facts
+        What the bytes are compared with; None: nothing.
+    """
 
     entry: Entry
     mime_type: str
+    facts: StoredFacts | None = None
 
 
 class Previewer:
@@ -507,7 +530,7 @@ class Previewer:
 
     def _make(self, request: PreviewRequest) -> Preview:
         entry = request.entry
-        source = StoredSource(self._backend, keys.bytes_key(entry.key), entry.size)
+        source = StoredSource(self._backend, entry.key, entry.size, request.facts)
         made = preview_of(source, request.mime_type, LARGEST_SIDE, self._gate)
         self._made += 1
         # What may be otherwise the next time is not kept.

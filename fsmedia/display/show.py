@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fsmedia.core.records import StoredFacts
 from fsmedia.display.comparison import Comparison, check_runs
 from fsmedia.display.gallery import Gallery, check_group
 from fsmedia.display.items import check_limit, select_items
@@ -39,6 +40,7 @@ def gallery_of(
     limit: int,
     now: datetime,
     progress: Progress,
+    verify_reads: bool,
 ) -> Gallery:
     """Return a gallery of a selection."""
     check_group(group_by)
@@ -46,7 +48,7 @@ def gallery_of(
     return Gallery(
         title=_title(selection, backend.url),
         items=items,
-        previews=_previews(backend, items, progress),
+        previews=_previews(backend, items, progress, verify_reads=verify_reads),
         totals=totals,
         group_by=group_by,
         now=now,
@@ -62,6 +64,7 @@ def comparison_of(
     limit: int,
     now: datetime,
     progress: Progress,
+    verify_reads: bool,
 ) -> Comparison:
     """Return runs side by side."""
     runs = check_runs(run_ids, by)
@@ -70,7 +73,7 @@ def comparison_of(
         run: select_items(backend, configuration, Selection(run_id=run), limit=limit, sort="position") for run in runs
     }
     together = [item for run in runs for item in found[run][0]]
-    previews = iter(_previews(backend, together, progress))
+    previews = iter(_previews(backend, together, progress, verify_reads=verify_reads))
     return Comparison(
         runs=runs,
         items={run: found[run][0] for run in runs},
@@ -81,10 +84,12 @@ def comparison_of(
     )
 
 
-def _previews(backend: Backend, items: list[GalleryItem], progress: Progress) -> list[Preview]:
-    requests = [
-        PreviewRequest(item.selected.entry, item.record.detected_mime_type or item.record.mime_type) for item in items
-    ]
+def _previews(backend: Backend, items: list[GalleryItem], progress: Progress, *, verify_reads: bool) -> list[Preview]:
+    requests = []
+    for item in items:
+        entry, record = item.selected.entry, item.record
+        facts = StoredFacts(entry.size, record.sha256) if verify_reads and record.sha256 else None
+        requests.append(PreviewRequest(entry, record.detected_mime_type or record.mime_type, facts))
     return Previewer(backend, side_for(len(requests))).of(requests, progress)
 
 

@@ -608,19 +608,23 @@ class FsspecBackend(Backend):
 
     def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
         """Open with a block size made for seeking; what goes wrong while reading is explained too."""
-        known = {"size": size} if size is not None and self.takes_size else {}
         # Outside of the block, for there FileNotFoundError would become a StorageError.
         with ErrorTranslator(key, self._secrets), suppress(FileNotFoundError, IsADirectoryError):
-            file = self.fs.open(self._path(key), "rb", block_size=block_size, cache_type="readahead", **known)
-            if known:
-                # Without its details s3fs would ask for them at the first read.
-                file.details = {"name": self._path(key), "size": size, "type": "file"}
-                return TranslatedFile(file, key, self._secrets)
+            if size is not None and self.takes_size:
+                return TranslatedFile(self._open_sized(self._path(key), block_size, size), key, self._secrets)
+            file = self.fs.open(self._path(key), "rb", block_size=block_size, cache_type="readahead")
             # s3fs opens a folder as an empty file.
             if (getattr(file, "details", None) or {}).get("type") != "directory":
                 return TranslatedFile(file, key, self._secrets)
             file.close()
         raise FileNotFoundError(errno.ENOENT, "no such object", key)
+
+    def _open_sized(self, path: str, block_size: int, size: int) -> Any:
+        """Open a file whose size is known, without a request."""
+        file = self.fs.open(path, "rb", block_size=block_size, cache_type="readahead", size=size)
+        # Without its details s3fs would ask for them at the first read.
+        file.details = {"name": path, "size": size, "type": "file"}
+        return file
 
     def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         """Read a part, or all of it."""

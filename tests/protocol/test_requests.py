@@ -39,11 +39,6 @@ def within(counted: Requests, storage: ObjectStorage, **budget: int) -> bool:
     return set(counted) <= set(budget) and all(counted[kind] <= number for kind, number in budget.items())
 
 
-def opening(storage: ObjectStorage) -> int:
-    """Return how many requests it takes to open a file: gcsfs looks at it, once more, and lists."""
-    return 3 if storage.name == GCS else 1
-
-
 def test_store(object_storage: ObjectStorage) -> None:
     store = opened(object_storage)
     with object_storage.counted() as n:
@@ -93,7 +88,7 @@ def test_retrieve(object_storage: ObjectStorage) -> None:
     assert within(n, object_storage, get=1, head=1), n
     with object_storage.counted() as n:
         assert content.read_bytes() == PNG
-    assert sum(n.values()) <= opening(object_storage) + 1, n
+    assert sum(n.values()) <= 2, n
 
 
 @pytest.mark.parametrize(("ask", "reads"), [("info", 2), ("metadata", 1)])
@@ -145,8 +140,8 @@ def test_read_all(object_storage: ObjectStorage) -> None:
     reference = store.store_media(*picture())
     with object_storage.counted() as n, store.open(reference) as file:
         assert file.read() == PNG
-    # The sidecar is read in place of the look at the bytes that S3 would need; gcsfs looks all the same.
-    assert sum(n.values()) <= opening(object_storage) + 1 + (object_storage.name == GCS), n
+    # The sidecar is read in place of the look at the bytes, and tells their size.
+    assert sum(n.values()) <= 2, n
     with object_storage.counted() as n:
         assert store.fs.cat_file(reference) == PNG
     assert within(n, object_storage, get=2), n
@@ -192,7 +187,7 @@ def test_seek(object_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) ->
     with object_storage.counted() as n, store.open(reference) as file:
         file.seek(5_000_001)
         assert file.read(10) == data[5_000_001:5_000_011]
-    assert sum(n.values()) <= opening(object_storage) + 1 + (object_storage.name == GCS), n
+    assert sum(n.values()) <= 2, n
     assert 10 <= sent.bytes <= 2 * SEEK_BLOCK + 20_000
 
 

@@ -219,9 +219,11 @@ def test_damage_is_shown_and_hurts_nobody_else(storage: Storage) -> None:
     first, second, third = (put(store, specimens.picture(), "image/png", message_idx=index) for index in range(3))
     storage.write(f"{first}.meta", b"{no json")
     storage.write(second, b"\x89PNG\r\n\x1a\nno picture")
+    put(store, b"\x89PNG\r\n\x1a\nnever was a picture", "image/png", message_idx=4)
     found = page(store)
-    assert len(found.of("fsm-card")) == 3
+    assert len(found.of("fsm-card")) == 4
     assert "damaged" in found.text
+    assert "18 bytes were read where" in found.text
     assert "the picture is broken or cut off" in found.text
     assert third in found.text
     assert len([tag for tag, _ in found.tags if tag == "img"]) == 2
@@ -321,3 +323,15 @@ def test_a_clock_of_the_storage_or_none_does_not_matter(memory_storage: MemorySt
     memory_storage.write("runs/r1/foreign.txt", b"x")
     store.store_media(MediaContent.from_text("y"), MediaMetadata(run_id="r1"))
     assert len(store.gallery(sort="oldest")) == 2
+
+
+def test_damaged_originals_are_not_shown_as_the_media(storage: Storage, cache_folder: Path) -> None:
+    """A picture is compared with the digest in its sidecar before it is drawn."""
+    store = opened(storage)
+    data, other = specimens.picture(), specimens.noise()
+    reference = put(store, data, "image/png")
+    storage.write(reference, other[: len(data)].ljust(len(data), b"\0"))
+    checked, unchecked = (opened(storage, verify_reads=each).gallery(progress=False) for each in (True, False))
+    assert "damaged" not in unchecked.previews[0].reason
+    assert not checked.previews[0].image
+    assert "its bytes are damaged" in checked.previews[0].reason
