@@ -4,6 +4,8 @@ The steps are those of `commit.STORE` and two more. The hold comes first, so tha
 at the source and not here, and bytes are checked before the sidecar makes them a media.
 """
 
+# Longer than 1,000 lines: what one media needs on its way to another store is one subject.
+
 from __future__ import annotations
 
 import re
@@ -11,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -728,10 +731,18 @@ def _copy_shared(context: SyncContext, uploads: Sequence[SyncUpload], result: Sy
         for each, item, error in zip(uploads, operations, answers, strict=True):
             if each.spoiled:
                 _withdraw(context, each, item, result)
-            _record(each.sync_item, item.reference, error, result)
+            healed = None if error else _attempt(partial(_heal_joined, context, each, item.reference))
+            _record(each.sync_item, item.reference, error or healed, result)
     finally:
         for each in uploads:
             each.discard()
+
+
+def _heal_joined(context: SyncContext, upload: SyncUpload, reference: str) -> None:
+    """Read bytes that were at the target already, where all are to be read, and bring rotten ones again."""
+    route, sync_item, key = context.route, upload.sync_item, keys.bytes_key(reference)
+    if route.check == "read" and not upload.arrived and not _is_sound(route, sync_item, key):
+        _write_bytes(route, sync_item, key)
 
 
 def _shared_operation(context: SyncContext, upload: SyncUpload) -> SharedStoreOperation:
@@ -821,6 +832,8 @@ class SyncUpload:
         What holds them, where they do not.
     spoiled
         Whether they can't be stored, because they are gone or not what their sidecar says.
+    arrived
+        Whether they were put at the target and checked; not where it had them already.
     """
 
     route: SyncRoute
@@ -828,6 +841,7 @@ class SyncUpload:
     data: bytes | None = None
     stage: Stage | None = None
     spoiled: bool = False
+    arrived: bool = False
     _key: str = ""
     _begun: str = ""
 
@@ -861,6 +875,7 @@ class SyncUpload:
         if self.stage is None and self.data is None:
             if self.route.copies:
                 self._copy_by_storage()
+                self.arrived = True
                 return
             self.fetch()
         if self.stage is not None:
@@ -869,6 +884,7 @@ class SyncUpload:
             self.route.target.write(self._key, self.data, content_type)
         if self.route.check == "read":
             self._check_bytes()
+        self.arrived = True
 
     def _copy_by_storage(self) -> None:
         sync_item, route = self.sync_item, self.route

@@ -380,6 +380,20 @@ def test_a_sync_heals_what_its_target_lost(
     assert source.exists(held)
 
 
+def test_a_sync_that_joins_rotten_bytes_heals_them(
+    open_store: Callable[..., MediaStore], storage: Storage, tmp_path: Path
+) -> None:
+    """Another media at the target shares them already."""
+    source = MediaStore(tmp_path / "source", deduplicate=True)
+    stored(source, "deduplicated")
+    mirror = open_store(deduplicate=True)
+    there = mirror.store_media(MediaContent.from_bytes(DATA, "application/x-test"), MediaMetadata(run_id="r9"))
+    storage.write(keys.bytes_key(there), FLIPPED)
+    report = source.sync_to(storage.url, storage_options=storage.options, verify_copies="read")
+    assert (report.copied, report.failed) == (1, ())
+    assert [mirror.fs.cat_file(each) for each in mirror.list()] == [DATA, DATA]
+
+
 def test_a_sync_never_heals_with_rotten_bytes(tmp_path: Path) -> None:
     source, target = MediaStore(tmp_path / "source", deduplicate=True), tmp_path / "target"
     reference = stored(source, "deduplicated")
