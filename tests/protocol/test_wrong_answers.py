@@ -8,10 +8,10 @@ see nothing.
 from __future__ import annotations
 
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from io import BytesIO
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,6 +25,7 @@ from tests.servers import WrongAnswer
 from tests.storages import GCS, S3_MOTO, ObjectStorage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.conftest import Clock
@@ -323,6 +324,50 @@ def test_a_listing_that_goes_round_ends(world: World) -> None:
 
 
 @PLACE
+def test_without_a_look_at_tokens_and_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.open()
+    for number in range(12):
+        world.put(f"text {number}")
+
+    def pages(ask: Any, _: str) -> Iterator[Any]:
+        page = ask(None)
+        while page.token is not None:
+            yield page
+            page = ask(page.token)
+        yield page
+
+    no_sorting(monkeypatch)  # a page that comes a second time is out of order too
+    for storage in (s3, gcs):
+        monkeypatch.setattr(storage, "pages", pages)
+    with world.place.server.answering(WrongAnswer("LIST", change="repeated", page=6)):
+        assert len([*islice(world.store._backend.entries(), 100)]) == 100
+
+
+@PLACE
+@pytest.mark.parametrize("looks", [True, False], ids=["looks", "mutant"])
+def test_verify_looks_for_store_json_in_what_is_listed(
+    world: World, looks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing of another place may be a proper one."""
+    world.open()
+    names = [world.put(f"text {number}") for number in range(3)]
+    world.place.remove(names[1])
+    page = {
+        S3_MOTO: b"<ListBucketResult><Name>media</Name><MaxKeys>1000</MaxKeys><KeyCount>0</KeyCount>"
+        b"<IsTruncated>false</IsTruncated></ListBucketResult>",
+        GCS: b'{"kind": "storage#objects"}',
+    }[world.place.name]
+    if not looks:
+        monkeypatch.setattr(Verification, "_check_listing", lambda _: None)
+    with world.place.server.answering(WrongAnswer("LIST", body=page)):
+        if looks:
+            with pytest.raises(StorageError, match="proves nothing"):
+                world.store.verify()
+        else:
+            assert world.store.verify().whole
+
+
+@PLACE
 def test_a_page_of_another_folder_is_no_answer(world: World) -> None:
     """A cache that takes all listings of a bucket for one."""
     world.open()
@@ -395,6 +440,20 @@ def test_a_large_upload_whose_end_is_not_confirmed(world: World, body: bytes) ->
     assert list(world.store.list()) == []
 
 
+@PLACE
+def test_without_the_proof_of_the_end_of_a_large_upload(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_checks(monkeypatch)
+    world.open().create()
+    method, target = ENDS[world.place.name]
+    body = {S3_MOTO: b"<Other/>", GCS: b"{}"}[world.place.name]
+    with world.place.server.answering(WrongAnswer(method, target=target, body=body)):
+        reference = world.store.store_media(
+            MediaContent.from_stream(BytesIO(LARGE), "application/octet-stream"), MediaMetadata(run_id="r1")
+        )
+    world.kept[reference] = LARGE
+    assert world.look()
+
+
 @pytest.mark.parametrize("place", [S3_MOTO], indirect=True)
 def test_an_error_inside_of_an_answer_with_status_200(world: World) -> None:
     """S3 says so when it fails after it has begun to answer."""
@@ -454,6 +513,26 @@ def test_a_copy_that_is_not_confirmed(world: World, body: bytes) -> None:
 
 
 @PLACE
+def test_without_the_proof_of_a_copy(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_checks(monkeypatch)
+    world.open()
+    reference = world.put("to be moved")
+    del world.kept[reference]
+    world.kept["runs/r1/new-name.txt"] = b"to be moved"
+    method, target, body = {
+        S3_MOTO: ("PUT", "new-name.txt", b"<CopyObjectResult/>"),
+        GCS: ("POST", "rewriteTo", b'{"done": true}'),
+    }[world.place.name]
+    with world.place.server.answering(WrongAnswer(method, target=target, body=body)):
+        world.store.fs.mv(reference, "runs/r1/new-name.txt")
+    assert world.look()
+    assert not {reference} & world.place.keys()
+
+
+PAGES = [WrongAnswer(method, target="/runs/|%2F|/o/", body=PORTAL) for method in ("HEAD", "GET")]
+
+
+@PLACE
 def test_a_look_or_a_read_answered_with_a_page(world: World) -> None:
     """A page of HTML is neither a sidecar nor a media."""
     world.open()
@@ -465,9 +544,23 @@ def test_a_look_or_a_read_answered_with_a_page(world: World) -> None:
         "read a part": lambda: backend.read_range(reference, 1, 3),
         "cat": lambda: world.store.fs.cat_file(reference),
     }
-    page = [WrongAnswer(method, target="/runs/|%2F|/o/", body=PORTAL) for method in ("HEAD", "GET")]
-    with world.place.server.answering(*page):
+    with world.place.server.answering(*PAGES):
         for what, look in looks.items():
             with pytest.raises(StorageError, match="no proper answer"):
                 print(what, look())
     assert world.look() == []
+
+
+@PLACE
+def test_without_the_proof_of_a_look_or_a_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    no_checks(monkeypatch)
+    world.open(verify_reads=False)
+    reference = world.put("the bytes")
+    backend = world.store._backend
+    with world.place.server.answering(*PAGES):
+        assert backend.read(f"{reference}.meta") == PORTAL
+        assert world.store.fs.cat_file(reference) == PORTAL
+    # What GCS tells of an object is JSON, and gcsfs reads it.
+    there = {S3_MOTO: PORTAL, GCS: b'{"name": "another", "size": "1"}'}[world.place.name]
+    with world.place.server.answering(*(replace(page, body=there) for page in PAGES)):
+        assert backend.head(f"{reference}-that-is-not-there") is not None
