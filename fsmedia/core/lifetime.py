@@ -84,7 +84,8 @@ def hold(context: WriteContext, hold: Hold) -> None:
     Raises
     ------
     MediaNotFoundError
-        There is no such media item, or somebody deleted it meanwhile.
+        There is no such media item, or it is not seen after the hold was written: somebody deleted it meanwhile, or
+        the storage answered wrongly. The hold stays.
     """
     backend, key = context.backend, str(hold.reference)
     with ErrorContext(key):
@@ -92,13 +93,15 @@ def hold(context: WriteContext, hold: Hold) -> None:
         context.settle(key, context.configuration)
         holds.place(backend, hold)
         # A delete that looked for holds before this one was there may have gone on: nothing is held then, and the
-        # caller must hear of it.
+        # caller must hear of it. Or the storage has answered wrongly: no hold is removed on the strength of one
+        # absence, for it may have replaced one that others rely on. One that holds nothing is found by verify.
         try:
             records.find(backend, key)
         except MediaNotFoundError:
-            for error in backend.delete([keys.hold_key(key)]).values():
-                raise error from None
-            raise
+            raise MediaNotFoundError(
+                "was held, and then it was not there: somebody deleted it meanwhile, or the storage erred",
+                next_step="its hold stays; look for it again, and release it if it is gone",
+            ) from None
 
 
 def release(backend: Backend, configuration: Configuration, key: str) -> bool:

@@ -560,7 +560,7 @@ def read_sidecars(backend: Backend, references: Sequence[str]) -> list[bytes | M
 def read_listed_sidecars(backend: Backend, references: Sequence[str]) -> dict[str, bytes | MediaError | None]:
     """Read sidecars that a listing showed; one that is not found is asked for again before it counts as deleted.
 
-    Neither a receipt that says complete nor a table of all media must rest on one wrong "not found".
+    Neither a report that says whole or complete nor a table of all media must rest on one wrong "not found".
     """
     read = dict(zip(references, read_sidecars(backend, references), strict=True))
     absent = [reference for reference, data in read.items() if data is None]

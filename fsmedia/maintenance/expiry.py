@@ -587,9 +587,10 @@ class RebuildResult(JobResult):
 def rebuild_window(context: RebuildContext, items: Sequence[SweepItem]) -> RebuildResult:
     """Write the missing due entries of some media."""
     backend, result = context.backend, RebuildResult(examined=len(items))
-    found = records.read_sidecars(backend, [each.reference for each in items])
+    found = records.read_listed_sidecars(backend, [each.reference for each in items])
     wanted: dict[str, str] = {}
-    for each, data in zip(items, found, strict=True):
+    for each in items:
+        data = found[each.reference]
         if data is None:
             continue  # deleted since it was listed
         try:

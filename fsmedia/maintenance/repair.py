@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from fsmedia.format.settings import Configuration
     from fsmedia.maintenance.survey import ContentDigest
     from fsmedia.models import FindingKind, LeftoverKind
-    from fsmedia.storage import Upload
+    from fsmedia.storage import Backend, Upload
 
 _ANY_TYPE = "application/octet-stream"
 _TOGETHER = 100
@@ -164,8 +164,54 @@ class Repairer:
     context: VerifyContext
     result: VerifyResult
 
-    def state_of(self, reference: str) -> MediaState:
-        """Return what lies at a reference, in one round trip."""
+    def state_of(self, reference: str, seen: bytes | None = None) -> MediaState:
+        """Return what lies at a reference, in one round trip where nothing of it is missing.
+
+        Parameters
+        ----------
+        seen
+            What was read as its sidecar before.
+
+        Raises
+        ------
+        StorageError
+            Something is missing or changed, and another look does not show the same.
+        """
+        state = self._look(reference)
+        # Whoever calls this drops a finding, or removes something, where part of a media is not there: no report may
+        # say whole, and nothing may go, on the strength of one answer.
+        if state.sidecar is None or state.data is None or (seen is not None and state.sidecar != seen):
+            self._confirm(reference, state)
+        return state
+
+    def _confirm(self, reference: str, state: MediaState) -> None:
+        """Raise if another look does not show the same."""
+        if self._look(reference) != state:
+            raise _unsteady(reference)
+
+    def _content_of(self, entry: Entry, read: ContentDigest | None = None) -> ContentDigest:
+        """Read bytes anew; for a repair as often as it takes to have them twice, for a sidecar will say what they are.
+
+        Parameters
+        ----------
+        read
+            What was read before, and gave cause to look again.
+
+        Raises
+        ------
+        StorageError
+            They are gone, they are not as many as a look at them says, or two reads differ.
+        """
+        content = survey.read_digest(self.context.backend, entry.key, entry.size)
+        if content != read and self.context.repairs:
+            read = survey.read_digest(self.context.backend, entry.key, entry.size)
+            if content != read:
+                raise _unsteady(entry.key)
+        if content is None or content.size != entry.size:
+            raise _unsteady(entry.key)
+        return content
+
+    def _look(self, reference: str) -> MediaState:
         wanted = [keys.sidecar_key(reference), keys.hold_key(reference)]
         answers = self.context.backend.fetch(reads=wanted, heads=[keys.bytes_key(reference)])
         return MediaState(answers.reads[0], answers.reads[1], answers.heads[0])
@@ -229,7 +275,7 @@ class Repairer:
     def broken_sidecar(self, pair: ListedPair, seen: bytes, error: CorruptSidecarError) -> None:
         """Report a damaged sidecar, copy it to quarantine, and make a new one of path, bytes and what is left of it."""
         reference = pair.key
-        state = self.state_of(reference)
+        state = self.state_of(reference, seen)
         if state.sidecar != seen or state.data is None:
             return  # somebody has changed it; a sidecar without bytes is reported by the next verification
         kind: FindingKind = "mismatch" if "other bytes" in error.problem or "marker" in error.problem else "sidecar"
@@ -245,15 +291,15 @@ class Repairer:
         elif keys.pointer_of(reference) is None:
             self._rebuild_plain(state, reference, seen, old, finding)
         else:
-            self._rebuild_shared(reference, seen, old, finding)
+            self._rebuild_shared(state, reference, seen, old, finding)
 
     def _rebuild_plain(
         self, state: MediaState, reference: str, seen: bytes, old: dict[str, Any], finding: _PendingFinding
     ) -> None:
         entry = state.data
-        content = None if entry is None else survey.read_digest(self.context.backend, reference, entry.size)
-        if entry is None or content is None:
+        if entry is None:
             return
+        content = self._content_of(entry)
         said = old.get("sha256")
         # Under a name of our own form bytes never change: they or the sidecar are damaged, and nobody can tell which.
         if keys.is_own_name(reference) and isinstance(said, str) and said != content.sha256:
@@ -269,10 +315,16 @@ class Repairer:
             self._rewrite(reference, fresh, None, seen)
         finding.report(plan, done=self.context.repairs)
 
-    def _rebuild_shared(self, reference: str, seen: bytes, old: dict[str, Any], finding: _PendingFinding) -> None:
+    def _rebuild_shared(
+        self, state: MediaState, reference: str, seen: bytes, old: dict[str, Any], finding: _PendingFinding
+    ) -> None:
         backend, pointer = self.context.backend, keys.pointer_of(reference)
         head = None if pointer is None else backend.read_range(pointer.data_key, 0, HEAD_BYTES)
-        if pointer is None or head is None:
+        if pointer is None or head is None or state.data is None:
+            raise _unsteady(reference)
+        if state.data.size != pointer.size:
+            # The bytes are damaged too: they go to quarantine together with this sidecar, see `heal_window`.
+            self._confirm(reference, state)
             return
         plan = "it moves to quarantine, and a new one is made from its name and what can be read of it"
         if self.context.repairs:
@@ -311,14 +363,17 @@ class Repairer:
         chose, and bytes that were written after their sidecar, a client died while it overwrote them: the sidecar is
         made now. Else nobody knows which of both is right, so both go to quarantine.
         """
-        reference, context = pair.key, self.context
-        state = self.state_of(reference)
+        reference = pair.key
+        state = self.state_of(reference, seen)
         if state.sidecar != seen or state.data is None or pair.data is None:
             return
-        content = survey.read_digest(context.backend, reference, state.data.size) if read is None else read
-        if content is None or state.data.size != content.size or state.data.token != pair.data.token:
-            return  # it has just been written: the next look tells
-        right = Sidecar.parse(seen, reference).values.get("sha256") == content.sha256
+        pair = pair._replace(data=state.data)  # it may have been written since it was listed
+        content = self._content_of(state.data, read)
+        values = Sidecar.parse(seen, reference).values
+        said = values.get("sha256")
+        if said == content.sha256 and values.get("size_bytes") == content.size:
+            return
+        right = said == content.sha256
         finding = _PendingFinding(self.result, "size" if right and kind == "digest" else kind, reference, detail)
         if state.hold is not None:
             finding.report(HELD)
@@ -360,7 +415,7 @@ class Repairer:
         reference, context = pair.key, self.context
         if head is None:
             head = context.backend.read_range(keys.bytes_key(reference), 0, HEAD_BYTES)
-        state = self.state_of(reference)
+        state = self.state_of(reference, seen)
         if head is None or state.sidecar != seen:
             return
         sidecar = Sidecar.parse(seen, reference)
@@ -411,6 +466,12 @@ class Repairer:
         data = sidecar.dump()
         instant = records.expiry_or_none(data, reference, self.context.configuration)
         commit.rewrite_sidecar(self.context.backend, reference, data, instant, marker)
+
+
+def _unsteady(reference: str) -> StorageError:
+    return StorageError(
+        "is there at one look and not at the next, or is being changed", next_step="verify again", reference=reference
+    )
 
 
 def _is_after(pair: ListedPair) -> bool:
@@ -614,7 +675,7 @@ def _heal(context: VerifyContext, item: DamagedBlobItem, result: VerifyResult) -
         kind, detail = "missing-bytes", "the bytes it shares are gone"
     elif content.size != pointer.size:
         kind, detail = "size", f"the bytes it shares are {content.size}, and its name says {pointer.size}"
-    source = _other_copy(context, pointer)
+    source = _other_copy(context, pointer, content)
     if source is not None:
         # A mark says that somebody is about to delete this generation, and with it what was given back.
         if context.backend.holds(pointer.condemned_folder):
@@ -635,15 +696,24 @@ def _users(context: VerifyContext, pointer: Pointer, known: Sequence[str]) -> li
     found: dict[str, _BlobUser] = {}
     names = [entry.key for entry in backend.entries(pointer.refs_folder)]
     for start in range(0, len(names) + 1, _TOGETHER):
-        bodies = backend.fetch(reads=names[start : start + _TOGETHER]).reads
+        bodies = _read_listed(backend, names[start : start + _TOGETHER])
         references = [*known, *(each.decode(errors="replace") for each in bodies if each is not None)]
         wanted = [each for each in dict.fromkeys(references) if _is_of(each, pointer) and each not in found]
-        reads = [key for each in wanted for key in (keys.sidecar_key(each), keys.hold_key(each))]
-        answers = backend.fetch(reads=reads).reads
-        for reference, sidecar, hold in zip(wanted, answers[::2], answers[1::2], strict=True):
+        sidecars = _read_listed(backend, [keys.sidecar_key(each) for each in wanted])
+        held = backend.fetch(reads=[keys.hold_key(each) for each in wanted]).reads
+        for reference, sidecar, hold in zip(wanted, sidecars, held, strict=True):
             if sidecar is not None:
                 found[reference] = _BlobUser(reference, sidecar, hold is not None)
     return list(found.values())
+
+
+def _read_listed(backend: Backend, wanted: Sequence[str]) -> list[bytes | None]:
+    """Read objects, those that are not found twice: of bytes whose users are not found nothing is reported."""
+    found = dict(zip(wanted, backend.fetch(reads=wanted).reads, strict=True))
+    absent = [key for key, data in found.items() if data is None]
+    if absent:
+        found |= zip(absent, backend.fetch(reads=absent).reads, strict=True)
+    return [found[key] for key in wanted]
 
 
 def _is_of(reference: str, pointer: Pointer) -> bool:
@@ -651,10 +721,19 @@ def _is_of(reference: str, pointer: Pointer) -> bool:
     return named is not None and named[1:] == pointer[1:] and records.is_reference(reference)
 
 
-def _other_copy(context: VerifyContext, pointer: Pointer) -> str | None:
-    """Return the key of other bytes of the same digest, read and compared."""
+def _other_copy(context: VerifyContext, pointer: Pointer, damaged: ContentDigest | None) -> str | None:
+    """Return the key of other bytes of the same digest, read and compared.
+
+    Raises
+    ------
+    StorageError
+        The damaged ones were not found, and the listing shows them.
+    """
     folder = f"{keys.blob_folder(pointer.digest)}/data"
     for entry in context.backend.entries(folder):
+        if entry.key == pointer.data_key and damaged is None:
+            # Without a copy of them in quarantine they must not go with their last reference.
+            raise StorageError("is listed, and was not found", next_step="verify again", key=entry.key)
         if entry.key != pointer.data_key and keys.parse_blob_key(entry.key) and entry.size == pointer.size:
             found = survey.read_digest(context.backend, entry.key, entry.size)
             if found is not None and found.sha256 == pointer.digest:
@@ -809,6 +888,8 @@ def _still_there(context: VerifyContext, item: LeftoverItem) -> LeftoverItem | N
     entries = [entry for _, entry in _entries(item)]
     heads = context.backend.fetch(heads=[entry.key for entry in entries]).heads if entries else []
     gone = {entry.key for entry, head in zip(entries, heads, strict=True) if head is None}
+    # Once more: what one wrong answer calls gone would be left out of the report.
+    gone = {key for key in gone if context.backend.head(key) is None}
     if not gone:
         return item
     if not isinstance(item, GenerationItem):
@@ -822,6 +903,11 @@ def _still_there(context: VerifyContext, item: LeftoverItem) -> LeftoverItem | N
     return GenerationItem(item.pointer, Generation(data, markers, marks), named)
 
 
+def _is_gone(backend: Backend, key: str) -> bool:
+    """Tell whether two looks find nothing; by one wrong answer no finding is dropped."""
+    return backend.head(key) is None and backend.head(key) is None
+
+
 def _has_media(context: VerifyContext, entry: Entry) -> bool:
     due = keys.parse_due(entry.key)
     return due is None or context.backend.head(keys.sidecar_key(due.reference)) is not None
@@ -830,7 +916,7 @@ def _has_media(context: VerifyContext, entry: Entry) -> bool:
 def _check_due_entry(context: VerifyContext, item: SpentDueItem, result: VerifyResult) -> None:
     """Remove a due entry that its media does not name."""
     due, backend = keys.parse_due(item.entry.key), context.backend
-    if due is None or backend.head(item.entry.key) is None:
+    if due is None or _is_gone(backend, item.entry.key):
         return  # a sweep has dealt with it
     instant = _expiry_now(context, item.reference, due.minute)
     if (instant is not None and keys.due_minute(instant) == due.minute) or _is_held(context, item.reference):
@@ -888,7 +974,9 @@ def _check_hold(context: VerifyContext, item: HoldItem, result: VerifyResult) ->
     backend, key = context.backend, item.hold
     data, entry = backend.read(key), backend.head(key)
     if data is None or entry is None:
-        return
+        if _is_gone(backend, key):
+            return
+        raise StorageError("is there at one look and not at the next", next_step="verify again", key=key)
     reference = holds.reference_of(data, key)
     if reference is not None:
         there = backend.fetch(heads=[keys.bytes_key(reference), keys.sidecar_key(reference)]).heads
@@ -931,10 +1019,8 @@ def _delete_media(context: VerifyContext, reference: str, sidecar: bytes) -> Non
     if not keys.is_own_name(reference):
         promptkit.forget(context.backend, [reference])
     instant = records.expiry_or_none(sidecar, reference, context.configuration)
-    try:
-        marker = Sidecar.parse(sidecar, reference).marker(reference)
-    except CorruptSidecarError:
-        marker = None
+    # A damaged sidecar's marker too, as far as it can be read: else it would hold bytes for a media that is gone.
+    marker = Sidecar(readable_values(sidecar)).marker(reference)
     due = () if instant is None else (keys.due_key(instant, reference),)
     commit.raise_first(commit.delete([commit.DeleteOperation(context.backend, reference, due_keys=due, marker=marker)]))
 

@@ -464,11 +464,13 @@ def read_digest(backend: Backend, key: str, size: int) -> ContentDigest | None:
 
 
 def read_digests(backend: Backend, entries: Sequence[Entry]) -> list[ContentDigest | MediaError | None]:
-    """Read several objects, some at once; an error stands in the place of its object."""
+    """Read several listed objects, some at once; an error stands in the place of its object."""
 
     def one(entry: Entry) -> ContentDigest | MediaError | None:
         try:
-            return read_digest(backend, entry.key, entry.size)
+            # Twice before it counts as deleted since it was listed: nothing would be said of its bytes.
+            found = read_digest(backend, entry.key, entry.size)
+            return read_digest(backend, entry.key, entry.size) if found is None else found
         except MediaError as error:
             return error
 

@@ -359,10 +359,10 @@ def check_window(context: VerifyContext, pairs: Sequence[ListedPair]) -> VerifyR
             detail = "no reference can name it, so no store can use it"
             checker.result.find("foreign", pair.key, detail, harmless=True)
     media = [pair for pair in known if pair.sidecar is not None]
-    sidecars = records.read_sidecars(context.backend, [pair.key for pair in media])
+    sidecars = records.read_listed_sidecars(context.backend, [pair.key for pair in media])
     read = _read(context, media)
-    for pair, data in zip(media, sidecars, strict=True):
-        checker.guard(pair.key, partial(checker.check, pair, data, read.get(pair.key)))
+    for pair in media:
+        checker.guard(pair.key, partial(checker.check, pair, sidecars[pair.key], read.get(pair.key)))
     alone = [pair for pair in known if pair.sidecar is None]
     lone_bytes(context, [pair.data for pair in alone if pair.data and keys.is_own_name(pair.key)], checker.result)
     adopt(context, [pair.data for pair in alone if pair.data and not keys.is_own_name(pair.key)], checker.result)

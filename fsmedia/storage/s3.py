@@ -275,6 +275,22 @@ class S3Backend(FsspecBackend):
             failed |= self._bulk(wanted[start : start + _BULK])
         return failed
 
+    def _remover(self, key: str) -> Callable[[], Any]:
+        """Return the call that removes an object; a "not found" is asked for once more.
+
+        S3 confirms a removal by 204, also where nothing is. Some servers answer 404 there, and whoever stands in
+        between may answer it for an object that stays.
+        """
+        path = self._path(key)
+
+        async def remove() -> None:
+            try:
+                await self.fs._rm_file(path)
+            except FileNotFoundError:
+                await self.fs._rm_file(path)
+
+        return partial(self._done_async, key, remove)
+
     def _bulk(self, wanted: list[str]) -> dict[str, MediaError]:
         objects = {self._object(key)["Key"]: key for key in wanted}
         # Not quiet: what was removed is named too, and only that counts.

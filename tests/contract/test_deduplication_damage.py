@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fsmedia import CorruptSidecarError, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
+from fsmedia.format import keys
 from tests.contract.specimens import PNG, traces
 from tests.deduplicated import marker_of, settled, sidecar_of, told
 
@@ -126,3 +127,19 @@ def test_the_data_must_have_the_size_that_their_place_says(storage, store) -> No
     second = store.store_media(image(), run("r2"))
     assert told(second).generation != told(first).generation
     assert store.retrieve_media(second).read_bytes() == PNG
+
+
+def test_bytes_of_another_size_under_a_damaged_sidecar_go_to_quarantine_in_one_repair(storage, store) -> None:
+    """The first repair used to fail, and the next one removed them as bytes that nothing uses."""
+    reference = store.store_media(image(), run("r1"))
+    damaged = PNG + b"!"
+    lies(storage, reference, message_idx="seven")
+    storage.write(keys.bytes_key(reference), damaged)
+    for found in ([("size", True)], []):
+        report = store.verify(deep=True, repair=True, grace=timedelta(0), nobody_writes=True)
+        assert not report.failed
+        assert [(each.kind, each.done) for each in report.findings] == found
+        kept = {storage.read(key) for key in sorted(storage.keys()) if "/quarantine/" in key}
+        assert damaged in kept
+    assert any(json.loads(each).get("message_idx") == "seven" for each in kept if each[:1] == b"{"), "and its sidecar"
+    assert report.whole

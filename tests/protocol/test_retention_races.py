@@ -60,13 +60,19 @@ def test_an_attribute_set_while_a_sweep_deletes(tmp_path: Path, monkeypatch: pyt
     box.end()
 
 
-def test_a_hold_placed_while_the_media_goes_is_no_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hold_placed_while_the_media_goes_is_an_error_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That the media is not seen may be a wrong answer, and the hold may have replaced one: it is not taken back."""
     box = cabinet(MEMORY, tmp_path)
     reference = box.put("retain-1days", age=2 * DAY)
     store = box.world.open()
     before_write(monkeypatch, keys.hold_key(reference), lambda: store.enforce_policy(now=NOW))
-    with pytest.raises(MediaNotFoundError):
+    with pytest.raises(MediaNotFoundError, match="its hold stays"):
         store.hold(reference, "too late")
+    assert keys.hold_key(reference) in sorted(box.world.storage.keys())
+    assert {each.kind for each in store.verify().findings} == {"hold"}
+    store.release(reference)
     assert keys.hold_key(reference) not in sorted(box.world.storage.keys())
 
 

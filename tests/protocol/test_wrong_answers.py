@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fsmedia import BulkError, MediaContent, MediaError, MediaMetadata, MediaStore, StorageError
+from fsmedia.core import records
+from fsmedia.format import keys
 from fsmedia.maintenance import erase, sync
 from fsmedia.maintenance.verify import Verification
 from fsmedia.storage import gcs, s3
+from fsmedia.storage.fsspec_backend import FsspecBackend
 from fsmedia.storage.listing import KeyOrder
 from tests.servers import WrongAnswer
 from tests.storages import GCS, S3_MOTO, ObjectStorage
@@ -485,6 +488,47 @@ def test_a_deletion_that_is_not_confirmed(world: World, body: bytes) -> None:
     ):
         world.store.delete_many([reference])
     assert world.look() == []
+
+
+@pytest.mark.parametrize("place", [S3_MOTO], indirect=True)
+@pytest.mark.parametrize("asks_again", [True, False], ids=["asks again", "mutant"])
+def test_a_deletion_that_is_answered_not_found_once(
+    world: World, asks_again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 confirms a deletion by 204 whether anything was there or not; GCS answers so where nothing is."""
+    world.open()
+    reference = world.put("to go")
+    absent = b"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
+    if not asks_again:
+        monkeypatch.setattr(s3.S3Backend, "_remover", FsspecBackend._remover)
+    with world.place.server.answering(WrongAnswer("DELETE", body=absent, status=404, times=1)):
+        world.store.delete_media(reference)
+    left = {reference, f"{reference}.meta"} & world.place.keys()
+    assert left == (set() if asks_again else {f"{reference}.meta"})
+
+
+@pytest.mark.parametrize("place", [S3_MOTO], indirect=True)
+@pytest.mark.parametrize("asks_again", [True, False], ids=["asks again", "mutant"])
+def test_a_due_index_is_not_complete_by_one_wrong_answer(
+    world: World, asks_again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A media that a rebuild passes over would never expire."""
+    world.open()
+    reference = world.put("to expire", policy_name="retain-1days")
+    for key in sorted(world.place.keys()):
+        if keys.parse_due(key) is not None:
+            world.place.remove(key)
+    if not asks_again:
+        once = records.read_sidecars
+        monkeypatch.setattr(
+            records, "read_listed_sidecars", lambda backend, names: dict(zip(names, once(backend, names), strict=True))
+        )
+    absent = b"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
+    with world.place.server.answering(WrongAnswer("GET", target=r"\.meta", body=absent, status=404, times=1)):
+        report = world.store.rebuild_due_index()
+    there = {due.reference for key in sorted(world.place.keys()) if (due := keys.parse_due(key)) is not None}
+    assert report.due_index == "complete"
+    assert there == ({reference} if asks_again else set())
 
 
 @PLACE
