@@ -156,7 +156,8 @@ def delete(world: World) -> Act:
 
     def act() -> None:
         world.store.delete_media(first)
-        if world.place.keys() & {first, f"{first}.meta"}:
+        # GCS answers 404 where nothing is, and a request more for each deletion would be needed to doubt it.
+        if world.place.name == S3_MOTO and world.place.keys() & {first, f"{first}.meta"}:
             world.problems.append("claimed: deleted")
 
     return act
