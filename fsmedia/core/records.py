@@ -674,17 +674,12 @@ def open_found(backend: Backend, reference: str, *, verify_reads: VerifyReads, b
         return open_checked(backend, reference, facts, size=pointer.size, block_size=block_size)
     if not verify_reads:
         return backend.open(reference, block_size=block_size)
-    # In place of the look that an object store takes before it reads. Bytes under a name of ours never change, so
-    # their sidecar tells their size; those of other names are looked at beside it, in the same round trip.
-    own = keys.is_own_name(reference)
-    answers = backend.fetch(reads=[sidecar], heads=[] if own else [reference])
+    # The sidecar beside the look that an object store takes before it reads, in one round trip.
+    answers = backend.fetch(reads=[sidecar], heads=[reference])
+    if answers.heads[0] is None:
+        raise FileNotFoundError(reference)
     facts = facts_of_sidecar(answers.reads[0], reference)
-    size = None if facts is None else facts.size
-    if not own:
-        if answers.heads[0] is None:
-            raise FileNotFoundError(reference)
-        size = answers.heads[0].size
-    return open_checked(backend, reference, facts, size=size, block_size=block_size)
+    return open_checked(backend, reference, facts, size=answers.heads[0].size, block_size=block_size)
 
 
 def signed_url(backend: Backend, reference: str, lifetime: timedelta, configuration: Configuration) -> str:

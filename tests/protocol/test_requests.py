@@ -140,8 +140,8 @@ def test_read_all(object_storage: ObjectStorage) -> None:
     reference = store.store_media(*picture())
     with object_storage.counted() as n, store.open(reference) as file:
         assert file.read() == PNG
-    # The sidecar is read in place of the look at the bytes, and tells their size.
-    assert sum(n.values()) <= 2, n
+    # The sidecar beside the look at the bytes, in one round trip.
+    assert sum(n.values()) <= 3, n
     with object_storage.counted() as n:
         assert store.fs.cat_file(reference) == PNG
     assert within(n, object_storage, get=2), n
@@ -187,7 +187,7 @@ def test_seek(object_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) ->
     with object_storage.counted() as n, store.open(reference) as file:
         file.seek(5_000_001)
         assert file.read(10) == data[5_000_001:5_000_011]
-    assert sum(n.values()) <= 2, n
+    assert sum(n.values()) <= 3, n
     assert 10 <= sent.bytes <= 2 * SEEK_BLOCK + 20_000
 
 
