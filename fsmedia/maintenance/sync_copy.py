@@ -33,6 +33,7 @@ from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import Moved
 from fsmedia.storage import Write
+from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -211,10 +212,10 @@ def common_name(reference: str) -> str:
     return keys.plain_reference(reference) or reference
 
 
-def known_media(backend: Backend, folder: str) -> dict[str, TargetMedia]:
+def known_media(backend: Backend, folder: str, nested: NestedStores) -> dict[str, TargetMedia]:
     """List the target, by plain name; a media takes some 300 bytes of memory."""
     found: dict[str, TargetMedia] = {}
-    for item in records.listed(backend.entries(folder)):
+    for item in records.listed(nested.entries(backend, folder)):
         entry = item.entry
         if not records.is_reference(entry.key):
             continue
