@@ -34,6 +34,7 @@ from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import MediaContent, MediaRecord, Reference, local_copy
 from fsmedia.storage import SEEK_BLOCK, Entry
 from fsmedia.storage.address import SCHEME, conf_stores, find_store, is_root, split_media_url
+from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -937,19 +938,37 @@ def select(
     """
     if limit is not None and (not isinstance(limit, int) or limit < 0):
         raise InvalidMediaError(f"limit must be a number from 0, not {limit!r}")
-    found = selected(backend, configuration, selection, shortcut)
-    return islice((Reference(each.entry.key) for each in found), limit)
+
+    def found() -> Iterator[Reference]:
+        nested = NestedStores()
+        yield from (
+            Reference(each.entry.key) for each in selected(backend, configuration, selection, shortcut, nested=nested)
+        )
+        nested.told(backend)
+
+    return islice(found(), limit)
 
 
 def selected(
-    backend: Backend, configuration: Configuration, selection: Selection, shortcut: SelectionIndexLoader | None = None
+    backend: Backend,
+    configuration: Configuration,
+    selection: Selection,
+    shortcut: SelectionIndexLoader | None = None,
+    *,
+    nested: NestedStores,
 ) -> Iterator[SelectedItem]:
-    """List the media items that meet a selection, in the order of their keys; see `select`."""
+    """List the media items that meet a selection, in the order of their keys; see `select`.
+
+    Parameters
+    ----------
+    nested
+        Is told of the stores below this one, whose media are left out.
+    """
     folder = folder_of(configuration, selection)
     # Where other fields stand before the id in the template, the folder says nothing about it.
     known = configuration.organization if folder not in ("", configuration.layout.prefix) else None
     item_filter = _SelectionFilter(backend, configuration, selection, known, shortcut)
-    return _filtered(listed(backend.entries(folder)), item_filter)
+    return _filtered(listed(nested.entries(backend, folder)), item_filter)
 
 
 def folder_of(configuration: Configuration, selection: Selection) -> str:

@@ -320,7 +320,8 @@ class Segment:
     def _is_reserved(self, segment: str) -> bool:
         """Return whether no folder may have this name here."""
         folded = segment.casefold()
-        return (self._first and folded in RESERVED) or is_temporary(folded)
+        # `.fsmedia` nowhere: at any depth it is the mark of a store below this one.
+        return folded == INTERNAL or (self._first and folded in RESERVED) or is_temporary(folded)
 
 
 def _refuse_value(name: str, problem: str) -> NoReturn:
@@ -480,7 +481,8 @@ def _check_segment(template: str, pieces: tuple[Piece, ...], *, first: bool) -> 
     head = pieces[0].name if pieces[0].kind == "literal" else ""
     tail = pieces[-1].name if pieces[-1].kind == "literal" else ""
     whole = head if len(pieces) == 1 else ""
-    if whole in {".", ".."} or head.startswith(TEMPORARY_PREFIX) or (first and whole.casefold() in RESERVED):
+    reserved = RESERVED if first else (INTERNAL,)
+    if whole in {".", ".."} or head.startswith(TEMPORARY_PREFIX) or whole.casefold() in reserved:
         refuse(template, f"a folder may not be named {head!r} here", "take another name, that is not used by the store")
     if tail.endswith(SIDECAR_SUFFIX) or (tail and not whole and SIDECAR_SUFFIX.endswith(tail)):
         refuse(

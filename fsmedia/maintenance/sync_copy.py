@@ -37,6 +37,7 @@ from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import Moved
 from fsmedia.storage import Write
+from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -218,13 +219,13 @@ def common_name(reference: str) -> str:
     return keys.plain_reference(reference) or reference
 
 
-def known_media(backend: Backend, folder: str) -> dict[str, TargetMedia]:
+def known_media(backend: Backend, folder: str, nested: NestedStores) -> dict[str, TargetMedia]:
     """List the target, by plain name; a media takes some 300 bytes of memory."""
     found: dict[str, TargetMedia] = {}
     data: dict[str, int] = {}
 
     def entries() -> Iterator[Entry]:
-        for entry in backend.entries(folder):
+        for entry in nested.entries(backend, folder):
             blob = keys.parse_blob_key(entry.key)
             if blob is not None and blob.kind == "data":
                 data[entry.key] = entry.size
