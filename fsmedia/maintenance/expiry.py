@@ -417,8 +417,7 @@ def _leave_other_stores(
 
     The due index of an older version may name it. Who stores here takes a layout, so nothing is asked for its names.
     """
-    settings = context.configuration
-    layouts = {settings.organization: settings.layout, **settings.layouts}
+    layouts = context.configuration.ordered_layouts
     going = [item for item, _, _ in plan.going.values()]
     asked = [
         item

@@ -451,19 +451,19 @@ def _prepared(
 ) -> tuple[_SyncJob, SyncContext]:
     """List what the target has, and the holds of both roots."""
     backend = target.backend
-    wanted = records.folder_of(target.configuration, options.selection)
+    wanted = records.folders_of(target.configuration, options.selection)
     # An adopted source may have media of that id anywhere, and then so has the target.
-    folder = "" if configuration.adopted else wanted
+    folders = ("",) if configuration.adopted else wanted
     nested = NestedStores()
     # A listing of a folder does not show a store above it, and what the target has too many is deleted by it.
-    nested.look_above(backend, [folder])
+    nested.look_above(backend, folders)
     # The target is listed before the source: what comes to both meanwhile must not look extra.
     job = _SyncJob(
         source,
         target,
         TargetNaming(configuration, target.configuration, options.missing_id, backend.root_length),
         options,
-        known_media(backend, folder, nested),
+        known_media(backend, folders, nested),
         holds.held(source),
         nested_there=nested,
     )
@@ -582,7 +582,8 @@ def _extras_removal(job: _SyncJob, held: frozenset[str]) -> ExtrasRemoval:
 
 def _elsewhere(job: _SyncJob) -> frozenset[str]:
     """List what the source has besides the selection, which may be about what changes, such as a policy."""
-    asks_for_more = job.options.selection.asks(beyond=job.naming.source.organization)
-    if not (asks_for_more or (job.naming.source.adopted and job.options.selection.asks())):
+    selection, source = job.options.selection, job.naming.source
+    one_folder = not source.adopted and len(records.folders_of(source, selection)) == 1
+    if not (selection.asks(beyond=source.organization) or (selection.asks() and not one_folder)):
         return frozenset()  # the selection is a whole folder, and all in it was seen
     return frozenset(stable_name(item.entry.key) for item in records.listed(job.nested.entries(job.source)))
