@@ -25,6 +25,7 @@ from fsmedia.catalog.schema import (
 from fsmedia.core import records
 from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.format import keys
+from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -59,6 +60,7 @@ class RefreshedTable(NamedTuple):
     table: pa.Table
     read: int
     removed: int
+    nested_stores: tuple[str, ...]
 
 
 def refresh(
@@ -90,7 +92,11 @@ def refresh(
     total = _compare_all(context, PreviousRows(usable), executor, progress)
     total.tables.sort(key=lambda numbered: numbered[0])  # stable: the rows of each part stay in order
     whole = _whole([_unpacked(table) for _, table in total.tables], header)
-    return RefreshedTable(whole, total.read, 0 if previous is None else _missing(previous, whole))
+    nested = NestedStores()
+    for folder in sorted(total.nested):
+        nested.add(folder)
+    removed = 0 if previous is None else _missing(previous, whole)
+    return RefreshedTable(whole, total.read, removed, nested.told(backend))
 
 
 def is_sorted(table: pa.Table) -> bool:
@@ -152,10 +158,13 @@ class RefreshResult(JobResult):
         Numbers of parts, with the rows of each in order; as an Arrow stream from a worker.
     read
         Sidecars that were read for them.
+    nested
+        Folders that are other stores'.
     """
 
     tables: list[tuple[int, pa.Table | bytes]] = field(default_factory=list)
     read: int = 0
+    nested: list[str] = field(default_factory=list)
 
 
 def refresh_window(context: RefreshContext, parts: list[RefreshItem]) -> RefreshResult:
@@ -172,12 +181,14 @@ def refresh_window(context: RefreshContext, parts: list[RefreshItem]) -> Refresh
 def compared(context: RefreshContext, part: RefreshItem) -> Iterator[RefreshResult]:
     """Compare a part of the store with its old rows, some media at a time."""
     before = PreviousRows(_unpacked(part.rows))
-    sources = (iter(part.loose), *(context.backend.entries(folder) for folder in part.folders))
+    nested = NestedStores()
+    sources = (iter(part.loose), *(nested.entries(context.backend, folder) for folder in part.folders))
     for source in sources:
         found = records.listed(source)
         while batch := list(islice(found, _BATCH)):
             table, read = _rows_of(context, before, batch)
             yield RefreshResult(examined=len(table), tables=[(part.number, table)], read=read)
+    yield RefreshResult(nested=list(nested.folders))
 
 
 def _usable(previous: pa.Table | None, header: TableHeader) -> pa.Table:
@@ -216,7 +227,7 @@ def _compare_all(
         return run_windows(
             refresh_window,
             context,
-            windows(_parts(context.backend, folders, top.entries, before), 1),
+            windows(_parts(context.backend, folders, top.entries, before, total), 1),
             total,
             backends=[context.backend],
             key=lambda part: part.folders[0] if part.folders else "",
@@ -242,13 +253,16 @@ def _raise_failure(result: RefreshResult) -> None:
 
 
 def _parts(
-    backend: Backend, folders: Sequence[str], loose: Sequence[Entry], before: PreviousRows
+    backend: Backend, folders: Sequence[str], loose: Sequence[Entry], before: PreviousRows, total: RefreshResult
 ) -> Iterator[RefreshItem]:
     """Yield a store in parts: the files at the root, then folder by folder what is in it."""
-    numbers = count()
+    numbers, nested = count(), NestedStores()
     yield RefreshItem(next(numbers), (), _loose(backend, loose), _packed(before.table) if loose else b"")
     for folder in folders:
         inside = backend.children(folder)
+        if nested.is_root(backend, folder, inside.folders):
+            total.nested.append(folder)
+            continue
         below = sorted(inside.folders, key=_as_prefix)
         if any(each in ("", folder) for each in below) or not below:
             yield RefreshItem(next(numbers), (folder,), (), _packed(before.below(folder)))

@@ -209,13 +209,15 @@ _LARGEST = 2**63 - 1
 _IDS = ("run_id", "conversation_id", "session_id", "provider_id", "policy_name")
 _PLAIN = ("message_idx", "part_idx", "mime_type", "size_bytes", "sha256", "timestamp", "expires_at")
 _CONTENT = ("format", "detail", "caption", "duration", "bit_rate", "channels", "width", "height", "fps")
+_RULES: Final = 2  # to be raised when rows are made of the same sidecars and paths in another way
 _DEPENDED_ON = ("organization", "layouts", "policies")
 
 
 def settings_digest(configuration: Configuration) -> str:
     """Return a digest of the settings that rows depend on."""
     values = json.loads(configuration.dump())
-    return sha256(json.dumps({name: values.get(name) for name in _DEPENDED_ON}, sort_keys=True).encode()).hexdigest()
+    depended_on = {name: values.get(name) for name in _DEPENDED_ON} | {"rules": _RULES}
+    return sha256(json.dumps(depended_on, sort_keys=True).encode()).hexdigest()
 
 
 def token(entry: Entry, before: datetime) -> str | None:

@@ -131,6 +131,7 @@ def refreshed(
         removed=made.removed,
         snapshot=key,
         written=wanted,
+        nested_stores=made.nested_stores,
         took=timedelta(seconds=time.monotonic() - begun),
     )
     return Catalog(made.table, file=None if key is None else place(backend, key), report=report)

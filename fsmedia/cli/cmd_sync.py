@@ -172,6 +172,7 @@ def _add(one: SyncReport, other: SyncReport) -> SyncReport:
     counts = ("examined", "copied", "bytes_copied", "unchanged", "updated", "took")
     lists = ("deleted", "skipped", "failed", "moved", "mappings")
     added = {name: getattr(one, name) + getattr(other, name) for name in (*counts, *lists)}
+    added["nested_stores"] = tuple(dict.fromkeys((*one.nested_stores, *other.nested_stores)))
     return other.model_copy(update=added)
 
 

@@ -9,7 +9,7 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol, TypeVar, cast
 
 from fsmedia.core import holds, promptkit, telemetry
@@ -27,13 +27,14 @@ from fsmedia.errors import (
     UnknownPolicyError,
 )
 from fsmedia.format import keys
-from fsmedia.format.layout import parse_any
+from fsmedia.format.layout import ids_of_path
 from fsmedia.format.messages import InlineReference
 from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import MediaContent, MediaRecord, Reference, local_copy
 from fsmedia.storage import SEEK_BLOCK, Entry
 from fsmedia.storage.address import SCHEME, conf_stores, find_store, is_root, split_media_url
+from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -50,6 +51,7 @@ _log = logging.getLogger("fsmedia")
 _NEXT_STEP = "list the store, or read the last sweep's report"
 # Sidecars that are read in one call while a selection is judged; more would be read in vain where a limit ends it.
 _BATCH = 64
+_PATH_IDS = ("run_id", "conversation_id", "session_id", "provider_id")
 
 
 VerifyReads = bool | Literal["always"]
@@ -768,6 +770,11 @@ def record_of(item: StoredItem, configuration: Configuration) -> MediaRecord:
     mime_type = promptkit.mime_type_of(record.mime_type, reference)
     if mime_type != record.mime_type:
         updates["mime_type"] = mime_type
+    # Names of our own form are given with their sidecar, which has all ids.
+    if not keys.is_own_name(reference) and not all(getattr(record, name) for name in _PATH_IDS):
+        parsed = ids_of_path(configuration.ordered_layouts, reference)
+        fields = {} if parsed is None else parsed[1]
+        updates |= {name: fields[name] for name in _PATH_IDS if fields.get(name) and not getattr(record, name)}
     if record.timestamp is None:
         updates["timestamp"] = item.entry.modified
     if record.expires_at is None and record.policy_name:
@@ -777,9 +784,7 @@ def record_of(item: StoredItem, configuration: Configuration) -> MediaRecord:
 
 def foreign_record(entry: Entry, configuration: Configuration) -> MediaRecord:
     """Return the record of a file without a sidecar, by its path."""
-    # The store's own layout first: a path may be one of several layouts.
-    ordered = {configuration.organization: configuration.layout, **configuration.layouts}
-    parsed = parse_any(ordered, entry.key)
+    parsed = ids_of_path(configuration.ordered_layouts, entry.key)
     fields: dict[str, Any] = {
         name: value for name, value in (parsed[1] if parsed else {}).items() if name in MediaRecord.model_fields
     }
@@ -932,26 +937,51 @@ def select(
     """
     if limit is not None and (not isinstance(limit, int) or limit < 0):
         raise InvalidMediaError(f"limit must be a number from 0, not {limit!r}")
-    found = selected(backend, configuration, selection, shortcut)
-    return islice((Reference(each.entry.key) for each in found), limit)
+
+    def found() -> Iterator[Reference]:
+        nested = NestedStores()
+        yield from (
+            Reference(each.entry.key) for each in selected(backend, configuration, selection, shortcut, nested=nested)
+        )
+        nested.told(backend)
+
+    return islice(found(), limit)
 
 
 def selected(
-    backend: Backend, configuration: Configuration, selection: Selection, shortcut: SelectionIndexLoader | None = None
+    backend: Backend,
+    configuration: Configuration,
+    selection: Selection,
+    shortcut: SelectionIndexLoader | None = None,
+    *,
+    nested: NestedStores,
 ) -> Iterator[SelectedItem]:
-    """List the media items that meet a selection, in the order of their keys; see `select`."""
-    folder = folder_of(configuration, selection)
-    # Where other fields stand before the id in the template, the folder says nothing about it.
-    known = configuration.organization if folder not in ("", configuration.layout.prefix) else None
-    item_filter = _SelectionFilter(backend, configuration, selection, known, shortcut)
-    return _filtered(listed(backend.entries(folder)), item_filter)
+    """List the media items that meet a selection, in the order of their keys; see `select`.
+
+    Parameters
+    ----------
+    nested
+        Is told of the stores below this one, whose media are left out.
+    """
+    folders = folders_of(configuration, selection)
+    # Where other fields stand before the id in the template, the folder says nothing about it; and media of other ids
+    # may lie in those that we did not name.
+    ours = folders[0] if folders[0] not in ("", configuration.layout.prefix) else None
+
+    def found(folder: str) -> Iterator[SelectedItem]:
+        known = configuration.organization if folder == ours else None
+        item_filter = _SelectionFilter(backend, configuration, selection, known, shortcut)
+        return _filtered(listed(nested.entries(backend, folder)), item_filter)
+
+    # Keys sort as their folders do with a slash behind, and none lies in two of them.
+    return chain.from_iterable(map(found, sorted(folders, key=lambda folder: f"{folder}/")))
 
 
-def folder_of(configuration: Configuration, selection: Selection) -> str:
-    """Return the folder that holds all media items of a selection; empty where it is the whole store."""
+def folders_of(configuration: Configuration, selection: Selection) -> tuple[str, ...]:
+    """Return the folders that hold all media items of a selection, ours first; an empty one is the whole store."""
     value = getattr(selection, configuration.organization.id_field)
     # An adopted store may keep items of that id under names of another writer's making, or anywhere.
-    return configuration.layout.folder(value) if value and not configuration.adopted else ""
+    return configuration.layout.folders(value) if value and not configuration.adopted else ("",)
 
 
 def is_reference(key: str) -> bool:
@@ -1005,7 +1035,12 @@ class _SelectionFilter:
         return found
 
     def _matches(self, item: ListedItem, data: bytes | None) -> bool:
-        return self.selection.matches(_record_or_path_record(StoredItem(item.entry, data), self.configuration))
+        record = _record_or_path_record(StoredItem(item.entry, data), self.configuration)
+        if self.known is not None and not getattr(record, self.known.id_field):
+            # A folder whose name is a shortened id, and a client's sidecar that names none.
+            field = self.known.id_field
+            record = record.model_copy(update={field: getattr(self.selection, field)})
+        return self.selection.matches(record)
 
 
 def _filtered(items: Iterator[ListedItem], item_filter: _SelectionFilter) -> Iterator[SelectedItem]:

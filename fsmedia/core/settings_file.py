@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from fsmedia.format.views import View
     from fsmedia.storage import Backend
 
+_FOLDERS = 1000
+"""Folders below a root in use that are looked into before it becomes a store."""
+
 
 class SettingsFile:
     """The settings in a root's `store.json`, or those that the first write would put there.
@@ -84,7 +87,8 @@ class SettingsFile:
         Raises
         ------
         StoreConflictError
-            Another process created the store with other settings at the same time.
+            Another process created the store with other settings at the same time; or another store lies above or
+            below the root.
         """
         wanted = drafted or self.configuration
         if self._written is not None:
@@ -92,6 +96,7 @@ class SettingsFile:
             return
         if reference is not None:
             self._backend.check(reference)
+        refuse_nesting(self._backend, is_used=wanted.adopted)
         # Created, never overwritten, and read back: of two processes that come here at once one wins, and the other
         # finds the winner's settings. Its answer does not matter: what is there counts.
         self._backend.create(keys.CONFIGURATION_KEY, wanted.dump(), "application/json")
@@ -191,3 +196,35 @@ class SettingsFile:
             # By the first folder that has anything: PromptKit writes one of them, and the store goes on in it.
             shown = next((mode for mode in modes if self._backend.holds(defaults[mode].prefix)), shown)
         return Configuration.first(self._settings, organization=shown, adopted=adopted)
+
+
+def refuse_nesting(backend: Backend, *, is_used: bool) -> None:
+    """Refuse to make a store inside another one or around one; asked only where settings are about to be written.
+
+    Parameters
+    ----------
+    is_used
+        Whether anything lies at the root: then the folders right below it are looked into, too. `verify` finds what
+        lies deeper.
+
+    Raises
+    ------
+    StoreConflictError
+        There is one: the outer store would take the inner one's files for media of its own.
+    """
+    outer = backend.store_above()
+    if outer is not None:
+        raise StoreConflictError(
+            f"no store can be made at {backend.url}, inside the store at {outer}",
+            next_step="choose a root outside of it, or store into that one",
+        )
+    if not is_used:
+        return
+    folders = [each for each in backend.children("").folders if each and not keys.is_internal(each)][:_FOLDERS]
+    heads = backend.fetch(heads=[f"{each}/{keys.CONFIGURATION_KEY}" for each in folders]).heads if folders else []
+    inner = next((each for each, head in zip(folders, heads, strict=True) if head is not None), None)
+    if inner is not None:
+        raise StoreConflictError(
+            f"no store can be made at {backend.url}, around the store at {backend.url}/{inner}",
+            next_step="choose a root beside it, or move that store away first",
+        )

@@ -14,6 +14,7 @@ from fsmedia.core import holds, records
 from fsmedia.core.parallel import windows
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError
 from fsmedia.format import keys
+from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -82,7 +83,7 @@ def select_items(
     check_limit(limit)
     if sort not in get_args(Sort):
         raise InvalidMediaError(f"unknown sort {sort!r}", next_step=f"use one of {', '.join(get_args(Sort))}")
-    counter = _CountingIterator(records.selected(backend, configuration, selection))
+    counter = _CountingIterator(records.selected(backend, configuration, selection, nested=NestedStores()))
     if sort == "position":
         shown = list(_read(backend, configuration, islice(counter, limit)))
         counter.finish()

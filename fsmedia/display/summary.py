@@ -19,6 +19,7 @@ from fsmedia.display.html import joined, style, table
 from fsmedia.display.text import plural, size_text, visible
 from fsmedia.format import keys
 from fsmedia.models import mime
+from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,11 +157,11 @@ class _BoundedListing:
 
 def _media_keys(backend: Backend) -> Iterator[Entry]:
     """List all but what lies below `.fsmedia`, in the order of the keys within each folder of the root."""
-    top = backend.children("")
+    top, nested = backend.children(""), NestedStores()
     yield from sorted(top.entries)
     for folder in sorted(top.folders):
         if not keys.is_internal(folder):
-            yield from backend.entries(folder)
+            yield from nested.entries(backend, folder)
 
 
 def _due_keys(backend: Backend, now: datetime) -> Iterator[Entry]:

@@ -38,6 +38,7 @@ from fsmedia.models import (
     mime,
 )
 from fsmedia.storage import open_backend
+from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -416,6 +417,7 @@ def _digest(chunks: Iterable[bytes], content: MediaContent | None, size: int | N
 
 
 _TIMEOUT = timedelta(seconds=60)
+_ANOTHER_STORE = "is another store's: nothing in it is taken"
 _MOST_PARTS = 64  # of a path that a stranger names: each is a look at the storage
 
 
@@ -439,8 +441,10 @@ class SourceTree:
     def files(self) -> Iterator[TreeFile]:
         """Walk over all that is there, in the order of the paths; links are not followed."""
         if self._folder is None:
-            for entry in self.backend.entries():
+            nested = NestedStores()
+            for entry in nested.entries(self.backend):
                 yield TreeFile(entry.key, entry.size, entry.modified, _hidden(entry.key))
+            yield from (TreeFile(f"{folder}/", reason=_ANOTHER_STORE) for folder in nested.folders)
         else:
             yield from self._walk("")
 
@@ -464,6 +468,9 @@ class SourceTree:
         except OSError as error:
             yield TreeFile(prefix or "/", error=error)
             return
+        if prefix and any(self._is_of_a_store(f"{prefix}{item.name}") for item in items if keys.is_internal(item.name)):
+            yield TreeFile(prefix, reason=_ANOTHER_STORE)
+            return
         for item in items:
             path = prefix + item.name
             try:
@@ -475,6 +482,15 @@ class SourceTree:
                 yield TreeFile(path, error=error)
                 continue
             yield TreeFile(path, seen.st_size, _time_of(seen.st_mtime), _reason(path, seen.st_mode))
+
+    def _is_of_a_store(self, path: str) -> bool:
+        """Tell whether a folder is the one that a store keeps its own files in."""
+        try:
+            with os.scandir(f"{self._folder}{path}") as found:
+                names = [f"{item.name}/" if item.is_dir(follow_symlinks=False) else item.name for item in found]
+        except OSError:
+            return True  # what can't be looked into is left alone
+        return any(keys.is_in_store(f"{keys.INTERNAL}/{name}") for name in names)
 
     def path_of(self, url: str) -> str | None:
         """Return where another root lies below this one, empty for the same place; None if it does not."""

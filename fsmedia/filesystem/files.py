@@ -23,8 +23,7 @@ from fsmedia.errors import (
     MediaNotFoundError,
     UnknownPolicyError,
 )
-from fsmedia.format import keys
-from fsmedia.format.layout import parse_any
+from fsmedia.format import keys, layout
 from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.sidecar import Sidecar, measure
 from fsmedia.models import ContentFields, MediaMetadata, mime
@@ -150,8 +149,7 @@ CHUNK = 2**20
 
 def ids_of_path(context: WriteContext, key: str) -> dict[str, Any]:
     """Return the ids and indices that a path contains, parsed by the store's layouts."""
-    settings = context.configuration
-    parsed = parse_any({settings.organization: settings.layout, **settings.layouts}, key)
+    parsed = layout.ids_of_path(context.configuration.ordered_layouts, key)
     fields = {} if parsed is None else parsed[1]
     return {name: value for name, value in fields.items() if name in _DEFAULTS and name != "mime_type" and value != ""}
 

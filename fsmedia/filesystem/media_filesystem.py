@@ -93,6 +93,7 @@ from fsmedia.storage.address import (
     relied_on_directory,
     split_media_url,
 )
+from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -618,12 +619,21 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     def _children(self, key: str) -> list[dict[str, Any]]:
         if key and is_hidden(key):
             raise not_found(key)
-        found = list(visible(self._backend.children(key)))
+        listing = self._backend.children(key)
+        nested = NestedStores()
+        other = nested.is_root(self._backend, key, listing.folders) or self._lies_in_another_store(key, nested)
+        found = [] if other else list(visible(listing))
         if not found and key and not (self._backend.keeps_folders and self._backend.is_folder(key)):
             info = self.info(key)
             # A folder whose files are all hidden is empty; a file lists itself.
             found = [] if info["type"] == "directory" else [info]
         return found
+
+    def _lies_in_another_store(self, key: str, nested: NestedStores) -> bool:
+        """Look for a store between the root and a folder, where that costs no request."""
+        if self._backend.looking_is_free:
+            nested.look_above(self._backend, [key])
+        return nested.covers(key)
 
     def walk(
         self, path: str, maxdepth: int | None = None, topdown: bool = True, on_error: Any = "omit", **kwargs: Any
@@ -653,12 +663,16 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             found = {name: info for name, info in found.items() if name.startswith(begin) or name == key}
         return dict(sorted(found.items())) if detail else sorted(found)
 
-    def _found_below(self, key: str, maxdepth: int | None, *, withdirs: bool) -> dict[str, dict[str, Any]]:
+    def _found_below(
+        self, key: str, maxdepth: int | None, *, withdirs: bool, nested: NestedStores | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """List below a folder; `nested` is told of other stores, which are left out."""
+        nested = NestedStores() if nested is None else nested
         # Folder after folder where empty folders are kept, or where one level is enough; else one listing of all.
         if maxdepth == 1 or (self._backend.keeps_folders and (withdirs or maxdepth is not None)):
-            found = self._find_by_folder(key, maxdepth, withdirs=withdirs)
+            found = self._find_by_folder(key, maxdepth, nested, withdirs=withdirs)
         else:
-            found = self._find_at_once(key, maxdepth, withdirs=withdirs)
+            found = self._find_at_once(key, maxdepth, nested, withdirs=withdirs)
         if not found and key:
             try:
                 info = self.info(key)
@@ -669,15 +683,18 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             found[key] = folder_info(key)
         return found
 
-    def _find_by_folder(self, key: str, maxdepth: int | None, *, withdirs: bool) -> dict[str, dict[str, Any]]:
+    def _find_by_folder(
+        self, key: str, maxdepth: int | None, nested: NestedStores, *, withdirs: bool
+    ) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
-        level = [key]
+        level = [] if self._lies_in_another_store(key, nested) else [key]
         depth = 0
         while level and (maxdepth is None or depth < maxdepth):
             depth += 1
             folders: list[str] = []
             for folder in level:
-                for info in visible(self._backend.children(folder)):
+                listing = self._backend.children(folder)
+                for info in () if nested.is_root(self._backend, folder, listing.folders) else visible(listing):
                     is_folder = info["type"] == "directory"
                     if is_folder:
                         folders.append(info["name"])
@@ -686,11 +703,13 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             level = folders
         return found
 
-    def _find_at_once(self, key: str, maxdepth: int | None, *, withdirs: bool) -> dict[str, dict[str, Any]]:
+    def _find_at_once(
+        self, key: str, maxdepth: int | None, nested: NestedStores, *, withdirs: bool
+    ) -> dict[str, dict[str, Any]]:
         """List everything below a folder with one listing; its folders are derived from the names."""
         found: dict[str, dict[str, Any]] = {}
         begin = f"{key}/" if key else ""
-        for item in records.listed(self._backend.entries(key)):
+        for item in records.listed(nested.entries(self._backend, key)):
             name = item.entry.key
             inside = name[len(begin) :].split("/")
             if any(keys.is_hidden(part) for part in inside[:-1]):
@@ -1058,17 +1077,39 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     def _selected(self, path: Any, *, recursive: bool, maxdepth: int | None) -> Iterator[tuple[str, bool]]:
         """Yield the keys that a path or pattern means, each with whether it is a folder's."""
         path = stringify_path(path)
-        names = [self._key(path)] if self._is_literal(self._key(path)) else self.glob(path)
+        key = self._key(path)
+        names = [key]
+        if not self._is_literal(key):
+            # What a pattern means is listed from the last folder before its first sign on.
+            nested = NestedStores()
+            nested.look_above(self._backend, [f"{_above_pattern(key)}/*"])
+            _refuse_another_store(nested, key)
+            names = self.glob(path)
         if not names:
-            raise not_found(self._key(path))
+            raise not_found(key)
         for name in names:
             is_folder = self.info(name)["type"] == "directory"
             if is_folder:
                 self._refuse_link(name)
             yield name, is_folder
             if is_folder and recursive:
-                found = self.find(name, maxdepth=maxdepth, withdirs=True, detail=True)
+                found = self._own_below(name, maxdepth)
                 yield from ((below, each["type"] == "directory") for below, each in found.items())
+
+    def _own_below(self, key: str, maxdepth: int | None) -> dict[str, dict[str, Any]]:
+        """List what is to go with a folder.
+
+        Raises
+        ------
+        StoreConflictError
+            The folder is, holds or lies in another store: nothing was removed or moved.
+        """
+        nested = NestedStores()
+        # A listing of the folder does not show a store above it. Asked first, for all of it is about to go.
+        nested.look_above(self._backend, [key])
+        found = {} if nested.folders else self._found_below(key, maxdepth, withdirs=True, nested=nested)
+        _refuse_another_store(nested, key)
+        return dict(sorted(found.items()))
 
     def _is_literal(self, key: str) -> bool:
         """Return whether a key is a name: it looks like no pattern, or a file or folder of that very name exists."""
@@ -1812,6 +1853,21 @@ def _check_attribute(name: Any, value: Any) -> None:
         raise InvalidMediaError(
             f"the value of {name} can't be stored ({type(value).__name__})", next_step="use text or numbers"
         ) from None
+
+
+def _above_pattern(key: str) -> str:
+    """Return the folder that what a pattern means lies below."""
+    first = min(at for sign in "*?[" if (at := key.find(sign)) >= 0)
+    return key[:first].rpartition("/")[0]
+
+
+def _refuse_another_store(nested: NestedStores, key: str) -> None:
+    if nested.folders:
+        raise StoreConflictError(
+            f"another store lies at {nested.folders[0]}, and nothing of it is touched from here",
+            next_step="open that store to remove or move what is in it, or name what lies beside it",
+            reference=key,
+        )
 
 
 def _folder_error(key: str) -> IsADirectoryError:

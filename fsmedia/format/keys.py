@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 INTERNAL: Final = ".fsmedia"
 """The folder at the root that holds what is not media."""
-CONFIGURATION_KEY: Final = f"{INTERNAL}/store.json"
+_SETTINGS_NAME = "store.json"
+_STORE_FOLDERS = frozenset({"blobs", "catalog", "deletions", "due", "erasures", "holds", "quarantine", "references"})
+CONFIGURATION_KEY: Final = f"{INTERNAL}/{_SETTINGS_NAME}"
 """What a store is; see `fsmedia.format.settings`."""
 SIDECAR_SUFFIX: Final = ".meta"
 """What a sidecar's key has more than its media item's."""
@@ -190,18 +192,34 @@ def is_hidden(key: str) -> bool:
     Returns
     -------
     bool
-        True for `.fsmedia` in any case and all below it, sidecars, temporary names and PromptKit's index.
+        True for `.fsmedia` in any case and all below it, at any depth, sidecars, temporary names and PromptKit's index.
     """
     # PromptKit's index too: as a listed file it would be adopted, deleted and synced like one.
     if key.endswith(SIDECAR_SUFFIX) or key == DEDUP_INDEX_KEY or is_temporary(key):
         return True
-    return is_internal(key)
+    return has_internal_part(key)
 
 
 def is_internal(key: str) -> bool:
-    """Return whether a key is `.fsmedia`, in any case, or below it."""
+    """Return whether a key is the store's own `.fsmedia`, in any case, or below it."""
     # In any case: on a disk that ignores case, `.FSMEDIA/store.json` is the store's own.
     return key.startswith(".") and key.partition("/")[0].casefold() == INTERNAL
+
+
+def is_in_store(inner: str) -> bool:
+    """Return whether a path below a folder can only lie in `.fsmedia` of a store whose root that folder is.
+
+    A folder that is merely called `.fsmedia` makes none: other writers may have called a run so.
+    """
+    folder, _, rest = inner.casefold().partition("/")
+    name, slash, _ = rest.partition("/")
+    return folder == INTERNAL and (name in _STORE_FOLDERS if slash else name == _SETTINGS_NAME)
+
+
+def has_internal_part(key: str) -> bool:
+    """Return whether a part of a key, at any depth, is `.fsmedia` in any case: it is no media of this store."""
+    # The plain search first: it decides nearly every key.
+    return (key.startswith(".") or "/." in key) and INTERNAL in key.casefold().split("/")
 
 
 def check_lengths(reference: str, root_path_bytes: int) -> None:
@@ -427,7 +445,7 @@ def check_reference(text: object) -> str:
     Raises
     ------
     InvalidReferenceError
-        It names something outside the store, inside `.fsmedia`, a folder, a sidecar, or nothing.
+        It names something outside the store, inside a `.fsmedia` at any depth, a folder, a sidecar, or nothing.
     """
     if not isinstance(text, str):
         kind = type(text).__name__
@@ -483,7 +501,7 @@ def _problem_with_segments(text: str) -> tuple[str, str] | None:
     segments = text.split("/")
     if "." in segments or ".." in segments:
         return "'.' and '..' are no segments of a reference", _USE_RELATIVE
-    if segments[0].casefold() == INTERNAL:
+    if has_internal_part(text):
         return f"what lies in {INTERNAL} is no media", "list the store to see its media"
     if text.endswith(SIDECAR_SUFFIX):
         return "this is a sidecar", f"leave {SIDECAR_SUFFIX} away to name its media"

@@ -182,6 +182,8 @@ _TIME_PATTERNS = {
 }
 RESERVED = frozenset({INTERNAL, DEDUP_INDEX_KEY, *VIEWS})
 """What the first segment may not be, in any case: it is not media, or media:// shows something else there."""
+_MERGED = re.compile(r'[<>:"/\\|?*]')
+"""What PromptKit writes as `_` in a folder's name."""
 _FORCED = re.compile(rf"~([0-9a-f]{{2}})([{PLAIN}]*)")
 
 
@@ -320,7 +322,8 @@ class Segment:
     def _is_reserved(self, segment: str) -> bool:
         """Return whether no folder may have this name here."""
         folded = segment.casefold()
-        return (self._first and folded in RESERVED) or is_temporary(folded)
+        # `.fsmedia` nowhere: at any depth it is the mark of a store below this one.
+        return folded == INTERNAL or (self._first and folded in RESERVED) or is_temporary(folded)
 
 
 def _refuse_value(name: str, problem: str) -> NoReturn:
@@ -378,6 +381,7 @@ class ParsedTemplate(NamedTuple):
     prefix: str
     fields: tuple[str, ...]
     pattern: re.Pattern[str]
+    leading: int
 
 
 def read_template(template: str, mode: str) -> ParsedTemplate:
@@ -412,7 +416,8 @@ def read_template(template: str, mode: str) -> ParsedTemplate:
     literal = next(index for index, segment in enumerate(segments) if segment.fields)
     prefix = "/".join([pieces[0].name for pieces in folders[:literal]])
     pattern = "/".join([*(segment.pattern for segment in segments), "([^/]+)"])
-    return ParsedTemplate(segments, prefix, tuple(dict.fromkeys(used)), re.compile(pattern))
+    leading = next(index for index, segment in enumerate(segments) if ID_FIELDS[mode] in segment.fields) + 1
+    return ParsedTemplate(segments, prefix, tuple(dict.fromkeys(used)), re.compile(pattern), leading)
 
 
 def read_folders(template: str) -> list[tuple[Piece, ...]]:
@@ -480,7 +485,8 @@ def _check_segment(template: str, pieces: tuple[Piece, ...], *, first: bool) -> 
     head = pieces[0].name if pieces[0].kind == "literal" else ""
     tail = pieces[-1].name if pieces[-1].kind == "literal" else ""
     whole = head if len(pieces) == 1 else ""
-    if whole in {".", ".."} or head.startswith(TEMPORARY_PREFIX) or (first and whole.casefold() in RESERVED):
+    reserved = RESERVED if first else (INTERNAL,)
+    if whole in {".", ".."} or head.startswith(TEMPORARY_PREFIX) or whole.casefold() in reserved:
         refuse(template, f"a folder may not be named {head!r} here", "take another name, that is not used by the store")
     if tail.endswith(SIDECAR_SUFFIX) or (tail and not whole and SIDECAR_SUFFIX.endswith(tail)):
         refuse(
@@ -546,6 +552,8 @@ class Layout:
     _segments: tuple[Segment, ...] = field(init=False, repr=False, compare=False)
     _used: tuple[str, ...] = field(init=False, repr=False, compare=False)
     _pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _leading: int = field(init=False, repr=False, compare=False)
+    _leading_pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
     _rendered: Callable[[tuple[object, ...]], str] = field(init=False, repr=False, compare=False)
     _folder: Callable[[str], str] = field(init=False, repr=False, compare=False)
 
@@ -559,6 +567,8 @@ class Layout:
             "_segments": grammar.segments,
             "_used": grammar.fields,
             "_pattern": grammar.pattern,
+            "_leading": grammar.leading,
+            "_leading_pattern": re.compile("/".join([each.pattern for each in grammar.segments[: grammar.leading]])),
             "_rendered": lru_cache(maxsize=_CACHED_SEGMENTS)(self._render_folders),
             "_folder": lru_cache(maxsize=_CACHED_FOLDERS)(self._render_leading),
         }
@@ -631,6 +641,47 @@ class Layout:
                 return None
         return fields
 
+    def ids_above(self, reference: str) -> dict[str, str | int] | None:
+        """Return the ids of the folder above a file, however deep it lies; None where it is of no such folder.
+
+        Programs write trees below a run's folder (`runs/r1/part/year=2026/x.parquet`): all of that is the run's.
+
+        Parameters
+        ----------
+        reference
+            As for `parse`.
+        """
+        above = reference.split("/")[: self._leading]
+        found = self._leading_pattern.fullmatch("/".join(above)) if reference.count("/") >= self._leading else None
+        if found is None:
+            return None
+        values, fields = list(found.groups()), dict[str, str | int]()
+        for segment in self._segments[: self._leading]:
+            if segment.fields and not segment.read(values, fields):
+                return None
+        return fields
+
+    def folders(self, value: str) -> tuple[str, ...]:
+        """Return every folder in which media of one id of the mode may lie, the one that `folder` gives first.
+
+        The others are those of programs that do not escape: the id as it is, and with `_` in the place of what other
+        systems' paths can't hold, as PromptKit has it. Media of several ids may lie in these.
+
+        Raises
+        ------
+        InvalidMediaError
+            As for `folder`.
+        """
+        ours = self._folder(value)
+        at = self._leading - 1
+        alone = self._segments[at].pattern == "([^/]+)"
+        parts = ours.split("/")
+        if _PLAIN.fullmatch(value) or not alone or len(parts) <= at:
+            return (ours,)
+        spelled = dict.fromkeys((value, _MERGED.sub("_", value)))
+        others = ["/".join([*parts[:at], each, *parts[at + 1 :]]) for each in spelled]
+        return (ours, *(each for each in others if each != ours and _is_folder(each)))
+
     def folder(self, value: str) -> str:
         """Return the longest folder that all media items of one id of the mode lie in.
 
@@ -664,6 +715,15 @@ class Layout:
                 break
             known.append(segment.render(fields))
         return "/".join(known)
+
+
+def _is_folder(path: str) -> bool:
+    """Return whether media can lie in a folder of this path."""
+    try:
+        check_reference(f"{path}/-")
+    except InvalidReferenceError:
+        return False
+    return True
 
 
 def _is_good_file(file: str) -> bool:
@@ -743,6 +803,21 @@ def parse_any(known: Mapping[str, Layout], reference: str) -> tuple[Layout, dict
     """
     for layout in known.values():
         fields = layout.parse(reference)
+        if fields is not None:
+            return layout, fields
+    return None
+
+
+def ids_of_path(known: Mapping[str, Layout], reference: str) -> tuple[Layout, dict[str, str | int]] | None:
+    """Return what a path tells of whose a media item is: `parse_any`, else the folders above it.
+
+    This is the one rule: what a file's path says counts wherever its sidecar names no such id.
+    """
+    parsed = parse_any(known, reference)
+    if parsed is not None:
+        return parsed
+    for layout in known.values():
+        fields = layout.ids_above(reference)
         if fields is not None:
             return layout, fields
     return None

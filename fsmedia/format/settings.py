@@ -123,6 +123,11 @@ class Configuration:
         """The layout that writing uses."""
         return self.layouts[self.organization]
 
+    @property
+    def ordered_layouts(self) -> dict[str, Layout]:
+        """All layouts, the one that writing uses first: a path may be one of several."""
+        return {self.organization: self.layout, **self.layouts}
+
     def folder_of(self, ids: Mapping[str, str | None]) -> str:
         """Return the path below the root in which the media of one id lie.
 

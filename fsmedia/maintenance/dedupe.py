@@ -30,9 +30,10 @@ from fsmedia.errors import (
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import DeduplicationReport, Moved
+from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Executor
 
     from fsmedia.core.settings_file import SettingsFile
@@ -104,7 +105,7 @@ def deduplicate(
     begun = time.monotonic()
     settings_file.refresh()
     configuration = settings_file.configuration if dry_run else settings_file.share_bytes()
-    result, known = DedupeResult(), set[str]()
+    result, known, nested = DedupeResult(), set[str](), NestedStores()
 
     def plan(result: DedupeResult) -> None:
         for digest, size in result.planned:
@@ -114,7 +115,7 @@ def deduplicate(
     run_windows(
         convert_window,
         DedupeContext(backend, configuration, dry_run),
-        windows(_items(backend, result, known if dry_run else None), _WINDOW),
+        windows(_items(nested.entries(backend), result, known if dry_run else None), _WINDOW),
         result,
         backends=[backend],
         key=lambda each: each.reference,
@@ -136,16 +137,17 @@ def deduplicate(
         failed=tuple(result.failed),
         moved=tuple(result.moved),
         mappings=tuple(result.mappings),
+        nested_stores=nested.told(backend),
         took=timedelta(seconds=time.monotonic() - begun),
     )
 
 
-def _items(backend: Backend, result: DedupeResult, known: set[str] | None) -> Iterator[DedupeItem]:
+def _items(listing: Iterable[Entry], result: DedupeResult, known: set[str] | None) -> Iterator[DedupeItem]:
     """Yield the media to convert; note in passing what can't be converted, and which bytes are shared already.
 
     Keys come in order, so the names that a media had and has stand together.
     """
-    found = (each.entry.key for each in records.listed(_with_digests_noted(backend, known)))
+    found = (each.entry.key for each in records.listed(_with_digests_noted(listing, known)))
     for _, group in groupby(filter(records.is_reference, found), _stem):
         together = list(group)
         shared = tuple(key for key in together if keys.pointer_of(key) is not None)
@@ -157,9 +159,9 @@ def _items(backend: Backend, result: DedupeResult, known: set[str] | None) -> It
                 result.skip(key, _FOREIGN)
 
 
-def _with_digests_noted(backend: Backend, known: set[str] | None) -> Iterator[Entry]:
+def _with_digests_noted(listing: Iterable[Entry], known: set[str] | None) -> Iterator[Entry]:
     """Yield a listing, and note the digests of the shared bytes in it; `.fsmedia/` comes first."""
-    for entry in backend.entries():
+    for entry in listing:
         if known is not None:
             blob = keys.parse_blob_key(entry.key)
             if blob is not None and blob.kind == "data":

@@ -35,6 +35,7 @@ from fsmedia.maintenance.subject import (
 )
 from fsmedia.maintenance.survey import check_listing, due_entries_beside
 from fsmedia.models import Cleaned, Deletion, Erased, Receipt, Reference, Remaining
+from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -97,7 +98,12 @@ class Erasure:
         begun = self.clock()
         # Before the listing: pages that this erasure writes are no earlier one's, which died half way.
         pages = read_journal(backend, subject)
-        found = self._search(backend, subject)
+        nested = NestedStores()
+        found = self._search(backend, subject, nested)
+        # A page that an older version wrote may name what lies in another store.
+        pages = [
+            page._replace(items=[each for each in page.items if not nested.covers(each.reference)]) for page in pages
+        ]
         # Before the first deletion, and before a receipt says that there was nothing.
         # What an erasure that died has taken is in the catalog still, and no sign that the listing is short.
         shown = found.examined + sum(len(page.items) for page in pages)
@@ -108,14 +114,14 @@ class Erasure:
         gone = self._erase(context, _with_notes(backend, found.items))
         # What an earlier erasure left half done has no sidecar any more, so only its journal tells.
         gone.add(finish_interrupted(context, pages, dry_run=self.dry_run))
-        work = _ReceiptJob(self, backend, subject, found, gone)
+        work = _ReceiptJob(self, backend, subject, found, gone, nested)
         return work.receipt(begun, settings_file)
 
-    def _search(self, backend: Backend, subject: Subject) -> SearchResult:
+    def _search(self, backend: Backend, subject: Subject, nested: NestedStores) -> SearchResult:
         return run_windows(
             search_window,
             SearchContext(backend, subject),
-            windows(owned_pairs(backend.entries()), SEARCH_WINDOW),
+            windows(owned_pairs(nested.entries(backend)), SEARCH_WINDOW),
             SearchResult(),
             backends=[backend],
             key=lambda item: item.key,
@@ -342,6 +348,7 @@ class _ReceiptJob:
     subject: Subject
     found: SearchResult
     gone: EraseResult
+    nested: NestedStores
     failed: list[Remaining] = field(default_factory=list)
 
     def receipt(self, begun: datetime, settings_file: SettingsFile) -> Receipt:
@@ -388,6 +395,7 @@ class _ReceiptJob:
             unclear=_sorted(self.found.unclear),
             failed=_sorted(failed),
             cleaned=cleaned,
+            nested_stores=self.nested.told(self.backend),
         ).sealed()
 
     def _snapshots(self, settings_file: SettingsFile, references: Collection[str]) -> int:

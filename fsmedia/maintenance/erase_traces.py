@@ -44,6 +44,7 @@ from fsmedia.maintenance.subject import (
 )
 from fsmedia.models import Receipt, ReceiptReport, Reference, Remaining, Trace
 from fsmedia.models.reports import RECEIPT_FORMAT
+from fsmedia.storage.listing import NestedStores
 from fsmedia.storage.port import storage_time
 
 if TYPE_CHECKING:
@@ -602,7 +603,7 @@ class _ReceiptCheck:
         return total.examined
 
     def _listed(self) -> Iterator[ListedPair]:
-        return (item for item in owned_pairs(self.backend.entries()) if item.has_sidecar)
+        return (item for item in owned_pairs(NestedStores().entries(self.backend)) if item.has_sidecar)
 
 
 @dataclass(frozen=True, slots=True)

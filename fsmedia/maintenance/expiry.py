@@ -17,9 +17,11 @@ from fsmedia.core import commit, holds, lifetime, promptkit, records
 from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys
+from fsmedia.format.layout import parse_any
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import Deletion, EnforcementReport, RebuildReport
 from fsmedia.storage import Backend, Entry, Write
+from fsmedia.storage.listing import NestedStores
 from fsmedia.storage.port import storage_time
 
 if TYPE_CHECKING:
@@ -127,10 +129,11 @@ class Enforcement:
         if configuration.due_index != "complete" or not settings_file.is_settled:
             configuration = settings_file.reload()
         partial = configuration.due_index != "complete" or not settings_file.is_settled
+        nested = NestedStores()
         items = due_entries(backend, now)
         # A partial index lacks entries, and media that PromptKit may share were put off to the next day: all are read.
         if partial or self._seeks_shared(backend):
-            items = chain(items, media_with_sidecar(backend))
+            items = chain(items, media_with_sidecar(backend, nested))
         total = SweepResult()
         try:
             self._sweep(backend, configuration, now, items, total)
@@ -151,6 +154,7 @@ class Enforcement:
             skipped=tuple(_unique(total.skipped)),
             failed=tuple(total.failed),
             stopped=self.stopped(),
+            nested_stores=nested.told(backend),
             took=timedelta(seconds=time.monotonic() - begun),
         )
 
@@ -236,6 +240,7 @@ def rebuild_due_index(
     settings_file.refresh()
     settings_file.settle()
     configuration = settings_file.reload()
+    nested = NestedStores()
 
     def log(result: RebuildResult) -> None:
         for failure in result.failed:
@@ -244,7 +249,7 @@ def rebuild_due_index(
     total = run_windows(
         rebuild_window,
         RebuildContext(backend, configuration),
-        windows(media_with_sidecar(backend), _REBUILD_WINDOW),
+        windows(media_with_sidecar(backend, nested), _REBUILD_WINDOW),
         RebuildResult(),
         backends=[backend],
         key=lambda each: each.reference,
@@ -261,6 +266,7 @@ def rebuild_due_index(
         written=total.written,
         failed=tuple(total.failed),
         due_index=configuration.due_index,
+        nested_stores=nested.told(backend),
         took=timedelta(seconds=time.monotonic() - begun),
     )
 
@@ -281,9 +287,9 @@ def due_entries(backend: Backend, now: datetime) -> Iterator[SweepItem]:
                 yield SweepItem(found.reference, entry.key, entry.modified)
 
 
-def media_with_sidecar(backend: Backend) -> Iterator[SweepItem]:
+def media_with_sidecar(backend: Backend, nested: NestedStores) -> Iterator[SweepItem]:
     """Yield every media that has a sidecar, by one listing of the store."""
-    for item in records.listed(backend.entries()):
+    for item in records.listed(nested.entries(backend)):
         if item.has_sidecar and records.is_reference(item.entry.key):
             yield SweepItem(item.entry.key, None, item.entry.modified)
 
@@ -298,7 +304,7 @@ def sweep_window(context: SweepContext, items: Sequence[SweepItem]) -> SweepResu
     """Sweep a window of media: read sidecars, decide, look at holds, delete."""
     result, plan = SweepResult(), _SweepPlan()
     media = _by_media(items)
-    missing = _judge(context, media, plan, result)
+    missing = _leave_other_stores(context, _judge(context, media, plan, result), plan, result)
     # Holds are read after the sidecars, as late as can be: a hold that was answered before the sweep began is seen.
     _keep_held(context, plan, result)
     _keep_shared(context, plan, result)
@@ -402,6 +408,39 @@ def _expiry(context: SweepContext, sidecar: Sidecar, item: _DueMedia) -> datetim
         written = None if head is None else head.modified
         expires_at = records.expiry_of(sidecar, item.reference, context.configuration, written)
     return expires_at
+
+
+def _leave_other_stores(
+    context: SweepContext, missing: list[_DueMedia], plan: _SweepPlan, result: SweepResult
+) -> list[_DueMedia]:
+    """Leave what lies in a store below this one; return the rest of what has no sidecar.
+
+    The due index of an older version may name it. Who stores here takes a layout, so nothing is asked for its names.
+    """
+    layouts = context.configuration.ordered_layouts
+    going = [item for item, _, _ in plan.going.values()]
+    asked = [
+        item
+        for item in (*going, *missing)
+        if not (keys.is_own_name(item.reference) and parse_any(layouts, item.reference))
+    ]
+    nested = NestedStores()
+    try:
+        nested.look_above(context.backend, [item.reference for item in asked])
+    except MediaError as error:
+        # Without an answer nobody knows whose they are, so none of them is deleted.
+        for item in asked:
+            plan.going.pop(item.reference, None)
+            result.fail(item.reference, error)
+        return [item for item in missing if item not in asked]
+    others = {item.reference: item for item in asked if nested.covers(item.reference)}
+    for reference, item in others.items():
+        plan.going.pop(reference, None)
+        # The entry is this store's own, and about nothing of it.
+        plan.spent[reference] = tuple(dict.fromkeys(item.due_keys))
+        plan.kept.add(reference)
+        result.skip(reference, "lies in another store, below this one")
+    return [item for item in missing if item.reference not in others]
 
 
 def _keep_held(context: SweepContext, plan: _SweepPlan, result: SweepResult) -> None:

@@ -20,6 +20,7 @@ from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import Leftover, OrphanReport
+from fsmedia.storage.listing import NestedStores
 from fsmedia.storage.port import storage_time
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ class LeftoverListing:
     temporary: list[Entry] = field(default_factory=list)
     due: list[tuple[Entry, str]] = field(default_factory=list)
     foreign: list[Entry] = field(default_factory=list)
+    nested: NestedStores = field(default_factory=NestedStores)
 
     def unmarked(self) -> Iterator[LeftoverItem]:
         """Yield the media whose marker the listing did not show."""
@@ -202,6 +204,7 @@ def sweep_orphans(
         mended=tuple(result.mended),
         kept=tuple(result.kept),
         failed=tuple(result.failed),
+        nested_stores=listing.nested.told(backend),
         took=timedelta(seconds=time.monotonic() - begun),
     )
 
@@ -239,7 +242,7 @@ def find_leftovers(backend: Backend, progress: Callable[[int], object] | None = 
     """List the store once."""
     found = LeftoverListing()
     own: list[Entry] = []
-    for entry in backend.entries():
+    for entry in found.nested.entries(backend):
         found.examined += 1
         if progress is not None and found.examined % 1000 == 0:
             progress(found.examined)

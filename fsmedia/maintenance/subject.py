@@ -18,7 +18,7 @@ from fsmedia.core.parallel import JobResult
 from fsmedia.core.records import shown_pairs
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError
 from fsmedia.format import keys
-from fsmedia.format.layout import parse_any
+from fsmedia.format.layout import ids_of_path
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import MediaMetadata, Reference, Remaining
 
@@ -80,7 +80,7 @@ class Subject:
                     next_step="an empty id is nobody's",
                 )
         MediaMetadata.model_validate(given)  # what can't be an id is refused like that of a media
-        ordered = {configuration.organization: configuration.layout, **configuration.layouts}
+        ordered = configuration.ordered_layouts
         folders = {}
         for layout in ordered.values():
             wanted = given.get(layout.id_field)
@@ -96,7 +96,7 @@ class Subject:
 
     def ids_in_path(self, key: str) -> dict[str, bool | None]:
         """Return for each id whether a path says it; None where the path is silent (also of ids it shortens)."""
-        parsed = parse_any(self.ordered, key)
+        parsed = ids_of_path(self.ordered, key)
         fields: Mapping[str, Any] = parsed[1] if parsed else {}
         answers: dict[str, bool | None] = {}
         for name, wanted in self.words.items():
@@ -105,7 +105,7 @@ class Subject:
             if said:
                 answers[name] = said == wanted
             elif folder is not None and (parsed is None or parsed[0].id_field == name):
-                answers[name] = True if key.startswith(folder) else None  # deeper than the layout, or a shortened id
+                answers[name] = True if key.startswith(folder) else None  # a shortened id
             else:
                 answers[name] = None
         return answers

@@ -25,6 +25,7 @@ from fsmedia.errors import MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.models import Finding
 from fsmedia.storage import Entry
+from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -230,6 +231,8 @@ class Survey:
         Hashes of the references that have one, where there is anything that may need them.
     index
         Endings of the paths in PromptKit's index -> their digests; `index_met` are those that lead somewhere.
+    nested
+        Stores below this one, which nothing is known of.
     """
 
     catalog: CatalogComparison
@@ -249,6 +252,7 @@ class Survey:
     index_met: set[str] = field(default_factory=set)
     index_size: int = 0
     index_error: MediaError | None = None
+    nested: NestedStores = field(default_factory=NestedStores)
 
     def pairs(self, backend: Backend, progress: Callable[[int], object] | None) -> Iterator[ListedPair]:
         """List the store once, and yield what lies outside `.fsmedia/`."""
@@ -271,7 +275,7 @@ class Survey:
 
     def _outside(self, backend: Backend, progress: Callable[[int], object] | None) -> Iterator[Entry]:
         """Yield entries outside `.fsmedia/`, and keep the rest."""
-        for entry in backend.entries():
+        for entry in self.nested.entries(backend):
             self.examined += 1
             if progress is not None and self.examined % 1000 == 0:
                 progress(self.examined)

@@ -45,6 +45,7 @@ from fsmedia.maintenance.sync_copy import (
     sync_window,
 )
 from fsmedia.models import Failed, Moved, Reference, SyncReport
+from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -271,6 +272,8 @@ class _SyncJob:
         `stable_name` of media that were skipped, so the target's are not extra.
     unnamed
         Media of the source whose name at the target is not known.
+    nested, nested_there
+        Stores below the source and below the target; nothing is read from them, written to them or deleted in them.
     """
 
     source: Backend
@@ -288,10 +291,12 @@ class _SyncJob:
     mappings: list[str] = field(default_factory=list)
     unnamed: int = 0
     transferred: int = 0
+    nested: NestedStores = field(default_factory=NestedStores)
+    nested_there: NestedStores = field(default_factory=NestedStores)
 
     def sync_items(self, configuration: Configuration) -> Iterator[list[SyncItem]]:
         """Walk over the source, read sidecars, and yield windows of media with their names at the target."""
-        chosen = records.selected(self.source, configuration, self.options.selection)
+        chosen = records.selected(self.source, configuration, self.options.selection, nested=self.nested)
         usable = (each.listed for each in chosen if records.is_reference(each.entry.key))
         for window in windows(usable, _WINDOW):
             self.examined += len(window)
@@ -312,6 +317,12 @@ class _SyncJob:
             if item.has_sidecar and text is None:
                 raise records.not_found(reference)
             sync_item = self._claimed(self.naming.sync_item(item, text, self.source_held))
+            if self.nested_there.covers(sync_item.name):
+                raise StoreConflictError(
+                    f"its place at the target, {sync_item.name}, lies in another store",
+                    next_step="move one of the two stores there out of the other",
+                    reference=reference,
+                )
         except SkipError as left:
             self.total.skip(reference, str(left))
             self._leave(reference)
@@ -392,6 +403,10 @@ class _SyncJob:
             moved=tuple(self.moved),
             mappings=tuple(self.mappings),
             stopped=stopped,
+            nested_stores=(
+                *self.nested.told(self.source),
+                *(f"{self.target.backend.url}/{each}" for each in self.nested_there.told(self.target.backend)),
+            ),
             took=took,
         )
 
@@ -436,17 +451,21 @@ def _prepared(
 ) -> tuple[_SyncJob, SyncContext]:
     """List what the target has, and the holds of both roots."""
     backend = target.backend
-    wanted = records.folder_of(target.configuration, options.selection)
+    wanted = records.folders_of(target.configuration, options.selection)
     # An adopted source may have media of that id anywhere, and then so has the target.
-    folder = "" if configuration.adopted else wanted
+    folders = ("",) if configuration.adopted else wanted
+    nested = NestedStores()
+    # A listing of a folder does not show a store above it, and what the target has too many is deleted by it.
+    nested.look_above(backend, folders)
     # The target is listed before the source: what comes to both meanwhile must not look extra.
     job = _SyncJob(
         source,
         target,
         TargetNaming(configuration, target.configuration, options.missing_id, backend.root_length),
         options,
-        known_media(backend, folder),
+        known_media(backend, folders, nested),
         holds.held(source),
+        nested_there=nested,
     )
     route = SyncRoute(
         source,
@@ -563,7 +582,8 @@ def _extras_removal(job: _SyncJob, held: frozenset[str]) -> ExtrasRemoval:
 
 def _elsewhere(job: _SyncJob) -> frozenset[str]:
     """List what the source has besides the selection, which may be about what changes, such as a policy."""
-    asks_for_more = job.options.selection.asks(beyond=job.naming.source.organization)
-    if not (asks_for_more or (job.naming.source.adopted and job.options.selection.asks())):
+    selection, source = job.options.selection, job.naming.source
+    one_folder = not source.adopted and len(records.folders_of(source, selection)) == 1
+    if not (selection.asks(beyond=source.organization) or (selection.asks() and not one_folder)):
         return frozenset()  # the selection is a whole folder, and all in it was seen
-    return frozenset(stable_name(item.entry.key) for item in records.listed(job.source.entries()))
+    return frozenset(stable_name(item.entry.key) for item in records.listed(job.nested.entries(job.source)))

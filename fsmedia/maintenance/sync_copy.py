@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
+from itertools import chain
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic_core import from_json, to_json
@@ -37,6 +38,7 @@ from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import Moved
 from fsmedia.storage import Write
+from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -218,13 +220,13 @@ def common_name(reference: str) -> str:
     return keys.plain_reference(reference) or reference
 
 
-def known_media(backend: Backend, folder: str) -> dict[str, TargetMedia]:
-    """List the target, by plain name; a media takes some 300 bytes of memory."""
+def known_media(backend: Backend, folders: Sequence[str], nested: NestedStores) -> dict[str, TargetMedia]:
+    """List folders of the target, by plain name; a media takes some 300 bytes of memory."""
     found: dict[str, TargetMedia] = {}
     data: dict[str, int] = {}
 
     def entries() -> Iterator[Entry]:
-        for entry in backend.entries(folder):
+        for entry in chain.from_iterable(nested.entries(backend, folder) for folder in folders):
             blob = keys.parse_blob_key(entry.key)
             if blob is not None and blob.kind == "data":
                 data[entry.key] = entry.size
@@ -245,7 +247,7 @@ def known_media(backend: Backend, folder: str) -> dict[str, TargetMedia]:
         pointer = keys.pointer_of(entry.key)
         # Shared bytes sort before all media, so a listing of the whole root has shown them by now. What was stored
         # meanwhile is suspected too; whoever heals it looks first.
-        suspect = not folder and pointer is not None and data.get(pointer.data_key) != pointer.size
+        suspect = "" in folders and pointer is not None and data.get(pointer.data_key) != pointer.size
         found[name] = TargetMedia(reference, entry.size, item.has_sidecar, modified, suspect)
     return found
 

@@ -342,6 +342,12 @@ class Verification:
         if survey.own and not survey.settings:
             detail = "media of this package lie here, and store.json is gone; make it again: create(), fsmedia init"
             result.find("settings", keys.CONFIGURATION_KEY, detail)
+        for folder in survey.nested.folders:
+            detail = (
+                "another store lies here, below this one: nothing in it was looked at, and nothing of this store does "
+                "anything to it; move one of the two out of the other"
+            )
+            result.find("foreign", folder, detail, harmless=True)
         self._add(result)
 
 

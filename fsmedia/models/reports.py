@@ -98,6 +98,8 @@ class EnforcementReport(Report):
     failed: tuple[Failed, ...] = ()
     stopped: bool = False
     """Whether it ended early because it was told to."""
+    nested_stores: tuple[str, ...] = ()
+    """Folders that are other stores', below this one: nothing in them was looked at or changed."""
     took: timedelta = timedelta(0)
 
     @property
@@ -123,6 +125,8 @@ class RebuildReport(Report):
     """Due entries that were missing."""
     failed: tuple[Failed, ...] = ()
     due_index: DueIndex = "complete"
+    nested_stores: tuple[str, ...] = ()
+    """Folders that are other stores', below this one: nothing in them was looked at or changed."""
     took: timedelta = timedelta(0)
 
     def __str__(self) -> str:
@@ -156,6 +160,8 @@ class OrphanReport(Report):
     kept: tuple[Leftover, ...] = ()
     """What stays: foreign files, marks on living generations, what is not old enough to be judged is not here."""
     failed: tuple[Failed, ...] = ()
+    nested_stores: tuple[str, ...] = ()
+    """Folders that are other stores', below this one: nothing in them was looked at or changed."""
     took: timedelta = timedelta(0)
 
     @property
@@ -285,6 +291,8 @@ class DeduplicationReport(Report):
     """Old and new reference of each media item; in a dry run the new ones are not known yet, and this is empty."""
     mappings: tuple[str, ...] = ()
     """Keys of the objects in the store that keep `moved`: JSON lines with `old` and `new`."""
+    nested_stores: tuple[str, ...] = ()
+    """Folders that are other stores', below this one: nothing in them was looked at or changed."""
     took: timedelta = timedelta(0)
 
     def __str__(self) -> str:
@@ -323,6 +331,8 @@ class SyncReport(Report):
     """Keys of the objects in the target that keep the pairs of what was copied now: JSON lines of `old` and `new`."""
     stopped: bool = False
     """Whether it ended early because it was told to; nothing was deleted then."""
+    nested_stores: tuple[str, ...] = ()
+    """Folders that are other stores', below this one: nothing in them was looked at or changed."""
     took: timedelta = timedelta(0)
 
     def __str__(self) -> str:
@@ -520,8 +530,10 @@ class Receipt(Report):
     failed: tuple[Remaining, ...] = ()
     """What went wrong; erasing again goes on there."""
     cleaned: Cleaned = Field(default_factory=Cleaned)
+    nested_stores: tuple[str, ...] = ()
+    """Folders that are other stores', below this one: nothing in them was looked at or changed."""
     digest: str = ""
-    """SHA-256 over the canonical JSON of everything else: sorted keys, no blanks, ASCII."""
+    """SHA-256 over the canonical JSON of everything else: sorted keys, no blanks, ASCII, no empty `nested_stores`."""
 
     @property
     def is_complete(self) -> bool:
@@ -543,7 +555,9 @@ class Receipt(Report):
         return self.digest == self._digest()
 
     def _digest(self) -> str:
-        values = self.model_dump(mode="json", exclude={"digest"})
+        # Receipts of before have no such field.
+        left_out = {"digest"} if self.nested_stores else {"digest", "nested_stores"}
+        values = self.model_dump(mode="json", exclude=left_out)
         return sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def __str__(self) -> str:
@@ -598,6 +612,8 @@ class CatalogRefresh(Report):
     """Key of the snapshot with these rows; None: none was written, and none has them."""
     written: bool = False
     """Whether a new snapshot was written; without a change there is no need."""
+    nested_stores: tuple[str, ...] = ()
+    """Folders that are other stores', below this one: nothing in them was looked at or changed."""
     took: timedelta = timedelta(0)
 
     def __str__(self) -> str:

@@ -83,6 +83,12 @@ def _instant(value: Any) -> datetime | None:
     return None
 
 
+def _is_refusal(error: Exception) -> bool:
+    """Tell whether a storage says that these credentials may not look; gcsfs and FTP have no class for it."""
+    forbidden = isinstance(error, OSError) and str(error).startswith("Forbidden")
+    return forbidden or isinstance(error, PermissionError) or type(error).__name__ == "error_perm"
+
+
 def inline(filename: str) -> str:
     """Return a Content-Disposition that shows the bytes and names them, whatever characters the name holds."""
     return f"inline; filename*=UTF-8''{quote(filename, safe='')}"
@@ -558,9 +564,42 @@ class FsspecBackend(Backend):
         answers = self._each((*reads, *heads)[0] if jobs else None, jobs)
         return Fetched(answers[: len(reads)], answers[len(reads) :])
 
-    def _reader(self, key: str) -> Callable[[], Any]:
-        path = self._path(key)
+    def store_above(self) -> str | None:
+        """Ask for the settings in every folder above, up to the bucket itself: one round trip where there can be."""
+        parts = self._root.split("/")
+        parents = ["/".join(parts[:depth]) for depth in range(len(parts) - 1, 0, -1)]
+        if not parents:
+            return None
+        found = self._each(None, [self._above_reader(f"{parent}/{keys.CONFIGURATION_KEY}") for parent in parents])
+        outer = next((parent for parent, data in zip(parents, found, strict=True) if data is not None), None)
+        return None if outer is None else self.url.removesuffix(self._root.strip("/")) + outer.strip("/")
 
+    def _above_reader(self, path: str) -> Callable[[], Any]:
+        """Return what reads a file above the root; None where there is none, or it may not be looked at."""
+        reader = self._path_reader(path)
+
+        def read() -> Any:
+            try:
+                return reader()
+            except Exception as error:
+                if not _is_refusal(error):
+                    raise
+            return None
+
+        async def read_async() -> Any:
+            try:
+                return await reader()
+            except Exception as error:
+                if not _is_refusal(error):
+                    raise
+            return None
+
+        return read_async if self.fs.async_impl else read
+
+    def _reader(self, key: str) -> Callable[[], Any]:
+        return self._path_reader(self._path(key))
+
+    def _path_reader(self, path: str) -> Callable[[], Any]:
         def read() -> bytes | None:
             try:
                 data: bytes = self.fs.cat_file(path)

@@ -1,4 +1,4 @@
-"""Pages of a listing: each is proved to be a new one, and what is given is in the order of keys.
+"""Pages of a listing: each is proved to be a new one, what is given is in the order of keys, other stores are left out.
 
 The port promises key order, for whatever pairs bytes with sidecars or merges two listings would take a media that comes
 too late for one that is gone. Most servers list in that order; S3 Express, Storj and rclone before 1.74.1 do not.
@@ -8,23 +8,29 @@ from __future__ import annotations
 
 import heapq
 import json
+import logging
 import tempfile
 from datetime import datetime
 from itertools import chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from fsmedia.errors import StorageError
+from fsmedia.errors import InvalidReferenceError, StorageError
+from fsmedia.format import keys
 from fsmedia.storage.errors import ErrorTranslator, UnexpectedAnswerError
 from fsmedia.storage.port import Entry, Listing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from fsmedia.storage.port import Backend
+
 SORTED_AT_ONCE = 50_000
 """Entries sorted in memory, some 25 MB; more go to a temporary file in sorted runs."""
 _READ_AT_ONCE = 64 * 1024
 _KEY = attrgetter("key")
+_NAMED = 10
+_log = logging.getLogger("fsmedia")
 
 
 class Page(NamedTuple):
@@ -174,3 +180,205 @@ def _read_back(file: BinaryIO, begin: int, end: int) -> Iterator[Entry]:
         begin += len(block)
         for key, size, moment, *told in map(json.loads, block.splitlines()):
             yield Entry(key, size, None if moment is None else datetime.fromisoformat(moment), *told)
+
+
+class NestedStores:
+    """The stores that lie below a root, as far as listings have shown them: nothing in them is this store's."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, None] = {}
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Their roots, as keys of the root above; where somebody only called a folder `.fsmedia`, that folder."""
+        return tuple(sorted(self._folders))
+
+    def add(self, folder: str) -> None:
+        """Note a folder that is another store's."""
+        # What a listing showed to lie in it came right before.
+        while self._folders and (last := next(reversed(self._folders))).startswith(f"{folder}/"):
+            del self._folders[last]
+        self._folders[folder] = None
+
+    def told(self, backend: Backend) -> tuple[str, ...]:
+        """Return the folders for a report, and warn of them."""
+        if self._folders:
+            named = ", ".join(self.folders[:_NAMED]) + (", ..." if len(self._folders) > _NAMED else "")
+            _log.warning("%s: left out what other stores below it hold: %s", backend.url, named)
+        return self.folders
+
+    def covers(self, key: str) -> bool:
+        """Tell whether a key lies in one of them."""
+        return bool(self._folders) and any(key[:end] in self._folders for end in _folder_ends(key))
+
+    def entries(self, backend: Backend, folder: str = "") -> Iterator[Entry]:
+        """List all files below a folder in the order of keys, as `Backend.entries`, but for those of other stores.
+
+        Stores at the folder or below it are found by the listing itself. One above it is found where looking costs no
+        request; elsewhere `look_above` first, before anything is removed by such a listing.
+        """
+        if backend.looking_is_free:
+            self.look_above(backend, [folder])
+        if not self.covers(folder):
+            yield from self._own(backend.entries(folder), len(folder.rstrip("/").rpartition("/")[0]))
+
+    def look_above(self, backend: Backend, names: Iterable[str]) -> None:
+        """Look for stores above some files or folders, below the root: one round trip, a request for each folder."""
+        parents = sorted({name[:end] for name in names for end in _folder_ends(name.rstrip("/"))})
+        if not parents:
+            return
+        try:
+            heads = backend.fetch(heads=[f"{parent}/{keys.CONFIGURATION_KEY}" for parent in parents]).heads
+        except InvalidReferenceError:
+            return  # behind a link that leads out, where nothing is listed
+        for parent, head in zip(parents, heads, strict=True):
+            if head is not None:
+                self.add(parent)
+
+    def is_root(self, backend: Backend, folder: str, inside: Iterable[str]) -> bool:
+        """Tell whether a folder is another store's, by the folders that were listed in it.
+
+        Only a folder that has one called `.fsmedia` costs a request more, for others may have called one so.
+        """
+        for each in inside if folder else ():
+            if keys.is_internal(each[len(folder) + 1 :]):
+                found = backend.children(each)
+                names = [*(entry.key for entry in found.entries), *(f"{name}/" for name in found.folders)]
+                if any(keys.is_in_store(name[len(folder) + 1 :]) for name in names):
+                    self.add(folder)
+                    return True
+                self.add(each)
+        return False
+
+    def _own(self, found: Iterable[Entry], begin: int) -> Iterator[Entry]:
+        """Leave other stores out of a listing in key order.
+
+        `.fsmedia/` sorts before most names of its folder, but not before all: `-1.png` and `+x/y.png` come first. They
+        wait until the listing has passed the place where `.fsmedia/` would stand; nothing but such names waits.
+
+        Parameters
+        ----------
+        begin
+            Length of the folder above the one that was listed, of which the listing tells nothing.
+        """
+        waiting = _WaitingEntries()
+        undecided: list[tuple[str, int]] = []  # folders with their slash, the outermost first, and what waited before
+        clean = skipped = "\0"  # no key begins so
+        try:
+            for entry in found:
+                key = entry.key
+                if key.startswith(skipped):
+                    continue
+                end = key.rfind("/") + 1
+                # Nearly every file lies in the folder of the one before it, of which all is known.
+                if not undecided and (key[:end] == clean or not end):
+                    yield entry
+                    continue
+                kept = next((n for n, (folder, _) in enumerate(undecided) if _is_decided(folder, key)), None)
+                if kept is not None:
+                    del undecided[kept:]
+                if not undecided:
+                    yield from waiting.drain()
+                if keys.is_internal(key):
+                    yield entry
+                    continue
+                store = _note_folders(key, begin, undecided, len(waiting))
+                if store is not None:
+                    waiting.cut(next((count for each, count in undecided if each == store), len(waiting)))
+                    undecided = [pair for pair in undecided if len(pair[0]) < len(store)]
+                    skipped = store
+                    self.add(store[:-1])
+                elif keys.has_internal_part(key):
+                    at = key.casefold().split("/").index(keys.INTERNAL) + 1
+                    self.add("/".join(key.split("/")[:at]))
+                elif undecided:
+                    waiting.add(entry)
+                else:
+                    clean = key[:end]
+                    yield entry
+            yield from waiting.drain()
+        finally:
+            waiting.close()
+
+
+def _folder_ends(key: str) -> Iterator[int]:
+    """Give the positions of the slashes in a key."""
+    end = key.find("/")
+    while end >= 0:
+        yield end
+        end = key.find("/", end + 1)
+
+
+def _note_folders(key: str, begin: int, undecided: list[tuple[str, int]], count: int) -> str | None:
+    """Return the outermost folder, with its slash, that a key shows to be a store's root.
+
+    None: it shows none, and folders of which the listing can't tell yet were added to `undecided`.
+    """
+    known = len(undecided[-1][0]) if undecided else 0
+    for slash in _folder_ends(key):
+        end = slash + 1
+        if end <= begin + 1 or key[end:] >= _PASSED:
+            continue
+        if keys.is_in_store(key[end:]):
+            return key[:end]
+        if end > known:
+            undecided.append((key[:end], count))
+    return None
+
+
+_PASSED = ".g"
+"""Sorts after `.fsmedia/` in all its spellings."""
+
+
+def _is_decided(folder: str, key: str) -> bool:
+    """Tell whether no key that sorts after this one can lie in the folder's `.fsmedia/`."""
+    return not key.startswith(folder) or key[len(folder) :] >= _PASSED
+
+
+class _WaitingEntries:
+    """Entries of a listing that wait, in order; beyond `SORTED_AT_ONCE` they go to a temporary file."""
+
+    def __init__(self) -> None:
+        self._last: list[Entry] = []
+        self._runs: list[tuple[int, int]] = []
+        self._file: BinaryIO | None = None
+
+    def __len__(self) -> int:
+        return len(self._runs) * SORTED_AT_ONCE + len(self._last)
+
+    def add(self, entry: Entry) -> None:
+        """Add one at the end."""
+        if len(self._last) >= SORTED_AT_ONCE:
+            with ErrorTranslator(None):
+                if self._file is None:
+                    self._file = tempfile.TemporaryFile(prefix="fsmedia-")  # noqa: SIM115 - `close` closes it
+                self._file.seek(0, 2)
+                self._runs.append(_spill(self._file, self._last))
+            self._last = []
+        self._last.append(entry)
+
+    def cut(self, length: int) -> None:
+        """Forget all but the first so many."""
+        whole = length // SORTED_AT_ONCE
+        if whole < len(self._runs):
+            self._last = list(self._read(self._runs[whole]))
+            del self._runs[whole:]
+        del self._last[length - len(self._runs) * SORTED_AT_ONCE :]
+
+    def drain(self) -> Iterator[Entry]:
+        """Give all, and forget them."""
+        runs, last = self._runs, self._last
+        self._runs, self._last = [], []
+        for run in runs:
+            yield from self._read(run)
+        yield from last
+
+    def close(self) -> None:
+        """Let the file go."""
+        if self._file is not None:
+            self._file.close()
+
+    def _read(self, run: tuple[int, int]) -> Iterator[Entry]:
+        if self._file is not None:
+            with ErrorTranslator(None):
+                yield from _read_back(self._file, *run)

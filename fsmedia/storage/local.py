@@ -170,6 +170,7 @@ class LocalBackend(Backend):
     """A store's root that is a folder; the folder is made by the first write."""
 
     keeps_folders = True
+    looking_is_free = True
     concurrency = 4
     """Waiting for the disk (fsync) overlaps; more threads only wait for each other."""
 
@@ -193,6 +194,19 @@ class LocalBackend(Backend):
         real = os.path.realpath(self.path)
         plain = [self.path, f"file://{self.path}", f"file://{quote(self.path)}", f"local://{self.path}"]
         return plain if real == self.path else [*plain, real, f"file://{real}", f"file://{quote(real)}"]
+
+    def store_above(self) -> str | None:
+        """Look into every folder above; only the real ones count, for a store does not reach through links."""
+        with ErrorTranslator(None):
+            for parent in Path(os.path.realpath(self.path)).parents:
+                try:
+                    if stat.S_ISREG(os.stat(parent / keys.CONFIGURATION_KEY).st_mode):
+                        return str(parent)
+                except OSError as error:
+                    # Who may not look into a folder can't be told whether it has a store, and may still have one below.
+                    if error.errno not in (*_ABSENT, errno.EACCES, errno.EPERM):
+                        raise
+        return None
 
     # -- writing -------------------------------------------------------------------------------------------
 

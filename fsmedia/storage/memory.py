@@ -23,6 +23,7 @@ class MemoryBackend(FsspecBackend):
 
     concurrency = 1
     keeps_folders = True
+    looking_is_free = True
     in_one_process = True
     _creating: ClassVar[threading.Lock] = threading.Lock()
 

@@ -145,6 +145,8 @@ class Backend(ABC):
 
     tells_md5: bool = True
     """Whether `Entry.md5` is believed; False once one was seen that was none, as of objects encrypted by a key."""
+    looking_is_free: bool = False
+    """Whether a look at a file costs no request."""
 
     in_one_process: bool = False
     """Whether no other process sees what lies here."""
@@ -162,6 +164,10 @@ class Backend(ABC):
     @abstractmethod
     def roots(self) -> Sequence[str]:
         """Return the spellings of the root that an absolute reference may start with."""
+
+    def store_above(self) -> str | None:
+        """Return the root above this one that has a store, the nearest; None: none, or none that may be looked at."""
+        return None
 
     @abstractmethod
     def write(self, key: str, data: bytes, content_type: str) -> None:

@@ -14,6 +14,8 @@ import pytest
 
 from fsmedia import (
     InvalidLayoutError,
+    MediaContent,
+    MediaMetadata,
     MediaNotFoundError,
     MediaStore,
     StoreConflictError,
@@ -225,3 +227,25 @@ def test_adopting_keeps_what_a_client_of_the_live_store_writes_meanwhile(
     monkeypatch.setattr(folders, "guess_mime_type", guessed_late)
     adopt_folder(tree)
     assert store.info("r1/a.png").policy_name == "retain-9days"
+
+
+def test_a_store_in_the_tree_is_left_alone(tmp_path: Path) -> None:
+    """Its media and sidecars were adopted as files of the outer one."""
+    tree = plant(tmp_path / "tree", FILES)
+    inner = MediaStore(tree / "labs" / "x")
+    inner.store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id="r1"))
+    (tree / "labs" / "x" / "-1.png").write_bytes(PNG)
+    before = snapshot(tree / "labs")
+    report = adopt_folder(tree)
+    assert {each.source: each.reason for each in report.skipped}["folder:labs/x/"].startswith("is another store's")
+    assert [each.reference for each in report.stored] == list(MEDIA)
+    assert snapshot(tree / "labs") == before
+
+
+def test_no_tree_around_a_store_becomes_one(tmp_path: Path) -> None:
+    MediaStore(tmp_path / "tree" / "x").create()
+    plant(tmp_path / "tree", FILES)
+    before = snapshot(tmp_path / "tree")
+    with pytest.raises(StoreConflictError, match="around the store at"):
+        adopt_folder(tmp_path / "tree")
+    assert snapshot(tmp_path / "tree") == before

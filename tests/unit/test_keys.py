@@ -161,6 +161,9 @@ def test_what_is_no_sidecar_has_no_media(key: str) -> None:
         ".FSMedia/store.json",
         ".f\u017fmedia/store.json",  # long s: the same folder on a disk that folds case
         ".fsmedia/blobs/ab/x",
+        "runs/.fsmedia/x.png",
+        "runs/r1/.FSMedia/store.json",
+        "runs/r1/.fsmedia",
         "runs/r1/x.png.meta",
         "x.meta",
         "runs/r1/.meta",
@@ -183,7 +186,7 @@ def test_hidden(key: str) -> None:
         "runs",
         "runs/r1/x.png",
         ".fsmedia2/x.png",
-        "runs/.fsmedia/x.png",
+        "runs/.fsmedia2/x.png",
         "runs/r1/.dedup_index.json",
         "runs/x.meta/y.png",
         "runs/x.meta/",

@@ -98,7 +98,9 @@ def test_a_reserved_first_segment_is_escaped_once_more(reserved: str) -> None:
         ("{run_id}-session", "by", "~62y-session"),
         (".t{run_id}", f"mp-{UNIQUE}", f".t~6dp-{UNIQUE}"),
         ("by-{run_id}", "runs", "by-runs"),
-        ("runs/{run_id}", ".fsmedia", "runs/.fsmedia"),
+        ("runs/{run_id}", ".fsmedia", "runs/~2efsmedia"),
+        ("runs/{run_id}", ".FSMedia", "runs/~2eFSMedia"),
+        ("runs/.{run_id}", "fsmedia", "runs/.~66smedia"),
         ("runs/{run_id}", "by-run", "runs/by-run"),
         ("runs/{run_id}", f".tmp-{UNIQUE}", f"runs/~2etmp-{UNIQUE}"),
     ],
@@ -114,7 +116,7 @@ def test_only_what_would_be_reserved_is_escaped_once_more(template: str, run_id:
 def test_one_escape_too_many_elsewhere_is_an_id_of_promptkit() -> None:
     for template, folder in [
         ("{run_id}", "~61bc"),
-        ("runs/{run_id}", "~2efsmedia"),
+        ("runs/{run_id}", "~62y-run"),
         ("by-se{run_id}", "~dfion"),  # a sharp s: by-session on a disk that folds case
     ]:
         parsed = Layout(template + TAIL, "by-run").parse(f"{template.format(run_id=folder)}/x.png")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fsmedia import StorageError
-from fsmedia.storage.listing import KeyOrder, Page, level, pages, sort_entries
+from fsmedia.format import keys
+from fsmedia.storage import listing as listings
+from fsmedia.storage.listing import KeyOrder, NestedStores, Page, level, pages, sort_entries
 from fsmedia.storage.port import Entry
 
 if TYPE_CHECKING:
@@ -114,3 +116,86 @@ def test_a_level_is_cut_off_only_where_names_come_in_order() -> None:
     assert level(ordered, "b").folders == ["a", "c"]
     mixed = listing(Page([], ["c", "b"], "1"), Page([], ["a"], None))
     assert level(mixed, "b").folders == ["c", "b", "a"]
+
+
+# -- stores below a store ----------------------------------------------------------------------------------
+
+
+def own_names(names: list[str], folder: str = "") -> tuple[list[str], tuple[str, ...]]:
+    """Return what is left of a listing, and the folders that were found to be other stores'."""
+    nested, begin = NestedStores(), len(folder.rpartition("/")[0])
+    found = nested._own((Entry(name, 1) for name in sorted(names)), begin)
+    return [each.key for each in found], nested.folders
+
+
+def by_definition(names: list[str], folder: str = "") -> list[str]:
+    """Leave out every name in a folder whose `.fsmedia/` a store has made, and every `.fsmedia` below the root."""
+    above = len(f"{folder.rpartition('/')[0]}/") if "/" in folder else 0
+    roots = {
+        name[: at + 1]
+        for name in names
+        for at in range(above, len(name))
+        if name[at] == "/" and not keys.is_internal(name) and keys.is_in_store(name[at + 1 :])
+    }
+    shown = (name for name in sorted(names) if keys.is_internal(name) or not keys.has_internal_part(name))
+    return [name for name in shown if keys.is_internal(name) or not any(name.startswith(root) for root in roots)]
+
+
+def test_a_store_below_is_left_out_with_the_names_that_sort_before_its_settings() -> None:
+    inner = [
+        f"runs/r1/{name}" for name in ("!a", "(1).png", "+x/y.png", "-1.png", ".DS_Store", "0.png", "x/.fsmedia/y")
+    ]
+    outer = [".fsmedia/store.json", "!x.png", "+/x.png", "runs/-1/x.png", "runs/r0/x.png", "runs/r10/x.png", "z.png"]
+    names = [*inner, *outer, "runs/r1/.fsmedia/store.json", "runs/r1/.fsmedia/blobs/00/x"]
+    assert own_names(names) == (sorted(outer), ("runs/r1",))
+    # Only a listing that begins at the store or above can show that it is one.
+    assert own_names(["runs/r1/-1.png", "runs/r1/.fsmedia/store.json"], "runs/r1") == ([], ("runs/r1",))
+    assert own_names(["runs/r1/-1.png", "runs/r1/x.png"], "runs/r1/")[0] == ["runs/r1/-1.png", "runs/r1/x.png"]
+
+
+@pytest.mark.parametrize(
+    "mark", [".fsmedia/store.json", ".FSMEDIA/Store.json", ".FsMedia/blobs/00/x", ".fsmedia/due/a/b"]
+)
+def test_in_any_case_of_letters_and_without_settings_it_is_a_store(mark: str) -> None:
+    assert own_names(["a/-.png", "a/b.png", f"a/{mark}", "b.png"]) == (["b.png"], ("a",))
+
+
+def test_a_run_that_others_called_so_hides_no_other_run() -> None:
+    """PromptKit calls a folder as the run is called."""
+    names = ["runs/-1/x.png", "runs/.fsmedia/0000.png", "runs/r1/x.png"]
+    assert own_names(names) == (["runs/-1/x.png", "runs/r1/x.png"], ("runs/.fsmedia",))
+
+
+def test_what_lies_in_the_stores_own_folder_is_never_taken_for_another_store() -> None:
+    names = [".fsmedia/due/2026-03-04/12/00/a/.fsmedia/store.json", ".fsmedia/quarantine/x/a/.fsmedia/store.json"]
+    assert own_names(names) == (names, ())
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 50_000])
+@pytest.mark.parametrize("seed", range(60))
+def test_a_listing_leaves_out_what_the_definition_says(
+    seed: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In pieces of any size, and with few names waiting in memory and the others in a file."""
+    monkeypatch.setattr(listings, "SORTED_AT_ONCE", at_once)
+    random_ = random.Random(seed)
+    parts = ["!", "-", "+a", ".a", ".fsmedia", ".FSMEDIA", ".g", "a", "b", "store.json", "blobs"]
+    names = sorted({"/".join(random_.choices(parts, k=random_.randint(1, 5))) for _ in range(80)})
+    files = [name for name in names if not any(each.startswith(f"{name}/") for each in names)]
+    assert own_names(files)[0] == by_definition(files)
+    for folder in ("a", "-", "a/b", "a/-"):
+        below = [name for name in files if name.startswith(f"{folder}/")]
+        assert own_names(below, folder)[0] == by_definition(below, folder)
+
+
+def test_names_that_wait_take_bounded_memory(tmp_path: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(listings, "SORTED_AT_ONCE", 100)
+    waiting = [f"runs/-{number:05d}/x.png" for number in range(1000)]
+    found = NestedStores()._own((Entry(name, 1) for name in [*waiting, "runs/a/x.png"]), 0)
+    assert [next(found).key for _ in range(5)] == waiting[:5]
+    held = found.gi_frame.f_locals["waiting"]
+    assert len(held) == 0
+    assert held._file is not None
+    assert [each.key for each in found] == [*waiting[5:], "runs/a/x.png"]
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,349 @@
+"""A store below another store: none is made, and of one that is there nothing is listed, changed or deleted."""
+
+from __future__ import annotations
+
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fsmedia import MediaContent, MediaMetadata, MediaStore, RetentionPolicy, StoreConflictError
+from fsmedia.format import keys
+from fsmedia.format.settings import Configuration, Settings
+from fsmedia.models import OrganizationMode
+from fsmedia.storage.local import LocalBackend
+from tests.contract.specimens import R1, STORE_JSON, png
+from tests.storages import GCS, LOCAL, MEMORY, ObjectStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Clock
+    from tests.storages import Storage
+
+LONE = "team-b/runs/r1/0001_01_u01m8343t30ehsv9fkm039etnz4.png"
+ADA = MediaMetadata(run_id="r1", session_id="ada")
+WEEK = RetentionPolicy(name="week", keep_for=timedelta(days=7))
+
+
+@pytest.fixture
+def inside(storage: Storage, clock: Clock) -> Callable[..., MediaStore]:
+    """Open a store in a folder of the storage."""
+
+    def opened(folder: str, **settings: object) -> MediaStore:
+        return MediaStore(f"{storage.url}/{folder}", storage_options=storage.options, now=clock, **settings)
+
+    return opened
+
+
+@pytest.fixture
+def nested(storage: Storage, inside: Callable[..., MediaStore], open_store: Callable[..., MediaStore]) -> Nested:
+    """Give two stores of before this was refused, one with media in the other: plain, shared, held and expired ones.
+
+    Some of their names sort before `.fsmedia`, others lie deep.
+    """
+    plain = inside("team-b", policies=[WEEK])
+    shared = inside("+/team-c", deduplicate=True, policies=[WEEK])
+    for store in (plain, shared):
+        held = store.store_media(png(policy_name="week"), ADA)
+        store.hold(held, "legal")
+        store.store_media(png(policy_name="week"), ADA)
+        store.store_media(MediaContent.from_text("other"), MediaMetadata(run_id="-r2", session_id="ada"))
+        store.fs.pipe_file("-1.png", b"foreign")
+        store.fs.pipe_file("(copy)/#/x.png", b"foreign")
+    storage.write(LONE, b"a store of theirs under way, or a leftover")
+    settings = Settings.read(None, None, [WEEK], None)
+    storage.write(STORE_JSON, Configuration.first(settings, organization=OrganizationMode.BY_RUN, adopted=True).dump())
+    outer = open_store()
+    own = [outer.store_media(MediaContent.from_text("own"), ADA), outer.store_media(png(policy_name="week"), R1)]
+    return Nested(storage, outer, own)
+
+
+class Nested:
+    """An outer store with two inner ones, and what these hold."""
+
+    folders = ("+/team-c", "team-b")
+
+    def __init__(self, storage: Storage, outer: MediaStore, own: list[str]) -> None:
+        self.storage, self.outer, self.own = storage, outer, own
+        self._before = self._inner()
+
+    def _inner(self) -> dict[str, bytes]:
+        names = [key for key in self.storage.keys() if key.startswith(("team-b/", "+/team-c/"))]  # noqa: SIM118
+        return {key: self.storage.read(key) for key in names}
+
+    def is_untouched(self) -> bool:
+        return len(self._before) > 20 and self._inner() == self._before
+
+
+# -- none is made ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("made_by", ["create", "first write", "writer"])
+def test_no_store_is_made_inside_another(storage, open_store, inside, made_by):
+    """The outer one took the inner one's bytes for media: erased, swept and mended them."""
+    outer = open_store().create()
+    inner, before = inside("teams/b"), storage.keys()
+
+    def written() -> None:
+        with inner.create_media(R1, "image/png") as writer:
+            writer.write(b"1")
+
+    make = {"create": inner.create, "first write": lambda: inner.store_media(png(), R1), "writer": written}[made_by]
+    with pytest.raises(StoreConflictError, match="inside the store at") as caught:
+        make()
+    assert str(caught.value).count(outer.url) == 2
+    assert inner.url in str(caught.value)
+    assert "choose a root outside of it" in caught.value.next_step
+    assert storage.keys() == before
+    assert list(inner.list()) == []
+
+
+def test_no_store_is_made_in_a_bucket_that_is_one(moto_storage, clock):
+    bucket = f"s3://{moto_storage.bucket}"
+    MediaStore(bucket, storage_options=moto_storage.options).create()
+    with pytest.raises(StoreConflictError, match=f"inside the store at {bucket}; "):
+        MediaStore(moto_storage.url, storage_options=moto_storage.options, now=clock).create()
+
+
+def test_no_store_is_made_around_another(storage, open_store, inside):
+    inner = inside("team-b").create()
+    with pytest.raises(StoreConflictError, match="around the store at") as caught:
+        open_store().create()
+    assert inner.url in str(caught.value)
+    with pytest.raises(StoreConflictError, match="around the store at"):
+        open_store().store_media(png(), R1)
+    assert not {STORE_JSON} & storage.keys()
+    inner.store_media(png(), R1)
+
+
+def test_stores_beside_each_other_are_made(storage, inside):
+    """A name that only begins like another's is no folder of it."""
+    for name in ("team", "team-b", "team.b"):
+        inside(name).create()
+    assert {key.partition("/")[0] for key in storage.keys()} == {"team", "team-b", "team.b"}  # noqa: SIM118
+
+
+def test_an_existing_store_in_another_goes_on(nested, inside):
+    """It is opened, read and written as before: only settings that are about to be made are a question."""
+    inner = inside("team-b")
+    inner.create()
+    assert inner.retrieve_media(inner.store_media(png(), R1))
+    assert len(list(inner.list())) == 6
+
+
+def test_a_root_reached_through_a_link_counts_where_it_really_lies(local_storage, tmp_path, clock):
+    MediaStore(local_storage.url, now=clock).create()
+    (tmp_path / "elsewhere").mkdir()
+    os.symlink(tmp_path / "elsewhere", f"{local_storage.url}/link")
+    MediaStore(f"{local_storage.url}/link/store").create()
+    os.symlink(local_storage.url, tmp_path / "alias")
+    with pytest.raises(StoreConflictError, match="inside the store at"):
+        MediaStore(tmp_path / "alias/store").create()
+
+
+def test_who_may_not_look_above_can_make_a_store_all_the_same(local_storage, monkeypatch):
+    """A home folder below one that nobody may enter; credentials for one prefix of a bucket."""
+    MediaStore(local_storage.url).create()
+    real = os.stat
+
+    def refused(path, *args, **options):
+        if str(path) == f"{local_storage.url}/{STORE_JSON}":
+            raise PermissionError(13, "no way in", str(path))
+        return real(path, *args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", refused)
+        assert LocalBackend(f"{local_storage.url}/b").store_above() is None
+    assert LocalBackend(f"{local_storage.url}/b").store_above() == local_storage.url
+
+
+# -- one that is there -------------------------------------------------------------------------------------
+
+
+def test_no_listing_shows_what_is_in_it(nested, caplog):
+    outer, own = nested.outer, sorted(nested.own)
+    with caplog.at_level(logging.WARNING, "fsmedia"):
+        assert sorted(outer.list()) == own
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{outer.url}: left out what other stores below it hold: +/team-c, team-b"
+    ]
+    assert sorted(outer.list(session_id="ada")) == [nested.own[0]]
+    fs = outer.fs
+    folders = ["+", "+/team-c", "team-b", "runs", "runs/r1"]
+    assert fs.find("") == own
+    assert [name for name in fs.find("", withdirs=True) if name not in own and name not in folders] == []
+    assert fs.glob("**/*.png") == [name for name in own if name.endswith(".png")]
+    assert sorted(f"{top}/{name}" for top, _, names in fs.walk("") for name in names) == own
+    for folder in nested.folders:
+        assert fs.ls(folder) == fs.find(folder) == fs.glob(f"{folder}/*") == []
+        assert list(fs.walk(folder)) in ([], [(folder, [], [])])
+        assert fs.isdir(folder)
+    assert fs.du("") == sum(outer.info(name).size_bytes for name in own)
+    assert nested.is_untouched()
+
+
+def test_no_catalog_view_or_number_counts_it(nested):
+    pytest.importorskip("pyarrow")
+    outer = nested.outer
+    with ThreadPoolExecutor(2) as pool:
+        for settings in ({}, {"executor": pool}):
+            catalog = outer.catalog(**settings)
+            assert sorted(catalog.to_arrow().column("reference").to_pylist()) == sorted(nested.own)
+            assert catalog.report.nested_stores == nested.folders
+    assert outer.stats().media == len(nested.own)
+    assert sum(len(names) for _, _, names in outer.fs.walk("by-session")) == len(nested.own)
+    assert nested.is_untouched()
+
+
+def test_an_erasure_leaves_it(nested):
+    receipt = nested.outer.erase(session_id="ada")
+    assert [each.reference for each in receipt.erased] == [nested.own[0]]
+    assert receipt.nested_stores == nested.folders
+    assert receipt.is_complete
+    assert receipt.is_sealed
+    assert nested.outer.check_receipt(receipt).holds
+    assert nested.is_untouched()
+
+
+def test_sweeps_and_the_due_index_leave_it(nested, clock):
+    """The index is partial, so all sidecars are read; held media were swept too, for a hold lies in its own store."""
+    outer = nested.outer
+    clock.advance(timedelta(days=30))
+    report = outer.enforce_policy(now=clock())
+    assert [each.reference for each in report.deleted] == [nested.own[1]]
+    assert report.nested_stores == nested.folders
+    report = outer.rebuild_due_index()
+    assert (report.examined, report.written, report.nested_stores) == (1, 0, nested.folders)
+    assert nested.is_untouched()
+
+
+def test_a_due_entry_of_before_that_names_it_is_removed_and_the_media_stays(nested, storage, clock, inside):
+    """An older version rebuilt the outer index out of all it found."""
+    named = [f"team-b/{reference}" for reference in inside("team-b").list()]
+    entries = [keys.due_key(clock() + timedelta(days=7), reference) for reference in (*named, LONE)]
+    for key in entries:
+        storage.write(key, b"")
+    nested.outer.rebuild_due_index()
+    clock.advance(timedelta(days=30))
+    report = nested.outer.enforce_policy(now=clock())
+    assert [each.reference for each in report.deleted] == [nested.own[1]]
+    assert nested.is_untouched()
+    assert {each.reason for each in report.skipped} == {"lies in another store, below this one"}
+    assert not storage.keys() & set(entries[:2])
+
+
+def test_leftovers_and_orphans_of_it_stay(nested):
+    report = nested.outer.sweep_orphans(grace=timedelta(0), nobody_writes=True)
+    assert report.nested_stores == nested.folders
+    assert nested.is_untouched()
+
+
+def test_verify_reports_it_and_repairs_nothing_in_it(nested):
+    outer = nested.outer
+    for settings in ({}, {"repair": True}, {"repair": True, "adopt": True}, {"deep": True, "repair": True}):
+        report = outer.verify(grace=timedelta(0), nobody_writes=True, **settings)
+        found = {each.key: each.detail for each in report.findings if each.kind == "foreign"}
+        assert tuple(sorted(found)) == nested.folders, settings
+        assert "another store lies here" in found["team-b"]
+        assert report.whole
+        assert report.media == len(nested.own)
+        assert nested.is_untouched()
+
+
+def test_a_conversion_leaves_it(nested):
+    report = nested.outer.deduplicate()
+    assert (report.converted, report.nested_stores) == (len(nested.own), nested.folders)
+    assert nested.is_untouched()
+
+
+@pytest.mark.parametrize("words", [{}, {"session_id": "ada"}])
+def test_a_sync_from_it_or_to_it_leaves_it(nested, tmp_path, clock, words):
+    """`delete` would have taken all inner media for what the source has not."""
+    source = MediaStore(tmp_path / "other", now=clock)
+    mine = source.store_media(png(), ADA)
+    source.fs.pipe_file("team-b/x.png", b"has the name of a place in another store")
+    url, options = nested.outer.url, nested.storage.options
+    report = source.sync_to(url, storage_options=options, delete=True, force=True, **words)
+    assert report.nested_stores == tuple(f"{url}/{folder}" for folder in nested.folders)
+    assert mine in list(nested.outer.list())
+    if not words:
+        assert ["lies in another store" in str(each.error) for each in report.failed] == [True]
+    assert nested.is_untouched()
+    back = MediaStore(tmp_path / "back")
+    report = nested.outer.sync_to(back.url, **words)
+    assert report.nested_stores == nested.folders
+    assert sorted(back.list()) == sorted(nested.outer.list(**words))
+
+
+@pytest.mark.parametrize("path", ["team-b", "+", "team-b/runs/r1", "team-b/runs/*/*", "team-b/*"])
+def test_no_folder_of_it_is_removed_or_moved(nested, path):
+    fs = nested.outer.fs
+    for call in (lambda: fs.rm(path, recursive=True), lambda: fs.mv(path, "moved", recursive=True)):
+        # What a pattern at its root would mean is not there at all.
+        with pytest.raises((StoreConflictError, FileNotFoundError), match=r"another store lies at|no such media"):
+            call()
+    assert nested.is_untouched()
+    fs.rm("runs", recursive=True)
+    assert list(nested.outer.list()) == []
+
+
+def test_what_a_store_keeps_for_itself_is_no_media_at_any_depth(nested, inside):
+    blob = next(key for key in nested.storage.keys() if "team-c/.fsmedia/blobs" in key)  # noqa: SIM118
+    outer = nested.outer
+    for name in (blob, "team-b/.FSMEDIA/store.json"):
+        assert not outer.fs.exists(name)
+        for call in (outer.retrieve_media, outer.delete_media, outer.info):
+            with pytest.raises(Exception, match=r"what lies in \.fsmedia is no media"):
+                call(name)
+
+
+def test_a_run_that_is_called_as_the_folder_hides_no_other(storage, store):
+    """PromptKit calls the folder of a run as the run is called; here it gets another name."""
+    mine = store.store_media(png(), MediaMetadata(run_id=".fsmedia"))
+    other = store.store_media(png(), R1)
+    storage.write("runs/.fsmedia/0001.png", b"PromptKit's")
+    assert mine.startswith("runs/~2efsmedia/")
+    assert sorted(store.list()) == sorted([mine, other])
+    assert list(store.list(run_id=".fsmedia")) == [mine]
+    assert store.info(mine).run_id == ".fsmedia"
+    assert sorted(store.fs.find("")) == sorted([mine, other])
+    assert [each.key for each in store.verify().findings] == ["runs/.fsmedia"]
+
+
+def test_a_store_above_the_folder_that_is_synced_is_seen(storage, open_store, inside, tmp_path, clock):
+    """A run's folder lies in the other store, which a listing of that folder does not show."""
+    inner = inside("runs", layouts={"by-run": "{run_id}/{name}{ext}"})
+    theirs = inner.store_media(png(), ADA)
+    storage.write(STORE_JSON, Configuration().dump())
+    outer, source = open_store(), MediaStore(tmp_path / "other", now=clock)
+    source.store_media(png(), R1)
+    report = source.sync_to(outer.url, storage_options=storage.options, run_id="r1", delete=True, force=True)
+    assert (report.deleted, report.copied, len(report.failed)) == ((), 0, 1)
+    assert list(inner.list()) == [theirs]
+    if storage.name in (LOCAL, MEMORY):  # a look above costs no request there
+        assert list(outer.list(run_id="r1")) == []
+        assert outer.fs.ls("runs/r1") == outer.fs.find("runs/r1") == []
+
+
+# -- what it costs -----------------------------------------------------------------------------------------
+
+
+def test_making_a_store_costs_a_look_at_each_folder_above_and_no_later_write_any(object_storage, clock):
+    """One GET for each, and where something lies at the root already one listing more, and a look at each folder."""
+    assert isinstance(object_storage, ObjectStorage)
+    root = f"{object_storage.url}/a/b"
+    above = len(root.partition("://")[2].split("/")) - 1
+    store = MediaStore(root, storage_options=object_storage.options, now=clock)
+    with object_storage.counted() as n:
+        store.create()
+    slack = 2 if object_storage.name == GCS else 0
+    assert n["get"] <= 2 + above + slack, n
+    assert n["list"] == 1, n
+    with object_storage.counted() as n:
+        MediaStore(root, storage_options=object_storage.options).store_media(png(), R1)
+    assert n == {"get": 1, "put": 2} or object_storage.name == GCS, n
+    assert n["list"] == 0, n
