@@ -18,6 +18,7 @@ from fsmedia.maintenance.subject import EraseItem, Subject
 from fsmedia.models import OrganizationMode
 from fsmedia.storage.local import LocalBackend
 from tests.contract.specimens import R1, STORE_JSON, png
+from tests.servers import WrongAnswer
 from tests.storages import GCS, LOCAL, MEMORY, ObjectStorage
 
 if TYPE_CHECKING:
@@ -161,6 +162,19 @@ def test_who_may_not_look_above_can_make_a_store_all_the_same(local_storage, mon
         patched.setattr(os, "stat", refused)
         assert LocalBackend(f"{local_storage.url}/b").store_above() is None
     assert LocalBackend(f"{local_storage.url}/b").store_above() == local_storage.url
+
+
+DENIED = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+
+
+def test_credentials_for_a_part_of_a_bucket_can_make_a_store_there(object_storage, clock):
+    """They may not look above, so nobody can tell."""
+    root = f"{object_storage.url}/a/b"
+    store = MediaStore(root, storage_options=object_storage.options, now=clock)
+    above = r"(?<!/a/b/)\.fsmedia/store\.json"
+    with object_storage.server.answering(WrongAnswer("GET", target=above, body=DENIED, status=403)):
+        store.create()
+    assert object_storage.keys() == {f"a/b/{STORE_JSON}"}
 
 
 # -- one that is there -------------------------------------------------------------------------------------
