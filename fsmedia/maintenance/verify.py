@@ -324,7 +324,8 @@ class Verification:
         """Report unfinished uploads, where the storage lists them."""
         result = VerifyResult()
         try:
-            self._repair(UploadItem(upload) for upload in self.context.backend.uploads())
+            found = self.context.backend.uploads()
+            self._repair(UploadItem(upload) for upload in found if not self._survey.nested.covers(upload.key))
         except MediaError as error:
             result.find("upload", "", f"unfinished uploads could not be listed: {error.problem}", harmless=True)
         self._add(result)

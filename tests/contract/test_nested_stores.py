@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,9 +13,12 @@ import pytest
 from fsmedia import MediaContent, MediaMetadata, MediaStore, RetentionPolicy, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.format.settings import Configuration, Settings
+from fsmedia.maintenance.erase import write_journal
+from fsmedia.maintenance.subject import EraseItem, Subject
 from fsmedia.models import OrganizationMode
 from fsmedia.storage.local import LocalBackend
 from tests.contract.specimens import R1, STORE_JSON, png
+from tests.servers import WrongAnswer
 from tests.storages import GCS, LOCAL, MEMORY, ObjectStorage
 
 if TYPE_CHECKING:
@@ -161,6 +164,19 @@ def test_who_may_not_look_above_can_make_a_store_all_the_same(local_storage, mon
     assert LocalBackend(f"{local_storage.url}/b").store_above() == local_storage.url
 
 
+DENIED = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+
+
+def test_credentials_for_a_part_of_a_bucket_can_make_a_store_there(object_storage, clock):
+    """They may not look above, so nobody can tell."""
+    root = f"{object_storage.url}/a/b"
+    store = MediaStore(root, storage_options=object_storage.options, now=clock)
+    above = r"(?<!/a/b/)\.fsmedia/store\.json"
+    with object_storage.server.answering(WrongAnswer("GET", target=above, body=DENIED, status=403)):
+        store.create()
+    assert object_storage.keys() == {f"a/b/{STORE_JSON}"}
+
+
 # -- one that is there -------------------------------------------------------------------------------------
 
 
@@ -209,6 +225,15 @@ def test_an_erasure_leaves_it(nested):
     assert nested.is_untouched()
 
 
+def test_an_erasure_of_before_that_died_is_not_finished_in_it(nested):
+    """Its journal names what it had found in the other store: a page whose media have no sidecar any more."""
+    backend, subject = nested.outer._backend, Subject.of({"session_id": "ada"}, Configuration())
+    write_journal(backend, subject, [EraseItem(LONE, 1, None, None)], datetime(2026, 3, 1, tzinfo=UTC))
+    receipt = nested.outer.erase(session_id="ada")
+    assert [each.reference for each in receipt.erased] == [nested.own[0]]
+    assert nested.is_untouched()
+
+
 def test_sweeps_and_the_due_index_leave_it(nested, clock):
     """The index is partial, so all sidecars are read; held media were swept too, for a hold lies in its own store."""
     outer = nested.outer
@@ -233,7 +258,7 @@ def test_a_due_entry_of_before_that_names_it_is_removed_and_the_media_stays(nest
     assert [each.reference for each in report.deleted] == [nested.own[1]]
     assert nested.is_untouched()
     assert {each.reason for each in report.skipped} == {"lies in another store, below this one"}
-    assert not storage.keys() & set(entries[:2])
+    assert not storage.keys() & set(entries)
 
 
 def test_leftovers_and_orphans_of_it_stay(nested):
@@ -252,6 +277,21 @@ def test_verify_reports_it_and_repairs_nothing_in_it(nested):
         assert report.whole
         assert report.media == len(nested.own)
         assert nested.is_untouched()
+
+
+def test_no_upload_of_it_is_aborted(moto_storage, clock):
+    """Uploads under way are listed by the bucket, for all that lies below the root."""
+    options = moto_storage.options
+    MediaStore(f"{moto_storage.url}/team-b", storage_options=options, now=clock).create()
+    moto_storage.write(STORE_JSON, Configuration().dump())
+    client, bucket = moto_storage.server.client, moto_storage.bucket
+    for key in ("team-b/runs/r1/x.png", "runs/r1/x.png"):
+        client.create_multipart_upload(Bucket=bucket, Key=f"{moto_storage.prefix}{key}")
+    outer = MediaStore(moto_storage.url, storage_options=options)
+    report = outer.verify(repair=True, grace=timedelta(0), nobody_writes=True)
+    assert [each.key for each in report.findings if each.kind == "upload"] == ["runs/r1/x.png"]
+    left = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    assert [each["Key"] for each in left] == [f"{moto_storage.prefix}team-b/runs/r1/x.png"]
 
 
 def test_a_conversion_leaves_it(nested):

@@ -124,3 +124,19 @@ def test_few_checks_are_suppressed_and_each_says_why() -> None:
     ]
     assert len(found) <= MOST_SUPPRESSED, "\n".join(found)
     assert not [line for line in found if not REASONED.search(line)]
+
+
+def test_media_are_listed_without_those_of_other_stores() -> None:
+    """A walk over all media is `NestedStores.entries`; a raw one only tells whether anything is there at all."""
+    found = set()
+    for path in sources():
+        tree = ast.parse(path.read_text())
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        found |= {
+            (path.name, function.name)
+            for function in functions
+            for call in ast.walk(function)
+            if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(("backend.entries", "source.entries"))
+            if not call.args or ast.unparse(call.args[0]) == "''"
+        }
+    assert found == {("settings_file.py", "_assume"), ("store.py", "sync_to"), ("views.py", "all")}

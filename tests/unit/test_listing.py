@@ -154,10 +154,11 @@ def test_a_store_below_is_left_out_with_the_names_that_sort_before_its_settings(
 
 
 @pytest.mark.parametrize(
-    "mark", [".fsmedia/store.json", ".FSMEDIA/Store.json", ".FsMedia/blobs/00/x", ".fsmedia/due/a/b"]
+    "mark", [".fsmedia/store.json", ".FSMEDIA/Store.json", ".FsMedia/blobs/00/x", ".f\u017fmedia/store.json"]
 )
 def test_in_any_case_of_letters_and_without_settings_it_is_a_store(mark: str) -> None:
-    assert own_names(["a/-.png", "a/b.png", f"a/{mark}", "b.png"]) == (["b.png"], ("a",))
+    # The long s is the same letter on some disks, and sorts after all others.
+    assert own_names(["a/-.png", "a/.fz.png", "a/b.png", f"a/{mark}", "b.png"]) == (["b.png"], ("a",))
 
 
 def test_a_run_that_others_called_so_hides_no_other_run() -> None:
