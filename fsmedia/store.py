@@ -650,6 +650,8 @@ class MediaStore:
 
         Raises
         ------
+        MediaNotFoundError
+            The media is here under another name, which the text says: a sync or a conversion gave it one.
         HeldMediaError
             It is held; the text says why.
         InvalidReferenceError
@@ -660,7 +662,8 @@ class MediaStore:
         self._check_writable()
         references, removal = self._references, self._removal()
         key = references.key(reference)
-        if removal.one(key):
+        found = removal.one(key)
+        if found:
             if keys.pointer_of(key) is not None:
                 return
         else:
@@ -669,6 +672,9 @@ class MediaStore:
         moved = references.moved_to(key)
         if moved is not None:
             removal.one(moved)
+        elif not found:
+            for error in records.refuse_renamed(self._backend, [key]).values():
+                raise error
 
     @observed("delete_many")
     def delete_many(self, references: Iterable[str], *, on_error: OnError = "raise") -> builtins.list[None]:
