@@ -1277,6 +1277,7 @@ class MediaStore:
         session_id: str | None = None,
         provider_id: str | None = None,
         forget_log: bool = False,
+        versions: bool = False,
         dry_run: bool = False,
         force: bool = False,
         executor: Executor | None = None,
@@ -1298,6 +1299,9 @@ class MediaStore:
         forget_log
             Also take the subject out of the records below `.fsmedia/deletions/`. They are evidence of deletions, and
             stay unless this says so.
+        versions
+            Also remove, for good, the older versions that the bucket keeps of all this, of what was deleted before,
+            too. Without it the receipt says which stay, and is not complete.
         dry_run
             Change nothing; the receipt says what would be erased.
         force
@@ -1331,6 +1335,7 @@ class MediaStore:
             dry_run=dry_run,
             force=force,
             forget_log=forget_log,
+            versions=versions,
             executor=executor,
             progress=progress,
             log=self._deletion_log,

@@ -136,6 +136,7 @@ def deduplicate(
         failed=tuple(result.failed),
         moved=tuple(result.moved),
         mappings=tuple(result.mappings),
+        versions_kept=bool(result.converted) and backend.keeps_versions,
         took=timedelta(seconds=time.monotonic() - begun),
     )
 

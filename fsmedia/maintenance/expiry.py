@@ -151,6 +151,7 @@ class Enforcement:
             skipped=tuple(_unique(total.skipped)),
             failed=tuple(total.failed),
             stopped=self.stopped(),
+            versions_kept=bool(total.deleted) and backend.keeps_versions,
             took=timedelta(seconds=time.monotonic() - begun),
         )
 

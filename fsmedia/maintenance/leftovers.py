@@ -202,6 +202,7 @@ def sweep_orphans(
         mended=tuple(result.mended),
         kept=tuple(result.kept),
         failed=tuple(result.failed),
+        versions_kept=bool(result.mended) and backend.keeps_versions,
         took=timedelta(seconds=time.monotonic() - begun),
     )
 
