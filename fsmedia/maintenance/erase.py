@@ -426,7 +426,7 @@ class _ReceiptJob:
             self.backend,
             [str(each.reference) for each in erased],
             frozenset(each.sha256 for each in erased if each.sha256 is not None and each.data == "gone"),
-            staying,
+            {*staying, *(str(each.reference) for each in self.found.unclear)},
             self.subject,
             self.erasure.forget_log,
         )

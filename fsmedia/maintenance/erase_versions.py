@@ -200,7 +200,7 @@ def clear_versions(search: VersionSearch, *, remove: bool, dry_run: bool, now: d
         The versions can't be listed or read, though the bucket keeps some.
     """
     backend = search.backend
-    rules = backend.retention()
+    rules = backend.version_rules()
     until = now + rules.soft if rules.soft else None
     soft = [_soft(backend, until)] if until is not None else []
     if rules.versions is False:
@@ -259,7 +259,7 @@ def _remove(backend: Backend, found: Iterable[Version]) -> None:
 
 def versions_of(search: VersionSearch, kept_until: datetime | None, finished: datetime | None) -> dict[str, str]:
     """Return what of erased media can still be read as an older version: key -> how."""
-    rules = search.backend.retention()
+    rules = search.backend.version_rules()
     now = datetime.now(UTC)
     if kept_until is None and rules.soft and finished is not None:
         kept_until = finished + rules.soft

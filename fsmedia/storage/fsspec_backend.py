@@ -31,7 +31,7 @@ from fsmedia.format import keys
 from fsmedia.models import public_url
 from fsmedia.storage.errors import ErrorTranslator, check_absence, secrets_of
 from fsmedia.storage.listing import KeyOrder
-from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Fetched, Listing, Retention, Write
+from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Fetched, Listing, VersionRules, Write
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -820,11 +820,11 @@ class FsspecBackend(Backend):
 
     # -- versions ------------------------------------------------------------------------------------------
 
-    def retention(self) -> Retention:
+    def version_rules(self) -> VersionRules:
         """Say that nobody can tell, of object stores without a class of their own and of chains."""
         if self.asynchronous or "::" in self._given_url:
-            return Retention(None, unknown=f"fsmedia does not know whether {self.url} keeps older versions")
-        return Retention()
+            return VersionRules(None, unknown=f"fsmedia does not know whether {self.url} keeps older versions")
+        return VersionRules()
 
     def _read_version(self, version: Version) -> Callable[[], Any]:
         """Return the coroutine function that reads a version; raises FileNotFoundError without one."""

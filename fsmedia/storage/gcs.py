@@ -14,7 +14,7 @@ from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 from fsmedia.storage.errors import ErrorTranslator, UnexpectedAnswerError
 from fsmedia.storage.fsspec_backend import FsspecBackend, entry_of, inline
 from fsmedia.storage.listing import Page, level, pages
-from fsmedia.storage.port import Retention, Version
+from fsmedia.storage.port import Version, VersionRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -200,7 +200,7 @@ class GCSBackend(FsspecBackend):
 
     # -- versions ------------------------------------------------------------------------------------------
 
-    def retention(self) -> Retention:
+    def version_rules(self) -> VersionRules:
         """Ask the bucket for its versioning and its soft delete; one without versioning may have versions of before."""
         bucket = self._root.partition("/")[0]
         fields = "kind,versioning,softDeletePolicy"
@@ -209,9 +209,9 @@ class GCSBackend(FsspecBackend):
                 None, lambda: self._sync(self.fs._call, "GET", "b/{}", bucket, fields=fields, json_out=True)
             )
         except StorageError as error:
-            return Retention(None, unknown=error.problem)
+            return VersionRules(None, unknown=error.problem)
         seconds = int((found.get("softDeletePolicy") or {}).get("retentionDurationSeconds") or 0)
-        return Retention(bool((found.get("versioning") or {}).get("enabled")), timedelta(seconds=seconds))
+        return VersionRules(bool((found.get("versioning") or {}).get("enabled")), timedelta(seconds=seconds))
 
     def versions(self, prefix: str = "") -> Iterator[Version]:
         """List all generations, page by page; what was replaced or deleted has a time when that was."""

@@ -77,7 +77,7 @@ class Upload(NamedTuple):
     started: datetime | None = None
 
 
-class Retention(NamedTuple):
+class VersionRules(NamedTuple):
     """What a storage does with bytes that are deleted or replaced, as it says itself.
 
     Attributes
@@ -336,15 +336,15 @@ class Backend(ABC):
 
     # -- versions ------------------------------------------------------------------------------------------
 
-    def retention(self) -> Retention:
+    def version_rules(self) -> VersionRules:
         """Ask what becomes of bytes that are deleted; the storages without versions need not be asked."""
-        return Retention()
+        return VersionRules()
 
     @property
     def keeps_versions(self) -> bool | None:
         """Whether deleted bytes stay as older versions or for a time; asked once, None: nobody can tell."""
         if self._keeps_versions is _NOT_ASKED:
-            rules = self.retention()
+            rules = self.version_rules()
             self._keeps_versions = True if rules.soft else rules.versions
         return cast("bool | None", self._keeps_versions)
 

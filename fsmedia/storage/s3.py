@@ -14,7 +14,7 @@ from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 from fsmedia.storage.errors import UnexpectedAnswerError
 from fsmedia.storage.fsspec_backend import FsspecBackend, entry_of, inline
 from fsmedia.storage.listing import Page, level, pages
-from fsmedia.storage.port import Retention, Upload, Version
+from fsmedia.storage.port import Upload, Version, VersionRules
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -287,7 +287,7 @@ class S3Backend(FsspecBackend):
 
     # -- versions ------------------------------------------------------------------------------------------
 
-    def retention(self) -> Retention:
+    def version_rules(self) -> VersionRules:
         """Ask the bucket; one whose versioning is suspended has the versions of before."""
         bucket = self._root.partition("/")[0]
         try:
@@ -297,12 +297,12 @@ class S3Backend(FsspecBackend):
             )
         except StorageError as error:
             if any(word in str(error) for word in _NOT_KNOWN):
-                return Retention()
-            return Retention(None, unknown=error.problem)
+                return VersionRules()
+            return VersionRules(None, unknown=error.problem)
         # An answer without a status is that of a bucket which never had versions, and looks like any other XML: what
         # deletions told counts too.
         kept = answer.get("Status") in ("Enabled", "Suspended") or self.fs.versioned.get(bucket, False)
-        return Retention(versions=kept)
+        return VersionRules(versions=kept)
 
     @property
     def keeps_versions(self) -> bool | None:

@@ -13,8 +13,8 @@ import pytest
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.format import keys
 from fsmedia.storage import open_backend
-from fsmedia.storage.port import Retention
-from tests.servers import FakeGcsServer
+from fsmedia.storage.port import VersionRules
+from tests.servers import FakeGcsServer, WrongAnswer
 from tests.storages import GCS, GcsStorage, MemoryStorage, S3Storage, Storage
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def test_without_an_answer_nobody_claims_to_know(versioned: S3Storage, monkeypat
     store = opened(versioned)
     put(store, "alice")
     backend = store._backend
-    monkeypatch.setattr(backend, "retention", lambda: Retention(None, unknown="the storage refused access"))
+    monkeypatch.setattr(backend, "version_rules", lambda: VersionRules(None, unknown="the storage refused access"))
     put(store, "carol")
     assert store.erase(run_id="carol", versions=True).is_complete
     monkeypatch.setattr(backend, "lists_versions", False)
@@ -213,13 +213,36 @@ def test_without_an_answer_nobody_claims_to_know(versioned: S3Storage, monkeypat
     assert [each.kind for each in store.check_receipt(receipt).traces] == ["version"]
 
 
+def test_an_answer_that_is_none_does_not_hide_versions(versioned: S3Storage) -> None:
+    """Where there never were versions the answer is empty, as any other XML seems. Deletions have told otherwise."""
+    store = opened(versioned)
+    gone = put(store, "alice")
+    with versioned.server.answering(WrongAnswer(method="GET", target="versioning", body=b"<ListBucketResult/>")):
+        receipt = store.erase(run_id="alice")
+    assert {str(each.reference) for each in receipt.versions} >= {gone, f"{gone}.meta"}
+    assert not receipt.is_complete
+
+
+def test_what_lies_there_and_is_anothers_keeps_its_versions(versioned: S3Storage) -> None:
+    store = opened(versioned)
+    put(store, "alice")
+    for data in (b"first", b"second"):
+        versioned.write("runs/alice/his.txt", data)
+    sidecar = {"run_id": "bob", "mime_type": "text/plain", "size_bytes": 6, "timestamp": "2026-03-04T05:06:07Z"}
+    versioned.write("runs/alice/his.txt.meta", json.dumps(sidecar).encode())
+    receipt = store.erase(run_id="alice", versions=True)
+    assert [str(each.reference) for each in receipt.unclear] == ["runs/alice/his.txt"]
+    assert receipt.versions == ()
+    assert {b"first", b"second"} <= set(versions(versioned).values())
+
+
 def test_soft_delete_keeps_everything_for_a_time(
     memory_storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By what the bucket says: no server here has soft delete."""
     store = opened(memory_storage)
     put(store, "alice")
-    monkeypatch.setattr(store._backend, "retention", lambda: Retention(False, timedelta(days=7)))
+    monkeypatch.setattr(store._backend, "version_rules", lambda: VersionRules(False, timedelta(days=7)))
     receipt = store.erase(run_id="alice", versions=True)
     assert not receipt.is_complete
     assert receipt.kept_until is not None
@@ -319,10 +342,10 @@ def test_what_nobody_knows_is_said(memory_storage: MemoryStorage, monkeypatch: p
     """Azure, and filesystems in a chain: their classes can't ask."""
     store = opened(memory_storage)
     put(store, "r1")
-    monkeypatch.setattr(store._backend, "retention", lambda: Retention(None, unknown="a chain"))
+    monkeypatch.setattr(store._backend, "version_rules", lambda: VersionRules(None, unknown="a chain"))
     memory_storage.write(f"runs/r1/0000_00_{keys.new_unique()}.png", b"a leftover")
     swept = store.sweep_orphans(grace=timedelta(0), nobody_writes=True)
     assert (swept.versions_kept, swept.bytes_freed) == (None, len(b"a leftover"))
     assert str(swept).endswith("if the bucket keeps no older versions")
     chain = open_backend("simplecache::memory://x", timeout=timedelta(minutes=1))
-    assert chain.retention().versions is None
+    assert chain.version_rules().versions is None
