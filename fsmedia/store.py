@@ -663,6 +663,8 @@ class MediaStore:
 
         Raises
         ------
+        MediaNotFoundError
+            The media is here under another name, which the text says: a sync or a conversion gave it one.
         HeldMediaError
             It is held; the text says why.
         InvalidReferenceError
@@ -673,7 +675,8 @@ class MediaStore:
         self._check_writable()
         references, removal = self._references, self._removal()
         key = references.key(reference)
-        if removal.one(key):
+        found = removal.one(key)
+        if found:
             if keys.pointer_of(key) is not None:
                 return
         else:
@@ -682,6 +685,9 @@ class MediaStore:
         moved = references.moved_to(key)
         if moved is not None:
             removal.one(moved)
+        elif not found:
+            for error in records.refuse_renamed(self._backend, [key]).values():
+                raise error
 
     @observed("delete_many")
     def delete_many(self, references: Iterable[str], *, on_error: OnError = "raise") -> builtins.list[None]:
@@ -1288,6 +1294,7 @@ class MediaStore:
         session_id: str | None = None,
         provider_id: str | None = None,
         forget_log: bool = False,
+        versions: bool = False,
         dry_run: bool = False,
         force: bool = False,
         executor: Executor | None = None,
@@ -1309,6 +1316,9 @@ class MediaStore:
         forget_log
             Also take the subject out of the records below `.fsmedia/deletions/`. They are evidence of deletions, and
             stay unless this says so.
+        versions
+            Also remove, for good, the older versions that the bucket keeps of all this, of what was deleted before,
+            too. Without it the receipt says which stay, and is not complete.
         dry_run
             Change nothing; the receipt says what would be erased.
         force
@@ -1342,6 +1352,7 @@ class MediaStore:
             dry_run=dry_run,
             force=force,
             forget_log=forget_log,
+            versions=versions,
             executor=executor,
             progress=progress,
             log=self._deletion_log,

@@ -22,7 +22,7 @@ from fsmedia.format import keys
 from fsmedia.models import CatalogRefresh
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from concurrent.futures import Executor
 
     import pyarrow as pa
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "application/vnd.apache.parquet"
 _CHUNK = 2**20
+_PUBLISHED = 3
+"""How often a refresh publishes, where erasures keep coming between; after that the catalog stays as it was."""
 _TAIL = 2**16
 """Bytes read first of a snapshot's end, where Parquet has its metadata: enough for some 100 row groups."""
 _MAGIC = b"PAR1"
@@ -106,7 +108,9 @@ def refreshed(
     arrow()
     begun = time.monotonic()
     configuration = settings_file.refresh()
-    entries = names(backend)
+    # Before the store is listed: marks of erasures that are here now stand for media which that listing can't show.
+    before = backend.children(keys.CATALOG).entries
+    entries = _snapshots(before)
     found = newest(backend, entries)
     instant = time_for(now, entries)
     previous = None if found is None else found.table
@@ -117,20 +121,27 @@ def refreshed(
     key = found.key if found is not None and same else None
     if wanted:
         settings_file.settle()
-        key = publish(backend, made.table, instant)
-        listed = prune(backend, key, configuration.orphan_grace)
-        if found is not None and found.key not in listed:
-            # An erasure has deleted the snapshot that this began with: the listing may have shown its media still.
-            made = refresh(backend, configuration, made.table, now=now, executor=executor)
-            first, key = key, publish(backend, made.table, instant + timedelta(milliseconds=1))
-            for error in backend.delete([first], keep_folders=True).values():
+        known = frozenset(entry.key for entry in before)
+        began_with = frozenset() if found is None else frozenset([found.key])
+        for attempt in range(_PUBLISHED):
+            key = publish(backend, made.table, instant + timedelta(milliseconds=attempt))
+            listed = prune(backend, key, configuration.orphan_grace)
+            # Published first and looked after it; an erasure writes its mark and looks for snapshots after that: one of
+            # the two sees the other. The other order would let both pass. A snapshot that went tells of an erasure of
+            # a version that wrote no marks.
+            if not any(map(keys.is_erasure_mark, listed - known)) and began_with <= listed:
+                break
+            # The listing may have shown what was erased since: these rows must not stay.
+            for error in backend.delete([key], keep_folders=True).values():
                 raise error
+            key, known, began_with = None, listed, frozenset()
+            made = refresh(backend, configuration, made.table, now=now, executor=executor)
     report = CatalogRefresh.model_construct(
         media=len(made.table),
         read=made.read,
         removed=made.removed,
         snapshot=key,
-        written=wanted,
+        written=wanted and key is not None,
         nested_stores=made.nested_stores,
         took=timedelta(seconds=time.monotonic() - begun),
     )
@@ -156,8 +167,12 @@ class Snapshot(NamedTuple):
 
 def names(backend: Backend) -> list[Entry]:
     """List the snapshots, the oldest name first."""
-    found = backend.children(keys.CATALOG).entries
-    return sorted(entry for entry in found if keys.parse_snapshot(entry.key) is not None)
+    return _snapshots(backend.children(keys.CATALOG).entries)
+
+
+def _snapshots(entries: Iterable[Entry]) -> list[Entry]:
+    """Return which of the entries are snapshots, the oldest name first."""
+    return sorted(entry for entry in entries if keys.parse_snapshot(entry.key) is not None)
 
 
 def newest(backend: Backend, entries: list[Entry], *, tolerant: bool = False) -> Snapshot | None:
@@ -256,6 +271,8 @@ def publish(backend: Backend, table: pa.Table, time: datetime) -> str:
 def prune(backend: Backend, own: str, grace: timedelta) -> frozenset[str]:
     """Remove snapshots that another one has followed for longer than the grace, by the storage's own times.
 
+    Marks of erasures go when they are as old: no refresh that began before them is under way any more.
+
     Parameters
     ----------
     own
@@ -264,10 +281,11 @@ def prune(backend: Backend, own: str, grace: timedelta) -> frozenset[str]:
     Returns
     -------
     frozenset of str
-        Keys of the snapshots that were there.
+        Keys of the snapshots, and of other things beside them, that were there.
     """
-    entries = names(backend)
-    listed = frozenset(entry.key for entry in entries)
+    everything = backend.children(keys.CATALOG).entries
+    entries = _snapshots(everything)
+    listed = frozenset(entry.key for entry in everything)
     now = next((backend.touched(entry) for entry in entries if entry.key == own), None)
     if now is None:
         return listed
@@ -276,10 +294,17 @@ def prune(backend: Backend, own: str, grace: timedelta) -> frozenset[str]:
         for entry, next_one in pairwise(entries)
         if (since := backend.touched(next_one)) is not None and since < now - grace and entry.key != own
     ]
+    old += _old_marks(backend, everything, now - grace)
     if old:
         for error in backend.delete(old, keep_folders=True).values():
-            _log.warning("an old snapshot of the catalog stays: %s", error)
+            _log.warning("an old object of the catalog stays: %s", error)
     return listed
+
+
+def _old_marks(backend: Backend, entries: Iterable[Entry], before: datetime) -> list[str]:
+    """Return the keys of marks that no refresh under way can have missed."""
+    marks = [entry for entry in entries if keys.is_erasure_mark(entry.key)]
+    return [entry.key for entry in marks if (since := backend.touched(entry)) is not None and since < before]
 
 
 def time_for(now: datetime, entries: list[Entry]) -> datetime:
@@ -441,8 +466,24 @@ def forget(
     """
     gone: set[str] = set()
     failed: dict[str, MediaError] = {}
+    mark = None
+    # Who erased nothing writes nothing: neither to a store without the subject nor to a mistyped URL.
+    if references and not dry_run:
+        # When the media are gone and before the snapshots are looked through: a refresh that has listed the media
+        # publishes before the look below, which finds its rows, or after it, and then sees this mark.
+        mark = keys.erasure_mark(now)
+        backend.write(mark, b"", "application/octet-stream")
     for _ in range(_ATTEMPTS):
-        entries = names(backend)
+        everything = backend.children(keys.CATALOG).entries
+        written = next((backend.touched(entry) for entry in everything if entry.key == mark), None)
+        old = (
+            []
+            if written is None
+            else _old_marks(backend, everything, written - settings_file.configuration.orphan_grace)
+        )
+        if old:
+            failed |= backend.delete(old, keep_folders=True)
+        entries = _snapshots(everything)
         if not entries:
             break
         if find_spec("pyarrow") is None:

@@ -26,6 +26,7 @@ from fsmedia.cli.signals import StopSignal
 from fsmedia.display.text import duration_text, size_text
 from fsmedia.errors import MediaError
 from fsmedia.models import EnforcementReport
+from fsmedia.models.reports import kept_words
 from fsmedia.store import MediaStore, utc_now
 
 HELP = """Delete every media whose policy let it go, and tell what went, what stayed, what failed, and why.
@@ -184,4 +185,5 @@ def _show(report: EnforcementReport, rows: int | None) -> None:
     output.line(
         f"{report.examined:,} examined: {verb} {len(report.deleted):,} ({bytes_}), {len(report.skipped):,} skipped, "
         f"{len(report.failed):,} failed, in {report.took.total_seconds():.1f} s{stopped}"
+        f"{kept_words(report.versions_kept)}"
     )

@@ -121,9 +121,10 @@ into every sidecar of the store, and may be repeated: what was interrupted is fi
 
 `--receipt FILE` keeps what was done as JSON: it names the subject, so keep it like the media. `--check FILE` looks
 later whether anything is there again. Records below .fsmedia/deletions/ are evidence and stay, unless `--forget-log`
-is given. Exits with 1 if something of the subject stays. It asks first where a person sits at the terminal; `--yes`
-does not ask. It stops where fewer than half of the media of the newest catalog are listed, or none at all; if that is
-right, say `--force`.
+is given. A bucket may keep older versions of what is deleted: the receipt says of which, unless `--versions` removes
+them, for good. Exits with 1 if something of the subject stays. It asks first where a person sits at the terminal;
+`--yes` does not ask. It stops where fewer than half of the media of the newest catalog are listed, or none at all; if
+that is right, say `--force`.
 
 Examples:
   fsmedia erase --run r1 --dry-run
@@ -143,6 +144,9 @@ def erase(
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Erase nothing, say what would be.")] = False,
     force: Force = False,
     forget_log: Annotated[bool, typer.Option("--forget-log", help="Also out of the records of deletions.")] = False,
+    versions: Annotated[
+        bool, typer.Option("--versions", help="Also the older versions that the bucket keeps, for good.")
+    ] = False,
     receipt: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the receipt here.", show_default=False)
     ] = None,
@@ -162,7 +166,7 @@ def erase(
     named = conditions(run=run, conversation=conversation, session=session, provider=provider)
     location = StoreLocation.of(context, store, option)
     if check is not None:
-        if named or receipt is not None or dry_run or forget_log:
+        if named or receipt is not None or dry_run or forget_log or versions:
             raise typer.BadParameter("takes nothing but the store, and erases nothing", param_hint="--check")
         raise typer.Exit(check_receipt_file(location, check, threads=threads, as_json=as_json))
     if not named:
@@ -171,13 +175,16 @@ def erase(
         )
     with location.open(read_only=dry_run) as opened, thread_pool(threads) as executor:
         if not (yes or dry_run) and sys.stdin.isatty() and sys.stderr.isatty():
-            plan = _erase(opened, executor, named, dry_run=True, force=force)
+            plan = _erase(opened, executor, named, dry_run=True, force=force, versions=versions)
+            older = f" and {plan.cleaned.versions:,} older versions" if versions else ""
             confirm(
-                f"Erase {len(plan.erased)} media ({size_text(plan.bytes_freed)}) from {opened.url}?",
+                f"Erase {len(plan.erased)} media ({size_text(plan.bytes_freed)}){older} from {opened.url}?",
                 "nothing went",
             )
         with open_receipt(receipt) as keep:
-            done = _erase(opened, executor, named, dry_run=dry_run, force=force, forget_log=forget_log)
+            done = _erase(
+                opened, executor, named, dry_run=dry_run, force=force, forget_log=forget_log, versions=versions
+            )
             if done.examined == 0 and location.read_settings() is None:  # a mistyped URL must not look like an erasure
                 raise CommandError(f"no media, and no store, at {opened.url}", code=NOT_FOUND)
             keep(done)
@@ -209,13 +216,14 @@ def _show(done: Receipt, path: Path | None) -> None:
         ("waiting", done.waiting),
         ("unclear", done.unclear),
         ("failed", done.failed),
+        ("versions", done.versions),
     ):
         for left in kept[:_ROWS]:
             text = f"{output.visible(left.reference)}: {output.visible(left.reason)}"
             table.add_row(word, "", "", Text(text, overflow="fold"))
     if table.row_count:
         screen.print(table)
-    lists = (done.erased, done.held, done.waiting, done.unclear, done.failed)
+    lists = (done.erased, done.held, done.waiting, done.unclear, done.failed, done.versions)
     more = sum(max(0, len(each) - _ROWS) for each in lists)
     if more:
         screen.print(f"... and {more:,} more: --json or --receipt has all")
@@ -223,7 +231,8 @@ def _show(done: Receipt, path: Path | None) -> None:
     screen.print(
         f"{done.examined:,} looked at, {verb} {len(done.erased):,} ({size_text(done.bytes_freed)}), "
         f"held {len(done.held):,}, waiting {len(done.waiting):,}, unclear {len(done.unclear):,}, "
-        f"failed {len(done.failed):,}{'; besides: ' if cleaned else ''}{cleaned}"
+        f"failed {len(done.failed):,}{f', older versions of {len(done.versions):,}' if done.versions else ''}"
+        f"{'; besides: ' if cleaned else ''}{cleaned}"
     )
     if path is not None:
         screen.print(f"receipt: {output.visible(str(path))}")

@@ -21,6 +21,7 @@ from fsmedia.cli.app import (
 )
 from fsmedia.display.text import size_text
 from fsmedia.models import OrphanReport
+from fsmedia.models.reports import kept_words
 
 HELP = """Remove what crashes left and no media needs; put back what a media lacks.
 
@@ -83,4 +84,5 @@ def _show(report: OrphanReport) -> None:
     screen.print(
         f"{report.examined:,} objects listed, {verb} {len(report.mended):,} "
         f"({size_text(report.bytes_freed)}), kept {len(report.kept):,}, failed {len(report.failed):,}"
+        f"{kept_words(report.versions_kept)}"
     )

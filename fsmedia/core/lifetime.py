@@ -7,7 +7,7 @@ bulk deletion reads one sidecar an item, lists the holds once, and deletes by bu
 from __future__ import annotations
 
 import getpass
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic_core import to_json
@@ -191,6 +191,7 @@ class Deleter:
     log: DeletionLog = None
     keep_folders: bool = False
     _held: frozenset[str] | None = None
+    _absent: list[str] = field(default_factory=list)
 
     def one(self, reference: str) -> bool:
         """Delete one media item; False if it had no sidecar, so that at most a leftover was there.
@@ -247,15 +248,22 @@ class Deleter:
         return failed | self._delete({each: data for each, data in sidecars.items() if each not in failed})
 
     def many_moved(self, references: Sequence[str]) -> dict[str, MediaError]:
-        """Remove what a conversion gave other names; errors go by the names that were given."""
-        if not self.configuration.deduplicate:
-            return {}
+        """Remove what a conversion or a sync gave other names in the same folder; errors go by the given names.
+
+        Names that were found by `many` neither under these nor under those are looked for in what syncs and
+        conversions wrote down: their media are here, and not deleted.
+        """
+        absent, moved = frozenset(self._absent), dict[str, str]()
         try:
-            moved = records.moved_many(self.backend, references)
+            if self.configuration.deduplicate:
+                moved = records.moved_many(self.backend, references)
+                moved |= records.brought_many(self.backend, [each for each in references if each in absent])
+            failed = self.many(list(moved.values()))
+            nowhere = [each for each in references if each in absent and each not in moved]
+            renamed = records.refuse_renamed(self.backend, nowhere) if nowhere else {}
         except MediaError as error:
-            return dict.fromkeys(filter(records.may_have_moved, references), error)
-        failed = self.many(list(moved.values()))
-        return {old: failed[new] for old, new in moved.items() if new in failed}
+            return dict.fromkeys((each for each in references if each in absent or records.may_have_moved(each)), error)
+        return {old: failed[new] for old, new in moved.items() if new in failed} | renamed
 
     def _read(self, references: Sequence[str]) -> dict[str, bytes | MediaError | None]:
         """Read the sidecars; a folder's reference is an error."""
@@ -271,7 +279,8 @@ class Deleter:
 
     def _delete(self, sidecars: dict[str, bytes | None]) -> dict[str, MediaError]:
         """Run the steps of a delete and log what is gone; return the errors by reference."""
-        there, unknown = self._without_sidecar([each for each, data in sidecars.items() if data is None])
+        self._absent = [each for each, data in sidecars.items() if data is None]
+        there, unknown = self._without_sidecar(self._absent)
         prepared = {each: self._prepare(each, data, there) for each, data in sidecars.items() if each not in unknown}
         if not prepared:
             return unknown

@@ -12,6 +12,8 @@ from hashlib import sha256
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol, TypeVar, cast
 
+from pydantic_core import from_json
+
 from fsmedia.core import holds, promptkit, telemetry
 from fsmedia.core.ingest import CHUNK_BYTES
 from fsmedia.core.telemetry import set_reference
@@ -37,7 +39,7 @@ from fsmedia.storage.address import SCHEME, conf_stores, find_store, is_root, sp
 from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from datetime import datetime, timedelta
     from pathlib import Path
 
@@ -624,21 +626,89 @@ def moved_many(backend: Backend, references: Sequence[str]) -> dict[str, str]:
 
 
 def brought_as(backend: Backend, reference: str) -> str | None:
-    """Return the copy of a deduplicated media item that a sync stored here; lists its folder. None if there is none.
+    """Return the copy of a deduplicated media item that a sync stored here; lists its folder. None if there is none."""
+    return brought_many(backend, [reference]).get(reference)
 
-    It has the same bytes, and the same name but for the generation.
+
+def brought_many(backend: Backend, references: Iterable[str]) -> dict[str, str]:
+    """Return the copies of deduplicated media items that a sync stored here; lists each of their folders once.
+
+    They have the same bytes, and the same name but for the generation.
     """
-    pointer = keys.pointer_of(reference)
-    if pointer is None:
-        return None
-    plain = keys.plain_reference(reference)
-    for entry in sorted(backend.children(reference.rpartition("/")[0]).entries):
-        key = keys.media_key(entry.key) if keys.is_sidecar(entry.key) else ""
-        other = keys.pointer_of(key)
-        same = other is not None and other[:2] == pointer[:2] and key != reference
-        if same and keys.plain_reference(key) == plain and exists(backend, key):
-            return key
-    return None
+    found: dict[str, str] = {}
+    wanted: dict[str, dict[tuple[str | None, int, str], str]] = {}
+    for each in references:
+        pointer = keys.pointer_of(each)
+        if pointer is not None:
+            same = wanted.setdefault(each.rpartition("/")[0], {})
+            same[keys.plain_reference(each), pointer.size, pointer.digest] = each
+    for folder, names in wanted.items():
+        for entry in sorted(backend.children(folder).entries):
+            key = keys.media_key(entry.key) if keys.is_sidecar(entry.key) else ""
+            pointer = keys.pointer_of(key)
+            old = None if pointer is None else names.get((keys.plain_reference(key), pointer.size, pointer.digest))
+            if old is not None and old != key and old not in found and exists(backend, key):
+                found[old] = key
+    return found
+
+
+def refuse_renamed(backend: Backend, references: Sequence[str]) -> dict[str, MediaNotFoundError]:
+    """Return the error for each name that is nobody's any more because a sync or a conversion gave its media another.
+
+    Ask only for what was not found: it reads all that is written down below `.fsmedia/references/`. Where nothing is,
+    that is one listing.
+    """
+    errors: dict[str, MediaNotFoundError] = {}
+    # What came from a store that shares bytes into one that does not has its plain name, line or no line.
+    plain = {name: each for each in references if (name := keys.plain_reference(each)) is not None}
+    errors |= {plain[name]: _renamed(plain[name], name) for name in _existing(backend, plain)}
+    asked = {each: each for each in references if each not in errors}
+    seen = set(asked)
+    # A media may have been renamed more than once: brought here, then converted. Nobody comes back to a name.
+    while asked:
+        following = {new: asked[old] for old, new in _renamings(backend, asked) if new not in seen}
+        seen.update(following)
+        present = {name: name for name in _existing(backend, following)}
+        present |= moved_many(backend, [each for each in following if each not in present])
+        present |= brought_many(backend, [each for each in following if each not in present])
+        for name, there in present.items():
+            errors[following[name]] = _renamed(following[name], there)
+        asked = {name: first for name, first in following.items() if first not in errors}
+    return errors
+
+
+def _existing(backend: Backend, references: Iterable[str]) -> Iterator[str]:
+    """Yield those that are whole media items, some at a time."""
+    names = iter(references)
+    while window := list(islice(names, _BATCH)):
+        wanted = [key for each in window for key in (keys.bytes_key(each), keys.sidecar_key(each))]
+        heads = backend.fetch(heads=wanted).heads
+        for each, data, sidecar in zip(window, heads[::2], heads[1::2], strict=True):
+            if data is not None and (sidecar is not None or not keys.is_own_name(each)):
+                yield each
+
+
+def _renamings(backend: Backend, wanted: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield the pairs of old and new reference that conversions and syncs wrote down for some old ones."""
+    listed = (entry.key for entry in backend.entries(keys.REFERENCES) if not keys.is_temporary(entry.key))
+    while window := list(islice(listed, _BATCH)):
+        for data in backend.fetch(reads=window).reads:
+            for line in (data or b"").split(b"\n"):
+                try:
+                    values = from_json(line) if line else None
+                except ValueError:
+                    continue
+                old, new = (values.get("old"), values.get("new")) if isinstance(values, dict) else (None, None)
+                if isinstance(old, str) and isinstance(new, str) and old in wanted and is_reference(new):
+                    yield old, new
+
+
+def _renamed(reference: str, present: str) -> MediaNotFoundError:
+    return MediaNotFoundError(
+        f"has another name here since it was brought here or converted: {present}",
+        next_step="give that name",
+        reference=reference,
+    )
 
 
 def open_bytes(

@@ -37,6 +37,7 @@ from fsmedia.models import (
     mime,
 )
 from fsmedia.models.base import Model
+from fsmedia.models.reports import kept_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sized
@@ -208,7 +209,7 @@ def _(report: EnforcementReport) -> Panel:
         "Sweep" if report.now is None else f"Sweep of {_minute_text(report.now)} UTC",
         (
             f"{report.examined:,} examined",
-            f"{len(report.deleted):,} {verb} ({size_text(report.bytes_freed)})",
+            f"{len(report.deleted):,} {verb} ({size_text(report.bytes_freed)}){kept_words(report.versions_kept)}",
             _counted(report.skipped, "skipped"),
             _counted(report.failed, "failed"),
             _took(report),
@@ -263,7 +264,7 @@ def _(report: OrphanReport) -> Panel:
         "Leftovers",
         (
             f"{report.examined:,} examined",
-            f"{len(report.mended):,} {verb} ({size_text(report.bytes_freed)})",
+            f"{len(report.mended):,} {verb} ({size_text(report.bytes_freed)}){kept_words(report.versions_kept)}",
             _counted(report.kept, "kept"),
             _counted(report.failed, "failed"),
             _took(report),
@@ -381,8 +382,10 @@ def _(report: Receipt) -> Panel:
         ("Waiting", report.waiting),
         ("Unclear", report.unclear),
         ("Failed", report.failed),
+        *((("Older versions", report.versions),) if report.versions else ()),
     )
-    unsealed = "" if report.is_sealed or not report.digest else "Its digest is not that of its text: it was changed."
+    is_sound = report.is_unchanged or not report.checksum
+    changed = "" if is_sound else "Its checksum is not that of its text: it was changed."
     return Panel(
         f"Receipt: {subject}",
         (
@@ -394,7 +397,7 @@ def _(report: Receipt) -> Panel:
         (
             _DRY_RUN if report.dry_run else "",
             "" if report.is_complete else "Something of the subject stays: see below, and erase again.",
-            unsealed,
+            changed,
         ),
         (
             PanelTable(

@@ -652,6 +652,9 @@ _SNAPSHOT = re.compile(
 )
 
 
+_ERASURE = ".erased"
+
+
 class SnapshotKey(NamedTuple):
     """Parts of a snapshot's key.
 
@@ -685,6 +688,16 @@ def parse_snapshot(key: str) -> SnapshotKey | None:
     except ValueError:
         return None
     return SnapshotKey(time, found[8])
+
+
+def erasure_mark(now: datetime) -> str:
+    """Return a fresh key for the mark that rows of the catalog are about to be erased; it stays for the grace."""
+    return f"{CATALOG}/{now.astimezone(UTC):%Y-%m-%dT%H%M%S}-{new_unique()}{_ERASURE}"
+
+
+def is_erasure_mark(key: str) -> bool:
+    """Return whether this is the key of such a mark."""
+    return key.startswith(f"{CATALOG}/") and key.endswith(_ERASURE) and "/" not in key[len(CATALOG) + 1 :]
 
 
 QUARANTINE: Final = f"{INTERNAL}/quarantine"

@@ -138,6 +138,7 @@ def deduplicate(
         moved=tuple(result.moved),
         mappings=tuple(result.mappings),
         nested_stores=nested.told(backend),
+        versions_kept=bool(result.converted) and backend.keeps_versions,
         took=timedelta(seconds=time.monotonic() - begun),
     )
 

@@ -1,4 +1,4 @@
-"""Erasing a subject: find their media, delete them, clean the store's own records, and seal a receipt.
+"""Erasing a subject: find their media, delete them, clean the store's own records, and write a receipt.
 
 One pass: what was stored before it began is gone at its end; what is stored meanwhile may stay, and goes with the next
 erasure. Media of others are not touched.
@@ -20,6 +20,7 @@ from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.errors import HeldMediaError, InvalidReferenceError, MediaError
 from fsmedia.format import keys
 from fsmedia.maintenance.erase_traces import Traces, clear_leftovers
+from fsmedia.maintenance.erase_versions import VersionSearch, VersionsLeft, clear_versions
 from fsmedia.maintenance.subject import (
     SEARCH_WINDOW,
     EraseItem,
@@ -66,6 +67,8 @@ class Erasure:
         Go on also where so little was listed that it may be wrong.
     forget_log
         Also take the subject's lines out of the store's records of deletions, and write none.
+    versions
+        Also remove older versions of all that goes, where the bucket keeps any.
     progress
         Called with the number of media looked at so far.
     forget_previews
@@ -77,6 +80,7 @@ class Erasure:
     dry_run: bool = False
     force: bool = False
     forget_log: bool = False
+    versions: bool = False
     executor: Executor | None = None
     progress: Callable[[int], object] | None = None
     log: DeletionLog = None
@@ -378,6 +382,11 @@ class _ReceiptJob:
         if not dry_run:
             self._record(erased)
             self._tidy([] if cleanup.failed or traces.failed or self.failed else self.gone.pages)
+        # When all is gone that goes, the journal too: whoever erases again finds what was the subject's by the older
+        # versions of its sidecars.
+        left = self._versions(erased, staying)
+        erased = [_with_versions(each, left) for each in erased]
+        cleaned = cleaned.model_copy(update={"versions": left.removed})
         failed = [*cleanup.failed, *traces.failed, *self.failed]
         failed += [Remaining(reference=each.reference, reason=str(each.error)) for each in self.found.failed]
         failed += [Remaining(reference=each.reference, reason=each.error.problem) for each in self.gone.failed]
@@ -394,9 +403,11 @@ class _ReceiptJob:
             waiting=_sorted(cleanup.waiting),
             unclear=_sorted(self.found.unclear),
             failed=_sorted(failed),
+            versions=_sorted(left.left),
+            kept_until=left.until,
             cleaned=cleaned,
             nested_stores=self.nested.told(self.backend),
-        ).sealed()
+        ).with_checksum()
 
     def _snapshots(self, settings_file: SettingsFile, references: Collection[str]) -> int:
         """Take the media out of the catalog; return how many snapshots went."""
@@ -416,6 +427,24 @@ class _ReceiptJob:
         for key, failure in forgotten.failed.items():
             self._fail(key, failure)
         return len(forgotten.gone)
+
+    def _versions(self, erased: list[Erased], staying: Collection[str]) -> VersionsLeft:
+        """Remove older versions where that is asked for, and return what stays of them."""
+        search = VersionSearch(
+            self.backend,
+            [str(each.reference) for each in erased],
+            frozenset(each.sha256 for each in erased if each.sha256 is not None and each.data == "gone"),
+            {*staying, *(str(each.reference) for each in self.found.unclear)},
+            self.subject,
+            self.erasure.forget_log,
+        )
+        try:
+            return clear_versions(
+                search, remove=self.erasure.versions, dry_run=self.erasure.dry_run, now=self.erasure.clock()
+            )
+        except MediaError as error:
+            self._fail(self.backend.url, error)
+            return VersionsLeft(is_known=False)
 
     def _erased(self, items: list[EraseItem]) -> list[Erased]:
         """Return the entries of the receipt: which bytes are gone, by sidecars and markers of all that stays."""
@@ -514,13 +543,20 @@ def _with_notes(backend: Backend, items: list[EraseItem]) -> list[EraseItem]:
     return [each._replace(note=each.note or SHARED) if each.reference in named else each for each in items]
 
 
+def _with_versions(erased: Erased, left: VersionsLeft) -> Erased:
+    """Return the entry of a media as it is where the bucket keeps its bytes."""
+    if not left.keeps(keys.bytes_key(erased.reference)):
+        return erased
+    return erased.model_copy(update={"data": "kept" if erased.data == "gone" else erased.data, "freed_bytes": 0})
+
+
 def _count(others: list[int], digest: str) -> int:
     """Return how many media of others have a digest; the numbers are sorted."""
     wanted = digest_prefix(digest)
     return bisect_right(others, wanted) - bisect_left(others, wanted)
 
 
-def _sorted(found: list[Remaining]) -> tuple[Remaining, ...]:
+def _sorted(found: Iterable[Remaining]) -> tuple[Remaining, ...]:
     return tuple(sorted(found, key=lambda each: (each.reference, each.reason)))
 
 

@@ -22,6 +22,7 @@ from fsmedia.core import holds, promptkit, records
 from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaError, StorageError
 from fsmedia.format import keys
+from fsmedia.maintenance.erase_versions import VersionSearch, versions_of
 from fsmedia.maintenance.leftovers import (
     Generation,
     GenerationItem,
@@ -432,7 +433,7 @@ def read_receipt(given: Receipt | Mapping[str, Any] | str | PathLike[str]) -> Re
         It is none, was changed since it was written, or is that of a dry run.
     """
     receipt = given if isinstance(given, Receipt) else _receipt_of(given)
-    if not receipt.is_sealed:
+    if not receipt.is_unchanged:
         raise InvalidMediaError("the receipt was changed since it was written", next_step="look for another copy of it")
     if receipt.dry_run:
         raise InvalidMediaError("this is the receipt of a dry run, which erased nothing", next_step="erase without it")
@@ -485,6 +486,7 @@ def check_receipt(
     check.blobs()
     check.records()
     check.quarantine()
+    check.versions()
     examined = check.digests(executor, progress)
     settings_file.look_again()
     return ReceiptReport(
@@ -577,6 +579,12 @@ class _ReceiptCheck:
         for aside in others:
             if aside.blobs and aside.blobs <= gone:
                 self._find_aside(aside)
+
+    def versions(self) -> None:
+        """Look for older versions, in buckets that keep them."""
+        search = VersionSearch(self.backend, self.references, self.gone)
+        for key, reason in versions_of(search, self.receipt.kept_until, self.receipt.finished).items():
+            self._find("version", key, reason)
 
     def _find_aside(self, aside: QuarantineFolder) -> None:
         for key in aside.keys:

@@ -155,6 +155,7 @@ class Enforcement:
             failed=tuple(total.failed),
             stopped=self.stopped(),
             nested_stores=nested.told(backend),
+            versions_kept=bool(total.deleted) and backend.keeps_versions,
             took=timedelta(seconds=time.monotonic() - begun),
         )
 

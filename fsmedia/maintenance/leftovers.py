@@ -205,6 +205,7 @@ def sweep_orphans(
         kept=tuple(result.kept),
         failed=tuple(result.failed),
         nested_stores=listing.nested.told(backend),
+        versions_kept=bool(result.mended) and backend.keeps_versions,
         took=timedelta(seconds=time.monotonic() - begun),
     )
 

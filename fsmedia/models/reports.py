@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, PlainSerializer
 
 from fsmedia.errors import MediaError
 from fsmedia.models.base import Model, Report
@@ -82,6 +82,13 @@ class Failed(Model):
     error: Failure
 
 
+def kept_words(kept: bool | None) -> str:
+    """Return what a report adds of the bytes of what was deleted."""
+    if kept is None:
+        return ", if the bucket keeps no older versions"
+    return ", and the bucket keeps them as older versions" if kept else ""
+
+
 class EnforcementReport(Report):
     """What one sweep did, or in a dry run would do."""
 
@@ -100,12 +107,14 @@ class EnforcementReport(Report):
     """Whether it ended early because it was told to."""
     nested_stores: tuple[str, ...] = ()
     """Folders that are other stores', below this one: nothing in them was looked at or changed."""
+    versions_kept: bool | None = False
+    """Whether the bucket keeps what was deleted, as older versions or for a time; None: nobody can tell."""
     took: timedelta = timedelta(0)
 
     @property
     def bytes_freed(self) -> int:
-        """Bytes of what was deleted, as the sidecars said."""
-        return sum(each.size_bytes for each in self.deleted)
+        """Bytes of what was deleted, as the sidecars said; none where the bucket keeps them."""
+        return 0 if self.versions_kept else sum(each.size_bytes for each in self.deleted)
 
     def __str__(self) -> str:
         verb = "would delete" if self.dry_run else "deleted"
@@ -113,6 +122,7 @@ class EnforcementReport(Report):
         return (
             f"{self.examined} examined, {verb} {len(self.deleted)} ({self.bytes_freed} bytes), "
             f"{len(self.skipped)} skipped, {len(self.failed)} failed{index}{', stopped early' if self.stopped else ''}"
+            f"{kept_words(self.versions_kept)}"
         )
 
 
@@ -162,18 +172,20 @@ class OrphanReport(Report):
     failed: tuple[Failed, ...] = ()
     nested_stores: tuple[str, ...] = ()
     """Folders that are other stores', below this one: nothing in them was looked at or changed."""
+    versions_kept: bool | None = False
+    """Whether the bucket keeps what was removed, as older versions or for a time; None: nobody can tell."""
     took: timedelta = timedelta(0)
 
     @property
     def bytes_freed(self) -> int:
-        """Bytes of what was removed."""
-        return sum(each.size_bytes for each in self.mended)
+        """Bytes of what was removed; none where the bucket keeps them."""
+        return 0 if self.versions_kept else sum(each.size_bytes for each in self.mended)
 
     def __str__(self) -> str:
         verb = "would mend" if self.dry_run else "mended"
         return (
             f"{self.examined} examined, {verb} {len(self.mended)} ({self.bytes_freed} bytes), "
-            f"{len(self.kept)} kept, {len(self.failed)} failed"
+            f"{len(self.kept)} kept, {len(self.failed)} failed{kept_words(self.versions_kept)}"
         )
 
 
@@ -293,6 +305,8 @@ class DeduplicationReport(Report):
     """Keys of the objects in the store that keep `moved`: JSON lines with `old` and `new`."""
     nested_stores: tuple[str, ...] = ()
     """Folders that are other stores', below this one: nothing in them was looked at or changed."""
+    versions_kept: bool | None = False
+    """Whether the bucket keeps the bytes under their old names as older versions, so that nothing is saved yet."""
     took: timedelta = timedelta(0)
 
     def __str__(self) -> str:
@@ -300,6 +314,7 @@ class DeduplicationReport(Report):
         return (
             f"{self.examined} examined, {verb} {self.converted} ({self.bytes_before} bytes), {saves} "
             f"{self.bytes_saved} bytes, {len(self.skipped)} skipped, {len(self.failed)} failed"
+            f"{kept_words(self.versions_kept)}"
         )
 
 
@@ -450,11 +465,12 @@ class ExportReport(Report):
         )
 
 
-RECEIPT_FORMAT = 1
+RECEIPT_FORMAT = 2
 """Version of the receipt that this code writes."""
 BytesLeft = Literal["gone", "shared", "kept"]
-"""What became of bytes: nothing has them any more, media of others have the same, or a leftover keeps them for now."""
-TraceKind = Literal["reference", "sidecar", "due", "catalog", "bytes", "quarantine", "hold", "journal"]
+"""What became of bytes: nothing has them any more, media of others have the same, or a leftover, an older version or
+the bucket's soft delete keeps them for now."""
+TraceKind = Literal["reference", "sidecar", "due", "catalog", "bytes", "quarantine", "hold", "journal", "version"]
 """Where something that a receipt calls erased can still lie."""
 
 
@@ -497,6 +513,8 @@ class Cleaned(Model):
     quarantined: int = 0
     leftovers: int = 0
     """Bytes without sidecar, markers and temporary files of the subject that crashes left."""
+    versions: int = 0
+    """Older versions that the bucket kept of all this, which only go where that was asked for."""
     previews: int = 0
     """Pictures of them that galleries kept in this machine's cache; other machines have caches of their own."""
 
@@ -504,8 +522,9 @@ class Cleaned(Model):
 class Receipt(Report):
     """What one erasure did: JSON to keep, which `check_receipt` holds against the store later.
 
-    It names the subject and its references, so it is personal data itself. `digest` shows a change of the text by
-    accident or without care; who wants proof against forgery signs the file, or writes the digest down elsewhere.
+    It names the subject and its references, so it is personal data itself. `checksum` shows a change of the text by
+    accident or without care, and anybody can make another: who wants proof against forgery signs the file, or writes
+    the checksum down elsewhere.
     """
 
     receipt: int = RECEIPT_FORMAT
@@ -529,35 +548,40 @@ class Receipt(Report):
     """What nobody can tell the owner of, or whose path and sidecar tell different ones. Look at it."""
     failed: tuple[Remaining, ...] = ()
     """What went wrong; erasing again goes on there."""
+    versions: tuple[Remaining, ...] = ()
+    """What stays readable as an older version, or until soft delete lets it go, and what nobody can tell of."""
+    kept_until: Instant = None
+    """When the bucket's soft delete lets go of what was deleted."""
     cleaned: Cleaned = Field(default_factory=Cleaned)
     nested_stores: tuple[str, ...] = ()
     """Folders that are other stores', below this one: nothing in them was looked at or changed."""
-    digest: str = ""
-    """SHA-256 over the canonical JSON of everything else: sorted keys, no blanks, ASCII, no empty `nested_stores`."""
+    checksum: Annotated[str, Field(validation_alias=AliasChoices("checksum", "digest"))] = ""
+    """SHA-256 over the canonical JSON of everything else: sorted keys, no blanks, ASCII. Receipts of format 1 call it
+    `digest`."""
 
     @property
     def is_complete(self) -> bool:
         """Whether nothing of the subject stays that this erasure knows of."""
-        return not (self.held or self.waiting or self.unclear or self.failed)
+        return not (self.held or self.waiting or self.unclear or self.failed or self.versions)
 
     @property
     def bytes_freed(self) -> int:
         """Bytes that the store holds less."""
         return sum(each.freed_bytes for each in self.erased)
 
-    def sealed(self) -> Self:
-        """Return the receipt with its digest."""
-        return self.model_copy(update={"digest": self._digest()})
+    def with_checksum(self) -> Self:
+        """Return the receipt with its checksum."""
+        return self.model_copy(update={"checksum": self._checksum()})
 
     @property
-    def is_sealed(self) -> bool:
-        """Whether the digest is the one of the rest."""
-        return self.digest == self._digest()
+    def is_unchanged(self) -> bool:
+        """Whether the checksum is the one of the rest."""
+        return self.checksum == self._checksum()
 
-    def _digest(self) -> str:
-        # Receipts of before have no such field.
-        left_out = {"digest"} if self.nested_stores else {"digest", "nested_stores"}
-        values = self.model_dump(mode="json", exclude=left_out)
+    def _checksum(self) -> str:
+        # A receipt of format 1 had none of these.
+        later: dict[str, Any] = {"versions": True, "kept_until": True, "cleaned": {"versions"}, "nested_stores": True}
+        values = self.model_dump(mode="json", exclude={"checksum": True, **(later if self.receipt < 2 else {})})
         return sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def __str__(self) -> str:
@@ -565,6 +589,7 @@ class Receipt(Report):
         return (
             f"{verb} {len(self.erased)} of {self.examined} ({self.bytes_freed} bytes), {len(self.held)} held, "
             f"{len(self.waiting)} waiting, {len(self.unclear)} unclear, {len(self.failed)} failed"
+            f"{f', {len(self.versions)} with older versions' if self.versions else ''}"
         )
 
 

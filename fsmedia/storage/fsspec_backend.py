@@ -32,7 +32,7 @@ from fsmedia.format import keys
 from fsmedia.models import public_url
 from fsmedia.storage.errors import ErrorTranslator, check_absence, secrets_of
 from fsmedia.storage.listing import KeyOrder
-from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Fetched, Listing, Write
+from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Fetched, Listing, VersionRules, Write
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from fsspec import AbstractFileSystem
 
-    from fsmedia.storage.port import AsyncReader, Write
+    from fsmedia.storage.port import AsyncReader, Version, Write
 
 T = TypeVar("T")
 PATIENCE_BYTES = 2**20
@@ -885,6 +885,33 @@ class FsspecBackend(Backend):
         except MediaError as error:
             return error
         return None
+
+    # -- versions ------------------------------------------------------------------------------------------
+
+    def version_rules(self) -> VersionRules:
+        """Say that nobody can tell, of object stores without a class of their own and of chains."""
+        if self.asynchronous or "::" in self._given_url:
+            return VersionRules(None, unknown=f"fsmedia does not know whether {self.url} keeps older versions")
+        return VersionRules()
+
+    def _read_version(self, version: Version) -> Callable[[], Any]:
+        """Return the coroutine function that reads a version; raises FileNotFoundError without one."""
+        raise NotImplementedError(version)
+
+    def read_versions(self, versions: Sequence[Version]) -> list[bytes | None]:
+        """Read all at once."""
+
+        def reader(version: Version) -> Callable[[], Awaitable[bytes | None]]:
+            async def read() -> bytes | None:
+                try:
+                    data: bytes = await self._read_version(version)()
+                except FileNotFoundError:
+                    return None
+                return data
+
+            return read
+
+        return self._each(versions[0].key if versions else None, [reader(each) for each in versions])
 
 
 class RenamingBackend(FsspecBackend):

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import math
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fsspec.spec import AbstractBufferedFile
 from gcsfs import GCSFileSystem
 from gcsfs.retry import HttpError
 
-from fsmedia.errors import InvalidMediaError, StorageError
+from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 from fsmedia.storage.errors import ErrorTranslator, UnexpectedAnswerError
 from fsmedia.storage.fsspec_backend import FsspecBackend, entry_of, inline
 from fsmedia.storage.listing import Page, level, pages
+from fsmedia.storage.port import Version, VersionRules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from fsmedia.storage.port import Entry, Listing
@@ -52,6 +54,8 @@ def _proof(method: str, path: str, args: tuple[str, ...], asked: dict[str, Any])
     """Return what tells a proper answer in JSON from another, by what was asked for; None: not known here."""
     if method == "GET" and path == "b/{}/o":
         return lambda answer: _is_listing(answer, asked.get("prefix") or "")
+    if method == "GET" and path == "b/{}":
+        return lambda answer: isinstance(answer, dict) and answer.get("kind") == "storage#bucket"
     if method == "GET" and path == "b/{}/o/{}":
         return lambda answer: _is_object(answer, args[1])
     if method == "POST" and "/upload/" in path:
@@ -106,6 +110,7 @@ class SizedFile(AbstractBufferedFile):
 class GCSBackend(FsspecBackend):
     """A root in a bucket."""
 
+    lists_versions = True
     filesystem_class = CheckedGCSFileSystem
     takes_size: ClassVar[bool] = True
     options: ClassVar[dict[str, Any]] = {"use_listings_cache": False}
@@ -211,3 +216,51 @@ class GCSBackend(FsspecBackend):
     def holds(self, folder: str) -> bool:
         """Ask for one key."""
         return bool(self._page(folder, maxResults="1").get("items"))
+
+    # -- versions ------------------------------------------------------------------------------------------
+
+    def version_rules(self) -> VersionRules:
+        """Ask the bucket for its versioning and its soft delete; one without versioning may have versions of before."""
+        bucket = self._root.partition("/")[0]
+        fields = "kind,versioning,softDeletePolicy"
+        try:
+            found = self._ask(
+                None, lambda: self._sync(self.fs._call, "GET", "b/{}", bucket, fields=fields, json_out=True)
+            )
+        except StorageError as error:
+            return VersionRules(None, unknown=error.problem)
+        seconds = int((found.get("softDeletePolicy") or {}).get("retentionDurationSeconds") or 0)
+        return VersionRules(bool((found.get("versioning") or {}).get("enabled")), timedelta(seconds=seconds))
+
+    def versions(self, prefix: str = "") -> Iterator[Version]:
+        """List all generations, page by page; what was replaced or deleted has a time when that was."""
+        bucket, token = self._root.partition("/")[0], None
+        while True:
+            page = self._page(prefix, versions="true", **({} if token is None else {"pageToken": token}))
+            for item in page.get("items", ()):
+                key = self._key(f"{bucket}/{item['name']}")
+                yield Version(key, item["generation"], int(item["size"]), "timeDeleted" not in item)
+            token = page.get("nextPageToken")
+            if not token:
+                return
+
+    def _read_version(self, version: Version) -> Callable[[], Any]:
+        bucket, _, path = self._path(version.key).partition("/")
+
+        async def read() -> bytes:
+            _, data = await self.fs._call("GET", "b/{}/o/{}?alt=media", bucket, path, generation=version.name)
+            found: bytes = data
+            return found
+
+        return read
+
+    def delete_versions(self, versions: Sequence[Version]) -> dict[Version, MediaError]:
+        """Remove by one request each, at once."""
+
+        def remover(version: Version) -> Callable[[], Any]:
+            bucket, _, path = self._path(version.key).partition("/")
+            call = partial(self.fs._call, "DELETE", "b/{}/o/{}", bucket, path, generation=version.name)
+            return partial(self._done_async, version.key, call)
+
+        failed = self._failures([each.key for each in versions], [remover(each) for each in versions])
+        return {versions[index]: error for index, error in failed.items()}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class MemoryBackend(FsspecBackend):
-    """A root in memory."""
+    """A root in memory, which keeps no versions."""
 
     concurrency = 1
     keeps_folders = True

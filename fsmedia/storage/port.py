@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, cast
 
 from fsmedia.errors import MediaError, StorageError
 from fsmedia.format import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
     from types import TracebackType
     from typing import Self
 
 SEEK_BLOCK = 256 * 1024
 """Bytes that a seek in an opened media fetches; fsspec's default on S3 is 50 MiB."""
 _COPY_CHUNK = 2**20
+_NOT_ASKED = object()
 _log = logging.getLogger("fsmedia.retention")
 
 
@@ -76,6 +78,44 @@ class Upload(NamedTuple):
     key: str
     name: str
     started: datetime | None = None
+
+
+class VersionRules(NamedTuple):
+    """What a storage does with bytes that are deleted or replaced, as it says itself.
+
+    Attributes
+    ----------
+    versions
+        Whether it keeps them as older versions, or may still have some; None: nobody can tell.
+    soft
+        For how long it keeps what was deleted, whoever asks to remove it.
+    unknown
+        Why nobody can tell.
+    """
+
+    versions: bool | None = False
+    soft: timedelta = timedelta(0)
+    unknown: str = ""
+
+
+class Version(NamedTuple):
+    """One version of an object, or a mark in their place that says that it was deleted.
+
+    Attributes
+    ----------
+    name
+        What the storage calls this version.
+    is_current
+        Whether it is what a reader of the key gets.
+    is_marker
+        Whether it has no bytes.
+    """
+
+    key: str
+    name: str
+    size: int = 0
+    is_current: bool = False
+    is_marker: bool = False
 
 
 class Write(NamedTuple):
@@ -147,6 +187,8 @@ class Backend(ABC):
     """Whether `Entry.md5` is believed; False once one was seen that was none, as of objects encrypted by a key."""
     looking_is_free: bool = False
     """Whether a look at a file costs no request."""
+    lists_versions: bool = False
+    """Whether `versions` and what goes with it are there."""
 
     in_one_process: bool = False
     """Whether no other process sees what lies here."""
@@ -302,6 +344,36 @@ class Backend(ABC):
     def abort(self, upload: Upload) -> None:
         """Abort an upload and free what it takes; one that is gone already counts as aborted."""
         del upload
+
+    # -- versions ------------------------------------------------------------------------------------------
+
+    def version_rules(self) -> VersionRules:
+        """Ask what becomes of bytes that are deleted; the storages without versions need not be asked."""
+        return VersionRules()
+
+    @property
+    def keeps_versions(self) -> bool | None:
+        """Whether deleted bytes stay as older versions or for a time; asked once, None: nobody can tell."""
+        if self._keeps_versions is _NOT_ASKED:
+            rules = self.version_rules()
+            self._keeps_versions = True if rules.soft else rules.versions
+        return cast("bool | None", self._keeps_versions)
+
+    _keeps_versions: object = _NOT_ASKED
+
+    def versions(self, prefix: str = "") -> Iterator[Version]:
+        """List all versions below a folder, key by key, those of one key together."""
+        del prefix
+        return iter(())
+
+    def read_versions(self, versions: Sequence[Version]) -> list[bytes | None]:
+        """Read some small versions whole; None for each that is gone."""
+        return [None for _ in versions]
+
+    def delete_versions(self, versions: Sequence[Version]) -> Mapping[Version, MediaError]:
+        """Remove versions for good; return what was not confirmed."""
+        del versions
+        return {}
 
     def touched(self, entry: Entry) -> datetime | None:
         """Return when something last happened to a file, by the storage's own clock; ages are counted from it."""

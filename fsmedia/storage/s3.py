@@ -14,10 +14,10 @@ from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 from fsmedia.storage.errors import UnexpectedAnswerError
 from fsmedia.storage.fsspec_backend import FsspecBackend, entry_of, inline
 from fsmedia.storage.listing import Page, level, pages
-from fsmedia.storage.port import Upload
+from fsmedia.storage.port import Upload, Version, VersionRules
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from fsmedia.storage.port import Entry, Listing
@@ -63,6 +63,16 @@ def _is_listing(answer: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
     return named and counted and goes_on and echoed and inside
 
 
+def _is_version_listing(answer: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """Tell whether a parsed answer lists versions of what was asked for."""
+    goes_on = not answer.get("IsTruncated") or bool(answer.get("NextKeyMarker"))
+    named = bool(answer.get("Name")) and "IsTruncated" in answer and goes_on
+    items = (*answer.get("Versions", ()), *answer.get("DeleteMarkers", ()))
+    return named and all(
+        _begins(item.get("Key", ""), asked.get("Prefix", "")) and "VersionId" in item for item in items
+    )
+
+
 def _begins(name: str, begin: str) -> bool:
     """Tell whether a name begins so; SeaweedFS does not escape it, and botocore then reads a plus as a space."""
     return name.startswith(begin) or unquote_plus(name).startswith(unquote_plus(begin))
@@ -78,6 +88,7 @@ def _has_status(status: int) -> Callable[[Mapping[str, Any], Mapping[str, Any]],
 
 PROOFS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], bool]] = {
     "list_objects_v2": _is_listing,
+    "list_object_versions": _is_version_listing,
     "list_multipart_uploads": _has("Bucket"),
     "put_object": _has("ETag"),
     "get_object": _has("ETag"),
@@ -96,18 +107,28 @@ PROOFS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], bool]] = {
 class CheckedS3FileSystem(S3FileSystem):
     """s3fs, but what is no answer raises; s3fs and botocore take most of it for an empty one."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.versioned: dict[str, bool] = {}
+        """By bucket, what deletions told: where versions are kept each leaves a marker, elsewhere none does."""
+
     async def _call_s3(self, method: str, *defaults: Any, **asked: Any) -> Any:
         answer = await super()._call_s3(method, *defaults, **asked)
         proof = PROOFS.get(method)
         if proof is not None and not proof(answer, asked):
             status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
             raise UnexpectedAnswerError(f"{method} was answered with status {status} and without what belongs to it")
+        if method in ("delete_object", "delete_objects") and "VersionId" not in asked:
+            gone = [answer] if method == "delete_object" else answer.get("Deleted", ())
+            marked = any(each.get("DeleteMarker") is True for each in gone)
+            self.versioned[asked["Bucket"]] = marked or self.versioned.get(asked["Bucket"], False)
         return answer
 
 
 class S3Backend(FsspecBackend):
     """A root in a bucket."""
 
+    lists_versions = True
     filesystem_class = CheckedS3FileSystem
     options: ClassVar[dict[str, Any]] = {"use_listings_cache": False}
     takes_size: ClassVar[bool] = True
@@ -264,6 +285,81 @@ class S3Backend(FsspecBackend):
             if not isinstance(error.__cause__, FileNotFoundError) and "NoSuchUpload" not in str(error):
                 raise
 
+    # -- versions ------------------------------------------------------------------------------------------
+
+    def version_rules(self) -> VersionRules:
+        """Ask the bucket; one whose versioning is suspended has the versions of before."""
+        bucket = self._root.partition("/")[0]
+        try:
+            answer = self._ask(
+                None,
+                lambda: self._sync(self.fs._call_s3, "get_bucket_versioning", Bucket=bucket, **self.fs.req_kw),
+            )
+        except StorageError as error:
+            if any(word in str(error) for word in _NOT_KNOWN):
+                return VersionRules()
+            return VersionRules(None, unknown=error.problem)
+        # An answer without a status is that of a bucket which never had versions, and looks like any other XML: what
+        # deletions told counts too.
+        kept = answer.get("Status") in ("Enabled", "Suspended") or self.fs.versioned.get(bucket, False)
+        return VersionRules(versions=kept)
+
+    @property
+    def keeps_versions(self) -> bool | None:
+        """Whether the bucket keeps versions: by what the answers to deletions told, else it is asked once."""
+        told: bool | None = self.fs.versioned.get(self._root.partition("/")[0])
+        return super().keeps_versions if told is None else told
+
+    def versions(self, prefix: str = "") -> Iterator[Version]:
+        """List versions and markers, 1,000 a request, by key and the newest first."""
+        bucket = self._root.partition("/")[0]
+        after: dict[str, str] = {}
+        while True:
+            ask = {"Bucket": bucket, "Prefix": self._begin(prefix), **self.fs.req_kw, **after}
+            page = self._ask(prefix or None, partial(self._sync, self.fs._call_s3, "list_object_versions", **ask))
+            found = [
+                Version(
+                    self._key(f"{bucket}/{item['Key']}"),
+                    item["VersionId"],
+                    item.get("Size") or 0,
+                    bool(item.get("IsLatest")),
+                    "Size" not in item,
+                )
+                for item in (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
+            ]
+            yield from sorted(found, key=lambda each: each.key)
+            if not page.get("IsTruncated"):
+                return
+            after = {"KeyMarker": page["NextKeyMarker"]}
+            if page.get("NextVersionIdMarker"):
+                after["VersionIdMarker"] = page["NextVersionIdMarker"]
+
+    def _read_version(self, version: Version) -> Callable[[], Any]:
+        return partial(self.fs._cat_file, self._path(version.key), version_id=version.name, max_concurrency=1)
+
+    def delete_versions(self, versions: Sequence[Version]) -> dict[Version, MediaError]:
+        """Remove by bulk requests of 1,000, and read the answer for every version."""
+        failed: dict[Version, MediaError] = {}
+        for start in range(0, len(versions), _BULK):
+            some = versions[start : start + _BULK]
+            asked = {(self._object(each.key)["Key"], each.name): each for each in some}
+            request = {"Objects": [{"Key": path, "VersionId": name} for path, name in asked], "Quiet": False}
+            call = partial(self.fs._call_s3, "delete_objects", Bucket=self._object("")["Bucket"], Delete=request)
+            try:
+                answer = self._ask(some[0].key, partial(self._sync, call))
+            except MediaError as error:
+                failed |= dict.fromkeys(some, error)
+                continue
+            done = {(item.get("Key"), item.get("VersionId")) for item in answer.get("Deleted", ())}
+            reasons = {
+                (item.get("Key"), item.get("VersionId")): item.get("Message") or item.get("Code")
+                for item in answer.get("Errors", ())
+            }
+            failed |= {
+                each: _not_confirmed(each.key, reasons.get(pair)) for pair, each in asked.items() if pair not in done
+            }
+        return failed
+
     def delete(self, keys: Iterable[str], *, keep_folders: bool = False) -> dict[str, MediaError]:
         """Remove one by one request each, more by bulk requests of 1,000, and read the answer for every key."""
         wanted = list(keys)
@@ -308,12 +404,10 @@ class S3Backend(FsspecBackend):
         reasons = {
             objects.get(item["Key"]): item.get("Message") or item.get("Code") for item in answer.get("Errors", ())
         }
-        return {
-            key: StorageError(
-                f"the storage did not confirm its removal ({reasons.get(key) or 'no answer for it'})",
-                next_step="try again",
-                key=key,
-            )
-            for key in wanted
-            if key not in done
-        }
+        return {key: _not_confirmed(key, reasons.get(key)) for key in wanted if key not in done}
+
+
+def _not_confirmed(key: str, why: str | None) -> StorageError:
+    return StorageError(
+        f"the storage did not confirm its removal ({why or 'no answer for it'})", next_step="try again", key=key
+    )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import InvalidMediaError, MediaContent, MediaMetadata, ReadOnlyStoreError, Receipt
+from fsmedia import InvalidMediaError, MediaContent, MediaMetadata, MediaStore, ReadOnlyStoreError, Receipt
 from fsmedia.format import keys
 from tests.contract.leftovers import put
 from tests.contract.specimens import PNG, traces
@@ -18,10 +18,47 @@ from tests.deduplicated import below, data_keys, settled, told
 from tests.storages import LOCAL, MEMORY, S3_MOTO
 
 if TYPE_CHECKING:
-    from fsmedia import MediaStore
-    from tests.storages import Storage
+    from tests.storages import MemoryStorage, Storage
 
 HOUR = timedelta(hours=1)
+
+
+OLD_RECEIPT = {
+    "receipt": 1,
+    "fsmedia": "0.1.0",
+    "store": "memory://old-receipt",
+    "words": {"run_id": "alice"},
+    "dry_run": False,
+    "begun": "2026-03-04T05:06:07Z",
+    "finished": "2026-03-04T05:06:07Z",
+    "examined": 1,
+    "erased": [
+        {
+            "reference": "runs/alice/0000_00_u01kjvktcgre9xsht16gcz743bk.txt",
+            "sha256": "339f694afaae46da6ea82f200af9b636304d534bc92054419f5688ea53171240",
+            "size_bytes": 7,
+            "freed_bytes": 7,
+            "data": "gone",
+            "shared_by": 0,
+            "note": "",
+        }
+    ],
+    "held": [],
+    "waiting": [],
+    "unclear": [],
+    "failed": [],
+    "cleaned": {
+        "due_entries": 0,
+        "snapshots": 0,
+        "mappings": 0,
+        "index_entries": 0,
+        "log_lines": 0,
+        "quarantined": 0,
+        "leftovers": 0,
+        "previews": 0,
+    },
+    "digest": "8579d6a16dae789fba8db4bd209d77a420d9a6d996e69f4c6aa16d438011da95",
+}
 
 
 def stored(store: MediaStore, data: bytes = PNG, **fields: object) -> str:
@@ -262,7 +299,7 @@ def test_a_receipt_survives_json_and_shows_a_change(storage, store, tmp_path) ->
     receipt = store.erase(run_id="alice")
     text = receipt.model_dump_json()
     assert Receipt.model_validate_json(text) == receipt
-    assert re.fullmatch("[0-9a-f]{64}", receipt.digest)
+    assert re.fullmatch("[0-9a-f]{64}", receipt.checksum)
     file = tmp_path / "receipt.json"
     file.write_text(text)
     assert store.check_receipt(file).holds
@@ -277,6 +314,27 @@ def test_a_receipt_survives_json_and_shows_a_change(storage, store, tmp_path) ->
     file.write_text("[" * 100_000)
     with pytest.raises(InvalidMediaError, match="no receipt"):
         store.check_receipt(file)
+
+
+def test_a_receipt_that_called_its_checksum_a_digest_still_checks(memory_storage: MemoryStorage) -> None:
+    """One of format 1, as 0.1.0 wrote it: without what came later."""
+    store = MediaStore(memory_storage.url)
+    assert OLD_RECEIPT["receipt"] == 1
+    receipt = Receipt.model_validate(OLD_RECEIPT)
+    assert (receipt.checksum, receipt.is_unchanged) == (OLD_RECEIPT["digest"], True)
+    assert store.check_receipt(OLD_RECEIPT).holds
+    assert Receipt.model_validate_json(receipt.model_dump_json()).is_unchanged
+    for change in ({"examined": 2}, {"versions": [{"reference": "a", "reason": "b"}], "receipt": 2}):
+        with pytest.raises(InvalidMediaError, match="changed"):
+            store.check_receipt({**OLD_RECEIPT, **change})
+
+
+def test_a_new_receipt_speaks_of_a_checksum(storage, store) -> None:
+    put(store, "alice")
+    values = json.loads(store.erase(run_id="alice").model_dump_json())
+    assert values["receipt"] == 2
+    assert "checksum" in values
+    assert "digest" not in values
 
 
 @pytest.mark.parametrize("deduplicate", [False, True])

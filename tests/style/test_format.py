@@ -78,6 +78,7 @@ def test_the_keys_are_those_of_the_code() -> None:
         f"{keys.ERASURES}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
         f"{keys.QUARANTINE}/<YYYY-MM-DD>T<HHMMSS>-<unique>/<key>",
         f"{keys.CATALOG}/<time>-<unique>.parquet",
+        f"{keys.CATALOG}/<YYYY-MM-DD>T<HHMMSS>-<unique>.erased",
         temporary.removesuffix(unique) + "<unique>",
     ]
 
@@ -95,6 +96,13 @@ def test_an_erasure_deletes_as_many_at_a_time_as_the_page_says() -> None:
     erasing = text[text.index("**erasing a subject**") :]
     assert f"for up to {erase.WINDOW:,} media at a time" in erasing
     assert re.fullmatch(rf"{keys.ERASURES}/2026-03-04/120000-u[0-9a-z]{{26}}\.jsonl", keys.erasures_key(NOON))
+
+
+def test_the_mark_of_an_erasure_has_the_form_that_the_page_gives() -> None:
+    mark = keys.erasure_mark(NOON)
+    assert re.fullmatch(rf"{keys.CATALOG}/2026-03-04T120000-u[0-9a-z]{{26}}\.erased", mark)
+    assert keys.is_erasure_mark(mark)
+    assert keys.parse_snapshot(mark) is None
 
 
 def test_the_keys_of_quarantine_have_the_form_that_the_page_gives() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import MediaStore
+from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.format import keys
 from tests.contract.specimens import traces
 from tests.surfaces.test_cli import HOSTILE, fsmedia, put, refused
@@ -16,7 +16,7 @@ from tests.surfaces.test_cli_deduplication import options_of
 from tests.surfaces.test_cli_process import on_terminal
 
 if TYPE_CHECKING:
-    from tests.storages import LocalStorage, Storage
+    from tests.storages import LocalStorage, S3Storage, Storage
 
 
 @pytest.fixture
@@ -26,7 +26,15 @@ def url(local_storage: LocalStorage) -> str:
 
 def test_help_teaches_with_examples() -> None:
     text = fsmedia("erase", "--help").stdout
-    for word in ("--dry-run", "--receipt", "--check", "--forget-log", "fsmedia erase --run r1 --dry-run", "--store"):
+    for word in (
+        "--dry-run",
+        "--receipt",
+        "--check",
+        "--forget-log",
+        "--versions",
+        "fsmedia erase --run r1 --dry-run",
+        "--store",
+    ):
         assert word in text
     assert "erase" in fsmedia("--help").stdout
 
@@ -34,8 +42,6 @@ def test_help_teaches_with_examples() -> None:
 def test_it_says_what_would_go_and_what_went(storage: Storage, tmp_path: Path) -> None:
     options, file = options_of(storage), tmp_path / "receipt.json"
     store = MediaStore(storage.url, storage_options=storage.options)
-    from fsmedia import MediaContent, MediaMetadata
-
     mine, his = (
         store.store_media(MediaContent.from_bytes(b"x" * 2000, "text/plain"), MediaMetadata(run_id=run))
         for run in ("r1", "r2")
@@ -155,3 +161,24 @@ def test_a_receipt_that_can_not_be_written_is_shown(url: str, tmp_path: Path, mo
     assert "No space left" in done.stderr
     assert json.loads(done.stdout)["erased"]
     assert not [path for path in tmp_path.iterdir() if keys.is_temporary(path.name)]
+
+
+def test_older_versions_that_the_bucket_keeps(moto_storage: S3Storage, tmp_path: Path) -> None:
+    rules = {"Status": "Enabled"}
+    moto_storage.server.client.put_bucket_versioning(Bucket=moto_storage.bucket, VersioningConfiguration=rules)
+    store = MediaStore(moto_storage.url, storage_options=moto_storage.options)
+    store.store_media(MediaContent.from_bytes(b"hers", "text/plain"), MediaMetadata(run_id="alice"))
+    words = ["erase", "--run", "alice", "--store", moto_storage.url, *options_of(moto_storage)]
+    done = fsmedia(*words)
+    assert done.exit_code == 1, done.output
+    assert "older versions of 3" in done.stdout  # bytes, sidecar, and the page of the journal
+    assert "--versions" in done.stdout.replace("\n", " ")
+    planned = fsmedia(*words, "--versions", "--dry-run", "--json")
+    assert (planned.exit_code, json.loads(planned.stdout)["cleaned"]["versions"] > 0) == (0, True), planned.output
+    file = tmp_path / "receipt.json"
+    done = fsmedia(*words, "--versions", "--receipt", file)
+    assert done.exit_code == 0, done.output
+    assert "versions" in done.stdout
+    at = ["--store", moto_storage.url, *options_of(moto_storage)]
+    assert fsmedia("erase", "--check", file, *at).exit_code == 0
+    assert fsmedia("erase", "--check", file, "--versions", *at).exit_code == 2

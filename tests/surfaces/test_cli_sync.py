@@ -123,3 +123,14 @@ def test_hostile_names_command_no_terminal(url: str, tmp_path: Path) -> None:
     assert code == 0
     assert b"syncing" in shown
     assert b"2 examined: copied 2" in shown
+
+
+def test_removing_by_an_old_name_says_the_present_one(url: str, tmp_path: Path) -> None:
+    put(url, run_id="r1", session_id="s")
+    report = MediaStore(url).sync_to(str(tmp_path / "there"), organization="by-session")
+    ((old, new),) = report.moved
+    done = fsmedia("rm", old, "--store", tmp_path / "there")
+    assert done.exit_code == 3, done.output
+    assert new in done.stderr.replace("\n", "")
+    assert "deleted" not in done.stdout
+    assert list(MediaStore(tmp_path / "there").list()) == [new]

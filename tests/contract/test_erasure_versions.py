@@ -1,0 +1,351 @@
+"""Buckets that keep versions: what an erasure takes stays readable until they go, and no receipt says otherwise."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia.format import keys
+from fsmedia.storage import open_backend
+from fsmedia.storage.port import VersionRules
+from tests.servers import FakeGcsServer, WrongAnswer
+from tests.storages import GCS, GcsStorage, MemoryStorage, S3Storage, Storage
+
+if TYPE_CHECKING:
+    from tests.conftest import Clock
+
+WORD = b"alice"
+
+
+def put(store: MediaStore, run: str, data: bytes | None = None, **fields: Any) -> str:
+    content = MediaContent.from_bytes(data or f"{run}'s".encode(), "text/plain")
+    return store.store_media(content, MediaMetadata(run_id=run, **fields))
+
+
+def opened(storage: Any, **settings: Any) -> MediaStore:
+    return MediaStore(storage.url, storage_options=storage.options, **settings)
+
+
+@pytest.fixture
+def versioned(moto_storage: S3Storage) -> S3Storage:
+    """Give a bucket with versions."""
+    rules = {"Status": "Enabled"}
+    moto_storage.server.client.put_bucket_versioning(Bucket=moto_storage.bucket, VersioningConfiguration=rules)
+    return moto_storage
+
+
+@pytest.fixture
+def versioned_gcs(fake_gcs: FakeGcsServer) -> GcsStorage:
+    """Give a bucket of the emulator with versions; it removes none."""
+    _, options = fake_gcs.new_root()
+    bucket = f"versions-{keys.new_unique()}"
+    request = urllib.request.Request(
+        f"{fake_gcs.direct_url}/storage/v1/b?project={fake_gcs.project}",
+        data=json.dumps({"name": bucket, "versioning": {"enabled": True}}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request):
+        pass
+    return GcsStorage(GCS, f"gs://{bucket}", options, fake_gcs)
+
+
+def versions(storage: S3Storage) -> dict[tuple[str, str], bytes | None]:
+    """Read all versions past the package: key and id -> bytes; None for markers."""
+    client, place = storage.server.client, {"Bucket": storage.bucket}
+    found: dict[tuple[str, str], bytes | None] = {}
+    for page in client.get_paginator("list_object_versions").paginate(**place, Prefix=storage.prefix):
+        for item in page.get("Versions", ()):
+            with client.get_object(**place, Key=item["Key"], VersionId=item["VersionId"])["Body"] as body:
+                found[item["Key"].removeprefix(storage.prefix), item["VersionId"]] = body.read()
+        for item in page.get("DeleteMarkers", ()):
+            found[item["Key"].removeprefix(storage.prefix), item["VersionId"]] = None
+    return found
+
+
+def telling(storage: S3Storage) -> set[str]:
+    """Return the keys of which any version has the subject's name in it; and markers with it in their key."""
+    every = versions(storage).items()
+    return {key for (key, _), data in every if WORD in key.encode() or (data is not None and WORD in data)}
+
+
+def lived(storage: S3Storage, clock: Clock, *, deduplicate: bool) -> tuple[MediaStore, dict[str, bytes]]:
+    """Let a store live a little, with somebody else in it; return it, and what must stay."""
+    store = opened(storage, deduplicate=deduplicate, now=clock, deletion_log="store")
+    stays = {put(store, "bob", b"bob's"): b"bob's", put(store, "bob", b"shared"): b"shared"}
+    changed, swept = put(store, "alice"), put(store, "alice", b"another", policy_name="retain-1days")
+    put(store, "alice", b"shared")
+    store.apply_policy(changed, "retain-3days")
+    store.hold(changed, "for alice")
+    store.release(changed)
+    store.catalog()
+    store.delete_media(put(store, "alice", b"deleted before"))
+    store.fs.pipe_file("runs/alice/a.txt", b"named by alice")
+    store.fs.pipe_file("runs/alice/a.txt", b"named by alice again")
+    assert store.exists(swept)
+    return store, stays
+
+
+@pytest.mark.parametrize("deduplicate", [False, True])
+def test_what_the_bucket_keeps_is_no_complete_erasure(versioned: S3Storage, deduplicate: bool, clock: Clock) -> None:
+    store, _ = lived(versioned, clock, deduplicate=deduplicate)
+    receipt = store.erase(run_id="alice", forget_log=True)
+    assert not receipt.is_complete
+    assert receipt.failed == ()
+    left = {str(each.reference) for each in receipt.versions}
+    # What is read past the package by version id names her, and the receipt says so: marks of deletions have no bytes.
+    bodies = {key for (key, _), data in versions(versioned).items() if data is not None and WORD in data}
+    assert {key for key in bodies if not key.startswith(keys.CATALOG)} <= left
+    assert all("versions=True" in each.reason for each in receipt.versions)
+    assert receipt.bytes_freed == 0
+    assert {each.data for each in receipt.erased} <= {"kept", "shared"}
+    report = store.check_receipt(receipt)
+    assert not report.holds
+    assert {each.kind for each in report.traces} == {"version"}
+
+
+@pytest.mark.parametrize("deduplicate", [False, True])
+def test_versions_go_where_that_is_asked_for(versioned: S3Storage, deduplicate: bool, clock: Clock) -> None:
+    store, stays = lived(versioned, clock, deduplicate=deduplicate)
+    before = {pair: data for pair, data in versions(versioned).items() if b"bob" in pair[0].encode()}
+    planned = store.erase(run_id="alice", dry_run=True, versions=True)
+    assert planned.cleaned.versions > 0
+    assert planned.is_complete
+    assert planned.bytes_freed > 0
+    receipt = store.erase(run_id="alice", versions=True, forget_log=True)
+    assert receipt.is_complete, receipt.versions
+    assert receipt.cleaned.versions >= planned.cleaned.versions
+    assert receipt.bytes_freed == planned.bytes_freed
+    assert telling(versioned) == set()
+    assert not any(b"named" in (data or b"") or b"another" in (data or b"") for data in versions(versioned).values())
+    assert {pair: data for pair, data in versions(versioned).items() if b"bob" in pair[0].encode()} == before
+    assert {each: store.retrieve_media(each).read_bytes() for each in store.list()} == stays
+    assert store.check_receipt(receipt).holds
+    assert store.verify(deep=True).whole
+
+
+@pytest.mark.parametrize("deduplicate", [False, True])
+def test_whoever_erased_without_versions_can_still_do_so(versioned: S3Storage, deduplicate: bool, clock: Clock) -> None:
+    store, stays = lived(versioned, clock, deduplicate=deduplicate)
+    first = store.erase(run_id="alice", forget_log=True)
+    second = store.erase(run_id="alice", versions=True, forget_log=True)
+    assert (second.erased, second.is_complete) == ((), True), second.versions
+    assert second.cleaned.versions > 0
+    assert telling(versioned) == set()
+    assert store.check_receipt(first).holds
+    assert set(store.list()) == set(stays)
+
+
+def test_what_is_held_keeps_its_versions(versioned: S3Storage) -> None:
+    store = opened(versioned)
+    held = put(store, "alice")
+    store.apply_policy(held, "retain-3days")
+    store.hold(held, "a case")
+    before = versions(versioned)
+    receipt = store.erase(run_id="alice", versions=True)
+    assert [each.reference for each in receipt.held] == [held]
+    after = versions(versioned)
+    assert {pair for pair in before if held in pair[0]} <= set(after)
+    assert store.retrieve_media(held).read_bytes() == b"alice's"
+
+
+def test_nothing_that_was_erased_is_visible_for_a_moment(versioned: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Markers go after the versions that they hide: else the last of those would be the current one."""
+    store = opened(versioned)
+    gone = put(store, "alice")
+    seen: list[bool] = []
+    backend = store._backend
+    real = backend.delete_versions
+
+    def watched(some: Any) -> Any:
+        answer = real(some)
+        seen.append(gone in versioned.keys() or f"{gone}.meta" in versioned.keys())  # noqa: SIM118
+        return answer
+
+    monkeypatch.setattr(backend, "delete_versions", watched)
+    assert store.erase(run_id="alice", versions=True).is_complete
+    assert len(seen) == 2
+    assert not any(seen)
+
+
+def test_a_version_that_may_not_be_removed_is_told(versioned: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock, or missing rights: what is listed afterwards counts, whatever was answered."""
+    store = opened(versioned)
+    gone = put(store, "alice")
+    monkeypatch.setattr(store._backend, "delete_versions", lambda _: {})
+    receipt = store.erase(run_id="alice", versions=True)
+    assert {str(each.reference) for each in receipt.versions} >= {gone, f"{gone}.meta"}
+    assert not receipt.is_complete
+    assert versioned.keys().isdisjoint({gone, f"{gone}.meta"})
+
+
+def test_a_bucket_whose_versioning_is_suspended_has_what_it_had(versioned: S3Storage) -> None:
+    """What is deleted now leaves none in moto; what was deleted before is there, and the receipt knows."""
+    store = opened(versioned)
+    store.delete_media(put(store, "alice"))
+    rules = {"Status": "Suspended"}
+    versioned.server.client.put_bucket_versioning(Bucket=versioned.bucket, VersioningConfiguration=rules)
+    assert not store.erase(run_id="alice").is_complete
+    rules = {"Status": "Enabled"}  # moto removes no version as long as it is suspended
+    versioned.server.client.put_bucket_versioning(Bucket=versioned.bucket, VersioningConfiguration=rules)
+    assert store.erase(run_id="alice", versions=True).is_complete
+    assert telling(versioned) == set()
+
+
+def test_without_an_answer_nobody_claims_to_know(versioned: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AccessDenied to both questions; where the versions can be listed they are known all the same."""
+    store = opened(versioned)
+    put(store, "alice")
+    backend = store._backend
+    monkeypatch.setattr(backend, "version_rules", lambda: VersionRules(None, unknown="the storage refused access"))
+    put(store, "carol")
+    assert store.erase(run_id="carol", versions=True).is_complete
+    monkeypatch.setattr(backend, "lists_versions", False)
+    receipt = store.erase(run_id="alice")
+    assert not receipt.is_complete
+    assert ["refused access" in each.reason for each in receipt.versions] == [True]
+    assert receipt.bytes_freed == 0
+    assert [each.kind for each in store.check_receipt(receipt).traces] == ["version"]
+
+
+def test_an_answer_that_is_none_does_not_hide_versions(versioned: S3Storage) -> None:
+    """Where there never were versions the answer is empty, as any other XML seems. Deletions have told otherwise."""
+    store = opened(versioned)
+    gone = put(store, "alice")
+    with versioned.server.answering(WrongAnswer(method="GET", target="versioning", body=b"<ListBucketResult/>")):
+        receipt = store.erase(run_id="alice")
+    assert {str(each.reference) for each in receipt.versions} >= {gone, f"{gone}.meta"}
+    assert not receipt.is_complete
+
+
+def test_what_lies_there_and_is_anothers_keeps_its_versions(versioned: S3Storage) -> None:
+    store = opened(versioned)
+    put(store, "alice")
+    for data in (b"first", b"second"):
+        versioned.write("runs/alice/his.txt", data)
+    sidecar = {"run_id": "bob", "mime_type": "text/plain", "size_bytes": 6, "timestamp": "2026-03-04T05:06:07Z"}
+    versioned.write("runs/alice/his.txt.meta", json.dumps(sidecar).encode())
+    receipt = store.erase(run_id="alice", versions=True)
+    assert [str(each.reference) for each in receipt.unclear] == ["runs/alice/his.txt"]
+    assert receipt.versions == ()
+    assert {b"first", b"second"} <= set(versions(versioned).values())
+
+
+def test_soft_delete_keeps_everything_for_a_time(
+    memory_storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what the bucket says: no server here has soft delete."""
+    store = opened(memory_storage)
+    put(store, "alice")
+    monkeypatch.setattr(store._backend, "version_rules", lambda: VersionRules(False, timedelta(days=7)))
+    receipt = store.erase(run_id="alice", versions=True)
+    assert not receipt.is_complete
+    assert receipt.kept_until is not None
+    assert receipt.kept_until - datetime.now(UTC) > timedelta(days=6)
+    assert (receipt.bytes_freed, receipt.erased[0].data) == (0, "kept")
+    assert [each.kind for each in store.check_receipt(receipt).traces] == ["version"]
+    later = receipt.model_copy(update={"kept_until": datetime.now(UTC) - timedelta(days=1)}).with_checksum()
+    assert store.check_receipt(later).holds
+
+
+def test_versions_of_gcs(versioned_gcs: GcsStorage) -> None:
+    """The emulator lists and reads them, and answers 404 to whoever removes one: that is no removal."""
+    store = opened(versioned_gcs)
+    gone = put(store, "alice")
+    store.apply_policy(gone, "retain-3days")
+    kept = put(store, "bob")
+    receipt = store.erase(run_id="alice")
+    assert {str(each.reference): each.reason[:16] for each in receipt.versions}.items() >= {
+        (gone, "1 older version "),
+        (f"{gone}.meta", "2 older versions"),
+    }
+    assert receipt.bytes_freed == 0
+    again = store.erase(run_id="alice", versions=True)
+    assert {str(each.reference) for each in again.versions} >= {gone, f"{gone}.meta"}
+    assert {each.kind for each in store.check_receipt(receipt).traces} == {"version"}
+    assert list(store.list()) == [kept]
+
+
+def test_a_bucket_without_versions_is_asked_once(moto_storage: S3Storage) -> None:
+    store = opened(moto_storage)
+    put(store, "alice")
+    with moto_storage.counted() as n:
+        receipt = store.erase(run_id="alice")
+    assert receipt.is_complete
+    assert n["get_versioning"] == 1, n
+    assert not any("versions" in call.target for call in n.calls)
+
+
+# -- what else says that something was freed -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [False, True])
+def test_a_sweep_claims_no_bytes_that_the_bucket_keeps(versioned: S3Storage, clock: Clock, threads: bool) -> None:
+    store = opened(versioned, now=clock)
+    for _ in range(3):
+        put(store, "r1", policy_name="retain-1days")
+    clock.advance(timedelta(days=2))
+    with ThreadPoolExecutor(2) as pool, versioned.counted() as n:
+        report = store.enforce_policy(now=clock(), executor=pool if threads else None)
+    assert (len(report.deleted), report.bytes_freed, report.versions_kept) == (3, 0, True)
+    assert "the bucket keeps them" in str(report)
+    assert n["get_versioning"] == 0, "the answers to the deletions tell"
+    assert store.enforce_policy(now=clock()).versions_kept is False, "nothing was deleted"
+
+
+def test_a_dry_sweep_asks_the_bucket(versioned: S3Storage, clock: Clock) -> None:
+    store = opened(versioned, now=clock)
+    put(store, "r1", policy_name="retain-1days")
+    clock.advance(timedelta(days=2))
+    with versioned.counted() as n:
+        plans = [store.enforce_policy(now=clock(), dry_run=True) for _ in range(2)]
+    assert [plan.bytes_freed for plan in plans] == [0, 0]
+    assert n["get_versioning"] == 1
+
+
+def test_sweeping_orphans_and_converting_claim_no_bytes_either(versioned: S3Storage) -> None:
+    store = opened(versioned)
+    for _ in range(2):
+        put(store, "r1", b"the same")
+    report = store.deduplicate()
+    assert (report.converted, report.versions_kept) == (2, True)
+    assert "the bucket keeps them" in str(report)
+    versioned.write(f"runs/r1/0000_00_{keys.new_unique()}.png", b"a leftover")
+    swept = store.sweep_orphans(grace=timedelta(0), nobody_writes=True)
+    assert (len(swept.mended), swept.bytes_freed, swept.versions_kept) == (1, 0, True)
+
+
+def test_a_sweep_of_a_bucket_of_gcs_with_versions(versioned_gcs: GcsStorage, clock: Clock) -> None:
+    store = opened(versioned_gcs, now=clock)
+    put(store, "r1", policy_name="retain-1days")
+    clock.advance(timedelta(days=2))
+    assert store.enforce_policy(now=clock()).bytes_freed == 0
+
+
+def test_where_no_versions_are_kept_bytes_are_freed(storage: Storage, clock: Clock) -> None:
+    store = opened(storage, now=clock)
+    put(store, "r1", policy_name="retain-1days")
+    clock.advance(timedelta(days=2))
+    report = store.enforce_policy(now=clock())
+    assert (report.bytes_freed, report.versions_kept) == (len(b"r1's"), False)
+    put(store, "alice")
+    receipt = store.erase(run_id="alice")
+    assert (receipt.is_complete, receipt.bytes_freed) == (True, len(b"alice's"))
+
+
+def test_what_nobody_knows_is_said(memory_storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Azure, and filesystems in a chain: their classes can't ask."""
+    store = opened(memory_storage)
+    put(store, "r1")
+    monkeypatch.setattr(store._backend, "version_rules", lambda: VersionRules(None, unknown="a chain"))
+    memory_storage.write(f"runs/r1/0000_00_{keys.new_unique()}.png", b"a leftover")
+    swept = store.sweep_orphans(grace=timedelta(0), nobody_writes=True)
+    assert (swept.versions_kept, swept.bytes_freed) == (None, len(b"a leftover"))
+    assert str(swept).endswith("if the bucket keeps no older versions")
+    chain = open_backend("simplecache::memory://x", timeout=timedelta(minutes=1))
+    assert chain.version_rules().versions is None
