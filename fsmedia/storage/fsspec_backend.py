@@ -29,9 +29,9 @@ from fsspec.utils import get_protocol
 from fsmedia.errors import MediaError, MediaNotFoundError, StorageError
 from fsmedia.format import keys
 from fsmedia.models import public_url
-from fsmedia.storage.errors import ErrorTranslator, check_absence, secrets_of
+from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, check_absence, secrets_of
 from fsmedia.storage.listing import KeyOrder
-from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Fetched, Listing, Write
+from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Exclusion, Fetched, Listing, Write
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -287,6 +287,9 @@ class BufferedStage:
         """Choose another key."""
         self._key = key
 
+    def ready(self) -> None:
+        """Do nothing: all the time goes into the sending."""
+
     def commit(self, content_type: str) -> None:
         """Send everything to the backend; may be called again if it failed."""
         if self._file is None:
@@ -346,6 +349,9 @@ class FsspecBackend(Backend):
 
     takes_size: ClassVar[bool] = False
     """Whether the filesystem opens a file of known size without a look at it."""
+
+    conditional: ClassVar[bool] = False
+    """Whether `put` can ask for conditions; whether the server keeps them is found out by asking it."""
 
     def __init__(self, url: str, storage_options: Mapping[str, Any], timeout: timedelta) -> None:
         self._given_url = url
@@ -531,27 +537,30 @@ class FsspecBackend(Backend):
         """Read and look, all at once on an object store."""
         jobs = [*(self._reader(key) for key in reads), *(self._looker(key) for key in heads)]
         answers = self._each((*reads, *heads)[0] if jobs else None, jobs)
-        return Fetched(answers[: len(reads)], answers[len(reads) :])
+        found = answers[: len(reads)]
+        return Fetched([data for data, _ in found], answers[len(reads) :], [token for _, token in found])
 
     def _reader(self, key: str) -> Callable[[], Any]:
         path = self._path(key)
 
-        def read() -> bytes | None:
+        def read() -> tuple[bytes | None, str | None]:
             try:
-                data: bytes = self.fs.cat_file(path)
+                return self.fs.cat_file(path), None
             except (FileNotFoundError, IsADirectoryError) as error:
                 check_absence(error)
-                return None
-            return data
+                return None, None
 
-        async def read_async() -> bytes | None:
+        async def read_async() -> tuple[bytes | None, str | None]:
             try:
-                data: bytes = await self._cat(path)
+                return await self._read(path)
             except (FileNotFoundError, IsADirectoryError):
-                return None
-            return data
+                return None, None
 
         return read_async if self.fs.async_impl else read
+
+    async def _read(self, path: str) -> tuple[bytes, str | None]:
+        """Read a small object whole, with its token where the storage knows conditions."""
+        return await self._cat(path), None
 
     async def _cat(self, path: str) -> bytes:
         data: bytes = await self.fs._cat_file(path)
@@ -818,9 +827,69 @@ class FsspecBackend(Backend):
             return error
         return None
 
+    # -- conditions ----------------------------------------------------------------------------------------
+
+    @property
+    def exclusion(self) -> Exclusion:  # type: ignore[override]
+        """What the server keeps; asked once for each place in a process, by a write that must be refused."""
+        if not self.conditional:
+            return Exclusion.NONE
+        place = (type(self), self.endpoint or "", "" if self.endpoint else self._root.partition("/")[0])
+        if place not in _EXCLUSIONS:
+            _EXCLUSIONS[place] = self._probed()
+        return _EXCLUSIONS[place]
+
+    def _probed(self) -> Exclusion:
+        """Write over a key that is not there: who keeps conditions refuses, and nothing lies there afterwards."""
+        key = keys.probe_key()
+        try:
+            self.put(key, b"", "application/octet-stream", if_token=self._never_there)
+        except PreconditionFailed:
+            return Exclusion.CONDITIONS
+        except StorageError as error:
+            if knows_not(error):
+                return Exclusion.NONE
+            raise
+        for failed in self.delete([key]).values():
+            raise failed
+        return Exclusion.NONE
+
+    _never_there: ClassVar[str] = '"0"'
+    """A token that no object has."""
+
+
+_EXCLUSIONS: dict[tuple[object, str, str], Exclusion] = {}
+
+
+def knows_not(error: StorageError) -> bool:
+    """Tell whether a server answered that it has no such request; some say 400 to what they do not know."""
+    return any(word in str(error) for word in _NOT_IMPLEMENTED)
+
+
+_NOT_IMPLEMENTED = ("NotImplemented", "not implemented", "MethodNotAllowed", "InvalidArgument", "Not Implemented")
+
 
 class RenamingBackend(FsspecBackend):
     """A root on a filesystem without a class of its own: bytes are written under a temporary name, then renamed."""
+
+    @property
+    def exclusion(self) -> Exclusion:  # type: ignore[override]
+        """Whatever it is, it can move what lies there."""
+        return Exclusion.RENAME
+
+    def rename(self, source: str, target: str) -> bool:
+        """Move within the filesystem."""
+
+        def moved() -> bool:
+            folder = self._path(target).rpartition("/")[0]
+            self.fs.makedirs(folder, exist_ok=True)
+            try:
+                self.fs.mv(self._path(source), self._path(target))
+            except FileNotFoundError:
+                return False
+            return True
+
+        return self._ask(source, moved)
 
     def write_many(self, writes: Sequence[Write]) -> dict[int, MediaError]:
         """Write one after another: what is sent at once would not be written aside."""

@@ -8,9 +8,12 @@ against a power cut.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
-from contextlib import suppress
+import threading
+import time
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -18,8 +21,8 @@ from urllib.parse import quote
 
 from fsmedia.errors import InvalidReferenceError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
-from fsmedia.storage.errors import ErrorTranslator, storage_error
-from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Fetched, Listing
+from fsmedia.storage.errors import ErrorTranslator, locked, storage_error
+from fsmedia.storage.port import LONGEST_WAIT, SEEK_BLOCK, Backend, Entry, Exclusion, Fetched, Listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -102,6 +105,12 @@ class LocalStage:
         self._key = key
         self._target = self._backend.prepared(key)
 
+    def ready(self) -> None:
+        """Make the bytes durable now, so that only the rename is left."""
+        if self._descriptor is not None:
+            with ErrorTranslator(self._key):
+                self._backend.sync_file(self._descriptor)
+
     def commit(self, content_type: str) -> None:
         """Rename the file to its name."""
         del content_type
@@ -181,6 +190,7 @@ class LocalBackend(Backend):
         self._topmost_made: str | None = None
         self._synced: set[str] = set()
         self._durability = durability
+        self._locks: LockFiles | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
         return _reopen, (self.path, self._durability)
@@ -204,6 +214,33 @@ class LocalBackend(Backend):
             stage.commit(content_type)
         finally:
             stage.discard()
+
+    @property
+    def exclusion(self) -> Exclusion:  # type: ignore[override]
+        """Locks, unless the file system has none: some network mounts."""
+        if self._locks is None or self._locks.process != os.getpid():
+            self._locks = LockFiles(self)
+        return self._locks.exclusion
+
+    @contextmanager
+    def lock(self, names: Sequence[str]) -> Iterator[None]:
+        """Lock one of 256 files for each name, in their order: two who need two can't wait for each other."""
+        if self.exclusion is not Exclusion.LOCK or self._locks is None:
+            raise NotImplementedError(f"{self.path} has no locks")
+        with self._locks.held(names):
+            yield
+
+    def rename(self, source: str, target: str) -> bool:
+        """Rename, and make both names durable."""
+        with ErrorTranslator(source):
+            old, new = self._inside(source), self.prepared(target)
+            try:
+                os.rename(old, new)
+            except FileNotFoundError:
+                return False
+            for folder in {os.path.dirname(old), os.path.dirname(new)}:
+                self.sync_folder(folder)
+            return True
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes at a key unless there is one: a hard link refuses an existing name, a rename does not."""
@@ -316,7 +353,8 @@ class LocalBackend(Backend):
 
     def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = ()) -> Fetched:
         """Read and look, one after another."""
-        return Fetched([self._read(key, None, None, LARGEST_READ) for key in reads], [self.head(key) for key in heads])
+        found = [self._read(key, None, None, LARGEST_READ) for key in reads]
+        return Fetched(found, [self.head(key) for key in heads], [None] * len(found))
 
     def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         """Read at a position, without reading what comes before it."""
@@ -635,3 +673,114 @@ class LocalBackend(Backend):
 
 def _reopen(path: str, durability: Literal["fsync", "rename"]) -> LocalBackend:
     return LocalBackend(path, durability=durability)
+
+
+LOCK_PATIENCE = 30.0
+"""Seconds to wait for somebody who changes a name, or another that shares its lock."""
+_FIRST_WAIT = 0.001
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+_HELD = (errno.EACCES, errno.EAGAIN)
+
+
+class LockFiles:
+    """The locks of one root: a thread's lock and a file's for each of 256 names.
+
+    Record locks (`lockf`) hold for a process, so threads need locks of their own. They are lost as soon as the process
+    closes *any* descriptor of the file: each file is opened once, and stays open. A forked child has neither the
+    parent's locks nor a use for its descriptors, and makes its own.
+    """
+
+    def __init__(self, backend: LocalBackend) -> None:
+        self.process = os.getpid()
+        self._backend = backend
+        shared = _SHARED.setdefault((self.process, os.path.realpath(backend.path)), ({}, {}, threading.Lock()))
+        self._threads, self._files, self._opening = shared
+
+    @property
+    def exclusion(self) -> Exclusion:
+        """What the file system offers; asked once for a root."""
+        place = (self.process, os.path.realpath(self._backend.path))
+        if place not in _EXCLUSIONS:
+            try:
+                with self.held([""]):
+                    _EXCLUSIONS[place] = Exclusion.LOCK
+            except StorageError as error:
+                if getattr(error.__cause__, "errno", None) not in _NO_LOCKS:
+                    raise
+                _EXCLUSIONS[place] = Exclusion.RENAME
+        return _EXCLUSIONS[place]
+
+    @contextmanager
+    def held(self, names: Sequence[str]) -> Iterator[None]:
+        """Hold the locks of some names."""
+        with ExitStack() as held:
+            for key in sorted({keys.lock_key(name) for name in names}):
+                held.enter_context(self._held(key, names[0]))
+            yield
+
+    @contextmanager
+    def _held(self, key: str, name: str) -> Iterator[None]:
+        with self._opening:
+            lock = self._threads.setdefault(key, threading.Lock())
+        if not lock.acquire(timeout=LOCK_PATIENCE):
+            raise locked(name)
+        try:
+            with ErrorTranslator(key):
+                descriptor = self._descriptor(key)
+                self._lock(descriptor, name)
+            try:
+                yield
+            finally:
+                fcntl.lockf(descriptor, fcntl.LOCK_UN)
+        finally:
+            lock.release()
+
+    @staticmethod
+    def _lock(descriptor: int, name: str) -> None:
+        until, pause = time.monotonic() + LOCK_PATIENCE, _FIRST_WAIT
+        while True:
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in _HELD:
+                    raise
+            else:
+                return
+            if time.monotonic() > until:
+                raise locked(name)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_WAIT / 20)
+
+    def _descriptor(self, key: str) -> int:
+        """Return the descriptor of a lock file: the one there is, or a new one where somebody took the file away."""
+        path = self._backend.prepared(key)
+        with self._opening:
+            known = self._files.get(key)
+            if known is not None:
+                try:
+                    if os.path.samestat(os.fstat(known), os.stat(path)):
+                        return known
+                except FileNotFoundError:
+                    pass
+                os.close(known)  # nobody of this process holds it: the thread's lock is ours
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+            self._files[key] = descriptor
+            return descriptor
+
+
+_Shared = tuple[dict[str, threading.Lock], dict[str, int], threading.Lock]
+_SHARED: dict[tuple[int, str], _Shared] = {}
+_EXCLUSIONS: dict[tuple[int, str], Exclusion] = {}
+
+
+def _after_fork() -> None:
+    """Leave the parent's locks to the parent."""
+    for _, files, _ in _SHARED.values():
+        for descriptor in files.values():
+            with suppress(OSError):
+                os.close(descriptor)
+    _SHARED.clear()
+    _EXCLUSIONS.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -8,7 +8,10 @@ the key and no secret. All methods may be called from any thread, in a forked ch
 from __future__ import annotations
 
 import logging
+import time
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 from fsmedia.errors import MediaError, StorageError
@@ -24,6 +27,9 @@ SEEK_BLOCK = 256 * 1024
 """Bytes that a seek in an opened media fetches; fsspec's default on S3 is 50 MiB."""
 _COPY_CHUNK = 2**20
 _log = logging.getLogger("fsmedia.retention")
+SHORTEST_WAIT = 0.05
+LONGEST_WAIT = 1.0
+"""Seconds between two looks at what somebody else is changing."""
 
 
 class Entry(NamedTuple):
@@ -84,10 +90,30 @@ class Write(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """Answers of `Backend.fetch`, in the order of the questions; None where there is nothing."""
+    """Answers of `Backend.fetch`, in the order of the questions; None where there is nothing.
+
+    Attributes
+    ----------
+    tokens
+        Of what was read, as `Backend.put` takes them; None where the storage knows no conditions.
+    """
 
     reads: list[bytes | None]
     heads: list[Entry | None]
+    tokens: list[str | None]
+
+
+class Exclusion(StrEnum):
+    """What a storage offers to keep two writers of one name apart, the strongest first."""
+
+    CONDITIONS = "conditions"
+    """A small object is replaced only if it still is the one that was read."""
+    LOCK = "lock"
+    """A lock that dies with its holder, for all processes that can write here."""
+    RENAME = "rename"
+    """An object can be taken away whole, and then be looked at."""
+    NONE = "none"
+    """Nothing: who writes last wins, and finds out afterwards."""
 
 
 class Stage(Protocol):
@@ -98,6 +124,9 @@ class Stage(Protocol):
 
     def retarget(self, key: str) -> None:
         """Change the key that `commit` writes to: some keys are known only when all bytes are."""
+
+    def ready(self) -> None:
+        """Do all that may take long, so that `commit` is short."""
 
     def commit(self, content_type: str) -> None:
         """Put what was written at the key, atomically."""
@@ -143,6 +172,9 @@ class Backend(ABC):
     in_one_process: bool = False
     """Whether no other process sees what lies here."""
 
+    exclusion: Exclusion = Exclusion.NONE
+    """What keeps two writers of one name apart; some storages are asked once in a process."""
+
     @property
     def asynchronous(self) -> bool:
         """Whether bulk calls are concurrent, on fsspec's own loop; see `AsyncReader`."""
@@ -181,6 +213,49 @@ class Backend(ABC):
 
         Where the storage knows no condition two creators may both hear True: read back what counts.
         """
+
+    def put(
+        self, key: str, data: bytes, content_type: str, *, if_absent: bool = False, if_token: str | None = None
+    ) -> str | None:
+        """Put bytes at a key on a condition; return the token of what lies there then.
+
+        Only storages whose `exclusion` is `CONDITIONS` know conditions. A request that was asked again for want of
+        an answer may be refused because of its own first success: look what lies there.
+
+        Parameters
+        ----------
+        if_absent
+            Nothing must be there.
+        if_token
+            What is there must have this token.
+
+        Raises
+        ------
+        PreconditionFailed
+            The condition does not hold; nothing was written.
+        """
+        if if_absent or if_token is not None:
+            raise NotImplementedError(f"{self.url} knows no conditions")
+        self.write(key, data, content_type)
+        return None
+
+    def lock(self, names: Sequence[str]) -> AbstractContextManager[None]:
+        """Keep others away who lock one of the same names; only where `exclusion` is `LOCK`.
+
+        Raises
+        ------
+        StoreConflictError
+            Somebody held it for too long.
+        """
+        raise NotImplementedError(f"{self.url} has no locks, asked for {len(names)}")
+
+    def rename(self, source: str, target: str) -> bool:
+        """Give an object another name, at once; False if it is not there. Only where `exclusion` is `RENAME`."""
+        raise NotImplementedError(f"{self.url} can't rename {source} to {target}")
+
+    def wait(self, attempt: int) -> None:
+        """Let others go on before a look is repeated, longer each time."""
+        time.sleep(min(SHORTEST_WAIT * 2**attempt, LONGEST_WAIT))
 
     def place_of(self, key: str) -> str:
         """Return what is the same for two keys only if they are one place; keys themselves, where nothing links."""

@@ -112,7 +112,8 @@ class SteppingBackend(Backend):
     # -- looks ---------------------------------------------------------------------------------------------
 
     def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = ()) -> Fetched:
-        return Fetched([self.read_range(key, None, None) for key in reads], [self.head(key) for key in heads])
+        found = [self.read_range(key, None, None) for key in reads]
+        return Fetched(found, [self.head(key) for key in heads], [None] * len(found))
 
     def head(self, key: str) -> Entry | None:
         def do() -> Entry | None:
