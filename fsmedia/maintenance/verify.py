@@ -51,9 +51,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Executor
 
+    from fsmedia.core.named import ContentDigest
     from fsmedia.core.records import ListedPair
     from fsmedia.core.settings_file import SettingsFile
-    from fsmedia.maintenance.survey import ContentDigest
     from fsmedia.models import Finding, FindingKind
     from fsmedia.storage import Backend, Entry
 

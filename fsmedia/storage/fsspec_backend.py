@@ -356,7 +356,7 @@ class FsspecBackend(Backend):
     def __init__(self, url: str, storage_options: Mapping[str, Any], timeout: timedelta) -> None:
         self._given_url = url
         self._storage_options = dict(storage_options)
-        self._timeout = timeout
+        self.timeout = timeout
         self._secrets = secrets_of(storage_options, url)
         self._opened: tuple[int, AbstractFileSystem] | None = None
         self.url = "::".join(public_url(link) if "://" in link else link for link in url.split("::")).rstrip("/")
@@ -365,7 +365,7 @@ class FsspecBackend(Backend):
         self._key_order = KeyOrder(self.url, unordered=self._lists_unordered())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._given_url, self._storage_options, self._timeout)
+        return type(self), (self._given_url, self._storage_options, self.timeout)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -445,7 +445,7 @@ class FsspecBackend(Backend):
     def _sync(self, function: Callable[..., Awaitable[T]], *args: Any, size: int = 0, **options: Any) -> T:
         """Run a coroutine function on fsspec's loop and wait, as long as its size allows."""
         # The size counts in whole steps, so that small calls keep exactly the timeout that was asked for.
-        patience = self._timeout.total_seconds() * (1 + size // PATIENCE_BYTES)
+        patience = self.timeout.total_seconds() * (1 + size // PATIENCE_BYTES)
         answer: T = sync(self.fs.loop, function, *args, timeout=patience, **options)
         return answer
 
@@ -830,7 +830,7 @@ class FsspecBackend(Backend):
     # -- conditions ----------------------------------------------------------------------------------------
 
     @property
-    def exclusion(self) -> Exclusion:  # type: ignore[override]
+    def exclusion(self) -> Exclusion:
         """What the server keeps; asked once for each place in a process, by a write that must be refused."""
         if not self.conditional:
             return Exclusion.NONE
@@ -873,7 +873,7 @@ class RenamingBackend(FsspecBackend):
     """A root on a filesystem without a class of its own: bytes are written under a temporary name, then renamed."""
 
     @property
-    def exclusion(self) -> Exclusion:  # type: ignore[override]
+    def exclusion(self) -> Exclusion:
         """Whatever it is, it can move what lies there."""
         return Exclusion.RENAME
 

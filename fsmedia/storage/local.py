@@ -216,7 +216,7 @@ class LocalBackend(Backend):
             stage.discard()
 
     @property
-    def exclusion(self) -> Exclusion:  # type: ignore[override]
+    def exclusion(self) -> Exclusion:
         """Locks, unless the file system has none: some network mounts."""
         if self._locks is None or self._locks.process != os.getpid():
             self._locks = LockFiles(self)

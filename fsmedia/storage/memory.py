@@ -32,7 +32,7 @@ class MemoryBackend(FsspecBackend):
     _changing: ClassVar[threading.Lock] = threading.Lock()
 
     @property
-    def exclusion(self) -> Exclusion:  # type: ignore[override]
+    def exclusion(self) -> Exclusion:
         """All that can write here are threads of one process."""
         return Exclusion.LOCK
 
@@ -140,8 +140,8 @@ class MemoryBackend(FsspecBackend):
 
 
 def _new_lock() -> None:
-    """Replace the lock in a forked child: the parent's may have been held, and nobody would release it."""
-    MemoryBackend._creating = threading.Lock()
+    """Replace the locks in a forked child: the parent's may have been held, and nobody would release them."""
+    MemoryBackend._creating, MemoryBackend._changing = threading.Lock(), threading.Lock()
 
 
 os.register_at_fork(after_in_child=_new_lock)

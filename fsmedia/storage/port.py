@@ -10,16 +10,18 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
-from fsmedia.errors import MediaError, StorageError
+from fsmedia.errors import MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
+from fsmedia.storage.errors import PreconditionFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime
     from types import TracebackType
     from typing import Self
 
@@ -172,8 +174,13 @@ class Backend(ABC):
     in_one_process: bool = False
     """Whether no other process sees what lies here."""
 
-    exclusion: Exclusion = Exclusion.NONE
-    """What keeps two writers of one name apart; some storages are asked once in a process."""
+    timeout: timedelta = timedelta(0)
+    """Longest wait for one answer; zero where answers are the operating system's."""
+
+    @property
+    def exclusion(self) -> Exclusion:
+        """What keeps two writers of one name apart; some storages are asked once in a process."""
+        return Exclusion.NONE
 
     @property
     def asynchronous(self) -> bool:
@@ -433,3 +440,48 @@ def storage_time(backend: Backend) -> datetime | None:
     for error in backend.delete([key]).values():
         _log.warning("%s", error)
     return None if entry is None else entry.modified
+
+
+UPDATE_ROUNDS = 16
+"""How often an object is read and changed again that others replace meanwhile."""
+
+
+def update_object(
+    backend: Backend, key: str, change: Callable[[bytes | None], bytes | None], content_type: str
+) -> None:
+    """Read a small object that several processes change, and replace it, so that what they change stays too.
+
+    Where the storage keeps neither conditions nor locks the last writer wins.
+
+    Parameters
+    ----------
+    change
+        Makes the new bytes of those that are there; None where they need no change. Called again for what others
+        wrote meanwhile.
+
+    Raises
+    ------
+    StoreConflictError
+        Others kept replacing it.
+    """
+    for _ in range(UPDATE_ROUNDS):
+        found = backend.fetch(reads=[key])
+        changed = change(found.reads[0])
+        # Also where a request was asked again for want of an answer, and refused because of its own first success.
+        if changed is None:
+            return
+        if backend.exclusion is Exclusion.LOCK:
+            with backend.lock([key]):
+                changed = change(backend.read(key))
+                if changed is not None:
+                    backend.write(key, changed, content_type)
+            return
+        if backend.exclusion is not Exclusion.CONDITIONS:
+            backend.write(key, changed, content_type)
+            return
+        try:
+            backend.put(key, changed, content_type, if_absent=found.reads[0] is None, if_token=found.tokens[0])
+        except PreconditionFailed:
+            continue
+        return
+    raise StoreConflictError("others keep changing it", next_step="try again", key=key)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import unquote_plus
 
 from s3fs import S3FileSystem
-
 from s3fs.core import _error_wrapper
 
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fsmedia import StorageError
+from fsmedia.storage import Exclusion
 from fsmedia.storage.local import LocalBackend
 from tests.golden.conftest import ARENA, BY_SESSION, INDEX, Adopted, adopt
 from tests.storages import LOCAL, S3_MOTO, ObjectStorage
@@ -116,6 +117,7 @@ def test_the_order_on_the_wire(request: pytest.FixtureRequest, tmp_path: Path) -
     indexed = adopt(BY_SESSION, S3_MOTO, request, tmp_path)
     assert isinstance(indexed.storage, ObjectStorage)
     item, store = indexed.item("png"), indexed.open()
+    assert store._backend.exclusion is Exclusion.CONDITIONS  # asked once in a process
     with indexed.storage.counted() as requests:
         store.delete_media(item.reference)
     changes = [(call.kind, call.key.removeprefix("lab/store/")) for call in requests.calls if call.method != "GET"]

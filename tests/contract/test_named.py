@@ -1,0 +1,237 @@
+"""Names that clients choose, changed by two at once: no media is torn, and nothing acknowledged is undone.
+
+These run real programs at once and count what goes wrong; every order of their steps is in `tests/interleavings`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fsmedia import MediaMetadata, MediaStore, StoreConflictError
+from fsmedia.core import named, promptkit
+from fsmedia.format import keys
+from fsmedia.storage import Exclusion, fsspec_backend
+from tests.contract.specimens import png
+from tests.servers import WrongAnswer
+from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.storages import S3Storage, Storage
+
+EXACT = (LOCAL, MEMORY, S3_MOTO, S3_SEAWEED)
+NAME = "runs/r1/report.bin"
+
+
+def together(*works: Callable[[], Any]) -> list[Exception | None]:
+    """Do several things at once; return what they raised."""
+
+    def attempt(work: Callable[[], Any]) -> Exception | None:
+        try:
+            work()
+        except Exception as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(len(works)) as threads:
+        return list(threads.map(attempt, works))
+
+
+def opened(storage: Storage, **options: Any) -> MediaStore:
+    return MediaStore(storage.url, storage_options=storage.options, **options)
+
+
+def torn(storage: Storage) -> set[str]:
+    """Names whose sidecar speaks of other bytes, or that have only one of both, as the oracle sees them."""
+    there = {key for key in storage.keys() if not key.startswith(keys.INTERNAL)}  # noqa: SIM118 - no dict
+    found = set()
+    for key in there:
+        if key.endswith(keys.SIDECAR_SUFFIX):
+            found |= {key.removesuffix(keys.SIDECAR_SUFFIX)} - there
+            continue
+        said = json.loads(storage.read(f"{key}.meta")) if f"{key}.meta" in there else {}
+        if said.get("sha256") != hashlib.sha256(storage.read(key)).hexdigest():
+            found.add(key)
+    return found
+
+
+def test_two_writers_of_many_names(storage: Storage, full_run: bool) -> None:
+    """10 to 12 of 75 names ended with one writer's bytes under the other's sidecar, and both were told so."""
+    dice = random.Random(4)
+    store = opened(storage).create()
+    for trial in range(25 if full_run else 8):
+        names = [f"runs/r1/{trial}-{number}.bin" for number in range(3)]
+
+        def write(tag: bytes, names: list[str] = names) -> None:
+            fs = opened(storage).fs
+            for name in names:
+                fs.pipe_file(name, tag * dice.randrange(10, 3000))
+
+        assert together(lambda: write(b"a"), lambda: write(b"b")) == [None, None]
+    wrong = torn(storage)
+    assert wrong == set() or storage.name == S3_RCLONE, wrong
+    found = store.verify(deep=True)
+    assert wrong <= {finding.key for finding in found.findings}
+    assert found.whole == (not wrong)
+
+
+def test_two_moves_onto_one_name(storage: Storage, full_run: bool) -> None:
+    """7 of 30 ended with the bytes of one source under the sidecar of the other."""
+    store = opened(storage).create()
+    for trial in range(30 if full_run else 8):
+        for tag in "ab":
+            store.fs.pipe_file(f"runs/from/{trial}{tag}", tag.encode() * (10 + 7 * trial + ord(tag)))
+
+        def move(tag: str, trial: int = trial) -> None:
+            opened(storage).fs.mv(f"runs/from/{trial}{tag}", f"runs/onto/{trial}")
+
+        assert together(lambda: move("a"), lambda: move("b")) == [None, None]
+    wrong = torn(storage)
+    assert wrong == set() or storage.name == S3_RCLONE, wrong
+    assert wrong <= {finding.key for finding in store.verify(deep=True).findings}
+    assert len(store.fs.find("runs/onto")) == (30 if full_run else 8)
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+def test_two_programs_that_set_attributes(some_storage: Storage) -> None:
+    store = opened(some_storage).create()
+    store.fs.pipe_file(NAME, b"bytes")
+
+    def sets(tag: str) -> None:
+        fs = opened(some_storage).fs
+        for number in range(5):
+            fs.setxattrs(NAME, {f"user.{tag}{number}": "1"})
+
+    assert together(lambda: sets("a"), lambda: sets("b")) == [None, None]
+    wanted = {f"user.{tag}{number}" for tag in "ab" for number in range(5)}
+    assert wanted <= set(store.fs.listxattr(NAME))
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+def test_two_programs_that_delete_what_promptkit_indexed(
+    some_storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """25 of 60 entries named deleted bytes: each program wrote back what the other had taken out."""
+    monkeypatch.setattr(promptkit, "_index", SimpleNamespace(lock=nullcontext()))  # as between processes
+    names = [f"runs/r1/{number}.png" for number in range(60)]
+    for number, name in enumerate(names):
+        some_storage.write(name, b"%d" % number)
+        some_storage.write(f"{name}.meta", b'{"run_id": "r1", "mime_type": "image/png"}')
+    index = {hashlib.sha256(b"%d" % number).hexdigest(): name for number, name in enumerate(names)}
+    some_storage.write(keys.DEDUP_INDEX_KEY, json.dumps(index).encode())
+    opened(some_storage).create()
+
+    def delete(part: list[str]) -> None:
+        store = opened(some_storage)
+        for name in part:
+            store.delete_media(name)
+
+    assert together(lambda: delete(names[0:50:2]), lambda: delete(names[1:50:2])) == [None, None]
+    assert set(json.loads(some_storage.read(keys.DEDUP_INDEX_KEY)).values()) == set(names[50:])
+
+
+def test_many_first_writers(storage: Storage, full_run: bool) -> None:
+    """Once, under load, one of them was told that somebody had made the store with other settings."""
+
+    def first(number: int) -> Callable[[], object]:
+        return lambda: opened(storage).store_media(png(), MediaMetadata(run_id=f"r{number}"))
+
+    writers = 32 if full_run else 8
+    assert together(*map(first, range(writers))) == [None] * writers
+    assert len(list(opened(storage).list())) == writers
+
+
+# -- marks of deletions ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def marked(moto_storage: S3Storage, monkeypatch: pytest.MonkeyPatch) -> MediaStore:
+    """A media whose deletion died before its bytes went."""
+    store = opened(moto_storage).create()
+    store.fs.pipe_file(NAME, b"bytes")
+    text = json.loads(moto_storage.read(f"{NAME}.meta")) | {"leaving": "01m8j2x-of-another"}
+    moto_storage.write(f"{NAME}.meta", json.dumps(text).encode())
+    monkeypatch.setattr(type(store._backend), "wait", lambda *_: None)
+    return store
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda store: store.fs.pipe_file(NAME, b"new"),
+        lambda store: store.fs.setxattrs(NAME, {"user.a": "1"}),
+        lambda store: store.apply_policy(NAME, None),
+        lambda store: store.fs.mv(NAME, "runs/r1/other.bin"),
+        lambda store: store.delete_media(NAME),
+    ],
+    ids=["write", "attribute", "policy", "move", "delete"],
+)
+def test_who_meets_a_deletion_under_way_waits_and_then_says_so(
+    marked: MediaStore, change: Callable[[MediaStore], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert marked.fs.cat_file(NAME) == b"bytes", "it is there as long as its bytes are"
+    with pytest.raises(StoreConflictError, match=r"deletes it.*10.*old"):
+        change(marked)
+    assert marked.fs.cat_file(NAME) == b"bytes"
+    monkeypatch.setattr(named, "_longest", lambda _: timedelta(seconds=-2))  # that is long ago
+    change(marked)
+    assert marked.verify(deep=True).whole
+
+
+def test_a_deletion_that_failed_is_finished_by_the_next(moto_storage: S3Storage) -> None:
+    store = opened(moto_storage).create()
+    store.fs.pipe_file(NAME, b"bytes")
+    refused = WrongAnswer("DELETE", target=NAME, body=b"<Error><Code>AccessDenied</Code></Error>", status=403)
+    with moto_storage.server.answering(refused), pytest.raises(Exception, match="refused access"):
+        store.delete_media(NAME)
+    assert "leaving" not in json.loads(moto_storage.read(f"{NAME}.meta")), "the storage refused: it was taken back"
+    with moto_storage.server.answering(WrongAnswer("DELETE", target=NAME, change="closed")), suppress(Exception):
+        store.delete_media(NAME)
+    assert "leaving" in json.loads(moto_storage.read(f"{NAME}.meta")), "nobody knows whether it is still under way"
+    store.delete_media(NAME)
+    assert not {key for key in moto_storage.keys() if key.startswith("runs/")}  # noqa: SIM118 - no dict
+
+
+def test_an_unanswered_put_of_a_sidecar_that_was_done_is_a_success(moto_storage: S3Storage) -> None:
+    """Asked again, it is refused because of its own first success."""
+    store = opened(moto_storage).create()
+    store.fs.pipe_file(NAME, b"bytes")
+    lost = WrongAnswer("PUT", target=r"\.meta$", field="if-match", times=1, change="closed", after=True)
+    with moto_storage.server.answering(lost):
+        store.fs.pipe_file(NAME, b"new bytes")
+    assert store.fs.cat_file(NAME) == b"new bytes"
+    assert torn(moto_storage) == set()
+    with moto_storage.server.answering(lost):
+        store.fs.setxattrs(NAME, {"user.a": "1"})
+    assert store.fs.getxattr(NAME, "user.a") == "1"
+    with moto_storage.server.answering(lost):
+        store.delete_media(NAME)
+    assert store.fs.find("") == []
+
+
+def test_a_server_that_refuses_conditions_can_found_a_store(
+    moto_storage: S3Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Backblaze B2 answers 501 to them."""
+    monkeypatch.setattr(fsspec_backend, "_EXCLUSIONS", {})
+    body = b"<Error><Code>NotImplemented</Code><Message>A header is not implemented</Message></Error>"
+    rules = [WrongAnswer("PUT", field=field, body=body, status=501) for field in ("if-match", "if-none-match")]
+    with moto_storage.server.answering(*rules):
+        store = opened(moto_storage)
+        store.store_media(png(), MediaMetadata(run_id="r1"))
+        store.fs.pipe_file(NAME, b"bytes")
+        store.fs.pipe_file(NAME, b"new bytes")
+        store.fs.mv(NAME, "runs/r1/other.bin")
+        store.delete_media("runs/r1/other.bin")
+        assert store._backend.exclusion is Exclusion.NONE
+        assert store.verify(deep=True).whole
