@@ -215,15 +215,16 @@ class Deleter:
             foreign = not keys.is_own_name(reference)
             # One round trip for all that must be known before the first write: a hold that was answered before this
             # call began is respected.
-            found = self.backend.fetch(reads=[*wanted, keys.DEDUP_INDEX_KEY] if foreign else wanted)
+            index = promptkit.index_keys(adopted=self.configuration.adopted) if foreign else []
+            found = self.backend.fetch(reads=[*wanted, *index])
             read = found.reads
             if read[1] is not None:
                 raise holds.refusal(reference, read[1])
             if read[0] is None:
                 records.refuse_folder(self.backend, reference)
             # Before the bytes go: PromptKit believes its index, and would answer with a reference to nothing.
-            if foreign and read[2] is not None:
-                promptkit.forget(self.backend, [reference], read[2])
+            if foreign:
+                promptkit.forget(self.backend, [reference], read[2:], adopted=self.configuration.adopted)
         for error in self._delete({reference: Seen(read[0], found.tokens[0])}).values():
             raise error
         return read[0] is not None
@@ -248,7 +249,7 @@ class Deleter:
         foreign = [each for each in sidecars if not keys.is_own_name(each)]
         try:
             if foreign:
-                promptkit.forget(self.backend, foreign)
+                promptkit.forget(self.backend, foreign, adopted=self.configuration.adopted)
         except MediaError as error:
             failed |= dict.fromkeys(foreign, error)
         return failed | self._delete({each: data for each, data in sidecars.items() if each not in failed})
@@ -285,7 +286,7 @@ class Deleter:
             References, and the items as they were copied.
         """
         try:
-            promptkit.forget(self.backend, list(sources))
+            promptkit.forget(self.backend, list(sources), adopted=self.configuration.adopted)
         except MediaError as error:
             return dict.fromkeys(sources, error)
         seen = {reference: pair.seen for reference, pair in sources.items()}

@@ -521,7 +521,8 @@ def _put_ready(item: StoreOperation, stage: Stage) -> bool:
             if before != item.before:
                 _renew(item, Seen(before))
             stage.commit(item.mime_type)
-            backend.write(keys.sidecar_key(reference), item.sidecar, SIDECAR_TYPE)
+            if item.sidecar:  # a sync brings other programs' files without one
+                backend.write(keys.sidecar_key(reference), item.sidecar, SIDECAR_TYPE)
     if isinstance(stage, CopiedBytes) and not current:
         stage.look_again()
         _follow(item)
@@ -709,6 +710,17 @@ def take_back(item: DeleteOperation, error: MediaError) -> None:
         item.backend.put(keys.sidecar_key(item.reference), item.seen.text, SIDECAR_TYPE, if_token=item.marked.token)
     except MediaError as failed:
         _log.warning("a deletion's mark stays: %s", failed)
+
+
+def remove_marked(item: DeleteOperation) -> None:
+    """Remove the sidecar that was marked, and no other: who was away for longer than a mark counts comes too late."""
+    if item.marked is None:
+        return
+    key = keys.sidecar_key(item.reference)
+    try:
+        item.backend.remove(key, if_token=item.marked.token)
+    except PreconditionFailed:
+        _log.warning("%s was written while it was deleted, and stays", item.reference)
 
 
 def finished(operations: Sequence[DeleteOperation]) -> None:

@@ -308,14 +308,15 @@ class FileUpload:
         wanted = [keys.sidecar_key(self.key), keys.hold_key(self.key)]
         # PromptKit never indexes a name of our own form, so only other names cost this read.
         if not keys.is_own_name(self.key):
-            wanted.append(keys.DEDUP_INDEX_KEY)
+            wanted += promptkit.index_keys(adopted=self._write_context.configuration.adopted)
         answers = self._write_context.backend.fetch(reads=wanted, heads=[self.key])
         sidecar, hold, *index = answers.reads
         if hold is not None:
             raise holds.refusal(self.key, hold)
         if any(index):
             # Before the bytes: PromptKit's index would return the new bytes for the digest of the old.
-            promptkit.forget(self._write_context.backend, [self.key], index[0])
+            adopted = self._write_context.configuration.adopted
+            promptkit.forget(self._write_context.backend, [self.key], index, adopted=adopted)
         # A sidecar without bytes is left of a half-done delete: nothing of it is kept.
         return None if answers.heads[0] is None else sidecar, Seen(sidecar, answers.tokens[0])
 

@@ -966,7 +966,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             old = [text if head else None for text, head in zip(there.reads, there.heads, strict=True)]
             # Holds, then PromptKit's index, then the steps of a store: what is refused is refused before a write.
             holds.refuse(self._backend, *(item.key for item in some))
-            promptkit.forget_replaced(self._backend, [item.key for item in some])
+            promptkit.forget_replaced(self._backend, [item.key for item in some], adopted=context.configuration.adopted)
             seen = [Seen(text, token) for text, token in zip(there.reads, there.tokens, strict=True)]
             commit.raise_first(commit.store([item.prepare(*each) for item, *each in zip(some, old, seen, strict=True)]))
             for item in some:
@@ -1209,12 +1209,13 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         if keys.is_own_name(target):
             holds.refuse(self._backend, *([] if checked else [target]))
             return None
-        wanted = [keys.sidecar_key(target), keys.DEDUP_INDEX_KEY]
+        adopted = self._configuration().adopted
+        wanted = [keys.sidecar_key(target), *promptkit.index_keys(adopted=adopted)]
         answers = self._backend.fetch(reads=wanted if checked else [*wanted, keys.hold_key(target)])
-        if not checked and answers.reads[2] is not None:
-            raise holds.refusal(target, answers.reads[2])
-        if answers.reads[1] is not None:
-            promptkit.forget(self._backend, [target], answers.reads[1])
+        hold = None if checked else answers.reads.pop()
+        if hold is not None:
+            raise holds.refusal(target, hold)
+        promptkit.forget(self._backend, [target], answers.reads[1:], adopted=adopted)
         return Seen(answers.reads[0], answers.tokens[0])
 
     def _share(self, context: WriteContext, target: str, pair: Pair) -> None:

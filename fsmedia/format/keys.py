@@ -633,6 +633,10 @@ def switch_key(name: str) -> str:
     return f"{SWITCHES}/{name}"
 
 
+PROMPTKIT: Final = f"{INTERNAL}/promptkit"
+INDEX_ASIDE_KEY: Final = f"{PROMPTKIT}/dedup_index.json"
+"""Where PromptKit's index lies once something was deleted or replaced that it names."""
+
 LOCKS: Final = f"{INTERNAL}/locks"
 """The folder of lock files, on disks: empty, and of no meaning but while somebody holds them."""
 

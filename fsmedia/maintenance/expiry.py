@@ -158,7 +158,7 @@ class Enforcement:
 
     def _seeks_shared(self, backend: Backend) -> bool:
         """Tell whether sweeps without `delete_shared` may have put media off, so that no past entry names them."""
-        return self.delete_shared and backend.read(keys.DEDUP_INDEX_KEY) is not None
+        return self.delete_shared and bool(promptkit.whole_index(backend))
 
     def _sweep(
         self,

@@ -301,6 +301,8 @@ class Survey:
             self.holds[key] = None
         elif key == keys.CONFIGURATION_KEY:
             self.settings = True
+        elif key == keys.INDEX_ASIDE_KEY:
+            pass  # it is nobody's truth any more, but says what sweeps keep
         else:
             self._rest(entry)
 

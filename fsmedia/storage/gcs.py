@@ -148,6 +148,21 @@ class GCSBackend(FsspecBackend):
 
         return self._ask(key, lambda: self._sync(put, size=len(data)))
 
+    def remove(self, key: str, *, if_token: str | None = None) -> None:
+        """Remove by one request, on the condition of its generation where one is given."""
+        bucket, _, name = self._path(key).partition("/")
+        expected = {} if if_token is None else {"ifGenerationMatch": if_token}
+
+        async def remove() -> None:
+            try:
+                await self.fs._call("DELETE", "b/{}/o/{}", bucket, name, **expected)
+            except FileNotFoundError:
+                return
+            except FileExistsError:  # gcsfs's word for 412
+                raise refused(key) from None
+
+        self._ask(key, lambda: self._sync(remove))
+
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes on the condition that there are none."""
         # The service keeps the condition for uploads in one request; the emulator ignores it for resumable ones.

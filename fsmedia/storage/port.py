@@ -361,6 +361,23 @@ class Backend(ABC):
         Folders that this leaves empty go too, where the storage has any, unless they shall be kept.
         """
 
+    def remove(self, key: str, *, if_token: str | None = None) -> None:
+        """Remove one object; what is not there counts as removed.
+
+        Parameters
+        ----------
+        if_token
+            What is there must have this token. Only some of the storages that know conditions keep one for this.
+
+        Raises
+        ------
+        PreconditionFailed
+            Something else lies there, and nothing was removed.
+        """
+        del if_token
+        for error in self.delete([key]).values():
+            raise error
+
     @abstractmethod
     def local_path(self, key: str) -> str | None:
         """Return where the bytes lie on this machine; None if they do not."""

@@ -167,6 +167,22 @@ class S3Backend(FsspecBackend):
         token: str | None = answer.get("ETag")
         return token
 
+    def remove(self, key: str, *, if_token: str | None = None) -> None:
+        """Remove by one request, on a condition where one is given; servers that do not know it ignore it."""
+        asked = self._object(key) if if_token is None else {**self._object(key), "IfMatch": if_token}
+
+        async def remove() -> None:
+            try:
+                await self.fs._call_s3("delete_object", **asked)
+            except Exception as error:
+                if _is_missing(error):
+                    return  # asked again for want of an answer, or somebody else's removal
+                if if_token is not None and _refused(error):
+                    raise refused(key) from None
+                raise
+
+        self._ask(key, lambda: self._sync(remove))
+
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes on the condition that there are none; servers that ignore the condition answer True."""
         # Servers that ignore the condition of a PUT (rclone) would replace what is there.
@@ -338,6 +354,12 @@ class S3Backend(FsspecBackend):
             for key in wanted
             if key not in done
         }
+
+
+def _is_missing(error: Exception) -> bool:
+    """Tell whether nothing is there; s3fs has its own word for some of the answers."""
+    answer = getattr(error.__cause__ or error, "response", None) or {}
+    return isinstance(error, FileNotFoundError) or answer.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404
 
 
 def _refused(error: Exception) -> bool:

@@ -14,13 +14,14 @@ import pytest
 from fsmedia import StoreConflictError
 from fsmedia.format import keys
 from fsmedia.storage import Exclusion, PreconditionFailed, fsspec_backend, local, memory, open_backend
+from tests.servers import WrongAnswer
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fsmedia.storage import Backend
-    from tests.storages import ObjectStorage, Storage
+    from tests.storages import GcsStorage, ObjectStorage, Storage
 
 KEPT = {
     LOCAL: Exclusion.LOCK,
@@ -33,6 +34,7 @@ KEPT = {
 CONDITIONAL = [name for name, kept in KEPT.items() if kept is Exclusion.CONDITIONS]
 LOCKING = [name for name, kept in KEPT.items() if kept is Exclusion.LOCK]
 TYPE = "application/json"
+REFUSAL = b'{"error": {"code": 412, "message": "conditionNotMet"}}'
 
 
 def opened(storage: Storage) -> Backend:
@@ -91,6 +93,32 @@ def test_a_put_over_what_is_gone_is_refused(some_storage: Storage, backend: Back
     with pytest.raises(PreconditionFailed):
         backend.put("a", b"2", TYPE, if_token=token)
     assert some_storage.keys() == set()
+
+
+@pytest.mark.parametrize("some_storage", [S3_MOTO, S3_SEAWEED], indirect=True)
+def test_a_removal_takes_what_it_was_told_is_there_and_nothing_else(some_storage: Storage, backend: Backend) -> None:
+    first = backend.put("a", b"1", TYPE)
+    second = backend.put("a", b"2", TYPE)
+    with pytest.raises(PreconditionFailed) as refused:
+        backend.remove("a", if_token=first)
+    assert refused.value.key == "a"
+    assert some_storage.read("a") == b"2"
+    backend.remove("a", if_token=second)
+    assert some_storage.keys() == set()
+    backend.remove("a")
+
+
+def test_a_removal_on_gcs_is_told_the_generation(gcs_storage: GcsStorage) -> None:
+    """The emulator ignores it there, so that it is asked for is seen at the wire, and a refusal is answered for it."""
+    backend = opened(gcs_storage)
+    token = backend.put("a", b"1", TYPE)
+    assert token is not None
+    refusal = WrongAnswer("DELETE", target=f"ifGenerationMatch={token}", status=412, body=REFUSAL)
+    with gcs_storage.server.answering(refusal), pytest.raises(PreconditionFailed):
+        backend.remove("a", if_token=token)
+    backend.remove("a", if_token=token)
+    assert gcs_storage.keys() == set()
+    backend.remove("a")
 
 
 @conditional
