@@ -38,6 +38,7 @@ _OURS = (
     keys.QUARANTINE,
     keys.LOCKS,
     keys.SWITCHES,
+    keys.PROMPTKIT,
 )
 _SWEEPER = ".fsmedia/orphans"
 """Text of the sweep's own markers, where others have their reference: no media can have this name."""
