@@ -374,6 +374,13 @@ DELETE_NAMED: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (
     named.look_after_removal,
     remove_due,
 )
+DELETE_CAUGHT: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (
+    named.look_before_removal,
+    named.catch_bytes,
+    named.catch_sidecar,
+    named.look_after_removal,
+    remove_due,
+)
 DELETE_MARKED: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (
     named.mark_leaving,
     remove_bytes_under_mark,
@@ -651,7 +658,7 @@ def _delete_order(operation: DeleteOperation) -> str:
 _ORDERS = {
     Exclusion.CONDITIONS: ("STORE_CONDITIONAL", "DELETE_MARKED"),
     Exclusion.LOCK: ("STORE_LOCKED", "DELETE_LOCKED"),
-    Exclusion.RENAME: ("STORE_NAMED", "DELETE_NAMED"),
+    Exclusion.RENAME: ("STORE_NAMED", "DELETE_CAUGHT"),
     Exclusion.NONE: ("STORE_NAMED", "DELETE_NAMED"),
 }
 

@@ -762,11 +762,65 @@ def look_before_removal(operations: Sequence[DeleteOperation]) -> Failures:
     for index, text, entry in zip(judged, found.reads, found.heads, strict=True):
         item = operations[index]
         changed = item.seen is not None and text != item.seen.text
-        if item.still is not None and changed and not item.still(text):
+        # Bytes without the sidecar that was read: another sweep has caught that, and may give it back.
+        caught = changed and text is None and entry is not None
+        if item.still is not None and changed and (caught or not item.still(text)):
             failed[index] = overtaken("was changed meanwhile")
         elif (entry is not None and not _fits(text, entry)) or (item.entry is not None and entry != item.entry):
             failed[index] = overtaken("is being overwritten")
+        else:
+            item.entry = entry
     return failed
+
+
+def catch_bytes(operations: Sequence[DeleteOperation]) -> Failures:
+    """Move the bytes away that a sweep or a move decided upon, look what was caught, and delete only that."""
+
+    def catch(item: DeleteOperation) -> None:
+        def is_meant(aside: str) -> bool:
+            caught = item.backend.head(aside)
+            return caught is not None and caught._replace(key=item.reference) == item.entry
+
+        guarded = item.still is not None and item.seen is not None
+        if guarded and item.entry is None:
+            return  # none were seen, so whatever lies there now was not meant
+        # Whoever asks for the end of a media may also end an overwrite of it.
+        if not _catch(item, item.reference, is_meant if guarded else None):
+            _describe_what_lies(item)  # it may have come back over what somebody wrote in just this moment
+            raise overtaken("was overwritten meanwhile")
+
+    return for_each(operations, catch)
+
+
+def catch_sidecar(operations: Sequence[DeleteOperation]) -> Failures:
+    """Do the same with the sidecar: a writer's that has come meanwhile says how long the media is kept now."""
+
+    def catch(item: DeleteOperation) -> None:
+        def is_meant(aside: str) -> bool:
+            return item.seen is not None and item.backend.read(aside) == item.seen.text
+
+        _catch(item, keys.sidecar_key(item.reference), None if item.still is None else is_meant)
+
+    return for_each(operations, catch)
+
+
+def _catch(item: DeleteOperation, key: str, is_meant: Callable[[str], bool] | None) -> bool:
+    """Move an object away, look whether it is what was meant, and delete it; False: it was another, and is back."""
+    backend = item.backend
+    aside = None if is_meant is None else keys.aside_key(key, backend.root_length)
+    if is_meant is None or aside is None:
+        for error in backend.delete([key], keep_folders=item.keep_folders).values():
+            raise error
+        return True
+    if not backend.rename(key, aside):
+        return True
+    meant = is_meant(aside)
+    # Back with what somebody has written meanwhile, unless something newer lies there already.
+    if not meant and backend.head(key) is None:
+        backend.rename(aside, key)
+    else:
+        _delete(backend, aside)
+    return meant
 
 
 def _fits(text: bytes | None, entry: Entry) -> bool:
@@ -783,16 +837,17 @@ def look_after_removal(operations: Sequence[DeleteOperation]) -> Failures:
     """Look whether somebody wrote meanwhile whose sidecar went with the old one, and describe what lies there."""
     found = operations[0].backend.fetch(heads=[item.reference for item in operations])
 
-    def look(item: DeleteOperation) -> None:
-        text = item.seen.text if item.seen is not None else None
-        for _ in range(ROUNDS):
-            describe(item.backend, item.reference, text or b"{}")
-            if is_described(item.backend, item.reference):
-                return
-
     back = [index for index, entry in enumerate(found.heads) if entry is not None]
-    failed = for_each([operations[index] for index in back], look)
+    failed = for_each([operations[index] for index in back], _describe_what_lies)
     return {back[index]: error for index, error in failed.items()}
+
+
+def _describe_what_lies(item: DeleteOperation) -> None:
+    text = item.seen.text if item.seen is not None else None
+    for _ in range(ROUNDS):
+        describe(item.backend, item.reference, text or b"{}")
+        if is_described(item.backend, item.reference):
+            return
 
 
 # -- sidecars ----------------------------------------------------------------------------------------------

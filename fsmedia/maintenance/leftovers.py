@@ -39,6 +39,7 @@ _OURS = (
     keys.LOCKS,
     keys.SWITCHES,
     keys.PROMPTKIT,
+    keys.ASIDE,
 )
 _SWEEPER = ".fsmedia/orphans"
 """Text of the sweep's own markers, where others have their reference: no media can have this name."""

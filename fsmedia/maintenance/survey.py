@@ -40,7 +40,8 @@ _CHUNK = 512
 """Bytes of one request, as many as one PUT stores."""
 _AT_ONCE = 4
 _KNOWN = tuple(
-    f"{folder}/" for folder in (keys.DELETIONS, keys.REFERENCES, keys.ERASURES, keys.CATALOG, keys.LOCKS, keys.SWITCHES)
+    f"{folder}/"
+    for folder in (keys.DELETIONS, keys.REFERENCES, keys.ERASURES, keys.CATALOG, keys.LOCKS, keys.SWITCHES, keys.ASIDE)
 )
 _HOLD = re.compile(rf"{re.escape(keys.HOLDS)}/[0-9a-f]{{64}}")
 _AFTER = f"{keys.INTERNAL}0"

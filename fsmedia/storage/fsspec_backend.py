@@ -872,6 +872,13 @@ _NOT_IMPLEMENTED = ("NotImplemented", "not implemented", "MethodNotAllowed", "In
 class RenamingBackend(FsspecBackend):
     """A root on a filesystem without a class of its own: bytes are written under a temporary name, then renamed."""
 
+    renames = True
+
+    @property
+    def concurrency(self) -> int:  # type: ignore[override] # known when the filesystem is
+        """One call after another over a connection that knows no other way."""
+        return CONCURRENCY if self.fs.async_impl else 1
+
     @property
     def exclusion(self) -> Exclusion:
         """Whatever it is, it can move what lies there."""
@@ -886,7 +893,8 @@ class RenamingBackend(FsspecBackend):
             try:
                 self.fs.mv(self._path(source), self._path(target))
             except FileNotFoundError:
-                return False
+                # Asked again for want of an answer it may have been moved: by its target, which nobody else knows.
+                return bool(self.fs.exists(self._path(target)))
             return True
 
         return self._ask(source, moved)

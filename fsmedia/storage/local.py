@@ -180,6 +180,7 @@ class LocalBackend(Backend):
     """A store's root that is a folder; the folder is made by the first write."""
 
     keeps_folders = True
+    renames = True
     concurrency = 4
     """Waiting for the disk (fsync) overlaps; more threads only wait for each other."""
 

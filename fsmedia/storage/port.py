@@ -174,6 +174,9 @@ class Backend(ABC):
     in_one_process: bool = False
     """Whether no other process sees what lies here."""
 
+    renames: bool = False
+    """Whether `rename` can be asked for."""
+
     timeout: timedelta = timedelta(0)
     """Longest wait for one answer; zero where answers are the operating system's."""
 
@@ -257,7 +260,7 @@ class Backend(ABC):
         raise NotImplementedError(f"{self.url} has no locks, asked for {len(names)}")
 
     def rename(self, source: str, target: str) -> bool:
-        """Give an object another name, at once; False if it is not there. Only where `exclusion` is `RENAME`."""
+        """Give an object another name, at once; False if it is not there. Only where `renames` says so."""
         raise NotImplementedError(f"{self.url} can't rename {source} to {target}")
 
     def wait(self, attempt: int) -> None:

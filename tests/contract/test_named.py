@@ -10,11 +10,13 @@ import json
 import random
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from fsmedia import MediaMetadata, MediaStore, StoreConflictError
 from fsmedia.core import commit, named, promptkit
@@ -22,11 +24,13 @@ from fsmedia.format import keys
 from fsmedia.storage import Exclusion, fsspec_backend
 from tests.contract.specimens import png
 from tests.servers import WrongAnswer
-from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED
+from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, LocalStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from fsmedia.storage import Backend
     from tests.storages import MemoryStorage, S3Storage, Storage
 
 EXACT = (LOCAL, MEMORY, S3_MOTO, S3_SEAWEED)
@@ -285,3 +289,96 @@ def test_a_server_that_refuses_conditions_can_found_a_store(
         store.delete_media("runs/r1/other.bin")
         assert store._backend.exclusion is Exclusion.NONE
         assert store.verify(deep=True).whole
+
+
+# -- storages that can rename, and nothing else ------------------------------------------------------------
+
+
+class RenamingFileSystem(LocalFileSystem):
+    """A disk under a name that the package does not know, so that it takes it for one that can only rename."""
+
+    protocol = "renaming"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(str(path).removeprefix("renaming://"))
+
+
+@pytest.fixture
+def renaming(tmp_path: Path) -> tuple[MediaStore, LocalStorage]:
+    """Give a store with a media that is due, and its disk."""
+    fsspec.register_implementation("renaming", RenamingFileSystem, clobber=True)
+    store = MediaStore(f"renaming://{tmp_path}/store").create()
+    assert store._backend.exclusion is Exclusion.RENAME
+    store.fs.pipe_file(NAME, b"bytes")
+    store.apply_policy(NAME, "delete-after-1min")
+    return store, LocalStorage("renaming", str(tmp_path / "store"))
+
+
+def aside(storage: LocalStorage) -> list[str]:
+    return [key for key in storage.keys() if key.startswith(keys.ASIDE)]  # noqa: SIM118 - no dict
+
+
+def later() -> datetime:
+    return datetime.now(UTC) + timedelta(minutes=3)
+
+
+def test_a_sweep_by_rename_leaves_nothing(renaming: tuple[MediaStore, LocalStorage]) -> None:
+    store, storage = renaming
+    assert [each.reference for each in store.enforce_policy(now=later()).deleted] == [NAME]
+    assert aside(storage) == []
+    assert not {key for key in storage.keys() if key.startswith("runs/")}  # noqa: SIM118 - no dict
+    store.fs.pipe_file(NAME, b"new")
+    store.fs.mv(NAME, "runs/r1/other.bin")
+    store.delete_media("runs/r1/other.bin")
+    assert store.verify(deep=True).findings == ()
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["goes on", "dies"])
+def test_a_sweep_by_rename_gives_back_what_was_written_meanwhile(
+    renaming: tuple[MediaStore, LocalStorage], monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    """The write was acknowledged; a sweep beside it used to take its bytes."""
+    store, storage = renaming
+    real = type(store._backend).rename
+
+    def overwritten(backend: Backend, source: str, target: str) -> bool:
+        if source == NAME and not written:
+            written.append(NAME)
+            MediaStore(store.url).fs.pipe_file(NAME, b"of another, and more")
+            MediaStore(store.url).apply_policy(NAME, None)
+        if dies and target == NAME:
+            raise KeyboardInterrupt
+        return real(backend, source, target)
+
+    written: list[str] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store._backend), "rename", overwritten)
+        with pytest.raises(KeyboardInterrupt) if dies else nullcontext():
+            assert [each.reference for each in store.enforce_policy(now=later()).deleted] == []
+    assert len(aside(storage)) == dies
+    if dies:
+        assert {each.kind for each in store.verify().findings} == {"missing-bytes", "bytes"}, "young, and not foreign"
+        assert "foreign" not in {each.kind for each in store.sweep_orphans(dry_run=True).kept}
+        store.verify(repair=True, grace=timedelta(0), nobody_writes=True, force=True)
+    assert aside(storage) == []
+    assert store.fs.cat_file(NAME) == b"of another, and more"
+    assert store.info(NAME).expires_at is None
+    assert torn(storage) == set()
+    assert store.verify(deep=True).whole
+
+
+def test_bytes_that_a_sweep_had_caught_go_to_quarantine_where_others_lie(
+    renaming: tuple[MediaStore, LocalStorage],
+) -> None:
+    store, storage = renaming
+    key = keys.aside_key(NAME, store._backend.root_length)
+    assert key is not None
+    storage.write(key, b"caught")
+    plan = store.verify(repair=True, dry_run=True, grace=timedelta(0), nobody_writes=True)
+    assert [each.key for each in plan.findings] == [key]
+    store.verify(repair=True, grace=timedelta(0), nobody_writes=True)
+    assert store.fs.cat_file(NAME) == b"bytes"
+    assert aside(storage) == []
+    kept = [each for each in storage.keys() if each.startswith(keys.QUARANTINE)]  # noqa: SIM118 - no dict
+    assert b"caught" in [storage.read(each) for each in kept]

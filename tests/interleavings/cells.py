@@ -89,6 +89,10 @@ class SteppingBackend(Backend):
     def exclusion(self) -> Exclusion:
         return self.kept
 
+    @property
+    def renames(self) -> bool:  # type: ignore[override] # as the test has it
+        return self.kept is Exclusion.RENAME
+
     def _step(self, kind: str, key: str, do: Callable[[], Any], *, changes: bool = False) -> Any:
         return do() if self.process is None else self.process.step(kind, key, do, changes=changes)
 
@@ -123,6 +127,15 @@ class SteppingBackend(Backend):
             assert not if_absent
             assert if_token is None
         return self._step("put", key, do, changes=True)
+
+    def rename(self, source: str, target: str) -> bool:
+        def do() -> bool:
+            cell = self.cells.objects.pop(source, None)
+            if cell is not None:
+                self.cells.objects[target] = cell
+            return cell is not None
+
+        return self._step("rename", target, do, changes=True)
 
     @contextmanager
     def lock(self, names: Sequence[str]) -> Iterator[None]:

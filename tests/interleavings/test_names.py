@@ -101,6 +101,33 @@ def test_a_process_dies_or_is_refused(name: str, exclusion: Exclusion, full_run:
             meeting.check(Dice(seed), Fault(number, step, how))
 
 
+# What holds where a storage offers a rename and nothing else; of two changes of attributes one may be lost there,
+# and under one in some thousand schedules of two sweeps at once a write beside them.
+RENAMING = (
+    "two writers",
+    "two writers of a free name",
+    "two writers of equal sizes",
+    "a writer, a delete",
+    "a writer, a sweep",
+    "two writers, a sweep",
+    "a move away, a writer",
+    "a move onto it, a writer",
+    "a move away, a sweep",
+)
+
+
+@pytest.mark.parametrize("name", RENAMING)
+def test_with_nothing_but_a_rename(name: str, full_run: bool) -> None:
+    meeting = made(name, Exclusion.RENAME)
+    schedules = Bounded(2)
+    for _ in range(20_000 if full_run else 300):
+        if not schedules.another():
+            break
+        meeting.check(schedules)
+    for seed in range(5_000 if full_run else 200):
+        meeting.check(Dice(seed))
+
+
 # -- with one clause taken away ----------------------------------------------------------------------------
 
 
@@ -218,6 +245,11 @@ def test_with_a_second_round_under_the_first_id(monkeypatch: pytest.MonkeyPatch)
     """Where a token is a digest, a sidecar that came again is taken for the one that was read."""
     monkeypatch.setattr(Sidecar, "with_write", lambda self, _: self.without_leaving())
     loses("two writers, a delete, a sweep", "two writers, a sweep, a delete, an attribute")
+
+
+def test_with_a_sweep_that_does_not_look_what_it_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit, "DELETE_CAUGHT", commit.DELETE_NAMED)
+    loses("a writer, a sweep", exclusion=Exclusion.RENAME)
 
 
 def test_without_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,7 @@ def test_the_keys_are_those_of_the_code() -> None:
         f"{keys.CATALOG}/<time>-<unique>.parquet",
         f"{keys.LOCKS}/<2 hex>",
         f"{keys.SWITCHES}/<name>",
+        f"{keys.ASIDE}/<unique>-<quoted key>",
         keys.INDEX_ASIDE_KEY,
         temporary.removesuffix(unique) + "<unique>",
     ]
