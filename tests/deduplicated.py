@@ -73,7 +73,7 @@ def needed(storage: Storage, references: Iterable[str]) -> set[str]:
 def settled(storage: Storage, references: Iterable[str], *besides: str) -> bool:
     """Tell whether exactly what these media need lies in the storage, due entries aside; else say what differs."""
     wanted = needed(storage, references) | set(besides)
-    there = storage.keys() - below(storage, "due")
+    there = storage.keys() - below(storage, "due") - below(storage, "locks")
     assert there - wanted == set(), "left over"
     assert wanted - there == set(), "missing"
     return True
