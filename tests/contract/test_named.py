@@ -21,6 +21,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsmedia import MediaMetadata, MediaStore, StoreConflictError
 from fsmedia.core import commit, named, promptkit
 from fsmedia.format import keys
+from fsmedia.maintenance import sync_copy
 from fsmedia.storage import Exclusion, fsspec_backend
 from tests.contract.specimens import png
 from tests.servers import WrongAnswer
@@ -128,6 +129,26 @@ def test_a_sync_onto_names_that_a_client_writes(
     assert wrong == set() or storage.name == S3_RCLONE, wrong
     assert wrong <= {finding.key for finding in store.verify(deep=True).findings}
     assert len(store.fs.find("runs/r1")) == len(names)
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+@pytest.mark.parametrize("replaced", [False, True], ids=["new", "replaced"])
+def test_a_client_who_writes_between_bytes_and_sidecar_of_a_sync(
+    some_storage: Storage, memory_storage: MemoryStorage, replaced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, store = opened(memory_storage).create(), opened(some_storage).create()
+    source.fs.pipe_file(NAME, b"of the source")
+    if replaced:
+        store.fs.pipe_file(NAME, b"old")
+    real = sync_copy._put_sidecars
+
+    def later(items: Any) -> Any:
+        opened(some_storage).fs.pipe_file(NAME, b"of a client, and more")
+        return real(items)
+
+    monkeypatch.setattr(sync_copy, "_put_sidecars", later)
+    assert source.sync_to(some_storage.url, storage_options=some_storage.options).failed == ()
+    assert torn(some_storage) == set()
 
 
 @pytest.mark.parametrize("some_storage", EXACT, indirect=True)
