@@ -41,7 +41,7 @@ for module in ("protocol.worlds", "protocol.disk", "surfaces.specimens", "surfac
     pytest.register_assert_rewrite(f"tests.{module}")
 
 from fsmedia import MediaError  # noqa: E402
-from tests.servers import FakeGcsServer, MotoServer, RcloneServer  # noqa: E402
+from tests.servers import FakeGcsServer, MotoServer, RcloneServer, SeaweedServer  # noqa: E402
 from tests.storages import (  # noqa: E402
     ALL_STORAGES,
     GCS,
@@ -50,6 +50,7 @@ from tests.storages import (  # noqa: E402
     OBJECT_STORAGES,
     S3_MOTO,
     S3_RCLONE,
+    S3_SEAWEED,
     GcsStorage,
     LocalStorage,
     MemoryStorage,
@@ -66,6 +67,23 @@ hypothesis.settings.register_profile("full", max_examples=500, deadline=None)
 MEMORY_NUMBERS = count(1)
 CLIENTS = Path(__file__).with_name("clients")
 MOST_WORKERS = 6  # each has servers of its own, and imports what clients bring along
+
+
+TESTS = Path(__file__).parent
+ON_SEAWEED = (
+    "contract/test_conditions.py",
+    "contract/test_store.py",
+    "contract/test_named.py",
+    "protocol/test_requests_named.py",
+    "filesystem/test_moves.py",
+)
+"""Files whose cases run on SeaweedFS at small size too: it is the third S3, and the slowest of them."""
+
+
+def is_seaweed(item: pytest.Item) -> bool:
+    """Say whether a case runs on SeaweedFS because it runs on every storage."""
+    case = getattr(item, "callspec", None)
+    return case is not None and S3_SEAWEED in case.params.values()
 
 
 def asked_for_full(config: pytest.Config) -> bool:
@@ -89,6 +107,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Make `-m full` mean everything, and any other run what is not marked so; clients come last."""
+    for item in items:
+        if is_seaweed(item) and item.path.relative_to(TESTS).as_posix() not in ON_SEAWEED:
+            item.add_marker("full")
     if asked_for_full(config):
         for item in items:
             item.add_marker("full")
@@ -128,6 +149,14 @@ def rclone() -> Iterator[RcloneServer]:
 
 
 @pytest.fixture(scope="session")
+def seaweed() -> Iterator[SeaweedServer]:
+    """S3 with real authentication that keeps conditions, started at the first use."""
+    server = SeaweedServer().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
 def fake_gcs() -> Iterator[FakeGcsServer]:
     """GCS, started at the first use."""
     server = FakeGcsServer().start()
@@ -152,6 +181,9 @@ def make_storage(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> S
     elif name == S3_RCLONE:
         server = request.getfixturevalue("rclone")
         storage = S3Storage(name, *server.new_root(), server)
+    elif name == S3_SEAWEED:
+        server = request.getfixturevalue("seaweed")
+        storage = S3Storage(name, *server.new_root("lab/store"), server)
     elif name == GCS:
         server = request.getfixturevalue("fake_gcs")
         storage = GcsStorage(name, *server.new_root(), server)
@@ -211,6 +243,14 @@ def moto_storage(request: pytest.FixtureRequest, tmp_path: Path) -> S3Storage:
 def rclone_storage(request: pytest.FixtureRequest, tmp_path: Path) -> S3Storage:
     """Give a bucket of rclone."""
     made = make_storage(S3_RCLONE, request, tmp_path)
+    assert isinstance(made, S3Storage)
+    return made
+
+
+@pytest.fixture
+def seaweed_storage(request: pytest.FixtureRequest, tmp_path: Path) -> S3Storage:
+    """Give a prefix in a bucket of SeaweedFS."""
+    made = make_storage(S3_SEAWEED, request, tmp_path)
     assert isinstance(made, S3Storage)
     return made
 

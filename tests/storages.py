@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from tests.servers import FakeGcsServer, Requests, S3Server
 
 LOCAL, MEMORY, S3_MOTO, S3_RCLONE, GCS = "local", "memory", "s3-moto", "s3-rclone", "gcs"
-OBJECT_STORAGES = (S3_MOTO, S3_RCLONE, GCS)
+S3_SEAWEED = "s3-seaweed"
+OBJECT_STORAGES = (S3_MOTO, S3_RCLONE, GCS, S3_SEAWEED)
 ALL_STORAGES = (LOCAL, MEMORY, *OBJECT_STORAGES)
 
 

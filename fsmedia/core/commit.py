@@ -17,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from fsmedia.core import blobs
+from fsmedia.core import blobs, named
+from fsmedia.core.named import Rewritten, Seen
 from fsmedia.errors import (
     CorruptSidecarError,
     ErrorContext,
@@ -30,7 +31,7 @@ from fsmedia.errors import (
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
 from fsmedia.format.settings import ORPHAN_GRACE
-from fsmedia.storage import Write
+from fsmedia.storage import Exclusion, Write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,10 +44,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("fsmedia")
 
-SIDECAR_TYPE = "application/json"
-"""Content type of sidecars."""
-DUE_TYPE = "application/octet-stream"
-"""Content type of due entries, which are empty: all they say is in their keys."""
+SIDECAR_TYPE, DUE_TYPE = named.SIDECAR_TYPE, named.DUE_TYPE
 OperationT = TypeVar("OperationT", "StoreOperation", "DeleteOperation")
 
 
@@ -81,6 +79,19 @@ class StoreOperation:
         Age from which leftovers of the store may be removed, so a store must not take longer.
     started
         When the first step began; set by the steps.
+    remake
+        Makes the sidecar, and the instant at which its policy lets the item expire, anew beside the sidecar of what the
+        bytes replace; None: the sidecar stays as it is. As the following, only asked under names that clients choose.
+    before
+        The sidecar of what the bytes replace, of which this one was made.
+    seen
+        The sidecar that lay there, whatever it spoke of; None: nobody has looked.
+    exclusive
+        Nothing may be replaced.
+    source
+        Of a copy: the name whose bytes these are.
+    token
+        Of the bytes that were written; set by the steps, where the storage tells it.
     """
 
     backend: Backend
@@ -92,6 +103,17 @@ class StoreOperation:
     expires_at: datetime | None = None
     grace: timedelta = ORPHAN_GRACE
     started: datetime | None = None
+    remake: Callable[[bytes | None], tuple[bytes, datetime | None]] | None = None
+    before: bytes | None = None
+    seen: Seen | None = None
+    exclusive: bool = False
+    source: str | None = None
+    token: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The names that must not change while it is written."""
+        return [self.reference] if self.source is None else [self.reference, self.source]
 
 
 @dataclass(slots=True)
@@ -142,6 +164,15 @@ class DeleteOperation:
     marker
         Of a deduplicated item, as its sidecar names it. Without its sidecar nobody knows the marker, and none is
         touched.
+    seen
+        The sidecar upon which the delete was decided; None: nobody has looked. As the following, only asked under names
+        that clients choose.
+    still
+        Tells of a sidecar that came meanwhile whether the item is to be deleted all the same; None: it is.
+    entry
+        The bytes that are to be deleted and no others; None: whatever lies there.
+    marked
+        The sidecar with the mark of this delete; set by the steps.
     """
 
     backend: Backend
@@ -150,6 +181,10 @@ class DeleteOperation:
     due_keys: tuple[str, ...] = ()
     stays: bool = False
     marker: str | None = None
+    seen: Seen | None = None
+    still: Callable[[bytes | None], bool] | None = None
+    entry: Entry | None = None
+    marked: Seen | None = None
 
 
 # -- steps of a store --------------------------------------------------------------------------------------
@@ -188,7 +223,7 @@ def create_bytes(operations: Sequence[StoreOperation]) -> Failures:
             failures[index] = error
             continue
         if not made:
-            failures[index] = StoreConflictError("exists already", next_step="choose another name, or overwrite it")
+            failures[index] = named.taken()
     return failures
 
 
@@ -232,6 +267,23 @@ def remove_sidecar(operations: Sequence[DeleteOperation]) -> Failures:
 def remove_bytes(operations: Sequence[DeleteOperation]) -> Failures:
     """Remove the bytes."""
     return _delete_keys(operations, lambda each: () if each.stays else (each.reference,))
+
+
+def remove_bytes_under_mark(operations: Sequence[DeleteOperation]) -> Failures:
+    """Remove the bytes, under the mark in their sidecar; where the storage refuses, the mark is taken back."""
+    failures = remove_bytes(operations)
+    for index, error in failures.items():
+        named.take_back(operations[index], error)
+    return failures
+
+
+def remove_marked_sidecar(operations: Sequence[DeleteOperation]) -> Failures:
+    """Remove the sidecar that was marked; one that came where there was none is somebody else's."""
+    if len(operations) == 1:
+        return named.for_each(operations, named.remove_marked)
+    # Bulk requests know no condition. Nobody goes over a mark that is not dead, so it guards only against a process
+    # that slept for as long.
+    return _delete_keys(operations, lambda each: () if each.marked is None else (keys.sidecar_key(each.reference),))
 
 
 def remove_marker(operations: Sequence[DeleteOperation]) -> Failures:
@@ -286,11 +338,63 @@ CREATE: tuple[Callable[[Sequence[StoreOperation]], Failures], ...] = (
     put_sidecar,
     look_after_slow,
 )
+# Under names that clients choose. With conditions the sidecar is written over the one that was read, and nothing else;
+# with a lock both objects change under it; with neither it is looked afterwards.
+STORE_CONDITIONAL: tuple[Callable[[Sequence[StoreOperation]], Failures], ...] = (
+    named.yield_to_deletes,
+    put_due,
+    named.put_bytes_to_settle,
+    named.put_sidecar_conditionally,
+    look_after_slow,
+)
+STORE_LOCKED: tuple[Callable[[Sequence[StoreOperation]], Failures], ...] = (
+    put_due,
+    named.put_under_lock,
+    look_after_slow,
+)
+STORE_NAMED: tuple[Callable[[Sequence[StoreOperation]], Failures], ...] = (
+    put_due,
+    named.put_bytes_noted,
+    named.put_sidecar_and_look,
+    look_after_slow,
+)
+CREATE_CONDITIONAL: tuple[Callable[[Sequence[StoreOperation]], Failures], ...] = (
+    put_due,
+    create_bytes,
+    named.put_sidecar_conditionally,
+    look_after_slow,
+)
+CREATE_NAMED: tuple[Callable[[Sequence[StoreOperation]], Failures], ...] = (
+    put_due,
+    create_bytes,
+    named.put_sidecar_and_look,
+    look_after_slow,
+)
 # The sidecar before the bytes: what is half deleted is not listed. The due entry last: it finds what a crash leaves.
 DELETE: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (remove_sidecar, remove_bytes, remove_due)
 # The other way round for names that are not of our own form: their bytes alone would be listed as a media item
 # again, one without policy and hold.
-DELETE_NAMED: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (remove_bytes, remove_sidecar, remove_due)
+DELETE_NAMED: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (
+    named.look_before_removal,
+    remove_bytes,
+    remove_sidecar,
+    named.look_after_removal,
+    remove_due,
+)
+DELETE_CAUGHT: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (
+    named.look_before_removal,
+    named.catch_bytes,
+    named.catch_sidecar,
+    named.look_after_removal,
+    remove_due,
+)
+DELETE_MARKED: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (
+    named.mark_leaving,
+    remove_bytes_under_mark,
+    remove_marked_sidecar,
+    remove_due,
+)
+DELETE_LOCKED: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (named.remove_under_lock, remove_due)
 # The sidecar twice: a rewrite between the two looks at the marker, finds it, and would leave a sidecar behind.
 DELETE_SHARED: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (
     remove_sidecar,
@@ -303,26 +407,43 @@ DELETE_SHARED: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (
 
 def store(operations: Sequence[StoreOperation]) -> Outcomes:
     """Store media items of one root; return what stopped each, None where nothing did."""
-    return run_steps(STORE, operations)
+    return _run_orders(operations, _store_order)
 
 
 def create(operations: Sequence[StoreOperation]) -> Outcomes:
     """Store media items of one root under names that must be free."""
-    return run_steps(CREATE, operations)
+    for operation in operations:
+        operation.exclusive = True
+    return _run_orders(operations, _store_order)
 
 
 def delete(operations: Sequence[DeleteOperation]) -> Outcomes:
     """Delete media items of one root; repeating a delete that stopped half-way finishes it."""
+    try:
+        return _run_orders(operations, _delete_order)
+    finally:
+        named.finished(operations)
+
+
+def _run_orders(operations: Sequence[OperationT], order_of: Callable[[OperationT], str]) -> Outcomes:
+    """Run the steps of each operation's order: for all that have the same at once."""
     outcomes: Outcomes = [None] * len(operations)
     orders: dict[str, list[int]] = {}
     for index, operation in enumerate(operations):
-        orders.setdefault(_delete_order(operation), []).append(index)
+        orders.setdefault(order_of(operation), []).append(index)
     for order, chosen in orders.items():
         # Looked up at the call, so that a test can put another order in its place.
-        steps = {"plain": DELETE, "named": DELETE_NAMED, "shared": DELETE_SHARED}[order]
+        steps: tuple[Callable[[Sequence[OperationT]], Failures], ...] = globals()[order]
         for index, error in zip(chosen, run_steps(steps, [operations[each] for each in chosen]), strict=True):
             outcomes[index] = error
     return outcomes
+
+
+def _store_order(operation: StoreOperation) -> str:
+    if keys.is_own_name(operation.reference):
+        return "CREATE" if operation.exclusive else "STORE"
+    order = _ORDERS[operation.backend.exclusion][0]
+    return f"CREATE{order.removeprefix('STORE')}" if operation.exclusive and order != "STORE_LOCKED" else order
 
 
 def run_steps(
@@ -351,11 +472,26 @@ def raise_first(outcomes: Outcomes) -> None:
 
 
 def rewrite_sidecar(
-    backend: Backend, reference: str, sidecar: bytes, expires_at: datetime | None, marker: str | None = None
+    backend: Backend,
+    reference: str,
+    sidecar: bytes,
+    expires_at: datetime | None,
+    marker: str | None = None,
+    *,
+    seen: Seen | None = None,
+    change: Callable[[bytes], Rewritten] | None = None,
 ) -> None:
-    """Replace a sidecar and check that the media item is still there; the last writer wins.
+    """Replace a sidecar and check that the media item is still there.
 
-    A due entry for another instant stays: it is a hint, and the sweep that meets it reads the sidecar.
+    Under a name that a client chose, what others change meanwhile stays; under our own the last writer wins. A due
+    entry for another instant stays: it is a hint, and the sweep that meets it reads the sidecar.
+
+    Parameters
+    ----------
+    seen
+        The sidecar of which this one was made; None: nobody has looked.
+    change
+        Makes it anew of one that came meanwhile; None: it stays as it is.
 
     Raises
     ------
@@ -365,6 +501,9 @@ def rewrite_sidecar(
     CorruptSidecarError
         A deduplicated item's sidecar names no marker, so nothing could be checked; nothing was written.
     """
+    if not keys.is_own_name(reference):
+        named.rewrite(backend, reference, seen, Rewritten(sidecar, expires_at), change)
+        return
     key = keys.sidecar_key(reference)
     pointer = keys.pointer_of(reference)
     if pointer is not None and marker is None:
@@ -547,10 +686,18 @@ def _taken_as_leftover() -> StorageError:
 
 def _delete_order(operation: DeleteOperation) -> str:
     if operation.stays:
-        return "plain"  # its due entries go along with whatever else goes
+        return "DELETE"  # its due entries go along with whatever else goes
     if keys.pointer_of(operation.reference) is not None:
-        return "shared"
-    return "plain" if keys.is_own_name(operation.reference) else "named"
+        return "DELETE_SHARED"
+    return "DELETE" if keys.is_own_name(operation.reference) else _ORDERS[operation.backend.exclusion][1]
+
+
+_ORDERS = {
+    Exclusion.CONDITIONS: ("STORE_CONDITIONAL", "DELETE_MARKED"),
+    Exclusion.LOCK: ("STORE_LOCKED", "DELETE_LOCKED"),
+    Exclusion.RENAME: ("STORE_NAMED", "DELETE_CAUGHT"),
+    Exclusion.NONE: ("STORE_NAMED", "DELETE_NAMED"),
+}
 
 
 def _delete_keys(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic_core import to_json
 
 from fsmedia.core import commit, holds, promptkit, records, telemetry
+from fsmedia.core.named import Rewritten, Seen
 from fsmedia.errors import (
     CorruptSidecarError,
     ErrorContext,
@@ -28,13 +29,14 @@ from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import Deletion, Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from fsmedia.core.ingest import WriteContext
+    from fsmedia.core.named import Pair
     from fsmedia.format.settings import Configuration
     from fsmedia.models import Hold
-    from fsmedia.storage import Backend
+    from fsmedia.storage import Backend, Entry
 
     DeletionLog = Callable[[Deletion], object] | Literal["store"] | None
 
@@ -67,15 +69,22 @@ def apply_policy(context: WriteContext, key: str, policy_name: str | None) -> No
                 "has no sidecar to keep a policy in: another program wrote it",
                 next_step="write it through media:// first, or store a copy",
             )
-        sidecar = Sidecar.parse(found.sidecar, key)
-        timestamp = sidecar.retention(key).timestamp
         now = context.now()
-        instant = expires_at(policy, timestamp or now)
-        # PromptKit's zero time: the policy counts from now on, and the sidecar says so.
-        started = now if timestamp is None and instant is not None else None
+
+        def changed(text: bytes) -> Rewritten:
+            sidecar = Sidecar.parse(text, key)
+            timestamp = sidecar.retention(key).timestamp
+            instant = expires_at(policy, timestamp or now)
+            # PromptKit's zero time: the policy counts from now on, and the sidecar says so.
+            started = now if timestamp is None and instant is not None else None
+            return Rewritten(sidecar.with_policy(policy_name, instant, started).dump(), instant)
+
+        first = changed(found.sidecar)
         context.settle(key, context.configuration)
-        changed = sidecar.with_policy(policy_name, instant, started)
-        commit.rewrite_sidecar(context.backend, key, changed.dump(), instant, sidecar.marker(key))
+        marker = Sidecar.parse(found.sidecar, key).marker(key)
+        commit.rewrite_sidecar(
+            context.backend, key, first.text, first.expires_at, marker, seen=found.seen, change=changed
+        )
 
 
 def hold(context: WriteContext, hold: Hold) -> None:
@@ -210,15 +219,17 @@ class Deleter:
             foreign = not keys.is_own_name(reference)
             # One round trip for all that must be known before the first write: a hold that was answered before this
             # call began is respected.
-            read = self.backend.fetch(reads=[*wanted, keys.DEDUP_INDEX_KEY] if foreign else wanted).reads
+            index = promptkit.index_keys(adopted=self.configuration.adopted) if foreign else []
+            found = self.backend.fetch(reads=[*wanted, *index])
+            read = found.reads
             if read[1] is not None:
                 raise holds.refusal(reference, read[1])
             if read[0] is None:
                 records.refuse_folder(self.backend, reference)
             # Before the bytes go: PromptKit believes its index, and would answer with a reference to nothing.
-            if foreign and read[2] is not None:
-                promptkit.forget(self.backend, [reference], read[2])
-        for error in self._delete({reference: read[0]}).values():
+            if foreign:
+                promptkit.forget(self.backend, [reference], read[2:], adopted=self.configuration.adopted)
+        for error in self._delete({reference: Seen(read[0], found.tokens[0])}).values():
             raise error
         return read[0] is not None
 
@@ -233,7 +244,7 @@ class Deleter:
         except MediaError as error:
             return dict.fromkeys(references, error)
         failed: dict[str, MediaError] = dict(holds.among(self._held, references))
-        sidecars: dict[str, bytes | None] = {}
+        sidecars: dict[str, Seen] = {}
         for reference, found in self._read([each for each in references if each not in failed]).items():
             if isinstance(found, MediaError):
                 failed[reference] = found
@@ -242,7 +253,7 @@ class Deleter:
         foreign = [each for each in sidecars if not keys.is_own_name(each)]
         try:
             if foreign:
-                promptkit.forget(self.backend, foreign)
+                promptkit.forget(self.backend, foreign, adopted=self.configuration.adopted)
         except MediaError as error:
             failed |= dict.fromkeys(foreign, error)
         return failed | self._delete({each: data for each, data in sidecars.items() if each not in failed})
@@ -265,11 +276,11 @@ class Deleter:
             return dict.fromkeys((each for each in references if each in absent or records.may_have_moved(each)), error)
         return {old: failed[new] for old, new in moved.items() if new in failed} | renamed
 
-    def _read(self, references: Sequence[str]) -> dict[str, bytes | MediaError | None]:
+    def _read(self, references: Sequence[str]) -> dict[str, Seen | MediaError]:
         """Read the sidecars; a folder's reference is an error."""
-        answers = dict(zip(references, records.read_sidecars(self.backend, references), strict=True))
-        for reference, sidecar in answers.items():
-            if sidecar is None:
+        answers = dict(zip(references, records.see_sidecars(self.backend, references), strict=True))
+        for reference, seen in answers.items():
+            if isinstance(seen, Seen) and seen.text is None:
                 try:
                     with ErrorContext(reference):
                         records.refuse_folder(self.backend, reference)
@@ -277,18 +288,37 @@ class Deleter:
                     answers[reference] = error
         return answers
 
-    def _delete(self, sidecars: dict[str, bytes | None]) -> dict[str, MediaError]:
+    def moved(self, sources: Mapping[str, Pair]) -> dict[str, MediaError]:
+        """Delete what was copied elsewhere, unless it was changed since; return the errors by reference.
+
+        Parameters
+        ----------
+        sources
+            References, and the items as they were copied.
+        """
+        try:
+            promptkit.forget(self.backend, list(sources), adopted=self.configuration.adopted)
+        except MediaError as error:
+            return dict.fromkeys(sources, error)
+        seen = {reference: pair.seen for reference, pair in sources.items()}
+        return self._delete(seen, {reference: pair.entry for reference, pair in sources.items()})
+
+    def _delete(self, sidecars: dict[str, Seen], moved: Mapping[str, Entry] | None = None) -> dict[str, MediaError]:
         """Run the steps of a delete and log what is gone; return the errors by reference."""
-        self._absent = [each for each, data in sidecars.items() if data is None]
+        self._absent = [each for each, seen in sidecars.items() if seen.text is None]
         there, unknown = self._without_sidecar(self._absent)
-        prepared = {each: self._prepare(each, data, there) for each, data in sidecars.items() if each not in unknown}
+        prepared = {each: self._prepare(each, seen, there) for each, seen in sidecars.items() if each not in unknown}
+        for reference, entry in (moved or {}).items():
+            if reference in prepared:
+                prepared[reference][0].entry = entry
+                prepared[reference][0].still = lambda _: False
         if not prepared:
             return unknown
         outcomes = commit.delete([each[0] for each in prepared.values()])
         failed = unknown | {key: error for key, error in zip(prepared, outcomes, strict=True) if error is not None}
         for key in sidecars if telemetry.is_observed() else ():
             if key not in failed:
-                telemetry.add_facts("delete", reference=key, reason="explicit", **_facts(key, sidecars[key]))
+                telemetry.add_facts("delete", reference=key, reason="explicit", **_facts(key, sidecars[key].text))
         if self.log is None:
             return failed
         now = self.now()
@@ -311,10 +341,11 @@ class Deleter:
         return {each: head.size for each, head in zip(references, heads, strict=True) if head is not None}, {}
 
     def _prepare(
-        self, reference: str, data: bytes | None, there: dict[str, int]
+        self, reference: str, seen: Seen, there: dict[str, int]
     ) -> tuple[commit.DeleteOperation, Deletion | None]:
         """Return the operation that deletes one media item, and its log entry."""
         sidecar = expires_at = None
+        data = seen.text
         if data is not None and (self.log is not None or any(word in data for word in _RELEVANT_KEYS)):
             try:
                 sidecar = Sidecar.parse(data, reference)
@@ -328,6 +359,7 @@ class Deleter:
             keep_folders=self.keep_folders,
             due_keys=() if expires_at is None else (keys.due_key(expires_at, reference),),
             marker=None if sidecar is None else sidecar.marker(reference),
+            seen=seen,
         )
         if self.log is None or (data is None and reference not in there):
             return operation, None

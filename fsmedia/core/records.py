@@ -16,6 +16,7 @@ from pydantic_core import from_json
 
 from fsmedia.core import holds, promptkit, telemetry
 from fsmedia.core.ingest import CHUNK_BYTES
+from fsmedia.core.named import Seen, see
 from fsmedia.core.telemetry import set_reference
 from fsmedia.errors import (
     CorruptMediaError,
@@ -432,11 +433,19 @@ class StoredItem(NamedTuple):
         The bytes of its sidecar, not yet parsed; None where it has none.
     hold
         The bytes of its hold; None where it has none, or nobody asked.
+    token
+        Of its sidecar, where the storage keeps conditions.
     """
 
     entry: Entry
     sidecar: bytes | None
     hold: bytes | None = None
+    token: str | None = None
+
+    @property
+    def seen(self) -> Seen:
+        """The sidecar as it was read."""
+        return Seen(self.sidecar, self.token)
 
 
 class ListedItem(NamedTuple):
@@ -535,7 +544,7 @@ def find(backend: Backend, reference: str, *, with_hold: bool = False) -> Stored
     # Bytes of our own form without a sidecar are a store under way or a leftover; of any other name, a stranger's file.
     if sidecar is None and keys.is_own_name(reference):
         raise not_found(reference)
-    return StoredItem(entry, sidecar, answers.reads[1] if with_hold else None)
+    return StoredItem(entry, sidecar, answers.reads[1] if with_hold else None, answers.tokens[0])
 
 
 def find_many(backend: Backend, references: Sequence[str]) -> list[StoredItem | MediaError]:
@@ -556,9 +565,18 @@ def find_many(backend: Backend, references: Sequence[str]) -> list[StoredItem | 
     return found
 
 
+def see_sidecars(backend: Backend, references: Sequence[str]) -> list[Seen | MediaError]:
+    """Read several sidecars in one round trip, as they can be replaced; an error in the place of its item."""
+    try:
+        found = backend.fetch(reads=[keys.sidecar_key(each) for each in references])
+    except MediaError:
+        return [_see_or_error(backend, each) for each in references]
+    return [Seen(text, token) for text, token in zip(found.reads, found.tokens, strict=True)]
+
+
 def read_sidecars(backend: Backend, references: Sequence[str]) -> list[bytes | MediaError | None]:
     """Read several sidecars in one round trip; None where there is none, an error in the place of its item."""
-    return read_objects(backend, [keys.sidecar_key(each) for each in references])
+    return [each if isinstance(each, MediaError) else each.text for each in see_sidecars(backend, references)]
 
 
 def read_listed_sidecars(backend: Backend, references: Sequence[str]) -> dict[str, bytes | MediaError | None]:
@@ -1160,6 +1178,13 @@ def _with_reference(entry: Entry | None, reference: str) -> Entry | None:
 def _read_or_error(backend: Backend, key: str) -> bytes | MediaError | None:
     try:
         return backend.read(key)
+    except MediaError as error:
+        return error
+
+
+def _see_or_error(backend: Backend, reference: str) -> Seen | MediaError:
+    try:
+        return see(backend, reference)
     except MediaError as error:
         return error
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fsmedia.core.named import LOOKS, ROUNDS
 from fsmedia.errors import StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.format.settings import DEFAULT_ORGANIZATION, Configuration, Settings
 from fsmedia.models import OrganizationMode
+from fsmedia.storage import Exclusion
+from fsmedia.storage.port import update_object
 
 if TYPE_CHECKING:
     from fsmedia.format.views import View
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 
 _FOLDERS = 1000
 """Folders below a root in use that are looked into before it becomes a store."""
+SETTINGS_TYPE = "application/json"
+SWITCHES = ("deduplicate", "due-index-complete")
+"""What is turned on once in a store's life, and never off; each an object of its own where nothing keeps two apart."""
 
 
 class SettingsFile:
@@ -99,10 +105,30 @@ class SettingsFile:
         refuse_nesting(self._backend, is_used=wanted.adopted)
         # Created, never overwritten, and read back: of two processes that come here at once one wins, and the other
         # finds the winner's settings. Its answer does not matter: what is there counts.
-        self._backend.create(keys.CONFIGURATION_KEY, wanted.dump(), "application/json")
-        found = self._load()
+        self._backend.create(keys.CONFIGURATION_KEY, wanted.dump(), SETTINGS_TYPE)
+        found = self._read_back()
         self._check_unchanged(found, wanted)
         self._written = found
+
+    def _read_back(self) -> Configuration:
+        """Return the settings that were just created; a server under load may not show them whole at once.
+
+        Raises
+        ------
+        StorageError
+            However often they were read, they were not there, or damaged.
+        """
+        for attempt in range(LOOKS):
+            try:
+                found = self._load()
+            except StorageError:
+                if attempt == LOOKS - 1:
+                    raise
+            else:
+                if found is not None:
+                    return found
+            self._backend.wait(attempt)
+        raise StorageError("was written, and can't be read back", next_step="try again", key=keys.CONFIGURATION_KEY)
 
     def reload(self) -> Configuration:
         """Read the settings again, for the state of the due index, which changes in a store's life."""
@@ -137,10 +163,7 @@ class SettingsFile:
             The settings could not be written.
         """
         self.settle()
-        # On what is there now, not on what was read at first: another process may have turned on deduplication.
-        settings = replace(self.reload(), due_index="complete")
-        self._backend.write(keys.CONFIGURATION_KEY, settings.dump(), "application/json")
-        return self.reload()
+        return self._turn_on("due-index-complete")
 
     def share_bytes(self) -> Configuration:
         """Record that media items which are stored from now on share equal bytes.
@@ -155,19 +178,60 @@ class SettingsFile:
         self.settle()
         # What the caller asked for when it opened the store is overruled here, and must not be compared again.
         self._settings = replace(self._settings, deduplicate=None)
-        found = self.reload()
-        if found.deduplicate:
-            return found
-        self._backend.write(keys.CONFIGURATION_KEY, replace(found, deduplicate=True).dump(), "application/json")
+        return self._turn_on("deduplicate")
+
+    def _turn_on(self, switch: str) -> Configuration:
+        """Change the one field that a switch means, and none that another process changes at the same time.
+
+        Raises
+        ------
+        StoreConflictError
+            Others kept changing the settings.
+        """
+        if self._backend.exclusion in (Exclusion.CONDITIONS, Exclusion.LOCK):
+            self._write_with([switch])
+        else:
+            self._add(switch)
         return self.reload()
+
+    def _add(self, switch: str) -> None:
+        """Turn a switch on that is an object of its own, then write into the settings all that are on.
+
+        Reading the settings back would not do: of two that read before either wrote, the second takes back what the
+        first has read back already. A switch is there before its writer reads the others, so whoever writes the
+        settings last finds all that were acknowledged.
+        """
+        self._backend.write(keys.switch_key(switch), b"", "application/octet-stream")
+        for _ in range(ROUNDS):
+            there = self._backend.fetch(heads=[keys.switch_key(each) for each in SWITCHES]).heads
+            if not self._write_with([each for each, entry in zip(SWITCHES, there, strict=True) if entry is not None]):
+                return
+        raise StoreConflictError("others keep changing the settings", next_step="try again", key=keys.CONFIGURATION_KEY)
+
+    def _write_with(self, switches: list[str]) -> bool:
+        """Write the settings with some switches on; False if they were on, and nothing was written."""
+        written: list[bytes] = []
+
+        def change(data: bytes | None) -> bytes | None:
+            found = self.configuration if data is None else Configuration.parse(data)
+            changed = _with_switches(found, switches)
+            if data is not None and changed == found:
+                return None
+            written.append(changed.dump())
+            return written[-1]
+
+        update_object(self._backend, keys.CONFIGURATION_KEY, change, SETTINGS_TYPE)
+        return bool(written)
 
     def _check_unchanged(self, found: Configuration | None, wanted: Configuration) -> None:
         """Refuse a media item that was checked against other settings than those that count."""
         # What may change in a store's life makes no difference: a store that shares bytes may hold plain items too.
         if found is None or (
             found is not wanted
-            and replace(found, adopted=wanted.adopted, due_index=wanted.due_index, deduplicate=wanted.deduplicate)
-            != wanted
+            and replace(
+                found, adopted=wanted.adopted, due_index=wanted.due_index, deduplicate=wanted.deduplicate
+            ).dump()
+            != wanted.dump()
         ):
             raise StoreConflictError(
                 "somebody else made this store with other settings just now",
@@ -228,3 +292,10 @@ def refuse_nesting(backend: Backend, *, is_used: bool) -> None:
             f"no store can be made at {backend.url}, around the store at {backend.url}/{inner}",
             next_step="choose a root beside it, or move that store away first",
         )
+
+
+def _with_switches(found: Configuration, switches: list[str]) -> Configuration:
+    """Return settings with some one-way switches on."""
+    if "deduplicate" in switches:
+        found = replace(found, deduplicate=True)
+    return replace(found, due_index="complete") if "due-index-complete" in switches else found

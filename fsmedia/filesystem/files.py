@@ -15,6 +15,7 @@ from fsspec.transaction import Transaction
 
 from fsmedia.core import commit, holds, promptkit, telemetry
 from fsmedia.core.ingest import HashingWriter
+from fsmedia.core.named import Seen
 from fsmedia.core.telemetry import set_reference
 from fsmedia.errors import (
     ErrorContext,
@@ -175,6 +176,7 @@ class FileUpload:
         self._stage: Stage | None = None
         self._data: bytes | None = None
         self._fields: Mapping[str, Any] = {}
+        self._timestamp: datetime | None = None  # of all sidecars that are made for it, whoever comes between
         self._intake = HashingWriter(None, context.max_file_size)
 
     def take(self, data: bytes) -> FileUpload:
@@ -202,32 +204,40 @@ class FileUpload:
         """Bytes written so far."""
         return self._intake.size
 
-    def prepare(self, old: bytes | None) -> commit.StoreOperation:
+    def prepare(self, old: bytes | None, seen: Seen | None = None) -> commit.StoreOperation:
         """Return what the steps of a store need.
 
         Parameters
         ----------
         old
             The sidecar of the file that is replaced.
+        seen
+            The sidecar that lies there, whatever it speaks of.
         """
         stored = self._data if self._stage is None else self._stage
         if stored is None:
             raise InvalidMediaError("nothing was written", reference=self.key)
-        before = None if old is None else Sidecar.parse(old, self.key)
-        sidecar, instant = self._sidecar(before)
-        self._fields = sidecar.values
-        mime_type = sidecar.values["mime_type"]
+        text, instant = self._made(old)
         context = self._write_context
         return commit.StoreOperation(
             context.backend,
             self.key,
             stored,
-            mime_type,
-            sidecar.dump(),
+            self._fields["mime_type"],
+            text,
             context.now,
             instant,
             context.configuration.orphan_grace,
+            remake=self._made,
+            before=old,
+            seen=seen,
         )
+
+    def _made(self, old: bytes | None) -> tuple[bytes, datetime | None]:
+        """Return the sidecar's bytes, and when its policy lets the media go."""
+        sidecar, instant = self._sidecar(None if old is None else Sidecar.parse(old, self.key))
+        self._fields = sidecar.values
+        return sidecar.dump(), instant
 
     def _sidecar(self, before: Sidecar | None) -> tuple[Sidecar, datetime | None]:
         """Return the new sidecar, and when its policy lets the file be deleted."""
@@ -242,7 +252,7 @@ class FileUpload:
                 raise
             # PromptKit writes any name; the file keeps it, and no policy of ours applies.
             policy = None
-        timestamp = context.now()
+        timestamp = self._timestamp = self._timestamp or context.now()
         instant = expires_at(policy, timestamp)
         mime_type = self._mime_type or mime.guess_from_name(self.key) or kept.get("mime_type") or OCTETS
         fresh = Sidecar.build(
@@ -281,12 +291,12 @@ class FileUpload:
     def _commit(self) -> None:
         with ErrorContext(self.key):
             # An exclusive write replaces nothing: whether the name is free is decided by the storage, at the commit.
-            old = None if self._exclusive else self._replaced()
+            old, seen = (None, None) if self._exclusive else self._replaced()
         steps = commit.create if self._exclusive else commit.store
-        commit.raise_first(steps([self.prepare(old)]))
+        commit.raise_first(steps([self.prepare(old, seen)]))
 
-    def _replaced(self) -> bytes | None:
-        """Return the sidecar of the file that is replaced.
+    def _replaced(self) -> tuple[bytes | None, Seen]:
+        """Return the sidecar of the file that is replaced, and the one that lies there.
 
         Raises
         ------
@@ -296,16 +306,17 @@ class FileUpload:
         wanted = [keys.sidecar_key(self.key), keys.hold_key(self.key)]
         # PromptKit never indexes a name of our own form, so only other names cost this read.
         if not keys.is_own_name(self.key):
-            wanted.append(keys.DEDUP_INDEX_KEY)
+            wanted += promptkit.index_keys(adopted=self._write_context.configuration.adopted)
         answers = self._write_context.backend.fetch(reads=wanted, heads=[self.key])
         sidecar, hold, *index = answers.reads
         if hold is not None:
             raise holds.refusal(self.key, hold)
         if any(index):
             # Before the bytes: PromptKit's index would return the new bytes for the digest of the old.
-            promptkit.forget(self._write_context.backend, [self.key], index[0])
+            adopted = self._write_context.configuration.adopted
+            promptkit.forget(self._write_context.backend, [self.key], index, adopted=adopted)
         # A sidecar without bytes is left of a half-done delete: nothing of it is kept.
-        return None if answers.heads[0] is None else sidecar
+        return None if answers.heads[0] is None else sidecar, Seen(sidecar, answers.tokens[0])
 
     def discard(self) -> None:
         """Remove what was written; a committed file stays."""

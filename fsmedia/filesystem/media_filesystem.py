@@ -36,6 +36,7 @@ from fsmedia.core import commit, holds, lifetime, promptkit, records
 from fsmedia.core.commit import SharedStoreOperation
 from fsmedia.core.ingest import WriteContext, utc_now
 from fsmedia.core.lifetime import Deleter, check_log
+from fsmedia.core.named import CopiedBytes, Pair, Rewritten, Seen, find_pair
 from fsmedia.core.records import (
     ReadCheck,
     VerifyReads,
@@ -117,6 +118,8 @@ _MODES = ("overwrite", "create")
 _USER_ATTRIBUTE = "user."
 _OWN_ATTRIBUTE = "fsmedia."
 _POLICY_ATTRIBUTE = "fsmedia.policy_name"
+# What a sidecar says of where its bytes lie, and of one attempt to write it.
+_NOT_COPIED = ("marker", "write")
 _CURRENT_FOLDER = "_here"
 """Argument that tells the instances of a relative root apart."""
 _TIMEOUT = timedelta(seconds=60)
@@ -1011,8 +1014,9 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             old = [text if head else None for text, head in zip(there.reads, there.heads, strict=True)]
             # Holds, then PromptKit's index, then the steps of a store: what is refused is refused before a write.
             holds.refuse(self._backend, *(item.key for item in some))
-            promptkit.forget_replaced(self._backend, [item.key for item in some])
-            commit.raise_first(commit.store([item.prepare(text) for item, text in zip(some, old, strict=True)]))
+            promptkit.forget_replaced(self._backend, [item.key for item in some], adopted=context.configuration.adopted)
+            seen = [Seen(text, token) for text, token in zip(there.reads, there.tokens, strict=True)]
+            commit.raise_first(commit.store([item.prepare(*each) for item, *each in zip(some, old, seen, strict=True)]))
             for item in some:
                 item.tell()
 
@@ -1124,6 +1128,12 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             for error in removal.many(some).values():
                 raise error
 
+    def _remove_copied(self, sources: dict[str, Pair]) -> None:
+        deleter = Deleter(self._backend, self._configuration(), self._now, self._deletion_log, keep_folders=True)
+        for some in _batches(list(sources), _DELETIONS_PER_BATCH):
+            for error in deleter.moved({old: sources[old] for old in some}).values():
+                raise error
+
     # -- folders -------------------------------------------------------------------------------------------
 
     def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:
@@ -1178,74 +1188,134 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
 
     # -- copying and moving --------------------------------------------------------------------------------
 
-    @observed("copy")
     def cp_file(self, path1: str, path2: str, **_: Any) -> None:
         """Copy a file with its sidecar: policy, attributes and ids are kept, but for ids that the new path contains."""
+        self._copy_file(path1, path2)
+
+    @observed("copy")
+    def _copy_file(self, path1: str, path2: str, *, checked: bool = False) -> Pair | None:
+        """Copy a file; return it as it was copied, None where nothing was: onto itself, or a folder.
+
+        Parameters
+        ----------
+        checked
+            Whether it was looked already that the target is not held.
+        """
         context = self._write_context()
         try:
             source_context = self._views.media_at(self._key(path1))
         except IsADirectoryError:
             self.makedirs(path2, exist_ok=True)
-            return
+            return None
         with source_context as reference:
             source = existing_key(reference)
             target = self._target_key(source, self._key(path2))
             # A copy onto itself, perhaps through a link to a folder, must not touch the bytes.
             if self._backend.place_of(source) == self._backend.place_of(target):
-                return
+                return None
+
+            def find() -> Pair:
+                found = records.find(self._backend, source)
+                return Pair(found.entry, found.seen)
+
             with ErrorContext(source):
                 try:
-                    found = records.find(self._backend, source)
+                    pair = find_pair(self._backend, source, find)
                 except (InvalidReferenceError, MediaNotFoundError):
                     if not self._backend.is_folder(source):
                         raise not_found(source) from None
                     self.makedirs(target, exist_ok=True)
-                    return
+                    return None
             self._refuse_folder(target)
-            if found.sidecar is None:
+            if pair.seen.text is None:
                 self._copy_as_new(context, source, target)
-            else:
-                self._copy_with_sidecar(context, source, target, found.entry, Sidecar.parse(found.sidecar, source))
+                return pair
+            with ErrorContext(target):
+                if keys.pointer_of(target) is None:
+                    copied = CopiedBytes(self._backend, source, target, pair, find)
+                    return self._copy_with_sidecar(context, target, copied, checked=checked)
+                self._share(context, target, pair)
+            return pair
 
     def _copy_as_new(self, context: WriteContext, source: str, target: str) -> None:
         """Copy a file without a sidecar: read, and written as new bytes are."""
         with self._open_bytes(source, None) as file, WritableMediaFile(FileUpload(context, target)) as written:
             _pour(file, written, DEFAULT_CALLBACK)
 
-    def _copy_with_sidecar(
-        self, context: WriteContext, source: str, target: str, entry: Entry, before: Sidecar
-    ) -> None:
-        values = {name: value for name, value in before.values.items() if name != "marker"}
-        sidecar = Sidecar(values | ids_of_path(context, target))
-        mime_type = str(sidecar.values.get("mime_type") or OCTETS)
-        instant = records.expiry_of(sidecar, source, context.configuration, entry.modified)
+    def _copy_with_sidecar(self, context: WriteContext, target: str, copied: CopiedBytes, *, checked: bool) -> Pair:
+        def made(_: bytes | None) -> tuple[bytes, datetime | None]:
+            sidecar, instant = self._sidecar_of_copy(context, copied.pair, target)
+            return sidecar.dump(), instant
+
+        seen = self._replaced_by_copy(target, checked=checked)
+        sidecar, instant = self._sidecar_of_copy(context, copied.pair, target)
+        operation = commit.StoreOperation(
+            self._backend,
+            target,
+            copied,  # type: ignore[arg-type] # of a stage only `ready` and `commit` are asked here
+            str(sidecar.values.get("mime_type") or OCTETS),
+            sidecar.dump(),
+            self._now,
+            instant,
+            context.configuration.orphan_grace,
+            remake=made,
+            seen=seen,
+            source=copied.source,
+        )
+        try:
+            commit.raise_first(commit.store([operation]))
+        finally:
+            copied.discard()
+        return copied.pair
+
+    def _replaced_by_copy(self, target: str, *, checked: bool) -> Seen | None:
+        """Return the sidecar that a copy replaces; one under a name of our own form does not count.
+
+        Raises
+        ------
+        HeldMediaError
+            The target is held.
+        """
+        if keys.is_own_name(target):
+            holds.refuse(self._backend, *([] if checked else [target]))
+            return None
+        adopted = self._configuration().adopted
+        wanted = [keys.sidecar_key(target), *promptkit.index_keys(adopted=adopted)]
+        answers = self._backend.fetch(reads=wanted if checked else [*wanted, keys.hold_key(target)])
+        hold = None if checked else answers.reads.pop()
+        if hold is not None:
+            raise holds.refusal(target, hold)
+        promptkit.forget(self._backend, [target], answers.reads[1:], adopted=adopted)
+        return Seen(answers.reads[0], answers.tokens[0])
+
+    def _share(self, context: WriteContext, target: str, pair: Pair) -> None:
+        """Let one more deduplicated name use the bytes of another: no bytes move."""
+        sidecar, instant = self._sidecar_of_copy(context, pair, target)
         pointer = keys.pointer_of(target)
-        with ErrorContext(target):
-            holds.refuse(self._backend, target)
-            if pointer is not None:
-                operation = SharedStoreOperation(
-                    backend=self._backend,
-                    digest=pointer.digest,
-                    size=pointer.size,
-                    data=b"",
-                    mime_type=mime_type,
-                    name_of=lambda _: target,
-                    sidecar_of=lambda marker: sidecar.with_marker(marker).dump(),
-                    now=self._now,
-                    expires_at=instant,
-                    grace=context.configuration.orphan_grace,
-                )
-                commit.copy(operation, pointer)
-                return
-            # The order of a store: due entry, bytes, sidecar. A crash leaves no media that no sweep will find.
-            promptkit.forget_replaced(self._backend, [target])
-            if instant is not None:
-                self._backend.write(keys.due_key(instant, target), b"", commit.DUE_TYPE)
-            try:
-                self._backend.copy(keys.bytes_key(source), target, mime_type)
-            except FileNotFoundError:
-                raise not_found(source) from None
-            self._backend.write(keys.sidecar_key(target), sidecar.dump(), "application/json")
+        if pointer is None:
+            raise ValueError("only deduplicated names share bytes")
+        holds.refuse(self._backend, target)
+        operation = SharedStoreOperation(
+            backend=self._backend,
+            digest=pointer.digest,
+            size=pointer.size,
+            data=b"",
+            mime_type=str(sidecar.values.get("mime_type") or OCTETS),
+            name_of=lambda _: target,
+            sidecar_of=lambda marker: sidecar.with_marker(marker).dump(),
+            now=self._now,
+            expires_at=instant,
+            grace=context.configuration.orphan_grace,
+        )
+        commit.copy(operation, pointer)
+
+    def _sidecar_of_copy(self, context: WriteContext, pair: Pair, target: str) -> tuple[Sidecar, datetime | None]:
+        """Return the sidecar of a copy, and when its policy lets it be deleted."""
+        source = pair.entry.key
+        before = Sidecar.parse(pair.seen.text or b"{}", source).without_leaving()
+        values = {name: value for name, value in before.values.items() if name not in _NOT_COPIED}
+        sidecar = Sidecar(values | ids_of_path(context, target))
+        return sidecar, records.expiry_of(sidecar, source, context.configuration, pair.entry.modified)
 
     def _target_key(self, source: str, key: str) -> str:
         """Return the key of a copy: a deduplicated name only for a media that has the same bytes.
@@ -1285,9 +1355,12 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         for _folder, place in folders:
             self.makedirs(place, exist_ok=True)
         # All copies are complete before the first file is removed: whatever fails, each file still exists.
-        for old, new in pairs.items():
-            self.cp_file(old, new)
-        self._remove_files(list(pairs))
+        copied = {old: self._copy_file(old, new, checked=True) for old, new in pairs.items()}
+        self._remove_files([old for old in copied if keys.is_own_name(old)])
+        # A name that a client chose may have been written over since its copy: then both stay.
+        self._remove_copied(
+            {old: pair for old, pair in copied.items() if pair is not None and not keys.is_own_name(old)}
+        )
         for folder in _emptied(plan) if folders else ():
             self._backend.remove_folder(folder)
 
@@ -1506,19 +1579,16 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
                 "has no sidecar to keep attributes in: another program wrote it",
                 next_step="write it through media:// first, or copy it",
             )
-        sidecar = Sidecar.parse(found.sidecar, key)
-        kept = {**(sidecar.values.get("xattrs") or {}), **changes}
-        values = {**sidecar.values, "xattrs": {name: value for name, value in kept.items() if value is not None}}
-        instant = records.expiry_of(sidecar, key, context.configuration, found.entry.modified)
-        # A sidecar that can't be parsed again would make the file unreadable for ever, so it is parsed before it is
-        # written.
-        try:
-            text = Sidecar(values).dump()
-            Sidecar.parse(text, key)
-        except ValueError as error:
-            problem = f"with these attributes its sidecar could not be read again ({str(error)[:120]})"
-            raise InvalidMediaError(problem, next_step="store large or deep values as media of their own") from None
-        commit.rewrite_sidecar(context.backend, key, text, instant, sidecar.marker(key))
+
+        def changed(text: bytes) -> Rewritten:
+            sidecar = Sidecar.parse(text, key)
+            instant = records.expiry_of(sidecar, key, context.configuration, found.entry.modified)
+            return Rewritten(_with_attributes(sidecar, key, changes), instant)
+
+        first, marker = changed(found.sidecar), Sidecar.parse(found.sidecar, key).marker(key)
+        commit.rewrite_sidecar(
+            context.backend, key, first.text, first.expires_at, marker, seen=found.seen, change=changed
+        )
 
     def removexattr(self, path: str, attr: str) -> None:
         """Remove one attribute; nothing happens if there is none of that name."""
@@ -1868,6 +1938,20 @@ def _refuse_another_store(nested: NestedStores, key: str) -> None:
             next_step="open that store to remove or move what is in it, or name what lies beside it",
             reference=key,
         )
+
+
+def _with_attributes(sidecar: Sidecar, key: str, changes: Mapping[str, Any]) -> bytes:
+    kept = {**(sidecar.values.get("xattrs") or {}), **changes}
+    values = {**sidecar.values, "xattrs": {name: value for name, value in kept.items() if value is not None}}
+    # A sidecar that can't be parsed again would make the file unreadable for ever, so it is parsed before it is
+    # written.
+    try:
+        text = Sidecar(values).dump()
+        Sidecar.parse(text, key)
+    except ValueError as error:
+        problem = f"with these attributes its sidecar could not be read again ({str(error)[:120]})"
+        raise InvalidMediaError(problem, next_step="store large or deep values as media of their own") from None
+    return text
 
 
 def _folder_error(key: str) -> IsADirectoryError:

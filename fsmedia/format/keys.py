@@ -12,7 +12,7 @@ from functools import lru_cache
 from hashlib import sha256
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import uuid_utils
 
@@ -640,6 +640,46 @@ def probe_key() -> str:
     """Return a fresh key for an object whose time tells the storage's clock."""
     # A temporary name: should it be left behind, it is swept like one.
     return f"{INTERNAL}/{temporary_name()}"
+
+
+SWITCHES: Final = f"{INTERNAL}/switches"
+"""The folder of settings that were turned on, on storages that keep neither conditions nor locks."""
+
+
+def switch_key(name: str) -> str:
+    """Return the key of a switch; that it is there says that it is on."""
+    return f"{SWITCHES}/{name}"
+
+
+ASIDE: Final = f"{INTERNAL}/aside"
+"""The folder of bytes that are being deleted, on storages that offer nothing but a rename."""
+
+
+def aside_key(reference: str, root_path_bytes: int) -> str | None:
+    """Return a fresh key to move bytes to before they are deleted; None where it would be too long."""
+    # In one folder: some storages never remove those that are left empty.
+    name = f"{new_unique()}-{quote(reference, safe='', errors='surrogatepass')}"
+    fits = len(name) <= MAX_NAME and root_path_bytes + 1 + len(f"{ASIDE}/{name}") <= MAX_KEY
+    return f"{ASIDE}/{name}" if fits else None
+
+
+def parse_aside(key: str) -> str | None:
+    """Return whose bytes lie at a key below `ASIDE`; None for anything else that lies there."""
+    reference = unquote(key.removeprefix(f"{ASIDE}/").partition("-")[2], errors="surrogatepass")
+    return reference if reference and not is_internal(reference) and not is_own_name(reference) else None
+
+
+PROMPTKIT: Final = f"{INTERNAL}/promptkit"
+INDEX_ASIDE_KEY: Final = f"{PROMPTKIT}/dedup_index.json"
+"""Where PromptKit's index lies once something was deleted or replaced that it names."""
+
+LOCKS: Final = f"{INTERNAL}/locks"
+"""The folder of lock files, on disks: empty, and of no meaning but while somebody holds them."""
+
+
+def lock_key(name: str) -> str:
+    """Return the key of the file that is locked while a name changes; 256 of them do for all names."""
+    return f"{LOCKS}/{sha256(name.encode()).hexdigest()[:2]}"
 
 
 # -- catalog and quarantine --------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ MAX_SIDECAR_BYTES = 4 * 2**20
 _METADATA_FIELDS = tuple(MediaMetadata.model_fields)
 _TYPES: dict[str, type] = {
     **dict.fromkeys(("run_id", "conversation_id", "session_id", "mime_type", "provider_id", "timestamp"), str),
-    **dict.fromkeys(("policy_name", "sha256", "expires_at", "detected_mime_type", "marker"), str),
+    **dict.fromkeys(("policy_name", "sha256", "expires_at", "detected_mime_type", "marker", "write", "leaving"), str),
     **dict.fromkeys(("message_idx", "part_idx", "size_bytes"), int),
     **dict.fromkeys(("content", "xattrs"), dict),
 }
@@ -46,6 +46,8 @@ _FACT_KEYS = (
     "content",
     "fsmedia",
     "marker",
+    "write",
+    "leaving",
 )
 ModelT = TypeVar("ModelT", ContentFields, MediaMetadata, MediaRecord, Retention)
 _VERIFY = "verify the store; store.open(reference) still reads the bytes"
@@ -193,6 +195,14 @@ class Sidecar:
         """Return the sidecar of a deduplicated media item."""
         return Sidecar({**self.values, "marker": marker})
 
+    def with_write(self, write: str) -> Sidecar:
+        """Return the sidecar as one attempt to write it: no other is the same, whatever it says; no deletion's mark."""
+        return Sidecar({**self.without_leaving().values, "write": write})
+
+    def without_leaving(self) -> Sidecar:
+        """Return the sidecar of a media that nobody is deleting."""
+        return Sidecar({name: value for name, value in self.values.items() if name != "leaving"})
+
     def marker(self, reference: str) -> str | None:
         """Return the marker of a deduplicated media item; None where it names none of this reference."""
         try:
@@ -228,6 +238,27 @@ class Sidecar:
         if not isinstance(content, dict):
             raise CorruptSidecarError("its sidecar's content is no object", next_step=_VERIFY, reference=reference)
         return {name: content[name] for name in CONTENT_FIELDS if name in content}
+
+
+def leaving(data: bytes | None) -> str | None:
+    """Return the mark of whoever is deleting the media; None where nobody is, or where the sidecar can't be read."""
+    if data is None or b'"leaving"' not in data:
+        return None
+    mark = _object(data).get("leaving")
+    return mark if isinstance(mark, str) else None
+
+
+def with_leaving(data: bytes, mark: str) -> bytes:
+    """Return a sidecar's bytes, which may be damaged, with a deletion's mark."""
+    return to_json({**_object(data), "leaving": mark}, indent=2)
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        values = from_json(data, allow_inf_nan=False)
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def _refuse_infinity(values: Any, reference: str) -> None:

@@ -191,10 +191,7 @@ class Traces:
     # -- PromptKit's index ---------------------------------------------------------------------------------
 
     def _index(self) -> int:
-        data = self.backend.read(keys.DEDUP_INDEX_KEY)
-        if data is None:
-            return 0
-        index = promptkit.read_index(data)
+        index = promptkit.whole_index(self.backend)
         named = {name for path in index.values() for name in promptkit.endings(path)}
         going = {name for name in named if name in self.erased}
         dangling = {name for name in named - going if self._is_subjects(name) and records.is_reference(name)}

@@ -10,10 +10,12 @@ import logging
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fsmedia.core import commit, holds, lifetime, promptkit, records
+from fsmedia.core.named import Overtaken, Seen
 from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys
@@ -161,7 +163,7 @@ class Enforcement:
 
     def _seeks_shared(self, backend: Backend) -> bool:
         """Tell whether sweeps without `delete_shared` may have put media off, so that no past entry names them."""
-        return self.delete_shared and backend.read(keys.DEDUP_INDEX_KEY) is not None
+        return self.delete_shared and bool(promptkit.whole_index(backend))
 
     def _sweep(
         self,
@@ -328,6 +330,7 @@ class _DueMedia:
     reference: str
     due_keys: list[str]
     written: datetime | None
+    seen: Seen | None = None
 
 
 @dataclass(slots=True)
@@ -366,18 +369,19 @@ def _judge(
 ) -> list[_DueMedia]:
     """Plan what happens to each media by what its sidecar says now; return those without one."""
     missing: list[_DueMedia] = []
-    for item, data in zip(items.values(), records.read_sidecars(context.backend, list(items)), strict=True):
+    for item, seen in zip(items.values(), records.see_sidecars(context.backend, list(items)), strict=True):
         reference = item.reference
         result.examined += 1
-        if isinstance(data, MediaError):
-            result.fail(reference, data)
+        if isinstance(seen, MediaError):
+            result.fail(reference, seen)
             continue
-        if data is None:
+        if seen.text is None:
             missing.append(item)
             continue
+        item.seen = seen
         # The sidecar decides: the policy may have been changed since the entry was written.
         try:
-            sidecar = Sidecar.parse(data, reference)
+            sidecar = Sidecar.parse(seen.text, reference)
             expires_at = _expiry(context, sidecar, item)
         except MediaError as error:
             result.fail(reference, error)
@@ -559,7 +563,14 @@ def _delete(context: SweepContext, plan: _SweepPlan, result: SweepResult) -> Non
     """Delete the due media, and in the last step the due entries that have had their time."""
     backend = context.backend
     leaving = [
-        commit.DeleteOperation(backend, reference, due_keys=tuple(dict.fromkeys(item.due_keys)), marker=marker)
+        commit.DeleteOperation(
+            backend,
+            reference,
+            due_keys=tuple(dict.fromkeys(item.due_keys)),
+            marker=marker,
+            seen=item.seen,
+            still=partial(_is_due, context, item),
+        )
         for reference, (item, _, marker) in plan.going.items()
     ]
     leaving += [
@@ -570,7 +581,10 @@ def _delete(context: SweepContext, plan: _SweepPlan, result: SweepResult) -> Non
     # In one call, so that the keys of each step fill bulk requests together.
     half: list[str] = []
     for deleting, error in zip(leaving, commit.delete(leaving), strict=True):
-        if error is not None:
+        if isinstance(error, Overtaken):
+            # Written anew, or kept by another policy, since it was judged: its entry leads the next sweep to it.
+            result.skip(deleting.reference, error.problem)
+        elif error is not None:
             result.fail(deleting.reference, error)
             half += [] if deleting.stays else [deleting.reference]
         elif not deleting.stays:
@@ -579,6 +593,17 @@ def _delete(context: SweepContext, plan: _SweepPlan, result: SweepResult) -> Non
     for reference, sidecar in zip(half, records.read_sidecars(backend, half), strict=True):
         if sidecar is None:
             result.deleted.append(plan.going[reference][1])
+
+
+def _is_due(context: SweepContext, item: _DueMedia, text: bytes | None) -> bool:
+    """Tell whether a sidecar that was written since the window was judged lets the media go too."""
+    if text is None:
+        return True
+    try:
+        instant = _expiry(context, Sidecar.parse(text, item.reference), item)
+    except MediaError:
+        return False
+    return instant is not None and instant <= context.now
 
 
 def _restore_entries(context: SweepContext, plan: _SweepPlan, result: SweepResult) -> None:

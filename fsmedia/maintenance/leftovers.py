@@ -30,7 +30,18 @@ if TYPE_CHECKING:
     from fsmedia.models import LeftoverKind
     from fsmedia.storage import Backend, Entry
 
-_OURS = (keys.HOLDS, keys.DELETIONS, keys.REFERENCES, keys.ERASURES, keys.CATALOG, keys.QUARANTINE)
+_OURS = (
+    keys.HOLDS,
+    keys.DELETIONS,
+    keys.REFERENCES,
+    keys.ERASURES,
+    keys.CATALOG,
+    keys.QUARANTINE,
+    keys.LOCKS,
+    keys.SWITCHES,
+    keys.PROMPTKIT,
+    keys.ASIDE,
+)
 _SWEEPER = ".fsmedia/orphans"
 """Text of the sweep's own markers, where others have their reference: no media can have this name."""
 _WINDOW = 100

@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic_core import from_json, to_json
 
 from fsmedia.core import holds
+from fsmedia.core.named import read_digest
 from fsmedia.core.parallel import windows
 from fsmedia.errors import StorageError
 from fsmedia.format import keys
-from fsmedia.maintenance import survey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from fsmedia.maintenance.survey import ContentDigest, VerifyContext
+    from fsmedia.core.named import ContentDigest
+    from fsmedia.maintenance.survey import VerifyContext
     from fsmedia.storage import Backend
 
 _TYPE = "application/octet-stream"
@@ -231,7 +232,7 @@ def set_aside(
         except FileNotFoundError:
             raise StorageError("went while it was copied to quarantine", next_step="verify again", key=key) from None
         # Read again before anything is removed: a storage may copy half, and the original may change meanwhile.
-        if survey.read_digest(backend, target, content.size) != content:
+        if read_digest(backend, target, content.size) != content:
             raise StorageError("changed while it was copied to quarantine", next_step="verify again", key=key)
     for key, data in (texts or {}).items():
         placed[key] = keys.quarantined_key(folder, key, backend.root_length)

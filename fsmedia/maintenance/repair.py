@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic_core import from_json
 
-from fsmedia.core import blobs, commit, holds, promptkit, records
+from fsmedia.core import blobs, commit, holds, named, promptkit, records
 from fsmedia.core.ingest import HEAD_BYTES
+from fsmedia.core.named import ContentDigest, read_digest, with_facts
 from fsmedia.errors import CorruptSidecarError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
     from fsmedia.core.records import ListedPair
     from fsmedia.format.settings import Configuration
-    from fsmedia.maintenance.survey import ContentDigest
     from fsmedia.models import FindingKind, LeftoverKind
     from fsmedia.storage import Backend, Upload
 
@@ -204,9 +204,9 @@ class Repairer:
         StorageError
             They are gone, they are not as many as a look at them says, or two reads differ.
         """
-        content = survey.read_digest(self.context.backend, entry.key, entry.size)
+        content = read_digest(self.context.backend, entry.key, entry.size)
         if content != read and self.context.repairs:
-            read = survey.read_digest(self.context.backend, entry.key, entry.size)
+            read = read_digest(self.context.backend, entry.key, entry.size)
             if content != read:
                 raise _unsteady(entry.key)
         if content is None or content.size != entry.size:
@@ -257,12 +257,16 @@ class Repairer:
         """Remove a sidecar without bytes; if somebody wrote bytes meanwhile, give them a new one."""
         backend, context = self.context.backend, self.context
         instant = records.expiry_or_none(seen, reference, context.configuration)
-        wanted = [keys.sidecar_key(reference)] + ([] if instant is None else [keys.due_key(instant, reference)])
-        for error in backend.delete(wanted).values():
-            raise error
+        found = named.see(backend, reference)
+        if found.text != seen:
+            raise _changed_while_mended(reference)
+        named.drop_sidecar(backend, reference, found)
+        if instant is not None:
+            for error in backend.delete([keys.due_key(instant, reference)]).values():
+                raise error
         # A client or a sync may have written bytes while the sidecar was still there: they must not stay without one.
         back = backend.head(reference)
-        content = None if back is None else survey.read_digest(backend, reference, back.size)
+        content = None if back is None else read_digest(backend, reference, back.size)
         if back is None or content is None:
             return
         old = Sidecar(readable_values(seen))
@@ -332,7 +336,7 @@ class Repairer:
         if self.context.repairs:
             # The name tells size and digest, so only the first bytes are read, which tell the type.
             entry = Entry(reference, pointer.size, self.context.now)
-            content = survey.ContentDigest(pointer.size, pointer.digest, head)
+            content = ContentDigest(pointer.size, pointer.digest, head)
             fresh = rebuilt_sidecar(entry, content, old, self.context.configuration, self.context.now)
             set_aside(self.context, reference, finding.detail, texts={keys.sidecar_key(reference): seen})
             marker = self._marker(pointer, reference, Sidecar(old))
@@ -403,6 +407,15 @@ class Repairer:
             finding.report(
                 "its sidecar is given the facts of the bytes, which were written after it", done=context.repairs
             )
+        elif not own:
+            # A writer that died after the sidecar of another: under a client's name bytes are never taken away.
+            if context.repairs:
+                fresh = overwritten_sidecar(sidecar, wrong.data, content, (context.configuration, context.now))
+                set_aside(context, reference, finding.detail, texts={keys.sidecar_key(reference): seen})
+                self._rewrite(reference, fresh, None, seen)
+            finding.report(
+                "its sidecar moves to quarantine, and a new one has the facts of the bytes", done=context.repairs
+            )
         else:
             plan = "bytes and sidecar move to quarantine together: nobody can tell which is right"
             if not context.is_old(wrong.data):
@@ -425,7 +438,7 @@ class Repairer:
         shown = mime.agrees(said, head)
         if shown == sidecar.values.get("detected_mime_type"):
             return
-        named = mime.guess_from_name(keys.file_name(reference))
+        told = mime.guess_from_name(keys.file_name(reference))
         detail = f"its sidecar says {said}, its bytes look like {shown or said}"
         finding = _PendingFinding(self.result, "type", reference, detail)
         if "fsmedia" not in sidecar.values:
@@ -435,9 +448,9 @@ class Repairer:
             finding.report(HELD)
             return
         values = {name: value for name, value in sidecar.values.items() if name != "detected_mime_type"}
-        if shown is not None and keys.is_own_name(reference) and named and mime.agrees(named, head) is None:
-            plan = f"its sidecar says {named}, as name and bytes do"
-            values["mime_type"] = named
+        if shown is not None and keys.is_own_name(reference) and told and mime.agrees(told, head) is None:
+            plan = f"its sidecar says {told}, as name and bytes do"
+            values["mime_type"] = told
         else:
             plan = "its sidecar says what the bytes look like, beside the type it was given"
             if shown is not None:
@@ -463,11 +476,20 @@ class Repairer:
 
     def _rewrite(self, reference: str, sidecar: Sidecar, marker: str | None, seen: bytes) -> None:
         """Replace a sidecar by the steps of every change: due entry, sidecar, a look that the bytes are still there."""
-        if self.context.backend.read(keys.sidecar_key(reference)) != seen:
-            raise StorageError("changed while it was mended", next_step="verify again", reference=reference)
-        data = sidecar.dump()
+        found = named.see(self.context.backend, reference)
+        if found.text != seen:
+            raise _changed_while_mended(reference)
+
+        def refuse(_: bytes) -> named.Rewritten:
+            raise _changed_while_mended(reference)
+
+        data = sidecar.without_leaving().dump()
         instant = records.expiry_or_none(data, reference, self.context.configuration)
-        commit.rewrite_sidecar(self.context.backend, reference, data, instant, marker)
+        commit.rewrite_sidecar(self.context.backend, reference, data, instant, marker, seen=found, change=refuse)
+
+
+def _changed_while_mended(reference: str) -> StorageError:
+    return StorageError("changed while it was mended", next_step="verify again", reference=reference)
 
 
 def _unsteady(reference: str) -> StorageError:
@@ -600,16 +622,6 @@ def _makes_sense(values: dict[str, Any], entry: Entry) -> bool:
     return True
 
 
-def with_facts(sidecar: Sidecar, reference: str, content: ContentDigest) -> Sidecar:
-    """Return a sidecar with size, digest and type of the bytes; all else stays."""
-    values = {**sidecar.values, "size_bytes": content.size, "sha256": content.sha256}
-    values.pop("detected_mime_type", None)
-    seen = mime.agrees(promptkit.mime_type_of(str(values.get("mime_type") or ""), reference), content.head)
-    if seen is not None:
-        values["detected_mime_type"] = seen
-    return Sidecar(values)
-
-
 def overwritten_sidecar(
     sidecar: Sidecar, entry: Entry, content: ContentDigest, context: tuple[Configuration, datetime]
 ) -> Sidecar:
@@ -668,7 +680,7 @@ def _heal(context: VerifyContext, item: DamagedBlobItem, result: VerifyResult) -
     pointer = keys.pointer_of(users[0].reference) or Pointer(0, blob.digest, blob.generation)
     entry = context.backend.head(key)
     # Read once more before anything is reported: another repair may have given the bytes back meanwhile.
-    content = None if entry is None else survey.read_digest(context.backend, key, entry.size)
+    content = None if entry is None else read_digest(context.backend, key, entry.size)
     if content is not None and content.sha256 == blob.digest:
         return
     kind: FindingKind = "digest"
@@ -737,7 +749,7 @@ def _other_copy(context: VerifyContext, pointer: Pointer, damaged: ContentDigest
             # Without a copy of them in quarantine they must not go with their last reference.
             raise StorageError("is listed, and was not found", next_step="verify again", key=entry.key)
         if entry.key != pointer.data_key and keys.parse_blob_key(entry.key) and entry.size == pointer.size:
-            found = survey.read_digest(context.backend, entry.key, entry.size)
+            found = read_digest(context.backend, entry.key, entry.size)
             if found is not None and found.sha256 == pointer.digest:
                 return entry.key
     return None
@@ -757,7 +769,7 @@ def _give_back(
         backend.copy(source, pointer.data_key, _ANY_TYPE)
     except FileNotFoundError:
         raise StorageError("its other copy went meanwhile", next_step="verify again", key=source) from None
-    found = survey.read_digest(backend, pointer.data_key, pointer.size)
+    found = read_digest(backend, pointer.data_key, pointer.size)
     if found is None or found.sha256 != pointer.digest:
         raise StorageError("was not given back whole", next_step="verify again", reference=users[0].reference)
     if not any(backend.fetch(heads=[keys.sidecar_key(user.reference) for user in users]).heads):

@@ -6,19 +6,18 @@ before it wait until then.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import zlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from fsmedia.catalog import refreshed, row_count, snapshots
 from fsmedia.catalog.refresh import PreviousRows
 from fsmedia.catalog.schema import tokens
 from fsmedia.core import promptkit
-from fsmedia.core.ingest import HEAD_BYTES
+from fsmedia.core.named import ContentDigest, read_digest
 from fsmedia.core.parallel import PER_WINDOW, JobResult, map_threads
 from fsmedia.core.records import ListedItem, paired
 from fsmedia.errors import MediaError, StorageError, StoreConflictError
@@ -39,10 +38,12 @@ if TYPE_CHECKING:
 HELD = "it is held, and stays as it is"
 YOUNG = "younger than the grace: it may be on its way"
 _CHUNK = 512
-_REQUEST_BYTES = 10 * 2**20
 """Bytes of one request, as many as one PUT stores."""
 _AT_ONCE = 4
-_KNOWN = tuple(f"{folder}/" for folder in (keys.DELETIONS, keys.REFERENCES, keys.ERASURES, keys.CATALOG))
+_KNOWN = tuple(
+    f"{folder}/"
+    for folder in (keys.DELETIONS, keys.REFERENCES, keys.ERASURES, keys.CATALOG, keys.LOCKS, keys.SWITCHES, keys.ASIDE)
+)
 _HOLD = re.compile(rf"{re.escape(keys.HOLDS)}/[0-9a-f]{{64}}")
 _AFTER = f"{keys.INTERNAL}0"
 """Sorts after everything in `.fsmedia/`."""
@@ -305,6 +306,8 @@ class Survey:
             self.holds[key] = None
         elif key == keys.CONFIGURATION_KEY:
             self.settings = True
+        elif key == keys.INDEX_ASIDE_KEY:
+            pass  # it is nobody's truth any more, but says what sweeps keep
         else:
             self._rest(entry)
 
@@ -436,35 +439,6 @@ class CatalogComparison:
                 result.fail(key, error)
                 return
         result.find("catalog", key, detail, "brought up to date", done=repairs, harmless=not self._unreadable)
-
-
-class ContentDigest(NamedTuple):
-    """What was read: size, digest, and the first bytes, which tell the type."""
-
-    size: int
-    sha256: str
-    head: bytes
-
-
-def read_digest(backend: Backend, key: str, size: int) -> ContentDigest | None:
-    """Read all bytes of an object; None if it is gone.
-
-    Parameters
-    ----------
-    size
-        Size by the listing: spares the request for more bytes after the last ones.
-    """
-    digest, start, head = hashlib.sha256(), 0, b""
-    while True:
-        piece = backend.read_range(key, start, start + _REQUEST_BYTES)
-        if piece is None:
-            return None
-        if not start:
-            head = piece[:HEAD_BYTES]
-        digest.update(piece)
-        start += len(piece)
-        if len(piece) < _REQUEST_BYTES or start == size:
-            return ContentDigest(start, digest.hexdigest(), head)
 
 
 def read_digests(backend: Backend, entries: Sequence[Entry]) -> list[ContentDigest | MediaError | None]:

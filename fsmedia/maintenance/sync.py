@@ -153,7 +153,7 @@ def sync(source: Backend, settings_file: SettingsFile, target: SyncTarget, optio
 
     # Opened before the work: that it can't be written must not be found out after it.
     with _mapping_file(options) as file:
-        index = promptkit.read_index(source.read(keys.DEDUP_INDEX_KEY)) if configuration.adopted else {}
+        index = promptkit.whole_index(source) if configuration.adopted else {}
         # Settings before media: without them no reader knows the layout.
         if not options.dry_run:
             target.settle()

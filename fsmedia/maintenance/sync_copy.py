@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-from fsmedia.core import blobs, commit, promptkit, records
+from fsmedia.core import blobs, commit, named, promptkit, records
 from fsmedia.core.commit import SharedStoreOperation
 from fsmedia.core.ingest import HashingWriter
+from fsmedia.core.named import Seen
 from fsmedia.core.parallel import PER_WINDOW, JobResult, map_threads
 from fsmedia.errors import (
     CorruptMediaError,
@@ -37,7 +38,7 @@ from fsmedia.errors import (
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import Moved
-from fsmedia.storage import Write
+from fsmedia.storage import Exclusion, Write
 from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
@@ -663,16 +664,17 @@ def _copy_plain(context: SyncContext, uploads: Sequence[SyncUpload], result: Syn
         found = map_threads(place_hold, sync_items(items), target.concurrency)
         return {index: error for index, error in enumerate(found) if error is not None}
 
-    def forget_replaced(items: Sequence[StoreOperation]) -> Failures:
+    def prepare_to_replace(items: Sequence[StoreOperation]) -> Failures:
         replaced = [each.name for each in sync_items(items) if each.known is not None]
         error = _attempt(lambda: promptkit.forget_replaced(target, replaced)) if replaced else None
-        return {} if error is None else dict.fromkeys(range(len(items)), error)
+        return _yield_to_deletes(items, sync_items(items)) if error is None else dict.fromkeys(range(len(items)), error)
 
-    # `commit.STORE` with two steps more. Holds come before all: from its sidecar on the media may be deleted.
+    # `commit.STORE` with two steps more. Holds come before all: from its sidecar on the media may be deleted. Under
+    # names that clients choose somebody may write at the target meanwhile: those take what `commit` has for them.
     steps: tuple[Step, ...] = (
         place_holds,
         commit.put_due,
-        forget_replaced,
+        prepare_to_replace,
         lambda items: _put_bytes(context, items),
         _put_sidecars,
         commit.look_after_slow,
@@ -702,7 +704,37 @@ def _store_operation(context: SyncContext, upload: SyncUpload) -> StoreOperation
     )
 
 
+def _yield_to_deletes(items: Sequence[StoreOperation], sync_items: Sequence[SyncItem]) -> dict[int, MediaError]:
+    """Read the sidecars that are replaced under names that clients choose, and wait for deletions under way."""
+    chosen = _of_clients(items, Exclusion.CONDITIONS)
+    for index in chosen:
+        if sync_items[index].known is None:
+            items[index].seen = Seen()  # nothing was listed there; if something has come, the sidecar is refused
+    return _among(items, chosen, named.yield_to_deletes)
+
+
+def _of_clients(items: Sequence[StoreOperation], *exclusions: Exclusion) -> list[int]:
+    """Return which items have names that clients choose, if their storage offers one of some exclusions."""
+    found = [index for index, item in enumerate(items) if not keys.is_own_name(item.reference)]
+    return found if found and items[0].backend.exclusion in exclusions else []
+
+
+def _among(items: Sequence[StoreOperation], chosen: Sequence[int], step: Step) -> dict[int, MediaError]:
+    """Take a step for some items; return what failed, by their index among all."""
+    failed = step([items[index] for index in chosen]) if chosen else {}
+    return {chosen[at]: error for at, error in failed.items()}
+
+
 def _put_bytes(context: SyncContext, items: Sequence[StoreOperation]) -> dict[int, MediaError]:
+    """Put bytes; under a lock they come together with their sidecar."""
+    noted = _of_clients(items, Exclusion.RENAME, Exclusion.NONE)
+    apart = {*noted, *_of_clients(items, Exclusion.LOCK)}
+    others = [index for index in range(len(items)) if index not in apart]
+    failed = _among(items, others, lambda some: _put_unnoted(context, some))
+    return failed | _among(items, noted, named.put_bytes_noted)
+
+
+def _put_unnoted(context: SyncContext, items: Sequence[StoreOperation]) -> dict[int, MediaError]:
     """Put bytes: in one call all that are in memory, the others each by itself, several at once."""
     places = [index for index, item in enumerate(items) if isinstance(item.data, bytes)]
     writes = [Write(items[index].reference, items[index].data, items[index].mime_type) for index in places]
@@ -718,11 +750,24 @@ def _put_bytes(context: SyncContext, items: Sequence[StoreOperation]) -> dict[in
 
 
 def _put_sidecars(items: Sequence[StoreOperation]) -> dict[int, MediaError]:
-    """Write the sidecars of those that have one."""
-    # A file without a sidecar at the source gets none here.
-    places = [index for index, item in enumerate(items) if item.sidecar]
-    failed: Mapping[int, MediaError] = commit.put_sidecar([items[index] for index in places]) if places else {}
-    return {places[at]: error for at, error in failed.items()}
+    """Write the sidecars of those that have one, as `commit` does it for names of their kind."""
+    failed: dict[int, MediaError] = {}
+    done: set[int] = set()
+    for exclusions, step in _SIDECAR_STEPS.items():
+        chosen = _of_clients(items, *exclusions)
+        done |= {*chosen}
+        # A file without a sidecar at the source gets none here.
+        going = [index for index in chosen if items[index].sidecar or Exclusion.LOCK in exclusions]
+        failed |= _among(items, going, step)
+    others = [index for index, item in enumerate(items) if index not in done and item.sidecar]
+    return failed | _among(items, others, commit.put_sidecar)
+
+
+_SIDECAR_STEPS: dict[tuple[Exclusion, ...], Step] = {
+    (Exclusion.CONDITIONS,): named.put_sidecar_conditionally,
+    (Exclusion.LOCK,): named.put_under_lock,
+    (Exclusion.RENAME, Exclusion.NONE): named.put_sidecar_and_look,
+}
 
 
 def _copy_shared(context: SyncContext, uploads: Sequence[SyncUpload], result: SyncResult) -> None:
@@ -863,6 +908,13 @@ class SyncUpload:
         if self.stage is not None:
             return self.stage.reread()
         return None if self.data is None else [self.data]
+
+    def ready(self) -> None:
+        """Bring the bytes to the target, where only the name is left to give: that is done under a lock."""
+        if self.stage is None and self.data is None:
+            self.fetch()
+        if self.stage is not None:
+            self.stage.ready()
 
     def commit(self, content_type: str) -> None:
         """Put the bytes at their key, and check them.

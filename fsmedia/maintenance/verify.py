@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fsmedia.catalog.schema import COARSEST
 from fsmedia.core import promptkit, records
+from fsmedia.core.named import read_digest
 from fsmedia.core.parallel import run_windows, windows
 from fsmedia.errors import CorruptSidecarError, MediaError, StorageError
 from fsmedia.format import keys, wav
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.maintenance import survey
 from fsmedia.maintenance.leftovers import Generation, GenerationItem, MissingMarkerItem, ObjectItem, before
+from fsmedia.maintenance.quarantine import set_aside
 from fsmedia.maintenance.repair import (
     DamagedBlobItem,
     HoldItem,
@@ -37,6 +39,7 @@ from fsmedia.maintenance.repair import (
     repair_window,
 )
 from fsmedia.maintenance.survey import (
+    YOUNG,
     CatalogComparison,
     MediaNeeds,
     Survey,
@@ -51,9 +54,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Executor
 
+    from fsmedia.core.named import ContentDigest
     from fsmedia.core.records import ListedPair
     from fsmedia.core.settings_file import SettingsFile
-    from fsmedia.maintenance.survey import ContentDigest
     from fsmedia.models import Finding, FindingKind
     from fsmedia.storage import Backend, Entry
 
@@ -143,6 +146,7 @@ class Verification:
         """
         begun = time.monotonic()
         survey, total = self._survey, self._total
+        self._check_aside()
         pairs = survey.pairs(self.context.backend, self.progress)
         self._run(check_window, windows(pairs, _WINDOW), lambda pair: pair.key)
         self._check_listing()
@@ -171,6 +175,30 @@ class Verification:
             dry_run=not (self.context.repairs or self.context.adopts),
             took=timedelta(seconds=time.monotonic() - begun),
         )
+
+    def _check_aside(self) -> None:
+        """Put back what a deletion had caught when it died, before the listing: it may be another's than was to go."""
+        backend, context, result = self.context.backend, self.context, VerifyResult()
+        for entry in list(backend.entries(keys.ASIDE)) if backend.renames else ():
+            reference, detail = keys.parse_aside(entry.key), "bytes that a deletion had taken aside when it died"
+            if reference is None or not context.is_old(entry):
+                result.find("bytes", entry.key, detail, YOUNG, harmless=True)
+                continue
+            try:
+                free = backend.head(reference) is None
+                if context.repairs and free:
+                    backend.rename(entry.key, reference)
+                elif context.repairs:
+                    content = read_digest(backend, entry.key, entry.size)
+                    if content is not None:
+                        set_aside(context, reference, detail, objects={entry.key: content})
+                        backend.remove(entry.key)
+            except MediaError as error:
+                result.fail(reference, error)
+                continue
+            plan = "back to its name" if free else "to quarantine: others lie at its name"
+            result.find("bytes", entry.key, detail, plan, done=context.repairs)
+        self._add(result)
 
     def _check_listing(self) -> None:
         """Stop where the listing was none of this whole store; what follows goes by what it did not show.

@@ -13,9 +13,9 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
 
 from fsmedia.errors import InvalidReferenceError
-from fsmedia.storage.errors import secrets_of, storage_error
+from fsmedia.storage.errors import PreconditionFailed, secrets_of, storage_error
 from fsmedia.storage.local import LocalBackend
-from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Fetched, Stage, Upload, Write, missing_package
+from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Exclusion, Fetched, Stage, Upload, Write, missing_package
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,18 @@ if TYPE_CHECKING:
 
     from fsmedia.storage.fsspec_backend import FsspecBackend
 
-__all__ = ["SEEK_BLOCK", "Backend", "Entry", "Fetched", "Stage", "Upload", "Write", "open_backend"]
+__all__ = [
+    "SEEK_BLOCK",
+    "Backend",
+    "Entry",
+    "Exclusion",
+    "Fetched",
+    "PreconditionFailed",
+    "Stage",
+    "Upload",
+    "Write",
+    "open_backend",
+]
 
 _CLASSES = {
     "memory": ("fsmedia.storage.memory", "MemoryBackend", None),

@@ -9,11 +9,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus, unquote
 
-from fsmedia.errors import MediaError, StorageError
+from fsmedia.errors import MediaError, StorageError, StoreConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
+
+
+class PreconditionFailed(StorageError):  # noqa: N818 - HTTP's own name for it
+    """What lies at a key is not what a conditional request expects; nothing was written."""
+
 
 _SHORTEST_SECRET = 4
 _OPEN_OPTIONS = frozenset(
@@ -55,6 +60,20 @@ def check_absence(error: OSError) -> None:
         if spoken or isinstance(behind, ConnectionError | TimeoutError | EOFError):
             raise ConnectionError(f"the connection failed: {behind}") from error
         behind = behind.__cause__ or behind.__context__
+
+
+def refused(key: str) -> PreconditionFailed:
+    """Say that a condition did not hold."""
+    return PreconditionFailed("was changed by somebody else meanwhile", next_step="look at it again", key=key)
+
+
+def locked(name: str) -> StoreConflictError:
+    """Say that somebody held a lock for too long."""
+    return StoreConflictError(
+        "somebody else has been changing it, or a name that shares its lock, for too long",
+        next_step="try again; if it stays so, look for a process that hangs",
+        key=name,
+    )
 
 
 def secrets_of(options: Mapping[str, Any], url: str = "") -> frozenset[str]:

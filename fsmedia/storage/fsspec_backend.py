@@ -5,6 +5,8 @@ others one call after another. `S3Backend` and the like replace single primitive
 requests or loses answers.
 """
 
+# Longer than 1,000 lines: one class answers all calls of the port for any filesystem; S3 and GCS build on it.
+
 from __future__ import annotations
 
 import asyncio
@@ -30,9 +32,9 @@ from fsspec.utils import get_protocol
 from fsmedia.errors import CorruptMediaError, MediaError, MediaNotFoundError, StorageError
 from fsmedia.format import keys
 from fsmedia.models import public_url
-from fsmedia.storage.errors import ErrorTranslator, check_absence, secrets_of
+from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, check_absence, secrets_of
 from fsmedia.storage.listing import KeyOrder
-from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Fetched, Listing, VersionRules, Write
+from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Exclusion, Fetched, Listing, VersionRules, Write
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -318,6 +320,9 @@ class BufferedStage:
         """Choose another key."""
         self._key = key
 
+    def ready(self) -> None:
+        """Do nothing: all the time goes into the sending."""
+
     def commit(self, content_type: str) -> None:
         """Send everything to the backend; may be called again if it failed."""
         if self._file is None:
@@ -378,10 +383,13 @@ class FsspecBackend(Backend):
     takes_size: ClassVar[bool] = False
     """Whether the filesystem opens a file of known size without a look at it."""
 
+    conditional: ClassVar[bool] = False
+    """Whether `put` can ask for conditions; whether the server keeps them is found out by asking it."""
+
     def __init__(self, url: str, storage_options: Mapping[str, Any], timeout: timedelta) -> None:
         self._given_url = url
         self._storage_options = dict(storage_options)
-        self._timeout = timeout
+        self.timeout = timeout
         self._secrets = secrets_of(storage_options, url)
         self._opened: tuple[int, AbstractFileSystem] | None = None
         self.url = "::".join(public_url(link) if "://" in link else link for link in url.split("::")).rstrip("/")
@@ -390,7 +398,7 @@ class FsspecBackend(Backend):
         self._key_order = KeyOrder(self.url, unordered=self._lists_unordered())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._given_url, self._storage_options, self._timeout)
+        return type(self), (self._given_url, self._storage_options, self.timeout)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -470,7 +478,7 @@ class FsspecBackend(Backend):
     def _sync(self, function: Callable[..., Awaitable[T]], *args: Any, size: int = 0, **options: Any) -> T:
         """Run a coroutine function on fsspec's loop and wait, as long as its size allows."""
         # The size counts in whole steps, so that small calls keep exactly the timeout that was asked for.
-        patience = self._timeout.total_seconds() * (1 + size // PATIENCE_BYTES)
+        patience = self.timeout.total_seconds() * (1 + size // PATIENCE_BYTES)
         answer: T = sync(self.fs.loop, function, *args, timeout=patience, **options)
         return answer
 
@@ -562,7 +570,8 @@ class FsspecBackend(Backend):
         """Read and look, all at once on an object store."""
         jobs = [*(self._reader(key) for key in reads), *(self._looker(key) for key in heads)]
         answers = self._each((*reads, *heads)[0] if jobs else None, jobs)
-        return Fetched(answers[: len(reads)], answers[len(reads) :])
+        found = answers[: len(reads)]
+        return Fetched([data for data, _ in found], answers[len(reads) :], [token for _, token in found])
 
     def store_above(self) -> str | None:
         """Ask for the settings in every folder above, up to the bucket itself: one round trip where there can be."""
@@ -580,7 +589,7 @@ class FsspecBackend(Backend):
 
         def read() -> Any:
             try:
-                return reader()
+                return reader()[0]
             except Exception as error:
                 if not _is_refusal(error):
                     raise
@@ -588,7 +597,7 @@ class FsspecBackend(Backend):
 
         async def read_async() -> Any:
             try:
-                return await reader()
+                return (await reader())[0]
             except Exception as error:
                 if not _is_refusal(error):
                     raise
@@ -600,22 +609,24 @@ class FsspecBackend(Backend):
         return self._path_reader(self._path(key))
 
     def _path_reader(self, path: str) -> Callable[[], Any]:
-        def read() -> bytes | None:
+        def read() -> tuple[bytes | None, str | None]:
             try:
-                data: bytes = self.fs.cat_file(path)
+                return self.fs.cat_file(path), None
             except (FileNotFoundError, IsADirectoryError) as error:
                 check_absence(error)
-                return None
-            return data
+                return None, None
 
-        async def read_async() -> bytes | None:
+        async def read_async() -> tuple[bytes | None, str | None]:
             try:
-                data: bytes = await self._cat(path)
+                return await self._read(path)
             except (FileNotFoundError, IsADirectoryError):
-                return None
-            return data
+                return None, None
 
         return read_async if self.fs.async_impl else read
+
+    async def _read(self, path: str) -> tuple[bytes, str | None]:
+        """Read a small object whole, with its token where the storage knows conditions."""
+        return await self._cat(path), None
 
     async def _cat(self, path: str) -> bytes:
         data: bytes = await self.fs._cat_file(path)
@@ -913,9 +924,77 @@ class FsspecBackend(Backend):
 
         return self._each(versions[0].key if versions else None, [reader(each) for each in versions])
 
+    # -- conditions ----------------------------------------------------------------------------------------
+
+    @property
+    def exclusion(self) -> Exclusion:
+        """What the server keeps; asked once for each place in a process, by a write that must be refused."""
+        if not self.conditional:
+            return Exclusion.NONE
+        place = (type(self), self.endpoint or "", "" if self.endpoint else self._root.partition("/")[0])
+        if place not in _EXCLUSIONS:
+            _EXCLUSIONS[place] = self._probed()
+        return _EXCLUSIONS[place]
+
+    def _probed(self) -> Exclusion:
+        """Write over a key that is not there: who keeps conditions refuses, and nothing lies there afterwards."""
+        key = keys.probe_key()
+        try:
+            self.put(key, b"", "application/octet-stream", if_token=self._never_there)
+        except PreconditionFailed:
+            return Exclusion.CONDITIONS
+        except StorageError as error:
+            if knows_not(error):
+                return Exclusion.NONE
+            raise
+        for failed in self.delete([key]).values():
+            raise failed
+        return Exclusion.NONE
+
+    _never_there: ClassVar[str] = '"0"'
+    """A token that no object has."""
+
+
+_EXCLUSIONS: dict[tuple[object, str, str], Exclusion] = {}
+
+
+def knows_not(error: StorageError) -> bool:
+    """Tell whether a server answered that it has no such request; some say 400 to what they do not know."""
+    return any(word in str(error) for word in _NOT_IMPLEMENTED)
+
+
+_NOT_IMPLEMENTED = ("NotImplemented", "not implemented", "MethodNotAllowed", "InvalidArgument", "Not Implemented")
+
 
 class RenamingBackend(FsspecBackend):
     """A root on a filesystem without a class of its own: bytes are written under a temporary name, then renamed."""
+
+    renames = True
+
+    @property
+    def concurrency(self) -> int:  # type: ignore[override] # known when the filesystem is
+        """One call after another over a connection that knows no other way."""
+        return CONCURRENCY if self.fs.async_impl else 1
+
+    @property
+    def exclusion(self) -> Exclusion:
+        """Whatever it is, it can move what lies there."""
+        return Exclusion.RENAME
+
+    def rename(self, source: str, target: str) -> bool:
+        """Move within the filesystem."""
+
+        def moved() -> bool:
+            folder = self._path(target).rpartition("/")[0]
+            self.fs.makedirs(folder, exist_ok=True)
+            try:
+                self.fs.mv(self._path(source), self._path(target))
+            except FileNotFoundError:
+                # Asked again for want of an answer it may have been moved: by its target, which nobody else knows.
+                return bool(self.fs.exists(self._path(target)))
+            return True
+
+        return self._ask(source, moved)
 
     def write_many(self, writes: Sequence[Write]) -> dict[int, MediaError]:
         """Write one after another: what is sent at once would not be written aside."""

@@ -6,14 +6,16 @@ import json
 import math
 from datetime import timedelta
 from functools import partial
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import quote
 
 from fsspec.spec import AbstractBufferedFile
 from gcsfs import GCSFileSystem
 from gcsfs.retry import HttpError
 
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError
-from fsmedia.storage.errors import ErrorTranslator, UnexpectedAnswerError
+from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, UnexpectedAnswerError, refused
 from fsmedia.storage.fsspec_backend import FsspecBackend, entry_of, inline
 from fsmedia.storage.listing import Page, level, pages
 from fsmedia.storage.port import Version, VersionRules
@@ -114,6 +116,8 @@ class GCSBackend(FsspecBackend):
     filesystem_class = CheckedGCSFileSystem
     takes_size: ClassVar[bool] = True
     options: ClassVar[dict[str, Any]] = {"use_listings_cache": False}
+    conditional: ClassVar[bool] = True
+    _never_there: ClassVar[str] = "1"
 
     def _key_part(self) -> str:
         return self._root.partition("/")[2]
@@ -134,20 +138,68 @@ class GCSBackend(FsspecBackend):
             ),
         )
 
+    def put(
+        self, key: str, data: bytes, content_type: str, *, if_absent: bool = False, if_token: str | None = None
+    ) -> str | None:
+        """Put by one multipart upload of our own, for gcsfs has one condition only; the token is the generation."""
+        bucket, _, name = self._path(key).partition("/")
+        expected = {"ifGenerationMatch": "0" if if_absent else if_token} if if_absent or if_token is not None else {}
+        cut = f"fsmedia-{token_hex(16)}"
+        head = json.dumps({"name": name, "contentType": content_type})
+        body = (
+            f"--{cut}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{head}\r\n"
+            f"--{cut}\r\nContent-Type: {content_type}\r\n\r\n"
+        ).encode()
+        asked = {
+            "uploadType": "multipart",
+            "headers": {"Content-Type": f'multipart/related; boundary="{cut}"'},
+            "data": body + data + f"\r\n--{cut}--".encode(),
+            "json_out": True,
+            **expected,
+        }
+
+        async def put() -> str | None:
+            path = f"{self.fs._location}/upload/storage/v1/b/{quote(bucket)}/o"
+            try:
+                answer = await self.fs._call("POST", path, **asked)
+            except FileExistsError:  # gcsfs's word for 412
+                raise refused(key) from None
+            found = answer.get("generation")
+            return None if found is None else str(found)
+
+        return self._ask(key, lambda: self._sync(put, size=len(data)))
+
+    def remove(self, key: str, *, if_token: str | None = None) -> None:
+        """Remove by one request, on the condition of its generation where one is given."""
+        bucket, _, name = self._path(key).partition("/")
+        expected = {} if if_token is None else {"ifGenerationMatch": if_token}
+
+        async def remove() -> None:
+            try:
+                await self.fs._call("DELETE", "b/{}/o/{}", bucket, name, **expected)
+            except FileNotFoundError:
+                return
+            except FileExistsError:  # gcsfs's word for 412
+                raise refused(key) from None
+
+        self._ask(key, lambda: self._sync(remove))
+
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes on the condition that there are none."""
-        path, options = self._path(key), self._put_options(content_type)
         # The service keeps the condition for uploads in one request; the emulator ignores it for resumable ones.
         try:
-            self._ask(key, lambda: self._sync(self.fs._pipe_file, path, data, mode="create", **options))
-        except StorageError:
-            if self.head(key) is None:
-                raise
+            self.put(key, data, content_type, if_absent=True)
+        except PreconditionFailed:
             return False
         return True
 
     def _open_sized(self, path: str, block_size: int, size: int) -> SizedFile:
         return SizedFile(self.fs, path, "rb", block_size, cache_type="readahead", size=size)
+
+    async def _read(self, path: str) -> tuple[bytes, str | None]:
+        """Read by one request that tells the generation too."""
+        headers, data = await self.fs._call("GET", self.fs.url(path))
+        return data, headers.get("x-goog-generation")
 
     async def _info(self, path: str) -> dict[str, Any]:
         bucket, _, key = path.partition("/")

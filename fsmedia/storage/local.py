@@ -8,18 +8,22 @@ against a power cut.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
-from contextlib import suppress
+import threading
+import time
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
+from weakref import WeakValueDictionary
 
 from fsmedia.errors import InvalidReferenceError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
-from fsmedia.storage.errors import ErrorTranslator, storage_error
-from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Fetched, Listing
+from fsmedia.storage.errors import ErrorTranslator, locked, storage_error
+from fsmedia.storage.port import LONGEST_WAIT, SEEK_BLOCK, Backend, Entry, Exclusion, Fetched, Listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -102,6 +106,12 @@ class LocalStage:
         self._key = key
         self._target = self._backend.prepared(key)
 
+    def ready(self) -> None:
+        """Make the bytes durable now, so that only the rename is left."""
+        if self._descriptor is not None:
+            with ErrorTranslator(self._key):
+                self._backend.sync_file(self._descriptor)
+
     def commit(self, content_type: str) -> None:
         """Rename the file to its name."""
         del content_type
@@ -171,6 +181,7 @@ class LocalBackend(Backend):
 
     keeps_folders = True
     looking_is_free = True
+    renames = True
     concurrency = 4
     """Waiting for the disk (fsync) overlaps; more threads only wait for each other."""
 
@@ -182,6 +193,7 @@ class LocalBackend(Backend):
         self._topmost_made: str | None = None
         self._synced: set[str] = set()
         self._durability = durability
+        self._locks: LockFiles | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
         return _reopen, (self.path, self._durability)
@@ -218,6 +230,33 @@ class LocalBackend(Backend):
             stage.commit(content_type)
         finally:
             stage.discard()
+
+    @property
+    def exclusion(self) -> Exclusion:
+        """Locks, unless the file system has none: some network mounts."""
+        if self._locks is None or self._locks.process != os.getpid():
+            self._locks = LockFiles(self)
+        return self._locks.exclusion
+
+    @contextmanager
+    def lock(self, names: Sequence[str]) -> Iterator[None]:
+        """Lock one of 256 files for each name, in their order: two who need two can't wait for each other."""
+        if self.exclusion is not Exclusion.LOCK or self._locks is None:
+            raise NotImplementedError(f"{self.path} has no locks")
+        with self._locks.held(names):
+            yield
+
+    def rename(self, source: str, target: str) -> bool:
+        """Rename, and make both names durable."""
+        with ErrorTranslator(source):
+            old, new = self._inside(source), self.prepared(target)
+            try:
+                os.rename(old, new)
+            except FileNotFoundError:
+                return False
+            for folder in {os.path.dirname(old), os.path.dirname(new)}:
+                self.sync_folder(folder)
+            return True
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes at a key unless there is one: a hard link refuses an existing name, a rename does not."""
@@ -330,7 +369,8 @@ class LocalBackend(Backend):
 
     def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = ()) -> Fetched:
         """Read and look, one after another."""
-        return Fetched([self._read(key, None, None, LARGEST_READ) for key in reads], [self.head(key) for key in heads])
+        found = [self._read(key, None, None, LARGEST_READ) for key in reads]
+        return Fetched(found, [self.head(key) for key in heads], [None] * len(found))
 
     def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         """Read at a position, without reading what comes before it."""
@@ -649,3 +689,121 @@ class LocalBackend(Backend):
 
 def _reopen(path: str, durability: Literal["fsync", "rename"]) -> LocalBackend:
     return LocalBackend(path, durability=durability)
+
+
+LOCK_PATIENCE = 30.0
+"""Seconds to wait for somebody who changes a name, or another that shares its lock."""
+_FIRST_WAIT = 0.001
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+_HELD = (errno.EACCES, errno.EAGAIN)
+
+
+class LockFiles:
+    """The locks of one root: a thread's lock and a file's for each of 256 names.
+
+    Record locks (`lockf`) hold for a process, so threads need locks of their own. They are lost as soon as the process
+    closes *any* descriptor of the file: a file is opened and closed only by whoever has its thread's lock, so nobody
+    else of this process can hold it then. A forked child has none of its parent's locks, and makes its own.
+    """
+
+    def __init__(self, backend: LocalBackend) -> None:
+        self.process = os.getpid()
+        self._backend = backend
+        with _sharing:
+            self._shared = _SHARED.setdefault((self.process, os.path.realpath(backend.path)), _Shared())
+
+    @property
+    def exclusion(self) -> Exclusion:
+        """What the file system offers; asked once for a root."""
+        if self._shared.exclusion is None:
+            try:
+                with self.held([""]):
+                    self._shared.exclusion = Exclusion.LOCK
+            except StorageError as error:
+                if getattr(error.__cause__, "errno", None) not in _NO_LOCKS:
+                    raise
+                self._shared.exclusion = Exclusion.RENAME
+        return self._shared.exclusion
+
+    @contextmanager
+    def held(self, names: Sequence[str]) -> Iterator[None]:
+        """Hold the locks of some names."""
+        with ExitStack() as held:
+            # In the order of the files: two who need two can't wait for each other.
+            for key in sorted({keys.lock_key(name) for name in names}):
+                held.enter_context(self._held(key, names[0]))
+            yield
+
+    @contextmanager
+    def _held(self, key: str, name: str) -> Iterator[None]:
+        with _sharing:
+            lock = self._shared.threads.setdefault(key, threading.Lock())
+        if not lock.acquire(timeout=LOCK_PATIENCE):
+            raise locked(name)
+        try:
+            with ErrorTranslator(key):
+                descriptor = self._locked(self._backend.prepared(key), name)
+            try:
+                yield
+            finally:
+                _open.discard(descriptor)
+                os.close(descriptor)  # which lets the lock go
+        finally:
+            lock.release()
+
+    def _locked(self, path: str, name: str) -> int:
+        """Return a descriptor of the file that lies there, locked: somebody may have taken it away meanwhile."""
+        until, pause = time.monotonic() + LOCK_PATIENCE, _FIRST_WAIT
+        while True:
+            descriptor = _open_lock(path)
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                    _open.add(descriptor)
+                    return descriptor
+            except OSError as error:
+                if error.errno not in (*_HELD, errno.ENOENT):
+                    os.close(descriptor)
+                    raise
+            os.close(descriptor)
+            if time.monotonic() > until:
+                raise locked(name)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_WAIT / 20)
+
+
+def _open_lock(path: str) -> int:
+    try:
+        return os.open(path, _LOCK)
+    except FileNotFoundError:
+        return os.open(path, _LOCK | os.O_CREAT, FILE_MODE)
+
+
+class _Shared:
+    """What all backends of one root share in a process."""
+
+    __slots__ = ("__weakref__", "exclusion", "threads")
+
+    def __init__(self) -> None:
+        self.threads: dict[str, threading.Lock] = {}
+        self.exclusion: Exclusion | None = None
+
+
+_LOCK = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+_SHARED: WeakValueDictionary[tuple[int, str], _Shared] = WeakValueDictionary()
+_sharing = threading.Lock()
+_open: set[int] = set()
+"""Descriptors of lock files that are locked."""
+
+
+def _after_fork() -> None:
+    """Leave the parent's locks to the parent, which does not lose them by what its child closes."""
+    global _sharing  # noqa: PLW0603 - another thread may have held it
+    _sharing = threading.Lock()
+    for descriptor in _open:
+        with suppress(OSError):
+            os.close(descriptor)
+    _open.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -6,16 +6,20 @@ import errno
 import io
 import os
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from fsmedia.errors import StoreConflictError
-from fsmedia.storage.errors import ErrorTranslator
+from fsmedia.storage.errors import ErrorTranslator, locked
 from fsmedia.storage.fsspec_backend import FsspecBackend
-from fsmedia.storage.port import SEEK_BLOCK, Entry, Fetched, Listing
+from fsmedia.storage.port import SEEK_BLOCK, Entry, Exclusion, Fetched, Listing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+
+LOCK_PATIENCE = 30.0
+"""Seconds to wait for somebody who changes a name."""
 
 
 class MemoryBackend(FsspecBackend):
@@ -26,6 +30,23 @@ class MemoryBackend(FsspecBackend):
     looking_is_free = True
     in_one_process = True
     _creating: ClassVar[threading.Lock] = threading.Lock()
+    _changing: ClassVar[threading.Lock] = threading.Lock()
+
+    @property
+    def exclusion(self) -> Exclusion:
+        """All that can write here are threads of one process."""
+        return Exclusion.LOCK
+
+    @contextmanager
+    def lock(self, names: Sequence[str]) -> Iterator[None]:
+        """Take the one lock there is: it is never held for long."""
+        lock = self._changing
+        if not lock.acquire(timeout=LOCK_PATIENCE):
+            raise locked(names[0])
+        try:
+            yield
+        finally:
+            lock.release()
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes unless there are any; whole for all threads of the process."""
@@ -52,7 +73,8 @@ class MemoryBackend(FsspecBackend):
 
     def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = ()) -> Fetched:
         """Look into the dict."""
-        return Fetched([self.read_range(key, None, None) for key in reads], [self.head(key) for key in heads])
+        found = [self.read_range(key, None, None) for key in reads]
+        return Fetched(found, [self.head(key) for key in heads], [None] * len(found))
 
     def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         """Copy out of the stored bytes."""
@@ -119,8 +141,8 @@ class MemoryBackend(FsspecBackend):
 
 
 def _new_lock() -> None:
-    """Replace the lock in a forked child: the parent's may have been held, and nobody would release it."""
-    MemoryBackend._creating = threading.Lock()
+    """Replace the locks in a forked child: the parent's may have been held, and nobody would release them."""
+    MemoryBackend._creating, MemoryBackend._changing = threading.Lock(), threading.Lock()
 
 
 os.register_at_fork(after_in_child=_new_lock)

@@ -8,15 +8,19 @@ the key and no secret. All methods may be called from any thread, in a forked ch
 from __future__ import annotations
 
 import logging
+import time
 from abc import ABC, abstractmethod
 from datetime import timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, cast
 
-from fsmedia.errors import MediaError, StorageError
+from fsmedia.errors import MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
+from fsmedia.storage.errors import PreconditionFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
     from types import TracebackType
     from typing import Self
@@ -26,6 +30,9 @@ SEEK_BLOCK = 256 * 1024
 _COPY_CHUNK = 2**20
 _NOT_ASKED = object()
 _log = logging.getLogger("fsmedia.retention")
+SHORTEST_WAIT = 0.05
+LONGEST_WAIT = 1.0
+"""Seconds between two looks at what somebody else is changing."""
 
 
 class Entry(NamedTuple):
@@ -127,10 +134,30 @@ class Write(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """Answers of `Backend.fetch`, in the order of the questions; None where there is nothing."""
+    """Answers of `Backend.fetch`, in the order of the questions; None where there is nothing.
+
+    Attributes
+    ----------
+    tokens
+        Of what was read, as `Backend.put` takes them; None where the storage knows no conditions.
+    """
 
     reads: list[bytes | None]
     heads: list[Entry | None]
+    tokens: list[str | None]
+
+
+class Exclusion(StrEnum):
+    """What a storage offers to keep two writers of one name apart, the strongest first."""
+
+    CONDITIONS = "conditions"
+    """A small object is replaced only if it still is the one that was read."""
+    LOCK = "lock"
+    """A lock that dies with its holder, for all processes that can write here."""
+    RENAME = "rename"
+    """An object can be taken away whole, and then be looked at."""
+    NONE = "none"
+    """Nothing: who writes last wins, and finds out afterwards."""
 
 
 class Stage(Protocol):
@@ -141,6 +168,9 @@ class Stage(Protocol):
 
     def retarget(self, key: str) -> None:
         """Change the key that `commit` writes to: some keys are known only when all bytes are."""
+
+    def ready(self) -> None:
+        """Do all that may take long, so that `commit` is short."""
 
     def commit(self, content_type: str) -> None:
         """Put what was written at the key, atomically."""
@@ -193,6 +223,17 @@ class Backend(ABC):
     in_one_process: bool = False
     """Whether no other process sees what lies here."""
 
+    renames: bool = False
+    """Whether `rename` can be asked for."""
+
+    timeout: timedelta = timedelta(0)
+    """Longest wait for one answer; zero where answers are the operating system's."""
+
+    @property
+    def exclusion(self) -> Exclusion:
+        """What keeps two writers of one name apart; some storages are asked once in a process."""
+        return Exclusion.NONE
+
     @property
     def asynchronous(self) -> bool:
         """Whether bulk calls are concurrent, on fsspec's own loop; see `AsyncReader`."""
@@ -235,6 +276,49 @@ class Backend(ABC):
 
         Where the storage knows no condition two creators may both hear True: read back what counts.
         """
+
+    def put(
+        self, key: str, data: bytes, content_type: str, *, if_absent: bool = False, if_token: str | None = None
+    ) -> str | None:
+        """Put bytes at a key on a condition; return the token of what lies there then.
+
+        Only storages whose `exclusion` is `CONDITIONS` know conditions. A request that was asked again for want of
+        an answer may be refused because of its own first success: look what lies there.
+
+        Parameters
+        ----------
+        if_absent
+            Nothing must be there.
+        if_token
+            What is there must have this token.
+
+        Raises
+        ------
+        PreconditionFailed
+            The condition does not hold; nothing was written.
+        """
+        if if_absent or if_token is not None:
+            raise NotImplementedError(f"{self.url} knows no conditions")
+        self.write(key, data, content_type)
+        return None
+
+    def lock(self, names: Sequence[str]) -> AbstractContextManager[None]:
+        """Keep others away who lock one of the same names; only where `exclusion` is `LOCK`.
+
+        Raises
+        ------
+        StoreConflictError
+            Somebody held it for too long.
+        """
+        raise NotImplementedError(f"{self.url} has no locks, asked for {len(names)}")
+
+    def rename(self, source: str, target: str) -> bool:
+        """Give an object another name, at once; False if it is not there. Only where `renames` says so."""
+        raise NotImplementedError(f"{self.url} can't rename {source} to {target}")
+
+    def wait(self, attempt: int) -> None:
+        """Let others go on before a look is repeated, longer each time."""
+        time.sleep(min(SHORTEST_WAIT * 2**attempt, LONGEST_WAIT))
 
     def place_of(self, key: str) -> str:
         """Return what is the same for two keys only if they are one place; keys themselves, where nothing links."""
@@ -332,6 +416,23 @@ class Backend(ABC):
 
         Folders that this leaves empty go too, where the storage has any, unless they shall be kept.
         """
+
+    def remove(self, key: str, *, if_token: str | None = None) -> None:
+        """Remove one object; what is not there counts as removed.
+
+        Parameters
+        ----------
+        if_token
+            What is there must have this token. Only some of the storages that know conditions keep one for this.
+
+        Raises
+        ------
+        PreconditionFailed
+            Something else lies there, and nothing was removed.
+        """
+        del if_token
+        for error in self.delete([key]).values():
+            raise error
 
     @abstractmethod
     def local_path(self, key: str) -> str | None:
@@ -442,3 +543,48 @@ def storage_time(backend: Backend) -> datetime | None:
     for error in backend.delete([key]).values():
         _log.warning("%s", error)
     return None if entry is None else entry.modified
+
+
+UPDATE_ROUNDS = 16
+"""How often an object is read and changed again that others replace meanwhile."""
+
+
+def update_object(
+    backend: Backend, key: str, change: Callable[[bytes | None], bytes | None], content_type: str
+) -> None:
+    """Read a small object that several processes change, and replace it, so that what they change stays too.
+
+    Where the storage keeps neither conditions nor locks the last writer wins.
+
+    Parameters
+    ----------
+    change
+        Makes the new bytes of those that are there; None where they need no change. Called again for what others
+        wrote meanwhile.
+
+    Raises
+    ------
+    StoreConflictError
+        Others kept replacing it.
+    """
+    for _ in range(UPDATE_ROUNDS):
+        found = backend.fetch(reads=[key])
+        changed = change(found.reads[0])
+        # Also where a request was asked again for want of an answer, and refused because of its own first success.
+        if changed is None:
+            return
+        if backend.exclusion is Exclusion.LOCK:
+            with backend.lock([key]):
+                changed = change(backend.read(key))
+                if changed is not None:
+                    backend.write(key, changed, content_type)
+            return
+        if backend.exclusion is not Exclusion.CONDITIONS:
+            backend.write(key, changed, content_type)
+            return
+        try:
+            backend.put(key, changed, content_type, if_absent=found.reads[0] is None, if_token=found.tokens[0])
+        except PreconditionFailed:
+            continue
+        return
+    raise StoreConflictError("others keep changing it", next_step="try again", key=key)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import unquote_plus
 
 from s3fs import S3FileSystem
+from s3fs.core import _error_wrapper
 
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError
-from fsmedia.storage.errors import UnexpectedAnswerError
-from fsmedia.storage.fsspec_backend import FsspecBackend, entry_of, inline
+from fsmedia.storage.errors import PreconditionFailed, UnexpectedAnswerError, refused
+from fsmedia.storage.fsspec_backend import FsspecBackend, entry_of, inline, knows_not
 from fsmedia.storage.listing import Page, level, pages
 from fsmedia.storage.port import Upload, Version, VersionRules
 
@@ -132,6 +133,7 @@ class S3Backend(FsspecBackend):
     filesystem_class = CheckedS3FileSystem
     options: ClassVar[dict[str, Any]] = {"use_listings_cache": False}
     takes_size: ClassVar[bool] = True
+    conditional: ClassVar[bool] = True
 
     def _forced_options(self) -> dict[str, Any]:
         """Sign URLs by version 4, as every region takes them; botocore falls back to version 2 unless told."""
@@ -165,20 +167,56 @@ class S3Backend(FsspecBackend):
             ),
         )
 
+    def put(
+        self, key: str, data: bytes, content_type: str, *, if_absent: bool = False, if_token: str | None = None
+    ) -> str | None:
+        """Put by one request; the token is the ETag."""
+        asked = {**self._object(key), **self._put_options(content_type)}
+        if if_absent:
+            asked["IfNoneMatch"] = "*"
+        elif if_token is not None:
+            asked["IfMatch"] = if_token
+        return self._ask(key, lambda: self._sync(self._put_asked, key, data, asked, size=len(data)))
+
+    async def _put_asked(self, key: str, data: bytes, asked: dict[str, Any]) -> str | None:
+        try:
+            answer = await self.fs._call_s3("put_object", Body=data, **asked)
+        except Exception as error:
+            if ("IfMatch" in asked or "IfNoneMatch" in asked) and _refused(error):
+                raise refused(key) from None
+            raise
+        token: str | None = answer.get("ETag")
+        return token
+
+    def remove(self, key: str, *, if_token: str | None = None) -> None:
+        """Remove by one request, on a condition where one is given; servers that do not know it ignore it."""
+        asked = self._object(key) if if_token is None else {**self._object(key), "IfMatch": if_token}
+
+        async def remove() -> None:
+            try:
+                await self.fs._call_s3("delete_object", **asked)
+            except Exception as error:
+                if _is_missing(error):
+                    return  # asked again for want of an answer, or somebody else's removal
+                if if_token is not None and _refused(error):
+                    raise refused(key) from None
+                raise
+
+        self._ask(key, lambda: self._sync(remove))
+
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes on the condition that there are none; servers that ignore the condition answer True."""
-        options = self._put_options(content_type)
-        path = self._path(key)
         # Servers that ignore the condition of a PUT (rclone) would replace what is there.
         if self.head(key) is not None:
             return False
         try:
-            self._ask(key, lambda: self._sync(self.fs._pipe_file, path, data, mode="create", **options))
-        except StorageError:
-            # s3fs gives the refused condition several forms; what lies there now tells them from a failure.
-            if self.head(key) is None:
-                raise
+            self.put(key, data, content_type, if_absent=True)
+        except PreconditionFailed:
             return False
+        except StorageError as error:
+            if not knows_not(error):
+                raise
+            self.write(key, data, content_type)  # a server that refuses the condition itself: the look was all
         return True
 
     def _copier(self, size: int) -> Callable[[str, str], Awaitable[object]]:
@@ -192,6 +230,21 @@ class S3Backend(FsspecBackend):
         # s3fs asks for the size first where it may read in several parts.
         data: bytes = await self.fs._cat_file(path, max_concurrency=1)
         return data
+
+    async def _read(self, path: str) -> tuple[bytes, str | None]:
+        """Read by one request that tells the ETag too, which s3fs keeps to itself."""
+        bucket, _, key = path.partition("/")
+
+        async def read() -> tuple[bytes, str | None]:
+            answer = await self.fs._call_s3("get_object", Bucket=bucket, Key=key, **self.fs.req_kw)
+            try:
+                return await answer["Body"].read(), answer.get("ETag")
+            finally:
+                answer["Body"].close()
+
+        # What ends in the middle of the bytes is read again, as s3fs does.
+        found: tuple[bytes, str | None] = await _error_wrapper(read, retries=self.fs.retries)
+        return found
 
     async def _info(self, path: str) -> dict[str, Any]:
         bucket, _, key = path.partition("/")
@@ -411,3 +464,17 @@ def _not_confirmed(key: str, why: str | None) -> StorageError:
     return StorageError(
         f"the storage did not confirm its removal ({why or 'no answer for it'})", next_step="try again", key=key
     )
+
+
+def _is_missing(error: Exception) -> bool:
+    """Tell whether nothing is there; s3fs has its own word for some of the answers."""
+    answer = getattr(error.__cause__ or error, "response", None) or {}
+    return isinstance(error, FileNotFoundError) or answer.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404
+
+
+def _refused(error: Exception) -> bool:
+    """Tell whether a condition did not hold: nothing there, something else there, or somebody writing it just now."""
+    answer = getattr(error.__cause__ or error, "response", None) or {}
+    code = answer.get("Error", {}).get("Code", "")
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return isinstance(error, FileExistsError) or status in (409, 412) or code in ("NoSuchKey", "PreconditionFailed")

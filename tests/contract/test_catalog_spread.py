@@ -12,7 +12,7 @@ import pytest
 
 from fsmedia import StorageError
 from tests.catalogs import PNG, check, filled, old_enough, opened, snapshots
-from tests.storages import GCS, MEMORY
+from tests.storages import GCS, MEMORY, S3_SEAWEED
 
 if TYPE_CHECKING:
     from tests.storages import LocalStorage, MemoryStorage, Storage
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("shared", [False, True], ids=["plain", "deduplicated"])
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_an_executor_gives_the_same(storage: Storage, shared: bool, kind: str) -> None:
+    if storage.name == S3_SEAWEED:
+        pytest.skip("SeaweedFS lists folder by folder: r0/ before r0-x/, which is not the order of keys")
     if kind == "processes" and storage.name in (MEMORY, GCS):
         return  # memory is seen by one process, see below; GCS is as S3
     store, references = filled(storage, deduplicate=shared)

@@ -60,7 +60,7 @@ def refused(rclone_storage, monkeypatch, caplog):
     from fsmedia.storage import open_backend
 
     options = {**rclone_storage.options, "key": rclone_storage.server.key, "secret": WRONG_SECRET}
-    wrong._backend = open_backend(rclone_storage.url, options, timeout=store._backend._timeout)
+    wrong._backend = open_backend(rclone_storage.url, options, timeout=store._backend.timeout)
     settings_file = SettingsFile.__new__(SettingsFile)
     settings_file.__dict__.update(store._settings_file.__dict__)
     settings_file._backend = wrong._backend

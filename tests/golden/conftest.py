@@ -20,6 +20,7 @@ from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, LocalStorage, S3St
 
 FOLDER = Path(__file__).with_name("promptkit")
 INDEX = ".dedup_index.json"
+ASIDE = ".fsmedia/promptkit/dedup_index.json"
 BY_RUN, BY_SESSION, ARENA = "by-run", "by-session-dedup", "arena"
 STORES = (BY_RUN, BY_SESSION, ARENA)
 ORGANIZATIONS = {BY_RUN: "by-run", BY_SESSION: "by-session", ARENA: "by-run"}
@@ -109,8 +110,8 @@ class Adopted:
         return next(item for item in self.items if item.label == label)
 
     def index(self) -> dict[str, str]:
-        """Return PromptKit's index as it lies there now."""
-        return json.loads(self.storage.read(INDEX))
+        """Return PromptKit's index, where it was set aside if it was."""
+        return json.loads(self.storage.read(INDEX if INDEX in self.storage.keys() else ASIDE))  # noqa: SIM118 - no dict
 
     def snapshot(self) -> dict[str, Any]:
         """Return all there is: keys and bytes; on disk also times, modes and the folders."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from fsmedia import StorageError
+from fsmedia.core import promptkit
+from fsmedia.storage import Exclusion
 from fsmedia.storage.local import LocalBackend
-from tests.golden.conftest import ARENA, BY_SESSION, INDEX, Adopted, adopt
+from tests.golden.conftest import ARENA, ASIDE, BY_SESSION, INDEX, Adopted, adopt
 from tests.storages import LOCAL, S3_MOTO, ObjectStorage
 
 
@@ -29,7 +33,60 @@ def test_delete_takes_the_index_entry_out(indexed: Adopted) -> None:
     assert list(store.list()) == [reference for reference in indexed.references if reference != item.reference]
     assert lies(indexed, item.reference, f"{item.reference}.meta") == [False, False]
     if indexed.storage.name == LOCAL:
-        assert (Path(indexed.storage.url) / INDEX).stat().st_mode & 0o777 == 0o600
+        assert (Path(indexed.storage.url) / ASIDE).stat().st_mode & 0o777 == 0o600
+
+
+def test_the_first_delete_sets_the_index_aside(indexed: Adopted) -> None:
+    """Of two that take entries out of it each would write back what the other has taken; PromptKit reads it no more."""
+    store, first = indexed.open().create(), indexed.items[0]
+    unnamed = "runs/r1/of-a-client.bin"
+    store.fs.pipe_file(unnamed, b"bytes")
+    store.delete_media(unnamed)
+    assert lies(indexed, INDEX, ASIDE) == [True, False], "nothing that it names has gone"
+    store.delete_media(first.reference)
+    assert lies(indexed, INDEX, ASIDE) == [False, True]
+    assert first.sha256 not in indexed.index()
+    indexed.storage.write(INDEX, json.dumps({"f" * 64: indexed.items[1].reference}).encode())
+    before = indexed.index()  # PromptKit began a new one
+    store.delete_media(indexed.items[1].reference)
+    assert lies(indexed, INDEX) == [False]
+    assert "f" * 64 in before
+    assert "f" * 64 not in indexed.index()
+    assert indexed.items[2].sha256 in indexed.index()
+    assert {each.kind for each in store.verify().findings} <= {"file"}, "nobody takes it for a stranger's"
+
+
+def test_sweeps_keep_what_the_index_names_that_was_set_aside(indexed: Adopted) -> None:
+    store = indexed.open().create()
+    first, *others = [
+        item for item in indexed.items if item.reference in promptkit.named(store._backend, indexed.references)
+    ]
+    store.delete_media(first.reference)
+    assert lies(indexed, INDEX) == [False]
+    kept = others[0].reference
+    store.apply_policy(kept, "delete-after-1min")
+    report = store.enforce_policy(now=datetime.now(UTC) + timedelta(days=400))
+    assert kept in {skipped.reference for skipped in report.skipped}
+    assert kept in list(store.list())
+    report = store.enforce_policy(now=datetime.now(UTC) + timedelta(days=400), delete_shared=True)
+    assert kept in {each.reference for each in report.deleted}
+
+
+def test_a_crash_while_the_index_is_set_aside_loses_no_entry(indexed: Adopted, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, before, first = indexed.open(), indexed.index(), indexed.items[0]
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store._backend), "remove", die)
+        with pytest.raises(KeyboardInterrupt):
+            store.delete_media(first.reference)
+    assert first.reference in list(store.list()), "the index goes first"
+    assert lies(indexed, INDEX, ASIDE) == [True, True]
+    store.delete_media(first.reference)
+    assert indexed.index() == {digest: path for digest, path in before.items() if digest != first.sha256}
+    assert lies(indexed, INDEX) == [False]
 
 
 def test_delete_many_takes_the_entries_out(indexed: Adopted) -> None:
@@ -116,11 +173,12 @@ def test_the_order_on_the_wire(request: pytest.FixtureRequest, tmp_path: Path) -
     indexed = adopt(BY_SESSION, S3_MOTO, request, tmp_path)
     assert isinstance(indexed.storage, ObjectStorage)
     item, store = indexed.item("png"), indexed.open()
+    assert store._backend.exclusion is Exclusion.CONDITIONS  # asked once in a process
     with indexed.storage.counted() as requests:
         store.delete_media(item.reference)
     changes = [(call.kind, call.key.removeprefix("lab/store/")) for call in requests.calls if call.method != "GET"]
-    assert changes[:1] == [("put", INDEX)]
-    gone = [key for kind, key in changes if kind == "delete"]
+    assert changes[:2] == [("put", ASIDE), ("delete", INDEX)]
+    gone = [key for kind, key in changes[2:] if kind == "delete"]
     assert gone[:2] == [item.reference, f"{item.reference}.meta"]
     assert all(key.startswith(".fsmedia/due/") for key in gone[2:])
 

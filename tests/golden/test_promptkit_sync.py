@@ -39,7 +39,7 @@ def test_all_files_come_as_they_are(adopted: Adopted, target: Storage) -> None:
     files = {key for item in adopted.items for key in (item.reference, f"{item.reference}.meta")} & source.keys()
     for key in files:
         assert target.read(key) == source.read(key), key
-    extra = {key for key in target.keys() - files if not key.startswith(keys.DUE)}
+    extra = {key for key in target.keys() - files if not key.startswith((keys.DUE, keys.LOCKS))}
     assert extra <= {keys.CONFIGURATION_KEY, INDEX}
     store, there = adopted.open(), MediaStore(target.url, storage_options=target.options)
     assert there.organization == adopted.organization

@@ -7,11 +7,14 @@ listing takes a request for every two keys, each of which sees what is there at 
 from __future__ import annotations
 
 import io
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from fsmedia.errors import MediaError
-from fsmedia.storage import Backend, Entry, Fetched
+from fsmedia.storage import Backend, Entry, Exclusion, Fetched
+from fsmedia.storage.errors import refused
 from fsmedia.storage.fsspec_backend import BufferedStage
 from fsmedia.storage.port import Listing
 
@@ -42,6 +45,7 @@ class Cells:
 
     def __init__(self) -> None:
         self.objects: dict[str, Cell] = {}
+        self.locks: dict[str, Process] = {}
         self.now = START
 
     def clock(self) -> datetime:
@@ -54,10 +58,19 @@ class Cells:
         self.now += TICK
         self.objects[key] = Cell(bytes(data), self.now)
 
+    def token(self, key: str) -> str | None:
+        """As S3's: the same for the same bytes, so that it does not tell when they were written."""
+        cell = self.objects.get(key)
+        return None if cell is None else sha256(cell.data).hexdigest()
+
+    def entry(self, key: str) -> Entry | None:
+        cell = self.objects.get(key)
+        return None if cell is None else Entry(key, len(cell.data), cell.modified, self.token(key))
+
     def page(self, prefix: str, after: str) -> list[Entry]:
         """One more than a page: whether that is there tells whether there is another page."""
         found = sorted(key for key in self.objects if key > after and key.startswith(prefix))
-        return [Entry(key, len(self.objects[key].data), self.objects[key].modified) for key in found[: PAGE + 1]]
+        return [entry for key in found[: PAGE + 1] if (entry := self.entry(key)) is not None]
 
 
 class SteppingBackend(Backend):
@@ -67,9 +80,18 @@ class SteppingBackend(Backend):
     root_length = 0
     in_one_process = True
 
-    def __init__(self, cells: Cells) -> None:
+    def __init__(self, cells: Cells, exclusion: Exclusion = Exclusion.NONE) -> None:
         self.cells = cells
+        self.kept = exclusion
         self.process: Process | None = None
+
+    @property
+    def exclusion(self) -> Exclusion:
+        return self.kept
+
+    @property
+    def renames(self) -> bool:  # type: ignore[override] # as the test has it
+        return self.kept is Exclusion.RENAME
 
     def _step(self, kind: str, key: str, do: Callable[[], Any], *, changes: bool = False) -> Any:
         return do() if self.process is None else self.process.step(kind, key, do, changes=changes)
@@ -90,6 +112,59 @@ class SteppingBackend(Backend):
             return True
 
         return self._step("create", key, do, changes=True)
+
+    def put(
+        self, key: str, data: bytes, content_type: str, *, if_absent: bool = False, if_token: str | None = None
+    ) -> str | None:
+        def do() -> str | None:
+            there = self.cells.token(key)
+            if (if_absent and there is not None) or (if_token is not None and there != if_token):
+                raise refused(key)
+            self.cells.put(key, data)
+            return self.cells.token(key)
+
+        if self.exclusion is not Exclusion.CONDITIONS:
+            assert not if_absent
+            assert if_token is None
+        return self._step("put", key, do, changes=True)
+
+    def rename(self, source: str, target: str) -> bool:
+        def do() -> bool:
+            cell = self.cells.objects.pop(source, None)
+            if cell is not None:
+                self.cells.objects[target] = cell
+            return cell is not None
+
+        return self._step("rename", target, do, changes=True)
+
+    @contextmanager
+    def lock(self, names: Sequence[str]) -> Iterator[None]:
+        """Lock them one after another; a lock whose holder was killed is free."""
+        process, locks = self.process, self.cells.locks
+        if process is None:
+            yield
+            return
+
+        def free(name: str) -> bool:
+            holder = locks.get(name)
+            return holder is None or holder.dead or holder.run is not process.run
+
+        taken = sorted(set(names))
+        for name in taken:
+            process.wait_until(lambda name=name: free(name))
+            process.step("lock", name, lambda name=name: locks.update({name: process}), changes=False)
+        try:
+            yield
+        finally:
+            for name in taken:
+                if locks.get(name) is process:
+                    del locks[name]
+
+    def wait(self, attempt: int) -> None:
+        process = self.process
+        if process is not None:
+            begun = len(process.run.trace)
+            process.wait_until(lambda: len(process.run.trace) > begun)
 
     def stage(self, key: str) -> BufferedStage:
         def put_file(key: str, path: Path, size: int, content_type: str) -> None:
@@ -112,14 +187,19 @@ class SteppingBackend(Backend):
     # -- looks ---------------------------------------------------------------------------------------------
 
     def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = ()) -> Fetched:
-        return Fetched([self.read_range(key, None, None) for key in reads], [self.head(key) for key in heads])
+        found = [self._read(key) for key in reads]
+        there = [self.head(key) for key in heads]
+        return Fetched([data for data, _ in found], there, [token for _, token in found])
+
+    def _read(self, key: str) -> tuple[bytes | None, str | None]:
+        def do() -> tuple[bytes | None, str | None]:
+            cell = self.cells.objects.get(key)
+            return (None, None) if cell is None else (cell.data, self.cells.token(key))
+
+        return self._step("read", key, do)
 
     def head(self, key: str) -> Entry | None:
-        def do() -> Entry | None:
-            cell = self.cells.objects.get(key)
-            return None if cell is None else Entry(key, len(cell.data), cell.modified)
-
-        return self._step("head", key, do)
+        return self._step("head", key, lambda: self.cells.entry(key))
 
     def read(self, key: str) -> bytes | None:
         return self.read_range(key, None, None)

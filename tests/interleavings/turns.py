@@ -76,6 +76,7 @@ class Process:
     def __init__(self, run: Run, number: int, work: Callable[[], Any]) -> None:
         self.run, self.number, self.work = run, number, work
         self.granted = self.begun = self.ended = self.dead = False
+        self.blocked: Callable[[], bool] = lambda: False
         self.steps = 0
         self.result: Any = None
         self.error: BaseException | None = None
@@ -97,11 +98,16 @@ class Process:
     def succeeded(self) -> bool:
         return self.ended and self.error is None
 
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """Let the others go on until something holds; where nobody else can go on, go on all the same."""
+        self.blocked = lambda: not ready()
+
     def step(self, kind: str, key: str, do: Callable[[], Any], *, changes: bool) -> Any:
         """Wait for the turn, then do it, unless this is where something goes wrong."""
         if self.dead:
             raise Crash
         self.run.turn(self)
+        self.blocked = lambda: False
         self.steps += 1
         fault = self.run.fault
         if fault is None or fault.process != self.number or fault.step != self.steps:
@@ -179,6 +185,8 @@ class Run:
 
     def turn(self, process: Process) -> None:
         """Return when the process may take a step; called by its thread."""
+        if process.blocked():
+            process.granted = False  # it has just begun, and must wait at its first step
         while not process.granted:
             chosen = self._chosen(process)
             if isinstance(chosen, _Underway):
@@ -207,8 +215,10 @@ class Run:
         self._over.release()
 
     def _chosen(self, current: Process | None) -> Process | _Underway:
-        if len(self.able) == 1:
-            return self.able[0]
-        number = self.choose(None if current is None else current.number, [each.number for each in self.able])
+        able = [each for each in self.able if not (isinstance(each, Process) and each.blocked())] or self.able
+        if len(able) == 1:
+            return able[0]
+        going = None if current is None or all(each.number != current.number for each in able) else current.number
+        number = self.choose(going, [each.number for each in able])
         self.choices.append(number)
-        return next(each for each in self.able if each.number == number)
+        return next(each for each in able if each.number == number)

@@ -14,6 +14,7 @@ from fsmedia import store as root
 from fsmedia.filesystem import media_filesystem
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
+from fsmedia.storage import Exclusion
 from tests.interleavings.cells import Cell, Cells, SteppingBackend
 from tests.interleavings.schedules import straight_on
 from tests.interleavings.turns import Fault, How, Run
@@ -59,6 +60,7 @@ class World:
     """What a scenario is built of."""
 
     cells: Cells = field(default_factory=Cells)
+    exclusion: Exclusion = Exclusion.NONE
     actors: list[Actor] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     """References that were there before."""
@@ -68,7 +70,7 @@ class World:
 
     def open(self) -> tuple[MediaStore, SteppingBackend]:
         """Open the store as a process of its own would."""
-        backend = SteppingBackend(self.cells)
+        backend = SteppingBackend(self.cells, self.exclusion)
 
         def opened(*_: Any, **__: Any) -> SteppingBackend:
             return backend

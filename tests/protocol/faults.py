@@ -117,6 +117,9 @@ class FaultyStage:
         self._faults.look()
         return list(self._inner.reread())
 
+    def ready(self) -> None:
+        self._faults.change(("stage.ready", self._key), self._inner.ready)
+
     def commit(self, content_type: str) -> None:
         self._faults.change(("stage.commit", self._key), lambda: self._inner.commit(content_type))
 
@@ -140,6 +143,9 @@ class FaultyBackend:
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         return self.faults.change(("create", key), lambda: self.inner.create(key, data, content_type))
+
+    def put(self, key: str, data: bytes, content_type: str, **condition: Any) -> str | None:
+        return self.faults.change(("put", key), lambda: self.inner.put(key, data, content_type, **condition))
 
     def stage(self, key: str) -> FaultyStage:
         return FaultyStage(self.faults.change(("stage", key), lambda: self.inner.stage(key)), key, self.faults)

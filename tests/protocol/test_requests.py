@@ -250,9 +250,9 @@ def test_list_by_what_sidecars_say(rclone_storage: S3Storage) -> None:
     number = 200
     store = seed(rclone_storage, r1=number)
     under_way, most = 0, 0
-    real = S3FileSystem._cat_file
+    real = S3FileSystem._call_s3
 
-    async def watched(self: Any, *args: Any, **kwargs: Any) -> bytes:
+    async def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
@@ -262,7 +262,7 @@ def test_list_by_what_sidecars_say(rclone_storage: S3Storage) -> None:
             under_way -= 1
 
     with pytest.MonkeyPatch.context() as patched, rclone_storage.counted() as n:
-        patched.setattr(S3FileSystem, "_cat_file", watched)
+        patched.setattr(S3FileSystem, "_call_s3", watched)
         assert len(list(store.list(mime_type="image/*"))) == number
     assert n == {"get": number, "list": 2}, n
     assert ["catalog" in call.target for call in n.calls if call.kind == "list"] == [False, True], n.calls

@@ -13,6 +13,7 @@ import pytest
 
 from fsmedia import MediaContent, MediaMetadata
 from fsmedia.core import commit
+from fsmedia.storage import Exclusion
 from tests.protocol.faults import CRASHES, Fault, Faults
 from tests.protocol.retained import DAY, NOW, Cabinet, aged, cabinet, entries, full_cabinet
 from tests.protocol.worlds import each_call, run
@@ -205,13 +206,15 @@ def test_a_sweep_that_is_killed(
         ("DELETE", (1, 0, 2), "delete"),
         ("DELETE", (2, 0, 1), "delete-many"),
         ("DELETE", (0, 2, 1), "rm"),
-        ("DELETE_NAMED", (1, 0, 2), "delete-many"),
+        ("DELETE_NAMED", (0, 2, 1, 3, 4), "delete-many"),
     ],
 )
 def test_steps_in_a_wrong_order_are_caught(
     steps: str, order: tuple[int, ...], case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = getattr(commit, steps)
+    if steps == "DELETE_NAMED":  # memory has a lock, under which the order of the two can't be told
+        monkeypatch.setitem(commit._ORDERS, Exclusion.LOCK, ("STORE_NAMED", steps))
     monkeypatch.setattr(commit, steps, tuple(right[index] for index in order))
     with pytest.raises(AssertionError):
         test_whoever_dies_loses_no_media_and_no_policy(MEMORY, "calls", {}, case, CRASHES, tmp_path)

@@ -10,7 +10,8 @@ import pytest
 
 from fsmedia.catalog import COLUMNS, VERSION
 from fsmedia.catalog.schema import COARSEST, TableHeader
-from fsmedia.core import commit
+from fsmedia.core import commit, named
+from fsmedia.core.settings_file import SWITCHES
 from fsmedia.errors import InvalidReferenceError
 from fsmedia.format import keys
 from fsmedia.format.layout import DEFAULT_TEMPLATES, escape_id
@@ -22,6 +23,8 @@ from fsmedia.format.views import DEFAULT_VIEWS, PLAIN_FOLDERS, View
 from fsmedia.maintenance import erase, sync
 from fsmedia.maintenance.expiry import LATER, LONGEST_CLOCK_DIFFERENCE
 from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, OrganizationMode
+from fsmedia.storage import local, memory
+from fsmedia.storage.port import LONGEST_WAIT, SHORTEST_WAIT
 from tests.style.project import PACKAGE
 
 TEXT = "".join((PACKAGE / name).read_text() for name in ("docs/format.md", "docs/operations.md"))
@@ -79,6 +82,10 @@ def test_the_keys_are_those_of_the_code() -> None:
         f"{keys.QUARANTINE}/<YYYY-MM-DD>T<HHMMSS>-<unique>/<key>",
         f"{keys.CATALOG}/<time>-<unique>.parquet",
         f"{keys.CATALOG}/<YYYY-MM-DD>T<HHMMSS>-<unique>.erased",
+        f"{keys.LOCKS}/<2 hex>",
+        f"{keys.SWITCHES}/<name>",
+        f"{keys.ASIDE}/<unique>-<quoted key>",
+        keys.INDEX_ASIDE_KEY,
         temporary.removesuffix(unique) + "<unique>",
     ]
 
@@ -216,7 +223,7 @@ def test_the_keys_of_a_sidecar_are_those_of_the_code() -> None:
     promptkit = [span for span in spans(text.partition("| key")[0]) if span in MediaMetadata.model_fields]
     ours = [spans(row[0])[0] for row in rows(text)]
     assert promptkit == list(MediaMetadata.model_fields)
-    assert [key for key in [*promptkit, *ours] if key not in ("xattrs", "marker")] == list(values)
+    assert [key for key in [*promptkit, *ours] if key not in ("xattrs", "marker", "write", "leaving")] == list(values)
     (described,) = (row[2] for row in rows(text) if row[0] == "`content`")
     assert tuple(spans(described)) == CONTENT_FIELDS
 
@@ -249,8 +256,39 @@ def test_shared_media_are_deleted_as_the_page_says() -> None:
 
 
 def test_named_media_lose_their_bytes_first() -> None:
-    assert "`commit.DELETE_NAMED`" in section("Orders of writes")
-    assert (commit.DELETE[1], commit.DELETE[0], *commit.DELETE[2:]) == commit.DELETE_NAMED
+    names = [step.__name__ for step in (*commit.DELETE_NAMED, *commit.DELETE_MARKED)]
+    assert names.index("remove_bytes") < names.index("remove_sidecar")
+    assert names.index("mark_leaving") < names.index("remove_bytes_under_mark") < names.index("remove_marked_sidecar")
+
+
+# -- names that clients choose -----------------------------------------------------------------------------------
+
+
+def test_the_orders_for_names_that_clients_choose_are_named() -> None:
+    text = section("Names that clients choose")
+    assert {order for orders in commit._ORDERS.values() for order in orders} == {
+        span.removeprefix("commit.") for span in spans(text) if span.startswith("commit.")
+    }
+    assert "`mark_leaving`" in text
+
+
+def test_the_numbers_of_names_that_clients_choose_are_those_of_the_code() -> None:
+    text = one_line(section("Names that clients choose"))
+    assert f"After {named.ROUNDS} rounds it gives up" in text
+    waits = sum(min(SHORTEST_WAIT * 2**attempt, LONGEST_WAIT) for attempt in range(named.LOOKS))
+    assert "about five seconds" in text
+    assert 4 < waits < 6
+    assert f"once its object is {named.DEAD_AFTER // timedelta(minutes=1)} minutes old" in text
+    assert f"above {named.PIECE // 2**20} MiB the size" in text
+    assert f"waits {local.LOCK_PATIENCE:.0f} seconds raises" in text
+    assert local.LOCK_PATIENCE == memory.LOCK_PATIENCE
+    assert len({keys.lock_key(str(number)) for number in range(5_000)}) == 256
+    assert "one of the 256 files" in text
+
+
+def test_the_switches_are_those_of_the_code() -> None:
+    (row,) = (row for row in rows(section("Keys")) if keys.SWITCHES in row[0])
+    assert spans(row[1]) == list(SWITCHES)
 
 
 def test_a_sweeps_limits_are_those_of_the_code() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -17,18 +17,42 @@ from tests.storages import MEMORY, MemoryStorage
 from tests.verify.damages import OTHER, Anywhere, Made, Media, Plain, PlainDeep, Shared, SharedDeep, filled, put
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 REPAIR: dict[str, Any] = {"deep": True, "repair": True, "grace": timedelta(0), "nobody_writes": True}
 NEW = b"\x89PNG\r\n\x1a\nnew bytes"
 
 
 class Meddled:
-    """A backend before whose `at`-th call, of any kind, something is done once by somebody else."""
+    """A backend before whose `at`-th call, of any kind, something is done once by somebody else.
 
-    def __init__(self, inner: Backend, at: int, act: Callable[[], object]) -> None:
-        self._inner, self._at, self._act = inner, at, act
+    Who needs the lock that the caller has waits for it, and acts right after it was let go.
+    """
+
+    def __init__(self, inner: Backend, at: int, act: Callable[[], object], *, locks: bool = False) -> None:
+        self._inner, self._at, self._act, self._locks = inner, at, act, locks
         self.calls = 0
+        self._locked = self._waits = False
+
+    @contextmanager
+    def lock(self, names: Sequence[str]) -> Iterator[None]:
+        self._count()
+        with self._inner.lock(names):
+            self._locked = True
+            try:
+                yield
+            finally:
+                self._locked = False
+        if self._waits:
+            self._waits = False
+            self._act()
+
+    def _count(self) -> None:
+        self.calls += 1
+        if self.calls == self._at and self._locks and self._locked:
+            self._waits = True
+        elif self.calls == self._at:
+            self._act()
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._inner, name)
@@ -36,9 +60,7 @@ class Meddled:
             return value
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            self.calls += 1
-            if self.calls == self._at:
-                self._act()
+            self._count()
             return value(*args, **kwargs)
 
         # A primitive that the port makes of others must be met at each of them.
@@ -150,6 +172,8 @@ KNOWN = {("sidecar_torn", True), ("sidecar_without_its_marker", True)}
 """Known and left: a sidecar that names no marker leaves a delete no trace but its own absence, so whoever deletes in
 the very moment between the last look and the write of a new one finds the media there again. One call, no more."""
 ACTS = ["deletes", "deletes_the_other", "stores", "overwrites", "changes_the_policy", "holds", "repairs"]
+LOCKING = ("overwrites", "changes_the_policy", "repairs")
+"""What takes the lock of the client's name."""
 
 
 def each_call(kind: type, name: str, act: str, *, shared: bool) -> Iterator[tuple[int, Case]]:
@@ -157,7 +181,7 @@ def each_call(kind: type, name: str, act: str, *, shared: bool) -> Iterator[tupl
     for at in count(1):
         case = Case(kind, name, shared=shared)
         store = case.open()
-        meddled = Meddled(store._backend, at, getattr(case, act))
+        meddled = Meddled(store._backend, at, getattr(case, act), locks=act in LOCKING)
         store._backend = meddled  # type: ignore[assignment]
         # Of two repairs without grace one takes the other's look at the clock for a leftover.
         with suppress(*([StorageError] if act == "repairs" else [])):

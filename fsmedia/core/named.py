@@ -1,0 +1,982 @@
+"""Names that clients choose: what keeps two who change one of them at once from undoing each other.
+
+A name of our own form is fresh, and nobody else writes it. Under any other, bytes and sidecar are two objects that
+two writers, a delete, a sweep or a move can leave of different minds. Where a storage keeps conditions, the sidecar is
+the one place where all of them meet: each replaces only the sidecar that it has read, and whoever deletes marks it
+first. Where there is a lock, both objects change under it. Elsewhere everybody looks afterwards, and describes what
+lies there. docs/format.md gives the reasons ("Names that clients choose").
+
+The functions below are steps of `fsmedia.core.commit`: each takes any number of media and returns what failed, by
+index.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
+
+from fsmedia.core import promptkit
+from fsmedia.errors import CorruptSidecarError, MediaError, MediaNotFoundError, StoreConflictError
+from fsmedia.format import keys
+from fsmedia.format.sidecar import Sidecar, leaving, with_leaving
+from fsmedia.models import mime
+from fsmedia.storage import Exclusion, PreconditionFailed, Write
+from fsmedia.storage.port import storage_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from fsmedia.core.commit import DeleteOperation, StoreOperation
+    from fsmedia.storage import Backend, Entry, Stage
+
+    Failures = Mapping[int, MediaError]
+
+SIDECAR_TYPE = "application/json"
+DUE_TYPE = "application/octet-stream"
+"""Content type of due entries, which are empty: their keys say it all."""
+ROUNDS = 8
+"""How often a writer tries again whose sidecar was not taken."""
+LOOKS = 8
+"""How often it is looked whether somebody's deletion has ended: about five seconds."""
+DEAD_AFTER = timedelta(minutes=10)
+"""Age from which a deletion's mark is that of a dead process, by the storage's clock.
+
+No request of it can still be under way then: each is given up after the timeout, once asked again."""
+HEAD_BYTES = 8192
+PIECE = 8 * 2**20
+_TRIES = 2
+_log = logging.getLogger("fsmedia")
+_AT_ONCE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A sidecar as it was read.
+
+    Attributes
+    ----------
+    text
+        Its bytes; None: there was none.
+    token
+        With which it can be replaced where the storage keeps conditions.
+    """
+
+    text: bytes | None = None
+    token: str | None = None
+
+
+class Overtaken(StoreConflictError):  # noqa: N818 - what became of a deletion, as HTTP says PreconditionFailed
+    """What was to be deleted was changed meanwhile, and is not to be deleted any more."""
+
+
+class ContentDigest(NamedTuple):
+    """What was read: size, digest, and the first bytes, which tell the type."""
+
+    size: int
+    sha256: str
+    head: bytes
+
+
+def read_digest(backend: Backend, key: str, size: int) -> ContentDigest | None:
+    """Read all bytes of an object; None if it is gone.
+
+    Parameters
+    ----------
+    size
+        Size by the listing: spares the request for more bytes after the last ones.
+    """
+    digest, start, head = sha256(), 0, b""
+    while True:
+        piece = backend.read_range(key, start, start + PIECE)
+        if piece is None:
+            return None
+        if not start:
+            head = piece[:HEAD_BYTES]
+        digest.update(piece)
+        start += len(piece)
+        if len(piece) < PIECE or start == size:
+            return ContentDigest(start, digest.hexdigest(), head)
+
+
+def with_facts(sidecar: Sidecar, reference: str, content: ContentDigest) -> Sidecar:
+    """Return a sidecar with size, digest and type of the bytes; all else stays."""
+    values = {**sidecar.values, "size_bytes": content.size, "sha256": content.sha256}
+    values.pop("detected_mime_type", None)
+    seen = mime.agrees(promptkit.mime_type_of(str(values.get("mime_type") or ""), reference), content.head)
+    if seen is not None:
+        values["detected_mime_type"] = seen
+    return Sidecar(values)
+
+
+def see(backend: Backend, reference: str) -> Seen:
+    """Read a sidecar."""
+    found = backend.fetch(reads=[keys.sidecar_key(reference)])
+    return Seen(found.reads[0], found.tokens[0])
+
+
+# -- marks of deletions ------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Marks:
+    """The marks of one process: what they begin with, and which of them are of deletions under way."""
+
+    process: int = field(default_factory=os.getpid)
+    prefix: str = field(default_factory=keys.new_generation)
+    under_way: set[str] = field(default_factory=set)
+
+
+_marks: WeakKeyDictionary[Backend, _Marks] = WeakKeyDictionary()
+
+
+def _marks_of(backend: Backend) -> _Marks:
+    found = _marks.get(backend)
+    if found is None or found.process != os.getpid():
+        found = _marks[backend] = _Marks()
+    return found
+
+
+def _ended_here(backend: Backend, mark: str) -> bool:
+    """Tell whether a mark is of a deletion that this process began and that failed."""
+    marks = _marks_of(backend)
+    return mark.startswith(f"{marks.prefix}-") and mark not in marks.under_way
+
+
+def _is_dead(backend: Backend, reference: str) -> bool:
+    """Tell whether whoever put the mark is dead, by the storage's own times."""
+    entry, now = backend.head(keys.sidecar_key(reference)), storage_time(backend)
+    if entry is None:
+        return True
+    return entry.modified is not None and now is not None and now - entry.modified > _longest(backend)
+
+
+def _longest(backend: Backend) -> timedelta:
+    return max(DEAD_AFTER, _TRIES * backend.timeout)
+
+
+def at_rest(backend: Backend, reference: str, seen: Seen, *, deletes: bool = False) -> Seen:
+    """Return the sidecar as it is once nobody deletes the media any more; it waits for that, but not for ever.
+
+    Parameters
+    ----------
+    deletes
+        Whoever deletes goes over a mark of a deletion of this process that failed.
+
+    Raises
+    ------
+    StoreConflictError
+        Somebody still does.
+    """
+    for attempt in range(LOOKS):
+        mark = leaving(seen.text)
+        if mark is None or (deletes and _ended_here(backend, mark)):
+            return seen
+        if attempt == 0 and _is_dead(backend, reference):
+            return seen  # who replaces it replaces only this one
+        backend.wait(attempt)
+        seen = see(backend, reference)
+    if leaving(seen.text) is None:
+        return seen
+    raise StoreConflictError(
+        "somebody deletes it, or has died while deleting it",
+        next_step=f"delete it again, or wait until its mark is {_longest(backend)} old",
+        reference=reference,
+    )
+
+
+# -- copies ------------------------------------------------------------------------------------------------
+
+
+class Pair(NamedTuple):
+    """Bytes and sidecar of a media, as they were seen to fit.
+
+    Attributes
+    ----------
+    entry
+        The bytes, under the media's reference.
+    seen
+        The sidecar; without text for another program's file.
+    """
+
+    entry: Entry
+    seen: Seen
+
+
+def find_pair(backend: Backend, reference: str, find: Callable[[], Pair]) -> Pair:
+    """Return a media whose sidecar speaks of its bytes; while somebody writes it, it is waited, but not for ever.
+
+    Parameters
+    ----------
+    find
+        Looks for it.
+
+    Raises
+    ------
+    StoreConflictError
+        They do not fit, however often it is looked.
+    """
+    found = find()
+    if keys.is_own_name(reference) or backend.exclusion is Exclusion.LOCK:
+        return found  # never overwritten; or looked at again under the lock
+    for attempt in range(LOOKS):
+        if leaving(found.seen.text) is not None:
+            at_rest(backend, reference, found.seen)
+            found = find()
+        if _is_proven(backend, reference, found):
+            return found
+        backend.wait(attempt)
+        found = find()
+    raise StoreConflictError(
+        "its bytes are not those that its sidecar speaks of: somebody is writing it, or died while writing it",
+        next_step="try again; if it stays so, verify the store",
+        reference=reference,
+    )
+
+
+def _is_proven(backend: Backend, reference: str, pair: Pair) -> bool:
+    """Tell whether a sidecar is that of some bytes: by their digest, of large ones by their size alone."""
+    said = {} if pair.seen.text is None else Sidecar.parse(pair.seen.text, reference).values
+    if "sha256" not in said:
+        return True  # another program's: it tells nothing
+    if pair.entry.size != said.get("size_bytes"):
+        return False
+    if pair.entry.size > PIECE:
+        return True
+    content = read_digest(backend, reference, pair.entry.size)
+    return content is not None and content.sha256 == said["sha256"]
+
+
+@dataclass(slots=True)
+class CopiedBytes:
+    """Bytes of another media of the root on their way to a key: to the steps of a store, a stage.
+
+    Attributes
+    ----------
+    pair
+        The source, as it was when its bytes were copied.
+    find
+        Looks for the source.
+    """
+
+    backend: Backend
+    source: str
+    target: str
+    pair: Pair
+    find: Callable[[], Pair]
+    landed: bool = False
+    """Whether bytes of the source, of whatever time, have come to the key."""
+    _stage: Stage | None = None
+    _anew: bool = False
+
+    def ready(self) -> None:
+        """Bring the bytes to the storage, where they only get their name by `commit`."""
+        self.discard()
+        self._stage = self.backend.stage(self.target)
+        try:
+            with self.backend.open(keys.bytes_key(self.source)) as file:
+                while data := file.read(PIECE):
+                    self._stage.write(data)
+        except FileNotFoundError:
+            raise _gone(self.source) from None
+        self._stage.ready()
+
+    def commit(self, content_type: str) -> None:
+        """Put the bytes there: what was copied is what lay at the source before and after that."""
+        if self._stage is not None:
+            self._stage.commit(content_type)
+            return
+        for _ in range(ROUNDS):
+            try:
+                self.backend.copy(keys.bytes_key(self.source), self.target, content_type)
+            except FileNotFoundError:
+                raise _gone(self.source) from None
+            self.landed = True
+            if keys.is_own_name(self.source) or self.backend.head(self.source) == self.pair.entry:
+                return
+            self.look_again()
+        raise _contended(self.source)
+
+    def is_current(self) -> bool:
+        """Tell, under the lock of the source, whether it is what was copied."""
+        if keys.is_own_name(self.source):
+            return True
+        found = self.backend.fetch(reads=[keys.sidecar_key(self.source)], heads=[self.source])
+        return found.reads[0] == self.pair.seen.text and found.heads[0] == self.pair.entry
+
+    def look_again(self) -> None:
+        """Take note of what lies at the source now."""
+        self.pair = find_pair(self.backend, self.source, self.find)
+        self._anew = True
+
+    def take_change(self) -> bool:
+        """Tell, once, whether the source is another than the sidecar was made of."""
+        changed, self._anew = self._anew, False
+        return changed
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        stage, self._stage = self._stage, None
+        if stage is not None:
+            stage.discard()
+
+
+# -- stores ------------------------------------------------------------------------------------------------
+
+Operation = TypeVar("Operation", "StoreOperation", "DeleteOperation")
+
+
+def for_each(operations: Sequence[Operation], step: Callable[[Operation], None]) -> Failures:
+    """Take a step for each media, at once where the storage gains from it."""
+
+    def attempt(item: Operation) -> MediaError | None:
+        try:
+            step(item)
+        except MediaError as error:
+            return error
+        return None
+
+    concurrency = min(len(operations), operations[0].backend.concurrency, _AT_ONCE) if operations else 0
+    if concurrency < 2:
+        answers = [attempt(item) for item in operations]
+    else:
+        with ThreadPoolExecutor(concurrency) as threads:
+            answers = list(threads.map(attempt, operations))
+    return {index: error for index, error in enumerate(answers) if error is not None}
+
+
+def yield_to_deletes(operations: Sequence[StoreOperation]) -> Failures:
+    """Wait for deletions under way: bytes that came under a mark would go with the old ones."""
+    unseen = [item for item in operations if item.seen is None]
+    if unseen:
+        found = unseen[0].backend.fetch(reads=[keys.sidecar_key(item.reference) for item in unseen])
+        for item, text, token in zip(unseen, found.reads, found.tokens, strict=True):
+            item.seen = Seen(text, token)
+
+    def wait(item: StoreOperation) -> None:
+        if item.seen is not None and leaving(item.seen.text) is not None:
+            _renew(item, at_rest(item.backend, item.reference, item.seen))
+
+    marked = any(item.seen is not None and leaving(item.seen.text) is not None for item in operations)
+    return for_each(operations, wait) if marked else {}
+
+
+def _renew(item: StoreOperation, seen: Seen) -> None:
+    """Make the sidecar anew beside the one that is there now; a due entry for another instant comes before it."""
+    item.seen = seen
+    if item.remake is None:
+        return
+    # What is left of a deletion gives nothing on, nor what lies at a name that had to be free.
+    item.before = None if item.exclusive or leaving(seen.text) is not None else seen.text
+    before, (item.sidecar, item.expires_at) = item.expires_at, item.remake(item.before)
+    if item.expires_at is not None and item.expires_at != before:
+        item.backend.write(keys.due_key(item.expires_at, item.reference), b"", DUE_TYPE)
+
+
+def put_bytes_to_settle(operations: Sequence[StoreOperation]) -> Failures:
+    """Write the bytes; where a copy can't tell what it copied, that is described before it gives up."""
+    failures = operations[0].backend.write_many(
+        [Write(item.reference, item.data, item.mime_type) for item in operations]
+    )
+    for index in failures:
+        _describe_landed(operations[index])
+    return failures
+
+
+def _describe_landed(item: StoreOperation) -> None:
+    """Give what a copy brought a sidecar that fits, if it brought anything: else it would look like a stranger's."""
+    if not isinstance(item.data, CopiedBytes) or not item.data.landed:
+        return
+    backend, reference = item.backend, item.reference
+    for _ in range(ROUNDS):
+        seen = at_rest(backend, reference, see(backend, reference))
+        entry = backend.head(reference)
+        content = None if entry is None else read_digest(backend, reference, entry.size)
+        if content is None:
+            return
+        said = {} if seen.text is None else Sidecar.parse(seen.text, reference).values
+        if said.get("sha256") == content.sha256:
+            return
+        fitting = with_facts(Sidecar.parse(item.sidecar, reference), reference, content)
+        text = fitting.with_write(keys.new_generation()).dump()
+        if backend.exclusion is not Exclusion.CONDITIONS:
+            backend.write(keys.sidecar_key(reference), text, SIDECAR_TYPE)
+            return
+        try:
+            backend.put(
+                keys.sidecar_key(reference), text, SIDECAR_TYPE, if_absent=seen.text is None, if_token=seen.token
+            )
+        except PreconditionFailed:
+            continue
+        return
+
+
+def _follow(item: StoreOperation) -> None:
+    """Make the sidecar of a copy anew whose source had changed when its bytes were copied."""
+    if isinstance(item.data, CopiedBytes) and item.data.take_change():
+        _renew(item, item.seen or Seen())
+
+
+def put_sidecar_conditionally(operations: Sequence[StoreOperation]) -> Failures:
+    """Write each sidecar over the one that was read, and nothing else; who is refused looks whose bytes lie there."""
+    return for_each(operations, _settle)
+
+
+def _settle(item: StoreOperation) -> None:
+    backend, reference = item.backend, item.reference
+    seen = item.seen or Seen()
+    for attempt in range(ROUNDS):
+        _follow(item)
+        text = item.sidecar
+        if item.remake is not None or attempt:
+            # Fresh in each round: where a token is a digest, equal sidecars would be taken for each other.
+            text = Sidecar.parse(text, reference).with_write(keys.new_generation()).dump()
+        try:
+            backend.put(
+                keys.sidecar_key(reference), text, SIDECAR_TYPE, if_absent=seen.text is None, if_token=seen.token
+            )
+        except PreconditionFailed:
+            pass
+        else:
+            return
+        # The sidecar first, and the bytes after its answer: bytes that were seen before may be another's by now,
+        # whose sidecar has come meanwhile and would be described away.
+        seen = at_rest(backend, reference, see(backend, reference))
+        if seen.text == text:
+            return  # asked again for want of an answer, it was refused because of its own first success
+        lying = _lying(item)
+        if lying == "another's":
+            return  # overwritten: their writer is bound to describe them
+        _renew(item, seen)
+        if lying == "nothing":
+            _put_again(item)
+    raise _contended(reference)
+
+
+def _contended(reference: str) -> StoreConflictError:
+    return StoreConflictError(
+        f"others have changed it {ROUNDS} times meanwhile", next_step="try again", reference=reference
+    )
+
+
+def _lying(item: StoreOperation) -> Literal["mine", "another's", "nothing"]:
+    """Tell whose bytes lie at the name, by what they are: tokens differ where an upload went in parts."""
+    entry = item.backend.head(item.reference)
+    if entry is None:
+        return "nothing"
+    said = Sidecar.parse(item.sidecar, item.reference).values
+    if "sha256" not in said:
+        return "mine"  # another program's sidecar that a sync brings: nobody can tell
+    if entry.size != said.get("size_bytes"):
+        return "another's"
+    content = read_digest(item.backend, item.reference, entry.size)
+    if content is None:
+        return "nothing"
+    return "mine" if content.sha256 == said["sha256"] else "another's"
+
+
+def _put_again(item: StoreOperation) -> None:
+    for error in item.backend.write_many([Write(item.reference, item.data, item.mime_type)]).values():
+        raise error
+
+
+def put_under_lock(operations: Sequence[StoreOperation]) -> Failures:
+    """Write bytes and sidecar while nobody else changes the name; the bytes are brought to the storage before that."""
+    return for_each(operations, _put_locked)
+
+
+def _put_locked(item: StoreOperation) -> None:
+    backend, reference, stage = item.backend, item.reference, item.data
+    if isinstance(stage, bytes):
+        stage = backend.stage(reference)
+        stage.write(item.data)  # type: ignore[arg-type] # the bytes
+    try:
+        for _ in range(ROUNDS):
+            stage.ready()
+            if _put_ready(item, stage):
+                return
+        raise _contended(reference)
+    finally:
+        if stage is not item.data:
+            stage.discard()
+
+
+def _put_ready(item: StoreOperation, stage: Stage) -> bool:
+    """Put bytes and sidecar under the lock; False: the source of a copy has changed, and was looked at again."""
+    backend, reference = item.backend, item.reference
+    with backend.lock(item.names):
+        current = not isinstance(stage, CopiedBytes) or stage.is_current()
+        if current:
+            found = backend.fetch(reads=[keys.sidecar_key(reference)], heads=[reference])
+            if item.exclusive and found.heads[0] is not None:
+                raise taken()
+            # Without bytes it is what a half-done delete left: a new media owes it nothing.
+            before = None if found.heads[0] is None else found.reads[0]
+            if before != item.before:
+                _renew(item, Seen(before))
+            stage.commit(item.mime_type)
+            if item.sidecar:  # a sync brings other programs' files without one
+                backend.write(keys.sidecar_key(reference), item.sidecar, SIDECAR_TYPE)
+    if isinstance(stage, CopiedBytes) and not current:
+        stage.look_again()
+        _follow(item)
+    return current
+
+
+def taken() -> StoreConflictError:
+    """Say that a name is not free."""
+    return StoreConflictError("exists already", next_step="choose another name, or overwrite it")
+
+
+def put_bytes_noted(operations: Sequence[StoreOperation]) -> Failures:
+    """Write the bytes, and note what tells them from another's."""
+
+    def put(item: StoreOperation) -> None:
+        if isinstance(item.data, bytes):
+            item.token = item.backend.put(item.reference, item.data, item.mime_type)
+        else:
+            try:
+                item.data.commit(item.mime_type)
+            except MediaError:
+                _describe_landed(item)
+                raise
+
+    return for_each(operations, put)
+
+
+def put_sidecar_and_look(operations: Sequence[StoreOperation]) -> Failures:
+    """Write the sidecars, then look whether others have written meanwhile; what lies there then is described."""
+    for item in operations:
+        _follow(item)
+    failed = dict(
+        operations[0].backend.write_many(
+            [Write(keys.sidecar_key(item.reference), item.sidecar, SIDECAR_TYPE) for item in operations]
+        )
+    )
+    going = [index for index in range(len(operations)) if index not in failed]
+    found = operations[0].backend.fetch(
+        reads=[keys.sidecar_key(operations[index].reference) for index in going],
+        heads=[operations[index].reference for index in going],
+    )
+    for index, text, entry in zip(going, found.reads, found.heads, strict=True):
+        if text == operations[index].sidecar and _is_own(operations[index], entry):
+            continue
+        try:
+            _reconcile(operations[index])
+        except MediaError as error:
+            failed[index] = error
+    return failed
+
+
+def _is_own(item: StoreOperation, entry: Entry | None) -> bool:
+    """Tell whether a look shows the bytes that were just written; of what went in parts only the size is known."""
+    if entry is None or (item.token is not None and entry.token != item.token):
+        return False
+    said = Sidecar.parse(item.sidecar, item.reference).values
+    return "sha256" not in said or entry.size == said.get("size_bytes")
+
+
+def _reconcile(item: StoreOperation) -> None:
+    for _ in range(ROUNDS):
+        lying = _lying(item)
+        if lying == "nothing":
+            _put_again(item)
+        if lying == "another's":
+            describe(item.backend, item.reference, item.sidecar)
+        else:
+            item.backend.write(keys.sidecar_key(item.reference), item.sidecar, SIDECAR_TYPE)
+        if is_described(item.backend, item.reference):
+            return
+    raise _contended(item.reference)
+
+
+def describe(backend: Backend, reference: str, fallback: bytes) -> None:
+    """Give the bytes that lie at a name a sidecar that fits; ids, policy and attributes of the one there stay.
+
+    Parameters
+    ----------
+    fallback
+        A sidecar to begin with where there is none.
+    """
+    entry = backend.head(reference)
+    content = None if entry is None else read_digest(backend, reference, entry.size)
+    if content is None:
+        return
+    text = backend.read(keys.sidecar_key(reference))
+    try:
+        sidecar = Sidecar.parse(fallback if text is None else text, reference)
+    except CorruptSidecarError:
+        return  # nobody's business here: verify tells of it
+    if text is None or sidecar.values.get("sha256") != content.sha256:
+        fitting = with_facts(sidecar.without_leaving(), reference, content)
+        backend.write(keys.sidecar_key(reference), fitting.dump(), SIDECAR_TYPE)
+
+
+def is_described(backend: Backend, reference: str) -> bool:
+    """Tell whether bytes and sidecar fit, and stayed the same while that was looked at; or there is no media."""
+    text, entry = backend.read(keys.sidecar_key(reference)), backend.head(reference)
+    if entry is None:
+        return True
+    content = read_digest(backend, reference, entry.size)
+    if content is None or text is None:
+        return False
+    said = Sidecar.parse(text, reference).values.get("sha256", content.sha256)
+    return said == content.sha256 and backend.head(reference) == entry
+
+
+# -- deletions ---------------------------------------------------------------------------------------------
+
+
+def mark_leaving(operations: Sequence[DeleteOperation]) -> Failures:
+    """Mark each sidecar, over the one that was read: whoever meets the mark waits, and nobody goes over it."""
+    unseen = [item for item in operations if item.seen is None]
+    if unseen:
+        found = unseen[0].backend.fetch(reads=[keys.sidecar_key(item.reference) for item in unseen])
+        for item, text, token in zip(unseen, found.reads, found.tokens, strict=True):
+            item.seen = Seen(text, token)
+    return for_each(operations, _mark)
+
+
+def _mark(item: DeleteOperation) -> None:
+    backend, reference = item.backend, item.reference
+    seen = first = item.seen or Seen()
+    for _ in range(ROUNDS):
+        if leaving(seen.text) is not None:
+            if item.still is not None and not _is_dead(backend, reference):
+                raise overtaken("somebody else deletes it")
+            seen = at_rest(backend, reference, seen, deletes=True)
+        item.seen = seen
+        if seen.text is None:
+            _go_without_mark(item, first)
+            return
+        if _put_mark(item, seen):
+            return
+        now = see(backend, reference)
+        if item.marked is not None and now.text == item.marked.text:
+            item.marked = now  # asked again for want of an answer, it was refused because of its own first success
+            return
+        finished([item])
+        item.marked = None
+        if item.still is not None and now.text not in (None, seen.text) and not item.still(now.text):
+            raise overtaken("was changed meanwhile")
+        seen = now
+    raise _contended(reference)
+
+
+def _go_without_mark(item: DeleteOperation, first: Seen) -> None:
+    """Let the bytes go that have no sidecar, if it was them that were meant; a sidecar that comes is left alone."""
+    if first.text is not None:
+        # Somebody else has deleted the media. What lies there since then is another, and nobody asked for its end.
+        if item.still is not None:
+            raise overtaken("was deleted by somebody else")
+        item.stays = True
+    elif item.entry is not None and item.backend.head(item.reference) != item.entry:
+        raise overtaken("was overwritten meanwhile")
+
+
+def _put_mark(item: DeleteOperation, seen: Seen) -> bool:
+    """Put a mark over the sidecar that was read; False if that was replaced."""
+    backend, marks = item.backend, _marks_of(item.backend)
+    mark = f"{marks.prefix}-{keys.new_generation()}"
+    text = with_leaving(seen.text or b"{}", mark)
+    item.marked = Seen(text)
+    marks.under_way.add(mark)
+    try:
+        token = backend.put(keys.sidecar_key(item.reference), text, SIDECAR_TYPE, if_token=seen.token)
+    except PreconditionFailed:
+        return False
+    item.marked = Seen(text, token)
+    return True
+
+
+def overtaken(problem: str) -> Overtaken:
+    """Say why something is not deleted."""
+    return Overtaken(problem, next_step="look at it, then do it again")
+
+
+def take_back(item: DeleteOperation, error: MediaError) -> None:
+    """Take a mark back whose deletion the storage refused; of one without an answer nobody knows, so that stays."""
+    if item.marked is None or item.seen is None or item.seen.text is None:
+        return
+    if error.__cause__ is None or isinstance(error.__cause__, TimeoutError | ConnectionError):
+        return
+    try:
+        item.backend.put(keys.sidecar_key(item.reference), item.seen.text, SIDECAR_TYPE, if_token=item.marked.token)
+    except MediaError as failed:
+        _log.warning("a deletion's mark stays: %s", failed)
+
+
+def remove_marked(item: DeleteOperation) -> None:
+    """Remove the sidecar that was marked, and no other: who was away for longer than a mark counts comes too late."""
+    if item.marked is None:
+        return
+    key = keys.sidecar_key(item.reference)
+    try:
+        item.backend.remove(key, if_token=item.marked.token)
+    except PreconditionFailed:
+        _log.warning("%s was written while it was deleted, and stays", item.reference)
+
+
+def finished(operations: Sequence[DeleteOperation]) -> None:
+    """Note that deletions are over, well or badly: who deletes again in this process goes over their marks."""
+    for item in operations:
+        mark = None if item.marked is None else leaving(item.marked.text)
+        if mark is not None:
+            _marks_of(item.backend).under_way.discard(mark)
+
+
+def remove_under_lock(operations: Sequence[DeleteOperation]) -> Failures:
+    """Remove bytes and sidecars while nobody else changes the names, if they still are to go."""
+    backend, failed = operations[0].backend, dict[int, MediaError]()
+    with backend.lock([item.reference for item in operations]):
+        found = backend.fetch(reads=[keys.sidecar_key(item.reference) for item in operations])
+        for index, (item, text) in enumerate(zip(operations, found.reads, strict=True)):
+            changed = item.seen is not None and text != item.seen.text
+            if item.still is not None and changed and not item.still(text):
+                failed[index] = overtaken("was changed meanwhile")
+            elif item.entry is not None and backend.head(item.reference) != item.entry:
+                failed[index] = overtaken("was overwritten meanwhile")
+        for key_of in (str, keys.sidecar_key):
+            going = {key_of(item.reference): index for index, item in enumerate(operations) if index not in failed}
+            answers = backend.delete(going, keep_folders=operations[0].keep_folders) if going else {}
+            failed |= {going[key]: error for key, error in answers.items() if key in going}
+    return failed
+
+
+def look_before_removal(operations: Sequence[DeleteOperation]) -> Failures:
+    """Look, as late as can be, whether what was decided upon still lies there."""
+    failed: dict[int, MediaError] = {}
+    judged = [index for index, item in enumerate(operations) if item.still is not None and item.seen is not None]
+    if not judged:
+        return failed
+    found = operations[0].backend.fetch(
+        reads=[keys.sidecar_key(operations[index].reference) for index in judged],
+        heads=[operations[index].reference for index in judged],
+    )
+    for index, text, entry in zip(judged, found.reads, found.heads, strict=True):
+        item = operations[index]
+        changed = item.seen is not None and text != item.seen.text
+        # Bytes without the sidecar that was read: another sweep has caught that, and may give it back.
+        caught = changed and text is None and entry is not None
+        if item.still is not None and changed and (caught or not item.still(text)):
+            failed[index] = overtaken("was changed meanwhile")
+        elif (entry is not None and not _fits(text, entry)) or (item.entry is not None and entry != item.entry):
+            failed[index] = overtaken("is being overwritten")
+        else:
+            item.entry = entry
+    return failed
+
+
+def catch_bytes(operations: Sequence[DeleteOperation]) -> Failures:
+    """Move the bytes away that a sweep or a move decided upon, look what was caught, and delete only that."""
+
+    def catch(item: DeleteOperation) -> None:
+        def is_meant(aside: str) -> bool:
+            caught = item.backend.head(aside)
+            return caught is not None and caught._replace(key=item.reference) == item.entry
+
+        guarded = item.still is not None and item.seen is not None
+        if guarded and item.entry is None:
+            return  # none were seen, so whatever lies there now was not meant
+        # Whoever asks for the end of a media may also end an overwrite of it.
+        if not _catch(item, item.reference, is_meant if guarded else None):
+            _describe_what_lies(item)  # it may have come back over what somebody wrote in just this moment
+            raise overtaken("was overwritten meanwhile")
+
+    return for_each(operations, catch)
+
+
+def catch_sidecar(operations: Sequence[DeleteOperation]) -> Failures:
+    """Do the same with the sidecar: a writer's that has come meanwhile says how long the media is kept now."""
+
+    def catch(item: DeleteOperation) -> None:
+        def is_meant(aside: str) -> bool:
+            return item.seen is not None and item.backend.read(aside) == item.seen.text
+
+        _catch(item, keys.sidecar_key(item.reference), None if item.still is None else is_meant)
+
+    return for_each(operations, catch)
+
+
+def _catch(item: DeleteOperation, key: str, is_meant: Callable[[str], bool] | None) -> bool:
+    """Move an object away, look whether it is what was meant, and delete it; False: it was another, and is back."""
+    backend = item.backend
+    aside = None if is_meant is None else keys.aside_key(key, backend.root_length)
+    if is_meant is None or aside is None:
+        for error in backend.delete([key], keep_folders=item.keep_folders).values():
+            raise error
+        return True
+    if not backend.rename(key, aside):
+        return True
+    meant = is_meant(aside)
+    # Back with what somebody has written meanwhile, unless something newer lies there already.
+    if not meant and backend.head(key) is None:
+        backend.rename(aside, key)
+    else:
+        _delete(backend, aside)
+    return meant
+
+
+def _fits(text: bytes | None, entry: Entry) -> bool:
+    """Tell whether a sidecar could be that of some bytes, as far as their size tells."""
+    if text is None or b"sha256" not in text:
+        return True
+    try:
+        return Sidecar.parse(text, entry.key).values.get("size_bytes") == entry.size
+    except CorruptSidecarError:
+        return True
+
+
+def look_after_removal(operations: Sequence[DeleteOperation]) -> Failures:
+    """Look whether somebody wrote meanwhile whose sidecar went with the old one, and describe what lies there."""
+    found = operations[0].backend.fetch(heads=[item.reference for item in operations])
+
+    back = [index for index, entry in enumerate(found.heads) if entry is not None]
+    failed = for_each([operations[index] for index in back], _describe_what_lies)
+    return {back[index]: error for index, error in failed.items()}
+
+
+def _describe_what_lies(item: DeleteOperation) -> None:
+    text = item.seen.text if item.seen is not None else None
+    for _ in range(ROUNDS):
+        describe(item.backend, item.reference, text or b"{}")
+        if is_described(item.backend, item.reference):
+            return
+
+
+# -- sidecars ----------------------------------------------------------------------------------------------
+
+
+class Rewritten(NamedTuple):
+    """A sidecar that replaces another.
+
+    Attributes
+    ----------
+    text
+        Its bytes.
+    expires_at
+        When its policy lets the media go; None: never.
+    """
+
+    text: bytes
+    expires_at: datetime | None
+
+
+def rewrite(
+    backend: Backend,
+    reference: str,
+    seen: Seen | None,
+    changed: Rewritten,
+    change: Callable[[bytes], Rewritten] | None = None,
+) -> None:
+    """Replace the sidecar of a name that a client chose; see `commit.rewrite_sidecar`.
+
+    Raises
+    ------
+    MediaNotFoundError
+        Somebody deleted the media meanwhile.
+    StoreConflictError
+        Others kept changing it, or somebody is deleting it.
+    """
+
+    def beside(text: bytes | None) -> Rewritten:
+        if text is None:
+            raise _gone(reference)
+        return changed if change is None or (seen is not None and text == seen.text) else change(text)
+
+    if backend.exclusion is Exclusion.CONDITIONS:
+        _rewrite_conditionally(backend, reference, seen or see(backend, reference), beside)
+    elif backend.exclusion is Exclusion.LOCK:
+        with backend.lock([reference]):
+            _write_and_look(backend, reference, beside(backend.read(keys.sidecar_key(reference))))
+    else:
+        _write_and_look(backend, reference, changed)
+
+
+def _rewrite_conditionally(
+    backend: Backend, reference: str, seen: Seen, beside: Callable[[bytes | None], Rewritten]
+) -> None:
+    key = keys.sidecar_key(reference)
+    for _ in range(ROUNDS):
+        seen = at_rest(backend, reference, seen)
+        changed = beside(seen.text)
+        _write_due(backend, reference, changed)
+        text = Sidecar.parse(changed.text, reference).with_write(keys.new_generation()).dump()
+        try:
+            backend.put(key, text, SIDECAR_TYPE, if_token=seen.token)
+        except PreconditionFailed:
+            seen = see(backend, reference)
+            if seen.text != text:  # else it was asked again for want of an answer
+                continue
+        _look_after_rewrite(backend, reference, changed)
+        return
+    raise _contended(reference)
+
+
+def _withdraw(backend: Backend, reference: str, text: bytes, token: str | None) -> None:
+    """Remove the sidecar that brought back what a dead delete had begun to remove: as a delete does, marked first."""
+    mark = f"{_marks_of(backend).prefix}-{keys.new_generation()}"
+    key = keys.sidecar_key(reference)
+    try:
+        backend.put(key, with_leaving(text, mark), SIDECAR_TYPE, if_token=token)
+    except PreconditionFailed:
+        return  # somebody writes the name again: theirs
+    _delete(backend, key)
+
+
+def drop_sidecar(backend: Backend, reference: str, seen: Seen) -> None:
+    """Remove a sidecar without bytes, and never bytes: one that was changed since it was read stays."""
+    key = keys.sidecar_key(reference)
+    if keys.is_own_name(reference) or backend.exclusion not in (Exclusion.CONDITIONS, Exclusion.LOCK):
+        _delete(backend, key)
+    elif backend.exclusion is Exclusion.CONDITIONS:
+        _withdraw(backend, reference, seen.text or b"{}", seen.token)
+    else:
+        with backend.lock([reference]):
+            found = backend.fetch(reads=[key], heads=[reference])
+            if found.reads[0] == seen.text and found.heads[0] is None:
+                _delete(backend, key)
+
+
+def _write_and_look(backend: Backend, reference: str, changed: Rewritten) -> None:
+    key = keys.sidecar_key(reference)
+    _write_due(backend, reference, changed)
+    backend.write(key, changed.text, SIDECAR_TYPE)
+    _look_after_rewrite(backend, reference, changed)
+
+
+def _write_due(backend: Backend, reference: str, changed: Rewritten) -> None:
+    # Before the sidecar: a crash between the two leaves a hint too many, not a policy that no sweep hears of.
+    if changed.expires_at is not None:
+        backend.write(keys.due_key(changed.expires_at, reference), b"", DUE_TYPE)
+
+
+def _look_after_rewrite(backend: Backend, reference: str, changed: Rewritten) -> None:
+    due = [] if changed.expires_at is None else [keys.due_key(changed.expires_at, reference)]
+    there = backend.fetch(heads=[reference, *due]).heads
+    if there[0] is None:
+        # A delete that died after its bytes left the sidecar; or the storage answers wrongly. Nothing is removed on the
+        # strength of one absence: verify finds a sidecar without bytes.
+        raise MediaNotFoundError(
+            "was changed, and then its bytes were not there: somebody deleted it meanwhile, or the storage erred",
+            next_step="change it again; if it is still not found, verify the store",
+            reference=reference,
+        )
+    if due and there[1] is None:
+        # A sweep that still read the old sidecar took the new entry for an outdated one.
+        backend.write(due[0], b"", DUE_TYPE)
+
+
+def _delete(backend: Backend, key: str) -> None:
+    for error in backend.delete([key]).values():
+        raise error
+
+
+def _gone(reference: str) -> MediaNotFoundError:
+    return MediaNotFoundError("was deleted meanwhile", next_step="list the store", reference=reference)

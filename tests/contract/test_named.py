@@ -1,0 +1,405 @@
+"""Names that clients choose, changed by two at once: no media is torn, and nothing acknowledged is undone.
+
+These run real programs at once and count what goes wrong; every order of their steps is in `tests/interleavings`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+
+from fsmedia import MediaMetadata, MediaStore, StoreConflictError
+from fsmedia.core import commit, named, promptkit
+from fsmedia.format import keys
+from fsmedia.maintenance import sync_copy
+from fsmedia.storage import Exclusion, fsspec_backend
+from tests.contract.specimens import png
+from tests.servers import WrongAnswer
+from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, LocalStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fsmedia.storage import Backend
+    from tests.storages import MemoryStorage, S3Storage, Storage
+
+EXACT = (LOCAL, MEMORY, S3_MOTO, S3_SEAWEED)
+NAME = "runs/r1/report.bin"
+
+
+def together(*works: Callable[[], Any]) -> list[Exception | None]:
+    """Do several things at once; return what they raised."""
+
+    def attempt(work: Callable[[], Any]) -> Exception | None:
+        try:
+            work()
+        except Exception as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(len(works)) as threads:
+        return list(threads.map(attempt, works))
+
+
+def opened(storage: Storage, **options: Any) -> MediaStore:
+    return MediaStore(storage.url, storage_options=storage.options, **options)
+
+
+def torn(storage: Storage) -> set[str]:
+    """Names whose sidecar speaks of other bytes, or that have only one of both, as the oracle sees them."""
+    there = {key for key in storage.keys() if not key.startswith(keys.INTERNAL)}  # noqa: SIM118 - no dict
+    found = set()
+    for key in there:
+        if key.endswith(keys.SIDECAR_SUFFIX):
+            found |= {key.removesuffix(keys.SIDECAR_SUFFIX)} - there
+            continue
+        said = json.loads(storage.read(f"{key}.meta")) if f"{key}.meta" in there else {}
+        if said.get("sha256") != hashlib.sha256(storage.read(key)).hexdigest():
+            found.add(key)
+    return found
+
+
+def test_two_writers_of_many_names(storage: Storage, full_run: bool) -> None:
+    """10 to 12 of 75 names ended with one writer's bytes under the other's sidecar, and both were told so."""
+    dice = random.Random(4)
+    store = opened(storage).create()
+    for trial in range(25 if full_run else 8):
+        names = [f"runs/r1/{trial}-{number}.bin" for number in range(3)]
+
+        def write(tag: bytes, names: list[str] = names) -> None:
+            fs = opened(storage).fs
+            for name in names:
+                fs.pipe_file(name, tag * dice.randrange(10, 3000))
+
+        assert together(lambda: write(b"a"), lambda: write(b"b")) == [None, None]
+    wrong = torn(storage)
+    assert wrong == set() or storage.name == S3_RCLONE, wrong
+    found = store.verify(deep=True)
+    assert wrong <= {finding.key for finding in found.findings}
+    assert found.whole == (not wrong)
+
+
+def test_two_moves_onto_one_name(storage: Storage, full_run: bool) -> None:
+    """7 of 30 ended with the bytes of one source under the sidecar of the other."""
+    store = opened(storage).create()
+    for trial in range(30 if full_run else 8):
+        for tag in "ab":
+            store.fs.pipe_file(f"runs/from/{trial}{tag}", tag.encode() * (10 + 7 * trial + ord(tag)))
+
+        def move(tag: str, trial: int = trial) -> None:
+            opened(storage).fs.mv(f"runs/from/{trial}{tag}", f"runs/onto/{trial}")
+
+        assert together(lambda: move("a"), lambda: move("b")) == [None, None]
+    wrong = torn(storage)
+    assert wrong == set() or storage.name == S3_RCLONE, wrong
+    assert wrong <= {finding.key for finding in store.verify(deep=True).findings}
+    assert len(store.fs.find("runs/onto")) == (30 if full_run else 8)
+
+
+def test_a_sync_onto_names_that_a_client_writes(
+    storage: Storage, memory_storage: MemoryStorage, full_run: bool
+) -> None:
+    """A sync wrote its sidecar over that of a client who had written the bytes meanwhile, and the other way round."""
+    source, store = opened(memory_storage).create(), opened(storage).create()
+    names = [f"runs/r1/{number}.bin" for number in range(30 if full_run else 8)]
+    for number, name in enumerate(names):
+        source.fs.pipe_file(name, b"s" * (20 + number))
+        if number % 2:
+            store.fs.pipe_file(name, b"old")
+
+    def write() -> None:
+        fs = opened(storage).fs
+        for number, name in enumerate(names):
+            fs.pipe_file(name, b"c" * (3000 + number))
+
+    errors = together(lambda: source.sync_to(storage.url, storage_options=storage.options), write)
+    assert errors == [None, None]
+    wrong = torn(storage)
+    assert wrong == set() or storage.name == S3_RCLONE, wrong
+    assert wrong <= {finding.key for finding in store.verify(deep=True).findings}
+    assert len(store.fs.find("runs/r1")) == len(names)
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+@pytest.mark.parametrize("replaced", [False, True], ids=["new", "replaced"])
+def test_a_client_who_writes_between_bytes_and_sidecar_of_a_sync(
+    some_storage: Storage, memory_storage: MemoryStorage, replaced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, store = opened(memory_storage).create(), opened(some_storage).create()
+    source.fs.pipe_file(NAME, b"of the source")
+    if replaced:
+        store.fs.pipe_file(NAME, b"old")
+    real = sync_copy._put_sidecars
+
+    def later(items: Any) -> Any:
+        opened(some_storage).fs.pipe_file(NAME, b"of a client, and more")
+        return real(items)
+
+    monkeypatch.setattr(sync_copy, "_put_sidecars", later)
+    assert source.sync_to(some_storage.url, storage_options=some_storage.options).failed == ()
+    assert torn(some_storage) == set()
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+def test_two_programs_that_set_attributes(some_storage: Storage) -> None:
+    store = opened(some_storage).create()
+    store.fs.pipe_file(NAME, b"bytes")
+
+    def sets(tag: str) -> None:
+        fs = opened(some_storage).fs
+        for number in range(5):
+            fs.setxattrs(NAME, {f"user.{tag}{number}": "1"})
+
+    assert together(lambda: sets("a"), lambda: sets("b")) == [None, None]
+    wanted = {f"user.{tag}{number}" for tag in "ab" for number in range(5)}
+    assert wanted <= set(store.fs.listxattr(NAME))
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+def test_two_programs_that_delete_what_promptkit_indexed(
+    some_storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """25 of 60 entries named deleted bytes: each program wrote back what the other had taken out."""
+    monkeypatch.setattr(promptkit, "_index", SimpleNamespace(lock=nullcontext()))  # as between processes
+    names = [f"runs/r1/{number}.png" for number in range(60)]
+    for number, name in enumerate(names):
+        some_storage.write(name, b"%d" % number)
+        some_storage.write(f"{name}.meta", b'{"run_id": "r1", "mime_type": "image/png"}')
+    index = {hashlib.sha256(b"%d" % number).hexdigest(): name for number, name in enumerate(names)}
+    some_storage.write(keys.DEDUP_INDEX_KEY, json.dumps(index).encode())
+    opened(some_storage).create()
+
+    def delete(part: list[str]) -> None:
+        store = opened(some_storage)
+        for name in part:
+            store.delete_media(name)
+
+    assert together(lambda: delete(names[0:50:2]), lambda: delete(names[1:50:2])) == [None, None]
+    assert keys.DEDUP_INDEX_KEY not in some_storage.keys(), "PromptKit reads it no more"  # noqa: SIM118 - no dict
+    left = set(json.loads(some_storage.read(keys.INDEX_ASIDE_KEY)).values())
+    assert set(names[50:]) <= left, "what may be shared is known to sweeps"
+    # Two that set it aside at once may leave one entry too many there: nobody but sweeps reads it, and they keep more.
+    assert left <= {*names[50:], *names[:2]}
+
+
+def test_many_first_writers(storage: Storage, full_run: bool) -> None:
+    """Once, under load, one of them was told that somebody had made the store with other settings."""
+
+    def first(number: int) -> Callable[[], object]:
+        return lambda: opened(storage).store_media(png(), MediaMetadata(run_id=f"r{number}"))
+
+    writers = 32 if full_run else 8
+    assert together(*map(first, range(writers))) == [None] * writers
+    assert len(list(opened(storage).list())) == writers
+
+
+# -- marks of deletions ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def marked(moto_storage: S3Storage, monkeypatch: pytest.MonkeyPatch) -> MediaStore:
+    """A media whose deletion died before its bytes went."""
+    store = opened(moto_storage).create()
+    store.fs.pipe_file(NAME, b"bytes")
+    text = json.loads(moto_storage.read(f"{NAME}.meta")) | {"leaving": "01m8j2x-of-another"}
+    moto_storage.write(f"{NAME}.meta", json.dumps(text).encode())
+    monkeypatch.setattr(type(store._backend), "wait", lambda *_: None)
+    return store
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda store: store.fs.pipe_file(NAME, b"new"),
+        lambda store: store.fs.setxattrs(NAME, {"user.a": "1"}),
+        lambda store: store.apply_policy(NAME, None),
+        lambda store: store.fs.mv(NAME, "runs/r1/other.bin"),
+        lambda store: store.delete_media(NAME),
+    ],
+    ids=["write", "attribute", "policy", "move", "delete"],
+)
+def test_who_meets_a_deletion_under_way_waits_and_then_says_so(
+    marked: MediaStore, change: Callable[[MediaStore], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert marked.fs.cat_file(NAME) == b"bytes", "it is there as long as its bytes are"
+    with pytest.raises(StoreConflictError, match=r"deletes it.*10.*old"):
+        change(marked)
+    assert marked.fs.cat_file(NAME) == b"bytes"
+    monkeypatch.setattr(named, "_longest", lambda _: timedelta(seconds=-2))  # that is long ago
+    change(marked)
+    assert marked.verify(deep=True).whole
+
+
+def test_a_deletion_that_failed_is_finished_by_the_next(moto_storage: S3Storage) -> None:
+    store = opened(moto_storage).create()
+    store.fs.pipe_file(NAME, b"bytes")
+    refused = WrongAnswer("DELETE", target=NAME, body=b"<Error><Code>AccessDenied</Code></Error>", status=403)
+    with moto_storage.server.answering(refused), pytest.raises(Exception, match="refused access"):
+        store.delete_media(NAME)
+    assert "leaving" not in json.loads(moto_storage.read(f"{NAME}.meta")), "the storage refused: it was taken back"
+    with moto_storage.server.answering(WrongAnswer("DELETE", target=NAME, change="closed")), suppress(Exception):
+        store.delete_media(NAME)
+    assert "leaving" in json.loads(moto_storage.read(f"{NAME}.meta")), "nobody knows whether it is still under way"
+    store.delete_media(NAME)
+    assert not {key for key in moto_storage.keys() if key.startswith("runs/")}  # noqa: SIM118 - no dict
+
+
+def test_a_deletion_that_slept_too_long_takes_nobody_elses_sidecar(
+    moto_storage: S3Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its mark had long counted as a dead one, and somebody has written the name meanwhile."""
+    store = opened(moto_storage).create()
+    store.fs.pipe_file(NAME, b"bytes")
+    real = commit.remove_bytes_under_mark
+
+    def sleep(operations: Any) -> Any:
+        failed = real(operations)
+        with monkeypatch.context() as patched:
+            patched.setattr(named, "_longest", lambda _: timedelta(seconds=-2))  # that is long ago
+            opened(moto_storage).fs.pipe_file(NAME, b"new bytes")
+        return failed
+
+    order = tuple(sleep if step is real else step for step in commit.DELETE_MARKED)
+    monkeypatch.setattr(commit, "DELETE_MARKED", order)
+    store.delete_media(NAME)
+    assert store.fs.cat_file(NAME) == b"new bytes"
+    assert torn(moto_storage) == set()
+
+
+def test_an_unanswered_put_of_a_sidecar_that_was_done_is_a_success(moto_storage: S3Storage) -> None:
+    """Asked again, it is refused because of its own first success."""
+    store = opened(moto_storage).create()
+    store.fs.pipe_file(NAME, b"bytes")
+    lost = WrongAnswer("PUT", target=r"\.meta$", field="if-match", times=1, change="closed", after=True)
+    with moto_storage.server.answering(lost):
+        store.fs.pipe_file(NAME, b"new bytes")
+    assert store.fs.cat_file(NAME) == b"new bytes"
+    assert torn(moto_storage) == set()
+    with moto_storage.server.answering(lost):
+        store.fs.setxattrs(NAME, {"user.a": "1"})
+    assert store.fs.getxattr(NAME, "user.a") == "1"
+    with moto_storage.server.answering(lost):
+        store.delete_media(NAME)
+    assert store.fs.find("") == []
+
+
+def test_a_server_that_refuses_conditions_can_found_a_store(
+    moto_storage: S3Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Backblaze B2 answers 501 to them."""
+    monkeypatch.setattr(fsspec_backend, "_EXCLUSIONS", {})
+    body = b"<Error><Code>NotImplemented</Code><Message>A header is not implemented</Message></Error>"
+    rules = [WrongAnswer("PUT", field=field, body=body, status=501) for field in ("if-match", "if-none-match")]
+    with moto_storage.server.answering(*rules):
+        store = opened(moto_storage)
+        store.store_media(png(), MediaMetadata(run_id="r1"))
+        store.fs.pipe_file(NAME, b"bytes")
+        store.fs.pipe_file(NAME, b"new bytes")
+        store.fs.mv(NAME, "runs/r1/other.bin")
+        store.delete_media("runs/r1/other.bin")
+        assert store._backend.exclusion is Exclusion.NONE
+        assert store.verify(deep=True).whole
+
+
+# -- storages that can rename, and nothing else ------------------------------------------------------------
+
+
+class RenamingFileSystem(LocalFileSystem):
+    """A disk under a name that the package does not know, so that it takes it for one that can only rename."""
+
+    protocol = "renaming"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(str(path).removeprefix("renaming://"))
+
+
+@pytest.fixture
+def renaming(tmp_path: Path) -> tuple[MediaStore, LocalStorage]:
+    """Give a store with a media that is due, and its disk."""
+    fsspec.register_implementation("renaming", RenamingFileSystem, clobber=True)
+    store = MediaStore(f"renaming://{tmp_path}/store").create()
+    assert store._backend.exclusion is Exclusion.RENAME
+    store.fs.pipe_file(NAME, b"bytes")
+    store.apply_policy(NAME, "delete-after-1min")
+    return store, LocalStorage("renaming", str(tmp_path / "store"))
+
+
+def aside(storage: LocalStorage) -> list[str]:
+    return [key for key in storage.keys() if key.startswith(keys.ASIDE)]  # noqa: SIM118 - no dict
+
+
+def later() -> datetime:
+    return datetime.now(UTC) + timedelta(minutes=3)
+
+
+def test_a_sweep_by_rename_leaves_nothing(renaming: tuple[MediaStore, LocalStorage]) -> None:
+    store, storage = renaming
+    assert [each.reference for each in store.enforce_policy(now=later()).deleted] == [NAME]
+    assert aside(storage) == []
+    assert not {key for key in storage.keys() if key.startswith("runs/")}  # noqa: SIM118 - no dict
+    store.fs.pipe_file(NAME, b"new")
+    store.fs.mv(NAME, "runs/r1/other.bin")
+    store.delete_media("runs/r1/other.bin")
+    assert store.verify(deep=True).findings == ()
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["goes on", "dies"])
+def test_a_sweep_by_rename_gives_back_what_was_written_meanwhile(
+    renaming: tuple[MediaStore, LocalStorage], monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    """The write was acknowledged; a sweep beside it used to take its bytes."""
+    store, storage = renaming
+    real = type(store._backend).rename
+
+    def overwritten(backend: Backend, source: str, target: str) -> bool:
+        if source == NAME and not written:
+            written.append(NAME)
+            MediaStore(store.url).fs.pipe_file(NAME, b"of another, and more")
+            MediaStore(store.url).apply_policy(NAME, None)
+        if dies and target == NAME:
+            raise KeyboardInterrupt
+        return real(backend, source, target)
+
+    written: list[str] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store._backend), "rename", overwritten)
+        with pytest.raises(KeyboardInterrupt) if dies else nullcontext():
+            assert [each.reference for each in store.enforce_policy(now=later()).deleted] == []
+    assert len(aside(storage)) == dies
+    if dies:
+        assert {each.kind for each in store.verify().findings} == {"missing-bytes", "bytes"}, "young, and not foreign"
+        assert "foreign" not in {each.kind for each in store.sweep_orphans(dry_run=True).kept}
+        store.verify(repair=True, grace=timedelta(0), nobody_writes=True, force=True)
+    assert aside(storage) == []
+    assert store.fs.cat_file(NAME) == b"of another, and more"
+    assert store.info(NAME).expires_at is None
+    assert torn(storage) == set()
+    assert store.verify(deep=True).whole
+
+
+def test_bytes_that_a_sweep_had_caught_go_to_quarantine_where_others_lie(
+    renaming: tuple[MediaStore, LocalStorage],
+) -> None:
+    store, storage = renaming
+    key = keys.aside_key(NAME, store._backend.root_length)
+    assert key is not None
+    storage.write(key, b"caught")
+    plan = store.verify(repair=True, dry_run=True, grace=timedelta(0), nobody_writes=True)
+    assert [each.key for each in plan.findings] == [key]
+    store.verify(repair=True, grace=timedelta(0), nobody_writes=True)
+    assert store.fs.cat_file(NAME) == b"bytes"
+    assert aside(storage) == []
+    kept = [each for each in storage.keys() if each.startswith(keys.QUARANTINE)]  # noqa: SIM118 - no dict
+    assert b"caught" in [storage.read(each) for each in kept]
