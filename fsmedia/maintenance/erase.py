@@ -437,6 +437,7 @@ class _ReceiptJob:
             {*staying, *(str(each.reference) for each in self.found.unclear)},
             self.subject,
             self.erasure.forget_log,
+            self.nested,
         )
         try:
             return clear_versions(

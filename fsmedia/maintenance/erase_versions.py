@@ -20,6 +20,7 @@ from fsmedia.core.parallel import windows
 from fsmedia.errors import MediaError
 from fsmedia.format import keys
 from fsmedia.models import Reference, Remaining
+from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -79,6 +80,8 @@ class VersionSearch:
         Digests of bytes that nobody has any more.
     subject
         None: nothing else than what is named is looked for.
+    nested
+        Stores below this one, whose versions are theirs.
     """
 
     backend: Backend
@@ -87,6 +90,7 @@ class VersionSearch:
     staying: Collection[str] = ()
     subject: Subject | None = None
     forget_log: bool = False
+    nested: NestedStores = field(default_factory=NestedStores)
     _media: set[str] = field(default_factory=set)
     _holds: set[str] = field(default_factory=set)
     _markers: set[str] = field(default_factory=set)
@@ -105,7 +109,7 @@ class VersionSearch:
         self._aside = set(self._set_aside())
         found: list[Version] = []
         texts: list[Version] = []
-        for version in self.backend.versions():
+        for version in self._versions():
             match = self._match(version.key)
             if match == "all" or (match == "older" and (version.is_marker or not version.is_current)):
                 found.append(version)
@@ -113,12 +117,15 @@ class VersionSearch:
                 texts.append(version)
         return found + list(self._naming(texts))
 
+    def _versions(self) -> Iterator[Version]:
+        return (each for each in self.backend.versions() if not self.nested.covers(each.key))
+
     def _owned(self, subject: Subject) -> set[str]:
         """Return the media whose older sidecars say that they were the subject's; without one their path speaks."""
         found: set[str] = set()
         bare: set[str] = set()
         told: set[str] = set()
-        older = (each for each in self.backend.versions() if not (each.is_current or each.is_marker))
+        older = (each for each in self._versions() if not (each.is_current or each.is_marker))
         for window in windows((each for each in older if not keys.is_internal(each.key)), _READ_TOGETHER):
             bare |= {each.key for each in window if not keys.is_sidecar(each.key) and subject.lies_in(each.key)}
             sidecars = [each for each in window if keys.is_sidecar(each.key)]

@@ -349,3 +349,18 @@ def test_what_nobody_knows_is_said(memory_storage: MemoryStorage, monkeypatch: p
     assert str(swept).endswith("if the bucket keeps no older versions")
     chain = open_backend("simplecache::memory://x", timeout=timedelta(minutes=1))
     assert chain.version_rules().versions is None
+
+
+def test_versions_of_a_store_below_are_left_alone(versioned: S3Storage) -> None:
+    """The media of a store below are its own, and so are their older versions."""
+    inner = MediaStore(f"{versioned.url}/team/inner", storage_options=versioned.options)
+    gone = put(inner, "r1", b"the other store's")
+    inner.delete_media(gone)
+    outer = opened(versioned)
+    put(outer, "r1", b"this store's")
+    before = {each: data for each, data in versions(versioned).items() if each[0].startswith("team/inner/")}
+    assert b"the other store's" in before.values()
+    outer.erase(run_id="r1", versions=True)
+    after = versions(versioned)
+    assert b"this store's" not in after.values()
+    assert {each: data for each, data in after.items() if each[0].startswith("team/inner/")} == before
