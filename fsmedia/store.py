@@ -528,6 +528,36 @@ class MediaStore:
         """
         return self._references.open(reference)
 
+    @observed("retrieve")
+    def read(self, reference: str, start: int | None = None, end: int | None = None) -> bytes:
+        """Return a media file's bytes, all or a range that is counted as in slices, in memory.
+
+        All of them are compared with the digest that was stored, of a range the length is checked.
+
+        Raises
+        ------
+        MediaNotFoundError
+            There is no such media.
+        CorruptMediaError
+            The bytes are not those that were stored.
+        """
+        return self._references.read(reference, start, end)
+
+    def stream(self, reference: str, start: int | None = None, end: int | None = None) -> Iterator[bytes]:
+        """Iterate over a media file's bytes, all or a range that is counted as in slices, at most 1 MiB at once.
+
+        It is opened at the first chunk, and closed with the iterator. The checks are those of `open`.
+
+        Raises
+        ------
+        MediaNotFoundError
+            There is no such media.
+        CorruptMediaError
+            Raised after the last chunk: the bytes are not those that were stored.
+        """
+        with self.open(reference) as file:
+            yield from records.chunks_of(file, start, end)
+
     @observed("get_url")
     def get_url(self, reference: str, expiry: timedelta | None = None) -> str:
         """Return a URL by which other programs read a media file: file:// locally, signed on object stores.
