@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import threading
+from collections import deque
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial, wraps
 from inspect import cleandoc, signature
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Concatenate, Generic, NoReturn, ParamSpec, Self, TypeVar
 
 from fsmedia.errors import InvalidMediaError
 from fsmedia.store import MediaStore, StoreSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
     from os import PathLike
     from types import TracebackType
     from typing import Unpack
@@ -32,16 +35,26 @@ _THREADS = 32
 # Items of an iterator that are fetched at once: few at first, for an early answer, then more and more.
 _FIRST_BATCH = 8
 _LARGEST_BATCH = 256
+# Bytes of lines that are fetched at once: a thread for each line would cost more than most lines take to read.
+_LINES_AHEAD = 64 * 1024
 
 
 class Workers:
-    """Worker threads for the blocking calls of a loop; started at first use, and anew in a forked child."""
+    """Worker threads for the blocking calls of a loop; started at first use, and anew in a forked child.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    threads
+        How many at most. One of its own keeps the calls of a file in order, and its buffers in one place: an allocator
+        with an arena for each thread would keep the largest read of each.
+    """
+
+    def __init__(self, threads: int = _THREADS) -> None:
+        self._threads = threads
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Workers, ()
+        return Workers, (self._threads,)
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call in a thread. A cancellation takes the call back, or comes out when it has ended if it had begun."""
@@ -67,7 +80,7 @@ class Workers:
     ) -> T:
         # A fork copies the pool but not its threads: a call handed to it would wait for ever.
         if self._pool is None or self._pool[0] != os.getpid():
-            self._pool = (os.getpid(), ThreadPoolExecutor(_THREADS, thread_name_prefix="fsmedia"))
+            self._pool = (os.getpid(), ThreadPoolExecutor(self._threads, thread_name_prefix="fsmedia"))
         future = self._pool[1].submit(copy_context().run, partial(function, *args, **kwargs))
         waiter = asyncio.wrap_future(future)
         try:
@@ -156,6 +169,127 @@ class AsyncMediaWriter:
         return self._writer
 
 
+class AsyncMediaReader:
+    """Binary file of a stored media, from `AsyncMediaStore.open`; its calls run in a thread of its own, one by one.
+
+    A call that is cancelled closes the file, for where it stands then can't be told. `async for` gives lines.
+    """
+
+    def __init__(self, worker: Workers, file: BinaryIO) -> None:
+        self._worker = worker
+        self._file = file
+        self._lines: deque[bytes] = deque()
+
+    def __repr__(self) -> str:
+        return f"<awaitable {self._file!r}>"
+
+    async def read(self, size: int | None = -1) -> bytes:
+        """Read up to `size` bytes, all by default.
+
+        Raises
+        ------
+        CorruptMediaError
+            This read comes to the end, and the bytes are not those that were stored.
+        """
+        return await self._call(lambda: self._file.read(-1 if size is None else size))
+
+    async def readline(self, size: int | None = -1) -> bytes:
+        """Read up to the end of a line."""
+        return await self._call(lambda: self._file.readline(-1 if size is None else size))
+
+    async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Set the position and return it; after a seek past what was read only lengths are checked."""
+        return await self._call(lambda: self._file.seek(offset, whence))
+
+    async def tell(self) -> int:
+        """Return the position."""
+        return await self._call(self._file.tell)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed."""
+        return self._file.closed
+
+    async def close(self) -> None:
+        """Close, after the calls under way and whatever is cancelled; may be called again."""
+        self._lines.clear()
+        try:
+            await self._worker.finish(self._file.close)
+        finally:
+            self._worker.close()
+
+    async def _call(self, function: Callable[[], T]) -> T:
+        """Call in a thread, from where the reader of lines stands."""
+        ahead = sum(map(len, self._lines))
+        self._lines.clear()
+
+        def run() -> T:
+            if ahead:
+                self._file.seek(-ahead, io.SEEK_CUR)
+            return function()
+
+        try:
+            return await self._worker.call(run)
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._lines:
+            self._lines.extend(await self._call(lambda: self._file.readlines(_LINES_AHEAD)))
+        if not self._lines:
+            raise StopAsyncIteration
+        return self._lines.popleft()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class AsyncItems(AsyncGenerator[T, None], Generic[T]):
+    """Asynchronous generator that tells those who await it, or iterate over it without `async`, what to write.
+
+    Parameters
+    ----------
+    items
+        What it gives.
+    advice
+        What to write instead of `await`.
+    """
+
+    def __init__(self, items: AsyncGenerator[T, None], advice: str) -> None:
+        self._items = items
+        self._advice = advice
+
+    async def __anext__(self) -> T:
+        return await self._items.__anext__()
+
+    async def asend(self, value: None) -> T:
+        """Continue, see `AsyncGenerator`."""
+        return await self._items.asend(value)
+
+    async def athrow(self, *error: Any) -> T:
+        """Raise an exception in it, see `AsyncGenerator`."""
+        return await self._items.athrow(*error)
+
+    async def aclose(self) -> None:
+        """Stop, and close what it has open."""
+        await self._items.aclose()
+
+    def __await__(self) -> NoReturn:
+        raise TypeError(f"it is iterated, not awaited: {self._advice}")
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(f"it is iterated by `async for`: {self._advice}")
+
+
 def _docstring(method: Callable[..., Any], note: str) -> str:
     """Return a method's docstring with what is different here, after its first line."""
     summary, _, rest = cleandoc(method.__doc__ or "").partition("\n\n")
@@ -200,19 +334,39 @@ def _batch(items: Iterator[T], size: int) -> list[T]:
 
 
 def _iterated(
-    method: Callable[Concatenate[MediaStore, P], Iterator[T]],
-) -> Callable[Concatenate[AsyncMediaStore, P], AsyncIterator[T]]:
-    """Make a method of `MediaStore` that returns an iterator an asynchronous generator with the same parameters."""
+    method: Callable[Concatenate[MediaStore, P], Iterator[T]], *, advice: str, most: int = _LARGEST_BATCH
+) -> Callable[Concatenate[AsyncMediaStore, P], AsyncGenerator[T, None]]:
+    """Make a method of `MediaStore` that returns an iterator an asynchronous generator with the same parameters.
+
+    Parameters
+    ----------
+    advice
+        What to write instead of `await`.
+    most
+        Items that are fetched at once, and so are in memory together.
+    """
     name = method.__name__
 
+    async def iterate(self: AsyncMediaStore, *args: Any, **kwargs: Any) -> AsyncGenerator[T, None]:
+        worker = Workers(1)
+        try:
+            items = await worker.call(lambda: getattr(self._opened(), name)(*args, **kwargs))
+            size = min(_FIRST_BATCH, most)
+            try:
+                while batch := await worker.call(partial(_batch, items, size)):
+                    for item in batch:
+                        yield item
+                    size = min(2 * size, most)
+            finally:
+                # What a generator has open is closed by it, however the iteration ends.
+                if hasattr(items, "close"):
+                    await worker.finish(items.close)
+        finally:
+            worker.close()
+
     @wraps(method)
-    async def call(self: AsyncMediaStore, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
-        items = await self._workers.call(lambda: getattr(self._opened(), name)(*args, **kwargs))
-        size = _FIRST_BATCH
-        while batch := await self._workers.call(partial(_batch, items, size)):
-            for item in batch:
-                yield item
-            size = min(2 * size, _LARGEST_BATCH)
+    def call(self: AsyncMediaStore, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T, None]:
+        return AsyncItems(iterate(self, *args, **kwargs), advice)
 
     own = signature(method)
     vars(call)["__signature__"] = own.replace(return_annotation=f"Async{own.return_annotation}")
@@ -319,13 +473,39 @@ class AsyncMediaStore:
     exists = _threaded(MediaStore.exists)
     """Return whether there is a media file under a reference; a folder is none."""
 
-    open = _threaded(MediaStore.open, note="Reading from the file blocks: do it in a thread.")
-    """Open a media file's bytes for reading; seeks fetch 256 KiB at a time from an object store."""
+    async def open(self, reference: str) -> AsyncMediaReader:
+        """Open a media file's bytes for reading by `await`; seeks fetch 256 KiB at a time from an object store.
+
+        Runs `MediaStore.open` in a worker thread, and so does each call of the file that it returns.
+
+        Raises
+        ------
+        MediaNotFoundError
+            There is no such media.
+        """
+        worker, opened = Workers(1), list[BinaryIO]()
+        try:
+            await worker.call(lambda: opened.append(self._opened().open(reference)))
+        except BaseException:
+            # Cancelled, and opened after all: nobody else will close it.
+            for file in opened:
+                await worker.finish(file.close)
+            worker.close()
+            raise
+        return AsyncMediaReader(worker, opened.pop())
+
+    read = _threaded(MediaStore.read)
+    """Return a media file's bytes, all or a range that is counted as in slices, in memory."""
+
+    stream = _iterated(
+        MediaStore.stream, advice="async for chunk in store.stream(...), or await store.read(...)", most=1
+    )
+    """Iterate over a media file's bytes, all or a range that is counted as in slices, at most 1 MiB at once."""
 
     get_url = _threaded(MediaStore.get_url)
     """Return a URL by which other programs read a media file: file:// locally, signed on object stores."""
 
-    list = _iterated(MediaStore.list)
+    list = _iterated(MediaStore.list, advice="async for each in store.list(), or [each async for each in store.list()]")
     """Iterate over references in the order of their keys; without arguments all of them."""
 
     catalog = _threaded(MediaStore.catalog)

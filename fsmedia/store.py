@@ -400,10 +400,16 @@ class MediaStore:
         return references
 
     @observed("retrieve")
-    def retrieve_media(self, reference: str) -> MediaContent:
+    def retrieve_media(self, reference: str, *, local_copy: bool = False) -> MediaContent:
         """Return a stored media file without its bytes: `.open()`, `.read_bytes()` and `.local_path()` load them.
 
         `file_path` is set where the media lies on this machine, `storage_reference` elsewhere.
+
+        Parameters
+        ----------
+        local_copy
+            Set `file_path` on every storage: what lies elsewhere is downloaded now, compared with its digest, and
+            removed with the content and its `file_path`. On local disk the path is that of the media itself.
 
         Raises
         ------
@@ -411,8 +417,15 @@ class MediaStore:
             There is no such media.
         CorruptSidecarError
             Its sidecar can't be read; `open` still reads the bytes.
+        CorruptMediaError
+            The copy is not what was stored.
         """
-        return self._references.apply(reference, lambda key: self._content_of(records.find(self._backend, key)))
+
+        def content(key: str) -> MediaContent:
+            found = self._content_of(records.find(self._backend, key))
+            return found.downloaded() if local_copy else found
+
+        return self._references.apply(reference, content)
 
     @observed("retrieve_many")
     def retrieve_many(self, references: Iterable[str], *, on_error: OnError = "raise") -> builtins.list[MediaContent]:
@@ -514,6 +527,36 @@ class MediaStore:
             Raised by a read: the bytes are not those that were stored.
         """
         return self._references.open(reference)
+
+    @observed("retrieve")
+    def read(self, reference: str, start: int | None = None, end: int | None = None) -> bytes:
+        """Return a media file's bytes, all or a range that is counted as in slices, in memory.
+
+        All of them are compared with the digest that was stored, of a range the length is checked.
+
+        Raises
+        ------
+        MediaNotFoundError
+            There is no such media.
+        CorruptMediaError
+            The bytes are not those that were stored.
+        """
+        return self._references.read(reference, start, end)
+
+    def stream(self, reference: str, start: int | None = None, end: int | None = None) -> Iterator[bytes]:
+        """Iterate over a media file's bytes, all or a range that is counted as in slices, at most 1 MiB at once.
+
+        It is opened at the first chunk, and closed with the iterator. The checks are those of `open`.
+
+        Raises
+        ------
+        MediaNotFoundError
+            There is no such media.
+        CorruptMediaError
+            Raised after the last chunk: the bytes are not those that were stored.
+        """
+        with self.open(reference) as file:
+            yield from records.chunks_of(file, start, end)
 
     @observed("get_url")
     def get_url(self, reference: str, expiry: timedelta | None = None) -> str:

@@ -772,6 +772,54 @@ def open_found(backend: Backend, reference: str, *, verify_reads: VerifyReads, b
     return open_checked(backend, reference, facts, size=answers.heads[0].size, block_size=block_size)
 
 
+def read_found(
+    backend: Backend, reference: str, start: int | None, end: int | None, *, verify_reads: VerifyReads
+) -> bytes | None:
+    """Read a media item, all of it or a range that is counted as in slices; None where there is nothing.
+
+    Raises
+    ------
+    CorruptMediaError
+        What was read is not what was stored.
+    """
+    where, sidecar, facts = keys.bytes_key(reference), keys.sidecar_key(reference), None
+    # A deduplicated item exists as long as its sidecar.
+    if where != reference and backend.head(sidecar) is None:
+        return None
+    whole = start is None and end is None
+    if verify_reads:
+        start, end = absolute_range(reference, start, end)
+    if not (whole and verify_reads):
+        data = backend.read_range(where, start, end)
+    elif where != reference or not backend.asynchronous:
+        # Sidecar, then bytes, as an overwrite writes them the other way round.
+        text = None if where != reference else backend.read(sidecar)
+        facts = facts_of_name(reference) or facts_of_sidecar(text, reference)
+        data = backend.read_range(where, None, None)
+    else:
+        text, data = backend.fetch(reads=[sidecar, reference]).reads
+        facts = facts_of_sidecar(text, reference)
+    if data is None:
+        return None
+    with ErrorContext(reference):
+        if not whole and verify_reads:
+            return check_range(backend, reference, data, start, end)
+        return data if facts is None else ReadCheck(backend, reference, facts).check(data)
+
+
+def chunks_of(file: BinaryIO, start: int | None = None, end: int | None = None) -> Iterator[bytes]:
+    """Read an open file in chunks of at most 1 MiB, all of it or a range that is counted as in slices."""
+    size = file.seek(0, io.SEEK_END)
+    first, last, _ = slice(start, end).indices(size)
+    file.seek(first)
+    left = max(0, last - first)
+    while left and (data := file.read(min(CHUNK_BYTES, left))):
+        left -= len(data)
+        yield data
+    if last == size:
+        file.read(1)  # at its end a file finds out whether the media ends there
+
+
 def signed_url(backend: Backend, reference: str, lifetime: timedelta, configuration: Configuration) -> str:
     """Return a URL under which other programs get a media's bytes.
 
@@ -1308,3 +1356,21 @@ class References:
             return open_bytes(self.backend, key, verify_reads=self.verify_reads)
 
         return self.apply(reference, opened)
+
+    def read(self, reference: str, start: int | None, end: int | None) -> bytes:
+        """Read a media's bytes, all or a range.
+
+        Raises
+        ------
+        MediaNotFoundError
+            There is no such media.
+        """
+
+        def found(key: str) -> bytes:
+            data = read_found(self.backend, key, start, end, verify_reads=self.verify_reads)
+            if data is None:
+                refuse_folder(self.backend, key)
+                raise not_found(key)
+            return data
+
+        return self.apply(reference, found)

@@ -795,39 +795,10 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
 
     def _read(self, key: str, start: int | None, end: int | None) -> bytes:
         key = existing_key(key)
-        where, facts = self._bytes_key(key), None
-        whole = start is None and end is None
-        if self._verify_reads:
-            start, end = absolute_range(key, start, end)
-        if not (whole and self._verify_reads):
-            data = self._backend.read_range(where, start, end)
-        elif where != key or not self._backend.asynchronous:
-            # Sidecar, then bytes, as an overwrite writes them the other way round.
-            text = None if where != key else self._backend.read(keys.sidecar_key(key))
-            facts = facts_of_name(key) or facts_of_sidecar(text, key)
-            data = self._backend.read_range(where, None, None)
-        else:
-            text, data = self._backend.fetch(reads=[keys.sidecar_key(key), key]).reads
-            facts = facts_of_sidecar(text, key)
+        data = records.read_found(self._backend, key, start, end, verify_reads=self._verify_reads)
         if data is None:
             raise self._missing(key)
-        with ErrorContext(key):
-            if not whole and self._verify_reads:
-                return check_range(self._backend, key, data, start, end)
-            return data if facts is None else ReadCheck(self._backend, key, facts).check(data)
-
-    def _bytes_key(self, key: str) -> str:
-        """Return the key of a file's bytes; a deduplicated file must have its sidecar.
-
-        Raises
-        ------
-        MediaNotFoundError
-            It has none.
-        """
-        found = keys.bytes_key(key)
-        if found != key and self._backend.head(keys.sidecar_key(key)) is None:
-            raise not_found(key)
-        return found
+        return data
 
     @observed("retrieve")
     def get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, outfile: Any = None, **_: Any) -> None:

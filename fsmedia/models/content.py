@@ -35,6 +35,31 @@ class CopyPath(type(Path())):  # type: ignore[misc]  # - before 3.12 only the sy
     Whoever passes only its text on must keep the object, or the content it came from.
     """
 
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return this one: a second object would name a file that goes with the first."""
+        return self
+
+
+class CopyName(str):
+    """The text of a `CopyPath`; the file lasts as long as this text, too."""
+
+    __slots__ = ("_path",)
+    _path: Path
+
+    def __new__(cls, path: Path) -> Self:
+        """Make the text of a path."""
+        name = super().__new__(cls, path)
+        name._path = path
+        return name
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return this one, for the same reason as its path."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as text: the file stays with the process that downloaded it."""
+        return str, (str(self),)
+
 
 def local_copy(chunks: Iterable[bytes], mime_type: str) -> Path:
     """Write bytes to a temporary file (0600) and return its path; the file goes with the path object.
@@ -137,7 +162,7 @@ class MediaContent(ContentFields):
     data: Annotated[Any, BeforeValidator(_decode)] = None
     """`bytes`, a binary file object, or standard base64 in a `str`; base64 in JSON."""
     file_path: Annotated[str, Field(min_length=1)] | None = None
-    """Path of a file on this machine."""
+    """Path of a file on this machine; that of a downloaded copy goes with the content and this text."""
     url: Annotated[str, AfterValidator(checked_url)] | None = None
     """An http(s) or data: URL."""
     storage_reference: Reference | None = None
@@ -247,6 +272,23 @@ class MediaContent(ContentFields):
         self._handle = handle
         return self
 
+    def downloaded(self) -> Self:
+        """Return it with a `file_path`: a copy of the stored bytes is made where they lie elsewhere.
+
+        Once downloaded it is read from the copy, which lasts as long as the content, its `file_path` or `local_path()`.
+
+        Raises
+        ------
+        CorruptMediaError
+            What came is not what was stored.
+        """
+        if self.file_path is not None:
+            return self
+        path = self.local_path()
+        content = self.model_copy(update={"file_path": CopyName(path)})
+        content._copy = path
+        return content
+
     @property
     def is_attached(self) -> bool:
         """Whether a store attached a handle to its bytes."""
@@ -260,6 +302,8 @@ class MediaContent(ContentFields):
             return io.BytesIO(self.data)
         if self.data is not None:
             return cast("BinaryIO", self.data)
+        if self._copy is not None:
+            return _opened(str(self._copy))
         if self._handle is not None:
             return self._handle.open()
         if self.file_path is not None:
@@ -285,6 +329,8 @@ class MediaContent(ContentFields):
 
         A copy made for it lives as long as this object or the returned path object, whichever lives longer.
         """
+        if self.data is None and self._copy is not None:
+            return self._copy
         if self.data is None and self.file_path is not None:
             return Path(self.file_path)
         if self.data is None and self._handle is not None:
@@ -332,8 +378,11 @@ class MediaContent(ContentFields):
     # -- what must not get out -----------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Pickle without the handle (it may know secrets) and without a temporary copy."""
-        return {**super().__getstate__(), "__pydantic_private__": {"_handle": None, "_copy": None}}
+        """Pickle without the handle (it may know secrets) and without a temporary copy; the reference stays."""
+        state = {**super().__getstate__(), "__pydantic_private__": {"_handle": None, "_copy": None}}
+        if isinstance(self.file_path, CopyName):
+            state["__dict__"] = {**state["__dict__"], "file_path": None}
+        return state
 
     def __eq__(self, other: object) -> bool:
         """Compare what it says, not the way to its bytes."""

@@ -6,13 +6,17 @@ import asyncio
 import io
 import pickle
 import threading
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import timedelta
-from inspect import isasyncgen, iscoroutine
+from inspect import iscoroutine
+from pathlib import Path
 
 import pytest
 
 from fsmedia import (
     AsyncMediaStore,
+    CorruptMediaError,
     InvalidMediaError,
     InvalidReferenceError,
     MediaContent,
@@ -23,6 +27,7 @@ from fsmedia import (
     ReadOnlyStoreError,
     StoreConflictError,
 )
+from fsmedia.format import keys
 from tests.contract.specimens import PNG, R1, STORE_JSON, of_size, png, traces
 
 
@@ -51,8 +56,10 @@ def test_every_method_does_what_the_synchronous_one_does(storage, open_store, op
             assert await store.metadata(reference) == plain.metadata(reference)
             assert await store.exists(reference) is True
             assert await store.folder(run_id="r1") == "runs/r1"
-            with await store.open(reference) as file:
-                assert file.read() == PNG
+            async with await store.open(reference) as file:
+                assert await file.read() == PNG
+            assert await store.read(reference) == plain.read(reference) == PNG
+            assert [chunk async for chunk in store.stream(reference)] == list(plain.stream(reference)) == [PNG]
             assert [found async for found in store.list()] == [reference]
             assert [found async for found in store.list(run_id="r1", mime_type="image/*")] == [reference]
             assert [found async for found in store.list(run_id="r2")] == []
@@ -156,9 +163,11 @@ def test_errors_come_out_as_they_are(storage, open_store, open_async):
 
     async def session():
         store = open_async(read_only=True)
-        for call in (store.retrieve_media, store.info, store.metadata, store.open):
+        for call in (store.retrieve_media, store.info, store.metadata, store.open, store.read):
             with pytest.raises(MediaNotFoundError):
                 await call("runs/r1/nothing.png")
+        with pytest.raises(MediaNotFoundError):
+            [chunk async for chunk in store.stream("runs/r1/nothing.png")]
         with pytest.raises(InvalidReferenceError):
             await store.exists("../x")
         with pytest.raises(ReadOnlyStoreError):
@@ -196,7 +205,7 @@ def test_the_constructor_blocks_nothing_and_the_first_call_opens(storage, open_a
 def test_what_it_returns_is_awaited_or_iterated(memory_storage):
     store = AsyncMediaStore(memory_storage.url)
     listing, call = store.list(), store.exists("runs/r1/x.png")
-    assert isasyncgen(listing)
+    assert isinstance(listing, AsyncGenerator)
     assert iscoroutine(call)
     call.close()
 
@@ -245,3 +254,228 @@ def test_an_asynchronous_store_is_a_store_for_typing(memory_storage):
     from fsmedia import MediaStorageService
 
     assert isinstance(MediaStore(memory_storage.url), MediaStorageService)
+
+
+# -- reading bytes -----------------------------------------------------------------------------------------
+
+MIB = 2**20
+LINES = [b"line %d\n" % n for n in range(20_000)]
+RANGES = [(None, None), (0, 10), (10, None), (None, 10), (-10, None), (5, -5), (MIB - 1, 2 * MIB + 1), (7, 7), (9, 3)]
+BEYOND = [(-(10**9), 5), (5, 10**9), (10**9, None)]
+
+
+@pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "deduplicated"])
+def test_bytes_are_read_whole_and_in_part(open_store, open_async, deduplicate):
+    data = of_size(2 * MIB + 500_000)
+    plain = open_store(deduplicate=deduplicate)
+    reference = plain.store_media(MediaContent(data=data, mime_type="video/mp4"), R1)
+
+    async def session():
+        async with open_async() as store:
+            for start, end in [*RANGES, *BEYOND]:
+                wanted = data[start:end]
+                assert await store.read(reference, start, end) == wanted, (start, end)
+                chunks = [chunk async for chunk in store.stream(reference, start, end)]
+                assert b"".join(chunks) == wanted, (start, end)
+                assert all(0 < len(chunk) <= MIB for chunk in chunks)
+                assert plain.read(reference, start, end) == b"".join(plain.stream(reference, start, end)) == wanted
+
+    asyncio.run(session())
+
+
+def test_an_open_file_is_awaited(open_store, open_async):
+    reference = open_store().store_media(MediaContent.from_text(b"".join(LINES).decode()), R1)
+    data = b"".join(LINES)
+
+    async def session():
+        async with open_async() as store:
+            async with await store.open(reference) as file:
+                assert await file.read(5) == data[:5]
+                assert (await file.seek(-3, io.SEEK_END), await file.tell()) == (len(data) - 3, len(data) - 3)
+                assert await file.read() == data[-3:]
+                assert (await file.seek(0), await file.readline()) == (0, LINES[0])
+                assert [line async for line in file] == LINES[1:]
+                assert await file.seek(0) == 0
+                async for line in file:
+                    assert line == LINES[0]
+                    break
+                # Lines are fetched together, and nobody notices.
+                assert await file.tell() == len(LINES[0])
+                assert await file.readline() == LINES[1]
+                assert await file.__anext__() == LINES[2]
+                assert await file.read() == b"".join(LINES[3:])
+                assert not file.closed
+            assert file.closed
+            for call in (file.read, file.tell, file.__anext__):
+                with pytest.raises(ValueError, match="closed"):
+                    await call()
+            await file.close()
+
+    asyncio.run(session())
+
+
+def test_tasks_that_share_a_file_come_one_after_another(open_store, open_async):
+    reference = open_store().store_media(MediaContent(data=of_size(MIB), mime_type="video/mp4"), R1)
+
+    async def session():
+        async with open_async() as store, await store.open(reference) as file:
+            return await asyncio.gather(*(file.read(MIB // 64) for _ in range(64)))
+
+    assert b"".join(sorted(asyncio.run(session()))) == b"".join(
+        sorted(of_size(MIB)[start : start + MIB // 64] for start in range(0, MIB, MIB // 64))
+    )
+
+
+def test_no_read_blocks_the_loop(open_store, open_async):
+    """The file lets a read go on only when the loop has said so, which it can't while it waits itself."""
+    reference = open_store().store_media(png(), R1)
+
+    async def while_read(store, reading):
+        """Return what is read, once the loop has seen the read under way and let it go."""
+        asked, answered, real = threading.Event(), threading.Event(), store._store._backend.open
+
+        def opened(*args, **options):
+            asked.set()
+            assert answered.wait(30)
+            return real(*args, **options)
+
+        store._store._backend.open = opened
+        task = asyncio.create_task(reading)
+        await asyncio.to_thread(asked.wait, 30)
+        assert not task.done()
+        answered.set()
+        store._store._backend.open = real
+        return await task
+
+    async def opened(store):
+        async with await store.open(reference) as file:
+            return await file.read()
+
+    async def streamed(store):
+        return b"".join([chunk async for chunk in store.stream(reference)])
+
+    async def threads(store):
+        """Return in which threads the file's calls run."""
+        async with await store.open(reference) as file:
+            used, real = set(), file._file.read
+            file._file.read = lambda size=-1: used.add(threading.get_ident()) or real(size)
+            await file.read(3)
+            await file.read()
+        return used
+
+    async def session():
+        async with open_async() as store:
+            assert await while_read(store, opened(store)) == PNG
+            assert await while_read(store, streamed(store)) == PNG
+            assert threading.get_ident() not in await threads(store)
+
+    asyncio.run(session())
+
+
+@pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "deduplicated"])
+def test_damaged_bytes_are_no_media_for_coroutines_either(storage, open_store, open_async, deduplicate):
+    reference = open_store(deduplicate=deduplicate).store_media(png(), R1)
+    damaged = PNG[:-1] + bytes([PNG[-1] ^ 1])
+    storage.write(keys.bytes_key(reference), damaged)
+
+    async def ways(store):
+        yield await store.read(reference)
+        async with await store.open(reference) as file:
+            yield await file.read()
+        yield b"".join([chunk async for chunk in store.stream(reference)])
+        yield b"".join([chunk async for chunk in store.stream(reference, 0, len(PNG))])
+        async with await store.open(reference) as file:
+            yield b"".join([line async for line in file])
+
+    async def session():
+        async with open_async(verify_reads=False) as store:
+            assert [found async for found in ways(store)] == [damaged] * 5
+        async with open_async() as store:
+            for read in (
+                lambda: store.read(reference),
+                lambda: anext(aiter(store.stream(reference, 0, len(PNG)))),
+            ):
+                with pytest.raises(CorruptMediaError) as caught:
+                    await read()
+                assert caught.value.reference == reference
+            async with await store.open(reference) as file:
+                with pytest.raises(CorruptMediaError):
+                    await file.read()
+                await file.seek(0)
+            async with await store.open(reference) as file:
+                with pytest.raises(CorruptMediaError):
+                    [line async for line in file]
+
+    asyncio.run(session())
+
+
+def test_a_part_of_what_was_cut_short_is_an_error(storage, open_store, open_async):
+    reference = open_store().store_media(png(), R1)
+    storage.write(keys.bytes_key(reference), PNG[:-1])
+
+    async def session():
+        async with open_async() as store:
+            for start, end in [(None, None), (10, None), (10, len(PNG)), (-5, None)]:
+                with pytest.raises(CorruptMediaError):
+                    await store.read(reference, start, end)
+                with pytest.raises(CorruptMediaError):
+                    [chunk async for chunk in store.stream(reference, start, end)]
+
+    asyncio.run(session())
+
+
+def test_a_reference_from_before_a_conversion_is_read(open_store, open_async):
+    old = open_store().store_media(png(), R1)
+    open_store().deduplicate()
+
+    async def session():
+        async with open_async() as store:
+            assert await store.read(old) == await store.read(old, 0, None) == PNG
+            assert b"".join([chunk async for chunk in store.stream(old)]) == PNG
+            async with await store.open(old) as file:
+                assert await file.read() == PNG
+
+    asyncio.run(session())
+
+
+def test_a_stream_that_is_left_closes_the_file(open_store, open_async):
+    reference = open_store().store_media(MediaContent(data=of_size(3 * MIB), mime_type="video/mp4"), R1)
+
+    async def session():
+        async with open_async() as store:
+            files, real = [], store._store.open
+            store._store.open = lambda reference: files.append(real(reference)) or files[-1]
+            async with aclosing(store.stream(reference)) as chunks:
+                async for _ in chunks:
+                    assert not files[0].closed
+                    break
+            assert files[0].closed
+            async for _ in store.stream(reference):
+                pass
+            assert files[1].closed
+
+    asyncio.run(session())
+
+
+def test_a_file_path_for_coroutines(storage, open_async, spool):
+    async def session():
+        async with open_async() as store:
+            reference = await store.store_media(png(), R1)
+            return await store.retrieve_media(reference, local_copy=True)
+
+    content = asyncio.run(session())
+    assert Path(content.file_path).read_bytes() == PNG
+    assert len(list(spool.iterdir())) == (storage.name != "local")
+
+
+def test_who_awaits_a_listing_is_told_what_to_write(memory_storage):
+    async def session():
+        async with AsyncMediaStore(memory_storage.url) as store:
+            with pytest.raises(TypeError, match=r"\[each async for each in store\.list\(\)\]"):
+                await store.list()
+            with pytest.raises(TypeError, match=r"\[each async for each in store\.list\(\)\]"):
+                list(store.list())
+            with pytest.raises(TypeError, match=r"async for chunk in store\.stream.*await store\.read"):
+                await store.stream("runs/r1/x.png")
+
+    asyncio.run(session())

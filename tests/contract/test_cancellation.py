@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager, suppress
 from threading import Barrier, Event
 
@@ -283,5 +284,85 @@ def test_a_listing_that_is_cancelled_or_left_can_be_asked_again(storage, opened)
             async for reference in store.list():
                 assert reference == references[0]
                 break
+
+    asyncio.run(session())
+
+
+# -- readers: whatever is cancelled, no file stays open ----------------------------------------------------
+
+
+class Opened:
+    """The files that a store opens for reading, each with a gate before its first read."""
+
+    def __init__(self, store):
+        self._real = store._store.open
+        self.files, self.gates, self.made = [], [], Event()
+        store._store.open = self
+
+    def __call__(self, reference):
+        """Open, and keep the file."""
+        file = self._real(reference)
+        self.files.append(file)
+        self.gates.append(Gate(file, "read", lambda *_: True))
+        self.made.set()
+        return file
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_open_that_is_cancelled_leaves_no_file_open(opened, times):
+    async def session():
+        async with opened() as store:
+            reference = await store.store_media(png(), R1)
+            gate, kept = Gate(store._store._backend, "open", lambda *_: True), Opened(store)
+            await cancelled_at(gate, asyncio.create_task(store.open(reference)), times)
+            assert [file.closed for file in kept.files] == [True]
+
+    asyncio.run(session())
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_read_that_is_cancelled_closes_the_file(opened, times):
+    """Where it stands then nobody knows: who read on would miss some bytes."""
+
+    async def session():
+        async with opened() as store:
+            kept = Opened(store)
+            file = await store.open(await store.store_media(png(), R1))
+            await cancelled_at(kept.gates[0], asyncio.create_task(file.read(3)), times)
+            assert kept.files[0].closed
+            with pytest.raises(ValueError, match="closed"):
+                await file.read()
+
+    asyncio.run(session())
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_stream_that_is_cancelled_closes_the_file(opened, times):
+    async def streamed(store, reference):
+        return [chunk async for chunk in store.stream(reference)]
+
+    async def session():
+        async with opened() as store:
+            kept = Opened(store)
+            reference = await store.store_media(png(), R1)
+            task = asyncio.create_task(streamed(store, reference))
+            assert await asyncio.to_thread(kept.made.wait, PATIENCE)
+            await cancelled_at(kept.gates[0], task, times)
+            assert kept.files[0].closed
+
+    asyncio.run(session())
+
+
+def test_a_local_copy_that_is_cancelled_leaves_no_file(opened, spool):
+    async def session():
+        async with opened() as store:
+            reference = await store.store_media(png(), R1)
+            gate = Gate(store._store._backend, "fetch", lambda *_, **__: True)
+            task = asyncio.create_task(store.retrieve_media(reference, local_copy=True))
+            await cancelled_at(gate, task)
+            del task
+            await asyncio.sleep(0)  # the loop lets go of the answer that nobody wanted
+            gc.collect()
+            assert list(spool.iterdir()) == []
 
     asyncio.run(session())

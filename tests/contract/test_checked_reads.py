@@ -81,6 +81,8 @@ def head_first(file: Any) -> bytes:
 
 WAYS: dict[str, Callable[[MediaStore, str], bytes]] = {
     "read_bytes": lambda store, reference: store.retrieve_media(reference).read_bytes(),
+    "read": lambda store, reference: store.read(reference),
+    "stream": lambda store, reference: b"".join(store.stream(reference)),
     "open": lambda store, reference: in_pieces(store.open(reference), 10**6),
     "open().read()": read,
     "in pieces": lambda store, reference: in_pieces(store.open(reference)),

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import hashlib
+import pickle
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaRecord, MediaStore, Reference
+from fsmedia import (
+    CorruptMediaError,
+    MediaContent,
+    MediaMetadata,
+    MediaNotFoundError,
+    MediaRecord,
+    MediaStore,
+    Reference,
+)
+from fsmedia.format import keys
 from tests.contract.specimens import PNG, R1, STORE_JSON, of_size, png, traces
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
@@ -175,6 +186,83 @@ def test_a_copy_whose_download_fails_leaves_nothing(storage, store, spool):
     with pytest.raises(MediaNotFoundError):
         content.local_path()
     assert list(spool.iterdir()) == []
+
+
+@pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "deduplicated"])
+def test_a_caller_that_wants_a_file_path_gets_one_on_every_storage(storage, open_store, spool, deduplicate):
+    """A program that is given another URL needs no other code."""
+    store = open_store(deduplicate=deduplicate)
+    reference = store.store_media(png(caption="a bear"), R1)
+    content = store.retrieve_media(reference, local_copy=True)
+    assert Path(content.file_path).read_bytes() == PNG
+    assert (content.caption, content.mime_type, content.size_kb) == ("a bear", "image/png", 2)
+    assert Path(store.retrieve_media(reference, local_copy=True).file_path).read_bytes() == PNG  # in one line, too
+    if storage.name == "local":
+        assert content == store.retrieve_media(reference)
+        assert list(spool.iterdir()) == []
+        return
+    assert content.storage_reference == reference
+    assert [str(path) for path in spool.iterdir()] == [content.file_path]
+    assert content.file_path.endswith(".png")
+    # Downloaded once: the rest is read from the copy.
+    store.delete_media(reference)
+    assert content.read_bytes() == PNG
+    with content.open() as file:
+        assert file.read() == PNG
+    assert content.local_path() == Path(content.file_path)
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [lambda content: content, lambda content: content.file_path, lambda content: content.local_path(), copy.deepcopy],
+    ids=["content", "file_path", "local_path", "copy"],
+)
+def test_a_local_copy_goes_with_the_last_who_names_it(memory_storage, spool, keep):
+    store = MediaStore(memory_storage.url)
+    content = store.retrieve_media(store.store_media(png(), R1), local_copy=True)
+    kept = keep(content)
+    del content
+    gc.collect()
+    (path,) = spool.iterdir()
+    assert path.read_bytes() == PNG
+    del kept
+    gc.collect()
+    assert list(spool.iterdir()) == []
+
+
+def test_a_local_copy_that_is_not_what_was_stored_is_an_error_and_leaves_nothing(storage, open_store, spool):
+    store = open_store()
+    reference = store.store_media(png(), R1)
+    storage.write(keys.bytes_key(reference), b"x" * len(PNG))
+    unchecked = open_store(verify_reads=False).retrieve_media(reference, local_copy=True)
+    assert Path(unchecked.file_path).read_bytes() == b"x" * len(PNG)
+    if storage.name == "local":
+        with pytest.raises(CorruptMediaError):  # nothing is copied: who reads it is told
+            store.retrieve_media(reference, local_copy=True).read_bytes()
+        return
+    del unchecked
+    gc.collect()
+    with pytest.raises(CorruptMediaError) as caught:
+        store.retrieve_media(reference, local_copy=True)
+    assert caught.value.reference == reference
+    assert list(spool.iterdir()) == []
+
+
+def test_a_local_copy_of_what_is_not_there_is_not_found(store, spool):
+    store.create()
+    with pytest.raises(MediaNotFoundError, match="no such media"):
+        store.retrieve_media(GONE, local_copy=True)
+    assert list(spool.iterdir()) == []
+
+
+def test_a_local_copy_stays_with_its_process(memory_storage):
+    """Where it is unpickled there may be no such file; the reference is good everywhere."""
+    store = MediaStore(memory_storage.url)
+    reference = store.store_media(png(), R1)
+    content = store.retrieve_media(reference, local_copy=True)
+    again = pickle.loads(pickle.dumps(content))
+    assert (again.file_path, again.storage_reference) == (None, reference)
+    assert type(pickle.loads(pickle.dumps(content.file_path))) is str
 
 
 def test_a_content_on_disk_can_be_stored_again(local_storage):

@@ -8,6 +8,7 @@ keeps it over an exec), so that a large pytest would hide whatever happens here;
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
@@ -15,7 +16,7 @@ import resource
 import sys
 from pathlib import Path
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, MediaStore
 
 PIECE = 2**20
 
@@ -33,6 +34,15 @@ def digest_of(file) -> str:
     digest = hashlib.sha256()
     while piece := file.read(PIECE):
         digest.update(piece)
+    return digest.hexdigest()
+
+
+async def digest_of_stream(store: AsyncMediaStore, reference: str) -> str:
+    """Read the chunks that coroutines get."""
+    digest = hashlib.sha256()
+    async with store:
+        async for chunk in store.stream(reference):
+            digest.update(chunk)
     return digest.hexdigest()
 
 
@@ -67,8 +77,14 @@ def main() -> None:
     store = MediaStore(ask["url"], storage_options=ask["options"])
     tiny = store.store_media(MediaContent.from_bytes(b"tiny", "text/plain"), MediaMetadata(run_id="tiny"))
     assert store.retrieve_media(tiny).read_bytes() == b"tiny"
+    asynchronous = AsyncMediaStore(ask["url"], storage_options=ask["options"])
+    if ask["how"] == "out-chunks":
+        asyncio.run(digest_of_stream(asynchronous, tiny))
     before = peak()
-    answer = stream(store, ask["how"], ask["source"], ask["reference"])
+    if ask["how"] == "out-chunks":
+        answer = asyncio.run(digest_of_stream(asynchronous, ask["reference"]))
+    else:
+        answer = stream(store, ask["how"], ask["source"], ask["reference"])
     print(json.dumps({"before": before, "after": peak(), "answer": answer}))
 
 

@@ -91,6 +91,31 @@ def test_retrieve(object_storage: ObjectStorage) -> None:
     assert sum(n.values()) <= 2, n
 
 
+def test_read_and_stream(object_storage: ObjectStorage) -> None:
+    store = opened(object_storage)
+    reference = store.store_media(*picture())
+    with object_storage.counted() as n:
+        assert store.read(reference) == PNG
+    assert within(n, object_storage, get=2), n
+    with object_storage.counted() as n:
+        assert store.read(reference, 5, 50) == PNG[5:50]
+    assert within(n, object_storage, get=1), n
+    with object_storage.counted() as n:
+        assert b"".join(store.stream(reference)) == PNG
+        assert b"".join(store.stream(reference, 5, 50)) == PNG[5:50]
+    assert sum(n.values()) <= 4, n
+
+
+def test_retrieve_with_a_local_copy(object_storage: ObjectStorage) -> None:
+    store = opened(object_storage)
+    reference = store.store_media(*picture())
+    with object_storage.counted() as n:
+        content = store.retrieve_media(reference, local_copy=True)
+        assert content.read_bytes() == PNG
+        assert content.local_path().read_bytes() == PNG
+    assert within(n, object_storage, get=2, head=1), n
+
+
 @pytest.mark.parametrize(("ask", "reads"), [("info", 2), ("metadata", 1)])
 def test_info(ask: str, reads: int, object_storage: ObjectStorage) -> None:
     """Only `info` asks for the hold."""

@@ -22,6 +22,34 @@ service: MediaStorageService = MediaStore("memory://m")
 def handle(stored: StoredBytes) -> ContentHandle:
     return stored
 """
+COROUTINES = """
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from fsmedia import AsyncMediaStore, MediaStore, Reference
+from fsmedia.aio import AsyncMediaReader
+
+async def use(store: AsyncMediaStore, reference: Reference) -> bytes:
+    content = await store.retrieve_media(reference, local_copy=True)
+    path: str | None = content.file_path
+    head: bytes = await store.read(reference, 0, 10)
+    async for chunk in store.stream(reference, 5, None):
+        head += chunk
+    async with aclosing(store.stream(reference)) as chunks:
+        head += await anext(chunks)
+    async with await store.open(reference) as file:
+        where: int = await file.seek(await file.tell())
+        head += await file.read() + await file.read(where) + await file.readline()
+        lines: list[bytes] = [line async for line in file]
+    opened: AsyncMediaReader = await store.open(reference)
+    await opened.close()
+    found: list[Reference] = [each async for each in store.list()]
+    references: AsyncIterator[Reference] = store.list(run_id="r1")
+    return b"".join(lines) + head + (path or "").encode() + f"{found}{references}".encode()
+
+def plain(store: MediaStore, reference: str) -> bytes:
+    return store.read(reference, 0, 10) + b"".join(store.stream(reference, end=10))
+"""
 
 
 @pytest.mark.parametrize(
@@ -48,6 +76,16 @@ def mypy(folder: Path, code: str) -> str:
 def test_the_store_conforms_to_the_interfaces_for_type_checkers(tmp_path: Path) -> None:
     said = mypy(tmp_path, CONFORMS)
     assert "Success: no issues found in 1 source file" in said, said
+
+
+def test_programs_with_coroutines_are_typed(tmp_path: Path) -> None:
+    said = mypy(tmp_path, COROUTINES)
+    assert "Success: no issues found in 1 source file" in said, said
+    wrong = COROUTINES.replace("async with await store.open", "with await store.open")
+    wrong = wrong.replace("[each async for each in store.list()]", "await store.list()")
+    said = mypy(tmp_path, wrong)
+    assert "AsyncMediaReader" in said, said
+    assert "await" in said, said
 
 
 def test_the_tools_can_find_something(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Notebooks run from top to bottom in a kernel of their own, in a fresh folder, and are kept without outputs."""
+"""Notebooks run from top to bottom in a kernel of their own, in a fresh folder or after others, and have no outputs."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ import nbformat
 from nbclient import NotebookClient
 
 notebook = nbformat.read(sys.argv[1], 4)
+notebook.cells *= int(sys.argv[2])
 NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
 nbformat.write(notebook, "executed.ipynb")
 """
@@ -47,8 +48,8 @@ def test_there_is_one_for_each_kind_of_user() -> None:
     assert [path.stem for path in NOTEBOOKS] == sorted(SHOWN)
 
 
-@ALL
-def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
+def check_run(path: Path, tmp_path: Path, times: int = 1) -> None:
+    """Run a notebook, so many times in one kernel, and look at all that it shows; it leaves nothing in its folder."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
         # The kernel shall find the package that is tested, and leave nothing in anybody's home.
@@ -60,17 +61,35 @@ def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
         "MPLCONFIGDIR": str(tmp_path / "matplotlib"),
     }
     here = tmp_path / "here"
-    here.mkdir()
+    here.mkdir(exist_ok=True)
     ran = subprocess.run(
-        [sys.executable, "-c", RUN, str(path)], cwd=here, capture_output=True, text=True, check=False, env=environment
+        [sys.executable, "-c", RUN, str(path), str(times)],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
     cells = cells_of(here / "executed.ipynb")
     assert not [each for cell in cells for each in cell["outputs"] if each["output_type"] == "error"]
     shown = texts_of(cells)
     for words in SHOWN[path.stem]:
-        assert words in shown
+        assert shown.count(words) >= times, words
+    assert [each.name for each in here.iterdir()] == ["executed.ipynb"]
+
+
+@ALL
+def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
+    check_run(path, tmp_path)
     assert str(Path.home()) not in path.read_text(encoding="utf-8")
+
+
+def test_notebooks_run_one_after_another_in_one_folder_and_again(tmp_path: Path) -> None:
+    """By whoever opens the folder: in order, and once more in the same kernel."""
+    for times in (1, 2):
+        for path in NOTEBOOKS:
+            check_run(path, tmp_path, times)
 
 
 @ALL

@@ -66,6 +66,10 @@ def test_a_media_from_its_store_to_its_delete(storage, store, heard):
     store.open(store.media_url(reference)).close()
     event = only(heard)
     assert (event.name, told(event)) == ("media.opened", {"operation": "open", "reference": reference})
+    store.read(reference, 0, 5)
+    assert told(only(heard)) == {"operation": "retrieve", "reference": reference, "size_bytes": 5}
+    list(store.stream(reference))
+    assert told(only(heard)) == {"operation": "open", "reference": reference}
     assert store.exists(reference)
     store.info(reference)
     store.metadata(reference)
@@ -229,8 +233,9 @@ def test_what_is_taken_out_of_texts(text, safe):
     assert without_secrets(text) == safe
 
 
-QUIET = {"create", "close", "create_media", "folder", "list", "media_url"}
-"""Methods that are no operation on a media or a store; of `create_media` the writer tells, `list` is lazy."""
+QUIET = {"create", "close", "create_media", "folder", "list", "media_url", "stream"}
+"""Methods that are no operation on a media or a store; of `create_media` the writer tells, of `stream` `open`; `list`
+is lazy."""
 
 
 def test_every_operation_of_a_store_is_watched():
