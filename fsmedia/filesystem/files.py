@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from fsspec.asyn import AbstractAsyncStreamedFile
+from fsspec.spec import AbstractBufferedFile
 from fsspec.transaction import Transaction
 
 from fsmedia.core import commit, holds, promptkit, telemetry
@@ -87,6 +88,14 @@ def not_found(key: str) -> MediaNotFoundError:
     return MediaNotFoundError("no such media or folder", next_step=_LOOK, reference=key)
 
 
+def times_of(modified: datetime | None) -> dict[str, float]:
+    """Return the times of an `info()`, in seconds as fsspec's local filesystem gives them; none where unknown."""
+    if modified is None:
+        return {}
+    seconds = modified.timestamp()
+    return {"mtime": seconds, "created": seconds}
+
+
 def folder_info(key: str) -> dict[str, Any]:
     """Return the `info()` of a folder."""
     return {"name": key, "size": 0, "type": "directory"}
@@ -94,13 +103,12 @@ def folder_info(key: str) -> dict[str, Any]:
 
 def file_info(entry: Entry) -> dict[str, Any]:
     """Return the `info()` of a file from its listing entry; the MIME type is guessed from the name."""
-    key, modified = entry.key, entry.modified
+    key = entry.key
     return {
         "name": key,
         "size": entry.size,
         "type": "file",
-        "mtime": modified,
-        "created": modified,
+        **times_of(entry.modified),
         "ETag": entry.token,
         "mime_type": mime.guess_from_name(key) or OCTETS,
     }
@@ -327,6 +335,7 @@ class WritableMediaFile(io.BufferedIOBase, BinaryIO):
     """
 
     mode = "wb"
+    blocksize = CHUNK
 
     def __init__(
         self,
@@ -395,6 +404,16 @@ class WritableMediaFile(io.BufferedIOBase, BinaryIO):
         """Return the number of bytes written."""
         return self._upload.size
 
+    @property
+    def name(self) -> str:
+        """The path, as other filesystems' files tell it."""
+        return self.path
+
+    @property
+    def loc(self) -> int:
+        """The position."""
+        return self._upload.size
+
     def close(self) -> None:
         """Store the media, unless a transaction will; later calls do nothing."""
         if self._state == "open":
@@ -436,6 +455,48 @@ class WritableMediaFile(io.BufferedIOBase, BinaryIO):
         if getattr(self, "_state", "") == "open":
             with suppress(Exception):
                 self.discard()
+
+
+class CachedMediaFile(AbstractBufferedFile):
+    """The file object for reading where `open` is told which of fsspec's caches to read through.
+
+    Parameters
+    ----------
+    fetch
+        Reads the bytes from one position to before another.
+    cache_type, cache_options
+        As every filesystem's `open` takes them.
+    """
+
+    def __init__(
+        self,
+        fs: Any,
+        path: str,
+        fetch: Callable[[int, int], bytes],
+        size: int,
+        *,
+        block_size: int,
+        cache_type: str,
+        cache_options: Mapping[str, Any] | None,
+    ) -> None:
+        self._fetch = fetch
+        super().__init__(
+            fs,
+            path,
+            "rb",
+            block_size=block_size,
+            cache_type=cache_type,
+            cache_options=dict(cache_options or {}),
+            size=size,
+        )
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        return self._fetch(start, end)
 
 
 class CompressedMediaFile(io.BufferedIOBase):

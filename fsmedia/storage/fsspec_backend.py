@@ -116,7 +116,13 @@ class AsyncReads(NamedTuple):
 
 
 class TranslatedFile(io.BufferedIOBase, BinaryIO):
-    """A binary file for reading over one of fsspec's, with translated errors and a growing read-ahead."""
+    """A binary file for reading over one of fsspec's, with translated errors and a growing read-ahead.
+
+    It tells of itself what fsspec's own files do.
+    """
+
+    # typing's BinaryIO would say None, and programs like `wave` believe it.
+    mode = "rb"
 
     def __init__(self, file: Any, key: str, secrets: frozenset[str]) -> None:
         self._file = file
@@ -210,6 +216,26 @@ class TranslatedFile(io.BufferedIOBase, BinaryIO):
     def size(self) -> int:
         """Bytes of the whole file."""
         return self._end()
+
+    @property
+    def name(self) -> str:
+        """The key."""
+        return self._key
+
+    @property
+    def path(self) -> str:
+        """The key."""
+        return self._key
+
+    @property
+    def blocksize(self) -> int:
+        """Bytes that a seek fetches."""
+        return int(getattr(self._file, "blocksize", None) or SEEK_BLOCK)
+
+    @property
+    def loc(self) -> int:
+        """The position."""
+        return self._position
 
     def _end(self) -> int:
         """Return the size; files that do not tell it are asked by a seek."""

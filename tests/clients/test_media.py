@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import sys
+import wave
 
 import av
 import fsspec
@@ -69,6 +70,14 @@ def test_soundfile(lab):
     with lab.fs.open("runs/r1/x.wav") as file:
         samples, rate = soundfile.read(file)
     assert (samples.shape, rate) == ((100, 2), 8000)
+
+
+def test_wave(lab):
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.zeros(100), 8000, format="wav", subtype="PCM_16")
+    lab.fs.pipe_file("runs/r1/x.wav", buffer.getvalue())
+    with fsspec.open(lab.url("runs/r1/x.wav"), **lab.options) as file, wave.open(file) as sound:
+        assert sound.getnframes() == 100
 
 
 @pytest.mark.filterwarnings("ignore:UPath 'media' filesystem not explicitly implemented:UserWarning")
