@@ -14,7 +14,7 @@ from fsspec.asyn import AbstractAsyncStreamedFile
 from fsspec.spec import AbstractBufferedFile
 from fsspec.transaction import Transaction
 
-from fsmedia.core import commit, holds, promptkit, telemetry
+from fsmedia.core import commit, holds, promptkit, records, telemetry
 from fsmedia.core.ingest import HashingWriter
 from fsmedia.core.telemetry import set_reference
 from fsmedia.errors import (
@@ -124,9 +124,12 @@ def record_fields(record: MediaRecord) -> dict[str, Any]:
 
 
 def visible(listing: Listing) -> Iterator[dict[str, Any]]:
-    """Yield the `info()` of what a raw listing shows: folders, and files that are complete media."""
+    """Yield the `info()` of what a raw listing shows: folders, and files that are complete media.
+
+    What another program wrote under a name that can't be a reference is not there, for nothing could open it.
+    """
     for folder in listing.folders:
-        if not keys.is_hidden(folder.rpartition("/")[2]):
+        if not keys.is_hidden(folder.rpartition("/")[2]) and records.is_reference(folder):
             yield folder_info(folder)
     entries: list[Entry] = []
     sidecars: set[str] = set()
@@ -146,7 +149,7 @@ def visible(listing: Listing) -> Iterator[dict[str, Any]]:
             # An object at a deduplicated name is not that file's bytes; the file was listed through its sidecar above.
             if keys.sidecar_key(key) in sidecars and keys.pointer_of(key) is None:
                 yield file_info(entry)
-        elif not keys.is_hidden(key):
+        elif records.is_reference(key):
             yield file_info(entry)
 
 

@@ -741,7 +741,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         for item in records.listed(nested.entries(self._backend, key)):
             name = item.entry.key
             inside = name[len(begin) :].split("/")
-            if any(keys.is_hidden(part) for part in inside[:-1]):
+            if any(keys.is_hidden(part) for part in inside[:-1]) or not records.is_reference(name):
                 continue
             if withdirs:
                 for end in range(1, min(len(inside), (maxdepth or len(inside)) + 1)):
