@@ -942,8 +942,8 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     ) -> Any:
         """Open a file: bytes or text, compressed or decompressed on the way if asked.
 
-        What is written is stored once the file is closed. If its `with` block ends with an error, nothing is stored, in
-        every mode.
+        What is written is stored once the file is closed, or collected unclosed, with a `ResourceWarning`. If its `with`
+        block ends with an error, nothing is stored, in every mode.
 
         Parameters
         ----------
