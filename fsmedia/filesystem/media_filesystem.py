@@ -600,13 +600,13 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         return datetime.fromtimestamp(seconds, UTC)
 
     def ukey(self, path: str) -> str:
-        """Return a text that changes when the file does."""
+        """Return a text that changes when the file does, and that files of two stores never share."""
         found = self.info(path)
-        key: str = tokenize([str(found.get(name)) for name in ("name", "size", "mtime", "ETag")])
+        key: str = tokenize([self.fsid, *(str(found.get(name)) for name in ("name", "size", "mtime", "ETag"))])
         return key
 
     def checksum(self, path: str) -> int:
-        """Return a number that changes when the file does."""
+        """Return a number that changes when the file does; see `ukey`."""
         return int(self.ukey(path), 16)
 
     @observed("get_url")
@@ -942,7 +942,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     ) -> Any:
         """Open a file: bytes or text, compressed or decompressed on the way if asked.
 
-        What is written is stored once the file is closed, or collected unclosed, with a `ResourceWarning`. If its `with`
+        What is written is stored once the file is closed, or collected unclosed with a `ResourceWarning`. If its `with`
         block ends with an error, nothing is stored, in every mode.
 
         Parameters

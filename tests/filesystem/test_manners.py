@@ -177,3 +177,17 @@ def test_a_foreign_name_that_no_reference_can_have_is_not_listed(storage, fs, tm
     fs.get("runs", str(tmp_path / "out"), recursive=True)
     assert (tmp_path / "out" / "r1" / "deep" / "good.png").read_bytes() == b"2"
     assert sorted(MediaStore(storage.url, storage_options=storage.options).list()) == good
+
+
+def test_files_of_two_stores_never_count_as_one_to_caches_that_ask(tmp_path: Path) -> None:
+    """Two stores in memory, the same path, size and time: only the store differs."""
+    stores = [MediaStore(f"memory://{tmp_path.name}/{name}").create() for name in ("a", "b")]
+    for store in stores:
+        store.fs.pipe_file("runs/r1/x.txt", b"same")
+    memory = stores[0].fs._backend.fs.store
+    paths = [f"/{tmp_path.name}/{name}/runs/r1/x.txt" for name in ("a", "b")]
+    memory[paths[1]].modified = memory[paths[0]].modified
+    first, second = (store.fs for store in stores)
+    assert first.info("runs/r1/x.txt") == second.info("runs/r1/x.txt")
+    assert first.checksum("runs/r1/x.txt") == first.checksum("runs/r1/x.txt") != second.checksum("runs/r1/x.txt")
+    assert first.fsid != second.fsid
