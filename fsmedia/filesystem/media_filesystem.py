@@ -53,6 +53,7 @@ from fsmedia.errors import (
     ErrorContext,
     InvalidMediaError,
     InvalidReferenceError,
+    LocalFileContext,
     MediaError,
     MediaNotFoundError,
     ReadOnlyStoreError,
@@ -1861,7 +1862,7 @@ def _write_out(source: BinaryIO, path: Path, callback: Any) -> None:
     """Write bytes to a file of this machine; what turns out not to be the media goes again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with path.open("wb") as target:
+        with LocalFileContext(path), path.open("wb") as target:
             _pour(source, target, callback)
     except CorruptMediaError:
         # Nobody may take it for the media.

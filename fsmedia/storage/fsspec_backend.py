@@ -27,7 +27,7 @@ import fsspec
 from fsspec.asyn import sync
 from fsspec.utils import get_protocol
 
-from fsmedia.errors import CorruptMediaError, MediaError, MediaNotFoundError, StorageError
+from fsmedia.errors import CorruptMediaError, LocalFileContext, MediaError, MediaNotFoundError, StorageError
 from fsmedia.format import keys
 from fsmedia.models import public_url
 from fsmedia.storage.errors import ErrorTranslator, check_absence, secrets_of
@@ -730,7 +730,8 @@ class FsspecBackend(Backend):
 
     async def _download(self, key: str, path: str, callback: Any) -> bool:
         try:
-            await self.fs._get_file(self._path(key), path, callback=callback)
+            with LocalFileContext(path):
+                await self.fs._get_file(self._path(key), path, callback=callback)
         except FileNotFoundError:
             return False
         return True

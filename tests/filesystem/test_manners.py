@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import resource
+import subprocess
+import sys
 import wave
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -191,3 +194,24 @@ def test_files_of_two_stores_never_count_as_one_to_caches_that_ask(tmp_path: Pat
     assert first.info("runs/r1/x.txt") == second.info("runs/r1/x.txt")
     assert first.checksum("runs/r1/x.txt") == first.checksum("runs/r1/x.txt") != second.checksum("runs/r1/x.txt")
     assert first.fsid != second.fsid
+
+
+def test_what_a_full_disk_does_not_take_is_named(storage, fs, tmp_path: Path) -> None:
+    """It said "No space left on device", and not where; a limit on the size of files stands for the disk."""
+    fs.pipe_file("runs/r1/x.bin", DATA)
+    target = str(tmp_path / "x.bin")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        for get in (fs.get_file, fs.get):
+            with pytest.raises(OSError, match=rf"File too large.*{target}"):
+                get("runs/r1/x.bin", target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    if storage.name == "local":
+        done = subprocess.run(
+            ["/bin/sh", "-c", 'ulimit -f 1; exec "$0" -m fsmedia.cli get -s "$1" runs/r1/x.bin -o "$2" --force',
+             sys.executable, storage.url, target], capture_output=True, text=True, timeout=100, check=False
+        )  # fmt: skip
+        assert done.returncode != 0
+        assert f"{target}: File too large" in done.stderr
