@@ -6,6 +6,7 @@ pickling, and is also the builtin exception that fits, so that `except FileNotFo
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 
 _USER = re.compile(r"(://)[^/\s?#]*@")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _QUERY = re.compile(r"(://[^\s?#]*)[?#]\S*")
 
 
@@ -172,6 +174,25 @@ class ErrorContext:
     ) -> None:
         if isinstance(error, MediaError):
             add_reference(error, self._reference)
+
+
+class LocalFileContext:
+    """Names a file of this machine in what a full disk or a limit says of it: the system names none at a write."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: object) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Other numbers may be a connection's, whose errors must not name this file.
+        if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
 
 class ForeignCall:

@@ -17,7 +17,7 @@ import typer
 
 from fsmedia.cli import output
 from fsmedia.cli.app import AsJson, CommandError, References, StorageOptions, StoreLocation, StoreUrl, exit_code_of
-from fsmedia.errors import CorruptSidecarError, MediaError
+from fsmedia.errors import CorruptSidecarError, LocalFileContext, MediaError
 from fsmedia.store import MediaStore
 
 HELP = """Write media into files, by default in the current folder under the last part of the reference.
@@ -73,7 +73,8 @@ def get(
                     continue
                 name = output.visible(download.reference.rpartition("/")[2])
                 path = Path(target or ".") if folder is None else folder / name
-                sha256 = _write(opened, download, path, force=force)
+                with LocalFileContext(path):
+                    sha256 = _write(opened, download, path, force=force)
             except BrokenPipeError:
                 raise
             except (MediaError, CommandError, OSError) as error:

@@ -391,9 +391,26 @@ class CheckedFile(io.BufferedIOBase, BinaryIO):
         return known
 
     @property
-    def name(self) -> Any:
-        """What the file below is called: a path, where it is one of this machine."""
-        return getattr(self._file, "name", self._check.reference)
+    def name(self) -> str:
+        """The path of a file of this machine; else the reference."""
+        below = getattr(self._file, "name", None)
+        # A key of an object store never begins with a slash, and may be that of shared bytes.
+        return below if isinstance(below, str) and below.startswith("/") else self._check.reference
+
+    @property
+    def path(self) -> str:
+        """The reference."""
+        return self._check.reference
+
+    @property
+    def blocksize(self) -> int:
+        """Bytes that a seek fetches from an object store."""
+        return int(getattr(self._file, "blocksize", SEEK_BLOCK))
+
+    @property
+    def loc(self) -> int:
+        """The position."""
+        return self._position
 
     @property
     def mode(self) -> str:

@@ -5,15 +5,22 @@ A file written at a path that a client chose gets its sidecar from the path, the
 
 from __future__ import annotations
 
+import asyncio
 import io
+import logging
+import os
+import sys
+import warnings
 from contextlib import suppress
 from functools import lru_cache
+from threading import Thread
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
-from fsspec.asyn import AbstractAsyncStreamedFile
+from fsspec.asyn import AbstractAsyncStreamedFile, get_loop
+from fsspec.spec import AbstractBufferedFile
 from fsspec.transaction import Transaction
 
-from fsmedia.core import commit, holds, promptkit, telemetry
+from fsmedia.core import commit, holds, promptkit, records, telemetry
 from fsmedia.core.ingest import HashingWriter
 from fsmedia.core.named import Seen
 from fsmedia.core.telemetry import set_reference
@@ -21,6 +28,7 @@ from fsmedia.errors import (
     ErrorContext,
     InvalidMediaError,
     InvalidReferenceError,
+    MediaError,
     MediaNotFoundError,
     UnknownPolicyError,
 )
@@ -33,13 +41,16 @@ from fsmedia.storage import Entry
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
     from datetime import datetime
-    from types import TracebackType
+    from types import CodeType, TracebackType
 
     from fsmedia.core.ingest import WriteContext
     from fsmedia.models import MediaRecord
     from fsmedia.storage import Stage
     from fsmedia.storage.port import Listing
 
+_log = logging.getLogger("fsmedia")
+_UNSHARED = 2
+"""References that `sys.getrefcount` counts of what one name holds."""
 OCTETS = "application/octet-stream"
 _LOOK = "list its folder"
 # Names that are asked for again and again: checking one takes longer than a read from memory.
@@ -88,6 +99,14 @@ def not_found(key: str) -> MediaNotFoundError:
     return MediaNotFoundError("no such media or folder", next_step=_LOOK, reference=key)
 
 
+def times_of(modified: datetime | None) -> dict[str, float]:
+    """Return the times of an `info()`, in seconds as fsspec's local filesystem gives them; none where unknown."""
+    if modified is None:
+        return {}
+    seconds = modified.timestamp()
+    return {"mtime": seconds, "created": seconds}
+
+
 def folder_info(key: str) -> dict[str, Any]:
     """Return the `info()` of a folder."""
     return {"name": key, "size": 0, "type": "directory"}
@@ -95,13 +114,12 @@ def folder_info(key: str) -> dict[str, Any]:
 
 def file_info(entry: Entry) -> dict[str, Any]:
     """Return the `info()` of a file from its listing entry; the MIME type is guessed from the name."""
-    key, modified = entry.key, entry.modified
+    key = entry.key
     return {
         "name": key,
         "size": entry.size,
         "type": "file",
-        "mtime": modified,
-        "created": modified,
+        **times_of(entry.modified),
         "ETag": entry.token,
         "mime_type": mime.guess_from_name(key) or OCTETS,
     }
@@ -117,9 +135,12 @@ def record_fields(record: MediaRecord) -> dict[str, Any]:
 
 
 def visible(listing: Listing) -> Iterator[dict[str, Any]]:
-    """Yield the `info()` of what a raw listing shows: folders, and files that are complete media."""
+    """Yield the `info()` of what a raw listing shows: folders, and files that are complete media.
+
+    What another program wrote under a name that can't be a reference is not there, for nothing could open it.
+    """
     for folder in listing.folders:
-        if not keys.is_hidden(folder.rpartition("/")[2]):
+        if not keys.is_hidden(folder.rpartition("/")[2]) and records.is_reference(folder):
             yield folder_info(folder)
     entries: list[Entry] = []
     sidecars: set[str] = set()
@@ -139,7 +160,7 @@ def visible(listing: Listing) -> Iterator[dict[str, Any]]:
             # An object at a deduplicated name is not that file's bytes; the file was listed through its sidecar above.
             if keys.sidecar_key(key) in sidecars and keys.pointer_of(key) is None:
                 yield file_info(entry)
-        elif not keys.is_hidden(key):
+        elif records.is_reference(key):
             yield file_info(entry)
 
 
@@ -324,10 +345,88 @@ class FileUpload:
             self._stage.discard()
 
 
+def _opener() -> CodeType | None:
+    """Return the code of the function that opens a file, outside of this package and of fsspec."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in ("fsmedia", "fsspec"):
+        frame = frame.f_back
+    return frame.f_code
+
+
+def _is_on_fsspecs_loop() -> bool:
+    """Return whether this thread runs the loop that object stores answer on: waiting for them here never ends."""
+    try:
+        return asyncio.get_running_loop() is get_loop()
+    except RuntimeError:
+        return False
+
+
+def _close_abandoned(outer: WritableMediaFile | CompressedMediaFile | TextMediaFile, file: WritableMediaFile) -> None:
+    """Close a file object that nobody closed and that is collected now, as every file of fsspec's does.
+
+    What was written is not stored by a forked child, whose parent may write on; nor while the interpreter exits, for
+    threads and loops are gone; nor if an error ends the function that opened it, as if that were its `with` block.
+
+    Parameters
+    ----------
+    outer
+        What the caller was given: closing it writes what its layers still hold.
+    file
+        What lies below all layers.
+    """
+    if not file.is_open or file.owner != os.getpid():
+        outer.discard()
+        return
+    ended = None
+    if sys.is_finalizing():
+        ended = "the program ended"
+    elif outer is file and not file.autocommit:
+        ended = "its transaction was given up"
+    elif file.is_left_by_error():
+        ended = "an error ended what wrote it"
+    if ended:
+        size = file.tell()
+        outer.discard()
+        with suppress(Exception):  # of an interpreter that exits, modules may be gone
+            _log.error("%s: %d bytes were not stored, for nobody had closed the file when %s", file.path, size, ended)
+    elif _is_on_fsspecs_loop():
+        # The collector runs in any thread. Such a thread is waited for when the interpreter exits.
+        Thread(target=_store_abandoned, args=(outer, file), name="fsmedia-close").start()
+    else:
+        _store_abandoned(outer, file)
+
+
+def _store_abandoned(outer: WritableMediaFile | CompressedMediaFile | TextMediaFile, file: WritableMediaFile) -> None:
+    try:
+        outer.close()
+    except (MediaError, OSError, ValueError) as error:
+        outer.discard()
+        _log.error("%s: %d bytes that nobody had closed were not stored: %s", file.path, file.tell(), error)
+        return
+    # After the storing: a warning may be an error.
+    _warn_of_unclosed(file)
+
+
+def _warn_of_unclosed(file: WritableMediaFile) -> None:
+    warnings.warn(
+        f"nobody closed {file.path!r}: its {file.tell()} bytes were stored when the file object was collected",
+        ResourceWarning,
+        stacklevel=3,
+        source=file,
+    )
+
+
 class WritableMediaFile(io.BufferedIOBase, BinaryIO):
     """The file object of `open(path, "wb")`: the media is stored when it is closed, or when its transaction ends.
 
-    If its `with` block ends with an error, or it is never closed, nothing is stored.
+    If its `with` block ends with an error, nothing is stored. One that nobody closes is closed when it is collected.
+
+    Attributes
+    ----------
+    owner
+        Process that opened it.
+    has_layers
+        Whether a text or a compression of ours lies above, which closes it when it is collected.
 
     Parameters
     ----------
@@ -338,6 +437,7 @@ class WritableMediaFile(io.BufferedIOBase, BinaryIO):
     """
 
     mode = "wb"
+    blocksize = CHUNK
 
     def __init__(
         self,
@@ -348,8 +448,13 @@ class WritableMediaFile(io.BufferedIOBase, BinaryIO):
     ) -> None:
         self.path = upload.key
         self._upload = upload
-        self._autocommit = autocommit
-        self._state = "open"
+        self.autocommit = autocommit
+        self._state = "failed"
+        self.owner = os.getpid()
+        self.has_layers = False
+        self._opener = _opener()
+        # Not the error itself, which would keep all that its frames hold.
+        self._error_at_opening = id(sys.exc_info()[1])
         upload.begin()
         # Appending writes the whole file anew; until it is committed the old one is as it was.
         try:
@@ -361,9 +466,27 @@ class WritableMediaFile(io.BufferedIOBase, BinaryIO):
         except BaseException:
             self.discard()
             raise
+        self._state = "open"
 
     def __repr__(self) -> str:
         return f"<media {self.path!r} {self._state}>"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was neither closed nor discarded, and no write failed."""
+        return self._state == "open"
+
+    def is_left_by_error(self) -> bool:
+        """Return whether an error ends the function that opened it, and began after the opening."""
+        error = sys.exc_info()[1]
+        if error is None or id(error) == self._error_at_opening:
+            return False
+        trace = error.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code is self._opener:
+                return True
+            trace = trace.tb_next
+        return False
 
     def write(self, data: Any, /) -> int:
         """Write bytes.
@@ -406,11 +529,21 @@ class WritableMediaFile(io.BufferedIOBase, BinaryIO):
         """Return the number of bytes written."""
         return self._upload.size
 
+    @property
+    def name(self) -> str:
+        """The path, as other filesystems' files tell it."""
+        return self.path
+
+    @property
+    def loc(self) -> int:
+        """The position."""
+        return self._upload.size
+
     def close(self) -> None:
         """Store the media, unless a transaction will; later calls do nothing."""
         if self._state == "open":
             self._state = "written"
-            if self._autocommit:
+            if self.autocommit:
                 try:
                     self.commit()
                 finally:
@@ -444,9 +577,55 @@ class WritableMediaFile(io.BufferedIOBase, BinaryIO):
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_state", "") == "open":
-            with suppress(Exception):
-                self.discard()
+        # Of a cycle, this may be collected before the layer above it, which holds the last bytes.
+        if getattr(self, "_state", "") == "open" and not self.has_layers:
+            _close_abandoned(self, self)
+
+
+class CachedMediaFile(AbstractBufferedFile):
+    """The file object for reading where `open` is told which of fsspec's caches to read through.
+
+    Parameters
+    ----------
+    fetch
+        Reads the bytes from one position to before another.
+    cache_type, cache_options
+        As every filesystem's `open` takes them.
+    """
+
+    def __init__(
+        self,
+        fs: Any,
+        path: str,
+        fetch: Callable[[int, int], bytes],
+        size: int,
+        *,
+        block_size: int,
+        cache_type: str,
+        cache_options: Mapping[str, Any] | None,
+    ) -> None:
+        self._fetch = fetch
+        super().__init__(
+            fs,
+            path,
+            "rb",
+            block_size=block_size,
+            cache_type=cache_type,
+            cache_options=dict(cache_options or {}),
+            size=size,
+        )
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        return self._fetch(start, end)
+
+
+def _do_nothing() -> None:
+    pass
 
 
 class CompressedMediaFile(io.BufferedIOBase):
@@ -455,6 +634,23 @@ class CompressedMediaFile(io.BufferedIOBase):
     def __init__(self, layer: Any, file: WritableMediaFile) -> None:
         self._layer = layer
         self._file = file
+        # Of a cycle, the layer may be collected before this, and must not end the stream: bytes may follow. Layers that
+        # are no Python objects have no finalizer.
+        self._close_layer: Callable[[], object] = layer.close
+        with suppress(AttributeError):
+            layer.close = _do_nothing
+        self.has_layers = False
+        file.has_layers = True
+
+    @property
+    def path(self) -> str:
+        """The path."""
+        return self._file.path
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return self._file.path
 
     def __repr__(self) -> str:
         return f"<compressed {self._file!r}>"
@@ -475,7 +671,7 @@ class CompressedMediaFile(io.BufferedIOBase):
         if self.closed:
             return
         try:
-            self._layer.close()
+            self._close_layer()
         except BaseException:
             self.discard()
             raise
@@ -490,7 +686,7 @@ class CompressedMediaFile(io.BufferedIOBase):
         # The file first: closing the layer writes its end, which must fail rather than be stored.
         self._file.discard()
         with suppress(Exception):
-            self._layer.close()
+            self._close_layer()
         super().close()
 
     def __exit__(
@@ -500,10 +696,14 @@ class CompressedMediaFile(io.BufferedIOBase):
             self.discard()
         self.close()
 
+    @property
+    def plain_file(self) -> WritableMediaFile:
+        """What lies below the compression."""
+        return self._file
+
     def __del__(self) -> None:
-        if not self.closed:
-            with suppress(Exception):
-                self.discard()
+        if hasattr(self, "_file") and not self.closed and not self.has_layers:
+            _close_abandoned(self, self._file)
 
 
 class TextMediaFile(io.TextIOWrapper):
@@ -512,10 +712,23 @@ class TextMediaFile(io.TextIOWrapper):
     def __init__(self, file: Any, **options: Any) -> None:
         self._file: WritableMediaFile | CompressedMediaFile = file
         super().__init__(file, **options)
+        file.has_layers = True
+
+    @property
+    def path(self) -> str:
+        """The path."""
+        return self._file.path
+
+    def detach(self) -> Any:
+        """Return the file of bytes below, which is closed by itself from now on."""
+        below = super().detach()
+        self._file.has_layers = False
+        return below
 
     def discard(self) -> None:
         """Store nothing; remove what was written."""
         self._file.discard()
+        self.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -526,10 +739,10 @@ class TextMediaFile(io.TextIOWrapper):
         self.close()
 
     def __del__(self) -> None:
-        # `closed` raises too, where __init__ failed or the buffer was detached.
-        with suppress(Exception):
-            if not self.closed:
-                self.discard()
+        file = self._file
+        # `has_layers` is False where __init__ failed or the file below was detached: `closed` would raise.
+        if file.has_layers and not self.closed:
+            _close_abandoned(self, file.plain_file if isinstance(file, CompressedMediaFile) else file)
 
 
 class AsyncMediaFile(AbstractAsyncStreamedFile):
@@ -579,6 +792,19 @@ class AsyncMediaFile(AbstractAsyncStreamedFile):
     async def close(self) -> None:
         """Close the file; what was written is stored."""
         await self._in_thread(self._file.close)
+
+    def __del__(self) -> None:
+        # fsspec's would call the coroutine `close`, which nobody awaits.
+        file = getattr(self, "_file", None)
+        if isinstance(file, WritableMediaFile) and file.is_open:
+            size = file.tell()
+            file.discard()
+            warnings.warn(
+                f"nobody awaited the close of {file.path!r}: its {size} bytes are not stored",
+                ResourceWarning,
+                stacklevel=1,
+                source=self,
+            )
 
     async def __aenter__(self) -> Self:
         return self
@@ -634,11 +860,21 @@ class MediaTransaction(Transaction):
 
     def complete(self, commit: bool = True) -> None:
         """Commit or discard all files; those after a failed commit are discarded."""
+        unclosed: list[WritableMediaFile] = []
         try:
             while self.files:
                 file = self.files.popleft()
                 if commit and not file.given_up:
-                    file.commit()
+                    # Held by nobody but this frame and the call, it was left to be collected. What somebody may still
+                    # write to, perhaps through a layer that holds bytes back, is refused by its commit.
+                    if file.is_open and sys.getrefcount(file) == _UNSHARED:
+                        file.close()
+                        unclosed.append(file)
+                    try:
+                        file.commit()
+                    except BaseException:
+                        file.discard()
+                        raise
                 else:
                     file.discard()
         finally:
@@ -650,3 +886,5 @@ class MediaTransaction(Transaction):
             if filesystem is not None:
                 filesystem._intrans = False
                 filesystem._transaction = None
+        for file in unclosed:
+            _warn_of_unclosed(file)

@@ -16,7 +16,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from glob import has_magic
 from hashlib import file_digest
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, ParamSpec, TypeVar
 
 from fsspec.asyn import AsyncFileSystem, get_loop, sync
+from fsspec.caching import caches
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.compression import compr
 from fsspec.core import get_compression
@@ -53,15 +54,18 @@ from fsmedia.errors import (
     ErrorContext,
     InvalidMediaError,
     InvalidReferenceError,
+    LocalFileContext,
     MediaError,
     MediaNotFoundError,
     ReadOnlyStoreError,
+    StorageError,
     StoreConflictError,
 )
 from fsmedia.filesystem.files import (
     CHUNK,
     OCTETS,
     AsyncMediaFile,
+    CachedMediaFile,
     CompressedMediaFile,
     FileUpload,
     MediaTransaction,
@@ -98,7 +102,6 @@ from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from datetime import datetime
 
     from fsmedia.core.lifetime import DeletionLog
     from fsmedia.core.telemetry import Hook
@@ -114,6 +117,23 @@ T = TypeVar("T")
 _InstanceCache: Any = type(AsyncFileSystem)
 _FSSPEC_OPTIONS = ("use_listings_cache", "listings_expiry_time", "max_paths")
 _TEXT_OPTIONS = ("encoding", "errors", "newline")
+_TUNING_OPTIONS = frozenset(
+    {
+        "buffering",
+        "default_block_size",
+        "default_cache",
+        "default_cache_type",
+        "default_fill_cache",
+        "fill_cache",
+        "max_blocks",
+        "max_concurrency",
+        "size",
+        "trim",
+    }
+)
+"""What other filesystems' `open` takes and what only tunes their caches: it changes no result."""
+# What reads ahead as our own files do, and what gives zeros or an error for bytes that were not fetched before.
+_UNUSED_CACHES = (None, "readahead", "parts")
 _MODES = ("overwrite", "create")
 _USER_ATTRIBUTE = "user."
 _OWN_ATTRIBUTE = "fsmedia."
@@ -569,18 +589,28 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         return self.modified(path)
 
     def modified(self, path: str) -> datetime:
-        """Return when the bytes at a path were written, aware."""
-        found: datetime = self.info(path)["mtime"]
-        return found
+        """Return when the bytes at a path were written, aware.
+
+        Raises
+        ------
+        StorageError
+            The storage does not tell.
+        """
+        seconds = self.info(path).get("mtime")
+        if seconds is None:
+            raise StorageError(
+                "its storage tells no time", next_step="ask metadata(path)['timestamp']", reference=self._key(path)
+            )
+        return datetime.fromtimestamp(seconds, UTC)
 
     def ukey(self, path: str) -> str:
-        """Return a text that changes when the file does."""
+        """Return a text that changes when the file does, and that files of two stores never share."""
         found = self.info(path)
-        key: str = tokenize([str(found.get(name)) for name in ("name", "size", "mtime", "ETag")])
+        key: str = tokenize([self.fsid, *(str(found.get(name)) for name in ("name", "size", "mtime", "ETag"))])
         return key
 
     def checksum(self, path: str) -> int:
-        """Return a number that changes when the file does."""
+        """Return a number that changes when the file does; see `ukey`."""
         return int(self.ukey(path), 16)
 
     @observed("get_url")
@@ -715,7 +745,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         for item in records.listed(nested.entries(self._backend, key)):
             name = item.entry.key
             inside = name[len(begin) :].split("/")
-            if any(keys.is_hidden(part) for part in inside[:-1]):
+            if any(keys.is_hidden(part) for part in inside[:-1]) or not records.is_reference(name):
                 continue
             if withdirs:
                 for end in range(1, min(len(inside), (maxdepth or len(inside)) + 1)):
@@ -849,8 +879,30 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         raise error
 
     @observed("open")
-    def _open_observed(self, key: str, block_size: int | None) -> BinaryIO:
-        return self._open_to_read(key, block_size)
+    def _open_observed(self, key: str, block_size: int | None, cache_type: str | None, cache_options: Any) -> Any:
+        if cache_type in _UNUSED_CACHES or cache_type not in caches:
+            return _with_size(self._open_to_read(key, block_size), key, block_size or self._block_size)
+        return self._open_cached(key, block_size or self._block_size, cache_type, cache_options)
+
+    def _open_cached(self, key: str, block_size: int, cache_type: str, cache_options: Any) -> CachedMediaFile:
+        """Open a file for reading through one of fsspec's caches; each part is a request of its own."""
+        view = self._views.of(key)
+        reference = key if view is None else view.resolve(key).reference
+        with self._open_to_read(key, block_size) as file:
+            size = file.seek(0, os.SEEK_END)
+
+        def fetch(start: int, end: int) -> bytes:
+            if start <= 0 and end >= size:
+                return self._read(reference, None, None)  # whole, so that the digest is compared
+            data = self._backend.read_range(keys.bytes_key(reference), start, end)
+            if data is None:
+                raise not_found(reference)
+            with ErrorContext(reference):
+                return check_range(self._backend, reference, data, start, end) if self._verify_reads else data
+
+        return CachedMediaFile(
+            self, key, fetch, size, block_size=block_size, cache_type=cache_type, cache_options=cache_options
+        )
 
     # -- opening files -------------------------------------------------------------------------------------
 
@@ -865,8 +917,14 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     ) -> Any:
         """Open a file: bytes or text, compressed or decompressed on the way if asked.
 
-        What is written is stored once the file is closed. If its `with` block ends with an error, nothing is stored, in
-        every mode.
+        What is written is stored once the file is closed, or collected unclosed with a `ResourceWarning`. If its `with`
+        block ends with an error, nothing is stored, in every mode.
+
+        Parameters
+        ----------
+        block_size, cache_type, cache_options
+            As every filesystem's `open` takes them. Without a `cache_type` that fsspec knows, small reads of an object
+            store get more and more ahead. Other words that only tune a cache have no effect.
 
         Raises
         ------
@@ -879,8 +937,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         packing = get_compression(self._key(path), compression)
         is_text = "b" not in mode
         if "r" in mode or not (is_text or packing):
-            file = super().open(path, mode, block_size, cache_options, compression, **kwargs)
-            return _with_size(file) if mode == "rb" and packing is None else file
+            return super().open(path, mode, block_size, cache_options, compression, **kwargs)
         options = {name: kwargs.pop(name) for name in _TEXT_OPTIONS if is_text and name in kwargs}
         plain = mode.replace("t", "") + "b" * is_text
         file = super().open(path, plain, block_size, cache_options, **kwargs)
@@ -900,17 +957,17 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         autocommit: bool = True,
         cache_options: Any = None,
         content_type: str | None = None,
+        cache_type: str | None = None,
         **kwargs: Any,
-    ) -> BinaryIO:
+    ) -> Any:
         """Open a file's bytes: "rb", "wb", "xb" or "ab"; `content_type` is the MIME type, else the name's."""
-        del cache_options
-        kwargs.pop("cache_type", None)
-        kwargs.pop("size", None)
-        if kwargs:
-            raise InvalidMediaError(f"open takes no {', '.join(sorted(kwargs))}", next_step="leave it out")
+        unknown = kwargs.keys() - _TUNING_OPTIONS
+        if unknown:
+            raise InvalidMediaError(f"open takes no {', '.join(sorted(unknown))}", next_step="leave it out")
         key = self._key(path)
         if mode == "rb":
-            return self._open_observed(key, block_size)
+            size = block_size if isinstance(block_size, int) else None  # "default" is fsspec's word for it
+            return self._open_observed(key, size, cache_type, cache_options)
         if mode not in ("wb", "xb", "ab"):
             raise InvalidMediaError(f"media can't be opened with mode {mode!r}", next_step="use rb, wb, xb or ab")
         context, key = self._write_context(), self._new_key(key)
@@ -1846,7 +1903,7 @@ def _write_out(source: BinaryIO, path: Path, callback: Any) -> None:
     """Write bytes to a file of this machine; what turns out not to be the media goes again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with path.open("wb") as target:
+        with LocalFileContext(path), path.open("wb") as target:
             _pour(source, target, callback)
     except CorruptMediaError:
         # Nobody may take it for the media.
@@ -1860,11 +1917,13 @@ def _digest_of(path: Any) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
-def _with_size(file: Any) -> Any:
-    """Give a file opened for reading its size: fsspec's `tail` and `read_block`, and others, ask it for that."""
+def _with_size(file: Any, key: str, block_size: int) -> Any:
+    """Give a file opened for reading what fsspec's own tell: `tail`, `read_block` and other programs ask for it."""
     if not hasattr(file, "size"):
         file.size = file.seek(0, os.SEEK_END)
         file.seek(0)
+    if not hasattr(file, "path"):
+        file.path, file.blocksize = key, block_size
     return file
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from fsmedia.catalog.views import FOLDER, CatalogRows, RowsLoader, Tree, ViewTrees
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.errors import InvalidMediaError, MediaNotFoundError, ReadOnlyStoreError, StorageError
-from fsmedia.filesystem.files import folder_info, not_found
+from fsmedia.filesystem.files import folder_info, not_found, times_of
 from fsmedia.format import keys
 from fsmedia.format.settings import Settings
 from fsmedia.format.views import DEFAULT_VIEWS, PLAIN_FOLDERS, may_be_view
@@ -104,8 +104,7 @@ class ViewEntry(NamedTuple):
             "name": self.path,
             "size": summary.size,
             "type": "file",
-            "mtime": summary.modified,
-            "created": summary.modified,
+            **times_of(summary.modified),
             "ETag": None,
             "mime_type": summary.mime_type,
             "reference": summary.reference,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fsspec import available_protocols
+from fsspec import available_protocols, get_filesystem_class
 from fsspec.config import conf
 
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError
@@ -231,9 +231,10 @@ class StoreOptions:
                 f"the store is named more than once ({', '.join(named)})", next_step="leave all but one out"
             )
         if self.target_protocol is not None and self.fo is not None:
-            url = _joined(self.target_protocol, self.fo)
+            options = dict(self.target_options or {})
+            url = _joined(self.target_protocol, self.fo, options)
             self._refuse_options_beside("a chain's options go into {protocol}={{...}}", url)
-            return Address(url, dict(self.target_options or {}), "chain")
+            return Address(url, options, "chain")
         if self.store:
             url, options = find_store(self.store, self.stores)
             return Address(url, {**options, **(self._own_options() or {})}, "name", self.store)
@@ -256,10 +257,16 @@ class StoreOptions:
         return name in ambient and ambient[name] == getattr(self, name)
 
 
-def _joined(protocol: str, path: str) -> str:
+def _joined(protocol: str, path: str, options: dict[str, Any]) -> str:
+    """Return the URL of the root of a chain; what fsspec took out of it into the options is taken back."""
     if protocol in LOCAL:
         return path
     bare = path.lstrip("/")
+    host = options.get("host")
+    # Of FTP, SFTP and SMB the host is no part of the path: without it, the first folder would be taken for one.
+    if host and get_filesystem_class(protocol)._get_kwargs_from_urls(f"{protocol}://{host}/").get("host") == host:
+        place = ":".join(str(options.pop(name)) for name in ("host", "port") if options.get(name))
+        return f"{protocol}://{place}/{bare}"
     if not bare:
         raise InvalidReferenceError(
             f"{protocol}:// alone can't be a store", next_step=f"name a bucket or folder: {protocol}://media"

@@ -29,7 +29,7 @@ import fsspec
 from fsspec.asyn import sync
 from fsspec.utils import get_protocol
 
-from fsmedia.errors import CorruptMediaError, MediaError, MediaNotFoundError, StorageError
+from fsmedia.errors import CorruptMediaError, LocalFileContext, MediaError, MediaNotFoundError, StorageError
 from fsmedia.format import keys
 from fsmedia.models import public_url
 from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, check_absence, secrets_of
@@ -118,7 +118,13 @@ class AsyncReads(NamedTuple):
 
 
 class TranslatedFile(io.BufferedIOBase, BinaryIO):
-    """A binary file for reading over one of fsspec's, with translated errors and a growing read-ahead."""
+    """A binary file for reading over one of fsspec's, with translated errors and a growing read-ahead.
+
+    It tells of itself what fsspec's own files do.
+    """
+
+    # typing's BinaryIO would say None, and programs like `wave` believe it.
+    mode = "rb"
 
     def __init__(self, file: Any, key: str, secrets: frozenset[str]) -> None:
         self._file = file
@@ -212,6 +218,26 @@ class TranslatedFile(io.BufferedIOBase, BinaryIO):
     def size(self) -> int:
         """Bytes of the whole file."""
         return self._end()
+
+    @property
+    def name(self) -> str:
+        """The key."""
+        return self._key
+
+    @property
+    def path(self) -> str:
+        """The key."""
+        return self._key
+
+    @property
+    def blocksize(self) -> int:
+        """Bytes that a seek fetches."""
+        return int(getattr(self._file, "blocksize", None) or SEEK_BLOCK)
+
+    @property
+    def loc(self) -> int:
+        """The position."""
+        return self._position
 
     def _end(self) -> int:
         """Return the size; files that do not tell it are asked by a seek."""
@@ -715,7 +741,8 @@ class FsspecBackend(Backend):
 
     async def _download(self, key: str, path: str, callback: Any) -> bool:
         try:
-            await self.fs._get_file(self._path(key), path, callback=callback)
+            with LocalFileContext(path):
+                await self.fs._get_file(self._path(key), path, callback=callback)
         except FileNotFoundError:
             return False
         return True

@@ -70,7 +70,8 @@ def pages(ask: Callable[[str | None], Page], folder: str) -> Iterator[Page]:
         for first in (page.entries[:1], page.folders[:1]):
             if first:
                 check_new(first[0])
-        yield page
+        # `d//x` stands below a name that is empty, whose folder would be `d` itself once more.
+        yield page._replace(folders=[each for each in page.folders if each != folder])
         token = page.token
         if token is None:
             return

