@@ -32,7 +32,7 @@ from fsmedia.maintenance.verify import verify
 from fsmedia.models import Hold, MediaContent, MediaMetadata, Reference
 from fsmedia.models.selection import Selection, shows_selection
 from fsmedia.storage import open_backend
-from fsmedia.storage.address import media_url, nested_options, root_of, url_from_environment
+from fsmedia.storage.address import media_url, nested_options, resolve_root, url_from_environment
 
 if TYPE_CHECKING:
     import builtins
@@ -136,7 +136,8 @@ class MediaStore:
     Parameters
     ----------
     url
-        The root: a folder, ``memory://...``, ``s3://bucket/...``, ``gs://bucket/...``; None takes ``$FSMEDIA_URL``.
+        The root: a folder, ``memory://...``, ``s3://bucket/...``, ``gs://bucket/...``; ``@lab`` is the store that
+        ``$FSMEDIA_STORE_LAB`` or `fsspec.conf` call so; None takes ``$FSMEDIA_URL``.
     storage_options
         What the fsspec filesystem of that URL takes: credentials, endpoint. They appear in no text this makes.
     organization
@@ -220,8 +221,9 @@ class MediaStore:
         check_mode(verify_reads)
         if view_max_age is not None:
             as_age(view_max_age)
-        self._root = url_from_environment() if url is None else root_of(url)
-        self._storage_options = dict(storage_options or {})
+        self._root, self._storage_options = resolve_root(
+            url_from_environment() if url is None else url, storage_options
+        )
         self._durability = durability
         self._timeout = timeout
         self._max_file_size = max_file_size
@@ -233,7 +235,7 @@ class MediaStore:
         self._deletion_log = deletion_log
         self._now = now
         self._fs: MediaFileSystem | None = None
-        self._backend = open_backend(self._root, storage_options, timeout=timeout, durability=durability)
+        self._backend = open_backend(self._root, self._storage_options, timeout=timeout, durability=durability)
         self._settings_file = SettingsFile(self._backend, settings)
         self._observer = Observer(self._backend.url, checked_hooks(hooks))
 
@@ -1211,7 +1213,7 @@ class MediaStore:
         Parameters
         ----------
         url
-            The other root. Where it holds no store, one is made with this one's settings.
+            The other root, or ``@name``. Where it holds no store, one is made with this one's settings.
         storage_options
             What the fsspec filesystem of that URL takes.
         run_id, conversation_id, session_id, provider_id, mime_type, policy_name, since, until, expires_before
@@ -1260,7 +1262,7 @@ class MediaStore:
         # A mistyped root looks like an empty store, and with `delete` the target would become as empty.
         if not self._settings_file.is_settled and next(iter(self._backend.entries()), None) is None:
             raise MediaNotFoundError(f"no store and no media at {self.url}", next_step="check the URL")
-        opening = open_backend(root_of(url), storage_options, timeout=self._timeout, durability=self._durability)
+        opening = open_backend(*resolve_root(url, storage_options), timeout=self._timeout, durability=self._durability)
         with closing(opening) as backend:
             target = open_target(backend, asked, self._backend, configuration)
             options = SyncOptions(

@@ -24,7 +24,7 @@ from fsmedia.format import keys
 from fsmedia.format.settings import Configuration
 from fsmedia.models import MediaRecord, RetentionPolicy
 from fsmedia.storage import open_backend
-from fsmedia.storage.address import URL_VARIABLE
+from fsmedia.storage.address import URL_VARIABLE, resolve_root
 from fsmedia.store import MediaStore, utc_now
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ StoreUrl = Annotated[
         "-s",
         metavar="URL",
         show_default=False,
-        help="The store: a folder, s3://bucket/media, gs://bucket/media, any fsspec URL; else $FSMEDIA_URL.",
+        help="The store: a folder, s3://bucket/media, any fsspec URL, @name (see stores); else $FSMEDIA_URL.",
     ),
 ]
 StorageOptions = Annotated[
@@ -282,7 +282,7 @@ class StoreLocation:
 
     def read_settings(self) -> Configuration | None:
         """Return the settings that lie at the root; None where no store was made yet."""
-        with open_backend(self.url_or_default(), self.options, timeout=_TIMEOUT) as backend:
+        with open_backend(*resolve_root(self.url_or_default(), self.options), timeout=_TIMEOUT) as backend:
             data = backend.read(keys.CONFIGURATION_KEY)
         return None if data is None else Configuration.parse(data)
 

@@ -35,6 +35,7 @@ from fsmedia.format.policy import FORMS, find_policy
 from fsmedia.format.settings import Configuration
 from fsmedia.maintenance.bucket_rules import CONDITIONS, Backstop, Lifecycle, plan, spoils
 from fsmedia.models import MediaRecord
+from fsmedia.storage.address import resolve_root
 from fsmedia.store import MediaStore, utc_now
 
 POLICY_HELP = """How long media stay: put them under policies, hold and release them, look after the due index.
@@ -248,7 +249,7 @@ def lifecycle(
 ) -> None:
     """Print rules."""
     location = StoreLocation.of(context, store, option)
-    url = location.url_or_default()
+    url = resolve_root(location.url_or_default())[0]
     kind = provider or _PROTOCOLS.get(url.partition("://")[0])
     if kind is None or "://" not in url or url.startswith(("file:", "local:", "memory:")):
         raise CommandError(

@@ -51,7 +51,7 @@ Examples:
   fsmedia sync s3://bucket/media ./copy --run r1 --run r2
   fsmedia sync ./media ./shared --deduplicate --mapping moved.jsonl
   fsmedia sync ./media ./sessions --organization by-session --missing-id unknown
-  fsmedia sync ./media /mnt/mirror --delete
+  fsmedia sync @lab /mnt/mirror --delete
 """
 
 _ROWS = 20

@@ -19,6 +19,7 @@ from fsmedia.exchange.importing import is_inside_store
 from fsmedia.format import keys
 from fsmedia.models import Failed, MediaRecord, Reference
 from fsmedia.storage import open_backend
+from fsmedia.storage.address import resolve_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -77,7 +78,7 @@ class ExportTarget:
         *,
         overwrite: bool,
     ) -> None:
-        self.backend = open_backend(os.fspath(place), options, timeout=_TIMEOUT, durability="rename")
+        self.backend = open_backend(*resolve_root(place, options), timeout=_TIMEOUT, durability="rename")
         self.overwrite = overwrite
         if is_inside_store(store, self.backend.roots()) or self.backend.read(keys.CONFIGURATION_KEY) is not None:
             raise InvalidMediaError(

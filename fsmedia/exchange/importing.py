@@ -38,6 +38,7 @@ from fsmedia.models import (
     mime,
 )
 from fsmedia.storage import open_backend
+from fsmedia.storage.address import resolve_root
 from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
@@ -431,7 +432,7 @@ class SourceTree:
     """
 
     def __init__(self, place: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> None:
-        self.backend = open_backend(os.fspath(place), options, timeout=_TIMEOUT)
+        self.backend = open_backend(*resolve_root(place, options), timeout=_TIMEOUT)
         self._folder = self.backend.local_path("")
         if not self.backend.holds(""):
             raise MediaNotFoundError(
