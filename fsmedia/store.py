@@ -17,7 +17,7 @@ from fsmedia.core.records import References, StoredBytes, VerifyReads, check_mod
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.core.telemetry import Observer, checked_hooks, observed
 from fsmedia.display.previewer import PreviewCache, default_folder, place_of
-from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, ReadOnlyStoreError
+from fsmedia.errors import InvalidMediaError, MediaError, ReadOnlyStoreError
 from fsmedia.filesystem import MediaFileSystem
 from fsmedia.filesystem.views import VIEW_MAX_AGE, as_age
 from fsmedia.format import keys
@@ -160,7 +160,7 @@ class MediaStore:
     durability
         On local disk: "fsync" survives a power cut, "rename" a killed process.
     read_only
-        Refuse every write.
+        Refuse every write, and a root without a store: `MediaNotFoundError`, at once.
     verify_reads
         Compare bytes with what was stored: lengths at every read, the SHA-256 at the end of a whole one; seeks are not
         checked. "always": also the digests of plain media in one `fs.cat` of many on an object store.
@@ -186,6 +186,8 @@ class MediaStore:
     ------
     StoreConflictError
         The store has other settings than asked, or is of a newer format.
+    MediaNotFoundError
+        It is opened to be read only, and there is none: neither settings nor any file.
     """
 
     def __init__(
@@ -237,6 +239,8 @@ class MediaStore:
         self._fs: MediaFileSystem | None = None
         self._backend = open_backend(self._root, self._storage_options, timeout=timeout, durability=durability)
         self._settings_file = SettingsFile(self._backend, settings)
+        if read_only:
+            self._settings_file.check_exists()
         self._observer = Observer(self._backend.url, checked_hooks(hooks))
 
     def create(self) -> Self:
@@ -739,7 +743,7 @@ class MediaStore:
         ----------
         now
             The instant that decides, aware; None is the store's clock, which must agree with the storage's to within
-            5 minutes.
+            5 minutes. More than a day ahead of the store's clock only a dry run takes it.
         dry_run
             Change nothing; the report says what would be deleted.
         executor
@@ -753,6 +757,8 @@ class MediaStore:
 
         Raises
         ------
+        InvalidMediaError
+            `now` lies ahead: what is to be kept until then would be deleted.
         StorageError
             The clocks differ, or the store can't be listed; what failed for single media is in the report.
         ReadOnlyStoreError
@@ -1260,8 +1266,7 @@ class MediaStore:
         selection = Selection(**words)
         configuration = self._settings_file.refresh()
         # A mistyped root looks like an empty store, and with `delete` the target would become as empty.
-        if not self._settings_file.is_settled and next(iter(self._backend.entries()), None) is None:
-            raise MediaNotFoundError(f"no store and no media at {self.url}", next_step="check the URL")
+        self._settings_file.check_exists()
         opening = open_backend(*resolve_root(url, storage_options), timeout=self._timeout, durability=self._durability)
         with closing(opening) as backend:
             target = open_target(backend, asked, self._backend, configuration)

@@ -276,8 +276,20 @@ class StoreLocation:
             )
         return url
 
+    def open_existing(self, *, read_only: bool = False) -> MediaStore:
+        """Open the store that is there.
+
+        Raises
+        ------
+        MediaNotFoundError
+            There is none, so a mistyped URL looks like no empty store.
+        """
+        opened = self.open(read_only=read_only)
+        opened._settings_file.check_exists()
+        return opened
+
     def open(self, **settings: Any) -> MediaStore:
-        """Open the store. A file that a person names is taken whatever its size."""
+        """Open the store, or the place of one. A file that a person names is taken whatever its size."""
         return MediaStore(self.url_or_default(), storage_options=self.options, max_file_size=None, **settings)
 
     def read_settings(self) -> Configuration | None:
@@ -429,6 +441,11 @@ def check_mapping(mapping: Path | None, *, dry_run: bool) -> None:
         )
 
 
+def can_ask() -> bool:
+    """Tell whether a person sits at the terminal."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def confirm(question: str, otherwise: str = "nothing was deleted") -> None:
     """Ask, where somebody can answer; `otherwise` is what a no comes to.
 
@@ -437,7 +454,7 @@ def confirm(question: str, otherwise: str = "nothing was deleted") -> None:
     CommandError
         The answer is no.
     """
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not can_ask():
         return
     if not typer.confirm(output.visible(question), err=True):
         raise CommandError(otherwise)

@@ -27,7 +27,6 @@ from fsmedia.cli.app import (
 )
 from fsmedia.display.text import size_text
 from fsmedia.models import MediaRecord
-from fsmedia.store import MediaStore
 
 if TYPE_CHECKING:
     from fsmedia.errors import MediaError
@@ -83,7 +82,7 @@ def ls(
     )
     errors: list[MediaError] = []
     found = False
-    with location.open(read_only=True) as opened:
+    with location.open_existing(read_only=True) as opened:
         references = opened.list(**selection, limit=limit)
         if long or as_json:
             for batch in read_records(opened, references, errors):
@@ -97,16 +96,8 @@ def ls(
                 else:
                     output.line(reference)
         if not found and not errors and limit != 0:
-            _note_nothing(location, opened, selected=bool(selection))
+            output.note(f"no media {'match ' if selection else ''}in {opened.url}")
     raise typer.Exit(exit_code_of(errors))
-
-
-def _note_nothing(location: StoreLocation, opened: MediaStore, *, selected: bool) -> None:
-    """Print on standard error why there is no line."""
-    if location.read_settings() is None and (not selected or next(opened.list(limit=1), None) is None):
-        output.note(f"no media, and no store yet, at {opened.url}")
-    else:
-        output.note(f"no media {'match ' if selected else ''}in {opened.url}")
 
 
 def _show(records: list[MediaRecord], *, long: bool) -> None:

@@ -85,9 +85,9 @@ def json_line(document: Mapping[str, Any]) -> None:
     sys.stdout.write(json_text(document) + "\n")
 
 
-def json_record(record: MediaRecord) -> None:
-    """Print a record as JSON, its reference first."""
-    json_line({"reference": str(record.reference), **record.model_dump(mode="json")})
+def json_record(record: MediaRecord, **more: str) -> None:
+    """Print a record as JSON, its reference first, and what else is known of it."""
+    json_line({"reference": str(record.reference), **more, **record.model_dump(mode="json")})
 
 
 def json_text(document: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
+import fsspec
 import pytest
 from fsspec.config import conf
 from typer.testing import CliRunner
@@ -100,6 +101,7 @@ def test_the_environment_may_give_a_name_too(lab: str, monkeypatch: pytest.Monke
     monkeypatch.setenv("FSMEDIA_URL", "@lab")
     assert run("ls") == (0, [lab], "")
     assert list(MediaStore().list()) == [lab]
+    assert fsspec.filesystem("media").cat_file(lab) == b"hello"
 
 
 @pytest.mark.parametrize(
