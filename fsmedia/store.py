@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from datetime import timedelta
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypedDict
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypedDict, overload
 
 from fsmedia import catalog
 from fsmedia.catalog import CatalogAnswers
@@ -382,10 +382,20 @@ class MediaStore:
         content = MediaContent(data=b"", mime_type=mime_type)
         return MediaWriter(draft_of(self._write_context, content, metadata), self._observer)
 
+    @overload
+    def store_many(
+        self, pairs: Iterable[tuple[MediaContent, MediaMetadata]], *, on_error: Literal["raise"] = "raise"
+    ) -> builtins.list[Reference]: ...
+
+    @overload
+    def store_many(
+        self, pairs: Iterable[tuple[MediaContent, MediaMetadata]], *, on_error: OnError
+    ) -> builtins.list[Reference | MediaError]: ...
+
     @observed("store_many")
     def store_many(
         self, pairs: Iterable[tuple[MediaContent, MediaMetadata]], *, on_error: OnError = "raise"
-    ) -> builtins.list[Reference]:
+    ) -> builtins.list[Reference] | builtins.list[Reference | MediaError]:
         """Store many media files, concurrently on object stores, and return their references in the same order.
 
         Parameters
@@ -420,8 +430,20 @@ class MediaStore:
         """
         return self._references.apply(reference, lambda key: self._content_of(records.find(self._backend, key)))
 
+    @overload
+    def retrieve_many(
+        self, references: Iterable[str], *, on_error: Literal["raise"] = "raise"
+    ) -> builtins.list[MediaContent]: ...
+
+    @overload
+    def retrieve_many(
+        self, references: Iterable[str], *, on_error: OnError
+    ) -> builtins.list[MediaContent | MediaError]: ...
+
     @observed("retrieve_many")
-    def retrieve_many(self, references: Iterable[str], *, on_error: OnError = "raise") -> builtins.list[MediaContent]:
+    def retrieve_many(
+        self, references: Iterable[str], *, on_error: OnError = "raise"
+    ) -> builtins.list[MediaContent] | builtins.list[MediaContent | MediaError]:
         """Return many stored media files, without their bytes, in the same order.
 
         Raises
@@ -452,10 +474,18 @@ class MediaStore:
 
         return self._references.apply(reference, record)
 
+    @overload
+    def info_many(
+        self, references: Iterable[str], *, on_error: Literal["raise"] = "raise"
+    ) -> builtins.list[MediaRecord]: ...
+
+    @overload
+    def info_many(self, references: Iterable[str], *, on_error: OnError) -> builtins.list[MediaRecord | MediaError]: ...
+
     @observed("info_many")
     def info_many(
         self, references: Iterable[str], *, on_error: OnError = "raise"
-    ) -> builtins.list[MediaRecord | MediaError]:
+    ) -> builtins.list[MediaRecord] | builtins.list[MediaRecord | MediaError]:
         """Return everything the store knows about many media files, in the same order; holds are not looked up.
 
         Sidecars are read 256 at a time, concurrently on object stores.
@@ -570,7 +600,7 @@ class MediaStore:
         Parameters
         ----------
         mime_type
-            A MIME type or a pattern of one: ``image/*``.
+            A MIME type or a pattern of one: ``image/*``, which ``image`` stands for too.
         since, until
             Timestamp at or after, and before; aware.
         expires_before
@@ -689,8 +719,18 @@ class MediaStore:
         if moved is not None:
             removal.one(moved)
 
+    @overload
+    def delete_many(
+        self, references: Iterable[str], *, on_error: Literal["raise"] = "raise"
+    ) -> builtins.list[None]: ...
+
+    @overload
+    def delete_many(self, references: Iterable[str], *, on_error: OnError) -> builtins.list[MediaError | None]: ...
+
     @observed("delete_many")
-    def delete_many(self, references: Iterable[str], *, on_error: OnError = "raise") -> builtins.list[None]:
+    def delete_many(
+        self, references: Iterable[str], *, on_error: OnError = "raise"
+    ) -> builtins.list[None] | builtins.list[MediaError | None]:
         """Delete many media files: all sidecars, then the bytes of those whose sidecar is gone; held ones are refused.
 
         Object stores are asked by bulk requests, and the answer for each key is read.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from fsmedia.cli import output
 from fsmedia.errors import MediaError, MediaNotFoundError
@@ -349,8 +349,28 @@ class CommandError(Exception):
         super().__init__(text)
 
 
+def _untyped_flags(params: list[Any]) -> list[Any]:
+    """Give flags no type in a help: they take no value, and `<bool>` says that they do."""
+    for each in params:
+        if getattr(each, "is_flag", False) and each.metavar is None:
+            each.metavar = ""
+    return params
+
+
+class Command(TyperCommand):
+    """A command."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return options and arguments."""
+        return _untyped_flags(super().get_params(ctx))
+
+
 class CommandGroup(TyperGroup):
     """A group of commands: what they raise becomes one line and an exit code."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options."""
+        return _untyped_flags(super().get_params(ctx))
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run a command line; exits unless `standalone_mode` is False, as typer's own does."""
@@ -417,7 +437,7 @@ def command_group(text: str, commands: Iterable[tuple[str, Callable[..., None], 
             typer.echo(context.get_help())
 
     for name, command, command_text in commands:
-        group.command(name, help=output.unwrapped(command_text))(command)
+        group.command(name, cls=Command, help=output.unwrapped(command_text))(command)
     return group
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -68,8 +69,8 @@ def visible(text: str) -> str:
 
 
 def unwrapped(text: str) -> str:
-    """Return a help text with each paragraph on one line, but for those that show commands."""
-    paragraphs = text.strip().split("\n\n")
+    """Return a help text with each paragraph on one line, but for those that show commands; it holds no markup."""
+    paragraphs = escape(text.strip()).split("\n\n")
     return "\n\n".join(
         paragraph if "\n  " in paragraph else " ".join(paragraph.split("\n")) for paragraph in paragraphs
     )
