@@ -486,9 +486,10 @@ class MediaStore:
     def info_many(
         self, references: Iterable[str], *, on_error: OnError = "raise"
     ) -> builtins.list[MediaRecord] | builtins.list[MediaRecord | MediaError]:
-        """Return everything the store knows about many media files, in the same order; holds are not looked up.
+        """Return everything the store knows about many media files, in the same order.
 
-        Sidecars are read 256 at a time, concurrently on object stores.
+        Sidecars are read 256 at a time, concurrently on object stores. Holds cost one listing in all, and a read of
+        each that is on one of these media.
 
         Parameters
         ----------
@@ -507,7 +508,7 @@ class MediaStore:
         answers = (
             # Alone a media is found under the name that a conversion gave it, too.
             bulk.attempt(self.info, key) if key and isinstance(found, MediaError) else bulk.attempt(record, found)
-            for key, found in bulk.find(self._backend, references, self._references.key, _INFO_WINDOW)
+            for key, found in bulk.find(self._backend, references, self._references.key, _INFO_WINDOW, with_holds=True)
         )
         described: list[MediaRecord | MediaError] = bulk.collected(answers, on_error)
         return described
@@ -590,6 +591,8 @@ class MediaStore:
         since: datetime | None = None,
         until: datetime | None = None,
         expires_before: datetime | None = None,
+        held: bool | None = None,
+        newest: int | None = None,
         limit: int | None = None,
     ) -> Iterator[Reference]:
         """Iterate over references in the order of their keys; without arguments all of them.
@@ -605,6 +608,11 @@ class MediaStore:
             Timestamp at or after, and before; aware.
         expires_before
             Expires, and before that instant.
+        held
+            True: only those that are held, for one listing of the holds, a read of each, and these media's sidecars.
+            False: only those that are not, for one listing of the holds more.
+        newest
+            As many with the latest timestamps, the newest first. All that are selected are looked at.
         limit
             Most references to give.
 
@@ -613,6 +621,8 @@ class MediaStore:
         InvalidMediaError
             A condition can't be meant.
         """
+        if newest is not None and (held is not None or limit is not None):
+            raise InvalidMediaError("newest goes with no limit and no held", next_step="leave these out")
         selection = Selection(
             run_id=run_id,
             conversation_id=conversation_id,
@@ -626,7 +636,9 @@ class MediaStore:
         )
         configuration = self._settings_file.refresh()
         shortcut = CatalogAnswers(self._backend, configuration, selection)
-        return records.select(self._backend, configuration, selection, limit=limit, shortcut=shortcut)
+        if newest is not None:
+            return records.select_newest(self._backend, configuration, selection, newest, shortcut)
+        return records.select(self._backend, configuration, selection, limit=limit, held=held, shortcut=shortcut)
 
     @observed("catalog")
     def catalog(self, *, refresh: bool = True, executor: Executor | None = None, progress: Progress = None) -> Catalog:

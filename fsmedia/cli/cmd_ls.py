@@ -41,6 +41,8 @@ Examples:
   fsmedia ls --store ./media --run r1
   fsmedia ls --mime 'image/*' --since 2d --long
   fsmedia ls --expires-before 12h
+  fsmedia ls --held --json
+  fsmedia ls --newest 20 --long
   fsmedia ls --json | jq -r 'select(.size_bytes > 1000000).reference'
   fsmedia ls --run r1 --null | xargs -0 fsmedia get -o r1/
 """
@@ -58,6 +60,12 @@ def ls(
     since: Since = None,
     until: Until = None,
     expires_before: ExpiresBefore = None,
+    held: Annotated[
+        bool | None, typer.Option("--held/--not-held", help="Held by `policy hold`, or not.", show_default=False)
+    ] = None,
+    newest: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="So many with the latest times, the newest first.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=0, metavar="N", help="At most so many.")] = None,
     long: Annotated[bool, typer.Option("--long", "-l", help="With size, type, time, policy and expiry.")] = False,
     null: Annotated[bool, typer.Option("--null", "-0", help="End references with NUL, for xargs -0.")] = False,
@@ -66,6 +74,8 @@ def ls(
     option: StorageOptions = None,
 ) -> None:
     """List media."""
+    if newest is not None and (held is not None or limit is not None):
+        raise typer.BadParameter("stands without --limit and --held", param_hint="--newest")
     if long + null + as_json > 1:
         raise typer.BadParameter("are three ways to show the same: choose one", param_hint="--long, --null, --json")
     location = StoreLocation.of(context, store, option)
@@ -83,7 +93,7 @@ def ls(
     errors: list[MediaError] = []
     found = False
     with location.open_existing(read_only=True) as opened:
-        references = opened.list(**selection, limit=limit)
+        references = opened.list(**selection, held=held, newest=newest, limit=limit)
         if long or as_json:
             for batch in read_records(opened, references, errors):
                 found = found or bool(batch)
@@ -95,8 +105,8 @@ def ls(
                     sys.stdout.write(reference + "\0")
                 else:
                     output.line(reference)
-        if not found and not errors and limit != 0:
-            output.note(f"no media {'match ' if selection else ''}in {opened.url}")
+        if not found and not errors and 0 not in (limit, newest):
+            output.note(f"no media {'match ' if selection or held is not None else ''}in {opened.url}")
     raise typer.Exit(exit_code_of(errors))
 
 

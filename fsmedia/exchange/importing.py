@@ -54,6 +54,7 @@ _TOGETHER = 64
 _TOGETHER_BYTES = 32 * 2**20
 _CHUNK = 2**20
 _REMEMBERED_IDS = 256
+_GIVEN = ("run_id", "conversation_id", "session_id", "provider_id", "policy_name")
 _UNKNOWN = "application/octet-stream"
 _HEAD = 8192  # as many bytes as show what the rest is
 
@@ -310,6 +311,26 @@ class ImportLog:
             failed=tuple(self.failed),
             took=timedelta(seconds=time.monotonic() - self._began),
         )
+
+
+def check_ids(ids: Mapping[str, str] | None, policy_name: str | None = None) -> dict[str, Any]:
+    """Return the metadata of media whose source tells none: ids that are not empty, and the policy.
+
+    Raises
+    ------
+    InvalidMediaError
+        One is no field.
+    """
+    unknown = set(ids or {}) - set(_GIVEN)
+    if unknown:
+        raise InvalidMediaError(f"unknown ids {', '.join(sorted(unknown))}", next_step=f"give {', '.join(_GIVEN)}")
+    given: dict[str, Any] = {name: value for name, value in (ids or {}).items() if value}
+    return given if policy_name is None else {**given, "policy_name": policy_name}
+
+
+def is_below(name: str) -> bool:
+    """Tell whether a path that a stranger wrote leads below the place where it stands."""
+    return "\0" not in name and "\\" not in name and all(part not in ("", ".", "..") for part in name.split("/"))
 
 
 def not_imported(source: str, error: BaseException) -> NotImported:

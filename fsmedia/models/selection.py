@@ -39,8 +39,10 @@ class SelectionWords(TypedDict, total=False):
 
 
 class ListWords(SelectionWords, total=False):
-    """What `MediaStore.list` takes: a selection, and how many at most."""
+    """What `MediaStore.list` takes: a selection, held ones only, and how many at most."""
 
+    held: bool | None
+    newest: int | None
     limit: int | None
 
 
