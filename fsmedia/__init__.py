@@ -36,8 +36,10 @@ if TYPE_CHECKING:
         export_imagefolder,
         export_webdataset,
         import_folder,
+        import_imagefolder,
         import_inspect,
         import_promptarena,
+        import_webdataset,
     )
     from fsmedia.filesystem import MediaFileSystem
     from fsmedia.handlers import AsyncTimeBasedPolicyHandler, TimeBasedPolicyHandler
@@ -101,8 +103,10 @@ _MODULES = {
         "export_imagefolder",
         "export_webdataset",
         "import_folder",
+        "import_imagefolder",
         "import_inspect",
         "import_promptarena",
+        "import_webdataset",
     ),
     "fsmedia.models.interfaces": ("MediaStorageService", "PolicyHandler"),
     "fsmedia.models": (
@@ -196,8 +200,10 @@ __all__ = [
     "export_imagefolder",
     "export_webdataset",
     "import_folder",
+    "import_imagefolder",
     "import_inspect",
     "import_promptarena",
+    "import_webdataset",
     "utc_now",
 ]
 

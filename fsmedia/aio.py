@@ -13,20 +13,35 @@ from contextvars import copy_context
 from functools import partial, wraps
 from inspect import cleandoc, signature
 from itertools import islice
-from typing import TYPE_CHECKING, Any, BinaryIO, Concatenate, Generic, NoReturn, ParamSpec, Self, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    BinaryIO,
+    Concatenate,
+    Generic,
+    NoReturn,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from fsmedia.errors import InvalidMediaError
 from fsmedia.store import MediaStore, StoreSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
     from os import PathLike
     from types import TracebackType
-    from typing import Unpack
+    from typing import Literal, Unpack
 
     from fsmedia.core.ingest import MediaWriter
+    from fsmedia.errors import MediaError
     from fsmedia.filesystem import MediaFileSystem
-    from fsmedia.models import MediaMetadata, Reference
+    from fsmedia.models import MediaContent, MediaMetadata, MediaRecord, Reference
+    from fsmedia.models.interfaces import OnError
     from fsmedia.storage.address import NestedOptions
 
 P = ParamSpec("P")
@@ -329,6 +344,34 @@ def _threaded(
     return call
 
 
+class _StoresMany(Protocol):
+    """`store_many` as type checkers see it: `_threaded` shows them the first overload only."""
+
+    @overload
+    def __call__(
+        self, pairs: Iterable[tuple[MediaContent, MediaMetadata]], *, on_error: Literal["raise"] = "raise"
+    ) -> Coroutine[Any, Any, list[Reference]]: ...
+
+    @overload
+    def __call__(
+        self, pairs: Iterable[tuple[MediaContent, MediaMetadata]], *, on_error: OnError
+    ) -> Coroutine[Any, Any, list[Reference | MediaError]]: ...
+
+
+class _AnswersMany(Protocol[T]):
+    """`info_many` and its like, as type checkers see them."""
+
+    @overload
+    def __call__(
+        self, references: Iterable[str], *, on_error: Literal["raise"] = "raise"
+    ) -> Coroutine[Any, Any, list[T]]: ...
+
+    @overload
+    def __call__(
+        self, references: Iterable[str], *, on_error: OnError
+    ) -> Coroutine[Any, Any, list[T | MediaError]]: ...
+
+
 def _batch(items: Iterator[T], size: int) -> list[T]:
     return list(islice(items, size))
 
@@ -452,20 +495,20 @@ class AsyncMediaStore:
     store_media = _threaded(MediaStore.store_media)
     """Store a media file and return its reference."""
 
-    store_many = _threaded(MediaStore.store_many)
+    store_many: _StoresMany = cast("_StoresMany", _threaded(MediaStore.store_many))
     """Store many media files, concurrently on object stores, and return their references in the same order."""
 
     retrieve_media = _threaded(MediaStore.retrieve_media)
     """Return a stored media file without its bytes: `.open()`, `.read_bytes()` and `.local_path()` load them."""
 
-    retrieve_many = _threaded(MediaStore.retrieve_many)
+    retrieve_many: _AnswersMany[MediaContent] = cast("Any", _threaded(MediaStore.retrieve_many))
     """Return many stored media files, without their bytes, in the same order."""
 
     info = _threaded(MediaStore.info)
     """Return everything the store knows about a media file."""
 
-    info_many = _threaded(MediaStore.info_many)
-    """Return everything the store knows about many media files, in the same order; holds are not looked up."""
+    info_many: _AnswersMany[MediaRecord] = cast("Any", _threaded(MediaStore.info_many))
+    """Return everything the store knows about many media files, in the same order."""
 
     metadata = _threaded(MediaStore.metadata)
     """Return the metadata of a media file: ids, position, MIME type, size, time, policy."""
@@ -517,7 +560,7 @@ class AsyncMediaStore:
     delete_media = _threaded(MediaStore.delete_media)
     """Delete a media file: its sidecar, then its bytes. Deleting what does not exist succeeds."""
 
-    delete_many = _threaded(MediaStore.delete_many)
+    delete_many: _AnswersMany[None] = cast("Any", _threaded(MediaStore.delete_many))
     """Delete many media files: all sidecars, then the bytes of those whose sidecar is gone; held ones are refused."""
 
     apply_policy = _threaded(MediaStore.apply_policy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from datetime import timedelta
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypedDict
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypedDict, overload
 
 from fsmedia import catalog
 from fsmedia.catalog import CatalogAnswers
@@ -17,7 +17,7 @@ from fsmedia.core.records import References, StoredBytes, VerifyReads, check_mod
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.core.telemetry import Observer, checked_hooks, observed
 from fsmedia.display.previewer import PreviewCache, default_folder, place_of
-from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, ReadOnlyStoreError
+from fsmedia.errors import InvalidMediaError, MediaError, ReadOnlyStoreError
 from fsmedia.filesystem import MediaFileSystem
 from fsmedia.filesystem.views import VIEW_MAX_AGE, as_age
 from fsmedia.format import keys
@@ -32,7 +32,7 @@ from fsmedia.maintenance.verify import verify
 from fsmedia.models import Hold, MediaContent, MediaMetadata, Reference
 from fsmedia.models.selection import Selection, shows_selection
 from fsmedia.storage import open_backend
-from fsmedia.storage.address import media_url, nested_options, root_of, url_from_environment
+from fsmedia.storage.address import media_url, nested_options, resolve_root, url_from_environment
 
 if TYPE_CHECKING:
     import builtins
@@ -136,7 +136,8 @@ class MediaStore:
     Parameters
     ----------
     url
-        The root: a folder, ``memory://...``, ``s3://bucket/...``, ``gs://bucket/...``; None takes ``$FSMEDIA_URL``.
+        The root: a folder, ``memory://...``, ``s3://bucket/...``, ``gs://bucket/...``; ``@lab`` is the store that
+        ``$FSMEDIA_STORE_LAB`` or `fsspec.conf` call so; None takes ``$FSMEDIA_URL``.
     storage_options
         What the fsspec filesystem of that URL takes: credentials, endpoint. They appear in no text this makes.
     organization
@@ -159,7 +160,7 @@ class MediaStore:
     durability
         On local disk: "fsync" survives a power cut, "rename" a killed process.
     read_only
-        Refuse every write.
+        Refuse every write, and a root without a store: `MediaNotFoundError`, at once.
     verify_reads
         Compare bytes with what was stored: lengths at every read, the SHA-256 at the end of a whole one; seeks are not
         checked. "always": also the digests of plain media in one `fs.cat` of many on an object store.
@@ -185,6 +186,8 @@ class MediaStore:
     ------
     StoreConflictError
         The store has other settings than asked, or is of a newer format.
+    MediaNotFoundError
+        It is opened to be read only, and there is none: neither settings nor any file.
     """
 
     def __init__(
@@ -220,8 +223,9 @@ class MediaStore:
         check_mode(verify_reads)
         if view_max_age is not None:
             as_age(view_max_age)
-        self._root = url_from_environment() if url is None else root_of(url)
-        self._storage_options = dict(storage_options or {})
+        self._root, self._storage_options = resolve_root(
+            url_from_environment() if url is None else url, storage_options
+        )
         self._durability = durability
         self._timeout = timeout
         self._max_file_size = max_file_size
@@ -233,8 +237,10 @@ class MediaStore:
         self._deletion_log = deletion_log
         self._now = now
         self._fs: MediaFileSystem | None = None
-        self._backend = open_backend(self._root, storage_options, timeout=timeout, durability=durability)
+        self._backend = open_backend(self._root, self._storage_options, timeout=timeout, durability=durability)
         self._settings_file = SettingsFile(self._backend, settings)
+        if read_only:
+            self._settings_file.check_exists()
         self._observer = Observer(self._backend.url, checked_hooks(hooks))
 
     def create(self) -> Self:
@@ -376,10 +382,20 @@ class MediaStore:
         content = MediaContent(data=b"", mime_type=mime_type)
         return MediaWriter(draft_of(self._write_context, content, metadata), self._observer)
 
+    @overload
+    def store_many(
+        self, pairs: Iterable[tuple[MediaContent, MediaMetadata]], *, on_error: Literal["raise"] = "raise"
+    ) -> builtins.list[Reference]: ...
+
+    @overload
+    def store_many(
+        self, pairs: Iterable[tuple[MediaContent, MediaMetadata]], *, on_error: OnError
+    ) -> builtins.list[Reference | MediaError]: ...
+
     @observed("store_many")
     def store_many(
         self, pairs: Iterable[tuple[MediaContent, MediaMetadata]], *, on_error: OnError = "raise"
-    ) -> builtins.list[Reference]:
+    ) -> builtins.list[Reference] | builtins.list[Reference | MediaError]:
         """Store many media files, concurrently on object stores, and return their references in the same order.
 
         Parameters
@@ -427,8 +443,20 @@ class MediaStore:
 
         return self._references.apply(reference, content)
 
+    @overload
+    def retrieve_many(
+        self, references: Iterable[str], *, on_error: Literal["raise"] = "raise"
+    ) -> builtins.list[MediaContent]: ...
+
+    @overload
+    def retrieve_many(
+        self, references: Iterable[str], *, on_error: OnError
+    ) -> builtins.list[MediaContent | MediaError]: ...
+
     @observed("retrieve_many")
-    def retrieve_many(self, references: Iterable[str], *, on_error: OnError = "raise") -> builtins.list[MediaContent]:
+    def retrieve_many(
+        self, references: Iterable[str], *, on_error: OnError = "raise"
+    ) -> builtins.list[MediaContent] | builtins.list[MediaContent | MediaError]:
         """Return many stored media files, without their bytes, in the same order.
 
         Raises
@@ -459,13 +487,22 @@ class MediaStore:
 
         return self._references.apply(reference, record)
 
+    @overload
+    def info_many(
+        self, references: Iterable[str], *, on_error: Literal["raise"] = "raise"
+    ) -> builtins.list[MediaRecord]: ...
+
+    @overload
+    def info_many(self, references: Iterable[str], *, on_error: OnError) -> builtins.list[MediaRecord | MediaError]: ...
+
     @observed("info_many")
     def info_many(
         self, references: Iterable[str], *, on_error: OnError = "raise"
-    ) -> builtins.list[MediaRecord | MediaError]:
-        """Return everything the store knows about many media files, in the same order; holds are not looked up.
+    ) -> builtins.list[MediaRecord] | builtins.list[MediaRecord | MediaError]:
+        """Return everything the store knows about many media files, in the same order.
 
-        Sidecars are read 256 at a time, concurrently on object stores.
+        Sidecars are read 256 at a time, concurrently on object stores. Holds cost one listing in all, and a read of
+        each that is on one of these media.
 
         Parameters
         ----------
@@ -484,7 +521,7 @@ class MediaStore:
         answers = (
             # Alone a media is found under the name that a conversion gave it, too.
             bulk.attempt(self.info, key) if key and isinstance(found, MediaError) else bulk.attempt(record, found)
-            for key, found in bulk.find(self._backend, references, self._references.key, _INFO_WINDOW)
+            for key, found in bulk.find(self._backend, references, self._references.key, _INFO_WINDOW, with_holds=True)
         )
         described: list[MediaRecord | MediaError] = bulk.collected(answers, on_error)
         return described
@@ -597,6 +634,8 @@ class MediaStore:
         since: datetime | None = None,
         until: datetime | None = None,
         expires_before: datetime | None = None,
+        held: bool | None = None,
+        newest: int | None = None,
         limit: int | None = None,
     ) -> Iterator[Reference]:
         """Iterate over references in the order of their keys; without arguments all of them.
@@ -607,11 +646,16 @@ class MediaStore:
         Parameters
         ----------
         mime_type
-            A MIME type or a pattern of one: ``image/*``.
+            A MIME type or a pattern of one: ``image/*``, which ``image`` stands for too.
         since, until
             Timestamp at or after, and before; aware.
         expires_before
             Expires, and before that instant.
+        held
+            True: only those that are held, for one listing of the holds, a read of each, and these media's sidecars.
+            False: only those that are not, for one listing of the holds more.
+        newest
+            As many with the latest timestamps, the newest first. All that are selected are looked at.
         limit
             Most references to give.
 
@@ -620,6 +664,8 @@ class MediaStore:
         InvalidMediaError
             A condition can't be meant.
         """
+        if newest is not None and (held is not None or limit is not None):
+            raise InvalidMediaError("newest goes with no limit and no held", next_step="leave these out")
         selection = Selection(
             run_id=run_id,
             conversation_id=conversation_id,
@@ -633,7 +679,9 @@ class MediaStore:
         )
         configuration = self._settings_file.refresh()
         shortcut = CatalogAnswers(self._backend, configuration, selection)
-        return records.select(self._backend, configuration, selection, limit=limit, shortcut=shortcut)
+        if newest is not None:
+            return records.select_newest(self._backend, configuration, selection, newest, shortcut)
+        return records.select(self._backend, configuration, selection, limit=limit, held=held, shortcut=shortcut)
 
     @observed("catalog")
     def catalog(self, *, refresh: bool = True, executor: Executor | None = None, progress: Progress = None) -> Catalog:
@@ -732,8 +780,18 @@ class MediaStore:
             for error in records.refuse_renamed(self._backend, [key]).values():
                 raise error
 
+    @overload
+    def delete_many(
+        self, references: Iterable[str], *, on_error: Literal["raise"] = "raise"
+    ) -> builtins.list[None]: ...
+
+    @overload
+    def delete_many(self, references: Iterable[str], *, on_error: OnError) -> builtins.list[MediaError | None]: ...
+
     @observed("delete_many")
-    def delete_many(self, references: Iterable[str], *, on_error: OnError = "raise") -> builtins.list[None]:
+    def delete_many(
+        self, references: Iterable[str], *, on_error: OnError = "raise"
+    ) -> builtins.list[None] | builtins.list[MediaError | None]:
         """Delete many media files: all sidecars, then the bytes of those whose sidecar is gone; held ones are refused.
 
         Object stores are asked by bulk requests, and the answer for each key is read.
@@ -786,7 +844,7 @@ class MediaStore:
         ----------
         now
             The instant that decides, aware; None is the store's clock, which must agree with the storage's to within
-            5 minutes.
+            5 minutes. More than a day ahead of the store's clock only a dry run takes it.
         dry_run
             Change nothing; the report says what would be deleted.
         executor
@@ -800,6 +858,8 @@ class MediaStore:
 
         Raises
         ------
+        InvalidMediaError
+            `now` lies ahead: what is to be kept until then would be deleted.
         StorageError
             The clocks differ, or the store can't be listed; what failed for single media is in the report.
         ReadOnlyStoreError
@@ -1260,7 +1320,7 @@ class MediaStore:
         Parameters
         ----------
         url
-            The other root. Where it holds no store, one is made with this one's settings.
+            The other root, or ``@name``. Where it holds no store, one is made with this one's settings.
         storage_options
             What the fsspec filesystem of that URL takes.
         run_id, conversation_id, session_id, provider_id, mime_type, policy_name, since, until, expires_before
@@ -1307,9 +1367,8 @@ class MediaStore:
         selection = Selection(**words)
         configuration = self._settings_file.refresh()
         # A mistyped root looks like an empty store, and with `delete` the target would become as empty.
-        if not self._settings_file.is_settled and next(iter(self._backend.entries()), None) is None:
-            raise MediaNotFoundError(f"no store and no media at {self.url}", next_step="check the URL")
-        opening = open_backend(root_of(url), storage_options, timeout=self._timeout, durability=self._durability)
+        self._settings_file.check_exists()
+        opening = open_backend(*resolve_root(url, storage_options), timeout=self._timeout, durability=self._durability)
         with closing(opening) as backend:
             target = open_target(backend, asked, self._backend, configuration)
             options = SyncOptions(

@@ -400,6 +400,7 @@ class RowAnswers:
 
     def __init__(self, table: pa.Table, selection: Selection) -> None:
         self._before = PreviousRows(table)
+        self._timestamps = table.column("timestamp")
         chunks = mask(table, selection).cast("uint8").chunks
         self._met = b"".join(
             memoryview(each.buffers()[1]).cast("B")[each.offset : each.offset + len(each)]
@@ -411,6 +412,12 @@ class RowAnswers:
         """Tell whether a media meets the selection; None: its sidecar or its bytes changed."""
         number = self._before.unchanged(item, _ANY_TIME)
         return None if number is None else bool(self._met[number])
+
+    def timestamp(self, item: ListedItem) -> datetime | None:
+        """Return when a media was made; None: its sidecar or its bytes changed, or the row does not tell."""
+        number = self._before.unchanged(item, _ANY_TIME)
+        found: datetime | None = None if number is None else self._timestamps[number].as_py()
+        return found
 
 
 _ANY_TIME = datetime.max.replace(tzinfo=UTC)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from fsmedia.cli import output
 from fsmedia.errors import MediaError, MediaNotFoundError
@@ -24,7 +24,7 @@ from fsmedia.format import keys
 from fsmedia.format.settings import Configuration
 from fsmedia.models import MediaRecord, RetentionPolicy
 from fsmedia.storage import open_backend
-from fsmedia.storage.address import URL_VARIABLE
+from fsmedia.storage.address import URL_VARIABLE, resolve_root
 from fsmedia.store import MediaStore, utc_now
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ StoreUrl = Annotated[
         "-s",
         metavar="URL",
         show_default=False,
-        help="The store: a folder, s3://bucket/media, gs://bucket/media, any fsspec URL; else $FSMEDIA_URL.",
+        help="The store: a folder, s3://bucket/media, any fsspec URL, @name (see stores); else $FSMEDIA_URL.",
     ),
 ]
 StorageOptions = Annotated[
@@ -276,13 +276,25 @@ class StoreLocation:
             )
         return url
 
+    def open_existing(self, *, read_only: bool = False) -> MediaStore:
+        """Open the store that is there.
+
+        Raises
+        ------
+        MediaNotFoundError
+            There is none, so a mistyped URL looks like no empty store.
+        """
+        opened = self.open(read_only=read_only)
+        opened._settings_file.check_exists()
+        return opened
+
     def open(self, **settings: Any) -> MediaStore:
-        """Open the store. A file that a person names is taken whatever its size."""
+        """Open the store, or the place of one. A file that a person names is taken whatever its size."""
         return MediaStore(self.url_or_default(), storage_options=self.options, max_file_size=None, **settings)
 
     def read_settings(self) -> Configuration | None:
         """Return the settings that lie at the root; None where no store was made yet."""
-        with open_backend(self.url_or_default(), self.options, timeout=_TIMEOUT) as backend:
+        with open_backend(*resolve_root(self.url_or_default(), self.options), timeout=_TIMEOUT) as backend:
             data = backend.read(keys.CONFIGURATION_KEY)
         return None if data is None else Configuration.parse(data)
 
@@ -337,8 +349,28 @@ class CommandError(Exception):
         super().__init__(text)
 
 
+def _untyped_flags(params: list[Any]) -> list[Any]:
+    """Give flags no type in a help: they take no value, and `<bool>` says that they do."""
+    for each in params:
+        if getattr(each, "is_flag", False) and each.metavar is None:
+            each.metavar = ""
+    return params
+
+
+class Command(TyperCommand):
+    """A command."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return options and arguments."""
+        return _untyped_flags(super().get_params(ctx))
+
+
 class CommandGroup(TyperGroup):
     """A group of commands: what they raise becomes one line and an exit code."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options."""
+        return _untyped_flags(super().get_params(ctx))
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run a command line; exits unless `standalone_mode` is False, as typer's own does."""
@@ -405,7 +437,7 @@ def command_group(text: str, commands: Iterable[tuple[str, Callable[..., None], 
             typer.echo(context.get_help())
 
     for name, command, command_text in commands:
-        group.command(name, help=output.unwrapped(command_text))(command)
+        group.command(name, cls=Command, help=output.unwrapped(command_text))(command)
     return group
 
 
@@ -429,6 +461,11 @@ def check_mapping(mapping: Path | None, *, dry_run: bool) -> None:
         )
 
 
+def can_ask() -> bool:
+    """Tell whether a person sits at the terminal."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def confirm(question: str, otherwise: str = "nothing was deleted") -> None:
     """Ask, where somebody can answer; `otherwise` is what a no comes to.
 
@@ -437,7 +474,7 @@ def confirm(question: str, otherwise: str = "nothing was deleted") -> None:
     CommandError
         The answer is no.
     """
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not can_ask():
         return
     if not typer.confirm(output.visible(question), err=True):
         raise CommandError(otherwise)

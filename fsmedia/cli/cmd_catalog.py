@@ -61,7 +61,11 @@ def refresh(
 ) -> None:
     """Bring the catalog up to date."""
     location = StoreLocation.of(context, store, option)
-    with location.open() as opened, thread_pool(threads) as executor, output.count_progress("media", None) as meter:
+    with (
+        location.open_existing() as opened,
+        thread_pool(threads) as executor,
+        output.count_progress("media", None) as meter,
+    ):
         found = opened.catalog(executor=executor, progress=meter.reach)
     problems = found.problems
     for reason in list(problems.values())[:_MOST_WARNINGS]:
@@ -85,7 +89,7 @@ def show(
     context: typer.Context, *, as_json: AsJson = False, store: StoreUrl = None, option: StorageOptions = None
 ) -> None:
     """Show what the catalog is."""
-    with StoreLocation.of(context, store, option).open(read_only=True) as opened:
+    with StoreLocation.of(context, store, option).open_existing(read_only=True) as opened:
         found = opened.catalog(refresh=False)
     if as_json:
         output.json_line(
@@ -132,7 +136,7 @@ def catalog_of(location: StoreLocation, *, refresh: bool, threads: int | None = 
 
 def _open_catalog(location: StoreLocation, threads: int | None, *, refresh: bool, read_only: bool) -> Catalog:
     with (
-        location.open(read_only=read_only) as opened,
+        location.open_existing(read_only=read_only) as opened,
         thread_pool(threads) as executor,
         output.count_progress("media", None) as meter,
     ):

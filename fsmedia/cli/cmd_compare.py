@@ -36,7 +36,7 @@ def compare(
 ) -> None:
     """Write a comparison."""
     with (
-        StoreLocation.of(context, store, option).open(read_only=True) as opened,
+        StoreLocation.of(context, store, option).open_existing(read_only=True) as opened,
         output.count_progress("making previews", None) as meter,
     ):
         made = opened.compare(runs, by=by, limit=limit, progress=meter.reach)

@@ -16,7 +16,9 @@ from fsmedia.cli.app import (
     StorageOptions,
     StoreLocation,
     StoreUrl,
+    Yes,
     check_mapping,
+    confirm,
     exit_code_of,
 )
 from fsmedia.display.text import size_text
@@ -29,7 +31,8 @@ references still work for single media. Old and new ones are written to .fsmedia
 `--mapping FILE` as JSON lines. Held media, and files under names that are not fsmedia's, stay as they are.
 
 All bytes are read once and compared with their digest. It may be interrupted: doing it again goes on. Run one at a
-time. There is no way back but copying the media to another store.
+time. There is no way back but copying the media to another store, so it asks first where a person sits at the
+terminal; `--yes` does not ask.
 
 Examples:
   fsmedia dedupe --dry-run
@@ -48,6 +51,7 @@ def dedupe(
         int, typer.Option("--threads", min=1, max=256, metavar="N", help="Windows of 200 media at once.")
     ] = 1,
     mapping: MappingFile = None,
+    yes: Yes = False,
     as_json: AsJson = False,
     store: StoreUrl = None,
     option: StorageOptions = None,
@@ -55,12 +59,15 @@ def dedupe(
     """Let media share equal bytes."""
     check_mapping(mapping, dry_run=dry_run)
     location = StoreLocation.of(context, store, option)
-    if location.read_settings() is None:
-        raise CommandError(
-            f"{output.visible(location.url_or_default())}: no store was made here; see: fsmedia init --help"
-        )
     with ExitStack() as stack:
-        opened = stack.enter_context(location.open(read_only=dry_run))
+        opened = stack.enter_context(location.open_existing(read_only=dry_run))
+        if location.read_settings() is None:
+            raise CommandError(f"{opened.url}: the store has no settings that could say so; sync it to a new one")
+        if not (yes or dry_run):
+            confirm(
+                f"Give the media of {opened.url} new references, to share equal bytes? There is no way back.",
+                "nothing was changed",
+            )
         # Before the work: that the file can't be written must not be found out after it.
         file = None if mapping is None else stack.enter_context(mapping.open("a", encoding="utf-8"))
         executor = None if threads == 1 else stack.enter_context(ThreadPoolExecutor(threads))

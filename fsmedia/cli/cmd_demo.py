@@ -26,7 +26,7 @@ HELP = """Store a small run of five media, list it, read one back and check it, 
 
 It goes to ./fsmedia-demo, or where `--store` says; $FSMEDIA_URL is not looked at, so that no demo lands in your own
 store by accident. Repeat it as often as you like: each time is a new run. Needs Pillow: pip install
-'fsmedia\\[notebook]'.
+'fsmedia[notebook]'.
 
 Examples:
   fsmedia demo

@@ -18,6 +18,9 @@ from fsmedia.cli.app import (
     StoreLocation,
     StoreUrl,
     Threads,
+    Yes,
+    can_ask,
+    confirm,
     parse_duration,
     parse_instant,
     thread_pool,
@@ -25,6 +28,7 @@ from fsmedia.cli.app import (
 from fsmedia.cli.signals import StopSignal
 from fsmedia.display.text import duration_text, size_text
 from fsmedia.errors import MediaError
+from fsmedia.maintenance.expiry import FARTHEST_AHEAD
 from fsmedia.models import EnforcementReport
 from fsmedia.models.reports import kept_words
 from fsmedia.store import MediaStore, utc_now
@@ -36,18 +40,18 @@ at once and then again and again, until Ctrl-C or SIGTERM: it ends after the med
 it there. One sweep that is stopped so exits with 130 or 143; `--every` exits with how its last sweep went. With
 `--json` one document for each sweep, with all media in it.
 
+One sweep says how many would go and asks first where a person sits at the terminal; `--yes` does not ask. A `--now`
+that lies ahead needs `--dry-run`.
+
 Examples:
   fsmedia enforce --store ./media --dry-run
-  fsmedia enforce --dry-run --now 'in 7d'
+  fsmedia enforce --dry-run --now 7d
   fsmedia enforce --store s3://bucket/media --every 5m
   fsmedia enforce --json | jq -r '.deleted[].reference'
 """
 
 _ROWS = 50
 """So many lines of each kind; more is what `--all` and `--json` are for."""
-
-_AHEAD = timedelta(days=1)
-"""`--now` may be so far ahead of this machine's clock, should that be slow; more would be another time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +73,13 @@ def enforce(
         str | None, typer.Option(metavar="DURATION", help="Sweep again and again, with such a pause: 30s, 5m, 1h, 1d.")
     ] = None,
     now: Annotated[
-        str | None, typer.Option(metavar="TIME", help="What time it is: 2026-01-01T00:00:00Z; else the clock's.")
+        str | None, typer.Option(metavar="TIME", help="What time it is: 2026-01-01T00:00:00Z, 7d (from now).")
     ] = None,
     delete_shared: Annotated[
         bool, typer.Option("--delete-shared", help="Also what PromptKit's index names, which other runs may share.")
     ] = False,
     threads: Threads = None,
+    yes: Yes = False,
     everything: Annotated[bool, typer.Option("--all", help=f"Show more than {_ROWS} media of each kind.")] = False,
     as_json: AsJson = False,
     store: StoreUrl = None,
@@ -91,10 +96,14 @@ def enforce(
         as_json=as_json,
         rows=None if everything else _ROWS,
     )
+    location = StoreLocation.of(context, store, option)
+    # Before the signals are caught: Ctrl-C at the question is an answer.
+    if pause is None and not (yes or dry_run) and can_ask():
+        _ask(location, settings, threads)
     # Before the store is opened: whoever stops a program that just began wants the same end.
     with (
         StopSignal() as stop,
-        StoreLocation.of(context, store, option).open(read_only=dry_run) as opened,
+        location.open_existing(read_only=dry_run) as opened,
         thread_pool(threads) as executor,
     ):
         if pause is None:
@@ -104,15 +113,33 @@ def enforce(
     raise typer.Exit(code)
 
 
+def _ask(location: StoreLocation, settings: _SweepSettings, threads: int | None) -> None:
+    """Ask whether as many media shall be deleted as a dry run tells."""
+    with (
+        location.open_existing(read_only=True) as opened,
+        thread_pool(threads) as executor,
+        output.count_progress("looking", None) as meter,
+    ):
+        plan = opened.enforce_policy(
+            now=settings.now,
+            dry_run=True,
+            executor=executor,
+            delete_shared=settings.delete_shared,
+            progress=meter.reach,
+        )
+    if plan.deleted:
+        confirm(f"Delete {len(plan.deleted):,} media ({size_text(plan.bytes_freed)}) of {opened.url} that are due?")
+
+
 def _instant(text: str | None, *, repeated: bool, dry_run: bool) -> datetime | None:
     """Read `--now`, and refuse what would delete too early."""
     clock = utc_now()
-    instant = parse_instant(text, "--now", now=clock)
+    instant = parse_instant(text, "--now", now=clock, ahead=True)
     if instant is None:
         return None
     if repeated:
         raise typer.BadParameter("stands still, and --every goes on: give one of them", param_hint="--now")
-    if instant - clock > _AHEAD and not dry_run:
+    if instant - clock > FARTHEST_AHEAD and not dry_run:
         raise typer.BadParameter(
             f"{instant:%Y-%m-%d %H:%M}Z lies ahead, and what is to be kept until then would be deleted; add --dry-run",
             param_hint="--now",

@@ -27,6 +27,7 @@ from fsmedia.cli.app import (
     StoreUrl,
     Threads,
     Yes,
+    can_ask,
     conditions,
     confirm,
     thread_pool,
@@ -87,7 +88,7 @@ def check_receipt_file(
     if not path.exists():
         raise CommandError(f"{path}: no such file", code=NOT_FOUND)
     with (
-        location.open(read_only=True) as opened,
+        location.open_existing(read_only=True) as opened,
         thread_pool(threads) as executor,
         output.count_progress("looking", None) as meter,
     ):
@@ -173,8 +174,8 @@ def erase(
         raise typer.BadParameter(
             "must name whose media shall go", param_hint="--run, --conversation, --session, --provider"
         )
-    with location.open(read_only=dry_run) as opened, thread_pool(threads) as executor:
-        if not (yes or dry_run) and sys.stdin.isatty() and sys.stderr.isatty():
+    with location.open_existing(read_only=dry_run) as opened, thread_pool(threads) as executor:
+        if not (yes or dry_run) and can_ask():
             plan = _erase(opened, executor, named, dry_run=True, force=force, versions=versions)
             older = f" and {plan.cleaned.versions:,} older versions" if versions else ""
             confirm(
@@ -185,8 +186,6 @@ def erase(
             done = _erase(
                 opened, executor, named, dry_run=dry_run, force=force, forget_log=forget_log, versions=versions
             )
-            if done.examined == 0 and location.read_settings() is None:  # a mistyped URL must not look like an erasure
-                raise CommandError(f"no media, and no store, at {opened.url}", code=NOT_FOUND)
             keep(done)
     if as_json:
         output.json_line(done.model_dump(mode="json"))

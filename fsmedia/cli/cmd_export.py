@@ -179,7 +179,7 @@ def _run(
     location: StoreLocation, run_export: Callable[[MediaStore, Callable[[int], None]], ExportReport], *, as_json: bool
 ) -> None:
     """Open the store, export under a progress bar, and print the report."""
-    with location.open(read_only=True) as opened, output.count_progress("exporting", None) as meter:
+    with location.open_existing(read_only=True) as opened, output.count_progress("exporting", None) as meter:
         report = run_export(opened, meter.reach)
     for failure in report.failed:
         output.error(output.error_text(failure.error))

@@ -132,7 +132,7 @@ def externalize(
     metadata = MediaMetadata(
         run_id=run, conversation_id=conversation, session_id=session, provider_id=provider, policy_name=policy
     )
-    with StoreLocation.of(context, store, option).open(read_only=dry_run) as opened:
+    with StoreLocation.of(context, store, option).open() as opened:
         try:
             done = opened.externalize_text(text, metadata, at_least=at_least, dry_run=dry_run)
         except BulkError as error:

@@ -74,7 +74,7 @@ def gallery(
         expires_before=expires_before,
     )
     with (
-        StoreLocation.of(context, store, option).open(read_only=True) as opened,
+        StoreLocation.of(context, store, option).open_existing(read_only=True) as opened,
         output.count_progress("making previews", limit) as meter,
     ):
         made = opened.gallery(

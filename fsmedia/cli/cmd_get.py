@@ -63,7 +63,7 @@ def get(
     if target == _STDOUT and sys.stdout.isatty() and not force:
         raise CommandError("this would write media into the terminal; pipe it, name a file, or add --force")
     errors: list[MediaError | CommandError | OSError] = []
-    with location.open(read_only=True) as opened:
+    with location.open_existing(read_only=True) as opened:
         folder = _folder(target, several=len(references) > 1)
         for reference in references:
             try:

@@ -1,4 +1,4 @@
-"""`fsmedia import`: import results of PromptArena, trees of files and logs of inspect_ai."""
+"""`fsmedia import`: import results of PromptArena, trees of files, logs of inspect_ai, and what `export` wrote."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 from collections import Counter
@@ -19,12 +19,19 @@ from fsmedia.cli.app import (
     parse_storage_options,
 )
 from fsmedia.display.text import size_text
-from fsmedia.exchange import adopt_folder, import_folder, import_inspect, import_promptarena
+from fsmedia.exchange import (
+    adopt_folder,
+    import_folder,
+    import_imagefolder,
+    import_inspect,
+    import_promptarena,
+    import_webdataset,
+)
 from fsmedia.exchange.folders import DEFAULT_PATTERN
 from fsmedia.models import ImportReport
 from fsmedia.store import MediaStore
 
-IMPORT_HELP = """Take in media that others left: PromptArena's results, any tree of files, logs of inspect_ai.
+IMPORT_HELP = """Take in media that others left: PromptArena's results, any tree of files, logs of inspect_ai, exports.
 
 Each media keeps where it came from (the attribute user.source). Importing again stores what is new and nothing twice,
 so an import that was killed goes on where it was; run one at a time. `--dry-run` reads all and says what would happen.
@@ -68,6 +75,26 @@ A log is a .eval or .json file, or a folder of them. The run is the evaluation's
 Examples:
   fsmedia import inspect logs/ --store ./media
   fsmedia import inspect logs/*.eval --policy retain-30days --json
+"""
+
+IMAGEFOLDER_HELP = """Import what `fsmedia export imagefolder` and `audiofolder` wrote, or any imagefolder with a table.
+
+Ids, positions, times, captions and digests come from metadata.jsonl or metadata.parquet, in DIR or in its splits. What
+a row does not tell is given: --run, --conversation, --session. Policies and attributes are in no export.
+
+Examples:
+  fsmedia import imagefolder dataset/ --store ./media
+  fsmedia import imagefolder pictures/ --run holiday --store ./media --dry-run
+"""
+
+WEBDATASET_HELP = """Import what `fsmedia export webdataset` wrote, or any shards (*.tar) of WebDataset.
+
+Ids, positions, times, captions and digests come from the JSON beside each media. What it does not tell is given: --run,
+--conversation, --session. Policies and attributes are in no export.
+
+Examples:
+  fsmedia import webdataset shards/ --store ./media
+  fsmedia import webdataset s3://bucket/shards --run r1 --source-option anon=true
 """
 
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Store nothing, say what would be stored.")]
@@ -224,11 +251,45 @@ def _rows(report: ImportReport) -> list[tuple[str, str]]:
     return rows
 
 
+def _described_command(run_import: Callable[..., ImportReport], kind: str) -> Callable[..., None]:
+    """Return the command of a format whose tables tell of each media."""
+
+    def command(
+        context: typer.Context,
+        *,
+        path: Annotated[str, typer.Argument(metavar="DIR", help=kind)],
+        run: Annotated[str, typer.Option(metavar="ID", show_default=False, help="Where a row tells no run.")] = "",
+        conversation: Annotated[str, typer.Option(metavar="ID", show_default=False, help="Likewise.")] = "",
+        session: Annotated[str, typer.Option(metavar="ID", show_default=False, help="Likewise.")] = "",
+        provider: Annotated[str, typer.Option(metavar="ID", show_default=False, help="Likewise.")] = "",
+        policy: Policy = None,
+        source_option: SourceOptions = None,
+        dry_run: DryRun = False,
+        as_json: AsJson = False,
+        store: StoreUrl = None,
+        option: StorageOptions = None,
+    ) -> None:
+        """Import what an export wrote."""
+        options = parse_storage_options(source_option)
+        ids = {"run_id": run, "conversation_id": conversation, "session_id": session, "provider_id": provider}
+
+        def import_into(opened: MediaStore, progress: Callable[[int], None]) -> ImportReport:
+            return run_import(
+                opened, path, ids=ids, policy_name=policy, storage_options=options, dry_run=dry_run, progress=progress
+            )
+
+        _run(StoreLocation.of(context, store, option), import_into, as_json=as_json)
+
+    return command
+
+
 group = command_group(
     IMPORT_HELP,
     (
         ("promptarena", promptarena, PROMPTARENA_HELP),
         ("folder", folder, FOLDER_HELP),
         ("inspect", inspect, INSPECT_HELP),
+        ("imagefolder", _described_command(import_imagefolder, "The folder of the export."), IMAGEFOLDER_HELP),
+        ("webdataset", _described_command(import_webdataset, "The folder of the shards."), WEBDATASET_HELP),
     ),
 )

@@ -45,7 +45,7 @@ def info(
     errors: list[MediaError] = []
     screen = output.Screen()
     shown = 0
-    with StoreLocation.of(context, store, option).open(read_only=True) as opened:
+    with StoreLocation.of(context, store, option).open_existing(read_only=True) as opened:
         for reference in references:
             try:
                 record = opened.info(reference)

@@ -35,6 +35,6 @@ def inline(
     """Put media back."""
     target = result_path(file, out, in_place=in_place)
     text = read_messages(file)
-    with StoreLocation.of(context, store, option).open(read_only=True) as opened:
+    with StoreLocation.of(context, store, option).open_existing(read_only=True) as opened:
         result = opened.inline_text(text, at_most=at_most)
     write_messages(result, target)

@@ -27,7 +27,6 @@ from fsmedia.cli.app import (
 )
 from fsmedia.display.text import size_text
 from fsmedia.models import MediaRecord
-from fsmedia.store import MediaStore
 
 if TYPE_CHECKING:
     from fsmedia.errors import MediaError
@@ -42,6 +41,8 @@ Examples:
   fsmedia ls --store ./media --run r1
   fsmedia ls --mime 'image/*' --since 2d --long
   fsmedia ls --expires-before 12h
+  fsmedia ls --held --json
+  fsmedia ls --newest 20 --long
   fsmedia ls --json | jq -r 'select(.size_bytes > 1000000).reference'
   fsmedia ls --run r1 --null | xargs -0 fsmedia get -o r1/
 """
@@ -59,6 +60,12 @@ def ls(
     since: Since = None,
     until: Until = None,
     expires_before: ExpiresBefore = None,
+    held: Annotated[
+        bool | None, typer.Option("--held/--not-held", help="Held by `policy hold`, or not.", show_default=False)
+    ] = None,
+    newest: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="So many with the latest times, the newest first.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=0, metavar="N", help="At most so many.")] = None,
     long: Annotated[bool, typer.Option("--long", "-l", help="With size, type, time, policy and expiry.")] = False,
     null: Annotated[bool, typer.Option("--null", "-0", help="End references with NUL, for xargs -0.")] = False,
@@ -67,6 +74,8 @@ def ls(
     option: StorageOptions = None,
 ) -> None:
     """List media."""
+    if newest is not None and (held is not None or limit is not None):
+        raise typer.BadParameter("stands without --limit and --held", param_hint="--newest")
     if long + null + as_json > 1:
         raise typer.BadParameter("are three ways to show the same: choose one", param_hint="--long, --null, --json")
     location = StoreLocation.of(context, store, option)
@@ -83,8 +92,8 @@ def ls(
     )
     errors: list[MediaError] = []
     found = False
-    with location.open(read_only=True) as opened:
-        references = opened.list(**selection, limit=limit)
+    with location.open_existing(read_only=True) as opened:
+        references = opened.list(**selection, held=held, newest=newest, limit=limit)
         if long or as_json:
             for batch in read_records(opened, references, errors):
                 found = found or bool(batch)
@@ -96,17 +105,9 @@ def ls(
                     sys.stdout.write(reference + "\0")
                 else:
                     output.line(reference)
-        if not found and not errors and limit != 0:
-            _note_nothing(location, opened, selected=bool(selection))
+        if not found and not errors and 0 not in (limit, newest):
+            output.note(f"no media {'match ' if selection or held is not None else ''}in {opened.url}")
     raise typer.Exit(exit_code_of(errors))
-
-
-def _note_nothing(location: StoreLocation, opened: MediaStore, *, selected: bool) -> None:
-    """Print on standard error why there is no line."""
-    if location.read_settings() is None and (not selected or next(opened.list(limit=1), None) is None):
-        output.note(f"no media, and no store yet, at {opened.url}")
-    else:
-        output.note(f"no media {'match ' if selected else ''}in {opened.url}")
 
 
 def _show(records: list[MediaRecord], *, long: bool) -> None:

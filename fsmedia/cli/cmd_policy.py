@@ -23,7 +23,9 @@ from fsmedia.cli.app import (
     StoreLocation,
     StoreUrl,
     Threads,
+    Yes,
     command_group,
+    confirm,
     exit_code_of,
     read_records,
     spell_duration,
@@ -31,10 +33,11 @@ from fsmedia.cli.app import (
 )
 from fsmedia.display.text import distance_text
 from fsmedia.errors import CorruptSidecarError, MediaError, UnknownPolicyError
-from fsmedia.format.policy import FORMS, find_policy
+from fsmedia.format.policy import FORMS, expires_at, find_policy
 from fsmedia.format.settings import Configuration
 from fsmedia.maintenance.bucket_rules import CONDITIONS, Backstop, Lifecycle, plan, spoils
-from fsmedia.models import MediaRecord
+from fsmedia.models import MediaRecord, RetentionPolicy
+from fsmedia.storage.address import resolve_root
 from fsmedia.store import MediaStore, utc_now
 
 POLICY_HELP = """How long media stay: put them under policies, hold and release them, look after the due index.
@@ -58,7 +61,8 @@ Examples:
 APPLY_HELP = """Put media under a policy, from their timestamp on; `--forever` takes the policy away.
 
 The policy stands first, so that references can come from elsewhere. Prints for each media when it may go; what may go
-already is deleted by the next sweep.
+already is deleted by the next sweep. It asks first where more than one is named and a person sits at the terminal;
+`--yes` does not ask, `--dry-run` only tells.
 
 Examples:
   fsmedia policy apply retain-30days runs/r1/0003_01_u01m8.png
@@ -120,7 +124,7 @@ def list_policies(
 ) -> None:
     """Show the policies."""
     location = StoreLocation.of(context, store, option)
-    with location.open(read_only=True) as opened:
+    with location.open_existing(read_only=True) as opened:
         url = opened.url
         settings = location.read_settings()
     facts = _facts(settings or Configuration(due_index="partial"))
@@ -128,7 +132,7 @@ def list_policies(
         output.json_line({"url": url, "made": settings is not None, **facts, "grammar": FORMS})
         return
     if settings is None:
-        output.note(f"no store was made yet at {url}: fsmedia init, or the first write, does")
+        output.note(f"the store at {url} has no settings: another program wrote it")
     screen = output.Screen()
     screen.print(Text(f"policies of {output.visible(url)}"), soft_wrap=True)
     screen.print(output.facts_table(_rows(facts)))
@@ -143,6 +147,8 @@ def apply(
     forever: Annotated[
         bool, typer.Option("--forever", "--none", help="Take the policy away; then no POLICY is given.")
     ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Change nothing, say what would be.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
     store: StoreUrl = None,
     option: StorageOptions = None,
@@ -153,12 +159,23 @@ def apply(
     location.url_or_default()
     if not references:
         raise typer.BadParameter("none is given: give the policy first, then one or more references", param_hint="REF")
-    if name is not None:
-        _check_name(name, location)
+    policy = None if name is None else _policy_of(name, location)
+    if len(references) > 1 and not (yes or dry_run):
+        confirm(
+            f"Put {len(references):,} media under {name}? The next sweep deletes what is due then."
+            if name
+            else f"Keep {len(references):,} media for ever?",
+            "nothing was changed",
+        )
 
     def act(opened: MediaStore, reference: str) -> tuple[str, dict[str, Any]]:
-        opened.apply_policy(reference, name)
-        record = opened.info(reference)
+        if dry_run:
+            record = opened.info(reference)
+            due = None if policy is None or record.timestamp is None else expires_at(policy, record.timestamp)
+            record = record.model_copy(update={"policy_name": name, "expires_at": due})
+        else:
+            opened.apply_policy(reference, name)
+            record = opened.info(reference)
         facts = {"policy_name": record.policy_name, "expires_at": _iso(record)}
         return _until(record), facts
 
@@ -217,7 +234,7 @@ def rebuild(
     option: StorageOptions = None,
 ) -> None:
     """Rebuild the due index."""
-    with StoreLocation.of(context, store, option).open() as opened:
+    with StoreLocation.of(context, store, option).open_existing() as opened:
         with (
             output.without_reported_failures(),
             thread_pool(threads) as executor,
@@ -248,7 +265,7 @@ def lifecycle(
 ) -> None:
     """Print rules."""
     location = StoreLocation.of(context, store, option)
-    url = location.url_or_default()
+    url = resolve_root(location.url_or_default())[0]
     kind = provider or _PROTOCOLS.get(url.partition("://")[0])
     if kind is None or "://" not in url or url.startswith(("file:", "local:", "memory:")):
         raise CommandError(
@@ -258,11 +275,12 @@ def lifecycle(
         )
     settings = location.read_settings()
     if settings is None:
-        raise CommandError("no store was made yet: fsmedia init, or the first write, does")
+        with location.open_existing(read_only=True) as opened:
+            raise CommandError(f"the store at {opened.url} has no settings, so no policy that could be a rule")
     found = plan(settings, url)
     early: list[_EarlyExpiry] = []
     if check and found.backstop is not None:
-        with location.open(read_only=True) as opened:
+        with location.open_existing(read_only=True) as opened:
             early = _find_early_expiries(opened, found, found.backstop)
         if early:
             found = Lifecycle(found.root, None, found.cannot)
@@ -304,7 +322,7 @@ def _for_each_media(
 ) -> None:
     """Call a function for each media, print what it did, and go on past what fails."""
     errors: list[MediaError] = []
-    with location.open() as opened:
+    with location.open_existing() as opened:
         for reference in references:
             try:
                 said, facts = act(opened, reference)
@@ -341,11 +359,13 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     return [("  " + output.visible(name), output.visible(value)) for name, value in rows]
 
 
-def _check_name(name: str, location: StoreLocation) -> None:
-    """Refuse a policy that means nothing, once for all references."""
+def _policy_of(name: str, location: StoreLocation) -> RetentionPolicy:
+    """Return the policy of a name; refuse one that means nothing, once for all references."""
     settings = location.read_settings()
+    if settings is None:
+        location.open_existing(read_only=True).close()
     try:
-        find_policy(name, {} if settings is None else settings.policies)
+        return find_policy(name, {} if settings is None else settings.policies)
     except UnknownPolicyError as error:
         first = "" if "/" not in name else "; the policy stands before the references"
         raise CommandError(f"{output.error_text(error)}{first}") from None

@@ -33,7 +33,7 @@ def rm(
 ) -> None:
     """Delete media."""
     errors: list[MediaError] = []
-    with StoreLocation.of(context, store, option).open(read_only=dry_run) as opened:
+    with StoreLocation.of(context, store, option).open_existing(read_only=dry_run) as opened:
         if len(references) > 1 and not (yes or dry_run):
             confirm(f"Delete {len(references)} media from {opened.url}?")
         for reference in references:

@@ -3,12 +3,15 @@
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 
 import os
+import shlex
 import stat
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -25,21 +28,28 @@ from fsmedia.cli.app import (
     exit_code_of,
 )
 from fsmedia.cli.output import ProgressMeter
-from fsmedia.cli.signals import Readable, standard_input
+from fsmedia.cli.signals import Readable, StopSignal, standard_input
 from fsmedia.errors import MediaError
+from fsmedia.format import keys
+from fsmedia.format.layout import ids_of_path
+from fsmedia.format.settings import Configuration
 from fsmedia.models import MediaContent, MediaMetadata, mime
 from fsmedia.store import MediaStore
 
 HELP = """Store files and print their references, one per line, in the order of the files.
 
 `-` is standard input, stored as it comes; a folder means all files below it, but hidden ones and links, many at a time
-on object stores. Several files get consecutive part numbers. Which id is required depends on
-the store's organization: the run, unless it was made otherwise.
+on object stores; `--include` and `--exclude` choose among them by name or path. Several files get consecutive part
+numbers. Which id is required depends on the store's organization: the run, unless it was made otherwise. A file may be
+of any size; in Python, MediaStore takes up to `max_file_size`, 1 GiB unless told.
+
+What a store holds is brought to another by `fsmedia sync`, with its metadata: a folder that is a store, lies in one or
+holds sidecars is refused.
 
 Examples:
   fsmedia store plan.png --run r1 --store ./media
   fsmedia store *.png --run r1 --message 3 --policy retain-30days
-  fsmedia store out/pictures/ --run r1
+  fsmedia store out/ --run r1 --include '*.png' --include '*.jpg' --exclude 'drafts/*'
   curl -s https://example.org/a.mp3 | fsmedia store - --name a.mp3 --run r1
 """
 _STDIN = "-"
@@ -48,6 +58,8 @@ _UNKNOWN = "application/octet-stream"
 _ID_OPTIONS = {"run_id": "--run", "conversation_id": "--conversation", "session_id": "--session"}
 _TOGETHER = 100
 """Files handed to the store at once: so often the bar moves and references are told."""
+_TOGETHER_BYTES = 64 * 2**20
+"""From so many bytes on a batch is handed over: whoever interrupts does not wait for more."""
 
 
 def store(
@@ -70,6 +82,12 @@ def store(
         str | None, typer.Option(metavar="NAME", help="What standard input would be called: tells its type.")
     ] = None,
     caption: Annotated[str | None, typer.Option(metavar="TEXT", help="A text shown with it.")] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Of folders only files such as '*.png'; repeatable.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="No files or folders such as 'drafts/*'; repeatable.")
+    ] = None,
     as_json: AsJson = False,
     url: StoreUrl = None,
     option: StorageOptions = None,
@@ -94,8 +112,11 @@ def store(
             part_idx=part,
             policy_name=policy,
         )
+        guard = _SidecarGuard(opened, location.url_or_default())
+        guard.check_files(files)
         if any(Path(file).is_dir() for file in files):
-            below = [each for file in files for each in (_files_below(file) if Path(file).is_dir() else [file])]
+            chosen = _FolderFilter(include or (), exclude or (), guard)
+            below = [each for file in files for each in (chosen.files(file) if Path(file).is_dir() else [file])]
             _store_together(opened, below, first, mime_type=mime_type, caption=caption, as_json=as_json)
             return
         _store_each(opened, files, first, name=name, mime_type=mime_type, caption=caption, as_json=as_json)
@@ -126,28 +147,166 @@ def _check(files: list[str]) -> None:
             raise CommandError(f"{file}: can't be read: permission denied", code=FAILED)
 
 
-def _files_below(folder: str) -> list[str]:
-    """Return the files below a folder in the order of their paths.
+class _FolderFilter:
+    """Chooses the files of folders.
 
-    Hidden files and folders, and symlinks, are left out: they are rarely meant, and links may lead anywhere.
-
-    Raises
-    ------
-    CommandError
-        There are none, or the folder can't be read.
+    Parameters
+    ----------
+    include
+        Patterns of names or paths, of which one must fit; none takes all.
+    exclude
+        Patterns of files and folders to leave out.
+    guard
+        Refuses what a store holds.
     """
-    found: list[str] = []
 
-    def failed(error: OSError) -> None:
-        raise CommandError(f"{error.filename}: can't be read: {error.strerror}") from None
+    def __init__(self, include: Sequence[str], exclude: Sequence[str], guard: "_SidecarGuard") -> None:
+        self._include, self._exclude, self._guard = include, exclude, guard
 
-    for top, folders, names in os.walk(folder, onerror=failed):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = (Path(top, name) for name in sorted(names) if not name.startswith("."))
-        found.extend(str(path) for path in paths if path.is_file() and not path.is_symlink())
-    if not found:
-        raise CommandError(f"{folder}: no files in it")
-    return found
+    def files(self, folder: str) -> list[str]:
+        """Return the files below a folder in the order of their paths.
+
+        Hidden files and folders, and symlinks, are left out: they are rarely meant, and links may lead anywhere.
+
+        Raises
+        ------
+        CommandError
+            There are none, the folder can't be read, or what lies there is a store's.
+        """
+        self._guard.check_above(Path(folder))
+        found: list[str] = []
+        left = Counter[str]()
+
+        def failed(error: OSError) -> None:
+            raise CommandError(f"{error.filename}: can't be read: {error.strerror}") from None
+
+        for top, folders, names in os.walk(folder, onerror=failed):
+            inner = Path(top).relative_to(folder)
+            folders[:] = sorted(name for name in folders if not self._excludes(inner / name))
+            if self._guard.is_own_root(Path(top), folders):
+                folders[:] = []
+                continue
+            wanted = [name for name in sorted(names) if self._takes(inner / name)]
+            self._guard.check(folder, Path(top), folders, wanted)
+            for name in [*folders, *wanted]:
+                path = Path(top, name)
+                if name.startswith("."):
+                    left["hidden"] += 1
+                elif path.is_symlink():
+                    left["linked"] += 1
+                elif path.is_file():
+                    found.append(str(path))
+            folders[:] = [name for name in folders if not name.startswith(".")]
+        if left:
+            told = " and ".join(f"{count:,} {kind}" for kind, count in sorted(left.items()))
+            output.note(f"{folder}: left out {told}; what is named itself is stored")
+        if not found:
+            raise CommandError(f"{folder}: no files in it{' to store' if self._include or self._exclude else ''}")
+        return found
+
+    def _takes(self, path: Path) -> bool:
+        return (not self._include or _fits(path, self._include)) and not self._excludes(path)
+
+    def _excludes(self, path: Path) -> bool:
+        return _fits(path, self._exclude)
+
+
+def _fits(path: Path, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in (path.name, path.as_posix()))
+
+
+class _SidecarGuard:
+    """Refuses to store what a store holds: its sidecars would become media, and its media lose their metadata.
+
+    Parameters
+    ----------
+    opened
+        Where files go.
+    url
+        The same, as the user wrote it.
+    """
+
+    def __init__(self, opened: MediaStore, url: str) -> None:
+        self._opened, self._url = opened, url
+
+    def check_files(self, files: Sequence[str]) -> None:
+        """Refuse sidecars among files that are named themselves, as by a shell's `*`."""
+        for file in files:
+            path = Path(file)
+            if _is_sidecar(path) and path.is_file():
+                media = path.name[: -len(keys.SIDECAR_SUFFIX)]
+                root = _root_above(path.resolve().parent) or _shown_root(path.resolve().parent)
+                self._refuse(f"{file}: is the metadata of {media}, not a media", root, path.resolve().parent)
+
+    def check_above(self, folder: Path) -> None:
+        """Refuse a folder that is a store, or lies in one."""
+        root = _root_above(folder.resolve())
+        if root is not None:
+            self._refuse(f"{folder}: {'is' if root == folder.resolve() else 'lies in'} a store", root, folder.resolve())
+
+    def is_own_root(self, top: Path, folders: Sequence[str]) -> bool:
+        """Tell whether a folder that was met is the store itself, which grows meanwhile."""
+        return any(keys.is_internal(name) for name in folders) and self._is_own(top.resolve())
+
+    def check(self, given: str, top: Path, folders: Sequence[str], names: Sequence[str]) -> None:
+        """Refuse another store that was met below a given folder, and sidecars."""
+        if any(keys.is_internal(name) for name in folders):
+            self._refuse(f"{given}: holds the store {top}", top.resolve(), top.resolve(), f"{top.name}")
+        sidecar = next((name for name in names if _is_sidecar(top / name)), None)
+        if sidecar is not None:
+            root = _shown_root(top.resolve()) or Path(given).resolve()
+            self._refuse(f"{given}: holds sidecars of a store ({top / sidecar})", root, Path(given).resolve(), "*.meta")
+
+    def _is_own(self, root: Path) -> bool:
+        return "://" not in self._opened.url and Path(self._opened.url).resolve() == root
+
+    def _refuse(self, problem: str, root: Path | None, folder: Path, exclude: str = "") -> NoReturn:
+        if root is not None and self._is_own(root):
+            raise CommandError(f"{problem}: its media are in this store already", code=USAGE)
+        command = f"fsmedia sync {shlex.quote(str(root or folder))} {shlex.quote(self._url)}"
+        if root is not None:
+            command += _id_option(root, folder)
+        instead = f"; or leave it out: --exclude {shlex.quote(exclude)}" if exclude else ""
+        raise CommandError(f"{problem}; with the metadata: {command}{instead}", code=USAGE)
+
+
+def _is_sidecar(path: Path) -> bool:
+    """Tell whether a file is a sidecar: its media lies beside it, or is one that shares its bytes."""
+    name, ending = path.name[: -len(keys.SIDECAR_SUFFIX)], path.name[-len(keys.SIDECAR_SUFFIX) :]
+    return (
+        bool(name)
+        and ending.lower() == keys.SIDECAR_SUFFIX
+        and (keys.is_own_name(name) or path.with_name(name).is_file())
+    )
+
+
+def _root_above(folder: Path) -> Path | None:
+    """Return the root of the store that a folder is, or lies in; None for none."""
+    for each in (folder, *folder.parents):
+        with suppress(OSError):  # there is none, or nobody may look
+            for path in (each / keys.INTERNAL).iterdir():
+                if keys.is_in_store(f"{keys.INTERNAL}/{path.name}{'/' * path.is_dir()}"):
+                    return each
+    return None
+
+
+def _shown_root(folder: Path) -> Path | None:
+    """Return the root that a folder's path shows where PromptKit made the store: above `runs/<id>`; None for none."""
+    return next((each for each in folder.parents if _ids_below(each, folder)), None)
+
+
+def _ids_below(root: Path, folder: Path) -> dict[str, str]:
+    """Return the ids that the layouts of a store give to what lies in a folder."""
+    layouts = Configuration().ordered_layouts
+    with suppress(OSError, MediaError):
+        layouts = Configuration.parse(Path(root, keys.CONFIGURATION_KEY).read_bytes()).ordered_layouts
+    parsed = None if folder == root else ids_of_path(layouts, f"{folder.relative_to(root).as_posix()}/x.png")
+    return {name: str(parsed[1][name]) for name in _ID_OPTIONS if parsed is not None and parsed[1].get(name)}
+
+
+def _id_option(root: Path, folder: Path) -> str:
+    """Return the condition by which a sync takes only what lies in a folder of a store."""
+    return "".join(f" {_ID_OPTIONS[name]} {shlex.quote(value)}" for name, value in _ids_below(root, folder).items())
 
 
 def _store_together(
@@ -167,9 +326,13 @@ def _store_together(
         Some could not be stored; the others are.
     """
     errors: list[MediaError] = []
-    with output.count_progress("storing", len(files)) as meter:
-        for start in range(0, len(files), _TOGETHER):
-            batch = files[start : start + _TOGETHER]
+    done = 0
+    # A signal ends it between two batches, so that each file that was stored is told.
+    with StopSignal() as stop, output.count_progress("storing", len(files)) as meter:
+        for batch in _batches(files):
+            if stop.asked():
+                break
+            start, done = done, done + len(batch)
             pairs = list(_pairs(batch, start, first, mime_type, caption))
             answers = opened.store_many([pair for pair in pairs if not isinstance(pair, MediaError)], on_error="return")
             results = iter(answers)
@@ -180,13 +343,31 @@ def _store_together(
                     errors.append(answer)
                     output.error(f"{file}: {output.error_text(answer)}")
                 elif as_json:
-                    output.json_record(opened.info(answer))
+                    output.json_record(opened.info(answer), source=file)
                 else:
                     output.line(answer)
+    if done < len(files):
+        output.note(f"interrupted: {done - len(errors):,} of {len(files):,} files were stored")
+        raise typer.Exit(stop.code)
     if errors:
         raise CommandError(
             f"{len(errors)} of {len(files)} files could not be stored; the others were", code=exit_code_of(errors)
         )
+
+
+def _batches(files: list[str]) -> Iterator[list[str]]:
+    """Cut files into those that are handed to the store at once."""
+    batch: list[str] = []
+    size = 0
+    for file in files:
+        batch.append(file)
+        with suppress(OSError):  # told when it is read
+            size += Path(file).stat().st_size
+        if len(batch) >= _TOGETHER or size >= _TOGETHER_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _pairs(
@@ -233,8 +414,11 @@ def _store_each(
             shown = "standard input" if file == _STDIN else file
             text = output.error_text(error) if isinstance(error, MediaError) else error.strerror or str(error)
             raise CommandError(f"{shown}: {text}{done}", code=exit_code_of([error])) from None
+        except (KeyboardInterrupt, SystemExit):
+            output.note(f"interrupted: {number:,} of {len(files):,} files were stored")
+            raise
         if as_json:
-            output.json_record(opened.info(reference))
+            output.json_record(opened.info(reference), source=file)
         else:
             output.line(reference)
         sys.stdout.flush()  # who is killed now has been told

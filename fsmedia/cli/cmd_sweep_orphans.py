@@ -54,9 +54,12 @@ def sweep_orphans(
 ) -> None:
     """Remove leftovers."""
     age = None if grace is None else parse_duration(grace, "--grace")
-    with StoreLocation.of(context, store, option).open(read_only=dry_run) as opened:
-        if nobody_writes and not (yes or dry_run):
-            confirm(f"Is every program that writes to {opened.url} stopped?", "nothing was removed")
+    with StoreLocation.of(context, store, option).open_existing(read_only=dry_run) as opened:
+        if not (yes or dry_run):
+            question = f"Remove what crashes left in {opened.url}?"
+            if nobody_writes:
+                question = f"Is every program that writes to {opened.url} stopped?"
+            confirm(question, "nothing was removed")
         with output.count_progress("listing", None) as meter:
             report = opened.sweep_orphans(grace=age, nobody_writes=nobody_writes, dry_run=dry_run, progress=meter.reach)
     for failure in report.failed:

@@ -24,15 +24,18 @@ from fsmedia.cli.app import (
     StoreLocation,
     Threads,
     Until,
+    Yes,
+    can_ask,
     check_mapping,
     conditions,
+    confirm,
     parse_pairs,
     parse_storage_options,
     thread_pool,
 )
 from fsmedia.cli.signals import StopSignal
 from fsmedia.display.text import size_text
-from fsmedia.models import SyncReport
+from fsmedia.models import SyncReport, public_url
 from fsmedia.store import MediaStore
 
 HELP = """Bring the media of SRC to DST: bytes, metadata, policies, attributes, holds; between any two storages.
@@ -43,7 +46,8 @@ holds a store with settings of its own.
 
 References stay valid where the layout stays and the media do not share their bytes; else `--mapping FILE` gets old and
 new ones as JSON lines. `--delete` deletes media of DST that SRC has not; held ones, and files of other programs, stay.
-It stops where SRC lists none, or fewer than half of what its newest catalog has; if that is right, say `--force`.
+It stops where SRC lists none, or fewer than half of what its newest catalog has; if that is right, say `--force`. It
+says how many and asks first where a person sits at the terminal; `--yes` does not ask.
 
 Examples:
   fsmedia sync ./media s3://bucket/media --dry-run
@@ -51,7 +55,7 @@ Examples:
   fsmedia sync s3://bucket/media ./copy --run r1 --run r2
   fsmedia sync ./media ./shared --deduplicate --mapping moved.jsonl
   fsmedia sync ./media ./sessions --organization by-session --missing-id unknown
-  fsmedia sync ./media /mnt/mirror --delete
+  fsmedia sync @lab /mnt/mirror --delete
 """
 
 _ROWS = 20
@@ -91,6 +95,7 @@ def sync(
     target: Annotated[str, typer.Argument(metavar="DST", help="The root that they are brought to.")],
     delete: Annotated[bool, typer.Option("--delete", help="Delete media of DST that SRC has not.")] = False,
     force: Force = False,
+    yes: Yes = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Change nothing, say what would be done.")] = False,
     run: _Runs = None,
     conversation: Conversation = None,
@@ -139,6 +144,9 @@ def sync(
         "verify_copies": verify_copies,
     }
     location = StoreLocation(source, parse_storage_options(option))
+    # Before the signals are caught: Ctrl-C at the question is an answer.
+    if delete and not (yes or dry_run) and can_ask():
+        _ask(location, target, run or [None], {**settings, "dry_run": True, "mapping": None})
     with StopSignal() as stop, location.open(read_only=True) as opened, thread_pool(threads) as executor:
         report = _sync_runs(opened, target, run or [None], stop, {**settings, "executor": executor})
     if as_json:
@@ -147,6 +155,18 @@ def sync(
     else:
         _show(report, None if everything else _ROWS)
     raise typer.Exit(stop.code or (FAILED if report.failed else DONE))
+
+
+def _ask(location: StoreLocation, target: str, runs: Sequence[str | None], settings: dict[str, Any]) -> None:
+    """Ask whether as many media shall be deleted as a dry run tells."""
+    with StopSignal() as stop, location.open(read_only=True) as opened:
+        plan, source = _sync_runs(opened, target, runs, stop, settings), opened.url
+    if stop.asked():
+        raise typer.Exit(stop.code)
+    if plan.deleted:
+        confirm(
+            f"Delete {len(plan.deleted):,} media of {public_url(target)} that {source} has not?", "nothing was done"
+        )
 
 
 def _sync_runs(

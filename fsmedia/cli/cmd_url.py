@@ -30,7 +30,7 @@ def url(
 ) -> None:
     """Print URLs."""
     lifetime = None if expires is None else parse_duration(expires, "--expires")
-    with StoreLocation.of(context, store, option).open(read_only=True) as opened:
+    with StoreLocation.of(context, store, option).open_existing(read_only=True) as opened:
         for reference in references:
             address = opened.get_url(reference, lifetime)
             if as_json:

@@ -13,7 +13,6 @@ from fsmedia.cli.app import (
     FAILED,
     NOT_WHOLE,
     AsJson,
-    CommandError,
     Force,
     NobodyWrites,
     StorageOptions,
@@ -43,8 +42,8 @@ where fewer than half of the media of the newest catalog are listed; if that is 
 
 `--receipt FILE` asks something else: whether what an erasure took (`fsmedia erase --receipt`) is still gone.
 
-A `--grace` shorter than the store's needs `--nobody-writes`: say so only when every program that stores is stopped. It
-asks first where a person sits at the terminal; `--yes` does not ask.
+A `--grace` shorter than the store's needs `--nobody-writes`: say so only when every program that stores is stopped. A
+repair asks first where a person sits at the terminal; `--yes` does not ask.
 
 Examples:
   fsmedia verify
@@ -94,11 +93,14 @@ def verify(
     writes = (repair or adopt) and not dry_run
     printer = _FindingPrinter(as_json=as_json, everything=everything, planned=repair or adopt)
     with (
-        StoreLocation.of(context, store, option).open(read_only=not writes) as opened,
+        StoreLocation.of(context, store, option).open_existing(read_only=not writes) as opened,
         thread_pool(threads) as executor,
     ):
-        if nobody_writes and writes and not yes:
-            confirm(f"Is every program that writes to {opened.url} stopped?", "nothing was changed")
+        if (repair or nobody_writes) and writes and not yes:
+            question = f"Repair {opened.url}? It removes leftovers and sets aside what it can't judge."
+            if nobody_writes:
+                question = f"Is every program that writes to {opened.url} stopped?"
+            confirm(question, "nothing was changed")
         with output.count_progress("verifying", None) as meter:
             report = opened.verify(
                 deep=deep,
@@ -112,8 +114,6 @@ def verify(
                 progress=meter.reach,
                 found=printer.print,
             )
-        if not report.examined:
-            raise CommandError(f"{output.visible(opened.url)}: nothing lies here; see: fsmedia init --help")
     output.print_failures(report.failed, None if everything else _ROWS)
     printer.print_report(report)
     raise typer.Exit(FAILED if report.failed else DONE if report.whole else NOT_WHOLE)

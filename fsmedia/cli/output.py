@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -68,8 +69,8 @@ def visible(text: str) -> str:
 
 
 def unwrapped(text: str) -> str:
-    """Return a help text with each paragraph on one line, but for those that show commands."""
-    paragraphs = text.strip().split("\n\n")
+    """Return a help text with each paragraph on one line, but for those that show commands; it holds no markup."""
+    paragraphs = escape(text.strip()).split("\n\n")
     return "\n\n".join(
         paragraph if "\n  " in paragraph else " ".join(paragraph.split("\n")) for paragraph in paragraphs
     )
@@ -85,9 +86,9 @@ def json_line(document: Mapping[str, Any]) -> None:
     sys.stdout.write(json_text(document) + "\n")
 
 
-def json_record(record: MediaRecord) -> None:
-    """Print a record as JSON, its reference first."""
-    json_line({"reference": str(record.reference), **record.model_dump(mode="json")})
+def json_record(record: MediaRecord, **more: str) -> None:
+    """Print a record as JSON, its reference first, and what else is known of it."""
+    json_line({"reference": str(record.reference), **more, **record.model_dump(mode="json")})
 
 
 def json_text(document: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fsmedia.core import commit, records
+from fsmedia.core import commit, holds, records
 from fsmedia.core.ingest import CHUNK_BYTES, draft_of, is_small_file, open_source, small_bytes
 from fsmedia.core.parallel import windows
 from fsmedia.errors import BulkError, InvalidMediaError, MediaError
@@ -80,11 +80,25 @@ def key_windows(
 
 
 def find(
-    backend: Backend, references: Iterable[str], key_of: Callable[[str], str], size: int = _WINDOW
+    backend: Backend,
+    references: Iterable[str],
+    key_of: Callable[[str], str],
+    size: int = _WINDOW,
+    *,
+    with_holds: bool = False,
 ) -> Iterator[tuple[str | None, records.StoredItem | MediaError]]:
-    """Look at many media and read their sidecars, a window at a time; give keys and what was found."""
+    """Look at many media and read their sidecars, a window at a time; give keys and what was found.
+
+    Parameters
+    ----------
+    with_holds
+        Read their holds too: one listing of all holds, at the first window.
+    """
+    held: frozenset[str] | None = None
     for window in key_windows(references, key_of, size):
-        found = iter(records.find_many(backend, [key for key in window if isinstance(key, str)]))
+        if held is None:
+            held = holds.held(backend) if with_holds else frozenset()
+        found = iter(records.find_many(backend, [key for key in window if isinstance(key, str)], held))
         for key in window:
             yield (None, key) if isinstance(key, MediaError) else (key, next(found))
 

@@ -206,10 +206,11 @@ def _stored(store: MessageStore, found: Sequence[_Found], metadata: MediaMetadat
     if not wanted:
         return {}
     answers = store.store_many(pairs(), on_error="return")
-    errors = {index: each for index, each in enumerate[Any](answers) if isinstance(each, MediaError)}
+    errors = {index: each for index, each in enumerate(answers) if isinstance(each, MediaError)}
+    stored = {index: each for index, each in enumerate(answers) if not isinstance(each, MediaError)}
     if errors:
-        raise BulkError({index: each for index, each in enumerate(answers) if index not in errors}, errors)
-    return {each.media: answer for each, answer in zip(wanted, answers, strict=True)}
+        raise BulkError(stored, errors)
+    return {each.media: stored[index] for index, each in enumerate(wanted)}
 
 
 def _texts(store: MessageStore, document: Any, at_most: int) -> Iterator[tuple[MediaField, InlineReference, str]]:

@@ -6,6 +6,7 @@ placed while such an operation runs may come too late.
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 # Up to so many holds are read, each by a request, which also tells their reasons; for more, all are listed.
 _FEW = 4
+# Holds that are read together.
+_AT_ONCE = 256
+_log = logging.getLogger("fsmedia")
 # The reference in a hold that is no JSON any more: an erasure must still find whose it is.
 _NAMED = re.compile(rb'"reference"\s*:\s*"((?:[^"\\]|\\.)*)')
 
@@ -70,6 +74,27 @@ def refusal(reference: str, data: bytes | None = None) -> HeldMediaError:
 def held(backend: Backend) -> frozenset[str]:
     """Return the keys of all holds, by one listing; compare with `keys.hold_key(reference)`."""
     return frozenset(entry.key for entry in backend.entries(keys.HOLDS))
+
+
+def held_references(backend: Backend) -> list[str]:
+    """Return the references of all media items that are held, in the order of their keys.
+
+    One listing, and a read of each hold. One that is damaged beyond its reference is logged: nobody can tell what it
+    holds, and it holds it all the same.
+    """
+    found: list[str] = []
+    waiting = sorted(held(backend))
+    while waiting:
+        batch, waiting = waiting[:_AT_ONCE], waiting[_AT_ONCE:]
+        for key, data in zip(batch, backend.fetch(reads=batch).reads, strict=True):
+            if data is None:
+                continue  # released since
+            reference = reference_of(data, key) or named(data)
+            if reference is None or keys.hold_key(reference) != key:
+                _log.warning("%s can't be read: what it holds is not listed; see fsmedia verify", key)
+            else:
+                found.append(reference)
+    return sorted(found)
 
 
 def refusals(backend: Backend, references: Sequence[str]) -> dict[str, HeldMediaError]:

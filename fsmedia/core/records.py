@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import heapq
 import io
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol, TypeVar, cast
@@ -54,6 +56,7 @@ _log = logging.getLogger("fsmedia")
 _NEXT_STEP = "list the store, or read the last sweep's report"
 # Sidecars that are read in one call while a selection is judged; more would be read in vain where a limit ends it.
 _BATCH = 64
+_NO_TIME = datetime.min.replace(tzinfo=UTC)
 _PATH_IDS = ("run_id", "conversation_id", "session_id", "provider_id")
 
 
@@ -528,6 +531,9 @@ class SelectionIndex(Protocol):
     def meets(self, item: ListedItem) -> bool | None:
         """Return whether an item meets the selection; None: its sidecar must be read."""
 
+    def timestamp(self, item: ListedItem) -> datetime | None:
+        """Return when an item was made; None: its sidecar must be read."""
+
 
 class SelectionIndexLoader(Protocol):
     """Loads a selection's index, which costs requests itself."""
@@ -564,21 +570,32 @@ def find(backend: Backend, reference: str, *, with_hold: bool = False) -> Stored
     return StoredItem(entry, sidecar, answers.reads[1] if with_hold else None, answers.tokens[0])
 
 
-def find_many(backend: Backend, references: Sequence[str]) -> list[StoredItem | MediaError]:
-    """Return several media items with their sidecars in one round trip; an error stands in the place of its item."""
+def find_many(
+    backend: Backend, references: Sequence[str], held: frozenset[str] = frozenset()
+) -> list[StoredItem | MediaError]:
+    """Return several media items with their sidecars in one round trip; an error stands in the place of its item.
+
+    Parameters
+    ----------
+    held
+        Keys of holds, as `holds.held` lists them; those of the items among them are read too.
+    """
+    kept = [key for key in references if held and keys.hold_key(key) in held]
     try:
         wanted = [keys.bytes_key(key) for key in references]
-        answers = backend.fetch(reads=[keys.sidecar_key(key) for key in references], heads=wanted)
+        reads = [*map(keys.sidecar_key, references), *map(keys.hold_key, kept)]
+        answers = backend.fetch(reads=reads, heads=wanted)
     except MediaError:
         # One that fails fails the whole call: asked one by one, the others are still found.
-        return [_find_or_error(backend, key) for key in references]
+        return [_find_or_error(backend, key, with_hold=bool(held)) for key in references]
     found: list[StoredItem | MediaError] = []
-    for key, sidecar, head in zip(references, answers.reads, answers.heads, strict=True):
+    reasons = dict(zip(kept, answers.reads[len(references) :], strict=True))
+    for key, sidecar, head in zip(references, answers.reads[: len(references)], answers.heads, strict=True):
         entry = _with_reference(head, key)
         if entry is None or (sidecar is None and keys.is_own_name(key)):
-            found.append(_find_or_error(backend, key))
+            found.append(_find_or_error(backend, key, with_hold=bool(held)))
         else:
-            found.append(StoredItem(entry, sidecar))
+            found.append(StoredItem(entry, sidecar, reasons.get(key)))
     return found
 
 
@@ -1072,6 +1089,7 @@ def select(
     selection: Selection,
     *,
     limit: int | None = None,
+    held: bool | None = None,
     shortcut: SelectionIndexLoader | None = None,
 ) -> Iterator[Reference]:
     """List the references that meet a selection, in the order of their keys.
@@ -1080,6 +1098,8 @@ def select(
 
     Parameters
     ----------
+    held
+        Only media items that are held, or only those that are not.
     shortcut
         An index to ask instead of reading unchanged sidecars; the result is the same with and without.
 
@@ -1093,12 +1113,76 @@ def select(
 
     def found() -> Iterator[Reference]:
         nested = NestedStores()
-        yield from (
-            Reference(each.entry.key) for each in selected(backend, configuration, selection, shortcut, nested=nested)
-        )
+        kept = holds.held(backend) if held is False else frozenset()
+        for each in selected(backend, configuration, selection, shortcut, nested=nested):
+            if not (kept and keys.hold_key(each.entry.key) in kept):
+                yield Reference(each.entry.key)
         nested.told(backend)
 
-    return islice(found(), limit)
+    return islice(select_held(backend, configuration, selection) if held else found(), limit)
+
+
+def select_held(backend: Backend, configuration: Configuration, selection: Selection) -> Iterator[Reference]:
+    """List the references of held media items that meet a selection, in the order of their keys.
+
+    One listing of the holds, and a read of each; sidecars of these media items alone.
+    """
+    waiting = iter(holds.held_references(backend))
+    while batch := list(islice(waiting, _BATCH)):
+        for found in find_many(backend, batch):
+            if isinstance(found, MediaNotFoundError):
+                continue  # deleted before it was held, or by somebody who knows no holds
+            if isinstance(found, MediaError):
+                raise found
+            if selection.matches(_record_or_path_record(found, configuration)):
+                yield Reference(found.entry.key)
+
+
+def select_newest(
+    backend: Backend,
+    configuration: Configuration,
+    selection: Selection,
+    count: int,
+    shortcut: SelectionIndexLoader | None = None,
+) -> Iterator[Reference]:
+    """Give the references that meet a selection and have the latest timestamps, the newest first.
+
+    All that are selected are looked at; only `count` of them are held in memory.
+
+    Raises
+    ------
+    InvalidMediaError
+        The count is no number from 0.
+    """
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise InvalidMediaError(f"newest must be a number from 0, not {count!r}")
+
+    def dated() -> Iterator[tuple[datetime, str]]:
+        nested, index, loader, read = NestedStores(), None, shortcut, 0
+        items = selected(backend, configuration, selection, shortcut, nested=nested)
+        while batch := list(islice(items, _BATCH)):
+            times: dict[str, datetime | None] = {}
+            times |= {each.entry.key: None if index is None else index.timestamp(each.listed) for each in batch}
+            unknown = [each for each in batch if times[each.entry.key] is None]
+            wanted = [each.entry.key for each in unknown if each.text is None and each.listed.has_sidecar]
+            texts: dict[str, bytes | None] = dict(zip(wanted, _read_all(backend, wanted), strict=True))
+            for each in unknown:
+                item = StoredItem(each.entry, each.text or texts.get(each.entry.key))
+                times[each.entry.key] = _record_or_path_record(item, configuration).timestamp
+            read += len(wanted)
+            if loader is not None and read >= loader.after:
+                index, loader = loader.load(), None
+            yield from ((times[each.entry.key] or _NO_TIME, each.entry.key) for each in batch)
+        nested.told(backend)
+
+    def found() -> Iterator[Reference]:
+        yield from (Reference(key) for _, key in heapq.nlargest(count, dated()))
+
+    return found()
+
+
+def _read_all(backend: Backend, references: Sequence[str]) -> Sequence[bytes | None]:
+    return backend.fetch(reads=[keys.sidecar_key(each) for each in references]).reads if references else ()
 
 
 def selected(
@@ -1254,9 +1338,9 @@ def _see_or_error(backend: Backend, reference: str) -> Seen | MediaError:
         return error
 
 
-def _find_or_error(backend: Backend, reference: str) -> StoredItem | MediaError:
+def _find_or_error(backend: Backend, reference: str, *, with_hold: bool = False) -> StoredItem | MediaError:
     try:
-        return find(backend, reference)
+        return find(backend, reference, with_hold=with_hold)
     except MediaError as error:
         return error
 

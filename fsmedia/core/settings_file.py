@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fsmedia.core.named import LOOKS, ROUNDS
-from fsmedia.errors import StorageError, StoreConflictError
+from fsmedia.errors import InvalidReferenceError, MediaNotFoundError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.format.settings import DEFAULT_ORGANIZATION, Configuration, Settings
 from fsmedia.models import OrganizationMode
 from fsmedia.storage import Exclusion
+from fsmedia.storage.listing import NestedStores
 from fsmedia.storage.port import update_object
 
 if TYPE_CHECKING:
     from fsmedia.format.views import View
     from fsmedia.storage import Backend
 
+_NAMED = 3
+"""Stores below a root that an error names."""
 _FOLDERS = 1000
 """Folders below a root in use that are looked into before it becomes a store."""
 SETTINGS_TYPE = "application/json"
@@ -38,6 +42,8 @@ class SettingsFile:
     ------
     StoreConflictError
         The root has other settings.
+    InvalidReferenceError
+        The root is a file.
     """
 
     def __init__(self, backend: Backend, settings: Settings) -> None:
@@ -45,6 +51,7 @@ class SettingsFile:
         self._settings = settings
         self._written = self._load()
         if self._written is None:
+            self._refuse_file()
             # For its errors alone: settings that contradict each other are refused now, not by the first write.
             Configuration.first(settings, organization=DEFAULT_ORGANIZATION, adopted=False)
         self._assumed: Configuration | None = None
@@ -71,6 +78,26 @@ class SettingsFile:
         if self._written is None:
             self._written = self._load()
         return {} if self._written is None else self._written.views
+
+    def check_exists(self) -> None:
+        """Refuse a root that holds neither settings nor media; one listing, and only where there are no settings.
+
+        Raises
+        ------
+        MediaNotFoundError
+            There is no store.
+        """
+        if self._written is not None:
+            return
+        nested = NestedStores()
+        # PromptKit's stores have no settings: any file makes one, but what a writer needs only for a moment.
+        if any(_is_sign(entry.key) for entry in nested.entries(self._backend)):
+            return
+        below = ", ".join(f"{self._backend.url}/{each}" for each in nested.folders[:_NAMED])
+        raise MediaNotFoundError(
+            f"no store at {self._backend.url}",
+            next_step=f"there is one below it: {below}" if below else "check the URL, and whether its storage is there",
+        )
 
     def refresh(self) -> Configuration:
         """Read the settings again if there were none; for a write, and for what depends on the layout."""
@@ -247,12 +274,16 @@ class SettingsFile:
         configuration.check(self._settings)
         return configuration
 
+    def _refuse_file(self) -> None:
+        path = self._backend.local_path("")
+        if path is not None and Path(path.rstrip("/")).is_file():
+            raise InvalidReferenceError(
+                f"a file can't be a store: {self._backend.url}", next_step="name the folder that is the store's root"
+            )
+
     def _assume(self) -> Configuration:
         """Return the settings of a first write; a root that is not empty keeps the mode that its folders show."""
-        # No signs of another writer: our own folder, and temporary files of a process that creates the store now.
-        adopted = any(
-            not keys.is_internal(entry.key) and not keys.is_temporary(entry.key) for entry in self._backend.entries()
-        )
+        adopted = any(_is_sign(entry.key) for entry in self._backend.entries())
         shown = DEFAULT_ORGANIZATION
         if adopted and self._settings.organization is None:
             defaults = Configuration().layouts
@@ -260,6 +291,11 @@ class SettingsFile:
             # By the first folder that has anything: PromptKit writes one of them, and the store goes on in it.
             shown = next((mode for mode in modes if self._backend.holds(defaults[mode].prefix)), shown)
         return Configuration.first(self._settings, organization=shown, adopted=adopted)
+
+
+def _is_sign(key: str) -> bool:
+    """Tell whether a key shows another writer: not our folder, nor a file of a process that creates the store now."""
+    return not keys.is_internal(key) and not keys.is_temporary(key)
 
 
 def refuse_nesting(backend: Backend, *, is_used: bool) -> None:

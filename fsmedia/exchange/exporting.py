@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, Self
 
@@ -19,10 +19,10 @@ from fsmedia.exchange.importing import is_inside_store
 from fsmedia.format import keys
 from fsmedia.models import Failed, MediaRecord, Reference
 from fsmedia.storage import open_backend
+from fsmedia.storage.address import resolve_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
     from types import TracebackType
 
     from fsmedia.models.selection import ListWords
@@ -39,6 +39,9 @@ _ROW_GROUP = 10_000
 _BATCH = 256
 _INTEGERS = ("message_idx", "part_idx", "size_bytes", "width", "height")
 _FINGERPRINT_BYTES = 16
+_METADATA = (
+    "run_id", "conversation_id", "session_id", "message_idx", "part_idx", "provider_id", "timestamp",
+)  # fmt: skip
 _DIGEST_DIGITS = 32
 _TIMEOUT = timedelta(seconds=60)
 _OCTETS = "application/octet-stream"
@@ -77,7 +80,7 @@ class ExportTarget:
         *,
         overwrite: bool,
     ) -> None:
-        self.backend = open_backend(os.fspath(place), options, timeout=_TIMEOUT, durability="rename")
+        self.backend = open_backend(*resolve_root(place, options), timeout=_TIMEOUT, durability="rename")
         self.overwrite = overwrite
         if is_inside_store(store, self.backend.roots()) or self.backend.read(keys.CONFIGURATION_KEY) is not None:
             raise InvalidMediaError(
@@ -220,6 +223,28 @@ def row_of(record: MediaRecord) -> dict[str, Any]:
         "height": record.height,
         "duration": None if record.duration is None else float(record.duration),
     }
+
+
+def values_of(row: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the values of metadata and of content that a row of a table stands for: `row_of` read backwards.
+
+    Parameters
+    ----------
+    row
+        Of a table that an export wrote, or of a stranger's: nothing in it is checked.
+    given
+        Values of metadata that count where the row has none.
+
+    Raises
+    ------
+    ValueError
+        Its timestamp is none.
+    """
+    metadata = {**given, **{name: row[name] for name in _METADATA if row.get(name) not in (None, "")}}
+    if isinstance(metadata.get("timestamp"), str):
+        metadata["timestamp"] = datetime.fromisoformat(metadata["timestamp"])
+    content = {name: row.get(name) for name in ("mime_type", "width", "height", "duration")}
+    return metadata, {**content, "caption": row.get("text") or None}
 
 
 def file_stem(reference: str) -> str:

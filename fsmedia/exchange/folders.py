@@ -24,6 +24,7 @@ from fsmedia.exchange.importing import (
     ImportLog,
     SourceItem,
     SourceTree,
+    check_ids,
     guess_mime_type,
     is_inside_store,
     not_imported,
@@ -52,7 +53,6 @@ _FILE = "{name}{ext}"
 _ABOVE = (
     "-"  # a folder in front, so that no name at the top of a stranger's tree is one that stores keep for themselves
 )
-_GIVEN = ("run_id", "conversation_id", "session_id", "provider_id", "policy_name")
 _CHUNK = 2**20
 
 
@@ -94,9 +94,7 @@ def import_folder(
     MediaNotFoundError
         There is nothing at the place. What is wrong with single files is in the report.
     """
-    given = _check_ids(ids)
-    if policy_name is not None:
-        given["policy_name"] = policy_name
+    given = check_ids(ids, policy_name)
     template = PathPattern(pattern, store.organization, given)
     importer = Importer(store, dry_run=dry_run, progress=progress)
     with SourceTree(place, storage_options) as tree:
@@ -154,7 +152,7 @@ def adopt_folder(
     """
     mode = OrganizationMode(organization) if organization else _mode_of(pattern)
     log = ImportLog(dry_run=dry_run, progress=progress)
-    adoption = _Adoption(Layout(pattern, mode), _check_ids(ids), policy_name, log, dry_run=dry_run)
+    adoption = _Adoption(Layout(pattern, mode), check_ids(ids), policy_name, log, dry_run=dry_run)
     options = dict(storage_options or {})
     with SourceTree(place, options) as tree:
         store = MediaStore(place, storage_options=options, organization=mode, layouts={mode: pattern})
@@ -331,20 +329,6 @@ def _skip_reason(file: TreeFile) -> str:
     if keys.is_temporary(name):
         return "is a temporary file"
     return file.reason
-
-
-def _check_ids(ids: Mapping[str, str] | None) -> dict[str, Any]:
-    """Check the ids of files whose path tells none, and return those that are not empty.
-
-    Raises
-    ------
-    InvalidMediaError
-        One is no field.
-    """
-    unknown = set(ids or {}) - set(_GIVEN)
-    if unknown:
-        raise InvalidMediaError(f"unknown ids {', '.join(sorted(unknown))}", next_step=f"give {', '.join(_GIVEN)}")
-    return {name: value for name, value in (ids or {}).items() if value}
 
 
 def _mode_of(pattern: str) -> OrganizationMode:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from fsmedia.errors import InvalidMediaError, MediaError, StoreConflictError
+from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StoreConflictError
 from fsmedia.exchange.exporting import (
     TABLE_NAMES,
     TABLE_TYPES,
@@ -29,13 +29,25 @@ from fsmedia.exchange.exporting import (
     read_rows,
     row_of,
     select_records,
+    values_of,
+)
+from fsmedia.exchange.importing import (
+    Importer,
+    SourceItem,
+    SourceTree,
+    check_ids,
+    invalid,
+    is_below,
+    not_imported,
+    opener,
 )
 from fsmedia.models import ExportReport, Failed, MediaRecord, Skipped, mime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from os import PathLike
 
+    from fsmedia.models import ImportReport, NotImported
     from fsmedia.models.selection import ListWords
     from fsmedia.storage import Entry
     from fsmedia.store import MediaStore
@@ -44,6 +56,7 @@ Split = Literal["train", "validation", "test"]
 _SPLITS = ("train", "validation", "test")  # Hugging Face finds splits by these names of folders, and by no other
 _WINDOW = 64
 _THREADS = 8
+_READABLE = ("metadata.jsonl", "metadata.parquet")
 _TABLES = ("metadata.jsonl", "metadata.parquet", "metadata.csv")
 
 _PICTURES = {".png", ".apng", ".jpg", ".gif", ".webp", ".bmp", ".tiff", ".ico", ".jp2", ".psd", ".tga"} | {
@@ -142,6 +155,76 @@ def export_audiofolder(
     settings = _FolderSettings(_AUDIO, split, table, dry_run=dry_run, progress=progress)
     with ExportTarget(store, place, storage_options, overwrite=overwrite) as target:
         return _FolderExport(settings, store, target).run(selection)
+
+
+def import_imagefolder(
+    store: MediaStore,
+    place: str | PathLike[str],
+    *,
+    ids: Mapping[str, str] | None = None,
+    policy_name: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> ImportReport:
+    """Import the media of an imagefolder or audiofolder that an export wrote, or that somebody else did.
+
+    Its tables tell ids, positions, times, captions and digests; policies and attributes are in none. Importing again
+    stores what is new, and nothing twice.
+
+    Parameters
+    ----------
+    place
+        The folder with the tables, or with a folder of each split; a path or any fsspec URL.
+    ids
+        `run_id`, `conversation_id`, `session_id`, `provider_id` of media whose row names none.
+    policy_name, storage_options, dry_run, progress
+        As for `import_folder`.
+
+    Raises
+    ------
+    MediaNotFoundError
+        There is no table. What is wrong with single files is in the report.
+    """
+    given = check_ids(ids, policy_name)
+    importer = Importer(store, dry_run=dry_run, progress=progress)
+    with SourceTree(place, storage_options) as tree:
+        tables = [f"{folder}{name}" for folder in ("", *(f"{each}/" for each in _SPLITS)) for name in _READABLE]
+        found = zip(tables, tree.backend.fetch(heads=tables).heads, strict=True)
+        there = [table for table, head in found if head is not None]
+        if not there:
+            raise MediaNotFoundError(
+                f"no {' or '.join(_READABLE)} in it, nor in a folder {', '.join(_SPLITS)}",
+                next_step="import it as a tree of files: import_folder",
+                key=tree.backend.url,
+            )
+        return importer.run(item for table in there for item in _rows_of(tree, table, given))
+
+
+def _rows_of(tree: SourceTree, table: str, given: Mapping[str, Any]) -> Iterator[SourceItem | NotImported]:
+    """Yield the media that a table names."""
+    kind: TableFormat = "parquet" if table.endswith(".parquet") else "jsonl"
+    folder = table[: table.rfind("/") + 1]
+    try:
+        with tree.open(table) as file:
+            for row in read_rows(file, kind):
+                name = row.get("file_name")
+                source = f"imagefolder:{folder}{name}"
+                # A stranger's table: it names files beside it and below, and no others.
+                if not isinstance(name, str) or not is_below(name):
+                    yield invalid(source, "its row names no file beside the table")
+                    continue
+                try:
+                    metadata, content = values_of(row, given)
+                except ValueError as error:
+                    yield not_imported(source, error)
+                    continue
+                path = f"{folder}{name}"
+                yield SourceItem(
+                    source, opener(tree, path), metadata, content, name=name, sha256=row.get("sha256") or None
+                )
+    except ValueError as error:
+        yield not_imported(f"imagefolder:{table}", error)
 
 
 class _FolderSettings:

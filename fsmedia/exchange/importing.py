@@ -38,6 +38,7 @@ from fsmedia.models import (
     mime,
 )
 from fsmedia.storage import open_backend
+from fsmedia.storage.address import resolve_root
 from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ _TOGETHER = 64
 _TOGETHER_BYTES = 32 * 2**20
 _CHUNK = 2**20
 _REMEMBERED_IDS = 256
+_GIVEN = ("run_id", "conversation_id", "session_id", "provider_id", "policy_name")
 _UNKNOWN = "application/octet-stream"
 _HEAD = 8192  # as many bytes as show what the rest is
 
@@ -311,6 +313,26 @@ class ImportLog:
         )
 
 
+def check_ids(ids: Mapping[str, str] | None, policy_name: str | None = None) -> dict[str, Any]:
+    """Return the metadata of media whose source tells none: ids that are not empty, and the policy.
+
+    Raises
+    ------
+    InvalidMediaError
+        One is no field.
+    """
+    unknown = set(ids or {}) - set(_GIVEN)
+    if unknown:
+        raise InvalidMediaError(f"unknown ids {', '.join(sorted(unknown))}", next_step=f"give {', '.join(_GIVEN)}")
+    given: dict[str, Any] = {name: value for name, value in (ids or {}).items() if value}
+    return given if policy_name is None else {**given, "policy_name": policy_name}
+
+
+def is_below(name: str) -> bool:
+    """Tell whether a path that a stranger wrote leads below the place where it stands."""
+    return "\0" not in name and "\\" not in name and all(part not in ("", ".", "..") for part in name.split("/"))
+
+
 def not_imported(source: str, error: BaseException) -> NotImported:
     """Return what the report says of an item for which something was raised."""
     if not isinstance(error, MediaError):
@@ -431,7 +453,7 @@ class SourceTree:
     """
 
     def __init__(self, place: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> None:
-        self.backend = open_backend(os.fspath(place), options, timeout=_TIMEOUT)
+        self.backend = open_backend(*resolve_root(place, options), timeout=_TIMEOUT)
         self._folder = self.backend.local_path("")
         if not self.backend.holds(""):
             raise MediaNotFoundError(

@@ -14,9 +14,10 @@ import tarfile
 import tempfile
 import time
 from datetime import timedelta
-from typing import IO, TYPE_CHECKING, Any, Unpack
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Unpack, cast
 
-from fsmedia.errors import InvalidMediaError, MediaError
+from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError
 from fsmedia.exchange.exporting import (
     ExportTarget,
     RowSpool,
@@ -26,13 +27,16 @@ from fsmedia.exchange.exporting import (
     file_stem,
     row_of,
     select_records,
+    values_of,
 )
+from fsmedia.exchange.importing import Importer, SourceItem, SourceTree, check_ids, not_imported
 from fsmedia.models import ExportReport, Failed, mime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from os import PathLike
 
+    from fsmedia.models import ImportReport, NotImported
     from fsmedia.models.selection import ListWords
     from fsmedia.storage import Stage
     from fsmedia.store import MediaStore
@@ -41,6 +45,7 @@ SHARD_BYTES = 256 * 2**20
 SHARD_COUNT = 10_000
 _PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _IN_MEMORY = 8 * 2**20
+_LARGEST_ABOUT = 2**20  # bytes of the JSON beside a media
 _BLOCK = 512
 _TAR = "application/x-tar"
 _MODE = 0o644
@@ -214,6 +219,105 @@ class _ShardExport:
             for chunk in VerifiedChunks(source, row):
                 file.write(chunk)
         file.seek(0)
+
+
+def import_webdataset(
+    store: MediaStore,
+    place: str | PathLike[str],
+    *,
+    ids: Mapping[str, str] | None = None,
+    policy_name: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> ImportReport:
+    """Import the media in shards of WebDataset that an export wrote, or that somebody else did.
+
+    The JSON beside a media tells ids, position, time, caption and digest; policies and attributes are in none.
+    Importing again stores what is new, and nothing twice.
+
+    Parameters
+    ----------
+    place
+        The folder of the shards, each a `.tar`; a path or any fsspec URL.
+    ids
+        `run_id`, `conversation_id`, `session_id`, `provider_id` of media whose JSON names none, or that have none.
+    policy_name, storage_options, dry_run, progress
+        As for `import_folder`.
+
+    Raises
+    ------
+    MediaNotFoundError
+        There is no shard. What is wrong with single ones, or with media in them, is in the report.
+    """
+    given = check_ids(ids, policy_name)
+    importer = Importer(store, dry_run=dry_run, progress=progress)
+    with SourceTree(place, storage_options) as tree:
+        shards = sorted(each.key for each in tree.backend.children().entries if each.key.endswith(".tar"))
+        if not shards:
+            raise MediaNotFoundError("no shard (*.tar) in it", next_step="check the path", key=tree.backend.url)
+        return importer.run(item for shard in shards for item in _media_of(tree, shard, given))
+
+
+def _media_of(tree: SourceTree, shard: str, given: Mapping[str, Any]) -> Iterator[SourceItem | NotImported]:
+    """Yield the media of a shard; each is read while the next is not yet asked for."""
+    try:
+        with tree.open(shard) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            files = [member for member in archive if member.isreg()]
+            abouts = {_key(each.name): each for each in files if each.name == f"{_key(each.name)}.json"}
+            for member in files:
+                about = abouts.get(_key(member.name))
+                if member is about:
+                    continue
+                source = f"webdataset:{shard}/{member.name}"
+                try:
+                    row = _about_of(archive, about)
+                    metadata, content = values_of(row, given)
+                except ValueError as error:
+                    yield not_imported(source, error)
+                    continue
+                yield SourceItem(
+                    source,
+                    partial(_opened, archive, member),
+                    metadata,
+                    content,
+                    member.size,
+                    member.name,
+                    row.get("sha256") or None,
+                )
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        yield not_imported(f"webdataset:{shard}", error)
+
+
+def _key(name: str) -> str:
+    """Return what the names of one sample have in common: all up to the first dot of the file's name."""
+    folder, slash, file = name.rpartition("/")
+    return f"{folder}{slash}{file.partition('.')[0]}"
+
+
+def _about_of(archive: tarfile.TarFile, member: tarfile.TarInfo | None) -> dict[str, Any]:
+    """Return what the JSON of a sample says.
+
+    Raises
+    ------
+    ValueError
+        It is no object, or too large to be one that tells of a media.
+    """
+    if member is None:
+        return {}
+    if member.size > _LARGEST_ABOUT:
+        raise ValueError(f"{member.name} has {member.size} bytes")
+    with _opened(archive, member) as file:
+        match json.loads(file.read()):
+            case dict() as row:
+                return row
+            case _:
+                raise ValueError(f"{member.name} is no JSON object")
+
+
+def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO:
+    # A regular file, so there is one.
+    return cast("BinaryIO", archive.extractfile(member))
 
 
 class _StageWriter:

@@ -39,6 +39,8 @@ LATER = timedelta(days=1)
 """How long the due entry of a media that must stay, because it is held or shared, is put off."""
 LONGEST_CLOCK_DIFFERENCE = timedelta(minutes=5)
 """Between this machine's clock and the storage's; with more, nothing is deleted."""
+FARTHEST_AHEAD = timedelta(days=1)
+"""A caller's `now` may be so far ahead of this machine's clock, should that be slow; more is another time."""
 _WINDOW = 1000
 """Media decided on together: the keys of each step of their deletion fill one bulk request."""
 _REBUILD_WINDOW = 500
@@ -121,11 +123,18 @@ class Enforcement:
 
         Raises
         ------
+        InvalidMediaError
+            `now` lies more than a day ahead of the clock, and this is no dry run.
         StorageError
             The due index can't be listed, or the clocks differ; what was deleted until then stays deleted.
         """
         begun = time.monotonic()
         now = _aware_utc(self.clock() if self.now is None else self.now)
+        if self.now is not None and not self.dry_run and now - _aware_utc(self.clock()) > FARTHEST_AHEAD:
+            raise InvalidMediaError(
+                f"{now:%Y-%m-%d %H:%M}Z lies ahead, and what is to be kept until then would be deleted",
+                next_step="use dry_run to see what a sweep would take then",
+            )
         # Read again only where it matters: another process may have made the store or rebuilt the index meanwhile.
         configuration = settings_file.configuration
         if configuration.due_index != "complete" or not settings_file.is_settled:

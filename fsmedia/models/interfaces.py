@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import timedelta
 
+    from fsmedia.errors import MediaError
     from fsmedia.models import EnforcementReport, MediaContent, MediaMetadata, MediaRecord, Reference
 
 __all__ = ["ContentHandle", "MediaStorageService", "MessageStore", "OnError", "PolicyHandler"]
@@ -53,9 +54,9 @@ class MessageStore(Protocol):
     """The part of a store that `externalize` and `inline` use for the media of LLM messages."""
 
     def store_many(
-        self, pairs: Iterable[tuple[MediaContent, MediaMetadata]], *, on_error: OnError = "raise"
-    ) -> list[Reference]:
-        """Store many media and return their references in the same order."""
+        self, pairs: Iterable[tuple[MediaContent, MediaMetadata]], *, on_error: Literal["return"]
+    ) -> list[Reference | MediaError]:
+        """Store many media; return their references in the same order, and errors in their places."""
 
     def info(self, reference: str) -> MediaRecord:
         """Return all that is known of a media."""

@@ -20,6 +20,10 @@ _INSTANTS = ("since", "until", "expires_before")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
+# The top-level types of RFC 6838: `image` alone can only mean `image/*`.
+_TOP_LEVEL = {"application", "audio", "font", "haptics", "image", "message", "model", "multipart", "text", "video"}
+
+
 class SelectionWords(TypedDict, total=False):
     """The words of a selection as keywords, for signatures: `**words: Unpack[SelectionWords]`; see `Selection`."""
 
@@ -35,8 +39,10 @@ class SelectionWords(TypedDict, total=False):
 
 
 class ListWords(SelectionWords, total=False):
-    """What `MediaStore.list` takes: a selection, and how many at most."""
+    """What `MediaStore.list` takes: a selection, held ones only, and how many at most."""
 
+    held: bool | None
+    newest: int | None
     limit: int | None
 
 
@@ -47,7 +53,7 @@ class Selection:
     Attributes
     ----------
     mime_type
-        A type or a pattern of one: `image/*`.
+        A type or a pattern of one: `image/*`, which `image` stands for too.
     since, until
         The timestamp is at or after, and before.
     expires_before
@@ -69,6 +75,8 @@ class Selection:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise InvalidMediaError(f"{name} must be a str, not {type(value).__name__}")
+        if self.mime_type is not None:
+            object.__setattr__(self, "mime_type", _mime_pattern(self.mime_type))
         for name in _INSTANTS:
             value = getattr(self, name)
             if value is None:
@@ -94,6 +102,24 @@ class Selection:
         return _within(record.timestamp, self.since, self.until) and _within(
             record.expires_at, None, self.expires_before
         )
+
+
+def _mime_pattern(text: str) -> str:
+    """Return the pattern that a caller means.
+
+    Raises
+    ------
+    InvalidMediaError
+        Nothing could ever meet it.
+    """
+    pattern = text.lower()
+    if pattern.rstrip("/") in _TOP_LEVEL:
+        return f"{pattern.rstrip('/')}/*"
+    if "/" in pattern or any(sign in pattern for sign in "*?["):
+        return pattern
+    known = mime.guess_from_name(f"x.{pattern.lstrip('.')}")
+    step = f"use {known!r}" if known else "use a type such as 'image/png', or a pattern such as 'image/*'"
+    raise InvalidMediaError(f"{text!r} is no MIME type", next_step=step)
 
 
 def _within(instant: datetime | None, since: datetime | None, until: datetime | None) -> bool:

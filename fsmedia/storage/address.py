@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PROTOCOL = "media"
 SCHEME = f"{PROTOCOL}://"
+NAMED = "@"
 LOCAL = ("file", "local")
 Form = Literal["chain", "name", "plain"]
 _STORE_FIELDS = {"url", "storage_options"}
@@ -65,6 +66,51 @@ def root_of(url: object) -> str:
             next_step="e.g. /data/media or s3://bucket/media",
         )
     return text
+
+
+def resolve_root(
+    url: object, options: Mapping[str, Any] | None = None, stores: Mapping[str, Any] | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Return the root URL that a caller means, and the options to open it with.
+
+    Parameters
+    ----------
+    url
+        A path, a URL, or ``@name`` for a store that has a name; a path object is a path, whatever it begins with.
+    options
+        What the filesystem of the root takes, besides what is configured for the name.
+    stores
+        The named stores; None: those of `fsspec.conf`.
+
+    Raises
+    ------
+    InvalidMediaError
+        No store has that name; the text lists those that are known.
+    InvalidReferenceError
+        It is no root: a `media://` URL opens files of a store that is somewhere else.
+    """
+    root, given = root_of(url), dict(options or {})
+    if root.startswith(SCHEME):
+        raise InvalidReferenceError(f"{SCHEME} is no root of a store", next_step=_root_spelling(root))
+    if not (isinstance(url, str) and root.startswith(NAMED)):
+        return root, given
+    name = root.removeprefix(NAMED).rstrip("/")
+    if not name or "/" in name:
+        raise InvalidReferenceError(
+            "a named store is written @name alone", next_step=f"a folder of that name is ./{root}", key=root
+        )
+    found, configured = find_store(name, conf_stores() if stores is None else stores)
+    return found, {**configured, **given}
+
+
+def _root_spelling(url: str) -> str:
+    """Return how the root is written that a `media://` URL was given for."""
+    _, rest, name = split_media_url(url)
+    if name:
+        return f"write @{name}"
+    return (
+        "write what stands behind ::" if rest else f"write the store's own URL, or set {URL_VARIABLE} and leave it out"
+    )
 
 
 def named_stores(configured: Mapping[str, Any] | None) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -238,8 +284,10 @@ class StoreOptions:
         if self.store:
             url, options = find_store(self.store, self.stores)
             return Address(url, {**options, **(self._own_options() or {})}, "name", self.store)
-        url = self.root or url or self.url or url_from_environment()
-        return Address(os.fspath(url), dict(self.storage_options or {}), "plain")
+        url, found = resolve_root(
+            self.root or url or self.url or url_from_environment(), self.storage_options, self.stores
+        )
+        return Address(url, found, "plain")
 
     def _refuse_options_beside(self, step: str, url: str) -> None:
         if self._own_options():

@@ -499,7 +499,19 @@ class FsspecBackend(Backend):
                 except (TimeoutError, ConnectionError):
                     if not left:
                         raise
+                except FileNotFoundError as error:
+                    self._refuse_missing_bucket(error)
+                    raise
             raise AssertionError
+
+    def _refuse_missing_bucket(self, error: FileNotFoundError) -> None:
+        """Raise if a storage says "not found" of the whole bucket, which is no fault of the key that was asked for."""
+        bucket = self._root.partition("/")[0]
+        if "bucket does not exist" in str(error) or str(error) == f"b/{bucket}/o":  # S3's words, and gcsfs's
+            raise StorageError(
+                f"there is no bucket {bucket!r}, of the root {self.url}",
+                next_step="check the URL and the endpoint, or make the bucket with the storage's own tools",
+            ) from None
 
     def _sync(self, function: Callable[..., Awaitable[T]], *args: Any, size: int = 0, **options: Any) -> T:
         """Run a coroutine function on fsspec's loop and wait, as long as its size allows."""

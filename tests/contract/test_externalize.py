@@ -108,7 +108,7 @@ def test_small_media_may_stay(memory_storage: MemoryStorage) -> None:
 
 
 def test_a_dry_run_stores_nothing(memory_storage: MemoryStorage) -> None:
-    store = MediaStore(memory_storage.url, read_only=True)
+    store = MediaStore(memory_storage.url)
     text = text_of(OPENAI_CHAT)
     answer = store.externalize_text(text, R1, dry_run=True)
     assert (answer.text, len(answer.taken_out), answer.dry_run) == (text, 5, True)

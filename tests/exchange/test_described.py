@@ -121,6 +121,7 @@ def test_it_costs_a_listing_and_one_read_each(request: pytest.FixtureRequest, tm
     import_folder(store, tree)
     with storage.counted() as requests:
         assert import_folder(store, tree).unchanged == 20
-    # One listing of the run, a read of each sidecar and a look at each media, whether anybody made settings meanwhile.
-    assert (requests["list"], requests["get"], requests["head"]) == (1, 20, 20), requests.calls
-    assert requests.total() == 41, requests.calls
+    # A listing of the run and one of the holds, a read of each sidecar and a look at each media, whether anybody made
+    # settings meanwhile.
+    assert (requests["list"], requests["get"], requests["head"]) == (2, 20, 20), requests.calls
+    assert requests.total() == 42, requests.calls

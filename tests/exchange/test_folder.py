@@ -299,6 +299,7 @@ def test_trees_deeper_than_the_stack(memory: MediaStore, deep_tree: Path) -> Non
 
 
 def test_a_store_that_is_read_only_is_an_error_unless_nothing_is_written(memory_storage: Storage, tree: Path) -> None:
+    MediaStore(memory_storage.url).create()
     store = MediaStore(memory_storage.url, read_only=True)
     assert len(import_folder(store, tree, dry_run=True).stored) == len(FILES)
     with pytest.raises(ReadOnlyStoreError):

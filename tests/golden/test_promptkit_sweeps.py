@@ -23,6 +23,11 @@ FAR = datetime(2040, 1, 1, tzinfo=UTC)
 """Long after all that PromptKit's stores and these tests write."""
 
 
+def far() -> datetime:
+    """Return what the clock says then."""
+    return FAR
+
+
 @pytest.fixture(params=[f"{BY_RUN}@{LOCAL}", f"{BY_SESSION}@{S3_MOTO}", f"{ARENA}@{MEMORY}"])
 def adopted(request: pytest.FixtureRequest, tmp_path: Path) -> Adopted:
     """Each store of PromptKit's, each on another storage: which does not matter here."""
@@ -67,13 +72,13 @@ def test_a_dry_run_plans_and_changes_nothing(adopted: Adopted) -> None:
 def test_a_sweep_reads_all_and_keeps_what_may_be_shared(adopted: Adopted) -> None:
     due, known = expiring(adopted), shared(adopted)
     index = adopted.storage.read(INDEX) if known else b""
-    report = adopted.open().enforce_policy(now=FAR)
+    report = adopted.open(now=far).enforce_policy(now=FAR)
     assert names(report) == (due - known, due & known)
     assert report.due_index == "partial"
-    assert list(adopted.open().list()) == sorted(set(adopted.references) - (due - known))
+    assert list(adopted.open(now=far).list()) == sorted(set(adopted.references) - (due - known))
     if known:
         assert adopted.storage.read(INDEX) == index
-    again = adopted.open().enforce_policy(now=FAR)
+    again = adopted.open(now=far).enforce_policy(now=FAR)
     assert names(again) == (set(), due & known)
 
 
@@ -81,28 +86,28 @@ def test_told_to_it_deletes_what_may_be_shared(indexed: Adopted) -> None:
     due, others = expiring(indexed), set(indexed.references) - expiring(indexed)
     assert due & shared(indexed), "nothing to see here"
     before = dict(indexed.index())
-    assert names(indexed.open().enforce_policy(now=FAR, delete_shared=True)) == (due, set())
-    assert list(indexed.open().list()) == sorted(others)
+    assert names(indexed.open(now=far).enforce_policy(now=FAR, delete_shared=True)) == (due, set())
+    assert list(indexed.open(now=far).list()) == sorted(others)
     gone = {digest for digest, path in before.items() if any(path.endswith(f"/{each}") for each in due)}
     assert indexed.index() == {digest: path for digest, path in before.items() if digest not in gone}
 
 
 def test_a_rebuilt_index_is_complete(adopted: Adopted) -> None:
-    store, due, known = adopted.open(), expiring(adopted), shared(adopted)
+    store, due, known = adopted.open(now=far), expiring(adopted), shared(adopted)
     report = store.rebuild_due_index()
     assert (report.examined, report.written, report.failed) == (len(adopted.items), len(due), ())
     assert report.due_index == "complete"
     assert json.loads(adopted.storage.read(".fsmedia/store.json"))["due_index"] == "complete"
     assert {each.reference for key in sorted(adopted.storage.keys()) if (each := keys.parse_due(key))} == due
     assert store.rebuild_due_index().written == 0
-    swept = adopted.open().enforce_policy(now=FAR)
+    swept = adopted.open(now=far).enforce_policy(now=FAR)
     assert names(swept) == (due - known, due & known)
     assert (swept.due_index, swept.examined) == ("complete", len(due))
 
 
 def test_what_was_put_off_goes_as_soon_as_it_is_told(indexed: Adopted) -> None:
     """The sweep that skipped it moved its entry to the next day: whoever reads that report and insists waits no day."""
-    store, due = indexed.open(), expiring(indexed)
+    store, due = indexed.open(now=far), expiring(indexed)
     store.rebuild_due_index()
     skipped = names(store.enforce_policy(now=FAR))[1]
     assert skipped
@@ -137,7 +142,7 @@ def test_a_zero_time_counts_from_when_the_bytes_were_written(
     rebuilt: bool, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     adopted = adopt(BY_RUN, LOCAL, request, tmp_path)
-    store, reference = adopted.open(), adopted.item("zero-timestamp").reference
+    store, reference = adopted.open(now=far), adopted.item("zero-timestamp").reference
     if rebuilt:
         store.rebuild_due_index()
     end = store.info(reference).expires_at
@@ -148,7 +153,7 @@ def test_a_zero_time_counts_from_when_the_bytes_were_written(
 
 def test_an_unknown_policy_lets_nothing_go(indexed: Adopted) -> None:
     reference = indexed.item("unknown-policy").reference
-    store = indexed.open()
+    store = indexed.open(now=far)
     store.rebuild_due_index()
     store.enforce_policy(now=FAR, delete_shared=True)
     assert store.info(reference).policy_name == "keep-forever"
@@ -165,6 +170,6 @@ def test_the_first_write_leaves_the_index_partial(
     store = adopted.open()
     metadata = MediaMetadata(session_id="ours", policy_name="retain-1days")
     reference = store.store_media(MediaContent.from_bytes(b"ours", "text/plain"), metadata)
-    gone, skipped = names(adopted.open().enforce_policy(now=FAR))
+    gone, skipped = names(adopted.open(now=far).enforce_policy(now=FAR))
     assert gone == {reference} | expiring(adopted) - shared(adopted)
     assert skipped == expiring(adopted) & shared(adopted)

@@ -148,7 +148,7 @@ class Cabinet:
     def sweep(self, now: datetime = NOW) -> Any:
         """Sweep as a fresh process would, with every leftover older than the grace."""
         with aged(self.world.storage):
-            return self.world.open().enforce_policy(now=now)
+            return self.world.open(now=lambda: now).enforce_policy(now=now)
 
     def end(self, *strays: str) -> None:
         """Let all time pass: what is held or has no policy is left, and nothing of the rest.

@@ -33,9 +33,9 @@ class World:
     options: dict[str, Any] = field(default_factory=dict)
     media: dict[str, bytes] = field(default_factory=dict)
 
-    def open(self) -> MediaStore:
+    def open(self, **more: Any) -> MediaStore:
         """Open the store as a fresh process would."""
-        return MediaStore(self.storage.url, storage_options=self.storage.options, **self.options)
+        return MediaStore(self.storage.url, storage_options=self.storage.options, **{**self.options, **more})
 
     def populate(self) -> World:
         """Store neighbours: in the folder the tests use, and in another one."""

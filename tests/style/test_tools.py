@@ -88,6 +88,27 @@ def test_programs_with_coroutines_are_typed(tmp_path: Path) -> None:
     assert "await" in said, said
 
 
+MANY = """
+from fsmedia import AsyncMediaStore, MediaError, MediaRecord, MediaStore, Reference
+
+def size(store: MediaStore) -> int:
+    both: list[MediaRecord | MediaError] = store.info_many(["a"], on_error="return")
+    made: list[Reference] = store.store_many([])
+    return len(both) + len(made) + sum(each.size_bytes for each in store.info_many(["a"]))
+
+async def size_later(store: AsyncMediaStore) -> int:
+    both: list[MediaRecord | MediaError] = await store.info_many(["a"], on_error="return")
+    await store.delete_many(references=["a"])
+    return len(both) + sum(each.size_bytes for each in await store.info_many(["a"]))
+"""
+
+
+def test_answers_to_many_are_typed_by_what_happens_to_errors(tmp_path: Path) -> None:
+    """The records of `info_many` could not be used without an `isinstance`, whatever `on_error` was."""
+    said = mypy(tmp_path, MANY)
+    assert "Success" in said, said
+
+
 def test_the_tools_can_find_something(tmp_path: Path) -> None:
     """So that a tool that looks at nothing is noticed."""
     assert "Incompatible types" in mypy(tmp_path, CONFORMS.replace('MediaStore("memory://m")', "object()"))

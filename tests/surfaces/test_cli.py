@@ -268,7 +268,7 @@ def test_ls_goes_on_past_a_damaged_sidecar_and_says_so(url: str, filled: dict[st
 
 
 def test_ls_of_nothing_tells_an_empty_store_from_none(url: str) -> None:
-    assert "no store yet" in fsmedia("ls", "-s", url).stderr
+    assert "no store at" in refused(fsmedia("ls", "-s", url), 3)
     assert not Path(url).exists()
     fsmedia("init", "-s", url)
     result = fsmedia("ls", "-s", url)

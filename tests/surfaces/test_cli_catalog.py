@@ -66,6 +66,7 @@ def test_without_pyarrow_stats_says_once_what_to_install(url: str, monkeypatch: 
 def test_refresh_and_show(storage: Storage) -> None:
     words = ["--store", storage.url, *options_of(storage)]
     put_here = MediaStore(storage.url, storage_options=storage.options)
+    put_here.create()
     with old_enough():
         assert "no catalog yet" in refused(fsmedia("catalog", "show", *words), 3)
         empty = fsmedia("catalog", "refresh", *words)
@@ -161,6 +162,7 @@ def test_limits_and_standard_input(url: str) -> None:
 
 def test_a_catalog_as_it_is(url: str, local_storage: LocalStorage) -> None:
     count = "select count(*) n from media"
+    MediaStore(url).create()
     assert "no catalog yet" in refused(fsmedia("query", "-s", url, count, "--no-refresh"), 3)
     put(url)
     fsmedia("catalog", "refresh", "-s", url)
@@ -244,8 +246,10 @@ def test_stats(url: str) -> None:
     assert found["expires_within_week"]["bytes"] == sum(wanted.values()) + len(PNG)  # and the text of r3
     assert found["expired"]["media"] == 1
     assert {each["name"] for each in found["by_policy"]} >= {None, "retain-3days"}
-    assert "0 media" in fsmedia("stats", "-s", f"{url}-none").stdout
+    assert "no store at" in refused(fsmedia("stats", "-s", f"{url}-none"), 3)
     assert not Path(f"{url}-none").exists()
+    MediaStore(f"{url}-none").create()
+    assert "0 media" in fsmedia("stats", "-s", f"{url}-none").stdout
 
 
 def test_names_of_strangers(url: str) -> None:

@@ -121,6 +121,8 @@ def test_a_check_tells_what_is_there_again(url: str, tmp_path: Path) -> None:
     answer = json.loads(fsmedia("erase", "--check", file, "--json", "-s", url).stdout)
     assert answer["holds"] is False
     assert answer["traces"][0]["kind"] in ("sidecar", "bytes")
+    assert "no store at" in refused(fsmedia("erase", "--check", file, "-s", str(tmp_path / "elsewhere")), 3)
+    MediaStore(tmp_path / "elsewhere").create()
     other = fsmedia("erase", "--check", file, "-s", str(tmp_path / "elsewhere"))
     assert other.exit_code == 0
     assert "another URL" in other.stderr

@@ -99,6 +99,7 @@ def test_lines_of_json_are_messages(url: str, tmp_path: Path) -> None:
 def test_hostile_files_are_refused_in_one_line(url: str, tmp_path: Path, data: bytes, said: str) -> None:
     file = tmp_path / "x.json"
     file.write_bytes(data)
+    MediaStore(url).create()
     for words in (["externalize", file, "--run", "r1"], ["inline", file]):
         assert said in refused(fsmedia(*words, "--in-place", "-s", url), 1)
     assert file.read_bytes() == data

@@ -41,14 +41,17 @@ def test_a_gallery_is_written(moto_storage: S3Storage) -> None:
 
 
 def test_a_gallery_of_nothing_says_so(local_storage: LocalStorage) -> None:
+    assert "no store at" in refused(fsmedia("gallery", "--store", local_storage.url), 3)
+    assert not Path(local_storage.url).exists()
+    MediaStore(local_storage.url).create()
     done = fsmedia("gallery", "--store", local_storage.url)
     assert done.exit_code == 0
     assert "nothing matches" in done.stderr
     assert "No media here." in Path("gallery.html").read_text()
-    assert not Path(local_storage.url).exists()
 
 
 def test_a_file_that_can_not_be_written_is_one_line(local_storage: LocalStorage) -> None:
+    MediaStore(local_storage.url).create()
     assert "no-such/g.html" in refused(fsmedia("gallery", "--store", local_storage.url, "-o", "no-such/g.html"), 1)
     assert "--limit" in refused(fsmedia("gallery", "--store", local_storage.url, "--limit", "0"), 2)
     assert "--sort" in refused(fsmedia("gallery", "--store", local_storage.url, "--sort", "random"), 2)

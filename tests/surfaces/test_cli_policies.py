@@ -93,11 +93,17 @@ def test_list_shows_names_default_grammar_and_the_due_index(url: str) -> None:
 
 def test_list_of_no_store_writes_nothing(tmp_path: Path) -> None:
     place = tmp_path / "none"
-    text = fsmedia("policy", "list", "-s", place)
-    assert text.exit_code == 0
-    assert "no store was made yet" in text.stderr
+    assert "no store at" in refused(fsmedia("policy", "list", "-s", place), 3)
     assert not place.exists()
-    assert json.loads(fsmedia("policy", "list", "-s", place, "--json").stdout)["made"] is False
+
+
+def test_list_of_a_store_without_settings_says_so(tmp_path: Path) -> None:
+    Path(tmp_path, "runs", "r1").mkdir(parents=True)
+    Path(tmp_path, "runs", "r1", "x.txt").write_text("PromptKit's")
+    text = fsmedia("policy", "list", "-s", tmp_path)
+    assert text.exit_code == 0
+    assert "has no settings" in text.stderr
+    assert json.loads(fsmedia("policy", "list", "-s", tmp_path, "--json").stdout)["made"] is False
 
 
 # -- apply ---------------------------------------------------------------------------------------------------
@@ -265,7 +271,7 @@ def test_rebuild_shows_its_progress_on_a_terminal(url: str, tmp_path: Path) -> N
 
 def test_lifecycle_prints_what_s3_takes_and_tells_the_rest(moto_storage: S3Storage) -> None:
     words = ["-s", moto_storage.url, *options_of(moto_storage)]
-    assert "no store was made yet" in refused(fsmedia("policy", "lifecycle", *words), 1)
+    assert "no store at" in refused(fsmedia("policy", "lifecycle", *words), 3)
     assert fsmedia("init", "--default-policy", "retain-30days", "--policy", "scratch=12h", *words).exit_code == 0
     keys = moto_storage.keys()
     done = fsmedia("policy", "lifecycle", *words)

@@ -120,6 +120,29 @@ def test_a_stopped_get_leaves_nothing(url: str, tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "out") == []
 
 
+def test_ctrl_c_while_it_loads_is_no_traceback(tmp_path: Path) -> None:
+    """In the first half second, in which typer and rich are imported, Python showed where."""
+    code = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, *rest):
+        if name == "rich.progress":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from fsmedia.cli import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"interrupted\n")
+    asked = "from fsmedia.cli import main; import sys; print({'typer', 'rich'} & set(sys.modules))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", asked], cwd=tmp_path, env=environment(), capture_output=True, check=True, timeout=60
+    )
+    assert loaded.stdout == b"set()\n"
+
+
 def test_closed_streams_are_no_crash(url: str, tmp_path: Path) -> None:
     put(url)
     command = f'"{sys.executable}" -m fsmedia.cli'
@@ -200,7 +223,7 @@ def test_only_the_command_line_imports_its_libraries(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, check=True
     )
     assert done.stdout.strip() == b"set()"
-    code = "import fsmedia.cli, sys; print({'PIL', 's3fs', 'gcsfs', 'pyarrow', 'pandas'} & set(sys.modules))"
+    code = "import fsmedia.cli.commands, sys; print({'PIL', 's3fs', 'gcsfs', 'pyarrow', 'pandas'} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, check=True
     )

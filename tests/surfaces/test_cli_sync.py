@@ -96,7 +96,7 @@ def test_what_fails_and_what_is_left_out(url: str, tmp_path: Path) -> None:
 
 
 def test_wrong_words_are_refused(url: str, tmp_path: Path) -> None:
-    assert "no store and no media" in refused(fsmedia("sync", tmp_path / "typo", url, "--delete"), 3)
+    assert "no store at" in refused(fsmedia("sync", tmp_path / "typo", url, "--delete"), 3)
     put(url)
     assert "one place" in refused(fsmedia("sync", url, Path(url) / "in", "--delete"), 1)
     assert "nothing to hold" in refused(fsmedia("sync", url, tmp_path / "x", "-n", "--mapping", tmp_path / "m"), 2)

@@ -133,7 +133,7 @@ def test_what_failed_is_told(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_where_nothing_lies(tmp_path: Path) -> None:
-    assert "nothing lies here" in refused(fsmedia("verify", "-s", tmp_path / "typo"), 1)
+    assert "no store at" in refused(fsmedia("verify", "-s", tmp_path / "typo"), 3)
     assert list(tmp_path.iterdir()) == []
 
 

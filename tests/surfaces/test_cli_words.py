@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from fsmedia.cli import app
+from fsmedia.cli import app, commands
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
@@ -81,3 +88,25 @@ def test_storage_options_are_json_where_they_parse_as_such() -> None:
         "empty": "",
         "pin": "123",
     }
+
+
+def helps(group: Any, *above: str) -> Iterator[tuple[list[str], str]]:
+    """Give the words of each command and the help that its file holds."""
+    for name, command in group.commands.items():
+        yield [*above, name], command.help
+        if hasattr(command, "commands"):
+            yield from helps(command, *above, name)
+
+
+def test_no_help_loses_brackets_or_shows_a_flag_as_a_value() -> None:
+    """`pip install 'fsmedia[catalog]'` stood there without `[catalog]`, and `--json` as `<bool>`."""
+    found = []
+    for words, _ in helps(typer.main.get_command(commands.typer_app)):
+        shown = CliRunner().invoke(commands.typer_app, [*words, "--help"]).stdout
+        assert "<bool>" not in shown, words
+        module = sys.modules[f"fsmedia.cli.cmd_{words[0].replace('-', '_')}"]
+        text = getattr(module, f"{words[-1].upper().replace('-', '_')}_HELP", getattr(module, "HELP", ""))
+        for bracketed in re.findall(r"\[[a-z]+\]", text):
+            assert bracketed in shown, words
+            found.append(bracketed)
+    assert found.count("[catalog]") >= 3

@@ -63,14 +63,24 @@ def test_an_id_means_that_id_only(name: str) -> None:
         ("image/???", True),
         ("image/[jp]*", True),
         ("image/jpeg", False),
-        ("image", False),
+        ("image", True),
+        ("Image/", True),
+        ("video", False),
         ("image/png; x=1", False),
         ("video/*", False),
-        ("", False),
     ],
 )
 def test_mime_types_are_patterns_of_the_type_without_parameters(pattern: str, expected: bool) -> None:
     assert means(RECORD, mime_type=pattern) is expected
+
+
+@pytest.mark.parametrize(
+    ("word", "spelling"), [("png", "image/png"), (".jpg", "image/jpeg"), ("pictures", "image/\\*"), ("", "image/\\*")]
+)
+def test_a_word_that_is_no_type_is_refused(word: str, spelling: str) -> None:
+    """`mime_type="png"` gave nothing without a word."""
+    with pytest.raises(InvalidMediaError, match=f"no MIME type; use .*{spelling}"):
+        Selection(mime_type=word)
 
 
 @pytest.mark.parametrize(
