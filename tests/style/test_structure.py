@@ -140,4 +140,4 @@ def test_media_are_listed_without_those_of_other_stores() -> None:
             if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(("backend.entries", "source.entries"))
             if not call.args or ast.unparse(call.args[0]) == "''"
         }
-    assert found == {("settings_file.py", "_assume"), ("store.py", "sync_to"), ("views.py", "all")}
+    assert found == {("settings_file.py", "_assume"), ("views.py", "all")}
