@@ -289,7 +289,7 @@ class Deleter:
         return answers
 
     def moved(self, sources: Mapping[str, Pair]) -> dict[str, MediaError]:
-        """Delete what was copied elsewhere, unless it was changed since; return the errors by reference.
+        """Delete what was copied elsewhere, unless it was changed or held since; return the errors by reference.
 
         Parameters
         ----------
@@ -297,11 +297,14 @@ class Deleter:
             References, and the items as they were copied.
         """
         try:
-            promptkit.forget(self.backend, list(sources), adopted=self.configuration.adopted)
+            # Copying a folder may have taken hours: what was held meanwhile stays where it is held.
+            held: dict[str, MediaError] = dict(holds.refusals(self.backend, list(sources)))
+            going = {reference: pair for reference, pair in sources.items() if reference not in held}
+            promptkit.forget(self.backend, list(going), adopted=self.configuration.adopted)
         except MediaError as error:
             return dict.fromkeys(sources, error)
-        seen = {reference: pair.seen for reference, pair in sources.items()}
-        return self._delete(seen, {reference: pair.entry for reference, pair in sources.items()})
+        seen = {reference: pair.seen for reference, pair in going.items()}
+        return held | self._delete(seen, {reference: pair.entry for reference, pair in going.items()})
 
     def _delete(self, sidecars: dict[str, Seen], moved: Mapping[str, Entry] | None = None) -> dict[str, MediaError]:
         """Run the steps of a delete and log what is gone; return the errors by reference."""

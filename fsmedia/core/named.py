@@ -294,7 +294,8 @@ class CopiedBytes:
             return
         for _ in range(ROUNDS):
             try:
-                self.backend.copy(keys.bytes_key(self.source), self.target, content_type)
+                size = self.pair.entry.size
+                self.backend.copy(keys.bytes_key(self.source), self.target, content_type, size=size)
             except FileNotFoundError:
                 raise _gone(self.source) from None
             self.landed = True

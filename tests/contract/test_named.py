@@ -18,7 +18,7 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from fsmedia import MediaMetadata, MediaStore, StoreConflictError
+from fsmedia import HeldMediaError, MediaMetadata, MediaStore, StoreConflictError
 from fsmedia.core import commit, named, promptkit
 from fsmedia.format import keys
 from fsmedia.maintenance import sync_copy
@@ -148,6 +148,28 @@ def test_a_client_who_writes_between_bytes_and_sidecar_of_a_sync(
 
     monkeypatch.setattr(sync_copy, "_put_sidecars", later)
     assert source.sync_to(some_storage.url, storage_options=some_storage.options).failed == ()
+    assert torn(some_storage) == set()
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+@pytest.mark.parametrize("names", [[NAME], [NAME, "runs/r1/more.bin"]], ids=["one", "a folder"])
+def test_a_hold_that_comes_while_a_move_copies(
+    some_storage: Storage, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Holds were looked at before the copies, which may take hours, and not again: the held media went."""
+    store = opened(some_storage).create()
+    for name in names:
+        store.fs.pipe_file(name, b"bytes")
+    real = type(store.fs)._remove_copied
+
+    def later(*args: Any) -> None:
+        opened(some_storage).hold(NAME, "a lawsuit")
+        real(*args)
+
+    monkeypatch.setattr(type(store.fs), "_remove_copied", later)
+    with pytest.raises(HeldMediaError):
+        store.fs.mv(names, [f"runs/r2/{number}.bin" for number in range(len(names))])
+    assert some_storage.read(NAME) == b"bytes"
     assert torn(some_storage) == set()
 
 
