@@ -435,8 +435,9 @@ def _settle(item: StoreOperation) -> None:
     for attempt in range(ROUNDS):
         _follow(item)
         text = item.sidecar
-        if item.remake is not None or attempt:
-            # Fresh in each round: where a token is a digest, equal sidecars would be taken for each other.
+        if item.remake is not None or attempt or seen.text is not None:
+            # Fresh in each round: where a token is a digest, equal sidecars would be taken for each other. So it is for
+            # a sync too, which may put the sidecar back that somebody else has read; where none was it stays as it is.
             text = Sidecar.parse(text, reference).with_write(keys.new_generation()).dump()
         try:
             backend.put(

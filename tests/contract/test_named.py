@@ -152,6 +152,114 @@ def test_a_client_who_writes_between_bytes_and_sidecar_of_a_sync(
 
 
 @pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+def test_a_sync_that_changed_a_sidecar_once_is_done_then(some_storage: Storage, memory_storage: MemoryStorage) -> None:
+    """The target's sidecar had another `write` than the source's for ever, and each sync wrote all of them again."""
+    source = opened(memory_storage).create()
+    source.fs.pipe_file(NAME, b"bytes")
+    assert source.sync_to(some_storage.url, storage_options=some_storage.options).copied == 1
+    source.fs.setxattrs(NAME, {"user.colour": "red"})
+    assert source.sync_to(some_storage.url, storage_options=some_storage.options).updated == 1
+    again = source.sync_to(some_storage.url, storage_options=some_storage.options)
+    assert (again.updated, again.unchanged) == (0, 1)
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+def test_a_deletion_under_way_at_the_source_of_a_sync_is_none_at_the_target(
+    some_storage: Storage, memory_storage: MemoryStorage
+) -> None:
+    """The mark came along, and for ten minutes nobody could write the media there."""
+    source, store = opened(memory_storage).create(), opened(some_storage).create()
+    source.fs.pipe_file(NAME, b"bytes")
+    marked = json.loads(memory_storage.read(f"{NAME}.meta")) | {"leaving": "somebody"}
+    memory_storage.write(f"{NAME}.meta", json.dumps(marked).encode())
+    assert source.sync_to(some_storage.url, storage_options=some_storage.options).failed == ()
+    assert "leaving" not in json.loads(some_storage.read(f"{NAME}.meta"))
+    store.fs.setxattrs(NAME, {"user.colour": "red"})
+    assert store.fs.getxattr(NAME, "user.colour") == "red"
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+def test_a_client_who_overwrites_what_a_sync_is_about_to_update(
+    some_storage: Storage, memory_storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sync had compared the old bytes, and put their sidecar beside the client's."""
+    source, store = opened(memory_storage).create(), opened(some_storage).create()
+    source.fs.pipe_file(NAME, b"bytes")
+    source.sync_to(some_storage.url, storage_options=some_storage.options)
+    source.fs.setxattrs(NAME, {"user.colour": "red"})
+    real = sync_copy._update
+
+    def later(*args: Any) -> None:
+        opened(some_storage).fs.pipe_file(NAME, b"of a client, and more")
+        real(*args)
+
+    monkeypatch.setattr(sync_copy, "_update", later)
+    report = source.sync_to(some_storage.url, storage_options=some_storage.options)
+    assert torn(some_storage) == set()
+    assert [str(each.error.reference) for each in report.failed] == [NAME]
+    assert store.fs.cat_file(NAME) == b"of a client, and more"
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+@pytest.mark.parametrize("half", [False, True], ids=["whole", "under way"])
+def test_a_client_who_overwrites_what_a_sync_reads_to_heal_it(
+    some_storage: Storage, memory_storage: MemoryStorage, half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its new bytes were taken for rot, and the old ones put under the new sidecar."""
+    source, store = opened(memory_storage).create(), opened(some_storage).create()
+    source.fs.pipe_file(NAME, b"bytes")
+    source.sync_to(some_storage.url, storage_options=some_storage.options)
+    real_heal, real_put, real_settle = sync_copy._heal, commit.STORE_CONDITIONAL, named.put_sidecar_conditionally
+    synced: list[Any] = []
+
+    def sync() -> None:
+        synced.append(source.sync_to(some_storage.url, storage_options=some_storage.options, verify_copies="read"))
+
+    if half:
+        if store._backend.exclusion is not Exclusion.CONDITIONS:
+            pytest.skip("bytes and sidecar come together under a lock")
+
+        def settle(operations: Any) -> Any:
+            monkeypatch.setattr(commit, "STORE_CONDITIONAL", real_put)
+            sync()
+            return real_settle(operations)
+
+        steps = tuple(settle if step is real_settle else step for step in real_put)
+        monkeypatch.setattr(commit, "STORE_CONDITIONAL", steps)
+        store.fs.pipe_file(NAME, b"of a client, and more")
+    else:
+
+        def later(*args: Any) -> Any:
+            opened(some_storage).fs.pipe_file(NAME, b"of a client, and more")
+            return real_heal(*args)
+
+        monkeypatch.setattr(sync_copy, "_heal", later)
+        sync()
+    assert torn(some_storage) == set()
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+def test_a_client_who_overwrites_what_a_sync_reads_again(
+    some_storage: Storage, memory_storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the sync had just written was another's by then: it took that for wrong, and deleted acknowledged bytes."""
+    source, store = opened(memory_storage).create(), opened(some_storage).create()
+    source.fs.pipe_file(NAME, b"bytes")
+    if store._backend.exclusion is not Exclusion.CONDITIONS:
+        pytest.skip("they are read again under the lock")
+    real = sync_copy.SyncUpload._check_bytes
+
+    def later(upload: Any) -> None:
+        opened(some_storage).fs.pipe_file(NAME, b"of a client, and more")
+        real(upload)
+
+    monkeypatch.setattr(sync_copy.SyncUpload, "_check_bytes", later)
+    source.sync_to(some_storage.url, storage_options=some_storage.options, verify_copies="read")
+    assert store.fs.cat_file(NAME) == b"of a client, and more"
+    assert torn(some_storage) == set()
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
 @pytest.mark.parametrize("names", [[NAME], [NAME, "runs/r1/more.bin"]], ids=["one", "a folder"])
 def test_a_hold_that_comes_while_a_move_copies(
     some_storage: Storage, names: list[str], monkeypatch: pytest.MonkeyPatch
