@@ -654,14 +654,16 @@ def _mark(item: DeleteOperation) -> None:
                 raise overtaken("somebody else deletes it")
             seen = at_rest(backend, reference, seen, deletes=True)
         item.seen = seen
-        if seen.text is None:
+        if seen.text is None and (first.text is not None or item.entry is None):
             _go_without_mark(item, first)
             return
         if _put_mark(item, seen):
+            _look_at_bare(item)
             return
         now = see(backend, reference)
         if item.marked is not None and now.text == item.marked.text:
             item.marked = now  # asked again for want of an answer, it was refused because of its own first success
+            _look_at_bare(item)
             return
         finished([item])
         item.marked = None
@@ -672,14 +674,23 @@ def _mark(item: DeleteOperation) -> None:
 
 
 def _go_without_mark(item: DeleteOperation, first: Seen) -> None:
-    """Let the bytes go that have no sidecar, if it was them that were meant; a sidecar that comes is left alone."""
+    """Let the bytes go that have no sidecar, whoever wrote them; a sidecar that comes is left alone."""
     if first.text is not None:
         # Somebody else has deleted the media. What lies there since then is another, and nobody asked for its end.
         if item.still is not None:
             raise overtaken("was deleted by somebody else")
         item.stays = True
-    elif item.entry is not None and item.backend.head(item.reference) != item.entry:
-        raise overtaken("was overwritten meanwhile")
+
+
+def _look_at_bare(item: DeleteOperation) -> None:
+    """Look whether another program's file, which had no sidecar, still is the one that a move copied.
+
+    The sidecar that marks it holds nothing else. Whoever writes the file for the first time meets that, as any mark.
+    """
+    if item.seen is None or item.seen.text is not None or item.backend.head(item.reference) == item.entry:
+        return
+    remove_marked(item)
+    raise overtaken("was overwritten meanwhile")
 
 
 def _put_mark(item: DeleteOperation, seen: Seen) -> bool:
@@ -690,7 +701,9 @@ def _put_mark(item: DeleteOperation, seen: Seen) -> bool:
     item.marked = Seen(text)
     marks.under_way.add(mark)
     try:
-        token = backend.put(keys.sidecar_key(item.reference), text, SIDECAR_TYPE, if_token=seen.token)
+        token = backend.put(
+            keys.sidecar_key(item.reference), text, SIDECAR_TYPE, if_absent=seen.text is None, if_token=seen.token
+        )
     except PreconditionFailed:
         return False
     item.marked = Seen(text, token)
@@ -704,11 +717,14 @@ def overtaken(problem: str) -> Overtaken:
 
 def take_back(item: DeleteOperation, error: MediaError) -> None:
     """Take a mark back whose deletion the storage refused; of one without an answer nobody knows, so that stays."""
-    if item.marked is None or item.seen is None or item.seen.text is None:
+    if item.marked is None or item.seen is None:
         return
     if error.__cause__ is None or isinstance(error.__cause__, TimeoutError | ConnectionError):
         return
     try:
+        if item.seen.text is None:
+            remove_marked(item)
+            return
         item.backend.put(keys.sidecar_key(item.reference), item.seen.text, SIDECAR_TYPE, if_token=item.marked.token)
     except MediaError as failed:
         _log.warning("a deletion's mark stays: %s", failed)

@@ -282,6 +282,30 @@ def test_a_hold_that_comes_while_a_move_copies(
 
 
 @pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+def test_a_client_who_writes_over_a_strangers_file_while_it_is_moved_away(
+    some_storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had no sidecar to mark, so its source was looked at early and deleted late: acknowledged bytes were lost."""
+    store = opened(some_storage).create()
+    some_storage.write(NAME, b"of a stranger")
+    real = commit.remove_bytes_under_mark
+
+    def later(operations: Any) -> Any:
+        if any(each.reference == NAME for each in operations):
+            written.extend(together(lambda: opened(some_storage).fs.pipe_file(NAME, b"of a client, and more")))
+        return real(operations)
+
+    written: list[Exception | None] = []
+    order = tuple(later if step is real else step for step in commit.DELETE_MARKED)
+    monkeypatch.setattr(commit, "DELETE_MARKED", order)
+    with suppress(StoreConflictError):
+        store.fs.mv(NAME, "runs/r2/moved.bin")
+    if written == [None]:
+        assert store.fs.cat_file(NAME) == b"of a client, and more"
+    assert store.fs.cat_file("runs/r2/moved.bin") == b"of a stranger"
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
 def test_two_programs_that_set_attributes(some_storage: Storage) -> None:
     store = opened(some_storage).create()
     store.fs.pipe_file(NAME, b"bytes")
