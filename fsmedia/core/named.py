@@ -10,6 +10,8 @@ The functions below are steps of `fsmedia.core.commit`: each takes any number of
 index.
 """
 
+# Longer than 1,000 lines: what keeps two who change one name from undoing each other is one protocol.
+
 from __future__ import annotations
 
 import logging
@@ -54,6 +56,8 @@ PIECE = 8 * 2**20
 _TRIES = 2
 _log = logging.getLogger("fsmedia")
 _AT_ONCE = 32
+_LOCKED_AT_ONCE = 64
+"""Names whose locks are held together: each is an open file, of which macOS allows 256, and others wait for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -751,12 +755,34 @@ def finished(operations: Sequence[DeleteOperation]) -> None:
 
 def remove_under_lock(operations: Sequence[DeleteOperation]) -> Failures:
     """Remove bytes and sidecars while nobody else changes the names, if they still are to go."""
+    failed: dict[int, MediaError] = {}
+    for start in range(0, len(operations), _LOCKED_AT_ONCE):
+        some = operations[start : start + _LOCKED_AT_ONCE]
+        try:
+            answers = _remove_locked(some)
+        except MediaError as error:
+            # Somebody held a lock for too long, or nobody could look: nothing of these was removed, and the others are.
+            answers = {index: _anew(error) for index in range(len(some))}
+        failed |= {start + index: error for index, error in answers.items()}
+    return failed
+
+
+def _anew(error: MediaError) -> MediaError:
+    """Return an error of the same kind and words: each operation is given its own reference."""
+    anew = type(error)(error.problem, next_step=error.next_step)
+    anew.__cause__ = error.__cause__
+    return anew
+
+
+def _remove_locked(operations: Sequence[DeleteOperation]) -> dict[int, MediaError]:
     backend, failed = operations[0].backend, dict[int, MediaError]()
     with backend.lock([item.reference for item in operations]):
         found = backend.fetch(reads=[keys.sidecar_key(item.reference) for item in operations])
         for index, (item, text) in enumerate(zip(operations, found.reads, strict=True)):
             changed = item.seen is not None and text != item.seen.text
-            if item.still is not None and changed and not item.still(text):
+            # Bytes without the sidecar that was read are another program's: it wrote them after somebody's deletion.
+            another = changed and text is None and backend.head(item.reference) is not None
+            if item.still is not None and changed and (another or not item.still(text)):
                 failed[index] = overtaken("was changed meanwhile")
             elif item.entry is not None and backend.head(item.reference) != item.entry:
                 failed[index] = overtaken("was overwritten meanwhile")

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
+import resource
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
@@ -18,11 +20,11 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from fsmedia import HeldMediaError, MediaMetadata, MediaStore, StoreConflictError
+from fsmedia import BulkError, HeldMediaError, MediaMetadata, MediaStore, StoreConflictError
 from fsmedia.core import commit, named, promptkit
 from fsmedia.format import keys
 from fsmedia.maintenance import sync_copy
-from fsmedia.storage import Exclusion, fsspec_backend
+from fsmedia.storage import Exclusion, fsspec_backend, local
 from tests.contract.specimens import png
 from tests.servers import WrongAnswer
 from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, LocalStorage
@@ -303,6 +305,57 @@ def test_a_client_who_writes_over_a_strangers_file_while_it_is_moved_away(
     if written == [None]:
         assert store.fs.cat_file(NAME) == b"of a client, and more"
     assert store.fs.cat_file("runs/r2/moved.bin") == b"of a stranger"
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+def test_another_programs_file_that_comes_where_a_sweep_deletes(
+    some_storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody had deleted the media since it was judged, and the sweep took the file that came after it."""
+    store = opened(some_storage).create()
+    store.fs.pipe_file(NAME, b"bytes")
+    store.apply_policy(NAME, "delete-after-1min")
+    real = commit.delete
+
+    def later(operations: Any) -> Any:
+        some_storage.remove(f"{NAME}.meta")
+        some_storage.write(NAME, b"of another program")
+        return real(operations)
+
+    monkeypatch.setattr(commit, "delete", later)
+    store.enforce_policy(now=datetime.now(UTC) + timedelta(hours=1))
+    assert some_storage.read(NAME) == b"of another program"
+
+
+def test_more_media_are_deleted_than_files_may_be_open(tmp_path: Path) -> None:
+    """A deletion of 500 held all 256 locks at once: more files than some systems let a process open."""
+    store = MediaStore(tmp_path / "store").create()
+    for number in range(300):
+        store.fs.pipe_file(f"runs/r1/{number}.bin", b"bytes")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = len(os.listdir("/dev/fd")) + 100
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, before[1]))
+    try:
+        store.fs.rm("runs/r1", recursive=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert store.fs.find("runs") == []
+
+
+def test_a_lock_that_is_held_for_too_long_fails_only_those_who_need_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It raised out of the whole deletion, and nobody heard what was gone by then."""
+    store = MediaStore(tmp_path / "store").create()
+    names = [f"runs/r1/{number}.bin" for number in range(130)]
+    for name in names:
+        store.fs.pipe_file(name, b"bytes")
+    monkeypatch.setattr(local, "LOCK_PATIENCE", 0.01)
+    with store._backend.lock([names[-1]]), pytest.raises(BulkError) as caught:
+        store.delete_many(names)
+    failed = caught.value.errors.values()
+    assert {str(each.reference) for each in failed} == set(store.fs.find("runs")) == set(names[128:])
+    assert all(isinstance(each, StoreConflictError) for each in failed)
 
 
 @pytest.mark.parametrize("some_storage", EXACT, indirect=True)
