@@ -358,6 +358,23 @@ def test_a_lock_that_is_held_for_too_long_fails_only_those_who_need_it(
     assert all(isinstance(each, StoreConflictError) for each in failed)
 
 
+@pytest.mark.parametrize("name", ["runs/link/report.bin", "Runs/r1/REPORT.bin"], ids=["link", "case"])
+def test_two_names_of_one_file_have_one_lock(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through a link to a folder, or where case does not count, a file has many names: each had a lock of its own."""
+    store = MediaStore(tmp_path / "store").create()
+    store.fs.pipe_file(NAME, b"bytes")
+    (tmp_path / "store/runs/link").symlink_to(tmp_path / "store/runs/r1")
+    monkeypatch.setattr(local, "LOCK_PATIENCE", 0.01)
+    with (
+        store._backend.lock([NAME]),
+        pytest.raises(StoreConflictError),
+        MediaStore(tmp_path / "store")._backend.lock([name]),
+    ):
+        pass
+    with store._backend.lock([NAME]), MediaStore(tmp_path / "store")._backend.lock(["runs/r1/other.bin"]):
+        pass
+
+
 @pytest.mark.parametrize("some_storage", EXACT, indirect=True)
 def test_two_programs_that_set_attributes(some_storage: Storage) -> None:
     store = opened(some_storage).create()
