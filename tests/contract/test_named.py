@@ -20,11 +20,11 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from fsmedia import BulkError, HeldMediaError, MediaMetadata, MediaStore, StoreConflictError
+from fsmedia import BulkError, HeldMediaError, MediaMetadata, MediaStore, StorageError, StoreConflictError
 from fsmedia.core import commit, named, promptkit
 from fsmedia.format import keys
 from fsmedia.maintenance import sync_copy
-from fsmedia.storage import Exclusion, fsspec_backend, local
+from fsmedia.storage import Exclusion, fsspec_backend, local, s3
 from tests.contract.specimens import png
 from tests.servers import WrongAnswer
 from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, LocalStorage
@@ -373,6 +373,29 @@ def test_two_names_of_one_file_have_one_lock(tmp_path: Path, name: str, monkeypa
         pass
     with store._backend.lock([NAME]), MediaStore(tmp_path / "store")._backend.lock(["runs/r1/other.bin"]):
         pass
+
+
+@pytest.mark.parametrize("some_storage", [S3_MOTO], indirect=True)
+def test_deletions_that_the_storage_refuses_in_bulk_leave_no_marks(
+    some_storage: S3Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may write and not delete kept everybody from all the media for ten minutes; of a single one he did not."""
+    store = opened(some_storage).create()
+    names = [f"runs/r1/{number}.bin" for number in range(3)]
+    for name in names:
+        store.fs.pipe_file(name, b"bytes")
+    real = s3.CheckedS3FileSystem._call_s3
+
+    async def denied(fs: Any, method: str, *defaults: Any, **asked: Any) -> Any:
+        if method != "delete_objects":
+            return await real(fs, method, *defaults, **asked)
+        wanted = [each["Key"] for each in asked["Delete"]["Objects"]]
+        return {"Errors": [{"Key": key, "Code": "AccessDenied", "Message": "Access Denied"} for key in wanted]}
+
+    monkeypatch.setattr(s3.CheckedS3FileSystem, "_call_s3", denied)
+    with pytest.raises(StorageError):
+        store.fs.rm("runs/r1", recursive=True)
+    assert [name for name in names if b"leaving" in some_storage.read(f"{name}.meta")] == []
 
 
 @pytest.mark.parametrize("some_storage", EXACT, indirect=True)
