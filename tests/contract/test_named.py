@@ -20,7 +20,15 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from fsmedia import BulkError, HeldMediaError, MediaMetadata, MediaStore, StorageError, StoreConflictError
+from fsmedia import (
+    BulkError,
+    HeldMediaError,
+    MediaMetadata,
+    MediaNotFoundError,
+    MediaStore,
+    StorageError,
+    StoreConflictError,
+)
 from fsmedia.core import commit, named, promptkit
 from fsmedia.format import keys
 from fsmedia.maintenance import sync_copy
@@ -396,6 +404,27 @@ def test_deletions_that_the_storage_refuses_in_bulk_leave_no_marks(
     with pytest.raises(StorageError):
         store.fs.rm("runs/r1", recursive=True)
     assert [name for name in names if b"leaving" in some_storage.read(f"{name}.meta")] == []
+
+
+@pytest.mark.parametrize("some_storage", [S3_MOTO, S3_SEAWEED], indirect=True)
+@pytest.mark.parametrize("ends", [False, True], ids=["goes on", "goes"])
+def test_a_hold_that_comes_under_the_mark_of_a_sweep(
+    some_storage: Storage, ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep had looked for holds before: the media was said to be held, and went."""
+    store = opened(some_storage).create()
+    store.fs.pipe_file(NAME, b"bytes")
+    marked = json.loads(some_storage.read(f"{NAME}.meta")) | {"leaving": "somebody"}
+    some_storage.write(f"{NAME}.meta", json.dumps(marked).encode())
+
+    def wait(_: Any, attempt: int) -> None:
+        if ends and attempt == 1:
+            some_storage.remove(NAME)
+            some_storage.remove(f"{NAME}.meta")
+
+    monkeypatch.setattr(type(store._backend), "wait", wait)
+    with pytest.raises(MediaNotFoundError if ends else StoreConflictError):
+        store.hold(NAME, "a lawsuit")
 
 
 @pytest.mark.parametrize("some_storage", EXACT, indirect=True)
