@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from fsmedia.core import promptkit
@@ -566,12 +566,23 @@ def put_sidecar_and_look(operations: Sequence[StoreOperation]) -> Failures:
         )
     )
     going = [index for index in range(len(operations)) if index not in failed]
+    # Without a token a look at the bytes tells no more than their size: small ones are read instead.
+    read = [index for index in going if _tells_digest(operations[index])]
+    looked = [index for index in going if index not in {*read}]
     found = operations[0].backend.fetch(
-        reads=[keys.sidecar_key(operations[index].reference) for index in going],
-        heads=[operations[index].reference for index in going],
+        reads=[
+            *(keys.sidecar_key(operations[index].reference) for index in going),
+            *(operations[index].reference for index in read),
+        ],
+        heads=[operations[index].reference for index in looked],
     )
-    for index, text, entry in zip(going, found.reads, found.heads, strict=True):
-        if text == operations[index].sidecar and _is_own(operations[index], entry):
+    owned = {
+        index: data is not None and sha256(data).hexdigest() == _said(operations[index])["sha256"]
+        for index, data in zip(read, found.reads[len(going) :], strict=True)
+    }
+    owned |= {index: _is_own(operations[index], entry) for index, entry in zip(looked, found.heads, strict=True)}
+    for index, text in zip(going, found.reads, strict=False):
+        if text == operations[index].sidecar and owned[index]:
             continue
         try:
             _reconcile(operations[index])
@@ -580,11 +591,22 @@ def put_sidecar_and_look(operations: Sequence[StoreOperation]) -> Failures:
     return failed
 
 
+def _said(item: StoreOperation) -> dict[str, Any]:
+    return Sidecar.parse(item.sidecar, item.reference).values
+
+
+def _tells_digest(item: StoreOperation) -> bool:
+    """Tell whether bytes that were just written are told from another's by their digest: small ones without a token."""
+    said = _said(item)
+    return item.token is None and "sha256" in said and int(said.get("size_bytes") or 0) <= PIECE
+
+
 def _is_own(item: StoreOperation, entry: Entry | None) -> bool:
-    """Tell whether a look shows the bytes that were just written; of what went in parts only the size is known."""
-    if entry is None or (item.token is not None and entry.token != item.token):
+    """Tell whether a look shows the bytes that were just written; of large ones without token by their size alone."""
+    # A token that goes into a condition is as the server spells it; entries have ETags without their quotes.
+    if entry is None or (item.token is not None and entry.token != item.token.strip('"')):
         return False
-    said = Sidecar.parse(item.sidecar, item.reference).values
+    said = _said(item)
     return "sha256" not in said or entry.size == said.get("size_bytes")
 
 

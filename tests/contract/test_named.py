@@ -427,6 +427,38 @@ def test_a_hold_that_comes_under_the_mark_of_a_sweep(
         store.hold(NAME, "a lawsuit")
 
 
+@pytest.mark.parametrize("some_storage", [LOCAL, S3_RCLONE], indirect=True)
+@pytest.mark.parametrize("streamed", [False, True], ids=["bytes", "streamed"])
+def test_two_writers_of_as_many_bytes_where_nothing_keeps_them_apart(
+    some_storage: Storage, streamed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a write tells no token only sizes were compared: the bytes of one stayed under the sidecar of the other."""
+    monkeypatch.setattr(local.LockFiles, "exclusion", property(lambda _: Exclusion.RENAME))  # as on NFS without locks
+    store = opened(some_storage).create()
+    assert store._backend.exclusion in (Exclusion.RENAME, Exclusion.NONE)
+
+    def write(data: bytes) -> None:
+        fs = opened(some_storage).fs
+        if streamed:
+            with fs.open(NAME, "wb") as file:
+                file.write(data)
+        else:
+            fs.pipe_file(NAME, data)
+
+    write(b"0000")
+    real = commit.STORE_NAMED
+
+    def later(operations: Any) -> Any:
+        monkeypatch.setattr(commit, "STORE_NAMED", real)
+        write(b"BBBB")
+        return named.put_sidecar_and_look(operations)
+
+    order = tuple(later if step is named.put_sidecar_and_look else step for step in real)
+    monkeypatch.setattr(commit, "STORE_NAMED", order)
+    write(b"AAAA")
+    assert torn(some_storage) == set()
+
+
 @pytest.mark.parametrize("some_storage", EXACT, indirect=True)
 def test_two_programs_that_set_attributes(some_storage: Storage) -> None:
     store = opened(some_storage).create()
