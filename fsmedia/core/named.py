@@ -53,6 +53,8 @@ DEAD_AFTER = timedelta(minutes=10)
 No request of it can still be under way then: each is given up after the timeout, once asked again."""
 HEAD_BYTES = 8192
 PIECE = 8 * 2**20
+_READ_AT_ONCE = 4 * PIECE
+"""Bytes of all media of one step that are held in memory to compare them."""
 _TRIES = 2
 _log = logging.getLogger("fsmedia")
 _AT_ONCE = 32
@@ -567,7 +569,11 @@ def put_sidecar_and_look(operations: Sequence[StoreOperation]) -> Failures:
     )
     going = [index for index in range(len(operations)) if index not in failed]
     # Without a token a look at the bytes tells no more than their size: small ones are read instead.
-    read = [index for index in going if _tells_digest(operations[index])]
+    read, room = list[int](), _READ_AT_ONCE
+    for index in going:
+        if _tells_digest(operations[index]) and (size := _said(operations[index])["size_bytes"]) <= room:
+            read.append(index)
+            room -= size
     looked = [index for index in going if index not in {*read}]
     found = operations[0].backend.fetch(
         reads=[
@@ -598,7 +604,7 @@ def _said(item: StoreOperation) -> dict[str, Any]:
 def _tells_digest(item: StoreOperation) -> bool:
     """Tell whether bytes that were just written are told from another's by their digest: small ones without a token."""
     said = _said(item)
-    return item.token is None and "sha256" in said and int(said.get("size_bytes") or 0) <= PIECE
+    return item.token is None and "sha256" in said and said.get("size_bytes", PIECE + 1) <= PIECE
 
 
 def _is_own(item: StoreOperation, entry: Entry | None) -> bool:
