@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic_core import to_json
 
-from fsmedia.core import commit, holds, promptkit, records, telemetry
+from fsmedia.core import commit, holds, named, promptkit, records, telemetry
 from fsmedia.core.named import Rewritten, Seen
 from fsmedia.errors import (
     CorruptSidecarError,
@@ -25,8 +25,9 @@ from fsmedia.errors import (
 )
 from fsmedia.format import keys
 from fsmedia.format.policy import expires_at, find_policy
-from fsmedia.format.sidecar import Sidecar
+from fsmedia.format.sidecar import Sidecar, leaving
 from fsmedia.models import Deletion, Reference
+from fsmedia.storage import Exclusion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -95,6 +96,8 @@ def hold(context: WriteContext, hold: Hold) -> None:
     MediaNotFoundError
         There is no such media item, or it is not seen after the hold was written: somebody deleted it meanwhile, or
         the storage answered wrongly. The hold stays.
+    StoreConflictError
+        Somebody is deleting it, and was not done in time. The hold stays.
     """
     backend, key = context.backend, str(hold.reference)
     with ErrorContext(key):
@@ -105,7 +108,12 @@ def hold(context: WriteContext, hold: Hold) -> None:
         # caller must hear of it. Or the storage has answered wrongly: no hold is removed on the strength of one
         # absence, for it may have replaced one that others rely on. One that holds nothing is found by verify.
         try:
-            records.find(backend, key)
+            found = records.find(backend, key)
+            if leaving(found.sidecar) is not None and backend.exclusion is Exclusion.CONDITIONS:
+                # Whoever put this mark has looked for holds already, and goes on: what becomes of the media is waited
+                # for, so that nobody hears that it is held who sees it go.
+                named.at_rest(backend, key, found.seen)
+                records.find(backend, key)
         except MediaNotFoundError:
             raise MediaNotFoundError(
                 "was held, and then it was not there: somebody deleted it meanwhile, or the storage erred",
@@ -289,7 +297,7 @@ class Deleter:
         return answers
 
     def moved(self, sources: Mapping[str, Pair]) -> dict[str, MediaError]:
-        """Delete what was copied elsewhere, unless it was changed since; return the errors by reference.
+        """Delete what was copied elsewhere, unless it was changed or held since; return the errors by reference.
 
         Parameters
         ----------
@@ -297,11 +305,14 @@ class Deleter:
             References, and the items as they were copied.
         """
         try:
-            promptkit.forget(self.backend, list(sources), adopted=self.configuration.adopted)
+            # Copying a folder may have taken hours: what was held meanwhile stays where it is held.
+            held: dict[str, MediaError] = dict(holds.refusals(self.backend, list(sources)))
+            going = {reference: pair for reference, pair in sources.items() if reference not in held}
+            promptkit.forget(self.backend, list(going), adopted=self.configuration.adopted)
         except MediaError as error:
             return dict.fromkeys(sources, error)
-        seen = {reference: pair.seen for reference, pair in sources.items()}
-        return self._delete(seen, {reference: pair.entry for reference, pair in sources.items()})
+        seen = {reference: pair.seen for reference, pair in going.items()}
+        return held | self._delete(seen, {reference: pair.entry for reference, pair in going.items()})
 
     def _delete(self, sidecars: dict[str, Seen], moved: Mapping[str, Entry] | None = None) -> dict[str, MediaError]:
         """Run the steps of a delete and log what is gone; return the errors by reference."""

@@ -10,6 +10,8 @@ The functions below are steps of `fsmedia.core.commit`: each takes any number of
 index.
 """
 
+# Longer than 1,000 lines: what keeps two who change one name from undoing each other is one protocol.
+
 from __future__ import annotations
 
 import logging
@@ -18,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from fsmedia.core import promptkit
@@ -51,9 +53,13 @@ DEAD_AFTER = timedelta(minutes=10)
 No request of it can still be under way then: each is given up after the timeout, once asked again."""
 HEAD_BYTES = 8192
 PIECE = 8 * 2**20
+_READ_AT_ONCE = 4 * PIECE
+"""Bytes of all media of one step that are held in memory to compare them."""
 _TRIES = 2
 _log = logging.getLogger("fsmedia")
 _AT_ONCE = 32
+_LOCKED_AT_ONCE = 64
+"""Names whose locks are held together: each is an open file, of which macOS allows 256, and others wait for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +300,8 @@ class CopiedBytes:
             return
         for _ in range(ROUNDS):
             try:
-                self.backend.copy(keys.bytes_key(self.source), self.target, content_type)
+                size = self.pair.entry.size
+                self.backend.copy(keys.bytes_key(self.source), self.target, content_type, size=size)
             except FileNotFoundError:
                 raise _gone(self.source) from None
             self.landed = True
@@ -434,8 +441,9 @@ def _settle(item: StoreOperation) -> None:
     for attempt in range(ROUNDS):
         _follow(item)
         text = item.sidecar
-        if item.remake is not None or attempt:
-            # Fresh in each round: where a token is a digest, equal sidecars would be taken for each other.
+        if item.remake is not None or attempt or seen.text is not None:
+            # Fresh in each round: where a token is a digest, equal sidecars would be taken for each other. So it is for
+            # a sync too, which may put the sidecar back that somebody else has read; where none was it stays as it is.
             text = Sidecar.parse(text, reference).with_write(keys.new_generation()).dump()
         try:
             backend.put(
@@ -560,12 +568,27 @@ def put_sidecar_and_look(operations: Sequence[StoreOperation]) -> Failures:
         )
     )
     going = [index for index in range(len(operations)) if index not in failed]
+    # Without a token a look at the bytes tells no more than their size: small ones are read instead.
+    read, room = list[int](), _READ_AT_ONCE
+    for index in going:
+        if _tells_digest(operations[index]) and (size := _said(operations[index])["size_bytes"]) <= room:
+            read.append(index)
+            room -= size
+    looked = [index for index in going if index not in {*read}]
     found = operations[0].backend.fetch(
-        reads=[keys.sidecar_key(operations[index].reference) for index in going],
-        heads=[operations[index].reference for index in going],
+        reads=[
+            *(keys.sidecar_key(operations[index].reference) for index in going),
+            *(operations[index].reference for index in read),
+        ],
+        heads=[operations[index].reference for index in looked],
     )
-    for index, text, entry in zip(going, found.reads, found.heads, strict=True):
-        if text == operations[index].sidecar and _is_own(operations[index], entry):
+    owned = {
+        index: data is not None and sha256(data).hexdigest() == _said(operations[index])["sha256"]
+        for index, data in zip(read, found.reads[len(going) :], strict=True)
+    }
+    owned |= {index: _is_own(operations[index], entry) for index, entry in zip(looked, found.heads, strict=True)}
+    for index, text in zip(going, found.reads, strict=False):
+        if text == operations[index].sidecar and owned[index]:
             continue
         try:
             _reconcile(operations[index])
@@ -574,11 +597,22 @@ def put_sidecar_and_look(operations: Sequence[StoreOperation]) -> Failures:
     return failed
 
 
+def _said(item: StoreOperation) -> dict[str, Any]:
+    return Sidecar.parse(item.sidecar, item.reference).values
+
+
+def _tells_digest(item: StoreOperation) -> bool:
+    """Tell whether bytes that were just written are told from another's by their digest: small ones without a token."""
+    said = _said(item)
+    return item.token is None and "sha256" in said and said.get("size_bytes", PIECE + 1) <= PIECE
+
+
 def _is_own(item: StoreOperation, entry: Entry | None) -> bool:
-    """Tell whether a look shows the bytes that were just written; of what went in parts only the size is known."""
-    if entry is None or (item.token is not None and entry.token != item.token):
+    """Tell whether a look shows the bytes that were just written; of large ones without token by their size alone."""
+    # A token that goes into a condition is as the server spells it; entries have ETags without their quotes.
+    if entry is None or (item.token is not None and entry.token != item.token.strip('"')):
         return False
-    said = Sidecar.parse(item.sidecar, item.reference).values
+    said = _said(item)
     return "sha256" not in said or entry.size == said.get("size_bytes")
 
 
@@ -652,14 +686,16 @@ def _mark(item: DeleteOperation) -> None:
                 raise overtaken("somebody else deletes it")
             seen = at_rest(backend, reference, seen, deletes=True)
         item.seen = seen
-        if seen.text is None:
+        if seen.text is None and (first.text is not None or item.entry is None):
             _go_without_mark(item, first)
             return
         if _put_mark(item, seen):
+            _look_at_bare(item)
             return
         now = see(backend, reference)
         if item.marked is not None and now.text == item.marked.text:
             item.marked = now  # asked again for want of an answer, it was refused because of its own first success
+            _look_at_bare(item)
             return
         finished([item])
         item.marked = None
@@ -670,14 +706,23 @@ def _mark(item: DeleteOperation) -> None:
 
 
 def _go_without_mark(item: DeleteOperation, first: Seen) -> None:
-    """Let the bytes go that have no sidecar, if it was them that were meant; a sidecar that comes is left alone."""
+    """Let the bytes go that have no sidecar, whoever wrote them; a sidecar that comes is left alone."""
     if first.text is not None:
         # Somebody else has deleted the media. What lies there since then is another, and nobody asked for its end.
         if item.still is not None:
             raise overtaken("was deleted by somebody else")
         item.stays = True
-    elif item.entry is not None and item.backend.head(item.reference) != item.entry:
-        raise overtaken("was overwritten meanwhile")
+
+
+def _look_at_bare(item: DeleteOperation) -> None:
+    """Look whether another program's file, which had no sidecar, still is the one that a move copied.
+
+    The sidecar that marks it holds nothing else. Whoever writes the file for the first time meets that, as any mark.
+    """
+    if item.seen is None or item.seen.text is not None or item.backend.head(item.reference) == item.entry:
+        return
+    remove_marked(item)
+    raise overtaken("was overwritten meanwhile")
 
 
 def _put_mark(item: DeleteOperation, seen: Seen) -> bool:
@@ -688,7 +733,9 @@ def _put_mark(item: DeleteOperation, seen: Seen) -> bool:
     item.marked = Seen(text)
     marks.under_way.add(mark)
     try:
-        token = backend.put(keys.sidecar_key(item.reference), text, SIDECAR_TYPE, if_token=seen.token)
+        token = backend.put(
+            keys.sidecar_key(item.reference), text, SIDECAR_TYPE, if_absent=seen.text is None, if_token=seen.token
+        )
     except PreconditionFailed:
         return False
     item.marked = Seen(text, token)
@@ -702,11 +749,14 @@ def overtaken(problem: str) -> Overtaken:
 
 def take_back(item: DeleteOperation, error: MediaError) -> None:
     """Take a mark back whose deletion the storage refused; of one without an answer nobody knows, so that stays."""
-    if item.marked is None or item.seen is None or item.seen.text is None:
+    if item.marked is None or item.seen is None:
         return
     if error.__cause__ is None or isinstance(error.__cause__, TimeoutError | ConnectionError):
         return
     try:
+        if item.seen.text is None:
+            remove_marked(item)
+            return
         item.backend.put(keys.sidecar_key(item.reference), item.seen.text, SIDECAR_TYPE, if_token=item.marked.token)
     except MediaError as failed:
         _log.warning("a deletion's mark stays: %s", failed)
@@ -733,12 +783,34 @@ def finished(operations: Sequence[DeleteOperation]) -> None:
 
 def remove_under_lock(operations: Sequence[DeleteOperation]) -> Failures:
     """Remove bytes and sidecars while nobody else changes the names, if they still are to go."""
+    failed: dict[int, MediaError] = {}
+    for start in range(0, len(operations), _LOCKED_AT_ONCE):
+        some = operations[start : start + _LOCKED_AT_ONCE]
+        try:
+            answers = _remove_locked(some)
+        except MediaError as error:
+            # Somebody held a lock for too long, or nobody could look: nothing of these was removed, and the others are.
+            answers = {index: _anew(error) for index in range(len(some))}
+        failed |= {start + index: error for index, error in answers.items()}
+    return failed
+
+
+def _anew(error: MediaError) -> MediaError:
+    """Return an error of the same kind and words: each operation is given its own reference."""
+    anew = type(error)(error.problem, next_step=error.next_step)
+    anew.__cause__ = error.__cause__
+    return anew
+
+
+def _remove_locked(operations: Sequence[DeleteOperation]) -> dict[int, MediaError]:
     backend, failed = operations[0].backend, dict[int, MediaError]()
     with backend.lock([item.reference for item in operations]):
         found = backend.fetch(reads=[keys.sidecar_key(item.reference) for item in operations])
         for index, (item, text) in enumerate(zip(operations, found.reads, strict=True)):
             changed = item.seen is not None and text != item.seen.text
-            if item.still is not None and changed and not item.still(text):
+            # Bytes without the sidecar that was read are another program's: it wrote them after somebody's deletion.
+            another = changed and text is None and backend.head(item.reference) is not None
+            if item.still is not None and changed and (another or not item.still(text)):
                 failed[index] = overtaken("was changed meanwhile")
             elif item.entry is not None and backend.head(item.reference) != item.entry:
                 failed[index] = overtaken("was overwritten meanwhile")

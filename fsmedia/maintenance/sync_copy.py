@@ -177,8 +177,9 @@ class TargetNaming:
         reference = listed.entry.key
         record = records.record_of(records.StoredItem(listed.entry, text), self.source)
         values = {} if text is None else dict(Sidecar.parse(text, reference).values)
-        # A marker belongs to the store that it lies in.
+        # A marker belongs to the store that it lies in; and whoever deletes the media here does not delete it there.
         values.pop("marker", None)
+        values.pop("leaving", None)
         name = common_name(reference)
         if self.relays:
             fields = dict(vars(record))
@@ -340,9 +341,9 @@ def _action(backend: Backend, sync_item: SyncItem, text: bytes | None) -> SyncAc
 def _beside_sidecar(sync_item: SyncItem, known: TargetMedia, sidecar: Sidecar, there: Sidecar) -> SyncAction:
     """Compare a media with one of its name at the target, which has a sidecar."""
     marker = there.marker(known.reference)
-    values = {name: value for name, value in there.values.items() if name != "marker"}
+    values = _compared(there)
     whole = known.size == sync_item.entry.size
-    if values == sidecar.values:
+    if values == _compared(sidecar):
         return SyncAction("unchanged", marker=marker) if whole else COPY
     theirs = str(values.get("sha256") or "")
     if theirs == sync_item.digest and whole:
@@ -357,6 +358,14 @@ def _beside_sidecar(sync_item: SyncItem, known: TargetMedia, sidecar: Sidecar, t
             reference=sync_item.reference,
         )
     return COPY
+
+
+def _compared(sidecar: Sidecar) -> dict[str, object]:
+    """Return what two stores must agree on: not who wrote a sidecar when, or deletes the media."""
+    return {name: value for name, value in sidecar.values.items() if name not in _OF_ONE_STORE}
+
+
+_OF_ONE_STORE = ("marker", "write", "leaving")
 
 
 def _beside_bare_bytes(backend: Backend, sync_item: SyncItem, known: TargetMedia) -> SyncAction:
@@ -497,7 +506,7 @@ def sync_window(context: SyncContext, sync_items: Sequence[SyncItem]) -> SyncRes
     for sync_item, action in zip(sync_items, actions, strict=True):
         if sync_item.reference in failed:
             continue
-        if action.kind == "copy":
+        if action.kind == "copy" or (sync_item.reference in healed and not sync_item.is_own):
             copies.append(sync_item)
         elif action.kind == "update":
             updates.append((sync_item, action))
@@ -525,7 +534,8 @@ def _heal(context: SyncContext, sync_items: Sequence[SyncItem], result: SyncResu
     Returns the references that were healed, and those that could not be.
 
     In place: both sides agree on the digest, so all references that share the bytes are healed at once, and the write
-    is atomic. Held media too: what is held is these bytes.
+    is atomic. Held media too: what is held is these bytes. Under names that clients choose other bytes may be those of
+    a client who writes in this moment: those are only found here, and then copied with their sidecar.
     """
     route = context.route
     wanted = [each for each in sync_items if each.digest and each.known is not None]
@@ -538,7 +548,7 @@ def _heal(context: SyncContext, sync_items: Sequence[SyncItem], result: SyncResu
             with ErrorContext(sync_item.reference):
                 if _is_sound(route, sync_item, key):
                     return False
-                if not context.dry_run:
+                if not context.dry_run and sync_item.is_own:
                     _write_bytes(route, sync_item, key)
         except MediaError as error:
             return error
@@ -551,8 +561,9 @@ def _heal(context: SyncContext, sync_items: Sequence[SyncItem], result: SyncResu
             result.fail(sync_item.reference, answer)
         elif answer:
             healed.add(sync_item.reference)
-            result.copied += 1
-            result.bytes_copied += sync_item.entry.size
+            if sync_item.is_own:
+                result.copied += 1
+                result.bytes_copied += sync_item.entry.size
     return healed, failed
 
 
@@ -600,7 +611,14 @@ def _update(context: SyncContext, updates: Sequence[tuple[SyncItem, SyncAction]]
                 _place_hold(context, sync_item, reference)
                 text = sync_item.sidecar_bytes(action.marker)
                 if text is not None:
-                    commit.rewrite_sidecar(context.route.target, reference, text, sync_item.expires_at, action.marker)
+                    commit.rewrite_sidecar(
+                        context.route.target,
+                        reference,
+                        text,
+                        sync_item.expires_at,
+                        action.marker,
+                        change=partial(_unless_overwritten, sync_item, reference, text),
+                    )
         except MediaError as error:
             return error
         result.arrive(sync_item, reference)
@@ -613,6 +631,15 @@ def _update(context: SyncContext, updates: Sequence[tuple[SyncItem, SyncAction]]
             result.updated += 1
         else:
             result.fail(sync_item.reference, error)
+
+
+def _unless_overwritten(sync_item: SyncItem, reference: str, text: bytes, there: bytes) -> named.Rewritten:
+    """Return the sidecar of the source, if the one at the target still speaks of the bytes that were compared."""
+    if str(Sidecar.parse(there, reference).values.get("sha256") or "") != sync_item.digest:
+        raise StoreConflictError(
+            "was overwritten at the target while the sync ran", next_step="sync again", reference=sync_item.reference
+        )
+    return named.Rewritten(text, sync_item.expires_at)
 
 
 def _copy(context: SyncContext, copies: Sequence[SyncItem], result: SyncResult) -> None:
@@ -968,8 +995,9 @@ class SyncUpload:
     def _wrong_bytes(self, what: str) -> StorageError:
         """Remove what arrived, and return the error."""
         self.spoiled = True
-        # Only where the target had no such media before: else its sidecar would be left without bytes.
-        if self.sync_item.known is None:
+        # Only where the target had no such media before: else its sidecar would be left without bytes. And never under
+        # a client's name: these may be the bytes of somebody who has written it meanwhile. The next sync replaces them.
+        if self.sync_item.known is None and self.sync_item.is_own:
             self.route.target.delete([self._key])
         return StorageError(
             f"the target has {what}",

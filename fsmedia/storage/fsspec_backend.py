@@ -853,12 +853,13 @@ class FsspecBackend(Backend):
 
     # -- copying ----------------------------------------------------------------------------------------------
 
-    def copy(self, source: str, target: str, content_type: str) -> None:
+    def copy(self, source: str, target: str, content_type: str, *, size: int | None = None) -> None:
         """Let the storage copy where it can; the content type comes along."""
         if not self.asynchronous:
-            super().copy(source, target, content_type)
+            super().copy(source, target, content_type, size=size)
             return
-        self._copied(self.fs._cp_file, source, self._path(source), target)
+        copier = self.fs._cp_file if size is None else self._copier(size)
+        self._copied(copier, source, self._path(source), target)
 
     def reaches(self, other: Backend) -> bool:
         """Tell whether the other root is opened the same way; chains of filesystems are not looked into."""

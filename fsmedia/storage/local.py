@@ -13,6 +13,7 @@ import os
 import stat
 import threading
 import time
+import unicodedata
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -243,8 +244,16 @@ class LocalBackend(Backend):
         """Lock one of 256 files for each name, in their order: two who need two can't wait for each other."""
         if self.exclusion is not Exclusion.LOCK or self._locks is None:
             raise NotImplementedError(f"{self.path} has no locks")
-        with self._locks.held(names):
+        with self._locks.held([self._locked_as(name) for name in names]):
             yield
+
+    def _locked_as(self, name: str) -> str:
+        """Return what is the same for all names of one file: through links to folders, and on disks that ignore case.
+
+        It is the name itself where none of this is, whatever path the root has on another machine.
+        """
+        place = self.place_of(name).removeprefix(os.path.realpath(self.path)).removeprefix("/")
+        return unicodedata.normalize("NFC", place.casefold())
 
     def rename(self, source: str, target: str) -> bool:
         """Rename, and make both names durable."""

@@ -378,8 +378,15 @@ class Backend(ABC):
         """Remove a folder that nothing is in; one that is not empty stays."""
         del key
 
-    def copy(self, source: str, target: str, content_type: str) -> None:
-        """Put the bytes of one key at another, replacing what is there; `FileNotFoundError` without a source."""
+    def copy(self, source: str, target: str, content_type: str, *, size: int | None = None) -> None:
+        """Put the bytes of one key at another, replacing what is there; `FileNotFoundError` without a source.
+
+        Parameters
+        ----------
+        size
+            Of the source, where the caller knows it: object stores are spared a look.
+        """
+        del size
         stage = self.stage(target)
         # Nothing is seen at the target before all bytes are there, whatever happens to the source meanwhile.
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from datetime import timedelta
 from functools import partial
@@ -454,10 +455,16 @@ class S3Backend(FsspecBackend):
             return {key: StorageError(error.problem, next_step=error.next_step, key=key) for key in wanted}
         # What is in neither list was not answered for, and counts as not removed.
         done = {objects.get(item["Key"]) for item in answer.get("Deleted", ())}
-        reasons = {
-            objects.get(item["Key"]): item.get("Message") or item.get("Code") for item in answer.get("Errors", ())
-        }
-        return {key: _not_confirmed(key, reasons.get(key)) for key in wanted if key not in done}
+        errors = {objects.get(item["Key"]): item for item in answer.get("Errors", ())}
+        failed: dict[str, MediaError] = {}
+        for key in wanted:
+            if key not in done:
+                told = errors.get(key, {})
+                failed[key] = _not_confirmed(key, told.get("Message") or told.get("Code"))
+                if told.get("Code") == "AccessDenied":
+                    # As for a single object: a refusal is an answer, and whoever asked knows that nothing was removed.
+                    failed[key].__cause__ = PermissionError(errno.EACCES, "AccessDenied")
+        return failed
 
 
 def _not_confirmed(key: str, why: str | None) -> StorageError:

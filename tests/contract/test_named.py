@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
+import resource
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
@@ -18,11 +20,19 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from fsmedia import MediaMetadata, MediaStore, StoreConflictError
+from fsmedia import (
+    BulkError,
+    HeldMediaError,
+    MediaMetadata,
+    MediaNotFoundError,
+    MediaStore,
+    StorageError,
+    StoreConflictError,
+)
 from fsmedia.core import commit, named, promptkit
 from fsmedia.format import keys
 from fsmedia.maintenance import sync_copy
-from fsmedia.storage import Exclusion, fsspec_backend
+from fsmedia.storage import Exclusion, fsspec_backend, local, s3
 from tests.contract.specimens import png
 from tests.servers import WrongAnswer
 from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, LocalStorage
@@ -148,6 +158,304 @@ def test_a_client_who_writes_between_bytes_and_sidecar_of_a_sync(
 
     monkeypatch.setattr(sync_copy, "_put_sidecars", later)
     assert source.sync_to(some_storage.url, storage_options=some_storage.options).failed == ()
+    assert torn(some_storage) == set()
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+def test_a_sync_that_changed_a_sidecar_once_is_done_then(some_storage: Storage, memory_storage: MemoryStorage) -> None:
+    """The target's sidecar had another `write` than the source's for ever, and each sync wrote all of them again."""
+    source = opened(memory_storage).create()
+    source.fs.pipe_file(NAME, b"bytes")
+    assert source.sync_to(some_storage.url, storage_options=some_storage.options).copied == 1
+    source.fs.setxattrs(NAME, {"user.colour": "red"})
+    assert source.sync_to(some_storage.url, storage_options=some_storage.options).updated == 1
+    again = source.sync_to(some_storage.url, storage_options=some_storage.options)
+    assert (again.updated, again.unchanged) == (0, 1)
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+def test_a_deletion_under_way_at_the_source_of_a_sync_is_none_at_the_target(
+    some_storage: Storage, memory_storage: MemoryStorage
+) -> None:
+    """The mark came along, and for ten minutes nobody could write the media there."""
+    source, store = opened(memory_storage).create(), opened(some_storage).create()
+    source.fs.pipe_file(NAME, b"bytes")
+    marked = json.loads(memory_storage.read(f"{NAME}.meta")) | {"leaving": "somebody"}
+    memory_storage.write(f"{NAME}.meta", json.dumps(marked).encode())
+    assert source.sync_to(some_storage.url, storage_options=some_storage.options).failed == ()
+    assert "leaving" not in json.loads(some_storage.read(f"{NAME}.meta"))
+    store.fs.setxattrs(NAME, {"user.colour": "red"})
+    assert store.fs.getxattr(NAME, "user.colour") == "red"
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+def test_a_client_who_overwrites_what_a_sync_is_about_to_update(
+    some_storage: Storage, memory_storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sync had compared the old bytes, and put their sidecar beside the client's."""
+    source, store = opened(memory_storage).create(), opened(some_storage).create()
+    source.fs.pipe_file(NAME, b"bytes")
+    source.sync_to(some_storage.url, storage_options=some_storage.options)
+    source.fs.setxattrs(NAME, {"user.colour": "red"})
+    real = sync_copy._update
+
+    def later(*args: Any) -> None:
+        opened(some_storage).fs.pipe_file(NAME, b"of a client, and more")
+        real(*args)
+
+    monkeypatch.setattr(sync_copy, "_update", later)
+    report = source.sync_to(some_storage.url, storage_options=some_storage.options)
+    assert torn(some_storage) == set()
+    assert [str(each.error.reference) for each in report.failed] == [NAME]
+    assert store.fs.cat_file(NAME) == b"of a client, and more"
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+@pytest.mark.parametrize("half", [False, True], ids=["whole", "under way"])
+def test_a_client_who_overwrites_what_a_sync_reads_to_heal_it(
+    some_storage: Storage, memory_storage: MemoryStorage, half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its new bytes were taken for rot, and the old ones put under the new sidecar."""
+    source, store = opened(memory_storage).create(), opened(some_storage).create()
+    source.fs.pipe_file(NAME, b"bytes")
+    source.sync_to(some_storage.url, storage_options=some_storage.options)
+    real_heal, real_put, real_settle = sync_copy._heal, commit.STORE_CONDITIONAL, named.put_sidecar_conditionally
+    synced: list[Any] = []
+
+    def sync() -> None:
+        synced.append(source.sync_to(some_storage.url, storage_options=some_storage.options, verify_copies="read"))
+
+    if half:
+        if store._backend.exclusion is not Exclusion.CONDITIONS:
+            pytest.skip("bytes and sidecar come together under a lock")
+
+        def settle(operations: Any) -> Any:
+            monkeypatch.setattr(commit, "STORE_CONDITIONAL", real_put)
+            sync()
+            return real_settle(operations)
+
+        steps = tuple(settle if step is real_settle else step for step in real_put)
+        monkeypatch.setattr(commit, "STORE_CONDITIONAL", steps)
+        store.fs.pipe_file(NAME, b"of a client, and more")
+    else:
+
+        def later(*args: Any) -> Any:
+            opened(some_storage).fs.pipe_file(NAME, b"of a client, and more")
+            return real_heal(*args)
+
+        monkeypatch.setattr(sync_copy, "_heal", later)
+        sync()
+    assert torn(some_storage) == set()
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+def test_a_client_who_overwrites_what_a_sync_reads_again(
+    some_storage: Storage, memory_storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the sync had just written was another's by then: it took that for wrong, and deleted acknowledged bytes."""
+    source, store = opened(memory_storage).create(), opened(some_storage).create()
+    source.fs.pipe_file(NAME, b"bytes")
+    if store._backend.exclusion is not Exclusion.CONDITIONS:
+        pytest.skip("they are read again under the lock")
+    real = sync_copy.SyncUpload._check_bytes
+
+    def later(upload: Any) -> None:
+        opened(some_storage).fs.pipe_file(NAME, b"of a client, and more")
+        real(upload)
+
+    monkeypatch.setattr(sync_copy.SyncUpload, "_check_bytes", later)
+    source.sync_to(some_storage.url, storage_options=some_storage.options, verify_copies="read")
+    assert store.fs.cat_file(NAME) == b"of a client, and more"
+    assert torn(some_storage) == set()
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+@pytest.mark.parametrize("names", [[NAME], [NAME, "runs/r1/more.bin"]], ids=["one", "a folder"])
+def test_a_hold_that_comes_while_a_move_copies(
+    some_storage: Storage, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Holds were looked at before the copies, which may take hours, and not again: the held media went."""
+    store = opened(some_storage).create()
+    for name in names:
+        store.fs.pipe_file(name, b"bytes")
+    real = type(store.fs)._remove_copied
+
+    def later(*args: Any) -> None:
+        opened(some_storage).hold(NAME, "a lawsuit")
+        real(*args)
+
+    monkeypatch.setattr(type(store.fs), "_remove_copied", later)
+    with pytest.raises(HeldMediaError):
+        store.fs.mv(names, [f"runs/r2/{number}.bin" for number in range(len(names))])
+    assert some_storage.read(NAME) == b"bytes"
+    assert torn(some_storage) == set()
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+def test_a_client_who_writes_over_a_strangers_file_while_it_is_moved_away(
+    some_storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had no sidecar to mark, so its source was looked at early and deleted late: acknowledged bytes were lost."""
+    store = opened(some_storage).create()
+    some_storage.write(NAME, b"of a stranger")
+    real = commit.remove_bytes_under_mark
+
+    def later(operations: Any) -> Any:
+        if any(each.reference == NAME for each in operations):
+            written.extend(together(lambda: opened(some_storage).fs.pipe_file(NAME, b"of a client, and more")))
+        return real(operations)
+
+    written: list[Exception | None] = []
+    order = tuple(later if step is real else step for step in commit.DELETE_MARKED)
+    monkeypatch.setattr(commit, "DELETE_MARKED", order)
+    with suppress(StoreConflictError):
+        store.fs.mv(NAME, "runs/r2/moved.bin")
+    if written == [None]:
+        assert store.fs.cat_file(NAME) == b"of a client, and more"
+    assert store.fs.cat_file("runs/r2/moved.bin") == b"of a stranger"
+
+
+@pytest.mark.parametrize("some_storage", EXACT, indirect=True)
+def test_another_programs_file_that_comes_where_a_sweep_deletes(
+    some_storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody had deleted the media since it was judged, and the sweep took the file that came after it."""
+    store = opened(some_storage).create()
+    store.fs.pipe_file(NAME, b"bytes")
+    store.apply_policy(NAME, "delete-after-1min")
+    real = commit.delete
+
+    def later(operations: Any) -> Any:
+        some_storage.remove(f"{NAME}.meta")
+        some_storage.write(NAME, b"of another program")
+        return real(operations)
+
+    monkeypatch.setattr(commit, "delete", later)
+    store.enforce_policy(now=datetime.now(UTC) + timedelta(hours=1))
+    assert some_storage.read(NAME) == b"of another program"
+
+
+def test_more_media_are_deleted_than_files_may_be_open(tmp_path: Path) -> None:
+    """A deletion of 500 held all 256 locks at once: more files than some systems let a process open."""
+    store = MediaStore(tmp_path / "store").create()
+    for number in range(300):
+        store.fs.pipe_file(f"runs/r1/{number}.bin", b"bytes")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = len(os.listdir("/dev/fd")) + 100
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, before[1]))
+    try:
+        store.fs.rm("runs/r1", recursive=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert store.fs.find("runs") == []
+
+
+def test_a_lock_that_is_held_for_too_long_fails_only_those_who_need_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It raised out of the whole deletion, and nobody heard what was gone by then."""
+    store = MediaStore(tmp_path / "store").create()
+    names = [f"runs/r1/{number}.bin" for number in range(130)]
+    for name in names:
+        store.fs.pipe_file(name, b"bytes")
+    monkeypatch.setattr(local, "LOCK_PATIENCE", 0.01)
+    with store._backend.lock([names[-1]]), pytest.raises(BulkError) as caught:
+        store.delete_many(names)
+    failed = caught.value.errors.values()
+    assert {str(each.reference) for each in failed} == set(store.fs.find("runs")) == set(names[128:])
+    assert all(isinstance(each, StoreConflictError) for each in failed)
+
+
+@pytest.mark.parametrize("name", ["runs/link/report.bin", "Runs/r1/REPORT.bin"], ids=["link", "case"])
+def test_two_names_of_one_file_have_one_lock(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through a link to a folder, or where case does not count, a file has many names: each had a lock of its own."""
+    store = MediaStore(tmp_path / "store").create()
+    store.fs.pipe_file(NAME, b"bytes")
+    (tmp_path / "store/runs/link").symlink_to(tmp_path / "store/runs/r1")
+    monkeypatch.setattr(local, "LOCK_PATIENCE", 0.01)
+    with (
+        store._backend.lock([NAME]),
+        pytest.raises(StoreConflictError),
+        MediaStore(tmp_path / "store")._backend.lock([name]),
+    ):
+        pass
+    with store._backend.lock([NAME]), MediaStore(tmp_path / "store")._backend.lock(["runs/r1/other.bin"]):
+        pass
+
+
+@pytest.mark.parametrize("some_storage", [S3_MOTO], indirect=True)
+def test_deletions_that_the_storage_refuses_in_bulk_leave_no_marks(
+    some_storage: S3Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may write and not delete kept everybody from all the media for ten minutes; of a single one he did not."""
+    store = opened(some_storage).create()
+    names = [f"runs/r1/{number}.bin" for number in range(3)]
+    for name in names:
+        store.fs.pipe_file(name, b"bytes")
+    real = s3.CheckedS3FileSystem._call_s3
+
+    async def denied(fs: Any, method: str, *defaults: Any, **asked: Any) -> Any:
+        if method != "delete_objects":
+            return await real(fs, method, *defaults, **asked)
+        wanted = [each["Key"] for each in asked["Delete"]["Objects"]]
+        return {"Errors": [{"Key": key, "Code": "AccessDenied", "Message": "Access Denied"} for key in wanted]}
+
+    monkeypatch.setattr(s3.CheckedS3FileSystem, "_call_s3", denied)
+    with pytest.raises(StorageError):
+        store.fs.rm("runs/r1", recursive=True)
+    assert [name for name in names if b"leaving" in some_storage.read(f"{name}.meta")] == []
+
+
+@pytest.mark.parametrize("some_storage", [S3_MOTO, S3_SEAWEED], indirect=True)
+@pytest.mark.parametrize("ends", [False, True], ids=["goes on", "goes"])
+def test_a_hold_that_comes_under_the_mark_of_a_sweep(
+    some_storage: Storage, ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep had looked for holds before: the media was said to be held, and went."""
+    store = opened(some_storage).create()
+    store.fs.pipe_file(NAME, b"bytes")
+    marked = json.loads(some_storage.read(f"{NAME}.meta")) | {"leaving": "somebody"}
+    some_storage.write(f"{NAME}.meta", json.dumps(marked).encode())
+
+    def wait(_: Any, attempt: int) -> None:
+        if ends and attempt == 1:
+            some_storage.remove(NAME)
+            some_storage.remove(f"{NAME}.meta")
+
+    monkeypatch.setattr(type(store._backend), "wait", wait)
+    with pytest.raises(MediaNotFoundError if ends else StoreConflictError):
+        store.hold(NAME, "a lawsuit")
+
+
+@pytest.mark.parametrize("some_storage", [LOCAL, S3_RCLONE], indirect=True)
+@pytest.mark.parametrize("streamed", [False, True], ids=["bytes", "streamed"])
+def test_two_writers_of_as_many_bytes_where_nothing_keeps_them_apart(
+    some_storage: Storage, streamed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a write tells no token only sizes were compared: the bytes of one stayed under the sidecar of the other."""
+    monkeypatch.setattr(local.LockFiles, "exclusion", property(lambda _: Exclusion.RENAME))  # as on NFS without locks
+    store = opened(some_storage).create()
+    assert store._backend.exclusion in (Exclusion.RENAME, Exclusion.NONE)
+
+    def write(data: bytes) -> None:
+        fs = opened(some_storage).fs
+        if streamed:
+            with fs.open(NAME, "wb") as file:
+                file.write(data)
+        else:
+            fs.pipe_file(NAME, data)
+
+    write(b"0000")
+    real = commit.STORE_NAMED
+
+    def later(operations: Any) -> Any:
+        monkeypatch.setattr(commit, "STORE_NAMED", real)
+        write(b"BBBB")
+        return named.put_sidecar_and_look(operations)
+
+    order = tuple(later if step is named.put_sidecar_and_look else step for step in real)
+    monkeypatch.setattr(commit, "STORE_NAMED", order)
+    write(b"AAAA")
     assert torn(some_storage) == set()
 
 
