@@ -794,8 +794,15 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     # -- reading -------------------------------------------------------------------------------------------
 
     @observed("retrieve")
-    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
+    def cat_file(
+        self, path: str, start: int | None = None, end: int | None = None, *, bulk: bool = False, **_: Any
+    ) -> bytes:
         """Return the bytes of a file, or a part of them.
+
+        Parameters
+        ----------
+        bulk
+            It is one of many: of plain files on an object store only lengths are checked, see `verify_reads`.
 
         Raises
         ------
@@ -807,10 +814,10 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         key = self._key(path)
         view = self._views.of(key)
         if view is None:
-            return self._read(key, start, end)
+            return self._read(key, start, end, bulk=bulk)
         entry = view.resolve(key)
         with entry as reference:
-            data = self._read(reference, start, end)
+            data = self._read(reference, start, end, bulk=bulk)
             if not entry.may_change:
                 return data
             if start is None and end is None:
@@ -823,9 +830,12 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         entry.refuse_replaced(current)
         return data
 
-    def _read(self, key: str, start: int | None, end: int | None) -> bytes:
+    def _read(self, key: str, start: int | None, end: int | None, *, bulk: bool = False) -> bytes:
         key = existing_key(key)
-        data = records.read_found(self._backend, key, start, end, verify_reads=self._verify_reads)
+        verify = self._verify_reads
+        if bulk and verify != "always" and self._backend.asynchronous and keys.pointer_of(key) is None:
+            verify = False  # its sidecar would double the requests
+        data = records.read_found(self._backend, key, start, end, verify_reads=verify)
         if data is None:
             raise self._missing(key)
         return data
@@ -1657,7 +1667,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     ) -> bytes:
         reads, key = self._on_loop(), self._key(path)
         if reads is None or self._views.may_hold(key):
-            return await self._in_thread(self.cat_file, path, start, end)
+            return await self._in_thread(partial(self.cat_file, bulk=bulk), path, start, end)
         return await self._cat_on_loop(reads, key, start, end, bulk=bulk)
 
     @observed("retrieve")

@@ -337,7 +337,9 @@ def test_requests_of_what_is_missing(s3: S3Storage) -> None:
         store.delete_many([f"runs/r1/{number}.png" for number in range(10)])
     assert requests["get"] == 10 + 1
     assert requests["list"] <= 10 + 2
-    assert set(requests) <= {"get", "list", "bulk_delete"}
+    # Where nothing keeps two writers apart, whoever deletes a name that a client chose looks afterwards.
+    assert set(requests) <= {"get", "list", "bulk_delete"} | ({"head"} if s3.name == S3_RCLONE else set())
+    assert requests["head"] <= 10
     assert requests["bulk_delete"] <= 2
 
 

@@ -105,8 +105,8 @@ def test_a_conversion_meanwhile_hides_nothing(memory_storage, monkeypatch) -> No
     other = MediaStore(memory_storage.url)
     real = erase.Erasure._search
 
-    def found(self, backend, subject):
-        answer = real(self, backend, subject)
+    def found(self, *words):
+        answer = real(self, *words)
         other.deduplicate()
         return answer
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fsmedia import (
     AsyncMediaStore,
     BulkError,
+    CorruptMediaError,
     InvalidMediaError,
     MediaContent,
     MediaMetadata,
@@ -189,8 +190,10 @@ def test_other_bytes_are_not_put_in(memory_storage: MemoryStorage) -> None:
     made = store.externalize(PROMPTKIT, R1)
     (marker,) = markers(made)
     memory_storage.write(marker.reference, b"somebody else's")
-    with pytest.raises(StorageError, match="not those"):
+    with pytest.raises(CorruptMediaError):
         store.inline(made)
+    with pytest.raises(StorageError, match="not those"):
+        MediaStore(memory_storage.url, verify_reads=False).inline(made)
 
 
 @pytest.mark.parametrize("reference", ["runs/r1/none.png", "../../x", ".fsmedia/store.json", "/etc/passwd", "s3://b/x"])

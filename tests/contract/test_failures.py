@@ -221,6 +221,7 @@ BUILTINS = {
     "ReadOnlyStoreError": PermissionError,
     "StoreConflictError": FileExistsError,
     "CorruptSidecarError": ValueError,
+    "CorruptMediaError": OSError,
     "StorageError": OSError,
     "BulkError": Exception,
 }

@@ -220,7 +220,7 @@ def test_an_erasure_leaves_it(nested):
     assert [each.reference for each in receipt.erased] == [nested.own[0]]
     assert receipt.nested_stores == nested.folders
     assert receipt.is_complete
-    assert receipt.is_sealed
+    assert receipt.is_unchanged
     assert nested.outer.check_receipt(receipt).holds
     assert nested.is_untouched()
 

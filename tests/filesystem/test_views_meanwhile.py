@@ -165,11 +165,11 @@ def test_requests(moto_storage):
     assert requests == {}
     with moto_storage.counted() as requests, fs.open(run[0]) as file:
         file.read()
-    assert requests == {"head": 1, "get": 1}
+    assert requests == {"head": 1, "get": 2}
     with moto_storage.counted() as requests:
         fs.cat_file(run[0])
         fs.cat_file(run[0], 2, 5)
-    assert requests == {"get": 2}
+    assert requests == {"get": 3}
     with moto_storage.counted() as requests:
         fs.cat(run)
     assert requests == {"get": len(run)}

@@ -438,9 +438,9 @@ def test_a_change_that_removes_the_sidecar_again(
     """The mutant of what leaves it: one wrong "not found" loses a sound media its sidecar."""
     real = commit.rewrite_sidecar
 
-    def rewrite(backend: Any, reference: str, *rest: Any) -> None:
+    def rewrite(backend: Any, reference: str, *rest: Any, **words: Any) -> None:
         try:
-            real(backend, reference, *rest)
+            real(backend, reference, *rest, **words)
         except MediaNotFoundError:
             backend.delete([keys.sidecar_key(reference)])
             raise

@@ -100,14 +100,16 @@ def test_what_was_written_anew_is_looked_at_anew(moto_storage: S3Storage, cache_
     first = store.gallery().previews[0]
     moto_storage.write("runs/r1/a.png", specimens.picture(mode="L"))
     assert store.gallery().previews[0] != first
-    # A sidecar that claims the digest of another media's bytes gets no preview of them.
+    # A sidecar that claims the digest of another media's bytes gets no preview of them, nor of its own.
     shown = put(store, specimens.noise(), "image/png", run_id="r2")
     store.gallery(run_id="r2")
     liar = put(store, specimens.picture((9, 9)), "image/png", run_id="r3")
     sidecar = json.loads(moto_storage.read(f"{liar}.meta"))
     sidecar["sha256"] = store.info(shown).sha256
     moto_storage.write(f"{liar}.meta", json.dumps(sidecar).encode())
-    assert store.gallery(run_id="r3").previews[0].width == 9
+    assert "its bytes are damaged" in store.gallery(run_id="r3").previews[0].reason
+    unchecked = MediaStore(moto_storage.url, storage_options=moto_storage.options, verify_reads=False)
+    assert unchecked.gallery(run_id="r3").previews[0].width == 9
 
 
 def test_a_summary_of_a_store_asks_a_bounded_number_of_requests(moto_storage: S3Storage) -> None:
