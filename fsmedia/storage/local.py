@@ -785,7 +785,14 @@ def _open_lock(path: str) -> int:
     try:
         return os.open(path, _LOCK)
     except FileNotFoundError:
-        return os.open(path, _LOCK | os.O_CREAT, FILE_MODE)
+        descriptor = os.open(path, _LOCK | os.O_CREAT, FILE_MODE)
+    folder = os.path.dirname(path)
+    owner = os.stat(os.path.dirname(folder))
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        # A sweep that root runs must not keep those out whose store it is: a lock is opened for writing.
+        os.chown(folder, owner.st_uid, owner.st_gid)
+        os.chown(descriptor, owner.st_uid, owner.st_gid)
+    return descriptor
 
 
 class _Shared:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import StoreConflictError
+from fsmedia import MediaStore, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.storage import Exclusion, PreconditionFailed, fsspec_backend, local, memory, open_backend
 from tests.servers import WrongAnswer
@@ -222,3 +222,16 @@ def test_the_locks_of_a_disk_are_at_most_256_empty_files(tmp_path: Path) -> None
     assert len(files) <= 256
     assert {file.stat().st_size for file in files} == {0}
     assert {oct(file.stat().st_mode & 0o777) for file in files} == {"0o600"}
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can work for somebody else")
+def test_a_sweep_that_root_runs_locks_nobody_out(tmp_path: Path) -> None:
+    """Lock files of root could not be opened by the user whose store it is."""
+    store = MediaStore(tmp_path / "m").create()
+    for path in (tmp_path / "m", *(tmp_path / "m").rglob("*")):
+        os.chown(path, 12345, 12345)
+    store.fs.pipe_file("runs/r1/a.txt", b"x")
+    store.delete_media("runs/r1/a.txt")
+    locks = [tmp_path / "m" / ".fsmedia" / "locks", *(tmp_path / "m" / ".fsmedia" / "locks").iterdir()]
+    assert len(locks) > 1
+    assert {(each.stat().st_uid, each.stat().st_gid) for each in locks} == {(12345, 12345)}
