@@ -26,10 +26,10 @@ from weakref import WeakKeyDictionary
 from fsmedia.core import promptkit
 from fsmedia.errors import CorruptSidecarError, MediaError, MediaNotFoundError, StoreConflictError
 from fsmedia.format import keys
-from fsmedia.format.sidecar import Sidecar, leaving, with_leaving
+from fsmedia.format.sidecar import Sidecar, leaving, with_leaving, without_leaving
 from fsmedia.models import mime
 from fsmedia.storage import Exclusion, PreconditionFailed, Write
-from fsmedia.storage.port import storage_time
+from fsmedia.storage.port import check_token, replace_object, storage_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -125,6 +125,12 @@ def see(backend: Backend, reference: str) -> Seen:
     """Read a sidecar."""
     found = backend.fetch(reads=[keys.sidecar_key(reference)])
     return Seen(found.reads[0], found.tokens[0])
+
+
+def _put_over(backend: Backend, reference: str, text: bytes, seen: Seen) -> str | None:
+    """Write a sidecar over the one that was read, and over no other; return its token."""
+    key = keys.sidecar_key(reference)
+    return replace_object(backend, key, text, SIDECAR_TYPE, found=seen.text, token=seen.token)
 
 
 # -- marks of deletions ------------------------------------------------------------------------------------
@@ -367,11 +373,15 @@ def yield_to_deletes(operations: Sequence[StoreOperation]) -> Failures:
             item.seen = Seen(text, token)
 
     def wait(item: StoreOperation) -> None:
-        if item.seen is not None and leaving(item.seen.text) is not None:
+        if item.seen is None:
+            return
+        # Before the bytes: those would lie there beside a sidecar that can't be replaced.
+        check_token(keys.sidecar_key(item.reference), item.seen.text, item.seen.token)
+        if leaving(item.seen.text) is not None:
             _renew(item, at_rest(item.backend, item.reference, item.seen))
 
-    marked = any(item.seen is not None and leaving(item.seen.text) is not None for item in operations)
-    return for_each(operations, wait) if marked else {}
+    there = any(item.seen is not None and item.seen.text is not None for item in operations)
+    return for_each(operations, wait) if there else {}
 
 
 def _renew(item: StoreOperation, seen: Seen) -> None:
@@ -416,9 +426,7 @@ def _describe_landed(item: StoreOperation) -> None:
             backend.write(keys.sidecar_key(reference), text, SIDECAR_TYPE)
             return
         try:
-            backend.put(
-                keys.sidecar_key(reference), text, SIDECAR_TYPE, if_absent=seen.text is None, if_token=seen.token
-            )
+            _put_over(backend, reference, text, seen)
         except PreconditionFailed:
             continue
         return
@@ -446,9 +454,7 @@ def _settle(item: StoreOperation) -> None:
             # a sync too, which may put the sidecar back that somebody else has read; where none was it stays as it is.
             text = Sidecar.parse(text, reference).with_write(keys.new_generation()).dump()
         try:
-            backend.put(
-                keys.sidecar_key(reference), text, SIDECAR_TYPE, if_absent=seen.text is None, if_token=seen.token
-            )
+            _put_over(backend, reference, text, seen)
         except PreconditionFailed:
             pass
         else:
@@ -733,9 +739,7 @@ def _put_mark(item: DeleteOperation, seen: Seen) -> bool:
     item.marked = Seen(text)
     marks.under_way.add(mark)
     try:
-        token = backend.put(
-            keys.sidecar_key(item.reference), text, SIDECAR_TYPE, if_absent=seen.text is None, if_token=seen.token
-        )
+        token = _put_over(backend, item.reference, text, seen)
     except PreconditionFailed:
         return False
     item.marked = Seen(text, token)
@@ -753,11 +757,13 @@ def take_back(item: DeleteOperation, error: MediaError) -> None:
         return
     if error.__cause__ is None or isinstance(error.__cause__, TimeoutError | ConnectionError):
         return
+    # What was read may bear the mark of a deletion that has died: that is over, too.
+    text = b"" if item.seen.text is None else without_leaving(item.seen.text)
     try:
-        if item.seen.text is None:
+        if not text:
             remove_marked(item)
             return
-        item.backend.put(keys.sidecar_key(item.reference), item.seen.text, SIDECAR_TYPE, if_token=item.marked.token)
+        _put_over(item.backend, item.reference, text, item.marked)
     except MediaError as failed:
         _log.warning("a deletion's mark stays: %s", failed)
 
@@ -974,14 +980,13 @@ def rewrite(
 def _rewrite_conditionally(
     backend: Backend, reference: str, seen: Seen, beside: Callable[[bytes | None], Rewritten]
 ) -> None:
-    key = keys.sidecar_key(reference)
     for _ in range(ROUNDS):
         seen = at_rest(backend, reference, seen)
         changed = beside(seen.text)
         _write_due(backend, reference, changed)
         text = Sidecar.parse(changed.text, reference).with_write(keys.new_generation()).dump()
         try:
-            backend.put(key, text, SIDECAR_TYPE, if_token=seen.token)
+            _put_over(backend, reference, text, seen)
         except PreconditionFailed:
             seen = see(backend, reference)
             if seen.text != text:  # else it was asked again for want of an answer
@@ -991,15 +996,17 @@ def _rewrite_conditionally(
     raise _contended(reference)
 
 
-def _withdraw(backend: Backend, reference: str, text: bytes, token: str | None) -> None:
+def _withdraw(backend: Backend, reference: str, seen: Seen) -> None:
     """Remove the sidecar that brought back what a dead delete had begun to remove: as a delete does, marked first."""
     mark = f"{_marks_of(backend).prefix}-{keys.new_generation()}"
-    key = keys.sidecar_key(reference)
+    text = with_leaving(seen.text or b"{}", mark)
     try:
-        backend.put(key, with_leaving(text, mark), SIDECAR_TYPE, if_token=token)
+        _put_over(backend, reference, text, seen)
     except PreconditionFailed:
-        return  # somebody writes the name again: theirs
-    _delete(backend, key)
+        # Unless it was asked again for want of an answer: a mark that nobody stands behind would keep all waiting.
+        if see(backend, reference).text != text:
+            return  # somebody writes the name again: theirs
+    _delete(backend, keys.sidecar_key(reference))
 
 
 def drop_sidecar(backend: Backend, reference: str, seen: Seen) -> None:
@@ -1008,7 +1015,7 @@ def drop_sidecar(backend: Backend, reference: str, seen: Seen) -> None:
     if keys.is_own_name(reference) or backend.exclusion not in (Exclusion.CONDITIONS, Exclusion.LOCK):
         _delete(backend, key)
     elif backend.exclusion is Exclusion.CONDITIONS:
-        _withdraw(backend, reference, seen.text or b"{}", seen.token)
+        _withdraw(backend, reference, seen)
     else:
         with backend.lock([reference]):
             found = backend.fetch(reads=[key], heads=[reference])

@@ -590,12 +590,12 @@ def find_many(
         return [_find_or_error(backend, key, with_hold=bool(held)) for key in references]
     found: list[StoredItem | MediaError] = []
     reasons = dict(zip(kept, answers.reads[len(references) :], strict=True))
-    for key, sidecar, head in zip(references, answers.reads[: len(references)], answers.heads, strict=True):
+    for key, sidecar, token, head in zip(references, answers.reads, answers.tokens, answers.heads, strict=False):
         entry = _with_reference(head, key)
         if entry is None or (sidecar is None and keys.is_own_name(key)):
             found.append(_find_or_error(backend, key, with_hold=bool(held)))
         else:
-            found.append(StoredItem(entry, sidecar, reasons.get(key)))
+            found.append(StoredItem(entry, sidecar, reasons.get(key), token))
     return found
 
 

@@ -267,10 +267,16 @@ class SettingsFile:
             )
 
     def _load(self) -> Configuration | None:
-        data = self._backend.read(keys.CONFIGURATION_KEY)
+        """Read the settings, with the switches that are on beside them; one round trip."""
+        # Whoever writes the settings last may have read them before another turned a switch on, and die before it looks
+        # again: what was acknowledged is the switch's own object then.
+        switches = SWITCHES if _may_have_switches(self._backend) else ()
+        found = self._backend.fetch([keys.CONFIGURATION_KEY], [keys.switch_key(each) for each in switches])
+        data = found.reads[0]
         if data is None:
             return None
-        configuration = Configuration.parse(data)
+        on = [each for each, entry in zip(switches, found.heads, strict=True) if entry is not None]
+        configuration = _with_switches(Configuration.parse(data), on)
         configuration.check(self._settings)
         return configuration
 
@@ -291,6 +297,15 @@ class SettingsFile:
             # By the first folder that has anything: PromptKit writes one of them, and the store goes on in it.
             shown = next((mode for mode in modes if self._backend.holds(defaults[mode].prefix)), shown)
         return Configuration.first(self._settings, organization=shown, adopted=adopted)
+
+
+def _may_have_switches(backend: Backend) -> bool:
+    """Tell whether to look for switches that are objects: where nothing keeps two programs apart.
+
+    To find that out may take a write, which no reader does: until then only where a look costs no request.
+    """
+    known = backend.known_exclusion
+    return backend.looking_is_free if known is None else known in (Exclusion.NONE, Exclusion.RENAME)
 
 
 def _is_sign(key: str) -> bool:

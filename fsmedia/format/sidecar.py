@@ -253,6 +253,14 @@ def with_leaving(data: bytes, mark: str) -> bytes:
     return to_json({**_object(data), "leaving": mark}, indent=2)
 
 
+def without_leaving(data: bytes) -> bytes:
+    """Return a sidecar's bytes without a deletion's mark; empty where there is nothing else in it."""
+    if leaving(data) is None:
+        return data
+    values = {name: value for name, value in _object(data).items() if name != "leaving"}
+    return to_json(values, indent=2) if values else b""
+
+
 def _object(data: bytes) -> dict[str, Any]:
     try:
         values = from_json(data, allow_inf_nan=False)

@@ -971,10 +971,18 @@ class FsspecBackend(Backend):
         """What the server keeps; asked once for each place in a process, by a write that must be refused."""
         if not self.conditional:
             return Exclusion.NONE
-        place = (type(self), self.endpoint or "", "" if self.endpoint else self._root.partition("/")[0])
+        place = self._place()
         if place not in _EXCLUSIONS:
             _EXCLUSIONS[place] = self._probed()
         return _EXCLUSIONS[place]
+
+    @property
+    def known_exclusion(self) -> Exclusion | None:
+        """What the server was found to keep, if a write of this process has asked it."""
+        return _EXCLUSIONS.get(self._place()) if self.conditional else self.exclusion
+
+    def _place(self) -> tuple[object, str, str]:
+        return type(self), self.endpoint or "", "" if self.endpoint else self._root.partition("/")[0]
 
     def _probed(self) -> Exclusion:
         """Write over a key that is not there: who keeps conditions refuses, and nothing lies there afterwards."""

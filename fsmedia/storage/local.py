@@ -235,9 +235,17 @@ class LocalBackend(Backend):
     @property
     def exclusion(self) -> Exclusion:
         """Locks, unless the file system has none: some network mounts."""
+        return self._lock_files().exclusion
+
+    @property
+    def known_exclusion(self) -> Exclusion | None:
+        """What was found, if a write of this process has tried: that makes a file."""
+        return self._lock_files().known
+
+    def _lock_files(self) -> LockFiles:
         if self._locks is None or self._locks.process != os.getpid():
             self._locks = LockFiles(self)
-        return self._locks.exclusion
+        return self._locks
 
     @contextmanager
     def lock(self, names: Sequence[str]) -> Iterator[None]:
@@ -720,6 +728,11 @@ class LockFiles:
         self._backend = backend
         with _sharing:
             self._shared = _SHARED.setdefault((self.process, os.path.realpath(backend.path)), _Shared())
+
+    @property
+    def known(self) -> Exclusion | None:
+        """What the file system was found to offer."""
+        return self._shared.exclusion
 
     @property
     def exclusion(self) -> Exclusion:

@@ -235,6 +235,11 @@ class Backend(ABC):
         return Exclusion.NONE
 
     @property
+    def known_exclusion(self) -> Exclusion | None:
+        """What `exclusion` says where that needs no write; None: nobody has asked this storage yet."""
+        return self.exclusion
+
+    @property
     def asynchronous(self) -> bool:
         """Whether bulk calls are concurrent, on fsspec's own loop; see `AsyncReader`."""
         return False
@@ -552,6 +557,50 @@ def storage_time(backend: Backend) -> datetime | None:
     return None if entry is None else entry.modified
 
 
+def replace_object(
+    backend: Backend, key: str, data: bytes, content_type: str, *, found: bytes | None, token: str | None
+) -> str | None:
+    """Put a small object over the one that was read, and over no other; only where `exclusion` is `CONDITIONS`.
+
+    Parameters
+    ----------
+    found
+        What was read; None: nothing was there.
+    token
+        What was read with it.
+
+    Returns
+    -------
+    token
+        Of what lies there now.
+
+    Raises
+    ------
+    PreconditionFailed
+        Something else lies there.
+    StorageError
+        It was read without a token, so that there is nothing to make a condition of. Nothing was written.
+    """
+    check_token(key, found, token)
+    return backend.put(key, data, content_type, if_absent=found is None, if_token=token)
+
+
+def check_token(key: str, found: bytes | None, token: str | None) -> None:
+    """Refuse to replace what was read without a token: unconditionally, it would go over what others have written.
+
+    Raises
+    ------
+    StorageError
+        Something is there, and nothing to make a condition of.
+    """
+    if found is not None and token is None:
+        raise StorageError(
+            "can't be replaced safely: the storage keeps conditions, and told no ETag or generation to make one of",
+            next_step="look for a proxy in between that drops ETag or x-goog-generation from answers",
+            key=key,
+        )
+
+
 UPDATE_ROUNDS = 16
 """How often an object is read and changed again that others replace meanwhile."""
 
@@ -590,7 +639,7 @@ def update_object(
             backend.write(key, changed, content_type)
             return
         try:
-            backend.put(key, changed, content_type, if_absent=found.reads[0] is None, if_token=found.tokens[0])
+            replace_object(backend, key, changed, content_type, found=found.reads[0], token=found.tokens[0])
         except PreconditionFailed:
             continue
         return

@@ -5,15 +5,27 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fsmedia import MediaStore, StoreConflictError
+from fsmedia import MediaStore, StorageError, StoreConflictError
+from fsmedia.core import named, settings_file
+from fsmedia.core.commit import DeleteOperation
+from fsmedia.core.settings_file import SettingsFile
 from fsmedia.format import keys
+from fsmedia.format.settings import Configuration, Settings
+from fsmedia.format.sidecar import leaving, with_leaving
 from fsmedia.storage import Exclusion, PreconditionFailed, fsspec_backend, local, memory, open_backend
+from fsmedia.storage.errors import refused, storage_error
+from fsmedia.storage.fsspec_backend import FsspecBackend
+from fsmedia.storage.port import Fetched, update_object
+from fsmedia.storage.s3 import S3Backend
 from tests.servers import WrongAnswer
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED
 
@@ -21,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fsmedia.storage import Backend
-    from tests.storages import GcsStorage, ObjectStorage, Storage
+    from tests.storages import GcsStorage, ObjectStorage, S3Storage, Storage
 
 KEPT = {
     LOCAL: Exclusion.LOCK,
@@ -235,3 +247,165 @@ def test_a_sweep_that_root_runs_locks_nobody_out(tmp_path: Path) -> None:
     locks = [tmp_path / "m" / ".fsmedia" / "locks", *(tmp_path / "m" / ".fsmedia" / "locks").iterdir()]
     assert len(locks) > 1
     assert {(each.stat().st_uid, each.stat().st_gid) for each in locks} == {(12345, 12345)}
+
+
+# -- a storage whose answers lack tokens ---------------------------------------------------------------------
+
+NAME = "runs/r1/report.bin"
+SIDECAR = keys.sidecar_key(NAME)
+
+
+@pytest.fixture
+def tokenless(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Drop the tokens of all that is read from now on, as a proxy does that passes only some headers."""
+    real = FsspecBackend.fetch
+
+    def fetch(self: FsspecBackend, *args: Any, **kwargs: Any) -> Fetched:
+        found = real(self, *args, **kwargs)
+        return found._replace(tokens=[None] * len(found.tokens))
+
+    return lambda: monkeypatch.setattr(FsspecBackend, "fetch", fetch)
+
+
+CHANGES: dict[str, Callable[[MediaStore], object]] = {
+    "overwrite": lambda store: store.fs.pipe_file(NAME, b"new"),
+    "attributes": lambda store: store.fs.setxattrs(NAME, {"user.a": "1"}),
+    "policy": lambda store: store.apply_policy(NAME, None),
+    "delete": lambda store: store.delete_media(NAME),
+    "move": lambda store: store.fs.mv(NAME, "runs/r1/moved.bin"),
+    "settings": lambda store: store.deduplicate(),
+    "drop": lambda store: named.drop_sidecar(store._backend, NAME, named.see(store._backend, NAME)),
+    "update": lambda store: update_object(store._backend, SIDECAR, lambda _: b"{}", TYPE),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@conditional
+def test_what_was_read_without_a_token_is_not_replaced(
+    some_storage: Storage, tokenless: Callable[[], None], change: str
+) -> None:
+    """An unconditional PUT would go over what others have written meanwhile."""
+    store = MediaStore(some_storage.url, storage_options=some_storage.options).create()
+    store.fs.pipe_file(NAME, b"old")
+    places = (NAME, SIDECAR, keys.CONFIGURATION_KEY)
+    before = [some_storage.read(key) for key in places]
+    tokenless()
+    with pytest.raises(StorageError, match=r"ETag or generation.*proxy"):
+        CHANGES[change](store)
+    assert [some_storage.read(key) for key in places] == before
+
+
+def deletion(backend: Backend, storage: Storage, text: bytes) -> DeleteOperation:
+    """Return a deletion over a sidecar, which has put its mark."""
+    storage.write(NAME, b"bytes")
+    storage.write(SIDECAR, text)
+    item = DeleteOperation(backend, NAME, seen=named.see(backend, NAME))
+    assert not named.mark_leaving([item])
+    assert leaving(storage.read(SIDECAR)) is not None
+    return item
+
+
+def take_back(item: DeleteOperation) -> None:
+    error = storage_error(PermissionError("no"), NAME)
+    assert error.__cause__ is not None
+    named.take_back(item, error)
+
+
+def test_a_mark_without_a_token_is_not_taken_back_blindly(
+    moto_storage: S3Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    item = deletion(opened(moto_storage), moto_storage, b'{"run_id": "r1"}')
+    assert item.marked is not None
+    item.marked = replace(item.marked, token=None)
+    moto_storage.write(SIDECAR, b"another's")
+    take_back(item)
+    assert moto_storage.read(SIDECAR) == b"another's"
+    assert "a deletion's mark stays" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "left"), [(b'{"run_id": "r1"}', b'{\n  "run_id": "r1"\n}'), (b"{}", None)], ids=["ours", "bare"]
+)
+def test_a_refused_deletion_leaves_no_dead_ones_mark(
+    moto_storage: S3Storage, monkeypatch: pytest.MonkeyPatch, text: bytes, left: bytes | None
+) -> None:
+    """It went over the mark of a process that had died, and put that back when the storage refused."""
+    monkeypatch.setattr(named, "_is_dead", lambda *_: True)
+    item = deletion(opened(moto_storage), moto_storage, with_leaving(text, "dead-1"))
+    take_back(item)
+    assert (moto_storage.read(SIDECAR) if SIDECAR in moto_storage.keys() else None) == left  # noqa: SIM118 - no dict
+
+
+def test_a_sidecar_is_dropped_whose_mark_got_no_answer(
+    moto_storage: S3Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mark lay there, was asked for again and refused because of that, and was left as if it were another's."""
+    backend = opened(moto_storage)
+    moto_storage.write(SIDECAR, b'{"run_id": "r1"}')
+    seen, real = named.see(backend, NAME), S3Backend.put
+
+    def put(self: S3Backend, key: str, *args: Any, **kwargs: Any) -> str | None:
+        real(self, key, *args, **kwargs)
+        raise refused(key)
+
+    assert backend.exclusion is Exclusion.CONDITIONS
+    monkeypatch.setattr(S3Backend, "put", put)
+    named.drop_sidecar(backend, NAME, seen)
+    assert moto_storage.keys() == set()
+
+
+# -- settings where nothing keeps two programs apart -----------------------------------------------------------
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def lose_a_switch(storage: Storage) -> None:
+    """Let one program turn a switch on between another's last look and its write, after which that one dies."""
+    partial = replace(Configuration(), adopted=True, due_index="partial")
+    storage.write(keys.CONFIGURATION_KEY, partial.dump())
+    backend = opened(storage)
+    first, second, real = SettingsFile(backend, Settings()), SettingsFile(opened(storage), Settings()), backend.write
+
+    def write(key: str, data: bytes, content_type: str) -> None:
+        if key == keys.CONFIGURATION_KEY:
+            assert second.share_bytes().deduplicate
+        real(key, data, content_type)
+        if key == keys.CONFIGURATION_KEY:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(backend, "write", write)
+        with pytest.raises(Killed):
+            first.complete_due_index()
+    assert not Configuration.parse(storage.read(keys.CONFIGURATION_KEY)).deduplicate
+
+
+def test_a_switch_stays_on_though_another_wrote_what_it_had_read_before_and_died(rclone_storage: S3Storage) -> None:
+    lose_a_switch(rclone_storage)
+    with rclone_storage.counted() as n:
+        found = SettingsFile(opened(rclone_storage), Settings()).configuration
+    assert found.deduplicate
+    assert found.due_index == "complete"
+    # The heads go with the settings, in one round trip.
+    assert n == {"get": 1, "head": len(settings_file.SWITCHES)}, n
+    opened_anew = MediaStore(rclone_storage.url, storage_options=rclone_storage.options)
+    assert opened_anew._settings_file.configuration.deduplicate
+
+
+@pytest.mark.parametrize("some_storage", [S3_MOTO, S3_RCLONE, GCS], indirect=True)
+def test_reading_settings_does_not_ask_what_a_server_keeps(
+    some_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    MediaStore(some_storage.url, storage_options=some_storage.options).create()
+    monkeypatch.setattr(fsspec_backend, "_EXCLUSIONS", {})
+    backend = opened(some_storage)
+    with some_storage.counted() as n:
+        SettingsFile(backend, Settings()).reload()
+    assert n == {"get": 2}, n
+    assert backend.known_exclusion is None
+    looks = 2 * len(settings_file.SWITCHES) if backend.exclusion is Exclusion.NONE else 0
+    with some_storage.counted() as n:
+        SettingsFile(backend, Settings()).reload()
+    assert n == ({"get": 2, "head": looks} if looks else {"get": 2}), n

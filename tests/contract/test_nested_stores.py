@@ -19,7 +19,7 @@ from fsmedia.models import OrganizationMode
 from fsmedia.storage.local import LocalBackend
 from tests.contract.specimens import R1, STORE_JSON, png
 from tests.servers import WrongAnswer
-from tests.storages import GCS, LOCAL, MEMORY, ObjectStorage
+from tests.storages import GCS, LOCAL, MEMORY, ObjectStorage, switch_looks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -385,5 +385,5 @@ def test_making_a_store_costs_a_look_at_each_folder_above_and_no_later_write_any
     assert n["list"] == 1, n
     with object_storage.counted() as n:
         MediaStore(root, storage_options=object_storage.options).store_media(png(), R1)
-    assert n == {"get": 1, "put": 2} or object_storage.name == GCS, n
+    assert n == {"get": 1, "put": 2, **switch_looks(store)} or object_storage.name == GCS, n
     assert n["list"] == 0, n

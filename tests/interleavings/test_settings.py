@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from fsmedia.core import settings_file
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.format import keys
 from fsmedia.format.settings import Configuration, Settings
 from fsmedia.storage import Exclusion
 from tests.interleavings.cells import Cells, SteppingBackend
 from tests.interleavings.schedules import Bounded, Dice
-from tests.interleavings.turns import Chooser, Run
+from tests.interleavings.turns import Chooser, Fault, How, Run
 
 PARTIAL = replace(Configuration(), adopted=True, due_index="partial")
 CHANGES = (SettingsFile.share_bytes, SettingsFile.complete_due_index, SettingsFile.share_bytes)
@@ -78,3 +79,47 @@ def test_with_settings_read_back_instead_of_switches(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(SettingsFile, "_add", add)
     with pytest.raises(Loss):
         meet_always(Exclusion.NONE)
+
+
+# -- one of them dies ------------------------------------------------------------------------------------------
+
+TWO = CHANGES[:2]
+STEPS = 20
+"""More than one change takes."""
+
+
+def meet_a_death(exclusion: Exclusion, choose: Chooser, fault: Fault) -> None:
+    """Let two programs change the settings at once, of which one dies; look at what a third finds."""
+    cells = Cells()
+    cells.put(keys.CONFIGURATION_KEY, PARTIAL.dump())
+    backends = [SteppingBackend(cells, exclusion) for _ in TWO]
+    files = [SettingsFile(backend, Settings()) for backend in backends]
+    works = [lambda change=change, file=file: change(file) for change, file in zip(TWO, files, strict=True)]
+    run = Run(works, choose, fault)
+    for backend, process in zip(backends, run.processes, strict=True):
+        backend.process = process
+    run.go()
+    found = SettingsFile(SteppingBackend(cells, exclusion), Settings()).configuration
+    for process, change in zip(run.processes, TWO, strict=True):
+        is_on = found.deduplicate if change is SettingsFile.share_bytes else found.due_index == "complete"
+        if process.succeeded and not is_on:
+            raise Loss(f"{run.schedule}, {fault}: {found.deduplicate}, {found.due_index}")
+
+
+def meet_deaths(exclusion: Exclusion, switches: int = 1) -> None:
+    for number in range(len(TWO)):
+        for step in range(1, STEPS):
+            schedules = Bounded(switches)
+            while schedules.another():
+                meet_a_death(exclusion, schedules, Fault(number, step, How.CRASH))
+
+
+@pytest.mark.parametrize("exclusion", Exclusion)
+def test_all_that_was_turned_on_stays_on_whoever_dies(exclusion: Exclusion, full_run: bool) -> None:
+    meet_deaths(exclusion, 2 if full_run else 1)
+
+
+def test_with_switches_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings_file, "_may_have_switches", lambda _: False)
+    with pytest.raises(Loss):
+        meet_deaths(Exclusion.NONE)

@@ -10,7 +10,7 @@ import pytest
 
 from fsmedia import InvalidReferenceError, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
 from fsmedia.storage import SEEK_BLOCK
-from tests.storages import GCS, ObjectStorage, S3Storage
+from tests.storages import GCS, ObjectStorage, S3Storage, switch_looks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,7 +158,7 @@ def test_delete_of_what_is_gone(object_storage: ObjectStorage) -> None:
     assert n["delete"] <= 2, n
     # Sidecar, hold, a look whether it is a folder, two deletes, whether somebody has converted the store, and whether
     # anything is written down about media that got other names.
-    assert sum(n.values()) <= 7, n
+    assert sum(n.values()) <= 7 + sum(switch_looks(store).values()), n
 
 
 def test_read_all(object_storage: ObjectStorage) -> None:
@@ -296,12 +296,14 @@ def test_list_by_what_sidecars_say(rclone_storage: S3Storage) -> None:
 
 
 def test_opening_a_store(object_storage: ObjectStorage) -> None:
-    """It reads the settings and writes nothing."""
-    opened(object_storage).store_media(*picture())
+    """It reads the settings and writes nothing; where it is known that nothing keeps two apart, two heads go along."""
+    store = opened(object_storage)
+    store.store_media(*picture())
+    assert store._backend.exclusion is not None  # asks
     before = object_storage.keys()
     with object_storage.counted() as n:
         MediaStore(object_storage.url, storage_options=object_storage.options, read_only=True)
-    assert sum(n.values()) <= 1, n
+    assert within(n, object_storage, get=1, **switch_looks(store)), n
     assert object_storage.keys() == before
 
 
