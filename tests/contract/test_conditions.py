@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import MediaStore, StoreConflictError
 from fsmedia import MediaStore, StorageError, StoreConflictError
 from fsmedia.core import named, settings_file
 from fsmedia.core.commit import DeleteOperation
