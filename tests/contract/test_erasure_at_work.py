@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.storages import Storage
 
-SOON = timedelta(days=-2)
+SOON = timedelta(hours=-23)
 
 
 @pytest.fixture(params=[LOCAL, MEMORY, S3_MOTO])
@@ -39,7 +39,7 @@ def opened(storage: Storage, **settings: Any) -> MediaStore:
 def put(store: MediaStore, run: str, number: int = 0) -> str:
     """Store one of seven contents, so that runs share them; every third may go at once."""
     data = PNG + bytes([number % 7])
-    policy = "retain-1days" if number % 3 == 0 else None
+    policy = "retain-2hours" if number % 3 == 0 else None
     metadata = MediaMetadata(run_id=run, message_idx=number, policy_name=policy)
     return store.store_media(MediaContent(data=data, mime_type="image/png"), metadata)
 

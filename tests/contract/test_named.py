@@ -550,7 +550,8 @@ def test_who_meets_a_deletion_under_way_waits_and_then_says_so(
 
 
 def test_a_deletion_that_failed_is_finished_by_the_next(moto_storage: S3Storage) -> None:
-    store = opened(moto_storage).create()
+    once = {**moto_storage.options, "config_kwargs": {"retries": {"max_attempts": 1}}}
+    store = MediaStore(moto_storage.url, storage_options=once).create()
     store.fs.pipe_file(NAME, b"bytes")
     refused = WrongAnswer("DELETE", target=NAME, body=b"<Error><Code>AccessDenied</Code></Error>", status=403)
     with moto_storage.server.answering(refused), pytest.raises(Exception, match="refused access"):

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia.core.records import is_reference
 from fsmedia.format.layout import escape_id
 from tests.storages import LOCAL, MEMORY
 
@@ -139,7 +140,7 @@ def test_any_media_are_in_the_same_runs_by_every_answer(
         elif kind == "promptkit":
             if value.strip("."):
                 promptkit(place, folder, value, field, f"{number}_0_{number}.txt")
-        elif "/" not in value and value.strip(". "):
+        elif "/" not in value and value.strip(". ") and is_reference(f"{folder}/{value}/{path}"):
             store.fs.pipe_file(f"{folder}/{value}/{path}", b"x")
     values = {str(getattr(store.info(each), field)) for each in store.list()}
     seen: list[str] = []

@@ -103,7 +103,8 @@ def test_read_and_stream(object_storage: ObjectStorage) -> None:
     with object_storage.counted() as n:
         assert b"".join(store.stream(reference)) == PNG
         assert b"".join(store.stream(reference, 5, 50)) == PNG[5:50]
-    assert sum(n.values()) <= 4, n
+    # Each opens a file: its sidecar and a look at it in one round trip, and then the bytes.
+    assert sum(n.values()) <= 6, n
 
 
 def test_retrieve_with_a_local_copy(object_storage: ObjectStorage) -> None:
