@@ -144,6 +144,7 @@ def test_any_media_are_in_the_same_runs_by_every_answer(
             store.fs.pipe_file(f"{folder}/{value}/{path}", b"x")
     values = {str(getattr(store.info(each), field)) for each in store.list()}
     seen: list[str] = []
-    for value in sorted(values):
+    # `~_` is how an empty id is written, and what has none is nobody's.
+    for value in sorted(values - {""}):
         seen += agree(store, field, value, tmp_path_factory.mktemp("mirror") / "m")
-    assert sorted(seen) == sorted(map(str, store.list()))
+    assert sorted(seen) == sorted(str(each) for each in store.list() if getattr(store.info(each), field))
