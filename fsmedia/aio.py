@@ -18,7 +18,6 @@ from typing import (
     Any,
     BinaryIO,
     Concatenate,
-    Generic,
     NoReturn,
     ParamSpec,
     Protocol,
@@ -268,7 +267,7 @@ class AsyncMediaReader:
         await self.close()
 
 
-class AsyncItems(AsyncGenerator[T, None], Generic[T]):
+class AsyncItems(AsyncGenerator[T, None]):
     """Asynchronous generator that tells those who await it, or iterate over it without `async`, what to write.
 
     Parameters

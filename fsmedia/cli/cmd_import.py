@@ -101,6 +101,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Store nothing, sa
 Policy = Annotated[
     str | None, typer.Option(metavar="NAME", show_default=False, help="Retention of what is stored: retain-30days, ...")
 ]
+_Likewise = Annotated[str, typer.Option(metavar="ID", show_default=False, help="Likewise.")]
 SourceOptions = Annotated[
     list[str] | None,
     typer.Option(
@@ -141,9 +142,9 @@ def folder(
     pattern: Annotated[str, typer.Option(metavar="TEMPLATE", help="What the paths below it tell.")] = DEFAULT_PATTERN,
     in_place: Annotated[bool, typer.Option("--in-place", help="Make a store of the tree itself.")] = False,
     run: Annotated[str, typer.Option(metavar="ID", show_default=False, help="Where the path tells no run.")] = "",
-    conversation: Annotated[str, typer.Option(metavar="ID", show_default=False, help="Likewise.")] = "",
-    session: Annotated[str, typer.Option(metavar="ID", show_default=False, help="Likewise.")] = "",
-    provider: Annotated[str, typer.Option(metavar="ID", show_default=False, help="Likewise.")] = "",
+    conversation: _Likewise = "",
+    session: _Likewise = "",
+    provider: _Likewise = "",
     policy: Policy = None,
     source_option: SourceOptions = None,
     dry_run: DryRun = False,
@@ -259,9 +260,9 @@ def _described_command(run_import: Callable[..., ImportReport], kind: str) -> Ca
         *,
         path: Annotated[str, typer.Argument(metavar="DIR", help=kind)],
         run: Annotated[str, typer.Option(metavar="ID", show_default=False, help="Where a row tells no run.")] = "",
-        conversation: Annotated[str, typer.Option(metavar="ID", show_default=False, help="Likewise.")] = "",
-        session: Annotated[str, typer.Option(metavar="ID", show_default=False, help="Likewise.")] = "",
-        provider: Annotated[str, typer.Option(metavar="ID", show_default=False, help="Likewise.")] = "",
+        conversation: _Likewise = "",
+        session: _Likewise = "",
+        provider: _Likewise = "",
         policy: Policy = None,
         source_option: SourceOptions = None,
         dry_run: DryRun = False,

@@ -83,20 +83,35 @@ def is_rotten(backend: Backend, pointer: Pointer, found: Entry, md5: Callable[[]
         pass  # reading them takes no longer than hashing what is stored
     else:
         return False
-    hashed = sha256()
     try:
-        with backend.open(pointer.data_key, size=found.size) as file:
-            while data := file.read(_CHUNK):
-                hashed.update(data)
+        digest = digest_of(backend, pointer.data_key, size=found.size)
     except CorruptMediaError:
         return True
-    except FileNotFoundError:
+    if not digest:
         return False  # a marker holds them: who takes them nevertheless must not be covered up here
-    rotten = hashed.hexdigest() != pointer.digest
+    rotten = digest != pointer.digest
     if found.md5 is not None and not rotten:
         # An ETag that is no MD5: of objects encrypted by a key. Read once a process, not at every store.
         backend.tells_md5 = False
     return rotten
+
+
+def digest_of(backend: Backend, key: str, *, size: int | None = None) -> str:
+    """Read an object, and return its digest; empty if there is none.
+
+    Parameters
+    ----------
+    size
+        Of its bytes, where it is sure: a look less on object stores.
+    """
+    hashed = sha256()
+    try:
+        with backend.open(key, size=size) as file:
+            while data := file.read(_CHUNK):
+                hashed.update(data)
+    except FileNotFoundError:
+        return ""
+    return hashed.hexdigest()
 
 
 def is_used(backend: Backend, pointer: Pointer, marker: str | None) -> bool:

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from fsmedia.core import blobs, named
 from fsmedia.core.named import Rewritten, Seen
+from fsmedia.core.parallel import map_threads
 from fsmedia.errors import (
     CorruptSidecarError,
     ErrorContext,
@@ -557,11 +557,7 @@ def store_many(operations: Sequence[SharedStoreOperation]) -> Outcomes:
     first = {each.digest: index for index, each in reversed(list(enumerate(operations)))}
     leaders = set(first.values())
     for group in (sorted(leaders), [index for index in range(len(operations)) if index not in leaders]):
-        if len(group) > 1 and operations[0].backend.concurrency > 1:
-            with ThreadPoolExecutor(min(len(group), operations[0].backend.concurrency)) as threads:
-                errors = list(threads.map(_store_or_error, [operations[index] for index in group]))
-        else:
-            errors = [_store_or_error(operations[index]) for index in group]
+        errors = map_threads(_store_or_error, [operations[index] for index in group], operations[0].backend.concurrency)
         outcomes.update(zip(group, errors, strict=True))
     return [outcomes[index] for index in range(len(operations))]
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import logging
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from fsmedia.core import promptkit
+from fsmedia.core.parallel import map_threads
 from fsmedia.errors import CorruptSidecarError, MediaError, MediaNotFoundError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar, leaving, with_leaving, without_leaving
@@ -355,22 +355,23 @@ def for_each(operations: Sequence[Operation], step: Callable[[Operation], None])
             return error
         return None
 
-    concurrency = min(len(operations), operations[0].backend.concurrency, _AT_ONCE) if operations else 0
-    if concurrency < 2:
-        answers = [attempt(item) for item in operations]
-    else:
-        with ThreadPoolExecutor(concurrency) as threads:
-            answers = list(threads.map(attempt, operations))
+    threads = min(operations[0].backend.concurrency, _AT_ONCE) if operations else 0
+    answers = map_threads(attempt, operations, threads)
     return {index: error for index, error in enumerate(answers) if error is not None}
 
 
-def yield_to_deletes(operations: Sequence[StoreOperation]) -> Failures:
-    """Wait for deletions under way: bytes that came under a mark would go with the old ones."""
+def _see_all(operations: Sequence[Operation]) -> None:
+    """Read the sidecars that were not read yet, in one round trip."""
     unseen = [item for item in operations if item.seen is None]
     if unseen:
         found = unseen[0].backend.fetch(reads=[keys.sidecar_key(item.reference) for item in unseen])
         for item, text, token in zip(unseen, found.reads, found.tokens, strict=True):
             item.seen = Seen(text, token)
+
+
+def yield_to_deletes(operations: Sequence[StoreOperation]) -> Failures:
+    """Wait for deletions under way: bytes that came under a mark would go with the old ones."""
+    _see_all(operations)
 
     def wait(item: StoreOperation) -> None:
         if item.seen is None:
@@ -675,11 +676,7 @@ def is_described(backend: Backend, reference: str) -> bool:
 
 def mark_leaving(operations: Sequence[DeleteOperation]) -> Failures:
     """Mark each sidecar, over the one that was read: whoever meets the mark waits, and nobody goes over it."""
-    unseen = [item for item in operations if item.seen is None]
-    if unseen:
-        found = unseen[0].backend.fetch(reads=[keys.sidecar_key(item.reference) for item in unseen])
-        for item, text, token in zip(unseen, found.reads, found.tokens, strict=True):
-            item.seen = Seen(text, token)
+    _see_all(operations)
     return for_each(operations, _mark)
 
 

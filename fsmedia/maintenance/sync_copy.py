@@ -372,7 +372,7 @@ def _beside_bare_bytes(backend: Backend, sync_item: SyncItem, known: TargetMedia
     """Compare a media with bytes without a sidecar: another program's, or what a sync left that was killed."""
     same_size = known.size == sync_item.entry.size
     if sync_item.relaid:
-        if same_size and (not sync_item.digest or digest_of(backend, known.reference) == sync_item.digest):
+        if same_size and (not sync_item.digest or blobs.digest_of(backend, known.reference) == sync_item.digest):
             return COPY if sync_item.sidecar is not None else UNCHANGED
         raise StoreConflictError(
             "the target has another file under the name that it would get",
@@ -391,18 +391,6 @@ def _is_newer(sync_item: SyncItem) -> bool:
         return False
     # Many storages tell whole seconds.
     return (here if there.microsecond else here.replace(microsecond=0)) > there
-
-
-def digest_of(backend: Backend, key: str) -> str:
-    """Read an object, and return its digest; empty if there is none."""
-    hashed = sha256()
-    try:
-        with backend.open(key) as file:
-            while data := file.read(_CHUNK):
-                hashed.update(data)
-    except FileNotFoundError:
-        return ""
-    return hashed.hexdigest()
 
 
 Check = Literal["size", "read"]
@@ -573,7 +561,7 @@ def _is_sound(route: SyncRoute, sync_item: SyncItem, key: str) -> bool:
         found = route.target.head(key)
         return found is not None and found.size == sync_item.entry.size
     try:
-        return digest_of(route.target, key) == sync_item.digest
+        return blobs.digest_of(route.target, key) == sync_item.digest
     except (CorruptMediaError, MediaNotFoundError):
         return False
 
@@ -985,7 +973,7 @@ class SyncUpload:
         """Read the bytes at the target, and compare their digest."""
         digest = self.sync_item.digest
         try:
-            found = digest_of(self.route.target, self._key) if digest else ""
+            found = blobs.digest_of(self.route.target, self._key) if digest else ""
         except MediaError as error:
             # Some clients compare checksums themselves, and raise instead of returning wrong bytes.
             raise self._wrong_bytes(f"bytes that can't be read again ({error.problem})") from error
