@@ -552,6 +552,8 @@ def store_shared(operation: SharedStoreOperation) -> str:
 
 def store_many(operations: Sequence[SharedStoreOperation]) -> Outcomes:
     """Store several media items that share equal bytes, concurrently where the storage gains from it."""
+    if not operations:
+        return []
     outcomes: dict[int, MediaError | None] = {}
     # Of those with equal bytes one goes first and the others join it: at once, each would upload its own copy.
     first = {each.digest: index for index, each in reversed(list(enumerate(operations)))}
