@@ -1,12 +1,9 @@
-"""`fsmedia policy`: policies of a store and of media, holds, the due index, rules for buckets."""
+"""`fsmedia policy`: policies of a store and of media, holds, the due index."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 
-import json
-import sys
 from collections.abc import Callable
-from enum import StrEnum
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -15,7 +12,6 @@ from fsmedia.cli import output
 from fsmedia.cli.app import (
     DONE,
     FAILED,
-    USAGE,
     AsJson,
     CommandError,
     References,
@@ -27,7 +23,6 @@ from fsmedia.cli.app import (
     command_group,
     confirm,
     exit_code_of,
-    read_records,
     spell_duration,
     thread_pool,
 )
@@ -35,9 +30,7 @@ from fsmedia.display.text import distance_text
 from fsmedia.errors import CorruptSidecarError, MediaError, UnknownPolicyError
 from fsmedia.format.policy import FORMS, expires_at, find_policy
 from fsmedia.format.settings import Configuration
-from fsmedia.maintenance.bucket_rules import CONDITIONS, Backstop, Lifecycle, plan, spoils
 from fsmedia.models import MediaRecord, RetentionPolicy
-from fsmedia.storage.address import resolve_root
 from fsmedia.store import MediaStore, utc_now
 
 POLICY_HELP = """How long media stay: put them under policies, hold and release them, look after the due index.
@@ -91,32 +84,6 @@ Examples:
   fsmedia policy rebuild --store ./media
   fsmedia policy rebuild --store s3://bucket/media --threads 16
 """
-LIFECYCLE_HELP = """Print rules by which the bucket itself ends unfinished uploads and, as a backstop, expires media.
-
-Nothing is applied. A bucket's rules know prefixes and days only: of the policies, the default one can become a rule, if
-it counts whole days and nothing below the same prefix is known to stay longer. Everything that can't be a rule is told
-on standard error with its reason. `--check` reads all sidecars, and prints no rule that expires media while it would
-take one too early. What you set replaces all rules that the bucket has.
-
-Examples:
-  fsmedia policy lifecycle --store s3://bucket/media > rules.json
-  aws s3api put-bucket-lifecycle-configuration --bucket bucket \\
-    --lifecycle-configuration file://rules.json
-  fsmedia policy lifecycle --store gs://bucket/media --check > rules.json
-  gcloud storage buckets update gs://bucket --lifecycle-file=rules.json
-"""
-
-_ROWS = 50
-
-
-class Provider(StrEnum):
-    """The provider of a bucket, whose rules are printed."""
-
-    s3 = "s3"
-    gcs = "gcs"
-
-
-_PROTOCOLS = {"s3": Provider.s3, "s3a": Provider.s3, "gs": Provider.gcs, "gcs": Provider.gcs}
 
 
 def list_policies(
@@ -252,59 +219,6 @@ def rebuild(
     raise typer.Exit(FAILED if report.failed else DONE)
 
 
-def lifecycle(
-    context: typer.Context,
-    *,
-    provider: Annotated[
-        Provider | None, typer.Option("--for", help="Whose rules; else what the URL says.", show_default=False)
-    ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Read all sidecars: would it take a media too early?")] = False,
-    as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
-) -> None:
-    """Print rules."""
-    location = StoreLocation.of(context, store, option)
-    url = resolve_root(location.url_or_default())[0]
-    kind = provider or _PROTOCOLS.get(url.partition("://")[0])
-    if kind is None or "://" not in url or url.startswith(("file:", "local:", "memory:")):
-        raise CommandError(
-            f"{output.visible(url.partition('?')[0])} is in no bucket whose rules are known here; for a store that "
-            "speaks S3 or GCS under another name add --for s3 or --for gcs; elsewhere fsmedia enforce does it",
-            code=USAGE,
-        )
-    settings = location.read_settings()
-    if settings is None:
-        with location.open_existing(read_only=True) as opened:
-            raise CommandError(f"the store at {opened.url} has no settings, so no policy that could be a rule")
-    found = plan(settings, url)
-    early: list[_EarlyExpiry] = []
-    if check and found.backstop is not None:
-        with location.open_existing(read_only=True) as opened:
-            early = _find_early_expiries(opened, found, found.backstop)
-        if early:
-            found = Lifecycle(found.root, None, found.cannot)
-    document = found.document(kind.value)
-    if as_json:
-        output.json_line(
-            {
-                "for": kind.value,
-                "rules": document["Rules" if kind is Provider.s3 else "rule"],
-                "cannot": [each._asdict() for each in found.cannot],
-                "conditions": list(CONDITIONS) if found.backstop else [],
-                "too_early": [each._asdict() for each in early],
-            }
-        )
-    else:
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
-        _print_notes(found)
-    for each in early[:_ROWS]:
-        output.error(f"{each.reference}: {each.reason}; a rule would take it too early")
-    if len(early) > _ROWS:
-        output.error(f"and {len(early) - _ROWS:,} more; --json names all")
-    raise typer.Exit(FAILED if early else DONE)
-
-
 def _hold_of(opened: MediaStore, reference: str) -> str | None:
     """Return why a media is held; None if it is not, or nobody can tell."""
     try:
@@ -385,39 +299,6 @@ def _iso(record: MediaRecord) -> str | None:
     return None if record.expires_at is None else record.model_dump(mode="json")["expires_at"]
 
 
-class _EarlyExpiry(NamedTuple):
-    """A media that a rule would take too early, and why."""
-
-    reference: str
-    reason: str
-
-
-def _print_notes(found: Lifecycle) -> None:
-    """Print on standard error what stands in no rule, and what the rules can't do."""
-    for each in found.cannot:
-        output.note(f"no rule for {'media without a policy' if each.policy is None else each.policy}: {each.reason}")
-    if found.backstop is not None:
-        days, prefix = found.backstop.days, found.backstop.prefix
-        output.warning(f"all below {prefix} goes {days} days after it was written, whether anybody sweeps or not")
-        for condition in CONDITIONS:
-            output.warning(condition)
-        output.note("to see whether that is right today: --check")
-    output.note("nothing was applied; setting these replaces all rules that the bucket has")
-
-
-def _find_early_expiries(opened: MediaStore, found: Lifecycle, backstop: Backstop) -> list[_EarlyExpiry]:
-    """Find what the rule would take too early; what can't be read counts as that."""
-    now = utc_now()
-    errors: list[MediaError] = []
-    early = []
-    for batch in read_records(opened, opened.list(), errors):
-        for record in batch:
-            reason = spoils(record, found.root, backstop, now)
-            if reason is not None:
-                early.append(_EarlyExpiry(record.reference, reason))
-    return early + [_EarlyExpiry(error.reference or error.key or "", "its sidecar can't tell") for error in errors]
-
-
 group = command_group(
     POLICY_HELP,
     (
@@ -426,6 +307,5 @@ group = command_group(
         ("hold", hold, HOLD_HELP),
         ("release", release, RELEASE_HELP),
         ("rebuild", rebuild, REBUILD_HELP),
-        ("lifecycle", lifecycle, LIFECYCLE_HELP),
     ),
 )

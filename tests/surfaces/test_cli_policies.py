@@ -15,7 +15,7 @@ from tests.surfaces.test_cli_bulk import options_of
 from tests.surfaces.test_cli_process import on_terminal
 
 if TYPE_CHECKING:
-    from tests.storages import LocalStorage, S3Storage, Storage
+    from tests.storages import LocalStorage, Storage
 
 DAY = timedelta(days=1)
 
@@ -35,7 +35,7 @@ def due_keys(url: str) -> list[str]:
 
 
 def test_help_teaches_with_examples() -> None:
-    words = ("list", "apply", "hold", "release", "rebuild", "lifecycle")
+    words = ("list", "apply", "hold", "release", "rebuild")
     for first in (fsmedia("policy"), fsmedia("policy", "--help")):
         assert first.exit_code == 0
         assert all(word in first.stdout for word in words)
@@ -56,9 +56,6 @@ def test_help_teaches_with_examples() -> None:
         (["apply", "retain", "y"], "no store is named"),
         (["hold", "x", "-s", "y"], "--reason"),
         (["rebuild", "-s", "x", "--threads", "0"], "--threads"),
-        (["lifecycle", "-s", "x"], "in no bucket"),
-        (["lifecycle", "-s", "memory://x"], "in no bucket"),
-        (["lifecycle", "-s", "x", "--for", "azure"], "--for"),
     ],
 )
 def test_wrong_usage_is_one_line(words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +217,6 @@ def test_words_of_strangers_command_no_terminal(url: str) -> None:
         fsmedia("rm", reference, "-s", url).output,
         fsmedia("policy", "apply", HOSTILE, reference, "-s", url).output,
         fsmedia("policy", "apply", "audit", HOSTILE, "-s", url).output,
-        fsmedia("policy", "lifecycle", "-s", HOSTILE).output,
     ]
     for text in outputs:
         assert text.strip()
@@ -264,58 +260,3 @@ def test_rebuild_shows_its_progress_on_a_terminal(url: str, tmp_path: Path) -> N
     assert code == 0
     assert b"reading sidecars" in shown
     assert b"the due index is complete" in shown
-
-
-# -- lifecycle -----------------------------------------------------------------------------------------------
-
-
-def test_lifecycle_prints_what_s3_takes_and_tells_the_rest(moto_storage: S3Storage) -> None:
-    words = ["-s", moto_storage.url, *options_of(moto_storage)]
-    assert "no store at" in refused(fsmedia("policy", "lifecycle", *words), 3)
-    assert fsmedia("init", "--default-policy", "retain-30days", "--policy", "scratch=12h", *words).exit_code == 0
-    keys = moto_storage.keys()
-    done = fsmedia("policy", "lifecycle", *words)
-    assert done.exit_code == 0, done.output
-    document = json.loads(done.stdout)
-    moto_storage.server.client.put_bucket_lifecycle_configuration(
-        Bucket=moto_storage.bucket, LifecycleConfiguration=document
-    )
-    expiring = [rule for rule in document["Rules"] if "Expiration" in rule]
-    assert [(rule["Filter"]["Prefix"], rule["Expiration"]["Days"]) for rule in expiring] == [("lab/store/runs/", 30)]
-    assert "no rule for scratch: " in done.stderr
-    assert "knows no holds" in done.stderr
-    assert "nothing was applied" in done.stderr
-    assert moto_storage.keys() == keys
-    facts = json.loads(fsmedia("policy", "lifecycle", "--json", *words).stdout)
-    assert (facts["for"], facts["rules"], facts["too_early"]) == ("s3", document["Rules"], [])
-    assert [each["policy"] for each in facts["cannot"]] == ["scratch"]
-    gcs = json.loads(fsmedia("policy", "lifecycle", "--for", "gcs", *words).stdout)
-    assert [rule["action"]["type"] for rule in gcs["rule"]] == ["AbortIncompleteMultipartUpload", "Delete"]
-
-
-def test_lifecycle_check_prints_no_rule_that_takes_media_too_early(moto_storage: S3Storage) -> None:
-    words = ["-s", moto_storage.url, *options_of(moto_storage)]
-    fsmedia("init", "--default-policy", "retain-30days", *words)
-    references = [fsmedia("store", __file__, "--run", "r1", *words).stdout.strip() for _ in range(3)]
-    assert "Expiration" in fsmedia("policy", "lifecycle", "--check", *words).stdout
-    fsmedia("policy", "hold", references[0], "--reason", "case", *words)
-    fsmedia("policy", "apply", "retain-31days", references[1], *words)
-    done = fsmedia("policy", "lifecycle", "--check", *words)
-    assert done.exit_code == 1
-    assert "Expiration" not in done.stdout
-    assert f"{references[0]}: it is held" in done.stderr
-    assert f"{references[1]}: policy retain-31days" in done.stderr
-    assert references[2] not in done.stderr
-    facts = json.loads(fsmedia("policy", "lifecycle", "--check", "--json", *words).stdout)
-    assert [each["reference"] for each in facts["too_early"]] == references[:2]
-
-
-def test_lifecycle_check_counts_what_can_t_be_read(moto_storage: S3Storage) -> None:
-    words = ["-s", moto_storage.url, *options_of(moto_storage)]
-    fsmedia("init", "--default-policy", "retain-30days", *words)
-    reference = fsmedia("store", __file__, "--run", "r1", *words).stdout.strip()
-    moto_storage.write(f"{reference}.meta", b"{")
-    done = fsmedia("policy", "lifecycle", "--check", *words)
-    assert done.exit_code == 1
-    assert "Expiration" not in done.stdout
-    assert f"{reference}: its sidecar can't tell" in done.stderr

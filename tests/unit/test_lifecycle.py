@@ -1,144 +1,87 @@
-"""Rules of buckets: what becomes one, what can't, and the documents that S3 and GCS take."""
+"""The recipe for rules of buckets in docs/scale.md: what S3 and GCS take, and what is left where a rule deleted."""
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import MediaRecord, OrganizationMode, RetentionPolicy
-from fsmedia.format.layout import layouts
-from fsmedia.format.settings import Configuration
-from fsmedia.maintenance.bucket_rules import ABORT_AFTER_DAYS, Backstop, Lifecycle, bucket_prefix, plan, spoils
-from fsmedia.models import Reference
+from fsmedia import MediaContent, MediaMetadata, MediaStore
 
 if TYPE_CHECKING:
-    from tests.storages import S3Storage
+    from tests.storages import LocalStorage, S3Storage
 
+PAGE = Path(__file__).parents[2] / "fsmedia/docs/scale.md"
 DAY = timedelta(days=1)
-NOW = datetime(2026, 3, 4, tzinfo=UTC)
-URL = "s3://bucket/lab/store"
 
 
-def named(**policies: timedelta | None) -> dict[str, RetentionPolicy]:
-    return {name: RetentionPolicy(name=name, keep_for=kept) for name, kept in policies.items()}
+@pytest.fixture(scope="module")
+def documents() -> list[dict[str, Any]]:
+    """The two documents of the recipe: for S3, for GCS."""
+    recipe = PAGE.read_text(encoding="utf-8").partition("## Rules of the bucket")[2].partition("\n## ")[0]
+    return [json.loads(found) for found in re.findall(r"^    \{$.*?^    \}$", recipe, re.DOTALL | re.MULTILINE)]
 
 
-def planned(default: str | None = "retain-30days", url: str = URL, **settings: object) -> Lifecycle:
-    return plan(Configuration(default_policy=default, **settings), url)  # type: ignore[arg-type]
+def fill(root: str, **settings: Any) -> MediaStore:
+    store = MediaStore(root, **settings)
+    for run in ("r1", "r10"):
+        metadata = MediaMetadata(run_id=run, policy_name="retain-30days", timestamp=datetime.now(UTC) - 31 * DAY)
+        store.store_media(MediaContent.from_bytes(run.encode(), "text/plain"), metadata)
+    return store
 
 
-def reasons(found: Lifecycle) -> dict[str | None, str]:
-    return dict(found.cannot)
-
-
-def test_the_default_policy_is_a_rule_for_the_folder_of_its_media() -> None:
-    found = planned()
-    assert (found.backstop, found.cannot) == (Backstop("lab/store/runs/", 30), ())
-    assert planned("audit", policies=named(audit=365 * DAY)).backstop == Backstop("lab/store/runs/", 365)
-    assert planned(url="gs://bucket").backstop == Backstop("runs/", 30)
-    by_session = planned(organization=OrganizationMode.BY_SESSION)
-    assert by_session.backstop == Backstop("lab/store/sessions/", 30)
-
-
-def test_it_is_never_shorter_than_a_policy_that_may_be_used_below_the_prefix() -> None:
-    found = planned(policies=named(audit=365 * DAY, short=DAY))
-    assert found.backstop == Backstop("lab/store/runs/", 365)
-    assert "after 365 days, not 30" in reasons(found)["retain-30days"]
-    assert "single media" in reasons(found)["audit"]
-    assert "single media" in reasons(found)["short"]
-    # A part of a day is rounded up.
-    assert planned(policies=named(audit=30 * DAY + timedelta(hours=1))).backstop == Backstop("lab/store/runs/", 31)
-    assert planned(policies=named(audit=30 * DAY)).backstop == Backstop("lab/store/runs/", 30)
-
-
-@pytest.mark.parametrize(
-    ("settings", "policy", "said"),
-    [
-        ({"default": None}, None, "no default policy"),
-        ({"default": "retain"}, "retain", "for ever"),
-        ({"default": "delete-after-5min"}, "delete-after-5min", "whole days"),
-        ({"default": "retain-36hours"}, "retain-36hours", "whole days"),
-        ({"adopted": True}, "retain-30days", "before the store was made"),
-        ({"deduplicate": True}, "retain-30days", "share their bytes"),
-        ({"policies": named(legal=None)}, "retain-30days", "'legal', which keeps for ever"),
-        ({"layouts": layouts({"by-run": "{run_id}/{name}{ext}"})}, "retain-30days", ".fsmedia/"),
-    ],
-)
-def test_what_can_be_no_rule_is_said_with_its_reason(settings: dict, policy: str | None, said: str) -> None:
-    found = planned(**settings)
-    assert found.backstop is None
-    assert said in reasons(found)[policy]
-    assert [list(rule) for rule in found.document("s3")["Rules"]] == [
-        ["ID", "Filter", "Status", "AbortIncompleteMultipartUpload"]
-    ]
-
-
-def test_named_policies_that_are_not_the_default_are_all_told() -> None:
-    found = reasons(planned(None, policies=named(legal=None, scratch=timedelta(hours=12), audit=365 * DAY)))
-    assert list(found) == [None, "audit", "legal", "scratch"]
-    assert "for ever" in found["legal"]
-    assert "whole days" in found["scratch"]
-
-
-def test_no_rule_that_expires_reaches_the_store_s_own_files() -> None:
-    for url in ("s3://bucket", "s3://bucket/", URL):
-        for provider in ("s3", "gcs"):
-            document = planned(url=url).document(provider)  # type: ignore[arg-type]
-            for rule in document.get("Rules", ()):
-                assert "Expiration" not in rule or rule["Filter"]["Prefix"].endswith("runs/")
-            for rule in document.get("rule", ()):
-                assert rule["action"]["type"] != "Delete" or rule["condition"]["matchesPrefix"][0].endswith("runs/")
-
-
-@pytest.mark.parametrize(
-    ("url", "prefix"),
-    [("s3://b", ""), ("s3://b/", ""), ("gs://b/x", "x/"), ("s3://b/x/y/", "x/y/"), ("s3://b/a b#c?d", "a b#c?d/")],
-)
-def test_the_prefix_of_a_store_in_its_bucket(url: str, prefix: str) -> None:
-    assert bucket_prefix(url) == prefix
-
-
-def test_the_document_for_gcs_has_the_documented_shape() -> None:
-    assert planned(url="gs://bucket/lab").document("gcs") == {
-        "rule": [
-            {
-                "action": {"type": "AbortIncompleteMultipartUpload"},
-                "condition": {"age": ABORT_AFTER_DAYS, "matchesPrefix": ["lab/"]},
-            },
-            {"action": {"type": "Delete"}, "condition": {"age": 30, "matchesPrefix": ["lab/runs/"]}},
-        ]
-    }
-    # An empty prefix is no condition.
-    assert planned(url="gs://bucket").document("gcs")["rule"][0]["condition"] == {"age": ABORT_AFTER_DAYS}
-
-
-@pytest.mark.parametrize("prefix", ["lab/store", "x" * 900])
-def test_s3_takes_the_document(prefix: str, moto_storage: S3Storage) -> None:
+def test_s3_takes_the_document(documents: list[dict[str, Any]], moto_storage: S3Storage) -> None:
     client, bucket = moto_storage.server.client, moto_storage.bucket
-    for settings in ({}, {"default": None}):
-        document = planned(url=f"s3://{bucket}/{prefix}", **settings).document("s3")
-        client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=document)
-        kept = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
-        assert sorted(kept, key=lambda rule: rule["ID"]) == sorted(document["Rules"], key=lambda rule: rule["ID"])
-        assert len({rule["ID"] for rule in kept}) == len(kept)
+    client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=documents[0])
+    kept = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    assert sorted(kept, key=lambda rule: rule["ID"]) == sorted(documents[0]["Rules"], key=lambda rule: rule["ID"])
 
 
-def record(reference: str = "runs/r1/x.png", **fields: object) -> MediaRecord:
-    usual = {"timestamp": NOW - DAY, "expires_at": NOW + 29 * DAY, "policy_name": "retain-30days"}
-    return MediaRecord(reference=Reference(reference), **{**usual, **fields})  # type: ignore[arg-type]
+def test_both_documents_say_the_same(documents: list[dict[str, Any]]) -> None:
+    s3 = [(rule["Filter"]["Prefix"], (rule.get("Expiration") or {}).get("Days") or 0) for rule in documents[0]["Rules"]]
+    gcs = [
+        (*rule["condition"]["matchesPrefix"], rule["condition"]["age"] if rule["action"]["type"] == "Delete" else 0)
+        for rule in documents[1]["rule"]
+    ]
+    assert s3 == gcs == [("lab/", 0), ("lab/runs/r1/", 30), ("lab/runs/", 365)]
 
 
-def test_what_a_backstop_would_take_too_early() -> None:
-    def why(each: MediaRecord) -> str | None:
-        return spoils(each, "lab/store/", Backstop("lab/store/runs/", 30), NOW)
+def test_a_rule_reaches_the_media_that_it_names_and_no_file_of_the_store(
+    documents: list[dict[str, Any]], local_storage: LocalStorage
+) -> None:
+    fill(local_storage.url).close()
+    names = [path.relative_to(local_storage.url).as_posix() for path in Path(local_storage.url).rglob("*")]
+    files = [f"lab/{name}" for name in names if Path(local_storage.url, name).is_file()]
+    of_run, of_all = ([each for each in files if each.startswith(prefix)] for prefix in ("lab/runs/r1/", "lab/runs/"))
+    assert (len(of_run), len(of_all)) == (2, 4)
+    expiring = [rule["Filter"]["Prefix"] for rule in documents[0]["Rules"] if "Expiration" in rule]
+    assert expiring == ["lab/runs/r1/", "lab/runs/"]
+    assert not [each for each in of_all if ".fsmedia/" in each]
 
-    assert why(record()) is None
-    assert why(record(expires_at=NOW)) is None
-    assert why(record("other/x.png", hold="case", expires_at=None)) is None
-    assert why(record(hold="case 4711")) == "it is held"
-    assert why(record(expires_at=None)) == "it is kept for ever"
-    assert "longer than 30 days" in str(why(record(expires_at=NOW + 300 * DAY, policy_name="audit")))
-    assert "future" in str(why(record(timestamp=NOW + DAY, expires_at=NOW + 31 * DAY)))
-    assert "longer" in str(why(record(timestamp=None)))
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("deduplicate", [False, True])
+def test_what_a_rule_leaves_goes_with_sweeps_and_repairs(local_storage: LocalStorage, *, deduplicate: bool) -> None:
+    root, shared = Path(local_storage.url), 2 if deduplicate else 0
+    with fill(local_storage.url, deduplicate=deduplicate) as store:
+        shutil.rmtree(root / "runs/r1")  # as a rule does
+        assert len(list(store.list())) == 1
+        assert (len(files(root / ".fsmedia/due")), count_blobs(root)) == (2, shared)
+        report = store.enforce_policy()
+        assert (len(report.deleted), len(report.failed)) == (1, 0)
+        # The entry of the media that is gone is younger than the grace, so the sweep may not take it yet.
+        assert (len(files(root / ".fsmedia/due")), count_blobs(root)) == (1, shared // 2)
+        store.verify(repair=True, grace=timedelta(0), nobody_writes=True, force=True)
+        assert (files(root / ".fsmedia/due"), count_blobs(root)) == ([], 0)
+
+
+def count_blobs(root: Path) -> int:
+    return sum(path.parent.name == "data" for path in files(root / ".fsmedia/blobs"))
