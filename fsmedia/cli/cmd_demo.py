@@ -7,7 +7,9 @@ Every run of it stores a run of its own, so it can be repeated anywhere. It neve
 import hashlib
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from importlib.resources import files
 from pathlib import Path
 
 import typer
@@ -17,7 +19,6 @@ from rich.text import Text
 
 from fsmedia.cli import output
 from fsmedia.cli.app import AsJson, CommandError, StorageOptions, StoreLocation, StoreUrl
-from fsmedia.cli.samples import Sample, sample_run
 from fsmedia.display.text import size_text
 from fsmedia.models import MediaContent, MediaMetadata
 from fsmedia.store import MediaStore, utc_now
@@ -25,8 +26,7 @@ from fsmedia.store import MediaStore, utc_now
 HELP = """Store a small run of five media, list it, read one back and check it, and show what to type next.
 
 It goes to ./fsmedia-demo, or where `--store` says; $FSMEDIA_URL is not looked at, so that no demo lands in your own
-store by accident. Repeat it as often as you like: each time is a new run. Needs Pillow: pip install
-'fsmedia[notebook]'.
+store by accident. Repeat it as often as you like: each time is a new run.
 
 Examples:
   fsmedia demo
@@ -39,6 +39,32 @@ _PROVIDER = "fsmedia-demo"
 _READ_BACK = "image/png"
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _WIDE = 100
+# A talk about a kitchen garden: file, MIME type, message, part, caption. The files lie beside this one, in demo/.
+_SAMPLES = (
+    ("evening.jpg", "image/jpeg", 0, 0, "The field behind the house at dusk: could there be a kitchen garden here?"),
+    ("plan.png", "image/png", 1, 0, "A plan with six beds of 1.2 x 2.4 m and paths wide enough for a barrow."),
+    ("calendar.pdf", "application/pdf", 1, 1, "When to sow and when to pick, and what to do month by month."),
+    ("shopping.md", "text/markdown", 3, 0, "What to buy before March."),
+    ("chime.wav", "audio/wav", 5, 0, "The chime that reminds you to water."),
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A media of the demo's run."""
+
+    file_name: str
+    mime_type: str
+    message_idx: int
+    part_idx: int
+    caption: str
+    data: bytes
+
+
+def sample_run() -> list[Sample]:
+    """Read the media of the demo's run, some 400 KB."""
+    folder = files("fsmedia.cli") / "demo"
+    return [Sample(*facts, (folder / facts[0]).read_bytes()) for facts in _SAMPLES]
 
 
 def demo(

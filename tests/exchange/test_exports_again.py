@@ -25,7 +25,7 @@ from fsmedia import (
     import_webdataset,
 )
 from fsmedia.cli import typer_app
-from fsmedia.cli.samples import sample_run
+from fsmedia.cli.cmd_demo import sample_run
 from tests.storages import Storage
 
 MADE = datetime(2026, 3, 4, 5, 6, 7, 890123, UTC)
