@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, BinaryIO, NoReturn
 
 import typer
 
@@ -28,7 +28,7 @@ from fsmedia.cli.app import (
     exit_code_of,
 )
 from fsmedia.cli.output import ProgressMeter
-from fsmedia.cli.signals import Readable, StopSignal, standard_input
+from fsmedia.cli.signals import StopSignal
 from fsmedia.errors import MediaError
 from fsmedia.format import keys
 from fsmedia.format.layout import ids_of_path
@@ -430,11 +430,10 @@ def _open_source(file: str, name: str | None) -> Iterator[tuple["_Source", str]]
     if file == _STDIN:
         if sys.stdin is None:
             raise CommandError("standard input is closed")
-        with standard_input(sys.stdin) as stream:
-            if sys.stdin.isatty():
-                output.note("reading from the terminal; end with Ctrl-D")
-            with output.byte_progress(name or "standard input", None) as meter:
-                yield _Source(stream, meter), name or ""
+        if sys.stdin.isatty():
+            output.note("reading from the terminal; end with Ctrl-D")
+        with output.byte_progress(name or "standard input", None) as meter:
+            yield _Source(sys.stdin.buffer, meter), name or ""
         return
     with Path(file).open("rb") as stream:
         found = os.fstat(stream.fileno())
@@ -474,13 +473,10 @@ class _Source:
         Counts them.
     """
 
-    def __init__(self, stream: Readable, meter: ProgressMeter) -> None:
+    def __init__(self, stream: BinaryIO, meter: ProgressMeter) -> None:
         self._stream = stream
         self._meter = meter
-        self.head = b""
-        while len(self.head) < _HEAD and (data := stream.read(_HEAD - len(self.head))):
-            self.head += data  # a pipe gives what it has
-        self._left = self.head
+        self.head = self._left = stream.read(_HEAD)
 
     def read(self, size: int = -1) -> bytes:
         """Read up to `size` bytes; none at the end."""

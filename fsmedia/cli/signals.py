@@ -1,9 +1,4 @@
-"""Signals: standard input that one can end at any instant, and work that ends between two media.
-
-Python runs its handlers between its own steps. A signal in the instant before a blocking `read` would only be seen
-when bytes come, on a silent pipe never. So a read first waits on two things: the input, and a pipe that the signal
-itself writes to.
-"""
+"""Signals: work that ends between two media."""
 
 from __future__ import annotations
 
@@ -11,89 +6,16 @@ import os
 import select
 import signal
 import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import FrameType, TracebackType
 
 SIGNALLED = 128
 """Added to a signal's number, the exit code of a process that it ended."""
 
-_LARGEST = 2**20
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LONGEST_WAIT = 1e9  # seconds; more than select takes on some systems is no longer than for ever
-
-
-class Readable(Protocol):
-    """What bytes can be read from."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Read up to `size` bytes; none at the end."""
-
-
-@contextmanager
-def standard_input(stream: TextIO) -> Iterator[Readable]:
-    """Give the bytes of an input: by its descriptor, or from what was put in its place."""
-    try:
-        descriptor = stream.fileno()
-    except (OSError, ValueError):
-        yield stream.buffer
-        return
-    with StandardInput(descriptor) as source:
-        yield source
-
-
-class StandardInput:
-    """The process's standard input, read by blocks.
-
-    Parameters
-    ----------
-    descriptor
-        Of the input.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._woken: tuple[int, int] | None = None
-        self._before = -1
-
-    def read(self, size: int = -1) -> bytes:
-        """Read up to `size` bytes, or all there are; none at the end."""
-        if size < 0:
-            return b"".join(iter(lambda: self.read(_LARGEST), b""))
-        self._wait()
-        return os.read(self._descriptor, min(size, _LARGEST)) if size else b""
-
-    def _wait(self) -> None:
-        """Wait for bytes; a signal's handler runs here, and what it raises comes out."""
-        if self._woken is None:
-            return
-        woken = self._woken[0]
-        while True:
-            ready = select.select([self._descriptor, woken], [], [])[0]
-            if woken in ready:
-                os.read(woken, _LARGEST)
-            if self._descriptor in ready:
-                return
-
-    def __enter__(self) -> Self:
-        if os.name == "posix" and threading.current_thread() is threading.main_thread():
-            self._woken = os.pipe()
-            for end in self._woken:
-                os.set_blocking(end, False)
-            self._before = signal.set_wakeup_fd(self._woken[1], warn_on_full_buffer=False)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._woken is not None:
-            signal.set_wakeup_fd(self._before)
-            for end in self._woken:
-                os.close(end)
-            self._woken = None
 
 
 class StopSignal:
