@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from datetime import timedelta
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypedDict, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypedDict, cast, overload
 
 from fsmedia import catalog
 from fsmedia.catalog import CatalogAnswers
@@ -30,7 +30,7 @@ from fsmedia.maintenance.leftovers import check_grace, sweep_orphans
 from fsmedia.maintenance.sync import SyncOptions, open_target, sync
 from fsmedia.maintenance.verify import verify
 from fsmedia.models import Hold, MediaContent, MediaMetadata, Reference
-from fsmedia.models.selection import Selection, shows_selection
+from fsmedia.models.selection import Selection, SelectionWords, SubjectWords, check_words, shows_words
 from fsmedia.storage import open_backend
 from fsmedia.storage.address import media_url, nested_options, resolve_root, url_from_environment
 
@@ -67,7 +67,6 @@ if TYPE_CHECKING:
         VerifyReport,
     )
     from fsmedia.models.interfaces import OnError
-    from fsmedia.models.selection import SelectionWords
     from fsmedia.storage.address import NestedOptions
 
     Progress = Callable[[int], object] | None
@@ -622,21 +621,14 @@ class MediaStore:
 
         return self._references.apply(reference, url)
 
+    @shows_words(SelectionWords)
     def list(
         self,
         *,
-        run_id: str | None = None,
-        conversation_id: str | None = None,
-        session_id: str | None = None,
-        provider_id: str | None = None,
-        mime_type: str | None = None,
-        policy_name: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        expires_before: datetime | None = None,
         held: bool | None = None,
         newest: int | None = None,
         limit: int | None = None,
+        **words: Unpack[SelectionWords],
     ) -> Iterator[Reference]:
         """Iterate over references in the order of their keys; without arguments all of them.
 
@@ -666,17 +658,7 @@ class MediaStore:
         """
         if newest is not None and (held is not None or limit is not None):
             raise InvalidMediaError("newest goes with no limit and no held", next_step="leave these out")
-        selection = Selection(
-            run_id=run_id,
-            conversation_id=conversation_id,
-            session_id=session_id,
-            provider_id=provider_id,
-            mime_type=mime_type,
-            policy_name=policy_name,
-            since=since,
-            until=until,
-            expires_before=expires_before,
-        )
+        selection = Selection(**words)
         configuration = self._settings_file.refresh()
         shortcut = CatalogAnswers(self._backend, configuration, selection)
         if newest is not None:
@@ -1013,7 +995,7 @@ class MediaStore:
         return externalize.inline_text(self, text, at_most=at_most)
 
     @observed("gallery")
-    @shows_selection
+    @shows_words(SelectionWords)
     def gallery(
         self,
         *,
@@ -1278,7 +1260,7 @@ class MediaStore:
         return deduplicate(self._backend, self._settings_file, dry_run=dry_run, executor=executor, progress=progress)
 
     @observed("sync")
-    @shows_selection
+    @shows_words(SelectionWords)
     def sync_to(
         self,
         url: str | PathLike[str],
@@ -1388,19 +1370,17 @@ class MediaStore:
             return sync(self._backend, self._settings_file, target, options)
 
     @observed("erase")
+    @shows_words(SubjectWords)
     def erase(
         self,
         *,
-        run_id: str | None = None,
-        conversation_id: str | None = None,
-        session_id: str | None = None,
-        provider_id: str | None = None,
         forget_log: bool = False,
         versions: bool = False,
         dry_run: bool = False,
         force: bool = False,
         executor: Executor | None = None,
         progress: Progress = None,
+        **words: Unpack[SubjectWords],
     ) -> Receipt:
         """Erase everything of a subject, wherever it lies, and return a receipt to keep.
 
@@ -1441,15 +1421,11 @@ class MediaStore:
         ReadOnlyStoreError
             The store was opened read-only, and this is no dry run.
         """
+        check_words("erase", words, SubjectWords)
         if not dry_run:
             self._check_writable()
         erasure = Erasure(
-            words={
-                "run_id": run_id,
-                "conversation_id": conversation_id,
-                "session_id": session_id,
-                "provider_id": provider_id,
-            },
+            words=cast("dict[str, str | None]", words),
             clock=self._now,
             dry_run=dry_run,
             force=force,
