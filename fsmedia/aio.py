@@ -28,7 +28,8 @@ from typing import (
 )
 
 from fsmedia.errors import InvalidMediaError
-from fsmedia.store import MediaStore, StoreSettings
+from fsmedia.models.selection import check_words, shows_words
+from fsmedia.store import DEFAULTS, MediaStore, StoreSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -424,16 +425,13 @@ class AsyncMediaStore:
     constructor of `MediaStore` raises for what is in the root is raised there.
     """
 
+    @shows_words(StoreSettings, DEFAULTS)
     def __init__(self, url: str | PathLike[str] | None = None, **settings: Unpack[StoreSettings]) -> None:
         # Here, and not in the first call: `MediaStore` itself is made only then.
-        for name in sorted(settings.keys() - StoreSettings.__optional_keys__):
-            raise TypeError(f"AsyncMediaStore() got an unexpected keyword argument {name!r}")
+        check_words("AsyncMediaStore", settings, StoreSettings)
         self._make = partial(MediaStore, url, **settings)
         self._store: MediaStore | None = None
         self._workers = Workers()
-
-    # What `help` and notebooks show.
-    vars(__init__)["__signature__"] = signature(MediaStore.__init__)
 
     async def create(self) -> Self:
         """Write the store's settings file now instead of with the first write; a store that has one is left as it is.

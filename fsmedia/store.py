@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from datetime import timedelta
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypedDict, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, cast, overload
 
 from fsmedia import catalog
 from fsmedia.catalog import CatalogAnswers
@@ -21,7 +21,7 @@ from fsmedia.errors import InvalidMediaError, MediaError, ReadOnlyStoreError
 from fsmedia.filesystem import MediaFileSystem
 from fsmedia.filesystem.views import VIEW_MAX_AGE, as_age
 from fsmedia.format import keys
-from fsmedia.format.settings import Settings
+from fsmedia.format.settings import Settings, SettingsWords
 from fsmedia.maintenance.dedupe import deduplicate
 from fsmedia.maintenance.erase import Erasure
 from fsmedia.maintenance.erase_traces import check_receipt, read_receipt
@@ -30,7 +30,7 @@ from fsmedia.maintenance.leftovers import check_grace, sweep_orphans
 from fsmedia.maintenance.sync import SyncOptions, open_target, sync
 from fsmedia.maintenance.verify import verify
 from fsmedia.models import Hold, MediaContent, MediaMetadata, Reference
-from fsmedia.models.selection import Selection, shows_selection
+from fsmedia.models.selection import Selection, SelectionWords, SubjectWords, check_words, shows_words
 from fsmedia.storage import open_backend
 from fsmedia.storage.address import media_url, nested_options, resolve_root, url_from_environment
 
@@ -61,13 +61,12 @@ if TYPE_CHECKING:
         RebuildReport,
         Receipt,
         ReceiptReport,
-        RetentionPolicy,
         StoreStatistics,
         SyncReport,
         VerifyReport,
     )
     from fsmedia.models.interfaces import OnError
-    from fsmedia.models.selection import SelectionWords
+    from fsmedia.storage import Backend
     from fsmedia.storage.address import NestedOptions
 
     Progress = Callable[[int], object] | None
@@ -80,17 +79,10 @@ Durability = Literal["fsync", "rename"]
 _INFO_WINDOW = 256
 
 
-class StoreSettings(TypedDict, total=False):
-    """The settings of `MediaStore`'s constructor as keywords, for signatures: `**settings: Unpack[StoreSettings]`."""
+class StoreSettings(SettingsWords, total=False):
+    """What `MediaStore` takes as keywords, explained there; for signatures: `**settings: Unpack[StoreSettings]`."""
 
     storage_options: Mapping[str, Any] | None
-    organization: OrganizationMode | str | None
-    layouts: Mapping[str, str] | None
-    views: Mapping[str, str] | None
-    policies: Mapping[str, RetentionPolicy | timedelta] | Iterable[RetentionPolicy] | None
-    default_policy: str | None
-    deduplicate: bool | None
-    orphan_grace: timedelta | None
     max_file_size: int | None
     durability: Durability
     read_only: bool
@@ -104,17 +96,40 @@ class StoreSettings(TypedDict, total=False):
     now: Callable[[], datetime]
 
 
-def _check_limits(max_file_size: int | None, durability: str, timeout: timedelta, url_expiry: timedelta) -> None:
-    sized = isinstance(max_file_size, int) and not isinstance(max_file_size, bool)
-    if max_file_size is not None and (not sized or max_file_size < 1):
+DEFAULTS: StoreSettings = {
+    "storage_options": None,
+    "max_file_size": 1 << 30,
+    "durability": "fsync",
+    "read_only": False,
+    "verify_reads": True,
+    "url_expiry": timedelta(hours=1),
+    "view_max_age": VIEW_MAX_AGE,
+    "timeout": timedelta(seconds=60),
+    "allow_private_urls": False,
+    "hooks": (),
+    "deletion_log": None,
+    "now": utc_now,
+}
+"""What one who opens a store gets unless told; the store's own settings are left to the store."""
+# What the file system of a store has no use for, or takes otherwise.
+_NOT_OF_FILES = {"storage_options", "url_expiry", "allow_private_urls"}
+
+
+def _check_options(options: StoreSettings) -> None:
+    size = options["max_file_size"]
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
         raise InvalidMediaError(
-            f"max_file_size must be a number of bytes from 1, not {max_file_size!r}", next_step="None takes any size"
+            f"max_file_size must be a number of bytes from 1, not {size!r}", next_step="None takes any size"
         )
-    if durability not in ("fsync", "rename"):
-        raise InvalidMediaError(f"unknown durability {durability!r}", next_step="use 'fsync' or 'rename'")
-    for name, value in (("timeout", timeout), ("url_expiry", url_expiry)):
+    if options["durability"] not in ("fsync", "rename"):
+        raise InvalidMediaError(f"unknown durability {options['durability']!r}", next_step="use 'fsync' or 'rename'")
+    for name, value in (("timeout", options["timeout"]), ("url_expiry", options["url_expiry"])):
         if not isinstance(value, timedelta) or value <= timedelta(0):
             raise InvalidMediaError(f"{name} must be a positive timedelta, not {value!r}")
+    check_log(options["deletion_log"])
+    check_mode(options["verify_reads"])
+    if options["view_max_age"] is not None:
+        as_age(options["view_max_age"])
 
 
 def _display(name: str) -> Any:
@@ -190,58 +205,26 @@ class MediaStore:
         It is opened to be read only, and there is none: neither settings nor any file.
     """
 
-    def __init__(
-        self,
-        url: str | PathLike[str] | None = None,
-        *,
-        storage_options: Mapping[str, Any] | None = None,
-        organization: OrganizationMode | str | None = None,
-        layouts: Mapping[str, str] | None = None,
-        views: Mapping[str, str] | None = None,
-        policies: Mapping[str, RetentionPolicy | timedelta] | Iterable[RetentionPolicy] | None = None,
-        default_policy: str | None = None,
-        deduplicate: bool | None = None,
-        orphan_grace: timedelta | None = None,
-        max_file_size: int | None = 1 << 30,
-        durability: Durability = "fsync",
-        read_only: bool = False,
-        verify_reads: VerifyReads = True,
-        url_expiry: timedelta = timedelta(hours=1),
-        view_max_age: timedelta | None = VIEW_MAX_AGE,
-        timeout: timedelta = timedelta(seconds=60),
-        allow_private_urls: bool = False,
-        hooks: Iterable[Hook] = (),
-        deletion_log: DeletionLog = None,
-        now: Callable[[], datetime] = utc_now,
-    ) -> None:
+    @shows_words(StoreSettings, DEFAULTS)
+    def __init__(self, url: str | PathLike[str] | None = None, **settings: Unpack[StoreSettings]) -> None:
+        check_words("MediaStore", settings, StoreSettings)
         # What can be refused without a look at the storage is refused before it is opened.
-        settings = Settings.read(
-            organization, layouts, policies, default_policy, deduplicate, orphan_grace, view_templates=views
-        )
-        _check_limits(max_file_size, durability, timeout, url_expiry)
-        check_log(deletion_log)
-        check_mode(verify_reads)
-        if view_max_age is not None:
-            as_age(view_max_age)
+        asked = Settings.read(settings)
+        chosen = {name: settings.get(name, default) for name, default in DEFAULTS.items()}
+        self._options = options = cast("StoreSettings", chosen)
+        _check_options(options)
         self._root, self._storage_options = resolve_root(
-            url_from_environment() if url is None else url, storage_options
+            url_from_environment() if url is None else url, options["storage_options"]
         )
-        self._durability = durability
-        self._timeout = timeout
-        self._max_file_size = max_file_size
-        self._read_only = read_only
-        self._verify_reads = verify_reads
-        self._url_expiry = url_expiry
-        self._view_max_age = view_max_age
-        self._allow_private_urls = allow_private_urls
-        self._deletion_log = deletion_log
-        self._now = now
+        self._now = options["now"]
         self._fs: MediaFileSystem | None = None
-        self._backend = open_backend(self._root, self._storage_options, timeout=timeout, durability=durability)
-        self._settings_file = SettingsFile(self._backend, settings)
-        if read_only:
+        self._backend = self._open_backend(self._root, self._storage_options)
+        self._settings_file = SettingsFile(self._backend, asked)
+        if options["read_only"]:
             self._settings_file.check_exists()
-        self._observer = Observer(self._backend.url, checked_hooks(hooks))
+        # The caller's iterable is read once.
+        options["hooks"] = checked_hooks(options["hooks"])
+        self._observer = Observer(self._backend.url, options["hooks"])
 
     def create(self) -> Self:
         """Write the store's settings file now instead of with the first write; a store that has one is left as it is.
@@ -270,7 +253,7 @@ class MediaStore:
         self.close()
 
     def __repr__(self) -> str:
-        return f"MediaStore({self.url!r}{', read_only=True' if self._read_only else ''})"
+        return f"MediaStore({self.url!r}{', read_only=True' if self._options['read_only'] else ''})"
 
     def _repr_html_(self) -> str | None:
         try:
@@ -283,7 +266,7 @@ class MediaStore:
                 self._settings_file.refresh(),
                 self._now(),
                 settled=self._settings_file.is_settled,
-                read_only=self._read_only,
+                read_only=self._options["read_only"],
             )
         except MediaError as error:
             return str(summary.failed_html(self.url, error.problem))
@@ -321,19 +304,8 @@ class MediaStore:
     def fs(self) -> MediaFileSystem:
         """The store as an fsspec filesystem whose paths are references: `store.fs.ls("runs")`."""
         if self._fs is None:
-            self._fs = MediaFileSystem(
-                root=self._root,
-                storage_options=self._storage_options,
-                durability=self._durability,
-                max_file_size=self._max_file_size,
-                read_only=self._read_only,
-                verify_reads=self._verify_reads,
-                timeout=self._timeout,
-                view_max_age=self._view_max_age,
-                now=self._now,
-                hooks=self._observer.hooks,
-                deletion_log=self._deletion_log,
-            )
+            shared: Any = {name: value for name, value in self._options.items() if name not in _NOT_OF_FILES}
+            self._fs = MediaFileSystem(root=self._root, storage_options=self._storage_options, **shared)
         return self._fs
 
     def folder(
@@ -615,28 +587,21 @@ class MediaStore:
         """
         if expiry is not None and not isinstance(expiry, timedelta):
             raise InvalidMediaError(f"expiry must be a timedelta, not {expiry!r}")
-        lives = expiry if expiry and expiry > timedelta(0) else self._url_expiry
+        lives = expiry if expiry and expiry > timedelta(0) else self._options["url_expiry"]
 
         def url(key: str) -> str:
             return records.signed_url(self._backend, key, lives, self._settings_file.configuration)
 
         return self._references.apply(reference, url)
 
+    @shows_words(SelectionWords)
     def list(
         self,
         *,
-        run_id: str | None = None,
-        conversation_id: str | None = None,
-        session_id: str | None = None,
-        provider_id: str | None = None,
-        mime_type: str | None = None,
-        policy_name: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        expires_before: datetime | None = None,
         held: bool | None = None,
         newest: int | None = None,
         limit: int | None = None,
+        **words: Unpack[SelectionWords],
     ) -> Iterator[Reference]:
         """Iterate over references in the order of their keys; without arguments all of them.
 
@@ -666,17 +631,7 @@ class MediaStore:
         """
         if newest is not None and (held is not None or limit is not None):
             raise InvalidMediaError("newest goes with no limit and no held", next_step="leave these out")
-        selection = Selection(
-            run_id=run_id,
-            conversation_id=conversation_id,
-            session_id=session_id,
-            provider_id=provider_id,
-            mime_type=mime_type,
-            policy_name=policy_name,
-            since=since,
-            until=until,
-            expires_before=expires_before,
-        )
+        selection = Selection(**words)
         configuration = self._settings_file.refresh()
         shortcut = CatalogAnswers(self._backend, configuration, selection)
         if newest is not None:
@@ -716,7 +671,7 @@ class MediaStore:
             self._backend,
             self._settings_file,
             now=self._now(),
-            read_only=self._read_only,
+            read_only=self._options["read_only"],
             executor=executor,
             progress=progress,
         )
@@ -875,7 +830,7 @@ class MediaStore:
             executor=executor,
             stopped=stopped,
             progress=progress,
-            log=self._deletion_log,
+            log=self._options["deletion_log"],
         )
         return sweep.run(self._backend, self._settings_file)
 
@@ -1013,7 +968,7 @@ class MediaStore:
         return externalize.inline_text(self, text, at_most=at_most)
 
     @observed("gallery")
-    @shows_selection
+    @shows_words(SelectionWords)
     def gallery(
         self,
         *,
@@ -1060,7 +1015,7 @@ class MediaStore:
             limit=limit,
             now=self._now(),
             progress=progress,
-            verify_reads=bool(self._verify_reads),
+            verify_reads=bool(self._options["verify_reads"]),
         )
         if interactive:
             widget: Gallery = _display("interactive").interactive_of(made, self._references.open)
@@ -1097,7 +1052,7 @@ class MediaStore:
             limit=limit,
             now=self._now(),
             progress=progress,
-            verify_reads=bool(self._verify_reads),
+            verify_reads=bool(self._options["verify_reads"]),
         )
         return made
 
@@ -1278,7 +1233,7 @@ class MediaStore:
         return deduplicate(self._backend, self._settings_file, dry_run=dry_run, executor=executor, progress=progress)
 
     @observed("sync")
-    @shows_selection
+    @shows_words(SelectionWords)
     def sync_to(
         self,
         url: str | PathLike[str],
@@ -1363,12 +1318,12 @@ class MediaStore:
             One of the roots can't be listed, or nothing is deleted because so little was listed; what failed for
             single media is in the report.
         """
-        asked = Settings.read(organization, layouts, None, None, deduplicate)
+        asked = Settings.read({"organization": organization, "layouts": layouts, "deduplicate": deduplicate})
         selection = Selection(**words)
         configuration = self._settings_file.refresh()
         # A mistyped root looks like an empty store, and with `delete` the target would become as empty.
         self._settings_file.check_exists()
-        opening = open_backend(*resolve_root(url, storage_options), timeout=self._timeout, durability=self._durability)
+        opening = self._open_backend(*resolve_root(url, storage_options))
         with closing(opening) as backend:
             target = open_target(backend, asked, self._backend, configuration)
             options = SyncOptions(
@@ -1382,25 +1337,23 @@ class MediaStore:
                 executor=executor,
                 stopped=stopped,
                 progress=progress,
-                log=self._deletion_log,
+                log=self._options["deletion_log"],
                 now=self._now,
             )
             return sync(self._backend, self._settings_file, target, options)
 
     @observed("erase")
+    @shows_words(SubjectWords)
     def erase(
         self,
         *,
-        run_id: str | None = None,
-        conversation_id: str | None = None,
-        session_id: str | None = None,
-        provider_id: str | None = None,
         forget_log: bool = False,
         versions: bool = False,
         dry_run: bool = False,
         force: bool = False,
         executor: Executor | None = None,
         progress: Progress = None,
+        **words: Unpack[SubjectWords],
     ) -> Receipt:
         """Erase everything of a subject, wherever it lies, and return a receipt to keep.
 
@@ -1441,15 +1394,11 @@ class MediaStore:
         ReadOnlyStoreError
             The store was opened read-only, and this is no dry run.
         """
+        check_words("erase", words, SubjectWords)
         if not dry_run:
             self._check_writable()
         erasure = Erasure(
-            words={
-                "run_id": run_id,
-                "conversation_id": conversation_id,
-                "session_id": session_id,
-                "provider_id": provider_id,
-            },
+            words=cast("dict[str, str | None]", words),
             clock=self._now,
             dry_run=dry_run,
             force=force,
@@ -1457,7 +1406,7 @@ class MediaStore:
             versions=versions,
             executor=executor,
             progress=progress,
-            log=self._deletion_log,
+            log=self._options["deletion_log"],
             forget_previews=self._forget_previews,
         )
         return erasure.run(self._backend, self._settings_file)
@@ -1491,12 +1440,16 @@ class MediaStore:
         found = read_receipt(receipt)
         return check_receipt(self._backend, self._settings_file, found, executor=executor, progress=progress)
 
+    def _open_backend(self, root: str, storage_options: Mapping[str, Any] | None) -> Backend:
+        options = self._options
+        return open_backend(root, storage_options, timeout=options["timeout"], durability=options["durability"])
+
     @property
     def _references(self) -> References:
-        return References(self._backend, self._settings_file, self._verify_reads)
+        return References(self._backend, self._settings_file, self._options["verify_reads"])
 
     def _check_writable(self) -> None:
-        if self._read_only:
+        if self._options["read_only"]:
             raise ReadOnlyStoreError("the store was opened read-only", next_step="open it without read_only=True")
 
     def _write_context(self) -> WriteContext:
@@ -1505,24 +1458,27 @@ class MediaStore:
         # Anew for each write: until the first one settles the store, somebody else's may decide its layout.
         settings_file = self._settings_file
         return WriteContext(
-            self._backend, settings_file.refresh(), self._max_file_size, self._now, settings_file.settle
+            self._backend, settings_file.refresh(), self._options["max_file_size"], self._now, settings_file.settle
         )
 
     def _source_rules(self) -> SourceRules:
-        return SourceRules(self._max_file_size, self._timeout, self._allow_private_urls, self._references.open)
+        options = self._options
+        return SourceRules(
+            options["max_file_size"], options["timeout"], options["allow_private_urls"], self._references.open
+        )
 
     def _content_of(self, found: records.StoredItem) -> MediaContent:
         key = found.entry.key
         path = self._backend.local_path(keys.bytes_key(key))
         content = records.content_of(found, self._settings_file.configuration, path)
-        verify = self._verify_reads
+        verify = self._options["verify_reads"]
         if verify or content.file_path is None:
             facts = facts_of_name(key) or facts_of_sidecar(found.sidecar, key) if verify else None
             content.attach(StoredBytes(self._backend, key, content.mime_type, facts=facts, verify_reads=verify))
         return content
 
     def _removal(self) -> Deleter:
-        return Deleter(self._backend, self._settings_file.configuration, self._now, self._deletion_log)
+        return Deleter(self._backend, self._settings_file.configuration, self._now, self._options["deletion_log"])
 
     def _forget_previews(self, keys: Collection[str]) -> int:
         """Remove what galleries kept on this machine of bytes that are gone."""

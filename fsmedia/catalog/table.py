@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fsmedia.catalog.schema import TableHeader, arrow
 from fsmedia.errors import InvalidMediaError, StorageError
 from fsmedia.models import base, mime
-from fsmedia.models.selection import Selection, shows_selection
+from fsmedia.models.selection import Selection, SelectionWords, shows_words
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from fsmedia.models import CatalogRefresh
-    from fsmedia.models.selection import SelectionWords
 
-_IDS = ("run_id", "conversation_id", "session_id", "provider_id", "policy_name")
+_INSTANTS = {"since": "timestamp", "until": "timestamp", "expires_before": "expires_at"}
 
 
 def mask(table: pa.Table, selection: Selection) -> pa.ChunkedArray:
@@ -28,25 +27,17 @@ def mask(table: pa.Table, selection: Selection) -> pa.ChunkedArray:
     from pyarrow import compute
 
     met: list[Any] = []
-    for name in _IDS:
-        wanted = getattr(selection, name)
-        if wanted is not None:
-            column = table.column(name)
+    for name, wanted in selection.words.items():
+        column = table.column(_INSTANTS.get(name, name))
+        if name == "mime_type":
+            kinds = [kind for kind in compute.unique(column).to_pylist() if kind is not None]
+            fitting = [kind for kind in kinds if fnmatchcase(mime.essence(kind), wanted.lower())]
+            met.append(compute.is_in(column, pa.array(fitting, pa.string())))
+        elif name in _INSTANTS:
+            compare = compute.greater_equal if name == "since" else compute.less
+            met.append(compare(column, pa.scalar(wanted, column.type)))
+        else:
             met.append(compute.equal(column, wanted) if wanted else compute.is_null(column))
-    if selection.mime_type is not None:
-        column, pattern = table.column("mime_type"), selection.mime_type.lower()
-        kinds = [kind for kind in compute.unique(column).to_pylist() if kind is not None]
-        fitting = [kind for kind in kinds if fnmatchcase(mime.essence(kind), pattern)]
-        met.append(compute.is_in(column, pa.array(fitting, pa.string())))
-    for name, since, until in (
-        ("timestamp", selection.since, selection.until),
-        ("expires_at", None, selection.expires_before),
-    ):
-        column = table.column(name)
-        if since is not None:
-            met.append(compute.greater_equal(column, pa.scalar(since, column.type)))
-        if until is not None:
-            met.append(compute.less(column, pa.scalar(until, column.type)))
     if not met:
         return pa.chunked_array([pa.array([True] * len(table), pa.bool_())])
     found = met[0]
@@ -134,18 +125,9 @@ class Catalog:
             raise _missing("polars", error) from None
         return pl.from_arrow(self._table)
 
-    @shows_selection
+    @shows_words(SelectionWords)
     def filter(self, **words: Unpack[SelectionWords]) -> Catalog:
         """Return the rows that a selection means, as `MediaStore.list` understands it.
-
-        Parameters
-        ----------
-        mime_type
-            A MIME type or a pattern of one: ``image/*``.
-        since, until
-            Timestamp at or after, and before; aware.
-        expires_before
-            Expires, and before that instant.
 
         Raises
         ------

@@ -1216,7 +1216,7 @@ def selected(
 
 def folders_of(configuration: Configuration, selection: Selection) -> tuple[str, ...]:
     """Return the folders that hold all media items of a selection, ours first; an empty one is the whole store."""
-    value = getattr(selection, configuration.organization.id_field)
+    value = selection.words.get(configuration.organization.id_field)
     # An adopted store may keep items of that id under names of another writer's making, or anywhere.
     return configuration.layout.folders(value) if value and not configuration.adopted else ("",)
 
@@ -1276,7 +1276,7 @@ class _SelectionFilter:
         if self.known is not None and not getattr(record, self.known.id_field):
             # A folder whose name is a shortened id, and a client's sidecar that names none.
             field = self.known.id_field
-            record = record.model_copy(update={field: getattr(self.selection, field)})
+            record = record.model_copy(update={field: self.selection.words.get(field)})
         return self.selection.matches(record)
 
 

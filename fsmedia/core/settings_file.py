@@ -204,7 +204,7 @@ class SettingsFile:
         """
         self.settle()
         # What the caller asked for when it opened the store is overruled here, and must not be compared again.
-        self._settings = replace(self._settings, deduplicate=None)
+        self._settings.values.pop("deduplicate", None)
         return self._turn_on("deduplicate")
 
     def _turn_on(self, switch: str) -> Configuration:
@@ -291,7 +291,7 @@ class SettingsFile:
         """Return the settings of a first write; a root that is not empty keeps the mode that its folders show."""
         adopted = any(_is_sign(entry.key) for entry in self._backend.entries())
         shown = DEFAULT_ORGANIZATION
-        if adopted and self._settings.organization is None:
+        if adopted and "organization" not in self._settings.values:
             defaults = Configuration().layouts
             modes = (OrganizationMode.BY_RUN, OrganizationMode.BY_CONVERSATION, OrganizationMode.BY_SESSION)
             # By the first folder that has anything: PromptKit writes one of them, and the store goes on in it.

@@ -7,9 +7,9 @@ store with other settings is told so, with both values.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from pydantic_core import from_json, to_json
 
@@ -27,81 +27,88 @@ ORPHAN_GRACE = timedelta(hours=24)
 SHORTEST_GRACE = timedelta(minutes=10)
 """Below it, a slow upload would look like a leftover."""
 DEFAULT_ORGANIZATION = OrganizationMode.BY_RUN
-_SETTINGS = ("organization", "layouts", "views", "policies", "default_policy", "deduplicate", "orphan_grace_seconds")
+# Where a key of `store.json` is not the name of the setting.
+_KEYS = {"orphan_grace": "orphan_grace_seconds"}
+
+
+class SettingsWords(TypedDict, total=False):
+    """The settings of a store, the same for everybody who opens it; None leaves one to the store."""
+
+    organization: OrganizationMode | str | None
+    layouts: Mapping[str, str] | None
+    views: Mapping[str, str] | None
+    policies: Mapping[str, RetentionPolicy | timedelta] | Iterable[RetentionPolicy] | None
+    default_policy: str | None
+    deduplicate: bool | None
+    orphan_grace: timedelta | None
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a caller asks of a store; None leaves it to the store."""
+    """What a caller asks of a store: checked values by name, without what is left to the store."""
 
-    organization: OrganizationMode | None = None
-    layouts: dict[str, Layout] | None = None
-    policies: dict[str, RetentionPolicy] | None = None
-    default_policy: str | None = None
-    deduplicate: bool | None = None
-    orphan_grace: timedelta | None = None
-    views: dict[str, View] | None = None
+    values: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def read(
-        cls,
-        organization: str | None,
-        templates: Mapping[str, str] | None,
-        policies: Mapping[str, RetentionPolicy | timedelta] | Iterable[RetentionPolicy] | None,
-        default_policy: str | None,
-        deduplicate: bool | None = None,
-        orphan_grace: timedelta | None = None,
-        *,
-        view_templates: Mapping[str, str] | None = None,
-    ) -> Settings:
-        """Check what a caller passed to a constructor.
+    def read(cls, words: SettingsWords) -> Settings:
+        """Check what a caller passed to a constructor; other words than those of a store are not looked at.
 
         Raises
         ------
         InvalidLayoutError, InvalidMediaError, UnknownPolicyError
             It can't be meant.
         """
-        _check_kinds(templates, view_templates, policies, default_policy)
-        try:
-            mode = None if organization is None else OrganizationMode(organization)
-        except ValueError:
-            known = ", ".join(OrganizationMode)
-            raise InvalidMediaError(f"unknown organization {organization!r}", next_step=f"use {known}") from None
-        given = None
+        values: dict[str, Any] = {
+            name: value for name in SettingsWords.__annotations__ if (value := words.get(name)) is not None
+        }
+        _check_kinds(values)
+        if "organization" in values:
+            try:
+                values["organization"] = OrganizationMode(values["organization"])
+            except ValueError:
+                raise InvalidMediaError(
+                    f"unknown organization {values['organization']!r}", next_step=f"use {', '.join(OrganizationMode)}"
+                ) from None
+        templates = values.get("layouts")
+        if "views" in values:
+            values["views"] = views(values["views"], layouts(templates))
         if templates is not None:
-            all_layouts = layouts({str(mode): template for mode, template in templates.items()})
-            given = {str(mode): all_layouts[mode] for mode in templates}
-        shown = None if view_templates is None else views(view_templates, layouts(templates))
-        named = None if policies is None else named_policies(policies)
-        if default_policy is not None and (named is not None or is_reserved_name(default_policy)):
-            find_policy(default_policy, named or {})
-        if deduplicate is not None and not isinstance(deduplicate, bool):
-            raise InvalidMediaError(f"deduplicate must be True or False, not {deduplicate!r}")
-        if orphan_grace is not None and (not isinstance(orphan_grace, timedelta) or orphan_grace < SHORTEST_GRACE):
-            raise InvalidMediaError(
-                f"orphan_grace must be a timedelta of at least {SHORTEST_GRACE}, not {orphan_grace!r}",
-                next_step="no store may take longer than half of it",
-            )
-        if orphan_grace is not None and orphan_grace % timedelta(seconds=1):
-            raise InvalidMediaError(f"orphan_grace must be whole seconds, not {orphan_grace!r}")
-        return cls(mode, given, named, default_policy, deduplicate, orphan_grace, shown)
+            known = layouts({str(mode): template for mode, template in templates.items()})
+            values["layouts"] = {str(mode): known[mode] for mode in templates}
+        if "policies" in values:
+            values["policies"] = named_policies(values["policies"])
+        policy = values.get("default_policy")
+        if policy is not None and ("policies" in values or is_reserved_name(policy)):
+            find_policy(policy, values.get("policies", {}))
+        return cls(values)
 
 
-def _check_kinds(templates: object, view_templates: object, policies: object, default_policy: object) -> None:
+def _check_kinds(values: Mapping[str, Any]) -> None:
     """Refuse values of the wrong kind before they are looked into."""
-    for name, value, kind, wanted in (
-        ("layouts", templates, Mapping, "a mapping of modes to templates"),
-        ("views", view_templates, Mapping, "a mapping of names to templates"),
-        ("policies", policies, Iterable, "a mapping of names to durations, or RetentionPolicy objects"),
-        ("default_policy", default_policy, str, "the name of a policy"),
+    for name, kind, wanted in (
+        ("layouts", Mapping, "a mapping of modes to templates"),
+        ("views", Mapping, "a mapping of names to templates"),
+        ("policies", Iterable, "a mapping of names to durations, or RetentionPolicy objects"),
+        ("default_policy", str, "the name of a policy"),
     ):
+        value = values.get(name)
         if value is not None and (not isinstance(value, kind) or (kind is Iterable and isinstance(value, str))):
             raise InvalidMediaError(f"{name} must be {wanted}, not {type(value).__name__}")
+    deduplicate, grace = values.get("deduplicate", False), values.get("orphan_grace", ORPHAN_GRACE)
+    if not isinstance(deduplicate, bool):
+        raise InvalidMediaError(f"deduplicate must be True or False, not {deduplicate!r}")
+    if not isinstance(grace, timedelta) or grace < SHORTEST_GRACE:
+        raise InvalidMediaError(
+            f"orphan_grace must be a timedelta of at least {SHORTEST_GRACE}, not {grace!r}",
+            next_step="no store may take longer than half of it",
+        )
+    if grace % timedelta(seconds=1):
+        raise InvalidMediaError(f"orphan_grace must be whole seconds, not {grace!r}")
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The settings in force."""
+    """The settings in force; each field is a key of `store.json`."""
 
     organization: OrganizationMode = DEFAULT_ORGANIZATION
     layouts: dict[str, Layout] = field(default_factory=lambda: layouts(None))
@@ -111,12 +118,12 @@ class Configuration:
     """True: media that are stored share equal bytes; what is there already stays as it is."""
     orphan_grace: timedelta = ORPHAN_GRACE
     """Age from which leftovers may be mended."""
-    adopted: bool = False
-    """True: media lay here before the settings did (PromptKit's), so folders alone do not tell whose they are."""
     due_index: DueIndex = "complete"
     """Whether the due index names every media that expires; this and `deduplicate` may change in a store's life."""
     views: dict[str, View] = field(default_factory=dict)
     """What `media://` shows at its top besides the views that every store has."""
+    adopted: bool = False
+    """True: media lay here before the settings did (PromptKit's), so folders alone do not tell whose they are."""
 
     @property
     def layout(self) -> Layout:
@@ -148,19 +155,12 @@ class Configuration:
     @classmethod
     def first(cls, settings: Settings, *, organization: OrganizationMode, adopted: bool) -> Configuration:
         """Return the configuration of a store that has none yet."""
-        if settings.default_policy is not None:
-            find_policy(settings.default_policy, settings.policies or {})
-        return cls(
-            organization=settings.organization or organization,
-            layouts={**layouts(None), **(settings.layouts or {})},
-            policies=settings.policies or {},
-            default_policy=settings.default_policy,
-            deduplicate=bool(settings.deduplicate),
-            orphan_grace=settings.orphan_grace or ORPHAN_GRACE,
-            adopted=adopted,
-            due_index="partial" if adopted else "complete",
-            views=settings.views or {},
-        )
+        asked = settings.values
+        known = {**layouts(None), **asked.get("layouts", {})}
+        found = cls(**{"organization": organization, **asked, "layouts": known})
+        if found.default_policy is not None:
+            find_policy(found.default_policy, found.policies)
+        return replace(found, adopted=adopted, due_index="partial" if adopted else "complete")
 
     @classmethod
     def parse(cls, data: bytes) -> Configuration:
@@ -174,13 +174,13 @@ class Configuration:
             It is damaged.
         """
         try:
-            values = from_json(data)
+            values: Any = from_json(data)
         except ValueError as error:
             raise _damaged(f"is no JSON ({str(error)[:80]})") from None
         if not isinstance(values, dict) or not isinstance(values.get("fsmedia"), int):
             raise _damaged("does not look like a store's settings")
         version = values.pop("fsmedia")
-        unknown = sorted(set(values) - {*_SETTINGS, "adopted", "due_index"})
+        unknown = sorted(set(values) - {_KEYS.get(each.name, each.name) for each in fields(cls)})
         if version > FORMAT or unknown:
             what = f"format {version}" if version > FORMAT else f"settings unknown here: {', '.join(unknown)[:200]}"
             raise StoreConflictError(
@@ -189,16 +189,15 @@ class Configuration:
                 key=keys.CONFIGURATION_KEY,
             )
         try:
-            settings = Settings.read(
-                OrganizationMode(values.get("organization", DEFAULT_ORGANIZATION)),
-                values.get("layouts") or {},
-                _read_policies(values.get("policies") or {}),
-                values.get("default_policy"),
-                values.get("deduplicate", False),
-                timedelta(seconds=values.get("orphan_grace_seconds", ORPHAN_GRACE.total_seconds())),
-                view_templates=values.get("views") or {},
+            values["organization"] = OrganizationMode(values.get("organization", DEFAULT_ORGANIZATION))
+            values["layouts"], values["views"] = values.get("layouts") or {}, values.get("views") or {}
+            values["policies"] = _read_policies(values.get("policies") or {})
+            if "orphan_grace_seconds" in values:
+                values["orphan_grace"] = timedelta(seconds=values["orphan_grace_seconds"])
+            adopted = bool(values.get("adopted"))
+            found = cls.first(
+                Settings.read(cast("SettingsWords", values)), organization=DEFAULT_ORGANIZATION, adopted=adopted
             )
-            found = cls.first(settings, organization=DEFAULT_ORGANIZATION, adopted=bool(values.get("adopted")))
             # Anything but "complete" is partial: sweeps then cost more, and miss nothing.
             return replace(found, due_index="complete" if values.get("due_index") == "complete" else "partial")
         except (MediaError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -206,21 +205,13 @@ class Configuration:
 
     def dump(self) -> bytes:
         """Write `store.json`; all layouts stand in it, so later defaults change nothing here."""
-        values: dict[str, Any] = {
-            "fsmedia": FORMAT,
-            "organization": str(self.organization),
-            "layouts": {mode: layout.template for mode, layout in self.layouts.items()},
-            "policies": {name: _policy_json(policy) for name, policy in self.policies.items()},
-            "default_policy": self.default_policy,
-            "deduplicate": self.deduplicate,
-            "orphan_grace_seconds": self.orphan_grace // timedelta(seconds=1),
-            "due_index": self.due_index,
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        document = {
+            _KEYS.get(name, name): _json(value)
+            for name, value in values.items()
+            if value or name not in ("views", "adopted")
         }
-        if self.views:
-            values["views"] = {name: view.template for name, view in self.views.items()}
-        if self.adopted:
-            values["adopted"] = True
-        return to_json(values, indent=2) + b"\n"
+        return to_json({"fsmedia": FORMAT, **document}, indent=2) + b"\n"
 
     def check(self, settings: Settings) -> None:
         """Compare with what a caller asks.
@@ -230,34 +221,17 @@ class Configuration:
         StoreConflictError
             They differ; the text names both.
         """
-        pairs: list[tuple[str, object, object]] = [
-            ("organization", self.organization, settings.organization),
-            ("default_policy", self.default_policy, settings.default_policy),
-            ("deduplicate", self.deduplicate, settings.deduplicate),
-            ("orphan_grace", self.orphan_grace, settings.orphan_grace),
-        ]
-        for mode, layout in (settings.layouts or {}).items():
-            pairs.append((f"layouts[{mode!r}]", self.layouts[mode].template, layout.template))
-        if settings.views is not None:
-            pairs.append(("views", _templates(self.views), _templates(settings.views)))
-        if settings.policies is not None:
-            pairs.append(("policies", _shown(self.policies), _shown(settings.policies)))
-        for name, here, wanted in pairs:
-            if wanted is not None and wanted != here:
+        pairs = {name: (getattr(self, name), wanted) for name, wanted in settings.values.items() if name != "layouts"}
+        for mode, layout in settings.values.get("layouts", {}).items():
+            pairs[f"layouts[{mode!r}]"] = (self.layouts[mode], layout)
+        for name, pair in pairs.items():
+            here, wanted = map(_shown, pair)
+            if wanted != here:
                 raise StoreConflictError(
-                    f"the store has {name} {_quoted(here)}, it was opened with {_quoted(wanted)}",
+                    f"the store has {name} {here}, it was opened with {wanted}",
                     next_step=f"leave {name} out, or use another root",
                     key=keys.CONFIGURATION_KEY,
                 )
-
-
-def _templates(shown: Mapping[str, View]) -> str:
-    """Write views so that they can be compared by eye."""
-    return ", ".join(f"{name}: {view.template}" for name, view in sorted(shown.items())) or "none"
-
-
-def _quoted(value: object) -> str:
-    return "none" if value is None else f"{str(value)!r}"
 
 
 def _damaged(problem: str) -> StorageError:
@@ -268,27 +242,35 @@ def _damaged(problem: str) -> StorageError:
     )
 
 
-def _policy_json(policy: RetentionPolicy) -> dict[str, int | None]:
-    keep_for = policy.keep_for
-    return {"keep_for_seconds": None if keep_for is None else keep_for // timedelta(seconds=1)}
+def _json(value: Any) -> Any:
+    """Return a setting as it stands in `store.json`."""
+    if isinstance(value, dict):
+        return {name: _json(each) for name, each in value.items()}
+    if isinstance(value, RetentionPolicy):
+        return {"keep_for_seconds": _json(value.keep_for)}
+    if isinstance(value, timedelta):
+        return value // timedelta(seconds=1)
+    return value.template if isinstance(value, Layout | View) else value
 
 
 def _read_policies(values: dict[str, dict[str, int | None]]) -> list[RetentionPolicy]:
     policies = []
     for name, value in values.items():
-        seconds = value["keep_for_seconds"] if "keep_for_seconds" in value else _missing(name)
+        if "keep_for_seconds" not in value:
+            raise ValueError(f"policy {name!r} has no keep_for_seconds")
+        seconds = value["keep_for_seconds"]
         policies.append(RetentionPolicy(name=name, keep_for=None if seconds is None else timedelta(seconds=seconds)))
     return policies
 
 
-def _missing(name: str) -> int:
-    raise ValueError(f"policy {name!r} has no keep_for_seconds")
+def _shown(value: Any) -> str:
+    """Return a setting as errors show it, so that two can be compared by eye."""
+    return "none" if value is None else f"{_text(value)!r}"
 
 
-def _shown(policies: Mapping[str, RetentionPolicy]) -> str:
-    """Write policies so that they can be compared by eye."""
-    parts = []
-    for name, policy in sorted(policies.items()):
-        kept = policy.keep_for
-        parts.append(f"{name}: {'for ever' if kept is None else str(kept).removesuffix(', 0:00:00')}")
-    return ", ".join(parts) or "none"
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_text(each)}" for name, each in sorted(value.items())) or "none"
+    if isinstance(value, RetentionPolicy):
+        return "for ever" if value.keep_for is None else str(value.keep_for).removesuffix(", 0:00:00")
+    return value.template if isinstance(value, Layout | View) else str(value)

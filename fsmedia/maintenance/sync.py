@@ -219,11 +219,10 @@ def open_target(backend: Backend, asked: Settings, source: Backend, settings: Co
     if settings_file.is_settled:
         return SyncTarget(backend, settings_file, settings_file.configuration)
     assumed = settings_file.configuration
+    values = {**asked.values, "layouts": {**settings.layouts, **asked.values.get("layouts", {})}}
     drafted = replace(
         settings,
-        organization=asked.organization or settings.organization,
-        layouts={**settings.layouts, **(asked.layouts or {})},
-        deduplicate=settings.deduplicate if asked.deduplicate is None else asked.deduplicate,
+        **values,
         # Files that lie there already may be anybody's, and so may those of a source that was itself adopted.
         adopted=settings.adopted or assumed.adopted,
         due_index="partial" if assumed.adopted else "complete",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 from fsmedia.errors import InvalidMediaError
 from fsmedia.models import mime
@@ -15,7 +15,6 @@ from fsmedia.models import mime
 if TYPE_CHECKING:
     from fsmedia.models import MediaRecord, OrganizationMode
 
-_IDS = ("run_id", "conversation_id", "session_id", "provider_id", "policy_name")
 _INSTANTS = ("since", "until", "expires_before")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -24,13 +23,22 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _TOP_LEVEL = {"application", "audio", "font", "haptics", "image", "message", "model", "multipart", "text", "video"}
 
 
-class SelectionWords(TypedDict, total=False):
-    """The words of a selection as keywords, for signatures: `**words: Unpack[SelectionWords]`; see `Selection`."""
+class SubjectWords(TypedDict, total=False):
+    """Whose media are meant: all ids that are given must fit."""
 
     run_id: str | None
     conversation_id: str | None
     session_id: str | None
     provider_id: str | None
+
+
+class SelectionWords(SubjectWords, total=False):
+    """Which media are meant, as keywords: they must meet all conditions that are given; None asks nothing.
+
+    `mime_type` is a type or a pattern of one: ``image/*``, which ``image`` stands for too. The timestamp is at or after
+    `since`, and before `until`; the media expires, and before `expires_before`. Instants are aware.
+    """
+
     mime_type: str | None
     policy_name: str | None
     since: datetime | None
@@ -46,72 +54,54 @@ class ListWords(SelectionWords, total=False):
     limit: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Selection:
-    """Conditions that a record must all meet; None asks nothing.
+    """Conditions that a record must all meet.
 
     Attributes
     ----------
-    mime_type
-        A type or a pattern of one: `image/*`, which `image` stands for too.
-    since, until
-        The timestamp is at or after, and before.
-    expires_before
-        The media expires, and before that instant.
+    words
+        Those that ask something, checked.
     """
 
-    run_id: str | None = None
-    conversation_id: str | None = None
-    session_id: str | None = None
-    provider_id: str | None = None
-    mime_type: str | None = None
-    policy_name: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    expires_before: datetime | None = None
+    words: dict[str, Any]
 
-    def __post_init__(self) -> None:
-        for name in (*_IDS, "mime_type"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, str):
+    def __init__(self, **words: Unpack[SelectionWords]) -> None:
+        check_words("Selection", words, SelectionWords)
+        asked: dict[str, Any] = {name: value for name, value in words.items() if value is not None}
+        for name, value in asked.items():
+            if name in _INSTANTS:
+                if not isinstance(value, datetime) or value.tzinfo is None:
+                    raise InvalidMediaError(
+                        f"{name} must be an aware datetime, not {value!r}", next_step="e.g. datetime.now(UTC)"
+                    )
+            elif not isinstance(value, str):
                 raise InvalidMediaError(f"{name} must be a str, not {type(value).__name__}")
-        if self.mime_type is not None:
-            object.__setattr__(self, "mime_type", _mime_pattern(self.mime_type))
-        for name in _INSTANTS:
-            value = getattr(self, name)
-            if value is None:
-                continue
-            if not isinstance(value, datetime) or value.tzinfo is None:
-                raise InvalidMediaError(
-                    f"{name} must be an aware datetime, not {value!r}", next_step="e.g. datetime.now(UTC)"
-                )
+        if "mime_type" in asked:
+            asked["mime_type"] = _mime_pattern(asked["mime_type"])
+        object.__setattr__(self, "words", asked)
 
     def asks(self, *, beyond: OrganizationMode | None = None) -> bool:
         """Tell whether it asks anything, but for the id of the given mode."""
-        skipped = beyond.id_field if beyond else ""
-        return any(getattr(self, item.name) is not None for item in fields(self) if item.name != skipped)
+        return bool(self.words.keys() - {beyond.id_field if beyond else ""})
 
     def matches(self, record: MediaRecord) -> bool:
         """Tell whether a record meets all conditions."""
-        for name in _IDS:
-            wanted = getattr(self, name)
-            if wanted is not None and (getattr(record, name) or "") != wanted:
+        for name, wanted in self.words.items():
+            if name == "mime_type":
+                fits = fnmatchcase(mime.essence(record.mime_type), wanted.lower())
+            elif name in _INSTANTS:
+                instant = record.expires_at if name == "expires_before" else record.timestamp
+                fits = instant is not None and (instant >= wanted if name == "since" else instant < wanted)
+            else:
+                fits = (getattr(record, name) or "") == wanted
+            if not fits:
                 return False
-        if self.mime_type is not None and not fnmatchcase(mime.essence(record.mime_type), self.mime_type.lower()):
-            return False
-        return _within(record.timestamp, self.since, self.until) and _within(
-            record.expires_at, None, self.expires_before
-        )
+        return True
 
 
 def _mime_pattern(text: str) -> str:
-    """Return the pattern that a caller means.
-
-    Raises
-    ------
-    InvalidMediaError
-        Nothing could ever meet it.
-    """
+    """Return the pattern that a caller means; refuses what nothing could ever meet."""
     pattern = text.lower()
     if pattern.rstrip("/") in _TOP_LEVEL:
         return f"{pattern.rstrip('/')}/*"
@@ -122,21 +112,26 @@ def _mime_pattern(text: str) -> str:
     raise InvalidMediaError(f"{text!r} is no MIME type", next_step=step)
 
 
-def _within(instant: datetime | None, since: datetime | None, until: datetime | None) -> bool:
-    if since is None and until is None:
-        return True
-    if instant is None:
-        return False
-    return (since is None or instant >= since) and (until is None or instant < until)
+def check_words(call: str, words: Mapping[str, object], known: type) -> None:
+    """Refuse keywords that a `TypedDict` does not name, as Python does for named parameters."""
+    for name in sorted(words.keys() - known.__annotations__.keys()):
+        raise TypeError(f"{call}() got an unexpected keyword argument {name!r}")
 
 
-def shows_selection(function: _F) -> _F:
-    """Spell out the words of a selection in the signature of a function that takes them as `**words`.
+def shows_words(known: type, defaults: Mapping[str, object] | None = None) -> Callable[[_F], _F]:
+    """Spell out the words of a `TypedDict` in the signature of a function that takes them as `**words`.
 
     `help` and notebooks show that signature; type checkers and editors know the words by `Unpack`.
     """
-    own = inspect.signature(function)
-    before = [item for item in own.parameters.values() if item.kind is not item.VAR_KEYWORD]
-    words = inspect.signature(Selection).parameters.values()
-    vars(function)["__signature__"] = own.replace(parameters=[*before, *words])
-    return function
+
+    def decorate(function: _F) -> _F:
+        own = signature(function)
+        before = [item for item in own.parameters.values() if item.kind is not item.VAR_KEYWORD]
+        words = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=(defaults or {}).get(name), annotation=kind.__forward_arg__)
+            for name, kind in known.__annotations__.items()
+        ]
+        vars(function)["__signature__"] = own.replace(parameters=[*before, *words])
+        return function
+
+    return decorate

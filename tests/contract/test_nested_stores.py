@@ -58,7 +58,7 @@ def nested(storage: Storage, inside: Callable[..., MediaStore], open_store: Call
         store.fs.pipe_file("-1.png", b"foreign")
         store.fs.pipe_file("(copy)/#/x.png", b"foreign")
     storage.write(LONE, b"a store of theirs under way, or a leftover")
-    settings = Settings.read(None, None, [WEEK], None)
+    settings = Settings.read({"policies": [WEEK]})
     storage.write(STORE_JSON, Configuration.first(settings, organization=OrganizationMode.BY_RUN, adopted=True).dump())
     outer = open_store()
     own = [outer.store_media(MediaContent.from_text("own"), ADA), outer.store_media(png(policy_name="week"), R1)]

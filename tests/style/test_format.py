@@ -156,7 +156,14 @@ def test_what_the_page_says_is_no_reference_is_none(reference: str) -> None:
 
 def test_the_settings_are_those_of_store_json() -> None:
     views = {"by-day": "{timestamp:%Y-%m-%d}/{name}{ext}"}
-    settings = Settings.read("by-run", None, {"audit": timedelta(days=1)}, "audit", view_templates=views)
+    settings = Settings.read(
+        {
+            "organization": "by-run",
+            "policies": {"audit": timedelta(days=1)},
+            "default_policy": "audit",
+            "views": views,
+        }
+    )
     values = json.loads(Configuration.first(settings, organization=OrganizationMode.BY_RUN, adopted=True).dump())
     assert [spans(row[0])[0] for row in rows(section("Settings"))] == list(values)
     assert f"`{keys.CONFIGURATION_KEY}`" in section("Settings")

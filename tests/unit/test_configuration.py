@@ -35,7 +35,14 @@ def asked(
     organization: str | None = None, templates: Any = None, policies: Any = None, default_policy: str | None = None
 ) -> Settings:
     """What a caller passed."""
-    return Settings.read(organization, templates, policies, default_policy)
+    return Settings.read(
+        {
+            "organization": organization,
+            "layouts": templates,
+            "policies": policies,
+            "default_policy": default_policy,
+        }
+    )
 
 
 def made(settings: Settings | None = None, *, adopted: bool = False) -> Configuration:
@@ -174,15 +181,14 @@ def test_a_store_of_a_newer_version_is_not_opened(changes: dict[str, Any]) -> No
 
 
 def test_nothing_asked_is_nothing_set() -> None:
-    assert asked() == Settings(None, None, None, None)
-    assert asked("by-run").organization is OrganizationMode.BY_RUN
-    assert asked(OrganizationMode.BY_SESSION).organization is OrganizationMode.BY_SESSION
+    assert asked() == Settings()
+    assert asked("by-run").values["organization"] is OrganizationMode.BY_RUN
+    assert asked(OrganizationMode.BY_SESSION).values["organization"] is OrganizationMode.BY_SESSION
 
 
 def test_only_the_templates_that_were_given_are_asked() -> None:
     settings = asked(templates={OrganizationMode.BY_RUN: TEMPLATE})
-    assert settings.layouts is not None
-    assert {mode: layout.template for mode, layout in settings.layouts.items()} == {"by-run": TEMPLATE}
+    assert {mode: layout.template for mode, layout in settings.values["layouts"].items()} == {"by-run": TEMPLATE}
 
 
 @pytest.mark.parametrize(
@@ -282,4 +288,4 @@ def test_the_environment_may_name_the_store(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_grace_that_the_file_can_not_hold_is_refused_before_there_is_one() -> None:
     """The first write would make a store that its own settings do not fit, also the next time."""
     with pytest.raises(InvalidMediaError, match="whole seconds"):
-        Settings.read(None, None, None, None, None, timedelta(seconds=700.5))
+        Settings.read({"orphan_grace": timedelta(seconds=700.5)})

@@ -11,7 +11,7 @@ import pytest
 
 from fsmedia import AsyncMediaStore, Catalog, MediaStore, MediaWriter, aio
 from fsmedia.aio import AsyncMediaWriter
-from fsmedia.models.selection import ListWords, Selection, SelectionWords
+from fsmedia.models.selection import ListWords, SelectionWords, SubjectWords
 from fsmedia.store import StoreSettings
 
 if TYPE_CHECKING:
@@ -109,20 +109,26 @@ def test_the_settings_that_others_hand_on_are_the_constructors() -> None:
 
 
 def test_the_words_of_a_selection_are_those_of_list() -> None:
-    assert spelled(SelectionWords) == keywords(Selection)
     assert spelled(ListWords) == keywords(MediaStore.list)
     assert ListWords.__required_keys__ == frozenset()
 
 
 @pytest.mark.parametrize(
     "function",
-    [MediaStore.gallery, MediaStore.sync_to, AsyncMediaStore.gallery, Catalog.filter],
+    [MediaStore.list, MediaStore.gallery, MediaStore.sync_to, AsyncMediaStore.gallery, Catalog.filter],
     ids=lambda each: each.__qualname__,
 )
 def test_who_takes_a_selection_shows_its_words(function: Callable[..., Any]) -> None:
     """`help` and notebooks name them, though the code says `**words`."""
     shown = keywords(function)
     assert {name: shown.get(name) for name in spelled(SelectionWords)} == spelled(SelectionWords)
+
+
+def test_an_erasure_takes_the_ids_and_no_other_condition() -> None:
+    assert keywords(MediaStore.erase).items() > spelled(SubjectWords).items()
+    assert not keywords(MediaStore.erase).keys() & (SelectionWords.__annotations__.keys() - spelled(SubjectWords))
+    with pytest.raises(TypeError, match=r"erase\(\) got an unexpected keyword argument 'mime_type'"):
+        MediaStore("memory://parity").erase(run_id="r1", mime_type="image/*")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("name", ["urll", "run_id"])
@@ -145,6 +151,7 @@ def test_an_unknown_word_is_refused(tmp_path: Path) -> None:
     for use in (
         lambda: store.list(runid="r1"),
         lambda: store.gallery(runid="r1"),
+        lambda: store.erase(runid="r1"),
         lambda: store.sync_to(tmp_path / "other", runid="r1"),
         lambda: asyncio.run(listed()),
         lambda: asyncio.run(shown()),

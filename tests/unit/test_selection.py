@@ -139,5 +139,5 @@ def test_a_selection_takes_words_by_name_and_does_not_change() -> None:
     with pytest.raises(TypeError):
         Selection("r1")  # type: ignore[misc]
     with pytest.raises(AttributeError):
-        Selection().run_id = "r1"  # type: ignore[misc]
+        Selection().words = {}  # type: ignore[misc]
     assert Selection(run_id="r1") == Selection(run_id="r1")

@@ -15,7 +15,7 @@ VIEWS = {"by-day": "{timestamp:%Y-%m-%d}/{mime_type}/{name}{ext}", "flat": "{nam
 
 
 def made(views: Any = None, layouts: Any = None) -> Configuration:
-    settings = Settings.read(None, layouts, None, None, view_templates=views)
+    settings = Settings.read({"layouts": layouts, "views": views})
     return Configuration.first(settings, organization=OrganizationMode.BY_RUN, adopted=False)
 
 
@@ -24,8 +24,8 @@ def test_they_come_back_from_store_json() -> None:
     again = Configuration.parse(configuration.dump())
     assert again == configuration
     assert {name: view.template for name, view in again.views.items()} == VIEWS
-    again.check(Settings.read(None, None, None, None, view_templates=VIEWS))
-    again.check(Settings.read(None, None, None, None))
+    again.check(Settings.read({"views": VIEWS}))
+    again.check(Settings())
 
 
 @pytest.mark.parametrize("views", [None, {}])
@@ -37,7 +37,7 @@ def test_a_store_without_any_says_nothing_of_them(views: Any) -> None:
 @pytest.mark.parametrize("other", [{}, {"flat": "{name}{ext}"}, {**VIEWS, "flat": "x/{name}{ext}"}])
 def test_other_views_than_the_stores_are_told(other: dict[str, str]) -> None:
     with pytest.raises(StoreConflictError, match="the store has views") as caught:
-        made(VIEWS).check(Settings.read(None, None, None, None, view_templates=other))
+        made(VIEWS).check(Settings.read({"views": other}))
     assert "by-day" in str(caught.value)
     assert "leave views out" in str(caught.value)
 
@@ -45,7 +45,7 @@ def test_other_views_than_the_stores_are_told(other: dict[str, str]) -> None:
 @pytest.mark.parametrize("views", ["by-day", ["by-day"], 5, [("a", "{name}{ext}")]])
 def test_what_is_no_mapping_is_refused(views: Any) -> None:
     with pytest.raises(InvalidMediaError, match="views must be a mapping"):
-        Settings.read(None, None, None, None, view_templates=views)
+        Settings.read({"views": views})
 
 
 @pytest.mark.parametrize(
