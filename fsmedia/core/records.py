@@ -817,13 +817,18 @@ def read_found(
         What was read is not what was stored.
     """
     where, sidecar, facts = keys.bytes_key(reference), keys.sidecar_key(reference), None
-    # A deduplicated item exists as long as its sidecar.
-    if where != reference and backend.head(sidecar) is None:
-        return None
     whole = start is None and end is None
+    at_once = whole and where != reference and backend.asynchronous
+    # A deduplicated item exists as long as its sidecar.
+    if where != reference and not at_once and backend.head(sidecar) is None:
+        return None
     if verify_reads:
         start, end = absolute_range(reference, start, end)
-    if not (whole and verify_reads):
+    if at_once:
+        answers = backend.fetch(reads=[where], heads=[sidecar])
+        facts = facts_of_name(reference) if verify_reads else None
+        data = None if answers.heads[0] is None else answers.reads[0]
+    elif not (whole and verify_reads):
         data = backend.read_range(where, start, end)
     elif where != reference or not backend.asynchronous:
         # Sidecar, then bytes, as an overwrite writes them the other way round.

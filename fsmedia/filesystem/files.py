@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import warnings
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import lru_cache
 from threading import Thread
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
@@ -75,13 +75,7 @@ def is_own_name(key: str) -> bool:
 
 
 def existing_key(key: str) -> str:
-    """Return a key that may be that of a stored file, after telling it to whoever watches the operation.
-
-    Raises
-    ------
-    MediaNotFoundError
-        Nothing of that name can exist.
-    """
+    """Return a key that may be a stored file's, and tell it to whoever watches; `MediaNotFoundError` for all others."""
     if not is_hidden(key):
         set_reference(key)
         return key
@@ -179,12 +173,7 @@ def ids_of_path(context: WriteContext, key: str) -> dict[str, Any]:
 class FileUpload:
     """One upload to a key: begun, written, then committed or discarded.
 
-    Parameters
-    ----------
-    exclusive
-        Fail if the file exists.
-    mime_type
-        The MIME type of the bytes if the caller knows it; None guesses from the name.
+    `exclusive` fails if the file exists; without a `mime_type` it is guessed from the name.
     """
 
     def __init__(
@@ -226,15 +215,7 @@ class FileUpload:
         return self._intake.size
 
     def prepare(self, old: bytes | None, seen: Seen | None = None) -> commit.StoreOperation:
-        """Return what the steps of a store need.
-
-        Parameters
-        ----------
-        old
-            The sidecar of the file that is replaced.
-        seen
-            The sidecar that lies there, whatever it speaks of.
-        """
+        """Return what the steps of a store need: `old` is the replaced file's sidecar, `seen` what lies there."""
         stored = self._data if self._stage is None else self._stage
         if stored is None:
             raise InvalidMediaError("nothing was written", reference=self.key)
@@ -294,13 +275,12 @@ class FileUpload:
 
     def commit(self) -> None:
         """Store the file; ids, policy and attributes of a replaced one are kept."""
-        watch = None if self._write_context.observer is None else self._write_context.observer.begin("store")
-        if watch is None:
+        observer = self._write_context.observer
+        watch = None if observer is None else observer.begin("store")
+        with nullcontext() if watch is None else watch:
             self._commit()
-            return
-        with watch:
-            self._commit()
-            self.tell()
+            if watch is not None:
+                self.tell()
 
     def tell(self) -> None:
         """Tell hooks and spans what was stored."""
@@ -317,13 +297,7 @@ class FileUpload:
         commit.raise_first(steps([self.prepare(old, seen)]))
 
     def _replaced(self) -> tuple[bytes | None, Seen]:
-        """Return the sidecar of the file that is replaced, and the one that lies there.
-
-        Raises
-        ------
-        HeldMediaError
-            That file is held.
-        """
+        """Return the sidecar of the file that is replaced, and the one that lies there; a held file is refused."""
         wanted = [keys.sidecar_key(self.key), keys.hold_key(self.key)]
         # PromptKit never indexes a name of our own form, so only other names cost this read.
         if not keys.is_own_name(self.key):
@@ -366,13 +340,7 @@ def _close_abandoned(outer: WritableMediaFile | CompressedMediaFile | TextMediaF
 
     What was written is not stored by a forked child, whose parent may write on; nor while the interpreter exits, for
     threads and loops are gone; nor if an error ends the function that opened it, as if that were its `with` block.
-
-    Parameters
-    ----------
-    outer
-        What the caller was given: closing it writes what its layers still hold.
-    file
-        What lies below all layers.
+    Closing `outer` writes what its layers still hold; `file` lies below all of them.
     """
     if not file.is_open or file.owner != os.getpid():
         outer.discard()
@@ -420,48 +388,28 @@ class WritableMediaFile(io.BufferedIOBase, BinaryIO):
     """The file object of `open(path, "wb")`: the media is stored when it is closed, or when its transaction ends.
 
     If its `with` block ends with an error, nothing is stored. One that nobody closes is closed when it is collected.
-
-    Attributes
-    ----------
-    owner
-        Process that opened it.
-    has_layers
-        Whether a text or a compression of ours lies above, which closes it when it is collected.
-
-    Parameters
-    ----------
-    autocommit
-        Store the media at `close`; else a transaction calls `commit`.
-    before
-        Opens the bytes that come first: those of the file that is appended to.
+    `before` are the bytes of the file that is appended to; without `autocommit` a transaction calls `commit`.
     """
 
     mode = "wb"
     blocksize = CHUNK
 
-    def __init__(
-        self,
-        upload: FileUpload,
-        *,
-        autocommit: bool = True,
-        before: Callable[[], BinaryIO | None] = lambda: None,
-    ) -> None:
+    def __init__(self, upload: FileUpload, *, autocommit: bool = True, before: BinaryIO | None = None) -> None:
         self.path = upload.key
         self._upload = upload
         self.autocommit = autocommit
         self._state = "failed"
         self.owner = os.getpid()
-        self.has_layers = False
+        self.has_layers = False  # whether a text or a compression of ours lies above, which closes it when collected
         self._opener = _opener()
         # Not the error itself, which would keep all that its frames hold.
         self._error_at_opening = id(sys.exc_info()[1])
         upload.begin()
         # Appending writes the whole file anew; until it is committed the old one is as it was.
         try:
-            source = before()
-            if source is not None:
-                with source:
-                    while data := source.read(CHUNK):
+            if before is not None:
+                with before:
+                    while data := before.read(CHUNK):
                         upload.write(data)
         except BaseException:
             self.discard()
@@ -489,13 +437,7 @@ class WritableMediaFile(io.BufferedIOBase, BinaryIO):
         return False
 
     def write(self, data: Any, /) -> int:
-        """Write bytes.
-
-        Raises
-        ------
-        MediaTooLargeError
-            The file exceeds `max_file_size`; nothing of it will be stored.
-        """
+        """Write bytes; of a file that exceeds `max_file_size` nothing will be stored."""
         if self._state != "open":
             raise ValueError("I/O operation on closed file")
         view = memoryview(data).cast("B")
@@ -583,45 +525,16 @@ class WritableMediaFile(io.BufferedIOBase, BinaryIO):
 
 
 class CachedMediaFile(AbstractBufferedFile):
-    """The file object for reading where `open` is told which of fsspec's caches to read through.
+    """The file object for reading where `open` is told which of fsspec's caches to read through."""
 
-    Parameters
-    ----------
-    fetch
-        Reads the bytes from one position to before another.
-    cache_type, cache_options
-        As every filesystem's `open` takes them.
-    """
-
-    def __init__(
-        self,
-        fs: Any,
-        path: str,
-        fetch: Callable[[int, int], bytes],
-        size: int,
-        *,
-        block_size: int,
-        cache_type: str,
-        cache_options: Mapping[str, Any] | None,
-    ) -> None:
-        self._fetch = fetch
-        super().__init__(
-            fs,
-            path,
-            "rb",
-            block_size=block_size,
-            cache_type=cache_type,
-            cache_options=dict(cache_options or {}),
-            size=size,
-        )
+    def __init__(self, fs: Any, path: str, fetch: Callable[[int, int], bytes], **options: Any) -> None:
+        self._fetch_range = fetch
+        super().__init__(fs, path, "rb", **options)
 
     @property
     def name(self) -> str:
         """The path."""
         return str(self.path)
-
-    def _fetch_range(self, start: int, end: int) -> bytes:
-        return self._fetch(start, end)
 
 
 def _do_nothing() -> None:
@@ -746,13 +659,7 @@ class TextMediaFile(io.TextIOWrapper):
 
 
 class AsyncMediaFile(AbstractAsyncStreamedFile):
-    """The file object of `open_async`: its blocking calls run in worker threads.
-
-    Parameters
-    ----------
-    in_thread
-        Calls a function in a worker thread.
-    """
+    """The file object of `open_async`: its blocking calls run in worker threads."""
 
     def __init__(self, fs: Any, file: Any, mode: str, in_thread: Callable[..., Awaitable[Any]]) -> None:
         self.fs = fs
@@ -825,13 +732,7 @@ class MediaTransaction(Transaction):
     _begun = False
 
     def start(self) -> None:
-        """Begin the transaction.
-
-        Raises
-        ------
-        InvalidMediaError
-            It has begun already, here or in another thread: its files would be lost.
-        """
+        """Begin the transaction, unless one has begun, here or in another thread: its files would be lost."""
         if self._begun:
             raise InvalidMediaError(
                 "a transaction is under way on this filesystem",
@@ -841,13 +742,7 @@ class MediaTransaction(Transaction):
         super().start()
 
     def refuse_append(self, key: str) -> None:
-        """Refuse to append to a file of this transaction: what is not stored yet would be lost.
-
-        Raises
-        ------
-        InvalidMediaError
-            The file was written in this transaction.
-        """
+        """Refuse to append to a file of this transaction: what is not stored yet would be lost."""
         filesystem: Any = self.fs
         # By place, not by name: two names may be one file, where a folder is a link to another.
         place_of = filesystem._backend.place_of

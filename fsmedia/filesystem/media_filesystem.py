@@ -3,7 +3,7 @@
 What no listing of a store shows (sidecars, `.fsmedia/`, temporary names, bytes under a generated name without their
 sidecar) does not exist here; only the exact name of a media's bytes is read without a look at its sidecar. Orders of
 writes are sequences of blocking calls: coroutines run them in worker threads, and over local disk and memory no loop is
-involved. Plain reads from an object store run on fsspec's own loop.
+involved.
 """
 
 # Longer than 1,000 lines: fsspec's interface is one class, and each call has one body here.
@@ -14,6 +14,7 @@ import asyncio
 import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -39,9 +40,7 @@ from fsmedia.core.ingest import WriteContext, utc_now
 from fsmedia.core.lifetime import Deleter, check_log
 from fsmedia.core.named import CopiedBytes, Pair, Rewritten, Seen, find_pair
 from fsmedia.core.records import (
-    ReadCheck,
     VerifyReads,
-    absolute_range,
     check_mode,
     check_range,
     facts_of_name,
@@ -101,14 +100,13 @@ from fsmedia.storage.address import (
 from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 
     from fsmedia.core.lifetime import DeletionLog
     from fsmedia.core.telemetry import Hook
     from fsmedia.format.settings import Configuration
     from fsmedia.storage import Backend
     from fsmedia.storage.address import NestedOptions
-    from fsmedia.storage.port import AsyncReader
 
 __all__ = ["MediaFileSystem"]
 
@@ -148,6 +146,17 @@ _THREADS = 32
 _WRITES_PER_BATCH = 128
 # After an error nothing of the next batch is deleted.
 _DELETIONS_PER_BATCH = 500
+
+
+def _in_worker_thread(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Return the coroutine of a blocking call: its steps block, so all of it runs in a worker thread."""
+
+    async def call(self: MediaFileSystem, *args: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
+        del batch_size
+        return await self._in_thread(getattr(self, name), *args, **kwargs)
+
+    call.__name__ = f"_{name}"
+    return call
 
 
 class _CachedByFolder(_InstanceCache):
@@ -333,13 +342,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         return {"store": name} if name else {}
 
     def own_path(self, path: Any) -> Any:
-        """Return the path below the root; a URL of another store is refused.
-
-        Raises
-        ------
-        InvalidReferenceError
-            The URL names another root.
-        """
+        """Return the path below the root; `InvalidReferenceError` for a URL of another store."""
         if isinstance(path, list | tuple):
             return [self.own_path(each) for each in path]
         text = stringify_path(path)
@@ -383,22 +386,13 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         kind = type(self)
         return {"cls": f"{kind.__module__}:{kind.__name__}", "protocol": self.protocol, "args": (), **options}
 
-    def invalidate_cache(self, path: str | None = None) -> None:
-        """Do nothing: nothing is cached."""
-
     # -- settings and paths --------------------------------------------------------------------------------
 
     def _configuration(self) -> Configuration:
         return self._settings_file.open().configuration
 
     def _write_context(self) -> WriteContext:
-        """Return what a write needs.
-
-        Raises
-        ------
-        ReadOnlyStoreError
-            Nothing may be written here; nothing was.
-        """
+        """Return what a write needs; `ReadOnlyStoreError` where nothing may be written."""
         if self._read_only:
             raise ReadOnlyStoreError("the store was opened read-only", next_step="open it without read_only=True")
         settings_file = self._settings_file.open()
@@ -422,15 +416,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         return key
 
     def _new_key(self, key: str, *, is_folder: bool = False) -> str:
-        """Return the key of a file, or folder, that is to be written.
-
-        Raises
-        ------
-        InvalidReferenceError
-            The name can't be that of a media.
-        ReadOnlyStoreError
-            It is in a view.
-        """
+        """Return the key of a file, or folder, to be written; refuse names in views and those no media can have."""
         self._views.refuse([key])
         key = keys.check_reference(key)
         problem = None
@@ -452,13 +438,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         return self._new_key(self._key(path), is_folder=True)
 
     def _refuse_link(self, key: str) -> None:
-        """Refuse to remove or move what lies behind a link to a folder.
-
-        Raises
-        ------
-        InvalidReferenceError
-            The key is such a link.
-        """
+        """Refuse to remove or move what lies behind a link to a folder."""
         if self._backend.is_link(key):
             raise InvalidReferenceError(
                 "is a symlink to a folder",
@@ -555,27 +535,24 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
 
     def exists(self, path: str, **_: Any) -> bool:
         """Return whether there is a file or folder."""
-        key = self._key(path)
-        view = self._views.of(key)
-        if view is not None:
-            return view.kind(key) is not None
-        return not key or (not is_hidden(key) and (self._is_file(key) or self._backend.is_folder(key)))
+        return self._is_kind(path, "file", "directory")
 
     def isfile(self, path: str) -> bool:
         """Return whether there is a file."""
-        key = self._key(path)
-        view = self._views.of(key)
-        if view is not None:
-            return view.kind(key) == "file"
-        return bool(key) and not is_hidden(key) and self._is_file(key)
+        return self._is_kind(path, "file")
 
     def isdir(self, path: str) -> bool:
         """Return whether there is a folder."""
+        return self._is_kind(path, "directory")
+
+    def _is_kind(self, path: str, *kinds: str) -> bool:
         key = self._key(path)
         view = self._views.of(key)
         if view is not None:
-            return view.kind(key) == "directory"
-        return not key or (not is_hidden(key) and self._backend.is_folder(key))
+            return view.kind(key) in kinds
+        if not key or is_hidden(key):
+            return not key and "directory" in kinds
+        return ("file" in kinds and self._is_file(key)) or ("directory" in kinds and self._backend.is_folder(key))
 
     def _is_file(self, key: str) -> bool:
         if is_own_name(key):
@@ -589,13 +566,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         return self.modified(path)
 
     def modified(self, path: str) -> datetime:
-        """Return when the bytes at a path were written, aware.
-
-        Raises
-        ------
-        StorageError
-            The storage does not tell.
-        """
+        """Return when the bytes at a path were written, aware; `StorageError` where the storage does not tell."""
         seconds = self.info(path).get("mtime")
         if seconds is None:
             raise StorageError(
@@ -617,26 +588,26 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     def sign(self, path: str, expiration: int = 3600, **_: Any) -> str:
         """Return a URL under which other programs get the bytes, for that many seconds; see `MediaStore.get_url`."""
         lifetime_of_url = timedelta(seconds=expiration)
+        with self._media_at(path) as key:
+            if keys.pointer_of(key) is not None:
+                return records.shared_url(self._backend, key, lifetime_of_url, self._configuration())
+            url = self._backend.sign(key, lifetime_of_url)
+            if not records.exists(self._backend, key):
+                raise not_found(key)
+            return url
+
+    @contextmanager
+    def _media_at(self, path: str) -> Iterator[str]:
+        """Give the key of the media at a path, which may be in a view; errors name it."""
         with self._views.media_at(self._key(path)) as reference:
             key = existing_key(reference)
             with ErrorContext(key):
-                if keys.pointer_of(key) is not None:
-                    return records.shared_url(self._backend, key, lifetime_of_url, self._configuration())
-                url = self._backend.sign(key, lifetime_of_url)
-                if not records.exists(self._backend, key):
-                    raise not_found(key)
-            return url
+                yield key
 
     # -- listing -------------------------------------------------------------------------------------------
 
     def ls(self, path: str, detail: bool = True, *, views: bool = True, **_: Any) -> list[Any]:
-        """List a folder, or a file alone; the top shows views too, unless told not to.
-
-        Raises
-        ------
-        MediaNotFoundError
-            There is neither.
-        """
+        """List a folder, or a file alone; the top shows views too, unless told not to."""
         key = self._key(path)
         view = self._views.of(key)
         if view is not None:
@@ -769,13 +740,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         assume_literal: bool = False,
         **kwargs: Any,
     ) -> list[str]:
-        """Return the keys that names and patterns mean, with `recursive` those below folders too.
-
-        Raises
-        ------
-        FileNotFoundError
-            A pattern matches nothing, and nothing else was found.
-        """
+        """Return the keys that names and patterns mean, with `recursive` those below folders too."""
         names: list[str] = self._strip_protocol(_as_list(path))
         # fsspec takes every name with [, ? or * for a pattern; here a file of that very name comes first.
         literal = [] if assume_literal else [name for name in names if has_magic(name) and self.exists(name)]
@@ -843,10 +808,14 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     @observed("retrieve")
     def get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, outfile: Any = None, **_: Any) -> None:
         """Copy a file to this machine; of a folder only the folder itself."""
+        key = self._key(rpath)
         if outfile is None and hasattr(lpath, "write"):
             outfile = lpath
         try:
-            source = self._open_to_read(self._key(rpath))
+            if outfile is None and self._backend.asynchronous and self._views.of(key) is None:
+                self._download(key, lpath, callback)
+                return
+            source = self._open_to_read(key)
         except IsADirectoryError:
             Path(lpath).mkdir(parents=True, exist_ok=True)
             return
@@ -855,12 +824,28 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             source.seek(0)
             if outfile is not None:
                 _pour(source, outfile, callback)
-                return
-            _write_out(source, Path(lpath), callback)
+            else:
+                _write_out(source, Path(lpath), callback)
 
-    def _copy_out(self, key: str, path: Any, callback: Any) -> None:
-        with self._open_bytes(key, None) as source:
-            _write_out(source, Path(path), callback)
+    def _download(self, key: str, path: Any, callback: Any) -> None:
+        """Bring a file to this machine by one request for all its bytes, which are checked where they lie then."""
+        if not key:
+            raise _folder_error("")
+        key = existing_key(key)
+        where, sidecar, facts = keys.bytes_key(key), keys.sidecar_key(key), facts_of_name(key)
+        # The sidecar first: of a deleted file no local file must be made.
+        if where != key:
+            found = self._backend.head(sidecar) is not None
+        elif self._verify_reads:
+            facts, found = facts_of_sidecar(self._backend.read(sidecar), key), True
+        else:
+            found = True
+        if not found or not self._backend.download(where, path, callback):
+            raise self._missing(key, look=True)
+        if self._verify_reads and facts is not None and _digest_of(path) != facts.sha256:
+            # Once more, sidecar and then bytes: it may have been overwritten between the two requests.
+            with self._open_bytes(key, None) as source:
+                _write_out(source, Path(path), DEFAULT_CALLBACK)
 
     def _open_to_read(self, key: str, block_size: int | None = None) -> BinaryIO:
         """Open a file for reading; a folder is an `IsADirectoryError`."""
@@ -910,9 +895,8 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             with ErrorContext(reference):
                 return check_range(self._backend, reference, data, start, end) if self._verify_reads else data
 
-        return CachedMediaFile(
-            self, key, fetch, size, block_size=block_size, cache_type=cache_type, cache_options=cache_options
-        )
+        options = {"block_size": block_size, "cache_type": cache_type, "cache_options": dict(cache_options or {})}
+        return CachedMediaFile(self, key, fetch, size=size, **options)
 
     # -- opening files -------------------------------------------------------------------------------------
 
@@ -939,10 +923,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         Raises
         ------
         InvalidMediaError
-            The mode is none of these, an option is unknown, or the file was written in this transaction already and
-            can't be appended to.
-        ValueError
-            The compression is unknown.
+            The mode or an option is unknown, or the file to append to was written in this transaction.
         """
         packing = get_compression(self._key(path), compression)
         is_text = "b" not in mode
@@ -989,7 +970,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             self._transaction.refuse_append(key)
         before = self._appended(key) if mode == "ab" else None
         upload = FileUpload(context, key, exclusive=mode == "xb", mime_type=content_type)
-        return WritableMediaFile(upload, autocommit=autocommit, before=lambda: before)
+        return WritableMediaFile(upload, autocommit=autocommit, before=before)
 
     def _appended(self, key: str) -> BinaryIO | None:
         try:
@@ -998,13 +979,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             return None
 
     def start_transaction(self) -> Any:
-        """Begin a transaction; `end_transaction` stores its files.
-
-        Raises
-        ------
-        InvalidMediaError
-            One is under way.
-        """
+        """Begin a transaction; `end_transaction` stores its files. `InvalidMediaError` while one is under way."""
         transaction = self.transaction
         transaction.start()
         return transaction
@@ -1012,13 +987,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     # -- writing -------------------------------------------------------------------------------------------
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_: Any) -> None:
-        """Write all bytes of a file.
-
-        Raises
-        ------
-        StoreConflictError
-            `mode="create"`, and there is such a file.
-        """
+        """Write all bytes of a file; with `mode="create"` an existing one is a `StoreConflictError`."""
         _check_mode(mode)
         if self._intrans:
             with self.open(path, "xb" if mode == "create" else "wb") as file:
@@ -1080,14 +1049,8 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     # -- removing ------------------------------------------------------------------------------------------
 
     @observed("delete")
-    def rm_file(self, path: str) -> None:
-        """Delete one file: its sidecar, then its bytes.
-
-        Raises
-        ------
-        MediaNotFoundError
-            There is none.
-        """
+    def rm_file(self, path: str, **_: Any) -> None:
+        """Delete one file: its sidecar, then its bytes; `MediaNotFoundError` if there is none."""
         key = self._key(path)
         self._views.refuse([key])
         self._write_context()
@@ -1097,7 +1060,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         self._remove_files([key])
 
     @observed("delete_many")
-    def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
+    def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None, **_: Any) -> None:
         """Delete files, and with `recursive` all below folders. A name that exists is never taken for a pattern."""
         paths = _as_list(path)
         self._views.refuse(map(self._key, paths))
@@ -1139,13 +1102,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
                 yield from ((below, each["type"] == "directory") for below, each in found.items())
 
     def _own_below(self, key: str, maxdepth: int | None) -> dict[str, dict[str, Any]]:
-        """List what is to go with a folder.
-
-        Raises
-        ------
-        StoreConflictError
-            The folder is, holds or lies in another store: nothing was removed or moved.
-        """
+        """List what is to go with a folder; refuse one that is, holds or lies in another store."""
         nested = NestedStores()
         # A listing of the folder does not show a store above it. Asked first, for all of it is about to go.
         nested.look_above(self._backend, [key])
@@ -1158,60 +1115,44 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         return not has_magic(key) or self.exists(key)
 
     def _remove_files(self, wanted: list[str]) -> None:
-        removal = Deleter(self._backend, self._configuration(), self._now, self._deletion_log, keep_folders=True)
         if len(wanted) == 1:
-            removal.one(wanted[0])
-            return
+            self._deleter().one(wanted[0])
+        else:
+            self._remove_in_batches(wanted, self._deleter().many)
+
+    def _remove_in_batches(self, wanted: list[str], remove: Callable[[list[str]], Mapping[Any, MediaError]]) -> None:
         for some in _batches(wanted, _DELETIONS_PER_BATCH):
-            for error in removal.many(some).values():
+            for error in remove(some).values():
                 raise error
 
-    def _remove_copied(self, sources: dict[str, Pair]) -> None:
-        deleter = Deleter(self._backend, self._configuration(), self._now, self._deletion_log, keep_folders=True)
-        for some in _batches(list(sources), _DELETIONS_PER_BATCH):
-            for error in deleter.moved({old: sources[old] for old in some}).values():
-                raise error
+    def _deleter(self) -> Deleter:
+        return Deleter(self._backend, self._configuration(), self._now, self._deletion_log, keep_folders=True)
 
     # -- folders -------------------------------------------------------------------------------------------
 
     def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:
-        """Create a folder, where the storage keeps folders without files; elsewhere there is nothing to do.
+        """Create a folder, where the storage keeps folders without files; `StoreConflictError` if the name is taken."""
+        self._make_folder(path, exist_ok=False, create_parents=create_parents)
 
-        Raises
-        ------
-        StoreConflictError
-            The name is taken.
-        """
+    def makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:
+        """Create a folder and its parents, see `mkdir`."""
+        self._write_context()
+        if self._key(path):
+            self._make_folder(path, exist_ok=exist_ok)
+
+    def _make_folder(self, path: str, *, exist_ok: bool, create_parents: bool = True) -> None:
         key = self._new_folder_key(path)
         if not self._backend.keeps_folders:
             return
-        if self.exists(key):
+        if not exist_ok and self.exists(key):
             raise _exists_error(key)
         parent = key.rpartition("/")[0]
         if not create_parents and not self.isdir(parent):
             raise not_found(parent)
         self._backend.make_folder(key)
 
-    def makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:
-        """Create a folder and its parents, see `mkdir`."""
-        self._write_context()
-        if not self._key(path):
-            return
-        key = self._new_folder_key(path)
-        if not self._backend.keeps_folders:
-            return
-        if not exist_ok and self.exists(key):
-            raise _exists_error(key)
-        self._backend.make_folder(key)
-
     def rmdir(self, path: str) -> None:
-        """Remove an empty folder.
-
-        Raises
-        ------
-        OSError
-            It is not empty (errno ENOTEMPTY).
-        """
+        """Remove an empty folder; another is an `OSError` (ENOTEMPTY)."""
         key = self._new_folder_key(path)
         self._refuse_link(key)
         if not self.isdir(key):
@@ -1234,10 +1175,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     def _copy_file(self, path1: str, path2: str, *, checked: bool = False) -> Pair | None:
         """Copy a file; return it as it was copied, None where nothing was: onto itself, or a folder.
 
-        Parameters
-        ----------
-        checked
-            Whether it was looked already that the target is not held.
+        `checked`: it was looked already that the target is not held.
         """
         context = self._write_context()
         try:
@@ -1307,13 +1245,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         return copied.pair
 
     def _replaced_by_copy(self, target: str, *, checked: bool) -> Seen | None:
-        """Return the sidecar that a copy replaces; one under a name of our own form does not count.
-
-        Raises
-        ------
-        HeldMediaError
-            The target is held.
-        """
+        """Return the sidecar that a copy replaces, of a name that a client chose; a held target is refused."""
         if keys.is_own_name(target):
             holds.refuse(self._backend, *([] if checked else [target]))
             return None
@@ -1356,13 +1288,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         return sidecar, records.expiry_of(sidecar, source, context.configuration, pair.entry.modified)
 
     def _target_key(self, source: str, key: str) -> str:
-        """Return the key of a copy: a deduplicated name only for a media that has the same bytes.
-
-        Raises
-        ------
-        InvalidReferenceError
-            The name can't be that of a copy of this media.
-        """
+        """Return the key of a copy: a deduplicated name only for a media that has the same bytes."""
         pointer = keys.pointer_of(key)
         if pointer is None or pointer != keys.pointer_of(source):
             return self._new_key(key)
@@ -1396,9 +1322,9 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         copied = {old: self._copy_file(old, new, checked=True) for old, new in pairs.items()}
         self._remove_files([old for old in copied if keys.is_own_name(old)])
         # A name that a client chose may have been written over since its copy: then both stay.
-        self._remove_copied(
-            {old: pair for old, pair in copied.items() if pair is not None and not keys.is_own_name(old)}
-        )
+        named = {old: pair for old, pair in copied.items() if pair is not None and not keys.is_own_name(old)}
+        deleter = self._deleter()
+        self._remove_in_batches(list(named), lambda some: deleter.moved({old: named[old] for old in some}))
         for folder in _emptied(plan) if folders else ():
             self._backend.remove_folder(folder)
 
@@ -1407,11 +1333,8 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     ) -> MovePlan:
         """Return what moves where.
 
-        Parameters
-        ----------
-        into
-            Whether sources keep their last name below the target, as they do below a folder; of patterns all matches
-            do. None if each source has a target of its own.
+        `into`: sources keep their last name below the target, as they do below a folder; of patterns all matches do.
+        None if each source has a target of its own.
         """
         plan = MovePlan({}, [])
         for source, target in pairs:
@@ -1432,15 +1355,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         return plan
 
     def _check_move(self, plan: MovePlan, pairs: Mapping[str, str]) -> None:
-        """Refuse a move that would lose a file, before anything is copied.
-
-        Raises
-        ------
-        StoreConflictError
-            Two of the files would end at one place.
-        HeldMediaError
-            A file, or one that would be overwritten, is held.
-        """
+        """Refuse a move that would lose a file, or touch a held one, before anything is copied."""
         new_keys = {self._target_key(old, new) for old, new in pairs.items()}
         # Two names may be one file, where a folder is a link to another.
         places = [self._backend.place_of(name) for name in (*pairs, *new_keys)]
@@ -1462,11 +1377,11 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         **kwargs: Any,
     ) -> None:
         """Copy files, and with `recursive` all below folders; into the target if that is a folder."""
-        if self._on_loop() is not None:
+        if self.mirror_sync_methods:
             sync(self.loop, self._copy, path1, path2, recursive, on_error, maxdepth, **kwargs)
             return
-        sources, targets = self._paired(path1, path2, self.isdir, recursive=recursive, maxdepth=maxdepth)
-        super().copy(sources, targets, recursive, maxdepth, on_error, **kwargs)
+        pairs = self._paired(path1, path2, self.isdir, recursive, maxdepth)
+        super().copy(*pairs, recursive, maxdepth, on_error, **kwargs)
 
     def get(
         self,
@@ -1478,11 +1393,11 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         **kwargs: Any,
     ) -> None:
         """Copy files to this machine, see `copy`."""
-        if self._on_loop() is not None:
-            sync(self.loop, self._get, rpath, lpath, recursive, callback, maxdepth, **kwargs)
+        if self.mirror_sync_methods:
+            sync(self.loop, self._get, rpath, lpath, recursive, callback, maxdepth=maxdepth, **kwargs)
             return
-        sources, targets = self._paired_to_local(rpath, lpath, recursive=recursive, maxdepth=maxdepth)
-        super().get(sources, targets, recursive, callback, maxdepth, **kwargs)
+        pairs = self._paired_to_local(rpath, lpath, recursive, maxdepth)
+        super().get(*pairs, recursive, callback, maxdepth, **kwargs)
 
     def put(
         self,
@@ -1494,14 +1409,14 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         **kwargs: Any,
     ) -> None:
         """Copy files of this machine, see `copy`."""
-        if self._on_loop() is not None:
+        if self.mirror_sync_methods:
             sync(self.loop, self._put, lpath, rpath, recursive, callback, maxdepth=maxdepth, **kwargs)
             return
-        sources, targets = self._paired_from_local(lpath, rpath, recursive=recursive, maxdepth=maxdepth)
-        super().put(sources, targets, recursive, callback, maxdepth, **kwargs)
+        pairs = self._paired_from_local(lpath, rpath, recursive, maxdepth)
+        super().put(*pairs, recursive, callback, maxdepth, **kwargs)
 
     def _paired(
-        self, source: Any, target: Any, is_folder: Callable[[str], bool], *, recursive: bool, maxdepth: int | None
+        self, source: Any, target: Any, is_folder: Callable[[str], bool], recursive: bool, maxdepth: int | None
     ) -> tuple[list[str], list[str]]:
         """Return sources and their targets, by fsspec's rules but with literal names taken literally."""
         if isinstance(target, list):
@@ -1509,76 +1424,48 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
                 return source, target
             raise _unequal_error()
         target = stringify_path(target)
-        if not isinstance(source, str | os.PathLike):
+        if not _is_path(source):
             names = self.expand_path(source, recursive, maxdepth)
             return names, [_joined(target, name.rpartition("/")[2]) for name in names]
         source = stringify_path(source)
-        key = self._key(source)
-        pattern = not self._is_literal(key)
-        names = self.expand_path([key], recursive, maxdepth, assume_literal=not pattern)
-        if not recursive or maxdepth is not None:
-            names = [name for name in names if not self.isdir(name)]
-        if pattern:
-            base, inside = common_prefix(names) if names else "", len(names) == 1
-        else:
-            base = key
-            inside = not source.endswith("/") and (target.endswith("/") or is_folder(target))
-        if inside:
-            base = base.rpartition("/")[0]
-        return names, [_joined(target, name[len(base) :].lstrip("/")) for name in names]
+        literal = self._is_literal(self._key(source))
+        return _pairs_below(self, source, target, is_folder, recursive, maxdepth, literal=literal)
 
-    def _paired_to_local(self, source: Any, target: Any, *, recursive: bool, maxdepth: int | None) -> tuple[Any, Any]:
+    def _paired_to_local(self, source: Any, target: Any, recursive: bool, maxdepth: int | None) -> tuple[Any, Any]:
         """Return sources and their targets on this machine."""
-        end = make_path_posix(target) if isinstance(target, str | os.PathLike) else target
-        return self._paired(source, end, LocalFileSystem().isdir, recursive=recursive, maxdepth=maxdepth)
+        end = make_path_posix(target) if _is_path(target) else target
+        return self._paired(source, end, LocalFileSystem().isdir, recursive, maxdepth)
 
-    def _paired_from_local(self, source: Any, target: Any, *, recursive: bool, maxdepth: int | None) -> tuple[Any, Any]:
+    def _paired_from_local(self, source: Any, target: Any, recursive: bool, maxdepth: int | None) -> tuple[Any, Any]:
         """Return sources on this machine and their targets if a source only looks like a pattern; else fsspec does."""
         if isinstance(target, list) and isinstance(source, list) and len(source) != len(target):
             raise _unequal_error()
-        if not isinstance(source, str | os.PathLike) or isinstance(target, list):
+        if not _is_path(source) or isinstance(target, list):
             return source, target
         name = make_path_posix(stringify_path(source))
         if not has_magic(name) or not os.path.lexists(name):
             return source, target
-        local, end = LocalFileSystem(), stringify_path(target)
-        base = name.rstrip("/")
-        names = local.expand_path([base], recursive, maxdepth, assume_literal=True)
-        if not recursive or maxdepth is not None:
-            names = [each for each in names if not local.isdir(each)]
-        if not name.endswith("/") and (end.endswith("/") or self.isdir(end)):
-            base = base.rpartition("/")[0]
-        return names, [_joined(end, each[len(base) :].lstrip("/")) for each in names]
+        return _pairs_below(LocalFileSystem(), name, stringify_path(target), self.isdir, recursive, maxdepth)
 
     # -- attributes ----------------------------------------------------------------------------------------
 
     def metadata(self, path: str) -> dict[str, Any]:
         """Return all metadata of a file: the fields that `info(path, metadata=True)` adds."""
-        with self._views.media_at(self._key(path)) as reference:
-            key = existing_key(reference)
-            with ErrorContext(key):
-                found = records.find(self._backend, key, with_hold=True)
-                return record_fields(records.record_of(found, self._configuration()))
+        with self._media_at(path) as key:
+            found = records.find(self._backend, key, with_hold=True)
+            return record_fields(records.record_of(found, self._configuration()))
 
     def listxattr(self, path: str) -> list[str]:
         """Return the names of a file's attributes."""
         return list(self._attributes(path))
 
     def getxattr(self, path: str, attr: str) -> Any:
-        """Return one attribute.
-
-        Raises
-        ------
-        KeyError
-            The file has none of that name.
-        """
+        """Return one attribute; `KeyError` if the file has none of that name."""
         return self._attributes(path)[attr]
 
     def _attributes(self, path: str) -> dict[str, Any]:
-        with self._views.media_at(self._key(path)) as reference:
-            key = existing_key(reference)
-            with ErrorContext(key):
-                record = records.record_of(records.find(self._backend, key), self._configuration())
+        with self._media_at(path) as key:
+            record = records.record_of(records.find(self._backend, key), self._configuration())
         own = {f"{_OWN_ATTRIBUTE}{name}": value for name, value in record_fields(record).items()}
         own["fsmedia.size_bytes"] = record.size_bytes
         return {**record.xattrs, **own}
@@ -1654,96 +1541,14 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             workers = self._workers = (os.getpid(), ThreadPoolExecutor(_THREADS, thread_name_prefix="fsmedia"))
         return workers[1]
 
-    def _on_loop(self) -> AsyncReader | None:
-        """Return the storage's own coroutines if they can be awaited here.
-
-        They belong to fsspec's loop. An instance made with `asynchronous=True` runs on its caller's loop, so there
-        everything runs in threads.
-        """
-        return None if self.asynchronous else self._backend.async_reader()
-
-    async def _cat_file(
-        self, path: str, start: int | None = None, end: int | None = None, *, bulk: bool = False, **_: Any
-    ) -> bytes:
-        reads, key = self._on_loop(), self._key(path)
-        if reads is None or self._views.may_hold(key):
-            return await self._in_thread(partial(self.cat_file, bulk=bulk), path, start, end)
-        return await self._cat_on_loop(reads, key, start, end, bulk=bulk)
-
-    @observed("retrieve")
-    async def _cat_on_loop(
-        self, reads: AsyncReader, key: str, start: int | None, end: int | None, *, bulk: bool
-    ) -> bytes:
-        key = existing_key(key)
-        where, sidecar = keys.bytes_key(key), keys.sidecar_key(key)
-        whole = start is None and end is None
-        facts = facts_of_name(key)
-        if self._verify_reads:
-            start, end = absolute_range(key, start, end)
-        if where != key:
-            # A deduplicated file exists as long as its sidecar. Both in one round trip.
-            text, data = await asyncio.gather(reads.read_range(sidecar, 0, 1), reads.read_range(where, start, end))
-            data = None if text is None else data
-        elif whole and (self._verify_reads == "always" or (self._verify_reads and not bulk)):
-            text, data = await asyncio.gather(reads.read_range(sidecar, None, None), reads.read_range(key, None, None))
-            facts = facts_of_sidecar(text, key)
-        else:
-            # Of many plain files only the lengths are checked, which their answers tell: a sidecar more for each would
-            # double the requests.
-            data = await reads.read_range(key, start, end)
-        if data is None:
-            raise not_found(key)
-        if not self._verify_reads:
-            return data
-        # What has to look again blocks, and a digest of many bytes takes long: neither on the loop of all.
-        if not whole:
-            if start is not None and end is not None and len(data) == end - start:
-                return data
-            return await self._in_thread(check_range, self._backend, key, data, start, end)
-        if facts is None:
-            return data
-        check = ReadCheck(self._backend, key, facts)
-        if len(data) <= CHUNK and check.is_met(data):
-            return data
-        return await self._in_thread(check.check, data)
-
     async def _cat(self, path: Any, recursive: bool = False, on_error: str = "raise", **kwargs: Any) -> Any:
         many = recursive or not _is_path(path) or has_magic(stringify_path(path))
         return await super()._cat(path, recursive, on_error, **({"bulk": True} if many else {}), **kwargs)
 
     async def _get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
         # `_get` makes local folders first: what is one here is a folder there, and needs no request.
-        if _is_local_folder(lpath):
-            return
-        reads, key = self._on_loop(), self._key(rpath)
-        elsewhere = kwargs.get("outfile") is not None or hasattr(lpath, "write")
-        if reads is None or elsewhere or self._views.may_hold(key):
-            await self._in_thread(self.get_file, rpath, lpath, callback=callback, **kwargs)
-            return
-        await self._get_on_loop(reads, key, lpath, callback)
-
-    @observed("retrieve")
-    async def _get_on_loop(self, reads: AsyncReader, key: str, lpath: Any, callback: Any) -> None:
-        key = existing_key(key)
-        where = keys.bytes_key(key)
-        # The sidecar first: of a deleted file no local file must be made.
-        if where != key and await reads.read_range(keys.sidecar_key(key), 0, 1) is None:
-            raise not_found(key)
-        if where == key and self._verify_reads:
-            text, found = await asyncio.gather(
-                reads.read_range(keys.sidecar_key(key), None, None), reads.download(key, lpath, callback)
-            )
-        else:
-            text, found = None, await reads.download(where, lpath, callback)
-        if not found:
-            if await self._in_thread(self._backend.is_folder, key):
-                await self._in_thread(Path(lpath).mkdir, parents=True, exist_ok=True)
-                return
-            raise not_found(key)
-        facts = facts_of_name(key) or facts_of_sidecar(text, key)
-        if self._verify_reads and facts is not None and await self._in_thread(_digest_of, lpath) != facts.sha256:
-            # Once more, sidecar and then bytes: it may have been overwritten between the two requests.
-            await self._in_thread(self._copy_out, key, lpath, DEFAULT_CALLBACK)
+        if not _is_local_folder(lpath):
+            await self._in_thread(self.get_file, rpath, lpath, callback, **kwargs)
 
     async def _copy(
         self,
@@ -1754,36 +1559,20 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         maxdepth: int | None = None,
         **kwargs: Any,
     ) -> None:
-        pairs = partial(self._paired, path1, path2, self.isdir, recursive=recursive, maxdepth=maxdepth)
-        sources, targets = await self._in_thread(pairs)
-        await super()._copy(sources, targets, recursive, on_error, maxdepth, **kwargs)
+        pairs = await self._in_thread(self._paired, path1, path2, self.isdir, recursive, maxdepth)
+        await super()._copy(*pairs, recursive, on_error, maxdepth, **kwargs)
 
     async def _get(
-        self,
-        rpath: Any,
-        lpath: Any,
-        recursive: bool = False,
-        callback: Any = DEFAULT_CALLBACK,
-        maxdepth: int | None = None,
-        **kwargs: Any,
+        self, rpath: Any, lpath: Any, recursive: bool = False, callback: Any = DEFAULT_CALLBACK, **kwargs: Any
     ) -> None:
-        pairs = partial(self._paired_to_local, rpath, lpath, recursive=recursive, maxdepth=maxdepth)
-        sources, targets = await self._in_thread(pairs)
-        await super()._get(sources, targets, recursive, callback, maxdepth, **kwargs)
+        pairs = await self._in_thread(self._paired_to_local, rpath, lpath, recursive, kwargs.get("maxdepth"))
+        await super()._get(*pairs, recursive, callback, **kwargs)
 
     async def _put(
-        self,
-        lpath: Any,
-        rpath: Any,
-        recursive: bool = False,
-        callback: Any = DEFAULT_CALLBACK,
-        batch_size: int | None = None,
-        maxdepth: int | None = None,
-        **kwargs: Any,
+        self, lpath: Any, rpath: Any, recursive: bool = False, callback: Any = DEFAULT_CALLBACK, **kwargs: Any
     ) -> None:
-        pairs = partial(self._paired_from_local, lpath, rpath, recursive=recursive, maxdepth=maxdepth)
-        sources, targets = await self._in_thread(pairs)
-        await super()._put(sources, targets, recursive, callback, batch_size, maxdepth, **kwargs)
+        pairs = await self._in_thread(self._paired_from_local, lpath, rpath, recursive, kwargs.get("maxdepth"))
+        await super()._put(*pairs, recursive, callback, **kwargs)
 
     async def _walk(self, path: str, maxdepth: int | None = None, on_error: Any = "omit", **kwargs: Any) -> Any:
         kwargs.setdefault("views", False)
@@ -1797,69 +1586,27 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         file = await self._in_thread(self._open, self._key(path), mode, **kwargs)
         return AsyncMediaFile(self, file, mode, self._in_thread)
 
-    # The rest are the calls above, in a worker thread: they are sequences of blocking calls.
+    # The calls above, as coroutines.
 
-    async def _info(self, path: str, **kwargs: Any) -> dict[str, Any]:
-        return await self._in_thread(self.info, path, **kwargs)
-
-    async def _exists(self, path: str, **kwargs: Any) -> bool:
-        return await self._in_thread(self.exists, path, **kwargs)
-
-    async def _isfile(self, path: str) -> bool:
-        return await self._in_thread(self.isfile, path)
-
-    async def _isdir(self, path: str) -> bool:
-        return await self._in_thread(self.isdir, path)
-
-    async def _ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
-        return await self._in_thread(self.ls, path, detail, **kwargs)
-
-    async def _find(self, path: str, maxdepth: int | None = None, withdirs: bool = False, **kwargs: Any) -> Any:
-        return await self._in_thread(self.find, path, maxdepth, withdirs, **kwargs)
-
-    async def _du(self, path: str, total: bool = True, maxdepth: int | None = None, **kwargs: Any) -> Any:
-        return await self._in_thread(self.du, path, total, maxdepth, **kwargs)
-
-    async def _expand_path(
-        self, path: Any, recursive: bool = False, maxdepth: int | None = None, assume_literal: bool = False
-    ) -> list[str]:
-        return await self._in_thread(self.expand_path, path, recursive, maxdepth, assume_literal)
-
-    async def _pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
-        await self._in_thread(self.pipe_file, path, value, mode, **kwargs)
-
-    async def _pipe(self, path: Any, value: bytes | None = None, batch_size: int | None = None, **kwargs: Any) -> None:
-        del batch_size
-        await self._in_thread(self.pipe, path, value, **kwargs)
-
-    async def _put_file(
-        self, lpath: Any, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **kwargs: Any
-    ) -> None:
-        await self._in_thread(self.put_file, lpath, rpath, callback, mode, **kwargs)
-
-    async def _cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
-        await self._in_thread(self.cp_file, path1, path2, **kwargs)
-
-    async def _rm_file(self, path: str, **_: Any) -> None:
-        await self._in_thread(self.rm_file, path)
-
-    async def _rm(
-        self, path: Any, recursive: bool = False, batch_size: int | None = None, maxdepth: int | None = None, **_: Any
-    ) -> None:
-        del batch_size
-        await self._in_thread(self.rm, path, recursive, maxdepth)
-
-    async def _mkdir(self, path: str, create_parents: bool = True, **kwargs: Any) -> None:
-        await self._in_thread(self.mkdir, path, create_parents, **kwargs)
-
-    async def _makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:
-        await self._in_thread(self.makedirs, path, exist_ok)
-
-    async def _rmdir(self, path: str) -> None:
-        await self._in_thread(self.rmdir, path)
-
-    async def _touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
-        await self._in_thread(self.touch, path, truncate, **kwargs)
+    _cat_file = _in_worker_thread("cat_file")
+    _cp_file = _in_worker_thread("cp_file")
+    _du = _in_worker_thread("du")
+    _exists = _in_worker_thread("exists")
+    _expand_path = _in_worker_thread("expand_path")
+    _find = _in_worker_thread("find")
+    _info = _in_worker_thread("info")
+    _isdir = _in_worker_thread("isdir")
+    _isfile = _in_worker_thread("isfile")
+    _ls = _in_worker_thread("ls")
+    _makedirs = _in_worker_thread("makedirs")
+    _mkdir = _in_worker_thread("mkdir")
+    _pipe = _in_worker_thread("pipe")
+    _pipe_file = _in_worker_thread("pipe_file")
+    _put_file = _in_worker_thread("put_file")
+    _rm = _in_worker_thread("rm")
+    _rm_file = _in_worker_thread("rm_file")
+    _rmdir = _in_worker_thread("rmdir")
+    _touch = _in_worker_thread("touch")
 
 
 # -- helpers -------------------------------------------------------------------------------------------------
@@ -1891,6 +1638,30 @@ def _as_list(path: Any) -> list[Any]:
 def _joined(folder: str, name: str) -> str:
     """Return the path of a name in a folder; of the folder itself without a name."""
     return f"{folder.rstrip('/')}/{name}" if name else folder.rstrip("/")
+
+
+def _pairs_below(
+    filesystem: Any,
+    source: str,
+    target: str,
+    is_folder: Callable[[str], bool],
+    recursive: bool,
+    maxdepth: int | None,
+    *,
+    literal: bool = True,
+) -> tuple[list[str], list[str]]:
+    """Return what a name or a pattern means, and the target of each, by fsspec's rules."""
+    base = filesystem._strip_protocol(source)
+    names = filesystem.expand_path([base], recursive, maxdepth, assume_literal=literal)
+    if not recursive or maxdepth is not None:
+        names = [name for name in names if not filesystem.isdir(name)]
+    if literal:
+        inside = not source.endswith("/") and (target.endswith("/") or is_folder(target))
+    else:
+        base, inside = common_prefix(names) if names else "", len(names) == 1
+    if inside:
+        base = base.rpartition("/")[0]
+    return names, [_joined(target, name[len(base) :].lstrip("/")) for name in names]
 
 
 def _is_local_folder(path: Any) -> bool:

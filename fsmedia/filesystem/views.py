@@ -56,13 +56,7 @@ def as_age(value: float | timedelta) -> timedelta:
 
 
 class LazySettingsFile:
-    """The settings of a root, read on first use: most reads need none.
-
-    Attributes
-    ----------
-    opened
-        The settings file once it was read.
-    """
+    """The settings of a root, read on first use: most reads need none."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -115,13 +109,7 @@ class ViewEntry(NamedTuple):
         self.rows.renew(self.row, size)
 
     def refuse_replaced(self, current: Entry) -> None:
-        """Compare the media's current entry with the one in the catalog.
-
-        Raises
-        ------
-        StorageError
-            The media was overwritten; the view shows the new one from now on.
-        """
+        """Refuse a media that was overwritten since the catalog saw it; the view shows the new one from now on."""
         if self.rows.is_as_shown(self.row, current):
             return
         # Before the error: who looks again after it sees the new size.
@@ -147,17 +135,7 @@ class ViewEntry(NamedTuple):
 
 
 class Views:
-    """The views of one store.
-
-    Parameters
-    ----------
-    settings
-        The store's settings, which name the user's own views.
-    max_age
-        How old the data of views may be; None never looks again.
-    now
-        The clock.
-    """
+    """The views of one store; their data are at most `max_age` old, None never looks again."""
 
     def __init__(
         self, backend: Backend, settings: LazySettingsFile, max_age: timedelta | None, now: Callable[[], datetime]
@@ -180,15 +158,6 @@ class Views:
             found = self._settings.open().views.get(first)
         return None if found is None else ViewReader(self, found)
 
-    def may_hold(self, key: str) -> bool:
-        """Return whether `of` could find a view; unlike `of` this never reads the settings."""
-        first = key.partition("/")[0]
-        if first in PLAIN_FOLDERS:
-            return False
-        opened = self._settings.opened
-        settled = opened is not None and opened.is_settled
-        return first in _DEFAULTS or (may_be_view(first) and not (settled and first not in self._settings.open().views))
-
     def all(self) -> list[View]:
         """Return all views; none where there is neither a store nor any media."""
         settings = self._settings.open()
@@ -199,24 +168,12 @@ class Views:
         return [*DEFAULT_VIEWS, *own]
 
     def media_at(self, key: str) -> AbstractContextManager[str]:
-        """Return a context that gives the reference of the media at a path, which outside of views is the path itself.
-
-        Raises
-        ------
-        MediaNotFoundError, IsADirectoryError
-            The path is in a view, and there is nothing, or a folder.
-        """
+        """Return a context that gives the reference of the media at a path; outside of views that is the path."""
         view = self.of(key)
         return nullcontext(key) if view is None else view.resolve(key)
 
     def refuse(self, keys: Iterable[str]) -> None:
-        """Refuse to change anything in a view.
-
-        Raises
-        ------
-        ReadOnlyStoreError
-            One of the keys is in one.
-        """
+        """Refuse to change anything in a view."""
         for key in keys:
             view = self.of(key)
             if view is not None:
@@ -252,13 +209,7 @@ class ViewReader:
         self._view = view
 
     def resolve(self, key: str) -> ViewEntry:
-        """Return the file at a key.
-
-        Raises
-        ------
-        MediaNotFoundError, IsADirectoryError
-            There is nothing, or a folder.
-        """
+        """Return the file at a key; `MediaNotFoundError` or `IsADirectoryError` for anything else."""
         tree, found = self._look_up(key)
         if found is None:
             raise not_found(key)
@@ -267,13 +218,7 @@ class ViewReader:
         return ViewEntry(key, tree.rows, found)
 
     def info(self, key: str) -> dict[str, Any]:
-        """Describe a file or folder; a file with its media's own path, as `reference`.
-
-        Raises
-        ------
-        MediaNotFoundError
-            There is neither.
-        """
+        """Describe a file or folder; a file with its media's own path, as `reference`."""
         # Whether the view itself exists is known without loading what is in it.
         if key == self.name and self._view in self._views.all():
             return folder_info(key)
@@ -291,13 +236,7 @@ class ViewReader:
         return kind
 
     def ls(self, key: str) -> list[dict[str, Any]]:
-        """List a folder, or a file alone.
-
-        Raises
-        ------
-        MediaNotFoundError
-            There is neither.
-        """
+        """List a folder, or a file alone."""
         tree, found = self._look_up(key)
         if found is None:
             raise not_found(key)

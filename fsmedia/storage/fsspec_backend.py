@@ -22,7 +22,7 @@ from functools import partial
 from operator import itemgetter
 from os import getpid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar, cast
 from urllib.parse import quote
 
 import fsspec
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from fsspec import AbstractFileSystem
 
-    from fsmedia.storage.port import AsyncReader, Version, Write
+    from fsmedia.storage.port import Version
 
 T = TypeVar("T")
 PATIENCE_BYTES = 2**20
@@ -94,27 +94,6 @@ def _is_refusal(error: Exception) -> bool:
 def inline(filename: str) -> str:
     """Return a Content-Disposition that shows the bytes and names them, whatever characters the name holds."""
     return f"inline; filename*=UTF-8''{quote(filename, safe='')}"
-
-
-class AsyncReads(NamedTuple):
-    """The `AsyncReader` of a filesystem whose calls are coroutines; errors are translated."""
-
-    reader: Callable[[str, int | None, int | None], Awaitable[bytes | None]]
-    downloader: Callable[[str, str, Any], Awaitable[bool]]
-    secrets: frozenset[str]
-
-    def __repr__(self) -> str:
-        return "AsyncReads()"
-
-    async def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
-        """Read a part, or all of it."""
-        with ErrorTranslator(key, self.secrets):
-            return await self.reader(key, start, end)
-
-    async def download(self, key: str, path: str, callback: Any) -> bool:
-        """Write the bytes to a file of this machine as they come."""
-        with ErrorTranslator(key, self.secrets):
-            return await self.downloader(key, path, callback)
 
 
 class TranslatedFile(io.BufferedIOBase, BinaryIO):
@@ -729,10 +708,6 @@ class FsspecBackend(Backend):
 
         return self._ask(key, read)
 
-    def async_reader(self) -> AsyncReader | None:
-        """Return the coroutines, where the filesystem behind has any."""
-        return AsyncReads(self._range, self._download, self._secrets) if self.asynchronous else None
-
     async def _range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         path = self._path(key)
         try:
@@ -751,13 +726,18 @@ class FsspecBackend(Backend):
             raise
         return data
 
-    async def _download(self, key: str, path: str, callback: Any) -> bool:
-        try:
-            with LocalFileContext(path):
-                await self.fs._get_file(self._path(key), path, callback=callback)
-        except FileNotFoundError:
-            return False
-        return True
+    def download(self, key: str, path: str, callback: Any) -> bool:
+        """Download by one request; no limit of time, for nobody knows how much comes."""
+
+        async def downloaded() -> bool:
+            try:
+                with LocalFileContext(path):
+                    await self.fs._get_file(self._path(key), path, callback=callback)
+            except FileNotFoundError:
+                return False
+            return True
+
+        return self._ask(key, lambda: cast("bool", sync(self.fs.loop, downloaded)))
 
     def local_path(self, key: str) -> str | None:
         """Nothing of this storage lies on this machine."""

@@ -188,16 +188,6 @@ class Stage(Protocol):
         """Leave nothing behind; does nothing after `commit`."""
 
 
-class AsyncReader(Protocol):
-    """Reads as coroutines on fsspec's own event loop; only asynchronous storages have them."""
-
-    async def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
-        """Do what `Backend.read_range` does."""
-
-    async def download(self, key: str, path: str, callback: Any) -> bool:
-        """Bring a file to a path of this machine; False: no such file."""
-
-
 class Backend(ABC):
     """A storage below one root URL."""
 
@@ -241,7 +231,7 @@ class Backend(ABC):
 
     @property
     def asynchronous(self) -> bool:
-        """Whether bulk calls are concurrent, on fsspec's own loop; see `AsyncReader`."""
+        """Whether bulk calls are concurrent, on fsspec's own loop."""
         return False
 
     @property
@@ -360,9 +350,9 @@ class Backend(ABC):
     def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         """Read the bytes from start to before end, counted from the end where negative; None: no such file."""
 
-    def async_reader(self) -> AsyncReader | None:
-        """Return the coroutines of this storage; None where it has none."""
-        return None
+    def download(self, key: str, path: str, callback: Any) -> bool:
+        """Bring a file to a path of this machine, as its bytes come; False: no such file. Only where `asynchronous`."""
+        raise NotImplementedError(f"{self.url} opens {key} instead, for {path} and {callback}")
 
     @abstractmethod
     def children(self, folder: str = "", *, until: str | None = None) -> Listing:
