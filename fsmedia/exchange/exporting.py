@@ -1,4 +1,4 @@
-"""What the exporters share: which media, the rows of their tables, and the place that files are written to.
+"""What the exporters share: which media, the rows of their tables, the folder that files go to, and the report.
 
 Rows are spooled to disk, not held in memory. A table is JSON lines, or Parquet where pyarrow is installed.
 """
@@ -7,26 +7,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
+import time
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, Self
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal
 
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StorageError, StoreConflictError
-from fsmedia.exchange.importing import is_inside_store
+from fsmedia.exchange.importing import SourceItem, is_inside_store, not_imported
 from fsmedia.format import keys
-from fsmedia.models import Failed, MediaRecord, Reference
+from fsmedia.models import ExportReport, Failed, MediaRecord, Reference, Skipped
+from fsmedia.models.selection import ListWords
 from fsmedia.storage import open_backend
 from fsmedia.storage.address import resolve_root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from types import TracebackType
+    import os
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import Self, Unpack
 
-    from fsmedia.models.selection import ListWords
-    from fsmedia.storage import Entry, Stage
+    from fsmedia.models import NotImported
+    from fsmedia.storage import Stage
     from fsmedia.store import MediaStore
 
 TableFormat = Literal["jsonl", "parquet"]
@@ -42,46 +44,63 @@ _FINGERPRINT_BYTES = 16
 _METADATA = (
     "run_id", "conversation_id", "session_id", "message_idx", "part_idx", "provider_id", "timestamp",
 )  # fmt: skip
+_RECORDED = (*_METADATA[:-1], "mime_type", "size_bytes")
 _DIGEST_DIGITS = 32
 _TIMEOUT = timedelta(seconds=60)
-_OCTETS = "application/octet-stream"
 
 
-def select_records(store: MediaStore, selection: ListWords, failed: list[Failed]) -> Iterator[MediaRecord]:
-    """Yield the records of the selected media; what can't be read goes to `failed`."""
-    references = store.list(**selection)
-    while batch := list(islice(references, _BATCH)):
-        for reference, answer in zip(batch, store.info_many(batch, on_error="return"), strict=True):
-            if isinstance(answer, MediaRecord):
-                yield answer
-            elif not isinstance(answer, MediaNotFoundError):  # what was deleted since it was listed is no error
-                failed.append(failed_media(reference, answer))
+class ExportWords(ListWords, total=False):
+    """The keywords that all exporters take; which media, in the words of `MediaStore.list`, are among them.
+
+    Attributes
+    ----------
+    overwrite
+        Replace what lies there under the names of this export.
+    storage_options
+        What the fsspec filesystem of the place takes.
+    dry_run
+        Write nothing; the report says what would be.
+    progress
+        Called with the number of media done so far.
+    """
+
+    overwrite: bool
+    storage_options: Mapping[str, Any] | None
+    dry_run: bool
+    progress: Callable[[int], None] | None
 
 
-def failed_media(reference: str, error: MediaError) -> Failed:
-    """Return what the report says of a media that could not be exported."""
-    return Failed(reference=Reference(reference), error=error)
-
-
-class ExportTarget:
-    """A folder to export to, in any storage.
+class Export:
+    """One export under way: the media, the folder they go to, and what becomes of them.
 
     Raises
     ------
     InvalidMediaError
-        It is a store, or lies in the one that is exported.
+        The folder is a store, or lies in the one that is exported.
     """
 
     def __init__(
         self,
         store: MediaStore,
         place: str | os.PathLike[str],
-        options: Mapping[str, Any] | None,
         *,
-        overwrite: bool,
+        overwrite: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+        dry_run: bool = False,
+        progress: Callable[[int], None] | None = None,
+        **selection: Unpack[ListWords],
     ) -> None:
-        self.backend = open_backend(*resolve_root(place, options), timeout=_TIMEOUT, durability="rename")
+        self.store = store
         self.overwrite = overwrite
+        self.dry_run = dry_run
+        self.progress = progress or (lambda _: None)
+        self.selection = selection
+        self.examined = self.exported = self.bytes = self.unchanged = 0
+        self.files: list[str] = []
+        self.skipped: list[Skipped] = []
+        self.failed: list[Failed] = []
+        self._begun = time.monotonic()
+        self.backend = open_backend(*resolve_root(place, storage_options), timeout=_TIMEOUT, durability="rename")
         if is_inside_store(store, self.backend.roots()) or self.backend.read(keys.CONFIGURATION_KEY) is not None:
             raise InvalidMediaError(
                 "an export can't go into a store: its files would be listed as media",
@@ -89,11 +108,29 @@ class ExportTarget:
                 key=self.backend.url,
             )
 
-    def heads(self, names: Sequence[str]) -> list[Entry | None]:
-        """Return what lies under several names."""
-        return self.backend.fetch(heads=names).heads
+    def records(self) -> Iterator[MediaRecord]:
+        """Yield the records of the selected media; what can't be read is noted as failed."""
+        references = self.store.list(**self.selection)
+        while batch := list(islice(references, _BATCH)):
+            for reference, answer in zip(batch, self.store.info_many(batch, on_error="return"), strict=True):
+                if isinstance(answer, MediaNotFoundError):
+                    continue  # what was deleted since it was listed is no error
+                self.examined += 1
+                if isinstance(answer, MediaRecord):
+                    yield answer
+                else:
+                    self.fail(reference, answer)
 
-    def put(self, name: str, chunks: Iterable[bytes], content_type: str = _OCTETS, *, replace: bool = False) -> None:
+    def fail(self, reference: str, error: MediaError) -> None:
+        """Note a media that could not be exported."""
+        self.failed.append(Failed(reference=Reference(reference), error=error))
+
+    def note(self, row: Mapping[str, Any]) -> None:
+        """Note a media that was written, or would be in a dry run."""
+        self.exported += 1
+        self.bytes += row["size_bytes"]
+
+    def put(self, name: str, chunks: Iterable[bytes], content_type: str, *, replace: bool = False) -> None:
         """Write a file.
 
         Raises
@@ -109,24 +146,30 @@ class ExportTarget:
         finally:
             stage.discard()
 
-    def commit(self, stage: Stage, name: str, content_type: str, *, replace: bool) -> None:
+    def commit(self, stage: Stage, name: str, content_type: str, *, replace: bool = False) -> None:
         """Let a file that was staged appear."""
         if replace or self.overwrite:
             stage.commit(content_type)
         elif not stage.commit_new(content_type):
             raise conflict(name)
 
+    def report(self) -> ExportReport:
+        """Return what was done."""
+        return ExportReport(
+            dry_run=self.dry_run,
+            examined=self.examined,
+            exported=self.exported,
+            bytes=self.bytes,
+            unchanged=self.unchanged,
+            files=tuple(self.files),
+            skipped=tuple(self.skipped),
+            failed=tuple(self.failed),
+            took=timedelta(seconds=time.monotonic() - self._begun),
+        )
+
     def close(self) -> None:
         """Close the storage."""
         self.backend.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def conflict(name: str) -> StoreConflictError:
@@ -136,42 +179,23 @@ def conflict(name: str) -> StoreConflictError:
     )
 
 
-class VerifiedChunks:
-    """The bytes of one media in chunks; at their end they must be those that its record promises."""
-
-    def __init__(self, file: BinaryIO, row: Mapping[str, Any]) -> None:
-        self._file = file
-        self._row = row
-        self._digest = hashlib.sha256()
-        self._size = 0
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> bytes:
-        data = self._file.read(_CHUNK)
-        if data:
-            self._digest.update(data)
-            self._size += len(data)
-            return data
-        wanted = self._row["sha256"]
-        if self._size != self._row["size_bytes"] or (wanted and self._digest.hexdigest() != wanted):
-            raise InvalidMediaError(
-                "its bytes are not those that its sidecar speaks of",
-                next_step="verify the store",
-                reference=self._row["reference"],
-            )
-        raise StopIteration
+def verified_chunks(file: BinaryIO, row: Mapping[str, Any]) -> Iterator[bytes]:
+    """Yield the bytes of a media; at their end they must be those that its record promises."""
+    digest, size, wanted = hashlib.sha256(), 0, row["sha256"]
+    while data := file.read(_CHUNK):
+        digest.update(data)
+        size += len(data)
+        yield data
+    if size != row["size_bytes"] or (wanted and digest.hexdigest() != wanted):
+        raise InvalidMediaError(
+            "its bytes are not those that its sidecar speaks of",
+            next_step="verify the store",
+            reference=row["reference"],
+        )
 
 
 class RowSpool:
-    """Rows of a table in order, in memory while they are few and on disk when they are many.
-
-    Parameters
-    ----------
-    file
-        A temporary file that can be written and read; see `RowSpool.opened`.
-    """
+    """Rows of a table in order, in memory while they are few and on disk when they are many."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -208,14 +232,7 @@ def row_of(record: MediaRecord) -> dict[str, Any]:
     """Return what a table says of a media; the same columns, of the same types, for each."""
     return {
         "reference": str(record.reference),
-        "run_id": record.run_id,
-        "conversation_id": record.conversation_id,
-        "session_id": record.session_id,
-        "message_idx": record.message_idx,
-        "part_idx": record.part_idx,
-        "provider_id": record.provider_id,
-        "mime_type": record.mime_type,
-        "size_bytes": record.size_bytes,
+        **{name: getattr(record, name) for name in _RECORDED},
         "sha256": record.sha256 or "",
         "timestamp": None if record.timestamp is None else _instant_text(record.timestamp),
         "text": record.caption or "",
@@ -225,26 +242,22 @@ def row_of(record: MediaRecord) -> dict[str, Any]:
     }
 
 
-def values_of(row: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the values of metadata and of content that a row of a table stands for: `row_of` read backwards.
+def described_item(
+    source: str, open_bytes: Callable[[], BinaryIO], row: Mapping[str, Any], given: Mapping[str, Any], **about: Any
+) -> SourceItem | NotImported:
+    """Return the media that a row of a table, maybe a stranger's, tells of: `row_of` read backwards.
 
-    Parameters
-    ----------
-    row
-        Of a table that an export wrote, or of a stranger's: nothing in it is checked.
-    given
-        Values of metadata that count where the row has none.
-
-    Raises
-    ------
-    ValueError
-        Its timestamp is none.
+    `given` are values of metadata that count where the row has none; `about` says what else a `SourceItem` has.
     """
     metadata = {**given, **{name: row[name] for name in _METADATA if row.get(name) not in (None, "")}}
     if isinstance(metadata.get("timestamp"), str):
-        metadata["timestamp"] = datetime.fromisoformat(metadata["timestamp"])
+        try:
+            metadata["timestamp"] = datetime.fromisoformat(metadata["timestamp"])
+        except ValueError as error:
+            return not_imported(source, error)
     content = {name: row.get(name) for name in ("mime_type", "width", "height", "duration")}
-    return metadata, {**content, "caption": row.get("text") or None}
+    content["caption"] = row.get("text") or None
+    return SourceItem(source, open_bytes, metadata, content, sha256=row.get("sha256") or None, **about)
 
 
 def file_stem(reference: str) -> str:
@@ -269,13 +282,7 @@ def fingerprint(row: dict[str, Any]) -> bytes:
 
 
 def read_rows(file: IO[bytes], table: TableFormat) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table that an earlier export wrote.
-
-    Raises
-    ------
-    ValueError
-        It is no such table.
-    """
+    """Yield the rows of a table that an earlier export wrote; ValueError where it is none."""
     if table == "jsonl":
         for line in file:
             match json.loads(line):
@@ -284,23 +291,11 @@ def read_rows(file: IO[bytes], table: TableFormat) -> Iterator[dict[str, Any]]:
                 case _:
                     raise ValueError("a line is no object")
         return
-    _, parquet = _pyarrow()
+    _, parquet = load_pyarrow()
     for batch in parquet.ParquetFile(file).iter_batches(batch_size=_ROW_GROUP):
         for row in batch.to_pylist():
             instant = row.get("timestamp")
             yield {**row, "timestamp": None if instant is None else _instant_text(instant)}
-
-
-def check_table_format(table: str) -> None:
-    """Refuse a format that can't be written here, before anything is written.
-
-    Raises
-    ------
-    StorageError
-        pyarrow is not installed.
-    """
-    if table == "parquet":
-        _pyarrow()
 
 
 def _instant_text(instant: datetime) -> str:
@@ -308,7 +303,8 @@ def _instant_text(instant: datetime) -> str:
     return instant.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _pyarrow() -> tuple[Any, Any]:
+def load_pyarrow() -> tuple[Any, Any]:
+    """Import pyarrow and its Parquet module, or raise StorageError."""
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -322,7 +318,7 @@ def _pyarrow() -> tuple[Any, Any]:
 @contextmanager
 def _parquet_file(rows: RowSpool) -> Iterator[IO[bytes]]:
     """Give a temporary file that holds the table as Parquet, a row group for each 10,000 rows."""
-    arrow, parquet = _pyarrow()
+    arrow, parquet = load_pyarrow()
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
         writer = None
         remaining = iter(rows)
@@ -338,19 +334,10 @@ def _parquet_file(rows: RowSpool) -> Iterator[IO[bytes]]:
 
 def _arrow_table(arrow: Any, rows: list[dict[str, Any]]) -> Any:
     """Return rows as an Arrow table whose types do not depend on what stands in these rows."""
-
-    def kind(name: str) -> Any:
-        if name in _INTEGERS:
-            return arrow.int64()
-        if name == "timestamp":
-            return arrow.timestamp("us", tz="UTC")
-        return arrow.float64() if name == "duration" else arrow.string()
-
-    schema = arrow.schema([(name, kind(name)) for name in rows[0]])
-    columns = [
-        arrow.array([row[field.name] for row in rows], arrow.string()).cast(field.type)
-        if field.name == "timestamp"
-        else arrow.array([row[field.name] for row in rows], field.type)
-        for field in schema
-    ]
-    return arrow.table(columns, schema=schema)
+    kinds = {name: arrow.int64() for name in _INTEGERS}
+    kinds |= {"timestamp": arrow.timestamp("us", tz="UTC"), "duration": arrow.float64()}
+    schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in rows[0]])
+    for row in rows:
+        if row["timestamp"] is not None:
+            row["timestamp"] = datetime.fromisoformat(row["timestamp"])
+    return arrow.Table.from_pylist(rows, schema=schema)

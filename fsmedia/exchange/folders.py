@@ -7,7 +7,8 @@ on.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Unpack
 
 from fsmedia.core import commit
 from fsmedia.core.ingest import HashingWriter
@@ -15,7 +16,6 @@ from fsmedia.errors import (
     InvalidLayoutError,
     InvalidMediaError,
     InvalidReferenceError,
-    MediaError,
     MediaNotFoundError,
     StorageError,
 )
@@ -24,13 +24,15 @@ from fsmedia.exchange.importing import (
     ImportLog,
     SourceItem,
     SourceTree,
+    TreeFile,
+    TreeImportWords,
     check_ids,
     guess_mime_type,
     is_inside_store,
-    not_imported,
     opener,
     printable,
     skipped,
+    tree_items,
 )
 from fsmedia.format import keys
 from fsmedia.format.layout import ID_FIELDS, Layout
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from os import PathLike
 
-    from fsmedia.exchange.importing import TreeFile
     from fsmedia.models import ImportReport, NotImported, PassedOver
 
 DEFAULT_PATTERN = "{run_id}/{name}{ext}"
@@ -61,11 +62,7 @@ def import_folder(
     place: str | PathLike[str],
     *,
     pattern: str = DEFAULT_PATTERN,
-    ids: Mapping[str, str] | None = None,
-    policy_name: str | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    dry_run: bool = False,
-    progress: Callable[[int], None] | None = None,
+    **words: Unpack[TreeImportWords],
 ) -> ImportReport:
     """Import the files of a tree. Importing again stores what is new or has changed, and nothing twice.
 
@@ -78,12 +75,8 @@ def import_folder(
         The top of the tree; a path or any fsspec URL.
     pattern
         A layout template for the path below it. It may leave out the id of the store's mode where `ids` gives it.
-    ids
-        `run_id`, `conversation_id`, `session_id`, `provider_id` of files whose path does not tell.
-    policy_name
-        The policy of what is stored.
-    storage_options, dry_run, progress
-        As for `import_promptarena`.
+    words
+        See `TreeImportWords`; `ids` count for files whose path does not tell.
 
     Raises
     ------
@@ -94,10 +87,9 @@ def import_folder(
     MediaNotFoundError
         There is nothing at the place. What is wrong with single files is in the report.
     """
-    given = check_ids(ids, policy_name)
-    template = PathPattern(pattern, store.organization, given)
-    importer = Importer(store, dry_run=dry_run, progress=progress)
-    with SourceTree(place, storage_options) as tree:
+    importer = Importer(store, **words)
+    template = PathPattern(pattern, store.organization, importer.given)
+    with importer.source(place) as tree:
         own = tree.path_of(store.url)
         if own == "" or is_inside_store(store, tree.backend.roots()):
             raise InvalidMediaError(
@@ -137,7 +129,7 @@ def adopt_folder(
     policy_name
         The policy of what is there, counted from the files' times.
     storage_options, dry_run, progress
-        As for `import_promptarena`.
+        As for `import_folder`.
 
     Raises
     ------
@@ -152,15 +144,16 @@ def adopt_folder(
     """
     mode = OrganizationMode(organization) if organization else _mode_of(pattern)
     log = ImportLog(dry_run=dry_run, progress=progress)
-    adoption = _Adoption(Layout(pattern, mode), check_ids(ids), policy_name, log, dry_run=dry_run)
-    options = dict(storage_options or {})
-    with SourceTree(place, options) as tree:
+    layout, given, options = Layout(pattern, mode), check_ids(ids), dict(storage_options or {})
+    with closing(SourceTree(place, options)) as tree:
         store = MediaStore(place, storage_options=options, organization=mode, layouts={mode: pattern})
         if policy_name is not None:
             find_policy(policy_name, {})
         if not dry_run:
             store.create()
-        return adoption.run(tree)
+        adoption = _Adoption(tree, layout, given, policy_name, log, dry_run=dry_run)
+        log.take(adoption.files(), adoption.adopt)
+    return log.report()
 
 
 class PathPattern:
@@ -194,7 +187,7 @@ class PathPattern:
         parsed = self._layout.parse(f"{_ABOVE}/{path}")
         if parsed is None:
             return None
-        fields = {name: value for name, value in parsed.items() if name not in ("name", "ext") and value != ""}
+        fields = _stated(parsed)
         if not self._names_id:
             del fields[self.needed]
         return {**self._given, **fields}
@@ -204,68 +197,64 @@ class _Adoption:
     """One adoption under way."""
 
     def __init__(
-        self, layout: Layout, ids: dict[str, Any], policy_name: str | None, log: ImportLog, *, dry_run: bool
+        self,
+        tree: SourceTree,
+        layout: Layout,
+        given: Mapping[str, Any],
+        policy_name: str | None,
+        log: ImportLog,
+        *,
+        dry_run: bool,
     ) -> None:
+        self._tree = tree
         self._layout = layout
-        self._ids = ids
+        self._given = given
         self._policy_name = policy_name
         self._dry_run = dry_run
         self._log = log
 
-    def run(self, tree: SourceTree) -> ImportReport:
-        for file in tree.files():
-            reason = _skip_reason(file)
-            if file.path.startswith(f"{keys.INTERNAL}/") or reason.startswith("is a sidecar"):
-                continue  # what adopting writes itself
-            source = f"folder:{file.path}"
-            if file.error is not None:
-                self._log.failed.append(not_imported(source, file.error))
-            elif reason:
-                self._log.skipped.append(skipped(source, reason))
-            else:
-                try:
-                    self._adopt(tree, file, source)
-                except (MediaError, OSError) as error:
-                    self._log.failed.append(not_imported(source, error))
-            self._log.advance()
-        return self._log.report()
+    def files(self) -> Iterator[TreeFile | PassedOver | NotImported]:
+        """Walk over the files that may be adopted; what adopting writes itself is none."""
+        for item in tree_items(self._tree, lambda file: not _is_written(file)):
+            reason = self._unfit(item.path) if isinstance(item, TreeFile) else ""
+            yield skipped(item.source, reason) if reason else item
 
-    def _adopt(self, tree: SourceTree, file: TreeFile, source: str) -> None:
-        fields = self._layout.parse(file.path)
-        if fields is None:
-            self._log.skipped.append(skipped(source, "its path does not match the pattern"))
-            return
-        if keys.is_own_name(file.path):
-            reason = "its name is one that stores give: it is what a crash left, or a copy"
-            self._log.skipped.append(skipped(source, reason))
-            return
+    def _unfit(self, path: str) -> str:
+        """Return why a file can't be a media of the store; empty for one that can."""
+        if self._layout.parse(path) is None:
+            return "its path does not match the pattern"
+        if keys.is_own_name(path):
+            return "its name is one that stores give: it is what a crash left, or a copy"
         try:
-            keys.check_reference(file.path)
+            keys.check_reference(path)
         except InvalidReferenceError as error:
-            self._log.skipped.append(skipped(source, f"its path can't be a reference: {error.problem}"))
-            return
+            return f"its path can't be a reference: {error.problem}"
+        return ""
+
+    def adopt(self, file: TreeFile) -> None:
+        """Read a file and write its sidecar, if it has none."""
+        tree = self._tree
         keys.check_lengths(file.path, tree.backend.root_length)
-        if tree.head(keys.sidecar_key(file.path)) is not None:
+        if tree.backend.head(keys.sidecar_key(file.path)) is not None:
             self._log.unchanged += 1
             return
-        stated = {name: value for name, value in fields.items() if name not in ("name", "ext") and value != ""}
-        metadata = MediaMetadata(**{**self._ids, **stated}, timestamp=file.modified)
+        stated = _stated(self._layout.parse(file.path) or {})
+        metadata = MediaMetadata(**{**self._given, **stated}, timestamp=file.modified)
         # Looked at before and after: a sidecar with the digest of half a file would be worse than none.
-        before = tree.head(file.path)
+        before = tree.backend.head(file.path)
         intake = HashingWriter(None, None)
         with tree.open(file.path) as opened:
             while data := opened.read(_CHUNK):
                 intake.write(data)
-        if before is None or tree.head(file.path) != before or intake.size != before.size:
+        if before is None or tree.backend.head(file.path) != before or intake.size != before.size:
             raise StorageError("was changed while it was read", next_step="adopt it again", key=printable(file.path))
         if not self._dry_run:
-            self._write(tree, file.path, metadata, intake, before.modified)
-        self._log.add_stored(source, "" if self._dry_run else file.path, intake.size, intake.sha256)
+            self._write(file, metadata, intake, before.modified)
+        self._log.add_stored(file.source, "" if self._dry_run else file.path, intake.size, intake.sha256)
 
-    def _write(
-        self, tree: SourceTree, key: str, metadata: MediaMetadata, intake: HashingWriter, modified: datetime | None
-    ) -> None:
+    def _write(self, file: TreeFile, metadata: MediaMetadata, intake: HashingWriter, modified: datetime | None) -> None:
         """Write the sidecar of a file, its due entry first: without one nothing would ever expire the media."""
+        key = file.path
         kind = guess_mime_type(key, intake.head)
         timestamp = metadata.timestamp or modified or utc_now()
         instant = None
@@ -283,9 +272,9 @@ class _Adoption:
             sha256=intake.sha256,
             expires_at=instant,
             detected_mime_type=mime.agrees(kind, intake.head),
-            xattrs={SOURCE_ATTRIBUTE: f"folder:{key}"},
+            xattrs={SOURCE_ATTRIBUTE: file.source},
         )
-        backend, beside = tree.backend, keys.sidecar_key(key)
+        backend, beside = self._tree.backend, keys.sidecar_key(key)
         if instant is not None:
             backend.write(keys.due_key(instant, key), b"", commit.DUE_TYPE)
         if not backend.create(beside, sidecar.dump(), commit.SIDECAR_TYPE):
@@ -297,38 +286,26 @@ class _Adoption:
             raise MediaNotFoundError("was deleted while it was adopted", next_step="adopt again", reference=key)
 
 
+def _is_written(file: TreeFile) -> bool:
+    """Tell whether adopting writes such a file itself."""
+    return file.path.startswith(f"{keys.INTERNAL}/") or (keys.is_sidecar(file.path) and not file.reason)
+
+
+def _stated(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata in what a path tells."""
+    return {name: value for name, value in fields.items() if name not in ("name", "ext") and value != ""}
+
+
 def _items(tree: SourceTree, pattern: PathPattern, own: str | None) -> Iterator[SourceItem | PassedOver | NotImported]:
-    for file in tree.files():
-        if own and file.path.startswith(f"{own}/"):
-            continue  # the store itself, which grows meanwhile
-        if file.error is not None:
-            yield not_imported(f"folder:{file.path}", file.error)
-            continue
-        reason = _skip_reason(file)
-        if reason:
-            yield skipped(f"folder:{file.path}", reason)
-            continue
-        fields = pattern.read(file.path)
-        if fields is None:
-            yield skipped(f"folder:{file.path}", "its path does not match the pattern")
-            continue
-        yield SourceItem(
-            f"folder:{file.path}",
-            opener(tree, file.path),
-            {**fields, "timestamp": file.modified},
-            size=file.size,
-            name=file.path,
-        )
-
-
-def _skip_reason(file: TreeFile) -> str:
-    """Return why a file of a tree is no media; empty for one that may be."""
-    name = file.path.rstrip("/").rpartition("/")[2]
-    if keys.is_sidecar(file.path) and not file.reason:
-        return "is a sidecar: open the tree as a store to read what it says"
-    if keys.is_temporary(name):
-        return "is a temporary file"
-    return file.reason
+    """Walk over the files to import; not over the store itself, which may lie in the tree and grows meanwhile."""
+    for item in tree_items(tree, lambda file: not (own and file.path.startswith(f"{own}/"))):
+        if not isinstance(item, TreeFile):
+            yield item
+        elif (fields := pattern.read(item.path)) is None:
+            yield skipped(item.source, "its path does not match the pattern")
+        else:
+            metadata = {**fields, "timestamp": item.modified}
+            yield SourceItem(item.source, opener(tree, item.path), metadata, size=item.size, name=item.path)
 
 
 def _mode_of(pattern: str) -> OrganizationMode:

@@ -6,49 +6,45 @@ export wrote may grow, but loses no row unless overwriting was asked for.
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import timedelta
+from contextlib import closing
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Unpack
 
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StoreConflictError
 from fsmedia.exchange.exporting import (
     TABLE_NAMES,
     TABLE_TYPES,
-    ExportTarget,
+    Export,
+    ExportWords,
     RowSpool,
     TableFormat,
-    VerifiedChunks,
-    check_table_format,
     conflict,
-    failed_media,
+    described_item,
     file_stem,
     fingerprint,
+    load_pyarrow,
     read_rows,
     row_of,
-    select_records,
-    values_of,
+    verified_chunks,
 )
 from fsmedia.exchange.importing import (
     Importer,
     SourceItem,
     SourceTree,
-    check_ids,
+    TreeImportWords,
     invalid,
     is_below,
     not_imported,
     opener,
 )
-from fsmedia.models import ExportReport, Failed, MediaRecord, Skipped, mime
+from fsmedia.models import ExportReport, Skipped, mime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from os import PathLike
 
     from fsmedia.models import ImportReport, NotImported
-    from fsmedia.models.selection import ListWords
     from fsmedia.storage import Entry
     from fsmedia.store import MediaStore
 
@@ -56,8 +52,8 @@ Split = Literal["train", "validation", "test"]
 _SPLITS = ("train", "validation", "test")  # Hugging Face finds splits by these names of folders, and by no other
 _WINDOW = 64
 _THREADS = 8
-_READABLE = ("metadata.jsonl", "metadata.parquet")
-_TABLES = ("metadata.jsonl", "metadata.parquet", "metadata.csv")
+_READABLE = tuple(TABLE_NAMES.values())
+_TABLES = (*_READABLE, "metadata.csv")
 
 _PICTURES = {".png", ".apng", ".jpg", ".gif", ".webp", ".bmp", ".tiff", ".ico", ".jp2", ".psd", ".tga"} | {
     ".ppm", ".pgm", ".pbm", ".pnm",
@@ -66,24 +62,17 @@ _SOUNDS = {".mp3", ".wav", ".ogg", ".opus", ".flac", ".aiff", ".au", ".caf", ".w
 _RENAMED = {".weba": ".webm", ".m4a": ".mp4", ".3ga": ".3gp", ".mka": ".mkv"}  # the same container, as readers know it
 
 
-@dataclass(frozen=True, slots=True)
-class FolderFormat:
+class FolderFormat(NamedTuple):
     """A folder format of Hugging Face: which media it is for, and the extensions that `datasets` reads."""
 
     name: str
     mime_type: str
-    extensions: frozenset[str]
-    renamed: Mapping[str, str] = field(default_factory=dict)
-
-    def extension(self, record: MediaRecord) -> str | None:
-        """Return the extension of a media, None where the format's readers would not take it."""
-        found = mime.extension_for(record.mime_type)
-        found = self.renamed.get(found, found)
-        return found if found in self.extensions else None
+    extensions: set[str]
+    renamed: Mapping[str, str]
 
 
-_IMAGES = FolderFormat("imagefolder", "image/*", frozenset(_PICTURES))
-_AUDIO = FolderFormat("audiofolder", "audio/*", frozenset(_SOUNDS | set(_RENAMED.values())), _RENAMED)
+_IMAGES = FolderFormat("imagefolder", "image/*", _PICTURES, {})
+_AUDIO = FolderFormat("audiofolder", "audio/*", _SOUNDS | set(_RENAMED.values()), _RENAMED)
 
 
 def export_imagefolder(
@@ -92,16 +81,12 @@ def export_imagefolder(
     *,
     split: Split = "train",
     table: TableFormat = "jsonl",
-    overwrite: bool = False,
-    storage_options: Mapping[str, Any] | None = None,
-    dry_run: bool = False,
-    progress: Callable[[int], None] | None = None,
-    **selection: Unpack[ListWords],
+    **words: Unpack[ExportWords],
 ) -> ExportReport:
     """Write pictures as `datasets.load_dataset("imagefolder", data_dir=place)` reads them.
 
     The table has a row per picture: file_name, reference, ids, positions, MIME type, size, digest, timestamp, the
-    caption as `text`, width and height. Exporting again writes what is new.
+    caption as `text`, width and height. Exporting again writes what is new; overwriting takes rows out of the table.
 
     Parameters
     ----------
@@ -111,16 +96,9 @@ def export_imagefolder(
         The folder below it: Hugging Face knows splits by these names.
     table
         "jsonl", or "parquet" (needs pyarrow).
-    overwrite
-        Replace what lies there under the names of this export, and take rows out of its table.
-    storage_options
-        What the fsspec filesystem of the place takes.
-    dry_run
-        Write nothing; the report says what would be.
-    progress
-        Called with the number of media done so far.
-    selection
-        Which pictures, in the words of `MediaStore.list`; `mime_type` is "image/*" unless given.
+    words
+        `overwrite`, `storage_options`, `dry_run`, `progress` (see `ExportWords`), and which pictures, in the words of
+        `MediaStore.list`; `mime_type` is "image/*" unless given.
 
     Raises
     ------
@@ -131,9 +109,7 @@ def export_imagefolder(
     StorageError
         A storage failed, or pyarrow is missing. What is wrong with single media is in the report.
     """
-    settings = _FolderSettings(_IMAGES, split, table, dry_run=dry_run, progress=progress)
-    with ExportTarget(store, place, storage_options, overwrite=overwrite) as target:
-        return _FolderExport(settings, store, target).run(selection)
+    return _export_folder(_IMAGES, store, place, split, table, words)
 
 
 def export_audiofolder(
@@ -142,31 +118,16 @@ def export_audiofolder(
     *,
     split: Split = "train",
     table: TableFormat = "jsonl",
-    overwrite: bool = False,
-    storage_options: Mapping[str, Any] | None = None,
-    dry_run: bool = False,
-    progress: Callable[[int], None] | None = None,
-    **selection: Unpack[ListWords],
+    **words: Unpack[ExportWords],
 ) -> ExportReport:
     """Write sound as `datasets.load_dataset("audiofolder", data_dir=place)` reads it; see `export_imagefolder`.
 
     `mime_type` is "audio/*" unless given, and the table tells durations in seconds.
     """
-    settings = _FolderSettings(_AUDIO, split, table, dry_run=dry_run, progress=progress)
-    with ExportTarget(store, place, storage_options, overwrite=overwrite) as target:
-        return _FolderExport(settings, store, target).run(selection)
+    return _export_folder(_AUDIO, store, place, split, table, words)
 
 
-def import_imagefolder(
-    store: MediaStore,
-    place: str | PathLike[str],
-    *,
-    ids: Mapping[str, str] | None = None,
-    policy_name: str | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    dry_run: bool = False,
-    progress: Callable[[int], None] | None = None,
-) -> ImportReport:
+def import_imagefolder(store: MediaStore, place: str | PathLike[str], **words: Unpack[TreeImportWords]) -> ImportReport:
     """Import the media of an imagefolder or audiofolder that an export wrote, or that somebody else did.
 
     Its tables tell ids, positions, times, captions and digests; policies and attributes are in none. Importing again
@@ -176,19 +137,16 @@ def import_imagefolder(
     ----------
     place
         The folder with the tables, or with a folder of each split; a path or any fsspec URL.
-    ids
-        `run_id`, `conversation_id`, `session_id`, `provider_id` of media whose row names none.
-    policy_name, storage_options, dry_run, progress
-        As for `import_folder`.
+    words
+        See `TreeImportWords`; `ids` count for media whose row names none.
 
     Raises
     ------
     MediaNotFoundError
         There is no table. What is wrong with single files is in the report.
     """
-    given = check_ids(ids, policy_name)
-    importer = Importer(store, dry_run=dry_run, progress=progress)
-    with SourceTree(place, storage_options) as tree:
+    importer = Importer(store, **words)
+    with importer.source(place) as tree:
         tables = [f"{folder}{name}" for folder in ("", *(f"{each}/" for each in _SPLITS)) for name in _READABLE]
         found = zip(tables, tree.backend.fetch(heads=tables).heads, strict=True)
         there = [table for table, head in found if head is not None]
@@ -198,7 +156,7 @@ def import_imagefolder(
                 next_step="import it as a tree of files: import_folder",
                 key=tree.backend.url,
             )
-        return importer.run(item for table in there for item in _rows_of(tree, table, given))
+        return importer.run(item for table in there for item in _rows_of(tree, table, importer.given))
 
 
 def _rows_of(tree: SourceTree, table: str, given: Mapping[str, Any]) -> Iterator[SourceItem | NotImported]:
@@ -211,95 +169,65 @@ def _rows_of(tree: SourceTree, table: str, given: Mapping[str, Any]) -> Iterator
                 name = row.get("file_name")
                 source = f"imagefolder:{folder}{name}"
                 # A stranger's table: it names files beside it and below, and no others.
-                if not isinstance(name, str) or not is_below(name):
+                if isinstance(name, str) and is_below(name):
+                    yield described_item(source, opener(tree, f"{folder}{name}"), row, given, name=name)
+                else:
                     yield invalid(source, "its row names no file beside the table")
-                    continue
-                try:
-                    metadata, content = values_of(row, given)
-                except ValueError as error:
-                    yield not_imported(source, error)
-                    continue
-                path = f"{folder}{name}"
-                yield SourceItem(
-                    source, opener(tree, path), metadata, content, name=name, sha256=row.get("sha256") or None
-                )
     except ValueError as error:
         yield not_imported(f"imagefolder:{table}", error)
 
 
-class _FolderSettings:
-    """The settings of an export to a folder, checked before anything is written."""
-
-    def __init__(
-        self,
-        folder_format: FolderFormat,
-        split: str,
-        table_format: TableFormat,
-        *,
-        dry_run: bool,
-        progress: Callable[[int], None] | None,
-    ) -> None:
-        for name, value, known in (("split", split, _SPLITS), ("table", table_format, tuple(TABLE_NAMES))):
-            if value not in known:
-                raise InvalidMediaError(f"unknown {name} {value!r}", next_step=f"use one of {', '.join(known)}")
-        check_table_format(table_format)
-        self.folder_format = folder_format
-        self.split = split
-        self.table_format = table_format
-        self.table = f"{split}/{TABLE_NAMES[table_format]}"
-        self.others = [f"{split}/{name}" for name in _TABLES if name != TABLE_NAMES[table_format]]
-        self.dry_run = dry_run
-        self.progress = progress or (lambda _: None)
+def _export_folder(
+    folder_format: FolderFormat,
+    store: MediaStore,
+    place: str | PathLike[str],
+    split: str,
+    table: TableFormat,
+    words: ExportWords,
+) -> ExportReport:
+    for name, value, known in (("split", split, _SPLITS), ("table", table, tuple(TABLE_NAMES))):
+        if value not in known:
+            raise InvalidMediaError(f"unknown {name} {value!r}", next_step=f"use one of {', '.join(known)}")
+    if table == "parquet":
+        load_pyarrow()  # its absence is told before anything is written
+    wanted: ExportWords = {**words, "mime_type": words.get("mime_type") or folder_format.mime_type}
+    with closing(Export(store, place, **wanted)) as export:
+        return _FolderExport(export, folder_format, split, table).run()
 
 
 class _FolderExport:
     """One export to a folder under way."""
 
-    def __init__(self, settings: _FolderSettings, store: MediaStore, target: ExportTarget) -> None:
-        self._settings = settings
-        self._store = store
-        self._target = target
-        self._skipped: list[Skipped] = []
-        self._failed: list[Failed] = []
-        self._exported = self._bytes = self._unchanged = self._examined = 0
+    def __init__(self, export: Export, folder_format: FolderFormat, split: str, table_format: TableFormat) -> None:
+        self._export = export
+        self._format = folder_format
+        self._split = split
+        self._table_format = table_format
+        self._table = f"{split}/{TABLE_NAMES[table_format]}"
 
-    def run(self, selection: ListWords) -> ExportReport:
+    def run(self) -> ExportReport:
         """Plan all, refuse what can't be, then write files, and the table last."""
-        begun = time.monotonic()
-        files: tuple[str, ...] = ()
+        export = self._export
         with RowSpool.opened() as plan, RowSpool.opened() as done:
-            self._plan(plan, selection)
+            self._plan(plan)
             same = self._compare(plan)
             self._copy(plan, done)
             if done.count and not (same and done.count == plan.count):
-                files = (self._settings.table,)
-                if not self._settings.dry_run:
-                    table = self._settings.table_format
-                    self._target.put(self._settings.table, done.chunks(table), TABLE_TYPES[table], replace=True)
-        return ExportReport(
-            dry_run=self._settings.dry_run,
-            examined=self._examined,
-            exported=self._exported,
-            bytes=self._bytes,
-            unchanged=self._unchanged,
-            files=files,
-            skipped=tuple(self._skipped),
-            failed=tuple(self._failed),
-            took=timedelta(seconds=time.monotonic() - begun),
-        )
+                export.files.append(self._table)
+                if not export.dry_run:
+                    chunks = done.chunks(self._table_format)
+                    export.put(self._table, chunks, TABLE_TYPES[self._table_format], replace=True)
+        return export.report()
 
-    def _plan(self, plan: RowSpool, selection: ListWords) -> None:
-        folder_format = self._settings.folder_format
-        for record in select_records(
-            self._store, {**selection, "mime_type": selection.get("mime_type") or folder_format.mime_type}, self._failed
-        ):
-            self._examined += 1
-            extension = folder_format.extension(record)
-            if extension is None:
-                reason = f"{folder_format.name} takes no {record.mime_type}"
-                self._skipped.append(Skipped(reference=record.reference, reason=reason))
-                continue
-            plan.add({"file_name": f"{file_stem(record.reference)}{extension}", **row_of(record)})
+    def _plan(self, plan: RowSpool) -> None:
+        for record in self._export.records():
+            extension = mime.extension_for(record.mime_type)
+            extension = self._format.renamed.get(extension, extension)
+            if extension in self._format.extensions:
+                plan.add({"file_name": f"{file_stem(record.reference)}{extension}", **row_of(record)})
+            else:
+                reason = f"{self._format.name} takes no {record.mime_type}"
+                self._export.skipped.append(Skipped(reference=record.reference, reason=reason))
 
     def _compare(self, plan: RowSpool) -> bool:
         """Look at the table that is there; tell whether it is the one that would be written.
@@ -309,62 +237,61 @@ class _FolderExport:
         StoreConflictError
             It has rows that would get lost, or there is a table of another form.
         """
-        names = [self._settings.table, *self._settings.others]
-        found = dict(zip(names, self._target.heads(names), strict=True))
-        other = next((name for name in self._settings.others if found[name] is not None), None)
+        tables = [f"{self._split}/{name}" for name in _TABLES]
+        heads = self._export.backend.fetch(heads=tables).heads
+        there = [name for name, head in zip(tables, heads, strict=True) if head is not None]
+        other = next((name for name in there if name != self._table), None)
         if other is not None:
             raise conflict(other)
-        if found[self._settings.table] is None or self._target.overwrite:
+        if not there or self._export.overwrite:
             return False
         wanted = {fingerprint(row) for row in plan}
         count = 0
         try:
-            with self._target.backend.open(self._settings.table) as file:
-                for row in read_rows(file, self._settings.table_format):
+            with self._export.backend.open(self._table) as file:
+                for row in read_rows(file, self._table_format):
                     count += 1
                     if fingerprint(row) not in wanted:
                         raise StoreConflictError(
                             "lists media that this export does not have, or says other things of them",
                             next_step="export to an empty folder, or overwrite",
-                            key=self._settings.table,
+                            key=self._table,
                         )
         except ValueError as error:
             if isinstance(error, MediaError):
                 raise
-            raise conflict(self._settings.table) from None
+            raise conflict(self._table) from None
         return count == len(wanted)
 
     def _copy(self, plan: RowSpool, done: RowSpool) -> None:
-        rows = iter(plan)
-        count = len(self._skipped) + len(self._failed)
+        export, rows = self._export, iter(plan)
+        count = len(export.skipped) + len(export.failed)
         with ThreadPoolExecutor(_THREADS) as pool:
             while window := list(islice(rows, _WINDOW)):
-                heads = self._target.heads([f"{self._settings.split}/{row['file_name']}" for row in window])
-                work = list(zip(window, heads, strict=True))
-                for (row, head), error in zip(work, pool.map(self._one, work), strict=True):
+                names = [f"{self._split}/{row['file_name']}" for row in window]
+                heads = export.backend.fetch(heads=names).heads
+                answers = pool.map(self._one, window, names, heads)
+                for row, head, error in zip(window, heads, answers, strict=True):
                     if error is not None:
-                        self._failed.append(failed_media(row["reference"], error))
+                        export.fail(row["reference"], error)
                         continue
                     done.add(row)
-                    if head is not None and not self._target.overwrite:
-                        self._unchanged += 1
+                    if head is not None and not export.overwrite:
+                        export.unchanged += 1
                     else:
-                        self._exported += 1
-                        self._bytes += row["size_bytes"]
+                        export.note(row)
                 count += len(window)
-                self._settings.progress(count)
+                export.progress(count)
 
-    def _one(self, work: tuple[dict[str, Any], Entry | None]) -> MediaError | None:
+    def _one(self, row: dict[str, Any], name: str, head: Entry | None) -> MediaError | None:
         """Write one media if it is not there; return what went wrong."""
-        row, head = work
-        name = f"{self._settings.split}/{row['file_name']}"
-        if head is not None and not self._target.overwrite:
+        if head is not None and not self._export.overwrite:
             return None if head.size == row["size_bytes"] else conflict(name)
-        if self._settings.dry_run:
+        if self._export.dry_run:
             return None
         try:
-            with self._store.open(row["reference"]) as file:
-                self._target.put(name, VerifiedChunks(file, row), row["mime_type"])
+            with self._export.store.open(row["reference"]) as file:
+                self._export.put(name, verified_chunks(file, row), row["mime_type"])
         except MediaError as error:
             return error
         return None

@@ -11,10 +11,10 @@ import os
 import stat
 import time
 from collections import OrderedDict
-from contextlib import suppress
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TypedDict, TypeVar
 
 from fsmedia.core.ingest import HashingWriter, WavWriter
 from fsmedia.errors import (
@@ -43,9 +43,7 @@ from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from types import TracebackType
 
-    from fsmedia.storage import Entry
     from fsmedia.store import MediaStore
 
 SMALL = 4 * 2**20
@@ -57,6 +55,53 @@ _REMEMBERED_IDS = 256
 _GIVEN = ("run_id", "conversation_id", "session_id", "provider_id", "policy_name")
 _UNKNOWN = "application/octet-stream"
 _HEAD = 8192  # as many bytes as show what the rest is
+_TIMEOUT = timedelta(seconds=60)
+_ANOTHER_STORE = "is another store's: nothing in it is taken"
+_MOST_PARTS = 64  # of a path that a stranger names: each is a look at the storage
+
+
+class ImportWords(TypedDict, total=False):
+    """The keywords that all importers take.
+
+    Attributes
+    ----------
+    policy_name
+        The policy of what is stored.
+    dry_run
+        Read all, store nothing.
+    progress
+        Called with the number of things examined so far.
+    """
+
+    policy_name: str | None
+    dry_run: bool
+    progress: Callable[[int], None] | None
+
+
+class TreeImportWords(ImportWords, total=False):
+    """The keywords of importers of a tree in any storage.
+
+    Attributes
+    ----------
+    ids
+        `run_id`, `conversation_id`, `session_id`, `provider_id` of media whose source tells none of that kind.
+    storage_options
+        What the fsspec filesystem of the place takes.
+    """
+
+    ids: Mapping[str, str] | None
+    storage_options: Mapping[str, Any] | None
+
+
+class Sourced(Protocol):
+    """Anything that says where it was found."""
+
+    @property
+    def source(self) -> str:
+        """Where it lies, in words that stay the same when it is found again."""
+
+
+Found = TypeVar("Found", bound=Sourced)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +114,9 @@ class SourceItem:
         Where it lies, in words that stay the same when it is found again.
     open
         Opens its bytes; may raise `MediaError` or `OSError`.
-    metadata
-        Values of a `MediaMetadata`, unchecked, for they come from strangers.
-    content
-        Values of a `MediaContent` other than its source, unchecked; an empty or missing MIME type is guessed.
+    metadata, content
+        Values of a `MediaMetadata`, and of a `MediaContent` but for its source: unchecked, for they come from
+        strangers. An empty or missing MIME type is guessed.
     size
         Bytes, where that is known.
     name
@@ -96,20 +140,27 @@ class SourceItem:
 
 
 class Importer:
-    """One import under way.
+    """One import into a store under way; see `TreeImportWords` for its keywords.
 
-    Parameters
+    Attributes
     ----------
-    store
-        Where media go.
-    dry_run
-        Read all, write nothing.
-    progress
-        Called with the number of things examined so far.
+    given
+        Values of metadata that count where the source tells none: ids that are not empty, and the policy.
     """
 
-    def __init__(self, store: MediaStore, *, dry_run: bool, progress: Callable[[int], None] | None) -> None:
-        self._store = store
+    def __init__(
+        self,
+        store: MediaStore,
+        *,
+        ids: Mapping[str, str] | None = None,
+        policy_name: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        dry_run: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self.store = store
+        self.given = check_ids(ids, policy_name)
+        self._options = storage_options
         self._log = ImportLog(dry_run=dry_run, progress=progress)
         self._dry_run = dry_run
         self._id_field = store.organization.id_field
@@ -117,21 +168,13 @@ class Importer:
         self._waiting: list[tuple[SourceItem, MediaContent, AttributedMetadata, str]] = []
         self._waiting_bytes = 0
 
+    def source(self, place: str | os.PathLike[str]) -> AbstractContextManager[SourceTree]:
+        """Open the tree that is imported, for a `with` block."""
+        return closing(SourceTree(place, self._options))
+
     def run(self, items: Iterable[SourceItem | PassedOver | NotImported]) -> ImportReport:
         """Import all items and report what became of them."""
-        for item in items:
-            if isinstance(item, PassedOver):
-                self._log.skipped.append(item)
-            elif isinstance(item, NotImported):
-                self._log.failed.append(item)
-            else:
-                try:
-                    self._import(item)
-                except ReadOnlyStoreError:
-                    raise
-                except (MediaError, OSError) as error:
-                    self._log.failed.append(not_imported(item.source, error))
-            self._log.advance()
+        self._log.take(items, self._import)
         self._flush()
         return self._log.report()
 
@@ -151,7 +194,7 @@ class Importer:
         known = self._known_of(metadata)
         # Read once only to know the digest: where it decides whether anything is stored, and where the stored bytes
         # differ from those of the file, because raw sound gets a header.
-        if self._dry_run or item.source in known.sources or wav.is_raw(content.mime_type):
+        if self._dry_run or known.of(item.source) or wav.is_raw(content.mime_type):
             with item.open() as file:
                 reader = _HashingReader(file, item.sha256)
                 digest = _digest(iter(lambda: reader.read(_CHUNK), b""), content, item.size)
@@ -163,7 +206,7 @@ class Importer:
         """Return all bytes of a small media, else None, and those that show what it is."""
         large = item.size is not None and item.size > SMALL
         with item.open() as file:
-            data = _read(file, _HEAD if large else SMALL + 1)
+            data = read_up_to(file, _HEAD if large else SMALL + 1)
         if large or len(data) > SMALL:
             return None, data[:_HEAD]
         if item.sha256 is not None:
@@ -175,19 +218,19 @@ class Importer:
     ) -> None:
         """Decide what becomes of a media whose digest is known."""
         known = self._known_of(metadata)
-        if digest in known.sources.get(printable(item.source), ()):
+        if digest in known.of(item.source):
             self._log.unchanged += 1
             return
         if self._dry_run:
             with suppress(ReadOnlyStoreError):  # whose plan is as good as another's
-                self._store.create_media(metadata, content.mime_type)  # raises what storing would; is never entered
+                self.store.create_media(metadata, content.mime_type)  # raises what storing would; is never entered
             self._note(item, known, digest, size, "")
             return
         if not isinstance(content.data, bytes):
             self._stream(item, content, metadata, digest)
             return
         # Noted before it is stored: the same thing may be found twice in one window.
-        known.sources.setdefault(printable(item.source), set()).add(digest)
+        known.add(item.source, digest)
         self._waiting.append((item, content, metadata, digest))
         self._waiting_bytes += size
         if len(self._waiting) >= _TOGETHER or self._waiting_bytes >= _TOGETHER_BYTES:
@@ -201,7 +244,7 @@ class Importer:
         pairs = ((content, metadata) for _, content, metadata, _ in waiting)
         answers: list[Any]
         try:
-            answers = list(self._store.store_many(pairs, on_error="return"))
+            answers = list(self.store.store_many(pairs, on_error="return"))
         except ReadOnlyStoreError:
             raise
         except MediaError as error:  # the store's settings can't be read: nothing of these was begun
@@ -209,7 +252,7 @@ class Importer:
         for (item, content, metadata, digest), answer in zip(waiting, answers, strict=True):
             if isinstance(answer, MediaError):
                 self._log.failed.append(not_imported(item.source, answer))
-                self._known_of(metadata).sources.get(printable(item.source), set()).discard(digest)
+                self._known_of(metadata).of(item.source).discard(digest)
             else:
                 self._note(item, self._known_of(metadata), digest, len(content.data), answer)
 
@@ -220,12 +263,12 @@ class Importer:
         self._flush()
         with item.open() as file:
             reader = _HashingReader(file, item.sha256)
-            reference = self._store.store_media(content.model_copy(update={"data": reader}), metadata)
+            reference = self.store.store_media(content.model_copy(update={"data": reader}), metadata)
         self._note(item, self._known_of(metadata), digest or reader.sha256, reader.size, reference)
 
     def _note(self, item: SourceItem, known: _KnownMedia, digest: str, size: int, reference: str) -> None:
         self._log.add_stored(item.source, reference, size, digest, duplicate=digest in known.digests)
-        known.sources.setdefault(printable(item.source), set()).add(digest)
+        known.add(item.source, digest)
 
     def _known_of(self, metadata: AttributedMetadata) -> _KnownMedia:
         """Return what the store has under the id of its mode; asked once, for media of one id come together."""
@@ -244,29 +287,23 @@ class Importer:
 
     def _read_known(self, wanted: str, known: _KnownMedia) -> None:
         selection: dict[str, Any] = {self._id_field: wanted}
-        for answer in self._store.info_many(self._store.list(**selection), on_error="return"):
+        for answer in self.store.info_many(self.store.list(**selection), on_error="return"):
             if isinstance(answer, MediaRecord):
-                known.add(answer)
+                if answer.sha256 is not None:
+                    known.digests.add(answer.sha256)
+                    known.add(answer.xattrs.get(SOURCE_ATTRIBUTE), answer.sha256)
             elif not isinstance(answer, MediaNotFoundError):  # what was deleted since it was listed is no error
                 # It may be what this import would store, so nobody must overlook it.
                 self._log.failed.append(not_imported(answer.reference or wanted, answer))
 
 
 class ImportLog:
-    """Collects what becomes of the items of an import, for its report.
-
-    Parameters
-    ----------
-    dry_run
-        Whether nothing is written.
-    progress
-        Called with the number of things examined so far.
-    """
+    """Collects what becomes of the items of an import, for its report."""
 
     def __init__(self, *, dry_run: bool, progress: Callable[[int], None] | None) -> None:
-        self.skipped: list[PassedOver] = []
         self.failed: list[NotImported] = []
         self.unchanged = 0
+        self._skipped: list[PassedOver] = []
         self._dry_run = dry_run
         self._progress = progress or (lambda _: None)
         self._began = time.monotonic()
@@ -274,20 +311,28 @@ class ImportLog:
         self._seen: set[bytes] = set()
         self._examined = self._bytes = self._duplicates = self._duplicate_bytes = 0
 
-    def advance(self) -> None:
-        """Count one thing examined."""
-        self._examined += 1
-        self._progress(self._examined)
+    def take(self, items: Iterable[Found | PassedOver | NotImported], work: Callable[[Found], None]) -> None:
+        """Do the work for each item that may be a media, and note what becomes of all of them."""
+        for item in items:
+            if isinstance(item, PassedOver):
+                self._skipped.append(item)
+            elif isinstance(item, NotImported):
+                self.failed.append(item)
+            else:
+                try:
+                    work(item)
+                except ReadOnlyStoreError:
+                    raise
+                except (MediaError, OSError) as error:
+                    self.failed.append(not_imported(item.source, error))
+            self._examined += 1
+            self._progress(self._examined)
 
     def add_stored(self, source: str, reference: str, size: int, sha256: str, *, duplicate: bool = False) -> None:
         """Note a media that was stored, or would be in a dry run.
 
-        Parameters
-        ----------
-        sha256
-            Digest of the stored bytes, in hex; a second media of the same import with it counts as a duplicate.
-        duplicate
-            Whether the store had the same bytes before.
+        `sha256` is that of the stored bytes: a second media of the same import with it counts as a duplicate, and so
+        does one whose bytes the store had before (`duplicate`).
         """
         digest = bytes.fromhex(sha256)
         if duplicate or digest in self._seen:
@@ -307,20 +352,14 @@ class ImportLog:
             unchanged=self.unchanged,
             duplicates=self._duplicates,
             duplicate_bytes=self._duplicate_bytes,
-            skipped=tuple(self.skipped),
+            skipped=tuple(self._skipped),
             failed=tuple(self.failed),
             took=timedelta(seconds=time.monotonic() - self._began),
         )
 
 
 def check_ids(ids: Mapping[str, str] | None, policy_name: str | None = None) -> dict[str, Any]:
-    """Return the metadata of media whose source tells none: ids that are not empty, and the policy.
-
-    Raises
-    ------
-    InvalidMediaError
-        One is no field.
-    """
+    """Return the metadata of media whose source tells none: ids that are not empty, and the policy."""
     unknown = set(ids or {}) - set(_GIVEN)
     if unknown:
         raise InvalidMediaError(f"unknown ids {', '.join(sorted(unknown))}", next_step=f"give {', '.join(_GIVEN)}")
@@ -364,20 +403,20 @@ def guess_mime_type(name: str, head: bytes) -> str:
 
 
 class _KnownMedia:
-    """Media that lie under one id of the store's mode."""
+    """Digests of media that lie under one id of the store's mode: of all, and by source."""
 
     def __init__(self) -> None:
-        self.sources: dict[str, set[str]] = {}
         self.digests: set[str] = set()
+        self._sources: dict[str, set[str]] = {}
 
-    def add(self, record: MediaRecord) -> None:
-        """Note one."""
-        source = record.xattrs.get(SOURCE_ATTRIBUTE)
-        if record.sha256 is None:
-            return
-        self.digests.add(record.sha256)
+    def of(self, source: str) -> set[str]:
+        """Return the digests of media that came from there."""
+        return self._sources.get(printable(source), set())
+
+    def add(self, source: object, digest: str) -> None:
+        """Note that a media came from there, if a source is named."""
         if isinstance(source, str):
-            self.sources.setdefault(source, set()).add(record.sha256)
+            self._sources.setdefault(printable(source), set()).add(digest)
 
 
 class _UnopenedStream:
@@ -419,7 +458,7 @@ def _check_digest(found: str, promised: str) -> None:
         )
 
 
-def _read(file: BinaryIO, most: int) -> bytes:
+def read_up_to(file: BinaryIO, most: int) -> bytes:
     """Read up to so many bytes, also from what gives them in pieces."""
     parts: list[bytes] = []
     while most > 0 and (data := file.read(most)):
@@ -436,11 +475,6 @@ def _digest(chunks: Iterable[bytes], content: MediaContent | None, size: int | N
         intake.write(chunk)
     intake.finish()
     return intake.sha256
-
-
-_TIMEOUT = timedelta(seconds=60)
-_ANOTHER_STORE = "is another store's: nothing in it is taken"
-_MOST_PARTS = 64  # of a path that a stranger names: each is a look at the storage
 
 
 class SourceTree:
@@ -522,10 +556,6 @@ class SourceTree:
             return ""
         return other[len(own) + 1 :] if other.startswith(f"{own}/") else None
 
-    def head(self, path: str) -> Entry | None:
-        """Look at one file; a link that leads out is refused."""
-        return self.backend.head(path)
-
     def open(self, path: str) -> BinaryIO:
         """Open one file; a link that leads out is refused."""
         try:
@@ -534,37 +564,20 @@ class SourceTree:
             raise MediaNotFoundError("no such file, or no longer", key=printable(path)) from None
 
     def read(self, path: str, most: int) -> bytes:
-        """Return the bytes of a file that may have at most so many.
-
-        Raises
-        ------
-        MediaTooLargeError
-            It has more.
-        """
-        parts, size = [], 0
+        """Return the bytes of a file; MediaTooLargeError if it has more than so many."""
         with self.open(path) as file:
-            while data := file.read(_CHUNK):
-                parts.append(data)
-                size += len(data)
-                if size > most:
-                    raise MediaTooLargeError(
-                        f"has more than {most} bytes, too many to be read at once",
-                        next_step="look whether it is what it should be",
-                        key=printable(path),
-                    )
-        return b"".join(parts)
+            data = read_up_to(file, most + 1)
+        if len(data) > most:
+            raise MediaTooLargeError(
+                f"has more than {most} bytes, too many to be read at once",
+                next_step="look whether it is what it should be",
+                key=printable(path),
+            )
+        return data
 
     def close(self) -> None:
         """Close the storage."""
         self.backend.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class TreeFile(NamedTuple):
@@ -588,16 +601,36 @@ class TreeFile(NamedTuple):
     reason: str = ""
     error: OSError | None = None
 
+    @property
+    def source(self) -> str:
+        """What reports and sidecars call it."""
+        return f"folder:{self.path}"
+
+
+def tree_items(tree: SourceTree, wanted: Callable[[TreeFile], bool]) -> Iterator[TreeFile | PassedOver | NotImported]:
+    """Walk over the files of a tree that are wanted; of those that can't be media it is said why."""
+    for file in tree.files():
+        if not wanted(file):
+            continue
+        if file.error is not None:
+            yield not_imported(file.source, file.error)
+        elif reason := _skip_reason(file):
+            yield skipped(file.source, reason)
+        else:
+            yield file
+
+
+def _skip_reason(file: TreeFile) -> str:
+    """Return why a file of a tree is no media; empty for one that may be."""
+    if keys.is_sidecar(file.path) and not file.reason:
+        return "is a sidecar: open the tree as a store to read what it says"
+    return "is a temporary file" if keys.is_temporary(file.path.rstrip("/")) else file.reason
+
 
 def locate(tree: SourceTree, named: str) -> str:
-    """Return the path of a file in a tree that a stranger names from another working directory.
+    """Return the path of a file in a tree that a stranger names from another working directory, or raise MediaError.
 
     Leading parts are left away until something is there, but never down to a bare name: that could be anything.
-
-    Raises
-    ------
-    MediaError
-        Nothing below the tree is meant: it climbs out, is a URL, or is not there.
     """
     text = named if "/" in named else named.replace("\\", "/")
     parts = [part for part in text.split("/") if part not in ("", ".")]
@@ -608,7 +641,7 @@ def locate(tree: SourceTree, named: str) -> str:
         raise MediaNotFoundError("is no media", next_step=step, key=printable(named))
     for start in range(max(1, len(parts) - 1)):
         path = "/".join(parts[start:])
-        if tree.head(path) is not None:
+        if tree.backend.head(path) is not None:
             return path
     raise MediaNotFoundError("no such file below the folder that is imported", next_step=step, key=printable(named))
 

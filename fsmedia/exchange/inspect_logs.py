@@ -10,10 +10,10 @@ import zipfile
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StorageError
-from fsmedia.exchange.importing import Importer, SourceItem, invalid, not_imported, printable, skipped
+from fsmedia.exchange.importing import Importer, ImportWords, SourceItem, invalid, not_imported, printable, skipped
 from fsmedia.models.urls import read_data_url
 
 if TYPE_CHECKING:
@@ -36,10 +36,7 @@ _CHUNK = 2**20
 def import_inspect(
     store: MediaStore,
     logs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-    *,
-    policy_name: str | None = None,
-    dry_run: bool = False,
-    progress: Callable[[int], None] | None = None,
+    **words: Unpack[ImportWords],
 ) -> ImportReport:
     """Import the media of inspect_ai's logs. Importing again stores what is new, and nothing twice.
 
@@ -51,10 +48,8 @@ def import_inspect(
     ----------
     logs
         One or more log files (`.eval`, `.json`), or folders of them, on this machine.
-    policy_name
-        The policy of what is stored.
-    dry_run, progress
-        As for `import_promptarena`.
+    words
+        See `ImportWords`.
 
     Raises
     ------
@@ -65,8 +60,7 @@ def import_inspect(
     """
     reader = _reader()
     files = _files([logs] if isinstance(logs, str | os.PathLike) else logs)
-    importer = Importer(store, dry_run=dry_run, progress=progress)
-    return importer.run(_of_logs(reader, files, policy_name))
+    return Importer(store, **words).run(_of_logs(reader, files, words.get("policy_name")))
 
 
 def _reader() -> ModuleType:

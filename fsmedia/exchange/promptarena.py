@@ -8,20 +8,30 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from pydantic_core import from_json
 
 from fsmedia.core import promptkit
 from fsmedia.errors import InvalidMediaError, MediaError
-from fsmedia.exchange.importing import Importer, SourceItem, SourceTree, invalid, locate, not_imported, opener, skipped
+from fsmedia.exchange.importing import (
+    Importer,
+    ImportWords,
+    SourceItem,
+    SourceTree,
+    invalid,
+    locate,
+    not_imported,
+    opener,
+    skipped,
+)
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import OrganizationMode
 from fsmedia.models.urls import from_base64
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from os import PathLike
 
     from fsmedia.models import ImportReport, NotImported, PassedOver
@@ -45,10 +55,8 @@ def import_promptarena(
     store: MediaStore,
     place: str | PathLike[str],
     *,
-    policy_name: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
-    dry_run: bool = False,
-    progress: Callable[[int], None] | None = None,
+    **words: Unpack[ImportWords],
 ) -> ImportReport:
     """Import the media of PromptArena's results. Importing again stores what is new, and nothing twice.
 
@@ -59,14 +67,10 @@ def import_promptarena(
     ----------
     place
         The folder of the results (`out/`) or one of them; a path or any fsspec URL. Nothing outside it is read.
-    policy_name
-        The policy of what is stored, in place of those that the results name.
     storage_options
         What the fsspec filesystem of the place takes.
-    dry_run
-        Read all, store nothing.
-    progress
-        Called with the number of things examined so far.
+    words
+        See `ImportWords`; `policy_name` stands in place of the policies that the results name.
 
     Raises
     ------
@@ -80,9 +84,9 @@ def import_promptarena(
     if text.endswith(".json"):
         text, slash, only = text.rpartition("/")
         text = text or slash  # a file at the top of the machine is not one of the working directory
-    importer = Importer(store, dry_run=dry_run, progress=progress)
-    with SourceTree(text or ".", storage_options) as tree:
-        return importer.run(_Results(tree, store, policy_name).all(only))
+    importer = Importer(store, storage_options=storage_options, **words)
+    with importer.source(text or ".") as tree:
+        return importer.run(_Results(tree, store, words.get("policy_name")).all(only))
 
 
 class _Results:
@@ -189,7 +193,7 @@ class _Results:
             }
         kind = content.get("mime_type") or beside.get("mime_type")
         kind = promptkit.mime_type_of(kind, path) if isinstance(kind, str) and kind else kind
-        entry = self._tree.head(path)
+        entry = self._tree.backend.head(path)
         named = _DIGEST_NAME.fullmatch(path.rpartition("/")[2])
         return SourceItem(
             source,

@@ -12,33 +12,30 @@ import json
 import re
 import tarfile
 import tempfile
-import time
-from datetime import timedelta
+from contextlib import closing
 from functools import partial
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Unpack, cast
+from itertools import islice
+from typing import TYPE_CHECKING, Any, BinaryIO, Unpack, cast
 
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError
 from fsmedia.exchange.exporting import (
-    ExportTarget,
+    Export,
+    ExportWords,
     RowSpool,
-    VerifiedChunks,
     conflict,
-    failed_media,
+    described_item,
     file_stem,
     row_of,
-    select_records,
-    values_of,
+    verified_chunks,
 )
-from fsmedia.exchange.importing import Importer, SourceItem, SourceTree, check_ids, not_imported
-from fsmedia.models import ExportReport, Failed, mime
+from fsmedia.exchange.importing import Importer, SourceItem, SourceTree, TreeImportWords, not_imported
+from fsmedia.models import mime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from os import PathLike
 
-    from fsmedia.models import ImportReport, NotImported
-    from fsmedia.models.selection import ListWords
-    from fsmedia.storage import Stage
+    from fsmedia.models import ExportReport, ImportReport, NotImported
     from fsmedia.store import MediaStore
 
 SHARD_BYTES = 256 * 2**20
@@ -58,11 +55,7 @@ def export_webdataset(
     prefix: str = "media",
     shard_bytes: int = SHARD_BYTES,
     shard_count: int = SHARD_COUNT,
-    overwrite: bool = False,
-    storage_options: Mapping[str, Any] | None = None,
-    dry_run: bool = False,
-    progress: Callable[[int], None] | None = None,
-    **selection: Unpack[ListWords],
+    **words: Unpack[ExportWords],
 ) -> ExportReport:
     """Write shards as `webdataset.WebDataset(".../media-{000000..000012}.tar")` reads them.
 
@@ -77,12 +70,9 @@ def export_webdataset(
         How the shards are called, of letters, digits, `_` and `-`.
     shard_bytes, shard_count
         A shard ends before it would have more bytes, or more media; a media larger than that has one of its own.
-    overwrite
-        Replace shards of these names.
-    storage_options, dry_run, progress
-        As for `export_imagefolder`.
-    selection
-        Which media, in the words of `MediaStore.list`.
+    words
+        `overwrite`, `storage_options`, `dry_run`, `progress` (see `ExportWords`), and which media, in the words of
+        `MediaStore.list`.
 
     Raises
     ------
@@ -98,58 +88,34 @@ def export_webdataset(
     for name, value in (("shard_bytes", shard_bytes), ("shard_count", shard_count)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InvalidMediaError(f"{name} must be a number from 1, not {value!r}")
-    with ExportTarget(store, place, storage_options, overwrite=overwrite) as target:
-        export = _ShardExport(store, target, prefix, progress or (lambda _: None))
-        return export.run(selection, shard_bytes, shard_count, dry_run=dry_run)
+    with closing(Export(store, place, **words)) as export:
+        return _ShardExport(export, prefix).run(shard_bytes, shard_count)
 
 
 class _ShardExport:
     """One export to shards under way."""
 
-    def __init__(self, store: MediaStore, target: ExportTarget, prefix: str, progress: Callable[[int], None]) -> None:
-        self._store = store
-        self._target = target
+    def __init__(self, export: Export, prefix: str) -> None:
+        self._export = export
         self._prefix = prefix
-        self._progress = progress
-        self._failed: list[Failed] = []
-        self._exported = self._bytes = self._unchanged = 0
 
-    def run(self, selection: ListWords, most_bytes: int, most: int, *, dry_run: bool) -> ExportReport:
+    def run(self, most_bytes: int, most: int) -> ExportReport:
         """Plan all shards, compare with those that are there, then write the missing ones."""
-        begun = time.monotonic()
-        files: list[str] = []
-        done = 0
+        export, done = self._export, 0
         with RowSpool.opened() as plan:
-            for record in select_records(self._store, selection, self._failed):
+            for record in export.records():
                 plan.add(row_of(record))
-            examined = plan.count + len(self._failed)
             shards = list(_planned(plan, most_bytes, most))
             there = self._compare(plan, shards)
-            rows = iter(plan)
-            for number, count in enumerate(shards):
-                members = [next(rows) for _ in range(count)]
-                name = self._name(number)
+            for number, rows in enumerate(_cut(plan, shards)):
                 if number in there:
-                    self._unchanged += count
+                    export.unchanged += len(rows)
                 else:
-                    files.append(name)
-                    if dry_run:
-                        self._exported += count
-                        self._bytes += sum(row["size_bytes"] for row in members)
-                    else:
-                        self._write(name, members)
-                done += count
-                self._progress(done)
-        return ExportReport(
-            dry_run=dry_run,
-            examined=examined,
-            exported=self._exported,
-            bytes=self._bytes,
-            unchanged=self._unchanged,
-            files=tuple(files),
-            failed=tuple(self._failed),
-            took=timedelta(seconds=time.monotonic() - begun),
-        )
+                    export.files.append(self._name(number))
+                    self._write(self._name(number), rows)
+                done += len(rows)
+                export.progress(done)
+        return export.report()
 
     def _name(self, number: int) -> str:
         return f"{self._prefix}-{number:06d}.tar"
@@ -163,17 +129,15 @@ class _ShardExport:
             One holds something else, or there are more than there would be: who reads all would read old ones.
         """
         pattern = re.compile(rf"{re.escape(self._prefix)}-(\d{{6}})\.tar")
-        found = (pattern.fullmatch(entry.key) for entry in self._target.backend.children().entries)
+        found = (pattern.fullmatch(entry.key) for entry in self._export.backend.children().entries)
         there = {int(each[1]) for each in found if each is not None}
         more = [number for number in there if number >= len(shards)]
         if more:
             raise conflict(self._name(min(more)))
-        if self._target.overwrite:
+        if self._export.overwrite:
             return set()
-        rows = iter(plan)
-        for number, count in enumerate(shards):
-            members = [next(rows) for _ in range(count)]
-            if number in there and self._members(number) != list(_names(members)):
+        for number, rows in enumerate(_cut(plan, shards)):
+            if number in there and self._members(number) != list(_names(rows)):
                 raise conflict(self._name(number))
         return there
 
@@ -181,7 +145,7 @@ class _ShardExport:
         """Return the names and sizes in a shard; None for what is no tar file."""
         try:
             with (
-                self._target.backend.open(self._name(number)) as file,
+                self._export.backend.open(self._name(number)) as file,
                 tarfile.open(fileobj=file, mode="r:") as archive,
             ):
                 return [(member.name, member.size) for member in archive]
@@ -190,47 +154,37 @@ class _ShardExport:
 
     def _write(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Write a shard with all media that can be read whole."""
-        stage = self._target.backend.stage(name)
-        writable: Any = _StageWriter(stage)
+        export = self._export
+        if export.dry_run:
+            for row in rows:
+                export.note(row)
+            return
+        stage = export.backend.stage(name)
+        before = export.exported
         try:
-            with tarfile.open(fileobj=writable, mode="w|", format=tarfile.GNU_FORMAT) as archive:
-                before = self._exported
+            with tarfile.open(fileobj=cast("Any", stage), mode="w|", format=tarfile.GNU_FORMAT) as archive:
                 for row in rows:
                     # A member of a tar file can't be taken back: its bytes are read whole, and checked, before.
                     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spooled:
                         try:
-                            self._spool(row, spooled)
+                            with export.store.open(row["reference"]) as source:
+                                for chunk in verified_chunks(source, row):
+                                    spooled.write(chunk)
                         except MediaError as error:
-                            self._failed.append(failed_media(row["reference"], error))
+                            export.fail(row["reference"], error)
                             continue
+                        spooled.seek(0)
                         (media, size), (about, length) = _names([row])
                         archive.addfile(_member(media, size), spooled)
                         archive.addfile(_member(about, length), io.BytesIO(_about(row)))
-                    self._exported += 1
-                    self._bytes += row["size_bytes"]
-            if self._exported > before:
-                self._target.commit(stage, name, _TAR, replace=False)
+                    export.note(row)
+            if export.exported > before:
+                export.commit(stage, name, _TAR)
         finally:
             stage.discard()
 
-    def _spool(self, row: dict[str, Any], file: IO[bytes]) -> None:
-        """Read a media's bytes into a temporary file and check them."""
-        with self._store.open(row["reference"]) as source:
-            for chunk in VerifiedChunks(source, row):
-                file.write(chunk)
-        file.seek(0)
 
-
-def import_webdataset(
-    store: MediaStore,
-    place: str | PathLike[str],
-    *,
-    ids: Mapping[str, str] | None = None,
-    policy_name: str | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    dry_run: bool = False,
-    progress: Callable[[int], None] | None = None,
-) -> ImportReport:
+def import_webdataset(store: MediaStore, place: str | PathLike[str], **words: Unpack[TreeImportWords]) -> ImportReport:
     """Import the media in shards of WebDataset that an export wrote, or that somebody else did.
 
     The JSON beside a media tells ids, position, time, caption and digest; policies and attributes are in none.
@@ -240,23 +194,20 @@ def import_webdataset(
     ----------
     place
         The folder of the shards, each a `.tar`; a path or any fsspec URL.
-    ids
-        `run_id`, `conversation_id`, `session_id`, `provider_id` of media whose JSON names none, or that have none.
-    policy_name, storage_options, dry_run, progress
-        As for `import_folder`.
+    words
+        See `TreeImportWords`; `ids` count for media whose JSON names none, or that have none.
 
     Raises
     ------
     MediaNotFoundError
         There is no shard. What is wrong with single ones, or with media in them, is in the report.
     """
-    given = check_ids(ids, policy_name)
-    importer = Importer(store, dry_run=dry_run, progress=progress)
-    with SourceTree(place, storage_options) as tree:
+    importer = Importer(store, **words)
+    with importer.source(place) as tree:
         shards = sorted(each.key for each in tree.backend.children().entries if each.key.endswith(".tar"))
         if not shards:
             raise MediaNotFoundError("no shard (*.tar) in it", next_step="check the path", key=tree.backend.url)
-        return importer.run(item for shard in shards for item in _media_of(tree, shard, given))
+        return importer.run(item for shard in shards for item in _media_of(tree, shard, importer.given))
 
 
 def _media_of(tree: SourceTree, shard: str, given: Mapping[str, Any]) -> Iterator[SourceItem | NotImported]:
@@ -272,19 +223,11 @@ def _media_of(tree: SourceTree, shard: str, given: Mapping[str, Any]) -> Iterato
                 source = f"webdataset:{shard}/{member.name}"
                 try:
                     row = _about_of(archive, about)
-                    metadata, content = values_of(row, given)
                 except ValueError as error:
                     yield not_imported(source, error)
                     continue
-                yield SourceItem(
-                    source,
-                    partial(_opened, archive, member),
-                    metadata,
-                    content,
-                    member.size,
-                    member.name,
-                    row.get("sha256") or None,
-                )
+                opened = partial(_opened, archive, member)
+                yield described_item(source, opened, row, given, size=member.size, name=member.name)
     except (tarfile.TarError, EOFError, ValueError) as error:
         yield not_imported(f"webdataset:{shard}", error)
 
@@ -296,13 +239,7 @@ def _key(name: str) -> str:
 
 
 def _about_of(archive: tarfile.TarFile, member: tarfile.TarInfo | None) -> dict[str, Any]:
-    """Return what the JSON of a sample says.
-
-    Raises
-    ------
-    ValueError
-        It is no object, or too large to be one that tells of a media.
-    """
+    """Return what the JSON of a sample says; ValueError if it is no object, or too large to be one about a media."""
     if member is None:
         return {}
     if member.size > _LARGEST_ABOUT:
@@ -320,17 +257,6 @@ def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO:
     return cast("BinaryIO", archive.extractfile(member))
 
 
-class _StageWriter:
-    """A stage as the file object that `tarfile` writes to."""
-
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
-
-    def write(self, data: bytes) -> int:
-        self._stage.write(data)
-        return len(data)
-
-
 def _planned(plan: RowSpool, most_bytes: int, most: int) -> Iterator[int]:
     """Yield the number of media of each shard."""
     count = size = 0
@@ -343,6 +269,13 @@ def _planned(plan: RowSpool, most_bytes: int, most: int) -> Iterator[int]:
         size += needed
     if count:
         yield count
+
+
+def _cut(plan: RowSpool, shards: list[int]) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of each shard."""
+    rows = iter(plan)
+    for count in shards:
+        yield list(islice(rows, count))
 
 
 def _about(row: dict[str, Any]) -> bytes:
