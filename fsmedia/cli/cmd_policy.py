@@ -31,12 +31,12 @@ from fsmedia.cli.app import (
     spell_duration,
     thread_pool,
 )
-from fsmedia.display.text import distance_text
 from fsmedia.errors import CorruptSidecarError, MediaError, UnknownPolicyError
 from fsmedia.format.policy import FORMS, expires_at, find_policy
 from fsmedia.format.settings import Configuration
 from fsmedia.maintenance.bucket_rules import CONDITIONS, Backstop, Lifecycle, plan, spoils
 from fsmedia.models import MediaRecord, RetentionPolicy
+from fsmedia.models.text import distance_text
 from fsmedia.storage.address import resolve_root
 from fsmedia.store import MediaStore, utc_now
 
