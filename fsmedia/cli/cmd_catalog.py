@@ -10,8 +10,8 @@ from fsmedia.catalog import COLUMNS, Catalog
 from fsmedia.catalog.schema import arrow
 from fsmedia.cli import output
 from fsmedia.cli.app import AsJson, StorageOptions, StoreLocation, StoreUrl, Threads, command_group, thread_pool
-from fsmedia.display.text import distance_text
 from fsmedia.errors import MediaError, StorageError
+from fsmedia.models.text import distance_text
 from fsmedia.store import utc_now
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from fsmedia.cli.app import (
     confirm,
     exit_code_of,
 )
-from fsmedia.display.text import size_text
 from fsmedia.models import DeduplicationReport
+from fsmedia.models.text import size_text
 
 HELP = """Let media with the same bytes share them: those that are there, and those stored from now on.
 

@@ -19,8 +19,8 @@ from rich.text import Text
 
 from fsmedia.cli import output
 from fsmedia.cli.app import AsJson, CommandError, StorageOptions, StoreLocation, StoreUrl
-from fsmedia.display.text import size_text
 from fsmedia.models import MediaContent, MediaMetadata
+from fsmedia.models.text import size_text
 from fsmedia.store import MediaStore, utc_now
 
 HELP = """Store a small run of five media, list it, read one back and check it, and show what to type next.

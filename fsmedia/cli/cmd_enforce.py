@@ -26,11 +26,11 @@ from fsmedia.cli.app import (
     thread_pool,
 )
 from fsmedia.cli.signals import StopSignal
-from fsmedia.display.text import duration_text, size_text
 from fsmedia.errors import MediaError
 from fsmedia.maintenance.expiry import FARTHEST_AHEAD
 from fsmedia.models import EnforcementReport
 from fsmedia.models.reports import kept_words
+from fsmedia.models.text import duration_text, size_text
 from fsmedia.store import MediaStore, utc_now
 
 HELP = """Delete every media whose policy let it go, and tell what went, what stayed, what failed, and why.

@@ -32,9 +32,9 @@ from fsmedia.cli.app import (
     confirm,
     thread_pool,
 )
-from fsmedia.display.text import size_text
 from fsmedia.format.keys import temporary_name
 from fsmedia.models import Receipt
+from fsmedia.models.text import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

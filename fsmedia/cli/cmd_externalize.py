@@ -13,10 +13,10 @@ import typer
 from fsmedia.cli import output
 from fsmedia.cli.app import FAILED, NOT_FOUND, AsJson, CommandError, StorageOptions, StoreLocation, StoreUrl
 from fsmedia.core.externalize import LARGEST_DOCUMENT
-from fsmedia.display.text import size_text
 from fsmedia.errors import BulkError
 from fsmedia.format.keys import temporary_name
 from fsmedia.models import Externalized, MediaMetadata
+from fsmedia.models.text import size_text
 
 _STREAM = "-"
 MessageFile = Annotated[str, typer.Argument(metavar="FILE", help="JSON or JSON Lines; - reads standard input.")]

@@ -24,7 +24,7 @@ from fsmedia.cli.app import (
     Until,
     conditions,
 )
-from fsmedia.display.text import size_text
+from fsmedia.models.text import size_text
 
 HELP = """Write media as cards into one HTML file: previews, facts, policy and expiry, references, captions.
 

@@ -18,7 +18,6 @@ from fsmedia.cli.app import (
     command_group,
     parse_storage_options,
 )
-from fsmedia.display.text import size_text
 from fsmedia.exchange import (
     adopt_folder,
     import_folder,
@@ -29,6 +28,7 @@ from fsmedia.exchange import (
 )
 from fsmedia.exchange.folders import DEFAULT_PATTERN
 from fsmedia.models import ImportReport
+from fsmedia.models.text import size_text
 from fsmedia.store import MediaStore
 
 IMPORT_HELP = """Take in media that others left: PromptArena's results, any tree of files, logs of inspect_ai, exports.

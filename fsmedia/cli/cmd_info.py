@@ -10,9 +10,9 @@ from rich.text import Text
 
 from fsmedia.cli import output
 from fsmedia.cli.app import AsJson, References, StorageOptions, StoreLocation, StoreUrl, exit_code_of
-from fsmedia.display.text import distance_text
 from fsmedia.errors import MediaError
 from fsmedia.models import MediaRecord
+from fsmedia.models.text import distance_text
 from fsmedia.store import utc_now
 
 HELP = """Show all that the store knows of media: type, size, digest, ids, time, policy, caption.

@@ -25,8 +25,8 @@ from fsmedia.cli.app import (
     exit_code_of,
     read_records,
 )
-from fsmedia.display.text import size_text
 from fsmedia.models import MediaRecord
+from fsmedia.models.text import size_text
 
 if TYPE_CHECKING:
     from fsmedia.errors import MediaError

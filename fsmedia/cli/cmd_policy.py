@@ -26,11 +26,11 @@ from fsmedia.cli.app import (
     spell_duration,
     thread_pool,
 )
-from fsmedia.display.text import distance_text
 from fsmedia.errors import CorruptSidecarError, MediaError, UnknownPolicyError
 from fsmedia.format.policy import FORMS, expires_at, find_policy
 from fsmedia.format.settings import Configuration
 from fsmedia.models import MediaRecord, RetentionPolicy
+from fsmedia.models.text import distance_text
 from fsmedia.store import MediaStore, utc_now
 
 POLICY_HELP = """How long media stay: put them under policies, hold and release them, look after the due index.

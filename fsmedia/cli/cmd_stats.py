@@ -11,8 +11,8 @@ from fsmedia.catalog import statistics
 from fsmedia.cli import output
 from fsmedia.cli.app import AsJson, StorageOptions, StoreLocation, StoreUrl, Threads
 from fsmedia.cli.cmd_catalog import catalog_of
-from fsmedia.display.text import size_text
 from fsmedia.models import StoreStatistics, Tally
+from fsmedia.models.text import size_text
 from fsmedia.store import utc_now
 
 HELP = """Count media and bytes: by run, type, policy and age; what expires soon; what deduplication saves.

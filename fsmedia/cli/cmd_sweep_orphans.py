@@ -19,9 +19,9 @@ from fsmedia.cli.app import (
     confirm,
     parse_duration,
 )
-from fsmedia.display.text import size_text
 from fsmedia.models import OrphanReport
 from fsmedia.models.reports import kept_words
+from fsmedia.models.text import size_text
 
 HELP = """Remove what crashes left and no media needs; put back what a media lacks.
 

@@ -34,8 +34,8 @@ from fsmedia.cli.app import (
     thread_pool,
 )
 from fsmedia.cli.signals import StopSignal
-from fsmedia.display.text import size_text
 from fsmedia.models import SyncReport, public_url
+from fsmedia.models.text import size_text
 from fsmedia.store import MediaStore
 
 HELP = """Bring the media of SRC to DST: bytes, metadata, policies, attributes, holds; between any two storages.

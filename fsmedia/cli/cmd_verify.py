@@ -25,8 +25,8 @@ from fsmedia.cli.app import (
     thread_pool,
 )
 from fsmedia.cli.cmd_erase import check_receipt_file
-from fsmedia.display.text import size_text
 from fsmedia.models import Finding, VerifyReport
+from fsmedia.models.text import size_text
 
 HELP = """Look at everything that lies in a store, tell what is wrong, and with --repair mend it.
 

@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from fsmedia.display.gallery import BUDGET, LEFT_OUT, PreviewBudget, card, save_page
 from fsmedia.display.html import document, joined, script, style
-from fsmedia.display.text import plural, size_text, visible
 from fsmedia.errors import InvalidMediaError
+from fsmedia.models.text import plural, size_text, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -18,7 +18,10 @@ from markupsafe import Markup
 
 from fsmedia.display.html import copied, document, joined, script, style, view
 from fsmedia.display.previewer import family_of
-from fsmedia.display.text import (
+from fsmedia.errors import InvalidMediaError, StorageError
+from fsmedia.format import keys
+from fsmedia.models import mime
+from fsmedia.models.text import (
     distance_text,
     duration_text,
     instant_text,
@@ -28,9 +31,6 @@ from fsmedia.display.text import (
     size_text,
     visible,
 )
-from fsmedia.errors import InvalidMediaError, StorageError
-from fsmedia.format import keys
-from fsmedia.models import mime
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from fsmedia.display.text import visible
+from fsmedia.models.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,8 +13,8 @@ import traitlets
 
 from fsmedia.display.html import asset
 from fsmedia.display.players import playable
-from fsmedia.display.text import size_text
 from fsmedia.errors import MediaError, MediaTooLargeError
+from fsmedia.models.text import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

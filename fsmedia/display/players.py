@@ -8,9 +8,9 @@ from markupsafe import Markup
 
 from fsmedia.display.html import data_url, style
 from fsmedia.display.previewer import PLAYED, family_of
-from fsmedia.display.text import sentence, size_text, visible, visible_lines
 from fsmedia.errors import InvalidMediaError, MediaTooLargeError
 from fsmedia.models import mime
+from fsmedia.models.text import sentence, size_text, visible, visible_lines
 
 if TYPE_CHECKING:
     from fsmedia.models import MediaContent

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol, 
 
 from fsmedia.core.records import ReadCheck
 from fsmedia.display.documents import first_page
-from fsmedia.display.text import size_text, visible_lines
 from fsmedia.errors import CorruptMediaError, MediaError
 from fsmedia.format import keys
 from fsmedia.models import mime
+from fsmedia.models.text import size_text, visible_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -19,7 +19,6 @@ from fsmedia.catalog import Catalog
 from fsmedia.display.gallery import short_name
 from fsmedia.display.html import copied, joined, style, table, view
 from fsmedia.display.previewer import OpenedSource, Preview, family_of, preview_of
-from fsmedia.display.text import duration_text, length_text, plural, sentence, size_text, visible
 from fsmedia.errors import MediaError
 from fsmedia.models import (
     DeduplicationReport,
@@ -38,6 +37,7 @@ from fsmedia.models import (
 )
 from fsmedia.models.base import Model
 from fsmedia.models.reports import kept_words
+from fsmedia.models.text import duration_text, length_text, plural, sentence, size_text, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sized

@@ -9,8 +9,8 @@ from fsmedia.display.comparison import Comparison, check_runs
 from fsmedia.display.gallery import Gallery, check_group
 from fsmedia.display.items import check_limit, select_items
 from fsmedia.display.previewer import Previewer, PreviewRequest, side_for
-from fsmedia.display.text import visible
 from fsmedia.models.selection import Selection
+from fsmedia.models.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,9 +16,9 @@ from markupsafe import Markup
 
 from fsmedia.core import records
 from fsmedia.display.html import joined, style, table
-from fsmedia.display.text import plural, size_text, visible
 from fsmedia.format import keys
 from fsmedia.models import mime
+from fsmedia.models.text import plural, size_text, visible
 from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from fsmedia.display import documents, films, pictures, previewer
 from fsmedia.display.previewer import MOST_SOUND, MOST_WHOLE, PEAKS, OpenedSource, Preview, RangedFile, preview_of
-from fsmedia.display.text import sentence
+from fsmedia.models.text import sentence
 from tests.surfaces import specimens
 
 if TYPE_CHECKING:
