@@ -5,15 +5,12 @@ from __future__ import annotations
 import ast
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.style.project import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 LONGEST = 1000
 REASON = "# Longer than 1,000 lines: "  # and why, in the file itself

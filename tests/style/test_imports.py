@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 import fsmedia
 from tests.style.project import PACKAGE, run_python
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 HEAVY = [
-    "s3fs",
-    "gcsfs",
-    "pyarrow",
-    "pandas",
-    "PIL",
-    "av",
-    "typer",
-    "rich",
-    "fsspec",
-    "pydantic",
-    "asyncio",
-    "filetype",
-]
+    "s3fs", "gcsfs", "pyarrow", "pandas", "PIL", "av", "typer", "rich", "fsspec", "pydantic", "asyncio", "filetype",
+]  # fmt: skip
 NOT_FOR_LOCAL = ["s3fs", "gcsfs", "aiobotocore", "botocore", "aiohttp", "pyarrow", "pandas", "PIL", "typer", "rich"]
 LOCAL = """
 from fsmedia import MediaContent, MediaMetadata, MediaStore

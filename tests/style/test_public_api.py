@@ -10,17 +10,15 @@ import enum
 import inspect
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import fsmedia
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SNAPSHOT = Path(__file__).with_name("public_api.txt")
 RENEW = "RENEW_PUBLIC_API"

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import sys
 import zipfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.style.project import ROOT, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 USE = """
 import os, fsmedia
