@@ -12,22 +12,9 @@ from importlib import import_module
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 
 BENCHES = (
-    "local",
-    "objects",
-    "large",
-    "reads",
-    "filesystem",
-    "retention",
-    "deduplication",
-    "catalog",
-    "views",
-    "verify",
-    "sync",
-    "erasure",
-    "exchange",
-    "telemetry",
-    "gallery",
-)
+    "local", "objects", "large", "reads", "filesystem", "retention", "deduplication", "catalog", "views", "verify",
+    "sync", "erasure", "exchange", "telemetry", "gallery",
+)  # fmt: skip
 
 unknown = set(sys.argv[1:]) - set(BENCHES)
 if unknown:

@@ -7,14 +7,11 @@ import os
 import shutil
 import tarfile
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fsmedia import MediaStore, adopt_folder, export_imagefolder, export_webdataset, import_folder
 from tests.bench.rounds import interleaved, show
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 COUNT = int(os.environ.get("FSMEDIA_BENCH_MEDIA", "3000"))
 ROUNDS = 3

@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import fsspec
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from tests.bench.rounds import interleaved, show
 from tests.servers import RcloneServer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 CALLS = 1000
 FOLDER = 10_000

@@ -6,10 +6,11 @@ import shutil
 import tempfile
 import time
 import tracemalloc
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import fsspec
 
@@ -20,9 +21,6 @@ from fsmedia.format.sidecar import Sidecar
 from fsmedia.format.views import DEFAULT_VIEWS, View
 from fsmedia.models import ContentFields
 from tests.bench.rounds import ROUNDS, interleaved
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 MEDIA = 100_000
 RUNS = 1000

@@ -14,7 +14,7 @@ import re
 import wave
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -23,25 +23,17 @@ from fsmedia.errors import UnknownPolicyError
 from fsmedia.format import wav
 from fsmedia.format.policy import find_policy
 from fsmedia.models import mime
+from tests.conftest import Clock
 from tests.golden.conftest import vectors
-
-if TYPE_CHECKING:
-    from tests.conftest import Clock
-    from tests.storages import LocalStorage
+from tests.storages import LocalStorage
 
 # Go's struct MediaMetadata: key, Go type, omitempty; in the order in which Go writes them.
 STRUCT = (
-    ("run_id", "string", False),
-    ("conversation_id", "string", True),
-    ("session_id", "string", True),
-    ("message_idx", "int", False),
-    ("part_idx", "int", False),
-    ("mime_type", "string", False),
-    ("size_bytes", "int64", False),
-    ("provider_id", "string", True),
-    ("timestamp", "time.Time", False),
+    ("run_id", "string", False), ("conversation_id", "string", True), ("session_id", "string", True),
+    ("message_idx", "int", False), ("part_idx", "int", False), ("mime_type", "string", False),
+    ("size_bytes", "int64", False), ("provider_id", "string", True), ("timestamp", "time.Time", False),
     ("policy_name", "string", True),
-)
+)  # fmt: skip
 ORDER = [name for name, _, _ in STRUCT]
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
 MODES = {"by-run": ("runs", "run_id"), "by-session": ("sessions", "session_id")}

@@ -6,27 +6,12 @@ import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import InvalidReferenceError, MediaContent, MediaError, MediaMetadata
-from tests.golden.conftest import (
-    ARENA,
-    BY_RUN,
-    BY_SESSION,
-    INDEX,
-    STORES,
-    Adopted,
-    adopt,
-    instant,
-    manifest,
-)
-from tests.storages import LOCAL, MEMORY, ObjectStorage
-
-if TYPE_CHECKING:
-    from fsmedia import MediaStore
-    from tests.storages import S3Storage
+from fsmedia import InvalidReferenceError, MediaContent, MediaError, MediaMetadata, MediaStore
+from tests.golden.conftest import ARENA, BY_RUN, BY_SESSION, INDEX, STORES, Adopted, adopt, instant, manifest
+from tests.storages import LOCAL, MEMORY, ObjectStorage, S3Storage
 
 KEPT_FOR = {
     "delete-after-10min": timedelta(minutes=10),

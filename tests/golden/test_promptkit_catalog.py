@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 from tests.catalogs import check, old_enough, snapshots
-
-if TYPE_CHECKING:
-    from tests.golden.conftest import Adopted
+from tests.golden.conftest import Adopted
 
 
 def test_the_catalog_of_a_store_that_promptkit_wrote(adopted: Adopted) -> None:

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata
+from fsmedia import EnforcementReport, MediaContent, MediaMetadata
 from fsmedia.format import keys
 from tests.golden.conftest import ARENA, BY_RUN, BY_SESSION, INDEX, Adopted, adopt, instant
 from tests.golden.test_promptkit import KEPT_FOR
 from tests.storages import LOCAL, MEMORY, S3_MOTO
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from fsmedia import EnforcementReport
 
 FAR = datetime(2040, 1, 1, tzinfo=UTC)
 """Long after all that PromptKit's stores and these tests write."""

@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import MediaStore
+from fsmedia import MediaStore, SyncReport
 from fsmedia.format import keys
 from tests.conftest import make_storage
 from tests.golden.conftest import BY_RUN, INDEX, Adopted, adopt
 from tests.storages import LOCAL, MEMORY, Storage
-
-if TYPE_CHECKING:
-    from fsmedia import SyncReport
 
 
 @pytest.fixture

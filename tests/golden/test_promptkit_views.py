@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
 
 from fsmedia.format.keys import VIEWS
 from fsmedia.format.layout import escape_id
-
-if TYPE_CHECKING:
-    from tests.golden.conftest import Adopted
+from tests.golden.conftest import Adopted
 
 FIELDS = {"by-session": "session_id", "by-conversation": "conversation_id", "by-run": "run_id"}
 

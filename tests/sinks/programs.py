@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.style.project import ROOT, run_python
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 GROUPS = ("opentelemetry_genai_completion_hook", "openinference_blob_uploader")
 

@@ -5,15 +5,10 @@ from __future__ import annotations
 import ast
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import pytest
 
 from tests.style.project import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 LONGEST = 1000
 REASON = "# Longer than 1,000 lines: "  # and why, in the file itself
@@ -35,42 +30,29 @@ def files(*folders: str) -> Iterator[Path]:
             yield from (Path(where) / name for name in sorted(found) if not name.endswith(".pyc") and name != ".git")
 
 
-def sources() -> list[Path]:
-    """All Python files."""
-    return [path for path in files("fsmedia", "tests") if path.suffix == ".py"]
-
-
 def name_of(path: Path) -> str:
-    """Where a file lies in the project."""
     return path.relative_to(ROOT).as_posix()
 
 
-SOURCES = pytest.mark.parametrize("path", sources(), ids=name_of)
-TESTS = pytest.mark.parametrize("path", [p for p in sources() if p.is_relative_to(ROOT / "tests")], ids=name_of)
+SOURCES = {name_of(path): path.read_text() for path in files("fsmedia", "tests") if path.suffix == ".py"}
 
 
-def test_there_is_something_to_look_at() -> None:
-    names = [name_of(path) for path in sources()]
-    assert "fsmedia/__init__.py" in names
-    assert "tests/style/test_files.py" in names
-    assert len(names) > 40
+def test_there_is_something_to_look_at_and_a_long_file_says_why() -> None:
+    assert {"fsmedia/__init__.py", "tests/style/test_files.py"} < SOURCES.keys()
+    assert len(SOURCES) > 40
+    counts = {name: len(text.splitlines()) for name, text in SOURCES.items() if REASON not in text}
+    long = {name: count for name, count in counts.items() if count > LONGEST}
+    assert not long, "split off what has a second user"
 
 
-@SOURCES
-def test_a_long_file_says_why(path: Path) -> None:
-    text = path.read_text()
-    count = len(text.splitlines())
-    assert count <= LONGEST or REASON in text, f"{name_of(path)} has {count} lines: split off what has a second user"
-
-
-@SOURCES
-def test_each_module_is_named_after_a_thing_and_says_what_it_is(path: Path) -> None:
-    assert not NAMELESS & {part.removesuffix(".py").strip("_") for part in path.relative_to(ROOT).parts}
-    text = path.read_text()
-    if text.strip() or path.is_relative_to(ROOT / "fsmedia"):
-        docstring = ast.get_docstring(ast.parse(text))
-        assert docstring, f"{name_of(path)} has no docstring"
-        assert len(docstring.splitlines()[0]) > 10
+def test_each_module_is_named_after_a_thing_and_says_what_it_is() -> None:
+    assert not [name for name in SOURCES if NAMELESS & {part.strip("_") for part in name[:-3].split("/")}]
+    told = {
+        name: ast.get_docstring(ast.parse(text)) or ""
+        for name, text in SOURCES.items()
+        if text.strip() or name.startswith("fsmedia/")
+    }
+    assert not [name for name, docstring in told.items() if len(docstring.partition("\n")[0]) <= 10]
 
 
 def test_no_file_names_a_path_of_the_machine_it_was_written_on() -> None:
@@ -82,19 +64,18 @@ def test_no_file_names_a_path_of_the_machine_it_was_written_on() -> None:
     assert not found
 
 
-@TESTS
-def test_no_test_sleeps(path: Path) -> None:
-    """Clocks are arguments; whoever waits for a process waits for its answer."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Attribute) and node.attr == "sleep":
-            assert not (isinstance(node.value, ast.Name) and node.value.id == "time"), f"line {node.lineno}"
-        if isinstance(node, ast.ImportFrom) and node.module == "time":
-            assert "sleep" not in [name.name for name in node.names], f"line {node.lineno}"
-
-
-@TESTS
-def test_no_test_is_switched_off(path: Path) -> None:
-    """A test that is skipped is a defect that nobody sees."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute) and node.value.attr == "mark":
-            assert node.attr not in {"skip", "skipif", "xfail"}, f"line {node.lineno}"
+def test_no_test_sleeps_or_is_switched_off() -> None:
+    """Clocks are arguments, who waits for a process waits for its answer; a skipped test is a defect nobody sees."""
+    found = []
+    for name, text in SOURCES.items():
+        for node in ast.walk(ast.parse(text)) if name.startswith("tests/") else ():
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                wrong = node.attr == "sleep" and node.value.id == "time"
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute):
+                wrong = node.value.attr == "mark" and node.attr in {"skip", "skipif", "xfail"}
+            else:
+                imported = isinstance(node, ast.ImportFrom) and node.module == "time"
+                wrong = imported and "sleep" in [each.name for each in node.names]  # type: ignore[attr-defined]
+            if wrong:
+                found.append(f"{name}:{node.lineno}")  # type: ignore[attr-defined]
+    assert not found

@@ -54,15 +54,9 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def test_the_page_is_of_the_format_that_the_code_writes() -> None:
+def test_the_page_names_its_format_and_the_keys_of_the_code() -> None:
     assert STORE_FORMAT == SIDECAR_FORMAT
     assert f"It describes format {STORE_FORMAT}." in one_line(TEXT)
-
-
-# -- keys --------------------------------------------------------------------------------------------------------
-
-
-def test_the_keys_are_those_of_the_code() -> None:
     named = [spans(row[0])[0] for row in rows(section("Keys"))]
     temporary = keys.temporary_name()
     unique = temporary.rpartition("-")[2]
@@ -90,37 +84,24 @@ def test_the_keys_are_those_of_the_code() -> None:
     ]
 
 
-def test_the_keys_of_retention_have_the_form_that_the_page_gives() -> None:
+# -- keys --------------------------------------------------------------------------------------------------------
+
+
+def test_the_keys_of_dates_and_of_shared_bytes_have_the_forms_that_the_page_gives() -> None:
     late = datetime(2026, 3, 4, 23, 59, 0, 1, tzinfo=UTC)
     assert keys.due_key(late, "runs/r1/x.png") == ".fsmedia/due/2026-03-05/00/00/runs/r1/x.png"
     assert keys.due_key(NOON, "a") == ".fsmedia/due/2026-03-04/12/00/a"
     assert re.fullmatch(rf"{keys.HOLDS}/[0-9a-f]{{64}}", keys.hold_key("a"))
     assert re.fullmatch(rf"{keys.DELETIONS}/2026-03-04/120000-u[0-9a-z]{{26}}\.jsonl", keys.deletions_key(NOON))
-
-
-def test_an_erasure_deletes_as_many_at_a_time_as_the_page_says() -> None:
-    text = one_line(section("Orders of writes"))
-    erasing = text[text.index("**erasing a subject**") :]
-    assert f"for up to {erase.WINDOW:,} media at a time" in erasing
-    assert re.fullmatch(rf"{keys.ERASURES}/2026-03-04/120000-u[0-9a-z]{{26}}\.jsonl", keys.erasures_key(NOON))
-
-
-def test_the_mark_of_an_erasure_has_the_form_that_the_page_gives() -> None:
     mark = keys.erasure_mark(NOON)
     assert re.fullmatch(rf"{keys.CATALOG}/2026-03-04T120000-u[0-9a-z]{{26}}\.erased", mark)
     assert keys.is_erasure_mark(mark)
     assert keys.parse_snapshot(mark) is None
-
-
-def test_the_keys_of_quarantine_have_the_form_that_the_page_gives() -> None:
     folder = keys.quarantine_folder(NOON)
     assert re.fullmatch(rf"{keys.QUARANTINE}/2026-03-04T120000-u[0-9a-z]{{26}}", folder)
     assert keys.quarantined_key(folder, "runs/r1/x.png", 10) == f"{folder}/runs/r1/x.png"
     assert re.fullmatch(r"[0-9a-f]{64}", keys.quarantined_key(folder, "x" * 1000, 10).removeprefix(f"{folder}/"))
     assert keys.quarantine_note(folder) == f"{folder}.json"
-
-
-def test_the_keys_of_shared_bytes_have_the_form_that_the_page_gives() -> None:
     pointer = keys.Pointer(20480, "ab" * 32, "01m83g628zep8a9rrkcagmbh3w")
     folder = f"{keys.BLOBS}/ab/{'ab' * 32}"
     assert pointer.data_key == f"{folder}/data/{pointer.generation}"
@@ -129,9 +110,6 @@ def test_the_keys_of_shared_bytes_have_the_form_that_the_page_gives() -> None:
     assert sorted([pointer.marker_key("m"), pointer.data_key, pointer.condemned_key()])[1] == pointer.data_key
     (example,) = re.findall(r"^    (\S+<digest>\S+\.png)$", section("Keys"), re.MULTILINE)
     assert keys.pointer_of(example.replace("<digest>", pointer.digest)) == pointer
-
-
-def test_the_example_of_a_name_is_one_of_ours() -> None:
     found = re.search(r"^    (\S+\.png)$", section("Keys"), re.MULTILINE)
     assert found
     own = keys.parse_own_name(found[1])
@@ -175,12 +153,9 @@ def test_the_settings_are_those_of_store_json() -> None:
 # -- layouts -----------------------------------------------------------------------------------------------------
 
 
-def test_the_default_templates_are_those_of_the_code() -> None:
+def test_ids_lengths_and_default_templates_are_as_the_page_says() -> None:
     named = [span for span in spans(one_line(section("Layouts"))) if span.endswith("/{name}{ext}")]
     assert set(DEFAULT_TEMPLATES.values()) <= set(named)
-
-
-def test_ids_are_escaped_as_the_page_says() -> None:
     table = {row[0]: row[1] for row in rows(section("Layouts"))}
     assert table["`.`, `..`"] == f"`{escape_id('.')}`, `{escape_id('..')}`"
     assert table["an ending `.meta`"] == f"`{escape_id('.meta')}`"
@@ -190,9 +165,6 @@ def test_ids_are_escaped_as_the_page_says() -> None:
     assert next(cell for name, cell in table.items() if name.startswith("longer")).startswith(
         "a beginning, `~~`, and 32 hex"
     )
-
-
-def test_the_lengths_are_those_of_the_code() -> None:
     assert f"at most {keys.MAX_NAME} bytes" in one_line(section("Layouts"))
     assert f"{keys.KEY_RESERVE} bytes in reserve" in one_line(section("Layouts"))
     assert f"at most {keys.MAX_KEY:,}." in one_line(section("Layouts"))
@@ -238,7 +210,7 @@ def test_the_keys_of_a_sidecar_are_those_of_the_code() -> None:
 # -- catalog -----------------------------------------------------------------------------------------------------
 
 
-def test_the_columns_of_the_catalog_are_those_of_the_code() -> None:
+def test_the_columns_and_the_names_of_the_catalog_are_those_of_the_code() -> None:
     text = section("Catalog")
     kinds = {"instant": "timestamp[us, UTC]"}
     assert rows(text) == [[f"`{each.name}`", kinds.get(each.kind, each.kind), each.about] for each in COLUMNS]
@@ -246,9 +218,6 @@ def test_the_columns_of_the_catalog_are_those_of_the_code() -> None:
     assert f"within {COARSEST // timedelta(seconds=1)} s before the listing" in one_line(text)
     facts = TableHeader("s3://b/m", NOON, "digest").dump()
     assert {name.decode() for name in facts} <= set(spans(text))
-
-
-def test_a_snapshot_has_the_name_that_the_page_gives() -> None:
     assert "`YYYYMMDDTHHMMSSmmmZ`" in section("Catalog")
     assert re.fullmatch(rf"{keys.CATALOG}/20260304T120000000Z-u[0-9a-z]{{26}}\.parquet", keys.snapshot_key(NOON))
 
@@ -256,13 +225,10 @@ def test_a_snapshot_has_the_name_that_the_page_gives() -> None:
 # -- orders of writes --------------------------------------------------------------------------------------------
 
 
-def test_shared_media_are_deleted_as_the_page_says() -> None:
+def test_deletes_of_shared_and_of_named_media_have_the_order_of_the_page() -> None:
     text = one_line(section("Orders of writes"))
     steps = ", ".join(f"`{step.__name__}`" for step in commit.DELETE_SHARED)
     assert f"takes `commit.DELETE_SHARED`: {steps}." in text
-
-
-def test_named_media_lose_their_bytes_first() -> None:
     names = [step.__name__ for step in (*commit.DELETE_NAMED, *commit.DELETE_MARKED)]
     assert names.index("remove_bytes") < names.index("remove_sidecar")
     assert names.index("mark_leaving") < names.index("remove_bytes_under_mark") < names.index("remove_marked_sidecar")
@@ -271,15 +237,12 @@ def test_named_media_lose_their_bytes_first() -> None:
 # -- names that clients choose -----------------------------------------------------------------------------------
 
 
-def test_the_orders_for_names_that_clients_choose_are_named() -> None:
+def test_names_that_clients_choose_have_the_orders_the_numbers_and_the_switches_of_the_code() -> None:
     text = section("Names that clients choose")
     assert {order for orders in commit._ORDERS.values() for order in orders} == {
         span.removeprefix("commit.") for span in spans(text) if span.startswith("commit.")
     }
     assert "`mark_leaving`" in text
-
-
-def test_the_numbers_of_names_that_clients_choose_are_those_of_the_code() -> None:
     text = one_line(section("Names that clients choose"))
     assert f"After {named.ROUNDS} rounds it gives up" in text
     waits = sum(min(SHORTEST_WAIT * 2**attempt, LONGEST_WAIT) for attempt in range(named.LOOKS))
@@ -291,18 +254,8 @@ def test_the_numbers_of_names_that_clients_choose_are_those_of_the_code() -> Non
     assert local.LOCK_PATIENCE == memory.LOCK_PATIENCE
     assert len({keys.lock_key(str(number)) for number in range(5_000)}) == 256
     assert "one of the 256 files" in text
-
-
-def test_the_switches_are_those_of_the_code() -> None:
     (row,) = (row for row in rows(section("Keys")) if keys.SWITCHES in row[0])
     assert spans(row[1]) == list(SWITCHES)
-
-
-def test_a_sweeps_limits_are_those_of_the_code() -> None:
-    text = one_line(section("Orders of writes"))
-    assert f"beyond {LONGEST_CLOCK_DIFFERENCE // timedelta(minutes=1)} minutes" in text
-    assert timedelta(days=1) == LATER
-    assert "moves to the next day" in text
 
 
 @pytest.mark.parametrize("name", ["STORE", "DELETE"])
@@ -316,21 +269,23 @@ def test_the_steps_stand_in_the_order_of_the_code(name: str) -> None:
     assert len(numbered) == len(steps) or numbered[len(steps)][0] == "1"
 
 
-def test_every_step_that_is_named_exists() -> None:
+def test_every_step_that_is_named_exists_and_the_numbers_of_the_orders_are_those_of_the_code() -> None:
     known = {step.__name__ for step in (*commit.STORE, *commit.DELETE)}
     text = section("Orders of writes")
     assert known <= set(spans(text))
     named = set(re.findall(r"after `(\w+)`", one_line(text)))
     assert named
     assert named <= known
-
-
-def test_the_grace_is_that_of_the_code() -> None:
     assert timedelta(hours=24) == commit.ORPHAN_GRACE
     assert "more than half of the grace (24 hours unless" in one_line(section("Orders of writes"))
-
-
-def test_a_syncs_windows_are_those_of_the_code() -> None:
+    text = one_line(section("Orders of writes"))
+    assert f"beyond {LONGEST_CLOCK_DIFFERENCE // timedelta(minutes=1)} minutes" in text
+    assert timedelta(days=1) == LATER
+    assert "moves to the next day" in text
     text = one_line(section("Orders of writes"))
     assert f"For a window of up to {sync._WINDOW} media" in text
     assert text.index("gets its hold at the target first") < text.index("The bytes are read, and compared")
+    text = one_line(section("Orders of writes"))
+    erasing = text[text.index("**erasing a subject**") :]
+    assert f"for up to {erase.WINDOW:,} media at a time" in erasing
+    assert re.fullmatch(rf"{keys.ERASURES}/2026-03-04/120000-u[0-9a-z]{{26}}\.jsonl", keys.erasures_key(NOON))

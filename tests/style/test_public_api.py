@@ -1,4 +1,4 @@
-"""The public API, written down: a change of a name or a signature is a change of `public_api.txt`.
+"""The public API, written down (a change of a name or a signature changes `public_api.txt`), and cheap to import.
 
 After a change that is meant, `RENEW_PUBLIC_API=1 pytest tests/style/test_public_api.py` writes the file anew; the
 diff of that file is what users will notice.
@@ -6,21 +6,21 @@ diff of that file is what users will notice.
 
 from __future__ import annotations
 
+import ast
 import enum
 import inspect
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import fsmedia
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.style.project import PACKAGE, run_python
 
 SNAPSHOT = Path(__file__).with_name("public_api.txt")
 RENEW = "RENEW_PUBLIC_API"
@@ -125,3 +125,96 @@ def test_no_public_name_is_without_a_docstring() -> None:
                 if inspect.isfunction(function) and not member.startswith("_") and not inspect.getdoc(function):
                     missing.append(f"{name}.{member}")
     assert not missing
+
+
+# -- imports -----------------------------------------------------------------------------------------------------
+
+HEAVY = [
+    "s3fs",
+    "gcsfs",
+    "pyarrow",
+    "pandas",
+    "PIL",
+    "av",
+    "typer",
+    "rich",
+    "fsspec",
+    "pydantic",
+    "asyncio",
+    "filetype",
+]
+NOT_FOR_LOCAL = ["s3fs", "gcsfs", "aiobotocore", "botocore", "aiohttp", "pyarrow", "pandas", "PIL", "typer", "rich"]
+STAGES = """
+def look(stage):
+    print("LOADED", stage, *[name for name in HEAVY if name in sys.modules])
+
+import sys, fsmedia
+look("import")
+dir(fsmedia), fsmedia.__all__
+look("names")
+from fsmedia import MediaContent, MediaError, MediaStorageService
+look("models")
+from fsmedia import *
+import fsspec
+look("all")
+print("MISSING", *(set(fsmedia.__all__) - set(globals())))
+"""
+LOCAL = """
+import sys
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+store = MediaStore("media")
+reference = store.store_media(MediaContent.from_bytes(b"\\x89PNG\\r\\n\\x1a\\n"), MediaMetadata(run_id="r1"))
+assert store.retrieve_media(reference).read_bytes()
+assert list(store.list(run_id="r1")) == [reference]
+store.delete_media(reference)
+print("LOADED", *[name for name in HEAVY if name in sys.modules])
+"""
+
+
+def printed(code: str, heavy: list[str], cwd: Path) -> list[list[str]]:
+    """The lines that some code prints in a fresh interpreter, as words."""
+    done = run_python(f"HEAVY = {heavy!r}\n{code}", cwd=cwd)
+    assert done.returncode == 0, done.stdout
+    return [line.split() for line in done.stdout.splitlines()]
+
+
+def test_importing_the_package_and_its_models_loads_nothing_heavy(tmp_path: Path) -> None:
+    imported, names, models, everything, missing = printed(STAGES, HEAVY, tmp_path)
+    assert (imported, names) == (["LOADED", "import"], ["LOADED", "names"])
+    assert "fsspec" not in models
+    assert {"fsspec", "pydantic"} <= set(everything), "what is loaded is seen"
+    assert missing == ["MISSING"], "every public name can be imported"
+
+
+def test_a_local_store_loads_no_clouds_and_no_command_line(tmp_path: Path) -> None:
+    assert printed(LOCAL, NOT_FOR_LOCAL, tmp_path) == [["LOADED"]]
+    assert (tmp_path / "media" / "runs").is_dir() is False  # it did delete what it stored
+
+
+def test_every_public_name_is_there_and_the_list_is_sorted_and_complete() -> None:
+    for name in fsmedia.__all__:
+        value = getattr(fsmedia, name)
+        assert getattr(value, "__name__", name) == name
+        assert name in dir(fsmedia)
+        assert value is getattr(fsmedia, name)
+    assert fsmedia.__all__ == sorted(set(fsmedia.__all__))
+    # What type checkers are told, what is loaded at run time and what is promised are the same names.
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    told = {
+        (node.module, name.asname or name.name)
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+    }
+    assert {name for _, name in told} == set(fsmedia.__all__)
+    assert told == {(module, name) for module, names in fsmedia._MODULES.items() for name in names}
+
+
+@pytest.mark.parametrize("name", ["NoSuchName", "media_store", "__wrapped__", "_private", "fsspec"])
+def test_unknown_names_are_attribute_errors(name: str) -> None:
+    with pytest.raises(AttributeError, match=f"'fsmedia' has no attribute '{name}'"):
+        getattr(fsmedia, name)
+    with pytest.raises(ImportError, match=name):
+        exec(f"from fsmedia import {name}")

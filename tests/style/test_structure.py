@@ -8,18 +8,15 @@ import inspect
 import pkgutil
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 import fsmedia
 from fsmedia.models.base import Model
 from tests.style.project import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 PACKAGES = {
     "catalog", "cli", "core", "display", "exchange", "filesystem", "format", "maintenance", "models", "storage",

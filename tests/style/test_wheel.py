@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import sys
 import zipfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.style.project import ROOT, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 USE = """
 import os, fsmedia
@@ -39,7 +36,7 @@ def names(wheel: Path) -> list[str]:
         return archive.namelist()
 
 
-def test_all_of_the_package_is_in_it(names: list[str]) -> None:
+def test_all_of_the_package_and_nothing_else_is_in_it(names: list[str]) -> None:
     tree = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "fsmedia").rglob("*")
@@ -47,9 +44,6 @@ def test_all_of_the_package_is_in_it(names: list[str]) -> None:
     }
     assert {"fsmedia/docs/format.md", "fsmedia/docs/scale.md", "fsmedia/py.typed", "fsmedia/cli/demo/plan.png"} <= tree
     assert {name for name in names if name.startswith("fsmedia/")} == tree
-
-
-def test_nothing_else_is_in_it(names: list[str]) -> None:
     tops = {name.split("/")[0] for name in names}
     assert tops == {"fsmedia", next(top for top in tops if top.endswith(".dist-info"))}
     assert not [name for name in names if "test" in name.lower() or name.endswith((".pyc", ".ipynb"))]

@@ -99,13 +99,7 @@ def test_a_policy_a_hold_and_what_they_refuse(store, heard):
     with pytest.raises(HeldMediaError) as raised:
         store.delete_media(reference)
     store.release(reference)
-    assert names(heard) == [
-        "media.stored",
-        "media.policy_applied",
-        "media.held",
-        "media.store_error",
-        "media.released",
-    ]
+    assert names(heard) == ["media.stored", "media.policy_applied", "media.held", "media.store_error", "media.released"]
     assert {event.reference for event in heard} == {reference}
     refused = heard[3]
     assert (refused.operation, refused.error_type, refused.error) == ("delete", "HeldMediaError", str(raised.value))
@@ -222,13 +216,10 @@ def test_strangers_urls_lose_their_secrets(store, heard):
 @pytest.mark.parametrize(
     ("text", "safe"),
     [
-        ("runs/r1/x.png", "runs/r1/x.png"),
-        ("a?b=c", "a?b=c"),
-        ("at https://u:p@h/x?y=z, then", "at https://h/x then"),
-        ("media://x::s3://k:s@b/m?q#f", "media://x::s3://b/m"),
-        ("s3://a@b/c@d", "s3://b/c@d"),
+        ("runs/r1/x.png", "runs/r1/x.png"), ("a?b=c", "a?b=c"), ("at https://u:p@h/x?y=z, then", "at https://h/x then"),
+        ("media://x::s3://k:s@b/m?q#f", "media://x::s3://b/m"), ("s3://a@b/c@d", "s3://b/c@d"),
     ],
-)
+)  # fmt: skip
 def test_what_is_taken_out_of_texts(text, safe):
     assert without_secrets(text) == safe
 

@@ -56,10 +56,7 @@ def test_an_error_is_in_the_span_by_type_and_text_only(open_store, exported):
     assert span.status.status_code is StatusCode.ERROR
     assert span.attributes["error.type"] == "MediaNotFoundError"
     (event,) = span.events
-    assert dict(event.attributes) == {
-        "exception.type": "MediaNotFoundError",
-        "exception.message": str(raised.value),
-    }
+    assert dict(event.attributes) == {"exception.type": "MediaNotFoundError", "exception.message": str(raised.value)}
 
 
 def tree(exported):

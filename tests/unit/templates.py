@@ -21,30 +21,16 @@ IDS = st.one_of(
     st.text(alphabet=st.sampled_from("a~é.😀"), min_size=30, max_size=300),
 )
 FULL = {
-    "run_id": "r1",
-    "conversation_id": "c1",
-    "session_id": "s1",
-    "provider_id": "openai",
-    "mime_type": "image/png",
-    "message_idx": 3,
-    "part_idx": 1,
-    "timestamp": AT,
-}
+    "run_id": "r1", "conversation_id": "c1", "session_id": "s1", "provider_id": "openai", "mime_type": "image/png",
+    "message_idx": 3, "part_idx": 1, "timestamp": AT,
+}  # fmt: skip
 TEMPLATES = [
-    "runs/{run_id}/{name}{ext}",
-    "{run_id}/{name}{ext}",
-    "{run_id}/{provider_id}/{mime_type}/{name}{ext}",
-    "a.b/{run_id}+{session_id}/{name}{ext}",
-    "{run_id}@{session_id},{provider_id}/{name}{ext}",
-    "by-{run_id}/{name}{ext}",
-    ".fs{run_id}/{name}{ext}",
-    ".t{run_id}/{name}{ext}",
-    "{run_id}sion/{name}{ext}",
-    "x/{run_id}/{timestamp:%Y-%m-%d}/{name}{ext}",
-    "{timestamp:%Y}/{timestamp:%m}/{run_id}/media/{name}{ext}",
-    "{timestamp:%Y%j_%H%M%S}/{run_id}/{name}{ext}",
-    "m/{message_idx:04d}-{part_idx}/{run_id}/{name}{ext}",
+    "runs/{run_id}/{name}{ext}", "{run_id}/{name}{ext}", "{run_id}/{provider_id}/{mime_type}/{name}{ext}",
+    "a.b/{run_id}+{session_id}/{name}{ext}", "{run_id}@{session_id},{provider_id}/{name}{ext}",
+    "by-{run_id}/{name}{ext}", ".fs{run_id}/{name}{ext}", ".t{run_id}/{name}{ext}", "{run_id}sion/{name}{ext}",
+    "x/{run_id}/{timestamp:%Y-%m-%d}/{name}{ext}", "{timestamp:%Y}/{timestamp:%m}/{run_id}/media/{name}{ext}",
+    "{timestamp:%Y%j_%H%M%S}/{run_id}/{name}{ext}", "m/{message_idx:04d}-{part_idx}/{run_id}/{name}{ext}",
     "m/{run_id}+{message_idx}+{timestamp:%Y}{timestamp:%m}+{session_id}/{name}{ext}",
     "m/{timestamp:%Y.%m}_{message_idx:02d}a1{part_idx:018d}/x{run_id}y/{name}{ext}",
-]
+]  # fmt: skip
 TEXT_FIELDS = ("run_id", "conversation_id", "session_id", "provider_id", "mime_type")

@@ -136,32 +136,19 @@ def test_what_is_no_store_json_is_damaged(data: bytes) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"organization": "by-user"},
-        {"organization": 5},
-        {"organization": None},
-        {"layouts": {"by-run": "{run_id.__class__}/{name}{ext}"}},
-        {"layouts": {"by-user": "x/{name}{ext}"}},
-        {"layouts": {"by-run": 5}},
-        {"policies": {"audit": 5}},
-        {"policies": {"audit": {}}},
-        {"policies": {"audit": {"keep_for_seconds": 0}}},
-        {"policies": {"audit": {"keep_for_seconds": -1}}},
-        {"policies": {"audit": {"keep_for_seconds": 10**30}}},
-        {"policies": {"audit": {"keep_for_seconds": "1"}}},
-        {"policies": {"retain-1days": {"keep_for_seconds": 1}}},
-        {"default_policy": "audit"},
-        {"default_policy": "retain-0days"},
-        {"default_policy": 5},
-        {"default_policy": ["retain"]},
-        {"views": {"by-day": "{run_id.__class__}/{name}{ext}"}},
-        {"views": {"by-run": "{name}{ext}"}},
-        {"views": {"runs": "{name}{ext}"}},
-        {"views": {"by-day": 5}},
-        {"views": ["by-day"]},
+        {"organization": "by-user"}, {"organization": 5}, {"organization": None},
+        {"layouts": {"by-run": "{run_id.__class__}/{name}{ext}"}}, {"layouts": {"by-user": "x/{name}{ext}"}},
+        {"layouts": {"by-run": 5}}, {"policies": {"audit": 5}}, {"policies": {"audit": {}}},
+        {"policies": {"audit": {"keep_for_seconds": 0}}}, {"policies": {"audit": {"keep_for_seconds": -1}}},
+        {"policies": {"audit": {"keep_for_seconds": 10**30}}}, {"policies": {"audit": {"keep_for_seconds": "1"}}},
+        {"policies": {"retain-1days": {"keep_for_seconds": 1}}}, {"default_policy": "audit"},
+        {"default_policy": "retain-0days"}, {"default_policy": 5}, {"default_policy": ["retain"]},
+        {"views": {"by-day": "{run_id.__class__}/{name}{ext}"}}, {"views": {"by-run": "{name}{ext}"}},
+        {"views": {"runs": "{name}{ext}"}}, {"views": {"by-day": 5}}, {"views": ["by-day"]},
         {"views": {"a": "{name}{ext}"}, "layouts": {"by-run": "{run_id}/{name}{ext}"}},
     ],
     ids=str,
-)
+)  # fmt: skip
 def test_wrong_settings_are_damage_not_defaults(changes: dict[str, Any]) -> None:
     """A setting that is ignored could cost data."""
     with pytest.raises(StorageError, match="wrong setting") as info:
@@ -194,21 +181,18 @@ def test_only_the_templates_that_were_given_are_asked() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ({"organization": "by-user"}, InvalidMediaError),
-        ({"organization": 5}, InvalidMediaError),
+        ({"organization": "by-user"}, InvalidMediaError), ({"organization": 5}, InvalidMediaError),
         ({"templates": {"by-user": TEMPLATE}}, InvalidLayoutError),
         ({"templates": {"by-run": "../{run_id}/{name}{ext}"}}, InvalidLayoutError),
         ({"policies": {"audit": timedelta(0)}}, InvalidMediaError),
         ({"default_policy": "retain-0days", "policies": {}}, UnknownPolicyError),
-        ({"default_policy": 5}, InvalidMediaError),
-        ({"templates": TEMPLATE}, InvalidMediaError),
-        ({"policies": "audit"}, InvalidMediaError),
-        ({"policies": 5}, InvalidMediaError),
+        ({"default_policy": 5}, InvalidMediaError), ({"templates": TEMPLATE}, InvalidMediaError),
+        ({"policies": "audit"}, InvalidMediaError), ({"policies": 5}, InvalidMediaError),
         ({"default_policy": "audit", "policies": {}}, UnknownPolicyError),
         ({"default_policy": "audit", "policies": {"other": DAY}}, UnknownPolicyError),
     ],
     ids=str,
-)
+)  # fmt: skip
 def test_what_can_not_be_meant_is_refused(arguments: dict[str, Any], error: type[MediaError]) -> None:
     with pytest.raises(error) as info:
         asked(**arguments)

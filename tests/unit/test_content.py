@@ -198,16 +198,12 @@ def test_from_path_names_what_is_wrong(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "mime_type"),
     [
-        ("https://h/a/b.PNG?x=y.jpg", "image/png"),
-        ("http://h/a", "application/octet-stream"),
-        ("data:image/gif;base64,R0lG", "image/gif"),
-        ("DATA:image/gif,x", "image/gif"),
-        ("data:,hello", "text/plain"),
-        ("data:;base64,aGk=", "text/plain"),
-        ("data:text/html;charset=utf-8,x", "text/html;charset=utf-8"),
+        ("https://h/a/b.PNG?x=y.jpg", "image/png"), ("http://h/a", "application/octet-stream"),
+        ("data:image/gif;base64,R0lG", "image/gif"), ("DATA:image/gif,x", "image/gif"), ("data:,hello", "text/plain"),
+        ("data:;base64,aGk=", "text/plain"), ("data:text/html;charset=utf-8,x", "text/html;charset=utf-8"),
         ("data:;charset=utf-8,x", "text/plain;charset=utf-8"),  # RFC 2397: the type alone may be left out
     ],
-)
+)  # fmt: skip
 def test_from_url(url: str, mime_type: str) -> None:
     content = MediaContent.from_url(url, caption="c")
     assert (content.url, content.mime_type, content.caption) == (url, mime_type, "c")

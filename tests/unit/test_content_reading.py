@@ -12,7 +12,8 @@ import os
 import pickle
 import stat
 import warnings
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,9 +23,6 @@ from pydantic_core import PydanticSerializationError
 
 from fsmedia.errors import InvalidMediaError, MediaTooLargeError
 from fsmedia.models import CONTENT_FIELDS, MediaContent
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(24))
 SECRET = "c2VjcmV0LXNlY3JldC1zZWNyZXQ"
@@ -50,14 +48,11 @@ class Handle:
 FIELDS = st.fixed_dictionaries(
     {"mime_type": st.sampled_from(["image/png", "text/plain; charset=utf-8"])},
     optional={
-        "format": st.sampled_from(["png", ""]),
-        "caption": st.text(st.characters(exclude_categories=["Cs"])),
-        "duration": st.integers(0, 10**6) | st.floats(0, 1e9),
-        "width": st.integers(0, 2**40),
-        "size_kb": st.integers(0, 2**40),
-        "policy_name": st.sampled_from(["retain", "retain-30days"]),
+        "format": st.sampled_from(["png", ""]), "caption": st.text(st.characters(exclude_categories=["Cs"])),
+        "duration": st.integers(0, 10**6) | st.floats(0, 1e9), "width": st.integers(0, 2**40),
+        "size_kb": st.integers(0, 2**40), "policy_name": st.sampled_from(["retain", "retain-30days"]),
     },
-)
+)  # fmt: skip
 SOURCES = st.one_of(
     st.fixed_dictionaries({"data": st.binary()}),
     st.fixed_dictionaries({"data": st.binary(), "file_path": st.just("x.png"), "storage_reference": st.just("a/b")}),
@@ -277,14 +272,11 @@ def test_a_copy_may_still_open() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"data": "!" + SECRET},
-        {"data": SECRET.encode(), "url": URL},
-        {"data": SECRET.encode(), "width": -1},
-        {"url": "ftp" + URL},
-        {"url": URL, "bogus": SECRET},
+        {"data": "!" + SECRET}, {"data": SECRET.encode(), "url": URL}, {"data": SECRET.encode(), "width": -1},
+        {"url": "ftp" + URL}, {"url": URL, "bogus": SECRET},
     ],
     ids=["base64", "two sources", "width", "scheme", "unknown"],
-)
+)  # fmt: skip
 def test_errors_quote_no_input(fields: dict[str, Any]) -> None:
     fields["mime_type"] = "image/png"
     document = json.dumps({name: v.decode() if isinstance(v, bytes) else v for name, v in fields.items()})

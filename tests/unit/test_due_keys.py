@@ -52,18 +52,12 @@ def test_the_minute_at_or_after(instant: datetime, begin: str) -> None:
 @pytest.mark.parametrize(
     "key",
     [
-        ".fsmedia/due",
-        ".fsmedia/due/2026-03-04/12/00/",
-        ".fsmedia/due/2026-03-04/12/00/a/../b",
-        ".fsmedia/due/2026-03-04/12/00/.fsmedia/store.json",
-        ".fsmedia/due/2026-03-04/12/00/a.meta",
-        ".fsmedia/due/2026-13-04/12/00/a",
-        ".fsmedia/due/2026-03-04/24/00/a",
-        ".fsmedia/due/2026-3-4/12/00/a",
-        ".fsmedia/duet/2026-03-04/12/00/a",
-        "runs/2026-03-04/12/00/a",
+        ".fsmedia/due", ".fsmedia/due/2026-03-04/12/00/", ".fsmedia/due/2026-03-04/12/00/a/../b",
+        ".fsmedia/due/2026-03-04/12/00/.fsmedia/store.json", ".fsmedia/due/2026-03-04/12/00/a.meta",
+        ".fsmedia/due/2026-13-04/12/00/a", ".fsmedia/due/2026-03-04/24/00/a", ".fsmedia/due/2026-3-4/12/00/a",
+        ".fsmedia/duet/2026-03-04/12/00/a", "runs/2026-03-04/12/00/a",
     ],
-)
+)  # fmt: skip
 def test_what_is_no_entry_is_passed_over(key: str) -> None:
     assert keys.parse_due(key) is None
 

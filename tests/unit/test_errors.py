@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -13,23 +13,12 @@ from hypothesis import strategies as st
 from fsmedia import errors
 from fsmedia.errors import BulkError, ForeignCall, MediaError, MediaNotFoundError, StorageError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 BUILTINS = {
-    "InvalidMediaError": ValueError,
-    "InvalidReferenceError": ValueError,
-    "InvalidLayoutError": ValueError,
-    "UnknownPolicyError": ValueError,
-    "MediaTooLargeError": ValueError,
-    "MediaNotFoundError": FileNotFoundError,
-    "HeldMediaError": PermissionError,
-    "ReadOnlyStoreError": PermissionError,
-    "StoreConflictError": FileExistsError,
-    "CorruptMediaError": OSError,
-    "CorruptSidecarError": ValueError,
-    "StorageError": OSError,
-}
+    "InvalidMediaError": ValueError, "InvalidReferenceError": ValueError, "InvalidLayoutError": ValueError,
+    "UnknownPolicyError": ValueError, "MediaTooLargeError": ValueError, "MediaNotFoundError": FileNotFoundError,
+    "HeldMediaError": PermissionError, "ReadOnlyStoreError": PermissionError, "StoreConflictError": FileExistsError,
+    "CorruptMediaError": OSError, "CorruptSidecarError": ValueError, "StorageError": OSError,
+}  # fmt: skip
 KINDS = [getattr(errors, name) for name in BUILTINS]
 LINE_BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 CONTROLS = "\x1b\0\x07\x9b\u202e" + LINE_BREAKS

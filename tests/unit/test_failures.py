@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import pickle
 import traceback
+from collections.abc import Callable
 from functools import reduce
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import example, given
@@ -14,9 +14,6 @@ from hypothesis import strategies as st
 
 from fsmedia.errors import MediaError, MediaNotFoundError, StorageError
 from fsmedia.storage.errors import ErrorTranslator, redact, secrets_of, storage_error
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PASSWORD = "hunter2-wJalrXUtnFEMI-bPxRfiCYEXAMPLEKEY"
 KEY_FILE = "-----BEGIN KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0BAQEF\n-----END KEY-----\n"
@@ -74,19 +71,14 @@ def show_nothing(error: BaseException) -> None:
 @pytest.mark.parametrize(
     ("error", "step"),
     [
-        (PermissionError("no"), "check the credentials"),
-        (TimeoutError("late"), "timeout"),
-        (FileNotFoundError("gone"), "bucket or folder"),
-        (OSError(errno.ENOSPC, "full"), "free some space"),
-        (OSError(errno.EDQUOT, "full"), "free some of the quota"),
-        (OSError(errno.EROFS, "ro"), "read-only"),
-        (OSError(errno.ENAMETOOLONG, "long"), "shorten"),
-        (OSError(errno.EMFILE, "many"), "open files"),
-        (OSError(errno.EIO, "disk"), "try again"),
-        (RuntimeError("odd"), "try again"),
+        (PermissionError("no"), "check the credentials"), (TimeoutError("late"), "timeout"),
+        (FileNotFoundError("gone"), "bucket or folder"), (OSError(errno.ENOSPC, "full"), "free some space"),
+        (OSError(errno.EDQUOT, "full"), "free some of the quota"), (OSError(errno.EROFS, "ro"), "read-only"),
+        (OSError(errno.ENAMETOOLONG, "long"), "shorten"), (OSError(errno.EMFILE, "many"), "open files"),
+        (OSError(errno.EIO, "disk"), "try again"), (RuntimeError("odd"), "try again"),
         (ConnectionResetError("reset"), "try again"),
     ],
-)
+)  # fmt: skip
 def test_each_failure_says_what_to_do(error: Exception, step: str) -> None:
     raised = caught(error)
     assert step in raised.next_step

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import inspect
 import io
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStorageService, MediaStore, Reference
 from fsmedia.core.records import StoredBytes
 from fsmedia.models.interfaces import ContentHandle
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import timedelta
 
 
 class Shelf:

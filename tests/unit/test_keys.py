@@ -89,27 +89,16 @@ def test_plain_name_refuses_what_would_not_parse(indices: tuple[int, int]) -> No
 @pytest.mark.parametrize(
     "name",
     [
-        "",
-        "0_0_1795329442634380786.png",  # PromptKit
+        "", "0_0_1795329442634380786.png",  # PromptKit
         "8df3558c41c5f1c215aca452101dc6139d88ef3c62f4583a0fc9d117120cdbc6.gif",  # PromptKit, deduplicated
-        f"003_01_{UNIQUE}.png",
-        f"0003_1_{UNIQUE}.png",
-        f"00003_01_{UNIQUE}.png",
-        f"0003_001_{UNIQUE}.png",
-        f"0003-01-{UNIQUE}.png",
-        f"0003_01_{UNIQUE[:-1]}.png",
-        f"0003_01_{UNIQUE}0.png",
-        f"0003_01_{UNIQUE.upper()}.png",
-        f"0003_01_v{UNIQUE[1:]}.png",
-        f"x0003_01_{UNIQUE}.png",
-        f"0003_01_{UNIQUE}png",
-        f"0003_01_{UNIQUE}.png.meta",
-        f"0003_01_{UNIQUE}.meta",
-        f"0003_01_{UNIQUE}.png/other",
+        f"003_01_{UNIQUE}.png", f"0003_1_{UNIQUE}.png", f"00003_01_{UNIQUE}.png", f"0003_001_{UNIQUE}.png",
+        f"0003-01-{UNIQUE}.png", f"0003_01_{UNIQUE[:-1]}.png", f"0003_01_{UNIQUE}0.png",
+        f"0003_01_{UNIQUE.upper()}.png", f"0003_01_v{UNIQUE[1:]}.png", f"x0003_01_{UNIQUE}.png", f"0003_01_{UNIQUE}png",
+        f"0003_01_{UNIQUE}.png.meta", f"0003_01_{UNIQUE}.meta", f"0003_01_{UNIQUE}.png/other",
         f"\u0660003_01_{UNIQUE}.png",  # another script's digit
         "9" * 5000 + f"_01_{UNIQUE}.png",
     ],
-)
+)  # fmt: skip
 def test_other_names_are_not_our_own(name: str) -> None:
     assert keys.parse_own_name(name) is None
     assert not keys.is_own_name(name)
@@ -155,23 +144,13 @@ def test_what_is_no_sidecar_has_no_media(key: str) -> None:
 @pytest.mark.parametrize(
     "key",
     [
-        ".fsmedia",
-        ".fsmedia/",
-        ".fsmedia/store.json",
-        ".FSMedia/store.json",
+        ".fsmedia", ".fsmedia/", ".fsmedia/store.json", ".FSMedia/store.json",
         ".f\u017fmedia/store.json",  # long s: the same folder on a disk that folds case
-        ".fsmedia/blobs/ab/x",
-        "runs/.fsmedia/x.png",
-        "runs/r1/.FSMedia/store.json",
-        "runs/r1/.fsmedia",
-        "runs/r1/x.png.meta",
-        "x.meta",
-        "runs/r1/.meta",
-        f"runs/r1/.tmp-{UNIQUE}",
-        f".tmp-{UNIQUE}",
+        ".fsmedia/blobs/ab/x", "runs/.fsmedia/x.png", "runs/r1/.FSMedia/store.json", "runs/r1/.fsmedia",
+        "runs/r1/x.png.meta", "x.meta", "runs/r1/.meta", f"runs/r1/.tmp-{UNIQUE}", f".tmp-{UNIQUE}",
         ".dedup_index.json",
     ],
-)
+)  # fmt: skip
 def test_hidden(key: str) -> None:
     assert keys.is_hidden(key)
     with pytest.raises(InvalidReferenceError):
@@ -181,19 +160,9 @@ def test_hidden(key: str) -> None:
 @pytest.mark.parametrize(
     "key",
     [
-        "",
-        "x.png",
-        "runs",
-        "runs/r1/x.png",
-        ".fsmedia2/x.png",
-        "runs/.fsmedia2/x.png",
-        "runs/r1/.dedup_index.json",
-        "runs/x.meta/y.png",
-        "runs/x.meta/",
-        f"runs/.tmp-{UNIQUE}/",
-        ".hidden.png",
-        "by-run/x.png",
+        "", "x.png", "runs", "runs/r1/x.png", ".fsmedia2/x.png", "runs/.fsmedia2/x.png", "runs/r1/.dedup_index.json",
+        "runs/x.meta/y.png", "runs/x.meta/", f"runs/.tmp-{UNIQUE}/", ".hidden.png", "by-run/x.png",
     ],
-)
+)  # fmt: skip
 def test_not_hidden(key: str) -> None:
     assert not keys.is_hidden(key)

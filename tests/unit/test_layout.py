@@ -92,19 +92,14 @@ def test_a_reserved_first_segment_is_escaped_once_more(reserved: str) -> None:
 @pytest.mark.parametrize(
     ("template", "run_id", "folder"),
     [
-        (".fs{run_id}", "media", ".fs~6dedia"),
-        (".FS{run_id}", "Media", ".FS~4dedia"),
-        ("by-{run_id}", "run", "by-~72un"),
-        ("{run_id}-session", "by", "~62y-session"),
-        (".t{run_id}", f"mp-{UNIQUE}", f".t~6dp-{UNIQUE}"),
-        ("by-{run_id}", "runs", "by-runs"),
-        ("runs/{run_id}", ".fsmedia", "runs/~2efsmedia"),
-        ("runs/{run_id}", ".FSMedia", "runs/~2eFSMedia"),
-        ("runs/.{run_id}", "fsmedia", "runs/.~66smedia"),
-        ("runs/{run_id}", "by-run", "runs/by-run"),
+        (".fs{run_id}", "media", ".fs~6dedia"), (".FS{run_id}", "Media", ".FS~4dedia"),
+        ("by-{run_id}", "run", "by-~72un"), ("{run_id}-session", "by", "~62y-session"),
+        (".t{run_id}", f"mp-{UNIQUE}", f".t~6dp-{UNIQUE}"), ("by-{run_id}", "runs", "by-runs"),
+        ("runs/{run_id}", ".fsmedia", "runs/~2efsmedia"), ("runs/{run_id}", ".FSMedia", "runs/~2eFSMedia"),
+        ("runs/.{run_id}", "fsmedia", "runs/.~66smedia"), ("runs/{run_id}", "by-run", "runs/by-run"),
         ("runs/{run_id}", f".tmp-{UNIQUE}", f"runs/~2etmp-{UNIQUE}"),
     ],
-)
+)  # fmt: skip
 def test_only_what_would_be_reserved_is_escaped_once_more(template: str, run_id: str, folder: str) -> None:
     layout = Layout(template + TAIL, "by-run")
     assert layout.render({"run_id": run_id}, NAME, "") == f"{folder}/{NAME}"
@@ -138,14 +133,11 @@ def test_folders_that_promptkit_named_are_read(folder: str) -> None:
         (f"{NAME}.png", {"name": NAME, "ext": ".png", "message_idx": 3, "part_idx": 1}),
         (NAME, {"name": NAME, "ext": "", "message_idx": 3, "part_idx": 1}),
         (f"{NAME}.12-ab-cd.png", {"name": NAME, "ext": ".12-ab-cd.png", "message_idx": 3, "part_idx": 1}),
-        ("a.tar.gz", {"name": "a.tar", "ext": ".gz"}),
-        ("README", {"name": "README", "ext": ""}),
-        (".bashrc", {"name": ".bashrc", "ext": ""}),
-        ("...x", {"name": "...x", "ext": ""}),
-        ("..a.b", {"name": "..a", "ext": ".b"}),
-        ("x.", {"name": "x", "ext": "."}),
+        ("a.tar.gz", {"name": "a.tar", "ext": ".gz"}), ("README", {"name": "README", "ext": ""}),
+        (".bashrc", {"name": ".bashrc", "ext": ""}), ("...x", {"name": "...x", "ext": ""}),
+        ("..a.b", {"name": "..a", "ext": ".b"}), ("x.", {"name": "x", "ext": "."}),
     ],
-)
+)  # fmt: skip
 def test_file_names_are_split(file: str, expected: dict[str, str | int]) -> None:
     assert layouts()["by-run"].parse(f"runs/r1/{file}") == {**expected, "run_id": "r1"}
 
@@ -153,33 +145,21 @@ def test_file_names_are_split(file: str, expected: dict[str, str | int]) -> None
 @pytest.mark.parametrize(
     ("template", "reference"),
     [
-        ("runs/{run_id}", "runs/x.png"),
-        ("runs/{run_id}", "x.png"),
-        ("runs/{run_id}", "runs/r1/more/x.png"),
-        ("runs/{run_id}", "Runs/r1/x.png"),
-        ("runs/{run_id}", "sessions/r1/x.png"),
-        ("runs/{run_id}", "runs/r1/x.png.meta"),
-        ("runs/{run_id}", f"runs/r1/.tmp-{UNIQUE}"),
-        ("runs/{run_id}", f"runs/.tmp-{UNIQUE}/x.png"),
-        ("{run_id}", ".fsmedia/store.json"),
-        ("{run_id}", "by-session/x.png"),
-        ("by-{run_id}", "by-session/x.png"),
-        ("a.b/{run_id}", "aXb/r1/x.png"),
-        ("{run_id}/{message_idx:04d}", "r1/003/x.png"),
-        ("{run_id}/{message_idx:04d}", "r1/00003/x.png"),
-        ("{run_id}/{message_idx}", "r1/03/x.png"),
-        ("{run_id}/{message_idx}", "r1/-3/x.png"),
+        ("runs/{run_id}", "runs/x.png"), ("runs/{run_id}", "x.png"), ("runs/{run_id}", "runs/r1/more/x.png"),
+        ("runs/{run_id}", "Runs/r1/x.png"), ("runs/{run_id}", "sessions/r1/x.png"),
+        ("runs/{run_id}", "runs/r1/x.png.meta"), ("runs/{run_id}", f"runs/r1/.tmp-{UNIQUE}"),
+        ("runs/{run_id}", f"runs/.tmp-{UNIQUE}/x.png"), ("{run_id}", ".fsmedia/store.json"),
+        ("{run_id}", "by-session/x.png"), ("by-{run_id}", "by-session/x.png"), ("a.b/{run_id}", "aXb/r1/x.png"),
+        ("{run_id}/{message_idx:04d}", "r1/003/x.png"), ("{run_id}/{message_idx:04d}", "r1/00003/x.png"),
+        ("{run_id}/{message_idx}", "r1/03/x.png"), ("{run_id}/{message_idx}", "r1/-3/x.png"),
         ("{run_id}/{message_idx}", "r1/" + "9" * 5000 + "/x.png"),
         ("{run_id}/{message_idx:018d}", "r1/" + "9" * 19 + "/x.png"),
         ("{run_id}/{timestamp:%Y-%m-%d}", "r1/2026-13-01/x.png"),
-        ("{run_id}/{timestamp:%Y-%m-%d}", "r1/2026-3-1/x.png"),
-        ("{run_id}/{timestamp:%Y.%j}", "r1/2026x001/x.png"),
-        ("{run_id}/{timestamp:%j}", "r1/367/x.png"),
-        ("{run_id}+{session_id}", "r1-s1/x.png"),
-        ("{run_id}+{session_id}", "r1+s1+s2/x.png"),
-        ("x{run_id}", "xa b/x.png"),
+        ("{run_id}/{timestamp:%Y-%m-%d}", "r1/2026-3-1/x.png"), ("{run_id}/{timestamp:%Y.%j}", "r1/2026x001/x.png"),
+        ("{run_id}/{timestamp:%j}", "r1/367/x.png"), ("{run_id}+{session_id}", "r1-s1/x.png"),
+        ("{run_id}+{session_id}", "r1+s1+s2/x.png"), ("x{run_id}", "xa b/x.png"),
     ],
-)
+)  # fmt: skip
 def test_what_is_not_of_the_layout_is_not_parsed(template: str, reference: str) -> None:
     assert Layout(template + TAIL, "by-run").parse(reference) is None
 
@@ -230,21 +210,16 @@ def test_timestamps_are_in_utc_and_padded() -> None:
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ({}, "run_id is required: this store is organized by-run"),
-        ({"run_id": ""}, "run_id is required"),
-        ({"run_id": None}, "run_id is required"),
-        ({"run_id": 7}, "run_id is text, not int"),
-        ({"run_id": "\ud800"}, "lone surrogate"),
-        ({"provider_id": 7}, "provider_id is text"),
-        ({"message_idx": None}, "message_idx stands in this layout"),
-        ({"message_idx": -1}, "message_idx"),
-        ({"message_idx": "3"}, "message_idx"),
-        ({"message_idx": 10**18}, "message_idx"),
+        ({}, "run_id is required: this store is organized by-run"), ({"run_id": ""}, "run_id is required"),
+        ({"run_id": None}, "run_id is required"), ({"run_id": 7}, "run_id is text, not int"),
+        ({"run_id": "\ud800"}, "lone surrogate"), ({"provider_id": 7}, "provider_id is text"),
+        ({"message_idx": None}, "message_idx stands in this layout"), ({"message_idx": -1}, "message_idx"),
+        ({"message_idx": "3"}, "message_idx"), ({"message_idx": 10**18}, "message_idx"),
         ({"timestamp": None}, "timestamp stands in this layout"),
         ({"timestamp": datetime(2026, 3, 4)}, "not an aware datetime"),
         ({"timestamp": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=2)))}, "no form in UTC"),
     ],
-)
+)  # fmt: skip
 def test_metadata_that_cannot_be_rendered(fields: dict[str, object], problem: str) -> None:
     layout = Layout("{run_id}/{provider_id}/{message_idx}/{timestamp:%Y}" + TAIL, "by-run")
     with pytest.raises(InvalidMediaError, match=problem) as caught:
@@ -265,22 +240,11 @@ def test_the_required_id_is_the_modes(mode: str) -> None:
 @pytest.mark.parametrize(
     ("name", "ext"),
     [
-        ("", ".png"),
-        ("a/b", ".png"),
-        ("a", "png"),
-        ("a", ".meta"),
-        ("a.me", "ta"),
-        (".", ""),
-        (".", "."),
-        (".meta", ""),
-        (f".tmp-{UNIQUE}", ""),
-        ("a\0", ".png"),
-        ("\ud800", ".png"),
-        ("a::b", ".png"),
-        ("x" * 247, ".png"),
-        ("é" * 124, ".png"),
+        ("", ".png"), ("a/b", ".png"), ("a", "png"), ("a", ".meta"), ("a.me", "ta"), (".", ""), (".", "."),
+        (".meta", ""), (f".tmp-{UNIQUE}", ""), ("a\0", ".png"), ("\ud800", ".png"), ("a::b", ".png"),
+        ("x" * 247, ".png"), ("é" * 124, ".png"),
     ],
-)
+)  # fmt: skip
 def test_file_names_that_are_refused(name: str, ext: str) -> None:
     with pytest.raises(InvalidLayoutError, match="file name"):
         layouts()["by-run"].render(FULL, name, ext)

@@ -16,17 +16,14 @@ from tests.unit.templates import FULL, NAME, TAIL
 @pytest.mark.parametrize(
     ("template", "folder", "prefix"),
     [
-        ("runs/{run_id}", "runs/a~20b", "runs"),
-        ("{run_id}", "a~20b", ""),
+        ("runs/{run_id}", "runs/a~20b", "runs"), ("{run_id}", "a~20b", ""),
         ("media/all/{run_id}", "media/all/a~20b", "media/all"),
         ("runs/{run_id}/{timestamp:%Y-%m-%d}", "runs/a~20b", "runs"),
         ("runs/{run_id}/media/{session_id}", "runs/a~20b/media", "runs"),
-        ("runs/{timestamp:%Y}/{run_id}", "runs", "runs"),
-        ("{timestamp:%Y}/{run_id}", "", ""),
-        ("runs/{run_id}+{session_id}/x", "runs", "runs"),
-        ("x/r-{run_id}.d/y", "x/r-a~20b.d/y", "x"),
+        ("runs/{timestamp:%Y}/{run_id}", "runs", "runs"), ("{timestamp:%Y}/{run_id}", "", ""),
+        ("runs/{run_id}+{session_id}/x", "runs", "runs"), ("x/r-{run_id}.d/y", "x/r-a~20b.d/y", "x"),
     ],
-)
+)  # fmt: skip
 def test_folder_and_prefix(template: str, folder: str, prefix: str) -> None:
     layout = Layout(template + TAIL, "by-run")
     assert layout.prefix == prefix

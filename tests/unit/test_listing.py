@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,9 +14,6 @@ from fsmedia.format import keys
 from fsmedia.storage import listing as listings
 from fsmedia.storage.listing import KeyOrder, NestedStores, Page, level, pages, sort_entries
 from fsmedia.storage.port import Entry
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 START = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
 

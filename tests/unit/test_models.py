@@ -90,16 +90,13 @@ def test_timestamps_become_utc(instant: datetime) -> None:
 @pytest.mark.parametrize(
     ("given", "instant"),
     [
-        ("2026-03-04T12:30:05.890123Z", NOON),
-        ("2026-03-04T12:30:05.890123456Z", NOON),  # Go writes nanoseconds
-        ("2026-03-04T12:30:05.890123999Z", NOON),
-        ("2026-03-04T14:30:05.890123456+02:00", NOON),
-        ("2026-03-04T05:00:05.890123-07:30", NOON),
-        (NOON.astimezone(timezone(timedelta(hours=-7))), NOON),
+        ("2026-03-04T12:30:05.890123Z", NOON), ("2026-03-04T12:30:05.890123456Z", NOON),  # Go writes nanoseconds
+        ("2026-03-04T12:30:05.890123999Z", NOON), ("2026-03-04T14:30:05.890123456+02:00", NOON),
+        ("2026-03-04T05:00:05.890123-07:30", NOON), (NOON.astimezone(timezone(timedelta(hours=-7))), NOON),
         ("1969-12-31T23:59:59Z", datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC)),
         ("9999-12-31T23:59:59Z", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
     ],
-)
+)  # fmt: skip
 def test_timestamps_that_mean_an_instant(given: object, instant: datetime) -> None:
     assert MediaMetadata(timestamp=given).timestamp == instant
 
@@ -107,19 +104,12 @@ def test_timestamps_that_mean_an_instant(given: object, instant: datetime) -> No
 @pytest.mark.parametrize(
     "given",
     [
-        None,
-        0,
-        0.0,
-        "0001-01-01T00:00:00Z",  # Go's zero time
-        "0001-01-01T02:00:00+02:00",
-        datetime(1, 1, 1, tzinfo=UTC),
-        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))),
-        "1970-01-01T00:00:00Z",
-        "1970-01-01T00:00:00.000000000Z",
-        "1970-01-01T01:00:00+01:00",
-        datetime(1970, 1, 1, tzinfo=UTC),
+        None, 0, 0.0, "0001-01-01T00:00:00Z",  # Go's zero time
+        "0001-01-01T02:00:00+02:00", datetime(1, 1, 1, tzinfo=UTC),
+        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))), "1970-01-01T00:00:00Z",
+        "1970-01-01T00:00:00.000000000Z", "1970-01-01T01:00:00+01:00", datetime(1970, 1, 1, tzinfo=UTC),
     ],
-)
+)  # fmt: skip
 def test_timestamps_that_mean_that_none_was_given(given: object) -> None:
     assert MediaMetadata(timestamp=given).timestamp is None
 
@@ -127,18 +117,11 @@ def test_timestamps_that_mean_that_none_was_given(given: object) -> None:
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        (datetime(2026, 3, 4), "time zone"),
-        ("2026-03-04T12:30:05", "time zone"),
-        (date(2026, 3, 4), "time zone"),
-        ("yesterday", "timestamp"),
-        ("", "timestamp"),
-        (float("nan"), "timestamp"),
-        (1e30, "timestamp"),
-        (True, "timestamp"),
-        ("9999-12-31T23:59:59-05:00", "9999"),
-        ("2026-02-30T00:00:00Z", "timestamp"),
+        (datetime(2026, 3, 4), "time zone"), ("2026-03-04T12:30:05", "time zone"), (date(2026, 3, 4), "time zone"),
+        ("yesterday", "timestamp"), ("", "timestamp"), (float("nan"), "timestamp"), (1e30, "timestamp"),
+        (True, "timestamp"), ("9999-12-31T23:59:59-05:00", "9999"), ("2026-02-30T00:00:00Z", "timestamp"),
     ],
-)
+)  # fmt: skip
 def test_timestamps_that_are_refused(given: object, reason: str) -> None:
     assert reason in refused(MediaMetadata, timestamp=given)
 
@@ -168,16 +151,11 @@ def test_indices_that_are_refused(name: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("size_bytes", -1),
-        ("mime_type", "nonsense"),
-        ("mime_type", "image/png\r\nX-Evil: 1"),
-        ("mime_type", None),
-        ("policy_name", "x" * 256),
-        ("policy_name", 5),
-        ("reference", "runs/r1/x.png"),  # a field of the record only
+        ("size_bytes", -1), ("mime_type", "nonsense"), ("mime_type", "image/png\r\nX-Evil: 1"), ("mime_type", None),
+        ("policy_name", "x" * 256), ("policy_name", 5), ("reference", "runs/r1/x.png"),  # a field of the record only
         ("bogus", SECRET),
     ],
-)
+)  # fmt: skip
 def test_other_fields_that_are_refused(name: str, value: object) -> None:
     text = refused(MediaMetadata, **{name: value})
     assert f"{name}: " in text
@@ -286,19 +264,11 @@ def test_content_fields_are_those_of_the_content() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("width", -1),
-        ("height", 1.5),
-        ("bit_rate", -1),
-        ("channels", "many"),
-        ("duration", -0.5),
-        ("duration", float("nan")),
-        ("fps", float("inf")),
-        ("caption", "x" * 65537),
-        ("caption", "\ud800"),
-        ("format", "x" * 4097),
-        ("detail", 5),
+        ("width", -1), ("height", 1.5), ("bit_rate", -1), ("channels", "many"), ("duration", -0.5),
+        ("duration", float("nan")), ("fps", float("inf")), ("caption", "x" * 65537), ("caption", "\ud800"),
+        ("format", "x" * 4097), ("detail", 5),
     ],
-)
+)  # fmt: skip
 def test_content_fields_that_are_refused(name: str, value: object) -> None:
     assert f"{name}: " in refused(ContentFields, **{name: value})
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,10 +15,6 @@ from fsmedia import AsyncMediaStore, Catalog, MediaStore, MediaWriter, aio
 from fsmedia.aio import AsyncMediaWriter
 from fsmedia.models.selection import ListWords, SelectionWords, SubjectWords
 from fsmedia.store import StoreSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 PLAIN = {"create_media", "fs", "media_url", "url", "organization", "url_options"}
 """What is no coroutine in the asynchronous store either."""

@@ -15,39 +15,19 @@ UNIQUE = "u01m833sxqnekfsa8ydpf0n07fg"
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (None, "is text, not NoneType"),
-        (b"runs/r1/x.png", "is text, not bytes"),
-        (7, "is text, not int"),
-        ("", "empty"),
-        ("runs/r1/\0.png", "NUL"),
-        ("/data/media/runs/r1/x.png", "absolute"),
-        ("/", "absolute"),
-        ("runs//x.png", "segment is empty"),
-        ("runs/r1/", "folder"),
-        (".", "are no segments"),
-        ("..", "are no segments"),
-        ("runs/./x.png", "are no segments"),
-        ("runs/../x.png", "are no segments"),
-        ("../other/x.png", "are no segments"),
-        ("runs/r1/..", "are no segments"),
-        (".fsmedia", "in .fsmedia"),
-        (".fsmedia/store.json", "in .fsmedia"),
-        (".FsMedia/store.json", "in .fsmedia"),
-        ("runs/.fsmedia/x.png", "in .fsmedia"),
-        ("runs/r1/.FSMEDIA/blobs/x", "in .fsmedia"),
-        ("runs/r1/x.png.meta", "sidecar"),
-        ("runs/r1/.meta", "sidecar"),
-        (f"runs/r1/.tmp-{UNIQUE}", "temporary"),
-        (".dedup_index.json", "PromptKit's index"),
-        ("runs/r1/a::b.png", "'::'"),
-        ("media://runs/r1/x.png::s3://bucket", "URL"),
-        ("s3://bucket/runs/r1/x.png", "URL"),
-        ("runs/http://x", "URL"),
-        ("x" * 1025, "1024 bytes"),
-        ("é" * 513, "1024 bytes"),
-        ("runs/\ud800/x.png", "lone surrogate"),
+        (None, "is text, not NoneType"), (b"runs/r1/x.png", "is text, not bytes"), (7, "is text, not int"),
+        ("", "empty"), ("runs/r1/\0.png", "NUL"), ("/data/media/runs/r1/x.png", "absolute"), ("/", "absolute"),
+        ("runs//x.png", "segment is empty"), ("runs/r1/", "folder"), (".", "are no segments"),
+        ("..", "are no segments"), ("runs/./x.png", "are no segments"), ("runs/../x.png", "are no segments"),
+        ("../other/x.png", "are no segments"), ("runs/r1/..", "are no segments"), (".fsmedia", "in .fsmedia"),
+        (".fsmedia/store.json", "in .fsmedia"), (".FsMedia/store.json", "in .fsmedia"),
+        ("runs/.fsmedia/x.png", "in .fsmedia"), ("runs/r1/.FSMEDIA/blobs/x", "in .fsmedia"),
+        ("runs/r1/x.png.meta", "sidecar"), ("runs/r1/.meta", "sidecar"), (f"runs/r1/.tmp-{UNIQUE}", "temporary"),
+        (".dedup_index.json", "PromptKit's index"), ("runs/r1/a::b.png", "'::'"),
+        ("media://runs/r1/x.png::s3://bucket", "URL"), ("s3://bucket/runs/r1/x.png", "URL"), ("runs/http://x", "URL"),
+        ("x" * 1025, "1024 bytes"), ("é" * 513, "1024 bytes"), ("runs/\ud800/x.png", "lone surrogate"),
     ],
-)
+)  # fmt: skip
 def test_references_that_are_refused(text: object, problem: str) -> None:
     with pytest.raises(InvalidReferenceError, match=problem) as caught:
         keys.check_reference(text)
@@ -58,26 +38,12 @@ def test_references_that_are_refused(text: object, problem: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "x.png",
-        "runs/r1/x.png",
-        f"runs/r1/0003_01_{UNIQUE}.png",
-        "runs/ lead trail /x.gif",
-        "runs/tab\tnew\nline/x.gif",
-        "runs/%2F/x.gif",
-        "runs/a\\b/*?.gif",
-        "runs/e\u0301/x.gif",
-        "runs/\u00e9/x.gif",
-        "runs/.../x..png",
-        "runs/.fsmedia2/x.png",
-        "runs/.dedup_index.json",
-        "runs/x.meta/y.png",
-        "runs/a:b/x.png",
-        ".meta.png",
-        f".tmp-{UNIQUE}/x.png",
-        "x" * 1024,
-        "é" * 512,
+        "x.png", "runs/r1/x.png", f"runs/r1/0003_01_{UNIQUE}.png", "runs/ lead trail /x.gif",
+        "runs/tab\tnew\nline/x.gif", "runs/%2F/x.gif", "runs/a\\b/*?.gif", "runs/e\u0301/x.gif", "runs/\u00e9/x.gif",
+        "runs/.../x..png", "runs/.fsmedia2/x.png", "runs/.dedup_index.json", "runs/x.meta/y.png", "runs/a:b/x.png",
+        ".meta.png", f".tmp-{UNIQUE}/x.png", "x" * 1024, "é" * 512,
     ],
-)
+)  # fmt: skip
 def test_references_that_are_accepted_stay_as_they_are(text: str) -> None:
     assert keys.check_reference(text) == text
 
@@ -99,23 +65,17 @@ ROOTS = ("/data/my media", "file:///data/my media", "s3://bucket/media", "memory
 @pytest.mark.parametrize(
     ("text", "rest"),
     [
-        ("/data/my media/runs/r1/x.png", "runs/r1/x.png"),
-        ("/data/my media/runs/%41/x.png", "runs/%41/x.png"),
+        ("/data/my media/runs/r1/x.png", "runs/r1/x.png"), ("/data/my media/runs/%41/x.png", "runs/%41/x.png"),
         ("file:///data/my media/runs/r1/x.png", "runs/r1/x.png"),
         ("file:///data/my%20media/runs/a%20b/x.png", "runs/a b/x.png"),
         ("file:///data/my media/runs/%C3%A9/x.png", "runs/é/x.png"),
-        ("s3://bucket/media/runs/%41/x.png", "runs/%41/x.png"),
-        ("memory://m/x.png", "x.png"),
-        ("/data/my%20media/x.png", "/data/my%20media/x.png"),
-        ("/data/my media2/x.png", "/data/my media2/x.png"),
-        ("/data/my media", "/data/my media"),
-        ("file:///elsewhere/a%20b", "file:///elsewhere/a%20b"),
-        ("s3://other/media/x.png", "s3://other/media/x.png"),
-        ("runs/r1/x.png", "runs/r1/x.png"),
-        ("runs/a%20b/x.png", "runs/a%20b/x.png"),
-        ("", ""),
+        ("s3://bucket/media/runs/%41/x.png", "runs/%41/x.png"), ("memory://m/x.png", "x.png"),
+        ("/data/my%20media/x.png", "/data/my%20media/x.png"), ("/data/my media2/x.png", "/data/my media2/x.png"),
+        ("/data/my media", "/data/my media"), ("file:///elsewhere/a%20b", "file:///elsewhere/a%20b"),
+        ("s3://other/media/x.png", "s3://other/media/x.png"), ("runs/r1/x.png", "runs/r1/x.png"),
+        ("runs/a%20b/x.png", "runs/a%20b/x.png"), ("", ""),
     ],
-)
+)  # fmt: skip
 def test_relative_to_root(text: str, rest: str) -> None:
     assert keys.relative_to_root(text, ROOTS) == rest
     assert keys.relative_to_root(text, ROOTS[::-1]) == rest
@@ -157,14 +117,11 @@ def test_lengths_that_fit(reference: str, root: int) -> None:
 @pytest.mark.parametrize(
     ("reference", "root", "problem"),
     [
-        ("r/" + "x" * 251, 0, "250 bytes, one here has 251"),
-        ("x" * 251 + "/y", 0, "250 bytes"),
-        ("é" * 126, 0, "has 252"),
-        ("/".join(["x" * 248] * 4)[:995], 0, "1025 bytes"),
-        ("/".join(["x" * 248] * 4)[:894], 100, "1025 bytes"),
-        ("/".join(["é" * 124] * 4)[:600], 0, "over the 1024"),
+        ("r/" + "x" * 251, 0, "250 bytes, one here has 251"), ("x" * 251 + "/y", 0, "250 bytes"),
+        ("é" * 126, 0, "has 252"), ("/".join(["x" * 248] * 4)[:995], 0, "1025 bytes"),
+        ("/".join(["x" * 248] * 4)[:894], 100, "1025 bytes"), ("/".join(["é" * 124] * 4)[:600], 0, "over the 1024"),
     ],
-)
+)  # fmt: skip
 def test_lengths_that_do_not_fit(reference: str, root: int, problem: str) -> None:
     with pytest.raises(InvalidLayoutError, match=problem) as caught:
         keys.check_lengths(reference, root)

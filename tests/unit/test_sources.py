@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,10 +18,6 @@ from fsmedia.core.ingest import CHUNK_BYTES, HEAD_BYTES, HashingWriter, SourceRu
 from fsmedia.errors import InvalidMediaError, MediaNotFoundError, MediaTooLargeError, StorageError
 from fsmedia.format import wav
 from fsmedia.models import MediaContent
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 MONO = wav.PcmFormat(24_000, 1)
 CHUNKS = st.lists(st.binary(max_size=50), max_size=8)
@@ -241,13 +239,10 @@ def test_a_stream_that_gives_less_than_asked_is_read_to_its_end() -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        ("text", "gives text"),
-        (None, "gives nothing"),
-        (OSError("cable cut"), "OSError: cable cut"),
-        (ValueError("I/O operation on closed file"), "closed file"),
-        (OSError("x" * 5000), "OSError: x"),
+        ("text", "gives text"), (None, "gives nothing"), (OSError("cable cut"), "OSError: cable cut"),
+        (ValueError("I/O operation on closed file"), "closed file"), (OSError("x" * 5000), "OSError: x"),
     ],
-)
+)  # fmt: skip
 def test_a_stream_that_gives_no_bytes_is_refused(answer: object, reason: str) -> None:
     with pytest.raises(InvalidMediaError, match=reason) as info:
         read(of(Gives(answer)))

@@ -6,8 +6,9 @@ import gzip
 import io
 import os
 import threading
+from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -22,10 +23,6 @@ from fsmedia import (
 )
 from fsmedia.format import keys
 from fsmedia.storage.errors import secrets_of, storage_error
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 R1 = MediaMetadata(run_id="r1")
 TEXT = MediaContent.from_text("x")

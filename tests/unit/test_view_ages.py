@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
 from fsmedia.catalog.views import CatalogRows, LoadedRows, ViewTrees
 from fsmedia.format.views import DEFAULT_VIEWS
-
-if TYPE_CHECKING:
-    from tests.conftest import Clock
+from tests.conftest import Clock
 
 BY_RUN = DEFAULT_VIEWS[2]
 MINUTE = timedelta(minutes=1)

@@ -153,13 +153,7 @@ def test_times_that_share_a_folder_and_times_that_no_datetime_holds() -> None:
         {"reference": "d", "timestamp": 2**62},
         {"reference": "e", "timestamp": None},
     )
-    assert sorted(paths(Tree(view, rows))) == [
-        "1969-12-31_23/c",
-        "1970-01-01_05/a",
-        "1970-01-01_05/b",
-        "~_/d",
-        "~_/e",
-    ]
+    assert sorted(paths(Tree(view, rows))) == ["1969-12-31_23/c", "1970-01-01_05/a", "1970-01-01_05/b", "~_/d", "~_/e"]
 
 
 SEGMENTS = st.text(alphabet=st.sampled_from("ab~.é*?[ "), min_size=1, max_size=4).filter(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import wave
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import example, given
@@ -16,9 +16,6 @@ from fsmedia.core.ingest import HEAD_BYTES, HashingWriter, WavWriter
 from fsmedia.errors import MediaError
 from fsmedia.format import wav
 from fsmedia.format.wav import PcmFormat
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MONO = PcmFormat(24_000, 1)
 MOST_SOUND = 2**32 - 1 - 36  # RIFF counts all but its first 8 bytes in 32 bits
@@ -33,10 +30,7 @@ def by_python(form: PcmFormat, samples: bytes) -> bytes:
     return out.getvalue()
 
 
-@given(
-    form=st.builds(PcmFormat, st.integers(1, 1_000_000), st.integers(1, 64)),
-    samples=st.binary(max_size=300),
-)
+@given(form=st.builds(PcmFormat, st.integers(1, 1_000_000), st.integers(1, 64)), samples=st.binary(max_size=300))
 @example(form=MONO, samples=b"")
 @example(form=MONO, samples=b"\1")
 @example(form=PcmFormat(1_000_000, 64), samples=b"\0\1" * 64)
@@ -50,21 +44,14 @@ def test_header_is_pythons(form: PcmFormat, samples: bytes) -> None:
 @pytest.mark.parametrize(
     ("mime_type", "channels", "expected"),
     [
-        ("audio/pcm", None, (24_000, 1)),
-        ("audio/L16", None, (24_000, 1)),
-        ("AUDIO/PCM", 2, (24_000, 2)),
-        ("audio/l16", 6, (24_000, 6)),
-        ("audio/pcm;rate=16000", None, (16_000, 1)),
-        ("audio/pcm; rate=16000", 2, (16_000, 2)),
-        ("audio/L16;rate=8000;channels=2", 1, (8_000, 2)),
-        ("audio/L16; Channels=2; RATE=44100", None, (44_100, 2)),
-        ('audio/pcm;rate="48000"', None, (48_000, 1)),
-        ("audio/pcm;codec=s16le;bitrate=9", None, (24_000, 1)),
-        ("audio/pcm;", None, (24_000, 1)),
-        ("audio/pcm;rate=1;channels=64", None, (1, 64)),
-        ("audio/pcm;rate=1000000", 1, (1_000_000, 1)),
+        ("audio/pcm", None, (24_000, 1)), ("audio/L16", None, (24_000, 1)), ("AUDIO/PCM", 2, (24_000, 2)),
+        ("audio/l16", 6, (24_000, 6)), ("audio/pcm;rate=16000", None, (16_000, 1)),
+        ("audio/pcm; rate=16000", 2, (16_000, 2)), ("audio/L16;rate=8000;channels=2", 1, (8_000, 2)),
+        ("audio/L16; Channels=2; RATE=44100", None, (44_100, 2)), ('audio/pcm;rate="48000"', None, (48_000, 1)),
+        ("audio/pcm;codec=s16le;bitrate=9", None, (24_000, 1)), ("audio/pcm;", None, (24_000, 1)),
+        ("audio/pcm;rate=1;channels=64", None, (1, 64)), ("audio/pcm;rate=1000000", 1, (1_000_000, 1)),
     ],
-)
+)  # fmt: skip
 def test_format(mime_type: str, channels: int | None, expected: tuple[int, int]) -> None:
     assert wav.pcm_format(mime_type, channels) == expected
 
@@ -72,23 +59,13 @@ def test_format(mime_type: str, channels: int | None, expected: tuple[int, int])
 @pytest.mark.parametrize(
     ("mime_type", "channels"),
     [
-        ("audio/pcm;rate=0", None),
-        ("audio/pcm;rate=-8000", None),
-        ("audio/pcm;rate=1000001", None),
-        ("audio/pcm;rate=16k", None),
-        ("audio/pcm;rate=16000.0", None),
-        ("audio/pcm;rate=", None),
-        ("audio/pcm;rate", None),
-        ('audio/pcm;rate=""', None),
-        ("audio/pcm;rate=9" + "9" * 200, None),
-        ("audio/pcm;rate=²", None),
-        ("audio/pcm;channels=0", None),
-        ("audio/pcm;channels=65", None),
-        ("audio/pcm;channels=stereo", 2),
-        ("audio/L16", 65),
-        ("audio/L16", 10**9),
+        ("audio/pcm;rate=0", None), ("audio/pcm;rate=-8000", None), ("audio/pcm;rate=1000001", None),
+        ("audio/pcm;rate=16k", None), ("audio/pcm;rate=16000.0", None), ("audio/pcm;rate=", None),
+        ("audio/pcm;rate", None), ('audio/pcm;rate=""', None), ("audio/pcm;rate=9" + "9" * 200, None),
+        ("audio/pcm;rate=²", None), ("audio/pcm;channels=0", None), ("audio/pcm;channels=65", None),
+        ("audio/pcm;channels=stereo", 2), ("audio/L16", 65), ("audio/L16", 10**9),
     ],
-)
+)  # fmt: skip
 def test_odd_parameters_are_refused(mime_type: str, channels: int | None) -> None:
     with pytest.raises(InvalidMediaError) as caught:
         wav.pcm_format(mime_type, channels)
@@ -123,14 +100,10 @@ def test_four_gigabytes_are_too_much() -> None:
 @pytest.mark.parametrize(
     ("head", "expected"),
     [
-        (b"RIFF\0\0\0\0WAVE", True),
-        (b"RIFF\0\0\0\0WAVEfmt ", True),
-        (b"RIFF\0\0\0\0WAV", False),
-        (b"RIFF\0\0\0\0WEBP", False),
-        (b"RIFF", False),
-        (b"", False),
+        (b"RIFF\0\0\0\0WAVE", True), (b"RIFF\0\0\0\0WAVEfmt ", True), (b"RIFF\0\0\0\0WAV", False),
+        (b"RIFF\0\0\0\0WEBP", False), (b"RIFF", False), (b"", False),
     ],
-)
+)  # fmt: skip
 def test_is_wav(head: bytes, expected: bool) -> None:
     assert wav.is_wav(head) == expected
 
@@ -192,10 +165,7 @@ def test_the_header_says_what_came_at_last() -> None:
     assert intake.sha256 == hashlib.sha256(stage.patched).hexdigest()
 
 
-@given(
-    pieces=st.lists(st.binary(max_size=90), max_size=6),
-    announced=st.none() | st.integers(-100, 2**33),
-)
+@given(pieces=st.lists(st.binary(max_size=90), max_size=6), announced=st.none() | st.integers(-100, 2**33))
 @example(pieces=[b"s" * 50], announced=2**32)
 @example(pieces=[b"s" * 50], announced=-50)
 @example(pieces=[b"", b"s" * 43, b""], announced=7)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import gc
 import socket
 import ssl
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 from tests.unit.downloads.wire import Resolver
 
 

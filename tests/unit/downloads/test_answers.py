@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from fsmedia.core.download import open_url
 from fsmedia.errors import InvalidMediaError, StorageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 from tests.unit.downloads.wire import OK, SECONDS, Resolver, check_chain, first_only, get, moved, serving, with_length
 
 # --- redirects
@@ -116,14 +113,11 @@ def test_servers_faults_are_storage_errors(status: int) -> None:
     ("header", "expected"),
     [
         ("Content-Type: image/png", "image/png"),
-        ("Content-Type:  text/plain; charset=utf-8 ", "text/plain; charset=utf-8"),
-        ("Content-Type: png", None),
-        ("Content-Type: image/*", None),
-        ("Content-Type: text/plain\r\n X: 1", None),
-        ("Content-Type: text/plain\x01", None),
-        ("X-Other: 1", None),
+        ("Content-Type:  text/plain; charset=utf-8 ", "text/plain; charset=utf-8"), ("Content-Type: png", None),
+        ("Content-Type: image/*", None), ("Content-Type: text/plain\r\n X: 1", None),
+        ("Content-Type: text/plain\x01", None), ("X-Other: 1", None),
     ],
-)
+)  # fmt: skip
 def test_mime_type_and_size(header: str, expected: str | None) -> None:
     with (
         serving(with_length(b"12345", header)) as server,
@@ -150,20 +144,13 @@ def test_answer_that_calls_itself_identity_is_taken() -> None:
 @pytest.mark.parametrize(
     "head",
     [
-        b"Content-Length: +1\r\n",
-        b"Content-Length: -1\r\n",
-        b"Content-Length: 1_0\r\n",
-        b"Content-Length: 1, 1\r\n",
-        b"Content-Length: \xb2\r\n",
-        b"Content-Length: " + b"9" * 5000 + b"\r\n",
-        b"Content-Length: 1\r\nContent-Length: 2\r\n",
-        b"Transfer-Encoding: gzip, chunked\r\n",
-        b"Transfer-Encoding: gzip\r\n",
-        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n",
-        b"No colon here\r\nContent-Length: 1\r\n",
-        b" folded\r\nContent-Length: 1\r\n",
+        b"Content-Length: +1\r\n", b"Content-Length: -1\r\n", b"Content-Length: 1_0\r\n", b"Content-Length: 1, 1\r\n",
+        b"Content-Length: \xb2\r\n", b"Content-Length: " + b"9" * 5000 + b"\r\n",
+        b"Content-Length: 1\r\nContent-Length: 2\r\n", b"Transfer-Encoding: gzip, chunked\r\n",
+        b"Transfer-Encoding: gzip\r\n", b"Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n",
+        b"No colon here\r\nContent-Length: 1\r\n", b" folded\r\nContent-Length: 1\r\n",
     ],
-)
+)  # fmt: skip
 def test_answer_that_does_not_tell_its_end_is_refused(head: bytes) -> None:
     with (
         serving(OK + head + b"\r\nx") as server,

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from fsmedia.core import download as downloads
 from fsmedia.core.download import _Request, open_url
 from fsmedia.errors import MediaTooLargeError, StorageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 from tests.unit.downloads.wire import MIB, OK, SECONDS, Resolver, check_chain, get, moved, serving, with_length
 
 # --- sizes

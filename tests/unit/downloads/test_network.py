@@ -5,14 +5,12 @@ from __future__ import annotations
 import base64
 import pickle
 import socket
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 from tests.unit.downloads.wire import (
     MIB,
     OK,
@@ -57,20 +55,13 @@ def test_reset_in_the_body_is_a_storage_error() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        b"HTTP/1.1 404 hidden\r\n\r\n",
-        b"HTTP/1.1 503 hidden\r\n\r\n",
-        b"hidden",
-        b"HTTP/1.1 hidden\r\n\r\n",
-        b"",
-        with_length(b"", "Content-Encoding: hidden"),
-        OK + b"Content-Length: hidden\r\n\r\n",
-        OK + b"Content-Length: 9\r\n\r\nhidden",
-        OK + b"Transfer-Encoding: chunked\r\n\r\nhidden",
-        [moved("/b?hidden#hidden"), b"HTTP/1.1 404 no\r\n\r\n"],
-        [moved("http://127.0.0.1:1/b?hidden#hidden")],
+        b"HTTP/1.1 404 hidden\r\n\r\n", b"HTTP/1.1 503 hidden\r\n\r\n", b"hidden", b"HTTP/1.1 hidden\r\n\r\n", b"",
+        with_length(b"", "Content-Encoding: hidden"), OK + b"Content-Length: hidden\r\n\r\n",
+        OK + b"Content-Length: 9\r\n\r\nhidden", OK + b"Transfer-Encoding: chunked\r\n\r\nhidden",
+        [moved("/b?hidden#hidden"), b"HTTP/1.1 404 no\r\n\r\n"], [moved("http://127.0.0.1:1/b?hidden#hidden")],
         [moved("http://hidden:hidden@127.0.0.1/")],
     ],
-)
+)  # fmt: skip
 def test_no_error_tells_the_query(answer: Any) -> None:
     with serving(answer) as server, pytest.raises(MediaError) as caught:
         get(f"{server.url}/a.png?token=hidden#hidden", max_size=100)

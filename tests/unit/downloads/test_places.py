@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from fsmedia.core import download
 from fsmedia.core.download import is_public
 from fsmedia.errors import InvalidMediaError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 from tests.unit.downloads.wire import Resolver, Server, check_chain, first_only, get, serving, with_length
 
 # --- which addresses are public
@@ -122,52 +120,26 @@ def test_ipv6_host_keeps_its_brackets() -> None:
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("file:///etc/passwd", "http://"),
-        ("ftp://h.example/a", "http://"),
-        ("gopher://h.example/a", "http://"),
-        ("//h.example/a", "http://"),
-        ("http:/h.example/a", "host"),
-        ("http:///a", "host"),
-        ("http://user@h.example/", "user or a password"),
-        ("http://user:pw@h.example/", "user or a password"),
-        ("http://h.example\\@evil.example/", "user or a password"),
-        ("http://h.example\\.evil.example/", "host"),
-        ("http://h.example:0/", "port"),
-        ("http://h.example:65536/", "port"),
-        ("http://h.example:80a/", "host"),
-        ("http://h.example:٨٠/", "host"),
-        ("http://h.example:1:2/", "host"),
-        ("http://[::1/", "URL"),
-        ("http://[::1]evil.example/", "host"),
-        ("http://evil.example[::1]/", "host"),
-        ("http://[fe80::1%eth0]/", "host"),
-        ("http://[fe80::1%25eth0]/", "host"),
-        ("http://[v1.x]/", "host"),
-        ("http://%6c%6fcalhost/", "host"),
-        ("http://h..example/", "host"),
-        ("http://" + "a" * 64 + ".example/", "host"),
-        ("http://2130706433/", "host"),
-        ("http://0x7f000001/", "host"),
-        ("http://0x7f.1/", "host"),
-        ("http://127.1/", "host"),
-        ("http://0177.0.0.1/", "host"),
-        ("http://127.0.0.0x1/", "host"),
+        ("file:///etc/passwd", "http://"), ("ftp://h.example/a", "http://"), ("gopher://h.example/a", "http://"),
+        ("//h.example/a", "http://"), ("http:/h.example/a", "host"), ("http:///a", "host"),
+        ("http://user@h.example/", "user or a password"), ("http://user:pw@h.example/", "user or a password"),
+        ("http://h.example\\@evil.example/", "user or a password"), ("http://h.example\\.evil.example/", "host"),
+        ("http://h.example:0/", "port"), ("http://h.example:65536/", "port"), ("http://h.example:80a/", "host"),
+        ("http://h.example:٨٠/", "host"), ("http://h.example:1:2/", "host"), ("http://[::1/", "URL"),
+        ("http://[::1]evil.example/", "host"), ("http://evil.example[::1]/", "host"),
+        ("http://[fe80::1%eth0]/", "host"), ("http://[fe80::1%25eth0]/", "host"), ("http://[v1.x]/", "host"),
+        ("http://%6c%6fcalhost/", "host"), ("http://h..example/", "host"), ("http://" + "a" * 64 + ".example/", "host"),
+        ("http://2130706433/", "host"), ("http://0x7f000001/", "host"), ("http://0x7f.1/", "host"),
+        ("http://127.1/", "host"), ("http://0177.0.0.1/", "host"), ("http://127.0.0.0x1/", "host"),
         ("http://127.0.0.1.2/", "host"),
         ("http://１２７.１/", "host"),  # noqa: RUF001 - fullwidth digits, which IDNA makes ASCII
-        ("http://①②⑦.1/", "host"),
-        ("http://h.example／@evil/", "URL"),  # noqa: RUF001 - becomes a slash in NFKC
-        ("http://h.example/a b", "blank"),
-        (" http://h.example/", "blank"),
-        ("http://h.example/\u00a0", "blank"),
-        ("http://h.example/\u2028", "blank"),
-        ("http://h.example/\r\nX-Header: 1", "control"),
-        ("http://h.exa\tmple/", "control"),
-        ("http://h.example/\x00", "control"),
-        ("http://h.example/\x7f", "control"),
-        ("http://h.example/\udcff", "control"),
-        ("http://h.example/" + "a" * 8192, "8192"),
+        ("http://①②⑦.1/", "host"), ("http://h.example／@evil/", "URL"),  # noqa: RUF001 - becomes a slash in NFKC
+        ("http://h.example/a b", "blank"), (" http://h.example/", "blank"), ("http://h.example/\u00a0", "blank"),
+        ("http://h.example/\u2028", "blank"), ("http://h.example/\r\nX-Header: 1", "control"),
+        ("http://h.exa\tmple/", "control"), ("http://h.example/\x00", "control"), ("http://h.example/\x7f", "control"),
+        ("http://h.example/\udcff", "control"), ("http://h.example/" + "a" * 8192, "8192"),
     ],
-)
+)  # fmt: skip
 @pytest.mark.parametrize("allow_private", [True, False])
 def test_bad_urls_are_refused_before_a_look_up(
     resolve: Callable[..., Resolver], url: str, problem: str, allow_private: bool
@@ -184,14 +156,11 @@ def test_bad_urls_are_refused_before_a_look_up(
 @pytest.mark.parametrize(
     ("tail", "sent"),
     [
-        ("", "/"),
-        ("?a=1", "/?a=1"),
-        ("/a/b;c=1/x%20y?q=%2F&r[]=a|b#top", "/a/b;c=1/x%20y?q=%2F&r[]=a%7Cb"),
-        ("/grün/€.png?q=ü", "/gr%C3%BCn/%E2%82%AC.png?q=%C3%BC"),
-        ('/a"b<c>\\d{}^`', "/a%22b%3Cc%3E%5Cd%7B%7D%5E%60"),
+        ("", "/"), ("?a=1", "/?a=1"), ("/a/b;c=1/x%20y?q=%2F&r[]=a|b#top", "/a/b;c=1/x%20y?q=%2F&r[]=a%7Cb"),
+        ("/grün/€.png?q=ü", "/gr%C3%BCn/%E2%82%AC.png?q=%C3%BC"), ('/a"b<c>\\d{}^`', "/a%22b%3Cc%3E%5Cd%7B%7D%5E%60"),
         ("//double//", "//double//"),
     ],
-)
+)  # fmt: skip
 def test_target_is_percent_encoded(tail: str, sent: str) -> None:
     with serving(with_length(b"x")) as server:
         get(server.url + tail)

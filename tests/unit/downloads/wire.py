@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fsmedia.core.download import open_url
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Iterator
 
 MIB = 2**20
 SECONDS = timedelta(seconds=20)
