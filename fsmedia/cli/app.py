@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import wraps
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Self
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -28,7 +30,7 @@ from fsmedia.storage.address import URL_VARIABLE, resolve_root
 from fsmedia.store import MediaStore, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
 
 _UNITS = {
     "s": timedelta(seconds=1),
@@ -226,15 +228,56 @@ MappingFile = Annotated[
 HtmlFile = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file; replaced if it is there.")
 ]
-Run = Annotated[str | None, typer.Option("--run", metavar="ID", help="Of this run.")]
-Conversation = Annotated[str | None, typer.Option(metavar="ID", help="Of this conversation.")]
-Session = Annotated[str | None, typer.Option(metavar="ID", help="Of this session.")]
-Provider = Annotated[str | None, typer.Option(metavar="ID", help="Of this provider.")]
-Mime = Annotated[str | None, typer.Option(metavar="TYPE", help="Of this type, or pattern: 'image/*'.")]
-Policy = Annotated[str | None, typer.Option(metavar="NAME", help="Under this retention policy.")]
-Since = Annotated[str | None, typer.Option(metavar="TIME", help="Made at or after: 2026-03-04, 2d.")]
-Until = Annotated[str | None, typer.Option(metavar="TIME", help="Made before: 2026-03-04, 12h.")]
-ExpiresBefore = Annotated[str | None, typer.Option(metavar="TIME", help="Expires before: 2026-03-04, 2d (from now).")]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Change nothing, say what would be done.")]
+PolicyName = Annotated[
+    str | None,
+    typer.Option(
+        "--policy", metavar="NAME", show_default=False, help="Retention: retain-30days, delete-after-5min, ..."
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class OptionGroup:
+    """Marks a parameter of a command that stands for several options: it is what a function makes of them.
+
+    Attributes
+    ----------
+    make
+        The function, whose own parameters are the options.
+    without
+        Those that this command does not have.
+    """
+
+    make: Callable[..., Any]
+    without: tuple[str, ...] = ()
+
+
+def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command as typer reads it: with the options of its groups in their places."""
+    options: dict[str, inspect.Parameter] = {}
+    own: list[str] = []
+    groups: dict[str, tuple[Callable[..., Any], list[str]]] = {}
+    for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+        metadata = getattr(parameter.annotation, "__metadata__", ())
+        group = next((each for each in metadata if isinstance(each, OptionGroup)), None)
+        if group is None:
+            own.append(name)
+            options[name] = parameter
+        else:
+            inner = inspect.signature(group.make, eval_str=True).parameters
+            groups[name] = group.make, [each for each in inner if each not in group.without]
+            options |= {each: inner[each] for each in groups[name][1]}
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        made = {name: make(**{each: given[each] for each in inner}) for name, (make, inner) in groups.items()}
+        command(**{name: given[name] for name in own}, **made)
+
+    keyword_only = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in options.values()]
+    vars(run)["__signature__"] = inspect.Signature(keyword_only)
+    run.__annotations__ = {name: each.annotation for name, each in options.items()}
+    return run
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +296,10 @@ class StoreLocation:
     options: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, context: typer.Context, url: str | None, options: list[str] | None) -> Self:
+    def of(cls, context: typer.Context, store: StoreUrl = None, option: StorageOptions = None) -> Self:
         """Join what stands before the command and after it."""
         outer = context.obj if isinstance(context.obj, StoreLocation) else StoreLocation()
-        return cls(outer.url if url is None else url, {**outer.options, **parse_storage_options(options)})
+        return cls(outer.url if store is None else store, {**outer.options, **parse_storage_options(option)})
 
     def url_or_default(self) -> str:
         """Return the URL, the environment's if the command line has none.
@@ -292,6 +335,18 @@ class StoreLocation:
         """Open the store, or the place of one. A file that a person names is taken whatever its size."""
         return MediaStore(self.url_or_default(), storage_options=self.options, max_file_size=None, **settings)
 
+    @contextmanager
+    def open_for_work(
+        self, word: str, threads: int | None = None, *, read_only: bool = False
+    ) -> Iterator[tuple[MediaStore, dict[str, Any]]]:
+        """Open the store that is there; give it, and what its long works take: an executor, and a bar that moves."""
+        with (
+            self.open_existing(read_only=read_only) as opened,
+            thread_pool(threads) as executor,
+            output.count_progress(word, None) as meter,
+        ):
+            yield opened, {"executor": executor, "progress": meter.reach}
+
     def read_settings(self) -> Configuration | None:
         """Return the settings that lie at the root; None where no store was made yet."""
         with open_backend(*resolve_root(self.url_or_default(), self.options), timeout=_TIMEOUT) as backend:
@@ -299,17 +354,22 @@ class StoreLocation:
         return None if data is None else Configuration.parse(data)
 
 
+Store = Annotated[StoreLocation, OptionGroup(StoreLocation.of)]
+
+
 def conditions(
     *,
-    run: str | None = None,
-    conversation: str | None = None,
-    session: str | None = None,
-    provider: str | None = None,
-    mime: str | None = None,
-    policy: str | None = None,
-    since: str | None = None,
-    until: str | None = None,
-    expires_before: str | None = None,
+    run: Annotated[str | None, typer.Option(metavar="ID", help="Of this run.")] = None,
+    conversation: Annotated[str | None, typer.Option(metavar="ID", help="Of this conversation.")] = None,
+    session: Annotated[str | None, typer.Option(metavar="ID", help="Of this session.")] = None,
+    provider: Annotated[str | None, typer.Option(metavar="ID", help="Of this provider.")] = None,
+    mime: Annotated[str | None, typer.Option(metavar="TYPE", help="Of this type, or pattern: 'image/*'.")] = None,
+    policy: Annotated[str | None, typer.Option(metavar="NAME", help="Under this retention policy.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="Made at or after: 2026-03-04, 2d.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Made before: 2026-03-04, 12h.")] = None,
+    expires_before: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Expires before: 2026-03-04, 2d (from now).")
+    ] = None,
 ) -> dict[str, Any]:
     """Return the conditions of a selection that are given, by their names in Python.
 
@@ -331,6 +391,23 @@ def conditions(
         "expires_before": parse_instant(expires_before, "--expires-before", now=now, ahead=True),
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+Selection = Annotated[dict[str, Any], OptionGroup(conditions)]
+
+
+def ids(
+    *,
+    run: Annotated[str, typer.Option(metavar="ID", show_default=False, help="The run it belongs to.")] = "",
+    conversation: Annotated[str, typer.Option(metavar="ID", show_default=False, help="The conversation.")] = "",
+    session: Annotated[str, typer.Option(metavar="ID", show_default=False, help="The session.")] = "",
+    provider: Annotated[str, typer.Option(metavar="ID", show_default=False, help="Who made it, e.g. openai.")] = "",
+) -> dict[str, Any]:
+    """Return the ids of what is stored, by their names in Python."""
+    return {"run_id": run, "conversation_id": conversation, "session_id": session, "provider_id": provider}
+
+
+Ids = Annotated[dict[str, Any], OptionGroup(ids)]
 
 
 class CommandError(Exception):
@@ -430,14 +507,15 @@ def command_group(text: str, commands: Iterable[tuple[str, Callable[..., None], 
     )
 
     @group.callback()
-    def take_store(context: typer.Context, *, store: StoreUrl = None, option: StorageOptions = None) -> None:
+    @with_option_groups
+    def take_store(context: typer.Context, *, location: Store) -> None:
         """Take what stands before the command."""
-        context.obj = StoreLocation.of(context, store, option)
+        context.obj = location
         if context.invoked_subcommand is None:
             typer.echo(context.get_help())
 
     for name, command, command_text in commands:
-        group.command(name, cls=Command, help=output.unwrapped(command_text))(command)
+        group.command(name, cls=Command, help=output.unwrapped(command_text))(with_option_groups(command))
     return group
 
 
@@ -448,13 +526,7 @@ def exit_code_of(errors: Iterable[BaseException]) -> int:
 
 
 def check_mapping(mapping: Path | None, *, dry_run: bool) -> None:
-    """Refuse `--mapping` in a dry run.
-
-    Raises
-    ------
-    typer.BadParameter
-        Both are given.
-    """
+    """Refuse `--mapping` in a dry run."""
     if dry_run and mapping is not None:
         raise typer.BadParameter(
             "has nothing to hold in a dry run: new references come with the work", param_hint="--mapping"
@@ -491,6 +563,20 @@ def thread_pool(threads: int | None) -> Iterator[Executor | None]:
         yield executor
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def each_media(references: Iterable[str], act: Callable[[str], None]) -> NoReturn:
+    """Call a function for each media, print what fails and go on past it; exit with what all of it comes to."""
+    errors: list[Exception] = []
+    for reference in references:
+        try:
+            act(reference)
+        except BrokenPipeError:
+            raise
+        except (MediaError, CommandError, OSError) as error:
+            output.error(output.error_text(error))
+            errors.append(error)
+    raise typer.Exit(exit_code_of(errors))
 
 
 def read_records(

@@ -3,13 +3,12 @@
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 from typing import TYPE_CHECKING, cast
 
-import typer
 from rich.text import Text
 
 from fsmedia.catalog import COLUMNS, Catalog
 from fsmedia.catalog.schema import arrow
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, StorageOptions, StoreLocation, StoreUrl, Threads, command_group, thread_pool
+from fsmedia.cli.app import AsJson, Store, StoreLocation, Threads, command_group
 from fsmedia.errors import MediaError, StorageError
 from fsmedia.models.text import distance_text
 from fsmedia.store import utc_now
@@ -52,21 +51,14 @@ _MOST_WARNINGS = 20
 
 
 def refresh(
-    context: typer.Context,
     *,
     threads: Threads = None,
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Bring the catalog up to date."""
-    location = StoreLocation.of(context, store, option)
-    with (
-        location.open_existing() as opened,
-        thread_pool(threads) as executor,
-        output.count_progress("media", None) as meter,
-    ):
-        found = opened.catalog(executor=executor, progress=meter.reach)
+    with location.open_for_work("media", threads) as (opened, work):
+        found = opened.catalog(**work)
     problems = found.problems
     for reason in list(problems.values())[:_MOST_WARNINGS]:
         output.warning(reason)
@@ -85,11 +77,9 @@ def refresh(
         output.line(output.visible(str(_file_of(found))))
 
 
-def show(
-    context: typer.Context, *, as_json: AsJson = False, store: StoreUrl = None, option: StorageOptions = None
-) -> None:
+def show(*, as_json: AsJson = False, location: Store) -> None:
     """Show what the catalog is."""
-    with StoreLocation.of(context, store, option).open_existing(read_only=True) as opened:
+    with location.open_existing(read_only=True) as opened:
         found = opened.catalog(refresh=False)
     if as_json:
         output.json_line(
@@ -135,12 +125,8 @@ def catalog_of(location: StoreLocation, *, refresh: bool, threads: int | None = 
 
 
 def _open_catalog(location: StoreLocation, threads: int | None, *, refresh: bool, read_only: bool) -> Catalog:
-    with (
-        location.open_existing(read_only=read_only) as opened,
-        thread_pool(threads) as executor,
-        output.count_progress("media", None) as meter,
-    ):
-        return opened.catalog(refresh=refresh, executor=executor, progress=meter.reach)
+    with location.open_for_work("media", threads, read_only=read_only) as (opened, work):
+        return opened.catalog(refresh=refresh, **work)
 
 
 group = command_group(CATALOG_HELP, (("refresh", refresh, REFRESH_HELP), ("show", show, SHOW_HELP)))

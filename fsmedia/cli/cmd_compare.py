@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, CommandError, HtmlFile, StorageOptions, StoreLocation, StoreUrl
+from fsmedia.cli.app import AsJson, CommandError, HtmlFile, Store
 
 HELP = """Write what several runs made at the same position side by side into one HTML file.
 
@@ -21,7 +21,6 @@ Examples:
 
 
 def compare(
-    context: typer.Context,
     *,
     runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Two or more run ids.")],
     target: HtmlFile = Path("compare.html"),
@@ -31,12 +30,11 @@ def compare(
     ] = "message",
     limit: Annotated[int, typer.Option(min=1, max=2000, metavar="N", help="At most so many media of each run.")] = 200,
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Write a comparison."""
     with (
-        StoreLocation.of(context, store, option).open_existing(read_only=True) as opened,
+        location.open_existing(read_only=True) as opened,
         output.count_progress("making previews", None) as meter,
     ):
         made = opened.compare(runs, by=by, limit=limit, progress=meter.reach)

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, CommandError, StorageOptions, StoreLocation, StoreUrl
+from fsmedia.cli.app import AsJson, CommandError, Store, StoreLocation
 from fsmedia.models import MediaContent, MediaMetadata
 from fsmedia.models.text import size_text
 from fsmedia.store import MediaStore, utc_now
@@ -71,11 +71,9 @@ def demo(
     context: typer.Context,
     *,
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Show what it does."""
-    location = StoreLocation.of(context, store, option)
     if location.url is None:
         location = StoreLocation(DEMO_URL, location.options)
     samples = sample_run()

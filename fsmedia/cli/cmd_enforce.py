@@ -2,10 +2,10 @@
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 import sys
-from concurrent.futures import Executor
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 
 import typer
 
@@ -14,9 +14,8 @@ from fsmedia.cli.app import (
     DONE,
     FAILED,
     AsJson,
-    StorageOptions,
-    StoreLocation,
-    StoreUrl,
+    DryRun,
+    Store,
     Threads,
     Yes,
     can_ask,
@@ -31,7 +30,7 @@ from fsmedia.maintenance.expiry import FARTHEST_AHEAD
 from fsmedia.models import EnforcementReport
 from fsmedia.models.reports import kept_words
 from fsmedia.models.text import duration_text, size_text
-from fsmedia.store import MediaStore, utc_now
+from fsmedia.store import utc_now
 
 HELP = """Delete every media whose policy let it go, and tell what went, what stayed, what failed, and why.
 
@@ -54,21 +53,13 @@ _ROWS = 50
 """So many lines of each kind; more is what `--all` and `--json` are for."""
 
 
-@dataclass(frozen=True, slots=True)
-class _SweepSettings:
-    """The settings of every sweep of one command."""
-
-    now: datetime | None
-    dry_run: bool
-    delete_shared: bool
-    as_json: bool
-    rows: int | None
+_Sweep = Callable[..., EnforcementReport]
+_Show = Callable[[EnforcementReport], None]
 
 
 def enforce(
-    context: typer.Context,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Delete nothing, say what would be.")] = False,
+    dry_run: DryRun = False,
     every: Annotated[
         str | None, typer.Option(metavar="DURATION", help="Sweep again and again, with such a pause: 30s, 5m, 1h, 1d.")
     ] = None,
@@ -82,53 +73,39 @@ def enforce(
     yes: Yes = False,
     everything: Annotated[bool, typer.Option("--all", help=f"Show more than {_ROWS} media of each kind.")] = False,
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Sweep."""
     pause = None if every is None else parse_duration(every, "--every")
     if pause is not None and not pause:
         raise typer.BadParameter("must be longer than nothing, e.g. 1m", param_hint="--every")
-    settings = _SweepSettings(
-        now=_instant(now, repeated=pause is not None, dry_run=dry_run),
-        dry_run=dry_run,
-        delete_shared=delete_shared,
-        as_json=as_json,
-        rows=None if everything else _ROWS,
-    )
-    location = StoreLocation.of(context, store, option)
+    instant = _instant(now, repeated=pause is not None, dry_run=dry_run)
+    show = partial(_show, rows=None if everything else _ROWS, as_json=as_json)
     # Before the signals are caught: Ctrl-C at the question is an answer.
     if pause is None and not (yes or dry_run) and can_ask():
-        _ask(location, settings, threads)
+        with location.open_for_work("looking", threads, read_only=True) as (opened, work):
+            plan = opened.enforce_policy(now=instant, dry_run=True, delete_shared=delete_shared, **work)
+        if plan.deleted:
+            freed = size_text(plan.bytes_freed)
+            confirm(f"Delete {len(plan.deleted):,} media ({freed}) of {opened.url} that are due?")
     # Before the store is opened: whoever stops a program that just began wants the same end.
     with (
         StopSignal() as stop,
         location.open_existing(read_only=dry_run) as opened,
         thread_pool(threads) as executor,
     ):
-        if pause is None:
-            code = _sweep(opened, settings, executor, stop)
-            raise typer.Exit(stop.code or code)
-        code = _repeat(opened, settings, executor, stop, pause)
-    raise typer.Exit(code)
-
-
-def _ask(location: StoreLocation, settings: _SweepSettings, threads: int | None) -> None:
-    """Ask whether as many media shall be deleted as a dry run tells."""
-    with (
-        location.open_existing(read_only=True) as opened,
-        thread_pool(threads) as executor,
-        output.count_progress("looking", None) as meter,
-    ):
-        plan = opened.enforce_policy(
-            now=settings.now,
-            dry_run=True,
+        sweep = partial(
+            opened.enforce_policy,
+            now=instant,
+            dry_run=dry_run,
             executor=executor,
-            delete_shared=settings.delete_shared,
-            progress=meter.reach,
+            delete_shared=delete_shared,
+            stopped=stop.asked,
         )
-    if plan.deleted:
-        confirm(f"Delete {len(plan.deleted):,} media ({size_text(plan.bytes_freed)}) of {opened.url} that are due?")
+        if pause is None:
+            code = _sweep(sweep, show)
+            raise typer.Exit(stop.code or code)
+        raise typer.Exit(_repeat(sweep, show, stop, pause, as_json=as_json))
 
 
 def _instant(text: str | None, *, repeated: bool, dry_run: bool) -> datetime | None:
@@ -147,19 +124,17 @@ def _instant(text: str | None, *, repeated: bool, dry_run: bool) -> datetime | N
     return instant
 
 
-def _repeat(
-    opened: MediaStore, settings: _SweepSettings, executor: Executor | None, stop: StopSignal, pause: timedelta
-) -> int:
+def _repeat(sweep: _Sweep, show: _Show, stop: StopSignal, pause: timedelta, *, as_json: bool) -> int:
     """Sweep until a signal comes; a sweep that fails is printed, and the next one comes at its time."""
     code, hinted = DONE, False
     while not stop.asked():
         try:
-            code = _sweep(opened, settings, executor, stop, hint=not hinted)
+            code = _sweep(sweep, show, hint=not hinted)
             hinted = True
         except MediaError as error:
             code = FAILED
             output.error(output.error_text(error))
-            if settings.as_json:
+            if as_json:
                 output.json_line({"now": utc_now().isoformat(), "error": output.error_text(error)})
         sys.stdout.flush()  # who reads along sees each sweep when it is done
         if stop.wait(pause.total_seconds()):
@@ -169,33 +144,23 @@ def _repeat(
 
 
 def _sweep(
-    opened: MediaStore, settings: _SweepSettings, executor: Executor | None, stop: StopSignal, *, hint: bool = True
+    sweep: Callable[..., EnforcementReport], show: Callable[[EnforcementReport], None], *, hint: bool = True
 ) -> int:
     """Sweep once, print the report, and return the exit code."""
     with output.without_reported_failures(), output.count_progress("sweeping", None) as meter:
-        report = opened.enforce_policy(
-            now=settings.now,
-            dry_run=settings.dry_run,
-            executor=executor,
-            delete_shared=settings.delete_shared,
-            stopped=stop.asked,
-            progress=meter.reach,
-        )
-    if settings.as_json:
-        output.json_line(_document(report))
-    else:
-        _show(report, settings.rows)
+        report = sweep(progress=meter.reach)
+    show(report)
     if hint and report.due_index == "partial":
         output.note("the due index is partial, so all sidecars were read; to make it complete: fsmedia policy rebuild")
     return FAILED if report.failed else DONE
 
 
-def _document(report: EnforcementReport) -> dict[str, Any]:
-    return {**report.model_dump(mode="json"), "bytes_freed": report.bytes_freed, "took": report.took.total_seconds()}
-
-
-def _show(report: EnforcementReport, rows: int | None) -> None:
+def _show(report: EnforcementReport, *, rows: int | None, as_json: bool) -> None:
     """Print a line for each media, and one for all."""
+    if as_json:
+        facts = report.model_dump(mode="json")
+        output.json_line({**facts, "bytes_freed": report.bytes_freed, "took": report.took.total_seconds()})
+        return
     verb = "would delete" if report.dry_run else "deleted"
     table = []
     for gone in report.deleted[:rows]:

@@ -17,14 +17,11 @@ from fsmedia.cli.app import (
     NOT_FOUND,
     AsJson,
     CommandError,
-    Conversation,
+    DryRun,
     Force,
-    Provider,
-    Run,
-    Session,
-    StorageOptions,
+    OptionGroup,
+    Store,
     StoreLocation,
-    StoreUrl,
     Threads,
     Yes,
     can_ask,
@@ -39,9 +36,8 @@ from fsmedia.models.text import size_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Executor
-    from pathlib import Path
 
-    from fsmedia.models import Receipt, ReceiptReport
+    from fsmedia.models import ReceiptReport
     from fsmedia.store import MediaStore
 
 _ROWS = 50
@@ -52,11 +48,6 @@ def open_receipt(path: Path | None) -> Iterator[Callable[[Receipt], object]]:
     """Give a function that writes the receipt; whether it can be written is known before anything is erased.
 
     The file appears whole, and replaces none.
-
-    Raises
-    ------
-    CommandError
-        A file of that name is there.
     """
     if path is None:
         yield lambda _: None
@@ -87,12 +78,8 @@ def check_receipt_file(
     """Check a receipt's file against a store, print what is there, and return the exit code."""
     if not path.exists():
         raise CommandError(f"{path}: no such file", code=NOT_FOUND)
-    with (
-        location.open_existing(read_only=True) as opened,
-        thread_pool(threads) as executor,
-        output.count_progress("looking", None) as meter,
-    ):
-        report = opened.check_receipt(path, executor=executor, progress=meter.reach)
+    with location.open_for_work("looking", threads, read_only=True) as (opened, work):
+        report = opened.check_receipt(path, **work)
     if as_json:
         values: dict[str, Any] = report.model_dump(mode="json")
         values["traces"] = [each._asdict() for each in report.traces]
@@ -136,13 +123,11 @@ Examples:
 
 
 def erase(
-    context: typer.Context,
     *,
-    run: Run = None,
-    conversation: Conversation = None,
-    session: Session = None,
-    provider: Provider = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Erase nothing, say what would be.")] = False,
+    named: Annotated[
+        dict[str, Any], OptionGroup(conditions, without=("mime", "policy", "since", "until", "expires_before"))
+    ],
+    dry_run: DryRun = False,
     force: Force = False,
     forget_log: Annotated[bool, typer.Option("--forget-log", help="Also out of the records of deletions.")] = False,
     versions: Annotated[
@@ -160,12 +145,9 @@ def erase(
     threads: Threads = None,
     yes: Yes = False,
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Erase a subject."""
-    named = conditions(run=run, conversation=conversation, session=session, provider=provider)
-    location = StoreLocation.of(context, store, option)
     if check is not None:
         if named or receipt is not None or dry_run or forget_log or versions:
             raise typer.BadParameter("takes nothing but the store, and erases nothing", param_hint="--check")

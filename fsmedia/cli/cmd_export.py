@@ -11,16 +11,9 @@ from fsmedia.cli import output
 from fsmedia.cli.app import (
     FAILED,
     AsJson,
-    Conversation,
-    Mime,
-    Provider,
-    Run,
-    Session,
-    Since,
-    StorageOptions,
-    StoreLocation,
-    StoreUrl,
-    Until,
+    DryRun,
+    OptionGroup,
+    Store,
     command_group,
     conditions,
     parse_size,
@@ -29,7 +22,6 @@ from fsmedia.cli.app import (
 from fsmedia.exchange import export_audiofolder, export_imagefolder, export_webdataset
 from fsmedia.exchange.webdataset import SHARD_BYTES, SHARD_COUNT
 from fsmedia.models import ExportReport
-from fsmedia.store import MediaStore
 
 EXPORT_HELP = """Hand out media as other programs read them: imagefolder and audiofolder of Hugging Face, WebDataset.
 
@@ -76,111 +68,71 @@ TargetOptions = Annotated[
     list[str] | None,
     typer.Option("--target-option", metavar="KEY=VALUE", show_default=False, help="As --option, for where it goes."),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Write nothing, say what would be written.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what lies there under these names.")]
-Split = Annotated[str, typer.Option(metavar="NAME", help="train, validation or test.")]
-Parquet = Annotated[bool, typer.Option("--parquet", help="A Parquet table instead of JSON lines (needs pyarrow).")]
 Limit = Annotated[int | None, typer.Option(min=0, metavar="N", help="At most so many.")]
 
 
-def _folder_command(export: Callable[..., ExportReport]) -> Callable[..., None]:
-    """Return the command of a folder format that `datasets` loads."""
-
-    def command(
-        context: typer.Context,
-        *,
-        target: Target,
-        split: Split = "train",
-        parquet: Parquet = False,
-        run: Run = None,
-        conversation: Conversation = None,
-        session: Session = None,
-        provider: Provider = None,
-        mime: Mime = None,
-        since: Since = None,
-        until: Until = None,
-        limit: Limit = None,
-        overwrite: Overwrite = False,
-        dry_run: DryRun = False,
-        as_json: AsJson = False,
-        target_option: TargetOptions = None,
-        store: StoreUrl = None,
-        option: StorageOptions = None,
-    ) -> None:
-        """Export a folder."""
-        selection = conditions(
-            run=run, conversation=conversation, session=session, provider=provider, mime=mime, since=since, until=until
-        )
-        settings: dict[str, Any] = {
-            "split": split,
-            "table": "parquet" if parquet else "jsonl",
-            "overwrite": overwrite,
-            "dry_run": dry_run,
-        }
-        options = parse_storage_options(target_option)
-        _run(
-            StoreLocation.of(context, store, option),
-            lambda opened, progress: export(
-                opened, target, storage_options=options, limit=limit, progress=progress, **settings, **selection
-            ),
-            as_json=as_json,
-        )
-
-    return command
-
-
-def webdataset(
-    context: typer.Context,
+def _of_folders(
     *,
-    target: Target,
+    split: Annotated[str, typer.Option(metavar="NAME", help="train, validation or test.")] = "train",
+    parquet: Annotated[
+        bool, typer.Option("--parquet", help="A Parquet table instead of JSON lines (needs pyarrow).")
+    ] = False,
+) -> dict[str, Any]:
+    """Return the settings of the folder formats that `datasets` loads."""
+    return {"split": split, "table": "parquet" if parquet else "jsonl"}
+
+
+def _of_shards(
+    *,
     prefix: Annotated[str, typer.Option(metavar="NAME", help="How the shards are called.")] = "media",
     shard_size: Annotated[
         str | None,
         typer.Option(metavar="SIZE", show_default=False, help="Of a shard: 500MB, 1GiB; else 256 MiB."),
     ] = None,
     shard_count: Annotated[int, typer.Option(min=1, metavar="N", help="Media of a shard at most.")] = SHARD_COUNT,
-    run: Run = None,
-    conversation: Conversation = None,
-    session: Session = None,
-    provider: Provider = None,
-    mime: Mime = None,
-    since: Since = None,
-    until: Until = None,
-    limit: Limit = None,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-    target_option: TargetOptions = None,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
-) -> None:
-    """Export shards."""
-    selection = conditions(
-        run=run, conversation=conversation, session=session, provider=provider, mime=mime, since=since, until=until
-    )
-    settings: dict[str, Any] = {
-        "prefix": prefix,
-        "shard_count": shard_count,
-        "overwrite": overwrite,
-        "dry_run": dry_run,
-    }
-    settings["shard_bytes"] = SHARD_BYTES if shard_size is None else parse_size(shard_size, "--shard-size")
-    options = parse_storage_options(target_option)
-    _run(
-        StoreLocation.of(context, store, option),
-        lambda opened, progress: export_webdataset(
-            opened, target, storage_options=options, limit=limit, progress=progress, **settings, **selection
-        ),
-        as_json=as_json,
-    )
+) -> dict[str, Any]:
+    """Return the settings of WebDataset's shards."""
+    shard_bytes = SHARD_BYTES if shard_size is None else parse_size(shard_size, "--shard-size")
+    return {"prefix": prefix, "shard_count": shard_count, "shard_bytes": shard_bytes}
 
 
-def _run(
-    location: StoreLocation, run_export: Callable[[MediaStore, Callable[[int], None]], ExportReport], *, as_json: bool
-) -> None:
-    """Open the store, export under a progress bar, and print the report."""
-    with location.open_existing(read_only=True) as opened, output.count_progress("exporting", None) as meter:
-        report = run_export(opened, meter.reach)
+def _command(export: Callable[..., ExportReport], of_format: Callable[..., dict[str, Any]]) -> Callable[..., None]:
+    """Return the command of a format: its function, and the function of its own options."""
+
+    def command(
+        *,
+        target: Target,
+        settings: Annotated[dict[str, Any], OptionGroup(of_format)],
+        selection: Annotated[dict[str, Any], OptionGroup(conditions, without=("policy", "expires_before"))],
+        limit: Limit = None,
+        overwrite: Overwrite = False,
+        dry_run: DryRun = False,
+        as_json: AsJson = False,
+        target_option: TargetOptions = None,
+        location: Store,
+    ) -> None:
+        """Export under a progress bar, and print the report."""
+        options = parse_storage_options(target_option)
+        with location.open_existing(read_only=True) as opened, output.count_progress("exporting", None) as meter:
+            report = export(
+                opened,
+                target,
+                storage_options=options,
+                limit=limit,
+                overwrite=overwrite,
+                dry_run=dry_run,
+                progress=meter.reach,
+                **settings,
+                **selection,
+            )
+        _show(report, as_json=as_json)
+
+    return command
+
+
+def _show(report: ExportReport, *, as_json: bool) -> None:
+    """Print a report; what failed is an exit code too."""
     for failure in report.failed:
         output.error(output.error_text(failure.error))
     if as_json:
@@ -214,8 +166,8 @@ def _rows(report: ExportReport) -> list[tuple[str, str]]:
 group = command_group(
     EXPORT_HELP,
     (
-        ("imagefolder", _folder_command(export_imagefolder), IMAGEFOLDER_HELP),
-        ("audiofolder", _folder_command(export_audiofolder), AUDIOFOLDER_HELP),
-        ("webdataset", webdataset, WEBDATASET_HELP),
+        ("imagefolder", _command(export_imagefolder, _of_folders), IMAGEFOLDER_HELP),
+        ("audiofolder", _command(export_audiofolder, _of_folders), AUDIOFOLDER_HELP),
+        ("webdataset", _command(export_webdataset, _of_shards), WEBDATASET_HELP),
     ),
 )

@@ -11,11 +11,11 @@ from typing import Annotated
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.app import FAILED, NOT_FOUND, AsJson, CommandError, StorageOptions, StoreLocation, StoreUrl
+from fsmedia.cli.app import FAILED, NOT_FOUND, AsJson, CommandError, DryRun, Ids, PolicyName, Store
 from fsmedia.core.externalize import LARGEST_DOCUMENT
 from fsmedia.errors import BulkError
 from fsmedia.format.keys import temporary_name
-from fsmedia.models import Externalized, MediaMetadata
+from fsmedia.models import MediaMetadata
 from fsmedia.models.text import size_text
 
 _STREAM = "-"
@@ -27,13 +27,7 @@ InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the file by t
 
 
 def read_messages(file: str) -> str:
-    """Read a file as it is: line ends and a byte order mark stay.
-
-    Raises
-    ------
-    CommandError
-        It is not there, too large, or no UTF-8.
-    """
+    """Read a file as it is: line ends and a byte order mark stay."""
     if file == _STREAM:
         data = sys.stdin.buffer.read(LARGEST_DOCUMENT + 1)
     else:
@@ -108,31 +102,24 @@ Examples:
 
 
 def externalize(
-    context: typer.Context,
     *,
     file: MessageFile,
-    run: Annotated[str, typer.Option("--run", metavar="ID", help="Of this run.")] = "",
-    conversation: Annotated[str, typer.Option(metavar="ID", help="Of this conversation.")] = "",
-    session: Annotated[str, typer.Option(metavar="ID", help="Of this session.")] = "",
-    provider: Annotated[str, typer.Option(metavar="ID", help="Of this provider.")] = "",
-    policy: Annotated[str | None, typer.Option(metavar="NAME", help="Retention policy.")] = None,
+    ids: Ids,
+    policy: PolicyName = None,
     at_least: Annotated[
         int, typer.Option("--at-least", min=1, metavar="BYTES", help="Leave smaller media where they are.")
     ] = 1,
     out: OutputFile = None,
     in_place: InPlace = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Store nothing, say what would be.")] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Take media out."""
     target = result_path(file, out, in_place=in_place)
     text = read_messages(file)
-    metadata = MediaMetadata(
-        run_id=run, conversation_id=conversation, session_id=session, provider_id=provider, policy_name=policy
-    )
-    with StoreLocation.of(context, store, option).open() as opened:
+    metadata = MediaMetadata(**ids, policy_name=policy)
+    with location.open() as opened:
         try:
             done = opened.externalize_text(text, metadata, at_least=at_least, dry_run=dry_run)
         except BulkError as error:
@@ -146,14 +133,11 @@ def externalize(
     if not dry_run:
         write_messages(done.text, target)
     if as_json and (dry_run or target is not None):
-        output.json_line({**done.model_dump(mode="json", exclude={"text", "taken_out"}), "taken_out": _taken_out(done)})
+        taken_out = [each._asdict() for each in done.taken_out]
+        output.json_line({**done.model_dump(mode="json", exclude={"text", "taken_out"}), "taken_out": taken_out})
     elif dry_run:
         for each in done.taken_out:
             output.line(f"would take out  {size_text(each.size_bytes)}  {each.mime_type}  {each.where}")
     for where in done.kept:
         output.note(f"stays as it is: {where}")
     output.note(f"{done}")
-
-
-def _taken_out(done: Externalized) -> list[dict[str, object]]:
-    return [each._asdict() for each in done.taken_out]

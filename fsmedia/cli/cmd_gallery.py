@@ -7,23 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.app import (
-    AsJson,
-    Conversation,
-    ExpiresBefore,
-    HtmlFile,
-    Mime,
-    Policy,
-    Provider,
-    Run,
-    Session,
-    Since,
-    StorageOptions,
-    StoreLocation,
-    StoreUrl,
-    Until,
-    conditions,
-)
+from fsmedia.cli.app import AsJson, HtmlFile, Selection, Store
 from fsmedia.models.text import size_text
 
 HELP = """Write media as cards into one HTML file: previews, facts, policy and expiry, references, captions.
@@ -42,43 +26,22 @@ Group = Literal["conversation", "run", "message", "none"]
 
 
 def gallery(
-    context: typer.Context,
     *,
     target: HtmlFile = Path("gallery.html"),
-    run: Run = None,
-    conversation: Conversation = None,
-    session: Session = None,
-    provider: Provider = None,
-    mime: Mime = None,
-    policy: Policy = None,
-    since: Since = None,
-    until: Until = None,
-    expires_before: ExpiresBefore = None,
+    selection: Selection,
     group_by: Annotated[Group, typer.Option(help="How cards are grouped.")] = "conversation",
     sort: Annotated[Sort, typer.Option(help="Which are taken first.")] = "position",
     limit: Annotated[int, typer.Option(min=1, max=2000, metavar="N", help="At most so many cards.")] = 50,
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Write a gallery."""
-    asked = conditions(
-        run=run,
-        conversation=conversation,
-        session=session,
-        provider=provider,
-        mime=mime,
-        policy=policy,
-        since=since,
-        until=until,
-        expires_before=expires_before,
-    )
     with (
-        StoreLocation.of(context, store, option).open_existing(read_only=True) as opened,
+        location.open_existing(read_only=True) as opened,
         output.count_progress("making previews", limit) as meter,
     ):
         made = opened.gallery(
-            **asked,
+            **selection,
             group_by=None if group_by == "none" else group_by,
             sort=sort,
             limit=limit,

@@ -16,8 +16,8 @@ from typing import Annotated, BinaryIO
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, CommandError, References, StorageOptions, StoreLocation, StoreUrl, exit_code_of
-from fsmedia.errors import CorruptSidecarError, LocalFileContext, MediaError
+from fsmedia.cli.app import AsJson, CommandError, References, Store, each_media
+from fsmedia.errors import CorruptSidecarError, LocalFileContext
 from fsmedia.store import MediaStore
 
 HELP = """Write media into files, by default in the current folder under the last part of the reference.
@@ -44,7 +44,6 @@ class _Download:
 
 
 def get(
-    context: typer.Context,
     *,
     references: References,
     target: Annotated[
@@ -53,42 +52,32 @@ def get(
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace files that exist.")] = False,
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Write media into files."""
-    location = StoreLocation.of(context, store, option)
     if target == _STDOUT and as_json:
         raise typer.BadParameter("can't share standard output with -o -", param_hint="--json")
     if target == _STDOUT and sys.stdout.isatty() and not force:
         raise CommandError("this would write media into the terminal; pipe it, name a file, or add --force")
-    errors: list[MediaError | CommandError | OSError] = []
+
+    def download(reference: str) -> None:
+        found = _download_of(opened, reference)
+        if target == _STDOUT:
+            _copy(opened, found, sys.stdout.buffer)
+            return
+        name = output.visible(found.reference.rpartition("/")[2])
+        path = Path(target or ".") if folder is None else folder / name
+        with LocalFileContext(path):
+            sha256 = _write(opened, found, path, force=force)
+        if as_json:
+            size = path.stat().st_size
+            output.json_line({"reference": found.reference, "path": str(path), "size_bytes": size, "sha256": sha256})
+        else:
+            output.line(str(path))
+
     with location.open_existing(read_only=True) as opened:
         folder = _folder(target, several=len(references) > 1)
-        for reference in references:
-            try:
-                download = _download_of(opened, reference)
-                if target == _STDOUT:
-                    _copy(opened, download, sys.stdout.buffer)
-                    continue
-                name = output.visible(download.reference.rpartition("/")[2])
-                path = Path(target or ".") if folder is None else folder / name
-                with LocalFileContext(path):
-                    sha256 = _write(opened, download, path, force=force)
-            except BrokenPipeError:
-                raise
-            except (MediaError, CommandError, OSError) as error:
-                output.error(output.error_text(error))
-                errors.append(error)
-                continue
-            if as_json:
-                size = path.stat().st_size
-                output.json_line(
-                    {"reference": download.reference, "path": str(path), "size_bytes": size, "sha256": sha256}
-                )
-            else:
-                output.line(str(path))
-    raise typer.Exit(exit_code_of(errors))
+        each_media(references, download)
 
 
 def _folder(target: str | None, *, several: bool) -> Path | None:
@@ -118,13 +107,7 @@ def _download_of(opened: MediaStore, reference: str) -> _Download:
 
 
 def _copy(opened: MediaStore, download: _Download, sink: BinaryIO) -> str:
-    """Write all bytes, check them, and return their digest.
-
-    Raises
-    ------
-    CommandError
-        They are not those that were stored.
-    """
+    """Write all bytes, refuse those that are not what was stored, and return their digest."""
     digest = hashlib.sha256()
     with (
         output.byte_progress(download.reference.rpartition("/")[2], download.size) as meter,

@@ -4,7 +4,7 @@
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,9 +12,12 @@ from fsmedia.cli import output
 from fsmedia.cli.app import (
     FAILED,
     AsJson,
-    StorageOptions,
+    DryRun,
+    Ids,
+    OptionGroup,
+    PolicyName,
+    Store,
     StoreLocation,
-    StoreUrl,
     command_group,
     parse_storage_options,
 )
@@ -29,7 +32,6 @@ from fsmedia.exchange import (
 from fsmedia.exchange.folders import DEFAULT_PATTERN
 from fsmedia.models import ImportReport
 from fsmedia.models.text import size_text
-from fsmedia.store import MediaStore
 
 IMPORT_HELP = """Take in media that others left: PromptArena's results, any tree of files, logs of inspect_ai, exports.
 
@@ -97,120 +99,99 @@ Examples:
   fsmedia import webdataset s3://bucket/shards --run r1 --source-option anon=true
 """
 
-DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Store nothing, say what would be stored.")]
-Policy = Annotated[
-    str | None, typer.Option(metavar="NAME", show_default=False, help="Retention of what is stored: retain-30days, ...")
-]
-_Likewise = Annotated[str, typer.Option(metavar="ID", show_default=False, help="Likewise.")]
-SourceOptions = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--source-option",
-        metavar="KEY=VALUE",
-        show_default=False,
-        help="As --option, for where it comes from.",
-    ),
-]
+
+def settings_of(
+    *,
+    policy: PolicyName = None,
+    source_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", show_default=False, help="As --option, for where it comes from."),
+    ] = None,
+    dry_run: DryRun = False,
+) -> dict[str, Any]:
+    """Return the settings that all imports take, by their names in Python."""
+    settings: dict[str, Any] = {"policy_name": policy, "dry_run": dry_run}
+    if source_option is not None:
+        settings["storage_options"] = parse_storage_options(source_option)
+    return settings
+
+
+Settings = Annotated[dict[str, Any], OptionGroup(settings_of)]
 
 
 def promptarena(
-    context: typer.Context,
     *,
     path: Annotated[str, typer.Argument(metavar="PATH", help="The folder of the results, or one of them.")],
-    policy: Policy = None,
-    source_option: SourceOptions = None,
-    dry_run: DryRun = False,
+    settings: Settings,
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Import results of PromptArena."""
-    options = parse_storage_options(source_option)
-
-    def import_into(opened: MediaStore, progress: Callable[[int], None]) -> ImportReport:
-        return import_promptarena(
-            opened, path, policy_name=policy, storage_options=options, dry_run=dry_run, progress=progress
-        )
-
-    _run(StoreLocation.of(context, store, option), import_into, as_json=as_json)
+    _run(location, import_promptarena, path, as_json=as_json, **settings)
 
 
 def folder(
-    context: typer.Context,
     *,
     path: Annotated[str, typer.Argument(metavar="DIR", help="The top of the tree.")],
     pattern: Annotated[str, typer.Option(metavar="TEMPLATE", help="What the paths below it tell.")] = DEFAULT_PATTERN,
     in_place: Annotated[bool, typer.Option("--in-place", help="Make a store of the tree itself.")] = False,
-    run: Annotated[str, typer.Option(metavar="ID", show_default=False, help="Where the path tells no run.")] = "",
-    conversation: _Likewise = "",
-    session: _Likewise = "",
-    provider: _Likewise = "",
-    policy: Policy = None,
-    source_option: SourceOptions = None,
-    dry_run: DryRun = False,
+    ids: Ids,
+    settings: Settings,
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Import a tree of files."""
-    location = StoreLocation.of(context, store, option)
-    ids = {"run_id": run, "conversation_id": conversation, "session_id": session, "provider_id": provider}
-    options = parse_storage_options(source_option)
-    if in_place:
-        if location.url is not None:
-            raise typer.BadParameter("the tree itself becomes the store: leave --store away", param_hint="--in-place")
-        with output.count_progress("adopting", None) as meter:
-            report = adopt_folder(
-                path,
-                pattern=pattern,
-                ids=ids,
-                policy_name=policy,
-                storage_options={**location.options, **options},
-                dry_run=dry_run,
-                progress=meter.reach,
-            )
-        _show(report, as_json=as_json)
+    settings |= {"pattern": pattern, "ids": ids}
+    if not in_place:
+        _run(location, import_folder, path, as_json=as_json, **settings)
         return
-
-    def import_into(opened: MediaStore, progress: Callable[[int], None]) -> ImportReport:
-        return import_folder(
-            opened,
-            path,
-            pattern=pattern,
-            ids=ids,
-            policy_name=policy,
-            storage_options=options,
-            dry_run=dry_run,
-            progress=progress,
-        )
-
-    _run(location, import_into, as_json=as_json)
+    if location.url is not None:
+        raise typer.BadParameter("the tree itself becomes the store: leave --store away", param_hint="--in-place")
+    settings["storage_options"] = {**location.options, **settings.get("storage_options", {})}
+    with output.count_progress("adopting", None) as meter:
+        report = adopt_folder(path, progress=meter.reach, **settings)
+    _show(report, as_json=as_json)
 
 
 def inspect(
-    context: typer.Context,
     *,
     logs: Annotated[list[Path], typer.Argument(metavar="LOG", help="Log files, or folders of them.")],
-    policy: Policy = None,
-    dry_run: DryRun = False,
+    settings: Annotated[dict[str, Any], OptionGroup(settings_of, without=("source_option",))],
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Import logs of inspect_ai."""
+    _run(location, import_inspect, logs, as_json=as_json, **settings)
 
-    def import_into(opened: MediaStore, progress: Callable[[int], None]) -> ImportReport:
-        return import_inspect(opened, logs, policy_name=policy, dry_run=dry_run, progress=progress)
 
-    _run(StoreLocation.of(context, store, option), import_into, as_json=as_json)
+def _described_command(run_import: Callable[..., ImportReport], kind: str) -> Callable[..., None]:
+    """Return the command of a format whose tables tell of each media."""
+
+    def command(
+        *,
+        path: Annotated[str, typer.Argument(metavar="DIR", help=kind)],
+        ids: Ids,
+        settings: Settings,
+        as_json: AsJson = False,
+        location: Store,
+    ) -> None:
+        """Import what an export wrote."""
+        _run(location, run_import, path, as_json=as_json, ids=ids, **settings)
+
+    return command
 
 
 def _run(
-    location: StoreLocation, run_import: Callable[[MediaStore, Callable[[int], None]], ImportReport], *, as_json: bool
+    location: StoreLocation,
+    run_import: Callable[..., ImportReport],
+    source: str | list[Path],
+    *,
+    as_json: bool,
+    **settings: Any,
 ) -> None:
     """Open the store, import under a progress bar, and print the report."""
     with location.open() as opened, output.count_progress("importing", None) as meter:
-        report = run_import(opened, meter.reach)
+        report = run_import(opened, source, progress=meter.reach, **settings)
     _show(report, as_json=as_json)
 
 
@@ -250,38 +231,6 @@ def _rows(report: ImportReport) -> list[tuple[str, str]]:
     if report.failed:
         rows.append(("failed", f"{len(report.failed):,}, see above"))
     return rows
-
-
-def _described_command(run_import: Callable[..., ImportReport], kind: str) -> Callable[..., None]:
-    """Return the command of a format whose tables tell of each media."""
-
-    def command(
-        context: typer.Context,
-        *,
-        path: Annotated[str, typer.Argument(metavar="DIR", help=kind)],
-        run: Annotated[str, typer.Option(metavar="ID", show_default=False, help="Where a row tells no run.")] = "",
-        conversation: _Likewise = "",
-        session: _Likewise = "",
-        provider: _Likewise = "",
-        policy: Policy = None,
-        source_option: SourceOptions = None,
-        dry_run: DryRun = False,
-        as_json: AsJson = False,
-        store: StoreUrl = None,
-        option: StorageOptions = None,
-    ) -> None:
-        """Import what an export wrote."""
-        options = parse_storage_options(source_option)
-        ids = {"run_id": run, "conversation_id": conversation, "session_id": session, "provider_id": provider}
-
-        def import_into(opened: MediaStore, progress: Callable[[int], None]) -> ImportReport:
-            return run_import(
-                opened, path, ids=ids, policy_name=policy, storage_options=options, dry_run=dry_run, progress=progress
-            )
-
-        _run(StoreLocation.of(context, store, option), import_into, as_json=as_json)
-
-    return command
 
 
 group = command_group(

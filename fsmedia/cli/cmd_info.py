@@ -5,12 +5,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-import typer
 from rich.text import Text
 
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, References, StorageOptions, StoreLocation, StoreUrl, exit_code_of
-from fsmedia.errors import MediaError
+from fsmedia.cli.app import AsJson, References, Store, each_media
 from fsmedia.models import MediaRecord
 from fsmedia.models.text import distance_text
 from fsmedia.store import utc_now
@@ -34,34 +32,29 @@ _SECOND = {"run_id", "conversation_id", "session_id", "provider_id", "policy_nam
 
 
 def info(
-    context: typer.Context,
     *,
     references: References,
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Show records."""
-    errors: list[MediaError] = []
     screen = output.Screen()
-    shown = 0
-    with StoreLocation.of(context, store, option).open_existing(read_only=True) as opened:
-        for reference in references:
-            try:
-                record = opened.info(reference)
-            except MediaError as error:
-                output.error(output.error_text(error))
-                errors.append(error)
-                continue
-            if as_json:
-                output.json_record(record)
-            else:
-                if shown:
-                    screen.print()
-                screen.print(Text(output.visible(record.reference), style="bold", overflow="fold"))
-                screen.print(output.facts_table(_rows(record)))
-            shown += 1
-    raise typer.Exit(exit_code_of(errors))
+    gap = False
+
+    def show(reference: str) -> None:
+        nonlocal gap
+        record = opened.info(reference)
+        if as_json:
+            output.json_record(record)
+            return
+        if gap:
+            screen.print()
+        gap = True
+        screen.print(Text(output.visible(record.reference), style="bold", overflow="fold"))
+        screen.print(output.facts_table(_rows(record)))
+
+    with location.open_existing(read_only=True) as opened:
+        each_media(references, show)
 
 
 def _rows(record: MediaRecord) -> Iterator[tuple[str, str]]:

@@ -10,9 +10,7 @@ from fsmedia.cli import output
 from fsmedia.cli.app import (
     AsJson,
     CommandError,
-    StorageOptions,
-    StoreLocation,
-    StoreUrl,
+    Store,
     parse_duration,
     parse_pairs,
     parse_policies,
@@ -75,7 +73,6 @@ _OrphanGrace = Annotated[
 
 
 def init(
-    context: typer.Context,
     *,
     organization: _Organization = None,
     layout: _Layouts = None,
@@ -87,11 +84,9 @@ def init(
     ] = False,
     orphan_grace: _OrphanGrace = None,
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Make a store."""
-    location = StoreLocation.of(context, store, option)
     layouts = parse_pairs(layout, "--layout", "MODE=TEMPLATE, e.g. 'by-run=runs/{run_id}'") or None
     views = parse_pairs(view, "--view", "NAME=TEMPLATE, e.g. 'by-day={timestamp:%Y-%m-%d}/{name}{ext}'") or None
     before = location.read_settings()

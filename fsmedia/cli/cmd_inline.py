@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fsmedia.cli.app import StorageOptions, StoreLocation, StoreUrl
+from fsmedia.cli.app import Store
 from fsmedia.cli.cmd_externalize import InPlace, MessageFile, OutputFile, read_messages, result_path, write_messages
 from fsmedia.core.externalize import LARGEST_DOCUMENT
 
@@ -21,7 +21,6 @@ Examples:
 
 
 def inline(
-    context: typer.Context,
     *,
     file: MessageFile,
     out: OutputFile = None,
@@ -29,12 +28,11 @@ def inline(
     at_most: Annotated[
         int, typer.Option("--at-most", min=1, metavar="BYTES", help="Refuse to put in more than this.")
     ] = LARGEST_DOCUMENT,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Put media back."""
     target = result_path(file, out, in_place=in_place)
     text = read_messages(file)
-    with StoreLocation.of(context, store, option).open_existing(read_only=True) as opened:
+    with location.open_existing(read_only=True) as opened:
         result = opened.inline_text(text, at_most=at_most)
     write_messages(result, target)

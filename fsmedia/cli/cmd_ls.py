@@ -7,24 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.app import (
-    AsJson,
-    Conversation,
-    ExpiresBefore,
-    Mime,
-    Policy,
-    Provider,
-    Run,
-    Session,
-    Since,
-    StorageOptions,
-    StoreLocation,
-    StoreUrl,
-    Until,
-    conditions,
-    exit_code_of,
-    read_records,
-)
+from fsmedia.cli.app import AsJson, Selection, Store, exit_code_of, read_records
 from fsmedia.models import MediaRecord
 from fsmedia.models.text import size_text
 
@@ -49,17 +32,8 @@ Examples:
 
 
 def ls(
-    context: typer.Context,
     *,
-    run: Run = None,
-    conversation: Conversation = None,
-    session: Session = None,
-    provider: Provider = None,
-    mime: Mime = None,
-    policy: Policy = None,
-    since: Since = None,
-    until: Until = None,
-    expires_before: ExpiresBefore = None,
+    selection: Selection,
     held: Annotated[
         bool | None, typer.Option("--held/--not-held", help="Held by `policy hold`, or not.", show_default=False)
     ] = None,
@@ -70,26 +44,13 @@ def ls(
     long: Annotated[bool, typer.Option("--long", "-l", help="With size, type, time, policy and expiry.")] = False,
     null: Annotated[bool, typer.Option("--null", "-0", help="End references with NUL, for xargs -0.")] = False,
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """List media."""
     if newest is not None and (held is not None or limit is not None):
         raise typer.BadParameter("stands without --limit and --held", param_hint="--newest")
     if long + null + as_json > 1:
         raise typer.BadParameter("are three ways to show the same: choose one", param_hint="--long, --null, --json")
-    location = StoreLocation.of(context, store, option)
-    selection = conditions(
-        run=run,
-        conversation=conversation,
-        session=session,
-        provider=provider,
-        mime=mime,
-        policy=policy,
-        since=since,
-        until=until,
-        expires_before=expires_before,
-    )
     errors: list[MediaError] = []
     found = False
     with location.open_existing(read_only=True) as opened:

@@ -14,15 +14,17 @@ from fsmedia.cli.app import (
     FAILED,
     AsJson,
     CommandError,
+    DryRun,
     References,
     StorageOptions,
+    Store,
     StoreLocation,
     StoreUrl,
     Threads,
     Yes,
     command_group,
     confirm,
-    exit_code_of,
+    each_media,
     spell_duration,
     thread_pool,
 )
@@ -86,11 +88,8 @@ Examples:
 """
 
 
-def list_policies(
-    context: typer.Context, *, as_json: AsJson = False, store: StoreUrl = None, option: StorageOptions = None
-) -> None:
+def list_policies(*, as_json: AsJson = False, location: Store) -> None:
     """Show the policies."""
-    location = StoreLocation.of(context, store, option)
     with location.open_existing(read_only=True) as opened:
         url = opened.url
         settings = location.read_settings()
@@ -106,7 +105,6 @@ def list_policies(
 
 
 def apply(
-    context: typer.Context,
     *,
     arguments: Annotated[
         list[str], typer.Argument(metavar="[POLICY] REF...", help="The policy, then references, as ls shows them.")
@@ -114,14 +112,12 @@ def apply(
     forever: Annotated[
         bool, typer.Option("--forever", "--none", help="Take the policy away; then no POLICY is given.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Change nothing, say what would be.")] = False,
+    dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Put media under a policy."""
-    location = StoreLocation.of(context, store, option)
     name, references = (None, arguments) if forever else (arguments[0], arguments[1:])
     location.url_or_default()
     if not references:
@@ -150,14 +146,12 @@ def apply(
 
 
 def hold(
-    context: typer.Context,
     *,
     references: References,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; shown to whoever is refused.")],
     who: Annotated[str | None, typer.Option(metavar="NAME", help="Who asks; else the user.")] = None,
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Hold media."""
 
@@ -167,16 +161,14 @@ def hold(
         instead = "" if before is None else f", in place of: {before}"
         return f"held{instead}", {"held": True, "reason": reason, "before": before}
 
-    _for_each_media(StoreLocation.of(context, store, option), references, act, as_json=as_json)
+    _for_each_media(location, references, act, as_json=as_json)
 
 
 def release(
-    context: typer.Context,
     *,
     references: References,
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Release media."""
 
@@ -189,7 +181,7 @@ def release(
         opened.release(reference)
         return "was not held" if before is None else "released", {"held": False, "before": before}
 
-    _for_each_media(StoreLocation.of(context, store, option), references, act, as_json=as_json)
+    _for_each_media(location, references, act, as_json=as_json)
 
 
 def rebuild(
@@ -235,20 +227,16 @@ def _for_each_media(
     as_json: bool,
 ) -> None:
     """Call a function for each media, print what it did, and go on past what fails."""
-    errors: list[MediaError] = []
+
+    def act_and_tell(reference: str) -> None:
+        said, facts = act(opened, reference)
+        if as_json:
+            output.json_line({"reference": reference, **facts})
+        else:
+            output.line(f"{output.visible(said)}  {output.visible(reference)}")
+
     with location.open_existing() as opened:
-        for reference in references:
-            try:
-                said, facts = act(opened, reference)
-            except MediaError as error:
-                output.error(output.error_text(error))
-                errors.append(error)
-                continue
-            if as_json:
-                output.json_line({"reference": reference, **facts})
-            else:
-                output.line(f"{output.visible(said)}  {output.visible(reference)}")
-    raise typer.Exit(exit_code_of(errors))
+        each_media(references, act_and_tell)
 
 
 def _facts(settings: Configuration) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from fsmedia.catalog import Catalog
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, CommandError, StorageOptions, StoreLocation, StoreUrl
+from fsmedia.cli.app import AsJson, CommandError, Store
 from fsmedia.cli.cmd_catalog import catalog_of
 
 HELP = """Ask the catalog by SQL; the table is called media, a row per media. `-` reads the SQL from standard input.
@@ -47,20 +47,17 @@ _LOCKED = "SET TimeZone = 'UTC'; SET enable_external_access = false; SET lock_co
 
 
 def query(
-    context: typer.Context,
     *,
     sql: Annotated[str, typer.Argument(metavar="SQL", help="What is asked of `media`; - reads standard input.")],
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values, with a head.")] = False,
     limit: Annotated[int | None, typer.Option(min=0, metavar="N", help="At most so many rows.")] = None,
     no_refresh: Annotated[bool, typer.Option("--no-refresh", help="Ask the catalog as it is, however old.")] = False,
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Ask the catalog."""
     if as_json and as_csv:
         raise typer.BadParameter("are two ways to show the same: choose one", param_hint="--json, --csv")
-    location = StoreLocation.of(context, store, option)
     text = sys.stdin.read() if sql == "-" else sql
     if not text.strip():
         raise typer.BadParameter("is empty", param_hint="SQL")

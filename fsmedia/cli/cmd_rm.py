@@ -1,13 +1,9 @@
 """`fsmedia rm`: delete media; deleting what is gone succeeds, and says so."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
-from typing import Annotated
-
-import typer
-
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, References, StorageOptions, StoreLocation, StoreUrl, Yes, confirm, exit_code_of
-from fsmedia.errors import CorruptSidecarError, HeldMediaError, MediaError, MediaNotFoundError
+from fsmedia.cli.app import AsJson, DryRun, References, Store, Yes, confirm, each_media
+from fsmedia.errors import CorruptSidecarError, HeldMediaError, MediaNotFoundError
 from fsmedia.store import MediaStore
 
 HELP = """Delete media. What is not there any more is no error.
@@ -22,37 +18,31 @@ Examples:
 
 
 def rm(
-    context: typer.Context,
     *,
     references: References,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Delete nothing, say what would be.")] = False,
+    dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Delete media."""
-    errors: list[MediaError] = []
-    with StoreLocation.of(context, store, option).open_existing(read_only=dry_run) as opened:
+
+    def delete(reference: str) -> None:
+        there = _is_there(opened, reference)
+        if dry_run:
+            _refuse_held(opened, reference)
+        else:
+            opened.delete_media(reference)
+        if as_json:
+            output.json_line({"reference": reference, "there": there, "deleted": there and not dry_run})
+        else:
+            word = "not there" if not there else "would delete" if dry_run else "deleted"
+            output.line(f"{word}  {output.visible(reference)}")
+
+    with location.open_existing(read_only=dry_run) as opened:
         if len(references) > 1 and not (yes or dry_run):
             confirm(f"Delete {len(references)} media from {opened.url}?")
-        for reference in references:
-            try:
-                there = _is_there(opened, reference)
-                if dry_run:
-                    _refuse_held(opened, reference)
-                else:
-                    opened.delete_media(reference)
-            except MediaError as error:
-                output.error(output.error_text(error))
-                errors.append(error)
-                continue
-            if as_json:
-                output.json_line({"reference": reference, "there": there, "deleted": there and not dry_run})
-            else:
-                word = "not there" if not there else "would delete" if dry_run else "deleted"
-                output.line(f"{word}  {output.visible(reference)}")
-    raise typer.Exit(exit_code_of(errors))
+        each_media(references, delete)
 
 
 def _is_there(opened: MediaStore, reference: str) -> bool:
@@ -67,13 +57,7 @@ def _is_there(opened: MediaStore, reference: str) -> bool:
 
 
 def _refuse_held(opened: MediaStore, reference: str) -> None:
-    """Raise in a dry run what the deletion would raise.
-
-    Raises
-    ------
-    HeldMediaError
-        The media is held.
-    """
+    """Raise in a dry run what the deletion would raise."""
     try:
         record = opened.info(reference)
     except (MediaNotFoundError, CorruptSidecarError):

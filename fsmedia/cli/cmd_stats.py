@@ -9,7 +9,7 @@ from rich.text import Text
 
 from fsmedia.catalog import statistics
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, StorageOptions, StoreLocation, StoreUrl, Threads
+from fsmedia.cli.app import AsJson, Store, Threads
 from fsmedia.cli.cmd_catalog import catalog_of
 from fsmedia.models import StoreStatistics, Tally
 from fsmedia.models.text import size_text
@@ -28,17 +28,15 @@ Examples:
 
 
 def stats(
-    context: typer.Context,
     *,
     top: Annotated[int, typer.Option(min=1, metavar="N", help="Most runs, types and policies to tell apart.")] = 10,
     no_refresh: Annotated[bool, typer.Option("--no-refresh", help="Add up the catalog as it is.")] = False,
     threads: Threads = None,
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Show a store in numbers."""
-    catalog = catalog_of(StoreLocation.of(context, store, option), refresh=not no_refresh, threads=threads)
+    catalog = catalog_of(location, refresh=not no_refresh, threads=threads)
     found = statistics(catalog, now=utc_now(), top=top)
     if as_json:
         output.json_line({**found.model_dump(mode="json"), "stored_bytes": found.stored_bytes})

@@ -22,9 +22,9 @@ from fsmedia.cli.app import (
     USAGE,
     AsJson,
     CommandError,
-    StorageOptions,
-    StoreLocation,
-    StoreUrl,
+    Ids,
+    PolicyName,
+    Store,
     exit_code_of,
 )
 from fsmedia.cli.output import ProgressMeter
@@ -63,18 +63,12 @@ _TOGETHER_BYTES = 64 * 2**20
 
 
 def store(
-    context: typer.Context,
     *,
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Files, folders; - is standard input.")],
-    run: Annotated[str, typer.Option(metavar="ID", show_default=False, help="The run it belongs to.")] = "",
-    conversation: Annotated[str, typer.Option(metavar="ID", show_default=False, help="The conversation.")] = "",
-    session: Annotated[str, typer.Option(metavar="ID", show_default=False, help="The session.")] = "",
+    ids: Ids,
     message: Annotated[int, typer.Option(min=0, metavar="N", help="Which message, from 0.")] = 0,
     part: Annotated[int, typer.Option(min=0, metavar="N", help="Which part of it, from 0; counts up.")] = 0,
-    provider: Annotated[str, typer.Option(metavar="ID", show_default=False, help="Who made it, e.g. openai.")] = "",
-    policy: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Retention: retain-30days, delete-after-5min, ...")
-    ] = None,
+    policy: PolicyName = None,
     mime_type: Annotated[
         str | None, typer.Option("--mime", metavar="TYPE", help="MIME type; else from name, then bytes.")
     ] = None,
@@ -89,29 +83,19 @@ def store(
         list[str] | None, typer.Option(metavar="PATTERN", help="No files or folders such as 'drafts/*'; repeatable.")
     ] = None,
     as_json: AsJson = False,
-    url: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Store files."""
-    location = StoreLocation.of(context, url, option)
     location.url_or_default()
     _check(files)
     with location.open() as opened:
         needed = opened.organization.id_field
-        if not {"run_id": run, "conversation_id": conversation, "session_id": session}[needed]:
+        if not ids[needed]:
             raise CommandError(
                 f"{_ID_OPTIONS[needed]} is required: the store at {opened.url} is organized {opened.organization}",
                 code=USAGE,
             )
-        first = MediaMetadata(
-            run_id=run,
-            conversation_id=conversation,
-            session_id=session,
-            provider_id=provider,
-            message_idx=message,
-            part_idx=part,
-            policy_name=policy,
-        )
+        first = MediaMetadata(**ids, message_idx=message, part_idx=part, policy_name=policy)
         guard = _SidecarGuard(opened, location.url_or_default())
         guard.check_files(files)
         if any(Path(file).is_dir() for file in files):

@@ -1,8 +1,6 @@
 """`fsmedia stores`: list the stores that have names, for `media://@name/...`."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
-import typer
-
 from fsmedia.cli import output
 from fsmedia.cli.app import AsJson
 from fsmedia.models import public_url
@@ -19,9 +17,8 @@ Examples:
 """
 
 
-def stores(context: typer.Context, *, as_json: AsJson = False) -> None:
+def stores(*, as_json: AsJson = False) -> None:
     """List the stores that have names."""
-    del context
     found = known_stores()
     if not found and not as_json:
         output.note("no store has a name; see fsmedia stores --help")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, References, StorageOptions, StoreLocation, StoreUrl, parse_duration
+from fsmedia.cli.app import AsJson, References, Store, parse_duration
 
 HELP = """Print a URL under which other programs get a media: file:// on this machine, signed on S3 and GCS.
 
@@ -18,19 +18,17 @@ Examples:
 
 
 def url(
-    context: typer.Context,
     *,
     references: References,
     expires: Annotated[
         str | None, typer.Option(metavar="DURATION", help="How long a signed URL lives, e.g. 15m, 12h, 7d; else 1h.")
     ] = None,
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Print URLs."""
     lifetime = None if expires is None else parse_duration(expires, "--expires")
-    with StoreLocation.of(context, store, option).open_existing(read_only=True) as opened:
+    with location.open_existing(read_only=True) as opened:
         for reference in references:
             address = opened.get_url(reference, lifetime)
             if as_json:

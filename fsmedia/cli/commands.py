@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.app import EXIT_CODES, Command, CommandGroup, StorageOptions, StoreLocation, StoreUrl
+from fsmedia.cli.app import EXIT_CODES, Command, CommandGroup, Store, with_option_groups
 
 _HELP = """Keep the media of LLM runs in any storage that a URL names, and look at them.
 
@@ -57,18 +57,18 @@ def _show_version(asked: bool) -> None:
 
 
 @typer_app.callback()
+@with_option_groups
 def _take_store(
     context: typer.Context,
     *,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Take what stands before the command."""
     output.show_warnings()
-    context.obj = StoreLocation.of(context, store, option)
+    context.obj = location
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -84,7 +84,7 @@ def _add_commands() -> None:
                 command = typer_app.command(
                     name, cls=Command, help=output.unwrapped(module.HELP), rich_help_panel=panel
                 )
-                command(getattr(module, python_name))
+                command(with_option_groups(getattr(module, python_name)))
 
 
 _add_commands()
