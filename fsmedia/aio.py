@@ -57,11 +57,8 @@ _LINES_AHEAD = 64 * 1024
 class Workers:
     """Worker threads for the blocking calls of a loop; started at first use, and anew in a forked child.
 
-    Parameters
-    ----------
-    threads
-        How many at most. One of its own keeps the calls of a file in order, and its buffers in one place: an allocator
-        with an arena for each thread would keep the largest read of each.
+    One thread of its own keeps the calls of a file in order, and its buffers in one place: an allocator with an arena
+    for each thread would keep the largest read of each.
     """
 
     def __init__(self, threads: int = _THREADS) -> None:
@@ -71,32 +68,21 @@ class Workers:
     def __reduce__(self) -> tuple[Any, ...]:
         return Workers, (self._threads,)
 
-    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call in a thread. A cancellation takes the call back, or comes out when it has ended if it had begun."""
-        return await self._call(function, args, kwargs, take_back=True)
-
     async def finish(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call in a thread, whatever happens: for what must not be left open."""
-        return await self._call(function, args, kwargs, take_back=False)
+        return await self.call(partial(function, *args, **kwargs), take_back=False)
 
-    async def stoppable(self, function: Callable[[Callable[[], bool]], T]) -> T:
-        """Call in a thread what asks from time to time whether to stop; a cancellation also tells it that."""
-        told = threading.Event()
-        return await self._call(function, (told.is_set,), {}, take_back=True, cancelled=told.set)
-
-    async def _call(
-        self,
-        function: Callable[..., T],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        *,
-        take_back: bool,
-        cancelled: Callable[[], object] = bool,
+    async def call(
+        self, function: Callable[[], T], *, take_back: bool = True, cancelled: Callable[[], object] = bool
     ) -> T:
+        """Call in a thread. A cancellation takes the call back, or comes out when it has ended if it had begun.
+
+        `cancelled` is called where one comes, so that what asks from time to time whether to stop hears of it.
+        """
         # A fork copies the pool but not its threads: a call handed to it would wait for ever.
         if self._pool is None or self._pool[0] != os.getpid():
             self._pool = (os.getpid(), ThreadPoolExecutor(self._threads, thread_name_prefix="fsmedia"))
-        future = self._pool[1].submit(copy_context().run, partial(function, *args, **kwargs))
+        future = self._pool[1].submit(copy_context().run, function)
         waiter = asyncio.wrap_future(future)
         try:
             return await asyncio.shield(waiter)
@@ -155,7 +141,7 @@ class AsyncMediaWriter:
         """
         writer = self._opened()
         try:
-            return await self._workers.call(writer.write, data)
+            return await self._workers.call(partial(writer.write, data))
         except asyncio.CancelledError:
             await self.give_up()
             raise
@@ -269,15 +255,7 @@ class AsyncMediaReader:
 
 
 class AsyncItems(AsyncGenerator[T, None]):
-    """Asynchronous generator that tells those who await it, or iterate over it without `async`, what to write.
-
-    Parameters
-    ----------
-    items
-        What it gives.
-    advice
-        What to write instead of `await`.
-    """
+    """Asynchronous generator; who awaits it, or iterates over it without `async`, gets the `advice` what to write."""
 
     def __init__(self, items: AsyncGenerator[T, None], advice: str) -> None:
         self._items = items
@@ -305,11 +283,14 @@ class AsyncItems(AsyncGenerator[T, None]):
         raise TypeError(f"it is iterated by `async for`: {self._advice}")
 
 
-def _docstring(method: Callable[..., Any], note: str) -> str:
-    """Return a method's docstring with what is different here, after its first line."""
+def _described(call: T, method: Callable[..., Any], note: str = "") -> T:
+    """Name a twin, and say after the first line of its docstring what is different here."""
     summary, _, rest = cleandoc(method.__doc__ or "").partition("\n\n")
     here = f"Runs `MediaStore.{method.__name__}` in a worker thread. {note}".strip()
-    return "\n\n".join(part for part in (summary, here, rest) if part)
+    twin: Any = call
+    twin.__doc__ = "\n\n".join(part for part in (summary, here, rest) if part)
+    twin.__qualname__, twin.__module__ = f"AsyncMediaStore.{method.__name__}", __name__
+    return call
 
 
 def _threaded(
@@ -317,12 +298,7 @@ def _threaded(
 ) -> Callable[Concatenate[AsyncMediaStore, P], Coroutine[Any, Any, T]]:
     """Make a method of `MediaStore` a coroutine function with the same parameters.
 
-    Parameters
-    ----------
-    note
-        What its docstring says besides.
-    stoppable
-        A cancellation also makes the method's `stopped` say True.
+    Where it is `stoppable`, a cancellation also makes the method's `stopped` say True.
     """
     # By name at each call, so that who replaces a method of the store replaces it here too.
     name = method.__name__
@@ -337,11 +313,10 @@ def _threaded(
             return await self._workers.call(run)
         # The caller's own `stopped` counts besides.
         asked: Any = kwargs.get("stopped", bool)
-        return await self._workers.stoppable(lambda cancelled: run(stopped=lambda: cancelled() or asked()))
+        told = threading.Event()
+        return await self._workers.call(lambda: run(stopped=lambda: told.is_set() or asked()), cancelled=told.set)
 
-    call.__doc__ = _docstring(method, note)
-    call.__qualname__, call.__module__ = f"AsyncMediaStore.{name}", __name__
-    return call
+    return _described(call, method, note)
 
 
 class _StoresMany(Protocol):
@@ -381,12 +356,7 @@ def _iterated(
 ) -> Callable[Concatenate[AsyncMediaStore, P], AsyncGenerator[T, None]]:
     """Make a method of `MediaStore` that returns an iterator an asynchronous generator with the same parameters.
 
-    Parameters
-    ----------
-    advice
-        What to write instead of `await`.
-    most
-        Items that are fetched at once, and so are in memory together.
+    At most `most` items are fetched at once, and so are in memory together.
     """
     name = method.__name__
 
@@ -413,9 +383,7 @@ def _iterated(
 
     own = signature(method)
     vars(call)["__signature__"] = own.replace(return_annotation=f"Async{own.return_annotation}")
-    call.__doc__ = _docstring(method, "")
-    call.__qualname__, call.__module__ = f"AsyncMediaStore.{name}", __name__
-    return call
+    return _described(call, method)
 
 
 class AsyncMediaStore:
@@ -487,31 +455,14 @@ class AsyncMediaStore:
         return AsyncMediaWriter(self._workers, lambda: self._opened().create_media(metadata, mime_type))
 
     folder = _threaded(MediaStore.folder)
-    """Return the path, below the root, of the folder that holds all media of one id."""
-
     store_media = _threaded(MediaStore.store_media)
-    """Store a media file and return its reference."""
-
     store_many: _StoresMany = cast("_StoresMany", _threaded(MediaStore.store_many))
-    """Store many media files, concurrently on object stores, and return their references in the same order."""
-
     retrieve_media = _threaded(MediaStore.retrieve_media)
-    """Return a stored media file without its bytes: `.open()`, `.read_bytes()` and `.local_path()` load them."""
-
     retrieve_many: _AnswersMany[MediaContent] = cast("Any", _threaded(MediaStore.retrieve_many))
-    """Return many stored media files, without their bytes, in the same order."""
-
     info = _threaded(MediaStore.info)
-    """Return everything the store knows about a media file."""
-
     info_many: _AnswersMany[MediaRecord] = cast("Any", _threaded(MediaStore.info_many))
-    """Return everything the store knows about many media files, in the same order."""
-
     metadata = _threaded(MediaStore.metadata)
-    """Return the metadata of a media file: ids, position, MIME type, size, time, policy."""
-
     exists = _threaded(MediaStore.exists)
-    """Return whether there is a media file under a reference; a folder is none."""
 
     async def open(self, reference: str) -> AsyncMediaReader:
         """Open a media file's bytes for reading by `await`; seeks fetch 256 KiB at a time from an object store.
@@ -535,84 +486,35 @@ class AsyncMediaStore:
         return AsyncMediaReader(worker, opened.pop())
 
     read = _threaded(MediaStore.read)
-    """Return a media file's bytes, all or a range that is counted as in slices, in memory."""
-
     stream = _iterated(
         MediaStore.stream, advice="async for chunk in store.stream(...), or await store.read(...)", most=1
     )
-    """Iterate over a media file's bytes, all or a range that is counted as in slices, at most 1 MiB at once."""
-
     get_url = _threaded(MediaStore.get_url)
-    """Return a URL by which other programs read a media file: file:// locally, signed on object stores."""
-
     list = _iterated(MediaStore.list, advice="async for each in store.list(), or [each async for each in store.list()]")
-    """Iterate over references in the order of their keys; without arguments all of them."""
-
     catalog = _threaded(MediaStore.catalog)
-    """Return the catalog, a table with one row per media file, refreshed first by default."""
-
     stats = _threaded(MediaStore.stats)
-    """Return statistics of the store's contents, from its catalog."""
-
     delete_media = _threaded(MediaStore.delete_media)
-    """Delete a media file: its sidecar, then its bytes. Deleting what does not exist succeeds."""
-
     delete_many: _AnswersMany[None] = cast("Any", _threaded(MediaStore.delete_many))
-    """Delete many media files: all sidecars, then the bytes of those whose sidecar is gone; held ones are refused."""
-
     apply_policy = _threaded(MediaStore.apply_policy)
-    """Set the retention policy of a media file, which counts from its timestamp; None keeps it for ever."""
-
     enforce_policy = _threaded(
         MediaStore.enforce_policy, stoppable=True, note="A cancellation comes out once the media in hand are done."
     )
-    """Delete every media file whose retention policy has expired, and report what was deleted, kept or failed."""
-
     hold = _threaded(MediaStore.hold)
-    """Protect a media file from being deleted, replaced or moved, whatever its policy says, until `release`."""
-
     release = _threaded(MediaStore.release)
-    """Remove the hold on a media file; without one there is nothing to do."""
-
     externalize = _threaded(MediaStore.externalize)
-    """Store the media in an LLM message, or in many, and return it with references in their place."""
-
     externalize_text = _threaded(MediaStore.externalize_text)
-    """Externalize JSON text, or JSON Lines; everything else in it stays as it is, character for character."""
-
     inline = _threaded(MediaStore.inline)
-    """Put media back into a message where `externalize` took them out."""
-
     inline_text = _threaded(MediaStore.inline_text)
-    """Put media back into JSON text: what `externalize_text` was given comes out, character for character."""
-
     gallery = _threaded(MediaStore.gallery)
-    """Show media as cards: preview, facts, policy and expiry, reference, caption; `.save("gallery.html")` keeps it."""
-
     compare = _threaded(MediaStore.compare)
-    """Show what several runs made at the same position side by side; what a run lacks is an empty cell."""
-
     verify = _threaded(MediaStore.verify)
-    """Check everything in the store and report what is wrong; with `repair`, repair it."""
-
     sweep_orphans = _threaded(MediaStore.sweep_orphans)
-    """Remove leftovers of crashes: bytes and markers without a sidecar, unused shared bytes, temporary files."""
-
     rebuild_due_index = _threaded(MediaStore.rebuild_due_index)
-    """Read all sidecars, write the missing entries of the due index, and mark the index complete."""
-
     deduplicate = _threaded(MediaStore.deduplicate)
-    """Convert the store to share equal bytes, for the media files it has and for those stored from now on."""
-
     sync_to = _threaded(
         MediaStore.sync_to, stoppable=True, note="A cancellation comes out once the media in hand are done."
     )
-    """Copy media files to another store, in any storage, with metadata, policies, attributes and holds."""
-
     erase = _threaded(
         MediaStore.erase, note="A cancellation comes out once all is erased: half of it would have no receipt."
     )
-    """Erase everything of a subject, wherever it lies, and return a receipt to keep."""
-
     check_receipt = _threaded(MediaStore.check_receipt)
-    """Check whether anything still exists that a receipt calls erased."""

@@ -148,13 +148,23 @@ def _display(name: str) -> Any:
 class MediaStore:
     """A store of media files in any storage that an fsspec URL can name.
 
+    What many methods take means the same in all that say nothing else: a `reference` is what `store_media` or
+    `externalize` gave; an `executor` is any `concurrent.futures.Executor`, of threads, processes or a cluster, and gets
+    windows of media; `progress` is called with the number of media looked at so far; `stopped` is asked between
+    windows, and ends the work by True; `dry_run` changes nothing, and the report says what would be done. `force` goes
+    on where so few media are listed that the storage may have answered wrongly: fewer than half of the rows of the
+    newest catalog, or none although the due index (a sync: the target) has some. `on_error` "raise" tries all and then
+    raises `BulkError`, whose `.results` and `.errors` say by index which; "return" puts each error in its place.
+
+    Besides what a method names it raises `InvalidReferenceError` (a reference is not of this store), `StorageError`
+    (the storage failed, or can't be listed; what fails for single media of a whole store is in the report) and
+    `ReadOnlyStoreError` (a write that is no dry run, in a store that was opened read-only).
+
     Parameters
     ----------
     url
         The root: a folder, ``memory://...``, ``s3://bucket/...``, ``gs://bucket/...``; ``@lab`` is the store that
         ``$FSMEDIA_STORE_LAB`` or `fsspec.conf` call so; None takes ``$FSMEDIA_URL``.
-    storage_options
-        What the fsspec filesystem of that URL takes: credentials, endpoint. They appear in no text this makes.
     organization
         Which layout to write in; None: what the store says, what its folders show, or by-run.
     layouts
@@ -162,14 +172,14 @@ class MediaStore:
     views
         Templates of folders under which `media://` shows all media besides, read-only, by name: ``{"by-day":
         "{timestamp:%Y-%m-%d}/{mime_type}/{name}{ext}"}``.
-    policies
-        Retention policies by name, besides those whose names speak for themselves.
-    default_policy
-        Policy of media that name none.
+    policies, default_policy
+        Retention policies by name, besides those whose names speak for themselves; the one of media that name none.
     deduplicate
         True: media with the same bytes share them, each with its own reference, metadata and policy.
     orphan_grace
         Age from which leftovers of crashes may be mended, 24 hours unless told; no store may take longer.
+    storage_options
+        What the fsspec filesystem of that URL takes: credentials, endpoint. They appear in no text this makes.
     max_file_size
         Most bytes of one media; None takes any number.
     durability
@@ -184,16 +194,16 @@ class MediaStore:
     view_max_age
         How old what views show may be, one minute unless told; None: as old as the first look.
     timeout
-        Longest wait for one answer of an object store or of a source's URL; large uploads may wait once more for
-        each MiB.
+        Longest wait for one answer of an object store or of a source's URL; large uploads may wait once more for each
+        MiB.
     allow_private_urls
         Let sources be URLs of this machine and its own network, and use the environment's proxies.
     hooks
-        Functions that are called with an `Event` after each operation. What one raises is logged once and stops
-        nothing. They pickle along. OpenTelemetry needs none: it is told where the program has set it up.
+        Functions that are called with an `Event` after each operation; they pickle along. What one raises is logged
+        once and stops nothing. OpenTelemetry needs none: it is told where the program has set it up.
     deletion_log
-        A function that gets a `Deletion` for each media that was deleted, or "store" to keep them as JSON lines in
-        the store; None keeps no record.
+        A function that gets a `Deletion` for each media that was deleted, or "store" to keep them as JSON lines in the
+        store; None keeps no record.
     now
         The clock.
 
@@ -292,11 +302,6 @@ class MediaStore:
 
         It holds no secret: credentials come from the environment, or from `url_options`. A copy of it in another
         process needs no settings but those.
-
-        Raises
-        ------
-        InvalidReferenceError
-            The reference is not of this store.
         """
         return media_url(self._references.key(reference), self._backend.url)
 
@@ -370,17 +375,7 @@ class MediaStore:
     ) -> builtins.list[Reference] | builtins.list[Reference | MediaError]:
         """Store many media files, concurrently on object stores, and return their references in the same order.
 
-        Parameters
-        ----------
-        pairs
-            Content and metadata of each; taken as they are needed, so a generator of any length will do.
-        on_error
-            "raise" tries all and then raises `BulkError`; "return" puts each error in its place.
-
-        Raises
-        ------
-        BulkError
-            Some could not be stored; `.results` and `.errors` say by index which.
+        The pairs of content and metadata are taken as they are needed, so a generator of any length will do.
         """
         self._check_writable()
         answers = bulk.store(pairs, self._write_context, self._source_rules(), self.store_media)
@@ -401,10 +396,8 @@ class MediaStore:
 
         Raises
         ------
-        MediaNotFoundError
-            There is no such media.
-        CorruptSidecarError
-            Its sidecar can't be read; `open` still reads the bytes.
+        MediaNotFoundError, CorruptSidecarError
+            There is no such media, or its sidecar can't be read; then `open` still reads the bytes.
         CorruptMediaError
             The copy is not what was stored.
         """
@@ -429,13 +422,7 @@ class MediaStore:
     def retrieve_many(
         self, references: Iterable[str], *, on_error: OnError = "raise"
     ) -> builtins.list[MediaContent] | builtins.list[MediaContent | MediaError]:
-        """Return many stored media files, without their bytes, in the same order.
-
-        Raises
-        ------
-        BulkError
-            Some could not be retrieved.
-        """
+        """Return many stored media files, without their bytes, in the same order."""
         found = bulk.find(self._backend, references, self._references.key)
         answers = (bulk.attempt(self._content_of, each) for _, each in found)
         contents: list[MediaContent] = bulk.collected(answers, on_error)
@@ -447,10 +434,8 @@ class MediaStore:
 
         Raises
         ------
-        MediaNotFoundError
-            There is no such media.
-        CorruptSidecarError
-            Its sidecar can't be read.
+        MediaNotFoundError, CorruptSidecarError
+            There is no such media, or its sidecar can't be read.
         """
 
         def record(key: str) -> MediaRecord:
@@ -475,16 +460,6 @@ class MediaStore:
 
         Sidecars are read 256 at a time, concurrently on object stores. Holds cost one listing in all, and a read of
         each that is on one of these media.
-
-        Parameters
-        ----------
-        on_error
-            "raise" tries all and then raises `BulkError`; "return" puts each error in its place.
-
-        Raises
-        ------
-        BulkError
-            Some could not be described.
         """
 
         def record(found: records.StoredItem) -> MediaRecord:
@@ -504,10 +479,8 @@ class MediaStore:
 
         Raises
         ------
-        MediaNotFoundError
-            There is no such media.
-        CorruptSidecarError
-            Its sidecar can't be read.
+        MediaNotFoundError, CorruptSidecarError
+            As `info`.
         """
 
         def record(key: str) -> MediaRecord:
@@ -541,28 +514,19 @@ class MediaStore:
     def read(self, reference: str, start: int | None = None, end: int | None = None) -> bytes:
         """Return a media file's bytes, all or a range that is counted as in slices, in memory.
 
-        All of them are compared with the digest that was stored, of a range the length is checked.
-
         Raises
         ------
         MediaNotFoundError
             There is no such media.
         CorruptMediaError
-            The bytes are not those that were stored.
+            All bytes are not those that were stored; of a range the length is checked.
         """
         return self._references.read(reference, start, end)
 
     def stream(self, reference: str, start: int | None = None, end: int | None = None) -> Iterator[bytes]:
         """Iterate over a media file's bytes, all or a range that is counted as in slices, at most 1 MiB at once.
 
-        It is opened at the first chunk, and closed with the iterator. The checks are those of `open`.
-
-        Raises
-        ------
-        MediaNotFoundError
-            There is no such media.
-        CorruptMediaError
-            Raised after the last chunk: the bytes are not those that were stored.
+        It is opened at the first chunk, and closed with the iterator. The checks and errors are those of `open`.
         """
         with self.open(reference) as file:
             yield from records.chunks_of(file, start, end)
@@ -605,17 +569,16 @@ class MediaStore:
     ) -> Iterator[Reference]:
         """Iterate over references in the order of their keys; without arguments all of them.
 
-        An id of the store's organization mode costs one listing of its folder; anything else reads sidecars. Where many
-        are to be read and the store has a catalog, the catalog answers for those that did not change since.
+        The words of a selection say which, see `fsmedia.models.selection.SelectionWords`. An id of the store's
+        organization mode costs one listing of its folder; anything else reads sidecars. Where many are to be read and
+        the store has a catalog, the catalog answers for those that did not change since.
 
         Parameters
         ----------
         mime_type
             A MIME type or a pattern of one: ``image/*``, which ``image`` stands for too.
-        since, until
-            Timestamp at or after, and before; aware.
-        expires_before
-            Expires, and before that instant.
+        since, until, expires_before
+            Timestamp at or after, and before; expires, and before that; aware.
         held
             True: only those that are held, for one listing of the holds, a read of each, and these media's sidecars.
             False: only those that are not, for one listing of the holds more.
@@ -650,10 +613,7 @@ class MediaStore:
         refresh
             False: what the newest snapshot says, however old.
         executor
-            Any `concurrent.futures.Executor`, of threads, processes or a cluster; it gets the folders below the
-            topmost ones, 32 at a time, which costs a listing for each.
-        progress
-            Called with the number of media listed so far.
+            It gets the folders below the topmost ones, 32 at a time, which costs a listing for each.
 
         Raises
         ------
@@ -682,23 +642,13 @@ class MediaStore:
     ) -> StoreStatistics:
         """Return statistics of the store's contents, from its catalog.
 
-        By run, MIME type, policy and age; what expires soon; what deduplication saves.
+        By run, MIME type, policy and age; what expires soon; what deduplication saves. `refresh`, `executor`,
+        `progress` and errors are those of `catalog`.
 
         Parameters
         ----------
-        refresh
-            See `catalog`.
         top
-            Most names of runs, types and policies that are told apart, the largest first; the rest is one sum.
-        executor, progress
-            See `catalog`.
-
-        Raises
-        ------
-        InvalidMediaError
-            `top` is no number from 1.
-        MediaError
-            As `catalog`.
+            Most names of runs, types and policies that are told apart, from 1, the largest first; the rest is one sum.
         """
         found = self.catalog(refresh=refresh, executor=executor, progress=progress)
         return catalog.statistics(found, now=self._now(), top=top)
@@ -713,8 +663,6 @@ class MediaStore:
             The media is here under another name, which the text says: a sync or a conversion gave it one.
         HeldMediaError
             It is held; the text says why.
-        InvalidReferenceError
-            The reference can't name a media of this store.
         StorageError
             The storage failed; deleting again finishes it.
         """
@@ -749,12 +697,8 @@ class MediaStore:
     ) -> builtins.list[None] | builtins.list[MediaError | None]:
         """Delete many media files: all sidecars, then the bytes of those whose sidecar is gone; held ones are refused.
 
-        Object stores are asked by bulk requests, and the answer for each key is read.
-
-        Raises
-        ------
-        BulkError
-            Some could not be deleted; deleting them again finishes it.
+        Object stores are asked by bulk requests, and the answer for each key is read. Deleting again finishes what
+        failed.
         """
         self._check_writable()
         answers = bulk.delete(self._removal(), references, self._references.key)
@@ -771,10 +715,8 @@ class MediaStore:
             The name means nothing here; nothing was written.
         MediaNotFoundError
             There is no such media, or somebody deleted it meanwhile.
-        InvalidMediaError
-            The media has no sidecar that could hold a policy.
-        CorruptSidecarError
-            Its sidecar can't be read.
+        InvalidMediaError, CorruptSidecarError
+            The media has no sidecar that could hold a policy, or one that can't be read.
         """
         context = self._write_context()
         self._references.apply(reference, lambda key: lifetime.apply_policy(context, key, policy_name))
@@ -793,32 +735,22 @@ class MediaStore:
         """Delete every media file whose retention policy has expired, and report what was deleted, kept or failed.
 
         The cost follows what is due, not what is stored. Where the due index is partial (stores that PromptKit began)
-        all sidecars are read, and the report says so; see `rebuild_due_index`.
+        all sidecars are read, and the report says so; see `rebuild_due_index`. Windows are of 1,000 media.
 
         Parameters
         ----------
         now
-            The instant that decides, aware; None is the store's clock, which must agree with the storage's to within
-            5 minutes. More than a day ahead of the store's clock only a dry run takes it.
-        dry_run
-            Change nothing; the report says what would be deleted.
-        executor
-            Any `concurrent.futures.Executor`, of threads, processes or a cluster; it gets 1,000 media at a time.
+            The instant that decides, aware; None is the store's clock, which must agree with the storage's to within 5
+            minutes. More than a day ahead of the store's clock only a dry run takes it.
         delete_shared
             Also delete media that PromptKit's deduplication index names, which runs without a trace may share.
-        stopped
-            Asked between windows of 1,000 media; once it says True the sweep ends.
-        progress
-            Called with the number of media examined so far.
 
         Raises
         ------
         InvalidMediaError
             `now` lies ahead: what is to be kept until then would be deleted.
         StorageError
-            The clocks differ, or the store can't be listed; what failed for single media is in the report.
-        ReadOnlyStoreError
-            The store was opened read-only, and this is no dry run.
+            The clocks differ, or the store can't be listed.
         """
         if not dry_run:
             self._check_writable()
@@ -861,12 +793,7 @@ class MediaStore:
     def release(self, reference: str) -> None:
         """Remove the hold on a media file; without one there is nothing to do.
 
-        What became due while it was held goes with the next sweep.
-
-        Raises
-        ------
-        StorageError
-            The storage failed; releasing again finishes it.
+        What became due while it was held goes with the next sweep. Releasing again finishes what failed.
         """
         self._check_writable()
         references = self._references
@@ -882,22 +809,20 @@ class MediaStore:
     def externalize(self, document: Any, metadata: MediaMetadata, *, at_least: int = 1) -> Any:
         """Store the media in an LLM message, or in many, and return it with references in their place.
 
-        Base64 is taken out where OpenAI's, Anthropic's, Gemini's and PromptKit's messages have it, and in whatever
-        else has `data` beside a MIME type. In its place stands
+        Base64 is taken out where OpenAI's, Anthropic's, Gemini's and PromptKit's messages have it, and in whatever else
+        has `data` beside a MIME type. In its place stands
         ``media://<reference>#fsmedia=1;sha256=<digest>;as=<spelling>``, which every method here takes as a reference,
         and which `inline` turns into the very same text again. In PromptKit's `media` the field is then called
         `storage_reference`. Nothing else changes; base64 that would not come out the same stays.
 
-        The same media is stored once for a document, however often it stands in it: whoever deletes it deletes it
-        for all of these places. `message_idx` and `part_idx` are counted from those of the metadata, by the place in
-        the list of messages and in the message's content.
+        The same media is stored once for a document, however often it stands in it: whoever deletes it deletes it for
+        all of these places. `message_idx` and `part_idx` are counted from those of the metadata, by the place in the
+        list of messages and in the message's content.
 
         Parameters
         ----------
         document
             What `json.loads` returned, or parts of it; it is not changed.
-        metadata
-            Whose media they are.
         at_least
             Media of fewer bytes stay where they are.
 
@@ -916,21 +841,8 @@ class MediaStore:
     ) -> Externalized:
         """Externalize JSON text, or JSON Lines; everything else in it stays as it is, character for character.
 
-        Parameters
-        ----------
-        text
-            The JSON. In JSON Lines a document is a message.
-        metadata, at_least
-            See `externalize`.
-        dry_run
-            Store nothing; the answer says what would be taken out.
-
-        Raises
-        ------
-        InvalidMediaError
-            It is no JSON, too long, or as `externalize` says.
-        BulkError
-            Some could not be stored; `.results` are the references of those that are.
+        In JSON Lines a document is a message. It raises what `externalize` does, and `InvalidMediaError` for what is no
+        JSON, or too long.
         """
         return externalize.externalize_text(self, text, metadata, at_least=at_least, dry_run=dry_run)
 
@@ -960,10 +872,7 @@ class MediaStore:
     def inline_text(self, text: str, *, at_most: int = LARGEST_DOCUMENT) -> str:
         """Put media back into JSON text: what `externalize_text` was given comes out, character for character.
 
-        Raises
-        ------
-        MediaError
-            As `inline`, or it is no JSON.
+        It raises what `inline` does, and `InvalidMediaError` for what is no JSON.
         """
         return externalize.inline_text(self, text, at_most=at_most)
 
@@ -1028,21 +937,19 @@ class MediaStore:
     ) -> Comparison:
         """Show what several runs made at the same position side by side; what a run lacks is an empty cell.
 
+        `progress` and errors are those of `gallery`.
+
         Parameters
         ----------
         by
             "message" compares message and part; "conversation" media of the same conversation only.
         limit
             Most media of each run.
-        progress
-            True shows a bar to whoever waits; a function gets the number of previews that are ready.
 
         Raises
         ------
         InvalidMediaError
             The runs are one text, none or too many.
-        MediaError
-            What draws it is not installed: ``pip install 'fsmedia[notebook]'``.
         """
         made: Comparison = _display("show").comparison_of(
             self._backend,
@@ -1256,21 +1163,21 @@ class MediaStore:
         """Copy media files to another store, in any storage, with metadata, policies, attributes and holds.
 
         What is there already is left as it is, what differs in metadata only is updated, so syncing again costs two
-        listings and a look at each sidecar of both sides. It may be killed: syncing again goes on. All bytes that
-        pass are compared with their digest before the media exists at the target. Others may use both stores
-        meanwhile; run one sync to a root at a time, for of two each may bring a media that shares its bytes.
+        listings and a look at each sidecar of both sides. It may be killed: syncing again goes on. All bytes that pass
+        are compared with their digest before the media exists at the target. Others may use both stores meanwhile; run
+        one sync to a root at a time, for of two each may bring a media that shares its bytes.
 
         References stay valid where the layout stays. Where they change (another layout or organization, from or to
         `deduplicate`) the report tells old and new ones; the new name keeps what is unique in the old one, so the next
-        sync finds it. So it does for media that share their bytes here and there, whose names tell where the bytes
-        lie; single media (`retrieve_media`, `hold`, ...) are found there under the old reference too.
-
-        Files under names that are not this package's keep those, and share no bytes.
-
-        The target's listing is held in memory, some 300 bytes a media; bytes are not: large media come in pieces.
+        sync finds it. So it does for media that share their bytes here and there, whose names tell where the bytes lie;
+        single media (`retrieve_media`, `hold`, ...) are found there under the old reference too. Files under names that
+        are not this package's keep those, and share no bytes.
 
         Where both sides have a media that differs, the source wins; not over a hold, and not over other bytes under a
         name that this package gave: that is reported as failed. Holds are added, never released.
+
+        The target's listing is held in memory, some 300 bytes a media; bytes are not: large media come in pieces.
+        Windows are of 128 media. The words of a selection are those of `list`; without any of them all are meant.
 
         Parameters
         ----------
@@ -1278,16 +1185,10 @@ class MediaStore:
             The other root, or ``@name``. Where it holds no store, one is made with this one's settings.
         storage_options
             What the fsspec filesystem of that URL takes.
-        run_id, conversation_id, session_id, provider_id, mime_type, policy_name, since, until, expires_before
-            Which media are meant, see `list`; without any of them all.
         delete
-            Delete media at the target, of those that are meant, that this store has not. Held ones stay, and files
-            of other programs. When this store can't be listed whole, the error comes before any of that.
-        force
-            Delete also where so few media are listed here that the storage may have answered wrongly: fewer than half
-            of the rows of the newest catalog, or none although the target has some.
-        dry_run
-            Change nothing; the report says what would be done.
+            Delete media at the target, of those that are meant, that this store has not. Held ones stay, and files of
+            other programs. When this store can't be listed whole, the error comes before any of that, and `stopped`
+            leaves it out.
         organization, layouts, deduplicate
             How a store that is made there shall be; None: as this one. One that is there must be so already.
         missing_id
@@ -1296,13 +1197,9 @@ class MediaStore:
             A file to which old and new references are added, a JSON object a line: `old`, `new`.
         verify_copies
             What is looked at when bytes have arrived: "size" of what the storage copied by itself (two roots of one
-            bucket, or one server with the same options), whose bytes nobody reads then; "read": all bytes, always,
-            also of media that are there already. Shared bytes that are gone at the target, or of another size, come
-            again either way, where the whole store is synced; "read" finds rotten ones too, plain or deduplicated.
-        executor
-            Any `concurrent.futures.Executor`; it gets 128 media at a time.
-        stopped
-            Asked between windows of 128 media; once it says True the sync ends, and deletes nothing.
+            bucket, or one server with the same options), whose bytes nobody reads then; "read": all bytes, always, also
+            of media that are there already. Shared bytes that are gone at the target, or of another size, come again
+            either way, where the whole store is synced; "read" finds rotten ones too, plain or deduplicated.
         progress
             Called with the number of media looked at and the number of bytes brought over so far.
 
@@ -1315,8 +1212,7 @@ class MediaStore:
         StoreConflictError
             The store that is there has other settings than asked.
         StorageError
-            One of the roots can't be listed, or nothing is deleted because so little was listed; what failed for
-            single media is in the report.
+            One of the roots can't be listed, or nothing is deleted because so little was listed.
         """
         asked = Settings.read({"organization": organization, "layouts": layouts, "deduplicate": deduplicate})
         selection = Selection(**words)
@@ -1364,7 +1260,7 @@ class MediaStore:
 
         What was stored before is gone afterwards; what is stored meanwhile may stay, and goes when it is erased again.
         So does what an erasure left that was killed. Previews that galleries keep on this machine go too; snapshots and
-        copies of the whole storage are out of reach.
+        copies of the whole storage are out of reach. Windows are of 500 media to read, 1,000 to delete.
 
         Parameters
         ----------
@@ -1374,15 +1270,6 @@ class MediaStore:
         versions
             Also remove, for good, the older versions that the bucket keeps of all this, of what was deleted before,
             too. Without it the receipt says which stay, and is not complete.
-        dry_run
-            Change nothing; the receipt says what would be erased.
-        force
-            Go on where so few media are listed that the storage may have answered wrongly: fewer than half of the rows
-            of the newest catalog, or none although the due index has entries.
-        executor
-            Any `concurrent.futures.Executor`; it gets 500 media at a time to read, 1,000 to delete.
-        progress
-            Called with the number of media looked at so far.
 
         Raises
         ------
@@ -1391,8 +1278,6 @@ class MediaStore:
         StorageError
             The store can't be listed, or so little was listed that it may be wrong; nothing was deleted. What failed
             later stands in the receipt.
-        ReadOnlyStoreError
-            The store was opened read-only, and this is no dry run.
         """
         check_words("erase", words, SubjectWords)
         if not dry_run:
@@ -1425,10 +1310,6 @@ class MediaStore:
         ----------
         receipt
             What `erase` returned, its JSON values, or the path of its file.
-        executor
-            Any `concurrent.futures.Executor`; it gets 500 media at a time.
-        progress
-            Called with the number of media looked at so far.
 
         Raises
         ------
