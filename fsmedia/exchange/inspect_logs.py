@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StorageError
-from fsmedia.exchange.importing import Importer, ImportWords, SourceItem, invalid, not_imported, printable, skipped
+from fsmedia.exchange.importing import (
+    IMPORT_DEFAULTS,
+    Importer,
+    ImportWords,
+    SourceItem,
+    invalid,
+    not_imported,
+    printable,
+    skipped,
+)
+from fsmedia.models.selection import shows_words
 from fsmedia.models.urls import read_data_url
 
 if TYPE_CHECKING:
@@ -33,6 +43,7 @@ _ENDINGS = (".eval", ".json")
 _CHUNK = 2**20
 
 
+@shows_words(ImportWords, IMPORT_DEFAULTS)
 def import_inspect(
     store: MediaStore,
     logs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],

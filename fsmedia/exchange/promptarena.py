@@ -16,6 +16,7 @@ from pydantic_core import from_json
 from fsmedia.core import promptkit
 from fsmedia.errors import InvalidMediaError, MediaError
 from fsmedia.exchange.importing import (
+    IMPORT_DEFAULTS,
     Importer,
     ImportWords,
     SourceItem,
@@ -29,6 +30,7 @@ from fsmedia.exchange.importing import (
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import OrganizationMode
+from fsmedia.models.selection import shows_words
 from fsmedia.models.urls import from_base64
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ _SPELLINGS = {
 _PLACE = ("message_idx", "part_idx")
 
 
+@shows_words(ImportWords, IMPORT_DEFAULTS)
 def import_promptarena(
     store: MediaStore,
     place: str | PathLike[str],
