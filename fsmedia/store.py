@@ -46,8 +46,7 @@ if TYPE_CHECKING:
     from fsmedia.catalog import Catalog
     from fsmedia.core.lifetime import DeletionLog
     from fsmedia.core.telemetry import Hook
-    from fsmedia.display.comparison import By, Comparison
-    from fsmedia.display.gallery import Gallery, GroupBy
+    from fsmedia.display.gallery import By, Comparison, Gallery, GroupBy
     from fsmedia.display.items import Sort
     from fsmedia.maintenance.sync_copy import Check
     from fsmedia.models import (
@@ -915,7 +914,7 @@ class MediaStore:
         MediaError
             What draws it is not installed: ``pip install 'fsmedia[notebook]'``.
         """
-        made: Gallery = _display("show").gallery_of(
+        made: Gallery = _display("gallery").gallery_of(
             self._backend,
             self._settings_file.refresh(),
             Selection(**words),
@@ -927,7 +926,7 @@ class MediaStore:
             verify_reads=bool(self._options["verify_reads"]),
         )
         if interactive:
-            widget: Gallery = _display("interactive").interactive_of(made, self._references.open)
+            widget: Gallery = _display("interactive").InteractiveGallery(made, self._references.open)
             return widget
         return made
 
@@ -951,7 +950,7 @@ class MediaStore:
         InvalidMediaError
             The runs are one text, none or too many.
         """
-        made: Comparison = _display("show").comparison_of(
+        made: Comparison = _display("gallery").comparison_of(
             self._backend,
             self._settings_file.refresh(),
             run_ids,

@@ -7,8 +7,7 @@ pyarrow, and only when a catalog is asked for.
 from fsmedia.catalog.schema import COLUMNS, VERSION, Column
 from fsmedia.catalog.snapshots import CatalogAnswers, current, forget, refreshed, row_count, rows_of
 from fsmedia.catalog.snapshots import newest_catalog as newest
-from fsmedia.catalog.statistics import statistics
-from fsmedia.catalog.table import Catalog
+from fsmedia.catalog.table import Catalog, statistics
 
 __all__ = [
     "COLUMNS",

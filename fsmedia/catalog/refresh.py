@@ -47,15 +47,7 @@ _FOLDERS = 32
 
 
 class RefreshedTable(NamedTuple):
-    """The new table of a whole store.
-
-    Attributes
-    ----------
-    read
-        Sidecars that were read.
-    removed
-        Rows that went.
-    """
+    """The new table of a whole store, how many sidecars were read for it, and how many old rows went."""
 
     table: pa.Table
     read: int
@@ -74,17 +66,9 @@ def refresh(
 ) -> RefreshedTable:
     """Return the table of what the store holds now.
 
-    Parameters
-    ----------
-    previous
-        An earlier table of this store, or of one that was moved here; None reads all sidecars.
-    now
-        Time in the table's metadata, aware; what is too young is told by the machine's clock.
-
-    Raises
-    ------
-    StorageError
-        The store can't be listed. What is wrong with one sidecar stands in its row.
+    `previous` is an earlier table of this store, or of one that was moved here; None reads all sidecars. `now` stands
+    in the table's metadata; what is too young is told by the machine's clock. What is wrong with one sidecar stands in
+    its row; StorageError if the store can't be listed.
     """
     header = TableHeader(backend.url, now, settings_digest(configuration))
     usable = _usable(previous, header)
@@ -101,8 +85,7 @@ def refresh(
 
 def is_sorted(table: pa.Table) -> bool:
     """Tell whether each reference sorts after the one before it."""
-    from pyarrow import compute
-
+    compute = arrow().compute
     references = table.column("reference")
     if references.null_count:
         return False
@@ -113,13 +96,7 @@ def is_sorted(table: pa.Table) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RefreshContext:
-    """Settings of a refresh that its windows share.
-
-    Attributes
-    ----------
-    before
-        Objects written from then on are read again next time, see `fsmedia.catalog.schema.token`.
-    """
+    """Settings of a refresh that its windows share; `before` is as of `token`."""
 
     backend: Backend
     configuration: Configuration
@@ -128,18 +105,10 @@ class RefreshContext:
 
 @dataclass(frozen=True, slots=True)
 class RefreshItem:
-    """A part of the store.
+    """A part of the store: folders to list whole, files that were listed already, and the old rows of both.
 
-    Attributes
-    ----------
-    number
-        Parts are in the order of their keys, except for the files of a folder beside its folders.
-    folders
-        Folders to list whole.
-    loose
-        Files that were listed already.
-    rows
-        The old rows, as an Arrow stream for a worker.
+    Parts are numbered in the order of their keys, except for the files of a folder beside its folders. For a worker the
+    rows are an Arrow stream.
     """
 
     number: int
@@ -150,17 +119,7 @@ class RefreshItem:
 
 @dataclass(slots=True)
 class RefreshResult(JobResult):
-    """Rows that are up to date; `examined` counts them.
-
-    Attributes
-    ----------
-    tables
-        Numbers of parts, with the rows of each in order; as an Arrow stream from a worker.
-    read
-        Sidecars that were read for them.
-    nested
-        Folders that are other stores'.
-    """
+    """Rows that are up to date (`examined` of them) by the number of their part, and how many sidecars were read."""
 
     tables: list[tuple[int, pa.Table | bytes]] = field(default_factory=list)
     read: int = 0
@@ -203,8 +162,7 @@ def _usable(previous: pa.Table | None, header: TableHeader) -> pa.Table:
 
 def _missing(previous: pa.Table, table: pa.Table) -> int:
     """Count the old rows whose media are gone."""
-    from pyarrow import compute
-
+    compute = arrow().compute
     there = compute.is_in(previous.column("reference"), table.column("reference"))
     return len(previous) - (compute.sum(there).as_py() or 0)
 
@@ -337,13 +295,7 @@ def _unpacked(rows: pa.Table | bytes) -> pa.Table:
 
 
 class PreviousRows:
-    """Rows of an older catalog, sorted by reference; a window of them at a time is held as Python objects.
-
-    Parameters
-    ----------
-    table
-        A whole catalog, or the part of one that belongs to a listing.
-    """
+    """Rows of an older catalog, sorted by reference; a window of them at a time is held as Python objects."""
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
@@ -353,13 +305,7 @@ class PreviousRows:
         self._window: dict[str, tuple[int, str | None, str | None]] = {}
 
     def unchanged(self, item: ListedItem, before: datetime) -> int | None:
-        """Return the number of a listed media's row if its sidecar and bytes are unchanged; else None.
-
-        Parameters
-        ----------
-        before
-            See `fsmedia.catalog.schema.token`.
-        """
+        """Return the number of a listed media's row; None if its sidecar or bytes changed (`before`: see `token`)."""
         row = self._find(item.entry.key)
         if row is None:
             return None

@@ -41,15 +41,7 @@ _VERSION, _ROOT, _REFRESHED, _SETTINGS = (
 
 
 class Column(NamedTuple):
-    """One column.
-
-    Attributes
-    ----------
-    kind
-        Its Arrow type, as `pyarrow.type_for_alias` has it; `instant` is timestamp[us, UTC].
-    about
-        What it holds, with units, and when it is null.
-    """
+    """One column: its name, its Arrow type (`instant` is timestamp[us, UTC]), and what it holds."""
 
     name: str
     kind: str
@@ -97,15 +89,11 @@ NAMES: Final = tuple(column.name for column in COLUMNS)
 
 
 def arrow() -> ModuleType:
-    """Import pyarrow.
-
-    Raises
-    ------
-    StorageError
-        It is not installed.
-    """
+    """Import pyarrow, and of it `compute` and `parquet`, or raise StorageError."""
     try:
         import pyarrow as pa
+        import pyarrow.compute
+        import pyarrow.parquet
     except ImportError as error:
         raise StorageError(
             f"the catalog needs a package that is not installed ({error})",
@@ -116,17 +104,7 @@ def arrow() -> ModuleType:
 
 
 class TableHeader(NamedTuple):
-    """Metadata of a table.
-
-    Attributes
-    ----------
-    root
-        URL of the store, without secrets.
-    refreshed_at
-        When the listing began that the rows are made of.
-    settings
-        Digest of the settings that rows depend on: layouts and policies.
-    """
+    """Metadata of a table: the store's URL, when its listing began, and a digest of the settings it depends on."""
 
     root: str
     refreshed_at: datetime
@@ -143,13 +121,7 @@ class TableHeader(NamedTuple):
 
     @classmethod
     def read(cls, metadata: Mapping[bytes, bytes] | None) -> TableHeader:
-        """Read the metadata of a table of this version.
-
-        Raises
-        ------
-        ValueError
-            It is no catalog's.
-        """
+        """Read the metadata of a table of this version; ValueError if it is no catalog's."""
         found = metadata or {}
         try:
             instant = datetime.fromisoformat(found[_REFRESHED].decode())
@@ -162,13 +134,7 @@ class TableHeader(NamedTuple):
 
 
 def version_of(metadata: Mapping[bytes, bytes] | None) -> int:
-    """Return the version in a table's metadata.
-
-    Raises
-    ------
-    ValueError
-        It has none.
-    """
+    """Return the version in a table's metadata; ValueError if it has none."""
     try:
         return int((metadata or {})[_VERSION])
     except KeyError:
@@ -186,10 +152,7 @@ def schema() -> pa.Schema:
 def conform(table: pa.Table) -> pa.Table:
     """Return a table with exactly our columns and types: others are left out, missing ones are null.
 
-    Raises
-    ------
-    pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError
-        A column is of another type and can't be turned into ours.
+    A column that can't be turned into ours raises ArrowInvalid or ArrowNotImplementedError.
     """
     pa = arrow()
     wanted = schema()
@@ -223,10 +186,7 @@ def settings_digest(configuration: Configuration) -> str:
 def token(entry: Entry, before: datetime) -> str | None:
     """Return a text that changes with an object; None where the storage tells too little, or too coarsely yet.
 
-    Parameters
-    ----------
-    before
-        Objects written from then on are too young; a little before the listing began.
+    Objects written from `before` on, an instant a little before the listing began, are too young.
     """
     if entry.token is None or entry.modified is None or entry.modified >= before:
         return None
@@ -259,13 +219,7 @@ def row(
 def read_rows(
     backend: Backend, configuration: Configuration, items: Sequence[ListedItem], before: datetime
 ) -> list[dict[str, Any]]:
-    """Read the sidecars of media, all at once, and return their rows; what was deleted since it was listed has none.
-
-    Parameters
-    ----------
-    before
-        See `token`.
-    """
+    """Read the sidecars of media, all at once, and return their rows; what was deleted since it was listed has none."""
     wanted = [item.entry.key for item in items if item.sidecar is not None]
     read = records.read_listed_sidecars(backend, wanted) if wanted else {}
     made: list[dict[str, Any]] = []
@@ -287,13 +241,7 @@ def read_rows(
 
 
 def table_of(made: list[dict[str, Any]], root: str) -> pa.Table:
-    """Return rows as a table.
-
-    Parameters
-    ----------
-    root
-        URL of the store, for the rows' own URLs.
-    """
+    """Return rows as a table; `root` is the URL of the store, for the rows' own."""
     pa = arrow()
     columns = {
         field.name: pa.array([each.get(field.name) for each in made], field.type)
@@ -310,7 +258,5 @@ def urls(references: Any, root: str) -> Any:
     A root on this machine stands as a bare path, which fsspec takes: programs that join URLs as if they were paths
     (HF datasets) would make `file://tmp` of `file:///tmp`.
     """
-    arrow()
-    from pyarrow import compute
-
+    compute = arrow().compute
     return compute.binary_join_element_wise("media://", references, f"::{root}", "")

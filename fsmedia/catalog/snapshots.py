@@ -47,21 +47,8 @@ _log = logging.getLogger("fsmedia")
 def current(backend: Backend, configuration: Configuration, *, max_age: timedelta | None, now: datetime) -> Catalog:
     """Return a catalog that is at most so old; writes nothing.
 
-    Parameters
-    ----------
-    max_age
-        An older snapshot, or none, is brought up to date in memory; None takes the newest snapshot, however old.
-    now
-        The clock that ages are counted by, aware.
-
-    Raises
-    ------
-    MediaNotFoundError
-        There is no snapshot, and `max_age` is None.
-    StoreConflictError
-        The snapshot is of a newer version.
-    StorageError
-        pyarrow is not installed, or the store can't be listed.
+    An older snapshot, or none, is brought up to date in memory. Without a `max_age` the newest one will do, however
+    old: MediaNotFoundError if there is none, StoreConflictError if it is of a newer version.
     """
     arrow()
     found = newest(backend, names(backend))
@@ -72,17 +59,7 @@ def current(backend: Backend, configuration: Configuration, *, max_age: timedelt
 
 
 def newest_catalog(backend: Backend) -> Catalog:
-    """Return the newest snapshot, however old.
-
-    Raises
-    ------
-    MediaNotFoundError
-        There is none.
-    StoreConflictError
-        It is of a newer version.
-    StorageError
-        pyarrow is not installed, or the store can't be listed.
-    """
+    """Return the newest snapshot, however old; MediaNotFoundError if there is none."""
     arrow()
     return opened(backend, newest(backend, names(backend)))
 
@@ -98,12 +75,8 @@ def refreshed(
 ) -> Catalog:
     """Bring the catalog up to date, and write a snapshot if it changed.
 
-    Raises
-    ------
-    StorageError
-        The store can't be listed, or the snapshot could not be written; readers have the older one.
-    StoreConflictError
-        The newest snapshot is of a newer version.
+    StorageError where the store can't be listed or the snapshot not be written, StoreConflictError where the newest one
+    is of a newer version: readers have the older one.
     """
     arrow()
     begun = time.monotonic()
@@ -149,15 +122,7 @@ def refreshed(
 
 
 class Snapshot(NamedTuple):
-    """One snapshot, read.
-
-    Attributes
-    ----------
-    table
-        Our columns and types, whatever it was written with.
-    is_newest
-        False: newer ones are there that can't be read.
-    """
+    """One snapshot with our columns and types; if it is not the newest, newer ones can't be read."""
 
     key: str
     table: pa.Table
@@ -178,15 +143,7 @@ def _snapshots(entries: Iterable[Entry]) -> list[Entry]:
 def newest(backend: Backend, entries: list[Entry], *, tolerant: bool = False) -> Snapshot | None:
     """Read the newest snapshot that can be read; None if there is none.
 
-    Parameters
-    ----------
-    tolerant
-        One of a newer version counts as one that can't be read.
-
-    Raises
-    ------
-    StoreConflictError
-        It is of a newer version.
+    One of a newer version is StoreConflictError or, where that is tolerated, counts as none.
     """
     for entry in reversed(entries):
         data = backend.read_range(entry.key, None, None)
@@ -199,11 +156,16 @@ def newest(backend: Backend, entries: list[Entry], *, tolerant: bool = False) ->
                 raise
             _log.info("reading without the catalog: %s", error)
             return None
-        except (ValueError, TypeError, OSError, KeyError, OverflowError, arrow().ArrowException) as error:
+        except _unreadable() as error:
             _log.warning("%s can't be read (%s): an older one is looked for", entry.key, type(error).__name__)
             continue
         return Snapshot(entry.key, table, header, entry is entries[-1])
     return None
+
+
+def _unreadable(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """Return what reading a damaged snapshot may raise."""
+    return (*others, ValueError, TypeError, OSError, KeyError, OverflowError, arrow().ArrowException)
 
 
 def row_count(backend: Backend) -> int | None:
@@ -214,9 +176,7 @@ def row_count(backend: Backend) -> int | None:
     entries = names(backend)
     if not entries or find_spec("pyarrow") is None:
         return None
-    pa = arrow()
-    from pyarrow import parquet
-
+    pa, parquet = arrow(), arrow().parquet
     last = entries[-1]
     tail = backend.read_range(last.key, max(0, last.size - _TAIL), last.size)
     if tail is None:
@@ -238,16 +198,8 @@ def table_of(backend: Backend, key: str) -> pa.Table | None:
 
 
 def publish(backend: Backend, table: pa.Table, time: datetime) -> str:
-    """Write a snapshot and return its key.
-
-    Raises
-    ------
-    StorageError
-        It could not be written; the older ones are as they were.
-    """
-    pa = arrow()
-    from pyarrow import parquet
-
+    """Write a snapshot and return its key; where it can't be written, the older ones are as they were."""
+    pa, parquet = arrow(), arrow().parquet
     key, sink = keys.snapshot_key(time), pa.BufferOutputStream()
     parquet.write_table(
         table,
@@ -271,17 +223,8 @@ def publish(backend: Backend, table: pa.Table, time: datetime) -> str:
 def prune(backend: Backend, own: str, grace: timedelta) -> frozenset[str]:
     """Remove snapshots that another one has followed for longer than the grace, by the storage's own times.
 
-    Marks of erasures go when they are as old: no refresh that began before them is under way any more.
-
-    Parameters
-    ----------
-    own
-        Key of the snapshot that was written just now: its time is the storage's.
-
-    Returns
-    -------
-    frozenset of str
-        Keys of the snapshots, and of other things beside them, that were there.
+    Marks of erasures go when they are as old: no refresh that began before them is under way any more. `own` is the
+    snapshot that was written just now: its time is the storage's. Returns all keys that were there.
     """
     everything = backend.children(keys.CATALOG).entries
     entries = _snapshots(everything)
@@ -295,10 +238,14 @@ def prune(backend: Backend, own: str, grace: timedelta) -> frozenset[str]:
         if (since := backend.touched(next_one)) is not None and since < now - grace and entry.key != own
     ]
     old += _old_marks(backend, everything, now - grace)
-    if old:
-        for error in backend.delete(old, keep_folders=True).values():
-            _log.warning("an old object of the catalog stays: %s", error)
+    for error in _delete(backend, old).values():
+        _log.warning("an old object of the catalog stays: %s", error)
     return listed
+
+
+def _delete(backend: Backend, objects: list[str]) -> dict[str, MediaError]:
+    """Delete objects of the catalog, if there are any, and return what went wrong."""
+    return dict(backend.delete(objects, keep_folders=True)) if objects else {}
 
 
 def _old_marks(backend: Backend, entries: Iterable[Entry], before: datetime) -> list[str]:
@@ -317,13 +264,7 @@ def time_for(now: datetime, entries: list[Entry]) -> datetime:
 
 
 def opened(backend: Backend, found: Snapshot | None) -> Catalog:
-    """Return a snapshot as a catalog.
-
-    Raises
-    ------
-    MediaNotFoundError
-        There is none.
-    """
+    """Return a snapshot as a catalog; MediaNotFoundError if there is none."""
     if found is None:
         raise MediaNotFoundError(
             "there is no catalog yet", next_step="store.catalog(), or: fsmedia catalog refresh", key=keys.CATALOG
@@ -337,9 +278,7 @@ def place(backend: Backend, key: str) -> str:
 
 
 def _read(data: bytes, key: str) -> tuple[pa.Table, TableHeader]:
-    pa = arrow()
-    from pyarrow import parquet
-
+    pa, parquet = arrow(), arrow().parquet
     with parquet.ParquetFile(pa.BufferReader(data)) as file:
         metadata = file.schema_arrow.metadata
         version = version_of(metadata)
@@ -427,13 +366,7 @@ _ATTEMPTS = 3
 
 
 class ForgetResult(NamedTuple):
-    """Result of removing media from the catalog.
-
-    Attributes
-    ----------
-    gone
-        Keys of the snapshots that were deleted, or in a dry run would be.
-    """
+    """Keys of the snapshots that were deleted, or in a dry run would be, and what went wrong with others."""
 
     gone: frozenset[str] = frozenset()
     failed: Mapping[str, MediaError] = {}
@@ -459,17 +392,8 @@ def forget(
 ) -> ForgetResult:
     """Remove the rows of media from all snapshots.
 
-    Parameters
-    ----------
-    references
-        Media that are gone.
-    words
-        Ids; rows that have all of them go too, unless their media is still there.
-
-    Raises
-    ------
-    StorageError
-        The catalog can't be listed or written. Older snapshots may hold the rows then.
+    That is, of the media named, which are gone, and rows that have all ids of `words`, unless their media is still
+    there. Where it fails, older snapshots may hold the rows.
     """
     gone: set[str] = set()
     failed: dict[str, MediaError] = {}
@@ -483,13 +407,9 @@ def forget(
     for _ in range(_ATTEMPTS):
         everything = backend.children(keys.CATALOG).entries
         written = next((backend.touched(entry) for entry in everything if entry.key == mark), None)
-        old = (
-            []
-            if written is None
-            else _old_marks(backend, everything, written - settings_file.configuration.orphan_grace)
-        )
-        if old:
-            failed |= backend.delete(old, keep_folders=True)
+        if written is not None:
+            old = _old_marks(backend, everything, written - settings_file.configuration.orphan_grace)
+            failed |= _delete(backend, old)
         entries = _snapshots(everything)
         if not entries:
             break
@@ -501,11 +421,10 @@ def forget(
             break
         if dry_run:
             return ForgetResult(frozenset([*scan.holding, *scan.unreadable]))
-        answers = dict(backend.delete(scan.unreadable, keep_folders=True)) if scan.unreadable else {}
+        answers = _delete(backend, scan.unreadable)
         if scan.readable:
             refreshed(backend, settings_file, now=now, executor=executor)
-        if scan.holding:
-            answers |= backend.delete(scan.holding, keep_folders=True)
+        answers |= _delete(backend, scan.holding)
         failed |= answers
         gone |= {*scan.holding, *scan.unreadable} - set(answers)
         if answers:
@@ -521,7 +440,7 @@ def _scan(
     for entry in entries:
         try:
             table = table_of(backend, entry.key)
-        except (MediaError, ValueError, TypeError, OSError, KeyError, OverflowError, arrow().ArrowException):
+        except _unreadable(MediaError):
             scan.unreadable.append(entry.key)
             continue
         if table is None:
@@ -552,13 +471,7 @@ def _holds(backend: Backend, table: pa.Table, references: Collection[str], words
 
 
 def rows_of(backend: Backend, references: Collection[str]) -> dict[str, str]:
-    """Return which snapshots hold rows of these media: key -> one of them.
-
-    Raises
-    ------
-    StorageError
-        pyarrow is not installed, or a snapshot can't be read.
-    """
+    """Return which snapshots hold rows of these media: key -> one of them, empty for a snapshot that can't be read."""
     found: dict[str, str] = {}
     entries = names(backend)
     if entries:
@@ -566,7 +479,7 @@ def rows_of(backend: Backend, references: Collection[str]) -> dict[str, str]:
     for entry in entries:
         try:
             table = table_of(backend, entry.key)
-        except (ValueError, TypeError, OSError, KeyError, OverflowError, arrow().ArrowException):
+        except _unreadable():
             found[entry.key] = ""
             continue
         named = [] if table is None else table.column("reference").to_pylist()

@@ -1,16 +1,24 @@
-"""`Catalog`: what a store held at one instant, a row per media, as the tools of the trade want it."""
+"""`Catalog`: what a store held at one instant, a row per media, as the tools of the trade want it; and its sums.
+
+Statistics tell media and bytes by run, type, policy and age, what expires, and what sharing saves.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from contextlib import contextmanager
+from datetime import timedelta
 from fnmatch import fnmatchcase
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from fsmedia.catalog.schema import TableHeader, arrow
 from fsmedia.errors import InvalidMediaError, StorageError
-from fsmedia.models import base, mime
+from fsmedia.models import StoreStatistics, Tally, base, mime
 from fsmedia.models.selection import Selection, SelectionWords, shows_words
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
     from typing import Unpack
 
@@ -19,13 +27,22 @@ if TYPE_CHECKING:
     from fsmedia.models import CatalogRefresh
 
 _INSTANTS = {"since": "timestamp", "until": "timestamp", "expires_before": "expires_at"}
+DAY = timedelta(days=1)
+_AGES = (
+    ("under a day", DAY),
+    ("a day to a week", 7 * DAY),
+    ("a week to 30 days", 30 * DAY),
+    ("30 days to a year", 365 * DAY),
+)
+_OLDEST, _UNKNOWN = "over a year", "unknown"
+
+Counts = dict[Any, tuple[int, int]]
+"""Name -> media and bytes."""
 
 
 def mask(table: pa.Table, selection: Selection) -> pa.ChunkedArray:
     """Return which rows a selection means, never null."""
-    pa = arrow()
-    from pyarrow import compute
-
+    pa, compute = arrow(), arrow().compute
     met: list[Any] = []
     for name, wanted in selection.words.items():
         column = table.column(_INSTANTS.get(name, name))
@@ -40,23 +57,13 @@ def mask(table: pa.Table, selection: Selection) -> pa.ChunkedArray:
             met.append(compute.equal(column, wanted) if wanted else compute.is_null(column))
     if not met:
         return pa.chunked_array([pa.array([True] * len(table), pa.bool_())])
-    found = met[0]
-    for each in met[1:]:
-        found = compute.and_(found, each)
-    return compute.fill_null(found, False)
+    return compute.fill_null(reduce(compute.and_, met), False)
 
 
 class Catalog:
-    """A table with a row per media, as of `refreshed_at`; it never changes.
+    """A table with a row per media (see `fsmedia.catalog.schema.COLUMNS`), as of `refreshed_at`; it never changes.
 
-    Parameters
-    ----------
-    table
-        All rows, sorted by reference; see `fsmedia.catalog.schema.COLUMNS`.
-    file
-        Where the same rows lie as Parquet; None: nowhere.
-    report
-        What a refresh did to make it; None: it was only read.
+    Its `report` says what a refresh did to make it; None: it was only read.
     """
 
     def __init__(self, table: pa.Table, *, file: str | None = None, report: CatalogRefresh | None = None) -> None:
@@ -79,12 +86,8 @@ class Catalog:
     def files(self) -> list[str]:
         """Paths or URLs of the Parquet files with these rows, for DuckDB, Spark and others.
 
-        They never change, and stay for the store's grace after a newer snapshot was written.
-
-        Raises
-        ------
-        InvalidMediaError
-            These rows lie in no file: they were filtered, or the store was opened read-only.
+        They never change, and stay for the store's grace after a newer snapshot was written. Rows that lie in no file,
+        because they were filtered or the store was opened read-only, are InvalidMediaError.
         """
         if self._file is None:
             raise InvalidMediaError(
@@ -98,31 +101,15 @@ class Catalog:
         return self._table
 
     def to_pandas(self) -> Any:
-        """Return the rows as a `pandas.DataFrame`; texts and numbers that may be missing are Arrow-backed.
-
-        Raises
-        ------
-        StorageError
-            pandas is not installed.
-        """
-        try:
+        """Return a `pandas.DataFrame`; texts and numbers that may be missing are Arrow-backed."""
+        with _installed("pandas"):
             import pandas as pd
-        except ImportError as error:
-            raise _missing("pandas", error) from None
         return self._table.to_pandas(types_mapper=pd.ArrowDtype)
 
     def to_polars(self) -> Any:
-        """Return the rows as a `polars.DataFrame`.
-
-        Raises
-        ------
-        StorageError
-            polars is not installed.
-        """
-        try:
+        """Return the rows as a `polars.DataFrame`."""
+        with _installed("polars"):
             import polars as pl
-        except ImportError as error:
-            raise _missing("polars", error) from None
         return pl.from_arrow(self._table)
 
     @shows_words(SelectionWords)
@@ -142,8 +129,7 @@ class Catalog:
     @property
     def problems(self) -> dict[str, str]:
         """References of media whose sidecar could not be read, and why."""
-        from pyarrow import compute
-
+        compute = arrow().compute
         found = self._table.select(["reference", "problem"]).filter(compute.is_valid(self._table.column("problem")))
         return dict(zip(found.column(0).to_pylist(), found.column(1).to_pylist(), strict=True))
 
@@ -159,5 +145,114 @@ class Catalog:
         return base.html_of(self)
 
 
-def _missing(package: str, error: Exception) -> StorageError:
-    return StorageError(f"it needs a package that is not installed ({error})", next_step=f"pip install {package}")
+@contextmanager
+def _installed(package: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        step = f"pip install {package}"
+        raise StorageError(f"it needs a package that is not installed ({error})", next_step=step) from None
+
+
+def statistics(catalog: Catalog, *, now: datetime, top: int) -> StoreStatistics:
+    """Add up a catalog; ages and expiries are counted from `now`.
+
+    At most `top` (from 1, else InvalidMediaError) names of runs, types and policies are told apart, the largest first;
+    the rest stands in one sum.
+    """
+    if not isinstance(top, int) or isinstance(top, bool) or top < 1:
+        raise InvalidMediaError(f"top must be a number from 1, not {top!r}")
+    table = _numbers(catalog.to_arrow())
+    whole = _tally(None, table)
+    types: Counts = defaultdict(lambda: (0, 0))
+    for kind, (media, size) in _grouped(table, "mime_type").items():
+        essence = mime.essence(kind or "")
+        types[essence] = (types[essence][0] + media, types[essence][1] + size)
+    runs, other_runs = _largest(_grouped(table, "run_id"), top)
+    kinds, other_kinds = _largest(types, top)
+    policies, other_policies = _largest(_grouped(table, "policy_name"), top)
+    after = now + timedelta(microseconds=1)  # due: at or before now
+    horizons = (("expired", None, after), ("within a day", after, now + DAY), ("within a week", after, now + 7 * DAY))
+    expired, within_day, within_week = (_tally(name, _between(table, "expires_at", *ends)) for name, *ends in horizons)
+    return StoreStatistics(
+        at=now,
+        refreshed_at=catalog.refreshed_at,
+        media=whole.media,
+        bytes=whole.bytes,
+        saved_bytes=_saved(table),
+        problems=len(catalog.problems),
+        by_run=runs,
+        other_runs=other_runs,
+        by_mime_type=kinds,
+        other_mime_types=other_kinds,
+        by_policy=policies,
+        other_policies=other_policies,
+        by_age=_ages(table, now),
+        expired=expired,
+        expires_within_day=within_day,
+        expires_within_week=within_week,
+    )
+
+
+def _numbers(table: pa.Table) -> pa.Table:
+    """Return what is counted, bytes as decimals: sums of what strangers' names claim may exceed 64 bits."""
+    pa = arrow()
+    names = ["reference", "key", "run_id", "mime_type", "policy_name", "timestamp", "expires_at"]
+    return table.select(names).append_column("bytes", table.column("size_bytes").cast(pa.decimal128(38, 0)))
+
+
+def _tally(name: str | None, table: pa.Table) -> Tally:
+    compute = arrow().compute
+    return Tally(name=name, media=len(table), bytes=int(compute.sum(table.column("bytes")).as_py() or 0))
+
+
+def _grouped(table: pa.Table, name: str) -> Counts:
+    found = table.select([name, "bytes"]).group_by(name).aggregate([("bytes", "sum"), ([], "count_all")])
+    columns = (found.column(each).to_pylist() for each in (name, "count_all", "bytes_sum"))
+    return {value: (media, int(size or 0)) for value, media, size in zip(*columns, strict=True)}
+
+
+def _largest(counts: Mapping[Any, tuple[int, int]], top: int) -> tuple[tuple[Tally, ...], Tally | None]:
+    """Return the names with most bytes, and the sum of the others; None if there are no others."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1][1], -item[1][0], item[0] or ""))
+    named = tuple(Tally(name=name or None, media=media, bytes=size) for name, (media, size) in ordered[:top])
+    rest = ordered[top:]
+    if not rest:
+        return named, None
+    media, size = (sum(counted[index] for _, counted in rest) for index in (0, 1))
+    return named, Tally(name=f"{len(rest)} other{'s' if len(rest) > 1 else ''}", media=media, bytes=size)
+
+
+def _between(table: pa.Table, name: str, begin: datetime | None, end: datetime | None) -> pa.Table:
+    """Return rows with an instant at or after, and before; those without one are in none."""
+    pa, compute = arrow(), arrow().compute
+    column = table.column(name)
+    met = [compute.is_valid(column)]
+    if begin is not None:
+        met.append(compute.greater_equal(column, pa.scalar(begin, column.type)))
+    if end is not None:
+        met.append(compute.less(column, pa.scalar(end, column.type)))
+    return table.filter(reduce(compute.and_, met))
+
+
+def _ages(table: pa.Table, now: datetime) -> tuple[Tally, ...]:
+    compute = arrow().compute
+    found: list[Tally] = []
+    end: datetime | None = None  # what claims to be of the future counts as new
+    for name, age in _AGES:
+        begin = now - age
+        found.append(_tally(name, _between(table, "timestamp", begin, end)))
+        end = begin
+    found.append(_tally(_OLDEST, _between(table, "timestamp", None, end)))
+    found.append(_tally(_UNKNOWN, table.filter(compute.is_null(table.column("timestamp")))))
+    return tuple(each for each in found if each.media)
+
+
+def _saved(table: pa.Table) -> int:
+    """Return how many bytes less lie in the store than its references add up to."""
+    compute = arrow().compute
+    shared = table.filter(compute.not_equal(table.column("key"), table.column("reference")))
+    if not len(shared):
+        return 0
+    once = shared.group_by("key").aggregate([("bytes", "max")]).column("bytes_max")
+    return int(compute.sum(shared.column("bytes")).as_py()) - int(compute.sum(once).as_py())

@@ -43,15 +43,9 @@ _NOTHING = timedelta(0)
 class ViewTrees:
     """The trees of one store; safe with any number of threads.
 
-    Parameters
-    ----------
-    load
-        Gives the rows of now; it may hand out those it gave before if nothing changed.
-    max_age
-        How old what is shown may be; 0 looks each time, None never looks again. Where looking takes longer than that,
-        what was found will do for as long as it took.
-    now
-        The clock.
+    `load` gives the rows of now, and may hand out those it gave before if nothing changed. `max_age` is how old what is
+    shown may be: 0 looks each time, None never looks again. Where looking takes longer than that, what was found will
+    do for as long as it took.
     """
 
     def __init__(self, load: Callable[[], LoadedRows], max_age: timedelta | None, now: Callable[[], datetime]) -> None:
@@ -123,14 +117,7 @@ class LoadedRows(NamedTuple):
 class RowsLoader:
     """Loads the rows of a store, anew at each call; one call at a time.
 
-    Parameters
-    ----------
-    configuration
-        Gives the store's settings.
-    max_age
-        How old a snapshot may be that is taken as it is; None takes any.
-    now
-        The clock.
+    A snapshot that is at most `max_age` old is taken as it is; None takes any.
     """
 
     def __init__(
@@ -149,13 +136,7 @@ class RowsLoader:
         self._rows: CatalogRows | None = None
 
     def __call__(self) -> LoadedRows:
-        """Return the rows of now; the same object as before if they are the same.
-
-        Raises
-        ------
-        StorageError
-            pyarrow is not installed, or the store can't be listed.
-        """
+        """Return the rows of now; the same object as before if they are the same."""
         arrow()
         now = self._now()
         before = self._catalog
@@ -194,15 +175,7 @@ def _column(table: Any, name: str) -> list[Any]:
 
 
 class Tree:
-    """One view of all rows. Paths are below the view's own folder; that folder is the empty path.
-
-    Parameters
-    ----------
-    view
-        Which folders to show.
-    rows
-        The media, sorted by reference.
-    """
+    """One view of all rows. Paths are below the view's own folder; that folder is the empty path."""
 
     def __init__(self, view: View, rows: CatalogRows) -> None:
         self.rows = rows
@@ -326,11 +299,8 @@ def _marked(name: str, reference: str, digits: int) -> str:
 class CatalogRows:
     """Rows of a catalog, by number.
 
-    Parameters
-    ----------
-    column
-        Gives a column by name, as a list with None where there is nothing: `reference`, `size_bytes`, `modified` and
-        `timestamp` (both in microseconds since 1970), `mime_type`, `bytes_token`, and the fields of views.
+    A column comes by name, as a list with None where there is nothing: `reference`, `size_bytes`, `modified` and
+    `timestamp` (both in microseconds since 1970), `mime_type`, `bytes_token`, and the fields of views.
     """
 
     def __init__(self, column: Callable[[str], Sequence[Any]]) -> None:
@@ -397,15 +367,7 @@ class CatalogRows:
 
 
 class MediaSummary(NamedTuple):
-    """A media as the catalog shows it.
-
-    Attributes
-    ----------
-    size
-        Bytes.
-    modified
-        When its bytes were written, aware; None where the storage does not say.
-    """
+    """A media as the catalog shows it; `modified` is aware, None where the storage does not say."""
 
     reference: str
     size: int

@@ -16,13 +16,7 @@ _LONGEST_PAGE = 14_400  # points; PDF allows no longer side
 
 
 def first_page(data: bytes, side: int) -> tuple[bytes, int] | str:
-    """Return a picture of the first page and how many pages there are, or why there is none.
-
-    Parameters
-    ----------
-    side
-        Longest side of the picture, in pixels.
-    """
+    """Return a picture of the first page, at most so many pixels, and the number of pages; or why there is none."""
     if not sys.executable:  # Python inside another program
         return "no process could be started to draw it"
     try:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import io
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import av
 
 from fsmedia.display.pictures import MOST_PIXELS, film_frame
-from fsmedia.display.previewer import PEAKS, UnshowableError, decoding
+from fsmedia.display.previewer import PEAKS, Preview, UnshowableError, decoding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,32 +35,13 @@ _CONTAINERS = {
 _OPTIONS = {"probesize": "2000000", "analyzeduration": "3000000"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Film:
-    """What was found in a film or sound; see `Preview`."""
+def poster(file: BinaryIO, kind: str, side: int) -> Preview:
+    """Return a frame from near the start of a film, not the very first, which is often black; else UnshowableError.
 
-    image: bytes = b""
-    width: int | None = None
-    height: int | None = None
-    duration: float | None = None
-    peaks: tuple[int, ...] = ()
-
-
-def poster(file: BinaryIO, kind: str, side: int) -> Film:
-    """Return a frame from near the start of a film, not the very first, which is often black.
-
-    Parameters
-    ----------
-    kind
-        What the first bytes are, as a MIME type.
-
-    Raises
-    ------
-    UnshowableError
-        There is no film in it that could be read in time.
+    `kind` is what the first bytes are, as a MIME type.
     """
 
-    def find(container: Any, timed: DeadlineFile) -> Film:
+    def find(container: Any, timed: DeadlineFile) -> Preview:
         if not container.streams.video:
             return _outline_of(container, timed)
         stream = container.streams.video[0]
@@ -79,19 +59,13 @@ def poster(file: BinaryIO, kind: str, side: int) -> Film:
         image = film_frame(frame.reformat(**size, format="rgb24").to_image(), side, rotation)
         lying = rotation % 180 != 0
         width, height = (height, width) if lying else (width, height)
-        return Film(image=image, width=width, height=height, duration=duration)
+        return Preview(kind="film", image=image, width=width, height=height, duration=duration)
 
     return _with_container(file, kind, find)
 
 
-def outline(file: BinaryIO, kind: str) -> Film:
-    """Return the outline of a sound.
-
-    Raises
-    ------
-    UnshowableError
-        There is no sound in it that could be read in time.
-    """
+def outline(file: BinaryIO, kind: str) -> Preview:
+    """Return the outline of a sound, or raise UnshowableError."""
     return _with_container(file, kind, _outline_of)
 
 
@@ -130,7 +104,7 @@ class DeadlineFile(io.RawIOBase):
             raise UnshowableError(f"takes longer than {SECONDS:.0f} s to read")
 
 
-def _with_container(file: BinaryIO, kind: str, find: Callable[[Any, DeadlineFile], Film]) -> Film:
+def _with_container(file: BinaryIO, kind: str, find: Callable[[Any, DeadlineFile], Preview]) -> Preview:
     name = _CONTAINERS.get(kind)
     if name is None:
         raise UnshowableError(f"{kind} is not looked into")
@@ -164,7 +138,7 @@ def _is_dark(frame: Any) -> bool:
     return not isinstance(high, int | float) or high < 24 or high - low < 4
 
 
-def _outline_of(container: Any, timed: DeadlineFile) -> Film:
+def _outline_of(container: Any, timed: DeadlineFile) -> Preview:
     """Return the loudest sample of each of `PEAKS` stretches, in per cent of the loudest of all."""
     if not container.streams.audio:
         raise UnshowableError("there is no sound in it")
@@ -183,7 +157,7 @@ def _outline_of(container: Any, timed: DeadlineFile) -> Film:
     values = memoryview(samples).cast("h")
     if not values:
         raise UnshowableError("there is no sound in it")
-    return Film(peaks=_peaks_of(values), duration=duration or len(values) / _RATE)
+    return Preview(kind="sound", peaks=_peaks_of(values), duration=duration or len(values) / _RATE)
 
 
 def _peaks_of(values: memoryview) -> tuple[int, ...]:

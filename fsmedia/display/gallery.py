@@ -1,4 +1,4 @@
-"""The gallery: media of a selection as a page that needs nothing else, for notebooks and files.
+"""Galleries and comparisons: media as a page that needs nothing else, for notebooks and files.
 
 A page is at most `BUDGET` bytes: previews that do not fit are left out, then cards, and the page says so.
 """
@@ -6,6 +6,7 @@ A page is at most `BUDGET` bytes: previews that do not fit are left out, then ca
 from __future__ import annotations
 
 import os
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -16,11 +17,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from markupsafe import Markup
 
+from fsmedia.core.records import StoredFacts
 from fsmedia.display.html import copied, document, joined, script, style, view
-from fsmedia.display.previewer import family_of
+from fsmedia.display.items import check_limit, select_items
+from fsmedia.display.previewer import Previewer, PreviewRequest, family_of, side_for
 from fsmedia.errors import InvalidMediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.models import mime
+from fsmedia.models.selection import Selection
 from fsmedia.models.text import (
     distance_text,
     duration_text,
@@ -33,13 +37,15 @@ from fsmedia.models.text import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
     from os import PathLike
 
-    from fsmedia.display.items import GalleryItem, Totals
-    from fsmedia.display.previewer import Preview
+    from fsmedia.display.items import GalleryItem, Sort, Totals
+    from fsmedia.display.previewer import Preview, Progress
+    from fsmedia.format.settings import Configuration
     from fsmedia.models import MediaRecord
+    from fsmedia.storage import Backend
 
 SOON = timedelta(days=7)
 """What expires within it is marked."""
@@ -51,6 +57,12 @@ LEFT_OUT = "left out: the page is at its limit"
 """Why a preview is not shown."""
 GroupBy = Literal["conversation", "run", "message"]
 """What the cards of a gallery are grouped by."""
+By = Literal["message", "conversation"]
+"""What makes a position in a comparison: message and part, or the conversation too."""
+MOST_RUNS = 12
+"""Runs side by side."""
+Position = tuple[str, int, int]
+"""Conversation (empty where it does not count), message, part."""
 
 _AROUND_PREVIEW = 600  # bytes of HTML
 _WORDS = {"image": "Images", "audio": "Audio", "video": "Video", "text": "Text", "file": "Files"}
@@ -58,27 +70,19 @@ _SORTS = (
     ("", "as grouped"), ("newest", "newest first"), ("oldest", "oldest first"),
     ("largest", "largest first"), ("smallest", "smallest first"), ("name", "by name"),
 )  # fmt: skip
+_TITLES = (
+    ("run_id", "Run"), ("conversation_id", "conversation"), ("session_id", "session"), ("provider_id", "provider"),
+    ("mime_type", "type"), ("policy_name", "policy"), ("since", "since"), ("until", "until"),
+    ("expires_before", "expires before"),
+)  # fmt: skip
 _numbers = count(1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gallery:
-    """Media to look at. A notebook shows it; `save` writes it to a file.
+    """Media to look at, and previews of them in the same order. A notebook shows it; `save` writes it to a file.
 
-    Attributes
-    ----------
-    title
-        What it shows.
-    items
-        What is known of each media, in order.
-    previews
-        What is seen of each, in the same order.
-    totals
-        How many media the selection means, and how large they are.
-    group_by
-        How cards are grouped.
-    now
-        The instant from which expiry is counted.
+    `totals` count all that the selection means. Expiry is counted from `now`.
     """
 
     title: str
@@ -103,12 +107,9 @@ class Gallery:
         return self.html()
 
     def html(self, *, ask: bool = False) -> str:
-        """Return it as a piece of HTML for a page; several on one page do not disturb each other.
+        """Return a piece of HTML for a page; several on one page do not disturb each other.
 
-        Parameters
-        ----------
-        ask
-            Let each card ask for all of its bytes; for a widget that answers.
+        With `ask`, each card asks for all of its bytes; for a widget that answers.
         """
         return str(self._page(ask=ask))
 
@@ -117,33 +118,24 @@ class Gallery:
         cards, left_out, dropped = self._cards(ask=ask)
         pages = max((each.page for each in cards), default=1)
         body = (
-            _grouped(cards, self.group_by)
+            _nested(cards, _LEVELS[self.group_by])
             if cards
             else Markup('<div class="fsm-empty">{}</div>').format(self._nothing())
         )
         return Markup(
-            '<div class="fsm fsm-gallery" id="{}" data-page="{}">{}<div class="fsm-head"><h2>{}</h2>'
-            '<span class="fsm-total">{}</span>{}</div>{}<div class="fsm-body">{}</div></div>{}'
+            '<div class="fsm fsm-gallery" id="{}" data-page="{}">{}{}{}<div class="fsm-body">{}</div></div>{}'
         ).format(
             place,
             PAGE,
             style(_paging_rules(pages)),
-            visible(self.title, most=300),
-            self._counted(),
-            self._notice(left_out, dropped),
+            _head(visible(self.title, most=300), self._counted(), self._notice(left_out, dropped)),
             _tools(place, cards, pages),
             body,
             "" if ask else script(),
         )
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Write it as one HTML file that needs nothing else; an old file is replaced whole.
-
-        Raises
-        ------
-        StorageError
-            The file can't be written.
-        """
+        """Write it as one HTML file that needs nothing else; see `save_page`."""
         return save_page(document(visible(f"{self.title} - fsmedia", most=200), self._page(ask=False)), path)
 
     def _counted(self) -> str:
@@ -159,17 +151,15 @@ class Gallery:
         )
 
     def _notice(self, left_out: int, dropped: int) -> Markup:
-        notes = []
-        if dropped:
-            notes.append(f"{plural(dropped, 'card')} and {plural(left_out, 'preview')} are left out")
-        elif left_out:
-            notes.append(f"{plural(left_out, 'preview')} {'is' if left_out == 1 else 'are'} left out")
-        if not notes:
+        if not (dropped or left_out):
             return Markup("")
-        text = (
-            f"{notes[0]}: a gallery holds at most {size_text(BUDGET)}. Show fewer with limit=, or narrow the selection."
-        )
-        return Markup('<p class="fsm-note" role="note">{}</p>').format(text)
+        what = f"{plural(dropped, 'card')} and {plural(left_out, 'preview')} are"
+        if not dropped:
+            what = f"{plural(left_out, 'preview')} {'is' if left_out == 1 else 'are'}"
+        return Markup(
+            '<p class="fsm-note" role="note">{} left out: a gallery holds at most {}. '
+            "Show fewer with limit=, or narrow the selection.</p>"
+        ).format(what, size_text(BUDGET))
 
     def _cards(self, *, ask: bool) -> tuple[list[PlacedCard], int, int]:
         """Return the cards that fit, and how many previews and cards are left out.
@@ -178,8 +168,7 @@ class Gallery:
         """
         order = _ordered(self.records, self.group_by)
         bare = [self._card(index, self.previews[index].lighter(LEFT_OUT), 1, ask=ask) for index in order]
-        # 20,000 bytes for what stands around the cards: head, tools, the rules of paging.
-        room = BUDGET - len(style()) - len(script()) - 20_000
+        room = _room()
         kept = 0
         for html in bare:
             if len(html.encode()) + 200 > room:
@@ -204,6 +193,157 @@ class Gallery:
         return self.group_by != "run" and len({item.record.run_id for item in self.items}) > 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Several runs side by side: a column each, a row for each position that any of them has.
+
+    By "message", positions are message and part; by "conversation", and the conversation too. Expiry is counted from
+    `now`.
+    """
+
+    runs: list[str]
+    items: dict[str, list[GalleryItem]] = field(repr=False)
+    previews: dict[str, list[Preview]] = field(repr=False)
+    totals: dict[str, Totals] = field(repr=False)
+    by: By
+    now: datetime
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {plural(len(self.runs), 'run')}, {plural(len(self), 'position')}>"
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+    @property
+    def positions(self) -> list[Position]:
+        """All positions that any of the runs has, in order."""
+        return sorted({self._position(item.record) for items in self.items.values() for item in items})
+
+    @property
+    def missing(self) -> list[tuple[str, Position]]:
+        """Runs and positions at which others have something and they have nothing."""
+        found = self._cells()
+        return [(run, where) for where in self.positions for run in self.runs if not found.get((run, where))]
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write it as one HTML file that needs nothing else; see `save_page`."""
+        title = visible(f"{', '.join(self.runs)} - fsmedia", most=200)
+        return save_page(document(title, self._page()), path)
+
+    def html(self) -> str:
+        """Return it as a piece of HTML for a page."""
+        return str(self._page())
+
+    def _page(self) -> Markup:
+        cells = self._cells()
+        kept, room = self._kept(cells)
+        budget = PreviewBudget(room)
+        rows = []
+        for where in kept:
+            row = []
+            for run in self.runs:
+                cards = [
+                    card(item, budget.fit(preview), self.now, notes=self._same(item, where, run, cells))
+                    for item, preview in cells.get((run, where), ())
+                ]
+                row.append(
+                    joined(cards) if cards else Markup('<div class="fsm-missing">nothing at this position</div>')
+                )
+            rows.append(_row(self._named(where), row))
+        heads = joined(
+            Markup('<th scope="col">{}<br><span class="fsm-sum">{}</span></th>').format(
+                visible(run, most=200), self._counted(run)
+            )
+            for run in self.runs
+        )
+        dropped = len(self.positions) - len(kept)
+        counts = ((dropped, "position"), (budget.left_out, "preview"))
+        left_out = [plural(count, name) for count, name in counts if count]
+        notice = Markup('<p class="fsm-note">{} left out: a page holds at most {}.</p>').format(
+            " and ".join(left_out), size_text(BUDGET)
+        )
+        body = Markup(
+            '<div class="fsm-scroll"><table class="fsm-versus"><thead><tr><th scope="col">Position</th>{}</tr></thead>'
+            "<tbody>{}</tbody></table></div>"
+        ).format(heads, joined(rows))
+        head = _head(
+            f"{plural(len(self.runs), 'run')} side by side",
+            f"{plural(len(self.positions), 'position')}, {len(self.missing):,} of them missing in a run",
+            notice if left_out else "",
+        )
+        return Markup('<div class="fsm fsm-gallery">{}{}<div class="fsm-compared">{}</div></div>{}').format(
+            style(),
+            head,
+            body if rows else Markup('<div class="fsm-empty">No media of these runs here.</div>'),
+            script(),
+        )
+
+    def _kept(self, cells: _Cells) -> tuple[list[Position], int]:
+        """Return the positions that fit onto the page without pictures, and the bytes that are left for those."""
+        room = _room() - 2_500 * len(self.runs)  # for the head of each column: a run's name, escaped
+        kept: list[Position] = []
+        for where in self.positions:
+            needed = len(_row(self._named(where), ()).encode())
+            for run in self.runs:
+                needed += 100
+                for item, preview in cells.get((run, where), ()):
+                    notes = self._same(item, where, run, cells)
+                    needed += len(card(item, preview.lighter(LEFT_OUT), self.now, notes=notes).encode())
+            if needed > room:
+                break
+            room -= needed
+            kept.append(where)
+        return kept, room
+
+    def _cells(self) -> _Cells:
+        found: _Cells = {}
+        for run in self.runs:
+            for item, preview in zip(self.items[run], self.previews[run], strict=True):
+                found.setdefault((run, self._position(item.record)), []).append((item, preview))
+        return found
+
+    def _position(self, record: MediaRecord) -> Position:
+        return (record.conversation_id if self.by == "conversation" else "", record.message_idx, record.part_idx)
+
+    def _named(self, where: Position) -> str:
+        conversation = f"{visible(where[0], most=200)}, " if where[0] else ""
+        return f"{conversation}message {where[1]}, part {where[2]}"
+
+    def _counted(self, run: str) -> str:
+        total, shown = self.totals[run], len(self.items[run])
+        of = "" if shown == total.media and not total.more else f"{shown:,} of "
+        return f"{of}{plural(total.media, 'media')}, {size_text(total.size)}"
+
+    def _same(
+        self,
+        item: GalleryItem,
+        where: Position,
+        run: str,
+        cells: _Cells,
+    ) -> tuple[str, ...]:
+        """Say in which earlier column the very same bytes stand."""
+        digest = item.record.sha256
+        for other in self.runs[: self.runs.index(run)]:
+            if digest and any(found.record.sha256 == digest for found, _ in cells.get((other, where), ())):
+                return (f"same bytes as {visible(other, most=40)}",)
+        return ()
+
+
+def _head(title: str, total: str, notice: Markup | str) -> Markup:
+    return Markup('<div class="fsm-head"><h2>{}</h2><span class="fsm-total">{}</span>{}</div>').format(
+        title, total, notice
+    )
+
+
+def _room() -> int:
+    """Return the bytes of a page that are left for cards."""
+    # 20,000 for what stands around them: head, tools, the rules of paging.
+    return BUDGET - len(style()) - len(script()) - 20_000
+
+
 class PlacedCard(NamedTuple):
     """The card of a media, and its place in the gallery."""
 
@@ -214,13 +354,7 @@ class PlacedCard(NamedTuple):
 
 
 class PreviewBudget:
-    """The bytes that are left on a page for pictures and sounds.
-
-    Attributes
-    ----------
-    left_out
-        How many previews did not fit.
-    """
+    """The bytes that are left on a page for pictures and sounds, and how many previews did not fit."""
 
     def __init__(self, room: int) -> None:
         self._room = room
@@ -249,16 +383,8 @@ def card(
 ) -> Markup:
     """Return the HTML of a card.
 
-    Parameters
-    ----------
-    now
-        The instant from which expiry is counted.
-    page
-        Which page it is on, from 1, where no script counts anew.
-    notes
-        More badges.
-    full
-        The number by which a widget asks for all of its bytes; None: nothing can be asked.
+    `page` is the one it is on where no script counts anew; `notes` are more badges; `full` is the number by which a
+    widget asks for all of its bytes (None: nothing can be asked).
     """
     record, kind = item.record, family(item.record)
     name, said = short_name(record.reference), " \u00b7 ".join(facts(record, preview))
@@ -350,33 +476,8 @@ def _ordered(records: list[MediaRecord], group_by: GroupBy | None) -> list[int]:
     return sorted(range(len(records)), key=lambda index: ranks[index])
 
 
-def _grouped(cards: list[PlacedCard], group_by: GroupBy | None) -> Markup:
-    """Return cards in groups that fold, all open."""
-    return _nested(cards, _LEVELS[group_by])
-
-
-def check_group(group_by: object) -> None:
-    """Check how cards are to be grouped.
-
-    Raises
-    ------
-    InvalidMediaError
-        There is no such way.
-    """
-    if group_by is not None and group_by not in get_args(GroupBy):
-        raise InvalidMediaError(
-            f"unknown group_by {group_by!r}", next_step=f"use None or one of {', '.join(get_args(GroupBy))}"
-        )
-
-
 def save_page(text: str, path: str | PathLike[str]) -> Path:
-    """Write a page to a file and return its path; whoever reads sees the old file or the new one.
-
-    Raises
-    ------
-    StorageError
-        It can't be written; an old file is as it was.
-    """
+    """Write a page to a file, or raise StorageError; whoever reads sees the old file or the new one."""
     target = Path(path).expanduser()
     try:
         if target.exists() and not (target.is_file() or target.is_dir()):
@@ -408,11 +509,9 @@ def _unwritten(target: Path, error: OSError) -> StorageError:
 
 def _tools(place: str, cards: list[PlacedCard], pages: int) -> Markup:
     """Return what filters, pages and sorts; pages and filters work without a script too."""
-    counts: dict[str, int] = {}
-    for each in cards:
-        counts[each.family] = counts.get(each.family, 0) + 1
     if len(cards) < 2:
         return Markup("")
+    counts = Counter(each.family for each in cards)
     kinds = [
         ("all", "All", len(cards)),
         *((kind, word, counts[kind]) for kind, word in _WORDS.items() if kind in counts),
@@ -476,6 +575,7 @@ def _player_line(record: MediaRecord, preview: Preview, kind: str) -> Markup:
 
 
 def _nested(cards: list[PlacedCard], levels: tuple[Callable[[MediaRecord], str], ...]) -> Markup:
+    """Return cards in groups that fold, all open."""
     if not levels:
         return Markup('<div class="fsm-grid">{}</div>').format(joined(each.html for each in cards))
     groups: dict[str, list[PlacedCard]] = {}
@@ -520,3 +620,94 @@ _LEVELS: dict[str | None, tuple[Callable[[MediaRecord], str], ...]] = {
     "run": (_run, _message),
     "message": (_message,),
 }
+_Cells = dict[tuple[str, Position], list[tuple["GalleryItem", "Preview"]]]
+"""Media and previews by run and position."""
+
+
+def _row(name: str, cells: Iterable[Markup]) -> Markup:
+    return Markup('<tr><th scope="row">{}</th>{}</tr>').format(
+        name, joined(Markup("<td>{}</td>").format(cell) for cell in cells)
+    )
+
+
+def gallery_of(
+    backend: Backend,
+    configuration: Configuration,
+    selection: Selection,
+    *,
+    group_by: GroupBy | None,
+    sort: Sort,
+    limit: int,
+    now: datetime,
+    progress: Progress,
+    verify_reads: bool,
+) -> Gallery:
+    """Return a gallery of a selection, with a preview of each of its media."""
+    if group_by is not None and group_by not in get_args(GroupBy):
+        raise InvalidMediaError(
+            f"unknown group_by {group_by!r}", next_step=f"use None or one of {', '.join(get_args(GroupBy))}"
+        )
+    items, totals = select_items(backend, configuration, selection, limit=limit, sort=sort)
+    return Gallery(
+        title=_title(selection, backend.url),
+        items=items,
+        previews=_previews(backend, items, progress, verify_reads=verify_reads),
+        totals=totals,
+        group_by=group_by,
+        now=now,
+    )
+
+
+def comparison_of(
+    backend: Backend,
+    configuration: Configuration,
+    run_ids: Iterable[str],
+    *,
+    by: By,
+    limit: int,
+    now: datetime,
+    progress: Progress,
+    verify_reads: bool,
+) -> Comparison:
+    """Return runs side by side."""
+    if isinstance(run_ids, str | bytes):
+        raise InvalidMediaError("give several runs, not one text", next_step='e.g. store.compare(["r1", "r2"])')
+    runs = list(dict.fromkeys(run_ids))
+    if not runs or len(runs) > MOST_RUNS or not all(isinstance(run, str) and run for run in runs):
+        raise InvalidMediaError(f"give 1 to {MOST_RUNS} run ids, not {len(runs)}", next_step="each a str")
+    if by not in get_args(By):
+        raise InvalidMediaError(f"unknown by {by!r}", next_step=f"use one of {', '.join(get_args(By))}")
+    check_limit(limit)
+    found = {
+        run: select_items(backend, configuration, Selection(run_id=run), limit=limit, sort="position") for run in runs
+    }
+    together = [item for run in runs for item in found[run][0]]
+    previews = iter(_previews(backend, together, progress, verify_reads=verify_reads))
+    return Comparison(
+        runs=runs,
+        items={run: found[run][0] for run in runs},
+        previews={run: [next(previews) for _ in found[run][0]] for run in runs},
+        totals={run: found[run][1] for run in runs},
+        by=by,
+        now=now,
+    )
+
+
+def _previews(backend: Backend, items: list[GalleryItem], progress: Progress, *, verify_reads: bool) -> list[Preview]:
+    requests = []
+    for item in items:
+        entry, record = item.selected.entry, item.record
+        facts = StoredFacts(entry.size, record.sha256) if verify_reads and record.sha256 else None
+        requests.append(PreviewRequest(entry, record.detected_mime_type or record.mime_type, facts))
+    return Previewer(backend, side_for(len(requests))).of(requests, progress)
+
+
+def _title(selection: Selection, url: str) -> str:
+    """Return a selection in words; the root where it has no conditions."""
+    words = []
+    for name, word in _TITLES:
+        value = selection.words.get(name)
+        if value is not None:
+            words.append(f"{word} {visible(value) if isinstance(value, str) else f'{value:%Y-%m-%d %H:%M %Z}'}")
+    title = ", ".join(words)
+    return title[:1].upper() + title[1:] or url

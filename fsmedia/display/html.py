@@ -109,14 +109,7 @@ def wave(peaks: tuple[int, ...], label: str) -> Markup:
 def view(preview: Preview, family: str, label: str, length: str = "") -> Markup:
     """Return what is seen of a media: the upper half of its card.
 
-    Parameters
-    ----------
-    family
-        See `previewer.family_of`.
-    label
-        What a screen reader says.
-    length
-        Of a film, as text.
+    `family` is as of `previewer.family_of`, `label` what a screen reader says, `length` that of a film, as text.
     """
     if preview.kind == "text":
         return Markup('<pre tabindex="0" aria-label="{}">{}</pre>').format(f"First lines of {label}", preview.text)

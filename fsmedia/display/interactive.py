@@ -86,8 +86,3 @@ class InteractiveGallery(anywidget.AnyWidget):
             self.send({"n": number, "error": error.problem})
             return
         self.send({"n": number, "tag": tag, "type": kind}, [data])
-
-
-def interactive_of(gallery: Gallery, opened: Callable[[str], BinaryIO]) -> InteractiveGallery:
-    """Return a widget of a gallery."""
-    return InteractiveGallery(gallery, opened)

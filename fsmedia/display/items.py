@@ -6,6 +6,7 @@ Nothing is read twice: a sidecar that selecting took is not asked for again.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
@@ -17,7 +18,7 @@ from fsmedia.format import keys
 from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from fsmedia.core.records import SelectedItem
     from fsmedia.format.settings import Configuration
@@ -36,18 +37,9 @@ _BATCH = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GalleryItem:
-    """A media of a gallery, and what the store knows of it.
+    """A media of a gallery: what the listing said and what the store knows of it.
 
-    Attributes
-    ----------
-    record
-        What the store knows of it.
-    selected
-        What the listing said.
-    held
-        Whether something holds it.
-    problem
-        What is wrong with its sidecar; then the record speaks by path alone.
+    Where something is wrong with its sidecar (`problem`), the record speaks by path alone.
     """
 
     record: MediaRecord
@@ -57,13 +49,7 @@ class GalleryItem:
 
 
 class Totals(NamedTuple):
-    """How many media a selection has, shown or not.
-
-    Attributes
-    ----------
-    more
-        Whether counting stopped before the end.
-    """
+    """How many media and bytes a selection has, shown or not; `more`: counting stopped before the end."""
 
     media: int
     size: int
@@ -73,20 +59,14 @@ class Totals(NamedTuple):
 def select_items(
     backend: Backend, configuration: Configuration, selection: Selection, *, limit: int, sort: Sort
 ) -> tuple[list[GalleryItem], Totals]:
-    """Return the media to show, in order, and the totals of the whole selection.
-
-    Raises
-    ------
-    InvalidMediaError
-        The limit or the order can't be meant.
-    """
+    """Return the media to show, in order, and the totals of the whole selection."""
     check_limit(limit)
     if sort not in get_args(Sort):
         raise InvalidMediaError(f"unknown sort {sort!r}", next_step=f"use one of {', '.join(get_args(Sort))}")
     counter = _CountingIterator(records.selected(backend, configuration, selection, nested=NestedStores()))
     if sort == "position":
         shown = list(_read(backend, configuration, islice(counter, limit)))
-        counter.finish()
+        deque(counter, maxlen=0)  # counts the rest
     elif sort == "largest":
         largest = heapq.nsmallest(limit, counter, key=lambda each: (-each.entry.size, each.entry.key))
         shown = list(_read(backend, configuration, largest))
@@ -103,13 +83,7 @@ def select_items(
 
 
 def check_limit(limit: object) -> None:
-    """Check the number of media that a page is to show.
-
-    Raises
-    ------
-    InvalidMediaError
-        It is no number, or too large.
-    """
+    """Check the number of media that a page is to show."""
     if not isinstance(limit, int) or isinstance(limit, bool) or not 0 <= limit <= MOST_SHOWN:
         raise InvalidMediaError(
             f"limit must be a number from 0 to {MOST_SHOWN:,}, not {limit!r}",
@@ -120,28 +94,22 @@ def check_limit(limit: object) -> None:
 def _read(backend: Backend, configuration: Configuration, chosen: Iterable[SelectedItem]) -> Iterator[GalleryItem]:
     """Read the sidecars that were not read yet, some at once; what was deleted meanwhile is left out."""
     for batch in windows(chosen, _BATCH):
-        yield from _batch(backend, configuration, batch)
-
-
-def _batch(backend: Backend, configuration: Configuration, batch: Sequence[SelectedItem]) -> Iterator[GalleryItem]:
-    asked = [each.entry.key for each in batch if each.listed.has_sidecar and each.text is None]
-    read = dict(zip(asked, records.read_sidecars(backend, asked), strict=True))
-    for each in batch:
-        data = read.get(each.entry.key, each.text)
-        if isinstance(data, Exception):
+        asked = [each.entry.key for each in batch if each.listed.has_sidecar and each.text is None]
+        read = dict(zip(asked, records.read_sidecars(backend, asked), strict=True))
+        for each in batch:
+            data = read.get(each.entry.key, each.text)
+            if data is None and each.listed.has_sidecar:
+                continue
+            problem = "its sidecar can't be read"
+            try:
+                if not isinstance(data, Exception):
+                    record = records.record_of(records.StoredItem(each.entry, data), configuration)
+                    yield GalleryItem(record=record, selected=each)
+                    continue
+            except CorruptSidecarError as error:
+                problem = error.problem
             record = records.foreign_record(each.entry, configuration)
-            yield GalleryItem(record=record, selected=each, problem="its sidecar can't be read")
-        elif data is not None or not each.listed.has_sidecar:
-            yield _described(each, data, configuration)
-
-
-def _described(each: SelectedItem, data: bytes | None, configuration: Configuration) -> GalleryItem:
-    try:
-        record = records.record_of(records.StoredItem(each.entry, data), configuration)
-    except CorruptSidecarError as error:
-        record = records.foreign_record(each.entry, configuration)
-        return GalleryItem(record=record, selected=each, problem=error.problem)
-    return GalleryItem(record=record, selected=each)
+            yield GalleryItem(record=record, selected=each, problem=problem)
 
 
 def _age(record: MediaRecord, *, newest: bool) -> float:
@@ -170,11 +138,6 @@ class _CountingIterator:
         self._count += 1
         self._size += item.entry.size
         return item
-
-    def finish(self) -> None:
-        """Count the rest."""
-        for _ in self:
-            pass
 
     def totals(self) -> Totals:
         """Return what was counted."""

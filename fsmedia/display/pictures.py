@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import functools
 import io
-from dataclasses import dataclass
+from dataclasses import replace
 
 import imagesize
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 
-from fsmedia.display.previewer import UnshowableError, decoding
+from fsmedia.display.previewer import Preview, UnshowableError, decoding
 
 MOST_PIXELS = 50_000_000
 """Larger pictures are not decoded: a hundred bytes can claim to be any size."""
@@ -26,30 +26,8 @@ _THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH = 0x0201, 0x0202
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
 
 
-@dataclass(frozen=True, slots=True)
-class Thumbnail:
-    """A small picture, and the size of the original in pixels, as a person sees it."""
-
-    image: bytes
-    width: int
-    height: int
-
-
-def thumbnail(data: bytes, side: int) -> Thumbnail:
-    """Return a picture that fits into a square.
-
-    Parameters
-    ----------
-    data
-        The whole file.
-    side
-        Of the square, in pixels.
-
-    Raises
-    ------
-    UnshowableError
-        It is no picture, broken, or too large.
-    """
+def thumbnail(data: bytes, side: int) -> Preview:
+    """Return a picture that fits into a square of so many pixels; UnshowableError if there is none to show."""
     with decoding("the picture is broken or cut off"):
         try:
             # Sizes are looked at before anything is decoded: by the header, by Pillow, and of the tiles inside.
@@ -61,21 +39,16 @@ def thumbnail(data: bytes, side: int) -> Thumbnail:
                 picture.draft("RGB", (side, side))  # JPEG decodes to an eighth as fast as that saves work
                 small = _plain(picture)
                 small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
-                return Thumbnail(packed(ImageOps.exif_transpose(_with_exif(small, picture))), width, height)
+                image = packed(ImageOps.exif_transpose(_with_exif(small, picture)))
+                return Preview(kind="picture", image=image, width=width, height=height)
         except UnidentifiedImageError as error:
             raise UnshowableError("not a picture that can be read") from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # a warning may be an error
             raise UnshowableError(f"more than {MOST_PIXELS // 10**6} megapixels") from error
 
 
-def embedded(head: bytes, side: int) -> Thumbnail:
-    """Return the preview that a camera put into the first bytes of a JPEG.
-
-    Raises
-    ------
-    UnshowableError
-        There is none.
-    """
+def embedded(head: bytes, side: int) -> Preview:
+    """Return the preview that a camera put into the first bytes of a JPEG; UnshowableError if there is none."""
     try:
         with decoding("its head is broken"), Image.open(io.BytesIO(head), formats=("JPEG",)) as picture:
             exif = picture.info["exif"].removeprefix(b"Exif\x00\x00")
@@ -85,7 +58,7 @@ def embedded(head: bytes, side: int) -> Thumbnail:
             inner = thumbnail(exif[start : start + found[_THUMBNAIL_LENGTH]], side)
     except UnshowableError as error:
         raise UnshowableError("too large to be read for a preview") from error
-    return Thumbnail(inner.image, width, height)
+    return replace(inner, width=width, height=height)
 
 
 def packed(picture: Image.Image) -> bytes:

@@ -23,21 +23,10 @@ _MOST_TEXT = 200_000
 
 
 class Player:
-    """A content at full size; a notebook shows it.
+    """A content at full size, read now; a notebook shows it.
 
-    Parameters
-    ----------
-    content
-        Read now.
-    max_size
-        Most bytes; None takes any number.
-
-    Raises
-    ------
-    MediaTooLargeError
-        It has more.
-    InvalidMediaError
-        A browser can't show it.
+    MediaTooLargeError if it has more bytes than `max_size` (None: any number), InvalidMediaError if a browser can't
+    show it.
     """
 
     def __init__(self, content: MediaContent, max_size: int | None) -> None:
@@ -76,10 +65,7 @@ class Player:
 def playable(data: bytes, mime_type: str) -> tuple[str, str]:
     """Return how a browser may be given some bytes: ("image" | "audio" | "video" | "text", type).
 
-    Raises
-    ------
-    InvalidMediaError
-        No way is safe and of use.
+    InvalidMediaError if no way is safe and of use.
     """
     found = mime.detect(data[:_HEAD])
     if found in SHOWN_PICTURES:

@@ -56,26 +56,9 @@ _BLOCK = 2**20
 class Preview:
     """What is shown of one media.
 
-    Attributes
-    ----------
-    image
-        A small picture as WebP or PNG, of this package's own making; empty where there is none.
-    width, height
-        Of the original, in pixels.
-    duration
-        In seconds.
-    peaks
-        The outline of a sound: numbers from 0 to 100, `PEAKS` of them.
-    sound
-        The bytes of a short sound, as they are in the store.
-    sound_type
-        What they are, of a fixed list.
-    text
-        The first lines of a document.
-    pages
-        Of a document, where they were counted.
-    reason
-        Why there is no more to see.
+    A small picture as WebP or PNG of this package's own making, and the original's size in pixels; seconds; the outline
+    of a sound, `PEAKS` numbers from 0 to 100; the bytes of a short sound as they are, and their type, of a fixed list;
+    the first lines of a document, its pages; and why there is no more to see.
     """
 
     kind: Kind = "none"
@@ -152,10 +135,7 @@ class UnshowableError(Exception):
 def decoding(reason: str) -> Iterator[None]:
     """Turn what a decoder raises on a stranger's bytes, which may be anything, into `UnshowableError`.
 
-    Parameters
-    ----------
-    reason
-        What the person who looks is told. The decoder's own words are not shown: they may quote the bytes.
+    The decoder's own words are not shown: they may quote the bytes.
     """
     try:
         yield
@@ -178,13 +158,7 @@ class Source(Protocol):
 
 
 class StoredSource:
-    """A media in a storage; one request for each read.
-
-    Parameters
-    ----------
-    facts
-        What its bytes are compared with where all are read; None compares nothing but lengths.
-    """
+    """A media in a storage; one request for each read. What is read whole is compared with the facts, if given."""
 
     def __init__(self, backend: Backend, reference: str, size: int, facts: StoredFacts | None) -> None:
         self._backend, self._key, self.size = backend, keys.bytes_key(reference), size
@@ -231,13 +205,7 @@ class OpenedSource:
 
 
 class RangedFile(io.RawIOBase, BinaryIO):
-    """A large media as a file object that reads blocks of 1 MiB, keeps them, and ends after so many.
-
-    Raises
-    ------
-    OSError
-        At the read that would be one block too many.
-    """
+    """A large media as a file object that reads blocks of 1 MiB, keeps them, and raises OSError after so many."""
 
     def __init__(self, source: Source, most_blocks: int) -> None:
         self._source = source
@@ -312,15 +280,7 @@ def default_folder() -> Path | None:
 
 
 class PreviewCache:
-    """Previews by what they were made of; the first part says of whose bytes.
-
-    Parameters
-    ----------
-    folder
-        Where they lie; None keeps none.
-    most_bytes
-        What they may take together.
-    """
+    """Previews by what they were made of, in a folder (None keeps none); the first part says of whose bytes."""
 
     def __init__(self, folder: Path | None, most_bytes: int = MOST_BYTES) -> None:
         self._folder = folder if folder is not None and _is_ours(folder) else None
@@ -455,13 +415,7 @@ _CACHED = "1"  # to be raised when previews are made in another way: the old one
 
 
 class PreviewRequest(NamedTuple):
-    """A media whose preview is asked for: where its bytes lie, and what they are said to be.
-
-    Attributes
-    ----------
-    facts
-        What the bytes are compared with; None: nothing.
-    """
+    """A media whose preview is asked for: its bytes, what they are said to be, and what they are compared with."""
 
     entry: Entry
     mime_type: str
@@ -469,16 +423,9 @@ class PreviewRequest(NamedTuple):
 
 
 class Previewer:
-    """Makes previews of a store's media.
+    """Makes previews of a store's media, of at most so many pixels, and keeps them in the user's cache folder.
 
-    Parameters
-    ----------
-    backend
-        The root.
-    side
-        Longest side of a small picture, in pixels.
-    cache
-        Where previews are kept; None is the user's cache folder. What lies in this process only is not kept.
+    What lies in this process only is not kept.
     """
 
     def __init__(self, backend: Backend, side: int, cache: PreviewCache | None = None) -> None:
@@ -491,10 +438,7 @@ class Previewer:
     def of(self, requests: Sequence[PreviewRequest], progress: Progress) -> list[Preview]:
         """Return previews in the order of the requests; what fails for one stands in its place.
 
-        Parameters
-        ----------
-        progress
-            True shows a bar where somebody looks; a function gets the number of those that are ready.
+        `progress` True shows a bar where somebody looks; a function gets the number of those that are ready.
         """
         found: list[Preview] = [Preview()] * len(requests)
         threads = _AT_ONCE if self._backend.concurrency > 1 else min(_AT_ONCE, os.cpu_count() or 1)
@@ -550,21 +494,10 @@ class Previewer:
 
 
 def preview_of(source: Source, mime_type: str, side: int, gate: AbstractContextManager[Any] = _OPEN) -> Preview:
-    """Return what is shown of a media; never raises for what its bytes are.
+    """Return what is shown of a media; raises only for a storage that failed, never for what its bytes are.
 
-    Parameters
-    ----------
-    mime_type
-        What it is said to be; its first bytes are believed more.
-    side
-        Longest side of a small picture, in pixels.
-    gate
-        Entered while a picture or sound is decoded, which takes memory.
-
-    Raises
-    ------
-    MediaError
-        The storage failed.
+    Its first bytes are believed more than `mime_type`. The gate is entered while a picture or sound is decoded, which
+    takes memory.
     """
     if source.size == 0:
         return Preview(reason="it is empty")
@@ -659,10 +592,10 @@ def _picture(data: bytes, side: int, *, large: bool) -> Preview:
     if pictures is None:
         return Preview(reason=f"to see it: {INSTALL}")
     try:
-        small = pictures.embedded(data, side) if large else pictures.thumbnail(data, side)
+        made: Preview = pictures.embedded(data, side) if large else pictures.thumbnail(data, side)
     except UnshowableError as error:
         return Preview(reason=str(error))
-    return Preview(kind="picture", image=small.image, width=small.width, height=small.height)
+    return made
 
 
 def _sound(data: bytes, kind: str) -> Preview:
@@ -693,12 +626,10 @@ def _film(file: Any, kind: str, side: int) -> Preview:
     if films is None:
         return Preview(kind="film", reason=f"to see a picture of it: {INSTALL}")
     try:
-        found = films.poster(file, kind, side)
+        made: Preview = films.poster(file, kind, side)
     except UnshowableError as error:
         return Preview(kind="film", reason=str(error))
-    if not found.image:
-        return Preview(kind="sound", peaks=found.peaks, duration=found.duration)
-    return Preview(kind="film", image=found.image, width=found.width, height=found.height, duration=found.duration)
+    return made
 
 
 def _optional_module(name: str) -> Any | None:

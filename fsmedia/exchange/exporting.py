@@ -70,6 +70,10 @@ class ExportWords(ListWords, total=False):
     progress: Callable[[int], None] | None
 
 
+EXPORT_DEFAULTS = {"overwrite": False, "dry_run": False}
+"""What stands for those that are not given, where that is not None."""
+
+
 class Export:
     """One export under way: the media, the folder they go to, and what becomes of them.
 

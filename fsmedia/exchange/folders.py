@@ -20,6 +20,7 @@ from fsmedia.errors import (
     StorageError,
 )
 from fsmedia.exchange.importing import (
+    IMPORT_DEFAULTS,
     Importer,
     ImportLog,
     SourceItem,
@@ -39,6 +40,7 @@ from fsmedia.format.layout import ID_FIELDS, Layout
 from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.sidecar import Sidecar, measure
 from fsmedia.models import SOURCE_ATTRIBUTE, ContentFields, MediaMetadata, OrganizationMode, mime
+from fsmedia.models.selection import shows_words
 from fsmedia.store import MediaStore, utc_now
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ _ABOVE = (
 _CHUNK = 2**20
 
 
+@shows_words(TreeImportWords, IMPORT_DEFAULTS)
 def import_folder(
     store: MediaStore,
     place: str | PathLike[str],

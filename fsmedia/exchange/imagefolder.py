@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Unpack
 
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StoreConflictError
 from fsmedia.exchange.exporting import (
+    EXPORT_DEFAULTS,
     TABLE_NAMES,
     TABLE_TYPES,
     Export,
@@ -29,6 +30,7 @@ from fsmedia.exchange.exporting import (
     verified_chunks,
 )
 from fsmedia.exchange.importing import (
+    IMPORT_DEFAULTS,
     Importer,
     SourceItem,
     SourceTree,
@@ -39,6 +41,7 @@ from fsmedia.exchange.importing import (
     opener,
 )
 from fsmedia.models import ExportReport, Skipped, mime
+from fsmedia.models.selection import shows_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -75,6 +78,7 @@ _IMAGES = FolderFormat("imagefolder", "image/*", _PICTURES, {})
 _AUDIO = FolderFormat("audiofolder", "audio/*", _SOUNDS | set(_RENAMED.values()), _RENAMED)
 
 
+@shows_words(ExportWords, EXPORT_DEFAULTS)
 def export_imagefolder(
     store: MediaStore,
     place: str | PathLike[str],
@@ -112,6 +116,7 @@ def export_imagefolder(
     return _export_folder(_IMAGES, store, place, split, table, words)
 
 
+@shows_words(ExportWords, EXPORT_DEFAULTS)
 def export_audiofolder(
     store: MediaStore,
     place: str | PathLike[str],
@@ -127,6 +132,7 @@ def export_audiofolder(
     return _export_folder(_AUDIO, store, place, split, table, words)
 
 
+@shows_words(TreeImportWords, IMPORT_DEFAULTS)
 def import_imagefolder(store: MediaStore, place: str | PathLike[str], **words: Unpack[TreeImportWords]) -> ImportReport:
     """Import the media of an imagefolder or audiofolder that an export wrote, or that somebody else did.
 

@@ -93,6 +93,10 @@ class TreeImportWords(ImportWords, total=False):
     storage_options: Mapping[str, Any] | None
 
 
+IMPORT_DEFAULTS = {"dry_run": False}
+"""What stands for those that are not given, where that is not None."""
+
+
 class Sourced(Protocol):
     """Anything that says where it was found."""
 

@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StorageError
-from fsmedia.exchange.importing import Importer, ImportWords, SourceItem, invalid, not_imported, printable, skipped
+from fsmedia.exchange.importing import (
+    IMPORT_DEFAULTS,
+    Importer,
+    ImportWords,
+    SourceItem,
+    invalid,
+    not_imported,
+    printable,
+    skipped,
+)
+from fsmedia.models.selection import shows_words
 from fsmedia.models.urls import read_data_url
 
 if TYPE_CHECKING:
@@ -33,6 +43,7 @@ _ENDINGS = (".eval", ".json")
 _CHUNK = 2**20
 
 
+@shows_words(ImportWords, IMPORT_DEFAULTS)
 def import_inspect(
     store: MediaStore,
     logs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
@@ -125,20 +136,12 @@ def _opened(reader: ModuleType, file: Path) -> tuple[Any, list[tuple[str | int, 
     """Return what a log says of its evaluation, and its samples, each with what reads it."""
     if file.suffix == ".json":  # one document, read at once
         log = reader.read_eval_log(file)
-        return log.eval, [(each.id, each.epoch, partial(_itself, each)) for each in log.samples or ()]
+        return log.eval, [(each.id, each.epoch, partial(lambda sample: sample, each)) for each in log.samples or ()]
     header = reader.read_eval_log(file, header_only=True)
 
-    def opener(summary: Any) -> Callable[[], Any]:
-        return lambda: reader.read_eval_log_sample(
-            file, id=summary.id, epoch=summary.epoch, exclude_fields={"events", "store", "scores", "timelines"}
-        )
-
+    read = partial(reader.read_eval_log_sample, file, exclude_fields={"events", "store", "scores", "timelines"})
     summaries = reader.read_eval_log_sample_summaries(file)
-    return header.eval, [(each.id, each.epoch, opener(each)) for each in summaries]
-
-
-def _itself(sample: Any) -> Any:
-    return sample
+    return header.eval, [(each.id, each.epoch, partial(read, id=each.id, epoch=each.epoch)) for each in summaries]
 
 
 def _check_sizes(file: Path) -> None:
@@ -215,11 +218,10 @@ class _Sample:
         position = 0
         for name, value in self._attachments.items():
             # Text that is too long for a message is an attachment as well, and no media.
-            if name in self._used or not value.startswith("data:"):
-                continue
-            place = {"message_idx": number, "part_idx": position}
-            position += 1
-            yield self._of_url(f"{self._where}/attachments/{name}", value, {**self._ids, **place}, {})
+            if name not in self._used and value.startswith("data:"):
+                metadata = {**self._ids, "message_idx": number, "part_idx": position}
+                yield self._of_url(f"{self._where}/attachments/{name}", value, metadata, {})
+                position += 1
 
     def _of_part(self, source: str, part: Any, metadata: dict[str, Any]) -> SourceItem | PassedOver | NotImported:
         value = getattr(part, part.type)

@@ -29,10 +29,8 @@ class StoreBlobUploader:
 
     Parameters
     ----------
-    url
-        The store's root; None takes `$FSMEDIA_URL`.
-    options
-        What `MediaStore` takes, and `most` and `most_bytes`, which bound what may wait to be written.
+    url, options
+        As `BackgroundUploader` takes them; without a URL, `$FSMEDIA_URL`.
 
     Raises
     ------

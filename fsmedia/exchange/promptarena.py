@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Unpack
 
 from pydantic_core import from_json
@@ -15,6 +16,7 @@ from pydantic_core import from_json
 from fsmedia.core import promptkit
 from fsmedia.errors import InvalidMediaError, MediaError
 from fsmedia.exchange.importing import (
+    IMPORT_DEFAULTS,
     Importer,
     ImportWords,
     SourceItem,
@@ -28,6 +30,7 @@ from fsmedia.exchange.importing import (
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import OrganizationMode
+from fsmedia.models.selection import shows_words
 from fsmedia.models.urls import from_base64
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ _SPELLINGS = {
 _PLACE = ("message_idx", "part_idx")
 
 
+@shows_words(ImportWords, IMPORT_DEFAULTS)
 def import_promptarena(
     store: MediaStore,
     place: str | PathLike[str],
@@ -128,7 +132,7 @@ class _Results:
         messages = result["Messages"]
         if messages is not None and not isinstance(messages, list):
             yield invalid(name, "its Messages are no list")
-        for number, message in enumerate(messages if isinstance(messages, list) else ()):
+        for number, message in enumerate(_listed(messages)):
             if not isinstance(message, dict):
                 yield invalid(f"{name}#Messages/{number}", "is no object")
                 continue
@@ -141,22 +145,18 @@ class _Results:
             }
             for position, where, part in _parts(message):
                 source = f"promptarena:{run}#Messages/{number}/{where}"
-                media = part.get("media") if isinstance(part, dict) else None
-                if media is None and not (isinstance(part, dict) and part.get("type") not in (None, "text")):
-                    if not isinstance(part, dict):
-                        yield invalid(source, "is no object")
-                    continue
-                output = outputs.pop((number, position), {})
-                yield self._of_part(source, media, output, {**of_message, "part_idx": position})
+                if not isinstance(part, dict):
+                    yield invalid(source, "is no object")
+                elif part.get("media") is not None or part.get("type") not in (None, "text"):
+                    output = outputs.pop((number, position), {})
+                    yield self._of_part(source, part.get("media"), output, {**of_message, "part_idx": position})
         for (number, position), output in outputs.items():
             source = f"promptarena:{run}#MediaOutputs/{number}/{position}"
-            path = output.get("file_path")
-            if not path:
+            if path := output.get("file_path"):
+                metadata = {**ids, "message_idx": number, "part_idx": position}
+                yield self._of_part(source, {"file_path": path}, output, metadata)
+            else:
                 yield skipped(source, "MediaOutputs names it, and no message holds its bytes")
-                continue
-            yield self._of_part(
-                source, {"file_path": path}, output, {**ids, "message_idx": number, "part_idx": position}
-            )
 
     def _of_part(
         self, source: str, media: Any, output: dict[str, Any], metadata: dict[str, Any]
@@ -226,12 +226,10 @@ class _Results:
 
 def _inline(data: Any) -> bytes:
     """Decode inline bytes; no error quotes them."""
-    if not isinstance(data, str):
-        raise _no_base64()
-    try:
-        return from_base64(data)
-    except ValueError:
-        raise _no_base64() from None
+    if isinstance(data, str):
+        with suppress(ValueError):
+            return from_base64(data)
+    raise InvalidMediaError("its data is not standard padded base64 (RFC 4648)", next_step="mend the file")
 
 
 def _text(path: Any) -> str:
@@ -240,26 +238,24 @@ def _text(path: Any) -> str:
     return path
 
 
-def _no_base64() -> MediaError:
-    return InvalidMediaError("its data is not standard padded base64 (RFC 4648)", next_step="mend the file")
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _parts(message: dict[str, Any]) -> Iterator[tuple[int, str, Any]]:
     """Yield each part of a message: its position, the way to it, and itself; those of a tool's result come last."""
-    own = message.get("parts")
-    own = own if isinstance(own, list) else []
+    own = _listed(message.get("parts"))
     for index, part in enumerate(own):
         yield index, f"parts/{index}", part
     result = message.get("tool_result")
-    of_tool = result.get("parts") if isinstance(result, dict) else None
-    for index, part in enumerate(of_tool if isinstance(of_tool, list) else ()):
+    for index, part in enumerate(_listed(result.get("parts")) if isinstance(result, dict) else ()):
         yield len(own) + index, f"tool_result/parts/{index}", part
 
 
 def _outputs(listed: Any) -> dict[tuple[int, int], dict[Any, Any]]:
     """Return what MediaOutputs tells, by message and part, whichever way its keys are spelled."""
     found: dict[tuple[int, int], dict[Any, Any]] = {}
-    for each in listed if isinstance(listed, list) else ():
+    for each in _listed(listed):
         if not isinstance(each, dict):
             continue
         spelled = {_SPELLINGS.get(name.replace("_", "").lower()): value for name, value in each.items()}

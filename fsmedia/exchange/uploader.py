@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import context
 from opentelemetry.trace import format_trace_id
 
-from fsmedia.core.ingest import MediaUpload, WriteContext
+from fsmedia.core.ingest import MediaUpload
 from fsmedia.errors import MediaError
 from fsmedia.models import MediaContent, MediaMetadata
 from fsmedia.store import MediaStore
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span
 
-    from fsmedia.models import Reference
     from fsmedia.store import StoreSettings
 
 UNTRACED = "untraced"
@@ -57,14 +56,13 @@ class BackgroundUploader:
 
     Parameters
     ----------
-    url
-        The store's root; None takes `$FSMEDIA_URL`.
+    url, options
+        What `MediaStore` takes; its bytes always lie at their reference, also in a store that shares equal ones, where
+        a name is only known once they are written.
     most, most_bytes
         How many media, and how many bytes of them, may wait; what comes then is refused.
     patience
         How long the end of the program waits for what is still in the queue.
-    options
-        What `MediaStore` takes: `storage_options`, `default_policy`, ...
 
     Raises
     ------
@@ -83,7 +81,7 @@ class BackgroundUploader:
     ) -> None:
         self._most, self._most_bytes = most, most_bytes
         self.patience = patience
-        self._store = DeferredStore(url, **options).create()
+        self._store = MediaStore(url, **options).create()
         self._queue = _UploadQueue()
         _uploaders.add(self)
 
@@ -95,12 +93,7 @@ class BackgroundUploader:
     def send(self, data: bytes, mime_type: str, metadata: MediaMetadata, *, digest: str) -> str | None:
         """Queue a media; return its URL, or None if it is refused.
 
-        Bytes that this run handed over before, as the same type, are not stored again.
-
-        Parameters
-        ----------
-        digest
-            Hex SHA-256 of the bytes.
+        Bytes of the same digest (hex SHA-256) and type that this run handed over before are not stored again.
         """
         queue = self._queue_of_process()
         same = (metadata.run_id, digest, mime_type)
@@ -131,14 +124,25 @@ class BackgroundUploader:
         queue = self._queue_of_process()
         token = context.attach(_uninstrumented())
         try:
-            upload = self._store.defer(mime_type, metadata)
+            upload = self._named(mime_type, metadata)
+            job = _UploadJob(upload, self._store.media_url(upload.reference), produce, size, same)
         except MediaError as error:
             _log.warning("refused: %s", error)
             return None
         finally:
             context.detach(token)
-        job = _UploadJob(upload, produce, size, same)
-        return upload.url if queue.take(job, self._most, self._most_bytes) else None
+        return job.url if queue.take(job, self._most, self._most_bytes) else None
+
+    def _named(self, mime_type: str, metadata: MediaMetadata) -> MediaUpload:
+        """Name a media; nothing is written yet, and as the store was made (`create`), nothing is read either."""
+        write_context = self._store._write_context()
+        settings = write_context.configuration
+        plain = replace(write_context, configuration=replace(settings, deduplicate=False))
+        needed = settings.organization.id_field
+        if not getattr(metadata, needed):  # gets the id of its run, a trace
+            metadata = metadata.model_copy(update={needed: metadata.run_id})
+        content = MediaContent(data=b"", mime_type=mime_type)
+        return MediaUpload(plain, metadata, content.mime_type, content, None)
 
     def flush(self, timeout: timedelta = _PATIENCE) -> bool:
         """Wait until the queue is empty and its threads are idle; False if that took too long."""
@@ -167,80 +171,10 @@ class BackgroundUploader:
         return self._queue
 
 
-class DeferredStore(MediaStore):
-    """A `MediaStore` for what is named first and written later.
-
-    Bytes always lie at their reference, also in a store that shares equal ones, where a name is only known once they
-    are written; `MediaStore.deduplicate` lets them share later, and finds them by the old reference.
-    """
-
-    def defer(self, mime_type: str, metadata: MediaMetadata) -> PendingUpload:
-        """Name a media; nothing is written yet, and in a store that was made (`create`) nothing is read either.
-
-        Raises
-        ------
-        InvalidMediaError, InvalidLayoutError, UnknownPolicyError
-            It can't be stored like that.
-        """
-        write_context = self._write_context()
-        settings = write_context.configuration
-        plain = WriteContext(
-            write_context.backend,
-            replace(settings, deduplicate=False),
-            write_context.max_file_size,
-            write_context.now,
-            write_context.settle,
-        )
-        content = MediaContent(data=b"", mime_type=mime_type)
-        draft = MediaUpload(
-            plain, self._with_id(metadata, settings.organization.id_field), content.mime_type, content, None
-        )
-        return PendingUpload(self.media_url(draft.reference), draft)
-
-    def _with_id(self, metadata: MediaMetadata, needed: str) -> MediaMetadata:
-        """Give a media that lacks the id of the store's organization mode the id of its run, a trace."""
-        if getattr(metadata, needed):
-            return metadata
-        return metadata.model_copy(update={needed: metadata.run_id})
-
-
-@dataclass(frozen=True, slots=True)
-class PendingUpload:
-    """A media that has its reference and is not stored yet.
-
-    Attributes
-    ----------
-    url
-        Where any fsspec client will find it: a `media://` URL, without secrets.
-    """
-
-    url: str
-    draft: MediaUpload
-
-    @property
-    def reference(self) -> Reference:
-        """Under which it will be stored."""
-        return self.draft.reference
-
-    def store(self, data: bytes) -> None:
-        """Write the media.
-
-        Raises
-        ------
-        MediaTooLargeError, StorageError
-            It can't be, and its reference names nothing.
-        """
-        self.draft.take(data)
-        self.draft.commit()
-
-
 def span_metadata(span: Span | None, attributes: Mapping[str, Any] | None = None) -> MediaMetadata:
     """Return run, conversation, session and provider of a span; what it lacks, or can't be an id, stays empty.
 
-    Parameters
-    ----------
-    attributes
-        Asked first; then those of the span, where it lets them be read.
+    The attributes given are asked first; then those of the span, where it lets them be read.
     """
     values = {**(getattr(span, "attributes", None) or {}), **(attributes or {})}
     trace = span.get_span_context() if span is not None else None
@@ -263,13 +197,9 @@ def timeout_of(seconds: float) -> timedelta:
 
 @contextmanager
 def logged_failure(what: str) -> Iterator[None]:
-    """Log what a block raises and end the block: a program that is instrumented must go on.
+    """Log that something did not happen where a block raises, and end the block: an instrumented program must go on.
 
-    Parameters
-    ----------
-    what
-        What did not happen, for the log. Of errors of other packages only the type is logged: their texts may quote
-        what a user said.
+    Of errors of other packages only the type is logged: their texts may quote what a user said.
     """
     try:
         yield
@@ -283,7 +213,8 @@ def logged_failure(what: str) -> Iterator[None]:
 class _UploadJob:
     """One media in the queue."""
 
-    upload: PendingUpload
+    upload: MediaUpload
+    url: str
     produce: Callable[[], bytes]
     size: int
     same: tuple[str, str, str] | None
@@ -314,7 +245,7 @@ class _UploadQueue:
             self.count += 1
             self.size += job.size
             if job.same is not None:
-                self.known[job.same] = job.upload.url
+                self.known[job.same] = job.url
                 if len(self.known) > _REMEMBERED:
                     self.known.popitem(last=False)
             if self._threads < min(_THREADS, self.count):
@@ -339,7 +270,8 @@ class _UploadQueue:
             stored = False
             try:
                 with logged_failure(f"{job.upload.reference}: not stored"):
-                    job.upload.store(job.produce())
+                    job.upload.take(job.produce())
+                    job.upload.commit()
                     stored = True
             finally:
                 self._done(job, stored=stored)

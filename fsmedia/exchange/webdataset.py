@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Unpack, cast
 
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError
 from fsmedia.exchange.exporting import (
+    EXPORT_DEFAULTS,
     Export,
     ExportWords,
     RowSpool,
@@ -28,8 +29,9 @@ from fsmedia.exchange.exporting import (
     row_of,
     verified_chunks,
 )
-from fsmedia.exchange.importing import Importer, SourceItem, SourceTree, TreeImportWords, not_imported
+from fsmedia.exchange.importing import IMPORT_DEFAULTS, Importer, SourceItem, SourceTree, TreeImportWords, not_imported
 from fsmedia.models import mime
+from fsmedia.models.selection import shows_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,6 +50,7 @@ _TAR = "application/x-tar"
 _MODE = 0o644
 
 
+@shows_words(ExportWords, EXPORT_DEFAULTS)
 def export_webdataset(
     store: MediaStore,
     place: str | PathLike[str],
@@ -184,6 +187,7 @@ class _ShardExport:
             stage.discard()
 
 
+@shows_words(TreeImportWords, IMPORT_DEFAULTS)
 def import_webdataset(store: MediaStore, place: str | PathLike[str], **words: Unpack[TreeImportWords]) -> ImportReport:
     """Import the media in shards of WebDataset that an export wrote, or that somebody else did.
 
