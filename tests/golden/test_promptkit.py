@@ -36,50 +36,6 @@ def new_media(adopted: Adopted, store: MediaStore, **fields: object) -> str:
 # -- reading -----------------------------------------------------------------------------------------------
 
 
-def test_the_copies_are_whole(adopted: Adopted) -> None:
-    left_out = isinstance(adopted.storage, ObjectStorage) and adopted.name != ARENA  # see `storable`
-    assert len(adopted.items) == {BY_RUN: 32, BY_SESSION: 31, ARENA: 2}[adopted.name] - left_out
-    sidecars = {f"{reference}.meta" for reference in adopted.references}
-    index = set() if adopted.name == BY_RUN else {INDEX}
-    assert adopted.storage.keys() == {*adopted.references, *sidecars, *index}
-
-
-def test_organization_is_what_the_folders_show(adopted: Adopted) -> None:
-    assert str(adopted.open().organization) == adopted.organization
-
-
-def test_every_media_is_listed_once_and_nothing_else(adopted: Adopted) -> None:
-    assert list(adopted.open().list()) == adopted.references
-
-
-def test_every_media_comes_back(adopted: Adopted) -> None:
-    store = adopted.open()
-    contents = store.retrieve_many([item.reference for item in adopted.items])
-    for item, content in zip(adopted.items, contents, strict=True):
-        assert hashlib.sha256(content.read_bytes()).hexdigest() == item.sha256
-        raw = item.sidecar["mime_type"] in ("audio/pcm", "audio/L16")
-        expected = "audio/wav" if raw else item.sidecar["mime_type"] or "image/png"
-        assert (content.mime_type, content.policy_name) == (expected, item.sidecar.get("policy_name"))
-        assert (content.file_path is not None) == (adopted.storage.name == LOCAL)
-
-
-def test_every_field_is_what_the_sidecar_says(adopted: Adopted) -> None:
-    store = adopted.open()
-    for item in adopted.items:
-        record = store.info(item.reference)
-        for name in ("run_id", "conversation_id", "session_id", "provider_id"):
-            assert getattr(record, name) == item.sidecar.get(name, ""), item.label
-        for name in ("message_idx", "part_idx"):
-            assert getattr(record, name) == item.sidecar[name], item.label
-        assert record.policy_name == item.sidecar.get("policy_name")
-        assert record.size_bytes == item.size, "PromptKit's own number may be 0, or that before wrapping"
-        assert record.reference == item.reference
-        if item.label != "zero-timestamp":
-            assert record.timestamp == instant(item.sidecar["timestamp"]), item.label
-            keep_for = KEPT_FOR.get(record.policy_name or "")
-            assert record.expires_at == (None if keep_for is None else record.timestamp + keep_for), item.label
-
-
 def test_a_zero_time_is_no_time(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     adopted = adopt(BY_RUN, LOCAL, request, tmp_path)
     item = adopted.item("zero-timestamp")
@@ -89,35 +45,38 @@ def test_a_zero_time_is_no_time(tmp_path: Path, request: pytest.FixtureRequest) 
     assert record.expires_at is None or record.expires_at > record.timestamp, "year 1 would be due at once"
 
 
-def test_ids_are_found_by_what_the_sidecar_says(adopted: Adopted) -> None:
-    store, name = adopted.open(), adopted.id_field
-    ids = dict.fromkeys(item.sidecar[name] for item in adopted.items)
-    asked = ids if adopted.storage.name == LOCAL else [value for value in ids if value in ("a/b", "..", "e\u0301")]
-    for value in asked:
-        expected = sorted(item.reference for item in adopted.items if item.sidecar[name] == value)
-        assert list(store.list(**{name: value})) == expected, value
-    assert list(store.list(**{name: "nobody"})) == []
-
-
-def test_ids_that_share_a_folder_stay_apart(indexed: Adopted) -> None:
+def test_ids_that_share_a_folder_stay_apart_and_nothing_else_is_a_reference(indexed: Adopted, tmp_path: Path) -> None:
     store = indexed.open()
     first, second = indexed.item("odd-id-0"), indexed.item("odd-id-1")
     assert {first.sidecar["session_id"], second.sidecar["session_id"]} == {"a/b", "a_b"}
     assert first.reference.split("/")[1] == second.reference.split("/")[1] == "a_b"
     for item in (first, second):
         assert list(store.list(session_id=item.sidecar["session_id"])) == [item.reference]
-
-
-def test_other_words_of_a_selection(indexed: Adopted) -> None:
     store = indexed.open()
     sound = [item.reference for item in indexed.items if item.reference.endswith((".wav", ".mp3"))]
     assert list(store.list(mime_type="audio/*")) == sorted(sound)
     assert list(store.list(policy_name="keep-forever")) == [indexed.item("unknown-policy").reference]
     due = list(store.list(expires_before=datetime(2026, 3, 4, 4, tzinfo=UTC)))
     assert due == [indexed.item("png").reference]
+    store = indexed.open()
+    for wrong in (INDEX, f"{indexed.references[0]}.meta", "sessions", "sessions/id1", "../x", "a/../../x"):
+        for call in (store.retrieve_media, store.info, store.delete_media):
+            with pytest.raises(InvalidReferenceError):
+                call(wrong)
+    assert list(store.list()) == indexed.references
+    assert lies(indexed, INDEX) == [True]
+    store = indexed.open()
+    moved = next(entry["raw_reference"] for entry in manifest()[BY_SESSION]["items"] if not entry["error"])
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(b"not of this store")
+    for outside in (moved, f"file://{moved}", str(secret), secret.as_uri(), f"{indexed.storage.url}-other/x.png"):
+        for call in (store.retrieve_media, store.open, store.exists, store.delete_media):
+            with pytest.raises(InvalidReferenceError):
+                call(outside)
+    assert secret.exists()
 
 
-def test_reading_changes_nothing(adopted: Adopted) -> None:
+def test_what_promptkit_wrote_reads_as_it_is_and_reading_changes_nothing(adopted: Adopted) -> None:
     before = adopted.snapshot()
     with adopted.open() as store:
         references = list(store.list())
@@ -135,16 +94,42 @@ def test_reading_changes_nothing(adopted: Adopted) -> None:
             with pytest.raises(MediaError):
                 store.retrieve_media(wrong)
     assert adopted.snapshot() == before
-
-
-def test_what_is_no_media_is_refused(indexed: Adopted) -> None:
-    store = indexed.open()
-    for wrong in (INDEX, f"{indexed.references[0]}.meta", "sessions", "sessions/id1", "../x", "a/../../x"):
-        for call in (store.retrieve_media, store.info, store.delete_media):
-            with pytest.raises(InvalidReferenceError):
-                call(wrong)
-    assert list(store.list()) == indexed.references
-    assert lies(indexed, INDEX) == [True]
+    left_out = isinstance(adopted.storage, ObjectStorage) and adopted.name != ARENA  # see `storable`
+    assert len(adopted.items) == {BY_RUN: 32, BY_SESSION: 31, ARENA: 2}[adopted.name] - left_out
+    sidecars = {f"{reference}.meta" for reference in adopted.references}
+    index = set() if adopted.name == BY_RUN else {INDEX}
+    assert adopted.storage.keys() == {*adopted.references, *sidecars, *index}
+    assert str(adopted.open().organization) == adopted.organization
+    assert list(adopted.open().list()) == adopted.references
+    store = adopted.open()
+    contents = store.retrieve_many([item.reference for item in adopted.items])
+    for item, content in zip(adopted.items, contents, strict=True):
+        assert hashlib.sha256(content.read_bytes()).hexdigest() == item.sha256
+        raw = item.sidecar["mime_type"] in ("audio/pcm", "audio/L16")
+        expected = "audio/wav" if raw else item.sidecar["mime_type"] or "image/png"
+        assert (content.mime_type, content.policy_name) == (expected, item.sidecar.get("policy_name"))
+        assert (content.file_path is not None) == (adopted.storage.name == LOCAL)
+    store = adopted.open()
+    for item in adopted.items:
+        record = store.info(item.reference)
+        for name in ("run_id", "conversation_id", "session_id", "provider_id"):
+            assert getattr(record, name) == item.sidecar.get(name, ""), item.label
+        for name in ("message_idx", "part_idx"):
+            assert getattr(record, name) == item.sidecar[name], item.label
+        assert record.policy_name == item.sidecar.get("policy_name")
+        assert record.size_bytes == item.size, "PromptKit's own number may be 0, or that before wrapping"
+        assert record.reference == item.reference
+        if item.label != "zero-timestamp":
+            assert record.timestamp == instant(item.sidecar["timestamp"]), item.label
+            keep_for = KEPT_FOR.get(record.policy_name or "")
+            assert record.expires_at == (None if keep_for is None else record.timestamp + keep_for), item.label
+    store, name = adopted.open(), adopted.id_field
+    ids = dict.fromkeys(item.sidecar[name] for item in adopted.items)
+    asked = ids if adopted.storage.name == LOCAL else [value for value in ids if value in ("a/b", "..", "e\u0301")]
+    for value in asked:
+        expected = sorted(item.reference for item in adopted.items if item.sidecar[name] == value)
+        assert list(store.list(**{name: value})) == expected, value
+    assert list(store.list(**{name: "nobody"})) == []
 
 
 def test_tab_and_newline_on_s3(request: pytest.FixtureRequest, tmp_path: Path, rclone_storage: S3Storage) -> None:
@@ -179,22 +164,10 @@ def test_absolute_references_of_a_store_that_was_not_moved(
             assert store.info(spelled).reference == item.reference
 
 
-def test_references_outside_are_refused(indexed: Adopted, tmp_path: Path) -> None:
-    store = indexed.open()
-    moved = next(entry["raw_reference"] for entry in manifest()[BY_SESSION]["items"] if not entry["error"])
-    secret = tmp_path / "secret.png"
-    secret.write_bytes(b"not of this store")
-    for outside in (moved, f"file://{moved}", str(secret), secret.as_uri(), f"{indexed.storage.url}-other/x.png"):
-        for call in (store.retrieve_media, store.open, store.exists, store.delete_media):
-            with pytest.raises(InvalidReferenceError):
-                call(outside)
-    assert secret.exists()
-
-
 # -- writing -----------------------------------------------------------------------------------------------
 
 
-def test_the_first_write_adopts(adopted: Adopted) -> None:
+def test_the_first_write_adopts_and_our_media_stand_beside_theirs(adopted: Adopted) -> None:
     store, before = adopted.open(), adopted.snapshot()
     reference = new_media(adopted, store)
     settings = json.loads(adopted.storage.read(".fsmedia/store.json"))
@@ -206,17 +179,11 @@ def test_the_first_write_adopts(adopted: Adopted) -> None:
     for opened in (store, adopted.open()):
         assert list(opened.list()) == sorted([*adopted.references, reference])
         assert list(opened.list(**{adopted.id_field: "ours"})) == [reference]
-
-
-def test_our_media_beside_theirs_of_one_id(adopted: Adopted) -> None:
     theirs = adopted.item("odd-id-0") if adopted.name != ARENA else adopted.items[0]
     value = theirs.sidecar[adopted.id_field]
     store = adopted.open()
     ours = new_media(adopted, store, **{adopted.id_field: value})
     assert list(store.list(**{adopted.id_field: value})) == sorted([theirs.reference, ours])
-
-
-def test_sound_is_not_wrapped_twice(adopted: Adopted) -> None:
     store = adopted.open()
     sounds = [item for item in adopted.items if item.sidecar["mime_type"] in ("audio/pcm", "audio/L16")]
     assert sounds

@@ -47,7 +47,7 @@ def test_each_subject_goes_and_nobody_else(adopted: Adopted) -> None:
     assert left <= there
 
 
-def test_what_goes_is_taken_out_of_promptkits_index(indexed: Adopted) -> None:
+def test_what_goes_is_taken_out_of_promptkits_index_unless_it_is_damaged(indexed: Adopted) -> None:
     store, before = indexed.open(), indexed.index()
     item = indexed.item("odd-id-10")
     session = json.loads(indexed.storage.read(f"{item.reference}.meta"))["session_id"]
@@ -57,9 +57,6 @@ def test_what_goes_is_taken_out_of_promptkits_index(indexed: Adopted) -> None:
     assert all("PromptKit's index named it" in each.note for each in receipt.erased)
     digests = {each.sha256 for each in indexed.items if each.reference in gone}
     assert indexed.index() == {digest: path for digest, path in before.items() if digest not in digests}
-
-
-def test_a_damaged_index_keeps_what_it_may_name(indexed: Adopted) -> None:
     indexed.storage.write(".dedup_index.json", b"{")
     item = indexed.item("odd-id-10")
     session = json.loads(indexed.storage.read(f"{item.reference}.meta"))["session_id"]

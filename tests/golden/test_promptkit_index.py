@@ -24,7 +24,7 @@ def lies(adopted: Adopted, *keys: str) -> list[bool]:
     return [key in there for key in keys]
 
 
-def test_delete_takes_the_index_entry_out(indexed: Adopted) -> None:
+def test_delete_takes_the_index_entries_out(indexed: Adopted) -> None:
     store, before = indexed.open(), indexed.index()
     item = indexed.item("odd-id-10")
     store.delete_media(item.reference)
@@ -34,6 +34,12 @@ def test_delete_takes_the_index_entry_out(indexed: Adopted) -> None:
     assert lies(indexed, item.reference, f"{item.reference}.meta") == [False, False]
     if indexed.storage.name == LOCAL:
         assert (Path(indexed.storage.url) / ASIDE).stat().st_mode & 0o777 == 0o600
+    store, before = indexed.open(), indexed.index()
+    gone = indexed.items[::2]
+    store.delete_many([item.reference for item in gone])
+    digests = {item.sha256 for item in gone}
+    assert indexed.index() == {digest: path for digest, path in before.items() if digest not in digests}
+    assert list(store.list()) == sorted(item.reference for item in indexed.items[1::2])
 
 
 def test_the_first_delete_sets_the_index_aside(indexed: Adopted) -> None:
@@ -88,15 +94,6 @@ def test_a_crash_while_the_index_is_set_aside_loses_no_entry(indexed: Adopted, m
     store.delete_media(first.reference)
     assert indexed.index() == {digest: path for digest, path in before.items() if digest != first.sha256}
     assert lies(indexed, INDEX) == [False]
-
-
-def test_delete_many_takes_the_entries_out(indexed: Adopted) -> None:
-    store, before = indexed.open(), indexed.index()
-    gone = indexed.items[::2]
-    store.delete_many([item.reference for item in gone])
-    digests = {item.sha256 for item in gone}
-    assert indexed.index() == {digest: path for digest, path in before.items() if digest not in digests}
-    assert list(store.list()) == sorted(item.reference for item in indexed.items[1::2])
 
 
 def test_delete_knows_relative_paths_of_an_index(request: pytest.FixtureRequest, tmp_path: Path) -> None:
