@@ -154,8 +154,9 @@ def test_default_layouts_are_promptkits_folders_and_one_escape_too_many_is_its_i
         assert parsed["run_id"] == folder
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
+@THOROUGH
 @given(
+    template=st.sampled_from(TEMPLATES),
     ids=st.fixed_dictionaries(dict.fromkeys(TEXT_FIELDS, IDS)),
     indices=st.tuples(*[st.integers(0, 10**18 - 1) | st.integers(0, 200)] * 2),
     timestamp=st.datetimes(timezones=st.just(UTC)),
@@ -180,8 +181,8 @@ def test_parse_gives_back_what_was_rendered(
             assert used not in parsed
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
-@given(run_id=IDS, session_id=IDS, provider_id=IDS)
+@THOROUGH
+@given(template=st.sampled_from(TEMPLATES), run_id=IDS, session_id=IDS, provider_id=IDS)
 def test_no_id_reaches_what_is_not_for_media(template: str, run_id: str, session_id: str, provider_id: str) -> None:
     assume(run_id)
     fields = {**FULL, "run_id": run_id, "session_id": session_id, "provider_id": provider_id}
@@ -194,8 +195,8 @@ def test_no_id_reaches_what_is_not_for_media(template: str, run_id: str, session
     assert max(len(segment.encode()) for segment in segments) <= 250
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
-@given(one=IDS, other=IDS)
+@THOROUGH
+@given(template=st.sampled_from(TEMPLATES), one=IDS, other=IDS)
 def test_two_ids_never_share_a_folder(template: str, one: str, other: str) -> None:
     assume(one and other and one != other)
     layout = Layout(template, "by-run")

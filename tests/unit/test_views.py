@@ -439,11 +439,11 @@ def test_it_looks_again_when_it_is_older_than_it_may_be(source: Source, clock: C
     clock.advance(-timedelta(days=1))  # set back: nobody knows how old it is
     assert source.seen(shown) == "3.png"
     shown = ViewTrees(source, timedelta(0), clock)
-    assert [source.seen(shown) for _ in range(3)] == ["1.png", "2.png", "3.png"]
+    assert [source.seen(shown) for _ in range(3)] == ["4.png", "5.png", "6.png"], "zero looks each time"
     shown = ViewTrees(source, None, clock)
-    assert source.seen(shown) == "4.png"
+    assert source.seen(shown) == "7.png"
     clock.advance(timedelta(days=1000))
-    assert source.seen(shown) == "4.png"
+    assert source.seen(shown) == "7.png", "and none once"
 
 
 def test_a_snapshots_age_counts(source: Source, clock: Clock) -> None:
