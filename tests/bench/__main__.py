@@ -11,13 +11,15 @@ from importlib import import_module
 
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 
-BENCHES = (
-    "local", "objects", "large", "reads", "filesystem", "retention", "deduplication", "catalog", "views", "verify",
-    "sync", "erasure", "exchange", "telemetry", "gallery",
-)  # fmt: skip
+MODULES = {
+    "disk": ("local", "large", "reads", "deduplication", "exchange", "telemetry"),
+    "large_stores": ("retention", "catalog", "views", "verify", "erasure"),
+    "over_s3": ("objects", "filesystem", "sync", "gallery"),
+}
+BENCHES = {name: module for module, names in MODULES.items() for name in names}
 
-unknown = set(sys.argv[1:]) - set(BENCHES)
+unknown = set(sys.argv[1:]) - BENCHES.keys()
 if unknown:
     sys.exit(f"no such bench: {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
 for name in sys.argv[1:] or BENCHES:
-    import_module(f"tests.bench.{name}").run()
+    getattr(import_module(f"tests.bench.{BENCHES[name]}"), name)()

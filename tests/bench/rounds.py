@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import gc
 import statistics
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.servers import RcloneServer
 
 ROUNDS = 5
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Return how long one call takes."""
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
 
 
 def interleaved(candidates: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
@@ -16,14 +28,34 @@ def interleaved(candidates: Mapping[str, Callable[[], object]], rounds: int = RO
     for _ in range(rounds):
         for name, run in candidates.items():
             gc.collect()
-            begun = time.perf_counter()
-            run()
-            taken[name].append(time.perf_counter() - begun)
-    return {name: statistics.median(seconds) for name, seconds in taken.items()}
+            taken[name].append(seconds(run))
+    return {name: statistics.median(each) for name, each in taken.items()}
 
 
 def show(title: str, figures: Mapping[str, float], base: str, per: int, goal: str = "") -> None:
     """Print the figures of one comparison, as microseconds for each item and as ratios to one of them."""
     print(f"\n{title}{f'   (goal: {goal})' if goal else ''}")
-    for name, seconds in figures.items():
-        print(f"  {name:<42}{seconds / per * 1e6:>12.1f} us{seconds / figures[base]:>9.2f} x")
+    for name, taken in figures.items():
+        print(f"  {name:<42}{taken / per * 1e6:>12.1f} us{taken / figures[base]:>9.2f} x")
+
+
+def repeated(call: Callable[[], object], times: int) -> None:
+    for _ in range(times):
+        call()
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """Give a folder for one bench."""
+    with tempfile.TemporaryDirectory(prefix="fsmedia-bench-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def s3_server() -> Iterator[RcloneServer]:
+    """Give an S3 server in a process of its own."""
+    server = RcloneServer().start()
+    try:
+        yield server
+    finally:
+        server.stop()

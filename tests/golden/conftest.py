@@ -109,6 +109,11 @@ class Adopted:
         """Return a media by the manifest's label."""
         return next(item for item in self.items if item.label == label)
 
+    def lies(self, *keys: str) -> list[bool]:
+        """Tell which keys are there."""
+        there = self.storage.keys()
+        return [key in there for key in keys]
+
     def index(self) -> dict[str, str]:
         """Return PromptKit's index, where it was set aside if it was."""
         return json.loads(self.storage.read(INDEX if INDEX in self.storage.keys() else ASIDE))  # noqa: SIM118 - no dict

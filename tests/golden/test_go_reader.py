@@ -21,8 +21,8 @@ import pytest
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.errors import UnknownPolicyError
 from fsmedia.format import wav
-from fsmedia.format.policy import find_policy
-from fsmedia.models import mime
+from fsmedia.format.policy import KEEP_FOREVER, find_policy
+from fsmedia.models import RetentionPolicy, mime
 from tests.conftest import Clock
 from tests.golden.conftest import vectors
 from tests.storages import LocalStorage
@@ -212,11 +212,13 @@ LONGER_HERE = {  # overflow int64 nanoseconds in Go, where they come out negativ
 def test_policy_names(vector: dict[str, object]) -> None:
     name = str(vector["name"])
     if vector["error"] is not None or name in REFUSED_HERE:
-        with pytest.raises(UnknownPolicyError):
+        with pytest.raises(UnknownPolicyError) as info:
             find_policy(name, {})
+        assert KEEP_FOREVER in info.value.next_step
+        assert str(info.value).isprintable()
         return
     expected = LONGER_HERE.get(name) or timedelta(microseconds=int(str(vector["ns"])) // 1000)
-    assert find_policy(name, {}).keep_for == expected
+    assert find_policy(name, {}) == RetentionPolicy(name=name, keep_for=expected)
 
 
 def test_all_vectors_are_here() -> None:

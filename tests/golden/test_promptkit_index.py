@@ -18,22 +18,22 @@ from tests.golden.conftest import ARENA, ASIDE, BY_SESSION, INDEX, Adopted, adop
 from tests.storages import LOCAL, S3_MOTO, ObjectStorage
 
 
-def lies(adopted: Adopted, *keys: str) -> list[bool]:
-    """Tell which keys are there."""
-    there = adopted.storage.keys()
-    return [key in there for key in keys]
-
-
-def test_delete_takes_the_index_entry_out(indexed: Adopted) -> None:
+def test_delete_takes_the_index_entries_out(indexed: Adopted) -> None:
     store, before = indexed.open(), indexed.index()
     item = indexed.item("odd-id-10")
     store.delete_media(item.reference)
     assert indexed.index() == {digest: path for digest, path in before.items() if digest != item.sha256}
     assert list(indexed.index()) == [digest for digest in before if digest != item.sha256], "in the same order"
     assert list(store.list()) == [reference for reference in indexed.references if reference != item.reference]
-    assert lies(indexed, item.reference, f"{item.reference}.meta") == [False, False]
+    assert indexed.lies(item.reference, f"{item.reference}.meta") == [False, False]
     if indexed.storage.name == LOCAL:
         assert (Path(indexed.storage.url) / ASIDE).stat().st_mode & 0o777 == 0o600
+    store, before = indexed.open(), indexed.index()
+    gone = indexed.items[::2]
+    store.delete_many([item.reference for item in gone])
+    digests = {item.sha256 for item in gone}
+    assert indexed.index() == {digest: path for digest, path in before.items() if digest not in digests}
+    assert list(store.list()) == sorted(item.reference for item in indexed.items[1::2])
 
 
 def test_the_first_delete_sets_the_index_aside(indexed: Adopted) -> None:
@@ -42,14 +42,14 @@ def test_the_first_delete_sets_the_index_aside(indexed: Adopted) -> None:
     unnamed = "runs/r1/of-a-client.bin"
     store.fs.pipe_file(unnamed, b"bytes")
     store.delete_media(unnamed)
-    assert lies(indexed, INDEX, ASIDE) == [True, False], "nothing that it names has gone"
+    assert indexed.lies(INDEX, ASIDE) == [True, False], "nothing that it names has gone"
     store.delete_media(first.reference)
-    assert lies(indexed, INDEX, ASIDE) == [False, True]
+    assert indexed.lies(INDEX, ASIDE) == [False, True]
     assert first.sha256 not in indexed.index()
     indexed.storage.write(INDEX, json.dumps({"f" * 64: indexed.items[1].reference}).encode())
     before = indexed.index()  # PromptKit began a new one
     store.delete_media(indexed.items[1].reference)
-    assert lies(indexed, INDEX) == [False]
+    assert indexed.lies(INDEX) == [False]
     assert "f" * 64 in before
     assert "f" * 64 not in indexed.index()
     assert indexed.items[2].sha256 in indexed.index()
@@ -62,7 +62,7 @@ def test_sweeps_keep_what_the_index_names_that_was_set_aside(indexed: Adopted) -
         item for item in indexed.items if item.reference in promptkit.named(store._backend, indexed.references)
     ]
     store.delete_media(first.reference)
-    assert lies(indexed, INDEX) == [False]
+    assert indexed.lies(INDEX) == [False]
     kept = others[0].reference
     store.apply_policy(kept, "delete-after-1min")
     later = datetime.now(UTC) + timedelta(hours=23)  # further ahead a sweep refuses
@@ -84,19 +84,10 @@ def test_a_crash_while_the_index_is_set_aside_loses_no_entry(indexed: Adopted, m
         with pytest.raises(KeyboardInterrupt):
             store.delete_media(first.reference)
     assert first.reference in list(store.list()), "the index goes first"
-    assert lies(indexed, INDEX, ASIDE) == [True, True]
+    assert indexed.lies(INDEX, ASIDE) == [True, True]
     store.delete_media(first.reference)
     assert indexed.index() == {digest: path for digest, path in before.items() if digest != first.sha256}
-    assert lies(indexed, INDEX) == [False]
-
-
-def test_delete_many_takes_the_entries_out(indexed: Adopted) -> None:
-    store, before = indexed.open(), indexed.index()
-    gone = indexed.items[::2]
-    store.delete_many([item.reference for item in gone])
-    digests = {item.sha256 for item in gone}
-    assert indexed.index() == {digest: path for digest, path in before.items() if digest not in digests}
-    assert list(store.list()) == sorted(item.reference for item in indexed.items[1::2])
+    assert indexed.lies(INDEX) == [False]
 
 
 def test_delete_knows_relative_paths_of_an_index(request: pytest.FixtureRequest, tmp_path: Path) -> None:
@@ -159,7 +150,7 @@ def test_the_index_goes_first(
     assert item.reference in str(caught.value) or INDEX in str(caught.value)
     assert (item.sha256 in adopted.index()) == (failing == "index")
     # The bytes go before the sidecar: alone they would be a media again, one without policy.
-    assert lies(adopted, item.reference, f"{item.reference}.meta") == [failing != "sidecar", True]
+    assert adopted.lies(item.reference, f"{item.reference}.meta") == [failing != "sidecar", True]
     reopened = adopted.open()
     if failing == "sidecar":
         assert item.reference not in list(reopened.list())

@@ -13,11 +13,12 @@ NAME = f"0003_01_{UNIQUE}"
 TAIL = "/{name}{ext}"
 AT = datetime(2026, 3, 4, 5, 6, 7, 890, tzinfo=UTC)
 RESERVED = [".fsmedia", ".FSMEDIA", ".fsmediA", ".dedup_index.json", f".tmp-{UNIQUE}", *VIEWS, "By-Run"]
+TRICKY = ["", ".", "..", "...", "~", "~~", "~_", "~2e", "_", ".meta", "a.meta", "a.META", "a~2emeta", "/", "a/b", "a_b"]
 
 IDS = st.one_of(
     st.text(),
     st.text(alphabet=st.sampled_from("~_2eE.metaA/é%\0 +@,"), max_size=14),
-    st.sampled_from(["", ".", "..", "~", "~_", "~2efsmedia", "x.meta", "~~", "run", "Run", *RESERVED]),
+    st.sampled_from(["~2efsmedia", "x.meta", "run", "Run", *TRICKY, *RESERVED]),
     st.text(alphabet=st.sampled_from("a~é.😀"), min_size=30, max_size=300),
 )
 FULL = {

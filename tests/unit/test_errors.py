@@ -1,17 +1,21 @@
-"""Errors: the fitting builtin, one readable line, pickles."""
+"""Errors: the fitting builtin, one readable line with a next step, pickles, and no secret in any of it."""
 
 from __future__ import annotations
 
 import copy
+import errno
 import pickle
+import traceback
 from collections.abc import Callable
+from functools import reduce
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fsmedia import errors
 from fsmedia.errors import BulkError, ForeignCall, MediaError, MediaNotFoundError, StorageError
+from fsmedia.storage.errors import ErrorTranslator, redact, secrets_of, storage_error
 
 BUILTINS = {
     "InvalidMediaError": ValueError, "InvalidReferenceError": ValueError, "InvalidLayoutError": ValueError,
@@ -46,19 +50,16 @@ def test_every_kind_is_a_media_error_and_the_builtin_that_fits(name: str, builti
         raise kind("went wrong", reference="runs/r1/x.png")
 
 
-def test_the_table_above_is_complete() -> None:
+def test_the_table_above_is_complete_and_the_builtins_stay_apart() -> None:
     found = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, MediaError)}
     assert found == {*BUILTINS, "MediaError", "BulkError"}
-
-
-def test_the_builtins_stay_apart() -> None:
-    """`except FileNotFoundError` must not catch what the storage failed at, nor the other way round."""
+    # `except FileNotFoundError` must not catch what the storage failed at, nor the other way round.
     assert not issubclass(StorageError, FileNotFoundError | PermissionError)
     assert not issubclass(MediaNotFoundError, StorageError | ValueError)
     assert not issubclass(errors.InvalidReferenceError, OSError)
 
 
-def test_text_is_name_problem_and_next_step() -> None:
+def test_text_is_name_problem_and_next_step_escaped_and_cut() -> None:
     error = MediaNotFoundError("no such media", next_step="list the store", reference="runs/r1/x.png")
     assert str(error) == "runs/r1/x.png: no such media; list the store"
     assert error.args == (str(error),)
@@ -67,6 +68,20 @@ def test_text_is_name_problem_and_next_step() -> None:
     assert str(MediaError("failed")) == "failed"
     assert str(MediaError("failed", reference="a", key="b")) == "a: failed"
     assert str(MediaError("failed", reference="")) == "'': failed"
+    text = str(MediaError("p", reference="a\nERROR b\x1b[31m\u202e"))
+    assert text == r"'a\nERROR b\x1b[31m\u202e': p"
+    assert str(MediaError("p", reference=" a")) == "' a': p"
+    assert str(MediaError("p", reference="é a/ü.png")) == "é a/ü.png: p"
+    assert str(MediaError("p", reference="\ud800")) == r"'\ud800': p"
+    error = MediaError("p", reference="x" * 5000)
+    assert str(error) == f"{'x' * 200}...(5000 characters): p"
+    assert error.reference == "x" * 5000
+
+    class Name(str):
+        __slots__ = ()
+
+    error = MediaError("p", reference=Name("a"))
+    assert type(error.reference) is str
 
 
 @given(HOSTILE)
@@ -77,20 +92,6 @@ def test_no_reference_breaks_the_line(reference: str) -> None:
         assert len(str(error)) < 3200
         str(error).encode()
     assert MediaError("p", reference=reference).reference == reference
-
-
-def test_hostile_references_are_shown_escaped() -> None:
-    text = str(MediaError("p", reference="a\nERROR b\x1b[31m\u202e"))
-    assert text == r"'a\nERROR b\x1b[31m\u202e': p"
-    assert str(MediaError("p", reference=" a")) == "' a': p"
-    assert str(MediaError("p", reference="é a/ü.png")) == "é a/ü.png: p"
-    assert str(MediaError("p", reference="\ud800")) == r"'\ud800': p"
-
-
-def test_long_names_are_cut_in_the_text_only() -> None:
-    error = MediaError("p", reference="x" * 5000)
-    assert str(error) == f"{'x' * 200}...(5000 characters): p"
-    assert error.reference == "x" * 5000
 
 
 @pytest.mark.parametrize("kind", [MediaError, *KINDS])
@@ -120,15 +121,7 @@ def test_errors_pickle_without_a_cause(kind: type[MediaError]) -> None:
     assert b"secret" not in pickle.dumps(error)
 
 
-def test_a_reference_that_is_more_than_a_str_is_kept_as_one() -> None:
-    class Name(str):
-        __slots__ = ()
-
-    error = MediaError("p", reference=Name("a"))
-    assert type(error.reference) is str
-
-
-def test_bulk_error_holds_what_succeeded_and_what_failed() -> None:
+def test_bulk_error_holds_what_succeeded_and_what_failed_and_pickles() -> None:
     lost = MediaNotFoundError("no such media", next_step="list the store", reference="a\nb")
     error = BulkError({0: "runs/r1/x.png", 2: "runs/r1/y.png"}, {1: lost})
     assert error.results == {0: "runs/r1/x.png", 2: "runs/r1/y.png"}
@@ -138,9 +131,6 @@ def test_bulk_error_holds_what_succeeded_and_what_failed() -> None:
     assert one_line(str(error))
     assert one_line(str(BulkError({}, {})))
     assert not isinstance(error, ValueError | OSError)
-
-
-def test_bulk_error_pickles_with_its_errors() -> None:
     error = BulkError({0: "runs/r1/x.png"}, {1: StorageError("failed", reference="b"), 7: MediaError("p")})
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is BulkError
@@ -149,9 +139,6 @@ def test_bulk_error_pickles_with_its_errors() -> None:
     assert type(again.errors[1]) is StorageError
     assert again.errors[1].reference == "b"
     assert str(again) == str(error)
-
-
-def test_bulk_error_does_not_change_with_the_callers_dicts() -> None:
     results: dict[int, object] = {0: "a"}
     failed: dict[int, MediaError] = {1: MediaError("p")}
     error = BulkError(results, failed)
@@ -179,3 +166,203 @@ def test_a_foreign_call_keeps_nothing_that_ends_the_process(kind: type[BaseExcep
     with pytest.raises(kind), call:
         raise kind
     assert call.error is None
+
+
+PASSWORD = "hunter2-wJalrXUtnFEMI-bPxRfiCYEXAMPLEKEY"
+KEY_FILE = "-----BEGIN KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0BAQEF\n-----END KEY-----\n"
+SECRETS = frozenset({PASSWORD, KEY_FILE})
+LINES_OF_KEY = ("MIIEvQIBADANBg", "kqhkiG9w0BAQEF")
+
+
+class Odd(Exception):  # noqa: N818 - what a client of a storage may raise
+    """An exception whose text is not its arguments."""
+
+    def __init__(self, hidden: str) -> None:
+        super().__init__(hidden)
+
+    def __str__(self) -> str:
+        return "odd"
+
+
+MAKERS: dict[str, Callable[[str], Exception]] = {
+    "in the text": lambda secret: OSError(f"denied for {secret} at s3"),
+    "in a file name": lambda secret: OSError(errno.EACCES, f"denied for {secret}", f"/x/{secret}"),
+    "as the text": PermissionError,
+    "as a key": KeyError,
+    "in a dict": lambda secret: ValueError("bad", {"token": secret}),
+    "in the arguments only": Odd,
+    "many times": lambda secret: RuntimeError(secret * 20),
+}
+
+
+def caught(error: BaseException, secrets: frozenset[str] = SECRETS) -> StorageError:
+    """What comes out of `ErrorTranslator` when this is raised inside it."""
+    with pytest.raises(StorageError) as info, ErrorTranslator("runs/r1/x.png", secrets):
+        raise error
+    return info.value
+
+
+def everything(error: BaseException) -> str:
+    """All that a log, a traceback or a pickle would show of an error."""
+    # Lines of source are no part of it: the test's own hold the words it looks for.
+    report = traceback.TracebackException.from_exception(error, lookup_lines=False)
+    shown: list[BaseException | None] = [error]
+    while (last := shown[-1]) is not None:
+        shown.append(last.__cause__ or (None if last.__suppress_context__ else last.__context__))
+    notes = [str(getattr(item, "__notes__", "")) for item in shown]
+    texts = [repr(item) + str(item) for item in shown]
+    return "".join([*report.format_exception_only(), *texts, *notes, repr(pickle.dumps(error))])
+
+
+def show_nothing(error: BaseException) -> None:
+    text = everything(error)
+    assert PASSWORD not in text
+    for line in LINES_OF_KEY:
+        assert line not in text
+
+
+@pytest.mark.parametrize(
+    ("error", "step"),
+    [
+        (PermissionError("no"), "check the credentials"), (TimeoutError("late"), "timeout"),
+        (FileNotFoundError("gone"), "bucket or folder"), (OSError(errno.ENOSPC, "full"), "free some space"),
+        (OSError(errno.EDQUOT, "full"), "free some of the quota"), (OSError(errno.EROFS, "ro"), "read-only"),
+        (OSError(errno.ENAMETOOLONG, "long"), "shorten"), (OSError(errno.EMFILE, "many"), "open files"),
+        (OSError(errno.EIO, "disk"), "try again"), (RuntimeError("odd"), "try again"),
+        (ConnectionResetError("reset"), "try again"),
+    ],
+)  # fmt: skip
+def test_each_failure_says_what_to_do(error: Exception, step: str) -> None:
+    raised = caught(error)
+    assert step in raised.next_step
+    assert type(error).__name__ in str(raised)
+    assert raised.key == "runs/r1/x.png"
+    assert raised.reference is None
+    assert str(raised).startswith("runs/r1/x.png: ")
+
+
+def test_the_cause_is_kept_where_it_shows_nothing_and_never_a_context() -> None:
+    cause = OSError(errno.EIO, "disk on fire")
+    raised = caught(cause)
+    assert raised.__cause__ is cause
+    assert "disk on fire" in str(raised)
+    assert "(RuntimeError: RuntimeError)" in str(caught(RuntimeError()))
+    raised = caught(OSError(PASSWORD))
+    assert raised.__cause__ is None
+    assert raised.__suppress_context__
+    again = pickle.loads(pickle.dumps(caught(OSError("x"))))
+    assert isinstance(again, StorageError)
+    assert isinstance(again, MediaError)
+    assert again.key == "runs/r1/x.png"
+
+
+def test_our_own_errors_pass_as_they_are() -> None:
+    error = MediaNotFoundError("no such media", reference="a")
+    with pytest.raises(MediaNotFoundError) as info, ErrorTranslator("k", SECRETS):
+        raise error
+    assert info.value is error
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_interrupts_pass(kind: type[BaseException]) -> None:
+    with pytest.raises(kind), ErrorTranslator("k", SECRETS):
+        raise kind
+
+
+def test_nothing_happens_where_nothing_is_raised() -> None:
+    with ErrorTranslator("k", SECRETS):
+        done = True
+    assert done
+
+
+@pytest.mark.parametrize("secret", [PASSWORD, KEY_FILE], ids=["password", "key file"])
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_no_secret_gets_out(secret: str, make: Callable[[str], Exception]) -> None:
+    raised = caught(make(secret))
+    show_nothing(raised)
+    assert raised.next_step
+
+
+@pytest.mark.parametrize("attribute", ["__cause__", "__context__"])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_no_secret_gets_out_through_a_chain(attribute: str, depth: int) -> None:
+    def wrapped(inner: BaseException, number: int) -> BaseException:
+        error = RuntimeError(f"level {number}")
+        setattr(error, attribute, inner)
+        return error
+
+    show_nothing(caught(reduce(wrapped, range(depth), OSError(PASSWORD))))
+
+
+def test_no_secret_gets_out_through_a_note_or_a_group() -> None:
+    error = OSError("denied")
+    error.add_note(f"while signing with {PASSWORD}")
+    show_nothing(caught(error))
+    raised = caught(ExceptionGroup("both tries failed", [OSError(PASSWORD), OSError("late")]))
+    assert PASSWORD not in everything(raised)
+    cause = raised.__cause__
+    assert not isinstance(cause, ExceptionGroup) or PASSWORD not in repr(cause.exceptions)
+
+
+@given(st.integers(0, 400))
+@example(290)
+def test_a_secret_that_is_cut_is_gone_all_the_same(before: int) -> None:
+    raised = storage_error(OSError("x" * before + PASSWORD + " denied"), "k", frozenset({PASSWORD}))
+    assert PASSWORD[:6] not in str(raised)
+
+
+@given(st.text())
+@example("a\nERROR b")
+@example("\x1b[2J\x1b[31mred")
+@example("\u2028\x85")
+def test_the_text_is_one_line(text: str) -> None:
+    """A server's words must neither forge a line of a log nor steer a terminal."""
+    shown = str(storage_error(OSError(text), "k"))
+    assert shown.isprintable()
+    assert len(shown) < 700
+
+
+WORDS = st.text(alphabet=st.sampled_from("abc"), min_size=4, max_size=8)
+
+
+@given(st.frozensets(WORDS, max_size=4), st.text(alphabet=st.sampled_from("abc ")))
+def test_redact_leaves_no_secret(secrets: frozenset[str], rest: str) -> None:
+    text = redact(rest + "".join(secrets) + rest, secrets)
+    assert not any(secret in text for secret in secrets)
+
+
+def test_secrets_are_all_but_what_is_known_to_be_open_and_those_inside_an_endpoint() -> None:
+    options = {
+        "key": "AKIAEXAMPLE",
+        "secret": PASSWORD,
+        "token": {"private_key": KEY_FILE, "type": b"bytes-token"},
+        "client_kwargs": {
+            "endpoint_url": "http://127.0.0.1:9000",
+            "region_name": "eu-central-1",
+            "aws_id": "in-nested",
+        },
+        "headers": [("Authorization", "Bearer abc"), "x-key"],
+        "anon": False,
+        "port": 9000,
+        "short": "abc",
+        "project": "my-project",
+    }
+    assert secrets_of(options) == {
+        "AKIAEXAMPLE",
+        PASSWORD,
+        KEY_FILE,
+        "bytes-token",
+        "in-nested",
+        "Authorization",
+        "Bearer abc",
+        "x-key",
+    }
+    assert secrets_of({}) == frozenset()
+    # botocore quotes the endpoint it could not reach.
+    endpoint = f"https://user:{PASSWORD}@minio.example:9000"
+    secrets = secrets_of({"client_kwargs": {"endpoint_url": endpoint}})
+    raised = caught(OSError(f'Could not connect to the endpoint URL: "{endpoint}/bucket"'), secrets)
+    assert PASSWORD not in everything(raised)
+    assert "minio.example" in str(raised)
+    assert redact("abcdefgh abcd", frozenset({"abcd", "abcdefgh"})) == "*** ***"
+    assert redact("nothing here", frozenset()) == "nothing here"

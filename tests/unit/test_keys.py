@@ -1,17 +1,18 @@
-"""Keys: what is built parses back, names of our own form are known, and what is not media is hidden."""
+"""Keys and references: what is built parses back, what is not media is hidden or refused, due entries sort by time."""
 
 from __future__ import annotations
 
 import pickle
 import time
 import uuid
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 import uuid_utils
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsmedia.errors import InvalidMediaError, InvalidReferenceError
+from fsmedia.errors import InvalidLayoutError, InvalidMediaError, InvalidReferenceError
 from fsmedia.format import keys
 
 UNIQUE = "u01m833sxqnekfsa8ydpf0n07fg"
@@ -22,12 +23,18 @@ INDEX = st.integers(0, 10**18 - 1)
 # --- names
 
 
-def test_unique_is_u_and_26_of_digits_and_lower_case() -> None:
+def test_unique_names_are_u_and_26_lower_case_fresh_and_in_order() -> None:
     for _ in range(1000):
         name = keys.new_unique()
         assert len(name) == 27
         assert name[0] == "u"
         assert set(name[1:]) <= set("0123456789abcdefghijklmnopqrstuvwxyz")
+    before = keys.new_unique(int(time.time() * 1000) - 1)
+    names = [keys.new_unique() for _ in range(20_000)]
+    after = keys.new_unique(int(time.time() * 1000) + 1)
+    assert len(set(names)) == len(names)
+    assert names == sorted(names)
+    assert before < names[0] < names[-1] < after
 
 
 @pytest.mark.parametrize(
@@ -50,15 +57,6 @@ def test_unique_names_sort_by_time(one: int, other: int) -> None:
     assert names[0] != names[1]
 
 
-def test_unique_names_of_now_are_fresh_and_in_order() -> None:
-    before = keys.new_unique(int(time.time() * 1000) - 1)
-    names = [keys.new_unique() for _ in range(20_000)]
-    after = keys.new_unique(int(time.time() * 1000) + 1)
-    assert len(set(names)) == len(names)
-    assert names == sorted(names)
-    assert before < names[0] < names[-1] < after
-
-
 @pytest.mark.parametrize("milliseconds", [-1, 2**48])
 def test_unique_refuses_a_time_that_it_cannot_hold(milliseconds: int) -> None:
     with pytest.raises(InvalidMediaError, match="1970"):
@@ -75,9 +73,17 @@ def test_plain_names_parse_back(message_idx: int, part_idx: int, ext: str) -> No
     assert keys.is_own_name(f"runs/r1/{name}")
 
 
-def test_plain_name_has_four_and_two_digits() -> None:
+def test_plain_and_temporary_names() -> None:
     assert keys.plain_name(3, 1, UNIQUE) == f"0003_01_{UNIQUE}"
     assert keys.plain_name(12345, 678, UNIQUE) == f"12345_678_{UNIQUE}"
+    own = keys.OwnName(3, 1, UNIQUE, ".png")
+    assert pickle.loads(pickle.dumps(own)) == own
+    name = keys.temporary_name()
+    assert name.startswith(".tmp-u")
+    assert len(name) == 32
+    assert name != keys.temporary_name()
+    assert keys.is_temporary(name)
+    assert keys.is_temporary(f"runs/r1/{name}")
 
 
 @pytest.mark.parametrize("indices", [(-1, 0), (0, -1), (10**18, 0), (0, 10**18)])
@@ -103,20 +109,6 @@ def test_other_names_are_not_our_own(name: str) -> None:
     assert keys.parse_own_name(name) is None
     assert not keys.is_own_name(name)
     assert not keys.is_own_name(f"runs/r1/{name}")
-
-
-def test_own_name_pickles() -> None:
-    own = keys.OwnName(3, 1, UNIQUE, ".png")
-    assert pickle.loads(pickle.dumps(own)) == own
-
-
-def test_temporary_names_are_short_fresh_and_known() -> None:
-    name = keys.temporary_name()
-    assert name.startswith(".tmp-u")
-    assert len(name) == 32
-    assert name != keys.temporary_name()
-    assert keys.is_temporary(name)
-    assert keys.is_temporary(f"runs/r1/{name}")
 
 
 @pytest.mark.parametrize("name", ["", ".tmp-", ".tmp-x", f".tmp-{UNIQUE}.png", f"x.tmp-{UNIQUE}", f".tmp-{UNIQUE}/x"])
@@ -166,3 +158,181 @@ def test_hidden(key: str) -> None:
 )  # fmt: skip
 def test_not_hidden(key: str) -> None:
     assert not keys.is_hidden(key)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (None, "is text, not NoneType"), (b"runs/r1/x.png", "is text, not bytes"), (7, "is text, not int"),
+        ("", "empty"), ("runs/r1/\0.png", "NUL"), ("/data/media/runs/r1/x.png", "absolute"), ("/", "absolute"),
+        ("runs//x.png", "segment is empty"), ("runs/r1/", "folder"), (".", "are no segments"),
+        ("..", "are no segments"), ("runs/./x.png", "are no segments"), ("runs/../x.png", "are no segments"),
+        ("../other/x.png", "are no segments"), ("runs/r1/..", "are no segments"), (".fsmedia", "in .fsmedia"),
+        (".fsmedia/store.json", "in .fsmedia"), (".FsMedia/store.json", "in .fsmedia"),
+        ("runs/.fsmedia/x.png", "in .fsmedia"), ("runs/r1/.FSMEDIA/blobs/x", "in .fsmedia"),
+        ("runs/r1/x.png.meta", "sidecar"), ("runs/r1/.meta", "sidecar"), (f"runs/r1/.tmp-{UNIQUE}", "temporary"),
+        (".dedup_index.json", "PromptKit's index"), ("runs/r1/a::b.png", "'::'"),
+        ("media://runs/r1/x.png::s3://bucket", "URL"), ("s3://bucket/runs/r1/x.png", "URL"), ("runs/http://x", "URL"),
+        ("x" * 1025, "1024 bytes"), ("é" * 513, "1024 bytes"), ("runs/\ud800/x.png", "lone surrogate"),
+    ],
+)  # fmt: skip
+def test_references_that_are_refused(text: object, problem: str) -> None:
+    with pytest.raises(InvalidReferenceError, match=problem) as caught:
+        keys.check_reference(text)
+    assert caught.value.next_step
+    assert caught.value.reference == (text if isinstance(text, str) else None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x.png", "runs/r1/x.png", f"runs/r1/0003_01_{UNIQUE}.png", "runs/ lead trail /x.gif",
+        "runs/tab\tnew\nline/x.gif", "runs/%2F/x.gif", "runs/a\\b/*?.gif", "runs/e\u0301/x.gif", "runs/\u00e9/x.gif",
+        "runs/.../x..png", "runs/.fsmedia2/x.png", "runs/.dedup_index.json", "runs/x.meta/y.png", "runs/a:b/x.png",
+        ".meta.png", f".tmp-{UNIQUE}/x.png", "x" * 1024, "é" * 512,
+    ],
+)  # fmt: skip
+def test_references_that_are_accepted_stay_as_they_are(text: str) -> None:
+    assert keys.check_reference(text) == text
+
+
+@given(st.text(alphabet=st.sampled_from("ab./:~\0é\n"), max_size=12))
+def test_an_accepted_reference_is_below_the_root_and_not_hidden(text: str) -> None:
+    try:
+        keys.check_reference(text)
+    except InvalidReferenceError:
+        return
+    assert not keys.is_hidden(text)
+    assert "" not in text.split("/")
+    assert not {".", ".."} & set(text.split("/"))
+
+
+ROOTS = ("/data/my media", "file:///data/my media", "s3://bucket/media", "memory://m")
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("/data/my media/runs/r1/x.png", "runs/r1/x.png"), ("/data/my media/runs/%41/x.png", "runs/%41/x.png"),
+        ("file:///data/my media/runs/r1/x.png", "runs/r1/x.png"),
+        ("file:///data/my%20media/runs/a%20b/x.png", "runs/a b/x.png"),
+        ("file:///data/my media/runs/%C3%A9/x.png", "runs/é/x.png"),
+        ("s3://bucket/media/runs/%41/x.png", "runs/%41/x.png"), ("memory://m/x.png", "x.png"),
+        ("/data/my%20media/x.png", "/data/my%20media/x.png"), ("/data/my media2/x.png", "/data/my media2/x.png"),
+        ("/data/my media", "/data/my media"), ("file:///elsewhere/a%20b", "file:///elsewhere/a%20b"),
+        ("s3://other/media/x.png", "s3://other/media/x.png"), ("runs/r1/x.png", "runs/r1/x.png"),
+        ("runs/a%20b/x.png", "runs/a%20b/x.png"), ("", ""),
+    ],
+)  # fmt: skip
+def test_relative_to_root(text: str, rest: str) -> None:
+    assert keys.relative_to_root(text, ROOTS) == rest
+    assert keys.relative_to_root(text, ROOTS[::-1]) == rest
+
+
+@pytest.mark.parametrize(
+    ("root", "text"), [("/", "/runs/x.png"), ("memory://", "memory://runs/x.png"), ("s3://b/", "s3://b/runs/x.png")]
+)
+def test_relative_to_a_root_that_ends_with_a_slash(root: str, text: str) -> None:
+    assert keys.relative_to_root(text, [root]) == "runs/x.png"
+
+
+def test_relative_to_the_longest_spelling_and_never_in_another_encoding() -> None:
+    assert keys.relative_to_root("/a/b/c", ["/a", "/a/b", "/"]) == "c"
+    rest = keys.relative_to_root("file:///data/my media/runs/%E9/x.png", ROOTS)
+    with pytest.raises(InvalidReferenceError, match="lone surrogate"):
+        keys.check_reference(rest)
+
+
+# --- lengths
+
+
+@pytest.mark.parametrize(
+    ("reference", "root"),
+    [
+        ("r/" + "x" * 250, 0),
+        ("é" * 125, 0),
+        ("/".join(["x" * 248] * 4)[:994], 0),  # 30 + 994
+        ("/".join(["x" * 248] * 4)[:893], 100),  # 100 + 1 + 30 + 893
+    ],
+)
+def test_lengths_that_fit(reference: str, root: int) -> None:
+    keys.check_lengths(reference, root)
+
+
+@pytest.mark.parametrize(
+    ("reference", "root", "problem"),
+    [
+        ("r/" + "x" * 251, 0, "250 bytes, one here has 251"), ("x" * 251 + "/y", 0, "250 bytes"),
+        ("é" * 126, 0, "has 252"), ("/".join(["x" * 248] * 4)[:995], 0, "1025 bytes"),
+        ("/".join(["x" * 248] * 4)[:894], 100, "1025 bytes"), ("/".join(["é" * 124] * 4)[:600], 0, "over the 1024"),
+    ],
+)  # fmt: skip
+def test_lengths_that_do_not_fit(reference: str, root: int, problem: str) -> None:
+    with pytest.raises(InvalidLayoutError, match=problem) as caught:
+        keys.check_lengths(reference, root)
+    assert caught.value.reference == reference
+    assert caught.value.next_step
+
+
+INSTANTS = st.datetimes(timezones=st.just(UTC))
+REFERENCES = st.sampled_from(["a", "runs/r1/x.png", "runs/r 1/ä%#?*.png", "x" * 200, "a\nb/c"])
+NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
+
+
+@given(INSTANTS, REFERENCES)
+def test_a_key_is_read_back(instant: datetime, reference: str) -> None:
+    found = keys.parse_due(keys.due_key(instant, reference))
+    assert found == keys.DueKey(keys.due_minute(instant), reference)
+
+
+@given(INSTANTS, INSTANTS)
+def test_keys_sort_by_time(one: datetime, other: datetime) -> None:
+    first, second = sorted([one, other])
+    assert keys.due_key(first, "a") <= keys.due_key(second, "a")
+
+
+@given(INSTANTS)
+def test_a_media_is_never_due_before_its_instant(instant: datetime) -> None:
+    minute = keys.due_minute(instant)
+    assert minute >= instant or minute == datetime(9999, 12, 31, 23, 59, tzinfo=UTC)
+    assert minute - instant < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("instant", "begin"),
+    [
+        (NOON, "2026-03-04/12/00"),
+        (NOON + timedelta(microseconds=1), "2026-03-04/12/01"),
+        (datetime(2026, 12, 31, 23, 59, 1, tzinfo=UTC), "2027-01-01/00/00"),
+        (datetime(2026, 3, 4, 13, 0, tzinfo=timezone(timedelta(hours=1))), "2026-03-04/12/00"),
+        (datetime(33, 1, 1, tzinfo=UTC), "0033-01-01/00/00"),
+        (datetime.max.replace(tzinfo=UTC), "9999-12-31/23/59"),
+    ],
+)
+def test_the_minute_at_or_after(instant: datetime, begin: str) -> None:
+    assert keys.due_key(instant, "runs/r1/x.png") == f"{keys.DUE}/{begin}/runs/r1/x.png"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ".fsmedia/due", ".fsmedia/due/2026-03-04/12/00/", ".fsmedia/due/2026-03-04/12/00/a/../b",
+        ".fsmedia/due/2026-03-04/12/00/.fsmedia/store.json", ".fsmedia/due/2026-03-04/12/00/a.meta",
+        ".fsmedia/due/2026-13-04/12/00/a", ".fsmedia/due/2026-03-04/24/00/a", ".fsmedia/due/2026-3-4/12/00/a",
+        ".fsmedia/duet/2026-03-04/12/00/a", "runs/2026-03-04/12/00/a",
+    ],
+)  # fmt: skip
+def test_what_is_no_entry_is_passed_over(key: str) -> None:
+    assert keys.parse_due(key) is None
+
+
+def test_the_folders_and_the_lengths_of_keys_of_retention() -> None:
+    assert len(keys.due_key(NOON, "a")) - 1 == keys.KEY_RESERVE
+    assert keys.due_folders(NOON) == tuple(
+        f"{keys.DUE}/{end}" for end in ("2026-03-04", "2026-03-04/12", "2026-03-04/12/00")
+    )
+    assert keys.due_key(NOON, "a").startswith(keys.due_folders(NOON)[2])
+    assert len({len(keys.hold_key(each)) for each in ("a", "b" * 900, "ä")}) == 1
+    assert keys.hold_key("a") != keys.hold_key("b")
+    assert keys.deletions_key(NOON) != keys.deletions_key(NOON)
+    assert keys.is_temporary(keys.probe_key())

@@ -1,16 +1,367 @@
-"""Layouts of a store: the folder of an id, a layout for each mode, the first one that fits."""
+"""Layouts: render and parse are inverse, ids stay apart, what could lose something is refused with a way out."""
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import pickle
+import re
+from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
 
 import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
 
 from fsmedia.errors import InvalidLayoutError, InvalidMediaError
-from fsmedia.format.layout import DEFAULT_TEMPLATES, MODES, Layout, layouts, parse_any
-from tests.unit.templates import FULL, NAME, TAIL
+from fsmedia.format.keys import VIEWS, check_reference, is_hidden, plain_name
+from fsmedia.format.layout import (
+    DEFAULT_TEMPLATES,
+    ID_FIELDS,
+    MINIMUM_LIMIT,
+    MODES,
+    Layout,
+    escape_id,
+    layouts,
+    parse_any,
+    read_id,
+    unescape_id,
+)
+from tests.unit.templates import AT, FULL, IDS, NAME, RESERVED, TAIL, TEMPLATES, TEXT_FIELDS, UNIQUE
+
+THOROUGH = settings(max_examples=200)
+LIMITS = st.integers(MINIMUM_LIMIT, 250)
+
+
+@pytest.mark.parametrize(
+    ("text", "segment"),
+    [
+        ("run-1_A.b", "run-1_A.b"), ("a b", "a~20b"), ("a/b", "a~2fb"), ("é", "~c3~a9"), ("e\u0301", "e~cc~81"),
+        ("~", "~7e"), ("%=*?[#", "~25~3d~2a~3f~5b~23"), ("\0\n", "~00~0a"), ("", "~_"), (".", "~2e"), ("..", "~2e~2e"),
+        ("...", "..."), (".fsmedia", ".fsmedia"), (".meta", "~2emeta"), ("a.meta", "a~2emeta"),
+        ("a.meta.b", "a.meta.b"), ("a.META", "a.META"),
+    ],
+)  # fmt: skip
+def test_escaped_forms(text: str, segment: str) -> None:
+    assert escape_id(text) == segment
+    assert unescape_id(segment) == text
+    assert read_id(segment) == text
+
+
+@THOROUGH
+@given(IDS)
+def test_unescape_is_the_inverse_or_knows_that_it_is_not(text: str) -> None:
+    segment = escape_id(text)
+    whole = escape_id(text, limit=10**6)
+    assert unescape_id(whole, limit=10**6) == text
+    assert unescape_id(segment) == (text if len(whole) <= 250 else None)
+    assert read_id(segment) == (text if len(whole) <= 250 else "")
+
+
+@THOROUGH
+@given(IDS, LIMITS)
+@example("x.meta", 40)
+@example("x" * 36 + ".meta", 40)
+def test_a_segment_is_a_harmless_name(text: str, limit: int) -> None:
+    segment = escape_id(text, limit=limit)
+    assert re.fullmatch(r"[A-Za-z0-9._~-]+", segment)
+    assert len(segment) <= limit
+    assert segment not in {".", ".."}
+    assert not segment.endswith(".meta")
+
+
+@THOROUGH
+@given(IDS, IDS, LIMITS)
+def test_two_ids_never_share_a_segment(one: str, other: str, limit: int) -> None:
+    assume(one != other)
+    assert escape_id(one, limit=limit) != escape_id(other, limit=limit)
+
+
+@THOROUGH
+@given(st.text(alphabet=st.sampled_from("~_2eE.metaA3c9"), max_size=12))
+def test_only_what_was_escaped_is_unescaped(segment: str) -> None:
+    text = unescape_id(segment)
+    if text is not None:
+        assert escape_id(text) == segment
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        "", ".", "..", "a.meta", "a b", "é", "~", "~2", "~2E", "~zz", "~41",  # A stands for itself
+        "a~2e", "~__", "a~_", "~c3",  # half a character
+        "~ed~a0~80",  # a surrogate
+        "~2e~2emeta",  # only the last dot is escaped
+        "x" * 251,
+    ],
+)  # fmt: skip
+def test_what_escape_never_renders(segment: str) -> None:
+    assert unescape_id(segment) is None
+    assert read_id(segment) == segment  # PromptKit wrote ids as they are
+
+
+@THOROUGH
+@given(st.text(alphabet=st.sampled_from("ab~é/"), min_size=260, max_size=300), LIMITS)
+def test_long_ids_become_prefix_and_digest(text: str, limit: int) -> None:
+    segment = escape_id(text, limit=limit)
+    prefix, mark, digest = segment.rpartition("~~")
+    assert mark
+    assert digest == hashlib.sha256(text.encode()).hexdigest()[:32]
+    assert re.fullmatch(r"(?:[A-Za-z0-9._-]|~[0-9a-f]{2})*", prefix)  # no escape is cut
+    assert escape_id(text, limit=10**6).startswith(prefix)
+    assert limit - 2 <= len(segment) <= limit
+    assert unescape_id(segment, limit=limit) is None
+    assert read_id(segment, limit=limit) == ""
+
+
+def test_long_ids_stay_apart_and_so_do_cases() -> None:
+    assert escape_id("x" * 300 + "a") != escape_id("x" * 300 + "b")
+    assert escape_id("x" * 250) == "x" * 250
+    assert escape_id("x" * 251) == "x" * 216 + "~~" + hashlib.sha256(b"x" * 251).hexdigest()[:32]
+    assert escape_id("Run") == "Run"
+    assert escape_id("run") == "run"
+    assert escape_id("É") != escape_id("é")
+    with pytest.raises(InvalidLayoutError, match="39 bytes"):
+        escape_id("x", limit=MINIMUM_LIMIT - 1)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udce9b", "\udfff" * 300])
+def test_lone_surrogates_are_refused(text: str) -> None:
+    with pytest.raises(InvalidMediaError, match="lone surrogate") as caught:
+        escape_id(text)
+    assert caught.value.next_step
+    str(caught.value).encode()  # can be printed
+
+
+# --- render and parse
+
+
+def test_default_layouts_are_promptkits_folders_and_one_escape_too_many_is_its_id() -> None:
+    assert list(layouts()) == list(MODES) == ["by-session", "by-conversation", "by-run"]
+    references = {mode: layout.render(FULL, NAME, ".png") for mode, layout in layouts().items()}
+    assert references == {
+        "by-session": f"sessions/s1/{NAME}.png",
+        "by-conversation": f"conversations/c1/{NAME}.png",
+        "by-run": f"runs/r1/{NAME}.png",
+    }
+    for template, folder in [
+        ("{run_id}", "~61bc"),
+        ("runs/{run_id}", "~62y-run"),
+        ("by-se{run_id}", "~dfion"),  # a sharp s: by-session on a disk that folds case
+    ]:
+        parsed = Layout(template + TAIL, "by-run").parse(f"{template.format(run_id=folder)}/x.png")
+        assert parsed is not None
+        assert parsed["run_id"] == folder
+
+
+@THOROUGH
+@given(
+    template=st.sampled_from(TEMPLATES),
+    ids=st.fixed_dictionaries(dict.fromkeys(TEXT_FIELDS, IDS)),
+    indices=st.tuples(*[st.integers(0, 10**18 - 1) | st.integers(0, 200)] * 2),
+    timestamp=st.datetimes(timezones=st.just(UTC)),
+)
+def test_parse_gives_back_what_was_rendered(
+    template: str, ids: dict[str, str], indices: tuple[int, int], timestamp: datetime
+) -> None:
+    assume(ids["run_id"])
+    layout = Layout(template, "by-run")
+    fields = {**ids, "message_idx": indices[0], "part_idx": indices[1], "timestamp": timestamp}
+    name = plain_name(*indices, UNIQUE)
+    reference = layout.render(fields, name, ".png")
+    parsed = layout.parse(reference)
+    assert parsed is not None
+    assert (parsed["name"], parsed["ext"]) == (name, ".png")
+    assert (parsed["message_idx"], parsed["part_idx"]) == indices
+    for used in TEXT_FIELDS:
+        if used in template:
+            shortened = any("~~" in segment for segment in reference.split("/"))
+            assert parsed[used] == ids[used] or (shortened and parsed[used] == "")
+        else:
+            assert used not in parsed
+
+
+@THOROUGH
+@given(template=st.sampled_from(TEMPLATES), run_id=IDS, session_id=IDS, provider_id=IDS)
+def test_no_id_reaches_what_is_not_for_media(template: str, run_id: str, session_id: str, provider_id: str) -> None:
+    assume(run_id)
+    fields = {**FULL, "run_id": run_id, "session_id": session_id, "provider_id": provider_id}
+    reference = Layout(template, "by-run").render(fields, NAME, ".png")
+    assert check_reference(reference) == reference
+    segments = reference.split("/")
+    assert segments[0].casefold() not in VIEWS
+    for length in range(1, len(segments)):
+        assert not is_hidden("/".join(segments[:length]))
+    assert max(len(segment.encode()) for segment in segments) <= 250
+
+
+@THOROUGH
+@given(template=st.sampled_from(TEMPLATES), one=IDS, other=IDS)
+def test_two_ids_never_share_a_folder(template: str, one: str, other: str) -> None:
+    assume(one and other and one != other)
+    layout = Layout(template, "by-run")
+    first = layout.render({**FULL, "run_id": one}, NAME, ".png")
+    assert first != layout.render({**FULL, "run_id": other}, NAME, ".png")
+
+
+@pytest.mark.parametrize("reserved", RESERVED)
+def test_a_reserved_first_segment_is_escaped_once_more(reserved: str) -> None:
+    layout = Layout("{run_id}" + TAIL, "by-run")
+    escaped = f"~{ord(reserved[0]):02x}{reserved[1:]}"
+    reference = layout.render({"run_id": reserved}, NAME, ".png")
+    assert reference == f"{escaped}/{NAME}.png"
+    parsed = layout.parse(reference)
+    assert parsed is not None
+    assert parsed["run_id"] == reserved
+    assert layout.parse(f"{reserved}/{NAME}.png") is None
+    assert layout.folder(reserved) == escaped
+    assert layout.render({"run_id": escaped}, NAME, ".png") != reference
+
+
+@pytest.mark.parametrize(
+    ("template", "run_id", "folder"),
+    [
+        (".fs{run_id}", "media", ".fs~6dedia"), (".FS{run_id}", "Media", ".FS~4dedia"),
+        ("by-{run_id}", "run", "by-~72un"), ("{run_id}-session", "by", "~62y-session"),
+        (".t{run_id}", f"mp-{UNIQUE}", f".t~6dp-{UNIQUE}"), ("by-{run_id}", "runs", "by-runs"),
+        ("runs/{run_id}", ".fsmedia", "runs/~2efsmedia"), ("runs/{run_id}", ".FSMedia", "runs/~2eFSMedia"),
+        ("runs/.{run_id}", "fsmedia", "runs/.~66smedia"), ("runs/{run_id}", "by-run", "runs/by-run"),
+        ("runs/{run_id}", f".tmp-{UNIQUE}", f"runs/~2etmp-{UNIQUE}"),
+    ],
+)  # fmt: skip
+def test_only_what_would_be_reserved_is_escaped_once_more(template: str, run_id: str, folder: str) -> None:
+    layout = Layout(template + TAIL, "by-run")
+    assert layout.render({"run_id": run_id}, NAME, "") == f"{folder}/{NAME}"
+    parsed = layout.parse(f"{folder}/{NAME}")
+    assert parsed is not None
+    assert parsed["run_id"] == run_id
+
+
+@pytest.mark.parametrize(
+    "folder", [" lead trail ", "héllo wörld ✓", "e\u0301", "a\nb\tc", "%2F", "a_b_&c", "-dash", "x.meta"]
+)
+def test_folders_that_promptkit_named_are_read(folder: str) -> None:
+    parsed = layouts()["by-run"].parse(f"runs/{folder}/22_0_1795329442638423830.gif")
+    assert parsed == {"run_id": folder, "name": "22_0_1795329442638423830", "ext": ".gif"}
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        (f"{NAME}.png", {"name": NAME, "ext": ".png", "message_idx": 3, "part_idx": 1}),
+        (NAME, {"name": NAME, "ext": "", "message_idx": 3, "part_idx": 1}),
+        (f"{NAME}.12-ab-cd.png", {"name": NAME, "ext": ".12-ab-cd.png", "message_idx": 3, "part_idx": 1}),
+        ("a.tar.gz", {"name": "a.tar", "ext": ".gz"}), ("README", {"name": "README", "ext": ""}),
+        (".bashrc", {"name": ".bashrc", "ext": ""}), ("...x", {"name": "...x", "ext": ""}),
+        ("..a.b", {"name": "..a", "ext": ".b"}), ("x.", {"name": "x", "ext": "."}),
+    ],
+)  # fmt: skip
+def test_file_names_are_split(file: str, expected: dict[str, str | int]) -> None:
+    assert layouts()["by-run"].parse(f"runs/r1/{file}") == {**expected, "run_id": "r1"}
+
+
+@pytest.mark.parametrize(
+    ("template", "reference"),
+    [
+        ("runs/{run_id}", "runs/x.png"), ("runs/{run_id}", "x.png"), ("runs/{run_id}", "runs/r1/more/x.png"),
+        ("runs/{run_id}", "Runs/r1/x.png"), ("runs/{run_id}", "sessions/r1/x.png"),
+        ("runs/{run_id}", "runs/r1/x.png.meta"), ("runs/{run_id}", f"runs/r1/.tmp-{UNIQUE}"),
+        ("runs/{run_id}", f"runs/.tmp-{UNIQUE}/x.png"), ("{run_id}", ".fsmedia/store.json"),
+        ("{run_id}", "by-session/x.png"), ("by-{run_id}", "by-session/x.png"), ("a.b/{run_id}", "aXb/r1/x.png"),
+        ("{run_id}/{message_idx:04d}", "r1/003/x.png"), ("{run_id}/{message_idx:04d}", "r1/00003/x.png"),
+        ("{run_id}/{message_idx}", "r1/03/x.png"), ("{run_id}/{message_idx}", "r1/-3/x.png"),
+        ("{run_id}/{message_idx}", "r1/" + "9" * 5000 + "/x.png"),
+        ("{run_id}/{message_idx:018d}", "r1/" + "9" * 19 + "/x.png"),
+        ("{run_id}/{timestamp:%Y-%m-%d}", "r1/2026-13-01/x.png"),
+        ("{run_id}/{timestamp:%Y-%m-%d}", "r1/2026-3-1/x.png"), ("{run_id}/{timestamp:%Y.%j}", "r1/2026x001/x.png"),
+        ("{run_id}/{timestamp:%j}", "r1/367/x.png"), ("{run_id}+{session_id}", "r1-s1/x.png"),
+        ("{run_id}+{session_id}", "r1+s1+s2/x.png"), ("x{run_id}", "xa b/x.png"),
+    ],
+)  # fmt: skip
+def test_what_is_not_of_the_layout_is_not_parsed(template: str, reference: str) -> None:
+    assert Layout(template + TAIL, "by-run").parse(reference) is None
+
+
+def test_ids_and_timestamps_of_one_segment_share_its_bytes() -> None:
+    layout = layouts()["by-run"]
+    parsed = layout.parse(layout.render({"run_id": "é" * 200}, NAME, ".png"))
+    assert parsed is not None
+    assert parsed["run_id"] == ""
+    layout = Layout("{run_id}+{session_id}+{message_idx:04d}" + TAIL, "by-run")
+    reference = layout.render({**FULL, "run_id": "r" * 300, "session_id": "s" * 300, "message_idx": 10**17}, NAME, "")
+    folder = reference.partition("/")[0]
+    assert len(folder) == 250
+    run_id, session_id, index = folder.split("+")
+    assert run_id == escape_id("r" * 300, limit=115)
+    assert session_id == escape_id("s" * 300, limit=115)
+    assert index == str(10**17)
+    layout = Layout("{run_id}+{timestamp:%Y-%j}" + TAIL, "by-run")
+    folder = layout.render({**FULL, "run_id": "r" * 300}, NAME, "").partition("/")[0]
+    assert folder == escape_id("r" * 300, limit=241) + "+2026-063"
+    assert len(folder) == 250
+
+
+def test_other_ids_may_be_missing_and_timestamps_are_in_utc_and_padded() -> None:
+    layout = Layout("{run_id}/{provider_id}/{session_id}/{mime_type}" + TAIL, "by-run")
+    reference = layout.render({"run_id": "r1", "provider_id": "", "session_id": None}, NAME, ".png")
+    assert reference == f"r1/~_/~_/~_/{NAME}.png"
+    parsed = layout.parse(reference)
+    assert parsed is not None
+    assert (parsed["provider_id"], parsed["session_id"], parsed["mime_type"]) == ("", "", "")
+    layout = Layout("{run_id}/{timestamp:%Y%m%d-%H.%M_%S}/{timestamp:%j}" + TAIL, "by-run")
+    zone = timezone(timedelta(hours=2))
+    for instant in (AT, AT.astimezone(zone)):
+        assert layout.render({**FULL, "timestamp": instant}, "x", "") == "r1/20260304-05.06_07/063/x"
+    early = datetime(1, 1, 1, tzinfo=UTC)  # PromptKit's zero time
+    assert layout.render({**FULL, "timestamp": early}, "x", "") == "r1/00010101-00.00_00/001/x"
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({}, "run_id is required: this store is organized by-run"), ({"run_id": ""}, "run_id is required"),
+        ({"run_id": None}, "run_id is required"), ({"run_id": 7}, "run_id is text, not int"),
+        ({"run_id": "\ud800"}, "lone surrogate"), ({"provider_id": 7}, "provider_id is text"),
+        ({"message_idx": None}, "message_idx stands in this layout"), ({"message_idx": -1}, "message_idx"),
+        ({"message_idx": "3"}, "message_idx"), ({"message_idx": 10**18}, "message_idx"),
+        ({"timestamp": None}, "timestamp stands in this layout"),
+        ({"timestamp": datetime(2026, 3, 4)}, "not an aware datetime"),
+        ({"timestamp": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=2)))}, "no form in UTC"),
+    ],
+)  # fmt: skip
+def test_metadata_that_cannot_be_rendered(fields: dict[str, object], problem: str) -> None:
+    layout = Layout("{run_id}/{provider_id}/{message_idx}/{timestamp:%Y}" + TAIL, "by-run")
+    with pytest.raises(InvalidMediaError, match=problem) as caught:
+        layout.render({**FULL, **fields} if fields else {}, NAME, ".png")
+    assert caught.value.next_step
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_required_id_is_the_modes(mode: str) -> None:
+    layout = layouts()[mode]
+    assert layout.id_field == ID_FIELDS[mode]
+    others = {used: "x" for used in TEXT_FIELDS if used != layout.id_field}
+    with pytest.raises(InvalidMediaError, match=f"{layout.id_field} is required: this store is organized {mode}"):
+        layout.render(others, NAME, ".png")
+    layout.render({layout.id_field: "x"}, NAME, ".png")
+
+
+@pytest.mark.parametrize(
+    ("name", "ext"),
+    [
+        ("", ".png"), ("a/b", ".png"), ("a", "png"), ("a", ".meta"), ("a.me", "ta"), (".", ""), (".", "."),
+        (".meta", ""), (f".tmp-{UNIQUE}", ""), ("a\0", ".png"), ("\ud800", ".png"), ("a::b", ".png"),
+        ("x" * 247, ".png"), ("é" * 124, ".png"),
+    ],
+)  # fmt: skip
+def test_file_names_that_are_refused(name: str, ext: str) -> None:
+    with pytest.raises(InvalidLayoutError, match="file name"):
+        layouts()["by-run"].render(FULL, name, ext)
+
+
+@pytest.mark.parametrize(("name", "ext"), [("x" * 246, ".png"), ("é" * 123, ".png"), ("a b", ""), (".a", ".b")])
+def test_file_names_that_are_accepted(name: str, ext: str) -> None:
+    assert layouts()["by-run"].render(FULL, name, ext) == f"runs/r1/{name}{ext}"
 
 
 @pytest.mark.parametrize(
@@ -32,12 +383,7 @@ def test_folder_and_prefix(template: str, folder: str, prefix: str) -> None:
     assert reference.startswith(folder + "/" if folder else "")
 
 
-def test_folder_of_no_id_is_refused() -> None:
-    with pytest.raises(InvalidMediaError, match="run_id is required"):
-        layouts()["by-run"].folder("")
-
-
-def test_layouts_take_overrides() -> None:
+def test_layouts_take_overrides_and_the_first_that_fits_is_taken() -> None:
     chosen = layouts({"by-run": "r/{run_id}/{name}{ext}"})
     assert list(chosen) == list(MODES)
     assert chosen["by-run"].template == "r/{run_id}/{name}{ext}"
@@ -46,9 +392,6 @@ def test_layouts_take_overrides() -> None:
         layouts({"by-user": "r/{run_id}/{name}{ext}"})
     with pytest.raises(InvalidLayoutError, match="run_id is not in it"):
         layouts({"by-run": "r/{name}{ext}"})
-
-
-def test_the_first_layout_that_fits_is_taken() -> None:
     known = layouts()
     found = parse_any(known, "conversations/c1/x.png")
     assert found == (known["by-conversation"], {"conversation_id": "c1", "name": "x", "ext": ".png"})
@@ -61,6 +404,8 @@ def test_the_first_layout_that_fits_is_taken() -> None:
     last = parse_any({**known, "wide": wide["wide"]}, "runs/r1/x.png")
     assert last is not None
     assert last[0] is known["by-run"]
+    with pytest.raises(InvalidMediaError, match="run_id is required"):
+        layouts()["by-run"].folder("")
 
 
 def test_layouts_are_values() -> None:
@@ -79,3 +424,126 @@ def test_layouts_are_values() -> None:
     with pytest.raises(AttributeError):
         layout.template = "x"  # type: ignore[misc]
     assert repr(layout) == "Layout(template='runs/{run_id}/{name}{ext}', mode='by-run')"
+
+
+FIELDS_AND_LITERALS = (
+    "{session_id} {provider_id} {message_idx} {message_idx:02d} {part_idx:018d} {timestamp:%Y-%m} {timestamp:%H} "
+    "{timestamp:.%j} / + - . _ 0 a meta .tmp- by-"
+)
+PIECES = st.sampled_from(FIELDS_AND_LITERALS.split())
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.filter_too_much])
+@given(
+    st.tuples(*[st.lists(PIECES, max_size=3).map("".join)] * 2).map("{run_id}".join),
+    IDS.filter(bool),
+    IDS,
+    st.integers(0, 10**18 - 1),
+    st.integers(0, 999),
+)
+def test_whatever_template_is_accepted_loses_nothing(folders: str, one: str, other: str, first: int, last: int) -> None:
+    try:
+        layout = Layout(folders + TAIL, "by-run")
+    except InvalidLayoutError:
+        assume(False)
+    fields = {**FULL, "run_id": one, "session_id": other, "provider_id": one, "message_idx": first, "part_idx": last}
+    reference = layout.render(fields, "x", ".png")
+    assert check_reference(reference) == reference
+    segments = reference.split("/")
+    assert not any(is_hidden("/".join(segments[:length])) for length in range(1, len(segments)))
+    parsed = layout.parse(reference)
+    assert parsed is not None
+    for used, value in parsed.items():
+        if used not in {"name", "ext"}:
+            assert value == fields[used] or (value == "" and "~~" in reference)
+    assert reference.startswith(layout.folder(one))
+
+
+@pytest.mark.parametrize(
+    "template", [*TEMPLATES, "a+b@c,d-e_f.g/{run_id}/{name}{ext}", "runs/by-run/{run_id}/{name}{ext}"]
+)
+def test_templates_that_are_accepted(template: str) -> None:
+    assert Layout(template, "by-run").template == template
+
+
+@pytest.mark.parametrize(
+    ("template", "problem"),
+    [
+        # the file name
+        ("", "file name"), ("{name}{ext}", "file name"), ("runs/{run_id}", "file name"),
+        ("runs/{run_id}/{name}", "file name"), ("runs/{run_id}/{ext}{name}", "file name"),
+        ("runs/{run_id}/x-{name}{ext}", "file name"), ("runs/{run_id}/{name}-{ext}", "file name"),
+        ("runs/{run_id}/{name}{ext}/", "file name"), ("runs/{run_id}/{name}{ext}.png", "file name"),
+        ("runs/{run_id}/{name}/{name}{ext}", "file name"), ("runs/{run_id}/{ext}/{name}{ext}", "file name"),
+        # the id of the mode
+        ("runs/{name}{ext}", "run_id is not in it"), ("runs/{session_id}/{name}{ext}", "run_id is not in it"),
+        ("{run_id}/{run_id}/{name}{ext}", "twice"), ("{run_id}/{message_idx}/{message_idx}/{name}{ext}", "twice"),
+        # fields
+        ("runs/{user}/{run_id}/{name}{ext}", "no field"), ("runs/{run_id.__class__}/{name}{ext}", "no field"),
+        ("runs/{run_id[0]}/{name}{ext}", "no field"), ("runs/{run_id!r}/{name}{ext}", "no field"),
+        ("runs/{ run_id}/{name}{ext}", "no field"), ("runs/{}/{run_id}/{name}{ext}", "no field"),
+        ("runs/{0}/{run_id}/{name}{ext}", "no field"), ("runs/{size_bytes}/{run_id}/{name}{ext}", "no field"),
+        ("runs/{run_id:>10}/{name}{ext}", "has a format"), ("runs/{run_id:}/{name}{ext}", "has a format"),
+        ("runs/{run_id}/{message_idx:d}/{name}{ext}", "no format for message_idx"),
+        ("runs/{run_id}/{message_idx:4d}/{name}{ext}", "no format for message_idx"),
+        ("runs/{run_id}/{message_idx:04x}/{name}{ext}", "no format for message_idx"),
+        ("runs/{run_id}/{message_idx:0100d}/{name}{ext}", "no format for message_idx"),
+        ("runs/{run_id}/{message_idx:}/{name}{ext}", "no format for message_idx"),
+        ("runs/{run_id}/{timestamp}/{name}{ext}", "timestamp has no format"),
+        ("runs/{run_id}/{timestamp:}/{name}{ext}", "timestamp has no format"),
+        ("runs/{run_id}/{timestamp:%y}/{name}{ext}", "no format for timestamp"),
+        ("runs/{run_id}/{timestamp:%Y/%m}/{name}{ext}", "no format for timestamp"),
+        ("runs/{run_id}/{timestamp:%Y %m}/{name}{ext}", "no format for timestamp"),
+        ("runs/{run_id}/{timestamp:%%}/{name}{ext}", "no format for timestamp"),
+        ("runs/{run_id}/{timestamp:day}/{name}{ext}", "no format for timestamp"),
+        ("runs/{run_id}/{timestamp:-}/{name}{ext}", "no format for timestamp"),
+        ("runs/{run_id/{name}{ext}", "brace|no field"), ("runs/run_id}/{run_id}/{name}{ext}", "brace"),
+        ("runs/{{run_id}}/{name}{ext}", "brace"),
+        # literals
+        ("my runs/{run_id}/{name}{ext}", "more than"), ("läufe/{run_id}/{name}{ext}", "more than"),
+        ("a=b/{run_id}/{name}{ext}", "more than"), ("a~b/{run_id}/{name}{ext}", "more than"),
+        ("a%b/{run_id}/{name}{ext}", "more than"), ("a:b/{run_id}/{name}{ext}", "more than"),
+        ("a\n/{run_id}/{name}{ext}", "more than"), ("/runs/{run_id}/{name}{ext}", "segment is empty"),
+        ("runs//{run_id}/{name}{ext}", "segment is empty"), ("runs/{run_id}//{name}{ext}", "segment is empty"),
+        ("./{run_id}/{name}{ext}", "may not be named"), ("a/../{run_id}/{name}{ext}", "may not be named"),
+        (".fsmedia/{run_id}/{name}{ext}", "may not be named"), (".FSMedia/{run_id}/{name}{ext}", "may not be named"),
+        ("by-run/{run_id}/{name}{ext}", "may not be named"), ("by-session/{run_id}/{name}{ext}", "may not be named"),
+        ("by-conversation/{run_id}/{name}{ext}", "may not be named"),
+        (".dedup_index.json/{run_id}/{name}{ext}", "may not be named"),
+        ("runs/.tmp-{run_id}/{name}{ext}", "may not be named"), ("x.meta/{run_id}/{name}{ext}", r"end with '\.meta'"),
+        ("{run_id}.meta/{name}{ext}", r"end with '\.meta'"), ("{run_id}meta/{name}{ext}", r"end with '\.meta'"),
+        ("{run_id}a/{name}{ext}", r"end with '\.meta'"),
+        # what could not be told apart
+        ("{run_id}{session_id}/{name}{ext}", "told apart"), ("{run_id}-{session_id}/{name}{ext}", "told apart"),
+        ("{run_id}_x.y_{session_id}/{name}{ext}", "told apart"), ("{run_id}{message_idx}/{name}{ext}", "told apart"),
+        ("{run_id}-{message_idx:04d}/{name}{ext}", "told apart"),
+        ("{run_id}/{message_idx}{part_idx}/{name}{ext}", "told apart"),
+        ("{run_id}/{message_idx}0{part_idx}/{name}{ext}", "told apart"),
+        ("{run_id}-{timestamp:%Y}/{name}{ext}", "told apart"), ("{timestamp:%Y}{run_id}/{name}{ext}", "told apart"),
+        ("{run_id}/{timestamp:%Y}{message_idx}/{name}{ext}", "told apart"),
+        ("{run_id}/{message_idx}-{timestamp:%Y-%m}/{name}{ext}", "told apart"),
+        # lengths
+        ("x" * 251 + "/{run_id}/{name}{ext}", "does not fit"), ("x" * 211 + "{run_id}/{name}{ext}", "does not fit"),
+        ("x" * 100 + "{run_id}+{session_id}+{provider_id}+{mime_type}/{name}{ext}", "does not fit"),
+    ],
+)  # fmt: skip
+def test_templates_that_are_refused(template: str, problem: str) -> None:
+    with pytest.raises(InvalidLayoutError, match=problem) as caught:
+        Layout(template, "by-run")
+    assert caught.value.key == template
+    assert caught.value.next_step
+
+
+def test_refusals_say_what_to_write() -> None:
+    with pytest.raises(InvalidLayoutError, match=r"put '/' or '\+' between"):
+        Layout("{run_id}-{session_id}/{name}{ext}", "by-run")
+    with pytest.raises(InvalidLayoutError, match=r"\{timestamp:%Y-%m-%d\}"):
+        Layout("{run_id}/{timestamp}/{name}{ext}", "by-run")
+
+
+@pytest.mark.parametrize(
+    ("template", "mode"), [("runs/{run_id}/{name}{ext}", "by-user"), (None, "by-run"), (7, "by-run")]
+)
+def test_other_modes_and_types_are_refused(template: str, mode: str) -> None:
+    with pytest.raises(InvalidLayoutError, match=r"unknown organization|is text"):
+        Layout(template, mode)

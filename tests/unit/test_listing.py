@@ -40,18 +40,12 @@ def test_sorting_in_runs_gives_all_of_it_unchanged(at_once: int) -> None:
     assert list(sort_entries(iter(mixed), at_once)) == wanted
 
 
-def test_what_is_listed_twice_is_given_once() -> None:
-    mixed = [entry(number) for number in (3, 1, 2, 3, 1)]
-    assert list(sort_entries(iter(mixed), 2)) == [entry(1), entry(2), entry(3)]
-
-
-def test_nothing_sorts_to_nothing() -> None:
-    assert list(sort_entries(iter(()))) == []
-
-
-def test_more_than_one_run_goes_to_a_file_that_is_gone_afterwards(
+def test_what_is_listed_twice_is_given_once_and_runs_leave_no_file(
     tmp_path: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    mixed = [entry(number) for number in (3, 1, 2, 3, 1)]
+    assert list(sort_entries(iter(mixed), 2)) == [entry(1), entry(2), entry(3)]
+    assert list(sort_entries(iter(()))) == []
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     found = sort_entries((entry(number) for number in range(100, 0, -1)), 10)
     assert next(found) == entry(1)
@@ -77,6 +71,10 @@ def test_a_first_page_out_of_order_makes_it_all_sorted() -> None:
     order = KeyOrder("s3://b")
     assert list(order.entries(listing(page_of(5, 2), page_of(1, 9)))) == [entry(each) for each in (1, 2, 5, 9)]
     assert list(order.entries(listing(page_of(7, 8), page_of(3)))) == [entry(each) for each in (3, 7, 8)]
+    found = KeyOrder("s3://b").entries(listing(page_of(), page_of(4, 1), page_of(2)))
+    assert list(found) == [entry(1), entry(2), entry(4)]
+    order = KeyOrder("s3://b--usw2-az1--x-s3", unordered=True)
+    assert list(order.entries(listing(page_of(1), page_of(0)))) == [entry(0), entry(1)]
 
 
 @pytest.mark.parametrize("later", [(1,), (4, 3), (2,)], ids=["lower", "out of order", "the same once more"])
@@ -87,22 +85,9 @@ def test_a_later_page_out_of_order_is_an_error_and_remembered(later: tuple[int, 
     assert list(order.entries(listing(page_of(8), page_of(7)))) == [entry(7), entry(8)]
 
 
-def test_empty_pages_do_not_count_as_given() -> None:
-    found = KeyOrder("s3://b").entries(listing(page_of(), page_of(4, 1), page_of(2)))
-    assert list(found) == [entry(1), entry(2), entry(4)]
-
-
-def test_a_storage_that_is_known_to_keep_no_order_is_sorted_from_the_start() -> None:
-    order = KeyOrder("s3://b--usw2-az1--x-s3", unordered=True)
-    assert list(order.entries(listing(page_of(1), page_of(0)))) == [entry(0), entry(1)]
-
-
-def test_a_token_that_comes_again_ends_with_an_error() -> None:
+def test_a_listing_that_goes_round_ends_with_an_error() -> None:
     with pytest.raises(StorageError, match="goes round"):
         list(pages(lambda _: page_of(token="again"), "runs"))
-
-
-def test_a_page_that_comes_again_under_other_tokens_ends_with_an_error() -> None:
     with pytest.raises(StorageError, match="goes round"):
         list(pages(lambda token: page_of(1, 2, token=f"{token}+"), "runs"))
 
@@ -158,13 +143,10 @@ def test_in_any_case_of_letters_and_without_settings_it_is_a_store(mark: str) ->
     assert own_names(["a/-.png", "a/.fz.png", "a/b.png", f"a/{mark}", "b.png"]) == (["b.png"], ("a",))
 
 
-def test_a_run_that_others_called_so_hides_no_other_run() -> None:
+def test_a_run_that_others_called_so_hides_no_other_run_nor_is_the_stores_own_folder_another_store() -> None:
     """PromptKit calls a folder as the run is called."""
     names = ["runs/-1/x.png", "runs/.fsmedia/0000.png", "runs/r1/x.png"]
     assert own_names(names) == (["runs/-1/x.png", "runs/r1/x.png"], ("runs/.fsmedia",))
-
-
-def test_what_lies_in_the_stores_own_folder_is_never_taken_for_another_store() -> None:
     names = [".fsmedia/due/2026-03-04/12/00/a/.fsmedia/store.json", ".fsmedia/quarantine/x/a/.fsmedia/store.json"]
     assert own_names(names) == (names, ())
 

@@ -1,4 +1,4 @@
-"""Models: what metadata, records, references and policies take, refuse and come back as."""
+"""Models: what metadata, records, references, policies and selections take, refuse, mean and come back as."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from fsmedia.models import (
     Reference,
     RetentionPolicy,
 )
+from fsmedia.models.selection import Selection
 
 NOON = datetime(2026, 3, 4, 12, 30, 5, 890123, tzinfo=UTC)
 SECRET = "c2VjcmV0LXNlY3JldA"
@@ -59,7 +60,7 @@ def test_metadata_comes_back_from_json(metadata: MediaMetadata) -> None:
     assert pickle.loads(pickle.dumps(metadata)) == metadata
 
 
-def test_metadata_keys_are_those_of_promptkit_in_its_order() -> None:
+def test_metadata_has_promptkits_keys_in_its_order_and_none_is_required() -> None:
     assert list(MediaMetadata.model_fields) == [
         "run_id",
         "conversation_id",
@@ -72,11 +73,17 @@ def test_metadata_keys_are_those_of_promptkit_in_its_order() -> None:
         "timestamp",
         "policy_name",
     ]
-
-
-def test_nothing_is_required_of_metadata() -> None:
     metadata = MediaMetadata()
     assert (metadata.run_id, metadata.message_idx, metadata.timestamp, metadata.policy_name) == ("", 0, None, None)
+    assert MediaMetadata(policy_name="").policy_name is None
+    assert MediaRecord(reference="a", policy_name="").policy_name is None
+    assert [(str(mode), mode.id_field) for mode in OrganizationMode] == [
+        ("by-session", "session_id"),
+        ("by-conversation", "conversation_id"),
+        ("by-run", "run_id"),
+    ]
+    assert OrganizationMode("by-run") == "by-run"
+    assert all(mode.id_field in MediaMetadata.model_fields for mode in OrganizationMode)
 
 
 @given(INSTANTS)
@@ -162,14 +169,12 @@ def test_other_fields_that_are_refused(name: str, value: object) -> None:
     assert SECRET not in text
 
 
-def test_an_empty_policy_name_is_none() -> None:
-    assert MediaMetadata(policy_name="").policy_name is None
-    assert MediaRecord(reference="a", policy_name="").policy_name is None
-
-
-def test_all_that_is_wrong_is_said_at_once_in_one_line() -> None:
+def test_all_that_is_wrong_is_said_at_once_in_one_line_without_quoting() -> None:
     text = refused(MediaMetadata, run_id=5, message_idx=-1, bogus=1)
     assert all(f"{name}: " in text for name in ("run_id", "message_idx", "bogus"))
+    with pytest.raises(InvalidMediaError, match="Invalid JSON") as info:
+        MediaMetadata.model_validate_json('{"run_id": "' + SECRET)
+    assert SECRET not in str(info.value)
 
 
 @pytest.mark.parametrize("name", ["a\nERROR b", "\x1b[31mred", "\u2028"])
@@ -182,12 +187,6 @@ def test_unknown_names_do_not_break_the_line(name: str) -> None:
 def test_what_is_no_mapping_is_refused(validate: Any) -> None:
     with pytest.raises(ValueError, match="valid dictionary") as info:
         validate(SECRET)
-    assert SECRET not in str(info.value)
-
-
-def test_broken_json_is_refused_without_quoting_it() -> None:
-    with pytest.raises(InvalidMediaError, match="Invalid JSON") as info:
-        MediaMetadata.model_validate_json('{"run_id": "' + SECRET)
     assert SECRET not in str(info.value)
 
 
@@ -204,25 +203,13 @@ def test_models_are_frozen_and_hashable_where_they_can(model: BaseModel) -> None
         assert hash(model) == hash(model.model_copy())
 
 
-def test_organization_modes_name_their_id() -> None:
-    assert [(str(mode), mode.id_field) for mode in OrganizationMode] == [
-        ("by-session", "session_id"),
-        ("by-conversation", "conversation_id"),
-        ("by-run", "run_id"),
-    ]
-    assert OrganizationMode("by-run") == "by-run"
-    assert all(mode.id_field in MediaMetadata.model_fields for mode in OrganizationMode)
-
-
-def test_a_reference_is_a_str() -> None:
+def test_a_reference_is_a_str_that_pickles_and_stands_in_models() -> None:
     reference = Reference("runs/r1/x.png")
     assert reference == "runs/r1/x.png"
     assert {reference: 1}["runs/r1/x.png"] == 1
     assert (str(reference), f"{reference}", repr(reference)) == (reference, "runs/r1/x.png", "'runs/r1/x.png'")
     assert not hasattr(reference, "__dict__")
 
-
-def test_references_pickle_and_stand_in_models() -> None:
     class Note(BaseModel):
         reference: Reference
         others: list[Reference] = []
@@ -254,9 +241,6 @@ def test_a_record_is_metadata_and_content_fields_and_facts() -> None:
     assert own == {"reference", "sha256", "expires_at", "detected_mime_type", "xattrs", "hold"}
     assert "reference: " in refused(MediaRecord)
     assert MediaRecord(reference="a").xattrs is not MediaRecord(reference="a").xattrs
-
-
-def test_content_fields_are_those_of_the_content() -> None:
     assert tuple(ContentFields.model_fields) == CONTENT_FIELDS
     assert set(CONTENT_FIELDS) < set(MediaContent.model_fields)
 
@@ -297,3 +281,109 @@ def test_a_bare_number_is_no_duration(keep_for: object) -> None:
 @pytest.mark.parametrize("name", ["", "x" * 256, None, 5, "\ud800"], ids=lambda value: repr(value)[:12])
 def test_policy_names_that_are_refused(name: object) -> None:
     assert "name: " in refused(RetentionPolicy, name=name)
+
+
+HOUR = timedelta(hours=1)
+RECORD = MediaRecord(
+    reference="runs/r1/x.png",
+    run_id="r1",
+    conversation_id="c1",
+    session_id="s1",
+    provider_id="openai",
+    mime_type="Image/PNG; x=1",
+    policy_name="retain-30days",
+    timestamp=NOON,
+    expires_at=NOON + 30 * 24 * HOUR,
+)
+BARE = MediaRecord(reference="x.bin")
+IDS = ["run_id", "conversation_id", "session_id", "provider_id", "policy_name"]
+SOME = st.sampled_from(["", "a", "b"])
+
+
+def means(record: MediaRecord, **words: Any) -> bool:
+    """Whether a selection of these words means a record."""
+    return Selection(**words).matches(record)
+
+
+def test_a_selection_knows_what_it_asks_and_does_not_change() -> None:
+    assert means(RECORD)
+    assert means(BARE)
+    assert not Selection().asks()
+    assert Selection(run_id="r1").asks()
+    assert not Selection(run_id="r1").asks(beyond=OrganizationMode.BY_RUN)
+    assert Selection(run_id="r1").asks(beyond=OrganizationMode.BY_SESSION)
+    assert Selection(run_id="r1", mime_type="image/*").asks(beyond=OrganizationMode.BY_RUN)
+    assert Selection(run_id="").asks()
+    assert not Selection().asks(beyond=OrganizationMode.BY_RUN)
+    with pytest.raises(TypeError):
+        Selection("r1")  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        Selection().words = {}  # type: ignore[misc]
+    assert Selection(run_id="r1") == Selection(run_id="r1")
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_an_id_means_that_id_only(name: str) -> None:
+    value = getattr(RECORD, name)
+    assert means(RECORD, **{name: value})
+    for other in (value.upper(), value[:-1], value + "x", "*", "", "?"):
+        assert not means(RECORD, **{name: other})
+    assert not means(BARE, **{name: value})
+    assert means(BARE, **{name: ""})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("image/png", True), ("IMAGE/png", True), ("image/*", True), ("*/png", True), ("*", True), ("image/???", True),
+        ("image/[jp]*", True), ("image/jpeg", False), ("image", True), ("Image/", True), ("video", False),
+        ("image/png; x=1", False), ("video/*", False),
+    ],
+)  # fmt: skip
+def test_mime_types_are_patterns_of_the_type_without_parameters(pattern: str, expected: bool) -> None:
+    assert means(RECORD, mime_type=pattern) is expected
+
+
+@pytest.mark.parametrize(
+    ("word", "spelling"), [("png", "image/png"), (".jpg", "image/jpeg"), ("pictures", "image/\\*"), ("", "image/\\*")]
+)
+def test_a_word_that_is_no_type_is_refused(word: str, spelling: str) -> None:
+    """`mime_type="png"` gave nothing without a word."""
+    with pytest.raises(InvalidMediaError, match=f"no MIME type; use .*{spelling}"):
+        Selection(mime_type=word)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ({"since": NOON}, True), ({"since": NOON + timedelta(microseconds=1)}, False), ({"until": NOON}, False),
+        ({"until": NOON + timedelta(microseconds=1)}, True), ({"since": NOON - HOUR, "until": NOON + HOUR}, True),
+        ({"since": NOON + HOUR, "until": NOON - HOUR}, False), ({"expires_before": NOON + 30 * 24 * HOUR}, False),
+        ({"expires_before": NOON + 31 * 24 * HOUR}, True),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_instants(words: dict[str, datetime], expected: bool) -> None:
+    assert means(RECORD, **words) is expected
+    assert not means(BARE, **words)  # it has no time, and never expires
+
+
+@given(st.fixed_dictionaries(dict.fromkeys(IDS, SOME)), st.fixed_dictionaries({}, optional=dict.fromkeys(IDS, SOME)))
+def test_all_conditions_must_be_met(fields: dict[str, str], words: dict[str, str]) -> None:
+    record = MediaRecord(reference="x", **fields)
+    assert means(record, **words) == all(fields[name] == wanted for name, wanted in words.items())
+
+
+@pytest.mark.parametrize("name", [*IDS, "mime_type"])
+@pytest.mark.parametrize("value", [5, b"r1", ["r1"], True], ids=repr)
+def test_words_that_are_no_text_are_refused(name: str, value: object) -> None:
+    with pytest.raises(InvalidMediaError, match=f"{name} must be a str"):
+        Selection(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["since", "until", "expires_before"])
+@pytest.mark.parametrize("value", [datetime(2026, 3, 4), "2026-03-04T00:00:00Z", 0, NOON.date()], ids=repr)
+def test_instants_that_are_none_are_refused(name: str, value: object) -> None:
+    with pytest.raises(InvalidMediaError, match=f"{name} must be an aware datetime") as info:
+        Selection(**{name: value})  # type: ignore[arg-type]
+    assert "UTC" in info.value.next_step

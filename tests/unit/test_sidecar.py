@@ -129,9 +129,6 @@ def test_what_is_written_is_promptkits_json_and_ours_after_it() -> None:
         '  "fsmedia": 1\n'
         "}"
     )
-
-
-def test_what_is_not_given_is_left_out_as_promptkit_does() -> None:
     metadata = MediaMetadata(timestamp=NOON.replace(microsecond=0))
     values = json.loads(built(metadata, ContentFields(), expires_at=None).dump())
     assert values == {
@@ -144,6 +141,9 @@ def test_what_is_not_given_is_left_out_as_promptkit_does() -> None:
         "sha256": DIGEST,
         "fsmedia": FORMAT,
     }
+    content = ContentFields(**{name: "x" if name in {"format", "detail", "caption"} else 2 for name in CONTENT_FIELDS})
+    values = built(MediaMetadata(timestamp=NOON), content, expires_at=None).values
+    assert tuple(values["content"]) == CONTENT_FIELDS
 
 
 @given(INSTANTS)
@@ -180,7 +180,7 @@ def test_no_key_is_lost_by_a_rewrite(values: dict[str, Any]) -> None:
     assert parsed(data).dump() == data
 
 
-def test_promptkits_sidecar_reads_and_survives() -> None:
+def test_promptkits_sidecars_read_and_survive() -> None:
     sidecar = parsed(PROMPTKIT)
     record = sidecar.record(REFERENCE, 123)
     assert (record.run_id, record.message_idx, record.part_idx) == ("run-2026-03-04", 3, 1)
@@ -192,9 +192,6 @@ def test_promptkits_sidecar_reads_and_survives() -> None:
     assert list(json.loads(sidecar.dump())) == list(json.loads(PROMPTKIT))
     assert b"2026-03-04T05:06:07.890123456+02:00" in sidecar.dump()
     assert b"12345678901234567890123" in sidecar.dump()
-
-
-def test_odd_sidecars_of_promptkit_read() -> None:
     zero = parsed(b'{"run_id":"r","mime_type":"","size_bytes":0,"timestamp":"0001-01-01T00:00:00Z","policy_name":""}')
     record = zero.record(REFERENCE, 0)
     assert (record.mime_type, record.timestamp, record.policy_name) == ("", None, None)
@@ -204,19 +201,13 @@ def test_odd_sidecars_of_promptkit_read() -> None:
     assert nulls.record(REFERENCE, 5) == MediaRecord(reference=REFERENCE, size_bytes=5)
 
 
-def test_content_keys_never_reach_other_fields() -> None:
+def test_the_reference_the_size_and_other_fields_come_from_nowhere_else() -> None:
     data = b'{"run_id":"r","width":1,"content":{"run_id":"evil","reference":"evil","width":2,"bogus":3}}'
     record = parsed(data).record(REFERENCE, 7)
     assert (record.run_id, record.reference, record.width) == ("r", REFERENCE, 2)
-
-
-def test_the_reference_and_size_are_the_callers() -> None:
     record = parsed(b'{"reference":"runs/other/x.png","size_bytes":99}').record(REFERENCE, 7)
     assert (record.reference, record.size_bytes) == (REFERENCE, 7)
     assert type(record.reference) is Reference
-
-
-def test_user_attributes_come_with_the_record() -> None:
     xattrs = {"user.a": "1", "user.b": {"deep": [1]}}
     assert parsed(json.dumps({"xattrs": xattrs}).encode()).record(REFERENCE, 7).xattrs == xattrs
 
@@ -237,11 +228,6 @@ def test_what_is_no_json_is_corrupt(data: bytes) -> None:
 @pytest.mark.parametrize("data", [b"[]", b"null", b"1", b'"text"'], ids=repr)
 def test_what_is_no_object_is_corrupt(data: bytes) -> None:
     assert "is no JSON object" in refused(data)
-
-
-def test_a_sidecar_that_is_no_sidecar_by_size_is_not_parsed() -> None:
-    assert "larger than" in refused(b'{"a":"' + b"x" * MAX_SIDECAR_BYTES + b'"}')
-    assert parsed(b"{}" + b" " * (MAX_SIDECAR_BYTES - 2)).values == {}
 
 
 @pytest.mark.parametrize("version", [FORMAT + 1, 10**30, "1", None, 1.5, [1]], ids=repr)
@@ -267,11 +253,13 @@ def test_wrong_values_are_corrupt_and_the_field_is_named(name: str, value: objec
     )
 
 
-def test_the_parts_are_corrupt_on_their_own_too() -> None:
+def test_parts_are_corrupt_on_their_own_too_and_so_is_what_is_too_large() -> None:
     with pytest.raises(CorruptSidecarError, match="message_idx"):
         parsed(b'{"message_idx":-1}').metadata(REFERENCE)
     with pytest.raises(CorruptSidecarError, match="width"):
         parsed(b'{"content":{"width":-1}}').content(REFERENCE)
+    assert "larger than" in refused(b'{"a":"' + b"x" * MAX_SIDECAR_BYTES + b'"}')
+    assert parsed(b"{}" + b" " * (MAX_SIDECAR_BYTES - 2)).values == {}
 
 
 def test_a_number_beyond_floats_does_not_make_a_rewrite_unreadable() -> None:
@@ -281,9 +269,3 @@ def test_a_number_beyond_floats_does_not_make_a_rewrite_unreadable() -> None:
     except CorruptSidecarError:
         return
     assert parsed(sidecar.dump()).values["run_id"] == "r"
-
-
-def test_sidecars_describe_all_content_fields_in_their_order() -> None:
-    content = ContentFields(**{name: "x" if name in {"format", "detail", "caption"} else 2 for name in CONTENT_FIELDS})
-    values = built(MediaMetadata(timestamp=NOON), content, expires_at=None).values
-    assert tuple(values["content"]) == CONTENT_FIELDS

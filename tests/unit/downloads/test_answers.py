@@ -1,14 +1,34 @@
-"""Redirects, statuses, headers: what is taken and what is refused."""
+"""What comes back: redirects, statuses, headers, sizes and time; and data: URLs, which ask nobody."""
 
 from __future__ import annotations
 
+import base64
+import io
+import socket
+import threading
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from fsmedia.core.download import open_url
-from fsmedia.errors import InvalidMediaError, StorageError
-from tests.unit.downloads.wire import OK, SECONDS, Resolver, check_chain, first_only, get, moved, serving, with_length
+from fsmedia.core import download as downloads
+from fsmedia.core.download import _Request, open_url
+from fsmedia.core.ingest import HashingWriter
+from fsmedia.errors import InvalidMediaError, MediaTooLargeError, StorageError
+from fsmedia.models.urls import read_data_url
+from tests.unit.downloads.wire import (
+    MIB,
+    OK,
+    SECONDS,
+    Resolver,
+    check_chain,
+    first_only,
+    get,
+    moved,
+    serving,
+    with_length,
+)
 
 # --- redirects
 
@@ -23,12 +43,9 @@ def test_redirect_is_followed_and_cookies_are_not_kept(status: int) -> None:
         assert "referer" not in server.requests[1].lower()
 
 
-def test_redirect_to_another_port_and_to_a_longer_way() -> None:
+def test_redirects_to_another_port_and_up_to_five() -> None:
     with serving(with_length(b"there")) as target, serving(moved(f"{target.url}/z")) as server:
         assert get(server.url, address_allowed=first_only) == b"there"
-
-
-def test_five_redirects_are_followed_and_six_are_not() -> None:
     with serving([moved("/")] * 5 + [with_length(b"end")]) as server:
         assert get(server.url) == b"end"
     with serving([moved("/")] * 6 + [with_length(b"end")]) as server:
@@ -176,3 +193,322 @@ def test_what_is_no_http_is_a_storage_error(answer: bytes) -> None:
 def test_header_bomb_is_a_storage_error(bomb: bytes) -> None:
     with serving(OK + bomb + b"\r\n") as server, pytest.raises(StorageError, match="no HTTP"):
         get(server.url)
+
+
+# --- sizes
+
+
+def test_sizes_are_held_against_the_body_that_comes() -> None:
+    with serving(with_length(b"123456")) as server, pytest.raises(MediaTooLargeError) as caught:
+        get(server.url, max_size=5)
+    assert str(caught.value) == "larger than the store's max_file_size of 5 bytes; open the store with a larger one"
+    with (
+        serving(OK + b"Content-Length: 10\r\n\r\n1234") as server,
+        pytest.raises(StorageError, match=r"sent 4 of 10 bytes; try again"),
+    ):
+        get(server.url)
+    with serving(OK + b"Content-Length: 4\r\n\r\n1234567") as server:
+        assert get(server.url, max_size=4) == b"1234"
+    body = b"Transfer-Encoding: chunked\r\n\r\n3;ext=1\r\nabc\r\n2\r\nde\r\n0\r\nX: 1\r\n\r\n"
+    with serving(OK + body) as server:
+        assert get(server.url, max_size=5) == b"abcde"
+    body = bytes(range(256)) * (5 * 4096)
+    with serving(with_length(body)) as server:
+        assert get(server.url) == body
+    with serving(with_length(b"x")) as server:
+        assert get(server.url, timeout=timedelta.max) == b"x"
+
+
+def test_declared_size_is_refused_before_the_body() -> None:
+    """The server sends no body at all, so whoever waits for it never comes to the refusal."""
+    with (
+        serving(
+            lambda connection: (connection.sendall(OK + b"Content-Length: 6\r\n\r\n"), connection.recv(1))
+        ) as server,
+        pytest.raises(MediaTooLargeError),
+    ):
+        open_url(server.url, timeout=SECONDS, max_size=5, allow_private=True)
+
+
+@pytest.mark.parametrize("size", [0, 1, 5])
+def test_size_up_to_the_limit_is_taken(size: int) -> None:
+    for head in (f"Content-Length: {size}\r\n\r\n".encode(), b"\r\n"):
+        with serving(OK + head + b"x" * size) as server:
+            assert get(server.url, max_size=size) == b"x" * size
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (b"\r\n", b"x" * 65536),
+        (b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b"x" * 65536 + b"\r\n"),
+        (b"Transfer-Encoding: chunked\r\n\r\n-1\r\n", b"x" * 65536),
+    ],
+)
+def test_endless_body_stops_at_the_limit(head: bytes, piece: bytes) -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(OK + head)
+        while True:
+            connection.sendall(piece)
+
+    with serving(answer) as server, open_url(server.url, timeout=SECONDS, max_size=3 * MIB, allow_private=True) as got:
+        taken = 0
+        with pytest.raises(MediaTooLargeError):  # noqa: PT012 - the loop raises
+            for chunk in got.chunks():
+                assert 0 < len(chunk) <= MIB
+                taken += len(chunk)
+        assert 2 * MIB < taken <= 3 * MIB
+    assert downloads._PIECE <= MIB  # this machine's sockets may never give as much at once
+
+
+@pytest.mark.parametrize("body", [b"", b"5\r\nab", b"5\r\nabcde", b"5\r\nabcde\r\n", b"zz\r\nabc\r\n", b"1" * 70_000])
+def test_chunked_body_that_breaks_off_is_refused(body: bytes) -> None:
+    with (
+        serving(OK + b"Transfer-Encoding: chunked\r\n\r\n" + body) as server,
+        pytest.raises(StorageError, match="broke off") as caught,
+    ):
+        get(server.url)
+    check_chain(caught.value)
+
+
+def test_bytes_are_handed_on_as_they_arrive() -> None:
+    """The second half is sent when the first has been seen, which never happens if a read waits for a full buffer."""
+    seen = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(OK + b"Content-Length: 2\r\n\r\na")
+        if seen.wait(20):
+            connection.sendall(b"b")
+
+    with (
+        serving(answer) as server,
+        open_url(server.url, timeout=SECONDS, max_size=None, allow_private=True) as download,
+    ):
+        chunks = download.chunks()
+        assert next(chunks) == b"a"
+        seen.set()
+        assert list(chunks) == [b"b"]
+
+
+# --- time
+
+
+def test_server_that_does_not_answer_is_given_up() -> None:
+    done = threading.Event()
+    with serving(lambda _: done.wait(20)) as server:
+        with pytest.raises(StorageError, match=r"in time.*longer timeout") as caught:
+            get(server.url, timeout=timedelta(milliseconds=50))
+        done.set()
+    check_chain(caught.value)
+
+
+def test_body_that_stops_is_given_up() -> None:
+    done = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(OK + b"Content-Length: 9\r\n\r\nx")
+        done.wait(20)
+
+    with serving(answer) as server:
+        with pytest.raises(StorageError, match="in time"):
+            get(server.url, timeout=timedelta(milliseconds=50))
+        done.set()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"", OK, OK + b"X: ", OK + b"\r\n", OK + b"Transfer-Encoding: chunked\r\n\r\n1;"],
+    ids=["status", "headers", "line", "body", "chunk size"],
+)
+def test_drip_is_given_up(head: bytes) -> None:
+    """Each look at the clock takes 2 seconds and lets the server send a byte."""
+    go = threading.Semaphore(0)
+    looks = 0
+
+    def clock() -> float:
+        nonlocal looks
+        looks += 1
+        go.release()
+        return 2.0 * looks
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(head)
+        for byte in b"HTTP/1.1 " if head == b"" else b"1" * 1000:
+            if not go.acquire(timeout=20):
+                return
+            connection.sendall(bytes([byte]))
+
+    with serving(answer) as server:
+        with pytest.raises(StorageError, match="less than 1 MiB in 16 s"):
+            get(server.url, timeout=timedelta(seconds=16), clock=clock)
+        go.release(2000)  # the server need not wait for an end that came
+    assert looks < 40
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X: 1\r\n" * 1000),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", (b"1;" + b"x" * 60_000 + b"\r\na\r\n") * 4),
+    ],
+    ids=["100 Continue", "trailers", "chunk extensions"],
+)
+def test_flood_that_brings_no_body_is_given_up(flood: tuple[bytes, bytes]) -> None:
+    looks = 0
+
+    def clock() -> float:
+        nonlocal looks
+        looks += 1
+        return 0.25 * looks
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(flood[0])
+        while True:
+            connection.sendall(flood[1])
+
+    with serving(answer) as server, pytest.raises(StorageError, match="in time"):
+        get(server.url, timeout=timedelta(seconds=2), clock=clock)
+
+
+def test_redirects_share_one_allowance() -> None:
+    looks = 0
+
+    def clock() -> float:
+        nonlocal looks
+        looks += 1
+        return 1.0 * looks
+
+    with serving([moved("/")] * 5 + [with_length(b"end")]) as server:
+        with pytest.raises(StorageError, match=r"redirected to .*in time"):
+            get(server.url, timeout=timedelta(seconds=15), clock=clock)
+        assert 2 < len(server.requests) < 6
+
+
+def test_caller_who_takes_long_is_not_the_servers_fault() -> None:
+    now = 0.0
+    with (
+        serving(with_length(b"x" * (4 * MIB))) as server,
+        open_url(server.url, timeout=SECONDS, max_size=None, allow_private=True, clock=lambda: now) as download,
+    ):
+        for _ in download.chunks():
+            now += 1000.0
+
+
+def test_each_mebibyte_earns_a_timeout() -> None:
+    now = 0.0
+    allowed: list[float] = []
+    fetch = _Request(10.0, lambda: now, None)
+
+    class Socket:
+        def settimeout(self, seconds: float) -> None:
+            allowed.append(seconds)
+
+    def wait(seconds: float) -> None:
+        nonlocal now
+        fetch.limit(Socket())  # type: ignore[arg-type]
+        now += seconds
+
+    fetch.call(wait, 4.0)
+    fetch.call(wait, 5.5)
+    fetch.received = MIB - 1
+    fetch.call(wait, 0.5)
+    with pytest.raises(StorageError, match="in time"):
+        fetch.call(wait, 0.0)
+    fetch.received = MIB
+    fetch.call(wait, 9.0)
+    fetch.call(wait, 1.0)
+    fetch.received = 7 * MIB
+    fetch.call(wait, 1.0)
+    assert allowed == [10.0, 6.0, 0.5, 10.0, 1.0, 10.0]
+
+
+def test_addresses_share_the_time_to_connect(resolve: Callable[..., Resolver], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that swallows everything leaves time for the next."""
+    resolve(files_example=[["127.0.0.1", "127.0.0.2"]])
+    allowed: list[float] = []
+
+    class Silent(socket.socket):
+        def connect(self, address: Any) -> None:
+            allowed.append(self.gettimeout() or 0.0)
+            raise TimeoutError
+
+    monkeypatch.setattr(socket, "socket", Silent)
+    with pytest.raises(StorageError, match="in time"):
+        get("http://files.example/", clock=lambda: 0.0, timeout=timedelta(seconds=10))
+    assert allowed == [5.0, 10.0]
+
+
+# --- data: URLs
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("data:,", ("text/plain;charset=US-ASCII", b"")),
+        ("data:,A%20brief%20note", ("text/plain;charset=US-ASCII", b"A brief note")),
+        ("data:,a,b;c+d", ("text/plain;charset=US-ASCII", b"a,b;c+d")),
+        ("data:;charset=utf-8,%c3%BC", ("text/plain;charset=utf-8", "ü".encode())),
+        ("data:;base64,AP8=", ("text/plain;charset=US-ASCII", b"\x00\xff")),
+        ("data:image/png;base64,AP8=", ("image/png", b"\x00\xff")),
+        ("DATA:image/png;BASE64,AP8=", ("image/png", b"\x00\xff")),
+        ("data:image/png;base64,", ("image/png", b"")),
+        ("data:image/png;base64,AP\r\n8=\n", ("image/png", b"\x00\xff")),
+        ("data:image/png;base64,AP%0D%0A8%3D", ("image/png", b"\x00\xff")),
+        ("data:image/png;base64,%2B%2f+/", ("image/png", b"\xfb\xff\xbf")),
+        ("data:text/plain;charset=utf-8;base64,AP8=", ("text/plain;charset=utf-8", b"\x00\xff")),
+        ("data:image/svg%2Bxml,%3Csvg/%3E", ("image/svg+xml", b"<svg/>")),
+        ("data:application/octet-stream,%00%ff", ("application/octet-stream", b"\x00\xff")),
+    ],
+)
+def test_data_url(url: str, expected: tuple[str, bytes]) -> None:
+    assert read_data_url(url, max_size=None) == expected
+    assert read_data_url(url, max_size=len(expected[1])) == expected
+    if expected[1]:
+        with pytest.raises(MediaTooLargeError):
+            read_data_url(url, max_size=len(expected[1]) - 1)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "data:hidden", "data:hidden,hidden", "data:image/*,hidden", "data:image/png;hidden,x",
+        "data:image/png; base64,hidden", "data:text/plain%0d%0aX: hidden,x", "http://hidden.example/,x",
+        "xdata:,hidden", " data:,hidden", "data:image/png;base64,hidden=x", "data:image/png;base64,hidde",
+        "data:image/png;base64,hidden-_", "data:image/png;base64,hid den=", "data:image/png;base64,hid\tden=",
+        "data:image/png;base64,hidd====", "data:image/png;base64,=hidden=", "data:image/png;base64,hidd=",
+        "data:image/png;base64,hi=", "data:image/png;base64,hid", "data:image/png;base64,h===",
+        "data:image/png;base64,hi==hi==", "data:image/png;base64,hiddenü", "data:image/png;base64,hidd%20en==",
+        "data:image/png;base64,hidd#", "data:,hidden%", "data:,hidden%2", "data:,hidden%zz", "data:,hidden%+1",
+        "data:,hidden\x00", "data:,hidden\x7f", "data:,hiddenü", "data:,hidden\udcff",
+        "data:image/svg+xml,<svg fill='#hidden'>",
+    ],
+)  # fmt: skip
+def test_bad_data_url_is_refused_and_not_quoted(url: str) -> None:
+    with pytest.raises(InvalidMediaError, match="data: URL") as caught:
+        read_data_url(url, max_size=None)
+    assert "hid" not in str(caught.value).lower()
+    check_chain(caught.value)
+
+
+def test_data_url_that_is_too_large_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base64, "b64decode", lambda *_, **__: pytest.fail("decoded"))
+    with pytest.raises(MediaTooLargeError) as caught:
+        read_data_url("data:image/png;base64," + "A" * 4000, max_size=2999)
+    assert str(caught.value) == "larger than the store's max_file_size of 2999 bytes; open the store with a larger one"
+
+
+def test_download_goes_through_an_intake() -> None:
+    """What a store does with it."""
+    body = b"\x89PNG\r\n\x1a\n" + b"x" * MIB
+    intake = HashingWriter(None, None)
+    with (
+        serving(with_length(body)) as server,
+        open_url(server.url, timeout=SECONDS, max_size=None, allow_private=True) as got,
+    ):
+        kept = io.BytesIO()
+        for chunk in got.chunks():
+            intake.write(chunk)
+            kept.write(chunk)
+    assert intake.size == len(body)
+    assert kept.getvalue() == body

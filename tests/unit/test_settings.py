@@ -1,9 +1,9 @@
-"""Settings of a store: what `store.json` holds, what a caller may ask, and how a difference is told."""
+"""Settings of a store: what `store.json` holds, what a caller may ask, policies, and when two roots are one place."""
 
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -20,8 +20,11 @@ from fsmedia.errors import (
 )
 from fsmedia.format.keys import CONFIGURATION_KEY
 from fsmedia.format.layout import DEFAULT_TEMPLATES
+from fsmedia.format.policy import KEEP_FOREVER, expires_at, find_policy, named_policies
 from fsmedia.format.settings import FORMAT, Configuration, Settings
+from fsmedia.maintenance.sync import overlap
 from fsmedia.models import OrganizationMode, RetentionPolicy
+from fsmedia.storage import open_backend
 from fsmedia.storage.address import URL_VARIABLE, url_from_environment
 
 DAY = timedelta(days=1)
@@ -36,12 +39,7 @@ def asked(
 ) -> Settings:
     """What a caller passed."""
     return Settings.read(
-        {
-            "organization": organization,
-            "layouts": templates,
-            "policies": policies,
-            "default_policy": default_policy,
-        }
+        {"organization": organization, "layouts": templates, "policies": policies, "default_policy": default_policy}
     )
 
 
@@ -58,7 +56,7 @@ def document(**changes: Any) -> bytes:
 # -- store.json --------------------------------------------------------------------------------------------------
 
 
-def test_what_lies_in_a_new_store() -> None:
+def test_what_lies_in_a_new_store_and_in_one_with_everything() -> None:
     assert made().dump().decode() == (
         "{\n"
         '  "fsmedia": 1,\n'
@@ -75,9 +73,6 @@ def test_what_lies_in_a_new_store() -> None:
         '  "due_index": "complete"\n'
         "}\n"
     )
-
-
-def test_what_lies_in_a_store_with_everything() -> None:
     settings = asked(
         "by-session",
         {"by-run": TEMPLATE},
@@ -167,13 +162,10 @@ def test_a_store_of_a_newer_version_is_not_opened(changes: dict[str, Any]) -> No
 # -- what a caller asks ------------------------------------------------------------------------------------------
 
 
-def test_nothing_asked_is_nothing_set() -> None:
+def test_what_was_not_given_is_not_asked() -> None:
     assert asked() == Settings()
     assert asked("by-run").values["organization"] is OrganizationMode.BY_RUN
     assert asked(OrganizationMode.BY_SESSION).values["organization"] is OrganizationMode.BY_SESSION
-
-
-def test_only_the_templates_that_were_given_are_asked() -> None:
     settings = asked(templates={OrganizationMode.BY_RUN: TEMPLATE})
     assert {mode: layout.template for mode, layout in settings.values["layouts"].items()} == {"by-run": TEMPLATE}
 
@@ -205,12 +197,9 @@ def test_a_default_policy_is_judged_at_the_latest_when_the_store_is_made(name: s
         made(asked(default_policy=name))
 
 
-def test_a_default_policy_may_be_of_the_stores_own() -> None:
+def test_a_default_policy_may_be_of_the_stores_own_and_begin_like_promptkits() -> None:
     made(asked(policies={"audit": DAY}, default_policy="audit")).check(asked(default_policy="audit"))
-
-
-def test_a_stores_own_name_may_begin_like_promptkits() -> None:
-    """Whoever opens the store again with its own default policy must not be told that it is unknown."""
+    # Whoever opens the store again with its own default policy must not be told that it is unknown.
     try:
         store = made(asked(policies={"retain-legal": DAY}, default_policy="retain-legal"))
     except MediaError:
@@ -242,16 +231,13 @@ def test_a_difference_names_both_values(arguments: dict[str, Any], here: str, wa
     assert info.value.key == CONFIGURATION_KEY
 
 
-def test_a_store_without_a_default_policy_differs_from_one_with() -> None:
-    with pytest.raises(StoreConflictError, match="has default_policy none"):
-        made().check(asked(default_policy="retain"))
-
-
-def test_the_same_settings_are_no_difference() -> None:
+def test_the_same_settings_are_no_difference_and_no_default_policy_is_one() -> None:
     settings = asked("by-run", {"by-run": TEMPLATE}, {"audit": DAY}, "audit")
     made(settings).check(settings)
     made(settings).check(asked(templates={"by-session": DEFAULT_TEMPLATES["by-session"]}))
     made(settings).check(asked(policies=[RetentionPolicy(name="audit", keep_for=DAY)]))
+    with pytest.raises(StoreConflictError, match="has default_policy none"):
+        made().check(asked(default_policy="retain"))
 
 
 # -- environment -------------------------------------------------------------------------------------------------
@@ -273,3 +259,140 @@ def test_a_grace_that_the_file_can_not_hold_is_refused_before_there_is_one() -> 
     """The first write would make a store that its own settings do not fit, also the next time."""
     with pytest.raises(InvalidMediaError, match="whole seconds"):
         Settings.read({"orphan_grace": timedelta(seconds=700.5)})
+
+
+NOON = datetime(2026, 3, 4, 12, 30, tzinfo=UTC)
+
+
+def test_retain_and_no_policy_keep_for_ever_and_no_instant_is_past_the_year_9999() -> None:
+    """PromptArena's default, which PromptKit's own parser refuses."""
+    assert find_policy("retain", {}) == RetentionPolicy(name="retain", keep_for=None)
+    assert expires_at(find_policy("retain", {}), NOON) is None
+    assert expires_at(None, NOON) is None
+    with pytest.raises(UnknownPolicyError, match="9999"):
+        expires_at(find_policy("retain-2913000days", {}), NOON)
+    assert expires_at(find_policy("retain-2912000days", {}), NOON) == NOON + 2912000 * DAY
+
+
+@given(st.integers(1, 10**6), st.sampled_from(["delete-after-{}min", "retain-{}hours", "retain-{}days"]))
+def test_a_number_counts_its_unit(number: int, form: str) -> None:
+    unit = {"min": 60, "urs": 3600, "ays": 86400}[form[-3:]]
+    policy = find_policy(form.format(number), {})
+    assert policy.keep_for is not None
+    assert policy.keep_for.total_seconds() == number * unit
+
+
+def understood(name: str) -> RetentionPolicy | str:
+    """The policy that a name means, or the text that says that it means none."""
+    try:
+        return find_policy(name, {})
+    except UnknownPolicyError as error:
+        return str(error)
+
+
+@given(st.one_of(st.text(), st.from_regex(r"(retain|delete-after)-?.{0,6}(min|hours|days)?", fullmatch=True)))
+def test_any_text_is_a_policy_that_keeps_or_is_unknown(name: str) -> None:
+    found = understood(name)
+    if isinstance(found, str):
+        assert len(found) < 600
+        assert found.isprintable()
+    else:
+        assert found.name == name
+        assert name == KEEP_FOREVER or (found.keep_for is not None and found.keep_for >= timedelta(minutes=1))
+
+
+@pytest.mark.parametrize("digits", ["1000000000", "9" * 30, "9" * 5000], ids=len)
+def test_durations_that_nothing_can_hold_are_refused(digits: str) -> None:
+    with pytest.raises(UnknownPolicyError, match="longer than any duration") as info:
+        find_policy(f"retain-{digits}days", {})
+    assert len(str(info.value)) < 300
+    assert find_policy("retain-999999999days", {}).keep_for == timedelta(days=999999999)
+
+
+def test_a_stores_own_names_are_found_and_listed() -> None:
+    named = named_policies({"audit": 365 * DAY, "for ever": RetentionPolicy(name="for ever")})
+    assert find_policy("audit", named) == RetentionPolicy(name="audit", keep_for=365 * DAY)
+    assert find_policy("for ever", named).keep_for is None
+    assert find_policy("retain-2days", named).keep_for == 2 * DAY
+    with pytest.raises(UnknownPolicyError):
+        find_policy("Audit", named)
+    named = named_policies({"b-legal": DAY, "a-audit": DAY})
+    with pytest.raises(UnknownPolicyError, match="a-audit, b-legal"):
+        find_policy("audit", named)
+    with pytest.raises(UnknownPolicyError) as info:
+        find_policy("x\n\x1b[31m" + "y" * 500, named)
+    assert str(info.value).isprintable()
+    assert len(str(info.value)) < 400
+    audit = RetentionPolicy(name="audit", keep_for=DAY)
+    expected = {"audit": audit}
+    assert named_policies({"audit": DAY}) == expected
+    assert named_policies({"audit": audit}) == expected
+    assert named_policies([audit]) == expected
+    assert named_policies(iter([audit])) == expected
+    assert named_policies({}) == named_policies([]) == {}
+    assert list(named_policies({"b": DAY, "a": DAY})) == ["b", "a"]
+
+
+# -- when --------------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.datetimes(datetime(1971, 1, 1), datetime(2500, 1, 1), timezones=st.just(UTC)),
+    st.integers(1, 10**5 * 86400).map(lambda seconds: timedelta(seconds=seconds)),
+)
+def test_a_media_expires_its_duration_after_its_timestamp(timestamp: datetime, keep_for: timedelta) -> None:
+    expires = expires_at(RetentionPolicy(name="a", keep_for=keep_for), timestamp)
+    assert expires == timestamp + keep_for
+    assert expires.tzinfo is UTC
+
+
+# -- policies given to a store -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "policies",
+    [
+        {"audit": RetentionPolicy(name="other")}, [RetentionPolicy(name="a"), RetentionPolicy(name="a", keep_for=DAY)],
+        {"": DAY}, {"x" * 256: DAY}, {"audit": timedelta(0)}, {"audit": -DAY}, {"audit": timedelta(microseconds=1)},
+        {"audit": "soon"}, {"audit": 30}, {5: DAY}, ["audit"], "audit", [("audit", DAY)],
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_policies_that_are_refused(policies: Any) -> None:
+    with pytest.raises(InvalidMediaError):
+        named_policies(policies)
+
+
+@pytest.mark.parametrize("name", ["retain-1days", "delete-after-5min", "retain", "retain-1000000000days"])
+def test_a_name_that_means_something_is_not_given_another_meaning(name: str) -> None:
+    with pytest.raises((InvalidMediaError, UnknownPolicyError), match=name) as info:
+        named_policies({name: timedelta(days=777)})
+    assert isinstance(info.value, MediaError)
+    assert named_policies({"retain-1days": DAY})["retain-1days"].keep_for == DAY
+
+
+def opened(url: str, endpoint: str | None):
+    options = {"key": "k", "secret": "s"} | ({} if endpoint is None else {"endpoint_url": endpoint})
+    return open_backend(url, options, timeout=timedelta(seconds=1))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("http://127.0.0.1:9000", "http://127.0.0.1:9000/", True),
+        ("http://localhost:9000", "http://127.0.0.1:9000", True),
+        ("http://[::1]:9000", "HTTP://LOCALHOST:9000", True),
+        ("https://S3.example.org", "https://s3.example.org:443/", True),
+        ("http://127.0.0.1:9000", None, True),
+        ("http://127.0.0.1:9000", "http://127.0.0.1:9001", False),
+        ("https://a.example.org", "https://b.example.org", False),
+    ],
+)
+def test_spellings_of_one_server_are_one_place(one, other, same):
+    source, target = opened("s3://bucket/media", one), opened("s3://bucket/media/copy", other)
+    assert overlap(source, target) is overlap(target, source) is same
+
+
+def test_roots_beside_each_other_are_two_places():
+    server = "http://127.0.0.1:9000"
+    assert not overlap(opened("s3://bucket/media", server), opened("s3://bucket/media-copy", server))

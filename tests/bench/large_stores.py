@@ -1,0 +1,364 @@
+"""Large local stores: sweeps, the catalog, verify, erasures and views, against the least work there is."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia.catalog.views import CatalogRows, Tree
+from fsmedia.format import keys
+from fsmedia.format.sidecar import Sidecar
+from fsmedia.format.views import DEFAULT_VIEWS, View
+from fsmedia.models import ContentFields
+from tests.bench.rounds import interleaved, scratch, show
+
+COUNT = int(os.environ.get("FSMEDIA_BENCH_MEDIA", "100000"))
+ROUNDS = 3
+_RUNS = 100
+
+
+def filled(root: str, count: int, due: int) -> None:
+    """Store tiny media: `due` of them have expired, all others do so later."""
+    store = MediaStore(root, durability="rename")
+    content = MediaContent.from_bytes(b"x", "text/plain")
+    now = datetime.now(UTC)
+
+    def pairs():
+        for number in range(count):
+            past = number % (count // due) == 0 if due else False
+            timestamp = now - timedelta(days=2, minutes=number % 600) if past else now
+            policy = "retain-1days" if past else "retain-30days"
+            yield content, MediaMetadata(run_id=f"r{number % _RUNS}", timestamp=timestamp, policy_name=policy)
+
+    store.store_many(pairs())
+
+
+def walk(root: str, *, delete: bool = False) -> int:
+    """Open every sidecar, compare its time and remove what is past: the least that a sweep without an index does."""
+    now, found = datetime.now(UTC), 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if not name.endswith(".meta"):
+                continue
+            path = f"{folder}/{name}"
+            with open(path, "rb") as file:
+                expires_at = json.loads(file.read()).get("expires_at")
+            if expires_at and datetime.fromisoformat(expires_at) <= now:
+                found += 1
+                if delete:
+                    os.unlink(path)
+                    os.unlink(path.removesuffix(".meta"))
+    return found
+
+
+def retention() -> None:
+    """Print the figures."""
+    with scratch() as folder:
+        idle, due = f"{folder}/idle", f"{folder}/due"
+        filled(idle, COUNT, 0)
+        figures = interleaved(
+            {
+                "walk that opens every sidecar": lambda: walk(idle),
+                "sweep, idle": lambda: MediaStore(idle).enforce_policy(),
+            },
+            ROUNDS,
+        )
+        show(f"sweep of {COUNT:,} media, none due", figures, "sweep, idle", 1, "walk at least 100 x")
+        shutil.rmtree(idle)
+        part = COUNT // 100
+        filled(due, COUNT, part)
+        copies = [f"{folder}/copy-{number}" for number in range(3)]
+        for copy in copies:
+            shutil.copytree(due, copy, copy_function=os.link)
+        figures = interleaved(
+            {
+                "walk, opens every sidecar, deletes": lambda: walk(copies[0], delete=True),
+                "sweep, durability=rename": lambda: MediaStore(copies[1], durability="rename").enforce_policy(),
+                "sweep, durability=fsync": lambda: MediaStore(copies[2]).enforce_policy(),
+            },
+            1,
+        )
+        show(f"sweep of {COUNT:,} media, {part:,} due", figures, "sweep, durability=rename", 1, "walk at least 5 x")
+        assert walk(copies[1]) == walk(copies[2]) == 0
+        assert Path(due).exists()
+
+
+CATALOG_CHILD = """
+import json, sys, time
+what, root = sys.argv[1:]
+begun = None
+if what == "find":
+    import fsspec
+    fs = fsspec.filesystem("file")
+    begun = time.perf_counter()
+    count = len(fs.find(root, detail=True))
+else:
+    import pyarrow, pyarrow.compute, pyarrow.parquet
+    from fsmedia import MediaStore
+    store = MediaStore(root, durability="rename")
+    begun = time.perf_counter()
+    if what == "open":
+        count = 0
+    elif what == "list":
+        count = len(list(store.list(mime_type="text/*")))
+    elif what == "filter":
+        count = len(store.catalog(refresh=False).filter(mime_type="text/*", policy_name="retain-30days"))
+    else:
+        count = len(store.catalog())
+took = time.perf_counter() - begun
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(json.dumps([took, count, peak / 1024]))
+"""
+
+
+def measured(what: str, root: str) -> tuple[float, int, float]:
+    """Return seconds, things counted, and MiB of peak memory of a child."""
+    done = subprocess.run([sys.executable, "-c", CATALOG_CHILD, what, root], capture_output=True, text=True, check=True)
+    took, count, peak = json.loads(done.stdout)
+    return took, count, peak
+
+
+def catalog() -> None:
+    """Print the figures."""
+    with scratch() as folder:
+        root = f"{folder}/media"
+        filled(root, COUNT, 0)
+        print(f"catalog of {COUNT:,} media on a local disk")
+        print(f"  {'':34}{'seconds':>9}{'rows/s':>10}{'peak MiB':>10}")
+        for title, what in (
+            ("only open the store", "open"),
+            ("fsspec find, detail=True", "find"),
+            ("list(mime_type=...), no catalog", "list"),
+            ("first refresh", "refresh"),
+            ("refresh, nothing changed", "refresh"),
+            ("list(mime_type=...), with catalog", "list"),
+            ("read the snapshot and filter", "filter"),
+        ):
+            took, count, peak = measured(what, root)
+            print(f"  {title:34}{took:>9.2f}{count / took:>10,.0f}{peak:>10.0f}")
+
+
+VERIFY_SIZE = 2_000
+
+VERIFY_CHILD = """
+import json, resource, sys, time
+from fsmedia import MediaStore
+store = MediaStore(sys.argv[1], read_only=True)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+begun = time.perf_counter()
+report = store.verify(deep=sys.argv[2] == "deep")
+took = time.perf_counter() - begun
+assert report.whole and report.media == int(sys.argv[3]), report
+print(json.dumps([took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before]))
+"""
+
+
+def _filled_to_verify(root: str, *, shared: bool) -> None:
+    """Store media that all expire: each has a due entry, and a marker where bytes are shared."""
+    store = MediaStore(root, durability="rename", deduplicate=shared)
+    store.store_many(
+        (
+            MediaContent.from_bytes(number.to_bytes(8, "big") * (VERIFY_SIZE // 8), "application/octet-stream"),
+            MediaMetadata(run_id=f"r{number % _RUNS}", policy_name="retain-30days"),
+        )
+        for number in range(COUNT)
+    )
+
+
+def verify() -> None:
+    """Print the figures."""
+    print(f"\nverify of {COUNT:,} media of {VERIFY_SIZE:,} bytes on local disk, each with a policy")
+    for shared in (False, True):
+        with scratch() as folder:
+            _filled_to_verify(f"{folder}/store", shared=shared)
+            for depth in ("shallow", "deep"):
+                command = [sys.executable, "-c", VERIFY_CHILD, f"{folder}/store", depth, str(COUNT)]
+                answer = subprocess.run(command, check=True, capture_output=True)
+                took, kilobytes = json.loads(answer.stdout)
+                name = f"{'shared' if shared else 'plain'}, {depth}"
+                print(
+                    f"  {name:<20}{took:>8.1f} s{took / COUNT * 1e6:>10.1f} us a media{kilobytes / 1024:>10.1f} MiB "
+                    f"more{kilobytes * 1024 / COUNT:>8.0f} bytes a media"
+                )
+
+
+PICTURE = bytes(range(256)) * 4096
+
+
+def read_all(root: str) -> int:
+    """Read every sidecar and parse it: the least that whoever trusts no folder does."""
+    found = 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if name.endswith(".meta"):
+                with open(f"{folder}/{name}", "rb") as file:
+                    found += json.loads(file.read())["run_id"] == "r7"
+    return found
+
+
+def erasure() -> None:
+    """Print the figures."""
+    with scratch() as folder:
+        root = f"{folder}/media"
+        filled(root, COUNT, 0)
+        figures = interleaved(
+            {
+                "read and parse every sidecar": lambda: read_all(root),
+                "erase, dry run": lambda: MediaStore(root).erase(run_id="r7", dry_run=True),
+            },
+            ROUNDS,
+        )
+        show(f"one run of {COUNT // 100:,} among {COUNT:,} media", figures, "erase, dry run", 1, "no budget")
+        tracemalloc.start()
+        receipt = MediaStore(root).erase(run_id="r7")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        print(f"  erased {len(receipt.erased):,}, peak {peak / 2**20:.0f} MiB with its receipt")
+        assert read_all(root) == 0
+        shutil.rmtree(root)
+        store = MediaStore(f"{folder}/messages", durability="rename")
+        data = base64.b64encode(PICTURE).decode()
+        text = json.dumps({"messages": [{"content": [{"inlineData": {"mimeType": "video/mp4", "data": data}}]}] * 20})
+        small = store.externalize_text(text, MediaMetadata(run_id="r1")).text
+        assert store.inline_text(small) == text
+        figures = interleaved(
+            {
+                "json.loads and dumps": lambda: json.dumps(json.loads(text)),
+                "externalize_text": lambda: store.externalize_text(text, MediaMetadata(run_id="r1")),
+                "inline_text": lambda: store.inline_text(small),
+            },
+            ROUNDS,
+        )
+        show(f"20 times 1 MiB in {len(text) / 2**20:.0f} MiB of JSON", figures, "externalize_text", 1, "no budget")
+
+
+MEDIA = 100_000
+RUNS = 1000
+BY_DAY = View("by-day", "{timestamp:%Y-%m-%d}/{mime_type}/{name}{ext}")
+CALLS = 200
+
+
+def views() -> None:
+    """Print the figures."""
+    with scratch() as folder:
+        _trees()
+        _store(folder / "m")
+
+
+def _line(what: str, seconds: float, goal: str = "") -> None:
+    print(f"  {what:<58}{seconds * 1000:>12.3f} ms{f'   (goal: {goal})' if goal else ''}")
+
+
+def _columns() -> Callable[[str], list[Any]]:
+    """Columns as a catalog gives them, without a store."""
+    begun = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 10**6
+    names = [keys.plain_name(number % 9, 0, keys.new_unique()) for number in range(MEDIA)]
+    references = sorted(f"runs/run-{number % RUNS:04d}/{name}.png" for number, name in enumerate(names))
+    times = [begun + number * 26_000_000 for number in range(MEDIA)]
+    columns: dict[str, list[Any]] = {
+        "reference": references,
+        "run_id": [each.split("/")[1] for each in references],
+        "session_id": [f"session-{number % 700}" for number in range(MEDIA)],
+        "conversation_id": [None] * MEDIA,
+        "mime_type": ["image/png"] * MEDIA,
+        "size_bytes": list(range(MEDIA)),
+        "timestamp": times,
+        "modified": times,
+    }
+    return columns.__getitem__
+
+
+def _trees() -> None:
+    print(f"\ntrees of {MEDIA:,} rows")
+    column = _columns()
+    taken = interleaved({view.name: partial(_grown, column, view) for view in (*DEFAULT_VIEWS, BY_DAY)}, 3)
+    for name, seconds in taken.items():
+        _line(f"rows and tree of {name}", seconds)
+    tracemalloc.start()
+    rows = CatalogRows(column)
+    before, _ = tracemalloc.get_traced_memory()
+    trees = [Tree(view, rows) for view in (*DEFAULT_VIEWS, BY_DAY)]
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    print(f"  memory: names {before / 2**20:.1f} MiB, {len(trees)} trees {(after - before) / 2**20:.1f} MiB")
+
+
+def _grown(column: Callable[[str], list[Any]], view: View) -> Tree:
+    return Tree(view, CatalogRows(column))
+
+
+def _fill(root: Path) -> None:
+    """Write media past the store: it is not what is measured."""
+    store = MediaStore(root, views={BY_DAY.name: BY_DAY.template}).create()
+    del store
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    for number in range(MEDIA):
+        name = keys.plain_name(number % 9, 0, keys.new_unique()) + ".png"
+        folder = root / "runs" / f"run-{number % RUNS:04d}"
+        if number < RUNS:
+            folder.mkdir(parents=True)
+        metadata = MediaMetadata(
+            run_id=folder.name,
+            session_id=f"session-{number % 700}",
+            message_idx=number % 9,
+            mime_type="image/png",
+            size_bytes=1,
+            timestamp=at,
+        )
+        values = dict(vars(metadata))
+        sidecar = Sidecar.build(
+            values, dict(vars(ContentFields())), sha256="ab" * 32, expires_at=None, detected_mime_type=None
+        )
+        (folder / name).write_bytes(b"x")
+        (folder / f"{name}.meta").write_bytes(sidecar.dump())
+
+
+def _once(call: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+def _store(root: Path) -> None:
+    _fill(root)
+    print(f"\na store of {MEDIA:,} media on local disk")
+    opened = partial(fsspec.filesystem, "media", root=str(root), skip_instance_cache=True)
+    _line("first look, no catalog in the store (reads every sidecar)", _once(lambda: opened().ls("by-run")))
+    _line("writing a catalog", _once(MediaStore(root).catalog))
+    young = opened(view_max_age=3600)
+    _line("first look, a young catalog in the store", _once(lambda: young.ls("by-run")))
+    _line("the next view of the same rows", _once(lambda: young.ls("by-session")))
+    old = opened(view_max_age=0)
+    _line("first look, an old catalog in the store (lists it)", _once(lambda: old.ls("by-run")))
+    _line("a later look, nothing changed", _once(lambda: old.ls("by-run")))
+    path = young.ls("by-run/run-0007", detail=False)[5]
+    calls: dict[str, Callable[[], object]] = {
+        "ls of a folder of 100": lambda: young.ls("by-run/run-0007"),
+        "ls of the folder of folders (1,000)": lambda: young.ls("by-run"),
+        "info": lambda: young.info(path),
+        "glob in a folder": lambda: young.glob("by-run/run-0007/*.png"),
+        "open": lambda: young.open(path).close(),
+        "cat_file": lambda: young.cat_file(path),
+    }
+    taken = interleaved({what: partial(_repeat, call) for what, call in calls.items()})
+    for what, seconds in taken.items():
+        _line(what, seconds / CALLS, "< 5 ms")
+
+
+def _repeat(call: Callable[[], object]) -> None:
+    for _ in range(CALLS):
+        call()
