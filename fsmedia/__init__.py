@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from fsmedia.filesystem import MediaFileSystem
     from fsmedia.handlers import AsyncTimeBasedPolicyHandler, TimeBasedPolicyHandler
     from fsmedia.models import (
-        DeduplicationReport,
         Deletion,
         EnforcementReport,
         Event,
@@ -110,7 +109,6 @@ _MODULES = {
     ),
     "fsmedia.models.interfaces": ("MediaStorageService", "PolicyHandler"),
     "fsmedia.models": (
-        "DeduplicationReport",
         "Deletion",
         "EnforcementReport",
         "Event",
@@ -150,7 +148,6 @@ __all__ = [
     "Catalog",
     "CorruptMediaError",
     "CorruptSidecarError",
-    "DeduplicationReport",
     "Deletion",
     "EnforcementReport",
     "Event",

@@ -510,7 +510,6 @@ class AsyncMediaStore:
     verify = _threaded(MediaStore.verify)
     sweep_orphans = _threaded(MediaStore.sweep_orphans)
     rebuild_due_index = _threaded(MediaStore.rebuild_due_index)
-    deduplicate = _threaded(MediaStore.deduplicate)
     sync_to = _threaded(
         MediaStore.sync_to, stoppable=True, note="A cancellation comes out once the media in hand are done."
     )

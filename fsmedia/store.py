@@ -22,7 +22,6 @@ from fsmedia.filesystem import MediaFileSystem
 from fsmedia.filesystem.views import VIEW_MAX_AGE, as_age
 from fsmedia.format import keys
 from fsmedia.format.settings import Settings, SettingsWords
-from fsmedia.maintenance.dedupe import deduplicate
 from fsmedia.maintenance.erase import Erasure
 from fsmedia.maintenance.erase_traces import check_receipt, read_receipt
 from fsmedia.maintenance.expiry import Enforcement, rebuild_due_index
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
     from fsmedia.display.items import Sort
     from fsmedia.maintenance.sync_copy import Check
     from fsmedia.models import (
-        DeduplicationReport,
         EnforcementReport,
         Externalized,
         Finding,
@@ -465,7 +463,7 @@ class MediaStore:
             return records.record_of(found, self._settings_file.configuration)
 
         answers = (
-            # Alone a media is found under the name that a conversion gave it, too.
+            # Alone a media is found under the name that an older version or a sync gave it, too.
             bulk.attempt(self.info, key) if key and isinstance(found, MediaError) else bulk.attempt(record, found)
             for key, found in bulk.find(self._backend, references, self._references.key, _INFO_WINDOW, with_holds=True)
         )
@@ -659,7 +657,7 @@ class MediaStore:
         Raises
         ------
         MediaNotFoundError
-            The media is here under another name, which the text says: a sync or a conversion gave it one.
+            The media is here under another name, which the text says: a sync or an older version gave it one.
         HeldMediaError
             It is held; the text says why.
         StorageError
@@ -669,12 +667,10 @@ class MediaStore:
         references, removal = self._references, self._removal()
         key = references.key(reference)
         found = removal.one(key)
-        if found:
-            if keys.pointer_of(key) is not None:
-                return
-        else:
-            references.notice_conversion(key)
-        # Asked also when there was something: a conversion under way, or one that was stopped, has it under both names.
+        if found and keys.pointer_of(key) is not None:
+            return
+        # Asked also when there was something plain: what an older version was making of the store may have it under
+        # both names, and then the old one would answer again right after, with what was deleted.
         moved = references.moved_to(key)
         if moved is not None:
             removal.one(moved)
@@ -799,7 +795,6 @@ class MediaStore:
         key = references.key(reference)
         if not lifetime.release(self._backend, self._settings_file.configuration, key):
             # `hold` looks again, so who held by an old reference must be able to release.
-            references.notice_conversion(key)
             moved = references.moved_to(key)
             if moved is not None:
                 lifetime.release(self._backend, self._settings_file.configuration, moved)
@@ -1101,43 +1096,6 @@ class MediaStore:
         self._check_writable()
         return rebuild_due_index(self._backend, self._settings_file, executor, progress)
 
-    @observed("deduplicate")
-    def deduplicate(
-        self, *, dry_run: bool = False, executor: Executor | None = None, progress: Progress = None
-    ) -> DeduplicationReport:
-        """Convert the store to share equal bytes, for the media files it has and for those stored from now on.
-
-        A plain media gets a new reference, which says where its bytes lie; ids, policy, attributes and the instant at
-        which it expires stay. The report tells each old and new reference, and so does `.fsmedia/references/` in the
-        store; where one media is asked for (`retrieve_media`, `delete_media`, `hold`, ...) the old one still does.
-
-        Every media's bytes are read once and compared with its digest. Nothing is lost whenever it stops, and doing
-        it again finishes it; until then some media may be listed twice. Others may read, store and delete meanwhile;
-        what they change in a media in the very moment it is converted may come too late. Stores that were opened before
-        should be opened again: until an error tells them they know no new names, and delete nothing under old ones.
-        Run one conversion at a time: of two at once each may keep a media, under two references.
-
-        Parameters
-        ----------
-        dry_run
-            Change nothing and read sidecars only; the report says what would be saved.
-        executor
-            Any `concurrent.futures.Executor`; it gets 200 media at a time. Workers that meet the same bytes in the
-            same moment may each keep a copy.
-        progress
-            Called with the number of media examined so far.
-
-        Raises
-        ------
-        StorageError
-            The store can't be listed; what failed for single media is in the report, and those stay as they were.
-        ReadOnlyStoreError
-            The store was opened read-only, and this is no dry run.
-        """
-        if not dry_run:
-            self._check_writable()
-        return deduplicate(self._backend, self._settings_file, dry_run=dry_run, executor=executor, progress=progress)
-
     @observed("sync")
     @shows_words(SelectionWords)
     def sync_to(
@@ -1253,8 +1211,8 @@ class MediaStore:
         """Erase everything of a subject, wherever it lies, and return a receipt to keep.
 
         All ids that are given must fit. Every sidecar of the store is read, for a folder alone tells nothing. Besides
-        the media go their due entries, rows of the catalog, lines of conversions, entries of PromptKit's index, what
-        repairs set aside, and what crashes left of them if it is older than the grace. Held media stay and are
+        the media go their due entries, rows of the catalog, lines of renamed references, entries of PromptKit's index,
+        what repairs set aside, and what crashes left of them if it is older than the grace. Held media stay and are
         reported. Bytes that media of others use stay too; the receipt says of each media whether its bytes are gone.
 
         What was stored before is gone afterwards; what is stored meanwhile may stay, and goes when it is erased again.

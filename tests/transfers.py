@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore, RetentionPolicy, SyncReport
 from fsmedia.format import keys
+from tests.storages import MEMORY, MemoryStorage
 
 if TYPE_CHECKING:
     from tests.conftest import Clock
@@ -24,6 +25,21 @@ def opened(storage: Storage, clock: Clock | None = None, **settings: Any) -> Med
 
 def synced(source: Storage, target: Storage, **wishes: Any) -> SyncReport:
     return opened(source).sync_to(target.url, storage_options=target.options, **wishes)
+
+
+def shared_in_place(storage: Storage) -> dict[str, str]:
+    """Make of a plain store one that shares bytes, as version 0.1 could: by a sync, whose media are put here."""
+    place = MemoryStorage(MEMORY, f"memory://shared-{keys.new_unique()}")
+    moved = dict(synced(storage, place, deduplicate=True).moved)
+    for old in moved:
+        gone = {old, keys.sidecar_key(old), keys.hold_key(old)}
+        for key in storage.keys():  # noqa: SIM118 - no dict
+            if key in gone or (key.startswith(keys.DUE) and key.endswith(f"/{old}")):
+                storage.remove(key)
+    for key in sorted(place.keys()):
+        storage.write(key, place.read(key))
+    place.clear()
+    return moved
 
 
 def fill(store: MediaStore) -> dict[str, str]:

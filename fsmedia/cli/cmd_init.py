@@ -20,8 +20,8 @@ from fsmedia.format.settings import Configuration
 
 HELP = """Make a store: write its settings. Not needed before `store`, which makes one with the defaults.
 
-Settings can't be changed afterwards (but `fsmedia dedupe` lets media share equal bytes later). Doing it again with the
-same settings, or with none, changes nothing and shows what is there; with other settings it is an error.
+Settings can't be changed afterwards; `fsmedia sync` brings the media to a new store that has others. Doing it again
+with the same settings, or with none, changes nothing and shows what is there; with other settings it is an error.
 
 Examples:
   fsmedia init --store ./media

@@ -31,7 +31,7 @@ _COMMANDS = {
         "demo", "init", "store", "ls", "info", "get", "url", "gallery", "compare", "query", "stats",
     ),
     "Keep and let go": ("rm", "enforce", "erase", "policy"),
-    "Operate": ("verify", "sync", "dedupe", "sweep-orphans", "stores", "catalog"),
+    "Operate": ("verify", "sync", "sweep-orphans", "stores", "catalog"),
     "Exchange": ("externalize", "inline", "import", "export"),
 }  # fmt: skip
 

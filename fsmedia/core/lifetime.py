@@ -267,10 +267,10 @@ class Deleter:
         return failed | self._delete({each: data for each, data in sidecars.items() if each not in failed})
 
     def many_moved(self, references: Sequence[str]) -> dict[str, MediaError]:
-        """Remove what a conversion or a sync gave other names in the same folder; errors go by the given names.
+        """Remove what has other names in the same folder by now; errors go by the given names.
 
-        Names that were found by `many` neither under these nor under those are looked for in what syncs and
-        conversions wrote down: their media are here, and not deleted.
+        Names that were found by `many` neither under these nor under those are looked for in what was written down of
+        renamed references: their media are here, and not deleted.
         """
         absent, moved = frozenset(self._absent), dict[str, str]()
         try:

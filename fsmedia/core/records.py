@@ -652,21 +652,24 @@ def exists(backend: Backend, reference: str) -> bool:
 
 
 def may_have_moved(reference: str) -> bool:
-    """Return whether a conversion could have given an item of this name another one."""
+    """Return whether an item of this name could share its bytes under another one: a plain name of our own form.
+
+    A sync gives it, and so did versions that turned a plain store over in place; what they left half-way is still read.
+    """
     return keys.is_own_name(reference) and keys.pointer_of(reference) is None
 
 
 def moved_to(backend: Backend, reference: str) -> str | None:
-    """Return the reference that a conversion gave a plain media item; lists its folder. None if there is none."""
+    """Return the reference that a plain media item has since it shares its bytes; lists its folder."""
     return moved_many(backend, [reference]).get(reference)
 
 
 def moved_many(backend: Backend, references: Sequence[str]) -> dict[str, str]:
-    """Return the references that a conversion gave plain media items; lists each of their folders once."""
+    """Return the references that plain media items have since they share bytes; lists each of their folders once."""
     found: dict[str, str] = {}
     wanted = {each for each in references if may_have_moved(each)}
     for folder in {each.rpartition("/")[0] for each in wanted}:
-        # In key order: where a conversion that died left two, all processes take the same one.
+        # In key order: where there are two, all processes take the same one.
         for entry in sorted(backend.children(folder).entries):
             if not keys.is_sidecar(entry.key):
                 continue
@@ -705,7 +708,7 @@ def brought_many(backend: Backend, references: Iterable[str]) -> dict[str, str]:
 
 
 def refuse_renamed(backend: Backend, references: Sequence[str]) -> dict[str, MediaNotFoundError]:
-    """Return the error for each name that is nobody's any more because a sync or a conversion gave its media another.
+    """Return the error for each name that is nobody's any more because its media was given another here.
 
     Ask only for what was not found: it reads all that is written down below `.fsmedia/references/`. Where nothing is,
     that is one listing.
@@ -716,7 +719,7 @@ def refuse_renamed(backend: Backend, references: Sequence[str]) -> dict[str, Med
     errors |= {plain[name]: _renamed(plain[name], name) for name in _existing(backend, plain)}
     asked = {each: each for each in references if each not in errors}
     seen = set(asked)
-    # A media may have been renamed more than once: brought here, then converted. Nobody comes back to a name.
+    # A media may have been renamed more than once. Nobody comes back to a name.
     while asked:
         following = {new: asked[old] for old, new in _renamings(backend, asked) if new not in seen}
         seen.update(following)
@@ -741,7 +744,7 @@ def _existing(backend: Backend, references: Iterable[str]) -> Iterator[str]:
 
 
 def _renamings(backend: Backend, wanted: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield the pairs of old and new reference that conversions and syncs wrote down for some old ones."""
+    """Yield the pairs of old and new reference that were written down for some old ones."""
     listed = (entry.key for entry in backend.entries(keys.REFERENCES) if not keys.is_temporary(entry.key))
     while window := list(islice(listed, _BATCH)):
         for data in backend.fetch(reads=window).reads:
@@ -757,7 +760,7 @@ def _renamings(backend: Backend, wanted: Collection[str]) -> Iterator[tuple[str,
 
 def _renamed(reference: str, present: str) -> MediaNotFoundError:
     return MediaNotFoundError(
-        f"has another name here since it was brought here or converted: {present}",
+        f"has another name here since it was brought here, or shares its bytes: {present}",
         next_step="give that name",
         reference=reference,
     )
@@ -1412,26 +1415,19 @@ class References:
             try:
                 return function(key)
             except MediaNotFoundError:
-                self.notice_conversion(key)
                 moved = self.moved_to(key)
                 if moved is None:
                     raise
         with ErrorContext(moved):
             return function(moved)
 
-    def notice_conversion(self, key: str) -> None:
-        """Read the settings anew where a media was not found: somebody may have converted the store meanwhile."""
-        settings_file = self.settings_file
-        if may_have_moved(key) and settings_file.is_settled and not settings_file.configuration.deduplicate:
-            settings_file.reload()
-
     def moved_to(self, key: str) -> str | None:
-        """Return a media's name since the store was converted, or since a sync brought it here; None: it has none.
+        """Return a media's name since it shares its bytes, or since a sync brought it here; None: it has none.
 
         It lists the media's folder, so ask only for what was not found.
         """
         settings_file = self.settings_file
-        # A root without settings was never converted, and is not listed to assume any.
+        # A root without settings shares nothing, and is not listed to assume any.
         if not (settings_file.is_settled and settings_file.configuration.deduplicate):
             return None
         if keys.pointer_of(key) is not None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fsmedia.core.named import LOOKS, ROUNDS
+from fsmedia.core.named import LOOKS
 from fsmedia.errors import InvalidReferenceError, MediaNotFoundError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.format.settings import DEFAULT_ORGANIZATION, Configuration, Settings
@@ -25,7 +25,7 @@ _FOLDERS = 1000
 """Folders below a root in use that are looked into before it becomes a store."""
 SETTINGS_TYPE = "application/json"
 SWITCHES = ("deduplicate", "due-index-complete")
-"""What is turned on once in a store's life, and never off; each an object of its own where nothing keeps two apart."""
+"""What older versions turned on by an object of its own beside the settings, where nothing keeps two writers apart."""
 
 
 class SettingsFile:
@@ -188,67 +188,18 @@ class SettingsFile:
         ------
         StorageError
             The settings could not be written.
-        """
-        self.settle()
-        return self._turn_on("due-index-complete")
-
-    def share_bytes(self) -> Configuration:
-        """Record that media items which are stored from now on share equal bytes.
-
-        A process that opened the store before still stores plain items; a later conversion converts those.
-
-        Raises
-        ------
-        StorageError
-            The settings could not be written.
-        """
-        self.settle()
-        # What the caller asked for when it opened the store is overruled here, and must not be compared again.
-        self._settings.values.pop("deduplicate", None)
-        return self._turn_on("deduplicate")
-
-    def _turn_on(self, switch: str) -> Configuration:
-        """Change the one field that a switch means, and none that another process changes at the same time.
-
-        Raises
-        ------
         StoreConflictError
             Others kept changing the settings.
         """
-        if self._backend.exclusion in (Exclusion.CONDITIONS, Exclusion.LOCK):
-            self._write_with([switch])
-        else:
-            self._add(switch)
+        self.settle()
+        # With what an older version turned on beside the settings: `configuration` has read that.
+        update_object(self._backend, keys.CONFIGURATION_KEY, self._with_complete_index, SETTINGS_TYPE)
         return self.reload()
 
-    def _add(self, switch: str) -> None:
-        """Turn a switch on that is an object of its own, then write into the settings all that are on.
-
-        Reading the settings back would not do: of two that read before either wrote, the second takes back what the
-        first has read back already. A switch is there before its writer reads the others, so whoever writes the
-        settings last finds all that were acknowledged.
-        """
-        self._backend.write(keys.switch_key(switch), b"", "application/octet-stream")
-        for _ in range(ROUNDS):
-            there = self._backend.fetch(heads=[keys.switch_key(each) for each in SWITCHES]).heads
-            if not self._write_with([each for each, entry in zip(SWITCHES, there, strict=True) if entry is not None]):
-                return
-        raise StoreConflictError("others keep changing the settings", next_step="try again", key=keys.CONFIGURATION_KEY)
-
-    def _write_with(self, switches: list[str]) -> bool:
-        """Write the settings with some switches on; False if they were on, and nothing was written."""
-        written: list[bytes] = []
-
-        def change(data: bytes | None) -> bytes | None:
-            found = self.configuration if data is None else Configuration.parse(data)
-            changed = _with_switches(found, switches)
-            if data is not None and changed == found:
-                return None
-            written.append(changed.dump())
-            return written[-1]
-
-        update_object(self._backend, keys.CONFIGURATION_KEY, change, SETTINGS_TYPE)
-        return bool(written)
+    def _with_complete_index(self, data: bytes | None) -> bytes | None:
+        found = self.configuration if data is None else Configuration.parse(data)
+        changed = replace(found, due_index="complete", deduplicate=found.deduplicate or self.configuration.deduplicate)
+        return None if data is not None and changed == found else changed.dump()
 
     def _check_unchanged(self, found: Configuration | None, wanted: Configuration) -> None:
         """Refuse a media item that was checked against other settings than those that count."""
@@ -268,8 +219,8 @@ class SettingsFile:
 
     def _load(self) -> Configuration | None:
         """Read the settings, with the switches that are on beside them; one round trip."""
-        # Whoever writes the settings last may have read them before another turned a switch on, and die before it looks
-        # again: what was acknowledged is the switch's own object then.
+        # Of two that changed the settings at once the last may have taken back what the other had acknowledged: the
+        # switch's own object tells then.
         switches = SWITCHES if _may_have_switches(self._backend) else ()
         found = self._backend.fetch([keys.CONFIGURATION_KEY], [keys.switch_key(each) for each in switches])
         data = found.reads[0]

@@ -21,7 +21,6 @@ from fsmedia.display.html import copied, joined, style, table, view
 from fsmedia.display.previewer import OpenedSource, Preview, family_of, preview_of
 from fsmedia.errors import MediaError
 from fsmedia.models import (
-    DeduplicationReport,
     EnforcementReport,
     ExportReport,
     ImportReport,
@@ -284,24 +283,6 @@ def _(report: OrphanReport) -> Panel:
             ),
             _failed(report),
         ),
-    )
-
-
-@_panel_of.register
-def _(report: DeduplicationReport) -> Panel:
-    verb, saved = ("would be converted", "would be saved") if report.dry_run else ("converted", "saved")
-    return Panel(
-        "Deduplication",
-        (
-            f"{report.examined:,} examined",
-            f"{report.converted:,} {verb} ({size_text(report.bytes_before)})",
-            f"{size_text(report.bytes_saved)} {saved}",
-            _counted(report.skipped, "skipped"),
-            _counted(report.failed, "failed"),
-            _took(report),
-        ),
-        (_DRY_RUN if report.dry_run else "",),
-        (PanelTable("Moved", ("old", "new"), report.moved, len(report.moved)), _skipped(report), _failed(report)),
     )
 
 

@@ -119,7 +119,7 @@ class Configuration:
     orphan_grace: timedelta = ORPHAN_GRACE
     """Age from which leftovers may be mended."""
     due_index: DueIndex = "complete"
-    """Whether the due index names every media that expires; this and `deduplicate` may change in a store's life."""
+    """Whether the due index names every media that expires; it may change in a store's life."""
     views: dict[str, View] = field(default_factory=dict)
     """What `media://` shows at its top besides the views that every store has."""
     adopted: bool = False
@@ -227,9 +227,10 @@ class Configuration:
         for name, pair in pairs.items():
             here, wanted = map(_shown, pair)
             if wanted != here:
+                step = "another root; sync_to(new_root, deduplicate=True) brings the media there"
                 raise StoreConflictError(
                     f"the store has {name} {here}, it was opened with {wanted}",
-                    next_step=f"leave {name} out, or use another root",
+                    next_step=f"leave {name} out, or use {step if name == 'deduplicate' else 'another root'}",
                     key=keys.CONFIGURATION_KEY,
                 )
 

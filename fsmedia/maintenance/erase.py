@@ -29,10 +29,8 @@ from fsmedia.maintenance.subject import (
     Subject,
     digest_prefix,
     json_object,
-    marker_of,
     owned_pairs,
     search_window,
-    sidecar_values,
 )
 from fsmedia.maintenance.survey import check_listing, due_entries_beside
 from fsmedia.models import Cleaned, Deletion, Erased, Receipt, Reference, Remaining
@@ -113,8 +111,7 @@ class Erasure:
         shown = found.examined + sum(len(page.items) for page in pages)
         beside = "" if shown or self.force else due_entries_beside(backend)
         check_listing(backend, settings_file, shown, whole=True, force=self.force, beside=beside)
-        # Again: somebody may have begun to convert the store while it was looked through.
-        context = EraseContext(backend, settings_file.reload(), subject, begun)
+        context = EraseContext(backend, settings_file.configuration, subject, begun)
         gone = self._erase(context, _with_notes(backend, found.items))
         # What an earlier erasure left half done has no sidecar any more, so only its journal tells.
         gone.add(finish_interrupted(context, pages, dry_run=self.dry_run))
@@ -205,9 +202,6 @@ def erase_window(context: EraseContext, items: Sequence[EraseItem]) -> EraseResu
     # A held media was not touched; after any other failure the page must stay for whoever finishes the deletion.
     if all(isinstance(error, HeldMediaError) for error in failed.values()):
         result.pages.append(page)
-    moved = _moved(context, result)
-    if moved:  # a conversion stored them again under other names before the old ones went
-        result.add(erase_window(context, moved))
     return result
 
 
@@ -226,30 +220,6 @@ def _not_held(backend: Backend, items: Sequence[EraseItem]) -> EraseResult:
         result.fail(reference, holds.refusal(reference, data))
     result.erased = [each for each in items if each.reference not in listed]
     return result
-
-
-def _moved(context: EraseContext, result: EraseResult) -> list[EraseItem]:
-    """Return the media that a conversion under way has renamed since the store was listed."""
-    plain = {each.reference: each for each in result.erased if records.may_have_moved(each.reference)}
-    # Only a store that shares bytes can be under conversion.
-    if not context.configuration.deduplicate or not plain:
-        return []
-    try:
-        moved = records.moved_many(context.backend, list(plain))
-    except MediaError as error:
-        for reference in plain:
-            result.fail(reference, error)
-        return []
-    found = []
-    for (old, new), data in zip(
-        moved.items(), records.read_sidecars(context.backend, list(moved.values())), strict=True
-    ):
-        if isinstance(data, MediaError):
-            result.fail(new, data)
-        elif data is not None:
-            marker = marker_of(sidecar_values(data, new)[0], new)
-            found.append(plain[old]._replace(reference=new, marker=marker, note=f"was {old}"))
-    return found
 
 
 def finish_interrupted(context: EraseContext, pages: Iterable[JournalPage], *, dry_run: bool) -> EraseResult:

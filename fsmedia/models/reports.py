@@ -284,40 +284,6 @@ class Moved(NamedTuple):
     new: str
 
 
-class DeduplicationReport(Report):
-    """What one conversion of a store did, or in a dry run would do."""
-
-    dry_run: bool = False
-    examined: int = 0
-    """Media looked at that do not share their bytes yet; those that do are not counted."""
-    converted: int = 0
-    bytes_before: int = 0
-    """Bytes that the converted media took, each by itself."""
-    bytes_saved: int = 0
-    """Bytes of those among them whose bytes were there already, so that they are stored once now."""
-    skipped: tuple[Skipped, ...] = ()
-    """Held media, and media whose names can't tell where shared bytes lie."""
-    failed: tuple[Failed, ...] = ()
-    """What went wrong; these media are there as before, converting again takes them up."""
-    moved: tuple[Moved, ...] = ()
-    """Old and new reference of each media item; in a dry run the new ones are not known yet, and this is empty."""
-    mappings: tuple[str, ...] = ()
-    """Keys of the objects in the store that keep `moved`: JSON lines with `old` and `new`."""
-    nested_stores: tuple[str, ...] = ()
-    """Folders that are other stores', below this one: nothing in them was looked at or changed."""
-    versions_kept: bool | None = False
-    """Whether the bucket keeps the bytes under their old names as older versions, so that nothing is saved yet."""
-    took: timedelta = timedelta(0)
-
-    def __str__(self) -> str:
-        verb, saves = ("would convert", "would save") if self.dry_run else ("converted", "saved")
-        return (
-            f"{self.examined} examined, {verb} {self.converted} ({self.bytes_before} bytes), {saves} "
-            f"{self.bytes_saved} bytes, {len(self.skipped)} skipped, {len(self.failed)} failed"
-            f"{kept_words(self.versions_kept)}"
-        )
-
-
 class SyncReport(Report):
     """What one sync did, or in a dry run would do."""
 
@@ -749,7 +715,6 @@ _EVENT_NAMES = {
     "enforce_policy": "media.swept",
     "sweep_orphans": "media.orphans_swept",
     "rebuild_due_index": "media.due_index_rebuilt",
-    "deduplicate": "media.deduplicated",
     "erase": "media.erased",
 }
 """Names of what succeeded, the first three as PromptKit has them; of any other operation it is `media.<operation>`."""

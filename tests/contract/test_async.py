@@ -29,6 +29,7 @@ from fsmedia import (
 )
 from fsmedia.format import keys
 from tests.contract.specimens import PNG, R1, STORE_JSON, of_size, png, traces
+from tests.transfers import shared_in_place
 
 
 @pytest.fixture
@@ -424,9 +425,9 @@ def test_a_part_of_what_was_cut_short_is_an_error(storage, open_store, open_asyn
     asyncio.run(session())
 
 
-def test_a_reference_from_before_a_conversion_is_read(open_store, open_async):
+def test_the_old_name_of_a_renamed_media_is_read(storage, open_store, open_async):
     old = open_store().store_media(png(), R1)
-    open_store().deduplicate()
+    shared_in_place(storage)
 
     async def session():
         async with open_async() as store:

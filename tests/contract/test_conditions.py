@@ -273,7 +273,7 @@ CHANGES: dict[str, Callable[[MediaStore], object]] = {
     "policy": lambda store: store.apply_policy(NAME, None),
     "delete": lambda store: store.delete_media(NAME),
     "move": lambda store: store.fs.mv(NAME, "runs/r1/moved.bin"),
-    "settings": lambda store: store.deduplicate(),
+    "settings": lambda store: store.rebuild_due_index(),
     "drop": lambda store: named.drop_sidecar(store._backend, NAME, named.see(store._backend, NAME)),
     "update": lambda store: update_object(store._backend, SIDECAR, lambda _: b"{}", TYPE),
 }
@@ -285,7 +285,8 @@ def test_what_was_read_without_a_token_is_not_replaced(
     some_storage: Storage, tokenless: Callable[[], None], change: str
 ) -> None:
     """An unconditional PUT would go over what others have written meanwhile."""
-    store = MediaStore(some_storage.url, storage_options=some_storage.options).create()
+    some_storage.write(keys.CONFIGURATION_KEY, replace(Configuration(), due_index="partial").dump())
+    store = MediaStore(some_storage.url, storage_options=some_storage.options)
     store.fs.pipe_file(NAME, b"old")
     places = (NAME, SIDECAR, keys.CONFIGURATION_KEY)
     before = [some_storage.read(key) for key in places]
@@ -357,41 +358,20 @@ def test_a_sidecar_is_dropped_whose_mark_got_no_answer(
 # -- settings where nothing keeps two programs apart -----------------------------------------------------------
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
-def lose_a_switch(storage: Storage) -> None:
-    """Let one program turn a switch on between another's last look and its write, after which that one dies."""
+def test_a_switch_that_stands_beside_the_settings_is_on(rclone_storage: S3Storage) -> None:
+    """Of two programs of 0.1 the last to write took back what the other had turned on, and died before it looked."""
     partial = replace(Configuration(), adopted=True, due_index="partial")
-    storage.write(keys.CONFIGURATION_KEY, partial.dump())
-    backend = opened(storage)
-    first, second, real = SettingsFile(backend, Settings()), SettingsFile(opened(storage), Settings()), backend.write
-
-    def write(key: str, data: bytes, content_type: str) -> None:
-        if key == keys.CONFIGURATION_KEY:
-            assert second.share_bytes().deduplicate
-        real(key, data, content_type)
-        if key == keys.CONFIGURATION_KEY:
-            raise Killed
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(backend, "write", write)
-        with pytest.raises(Killed):
-            first.complete_due_index()
-    assert not Configuration.parse(storage.read(keys.CONFIGURATION_KEY)).deduplicate
-
-
-def test_a_switch_stays_on_though_another_wrote_what_it_had_read_before_and_died(rclone_storage: S3Storage) -> None:
-    lose_a_switch(rclone_storage)
+    rclone_storage.write(keys.CONFIGURATION_KEY, partial.dump())
+    rclone_storage.write(keys.switch_key("deduplicate"), b"")
     with rclone_storage.counted() as n:
-        found = SettingsFile(opened(rclone_storage), Settings()).configuration
-    assert found.deduplicate
-    assert found.due_index == "complete"
+        found = SettingsFile(opened(rclone_storage), Settings())
+    assert found.configuration == replace(partial, deduplicate=True)
     # The heads go with the settings, in one round trip.
     assert n == {"get": 1, "head": len(settings_file.SWITCHES)}, n
-    opened_anew = MediaStore(rclone_storage.url, storage_options=rclone_storage.options)
-    assert opened_anew._settings_file.configuration.deduplicate
+    store = MediaStore(rclone_storage.url, storage_options=rclone_storage.options)
+    store.rebuild_due_index()
+    wanted = replace(partial, deduplicate=True, due_index="complete")
+    assert Configuration.parse(rclone_storage.read(keys.CONFIGURATION_KEY)) == wanted
 
 
 @pytest.mark.parametrize("some_storage", [S3_MOTO, S3_RCLONE, GCS], indirect=True)

@@ -17,6 +17,7 @@ from tests.contract.specimens import PNG
 from tests.contract.test_erasure import HOUR, no_trace, stored
 from tests.deduplicated import below
 from tests.storages import MEMORY
+from tests.transfers import shared_in_place
 
 
 def test_leftovers_go_if_they_are_old_and_wait_if_not(storage, open_store) -> None:
@@ -68,9 +69,10 @@ def test_stale_due_entries_of_what_went_go_at_once(storage, store, clock) -> Non
     assert below(storage, "due") == {keys.due_key(clock.now + 24 * HOUR, stays)}
 
 
-def test_old_names_of_a_conversion_go(storage, store) -> None:
-    plain = [put(store, run) for run in ("alice", "bob", "alice")]
-    store.deduplicate()
+def test_old_names_of_renamed_media_go(storage, open_store) -> None:
+    plain = [put(open_store(), run) for run in ("alice", "bob", "alice")]
+    shared_in_place(storage)
+    store = open_store()
     receipt = store.erase(run_id="alice")
     assert receipt.cleaned.mappings == 2
     assert len(receipt.erased) == 2
@@ -82,11 +84,12 @@ def test_old_names_of_a_conversion_go(storage, store) -> None:
     assert below(storage, "references") == set()
 
 
-def test_a_half_done_conversion_loses_both_names(storage, open_store, clock) -> None:
+def test_a_media_under_its_old_name_and_its_new_one_loses_both(storage, open_store, clock) -> None:
     store = open_store()
     plain = put(store, "alice")
     copy = {key: storage.read(key) for key in sorted(storage.keys()) if "alice" in key}
-    store.deduplicate()
+    shared_in_place(storage)
+    store = open_store()
     for key, data in copy.items():
         storage.write(key, data)
     assert len(list(store.list())) == 2
@@ -94,28 +97,6 @@ def test_a_half_done_conversion_loses_both_names(storage, open_store, clock) -> 
     assert plain in {each.reference for each in receipt.erased}
     assert len(receipt.erased) == 2
     no_trace(storage, "alice")
-
-
-def test_a_conversion_meanwhile_hides_nothing(memory_storage, monkeypatch) -> None:
-    from fsmedia import MediaStore
-    from fsmedia.maintenance import erase
-
-    store = MediaStore(memory_storage.url)
-    plain = put(store, "alice")
-    other = MediaStore(memory_storage.url)
-    real = erase.Erasure._search
-
-    def found(self, *words):
-        answer = real(self, *words)
-        other.deduplicate()
-        return answer
-
-    monkeypatch.setattr(erase.Erasure, "_search", found)
-    receipt = MediaStore(memory_storage.url).erase(run_id="alice")
-    assert receipt.is_complete
-    assert len(receipt.erased) == 2
-    assert receipt.erased[1].note == f"was {plain}"
-    no_trace(memory_storage, "alice")
 
 
 def test_records_of_deletions_are_evidence_and_stay_unless_told(storage, open_store) -> None:

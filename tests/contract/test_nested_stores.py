@@ -294,12 +294,6 @@ def test_no_upload_of_it_is_aborted(moto_storage, clock):
     assert [each["Key"] for each in left] == [f"{moto_storage.prefix}team-b/runs/r1/x.png"]
 
 
-def test_a_conversion_leaves_it(nested):
-    report = nested.outer.deduplicate()
-    assert (report.converted, report.nested_stores) == (len(nested.own), nested.folders)
-    assert nested.is_untouched()
-
-
 @pytest.mark.parametrize("words", [{}, {"session_id": "ada"}])
 def test_a_sync_from_it_or_to_it_leaves_it(nested, tmp_path, clock, words):
     """`delete` would have taken all inner media for what the source has not."""

@@ -1,18 +1,22 @@
-"""Old names of media that a sync or a conversion renamed: nobody deletes by one and hears that it succeeded."""
+"""Old names of media that a sync renamed, or version 0.1 in place: nobody deletes by one unheard."""
 
 from __future__ import annotations
 
+import pickle
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import BulkError, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
+from fsmedia import BulkError, HeldMediaError, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
 from fsmedia.format import keys
-from tests.storages import LOCAL, MEMORY, LocalStorage, MemoryStorage, Storage
-from tests.transfers import opened, synced
+from tests.storages import LOCAL, MEMORY, S3_MOTO, LocalStorage, MemoryStorage, Storage
+from tests.transfers import opened, shared_in_place, synced
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.conftest import Clock
 
 
 def put(store: MediaStore, data: bytes = b"text", **fields: Any) -> str:
@@ -68,10 +72,10 @@ def test_the_name_of_shared_bytes_where_a_sync_made_them_plain(storage: Storage,
     refused(opened(there), old, new)
 
 
-def test_what_was_brought_and_then_converted_has_two_old_names(storage: Storage, there: Storage) -> None:
+def test_what_was_brought_and_then_renamed_in_place_has_two_old_names(storage: Storage, there: Storage) -> None:
     old = put(opened(storage), session_id="s1")
     ((_, brought),) = synced(storage, there, organization="by-session").moved
-    ((_, present),) = opened(there).deduplicate().moved
+    (present,) = shared_in_place(there).values()
     refused(opened(there), old, present)
     gone_by(opened(there), brought)
 
@@ -105,3 +109,69 @@ def test_lines_that_are_none_are_passed_over() -> None:
     for name in ("runs/r1/x", "runs/r1/a", "runs/r1/b"):
         store.delete_media(name)
     assert list(store.list()) == [kept]
+
+
+@pytest.mark.parametrize("some_storage", [LOCAL, MEMORY, S3_MOTO], indirect=True)
+def test_old_references_still_lead_to_the_media(some_storage: Storage, clock: Clock) -> None:
+    before = opened(some_storage, clock)
+    old, gone, other = put(before, b"bytes"), put(before, b"will be deleted"), put(before, b"bytes")
+    new = shared_in_place(some_storage)[old]
+    for store in (opened(some_storage, clock), pickle.loads(pickle.dumps(opened(some_storage, clock)))):
+        assert store.retrieve_media(old).read_bytes() == b"bytes"
+        assert store.exists(old)
+        assert store.info(old).reference == new
+        assert store.metadata(old).run_id == "r1"
+        with store.open(old) as file:
+            assert file.read() == b"bytes"
+        assert store.read(old) == b"bytes"
+    store = opened(some_storage, clock)
+    if some_storage.name != MEMORY:
+        with urllib.request.urlopen(store.get_url(old)) as answer:
+            assert answer.read() == b"bytes"
+    copy = store.store_media(MediaContent(storage_reference=old, mime_type="text/plain"), MediaMetadata(run_id="c"))
+    assert store.retrieve_media(copy).read_bytes() == b"bytes"
+    store.apply_policy(old, "retain-1days")
+    assert store.info(new).policy_name == "retain-1days"
+    store.hold(old, "auditors")
+    assert store.info(new).hold == "auditors"
+    store.release(old)
+    assert store.info(new).hold is None
+    store.delete_media(gone)
+    store.delete_media(old)
+    store.delete_media(old)
+    assert not store.exists(old)
+    assert new not in list(store.list())
+    assert store.exists(other)
+    for ask in (store.info, store.open, store.retrieve_media):
+        with pytest.raises(MediaNotFoundError):
+            ask(old)
+
+
+def test_bulk_deletes_know_old_references(memory_storage: MemoryStorage) -> None:
+    old = [put(opened(memory_storage), session_id=f"s{number % 2}") for number in range(4)]
+    shared_in_place(memory_storage)
+    store = opened(memory_storage)
+    new = sorted(store.list())
+    store.hold(old[3], "wait")
+    with pytest.raises(BulkError) as caught:
+        opened(memory_storage).delete_many([*old, "runs/r0/other.png"])
+    assert {index: type(error) for index, error in caught.value.errors.items()} == {3: HeldMediaError}
+    assert [each for each in new if store.exists(each)] == list(store.list())
+    assert len(list(store.list())) == 1
+
+
+def test_another_media_of_the_folder_is_no_answer_to_an_old_reference(memory_storage: MemoryStorage) -> None:
+    old = put(opened(memory_storage))
+    new = shared_in_place(memory_storage)[old]
+    store = opened(memory_storage)
+    for wrong in (
+        old.replace("/0000_00_", "/0001_00_"),
+        old.replace(".txt", ".png"),
+        f"runs/r1/{keys.plain_name(0, 0, keys.new_unique())}.txt",
+        "runs/r1/table.csv",
+    ):
+        assert not store.exists(wrong)
+        with pytest.raises(MediaNotFoundError):
+            store.info(wrong)
+        store.delete_media(wrong)
+    assert list(store.list()) == [new]

@@ -14,6 +14,7 @@ from fsmedia.storage.memory import MemoryBackend
 from tests.contract.specimens import PNG
 from tests.contract.test_erasure import edited, no_trace, stored
 from tests.deduplicated import below
+from tests.transfers import shared_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -210,14 +211,15 @@ def test_a_damaged_hold_of_what_is_not_there_is_told_until_it_is_set_aside(memor
     no_trace(memory_storage, "alice")
 
 
-def test_what_was_set_aside_under_the_name_before_a_conversion_goes(storage: Storage, store: MediaStore) -> None:
+def test_what_was_set_aside_under_a_name_before_it_was_renamed_goes(storage: Storage, store: MediaStore) -> None:
     old = stored(store, run_id="r1", session_id="alice")
     store.hold(old, "alice against the lab")
     Damage.hold_cut_off(storage, old)
     repaired(store)
     aside = {key: storage.read(key) for key in below(storage, "quarantine")}
     store.release(old)
-    store.deduplicate()
+    shared_in_place(storage)
+    store = MediaStore(storage.url, storage_options=storage.options)
     receipt = store.erase(session_id="alice")
     assert [each.reference for each in receipt.erased] != [old]
     assert receipt.cleaned.quarantined == len(aside) == 2

@@ -18,6 +18,7 @@ from fsmedia import (
 )
 from fsmedia.models import AttributedMetadata
 from tests.storages import S3_MOTO, Storage
+from tests.transfers import shared_in_place
 
 NOTE = MediaContent.from_text("hello")
 
@@ -92,11 +93,12 @@ def test_one_text_is_not_taken_for_many_references(memory: MediaStore) -> None:
         memory.info_many([reference], on_error="ignore")  # type: ignore[arg-type]
 
 
-def test_media_that_a_conversion_renamed_are_found(memory: MediaStore) -> None:
+def test_renamed_media_are_found(memory: MediaStore, memory_storage: Storage) -> None:
     old = memory.store_media(NOTE, MediaMetadata(run_id="r"))
-    memory.deduplicate()
-    (record,) = memory.info_many([old])
-    assert record.reference == next(memory.list()) != old
+    shared_in_place(memory_storage)
+    store = MediaStore(memory_storage.url)
+    (record,) = store.info_many([old])
+    assert record.reference == next(store.list()) != old
 
 
 def test_from_a_task(memory: MediaStore, memory_storage: Storage) -> None:

@@ -12,6 +12,7 @@ from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore,
 from tests.catalogs import old_enough
 from tests.filesystem.conftest import made, opened
 from tests.filesystem.viewed import below, expected, filled
+from tests.transfers import shared_in_place
 
 LOOKS = {
     "cat_file": lambda fs, path, _: fs.cat_file(path),
@@ -127,11 +128,11 @@ def test_a_version_of_the_same_size_is_told_by_its_time(local_storage):
     assert fs.cat_file(path, 4, 7) == b"new"
 
 
-def test_converted_media_keep_their_paths(storage):
-    """A store that begins to share bytes gives other references, under which the views show the same paths."""
-    store, stored = filled(storage)
+def test_renamed_media_keep_their_paths(storage):
+    """Media that share bytes have other references, under which the views show the same paths."""
+    _, stored = filled(storage)
     wanted = expected(stored)
-    store.deduplicate()
+    shared_in_place(storage)
     fs = opened(storage, view_max_age=0)
     for path in below(wanted, "by-session"):
         assert fs.cat_file(path) == stored[wanted[path]].data

@@ -253,14 +253,6 @@ def move(world: World) -> Act:
     return lambda: world.store.fs.mv(reference, "runs/r1/new-name.txt")
 
 
-def convert(world: World) -> Act:
-    for number in range(2):
-        world.put("text", f"r{number}")
-    world.contents = list(world.kept.values())
-    world.kept.clear()
-    return world.store.deduplicate
-
-
 def sync(world: World) -> Act:
     names = [world.put(f"text {number}", f"r{number}") for number in range(3)]
     world.store.sync_to(world.mirror)
@@ -323,7 +315,6 @@ OPERATIONS = (
     change,
     hold,
     move,
-    convert,
     sweep,
     orphans,
     repair,

@@ -14,6 +14,7 @@ from tests.protocol.faults import CRASHES, Fault, Faults
 from tests.protocol.retained import aged
 from tests.protocol.worlds import World, each_call, fresh_world, run
 from tests.storages import LOCAL, MEMORY
+from tests.transfers import shared_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,8 @@ class Town:
         plain.fs.pipe_file("runs/alice/a.txt", b"named by a client")
         self.hers.append("runs/alice/a.txt")
         if deduplicate:
-            plain.deduplicate()
+            shared_in_place(self.world.storage)
+            plain = self.world.open()
             self.hers = list(plain.list(run_id="alice"))
         store = self.world.open()
         self.hers += [

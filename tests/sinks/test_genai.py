@@ -27,6 +27,7 @@ from fsmedia.exchange.genai import StoreCompletionHook
 from fsmedia.exchange.uploader import UNTRACED
 from tests.contract.specimens import PNG, WAV
 from tests.sinks.programs import run_installed
+from tests.transfers import synced
 
 MINUTE = timedelta(minutes=1)
 SOUND = f"data:audio/wav;base64,{base64.b64encode(WAV).decode()}"
@@ -141,16 +142,15 @@ def test_stores_that_are_organized_otherwise(organization, expected, local_stora
     assert json.loads(read(local_storage, url))
 
 
-def test_a_store_that_shares_bytes_takes_them_and_shares_them_later(storage, exported):
+def test_a_store_that_shares_bytes_takes_them_and_a_sync_makes_them_shared(storage, memory_storage, exported):
     hook = hook_of(storage, deduplicate=True)
     for _ in range(2):
         call(hook, exported, BlobPart("image/png", "image", PNG))
     hook.shutdown()
-    store = opened(storage)
-    old = list(store.list(mime_type="image/png"))
-    report = store.deduplicate()
+    old = list(opened(storage).list(mime_type="image/png"))
+    report = synced(storage, memory_storage)
     assert (len(report.failed), len(report.moved)) == (0, 6)
-    assert [store.retrieve_media(each).read_bytes() for each in old] == [PNG, PNG]
+    assert [opened(memory_storage).retrieve_media(each).read_bytes() for each in old] == [PNG, PNG]
 
 
 def test_a_policy_of_the_store_holds(local_storage, exported):

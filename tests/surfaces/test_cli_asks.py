@@ -30,7 +30,6 @@ ASKED = {
     "enforce": "Delete 2 media (6 B) of",
     "verify --repair": "Repair ",
     "sweep-orphans": "Remove what crashes left in",
-    "dedupe": "new references",
     "policy apply retain-30days {0} {1}": "Put 2 media under retain-30days?",
     "sync --delete {empty} {url}": "Delete 2 media of",
 }

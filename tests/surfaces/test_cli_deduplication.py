@@ -1,4 +1,4 @@
-"""`fsmedia dedupe`, `fsmedia sweep-orphans`, and what `fsmedia init` says of both."""
+"""`fsmedia sweep-orphans`, and what `fsmedia init` says of it and of shared bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from fsmedia import MediaStore
 from fsmedia.format import keys
 from tests.contract.specimens import traces
-from tests.surfaces.test_cli import HOSTILE, fsmedia, put, refused
+from tests.surfaces.test_cli import fsmedia, put, refused
 from tests.surfaces.test_cli_process import on_terminal
 
 if TYPE_CHECKING:
@@ -29,95 +29,11 @@ def options_of(storage: Storage) -> list[str]:
     return [word for name, value in storage.options.items() for word in ("--option", f"{name}={json.dumps(value)}")]
 
 
-# -- dedupe ------------------------------------------------------------------------------------------------
-
-
 def test_help_teaches_with_examples() -> None:
-    for command in ("dedupe", "sweep-orphans"):
-        text = fsmedia(command, "--help").stdout
-        assert f"fsmedia {command} --dry-run" in text
-        assert "--store" in text
-        assert command in fsmedia("--help").stdout
-
-
-def test_dedupe_says_what_it_would_save_and_saves_it(url: str, local_storage: LocalStorage, tmp_path: Path) -> None:
-    old = [put(url, data=DATA), put(url, data=DATA), put(url, data=b"alone")]
-    before = traces(local_storage)
-    dry = fsmedia("dedupe", "-n", "-s", url)
-    assert dry.exit_code == 0, dry.output
-    assert "would save" in dry.stdout
-    assert "4.9 KiB (5,000 bytes)" in dry.stdout
-    assert traces(local_storage) == before
-    mapping = tmp_path / "moved.jsonl"
-    done = fsmedia("dedupe", "-s", url, "--threads", "2", "--mapping", mapping)
-    assert done.exit_code == 0, done.output
-    assert "4.9 KiB (5,000 bytes)" in done.stdout
-    assert keys.REFERENCES in done.stdout
-    pairs = [json.loads(line) for line in mapping.read_text().splitlines()]
-    assert sorted(pair["old"] for pair in pairs) == sorted(old)
-    assert sorted(pair["new"] for pair in pairs) == sorted(MediaStore(url).list())
-    for reference in old:
-        assert fsmedia("info", reference, "-s", url).exit_code == 0
-    again = fsmedia("dedupe", "-s", url, "--mapping", mapping, "--json")
-    assert json.loads(again.stdout)["examined"] == 0
-    assert len(mapping.read_text().splitlines()) == 3
-
-
-def test_dedupe_as_json(storage: Storage) -> None:
-    words = ["-s", storage.url, *options_of(storage)]
-    for name in ("a", "b"):
-        source = MediaStore(storage.url, storage_options=storage.options)
-        with source.create_media(_metadata(name), "text/plain") as writer:
-            writer.write(DATA)
-    result = fsmedia("dedupe", "--json", *words)
-    assert result.exit_code == 0, result.output
-    report = json.loads(result.stdout)
-    assert (report["converted"], report["bytes_before"], report["bytes_saved"]) == (2, 10_000, 5_000)
-    assert [set(pair) for pair in report["moved"]] == [{"old", "new"}] * 2
-    assert len(report["mappings"]) == 1
-
-
-def _metadata(run: str):  # type: ignore[no-untyped-def]
-    from fsmedia import MediaMetadata
-
-    return MediaMetadata(run_id=run)
-
-
-def test_dedupe_tells_what_stays_and_what_failed(url: str, local_storage: LocalStorage) -> None:
-    bad, held = put(url, data=DATA), put(url, data=DATA)
-    MediaStore(url).hold(held, HOSTILE)
-    local_storage.write(bad, b"damaged")
-    local_storage.write("runs/r1/\x1b[31mstranger.txt", b"x")
-    result = fsmedia("dedupe", "-s", url)
-    assert result.exit_code == 1
-    assert bad in result.stderr
-    assert result.stderr.startswith("error: ")
-    assert "1: is held" in result.stdout
-    assert "1: its name" in result.stdout
-    assert "\x1b" not in result.output
-    assert local_storage.read(bad) == b"damaged"
-
-
-@pytest.mark.parametrize(
-    ("words", "code", "said"),
-    [
-        (["--threads", "0"], 2, "--threads"),
-        (["-n", "--mapping", "x"], 2, "--mapping"),
-        (["--mapping", "no/such/folder/x"], 1, "no/such/folder/x"),
-    ],
-)
-def test_dedupe_refuses_before_it_begins(
-    url: str, local_storage: LocalStorage, words: list[str], code: int, said: str
-) -> None:
-    put(url)
-    before = traces(local_storage)
-    assert said in refused(fsmedia("dedupe", "-s", url, *words), code)
-    assert traces(local_storage) == before
-
-
-def test_dedupe_makes_no_store(tmp_path: Path) -> None:
-    assert "no store at" in refused(fsmedia("dedupe", "-s", tmp_path / "typo"), 3)
-    assert list(tmp_path.iterdir()) == []
+    text = fsmedia("sweep-orphans", "--help").stdout
+    assert "fsmedia sweep-orphans --dry-run" in text
+    assert "--store" in text
+    assert "sweep-orphans" in fsmedia("--help").stdout
 
 
 # -- sweep-orphans -----------------------------------------------------------------------------------------

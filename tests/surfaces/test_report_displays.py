@@ -63,7 +63,7 @@ def test_what_strangers_wrote_into_a_report_is_text() -> None:
 
 def test_a_table_has_its_first_rows_and_says_how_many_more() -> None:
     moved = tuple(models.Moved(f"runs/r1/{index}.png", "x") for index in range(3 * ROWS))
-    page = shown(models.DeduplicationReport(moved=moved, converted=len(moved), took=timedelta(seconds=2)))
+    page = shown(models.SyncReport(moved=moved, copied=len(moved), took=timedelta(seconds=2)))
     assert f"and {2 * ROWS} more" in page.text
     assert page.text.count("runs/r1/") == ROWS
 
@@ -83,7 +83,6 @@ def test_a_store_tells_all_it_did_in_a_notebook(memory_storage: MemoryStorage, c
         "import": (import_folder(store, _folder(tmp_path)), ("1 stored (5 B)", "a.txt")),
         "export": (export_webdataset(store, str(tmp_path / "out")), ("exported", "Files")),
         "sync": (store.sync_to("memory://told-elsewhere"), ("copied", "Sync to memory://")),
-        "dedupe": (store.deduplicate(dry_run=True), ("A dry run", "would be converted")),
         "orphans": (store.sweep_orphans(dry_run=True), ("Leftovers", "would be mended")),
         "receipt": ((receipt := store.erase(run_id="r1")), ("Receipt: run_id=r1", "3 erased (5.9 KiB)", "Erased")),
         "check": (store.check_receipt(receipt), ("The receipt holds", "3 erased media looked for")),

@@ -16,6 +16,7 @@ from fsmedia.format import keys
 from tests.contract.specimens import PNG, traces
 from tests.golden.conftest import STORES, adopt
 from tests.storages import LOCAL
+from tests.transfers import shared_in_place
 from tests.verify.damages import OTHER, Anywhere, filled, put
 
 if TYPE_CHECKING:
@@ -65,10 +66,10 @@ def _sound() -> Any:
     return MediaContent.from_bytes(bytes(4_800), "audio/pcm"), MediaMetadata(run_id="r9")
 
 
-def test_a_store_that_was_converted(storage: Storage, open_store: Callable[..., MediaStore]) -> None:
+def test_a_store_whose_media_were_renamed(storage: Storage, open_store: Callable[..., MediaStore]) -> None:
     store = open_store().create()
     filled(store)
-    store.deduplicate()
+    shared_in_place(storage)
     assert spotless(open_store().verify(deep=True, repair=True, dry_run=True, **NOW))
 
 
