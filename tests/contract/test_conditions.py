@@ -363,6 +363,7 @@ def test_a_switch_that_stands_beside_the_settings_is_on(rclone_storage: S3Storag
     partial = replace(Configuration(), adopted=True, due_index="partial")
     rclone_storage.write(keys.CONFIGURATION_KEY, partial.dump())
     rclone_storage.write(keys.switch_key("deduplicate"), b"")
+    assert opened(rclone_storage).exclusion is Exclusion.NONE  # a write has found that out
     with rclone_storage.counted() as n:
         found = SettingsFile(opened(rclone_storage), Settings())
     assert found.configuration == replace(partial, deduplicate=True)
