@@ -1448,16 +1448,7 @@ class References:
         MediaNotFoundError
             There is no such media.
         """
-
-        def opened(key: str) -> BinaryIO:
-            settings_file = self.settings_file
-            converted = settings_file.is_settled and settings_file.configuration.deduplicate
-            # Some storages tell only at the first read that there is nothing: too late to look under another name.
-            if converted and may_have_moved(key) and not exists(self.backend, key):
-                raise not_found(key)
-            return open_bytes(self.backend, key, verify_reads=self.verify_reads)
-
-        return self.apply(reference, opened)
+        return self.apply(reference, lambda key: open_bytes(self.backend, key, verify_reads=self.verify_reads))
 
     def read(self, reference: str, start: int | None, end: int | None) -> bytes:
         """Read a media's bytes, all or a range.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
+from fsmedia.format import keys
+from fsmedia.format.settings import Configuration
 from tests.protocol.test_requests import PNG, within
-from tests.storages import ObjectStorage, S3Storage, switch_looks
+from tests.servers import Requests
+from tests.storages import GCS, ObjectStorage, S3Storage, switch_looks
 
 
 @pytest.fixture
@@ -60,6 +64,31 @@ def test_retrieve_and_read(object_storage: ObjectStorage, store: MediaStore) -> 
     with object_storage.counted() as n:
         assert store.exists(reference)
     assert within(n, object_storage, head=2), n
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_other_names_are_looked_for_only_where_there_is_nothing(object_storage: ObjectStorage, checked: bool) -> None:
+    """A plain media in a store that shares bytes, as sinks write it, is asked for as in any other store: once."""
+    url, options = object_storage.url, object_storage.options
+    plain = put(MediaStore(url, storage_options=options))
+    settings = Configuration.parse(object_storage.read(keys.CONFIGURATION_KEY))
+
+    def requests() -> Requests:
+        store = MediaStore(url, storage_options=options, verify_reads=checked)
+        with object_storage.counted() as n, store.open(plain) as file:
+            assert file.read() == PNG
+            assert store.info(plain)
+            assert store.exists(plain)
+        return n
+
+    wanted = requests()
+    object_storage.write(keys.CONFIGURATION_KEY, replace(settings, deduplicate=True).dump())
+    assert requests() == wanted
+    store = MediaStore(url, storage_options=options, verify_reads=checked)
+    with object_storage.counted() as n, pytest.raises(MediaNotFoundError):
+        store.info(plain.replace("/0000_", "/0001_"))
+    # Bytes, sidecar and hold, whether it is a folder, and the folder that it would lie in; gcsfs asks for folders too.
+    assert sum(n.values()) <= 5 + (object_storage.name == GCS), n
 
 
 def test_bulk_cat(object_storage: ObjectStorage, store: MediaStore) -> None:
