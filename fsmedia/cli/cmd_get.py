@@ -5,10 +5,7 @@
 import errno
 import hashlib
 import os
-import secrets
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -16,7 +13,7 @@ from typing import Annotated, BinaryIO
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, CommandError, References, Store, each_media
+from fsmedia.cli.app import AsJson, CommandError, References, Store, each_media, temporary_file
 from fsmedia.errors import CorruptSidecarError, LocalFileContext
 from fsmedia.store import MediaStore
 
@@ -146,7 +143,7 @@ def _write(opened: MediaStore, download: _Download, path: Path, *, force: bool) 
         raise _exists(path)
     if not path.parent.is_dir():
         raise CommandError(f"{path.parent}: no such folder; make it, or end it with / and leave the name to fsmedia")
-    with _beside(path) as temporary:
+    with temporary_file(path.resolve()) as temporary:
         with temporary.open("wb") as file:
             found = _copy(opened, download, file)
         if force:
@@ -154,16 +151,6 @@ def _write(opened: MediaStore, download: _Download, path: Path, *, force: bool) 
         else:
             _rename_new(temporary, path)
     return found
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """Give a temporary name in the same folder; nothing stays there."""
-    temporary = path.resolve().parent / f".fsmedia-{secrets.token_hex(8)}.part"
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _rename_new(temporary: Path, path: Path) -> None:

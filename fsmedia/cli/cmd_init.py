@@ -14,6 +14,7 @@ from fsmedia.cli.app import (
     parse_duration,
     parse_pairs,
     parse_policies,
+    policy_seconds,
     spell_duration,
 )
 from fsmedia.format.settings import Configuration
@@ -118,10 +119,7 @@ def _facts(made: Configuration) -> dict[str, Any]:
         "organization": str(made.organization),
         "layouts": {mode: layout.template for mode, layout in made.layouts.items()},
         "views": {name: view.template for name, view in made.views.items()},
-        "policies": {
-            name: None if policy.keep_for is None else int(policy.keep_for.total_seconds())
-            for name, policy in made.policies.items()
-        },
+        "policies": policy_seconds(made),
         "default_policy": made.default_policy,
         "deduplicate": made.deduplicate,
         "orphan_grace": int(made.orphan_grace.total_seconds()),
@@ -130,10 +128,7 @@ def _facts(made: Configuration) -> dict[str, Any]:
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     mode = facts["organization"]
-    policies = [
-        f"{name} ({'for ever' if seconds is None else spell_duration(seconds)})"
-        for name, seconds in sorted(facts["policies"].items())
-    ]
+    policies = [f"{name} ({spell_duration(seconds)})" for name, seconds in facts["policies"].items()]
     rows = (
         ("organization", mode),
         ("layout", facts["layouts"][mode]),
