@@ -175,7 +175,6 @@ StoreUrl = Annotated[
         "--store",
         "-s",
         metavar="URL",
-        show_default=False,
         help="The store: a folder, s3://bucket/media, any fsspec URL, @name (see stores); else $FSMEDIA_URL.",
     ),
 ]
@@ -184,7 +183,6 @@ StorageOptions = Annotated[
     typer.Option(
         "--option",
         metavar="KEY=VALUE",
-        show_default=False,
         help="A storage option for fsspec, e.g. endpoint_url=http://localhost:9000; JSON or text; repeatable.",
     ),
 ]
@@ -200,31 +198,22 @@ Force = Annotated[
 NobodyWrites = Annotated[
     bool, typer.Option("--nobody-writes", help="Every writer is stopped: a short grace does no harm.")
 ]
-MappingFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Add old and new references to this file.", show_default=False)
-]
+MappingFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Add old and new references to this file.")]
 HtmlFile = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file; replaced if it is there.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Change nothing, say what would be done.")]
 PolicyName = Annotated[
     str | None,
-    typer.Option(
-        "--policy", metavar="NAME", show_default=False, help="Retention: retain-30days, delete-after-5min, ..."
-    ),
+    typer.Option("--policy", metavar="NAME", help="Retention: retain-30days, delete-after-5min, ..."),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class OptionGroup:
-    """Marks a parameter of a command that stands for several options: it is what a function makes of them.
+    """Marks a parameter of a command that stands for several options: it is what a function makes of its own ones.
 
-    Attributes
-    ----------
-    make
-        The function, whose own parameters are the options.
-    without
-        Those that this command does not have.
+    `without` names those that this command does not have.
     """
 
     make: Callable[..., Any]
@@ -260,15 +249,7 @@ def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
 
 @dataclass(frozen=True, slots=True)
 class StoreLocation:
-    """The root URL of a store and the options to open it with.
-
-    Attributes
-    ----------
-    url
-        As the user wrote it; None where nothing names a store.
-    options
-        What fsspec takes; never shown.
-    """
+    """The root URL of a store as the user wrote it, if anything names one; and what fsspec takes, never shown."""
 
     url: str | None = None
     options: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -371,15 +352,7 @@ Ids = Annotated[dict[str, Any], OptionGroup(ids)]
 
 
 class CommandError(Exception):
-    """A command can't go on.
-
-    Parameters
-    ----------
-    text
-        One line for the user.
-    code
-        The exit code.
-    """
+    """A command can't go on: one line for the user, and the exit code."""
 
     def __init__(self, text: str, *, code: int = FAILED) -> None:
         self.code = code

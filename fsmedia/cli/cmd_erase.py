@@ -130,14 +130,10 @@ def erase(
     versions: Annotated[
         bool, typer.Option("--versions", help="Also the older versions that the bucket keeps, for good.")
     ] = False,
-    receipt: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the receipt here.", show_default=False)
-    ] = None,
+    receipt: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the receipt here.")] = None,
     check: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Erase nothing; look whether what a receipt names is gone.", show_default=False
-        ),
+        typer.Option(metavar="FILE", help="Erase nothing; look whether what a receipt names is gone."),
     ] = None,
     threads: Threads = None,
     yes: Yes = False,

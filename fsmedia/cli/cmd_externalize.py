@@ -19,9 +19,7 @@ from fsmedia.models.text import size_text
 
 _STREAM = "-"
 MessageFile = Annotated[str, typer.Argument(metavar="FILE", help="JSON or JSON Lines; - reads standard input.")]
-OutputFile = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="OUT", help="Write the result here.", show_default=False)
-]
+OutputFile = Annotated[Path | None, typer.Option("--output", "-o", metavar="OUT", help="Write the result here.")]
 InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the file by the result.")]
 
 

@@ -37,18 +37,17 @@ Examples:
 
 _Organization = Annotated[
     str | None,
-    typer.Option(metavar="MODE", help="by-run (the default), by-conversation or by-session.", show_default=False),
+    typer.Option(metavar="MODE", help="by-run (the default), by-conversation or by-session."),
 ]
 _Layouts = Annotated[
     list[str] | None,
-    typer.Option(metavar="MODE=TEMPLATE", help="The folders of a mode; repeatable.", show_default=False),
+    typer.Option(metavar="MODE=TEMPLATE", help="The folders of a mode; repeatable."),
 ]
 _Views = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME=TEMPLATE",
         help="More folders in which media:// shows all media, read-only; repeatable.",
-        show_default=False,
     ),
 ]
 _Policies = Annotated[
@@ -56,19 +55,17 @@ _Policies = Annotated[
     typer.Option(
         metavar="NAME=DURATION",
         help="A retention policy: audit=365d, legal=forever; repeatable.",
-        show_default=False,
     ),
 ]
 _DefaultPolicy = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Policy of media that name none, e.g. retain-30days.", show_default=False),
+    typer.Option(metavar="NAME", help="Policy of media that name none, e.g. retain-30days."),
 ]
 _OrphanGrace = Annotated[
     str | None,
     typer.Option(
         metavar="DURATION",
         help="Age from which leftovers of crashes may be removed, e.g. 2d; else 24h.",
-        show_default=False,
     ),
 ]
 
