@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import wraps
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Self
 
@@ -23,8 +22,9 @@ from typer.core import TyperCommand, TyperGroup
 from fsmedia.cli import output
 from fsmedia.errors import MediaError, MediaNotFoundError
 from fsmedia.format import keys
+from fsmedia.format.keys import temporary_name
 from fsmedia.format.settings import Configuration
-from fsmedia.models import MediaRecord, RetentionPolicy
+from fsmedia.models import RetentionPolicy
 from fsmedia.storage import open_backend
 from fsmedia.storage.address import URL_VARIABLE, resolve_root
 from fsmedia.store import MediaStore, utc_now
@@ -42,6 +42,7 @@ _UNITS = {
 _DURATION_PART = re.compile(
     r"(\d{1,12})\s*(s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?|w|weeks?)(?![a-z])\s*", re.ASCII
 )
+_DURATION = re.compile(f"(?:{_DURATION_PART.pattern})+", re.ASCII)
 _DURATION_FORMS = "a duration such as 90s, 30m, 12h, 2d, 1d12h or 3 weeks"
 _FOREVER = {"forever", "for ever", "never"}
 _SIZE = re.compile(r"(\d+) *([kMGT]?)(i?)B?", re.IGNORECASE)
@@ -49,13 +50,7 @@ _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def parse_duration(text: str, option: str) -> timedelta:
-    """Read a duration.
-
-    Raises
-    ------
-    typer.BadParameter
-        It is none.
-    """
+    """Read a duration."""
     found = _read_duration(text)
     if found is None:
         raise typer.BadParameter(f"{text!r} is not {_DURATION_FORMS}", param_hint=option)
@@ -63,13 +58,7 @@ def parse_duration(text: str, option: str) -> timedelta:
 
 
 def parse_instant(text: str | None, option: str, *, now: datetime, ahead: bool = False) -> datetime | None:
-    """Read an instant: ISO 8601, a duration (before now, or `ahead` of it), `2d ago`, `in 2d`, `now`.
-
-    Raises
-    ------
-    typer.BadParameter
-        It is none.
-    """
+    """Read an instant: ISO 8601, a duration (before now, or `ahead` of it), `2d ago`, `in 2d`, `now`."""
     if text is None:
         return None
     words = text.strip()
@@ -91,13 +80,7 @@ def parse_instant(text: str | None, option: str, *, now: datetime, ahead: bool =
 
 
 def parse_size(text: str, option: str) -> int:
-    """Read a size in bytes: `500MB`, `1GiB`.
-
-    Raises
-    ------
-    typer.BadParameter
-        It is none.
-    """
+    """Read a size in bytes: `500MB`, `1GiB`."""
     found = _SIZE.fullmatch(text.strip())
     if not found:
         raise typer.BadParameter("is no size: write 500MB or 1GiB", param_hint=option)
@@ -109,13 +92,7 @@ def parse_size(text: str, option: str) -> int:
 
 
 def parse_pairs(words: Iterable[str] | None, option: str, form: str) -> dict[str, str]:
-    """Read repeated `NAME=VALUE`; the first `=` cuts, and no value is shown.
-
-    Raises
-    ------
-    typer.BadParameter
-        One has no name or no `=`, or a name comes twice.
-    """
+    """Read repeated `NAME=VALUE`; the first `=` cuts, and no value is shown."""
     found: dict[str, str] = {}
     for word in words or ():
         name, sign, value = word.partition("=")
@@ -144,8 +121,18 @@ def parse_policies(words: Iterable[str] | None) -> list[RetentionPolicy] | None:
     ] or None
 
 
-def spell_duration(seconds: int) -> str:
-    """Return a duration as `parse_duration` reads it: `365d`, `1d12h`."""
+def policy_seconds(settings: Configuration) -> dict[str, int | None]:
+    """Return for how many seconds the policies of a store keep; None is for ever."""
+    return {
+        name: None if policy.keep_for is None else int(policy.keep_for.total_seconds())
+        for name, policy in sorted(settings.policies.items())
+    }
+
+
+def spell_duration(seconds: int | None) -> str:
+    """Return a duration as `parse_duration` reads it: `365d`, `1d12h`; `for ever` for none."""
+    if seconds is None:
+        return "for ever"
     text = ""
     for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
         count, seconds = divmod(seconds, length)
@@ -154,20 +141,13 @@ def spell_duration(seconds: int) -> str:
 
 
 def _read_duration(text: str) -> timedelta | None:
-    rest = text.strip().lower()
-    total = timedelta(0)
-    if not rest:
+    words = text.strip().lower()
+    if not _DURATION.fullmatch(words):
         return None
-    while rest:
-        piece = _DURATION_PART.match(rest)
-        if piece is None:
-            return None
-        try:
-            total += int(piece[1]) * _UNITS[piece[2][0]]
-        except OverflowError:
-            return None
-        rest = rest[piece.end() :]
-    return total
+    try:
+        return sum((int(count) * _UNITS[unit[0]] for count, unit in _DURATION_PART.findall(words)), timedelta(0))
+    except OverflowError:
+        return None
 
 
 def _value(text: str) -> Any:
@@ -189,15 +169,12 @@ EXIT_CODES = """\
 Exit codes: 0 done, 1 failed (the line on standard error says why), 2 wrong usage, 3 no such media or file,
 4 the store is not whole (verify), 130 interrupted, 141 the reader of a pipe went away."""
 _TIMEOUT = timedelta(seconds=60)
-_RECORDS_AT_ONCE = 64
-_READERS = 16  # threads that read sidecars
 StoreUrl = Annotated[
     str | None,
     typer.Option(
         "--store",
         "-s",
         metavar="URL",
-        show_default=False,
         help="The store: a folder, s3://bucket/media, any fsspec URL, @name (see stores); else $FSMEDIA_URL.",
     ),
 ]
@@ -206,7 +183,6 @@ StorageOptions = Annotated[
     typer.Option(
         "--option",
         metavar="KEY=VALUE",
-        show_default=False,
         help="A storage option for fsspec, e.g. endpoint_url=http://localhost:9000; JSON or text; repeatable.",
     ),
 ]
@@ -222,31 +198,22 @@ Force = Annotated[
 NobodyWrites = Annotated[
     bool, typer.Option("--nobody-writes", help="Every writer is stopped: a short grace does no harm.")
 ]
-MappingFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Add old and new references to this file.", show_default=False)
-]
+MappingFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Add old and new references to this file.")]
 HtmlFile = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file; replaced if it is there.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Change nothing, say what would be done.")]
 PolicyName = Annotated[
     str | None,
-    typer.Option(
-        "--policy", metavar="NAME", show_default=False, help="Retention: retain-30days, delete-after-5min, ..."
-    ),
+    typer.Option("--policy", metavar="NAME", help="Retention: retain-30days, delete-after-5min, ..."),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class OptionGroup:
-    """Marks a parameter of a command that stands for several options: it is what a function makes of them.
+    """Marks a parameter of a command that stands for several options: it is what a function makes of its own ones.
 
-    Attributes
-    ----------
-    make
-        The function, whose own parameters are the options.
-    without
-        Those that this command does not have.
+    `without` names those that this command does not have.
     """
 
     make: Callable[..., Any]
@@ -282,15 +249,7 @@ def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
 
 @dataclass(frozen=True, slots=True)
 class StoreLocation:
-    """The root URL of a store and the options to open it with.
-
-    Attributes
-    ----------
-    url
-        As the user wrote it; None where nothing names a store.
-    options
-        What fsspec takes; never shown.
-    """
+    """The root URL of a store as the user wrote it, if anything names one; and what fsspec takes, never shown."""
 
     url: str | None = None
     options: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -302,13 +261,7 @@ class StoreLocation:
         return cls(outer.url if store is None else store, {**outer.options, **parse_storage_options(option)})
 
     def url_or_default(self) -> str:
-        """Return the URL, the environment's if the command line has none.
-
-        Raises
-        ------
-        CommandError
-            Nothing names a store.
-        """
+        """Return the URL, the environment's if the command line has none."""
         if self.url is not None and not self.url.strip():
             raise typer.BadParameter("is empty", param_hint="--store")
         url = self.url or os.environ.get(URL_VARIABLE, "").strip()
@@ -320,13 +273,7 @@ class StoreLocation:
         return url
 
     def open_existing(self, *, read_only: bool = False) -> MediaStore:
-        """Open the store that is there.
-
-        Raises
-        ------
-        MediaNotFoundError
-            There is none, so a mistyped URL looks like no empty store.
-        """
+        """Open the store that is there; a mistyped URL is no empty store."""
         opened = self.open(read_only=read_only)
         opened._settings_file.check_exists()
         return opened
@@ -371,13 +318,7 @@ def conditions(
         str | None, typer.Option(metavar="TIME", help="Expires before: 2026-03-04, 2d (from now).")
     ] = None,
 ) -> dict[str, Any]:
-    """Return the conditions of a selection that are given, by their names in Python.
-
-    Raises
-    ------
-    typer.BadParameter
-        A time can't be read.
-    """
+    """Return the conditions of a selection that are given, by their names in Python."""
     now = utc_now()
     given = {
         "run_id": run,
@@ -411,15 +352,7 @@ Ids = Annotated[dict[str, Any], OptionGroup(ids)]
 
 
 class CommandError(Exception):
-    """A command can't go on.
-
-    Parameters
-    ----------
-    text
-        One line for the user.
-    code
-        The exit code.
-    """
+    """A command can't go on: one line for the user, and the exit code."""
 
     def __init__(self, text: str, *, code: int = FAILED) -> None:
         self.code = code
@@ -493,15 +426,7 @@ class CommandGroup(TyperGroup):
 
 
 def command_group(text: str, commands: Iterable[tuple[str, Callable[..., None], str]]) -> typer.Typer:
-    """Return a group of commands, such as `fsmedia policy`; the store may be named before its command or after.
-
-    Parameters
-    ----------
-    text
-        The help of the group.
-    commands
-        The name of each, its function and its help.
-    """
+    """Return a group of commands: of each its name, its function and its help."""
     group = typer.Typer(
         cls=CommandGroup, help=output.unwrapped(text), invoke_without_command=True, rich_markup_mode="rich"
     )
@@ -533,19 +458,23 @@ def check_mapping(mapping: Path | None, *, dry_run: bool) -> None:
         )
 
 
+@contextmanager
+def temporary_file(path: Path) -> Iterator[Path]:
+    """Give a name beside a file, for what takes its place when it is whole; nothing stays there."""
+    temporary = path.with_name(temporary_name())
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def can_ask() -> bool:
     """Tell whether a person sits at the terminal."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def confirm(question: str, otherwise: str = "nothing was deleted") -> None:
-    """Ask, where somebody can answer; `otherwise` is what a no comes to.
-
-    Raises
-    ------
-    CommandError
-        The answer is no.
-    """
+    """Ask, where somebody can answer; `otherwise` is what a no comes to."""
     if not can_ask():
         return
     if not typer.confirm(output.visible(question), err=True):
@@ -577,30 +506,6 @@ def each_media(references: Iterable[str], act: Callable[[str], None]) -> NoRetur
             output.error(output.error_text(error))
             errors.append(error)
     raise typer.Exit(exit_code_of(errors))
-
-
-def read_records(
-    opened: MediaStore, references: Iterator[str], errors: list[MediaError]
-) -> Iterator[list[MediaRecord]]:
-    """Read the records of references, some at once, in order."""
-
-    def read(reference: str) -> MediaRecord | MediaError:
-        try:
-            return opened.info(reference)
-        except MediaError as error:
-            return error
-
-    executor = ThreadPoolExecutor(_READERS)
-    try:
-        while batch := list(islice(references, _RECORDS_AT_ONCE)):
-            answers = list(executor.map(read, batch))
-            for answer in answers:
-                if isinstance(answer, MediaError) and not isinstance(answer, MediaNotFoundError):
-                    output.error(output.error_text(answer))  # what was deleted since it was listed is no error
-                    errors.append(answer)
-            yield [answer for answer in answers if isinstance(answer, MediaRecord)]
-    finally:
-        executor.shutdown(cancel_futures=True)
 
 
 def _exit_code(error: BaseException) -> int:

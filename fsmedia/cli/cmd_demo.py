@@ -13,8 +13,6 @@ from importlib.resources import files
 from pathlib import Path
 
 import typer
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from fsmedia.cli import output
@@ -38,7 +36,6 @@ _CONVERSATION = "kitchen-garden"
 _PROVIDER = "fsmedia-demo"
 _READ_BACK = "image/png"
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-_WIDE = 100
 # A talk about a kitchen garden: file, MIME type, message, part, caption. The files lie beside this one, in demo/.
 _SAMPLES = (
     ("evening.jpg", "image/jpeg", 0, 0, "The field behind the house at dusk: could there be a kitchen garden here?"),
@@ -135,13 +132,7 @@ def _media(sample: Sample, run: str) -> tuple[MediaContent, MediaMetadata]:
 
 
 def _read_back(opened: MediaStore, reference: str, sample: Sample) -> str:
-    """Read a media and return its digest.
-
-    Raises
-    ------
-    CommandError
-        The bytes, or what the store says of them, are not what was stored.
-    """
+    """Read a media and return its digest; refuse bytes, and a note of the store, that are not what was stored."""
     digest = hashlib.sha256()
     with opened.retrieve_media(reference).open() as file:
         while data := file.read(2**20):
@@ -176,24 +167,14 @@ class _StepPrinter:
         self._screen.print(text, soft_wrap=True, style=style)
 
     def media(self, stored: Mapping[str, Sample]) -> None:
-        """Print what was stored: a table where there is room, else two lines for each."""
+        """Print what was stored, two lines for each."""
         self.line("")
-        if self._screen.is_terminal and self._screen.width >= _WIDE:
-            table = Table(box=box.SIMPLE_HEAD, pad_edge=True, show_edge=False)
-            table.add_column("reference and caption", overflow="fold")
-            table.add_column("type", no_wrap=True)
-            table.add_column("size", no_wrap=True, justify="right")
-            for reference, sample in stored.items():
-                what = Text.assemble((output.visible(reference), "green"), "\n", (sample.caption, "dim"))
-                table.add_row(what, sample.mime_type, size_text(len(sample.data)))
-            self._screen.print(table)
-        else:
-            for reference, sample in stored.items():
-                self.line("  " + output.visible(reference), style="green")
-                facts = f"    {sample.mime_type:<16} {size_text(len(sample.data)):>10}  "
-                room = self._screen.width - len(facts)
-                caption = sample.caption if len(sample.caption) <= room else f"{sample.caption[: room - 3]}..."
-                self.line(Text.assemble(facts, (caption, "dim")))
+        for reference, sample in stored.items():
+            self.line("  " + output.visible(reference), style="green")
+            facts = f"    {sample.mime_type:<16} {size_text(len(sample.data)):>10}  "
+            room = self._screen.width - len(facts)
+            caption = sample.caption if len(sample.caption) <= room else f"{sample.caption[: room - 3]}..."
+            self.line(Text.assemble(facts, (caption, "dim")))
         self.line("")
 
     def next_steps(self, location: StoreLocation, opened: MediaStore, run: str, reference: str, file_name: str) -> None:

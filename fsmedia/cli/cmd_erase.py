@@ -27,9 +27,9 @@ from fsmedia.cli.app import (
     can_ask,
     conditions,
     confirm,
+    temporary_file,
     thread_pool,
 )
-from fsmedia.format.keys import temporary_name
 from fsmedia.models import Receipt
 from fsmedia.models.text import size_text
 
@@ -54,9 +54,8 @@ def open_receipt(path: Path | None) -> Iterator[Callable[[Receipt], object]]:
         return
     if path.exists():
         raise CommandError(f"{path}: is there already; a receipt replaces nothing")
-    beside = path.with_name(temporary_name())
-    beside.touch(mode=0o600)
-    try:
+    with temporary_file(path) as beside:
+        beside.touch(mode=0o600)
 
         def keep(receipt: Receipt) -> None:
             text = receipt.model_dump_json(indent=2) + "\n"
@@ -68,8 +67,6 @@ def open_receipt(path: Path | None) -> Iterator[Callable[[Receipt], object]]:
                 raise
 
         yield keep
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def check_receipt_file(
@@ -133,14 +130,10 @@ def erase(
     versions: Annotated[
         bool, typer.Option("--versions", help="Also the older versions that the bucket keeps, for good.")
     ] = False,
-    receipt: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the receipt here.", show_default=False)
-    ] = None,
+    receipt: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the receipt here.")] = None,
     check: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Erase nothing; look whether what a receipt names is gone.", show_default=False
-        ),
+        typer.Option(metavar="FILE", help="Erase nothing; look whether what a receipt names is gone."),
     ] = None,
     threads: Threads = None,
     yes: Yes = False,

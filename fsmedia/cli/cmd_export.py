@@ -66,7 +66,7 @@ Examples:
 Target = Annotated[str, typer.Argument(metavar="DIR", help="A folder, or any fsspec URL; no store.")]
 TargetOptions = Annotated[
     list[str] | None,
-    typer.Option("--target-option", metavar="KEY=VALUE", show_default=False, help="As --option, for where it goes."),
+    typer.Option("--target-option", metavar="KEY=VALUE", help="As --option, for where it goes."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what lies there under these names.")]
 Limit = Annotated[int | None, typer.Option(min=0, metavar="N", help="At most so many.")]
@@ -88,7 +88,7 @@ def _of_shards(
     prefix: Annotated[str, typer.Option(metavar="NAME", help="How the shards are called.")] = "media",
     shard_size: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", show_default=False, help="Of a shard: 500MB, 1GiB; else 256 MiB."),
+        typer.Option(metavar="SIZE", help="Of a shard: 500MB, 1GiB; else 256 MiB."),
     ] = None,
     shard_count: Annotated[int, typer.Option(min=1, metavar="N", help="Media of a shard at most.")] = SHARD_COUNT,
 ) -> dict[str, Any]:

@@ -11,18 +11,15 @@ from typing import Annotated
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.app import FAILED, NOT_FOUND, AsJson, CommandError, DryRun, Ids, PolicyName, Store
+from fsmedia.cli.app import FAILED, NOT_FOUND, AsJson, CommandError, DryRun, Ids, PolicyName, Store, temporary_file
 from fsmedia.core.externalize import LARGEST_DOCUMENT
 from fsmedia.errors import BulkError
-from fsmedia.format.keys import temporary_name
 from fsmedia.models import MediaMetadata
 from fsmedia.models.text import size_text
 
 _STREAM = "-"
 MessageFile = Annotated[str, typer.Argument(metavar="FILE", help="JSON or JSON Lines; - reads standard input.")]
-OutputFile = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="OUT", help="Write the result here.", show_default=False)
-]
+OutputFile = Annotated[Path | None, typer.Option("--output", "-o", metavar="OUT", help="Write the result here.")]
 InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the file by the result.")]
 
 
@@ -56,10 +53,9 @@ def write_messages(text: str, target: Path | None) -> None:
     if state is not None and not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
         target.write_bytes(data)  # /dev/null, a named pipe: to be written into, never replaced
         return
-    beside = target.with_name(temporary_name())
     # What nobody else may read is readable to nobody else on the way there either.
     mode = 0o666 if state is None else 0o600
-    try:
+    with temporary_file(target) as beside:
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(data)
             file.flush()
@@ -67,8 +63,6 @@ def write_messages(text: str, target: Path | None) -> None:
         if state is not None:
             beside.chmod(stat.S_IMODE(state.st_mode))
         beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def result_path(file: str, out: Path | None, *, in_place: bool) -> Path | None:

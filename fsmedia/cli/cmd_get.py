@@ -5,19 +5,16 @@
 import errno
 import hashlib
 import os
-import secrets
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, CommandError, References, Store, each_media
+from fsmedia.cli.app import AsJson, CommandError, References, Store, each_media, temporary_file
 from fsmedia.errors import CorruptSidecarError, LocalFileContext
+from fsmedia.models import MediaRecord, Reference
 from fsmedia.store import MediaStore
 
 HELP = """Write media into files, by default in the current folder under the last part of the reference.
@@ -32,15 +29,6 @@ Examples:
 """
 _STDOUT = "-"
 _CHUNK = 8 * 2**20  # each read is a request to an object store
-
-
-@dataclass(frozen=True, slots=True)
-class _Download:
-    """A media to write into a file: its reference, and where they are known its size in bytes and its SHA-256."""
-
-    reference: str
-    size: int | None
-    sha256: str | None
 
 
 def get(
@@ -61,17 +49,17 @@ def get(
         raise CommandError("this would write media into the terminal; pipe it, name a file, or add --force")
 
     def download(reference: str) -> None:
-        found = _download_of(opened, reference)
+        record = _record_of(opened, reference)
         if target == _STDOUT:
-            _copy(opened, found, sys.stdout.buffer)
+            _copy(opened, record, sys.stdout.buffer)
             return
-        name = output.visible(found.reference.rpartition("/")[2])
+        name = output.visible(record.reference.rpartition("/")[2])
         path = Path(target or ".") if folder is None else folder / name
         with LocalFileContext(path):
-            sha256 = _write(opened, found, path, force=force)
+            sha256 = _write(opened, record, path, force=force)
         if as_json:
             size = path.stat().st_size
-            output.json_line({"reference": found.reference, "path": str(path), "size_bytes": size, "sha256": sha256})
+            output.json_line({"reference": record.reference, "path": str(path), "size_bytes": size, "sha256": sha256})
         else:
             output.line(str(path))
 
@@ -96,22 +84,21 @@ def _folder(target: str | None, *, several: bool) -> Path | None:
     return None
 
 
-def _download_of(opened: MediaStore, reference: str) -> _Download:
+def _record_of(opened: MediaStore, reference: str) -> MediaRecord:
     """Look at a media; one whose sidecar can't be read still has its bytes."""
     try:
-        record = opened.info(reference)
+        return opened.info(reference)
     except CorruptSidecarError as error:
         output.warning(f"{output.error_text(error)}; its bytes can't be checked")
-        return _Download(reference, None, None)
-    return _Download(record.reference, record.size_bytes, record.sha256)
+        return MediaRecord(reference=Reference(reference))
 
 
-def _copy(opened: MediaStore, download: _Download, sink: BinaryIO) -> str:
+def _copy(opened: MediaStore, record: MediaRecord, sink: BinaryIO) -> str:
     """Write all bytes, refuse those that are not what was stored, and return their digest."""
     digest = hashlib.sha256()
     with (
-        output.byte_progress(download.reference.rpartition("/")[2], download.size) as meter,
-        opened.open(download.reference) as file,
+        output.byte_progress(record.reference.rpartition("/")[2], record.size_bytes or None) as meter,
+        opened.open(record.reference) as file,
     ):
         while data := file.read(_CHUNK):
             digest.update(data)
@@ -119,10 +106,10 @@ def _copy(opened: MediaStore, download: _Download, sink: BinaryIO) -> str:
             meter.advance(len(data))
     sink.flush()
     found = digest.hexdigest()
-    if download.sha256 is not None and found != download.sha256:
+    if record.sha256 is not None and found != record.sha256:
         raise CommandError(
-            f"{download.reference}: the bytes are not those that were stored (sha256 is {found[:16]}..., "
-            f"it was {download.sha256[:16]}...); -o - gives them all the same"
+            f"{record.reference}: the bytes are not those that were stored (sha256 is {found[:16]}..., "
+            f"it was {record.sha256[:16]}...); -o - gives them all the same"
         )
     return found
 
@@ -137,33 +124,23 @@ def _write_all(sink: BinaryIO, data: bytes) -> None:
         view = view[written:]
 
 
-def _write(opened: MediaStore, download: _Download, path: Path, *, force: bool) -> str:
+def _write(opened: MediaStore, record: MediaRecord, path: Path, *, force: bool) -> str:
     """Write a media into a file and return its digest."""
     if path.exists() and not path.is_file() and not path.is_dir():  # /dev/null, a named pipe
         with path.open("wb") as file:
-            return _copy(opened, download, file)
+            return _copy(opened, record, file)
     if not force and (path.exists() or path.is_symlink()):
         raise _exists(path)
     if not path.parent.is_dir():
         raise CommandError(f"{path.parent}: no such folder; make it, or end it with / and leave the name to fsmedia")
-    with _beside(path) as temporary:
+    with temporary_file(path.resolve()) as temporary:
         with temporary.open("wb") as file:
-            found = _copy(opened, download, file)
+            found = _copy(opened, record, file)
         if force:
             temporary.replace(path.resolve())
         else:
             _rename_new(temporary, path)
     return found
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """Give a temporary name in the same folder; nothing stays there."""
-    temporary = path.resolve().parent / f".fsmedia-{secrets.token_hex(8)}.part"
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _rename_new(temporary: Path, path: Path) -> None:

@@ -105,7 +105,7 @@ def settings_of(
     policy: PolicyName = None,
     source_option: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", show_default=False, help="As --option, for where it comes from."),
+        typer.Option(metavar="KEY=VALUE", help="As --option, for where it comes from."),
     ] = None,
     dry_run: DryRun = False,
 ) -> dict[str, Any]:

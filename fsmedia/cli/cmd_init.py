@@ -14,6 +14,7 @@ from fsmedia.cli.app import (
     parse_duration,
     parse_pairs,
     parse_policies,
+    policy_seconds,
     spell_duration,
 )
 from fsmedia.format.settings import Configuration
@@ -36,18 +37,17 @@ Examples:
 
 _Organization = Annotated[
     str | None,
-    typer.Option(metavar="MODE", help="by-run (the default), by-conversation or by-session.", show_default=False),
+    typer.Option(metavar="MODE", help="by-run (the default), by-conversation or by-session."),
 ]
 _Layouts = Annotated[
     list[str] | None,
-    typer.Option(metavar="MODE=TEMPLATE", help="The folders of a mode; repeatable.", show_default=False),
+    typer.Option(metavar="MODE=TEMPLATE", help="The folders of a mode; repeatable."),
 ]
 _Views = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME=TEMPLATE",
         help="More folders in which media:// shows all media, read-only; repeatable.",
-        show_default=False,
     ),
 ]
 _Policies = Annotated[
@@ -55,19 +55,17 @@ _Policies = Annotated[
     typer.Option(
         metavar="NAME=DURATION",
         help="A retention policy: audit=365d, legal=forever; repeatable.",
-        show_default=False,
     ),
 ]
 _DefaultPolicy = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Policy of media that name none, e.g. retain-30days.", show_default=False),
+    typer.Option(metavar="NAME", help="Policy of media that name none, e.g. retain-30days."),
 ]
 _OrphanGrace = Annotated[
     str | None,
     typer.Option(
         metavar="DURATION",
         help="Age from which leftovers of crashes may be removed, e.g. 2d; else 24h.",
-        show_default=False,
     ),
 ]
 
@@ -118,10 +116,7 @@ def _facts(made: Configuration) -> dict[str, Any]:
         "organization": str(made.organization),
         "layouts": {mode: layout.template for mode, layout in made.layouts.items()},
         "views": {name: view.template for name, view in made.views.items()},
-        "policies": {
-            name: None if policy.keep_for is None else int(policy.keep_for.total_seconds())
-            for name, policy in made.policies.items()
-        },
+        "policies": policy_seconds(made),
         "default_policy": made.default_policy,
         "deduplicate": made.deduplicate,
         "orphan_grace": int(made.orphan_grace.total_seconds()),
@@ -130,10 +125,7 @@ def _facts(made: Configuration) -> dict[str, Any]:
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     mode = facts["organization"]
-    policies = [
-        f"{name} ({'for ever' if seconds is None else spell_duration(seconds)})"
-        for name, seconds in sorted(facts["policies"].items())
-    ]
+    policies = [f"{name} ({spell_duration(seconds)})" for name, seconds in facts["policies"].items()]
     rows = (
         ("organization", mode),
         ("layout", facts["layouts"][mode]),

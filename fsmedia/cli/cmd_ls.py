@@ -2,17 +2,18 @@
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from itertools import islice
+from typing import Annotated
 
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, Selection, Store, exit_code_of, read_records
-from fsmedia.models import MediaRecord
+from fsmedia.cli.app import AsJson, Selection, Store, exit_code_of
+from fsmedia.errors import MediaError, MediaNotFoundError
+from fsmedia.models import MediaRecord, Reference
 from fsmedia.models.text import size_text
-
-if TYPE_CHECKING:
-    from fsmedia.errors import MediaError
+from fsmedia.store import MediaStore
 
 HELP = """List media: one reference per line, in the order of their keys.
 
@@ -29,14 +30,13 @@ Examples:
   fsmedia ls --json | jq -r 'select(.size_bytes > 1000000).reference'
   fsmedia ls --run r1 --null | xargs -0 fsmedia get -o r1/
 """
+_AT_ONCE = 256
 
 
 def ls(
     *,
     selection: Selection,
-    held: Annotated[
-        bool | None, typer.Option("--held/--not-held", help="Held by `policy hold`, or not.", show_default=False)
-    ] = None,
+    held: Annotated[bool | None, typer.Option("--held/--not-held", help="Held by `policy hold`, or not.")] = None,
     newest: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="So many with the latest times, the newest first.")
     ] = None,
@@ -56,7 +56,7 @@ def ls(
     with location.open_existing(read_only=True) as opened:
         references = opened.list(**selection, held=held, newest=newest, limit=limit)
         if long or as_json:
-            for batch in read_records(opened, references, errors):
+            for batch in _records(opened, references, errors):
                 found = found or bool(batch)
                 _show(batch, long=long)
         else:
@@ -69,6 +69,19 @@ def ls(
         if not found and not errors and 0 not in (limit, newest):
             output.note(f"no media {'match ' if selection or held is not None else ''}in {opened.url}")
     raise typer.Exit(exit_code_of(errors))
+
+
+def _records(
+    opened: MediaStore, references: Iterator[Reference], errors: list[MediaError]
+) -> Iterator[list[MediaRecord]]:
+    """Read the records of references, many at once, in order."""
+    while batch := list(islice(references, _AT_ONCE)):
+        answers = opened.info_many(batch, on_error="return")
+        for answer in answers:
+            if isinstance(answer, MediaError) and not isinstance(answer, MediaNotFoundError):
+                output.error(output.error_text(answer))  # what was deleted since it was listed is no error
+                errors.append(answer)
+        yield [answer for answer in answers if isinstance(answer, MediaRecord)]
 
 
 def _show(records: list[MediaRecord], *, long: bool) -> None:

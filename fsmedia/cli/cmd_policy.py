@@ -25,6 +25,7 @@ from fsmedia.cli.app import (
     command_group,
     confirm,
     each_media,
+    policy_seconds,
     spell_duration,
     thread_pool,
 )
@@ -241,17 +242,14 @@ def _for_each_media(
 
 def _facts(settings: Configuration) -> dict[str, Any]:
     return {
-        "policies": {
-            name: None if policy.keep_for is None else int(policy.keep_for.total_seconds())
-            for name, policy in sorted(settings.policies.items())
-        },
+        "policies": policy_seconds(settings),
         "default_policy": settings.default_policy,
         "due_index": settings.due_index,
     }
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    rows = [(name, "for ever" if kept is None else spell_duration(kept)) for name, kept in facts["policies"].items()]
+    rows = [(name, spell_duration(seconds)) for name, seconds in facts["policies"].items()]
     partial = "partial: sweeps read all sidecars; to make it complete: fsmedia policy rebuild"
     rows += [
         ("by their name", FORMS),

@@ -7,7 +7,7 @@ import shlex
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -33,7 +33,7 @@ from fsmedia.errors import MediaError
 from fsmedia.format import keys
 from fsmedia.format.layout import ids_of_path
 from fsmedia.format.settings import Configuration
-from fsmedia.models import MediaContent, MediaMetadata, mime
+from fsmedia.models import MediaContent, MediaMetadata, Reference, mime
 from fsmedia.store import MediaStore
 
 HELP = """Store files and print their references, one per line, in the order of the files.
@@ -62,6 +62,10 @@ _TOGETHER_BYTES = 64 * 2**20
 """From so many bytes on a batch is handed over: whoever interrupts does not wait for more."""
 
 
+_Tell = Callable[[Reference, str], None]
+"""Prints the reference of what was stored, and the file that it was."""
+
+
 def store(
     *,
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Files, folders; - is standard input.")],
@@ -86,6 +90,13 @@ def store(
     location: Store,
 ) -> None:
     """Store files."""
+
+    def tell(reference: Reference, file: str) -> None:
+        if as_json:
+            output.json_record(opened.info(reference), source=file)
+        else:
+            output.line(reference)
+
     location.url_or_default()
     _check(files)
     with location.open() as opened:
@@ -101,19 +112,13 @@ def store(
         if any(Path(file).is_dir() for file in files):
             chosen = _FolderFilter(include or (), exclude or (), guard)
             below = [each for file in files for each in (chosen.files(file) if Path(file).is_dir() else [file])]
-            _store_together(opened, below, first, mime_type=mime_type, caption=caption, as_json=as_json)
-            return
-        _store_each(opened, files, first, name=name, mime_type=mime_type, caption=caption, as_json=as_json)
+            _store_together(opened, below, first, tell, mime_type, caption)
+        else:
+            _store_each(opened, files, first, tell, name, mime_type, caption)
 
 
 def _check(files: list[str]) -> None:
-    """Refuse what can't be stored before anything is.
-
-    Raises
-    ------
-    CommandError
-        A file is not there or can't be read, or standard input is named twice or beside a folder.
-    """
+    """Refuse what can't be stored before anything is."""
     if files.count(_STDIN) > 1:
         raise CommandError("standard input can be stored only once", code=USAGE)
     if _STDIN in files and any(Path(file).is_dir() for file in files):
@@ -132,17 +137,7 @@ def _check(files: list[str]) -> None:
 
 
 class _FolderFilter:
-    """Chooses the files of folders.
-
-    Parameters
-    ----------
-    include
-        Patterns of names or paths, of which one must fit; none takes all.
-    exclude
-        Patterns of files and folders to leave out.
-    guard
-        Refuses what a store holds.
-    """
+    """Chooses the files of folders by patterns of names or paths; a guard refuses what a store holds."""
 
     def __init__(self, include: Sequence[str], exclude: Sequence[str], guard: "_SidecarGuard") -> None:
         self._include, self._exclude, self._guard = include, exclude, guard
@@ -151,11 +146,6 @@ class _FolderFilter:
         """Return the files below a folder in the order of their paths.
 
         Hidden files and folders, and symlinks, are left out: they are rarely meant, and links may lead anywhere.
-
-        Raises
-        ------
-        CommandError
-            There are none, the folder can't be read, or what lies there is a store's.
         """
         self._guard.check_above(Path(folder))
         found: list[str] = []
@@ -200,15 +190,7 @@ def _fits(path: Path, patterns: Sequence[str]) -> bool:
 
 
 class _SidecarGuard:
-    """Refuses to store what a store holds: its sidecars would become media, and its media lose their metadata.
-
-    Parameters
-    ----------
-    opened
-        Where files go.
-    url
-        The same, as the user wrote it.
-    """
+    """Refuses to store what a store holds: its sidecars would become media, and its media lose their metadata."""
 
     def __init__(self, opened: MediaStore, url: str) -> None:
         self._opened, self._url = opened, url
@@ -297,18 +279,11 @@ def _store_together(
     opened: MediaStore,
     files: list[str],
     first: MediaMetadata,
-    *,
+    tell: _Tell,
     mime_type: str | None,
     caption: str | None,
-    as_json: bool,
 ) -> None:
-    """Store files under consecutive part numbers and print their references; tell at the end what failed.
-
-    Raises
-    ------
-    CommandError
-        Some could not be stored; the others are.
-    """
+    """Store files under consecutive part numbers and print their references; tell at the end what failed."""
     errors: list[MediaError] = []
     done = 0
     # A signal ends it between two batches, so that each file that was stored is told.
@@ -326,10 +301,8 @@ def _store_together(
                 if isinstance(answer, MediaError):
                     errors.append(answer)
                     output.error(f"{file}: {output.error_text(answer)}")
-                elif as_json:
-                    output.json_record(opened.info(answer), source=file)
                 else:
-                    output.line(answer)
+                    tell(answer, file)
     if done < len(files):
         output.note(f"interrupted: {done - len(errors):,} of {len(files):,} files were stored")
         raise typer.Exit(stop.code)
@@ -375,24 +348,17 @@ def _store_each(
     opened: MediaStore,
     files: list[str],
     first: MediaMetadata,
-    *,
+    tell: _Tell,
     name: str | None,
     mime_type: str | None,
     caption: str | None,
-    as_json: bool,
 ) -> None:
-    """Store files one after the other and print their references; the first that fails ends it.
-
-    Raises
-    ------
-    CommandError
-        One could not be stored; those before it are.
-    """
+    """Store files one after the other and print their references; the first that fails ends it."""
     for number, file in enumerate(files):
         metadata = _nth_part(first, number)
         try:
             with _open_source(file, name) as (source, file_name):
-                reference = _store(opened, source, file, file_name, metadata, mime_type=mime_type, caption=caption)
+                reference = _store(opened, source, file, file_name, metadata, mime_type, caption)
         except (MediaError, OSError) as error:
             done = f" ({number} of {len(files)} files were stored)" if len(files) > 1 else ""
             shown = "standard input" if file == _STDIN else file
@@ -401,10 +367,7 @@ def _store_each(
         except (KeyboardInterrupt, SystemExit):
             output.note(f"interrupted: {number:,} of {len(files):,} files were stored")
             raise
-        if as_json:
-            output.json_record(opened.info(reference), source=file)
-        else:
-            output.line(reference)
+        tell(reference, file)
         sys.stdout.flush()  # who is killed now has been told
 
 
@@ -432,10 +395,9 @@ def _store(
     file: str,
     file_name: str,
     metadata: MediaMetadata,
-    *,
     mime_type: str | None,
     caption: str | None,
-) -> str:
+) -> Reference:
     """Store one file and return its reference."""
     kind = mime_type or mime.guess_from_name(file_name) or mime.detect(source.head)
     if kind is None and mime.is_text(source.head):
@@ -447,15 +409,7 @@ def _store(
 
 
 class _Source:
-    """A binary stream that is read once, whose first bytes can be looked at, and whose progress is shown.
-
-    Parameters
-    ----------
-    stream
-        Where the bytes come from.
-    meter
-        Counts them.
-    """
+    """A binary stream that is read once, whose first bytes can be looked at, and whose progress is shown."""
 
     def __init__(self, stream: BinaryIO, meter: ProgressMeter) -> None:
         self._stream = stream

@@ -21,13 +21,6 @@ _LONGEST_WAIT = 1e9  # seconds; more than select takes on some systems is no lon
 class StopSignal:
     """Tells whether SIGINT or SIGTERM came since its block began.
 
-    Attributes
-    ----------
-    number
-        The signal that came; 0 for none.
-
-    Notes
-    -----
     A handler may run while the main thread is inside any lock, so it takes none: it sets a number and writes into a
     pipe, on which `wait` waits.
     """

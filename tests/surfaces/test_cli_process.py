@@ -112,7 +112,7 @@ def test_a_stopped_get_leaves_nothing(url: str, tmp_path: Path) -> None:
     with started(*words, cwd=tmp_path, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         end, pause = time.monotonic() + DEADLINE, threading.Event()
-        while not list(tmp_path.glob("out/.*.part")) and process.poll() is None and time.monotonic() < end:
+        while not list(tmp_path.glob("out/.tmp-*")) and process.poll() is None and time.monotonic() < end:
             pause.wait(0.01)
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE) == 143
