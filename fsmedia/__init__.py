@@ -74,72 +74,20 @@ if TYPE_CHECKING:
     from fsmedia.models.interfaces import MediaStorageService, PolicyHandler
     from fsmedia.store import MediaStore, utc_now
 
-_MODULES = {
-    "fsmedia.aio": ("AsyncMediaStore",),
-    "fsmedia.catalog": ("Catalog",),
-    "fsmedia.core.ingest": ("MediaWriter",),
-    "fsmedia.errors": (
-        "BulkError",
-        "CorruptMediaError",
-        "CorruptSidecarError",
-        "HeldMediaError",
-        "InvalidLayoutError",
-        "InvalidMediaError",
-        "InvalidReferenceError",
-        "MediaError",
-        "MediaNotFoundError",
-        "MediaTooLargeError",
-        "ReadOnlyStoreError",
-        "StorageError",
-        "StoreConflictError",
-        "UnknownPolicyError",
-    ),
-    "fsmedia.filesystem": ("MediaFileSystem",),
-    "fsmedia.handlers": ("AsyncTimeBasedPolicyHandler", "TimeBasedPolicyHandler"),
-    "fsmedia.exchange": (
-        "adopt_folder",
-        "export_audiofolder",
-        "export_imagefolder",
-        "export_webdataset",
-        "import_folder",
-        "import_imagefolder",
-        "import_inspect",
-        "import_promptarena",
-        "import_webdataset",
-    ),
-    "fsmedia.models.interfaces": ("MediaStorageService", "PolicyHandler"),
-    "fsmedia.models": (
-        "Deletion",
-        "EnforcementReport",
-        "Event",
-        "ExportReport",
-        "Externalized",
-        "Failed",
-        "Finding",
-        "Hold",
-        "ImportReport",
-        "Imported",
-        "MediaContent",
-        "MediaMetadata",
-        "MediaRecord",
-        "Moved",
-        "NotImported",
-        "OrganizationMode",
-        "PassedOver",
-        "RebuildReport",
-        "Receipt",
-        "ReceiptReport",
-        "Reference",
-        "RetentionPolicy",
-        "Skipped",
-        "SyncReport",
-        "VerifyReport",
-        "StoreStatistics",
-    ),
-    "fsmedia.store": ("MediaStore", "utc_now"),
-    "fsmedia.core.telemetry": ("Hook",),
-}
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+# Where the public names are, the lightest first: those that need none of the others load none of them.
+_MODULES = (
+    "fsmedia.errors",
+    "fsmedia.models",
+    "fsmedia.models.interfaces",
+    "fsmedia.core.telemetry",
+    "fsmedia.core.ingest",
+    "fsmedia.catalog",
+    "fsmedia.filesystem",
+    "fsmedia.store",
+    "fsmedia.aio",
+    "fsmedia.handlers",
+    "fsmedia.exchange",
+)
 
 __all__ = [
     "AsyncMediaStore",
@@ -209,9 +157,9 @@ def __getattr__(name: str) -> Any:
     """Load a public name from its module at first use (PEP 562)."""
     if name == "__version__":
         return _version("fsmedia")
-    if name not in _MODULE_OF:
+    if name not in __all__:
         raise AttributeError(f"module 'fsmedia' has no attribute {name!r}")
-    value = getattr(import_module(_MODULE_OF[name]), name)
+    value = next(vars(module)[name] for module in map(import_module, _MODULES) if name in vars(module))
     globals()[name] = value
     return value
 

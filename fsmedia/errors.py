@@ -31,14 +31,10 @@ class MediaError(Exception):
 
     Parameters
     ----------
-    problem
-        What is wrong, without the name of the thing.
-    next_step
-        What the reader can do now.
-    reference
-        The reference of the media item it is about.
-    key
-        The key (path below the root) where no media item is meant: a sidecar, ``store.json``.
+    problem, next_step
+        What is wrong, without the name of the thing; what the reader can do now.
+    reference, key
+        The reference of the media item it is about, or the key (path below the root) of a sidecar, ``store.json``.
     """
 
     def __init__(
@@ -132,10 +128,8 @@ class BulkError(MediaError):
 
     Attributes
     ----------
-    results
-        What succeeded: index in the input -> result.
-    errors
-        What failed: index in the input -> `MediaError`.
+    results, errors
+        What succeeded and what failed, as `MediaError`: index in the input -> result or error.
     """
 
     def __init__(self, results: Mapping[int, Any], errors: Mapping[int, MediaError]) -> None:
@@ -196,13 +190,7 @@ class LocalFileContext:
 
 
 class ForeignCall:
-    """Keeps whatever code that is not ours raises in the block, so that one failure does not end the whole operation.
-
-    Attributes
-    ----------
-    error
-        What was raised; None where nothing was.
-    """
+    """Keeps whatever code that is not ours raises in the block, as `error`: one failure must not end the whole."""
 
     __slots__ = ("error",)
 

@@ -32,14 +32,10 @@ _logger = logging.getLogger("fsmedia.retention")
 
 
 class _Sweeps:
-    """State that the thread's and the task's handler share: interval, listener, outcome of the last sweep.
+    """State that both handlers share.
 
-    Attributes
-    ----------
-    last_report
-        The report of the last sweep that came to an end; None before the first.
-    last_error
-        What stopped the last sweep; None if it came to an end.
+    `last_report` is that of the last sweep that came to an end, None before the first; `last_error` is what stopped the
+    last one, None if it came to an end.
     """
 
     last_report: EnforcementReport | None = None
@@ -65,6 +61,10 @@ class _Sweeps:
         except Exception:
             _logger.exception("on_sweep failed")
 
+    def _shown(self, store: object, *, is_running: bool) -> str:
+        state = "running" if is_running else "stopped"
+        return f"<{type(self).__name__} {state}, every {timedelta(seconds=self._seconds)} over {store!r}>"
+
 
 class TimeBasedPolicyHandler(_Sweeps):
     """Enforces a store's policies in a thread; a `PolicyHandler`.
@@ -74,14 +74,9 @@ class TimeBasedPolicyHandler(_Sweeps):
     store
         The store to sweep.
     interval
-        Time from the end of a sweep to the beginning of the next.
+        Time from the end of a sweep to the beginning of the next; `InvalidMediaError` where it is not positive.
     on_sweep
         Called in the thread with each report, or with what a sweep failed with.
-
-    Raises
-    ------
-    InvalidMediaError
-        The interval is not positive.
 
     Examples
     --------
@@ -126,15 +121,8 @@ class TimeBasedPolicyHandler(_Sweeps):
     def stop(self, timeout: timedelta | None = None) -> bool:
         """End the sweeps; one under way ends after the media it has in hand.
 
-        Parameters
-        ----------
-        timeout
-            How long to wait for that; None waits until it is done.
-
-        Returns
-        -------
-        bool
-            Whether no sweep is running any more. Stopping what does not run is True.
+        It waits until that is done, or for a timeout, and returns whether no sweep is running any more. Stopping what
+        does not run is True.
         """
         with self._changing:
             self._stop.set()
@@ -168,8 +156,7 @@ class TimeBasedPolicyHandler(_Sweeps):
         self.stop()
 
     def __repr__(self) -> str:
-        state = "running" if self.is_running else "stopped"
-        return f"<{type(self).__name__} {state}, every {timedelta(seconds=self._seconds)} over {self._store!r}>"
+        return self._shown(self._store, is_running=self.is_running)
 
 
 _running: weakref.WeakSet[TimeBasedPolicyHandler] = weakref.WeakSet()
@@ -186,17 +173,7 @@ def _stop_all() -> None:
 
 
 class AsyncTimeBasedPolicyHandler(_Sweeps):
-    """Enforces a store's policies in a task of the running loop; see `TimeBasedPolicyHandler`.
-
-    Parameters
-    ----------
-    store
-        The store to sweep.
-    interval
-        Time from the end of a sweep to the beginning of the next.
-    on_sweep
-        Called in the loop with each report, or with what a sweep failed with.
-    """
+    """Enforces a store's policies in a task of the running loop, as `TimeBasedPolicyHandler` does in a thread."""
 
     def __init__(self, store: AsyncMediaStore, interval: timedelta = _MINUTE, *, on_sweep: OnSweep = None) -> None:
         super().__init__(interval, on_sweep)
@@ -257,5 +234,4 @@ class AsyncTimeBasedPolicyHandler(_Sweeps):
         await self.stop()
 
     def __repr__(self) -> str:
-        state = "running" if self.is_running else "stopped"
-        return f"<{type(self).__name__} {state}, every {timedelta(seconds=self._seconds)} over {self._store!r}>"
+        return self._shown(self._store, is_running=self.is_running)

@@ -376,8 +376,7 @@ class MediaStore:
         """
         self._check_writable()
         answers = bulk.store(pairs, self._write_context, self._source_rules(), self.store_media)
-        references: list[Reference] = bulk.collected(answers, on_error)
-        return references
+        return bulk.collected(answers, on_error)
 
     @observed("retrieve")
     def retrieve_media(self, reference: str, *, local_copy: bool = False) -> MediaContent:
@@ -422,8 +421,7 @@ class MediaStore:
         """Return many stored media files, without their bytes, in the same order."""
         found = bulk.find(self._backend, references, self._references.key)
         answers = (bulk.attempt(self._content_of, each) for _, each in found)
-        contents: list[MediaContent] = bulk.collected(answers, on_error)
-        return contents
+        return bulk.collected(answers, on_error)
 
     @observed("info")
     def info(self, reference: str) -> MediaRecord:
@@ -467,8 +465,7 @@ class MediaStore:
             bulk.attempt(self.info, key) if key and isinstance(found, MediaError) else bulk.attempt(record, found)
             for key, found in bulk.find(self._backend, references, self._references.key, _INFO_WINDOW, with_holds=True)
         )
-        described: list[MediaRecord | MediaError] = bulk.collected(answers, on_error)
-        return described
+        return bulk.collected(answers, on_error)
 
     @observed("metadata")
     def metadata(self, reference: str) -> MediaMetadata:
@@ -697,8 +694,7 @@ class MediaStore:
         """
         self._check_writable()
         answers = bulk.delete(self._removal(), references, self._references.key)
-        nothing: list[None] = bulk.collected(answers, on_error)
-        return nothing
+        return bulk.collected(answers, on_error)
 
     @observed("apply_policy")
     def apply_policy(self, reference: str, policy_name: str | None) -> None:
@@ -747,8 +743,7 @@ class MediaStore:
         StorageError
             The clocks differ, or the store can't be listed.
         """
-        if not dry_run:
-            self._check_writable()
+        self._check_writable(dry_run=dry_run)
         sweep = Enforcement(
             clock=self._now,
             now=now,
@@ -1237,8 +1232,7 @@ class MediaStore:
             later stands in the receipt.
         """
         check_words("erase", words, SubjectWords)
-        if not dry_run:
-            self._check_writable()
+        self._check_writable(dry_run=dry_run)
         erasure = Erasure(
             words=cast("dict[str, str | None]", words),
             clock=self._now,
@@ -1286,8 +1280,8 @@ class MediaStore:
     def _references(self) -> References:
         return References(self._backend, self._settings_file, self._options["verify_reads"])
 
-    def _check_writable(self) -> None:
-        if self._options["read_only"]:
+    def _check_writable(self, *, dry_run: bool = False) -> None:
+        if self._options["read_only"] and not dry_run:
             raise ReadOnlyStoreError("the store was opened read-only", next_step="open it without read_only=True")
 
     def _write_context(self) -> WriteContext:

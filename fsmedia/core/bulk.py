@@ -54,7 +54,7 @@ def attempt(function: Callable[[T], Any], value: T | MediaError) -> Answer:
         return error
 
 
-def collected(answers: Iterable[Answer], on_error: OnError) -> Any:
+def collected(answers: Iterable[Answer], on_error: OnError) -> list[Any]:
     """Return all answers, or raise those that are errors once all are there.
 
     Raises

@@ -7,15 +7,16 @@ ever), and whatever was given to the store by name. n is at least 1, in ASCII di
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fsmedia.errors import InvalidMediaError, UnknownPolicyError
 from fsmedia.models import RetentionPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from datetime import datetime
 
 KEEP_FOREVER = "retain"
@@ -29,13 +30,7 @@ FORMS = "delete-after-<n>min, retain-<n>hours, retain-<n>days or retain, n from 
 
 @lru_cache(maxsize=1024)
 def parse_name(name: str) -> RetentionPolicy | None:
-    """Read a name of PromptKit's forms; None if it is of none.
-
-    Raises
-    ------
-    UnknownPolicyError
-        The number is beyond what a duration can hold.
-    """
+    """Read a name of PromptKit's forms; None if it is of none; `UnknownPolicyError` beyond what a duration can hold."""
     if name == KEEP_FOREVER:
         return RetentionPolicy(name=name)
     match = _GRAMMAR.match(name)
@@ -57,13 +52,7 @@ def is_reserved_name(name: str) -> bool:
 
 
 def find_policy(name: str, named: Mapping[str, RetentionPolicy]) -> RetentionPolicy:
-    """Return the policy a name means in a store that knows `named`.
-
-    Raises
-    ------
-    UnknownPolicyError
-        It means nothing.
-    """
+    """Return the policy a name means in a store that knows `named`; `UnknownPolicyError` where it means nothing."""
     policy = named.get(name) or parse_name(name)
     if policy is None:
         known = f", or one of this store's: {', '.join(sorted(named))}" if named else ""
@@ -72,13 +61,7 @@ def find_policy(name: str, named: Mapping[str, RetentionPolicy]) -> RetentionPol
 
 
 def expires_at(policy: RetentionPolicy | None, timestamp: datetime) -> datetime | None:
-    """Return when a media item of that time expires; None: never.
-
-    Raises
-    ------
-    UnknownPolicyError
-        The instant lies past the year 9999.
-    """
+    """Return when a media item of that time expires; None: never. `UnknownPolicyError` past the year 9999."""
     if policy is None or policy.keep_for is None:
         return None
     try:
@@ -92,27 +75,17 @@ def expires_at(policy: RetentionPolicy | None, timestamp: datetime) -> datetime 
 def named_policies(
     policies: Mapping[str, RetentionPolicy | timedelta] | Iterable[RetentionPolicy],
 ) -> dict[str, RetentionPolicy]:
-    """Read the policies a store was given: policies, or durations by name.
-
-    Raises
-    ------
-    InvalidMediaError
-        A policy is given twice, under another name than its own, or under a name that already means something.
-    """
-    pairs: list[tuple[str, RetentionPolicy]] = []
-    if hasattr(policies, "items"):
-        for name, value in policies.items():
-            pairs.append((name, value if isinstance(value, RetentionPolicy) else _policy(name, value)))
-    else:
-        for policy in policies:
-            if not isinstance(policy, RetentionPolicy):
-                raise InvalidMediaError(
-                    f"a policy must be a RetentionPolicy, not {type(policy).__name__}",
-                    next_step="or give a mapping of names to durations",
-                )
-            pairs.append((policy.name, policy))
+    """Read the policies a store was given: policies, or durations by name; or say what can't be meant."""
     found: dict[str, RetentionPolicy] = {}
-    for name, policy in pairs:
+    by_name = policies if isinstance(policies, Mapping) else None
+    pairs: Any = ((getattr(each, "name", ""), each) for each in policies) if by_name is None else by_name.items()
+    for name, value in pairs:
+        if by_name is None and not isinstance(value, RetentionPolicy):
+            raise InvalidMediaError(
+                f"a policy must be a RetentionPolicy, not {type(value).__name__}",
+                next_step="or give a mapping of names to durations",
+            )
+        policy = value if isinstance(value, RetentionPolicy) else RetentionPolicy(name=name, keep_for=value)
         if name != policy.name or name in found:
             raise InvalidMediaError(f"policy {policy.name!r} is given twice or under another name ({name!r})")
         if is_reserved_name(name) and parse_name(name) != policy:
@@ -122,7 +95,3 @@ def named_policies(
             )
         found[name] = policy
     return found
-
-
-def _policy(name: str, keep_for: timedelta | None) -> RetentionPolicy:
-    return RetentionPolicy(name=name, keep_for=keep_for)

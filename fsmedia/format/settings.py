@@ -51,13 +51,7 @@ class Settings:
 
     @classmethod
     def read(cls, words: SettingsWords) -> Settings:
-        """Check what a caller passed to a constructor; other words than those of a store are not looked at.
-
-        Raises
-        ------
-        InvalidLayoutError, InvalidMediaError, UnknownPolicyError
-            It can't be meant.
-        """
+        """Check what a caller passed to a constructor; other words than those of a store are not looked at."""
         values: dict[str, Any] = {
             name: value for name in SettingsWords.__annotations__ if (value := words.get(name)) is not None
         }
@@ -136,13 +130,7 @@ class Configuration:
         return {self.organization: self.layout, **self.layouts}
 
     def folder_of(self, ids: Mapping[str, str | None]) -> str:
-        """Return the path below the root in which the media of one id lie.
-
-        Raises
-        ------
-        InvalidMediaError
-            Not exactly one id is given, or not the one that the store is organized by.
-        """
+        """Return the path below the root of the media of one id, the one that the store is organized by; or say so."""
         named = {name: value for name, value in ids.items() if value is not None}
         wanted = self.organization.id_field
         if list(named) != [wanted]:
@@ -164,15 +152,7 @@ class Configuration:
 
     @classmethod
     def parse(cls, data: bytes) -> Configuration:
-        """Read `store.json`.
-
-        Raises
-        ------
-        StoreConflictError
-            It is of a newer format, or holds settings this version does not know.
-        StorageError
-            It is damaged.
-        """
+        """Read `store.json`; `StoreConflictError` if it is of a newer version, `StorageError` if it is damaged."""
         try:
             values: Any = from_json(data)
         except ValueError as error:
@@ -214,13 +194,7 @@ class Configuration:
         return to_json({"fsmedia": FORMAT, **document}, indent=2) + b"\n"
 
     def check(self, settings: Settings) -> None:
-        """Compare with what a caller asks.
-
-        Raises
-        ------
-        StoreConflictError
-            They differ; the text names both.
-        """
+        """Compare with what a caller asks; `StoreConflictError` names both values where they differ."""
         pairs = {name: (getattr(self, name), wanted) for name, wanted in settings.values.items() if name != "layouts"}
         for mode, layout in settings.values.get("layouts", {}).items():
             pairs[f"layouts[{mode!r}]"] = (self.layouts[mode], layout)

@@ -36,19 +36,9 @@ _TYPES: dict[str, type] = {
     **dict.fromkeys(("content", "xattrs"), dict),
 }
 _OPTIONAL = ("conversation_id", "session_id", "provider_id", "policy_name")
-_FACT_KEYS = (
-    "mime_type",
-    "size_bytes",
-    "timestamp",
-    "sha256",
-    "expires_at",
-    "detected_mime_type",
-    "content",
-    "fsmedia",
-    "marker",
-    "write",
-    "leaving",
-)
+_USERS = {"run_id", "conversation_id", "session_id", "provider_id", "message_idx", "part_idx", "policy_name", "xattrs"}
+# What describes the bytes, or one write of them.
+_FACT_KEYS = {"fsmedia", *_TYPES} - _USERS
 ModelT = TypeVar("ModelT", ContentFields, MediaMetadata, MediaRecord, Retention)
 _VERIFY = "verify the store; store.open(reference) still reads the bytes"
 
@@ -60,13 +50,7 @@ def timestamp_text(instant: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """One sidecar: the JSON document as it lies in the store.
-
-    Attributes
-    ----------
-    values
-        All keys of the document, known or not.
-    """
+    """One sidecar: the JSON document as it lies in the store, with all its keys, known or not."""
 
     values: dict[str, Any]
 
@@ -83,12 +67,8 @@ class Sidecar:
     ) -> Sidecar:
         """Make the sidecar of a media item that is being stored.
 
-        Parameters
-        ----------
-        metadata
-            Checked values of all fields of `MediaMetadata`, the timestamp among them.
-        content
-            Checked values of the fields of `ContentFields` that are known; others are not looked at.
+        The metadata are checked values of all fields of `MediaMetadata`, the timestamp among them; the content's are
+        those of `ContentFields` that are known, others are not looked at.
         """
         values: dict[str, Any] = {}
         # The order of the fields is PromptKit's; its reader needs the others also where they are empty.
@@ -111,13 +91,7 @@ class Sidecar:
         return cls(values)
 
     def replaced(self, fresh: Sidecar) -> Sidecar:
-        """Return the sidecar of new bytes under an old name: facts from them; ids, policy and the rest stay.
-
-        Parameters
-        ----------
-        fresh
-            The sidecar that the new bytes would have alone.
-        """
+        """Return the sidecar of new bytes under an old name: facts from their fresh one; ids, policy and so on stay."""
         # What describes the bytes comes from the new ones, and goes where they have none; all else is the user's.
         kept = {name: value for name, value in self.values.items() if name not in _FACT_KEYS}
         facts = {name: value for name, value in fresh.values.items() if name in _FACT_KEYS}
@@ -125,42 +99,27 @@ class Sidecar:
 
     @classmethod
     def parse(cls, data: bytes, reference: str) -> Sidecar:
-        """Read a sidecar's bytes.
-
-        Raises
-        ------
-        CorruptSidecarError
-            They are not a JSON object, or of a newer format.
-        """
+        """Read a sidecar's bytes; `CorruptSidecarError` where they are no JSON object, or of a newer format."""
         try:
             if len(data) > MAX_SIDECAR_BYTES:
                 raise ValueError(f"larger than {MAX_SIDECAR_BYTES} bytes")
             values = from_json(data, allow_inf_nan=False)
         except ValueError as error:
-            raise CorruptSidecarError(
-                f"its sidecar is no JSON ({str(error)[:120]})", next_step=_VERIFY, reference=reference
-            ) from None
+            raise _corrupt(f"is no JSON ({str(error)[:120]})", reference) from None
         if not isinstance(values, dict):
-            raise CorruptSidecarError("its sidecar is no JSON object", next_step=_VERIFY, reference=reference)
+            raise _corrupt("is no JSON object", reference)
         # A newer version may keep in it what this one would drop or misread, so it is not touched.
         version = values.get("fsmedia", FORMAT)
         if not isinstance(version, int) or version > FORMAT:
-            raise CorruptSidecarError(
-                f"its sidecar is of format {str(version)[:40]}, this version reads up to {FORMAT}",
-                next_step="upgrade fsmedia",
-                reference=reference,
-            )
+            problem = f"is of format {str(version)[:40]}, this version reads up to {FORMAT}"
+            raise _corrupt(problem, reference, "upgrade fsmedia")
         if b"E" in data or b"e" in data:
             _refuse_infinity(values, reference)
         # Once here, so that whoever takes a single value may rely on its type; a bool is an int to Python.
         for name, kind in _TYPES.items():
             value = values.get(name)
             if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
-                raise CorruptSidecarError(
-                    f"its sidecar's {name} is {type(value).__name__}, not {kind.__name__}",
-                    next_step=_VERIFY,
-                    reference=reference,
-                )
+                raise _corrupt(f"has {name} of {type(value).__name__}, not {kind.__name__}", reference)
         return cls(values)
 
     def dump(self) -> bytes:
@@ -177,9 +136,8 @@ class Sidecar:
 
     def content_values(self, reference: str) -> dict[str, Any]:
         """Return what makes a `MediaContent`, unchecked: type, policy and what describes it."""
-        values = self._content(reference)
-        values |= {"mime_type": self._value("mime_type") or "", "policy_name": self._value("policy_name")}
-        return values
+        named = {"mime_type": self._value("mime_type") or "", "policy_name": self._value("policy_name")}
+        return self._content(reference) | named
 
     def record(self, reference: str, size_bytes: int) -> MediaRecord:
         """Return all of it, with the size that the storage measured."""
@@ -236,8 +194,12 @@ class Sidecar:
     def _content(self, reference: str) -> dict[str, Any]:
         content = self.values.get("content") or {}
         if not isinstance(content, dict):
-            raise CorruptSidecarError("its sidecar's content is no object", next_step=_VERIFY, reference=reference)
+            raise _corrupt("has content that is no object", reference)
         return {name: content[name] for name in CONTENT_FIELDS if name in content}
+
+
+def _corrupt(problem: str, reference: str, next_step: str = _VERIFY) -> CorruptSidecarError:
+    return CorruptSidecarError(f"its sidecar {problem}", next_step=next_step, reference=reference)
 
 
 def leaving(data: bytes | None) -> str | None:
@@ -280,7 +242,7 @@ def _refuse_infinity(values: Any, reference: str) -> None:
         elif isinstance(value, list):
             waiting.extend(value)
         elif isinstance(value, float) and not isfinite(value):
-            raise CorruptSidecarError("its sidecar holds a number too large", next_step=_VERIFY, reference=reference)
+            raise _corrupt("holds a number too large", reference)
 
 
 def _model(kind: type[ModelT], fields: dict[str, Any], reference: str) -> ModelT:
@@ -289,9 +251,7 @@ def _model(kind: type[ModelT], fields: dict[str, Any], reference: str) -> ModelT
     try:
         return kind(**{name: value for name, value in fields.items() if value is not None})
     except MediaError as error:
-        raise CorruptSidecarError(
-            f"its sidecar has wrong values ({error.problem})", next_step=_VERIFY, reference=reference
-        ) from None
+        raise _corrupt(f"has wrong values ({error.problem})", reference) from None
 
 
 # Pixels. Whatever says more is damaged, and would not fit the columns of a table.
@@ -299,20 +259,10 @@ _LARGEST_SIDE = 2**31
 
 
 def measure(content: ContentFields, mime_type: str, head: bytes, size: int) -> dict[str, Any]:
-    """Return size, length and the like from the bytes, for the fields that the content leaves open.
-
-    Parameters
-    ----------
-    head
-        The first bytes, at least the header.
-    size
-        Number of all bytes.
-    """
+    """Return size, length and the like from the header and the size in bytes, where the content leaves them open."""
     kind = mime.essence(mime_type)
-    found: dict[str, Any] = {}
-    if kind.startswith("image/"):
-        found = _measure_image(head)
-    elif kind == "audio/wav":
+    found = _measure_image(head) if kind.startswith("image/") else {}
+    if kind == "audio/wav":
         found = _measure_wav(head, size)
     return {name: value for name, value in found.items() if getattr(content, name) is None}
 

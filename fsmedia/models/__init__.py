@@ -3,100 +3,49 @@
 Pure: nothing here reaches a storage; JSON keys are PromptKit's, so its documents validate.
 """
 
-from fsmedia.models.content import ContentHandle, MediaContent, local_copy
-from fsmedia.models.metadata import (
-    CONTENT_FIELDS,
-    ContentFields,
-    MediaMetadata,
-    MediaRecord,
-    OrganizationMode,
-    Reference,
-    RetentionPolicy,
-)
-from fsmedia.models.reports import (
-    SOURCE_ATTRIBUTE,
-    AttributedMetadata,
-    CatalogRefresh,
-    Cleaned,
-    Deletion,
-    DueIndex,
-    EnforcementReport,
-    Erased,
-    Event,
-    ExportReport,
-    Externalized,
-    Failed,
-    Finding,
-    FindingKind,
-    Hold,
-    Imported,
-    ImportReport,
-    Leftover,
-    LeftoverKind,
-    Moved,
-    NotImported,
-    OrphanReport,
-    PassedOver,
-    RebuildReport,
-    Receipt,
-    ReceiptReport,
-    Remaining,
-    Retention,
-    Skipped,
-    StoreStatistics,
-    SyncReport,
-    TakenOut,
-    Tally,
-    Trace,
-    VerifyReport,
-)
-from fsmedia.models.urls import public_url
-
-__all__ = [
-    "CONTENT_FIELDS",
-    "SOURCE_ATTRIBUTE",
-    "AttributedMetadata",
-    "CatalogRefresh",
-    "Cleaned",
-    "ContentFields",
-    "ContentHandle",
-    "Deletion",
-    "DueIndex",
-    "EnforcementReport",
-    "Erased",
-    "Event",
-    "ExportReport",
-    "Externalized",
-    "Failed",
-    "Finding",
-    "FindingKind",
-    "Hold",
-    "ImportReport",
-    "Imported",
-    "Leftover",
-    "LeftoverKind",
-    "MediaContent",
-    "MediaMetadata",
-    "MediaRecord",
-    "Moved",
-    "NotImported",
-    "OrganizationMode",
-    "OrphanReport",
-    "PassedOver",
-    "RebuildReport",
-    "Receipt",
-    "ReceiptReport",
-    "Reference",
-    "Remaining",
-    "Retention",
-    "RetentionPolicy",
-    "Skipped",
-    "StoreStatistics",
-    "SyncReport",
-    "TakenOut",
-    "Tally",
-    "Trace",
-    "VerifyReport",
-    "local_copy",
-    "public_url",
-]
+from fsmedia.models.content import ContentHandle as ContentHandle
+from fsmedia.models.content import MediaContent as MediaContent
+from fsmedia.models.content import local_copy as local_copy
+from fsmedia.models.metadata import CONTENT_FIELDS as CONTENT_FIELDS
+from fsmedia.models.metadata import ContentFields as ContentFields
+from fsmedia.models.metadata import MediaMetadata as MediaMetadata
+from fsmedia.models.metadata import MediaRecord as MediaRecord
+from fsmedia.models.metadata import OrganizationMode as OrganizationMode
+from fsmedia.models.metadata import Reference as Reference
+from fsmedia.models.metadata import RetentionPolicy as RetentionPolicy
+from fsmedia.models.reports import SOURCE_ATTRIBUTE as SOURCE_ATTRIBUTE
+from fsmedia.models.reports import AttributedMetadata as AttributedMetadata
+from fsmedia.models.reports import CatalogRefresh as CatalogRefresh
+from fsmedia.models.reports import Cleaned as Cleaned
+from fsmedia.models.reports import Deletion as Deletion
+from fsmedia.models.reports import DueIndex as DueIndex
+from fsmedia.models.reports import EnforcementReport as EnforcementReport
+from fsmedia.models.reports import Erased as Erased
+from fsmedia.models.reports import Event as Event
+from fsmedia.models.reports import ExportReport as ExportReport
+from fsmedia.models.reports import Externalized as Externalized
+from fsmedia.models.reports import Failed as Failed
+from fsmedia.models.reports import Finding as Finding
+from fsmedia.models.reports import FindingKind as FindingKind
+from fsmedia.models.reports import Hold as Hold
+from fsmedia.models.reports import Imported as Imported
+from fsmedia.models.reports import ImportReport as ImportReport
+from fsmedia.models.reports import Leftover as Leftover
+from fsmedia.models.reports import LeftoverKind as LeftoverKind
+from fsmedia.models.reports import Moved as Moved
+from fsmedia.models.reports import NotImported as NotImported
+from fsmedia.models.reports import OrphanReport as OrphanReport
+from fsmedia.models.reports import PassedOver as PassedOver
+from fsmedia.models.reports import RebuildReport as RebuildReport
+from fsmedia.models.reports import Receipt as Receipt
+from fsmedia.models.reports import ReceiptReport as ReceiptReport
+from fsmedia.models.reports import Remaining as Remaining
+from fsmedia.models.reports import Retention as Retention
+from fsmedia.models.reports import Skipped as Skipped
+from fsmedia.models.reports import StoreStatistics as StoreStatistics
+from fsmedia.models.reports import SyncReport as SyncReport
+from fsmedia.models.reports import TakenOut as TakenOut
+from fsmedia.models.reports import Tally as Tally
+from fsmedia.models.reports import Trace as Trace
+from fsmedia.models.reports import VerifyReport as VerifyReport
+from fsmedia.models.urls import public_url as public_url

@@ -30,10 +30,7 @@ if TYPE_CHECKING:
 
 
 class CopyPath(type(Path())):  # type: ignore[misc]  # - before 3.12 only the system's own class can be subclassed
-    """A path whose file is removed with the path object, or at exit.
-
-    Whoever passes only its text on must keep the object, or the content it came from.
-    """
+    """A path whose file is removed with the path object, or at exit; who passes its text on keeps the object."""
 
     def __deepcopy__(self, memo: object) -> Self:
         """Return this one: a second object would name a file that goes with the first."""
@@ -64,11 +61,7 @@ class CopyName(str):
 def local_copy(chunks: Iterable[bytes], mime_type: str) -> Path:
     """Write bytes to a temporary file (0600) and return its path; the file goes with the path object.
 
-    Raises
-    ------
-    StorageError
-        The disk for temporary files takes them not, or not all; nothing is left there. What goes wrong with the
-        chunks comes out as it is.
+    `StorageError` where the disk takes them not, or not all; nothing is left there then.
     """
     file = _temporary_file(mime.extension_for(mime_type))
     path = CopyPath(file.name)
@@ -88,7 +81,6 @@ def local_copy(chunks: Iterable[bytes], mime_type: str) -> Path:
 
 
 def _temporary_file(suffix: str) -> IO[bytes]:
-    """Create a temporary file, which the caller closes and removes."""
     with _on_disk():
         return tempfile.NamedTemporaryFile(prefix="fsmedia-", suffix=suffix, delete=False)
 
@@ -184,12 +176,8 @@ class MediaContent(ContentFields):
             return values
         values = {**values, "file_path": _path_text(values.get("file_path"))}
         data, kind = values.get("data"), values.get("mime_type")
-        if (
-            isinstance(data, str)
-            and isinstance(kind, str)
-            and kind.lower().startswith("text/")
-            and looks_like_text(data)
-        ):
+        is_text = isinstance(kind, str) and kind.lower().startswith("text/")
+        if isinstance(data, str) and is_text and looks_like_text(data):
             warnings.warn(
                 "data is read as base64, but looks like text; for text use MediaContent.from_text(...)",
                 UserWarning,
@@ -276,11 +264,7 @@ class MediaContent(ContentFields):
         """Return it with a `file_path`: a copy of the stored bytes is made where they lie elsewhere.
 
         Once downloaded it is read from the copy, which lasts as long as the content, its `file_path` or `local_path()`.
-
-        Raises
-        ------
-        CorruptMediaError
-            What came is not what was stored.
+        `CorruptMediaError` where what came is not what was stored.
         """
         if self.file_path is not None:
             return self

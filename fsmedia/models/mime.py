@@ -183,12 +183,8 @@ def normalize(mime_type: str) -> str:
 def check(mime_type: str) -> str:
     """Return a stranger's MIME type unchanged if it is one (RFC 6838), for it becomes an HTTP header.
 
-    Raises
-    ------
-    InvalidMediaError
-        Not ``type/subtype`` with optional ``; name=value``, over 255 characters, a wildcard, a blank around it, or
-        a control character anywhere.
-
+    Refused is what is not ``type/subtype`` with optional ``; name=value``: over 255 characters, a wildcard, a blank
+    around it, a control character anywhere.
     """
     if mime_type in _STANDARD or (len(mime_type) <= _LONGEST and _MIME.fullmatch(mime_type)):
         return mime_type
@@ -228,13 +224,9 @@ def is_text(head: bytes) -> bool:
 
 
 def detect(head: bytes) -> str | None:
-    """Return the MIME type that the first bytes show, in its standard spelling; None where they can't tell.
+    """Return the MIME type that the first 8 KiB show, in its standard spelling; None where they can't tell.
 
-    Parameters
-    ----------
-    head
-        The first bytes; what follows 8 KiB is not looked at. Plain text, JSON, CSV and HTML show nothing.
-
+    Plain text, JSON, CSV and HTML show nothing.
     """
     head = head[:_HEAD]
     found = _signature(head)
@@ -250,21 +242,10 @@ def detect(head: bytes) -> str | None:
 
 
 def agrees(declared: str, head: bytes) -> str | None:
-    """Compare a declared MIME type with the first bytes.
+    """Compare a declared MIME type, in any spelling, with the first 8 KiB; None if they fit or nothing can be told.
 
-    Parameters
-    ----------
-    declared
-        What the caller says, in any spelling, with or without parameters.
-    head
-        The first bytes, 8 KiB at best.
-
-    Returns
-    -------
-    str or None
-        None if they fit or nothing can be told. Else what the bytes are: a MIME type, ``text/plain`` for text under
-        the name of a picture, ``application/octet-stream`` for bytes that lack the magic of the declared type.
-
+    Else what the bytes are: a MIME type, ``text/plain`` for text under the name of a picture,
+    ``application/octet-stream`` for bytes that lack the magic of the declared type.
     """
     known = _STANDARD.get(declared)
     if known is None:

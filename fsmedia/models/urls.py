@@ -50,14 +50,10 @@ def guess_from_url(url: str) -> str | None:
             return None  # the validator says what is wrong with it
         kind = url[5:].split(",", 1)[0].removesuffix(";base64")
         return f"text/plain{kind}" if kind[:1] in ("", ";") else kind
-    return mime.guess_from_name(_path_of(url))
-
-
-def _path_of(url: str) -> str:
     try:
-        return urlsplit(url).path
+        return mime.guess_from_name(urlsplit(url).path)
     except ValueError:
-        return ""  # the validator says what is wrong with it
+        return None  # as above
 
 
 _HALF_ESCAPED = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -67,13 +63,8 @@ _ESCAPES = re.compile(rb"(?:%[0-9A-Fa-f]{2}){1,4096}")
 def read_data_url(url: str, *, max_size: int | None) -> tuple[str, bytes]:
     """Return MIME type (``text/plain;charset=US-ASCII`` if it names none) and bytes of a data: URL (RFC 2397).
 
-    Raises
-    ------
-    InvalidMediaError
-        Its body is neither standard padded base64 (line breaks are skipped) nor percent-encoded octets, or it is no
-        data: URL. The text quotes nothing of it, for all of it may be data.
-    MediaTooLargeError
-        It decodes to more than `max_size` bytes (None: any number).
+    `InvalidMediaError` where its body is neither standard padded base64 (line breaks are skipped) nor percent-encoded
+    octets, quoting nothing of it, for all of it may be data; `MediaTooLargeError` for more than `max_size` bytes.
     """
     head, comma, body = url.partition(",")
     body = body.translate({10: None, 13: None})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import inspect
 import io
@@ -23,7 +22,6 @@ from fsmedia import (
     MediaStore,
     MediaWriter,
     Reference,
-    aio,
 )
 from fsmedia.aio import AsyncMediaWriter
 from fsmedia.core.records import StoredBytes
@@ -263,20 +261,3 @@ def test_an_unknown_word_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(TypeError, match="unexpected keyword argument 'runid'"):
             use()
-
-
-def test_what_editors_show_of_an_asynchronous_method_is_the_first_line_of_its_twin() -> None:
-    """They read the text below the assignment, `help` reads the docstring, which is made."""
-    (kind,) = (
-        node
-        for node in ast.walk(ast.parse(inspect.getsource(aio)))
-        if isinstance(node, ast.ClassDef) and node.name == "AsyncMediaStore"
-    )
-    texts = dict(zip(kind.body, kind.body[1:], strict=False))
-    made = {
-        node.targets[0].id: texts[node].value.value
-        for node in kind.body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-    }
-    assert made.keys() > {"store_media", "list", "sync_to"}
-    assert made == {name: inspect.getdoc(getattr(MediaStore, name)).partition("\n")[0] for name in made}
