@@ -459,14 +459,6 @@ class WritableMediaFile(io.BufferedIOBase, BinaryIO):
         """Return True."""
         return True
 
-    def readable(self) -> bool:
-        """Return False."""
-        return False
-
-    def seekable(self) -> bool:
-        """Return False: bytes are hashed as they come."""
-        return False
-
     def tell(self) -> int:
         """Return the number of bytes written."""
         return self._upload.size
@@ -541,12 +533,21 @@ def _do_nothing() -> None:
     pass
 
 
+def _leave(self: CompressedMediaFile | TextMediaFile, kind: type[BaseException] | None, *_: object) -> None:
+    """End a `with` block: an error means that nothing is stored."""
+    # Before `close`, which would flush the rest of the text and store what was written so far.
+    if kind is not None and not self.closed:
+        self.discard()
+    self.close()
+
+
 class CompressedMediaFile(io.BufferedIOBase):
     """A file object that compresses what is written; stores or discards it as `WritableMediaFile` does."""
 
     def __init__(self, layer: Any, file: WritableMediaFile) -> None:
         self._layer = layer
         self._file = file
+        self.path = self.name = file.path
         # Of a cycle, the layer may be collected before this, and must not end the stream: bytes may follow. Layers that
         # are no Python objects have no finalizer.
         self._close_layer: Callable[[], object] = layer.close
@@ -554,16 +555,6 @@ class CompressedMediaFile(io.BufferedIOBase):
             layer.close = _do_nothing
         self.has_layers = False
         file.has_layers = True
-
-    @property
-    def path(self) -> str:
-        """The path."""
-        return self._file.path
-
-    @property
-    def name(self) -> str:
-        """The path."""
-        return self._file.path
 
     def __repr__(self) -> str:
         return f"<compressed {self._file!r}>"
@@ -602,12 +593,7 @@ class CompressedMediaFile(io.BufferedIOBase):
             self._close_layer()
         super().close()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None and not self.closed:
-            self.discard()
-        self.close()
+    __exit__ = _leave
 
     @property
     def plain_file(self) -> WritableMediaFile:
@@ -625,12 +611,8 @@ class TextMediaFile(io.TextIOWrapper):
     def __init__(self, file: Any, **options: Any) -> None:
         self._file: WritableMediaFile | CompressedMediaFile = file
         super().__init__(file, **options)
+        self.path = file.path
         file.has_layers = True
-
-    @property
-    def path(self) -> str:
-        """The path."""
-        return self._file.path
 
     def detach(self) -> Any:
         """Return the file of bytes below, which is closed by itself from now on."""
@@ -643,13 +625,7 @@ class TextMediaFile(io.TextIOWrapper):
         self._file.discard()
         self.close()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # Before `close`, which would flush the rest of the text and store what was written so far.
-        if kind is not None and not self.closed:
-            self.discard()
-        self.close()
+    __exit__ = _leave
 
     def __del__(self) -> None:
         file = self._file

@@ -35,17 +35,9 @@ from fsspec.utils import common_prefix, stringify_path, tokenize
 from pydantic_core import to_jsonable_python
 
 from fsmedia.core import commit, holds, lifetime, promptkit, records
-from fsmedia.core.commit import SharedStoreOperation
 from fsmedia.core.ingest import WriteContext, utc_now
-from fsmedia.core.lifetime import Deleter, check_log
 from fsmedia.core.named import CopiedBytes, Pair, Rewritten, Seen, find_pair
-from fsmedia.core.records import (
-    VerifyReads,
-    check_mode,
-    check_range,
-    facts_of_name,
-    facts_of_sidecar,
-)
+from fsmedia.core.records import VerifyReads
 from fsmedia.core.telemetry import Observer, checked_hooks, observed
 from fsmedia.errors import (
     CorruptMediaError,
@@ -94,6 +86,7 @@ from fsmedia.storage.address import (
     is_root,
     media_url,
     nested_options,
+    protocol_of,
     relied_on_directory,
     split_media_url,
 )
@@ -280,8 +273,8 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             "asynchronous": asynchronous,
             "batch_size": batch_size,
         }
-        check_log(deletion_log)
-        check_mode(verify_reads)
+        lifetime.check_log(deletion_log)
+        records.check_mode(verify_reads)
         if durability not in ("fsync", "rename"):
             raise InvalidMediaError(f"unknown durability {durability!r}", next_step="use 'fsync' or 'rename'")
         self._max_file_size = max_file_size
@@ -304,7 +297,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
 
     def _open_root(self, timeout: timedelta, durability: Literal["fsync", "rename"]) -> Backend:
         options = dict(self._address.options)
-        if self._root_protocol() not in LOCAL:
+        if protocol_of(self._address.url) not in LOCAL:
             # fsspec would reuse a filesystem that took its credentials from an environment that has changed since.
             options["skip_instance_cache"] = True
         return open_backend(self._address.url, options, timeout=timeout, durability=durability)
@@ -319,7 +312,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             entry = {"url": address.url, "storage_options": address.options}
             named = {"store": address.name, "stores": {address.name: entry}}
         elif address.form == "chain":
-            named = {"fo": _below(address.url), "target_protocol": self._root_protocol()}
+            named = {"fo": _below(address.url), "target_protocol": protocol_of(self._address.url)}
             named["target_options"] = address.options
         return make_instance, (type(self), (), {**named, **self._settings})
 
@@ -329,9 +322,6 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         address = self._address
         token: str = tokenize(type(self), address.url, address.options, address.form, address.name, self._settings)
         return token
-
-    def _root_protocol(self) -> str:
-        return self._address.url.partition("://")[0] if "://" in self._address.url else "file"
 
     def __repr__(self) -> str:
         return f"MediaFileSystem({self._backend.url!r})"
@@ -832,12 +822,12 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         if not key:
             raise _folder_error("")
         key = existing_key(key)
-        where, sidecar, facts = keys.bytes_key(key), keys.sidecar_key(key), facts_of_name(key)
+        where, sidecar, facts = keys.bytes_key(key), keys.sidecar_key(key), records.facts_of_name(key)
         # The sidecar first: of a deleted file no local file must be made.
         if where != key:
             found = self._backend.head(sidecar) is not None
         elif self._verify_reads:
-            facts, found = facts_of_sidecar(self._backend.read(sidecar), key), True
+            facts, found = records.facts_of_sidecar(self._backend.read(sidecar), key), True
         else:
             found = True
         if not found or not self._backend.download(where, path, callback):
@@ -893,7 +883,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             if data is None:
                 raise not_found(reference)
             with ErrorContext(reference):
-                return check_range(self._backend, reference, data, start, end) if self._verify_reads else data
+                return records.check_range(self._backend, reference, data, start, end) if self._verify_reads else data
 
         options = {"block_size": block_size, "cache_type": cache_type, "cache_options": dict(cache_options or {})}
         return CachedMediaFile(self, key, fetch, size=size, **options)
@@ -1125,8 +1115,8 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             for error in remove(some).values():
                 raise error
 
-    def _deleter(self) -> Deleter:
-        return Deleter(self._backend, self._configuration(), self._now, self._deletion_log, keep_folders=True)
+    def _deleter(self) -> lifetime.Deleter:
+        return lifetime.Deleter(self._backend, self._configuration(), self._now, self._deletion_log, keep_folders=True)
 
     # -- folders -------------------------------------------------------------------------------------------
 
@@ -1265,7 +1255,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         if pointer is None:
             raise ValueError("only deduplicated names share bytes")
         holds.refuse(self._backend, target)
-        operation = SharedStoreOperation(
+        operation = commit.SharedStoreOperation(
             backend=self._backend,
             digest=pointer.digest,
             size=pointer.size,

@@ -38,13 +38,7 @@ STORE_VARIABLE = "FSMEDIA_STORE_"
 
 
 def url_from_environment() -> str:
-    """Return the root URL that the environment names.
-
-    Raises
-    ------
-    InvalidMediaError
-        It names none.
-    """
+    """Return the root URL that the environment names; `InvalidMediaError` where it names none."""
     url = os.environ.get(URL_VARIABLE, "").strip()
     if not url:
         raise InvalidMediaError("no store is named", next_step=f"pass a URL, or set {URL_VARIABLE}")
@@ -52,13 +46,7 @@ def url_from_environment() -> str:
 
 
 def root_of(url: object) -> str:
-    """Return the text of a root that a caller names, which may be a path object.
-
-    Raises
-    ------
-    InvalidReferenceError
-        It is neither.
-    """
+    """Return the text of a root that a caller names, which may be a path object."""
     text = os.fspath(url) if isinstance(url, os.PathLike) else url
     if not isinstance(text, str):
         raise InvalidReferenceError(
@@ -84,10 +72,8 @@ def resolve_root(
 
     Raises
     ------
-    InvalidMediaError
-        No store has that name; the text lists those that are known.
-    InvalidReferenceError
-        It is no root: a `media://` URL opens files of a store that is somewhere else.
+    InvalidMediaError, InvalidReferenceError
+        No store has that name, or it is no root: a `media://` URL opens files of a store that is somewhere else.
     """
     root, given = root_of(url), dict(options or {})
     if root.startswith(SCHEME):
@@ -116,15 +102,7 @@ def _root_spelling(url: str) -> str:
 def named_stores(configured: Mapping[str, Any] | None) -> dict[str, tuple[str, dict[str, Any]]]:
     """Return the root URL and the storage options of every store that has a name.
 
-    Parameters
-    ----------
-    configured
-        Name -> URL, or ``{"url": ..., "storage_options": {...}}``; a name given here wins over the environment.
-
-    Raises
-    ------
-    InvalidMediaError
-        An entry is of another form.
+    `configured` is name -> URL, or ``{"url": ..., "storage_options": {...}}``, and wins over the environment.
     """
     found: dict[str, tuple[str, dict[str, Any]]] = {
         variable.removeprefix(STORE_VARIABLE).lower(): (url.strip(), {})
@@ -142,13 +120,7 @@ def named_stores(configured: Mapping[str, Any] | None) -> dict[str, tuple[str, d
 
 
 def find_store(name: str, configured: Mapping[str, Any] | None) -> tuple[str, dict[str, Any]]:
-    """Return the root URL and the storage options that a name stands for.
-
-    Raises
-    ------
-    InvalidMediaError
-        It stands for nothing; the text lists the known names.
-    """
+    """Return the root URL and the storage options that a name stands for; the error for others lists the known."""
     known = named_stores(configured)
     # A variable's name knows neither case nor dashes.
     spelled = re.sub(r"[^a-z0-9]", "_", name.lower())
@@ -164,18 +136,10 @@ def find_store(name: str, configured: Mapping[str, Any] | None) -> tuple[str, di
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a store is, and in which form it was named.
-
-    Attributes
-    ----------
-    url
-        The root.
-    options
-        What the filesystem of the root takes; may hold secrets.
-    """
+    """Where a store is, and in which form it was named."""
 
     url: str
-    options: dict[str, Any] = field(repr=False)
+    options: dict[str, Any] = field(repr=False)  # of the root's filesystem; may hold secrets
     form: Form
     name: str = ""
 
@@ -205,6 +169,11 @@ def is_root(text: str, roots: Sequence[str]) -> bool:
 def _without_protocol(url: str) -> str:
     protocol, slashes, path = url.partition("://")
     return path if slashes and protocol in LOCAL else url
+
+
+def protocol_of(url: str) -> str:
+    """Return the protocol of a root; that of a path is `file`."""
+    return url.partition("://")[0] if "://" in url else "file"
 
 
 def is_relative(url: str) -> bool:
@@ -252,15 +221,8 @@ class StoreOptions:
     def resolve(self, others: Mapping[str, Any]) -> Address:
         """Return the address of the store that the options name.
 
-        Parameters
-        ----------
-        others
-            All other options; those of the storage below may be among them, by its protocol's name.
-
-        Raises
-        ------
-        InvalidMediaError
-            No store is named, or more than one, or an option is out of place.
+        Those of the storage below may be among the `others`, by its protocol's name. `InvalidMediaError` where no store
+        is named, or more than one, or an option is out of place.
         """
         found = self._named()
         options = {**found.options, **_nested(found.url, others)}
@@ -279,7 +241,11 @@ class StoreOptions:
         if self.target_protocol is not None and self.fo is not None:
             options = dict(self.target_options or {})
             url = _joined(self.target_protocol, self.fo, options)
-            self._refuse_options_beside("a chain's options go into {protocol}={{...}}", url)
+            if self._own_options():
+                raise InvalidMediaError(
+                    "storage_options belong to the root that root= names, and the URL is a chain",
+                    next_step=f"a chain's options go into {protocol_of(url)}={{...}}",
+                )
             return Address(url, options, "chain")
         if self.store:
             url, options = find_store(self.store, self.stores)
@@ -288,14 +254,6 @@ class StoreOptions:
             self.root or url or self.url or url_from_environment(), self.storage_options, self.stores
         )
         return Address(url, found, "plain")
-
-    def _refuse_options_beside(self, step: str, url: str) -> None:
-        if self._own_options():
-            protocol = url.partition("://")[0] if "://" in url else "file"
-            raise InvalidMediaError(
-                "storage_options belong to the root that root= names, and the URL is a chain",
-                next_step=step.format(protocol=protocol),
-            )
 
     def _own_options(self) -> Mapping[str, Any] | None:
         return None if self._same_as(conf.get(PROTOCOL, {}), "storage_options") else self.storage_options
@@ -323,14 +281,8 @@ def _joined(protocol: str, path: str, options: dict[str, Any]) -> str:
 
 
 def _nested(url: str, others: Mapping[str, Any]) -> dict[str, Any]:
-    """Take the options that are given under the root's protocol; refuse all others.
-
-    Raises
-    ------
-    InvalidMediaError
-        With the place where they belong.
-    """
-    protocol = url.partition("://")[0] if "://" in url else "file"
+    """Take the options that are given under the root's protocol; refuse all others, with the place for them."""
+    protocol = protocol_of(url)
     names = next((group for group in _ALIASES if protocol in group), {protocol})
     found: dict[str, Any] = {}
     for name, value in others.items():
@@ -385,16 +337,9 @@ class NestedOptions(dict[str, Any]):
 
 def nested_options(url: str, options: Mapping[str, Any]) -> NestedOptions:
     """Return what to pass besides a chained URL of this root: `{"s3": {...}}`, nothing where there are no options."""
-    protocol = url.partition("://")[0] if "://" in url else "file"
-    return NestedOptions({protocol: NestedOptions(options)} if options else {})
+    return NestedOptions({protocol_of(url): NestedOptions(options)} if options else {})
 
 
 def known_stores() -> dict[str, str]:
-    """Return the root URLs of all stores that have a name, from the environment and `fsspec.conf`.
-
-    Raises
-    ------
-    InvalidMediaError
-        The configuration holds an entry of another form.
-    """
+    """Return the root URLs of all stores that have a name, from the environment and `fsspec.conf`."""
     return {name: url for name, (url, _) in named_stores(conf_stores()).items()}

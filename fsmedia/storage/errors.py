@@ -36,6 +36,9 @@ _STEPS = {
 }
 
 
+_FAILED = ("the storage failed", "try again; if it stays, look at the storage's own tools")
+
+
 class UnexpectedAnswerError(ConnectionError):
     """What came back is no answer to what was asked: a login page, another document, nothing at all.
 
@@ -43,14 +46,21 @@ class UnexpectedAnswerError(ConnectionError):
     """
 
 
-def check_absence(error: OSError) -> None:
-    """Raise if "no such file" only means that the connection is gone, as fsspec's FTP has it.
+_KINDS = (
+    (
+        UnexpectedAnswerError,
+        "the storage gave no proper answer",
+        "try again; if it stays, look for a proxy in between",
+    ),
+    (PermissionError, "the storage refused access", "check the credentials and the permissions of the root"),
+    (TimeoutError, "the storage gave no answer in time", "try again, or give the store a longer timeout"),
+    (FileNotFoundError, "the storage does not find it", "check that the bucket or folder of the root exists"),
+    (TypeError, "the storage does not understand its options", "check the storage options"),
+)
 
-    Raises
-    ------
-    ConnectionError
-        Something behind the error is a connection's.
-    """
+
+def check_absence(error: OSError) -> None:
+    """Raise if "no such file" only means that the connection is gone, as fsspec's FTP has it."""
     behind: BaseException | None = error
     seen: set[int] = set()
     while behind is not None and id(behind) not in seen:
@@ -132,20 +142,9 @@ def redact(text: str, secrets: frozenset[str]) -> str:
 
 def storage_error(error: BaseException, key: str | None, secrets: frozenset[str] = frozenset()) -> StorageError:
     """Return the `StorageError` that says what a storage raised, with a next step."""
-    if isinstance(error, UnexpectedAnswerError):
-        problem, step = "the storage gave no proper answer", "try again; if it stays, look for a proxy in between"
-    elif isinstance(error, PermissionError):
-        problem, step = "the storage refused access", "check the credentials and the permissions of the root"
-    elif isinstance(error, TimeoutError):
-        problem, step = "the storage gave no answer in time", "try again, or give the store a longer timeout"
-    elif isinstance(error, FileNotFoundError):
-        problem, step = "the storage does not find it", "check that the bucket or folder of the root exists"
-    elif isinstance(error, TypeError):
-        problem, step = "the storage does not understand its options", "check the storage options"
-    elif isinstance(error, OSError) and error.errno in _STEPS:
-        problem, step = "the storage failed", _STEPS[error.errno]
-    else:
-        problem, step = "the storage failed", "try again; if it stays, look at the storage's own tools"
+    problem, step = next((words for kind, *words in _KINDS if isinstance(error, kind)), _FAILED)
+    if problem == _FAILED[0] and isinstance(error, OSError):
+        step = _STEPS.get(error.errno or 0, step)
     detail = _one_line(redact(str(error), secrets))[:_LONGEST_DETAIL] or type(error).__name__
     raised = StorageError(f"{problem} ({type(error).__name__}: {detail})", next_step=step, key=key)
     # The cause is kept for a traceback only where nothing in its whole chain shows a secret.

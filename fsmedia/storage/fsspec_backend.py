@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import io
+import math
 import os
 import re
 import tempfile
 import weakref
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from operator import itemgetter
 from os import getpid
@@ -29,7 +30,14 @@ import fsspec
 from fsspec.asyn import sync
 from fsspec.utils import get_protocol
 
-from fsmedia.errors import CorruptMediaError, LocalFileContext, MediaError, MediaNotFoundError, StorageError
+from fsmedia.errors import (
+    CorruptMediaError,
+    InvalidMediaError,
+    LocalFileContext,
+    MediaError,
+    MediaNotFoundError,
+    StorageError,
+)
 from fsmedia.format import keys
 from fsmedia.models import public_url
 from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, check_absence, secrets_of
@@ -37,8 +45,7 @@ from fsmedia.storage.listing import KeyOrder
 from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Exclusion, Fetched, Listing, VersionRules, Write
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-    from datetime import timedelta
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 
     from fsspec import AbstractFileSystem
 
@@ -52,6 +59,8 @@ CONCURRENCY = 32
 _TRIES = 2
 SPOOL_BYTES = 8 * 2**20
 """What a stage holds in memory at most; larger media lie in a temporary file meanwhile."""
+LONGEST_SIGNATURE = timedelta(days=7)
+"""What signature version 4 allows."""
 MOST_AHEAD = 8 * 2**20
 """Bytes that a steady reader gets ahead at most."""
 _LINE_AHEAD = 8192
@@ -91,9 +100,22 @@ def _is_refusal(error: Exception) -> bool:
     return forbidden or isinstance(error, PermissionError) or type(error).__name__ == "error_perm"
 
 
-def inline(filename: str) -> str:
-    """Return a Content-Disposition that shows the bytes and names them, whatever characters the name holds."""
-    return f"inline; filename*=UTF-8''{quote(filename, safe='')}"
+def lifetime_of_url(service: str, expiry: timedelta, key: str) -> int:
+    """Return for how many seconds a URL is signed."""
+    if expiry > LONGEST_SIGNATURE:
+        raise InvalidMediaError(
+            f"{service} signs URLs for at most {LONGEST_SIGNATURE.days} days, not {expiry}",
+            next_step="ask for a shorter lifetime, and sign again when it ends",
+            key=key,
+        )
+    # Rounded up: a lifetime of half a second must not be refused as none.
+    return max(1, math.ceil(expiry.total_seconds()))
+
+
+def headers_of_answer(kind: str, mime_type: str | None, disposition: str, filename: str | None) -> dict[str, Any]:
+    """Return what to sign so that the answer shows the bytes and names them, whatever characters the name holds."""
+    shown = None if filename is None else f"inline; filename*=UTF-8''{quote(filename, safe='')}"
+    return {name: value for name, value in ((kind, mime_type), (disposition, shown)) if value is not None}
 
 
 class TranslatedFile(io.BufferedIOBase, BinaryIO):
@@ -106,15 +128,16 @@ class TranslatedFile(io.BufferedIOBase, BinaryIO):
     mode = "rb"
 
     def __init__(self, file: Any, key: str, secrets: frozenset[str]) -> None:
+        self.path = key
+        self.blocksize = int(getattr(file, "blocksize", None) or SEEK_BLOCK)
         self._file = file
-        self._key = key
         self._secrets = secrets
         self._position = 0
         self._ahead = memoryview(b"")
         self._window = 0
 
     def __repr__(self) -> str:
-        return f"<media {self._key!r}{' closed' if self.closed else ''}>"
+        return f"<media {self.path!r}{' closed' if self.closed else ''}>"
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read up to `size` bytes, all by default.
@@ -141,12 +164,12 @@ class TranslatedFile(io.BufferedIOBase, BinaryIO):
 
     def _fetch(self, size: int) -> bytes:
         start, end = self._position + len(self._ahead), getattr(self._file, "size", None)
-        with ErrorTranslator(self._key, self._secrets):
+        with ErrorTranslator(self.path, self._secrets):
             try:
                 data = cast("bytes", self._file.read(size))
             except FileNotFoundError:
                 raise MediaNotFoundError(
-                    "its bytes are gone: somebody deleted it", next_step="list the store", key=self._key
+                    "its bytes are gone: somebody deleted it", next_step="list the store", key=self.path
                 ) from None
             except OSError as error:
                 # The file ends before the range begins: less is there than its size said.
@@ -163,7 +186,7 @@ class TranslatedFile(io.BufferedIOBase, BinaryIO):
             raise CorruptMediaError(
                 f"{len(data)} bytes came where {rest if size < 0 else min(size, rest)} were asked for",
                 next_step="read it again; fsmedia verify --deep tells what is stored",
-                key=self._key,
+                key=self.path,
             )
         return data
 
@@ -188,7 +211,7 @@ class TranslatedFile(io.BufferedIOBase, BinaryIO):
             self._ahead = self._ahead[skipped:]
         else:
             self._ahead, self._window = memoryview(b""), 0
-            with ErrorTranslator(self._key, self._secrets):
+            with ErrorTranslator(self.path, self._secrets):
                 self._file.seek(wanted)
         self._position = wanted
         return wanted
@@ -201,17 +224,7 @@ class TranslatedFile(io.BufferedIOBase, BinaryIO):
     @property
     def name(self) -> str:
         """The key."""
-        return self._key
-
-    @property
-    def path(self) -> str:
-        """The key."""
-        return self._key
-
-    @property
-    def blocksize(self) -> int:
-        """Bytes that a seek fetches."""
-        return int(getattr(self._file, "blocksize", None) or SEEK_BLOCK)
+        return self.path
 
     @property
     def loc(self) -> int:
@@ -223,7 +236,7 @@ class TranslatedFile(io.BufferedIOBase, BinaryIO):
         size = getattr(self._file, "size", None)
         if isinstance(size, int):
             return size
-        with ErrorTranslator(self._key, self._secrets):
+        with ErrorTranslator(self.path, self._secrets):
             end: int = self._file.seek(0, io.SEEK_END)
             self._file.seek(self._position + len(self._ahead))
             return end
@@ -364,6 +377,16 @@ def _remove(name: str, owner: int) -> None:
         Path(name).unlink(missing_ok=True)
 
 
+def _run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return what a coroutine gives that never waits: its filesystem's calls block."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return cast("T", end.value)
+    coroutine.close()
+    raise TypeError("a filesystem that is not asynchronous has waited")
+
+
 class FsspecBackend(Backend):
     """A root that fsspec opens; see `Backend` for the methods.
 
@@ -387,6 +410,9 @@ class FsspecBackend(Backend):
 
     takes_size: ClassVar[bool] = False
     """Whether the filesystem opens a file of known size without a look at it."""
+
+    upload_options: ClassVar[dict[str, Any]] = {}
+    """What a large file is sent with."""
 
     conditional: ClassVar[bool] = False
     """Whether `put` can ask for conditions; whether the server keeps them is found out by asking it."""
@@ -440,9 +466,18 @@ class FsspecBackend(Backend):
         """Tell whether the storage is known to list in no order of keys; where it is not, that shows by itself."""
         return False
 
+    @property
+    def _bucket(self) -> str:
+        return self._root.partition("/")[0]
+
     def _key_part(self) -> str:
         """Return the part of the root that is in each object's key."""
-        return self._root
+        return self._root.partition("/")[2] if self.filesystem_class else self._root
+
+    def _split(self, key: str) -> tuple[str, str]:
+        """Return the bucket, and the name of an object in it."""
+        bucket, _, name = self._path(key).partition("/")
+        return bucket, name
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}" if key else self._root
@@ -485,30 +520,38 @@ class FsspecBackend(Backend):
 
     def _refuse_missing_bucket(self, error: FileNotFoundError) -> None:
         """Raise if a storage says "not found" of the whole bucket, which is no fault of the key that was asked for."""
-        bucket = self._root.partition("/")[0]
+        bucket = self._bucket
         if "bucket does not exist" in str(error) or str(error) == f"b/{bucket}/o":  # S3's words, and gcsfs's
             raise StorageError(
                 f"there is no bucket {bucket!r}, of the root {self.url}",
                 next_step="check the URL and the endpoint, or make the bucket with the storage's own tools",
             ) from None
 
-    def _sync(self, function: Callable[..., Awaitable[T]], *args: Any, size: int = 0, **options: Any) -> T:
+    async def _call(self, name: str, *args: Any, **options: Any) -> Any:
+        """Make one of the filesystem's calls; one that blocks has happened when this returns."""
+        if self.fs.async_impl:
+            return await getattr(self.fs, f"_{name}")(*args, **options)
+        return getattr(self.fs, name)(*args, **options)
+
+    def _sync(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any, size: int = 0, **options: Any) -> T:
         """Run a coroutine function on fsspec's loop and wait, as long as its size allows."""
+        if not self.fs.async_impl:
+            return _run(function(*args, **options))
         # The size counts in whole steps, so that small calls keep exactly the timeout that was asked for.
         patience = self.timeout.total_seconds() * (1 + size // PATIENCE_BYTES)
         answer: T = sync(self.fs.loop, function, *args, timeout=patience, **options)
         return answer
 
-    def _each(self, key: str | None, jobs: Sequence[Callable[[], Any]], size: int = 0) -> list[Any]:
-        """Do several things: at once where the filesystem is asynchronous. Jobs return results or coroutines."""
+    def _each(self, key: str | None, jobs: Sequence[Callable[[], Coroutine[Any, Any, T]]], size: int = 0) -> list[T]:
+        """Do several things: at once where the filesystem is asynchronous."""
         if not self.fs.async_impl:
-            return [self._ask(key, job) for job in jobs]
+            return [self._ask(key, partial(self._sync, job)) for job in jobs]
 
-        async def all_of() -> list[Any]:
+        async def all_of() -> list[T]:
             # A folder of 10,000 media must not open 10,000 connections.
             gate = asyncio.Semaphore(CONCURRENCY)
 
-            async def one(job: Callable[[], Awaitable[Any]]) -> Any:
+            async def one(job: Callable[[], Coroutine[Any, Any, T]]) -> T:
                 async with gate:
                     return await job()
 
@@ -533,15 +576,15 @@ class FsspecBackend(Backend):
         if len(writes) == 1 or not self.fs.async_impl or not all(isinstance(write.data, bytes) for write in writes):
             return super().write_many(writes)
 
-        def writer(write: Write) -> Callable[[], Awaitable[MediaError | None]]:
-            path, options = self._path(write.key), self._put_options(write.content_type)
-            return partial(self._done_async, write.key, lambda: self.fs._pipe_file(path, write.data, **options))
+        def sent(write: Write) -> Callable[[], Coroutine[Any, Any, MediaError | None]]:
+            call = partial(self._call, "pipe_file", self._path(write.key), write.data)
+            return partial(self._done, write.key, partial(call, **self._put_options(write.content_type)))
 
         size = sum(len(write.data) for write in writes if isinstance(write.data, bytes))
-        return self._failures([write.key for write in writes], [writer(write) for write in writes], size)
+        return self._failures([write.key for write in writes], [sent(write) for write in writes], size)
 
     def _failures(
-        self, wanted: Sequence[str], jobs: Sequence[Callable[[], Any]], size: int = 0
+        self, wanted: Sequence[str], jobs: Sequence[Callable[[], Coroutine[Any, Any, MediaError | None]]], size: int = 0
     ) -> dict[int, MediaError]:
         """Do several things that answer with an error or None; without any answer, all have failed."""
         # Each job returns its own error; what is raised here took the answers of all.
@@ -552,17 +595,11 @@ class FsspecBackend(Backend):
         return {index: answer for index, answer in enumerate(answers) if answer is not None}
 
     def _put(self, key: str, data: bytes, **options: Any) -> None:
-        if self.fs.async_impl:
-            self._sync(self.fs._pipe_file, self._path(key), data, size=len(data), **options)
-        else:
-            self.fs.pipe_file(self._path(key), data, **options)
+        self._sync(self._call, "pipe_file", self._path(key), data, size=len(data), **options)
 
     def _put_file(self, key: str, file: Path, size: int, content_type: str) -> None:
-        path, options = self._path(key), self._put_options(content_type)
-        if self.fs.async_impl:
-            self._ask(key, lambda: self._sync(self.fs._put_file, str(file), path, size=size, **options))
-        else:
-            self._ask(key, lambda: self.fs.put_file(str(file), path, **options))
+        options = {**self.upload_options, **self._put_options(content_type)}
+        self._ask(key, lambda: self._sync(self._call, "put_file", str(file), self._path(key), size=size, **options))
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes unless there are any; here by looking first, which two creators can both pass."""
@@ -585,7 +622,8 @@ class FsspecBackend(Backend):
 
     def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = ()) -> Fetched:
         """Read and look, all at once on an object store."""
-        jobs = [*(self._reader(key) for key in reads), *(self._looker(key) for key in heads)]
+        jobs: list[Callable[[], Coroutine[Any, Any, Any]]] = [partial(self._found, self._path(key)) for key in reads]
+        jobs += [partial(self._look, key) for key in heads]
         answers = self._each((*reads, *heads)[0] if jobs else None, jobs)
         found = answers[: len(reads)]
         return Fetched([data for data, _ in found], answers[len(reads) :], [token for _, token in found])
@@ -596,81 +634,49 @@ class FsspecBackend(Backend):
         parents = ["/".join(parts[:depth]) for depth in range(len(parts) - 1, 0, -1)]
         if not parents:
             return None
-        found = self._each(None, [self._above_reader(f"{parent}/{keys.CONFIGURATION_KEY}") for parent in parents])
+        found = self._each(None, [partial(self._above, f"{parent}/{keys.CONFIGURATION_KEY}") for parent in parents])
         outer = next((parent for parent, data in zip(parents, found, strict=True) if data is not None), None)
         return None if outer is None else self.url.removesuffix(self._root.strip("/")) + outer.strip("/")
 
-    def _above_reader(self, path: str) -> Callable[[], Any]:
-        """Return what reads a file above the root; None where there is none, or it may not be looked at."""
-        reader = self._path_reader(path)
+    async def _above(self, path: str) -> bytes | None:
+        """Read a file above the root; None where there is none, or it may not be looked at."""
+        try:
+            return (await self._found(path))[0]
+        except Exception as error:
+            if not _is_refusal(error):
+                raise
+        return None
 
-        def read() -> Any:
-            try:
-                return reader()[0]
-            except Exception as error:
-                if not _is_refusal(error):
-                    raise
-            return None
+    async def _found(self, path: str) -> tuple[bytes | None, str | None]:
+        """Do what `_read` does; None, None where there is nothing."""
+        try:
+            return await self._read(path)
+        except (FileNotFoundError, IsADirectoryError) as error:
+            self._check_absence(error)
+            return None, None
 
-        async def read_async() -> Any:
-            try:
-                return (await reader())[0]
-            except Exception as error:
-                if not _is_refusal(error):
-                    raise
-            return None
-
-        return read_async if self.fs.async_impl else read
-
-    def _reader(self, key: str) -> Callable[[], Any]:
-        return self._path_reader(self._path(key))
-
-    def _path_reader(self, path: str) -> Callable[[], Any]:
-        def read() -> tuple[bytes | None, str | None]:
-            try:
-                return self.fs.cat_file(path), None
-            except (FileNotFoundError, IsADirectoryError) as error:
-                check_absence(error)
-                return None, None
-
-        async def read_async() -> tuple[bytes | None, str | None]:
-            try:
-                return await self._read(path)
-            except (FileNotFoundError, IsADirectoryError):
-                return None, None
-
-        return read_async if self.fs.async_impl else read
+    def _check_absence(self, error: OSError) -> None:
+        if not self.fs.async_impl:
+            check_absence(error)
 
     async def _read(self, path: str) -> tuple[bytes, str | None]:
         """Read a small object whole, with its token where the storage knows conditions."""
         return await self._cat(path), None
 
     async def _cat(self, path: str) -> bytes:
-        data: bytes = await self.fs._cat_file(path)
+        data: bytes = await self._call("cat_file", path)
         return data
 
-    def _looker(self, key: str) -> Callable[[], Any]:
-        path = self._path(key)
-
-        def look() -> Entry | None:
-            try:
-                found = self.fs.info(path)
-            except FileNotFoundError as error:
-                check_absence(error)
-                return None
-            return entry_of(key, found) if found["type"] == "file" else None
-
-        async def look_async() -> Entry | None:
-            try:
-                found = await self._info(path)
-            except FileNotFoundError:
-                return None
-            return entry_of(key, found) if found["type"] == "file" else None
-
-        return look_async if self.fs.async_impl else look
+    async def _look(self, key: str) -> Entry | None:
+        try:
+            found = await self._info(self._path(key))
+        except FileNotFoundError as error:
+            self._check_absence(error)
+            return None
+        return entry_of(key, found) if found["type"] == "file" else None
 
     async def _info(self, path: str) -> dict[str, Any]:
-        found: dict[str, Any] = await self.fs._info(path)
+        found: dict[str, Any] = await self._call("info", path)
         return found
 
     def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
@@ -695,33 +701,23 @@ class FsspecBackend(Backend):
 
     def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         """Read a part, or all of it."""
-        if self.asynchronous:
-            return self._ask(key, lambda: self._sync(self._range, key, start, end))
-
-        def read() -> bytes | None:
-            try:
-                data: bytes = self.fs.cat_file(self._path(key), start=start, end=end)
-            except (FileNotFoundError, IsADirectoryError) as error:
-                check_absence(error)
-                return None
-            return data
-
-        return self._ask(key, read)
+        return self._ask(key, lambda: self._sync(self._range, key, start, end))
 
     async def _range(self, key: str, start: int | None, end: int | None) -> bytes | None:
-        path = self._path(key)
+        path, served = self._path(key), self.fs.async_impl
         try:
             if start is None and end is None:
                 return await self._cat(path)
             # An empty range has no form in HTTP: asked for anyway, a server gives everything.
-            if start is not None and end is not None and (start == end or 0 <= end < start):
+            if served and start is not None and end is not None and (start == end or 0 <= end < start):
                 return b""
-            data: bytes = await self.fs._cat_file(path, start=start, end=end)
-        except (FileNotFoundError, IsADirectoryError):
+            data: bytes = await self._call("cat_file", path, start=start, end=end)
+        except (FileNotFoundError, IsADirectoryError) as error:
+            self._check_absence(error)
             return None
         except Exception as error:
             # What begins past the end has no bytes; servers call it an error.
-            if any(word in str(error) for word in _BAD_RANGE):
+            if served and any(word in str(error) for word in _BAD_RANGE):
                 return b""
             raise
         return data
@@ -838,8 +834,7 @@ class FsspecBackend(Backend):
         if not self.asynchronous:
             super().copy(source, target, content_type, size=size)
             return
-        copier = self.fs._cp_file if size is None else self._copier(size)
-        self._copied(copier, source, self._path(source), target)
+        self._copied(source, self._path(source), target, size)
 
     def reaches(self, other: Backend) -> bool:
         """Tell whether the other root is opened the same way; chains of filesystems are not looked into."""
@@ -853,25 +848,22 @@ class FsspecBackend(Backend):
         if not isinstance(other, FsspecBackend):
             super().copy_from(other, source, target, size)
             return
-        self._copied(self._copier(size), source, other._path(source), target)
+        self._copied(source, other._path(source), target, size)
 
-    def _copier(self, size: int) -> Callable[[str, str], Awaitable[object]]:
-        """Return the coroutine that copies a file of that size."""
-        del size
-        copier: Callable[[str, str], Awaitable[object]] = self.fs._cp_file
-        return copier
-
-    def _copied(self, copier: Callable[[str, str], Awaitable[object]], source: str, path: str, target: str) -> None:
-        def copied() -> None:
+    def _copied(self, source: str, path: str, target: str, size: int | None) -> None:
+        async def copied() -> bool:
             try:
-                self._sync(copier, path, self._path(target))
+                await self._copy_object(path, self._path(target), size)
             except FileNotFoundError:
-                missing.append(source)
+                return False
+            return True
 
-        missing: list[str] = []
-        self._ask(target, copied)
-        if missing:
+        if not self._ask(target, lambda: self._sync(copied)):
             raise FileNotFoundError(errno.ENOENT, "no such object", source)
+
+    async def _copy_object(self, path: str, target: str, size: int | None) -> None:
+        del size
+        await self.fs._cp_file(path, target)
 
     # -- removing ------------------------------------------------------------------------------------------
 
@@ -879,30 +871,17 @@ class FsspecBackend(Backend):
         """Remove objects one by one, concurrently where the filesystem can; folders are left to the filesystem."""
         del keep_folders
         wanted = list(keys)
-        failed = self._failures(wanted, [self._remover(key) for key in wanted])
+        failed = self._failures(wanted, [partial(self._delete_one, key) for key in wanted])
         return {wanted[index]: error for index, error in failed.items()}
 
-    def _remover(self, key: str) -> Callable[[], Any]:
-        path = self._path(key)
-        if self.fs.async_impl:
-            return partial(self._done_async, key, lambda: self.fs._rm_file(path))
-        return partial(self._done, key, lambda: self.fs.rm_file(path))
+    async def _delete_one(self, key: str) -> MediaError | None:
+        return await self._done(key, partial(self._call, "rm_file", self._path(key)))
 
-    def _done(self, key: str, call: Callable[[], object]) -> MediaError | None:
-        """Make a call, once more without an answer, and return what went wrong; what is gone already is done."""
+    async def _done(self, key: str, call: Callable[[], Awaitable[object]]) -> MediaError | None:
+        """Make a call, once more without an answer, and return what went wrong; what is gone already is done.
 
-        def done() -> None:
-            with suppress(FileNotFoundError):
-                call()
-
-        try:
-            self._ask(key, done)
-        except StorageError as error:
-            return error
-        return None
-
-    async def _done_async(self, key: str, call: Callable[[], Awaitable[object]]) -> MediaError | None:
-        """Do what `_done` does; the error is returned, so that one key's failure does not hide the others'."""
+        The error is returned, so that one key's failure does not hide the others'.
+        """
         try:
             with ErrorTranslator(key, self._secrets), suppress(FileNotFoundError):
                 for left in reversed(range(_TRIES)):
@@ -925,24 +904,20 @@ class FsspecBackend(Backend):
             return VersionRules(None, unknown=f"fsmedia does not know whether {self.url} keeps older versions")
         return VersionRules()
 
-    def _read_version(self, version: Version) -> Callable[[], Any]:
-        """Return the coroutine function that reads a version; raises FileNotFoundError without one."""
+    async def _read_version(self, version: Version) -> bytes:
+        """Read a version; raises FileNotFoundError without one."""
         raise NotImplementedError(version)
 
     def read_versions(self, versions: Sequence[Version]) -> list[bytes | None]:
         """Read all at once."""
 
-        def reader(version: Version) -> Callable[[], Awaitable[bytes | None]]:
-            async def read() -> bytes | None:
-                try:
-                    data: bytes = await self._read_version(version)()
-                except FileNotFoundError:
-                    return None
-                return data
+        async def read(version: Version) -> bytes | None:
+            try:
+                return await self._read_version(version)
+            except FileNotFoundError:
+                return None
 
-            return read
-
-        return self._each(versions[0].key if versions else None, [reader(each) for each in versions])
+        return self._each(versions[0].key if versions else None, [partial(read, each) for each in versions])
 
     # -- conditions ----------------------------------------------------------------------------------------
 
@@ -962,7 +937,7 @@ class FsspecBackend(Backend):
         return _EXCLUSIONS.get(self._place()) if self.conditional else self.exclusion
 
     def _place(self) -> tuple[object, str, str]:
-        return type(self), self.endpoint or "", "" if self.endpoint else self._root.partition("/")[0]
+        return type(self), self.endpoint or "", "" if self.endpoint else self._bucket
 
     def _probed(self) -> Exclusion:
         """Write over a key that is not there: who keeps conditions refuses, and nothing lies there afterwards."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from datetime import timedelta
 from functools import partial
 from secrets import token_hex
@@ -14,20 +13,16 @@ from fsspec.spec import AbstractBufferedFile
 from gcsfs import GCSFileSystem
 from gcsfs.retry import HttpError
 
-from fsmedia.errors import InvalidMediaError, MediaError, StorageError
+from fsmedia.errors import MediaError, StorageError
 from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, UnexpectedAnswerError, refused
-from fsmedia.storage.fsspec_backend import FsspecBackend, entry_of, inline
+from fsmedia.storage.fsspec_backend import FsspecBackend, entry_of, headers_of_answer, lifetime_of_url
 from fsmedia.storage.listing import Page, level, pages
 from fsmedia.storage.port import Version, VersionRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from fsmedia.storage.port import Entry, Listing
-
-LONGEST_SIGNATURE = timedelta(days=7)
-"""What signature version 4 allows."""
 
 PART_BYTES = 8 * 2**20
 """Size of a part of a large upload, a multiple of 256 KiB as the service asks."""
@@ -117,32 +112,17 @@ class GCSBackend(FsspecBackend):
     takes_size: ClassVar[bool] = True
     options: ClassVar[dict[str, Any]] = {"use_listings_cache": False}
     conditional: ClassVar[bool] = True
+    upload_options: ClassVar[dict[str, Any]] = {"chunksize": PART_BYTES}
     _never_there: ClassVar[str] = "1"
-
-    def _key_part(self) -> str:
-        return self._root.partition("/")[2]
 
     def _put_options(self, content_type: str) -> dict[str, Any]:
         return {"content_type": content_type}
-
-    def _put_file(self, key: str, file: Path, size: int, content_type: str) -> None:
-        self._ask(
-            key,
-            lambda: self._sync(
-                self.fs._put_file,
-                str(file),
-                self._path(key),
-                chunksize=PART_BYTES,
-                size=size,
-                content_type=content_type,
-            ),
-        )
 
     def put(
         self, key: str, data: bytes, content_type: str, *, if_absent: bool = False, if_token: str | None = None
     ) -> str | None:
         """Put by one multipart upload of our own, for gcsfs has one condition only; the token is the generation."""
-        bucket, _, name = self._path(key).partition("/")
+        bucket, name = self._split(key)
         expected = {"ifGenerationMatch": "0" if if_absent else if_token} if if_absent or if_token is not None else {}
         cut = f"fsmedia-{token_hex(16)}"
         head = json.dumps({"name": name, "contentType": content_type})
@@ -171,7 +151,7 @@ class GCSBackend(FsspecBackend):
 
     def remove(self, key: str, *, if_token: str | None = None) -> None:
         """Remove by one request, on the condition of its generation where one is given."""
-        bucket, _, name = self._path(key).partition("/")
+        bucket, name = self._split(key)
         expected = {} if if_token is None else {"ifGenerationMatch": if_token}
 
         async def remove() -> None:
@@ -209,12 +189,7 @@ class GCSBackend(FsspecBackend):
 
     def sign(self, key: str, expiry: timedelta, *, mime_type: str | None = None, filename: str | None = None) -> str:
         """Sign where the credentials hold a key; no request is made."""
-        if expiry > LONGEST_SIGNATURE:
-            raise InvalidMediaError(
-                f"GCS signs URLs for at most {LONGEST_SIGNATURE.days} days, not {expiry}",
-                next_step="ask for a shorter lifetime, and sign again when it ends",
-                key=key,
-            )
+        seconds = lifetime_of_url("GCS", expiry, key)
         # Asked for here: without a key the signing library fails with an error that names no next step.
         signer = getattr(self.fs.credentials, "credentials", None)
         if not hasattr(signer, "sign_bytes"):
@@ -224,13 +199,8 @@ class GCSBackend(FsspecBackend):
                 next_step="open the store with a service account's key: storage_options={'token': 'key.json'}",
                 key=key,
             )
-        seconds = max(1, math.ceil(expiry.total_seconds()))
+        options = headers_of_answer("response_type", mime_type, "response_disposition", filename)
         with ErrorTranslator(key, self._secrets):
-            asked = {
-                "response_type": mime_type,
-                "response_disposition": None if filename is None else inline(filename),
-            }
-            options = {name: value for name, value in asked.items() if value is not None}
             signed: str = self.fs.sign(self._path(key), expiration=seconds, version="v4", **options)
         return signed
 
@@ -243,27 +213,26 @@ class GCSBackend(FsspecBackend):
         return level(self._pages(folder, delimiter="/"), until)
 
     def _pages(self, folder: str, **options: Any) -> Iterator[Page]:
-        bucket = self._root.partition("/")[0]
-
         def ask(token: str | None) -> Page:
             found = self._page(folder, **options, **({} if token is None else {"pageToken": token}))
             entries = [
-                entry_of(self._key(f"{bucket}/{item['name']}"), item)
+                entry_of(self._key(f"{self._bucket}/{item['name']}"), item)
                 for item in found.get("items", ())
                 if not item["name"].endswith("/")
             ]
-            folders = [self._key(f"{bucket}/{prefix}").rstrip("/") for prefix in found.get("prefixes", ())]
+            folders = [self._key(f"{self._bucket}/{prefix}").rstrip("/") for prefix in found.get("prefixes", ())]
             return Page(entries, folders, found.get("nextPageToken") or None)
 
         return pages(ask, folder.rstrip("/"))
 
     def _page(self, folder: str, **options: Any) -> dict[str, Any]:
-        bucket, _, path = self._path(folder.rstrip("/")).partition("/")
-        ask = {"prefix": f"{path}/" if path else "", "json_out": True, **options}
-        page: dict[str, Any] = self._ask(
-            folder or None, lambda: self._sync(self.fs._call, "GET", "b/{}/o", bucket, **ask)
-        )
+        bucket, path = self._split(folder.rstrip("/"))
+        asked = {"prefix": f"{path}/" if path else "", "json_out": True, **options}
+        page: dict[str, Any] = self._request(folder or None, "GET", "b/{}/o", bucket, **asked)
         return page
+
+    def _request(self, key: str | None, *args: Any, **options: Any) -> Any:
+        return self._ask(key, lambda: self._sync(self.fs._call, *args, **options))
 
     def holds(self, folder: str) -> bool:
         """Ask for one key."""
@@ -273,12 +242,9 @@ class GCSBackend(FsspecBackend):
 
     def version_rules(self) -> VersionRules:
         """Ask the bucket for its versioning and its soft delete; one without versioning may have versions of before."""
-        bucket = self._root.partition("/")[0]
         fields = "kind,versioning,softDeletePolicy"
         try:
-            found = self._ask(
-                None, lambda: self._sync(self.fs._call, "GET", "b/{}", bucket, fields=fields, json_out=True)
-            )
+            found = self._request(None, "GET", "b/{}", self._bucket, fields=fields, json_out=True)
         except StorageError as error:
             return VersionRules(None, unknown=error.problem)
         seconds = int((found.get("softDeletePolicy") or {}).get("retentionDurationSeconds") or 0)
@@ -286,33 +252,27 @@ class GCSBackend(FsspecBackend):
 
     def versions(self, prefix: str = "") -> Iterator[Version]:
         """List all generations, page by page; what was replaced or deleted has a time when that was."""
-        bucket, token = self._root.partition("/")[0], None
+        token = None
         while True:
             page = self._page(prefix, versions="true", **({} if token is None else {"pageToken": token}))
             for item in page.get("items", ()):
-                key = self._key(f"{bucket}/{item['name']}")
+                key = self._key(f"{self._bucket}/{item['name']}")
                 yield Version(key, item["generation"], int(item["size"]), "timeDeleted" not in item)
             token = page.get("nextPageToken")
             if not token:
                 return
 
-    def _read_version(self, version: Version) -> Callable[[], Any]:
-        bucket, _, path = self._path(version.key).partition("/")
-
-        async def read() -> bytes:
-            _, data = await self.fs._call("GET", "b/{}/o/{}?alt=media", bucket, path, generation=version.name)
-            found: bytes = data
-            return found
-
-        return read
+    async def _read_version(self, version: Version) -> bytes:
+        place = self._split(version.key)
+        _, data = await self.fs._call("GET", "b/{}/o/{}?alt=media", *place, generation=version.name)
+        found: bytes = data
+        return found
 
     def delete_versions(self, versions: Sequence[Version]) -> dict[Version, MediaError]:
         """Remove by one request each, at once."""
-
-        def remover(version: Version) -> Callable[[], Any]:
-            bucket, _, path = self._path(version.key).partition("/")
-            call = partial(self.fs._call, "DELETE", "b/{}/o/{}", bucket, path, generation=version.name)
-            return partial(self._done_async, version.key, call)
-
-        failed = self._failures([each.key for each in versions], [remover(each) for each in versions])
+        jobs = []
+        for each in versions:
+            asked = ("DELETE", "b/{}/o/{}", *self._split(each.key))
+            jobs.append(partial(self._done, each.key, partial(self.fs._call, *asked, generation=each.name)))
+        failed = self._failures([each.key for each in versions], jobs)
         return {versions[index]: error for index, error in failed.items()}

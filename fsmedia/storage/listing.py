@@ -34,27 +34,15 @@ _log = logging.getLogger("fsmedia")
 
 
 class Page(NamedTuple):
-    """One answer of a server to a request for a listing.
-
-    Attributes
-    ----------
-    token
-        What the next page is asked for with; None where this one is the last.
-    """
+    """One answer of a server to a request for a listing."""
 
     entries: list[Entry]
     folders: list[str]
-    token: str | None
+    token: str | None  # what the next page is asked for with; None where this one is the last
 
 
 def pages(ask: Callable[[str | None], Page], folder: str) -> Iterator[Page]:
-    """Give the pages of one listing.
-
-    Raises
-    ------
-    StorageError
-        A page or a token came a second time: such a listing would never end.
-    """
+    """Give the pages of one listing; `StorageError` where one comes a second time: such a listing would never end."""
     seen: set[int] = set()
 
     def check_new(mark: object) -> None:
@@ -102,15 +90,7 @@ def _rises(names: Iterable[str], before: str) -> bool:
 
 
 class KeyOrder:
-    """The order in which a server lists, as far as it is known; sorts what comes in another.
-
-    Parameters
-    ----------
-    url
-        The root, for errors.
-    unordered
-        Whether the server is known to list in no order of keys.
-    """
+    """The order in which a server lists, as far as it is known; sorts what comes in another."""
 
     def __init__(self, url: str, *, unordered: bool = False) -> None:
         self._url = url
@@ -119,11 +99,8 @@ class KeyOrder:
     def entries(self, found: Iterator[Page]) -> Iterator[Entry]:
         """Give the entries of all pages in the order of keys.
 
-        Raises
-        ------
-        StorageError
-            Only a later page shows that the server keeps no order, when entries of earlier ones were given already.
-            The next listing is sorted from its first page on.
+        `StorageError` where only a later page shows that the server keeps no order, when entries of earlier ones were
+        given already. The next listing is sorted from its first page on.
         """
         last = ""
         if not self._unordered:
@@ -255,12 +232,8 @@ class NestedStores:
         """Leave other stores out of a listing in key order.
 
         `.fsmedia/` sorts before most names of its folder, but not before all: `-1.png` and `+x/y.png` come first. They
-        wait until the listing has passed the place where `.fsmedia/` would stand; nothing but such names waits.
-
-        Parameters
-        ----------
-        begin
-            Length of the folder above the one that was listed, of which the listing tells nothing.
+        wait until the listing has passed the place where `.fsmedia/` would stand; nothing but such names waits. Of the
+        folder above the one that was listed, whose length is `begin`, the listing tells nothing.
         """
         waiting = _WaitingEntries()
         undecided: list[tuple[str, int]] = []  # folders with their slash, the outermost first, and what waited before

@@ -17,7 +17,7 @@ import unicodedata
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, ParamSpec, TypeVar
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
@@ -27,10 +27,12 @@ from fsmedia.storage.errors import ErrorTranslator, locked, storage_error
 from fsmedia.storage.port import LONGEST_WAIT, SEEK_BLOCK, Backend, Entry, Exclusion, Fetched, Listing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import timedelta
     from typing import Literal
 
+P = ParamSpec("P")
+T = TypeVar("T")
 FILE_MODE = 0o600
 FOLDER_MODE = 0o750
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -54,6 +56,22 @@ def open_file(path: str, flags: int) -> int:
         return descriptor
     os.close(descriptor)
     raise FileNotFoundError(errno.ENOENT, "no regular file", path)
+
+
+def unless_absent(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """Make a call to the operating system; None where nothing has the name."""
+    try:
+        return call(*args, **kwargs)
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return None
+        raise
+
+
+def scanned(path: str) -> list[os.DirEntry[str]]:
+    """Read a folder whole."""
+    with os.scandir(path) as found:
+        return list(found)
 
 
 def key_order(item: tuple[os.DirEntry[str], bool]) -> str:
@@ -225,10 +243,20 @@ class LocalBackend(Backend):
 
     def write(self, key: str, data: bytes, content_type: str) -> None:
         """Put bytes at a key; a file system keeps no content type."""
+        with self._staged(key, data) as stage:
+            stage.commit(content_type)
+
+    def create(self, key: str, data: bytes, content_type: str) -> bool:
+        """Put bytes at a key unless there is one: a hard link refuses an existing name, a rename does not."""
+        with self._staged(key, data) as stage:
+            return stage.commit_new(content_type)
+
+    @contextmanager
+    def _staged(self, key: str, data: bytes) -> Iterator[LocalStage]:
         stage = self.stage(key)
         try:
             stage.write(data)
-            stage.commit(content_type)
+            yield stage
         finally:
             stage.discard()
 
@@ -274,15 +302,6 @@ class LocalBackend(Backend):
             for folder in {os.path.dirname(old), os.path.dirname(new)}:
                 self.sync_folder(folder)
             return True
-
-    def create(self, key: str, data: bytes, content_type: str) -> bool:
-        """Put bytes at a key unless there is one: a hard link refuses an existing name, a rename does not."""
-        stage = self.stage(key)
-        try:
-            stage.write(data)
-            return stage.commit_new(content_type)
-        finally:
-            stage.discard()
 
     def stage(self, key: str) -> LocalStage:
         """Open a temporary file in the folder of the key."""
@@ -395,12 +414,9 @@ class LocalBackend(Backend):
 
     def _read(self, key: str, start: int | None, end: int | None, most: int | None) -> bytes | None:
         with ErrorTranslator(key):
-            try:
-                descriptor = os.open(self._inside(key), _READ)
-            except OSError as error:
-                if error.errno in _ABSENT:
-                    return None
-                raise
+            descriptor = unless_absent(os.open, self._inside(key), _READ)
+            if descriptor is None:
+                return None
             try:
                 found = os.fstat(descriptor)
                 if not stat.S_ISREG(found.st_mode):
@@ -430,12 +446,8 @@ class LocalBackend(Backend):
         if found is None:
             return None
         with ErrorTranslator(beside):
-            try:
-                return found if stat.S_ISREG(os.stat(f"{self.path}/{beside}").st_mode) else None
-            except OSError as error:
-                if error.errno in _ABSENT:
-                    return None
-                raise
+            other = unless_absent(os.stat, f"{self.path}/{beside}")
+            return found if other is not None and stat.S_ISREG(other.st_mode) else None
 
     def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
         """Open the file; the operating system reads ahead as it likes."""
@@ -489,14 +501,7 @@ class LocalBackend(Backend):
         entries: list[Entry] = []
         folders: list[str] = []
         with ErrorTranslator(folder or None):
-            try:
-                with os.scandir(self._inside(folder) if folder else self.path) as found:
-                    items = list(found)
-            except OSError as error:
-                if error.errno in _ABSENT:
-                    return Listing([], [])
-                raise
-            for item in items:
+            for item in unless_absent(scanned, self._inside(folder) if folder else self.path) or ():
                 key = prefix + item.name
                 # A sidecar's own size and time only matter where it stands for bytes that lie elsewhere.
                 plain = len(item.name) < keys.SHORTEST
@@ -541,13 +546,8 @@ class LocalBackend(Backend):
             yield from self._walk(f"{prefix.rstrip('/')}/" if prefix else "")
 
     def _walk(self, prefix: str) -> Iterator[Entry]:
-        try:
-            with os.scandir(f"{self.path}/{prefix}") as found:
-                items = [(item, item.is_dir(follow_symlinks=False)) for item in found]
-        except OSError as error:
-            if error.errno in _ABSENT:
-                return
-            raise
+        found = unless_absent(scanned, f"{self.path}/{prefix}") or ()
+        items = [(item, item.is_dir(follow_symlinks=False)) for item in found]
         # Sorted in memory, folder by folder: the kernel gives names in no order.
         for item, is_folder in sorted(items, key=key_order):
             key = prefix + item.name
@@ -560,13 +560,11 @@ class LocalBackend(Backend):
     def holds(self, folder: str) -> bool:
         """Tell whether the folder has any entry."""
         with ErrorTranslator(folder or None):
-            try:
-                with os.scandir(self._inside(folder) if folder else self.path) as found:
-                    return next(found, None) is not None
-            except OSError as error:
-                if error.errno in _ABSENT:
-                    return False
-                raise
+            found = unless_absent(os.scandir, self._inside(folder) if folder else self.path)
+            if found is None:
+                return False
+            with found:
+                return next(found, None) is not None
 
     # -- folders ----------------------------------------------------------------------------------------------
 
@@ -655,20 +653,9 @@ class LocalBackend(Backend):
 
         Each part below the root is looked at; only where one is a symlink is the whole path resolved.
         """
-        end = len(self.path)
-        path = f"{self.path}/{key}"
-        while end < len(path):
-            end = path.find("/", end + 1)
-            if end < 0:
-                end = len(path)
-            try:
-                is_link = stat.S_ISLNK(os.lstat(path[:end]).st_mode)
-            except OSError:
-                break  # nothing here, so nothing below: whatever is wrong shows when the path is used
-            if is_link:
-                self._check_link(key)
-                break
-        return path
+        with suppress(OSError):  # whatever is wrong shows when the path is used
+            self._seen(key)
+        return f"{self.path}/{key}"
 
     def _seen(self, key: str) -> os.stat_result | None:
         """Return what is at a key, checked as `_inside` does; None if nothing is."""

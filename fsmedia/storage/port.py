@@ -36,27 +36,13 @@ LONGEST_WAIT = 1.0
 
 
 class Entry(NamedTuple):
-    """One file or object, as a listing or a look at it tells.
-
-    Attributes
-    ----------
-    key
-        Path below the root.
-    size
-        Bytes.
-    modified
-        When it was last written by the storage's clock, aware; None where the storage does not say.
-    token
-        Changes when the bytes do: an etag, or inode and time.
-    md5
-        Of the bytes, in hex or base64, where the storage tells it; an ETag of S3 that looks like one may be none.
-    """
+    """One file or object, as a listing or a look at it tells."""
 
     key: str
     size: int
-    modified: datetime | None = None
-    token: str | None = None
-    md5: str | None = None
+    modified: datetime | None = None  # by the storage's clock, aware; None where it does not say
+    token: str | None = None  # changes when the bytes do: an etag, or inode and time
+    md5: str | None = None  # in hex or base64, where it is told; an ETag of S3 that looks like one may be none
 
 
 class Listing(NamedTuple):
@@ -70,59 +56,29 @@ class Listing(NamedTuple):
 
 
 class Upload(NamedTuple):
-    """A large upload that somebody began and has not finished: it takes room, and no listing of files shows it.
-
-    Attributes
-    ----------
-    key
-        Where its bytes would lie.
-    name
-        What the storage calls it.
-    started
-        When, by the storage's clock, aware; None where it does not say.
-    """
+    """A large upload that somebody began and has not finished: it takes room, and no listing of files shows it."""
 
     key: str
-    name: str
-    started: datetime | None = None
+    name: str  # what the storage calls it
+    started: datetime | None = None  # by the storage's clock, aware
 
 
 class VersionRules(NamedTuple):
-    """What a storage does with bytes that are deleted or replaced, as it says itself.
+    """What a storage does with bytes that are deleted or replaced, as it says itself."""
 
-    Attributes
-    ----------
-    versions
-        Whether it keeps them as older versions, or may still have some; None: nobody can tell.
-    soft
-        For how long it keeps what was deleted, whoever asks to remove it.
-    unknown
-        Why nobody can tell.
-    """
-
-    versions: bool | None = False
-    soft: timedelta = timedelta(0)
-    unknown: str = ""
+    versions: bool | None = False  # whether it keeps them as older versions, or may still have some; None: nobody knows
+    soft: timedelta = timedelta(0)  # for how long it keeps what was deleted, whoever asks to remove it
+    unknown: str = ""  # why nobody can tell
 
 
 class Version(NamedTuple):
-    """One version of an object, or a mark in their place that says that it was deleted.
-
-    Attributes
-    ----------
-    name
-        What the storage calls this version.
-    is_current
-        Whether it is what a reader of the key gets.
-    is_marker
-        Whether it has no bytes.
-    """
+    """One version of an object, or a mark in their place that says that it was deleted."""
 
     key: str
-    name: str
+    name: str  # what the storage calls this version
     size: int = 0
-    is_current: bool = False
-    is_marker: bool = False
+    is_current: bool = False  # whether it is what a reader of the key gets
+    is_marker: bool = False  # whether it has no bytes
 
 
 class Write(NamedTuple):
@@ -134,17 +90,11 @@ class Write(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """Answers of `Backend.fetch`, in the order of the questions; None where there is nothing.
-
-    Attributes
-    ----------
-    tokens
-        Of what was read, as `Backend.put` takes them; None where the storage knows no conditions.
-    """
+    """Answers of `Backend.fetch`, in the order of the questions; None where there is nothing."""
 
     reads: list[bytes | None]
     heads: list[Entry | None]
-    tokens: list[str | None]
+    tokens: list[str | None]  # of what was read, as `Backend.put` takes them; None where there are no conditions
 
 
 class Exclusion(StrEnum):
@@ -275,22 +225,11 @@ class Backend(ABC):
     def put(
         self, key: str, data: bytes, content_type: str, *, if_absent: bool = False, if_token: str | None = None
     ) -> str | None:
-        """Put bytes at a key on a condition; return the token of what lies there then.
+        """Put bytes at a key if nothing is there, or what has this token; return the token of what lies there then.
 
-        Only storages whose `exclusion` is `CONDITIONS` know conditions. A request that was asked again for want of
-        an answer may be refused because of its own first success: look what lies there.
-
-        Parameters
-        ----------
-        if_absent
-            Nothing must be there.
-        if_token
-            What is there must have this token.
-
-        Raises
-        ------
-        PreconditionFailed
-            The condition does not hold; nothing was written.
+        `PreconditionFailed` where the condition does not hold: nothing was written. Only storages whose `exclusion` is
+        `CONDITIONS` know conditions. A request that was asked again for want of an answer may be refused because of its
+        own first success: look what lies there.
         """
         if if_absent or if_token is not None:
             raise NotImplementedError(f"{self.url} knows no conditions")
@@ -300,10 +239,7 @@ class Backend(ABC):
     def lock(self, names: Sequence[str]) -> AbstractContextManager[None]:
         """Keep others away who lock one of the same names; only where `exclusion` is `LOCK`.
 
-        Raises
-        ------
-        StoreConflictError
-            Somebody held it for too long.
+        `StoreConflictError` where somebody held it for too long.
         """
         raise NotImplementedError(f"{self.url} has no locks, asked for {len(names)}")
 
@@ -340,10 +276,7 @@ class Backend(ABC):
     def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
         """Open for reading; `FileNotFoundError` now or, on object stores, at the first read.
 
-        Parameters
-        ----------
-        size
-            Of the file, where the caller knows it: object stores are spared a look.
+        An object store is spared a look where the caller knows the `size`.
         """
 
     @abstractmethod
@@ -376,10 +309,7 @@ class Backend(ABC):
     def copy(self, source: str, target: str, content_type: str, *, size: int | None = None) -> None:
         """Put the bytes of one key at another, replacing what is there; `FileNotFoundError` without a source.
 
-        Parameters
-        ----------
-        size
-            Of the source, where the caller knows it: object stores are spared a look.
+        An object store is spared a look where the caller knows the `size`.
         """
         del size
         stage = self.stage(target)
@@ -420,17 +350,10 @@ class Backend(ABC):
         """
 
     def remove(self, key: str, *, if_token: str | None = None) -> None:
-        """Remove one object; what is not there counts as removed.
+        """Remove one object, of that token if one is given; what is not there counts as removed.
 
-        Parameters
-        ----------
-        if_token
-            What is there must have this token. Only some of the storages that know conditions keep one for this.
-
-        Raises
-        ------
-        PreconditionFailed
-            Something else lies there, and nothing was removed.
+        `PreconditionFailed` where something else lies there, and nothing was removed. Only some of the storages that
+        know conditions keep one for this.
         """
         del if_token
         for error in self.delete([key]).values():
@@ -485,10 +408,7 @@ class Backend(ABC):
     def sign(self, key: str, expiry: timedelta, *, mime_type: str | None = None, filename: str | None = None) -> str:
         """Return a URL under which a plain HTTP client gets the bytes, for as long as `expiry`.
 
-        Parameters
-        ----------
-        mime_type, filename
-            What the answer shall call the bytes, where that is not what they lie under.
+        `mime_type` and `filename` are what the answer shall call the bytes, where that is not what they lie under.
 
         Raises
         ------
@@ -552,37 +472,15 @@ def replace_object(
 ) -> str | None:
     """Put a small object over the one that was read, and over no other; only where `exclusion` is `CONDITIONS`.
 
-    Parameters
-    ----------
-    found
-        What was read; None: nothing was there.
-    token
-        What was read with it.
-
-    Returns
-    -------
-    token
-        Of what lies there now.
-
-    Raises
-    ------
-    PreconditionFailed
-        Something else lies there.
-    StorageError
-        It was read without a token, so that there is nothing to make a condition of. Nothing was written.
+    `found` and `token` are what was read, None where nothing was there; the answer is the token of what lies there now.
+    `PreconditionFailed` where something else lies there, `StorageError` as `check_token`; nothing was written.
     """
     check_token(key, found, token)
     return backend.put(key, data, content_type, if_absent=found is None, if_token=token)
 
 
 def check_token(key: str, found: bytes | None, token: str | None) -> None:
-    """Refuse to replace what was read without a token: unconditionally, it would go over what others have written.
-
-    Raises
-    ------
-    StorageError
-        Something is there, and nothing to make a condition of.
-    """
+    """Refuse to replace what was read without a token: unconditionally, it would go over what others have written."""
     if found is not None and token is None:
         raise StorageError(
             "can't be replaced safely: the storage keeps conditions, and told no ETag or generation to make one of",
@@ -600,18 +498,9 @@ def update_object(
 ) -> None:
     """Read a small object that several processes change, and replace it, so that what they change stays too.
 
-    Where the storage keeps neither conditions nor locks the last writer wins.
-
-    Parameters
-    ----------
-    change
-        Makes the new bytes of those that are there; None where they need no change. Called again for what others
-        wrote meanwhile.
-
-    Raises
-    ------
-    StoreConflictError
-        Others kept replacing it.
+    Where the storage keeps neither conditions nor locks the last writer wins. `change` makes the new bytes of those
+    that are there, None where they need no change; it is called again for what others wrote meanwhile.
+    `StoreConflictError` where they kept replacing it.
     """
     for _ in range(UPDATE_ROUNDS):
         found = backend.fetch(reads=[key])

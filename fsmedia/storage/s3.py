@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import errno
-import math
-from datetime import timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import unquote_plus
 
 from s3fs import S3FileSystem
 from s3fs.core import _error_wrapper
 
-from fsmedia.errors import InvalidMediaError, MediaError, StorageError
+from fsmedia.errors import MediaError, StorageError
 from fsmedia.storage.errors import PreconditionFailed, UnexpectedAnswerError, refused
-from fsmedia.storage.fsspec_backend import FsspecBackend, entry_of, inline, knows_not
+from fsmedia.storage.fsspec_backend import FsspecBackend, entry_of, headers_of_answer, knows_not, lifetime_of_url
 from fsmedia.storage.listing import Page, level, pages
 from fsmedia.storage.port import Upload, Version, VersionRules
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import timedelta
 
     from fsmedia.storage.port import Entry, Listing
 
+T = TypeVar("T")
 PART_BYTES = 5 * 2**20
 """Size of a part of a large upload, the least S3 takes; s3fs makes it larger where 10,000 parts would not do.
 
@@ -31,9 +29,6 @@ Four at a time added 48 MiB to a process that uploads 200 MB (s3fs's own 50 MiB 
 
 LARGEST_COPY = 5 * 2**30
 """What one request copies at most."""
-
-LONGEST_SIGNATURE = timedelta(days=7)
-"""What signature version 4 allows."""
 
 UNORDERED_BUCKETS = "--x-s3"
 """How the names of directory buckets (S3 Express) end, which list in no order."""
@@ -135,6 +130,7 @@ class S3Backend(FsspecBackend):
     options: ClassVar[dict[str, Any]] = {"use_listings_cache": False}
     takes_size: ClassVar[bool] = True
     conditional: ClassVar[bool] = True
+    upload_options: ClassVar[dict[str, Any]] = {"chunksize": PART_BYTES, "max_concurrency": _PARTS_AT_ONCE}
 
     def _forced_options(self) -> dict[str, Any]:
         """Sign URLs by version 4, as every region takes them; botocore falls back to version 2 unless told."""
@@ -142,31 +138,17 @@ class S3Backend(FsspecBackend):
         return {**self.options, "config_kwargs": {"signature_version": "s3v4", **given}}
 
     def _lists_unordered(self) -> bool:
-        return self._root.partition("/")[0].endswith(UNORDERED_BUCKETS)
-
-    def _key_part(self) -> str:
-        return self._root.partition("/")[2]
+        return self._bucket.endswith(UNORDERED_BUCKETS)
 
     def _object(self, key: str) -> dict[str, Any]:
-        bucket, _, path = self._path(key).partition("/")
-        return {"Bucket": bucket, "Key": path}
+        bucket, name = self._split(key)
+        return {"Bucket": bucket, "Key": name}
+
+    def _request(self, key: str | None, method: str, **asked: Any) -> Any:
+        return self._ask(key, lambda: self._sync(self.fs._call_s3, method, **asked))
 
     def _put_options(self, content_type: str) -> dict[str, Any]:
         return {"ContentType": content_type}
-
-    def _put_file(self, key: str, file: Path, size: int, content_type: str) -> None:
-        self._ask(
-            key,
-            lambda: self._sync(
-                self.fs._put_file,
-                str(file),
-                self._path(key),
-                chunksize=PART_BYTES,
-                max_concurrency=_PARTS_AT_ONCE,
-                size=size,
-                ContentType=content_type,
-            ),
-        )
 
     def put(
         self, key: str, data: bytes, content_type: str, *, if_absent: bool = False, if_token: str | None = None
@@ -177,17 +159,18 @@ class S3Backend(FsspecBackend):
             asked["IfNoneMatch"] = "*"
         elif if_token is not None:
             asked["IfMatch"] = if_token
-        return self._ask(key, lambda: self._sync(self._put_asked, key, data, asked, size=len(data)))
 
-    async def _put_asked(self, key: str, data: bytes, asked: dict[str, Any]) -> str | None:
-        try:
-            answer = await self.fs._call_s3("put_object", Body=data, **asked)
-        except Exception as error:
-            if ("IfMatch" in asked or "IfNoneMatch" in asked) and _refused(error):
-                raise refused(key) from None
-            raise
-        token: str | None = answer.get("ETag")
-        return token
+        async def put() -> str | None:
+            try:
+                answer = await self.fs._call_s3("put_object", Body=data, **asked)
+            except Exception as error:
+                if ("IfMatch" in asked or "IfNoneMatch" in asked) and _refused(error):
+                    raise refused(key) from None
+                raise
+            token: str | None = answer.get("ETag")
+            return token
+
+        return self._ask(key, lambda: self._sync(put, size=len(data)))
 
     def remove(self, key: str, *, if_token: str | None = None) -> None:
         """Remove by one request, on a condition where one is given; servers that do not know it ignore it."""
@@ -220,12 +203,10 @@ class S3Backend(FsspecBackend):
             self.write(key, data, content_type)  # a server that refuses the condition itself: the look was all
         return True
 
-    def _copier(self, size: int) -> Callable[[str, str], Awaitable[object]]:
-        """Copy by one request where S3 can; s3fs would look at the object first."""
-        copier: Callable[[str, str], Awaitable[object]] = (
-            self.fs._copy_basic if size <= LARGEST_COPY else self.fs._cp_file
-        )
-        return copier
+    async def _copy_object(self, path: str, target: str, size: int | None) -> None:
+        # By one request where S3 can; s3fs would look at the object first.
+        copy = self.fs._copy_basic if size is not None and size <= LARGEST_COPY else self.fs._cp_file
+        await copy(path, target)
 
     async def _cat(self, path: str) -> bytes:
         # s3fs asks for the size first where it may read in several parts.
@@ -255,19 +236,8 @@ class S3Backend(FsspecBackend):
 
     def sign(self, key: str, expiry: timedelta, *, mime_type: str | None = None, filename: str | None = None) -> str:
         """Sign with the credentials of this root; no request is made."""
-        if expiry > LONGEST_SIGNATURE:
-            raise InvalidMediaError(
-                f"S3 signs URLs for at most {LONGEST_SIGNATURE.days} days, not {expiry}",
-                next_step="ask for a shorter lifetime, and sign again when it ends",
-                key=key,
-            )
-        # Rounded up: a lifetime of half a second must not be refused as none.
-        seconds = max(1, math.ceil(expiry.total_seconds()))
-        asked = {
-            "ResponseContentType": mime_type,
-            "ResponseContentDisposition": None if filename is None else inline(filename),
-        }
-        options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        seconds = lifetime_of_url("S3", expiry, key)
+        options = headers_of_answer("ResponseContentType", mime_type, "ResponseContentDisposition", filename)
         url: str = self._ask(key, lambda: self._sync(self.fs._url, self._path(key), expires=seconds, **options))
         return url
 
@@ -280,17 +250,15 @@ class S3Backend(FsspecBackend):
         return level(self._pages(folder, Delimiter="/"), until)
 
     def _pages(self, folder: str, **options: Any) -> Iterator[Page]:
-        bucket = self._root.partition("/")[0]
-
         def ask(token: str | None) -> Page:
             found = self._page(folder, **options, **({} if token is None else {"ContinuationToken": token}))
             entries = [
-                entry_of(self._key(f"{bucket}/{item['Key']}"), {**item, "size": item["Size"]})
+                entry_of(self._key(f"{self._bucket}/{item['Key']}"), {**item, "size": item["Size"]})
                 for item in found.get("Contents", ())
                 if not item["Key"].endswith("/")
             ]
             prefixes = [item["Prefix"] for item in found.get("CommonPrefixes", ())]
-            folders = [self._key(f"{bucket}/{prefix}").rstrip("/") for prefix in prefixes]
+            folders = [self._key(f"{self._bucket}/{prefix}").rstrip("/") for prefix in prefixes]
             return Page(entries, folders, found.get("NextContinuationToken") if found.get("IsTruncated") else None)
 
         return pages(ask, folder.rstrip("/"))
@@ -300,11 +268,22 @@ class S3Backend(FsspecBackend):
         path = self._path(folder.rstrip("/")).partition("/")[2]
         return f"{path}/" if path else ""
 
-    def _page(self, folder: str, **options: Any) -> dict[str, Any]:
-        bucket = self._root.partition("/")[0]
-        ask = {"Bucket": bucket, "Prefix": self._begin(folder), **self.fs.req_kw, **options}
-        page: dict[str, Any] = self._ask(folder or None, lambda: self._sync(self.fs._call_s3, "list_objects_v2", **ask))
+    def _page(self, folder: str, method: str = "list_objects_v2", **options: Any) -> dict[str, Any]:
+        asked = {"Bucket": self._bucket, "Prefix": self._begin(folder), **self.fs.req_kw, **options}
+        page: dict[str, Any] = self._request(folder or None, method, **asked)
         return page
+
+    def _marked_pages(self, folder: str, method: str, second: str) -> Iterator[dict[str, Any]]:
+        """Give the pages of a listing that goes on behind a key and a second marker."""
+        after: dict[str, str] = {}
+        while True:
+            page = self._page(folder, method, **after)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            after = {"KeyMarker": page["NextKeyMarker"]}
+            if page.get(f"Next{second}"):
+                after[second] = page[f"Next{second}"]
 
     def holds(self, folder: str) -> bool:
         """Ask for one key."""
@@ -312,29 +291,20 @@ class S3Backend(FsspecBackend):
 
     def uploads(self) -> Iterator[Upload]:
         """List multipart uploads, 1,000 a request; servers that know no such listing have none to tell of."""
-        begin = self._begin("")
-        bucket = self._root.partition("/")[0]
-        after: dict[str, str] = {}
-        while True:
-            ask = {"Bucket": bucket, "Prefix": begin, **self.fs.req_kw, **after}
-            try:
-                page = self._ask(None, partial(self._sync, self.fs._call_s3, "list_multipart_uploads", **ask))
-            except StorageError as error:
-                if any(word in str(error) for word in _NOT_KNOWN):
-                    return
+        try:
+            for page in self._marked_pages("", "list_multipart_uploads", "UploadIdMarker"):
+                for item in page.get("Uploads", ()):
+                    key = self._key(f"{self._bucket}/{item['Key']}")
+                    yield Upload(key, item["UploadId"], item.get("Initiated"))
+        except StorageError as error:
+            if not any(word in str(error) for word in _NOT_KNOWN):
                 raise
-            for item in page.get("Uploads", ()):
-                key = self._key(f"{bucket}/{item['Key']}")
-                yield Upload(key, item["UploadId"], item.get("Initiated"))
-            if not page.get("IsTruncated"):
-                return
-            after = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
     def abort(self, upload: Upload) -> None:
         """Abort a multipart upload."""
         ask = {**self._object(upload.key), "UploadId": upload.name, **self.fs.req_kw}
         try:
-            self._ask(upload.key, lambda: self._sync(self.fs._call_s3, "abort_multipart_upload", **ask))
+            self._request(upload.key, "abort_multipart_upload", **ask)
         except StorageError as error:
             if not isinstance(error.__cause__, FileNotFoundError) and "NoSuchUpload" not in str(error):
                 raise
@@ -343,37 +313,29 @@ class S3Backend(FsspecBackend):
 
     def version_rules(self) -> VersionRules:
         """Ask the bucket; one whose versioning is suspended has the versions of before."""
-        bucket = self._root.partition("/")[0]
         try:
-            answer = self._ask(
-                None,
-                lambda: self._sync(self.fs._call_s3, "get_bucket_versioning", Bucket=bucket, **self.fs.req_kw),
-            )
+            answer = self._request(None, "get_bucket_versioning", Bucket=self._bucket, **self.fs.req_kw)
         except StorageError as error:
             if any(word in str(error) for word in _NOT_KNOWN):
                 return VersionRules()
             return VersionRules(None, unknown=error.problem)
         # An answer without a status is that of a bucket which never had versions, and looks like any other XML: what
         # deletions told counts too.
-        kept = answer.get("Status") in ("Enabled", "Suspended") or self.fs.versioned.get(bucket, False)
+        kept = answer.get("Status") in ("Enabled", "Suspended") or self.fs.versioned.get(self._bucket, False)
         return VersionRules(versions=kept)
 
     @property
     def keeps_versions(self) -> bool | None:
         """Whether the bucket keeps versions: by what the answers to deletions told, else it is asked once."""
-        told: bool | None = self.fs.versioned.get(self._root.partition("/")[0])
+        told: bool | None = self.fs.versioned.get(self._bucket)
         return super().keeps_versions if told is None else told
 
     def versions(self, prefix: str = "") -> Iterator[Version]:
         """List versions and markers, 1,000 a request, by key and the newest first."""
-        bucket = self._root.partition("/")[0]
-        after: dict[str, str] = {}
-        while True:
-            ask = {"Bucket": bucket, "Prefix": self._begin(prefix), **self.fs.req_kw, **after}
-            page = self._ask(prefix or None, partial(self._sync, self.fs._call_s3, "list_object_versions", **ask))
+        for page in self._marked_pages(prefix, "list_object_versions", "VersionIdMarker"):
             found = [
                 Version(
-                    self._key(f"{bucket}/{item['Key']}"),
+                    self._key(f"{self._bucket}/{item['Key']}"),
                     item["VersionId"],
                     item.get("Size") or 0,
                     bool(item.get("IsLatest")),
@@ -382,37 +344,15 @@ class S3Backend(FsspecBackend):
                 for item in (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
             ]
             yield from sorted(found, key=lambda each: each.key)
-            if not page.get("IsTruncated"):
-                return
-            after = {"KeyMarker": page["NextKeyMarker"]}
-            if page.get("NextVersionIdMarker"):
-                after["VersionIdMarker"] = page["NextVersionIdMarker"]
 
-    def _read_version(self, version: Version) -> Callable[[], Any]:
-        return partial(self.fs._cat_file, self._path(version.key), version_id=version.name, max_concurrency=1)
+    async def _read_version(self, version: Version) -> bytes:
+        path = self._path(version.key)
+        data: bytes = await self.fs._cat_file(path, version_id=version.name, max_concurrency=1)
+        return data
 
     def delete_versions(self, versions: Sequence[Version]) -> dict[Version, MediaError]:
         """Remove by bulk requests of 1,000, and read the answer for every version."""
-        failed: dict[Version, MediaError] = {}
-        for start in range(0, len(versions), _BULK):
-            some = versions[start : start + _BULK]
-            asked = {(self._object(each.key)["Key"], each.name): each for each in some}
-            request = {"Objects": [{"Key": path, "VersionId": name} for path, name in asked], "Quiet": False}
-            call = partial(self.fs._call_s3, "delete_objects", Bucket=self._object("")["Bucket"], Delete=request)
-            try:
-                answer = self._ask(some[0].key, partial(self._sync, call))
-            except MediaError as error:
-                failed |= dict.fromkeys(some, error)
-                continue
-            done = {(item.get("Key"), item.get("VersionId")) for item in answer.get("Deleted", ())}
-            reasons = {
-                (item.get("Key"), item.get("VersionId")): item.get("Message") or item.get("Code")
-                for item in answer.get("Errors", ())
-            }
-            failed |= {
-                each: _not_confirmed(each.key, reasons.get(pair)) for pair, each in asked.items() if pair not in done
-            }
-        return failed
+        return self._delete_in_bulk({(self._split(each.key)[1], each.name): each for each in versions})
 
     def delete(self, keys: Iterable[str], *, keep_folders: bool = False) -> dict[str, MediaError]:
         """Remove one by one request each, more by bulk requests of 1,000, and read the answer for every key."""
@@ -420,13 +360,10 @@ class S3Backend(FsspecBackend):
         # One key costs one request either way, and its status is all there is to read.
         if len(wanted) == 1:
             return super().delete(wanted, keep_folders=keep_folders)
-        failed: dict[str, MediaError] = {}
-        for start in range(0, len(wanted), _BULK):
-            failed |= self._bulk(wanted[start : start + _BULK])
-        return failed
+        return self._delete_in_bulk({(self._split(key)[1], None): key for key in wanted})
 
-    def _remover(self, key: str) -> Callable[[], Any]:
-        """Return the call that removes an object; a "not found" is asked for once more.
+    async def _delete_one(self, key: str) -> MediaError | None:
+        """Remove an object; a "not found" is asked for once more.
 
         S3 confirms a removal by 204, also where nothing is. Some servers answer 404 there, and whoever stands in
         between may answer it for an object that stays.
@@ -439,38 +376,51 @@ class S3Backend(FsspecBackend):
             except FileNotFoundError:
                 await self.fs._rm_file(path)
 
-        return partial(self._done_async, key, remove)
+        return await self._done(key, remove)
 
-    def _bulk(self, wanted: list[str]) -> dict[str, MediaError]:
-        objects = {self._object(key)["Key"]: key for key in wanted}
-        # Not quiet: what was removed is named too, and only that counts.
-        request = {"Objects": [{"Key": path} for path in objects], "Quiet": False}
-        bucket = self._object("")["Bucket"]
-        try:
-            answer = self._ask(
-                wanted[0],
-                lambda: self._sync(self.fs._call_s3, "delete_objects", Bucket=bucket, Delete=request),
-            )
-        except MediaError as error:
-            return {key: StorageError(error.problem, next_step=error.next_step, key=key) for key in wanted}
-        # What is in neither list was not answered for, and counts as not removed.
-        done = {objects.get(item["Key"]) for item in answer.get("Deleted", ())}
-        errors = {objects.get(item["Key"]): item for item in answer.get("Errors", ())}
-        failed: dict[str, MediaError] = {}
-        for key in wanted:
-            if key not in done:
-                told = errors.get(key, {})
-                failed[key] = _not_confirmed(key, told.get("Message") or told.get("Code"))
-                if told.get("Code") == "AccessDenied":
-                    # As for a single object: a refusal is an answer, and whoever asked knows that nothing was removed.
-                    failed[key].__cause__ = PermissionError(errno.EACCES, "AccessDenied")
+    def _delete_in_bulk(self, wanted: Mapping[tuple[str, str | None], T]) -> dict[T, MediaError]:
+        """Remove objects or versions, by name and version."""
+
+        def asked_for(item: Mapping[str, Any]) -> tuple[str, str | None]:
+            pair = item["Key"], item.get("VersionId")
+            return pair if pair in wanted else (item["Key"], None)
+
+        failed: dict[T, MediaError] = {}
+        pairs = list(wanted)
+        for start in range(0, len(pairs), _BULK):
+            some = pairs[start : start + _BULK]
+            objects = [
+                {"Key": name} if version is None else {"Key": name, "VersionId": version} for name, version in some
+            ]
+            # Not quiet: what was removed is named too, and only that counts.
+            request = {"Objects": objects, "Quiet": False}
+            keys = [self._key(f"{self._bucket}/{name}") for name, _ in some]
+            try:
+                answer = self._request(keys[0], "delete_objects", Bucket=self._bucket, Delete=request)
+            except MediaError as error:
+                failed |= {
+                    wanted[pair]: StorageError(error.problem, next_step=error.next_step, key=key)
+                    for pair, key in zip(some, keys, strict=True)
+                }
+                continue
+            done = {asked_for(item) for item in answer.get("Deleted", ())}
+            errors = {asked_for(item): item for item in answer.get("Errors", ())}
+            # What is in neither list was not answered for, and counts as not removed.
+            failed |= {
+                wanted[pair]: _not_confirmed(key, errors.get(pair, {}))
+                for pair, key in zip(some, keys, strict=True)
+                if pair not in done
+            }
         return failed
 
 
-def _not_confirmed(key: str, why: str | None) -> StorageError:
-    return StorageError(
-        f"the storage did not confirm its removal ({why or 'no answer for it'})", next_step="try again", key=key
-    )
+def _not_confirmed(key: str, told: Mapping[str, Any]) -> StorageError:
+    why = told.get("Message") or told.get("Code") or "no answer for it"
+    error = StorageError(f"the storage did not confirm its removal ({why})", next_step="try again", key=key)
+    if told.get("Code") == "AccessDenied":
+        # As for a single object: a refusal is an answer, and whoever asked knows that nothing was removed.
+        error.__cause__ = PermissionError(errno.EACCES, "AccessDenied")
+    return error
 
 
 def _is_missing(error: Exception) -> bool:

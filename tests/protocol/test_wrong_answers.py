@@ -500,7 +500,7 @@ def test_a_deletion_that_is_answered_not_found_once(
     reference = world.put("to go")
     absent = b"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
     if not asks_again:
-        monkeypatch.setattr(s3.S3Backend, "_remover", FsspecBackend._remover)
+        monkeypatch.setattr(s3.S3Backend, "_delete_one", FsspecBackend._delete_one)
     with world.place.server.answering(WrongAnswer("DELETE", body=absent, status=404, times=1)):
         world.store.delete_media(reference)
     left = {reference, f"{reference}.meta"} & world.place.keys()
