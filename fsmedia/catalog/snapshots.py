@@ -256,7 +256,7 @@ def _old_marks(backend: Backend, entries: Iterable[Entry], before: datetime) -> 
 
 def time_for(now: datetime, entries: list[Entry]) -> datetime:
     """Return the time that a new snapshot's name says: after those that are there, whatever clock wrote them."""
-    last = max((found.time for entry in entries if (found := keys.parse_snapshot(entry.key))), default=now)
+    last = max(filter(None, (keys.parse_snapshot(entry.key) for entry in entries)), default=now)
     try:
         return max(now, last + timedelta(milliseconds=1))
     except OverflowError:

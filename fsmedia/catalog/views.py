@@ -24,8 +24,8 @@ from fsmedia.format.layout import split_file_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from fsmedia.format.layout import View
     from fsmedia.format.settings import Configuration
-    from fsmedia.format.views import View
     from fsmedia.storage import Backend, Entry
 
 FOLDER: Final = -1

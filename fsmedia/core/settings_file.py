@@ -16,7 +16,7 @@ from fsmedia.storage.listing import NestedStores
 from fsmedia.storage.port import update_object
 
 if TYPE_CHECKING:
-    from fsmedia.format.views import View
+    from fsmedia.format.layout import View
     from fsmedia.storage import Backend
 
 _NAMED = 3

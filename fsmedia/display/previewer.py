@@ -6,6 +6,7 @@ waited for is bounded here and in the modules that decode.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -21,7 +22,9 @@ from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NamedTuple, Protocol
+
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from fsmedia.core.records import ReadCheck
 from fsmedia.display.documents import first_page
@@ -44,7 +47,7 @@ MOST_SOUND = 256 * 1024
 """Bytes of a sound that may stand in a page."""
 PEAKS = 96
 """Columns of the outline of a sound."""
-_MAGIC = b"fsmedia preview 1\n"
+_MAGIC = b"fsmedia preview 2\n"
 _MOST_PICTURE = 4 * 2**20
 _MOST_TEXT = 8192
 _PICTURES = {b"RIFF": "image/webp", b"\x89PNG": "image/png"}
@@ -61,15 +64,18 @@ class Preview:
     the first lines of a document, its pages; and why there is no more to see.
     """
 
+    # For `unpack`: what lies in a cache may be anybody's.
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid", val_json_bytes="base64")
+
     kind: Kind = "none"
-    image: bytes = b""
+    image: Annotated[bytes, Field(max_length=_MOST_PICTURE)] = b""
     width: int | None = None
     height: int | None = None
     duration: float | None = None
-    peaks: tuple[int, ...] = ()
-    sound: bytes = b""
+    peaks: Annotated[tuple[Annotated[int, Field(ge=0, le=100)], ...], Field(max_length=PEAKS)] = ()
+    sound: Annotated[bytes, Field(max_length=MOST_SOUND)] = b""
     sound_type: str = ""
-    text: str = ""
+    text: Annotated[str, Field(max_length=_MOST_TEXT)] = ""
     pages: int | None = None
     reason: str = ""
 
@@ -89,42 +95,23 @@ class Preview:
 
     def pack(self) -> bytes:
         """Return it as bytes for a cache."""
-        values = {name: value for name, value in asdict(self).items() if name not in ("image", "sound")}
-        head = json.dumps({**values, "image": len(self.image), "sound": len(self.sound)}).encode()
-        body = len(head).to_bytes(4, "big") + head + self.image + self.sound
+        body = json.dumps(asdict(self), default=lambda data: base64.b64encode(data).decode()).encode()
         return _MAGIC + hashlib.sha256(body).digest() + body
 
     @classmethod
     def unpack(cls, data: bytes) -> Preview | None:
         """Read what `pack` made; None for anything else, however it came to be."""
-        start = len(_MAGIC) + _DIGEST
-        body = data[start:]
-        if not data.startswith(_MAGIC) or hashlib.sha256(body).digest() != data[len(_MAGIC) : start]:
+        body = data[len(_MAGIC) + _DIGEST :]
+        if data[: -len(body)] != _MAGIC + hashlib.sha256(body).digest():
             return None
         try:
-            end = 4 + int.from_bytes(body[:4], "big")
-            values = json.loads(body[4:end])
-            middle = end + int(values.pop("image"))
-            last = middle + int(values.pop("sound"))
-            values["peaks"] = tuple(values["peaks"])
-            found = cls(**values, image=body[end:middle], sound=body[middle:last])
-        except (ValueError, TypeError, KeyError, AttributeError):
+            found = _PACKED.validate_json(body)
+        except ValueError:
             return None
-        return found if last == len(body) and found._is_sound() else None
+        return found if not found.image or found.image_type else None
 
-    def _is_sound(self) -> bool:
-        numbers = (self.width, self.height, self.duration, self.pages)
-        return (
-            self.kind in get_args(Kind)
-            and len(self.image) <= _MOST_PICTURE
-            and (not self.image or bool(self.image_type))
-            and len(self.sound) <= MOST_SOUND
-            and all(isinstance(value, str) for value in (self.text, self.reason, self.sound_type))
-            and len(self.text) <= _MOST_TEXT
-            and len(self.peaks) <= PEAKS
-            and all(type(peak) is int and 0 <= peak <= 100 for peak in self.peaks)
-            and all(value is None or type(value) in (int, float) for value in numbers)
-        )
+
+_PACKED = TypeAdapter(Preview)
 
 
 class UnshowableError(Exception):

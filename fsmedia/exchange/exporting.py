@@ -77,10 +77,7 @@ EXPORT_DEFAULTS = {"overwrite": False, "dry_run": False}
 class Export:
     """One export under way: the media, the folder they go to, and what becomes of them.
 
-    Raises
-    ------
-    InvalidMediaError
-        The folder is a store, or lies in the one that is exported.
+    The folder may be no store and not lie in the one that is exported: InvalidMediaError.
     """
 
     def __init__(
@@ -135,13 +132,7 @@ class Export:
         self.bytes += row["size_bytes"]
 
     def put(self, name: str, chunks: Iterable[bytes], content_type: str, *, replace: bool = False) -> None:
-        """Write a file.
-
-        Raises
-        ------
-        StoreConflictError
-            There is one of that name.
-        """
+        """Write a file; StoreConflictError if there is one of that name."""
         stage = self.backend.stage(name)
         try:
             for chunk in chunks:

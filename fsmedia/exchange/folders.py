@@ -8,6 +8,7 @@ on.
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 from fsmedia.core import commit
@@ -21,6 +22,7 @@ from fsmedia.errors import (
 )
 from fsmedia.exchange.importing import (
     IMPORT_DEFAULTS,
+    FoundItem,
     Importer,
     ImportLog,
     SourceItem,
@@ -30,7 +32,6 @@ from fsmedia.exchange.importing import (
     check_ids,
     guess_mime_type,
     is_inside_store,
-    opener,
     printable,
     skipped,
     tree_items,
@@ -40,15 +41,16 @@ from fsmedia.format.layout import ID_FIELDS, Layout
 from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.sidecar import Sidecar, measure
 from fsmedia.models import SOURCE_ATTRIBUTE, ContentFields, MediaMetadata, OrganizationMode, mime
-from fsmedia.models.selection import shows_words
+from fsmedia.models.selection import check_words, shows_words
 from fsmedia.store import MediaStore, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
     from os import PathLike
 
     from fsmedia.models import ImportReport, NotImported, PassedOver
+    from fsmedia.storage import Backend
 
 DEFAULT_PATTERN = "{run_id}/{name}{ext}"
 
@@ -103,16 +105,13 @@ def import_folder(
         return importer.run(_items(tree, template, own))
 
 
+@shows_words(TreeImportWords, IMPORT_DEFAULTS)
 def adopt_folder(
     place: str | PathLike[str],
     *,
     pattern: str = DEFAULT_PATTERN,
     organization: OrganizationMode | str | None = None,
-    ids: Mapping[str, str] | None = None,
-    policy_name: str | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    dry_run: bool = False,
-    progress: Callable[[int], None] | None = None,
+    **words: Unpack[TreeImportWords],
 ) -> ImportReport:
     """Make a store of a tree without moving its bytes: settings, and a sidecar beside each file that matches.
 
@@ -127,12 +126,8 @@ def adopt_folder(
         The layout of the store, as `MediaStore(layouts=...)` takes it.
     organization
         The mode that the pattern is of; None: that of the first id in it.
-    ids
-        Ids of files whose path tells none of that kind.
-    policy_name
-        The policy of what is there, counted from the files' times.
-    storage_options, dry_run, progress
-        As for `import_folder`.
+    words
+        See `TreeImportWords`; `ids` count for files whose path tells none of that kind, policies from the files' times.
 
     Raises
     ------
@@ -145,27 +140,21 @@ def adopt_folder(
     MediaNotFoundError
         There is nothing at the place. What is wrong with single files is in the report.
     """
+    check_words("adopt_folder", words, TreeImportWords)
     mode = OrganizationMode(organization) if organization else _mode_of(pattern)
-    log = ImportLog(dry_run=dry_run, progress=progress)
-    layout, given, options = Layout(pattern, mode), check_ids(ids), dict(storage_options or {})
+    adoption = _Adoption(Layout(pattern, mode), words)
+    options = dict(words.get("storage_options") or {})
     with closing(SourceTree(place, options)) as tree:
         store = MediaStore(place, storage_options=options, organization=mode, layouts={mode: pattern})
-        if policy_name is not None:
-            find_policy(policy_name, {})
-        if not dry_run:
+        if not adoption.dry_run:
             store.create()
-        adoption = _Adoption(tree, layout, given, policy_name, log, dry_run=dry_run)
-        log.take(adoption.files(), adoption.adopt)
-    return log.report()
+        return adoption.run(tree)
 
 
 class PathPattern:
     """A layout template for the paths in a tree that no store wrote.
 
-    Raises
-    ------
-    InvalidLayoutError
-        It can't be parsed without doubt, or leaves out the id of the mode and nobody gives it.
+    It may leave out the id of the mode if somebody gives it. What can't be parsed without doubt is InvalidLayoutError.
     """
 
     def __init__(self, pattern: str, mode: OrganizationMode, given: Mapping[str, Any]) -> None:
@@ -199,26 +188,21 @@ class PathPattern:
 class _Adoption:
     """One adoption under way."""
 
-    def __init__(
-        self,
-        tree: SourceTree,
-        layout: Layout,
-        given: Mapping[str, Any],
-        policy_name: str | None,
-        log: ImportLog,
-        *,
-        dry_run: bool,
-    ) -> None:
-        self._tree = tree
+    def __init__(self, layout: Layout, words: TreeImportWords) -> None:
         self._layout = layout
-        self._given = given
-        self._policy_name = policy_name
-        self._dry_run = dry_run
-        self._log = log
+        self._given = check_ids(words.get("ids"))
+        self._policy_name = name = words.get("policy_name")
+        self._policy = None if name is None else find_policy(name, {})
+        self.dry_run = words.get("dry_run", False)
+        self._log = ImportLog(dry_run=self.dry_run, progress=words.get("progress"))
 
-    def files(self) -> Iterator[TreeFile | PassedOver | NotImported]:
-        """Walk over the files that may be adopted; what adopting writes itself is none."""
-        for item in tree_items(self._tree, lambda file: not _is_written(file)):
+    def run(self, tree: SourceTree) -> ImportReport:
+        """Adopt the files of a tree; what adopting writes itself is none."""
+        self._log.take(self._files(tree), partial(self._adopt, tree))
+        return self._log.report()
+
+    def _files(self, tree: SourceTree) -> Iterator[TreeFile | PassedOver | NotImported]:
+        for item in tree_items(tree, lambda file: not _is_written(file)):
             reason = self._unfit(item.path) if isinstance(item, TreeFile) else ""
             yield skipped(item.source, reason) if reason else item
 
@@ -234,9 +218,8 @@ class _Adoption:
             return f"its path can't be a reference: {error.problem}"
         return ""
 
-    def adopt(self, file: TreeFile) -> None:
+    def _adopt(self, tree: SourceTree, file: TreeFile) -> None:
         """Read a file and write its sidecar, if it has none."""
-        tree = self._tree
         keys.check_lengths(file.path, tree.backend.root_length)
         if tree.backend.head(keys.sidecar_key(file.path)) is not None:
             self._log.unchanged += 1
@@ -251,18 +234,17 @@ class _Adoption:
                 intake.write(data)
         if before is None or tree.backend.head(file.path) != before or intake.size != before.size:
             raise StorageError("was changed while it was read", next_step="adopt it again", key=printable(file.path))
-        if not self._dry_run:
-            self._write(file, metadata, intake, before.modified)
-        self._log.add_stored(file.source, "" if self._dry_run else file.path, intake.size, intake.sha256)
+        if not self.dry_run:
+            self._write(tree.backend, file, metadata, intake, file.modified or before.modified or utc_now())
+        self._log.add_stored(file.source, "" if self.dry_run else file.path, intake.size, intake.sha256)
 
-    def _write(self, file: TreeFile, metadata: MediaMetadata, intake: HashingWriter, modified: datetime | None) -> None:
+    def _write(
+        self, backend: Backend, file: TreeFile, metadata: MediaMetadata, intake: HashingWriter, timestamp: datetime
+    ) -> None:
         """Write the sidecar of a file, its due entry first: without one nothing would ever expire the media."""
         key = file.path
         kind = guess_mime_type(key, intake.head)
-        timestamp = metadata.timestamp or modified or utc_now()
-        instant = None
-        if self._policy_name is not None:
-            instant = expires_at(find_policy(self._policy_name, {}), timestamp)
+        instant = None if self._policy is None else expires_at(self._policy, timestamp)
         sidecar = Sidecar.build(
             {
                 **vars(metadata),
@@ -277,7 +259,7 @@ class _Adoption:
             detected_mime_type=mime.agrees(kind, intake.head),
             xattrs={SOURCE_ATTRIBUTE: file.source},
         )
-        backend, beside = self._tree.backend, keys.sidecar_key(key)
+        beside = keys.sidecar_key(key)
         if instant is not None:
             backend.write(keys.due_key(instant, key), b"", commit.DUE_TYPE)
         if not backend.create(beside, sidecar.dump(), commit.SIDECAR_TYPE):
@@ -299,7 +281,7 @@ def _stated(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in ("name", "ext") and value != ""}
 
 
-def _items(tree: SourceTree, pattern: PathPattern, own: str | None) -> Iterator[SourceItem | PassedOver | NotImported]:
+def _items(tree: SourceTree, pattern: PathPattern, own: str | None) -> Iterator[FoundItem]:
     """Walk over the files to import; not over the store itself, which may lie in the tree and grows meanwhile."""
     for item in tree_items(tree, lambda file: not (own and file.path.startswith(f"{own}/"))):
         if not isinstance(item, TreeFile):
@@ -308,7 +290,7 @@ def _items(tree: SourceTree, pattern: PathPattern, own: str | None) -> Iterator[
             yield skipped(item.source, "its path does not match the pattern")
         else:
             metadata = {**fields, "timestamp": item.modified}
-            yield SourceItem(item.source, opener(tree, item.path), metadata, size=item.size, name=item.path)
+            yield SourceItem(item.source, tree.opener(item.path), metadata, size=item.size, name=item.path)
 
 
 def _mode_of(pattern: str) -> OrganizationMode:

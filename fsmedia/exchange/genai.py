@@ -41,17 +41,9 @@ _JSON = "application/json"
 
 
 class StoreCompletionHook(CompletionHook):
-    """Stores the inputs and outputs of LLM calls; a `CompletionHook`.
+    """Stores the inputs and outputs of LLM calls; a `CompletionHook` that takes what `BackgroundUploader` takes.
 
-    Parameters
-    ----------
-    url, options
-        As `BackgroundUploader` takes them; without a URL, `$FSMEDIA_URL`.
-
-    Raises
-    ------
-    MediaError
-        The store can't be opened. Later trouble is logged and reaches nobody.
+    MediaError if the store can't be opened. Later trouble is logged and reaches nobody.
     """
 
     def __init__(self, url: str | PathLike[str] | None = None, **options: Any) -> None:

@@ -38,7 +38,6 @@ from fsmedia.exchange.importing import (
     invalid,
     is_below,
     not_imported,
-    opener,
 )
 from fsmedia.models import ExportReport, Skipped, mime
 from fsmedia.models.selection import shows_words
@@ -176,7 +175,7 @@ def _rows_of(tree: SourceTree, table: str, given: Mapping[str, Any]) -> Iterator
                 source = f"imagefolder:{folder}{name}"
                 # A stranger's table: it names files beside it and below, and no others.
                 if isinstance(name, str) and is_below(name):
-                    yield described_item(source, opener(tree, f"{folder}{name}"), row, given, name=name)
+                    yield described_item(source, tree.opener(f"{folder}{name}"), row, given, name=name)
                 else:
                     yield invalid(source, "its row names no file beside the table")
     except ValueError as error:
@@ -238,10 +237,7 @@ class _FolderExport:
     def _compare(self, plan: RowSpool) -> bool:
         """Look at the table that is there; tell whether it is the one that would be written.
 
-        Raises
-        ------
-        StoreConflictError
-            It has rows that would get lost, or there is a table of another form.
+        StoreConflictError if it has rows that would get lost, or there is a table of another form.
         """
         tables = [f"{self._split}/{name}" for name in _TABLES]
         heads = self._export.backend.fetch(heads=tables).heads

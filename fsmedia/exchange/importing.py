@@ -14,6 +14,7 @@ from collections import OrderedDict
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TypedDict, TypeVar
 
 from fsmedia.core.ingest import HashingWriter, WavWriter
@@ -112,21 +113,10 @@ Found = TypeVar("Found", bound=Sourced)
 class SourceItem:
     """One media of a source.
 
-    Attributes
-    ----------
-    source
-        Where it lies, in words that stay the same when it is found again.
-    open
-        Opens its bytes; may raise `MediaError` or `OSError`.
-    metadata, content
-        Values of a `MediaMetadata`, and of a `MediaContent` but for its source: unchecked, for they come from
-        strangers. An empty or missing MIME type is guessed.
-    size
-        Bytes, where that is known.
-    name
-        A file name to guess the MIME type from.
-    sha256
-        Digest that the source promises.
+    `source` says where it lies, in words that stay the same when it is found again. `open` may raise `MediaError` or
+    `OSError`. `metadata` and `content` are values of `MediaMetadata` and `MediaContent`, unchecked, for they come from
+    strangers; an empty or missing MIME type is guessed, by the `name` of a file if there is one. `sha256` is what the
+    source promises.
     """
 
     source: str
@@ -143,13 +133,14 @@ class SourceItem:
         return cls(source, lambda: io.BytesIO(data), metadata, content, len(data))
 
 
+FoundItem = SourceItem | PassedOver | NotImported
+"""A media of a source, or why something in it is none."""
+
+
 class Importer:
     """One import into a store under way; see `TreeImportWords` for its keywords.
 
-    Attributes
-    ----------
-    given
-        Values of metadata that count where the source tells none: ids that are not empty, and the policy.
+    `given` are values of metadata that count where the source tells none: ids that are not empty, and the policy.
     """
 
     def __init__(
@@ -176,7 +167,7 @@ class Importer:
         """Open the tree that is imported, for a `with` block."""
         return closing(SourceTree(place, self._options))
 
-    def run(self, items: Iterable[SourceItem | PassedOver | NotImported]) -> ImportReport:
+    def run(self, items: Iterable[FoundItem]) -> ImportReport:
         """Import all items and report what became of them."""
         self._log.take(items, self._import)
         self._flush()
@@ -194,7 +185,7 @@ class Importer:
             content = MediaContent(data=data, mime_type=kind, **fields)
             self._plan(item, content, metadata, _digest([data], content, len(data)), len(data))
             return
-        content = MediaContent(data=_UnopenedStream(), mime_type=kind, **fields)
+        content = MediaContent(data=io.BytesIO(), mime_type=kind, **fields)  # opened when it is stored
         known = self._known_of(metadata)
         # Read once only to know the digest: where it decides whether anything is stored, and where the stored bytes
         # differ from those of the file, because raw sound gets a header.
@@ -423,13 +414,6 @@ class _KnownMedia:
             self._sources.setdefault(printable(source), set()).add(digest)
 
 
-class _UnopenedStream:
-    """Stands for bytes that are opened later."""
-
-    def read(self, _size: int = -1) -> bytes:
-        raise InvalidMediaError("was not opened")
-
-
 class _HashingReader:
     """A stream that counts and hashes what is read; at its end it refuses bytes that were promised otherwise."""
 
@@ -482,13 +466,7 @@ def _digest(chunks: Iterable[bytes], content: MediaContent | None, size: int | N
 
 
 class SourceTree:
-    """A tree of files in any storage, opened to be read.
-
-    Raises
-    ------
-    MediaNotFoundError
-        There is nothing at that place.
-    """
+    """A tree of files in any storage, opened to be read; MediaNotFoundError if there is nothing at that place."""
 
     def __init__(self, place: str | os.PathLike[str], options: Mapping[str, Any] | None = None) -> None:
         self.backend = open_backend(*resolve_root(place, options), timeout=_TIMEOUT)
@@ -561,11 +539,19 @@ class SourceTree:
         return other[len(own) + 1 :] if other.startswith(f"{own}/") else None
 
     def open(self, path: str) -> BinaryIO:
-        """Open one file; a link that leads out is refused."""
+        """Open one file; a link that leads out is refused, and what can't be read is a `MediaError`."""
         try:
             return self.backend.open(path)
         except FileNotFoundError:
             raise MediaNotFoundError("no such file, or no longer", key=printable(path)) from None
+        except MediaError:
+            raise
+        except OSError as error:
+            raise MediaNotFoundError(f"can't be read ({error.strerror or error})", key=printable(path)) from error
+
+    def opener(self, path: str) -> Callable[[], BinaryIO]:
+        """Return what opens a file later."""
+        return partial(self.open, path)
 
     def read(self, path: str, most: int) -> bytes:
         """Return the bytes of a file; MediaTooLargeError if it has more than so many."""
@@ -585,18 +571,9 @@ class SourceTree:
 
 
 class TreeFile(NamedTuple):
-    """One name in a tree, whether it may be imported or not.
+    """One name in a tree, whether it may be imported or not; what ends in `/` is a folder.
 
-    Attributes
-    ----------
-    path
-        Below the tree's root, with `/`.
-    modified
-        When its bytes were last written, where that is known.
-    reason
-        Why it can't be taken; empty for a regular file. What ends in `/` is a folder.
-    error
-        What went wrong when it was looked at.
+    `reason` says why it can't be taken (empty for a regular file), `error` what went wrong when it was looked at.
     """
 
     path: str
@@ -648,20 +625,6 @@ def locate(tree: SourceTree, named: str) -> str:
         if tree.backend.head(path) is not None:
             return path
     raise MediaNotFoundError("no such file below the folder that is imported", next_step=step, key=printable(named))
-
-
-def opener(tree: SourceTree, path: str) -> Callable[[], BinaryIO]:
-    """Return a function that opens a file of a tree; what can't be read is a `MediaError`."""
-
-    def opened() -> BinaryIO:
-        try:
-            return tree.open(path)
-        except MediaError:
-            raise
-        except OSError as error:
-            raise MediaNotFoundError(f"can't be read ({error.strerror or error})", key=printable(path)) from error
-
-    return opened
 
 
 def is_inside_store(store: MediaStore, roots: Iterable[str]) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StorageError
 from fsmedia.exchange.importing import (
     IMPORT_DEFAULTS,
+    FoundItem,
     Importer,
     ImportWords,
     SourceItem,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import ModuleType
 
-    from fsmedia.models import ImportReport, NotImported, PassedOver
+    from fsmedia.models import ImportReport
     from fsmedia.store import MediaStore
 
 LARGEST_MEMBER = 2**30
@@ -99,9 +100,7 @@ def _files(given: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return list(found)
 
 
-def _of_logs(
-    reader: ModuleType, files: list[Path], policy_name: str | None
-) -> Iterator[SourceItem | PassedOver | NotImported]:
+def _of_logs(reader: ModuleType, files: list[Path], policy_name: str | None) -> Iterator[FoundItem]:
     for file in files:
         try:
             with _unreadable(str(file)):
@@ -194,7 +193,7 @@ class _Sample:
             "timestamp": sample.completed_at if isinstance(sample.completed_at, str) else None,
         }
 
-    def media(self) -> Iterator[SourceItem | PassedOver | NotImported]:
+    def media(self) -> Iterator[FoundItem]:
         """Yield the media of its messages, then those of other choices, then attachments that nothing named."""
         messages = list(self._sample.messages)
         if not messages and not isinstance(self._sample.input, str):
@@ -214,7 +213,7 @@ class _Sample:
                 yield self._of_part(source, part, {**self._ids, **place})
         yield from self._unnamed(len(messages))
 
-    def _unnamed(self, number: int) -> Iterator[SourceItem | PassedOver | NotImported]:
+    def _unnamed(self, number: int) -> Iterator[FoundItem]:
         position = 0
         for name, value in self._attachments.items():
             # Text that is too long for a message is an attachment as well, and no media.
@@ -223,7 +222,7 @@ class _Sample:
                 yield self._of_url(f"{self._where}/attachments/{name}", value, metadata, {})
                 position += 1
 
-    def _of_part(self, source: str, part: Any, metadata: dict[str, Any]) -> SourceItem | PassedOver | NotImported:
+    def _of_part(self, source: str, part: Any, metadata: dict[str, Any]) -> FoundItem:
         value = getattr(part, part.type)
         if value.startswith(_ATTACHMENT):
             name = value.removeprefix(_ATTACHMENT)
@@ -238,9 +237,7 @@ class _Sample:
             content["caption"] = part.filename or None
         return self._of_url(source, value, metadata, content)
 
-    def _of_url(
-        self, source: str, value: str, metadata: dict[str, Any], content: dict[str, Any]
-    ) -> SourceItem | PassedOver | NotImported:
+    def _of_url(self, source: str, value: str, metadata: dict[str, Any], content: dict[str, Any]) -> FoundItem:
         if value.endswith(_REMOVED):
             return skipped(source, "its bytes were left out when the log was written (log_images=False)")
         if not value.startswith("data:"):

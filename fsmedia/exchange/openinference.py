@@ -25,17 +25,9 @@ _PART = re.compile(r"message\.contents\.([0-9]{1,6})\.")
 
 
 class StoreBlobUploader:
-    """Stores blobs of spans; a `BlobUploader`.
+    """Stores blobs of spans; a `BlobUploader` that takes what `BackgroundUploader` takes.
 
-    Parameters
-    ----------
-    url, options
-        As `BackgroundUploader` takes them; without a URL, `$FSMEDIA_URL`.
-
-    Raises
-    ------
-    MediaError
-        The store can't be opened. Later trouble is logged, and the blob is redacted.
+    MediaError if the store can't be opened. Later trouble is logged, and the blob is redacted.
     """
 
     def __init__(self, url: str | PathLike[str] | None = None, **options: Any) -> None:

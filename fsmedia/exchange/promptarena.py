@@ -17,6 +17,7 @@ from fsmedia.core import promptkit
 from fsmedia.errors import InvalidMediaError, MediaError
 from fsmedia.exchange.importing import (
     IMPORT_DEFAULTS,
+    FoundItem,
     Importer,
     ImportWords,
     SourceItem,
@@ -24,7 +25,6 @@ from fsmedia.exchange.importing import (
     invalid,
     locate,
     not_imported,
-    opener,
     skipped,
 )
 from fsmedia.format import keys
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from os import PathLike
 
-    from fsmedia.models import ImportReport, NotImported, PassedOver
+    from fsmedia.models import ImportReport, PassedOver
     from fsmedia.store import MediaStore
 
 LARGEST_RESULT = 256 * 2**20
@@ -102,7 +102,7 @@ class _Results:
         self._organization = store.organization
         self._policy_name = policy_name
 
-    def all(self, only: str | None) -> Iterator[SourceItem | PassedOver | NotImported]:
+    def all(self, only: str | None) -> Iterator[FoundItem]:
         """Yield the media of all results, or of one."""
         names = [entry.key for entry in self._tree.backend.children().entries if entry.key.endswith(".json")]
         for name in sorted(names) if only is None else [only]:
@@ -122,9 +122,7 @@ class _Results:
                 continue
             yield from self._of_result(name, run, result)
 
-    def _of_result(
-        self, name: str, run: str, result: dict[str, Any]
-    ) -> Iterator[SourceItem | PassedOver | NotImported]:
+    def _of_result(self, name: str, run: str, result: dict[str, Any]) -> Iterator[FoundItem]:
         ids = {"run_id": run, "conversation_id": run}
         if self._organization is OrganizationMode.BY_SESSION:
             ids["session_id"] = run
@@ -158,9 +156,7 @@ class _Results:
             else:
                 yield skipped(source, "MediaOutputs names it, and no message holds its bytes")
 
-    def _of_part(
-        self, source: str, media: Any, output: dict[str, Any], metadata: dict[str, Any]
-    ) -> SourceItem | PassedOver | NotImported:
+    def _of_part(self, source: str, media: Any, output: dict[str, Any], metadata: dict[str, Any]) -> FoundItem:
         """Return the media of one part: inline, or in a file below the folder."""
         if not isinstance(media, dict):
             return skipped(source, "its part holds no media") if media is None else invalid(source, "is no object")
@@ -197,7 +193,7 @@ class _Results:
         named = _DIGEST_NAME.fullmatch(path.rpartition("/")[2])
         return SourceItem(
             source,
-            opener(self._tree, path),
+            self._tree.opener(path),
             metadata,
             {**content, "mime_type": kind},
             None if entry is None else entry.size,

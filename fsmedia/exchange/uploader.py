@@ -54,20 +54,9 @@ _log = logging.getLogger("fsmedia.sinks")
 class BackgroundUploader:
     """Stores media in background threads.
 
-    Parameters
-    ----------
-    url, options
-        What `MediaStore` takes; its bytes always lie at their reference, also in a store that shares equal ones, where
-        a name is only known once they are written.
-    most, most_bytes
-        How many media, and how many bytes of them, may wait; what comes then is refused.
-    patience
-        How long the end of the program waits for what is still in the queue.
-
-    Raises
-    ------
-    MediaError
-        The store can't be opened, or its settings can't be written.
+    It takes what `MediaStore` takes. Bytes always lie at their reference, also in a store that shares equal ones, where
+    a name is only known once they are written. So many media (`most`) and bytes of them may wait; what comes then is
+    refused. At the end of the program the queue has as much time as the patience.
     """
 
     def __init__(
@@ -84,11 +73,6 @@ class BackgroundUploader:
         self._store = MediaStore(url, **options).create()
         self._queue = _UploadQueue()
         _uploaders.add(self)
-
-    @property
-    def url(self) -> str:
-        """The store's root, without user, password or query."""
-        return self._store.url
 
     def send(self, data: bytes, mime_type: str, metadata: MediaMetadata, *, digest: str) -> str | None:
         """Queue a media; return its URL, or None if it is refused.
@@ -114,12 +98,8 @@ class BackgroundUploader:
     ) -> str | None:
         """Queue a media whose bytes are made in the background; return its URL, or None if it is refused.
 
-        Parameters
-        ----------
-        size
-            About how many bytes it holds meanwhile.
-        same
-            What it has in common with others that need not be stored again.
+        It holds about so many bytes meanwhile; `same` is what it has in common with others that need not be stored
+        again.
         """
         queue = self._queue_of_process()
         token = context.attach(_uninstrumented())
@@ -162,7 +142,7 @@ class BackgroundUploader:
         return done
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} to {self.url}>"
+        return f"<{type(self).__name__} to {self._store.url}>"
 
     def _queue_of_process(self) -> _UploadQueue:
         """Return this process's queue: a forked child has neither the threads nor their jobs."""

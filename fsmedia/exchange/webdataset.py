@@ -126,10 +126,8 @@ class _ShardExport:
     def _compare(self, plan: RowSpool, shards: list[int]) -> set[int]:
         """Return the numbers of shards that are there as they would be written.
 
-        Raises
-        ------
-        StoreConflictError
-            One holds something else, or there are more than there would be: who reads all would read old ones.
+        StoreConflictError if one holds something else, or there are more than there would be: who reads all would read
+        old ones.
         """
         pattern = re.compile(rf"{re.escape(self._prefix)}-(\d{{6}})\.tar")
         found = (pattern.fullmatch(entry.key) for entry in self._export.backend.children().entries)

@@ -19,16 +19,16 @@ from fsmedia.core.settings_file import SettingsFile
 from fsmedia.errors import InvalidMediaError, MediaNotFoundError, ReadOnlyStoreError, StorageError
 from fsmedia.filesystem.files import folder_info, not_found, times_of
 from fsmedia.format import keys
+from fsmedia.format.layout import DEFAULT_VIEWS, PLAIN_FOLDERS, may_be_view
 from fsmedia.format.settings import Settings
-from fsmedia.format.views import DEFAULT_VIEWS, PLAIN_FOLDERS, may_be_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime
     from types import TracebackType
 
+    from fsmedia.format.layout import View
     from fsmedia.format.settings import Configuration
-    from fsmedia.format.views import View
     from fsmedia.storage import Backend, Entry
 
 VIEW_MAX_AGE: Final = timedelta(minutes=1)

@@ -62,14 +62,8 @@ _OWN_NAME = re.compile(
 class OwnName(NamedTuple):
     """The parts of a file name that a store of ours gave.
 
-    Attributes
-    ----------
-    message_idx, part_idx
-        The indices of the metadata.
-    unique
-        `u` and 26 characters of `[0-9a-z]`; its order is the order in time.
-    ext
-        What follows: empty, or from a dot to the end (so with whatever a deduplicated name holds there).
+    `unique` is `u` and 26 characters of `[0-9a-z]`; its order is the order in time. `ext` is what follows: empty, or
+    from a dot to the end (so with whatever a deduplicated name holds there).
     """
 
     message_idx: int
@@ -84,13 +78,7 @@ def sidecar_key(reference: str) -> str:
 
 
 def media_key(sidecar: str) -> str:
-    """Return the reference whose sidecar this key is.
-
-    Raises
-    ------
-    InvalidReferenceError
-        The key is no sidecar's; look with `is_sidecar` first.
-    """
+    """Return the reference whose sidecar this key is; InvalidReferenceError for other keys (see `is_sidecar`)."""
     if not is_sidecar(sidecar):
         raise InvalidReferenceError("not a sidecar", next_step="a sidecar's key ends with .meta", reference=sidecar)
     return sidecar[: -len(SIDECAR_SUFFIX)]
@@ -102,17 +90,9 @@ def is_sidecar(key: str) -> bool:
 
 
 def new_unique(milliseconds: int | None = None) -> str:
-    """Return a name that was never given before.
+    """Return a name that was never given before: `u` and a version 7 UUID in 26 characters of `[0-9a-z]`.
 
-    Parameters
-    ----------
-    milliseconds
-        Since 1970 in UTC; None is now.
-
-    Returns
-    -------
-    str
-        `u` and a version 7 UUID in 26 characters of `[0-9a-z]`: sorted as strings, names are sorted by time.
+    Sorted as strings, names are sorted by time, which is now or so many milliseconds since 1970 in UTC.
     """
     value = uuid_utils.uuid7().int
     if milliseconds is not None:
@@ -133,10 +113,7 @@ def new_unique(milliseconds: int | None = None) -> str:
 def plain_name(message_idx: int, part_idx: int, unique: str) -> str:
     """Return the name, without extension, of a media item whose bytes lie at its own key.
 
-    Raises
-    ------
-    InvalidMediaError
-        An index is negative or has more than 18 digits: the name would not be of our form.
+    InvalidMediaError where an index is negative or has more than 18 digits: the name would not be of our form.
     """
     if not (0 <= message_idx < _INDEX_LIMIT and 0 <= part_idx < _INDEX_LIMIT):
         problem = f"message_idx {message_idx} and part_idx {part_idx} can't stand in a name"
@@ -146,18 +123,7 @@ def plain_name(message_idx: int, part_idx: int, unique: str) -> str:
 
 
 def parse_own_name(name: str) -> OwnName | None:
-    """Return the parts of a file name of our own form.
-
-    Parameters
-    ----------
-    name
-        A file name, or a key ending with one.
-
-    Returns
-    -------
-    OwnName or None
-        None for any other name, and for sidecars.
-    """
+    """Return the parts of a file name, or of a key's, that is of our own form; None for any other, and for sidecars."""
     found = _OWN_NAME.fullmatch(name, name.rfind("/") + 1)
     if found is None or name.endswith(SIDECAR_SUFFIX):
         return None
@@ -182,17 +148,10 @@ def is_temporary(name: str) -> bool:
 
 
 def is_hidden(key: str) -> bool:
-    """Return whether no listing may show this key.
+    """Return whether no listing may show this key: sidecars, temporary names, PromptKit's index, and `.fsmedia`.
 
-    Parameters
-    ----------
-    key
-        Of a file; a folder's ends with a slash, since PromptKit may have named a folder `x.meta/`.
-
-    Returns
-    -------
-    bool
-        True for `.fsmedia` in any case and all below it, at any depth, sidecars, temporary names and PromptKit's index.
+    That is `.fsmedia` in any case and all below it, at any depth. A folder's key ends with a slash, since PromptKit may
+    have named a folder `x.meta/`.
     """
     # PromptKit's index too: as a listed file it would be adopted, deleted and synced like one.
     if key.endswith(SIDECAR_SUFFIX) or key == DEDUP_INDEX_KEY or is_temporary(key):
@@ -223,19 +182,10 @@ def has_internal_part(key: str) -> bool:
 
 
 def check_lengths(reference: str, root_path_bytes: int) -> None:
-    """Refuse a reference that some storage could not hold.
+    """Refuse a reference that some storage could not hold: InvalidLayoutError.
 
-    Parameters
-    ----------
-    reference
-        The path below the root.
-    root_path_bytes
-        Length of the root's own path (S3: of the prefix below the bucket; 0 where there is none).
-
-    Raises
-    ------
-    InvalidLayoutError
-        A segment is over `MAX_NAME` bytes, or root, `/`, `KEY_RESERVE` and reference are over `MAX_KEY`.
+    A segment is over `MAX_NAME` bytes, or root, `/`, `KEY_RESERVE` and reference are over `MAX_KEY`. The root's own
+    path counts (S3: the prefix below the bucket; 0 where there is none).
     """
     # Limits count bytes, so a character outside ASCII counts as the bytes of its UTF-8 form.
     key = reference if reference.isascii() else reference.encode(errors="surrogatepass").decode("latin-1")
@@ -267,21 +217,19 @@ SHORTEST: Final = len("0000_00_u") + 26 + len(".0-") + 64 + len("-") + 26
 
 
 class Pointer(NamedTuple):
-    """Generation of shared bytes that a deduplicated name points to.
+    """Generation of shared bytes that a deduplicated name points to: their size, their SHA-256 in hex, and which copy.
 
-    Attributes
-    ----------
-    size
-        Bytes.
-    digest
-        SHA-256 of the bytes, 64 lower-case hex digits.
-    generation
-        Which copy of these bytes: a blob that was deleted and stored again is another one.
+    A blob that was deleted and stored again is another generation.
     """
 
     size: int
     digest: str
     generation: str
+
+    @property
+    def infix(self) -> str:
+        """What stands in a deduplicated name before its extension."""
+        return f".{self.size}-{self.digest}-{self.generation}"
 
     @property
     def data_key(self) -> str:
@@ -309,15 +257,7 @@ class Pointer(NamedTuple):
 
 
 class BlobKey(NamedTuple):
-    """Parts of a key below `BLOBS`.
-
-    Attributes
-    ----------
-    kind
-        `data`, `condemned` or `refs`.
-    name
-        Of the mark or marker; empty for data.
-    """
+    """Parts of a key below `BLOBS`; the kind is `data`, `condemned` or `refs`, the name that of the mark or marker."""
 
     digest: str
     kind: str
@@ -351,17 +291,11 @@ def pointer_of(reference: str) -> Pointer | None:
 
 def shared_name(plain_name: str, pointer: Pointer) -> str:
     """Return the name, without extension, of a media item that shares its bytes."""
-    return f"{plain_name}.{pointer.size}-{pointer.digest}-{pointer.generation}"
+    return f"{plain_name}{pointer.infix}"
 
 
 def moved_name(reference: str, pointer: Pointer) -> str:
-    """Return the deduplicated reference of a plain media item of our own form, which keeps all other parts.
-
-    Raises
-    ------
-    InvalidReferenceError
-        The name is not of our own form, or tells already where its bytes lie.
-    """
+    """Return the deduplicated reference of a plain media item of our own form, which keeps all other parts."""
     own = parse_own_name(reference)
     if own is None or pointer_of(reference) is not None:
         raise InvalidReferenceError("is not the name of a plain media of this package", reference=reference)
@@ -374,8 +308,7 @@ def plain_reference(reference: str) -> str | None:
     pointer, own = pointer_of(reference), parse_own_name(reference)
     if pointer is None or own is None:
         return None
-    inner = f".{pointer.size}-{pointer.digest}-{pointer.generation}"
-    return reference[: len(reference) - len(own.ext)] + own.ext[len(inner) :]
+    return reference[: len(reference) - len(own.ext)] + own.ext[len(pointer.infix) :]
 
 
 def bytes_key(reference: str) -> str:
@@ -388,10 +321,7 @@ def file_name(reference: str) -> str:
     """Return the name under which a person would save a media item: without size, digest and generation."""
     name = reference.rpartition("/")[2]
     pointer = pointer_of(reference)
-    if pointer is None:
-        return name
-    inner = f".{pointer.size}-{pointer.digest}-{pointer.generation}"
-    return name.replace(inner, "", 1)
+    return name if pointer is None else name.replace(pointer.infix, "", 1)
 
 
 def new_generation() -> str:
@@ -412,13 +342,7 @@ def marker_prefix(reference: str) -> str:
 
 
 def check_marker(marker: object, reference: str) -> str:
-    """Return a marker's name as a sidecar gives it, if it is one of this reference.
-
-    Raises
-    ------
-    InvalidReferenceError
-        It is another's, or no name at all: nothing may be removed by it.
-    """
+    """Return a marker's name as a sidecar gives it; by one of another reference nothing may be removed."""
     if not isinstance(marker, str) or not re.fullmatch(rf"{re.escape(marker_prefix(reference))}[0-9a-z]+", marker):
         raise InvalidReferenceError(
             "its sidecar names no marker of its own", next_step="verify the store", reference=reference
@@ -430,22 +354,11 @@ def check_marker(marker: object, reference: str) -> str:
 
 
 def check_reference(text: object) -> str:
-    """Return a store-relative reference if it can name a media item.
+    """Return a store-relative reference if it can name a media item; else InvalidReferenceError.
 
-    Parameters
-    ----------
-    text
-        What a caller handed in, already cut to what is below the root (see `relative_to_root`).
-
-    Returns
-    -------
-    str
-        The same text: blanks, control characters, backslashes and any Unicode stay as they are.
-
-    Raises
-    ------
-    InvalidReferenceError
-        It names something outside the store, inside a `.fsmedia` at any depth, a folder, a sidecar, or nothing.
+    The text is already cut to what is below the root (see `relative_to_root`). Blanks, control characters, backslashes
+    and any Unicode stay as they are; what lies outside the store or inside a `.fsmedia` at any depth, folders, sidecars
+    and the empty text are refused.
     """
     if not isinstance(text, str):
         kind = type(text).__name__
@@ -513,20 +426,10 @@ def _problem_with_segments(text: str) -> tuple[str, str] | None:
 
 
 def relative_to_root(text: str, roots: Sequence[str]) -> str:
-    """Return the part of a path or URL that is below the root.
+    """Return what follows the root in a path or URL inside it, not checked; other texts unchanged.
 
-    Parameters
-    ----------
-    text
-        A reference, or an absolute path or URL inside the root. A `file://` URL may be percent-encoded.
-    roots
-        The spellings of one root: `/data/media`, `file:///data/media`, `s3://bucket/media`. The longest that fits is
-        taken.
-
-    Returns
-    -------
-    str
-        What follows root and `/`; the text unchanged where it begins with none of the roots. It is not checked.
+    `roots` are the spellings of one root: `/data/media`, `file:///data/media`, `s3://bucket/media`. A `file://` URL may
+    be percent-encoded.
     """
     # The longest root that fits: one spelling may be the beginning of another.
     best = -1
@@ -563,13 +466,7 @@ _ENTRY = re.compile(
 
 
 class DueKey(NamedTuple):
-    """Parts of a due entry's key.
-
-    Attributes
-    ----------
-    minute
-        The media item's `expires_at`, rounded up to a minute, in UTC.
-    """
+    """Parts of a due entry's key: the media item's `expires_at`, rounded up to a minute, in UTC; and its reference."""
 
     minute: datetime
     reference: str
@@ -686,28 +583,8 @@ def lock_key(name: str) -> str:
 
 CATALOG: Final = f"{INTERNAL}/catalog"
 """The folder of the catalog's snapshots."""
-_SNAPSHOT = re.compile(
-    rf"{re.escape(CATALOG)}/([0-9]{{4}})([0-9]{{2}})([0-9]{{2}})T([0-9]{{2}})([0-9]{{2}})([0-9]{{2}})([0-9]{{3}})Z"
-    r"-(u[0-9a-z]{26})\.parquet"
-)
-
-
+_SNAPSHOT = re.compile(rf"{re.escape(CATALOG)}/([0-9]{{8}}T[0-9]{{9}})Z-{_UNIQUE}\.parquet")
 _ERASURE = ".erased"
-
-
-class SnapshotKey(NamedTuple):
-    """Parts of a snapshot's key.
-
-    Attributes
-    ----------
-    time
-        When the listing began that it was made from, by the clock of who made it, to the millisecond.
-    unique
-        Tells two of the same time apart.
-    """
-
-    time: datetime
-    unique: str
 
 
 def snapshot_key(instant: datetime) -> str:
@@ -717,17 +594,15 @@ def snapshot_key(instant: datetime) -> str:
     return f"{CATALOG}/{day}T{time:%H%M%S}{time.microsecond // 1000:03d}Z-{new_unique()}.parquet"
 
 
-def parse_snapshot(key: str) -> SnapshotKey | None:
-    """Parse a snapshot's key; None for anything else that lies there."""
+def parse_snapshot(key: str) -> datetime | None:
+    """Return the instant in a snapshot's key, to the millisecond; None for anything else that lies there."""
     found = _SNAPSHOT.fullmatch(key)
     if found is None:
         return None
-    year, month, day, hour, minute, second, milliseconds = (int(part) for part in found.groups()[:7])
     try:
-        time = datetime(year, month, day, hour, minute, second, milliseconds * 1000, tzinfo=UTC)
+        return datetime.strptime(found[1], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
     except ValueError:
         return None
-    return SnapshotKey(time, found[8])
 
 
 def erasure_mark(now: datetime) -> str:
@@ -745,14 +620,9 @@ QUARANTINE: Final = f"{INTERNAL}/quarantine"
 
 
 class Quarantined(NamedTuple):
-    """Parts of a key below `QUARANTINE`.
+    """Parts of a key below `QUARANTINE`: the folder of what was set aside together, and what the thing was called.
 
-    Attributes
-    ----------
-    folder
-        Of what was set aside together; a note's is the one that it stands beside.
-    key
-        What the thing was called, or the digest of that; empty for a note.
+    The key is the digest of that where it was too long, and empty for the note that stands beside the folder.
     """
 
     folder: str

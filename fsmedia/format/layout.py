@@ -1,4 +1,4 @@
-"""Layouts: templates that render metadata to a key and parse a key back.
+"""Layouts, templates that render metadata to a key and parse a key back; and views, which are only rendered.
 
 Ids are escaped reversibly (`escape_id`). A template that is accepted can be rendered and parsed without loss: within a
 segment, pieces of variable width are separated by a character that neither of them can hold. A refusal names the
@@ -15,7 +15,7 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn
 
-from fsmedia.errors import InvalidLayoutError, InvalidMediaError, InvalidReferenceError
+from fsmedia.errors import InvalidLayoutError, InvalidMediaError, InvalidReferenceError, MediaError
 from fsmedia.format.keys import (
     DEDUP_INDEX_KEY,
     INTERNAL,
@@ -30,7 +30,7 @@ from fsmedia.format.keys import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 MINIMUM_LIMIT: Final = 40
 """Smallest limit an id can be escaped to: `~~`, 32 hex digits and a prefix that a reader can tell apart."""
@@ -53,34 +53,13 @@ _DOTS = {"": _EMPTY, ".": "~2e", "..": "~2e~2e"}
 # -- ids ---------------------------------------------------------------------------------------------------
 
 
-def escape_id(text: str, *, limit: int = MAX_NAME) -> str:
-    """Render an id as a path segment, or as a part of one.
-
-    Parameters
-    ----------
-    text
-        Any string.
-    limit
-        Longest result in bytes, at least `MINIMUM_LIMIT`.
-
-    Returns
-    -------
-    str
-        ASCII, of `[A-Za-z0-9._~-]`, never empty, `.` or `..`, and never ending with `.meta`.
-
-    Raises
-    ------
-    InvalidMediaError
-        The id holds a lone surrogate, so it has no UTF-8 form.
-    InvalidLayoutError
-        The limit leaves no room for a shortened id.
-    """
-    return _escape(text, limit)
-
-
 @lru_cache(maxsize=_CACHED_SEGMENTS)
-def _escape(text: str, limit: int) -> str:
-    """Do the work of `escape_id`, remembering recent ids."""
+def escape_id(text: str, *, limit: int = MAX_NAME) -> str:
+    """Render an id, any string, as a path segment or a part of one, of at most `limit` bytes (from `MINIMUM_LIMIT`).
+
+    The result is ASCII, of `[A-Za-z0-9._~-]`, never empty, `.` or `..`, and never ends with `.meta`. An id with a lone
+    surrogate, which has no UTF-8 form, is InvalidMediaError.
+    """
     if limit < MINIMUM_LIMIT:
         problem = f"an id can't be escaped to {limit} bytes"
         raise InvalidLayoutError(problem, next_step=f"give it at least {MINIMUM_LIMIT}")
@@ -110,27 +89,12 @@ def _shorten(raw: bytes, escaped: str, limit: int) -> str:
     return f"{escaped[:end]}{_MARK}{sha256(raw).hexdigest()[:_DIGEST_DIGITS]}"
 
 
-def unescape_id(segment: str, *, limit: int = MAX_NAME) -> str | None:
-    """Return the id that `escape_id` rendered as this segment.
-
-    Parameters
-    ----------
-    segment
-        What stands in the path.
-    limit
-        The limit it was escaped with.
-
-    Returns
-    -------
-    str or None
-        The id; None for a shortened one (it stands in the sidecar), and for whatever `escape_id` never renders.
-    """
-    return _unescape(segment, limit)
-
-
 @lru_cache(maxsize=_CACHED_SEGMENTS)
-def _unescape(segment: str, limit: int) -> str | None:
-    """Do the work of `unescape_id`, remembering recent segments."""
+def unescape_id(segment: str, *, limit: int = MAX_NAME) -> str | None:
+    """Return the id that `escape_id` rendered as this segment with the same limit.
+
+    None for a shortened one (it stands in the sidecar), and for whatever `escape_id` never renders.
+    """
     if segment == _EMPTY:
         return ""
     if len(segment) > limit or not _ESCAPED.fullmatch(segment):
@@ -144,22 +108,11 @@ def _unescape(segment: str, limit: int) -> str | None:
 
 
 def read_id(segment: str, *, limit: int = MAX_NAME) -> str:
-    """Return the id of a folder that we or PromptKit named.
+    """Return the id of a folder that we or PromptKit named: unescaped; empty where it was shortened.
 
-    Parameters
-    ----------
-    segment
-        What stands in the path.
-    limit
-        The limit it would have been escaped with.
-
-    Returns
-    -------
-    str
-        The unescaped id; empty where it was shortened; the segment itself where it is no escaped form, since
-        PromptKit wrote ids as they are.
+    What is no escaped form stands for itself, since PromptKit wrote ids as they are.
     """
-    text = _unescape(segment, limit)
+    text = unescape_id(segment, limit=limit)
     if text is not None:
         return text
     return "" if _SHORTENED.fullmatch(segment) else segment
@@ -225,23 +178,10 @@ class Piece(NamedTuple):
 
 
 class Segment:
-    """One folder of a template.
+    """One folder of a template; the first one must keep away from reserved names.
 
-    Parameters
-    ----------
-    pieces
-        What it is made of, checked.
-    first
-        Whether it is the first segment of the path, which must keep away from reserved names.
-
-    Attributes
-    ----------
-    fields
-        The fields in it, in order.
-    pattern
-        The regular expression that parses it, a group for each field but times.
-    share
-        The bytes that each text field may take; negative where not even the rest fits.
+    It has `fields`, in order, the `pattern` that parses it (a group for each field but times), and its `share`: the
+    bytes that each text field may take, negative where not even the rest fits.
     """
 
     __slots__ = ("_first", "_pieces", "_single", "fields", "pattern", "share")
@@ -291,10 +231,7 @@ class Segment:
     def read(self, values: list[str], fields: dict[str, str | int]) -> bool:
         """Take this segment's groups off the front of `values`, and put what they mean into `fields`.
 
-        Returns
-        -------
-        bool
-            False where the layout never renders this.
+        False where the layout never renders this.
         """
         for piece in self._pieces:
             if piece.kind == "index":
@@ -385,18 +322,7 @@ class ParsedTemplate(NamedTuple):
 
 
 def read_template(template: str, mode: str) -> ParsedTemplate:
-    """Check a template and parse it.
-
-    Parameters
-    ----------
-    template, mode
-        As for `Layout`.
-
-    Raises
-    ------
-    InvalidLayoutError
-        Saying what is wrong and what to write.
-    """
+    """Check a template and parse it; InvalidLayoutError says what is wrong and what to write."""
     if mode not in ID_FIELDS:
         raise InvalidLayoutError(f"unknown organization {mode!r}", next_step=f"take one of {', '.join(MODES)}")
     if not isinstance(template, str):
@@ -421,13 +347,7 @@ def read_template(template: str, mode: str) -> ParsedTemplate:
 
 
 def read_folders(template: str) -> list[tuple[Piece, ...]]:
-    """Return the pieces of each folder of a template that ends with `END`.
-
-    Raises
-    ------
-    InvalidLayoutError
-        A field is unknown, or a character can't stand in a folder's name.
-    """
+    """Return the pieces of each folder of a template that ends with `END`."""
     return _split(template, list(_read_pieces(template, template[: -len(END)])))
 
 
@@ -498,20 +418,21 @@ def _check_segment(template: str, pieces: tuple[Piece, ...], *, first: bool) -> 
         if piece.kind == "literal":
             between = piece.name
             continue
-        if before is not None and {before.kind, piece.kind} != {"time"}:
-            _check_separator(template, before, between, piece)
+        # The boundary of two neighbours must be seen when they are parsed.
+        apart = before is None or {before.kind, piece.kind} == {"time"}
+        if before is not None and not apart and set(between) <= before.alphabet | piece.alphabet:
+            names = f"'{{{before.name}}}' and '{{{piece.name}}}'"
+            problem = f"{names} can't be told apart with {between!r} between them"
+            refuse(template, problem, "put '/' or '+' between")
         before, between = piece, ""
+    return _fitting_segment(template, pieces, first=first)
+
+
+def _fitting_segment(template: str, pieces: tuple[Piece, ...], *, first: bool) -> Segment:
     segment = Segment(pieces, first=first)
     if segment.share < (MINIMUM_LIMIT if any(piece.kind == "text" for piece in pieces) else 0):
-        refuse(template, f"a segment of it does not fit into {MAX_NAME} bytes", "put '/' between its fields")
+        refuse(template, f"a folder of it does not fit into {MAX_NAME} bytes", "put '/' between its fields")
     return segment
-
-
-def _check_separator(template: str, before: Piece, between: str, piece: Piece) -> None:
-    """Refuse two neighbours whose boundary could not be parsed."""
-    if set(between) <= before.alphabet | piece.alphabet:
-        problem = f"'{{{before.name}}}' and '{{{piece.name}}}' can't be told apart with {between!r} between them"
-        refuse(template, problem, "put '/' or '+' between")
 
 
 def refuse(template: str, problem: str, next_step: str) -> NoReturn:
@@ -579,32 +500,21 @@ class Layout:
         return Layout, (self.template, self.mode)
 
     def render(self, fields: Mapping[str, object], name: str, ext: str) -> str:
-        """Return the reference of a media item.
+        """Return the reference of a media item; see `keys.check_lengths` for how long it may be.
 
-        Parameters
-        ----------
-        fields
-            The metadata by field name (`vars(metadata)` of a `MediaMetadata` will do). Ids other than the mode's may
-            be missing, None or empty.
-        name, ext
-            The file name; `ext` is empty or begins with a dot.
-
-        Returns
-        -------
-        str
-            Relative to the root. No segment is over 250 bytes; see `keys.check_lengths` for the whole.
-
-        Raises
-        ------
-        InvalidMediaError
-            A field that the template needs is missing or of the wrong type, or an id has no UTF-8 form.
-        InvalidLayoutError
-            The file name can't be that of a media item.
+        `fields` are the metadata by field name (`vars(metadata)` will do); ids other than the mode's may be missing,
+        None or empty. `ext` is empty or begins with a dot. A field that the template needs and that is missing or of
+        the wrong type is InvalidMediaError, a file name that can't be a media item's InvalidLayoutError.
         """
         get = fields.get
         file = name + ext
         if not name or (ext and ext[0] != ".") or not _is_good_file(file):
-            raise _bad_file(file, self.template)
+            raise InvalidLayoutError(
+                f"the file name {file[:MAX_NAME]!r} can't stand in a layout",
+                next_step=f"give a name, and an extension that begins with a dot, of at most {MAX_NAME} bytes, "
+                "without '/' or '.meta'",
+                key=self.template,
+            )
         return self._rendered(tuple([get(used) for used in self._used])) + file
 
     def _render_folders(self, values: tuple[object, ...]) -> str:
@@ -614,19 +524,10 @@ class Layout:
         return "".join([segment.render(fields) + "/" for segment in self._segments])
 
     def parse(self, reference: str) -> dict[str, str | int] | None:
-        """Return what a reference tells about its media item.
+        """Return what a reference tells about its media item; None where the path is not of this layout.
 
-        Parameters
-        ----------
-        reference
-            A path below the root, in the form that `keys.check_reference` accepts.
-
-        Returns
-        -------
-        dict or None
-            None where the path is not of this layout. Else `name`, `ext`, the ids of the template (empty where
-            shortened: the sidecar has them) and, where the template or a name of our own form holds them,
-            `message_idx` and `part_idx`.
+        That is `name`, `ext`, the ids of the template (empty where shortened: the sidecar has them) and, where the
+        template or a name of our own form holds them, `message_idx` and `part_idx`.
         """
         found = self._pattern.fullmatch(reference)
         if found is None:
@@ -635,42 +536,22 @@ class Layout:
         file = values.pop()
         if is_sidecar(file) or is_temporary(file):
             return None
-        fields = _read_file_name(file)
-        for segment in self._segments:
-            if segment.fields and not segment.read(values, fields):
-                return None
-        return fields
+        return _read_segments(self._segments, values, _read_file_name(file))
 
     def ids_above(self, reference: str) -> dict[str, str | int] | None:
         """Return the ids of the folder above a file, however deep it lies; None where it is of no such folder.
 
         Programs write trees below a run's folder (`runs/r1/part/year=2026/x.parquet`): all of that is the run's.
-
-        Parameters
-        ----------
-        reference
-            As for `parse`.
         """
         above = reference.split("/")[: self._leading]
         found = self._leading_pattern.fullmatch("/".join(above)) if reference.count("/") >= self._leading else None
-        if found is None:
-            return None
-        values, fields = list(found.groups()), dict[str, str | int]()
-        for segment in self._segments[: self._leading]:
-            if segment.fields and not segment.read(values, fields):
-                return None
-        return fields
+        return None if found is None else _read_segments(self._segments[: self._leading], list(found.groups()), {})
 
     def folders(self, value: str) -> tuple[str, ...]:
         """Return every folder in which media of one id of the mode may lie, the one that `folder` gives first.
 
         The others are those of programs that do not escape: the id as it is, and with `_` in the place of what other
         systems' paths can't hold, as PromptKit has it. Media of several ids may lie in these.
-
-        Raises
-        ------
-        InvalidMediaError
-            As for `folder`.
         """
         ours = self._folder(value)
         at = self._leading - 1
@@ -683,22 +564,9 @@ class Layout:
         return (ours, *(each for each in others if each != ours and _is_folder(each)))
 
     def folder(self, value: str) -> str:
-        """Return the longest folder that all media items of one id of the mode lie in.
+        """Return the longest folder that all media items of one id of the mode lie in, like `runs/r1`.
 
-        Parameters
-        ----------
-        value
-            The id (by-run: a run_id).
-
-        Returns
-        -------
-        str
-            Like `runs/r1`; empty where other fields come first, so that all of the store must be looked through.
-
-        Raises
-        ------
-        InvalidMediaError
-            The id is empty or has no UTF-8 form.
+        Empty where other fields come first, so that all of the store must be looked through.
         """
         return self._folder(value)
 
@@ -739,11 +607,11 @@ def _is_good_file(file: str) -> bool:
     return file.isascii() or len(file.encode()) <= MAX_NAME
 
 
-def _bad_file(file: str, template: str) -> InvalidLayoutError:
-    """Return the error for a file name that `_is_good_file` refuses."""
-    problem = f"the file name {file[:MAX_NAME]!r} can't stand in a layout"
-    step = f"give a name, and an extension that begins with a dot, of at most {MAX_NAME} bytes, without '/' or '.meta'"
-    return InvalidLayoutError(problem, next_step=step, key=template)
+def _read_segments(
+    segments: tuple[Segment, ...], values: list[str], fields: dict[str, str | int]
+) -> dict[str, str | int] | None:
+    """Add to the fields what the groups of some segments mean; None where the layout never renders them."""
+    return fields if all(segment.read(values, fields) for segment in segments if segment.fields) else None
 
 
 def _read_file_name(file: str) -> dict[str, str | int]:
@@ -765,42 +633,13 @@ def split_file_name(file: str) -> tuple[str, str]:
 
 
 def layouts(overrides: Mapping[str, str] | None = None) -> dict[str, Layout]:
-    """Return the layout of each mode.
-
-    Parameters
-    ----------
-    overrides
-        Mode -> template, for the modes that shall not have PromptKit's folders.
-
-    Returns
-    -------
-    dict
-        Mode -> layout, for all modes, always in the same order.
-
-    Raises
-    ------
-    InvalidLayoutError
-        A mode is unknown or a template refused.
-    """
+    """Return the layout of each mode, in the same order; `overrides` stand in place of PromptKit's folders."""
     chosen = {**DEFAULT_TEMPLATES, **{str(mode): template for mode, template in (overrides or {}).items()}}
     return {mode: Layout(template, mode) for mode, template in chosen.items()}
 
 
 def parse_any(known: Mapping[str, Layout], reference: str) -> tuple[Layout, dict[str, str | int]] | None:
-    """Return the first layout that a reference is of, and what it tells (see `Layout.parse`).
-
-    Parameters
-    ----------
-    known
-        The layouts to try, in this order.
-    reference
-        A path below the root.
-
-    Returns
-    -------
-    tuple or None
-        None where it is of none of them.
-    """
+    """Return the first of the layouts that a reference is of, and what it tells; None where none is."""
     for layout in known.values():
         fields = layout.parse(reference)
         if fields is not None:
@@ -821,3 +660,129 @@ def ids_of_path(known: Mapping[str, Layout], reference: str) -> tuple[Layout, di
         if fields is not None:
             return layout, fields
     return None
+
+
+# -- views -------------------------------------------------------------------------------------------------
+#
+# They show the media items of a store in other folders than those they lie in. A view takes any fields in any order, so
+# the item that a path means is looked up; two items may render to one path, and who builds the tree tells them apart.
+
+_VIEW_NAME = re.compile(r"[a-z0-9_-]{1,100}")
+_ONE_FOLDER = END[1:]
+_TYPE = (Piece("text", "mime_type"),)
+_TYPE_FOLDERS = ((Piece("text", "type"),), (Piece("text", "subtype"),))
+
+PLAIN_FOLDERS: Final = frozenset(template.partition("/")[0] for template in DEFAULT_TEMPLATES.values())
+"""Folders at the top that are never views, so that a path below them is known as a media item's without a look."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A template that shows all media items of a store; equal, hashed and pickled by name and template.
+
+    Parameters
+    ----------
+    name
+        The folder at the top of `media://`: of `[a-z0-9_-]`, at most 100.
+    template
+        As a layout's (see `Layout`), but no id is needed, fields may come again, and `{name}{ext}` alone will do. A
+        folder `{mime_type}` becomes two, as in `image/png`. What a media item does not have is `~_`.
+
+    Raises
+    ------
+    InvalidLayoutError
+        Saying what is wrong and what to write.
+    """
+
+    name: str
+    template: str
+    fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """The fields that it shows, in order, each once."""
+    _segments: tuple[Segment, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _VIEW_NAME.fullmatch(self.name):
+            raise InvalidLayoutError(
+                f"{str(self.name)[:MAX_NAME]!r} can't be the name of a view",
+                next_step="use a-z, 0-9, '-' and '_', like 'by-day'",
+            )
+        segments = _read_view(self.template)
+        used = [name for segment in segments for name in segment.fields]
+        shown = dict.fromkeys("mime_type" if name in ("type", "subtype") else name for name in used)
+        object.__setattr__(self, "_segments", segments)
+        object.__setattr__(self, "fields", tuple(shown))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return View, (self.name, self.template)
+
+    @property
+    def finest(self) -> int:
+        """Seconds of the smallest unit of time that it shows; a day where it shows none."""
+        units = (("%S", 1), ("%M", 60), ("%H", 3600))
+        return next((seconds for unit, seconds in units if unit in self.template), 86_400)
+
+    def folders(self, values: Sequence[object]) -> tuple[str, ...]:
+        """Return the folders of a media item with these values of `fields`, below the view's own; as many for each.
+
+        A value of a wrong type is shown as a missing one: a view shows what is there.
+        """
+        given = dict(zip(self.fields, values, strict=True))
+        if "mime_type" in given:
+            kind = given["mime_type"]
+            given["type"], _, given["subtype"] = (kind if isinstance(kind, str) else "").partition("/")
+        return tuple([_render_or_unknown(segment, given) for segment in self._segments])
+
+
+def _read_view(template: str) -> tuple[Segment, ...]:
+    if not isinstance(template, str):
+        raise InvalidLayoutError(f"a template is text, not {type(template).__name__}", next_step=f"like 'by-run{END}'")
+    if template == _ONE_FOLDER:
+        return ()
+    inner = template[: -len(END)]
+    if not template.endswith(END) or "{name" in inner or "{ext" in inner:
+        refuse(template, "the file name is not '{name}{ext}'", f"end with '{END}', and use both only there")
+    folders: list[tuple[Piece, ...]] = []
+    for pieces in read_folders(template):
+        folders.extend(_TYPE_FOLDERS if pieces == _TYPE else (pieces,))
+    segments = []
+    for pieces in folders:
+        if "".join(piece.name for piece in pieces if piece.kind == "literal") in (".", "..") and len(pieces) == 1:
+            refuse(template, "a folder may not be named '.' or '..'", "take another name")
+        segments.append(_fitting_segment(template, pieces, first=False))
+    return tuple(segments)
+
+
+def _render_or_unknown(segment: Segment, given: Mapping[str, object]) -> str:
+    try:
+        return segment.render(given)
+    except MediaError:
+        return _EMPTY
+
+
+DEFAULT_VIEWS: Final = tuple(View(mode, f"{{{ID_FIELDS[mode]}}}{END}") for mode in VIEWS)
+"""The views that every store has."""
+
+
+def may_be_view(name: str) -> bool:
+    """Return whether a folder at the top may be a view that a user named; only the settings tell whether it is."""
+    return name not in PLAIN_FOLDERS and _VIEW_NAME.fullmatch(name) is not None
+
+
+def views(templates: Mapping[str, str], layouts: Mapping[str, Layout]) -> dict[str, View]:
+    """Return a user's views by name; InvalidLayoutError where a name is taken, or a template refused.
+
+    No item of the same store's layouts may lie where a view is shown.
+    """
+    found = {name: View(name, template) for name, template in templates.items()}
+    for name in found:
+        if name in VIEWS or name in PLAIN_FOLDERS:
+            what = "a view that every store has" if name in VIEWS else "a folder that media lie in"
+            raise InvalidLayoutError(f"the name {name!r} is taken by {what}", next_step="take another", key=name)
+        for layout in layouts.values():
+            if layout.reaches(name):
+                raise InvalidLayoutError(
+                    f"the layout of {layout.mode}, {layout.template!r}, could put media where the view {name!r} is",
+                    next_step="take another name, or begin the layout with a folder such as 'media/'",
+                    key=name,
+                )
+    return found

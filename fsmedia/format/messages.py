@@ -37,22 +37,10 @@ STORED = "storage_reference"
 
 
 class Field(NamedTuple):
-    """One field that may hold a media item.
+    """One field that may hold a media item: its name in the object, and the MIME type that the object says, if any.
 
-    Attributes
-    ----------
-    key
-        Its name in the object.
-    mime_type
-        What the object says of it; empty where it says nothing.
-    is_url
-        Whether it holds a data: URL; else base64 alone.
-    is_bare
-        Whether it may hold base64 alone too.
-    replaced
-        The name that the field gets with a reference in it, where that is another.
-    fallback
-        The type to take where neither the object nor the bytes tell.
+    It holds base64 alone, or (`is_url`) a data: URL, or (`is_bare` too) either. `replaced` is the name that it gets
+    with a reference in it, where that is another; `fallback` the type where neither the object nor the bytes tell.
     """
 
     key: str
@@ -64,13 +52,7 @@ class Field(NamedTuple):
 
 
 def fields_of(values: Mapping[str, Any], under: str | None) -> list[Field]:
-    """Return the fields of an object that may hold media.
-
-    Parameters
-    ----------
-    under
-        The name of the field that the object is the value of; None for others.
-    """
+    """Return the fields of an object, which is the value of the field `under`, that may hold media."""
     found = [Field(key, is_url=True) for key in URL_FIELDS if isinstance(values.get(key), str)]
     if isinstance(values.get("file_data"), str):
         name = values.get("filename")
@@ -191,14 +173,9 @@ HEAD = re.compile(_HEAD, re.IGNORECASE)
 
 
 class InlineReference(NamedTuple):
-    """Reference to a stored media item in the place of its bytes.
+    """Reference to a stored media item in the place of its bytes, with their SHA-256 and spelling.
 
-    Attributes
-    ----------
-    digest
-        SHA-256 of the bytes that were taken out, as they were in the message.
-    head
-        Of a data: URL, up to its comma; None where the text was base64 alone.
+    `head` is that of a data: URL, up to its comma; None where the text was base64 alone.
     """
 
     reference: str
@@ -247,15 +224,7 @@ class InlineMedia(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MediaField:
-    """One field of a document that may hold a media item, or a reference in its place.
-
-    Attributes
-    ----------
-    values
-        The object that the field is in.
-    text
-        What stands in it.
-    """
+    """One field of a document that may hold a media item, or a reference in its place: its object and its text."""
 
     path: Path
     values: Mapping[str, Any]
@@ -322,13 +291,7 @@ def json_path(path: Path) -> str:
 
 
 def media_fields(document: Any) -> Iterator[MediaField]:
-    """List the fields of a document that may hold media, in its order.
-
-    Raises
-    ------
-    InvalidMediaError
-        It is nested too deeply.
-    """
+    """List the fields of a document that may hold media, in its order; InvalidMediaError if it is nested too deeply."""
     waiting: list[Iterator[tuple[Path, Any, str | None]]] = [iter([((), document, None)])]
     while waiting:
         found = next(waiting[-1], None)
@@ -419,15 +382,7 @@ class JsonString(str):
 
 
 class JsonObject(dict[str, Any]):
-    """An object of a document.
-
-    Attributes
-    ----------
-    names
-        The tokens of its names.
-    repeats
-        Whether a name stands in it twice.
-    """
+    """An object of a document, the tokens of its names, and whether a name stands in it twice."""
 
     __slots__ = ("names", "repeats")
 
@@ -448,10 +403,7 @@ class Edit(NamedTuple):
 def parse_json(text: str) -> Any:
     """Read JSON text: the document, or, where there are several, a list of them. Numbers and the like are None.
 
-    Raises
-    ------
-    InvalidMediaError
-        It is no JSON, or nested too deeply; the text says where.
+    InvalidMediaError says where it is no JSON, or nested too deeply.
     """
     reader = _JsonBuilder()
     position = len(_BOM) if text.startswith(_BOM) else 0

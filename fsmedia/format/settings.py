@@ -15,9 +15,8 @@ from pydantic_core import from_json, to_json
 
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
-from fsmedia.format.layout import Layout, layouts
+from fsmedia.format.layout import Layout, View, layouts, views
 from fsmedia.format.policy import find_policy, is_reserved_name, named_policies
-from fsmedia.format.views import View, views
 from fsmedia.models import DueIndex, OrganizationMode, RetentionPolicy
 
 FORMAT = 1

@@ -37,19 +37,10 @@ def is_raw(mime_type: str) -> bool:
 
 
 def pcm_format(mime_type: str, channels: int | None) -> PcmFormat | None:
-    """Return the format of raw sound; None if the type is no raw sound.
+    """Return the format of raw sound, `audio/pcm` or `audio/L16`; None if the type is no raw sound.
 
-    Parameters
-    ----------
-    mime_type
-        `audio/pcm` or `audio/L16`; its parameters `rate` and `channels` win.
-    channels
-        What the content says.
-
-    Raises
-    ------
-    InvalidMediaError
-        A parameter can't be meant.
+    The type's parameters `rate` and `channels` win over the `channels` of the content; InvalidMediaError if one can't
+    be meant.
     """
     if not is_raw(mime_type):
         return None
@@ -70,13 +61,7 @@ def _number(name: str, text: str | None, default: int, allowed: range) -> int:
 
 
 def header(form: PcmFormat, data_bytes: int) -> bytes:
-    """Return the 44 bytes in front of that many bytes of samples.
-
-    Raises
-    ------
-    MediaTooLargeError
-        A WAV file can't hold them.
-    """
+    """Return the 44 bytes in front of so many bytes of samples; MediaTooLargeError above 4 GiB."""
     if data_bytes > LARGEST:
         raise MediaTooLargeError("a WAV file holds at most 4 GiB", next_step="split the sound, or store it compressed")
     frame = form.channels * _SAMPLE_BYTES

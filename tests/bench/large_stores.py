@@ -21,8 +21,8 @@ import fsspec
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.catalog.views import CatalogRows, Tree
 from fsmedia.format import keys
+from fsmedia.format.layout import DEFAULT_VIEWS, View
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.format.views import DEFAULT_VIEWS, View
 from fsmedia.models import ContentFields
 from tests.bench.rounds import interleaved, scratch, show
 

@@ -14,12 +14,11 @@ from fsmedia.core import commit, named
 from fsmedia.core.settings_file import SWITCHES
 from fsmedia.errors import InvalidReferenceError
 from fsmedia.format import keys
-from fsmedia.format.layout import DEFAULT_TEMPLATES, escape_id
+from fsmedia.format.layout import DEFAULT_TEMPLATES, DEFAULT_VIEWS, PLAIN_FOLDERS, View, escape_id
 from fsmedia.format.settings import FORMAT as STORE_FORMAT
 from fsmedia.format.settings import Configuration, Settings
 from fsmedia.format.sidecar import FORMAT as SIDECAR_FORMAT
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.format.views import DEFAULT_VIEWS, PLAIN_FOLDERS, View
 from fsmedia.maintenance import erase, sync
 from fsmedia.maintenance.expiry import LATER, LONGEST_CLOCK_DIFFERENCE
 from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, OrganizationMode

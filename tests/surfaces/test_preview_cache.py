@@ -61,7 +61,7 @@ def test_another_users_folder_is_not_used(tmp_path: Path, monkeypatch: pytest.Mo
         lambda data: data[:-1],
         lambda data: data + b"x",
         lambda data: data[:60] + b"\xff" + data[61:],
-        lambda data: data.replace(b"preview 1", b"preview 2"),
+        lambda data: data.replace(b"preview 2", b"preview 1"),
         lambda data: b"\x80\x04pickle" + data,
     ],
     ids=["empty", "short", "long", "flipped", "other version", "no magic"],

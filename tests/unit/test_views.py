@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 from fsmedia import InvalidLayoutError, InvalidMediaError, MediaStore, StoreConflictError
 from fsmedia.catalog.views import FOLDER, CatalogRows, LoadedRows, Tree, ViewTrees
 from fsmedia.format.keys import MAX_NAME, VIEWS
-from fsmedia.format.layout import layouts
+from fsmedia.format.layout import DEFAULT_VIEWS, View, layouts, may_be_view, views
 from fsmedia.format.settings import Configuration, Settings
-from fsmedia.format.views import DEFAULT_VIEWS, View, may_be_view, views
 from fsmedia.models import OrganizationMode
 from tests.conftest import Clock
 from tests.unit.templates import AT, FULL, IDS, NAME, TAIL, UNIQUE
