@@ -1,4 +1,4 @@
-"""LLM calls of OpenTelemetry's GenAI instrumentations, kept in a store by the completion hook."""
+"""LLM calls of OpenTelemetry's GenAI instrumentations, kept in a store by the completion hook or their upload hook."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import timedelta
 import fsspec
 import pytest
 from opentelemetry._logs import LogRecord
+from opentelemetry.util.genai._upload.completion_hook import UploadCompletionHook
 from opentelemetry.util.genai.completion_hook import CompletionHook
 from opentelemetry.util.genai.handler import TelemetryHandler
 from opentelemetry.util.genai.types import (
@@ -22,11 +23,11 @@ from opentelemetry.util.genai.types import (
     UriPart,
 )
 
-from fsmedia import MediaStore, StorageError
+from fsmedia import InvalidMediaError, MediaStore, StorageError
 from fsmedia.exchange.genai import StoreCompletionHook
 from fsmedia.exchange.uploader import UNTRACED
 from tests.contract.specimens import PNG, WAV
-from tests.sinks.programs import run_installed
+from tests.sinks.conftest import run_installed
 
 MINUTE = timedelta(minutes=1)
 SOUND = f"data:audio/wav;base64,{base64.b64encode(WAV).decode()}"
@@ -186,7 +187,7 @@ def test_storage_that_breaks_later_is_logged_and_breaks_nothing(local_storage, e
     assert "gen_ai.input.messages_ref" in again.attributes
 
 
-def test_strange_types_stay_inline(local_storage, exported):
+def test_strange_types_stay_inline_and_what_is_no_message_breaks_nothing(local_storage, exported, caplog):
     hook = hook_of(local_storage)
     strange = BlobPart("image/png\r\nX-Evil: 1", "image", PNG)
     span = call(hook, exported, strange, UriPart(None, "image", "data:image/png;base64,%%%"))
@@ -194,16 +195,14 @@ def test_strange_types_stay_inline(local_storage, exported):
     (message,) = json.loads(read(local_storage, span.attributes["gen_ai.input.messages_ref"]))
     assert message["parts"][1]["content"] == base64.b64encode(PNG).decode()
     assert message["parts"][2]["uri"] == "data:image/png;base64,%%%"
-
-
-def test_what_is_no_message_breaks_nothing(local_storage, caplog):
+    before = len(list(opened(local_storage).list()))
     hook = hook_of(local_storage)
     hook.on_completion(inputs=["not a message"], outputs=[], system_instruction=[])
     hook.on_completion(inputs=[], outputs=[], system_instruction=[])
     hook.on_completion(inputs=[InputMessage("user", [TextPart("x" * 10)])], outputs=None, system_instruction=None)
     hook.shutdown()
     assert "a completion was not kept" in caplog.text
-    assert len(list(opened(local_storage).list())) == 1
+    assert len(list(opened(local_storage).list())) == before + 1
 
 
 PROGRAM = """
@@ -232,3 +231,36 @@ def test_a_program_whose_environment_names_no_store_runs_on(tmp_path):
 
 def test_it_is_what_the_interface_asks_for(local_storage):
     assert isinstance(hook_of(local_storage), CompletionHook)
+
+
+@pytest.mark.parametrize(("form", "mime_type"), [("json", "application/json"), ("jsonl", "application/jsonl")])
+def test_its_base_path_may_be_a_run_of_a_store(storage, monkeypatch, exported, form, mime_type):
+    store = MediaStore(storage.url, storage_options=storage.options).create()
+    monkeypatch.setenv("FSMEDIA_URL", storage.url)
+    monkeypatch.setattr("fsspec.config.conf", {"media": {"storage_options": storage.options}}, raising=True)
+    hook = UploadCompletionHook(base_path="media://runs/llm", upload_format=form)
+    with exported.tracers.get_tracer("program").start_as_current_span("chat") as span:
+        hook.on_completion(
+            inputs=[InputMessage("user", [TextPart("hello")])], outputs=[], system_instruction=[], span=span
+        )
+    hook.shutdown()
+    url = exported.named("chat")[0].attributes["gen_ai.input.messages_ref"]
+    (reference,) = store.list(run_id="llm")
+    assert url == f"media://{reference}"
+    assert store.info(reference).mime_type == mime_type
+    first = json.loads(store.retrieve_media(reference).read_bytes().splitlines()[0])
+    assert (first[0] if form == "json" else first)["parts"] == [{"type": "text", "content": "hello"}]
+
+
+def test_a_content_type_is_checked_and_wins_over_the_name(local_storage):
+    store = MediaStore(local_storage.url).create()
+    with store.fs.open("runs/r1/a.bin", "wb", content_type="audio/wav") as file:
+        file.write(b"x")
+    assert store.info("runs/r1/a.bin").mime_type == "audio/wav"
+    with store.fs.open("runs/r1/a.bin", "w", content_type="text/plain") as file:
+        file.write("x")
+    assert store.info("runs/r1/a.bin").mime_type == "text/plain"
+    with pytest.raises(InvalidMediaError):
+        store.fs.open("runs/r1/b.bin", "wb", content_type="text/plain\r\nX: y")
+    with store.fs.open("runs/r1/a.bin", "rb", content_type="x") as file:
+        assert file.read() == b"x"

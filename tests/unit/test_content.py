@@ -199,15 +199,12 @@ def test_from_path_and_what_is_wrong_with_one(tmp_path: Path) -> None:
         later.open()
 
 
-@pytest.mark.parametrize(
-    ("url", "mime_type"),
-    [
-        ("https://h/a/b.PNG?x=y.jpg", "image/png"), ("http://h/a", "application/octet-stream"),
-        ("data:image/gif;base64,R0lG", "image/gif"), ("DATA:image/gif,x", "image/gif"), ("data:,hello", "text/plain"),
-        ("data:;base64,aGk=", "text/plain"), ("data:text/html;charset=utf-8,x", "text/html;charset=utf-8"),
-        ("data:;charset=utf-8,x", "text/plain;charset=utf-8"),  # RFC 2397: the type alone may be left out
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("url", "mime_type"), [
+    ("https://h/a/b.PNG?x=y.jpg", "image/png"), ("http://h/a", "application/octet-stream"),
+    ("data:image/gif;base64,R0lG", "image/gif"), ("DATA:image/gif,x", "image/gif"), ("data:,hello", "text/plain"),
+    ("data:;base64,aGk=", "text/plain"), ("data:text/html;charset=utf-8,x", "text/html;charset=utf-8"),
+    ("data:;charset=utf-8,x", "text/plain;charset=utf-8"),  # RFC 2397: the type alone may be left out
+])  # fmt: skip
 def test_from_url(url: str, mime_type: str) -> None:
     content = MediaContent.from_url(url, caption="c")
     assert (content.url, content.mime_type, content.caption) == (url, mime_type, "c")
@@ -448,17 +445,12 @@ def test_repr_shows_size_and_digest_never_the_data_and_contents_are_frozen() -> 
     assert hash(content) == hash(MediaContent.from_bytes(PNG))
 
 
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        (URL, "https://host.example:8443/a/x.png?..."),
-        (f"https://host/x@y.png#{SECRET}", "https://host/x@y.png"),
-        (f"HTTP://{SECRET}@[::1]:80/x", "http://[::1]:80/x"),
-        (f"https://a@b:{SECRET}@host/x", "https://host/x"),
-        (f"data:image/png;base64,{SECRET}", "data:image/png;base64,..."),
-        (f"DATA:image/png,{SECRET}", "DATA:image/png,..."),
-    ],
-)
+@pytest.mark.parametrize(("url", "shown"), [
+    (URL, "https://host.example:8443/a/x.png?..."), (f"https://host/x@y.png#{SECRET}", "https://host/x@y.png"),
+    (f"HTTP://{SECRET}@[::1]:80/x", "http://[::1]:80/x"), (f"https://a@b:{SECRET}@host/x", "https://host/x"),
+    (f"data:image/png;base64,{SECRET}", "data:image/png;base64,..."),
+    (f"DATA:image/png,{SECRET}", "DATA:image/png,..."),
+])  # fmt: skip
 def test_repr_shows_no_query_and_no_user(url: str, shown: str) -> None:
     content = MediaContent(url=url, mime_type="image/png")
     assert repr(content) == f"MediaContent(url={shown!r}, mime_type='image/png')"
@@ -484,14 +476,10 @@ def test_a_pickle_leaves_the_handle_and_the_copy_behind() -> None:
     assert path.name.encode() not in pickle.dumps(inline)
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"data": "!" + SECRET}, {"data": SECRET.encode(), "url": URL}, {"data": SECRET.encode(), "width": -1},
-        {"url": "ftp" + URL}, {"url": URL, "bogus": SECRET},
-    ],
-    ids=["base64", "two sources", "width", "scheme", "unknown"],
-)  # fmt: skip
+@pytest.mark.parametrize("fields", [
+    {"data": "!" + SECRET}, {"data": SECRET.encode(), "url": URL}, {"data": SECRET.encode(), "width": -1},
+    {"url": "ftp" + URL}, {"url": URL, "bogus": SECRET},
+], ids=["base64", "two sources", "width", "scheme", "unknown"])  # fmt: skip
 def test_errors_quote_no_input(fields: dict[str, Any]) -> None:
     fields["mime_type"] = "image/png"
     document = json.dumps({name: v.decode() if isinstance(v, bytes) else v for name, v in fields.items()})

@@ -221,17 +221,14 @@ def show_nothing(error: BaseException) -> None:
         assert line not in text
 
 
-@pytest.mark.parametrize(
-    ("error", "step"),
-    [
-        (PermissionError("no"), "check the credentials"), (TimeoutError("late"), "timeout"),
-        (FileNotFoundError("gone"), "bucket or folder"), (OSError(errno.ENOSPC, "full"), "free some space"),
-        (OSError(errno.EDQUOT, "full"), "free some of the quota"), (OSError(errno.EROFS, "ro"), "read-only"),
-        (OSError(errno.ENAMETOOLONG, "long"), "shorten"), (OSError(errno.EMFILE, "many"), "open files"),
-        (OSError(errno.EIO, "disk"), "try again"), (RuntimeError("odd"), "try again"),
-        (ConnectionResetError("reset"), "try again"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("error", "step"), [
+    (PermissionError("no"), "check the credentials"), (TimeoutError("late"), "timeout"),
+    (FileNotFoundError("gone"), "bucket or folder"), (OSError(errno.ENOSPC, "full"), "free some space"),
+    (OSError(errno.EDQUOT, "full"), "free some of the quota"), (OSError(errno.EROFS, "ro"), "read-only"),
+    (OSError(errno.ENAMETOOLONG, "long"), "shorten"), (OSError(errno.EMFILE, "many"), "open files"),
+    (OSError(errno.EIO, "disk"), "try again"), (RuntimeError("odd"), "try again"),
+    (ConnectionResetError("reset"), "try again"),
+])  # fmt: skip
 def test_each_failure_says_what_to_do(error: Exception, step: str) -> None:
     raised = caught(error)
     assert step in raised.next_step

@@ -203,13 +203,10 @@ def test_a_stream_that_gives_less_than_asked_is_read_to_its_end() -> None:
             assert list(taken) == []
 
 
-@pytest.mark.parametrize(
-    ("answer", "reason"),
-    [
-        ("text", "gives text"), (None, "gives nothing"), (OSError("cable cut"), "OSError: cable cut"),
-        (ValueError("I/O operation on closed file"), "closed file"), (OSError("x" * 5000), "OSError: x"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("answer", "reason"), [
+    ("text", "gives text"), (None, "gives nothing"), (OSError("cable cut"), "OSError: cable cut"),
+    (ValueError("I/O operation on closed file"), "closed file"), (OSError("x" * 5000), "OSError: x"),
+])  # fmt: skip
 def test_a_stream_that_gives_no_bytes_is_refused(answer: object, reason: str) -> None:
     with pytest.raises(InvalidMediaError, match=reason) as info:
         read(of(Gives(answer)))
@@ -308,31 +305,25 @@ def test_header_is_pythons(form: PcmFormat, samples: bytes) -> None:
     assert wav.is_wav(header)
 
 
-@pytest.mark.parametrize(
-    ("mime_type", "channels", "expected"),
-    [
-        ("audio/pcm", None, (24_000, 1)), ("audio/L16", None, (24_000, 1)), ("AUDIO/PCM", 2, (24_000, 2)),
-        ("audio/l16", 6, (24_000, 6)), ("audio/pcm;rate=16000", None, (16_000, 1)),
-        ("audio/pcm; rate=16000", 2, (16_000, 2)), ("audio/L16;rate=8000;channels=2", 1, (8_000, 2)),
-        ("audio/L16; Channels=2; RATE=44100", None, (44_100, 2)), ('audio/pcm;rate="48000"', None, (48_000, 1)),
-        ("audio/pcm;codec=s16le;bitrate=9", None, (24_000, 1)), ("audio/pcm;", None, (24_000, 1)),
-        ("audio/pcm;rate=1;channels=64", None, (1, 64)), ("audio/pcm;rate=1000000", 1, (1_000_000, 1)),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("mime_type", "channels", "expected"), [
+    ("audio/pcm", None, (24_000, 1)), ("audio/L16", None, (24_000, 1)), ("AUDIO/PCM", 2, (24_000, 2)),
+    ("audio/l16", 6, (24_000, 6)), ("audio/pcm;rate=16000", None, (16_000, 1)),
+    ("audio/pcm; rate=16000", 2, (16_000, 2)), ("audio/L16;rate=8000;channels=2", 1, (8_000, 2)),
+    ("audio/L16; Channels=2; RATE=44100", None, (44_100, 2)), ('audio/pcm;rate="48000"', None, (48_000, 1)),
+    ("audio/pcm;codec=s16le;bitrate=9", None, (24_000, 1)), ("audio/pcm;", None, (24_000, 1)),
+    ("audio/pcm;rate=1;channels=64", None, (1, 64)), ("audio/pcm;rate=1000000", 1, (1_000_000, 1)),
+])  # fmt: skip
 def test_format(mime_type: str, channels: int | None, expected: tuple[int, int]) -> None:
     assert wav.pcm_format(mime_type, channels) == expected
 
 
-@pytest.mark.parametrize(
-    ("mime_type", "channels"),
-    [
-        ("audio/pcm;rate=0", None), ("audio/pcm;rate=-8000", None), ("audio/pcm;rate=1000001", None),
-        ("audio/pcm;rate=16k", None), ("audio/pcm;rate=16000.0", None), ("audio/pcm;rate=", None),
-        ("audio/pcm;rate", None), ('audio/pcm;rate=""', None), ("audio/pcm;rate=9" + "9" * 200, None),
-        ("audio/pcm;rate=²", None), ("audio/pcm;channels=0", None), ("audio/pcm;channels=65", None),
-        ("audio/pcm;channels=stereo", 2), ("audio/L16", 65), ("audio/L16", 10**9),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("mime_type", "channels"), [
+    ("audio/pcm;rate=0", None), ("audio/pcm;rate=-8000", None), ("audio/pcm;rate=1000001", None),
+    ("audio/pcm;rate=16k", None), ("audio/pcm;rate=16000.0", None), ("audio/pcm;rate=", None), ("audio/pcm;rate", None),
+    ('audio/pcm;rate=""', None), ("audio/pcm;rate=9" + "9" * 200, None), ("audio/pcm;rate=²", None),
+    ("audio/pcm;channels=0", None), ("audio/pcm;channels=65", None), ("audio/pcm;channels=stereo", 2),
+    ("audio/L16", 65), ("audio/L16", 10**9),
+])  # fmt: skip
 def test_odd_parameters_are_refused(mime_type: str, channels: int | None) -> None:
     with pytest.raises(InvalidMediaError) as caught:
         wav.pcm_format(mime_type, channels)
@@ -371,13 +362,10 @@ def test_four_gigabytes_are_too_much_and_the_limit_counts_the_header() -> None:
         short.finish()
 
 
-@pytest.mark.parametrize(
-    ("head", "expected"),
-    [
-        (b"RIFF\0\0\0\0WAVE", True), (b"RIFF\0\0\0\0WAVEfmt ", True), (b"RIFF\0\0\0\0WAV", False),
-        (b"RIFF\0\0\0\0WEBP", False), (b"RIFF", False), (b"", False),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("head", "expected"), [
+    (b"RIFF\0\0\0\0WAVE", True), (b"RIFF\0\0\0\0WAVEfmt ", True), (b"RIFF\0\0\0\0WAV", False),
+    (b"RIFF\0\0\0\0WEBP", False), (b"RIFF", False), (b"", False),
+])  # fmt: skip
 def test_is_wav(head: bytes, expected: bool) -> None:
     assert wav.is_wav(head) == expected
 
@@ -572,32 +560,27 @@ def test_other_types_are_not_looked_at(mime_type: str) -> None:
     assert ask(mime_type, sound(8000, 1, 8000)) == {}
 
 
-@pytest.mark.parametrize(
-    ("mime_type", "data"),
-    [
-        ("image/png", b""), ("image/png", PNG), ("image/png", png(9, 9)[:20]), ("image/png", png(0, 9)),
-        ("image/png", png(9, 0)), ("image/png", png(2**31, 9)), ("image/png", png(2**32 - 1, 2**32 - 1)),
-        ("image/gif", gif(0, 0)), ("image/jpeg", b"\xff\xd8\xff"), ("image/jpeg", b"\xff\xd8\xff\xe0\0\0" * 1000),
-        ("image/jpeg", b"\xff\xd8" + b"\xff\xe0\xff\xff" + b"\xff" * 8000), ("image/jpeg", jpeg(0, 0)),
-        ("image/webp", b"RIFF\0\0\0\0WEBPVP8?" + b"\0" * 20), ("image/tiff", b"II*\0\xff\xff\xff\xff"),
-        ("image/tiff", b"II+\0\x08\0\0\0" + b"\xff" * 8), ("image/bmp", b"BM" + b"\0" * 60),
-        ("image/heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"), ("image/svg+xml", b"<svg/>"),
-        ("image/svg+xml", b'<svg width="100%" height="auto"/>'), ("image/svg+xml", b'<svg width="0.4" height="0.4"/>'),
-        ("image/svg+xml", b'<svg width="' + b"9" * 2000 + b'" height="1"/>'),
-        ("image/x-portable-pixmap", b"P6 " + b"9" * 6000 + b" 1 255 "), ("image/unheard-of", b"\0" * 100),
-        ("audio/wav", b""), ("audio/wav", b"RIFF\0\0\0\0WAVE"),
-        ("audio/wav", b"RIFF\xff\xff\xff\xffWAVE" + b"\xff" * 100),
-        ("audio/wav", wav.header(PcmFormat(24_000, 1), 0)[:40]),
-        ("audio/wav", wav.header(PcmFormat(24_000, 1), 1000) + b"\0" * 10),  # promises more than there is
-        ("audio/wav", wav.header(PcmFormat(24_000, 1), 44)),  # cut right behind its header
-        ("audio/wav", b"RIFF\xff\xff\xff\xff" + wav.header(PcmFormat(8000, 1), 2**32 - 100)[8:]),
-        ("audio/wav", wav.header(PcmFormat(8000, 1), 8)[:24] + b"\0\0\0\0" + wav.header(PcmFormat(8000, 1), 8)[28:]),
-        ("audio/wav", wav.header(PcmFormat(8000, 1), 8)[:22] + b"\0\0" + wav.header(PcmFormat(8000, 1), 8)[24:]),
-        ("audio/wav", wav.header(PcmFormat(8000, 1), 8)[:34] + b"\0\0" + wav.header(PcmFormat(8000, 1), 8)[36:]),
-        ("audio/wav", b"ID3" + sound(8000, 1, 8)),
-    ],
-    ids=lambda value: value[:24] if isinstance(value, str) else f"{value[:60]!r}",
-)  # fmt: skip
+@pytest.mark.parametrize(("mime_type", "data"), [
+    ("image/png", b""), ("image/png", PNG), ("image/png", png(9, 9)[:20]), ("image/png", png(0, 9)),
+    ("image/png", png(9, 0)), ("image/png", png(2**31, 9)), ("image/png", png(2**32 - 1, 2**32 - 1)),
+    ("image/gif", gif(0, 0)), ("image/jpeg", b"\xff\xd8\xff"), ("image/jpeg", b"\xff\xd8\xff\xe0\0\0" * 1000),
+    ("image/jpeg", b"\xff\xd8" + b"\xff\xe0\xff\xff" + b"\xff" * 8000), ("image/jpeg", jpeg(0, 0)),
+    ("image/webp", b"RIFF\0\0\0\0WEBPVP8?" + b"\0" * 20), ("image/tiff", b"II*\0\xff\xff\xff\xff"),
+    ("image/tiff", b"II+\0\x08\0\0\0" + b"\xff" * 8), ("image/bmp", b"BM" + b"\0" * 60),
+    ("image/heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"), ("image/svg+xml", b"<svg/>"),
+    ("image/svg+xml", b'<svg width="100%" height="auto"/>'), ("image/svg+xml", b'<svg width="0.4" height="0.4"/>'),
+    ("image/svg+xml", b'<svg width="' + b"9" * 2000 + b'" height="1"/>'),
+    ("image/x-portable-pixmap", b"P6 " + b"9" * 6000 + b" 1 255 "), ("image/unheard-of", b"\0" * 100),
+    ("audio/wav", b""), ("audio/wav", b"RIFF\0\0\0\0WAVE"), ("audio/wav", b"RIFF\xff\xff\xff\xffWAVE" + b"\xff" * 100),
+    ("audio/wav", wav.header(PcmFormat(24_000, 1), 0)[:40]),
+    ("audio/wav", wav.header(PcmFormat(24_000, 1), 1000) + b"\0" * 10),  # promises more than there is
+    ("audio/wav", wav.header(PcmFormat(24_000, 1), 44)),  # cut right behind its header
+    ("audio/wav", b"RIFF\xff\xff\xff\xff" + wav.header(PcmFormat(8000, 1), 2**32 - 100)[8:]),
+    ("audio/wav", wav.header(PcmFormat(8000, 1), 8)[:24] + b"\0\0\0\0" + wav.header(PcmFormat(8000, 1), 8)[28:]),
+    ("audio/wav", wav.header(PcmFormat(8000, 1), 8)[:22] + b"\0\0" + wav.header(PcmFormat(8000, 1), 8)[24:]),
+    ("audio/wav", wav.header(PcmFormat(8000, 1), 8)[:34] + b"\0\0" + wav.header(PcmFormat(8000, 1), 8)[36:]),
+    ("audio/wav", b"ID3" + sound(8000, 1, 8)),
+], ids=lambda value: value[:24] if isinstance(value, str) else f"{value[:60]!r}")  # fmt: skip
 def test_broken_and_lying_headers_tell_nothing(mime_type: str, data: bytes) -> None:
     assert ask(mime_type, data) == {}
 

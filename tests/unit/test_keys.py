@@ -92,19 +92,15 @@ def test_plain_name_refuses_what_would_not_parse(indices: tuple[int, int]) -> No
         keys.plain_name(*indices, UNIQUE)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "", "0_0_1795329442634380786.png",  # PromptKit
-        "8df3558c41c5f1c215aca452101dc6139d88ef3c62f4583a0fc9d117120cdbc6.gif",  # PromptKit, deduplicated
-        f"003_01_{UNIQUE}.png", f"0003_1_{UNIQUE}.png", f"00003_01_{UNIQUE}.png", f"0003_001_{UNIQUE}.png",
-        f"0003-01-{UNIQUE}.png", f"0003_01_{UNIQUE[:-1]}.png", f"0003_01_{UNIQUE}0.png",
-        f"0003_01_{UNIQUE.upper()}.png", f"0003_01_v{UNIQUE[1:]}.png", f"x0003_01_{UNIQUE}.png", f"0003_01_{UNIQUE}png",
-        f"0003_01_{UNIQUE}.png.meta", f"0003_01_{UNIQUE}.meta", f"0003_01_{UNIQUE}.png/other",
-        f"\u0660003_01_{UNIQUE}.png",  # another script's digit
-        "9" * 5000 + f"_01_{UNIQUE}.png",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("name", [
+    "", "0_0_1795329442634380786.png",  # PromptKit
+    "8df3558c41c5f1c215aca452101dc6139d88ef3c62f4583a0fc9d117120cdbc6.gif",  # PromptKit, deduplicated
+    f"003_01_{UNIQUE}.png", f"0003_1_{UNIQUE}.png", f"00003_01_{UNIQUE}.png", f"0003_001_{UNIQUE}.png",
+    f"0003-01-{UNIQUE}.png", f"0003_01_{UNIQUE[:-1]}.png", f"0003_01_{UNIQUE}0.png", f"0003_01_{UNIQUE.upper()}.png",
+    f"0003_01_v{UNIQUE[1:]}.png", f"x0003_01_{UNIQUE}.png", f"0003_01_{UNIQUE}png", f"0003_01_{UNIQUE}.png.meta",
+    f"0003_01_{UNIQUE}.meta", f"0003_01_{UNIQUE}.png/other", f"\u0660003_01_{UNIQUE}.png",  # another script's digit
+    "9" * 5000 + f"_01_{UNIQUE}.png",
+])  # fmt: skip
 def test_other_names_are_not_our_own(name: str) -> None:
     assert keys.parse_own_name(name) is None
     assert not keys.is_own_name(name)
@@ -133,49 +129,38 @@ def test_what_is_no_sidecar_has_no_media(key: str) -> None:
         keys.media_key(key)
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        ".fsmedia", ".fsmedia/", ".fsmedia/store.json", ".FSMedia/store.json",
-        ".f\u017fmedia/store.json",  # long s: the same folder on a disk that folds case
-        ".fsmedia/blobs/ab/x", "runs/.fsmedia/x.png", "runs/r1/.FSMedia/store.json", "runs/r1/.fsmedia",
-        "runs/r1/x.png.meta", "x.meta", "runs/r1/.meta", f"runs/r1/.tmp-{UNIQUE}", f".tmp-{UNIQUE}",
-        ".dedup_index.json",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("key", [
+    ".fsmedia", ".fsmedia/", ".fsmedia/store.json", ".FSMedia/store.json",
+    ".f\u017fmedia/store.json",  # long s: the same folder on a disk that folds case
+    ".fsmedia/blobs/ab/x", "runs/.fsmedia/x.png", "runs/r1/.FSMedia/store.json", "runs/r1/.fsmedia",
+    "runs/r1/x.png.meta", "x.meta", "runs/r1/.meta", f"runs/r1/.tmp-{UNIQUE}", f".tmp-{UNIQUE}", ".dedup_index.json",
+])  # fmt: skip
 def test_hidden(key: str) -> None:
     assert keys.is_hidden(key)
     with pytest.raises(InvalidReferenceError):
         keys.check_reference(key)
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "", "x.png", "runs", "runs/r1/x.png", ".fsmedia2/x.png", "runs/.fsmedia2/x.png", "runs/r1/.dedup_index.json",
-        "runs/x.meta/y.png", "runs/x.meta/", f"runs/.tmp-{UNIQUE}/", ".hidden.png", "by-run/x.png",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("key", [
+    "", "x.png", "runs", "runs/r1/x.png", ".fsmedia2/x.png", "runs/.fsmedia2/x.png", "runs/r1/.dedup_index.json",
+    "runs/x.meta/y.png", "runs/x.meta/", f"runs/.tmp-{UNIQUE}/", ".hidden.png", "by-run/x.png",
+])  # fmt: skip
 def test_not_hidden(key: str) -> None:
     assert not keys.is_hidden(key)
 
 
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        (None, "is text, not NoneType"), (b"runs/r1/x.png", "is text, not bytes"), (7, "is text, not int"),
-        ("", "empty"), ("runs/r1/\0.png", "NUL"), ("/data/media/runs/r1/x.png", "absolute"), ("/", "absolute"),
-        ("runs//x.png", "segment is empty"), ("runs/r1/", "folder"), (".", "are no segments"),
-        ("..", "are no segments"), ("runs/./x.png", "are no segments"), ("runs/../x.png", "are no segments"),
-        ("../other/x.png", "are no segments"), ("runs/r1/..", "are no segments"), (".fsmedia", "in .fsmedia"),
-        (".fsmedia/store.json", "in .fsmedia"), (".FsMedia/store.json", "in .fsmedia"),
-        ("runs/.fsmedia/x.png", "in .fsmedia"), ("runs/r1/.FSMEDIA/blobs/x", "in .fsmedia"),
-        ("runs/r1/x.png.meta", "sidecar"), ("runs/r1/.meta", "sidecar"), (f"runs/r1/.tmp-{UNIQUE}", "temporary"),
-        (".dedup_index.json", "PromptKit's index"), ("runs/r1/a::b.png", "'::'"),
-        ("media://runs/r1/x.png::s3://bucket", "URL"), ("s3://bucket/runs/r1/x.png", "URL"), ("runs/http://x", "URL"),
-        ("x" * 1025, "1024 bytes"), ("é" * 513, "1024 bytes"), ("runs/\ud800/x.png", "lone surrogate"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("text", "problem"), [
+    (None, "is text, not NoneType"), (b"runs/r1/x.png", "is text, not bytes"), (7, "is text, not int"), ("", "empty"),
+    ("runs/r1/\0.png", "NUL"), ("/data/media/runs/r1/x.png", "absolute"), ("/", "absolute"),
+    ("runs//x.png", "segment is empty"), ("runs/r1/", "folder"), (".", "are no segments"), ("..", "are no segments"),
+    ("runs/./x.png", "are no segments"), ("runs/../x.png", "are no segments"), ("../other/x.png", "are no segments"),
+    ("runs/r1/..", "are no segments"), (".fsmedia", "in .fsmedia"), (".fsmedia/store.json", "in .fsmedia"),
+    (".FsMedia/store.json", "in .fsmedia"), ("runs/.fsmedia/x.png", "in .fsmedia"),
+    ("runs/r1/.FSMEDIA/blobs/x", "in .fsmedia"), ("runs/r1/x.png.meta", "sidecar"), ("runs/r1/.meta", "sidecar"),
+    (f"runs/r1/.tmp-{UNIQUE}", "temporary"), (".dedup_index.json", "PromptKit's index"), ("runs/r1/a::b.png", "'::'"),
+    ("media://runs/r1/x.png::s3://bucket", "URL"), ("s3://bucket/runs/r1/x.png", "URL"), ("runs/http://x", "URL"),
+    ("x" * 1025, "1024 bytes"), ("é" * 513, "1024 bytes"), ("runs/\ud800/x.png", "lone surrogate"),
+])  # fmt: skip
 def test_references_that_are_refused(text: object, problem: str) -> None:
     with pytest.raises(InvalidReferenceError, match=problem) as caught:
         keys.check_reference(text)
@@ -183,15 +168,12 @@ def test_references_that_are_refused(text: object, problem: str) -> None:
     assert caught.value.reference == (text if isinstance(text, str) else None)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "x.png", "runs/r1/x.png", f"runs/r1/0003_01_{UNIQUE}.png", "runs/ lead trail /x.gif",
-        "runs/tab\tnew\nline/x.gif", "runs/%2F/x.gif", "runs/a\\b/*?.gif", "runs/e\u0301/x.gif", "runs/\u00e9/x.gif",
-        "runs/.../x..png", "runs/.fsmedia2/x.png", "runs/.dedup_index.json", "runs/x.meta/y.png", "runs/a:b/x.png",
-        ".meta.png", f".tmp-{UNIQUE}/x.png", "x" * 1024, "é" * 512,
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("text", [
+    "x.png", "runs/r1/x.png", f"runs/r1/0003_01_{UNIQUE}.png", "runs/ lead trail /x.gif", "runs/tab\tnew\nline/x.gif",
+    "runs/%2F/x.gif", "runs/a\\b/*?.gif", "runs/e\u0301/x.gif", "runs/\u00e9/x.gif", "runs/.../x..png",
+    "runs/.fsmedia2/x.png", "runs/.dedup_index.json", "runs/x.meta/y.png", "runs/a:b/x.png", ".meta.png",
+    f".tmp-{UNIQUE}/x.png", "x" * 1024, "é" * 512,
+])  # fmt: skip
 def test_references_that_are_accepted_stay_as_they_are(text: str) -> None:
     assert keys.check_reference(text) == text
 
@@ -210,20 +192,16 @@ def test_an_accepted_reference_is_below_the_root_and_not_hidden(text: str) -> No
 ROOTS = ("/data/my media", "file:///data/my media", "s3://bucket/media", "memory://m")
 
 
-@pytest.mark.parametrize(
-    ("text", "rest"),
-    [
-        ("/data/my media/runs/r1/x.png", "runs/r1/x.png"), ("/data/my media/runs/%41/x.png", "runs/%41/x.png"),
-        ("file:///data/my media/runs/r1/x.png", "runs/r1/x.png"),
-        ("file:///data/my%20media/runs/a%20b/x.png", "runs/a b/x.png"),
-        ("file:///data/my media/runs/%C3%A9/x.png", "runs/é/x.png"),
-        ("s3://bucket/media/runs/%41/x.png", "runs/%41/x.png"), ("memory://m/x.png", "x.png"),
-        ("/data/my%20media/x.png", "/data/my%20media/x.png"), ("/data/my media2/x.png", "/data/my media2/x.png"),
-        ("/data/my media", "/data/my media"), ("file:///elsewhere/a%20b", "file:///elsewhere/a%20b"),
-        ("s3://other/media/x.png", "s3://other/media/x.png"), ("runs/r1/x.png", "runs/r1/x.png"),
-        ("runs/a%20b/x.png", "runs/a%20b/x.png"), ("", ""),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("text", "rest"), [
+    ("/data/my media/runs/r1/x.png", "runs/r1/x.png"), ("/data/my media/runs/%41/x.png", "runs/%41/x.png"),
+    ("file:///data/my media/runs/r1/x.png", "runs/r1/x.png"),
+    ("file:///data/my%20media/runs/a%20b/x.png", "runs/a b/x.png"),
+    ("file:///data/my media/runs/%C3%A9/x.png", "runs/é/x.png"), ("s3://bucket/media/runs/%41/x.png", "runs/%41/x.png"),
+    ("memory://m/x.png", "x.png"), ("/data/my%20media/x.png", "/data/my%20media/x.png"),
+    ("/data/my media2/x.png", "/data/my media2/x.png"), ("/data/my media", "/data/my media"),
+    ("file:///elsewhere/a%20b", "file:///elsewhere/a%20b"), ("s3://other/media/x.png", "s3://other/media/x.png"),
+    ("runs/r1/x.png", "runs/r1/x.png"), ("runs/a%20b/x.png", "runs/a%20b/x.png"), ("", ""),
+])  # fmt: skip
 def test_relative_to_root(text: str, rest: str) -> None:
     assert keys.relative_to_root(text, ROOTS) == rest
     assert keys.relative_to_root(text, ROOTS[::-1]) == rest
@@ -246,27 +224,19 @@ def test_relative_to_the_longest_spelling_and_never_in_another_encoding() -> Non
 # --- lengths
 
 
-@pytest.mark.parametrize(
-    ("reference", "root"),
-    [
-        ("r/" + "x" * 250, 0),
-        ("é" * 125, 0),
-        ("/".join(["x" * 248] * 4)[:994], 0),  # 30 + 994
-        ("/".join(["x" * 248] * 4)[:893], 100),  # 100 + 1 + 30 + 893
-    ],
-)
+@pytest.mark.parametrize(("reference", "root"), [
+    ("r/" + "x" * 250, 0), ("é" * 125, 0), ("/".join(["x" * 248] * 4)[:994], 0),  # 30 + 994
+    ("/".join(["x" * 248] * 4)[:893], 100),  # 100 + 1 + 30 + 893
+])  # fmt: skip
 def test_lengths_that_fit(reference: str, root: int) -> None:
     keys.check_lengths(reference, root)
 
 
-@pytest.mark.parametrize(
-    ("reference", "root", "problem"),
-    [
-        ("r/" + "x" * 251, 0, "250 bytes, one here has 251"), ("x" * 251 + "/y", 0, "250 bytes"),
-        ("é" * 126, 0, "has 252"), ("/".join(["x" * 248] * 4)[:995], 0, "1025 bytes"),
-        ("/".join(["x" * 248] * 4)[:894], 100, "1025 bytes"), ("/".join(["é" * 124] * 4)[:600], 0, "over the 1024"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("reference", "root", "problem"), [
+    ("r/" + "x" * 251, 0, "250 bytes, one here has 251"), ("x" * 251 + "/y", 0, "250 bytes"), ("é" * 126, 0, "has 252"),
+    ("/".join(["x" * 248] * 4)[:995], 0, "1025 bytes"), ("/".join(["x" * 248] * 4)[:894], 100, "1025 bytes"),
+    ("/".join(["é" * 124] * 4)[:600], 0, "over the 1024"),
+])  # fmt: skip
 def test_lengths_that_do_not_fit(reference: str, root: int, problem: str) -> None:
     with pytest.raises(InvalidLayoutError, match=problem) as caught:
         keys.check_lengths(reference, root)
@@ -298,30 +268,22 @@ def test_a_media_is_never_due_before_its_instant(instant: datetime) -> None:
     assert minute - instant < timedelta(minutes=1)
 
 
-@pytest.mark.parametrize(
-    ("instant", "begin"),
-    [
-        (NOON, "2026-03-04/12/00"),
-        (NOON + timedelta(microseconds=1), "2026-03-04/12/01"),
-        (datetime(2026, 12, 31, 23, 59, 1, tzinfo=UTC), "2027-01-01/00/00"),
-        (datetime(2026, 3, 4, 13, 0, tzinfo=timezone(timedelta(hours=1))), "2026-03-04/12/00"),
-        (datetime(33, 1, 1, tzinfo=UTC), "0033-01-01/00/00"),
-        (datetime.max.replace(tzinfo=UTC), "9999-12-31/23/59"),
-    ],
-)
+@pytest.mark.parametrize(("instant", "begin"), [
+    (NOON, "2026-03-04/12/00"), (NOON + timedelta(microseconds=1), "2026-03-04/12/01"),
+    (datetime(2026, 12, 31, 23, 59, 1, tzinfo=UTC), "2027-01-01/00/00"),
+    (datetime(2026, 3, 4, 13, 0, tzinfo=timezone(timedelta(hours=1))), "2026-03-04/12/00"),
+    (datetime(33, 1, 1, tzinfo=UTC), "0033-01-01/00/00"), (datetime.max.replace(tzinfo=UTC), "9999-12-31/23/59"),
+])  # fmt: skip
 def test_the_minute_at_or_after(instant: datetime, begin: str) -> None:
     assert keys.due_key(instant, "runs/r1/x.png") == f"{keys.DUE}/{begin}/runs/r1/x.png"
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        ".fsmedia/due", ".fsmedia/due/2026-03-04/12/00/", ".fsmedia/due/2026-03-04/12/00/a/../b",
-        ".fsmedia/due/2026-03-04/12/00/.fsmedia/store.json", ".fsmedia/due/2026-03-04/12/00/a.meta",
-        ".fsmedia/due/2026-13-04/12/00/a", ".fsmedia/due/2026-03-04/24/00/a", ".fsmedia/due/2026-3-4/12/00/a",
-        ".fsmedia/duet/2026-03-04/12/00/a", "runs/2026-03-04/12/00/a",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("key", [
+    ".fsmedia/due", ".fsmedia/due/2026-03-04/12/00/", ".fsmedia/due/2026-03-04/12/00/a/../b",
+    ".fsmedia/due/2026-03-04/12/00/.fsmedia/store.json", ".fsmedia/due/2026-03-04/12/00/a.meta",
+    ".fsmedia/due/2026-13-04/12/00/a", ".fsmedia/due/2026-03-04/24/00/a", ".fsmedia/due/2026-3-4/12/00/a",
+    ".fsmedia/duet/2026-03-04/12/00/a", "runs/2026-03-04/12/00/a",
+])  # fmt: skip
 def test_what_is_no_entry_is_passed_over(key: str) -> None:
     assert keys.parse_due(key) is None
 

@@ -72,16 +72,12 @@ def test_a_marker_reads_as_it_was_written(reference: str, spelling: str, head: s
         assert found == marker
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "media://runs/r1/x.png", "media://runs/r1/x.png::s3://b/m", "x", f"media://#fsmedia=1;sha256={DIGEST};as=b64",
-        f"media://x#fsmedia=2;sha256={DIGEST};as=b64", "media://x#fsmedia=1;sha256=ab;as=b64",
-        f"media://x#fsmedia=1;sha256={DIGEST};as=rot13",
-        f"media://x#fsmedia=1;sha256={DIGEST};as=b64;head=data:a,b;base64",
-        f"media://x#fsmedia=1;sha256={DIGEST};as=b64 ", f" media://x#fsmedia=1;sha256={DIGEST};as=b64",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("text", [
+    "media://runs/r1/x.png", "media://runs/r1/x.png::s3://b/m", "x", f"media://#fsmedia=1;sha256={DIGEST};as=b64",
+    f"media://x#fsmedia=2;sha256={DIGEST};as=b64", "media://x#fsmedia=1;sha256=ab;as=b64",
+    f"media://x#fsmedia=1;sha256={DIGEST};as=rot13", f"media://x#fsmedia=1;sha256={DIGEST};as=b64;head=data:a,b;base64",
+    f"media://x#fsmedia=1;sha256={DIGEST};as=b64 ", f" media://x#fsmedia=1;sha256={DIGEST};as=b64",
+])  # fmt: skip
 def test_other_text_is_no_marker(text: str) -> None:
     assert InlineReference.parse(text) is None
 
@@ -120,14 +116,11 @@ def test_strings_know_where_they_stand(document: Any) -> None:
     look(parse_json(text))
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "", " \n", "{", "[1,]", "{,}", '{"a"}', '{"a":}', '{"a":1,}', "[1 2]", "]", '{"a":1]', "{1:2}", "01", "1.", "-",
-        "+1", "tru", '"a', '"\n"', '"\\x"', '"\\u12"', "nul", "[1],", "{}}", "'a'", "[1,,2]", '{"a":1 "b":2}',
-        "Infinit", "\ufeff", "// c",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("text", [
+    "", " \n", "{", "[1,]", "{,}", '{"a"}', '{"a":}', '{"a":1,}', "[1 2]", "]", '{"a":1]', "{1:2}", "01", "1.", "-",
+    "+1", "tru", '"a', '"\n"', '"\\x"', '"\\u12"', "nul", "[1],", "{}}", "'a'", "[1,,2]", '{"a":1 "b":2}', "Infinit",
+    "\ufeff", "// c",
+])  # fmt: skip
 def test_what_is_no_json_is_refused_with_its_place(text: str) -> None:
     with pytest.raises(InvalidMediaError, match=r"line \d+, column \d+"):
         parse_json(text)

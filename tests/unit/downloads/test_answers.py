@@ -70,20 +70,15 @@ def test_same_host_is_resolved_and_checked_anew_after_a_redirect(resolve: Callab
         assert private.connections == 0
 
 
-@pytest.mark.parametrize(
-    ("location", "problem"),
-    [
-        ("file:///etc/passwd", "redirects to a URL that is no http://"),
-        ("ftp://h.example/", "redirects to a URL that is no http://"),
-        ("data:text/plain,x", "redirects to a URL that is no http://"),
-        ("http://user:hidden@h.example/", "redirects to a URL that holds a user"),
-        ("http://2130706433/", "redirects to a URL that has no valid host"),
-        ("http://[hidden/", "redirects to no valid URL"),
-        ("/a\tb", "redirects to no valid URL"),
-        ("/a\r\n /b", "redirects to no valid URL"),
-        ("", "redirects to no valid URL"),
-    ],
-)
+@pytest.mark.parametrize(("location", "problem"), [
+    ("file:///etc/passwd", "redirects to a URL that is no http://"),
+    ("ftp://h.example/", "redirects to a URL that is no http://"),
+    ("data:text/plain,x", "redirects to a URL that is no http://"),
+    ("http://user:hidden@h.example/", "redirects to a URL that holds a user"),
+    ("http://2130706433/", "redirects to a URL that has no valid host"),
+    ("http://[hidden/", "redirects to no valid URL"), ("/a\tb", "redirects to no valid URL"),
+    ("/a\r\n /b", "redirects to no valid URL"), ("", "redirects to no valid URL"),
+])  # fmt: skip
 def test_redirect_to_what_is_no_public_url_is_refused(location: str, problem: str) -> None:
     with serving(moved(location)) as server:
         with pytest.raises(InvalidMediaError, match=problem) as caught:
@@ -126,15 +121,12 @@ def test_servers_faults_are_storage_errors(status: int) -> None:
         get(server.url)
 
 
-@pytest.mark.parametrize(
-    ("header", "expected"),
-    [
-        ("Content-Type: image/png", "image/png"),
-        ("Content-Type:  text/plain; charset=utf-8 ", "text/plain; charset=utf-8"), ("Content-Type: png", None),
-        ("Content-Type: image/*", None), ("Content-Type: text/plain\r\n X: 1", None),
-        ("Content-Type: text/plain\x01", None), ("X-Other: 1", None),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("header", "expected"), [
+    ("Content-Type: image/png", "image/png"),
+    ("Content-Type:  text/plain; charset=utf-8 ", "text/plain; charset=utf-8"), ("Content-Type: png", None),
+    ("Content-Type: image/*", None), ("Content-Type: text/plain\r\n X: 1", None),
+    ("Content-Type: text/plain\x01", None), ("X-Other: 1", None),
+])  # fmt: skip
 def test_mime_type_and_size(header: str, expected: str | None) -> None:
     with (
         serving(with_length(b"12345", header)) as server,
@@ -158,16 +150,13 @@ def test_answer_that_calls_itself_identity_is_taken() -> None:
         assert get(server.url) == b"x"
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"Content-Length: +1\r\n", b"Content-Length: -1\r\n", b"Content-Length: 1_0\r\n", b"Content-Length: 1, 1\r\n",
-        b"Content-Length: \xb2\r\n", b"Content-Length: " + b"9" * 5000 + b"\r\n",
-        b"Content-Length: 1\r\nContent-Length: 2\r\n", b"Transfer-Encoding: gzip, chunked\r\n",
-        b"Transfer-Encoding: gzip\r\n", b"Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n",
-        b"No colon here\r\nContent-Length: 1\r\n", b" folded\r\nContent-Length: 1\r\n",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("head", [
+    b"Content-Length: +1\r\n", b"Content-Length: -1\r\n", b"Content-Length: 1_0\r\n", b"Content-Length: 1, 1\r\n",
+    b"Content-Length: \xb2\r\n", b"Content-Length: " + b"9" * 5000 + b"\r\n",
+    b"Content-Length: 1\r\nContent-Length: 2\r\n", b"Transfer-Encoding: gzip, chunked\r\n",
+    b"Transfer-Encoding: gzip\r\n", b"Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n",
+    b"No colon here\r\nContent-Length: 1\r\n", b" folded\r\nContent-Length: 1\r\n",
+])  # fmt: skip
 def test_answer_that_does_not_tell_its_end_is_refused(head: bytes) -> None:
     with (
         serving(OK + head + b"\r\nx") as server,
@@ -237,14 +226,10 @@ def test_size_up_to_the_limit_is_taken(size: int) -> None:
             assert get(server.url, max_size=size) == b"x" * size
 
 
-@pytest.mark.parametrize(
-    ("head", "piece"),
-    [
-        (b"\r\n", b"x" * 65536),
-        (b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b"x" * 65536 + b"\r\n"),
-        (b"Transfer-Encoding: chunked\r\n\r\n-1\r\n", b"x" * 65536),
-    ],
-)
+@pytest.mark.parametrize(("head", "piece"), [
+    (b"\r\n", b"x" * 65536), (b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b"x" * 65536 + b"\r\n"),
+    (b"Transfer-Encoding: chunked\r\n\r\n-1\r\n", b"x" * 65536),
+])  # fmt: skip
 def test_endless_body_stops_at_the_limit(head: bytes, piece: bytes) -> None:
     def answer(connection: socket.socket) -> None:
         connection.sendall(OK + head)
@@ -345,15 +330,11 @@ def test_drip_is_given_up(head: bytes) -> None:
     assert looks < 40
 
 
-@pytest.mark.parametrize(
-    "flood",
-    [
-        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
-        (OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X: 1\r\n" * 1000),
-        (OK + b"Transfer-Encoding: chunked\r\n\r\n", (b"1;" + b"x" * 60_000 + b"\r\na\r\n") * 4),
-    ],
-    ids=["100 Continue", "trailers", "chunk extensions"],
-)
+@pytest.mark.parametrize("flood", [
+    (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
+    (OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X: 1\r\n" * 1000),
+    (OK + b"Transfer-Encoding: chunked\r\n\r\n", (b"1;" + b"x" * 60_000 + b"\r\na\r\n") * 4),
+], ids=["100 Continue", "trailers", "chunk extensions"])  # fmt: skip
 def test_flood_that_brings_no_body_is_given_up(flood: tuple[bytes, bytes]) -> None:
     looks = 0
 
@@ -442,25 +423,21 @@ def test_addresses_share_the_time_to_connect(resolve: Callable[..., Resolver], m
 # --- data: URLs
 
 
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("data:,", ("text/plain;charset=US-ASCII", b"")),
-        ("data:,A%20brief%20note", ("text/plain;charset=US-ASCII", b"A brief note")),
-        ("data:,a,b;c+d", ("text/plain;charset=US-ASCII", b"a,b;c+d")),
-        ("data:;charset=utf-8,%c3%BC", ("text/plain;charset=utf-8", "ü".encode())),
-        ("data:;base64,AP8=", ("text/plain;charset=US-ASCII", b"\x00\xff")),
-        ("data:image/png;base64,AP8=", ("image/png", b"\x00\xff")),
-        ("DATA:image/png;BASE64,AP8=", ("image/png", b"\x00\xff")),
-        ("data:image/png;base64,", ("image/png", b"")),
-        ("data:image/png;base64,AP\r\n8=\n", ("image/png", b"\x00\xff")),
-        ("data:image/png;base64,AP%0D%0A8%3D", ("image/png", b"\x00\xff")),
-        ("data:image/png;base64,%2B%2f+/", ("image/png", b"\xfb\xff\xbf")),
-        ("data:text/plain;charset=utf-8;base64,AP8=", ("text/plain;charset=utf-8", b"\x00\xff")),
-        ("data:image/svg%2Bxml,%3Csvg/%3E", ("image/svg+xml", b"<svg/>")),
-        ("data:application/octet-stream,%00%ff", ("application/octet-stream", b"\x00\xff")),
-    ],
-)
+@pytest.mark.parametrize(("url", "expected"), [
+    ("data:,", ("text/plain;charset=US-ASCII", b"")),
+    ("data:,A%20brief%20note", ("text/plain;charset=US-ASCII", b"A brief note")),
+    ("data:,a,b;c+d", ("text/plain;charset=US-ASCII", b"a,b;c+d")),
+    ("data:;charset=utf-8,%c3%BC", ("text/plain;charset=utf-8", "ü".encode())),
+    ("data:;base64,AP8=", ("text/plain;charset=US-ASCII", b"\x00\xff")),
+    ("data:image/png;base64,AP8=", ("image/png", b"\x00\xff")),
+    ("DATA:image/png;BASE64,AP8=", ("image/png", b"\x00\xff")), ("data:image/png;base64,", ("image/png", b"")),
+    ("data:image/png;base64,AP\r\n8=\n", ("image/png", b"\x00\xff")),
+    ("data:image/png;base64,AP%0D%0A8%3D", ("image/png", b"\x00\xff")),
+    ("data:image/png;base64,%2B%2f+/", ("image/png", b"\xfb\xff\xbf")),
+    ("data:text/plain;charset=utf-8;base64,AP8=", ("text/plain;charset=utf-8", b"\x00\xff")),
+    ("data:image/svg%2Bxml,%3Csvg/%3E", ("image/svg+xml", b"<svg/>")),
+    ("data:application/octet-stream,%00%ff", ("application/octet-stream", b"\x00\xff")),
+])  # fmt: skip
 def test_data_url(url: str, expected: tuple[str, bytes]) -> None:
     assert read_data_url(url, max_size=None) == expected
     assert read_data_url(url, max_size=len(expected[1])) == expected
@@ -469,21 +446,17 @@ def test_data_url(url: str, expected: tuple[str, bytes]) -> None:
             read_data_url(url, max_size=len(expected[1]) - 1)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "data:hidden", "data:hidden,hidden", "data:image/*,hidden", "data:image/png;hidden,x",
-        "data:image/png; base64,hidden", "data:text/plain%0d%0aX: hidden,x", "http://hidden.example/,x",
-        "xdata:,hidden", " data:,hidden", "data:image/png;base64,hidden=x", "data:image/png;base64,hidde",
-        "data:image/png;base64,hidden-_", "data:image/png;base64,hid den=", "data:image/png;base64,hid\tden=",
-        "data:image/png;base64,hidd====", "data:image/png;base64,=hidden=", "data:image/png;base64,hidd=",
-        "data:image/png;base64,hi=", "data:image/png;base64,hid", "data:image/png;base64,h===",
-        "data:image/png;base64,hi==hi==", "data:image/png;base64,hiddenü", "data:image/png;base64,hidd%20en==",
-        "data:image/png;base64,hidd#", "data:,hidden%", "data:,hidden%2", "data:,hidden%zz", "data:,hidden%+1",
-        "data:,hidden\x00", "data:,hidden\x7f", "data:,hiddenü", "data:,hidden\udcff",
-        "data:image/svg+xml,<svg fill='#hidden'>",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("url", [
+    "data:hidden", "data:hidden,hidden", "data:image/*,hidden", "data:image/png;hidden,x",
+    "data:image/png; base64,hidden", "data:text/plain%0d%0aX: hidden,x", "http://hidden.example/,x", "xdata:,hidden",
+    " data:,hidden", "data:image/png;base64,hidden=x", "data:image/png;base64,hidde", "data:image/png;base64,hidden-_",
+    "data:image/png;base64,hid den=", "data:image/png;base64,hid\tden=", "data:image/png;base64,hidd====",
+    "data:image/png;base64,=hidden=", "data:image/png;base64,hidd=", "data:image/png;base64,hi=",
+    "data:image/png;base64,hid", "data:image/png;base64,h===", "data:image/png;base64,hi==hi==",
+    "data:image/png;base64,hiddenü", "data:image/png;base64,hidd%20en==", "data:image/png;base64,hidd#",
+    "data:,hidden%", "data:,hidden%2", "data:,hidden%zz", "data:,hidden%+1", "data:,hidden\x00", "data:,hidden\x7f",
+    "data:,hiddenü", "data:,hidden\udcff", "data:image/svg+xml,<svg fill='#hidden'>",
+])  # fmt: skip
 def test_bad_data_url_is_refused_and_not_quoted(url: str) -> None:
     with pytest.raises(InvalidMediaError, match="data: URL") as caught:
         read_data_url(url, max_size=None)

@@ -131,29 +131,25 @@ def test_ipv6_host_keeps_its_brackets() -> None:
 # --- URLs
 
 
-@pytest.mark.parametrize(
-    ("url", "problem"),
-    [
-        ("file:///etc/passwd", "http://"), ("ftp://h.example/a", "http://"), ("gopher://h.example/a", "http://"),
-        ("//h.example/a", "http://"), ("http:/h.example/a", "host"), ("http:///a", "host"),
-        ("http://user@h.example/", "user or a password"), ("http://user:pw@h.example/", "user or a password"),
-        ("http://h.example\\@evil.example/", "user or a password"), ("http://h.example\\.evil.example/", "host"),
-        ("http://h.example:0/", "port"), ("http://h.example:65536/", "port"), ("http://h.example:80a/", "host"),
-        ("http://h.example:٨٠/", "host"), ("http://h.example:1:2/", "host"), ("http://[::1/", "URL"),
-        ("http://[::1]evil.example/", "host"), ("http://evil.example[::1]/", "host"),
-        ("http://[fe80::1%eth0]/", "host"), ("http://[fe80::1%25eth0]/", "host"), ("http://[v1.x]/", "host"),
-        ("http://%6c%6fcalhost/", "host"), ("http://h..example/", "host"), ("http://" + "a" * 64 + ".example/", "host"),
-        ("http://2130706433/", "host"), ("http://0x7f000001/", "host"), ("http://0x7f.1/", "host"),
-        ("http://127.1/", "host"), ("http://0177.0.0.1/", "host"), ("http://127.0.0.0x1/", "host"),
-        ("http://127.0.0.1.2/", "host"),
-        ("http://１２７.１/", "host"),  # noqa: RUF001 - fullwidth digits, which IDNA makes ASCII
-        ("http://①②⑦.1/", "host"), ("http://h.example／@evil/", "URL"),  # noqa: RUF001 - becomes a slash in NFKC
-        ("http://h.example/a b", "blank"), (" http://h.example/", "blank"), ("http://h.example/\u00a0", "blank"),
-        ("http://h.example/\u2028", "blank"), ("http://h.example/\r\nX-Header: 1", "control"),
-        ("http://h.exa\tmple/", "control"), ("http://h.example/\x00", "control"), ("http://h.example/\x7f", "control"),
-        ("http://h.example/\udcff", "control"), ("http://h.example/" + "a" * 8192, "8192"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("url", "problem"), [
+    ("file:///etc/passwd", "http://"), ("ftp://h.example/a", "http://"), ("gopher://h.example/a", "http://"),
+    ("//h.example/a", "http://"), ("http:/h.example/a", "host"), ("http:///a", "host"),
+    ("http://user@h.example/", "user or a password"), ("http://user:pw@h.example/", "user or a password"),
+    ("http://h.example\\@evil.example/", "user or a password"), ("http://h.example\\.evil.example/", "host"),
+    ("http://h.example:0/", "port"), ("http://h.example:65536/", "port"), ("http://h.example:80a/", "host"),
+    ("http://h.example:٨٠/", "host"), ("http://h.example:1:2/", "host"), ("http://[::1/", "URL"),
+    ("http://[::1]evil.example/", "host"), ("http://evil.example[::1]/", "host"), ("http://[fe80::1%eth0]/", "host"),
+    ("http://[fe80::1%25eth0]/", "host"), ("http://[v1.x]/", "host"), ("http://%6c%6fcalhost/", "host"),
+    ("http://h..example/", "host"), ("http://" + "a" * 64 + ".example/", "host"), ("http://2130706433/", "host"),
+    ("http://0x7f000001/", "host"), ("http://0x7f.1/", "host"), ("http://127.1/", "host"),
+    ("http://0177.0.0.1/", "host"), ("http://127.0.0.0x1/", "host"), ("http://127.0.0.1.2/", "host"),
+    ("http://１２７.１/", "host"),  # noqa: RUF001 - fullwidth digits, which IDNA makes ASCII
+    ("http://①②⑦.1/", "host"), ("http://h.example／@evil/", "URL"),  # noqa: RUF001 - becomes a slash in NFKC
+    ("http://h.example/a b", "blank"), (" http://h.example/", "blank"), ("http://h.example/\u00a0", "blank"),
+    ("http://h.example/\u2028", "blank"), ("http://h.example/\r\nX-Header: 1", "control"),
+    ("http://h.exa\tmple/", "control"), ("http://h.example/\x00", "control"), ("http://h.example/\x7f", "control"),
+    ("http://h.example/\udcff", "control"), ("http://h.example/" + "a" * 8192, "8192"),
+])  # fmt: skip
 @pytest.mark.parametrize("allow_private", [True, False])
 def test_bad_urls_are_refused_before_a_look_up(
     resolve: Callable[..., Resolver], url: str, problem: str, allow_private: bool
@@ -167,14 +163,11 @@ def test_bad_urls_are_refused_before_a_look_up(
         assert part not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("tail", "sent"),
-    [
-        ("", "/"), ("?a=1", "/?a=1"), ("/a/b;c=1/x%20y?q=%2F&r[]=a|b#top", "/a/b;c=1/x%20y?q=%2F&r[]=a%7Cb"),
-        ("/grün/€.png?q=ü", "/gr%C3%BCn/%E2%82%AC.png?q=%C3%BC"), ('/a"b<c>\\d{}^`', "/a%22b%3Cc%3E%5Cd%7B%7D%5E%60"),
-        ("//double//", "//double//"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("tail", "sent"), [
+    ("", "/"), ("?a=1", "/?a=1"), ("/a/b;c=1/x%20y?q=%2F&r[]=a|b#top", "/a/b;c=1/x%20y?q=%2F&r[]=a%7Cb"),
+    ("/grün/€.png?q=ü", "/gr%C3%BCn/%E2%82%AC.png?q=%C3%BC"), ('/a"b<c>\\d{}^`', "/a%22b%3Cc%3E%5Cd%7B%7D%5E%60"),
+    ("//double//", "//double//"),
+])  # fmt: skip
 def test_target_is_percent_encoded(tail: str, sent: str) -> None:
     with serving(with_length(b"x")) as server:
         get(server.url + tail)
@@ -236,16 +229,13 @@ def test_reset_in_the_body_is_a_storage_error() -> None:
         get(server.url)
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"HTTP/1.1 404 hidden\r\n\r\n", b"HTTP/1.1 503 hidden\r\n\r\n", b"hidden", b"HTTP/1.1 hidden\r\n\r\n", b"",
-        with_length(b"", "Content-Encoding: hidden"), OK + b"Content-Length: hidden\r\n\r\n",
-        OK + b"Content-Length: 9\r\n\r\nhidden", OK + b"Transfer-Encoding: chunked\r\n\r\nhidden",
-        [moved("/b?hidden#hidden"), b"HTTP/1.1 404 no\r\n\r\n"], [moved("http://127.0.0.1:1/b?hidden#hidden")],
-        [moved("http://hidden:hidden@127.0.0.1/")],
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("answer", [
+    b"HTTP/1.1 404 hidden\r\n\r\n", b"HTTP/1.1 503 hidden\r\n\r\n", b"hidden", b"HTTP/1.1 hidden\r\n\r\n", b"",
+    with_length(b"", "Content-Encoding: hidden"), OK + b"Content-Length: hidden\r\n\r\n",
+    OK + b"Content-Length: 9\r\n\r\nhidden", OK + b"Transfer-Encoding: chunked\r\n\r\nhidden",
+    [moved("/b?hidden#hidden"), b"HTTP/1.1 404 no\r\n\r\n"], [moved("http://127.0.0.1:1/b?hidden#hidden")],
+    [moved("http://hidden:hidden@127.0.0.1/")],
+])  # fmt: skip
 def test_no_error_tells_the_query(answer: Any) -> None:
     with serving(answer) as server, pytest.raises(MediaError) as caught:
         get(f"{server.url}/a.png?token=hidden#hidden", max_size=100)
