@@ -97,11 +97,26 @@ def test_base64_of_text_does_not_warn() -> None:
 # -- sources -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("data", [b"ab", bytearray(b"ab"), memoryview(b"ab")], ids=lambda data: type(data).__name__)
-def test_bytes_of_any_kind(data: Any) -> None:
-    content = MediaContent(data=data, mime_type="image/png")
-    assert type(content.data) is bytes
-    assert content.data == b"ab"
+def test_from_bytes_of_any_kind_and_from_url() -> None:
+    for data in [b"ab", bytearray(b"ab"), memoryview(b"ab")]:
+        content = MediaContent(data=data, mime_type="image/png")
+        assert type(content.data) is bytes
+        assert content.data == b"ab"
+    for mime_type in [None, "image/x-own"]:
+        assert MediaContent.from_bytes(PNG, mime_type, width=3).mime_type == (mime_type or "image/png")
+        assert MediaContent.from_bytes(PNG, width=3).width == 3
+        assert MediaContent.from_bytes(b"hello").mime_type == "text/plain"
+        assert MediaContent.from_bytes(b"").mime_type == "application/octet-stream"
+        assert MediaContent.from_bytes(b"\0\1\2").mime_type == "application/octet-stream"
+    for url, mime_type in [
+        ("https://h/a/b.PNG?x=y.jpg", "image/png"), ("http://h/a", "application/octet-stream"),
+        ("data:image/gif;base64,R0lG", "image/gif"), ("DATA:image/gif,x", "image/gif"), ("data:,hello", "text/plain"),
+        ("data:;base64,aGk=", "text/plain"), ("data:text/html;charset=utf-8,x", "text/html;charset=utf-8"),
+        ("data:;charset=utf-8,x", "text/plain;charset=utf-8"),  # RFC 2397: the type alone may be left out
+    ]:  # fmt: skip
+        content = MediaContent.from_url(url, caption="c")
+        assert (content.url, content.mime_type, content.caption) == (url, mime_type, "c")
+        assert MediaContent.from_url(url, "image/x-own").mime_type == "image/x-own"
 
 
 @pytest.mark.parametrize("data", [5, 1.5, [1, 2], {"a": 1}, io.StringIO("text")], ids=lambda data: type(data).__name__)
@@ -147,15 +162,6 @@ def test_urls_that_can_not_be_read_are_refused(url: str) -> None:
         MediaContent.from_url(url)
 
 
-@pytest.mark.parametrize("mime_type", [None, "image/x-own"])
-def test_from_bytes(mime_type: str | None) -> None:
-    assert MediaContent.from_bytes(PNG, mime_type, width=3).mime_type == (mime_type or "image/png")
-    assert MediaContent.from_bytes(PNG, width=3).width == 3
-    assert MediaContent.from_bytes(b"hello").mime_type == "text/plain"
-    assert MediaContent.from_bytes(b"").mime_type == "application/octet-stream"
-    assert MediaContent.from_bytes(b"\0\1\2").mime_type == "application/octet-stream"
-
-
 @pytest.mark.parametrize("data", [5, "aGVs", [1, 2], None], ids=repr)
 @pytest.mark.parametrize("mime_type", [None, "image/png"])
 def test_from_bytes_takes_only_bytes(data: Any, mime_type: str | None) -> None:
@@ -197,18 +203,6 @@ def test_from_path_and_what_is_wrong_with_one(tmp_path: Path) -> None:
     later = MediaContent.from_path(tmp_path / "missing.png")  # nothing is read before it is needed
     with pytest.raises(MediaNotFoundError):
         later.open()
-
-
-@pytest.mark.parametrize(("url", "mime_type"), [
-    ("https://h/a/b.PNG?x=y.jpg", "image/png"), ("http://h/a", "application/octet-stream"),
-    ("data:image/gif;base64,R0lG", "image/gif"), ("DATA:image/gif,x", "image/gif"), ("data:,hello", "text/plain"),
-    ("data:;base64,aGk=", "text/plain"), ("data:text/html;charset=utf-8,x", "text/html;charset=utf-8"),
-    ("data:;charset=utf-8,x", "text/plain;charset=utf-8"),  # RFC 2397: the type alone may be left out
-])  # fmt: skip
-def test_from_url(url: str, mime_type: str) -> None:
-    content = MediaContent.from_url(url, caption="c")
-    assert (content.url, content.mime_type, content.caption) == (url, mime_type, "c")
-    assert MediaContent.from_url(url, "image/x-own").mime_type == "image/x-own"
 
 
 class Pipe(io.RawIOBase):
@@ -445,16 +439,16 @@ def test_repr_shows_size_and_digest_never_the_data_and_contents_are_frozen() -> 
     assert hash(content) == hash(MediaContent.from_bytes(PNG))
 
 
-@pytest.mark.parametrize(("url", "shown"), [
-    (URL, "https://host.example:8443/a/x.png?..."), (f"https://host/x@y.png#{SECRET}", "https://host/x@y.png"),
-    (f"HTTP://{SECRET}@[::1]:80/x", "http://[::1]:80/x"), (f"https://a@b:{SECRET}@host/x", "https://host/x"),
-    (f"data:image/png;base64,{SECRET}", "data:image/png;base64,..."),
-    (f"DATA:image/png,{SECRET}", "DATA:image/png,..."),
-])  # fmt: skip
-def test_repr_shows_no_query_and_no_user(url: str, shown: str) -> None:
-    content = MediaContent(url=url, mime_type="image/png")
-    assert repr(content) == f"MediaContent(url={shown!r}, mime_type='image/png')"
-    assert content.url == url
+def test_repr_shows_no_query_and_no_user() -> None:
+    for url, shown in [
+        (URL, "https://host.example:8443/a/x.png?..."), (f"https://host/x@y.png#{SECRET}", "https://host/x@y.png"),
+        (f"HTTP://{SECRET}@[::1]:80/x", "http://[::1]:80/x"), (f"https://a@b:{SECRET}@host/x", "https://host/x"),
+        (f"data:image/png;base64,{SECRET}", "data:image/png;base64,..."),
+        (f"DATA:image/png,{SECRET}", "DATA:image/png,..."),
+    ]:  # fmt: skip
+        content = MediaContent(url=url, mime_type="image/png")
+        assert repr(content) == f"MediaContent(url={shown!r}, mime_type='image/png')"
+        assert content.url == url
 
 
 def test_a_pickle_leaves_the_handle_and_the_copy_behind() -> None:

@@ -33,16 +33,34 @@ THOROUGH = settings(max_examples=200)
 LIMITS = st.integers(MINIMUM_LIMIT, 250)
 
 
-@pytest.mark.parametrize(("text", "segment"), [
-    ("run-1_A.b", "run-1_A.b"), ("a b", "a~20b"), ("a/b", "a~2fb"), ("é", "~c3~a9"), ("e\u0301", "e~cc~81"),
-    ("~", "~7e"), ("%=*?[#", "~25~3d~2a~3f~5b~23"), ("\0\n", "~00~0a"), ("", "~_"), (".", "~2e"), ("..", "~2e~2e"),
-    ("...", "..."), (".fsmedia", ".fsmedia"), (".meta", "~2emeta"), ("a.meta", "a~2emeta"), ("a.meta.b", "a.meta.b"),
-    ("a.META", "a.META"),
-])  # fmt: skip
-def test_escaped_forms(text: str, segment: str) -> None:
-    assert escape_id(text) == segment
-    assert unescape_id(segment) == text
-    assert read_id(segment) == text
+def test_escaped_forms_and_what_escape_never_renders() -> None:
+    for text, segment in [
+        ("run-1_A.b", "run-1_A.b"), ("a b", "a~20b"), ("a/b", "a~2fb"), ("é", "~c3~a9"), ("e\u0301", "e~cc~81"),
+        ("~", "~7e"), ("%=*?[#", "~25~3d~2a~3f~5b~23"), ("\0\n", "~00~0a"), ("", "~_"), (".", "~2e"), ("..", "~2e~2e"),
+        ("...", "..."), (".fsmedia", ".fsmedia"), (".meta", "~2emeta"), ("a.meta", "a~2emeta"),
+        ("a.meta.b", "a.meta.b"),
+        ("a.META", "a.META"),
+    ]:  # fmt: skip
+        assert escape_id(text) == segment
+        assert unescape_id(segment) == text
+        assert read_id(segment) == text
+    for segment in [
+        "", ".", "..", "a.meta", "a b", "é", "~", "~2", "~2E", "~zz", "~41",  # A stands for itself
+        "a~2e", "~__", "a~_", "~c3",  # half a character
+        "~ed~a0~80",  # a surrogate
+        "~2e~2emeta",  # only the last dot is escaped
+        "x" * 251,
+    ]:  # fmt: skip
+        assert unescape_id(segment) is None
+        assert read_id(segment) == segment  # PromptKit wrote ids as they are
+    assert escape_id("x" * 300 + "a") != escape_id("x" * 300 + "b")
+    assert escape_id("x" * 250) == "x" * 250
+    assert escape_id("x" * 251) == "x" * 216 + "~~" + hashlib.sha256(b"x" * 251).hexdigest()[:32]
+    assert escape_id("Run") == "Run"
+    assert escape_id("run") == "run"
+    assert escape_id("É") != escape_id("é")
+    with pytest.raises(InvalidLayoutError, match="39 bytes"):
+        escape_id("x", limit=MINIMUM_LIMIT - 1)
 
 
 @THOROUGH
@@ -82,18 +100,6 @@ def test_only_what_was_escaped_is_unescaped(segment: str) -> None:
         assert escape_id(text) == segment
 
 
-@pytest.mark.parametrize("segment", [
-    "", ".", "..", "a.meta", "a b", "é", "~", "~2", "~2E", "~zz", "~41",  # A stands for itself
-    "a~2e", "~__", "a~_", "~c3",  # half a character
-    "~ed~a0~80",  # a surrogate
-    "~2e~2emeta",  # only the last dot is escaped
-    "x" * 251,
-])  # fmt: skip
-def test_what_escape_never_renders(segment: str) -> None:
-    assert unescape_id(segment) is None
-    assert read_id(segment) == segment  # PromptKit wrote ids as they are
-
-
 @THOROUGH
 @given(st.text(alphabet=st.sampled_from("ab~é/"), min_size=260, max_size=300), LIMITS)
 def test_long_ids_become_prefix_and_digest(text: str, limit: int) -> None:
@@ -106,17 +112,6 @@ def test_long_ids_become_prefix_and_digest(text: str, limit: int) -> None:
     assert limit - 2 <= len(segment) <= limit
     assert unescape_id(segment, limit=limit) is None
     assert read_id(segment, limit=limit) == ""
-
-
-def test_long_ids_stay_apart_and_so_do_cases() -> None:
-    assert escape_id("x" * 300 + "a") != escape_id("x" * 300 + "b")
-    assert escape_id("x" * 250) == "x" * 250
-    assert escape_id("x" * 251) == "x" * 216 + "~~" + hashlib.sha256(b"x" * 251).hexdigest()[:32]
-    assert escape_id("Run") == "Run"
-    assert escape_id("run") == "run"
-    assert escape_id("É") != escape_id("é")
-    with pytest.raises(InvalidLayoutError, match="39 bytes"):
-        escape_id("x", limit=MINIMUM_LIMIT - 1)
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\udce9b", "\udfff" * 300])
@@ -198,70 +193,65 @@ def test_two_ids_never_share_a_folder(template: str, one: str, other: str) -> No
     assert first != layout.render({**FULL, "run_id": other}, NAME, ".png")
 
 
-@pytest.mark.parametrize("reserved", RESERVED)
-def test_a_reserved_first_segment_is_escaped_once_more(reserved: str) -> None:
-    layout = Layout("{run_id}" + TAIL, "by-run")
-    escaped = f"~{ord(reserved[0]):02x}{reserved[1:]}"
-    reference = layout.render({"run_id": reserved}, NAME, ".png")
-    assert reference == f"{escaped}/{NAME}.png"
-    parsed = layout.parse(reference)
-    assert parsed is not None
-    assert parsed["run_id"] == reserved
-    assert layout.parse(f"{reserved}/{NAME}.png") is None
-    assert layout.folder(reserved) == escaped
-    assert layout.render({"run_id": escaped}, NAME, ".png") != reference
+def test_only_what_would_be_reserved_is_escaped_once_more() -> None:
+    for reserved in RESERVED:
+        layout = Layout("{run_id}" + TAIL, "by-run")
+        escaped = f"~{ord(reserved[0]):02x}{reserved[1:]}"
+        reference = layout.render({"run_id": reserved}, NAME, ".png")
+        assert reference == f"{escaped}/{NAME}.png"
+        parsed = layout.parse(reference)
+        assert parsed is not None
+        assert parsed["run_id"] == reserved
+        assert layout.parse(f"{reserved}/{NAME}.png") is None
+        assert layout.folder(reserved) == escaped
+        assert layout.render({"run_id": escaped}, NAME, ".png") != reference
+    for template, run_id, folder in [
+        (".fs{run_id}", "media", ".fs~6dedia"), (".FS{run_id}", "Media", ".FS~4dedia"),
+        ("by-{run_id}", "run", "by-~72un"),
+        ("{run_id}-session", "by", "~62y-session"), (".t{run_id}", f"mp-{UNIQUE}", f".t~6dp-{UNIQUE}"),
+        ("by-{run_id}", "runs", "by-runs"), ("runs/{run_id}", ".fsmedia", "runs/~2efsmedia"),
+        ("runs/{run_id}", ".FSMedia", "runs/~2eFSMedia"), ("runs/.{run_id}", "fsmedia", "runs/.~66smedia"),
+        ("runs/{run_id}", "by-run", "runs/by-run"), ("runs/{run_id}", f".tmp-{UNIQUE}", f"runs/~2etmp-{UNIQUE}"),
+    ]:  # fmt: skip
+        layout = Layout(template + TAIL, "by-run")
+        assert layout.render({"run_id": run_id}, NAME, "") == f"{folder}/{NAME}"
+        parsed = layout.parse(f"{folder}/{NAME}")
+        assert parsed is not None
+        assert parsed["run_id"] == run_id
 
 
-@pytest.mark.parametrize(("template", "run_id", "folder"), [
-    (".fs{run_id}", "media", ".fs~6dedia"), (".FS{run_id}", "Media", ".FS~4dedia"), ("by-{run_id}", "run", "by-~72un"),
-    ("{run_id}-session", "by", "~62y-session"), (".t{run_id}", f"mp-{UNIQUE}", f".t~6dp-{UNIQUE}"),
-    ("by-{run_id}", "runs", "by-runs"), ("runs/{run_id}", ".fsmedia", "runs/~2efsmedia"),
-    ("runs/{run_id}", ".FSMedia", "runs/~2eFSMedia"), ("runs/.{run_id}", "fsmedia", "runs/.~66smedia"),
-    ("runs/{run_id}", "by-run", "runs/by-run"), ("runs/{run_id}", f".tmp-{UNIQUE}", f"runs/~2etmp-{UNIQUE}"),
-])  # fmt: skip
-def test_only_what_would_be_reserved_is_escaped_once_more(template: str, run_id: str, folder: str) -> None:
-    layout = Layout(template + TAIL, "by-run")
-    assert layout.render({"run_id": run_id}, NAME, "") == f"{folder}/{NAME}"
-    parsed = layout.parse(f"{folder}/{NAME}")
-    assert parsed is not None
-    assert parsed["run_id"] == run_id
-
-
-@pytest.mark.parametrize(
-    "folder", [" lead trail ", "héllo wörld ✓", "e\u0301", "a\nb\tc", "%2F", "a_b_&c", "-dash", "x.meta"]
-)
-def test_folders_that_promptkit_named_are_read(folder: str) -> None:
-    parsed = layouts()["by-run"].parse(f"runs/{folder}/22_0_1795329442638423830.gif")
-    assert parsed == {"run_id": folder, "name": "22_0_1795329442638423830", "ext": ".gif"}
-
-
-@pytest.mark.parametrize(("file", "expected"), [
-    (f"{NAME}.png", {"name": NAME, "ext": ".png", "message_idx": 3, "part_idx": 1}),
-    (NAME, {"name": NAME, "ext": "", "message_idx": 3, "part_idx": 1}),
-    (f"{NAME}.12-ab-cd.png", {"name": NAME, "ext": ".12-ab-cd.png", "message_idx": 3, "part_idx": 1}),
-    ("a.tar.gz", {"name": "a.tar", "ext": ".gz"}), ("README", {"name": "README", "ext": ""}),
-    (".bashrc", {"name": ".bashrc", "ext": ""}), ("...x", {"name": "...x", "ext": ""}),
-    ("..a.b", {"name": "..a", "ext": ".b"}), ("x.", {"name": "x", "ext": "."}),
-])  # fmt: skip
-def test_file_names_are_split(file: str, expected: dict[str, str | int]) -> None:
-    assert layouts()["by-run"].parse(f"runs/r1/{file}") == {**expected, "run_id": "r1"}
-
-
-@pytest.mark.parametrize(("template", "reference"), [
-    ("runs/{run_id}", "runs/x.png"), ("runs/{run_id}", "x.png"), ("runs/{run_id}", "runs/r1/more/x.png"),
-    ("runs/{run_id}", "Runs/r1/x.png"), ("runs/{run_id}", "sessions/r1/x.png"), ("runs/{run_id}", "runs/r1/x.png.meta"),
-    ("runs/{run_id}", f"runs/r1/.tmp-{UNIQUE}"), ("runs/{run_id}", f"runs/.tmp-{UNIQUE}/x.png"),
-    ("{run_id}", ".fsmedia/store.json"), ("{run_id}", "by-session/x.png"), ("by-{run_id}", "by-session/x.png"),
-    ("a.b/{run_id}", "aXb/r1/x.png"), ("{run_id}/{message_idx:04d}", "r1/003/x.png"),
-    ("{run_id}/{message_idx:04d}", "r1/00003/x.png"), ("{run_id}/{message_idx}", "r1/03/x.png"),
-    ("{run_id}/{message_idx}", "r1/-3/x.png"), ("{run_id}/{message_idx}", "r1/" + "9" * 5000 + "/x.png"),
-    ("{run_id}/{message_idx:018d}", "r1/" + "9" * 19 + "/x.png"),
-    ("{run_id}/{timestamp:%Y-%m-%d}", "r1/2026-13-01/x.png"), ("{run_id}/{timestamp:%Y-%m-%d}", "r1/2026-3-1/x.png"),
-    ("{run_id}/{timestamp:%Y.%j}", "r1/2026x001/x.png"), ("{run_id}/{timestamp:%j}", "r1/367/x.png"),
-    ("{run_id}+{session_id}", "r1-s1/x.png"), ("{run_id}+{session_id}", "r1+s1+s2/x.png"), ("x{run_id}", "xa b/x.png"),
-])  # fmt: skip
-def test_what_is_not_of_the_layout_is_not_parsed(template: str, reference: str) -> None:
-    assert Layout(template + TAIL, "by-run").parse(reference) is None
+def test_names_of_promptkits_folders_and_of_files_are_read_and_others_are_not() -> None:
+    for folder in [" lead trail ", "héllo wörld ✓", "e\u0301", "a\nb\tc", "%2F", "a_b_&c", "-dash", "x.meta"]:
+        parsed = layouts()["by-run"].parse(f"runs/{folder}/22_0_1795329442638423830.gif")
+        assert parsed == {"run_id": folder, "name": "22_0_1795329442638423830", "ext": ".gif"}
+    for file, expected in [
+        (f"{NAME}.png", {"name": NAME, "ext": ".png", "message_idx": 3, "part_idx": 1}),
+        (NAME, {"name": NAME, "ext": "", "message_idx": 3, "part_idx": 1}),
+        (f"{NAME}.12-ab-cd.png", {"name": NAME, "ext": ".12-ab-cd.png", "message_idx": 3, "part_idx": 1}),
+        ("a.tar.gz", {"name": "a.tar", "ext": ".gz"}), ("README", {"name": "README", "ext": ""}),
+        (".bashrc", {"name": ".bashrc", "ext": ""}), ("...x", {"name": "...x", "ext": ""}),
+        ("..a.b", {"name": "..a", "ext": ".b"}), ("x.", {"name": "x", "ext": "."}),
+    ]:  # fmt: skip
+        assert layouts()["by-run"].parse(f"runs/r1/{file}") == {**expected, "run_id": "r1"}
+    for name, ext in [("x" * 246, ".png"), ("é" * 123, ".png"), ("a b", ""), (".a", ".b")]:
+        assert layouts()["by-run"].render(FULL, name, ext) == f"runs/r1/{name}{ext}"
+    for template, reference in [
+        ("runs/{run_id}", "runs/x.png"), ("runs/{run_id}", "x.png"), ("runs/{run_id}", "runs/r1/more/x.png"),
+        ("runs/{run_id}", "Runs/r1/x.png"), ("runs/{run_id}", "sessions/r1/x.png"),
+        ("runs/{run_id}", "runs/r1/x.png.meta"),
+        ("runs/{run_id}", f"runs/r1/.tmp-{UNIQUE}"), ("runs/{run_id}", f"runs/.tmp-{UNIQUE}/x.png"),
+        ("{run_id}", ".fsmedia/store.json"), ("{run_id}", "by-session/x.png"), ("by-{run_id}", "by-session/x.png"),
+        ("a.b/{run_id}", "aXb/r1/x.png"), ("{run_id}/{message_idx:04d}", "r1/003/x.png"),
+        ("{run_id}/{message_idx:04d}", "r1/00003/x.png"), ("{run_id}/{message_idx}", "r1/03/x.png"),
+        ("{run_id}/{message_idx}", "r1/-3/x.png"), ("{run_id}/{message_idx}", "r1/" + "9" * 5000 + "/x.png"),
+        ("{run_id}/{message_idx:018d}", "r1/" + "9" * 19 + "/x.png"),
+        ("{run_id}/{timestamp:%Y-%m-%d}", "r1/2026-13-01/x.png"),
+        ("{run_id}/{timestamp:%Y-%m-%d}", "r1/2026-3-1/x.png"),
+        ("{run_id}/{timestamp:%Y.%j}", "r1/2026x001/x.png"), ("{run_id}/{timestamp:%j}", "r1/367/x.png"),
+        ("{run_id}+{session_id}", "r1-s1/x.png"), ("{run_id}+{session_id}", "r1+s1+s2/x.png"),
+        ("x{run_id}", "xa b/x.png"),
+    ]:  # fmt: skip
+        assert Layout(template + TAIL, "by-run").parse(reference) is None
 
 
 def test_ids_and_timestamps_of_one_segment_share_its_bytes() -> None:
@@ -335,25 +325,21 @@ def test_file_names_that_are_refused(name: str, ext: str) -> None:
         layouts()["by-run"].render(FULL, name, ext)
 
 
-@pytest.mark.parametrize(("name", "ext"), [("x" * 246, ".png"), ("é" * 123, ".png"), ("a b", ""), (".a", ".b")])
-def test_file_names_that_are_accepted(name: str, ext: str) -> None:
-    assert layouts()["by-run"].render(FULL, name, ext) == f"runs/r1/{name}{ext}"
-
-
-@pytest.mark.parametrize(("template", "folder", "prefix"), [
-    ("runs/{run_id}", "runs/a~20b", "runs"), ("{run_id}", "a~20b", ""),
-    ("media/all/{run_id}", "media/all/a~20b", "media/all"),
-    ("runs/{run_id}/{timestamp:%Y-%m-%d}", "runs/a~20b", "runs"),
-    ("runs/{run_id}/media/{session_id}", "runs/a~20b/media", "runs"), ("runs/{timestamp:%Y}/{run_id}", "runs", "runs"),
-    ("{timestamp:%Y}/{run_id}", "", ""), ("runs/{run_id}+{session_id}/x", "runs", "runs"),
-    ("x/r-{run_id}.d/y", "x/r-a~20b.d/y", "x"),
-])  # fmt: skip
-def test_folder_and_prefix(template: str, folder: str, prefix: str) -> None:
-    layout = Layout(template + TAIL, "by-run")
-    assert layout.prefix == prefix
-    assert layout.folder("a b") == folder
-    reference = layout.render({**FULL, "run_id": "a b"}, NAME, ".png")
-    assert reference.startswith(folder + "/" if folder else "")
+def test_folder_and_prefix() -> None:
+    for template, folder, prefix in [
+        ("runs/{run_id}", "runs/a~20b", "runs"), ("{run_id}", "a~20b", ""),
+        ("media/all/{run_id}", "media/all/a~20b", "media/all"),
+        ("runs/{run_id}/{timestamp:%Y-%m-%d}", "runs/a~20b", "runs"),
+        ("runs/{run_id}/media/{session_id}", "runs/a~20b/media", "runs"),
+        ("runs/{timestamp:%Y}/{run_id}", "runs", "runs"),
+        ("{timestamp:%Y}/{run_id}", "", ""), ("runs/{run_id}+{session_id}/x", "runs", "runs"),
+        ("x/r-{run_id}.d/y", "x/r-a~20b.d/y", "x"),
+    ]:  # fmt: skip
+        layout = Layout(template + TAIL, "by-run")
+        assert layout.prefix == prefix
+        assert layout.folder("a b") == folder
+        reference = layout.render({**FULL, "run_id": "a b"}, NAME, ".png")
+        assert reference.startswith(folder + "/" if folder else "")
 
 
 def test_layouts_take_overrides_and_the_first_that_fits_is_taken() -> None:
@@ -432,11 +418,9 @@ def test_whatever_template_is_accepted_loses_nothing(folders: str, one: str, oth
     assert reference.startswith(layout.folder(one))
 
 
-@pytest.mark.parametrize(
-    "template", [*TEMPLATES, "a+b@c,d-e_f.g/{run_id}/{name}{ext}", "runs/by-run/{run_id}/{name}{ext}"]
-)
-def test_templates_that_are_accepted(template: str) -> None:
-    assert Layout(template, "by-run").template == template
+def test_templates_that_are_accepted() -> None:
+    for template in [*TEMPLATES, "a+b@c,d-e_f.g/{run_id}/{name}{ext}", "runs/by-run/{run_id}/{name}{ext}"]:
+        assert Layout(template, "by-run").template == template
 
 
 @pytest.mark.parametrize(("template", "problem"), [
