@@ -57,6 +57,7 @@ def call(hook, exported, *parts, answer="a cat", **settings):
 
 def test_a_call_its_messages_and_its_media(storage, exported):
     hook = hook_of(storage)
+    assert isinstance(hook, CompletionHook)
     span = call(
         hook, exported, BlobPart("image/png", "image", PNG), UriPart(None, "audio", SOUND), conversation_id="c7"
     )
@@ -79,11 +80,8 @@ def test_a_call_its_messages_and_its_media(storage, exported):
     store = opened(storage)
     records = [store.info(reference) for reference in store.list(run_id=run)]
     assert sorted((each.mime_type, each.message_idx, each.part_idx) for each in records) == [
-        ("application/json", 0, 0),
-        ("application/json", 0, 0),
-        ("audio/wav", 0, 2),
-        ("image/png", 0, 1),
-    ]
+        ("application/json", 0, 0), ("application/json", 0, 0), ("audio/wav", 0, 2), ("image/png", 0, 1),
+    ]  # fmt: skip
     assert {(each.conversation_id, each.provider_id) for each in records} == {("c7", "openai")}
     hook.shutdown()
 
@@ -208,48 +206,39 @@ def test_strange_types_stay_inline_and_what_is_no_message_breaks_nothing(local_s
 PROGRAM = """
 from opentelemetry.util.genai.completion_hook import load_completion_hook
 from opentelemetry.util.genai.types import InputMessage, TextPart
-hook = load_completion_hook()
-print(type(getattr(hook, "_wrapped", hook)).__name__)
-hook.on_completion(inputs=[InputMessage("user", [TextPart("hello")])], outputs=[], system_instruction=[])
+for store in ("", "store"):
+    os.environ.update({"FSMEDIA_URL": store} if store else {})
+    hook = load_completion_hook()
+    print("HOOK", type(getattr(hook, "_wrapped", hook)).__name__)
+    hook.on_completion(inputs=[InputMessage("user", [TextPart("hello")])], outputs=[], system_instruction=[])
 """
 
 
-def test_a_program_that_names_the_hook_in_its_environment(tmp_path):
-    out = run_installed(
-        PROGRAM, tmp_path, FSMEDIA_URL=str(tmp_path / "store"), OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK="fsmedia"
-    )
-    assert out.splitlines() == ["StoreCompletionHook"]
+def test_a_program_names_the_hook_in_its_environment_and_runs_on_where_that_names_no_store(tmp_path):
+    out = run_installed(PROGRAM, tmp_path, OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK="fsmedia")
+    assert "CompletionHook fsmedia configuration failed" in out
+    hooks = [line for line in out.splitlines() if line.startswith("HOOK")]
+    assert hooks == ["HOOK _NoOpCompletionHook", "HOOK StoreCompletionHook"]
     (reference,) = MediaStore(tmp_path / "store").list(run_id=UNTRACED)  # the end of the program waited for it
     assert b"hello" in MediaStore(tmp_path / "store").retrieve_media(reference).read_bytes()
 
 
-def test_a_program_whose_environment_names_no_store_runs_on(tmp_path):
-    out = run_installed(PROGRAM, tmp_path, OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK="fsmedia")
-    assert "CompletionHook fsmedia configuration failed" in out
-    assert "_NoOpCompletionHook" in out
-
-
-def test_it_is_what_the_interface_asks_for(local_storage):
-    assert isinstance(hook_of(local_storage), CompletionHook)
-
-
-@pytest.mark.parametrize(("form", "mime_type"), [("json", "application/json"), ("jsonl", "application/jsonl")])
-def test_its_base_path_may_be_a_run_of_a_store(storage, monkeypatch, exported, form, mime_type):
+def test_its_base_path_may_be_a_run_of_a_store(storage, monkeypatch, exported):
     store = MediaStore(storage.url, storage_options=storage.options).create()
     monkeypatch.setenv("FSMEDIA_URL", storage.url)
     monkeypatch.setattr("fsspec.config.conf", {"media": {"storage_options": storage.options}}, raising=True)
-    hook = UploadCompletionHook(base_path="media://runs/llm", upload_format=form)
-    with exported.tracers.get_tracer("program").start_as_current_span("chat") as span:
-        hook.on_completion(
-            inputs=[InputMessage("user", [TextPart("hello")])], outputs=[], system_instruction=[], span=span
-        )
-    hook.shutdown()
-    url = exported.named("chat")[0].attributes["gen_ai.input.messages_ref"]
-    (reference,) = store.list(run_id="llm")
-    assert url == f"media://{reference}"
-    assert store.info(reference).mime_type == mime_type
-    first = json.loads(store.retrieve_media(reference).read_bytes().splitlines()[0])
-    assert (first[0] if form == "json" else first)["parts"] == [{"type": "text", "content": "hello"}]
+    for form in ("json", "jsonl"):
+        hook = UploadCompletionHook(base_path=f"media://runs/{form}", upload_format=form)
+        with exported.tracers.get_tracer("program").start_as_current_span(form) as span:
+            said = [InputMessage("user", [TextPart("hello")])]
+            hook.on_completion(inputs=said, outputs=[], system_instruction=[], span=span)
+        hook.shutdown()
+        url = exported.named(form)[0].attributes["gen_ai.input.messages_ref"]
+        (reference,) = store.list(run_id=form)
+        assert url == f"media://{reference}"
+        assert store.info(reference).mime_type == f"application/{form}"
+        first = json.loads(store.retrieve_media(reference).read_bytes().splitlines()[0])
+        assert (first[0] if form == "json" else first)["parts"] == [{"type": "text", "content": "hello"}]
 
 
 def test_a_content_type_is_checked_and_wins_over_the_name(local_storage):

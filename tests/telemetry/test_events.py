@@ -48,15 +48,9 @@ def only(heard):
 def test_a_media_from_its_store_to_its_delete(storage, store, heard):
     reference = store.store_media(png(caption="a caption"), WHOSE)
     facts = {
-        "reference": reference,
-        "mime_type": "image/png",
-        "size_bytes": len(PNG),
-        "run_id": "r1",
-        "conversation_id": "c1",
-        "session_id": "s1",
-        "message_idx": 3,
-        "part_idx": 1,
-    }
+        "reference": reference, "mime_type": "image/png", "size_bytes": len(PNG), "run_id": "r1",
+        "conversation_id": "c1", "session_id": "s1", "message_idx": 3, "part_idx": 1,
+    }  # fmt: skip
     event = only(heard)
     assert event.name == "media.stored"
     assert told(event) == {"operation": "store", **facts}

@@ -29,11 +29,8 @@ def test_the_four_spans_of_the_peer_and_what_they_say(open_store, exported, stor
     store.delete_media(reference)
     spans = {span.name: span for span in exported.spans}
     assert list(spans) == [
-        "media.store",
-        "media.retrieve",
-        *(["media.get_url"] if "media.get_url" in spans else []),
-        "media.delete",
-    ]
+        "media.store", "media.retrieve", *(["media.get_url"] if "media.get_url" in spans else []), "media.delete",
+    ]  # fmt: skip
     for name in ("media.store", "media.retrieve", "media.delete"):
         said = dict(spans[name].attributes)
         assert said["media.operation"] == name.partition(".")[2]

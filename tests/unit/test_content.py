@@ -285,20 +285,10 @@ def test_a_content_comes_back_from_json(fields: dict[str, Any], source: dict[str
 
 def test_promptkits_json_validates_and_a_file_object_has_no_json_form() -> None:
     document = {
-        "data": base64.b64encode(PNG).decode(),
-        "mime_type": "image/png",
-        "format": "png",
-        "size_kb": 1,
-        "detail": "high",
-        "caption": "é",
-        "duration": 3,
-        "bit_rate": 128,
-        "channels": 2,
-        "width": 4,
-        "height": 5,
-        "fps": 25,
-        "policy_name": "",
-    }
+        "data": base64.b64encode(PNG).decode(), "mime_type": "image/png", "format": "png", "size_kb": 1,
+        "detail": "high", "caption": "é", "duration": 3, "bit_rate": 128, "channels": 2, "width": 4, "height": 5,
+        "fps": 25, "policy_name": "",
+    }  # fmt: skip
     plain = MediaContent.model_validate_json(json.dumps(document))
     assert plain == MediaContent.from_promptkit({**document, "later_key": {"a": [1]}, "SizeKB": 3})
     assert (plain.data, plain.duration, plain.fps, plain.policy_name) == (PNG, 3, 25, None)

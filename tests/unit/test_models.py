@@ -62,17 +62,9 @@ def test_metadata_comes_back_from_json(metadata: MediaMetadata) -> None:
 
 def test_metadata_has_promptkits_keys_in_its_order_and_none_is_required() -> None:
     assert list(MediaMetadata.model_fields) == [
-        "run_id",
-        "conversation_id",
-        "session_id",
-        "message_idx",
-        "part_idx",
-        "mime_type",
-        "size_bytes",
-        "provider_id",
-        "timestamp",
-        "policy_name",
-    ]
+        "run_id", "conversation_id", "session_id", "message_idx", "part_idx", "mime_type", "size_bytes", "provider_id",
+        "timestamp", "policy_name",
+    ]  # fmt: skip
     metadata = MediaMetadata()
     assert (metadata.run_id, metadata.message_idx, metadata.timestamp, metadata.policy_name) == ("", 0, None, None)
     assert MediaMetadata(policy_name="").policy_name is None

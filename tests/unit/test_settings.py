@@ -81,16 +81,11 @@ def test_what_lies_in_a_new_store_and_in_one_with_everything() -> None:
     )
     values = json.loads(made(settings, adopted=True).dump())
     assert values == {
-        "fsmedia": FORMAT,
-        "organization": "by-session",
-        "layouts": {**DEFAULT_TEMPLATES, "by-run": TEMPLATE},
+        "fsmedia": FORMAT, "organization": "by-session", "layouts": {**DEFAULT_TEMPLATES, "by-run": TEMPLATE},
         "policies": {"audit": {"keep_for_seconds": 31536000}, "legal": {"keep_for_seconds": None}},
-        "default_policy": "audit",
-        "deduplicate": False,
-        "orphan_grace_seconds": 86400,
-        "adopted": True,
+        "default_policy": "audit", "deduplicate": False, "orphan_grace_seconds": 86400, "adopted": True,
         "due_index": "partial",
-    }
+    }  # fmt: skip
 
 
 @given(

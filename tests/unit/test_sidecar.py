@@ -132,15 +132,9 @@ def test_what_is_written_is_promptkits_json_and_ours_after_it() -> None:
     metadata = MediaMetadata(timestamp=NOON.replace(microsecond=0))
     values = json.loads(built(metadata, ContentFields(), expires_at=None).dump())
     assert values == {
-        "run_id": "",
-        "message_idx": 0,
-        "part_idx": 0,
-        "mime_type": "",
-        "size_bytes": 0,
-        "timestamp": "2026-03-04T12:30:05Z",
-        "sha256": DIGEST,
-        "fsmedia": FORMAT,
-    }
+        "run_id": "", "message_idx": 0, "part_idx": 0, "mime_type": "", "size_bytes": 0,
+        "timestamp": "2026-03-04T12:30:05Z", "sha256": DIGEST, "fsmedia": FORMAT,
+    }  # fmt: skip
     content = ContentFields(**{name: "x" if name in {"format", "detail", "caption"} else 2 for name in CONTENT_FIELDS})
     values = built(MediaMetadata(timestamp=NOON), content, expires_at=None).values
     assert tuple(values["content"]) == CONTENT_FIELDS
