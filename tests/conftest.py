@@ -10,7 +10,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # The machine's own settings must not reach a test, and s3fs, gcsfs and fsspec read theirs when they are imported.
 FOREIGN = ("AWS_", "FSMEDIA_", "FSSPEC_", "GCSFS_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
@@ -191,6 +191,11 @@ def make_storage(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> S
         message = f"no storage {name!r}: {', '.join(ALL_STORAGES)}"
         raise ValueError(message)
     return storage
+
+
+def mostly(*usual: str) -> list[Any]:
+    """Return fixture parameters: these storages, and all others in the full run."""
+    return [each if each in usual else pytest.param(each, marks=pytest.mark.full) for each in ALL_STORAGES]
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""LLM calls of OpenTelemetry's GenAI instrumentations, kept in a store by the completion hook."""
+"""LLM calls of OpenTelemetry's GenAI instrumentations, kept in a store by the completion hook or their upload hook."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import timedelta
 import fsspec
 import pytest
 from opentelemetry._logs import LogRecord
+from opentelemetry.util.genai._upload.completion_hook import UploadCompletionHook
 from opentelemetry.util.genai.completion_hook import CompletionHook
 from opentelemetry.util.genai.handler import TelemetryHandler
 from opentelemetry.util.genai.types import (
@@ -22,11 +23,11 @@ from opentelemetry.util.genai.types import (
     UriPart,
 )
 
-from fsmedia import MediaStore, StorageError
+from fsmedia import InvalidMediaError, MediaStore, StorageError
 from fsmedia.exchange.genai import StoreCompletionHook
 from fsmedia.exchange.uploader import UNTRACED
 from tests.contract.specimens import PNG, WAV
-from tests.sinks.programs import run_installed
+from tests.sinks.conftest import run_installed
 from tests.transfers import synced
 
 MINUTE = timedelta(minutes=1)
@@ -57,6 +58,7 @@ def call(hook, exported, *parts, answer="a cat", **settings):
 
 def test_a_call_its_messages_and_its_media(storage, exported):
     hook = hook_of(storage)
+    assert isinstance(hook, CompletionHook)
     span = call(
         hook, exported, BlobPart("image/png", "image", PNG), UriPart(None, "audio", SOUND), conversation_id="c7"
     )
@@ -79,11 +81,8 @@ def test_a_call_its_messages_and_its_media(storage, exported):
     store = opened(storage)
     records = [store.info(reference) for reference in store.list(run_id=run)]
     assert sorted((each.mime_type, each.message_idx, each.part_idx) for each in records) == [
-        ("application/json", 0, 0),
-        ("application/json", 0, 0),
-        ("audio/wav", 0, 2),
-        ("image/png", 0, 1),
-    ]
+        ("application/json", 0, 0), ("application/json", 0, 0), ("audio/wav", 0, 2), ("image/png", 0, 1),
+    ]  # fmt: skip
     assert {(each.conversation_id, each.provider_id) for each in records} == {("c7", "openai")}
     hook.shutdown()
 
@@ -186,7 +185,7 @@ def test_storage_that_breaks_later_is_logged_and_breaks_nothing(local_storage, e
     assert "gen_ai.input.messages_ref" in again.attributes
 
 
-def test_strange_types_stay_inline(local_storage, exported):
+def test_strange_types_stay_inline_and_what_is_no_message_breaks_nothing(local_storage, exported, caplog):
     hook = hook_of(local_storage)
     strange = BlobPart("image/png\r\nX-Evil: 1", "image", PNG)
     span = call(hook, exported, strange, UriPart(None, "image", "data:image/png;base64,%%%"))
@@ -194,41 +193,63 @@ def test_strange_types_stay_inline(local_storage, exported):
     (message,) = json.loads(read(local_storage, span.attributes["gen_ai.input.messages_ref"]))
     assert message["parts"][1]["content"] == base64.b64encode(PNG).decode()
     assert message["parts"][2]["uri"] == "data:image/png;base64,%%%"
-
-
-def test_what_is_no_message_breaks_nothing(local_storage, caplog):
+    before = len(list(opened(local_storage).list()))
     hook = hook_of(local_storage)
     hook.on_completion(inputs=["not a message"], outputs=[], system_instruction=[])
     hook.on_completion(inputs=[], outputs=[], system_instruction=[])
     hook.on_completion(inputs=[InputMessage("user", [TextPart("x" * 10)])], outputs=None, system_instruction=None)
     hook.shutdown()
     assert "a completion was not kept" in caplog.text
-    assert len(list(opened(local_storage).list())) == 1
+    assert len(list(opened(local_storage).list())) == before + 1
 
 
 PROGRAM = """
 from opentelemetry.util.genai.completion_hook import load_completion_hook
 from opentelemetry.util.genai.types import InputMessage, TextPart
-hook = load_completion_hook()
-print(type(getattr(hook, "_wrapped", hook)).__name__)
-hook.on_completion(inputs=[InputMessage("user", [TextPart("hello")])], outputs=[], system_instruction=[])
+for store in ("", "store"):
+    os.environ.update({"FSMEDIA_URL": store} if store else {})
+    hook = load_completion_hook()
+    print("HOOK", type(getattr(hook, "_wrapped", hook)).__name__)
+    hook.on_completion(inputs=[InputMessage("user", [TextPart("hello")])], outputs=[], system_instruction=[])
 """
 
 
-def test_a_program_that_names_the_hook_in_its_environment(tmp_path):
-    out = run_installed(
-        PROGRAM, tmp_path, FSMEDIA_URL=str(tmp_path / "store"), OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK="fsmedia"
-    )
-    assert out.splitlines() == ["StoreCompletionHook"]
+def test_a_program_names_the_hook_in_its_environment_and_runs_on_where_that_names_no_store(tmp_path):
+    out = run_installed(PROGRAM, tmp_path, OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK="fsmedia")
+    assert "CompletionHook fsmedia configuration failed" in out
+    hooks = [line for line in out.splitlines() if line.startswith("HOOK")]
+    assert hooks == ["HOOK _NoOpCompletionHook", "HOOK StoreCompletionHook"]
     (reference,) = MediaStore(tmp_path / "store").list(run_id=UNTRACED)  # the end of the program waited for it
     assert b"hello" in MediaStore(tmp_path / "store").retrieve_media(reference).read_bytes()
 
 
-def test_a_program_whose_environment_names_no_store_runs_on(tmp_path):
-    out = run_installed(PROGRAM, tmp_path, OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK="fsmedia")
-    assert "CompletionHook fsmedia configuration failed" in out
-    assert "_NoOpCompletionHook" in out
+def test_its_base_path_may_be_a_run_of_a_store(storage, monkeypatch, exported):
+    store = MediaStore(storage.url, storage_options=storage.options).create()
+    monkeypatch.setenv("FSMEDIA_URL", storage.url)
+    monkeypatch.setattr("fsspec.config.conf", {"media": {"storage_options": storage.options}}, raising=True)
+    for form in ("json", "jsonl"):
+        hook = UploadCompletionHook(base_path=f"media://runs/{form}", upload_format=form)
+        with exported.tracers.get_tracer("program").start_as_current_span(form) as span:
+            said = [InputMessage("user", [TextPart("hello")])]
+            hook.on_completion(inputs=said, outputs=[], system_instruction=[], span=span)
+        hook.shutdown()
+        url = exported.named(form)[0].attributes["gen_ai.input.messages_ref"]
+        (reference,) = store.list(run_id=form)
+        assert url == f"media://{reference}"
+        assert store.info(reference).mime_type == f"application/{form}"
+        first = json.loads(store.retrieve_media(reference).read_bytes().splitlines()[0])
+        assert (first[0] if form == "json" else first)["parts"] == [{"type": "text", "content": "hello"}]
 
 
-def test_it_is_what_the_interface_asks_for(local_storage):
-    assert isinstance(hook_of(local_storage), CompletionHook)
+def test_a_content_type_is_checked_and_wins_over_the_name(local_storage):
+    store = MediaStore(local_storage.url).create()
+    with store.fs.open("runs/r1/a.bin", "wb", content_type="audio/wav") as file:
+        file.write(b"x")
+    assert store.info("runs/r1/a.bin").mime_type == "audio/wav"
+    with store.fs.open("runs/r1/a.bin", "w", content_type="text/plain") as file:
+        file.write("x")
+    assert store.info("runs/r1/a.bin").mime_type == "text/plain"
+    with pytest.raises(InvalidMediaError):
+        store.fs.open("runs/r1/b.bin", "wb", content_type="text/plain\r\nX: y")
+    with store.fs.open("runs/r1/a.bin", "rb", content_type="x") as file:
+        assert file.read() == b"x"

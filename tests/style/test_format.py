@@ -61,26 +61,16 @@ def test_the_page_names_its_format_and_the_keys_of_the_code() -> None:
     unique = temporary.rpartition("-")[2]
     assert re.fullmatch(r"u[0-9a-z]{26}", unique)
     assert named == [
-        keys.CONFIGURATION_KEY,
-        "<reference>",
-        keys.sidecar_key("<reference>"),
-        f"{keys.BLOBS}/<2 hex>/<digest>/data/<generation>",
-        f"{keys.BLOBS}/<2 hex>/<digest>/refs/<generation>/<marker>",
-        f"{keys.BLOBS}/<2 hex>/<digest>/condemned/<generation>/<id>",
-        f"{keys.DUE}/<YYYY-MM-DD>/<HH>/<MM>/<reference>",
-        f"{keys.HOLDS}/<digest of reference>",
-        f"{keys.DELETIONS}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
+        keys.CONFIGURATION_KEY, "<reference>", keys.sidecar_key("<reference>"),
+        f"{keys.BLOBS}/<2 hex>/<digest>/data/<generation>", f"{keys.BLOBS}/<2 hex>/<digest>/refs/<generation>/<marker>",
+        f"{keys.BLOBS}/<2 hex>/<digest>/condemned/<generation>/<id>", f"{keys.DUE}/<YYYY-MM-DD>/<HH>/<MM>/<reference>",
+        f"{keys.HOLDS}/<digest of reference>", f"{keys.DELETIONS}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
         f"{keys.REFERENCES}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
         f"{keys.ERASURES}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
-        f"{keys.QUARANTINE}/<YYYY-MM-DD>T<HHMMSS>-<unique>/<key>",
-        f"{keys.CATALOG}/<time>-<unique>.parquet",
-        f"{keys.CATALOG}/<YYYY-MM-DD>T<HHMMSS>-<unique>.erased",
-        f"{keys.LOCKS}/<2 hex>",
-        f"{keys.SWITCHES}/<name>",
-        f"{keys.ASIDE}/<unique>-<quoted key>",
-        keys.INDEX_ASIDE_KEY,
-        temporary.removesuffix(unique) + "<unique>",
-    ]
+        f"{keys.QUARANTINE}/<YYYY-MM-DD>T<HHMMSS>-<unique>/<key>", f"{keys.CATALOG}/<time>-<unique>.parquet",
+        f"{keys.CATALOG}/<YYYY-MM-DD>T<HHMMSS>-<unique>.erased", f"{keys.LOCKS}/<2 hex>", f"{keys.SWITCHES}/<name>",
+        f"{keys.ASIDE}/<unique>-<quoted key>", keys.INDEX_ASIDE_KEY, temporary.removesuffix(unique) + "<unique>",
+    ]  # fmt: skip
 
 
 # -- keys --------------------------------------------------------------------------------------------------------

@@ -131,19 +131,8 @@ def test_no_public_name_is_without_a_docstring() -> None:
 # -- imports -----------------------------------------------------------------------------------------------------
 
 HEAVY = [
-    "s3fs",
-    "gcsfs",
-    "pyarrow",
-    "pandas",
-    "PIL",
-    "av",
-    "typer",
-    "rich",
-    "fsspec",
-    "pydantic",
-    "asyncio",
-    "filetype",
-]
+    "s3fs", "gcsfs", "pyarrow", "pandas", "PIL", "av", "typer", "rich", "fsspec", "pydantic", "asyncio", "filetype",
+]  # fmt: skip
 NOT_FOR_LOCAL = ["s3fs", "gcsfs", "aiobotocore", "botocore", "aiohttp", "pyarrow", "pandas", "PIL", "typer", "rich"]
 STAGES = """
 def look(stage):

@@ -67,12 +67,9 @@ WRONG_COROUTINES = COROUTINES.replace("async with await store.open", "with await
     "[each async for each in store.list()]", "await store.list()"
 )
 PROGRAMS = {
-    "conforms": CONFORMS,
-    "coroutines": COROUTINES,
-    "many": MANY,
-    "conforms_not": CONFORMS.replace('MediaStore("memory://m")', "object()"),
-    "coroutines_not": WRONG_COROUTINES,
-}
+    "conforms": CONFORMS, "coroutines": COROUTINES, "many": MANY,
+    "conforms_not": CONFORMS.replace('MediaStore("memory://m")', "object()"), "coroutines_not": WRONG_COROUTINES,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("command", [("ruff", "check"), ("ruff", "format", "--check"), ("mypy",)], ids=" ".join)

@@ -1,11 +1,13 @@
-"""Each operation is told once, with what is known of it, on every storage; never with what nobody may know."""
+"""Each operation is told once, of a store as of `media://`, with what is known, never with a secret."""
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import pickle
 from datetime import timedelta
 
+import fsspec
 import pytest
 
 from fsmedia import (
@@ -15,6 +17,7 @@ from fsmedia import (
     InvalidMediaError,
     InvalidReferenceError,
     MediaContent,
+    MediaFileSystem,
     MediaMetadata,
     MediaNotFoundError,
     MediaStore,
@@ -45,15 +48,9 @@ def only(heard):
 def test_a_media_from_its_store_to_its_delete(storage, store, heard):
     reference = store.store_media(png(caption="a caption"), WHOSE)
     facts = {
-        "reference": reference,
-        "mime_type": "image/png",
-        "size_bytes": len(PNG),
-        "run_id": "r1",
-        "conversation_id": "c1",
-        "session_id": "s1",
-        "message_idx": 3,
-        "part_idx": 1,
-    }
+        "reference": reference, "mime_type": "image/png", "size_bytes": len(PNG), "run_id": "r1",
+        "conversation_id": "c1", "session_id": "s1", "message_idx": 3, "part_idx": 1,
+    }  # fmt: skip
     event = only(heard)
     assert event.name == "media.stored"
     assert told(event) == {"operation": "store", **facts}
@@ -211,13 +208,10 @@ def test_strangers_urls_lose_their_secrets(store, heard):
     assert "5ec4e7" not in repr(event)
 
 
-@pytest.mark.parametrize(
-    ("text", "safe"),
-    [
-        ("runs/r1/x.png", "runs/r1/x.png"), ("a?b=c", "a?b=c"), ("at https://u:p@h/x?y=z, then", "at https://h/x then"),
-        ("media://x::s3://k:s@b/m?q#f", "media://x::s3://b/m"), ("s3://a@b/c@d", "s3://b/c@d"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("text", "safe"), [
+    ("runs/r1/x.png", "runs/r1/x.png"), ("a?b=c", "a?b=c"), ("at https://u:p@h/x?y=z, then", "at https://h/x then"),
+    ("media://x::s3://k:s@b/m?q#f", "media://x::s3://b/m"), ("s3://a@b/c@d", "s3://b/c@d"),
+])  # fmt: skip
 def test_what_is_taken_out_of_texts(text, safe):
     assert without_secrets(text) == safe
 
@@ -240,7 +234,7 @@ def broken(event):
     raise RuntimeError(f"token=5ec4e7 of {event}")
 
 
-def test_a_hook_that_fails_breaks_nothing_and_is_named_once(local_storage, heard, caplog):
+def test_a_hook_that_fails_breaks_nothing_and_one_may_use_a_store(local_storage, heard, caplog):
     store = MediaStore(local_storage.url, hooks=[broken, heard.append])
     for _ in range(3):
         store.store_media(png(), R1)
@@ -249,9 +243,6 @@ def test_a_hook_that_fails_breaks_nothing_and_is_named_once(local_storage, heard
     assert (record.name, record.levelname) == ("fsmedia", "WARNING")
     assert "hook broken failed with RuntimeError (line " in record.getMessage()
     assert "5ec4e7" not in caplog.text
-
-
-def test_a_hook_may_use_a_store_and_hears_nothing_of_that(local_storage):
     counted = []
 
     def hook(event):
@@ -286,3 +277,104 @@ def test_hooks_and_events_pickle(local_storage):
 def test_what_can_not_be_called_is_refused(hooks, local_storage):
     with pytest.raises(InvalidMediaError, match=r"hooks=\[function\]"):
         MediaStore(local_storage.url, hooks=hooks)
+
+
+A, B = "runs/r1/a.png", "runs/r1/b.png"
+
+
+def drained(heard):
+    """Return operation, reference, size and enclosing operation of each event, and forget them."""
+    found = [(each.operation, each.reference, each.size_bytes, each.within) for each in heard]
+    heard.clear()
+    return found
+
+
+@pytest.fixture
+def fs(store, heard):
+    filesystem = store.create().fs
+    heard.clear()
+    return filesystem
+
+
+def test_bytes_written_and_read(fs, heard):
+    fs.pipe_file(A, PNG)
+    with fs.open(B, "wb") as file:
+        file.write(PNG)
+        assert heard == [] or heard[-1].reference == A
+    assert [(each.name, each.run_id, each.mime_type) for each in heard] == [("media.stored", "r1", "image/png")] * 2
+    assert drained(heard) == [("store", A, len(PNG), None), ("store", B, len(PNG), None)]
+    assert fs.cat_file(A, 0, 10) == PNG[:10]
+    assert drained(heard) == [("retrieve", A, 10, None)]
+    assert fs.cat([A, B]) == {A: PNG, B: PNG}
+    assert sorted(drained(heard)) == [("retrieve", A, len(PNG), None), ("retrieve", B, len(PNG), None)]
+    with fs.open(A) as file:
+        file.read()
+    assert drained(heard) == [("open", A, None, None)]
+
+
+def test_many_at_once(fs, heard, tmp_path):
+    fs.pipe({A: PNG, B: PNG})
+    assert {(each[0], each[1]) for each in drained(heard)} >= {("store", A), ("store", B)}
+    fs.get([A, B], [str(tmp_path / "a"), str(tmp_path / "b")])
+    assert {each[1] for each in drained(heard)} == {A, B}
+    assert (tmp_path / "a").read_bytes() == PNG
+    fs.rm([A, B])
+    assert sorted(drained(heard), key=str) == [
+        ("delete", A, len(PNG), "delete_many"),
+        ("delete", B, len(PNG), "delete_many"),
+        ("delete_many", None, None, None),
+    ]
+
+
+def test_copies_moves_and_what_is_not_there(fs, heard):
+    fs.pipe_file(A, PNG)
+    heard.clear()
+    fs.cp_file(A, B)
+    assert drained(heard) == [("copy", A, None, None)]
+    fs.mv(B, "runs/r2/c.png")
+    assert drained(heard) == [("copy", B, None, "move"), ("delete", B, len(PNG), "move"), ("move", None, None, None)]
+    fs.rm_file(A)
+    assert drained(heard) == [("delete", A, len(PNG), None)]
+    for ask in (fs.cat_file, fs.rm_file):
+        with pytest.raises(MediaNotFoundError):
+            ask(A)
+    with pytest.raises(FileNotFoundError):
+        fs.cat([A, B])
+    assert {(each.name, each.error_type) for each in heard} == {("media.store_error", "MediaNotFoundError")}
+
+
+def test_spans_are_below_the_callers_also_on_fsspecs_loop(fs, exported):
+    fs.pipe({A: PNG, B: PNG})
+    tracer = exported.tracers.get_tracer("program")
+    with tracer.start_as_current_span("chat") as chat:
+        fs.cat([A, B])
+        fs.cat_file(A)
+
+        async def ask():
+            return await asyncio.gather(*(fs._cat_file(each) for each in (A, B)))
+
+        if not fs._backend.asynchronous:  # else its coroutines belong to fsspec's loop
+            asyncio.run(ask())
+    found = exported.named("media.retrieve")
+    assert len(found) in (3, 5)
+    assert {span.parent.span_id for span in found} == {chat.get_span_context().span_id}
+
+
+class Kept:
+    """A hook that can be pickled."""
+
+    events: list = []  # noqa: RUF012 - of all instances
+
+    def __call__(self, event):
+        self.events.append(event)
+
+
+def test_a_filesystem_takes_hooks_of_its_own_and_pickles_them(local_storage):
+    store = MediaStore(local_storage.url)
+    reference = store.store_media(png(), R1)
+    fs = fsspec.filesystem("media", root=local_storage.url, hooks=[Kept()], skip_instance_cache=True)
+    Kept.events.clear()
+    assert isinstance(fs, MediaFileSystem)
+    pickle.loads(pickle.dumps(fs)).cat_file(reference)
+    assert [event.reference for event in Kept.events] == [reference]
+    assert "hooks" not in fs.to_dict()

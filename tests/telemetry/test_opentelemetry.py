@@ -29,11 +29,8 @@ def test_the_four_spans_of_the_peer_and_what_they_say(open_store, exported, stor
     store.delete_media(reference)
     spans = {span.name: span for span in exported.spans}
     assert list(spans) == [
-        "media.store",
-        "media.retrieve",
-        *(["media.get_url"] if "media.get_url" in spans else []),
-        "media.delete",
-    ]
+        "media.store", "media.retrieve", *(["media.get_url"] if "media.get_url" in spans else []), "media.delete",
+    ]  # fmt: skip
     for name in ("media.store", "media.retrieve", "media.delete"):
         said = dict(spans[name].attributes)
         assert said["media.operation"] == name.partition(".")[2]
@@ -173,15 +170,14 @@ def test_measurements_of_sweeps(open_store, clock, exported):
     assert series(points["media.bytes"], **{"media.operation": "enforce_policy"}) == []  # not counted twice
 
 
-def test_nothing_is_told_where_instrumentation_is_suppressed(local_storage, exported):
+def test_suppressed_instrumentation_tells_nothing_and_a_sampler_keeps_measurements(
+    local_storage, exported, monkeypatch
+):
     store = MediaStore(local_storage.url)
     with suppress_instrumentation():
         store.store_media(png(), R1)
     assert exported.spans == []
     assert exported.points() == {}
-
-
-def test_a_sampler_that_drops_spans_keeps_the_measurements(local_storage, exported, monkeypatch):
     monkeypatch.setattr(opentelemetry.trace, "_TRACER_PROVIDER", opentelemetry.trace.NoOpTracerProvider())
     MediaStore(local_storage.url).store_media(png(), R1)
     assert exported.spans == []
@@ -233,11 +229,6 @@ print("LOADED", [name for name in sys.modules if name.startswith(("opentelemetry
 """
 
 
-def test_a_program_without_opentelemetry_never_loads_it(tmp_path):
-    done = run_python(QUIET, cwd=tmp_path)
-    assert done.stdout.splitlines()[-1] == "LOADED []", done.stdout
-
-
 WITHOUT = """
 import importlib.abc, sys
 class Missing(importlib.abc.MetaPathFinder):
@@ -248,6 +239,7 @@ sys.meta_path.insert(0, Missing())
 """
 
 
-def test_a_machine_without_opentelemetry_stores_as_well(tmp_path):
-    done = run_python(WITHOUT + QUIET, cwd=tmp_path)
+@pytest.mark.parametrize("machine", ["", WITHOUT], ids=["with OpenTelemetry", "without"])
+def test_a_program_without_opentelemetry_never_loads_it_and_stores_as_well(machine, tmp_path):
+    done = run_python(machine + QUIET, cwd=tmp_path)
     assert done.stdout.splitlines()[-1] == "LOADED []", done.stdout

@@ -97,11 +97,26 @@ def test_base64_of_text_does_not_warn() -> None:
 # -- sources -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("data", [b"ab", bytearray(b"ab"), memoryview(b"ab")], ids=lambda data: type(data).__name__)
-def test_bytes_of_any_kind(data: Any) -> None:
-    content = MediaContent(data=data, mime_type="image/png")
-    assert type(content.data) is bytes
-    assert content.data == b"ab"
+def test_from_bytes_of_any_kind_and_from_url() -> None:
+    for data in [b"ab", bytearray(b"ab"), memoryview(b"ab")]:
+        content = MediaContent(data=data, mime_type="image/png")
+        assert type(content.data) is bytes
+        assert content.data == b"ab"
+    for mime_type in [None, "image/x-own"]:
+        assert MediaContent.from_bytes(PNG, mime_type, width=3).mime_type == (mime_type or "image/png")
+        assert MediaContent.from_bytes(PNG, width=3).width == 3
+        assert MediaContent.from_bytes(b"hello").mime_type == "text/plain"
+        assert MediaContent.from_bytes(b"").mime_type == "application/octet-stream"
+        assert MediaContent.from_bytes(b"\0\1\2").mime_type == "application/octet-stream"
+    for url, mime_type in [
+        ("https://h/a/b.PNG?x=y.jpg", "image/png"), ("http://h/a", "application/octet-stream"),
+        ("data:image/gif;base64,R0lG", "image/gif"), ("DATA:image/gif,x", "image/gif"), ("data:,hello", "text/plain"),
+        ("data:;base64,aGk=", "text/plain"), ("data:text/html;charset=utf-8,x", "text/html;charset=utf-8"),
+        ("data:;charset=utf-8,x", "text/plain;charset=utf-8"),  # RFC 2397: the type alone may be left out
+    ]:  # fmt: skip
+        content = MediaContent.from_url(url, caption="c")
+        assert (content.url, content.mime_type, content.caption) == (url, mime_type, "c")
+        assert MediaContent.from_url(url, "image/x-own").mime_type == "image/x-own"
 
 
 @pytest.mark.parametrize("data", [5, 1.5, [1, 2], {"a": 1}, io.StringIO("text")], ids=lambda data: type(data).__name__)
@@ -147,15 +162,6 @@ def test_urls_that_can_not_be_read_are_refused(url: str) -> None:
         MediaContent.from_url(url)
 
 
-@pytest.mark.parametrize("mime_type", [None, "image/x-own"])
-def test_from_bytes(mime_type: str | None) -> None:
-    assert MediaContent.from_bytes(PNG, mime_type, width=3).mime_type == (mime_type or "image/png")
-    assert MediaContent.from_bytes(PNG, width=3).width == 3
-    assert MediaContent.from_bytes(b"hello").mime_type == "text/plain"
-    assert MediaContent.from_bytes(b"").mime_type == "application/octet-stream"
-    assert MediaContent.from_bytes(b"\0\1\2").mime_type == "application/octet-stream"
-
-
 @pytest.mark.parametrize("data", [5, "aGVs", [1, 2], None], ids=repr)
 @pytest.mark.parametrize("mime_type", [None, "image/png"])
 def test_from_bytes_takes_only_bytes(data: Any, mime_type: str | None) -> None:
@@ -197,21 +203,6 @@ def test_from_path_and_what_is_wrong_with_one(tmp_path: Path) -> None:
     later = MediaContent.from_path(tmp_path / "missing.png")  # nothing is read before it is needed
     with pytest.raises(MediaNotFoundError):
         later.open()
-
-
-@pytest.mark.parametrize(
-    ("url", "mime_type"),
-    [
-        ("https://h/a/b.PNG?x=y.jpg", "image/png"), ("http://h/a", "application/octet-stream"),
-        ("data:image/gif;base64,R0lG", "image/gif"), ("DATA:image/gif,x", "image/gif"), ("data:,hello", "text/plain"),
-        ("data:;base64,aGk=", "text/plain"), ("data:text/html;charset=utf-8,x", "text/html;charset=utf-8"),
-        ("data:;charset=utf-8,x", "text/plain;charset=utf-8"),  # RFC 2397: the type alone may be left out
-    ],
-)  # fmt: skip
-def test_from_url(url: str, mime_type: str) -> None:
-    content = MediaContent.from_url(url, caption="c")
-    assert (content.url, content.mime_type, content.caption) == (url, mime_type, "c")
-    assert MediaContent.from_url(url, "image/x-own").mime_type == "image/x-own"
 
 
 class Pipe(io.RawIOBase):
@@ -294,20 +285,10 @@ def test_a_content_comes_back_from_json(fields: dict[str, Any], source: dict[str
 
 def test_promptkits_json_validates_and_a_file_object_has_no_json_form() -> None:
     document = {
-        "data": base64.b64encode(PNG).decode(),
-        "mime_type": "image/png",
-        "format": "png",
-        "size_kb": 1,
-        "detail": "high",
-        "caption": "é",
-        "duration": 3,
-        "bit_rate": 128,
-        "channels": 2,
-        "width": 4,
-        "height": 5,
-        "fps": 25,
-        "policy_name": "",
-    }
+        "data": base64.b64encode(PNG).decode(), "mime_type": "image/png", "format": "png", "size_kb": 1,
+        "detail": "high", "caption": "é", "duration": 3, "bit_rate": 128, "channels": 2, "width": 4, "height": 5,
+        "fps": 25, "policy_name": "",
+    }  # fmt: skip
     plain = MediaContent.model_validate_json(json.dumps(document))
     assert plain == MediaContent.from_promptkit({**document, "later_key": {"a": [1]}, "SizeKB": 3})
     assert (plain.data, plain.duration, plain.fps, plain.policy_name) == (PNG, 3, 25, None)
@@ -448,21 +429,16 @@ def test_repr_shows_size_and_digest_never_the_data_and_contents_are_frozen() -> 
     assert hash(content) == hash(MediaContent.from_bytes(PNG))
 
 
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        (URL, "https://host.example:8443/a/x.png?..."),
-        (f"https://host/x@y.png#{SECRET}", "https://host/x@y.png"),
-        (f"HTTP://{SECRET}@[::1]:80/x", "http://[::1]:80/x"),
-        (f"https://a@b:{SECRET}@host/x", "https://host/x"),
+def test_repr_shows_no_query_and_no_user() -> None:
+    for url, shown in [
+        (URL, "https://host.example:8443/a/x.png?..."), (f"https://host/x@y.png#{SECRET}", "https://host/x@y.png"),
+        (f"HTTP://{SECRET}@[::1]:80/x", "http://[::1]:80/x"), (f"https://a@b:{SECRET}@host/x", "https://host/x"),
         (f"data:image/png;base64,{SECRET}", "data:image/png;base64,..."),
         (f"DATA:image/png,{SECRET}", "DATA:image/png,..."),
-    ],
-)
-def test_repr_shows_no_query_and_no_user(url: str, shown: str) -> None:
-    content = MediaContent(url=url, mime_type="image/png")
-    assert repr(content) == f"MediaContent(url={shown!r}, mime_type='image/png')"
-    assert content.url == url
+    ]:  # fmt: skip
+        content = MediaContent(url=url, mime_type="image/png")
+        assert repr(content) == f"MediaContent(url={shown!r}, mime_type='image/png')"
+        assert content.url == url
 
 
 def test_a_pickle_leaves_the_handle_and_the_copy_behind() -> None:
@@ -484,14 +460,10 @@ def test_a_pickle_leaves_the_handle_and_the_copy_behind() -> None:
     assert path.name.encode() not in pickle.dumps(inline)
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"data": "!" + SECRET}, {"data": SECRET.encode(), "url": URL}, {"data": SECRET.encode(), "width": -1},
-        {"url": "ftp" + URL}, {"url": URL, "bogus": SECRET},
-    ],
-    ids=["base64", "two sources", "width", "scheme", "unknown"],
-)  # fmt: skip
+@pytest.mark.parametrize("fields", [
+    {"data": "!" + SECRET}, {"data": SECRET.encode(), "url": URL}, {"data": SECRET.encode(), "width": -1},
+    {"url": "ftp" + URL}, {"url": URL, "bogus": SECRET},
+], ids=["base64", "two sources", "width", "scheme", "unknown"])  # fmt: skip
 def test_errors_quote_no_input(fields: dict[str, Any]) -> None:
     fields["mime_type"] = "image/png"
     document = json.dumps({name: v.decode() if isinstance(v, bytes) else v for name, v in fields.items()})

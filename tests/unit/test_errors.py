@@ -103,11 +103,8 @@ def test_errors_pickle_and_copy(kind: type[MediaError], through: Callable[[Media
     assert type(again) is kind
     assert again is not error
     assert (again.problem, again.next_step, again.reference, again.key) == (
-        "went wrong",
-        "do this",
-        error.reference,
-        "k",
-    )
+        "went wrong", "do this", error.reference, "k",
+    )  # fmt: skip
     assert again.args == error.args
     assert str(again) == str(error)
     assert again.__notes__ == ["seen by a worker"]
@@ -221,24 +218,21 @@ def show_nothing(error: BaseException) -> None:
         assert line not in text
 
 
-@pytest.mark.parametrize(
-    ("error", "step"),
-    [
+def test_each_failure_says_what_to_do() -> None:
+    for error, step in [
         (PermissionError("no"), "check the credentials"), (TimeoutError("late"), "timeout"),
         (FileNotFoundError("gone"), "bucket or folder"), (OSError(errno.ENOSPC, "full"), "free some space"),
         (OSError(errno.EDQUOT, "full"), "free some of the quota"), (OSError(errno.EROFS, "ro"), "read-only"),
         (OSError(errno.ENAMETOOLONG, "long"), "shorten"), (OSError(errno.EMFILE, "many"), "open files"),
         (OSError(errno.EIO, "disk"), "try again"), (RuntimeError("odd"), "try again"),
         (ConnectionResetError("reset"), "try again"),
-    ],
-)  # fmt: skip
-def test_each_failure_says_what_to_do(error: Exception, step: str) -> None:
-    raised = caught(error)
-    assert step in raised.next_step
-    assert type(error).__name__ in str(raised)
-    assert raised.key == "runs/r1/x.png"
-    assert raised.reference is None
-    assert str(raised).startswith("runs/r1/x.png: ")
+    ]:  # fmt: skip
+        raised = caught(error)
+        assert step in raised.next_step
+        assert type(error).__name__ in str(raised)
+        assert raised.key == "runs/r1/x.png"
+        assert raised.reference is None
+        assert str(raised).startswith("runs/r1/x.png: ")
 
 
 def test_the_cause_is_kept_where_it_shows_nothing_and_never_a_context() -> None:
@@ -333,30 +327,18 @@ def test_redact_leaves_no_secret(secrets: frozenset[str], rest: str) -> None:
 
 def test_secrets_are_all_but_what_is_known_to_be_open_and_those_inside_an_endpoint() -> None:
     options = {
-        "key": "AKIAEXAMPLE",
-        "secret": PASSWORD,
-        "token": {"private_key": KEY_FILE, "type": b"bytes-token"},
+        "key": "AKIAEXAMPLE", "secret": PASSWORD, "token": {"private_key": KEY_FILE, "type": b"bytes-token"},
         "client_kwargs": {
             "endpoint_url": "http://127.0.0.1:9000",
             "region_name": "eu-central-1",
             "aws_id": "in-nested",
         },
-        "headers": [("Authorization", "Bearer abc"), "x-key"],
-        "anon": False,
-        "port": 9000,
-        "short": "abc",
+        "headers": [("Authorization", "Bearer abc"), "x-key"], "anon": False, "port": 9000, "short": "abc",
         "project": "my-project",
-    }
+    }  # fmt: skip
     assert secrets_of(options) == {
-        "AKIAEXAMPLE",
-        PASSWORD,
-        KEY_FILE,
-        "bytes-token",
-        "in-nested",
-        "Authorization",
-        "Bearer abc",
-        "x-key",
-    }
+        "AKIAEXAMPLE", PASSWORD, KEY_FILE, "bytes-token", "in-nested", "Authorization", "Bearer abc", "x-key",
+    }  # fmt: skip
     assert secrets_of({}) == frozenset()
     # botocore quotes the endpoint it could not reach.
     endpoint = f"https://user:{PASSWORD}@minio.example:9000"

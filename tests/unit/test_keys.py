@@ -37,16 +37,14 @@ def test_unique_names_are_u_and_26_lower_case_fresh_and_in_order() -> None:
     assert before < names[0] < names[-1] < after
 
 
-@pytest.mark.parametrize(
-    "value", [0, 2**128 - 1, *(1 << bit for bit in range(128)), 0x018BCFE5687B7FFFBFFF0123456789AB]
-)
-def test_unique_holds_all_bits_of_its_uuid(value: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uuid_utils, "uuid7", lambda: uuid.UUID(int=value))
+def test_unique_holds_all_bits_of_its_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
     digits = "0123456789abcdefghjkmnpqrstvwxyz"
-    number = 0
-    for character in keys.new_unique()[1:]:
-        number = number * 32 + digits.index(character)
-    assert number == value
+    for value in (0, 2**128 - 1, *(1 << bit for bit in range(128)), 0x018BCFE5687B7FFFBFFF0123456789AB):
+        monkeypatch.setattr(uuid_utils, "uuid7", lambda value=value: uuid.UUID(int=value))
+        number = 0
+        for character in keys.new_unique()[1:]:
+            number = number * 32 + digits.index(character)
+        assert number == value
 
 
 @given(MILLISECONDS, MILLISECONDS)
@@ -92,31 +90,39 @@ def test_plain_name_refuses_what_would_not_parse(indices: tuple[int, int]) -> No
         keys.plain_name(*indices, UNIQUE)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "", "0_0_1795329442634380786.png",  # PromptKit
-        "8df3558c41c5f1c215aca452101dc6139d88ef3c62f4583a0fc9d117120cdbc6.gif",  # PromptKit, deduplicated
-        f"003_01_{UNIQUE}.png", f"0003_1_{UNIQUE}.png", f"00003_01_{UNIQUE}.png", f"0003_001_{UNIQUE}.png",
-        f"0003-01-{UNIQUE}.png", f"0003_01_{UNIQUE[:-1]}.png", f"0003_01_{UNIQUE}0.png",
-        f"0003_01_{UNIQUE.upper()}.png", f"0003_01_v{UNIQUE[1:]}.png", f"x0003_01_{UNIQUE}.png", f"0003_01_{UNIQUE}png",
-        f"0003_01_{UNIQUE}.png.meta", f"0003_01_{UNIQUE}.meta", f"0003_01_{UNIQUE}.png/other",
-        f"\u0660003_01_{UNIQUE}.png",  # another script's digit
-        "9" * 5000 + f"_01_{UNIQUE}.png",
-    ],
-)  # fmt: skip
-def test_other_names_are_not_our_own(name: str) -> None:
-    assert keys.parse_own_name(name) is None
-    assert not keys.is_own_name(name)
-    assert not keys.is_own_name(f"runs/r1/{name}")
+NOT_OUR_OWN = [
+    "", "0_0_1795329442634380786.png",  # PromptKit
+    "8df3558c41c5f1c215aca452101dc6139d88ef3c62f4583a0fc9d117120cdbc6.gif",  # PromptKit, deduplicated
+    f"003_01_{UNIQUE}.png", f"0003_1_{UNIQUE}.png", f"00003_01_{UNIQUE}.png", f"0003_001_{UNIQUE}.png",
+    f"0003-01-{UNIQUE}.png", f"0003_01_{UNIQUE[:-1]}.png", f"0003_01_{UNIQUE}0.png", f"0003_01_{UNIQUE.upper()}.png",
+    f"0003_01_v{UNIQUE[1:]}.png", f"x0003_01_{UNIQUE}.png", f"0003_01_{UNIQUE}png", f"0003_01_{UNIQUE}.png.meta",
+    f"0003_01_{UNIQUE}.meta", f"0003_01_{UNIQUE}.png/other", "9" * 5000 + f"_01_{UNIQUE}.png",
+    f"\u0660003_01_{UNIQUE}.png",  # another script's digit
+]  # fmt: skip
+NOT_TEMPORARY = ["", ".tmp-", ".tmp-x", f".tmp-{UNIQUE}.png", f"x.tmp-{UNIQUE}", f".tmp-{UNIQUE}/x"]
+HIDDEN = [
+    ".fsmedia", ".fsmedia/", ".fsmedia/store.json", ".FSMedia/store.json",
+    ".f\u017fmedia/store.json",  # long s: the same folder on a disk that folds case
+    ".fsmedia/blobs/ab/x", "runs/.fsmedia/x.png", "runs/r1/.FSMedia/store.json", "runs/r1/.fsmedia",
+    "runs/r1/x.png.meta", "x.meta", "runs/r1/.meta", f"runs/r1/.tmp-{UNIQUE}", f".tmp-{UNIQUE}", ".dedup_index.json",
+]  # fmt: skip
+NOT_HIDDEN = [
+    "", "x.png", "runs", "runs/r1/x.png", ".fsmedia2/x.png", "runs/.fsmedia2/x.png", "runs/r1/.dedup_index.json",
+    "runs/x.meta/y.png", "runs/x.meta/", f"runs/.tmp-{UNIQUE}/", ".hidden.png", "by-run/x.png",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["", ".tmp-", ".tmp-x", f".tmp-{UNIQUE}.png", f"x.tmp-{UNIQUE}", f".tmp-{UNIQUE}/x"])
-def test_other_names_are_not_temporary(name: str) -> None:
-    assert not keys.is_temporary(name)
-
-
-# --- sidecars and what is hidden
+def test_other_names_are_neither_our_own_nor_temporary_nor_hidden() -> None:
+    for name in NOT_OUR_OWN:
+        assert keys.parse_own_name(name) is None, name
+        assert not keys.is_own_name(name), name
+        assert not keys.is_own_name(f"runs/r1/{name}"), name
+    assert [name for name in NOT_TEMPORARY if keys.is_temporary(name)] == []
+    assert [key for key in HIDDEN if not keys.is_hidden(key)] == []
+    assert [key for key in NOT_HIDDEN if keys.is_hidden(key)] == []
+    for key in HIDDEN:
+        with pytest.raises(InvalidReferenceError):
+            keys.check_reference(key)
 
 
 @given(st.text(min_size=1).filter(lambda text: not text.endswith("/")))
@@ -133,49 +139,21 @@ def test_what_is_no_sidecar_has_no_media(key: str) -> None:
         keys.media_key(key)
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        ".fsmedia", ".fsmedia/", ".fsmedia/store.json", ".FSMedia/store.json",
-        ".f\u017fmedia/store.json",  # long s: the same folder on a disk that folds case
-        ".fsmedia/blobs/ab/x", "runs/.fsmedia/x.png", "runs/r1/.FSMedia/store.json", "runs/r1/.fsmedia",
-        "runs/r1/x.png.meta", "x.meta", "runs/r1/.meta", f"runs/r1/.tmp-{UNIQUE}", f".tmp-{UNIQUE}",
-        ".dedup_index.json",
-    ],
-)  # fmt: skip
-def test_hidden(key: str) -> None:
-    assert keys.is_hidden(key)
-    with pytest.raises(InvalidReferenceError):
-        keys.check_reference(key)
+# --- sidecars and what is hidden
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "", "x.png", "runs", "runs/r1/x.png", ".fsmedia2/x.png", "runs/.fsmedia2/x.png", "runs/r1/.dedup_index.json",
-        "runs/x.meta/y.png", "runs/x.meta/", f"runs/.tmp-{UNIQUE}/", ".hidden.png", "by-run/x.png",
-    ],
-)  # fmt: skip
-def test_not_hidden(key: str) -> None:
-    assert not keys.is_hidden(key)
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        (None, "is text, not NoneType"), (b"runs/r1/x.png", "is text, not bytes"), (7, "is text, not int"),
-        ("", "empty"), ("runs/r1/\0.png", "NUL"), ("/data/media/runs/r1/x.png", "absolute"), ("/", "absolute"),
-        ("runs//x.png", "segment is empty"), ("runs/r1/", "folder"), (".", "are no segments"),
-        ("..", "are no segments"), ("runs/./x.png", "are no segments"), ("runs/../x.png", "are no segments"),
-        ("../other/x.png", "are no segments"), ("runs/r1/..", "are no segments"), (".fsmedia", "in .fsmedia"),
-        (".fsmedia/store.json", "in .fsmedia"), (".FsMedia/store.json", "in .fsmedia"),
-        ("runs/.fsmedia/x.png", "in .fsmedia"), ("runs/r1/.FSMEDIA/blobs/x", "in .fsmedia"),
-        ("runs/r1/x.png.meta", "sidecar"), ("runs/r1/.meta", "sidecar"), (f"runs/r1/.tmp-{UNIQUE}", "temporary"),
-        (".dedup_index.json", "PromptKit's index"), ("runs/r1/a::b.png", "'::'"),
-        ("media://runs/r1/x.png::s3://bucket", "URL"), ("s3://bucket/runs/r1/x.png", "URL"), ("runs/http://x", "URL"),
-        ("x" * 1025, "1024 bytes"), ("é" * 513, "1024 bytes"), ("runs/\ud800/x.png", "lone surrogate"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("text", "problem"), [
+    (None, "is text, not NoneType"), (b"runs/r1/x.png", "is text, not bytes"), (7, "is text, not int"), ("", "empty"),
+    ("runs/r1/\0.png", "NUL"), ("/data/media/runs/r1/x.png", "absolute"), ("/", "absolute"),
+    ("runs//x.png", "segment is empty"), ("runs/r1/", "folder"), (".", "are no segments"), ("..", "are no segments"),
+    ("runs/./x.png", "are no segments"), ("runs/../x.png", "are no segments"), ("../other/x.png", "are no segments"),
+    ("runs/r1/..", "are no segments"), (".fsmedia", "in .fsmedia"), (".fsmedia/store.json", "in .fsmedia"),
+    (".FsMedia/store.json", "in .fsmedia"), ("runs/.fsmedia/x.png", "in .fsmedia"),
+    ("runs/r1/.FSMEDIA/blobs/x", "in .fsmedia"), ("runs/r1/x.png.meta", "sidecar"), ("runs/r1/.meta", "sidecar"),
+    (f"runs/r1/.tmp-{UNIQUE}", "temporary"), (".dedup_index.json", "PromptKit's index"), ("runs/r1/a::b.png", "'::'"),
+    ("media://runs/r1/x.png::s3://bucket", "URL"), ("s3://bucket/runs/r1/x.png", "URL"), ("runs/http://x", "URL"),
+    ("x" * 1025, "1024 bytes"), ("é" * 513, "1024 bytes"), ("runs/\ud800/x.png", "lone surrogate"),
+])  # fmt: skip
 def test_references_that_are_refused(text: object, problem: str) -> None:
     with pytest.raises(InvalidReferenceError, match=problem) as caught:
         keys.check_reference(text)
@@ -183,17 +161,20 @@ def test_references_that_are_refused(text: object, problem: str) -> None:
     assert caught.value.reference == (text if isinstance(text, str) else None)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_references_and_lengths_that_are_accepted() -> None:
+    for text in [
         "x.png", "runs/r1/x.png", f"runs/r1/0003_01_{UNIQUE}.png", "runs/ lead trail /x.gif",
-        "runs/tab\tnew\nline/x.gif", "runs/%2F/x.gif", "runs/a\\b/*?.gif", "runs/e\u0301/x.gif", "runs/\u00e9/x.gif",
-        "runs/.../x..png", "runs/.fsmedia2/x.png", "runs/.dedup_index.json", "runs/x.meta/y.png", "runs/a:b/x.png",
-        ".meta.png", f".tmp-{UNIQUE}/x.png", "x" * 1024, "é" * 512,
-    ],
-)  # fmt: skip
-def test_references_that_are_accepted_stay_as_they_are(text: str) -> None:
-    assert keys.check_reference(text) == text
+        "runs/tab\tnew\nline/x.gif",
+        "runs/%2F/x.gif", "runs/a\\b/*?.gif", "runs/e\u0301/x.gif", "runs/\u00e9/x.gif", "runs/.../x..png",
+        "runs/.fsmedia2/x.png", "runs/.dedup_index.json", "runs/x.meta/y.png", "runs/a:b/x.png", ".meta.png",
+        f".tmp-{UNIQUE}/x.png", "x" * 1024, "é" * 512,
+    ]:  # fmt: skip
+        assert keys.check_reference(text) == text
+    for reference, root in [
+        ("r/" + "x" * 250, 0), ("é" * 125, 0), ("/".join(["x" * 248] * 4)[:994], 0),  # 30 + 994
+        ("/".join(["x" * 248] * 4)[:893], 100),  # 100 + 1 + 30 + 893
+    ]:  # fmt: skip
+        keys.check_lengths(reference, root)
 
 
 @given(st.text(alphabet=st.sampled_from("ab./:~\0é\n"), max_size=12))
@@ -210,33 +191,22 @@ def test_an_accepted_reference_is_below_the_root_and_not_hidden(text: str) -> No
 ROOTS = ("/data/my media", "file:///data/my media", "s3://bucket/media", "memory://m")
 
 
-@pytest.mark.parametrize(
-    ("text", "rest"),
-    [
+def test_relative_to_root_in_any_of_its_spellings() -> None:
+    for text, rest in [
         ("/data/my media/runs/r1/x.png", "runs/r1/x.png"), ("/data/my media/runs/%41/x.png", "runs/%41/x.png"),
         ("file:///data/my media/runs/r1/x.png", "runs/r1/x.png"),
         ("file:///data/my%20media/runs/a%20b/x.png", "runs/a b/x.png"),
         ("file:///data/my media/runs/%C3%A9/x.png", "runs/é/x.png"),
-        ("s3://bucket/media/runs/%41/x.png", "runs/%41/x.png"), ("memory://m/x.png", "x.png"),
-        ("/data/my%20media/x.png", "/data/my%20media/x.png"), ("/data/my media2/x.png", "/data/my media2/x.png"),
-        ("/data/my media", "/data/my media"), ("file:///elsewhere/a%20b", "file:///elsewhere/a%20b"),
-        ("s3://other/media/x.png", "s3://other/media/x.png"), ("runs/r1/x.png", "runs/r1/x.png"),
-        ("runs/a%20b/x.png", "runs/a%20b/x.png"), ("", ""),
-    ],
-)  # fmt: skip
-def test_relative_to_root(text: str, rest: str) -> None:
-    assert keys.relative_to_root(text, ROOTS) == rest
-    assert keys.relative_to_root(text, ROOTS[::-1]) == rest
-
-
-@pytest.mark.parametrize(
-    ("root", "text"), [("/", "/runs/x.png"), ("memory://", "memory://runs/x.png"), ("s3://b/", "s3://b/runs/x.png")]
-)
-def test_relative_to_a_root_that_ends_with_a_slash(root: str, text: str) -> None:
-    assert keys.relative_to_root(text, [root]) == "runs/x.png"
-
-
-def test_relative_to_the_longest_spelling_and_never_in_another_encoding() -> None:
+        ("s3://bucket/media/runs/%41/x.png", "runs/%41/x.png"),
+        ("memory://m/x.png", "x.png"), ("/data/my%20media/x.png", "/data/my%20media/x.png"),
+        ("/data/my media2/x.png", "/data/my media2/x.png"), ("/data/my media", "/data/my media"),
+        ("file:///elsewhere/a%20b", "file:///elsewhere/a%20b"), ("s3://other/media/x.png", "s3://other/media/x.png"),
+        ("runs/r1/x.png", "runs/r1/x.png"), ("runs/a%20b/x.png", "runs/a%20b/x.png"), ("", ""),
+    ]:  # fmt: skip
+        assert keys.relative_to_root(text, ROOTS) == rest
+        assert keys.relative_to_root(text, ROOTS[::-1]) == rest
+    for root, text in [("/", "/runs/x.png"), ("memory://", "memory://runs/x.png"), ("s3://b/", "s3://b/runs/x.png")]:
+        assert keys.relative_to_root(text, [root]) == "runs/x.png"
     assert keys.relative_to_root("/a/b/c", ["/a", "/a/b", "/"]) == "c"
     rest = keys.relative_to_root("file:///data/my media/runs/%E9/x.png", ROOTS)
     with pytest.raises(InvalidReferenceError, match="lone surrogate"):
@@ -246,27 +216,11 @@ def test_relative_to_the_longest_spelling_and_never_in_another_encoding() -> Non
 # --- lengths
 
 
-@pytest.mark.parametrize(
-    ("reference", "root"),
-    [
-        ("r/" + "x" * 250, 0),
-        ("é" * 125, 0),
-        ("/".join(["x" * 248] * 4)[:994], 0),  # 30 + 994
-        ("/".join(["x" * 248] * 4)[:893], 100),  # 100 + 1 + 30 + 893
-    ],
-)
-def test_lengths_that_fit(reference: str, root: int) -> None:
-    keys.check_lengths(reference, root)
-
-
-@pytest.mark.parametrize(
-    ("reference", "root", "problem"),
-    [
-        ("r/" + "x" * 251, 0, "250 bytes, one here has 251"), ("x" * 251 + "/y", 0, "250 bytes"),
-        ("é" * 126, 0, "has 252"), ("/".join(["x" * 248] * 4)[:995], 0, "1025 bytes"),
-        ("/".join(["x" * 248] * 4)[:894], 100, "1025 bytes"), ("/".join(["é" * 124] * 4)[:600], 0, "over the 1024"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("reference", "root", "problem"), [
+    ("r/" + "x" * 251, 0, "250 bytes, one here has 251"), ("x" * 251 + "/y", 0, "250 bytes"), ("é" * 126, 0, "has 252"),
+    ("/".join(["x" * 248] * 4)[:995], 0, "1025 bytes"), ("/".join(["x" * 248] * 4)[:894], 100, "1025 bytes"),
+    ("/".join(["é" * 124] * 4)[:600], 0, "over the 1024"),
+])  # fmt: skip
 def test_lengths_that_do_not_fit(reference: str, root: int, problem: str) -> None:
     with pytest.raises(InvalidLayoutError, match=problem) as caught:
         keys.check_lengths(reference, root)
@@ -298,35 +252,21 @@ def test_a_media_is_never_due_before_its_instant(instant: datetime) -> None:
     assert minute - instant < timedelta(minutes=1)
 
 
-@pytest.mark.parametrize(
-    ("instant", "begin"),
-    [
-        (NOON, "2026-03-04/12/00"),
-        (NOON + timedelta(microseconds=1), "2026-03-04/12/01"),
+def test_keys_of_retention_have_the_minute_at_or_after_and_one_length() -> None:
+    for instant, begin in [
+        (NOON, "2026-03-04/12/00"), (NOON + timedelta(microseconds=1), "2026-03-04/12/01"),
         (datetime(2026, 12, 31, 23, 59, 1, tzinfo=UTC), "2027-01-01/00/00"),
         (datetime(2026, 3, 4, 13, 0, tzinfo=timezone(timedelta(hours=1))), "2026-03-04/12/00"),
-        (datetime(33, 1, 1, tzinfo=UTC), "0033-01-01/00/00"),
-        (datetime.max.replace(tzinfo=UTC), "9999-12-31/23/59"),
-    ],
-)
-def test_the_minute_at_or_after(instant: datetime, begin: str) -> None:
-    assert keys.due_key(instant, "runs/r1/x.png") == f"{keys.DUE}/{begin}/runs/r1/x.png"
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
+        (datetime(33, 1, 1, tzinfo=UTC), "0033-01-01/00/00"), (datetime.max.replace(tzinfo=UTC), "9999-12-31/23/59"),
+    ]:  # fmt: skip
+        assert keys.due_key(instant, "runs/r1/x.png") == f"{keys.DUE}/{begin}/runs/r1/x.png"
+    for key in [
         ".fsmedia/due", ".fsmedia/due/2026-03-04/12/00/", ".fsmedia/due/2026-03-04/12/00/a/../b",
         ".fsmedia/due/2026-03-04/12/00/.fsmedia/store.json", ".fsmedia/due/2026-03-04/12/00/a.meta",
         ".fsmedia/due/2026-13-04/12/00/a", ".fsmedia/due/2026-03-04/24/00/a", ".fsmedia/due/2026-3-4/12/00/a",
         ".fsmedia/duet/2026-03-04/12/00/a", "runs/2026-03-04/12/00/a",
-    ],
-)  # fmt: skip
-def test_what_is_no_entry_is_passed_over(key: str) -> None:
-    assert keys.parse_due(key) is None
-
-
-def test_the_folders_and_the_lengths_of_keys_of_retention() -> None:
+    ]:  # fmt: skip
+        assert keys.parse_due(key) is None
     assert len(keys.due_key(NOON, "a")) - 1 == keys.KEY_RESERVE
     assert keys.due_folders(NOON) == tuple(
         f"{keys.DUE}/{end}" for end in ("2026-03-04", "2026-03-04/12", "2026-03-04/12/00")

@@ -33,19 +33,34 @@ THOROUGH = settings(max_examples=200)
 LIMITS = st.integers(MINIMUM_LIMIT, 250)
 
 
-@pytest.mark.parametrize(
-    ("text", "segment"),
-    [
+def test_escaped_forms_and_what_escape_never_renders() -> None:
+    for text, segment in [
         ("run-1_A.b", "run-1_A.b"), ("a b", "a~20b"), ("a/b", "a~2fb"), ("é", "~c3~a9"), ("e\u0301", "e~cc~81"),
         ("~", "~7e"), ("%=*?[#", "~25~3d~2a~3f~5b~23"), ("\0\n", "~00~0a"), ("", "~_"), (".", "~2e"), ("..", "~2e~2e"),
         ("...", "..."), (".fsmedia", ".fsmedia"), (".meta", "~2emeta"), ("a.meta", "a~2emeta"),
-        ("a.meta.b", "a.meta.b"), ("a.META", "a.META"),
-    ],
-)  # fmt: skip
-def test_escaped_forms(text: str, segment: str) -> None:
-    assert escape_id(text) == segment
-    assert unescape_id(segment) == text
-    assert read_id(segment) == text
+        ("a.meta.b", "a.meta.b"),
+        ("a.META", "a.META"),
+    ]:  # fmt: skip
+        assert escape_id(text) == segment
+        assert unescape_id(segment) == text
+        assert read_id(segment) == text
+    for segment in [
+        "", ".", "..", "a.meta", "a b", "é", "~", "~2", "~2E", "~zz", "~41",  # A stands for itself
+        "a~2e", "~__", "a~_", "~c3",  # half a character
+        "~ed~a0~80",  # a surrogate
+        "~2e~2emeta",  # only the last dot is escaped
+        "x" * 251,
+    ]:  # fmt: skip
+        assert unescape_id(segment) is None
+        assert read_id(segment) == segment  # PromptKit wrote ids as they are
+    assert escape_id("x" * 300 + "a") != escape_id("x" * 300 + "b")
+    assert escape_id("x" * 250) == "x" * 250
+    assert escape_id("x" * 251) == "x" * 216 + "~~" + hashlib.sha256(b"x" * 251).hexdigest()[:32]
+    assert escape_id("Run") == "Run"
+    assert escape_id("run") == "run"
+    assert escape_id("É") != escape_id("é")
+    with pytest.raises(InvalidLayoutError, match="39 bytes"):
+        escape_id("x", limit=MINIMUM_LIMIT - 1)
 
 
 @THOROUGH
@@ -85,21 +100,6 @@ def test_only_what_was_escaped_is_unescaped(segment: str) -> None:
         assert escape_id(text) == segment
 
 
-@pytest.mark.parametrize(
-    "segment",
-    [
-        "", ".", "..", "a.meta", "a b", "é", "~", "~2", "~2E", "~zz", "~41",  # A stands for itself
-        "a~2e", "~__", "a~_", "~c3",  # half a character
-        "~ed~a0~80",  # a surrogate
-        "~2e~2emeta",  # only the last dot is escaped
-        "x" * 251,
-    ],
-)  # fmt: skip
-def test_what_escape_never_renders(segment: str) -> None:
-    assert unescape_id(segment) is None
-    assert read_id(segment) == segment  # PromptKit wrote ids as they are
-
-
 @THOROUGH
 @given(st.text(alphabet=st.sampled_from("ab~é/"), min_size=260, max_size=300), LIMITS)
 def test_long_ids_become_prefix_and_digest(text: str, limit: int) -> None:
@@ -112,17 +112,6 @@ def test_long_ids_become_prefix_and_digest(text: str, limit: int) -> None:
     assert limit - 2 <= len(segment) <= limit
     assert unescape_id(segment, limit=limit) is None
     assert read_id(segment, limit=limit) == ""
-
-
-def test_long_ids_stay_apart_and_so_do_cases() -> None:
-    assert escape_id("x" * 300 + "a") != escape_id("x" * 300 + "b")
-    assert escape_id("x" * 250) == "x" * 250
-    assert escape_id("x" * 251) == "x" * 216 + "~~" + hashlib.sha256(b"x" * 251).hexdigest()[:32]
-    assert escape_id("Run") == "Run"
-    assert escape_id("run") == "run"
-    assert escape_id("É") != escape_id("é")
-    with pytest.raises(InvalidLayoutError, match="39 bytes"):
-        escape_id("x", limit=MINIMUM_LIMIT - 1)
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\udce9b", "\udfff" * 300])
@@ -204,82 +193,65 @@ def test_two_ids_never_share_a_folder(template: str, one: str, other: str) -> No
     assert first != layout.render({**FULL, "run_id": other}, NAME, ".png")
 
 
-@pytest.mark.parametrize("reserved", RESERVED)
-def test_a_reserved_first_segment_is_escaped_once_more(reserved: str) -> None:
-    layout = Layout("{run_id}" + TAIL, "by-run")
-    escaped = f"~{ord(reserved[0]):02x}{reserved[1:]}"
-    reference = layout.render({"run_id": reserved}, NAME, ".png")
-    assert reference == f"{escaped}/{NAME}.png"
-    parsed = layout.parse(reference)
-    assert parsed is not None
-    assert parsed["run_id"] == reserved
-    assert layout.parse(f"{reserved}/{NAME}.png") is None
-    assert layout.folder(reserved) == escaped
-    assert layout.render({"run_id": escaped}, NAME, ".png") != reference
-
-
-@pytest.mark.parametrize(
-    ("template", "run_id", "folder"),
-    [
+def test_only_what_would_be_reserved_is_escaped_once_more() -> None:
+    for reserved in RESERVED:
+        layout = Layout("{run_id}" + TAIL, "by-run")
+        escaped = f"~{ord(reserved[0]):02x}{reserved[1:]}"
+        reference = layout.render({"run_id": reserved}, NAME, ".png")
+        assert reference == f"{escaped}/{NAME}.png"
+        parsed = layout.parse(reference)
+        assert parsed is not None
+        assert parsed["run_id"] == reserved
+        assert layout.parse(f"{reserved}/{NAME}.png") is None
+        assert layout.folder(reserved) == escaped
+        assert layout.render({"run_id": escaped}, NAME, ".png") != reference
+    for template, run_id, folder in [
         (".fs{run_id}", "media", ".fs~6dedia"), (".FS{run_id}", "Media", ".FS~4dedia"),
-        ("by-{run_id}", "run", "by-~72un"), ("{run_id}-session", "by", "~62y-session"),
-        (".t{run_id}", f"mp-{UNIQUE}", f".t~6dp-{UNIQUE}"), ("by-{run_id}", "runs", "by-runs"),
-        ("runs/{run_id}", ".fsmedia", "runs/~2efsmedia"), ("runs/{run_id}", ".FSMedia", "runs/~2eFSMedia"),
-        ("runs/.{run_id}", "fsmedia", "runs/.~66smedia"), ("runs/{run_id}", "by-run", "runs/by-run"),
-        ("runs/{run_id}", f".tmp-{UNIQUE}", f"runs/~2etmp-{UNIQUE}"),
-    ],
-)  # fmt: skip
-def test_only_what_would_be_reserved_is_escaped_once_more(template: str, run_id: str, folder: str) -> None:
-    layout = Layout(template + TAIL, "by-run")
-    assert layout.render({"run_id": run_id}, NAME, "") == f"{folder}/{NAME}"
-    parsed = layout.parse(f"{folder}/{NAME}")
-    assert parsed is not None
-    assert parsed["run_id"] == run_id
+        ("by-{run_id}", "run", "by-~72un"),
+        ("{run_id}-session", "by", "~62y-session"), (".t{run_id}", f"mp-{UNIQUE}", f".t~6dp-{UNIQUE}"),
+        ("by-{run_id}", "runs", "by-runs"), ("runs/{run_id}", ".fsmedia", "runs/~2efsmedia"),
+        ("runs/{run_id}", ".FSMedia", "runs/~2eFSMedia"), ("runs/.{run_id}", "fsmedia", "runs/.~66smedia"),
+        ("runs/{run_id}", "by-run", "runs/by-run"), ("runs/{run_id}", f".tmp-{UNIQUE}", f"runs/~2etmp-{UNIQUE}"),
+    ]:  # fmt: skip
+        layout = Layout(template + TAIL, "by-run")
+        assert layout.render({"run_id": run_id}, NAME, "") == f"{folder}/{NAME}"
+        parsed = layout.parse(f"{folder}/{NAME}")
+        assert parsed is not None
+        assert parsed["run_id"] == run_id
 
 
-@pytest.mark.parametrize(
-    "folder", [" lead trail ", "héllo wörld ✓", "e\u0301", "a\nb\tc", "%2F", "a_b_&c", "-dash", "x.meta"]
-)
-def test_folders_that_promptkit_named_are_read(folder: str) -> None:
-    parsed = layouts()["by-run"].parse(f"runs/{folder}/22_0_1795329442638423830.gif")
-    assert parsed == {"run_id": folder, "name": "22_0_1795329442638423830", "ext": ".gif"}
-
-
-@pytest.mark.parametrize(
-    ("file", "expected"),
-    [
+def test_names_of_promptkits_folders_and_of_files_are_read_and_others_are_not() -> None:
+    for folder in [" lead trail ", "héllo wörld ✓", "e\u0301", "a\nb\tc", "%2F", "a_b_&c", "-dash", "x.meta"]:
+        parsed = layouts()["by-run"].parse(f"runs/{folder}/22_0_1795329442638423830.gif")
+        assert parsed == {"run_id": folder, "name": "22_0_1795329442638423830", "ext": ".gif"}
+    for file, expected in [
         (f"{NAME}.png", {"name": NAME, "ext": ".png", "message_idx": 3, "part_idx": 1}),
         (NAME, {"name": NAME, "ext": "", "message_idx": 3, "part_idx": 1}),
         (f"{NAME}.12-ab-cd.png", {"name": NAME, "ext": ".12-ab-cd.png", "message_idx": 3, "part_idx": 1}),
         ("a.tar.gz", {"name": "a.tar", "ext": ".gz"}), ("README", {"name": "README", "ext": ""}),
         (".bashrc", {"name": ".bashrc", "ext": ""}), ("...x", {"name": "...x", "ext": ""}),
         ("..a.b", {"name": "..a", "ext": ".b"}), ("x.", {"name": "x", "ext": "."}),
-    ],
-)  # fmt: skip
-def test_file_names_are_split(file: str, expected: dict[str, str | int]) -> None:
-    assert layouts()["by-run"].parse(f"runs/r1/{file}") == {**expected, "run_id": "r1"}
-
-
-@pytest.mark.parametrize(
-    ("template", "reference"),
-    [
+    ]:  # fmt: skip
+        assert layouts()["by-run"].parse(f"runs/r1/{file}") == {**expected, "run_id": "r1"}
+    for name, ext in [("x" * 246, ".png"), ("é" * 123, ".png"), ("a b", ""), (".a", ".b")]:
+        assert layouts()["by-run"].render(FULL, name, ext) == f"runs/r1/{name}{ext}"
+    for template, reference in [
         ("runs/{run_id}", "runs/x.png"), ("runs/{run_id}", "x.png"), ("runs/{run_id}", "runs/r1/more/x.png"),
         ("runs/{run_id}", "Runs/r1/x.png"), ("runs/{run_id}", "sessions/r1/x.png"),
-        ("runs/{run_id}", "runs/r1/x.png.meta"), ("runs/{run_id}", f"runs/r1/.tmp-{UNIQUE}"),
-        ("runs/{run_id}", f"runs/.tmp-{UNIQUE}/x.png"), ("{run_id}", ".fsmedia/store.json"),
-        ("{run_id}", "by-session/x.png"), ("by-{run_id}", "by-session/x.png"), ("a.b/{run_id}", "aXb/r1/x.png"),
-        ("{run_id}/{message_idx:04d}", "r1/003/x.png"), ("{run_id}/{message_idx:04d}", "r1/00003/x.png"),
-        ("{run_id}/{message_idx}", "r1/03/x.png"), ("{run_id}/{message_idx}", "r1/-3/x.png"),
-        ("{run_id}/{message_idx}", "r1/" + "9" * 5000 + "/x.png"),
+        ("runs/{run_id}", "runs/r1/x.png.meta"),
+        ("runs/{run_id}", f"runs/r1/.tmp-{UNIQUE}"), ("runs/{run_id}", f"runs/.tmp-{UNIQUE}/x.png"),
+        ("{run_id}", ".fsmedia/store.json"), ("{run_id}", "by-session/x.png"), ("by-{run_id}", "by-session/x.png"),
+        ("a.b/{run_id}", "aXb/r1/x.png"), ("{run_id}/{message_idx:04d}", "r1/003/x.png"),
+        ("{run_id}/{message_idx:04d}", "r1/00003/x.png"), ("{run_id}/{message_idx}", "r1/03/x.png"),
+        ("{run_id}/{message_idx}", "r1/-3/x.png"), ("{run_id}/{message_idx}", "r1/" + "9" * 5000 + "/x.png"),
         ("{run_id}/{message_idx:018d}", "r1/" + "9" * 19 + "/x.png"),
         ("{run_id}/{timestamp:%Y-%m-%d}", "r1/2026-13-01/x.png"),
-        ("{run_id}/{timestamp:%Y-%m-%d}", "r1/2026-3-1/x.png"), ("{run_id}/{timestamp:%Y.%j}", "r1/2026x001/x.png"),
-        ("{run_id}/{timestamp:%j}", "r1/367/x.png"), ("{run_id}+{session_id}", "r1-s1/x.png"),
-        ("{run_id}+{session_id}", "r1+s1+s2/x.png"), ("x{run_id}", "xa b/x.png"),
-    ],
-)  # fmt: skip
-def test_what_is_not_of_the_layout_is_not_parsed(template: str, reference: str) -> None:
-    assert Layout(template + TAIL, "by-run").parse(reference) is None
+        ("{run_id}/{timestamp:%Y-%m-%d}", "r1/2026-3-1/x.png"),
+        ("{run_id}/{timestamp:%Y.%j}", "r1/2026x001/x.png"), ("{run_id}/{timestamp:%j}", "r1/367/x.png"),
+        ("{run_id}+{session_id}", "r1-s1/x.png"), ("{run_id}+{session_id}", "r1+s1+s2/x.png"),
+        ("x{run_id}", "xa b/x.png"),
+    ]:  # fmt: skip
+        assert Layout(template + TAIL, "by-run").parse(reference) is None
 
 
 def test_ids_and_timestamps_of_one_segment_share_its_bytes() -> None:
@@ -316,19 +288,16 @@ def test_other_ids_may_be_missing_and_timestamps_are_in_utc_and_padded() -> None
     assert layout.render({**FULL, "timestamp": early}, "x", "") == "r1/00010101-00.00_00/001/x"
 
 
-@pytest.mark.parametrize(
-    ("fields", "problem"),
-    [
-        ({}, "run_id is required: this store is organized by-run"), ({"run_id": ""}, "run_id is required"),
-        ({"run_id": None}, "run_id is required"), ({"run_id": 7}, "run_id is text, not int"),
-        ({"run_id": "\ud800"}, "lone surrogate"), ({"provider_id": 7}, "provider_id is text"),
-        ({"message_idx": None}, "message_idx stands in this layout"), ({"message_idx": -1}, "message_idx"),
-        ({"message_idx": "3"}, "message_idx"), ({"message_idx": 10**18}, "message_idx"),
-        ({"timestamp": None}, "timestamp stands in this layout"),
-        ({"timestamp": datetime(2026, 3, 4)}, "not an aware datetime"),
-        ({"timestamp": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=2)))}, "no form in UTC"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("fields", "problem"), [
+    ({}, "run_id is required: this store is organized by-run"), ({"run_id": ""}, "run_id is required"),
+    ({"run_id": None}, "run_id is required"), ({"run_id": 7}, "run_id is text, not int"),
+    ({"run_id": "\ud800"}, "lone surrogate"), ({"provider_id": 7}, "provider_id is text"),
+    ({"message_idx": None}, "message_idx stands in this layout"), ({"message_idx": -1}, "message_idx"),
+    ({"message_idx": "3"}, "message_idx"), ({"message_idx": 10**18}, "message_idx"),
+    ({"timestamp": None}, "timestamp stands in this layout"),
+    ({"timestamp": datetime(2026, 3, 4)}, "not an aware datetime"),
+    ({"timestamp": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=2)))}, "no form in UTC"),
+])  # fmt: skip
 def test_metadata_that_cannot_be_rendered(fields: dict[str, object], problem: str) -> None:
     layout = Layout("{run_id}/{provider_id}/{message_idx}/{timestamp:%Y}" + TAIL, "by-run")
     with pytest.raises(InvalidMediaError, match=problem) as caught:
@@ -346,41 +315,31 @@ def test_the_required_id_is_the_modes(mode: str) -> None:
     layout.render({layout.id_field: "x"}, NAME, ".png")
 
 
-@pytest.mark.parametrize(
-    ("name", "ext"),
-    [
-        ("", ".png"), ("a/b", ".png"), ("a", "png"), ("a", ".meta"), ("a.me", "ta"), (".", ""), (".", "."),
-        (".meta", ""), (f".tmp-{UNIQUE}", ""), ("a\0", ".png"), ("\ud800", ".png"), ("a::b", ".png"),
-        ("x" * 247, ".png"), ("é" * 124, ".png"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "ext"), [
+    ("", ".png"), ("a/b", ".png"), ("a", "png"), ("a", ".meta"), ("a.me", "ta"), (".", ""), (".", "."), (".meta", ""),
+    (f".tmp-{UNIQUE}", ""), ("a\0", ".png"), ("\ud800", ".png"), ("a::b", ".png"), ("x" * 247, ".png"),
+    ("é" * 124, ".png"),
+])  # fmt: skip
 def test_file_names_that_are_refused(name: str, ext: str) -> None:
     with pytest.raises(InvalidLayoutError, match="file name"):
         layouts()["by-run"].render(FULL, name, ext)
 
 
-@pytest.mark.parametrize(("name", "ext"), [("x" * 246, ".png"), ("é" * 123, ".png"), ("a b", ""), (".a", ".b")])
-def test_file_names_that_are_accepted(name: str, ext: str) -> None:
-    assert layouts()["by-run"].render(FULL, name, ext) == f"runs/r1/{name}{ext}"
-
-
-@pytest.mark.parametrize(
-    ("template", "folder", "prefix"),
-    [
+def test_folder_and_prefix() -> None:
+    for template, folder, prefix in [
         ("runs/{run_id}", "runs/a~20b", "runs"), ("{run_id}", "a~20b", ""),
         ("media/all/{run_id}", "media/all/a~20b", "media/all"),
         ("runs/{run_id}/{timestamp:%Y-%m-%d}", "runs/a~20b", "runs"),
         ("runs/{run_id}/media/{session_id}", "runs/a~20b/media", "runs"),
-        ("runs/{timestamp:%Y}/{run_id}", "runs", "runs"), ("{timestamp:%Y}/{run_id}", "", ""),
-        ("runs/{run_id}+{session_id}/x", "runs", "runs"), ("x/r-{run_id}.d/y", "x/r-a~20b.d/y", "x"),
-    ],
-)  # fmt: skip
-def test_folder_and_prefix(template: str, folder: str, prefix: str) -> None:
-    layout = Layout(template + TAIL, "by-run")
-    assert layout.prefix == prefix
-    assert layout.folder("a b") == folder
-    reference = layout.render({**FULL, "run_id": "a b"}, NAME, ".png")
-    assert reference.startswith(folder + "/" if folder else "")
+        ("runs/{timestamp:%Y}/{run_id}", "runs", "runs"),
+        ("{timestamp:%Y}/{run_id}", "", ""), ("runs/{run_id}+{session_id}/x", "runs", "runs"),
+        ("x/r-{run_id}.d/y", "x/r-a~20b.d/y", "x"),
+    ]:  # fmt: skip
+        layout = Layout(template + TAIL, "by-run")
+        assert layout.prefix == prefix
+        assert layout.folder("a b") == folder
+        reference = layout.render({**FULL, "run_id": "a b"}, NAME, ".png")
+        assert reference.startswith(folder + "/" if folder else "")
 
 
 def test_layouts_take_overrides_and_the_first_that_fits_is_taken() -> None:
@@ -459,74 +418,69 @@ def test_whatever_template_is_accepted_loses_nothing(folders: str, one: str, oth
     assert reference.startswith(layout.folder(one))
 
 
-@pytest.mark.parametrize(
-    "template", [*TEMPLATES, "a+b@c,d-e_f.g/{run_id}/{name}{ext}", "runs/by-run/{run_id}/{name}{ext}"]
-)
-def test_templates_that_are_accepted(template: str) -> None:
-    assert Layout(template, "by-run").template == template
+def test_templates_that_are_accepted() -> None:
+    for template in [*TEMPLATES, "a+b@c,d-e_f.g/{run_id}/{name}{ext}", "runs/by-run/{run_id}/{name}{ext}"]:
+        assert Layout(template, "by-run").template == template
 
 
-@pytest.mark.parametrize(
-    ("template", "problem"),
-    [
-        # the file name
-        ("", "file name"), ("{name}{ext}", "file name"), ("runs/{run_id}", "file name"),
-        ("runs/{run_id}/{name}", "file name"), ("runs/{run_id}/{ext}{name}", "file name"),
-        ("runs/{run_id}/x-{name}{ext}", "file name"), ("runs/{run_id}/{name}-{ext}", "file name"),
-        ("runs/{run_id}/{name}{ext}/", "file name"), ("runs/{run_id}/{name}{ext}.png", "file name"),
-        ("runs/{run_id}/{name}/{name}{ext}", "file name"), ("runs/{run_id}/{ext}/{name}{ext}", "file name"),
-        # the id of the mode
-        ("runs/{name}{ext}", "run_id is not in it"), ("runs/{session_id}/{name}{ext}", "run_id is not in it"),
-        ("{run_id}/{run_id}/{name}{ext}", "twice"), ("{run_id}/{message_idx}/{message_idx}/{name}{ext}", "twice"),
-        # fields
-        ("runs/{user}/{run_id}/{name}{ext}", "no field"), ("runs/{run_id.__class__}/{name}{ext}", "no field"),
-        ("runs/{run_id[0]}/{name}{ext}", "no field"), ("runs/{run_id!r}/{name}{ext}", "no field"),
-        ("runs/{ run_id}/{name}{ext}", "no field"), ("runs/{}/{run_id}/{name}{ext}", "no field"),
-        ("runs/{0}/{run_id}/{name}{ext}", "no field"), ("runs/{size_bytes}/{run_id}/{name}{ext}", "no field"),
-        ("runs/{run_id:>10}/{name}{ext}", "has a format"), ("runs/{run_id:}/{name}{ext}", "has a format"),
-        ("runs/{run_id}/{message_idx:d}/{name}{ext}", "no format for message_idx"),
-        ("runs/{run_id}/{message_idx:4d}/{name}{ext}", "no format for message_idx"),
-        ("runs/{run_id}/{message_idx:04x}/{name}{ext}", "no format for message_idx"),
-        ("runs/{run_id}/{message_idx:0100d}/{name}{ext}", "no format for message_idx"),
-        ("runs/{run_id}/{message_idx:}/{name}{ext}", "no format for message_idx"),
-        ("runs/{run_id}/{timestamp}/{name}{ext}", "timestamp has no format"),
-        ("runs/{run_id}/{timestamp:}/{name}{ext}", "timestamp has no format"),
-        ("runs/{run_id}/{timestamp:%y}/{name}{ext}", "no format for timestamp"),
-        ("runs/{run_id}/{timestamp:%Y/%m}/{name}{ext}", "no format for timestamp"),
-        ("runs/{run_id}/{timestamp:%Y %m}/{name}{ext}", "no format for timestamp"),
-        ("runs/{run_id}/{timestamp:%%}/{name}{ext}", "no format for timestamp"),
-        ("runs/{run_id}/{timestamp:day}/{name}{ext}", "no format for timestamp"),
-        ("runs/{run_id}/{timestamp:-}/{name}{ext}", "no format for timestamp"),
-        ("runs/{run_id/{name}{ext}", "brace|no field"), ("runs/run_id}/{run_id}/{name}{ext}", "brace"),
-        ("runs/{{run_id}}/{name}{ext}", "brace"),
-        # literals
-        ("my runs/{run_id}/{name}{ext}", "more than"), ("läufe/{run_id}/{name}{ext}", "more than"),
-        ("a=b/{run_id}/{name}{ext}", "more than"), ("a~b/{run_id}/{name}{ext}", "more than"),
-        ("a%b/{run_id}/{name}{ext}", "more than"), ("a:b/{run_id}/{name}{ext}", "more than"),
-        ("a\n/{run_id}/{name}{ext}", "more than"), ("/runs/{run_id}/{name}{ext}", "segment is empty"),
-        ("runs//{run_id}/{name}{ext}", "segment is empty"), ("runs/{run_id}//{name}{ext}", "segment is empty"),
-        ("./{run_id}/{name}{ext}", "may not be named"), ("a/../{run_id}/{name}{ext}", "may not be named"),
-        (".fsmedia/{run_id}/{name}{ext}", "may not be named"), (".FSMedia/{run_id}/{name}{ext}", "may not be named"),
-        ("by-run/{run_id}/{name}{ext}", "may not be named"), ("by-session/{run_id}/{name}{ext}", "may not be named"),
-        ("by-conversation/{run_id}/{name}{ext}", "may not be named"),
-        (".dedup_index.json/{run_id}/{name}{ext}", "may not be named"),
-        ("runs/.tmp-{run_id}/{name}{ext}", "may not be named"), ("x.meta/{run_id}/{name}{ext}", r"end with '\.meta'"),
-        ("{run_id}.meta/{name}{ext}", r"end with '\.meta'"), ("{run_id}meta/{name}{ext}", r"end with '\.meta'"),
-        ("{run_id}a/{name}{ext}", r"end with '\.meta'"),
-        # what could not be told apart
-        ("{run_id}{session_id}/{name}{ext}", "told apart"), ("{run_id}-{session_id}/{name}{ext}", "told apart"),
-        ("{run_id}_x.y_{session_id}/{name}{ext}", "told apart"), ("{run_id}{message_idx}/{name}{ext}", "told apart"),
-        ("{run_id}-{message_idx:04d}/{name}{ext}", "told apart"),
-        ("{run_id}/{message_idx}{part_idx}/{name}{ext}", "told apart"),
-        ("{run_id}/{message_idx}0{part_idx}/{name}{ext}", "told apart"),
-        ("{run_id}-{timestamp:%Y}/{name}{ext}", "told apart"), ("{timestamp:%Y}{run_id}/{name}{ext}", "told apart"),
-        ("{run_id}/{timestamp:%Y}{message_idx}/{name}{ext}", "told apart"),
-        ("{run_id}/{message_idx}-{timestamp:%Y-%m}/{name}{ext}", "told apart"),
-        # lengths
-        ("x" * 251 + "/{run_id}/{name}{ext}", "does not fit"), ("x" * 211 + "{run_id}/{name}{ext}", "does not fit"),
-        ("x" * 100 + "{run_id}+{session_id}+{provider_id}+{mime_type}/{name}{ext}", "does not fit"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("template", "problem"), [
+    # the file name
+    ("", "file name"), ("{name}{ext}", "file name"), ("runs/{run_id}", "file name"),
+    ("runs/{run_id}/{name}", "file name"), ("runs/{run_id}/{ext}{name}", "file name"),
+    ("runs/{run_id}/x-{name}{ext}", "file name"), ("runs/{run_id}/{name}-{ext}", "file name"),
+    ("runs/{run_id}/{name}{ext}/", "file name"), ("runs/{run_id}/{name}{ext}.png", "file name"),
+    ("runs/{run_id}/{name}/{name}{ext}", "file name"), ("runs/{run_id}/{ext}/{name}{ext}", "file name"),
+    # the id of the mode
+    ("runs/{name}{ext}", "run_id is not in it"), ("runs/{session_id}/{name}{ext}", "run_id is not in it"),
+    ("{run_id}/{run_id}/{name}{ext}", "twice"), ("{run_id}/{message_idx}/{message_idx}/{name}{ext}", "twice"),
+    # fields
+    ("runs/{user}/{run_id}/{name}{ext}", "no field"), ("runs/{run_id.__class__}/{name}{ext}", "no field"),
+    ("runs/{run_id[0]}/{name}{ext}", "no field"), ("runs/{run_id!r}/{name}{ext}", "no field"),
+    ("runs/{ run_id}/{name}{ext}", "no field"), ("runs/{}/{run_id}/{name}{ext}", "no field"),
+    ("runs/{0}/{run_id}/{name}{ext}", "no field"), ("runs/{size_bytes}/{run_id}/{name}{ext}", "no field"),
+    ("runs/{run_id:>10}/{name}{ext}", "has a format"), ("runs/{run_id:}/{name}{ext}", "has a format"),
+    ("runs/{run_id}/{message_idx:d}/{name}{ext}", "no format for message_idx"),
+    ("runs/{run_id}/{message_idx:4d}/{name}{ext}", "no format for message_idx"),
+    ("runs/{run_id}/{message_idx:04x}/{name}{ext}", "no format for message_idx"),
+    ("runs/{run_id}/{message_idx:0100d}/{name}{ext}", "no format for message_idx"),
+    ("runs/{run_id}/{message_idx:}/{name}{ext}", "no format for message_idx"),
+    ("runs/{run_id}/{timestamp}/{name}{ext}", "timestamp has no format"),
+    ("runs/{run_id}/{timestamp:}/{name}{ext}", "timestamp has no format"),
+    ("runs/{run_id}/{timestamp:%y}/{name}{ext}", "no format for timestamp"),
+    ("runs/{run_id}/{timestamp:%Y/%m}/{name}{ext}", "no format for timestamp"),
+    ("runs/{run_id}/{timestamp:%Y %m}/{name}{ext}", "no format for timestamp"),
+    ("runs/{run_id}/{timestamp:%%}/{name}{ext}", "no format for timestamp"),
+    ("runs/{run_id}/{timestamp:day}/{name}{ext}", "no format for timestamp"),
+    ("runs/{run_id}/{timestamp:-}/{name}{ext}", "no format for timestamp"),
+    ("runs/{run_id/{name}{ext}", "brace|no field"), ("runs/run_id}/{run_id}/{name}{ext}", "brace"),
+    ("runs/{{run_id}}/{name}{ext}", "brace"),
+    # literals
+    ("my runs/{run_id}/{name}{ext}", "more than"), ("läufe/{run_id}/{name}{ext}", "more than"),
+    ("a=b/{run_id}/{name}{ext}", "more than"), ("a~b/{run_id}/{name}{ext}", "more than"),
+    ("a%b/{run_id}/{name}{ext}", "more than"), ("a:b/{run_id}/{name}{ext}", "more than"),
+    ("a\n/{run_id}/{name}{ext}", "more than"), ("/runs/{run_id}/{name}{ext}", "segment is empty"),
+    ("runs//{run_id}/{name}{ext}", "segment is empty"), ("runs/{run_id}//{name}{ext}", "segment is empty"),
+    ("./{run_id}/{name}{ext}", "may not be named"), ("a/../{run_id}/{name}{ext}", "may not be named"),
+    (".fsmedia/{run_id}/{name}{ext}", "may not be named"), (".FSMedia/{run_id}/{name}{ext}", "may not be named"),
+    ("by-run/{run_id}/{name}{ext}", "may not be named"), ("by-session/{run_id}/{name}{ext}", "may not be named"),
+    ("by-conversation/{run_id}/{name}{ext}", "may not be named"),
+    (".dedup_index.json/{run_id}/{name}{ext}", "may not be named"),
+    ("runs/.tmp-{run_id}/{name}{ext}", "may not be named"), ("x.meta/{run_id}/{name}{ext}", r"end with '\.meta'"),
+    ("{run_id}.meta/{name}{ext}", r"end with '\.meta'"), ("{run_id}meta/{name}{ext}", r"end with '\.meta'"),
+    ("{run_id}a/{name}{ext}", r"end with '\.meta'"),
+    # what could not be told apart
+    ("{run_id}{session_id}/{name}{ext}", "told apart"), ("{run_id}-{session_id}/{name}{ext}", "told apart"),
+    ("{run_id}_x.y_{session_id}/{name}{ext}", "told apart"), ("{run_id}{message_idx}/{name}{ext}", "told apart"),
+    ("{run_id}-{message_idx:04d}/{name}{ext}", "told apart"),
+    ("{run_id}/{message_idx}{part_idx}/{name}{ext}", "told apart"),
+    ("{run_id}/{message_idx}0{part_idx}/{name}{ext}", "told apart"),
+    ("{run_id}-{timestamp:%Y}/{name}{ext}", "told apart"), ("{timestamp:%Y}{run_id}/{name}{ext}", "told apart"),
+    ("{run_id}/{timestamp:%Y}{message_idx}/{name}{ext}", "told apart"),
+    ("{run_id}/{message_idx}-{timestamp:%Y-%m}/{name}{ext}", "told apart"),
+    # lengths
+    ("x" * 251 + "/{run_id}/{name}{ext}", "does not fit"), ("x" * 211 + "{run_id}/{name}{ext}", "does not fit"),
+    ("x" * 100 + "{run_id}+{session_id}+{provider_id}+{mime_type}/{name}{ext}", "does not fit"),
+])  # fmt: skip
 def test_templates_that_are_refused(template: str, problem: str) -> None:
     with pytest.raises(InvalidLayoutError, match=problem) as caught:
         Layout(template, "by-run")

@@ -34,14 +34,7 @@ def test_other_text_is_left_or_comes_out_the_same(text: str) -> None:
     assert found is None or messages.encoded(found.data, found.spelling) == text
 
 
-@pytest.mark.parametrize(
-    "text", ["", "=", "====", "Zg=", "Zh==", "Zg==Zg==", "Z", "Zg==\n\n", "Zm9v!", "Zm9\u00e9", "-+==", "Zm\r9v", "\n"]
-)
-def test_what_is_no_base64_has_no_spelling(text: str) -> None:
-    assert messages.decoded(text) is None
-
-
-def test_usual_spellings_have_names() -> None:
+def test_usual_spellings_have_names_and_other_text_none() -> None:
     data = bytes(range(250))
     text = messages.encoded(data, "b64")
     lines = "\r\n".join(text[at : at + 76] for at in range(0, len(text), 76))
@@ -54,6 +47,29 @@ def test_usual_spellings_have_names() -> None:
         (text + "\n", "b64+end"),
     ):
         assert messages.decoded(spelled) == (data, name)
+    for text in [
+        "",
+        "=",
+        "====",
+        "Zg=",
+        "Zh==",
+        "Zg==Zg==",
+        "Z",
+        "Zg==\n\n",
+        "Zm9v!",
+        "Zm9\u00e9",
+        "-+==",
+        "Zm\r9v",
+        "\n",
+    ]:
+        assert messages.decoded(text) is None
+    for text in [
+        "media://runs/r1/x.png", "media://runs/r1/x.png::s3://b/m", "x", f"media://#fsmedia=1;sha256={DIGEST};as=b64",
+        f"media://x#fsmedia=2;sha256={DIGEST};as=b64", "media://x#fsmedia=1;sha256=ab;as=b64",
+        f"media://x#fsmedia=1;sha256={DIGEST};as=rot13", f"media://x#fsmedia=1;sha256={DIGEST};as=b64;head=data:a,b;base64",
+        f"media://x#fsmedia=1;sha256={DIGEST};as=b64 ", f" media://x#fsmedia=1;sha256={DIGEST};as=b64",
+    ]:  # fmt: skip
+        assert InlineReference.parse(text) is None
 
 
 # -- markers -----------------------------------------------------------------------------------------------------
@@ -70,20 +86,6 @@ def test_a_marker_reads_as_it_was_written(reference: str, spelling: str, head: s
     assert found in (marker, None)
     if head in (None, "data:image/png;base64", "DATA:image/png;base64", "data:;base64"):
         assert found == marker
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "media://runs/r1/x.png", "media://runs/r1/x.png::s3://b/m", "x", f"media://#fsmedia=1;sha256={DIGEST};as=b64",
-        f"media://x#fsmedia=2;sha256={DIGEST};as=b64", "media://x#fsmedia=1;sha256=ab;as=b64",
-        f"media://x#fsmedia=1;sha256={DIGEST};as=rot13",
-        f"media://x#fsmedia=1;sha256={DIGEST};as=b64;head=data:a,b;base64",
-        f"media://x#fsmedia=1;sha256={DIGEST};as=b64 ", f" media://x#fsmedia=1;sha256={DIGEST};as=b64",
-    ],
-)  # fmt: skip
-def test_other_text_is_no_marker(text: str) -> None:
-    assert InlineReference.parse(text) is None
 
 
 # -- JSON text ---------------------------------------------------------------------------------------------------
@@ -120,14 +122,11 @@ def test_strings_know_where_they_stand(document: Any) -> None:
     look(parse_json(text))
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "", " \n", "{", "[1,]", "{,}", '{"a"}', '{"a":}', '{"a":1,}', "[1 2]", "]", '{"a":1]', "{1:2}", "01", "1.", "-",
-        "+1", "tru", '"a', '"\n"', '"\\x"', '"\\u12"', "nul", "[1],", "{}}", "'a'", "[1,,2]", '{"a":1 "b":2}',
-        "Infinit", "\ufeff", "// c",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("text", [
+    "", " \n", "{", "[1,]", "{,}", '{"a"}', '{"a":}', '{"a":1,}', "[1 2]", "]", '{"a":1]', "{1:2}", "01", "1.", "-",
+    "+1", "tru", '"a', '"\n"', '"\\x"', '"\\u12"', "nul", "[1],", "{}}", "'a'", "[1,,2]", '{"a":1 "b":2}', "Infinit",
+    "\ufeff", "// c",
+])  # fmt: skip
 def test_what_is_no_json_is_refused_with_its_place(text: str) -> None:
     with pytest.raises(InvalidMediaError, match=r"line \d+, column \d+"):
         parse_json(text)
@@ -147,15 +146,12 @@ def test_depth_is_limited_readably() -> None:
 # -- places ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_each_shape_is_known(name: str) -> None:
-    document, count = DOCUMENTS[name]
-    assert len([place for place in media_fields(document) if place.content()]) == count
-    text = json.dumps(document)
-    assert len([place for place in media_fields(parse_json(text)) if place.content()]) == count
-
-
-def test_a_place_says_its_message_and_part() -> None:
+def test_each_shape_is_known_and_a_place_says_its_message_and_part() -> None:
+    for name in DOCUMENTS:
+        document, count = DOCUMENTS[name]
+        assert len([place for place in media_fields(document) if place.content()]) == count
+        text = json.dumps(document)
+        assert len([place for place in media_fields(parse_json(text)) if place.content()]) == count
     found = {place.where: place.indices for place in media_fields(ANTHROPIC) if place.content()}
     assert found == {
         "$.messages[0].content[0].source.data": (0, 0),

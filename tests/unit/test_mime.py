@@ -20,12 +20,33 @@ from PIL import Image, features
 from fsmedia.errors import InvalidMediaError
 from fsmedia.models import mime
 
-# What PromptKit (commit 86d9f367) gave each type, from running it; ".bin" there is what we do better.
-PROMPTKIT = {
-    "image/jpeg": ".jpg", "image/png": ".png", "image/gif": ".gif", "image/webp": ".webp", "audio/mpeg": ".mp3",
-    "audio/wav": ".wav", "audio/ogg": ".ogg", "audio/webm": ".weba", "video/mp4": ".mp4", "video/webm": ".webm",
-    "video/ogg": ".ogv",
+# What PromptKit calls ".bin"; the types that it knows are held against its own answers in tests/golden.
+NAMES = {
+    "photo.JPEG": "image/jpeg", "/a/b.c/voice.m4a": "audio/mp4", "x.tar.gz": "application/gzip", "x.oga": "audio/ogg",
+    "x.ndjson": "application/jsonl", "x.tif": "image/tiff", ".png": "image/png",
+    **dict.fromkeys(["x.bin", "x", "png", "", "a.png/b", "x.png "]),
 }  # fmt: skip
+NORMAL = {
+    "IMAGE/JPEG": ("image/jpeg", "image/jpeg"), "audio/L16;rate=24000": ("audio/l16;rate=24000", "audio/l16"),
+    "Text/Plain; charset=UTF-8": ("text/plain; charset=UTF-8", "text/plain"), "text/html;": ("text/html", "text/html"),
+    "text/html ; ; ": ("text/html", "text/html"), 'a/b; x="C;D"': ('a/b; x="C;D"', "a/b"),
+}  # fmt: skip
+
+
+def test_types_have_extensions_and_normal_forms_and_names_say_types() -> None:
+    extensions = BETTER | OTHERS
+    assert {kind: mime.extension_for(kind) for kind in extensions} == extensions
+    assert {name: mime.guess_from_name(name) for name in NAMES} == NAMES
+    assert {kind: (mime.normalize(kind), mime.essence(kind)) for kind in NORMAL} == NORMAL
+    assert [normal for normal, _ in NORMAL.values() if mime.normalize(normal) != normal] == []
+    passing = [
+        *BETTER, "text/plain; charset=utf-8", "text/plain;charset=utf-8;format=flowed", "text/html;",
+        "video/webm;codecs=vp9,opus", 'audio/mp4; codecs="mp4a.40.2"', r'text/plain; name="a \"b\" c"',
+        "application/vnd.a-b_c.d+json;v=1", "x/" + "y" * 127,
+    ]  # fmt: skip
+    assert [mime.check(kind) for kind in passing] == passing
+
+
 BETTER = {
     "image/jpg": ".jpg", "IMAGE/JPEG": ".jpg", "image/svg+xml": ".svg", "image/heic": ".heic", "image/bmp": ".bmp",
     "image/tiff": ".tiff", "audio/mp3": ".mp3", "audio/x-wav": ".wav", "audio/flac": ".flac", "audio/aac": ".aac",
@@ -56,11 +77,6 @@ DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
-@pytest.mark.parametrize(("kind", "extension"), [*PROMPTKIT.items(), *BETTER.items(), *OTHERS.items()])
-def test_a_type_has_its_extension(kind: str, extension: str) -> None:
-    assert mime.extension_for(kind) == extension
-
-
 @given(st.text() | st.sampled_from(KNOWN).flatmap(lambda kind: st.text(max_size=9).map(lambda tail: kind + tail)))
 @example("a/b+")
 @example("a/b+../../json")
@@ -88,56 +104,12 @@ def test_the_tables_have_one_spelling_and_one_extension_a_type_and_pass() -> Non
     assert [mime.check(kind) for kind in KNOWN] == KNOWN
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("photo.JPEG", "image/jpeg"), ("/a/b.c/voice.m4a", "audio/mp4"), ("x.tar.gz", "application/gzip"),
-        ("x.oga", "audio/ogg"), ("x.ndjson", "application/jsonl"), ("x.tif", "image/tiff"), (".png", "image/png"),
-        ("x.bin", None), ("x", None), ("png", None), ("", None), ("a.png/b", None), ("x.png ", None),
-    ],
-)  # fmt: skip
-def test_what_a_name_says(name: str, kind: str | None) -> None:
-    assert mime.guess_from_name(name) == kind
-
-
-@pytest.mark.parametrize(
-    ("kind", "normal", "bare"),
-    [
-        ("IMAGE/JPEG", "image/jpeg", "image/jpeg"),
-        ("audio/L16;rate=24000", "audio/l16;rate=24000", "audio/l16"),
-        ("Text/Plain; charset=UTF-8", "text/plain; charset=UTF-8", "text/plain"),
-        ("text/html;", "text/html", "text/html"),
-        ("text/html ; ; ", "text/html", "text/html"),
-        ('a/b; x="C;D"', 'a/b; x="C;D"', "a/b"),
-    ],
-)
-def test_normal_forms(kind: str, normal: str, bare: str) -> None:
-    assert mime.normalize(kind) == normal == mime.normalize(normal)
-    assert mime.essence(kind) == bare
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        *BETTER, "text/plain; charset=utf-8", "text/plain;charset=utf-8;format=flowed", "text/html;",
-        "video/webm;codecs=vp9,opus", 'audio/mp4; codecs="mp4a.40.2"', r'text/plain; name="a \"b\" c"',
-        "application/vnd.a-b_c.d+json;v=1", "x/" + "y" * 127,
-    ],
-)  # fmt: skip
-def test_types_pass_unchanged(kind: str) -> None:
-    assert mime.check(kind) == kind
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "", "image", "image/", "/png", "image/png/x", " image/png", "image/png ", "image/png\n",
-        "image/png\r\nX-Evil: 1", "image/png; a=b\r\nX-Evil: 1", 'image/png; a="b\r\nX-Evil: 1"', 'image/png; a="b\tc"',
-        "image/png\0", "image/p\x7fng", "image/*", "*/*", "image/png, text/html", "image/png; charset",
-        "image/png; a=b c", 'image/png; a="b', "imäge/png", "image/png\u2028", "x/" + "y" * 128,
-        "text/plain; a=" + "b" * 300, "<b>/<i>",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("kind", [
+    "", "image", "image/", "/png", "image/png/x", " image/png", "image/png ", "image/png\n", "image/png\r\nX-Evil: 1",
+    "image/png; a=b\r\nX-Evil: 1", 'image/png; a="b\r\nX-Evil: 1"', 'image/png; a="b\tc"', "image/png\0",
+    "image/p\x7fng", "image/*", "*/*", "image/png, text/html", "image/png; charset", "image/png; a=b c",
+    'image/png; a="b', "imäge/png", "image/png\u2028", "x/" + "y" * 128, "text/plain; a=" + "b" * 300, "<b>/<i>",
+])  # fmt: skip
 def test_header_injection_and_nonsense_are_refused(kind: str) -> None:
     with pytest.raises(InvalidMediaError, match="no MIME type; give type/subtype") as caught:
         mime.check(kind)
@@ -228,97 +200,71 @@ def test_bytes_show_what_they_are_and_agree(kind: str) -> None:
         assert mime.agrees(spelling, head) is None
 
 
-@pytest.mark.parametrize(
-    ("declared", "kind"),
-    [
-        ("audio/mp4", "video/mp4"), ("audio/x-m4a", "video/quicktime"), ("video/quicktime", "video/mp4"),
-        ("audio/webm;codecs=opus", "video/webm"), ("video/webm", "video/x-matroska"), ("audio/opus", "audio/ogg"),
-        ("application/ogg", "video/ogg"), ("video/ogg", "audio/opus"), ("image/heif", "image/heic"),
-        ("image/apng", "image/png"), (DOCX, "application/zip"), ("application/zip", DOCX),
-        ("application/java-archive", "application/zip"), ("application/vnd.oasis.opendocument.text", "application/zip"),
-        ("application/vnd.company.thing", "application/zip"), ("application/x-tar", "application/gzip"),
-        ("image/svg+xml", "application/gzip"), ("text/xml", "image/svg+xml"), ("text/x-nobody", "image/svg+xml"),
-        ("image/x-canon-cr2", "image/tiff"), ("application/illustrator", "application/pdf"),
-        ("application/octet-stream", "image/png"), ("binary/octet-stream", "application/pdf"),
-        ("application/x-nobody-knows", "image/png"),
-    ],
-)  # fmt: skip
-def test_kin_are_no_false_alarm(declared: str, kind: str) -> None:
-    assert mime.agrees(declared, REAL[kind]) is None
-
-
-@pytest.mark.parametrize(
-    ("declared", "kind"),
-    [
-        ("image/png", "image/jpeg"), ("image/jpeg", "image/webp"), ("image/webp", "audio/wav"),
-        ("audio/mpeg", "audio/wav"), ("audio/wav", "audio/mpeg"), ("audio/webm", "audio/ogg"),
-        ("audio/pcm", "audio/wav"), ("audio/L16;rate=24000", "audio/wav"), ("text/plain", "image/png"),
-        ("text/plain", "application/pdf"), ("application/json", "application/gzip"), ("application/pdf", DOCX),
-        ("video/mp4", "image/heic"), ("image/png", "image/svg+xml"), ("audio/x-nobody-knows", "image/png"),
-    ],
-)  # fmt: skip
-def test_a_lie_is_named_by_what_the_bytes_are(declared: str, kind: str) -> None:
-    assert mime.agrees(declared, REAL[kind]) == kind
-
-
+KIN = [
+    ("audio/mp4", "video/mp4"), ("audio/x-m4a", "video/quicktime"), ("video/quicktime", "video/mp4"),
+    ("audio/webm;codecs=opus", "video/webm"), ("video/webm", "video/x-matroska"), ("audio/opus", "audio/ogg"),
+    ("application/ogg", "video/ogg"), ("video/ogg", "audio/opus"), ("image/heif", "image/heic"),
+    ("image/apng", "image/png"), (DOCX, "application/zip"), ("application/zip", DOCX),
+    ("application/java-archive", "application/zip"), ("application/vnd.oasis.opendocument.text", "application/zip"),
+    ("application/vnd.company.thing", "application/zip"), ("application/x-tar", "application/gzip"),
+    ("image/svg+xml", "application/gzip"), ("text/xml", "image/svg+xml"), ("text/x-nobody", "image/svg+xml"),
+    ("image/x-canon-cr2", "image/tiff"), ("application/illustrator", "application/pdf"),
+    ("application/octet-stream", "image/png"), ("binary/octet-stream", "application/pdf"),
+    ("application/x-nobody-knows", "image/png"),
+]  # fmt: skip
+LIES = [
+    ("image/png", "image/jpeg"), ("image/jpeg", "image/webp"), ("image/webp", "audio/wav"), ("audio/mpeg", "audio/wav"),
+    ("audio/wav", "audio/mpeg"), ("audio/webm", "audio/ogg"), ("audio/pcm", "audio/wav"),
+    ("audio/L16;rate=24000", "audio/wav"), ("text/plain", "image/png"), ("text/plain", "application/pdf"),
+    ("application/json", "application/gzip"), ("application/pdf", DOCX), ("video/mp4", "image/heic"),
+    ("image/png", "image/svg+xml"), ("audio/x-nobody-knows", "image/png"),
+]  # fmt: skip
 NOISE = bytes([1, 2, 3, 4, 250, 0]) * 50
+WITHOUT_MAGIC = [
+    ("image/png", NOISE, "application/octet-stream"), ("video/mp4", NOISE, "application/octet-stream"),
+    (DOCX, NOISE, "application/octet-stream"), ("application/pdf", NOISE, "application/octet-stream"),
+    ("image/png", b'{"error": "quota"}', "text/plain"), ("audio/mpeg", b"<html>502</html>", "text/plain"),
+    ("application/msword", "Grüße".encode(), "text/plain"), ("audio/mpeg", NOISE, None), ("audio/pcm", NOISE, None),
+    ("audio/pcm", b"plain letters are samples too", None), ("audio/l16", REAL["image/png"], None),
+    ("application/pdf", b"junk before\n%PDF-1.4", None), ("application/x-hdf5", NOISE, None),
+    ("image/x-portable-pixmap", b"P3 1 1 255 0 0 0", None), ("audio/flac", b"ID3\4\0\0" + bytes(64), None),
+    ("audio/aac", b"ID3\4\0\0" + bytes(64), None), ("audio/wav", b"ID3\4\0\0" + bytes(64), "audio/mpeg"),
+    ("text/plain", "Grüße".encode("utf-16"), None), ("text/plain", b"\xe4\xf6\xfc in Latin-1", None),
+    ("application/json", b"[]", None), ("image/svg+xml", b"<svg/>", None), ("model/obj", b"v 0 0 0", None),
+    ("image/png", b"", None), ("nonsense", NOISE, None), ("", NOISE, None),
+]  # fmt: skip
+SENTENCES = ["BMW is a car", "MZ", "GIF89a is old", "%!TEX root = a.tex", "ID3 tags", "BZh", "PAR1", "I'm free"]
+SVG = {
+    "<svg/>": True, "\ufeff<?xml version='1.0'?><!-- a --><!DOCTYPE svg [<!ENTITY a 'b'>]>\n<svg:svg>": True,
+    "<!doctype html><p><svg/></p>": False, "about <svg/>": False, "<svgfoo/>": False, "<" * 8000: False,
+    "<!" * 4000: False,
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("declared", "head", "seen"),
-    [
-        ("image/png", NOISE, "application/octet-stream"), ("video/mp4", NOISE, "application/octet-stream"),
-        (DOCX, NOISE, "application/octet-stream"), ("application/pdf", NOISE, "application/octet-stream"),
-        ("image/png", b'{"error": "quota"}', "text/plain"), ("audio/mpeg", b"<html>502</html>", "text/plain"),
-        ("application/msword", "Grüße".encode(), "text/plain"), ("audio/mpeg", NOISE, None), ("audio/pcm", NOISE, None),
-        ("audio/pcm", b"plain letters are samples too", None), ("audio/l16", REAL["image/png"], None),
-        ("application/pdf", b"junk before\n%PDF-1.4", None), ("application/x-hdf5", NOISE, None),
-        ("image/x-portable-pixmap", b"P3 1 1 255 0 0 0", None), ("audio/flac", b"ID3\4\0\0" + bytes(64), None),
-        ("audio/aac", b"ID3\4\0\0" + bytes(64), None), ("audio/wav", b"ID3\4\0\0" + bytes(64), "audio/mpeg"),
-        ("text/plain", "Grüße".encode("utf-16"), None), ("text/plain", b"\xe4\xf6\xfc in Latin-1", None),
-        ("application/json", b"[]", None), ("image/svg+xml", b"<svg/>", None), ("model/obj", b"v 0 0 0", None),
-        ("image/png", b"", None), ("nonsense", NOISE, None), ("", NOISE, None),
-    ],
-)  # fmt: skip
-def test_bytes_without_a_magic(declared: str, head: bytes, seen: str | None) -> None:
-    assert mime.agrees(declared, head) == seen
+def test_a_lie_is_named_by_what_the_bytes_are_and_kin_are_no_false_alarm() -> None:
+    assert {case: mime.agrees(case[0], REAL[case[1]]) for case in KIN} == dict.fromkeys(KIN)
+    assert {case: mime.agrees(case[0], REAL[case[1]]) for case in LIES} == {case: case[1] for case in LIES}
+    assert [(*case[:2], mime.agrees(*case[:2])) for case in WITHOUT_MAGIC] == WITHOUT_MAGIC
 
 
-@pytest.mark.parametrize(
-    "sentence", ["BMW is a car", "MZ", "GIF89a is old", "%!TEX root = a.tex", "ID3 tags", "BZh", "PAR1", "I'm free"]
-)
-def test_a_sentence_that_begins_like_a_format_is_text(sentence: str) -> None:
-    assert mime.detect(sentence.encode()) is None
-    assert mime.agrees("text/plain", sentence.encode()) is None
-    assert mime.agrees("text/markdown", sentence.encode() * 900) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "seen"),
-    [
-        ("<svg/>", True), ("\ufeff<?xml version='1.0'?><!-- a --><!DOCTYPE svg [<!ENTITY a 'b'>]>\n<svg:svg>", True),
-        ("<!doctype html><p><svg/></p>", False), ("about <svg/>", False), ("<svgfoo/>", False), ("<" * 8000, False),
-        ("<!" * 4000, False),
-    ],
-)  # fmt: skip
-def test_only_a_document_whose_first_element_is_svg_is_one(text: str, seen: bool) -> None:
-    assert mime.detect(text.encode()) == ("image/svg+xml" if seen else None)
-
-
-def test_cut_characters_zstandard_frames_and_random_bytes() -> None:
+def test_text_is_what_only_begins_like_a_format_and_only_a_document_is_svg() -> None:
+    for sentence in map(str.encode, SENTENCES):
+        assert mime.detect(sentence) is None
+        assert mime.agrees("text/plain", sentence) is mime.agrees("text/markdown", sentence * 900) is None
+    assert {text: mime.detect(text.encode()) == "image/svg+xml" for text in SVG} == SVG
+    assert {mime.detect(text.encode()) for text in SVG} == {"image/svg+xml", None}
     text = ("a" + "ß" * 5000).encode()
     assert mime.is_text(text)
-    assert mime.is_text(text[:1024])
-    assert not mime.is_text(b"\xc3")
-    assert not mime.is_text(b"")
-    assert not mime.is_text(b"a\0b")
+    assert mime.is_text(text[:1024]), "a character is cut in two"
+    assert [each for each in (b"\xc3", b"", b"a\0b") if mime.is_text(each)] == []
+
+
+def test_a_row_of_skippable_zstandard_frames_does_not_exhaust_the_stack() -> None:
     head = b"\x50\x2a\x4d\x18\0\0\0\0" * 1024  # filetype 1.2.0 calls itself once a frame: RecursionError
-    assert mime.detect(head) == "application/zstd"
-    assert mime.agrees("image/png", head) == "application/zstd"
+    assert mime.detect(head) == mime.agrees("image/png", head) == "application/zstd"
     rng = random.Random(1)
     for kind in ("application/octet-stream", "audio/pcm", "application/x-nobody-knows"):
-        for _ in range(200):
-            assert mime.agrees(kind, rng.randbytes(64)) in {None, "audio/wav"}
+        assert {mime.agrees(kind, rng.randbytes(64)) for _ in range(200)} <= {None, "audio/wav"}
 
 
 MAGICS = [*mime._MAGIC, *(head[:40] for head in REAL.values()), b"\0\0\0\x0cJXL \r\n", b"\x50\x2a\x4d\x18", b""]

@@ -81,16 +81,11 @@ def test_what_lies_in_a_new_store_and_in_one_with_everything() -> None:
     )
     values = json.loads(made(settings, adopted=True).dump())
     assert values == {
-        "fsmedia": FORMAT,
-        "organization": "by-session",
-        "layouts": {**DEFAULT_TEMPLATES, "by-run": TEMPLATE},
+        "fsmedia": FORMAT, "organization": "by-session", "layouts": {**DEFAULT_TEMPLATES, "by-run": TEMPLATE},
         "policies": {"audit": {"keep_for_seconds": 31536000}, "legal": {"keep_for_seconds": None}},
-        "default_policy": "audit",
-        "deduplicate": False,
-        "orphan_grace_seconds": 86400,
-        "adopted": True,
+        "default_policy": "audit", "deduplicate": False, "orphan_grace_seconds": 86400, "adopted": True,
         "due_index": "partial",
-    }
+    }  # fmt: skip
 
 
 @given(
@@ -128,22 +123,18 @@ def test_what_is_no_store_json_is_damaged(data: bytes) -> None:
     assert str(info.value).isprintable()
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"organization": "by-user"}, {"organization": 5}, {"organization": None},
-        {"layouts": {"by-run": "{run_id.__class__}/{name}{ext}"}}, {"layouts": {"by-user": "x/{name}{ext}"}},
-        {"layouts": {"by-run": 5}}, {"policies": {"audit": 5}}, {"policies": {"audit": {}}},
-        {"policies": {"audit": {"keep_for_seconds": 0}}}, {"policies": {"audit": {"keep_for_seconds": -1}}},
-        {"policies": {"audit": {"keep_for_seconds": 10**30}}}, {"policies": {"audit": {"keep_for_seconds": "1"}}},
-        {"policies": {"retain-1days": {"keep_for_seconds": 1}}}, {"default_policy": "audit"},
-        {"default_policy": "retain-0days"}, {"default_policy": 5}, {"default_policy": ["retain"]},
-        {"views": {"by-day": "{run_id.__class__}/{name}{ext}"}}, {"views": {"by-run": "{name}{ext}"}},
-        {"views": {"runs": "{name}{ext}"}}, {"views": {"by-day": 5}}, {"views": ["by-day"]},
-        {"views": {"a": "{name}{ext}"}, "layouts": {"by-run": "{run_id}/{name}{ext}"}},
-    ],
-    ids=str,
-)  # fmt: skip
+@pytest.mark.parametrize("changes", [
+    {"organization": "by-user"}, {"organization": 5}, {"organization": None},
+    {"layouts": {"by-run": "{run_id.__class__}/{name}{ext}"}}, {"layouts": {"by-user": "x/{name}{ext}"}},
+    {"layouts": {"by-run": 5}}, {"policies": {"audit": 5}}, {"policies": {"audit": {}}},
+    {"policies": {"audit": {"keep_for_seconds": 0}}}, {"policies": {"audit": {"keep_for_seconds": -1}}},
+    {"policies": {"audit": {"keep_for_seconds": 10**30}}}, {"policies": {"audit": {"keep_for_seconds": "1"}}},
+    {"policies": {"retain-1days": {"keep_for_seconds": 1}}}, {"default_policy": "audit"},
+    {"default_policy": "retain-0days"}, {"default_policy": 5}, {"default_policy": ["retain"]},
+    {"views": {"by-day": "{run_id.__class__}/{name}{ext}"}}, {"views": {"by-run": "{name}{ext}"}},
+    {"views": {"runs": "{name}{ext}"}}, {"views": {"by-day": 5}}, {"views": ["by-day"]},
+    {"views": {"a": "{name}{ext}"}, "layouts": {"by-run": "{run_id}/{name}{ext}"}},
+], ids=str)  # fmt: skip
 def test_wrong_settings_are_damage_not_defaults(changes: dict[str, Any]) -> None:
     """A setting that is ignored could cost data."""
     with pytest.raises(StorageError, match="wrong setting") as info:
@@ -170,21 +161,17 @@ def test_what_was_not_given_is_not_asked() -> None:
     assert {mode: layout.template for mode, layout in settings.values["layouts"].items()} == {"by-run": TEMPLATE}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [
-        ({"organization": "by-user"}, InvalidMediaError), ({"organization": 5}, InvalidMediaError),
-        ({"templates": {"by-user": TEMPLATE}}, InvalidLayoutError),
-        ({"templates": {"by-run": "../{run_id}/{name}{ext}"}}, InvalidLayoutError),
-        ({"policies": {"audit": timedelta(0)}}, InvalidMediaError),
-        ({"default_policy": "retain-0days", "policies": {}}, UnknownPolicyError),
-        ({"default_policy": 5}, InvalidMediaError), ({"templates": TEMPLATE}, InvalidMediaError),
-        ({"policies": "audit"}, InvalidMediaError), ({"policies": 5}, InvalidMediaError),
-        ({"default_policy": "audit", "policies": {}}, UnknownPolicyError),
-        ({"default_policy": "audit", "policies": {"other": DAY}}, UnknownPolicyError),
-    ],
-    ids=str,
-)  # fmt: skip
+@pytest.mark.parametrize(("arguments", "error"), [
+    ({"organization": "by-user"}, InvalidMediaError), ({"organization": 5}, InvalidMediaError),
+    ({"templates": {"by-user": TEMPLATE}}, InvalidLayoutError),
+    ({"templates": {"by-run": "../{run_id}/{name}{ext}"}}, InvalidLayoutError),
+    ({"policies": {"audit": timedelta(0)}}, InvalidMediaError),
+    ({"default_policy": "retain-0days", "policies": {}}, UnknownPolicyError),
+    ({"default_policy": 5}, InvalidMediaError), ({"templates": TEMPLATE}, InvalidMediaError),
+    ({"policies": "audit"}, InvalidMediaError), ({"policies": 5}, InvalidMediaError),
+    ({"default_policy": "audit", "policies": {}}, UnknownPolicyError),
+    ({"default_policy": "audit", "policies": {"other": DAY}}, UnknownPolicyError),
+], ids=str)  # fmt: skip
 def test_what_can_not_be_meant_is_refused(arguments: dict[str, Any], error: type[MediaError]) -> None:
     with pytest.raises(error) as info:
         asked(**arguments)
@@ -210,17 +197,12 @@ def test_a_default_policy_may_be_of_the_stores_own_and_begin_like_promptkits() -
 # -- differences -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("arguments", "here", "wanted"),
-    [
-        ({"organization": "by-session"}, "by-run", "by-session"),
-        ({"default_policy": "retain-1days"}, "retain-30days", "retain-1days"),
-        ({"templates": {"by-run": TEMPLATE}}, DEFAULT_TEMPLATES["by-run"], TEMPLATE),
-        ({"policies": {"audit": 2 * DAY}}, "1 day", "2 days"),
-        ({"policies": {}}, "audit: 1 day", "none"),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize(("arguments", "here", "wanted"), [
+    ({"organization": "by-session"}, "by-run", "by-session"),
+    ({"default_policy": "retain-1days"}, "retain-30days", "retain-1days"),
+    ({"templates": {"by-run": TEMPLATE}}, DEFAULT_TEMPLATES["by-run"], TEMPLATE),
+    ({"policies": {"audit": 2 * DAY}}, "1 day", "2 days"), ({"policies": {}}, "audit: 1 day", "none"),
+], ids=str)  # fmt: skip
 def test_a_difference_names_both_values(arguments: dict[str, Any], here: str, wanted: str) -> None:
     store = made(asked(policies={"audit": DAY}, default_policy="retain-30days"))
     with pytest.raises(StoreConflictError) as info:
@@ -349,15 +331,11 @@ def test_a_media_expires_its_duration_after_its_timestamp(timestamp: datetime, k
 # -- policies given to a store -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "policies",
-    [
-        {"audit": RetentionPolicy(name="other")}, [RetentionPolicy(name="a"), RetentionPolicy(name="a", keep_for=DAY)],
-        {"": DAY}, {"x" * 256: DAY}, {"audit": timedelta(0)}, {"audit": -DAY}, {"audit": timedelta(microseconds=1)},
-        {"audit": "soon"}, {"audit": 30}, {5: DAY}, ["audit"], "audit", [("audit", DAY)],
-    ],
-    ids=repr,
-)  # fmt: skip
+@pytest.mark.parametrize("policies", [
+    {"audit": RetentionPolicy(name="other")}, [RetentionPolicy(name="a"), RetentionPolicy(name="a", keep_for=DAY)],
+    {"": DAY}, {"x" * 256: DAY}, {"audit": timedelta(0)}, {"audit": -DAY}, {"audit": timedelta(microseconds=1)},
+    {"audit": "soon"}, {"audit": 30}, {5: DAY}, ["audit"], "audit", [("audit", DAY)],
+], ids=repr)  # fmt: skip
 def test_policies_that_are_refused(policies: Any) -> None:
     with pytest.raises(InvalidMediaError):
         named_policies(policies)
@@ -376,21 +354,17 @@ def opened(url: str, endpoint: str | None):
     return open_backend(url, options, timeout=timedelta(seconds=1))
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
+def test_spellings_of_one_server_are_one_place() -> None:
+    for one, other, same in [
         ("http://127.0.0.1:9000", "http://127.0.0.1:9000/", True),
         ("http://localhost:9000", "http://127.0.0.1:9000", True),
         ("http://[::1]:9000", "HTTP://LOCALHOST:9000", True),
-        ("https://S3.example.org", "https://s3.example.org:443/", True),
-        ("http://127.0.0.1:9000", None, True),
+        ("https://S3.example.org", "https://s3.example.org:443/", True), ("http://127.0.0.1:9000", None, True),
         ("http://127.0.0.1:9000", "http://127.0.0.1:9001", False),
         ("https://a.example.org", "https://b.example.org", False),
-    ],
-)
-def test_spellings_of_one_server_are_one_place(one, other, same):
-    source, target = opened("s3://bucket/media", one), opened("s3://bucket/media/copy", other)
-    assert overlap(source, target) is overlap(target, source) is same
+    ]:  # fmt: skip
+        source, target = opened("s3://bucket/media", one), opened("s3://bucket/media/copy", other)
+        assert overlap(source, target) is overlap(target, source) is same
 
 
 def test_roots_beside_each_other_are_two_places():

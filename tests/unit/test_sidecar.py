@@ -132,15 +132,9 @@ def test_what_is_written_is_promptkits_json_and_ours_after_it() -> None:
     metadata = MediaMetadata(timestamp=NOON.replace(microsecond=0))
     values = json.loads(built(metadata, ContentFields(), expires_at=None).dump())
     assert values == {
-        "run_id": "",
-        "message_idx": 0,
-        "part_idx": 0,
-        "mime_type": "",
-        "size_bytes": 0,
-        "timestamp": "2026-03-04T12:30:05Z",
-        "sha256": DIGEST,
-        "fsmedia": FORMAT,
-    }
+        "run_id": "", "message_idx": 0, "part_idx": 0, "mime_type": "", "size_bytes": 0,
+        "timestamp": "2026-03-04T12:30:05Z", "sha256": DIGEST, "fsmedia": FORMAT,
+    }  # fmt: skip
     content = ContentFields(**{name: "x" if name in {"format", "detail", "caption"} else 2 for name in CONTENT_FIELDS})
     values = built(MediaMetadata(timestamp=NOON), content, expires_at=None).values
     assert tuple(values["content"]) == CONTENT_FIELDS
@@ -212,15 +206,11 @@ def test_the_reference_the_size_and_other_fields_come_from_nowhere_else() -> Non
     assert parsed(json.dumps({"xattrs": xattrs}).encode()).record(REFERENCE, 7).xattrs == xattrs
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"", b"{", b'{"run_id": "r1"',  # cut by a full disk
-        b"\x00" * 512, b"\xff\xfe{}", b"\xef\xbb\xbf{}", b'{"a": NaN}', b'{"a": 1}}', b'{"run_id": "\\ud800"}',
-        b"[" * 100000, b"\x89PNG\r\n\x1a\n",
-    ],
-    ids=lambda data: repr(data)[:20],
-)  # fmt: skip
+@pytest.mark.parametrize("data", [
+    b"", b"{", b'{"run_id": "r1"',  # cut by a full disk
+    b"\x00" * 512, b"\xff\xfe{}", b"\xef\xbb\xbf{}", b'{"a": NaN}', b'{"a": 1}}', b'{"run_id": "\\ud800"}',
+    b"[" * 100000, b"\x89PNG\r\n\x1a\n",
+], ids=lambda data: repr(data)[:20])  # fmt: skip
 def test_what_is_no_json_is_corrupt(data: bytes) -> None:
     assert "is no JSON" in refused(data)
 
@@ -238,15 +228,12 @@ def test_a_newer_format_is_refused_with_both_numbers(version: object) -> None:
     assert str(version) in text
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("run_id", 5), ("run_id", "x" * 5000), ("message_idx", -1), ("message_idx", "x"), ("part_idx", 1e3),
-        ("timestamp", "yesterday"), ("timestamp", "2026-03-04T05:06:07"), ("mime_type", "image/png\r\nX-Evil: 1"),
-        ("policy_name", []), ("sha256", 5), ("expires_at", "never"), ("xattrs", []), ("content", [1]),
-        ("content", {"width": -1}), ("content", {"caption": 5}),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "value"), [
+    ("run_id", 5), ("run_id", "x" * 5000), ("message_idx", -1), ("message_idx", "x"), ("part_idx", 1e3),
+    ("timestamp", "yesterday"), ("timestamp", "2026-03-04T05:06:07"), ("mime_type", "image/png\r\nX-Evil: 1"),
+    ("policy_name", []), ("sha256", 5), ("expires_at", "never"), ("xattrs", []), ("content", [1]),
+    ("content", {"width": -1}), ("content", {"caption": 5}),
+])  # fmt: skip
 def test_wrong_values_are_corrupt_and_the_field_is_named(name: str, value: object) -> None:
     assert (next(iter(value)) if name == "content" and isinstance(value, dict) else name) in refused(
         json.dumps({"run_id": "r", name: value}).encode()

@@ -33,32 +33,25 @@ def shown(template: str, **values: object) -> str:
     return "/".join(view.folders([given[name] for name in view.fields]))
 
 
-@pytest.mark.parametrize(
-    ("template", "folders"),
-    [
+def test_folders_also_of_what_is_missing_or_hostile() -> None:
+    for template, folders in [
         (DAY, "2026-03-04/image/png"), ("{name}{ext}", ""), ("all{name}{ext}".replace("all", "all/"), "all"),
         ("{mime_type}/{mime_type}" + TAIL, "image/png/image/png"), ("kind-{mime_type}" + TAIL, "kind-image~2fpng"),
         ("{run_id}{session_id}" + TAIL, "r1s1"), ("{timestamp:%H}/{timestamp:%H}" + TAIL, "05/05"),
         ("{message_idx:04d}/{part_idx}" + TAIL, "0003/1"),
-    ],
-)  # fmt: skip
-def test_folders(template: str, folders: str) -> None:
-    assert shown(template) == folders
-
-
-@pytest.mark.parametrize(
-    ("values", "folders"),
-    [
+    ]:  # fmt: skip
+        assert shown(template) == folders
+    for values, folders in [
         ({"mime_type": ""}, "2026-03-04/~_/~_"), ({"mime_type": None}, "2026-03-04/~_/~_"),
         ({"mime_type": "image"}, "2026-03-04/image/~_"), ({"mime_type": "a/b/../c"}, "2026-03-04/a/b~2f..~2fc"),
         ({"mime_type": "../.."}, "2026-03-04/~2e~2e/~2e~2e"), ({"timestamp": None}, "~_/image/png"),
         ({"timestamp": "yesterday"}, "~_/image/png"),
         ({"timestamp": datetime(2026, 3, 4, 23, tzinfo=timezone(timedelta(hours=-3)))}, "2026-03-05/image/png"),
         ({"timestamp": datetime(1, 1, 1, tzinfo=UTC)}, "0001-01-01/image/png"),
-    ],
-)  # fmt: skip
-def test_what_is_missing_or_hostile_has_a_folder_all_the_same(values: dict[str, object], folders: str) -> None:
-    assert shown(DAY, **values) == folders
+    ]:  # fmt: skip
+        assert shown(DAY, **values) == folders
+    for spec, seconds in [("%Y", 86_400), ("%j", 86_400), ("%H", 3600), ("%Y-%M", 60), ("%S.%Y", 1)]:
+        assert View("v", f"{{timestamp:{spec}}}" + TAIL).finest == seconds
 
 
 @given(st.tuples(IDS, IDS, IDS), st.datetimes(timezones=st.just(UTC)))
@@ -74,21 +67,17 @@ def test_folders_are_as_many_for_every_media_and_fit_a_disk(ids: tuple[str, str,
             assert len(folder.encode()) <= MAX_NAME
 
 
-@pytest.mark.parametrize(
-    ("template", "told"),
-    [
-        ("", "the file name is not"), ("{run_id}", "the file name is not"), ("{run_id}/{name}", "the file name is not"),
-        ("{name}/{name}{ext}", "the file name is not"), ("/{name}{ext}", "a segment is empty"),
-        ("a//b/{name}{ext}", "a segment is empty"), ("../{name}{ext}", "may not be named"),
-        ("{run_id}/./{name}{ext}", "may not be named"), ("{user}/{name}{ext}", "is no field"),
-        ("{run_id.__class__}/{name}{ext}", "is no field"), ("{run_id!r}/{name}{ext}", "is no field"),
-        ("{timestamp}/{name}{ext}", "no format"), ("{timestamp:%c}/{name}{ext}", "no format"),
-        ("{run_id:>9}/{name}{ext}", "text takes none"), ("{message_idx:x}/{name}{ext}", "no format"),
-        ("a b/{name}{ext}", "more than"), ("{run_id/{name}{ext}", "brace"),
-        ("x" * 251 + "/{name}{ext}", "does not fit"), ("-".join(["{run_id}"] * 7) + "/{name}{ext}", "does not fit"),
-        (7, "not int"), (None, "not NoneType"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("template", "told"), [
+    ("", "the file name is not"), ("{run_id}", "the file name is not"), ("{run_id}/{name}", "the file name is not"),
+    ("{name}/{name}{ext}", "the file name is not"), ("/{name}{ext}", "a segment is empty"),
+    ("a//b/{name}{ext}", "a segment is empty"), ("../{name}{ext}", "may not be named"),
+    ("{run_id}/./{name}{ext}", "may not be named"), ("{user}/{name}{ext}", "is no field"),
+    ("{run_id.__class__}/{name}{ext}", "is no field"), ("{run_id!r}/{name}{ext}", "is no field"),
+    ("{timestamp}/{name}{ext}", "no format"), ("{timestamp:%c}/{name}{ext}", "no format"),
+    ("{run_id:>9}/{name}{ext}", "text takes none"), ("{message_idx:x}/{name}{ext}", "no format"),
+    ("a b/{name}{ext}", "more than"), ("{run_id/{name}{ext}", "brace"), ("x" * 251 + "/{name}{ext}", "does not fit"),
+    ("-".join(["{run_id}"] * 7) + "/{name}{ext}", "does not fit"), (7, "not int"), (None, "not NoneType"),
+])  # fmt: skip
 def test_bad_templates_are_refused(template: object, told: str) -> None:
     with pytest.raises(InvalidLayoutError, match=told):
         View("by-day", template)  # type: ignore[arg-type]
@@ -106,14 +95,11 @@ def test_names_that_are_taken_are_refused(name: str) -> None:
         views({name: DAY}, layouts())
 
 
-@pytest.mark.parametrize(
-    ("template", "reached", "free"),
-    [
-        ("media/{run_id}", "media", "medium"), ("{run_id}", "by-day", None), ("by-{run_id}", "by-day", "day"),
-        ("{timestamp:%Y}/{run_id}", "2026", "by-day"), ("Media/{run_id}", "media", "by-day"),
-        ("{message_idx:04d}/{run_id}", "0012", "12"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("template", "reached", "free"), [
+    ("media/{run_id}", "media", "medium"), ("{run_id}", "by-day", None), ("by-{run_id}", "by-day", "day"),
+    ("{timestamp:%Y}/{run_id}", "2026", "by-day"), ("Media/{run_id}", "media", "by-day"),
+    ("{message_idx:04d}/{run_id}", "0012", "12"),
+])  # fmt: skip
 def test_no_layout_may_put_media_where_a_view_is(template: str, reached: str, free: str | None) -> None:
     known = layouts({"by-run": template + TAIL})
     with pytest.raises(InvalidLayoutError, match=r"could put media where the view"):
@@ -140,13 +126,6 @@ def test_views_are_values_and_folders_of_media_are_never_asked_about() -> None:
     assert shown("{run_id}" + TAIL, run_id=7) == "~_"
 
 
-@pytest.mark.parametrize(
-    ("spec", "seconds"), [("%Y", 86_400), ("%j", 86_400), ("%H", 3600), ("%Y-%M", 60), ("%S.%Y", 1)]
-)
-def test_the_smallest_unit_of_time(spec: str, seconds: int) -> None:
-    assert View("v", f"{{timestamp:{spec}}}" + TAIL).finest == seconds
-
-
 CHOSEN = {"by-day": "{timestamp:%Y-%m-%d}/{mime_type}/{name}{ext}", "flat": "{name}{ext}"}
 
 
@@ -164,10 +143,10 @@ def test_they_come_back_from_store_json() -> None:
     again.check(Settings())
 
 
-@pytest.mark.parametrize("views", [None, {}])
-def test_a_store_without_any_says_nothing_of_them(views: Any) -> None:
+def test_a_store_without_any_says_nothing_of_them() -> None:
     """So that readers that know no views open it."""
-    assert "views" not in json.loads(made(views).dump())
+    for none in (None, {}):
+        assert "views" not in json.loads(made(none).dump())
 
 
 @pytest.mark.parametrize("other", [{}, {"flat": "{name}{ext}"}, {**CHOSEN, "flat": "x/{name}{ext}"}])
@@ -184,16 +163,12 @@ def test_what_is_no_mapping_is_refused(views: Any) -> None:
         Settings.read({"views": views})
 
 
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        ({"views": {"by-day": "{timestamp}/{name}{ext}"}}, "no format"),
-        ({"views": {"by-run": "{name}{ext}"}}, "taken"),
-        ({"views": {"@lab": "{name}{ext}"}}, "can't be the name"),
-        ({"views": {"m": "{name}{ext}"}, "layouts": {"by-run": "m/{run_id}/{name}{ext}"}}, "could put media where"),
-        ({"views": {"m": "{name}{ext}"}, "layouts": {"by-session": "{session_id}/{name}{ext}"}}, "could put media"),
-    ],
-)
+@pytest.mark.parametrize(("options", "told"), [
+    ({"views": {"by-day": "{timestamp}/{name}{ext}"}}, "no format"), ({"views": {"by-run": "{name}{ext}"}}, "taken"),
+    ({"views": {"@lab": "{name}{ext}"}}, "can't be the name"),
+    ({"views": {"m": "{name}{ext}"}, "layouts": {"by-run": "m/{run_id}/{name}{ext}"}}, "could put media where"),
+    ({"views": {"m": "{name}{ext}"}, "layouts": {"by-session": "{session_id}/{name}{ext}"}}, "could put media"),
+])  # fmt: skip
 def test_bad_ones_are_refused_before_anything_is_written(memory_storage: Any, options: Any, told: str) -> None:
     with pytest.raises(InvalidLayoutError, match=told):
         MediaStore(memory_storage.url, **options)

@@ -6,8 +6,9 @@ import base64
 import io
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -26,7 +27,9 @@ from tests.unit.downloads.wire import (
     first_only,
     get,
     moved,
+    refused,
     serving,
+    taken,
     with_length,
 )
 
@@ -70,20 +73,15 @@ def test_same_host_is_resolved_and_checked_anew_after_a_redirect(resolve: Callab
         assert private.connections == 0
 
 
-@pytest.mark.parametrize(
-    ("location", "problem"),
-    [
-        ("file:///etc/passwd", "redirects to a URL that is no http://"),
-        ("ftp://h.example/", "redirects to a URL that is no http://"),
-        ("data:text/plain,x", "redirects to a URL that is no http://"),
-        ("http://user:hidden@h.example/", "redirects to a URL that holds a user"),
-        ("http://2130706433/", "redirects to a URL that has no valid host"),
-        ("http://[hidden/", "redirects to no valid URL"),
-        ("/a\tb", "redirects to no valid URL"),
-        ("/a\r\n /b", "redirects to no valid URL"),
-        ("", "redirects to no valid URL"),
-    ],
-)
+@pytest.mark.parametrize(("location", "problem"), [
+    ("file:///etc/passwd", "redirects to a URL that is no http://"),
+    ("ftp://h.example/", "redirects to a URL that is no http://"),
+    ("data:text/plain,x", "redirects to a URL that is no http://"),
+    ("http://user:hidden@h.example/", "redirects to a URL that holds a user"),
+    ("http://2130706433/", "redirects to a URL that has no valid host"),
+    ("http://[hidden/", "redirects to no valid URL"), ("/a\tb", "redirects to no valid URL"),
+    ("/a\r\n /b", "redirects to no valid URL"), ("", "redirects to no valid URL"),
+])  # fmt: skip
 def test_redirect_to_what_is_no_public_url_is_refused(location: str, problem: str) -> None:
     with serving(moved(location)) as server:
         with pytest.raises(InvalidMediaError, match=problem) as caught:
@@ -94,47 +92,29 @@ def test_redirect_to_what_is_no_public_url_is_refused(location: str, problem: st
 
 
 def test_redirect_in_latin_1_is_refused() -> None:
-    with (
-        serving(moved("/").replace(b"Location: /", b"Location: /\xfc")) as server,
-        pytest.raises(InvalidMediaError, match="no valid URL") as caught,
-    ):
-        get(server.url)
-    check_chain(caught.value)
+    refused(moved("/").replace(b"Location: /", b"Location: /\xfc"), InvalidMediaError, "no valid URL")
 
 
 # --- answers
 
 
-@pytest.mark.parametrize(
-    "status", [201, 202, 204, 205, 206, 226, 300, 304, 305, 400, 401, 403, 404, 410, 429, 451, 700]
-)
-def test_other_answers_are_refused(status: int) -> None:
-    with (
-        serving(f"HTTP/1.1 {status} Whatever\r\nContent-Length: 0\r\n\r\n".encode()) as server,
-        pytest.raises(InvalidMediaError, match=rf"answered {status}\b") as caught,
-    ):
-        get(f"{server.url}/a.png?token=1")
-    assert str(caught.value).startswith(f"{server.url}/a.png?...: answered")
+@pytest.mark.parametrize("status", [
+    201, 202, 204, 205, 206, 226, 300, 304, 305, 400, 401, 403, 404, 410, 429, 451, 700, 500, 502, 503, 504, 599,
+])  # fmt: skip
+def test_other_answers_are_refused_and_servers_faults_are_storage_errors(status: int) -> None:
+    answer = f"HTTP/1.1 {status} Whatever\r\nContent-Length: 0\r\n\r\n".encode()
+    if 500 <= status < 600:
+        refused(answer, StorageError, rf"answered {status}\b.*try again")
+    else:
+        refused(answer, InvalidMediaError, rf"^http://127\S+/a\.png\?\.\.\.: answered {status}\b", "/a.png?token=1")
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504, 599])
-def test_servers_faults_are_storage_errors(status: int) -> None:
-    with (
-        serving(f"HTTP/1.1 {status} Whatever\r\nContent-Length: 0\r\n\r\n".encode()) as server,
-        pytest.raises(StorageError, match=rf"answered {status}\b.*try again"),
-    ):
-        get(server.url)
-
-
-@pytest.mark.parametrize(
-    ("header", "expected"),
-    [
-        ("Content-Type: image/png", "image/png"),
-        ("Content-Type:  text/plain; charset=utf-8 ", "text/plain; charset=utf-8"), ("Content-Type: png", None),
-        ("Content-Type: image/*", None), ("Content-Type: text/plain\r\n X: 1", None),
-        ("Content-Type: text/plain\x01", None), ("X-Other: 1", None),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("header", "expected"), [
+    ("Content-Type: image/png", "image/png"),
+    ("Content-Type:  text/plain; charset=utf-8 ", "text/plain; charset=utf-8"), ("Content-Type: png", None),
+    ("Content-Type: image/*", None), ("Content-Type: text/plain\r\n X: 1", None),
+    ("Content-Type: text/plain\x01", None), ("X-Other: 1", None),
+])  # fmt: skip
 def test_mime_type_and_size(header: str, expected: str | None) -> None:
     with (
         serving(with_length(b"12345", header)) as server,
@@ -144,79 +124,50 @@ def test_mime_type_and_size(header: str, expected: str | None) -> None:
         assert b"".join(download.chunks()) == b"12345"
 
 
-@pytest.mark.parametrize("coding", ["gzip", "br", "GZIP", "identity, gzip", "identity\r\nContent-Encoding: gzip"])
-def test_compressed_answer_is_refused(coding: str) -> None:
-    with (
-        serving(with_length(b"x", f"Content-Encoding: {coding}")) as server,
-        pytest.raises(InvalidMediaError, match="compressed"),
-    ):
-        get(server.url)
+def test_compressed_answer_is_refused_and_identity_is_taken() -> None:
+    for coding in ("gzip", "br", "GZIP", "identity, gzip", "identity\r\nContent-Encoding: gzip"):
+        refused(with_length(b"x", f"Content-Encoding: {coding}"), InvalidMediaError, "compressed")
+    assert taken(with_length(b"x", "Content-Encoding: identity")) == b"x"
 
 
-def test_answer_that_calls_itself_identity_is_taken() -> None:
-    with serving(with_length(b"x", "Content-Encoding: identity")) as server:
-        assert get(server.url) == b"x"
-
-
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"Content-Length: +1\r\n", b"Content-Length: -1\r\n", b"Content-Length: 1_0\r\n", b"Content-Length: 1, 1\r\n",
-        b"Content-Length: \xb2\r\n", b"Content-Length: " + b"9" * 5000 + b"\r\n",
-        b"Content-Length: 1\r\nContent-Length: 2\r\n", b"Transfer-Encoding: gzip, chunked\r\n",
-        b"Transfer-Encoding: gzip\r\n", b"Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n",
-        b"No colon here\r\nContent-Length: 1\r\n", b" folded\r\nContent-Length: 1\r\n",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("head", [
+    b"Content-Length: +1\r\n", b"Content-Length: -1\r\n", b"Content-Length: 1_0\r\n", b"Content-Length: 1, 1\r\n",
+    b"Content-Length: \xb2\r\n", b"Content-Length: " + b"9" * 5000 + b"\r\n",
+    b"Content-Length: 1\r\nContent-Length: 2\r\n", b"Transfer-Encoding: gzip, chunked\r\n",
+    b"Transfer-Encoding: gzip\r\n", b"Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n",
+    b"No colon here\r\nContent-Length: 1\r\n", b" folded\r\nContent-Length: 1\r\n",
+])  # fmt: skip
 def test_answer_that_does_not_tell_its_end_is_refused(head: bytes) -> None:
-    with (
-        serving(OK + head + b"\r\nx") as server,
-        pytest.raises(InvalidMediaError, match=r"Content-Length|Transfer-Encoding"),
-    ):
-        get(server.url)
+    refused(OK + head + b"\r\nx", InvalidMediaError, r"Content-Length|Transfer-Encoding")
 
 
-@pytest.mark.parametrize(
-    "answer", [b"", b"SSH-2.0-OpenSSH_9.6\r\n", b"<html>", b"HTTP/1.1 abc\r\n\r\n", b"HTTP/1.1 200 OK"]
-)
+@pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH_9.6\r\n", b"<html>", b"HTTP/1.1 abc\r\n\r\n"])
 def test_what_is_no_http_is_a_storage_error(answer: bytes) -> None:
-    with serving(answer) as server:
-        if answer.startswith(b"HTTP/1.1 200"):  # a head without an end is an empty one, to http.client
-            assert get(server.url) == b""
-            return
-        with pytest.raises(StorageError, match=r"connection failed|no HTTP") as caught:
-            get(server.url)
-    check_chain(caught.value)
+    refused(answer, StorageError, r"connection failed|no HTTP")
 
 
-@pytest.mark.parametrize("bomb", [b"X: 1\r\n" * 101, b"X: " + b"1" * 70_000 + b"\r\n"])
-def test_header_bomb_is_a_storage_error(bomb: bytes) -> None:
-    with serving(OK + bomb + b"\r\n") as server, pytest.raises(StorageError, match="no HTTP"):
-        get(server.url)
+def test_header_bomb_is_a_storage_error_and_a_head_without_an_end_is_an_empty_one() -> None:
+    for bomb in (b"X: 1\r\n" * 101, b"X: " + b"1" * 70_000 + b"\r\n"):
+        refused(OK + bomb + b"\r\n", StorageError, "no HTTP")
+    assert taken(b"HTTP/1.1 200 OK") == b"", "to http.client"
 
 
 # --- sizes
 
 
 def test_sizes_are_held_against_the_body_that_comes() -> None:
-    with serving(with_length(b"123456")) as server, pytest.raises(MediaTooLargeError) as caught:
-        get(server.url, max_size=5)
-    assert str(caught.value) == "larger than the store's max_file_size of 5 bytes; open the store with a larger one"
-    with (
-        serving(OK + b"Content-Length: 10\r\n\r\n1234") as server,
-        pytest.raises(StorageError, match=r"sent 4 of 10 bytes; try again"),
-    ):
-        get(server.url)
-    with serving(OK + b"Content-Length: 4\r\n\r\n1234567") as server:
-        assert get(server.url, max_size=4) == b"1234"
+    error = refused(with_length(b"123456"), MediaTooLargeError, max_size=5)
+    assert str(error) == "larger than the store's max_file_size of 5 bytes; open the store with a larger one"
+    refused(OK + b"Content-Length: 10\r\n\r\n1234", StorageError, r"sent 4 of 10 bytes; try again")
+    assert taken(OK + b"Content-Length: 4\r\n\r\n1234567", max_size=4) == b"1234"
     body = b"Transfer-Encoding: chunked\r\n\r\n3;ext=1\r\nabc\r\n2\r\nde\r\n0\r\nX: 1\r\n\r\n"
-    with serving(OK + body) as server:
-        assert get(server.url, max_size=5) == b"abcde"
-    body = bytes(range(256)) * (5 * 4096)
-    with serving(with_length(body)) as server:
-        assert get(server.url) == body
-    with serving(with_length(b"x")) as server:
-        assert get(server.url, timeout=timedelta.max) == b"x"
+    assert taken(OK + body, max_size=5) == b"abcde"
+    large = bytes(range(256)) * (5 * 4096)
+    assert taken(with_length(large)) == large
+    assert taken(with_length(b"x"), timeout=timedelta.max) == b"x"
+    for size in (0, 1, 5):
+        for head in (f"Content-Length: {size}\r\n\r\n".encode(), b"\r\n"):
+            assert taken(OK + head + b"x" * size, max_size=size) == b"x" * size
 
 
 def test_declared_size_is_refused_before_the_body() -> None:
@@ -230,21 +181,10 @@ def test_declared_size_is_refused_before_the_body() -> None:
         open_url(server.url, timeout=SECONDS, max_size=5, allow_private=True)
 
 
-@pytest.mark.parametrize("size", [0, 1, 5])
-def test_size_up_to_the_limit_is_taken(size: int) -> None:
-    for head in (f"Content-Length: {size}\r\n\r\n".encode(), b"\r\n"):
-        with serving(OK + head + b"x" * size) as server:
-            assert get(server.url, max_size=size) == b"x" * size
-
-
-@pytest.mark.parametrize(
-    ("head", "piece"),
-    [
-        (b"\r\n", b"x" * 65536),
-        (b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b"x" * 65536 + b"\r\n"),
-        (b"Transfer-Encoding: chunked\r\n\r\n-1\r\n", b"x" * 65536),
-    ],
-)
+@pytest.mark.parametrize(("head", "piece"), [
+    (b"\r\n", b"x" * 65536), (b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b"x" * 65536 + b"\r\n"),
+    (b"Transfer-Encoding: chunked\r\n\r\n-1\r\n", b"x" * 65536),
+])  # fmt: skip
 def test_endless_body_stops_at_the_limit(head: bytes, piece: bytes) -> None:
     def answer(connection: socket.socket) -> None:
         connection.sendall(OK + head)
@@ -263,12 +203,7 @@ def test_endless_body_stops_at_the_limit(head: bytes, piece: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"5\r\nab", b"5\r\nabcde", b"5\r\nabcde\r\n", b"zz\r\nabc\r\n", b"1" * 70_000])
 def test_chunked_body_that_breaks_off_is_refused(body: bytes) -> None:
-    with (
-        serving(OK + b"Transfer-Encoding: chunked\r\n\r\n" + body) as server,
-        pytest.raises(StorageError, match="broke off") as caught,
-    ):
-        get(server.url)
-    check_chain(caught.value)
+    refused(OK + b"Transfer-Encoding: chunked\r\n\r\n" + body, StorageError, "broke off")
 
 
 def test_bytes_are_handed_on_as_they_arrive() -> None:
@@ -293,26 +228,19 @@ def test_bytes_are_handed_on_as_they_arrive() -> None:
 # --- time
 
 
-def test_server_that_does_not_answer_is_given_up() -> None:
+def ticking(seconds: float) -> Iterator[float]:
+    """A clock that goes on at each look."""
+    return count(seconds, seconds)
+
+
+@pytest.mark.parametrize("head", [b"", OK + b"Content-Length: 9\r\n\r\nx"], ids=["no answer", "half a body"])
+def test_server_that_stops_is_given_up(head: bytes) -> None:
     done = threading.Event()
-    with serving(lambda _: done.wait(20)) as server:
+    with serving(lambda connection: (connection.sendall(head), done.wait(20))) as server:
         with pytest.raises(StorageError, match=r"in time.*longer timeout") as caught:
             get(server.url, timeout=timedelta(milliseconds=50))
         done.set()
     check_chain(caught.value)
-
-
-def test_body_that_stops_is_given_up() -> None:
-    done = threading.Event()
-
-    def answer(connection: socket.socket) -> None:
-        connection.sendall(OK + b"Content-Length: 9\r\n\r\nx")
-        done.wait(20)
-
-    with serving(answer) as server:
-        with pytest.raises(StorageError, match="in time"):
-            get(server.url, timeout=timedelta(milliseconds=50))
-        done.set()
 
 
 @pytest.mark.parametrize(
@@ -322,14 +250,7 @@ def test_body_that_stops_is_given_up() -> None:
 )
 def test_drip_is_given_up(head: bytes) -> None:
     """Each look at the clock takes 2 seconds and lets the server send a byte."""
-    go = threading.Semaphore(0)
-    looks = 0
-
-    def clock() -> float:
-        nonlocal looks
-        looks += 1
-        go.release()
-        return 2.0 * looks
+    go, clock = threading.Semaphore(0), ticking(2.0)
 
     def answer(connection: socket.socket) -> None:
         connection.sendall(head)
@@ -340,9 +261,9 @@ def test_drip_is_given_up(head: bytes) -> None:
 
     with serving(answer) as server:
         with pytest.raises(StorageError, match="less than 1 MiB in 16 s"):
-            get(server.url, timeout=timedelta(seconds=16), clock=clock)
+            get(server.url, timeout=timedelta(seconds=16), clock=lambda: (go.release(), next(clock))[1])
         go.release(2000)  # the server need not wait for an end that came
-    assert looks < 40
+    assert next(clock) < 2.0 * 40
 
 
 @pytest.mark.parametrize(
@@ -355,33 +276,18 @@ def test_drip_is_given_up(head: bytes) -> None:
     ids=["100 Continue", "trailers", "chunk extensions"],
 )
 def test_flood_that_brings_no_body_is_given_up(flood: tuple[bytes, bytes]) -> None:
-    looks = 0
-
-    def clock() -> float:
-        nonlocal looks
-        looks += 1
-        return 0.25 * looks
-
     def answer(connection: socket.socket) -> None:
         connection.sendall(flood[0])
         while True:
             connection.sendall(flood[1])
 
-    with serving(answer) as server, pytest.raises(StorageError, match="in time"):
-        get(server.url, timeout=timedelta(seconds=2), clock=clock)
+    refused(answer, StorageError, "in time", timeout=timedelta(seconds=2), clock=ticking(0.25).__next__)
 
 
 def test_redirects_share_one_allowance() -> None:
-    looks = 0
-
-    def clock() -> float:
-        nonlocal looks
-        looks += 1
-        return 1.0 * looks
-
     with serving([moved("/")] * 5 + [with_length(b"end")]) as server:
         with pytest.raises(StorageError, match=r"redirected to .*in time"):
-            get(server.url, timeout=timedelta(seconds=15), clock=clock)
+            get(server.url, timeout=timedelta(seconds=15), clock=ticking(1.0).__next__)
         assert 2 < len(server.requests) < 6
 
 
@@ -442,25 +348,21 @@ def test_addresses_share_the_time_to_connect(resolve: Callable[..., Resolver], m
 # --- data: URLs
 
 
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("data:,", ("text/plain;charset=US-ASCII", b"")),
-        ("data:,A%20brief%20note", ("text/plain;charset=US-ASCII", b"A brief note")),
-        ("data:,a,b;c+d", ("text/plain;charset=US-ASCII", b"a,b;c+d")),
-        ("data:;charset=utf-8,%c3%BC", ("text/plain;charset=utf-8", "ü".encode())),
-        ("data:;base64,AP8=", ("text/plain;charset=US-ASCII", b"\x00\xff")),
-        ("data:image/png;base64,AP8=", ("image/png", b"\x00\xff")),
-        ("DATA:image/png;BASE64,AP8=", ("image/png", b"\x00\xff")),
-        ("data:image/png;base64,", ("image/png", b"")),
-        ("data:image/png;base64,AP\r\n8=\n", ("image/png", b"\x00\xff")),
-        ("data:image/png;base64,AP%0D%0A8%3D", ("image/png", b"\x00\xff")),
-        ("data:image/png;base64,%2B%2f+/", ("image/png", b"\xfb\xff\xbf")),
-        ("data:text/plain;charset=utf-8;base64,AP8=", ("text/plain;charset=utf-8", b"\x00\xff")),
-        ("data:image/svg%2Bxml,%3Csvg/%3E", ("image/svg+xml", b"<svg/>")),
-        ("data:application/octet-stream,%00%ff", ("application/octet-stream", b"\x00\xff")),
-    ],
-)
+@pytest.mark.parametrize(("url", "expected"), [
+    ("data:,", ("text/plain;charset=US-ASCII", b"")),
+    ("data:,A%20brief%20note", ("text/plain;charset=US-ASCII", b"A brief note")),
+    ("data:,a,b;c+d", ("text/plain;charset=US-ASCII", b"a,b;c+d")),
+    ("data:;charset=utf-8,%c3%BC", ("text/plain;charset=utf-8", "ü".encode())),
+    ("data:;base64,AP8=", ("text/plain;charset=US-ASCII", b"\x00\xff")),
+    ("data:image/png;base64,AP8=", ("image/png", b"\x00\xff")),
+    ("DATA:image/png;BASE64,AP8=", ("image/png", b"\x00\xff")), ("data:image/png;base64,", ("image/png", b"")),
+    ("data:image/png;base64,AP\r\n8=\n", ("image/png", b"\x00\xff")),
+    ("data:image/png;base64,AP%0D%0A8%3D", ("image/png", b"\x00\xff")),
+    ("data:image/png;base64,%2B%2f+/", ("image/png", b"\xfb\xff\xbf")),
+    ("data:text/plain;charset=utf-8;base64,AP8=", ("text/plain;charset=utf-8", b"\x00\xff")),
+    ("data:image/svg%2Bxml,%3Csvg/%3E", ("image/svg+xml", b"<svg/>")),
+    ("data:application/octet-stream,%00%ff", ("application/octet-stream", b"\x00\xff")),
+])  # fmt: skip
 def test_data_url(url: str, expected: tuple[str, bytes]) -> None:
     assert read_data_url(url, max_size=None) == expected
     assert read_data_url(url, max_size=len(expected[1])) == expected
@@ -469,21 +371,17 @@ def test_data_url(url: str, expected: tuple[str, bytes]) -> None:
             read_data_url(url, max_size=len(expected[1]) - 1)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "data:hidden", "data:hidden,hidden", "data:image/*,hidden", "data:image/png;hidden,x",
-        "data:image/png; base64,hidden", "data:text/plain%0d%0aX: hidden,x", "http://hidden.example/,x",
-        "xdata:,hidden", " data:,hidden", "data:image/png;base64,hidden=x", "data:image/png;base64,hidde",
-        "data:image/png;base64,hidden-_", "data:image/png;base64,hid den=", "data:image/png;base64,hid\tden=",
-        "data:image/png;base64,hidd====", "data:image/png;base64,=hidden=", "data:image/png;base64,hidd=",
-        "data:image/png;base64,hi=", "data:image/png;base64,hid", "data:image/png;base64,h===",
-        "data:image/png;base64,hi==hi==", "data:image/png;base64,hiddenü", "data:image/png;base64,hidd%20en==",
-        "data:image/png;base64,hidd#", "data:,hidden%", "data:,hidden%2", "data:,hidden%zz", "data:,hidden%+1",
-        "data:,hidden\x00", "data:,hidden\x7f", "data:,hiddenü", "data:,hidden\udcff",
-        "data:image/svg+xml,<svg fill='#hidden'>",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("url", [
+    "data:hidden", "data:hidden,hidden", "data:image/*,hidden", "data:image/png;hidden,x",
+    "data:image/png; base64,hidden", "data:text/plain%0d%0aX: hidden,x", "http://hidden.example/,x", "xdata:,hidden",
+    " data:,hidden", "data:image/png;base64,hidden=x", "data:image/png;base64,hidde", "data:image/png;base64,hidden-_",
+    "data:image/png;base64,hid den=", "data:image/png;base64,hid\tden=", "data:image/png;base64,hidd====",
+    "data:image/png;base64,=hidden=", "data:image/png;base64,hidd=", "data:image/png;base64,hi=",
+    "data:image/png;base64,hid", "data:image/png;base64,h===", "data:image/png;base64,hi==hi==",
+    "data:image/png;base64,hiddenü", "data:image/png;base64,hidd%20en==", "data:image/png;base64,hidd#",
+    "data:,hidden%", "data:,hidden%2", "data:,hidden%zz", "data:,hidden%+1", "data:,hidden\x00", "data:,hidden\x7f",
+    "data:,hiddenü", "data:,hidden\udcff", "data:image/svg+xml,<svg fill='#hidden'>",
+])  # fmt: skip
 def test_bad_data_url_is_refused_and_not_quoted(url: str) -> None:
     with pytest.raises(InvalidMediaError, match="data: URL") as caught:
         read_data_url(url, max_size=None)

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from fsmedia.core.download import open_url
 
 MIB = 2**20
@@ -104,6 +106,20 @@ def get(url: str, max_size: int | None = None, **options: Any) -> bytes:
     options = {"timeout": SECONDS, "allow_private": "address_allowed" not in options, **options}
     with open_url(url, max_size=max_size, **options) as download:
         return b"".join(download.chunks())
+
+
+def taken(answer: Any, **options: Any) -> bytes:
+    """Serve one answer and download it."""
+    with serving(answer) as server:
+        return get(server.url, **options)
+
+
+def refused(answer: Any, kind: type[Exception], match: str | None = None, path: str = "", **options: Any) -> Exception:
+    """Serve one answer; return the error of its download, which brings no other along."""
+    with serving(answer) as server, pytest.raises(kind, match=match) as caught:
+        get(server.url + path, **options)
+    check_chain(caught.value)
+    return caught.value
 
 
 class Resolver:
