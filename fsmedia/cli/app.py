@@ -187,6 +187,7 @@ StorageOptions = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document per line, for programs.")]
+All = Annotated[bool, typer.Option("--all", help=f"Show more than {output.ROWS} of each kind.")]
 References = Annotated[list[str], typer.Argument(metavar="REF", help="References, as ls shows them.")]
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, max=256, metavar="N", help="Work on so many windows of media at once.")

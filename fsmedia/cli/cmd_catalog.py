@@ -65,16 +65,9 @@ def refresh(
     if len(problems) > _MOST_WARNINGS:
         output.warning(f"and {len(problems) - _MOST_WARNINGS:,} more; fsmedia query shows the column problem")
     report = cast("CatalogRefresh", found.report)  # there is one: it was refreshed
-    if as_json:
-        output.json_line({**report.model_dump(mode="json"), "file": _file_of(found), "problems": len(problems)})
-        return
-    same = "nothing changed" if report.snapshot else "nothing written"
-    output.line(
-        f"{report.media:,} media, {report.read:,} sidecars read, {report.removed:,} rows removed, "
-        f"{'a new snapshot' if report.written else same} ({report.took.total_seconds():.1f} s)"
-    )
-    if report.snapshot:
-        output.line(output.visible(str(_file_of(found))))
+    output.print_report(report, as_json=as_json, file=_file_of(found), problems=len(problems))
+    if report.snapshot and not as_json:
+        output.line(str(_file_of(found)))
 
 
 def show(*, as_json: AsJson = False, location: Store) -> None:

@@ -13,6 +13,7 @@ from fsmedia.cli import output
 from fsmedia.cli.app import (
     DONE,
     FAILED,
+    All,
     AsJson,
     DryRun,
     Store,
@@ -28,8 +29,7 @@ from fsmedia.cli.signals import StopSignal
 from fsmedia.errors import MediaError
 from fsmedia.maintenance.expiry import FARTHEST_AHEAD
 from fsmedia.models import EnforcementReport
-from fsmedia.models.reports import kept_words
-from fsmedia.models.text import duration_text, size_text
+from fsmedia.models.text import size_text
 from fsmedia.store import utc_now
 
 HELP = """Delete every media whose policy let it go, and tell what went, what stayed, what failed, and why.
@@ -49,12 +49,9 @@ Examples:
   fsmedia enforce --json | jq -r '.deleted[].reference'
 """
 
-_ROWS = 50
-"""So many lines of each kind; more is what `--all` and `--json` are for."""
-
 
 _Sweep = Callable[..., EnforcementReport]
-_Show = Callable[[EnforcementReport], None]
+_Show = Callable[..., None]
 
 
 def enforce(
@@ -71,7 +68,7 @@ def enforce(
     ] = False,
     threads: Threads = None,
     yes: Yes = False,
-    everything: Annotated[bool, typer.Option("--all", help=f"Show more than {_ROWS} media of each kind.")] = False,
+    everything: All = False,
     as_json: AsJson = False,
     location: Store,
 ) -> None:
@@ -80,7 +77,7 @@ def enforce(
     if pause is not None and not pause:
         raise typer.BadParameter("must be longer than nothing, e.g. 1m", param_hint="--every")
     instant = _instant(now, repeated=pause is not None, dry_run=dry_run)
-    show = partial(_show, rows=None if everything else _ROWS, as_json=as_json)
+    show = partial(output.print_report, as_json=as_json, rows=None if everything else output.ROWS, all_by="--all")
     # Before the signals are caught: Ctrl-C at the question is an answer.
     if pause is None and not (yes or dry_run) and can_ask():
         with location.open_for_work("looking", threads, read_only=True) as (opened, work):
@@ -143,39 +140,9 @@ def _repeat(sweep: _Sweep, show: _Show, stop: StopSignal, pause: timedelta, *, a
     return code
 
 
-def _sweep(
-    sweep: Callable[..., EnforcementReport], show: Callable[[EnforcementReport], None], *, hint: bool = True
-) -> int:
+def _sweep(sweep: _Sweep, show: _Show, *, hint: bool = True) -> int:
     """Sweep once, print the report, and return the exit code."""
     with output.without_reported_failures(), output.count_progress("sweeping", None) as meter:
         report = sweep(progress=meter.reach)
-    show(report)
-    if hint and report.due_index == "partial":
-        output.note("the due index is partial, so all sidecars were read; to make it complete: fsmedia policy rebuild")
+    show(report, notes=hint, bytes_freed=report.bytes_freed)
     return FAILED if report.failed else DONE
-
-
-def _show(report: EnforcementReport, *, rows: int | None, as_json: bool) -> None:
-    """Print a line for each media, and one for all."""
-    if as_json:
-        facts = report.model_dump(mode="json")
-        output.json_line({**facts, "bytes_freed": report.bytes_freed, "took": report.took.total_seconds()})
-        return
-    verb = "would delete" if report.dry_run else "deleted"
-    table = []
-    for gone in report.deleted[:rows]:
-        since = "" if gone.expires_at is None or report.now is None else duration_text(report.now - gone.expires_at)
-        when = f"expired {output.time_text(gone.expires_at)}" + (f", {since} ago" if since else "")
-        table.append((verb, size_text(gone.size_bytes), gone.policy_name or "-", when, gone.reference))
-    output.print_columns(table)
-    output.print_omitted(len(report.deleted), rows, verb)
-    output.print_columns([("skipped", each.reference, each.reason) for each in report.skipped[:rows]])
-    output.print_omitted(len(report.skipped), rows, "skipped")
-    output.print_failures(report.failed, rows)
-    bytes_ = size_text(report.bytes_freed)
-    stopped = "; stopped early" if report.stopped else ""
-    output.line(
-        f"{report.examined:,} examined: {verb} {len(report.deleted):,} ({bytes_}), {len(report.skipped):,} skipped, "
-        f"{len(report.failed):,} failed, in {report.took.total_seconds():.1f} s{stopped}"
-        f"{kept_words(report.versions_kept)}"
-    )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.text import Text
 
 from fsmedia.cli import output
 from fsmedia.cli.app import (
@@ -37,10 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Executor
 
-    from fsmedia.models import ReceiptReport
     from fsmedia.store import MediaStore
-
-_ROWS = 50
 
 
 @contextmanager
@@ -77,27 +73,10 @@ def check_receipt_file(
         raise CommandError(f"{path}: no such file", code=NOT_FOUND)
     with location.open_for_work("looking", threads, read_only=True) as (opened, work):
         report = opened.check_receipt(path, **work)
-    if as_json:
-        values: dict[str, Any] = report.model_dump(mode="json")
-        values["traces"] = [each._asdict() for each in report.traces]
-        output.json_line({**values, "holds": report.holds})
-    else:
-        _show_traces(report)
+    output.print_report(report, as_json=as_json, holds=report.holds)
     return DONE if report.holds else FAILED
 
 
-def _show_traces(report: ReceiptReport) -> None:
-    if not report.same_store:
-        output.warning(f"the receipt is that of another URL than {report.store}: a copy, or the wrong store?")
-    for trace in report.traces[:_ROWS]:
-        output.line(f"{trace.kind}  {trace.key}: {trace.reason}")
-    if len(report.traces) > _ROWS:
-        output.line(f"... and {len(report.traces) - _ROWS:,} more: --json has all")
-    verdict = "none of it is there" if report.holds else f"{len(report.traces):,} traces of them are there"
-    output.line(f"{report.erased:,} media were erased: {verdict}")
-
-
-"""So many lines of each kind; more is what `--json` and `--receipt` are for."""
 HELP = """Erase everything of a run, conversation, session or provider, wherever it lies, and tell what went.
 
 All ids that are given must fit. Besides the media go their due entries, rows of the catalog and whatever else in the
@@ -162,51 +141,12 @@ def erase(
                 opened, executor, named, dry_run=dry_run, force=force, forget_log=forget_log, versions=versions
             )
             keep(done)
-    if as_json:
-        output.json_line(done.model_dump(mode="json"))
-    else:
-        _show(done, receipt)
+    output.print_report(done, as_json=as_json)
+    if receipt is not None and not as_json:
+        output.line(f"receipt: {receipt}")
     raise typer.Exit(DONE if done.is_complete else FAILED)
 
 
 def _erase(opened: MediaStore, executor: Executor | None, named: dict[str, Any], **options: Any) -> Receipt:
     with output.count_progress("looking", None) as meter:
         return opened.erase(**named, **options, executor=executor, progress=meter.reach)
-
-
-def _show(done: Receipt, path: Path | None) -> None:
-    screen = output.Screen()
-    verb = "would erase" if done.dry_run else "erased"
-    table = output.list_table()
-    for name in ("what", "size", "bytes", "reference"):
-        table.add_column(name, justify="right" if name == "size" else "left", overflow="fold")
-    for each in done.erased[:_ROWS]:
-        shared = f"shared by {each.shared_by}" if each.data == "shared" else each.data
-        size = size_text(each.size_bytes)
-        note = f" ({each.note})" if each.note else ""
-        table.add_row(verb, size, shared, Text(output.visible(each.reference) + note, overflow="fold"))
-    for word, kept in (
-        ("held", done.held),
-        ("waiting", done.waiting),
-        ("unclear", done.unclear),
-        ("failed", done.failed),
-        ("versions", done.versions),
-    ):
-        for left in kept[:_ROWS]:
-            text = f"{output.visible(left.reference)}: {output.visible(left.reason)}"
-            table.add_row(word, "", "", Text(text, overflow="fold"))
-    if table.row_count:
-        screen.print(table)
-    lists = (done.erased, done.held, done.waiting, done.unclear, done.failed, done.versions)
-    more = sum(max(0, len(each) - _ROWS) for each in lists)
-    if more:
-        screen.print(f"... and {more:,} more: --json or --receipt has all")
-    cleaned = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in done.cleaned if value)
-    screen.print(
-        f"{done.examined:,} looked at, {verb} {len(done.erased):,} ({size_text(done.bytes_freed)}), "
-        f"held {len(done.held):,}, waiting {len(done.waiting):,}, unclear {len(done.unclear):,}, "
-        f"failed {len(done.failed):,}{f', older versions of {len(done.versions):,}' if done.versions else ''}"
-        f"{'; besides: ' if cleaned else ''}{cleaned}"
-    )
-    if path is not None:
-        screen.print(f"receipt: {output.visible(str(path))}")

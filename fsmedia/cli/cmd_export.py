@@ -1,7 +1,6 @@
 """`fsmedia export`: write media as Hugging Face's folders and WebDataset's shards."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
-from collections import Counter
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -126,41 +125,11 @@ def _command(export: Callable[..., ExportReport], of_format: Callable[..., dict[
                 **settings,
                 **selection,
             )
-        _show(report, as_json=as_json)
+        output.print_report(report, as_json=as_json)
+        if report.failed:
+            raise typer.Exit(FAILED)
 
     return command
-
-
-def _show(report: ExportReport, *, as_json: bool) -> None:
-    """Print a report; what failed is an exit code too."""
-    for failure in report.failed:
-        output.error(output.error_text(failure.error))
-    if as_json:
-        output.json_line({**report.model_dump(mode="json"), "took": report.took.total_seconds()})
-    else:
-        output.Screen().print(output.facts_table(_rows(report)))
-        if report.examined == 0:
-            output.note("no media match, so nothing was written")
-    if report.failed:
-        raise typer.Exit(FAILED)
-
-
-def _rows(report: ExportReport) -> list[tuple[str, str]]:
-    verb = "would export" if report.dry_run else "exported"
-    rows = [
-        ("examined", f"{report.examined:,}"),
-        (verb, f"{report.exported:,} media of {output.exact_size_text(report.bytes)}"),
-    ]
-    if report.unchanged:
-        rows.append(("unchanged", f"{report.unchanged:,} are there already"))
-    if report.files:
-        more = f" and {len(report.files) - 1:,} more" if len(report.files) > 1 else ""
-        rows.append(("would write" if report.dry_run else "wrote", output.visible(report.files[0]) + more))
-    reasons = Counter(each.reason for each in report.skipped)
-    rows += [("skipped", f"{count:,}: {output.visible(reason)}") for reason, count in reasons.most_common()]
-    if report.failed:
-        rows.append(("failed", f"{len(report.failed):,}, see above"))
-    return rows
 
 
 group = command_group(

@@ -1,7 +1,6 @@
 """`fsmedia import`: import results of PromptArena, trees of files, logs of inspect_ai, and what `export` wrote."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,7 +30,6 @@ from fsmedia.exchange import (
 )
 from fsmedia.exchange.folders import DEFAULT_PATTERN
 from fsmedia.models import ImportReport
-from fsmedia.models.text import size_text
 
 IMPORT_HELP = """Take in media that others left: PromptArena's results, any tree of files, logs of inspect_ai, exports.
 
@@ -197,40 +195,9 @@ def _run(
 
 def _show(report: ImportReport, *, as_json: bool) -> None:
     """Print a report; what failed is an exit code too."""
-    for failure in report.failed:
-        text = output.error_text(failure.error)
-        output.error(text if failure.source in text else f"{failure.source}: {text}")
-    if as_json:
-        facts = report.model_dump(mode="json")
-        facts |= {"stored": [each._asdict() for each in report.stored], "took": report.took.total_seconds()}
-        facts["skipped"] = [each._asdict() for each in report.skipped]
-        output.json_line(facts)
-    else:
-        output.Screen().print(output.facts_table(_rows(report)))
-        if report.examined == 0:
-            output.note("nothing was found there that could be media")
+    output.print_report(report, as_json=as_json)
     if report.failed:
         raise typer.Exit(FAILED)
-
-
-def _rows(report: ImportReport) -> list[tuple[str, str]]:
-    verb = "would store" if report.dry_run else "stored"
-    rows = [
-        ("examined", f"{report.examined:,}"),
-        (verb, f"{len(report.stored):,} media of {output.exact_size_text(report.bytes)}"),
-    ]
-    if report.duplicates:
-        size = size_text(report.duplicate_bytes)
-        rows.append(("duplicates", f"{report.duplicates:,} of these, {size}, have bytes that are there already"))
-    if report.unchanged:
-        rows.append(("unchanged", f"{report.unchanged:,} were imported before"))
-    reasons = Counter(each.reason for each in report.skipped)
-    first = {each.reason: each.source for each in reversed(report.skipped)}
-    for reason, count in reasons.most_common():
-        rows.append(("skipped", f"{count:,}: {output.visible(reason)} (first: {output.visible(first[reason])})"))
-    if report.failed:
-        rows.append(("failed", f"{len(report.failed):,}, see above"))
-    return rows
 
 
 group = command_group(

@@ -91,16 +91,13 @@ def _show(records: list[MediaRecord], *, long: bool) -> None:
         return
     rows = [
         (
-            size_text(record.size_bytes),
-            output.visible(record.mime_type),
+            size_text(record.size_bytes).rjust(9),
+            record.mime_type,
             output.time_text(record.timestamp),
-            output.visible(record.policy_name or "-"),
+            record.policy_name or "-",
             output.time_text(record.expires_at) if record.expires_at else "keep",
             record.reference,
         )
         for record in records
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(5)] if rows else []
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row[1:5], widths[1:], strict=True)]
-        output.line("  ".join([row[0].rjust(max(widths[0], 9)), *cells, row[5]]))
+    output.print_columns(rows)

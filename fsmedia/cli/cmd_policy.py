@@ -201,14 +201,7 @@ def rebuild(
             output.count_progress("reading sidecars", None) as meter,
         ):
             report = opened.rebuild_due_index(executor=executor, progress=meter.reach)
-        if as_json:
-            output.json_line({**report.model_dump(mode="json"), "took": report.took.total_seconds()})
-        output.print_failures(report.failed)
-        if not as_json:
-            output.line(
-                f"the due index is {report.due_index}: {report.examined:,} sidecars read, {report.written:,} entries "
-                f"written, {len(report.failed):,} failed, in {report.took.total_seconds():.1f} s"
-            )
+        output.print_report(report, as_json=as_json)
     raise typer.Exit(FAILED if report.failed else DONE)
 
 

@@ -4,7 +4,6 @@
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from fsmedia.cli import output
 from fsmedia.cli.app import (
@@ -19,9 +18,6 @@ from fsmedia.cli.app import (
     confirm,
     parse_duration,
 )
-from fsmedia.models import OrphanReport
-from fsmedia.models.reports import kept_words
-from fsmedia.models.text import size_text
 
 HELP = """Remove what crashes left and no media needs; put back what a media lacks.
 
@@ -62,30 +58,5 @@ def sweep_orphans(
             confirm(question, "nothing was removed")
         with output.count_progress("listing", None) as meter:
             report = opened.sweep_orphans(grace=age, nobody_writes=nobody_writes, dry_run=dry_run, progress=meter.reach)
-    for failure in report.failed:
-        output.error(output.error_text(failure.error))
-    if as_json:
-        output.json_line({**report.model_dump(mode="json"), "bytes_freed": report.bytes_freed})
-    else:
-        _show(report)
+    output.print_report(report, as_json=as_json, bytes_freed=report.bytes_freed)
     raise typer.Exit(FAILED if report.failed else DONE)
-
-
-def _show(report: OrphanReport) -> None:
-    screen = output.Screen()
-    if report.mended or report.kept:
-        table = output.list_table()
-        table.add_column("kind", no_wrap=True)
-        table.add_column("size", justify="right", no_wrap=True)
-        table.add_column("would be" if report.dry_run else "done", overflow="fold")
-        table.add_column("key", overflow="fold")
-        for each in (*report.mended, *report.kept):
-            size = size_text(each.size_bytes) if each.size_bytes else "-"
-            table.add_row(each.kind, size, each.action or "kept", Text(output.visible(each.key), overflow="fold"))
-        screen.print(table)
-    verb = "would mend" if report.dry_run else "mended"
-    screen.print(
-        f"{report.examined:,} objects listed, {verb} {len(report.mended):,} "
-        f"({size_text(report.bytes_freed)}), kept {len(report.kept):,}, failed {len(report.failed):,}"
-        f"{kept_words(report.versions_kept)}"
-    )

@@ -2,7 +2,6 @@
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +10,7 @@ from fsmedia.cli import output
 from fsmedia.cli.app import (
     DONE,
     FAILED,
+    All,
     AsJson,
     DryRun,
     Force,
@@ -29,7 +29,6 @@ from fsmedia.cli.app import (
 )
 from fsmedia.cli.signals import StopSignal
 from fsmedia.models import SyncReport, public_url
-from fsmedia.models.text import size_text
 from fsmedia.store import MediaStore
 
 HELP = """Bring the media of SRC to DST: bytes, metadata, policies, attributes, holds; between any two storages.
@@ -51,9 +50,6 @@ Examples:
   fsmedia sync ./media ./sessions --organization by-session --missing-id unknown
   fsmedia sync @lab /mnt/mirror --delete
 """
-
-_ROWS = 20
-
 
 _Runs = Annotated[list[str] | None, typer.Option("--run", metavar="ID", help="Of this run; repeatable.")]
 _Organization = Annotated[
@@ -100,7 +96,7 @@ def sync(
     mapping: MappingFile = None,
     verify_copies: _VerifyCopies = "size",
     threads: Threads = None,
-    everything: Annotated[bool, typer.Option("--all", help=f"Show more than {_ROWS} media of each kind.")] = False,
+    everything: All = False,
     as_json: AsJson = False,
     option: _SourceOptions = None,
     to_option: _TargetOptions = None,
@@ -126,11 +122,7 @@ def sync(
         _ask(location, target, run or [None], {**settings, "dry_run": True, "mapping": None})
     with StopSignal() as stop, location.open(read_only=True) as opened, thread_pool(threads) as executor:
         report = _sync_runs(opened, target, run or [None], stop, {**settings, "executor": executor})
-    if as_json:
-        output.json_line(_document(report))
-        output.print_failures(report.failed)
-    else:
-        _show(report, None if everything else _ROWS)
+    output.print_report(report, as_json=as_json, rows=None if everything else output.ROWS, all_by="--all")
     raise typer.Exit(stop.code or (FAILED if report.failed else DONE))
 
 
@@ -171,38 +163,3 @@ def _add(one: SyncReport, other: SyncReport) -> SyncReport:
     added = {name: getattr(one, name) + getattr(other, name) for name in (*counts, *lists)}
     added["nested_stores"] = tuple(dict.fromkeys((*one.nested_stores, *other.nested_stores)))
     return other.model_copy(update=added)
-
-
-def _document(report: SyncReport) -> dict[str, Any]:
-    return {
-        **report.model_dump(mode="json"),
-        "moved": [pair._asdict() for pair in report.moved],
-        "took": report.took.total_seconds(),
-    }
-
-
-def _show(report: SyncReport, rows: int | None) -> None:
-    """Print a line for what was deleted, skipped and failed, one for all, and where new references stand."""
-    verb = "would delete" if report.dry_run else "deleted"
-    if report.deleted:
-        output.print_columns([(verb, reference) for reference in report.deleted[:rows]])
-        output.print_omitted(len(report.deleted), rows, verb)
-    if report.skipped:
-        output.print_columns([("skipped", each.reference, each.reason) for each in report.skipped[:rows]])
-        output.print_omitted(len(report.skipped), rows, "skipped")
-    output.print_failures(report.failed, rows)
-    copied, updated = ("would copy", "would update") if report.dry_run else ("copied", "updated")
-    rate = "" if report.dry_run else _rate(report.bytes_copied, report.took)
-    output.line(
-        f"{report.examined:,} examined: {copied} {report.copied:,} ({size_text(report.bytes_copied)}), "
-        f"{updated} {report.updated:,}, {report.unchanged:,} unchanged, {verb} {len(report.deleted):,}, "
-        f"{len(report.skipped):,} skipped, {len(report.failed):,} failed, in {report.took.total_seconds():.1f} s{rate}"
-        f"{'; stopped early' if report.stopped else ''}"
-    )
-    if report.mappings:
-        output.line(f"new references: {report.mappings[0]}" + (" and others" if len(report.mappings) > 1 else ""))
-
-
-def _rate(size: int, took: timedelta) -> str:
-    seconds = took.total_seconds()
-    return f" ({size_text(int(size / seconds))}/s)" if size and seconds else ""

@@ -12,6 +12,7 @@ from fsmedia.cli.app import (
     DONE,
     FAILED,
     NOT_WHOLE,
+    All,
     AsJson,
     Force,
     NobodyWrites,
@@ -26,7 +27,6 @@ from fsmedia.cli.app import (
 )
 from fsmedia.cli.cmd_erase import check_receipt_file
 from fsmedia.models import Finding, VerifyReport
-from fsmedia.models.text import size_text
 
 HELP = """Look at everything that lies in a store, tell what is wrong, and with --repair mend it.
 
@@ -53,8 +53,6 @@ Examples:
   fsmedia verify --adopt --json | jq .counts
   fsmedia verify --receipt receipt.json
 """
-_ROWS = 50
-"""So many lines of each kind; more is what `--all` is for."""
 
 
 def verify(
@@ -78,7 +76,7 @@ def verify(
         Path | None,
         typer.Option(metavar="FILE", help="Look only for what this receipt says was erased.", show_default=False),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help=f"Show more than {_ROWS} findings of each kind.")] = False,
+    everything: All = False,
     as_json: AsJson = False,
     store: StoreUrl = None,
     option: StorageOptions = None,
@@ -114,7 +112,6 @@ def verify(
                 progress=meter.reach,
                 found=printer.print,
             )
-    output.print_failures(report.failed, None if everything else _ROWS)
     printer.print_report(report)
     raise typer.Exit(FAILED if report.failed else DONE if report.whole else NOT_WHOLE)
 
@@ -138,7 +135,7 @@ class _FindingPrinter:
         if self._as_json:
             if self._everything:
                 output.json_line(finding.model_dump(mode="json"))
-        elif self._everything or self._counts[finding.kind] <= _ROWS:
+        elif self._everything or self._counts[finding.kind] <= output.ROWS:
             what = f"{finding.kind}{' (harmless)' if finding.harmless else ''}"
             output.line(f"{what}: {finding.key}: {finding.detail}{self._repair_text(finding)}")
 
@@ -152,23 +149,12 @@ class _FindingPrinter:
         return f"; {'to do' if self._planned else '--repair'}: {finding.repair}"
 
     def print_report(self, report: VerifyReport) -> None:
-        """Print the report."""
-        if self._as_json:
-            left_out = {"findings"} if self._everything else None
-            document = report.model_dump(mode="json", exclude=left_out)
-            output.json_line({**document, "whole": report.whole, "took": report.took.total_seconds()})
-            return
+        """Print the report; a terminal, and whoever asked for all, has been given the findings."""
         for kind, count in report.counts.items():
-            if not self._everything and count > _ROWS:
-                output.line(f"and {count - _ROWS:,} more of {kind}; --all shows them")
-        read = f", {size_text(report.bytes_read)} read" if report.bytes_read else ""
-        output.line(
-            f"{'whole' if report.whole else 'not whole'}: {report.media:,} media "
-            f"({size_text(report.bytes)}{read}), {report.examined:,} objects; {sum(report.counts.values()):,} "
-            f"findings, {report.mended:,} mended, {report.left:,} left, {len(report.failed):,} failed, "
-            f"in {report.took.total_seconds():.1f} s"
-        )
-        if report.quarantined:
-            output.note(f"{report.quarantined:,} objects lie in .fsmedia/quarantine/, with notes that say why")
-        if report.counts.get("file") and not self._planned:
+            if not (self._as_json or self._everything) and count > output.ROWS:
+                output.line(f"and {count - output.ROWS:,} more of {kind}; --all shows them")
+        told = report if self._as_json and not self._everything else report.model_copy(update={"findings": ()})
+        rows = None if self._everything else output.ROWS
+        output.print_report(told, as_json=self._as_json, rows=rows, all_by="--all", whole=report.whole)
+        if report.counts.get("file") and not (self._planned or self._as_json):
             output.note("files without sidecar are other programs'; to make them media: fsmedia verify --adopt")

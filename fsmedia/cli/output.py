@@ -11,7 +11,8 @@ import logging
 import os
 import re
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -31,14 +32,17 @@ from rich.table import Table
 from rich.text import Text
 
 from fsmedia.errors import MediaError
-from fsmedia.models.text import size_text
+from fsmedia.models.text import minute_text, size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from fsmedia.models import Failed, MediaRecord
+    from fsmedia.models import MediaRecord
+    from fsmedia.models.base import Model, Report
 
+ROWS = 50
+"""So many lines of each kind are printed unless all are asked for."""
 SHOWN_FROM_BYTES = 8 * 2**20
 """Smaller work is over before anybody could read a bar."""
 
@@ -148,29 +152,70 @@ def error_text(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def print_failures(failed: Sequence[Failed], rows: int | None = None) -> None:
-    """Print an error for each media that failed, at most so many."""
-    for each in failed[:rows]:
-        text = error_text(each.error)
-        named = each.error.reference is not None or each.error.key is not None
-        error(text if named else f"{each.reference}: {text}")
-    if rows is not None and len(failed) > rows:
-        error(f"and {len(failed) - rows:,} more failed; --all shows them")
+def print_report(
+    report: Report,
+    *,
+    as_json: bool = False,
+    rows: int | None = ROWS,
+    all_by: str = "--json",
+    notes: bool = True,
+    **more: object,
+) -> None:
+    """Print a report: one JSON document, or its tables and its line; on standard error what failed, and the notes.
+
+    Parameters
+    ----------
+    rows
+        At most so many of each table; None prints all.
+    all_by
+        The option that shows all.
+    more
+        What belongs into the document beside the fields.
+    """
+    told = report._view()
+    for table in () if as_json else told.tables:
+        shown = [[table.title, *cells] for cells in table.rows(rows)]
+        print_columns(shown, right={place + 1 for place in table.numbers})
+        if table.count > len(shown):
+            line(f"and {table.count - len(shown):,} more {table.title}; {all_by} shows them")
+    for name, reason in told.failed[:rows]:
+        text = visible(error_text(reason) if isinstance(reason, Exception) else reason)
+        error(text if visible(name) in text else f"{name}: {text}")
+    if rows is not None and len(told.failed) > rows:
+        error(f"and {len(told.failed) - rows:,} more failed; {all_by} shows them")
+    if as_json:
+        json_line({**document_of(report), **more})
+    else:
+        line(told.facts)
+    for text in told.notes if notes else ():
+        note(text)
 
 
-def print_columns(rows: Sequence[tuple[str, ...]]) -> None:
-    """Print rows as lines whose columns stand below each other; nothing is cut, the last column is not padded."""
+def document_of(report: Model) -> dict[str, Any]:
+    """Return a report as JSON has it: named values as objects, durations in seconds."""
+    document = report.model_dump(mode="json")
+    for name, value in report:
+        if isinstance(value, timedelta):
+            document[name] = value.total_seconds()
+        elif isinstance(value, tuple) and hasattr(next(iter(value), None), "_asdict"):
+            document[name] = [each._asdict() for each in value]
+    return document
+
+
+def print_columns(rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> None:
+    """Print rows as lines whose columns stand below each other; nothing is cut, and nothing stands behind the last.
+
+    Columns of which none has text are left out; those at the places `right` stand to the right.
+    """
     shown = [[visible(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    places = [place for place, width in enumerate(widths) if width]
     for row in shown:
-        padded = (cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False))
-        line("  ".join([*padded, row[-1]]))
-
-
-def print_omitted(count: int, rows: int | None, verb: str) -> None:
-    """Print how many of so many rows were left out, if any were."""
-    if rows is not None and count > rows:
-        line(f"and {count - rows:,} more {verb}; --all shows them")
+        cells = [
+            row[place].rjust(widths[place]) if place in right else (row[place] or "-").ljust(widths[place])
+            for place in places[:-1]
+        ]
+        line("  ".join([*cells, *(row[place] or "-" for place in places[-1:])]))
 
 
 def facts_table(rows: Iterable[tuple[str, str]]) -> Table:
@@ -196,19 +241,11 @@ def exact_size_text(size: int) -> str:
 
 def time_text(instant: datetime | None) -> str:
     """Return an instant to the minute, in UTC; `-` for none."""
-    return "-" if instant is None else f"{instant:%Y-%m-%d %H:%M}Z"
+    return minute_text(instant) or "-"
 
 
 class ProgressMeter:
-    """Counts bytes or things, and moves a progress bar where there is one.
-
-    Parameters
-    ----------
-    progress
-        The bar; None: there is none.
-    task
-        Its task.
-    """
+    """Counts bytes or things, and moves the bar of a task, where there is one."""
 
     def __init__(self, progress: Progress | None = None, task: TaskID | None = None) -> None:
         self._progress = progress
@@ -216,100 +253,54 @@ class ProgressMeter:
 
     def advance(self, size: int) -> None:
         """Count bytes."""
-        if self._progress is not None and self._task is not None:
-            self._progress.advance(self._task, size)
+        self._update(advance=size)
 
-    def reach(self, count: int) -> None:
-        """Say how many are counted in all, where work tells that and no steps."""
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=count)
+    def reach(self, count: int, size: int | None = None) -> None:
+        """Say how many things are counted in all, where work tells that and no steps; and how many bytes they have."""
+        self._update(completed=count if size is None else size, media=f"{count:,}")
 
     def finish(self, word: str) -> None:
         """Say that all bytes are counted and what is done with them now takes a while."""
+        self._update(description=word, total=None)
+
+    def _update(self, **changes: Any) -> None:
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, description=word, total=None)
+            self._progress.update(self._task, **changes)
 
 
-@contextmanager
-def byte_progress(name: str, total: int | None) -> Iterator[ProgressMeter]:
-    """Show the progress of one file, if it is large (or of unknown size) and standard error is a terminal.
-
-    Parameters
-    ----------
-    name
-        Of the file, as a stranger wrote it.
-    total
-        Its size in bytes; None where nobody knows.
-    """
-    screen = Screen(stderr=True)
-    if not screen.is_terminal or (total is not None and total < SHOWN_FROM_BYTES):
-        yield ProgressMeter()
-        return
+def byte_progress(name: str, total: int | None) -> AbstractContextManager[ProgressMeter]:
+    """Show the progress of one file, if it is large (or of unknown size) and standard error is a terminal."""
     shown = visible(name)
     shown = shown if len(shown) <= _LONGEST_NAME else "..." + shown[3 - _LONGEST_NAME :]
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with _bar(screen, columns) as progress:
-        yield ProgressMeter(progress, progress.add_task(shown, total=total))
+    columns = (BarColumn(None), DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
+    return _progress(shown, total, columns, worth=total is None or total >= SHOWN_FROM_BYTES)
+
+
+def count_progress(word: str, total: int | None) -> AbstractContextManager[ProgressMeter]:
+    """Show how many of many things (None: nobody knows how many) are done, if standard error is a terminal."""
+    return _progress(word, total, (BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn()))
+
+
+def transfer_progress(word: str) -> AbstractContextManager[ProgressMeter]:
+    """Show how many media and bytes were brought over and how fast, if standard error is a terminal."""
+    media = TextColumn("{task.fields[media]} media", markup=False)
+    return _progress(word, None, (media, BarColumn(None), DownloadColumn(binary_units=True), TransferSpeedColumn()))
 
 
 @contextmanager
-def count_progress(word: str, total: int | None) -> Iterator[ProgressMeter]:
-    """Show how many of many things are done, if standard error is a terminal.
-
-    Parameters
-    ----------
-    total
-        How many there are; None where nobody knows.
-    """
+def _progress(
+    word: str, total: int | None, columns: tuple[ProgressColumn, ...], *, worth: bool = True
+) -> Iterator[ProgressMeter]:
     screen = Screen(stderr=True)
-    if not screen.is_terminal:
+    if not (worth and screen.is_terminal):
         yield ProgressMeter()
         return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with _bar(screen, columns) as progress:
-        yield ProgressMeter(progress, progress.add_task(word, total=total))
-
-
-class TransferMeter:
-    """Counts media and bytes of a transfer, and moves a progress bar where there is one."""
-
-    def __init__(self, progress: Progress | None = None, task: TaskID | None = None) -> None:
-        self._progress = progress
-        self._task = task
-
-    def reach(self, media: int, size: int) -> None:
-        """Say how many media were looked at, and how many bytes came over, in all."""
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=size, media=f"{media:,}")
-
-
-@contextmanager
-def transfer_progress(word: str) -> Iterator[TransferMeter]:
-    """Show how many media and bytes were brought over and how fast, if standard error is a terminal."""
-    screen = Screen(stderr=True)
-    if not screen.is_terminal:
-        yield TransferMeter()
-        return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        TextColumn("{task.fields[media]} media", markup=False),
-        BarColumn(bar_width=None),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-    )
-    with _bar(screen, columns) as progress:
-        yield TransferMeter(progress, progress.add_task(word, total=None, media="0"))
+    description = TextColumn("{task.description}", markup=False)
+    # Redirecting would send standard output to standard error.
+    with Progress(
+        description, *columns, console=screen, transient=True, redirect_stdout=False, redirect_stderr=False
+    ) as progress:
+        yield ProgressMeter(progress, progress.add_task(word, total=total, media="0"))
 
 
 def _escape(found: re.Match[str]) -> str:
@@ -325,8 +316,3 @@ def _print_message(label: str, style: str, text: str) -> None:
 
 def _is_no_failure(record: logging.LogRecord) -> bool:
     return record.msg not in ("sweep: %s", "rebuilding the due index: %s")
-
-
-def _bar(screen: Screen, columns: tuple[ProgressColumn, ...]) -> Progress:
-    # Redirecting would send standard output to standard error.
-    return Progress(*columns, console=screen, transient=True, redirect_stdout=False, redirect_stderr=False)

@@ -1,15 +1,10 @@
-"""Reports, statistics, catalogs and contents as HTML for notebooks.
-
-A report is a panel: what was done in one line, then in tables what came of it.
-"""
+"""Reports, catalogs and contents as HTML for notebooks."""
 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
-from datetime import timedelta
-from functools import singledispatch
-from itertools import islice
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,37 +15,20 @@ from fsmedia.display.gallery import short_name
 from fsmedia.display.html import copied, joined, style, table, view
 from fsmedia.display.previewer import OpenedSource, Preview, family_of, preview_of
 from fsmedia.errors import MediaError
-from fsmedia.models import (
-    EnforcementReport,
-    ExportReport,
-    ImportReport,
-    MediaContent,
-    OrphanReport,
-    RebuildReport,
-    Receipt,
-    ReceiptReport,
-    StoreStatistics,
-    SyncReport,
-    VerifyReport,
-    mime,
-)
-from fsmedia.models.base import Model
-from fsmedia.models.reports import kept_words
-from fsmedia.models.text import duration_text, length_text, plural, sentence, size_text, visible
+from fsmedia.models import MediaContent, StoreStatistics, VerifyReport, mime
+from fsmedia.models.base import Columns, Report, ReportTable
+from fsmedia.models.text import length_text, minute_text, plural, sentence, size_text, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sized
-    from datetime import datetime
-
-    from fsmedia.models import Tally
+    from collections.abc import Iterable
 
 ROWS = 20
 """Rows of one table that are shown."""
 
-_DRY_RUN = "A dry run: nothing was changed."
-_NUMBERS = ("message_idx", "part_idx", "size_bytes")
-_INSTANTS = ("timestamp", "expires_at")
-_COLUMNS = ("reference", "run_id", *_NUMBERS[:2], "mime_type", "size_bytes", *_INSTANTS, "policy_name", "caption")
+_COLUMNS = (
+    "reference", "run_id", "message_idx", "part_idx", "mime_type", "size_bytes", "timestamp", "expires_at",
+    "policy_name", "caption",
+)  # fmt: skip
 _SIDE = 640  # of the small picture of a content, in pixels
 
 
@@ -58,9 +36,7 @@ def html_of(thing: Any) -> str | None:
     """Return the HTML of a content, a report or a catalog; None for anything else."""
     if isinstance(thing, MediaContent):
         return content_html(thing)
-    if isinstance(thing, StoreStatistics):
-        return statistics_html(thing)
-    if isinstance(thing, Model):
+    if isinstance(thing, Report):
         return report_html(thing)
     return catalog_html(thing) if isinstance(thing, Catalog) else None
 
@@ -98,431 +74,66 @@ def content_html(content: MediaContent) -> str:
     )
 
 
-def report_html(report: Any) -> str | None:
-    """Return the HTML of a report; None for what is none."""
-    panel = _panel_of(report)
-    return None if panel is None else panel_html(panel)
-
-
-def statistics_html(found: StoreStatistics) -> str:
-    """Return what a store holds, by run, type, policy and age."""
-    saved = f"sharing saves {size_text(found.saved_bytes)}" if found.saved_bytes else ""
-    soon = (found.expired, found.expires_within_day, found.expires_within_week)
-    tables = (
-        ("run", found.by_run, found.other_runs),
-        ("type", found.by_mime_type, found.other_mime_types),
-        ("policy", found.by_policy, found.other_policies),
-        ("age", found.by_age, None),
-        ("expires", tuple(each for each in soon if each.media), None),
-    )
-    return panel_html(
-        Panel(
-            "What the store holds",
-            (f"{found.media:,} media", size_text(found.bytes), saved, f"as of {_minute_text(found.refreshed_at)} UTC"),
-            (f"{found.problems:,} sidecars can't be read." if found.problems else "",),
-            (_tallied(title, rows, rest) for title, rows, rest in tables),
-            css_class="fsm-row",
-        )
-    )
+def report_html(report: Report) -> str:
+    """Return the HTML of a report: its facts, then tables with the first rows of each."""
+    told = report._view()
+    is_dry = getattr(report, "dry_run", False) and not isinstance(report, VerifyReport)
+    failed: Columns = {"what": itemgetter(0), "error": lambda pair: getattr(pair[1], "problem", pair[1])}
+    tables = [*told.tables, *([ReportTable("failed", told.failed, failed, "thing")] if told.failed else [])]
+    notes = ["A dry run: nothing was changed."] * is_dry + list(told.notes)
+    beside = "fsm-row" if isinstance(report, StoreStatistics) else ""
+    return panel_html(told.title, told.facts, notes, joined(map(_folding_table, tables)), beside)
 
 
 def catalog_html(found: Catalog) -> str:
     """Return the first rows of a catalog, with the columns that fit on a page."""
-    columns = [each for each in _COLUMNS if each in found.to_arrow().column_names]
-    rows = found.to_arrow().slice(0, ROWS).select(columns).to_pylist()
-    return panel_html(
-        Panel(
-            f"Catalog of {found.url}",
-            (
-                f"{len(found):,} media",
-                plural(len(found.to_arrow().column_names), "column"),
-                f"as of {_minute_text(found.refreshed_at)} UTC",
-            ),
-            (f"{len(found.problems):,} sidecars can't be read: see .problems" if found.problems else "",),
-            (
-                PanelTable(
-                    "Rows",
-                    tuple(columns),
-                    (tuple(_cell(name, row[name]) for name in columns) for row in rows),
-                    len(found),
-                    right=tuple(index for index, name in enumerate(columns) if name in _NUMBERS),
-                ),
-            ),
-            css_class="fsm-wide",
-        )
+    arrow = found.to_arrow()
+    names = [each for each in _COLUMNS if each in arrow.column_names]
+    rows = arrow.slice(0, ROWS).select(names).to_pylist()
+    shown = ReportTable("rows", rows, {name: partial(_cell, name) for name in names}, more=len(found) - len(rows))
+    facts = (
+        f"{len(found):,} media, {plural(len(arrow.column_names), 'column')}, as of {minute_text(found.refreshed_at)}"
     )
+    problems = f"{len(found.problems):,} sidecars can't be read: see .problems" if found.problems else ""
+    return panel_html(f"Catalog of {found.url}", facts, [problems], _folding_table(shown) if rows else "", "fsm-wide")
 
 
-@dataclass(frozen=True)
-class Panel:
-    """What is shown of a report: a title, facts on one line, notes, tables."""
+def panel_html(title: str, facts: str, notes: Iterable[str], body: Markup | str, css_class: str = "") -> str:
+    """Return the HTML of a title, facts, notes and what stands below them; everything in it is escaped here.
 
-    title: str
-    facts: Iterable[str]
-    notes: Iterable[str] = ()
-    tables: Iterable[PanelTable] = ()
-    css_class: str = ""
-    """Class of what holds the tables: `fsm-row` puts them side by side, `fsm-wide` lets them scroll to the side."""
-
-
-@dataclass(frozen=True)
-class PanelTable:
-    """A table of a panel. `count`: how many rows there are in all, named `things`; `right`: columns of numbers."""
-
-    title: str
-    heads: tuple[str, ...]
-    rows: Iterable[tuple[object, ...]]
-    count: int
-    right: tuple[int, ...] = ()
-    things: str = "media"
-
-
-def panel_html(panel: Panel) -> str:
-    """Return the HTML of a panel; everything in it is escaped here."""
+    `css_class` is that of what holds the body: `fsm-row` puts tables side by side, `fsm-wide` lets them scroll.
+    """
     return str(
         Markup(
             '<div class="fsm">{}<div class="fsm-head"><h2>{}</h2><span class="fsm-total">{}</span>{}</div>'
             '<div class="{}">{}</div></div>'
         ).format(
             style(),
-            visible(panel.title, most=300),
-            " \u00b7 ".join(filter(None, panel.facts)),
-            joined(Markup('<p class="fsm-note">{}</p>').format(note) for note in panel.notes if note),
-            panel.css_class,
-            joined(_folding_table(each) for each in panel.tables if each.count),
+            visible(title, most=300),
+            visible(facts),
+            joined(Markup('<p class="fsm-note">{}</p>').format(visible(note)) for note in notes if note),
+            css_class,
+            body,
         )
     )
 
 
-@singledispatch
-def _panel_of(_report: Any) -> Panel | None:
-    """Return the panel of a report; what is no report has none."""
-    return None
-
-
-@_panel_of.register
-def _(report: EnforcementReport) -> Panel:
-    verb = "would be deleted" if report.dry_run else "deleted"
-    partial = "The due index is partial: all sidecars were read. store.rebuild_due_index() mends that."
-    return Panel(
-        "Sweep" if report.now is None else f"Sweep of {_minute_text(report.now)} UTC",
-        (
-            f"{report.examined:,} examined",
-            f"{len(report.deleted):,} {verb} ({size_text(report.bytes_freed)}){kept_words(report.versions_kept)}",
-            _counted(report.skipped, "skipped"),
-            _counted(report.failed, "failed"),
-            _took(report),
-        ),
-        (
-            _DRY_RUN if report.dry_run else "",
-            partial if report.due_index != "complete" else "",
-            _stopped(report),
-        ),
-        (
-            PanelTable(
-                verb.capitalize(),
-                ("media", "size", "policy", "expired"),
-                (
-                    (
-                        each.reference,
-                        size_text(each.size_bytes),
-                        each.policy_name or "",
-                        _minute_text(each.expires_at),
-                    )
-                    for each in report.deleted
-                ),
-                len(report.deleted),
-                right=(1,),
-            ),
-            _skipped(report),
-            _failed(report),
-        ),
-    )
-
-
-@_panel_of.register
-def _(report: RebuildReport) -> Panel:
-    return Panel(
-        "Due index rebuilt",
-        (
-            f"{report.examined:,} sidecars read",
-            f"{report.written:,} entries written",
-            _counted(report.failed, "failed"),
-            f"the index is {report.due_index}",
-            _took(report),
-        ),
-        tables=(_failed(report),),
-    )
-
-
-@_panel_of.register
-def _(report: OrphanReport) -> Panel:
-    verb = "would be mended" if report.dry_run else "mended"
-    heads = ("kind", "key", "size", "what")
-    return Panel(
-        "Leftovers",
-        (
-            f"{report.examined:,} examined",
-            f"{len(report.mended):,} {verb} ({size_text(report.bytes_freed)}){kept_words(report.versions_kept)}",
-            _counted(report.kept, "kept"),
-            _counted(report.failed, "failed"),
-            _took(report),
-        ),
-        (_DRY_RUN if report.dry_run else "",),
-        (
-            *(
-                PanelTable(
-                    title,
-                    heads,
-                    ((each.kind, each.key, size_text(each.size_bytes), each.action) for each in found),
-                    len(found),
-                    right=(2,),
-                    things="leftover",
-                )
-                for title, found in ((verb.capitalize(), report.mended), ("Kept", report.kept))
-            ),
-            _failed(report),
-        ),
-    )
-
-
-@_panel_of.register
-def _(report: SyncReport) -> Panel:
-    copied, updated, deleted = (
-        ("would be copied", "would be updated", "would be deleted")
-        if report.dry_run
-        else ("copied", "updated", "deleted")
-    )
-    return Panel(
-        f"Sync to {report.target}",
-        (
-            f"{report.examined:,} examined",
-            f"{report.copied:,} {copied} ({size_text(report.bytes_copied)})",
-            f"{report.unchanged:,} unchanged",
-            f"{report.updated:,} {updated}",
-            _counted(report.deleted, deleted),
-            _counted(report.skipped, "skipped"),
-            _counted(report.failed, "failed"),
-            _took(report),
-        ),
-        (_DRY_RUN if report.dry_run else "", _stopped(report)),
-        (
-            PanelTable("Moved", ("at the source", "at the target"), report.moved, len(report.moved)),
-            PanelTable(deleted.capitalize(), ("media",), ((each,) for each in report.deleted), len(report.deleted)),
-            _skipped(report),
-            _failed(report),
-        ),
-    )
-
-
-@_panel_of.register
-def _(report: VerifyReport) -> Panel:
-    total = sum(report.counts.values())
-    read = f", {size_text(report.bytes_read)} of them read" if report.deep else ""
-    return Panel(
-        "The store is whole" if report.whole else "The store is not whole",
-        (
-            f"{report.media:,} media ({size_text(report.bytes)}{read})",
-            plural(total, "finding"),
-            f"{report.mended:,} mended",
-            f"{report.left:,} left to mend",
-            _counted(report.failed, "failed"),
-            _took(report),
-        ),
-        (
-            f"{report.quarantined:,} objects lie in quarantine." if report.quarantined else "",
-            "" if report.whole or not report.left else "store.verify(repair=True) mends what can be mended.",
-        ),
-        (
-            PanelTable(
-                "Findings",
-                ("kind", "key", "what is wrong", "repair"),
-                (
-                    (
-                        each.kind,
-                        each.key,
-                        each.detail,
-                        f"{'done: ' if each.done else ''}{each.repair}" if each.repair else "stays",
-                    )
-                    for each in sorted(report.findings, key=lambda each: each.harmless)
-                ),
-                total,
-                things="finding",
-            ),
-            _failed(report),
-        ),
-    )
-
-
-@_panel_of.register
-def _(report: Receipt) -> Panel:
-    verb = "would be erased" if report.dry_run else "erased"
-    subject = ", ".join(f"{name}={value}" for name, value in report.words.items())
-    others = (
-        ("Held", report.held),
-        ("Waiting", report.waiting),
-        ("Unclear", report.unclear),
-        ("Failed", report.failed),
-        *((("Older versions", report.versions),) if report.versions else ()),
-    )
-    is_sound = report.is_unchanged or not report.checksum
-    changed = "" if is_sound else "Its checksum is not that of its text: it was changed."
-    return Panel(
-        f"Receipt: {subject}",
-        (
-            f"{report.examined:,} examined",
-            f"{len(report.erased):,} {verb} ({size_text(report.bytes_freed)})",
-            *(f"{len(found):,} {title.lower()}" for title, found in others),
-            f"{_minute_text(report.finished)} UTC",
-        ),
-        (
-            _DRY_RUN if report.dry_run else "",
-            "" if report.is_complete else "Something of the subject stays: see below, and erase again.",
-            changed,
-        ),
-        (
-            PanelTable(
-                verb.capitalize(),
-                ("media", "size", "bytes", "note"),
-                ((each.reference, size_text(each.size_bytes), each.data, each.note) for each in report.erased),
-                len(report.erased),
-                right=(1,),
-            ),
-            *(
-                PanelTable(title, ("media", "why"), ((each.reference, each.reason) for each in found), len(found))
-                for title, found in others
-            ),
-        ),
-    )
-
-
-@_panel_of.register
-def _(report: ReceiptReport) -> Panel:
-    return Panel(
-        "The receipt holds" if report.holds else "The receipt does not hold",
-        (f"{report.erased:,} erased media looked for", plural(len(report.traces), "trace"), _took(report)),
-        ("" if report.same_store else "The receipt is of a store at another URL.",),
-        (PanelTable("Traces", ("where", "key", "what"), report.traces, len(report.traces), things="trace"),),
-    )
-
-
-@_panel_of.register
-def _(report: ImportReport) -> Panel:
-    verb = "would be stored" if report.dry_run else "stored"
-    return Panel(
-        "Import",
-        (
-            f"{report.examined:,} examined",
-            f"{len(report.stored):,} {verb} ({size_text(report.bytes)})",
-            f"{report.unchanged:,} unchanged",
-            f"{report.duplicates:,} duplicates ({size_text(report.duplicate_bytes)})",
-            _counted(report.skipped, "skipped"),
-            _counted(report.failed, "failed"),
-            _took(report),
-        ),
-        (_DRY_RUN if report.dry_run else "",),
-        (
-            PanelTable(verb.capitalize(), ("from", "reference"), report.stored, len(report.stored)),
-            PanelTable("Skipped", ("from", "why"), report.skipped, len(report.skipped), things="thing"),
-            PanelTable(
-                "Failed",
-                ("from", "error"),
-                ((each.source, each.error.problem) for each in report.failed),
-                len(report.failed),
-                things="thing",
-            ),
-        ),
-    )
-
-
-@_panel_of.register
-def _(report: ExportReport) -> Panel:
-    verb = "would be exported" if report.dry_run else "exported"
-    return Panel(
-        "Export",
-        (
-            f"{report.examined:,} examined",
-            f"{report.exported:,} {verb} ({size_text(report.bytes)})",
-            f"{report.unchanged:,} unchanged",
-            _counted(report.skipped, "skipped"),
-            _counted(report.failed, "failed"),
-            _took(report),
-        ),
-        (_DRY_RUN if report.dry_run else "",),
-        (
-            PanelTable("Files", ("file",), ((each,) for each in report.files), len(report.files), things="file"),
-            _skipped(report),
-            _failed(report),
-        ),
-    )
-
-
-def _counted(things: Sized, word: str) -> str:
-    return f"{len(things):,} {word}"
-
-
-def _took(report: Any) -> str:
-    return f"took {duration_text(report.took)}" if report.took >= timedelta(seconds=1) else "took under a second"
-
-
-def _skipped(report: Any) -> PanelTable:
-    return PanelTable(
-        "Skipped", ("media", "why"), ((each.reference, each.reason) for each in report.skipped), len(report.skipped)
-    )
-
-
-def _failed(report: Any) -> PanelTable:
-    return PanelTable(
-        "Failed",
-        ("media", "error"),
-        ((each.reference, each.error.problem) for each in report.failed),
-        len(report.failed),
-    )
-
-
-def _stopped(report: Any) -> str:
-    return "It was stopped before the end." if report.stopped else ""
-
-
-def _minute_text(instant: datetime | None) -> str:
-    """Return an instant to the minute, in UTC; empty for none."""
-    return "" if instant is None else f"{instant:%Y-%m-%d %H:%M}"
-
-
-def _folding_table(folding: PanelTable) -> Markup:
-    """Return a table that folds."""
-    rows = [
-        tuple(visible(each) if isinstance(each, str) else each for each in row) for row in islice(folding.rows, ROWS)
-    ]
-    more = folding.count - len(rows)
+def _folding_table(shown: ReportTable) -> Markup:
+    rows = [map(visible, cells) for cells in shown.rows(ROWS)]
+    more = shown.count - len(rows)
     rest = Markup('<p class="fsm-total">and {} more</p>').format(f"{more:,}") if more > 0 else ""
     return Markup(
         '<details class="fsm-group" open><summary>{}<span class="fsm-sum">{}</span></summary>{}{}</details>'
     ).format(
-        folding.title, plural(folding.count, folding.things), table(folding.heads, rows, right=folding.right), rest
+        shown.title.capitalize(),
+        plural(shown.count, shown.things),
+        table(shown.columns, rows, right=shown.numbers),
+        rest,
     )
 
 
-def _tallied(title: str, rows: tuple[Tally, ...], rest: Tally | None) -> PanelTable:
-    shown = [*rows[: ROWS - 1], *([] if rest is None else [rest])]
-    return PanelTable(
-        f"By {title}" if title != "expires" else "Expires",
-        (title, "media", "bytes"),
-        ((each.name or "(none)", f"{each.media:,}", size_text(each.bytes)) for each in shown),
-        len(rows) + (rest is not None),
-        right=(1, 2),
-        things="row",
-    )
-
-
-def _cell(name: str, value: Any) -> object:
-    if value is None:
-        return ""
-    if name in _INSTANTS:
-        return _minute_text(value)
-    if isinstance(value, str):
-        return sentence(value, most=60)
-    return f"{value:,}"
+def _cell(name: str, row: dict[str, Any]) -> object:
+    return sentence(row[name], most=60) if isinstance(row[name], str) else row[name]
 
 
 def _name(content: MediaContent) -> str:

@@ -7,15 +7,15 @@ listed is said.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from fsmedia.core import records
-from fsmedia.display.html import joined, style, table
+from fsmedia.display.html import joined, table
+from fsmedia.display.reports import panel_html
 from fsmedia.format import keys
 from fsmedia.models import mime
 from fsmedia.models.text import plural, size_text, visible
@@ -40,119 +40,56 @@ _MOST_TYPES = 8
 def summary_html(
     backend: Backend, configuration: Configuration, now: datetime, *, settled: bool, read_only: bool
 ) -> str:
-    """Return the summary of a store; if it can't be listed, that and why."""
-    summary = summarize(backend, configuration, now)
-    count, size = sum(summary.counts.values()), sum(summary.sizes.values())
-    least = "at least " if summary.cut else ""
-    words = [str(configuration.organization)]
-    words.append("deduplicated" if configuration.deduplicate else "each media with its own bytes")
-    if read_only:
-        words.append("read-only")
-    if not settled:
-        words.append("no store was made here yet")
-    facts: list[tuple[object, object]] = [
-        ("media", f"{least}{count:,} in {plural(summary.folders, 'folder')}"),
-        ("bytes", f"{least}{size_text(size)}"),
-    ]
+    """Return the summary of a store; what is told of its media is from the names of a bounded listing."""
+    listed, cut = _first(_media_keys(backend), MOST_LISTED)
+    counts, sizes = Counter[str](), Counter[str]()
+    folders, places, shared = set(), set(), 0
+    for item in records.listed(listed):
+        key, size = item.entry.key, item.entry.size
+        kind = mime.guess_from_name(key) or "unknown type"
+        counts[kind] += 1
+        sizes[kind] += size
+        folders.add(key.rpartition("/")[0])
+        if keys.pointer_of(key) is not None:
+            place = keys.bytes_key(key)
+            shared += size if place in places else 0
+            places.add(place)
+    least = "at least " if cut else ""
+    facts = {
+        "media": f"{least}{counts.total():,} in {plural(len(folders), 'folder')}",
+        "bytes": f"{least}{size_text(sizes.total())}",
+    }
     if configuration.deduplicate:
-        facts.append(("saved by sharing", f"{least}{size_text(summary.shared)}"))
+        facts["saved by sharing"] = f"{least}{size_text(shared)}"
     if configuration.due_index == "complete":
-        facts.append(("expire within a day", f"{'at least ' if summary.soon_cut else ''}{summary.soon:,}"))
+        due, due_cut = _first(_due_keys(backend, now), _MOST_DUE)
+        facts["expire within a day"] = f"{'at least ' if due_cut else ''}{sum(_goes_soon(each, now) for each in due):,}"
     else:
-        facts.append(("expiring", "not known without reading all sidecars: the due index is partial"))
+        facts["expiring"] = "not known without reading all sidecars: the due index is partial"
     if configuration.default_policy:
-        facts.append(("default policy", visible(configuration.default_policy)))
-    notice = Markup('<p class="fsm-note">Only the first {} names were listed.</p>').format(f"{MOST_LISTED:,}")
-    return str(
-        Markup(
-            '<div class="fsm">{}<div class="fsm-head"><h2>{}</h2><span class="fsm-total">{}</span>{}</div>'
-            '<div class="fsm-side">{}{}</div></div>'
-        ).format(
-            style(),
-            visible(backend.url, most=300),
-            " \u00b7 ".join(words),
-            notice if summary.cut else "",
-            _facts(facts),
-            _types(summary) if count else "",
-        )
+        facts["default policy"] = visible(configuration.default_policy)
+    words = [
+        str(configuration.organization),
+        "deduplicated" if configuration.deduplicate else "each media with its own bytes",
+        "read-only" if read_only else "",
+        "" if settled else "no store was made here yet",
+    ]
+    rows = joined(Markup('<tr><th scope="row">{}</th><td>{}</td></tr>').format(*fact) for fact in facts.items())
+    body = Markup('<div class="fsm-scroll"><table><tbody>{}</tbody></table></div>{}').format(
+        rows, _types(counts, sizes) if counts else ""
     )
+    notes = [f"Only the first {MOST_LISTED:,} names were listed." if cut else ""]
+    return panel_html(backend.url, ", ".join(filter(None, words)), notes, body, "fsm-side")
 
 
 def failed_html(url: str, problem: str) -> str:
     """Return what is shown of a store that can't be looked at."""
-    return str(
-        Markup('<div class="fsm">{}<div class="fsm-head"><h2>{}</h2><p class="fsm-note">{}</p></div></div>').format(
-            style(), visible(url, most=300), visible(problem)
-        )
-    )
+    return panel_html(url, "", [problem], "")
 
 
-@dataclass
-class Summary:
-    """Numbers about a store, as far as a bounded listing tells.
-
-    Attributes
-    ----------
-    counts, sizes
-        Media and bytes by type, as names tell it.
-    shared
-        Bytes that sharing spares.
-    soon
-        Media that expire within a day, or did.
-    cut, soon_cut
-        Whether listing stopped before the end.
-    """
-
-    counts: Counter[str] = field(default_factory=Counter)
-    sizes: Counter[str] = field(default_factory=Counter)
-    folders: int = 0
-    shared: int = 0
-    soon: int = 0
-    cut: bool = False
-    soon_cut: bool = False
-
-
-def summarize(backend: Backend, configuration: Configuration, now: datetime) -> Summary:
-    """Count what lies in a store, as far as a bounded listing tells."""
-    found = Summary()
-    listing = _BoundedListing(_media_keys(backend))
-    seen: set[str] = set()
-    folders: set[str] = set()
-    for item in records.listed(listing):
-        kind = mime.guess_from_name(item.entry.key) or "unknown type"
-        found.counts[kind] += 1
-        found.sizes[kind] += item.entry.size
-        folders.add(item.entry.key.rpartition("/")[0])
-        if keys.pointer_of(item.entry.key) is not None:
-            place = keys.bytes_key(item.entry.key)
-            found.shared += item.entry.size if place in seen else 0
-            seen.add(place)
-    found.cut, found.folders = listing.cut, len(folders)
-    if configuration.due_index == "complete":
-        due = _BoundedListing(_due_keys(backend, now), _MOST_DUE)
-        found.soon = sum(_goes_soon(entry, now) for entry in due)
-        found.soon_cut = due.cut
-    return found
-
-
-class _BoundedListing:
-    """The first entries of a listing, and whether there were more."""
-
-    def __init__(self, entries: Iterator[Entry], most: int = MOST_LISTED) -> None:
-        self._entries = entries
-        self._left = most
-        self.cut = False
-
-    def __iter__(self) -> Iterator[Entry]:
-        return self
-
-    def __next__(self) -> Entry:
-        entry = next(self._entries)
-        if self._left == 0:
-            self.cut = True
-            raise StopIteration
-        self._left -= 1
-        return entry
+def _first(entries: Iterator[Entry], most: int) -> tuple[list[Entry], bool]:
+    """Return the first entries of a listing, and whether there were more."""
+    return list(islice(entries, most)), next(entries, None) is not None
 
 
 def _media_keys(backend: Backend) -> Iterator[Entry]:
@@ -176,20 +113,14 @@ def _goes_soon(entry: Entry, now: datetime) -> bool:
     return due is not None and due.minute <= now + SOON
 
 
-def _facts(facts: list[tuple[object, object]]) -> Markup:
-    rows = joined(Markup('<tr><th scope="row">{}</th><td>{}</td></tr>').format(*fact) for fact in facts)
-    return Markup('<div class="fsm-scroll"><table><tbody>{}</tbody></table></div>').format(rows)
-
-
-def _types(summary: Summary) -> Markup:
+def _types(counts: Counter[str], sizes: Counter[str]) -> Markup:
     """Return bytes by type, the most first, each with a bar."""
-    largest = max(summary.sizes.values()) or 1
-    rows = []
-    for kind, size in summary.sizes.most_common(_MOST_TYPES):
-        bar = Markup('<span class="fsm-bar" style="width:{}px" aria-hidden="true"></span>').format(
-            120 * size // largest
-        )
-        rows.append((visible(kind, most=80), f"{summary.counts[kind]:,}", size_text(size), bar))
-    others = len(summary.sizes) - _MOST_TYPES
-    more = Markup('<p class="fsm-total">and {}</p>').format(plural(others, "other type")) if others > 0 else Markup("")
-    return Markup("<div>{}</div>").format(joined([table(("type", "media", "bytes", ""), rows, right=(1, 2)), more]))
+    largest = max(sizes.values()) or 1
+    bar = Markup('<span class="fsm-bar" style="width:{}px" aria-hidden="true"></span>')
+    rows = [
+        (visible(kind, most=80), f"{counts[kind]:,}", size_text(size), bar.format(120 * size // largest))
+        for kind, size in sizes.most_common(_MOST_TYPES)
+    ]
+    others = len(sizes) - _MOST_TYPES
+    more = Markup('<p class="fsm-total">and {}</p>').format(plural(others, "other type")) if others > 0 else ""
+    return Markup("<div>{}{}</div>").format(table(("type", "media", "bytes", ""), rows, right=(1, 2)), more)

@@ -1,4 +1,4 @@
-"""Bases of the models: frozen, no unknown fields, and errors of this package instead of pydantic's.
+"""Bases of models and reports: frozen, no unknown fields, and errors of this package instead of pydantic's.
 
 A pydantic `ValidationError` quotes its input; media bytes and signed URLs must not end in a log, so the text
 here names fields and reasons only.
@@ -6,12 +6,16 @@ here names fields and reasons only.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from importlib import import_module
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fsmedia.errors import InvalidMediaError
+from fsmedia.models.text import minute_text, size_text
 
 
 def explain(error: ValidationError, model: str) -> InvalidMediaError:
@@ -71,8 +75,105 @@ def _display() -> Any:
     return import_module("fsmedia.display")
 
 
+Columns = Mapping[str, str | Callable[[Any], object]]
+"""What stands in the columns of a table: an attribute of the item in its row, or what makes the value of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportTable:
+    """A table of a report.
+
+    Attributes
+    ----------
+    title
+        What became of its items: `deleted`, `skipped`; in a terminal it stands before each of them.
+    items
+        One for each row.
+    columns
+        By their heads; numbers below `size` are bytes.
+    things
+        What the items are.
+    more
+        How many there are beside the items.
+    """
+
+    title: str
+    items: Sequence[Any]
+    columns: Columns
+    things: str = "media"
+    more: int = 0
+
+    def rows(self, most: int | None = None) -> list[list[str]]:
+        """Return the cells of the first items as text."""
+        return [[_cell_text(head, _value(each, of)) for head, of in self.columns.items()] for each in self.items[:most]]
+
+    @property
+    def count(self) -> int:
+        """How many there are in all."""
+        return len(self.items) + self.more
+
+    @property
+    def numbers(self) -> set[int]:
+        """Places of the columns that hold numbers."""
+        return {
+            place
+            for each in self.items[:1]
+            for place, of in enumerate(self.columns.values())
+            if isinstance(_value(each, of), int)
+        }
+
+
+def _value(item: Any, of: str | Callable[[Any], object]) -> object:
+    return getattr(item, of) if isinstance(of, str) else of(item)
+
+
+def _cell_text(head: str, value: object) -> str:
+    if isinstance(value, bool):
+        return head if value else ""
+    if isinstance(value, int):
+        return size_text(value) if head == "size" else f"{value:,}"
+    return minute_text(value) if isinstance(value, datetime) else str(value or "")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportView:
+    """What a report tells, wherever it is shown: a title, facts in one line, tables, notes on what they mean.
+
+    `failed` has the names of what went wrong, each with its error, or a text.
+    """
+
+    title: str
+    facts: str
+    tables: Sequence[ReportTable] = ()
+    notes: Sequence[str] = ()
+    failed: Sequence[tuple[str, Any]] = ()
+
+
 class Report(Model):
     """Base of reports: frozen, with HTML for notebooks; `str()` of it is one line, however many items it names."""
+
+    def _told(self) -> ReportView:
+        """Return what the report alone tells; what all reports tell of their work comes behind."""
+        raise NotImplementedError
+
+    def _view(self) -> ReportView:
+        """Return what is told, wherever it is shown; empty notes, and tables without rows, are left out."""
+        told = self._told()
+        facts, took = [told.facts], getattr(self, "took", None)
+        facts += [f"{len(getattr(self, name)):,} {name}" for name in ("skipped", "failed") if hasattr(self, name)]
+        if getattr(self, "stopped", False):
+            facts.append("stopped early")
+        if took:
+            facts.append(f"in {took.total_seconds():.1f} s")
+        tables = [table for table in told.tables if table.items]
+        failed = [
+            (getattr(each, "reference", None) or each.source, getattr(each, "error", None) or each.reason)
+            for each in getattr(self, "failed", ())
+        ]
+        return ReportView(told.title, ", ".join(facts), tables, [note for note in told.notes if note], failed)
+
+    def __str__(self) -> str:
+        return self._view().facts
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"

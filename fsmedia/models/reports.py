@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, PlainSerializer
 
 from fsmedia.errors import MediaError
-from fsmedia.models.base import Model, Report
+from fsmedia.models.base import Columns, Model, Report, ReportTable, ReportView
 from fsmedia.models.metadata import Instant, MediaMetadata, PolicyName, Reference, Text, checked_text
+from fsmedia.models.text import minute_text, plural, size_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Self
 
 DueIndex = Literal["complete", "partial"]
@@ -82,11 +84,23 @@ class Failed(Model):
     error: Failure
 
 
-def kept_words(kept: bool | None) -> str:
-    """Return what a report adds of the bytes of what was deleted."""
+_REASONED: Columns = {"media": "reference", "why": "reason"}
+
+
+def _freed(size: int, kept: bool | None) -> str:
+    """Return the bytes of what was deleted, and whether the bucket keeps them all the same."""
     if kept is None:
-        return ", if the bucket keeps no older versions"
-    return ", and the bucket keeps them as older versions" if kept else ""
+        return f"{size_text(size)}, if the bucket keeps no older versions"
+    return f"{size_text(size)}{', and the bucket keeps them as older versions' if kept else ''}"
+
+
+def _by_reason(items: Sequence[Any], first: str) -> ReportTable:
+    """Return a table of what was skipped, with a row for each reason."""
+    sources: dict[str, list[str]] = {}
+    for each in items:
+        sources.setdefault(each.reason, []).append(getattr(each, first))
+    columns = {"count": lambda row: len(row[1]), "why": lambda row: row[0], "first": lambda row: row[1][0]}
+    return ReportTable("skipped", list(sources.items()), columns, "reason")
 
 
 class EnforcementReport(Report):
@@ -116,13 +130,16 @@ class EnforcementReport(Report):
         """Bytes of what was deleted, as the sidecars said; none where the bucket keeps them."""
         return 0 if self.versions_kept else sum(each.size_bytes for each in self.deleted)
 
-    def __str__(self) -> str:
+    def _told(self) -> ReportView:
         verb = "would delete" if self.dry_run else "deleted"
-        index = "" if self.due_index == "complete" else ", due index partial"
-        return (
-            f"{self.examined} examined, {verb} {len(self.deleted)} ({self.bytes_freed} bytes), "
-            f"{len(self.skipped)} skipped, {len(self.failed)} failed{index}{', stopped early' if self.stopped else ''}"
-            f"{kept_words(self.versions_kept)}"
+        gone = {"size": "size_bytes", "policy": "policy_name", "expired": "expires_at", "media": "reference"}
+        partial = "the due index is partial, so all sidecars were read; fsmedia policy rebuild makes it complete"
+        return ReportView(
+            f"Sweep of {minute_text(self.now)}",
+            f"{self.examined:,} examined, {verb} {len(self.deleted):,} "
+            f"({_freed(self.bytes_freed, self.versions_kept)})",
+            [ReportTable(verb, self.deleted, gone), ReportTable("skipped", self.skipped, _REASONED)],
+            [partial if self.due_index == "partial" else ""],
         )
 
 
@@ -139,10 +156,10 @@ class RebuildReport(Report):
     """Folders that are other stores', below this one: nothing in them was looked at or changed."""
     took: timedelta = timedelta(0)
 
-    def __str__(self) -> str:
-        return (
-            f"{self.examined} examined, {self.written} due entries written, {len(self.failed)} failed, "
-            f"due index {self.due_index}"
+    def _told(self) -> ReportView:
+        return ReportView(
+            "Due index rebuilt",
+            f"the due index is {self.due_index}, {self.examined:,} sidecars read, {self.written:,} entries written",
         )
 
 
@@ -181,11 +198,17 @@ class OrphanReport(Report):
         """Bytes of what was removed; none where the bucket keeps them."""
         return 0 if self.versions_kept else sum(each.size_bytes for each in self.mended)
 
-    def __str__(self) -> str:
+    def _told(self) -> ReportView:
         verb = "would mend" if self.dry_run else "mended"
-        return (
-            f"{self.examined} examined, {verb} {len(self.mended)} ({self.bytes_freed} bytes), "
-            f"{len(self.kept)} kept, {len(self.failed)} failed{kept_words(self.versions_kept)}"
+        columns = {"kind": "kind", "size": "size_bytes", "key": "key", "what": "action"}
+        return ReportView(
+            "Leftovers",
+            f"{self.examined:,} examined, {verb} {len(self.mended):,} "
+            f"({_freed(self.bytes_freed, self.versions_kept)}), {len(self.kept):,} kept",
+            [
+                ReportTable(verb, self.mended, columns, "leftover"),
+                ReportTable("kept", self.kept, columns, "leftover"),
+            ],
         )
 
 
@@ -269,11 +292,22 @@ class VerifyReport(Report):
         """Whether nothing is wrong, or nothing any more."""
         return not self.left and not self.failed
 
-    def __str__(self) -> str:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in self.counts.items())
-        return (
-            f"{'whole' if self.whole else 'not whole'}: {self.media} media, {self.left} left to mend, "
-            f"{self.mended} mended, {len(self.failed)} failed{f' ({kinds})' if kinds else ''}"
+    def _told(self) -> ReportView:
+        total, kinds = sum(self.counts.values()), ", ".join(f"{self.counts[kind]:,} {kind}" for kind in self.counts)
+        read = f", {size_text(self.bytes_read)} read" if self.bytes_read else ""
+        columns = {
+            "kind": "kind", "key": "key", "what is wrong": "detail", "repair": "repair", "done": "done",
+            "harmless": "harmless",
+        }  # fmt: skip
+        findings = sorted(self.findings, key=lambda each: each.harmless)
+        lie = f"{self.quarantined:,} objects lie in .fsmedia/quarantine/, with notes that say why"
+        return ReportView(
+            "The store is whole" if self.whole else "The store is not whole",
+            f"{'whole' if self.whole else 'not whole'}: {self.media:,} media ({size_text(self.bytes)}{read}), "
+            f"{self.examined:,} objects, {plural(total, 'finding')}{f' ({kinds})' if kinds else ''}, "
+            f"{self.mended:,} mended, {self.left:,} left",
+            [ReportTable("found", findings, columns, "finding", total - len(findings))],
+            [lie if self.quarantined else ""],
         )
 
 
@@ -316,12 +350,22 @@ class SyncReport(Report):
     """Folders that are other stores', below this one: nothing in them was looked at or changed."""
     took: timedelta = timedelta(0)
 
-    def __str__(self) -> str:
-        words = ("would copy", "would update", "would delete") if self.dry_run else ("copied", "updated", "deleted")
-        return (
-            f"{self.examined} examined, {words[0]} {self.copied} ({self.bytes_copied} bytes), {words[1]} "
-            f"{self.updated}, {self.unchanged} unchanged, {words[2]} {len(self.deleted)}, {len(self.skipped)} skipped, "
-            f"{len(self.failed)} failed{', stopped early' if self.stopped else ''}"
+    def _told(self) -> ReportView:
+        copied, updated, deleted = (
+            ("would copy", "would update", "would delete") if self.dry_run else ("copied", "updated", "deleted")
+        )
+        seconds = 0 if self.dry_run else self.took.total_seconds()
+        rate = f" at {size_text(int(self.bytes_copied / seconds))}/s" if self.bytes_copied and seconds else ""
+        return ReportView(
+            f"Sync to {self.target}",
+            f"{self.examined:,} examined, {copied} {self.copied:,} ({size_text(self.bytes_copied)}{rate}), "
+            f"{updated} {self.updated:,}, {self.unchanged:,} unchanged, {deleted} {len(self.deleted):,}",
+            [
+                ReportTable("moved", self.moved, {"at the source": "old", "at the target": "new"}),
+                ReportTable("new references", self.mappings, {"object": str}, "object"),
+                ReportTable(deleted, self.deleted, {"media": str}),
+                ReportTable("skipped", self.skipped, _REASONED),
+            ],
         )
 
 
@@ -395,12 +439,18 @@ class ImportReport(Report):
     failed: tuple[NotImported, ...] = ()
     took: timedelta = timedelta(0)
 
-    def __str__(self) -> str:
+    def _told(self) -> ReportView:
         verb = "would store" if self.dry_run else "stored"
-        return (
-            f"{self.examined} examined, {verb} {len(self.stored)} ({self.bytes} bytes, {self.duplicates} of them "
-            f"duplicates of {self.duplicate_bytes} bytes), {self.unchanged} unchanged, {len(self.skipped)} skipped, "
-            f"{len(self.failed)} failed"
+        again = f"{self.duplicates:,} of them, {size_text(self.duplicate_bytes)}, have bytes that are there already"
+        return ReportView(
+            "Import",
+            f"{self.examined:,} examined, {verb} {len(self.stored):,} "
+            f"({size_text(self.bytes)}{f'; {again}' if self.duplicates else ''}), {self.unchanged:,} unchanged",
+            [
+                ReportTable(verb, self.stored, {"from": "source", "reference": "reference"}),
+                _by_reason(self.skipped, "source"),
+            ],
+            ["" if self.examined else "nothing was found there that could be media"],
         )
 
 
@@ -423,11 +473,14 @@ class ExportReport(Report):
     failed: tuple[Failed, ...] = ()
     took: timedelta = timedelta(0)
 
-    def __str__(self) -> str:
-        verb = "would export" if self.dry_run else "exported"
-        return (
-            f"{self.examined} examined, {verb} {self.exported} ({self.bytes} bytes), {self.unchanged} unchanged, "
-            f"{len(self.skipped)} skipped, {len(self.failed)} failed"
+    def _told(self) -> ReportView:
+        exported, wrote = ("would export", "would write") if self.dry_run else ("exported", "wrote")
+        return ReportView(
+            "Export",
+            f"{self.examined:,} examined, {exported} {self.exported:,} ({size_text(self.bytes)}), "
+            f"{self.unchanged:,} unchanged",
+            [ReportTable(wrote, self.files, {"file": str}, "file"), _by_reason(self.skipped, "reference")],
+            ["" if self.examined else "no media match, so nothing was written"],
         )
 
 
@@ -454,6 +507,10 @@ class Erased(Model):
     """How many media that stay have the same bytes; their names are nobody's business here."""
     note: str = ""
     """What was odd about it: a sidecar that could not be read, bytes without one."""
+
+
+def _bytes_left(item: Erased) -> str:
+    return f"shared by {item.shared_by:,}" if item.data == "shared" else item.data
 
 
 class Remaining(Model):
@@ -550,12 +607,28 @@ class Receipt(Report):
         values = self.model_dump(mode="json", exclude={"checksum": True, **(later if self.receipt < 2 else {})})
         return sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
-    def __str__(self) -> str:
+    def _told(self) -> ReportView:
         verb = "would erase" if self.dry_run else "erased"
-        return (
-            f"{verb} {len(self.erased)} of {self.examined} ({self.bytes_freed} bytes), {len(self.held)} held, "
-            f"{len(self.waiting)} waiting, {len(self.unclear)} unclear, {len(self.failed)} failed"
-            f"{f', {len(self.versions)} with older versions' if self.versions else ''}"
+        stays = {"held": self.held, "waiting": self.waiting, "unclear": self.unclear}
+        if self.versions:
+            stays["with older versions"] = self.versions
+        cleaned = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.cleaned if count)
+        columns: Columns = {"size": "size_bytes", "bytes": _bytes_left, "media": "reference", "note": "note"}
+        return ReportView(
+            f"Receipt: {', '.join(f'{name}={value}' for name, value in self.words.items())}",
+            f"{self.examined:,} examined, {verb} {len(self.erased):,} ({size_text(self.bytes_freed)}), "
+            f"{f'besides {cleaned}, ' if cleaned else ''}"
+            f"{', '.join(f'{len(items):,} {word}' for word, items in stays.items())}",
+            [
+                ReportTable(verb, self.erased, columns),
+                *(ReportTable(word, items, _REASONED) for word, items in stays.items()),
+            ],
+            [
+                "" if self.is_complete else "something of the subject stays: erase again once it can go",
+                ""
+                if self.is_unchanged or not self.checksum
+                else "the checksum is not that of the text: it was changed",
+            ],
         )
 
 
@@ -586,8 +659,15 @@ class ReceiptReport(Report):
         """Whether nothing is there that the receipt calls erased."""
         return not self.traces
 
-    def __str__(self) -> str:
-        return f"{self.erased} erased media looked for, {len(self.traces)} traces found"
+    def _told(self) -> ReportView:
+        found = "none of it is there" if self.holds else f"{plural(len(self.traces), 'trace')} of them are there"
+        other = f"the receipt is that of another URL than {self.store}: a copy, or the wrong store?"
+        return ReportView(
+            "The receipt holds" if self.holds else "The receipt does not hold",
+            f"{self.erased:,} media were erased: {found}",
+            [ReportTable("there", self.traces, {"where": "kind", "key": "key", "what": "reason"}, "trace")],
+            ["" if self.same_store else other],
+        )
 
 
 class CatalogRefresh(Report):
@@ -607,9 +687,10 @@ class CatalogRefresh(Report):
     """Folders that are other stores', below this one: nothing in them was looked at or changed."""
     took: timedelta = timedelta(0)
 
-    def __str__(self) -> str:
-        wrote = "a new snapshot" if self.written else "nothing to write"
-        return f"{self.media} media, {self.read} sidecars read, {self.removed} rows removed, {wrote}"
+    def _told(self) -> ReportView:
+        wrote = "a new snapshot" if self.written else "nothing changed" if self.snapshot else "nothing written"
+        facts = f"{self.media:,} media, {self.read:,} sidecars read, {self.removed:,} rows removed, {wrote}"
+        return ReportView("Catalog", facts)
 
 
 class Tally(Model):
@@ -659,10 +740,30 @@ class StoreStatistics(Report):
         """Bytes that lie in the store for these media, sidecars not counted."""
         return self.bytes - self.saved_bytes
 
-    def __str__(self) -> str:
-        saved = f", deduplication saves {self.saved_bytes} bytes" if self.saved_bytes else ""
-        problems = f", {self.problems} sidecars can't be read" if self.problems else ""
-        return f"{self.media} media, {self.bytes} bytes{saved}{problems}"
+    def _told(self) -> ReportView:
+        saved = f", deduplication saves {size_text(self.saved_bytes)}" if self.saved_bytes else ""
+        soon = (self.expired, self.expires_within_day, self.expires_within_week)
+        tallies = {
+            "run": (*self.by_run, self.other_runs),
+            "type": (*self.by_mime_type, self.other_mime_types),
+            "policy": (*self.by_policy, self.other_policies),
+            "age": self.by_age,
+            "expiry": tuple(each for each in soon if each.media),
+        }
+        return ReportView(
+            "What the store holds",
+            f"{self.media:,} media, {size_text(self.bytes)}{saved}, as of {minute_text(self.refreshed_at)}",
+            [
+                ReportTable(
+                    f"by {head}",
+                    [each for each in rows if each is not None],
+                    {"media": "media", "size": "bytes", head: lambda each: each.name or "(none)"},
+                    "row",
+                )
+                for head, rows in tallies.items()
+            ],
+            [f"{self.problems:,} sidecars can't be read: the column problem says why" if self.problems else ""],
+        )
 
 
 class TakenOut(NamedTuple):

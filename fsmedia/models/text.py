@@ -40,6 +40,11 @@ def duration_text(duration: timedelta) -> str:
     return plural(seconds, "second")
 
 
+def minute_text(instant: datetime | None) -> str:
+    """Return an instant to the minute, in UTC; empty for none."""
+    return "" if instant is None else f"{instant:%Y-%m-%d %H:%M}Z"
+
+
 def instant_text(instant: datetime) -> str:
     """Return an instant to the second, in UTC."""
     return f"{instant:%Y-%m-%d %H:%M:%S} UTC"

@@ -240,7 +240,7 @@ def test_long_tables_say_that_they_are_cut(url: str, monkeypatch: pytest.MonkeyP
 def test_stats(url: str) -> None:
     wanted = weekly(url)
     text = fsmedia("stats", "-s", url, "--top", "2").stdout
-    assert text.startswith(f"7 media, {7 * len(PNG)} bytes")
+    assert f"7 media, {7 * len(PNG)} B, as of " in text
     assert "2 others" in text
     found = json.loads(fsmedia("stats", "-s", url, "--json").stdout)
     assert found["expires_within_week"]["bytes"] == sum(wanted.values()) + len(PNG)  # and the text of r3

@@ -84,9 +84,9 @@ def test_a_dry_run_says_what_a_sweep_then_does(storage: Storage) -> None:
         first, second, total = done.stdout.splitlines()
         assert first.startswith(verb)
         assert first.endswith(gone)
-        assert "delete-after-1min  expired 20" in first
+        assert "delete-after-1min  20" in first
         assert second.split() == ["skipped", held, "held"]
-        assert f"2 examined: {verb} 1 (" in total
+        assert f"2 examined, {verb} 1 (" in total
         assert "1 skipped, 0 failed" in total
         if dry:
             assert storage.keys() == keys
@@ -212,7 +212,7 @@ def test_a_sweep_that_is_stopped_ends_in_order_and_says_so(
     monkeypatch.setattr(MediaStore, "enforce_policy", stopped_at_once)
     done = fsmedia("enforce", "-s", url)
     assert done.exit_code == code
-    assert done.stdout.endswith("; stopped early\n")
+    assert ", stopped early" in done.stdout.splitlines()[-1]
     assert list(MediaStore(url).list()) == [reference]
 
 
@@ -227,7 +227,7 @@ def test_every_sweeps_at_once_and_ends_at_a_signal(number: signal.Signals, url: 
         assert process.stdout is not None
         assert process.stderr is not None
         assert reference in process.stdout.readline().decode()
-        assert b"1 examined: deleted 1" in process.stdout.readline()
+        assert b"1 examined, deleted 1" in process.stdout.readline()
         process.send_signal(number)
         assert process.wait(DEADLINE) == 0
         assert (process.stdout.read(), process.stderr.read()) == (b"", b"stopped\n")

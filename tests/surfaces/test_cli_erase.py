@@ -62,7 +62,8 @@ def test_it_says_what_would_go_and_what_went(storage: Storage, tmp_path: Path) -
     assert file.stat().st_mode & 0o777 == 0o600
     assert list(store.list()) == [his]
     checked = fsmedia("erase", "--check", file, "-s", storage.url, *options)
-    assert (checked.exit_code, checked.stdout) == (0, "1 media were erased: none of it is there\n")
+    assert checked.exit_code == 0
+    assert checked.stdout.startswith("1 media were erased: none of it is there")
 
 
 def test_json_is_the_receipt_and_what_stays_makes_it_fail(url: str) -> None:
@@ -173,7 +174,7 @@ def test_older_versions_that_the_bucket_keeps(moto_storage: S3Storage, tmp_path:
     words = ["erase", "--run", "alice", "--store", moto_storage.url, *options_of(moto_storage)]
     done = fsmedia(*words)
     assert done.exit_code == 1, done.output
-    assert "older versions of 3" in done.stdout  # bytes, sidecar, and the page of the journal
+    assert "3 with older versions" in done.stdout  # bytes, sidecar, and the page of the journal
     assert "--versions" in done.stdout.replace("\n", " ")
     planned = fsmedia(*words, "--versions", "--dry-run", "--json")
     assert (planned.exit_code, json.loads(planned.stdout)["cleaned"]["versions"] > 0) == (0, True), planned.output

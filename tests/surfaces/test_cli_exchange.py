@@ -46,15 +46,14 @@ def test_import_says_what_it_would_do_does_it_and_says_so(url: str, tmp_path: Pa
     out = real(tmp_path)
     dry = fsmedia("import", "promptarena", out, "-s", url, "-n")
     assert dry.exit_code == 0, dry.output
-    assert "would store  7 media of 271.1 KiB (277,652 bytes)" in dry.stdout
+    assert "would store 7 (271.1 KiB; 4 of them, 112.4 KiB, have bytes that are there already)" in dry.stdout
     assert not Path(url).exists()
     done = fsmedia("import", "promptarena", out, "-s", url)
     assert done.exit_code == 0, done.output
-    assert "stored      7 media" in done.stdout
-    assert "duplicates  4 of these, 112.4 KiB, have bytes that are there already" in done.stdout
+    assert "stored 7 (" in done.stdout
     again = fsmedia("import", "--store", url, "promptarena", out)
-    assert "stored     0 media" in again.stdout
-    assert "unchanged  7 were imported before" in again.stdout
+    assert "stored 0 (" in again.stdout
+    assert "7 unchanged" in again.stdout
     assert len(list(MediaStore(url).list())) == 7
 
 
@@ -90,7 +89,7 @@ def test_import_folder_with_ids_and_pattern(url: str, tmp_path: Path) -> None:
     assert "put '{run_id}' into it" in refused(fsmedia(*words), 1)
     result = fsmedia(*words, "--run", "r9", "--provider", "p", "--policy", "retain-30days")
     assert result.exit_code == 0, result.output
-    assert "1: its path does not match the pattern (first: folder:deep/b.png)" in result.stdout
+    assert "skipped  1  its path does not match the pattern  folder:deep/b.png" in result.stdout
     store = MediaStore(url)
     records = [store.info(each) for each in store.list(run_id="r9")]
     assert [(each.provider_id, each.policy_name) for each in records] == [("p", "retain-30days")] * 2
@@ -105,7 +104,7 @@ def test_import_folder_in_place(tmp_path: Path) -> None:
     assert "--in-place" in refused(fsmedia(*words, "--store", tmp_path), 2)
     assert fsmedia(*words).exit_code == 0
     assert fsmedia("ls", "-s", tree).stdout.split() == ["r1/a.png", "r1/b.png"]
-    assert "unchanged  2" in fsmedia(*words).stdout
+    assert "2 unchanged" in fsmedia(*words).stdout
 
 
 def test_import_inspect_refuses_what_is_no_log(url: str, tmp_path: Path) -> None:
@@ -135,12 +134,12 @@ def test_export_says_what_it_would_do_does_it_and_says_so(
     words = ("export", "imagefolder", tmp_path / "set", "-s", url)
     dry = fsmedia(*words, "--dry-run")
     assert dry.exit_code == 0, dry.output
-    assert "would export  6 media of 224.2 KiB (229,608 bytes)" in dry.stdout
+    assert "would export 6 (224.2 KiB)" in dry.stdout
     assert not (tmp_path / "set").exists()
     done = fsmedia(*words)
-    assert "exported  6 media" in done.stdout
-    assert "wrote     train/metadata.jsonl" in done.stdout
-    assert "unchanged  6 are there already" in fsmedia(*words).stdout
+    assert "exported 6 (" in done.stdout
+    assert "wrote  train/metadata.jsonl" in done.stdout
+    assert "6 unchanged" in fsmedia(*words).stdout
     assert "lists media" in refused(fsmedia(*words, "--limit", "1"), 1)
     assert fsmedia(*words, "--limit", "1", "--overwrite").exit_code == 0
     assert traces(local_storage) == before

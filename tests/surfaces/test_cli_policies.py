@@ -239,7 +239,7 @@ def test_rebuild_completes_the_index(threads: list[str], url: str) -> None:
     assert "fsmedia policy rebuild" in fsmedia("policy", "list", "-s", url).stdout
     done = fsmedia("policy", "rebuild", *threads, "-s", url)
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout.startswith("the due index is complete: 2 sidecars read, 1 entries written, 0 failed")
+    assert done.stdout.startswith("the due index is complete, 2 sidecars read, 1 entries written, 0 failed")
     assert due_keys(url) == [entry]
     facts = json.loads(fsmedia("policy", "rebuild", "-s", url, "--json").stdout)
     assert (facts["examined"], facts["written"], facts["failed"], facts["due_index"]) == (2, 0, [], "complete")

@@ -79,7 +79,7 @@ def test_a_named_store_is_named_everywhere(lab: str, storage: Storage, tmp_path:
     assert run("policy", "list", "-s", "@lab")[0] == 0
     copy = tmp_path / "copy"
     assert run("sync", "@lab", str(copy))[0] == 0
-    assert run("sync", str(copy), "@lab")[1][-1].startswith("1 examined: copied 0")
+    assert run("sync", str(copy), "@lab")[1][-1].startswith("1 examined, copied 0")
     assert MediaStore(copy).sync_to("@lab").unchanged == 1
     with pytest.raises(InvalidMediaError, match="can't go into a store"):
         export_webdataset(MediaStore(copy), "@lab")

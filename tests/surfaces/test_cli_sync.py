@@ -38,13 +38,13 @@ def test_a_dry_run_says_what_a_sync_then_does(url: str, local_storage: LocalStor
     before = traces(local_storage)
     dry = fsmedia("sync", url, tmp_path / "there", "--delete", "-n")
     assert dry.exit_code == 0, dry.output
-    assert "1 examined: would copy 1 (4.9 KiB)" in dry.stdout
+    assert "1 examined, would copy 1 (4.9 KiB)" in dry.stdout
     assert f"would delete  {extra}" in dry.stdout
     assert list(MediaStore(tmp_path / "there").list()) == [extra]
     done = fsmedia("sync", url, tmp_path / "there", "--delete")
     assert done.exit_code == 0, done.output
-    assert "1 examined: copied 1 (4.9 KiB), updated 0, 0 unchanged, deleted 1" in done.stdout
-    assert "/s)" in done.stdout
+    assert "1 examined, copied 1 (4.9 KiB at " in done.stdout
+    assert "/s), updated 0, 0 unchanged, deleted 1, 0 skipped, 0 failed, in " in done.stdout
     assert f"deleted  {extra}" in done.stdout
     assert traces(local_storage) == before
     assert list(MediaStore(tmp_path / "there").list()) == list(MediaStore(url).list())
@@ -70,8 +70,8 @@ def test_runs_and_new_references(url: str, tmp_path: Path) -> None:
     words = ["sync", url, tmp_path / "there", "--run", "r1", "--run", "r2", "--mapping", mapping]
     done = fsmedia(*words, "--deduplicate", "--organization", "by-session")
     assert done.exit_code == 0, done.output
-    assert "2 examined: copied 2" in done.stdout
-    assert f"new references: {keys.REFERENCES}" in done.stdout
+    assert "2 examined, copied 2" in done.stdout
+    assert f"new references  {keys.REFERENCES}" in done.stdout
     pairs = [json.loads(line) for line in mapping.read_text().splitlines()]
     assert [pair["old"] for pair in pairs] == [first, second]
     assert sorted(pair["new"] for pair in pairs) == sorted(MediaStore(tmp_path / "there").list())
@@ -122,7 +122,7 @@ def test_hostile_names_command_no_terminal(url: str, tmp_path: Path) -> None:
     code, shown = on_terminal("sync", url, str(tmp_path / "other"), cwd=tmp_path, width=200)
     assert code == 0
     assert b"syncing" in shown
-    assert b"2 examined: copied 2" in shown
+    assert b"2 examined, copied 2" in shown
 
 
 def test_removing_by_an_old_name_says_the_present_one(url: str, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_as_json(url: str, damaged: tuple[str, str]) -> None:
         "file",
         "size",
     ]
-    assert "findings" not in lines[-1]
+    assert lines[-1]["findings"] == []
 
 
 def test_many_findings_are_counted_and_shown_when_asked(url: str, local_storage: LocalStorage) -> None:

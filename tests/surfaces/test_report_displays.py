@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from tests.conftest import Clock
     from tests.storages import MemoryStorage
 
-WITHOUT_TABLE = {"CatalogRefresh"}
-"""Reports that are one line also in a notebook."""
-
 
 def shown(thing: Any) -> Page:
     html = thing._repr_html_()
@@ -49,7 +46,7 @@ def test_every_report_has_a_line_and_a_table() -> None:
             **{**needed, **({"words": {"run_id": HOSTILE}} if kind is models.Receipt else {})}
         )
         assert repr(report).startswith(f"<{kind.__name__} ")
-        assert (report._repr_html_() is None) == (kind.__name__ in WITHOUT_TABLE)
+        assert report._repr_html_()
 
 
 def test_what_strangers_wrote_into_a_report_is_text() -> None:
@@ -57,7 +54,7 @@ def test_what_strangers_wrote_into_a_report_is_text() -> None:
     sync = models.SyncReport(target=HOSTILE, failed=(failing(),), skipped=skipped, deleted=(models.Reference(HOSTILE),))
     assert HOSTILE.split()[0] in shown(sync).text
     found = models.Finding(kind="foreign", key=HOSTILE, detail=HOSTILE)
-    assert "Findings" in shown(models.VerifyReport(findings=(found,), counts={"foreign": 1}, left=1)).text
+    assert "Found" in shown(models.VerifyReport(findings=(found,), counts={"foreign": 1}, left=1)).text
     shown(models.ImportReport(stored=(models.Imported(HOSTILE, "a"),), skipped=(models.PassedOver(HOSTILE, HOSTILE),)))
 
 
@@ -77,15 +74,15 @@ def test_a_store_tells_all_it_did_in_a_notebook(memory_storage: MemoryStorage, c
     memory_storage.write("runs/r2/foreign.txt.meta", b"{}")
     pytest.importorskip("pyarrow")
     said = {
-        "stats": (store.stats(), ("4 media", "By run", "Expires", "r1", "text/plain", "5.9 KiB")),
+        "stats": (store.stats(), ("4 media", "By run", "By expiry", "r1", "text/plain", "5.9 KiB")),
         "catalog": (store.catalog(), ("4 media", "reference", "runs/r1/", "2,000")),
         "verify": (store.verify(), ("The store is whole", "foreign.txt", "missing-bytes")),
-        "import": (import_folder(store, _folder(tmp_path)), ("1 stored (5 B)", "a.txt")),
-        "export": (export_webdataset(store, str(tmp_path / "out")), ("exported", "Files")),
+        "import": (import_folder(store, _folder(tmp_path)), ("stored 1 (5 B)", "a.txt")),
+        "export": (export_webdataset(store, str(tmp_path / "out")), ("exported", "Wrote")),
         "sync": (store.sync_to("memory://told-elsewhere"), ("copied", "Sync to memory://")),
-        "orphans": (store.sweep_orphans(dry_run=True), ("Leftovers", "would be mended")),
-        "receipt": ((receipt := store.erase(run_id="r1")), ("Receipt: run_id=r1", "3 erased (5.9 KiB)", "Erased")),
-        "check": (store.check_receipt(receipt), ("The receipt holds", "3 erased media looked for")),
+        "orphans": (store.sweep_orphans(dry_run=True), ("Leftovers", "would mend")),
+        "receipt": ((receipt := store.erase(run_id="r1")), ("Receipt: run_id=r1", "erased 3 (5.9 KiB)", "Erased")),
+        "check": (store.check_receipt(receipt), ("The receipt holds", "3 media were erased: none of it is there")),
     }
     for name, (report, words) in said.items():
         page = shown(report)

@@ -209,7 +209,7 @@ def test_every_finding_is_counted_and_streamed_and_no_kind_hides_another(local_s
     assert len(report.findings) == verify.KEPT + 1
     assert {each.kind for each in report.findings} == {"file", "sidecar"}
     assert reached == [1000]
-    assert str(count) in repr(report)
+    assert f"{count:,}" in repr(report)
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
