@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fsmedia import MediaStore, MediaTooLargeError, export_webdataset, import_folder, models
+from fsmedia.cli import output
 from fsmedia.display.reports import ROWS
 from fsmedia.models.base import Report
 from tests.surfaces.specimens import HOSTILE, put
@@ -56,6 +58,26 @@ def test_what_strangers_wrote_into_a_report_is_text() -> None:
     found = models.Finding(kind="foreign", key=HOSTILE, detail=HOSTILE)
     assert "Found" in shown(models.VerifyReport(findings=(found,), counts={"foreign": 1}, left=1)).text
     shown(models.ImportReport(stored=(models.Imported(HOSTILE, "a"),), skipped=(models.PassedOver(HOSTILE, HOSTILE),)))
+
+
+def test_text_notebook_terminal_and_json_tell_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    moved = tuple(models.Moved(f"runs/r1/{index}.png", HOSTILE) for index in range(3))
+    report = models.SyncReport(
+        target="s3://bucket", copied=3, moved=moved, failed=(failing(),), stopped=True, took=timedelta(seconds=90)
+    )
+    assert str(report) in shown(report).text
+    assert "3" in str(report)
+    output.print_report(report, rows=2, all_by="--all")
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert [line.split("  ")[:2] for line in lines[:2]] == [["moved", each.old] for each in moved[:2]]
+    assert lines[2:] == ["and 1 more moved; --all shows them", str(report)]
+    assert printed.err.count("too large; cut it") == 1
+    assert "\x1b" not in printed.out + printed.err
+    output.print_report(report, as_json=True, holds=True)
+    document = json.loads(capsys.readouterr().out)
+    assert (document["moved"][0], document["took"]) == ({"old": moved[0].old, "new": HOSTILE}, 90)
+    assert document["holds"] is True
 
 
 def test_a_table_has_its_first_rows_and_says_how_many_more() -> None:
