@@ -137,11 +137,15 @@ def show_warnings() -> None:
 def without_reported_failures() -> Iterator[None]:
     """Leave out of the warnings what the report of the command says too: the log has each media that failed."""
     log = logging.getLogger("fsmedia.retention")
-    log.addFilter(_is_no_failure)
+
+    def is_no_failure(record: logging.LogRecord) -> bool:
+        return record.msg not in ("sweep: %s", "rebuilding the due index: %s")
+
+    log.addFilter(is_no_failure)
     try:
         yield
     finally:
-        log.removeFilter(_is_no_failure)
+        log.removeFilter(is_no_failure)
 
 
 def error_text(error: BaseException) -> str:
@@ -312,7 +316,3 @@ def _print_message(label: str, style: str, text: str) -> None:
     sys.stdout.flush()  # so that both streams in one terminal or log stand in order
     with suppress(BrokenPipeError):
         Screen(stderr=True).print(Text.assemble((label, style), visible(text)), soft_wrap=True)
-
-
-def _is_no_failure(record: logging.LogRecord) -> bool:
-    return record.msg not in ("sweep: %s", "rebuilding the due index: %s")

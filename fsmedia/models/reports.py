@@ -831,22 +831,16 @@ class Event:
 
     Attributes
     ----------
-    operation
-        `store`, `retrieve`, `delete`, `get_url`, `open`, ...: the method's name, without `_media`.
-    backend
-        Protocol of the store's URL: `file`, `memory`, `s3`, `gs`, ...
-    url
-        The store's root, without user, password or query.
-    reference
-        The media item's; None where there is none (yet), or where many are meant.
-    mime_type, size_bytes
-        What is known of the media item; of a sweep, the bytes that it freed.
+    operation, within
+        `store`, `retrieve`, `delete`, `get_url`, `open`, ...: the method's name, without `_media`; and the operation
+        that this is a part of.
+    backend, url
+        Protocol of the store's URL (`file`, `memory`, `s3`, `gs`, ...), and its root, without user, password or query.
+    reference, mime_type, size_bytes, run_id, conversation_id, session_id, message_idx, part_idx
+        Of the media item, as far as they are known; None where there is none (yet), or where many are meant. The size
+        of a sweep is what it freed.
     duration
         Time from call to answer; None for one item of many.
-    run_id, conversation_id, session_id, message_idx, part_idx
-        Of the media item, where the operation knows them.
-    within
-        The operation that this is a part of.
     reason
         Of a deletion: `explicit`, or `policy`.
     count, failed, skipped, examined
