@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from fsmedia.core import blobs, named
 from fsmedia.core.named import Rewritten, Seen
-from fsmedia.core.parallel import map_threads
+from fsmedia.core.parallel import attempt_each
 from fsmedia.errors import (
     CorruptSidecarError,
     ErrorContext,
@@ -554,14 +554,15 @@ def store_many(operations: Sequence[SharedStoreOperation]) -> Outcomes:
     """Store several media items that share equal bytes, concurrently where the storage gains from it."""
     if not operations:
         return []
-    outcomes: dict[int, MediaError | None] = {}
+    outcomes: Outcomes = [None] * len(operations)
     # Of those with equal bytes one goes first and the others join it: at once, each would upload its own copy.
     first = {each.digest: index for index, each in reversed(list(enumerate(operations)))}
     leaders = set(first.values())
     for group in (sorted(leaders), [index for index in range(len(operations)) if index not in leaders]):
-        errors = map_threads(_store_or_error, [operations[index] for index in group], operations[0].backend.concurrency)
-        outcomes.update(zip(group, errors, strict=True))
-    return [outcomes[index] for index in range(len(operations))]
+        answers = attempt_each(store_shared, [operations[index] for index in group], operations[0].backend)
+        for index, answer in zip(group, answers, strict=True):
+            outcomes[index] = answer if isinstance(answer, MediaError) else None
+    return outcomes
 
 
 def copy(operation: SharedStoreOperation, pointer: Pointer) -> None:
@@ -577,14 +578,6 @@ def copy(operation: SharedStoreOperation, pointer: Pointer) -> None:
             "its bytes are being deleted in this moment", next_step="copy it again", reference=operation.reference
         )
     _finish_store(operation, pointer)
-
-
-def _store_or_error(operation: SharedStoreOperation) -> MediaError | None:
-    try:
-        store_shared(operation)
-    except MediaError as error:
-        return error
-    return None
 
 
 def _join_generation(operation: SharedStoreOperation, pointer: Pointer) -> Entry | None:

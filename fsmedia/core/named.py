@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from fsmedia.core import promptkit
-from fsmedia.core.parallel import map_threads
+from fsmedia.core.parallel import attempt_each
 from fsmedia.errors import CorruptSidecarError, MediaError, MediaNotFoundError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar, leaving, with_leaving, without_leaving
@@ -57,7 +57,6 @@ _READ_AT_ONCE = 4 * PIECE
 """Bytes of all media of one step that are held in memory to compare them."""
 _TRIES = 2
 _log = logging.getLogger("fsmedia")
-_AT_ONCE = 32
 _LOCKED_AT_ONCE = 64
 """Names whose locks are held together: each is an open file, of which macOS allows 256, and others wait for them."""
 
@@ -347,16 +346,7 @@ Operation = TypeVar("Operation", "StoreOperation", "DeleteOperation")
 
 def for_each(operations: Sequence[Operation], step: Callable[[Operation], None]) -> Failures:
     """Take a step for each media, at once where the storage gains from it."""
-
-    def attempt(item: Operation) -> MediaError | None:
-        try:
-            step(item)
-        except MediaError as error:
-            return error
-        return None
-
-    threads = min(operations[0].backend.concurrency, _AT_ONCE) if operations else 0
-    answers = map_threads(attempt, operations, threads)
+    answers = attempt_each(step, operations, operations[0].backend) if operations else []
     return {index: error for index, error in enumerate(answers) if error is not None}
 
 

@@ -10,6 +10,7 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol, TypeVar, cast
@@ -19,6 +20,7 @@ from pydantic_core import from_json
 from fsmedia.core import holds, promptkit, telemetry
 from fsmedia.core.ingest import CHUNK_BYTES
 from fsmedia.core.named import Seen, see
+from fsmedia.core.parallel import attempt
 from fsmedia.core.telemetry import set_reference
 from fsmedia.errors import (
     CorruptMediaError,
@@ -581,19 +583,20 @@ def find_many(
         Keys of holds, as `holds.held` lists them; those of the items among them are read too.
     """
     kept = [key for key in references if held and keys.hold_key(key) in held]
+    alone = partial(find, backend, with_hold=bool(held))
     try:
         wanted = [keys.bytes_key(key) for key in references]
         reads = [*map(keys.sidecar_key, references), *map(keys.hold_key, kept)]
         answers = backend.fetch(reads=reads, heads=wanted)
     except MediaError:
         # One that fails fails the whole call: asked one by one, the others are still found.
-        return [_find_or_error(backend, key, with_hold=bool(held)) for key in references]
+        return [attempt(alone, key) for key in references]
     found: list[StoredItem | MediaError] = []
     reasons = dict(zip(kept, answers.reads[len(references) :], strict=True))
     for key, sidecar, token, head in zip(references, answers.reads, answers.tokens, answers.heads, strict=False):
         entry = _with_reference(head, key)
         if entry is None or (sidecar is None and keys.is_own_name(key)):
-            found.append(_find_or_error(backend, key, with_hold=bool(held)))
+            found.append(attempt(alone, key))
         else:
             found.append(StoredItem(entry, sidecar, reasons.get(key), token))
     return found
@@ -604,7 +607,7 @@ def see_sidecars(backend: Backend, references: Sequence[str]) -> list[Seen | Med
     try:
         found = backend.fetch(reads=[keys.sidecar_key(each) for each in references])
     except MediaError:
-        return [_see_or_error(backend, each) for each in references]
+        return [attempt(partial(see, backend), each) for each in references]
     return [Seen(text, token) for text, token in zip(found.reads, found.tokens, strict=True)]
 
 
@@ -629,7 +632,7 @@ def read_objects(backend: Backend, wanted: Sequence[str]) -> list[bytes | MediaE
         return [*backend.fetch(reads=wanted).reads]
     except MediaError:
         # One by one, to know which of them it was.
-        return [_read_or_error(backend, key) for key in wanted]
+        return [attempt(backend.read, key) for key in wanted]
 
 
 def not_found(reference: str) -> MediaNotFoundError:
@@ -1330,27 +1333,6 @@ def _by_policy(name: str, timestamp: datetime | None, configuration: Configurati
 def _with_reference(entry: Entry | None, reference: str) -> Entry | None:
     """Return the entry of shared data under the reference that it was looked up by."""
     return entry if entry is None or entry.key == reference else entry._replace(key=reference)
-
-
-def _read_or_error(backend: Backend, key: str) -> bytes | MediaError | None:
-    try:
-        return backend.read(key)
-    except MediaError as error:
-        return error
-
-
-def _see_or_error(backend: Backend, reference: str) -> Seen | MediaError:
-    try:
-        return see(backend, reference)
-    except MediaError as error:
-        return error
-
-
-def _find_or_error(backend: Backend, reference: str, *, with_hold: bool = False) -> StoredItem | MediaError:
-    try:
-        return find(backend, reference, with_hold=with_hold)
-    except MediaError as error:
-        return error
 
 
 T = TypeVar("T")
