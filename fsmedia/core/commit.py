@@ -14,11 +14,12 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from fsmedia.core import blobs, named
 from fsmedia.core.named import Rewritten, Seen
-from fsmedia.core.parallel import attempt_each
+from fsmedia.core.parallel import attempt, attempt_each
 from fsmedia.errors import (
     CorruptSidecarError,
     ErrorContext,
@@ -212,19 +213,16 @@ def put_bytes(operations: Sequence[StoreOperation]) -> Failures:
 
 def create_bytes(operations: Sequence[StoreOperation]) -> Failures:
     """Write the bytes at keys that must be free."""
-    failures: dict[int, MediaError] = {}
-    for index, operation in enumerate(operations):
-        try:
-            if isinstance(operation.data, bytes):
-                made = operation.backend.create(operation.reference, operation.data, operation.mime_type)
-            else:
-                made = operation.data.commit_new(operation.mime_type)
-        except MediaError as error:
-            failures[index] = error
-            continue
+
+    def make(operation: StoreOperation) -> None:
+        if isinstance(operation.data, bytes):
+            made = operation.backend.create(operation.reference, operation.data, operation.mime_type)
+        else:
+            made = operation.data.commit_new(operation.mime_type)
         if not made:
-            failures[index] = named.taken()
-    return failures
+            raise named.taken()
+
+    return named.for_each(operations, make)
 
 
 def put_sidecar(operations: Sequence[StoreOperation]) -> Failures:
@@ -236,24 +234,19 @@ def put_sidecar(operations: Sequence[StoreOperation]) -> Failures:
 
 def look_after_slow(operations: Sequence[StoreOperation]) -> Failures:
     """Check, after more than half the grace, whether a sweep took the bytes for a leftover."""
-    failures: dict[int, MediaError] = {}
-    for index, operation in enumerate(operations):
-        if not _is_slow(operation):
-            continue
-        try:
-            if operation.backend.head(operation.reference) is not None:
-                # The sweep may have taken only the due entry, whose sidecar was not there yet.
-                again = put_due([operation])
-                if again:
-                    failures[index] = again[0]
-                continue
-        except MediaError as error:
-            failures[index] = error
-            continue
-        # The sidecar stays: one absence may be a wrong answer, and without a sidecar sound bytes would be a leftover.
-        # Of a name of our own form a sidecar alone is no media item, and verify sets it aside.
-        failures[index] = _taken_as_leftover()
-    return failures
+
+    def look(operation: StoreOperation) -> None:
+        if operation.backend.head(operation.reference) is None:
+            # The sidecar stays: one absence may be a wrong answer, and without a sidecar sound bytes would be a
+            # leftover. Of a name of our own form a sidecar alone is no media item, and verify sets it aside.
+            raise _taken_as_leftover()
+        # The sweep may have taken only the due entry, whose sidecar was not there yet.
+        for error in put_due([operation]).values():
+            raise error
+
+    slow = [index for index, operation in enumerate(operations) if _is_slow(operation)]
+    failures = named.for_each([operations[index] for index in slow], look)
+    return {slow[at]: error for at, error in failures.items()}
 
 
 # -- steps of a delete -------------------------------------------------------------------------------------
@@ -303,20 +296,16 @@ def remove_sidecar_again(operations: Sequence[DeleteOperation]) -> Failures:
 def release_bytes(operations: Sequence[DeleteOperation]) -> Failures:
     """Delete the bytes that no marker holds any more, once for all media items that shared them."""
     failures: dict[int, MediaError] = {}
-    outcomes: dict[Pointer, MediaError | None] = {}
+    outcomes: dict[Pointer, bool | MediaError] = {}
     for index, operation in enumerate(operations):
         # No marker is known, so none was removed by this delete: the generation is not this one's to release.
         if operation.marker is None:
             continue
         pointer = _pointer(operation)
         if pointer not in outcomes:
-            outcomes[pointer] = None
-            try:
-                blobs.release(operation.backend, pointer)
-            except MediaError as error:
-                outcomes[pointer] = error
+            outcomes[pointer] = attempt(partial(blobs.release, operation.backend), pointer)
         failed = outcomes[pointer]
-        if failed is not None:
+        if isinstance(failed, MediaError):
             # One error object for each operation: each of them is given its own reference.
             failures[index] = StorageError(failed.problem, next_step=failed.next_step, key=failed.key)
     return failures

@@ -662,11 +662,6 @@ def may_have_moved(reference: str) -> bool:
     return keys.is_own_name(reference) and keys.pointer_of(reference) is None
 
 
-def moved_to(backend: Backend, reference: str) -> str | None:
-    """Return the reference that a plain media item has since it shares its bytes; lists its folder."""
-    return moved_many(backend, [reference]).get(reference)
-
-
 def moved_many(backend: Backend, references: Sequence[str]) -> dict[str, str]:
     """Return the references that plain media items have since they share bytes; lists each of their folders once."""
     found: dict[str, str] = {}
@@ -681,11 +676,6 @@ def moved_many(backend: Backend, references: Sequence[str]) -> dict[str, str]:
             if old in wanted and old not in found and exists(backend, key):
                 found[old] = key
     return found
-
-
-def brought_as(backend: Backend, reference: str) -> str | None:
-    """Return the copy of a deduplicated media item that a sync stored here; lists its folder. None if there is none."""
-    return brought_many(backend, [reference]).get(reference)
 
 
 def brought_many(backend: Backend, references: Iterable[str]) -> dict[str, str]:
@@ -1412,9 +1402,8 @@ class References:
         # A root without settings shares nothing, and is not listed to assume any.
         if not (settings_file.is_settled and settings_file.configuration.deduplicate):
             return None
-        if keys.pointer_of(key) is not None:
-            return brought_as(self.backend, key)
-        return moved_to(self.backend, key) if may_have_moved(key) else None
+        found = moved_many(self.backend, [key]) if keys.pointer_of(key) is None else brought_many(self.backend, [key])
+        return found.get(key)
 
     def exists(self, reference: str) -> bool:
         """Tell whether there is such a media, under this name or its present one."""
