@@ -24,7 +24,6 @@ from fsmedia.errors import (
     CorruptSidecarError,
     ErrorContext,
     MediaError,
-    MediaNotFoundError,
     StorageError,
     StoreConflictError,
     add_reference,
@@ -493,30 +492,11 @@ def rewrite_sidecar(
     if not keys.is_own_name(reference):
         named.rewrite(backend, reference, seen, Rewritten(sidecar, expires_at), change)
         return
-    key = keys.sidecar_key(reference)
-    pointer = keys.pointer_of(reference)
-    if pointer is not None and marker is None:
+    if keys.pointer_of(reference) is not None and marker is None:
         raise CorruptSidecarError(
             "its sidecar names no marker of its own", next_step="verify the store", reference=reference
         )
-    due = None if expires_at is None else keys.due_key(expires_at, reference)
-    # Before the sidecar: a crash between the two leaves a hint too many, not a policy that no sweep hears of.
-    if due is not None:
-        backend.write(due, b"", DUE_TYPE)
-    backend.write(key, sidecar, SIDECAR_TYPE)
-    # After the sidecar: a delete removes it first and the bytes later, so bytes that are gone here mean that this
-    # write has brought back the sidecar of a deleted item. Or the storage has answered wrongly: nothing is removed on
-    # the strength of one absence. A sidecar too many is found by verify, but one too few makes sound bytes a leftover.
-    there = backend.fetch(heads=[reference] if due is None else [reference, due]).heads
-    if there[0] is None if pointer is None else not blobs.is_kept(backend, pointer, marker):
-        raise MediaNotFoundError(
-            "was changed, and then its bytes were not there: somebody deleted it meanwhile, or the storage erred",
-            next_step="change it again; if it is still not found, verify the store",
-            reference=reference,
-        )
-    if due is not None and there[1] is None:
-        # A sweep that still read the old sidecar took the new entry for an outdated one.
-        backend.write(due, b"", DUE_TYPE)
+    named.write_and_look(backend, reference, Rewritten(sidecar, expires_at), marker)
 
 
 def store_shared(operation: SharedStoreOperation) -> str:
