@@ -13,6 +13,7 @@ from fsmedia.core import bulk, externalize, ingest, lifetime, records
 from fsmedia.core.externalize import LARGEST_DOCUMENT
 from fsmedia.core.ingest import MediaWriter, SourceRules, WriteContext, draft_of, utc_now
 from fsmedia.core.lifetime import Deleter, check_log, current_user
+from fsmedia.core.parallel import attempt
 from fsmedia.core.records import References, StoredBytes, VerifyReads, check_mode, facts_of_name, facts_of_sidecar
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.core.telemetry import Observer, checked_hooks, observed
@@ -420,7 +421,7 @@ class MediaStore:
     ) -> builtins.list[MediaContent] | builtins.list[MediaContent | MediaError]:
         """Return many stored media files, without their bytes, in the same order."""
         found = bulk.find(self._backend, references, self._references.key)
-        answers = (bulk.attempt(self._content_of, each) for _, each in found)
+        answers = (attempt(self._content_of, each) for _, each in found)
         return bulk.collected(answers, on_error)
 
     @observed("info")
@@ -462,7 +463,7 @@ class MediaStore:
 
         answers = (
             # Alone a media is found under the name that an older version or a sync gave it, too.
-            bulk.attempt(self.info, key) if key and isinstance(found, MediaError) else bulk.attempt(record, found)
+            attempt(self.info, key) if key and isinstance(found, MediaError) else attempt(record, found)
             for key, found in bulk.find(self._backend, references, self._references.key, _INFO_WINDOW, with_holds=True)
         )
         return bulk.collected(answers, on_error)

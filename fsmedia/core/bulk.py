@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fsmedia.core import commit, holds, records
 from fsmedia.core.ingest import CHUNK_BYTES, draft_of, is_small_file, open_source, small_bytes
-from fsmedia.core.parallel import windows
+from fsmedia.core.parallel import attempt, windows
 from fsmedia.errors import BulkError, InvalidMediaError, MediaError
 
 if TYPE_CHECKING:
@@ -42,16 +42,6 @@ def taken(given: Iterable[T]) -> Iterator[T | MediaError]:
         failed = InvalidMediaError(f"what should come next could not be read ({type(error).__name__}: {error})")
         failed.__cause__ = error
         yield failed
-
-
-def attempt(function: Callable[[T], Any], value: T | MediaError) -> Answer:
-    """Call, and return what goes wrong in place of the result; an error that came this far stays as it is."""
-    if isinstance(value, MediaError):
-        return value
-    try:
-        return function(value)
-    except MediaError as error:
-        return error
 
 
 def collected(answers: Iterable[Answer], on_error: OnError) -> list[Any]:

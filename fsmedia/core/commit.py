@@ -14,16 +14,16 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from fsmedia.core import blobs, named
 from fsmedia.core.named import Rewritten, Seen
-from fsmedia.core.parallel import map_threads
+from fsmedia.core.parallel import attempt, attempt_each
 from fsmedia.errors import (
     CorruptSidecarError,
     ErrorContext,
     MediaError,
-    MediaNotFoundError,
     StorageError,
     StoreConflictError,
     add_reference,
@@ -212,19 +212,16 @@ def put_bytes(operations: Sequence[StoreOperation]) -> Failures:
 
 def create_bytes(operations: Sequence[StoreOperation]) -> Failures:
     """Write the bytes at keys that must be free."""
-    failures: dict[int, MediaError] = {}
-    for index, operation in enumerate(operations):
-        try:
-            if isinstance(operation.data, bytes):
-                made = operation.backend.create(operation.reference, operation.data, operation.mime_type)
-            else:
-                made = operation.data.commit_new(operation.mime_type)
-        except MediaError as error:
-            failures[index] = error
-            continue
+
+    def make(operation: StoreOperation) -> None:
+        if isinstance(operation.data, bytes):
+            made = operation.backend.create(operation.reference, operation.data, operation.mime_type)
+        else:
+            made = operation.data.commit_new(operation.mime_type)
         if not made:
-            failures[index] = named.taken()
-    return failures
+            raise named.taken()
+
+    return named.for_each(operations, make)
 
 
 def put_sidecar(operations: Sequence[StoreOperation]) -> Failures:
@@ -236,24 +233,19 @@ def put_sidecar(operations: Sequence[StoreOperation]) -> Failures:
 
 def look_after_slow(operations: Sequence[StoreOperation]) -> Failures:
     """Check, after more than half the grace, whether a sweep took the bytes for a leftover."""
-    failures: dict[int, MediaError] = {}
-    for index, operation in enumerate(operations):
-        if not _is_slow(operation):
-            continue
-        try:
-            if operation.backend.head(operation.reference) is not None:
-                # The sweep may have taken only the due entry, whose sidecar was not there yet.
-                again = put_due([operation])
-                if again:
-                    failures[index] = again[0]
-                continue
-        except MediaError as error:
-            failures[index] = error
-            continue
-        # The sidecar stays: one absence may be a wrong answer, and without a sidecar sound bytes would be a leftover.
-        # Of a name of our own form a sidecar alone is no media item, and verify sets it aside.
-        failures[index] = _taken_as_leftover()
-    return failures
+
+    def look(operation: StoreOperation) -> None:
+        if operation.backend.head(operation.reference) is None:
+            # The sidecar stays: one absence may be a wrong answer, and without a sidecar sound bytes would be a
+            # leftover. Of a name of our own form a sidecar alone is no media item, and verify sets it aside.
+            raise _taken_as_leftover()
+        # The sweep may have taken only the due entry, whose sidecar was not there yet.
+        for error in put_due([operation]).values():
+            raise error
+
+    slow = [index for index, operation in enumerate(operations) if _is_slow(operation)]
+    failures = named.for_each([operations[index] for index in slow], look)
+    return {slow[at]: error for at, error in failures.items()}
 
 
 # -- steps of a delete -------------------------------------------------------------------------------------
@@ -303,20 +295,16 @@ def remove_sidecar_again(operations: Sequence[DeleteOperation]) -> Failures:
 def release_bytes(operations: Sequence[DeleteOperation]) -> Failures:
     """Delete the bytes that no marker holds any more, once for all media items that shared them."""
     failures: dict[int, MediaError] = {}
-    outcomes: dict[Pointer, MediaError | None] = {}
+    outcomes: dict[Pointer, bool | MediaError] = {}
     for index, operation in enumerate(operations):
         # No marker is known, so none was removed by this delete: the generation is not this one's to release.
         if operation.marker is None:
             continue
         pointer = _pointer(operation)
         if pointer not in outcomes:
-            outcomes[pointer] = None
-            try:
-                blobs.release(operation.backend, pointer)
-            except MediaError as error:
-                outcomes[pointer] = error
+            outcomes[pointer] = attempt(partial(blobs.release, operation.backend), pointer)
         failed = outcomes[pointer]
-        if failed is not None:
+        if isinstance(failed, MediaError):
             # One error object for each operation: each of them is given its own reference.
             failures[index] = StorageError(failed.problem, next_step=failed.next_step, key=failed.key)
     return failures
@@ -504,30 +492,11 @@ def rewrite_sidecar(
     if not keys.is_own_name(reference):
         named.rewrite(backend, reference, seen, Rewritten(sidecar, expires_at), change)
         return
-    key = keys.sidecar_key(reference)
-    pointer = keys.pointer_of(reference)
-    if pointer is not None and marker is None:
+    if keys.pointer_of(reference) is not None and marker is None:
         raise CorruptSidecarError(
             "its sidecar names no marker of its own", next_step="verify the store", reference=reference
         )
-    due = None if expires_at is None else keys.due_key(expires_at, reference)
-    # Before the sidecar: a crash between the two leaves a hint too many, not a policy that no sweep hears of.
-    if due is not None:
-        backend.write(due, b"", DUE_TYPE)
-    backend.write(key, sidecar, SIDECAR_TYPE)
-    # After the sidecar: a delete removes it first and the bytes later, so bytes that are gone here mean that this
-    # write has brought back the sidecar of a deleted item. Or the storage has answered wrongly: nothing is removed on
-    # the strength of one absence. A sidecar too many is found by verify, but one too few makes sound bytes a leftover.
-    there = backend.fetch(heads=[reference] if due is None else [reference, due]).heads
-    if there[0] is None if pointer is None else not blobs.is_kept(backend, pointer, marker):
-        raise MediaNotFoundError(
-            "was changed, and then its bytes were not there: somebody deleted it meanwhile, or the storage erred",
-            next_step="change it again; if it is still not found, verify the store",
-            reference=reference,
-        )
-    if due is not None and there[1] is None:
-        # A sweep that still read the old sidecar took the new entry for an outdated one.
-        backend.write(due, b"", DUE_TYPE)
+    named.write_and_look(backend, reference, Rewritten(sidecar, expires_at), marker)
 
 
 def store_shared(operation: SharedStoreOperation) -> str:
@@ -554,14 +523,15 @@ def store_many(operations: Sequence[SharedStoreOperation]) -> Outcomes:
     """Store several media items that share equal bytes, concurrently where the storage gains from it."""
     if not operations:
         return []
-    outcomes: dict[int, MediaError | None] = {}
+    outcomes: Outcomes = [None] * len(operations)
     # Of those with equal bytes one goes first and the others join it: at once, each would upload its own copy.
     first = {each.digest: index for index, each in reversed(list(enumerate(operations)))}
     leaders = set(first.values())
     for group in (sorted(leaders), [index for index in range(len(operations)) if index not in leaders]):
-        errors = map_threads(_store_or_error, [operations[index] for index in group], operations[0].backend.concurrency)
-        outcomes.update(zip(group, errors, strict=True))
-    return [outcomes[index] for index in range(len(operations))]
+        answers = attempt_each(store_shared, [operations[index] for index in group], operations[0].backend)
+        for index, answer in zip(group, answers, strict=True):
+            outcomes[index] = answer if isinstance(answer, MediaError) else None
+    return outcomes
 
 
 def copy(operation: SharedStoreOperation, pointer: Pointer) -> None:
@@ -577,14 +547,6 @@ def copy(operation: SharedStoreOperation, pointer: Pointer) -> None:
             "its bytes are being deleted in this moment", next_step="copy it again", reference=operation.reference
         )
     _finish_store(operation, pointer)
-
-
-def _store_or_error(operation: SharedStoreOperation) -> MediaError | None:
-    try:
-        store_shared(operation)
-    except MediaError as error:
-        return error
-    return None
 
 
 def _join_generation(operation: SharedStoreOperation, pointer: Pointer) -> Entry | None:

@@ -24,7 +24,7 @@ from fsmedia.core.download import open_url
 from fsmedia.errors import ErrorContext, ForeignCall, InvalidMediaError, MediaError, MediaNotFoundError, StorageError
 from fsmedia.format import keys, wav
 from fsmedia.format.policy import expires_at, find_policy
-from fsmedia.format.sidecar import Sidecar, measure
+from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import AttributedMetadata, MediaContent, MediaMetadata, Reference, mime
 from fsmedia.models.urls import read_data_url, refuse_over
 
@@ -300,14 +300,8 @@ class MediaUpload:
         with ErrorContext(self.reference):
             writer.finish()
         mime_type = self._fields["mime_type"]
-        measured = measure(self._content, mime_type, writer.head, writer.size)
-        sidecar = Sidecar.build(
-            {**self._fields, "size_bytes": writer.size},
-            {**vars(self._content), **measured},
-            sha256=writer.sha256,
-            expires_at=self._expires_at,
-            detected_mime_type=mime.agrees(mime_type, writer.head),
-            xattrs=self._xattrs,
+        sidecar = Sidecar.of_bytes(
+            self._fields, self._content, writer, expires_at=self._expires_at, xattrs=self._xattrs
         )
         context = self._context
         # After all checks and before the first key of the item: a store that can't take it does not come into being,

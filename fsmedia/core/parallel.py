@@ -83,6 +83,23 @@ def map_threads(work: Callable[[Item], Answer], items: Sequence[Item], threads: 
         return list(pool.map(work, items))
 
 
+def attempt(work: Callable[[Item], Answer], item: Item | MediaError) -> Answer | MediaError:
+    """Apply a function, and return what goes wrong in place of the result; an error that comes stays as it is."""
+    if isinstance(item, MediaError):
+        return item
+    try:
+        return work(item)
+    except MediaError as error:
+        return error
+
+
+def attempt_each(
+    work: Callable[[Item], Answer], items: Sequence[Item], backend: Backend, most: int = 32
+) -> list[Answer | MediaError]:
+    """Apply a function to each item, up to `most` at once where the storage gains from it; errors in their places."""
+    return map_threads(partial(attempt, work), items, min(backend.concurrency, most))
+
+
 def run_windows(
     work: Callable[[Context, list[Item]], Result],
     context: Context,

@@ -10,6 +10,7 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol, TypeVar, cast
@@ -19,6 +20,7 @@ from pydantic_core import from_json
 from fsmedia.core import holds, promptkit, telemetry
 from fsmedia.core.ingest import CHUNK_BYTES
 from fsmedia.core.named import Seen, see
+from fsmedia.core.parallel import attempt
 from fsmedia.core.telemetry import set_reference
 from fsmedia.errors import (
     CorruptMediaError,
@@ -581,19 +583,20 @@ def find_many(
         Keys of holds, as `holds.held` lists them; those of the items among them are read too.
     """
     kept = [key for key in references if held and keys.hold_key(key) in held]
+    alone = partial(find, backend, with_hold=bool(held))
     try:
         wanted = [keys.bytes_key(key) for key in references]
         reads = [*map(keys.sidecar_key, references), *map(keys.hold_key, kept)]
         answers = backend.fetch(reads=reads, heads=wanted)
     except MediaError:
         # One that fails fails the whole call: asked one by one, the others are still found.
-        return [_find_or_error(backend, key, with_hold=bool(held)) for key in references]
+        return [attempt(alone, key) for key in references]
     found: list[StoredItem | MediaError] = []
     reasons = dict(zip(kept, answers.reads[len(references) :], strict=True))
     for key, sidecar, token, head in zip(references, answers.reads, answers.tokens, answers.heads, strict=False):
         entry = _with_reference(head, key)
         if entry is None or (sidecar is None and keys.is_own_name(key)):
-            found.append(_find_or_error(backend, key, with_hold=bool(held)))
+            found.append(attempt(alone, key))
         else:
             found.append(StoredItem(entry, sidecar, reasons.get(key), token))
     return found
@@ -604,7 +607,7 @@ def see_sidecars(backend: Backend, references: Sequence[str]) -> list[Seen | Med
     try:
         found = backend.fetch(reads=[keys.sidecar_key(each) for each in references])
     except MediaError:
-        return [_see_or_error(backend, each) for each in references]
+        return [attempt(partial(see, backend), each) for each in references]
     return [Seen(text, token) for text, token in zip(found.reads, found.tokens, strict=True)]
 
 
@@ -629,7 +632,7 @@ def read_objects(backend: Backend, wanted: Sequence[str]) -> list[bytes | MediaE
         return [*backend.fetch(reads=wanted).reads]
     except MediaError:
         # One by one, to know which of them it was.
-        return [_read_or_error(backend, key) for key in wanted]
+        return [attempt(backend.read, key) for key in wanted]
 
 
 def not_found(reference: str) -> MediaNotFoundError:
@@ -659,11 +662,6 @@ def may_have_moved(reference: str) -> bool:
     return keys.is_own_name(reference) and keys.pointer_of(reference) is None
 
 
-def moved_to(backend: Backend, reference: str) -> str | None:
-    """Return the reference that a plain media item has since it shares its bytes; lists its folder."""
-    return moved_many(backend, [reference]).get(reference)
-
-
 def moved_many(backend: Backend, references: Sequence[str]) -> dict[str, str]:
     """Return the references that plain media items have since they share bytes; lists each of their folders once."""
     found: dict[str, str] = {}
@@ -678,11 +676,6 @@ def moved_many(backend: Backend, references: Sequence[str]) -> dict[str, str]:
             if old in wanted and old not in found and exists(backend, key):
                 found[old] = key
     return found
-
-
-def brought_as(backend: Backend, reference: str) -> str | None:
-    """Return the copy of a deduplicated media item that a sync stored here; lists its folder. None if there is none."""
-    return brought_many(backend, [reference]).get(reference)
 
 
 def brought_many(backend: Backend, references: Iterable[str]) -> dict[str, str]:
@@ -1332,27 +1325,6 @@ def _with_reference(entry: Entry | None, reference: str) -> Entry | None:
     return entry if entry is None or entry.key == reference else entry._replace(key=reference)
 
 
-def _read_or_error(backend: Backend, key: str) -> bytes | MediaError | None:
-    try:
-        return backend.read(key)
-    except MediaError as error:
-        return error
-
-
-def _see_or_error(backend: Backend, reference: str) -> Seen | MediaError:
-    try:
-        return see(backend, reference)
-    except MediaError as error:
-        return error
-
-
-def _find_or_error(backend: Backend, reference: str, *, with_hold: bool = False) -> StoredItem | MediaError:
-    try:
-        return find(backend, reference, with_hold=with_hold)
-    except MediaError as error:
-        return error
-
-
 T = TypeVar("T")
 
 
@@ -1430,9 +1402,8 @@ class References:
         # A root without settings shares nothing, and is not listed to assume any.
         if not (settings_file.is_settled and settings_file.configuration.deduplicate):
             return None
-        if keys.pointer_of(key) is not None:
-            return brought_as(self.backend, key)
-        return moved_to(self.backend, key) if may_have_moved(key) else None
+        found = moved_many(self.backend, [key]) if keys.pointer_of(key) is None else brought_many(self.backend, [key])
+        return found.get(key)
 
     def exists(self, reference: str) -> bool:
         """Tell whether there is such a media, under this name or its present one."""

@@ -39,8 +39,8 @@ from fsmedia.exchange.importing import (
 from fsmedia.format import keys
 from fsmedia.format.layout import ID_FIELDS, Layout
 from fsmedia.format.policy import expires_at, find_policy
-from fsmedia.format.sidecar import Sidecar, measure
-from fsmedia.models import SOURCE_ATTRIBUTE, ContentFields, MediaMetadata, OrganizationMode, mime
+from fsmedia.format.sidecar import Sidecar
+from fsmedia.models import SOURCE_ATTRIBUTE, ContentFields, MediaMetadata, OrganizationMode
 from fsmedia.models.selection import check_words, shows_words
 from fsmedia.store import MediaStore, utc_now
 
@@ -245,18 +245,11 @@ class _Adoption:
         key = file.path
         kind = guess_mime_type(key, intake.head)
         instant = None if self._policy is None else expires_at(self._policy, timestamp)
-        sidecar = Sidecar.build(
-            {
-                **vars(metadata),
-                "mime_type": kind,
-                "size_bytes": intake.size,
-                "timestamp": timestamp,
-                "policy_name": self._policy_name,
-            },
-            measure(ContentFields(), kind, intake.head, intake.size),
-            sha256=intake.sha256,
+        sidecar = Sidecar.of_bytes(
+            {**vars(metadata), "mime_type": kind, "timestamp": timestamp, "policy_name": self._policy_name},
+            ContentFields(),
+            intake,
             expires_at=instant,
-            detected_mime_type=mime.agrees(kind, intake.head),
             xattrs={SOURCE_ATTRIBUTE: file.source},
         )
         beside = keys.sidecar_key(key)

@@ -34,7 +34,7 @@ from fsmedia.errors import (
 )
 from fsmedia.format import keys, layout
 from fsmedia.format.policy import expires_at, find_policy
-from fsmedia.format.sidecar import Sidecar, measure
+from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import ContentFields, MediaMetadata, mime
 from fsmedia.storage import Entry
 
@@ -257,19 +257,17 @@ class FileUpload:
         timestamp = self._timestamp = self._timestamp or context.now()
         instant = expires_at(policy, timestamp)
         mime_type = self._mime_type or mime.guess_from_name(self.key) or kept.get("mime_type") or OCTETS
-        fresh = Sidecar.build(
+        fresh = Sidecar.of_bytes(
             {
                 **_DEFAULTS,
                 **ids_of_path(context, self.key),
                 "mime_type": mime_type,
-                "size_bytes": intake.size,
                 "timestamp": timestamp,
                 "policy_name": name,
             },
-            measure(_NOTHING, mime_type, intake.head, intake.size),
-            sha256=intake.sha256,
+            _NOTHING,
+            intake,
             expires_at=instant,
-            detected_mime_type=mime.agrees(mime_type, intake.head),
         )
         return (fresh if before is None else before.replaced(fresh)), instant
 

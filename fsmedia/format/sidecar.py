@@ -10,7 +10,7 @@ import io
 import wave
 from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import imagesize
 from pydantic_core import from_json, to_json
@@ -46,6 +46,22 @@ _VERIFY = "verify the store; store.open(reference) still reads the bytes"
 def timestamp_text(instant: datetime) -> str:
     """Write an aware UTC instant as RFC 3339 with `Z`."""
     return instant.isoformat().replace("+00:00", "Z")
+
+
+class ReadBytes(Protocol):
+    """What is known of bytes once all of them were read."""
+
+    @property
+    def size(self) -> int:
+        """How many they are."""
+
+    @property
+    def sha256(self) -> str:
+        """Their digest."""
+
+    @property
+    def head(self) -> bytes:
+        """The first of them, with the header of an image or of sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +105,27 @@ class Sidecar:
             values["xattrs"] = dict(xattrs)
         values["fsmedia"] = FORMAT
         return cls(values)
+
+    @classmethod
+    def of_bytes(
+        cls,
+        metadata: Mapping[str, Any],
+        content: ContentFields,
+        read: ReadBytes,
+        *,
+        expires_at: datetime | None,
+        xattrs: Mapping[str, str] | None = None,
+    ) -> Sidecar:
+        """Make the sidecar of bytes that were read: size, digest, type and measures are theirs."""
+        kind = metadata["mime_type"]
+        return cls.build(
+            {**metadata, "size_bytes": read.size},
+            {**vars(content), **measure(content, kind, read.head, read.size)},
+            sha256=read.sha256,
+            expires_at=expires_at,
+            detected_mime_type=mime.agrees(kind, read.head),
+            xattrs=xattrs,
+        )
 
     def replaced(self, fresh: Sidecar) -> Sidecar:
         """Return the sidecar of new bytes under an old name: facts from their fresh one; ids, policy and so on stay."""

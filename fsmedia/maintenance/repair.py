@@ -19,7 +19,7 @@ from fsmedia.core.named import ContentDigest, read_digest, with_facts
 from fsmedia.errors import CorruptSidecarError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
-from fsmedia.format.sidecar import MAX_SIDECAR_BYTES, Sidecar, measure
+from fsmedia.format.sidecar import MAX_SIDECAR_BYTES, Sidecar
 from fsmedia.maintenance import survey
 from fsmedia.maintenance.leftovers import (
     Generation,
@@ -579,14 +579,8 @@ def new_sidecar(entry: Entry, content: ContentDigest, configuration: Configurati
     named = mime.guess_from_name(keys.file_name(entry.key))
     mime_type = named or mime.detect(content.head) or _ANY_TYPE
     fields = {name: getattr(record, name) for name in MediaMetadata.model_fields}
-    fields |= {"mime_type": mime_type, "size_bytes": content.size, "timestamp": entry.modified or now}
-    return Sidecar.build(
-        fields,
-        measure(ContentFields(), mime_type, content.head, content.size),
-        sha256=content.sha256,
-        expires_at=None,
-        detected_mime_type=mime.agrees(mime_type, content.head),
-    )
+    fields |= {"mime_type": mime_type, "timestamp": entry.modified or now}
+    return Sidecar.of_bytes(fields, ContentFields(), content, expires_at=None)
 
 
 def rebuilt_sidecar(

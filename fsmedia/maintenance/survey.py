@@ -18,7 +18,7 @@ from fsmedia.catalog.refresh import PreviousRows
 from fsmedia.catalog.schema import tokens
 from fsmedia.core import promptkit
 from fsmedia.core.named import ContentDigest, read_digest
-from fsmedia.core.parallel import PER_WINDOW, JobResult, map_threads
+from fsmedia.core.parallel import PER_WINDOW, JobResult, attempt_each
 from fsmedia.core.records import ListedItem, paired
 from fsmedia.errors import MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
@@ -444,12 +444,9 @@ class CatalogComparison:
 def read_digests(backend: Backend, entries: Sequence[Entry]) -> list[ContentDigest | MediaError | None]:
     """Read several listed objects, some at once; an error stands in the place of its object."""
 
-    def one(entry: Entry) -> ContentDigest | MediaError | None:
-        try:
-            # Twice before it counts as deleted since it was listed: nothing would be said of its bytes.
-            found = read_digest(backend, entry.key, entry.size)
-            return read_digest(backend, entry.key, entry.size) if found is None else found
-        except MediaError as error:
-            return error
+    def one(entry: Entry) -> ContentDigest | None:
+        # Twice before it counts as deleted since it was listed: nothing would be said of its bytes.
+        found = read_digest(backend, entry.key, entry.size)
+        return read_digest(backend, entry.key, entry.size) if found is None else found
 
-    return map_threads(one, entries, min(backend.concurrency, _AT_ONCE))
+    return attempt_each(one, entries, backend, _AT_ONCE)

@@ -24,7 +24,7 @@ from fsmedia.core import blobs, commit, named, promptkit, records
 from fsmedia.core.commit import SharedStoreOperation
 from fsmedia.core.ingest import HashingWriter
 from fsmedia.core.named import Seen
-from fsmedia.core.parallel import PER_WINDOW, JobResult, map_threads
+from fsmedia.core.parallel import PER_WINDOW, JobResult, attempt_each
 from fsmedia.errors import (
     CorruptMediaError,
     CorruptSidecarError,
@@ -530,20 +530,17 @@ def _heal(context: SyncContext, sync_items: Sequence[SyncItem], result: SyncResu
     if route.check == "size":
         wanted = [each for each in wanted if each.known is not None and each.known.suspect]
 
-    def heal(sync_item: SyncItem) -> MediaError | bool:
+    def heal(sync_item: SyncItem) -> bool:
         key = keys.bytes_key(sync_item.name if sync_item.known is None else sync_item.known.reference)
-        try:
-            with ErrorContext(sync_item.reference):
-                if _is_sound(route, sync_item, key):
-                    return False
-                if not context.dry_run and sync_item.is_own:
-                    _write_bytes(route, sync_item, key)
-        except MediaError as error:
-            return error
+        with ErrorContext(sync_item.reference):
+            if _is_sound(route, sync_item, key):
+                return False
+            if not context.dry_run and sync_item.is_own:
+                _write_bytes(route, sync_item, key)
         return True
 
     healed, failed = set(), set()
-    for sync_item, answer in zip(wanted, map_threads(heal, wanted, route.target.concurrency), strict=True):
+    for sync_item, answer in zip(wanted, attempt_each(heal, wanted, route.target), strict=True):
         if isinstance(answer, MediaError):
             failed.add(sync_item.reference)
             result.fail(sync_item.reference, answer)
@@ -590,31 +587,25 @@ def _plan(copies: Sequence[SyncItem], updates: Sequence[tuple[SyncItem, SyncActi
 def _update(context: SyncContext, updates: Sequence[tuple[SyncItem, SyncAction]], result: SyncResult) -> None:
     """Rewrite sidecars and place holds, at once where the storage gains from it."""
 
-    def update(pair: tuple[SyncItem, SyncAction]) -> MediaError | None:
+    def update(pair: tuple[SyncItem, SyncAction]) -> None:
         sync_item, action = pair
         reference = sync_item.name if sync_item.known is None else sync_item.known.reference
-        try:
-            with ErrorContext(sync_item.reference):
-                # Before the sidecar, as everywhere: a policy that comes with it may be due at once.
-                _place_hold(context, sync_item, reference)
-                text = sync_item.sidecar_bytes(action.marker)
-                if text is not None:
-                    commit.rewrite_sidecar(
-                        context.route.target,
-                        reference,
-                        text,
-                        sync_item.expires_at,
-                        action.marker,
-                        change=partial(_unless_overwritten, sync_item, reference, text),
-                    )
-        except MediaError as error:
-            return error
+        with ErrorContext(sync_item.reference):
+            # Before the sidecar, as everywhere: a policy that comes with it may be due at once.
+            _place_hold(context, sync_item, reference)
+            text = sync_item.sidecar_bytes(action.marker)
+            if text is not None:
+                commit.rewrite_sidecar(
+                    context.route.target,
+                    reference,
+                    text,
+                    sync_item.expires_at,
+                    action.marker,
+                    change=partial(_unless_overwritten, sync_item, reference, text),
+                )
         result.arrive(sync_item, reference)
-        return None
 
-    for (sync_item, _), error in zip(
-        updates, map_threads(update, updates, context.route.target.concurrency), strict=True
-    ):
+    for (sync_item, _), error in zip(updates, attempt_each(update, updates, context.route.target), strict=True):
         if error is None:
             result.updated += 1
         else:
@@ -672,11 +663,8 @@ def _copy_plain(context: SyncContext, uploads: Sequence[SyncUpload], result: Syn
     def sync_items(items: Sequence[StoreOperation]) -> list[SyncItem]:
         return [by_name[item.reference].sync_item for item in items]
 
-    def place_hold(sync_item: SyncItem) -> MediaError | None:
-        return _attempt(lambda: _place_hold(context, sync_item, sync_item.name))
-
     def place_holds(items: Sequence[StoreOperation]) -> Failures:
-        found = map_threads(place_hold, sync_items(items), target.concurrency)
+        found = attempt_each(lambda each: _place_hold(context, each, each.name), sync_items(items), target)
         return {index: error for index, error in enumerate(found) if error is not None}
 
     def prepare_to_replace(items: Sequence[StoreOperation]) -> Failures:
@@ -756,11 +744,12 @@ def _put_unnoted(context: SyncContext, items: Sequence[StoreOperation]) -> dict[
     failed = {places[at]: error for at, error in context.route.target.write_many(writes).items()} if writes else {}
     others = [index for index, item in enumerate(items) if not isinstance(item.data, bytes)]
 
-    def put(index: int) -> MediaError | None:
-        data, kind = items[index].data, items[index].mime_type
-        return None if isinstance(data, bytes) else _attempt(lambda: data.commit(kind))
+    def put(index: int) -> None:
+        data = items[index].data
+        if not isinstance(data, bytes):
+            data.commit(items[index].mime_type)
 
-    answers = zip(others, map_threads(put, others, context.route.target.concurrency), strict=True)
+    answers = zip(others, attempt_each(put, others, context.route.target), strict=True)
     return failed | {index: error for index, error in answers if error is not None}
 
 

@@ -210,7 +210,7 @@ def test_with_writers_and_changes_that_go_over_a_mark(monkeypatch: pytest.Monkey
 
 def test_with_changes_of_attributes_without_a_condition(monkeypatch: pytest.MonkeyPatch) -> None:
     def rewrite(backend: Any, reference: str, seen: named.Seen, beside: Any) -> None:
-        named._write_and_look(backend, reference, beside(seen.text))
+        named.write_and_look(backend, reference, beside(seen.text))
 
     monkeypatch.setattr(named, "_rewrite_conditionally", rewrite)
     loses("two attributes")
