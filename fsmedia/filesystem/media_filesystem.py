@@ -830,7 +830,10 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             facts, found = records.facts_of_sidecar(self._backend.read(sidecar), key), True
         else:
             found = True
-        if not found or not self._backend.download(where, path, callback):
+        if found:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            found = self._backend.download(where, path, callback)
+        if not found:
             raise self._missing(key, look=True)
         if self._verify_reads and facts is not None and _digest_of(path) != facts.sha256:
             # Once more, sidecar and then bytes: it may have been overwritten between the two requests.

@@ -217,6 +217,19 @@ def test_no_loop_over_local_and_memory(tmp_path):
         assert fs._workers is None
 
 
+def test_a_file_comes_into_a_folder_that_is_not_there_yet(moto_storage, tmp_path):
+    made(moto_storage)
+    fs = opened(moto_storage)
+    fs.pipe_file("runs/r1/x.txt", b"hey")
+    fs.get_file("runs/r1/x.txt", tmp_path / "new" / "x.txt")
+    assert (tmp_path / "new" / "x.txt").read_bytes() == b"hey"
+    fs.get_file("runs/r1", tmp_path / "folder")
+    assert (tmp_path / "folder").is_dir()
+    with pytest.raises(MediaNotFoundError):
+        fs.get_file("runs/r1/y.txt", tmp_path / "y.txt")
+    assert not (tmp_path / "y.txt").exists()
+
+
 # -- requests ----------------------------------------------------------------------------------------------------
 
 
