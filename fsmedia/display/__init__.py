@@ -30,7 +30,7 @@ def html_of(thing: Any) -> str | None:
 def player_of(content: Any, *, max_size: int | None) -> Any:
     """Return what plays or shows a content at full size."""
     try:
-        players = import_module("fsmedia.display.players")
+        html = import_module("fsmedia.display.html")
     except ImportError as error:
         raise MediaError(f"what draws it is not installed ({error.name or error})", next_step=INSTALL) from error
-    return players.Player(content, max_size)
+    return html.Player(content, max_size)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets
 
-from fsmedia.display.html import asset
-from fsmedia.display.players import playable
+from fsmedia.display.html import asset, playable
 from fsmedia.errors import MediaError, MediaTooLargeError
 from fsmedia.models.text import size_text
 

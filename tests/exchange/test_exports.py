@@ -199,6 +199,7 @@ def test_damaged_media_are_told_and_left_out(
     memory_storage.write(bad, PNG + b"x")
     memory_storage.write(f"{worse}.meta", b"{")
     report = export(memory, tmp_path)
+    assert report.examined == report.exported + len(report.failed)  # also those whose sidecar can't be read
     assert {each.reference for each in report.failed} == {bad, worse}
     assert report.exported == 1
     text = b"".join(files(tmp_path).values())
