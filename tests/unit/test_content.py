@@ -383,11 +383,6 @@ def test_base64_and_data_url(data: bytes) -> None:
     assert MediaContent(data=content.base64(), mime_type="image/png") == content
 
 
-def test_a_data_url_holds_no_blanks() -> None:
-    content = MediaContent.from_text("x", "text/plain; charset=utf-8")
-    assert content.data_url() == "data:text/plain;charset=utf-8;base64,eA=="
-
-
 @pytest.mark.parametrize("name", ["base64", "data_url"])
 def test_too_much_to_hold_inline_is_refused_unless_told(name: str) -> None:
     inline = getattr(MediaContent.from_bytes(bytes(LIMIT), "image/png"), name)
@@ -402,11 +397,13 @@ def test_too_much_to_hold_inline_is_refused_unless_told(name: str) -> None:
         getattr(MediaContent.from_bytes(b"abcd", "image/png"), name)(max_size=3)
 
 
-def test_a_large_file_is_not_read_whole_to_be_refused(tmp_path: Path) -> None:
+def test_files_are_not_read_whole_to_be_refused_and_data_urls_hold_no_blanks(tmp_path: Path) -> None:
     with (tmp_path / "x.png").open("wb") as file:
         file.truncate(50 * 2**30)
     with pytest.raises(MediaTooLargeError):
         MediaContent.from_path(tmp_path / "x.png").base64(max_size=10)
+    content = MediaContent.from_text("x", "text/plain; charset=utf-8")
+    assert content.data_url() == "data:text/plain;charset=utf-8;base64,eA=="
 
 
 # -- what must not get out ---------------------------------------------------------------------------------------

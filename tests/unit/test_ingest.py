@@ -138,15 +138,6 @@ def test_an_intake_stops_where_it_gets_too_large(pieces: list[bytes], limit: int
         assert len(stage.taken) == total
 
 
-def test_exactly_the_limit_is_taken() -> None:
-    intake = HashingWriter(None, 4)
-    intake.write(b"ab")
-    intake.write(b"cd")
-    intake.write(b"")
-    with pytest.raises(MediaTooLargeError):
-        intake.write(b"e")
-
-
 # -- in memory ---------------------------------------------------------------------------------------------------
 
 
@@ -165,20 +156,23 @@ def test_small_bytes_and_data_urls_are_in_memory_anyway(tmp_path: Path) -> None:
         assert (source.data, source.mime_type) == (b"ab", None)
     with pytest.raises(MediaTooLargeError):
         read(MediaContent(url="data:image/gif;base64,YWJj", mime_type="image/gif"), 2)
-
-
-def test_bytes_are_handed_on_as_they_are() -> None:
     for size in [0, 1, 3 * CHUNK_BYTES]:
         data = b"x" * size
         with open_source(of(data), rules()) as source:
             assert source.data is data
             assert [chunk is data for chunk in source.chunks] == [True]
+    intake = HashingWriter(None, 4)
+    intake.write(b"ab")
+    intake.write(b"cd")
+    intake.write(b"")
+    with pytest.raises(MediaTooLargeError):
+        intake.write(b"e")
 
 
 # -- streams -----------------------------------------------------------------------------------------------------
 
 
-def test_a_stream_is_read_once_from_where_it_stands_in_chunks() -> None:
+def test_streams_are_read_once_to_their_end_and_stay_the_callers() -> None:
     stream = Stream(b"skip" + b"x" * (2 * CHUNK_BYTES + 5))
     stream.seek(4)
     with open_source(of(stream), rules()) as source:
@@ -187,9 +181,6 @@ def test_a_stream_is_read_once_from_where_it_stands_in_chunks() -> None:
         assert [len(chunk) for chunk in source.chunks] == [CHUNK_BYTES, CHUNK_BYTES, 5]
     assert set(stream.sizes) == {CHUNK_BYTES}
     assert not stream.closed  # the caller's
-
-
-def test_a_stream_that_gives_less_than_asked_is_read_to_its_end() -> None:
     read_end, write_end = os.pipe()
     with os.fdopen(write_end, "wb", buffering=0) as writer, os.fdopen(read_end, "rb", buffering=0) as reader:
         writer.write(b"ab")
@@ -201,6 +192,11 @@ def test_a_stream_that_gives_less_than_asked_is_read_to_its_end() -> None:
             assert next(taken) == b"cd"
             writer.close()
             assert list(taken) == []
+    stream = io.BytesIO(b"ab")
+    content = of(stream)
+    stream.close()
+    with pytest.raises(InvalidMediaError, match="closed"):
+        read(content)
 
 
 @pytest.mark.parametrize(("answer", "reason"), [
@@ -213,14 +209,6 @@ def test_a_stream_that_gives_no_bytes_is_refused(answer: object, reason: str) ->
     assert "binary mode" in info.value.next_step
     assert len(str(info.value)) < 500
     assert info.value.__cause__ is (answer if isinstance(answer, Exception) else None)
-
-
-def test_a_closed_stream_is_refused() -> None:
-    stream = io.BytesIO(b"ab")
-    content = of(stream)
-    stream.close()
-    with pytest.raises(InvalidMediaError, match="closed"):
-        read(content)
 
 
 # -- files -------------------------------------------------------------------------------------------------------
@@ -351,7 +339,7 @@ def test_any_parameters(parameters: str, channels: int | None) -> None:
     assert len(wav.header(form, MOST_SOUND)) == 44
 
 
-def test_four_gigabytes_are_too_much_and_the_limit_counts_the_header() -> None:
+def test_four_gigabytes_are_too_much_and_the_header_says_what_came_at_last() -> None:
     header = wav.header(MONO, MOST_SOUND)
     assert header[4:8] == b"\xff" * 4
     assert int.from_bytes(header[40:44], "little") == MOST_SOUND
@@ -365,6 +353,27 @@ def test_four_gigabytes_are_too_much_and_the_limit_counts_the_header() -> None:
     short.write(b"s")
     with pytest.raises(MediaError):
         short.finish()
+    stage = CountingStage()
+    intake = WavWriter(stage, None, MONO, None)
+    intake.write(b"s" * 100)
+    huge = CountedBytes(b"s" * 100)
+    huge.claimed = 2**30
+    for _ in range(3):
+        intake.write(huge)
+    assert stage.size == 44 + 100 + 3 * 2**30
+    with pytest.raises(MediaTooLargeError):
+        intake.write(huge)
+    stage = CountingStage()
+    intake = WavWriter(stage, None, MONO, None)
+    intake.write(b"s" * 100)
+    huge = CountedBytes(b"s" * 100)
+    huge.claimed = MOST_SOUND - 100
+    intake.write(huge)
+    intake.finish()
+    assert stage.patched == wav.header(MONO, MOST_SOUND)
+    assert intake.head[:44] == stage.patched
+    assert intake.size == 2**32 + 7
+    assert intake.sha256 == hashlib.sha256(stage.patched).hexdigest()
 
 
 class CountingStage:
@@ -395,33 +404,6 @@ class CountedBytes(bytes):
 
     def __len__(self) -> int:
         return self.claimed or super().__len__()
-
-
-def test_a_stream_over_four_gigabytes_is_stopped() -> None:
-    stage = CountingStage()
-    intake = WavWriter(stage, None, MONO, None)
-    intake.write(b"s" * 100)
-    huge = CountedBytes(b"s" * 100)
-    huge.claimed = 2**30
-    for _ in range(3):
-        intake.write(huge)
-    assert stage.size == 44 + 100 + 3 * 2**30
-    with pytest.raises(MediaTooLargeError):
-        intake.write(huge)
-
-
-def test_the_header_says_what_came_at_last() -> None:
-    stage = CountingStage()
-    intake = WavWriter(stage, None, MONO, None)
-    intake.write(b"s" * 100)
-    huge = CountedBytes(b"s" * 100)
-    huge.claimed = MOST_SOUND - 100
-    intake.write(huge)
-    intake.finish()
-    assert stage.patched == wav.header(MONO, MOST_SOUND)
-    assert intake.head[:44] == stage.patched
-    assert intake.size == 2**32 + 7
-    assert intake.sha256 == hashlib.sha256(stage.patched).hexdigest()
 
 
 @given(pieces=st.lists(st.binary(max_size=90), max_size=6), announced=st.none() | st.integers(-100, 2**33))

@@ -325,7 +325,7 @@ def test_file_names_that_are_refused(name: str, ext: str) -> None:
         layouts()["by-run"].render(FULL, name, ext)
 
 
-def test_folder_and_prefix() -> None:
+def test_folder_and_prefix_and_templates_that_are_accepted() -> None:
     for template, folder, prefix in [
         ("runs/{run_id}", "runs/a~20b", "runs"), ("{run_id}", "a~20b", ""),
         ("media/all/{run_id}", "media/all/a~20b", "media/all"),
@@ -340,9 +340,15 @@ def test_folder_and_prefix() -> None:
         assert layout.folder("a b") == folder
         reference = layout.render({**FULL, "run_id": "a b"}, NAME, ".png")
         assert reference.startswith(folder + "/" if folder else "")
+    for template in [*TEMPLATES, "a+b@c,d-e_f.g/{run_id}/{name}{ext}", "runs/by-run/{run_id}/{name}{ext}"]:
+        assert Layout(template, "by-run").template == template
+    with pytest.raises(InvalidLayoutError, match=r"put '/' or '\+' between"):
+        Layout("{run_id}-{session_id}/{name}{ext}", "by-run")
+    with pytest.raises(InvalidLayoutError, match=r"\{timestamp:%Y-%m-%d\}"):
+        Layout("{run_id}/{timestamp}/{name}{ext}", "by-run")
 
 
-def test_layouts_take_overrides_and_the_first_that_fits_is_taken() -> None:
+def test_layouts_take_overrides_and_are_values() -> None:
     chosen = layouts({"by-run": "r/{run_id}/{name}{ext}"})
     assert list(chosen) == list(MODES)
     assert chosen["by-run"].template == "r/{run_id}/{name}{ext}"
@@ -366,8 +372,6 @@ def test_layouts_take_overrides_and_the_first_that_fits_is_taken() -> None:
     with pytest.raises(InvalidMediaError, match="run_id is required"):
         layouts()["by-run"].folder("")
 
-
-def test_layouts_are_values() -> None:
     class Mode(StrEnum):
         BY_RUN = "by-run"
 
@@ -416,11 +420,6 @@ def test_whatever_template_is_accepted_loses_nothing(folders: str, one: str, oth
         if used not in {"name", "ext"}:
             assert value == fields[used] or (value == "" and "~~" in reference)
     assert reference.startswith(layout.folder(one))
-
-
-def test_templates_that_are_accepted() -> None:
-    for template in [*TEMPLATES, "a+b@c,d-e_f.g/{run_id}/{name}{ext}", "runs/by-run/{run_id}/{name}{ext}"]:
-        assert Layout(template, "by-run").template == template
 
 
 @pytest.mark.parametrize(("template", "problem"), [
@@ -486,13 +485,6 @@ def test_templates_that_are_refused(template: str, problem: str) -> None:
         Layout(template, "by-run")
     assert caught.value.key == template
     assert caught.value.next_step
-
-
-def test_refusals_say_what_to_write() -> None:
-    with pytest.raises(InvalidLayoutError, match=r"put '/' or '\+' between"):
-        Layout("{run_id}-{session_id}/{name}{ext}", "by-run")
-    with pytest.raises(InvalidLayoutError, match=r"\{timestamp:%Y-%m-%d\}"):
-        Layout("{run_id}/{timestamp}/{name}{ext}", "by-run")
 
 
 @pytest.mark.parametrize(
