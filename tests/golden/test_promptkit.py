@@ -278,19 +278,19 @@ def test_what_goes_is_taken_out_of_promptkits_index_unless_it_is_damaged(indexed
     store, before = indexed.open(), indexed.index()
     item = indexed.item("odd-id-10")
     session = json.loads(indexed.storage.read(f"{item.reference}.meta"))["session_id"]
+    whole = indexed.storage.read(INDEX)
+    indexed.storage.write(INDEX, b"{")
+    receipt = store.erase(session_id=session)
+    assert receipt.erased == ()
+    assert any("index is damaged" in each.reason for each in receipt.failed)
+    assert item.reference in sorted(indexed.storage.keys())
+    indexed.storage.write(INDEX, whole)
     receipt = store.erase(session_id=session)
     gone = {each.reference for each in receipt.erased}
     assert item.reference in gone
     assert all("PromptKit's index named it" in each.note for each in receipt.erased)
     digests = {each.sha256 for each in indexed.items if each.reference in gone}
     assert indexed.index() == {digest: path for digest, path in before.items() if digest not in digests}
-    indexed.storage.write(".dedup_index.json", b"{")
-    item = indexed.item("odd-id-10")
-    session = json.loads(indexed.storage.read(f"{item.reference}.meta"))["session_id"]
-    receipt = indexed.open().erase(session_id=session)
-    assert receipt.erased == ()
-    assert any("index is damaged" in each.reason for each in receipt.failed)
-    assert item.reference in sorted(indexed.storage.keys())
 
 
 @pytest.mark.parametrize("organization", [None, "by-session"])

@@ -75,27 +75,21 @@ def shape(function: Callable[..., Any]) -> list[tuple[str, object, object, objec
     return [*parameters, ("return", None, None, signature.return_annotation)]
 
 
-def test_the_protocol_asks_for_what_promptkits_interface_does() -> None:
-    assert methods(MediaStorageService) == ["store_media", "retrieve_media", "get_url", "delete_media"]
-    assert methods(ContentHandle) == ["open", "local_path"]
-
-
 MORE = {"retrieve_media": [("local_copy", inspect.Parameter.KEYWORD_ONLY, False)]}
 """What `MediaStore` takes besides: keywords that nobody has to give, so that it fits all the same."""
 
 
-@pytest.mark.parametrize("kind", [MediaStore, Shelf])
-@pytest.mark.parametrize("name", methods(MediaStorageService))
-def test_signatures_are_those_of_the_protocol(kind: type, name: str) -> None:
-    mine, asked = shape(getattr(kind, name)), shape(getattr(MediaStorageService, name))
-    assert [part for part in mine if part[:3] not in MORE.get(name, [])] == asked
-
-
-@pytest.mark.parametrize("kind", [StoredBytes, Handle])
-@pytest.mark.parametrize("name", methods(ContentHandle))
-def test_handles_have_the_methods_of_their_protocol(kind: type, name: str) -> None:
-    mine, asked = shape(getattr(kind, name)), shape(getattr(ContentHandle, name))
-    assert [part[:3] for part in mine] == [part[:3] for part in asked]
+def test_signatures_are_those_of_the_protocol() -> None:
+    for kind in [MediaStore, Shelf]:
+        for name in methods(MediaStorageService):
+            mine, asked = shape(getattr(kind, name)), shape(getattr(MediaStorageService, name))
+            assert [part for part in mine if part[:3] not in MORE.get(name, [])] == asked
+    for kind in [StoredBytes, Handle]:
+        for name in methods(ContentHandle):
+            mine, asked = shape(getattr(kind, name)), shape(getattr(ContentHandle, name))
+            assert [part[:3] for part in mine] == [part[:3] for part in asked]
+    assert methods(MediaStorageService) == ["store_media", "retrieve_media", "get_url", "delete_media"]
+    assert methods(ContentHandle) == ["open", "local_path"]
 
 
 def use(service: MediaStorageService) -> None:
@@ -118,13 +112,10 @@ def test_a_store_and_somebody_elses_class_can_stand_where_the_interface_is_asked
     content = MediaContent(storage_reference="a/b", mime_type="image/png").attach(handle)
     assert content.read_bytes() == b"ab"
     assert content.local_path() == Path("x")
-
-
-@pytest.mark.parametrize("missing", methods(MediaStorageService))
-def test_a_class_that_lacks_a_method_does_not_fit(missing: str) -> None:
-    kept = {name: value for name, value in vars(Shelf).items() if inspect.isfunction(value) and name != missing}
-    assert not isinstance(type("Half", (), kept)(), MediaStorageService)
-    assert not isinstance({}, MediaStorageService)
+    for missing in methods(MediaStorageService):
+        kept = {name: value for name, value in vars(Shelf).items() if inspect.isfunction(value) and name != missing}
+        assert not isinstance(type("Half", (), kept)(), MediaStorageService)
+        assert not isinstance({}, MediaStorageService)
 
 
 PLAIN = {"create_media", "fs", "media_url", "url", "organization", "url_options"}
@@ -151,51 +142,39 @@ ASKS = {"url", "organization"}
 METHODS = sorted(name for name in public(MediaStore) if callable(getattr(MediaStore, name)))
 
 
-@pytest.mark.parametrize(("plain", "asynchronous"), PAIRS)
-def test_both_have_the_same_names(plain, asynchronous):
-    assert public(asynchronous) == public(plain) - ASKS
-
-
-def test_writers_and_constructors_agree():
+def test_both_have_the_same_names_parameters_and_contexts() -> None:
+    for plain, asynchronous in PAIRS:
+        assert public(asynchronous) == public(plain) - ASKS
     assert parameters(AsyncMediaStore.__init__) == parameters(MediaStore.__init__)
     assert parameters(AsyncMediaWriter.write) == parameters(MediaWriter.write)
     assert inspect.iscoroutinefunction(AsyncMediaWriter.write)
+    for name in METHODS:
+        assert parameters(getattr(AsyncMediaStore, name)) == parameters(getattr(MediaStore, name))
+    for plain, asynchronous in PAIRS:
+        for name, async_name in CONTEXT.items():
+            assert callable(getattr(plain, name))
+            assert inspect.iscoroutinefunction(getattr(asynchronous, async_name))
+            assert not hasattr(asynchronous, name)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_parameters_and_defaults_agree(name):
-    assert parameters(getattr(AsyncMediaStore, name)) == parameters(getattr(MediaStore, name))
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_what_blocks_is_awaited_and_what_iterates_is_iterated_asynchronously(name):
-    method = getattr(AsyncMediaStore, name)
-    plain = inspect.signature(getattr(MediaStore, name)).return_annotation
-    if name in PLAIN:
-        assert not inspect.iscoroutinefunction(method)
-    elif str(plain).startswith("Iterator"):
-        assert not inspect.iscoroutinefunction(method)
-        assert inspect.signature(method).return_annotation == f"Async{plain}"
-    else:
-        assert inspect.iscoroutinefunction(method)
-        assert inspect.signature(method).return_annotation == OWN_RETURNS.get(name, plain)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_is_described_on_both_sides(name):
-    plain, asynchronous = inspect.getdoc(getattr(MediaStore, name)), inspect.getdoc(getattr(AsyncMediaStore, name))
-    assert plain
-    assert asynchronous
-    assert f"`MediaStore.{name}`" in asynchronous
-    assert asynchronous.partition("\n")[0].split()[0] == plain.split()[0]  # the same verb
-
-
-@pytest.mark.parametrize(("plain", "asynchronous"), PAIRS)
-def test_both_are_context_managers_of_their_kind(plain, asynchronous):
-    for name, async_name in CONTEXT.items():
-        assert callable(getattr(plain, name))
-        assert inspect.iscoroutinefunction(getattr(asynchronous, async_name))
-        assert not hasattr(asynchronous, name)
+def test_what_blocks_is_awaited_and_each_method_is_described_on_both_sides() -> None:
+    for name in METHODS:
+        method = getattr(AsyncMediaStore, name)
+        plain = inspect.signature(getattr(MediaStore, name)).return_annotation
+        if name in PLAIN:
+            assert not inspect.iscoroutinefunction(method)
+        elif str(plain).startswith("Iterator"):
+            assert not inspect.iscoroutinefunction(method)
+            assert inspect.signature(method).return_annotation == f"Async{plain}"
+        else:
+            assert inspect.iscoroutinefunction(method)
+            assert inspect.signature(method).return_annotation == OWN_RETURNS.get(name, plain)
+    for name in METHODS:
+        plain, asynchronous = inspect.getdoc(getattr(MediaStore, name)), inspect.getdoc(getattr(AsyncMediaStore, name))
+        assert plain
+        assert asynchronous
+        assert f"`MediaStore.{name}`" in asynchronous
+        assert asynchronous.partition("\n")[0].split()[0] == plain.split()[0]  # the same verb
 
 
 def spelled(words: type) -> dict[str, object]:

@@ -325,7 +325,7 @@ def test_file_names_that_are_refused(name: str, ext: str) -> None:
         layouts()["by-run"].render(FULL, name, ext)
 
 
-def test_folder_and_prefix() -> None:
+def test_folder_and_prefix_and_templates_that_are_accepted() -> None:
     for template, folder, prefix in [
         ("runs/{run_id}", "runs/a~20b", "runs"), ("{run_id}", "a~20b", ""),
         ("media/all/{run_id}", "media/all/a~20b", "media/all"),
@@ -340,9 +340,15 @@ def test_folder_and_prefix() -> None:
         assert layout.folder("a b") == folder
         reference = layout.render({**FULL, "run_id": "a b"}, NAME, ".png")
         assert reference.startswith(folder + "/" if folder else "")
+    for template in [*TEMPLATES, "a+b@c,d-e_f.g/{run_id}/{name}{ext}", "runs/by-run/{run_id}/{name}{ext}"]:
+        assert Layout(template, "by-run").template == template
+    with pytest.raises(InvalidLayoutError, match=r"put '/' or '\+' between"):
+        Layout("{run_id}-{session_id}/{name}{ext}", "by-run")
+    with pytest.raises(InvalidLayoutError, match=r"\{timestamp:%Y-%m-%d\}"):
+        Layout("{run_id}/{timestamp}/{name}{ext}", "by-run")
 
 
-def test_layouts_take_overrides_and_the_first_that_fits_is_taken() -> None:
+def test_layouts_take_overrides_and_are_values() -> None:
     chosen = layouts({"by-run": "r/{run_id}/{name}{ext}"})
     assert list(chosen) == list(MODES)
     assert chosen["by-run"].template == "r/{run_id}/{name}{ext}"
@@ -366,8 +372,6 @@ def test_layouts_take_overrides_and_the_first_that_fits_is_taken() -> None:
     with pytest.raises(InvalidMediaError, match="run_id is required"):
         layouts()["by-run"].folder("")
 
-
-def test_layouts_are_values() -> None:
     class Mode(StrEnum):
         BY_RUN = "by-run"
 
@@ -418,67 +422,46 @@ def test_whatever_template_is_accepted_loses_nothing(folders: str, one: str, oth
     assert reference.startswith(layout.folder(one))
 
 
-def test_templates_that_are_accepted() -> None:
-    for template in [*TEMPLATES, "a+b@c,d-e_f.g/{run_id}/{name}{ext}", "runs/by-run/{run_id}/{name}{ext}"]:
-        assert Layout(template, "by-run").template == template
+REFUSED = {  # problem -> templates
+    "file name": """{name}{ext} runs/{run_id} runs/{run_id}/{name} runs/{run_id}/{ext}{name} runs/{run_id}/x-{name}{ext}
+        runs/{run_id}/{name}-{ext} runs/{run_id}/{name}{ext}/ runs/{run_id}/{name}{ext}.png
+        runs/{run_id}/{name}/{name}{ext} runs/{run_id}/{ext}/{name}{ext}""",
+}
+REFUSED_FOLDERS = {  # problem -> what stands before /{name}{ext}
+    "run_id is not in it": "runs runs/{session_id}",
+    "twice": "{run_id}/{run_id} {run_id}/{message_idx}/{message_idx}",
+    "no field": """runs/{user}/{run_id} runs/{run_id.__class__} runs/{run_id[0]} runs/{run_id!r} runs/{}/{run_id}
+        runs/{0}/{run_id} runs/{size_bytes}/{run_id}""",
+    "has a format": "runs/{run_id:>10} runs/{run_id:}",
+    "no format for message_idx": """runs/{run_id}/{message_idx:d} runs/{run_id}/{message_idx:4d}
+        runs/{run_id}/{message_idx:04x} runs/{run_id}/{message_idx:0100d} runs/{run_id}/{message_idx:}""",
+    "timestamp has no format": "runs/{run_id}/{timestamp} runs/{run_id}/{timestamp:}",
+    "no format for timestamp": """runs/{run_id}/{timestamp:%y} runs/{run_id}/{timestamp:%Y/%m}
+        runs/{run_id}/{timestamp:%%} runs/{run_id}/{timestamp:day} runs/{run_id}/{timestamp:-}""",
+    "brace|no field": "runs/{run_id",
+    "brace": "runs/run_id}/{run_id} runs/{{run_id}}",
+    "more than": "läufe/{run_id} a=b/{run_id} a~b/{run_id} a%b/{run_id} a:b/{run_id}",
+    "segment is empty": "/runs/{run_id} runs//{run_id} runs/{run_id}/",
+    "may not be named": """./{run_id} a/../{run_id} .fsmedia/{run_id} .FSMedia/{run_id} by-run/{run_id}
+        by-session/{run_id} by-conversation/{run_id} .dedup_index.json/{run_id} runs/.tmp-{run_id}""",
+    r"end with '\.meta'": "x.meta/{run_id} {run_id}.meta {run_id}meta {run_id}a",
+    "told apart": """{run_id}{session_id} {run_id}-{session_id} {run_id}_x.y_{session_id} {run_id}{message_idx}
+        {run_id}-{message_idx:04d} {run_id}/{message_idx}{part_idx} {run_id}/{message_idx}0{part_idx}
+        {run_id}-{timestamp:%Y} {timestamp:%Y}{run_id} {run_id}/{timestamp:%Y}{message_idx}
+        {run_id}/{message_idx}-{timestamp:%Y-%m}""",
+}
 
 
 @pytest.mark.parametrize(("template", "problem"), [
-    # the file name
-    ("", "file name"), ("{name}{ext}", "file name"), ("runs/{run_id}", "file name"),
-    ("runs/{run_id}/{name}", "file name"), ("runs/{run_id}/{ext}{name}", "file name"),
-    ("runs/{run_id}/x-{name}{ext}", "file name"), ("runs/{run_id}/{name}-{ext}", "file name"),
-    ("runs/{run_id}/{name}{ext}/", "file name"), ("runs/{run_id}/{name}{ext}.png", "file name"),
-    ("runs/{run_id}/{name}/{name}{ext}", "file name"), ("runs/{run_id}/{ext}/{name}{ext}", "file name"),
-    # the id of the mode
-    ("runs/{name}{ext}", "run_id is not in it"), ("runs/{session_id}/{name}{ext}", "run_id is not in it"),
-    ("{run_id}/{run_id}/{name}{ext}", "twice"), ("{run_id}/{message_idx}/{message_idx}/{name}{ext}", "twice"),
-    # fields
-    ("runs/{user}/{run_id}/{name}{ext}", "no field"), ("runs/{run_id.__class__}/{name}{ext}", "no field"),
-    ("runs/{run_id[0]}/{name}{ext}", "no field"), ("runs/{run_id!r}/{name}{ext}", "no field"),
-    ("runs/{ run_id}/{name}{ext}", "no field"), ("runs/{}/{run_id}/{name}{ext}", "no field"),
-    ("runs/{0}/{run_id}/{name}{ext}", "no field"), ("runs/{size_bytes}/{run_id}/{name}{ext}", "no field"),
-    ("runs/{run_id:>10}/{name}{ext}", "has a format"), ("runs/{run_id:}/{name}{ext}", "has a format"),
-    ("runs/{run_id}/{message_idx:d}/{name}{ext}", "no format for message_idx"),
-    ("runs/{run_id}/{message_idx:4d}/{name}{ext}", "no format for message_idx"),
-    ("runs/{run_id}/{message_idx:04x}/{name}{ext}", "no format for message_idx"),
-    ("runs/{run_id}/{message_idx:0100d}/{name}{ext}", "no format for message_idx"),
-    ("runs/{run_id}/{message_idx:}/{name}{ext}", "no format for message_idx"),
-    ("runs/{run_id}/{timestamp}/{name}{ext}", "timestamp has no format"),
-    ("runs/{run_id}/{timestamp:}/{name}{ext}", "timestamp has no format"),
-    ("runs/{run_id}/{timestamp:%y}/{name}{ext}", "no format for timestamp"),
-    ("runs/{run_id}/{timestamp:%Y/%m}/{name}{ext}", "no format for timestamp"),
+    ("", "file name"),
+    *((template, problem) for problem, told in REFUSED.items() for template in told.split()),
+    *((folder + TAIL, problem) for problem, told in REFUSED_FOLDERS.items() for folder in told.split()),
+    ("runs/{ run_id}/{name}{ext}", "no field"),
     ("runs/{run_id}/{timestamp:%Y %m}/{name}{ext}", "no format for timestamp"),
-    ("runs/{run_id}/{timestamp:%%}/{name}{ext}", "no format for timestamp"),
-    ("runs/{run_id}/{timestamp:day}/{name}{ext}", "no format for timestamp"),
-    ("runs/{run_id}/{timestamp:-}/{name}{ext}", "no format for timestamp"),
-    ("runs/{run_id/{name}{ext}", "brace|no field"), ("runs/run_id}/{run_id}/{name}{ext}", "brace"),
-    ("runs/{{run_id}}/{name}{ext}", "brace"),
-    # literals
-    ("my runs/{run_id}/{name}{ext}", "more than"), ("läufe/{run_id}/{name}{ext}", "more than"),
-    ("a=b/{run_id}/{name}{ext}", "more than"), ("a~b/{run_id}/{name}{ext}", "more than"),
-    ("a%b/{run_id}/{name}{ext}", "more than"), ("a:b/{run_id}/{name}{ext}", "more than"),
-    ("a\n/{run_id}/{name}{ext}", "more than"), ("/runs/{run_id}/{name}{ext}", "segment is empty"),
-    ("runs//{run_id}/{name}{ext}", "segment is empty"), ("runs/{run_id}//{name}{ext}", "segment is empty"),
-    ("./{run_id}/{name}{ext}", "may not be named"), ("a/../{run_id}/{name}{ext}", "may not be named"),
-    (".fsmedia/{run_id}/{name}{ext}", "may not be named"), (".FSMedia/{run_id}/{name}{ext}", "may not be named"),
-    ("by-run/{run_id}/{name}{ext}", "may not be named"), ("by-session/{run_id}/{name}{ext}", "may not be named"),
-    ("by-conversation/{run_id}/{name}{ext}", "may not be named"),
-    (".dedup_index.json/{run_id}/{name}{ext}", "may not be named"),
-    ("runs/.tmp-{run_id}/{name}{ext}", "may not be named"), ("x.meta/{run_id}/{name}{ext}", r"end with '\.meta'"),
-    ("{run_id}.meta/{name}{ext}", r"end with '\.meta'"), ("{run_id}meta/{name}{ext}", r"end with '\.meta'"),
-    ("{run_id}a/{name}{ext}", r"end with '\.meta'"),
-    # what could not be told apart
-    ("{run_id}{session_id}/{name}{ext}", "told apart"), ("{run_id}-{session_id}/{name}{ext}", "told apart"),
-    ("{run_id}_x.y_{session_id}/{name}{ext}", "told apart"), ("{run_id}{message_idx}/{name}{ext}", "told apart"),
-    ("{run_id}-{message_idx:04d}/{name}{ext}", "told apart"),
-    ("{run_id}/{message_idx}{part_idx}/{name}{ext}", "told apart"),
-    ("{run_id}/{message_idx}0{part_idx}/{name}{ext}", "told apart"),
-    ("{run_id}-{timestamp:%Y}/{name}{ext}", "told apart"), ("{timestamp:%Y}{run_id}/{name}{ext}", "told apart"),
-    ("{run_id}/{timestamp:%Y}{message_idx}/{name}{ext}", "told apart"),
-    ("{run_id}/{message_idx}-{timestamp:%Y-%m}/{name}{ext}", "told apart"),
-    # lengths
-    ("x" * 251 + "/{run_id}/{name}{ext}", "does not fit"), ("x" * 211 + "{run_id}/{name}{ext}", "does not fit"),
+    ("my runs/{run_id}/{name}{ext}", "more than"),
+    ("a\n/{run_id}/{name}{ext}", "more than"),
+    ("x" * 251 + "/{run_id}/{name}{ext}", "does not fit"),
+    ("x" * 211 + "{run_id}/{name}{ext}", "does not fit"),
     ("x" * 100 + "{run_id}+{session_id}+{provider_id}+{mime_type}/{name}{ext}", "does not fit"),
 ])  # fmt: skip
 def test_templates_that_are_refused(template: str, problem: str) -> None:
@@ -488,16 +471,7 @@ def test_templates_that_are_refused(template: str, problem: str) -> None:
     assert caught.value.next_step
 
 
-def test_refusals_say_what_to_write() -> None:
-    with pytest.raises(InvalidLayoutError, match=r"put '/' or '\+' between"):
-        Layout("{run_id}-{session_id}/{name}{ext}", "by-run")
-    with pytest.raises(InvalidLayoutError, match=r"\{timestamp:%Y-%m-%d\}"):
-        Layout("{run_id}/{timestamp}/{name}{ext}", "by-run")
-
-
-@pytest.mark.parametrize(
-    ("template", "mode"), [("runs/{run_id}/{name}{ext}", "by-user"), (None, "by-run"), (7, "by-run")]
-)
-def test_other_modes_and_types_are_refused(template: str, mode: str) -> None:
-    with pytest.raises(InvalidLayoutError, match=r"unknown organization|is text"):
-        Layout(template, mode)
+def test_other_modes_and_types_are_refused() -> None:
+    for template, mode in (("runs/{run_id}/{name}{ext}", "by-user"), (None, "by-run"), (7, "by-run")):
+        with pytest.raises(InvalidLayoutError, match=r"unknown organization|is text"):
+            Layout(template, mode)  # type: ignore[arg-type]

@@ -33,16 +33,13 @@ def listing(*found: Page) -> Iterator[Page]:
     return iter(found)
 
 
-@pytest.mark.parametrize("at_once", [1, 7, 1000, 10_000])
-def test_sorting_in_runs_gives_all_of_it_unchanged(at_once: int) -> None:
-    wanted = [entry(number) for number in range(1000)]
-    mixed = random.Random(4).sample(wanted, 1000)
-    assert list(sort_entries(iter(mixed), at_once)) == wanted
-
-
-def test_what_is_listed_twice_is_given_once_and_runs_leave_no_file(
+def test_sorting_in_runs_gives_all_of_it_unchanged_and_once(
     tmp_path: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for at_once in [1, 7, 1000, 10_000]:
+        wanted = [entry(number) for number in range(1000)]
+        mixed = random.Random(4).sample(wanted, 1000)
+        assert list(sort_entries(iter(mixed), at_once)) == wanted
     mixed = [entry(number) for number in (3, 1, 2, 3, 1)]
     assert list(sort_entries(iter(mixed), 2)) == [entry(1), entry(2), entry(3)]
     assert list(sort_entries(iter(()))) == []
@@ -75,6 +72,15 @@ def test_a_first_page_out_of_order_makes_it_all_sorted() -> None:
     assert list(found) == [entry(1), entry(2), entry(4)]
     order = KeyOrder("s3://b--usw2-az1--x-s3", unordered=True)
     assert list(order.entries(listing(page_of(1), page_of(0)))) == [entry(0), entry(1)]
+    with pytest.raises(StorageError, match="goes round"):
+        list(pages(lambda _: page_of(token="again"), "runs"))
+    with pytest.raises(StorageError, match="goes round"):
+        list(pages(lambda token: page_of(1, 2, token=f"{token}+"), "runs"))
+    # Due folders after the wanted one need not be listed, unless earlier ones may come after them.
+    ordered = listing(Page([], ["a", "c"], "1"), Page([], ["d"], None))
+    assert level(ordered, "b").folders == ["a", "c"]
+    mixed = listing(Page([], ["c", "b"], "1"), Page([], ["a"], None))
+    assert level(mixed, "b").folders == ["c", "b", "a"]
 
 
 @pytest.mark.parametrize("later", [(1,), (4, 3), (2,)], ids=["lower", "out of order", "the same once more"])
@@ -83,21 +89,6 @@ def test_a_later_page_out_of_order_is_an_error_and_remembered(later: tuple[int, 
     with pytest.raises(StorageError, match="s3://b does not list in the order of keys"):
         list(order.entries(listing(page_of(1, 2), page_of(*later))))
     assert list(order.entries(listing(page_of(8), page_of(7)))) == [entry(7), entry(8)]
-
-
-def test_a_listing_that_goes_round_ends_with_an_error() -> None:
-    with pytest.raises(StorageError, match="goes round"):
-        list(pages(lambda _: page_of(token="again"), "runs"))
-    with pytest.raises(StorageError, match="goes round"):
-        list(pages(lambda token: page_of(1, 2, token=f"{token}+"), "runs"))
-
-
-def test_a_level_is_cut_off_only_where_names_come_in_order() -> None:
-    """Due folders after the wanted one need not be listed, unless earlier ones may come after them."""
-    ordered = listing(Page([], ["a", "c"], "1"), Page([], ["d"], None))
-    assert level(ordered, "b").folders == ["a", "c"]
-    mixed = listing(Page([], ["c", "b"], "1"), Page([], ["a"], None))
-    assert level(mixed, "b").folders == ["c", "b", "a"]
 
 
 # -- stores below a store ----------------------------------------------------------------------------------
@@ -123,7 +114,7 @@ def by_definition(names: list[str], folder: str = "") -> list[str]:
     return [name for name in shown if keys.is_internal(name) or not any(name.startswith(root) for root in roots)]
 
 
-def test_a_store_below_is_left_out_with_the_names_that_sort_before_its_settings() -> None:
+def test_a_store_below_is_left_out_in_any_case_of_letters() -> None:
     inner = [
         f"runs/r1/{name}" for name in ("!a", "(1).png", "+x/y.png", "-1.png", ".DS_Store", "0.png", "x/.fsmedia/y")
     ]
@@ -133,39 +124,28 @@ def test_a_store_below_is_left_out_with_the_names_that_sort_before_its_settings(
     # Only a listing that begins at the store or above can show that it is one.
     assert own_names(["runs/r1/-1.png", "runs/r1/.fsmedia/store.json"], "runs/r1") == ([], ("runs/r1",))
     assert own_names(["runs/r1/-1.png", "runs/r1/x.png"], "runs/r1/")[0] == ["runs/r1/-1.png", "runs/r1/x.png"]
-
-
-@pytest.mark.parametrize(
-    "mark", [".fsmedia/store.json", ".FSMEDIA/Store.json", ".FsMedia/blobs/00/x", ".f\u017fmedia/store.json"]
-)
-def test_in_any_case_of_letters_and_without_settings_it_is_a_store(mark: str) -> None:
-    # The long s is the same letter on some disks, and sorts after all others.
-    assert own_names(["a/-.png", "a/.fz.png", "a/b.png", f"a/{mark}", "b.png"]) == (["b.png"], ("a",))
-
-
-def test_a_run_that_others_called_so_hides_no_other_run_nor_is_the_stores_own_folder_another_store() -> None:
-    """PromptKit calls a folder as the run is called."""
+    for mark in [".fsmedia/store.json", ".FSMEDIA/Store.json", ".FsMedia/blobs/00/x", ".f\u017fmedia/store.json"]:
+        assert own_names(["a/-.png", "a/.fz.png", "a/b.png", f"a/{mark}", "b.png"]) == (["b.png"], ("a",))
+    # PromptKit calls a folder as the run is called.
     names = ["runs/-1/x.png", "runs/.fsmedia/0000.png", "runs/r1/x.png"]
     assert own_names(names) == (["runs/-1/x.png", "runs/r1/x.png"], ("runs/.fsmedia",))
     names = [".fsmedia/due/2026-03-04/12/00/a/.fsmedia/store.json", ".fsmedia/quarantine/x/a/.fsmedia/store.json"]
     assert own_names(names) == (names, ())
 
 
-@pytest.mark.parametrize("at_once", [1, 3, 50_000])
-@pytest.mark.parametrize("seed", range(60))
-def test_a_listing_leaves_out_what_the_definition_says(
-    seed: int, at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_listing_leaves_out_what_the_definition_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """In pieces of any size, and with few names waiting in memory and the others in a file."""
-    monkeypatch.setattr(listings, "SORTED_AT_ONCE", at_once)
-    random_ = random.Random(seed)
-    parts = ["!", "-", "+a", ".a", ".fsmedia", ".FSMEDIA", ".g", "a", "b", "store.json", "blobs"]
-    names = sorted({"/".join(random_.choices(parts, k=random_.randint(1, 5))) for _ in range(80)})
-    files = [name for name in names if not any(each.startswith(f"{name}/") for each in names)]
-    assert own_names(files)[0] == by_definition(files)
-    for folder in ("a", "-", "a/b", "a/-"):
-        below = [name for name in files if name.startswith(f"{folder}/")]
-        assert own_names(below, folder)[0] == by_definition(below, folder)
+    for at_once in [1, 3, 50_000]:
+        for seed in range(60):
+            monkeypatch.setattr(listings, "SORTED_AT_ONCE", at_once)
+            random_ = random.Random(seed)
+            parts = ["!", "-", "+a", ".a", ".fsmedia", ".FSMEDIA", ".g", "a", "b", "store.json", "blobs"]
+            names = sorted({"/".join(random_.choices(parts, k=random_.randint(1, 5))) for _ in range(80)})
+            files = [name for name in names if not any(each.startswith(f"{name}/") for each in names)]
+            assert own_names(files)[0] == by_definition(files)
+            for folder in ("a", "-", "a/b", "a/-"):
+                below = [name for name in files if name.startswith(f"{folder}/")]
+                assert own_names(below, folder)[0] == by_definition(below, folder)
 
 
 def test_names_that_wait_take_bounded_memory(tmp_path: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:

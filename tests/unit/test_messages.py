@@ -132,17 +132,6 @@ def test_what_is_no_json_is_refused_with_its_place(text: str) -> None:
         parse_json(text)
 
 
-def test_depth_is_limited_readably() -> None:
-    for text in ("[" * 100_000, '{"a":' * 100_000):
-        with pytest.raises(InvalidMediaError, match="levels deep"):
-            parse_json(text)
-    parse_json("[" * DEEPEST + "]" * DEEPEST)
-    holds_itself: list[Any] = []
-    holds_itself.append(holds_itself)
-    with pytest.raises(InvalidMediaError, match="holds itself"):
-        list(media_fields(holds_itself))
-
-
 # -- places ------------------------------------------------------------------------------------------------------
 
 
@@ -168,7 +157,7 @@ def test_editing_nothing_changes_nothing(document: Any) -> None:
     assert edited(document, {}) is document
 
 
-def test_editing_copies_what_it_must_and_nothing_else() -> None:
+def test_editing_copies_what_it_must_and_depth_is_limited_readably() -> None:
     document = {"a": ({"x": "1", "y": "2"}, {"z": "3"}), "b": {"c": []}}
     made = edited(document, {("a", 0, "x"): ("w", "9")})
     assert made == {"a": ({"w": "9", "y": "2"}, {"z": "3"}), "b": {"c": []}}
@@ -179,6 +168,14 @@ def test_editing_copies_what_it_must_and_nothing_else() -> None:
     assert spliced("0123456789", [Edit(7, 8, "x"), Edit(0, 2, ""), Edit(2, 2, "y")]) == "y23456x89"
     text = '{"media": {"data": "aGk=", "data": "aGk=", "mime_type": "image/png"}}'
     assert list(media_fields(parse_json(text))) == []
+    for text in ("[" * 100_000, '{"a":' * 100_000):
+        with pytest.raises(InvalidMediaError, match="levels deep"):
+            parse_json(text)
+    parse_json("[" * DEEPEST + "]" * DEEPEST)
+    holds_itself: list[Any] = []
+    holds_itself.append(holds_itself)
+    with pytest.raises(InvalidMediaError, match="holds itself"):
+        list(media_fields(holds_itself))
 
 
 @given(TEXTS)

@@ -107,41 +107,47 @@ def test_timestamps_mean_an_instant_or_that_none_was_given() -> None:
         assert MediaMetadata(run_id=value).run_id == value
 
 
-@pytest.mark.parametrize(("given", "reason"), [
-    (datetime(2026, 3, 4), "time zone"), ("2026-03-04T12:30:05", "time zone"), (date(2026, 3, 4), "time zone"),
-    ("yesterday", "timestamp"), ("", "timestamp"), (float("nan"), "timestamp"), (1e30, "timestamp"),
-    (True, "timestamp"), ("9999-12-31T23:59:59-05:00", "9999"), ("2026-02-30T00:00:00Z", "timestamp"),
-])  # fmt: skip
-def test_timestamps_that_are_refused(given: object, reason: str) -> None:
-    assert reason in refused(MediaMetadata, timestamp=given)
+REFUSED: dict[tuple[type[BaseModel], str, str], list[Any]] = {
+    (MediaMetadata, "timestamp", "time zone"): [datetime(2026, 3, 4), "2026-03-04T12:30:05", date(2026, 3, 4)],
+    (MediaMetadata, "timestamp", ""): ["yesterday", "", float("nan"), 1e30, True, "2026-02-30T00:00:00Z"],
+    (MediaMetadata, "timestamp", "9999"): ["9999-12-31T23:59:59-05:00"],
+    **{
+        (MediaMetadata, name, ""): ["\ud800", "a\udce9b", None, 5, True, "x" * 4097, ["r1"]]
+        for name in ("run_id", "conversation_id", "session_id", "provider_id")
+    },
+    **{(MediaMetadata, name, ""): [-1, True, False, "1", 1.0, 10**9, None] for name in ("message_idx", "part_idx")},
+    (MediaMetadata, "size_bytes", ""): [-1],
+    (MediaMetadata, "mime_type", ""): ["nonsense", "image/png\r\nX-Evil: 1", None],
+    (MediaMetadata, "policy_name", ""): ["x" * 256, 5],
+    (MediaMetadata, "reference", ""): ["runs/r1/x.png"],  # a field of the record only
+    (MediaMetadata, "bogus", ""): [SECRET],
+    (ContentFields, "width", ""): [-1],
+    (ContentFields, "height", ""): [1.5],
+    (ContentFields, "bit_rate", ""): [-1],
+    (ContentFields, "channels", ""): ["many"],
+    (ContentFields, "duration", ""): [-0.5, float("nan")],
+    (ContentFields, "fps", ""): [float("inf")],
+    (ContentFields, "caption", ""): ["x" * 65537, "\ud800"],
+    (ContentFields, "format", ""): ["x" * 4097],
+    (ContentFields, "detail", ""): [5],
+    # They would delete at once; a bare number is meant as days, and would delete after six minutes.
+    (RetentionPolicy, "keep_for", ""): [
+        timedelta(0), timedelta(seconds=-1), timedelta(days=-1), timedelta(milliseconds=999), timedelta(seconds=1.5),
+        "x", 365, 30.0, True,
+    ],
+    (RetentionPolicy, "name", ""): ["", "x" * 256, None, 5, "\ud800"],
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["run_id", "conversation_id", "session_id", "provider_id"])
-@pytest.mark.parametrize(
-    "value", ["\ud800", "a\udce9b", None, 5, True, "x" * 4097, ["r1"]], ids=lambda value: repr(value)[:12]
-)
-def test_ids_that_are_refused(name: str, value: object) -> None:
-    text = refused(MediaMetadata, **{name: value})
-    assert text.startswith(f"MediaMetadata: {name}: ")
-    text.encode()
-
-
-@pytest.mark.parametrize("name", ["message_idx", "part_idx"])
-@pytest.mark.parametrize("value", [-1, True, False, "1", 1.0, 10**9, None])
-def test_indices_that_are_refused(name: str, value: object) -> None:
-    assert f"{name}: " in refused(MediaMetadata, **{name: value})
-    assert getattr(MediaMetadata(**{name: 10**9 - 1}), name) == 10**9 - 1
-
-
-@pytest.mark.parametrize(("name", "value"), [
-    ("size_bytes", -1), ("mime_type", "nonsense"), ("mime_type", "image/png\r\nX-Evil: 1"), ("mime_type", None),
-    ("policy_name", "x" * 256), ("policy_name", 5), ("reference", "runs/r1/x.png"),  # a field of the record only
-    ("bogus", SECRET),
-])  # fmt: skip
-def test_other_fields_that_are_refused(name: str, value: object) -> None:
-    text = refused(MediaMetadata, **{name: value})
-    assert f"{name}: " in text
-    assert SECRET not in text
+@pytest.mark.parametrize(("model", "name", "said"), REFUSED)
+def test_fields_that_are_refused(model: type[BaseModel], name: str, said: str) -> None:
+    for value in REFUSED[model, name, said]:
+        text = refused(model, **({"name": "audit"} if model is RetentionPolicy else {}) | {name: value})
+        assert text.startswith(f"{model.__name__}: {name}: "), value
+        assert said in text
+        assert SECRET not in text
+        text.encode()
+    assert MediaMetadata(message_idx=10**9 - 1, part_idx=10**9 - 1).part_idx == 10**9 - 1
 
 
 def test_all_that_is_wrong_is_said_at_once_in_one_line_without_quoting() -> None:
@@ -211,7 +217,11 @@ def test_records_come_back_from_json(metadata: MediaMetadata, expires_at: Any, x
     assert type(record.reference) is Reference
 
 
-def test_a_record_is_metadata_and_content_fields_and_facts() -> None:
+def test_policies_and_records_are_metadata_and_content_fields_and_facts() -> None:
+    for keep_for in [None, timedelta(seconds=1), timedelta(days=365), timedelta(days=999999999)]:
+        policy = RetentionPolicy(name="audit", keep_for=keep_for)
+        assert policy.keep_for == keep_for
+        assert RetentionPolicy.model_validate_json(policy.model_dump_json()) == policy
     own = set(MediaRecord.model_fields) - set(MediaMetadata.model_fields) - set(CONTENT_FIELDS)
     assert own == {"reference", "sha256", "expires_at", "detected_mime_type", "xattrs", "hold"}
     assert "reference: " in refused(MediaRecord)
@@ -220,53 +230,11 @@ def test_a_record_is_metadata_and_content_fields_and_facts() -> None:
     assert set(CONTENT_FIELDS) < set(MediaContent.model_fields)
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("width", -1), ("height", 1.5), ("bit_rate", -1), ("channels", "many"), ("duration", -0.5),
-    ("duration", float("nan")), ("fps", float("inf")), ("caption", "x" * 65537), ("caption", "\ud800"),
-    ("format", "x" * 4097), ("detail", 5),
-])  # fmt: skip
-def test_content_fields_that_are_refused(name: str, value: object) -> None:
-    assert f"{name}: " in refused(ContentFields, **{name: value})
-
-
-def test_policies() -> None:
-    for keep_for in [None, timedelta(seconds=1), timedelta(days=365), timedelta(days=999999999)]:
-        policy = RetentionPolicy(name="audit", keep_for=keep_for)
-        assert policy.keep_for == keep_for
-        assert RetentionPolicy.model_validate_json(policy.model_dump_json()) == policy
-
-
-@pytest.mark.parametrize(
-    "keep_for",
-    [timedelta(0), timedelta(seconds=-1), timedelta(days=-1), timedelta(milliseconds=999), timedelta(seconds=1.5), "x"],
-)
-def test_policies_that_would_delete_at_once_are_refused(keep_for: object) -> None:
-    assert "keep_for: " in refused(RetentionPolicy, name="audit", keep_for=keep_for)
-
-
-@pytest.mark.parametrize("keep_for", [365, 30.0, True])
-def test_a_bare_number_is_no_duration(keep_for: object) -> None:
-    """`keep_for=365` is meant as days, and would delete after six minutes."""
-    assert "keep_for: " in refused(RetentionPolicy, name="audit", keep_for=keep_for)
-
-
-@pytest.mark.parametrize("name", ["", "x" * 256, None, 5, "\ud800"], ids=lambda value: repr(value)[:12])
-def test_policy_names_that_are_refused(name: object) -> None:
-    assert "name: " in refused(RetentionPolicy, name=name)
-
-
 HOUR = timedelta(hours=1)
 RECORD = MediaRecord(
-    reference="runs/r1/x.png",
-    run_id="r1",
-    conversation_id="c1",
-    session_id="s1",
-    provider_id="openai",
-    mime_type="Image/PNG; x=1",
-    policy_name="retain-30days",
-    timestamp=NOON,
-    expires_at=NOON + 30 * 24 * HOUR,
-)
+    reference="runs/r1/x.png", run_id="r1", conversation_id="c1", session_id="s1", provider_id="openai",
+    mime_type="Image/PNG; x=1", policy_name="retain-30days", timestamp=NOON, expires_at=NOON + 30 * 24 * HOUR,
+)  # fmt: skip
 BARE = MediaRecord(reference="x.bin")
 IDS = ["run_id", "conversation_id", "session_id", "provider_id", "policy_name"]
 SOME = st.sampled_from(["", "a", "b"])
@@ -315,31 +283,24 @@ def test_a_selection_means_ids_instants_and_patterns_of_types() -> None:
     assert Selection(run_id="r1") == Selection(run_id="r1")
 
 
-@pytest.mark.parametrize(
-    ("word", "spelling"), [("png", "image/png"), (".jpg", "image/jpeg"), ("pictures", "image/\\*"), ("", "image/\\*")]
-)
-def test_a_word_that_is_no_type_is_refused(word: str, spelling: str) -> None:
-    """`mime_type="png"` gave nothing without a word."""
-    with pytest.raises(InvalidMediaError, match=f"no MIME type; use .*{spelling}"):
-        Selection(mime_type=word)
+def test_words_of_a_selection_that_are_refused() -> None:
+    for name in (*IDS, "mime_type"):
+        for value in (5, b"r1", ["r1"], True):
+            with pytest.raises(InvalidMediaError, match=f"{name} must be a str"):
+                Selection(**{name: value})  # type: ignore[arg-type]
+    for name in ("since", "until", "expires_before"):
+        for instant in (datetime(2026, 3, 4), "2026-03-04T00:00:00Z", 0, NOON.date()):
+            with pytest.raises(InvalidMediaError, match=f"{name} must be an aware datetime") as info:
+                Selection(**{name: instant})  # type: ignore[arg-type]
+            assert "UTC" in info.value.next_step
+    # `mime_type="png"` gave nothing without a word.
+    spellings = {"png": "image/png", ".jpg": "image/jpeg", "pictures": "image/\\*", "": "image/\\*"}
+    for word, spelling in spellings.items():
+        with pytest.raises(InvalidMediaError, match=f"no MIME type; use .*{spelling}"):
+            Selection(mime_type=word)
 
 
 @given(st.fixed_dictionaries(dict.fromkeys(IDS, SOME)), st.fixed_dictionaries({}, optional=dict.fromkeys(IDS, SOME)))
 def test_all_conditions_must_be_met(fields: dict[str, str], words: dict[str, str]) -> None:
     record = MediaRecord(reference="x", **fields)
     assert means(record, **words) == all(fields[name] == wanted for name, wanted in words.items())
-
-
-@pytest.mark.parametrize("name", [*IDS, "mime_type"])
-@pytest.mark.parametrize("value", [5, b"r1", ["r1"], True], ids=repr)
-def test_words_that_are_no_text_are_refused(name: str, value: object) -> None:
-    with pytest.raises(InvalidMediaError, match=f"{name} must be a str"):
-        Selection(**{name: value})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("name", ["since", "until", "expires_before"])
-@pytest.mark.parametrize("value", [datetime(2026, 3, 4), "2026-03-04T00:00:00Z", 0, NOON.date()], ids=repr)
-def test_instants_that_are_none_are_refused(name: str, value: object) -> None:
-    with pytest.raises(InvalidMediaError, match=f"{name} must be an aware datetime") as info:
-        Selection(**{name: value})  # type: ignore[arg-type]
-    assert "UTC" in info.value.next_step

@@ -106,11 +106,6 @@ def test_settings_come_back_from_store_json(organization: Any, templates: Any, p
     again.check(asked())
 
 
-def test_a_store_that_says_little_is_read_with_the_defaults() -> None:
-    assert Configuration.parse(b'{"fsmedia": 1}') == Configuration(due_index="partial"), "nobody promised an index"
-    assert Configuration().organization == OrganizationMode.BY_RUN
-
-
 @pytest.mark.parametrize(
     "data",
     [b"", b"{", b"\0" * 64, b"[]", b"null", b"{}", b'{"fsmedia": "1"}', b'{"organization": "by-run"}', b"[" * 10**5],
@@ -153,12 +148,14 @@ def test_a_store_of_a_newer_version_is_not_opened(changes: dict[str, Any]) -> No
 # -- what a caller asks ------------------------------------------------------------------------------------------
 
 
-def test_what_was_not_given_is_not_asked() -> None:
+def test_what_was_not_given_is_not_asked_and_read_with_the_defaults() -> None:
     assert asked() == Settings()
     assert asked("by-run").values["organization"] is OrganizationMode.BY_RUN
     assert asked(OrganizationMode.BY_SESSION).values["organization"] is OrganizationMode.BY_SESSION
     settings = asked(templates={OrganizationMode.BY_RUN: TEMPLATE})
     assert {mode: layout.template for mode, layout in settings.values["layouts"].items()} == {"by-run": TEMPLATE}
+    assert Configuration.parse(b'{"fsmedia": 1}') == Configuration(due_index="partial"), "nobody promised an index"
+    assert Configuration().organization == OrganizationMode.BY_RUN
 
 
 @pytest.mark.parametrize(("arguments", "error"), [
@@ -225,7 +222,7 @@ def test_the_same_settings_are_no_difference_and_no_default_policy_is_one() -> N
 # -- environment -------------------------------------------------------------------------------------------------
 
 
-def test_the_environment_may_name_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_may_name_the_store_and_a_grace_must_fit_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(URL_VARIABLE, " s3://bucket/media ")
     assert url_from_environment() == "s3://bucket/media"
     for value in ("", "  "):
@@ -235,10 +232,7 @@ def test_the_environment_may_name_the_store(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv(URL_VARIABLE)
     with pytest.raises(InvalidMediaError, match="pass a URL"):
         url_from_environment()
-
-
-def test_a_grace_that_the_file_can_not_hold_is_refused_before_there_is_one() -> None:
-    """The first write would make a store that its own settings do not fit, also the next time."""
+    # The first write would make a store that its own settings do not fit, also the next time.
     with pytest.raises(InvalidMediaError, match="whole seconds"):
         Settings.read({"orphan_grace": timedelta(seconds=700.5)})
 
@@ -354,7 +348,7 @@ def opened(url: str, endpoint: str | None):
     return open_backend(url, options, timeout=timedelta(seconds=1))
 
 
-def test_spellings_of_one_server_are_one_place() -> None:
+def test_spellings_of_one_server_are_one_place_and_roots_beside_each_other_two() -> None:
     for one, other, same in [
         ("http://127.0.0.1:9000", "http://127.0.0.1:9000/", True),
         ("http://localhost:9000", "http://127.0.0.1:9000", True),
@@ -365,8 +359,5 @@ def test_spellings_of_one_server_are_one_place() -> None:
     ]:  # fmt: skip
         source, target = opened("s3://bucket/media", one), opened("s3://bucket/media/copy", other)
         assert overlap(source, target) is overlap(target, source) is same
-
-
-def test_roots_beside_each_other_are_two_places():
     server = "http://127.0.0.1:9000"
     assert not overlap(opened("s3://bucket/media", server), opened("s3://bucket/media-copy", server))

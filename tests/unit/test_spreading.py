@@ -47,9 +47,12 @@ def texts(result: JobResult) -> list[tuple[str, str]]:
     return sorted((each.reference, str(each.error)) for each in result.failed)
 
 
-def test_windows_hold_everything_once() -> None:
+def test_windows_hold_everything_once_and_a_result_is_handled_before_it_is_counted() -> None:
     assert list(windows(range(5), 2)) == [[0, 1], [2, 3], [4]]
     assert list(windows([], 2)) == []
+    # Whoever handles a window may still add a failure to it.
+    total = run([[1], [2]], handle=lambda result: result.fail("late", StorageError("it was not recorded")))
+    assert [each.reference for each in total.failed] == ["late", "late"]
 
 
 @pytest.mark.parametrize("threads", [0, 1, 4])
@@ -75,13 +78,7 @@ def test_every_window_is_worked_on_and_added_up(threads: int) -> None:
     assert seen == sorted(seen)
 
 
-def test_a_result_is_handled_before_it_is_counted() -> None:
-    """Whoever handles a window may still add a failure to it."""
-    total = run([[1], [2]], handle=lambda result: result.fail("late", StorageError("it was not recorded")))
-    assert [each.reference for each in total.failed] == ["late", "late"]
-
-
-def test_a_worker_that_fails_answers_for_its_window_only() -> None:
+def test_workers_that_fail_and_broken_pools_answer_for_their_windows_only() -> None:
     with ThreadPoolExecutor(2) as executor:
         total = run([[1], [12, 13], [2], [404]], executor)
     assert sorted(total.sums) == [1, 2]
@@ -89,9 +86,6 @@ def test_a_worker_that_fails_answers_for_its_window_only() -> None:
     lost = "its worker failed (ValueError: unlucky); add again"
     assert [(name, lost in text) for name, text in texts(total)] == [("12", True), ("13", True), ("404", False)]
     assert "no such media" in texts(total)[2][1]  # our own errors stay what they are
-
-
-def test_a_broken_pool_is_told_for_every_item() -> None:
     total = run([[1], [2, 3]], Broken())
     assert [name for name, text in texts(total) if "RuntimeError: the pool is broken" in text] == ["1", "2", "3"]
     assert (total.examined, total.sums) == (3, [])

@@ -134,17 +134,14 @@ def made(views: Any = None, layouts: Any = None) -> Configuration:
     return Configuration.first(settings, organization=OrganizationMode.BY_RUN, adopted=False)
 
 
-def test_they_come_back_from_store_json() -> None:
+def test_views_come_back_from_store_json_or_are_not_in_it() -> None:
     configuration = made(CHOSEN)
     again = Configuration.parse(configuration.dump())
     assert again == configuration
     assert {name: view.template for name, view in again.views.items()} == CHOSEN
     again.check(Settings.read({"views": CHOSEN}))
     again.check(Settings())
-
-
-def test_a_store_without_any_says_nothing_of_them() -> None:
-    """So that readers that know no views open it."""
+    # So that readers that know no views open it.
     for none in (None, {}):
         assert "views" not in json.loads(made(none).dump())
 
@@ -202,7 +199,7 @@ def paths(tree: Tree) -> dict[str, str]:
     return found
 
 
-def test_one_of_each() -> None:
+def test_one_of_each_and_a_name_that_looks_like_a_mark() -> None:
     rows = rows_of(
         {"reference": f"runs/r1/{NAME}.png", "run_id": "r1"},
         {"reference": f"sessions/s/{NAME}.{9}-{DIGEST}-{GENERATION}.png", "run_id": "a/b"},
@@ -221,6 +218,23 @@ def test_one_of_each() -> None:
         *[None] * 5,
     ]
     assert list(tree.below("", 1)) == list(tree.children(""))
+    # Somebody chose the very name that a mark would make, for all lengths of the mark.
+    first = paths(Tree(FLAT, named("runs/r1/a.png", "runs/r2/a.png")))
+    taken = [f"runs/r9/{name}" for name in first]
+    again = paths(Tree(FLAT, named("runs/r1/a.png", "runs/r2/a.png", *taken)))
+    assert sorted(again.values()) == sorted(["runs/r1/a.png", "runs/r2/a.png", *taken])
+    longer = paths(Tree(FLAT, named("runs/r1/a.png", "runs/r2/a.png", *taken, *(f"runs/r8/{name}" for name in again))))
+    assert len(longer) == 4 + len(again)
+    view = View("by-hour", "{timestamp:%Y-%m-%dT%H}/{name}{ext}".replace("T", "_"))
+    hour = 3_600_000_000
+    rows = rows_of(
+        {"reference": "a", "timestamp": 5 * hour + 1},
+        {"reference": "b", "timestamp": 6 * hour - 1},
+        {"reference": "c", "timestamp": -1},
+        {"reference": "d", "timestamp": 2**62},
+        {"reference": "e", "timestamp": None},
+    )
+    assert sorted(paths(Tree(view, rows))) == ["1969-12-31_23/c", "1970-01-01_05/a", "1970-01-01_05/b", "~_/d", "~_/e"]
 
 
 def test_two_of_one_path_both_get_a_mark_that_depends_on_the_media_alone() -> None:
@@ -238,16 +252,6 @@ def test_two_of_one_path_both_get_a_mark_that_depends_on_the_media_alone() -> No
         found = paths(Tree(FLAT, named(f"runs/r1/{name}", f"runs/r2/{name}")))
         assert len(found) == 2
         assert all(len(path.encode()) <= MAX_NAME for path in found)
-
-
-def test_a_name_that_looks_like_a_mark() -> None:
-    """Somebody chose the very name that a mark would make, for all lengths of the mark."""
-    first = paths(Tree(FLAT, named("runs/r1/a.png", "runs/r2/a.png")))
-    taken = [f"runs/r9/{name}" for name in first]
-    again = paths(Tree(FLAT, named("runs/r1/a.png", "runs/r2/a.png", *taken)))
-    assert sorted(again.values()) == sorted(["runs/r1/a.png", "runs/r2/a.png", *taken])
-    longer = paths(Tree(FLAT, named("runs/r1/a.png", "runs/r2/a.png", *taken, *(f"runs/r8/{name}" for name in again))))
-    assert len(longer) == 4 + len(again)
 
 
 def test_what_really_lies_in_the_views_folder_keeps_its_path() -> None:
@@ -285,19 +289,6 @@ def test_facts_and_what_is_gone_is_shown_no_more_in_any_view() -> None:
     for tree in trees:
         assert list(paths(tree).values()) == ["runs/r1/b.png"]
     assert trees[0].find("r1/a.png") is None
-
-
-def test_times_that_share_a_folder_and_times_that_no_datetime_holds() -> None:
-    view = View("by-hour", "{timestamp:%Y-%m-%dT%H}/{name}{ext}".replace("T", "_"))
-    hour = 3_600_000_000
-    rows = rows_of(
-        {"reference": "a", "timestamp": 5 * hour + 1},
-        {"reference": "b", "timestamp": 6 * hour - 1},
-        {"reference": "c", "timestamp": -1},
-        {"reference": "d", "timestamp": 2**62},
-        {"reference": "e", "timestamp": None},
-    )
-    assert sorted(paths(Tree(view, rows))) == ["1969-12-31_23/c", "1970-01-01_05/a", "1970-01-01_05/b", "~_/d", "~_/e"]
 
 
 SEGMENTS = st.text(alphabet=st.sampled_from("ab~.é*?[ "), min_size=1, max_size=4).filter(
@@ -420,7 +411,7 @@ def test_it_looks_again_when_it_is_older_than_it_may_be(source: Source, clock: C
     assert source.seen(shown) == "7.png", "and none once"
 
 
-def test_a_snapshots_age_counts(source: Source, clock: Clock) -> None:
+def test_a_snapshots_age_counts_and_the_same_rows_keep_their_trees(source: Source, clock: Clock) -> None:
     source.age = MINUTE / 2
     shown = ViewTrees(source, MINUTE, clock)
     source.seen(shown)
@@ -428,6 +419,11 @@ def test_a_snapshots_age_counts(source: Source, clock: Clock) -> None:
     assert source.seen(shown) == "1.png"
     clock.advance(timedelta(seconds=1))
     assert source.seen(shown) == "2.png"
+    source.same = CatalogRows(lambda name: ["runs/r/a.png"] if name == "reference" else ["r"])
+    shown = ViewTrees(source, timedelta(0), clock)
+    before = source.count
+    assert shown.tree(BY_RUN) is shown.tree(BY_RUN)
+    assert source.count == before + 2
 
 
 def test_where_looking_takes_long_it_does_for_as_long(source: Source, clock: Clock) -> None:
@@ -439,13 +435,6 @@ def test_where_looking_takes_long_it_does_for_as_long(source: Source, clock: Clo
     assert source.seen(shown) == "1.png"
     clock.advance(timedelta(seconds=1))
     assert source.seen(shown) == "2.png"
-
-
-def test_the_same_rows_keep_their_trees(source: Source, clock: Clock) -> None:
-    source.same = CatalogRows(lambda name: ["runs/r/a.png"] if name == "reference" else ["r"])
-    shown = ViewTrees(source, timedelta(0), clock)
-    assert shown.tree(BY_RUN) is shown.tree(BY_RUN)
-    assert source.count == 2
 
 
 def test_an_error_is_told_and_the_next_call_looks_again(source: Source, clock: Clock) -> None:
