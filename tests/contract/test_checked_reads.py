@@ -234,10 +234,6 @@ def test_a_running_overwrite_is_read_once_more(
         stale = iter([old])
         monkeypatch.setattr(records, "facts_of_sidecar", lambda text, key, stale=stale: real(next(stale, text), key))
         monkeypatch.setattr(
-            "fsmedia.filesystem.media_filesystem.facts_of_sidecar",
-            lambda text, key, stale=stale: real(next(stale, text), key),
-        )
-        monkeypatch.setattr(
             "fsmedia.store.facts_of_sidecar", lambda text, key, stale=stale: real(next(stale, text), key)
         )
         assert way(store, reference) == new, name
