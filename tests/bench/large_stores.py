@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -22,18 +21,16 @@ from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.catalog.views import CatalogRows, Tree
 from fsmedia.format import keys
 from fsmedia.format.layout import DEFAULT_VIEWS, View
-from fsmedia.format.sidecar import Sidecar
-from fsmedia.models import ContentFields
-from tests.bench.rounds import interleaved, scratch, show
+from tests.bench.rounds import interleaved, repeated, scratch, seconds, show
 
 COUNT = int(os.environ.get("FSMEDIA_BENCH_MEDIA", "100000"))
 ROUNDS = 3
 _RUNS = 100
 
 
-def filled(root: str, count: int, due: int) -> None:
+def filled(root: str, count: int, due: int, *, runs: int = 100, **settings: Any) -> None:
     """Store tiny media: `due` of them have expired, all others do so later."""
-    store = MediaStore(root, durability="rename")
+    store = MediaStore(root, durability="rename", **settings)
     content = MediaContent.from_bytes(b"x", "text/plain")
     now = datetime.now(UTC)
 
@@ -42,7 +39,8 @@ def filled(root: str, count: int, due: int) -> None:
             past = number % (count // due) == 0 if due else False
             timestamp = now - timedelta(days=2, minutes=number % 600) if past else now
             policy = "retain-1days" if past else "retain-30days"
-            yield content, MediaMetadata(run_id=f"r{number % _RUNS}", timestamp=timestamp, policy_name=policy)
+            ids = {"run_id": f"r{number % runs}", "session_id": f"s{number % 700}"}
+            yield content, MediaMetadata(**ids, timestamp=timestamp, policy_name=policy)
 
     store.store_many(pairs())
 
@@ -259,8 +257,8 @@ def views() -> None:
         _store(folder / "m")
 
 
-def _line(what: str, seconds: float, goal: str = "") -> None:
-    print(f"  {what:<58}{seconds * 1000:>12.3f} ms{f'   (goal: {goal})' if goal else ''}")
+def _line(what: str, took: float, goal: str = "") -> None:
+    print(f"  {what:<58}{took * 1000:>12.3f} ms{f'   (goal: {goal})' if goal else ''}")
 
 
 def _columns() -> Callable[[str], list[Any]]:
@@ -286,8 +284,8 @@ def _trees() -> None:
     print(f"\ntrees of {MEDIA:,} rows")
     column = _columns()
     taken = interleaved({view.name: partial(_grown, column, view) for view in (*DEFAULT_VIEWS, BY_DAY)}, 3)
-    for name, seconds in taken.items():
-        _line(f"rows and tree of {name}", seconds)
+    for name, took in taken.items():
+        _line(f"rows and tree of {name}", took)
     tracemalloc.start()
     rows = CatalogRows(column)
     before, _ = tracemalloc.get_traced_memory()
@@ -301,64 +299,27 @@ def _grown(column: Callable[[str], list[Any]], view: View) -> Tree:
     return Tree(view, CatalogRows(column))
 
 
-def _fill(root: Path) -> None:
-    """Write media past the store: it is not what is measured."""
-    store = MediaStore(root, views={BY_DAY.name: BY_DAY.template}).create()
-    del store
-    at = datetime(2026, 1, 1, tzinfo=UTC)
-    for number in range(MEDIA):
-        name = keys.plain_name(number % 9, 0, keys.new_unique()) + ".png"
-        folder = root / "runs" / f"run-{number % RUNS:04d}"
-        if number < RUNS:
-            folder.mkdir(parents=True)
-        metadata = MediaMetadata(
-            run_id=folder.name,
-            session_id=f"session-{number % 700}",
-            message_idx=number % 9,
-            mime_type="image/png",
-            size_bytes=1,
-            timestamp=at,
-        )
-        values = dict(vars(metadata))
-        sidecar = Sidecar.build(
-            values, dict(vars(ContentFields())), sha256="ab" * 32, expires_at=None, detected_mime_type=None
-        )
-        (folder / name).write_bytes(b"x")
-        (folder / f"{name}.meta").write_bytes(sidecar.dump())
-
-
-def _once(call: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    call()
-    return time.perf_counter() - begun
-
-
 def _store(root: Path) -> None:
-    _fill(root)
+    filled(str(root), MEDIA, 0, runs=RUNS, views={BY_DAY.name: BY_DAY.template})
     print(f"\na store of {MEDIA:,} media on local disk")
     opened = partial(fsspec.filesystem, "media", root=str(root), skip_instance_cache=True)
-    _line("first look, no catalog in the store (reads every sidecar)", _once(lambda: opened().ls("by-run")))
-    _line("writing a catalog", _once(MediaStore(root).catalog))
+    _line("first look, no catalog in the store (reads every sidecar)", seconds(lambda: opened().ls("by-run")))
+    _line("writing a catalog", seconds(MediaStore(root).catalog))
     young = opened(view_max_age=3600)
-    _line("first look, a young catalog in the store", _once(lambda: young.ls("by-run")))
-    _line("the next view of the same rows", _once(lambda: young.ls("by-session")))
+    _line("first look, a young catalog in the store", seconds(lambda: young.ls("by-run")))
+    _line("the next view of the same rows", seconds(lambda: young.ls("by-session")))
     old = opened(view_max_age=0)
-    _line("first look, an old catalog in the store (lists it)", _once(lambda: old.ls("by-run")))
-    _line("a later look, nothing changed", _once(lambda: old.ls("by-run")))
-    path = young.ls("by-run/run-0007", detail=False)[5]
+    _line("first look, an old catalog in the store (lists it)", seconds(lambda: old.ls("by-run")))
+    _line("a later look, nothing changed", seconds(lambda: old.ls("by-run")))
+    path = young.ls("by-run/r7", detail=False)[5]
     calls: dict[str, Callable[[], object]] = {
-        "ls of a folder of 100": lambda: young.ls("by-run/run-0007"),
+        "ls of a folder of 100": lambda: young.ls("by-run/r7"),
         "ls of the folder of folders (1,000)": lambda: young.ls("by-run"),
         "info": lambda: young.info(path),
-        "glob in a folder": lambda: young.glob("by-run/run-0007/*.png"),
+        "glob in a folder": lambda: young.glob("by-run/r7/*.txt"),
         "open": lambda: young.open(path).close(),
         "cat_file": lambda: young.cat_file(path),
     }
-    taken = interleaved({what: partial(_repeat, call) for what, call in calls.items()})
-    for what, seconds in taken.items():
-        _line(what, seconds / CALLS, "< 5 ms")
-
-
-def _repeat(call: Callable[[], object]) -> None:
-    for _ in range(CALLS):
-        call()
+    taken = interleaved({what: partial(repeated, call, CALLS) for what, call in calls.items()})
+    for what, took in taken.items():
+        _line(what, took / CALLS, "< 5 ms")
