@@ -82,16 +82,21 @@ class Workers:
         # A fork copies the pool but not its threads: a call handed to it would wait for ever.
         if self._pool is None or self._pool[0] != os.getpid():
             self._pool = (os.getpid(), ThreadPoolExecutor(self._threads, thread_name_prefix="fsmedia"))
-        future = self._pool[1].submit(copy_context().run, function)
+        # Not in the future, which its thread holds a little longer than whoever waits for it.
+        answer: list[T] = []
+        future = self._pool[1].submit(copy_context().run, lambda: answer.append(function()))
         waiter = asyncio.wrap_future(future)
         try:
-            return await asyncio.shield(waiter)
+            await asyncio.shield(waiter)
         except asyncio.CancelledError:
             cancelled()
             # What has begun can't be taken back: to return now would leave a write under way that nobody knows of.
             if not (take_back and future.cancel()):
                 await _ended(waiter)
+            # What lasts as long as an answer, such as a temporary copy, goes before the cancellation comes out.
+            answer.clear()
             raise
+        return answer.pop()
 
     def close(self) -> None:
         """Shut the threads down, without waiting for calls under way."""
