@@ -1,68 +1,72 @@
-"""Erasing a subject: all of it wherever it lies, nothing of anybody else, and a receipt that says what went."""
+"""Erasing a subject: all of it wherever it lies, nothing of anybody else, and a receipt that says what went.
+
+What a repair set aside of somebody by name: see `test_set_aside_then_erased.py`.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
+from pyarrow import parquet
 
-from fsmedia import InvalidMediaError, MediaContent, MediaMetadata, MediaStore, ReadOnlyStoreError, Receipt
+from fsmedia import (
+    InvalidMediaError,
+    MediaContent,
+    MediaMetadata,
+    MediaStore,
+    ReadOnlyStoreError,
+    Receipt,
+    StorageError,
+)
+from fsmedia.catalog import schema, snapshots
 from fsmedia.format import keys
-from tests.contract.leftovers import put
+from tests.conftest import make_storage, mostly
+from tests.contract.leftovers import Leftover, put
 from tests.contract.specimens import PNG, traces
 from tests.deduplicated import below, data_keys, settled, told
-from tests.storages import LOCAL, MEMORY, S3_MOTO
-
-if TYPE_CHECKING:
-    from tests.storages import MemoryStorage, Storage
+from tests.protocol.retained import aged
+from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, Storage
+from tests.transfers import opened, shared_in_place
 
 HOUR = timedelta(hours=1)
-
-
+BOTH = pytest.mark.parametrize("deduplicate", [False, True])
+NO_SERVER = pytest.mark.parametrize("storage", mostly(LOCAL, MEMORY), indirect=True)
 OLD_RECEIPT = {
-    "receipt": 1,
-    "fsmedia": "0.1.0",
-    "store": "memory://old-receipt",
-    "words": {"run_id": "alice"},
-    "dry_run": False,
-    "begun": "2026-03-04T05:06:07Z",
-    "finished": "2026-03-04T05:06:07Z",
-    "examined": 1,
+    "receipt": 1, "fsmedia": "0.1.0", "store": "memory://old-receipt", "words": {"run_id": "alice"}, "dry_run": False,
+    "begun": "2026-03-04T05:06:07Z", "finished": "2026-03-04T05:06:07Z", "examined": 1,
     "erased": [
         {
             "reference": "runs/alice/0000_00_u01kjvktcgre9xsht16gcz743bk.txt",
             "sha256": "339f694afaae46da6ea82f200af9b636304d534bc92054419f5688ea53171240",
-            "size_bytes": 7,
-            "freed_bytes": 7,
-            "data": "gone",
-            "shared_by": 0,
-            "note": "",
+            "size_bytes": 7, "freed_bytes": 7, "data": "gone", "shared_by": 0, "note": "",
         }
     ],
-    "held": [],
-    "waiting": [],
-    "unclear": [],
-    "failed": [],
+    "held": [], "waiting": [], "unclear": [], "failed": [],
     "cleaned": {
-        "due_entries": 0,
-        "snapshots": 0,
-        "mappings": 0,
-        "index_entries": 0,
-        "log_lines": 0,
-        "quarantined": 0,
-        "leftovers": 0,
-        "previews": 0,
+        "due_entries": 0, "snapshots": 0, "mappings": 0, "index_entries": 0, "log_lines": 0, "quarantined": 0,
+        "leftovers": 0, "previews": 0,
     },
     "digest": "8579d6a16dae789fba8db4bd209d77a420d9a6d996e69f4c6aa16d438011da95",
-}
+}  # fmt: skip
+
+
+@pytest.fixture(params=mostly(LOCAL, MEMORY, S3_RCLONE))
+def storage(request: pytest.FixtureRequest, tmp_path: Any) -> Storage:
+    return make_storage(request.param, request, tmp_path)
 
 
 def stored(store: MediaStore, data: bytes = PNG, **fields: object) -> str:
     return store.store_media(MediaContent(data=data, mime_type="image/png"), MediaMetadata(**fields))
+
+
+def names(items: Any) -> list[str]:
+    return [each.reference for each in items]
 
 
 def no_trace(storage: Storage, word: str, *besides: str) -> None:
@@ -78,7 +82,7 @@ def edited(storage: Storage, reference: str, **values: object) -> None:
     storage.write(f"{reference}.meta", json.dumps({**sidecar, **values}).encode())
 
 
-@pytest.mark.parametrize("deduplicate", [False, True])
+@BOTH
 def test_all_of_a_subject_goes_and_nothing_else(storage, open_store, clock, deduplicate) -> None:
     store = open_store(deduplicate=deduplicate)
     gone = [
@@ -92,10 +96,10 @@ def test_all_of_a_subject_goes_and_nothing_else(storage, open_store, clock, dedu
     assert sorted(store.list()) == sorted(gone + stays)
     receipt = store.erase(run_id="alice")
     assert receipt.is_complete
-    assert [each.reference for each in planned.erased] == [each.reference for each in receipt.erased]
+    assert names(planned.erased) == names(receipt.erased)
     assert planned.cleaned == receipt.cleaned
     assert planned.bytes_freed == receipt.bytes_freed == len(b"other") + (0 if deduplicate else 2 * len(PNG))
-    assert sorted(each.reference for each in receipt.erased) == sorted(gone)
+    assert sorted(names(receipt.erased)) == sorted(gone)
     assert sorted(store.list()) == sorted(stays)
     assert {each: store.retrieve_media(each).read_bytes() for each in stays} == before
     no_trace(storage, "alice/")
@@ -103,8 +107,7 @@ def test_all_of_a_subject_goes_and_nothing_else(storage, open_store, clock, dedu
     told_of = {each.reference: each for each in receipt.erased}
     assert [told_of[each].data for each in gone] == ["shared", "gone", "shared"]
     assert [told_of[each].shared_by for each in gone] == [1, 0, 1]
-    assert told_of[gone[1]].sha256 == sha256(b"other").hexdigest()
-    assert told_of[gone[1]].size_bytes == 5
+    assert (told_of[gone[1]].sha256, told_of[gone[1]].size_bytes) == (sha256(b"other").hexdigest(), 5)
     assert receipt.cleaned.due_entries == 1
     assert (receipt.words, receipt.begun, receipt.finished) == ({"run_id": "alice"}, clock.now, clock.now)
     assert receipt.store == store.url
@@ -113,66 +116,49 @@ def test_all_of_a_subject_goes_and_nothing_else(storage, open_store, clock, dedu
     assert store.check_receipt(receipt).holds
 
 
-def test_nothing_happens_to_a_store_without_the_subject(storage, store, unchanged) -> None:
-    put(store)
-    with unchanged():
-        receipt = store.erase(run_id="nobody", dry_run=True)
-    assert (receipt.erased, receipt.is_complete, receipt.examined) == ((), True, 1)
-    before = traces(storage)
-    assert store.erase(run_id="nobody").erased == ()
-    assert traces(storage) == before
-
-
-def test_a_dry_run_changes_nothing(storage, open_store, unchanged) -> None:
+def test_a_dry_run_and_a_subject_nobody_knows_change_nothing(storage, open_store, unchanged) -> None:
     store = open_store(deduplicate=True)
     put(store, "alice")
     store.hold(put(store, "alice", b"held"), "a reason")
     with unchanged():
         receipt = open_store(read_only=True).erase(run_id="alice", dry_run=True)
+        nobody = store.erase(run_id="nobody", dry_run=True)
     assert receipt.dry_run
     assert (len(receipt.erased), len(receipt.held)) == (1, 1)
+    assert (nobody.erased, nobody.is_complete, nobody.examined) == ((), True, 2)
     with pytest.raises(InvalidMediaError, match="dry run"):
         store.check_receipt(receipt)
     with pytest.raises(ReadOnlyStoreError):
         open_store(read_only=True).erase(run_id="alice")
+    before = traces(storage)
+    assert store.erase(run_id="nobody").erased == ()
+    assert traces(storage) == before
 
 
-@pytest.mark.parametrize("words", [{}, {"run_id": ""}, {"run_id": "a", "session_id": ""}, {"run_id": 7}])
-def test_nobody_is_erased_by_accident(memory_storage, words) -> None:
-    from fsmedia import MediaStore
-
-    store = MediaStore(memory_storage.url)
-    put(store)
-    with pytest.raises(InvalidMediaError, match="id"):
-        store.erase(**words)
-    assert len(list(store.list())) == 1
+def test_nobody_is_erased_by_accident_and_all_ids_that_are_given_must_fit(memory_storage) -> None:
+    store = opened(memory_storage)
+    both = stored(store, run_id="r1", provider_id="p1")
+    stored(store, run_id="r1", provider_id="p2")
+    stored(store, run_id="r2", provider_id="p1")
+    for words in ({}, {"run_id": ""}, {"run_id": "r1", "session_id": ""}, {"run_id": 7}):
+        with pytest.raises(InvalidMediaError, match="id"):
+            store.erase(**words)
+    assert len(list(store.list())) == 3
+    receipt = store.erase(run_id="r1", provider_id="p1")
+    assert names(receipt.erased) == [both]
+    assert receipt.is_complete
 
 
 @pytest.mark.parametrize("organization", ["by-run", "by-conversation", "by-session"])
-@pytest.mark.parametrize("some_storage", [LOCAL, S3_MOTO], indirect=True)
+@pytest.mark.parametrize("some_storage", [LOCAL, pytest.param(S3_MOTO, marks=pytest.mark.full)], indirect=True)
 def test_ids_in_sidecars_alone_are_found_in_any_organization(some_storage, clock, organization) -> None:
-    from fsmedia import MediaStore
-
-    store = MediaStore(some_storage.url, storage_options=some_storage.options, organization=organization, now=clock)
+    store = opened(some_storage, clock, organization=organization)
     ids = {"run_id": "r", "conversation_id": "c", "session_id": "s", "provider_id": "p"}
     for name in ids:
         gone = [stored(store, **{**ids, name: "ada ~ \u00e9/x"}) for _ in range(2)]
         stays = stored(store, **ids)
-        receipt = store.erase(**{name: "ada ~ \u00e9/x"})
-        assert sorted(each.reference for each in receipt.erased) == sorted(gone)
+        assert sorted(names(store.erase(**{name: "ada ~ \u00e9/x"}).erased)) == sorted(gone)
         assert store.exists(stays)
-
-
-def test_all_ids_that_are_given_must_fit(memory_storage) -> None:
-    from fsmedia import MediaStore
-
-    store = MediaStore(memory_storage.url)
-    both = stored(store, run_id="r1", provider_id="p1")
-    stored(store, run_id="r1", provider_id="p2")
-    stored(store, run_id="r2", provider_id="p1")
-    receipt = store.erase(run_id="r1", provider_id="p1")
-    assert [each.reference for each in receipt.erased] == [both]
-    assert receipt.is_complete
 
 
 def test_held_media_stay_with_their_reason(storage, store) -> None:
@@ -181,10 +167,10 @@ def test_held_media_stay_with_their_reason(storage, store) -> None:
     for each in held:
         store.hold(each, "a lawsuit", who="the court")
     receipt = store.erase(run_id="alice")
-    assert [each.reference for each in receipt.held] == sorted(held)
+    assert names(receipt.held) == sorted(held)
     assert all("a lawsuit" in each.reason and "the court" in each.reason for each in receipt.held)
     assert not receipt.is_complete
-    assert [each.reference for each in receipt.erased] == [gone]
+    assert names(receipt.erased) == [gone]
     assert receipt.erased[0].shared_by == 1, "what is held has the same bytes"
     assert store.info(held[0]).hold == "a lawsuit"
     assert below(storage, "erasures") == set()
@@ -195,32 +181,46 @@ def test_held_media_stay_with_their_reason(storage, store) -> None:
     no_trace(storage, "alice")
 
 
+@NO_SERVER
+def test_a_hold_of_what_is_not_there_is_told(storage, store) -> None:
+    """It names the subject, and nothing but `release` takes a hold away."""
+    gone = put(store, "alice")
+    store.hold(gone, "a lawsuit")
+    for key in (gone, f"{gone}.meta"):
+        storage.remove(key)
+    store.hold(put(store, "bob"), "another")
+    receipt = store.erase(run_id="alice")
+    assert names(receipt.held) == [gone]
+    assert "not there" in receipt.held[0].reason
+    assert store.erase(run_id="bob2").held == ()
+    store.release(gone)
+    assert store.erase(run_id="alice").is_complete
+    no_trace(storage, "alice")
+
+
 # -- odd media -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("deduplicate", [False, True])
-@pytest.mark.parametrize("some_storage", [LOCAL, MEMORY, S3_MOTO], indirect=True)
+@BOTH
+@pytest.mark.parametrize("some_storage", [LOCAL, MEMORY, pytest.param(S3_MOTO, marks=pytest.mark.full)], indirect=True)
 def test_damaged_sidecars_are_included_where_anything_tells_whose_they_are(some_storage, clock, deduplicate) -> None:
-    from fsmedia import MediaStore
-
-    store = MediaStore(some_storage.url, storage_options=some_storage.options, deduplicate=deduplicate, now=clock)
+    store = opened(some_storage, clock, deduplicate=deduplicate)
     mine, cut, theirs, lost = (put(store, run, run.encode()) for run in ("alice", "alice", "bob", "carol"))
     some_storage.write(f"{mine}.meta", b"\xff\0 no JSON")
     whole = some_storage.read(f"{cut}.meta")
     some_storage.write(f"{cut}.meta", whole[: len(whole) // 2])
     some_storage.write(f"{theirs}.meta", b"{")
     if not deduplicate:  # outside every layout, cut off behind its ids, or before them
-        some_storage.write("odd/a.png", PNG)
-        some_storage.write("odd/a.png.meta", b'{"run_id": "alice", "mime_type": "ima')
-        some_storage.write("odd/b.png", PNG)
-        some_storage.write("odd/b.png.meta", b'{"run_id": "ali')
+        for name, sidecar in {"a": b'{"run_id": "alice", "mime_type": "ima', "b": b'{"run_id": "ali'}.items():
+            some_storage.write(f"odd/{name}.png", PNG)
+            some_storage.write(f"odd/{name}.png.meta", sidecar)
     receipt = store.erase(run_id="alice")
     erased = {each.reference: each.note for each in receipt.erased}
     assert {mine, cut} <= set(erased)
     assert erased[mine] == erased[cut] == "its sidecar could not be read"
     if not deduplicate:
         assert "odd/a.png" in erased
-        assert [each.reference for each in receipt.unclear] == ["odd/b.png"]
+        assert names(receipt.unclear) == ["odd/b.png"]
         assert not receipt.is_complete
     assert store.exists(theirs)
     assert store.exists(lost)
@@ -228,17 +228,13 @@ def test_damaged_sidecars_are_included_where_anything_tells_whose_they_are(some_
 
 
 def test_bytes_that_a_damaged_sidecar_shared_go_once_their_marker_is_old(memory_storage) -> None:
-    from fsmedia import MediaStore
-    from tests.protocol.retained import aged
-
-    store = MediaStore(memory_storage.url, deduplicate=True)
+    store = opened(memory_storage, deduplicate=True)
     reference = put(store, "alice")
     memory_storage.write(f"{reference}.meta", b"{")
     receipt = store.erase(run_id="alice")
     assert receipt.erased[0].data == "kept"
-    assert [each.reference for each in receipt.waiting] == list(
-        below(memory_storage, f"blobs/{told(reference).digest[:2]}") - {told(reference).data}
-    )
+    blobs = below(memory_storage, f"blobs/{told(reference).digest[:2]}")
+    assert names(receipt.waiting) == list(blobs - {told(reference).data})
     with aged(memory_storage):
         receipt = store.erase(run_id="alice")
     assert receipt.cleaned.leftovers == 2
@@ -246,6 +242,7 @@ def test_bytes_that_a_damaged_sidecar_shared_go_once_their_marker_is_old(memory_
     assert data_keys(memory_storage) == []
 
 
+@NO_SERVER
 def test_sidecars_that_disagree_with_their_path(storage, store) -> None:
     """The sidecar is the truth: on a disk that ignores case two runs share a folder."""
     hers = put(store, "bob")
@@ -253,8 +250,8 @@ def test_sidecars_that_disagree_with_their_path(storage, store) -> None:
     not_hers = put(store, "alice")
     edited(storage, not_hers, run_id="bob")
     receipt = store.erase(run_id="alice")
-    assert [each.reference for each in receipt.erased] == [hers]
-    assert [each.reference for each in receipt.unclear] == [not_hers]
+    assert names(receipt.erased) == [hers]
+    assert names(receipt.unclear) == [not_hers]
     assert "another" in receipt.unclear[0].reason
     assert store.exists(not_hers)
 
@@ -265,46 +262,159 @@ def test_files_of_others_and_lone_sidecars_in_the_folder_go(storage, store) -> N
     storage.write("runs/alice/gone.png.meta", b'{"run_id": "alice", "caption": "x"}')
     storage.write("runs/alice2/scan.pdf", b"somebody else's")
     receipt = store.erase(run_id="alice")
-    assert {each.reference: each.note for each in receipt.erased} == {
-        "runs/alice/scan.pdf": "it had no sidecar", "runs/alice/gone.png": "",
-    }  # fmt: skip
+    erased = {each.reference: each.note for each in receipt.erased}
+    assert erased == {"runs/alice/scan.pdf": "it had no sidecar", "runs/alice/gone.png": ""}
     no_trace(storage, "alice/")
     assert storage.read("runs/alice2/scan.pdf") == b"somebody else's"
 
 
 def test_what_no_reference_can_name_is_told(local_storage) -> None:
-    from fsmedia import MediaStore
-
     local_storage.write("runs/alice/a::b.png", PNG)
-    receipt = MediaStore(local_storage.url).erase(run_id="alice")
-    assert [each.reference for each in receipt.unclear] == ["runs/alice/a::b.png"]
+    assert names(opened(local_storage).erase(run_id="alice").unclear) == ["runs/alice/a::b.png"]
 
 
+@NO_SERVER
 def test_ids_that_are_too_long_for_a_path(storage, store) -> None:
     long = "a" * 300
     gone, stays = put(store, long), put(store, f"{long}b")
     leftover = f"{gone.rpartition('/')[0]}/0000_00_{keys.new_unique()}.png"
     storage.write(leftover, PNG)
     receipt = store.erase(run_id=long)
-    assert [each.reference for each in receipt.erased] == [gone]
-    assert [each.reference for each in receipt.waiting] == [leftover]
+    assert (names(receipt.erased), names(receipt.waiting)) == ([gone], [leftover])
     assert store.exists(stays)
+
+
+# -- what else names a subject ---------------------------------------------------------------------------------
+
+
+@NO_SERVER
+def test_leftovers_go_if_they_are_old_and_wait_if_not(storage, open_store) -> None:
+    store = open_store(deduplicate=True, orphan_grace=timedelta(minutes=10))
+    put(store, "bob")
+    young = [f"runs/alice/0000_00_{keys.new_unique()}.png", f"runs/alice/{keys.temporary_name()}"]
+    for key in young:
+        storage.write(key, PNG)
+    due = keys.due_key(datetime(2026, 3, 4, tzinfo=UTC), f"runs/alice/0000_00_{keys.new_unique()}.png")
+    storage.write(due, b"")
+    receipt = store.erase(run_id="alice")
+    assert set(names(receipt.waiting)) == {*young, due}
+    assert not receipt.is_complete
+    assert storage.keys() >= {*young, due}
+    if storage.name == MEMORY:
+        with aged(storage):
+            receipt = store.erase(run_id="alice")
+        assert receipt.is_complete
+        assert (receipt.cleaned.leftovers, receipt.cleaned.due_entries) == (2, 1)
+        no_trace(storage, "alice")
+
+
+def test_old_markers_of_the_subject_go_and_its_bytes_with_them(memory_storage) -> None:
+    store = opened(memory_storage, deduplicate=True)
+    stays = put(store, "r1")
+    Leftover.generation_with_a_dead_storers_marker(memory_storage, stays)
+    Leftover.orphan_marker(memory_storage, stays)  # of run r9
+    with aged(memory_storage):
+        assert store.erase(run_id="r9").cleaned.leftovers == 1
+        assert store.erase(run_id="r1").cleaned.leftovers == 2
+    assert below(memory_storage, "blobs") == set()
+
+
+@NO_SERVER
+def test_stale_due_entries_of_what_went_go_at_once(storage, store, clock) -> None:
+    reference = stored(store, run_id="alice", policy_name="retain-1days")
+    store.apply_policy(reference, "retain-2days")
+    store.apply_policy(reference, None)
+    stays = stored(store, run_id="bob", policy_name="retain-1days")
+    assert len(below(storage, "due")) == 3
+    assert store.erase(run_id="alice").cleaned.due_entries == 2
+    assert below(storage, "due") == {keys.due_key(clock.now + 24 * HOUR, stays)}
+
+
+@NO_SERVER
+def test_old_names_of_renamed_media_go(storage, open_store) -> None:
+    plain = [put(open_store(), run) for run in ("alice", "bob", "alice")]
+    shared_in_place(storage)
+    store = open_store()
+    receipt = store.erase(run_id="alice")
+    assert (receipt.cleaned.mappings, len(receipt.erased)) == (2, 2)
+    no_trace(storage, "alice")
+    (mapping,) = below(storage, "references")
+    assert json.loads(storage.read(mapping))["old"] == plain[1]
+    assert store.retrieve_media(plain[1]).read_bytes() == PNG
+    store.erase(run_id="bob")
+    assert below(storage, "references") == set()
+
+
+@NO_SERVER
+def test_a_media_under_its_old_name_and_its_new_one_loses_both(storage, open_store) -> None:
+    plain = put(open_store(), "alice")
+    copy = {key: storage.read(key) for key in sorted(storage.keys()) if "alice" in key}
+    shared_in_place(storage)
+    store = open_store()
+    for key, data in copy.items():
+        storage.write(key, data)
+    assert len(list(store.list())) == 2
+    receipt = open_store().erase(run_id="alice")
+    assert plain in names(receipt.erased)
+    assert len(receipt.erased) == 2
+    no_trace(storage, "alice")
+
+
+def test_records_of_deletions_are_evidence_and_stay_unless_told(storage, open_store) -> None:
+    store = open_store(deletion_log="store")
+    store.delete_media(put(store, "alice"))
+    store.delete_many([put(store, "alice"), put(store, "bob")])
+    put(store, "alice", b"3")
+    receipt = store.erase(run_id="alice")
+    lines = [json.loads(line) for key in below(storage, "deletions") for line in storage.read(key).splitlines()]
+    assert sorted(line["reason"] for line in lines) == ["deleted by request"] * 3 + ["erased by request"]
+    no_trace(storage, "alice", ".fsmedia/deletions/")
+    assert store.check_receipt(receipt).holds
+    receipt = store.erase(run_id="alice", forget_log=True)
+    assert receipt.cleaned.log_lines == 3
+    no_trace(storage, "alice")
+    (left,) = below(storage, "deletions")
+    assert b"bob" in storage.read(left)
+
+
+@pytest.mark.parametrize("others", [False, True], ids=["alone", "shared"])
+def test_shared_bytes_in_quarantine_go_with_the_last_who_had_them(memory_storage, others) -> None:
+    """Damaged bytes are set aside by themselves, so no sidecar beside them tells whose they were."""
+    store = opened(memory_storage, deduplicate=True).create()
+    one = put(store, "r1")
+    if others:
+        put(store, "r2")
+    store._backend.write(keys.pointer_of(one).data_key, b"a pictur?", "text/plain")
+    store.verify(deep=True, repair=True, grace=timedelta(0), nobody_writes=True)
+
+    def quarantined() -> list[bytes | None]:
+        return [store._backend.read(entry.key) for entry in store._backend.entries(keys.QUARANTINE)]
+
+    assert b"a pictur?" in quarantined()
+    assert store.erase(run_id="r1", dry_run=True).cleaned.quarantined == (2 if others else 4)
+    assert store.erase(run_id="r1").cleaned.quarantined == (2 if others else 4)
+    assert (b"a pictur?" in quarantined()) == others
+    if others:
+        assert store.erase(run_id="r2").cleaned.quarantined == 4
+        assert quarantined() == []
 
 
 # -- receipts --------------------------------------------------------------------------------------------------
 
 
-def test_a_receipt_survives_json_and_shows_a_change(storage, store, tmp_path) -> None:
+def test_a_receipt_survives_json_and_shows_a_change(memory_storage, tmp_path) -> None:
+    store = opened(memory_storage)
     put(store, "alice")
     receipt = store.erase(run_id="alice")
     text = receipt.model_dump_json()
     assert Receipt.model_validate_json(text) == receipt
     assert re.fullmatch("[0-9a-f]{64}", receipt.checksum)
+    changed = json.loads(text)
+    assert (changed["receipt"], "checksum" in changed, "digest" in changed) == (2, True, False)
     file = tmp_path / "receipt.json"
     file.write_text(text)
     assert store.check_receipt(file).holds
     assert store.check_receipt(json.loads(text)).holds
-    changed = json.loads(text)
     changed["erased"][0]["size_bytes"] += 1
     with pytest.raises(InvalidMediaError, match="changed"):
         store.check_receipt(changed)
@@ -316,10 +426,9 @@ def test_a_receipt_survives_json_and_shows_a_change(storage, store, tmp_path) ->
         store.check_receipt(file)
 
 
-def test_a_receipt_that_called_its_checksum_a_digest_still_checks(memory_storage: MemoryStorage) -> None:
+def test_a_receipt_that_called_its_checksum_a_digest_still_checks(memory_storage) -> None:
     """One of format 1, as 0.1.0 wrote it: without what came later."""
-    store = MediaStore(memory_storage.url)
-    assert OLD_RECEIPT["receipt"] == 1
+    store = opened(memory_storage)
     receipt = Receipt.model_validate(OLD_RECEIPT)
     assert (receipt.checksum, receipt.is_unchanged) == (OLD_RECEIPT["digest"], True)
     assert store.check_receipt(OLD_RECEIPT).holds
@@ -329,25 +438,15 @@ def test_a_receipt_that_called_its_checksum_a_digest_still_checks(memory_storage
             store.check_receipt({**OLD_RECEIPT, **change})
 
 
-def test_a_new_receipt_speaks_of_a_checksum(storage, store) -> None:
-    put(store, "alice")
-    values = json.loads(store.erase(run_id="alice").model_dump_json())
-    assert values["receipt"] == 2
-    assert "checksum" in values
-    assert "digest" not in values
-
-
-@pytest.mark.parametrize("deduplicate", [False, True])
+@BOTH
 def test_checking_finds_each_kind_of_trace(storage, open_store, deduplicate) -> None:
     store = open_store(deduplicate=deduplicate)
     reference = stored(store, run_id="alice", policy_name="retain-1days")
-    there = {key: storage.read(key) for key in sorted(storage.keys())}
+    there = {key: storage.read(key) for key in sorted(storage.keys() - {".fsmedia/store.json"})}
     receipt = store.erase(run_id="alice")
     assert store.check_receipt(receipt).holds
     kinds = set()
     for key, data in there.items():
-        if key == ".fsmedia/store.json":
-            continue
         storage.write(key, data)
         report = store.check_receipt(receipt)
         assert bool(report.traces) != ("/refs/" in key), key
@@ -361,18 +460,128 @@ def test_checking_finds_each_kind_of_trace(storage, open_store, deduplicate) -> 
     assert kinds == {"due", "sidecar", "bytes", "hold", "quarantine"} | (set() if deduplicate else {"reference"})
 
 
-def test_checking_finds_the_same_bytes_under_another_name(storage, store) -> None:
+def test_checking_a_store_that_moved_and_the_same_bytes_under_another_name(memory_storage, local_storage) -> None:
+    store = opened(memory_storage)
     put(store, "alice")
     receipt = store.erase(run_id="alice")
-    again = put(store, "bob")
-    report = store.check_receipt(receipt)
-    assert [(each.kind, each.key) for each in report.traces] == [("bytes", again)]
-
-
-def test_a_store_that_moved_can_be_checked(memory_storage, local_storage) -> None:
-    from fsmedia import MediaStore
-
-    put(MediaStore(memory_storage.url), "alice")
-    receipt = MediaStore(memory_storage.url).erase(run_id="alice")
-    report = MediaStore(local_storage.url).check_receipt(receipt)
+    report = opened(local_storage).check_receipt(receipt)
     assert (report.holds, report.same_store) == (True, False)
+    again = put(store, "bob")
+    assert [(each.kind, each.key) for each in store.check_receipt(receipt).traces] == [("bytes", again)]
+
+
+# -- no snapshot of the catalog holds a row of the subject, and the newest one is right ------------------------
+
+
+def snapshot_keys(storage: Storage) -> set[str]:
+    return {key for key in below(storage, "catalog") if not keys.is_erasure_mark(key)}
+
+
+def rows(storage: Storage) -> list[list[str]]:
+    """Read the runs in all snapshots, past the package."""
+    tables = [parquet.read_table(io.BytesIO(storage.read(key))) for key in snapshot_keys(storage)]
+    return sorted(sorted(set(table.column("run_id").to_pylist())) for table in tables)
+
+
+def taken_stock(storage: Storage, *runs: str) -> tuple[MediaStore, list[str], str]:
+    """Give a store with a media of each run, their references, and the key of its only snapshot."""
+    store = opened(storage)
+    references = [put(store, run) for run in runs]
+    store.catalog()
+    (key,) = snapshot_keys(storage)
+    return store, references, key
+
+
+@BOTH
+def test_no_snapshot_holds_a_row_of_what_went(storage, open_store, deduplicate, clock) -> None:
+    store = open_store(deduplicate=deduplicate)
+    bob = put(store, "bob")
+    store.catalog()
+    put(store, "alice")
+    clock.advance(timedelta(minutes=1))
+    older = store.catalog()
+    put(store, "carol")
+    clock.advance(timedelta(minutes=1))
+    store.catalog()
+    assert len(rows(storage)) == 3
+    assert store.erase(run_id="alice", dry_run=True).cleaned.snapshots == 2
+    assert len(rows(storage)) == 3
+    receipt = store.erase(run_id="alice")
+    assert receipt.cleaned.snapshots == 2
+    assert rows(storage) == [["bob"], ["bob", "carol"]]
+    assert set(store.catalog(refresh=False).to_arrow().column("run_id").to_pylist()) == {"bob", "carol"}
+    assert len(older.to_arrow()) == 2, "who has an older one goes on"
+    assert store.check_receipt(receipt).holds
+    assert bob in set(store.list())
+    assert store.erase(run_id="alice").cleaned.snapshots == 0
+
+
+def test_rows_of_media_that_went_before_go_too_and_what_is_held_keeps_its_row(memory_storage) -> None:
+    store, (_, gone, held), _ = taken_stock(memory_storage, "bob", "alice", "carol")
+    store.delete_media(gone)
+    receipt = store.erase(run_id="alice")
+    assert (receipt.erased, receipt.cleaned.snapshots) == ((), 1)
+    assert rows(memory_storage) == [["bob", "carol"]]
+    store.hold(held, "a lawsuit")
+    assert store.erase(run_id="carol").cleaned.snapshots == 0
+    assert rows(memory_storage) == [["bob", "carol"]]
+
+
+@pytest.mark.parametrize("data", [b"no parquet", b"PAR1"])
+def test_a_snapshot_that_can_not_be_read_may_hold_anything(memory_storage, data) -> None:
+    store, (_, gone), key = taken_stock(memory_storage, "bob", "alice")
+    memory_storage.write(key.replace("catalog/2", "catalog/1"), data)
+    receipt = store.erase(run_id="alice")
+    assert receipt.cleaned.snapshots == 2
+    assert rows(memory_storage) == [["bob"]]
+    memory_storage.write(key, data)
+    assert [(each.kind, each.key) for each in store.check_receipt(receipt).traces] == [("catalog", key)]
+    assert gone not in set(store.list())
+
+
+def test_a_row_that_comes_back_is_found_by_a_check(memory_storage) -> None:
+    """A refresh that listed before the erasure may publish after it."""
+    store, (gone,), key = taken_stock(memory_storage, "alice")
+    data = memory_storage.read(key)
+    receipt = store.erase(run_id="alice")
+    memory_storage.write(key, data)
+    found = [(each.kind, each.key, gone in each.reason) for each in store.check_receipt(receipt).traces]
+    assert found == [("catalog", key, True)]
+    assert store.erase(run_id="alice").cleaned.snapshots == 1
+    assert store.check_receipt(receipt).holds
+
+
+def test_without_pyarrow_all_snapshots_go(memory_storage, monkeypatch) -> None:
+    store, _, _ = taken_stock(memory_storage, "bob", "alice")
+
+    def missing() -> None:
+        raise StorageError("the catalog needs a package that is not installed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(snapshots, "find_spec", lambda _: None)
+        receipt = store.erase(run_id="alice")
+    assert receipt.cleaned.snapshots == 1
+    assert snapshot_keys(memory_storage) == set()
+    store.catalog()
+    monkeypatch.setattr(snapshots, "arrow", missing)
+    with pytest.raises(StorageError, match="not installed"):
+        store.check_receipt(receipt)
+    assert schema.arrow() is not None
+
+
+def test_a_refresh_that_listed_before_an_erasure_brings_no_rows_back(memory_storage, monkeypatch) -> None:
+    """It publishes after the erasure is done; the snapshot it began with is gone then, so it looks again."""
+    store, _, _ = taken_stock(memory_storage, "r1", "r2")
+    put(store, "r2")
+    publish, receipts = snapshots.publish, []
+
+    def publish_late(*args: Any) -> str:
+        if not receipts:
+            receipts.append(None)
+            receipts[0] = MediaStore(store.url).erase(run_id="r1")
+        return publish(*args)
+
+    monkeypatch.setattr(snapshots, "publish", publish_late)
+    assert set(store.catalog().to_arrow().column("run_id").to_pylist()) == {"r2"}
+    assert receipts[0].is_complete
+    assert set(map(tuple, rows(memory_storage))) == {("r2",)}

@@ -7,33 +7,21 @@ from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
 from multiprocessing import get_context
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, MediaStore, StorageError
-from tests.conftest import make_storage
-from tests.contract.specimens import PNG
+from fsmedia.maintenance import erase
+from tests.conftest import mostly
+from tests.contract.specimens import PNG, png
 from tests.deduplicated import below, settled
-from tests.storages import LOCAL, MEMORY, S3_MOTO
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.storages import Storage
+from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, Storage
+from tests.transfers import opened
 
 SOON = timedelta(hours=-23)
-
-
-@pytest.fixture(params=[LOCAL, MEMORY, S3_MOTO])
-def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    """Give a storage on which threads meet."""
-    return make_storage(request.param, request, tmp_path)
-
-
-def opened(storage: Storage, **settings: Any) -> MediaStore:
-    return MediaStore(storage.url, storage_options=storage.options, **settings)
+FULL = pytest.mark.full
+PLACES = pytest.mark.parametrize("storage", mostly(LOCAL, S3_RCLONE), indirect=True)
 
 
 def put(store: MediaStore, run: str, number: int = 0) -> str:
@@ -61,26 +49,34 @@ def check(storage: Storage, store: MediaStore, *, deduplicate: bool) -> None:
         assert settled(storage, listed)
 
 
-@pytest.mark.parametrize("deduplicate", [False, True])
-def test_threads_store_and_sweep_while_two_erase(shared: Storage, deduplicate: bool, full_run: bool) -> None:
-    rounds = 25 if full_run and shared.name != S3_MOTO else 4
-    store = opened(shared, deduplicate=deduplicate).create()
-    first = [put(store, "alice", number) for number in range(20)]
-    bobs = [put(store, "bob", number) for number in range(1, 20, 3)]
+@pytest.mark.parametrize(
+    ("some_storage", "deduplicate"),
+    [
+        (LOCAL, False), (LOCAL, True), pytest.param(MEMORY, False, marks=FULL), (MEMORY, True),
+        pytest.param(S3_MOTO, False, marks=FULL), (S3_MOTO, True),
+    ],
+    indirect=["some_storage"],
+)  # fmt: skip
+def test_threads_store_and_sweep_while_two_erase(some_storage: Storage, deduplicate: bool, full_run: bool) -> None:
+    rounds = 25 if full_run and some_storage.name != S3_MOTO else 4
+    media = 20 if full_run else 10
+    store = opened(some_storage, deduplicate=deduplicate).create()
+    first = [put(store, "alice", number) for number in range(media)]
+    bobs = [put(store, "bob", number) for number in range(1, media, 3)]
     done = Event()
 
     def storing(run: str) -> list[str]:
-        mine = opened(shared)
+        mine = opened(some_storage)
         return [put(mine, run, number) for number in range(rounds)]
 
     def sweeping() -> None:
-        mine = opened(shared)
+        mine = opened(some_storage)
         while not done.is_set():
             assert mine.enforce_policy(now=mine._now() - SOON).failed == ()
             assert mine.sweep_orphans().failed == ()
 
     def erasing() -> Any:
-        return opened(shared).erase(run_id="alice")
+        return opened(some_storage).erase(run_id="alice")
 
     with ThreadPoolExecutor(6) as threads:
         sweep = threads.submit(sweeping)
@@ -94,7 +90,7 @@ def test_threads_store_and_sweep_while_two_erase(shared: Storage, deduplicate: b
     assert not set(first) & set(store.list())
     kept = {each for number, each in enumerate(stored) if number % 3}
     assert {*bobs, *kept} <= set(store.list())
-    check(shared, store, deduplicate=deduplicate)
+    check(some_storage, store, deduplicate=deduplicate)
 
 
 def _child(url: str, options: dict[str, Any], run: str | None) -> int:
@@ -109,12 +105,15 @@ def _child(url: str, options: dict[str, Any], run: str | None) -> int:
 
 @pytest.mark.parametrize(
     ("some_storage", "deduplicate"),
-    [(LOCAL, False), (LOCAL, True), (S3_MOTO, True), pytest.param(S3_MOTO, False, marks=pytest.mark.full)],
+    [
+        (LOCAL, False), pytest.param(LOCAL, True, marks=FULL),
+        (S3_MOTO, True), pytest.param(S3_MOTO, False, marks=FULL),
+    ],
     indirect=["some_storage"],
-)
+)  # fmt: skip
 def test_processes_store_and_erase_at_once(some_storage: Storage, deduplicate: bool) -> None:
     store = opened(some_storage, deduplicate=deduplicate).create()
-    first = [put(store, "alice", number) for number in range(20)]
+    first = [put(store, "alice", number) for number in range(12)]
     with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
         work = [pool.submit(_child, store.url, some_storage.options, run) for run in (None, "bob", "alice", None)]
         assert [each.result() for each in work] == [0, 0, 0, 0]
@@ -126,12 +125,11 @@ def test_processes_store_and_erase_at_once(some_storage: Storage, deduplicate: b
 # -- executors -------------------------------------------------------------------------------------------------
 
 
-def test_threads_do_the_windows(storage: Storage, open_store: Callable[..., MediaStore], monkeypatch: Any) -> None:
-    from fsmedia.maintenance import erase
-
+@PLACES
+def test_threads_do_the_windows(storage: Storage, monkeypatch: Any) -> None:
     monkeypatch.setattr(erase, "SEARCH_WINDOW", 5)
     monkeypatch.setattr(erase, "WINDOW", 4)
-    store = open_store(deduplicate=True)
+    store = opened(storage, deduplicate=True)
     gone = [put(store, "alice", number) for number in range(10)]
     stays = [put(store, "bob", number) for number in range(3)]
     seen: list[int] = []
@@ -175,15 +173,16 @@ def test_a_worker_that_dies_is_told(memory_storage: Storage) -> None:
     assert store.exists(gone)
 
 
+@PLACES
 def test_asynchronously(storage: Storage) -> None:
-    async def erase() -> Any:
+    async def erased() -> Any:
         async with AsyncMediaStore(storage.url, storage_options=storage.options) as store:
             for run in ("alice", "bob"):
-                await store.store_media(MediaContent(data=PNG, mime_type="image/png"), MediaMetadata(run_id=run))
+                await store.store_media(png(), MediaMetadata(run_id=run))
             receipt = await store.erase(run_id="alice")
             return receipt, await store.check_receipt(receipt), [each async for each in store.list()]
 
-    receipt, report, left = asyncio.run(erase())
+    receipt, report, left = asyncio.run(erased())
     assert len(receipt.erased) == 1
     assert report.holds
     assert [each.split("/")[1] for each in left] == ["bob"]
