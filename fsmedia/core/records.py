@@ -814,7 +814,8 @@ def read_found(
     """
     where, sidecar, facts = keys.bytes_key(reference), keys.sidecar_key(reference), None
     whole = start is None and end is None
-    at_once = whole and where != reference and backend.asynchronous
+    pointer = keys.pointer_of(reference)
+    at_once = whole and pointer is not None and backend.asynchronous and pointer.size <= CHUNK_BYTES
     # A deduplicated item exists as long as its sidecar.
     if where != reference and not at_once and backend.head(sidecar) is None:
         return None
@@ -825,12 +826,12 @@ def read_found(
         facts = facts_of_name(reference) if verify_reads else None
         data = None if answers.heads[0] is None else answers.reads[0]
     elif not (whole and verify_reads):
-        data = backend.read_range(where, start, end)
+        data = backend.read_range(where, start, end, patient=whole)
     elif where != reference or not backend.asynchronous:
         # Sidecar, then bytes, as an overwrite writes them the other way round.
         text = None if where != reference else backend.read(sidecar)
         facts = facts_of_name(reference) or facts_of_sidecar(text, reference)
-        data = backend.read_range(where, None, None)
+        data = backend.read_range(where, None, None, patient=True)
     else:
         text, data = backend.fetch(reads=[sidecar, reference]).reads
         facts = facts_of_sidecar(text, reference)

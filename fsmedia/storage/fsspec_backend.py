@@ -533,12 +533,14 @@ class FsspecBackend(Backend):
             return await getattr(self.fs, f"_{name}")(*args, **options)
         return getattr(self.fs, name)(*args, **options)
 
-    def _sync(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any, size: int = 0, **options: Any) -> T:
-        """Run a coroutine function on fsspec's loop and wait, as long as its size allows."""
+    def _sync(
+        self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any, size: int | None = 0, **options: Any
+    ) -> T:
+        """Run a coroutine function on fsspec's loop and wait, as long as its size allows; None: nobody knows it."""
         if not self.fs.async_impl:
             return _run(function(*args, **options))
         # The size counts in whole steps, so that small calls keep exactly the timeout that was asked for.
-        patience = self.timeout.total_seconds() * (1 + size // PATIENCE_BYTES)
+        patience = None if size is None else self.timeout.total_seconds() * (1 + size // PATIENCE_BYTES)
         answer: T = sync(self.fs.loop, function, *args, timeout=patience, **options)
         return answer
 
@@ -699,9 +701,10 @@ class FsspecBackend(Backend):
         file.details = {"name": path, "size": size, "type": "file"}
         return file
 
-    def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
+    def read_range(self, key: str, start: int | None, end: int | None, *, patient: bool = False) -> bytes | None:
         """Read a part, or all of it."""
-        return self._ask(key, lambda: self._sync(self._range, key, start, end))
+        size = None if patient else 0
+        return self._ask(key, lambda: self._sync(self._range, key, start, end, size=size))
 
     async def _range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         path, served = self._path(key), self.fs.async_impl
@@ -733,7 +736,7 @@ class FsspecBackend(Backend):
                 return False
             return True
 
-        return self._ask(key, lambda: cast("bool", sync(self.fs.loop, downloaded)))
+        return self._ask(key, lambda: self._sync(downloaded, size=None))
 
     def local_path(self, key: str) -> str | None:
         """Nothing of this storage lies on this machine."""

@@ -76,8 +76,9 @@ class MemoryBackend(FsspecBackend):
         found = [self.read_range(key, None, None) for key in reads]
         return Fetched(found, [self.head(key) for key in heads], [None] * len(found))
 
-    def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
+    def read_range(self, key: str, start: int | None, end: int | None, *, patient: bool = False) -> bytes | None:
         """Copy out of the stored bytes."""
+        del patient
         file = self.fs.store.get(self._path(key))
         if file is None:
             return None

@@ -280,8 +280,11 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
-        """Read the bytes from start to before end, counted from the end where negative; None: no such file."""
+    def read_range(self, key: str, start: int | None, end: int | None, *, patient: bool = False) -> bytes | None:
+        """Read the bytes from start to before end, counted from the end where negative; None: no such file.
+
+        `patient` means no limit of time: nobody knows how much comes, and many read at once.
+        """
 
     def download(self, key: str, path: str, callback: Any) -> bool:
         """Bring a file to a path of this machine, as its bytes come; False: no such file. Only where `asynchronous`."""

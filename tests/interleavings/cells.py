@@ -204,7 +204,7 @@ class SteppingBackend(Backend):
     def read(self, key: str) -> bytes | None:
         return self.read_range(key, None, None)
 
-    def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
+    def read_range(self, key: str, start: int | None, end: int | None, *, patient: bool = False) -> bytes | None:
         def do() -> bytes | None:
             cell = self.cells.objects.get(key)
             return None if cell is None else cell.data[start:end]
