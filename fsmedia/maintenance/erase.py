@@ -330,9 +330,7 @@ class _ReceiptJob:
         dry_run = self.erasure.dry_run
         unique = {each.reference: each for each in reversed(self.gone.erased)}
         staying = {each.reference for each in self.gone.held} | {each.reference for each in self.gone.failed}
-        cleanup = clear_leftovers(
-            self.backend, self.subject, unique, settings_file.configuration.orphan_grace, dry_run=dry_run
-        )
+        cleanup = clear_leftovers(self.backend, self.subject, unique, settings_file.configuration, dry_run=dry_run)
         traces = Traces(self.backend, self.subject, unique, staying, dry_run)
         with_media = 0 if dry_run else sum(each.expires for each in unique.values())
         erased = self._erased(list(unique.values())[::-1])

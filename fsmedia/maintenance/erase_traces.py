@@ -26,7 +26,6 @@ from fsmedia.maintenance.erase_versions import VersionSearch, versions_of
 from fsmedia.maintenance.leftovers import (
     Generation,
     GenerationItem,
-    LeftoverContext,
     LeftoverItem,
     LeftoverListing,
     ObjectItem,
@@ -43,6 +42,7 @@ from fsmedia.maintenance.subject import (
     owned_pairs,
     sidecar_values,
 )
+from fsmedia.maintenance.survey import VerifyContext
 from fsmedia.models import Receipt, ReceiptReport, Reference, Remaining, Trace
 from fsmedia.models.reports import RECEIPT_FORMAT
 from fsmedia.storage.listing import NestedStores
@@ -55,8 +55,9 @@ if TYPE_CHECKING:
 
     from fsmedia.core.records import ListedPair
     from fsmedia.core.settings_file import SettingsFile
+    from fsmedia.format.settings import Configuration
     from fsmedia.maintenance.subject import Subject
-    from fsmedia.models import LeftoverKind
+    from fsmedia.models import FindingKind
     from fsmedia.models.reports import TraceKind
     from fsmedia.storage import Backend, Entry
 
@@ -304,7 +305,7 @@ class CleanupResult:
 
 
 def clear_leftovers(
-    backend: Backend, subject: Subject, erased: Collection[str], grace: timedelta, *, dry_run: bool
+    backend: Backend, subject: Subject, erased: Collection[str], configuration: Configuration, *, dry_run: bool
 ) -> CleanupResult:
     """List the store again, and remove leftovers of the subject.
 
@@ -327,24 +328,21 @@ def clear_leftovers(
     except MediaError as error:
         cleanup.fail(keys.INTERNAL, error)
         return cleanup
-    limit = before(now, grace)
+    context = VerifyContext(backend, configuration, before(now, configuration.orphan_grace), now, repairs=not dry_run)
     old: list[LeftoverItem] = []
     for item in items:
-        young = [entry for entry in _entries(item) if not _is_older(backend, entry, limit)]
+        entries = list(_entries(item))
+        young = [entry for entry in entries if not context.is_old(entry)]
         cleanup.waiting += [Remaining(reference=Reference(entry.key), reason=_YOUNG) for entry in young]
-        if len(young) < len(list(_entries(item))):
+        if len(young) < len(entries):
             old.append(item)
-    outcome = mend_window(LeftoverContext(backend, limit, dry_run), old)
-    cleanup.leftovers = len([each for each in outcome.mended if each.kind != "due"])
-    cleanup.due_entries += len([each for each in outcome.mended if each.kind == "due"])
+    outcome = mend_window(context, old)
+    mended = [each.kind for each in outcome.findings if not each.harmless]
+    cleanup.due_entries += mended.count("due")
+    cleanup.leftovers = len(mended) - mended.count("due")
     for each in outcome.failed:
         cleanup.fail(each.reference, each.error)
     return cleanup
-
-
-def _is_older(backend: Backend, entry: Entry, limit: datetime) -> bool:
-    touched = backend.touched(entry)
-    return touched is not None and touched < limit
 
 
 def _entries(item: LeftoverItem) -> Iterator[Entry]:
@@ -361,7 +359,7 @@ def _lone(
     for entry in listing.temporary:
         if entry.key.startswith(f"{keys.ERASURES}/") and subject.digest.encode() in (backend.read(entry.key) or b""):
             yield ObjectItem("temporary", entry)  # a page of the journal, on a disk
-    kinds: dict[LeftoverKind, list[Entry]] = {"temporary": listing.temporary, "bytes": listing.bytes_without}
+    kinds: dict[FindingKind, list[Entry]] = {"temporary": listing.temporary, "bytes": listing.bytes_without}
     for kind, entries in kinds.items():
         for entry in entries:
             if entry.key not in erased and subject.lies_in(entry.key):

@@ -22,18 +22,18 @@ from fsmedia.format.keys import Pointer
 from fsmedia.format.sidecar import MAX_SIDECAR_BYTES, Sidecar
 from fsmedia.maintenance import survey
 from fsmedia.maintenance.leftovers import (
+    DETAILS,
+    Cleaner,
     Generation,
     GenerationItem,
-    LeftoverContext,
     LeftoverItem,
     MissingMarkerItem,
     ObjectItem,
-    mend_window,
 )
 from fsmedia.maintenance.quarantine import set_aside
 from fsmedia.maintenance.survey import HELD, YOUNG, MediaNeeds, VerifyContext, VerifyResult
 from fsmedia.models import ContentFields, Hold, MediaMetadata, Reference, mime
-from fsmedia.storage import Entry
+from fsmedia.storage import Entry, Write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from fsmedia.core.records import ListedPair
     from fsmedia.format.settings import Configuration
-    from fsmedia.models import FindingKind, LeftoverKind
+    from fsmedia.models import FindingKind
     from fsmedia.storage import Backend, Upload
 
 _ANY_TYPE = "application/octet-stream"
@@ -49,16 +49,6 @@ _TOGETHER = 100
 _FROM_BYTES = ("size_bytes", "sha256", "detected_mime_type", "fsmedia", "marker")
 _PLAN = "it is given a sidecar: ids from its path, type, size and digest from its bytes, no policy"
 _DETAIL = "it has no sidecar: another program's, or a client's whose store died"
-_DETAILS: dict[LeftoverKind, tuple[FindingKind, str]] = {
-    "marker": ("marker", "it holds bytes for a media that is not there"),
-    "generation": ("generation", "shared bytes that nothing uses"),
-    "mark": ("mark", "it says that bytes are about to go, and they are gone"),
-    "bytes": ("bytes", "bytes without a sidecar: a store or a delete that died"),
-    "temporary": ("temporary", "bytes on their way, whose process died"),
-    "due": ("due", "there is no such media"),
-    "unmarked": ("unmarked", "the marker that its sidecar names is not there, so its bytes could go with another's"),
-    "foreign": ("foreign", "nothing that this format knows"),
-}
 
 
 class DamagedBlobItem(NamedTuple):
@@ -820,6 +810,9 @@ def _set_aside_user(context: VerifyContext, user: _BlobUser, why: str) -> None:
 def repair_window(context: VerifyContext, items: Sequence[RepairItem]) -> VerifyResult:
     """Report some items, and repair them where that is asked for."""
     result = VerifyResult()
+    if context.completing:
+        _complete(context, [item.media for item in items if isinstance(item, MissingDueItem)], result)
+        items = [item for item in items if not isinstance(item, MissingDueItem)]
     for item in items:
         try:
             if isinstance(item, SpentDueItem):
@@ -843,7 +836,7 @@ def lone_bytes(context: VerifyContext, entries: Sequence[Entry], result: VerifyR
         try:
             sidecar, hold = context.backend.fetch(reads=[keys.sidecar_key(entry.key), keys.hold_key(entry.key)]).reads
             if sidecar is None and hold is not None:
-                result.find("bytes", entry.key, _DETAILS["bytes"][1], HELD, harmless=True)
+                result.find("bytes", entry.key, DETAILS["bytes"], HELD, harmless=True)
             elif sidecar is None:
                 _check_leftover(context, ObjectItem("bytes", entry), result)
         except MediaError as error:
@@ -857,34 +850,20 @@ def _check_leftover(context: VerifyContext, found: LeftoverItem, result: VerifyR
         return
     for kind, entry in _entries(item):
         if kind != "foreign" and not context.is_old(entry):
-            result.find(*_finding_of(kind, entry.key), YOUNG, harmless=True)
+            result.find(kind, entry.key, DETAILS[kind], YOUNG, harmless=True)
     # Its media came meanwhile, so this entry is no leftover.
     if isinstance(item, ObjectItem) and item.kind == "due" and _has_media(context, item.entry):
         return
-    done = mend_window(LeftoverContext(context.backend, context.before, dry_run=not context.repairs), [item])
-    for left in done.mended:
-        result.find(*_finding_of(left.kind, left.key), left.action, done=context.repairs)
-    for left in done.kept:
-        name, key, detail = _finding_of(left.kind, left.key)
-        if name == "mark":
-            detail = "it says that bytes are about to go that are there: no new reference takes them, and that is all"
-        result.find(name, key, detail, harmless=True)
-    for failure in done.failed:
-        result.fail(failure.reference, failure.error)
+    Cleaner(context, result).clean(item)
 
 
-def _finding_of(kind: LeftoverKind, key: str) -> tuple[FindingKind, str, str]:
-    name, detail = _DETAILS[kind]
-    return name, key, detail
-
-
-def _entries(item: LeftoverItem) -> list[tuple[LeftoverKind, Entry]]:
+def _entries(item: LeftoverItem) -> list[tuple[FindingKind, Entry]]:
     if isinstance(item, MissingMarkerItem):
         return []
     if isinstance(item, ObjectItem):
         return [(item.kind, item.entry)]
     parts = item.parts
-    found: list[tuple[LeftoverKind, Entry]] = [("marker", each) for each in parts.markers]
+    found: list[tuple[FindingKind, Entry]] = [("marker", each) for each in parts.markers]
     found += [("mark", each) for each in parts.marks]
     if parts.data is not None and not parts.markers and not item.named:
         found.append(("generation", parts.data))
@@ -958,6 +937,18 @@ def _check_missing_due(context: VerifyContext, media: MediaNeeds, result: Verify
         context.backend.write(media.due, b"", commit.DUE_TYPE)
     detail = f"no sweep would see that it may go at {due.minute:%Y-%m-%d %H:%M}Z"
     result.find("missing-due", media.reference, detail, "its due entry is written", done=context.repairs)
+
+
+def _complete(context: VerifyContext, media: list[MediaNeeds], result: VerifyResult) -> None:
+    """Write the due entries that a partial index lacks, without another look: one too many only is a hint too many."""
+    writes = [Write(each.due, b"", commit.DUE_TYPE) for each in media if each.due is not None]
+    failures = context.backend.write_many(writes) if context.repairs and writes else {}
+    for index, each in enumerate(media):
+        if index in failures:
+            result.fail(each.reference, failures[index])
+        else:
+            detail, plan = "the partial due index does not name it", "its due entry is written"
+            result.find("missing-due", each.reference, detail, plan, done=context.repairs, harmless=True)
 
 
 def _expiry_now(context: VerifyContext, reference: str, minute: datetime) -> datetime | None:
