@@ -31,6 +31,7 @@ from fsmedia.maintenance.leftovers import (
     ObjectItem,
     before,
     find_leftovers,
+    marker_prefix_of,
     mend_window,
 )
 from fsmedia.maintenance.quarantine import QuarantineFolder, read_quarantine
@@ -259,8 +260,8 @@ class Traces:
     def _is_used(self, digest: str) -> bool:
         """Tell whether other media still share bytes of this digest, so that its damaged copy may be theirs, too."""
         own = {keys.marker_prefix(each) for each in self.erased}  # in a dry run they are still there
-        names = (each.key.rpartition("/")[2] for each in self.backend.entries(f"{keys.blob_folder(digest)}/refs"))
-        return any(f"{name.partition('-')[0]}-" not in own for name in names)
+        markers = self.backend.entries(f"{keys.blob_folder(digest)}/refs")
+        return any(marker_prefix_of(each) not in own for each in markers)
 
 
 class Names:
@@ -376,20 +377,14 @@ def _markers(
     lonely: list[tuple[tuple[str, str], Entry]] = []
     for key, parts in listing.generations.items():
         named = listing.named.get(key, {})
-        lonely += [(key, entry) for entry in parts.markers if f"{_name(entry).partition('-')[0]}-" not in named]
+        lonely += [(key, entry) for entry in parts.markers if marker_prefix_of(entry) not in named]
     for window in windows(lonely, _WINDOW):
         bodies = backend.fetch(reads=[entry.key for _, entry in window]).reads
         for (key, entry), body in zip(window, bodies, strict=True):
             if body is None or not _is_subjects(subject, body, erased):
                 continue
-            parts = listing.generations[key]
-            size = 0 if parts.data is None else parts.data.size
-            alone = Generation(parts.data, [entry], [])
-            yield GenerationItem(keys.Pointer(size, *key), alone, listing.named.get(key, {}))
-
-
-def _name(entry: Entry) -> str:
-    return entry.key.rpartition("/")[2]
+            alone = Generation(listing.generations[key].data, [entry], [])
+            yield GenerationItem.of(key, alone, listing.named.get(key, {}))
 
 
 def _is_subjects(subject: Subject, body: bytes, erased: Collection[str]) -> bool:

@@ -64,6 +64,11 @@ class Generation:
     markers: list[Entry] = field(default_factory=list)
     marks: list[Entry] = field(default_factory=list)
 
+    @property
+    def size(self) -> int:
+        """Size of the data, if there are any."""
+        return 0 if self.data is None else self.data.size
+
 
 class MissingMarkerItem(NamedTuple):
     """A deduplicated media for which the listing showed no marker."""
@@ -88,6 +93,11 @@ class GenerationItem(NamedTuple):
     pointer: Pointer
     parts: Generation
     named: dict[str, str]
+
+    @classmethod
+    def of(cls, place: tuple[str, str], parts: Generation, named: dict[str, str]) -> GenerationItem:
+        """Return what lies at a digest and a generation."""
+        return cls(Pointer(parts.size, *place), parts, named)
 
     @property
     def key(self) -> str:
@@ -140,14 +150,13 @@ class LeftoverListing:
         """Yield the media whose marker the listing did not show."""
         for key, named in self.named.items():
             markers = self.generations.get(key, Generation()).markers
-            there = {f"{entry.key.rpartition('/')[2].partition('-')[0]}-" for entry in markers}
+            there = {marker_prefix_of(entry) for entry in markers}
             yield from (MissingMarkerItem(reference) for prefix, reference in named.items() if prefix not in there)
 
     def items(self) -> Iterator[LeftoverItem]:
         """Yield all that may belong to no media."""
         for key, parts in self.generations.items():
-            size = 0 if parts.data is None else parts.data.size
-            yield GenerationItem(Pointer(size, *key), parts, self.named.get(key, {}))
+            yield GenerationItem.of(key, parts, self.named.get(key, {}))
         yield from (ObjectItem("temporary", entry) for entry in self.temporary)
         yield from (ObjectItem("bytes", entry) for entry in self.bytes_without)
         yield from (ObjectItem("due", entry) for entry, reference in self.due if not self.has_sidecar(reference))
@@ -292,7 +301,7 @@ class Cleaner:
         replaced it may be about to name this marker again, and would take the media away if it were gone.
         """
         for entry in item.parts.markers:
-            if _prefix(entry) not in item.named:
+            if marker_prefix_of(entry) not in item.named:
                 self._attempt("marker", entry, "removed: its media is gone", partial(self._remove_marker, item))
 
     def _remove_marker(self, item: GenerationItem, entry: Entry) -> bool:
@@ -306,19 +315,18 @@ class Cleaner:
         if body is None:
             return False
         reference = body.decode(errors="replace")
-        if not _name(entry).startswith(keys.marker_prefix(reference)) or not _names_media(reference):
+        if not marker_name(entry).startswith(keys.marker_prefix(reference)) or not _names_media(reference):
             return False  # who wrote it can't be told
         own = blobs.put_marker(self.backend, pointer, _SWEEPER)
         self._remove(entry)
         # A sidecar that comes after this look is a writer's that still looks for its marker, and finds it gone.
         back = reference != _SWEEPER and self.backend.head(keys.sidecar_key(reference)) is not None
         if back:
-            blobs.put_named_marker(self.backend, pointer, _name(entry), reference)
+            blobs.put_named_marker(self.backend, pointer, marker_name(entry), reference)
         # The sweep's own marker last: until here no other sweep could find the generation without one.
-        self._remove_key(pointer.marker_key(own))
+        delete_one(self.backend, pointer.marker_key(own))
         if self._release(item):
-            size = 0 if item.parts.data is None else item.parts.data.size
-            self._note("generation", pointer.data_key, size, "removed: nothing uses it any more")
+            self._note("generation", pointer.data_key, item.parts.size, "removed: nothing uses it any more")
         return not back
 
     def _release(self, item: GenerationItem) -> bool:
@@ -379,12 +387,8 @@ class Cleaner:
         return False
 
     def _remove(self, entry: Entry) -> bool:
-        self._remove_key(entry.key)
+        delete_one(self.backend, entry.key)
         return True
-
-    def _remove_key(self, key: str) -> None:
-        for error in self.backend.delete([key]).values():
-            raise error
 
     def _attempt(self, kind: FindingKind, entry: Entry, action: str, act: Callable[[Entry], bool]) -> None:
         """Act on an old object; note what was done, or what went wrong."""
@@ -418,9 +422,17 @@ def _names_media(reference: str) -> bool:
         return False
 
 
-def _name(entry: Entry) -> str:
+def delete_one(backend: Backend, key: str) -> None:
+    """Delete one object, or raise what went wrong; an answer that it is not there is asked for twice."""
+    for error in backend.delete([key]).values():
+        raise error
+
+
+def marker_name(entry: Entry) -> str:
+    """Return the name of a marker."""
     return entry.key.rpartition("/")[2]
 
 
-def _prefix(entry: Entry) -> str:
-    return f"{_name(entry).partition('-')[0]}-"
+def marker_prefix_of(entry: Entry) -> str:
+    """Return what the names of all markers of one reference begin with."""
+    return f"{marker_name(entry).partition('-')[0]}-"

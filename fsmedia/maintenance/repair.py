@@ -29,6 +29,8 @@ from fsmedia.maintenance.leftovers import (
     LeftoverItem,
     MissingMarkerItem,
     ObjectItem,
+    delete_one,
+    marker_name,
 )
 from fsmedia.maintenance.quarantine import set_aside
 from fsmedia.maintenance.survey import HELD, YOUNG, MediaNeeds, VerifyContext, VerifyResult
@@ -252,8 +254,7 @@ class Repairer:
             raise _changed_while_mended(reference)
         named.drop_sidecar(backend, reference, found)
         if instant is not None:
-            for error in backend.delete([keys.due_key(instant, reference)]).values():
-                raise error
+            delete_one(backend, keys.due_key(instant, reference))
         # A client or a sync may have written bytes while the sidecar was still there: they must not stay without one.
         back = backend.head(reference)
         content = None if back is None else read_digest(backend, reference, back.size)
@@ -336,7 +337,7 @@ class Repairer:
     def _marker(self, pointer: Pointer, reference: str, old: Sidecar) -> str:
         """Return a marker of this reference that is there: the one its sidecar names, any other, or a new one."""
         backend, prefix = self.context.backend, keys.marker_prefix(reference)
-        names = [entry.key.rpartition("/")[2] for entry in backend.entries(pointer.refs_folder)]
+        names = [marker_name(entry) for entry in backend.entries(pointer.refs_folder)]
         there = [name for name in names if name.startswith(prefix)]
         said = old.marker(reference)
         # Any marker of this reference keeps the bytes as well as the one that its sidecar named.
@@ -528,7 +529,7 @@ def _adopt(context: VerifyContext, entry: Entry, content: ContentDigest) -> None
     if not backend.create(keys.sidecar_key(reference), sidecar.dump(), commit.SIDECAR_TYPE):
         return  # somebody wrote one in this moment, and knows more
     if backend.head(reference) is None:  # and somebody deleted the file, who saw no sidecar to remove
-        _delete(context, keys.sidecar_key(reference))
+        delete_one(context.backend, keys.sidecar_key(reference))
         raise _changed(reference)
 
 
@@ -793,7 +794,7 @@ def _set_aside_all(
             _set_aside_user(context, user, detail)
         result.find(kind, user.reference, detail, plan, done=context.repairs)
     if mark is not None and backend.head(pointer.data_key) is None:
-        _delete(context, mark)  # while the bytes are there it keeps new media away from them
+        delete_one(context.backend, mark)  # while the bytes are there it keeps new media away from them
 
 
 def _set_aside_user(context: VerifyContext, user: _BlobUser, why: str) -> None:
@@ -916,7 +917,7 @@ def _check_due_entry(context: VerifyContext, item: SpentDueItem, result: VerifyR
         # The entry for the media's own instant first: whoever dies between leaves one entry too many, not one too few.
         if instant is not None:
             backend.write(keys.due_key(instant, item.reference), b"", commit.DUE_TYPE)
-        _delete(context, item.entry.key)
+        delete_one(context.backend, item.entry.key)
         # Who sets a policy writes the entry before the sidecar: it may have been this very entry.
         again = _expiry_now(context, item.reference, due.minute)
         if again is not None and keys.due_minute(again) == due.minute:
@@ -997,7 +998,7 @@ def _check_hold(context: VerifyContext, item: HoldItem, result: VerifyResult) ->
     else:
         if context.repairs:
             set_aside(context, reference or key, detail, texts={key: data})
-            _delete(context, key)
+            delete_one(context.backend, key)
         result.find("hold", key, detail, "it moves to quarantine", done=context.repairs)
 
 
@@ -1022,8 +1023,3 @@ def _delete_media(context: VerifyContext, reference: str, sidecar: bytes) -> Non
     marker = Sidecar(readable_values(sidecar)).marker(reference)
     due = () if instant is None else (keys.due_key(instant, reference),)
     commit.raise_first(commit.delete([commit.DeleteOperation(context.backend, reference, due_keys=due, marker=marker)]))
-
-
-def _delete(context: VerifyContext, key: str) -> None:
-    for error in context.backend.delete([key]).values():
-        raise error

@@ -29,6 +29,7 @@ from fsmedia.maintenance.leftovers import (
     ObjectItem,
     before,
     find_leftovers,
+    marker_name,
     mend_window,
 )
 from fsmedia.maintenance.quarantine import set_aside
@@ -380,9 +381,8 @@ class Verification:
                 used.add((blob.digest, blob.generation))
                 odd[blob.digest, blob.generation].data = entry
         for place, parts in odd.items():
-            size = 0 if parts.data is None else parts.data.size
             named = names.get(place, {}) | ({"used": ""} if place in used else {})
-            yield GenerationItem(keys.Pointer(size, *place), parts, named)
+            yield GenerationItem.of(place, parts, named)
 
     def _authors(self, entries: list[Entry]) -> Iterator[tuple[Entry, str | None]]:
         """Yield markers with the reference in each; None where it does not fit the marker's name."""
@@ -398,8 +398,7 @@ class Verification:
             if body is None:
                 continue  # gone since it was listed
             reference = body.decode(errors="replace")
-            name = entry.key.rpartition("/")[2]
-            yield entry, reference if name.startswith(keys.marker_prefix(reference)) else None
+            yield entry, reference if marker_name(entry).startswith(keys.marker_prefix(reference)) else None
 
     def _note_unknown(self, entry: Entry) -> None:
         result = VerifyResult()

@@ -124,9 +124,9 @@ def test_many_references_of_one_blob(memory_storage) -> None:
 
     from fsmedia.maintenance import leftovers
 
-    real = leftovers._prefix
+    real = leftovers.marker_prefix_of
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(leftovers, "_prefix", lambda entry: Counted(real(entry)))
+        patched.setattr(leftovers, "marker_prefix_of", lambda entry: Counted(real(entry)))
         report = store.verify(repair="leftovers", grace=NOW, nobody_writes=True)
     assert (report.mended, report.failed) == (0, ())
     assert compared < 200_000
