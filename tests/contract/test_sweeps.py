@@ -201,10 +201,13 @@ def test_processes_do_not_see_this_ones_memory(memory_storage, method):
     before = memory_storage.keys()
     with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
         report = store.enforce_policy(executor=pool)
-        rebuilt = store.verify(repair=True, executor=pool)
+        with pytest.raises(StorageError, match="stopped before anything is deleted"):
+            store.verify(repair=True, executor=pool)
+        rebuilt = store.verify(repair=True, force=True, executor=pool)
     assert (names(report.failed), report.deleted) == (due, ())
     assert all("one process only" in str(each.error) for each in report.failed)
-    assert names(rebuilt.failed) == due | staying
+    assert names(rebuilt.failed) >= due | staying
+    assert rebuilt.findings == ()
     assert memory_storage.keys() == before
 
 
