@@ -513,8 +513,6 @@ class AsyncMediaStore:
     gallery = _threaded(MediaStore.gallery)
     compare = _threaded(MediaStore.compare)
     verify = _threaded(MediaStore.verify)
-    sweep_orphans = _threaded(MediaStore.sweep_orphans)
-    rebuild_due_index = _threaded(MediaStore.rebuild_due_index)
     sync_to = _threaded(
         MediaStore.sync_to, stoppable=True, note="A cancellation comes out once the media in hand are done."
     )

@@ -25,8 +25,8 @@ from fsmedia.format import keys
 from fsmedia.format.settings import Settings, SettingsWords
 from fsmedia.maintenance.erase import Erasure
 from fsmedia.maintenance.erase_traces import check_receipt, read_receipt
-from fsmedia.maintenance.expiry import Enforcement, rebuild_due_index
-from fsmedia.maintenance.leftovers import check_grace, sweep_orphans
+from fsmedia.maintenance.expiry import Enforcement
+from fsmedia.maintenance.leftovers import check_grace
 from fsmedia.maintenance.sync import SyncOptions, open_target, sync
 from fsmedia.maintenance.verify import verify
 from fsmedia.models import Hold, MediaContent, MediaMetadata, Reference
@@ -55,8 +55,6 @@ if TYPE_CHECKING:
         Finding,
         MediaRecord,
         OrganizationMode,
-        OrphanReport,
-        RebuildReport,
         Receipt,
         ReceiptReport,
         StoreStatistics,
@@ -727,7 +725,7 @@ class MediaStore:
         """Delete every media file whose retention policy has expired, and report what was deleted, kept or failed.
 
         The cost follows what is due, not what is stored. Where the due index is partial (stores that PromptKit began)
-        all sidecars are read, and the report says so; see `rebuild_due_index`. Windows are of 1,000 media.
+        all sidecars are read, and the report says so; see `verify`. Windows are of 1,000 media.
 
         Parameters
         ----------
@@ -958,7 +956,7 @@ class MediaStore:
         self,
         *,
         deep: bool = False,
-        repair: bool = False,
+        repair: bool | Literal["leftovers"] = False,
         adopt: bool = False,
         dry_run: bool = False,
         force: bool = False,
@@ -976,14 +974,17 @@ class MediaStore:
 
         A repair does what `finding.repair` says and nothing else: it gives media back what they lack, removes what
         belongs to none, and moves to `.fsmedia/quarantine/` what it can't judge. It never touches what is held, younger
-        than the grace, or foreign. Others may read, store, delete and sweep meanwhile.
+        than the grace, or foreign. A partial due index is given what it lacks and made complete: writers that know none
+        (PromptKit) must have stopped for good. Others may read, store, delete and sweep meanwhile.
 
         Parameters
         ----------
         deep
             Read all bytes and compare size, digest and type; shared ones once.
         repair
-            Mend what is found.
+            Mend what is found. "leftovers" looks at nothing else than what crashes left (bytes, markers and due
+            entries without a sidecar, unused shared bytes, temporary files) and mends that, by one listing and no read
+            of a sidecar; deduplicated media keep some 200 bytes of memory each meanwhile.
         adopt
             Write a sidecar for each file of others: ids from its path, type, size and digest from its bytes, no policy.
         dry_run
@@ -996,7 +997,7 @@ class MediaStore:
         nobody_writes
             Allows a grace shorter than the store's. Say so only when every writer is stopped.
         executor
-            Any `concurrent.futures.Executor`; it gets 256 media at a time.
+            Any `concurrent.futures.Executor`; it gets 256 media, or 100 leftovers, at a time.
         progress
             Called with the number of objects listed so far, every 1,000.
         found
@@ -1005,7 +1006,7 @@ class MediaStore:
         Raises
         ------
         InvalidMediaError
-            The grace is too short.
+            The grace is too short, or `repair="leftovers"` comes with `deep` or `adopt`.
         StorageError
             The store can't be listed, or a repair is stopped because so little was listed; what failed for single
             things is in the report.
@@ -1028,69 +1029,6 @@ class MediaStore:
             progress=progress,
             found=found,
         )
-
-    @observed("sweep_orphans")
-    def sweep_orphans(
-        self,
-        *,
-        grace: timedelta | None = None,
-        nobody_writes: bool = False,
-        dry_run: bool = False,
-        executor: Executor | None = None,
-        progress: Progress = None,
-    ) -> OrphanReport:
-        """Remove leftovers of crashes: bytes and markers without a sidecar, unused shared bytes, temporary files.
-
-        Lists the whole store. What is younger than the grace, by the storage's own clock, may be a store under way
-        and stays; files that others wrote are reported and stay.
-
-        Parameters
-        ----------
-        grace
-            Age from which a leftover is mended; None is the store's. Deduplicated media keep some 200 bytes of
-            memory each while this runs.
-        nobody_writes
-            Allows a grace shorter than the store's. Say so only when every writer is stopped.
-        dry_run
-            Change nothing; the report says what would be done.
-        executor
-            Any `concurrent.futures.Executor`; it gets 100 things at a time.
-        progress
-            Called with the number of objects listed so far.
-
-        Raises
-        ------
-        InvalidMediaError
-            The grace is too short.
-        StorageError
-            The store can't be listed; what failed for single things is in the report.
-        """
-        if not dry_run:
-            self._check_writable()
-        wanted = check_grace(grace, self._settings_file.refresh().orphan_grace, nobody_writes=nobody_writes)
-        return sweep_orphans(self._backend, wanted, dry_run=dry_run, executor=executor, progress=progress)
-
-    @observed("rebuild_due_index")
-    def rebuild_due_index(self, *, executor: Executor | None = None, progress: Progress = None) -> RebuildReport:
-        """Read all sidecars, write the missing entries of the due index, and mark the index complete.
-
-        For stores that PromptKit began, and after accidents. Others may write and sweep meanwhile; writers that know
-        no due index (PromptKit) must have stopped for good.
-
-        Parameters
-        ----------
-        executor
-            Any `concurrent.futures.Executor`; it gets 500 media at a time.
-        progress
-            Called with the number of sidecars read so far.
-
-        Raises
-        ------
-        StorageError
-            The store can't be listed; what failed for single media is in the report, and leaves the index partial.
-        """
-        self._check_writable()
-        return rebuild_due_index(self._backend, self._settings_file, executor, progress)
 
     @observed("sync")
     @shows_words(SelectionWords)

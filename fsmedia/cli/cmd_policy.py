@@ -10,24 +10,18 @@ from rich.text import Text
 
 from fsmedia.cli import output
 from fsmedia.cli.app import (
-    DONE,
-    FAILED,
     AsJson,
     CommandError,
     DryRun,
     References,
-    StorageOptions,
     Store,
     StoreLocation,
-    StoreUrl,
-    Threads,
     Yes,
     command_group,
     confirm,
     each_media,
     policy_seconds,
     spell_duration,
-    thread_pool,
 )
 from fsmedia.errors import CorruptSidecarError, MediaError, UnknownPolicyError
 from fsmedia.format.policy import FORMS, expires_at, find_policy
@@ -77,15 +71,6 @@ RELEASE_HELP = """Release media that were held. What became due meanwhile goes w
 
 Examples:
   fsmedia policy release runs/r1/0003_01_u01m8.png
-"""
-REBUILD_HELP = """Read all sidecars, write the due entries that are missing, and mark the due index complete.
-
-For stores that PromptKit began, whose sweeps read all sidecars until then, and after accidents. Others may write and
-sweep meanwhile; PromptKit itself must have stopped writing for good.
-
-Examples:
-  fsmedia policy rebuild --store ./media
-  fsmedia policy rebuild --store s3://bucket/media --threads 16
 """
 
 
@@ -185,26 +170,6 @@ def release(
     _for_each_media(location, references, act, as_json=as_json)
 
 
-def rebuild(
-    context: typer.Context,
-    *,
-    threads: Threads = None,
-    as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
-) -> None:
-    """Rebuild the due index."""
-    with StoreLocation.of(context, store, option).open_existing() as opened:
-        with (
-            output.without_reported_failures(),
-            thread_pool(threads) as executor,
-            output.count_progress("reading sidecars", None) as meter,
-        ):
-            report = opened.rebuild_due_index(executor=executor, progress=meter.reach)
-        output.print_report(report, as_json=as_json)
-    raise typer.Exit(FAILED if report.failed else DONE)
-
-
 def _hold_of(opened: MediaStore, reference: str) -> str | None:
     """Return why a media is held; None if it is not, or nobody can tell."""
     try:
@@ -243,7 +208,7 @@ def _facts(settings: Configuration) -> dict[str, Any]:
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [(name, spell_duration(seconds)) for name, seconds in facts["policies"].items()]
-    partial = "partial: sweeps read all sidecars; to make it complete: fsmedia policy rebuild"
+    partial = "partial: sweeps read all sidecars; to make it complete: fsmedia verify --repair"
     rows += [
         ("by their name", FORMS),
         ("default policy", facts["default_policy"] or "none: media that name no policy are kept for ever"),
@@ -285,6 +250,5 @@ group = command_group(
         ("apply", apply, APPLY_HELP),
         ("hold", hold, HOLD_HELP),
         ("release", release, RELEASE_HELP),
-        ("rebuild", rebuild, REBUILD_HELP),
     ),
 )

@@ -2,8 +2,9 @@
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 from collections import Counter
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +15,7 @@ from fsmedia.cli.app import (
     NOT_WHOLE,
     All,
     AsJson,
+    Command,
     Force,
     NobodyWrites,
     StorageOptions,
@@ -38,7 +40,11 @@ A repair does what the line says and nothing else. What is held stays, and so do
 store's, 24 hours unless it was made with another): it may be on its way. What can't be judged, such as bytes of another
 digest than their sidecar says, moves to .fsmedia/quarantine/ with a note beside it. Other programs' files are told and
 stay; `--adopt` gives them sidecars, so that they are media like any other. `--repair` stops
-where fewer than half of the media of the newest catalog are listed; if that is right, say `--force`.
+where fewer than half of the media of the newest catalog are listed; if that is right, say `--force`. It also makes a
+partial due index complete, which a store that PromptKit began has: PromptKit must have stopped writing for good.
+
+`--repair=leftovers` lists the store, reads no sidecar, and only removes what crashes left and no media needs, and puts
+back markers that media lack.
 
 `--receipt FILE` asks something else: whether what an erasure took (`fsmedia erase --receipt`) is still gone.
 
@@ -50,16 +56,42 @@ Examples:
   fsmedia verify --deep --threads 4 --store s3://bucket/media
   fsmedia verify --repair --dry-run
   fsmedia verify --repair && echo whole again
+  fsmedia verify --repair=leftovers --grace 2d
   fsmedia verify --adopt --json | jq .counts
   fsmedia verify --receipt receipt.json
 """
+
+
+class Repair(StrEnum):
+    """What is repaired."""
+
+    all = "all"
+    leftovers = "leftovers"
+
+
+class VerifyCommand(Command):
+    """The command; its `--repair` may stand without a value, for which typer's options have no way."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line."""
+        return super().parse_args(ctx, [f"{each}={Repair.all}" if each == "--repair" else each for each in args])
+
+
+COMMAND = VerifyCommand
 
 
 def verify(
     context: typer.Context,
     *,
     deep: Annotated[bool, typer.Option("--deep", help="Read all bytes and compare their digests.")] = False,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend what is found, as its line says.")] = False,
+    repair: Annotated[
+        Repair | None,
+        typer.Option(
+            metavar="[=leftovers]",
+            help="Mend what is found, as its line says; with `=leftovers` only what crashes left.",
+            show_default=False,
+        ),
+    ] = None,
     adopt: Annotated[bool, typer.Option("--adopt", help="Give files of other programs sidecars.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Write nothing, say what --repair and --adopt would do.")
@@ -88,21 +120,23 @@ def verify(
         location = StoreLocation.of(context, store, option)
         raise typer.Exit(check_receipt_file(location, receipt, threads=threads, as_json=as_json))
     age = None if grace is None else parse_duration(grace, "--grace")
-    writes = (repair or adopt) and not dry_run
-    printer = _FindingPrinter(as_json=as_json, everything=everything, planned=repair or adopt)
+    writes = bool(repair or adopt) and not dry_run
+    printer = _FindingPrinter(as_json=as_json, everything=everything, planned=bool(repair or adopt))
     with (
         StoreLocation.of(context, store, option).open_existing(read_only=not writes) as opened,
         thread_pool(threads) as executor,
     ):
         if (repair or nobody_writes) and writes and not yes:
             question = f"Repair {opened.url}? It removes leftovers and sets aside what it can't judge."
+            if repair is Repair.leftovers:
+                question = f"Remove what crashes left in {opened.url}?"
             if nobody_writes:
                 question = f"Is every program that writes to {opened.url} stopped?"
             confirm(question, "nothing was changed")
         with output.count_progress("verifying", None) as meter:
             report = opened.verify(
                 deep=deep,
-                repair=repair,
+                repair="leftovers" if repair is Repair.leftovers else repair is not None,
                 adopt=adopt,
                 dry_run=dry_run,
                 force=force,

@@ -31,7 +31,7 @@ _COMMANDS = {
         "demo", "init", "store", "ls", "info", "get", "url", "gallery", "compare", "query", "stats",
     ),
     "Keep and let go": ("rm", "enforce", "erase", "policy"),
-    "Operate": ("verify", "sync", "sweep-orphans", "stores", "catalog"),
+    "Operate": ("verify", "sync", "stores", "catalog"),
     "Exchange": ("externalize", "inline", "import", "export"),
 }  # fmt: skip
 
@@ -81,9 +81,8 @@ def _add_commands() -> None:
             if hasattr(module, "group"):
                 typer_app.add_typer(module.group, name=name, rich_help_panel=panel)
             else:
-                command = typer_app.command(
-                    name, cls=Command, help=output.unwrapped(module.HELP), rich_help_panel=panel
-                )
+                kind = getattr(module, "COMMAND", Command)
+                command = typer_app.command(name, cls=kind, help=output.unwrapped(module.HELP), rich_help_panel=panel)
                 command(with_option_groups(getattr(module, python_name)))
 
 

@@ -21,6 +21,7 @@ from fsmedia.errors import HeldMediaError, InvalidReferenceError, MediaError
 from fsmedia.format import keys
 from fsmedia.maintenance.erase_traces import Traces, clear_leftovers
 from fsmedia.maintenance.erase_versions import VersionSearch, VersionsLeft, clear_versions
+from fsmedia.maintenance.leftovers import marker_prefix_of
 from fsmedia.maintenance.subject import (
     SEARCH_WINDOW,
     EraseItem,
@@ -330,9 +331,7 @@ class _ReceiptJob:
         dry_run = self.erasure.dry_run
         unique = {each.reference: each for each in reversed(self.gone.erased)}
         staying = {each.reference for each in self.gone.held} | {each.reference for each in self.gone.failed}
-        cleanup = clear_leftovers(
-            self.backend, self.subject, unique, settings_file.configuration.orphan_grace, dry_run=dry_run
-        )
+        cleanup = clear_leftovers(self.backend, self.subject, unique, settings_file.configuration, dry_run=dry_run)
         traces = Traces(self.backend, self.subject, unique, staying, dry_run)
         with_media = 0 if dry_run else sum(each.expires for each in unique.values())
         erased = self._erased(list(unique.values())[::-1])
@@ -459,8 +458,8 @@ class _ReceiptJob:
                 heads = self.backend.fetch(heads=[pointer.data_key for pointer in window]).heads
                 there = [pointer for pointer, head in zip(window, heads, strict=True) if head is not None]
                 for pointer in there:
-                    names = [entry.key.rpartition("/")[2] for entry in self.backend.entries(pointer.refs_folder)]
-                    others = [name for name in names if f"{name.partition('-')[0]}-" not in own]
+                    markers = self.backend.entries(pointer.refs_folder)
+                    others = [entry for entry in markers if marker_prefix_of(entry) not in own]
                     if others or not self.erasure.dry_run:  # in a dry run the own markers are no reason to stay
                         kept[pointer] = len(others)
         except MediaError as error:

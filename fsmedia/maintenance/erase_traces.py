@@ -26,12 +26,12 @@ from fsmedia.maintenance.erase_versions import VersionSearch, versions_of
 from fsmedia.maintenance.leftovers import (
     Generation,
     GenerationItem,
-    LeftoverContext,
     LeftoverItem,
     LeftoverListing,
     ObjectItem,
     before,
     find_leftovers,
+    marker_prefix_of,
     mend_window,
 )
 from fsmedia.maintenance.quarantine import QuarantineFolder, read_quarantine
@@ -43,6 +43,7 @@ from fsmedia.maintenance.subject import (
     owned_pairs,
     sidecar_values,
 )
+from fsmedia.maintenance.survey import VerifyContext
 from fsmedia.models import Receipt, ReceiptReport, Reference, Remaining, Trace
 from fsmedia.models.reports import RECEIPT_FORMAT
 from fsmedia.storage.listing import NestedStores
@@ -55,8 +56,9 @@ if TYPE_CHECKING:
 
     from fsmedia.core.records import ListedPair
     from fsmedia.core.settings_file import SettingsFile
+    from fsmedia.format.settings import Configuration
     from fsmedia.maintenance.subject import Subject
-    from fsmedia.models import LeftoverKind
+    from fsmedia.models import FindingKind
     from fsmedia.models.reports import TraceKind
     from fsmedia.storage import Backend, Entry
 
@@ -258,8 +260,8 @@ class Traces:
     def _is_used(self, digest: str) -> bool:
         """Tell whether other media still share bytes of this digest, so that its damaged copy may be theirs, too."""
         own = {keys.marker_prefix(each) for each in self.erased}  # in a dry run they are still there
-        names = (each.key.rpartition("/")[2] for each in self.backend.entries(f"{keys.blob_folder(digest)}/refs"))
-        return any(f"{name.partition('-')[0]}-" not in own for name in names)
+        markers = self.backend.entries(f"{keys.blob_folder(digest)}/refs")
+        return any(marker_prefix_of(each) not in own for each in markers)
 
 
 class Names:
@@ -304,7 +306,7 @@ class CleanupResult:
 
 
 def clear_leftovers(
-    backend: Backend, subject: Subject, erased: Collection[str], grace: timedelta, *, dry_run: bool
+    backend: Backend, subject: Subject, erased: Collection[str], configuration: Configuration, *, dry_run: bool
 ) -> CleanupResult:
     """List the store again, and remove leftovers of the subject.
 
@@ -327,24 +329,21 @@ def clear_leftovers(
     except MediaError as error:
         cleanup.fail(keys.INTERNAL, error)
         return cleanup
-    limit = before(now, grace)
+    context = VerifyContext(backend, configuration, before(now, configuration.orphan_grace), now, repairs=not dry_run)
     old: list[LeftoverItem] = []
     for item in items:
-        young = [entry for entry in _entries(item) if not _is_older(backend, entry, limit)]
+        entries = list(_entries(item))
+        young = [entry for entry in entries if not context.is_old(entry)]
         cleanup.waiting += [Remaining(reference=Reference(entry.key), reason=_YOUNG) for entry in young]
-        if len(young) < len(list(_entries(item))):
+        if len(young) < len(entries):
             old.append(item)
-    outcome = mend_window(LeftoverContext(backend, limit, dry_run), old)
-    cleanup.leftovers = len([each for each in outcome.mended if each.kind != "due"])
-    cleanup.due_entries += len([each for each in outcome.mended if each.kind == "due"])
+    outcome = mend_window(context, old)
+    mended = [each.kind for each in outcome.findings if not each.harmless]
+    cleanup.due_entries += mended.count("due")
+    cleanup.leftovers = len(mended) - mended.count("due")
     for each in outcome.failed:
         cleanup.fail(each.reference, each.error)
     return cleanup
-
-
-def _is_older(backend: Backend, entry: Entry, limit: datetime) -> bool:
-    touched = backend.touched(entry)
-    return touched is not None and touched < limit
 
 
 def _entries(item: LeftoverItem) -> Iterator[Entry]:
@@ -361,7 +360,7 @@ def _lone(
     for entry in listing.temporary:
         if entry.key.startswith(f"{keys.ERASURES}/") and subject.digest.encode() in (backend.read(entry.key) or b""):
             yield ObjectItem("temporary", entry)  # a page of the journal, on a disk
-    kinds: dict[LeftoverKind, list[Entry]] = {"temporary": listing.temporary, "bytes": listing.bytes_without}
+    kinds: dict[FindingKind, list[Entry]] = {"temporary": listing.temporary, "bytes": listing.bytes_without}
     for kind, entries in kinds.items():
         for entry in entries:
             if entry.key not in erased and subject.lies_in(entry.key):
@@ -378,20 +377,14 @@ def _markers(
     lonely: list[tuple[tuple[str, str], Entry]] = []
     for key, parts in listing.generations.items():
         named = listing.named.get(key, {})
-        lonely += [(key, entry) for entry in parts.markers if f"{_name(entry).partition('-')[0]}-" not in named]
+        lonely += [(key, entry) for entry in parts.markers if marker_prefix_of(entry) not in named]
     for window in windows(lonely, _WINDOW):
         bodies = backend.fetch(reads=[entry.key for _, entry in window]).reads
         for (key, entry), body in zip(window, bodies, strict=True):
             if body is None or not _is_subjects(subject, body, erased):
                 continue
-            parts = listing.generations[key]
-            size = 0 if parts.data is None else parts.data.size
-            alone = Generation(parts.data, [entry], [])
-            yield GenerationItem(keys.Pointer(size, *key), alone, listing.named.get(key, {}))
-
-
-def _name(entry: Entry) -> str:
-    return entry.key.rpartition("/")[2]
+            alone = Generation(listing.generations[key].data, [entry], [])
+            yield GenerationItem.of(key, alone, listing.named.get(key, {}))
 
 
 def _is_subjects(subject: Subject, body: bytes, erased: Collection[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Retention: sweeps that delete expired media, and rebuilding the due index.
+"""Retention: sweeps that delete expired media.
 
 The sidecar is the truth, an entry of the due index only a hint. Media whose sidecar can't be read are not deleted, and
 all errors are in the report. Windows are plain functions over picklable values, so any executor can run them.
@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fsmedia.core import commit, holds, lifetime, promptkit, records
 from fsmedia.core.named import Overtaken, Seen
 from fsmedia.core.parallel import JobResult, run_windows, windows
-from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError, StorageError
+from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.format.layout import parse_any
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.models import Deletion, EnforcementReport, RebuildReport
+from fsmedia.models import Deletion, EnforcementReport
 from fsmedia.storage import Backend, Entry, Write
 from fsmedia.storage.listing import NestedStores
 from fsmedia.storage.port import storage_time
@@ -43,7 +43,6 @@ FARTHEST_AHEAD = timedelta(days=1)
 """A caller's `now` may be so far ahead of this machine's clock, should that be slow; more is another time."""
 _WINDOW = 1000
 """Media decided on together: the keys of each step of their deletion fill one bulk request."""
-_REBUILD_WINDOW = 500
 _SHARED = "PromptKit's index names it: runs that left no trace may share it; delete it by delete_media"
 _log = logging.getLogger("fsmedia.retention")
 
@@ -235,52 +234,6 @@ class Enforcement:
                 next_step="set the clock, or say what time it is: enforce_policy(now=...)",
             )
         return found
-
-
-def rebuild_due_index(
-    backend: Backend,
-    settings_file: SettingsFile,
-    executor: Executor | None = None,
-    progress: Callable[[int], object] | None = None,
-) -> RebuildReport:
-    """Write the missing due entries of all media, then mark the index complete if every sidecar was read.
-
-    A damaged sidecar is reported and does not keep the index from being complete: nothing can be known of it.
-    """
-    begun = time.monotonic()
-    # In a store without store.json nothing could say in the end that the index is complete.
-    settings_file.refresh()
-    settings_file.settle()
-    configuration = settings_file.reload()
-    nested = NestedStores()
-
-    def log(result: RebuildResult) -> None:
-        for failure in result.failed:
-            _log.warning("rebuilding the due index: %s", failure.error)
-
-    total = run_windows(
-        rebuild_window,
-        RebuildContext(backend, configuration),
-        windows(media_with_sidecar(backend, nested), _REBUILD_WINDOW),
-        RebuildResult(),
-        backends=[backend],
-        key=lambda each: each.reference,
-        again="rebuild again",
-        executor=executor,
-        handle=log,
-        progress=progress,
-    )
-    settings_file.look_again()
-    if all(isinstance(each.error, CorruptSidecarError) for each in total.failed):
-        configuration = settings_file.complete_due_index()
-    return RebuildReport.model_construct(
-        examined=total.examined,
-        written=total.written,
-        failed=tuple(total.failed),
-        due_index=configuration.due_index,
-        nested_stores=nested.told(backend),
-        took=timedelta(seconds=time.monotonic() - begun),
-    )
 
 
 def due_entries(backend: Backend, now: datetime) -> Iterator[SweepItem]:
@@ -641,55 +594,6 @@ def _restore_entries(context: SweepContext, plan: _SweepPlan, result: SweepResul
 
 def _named_expiry(context: SweepContext, data: bytes, reference: str) -> datetime | None:
     return records.expiry_of(Sidecar.parse(data, reference), reference, context.configuration)
-
-
-@dataclass(frozen=True, slots=True)
-class RebuildContext:
-    """Settings of a rebuild that its windows share."""
-
-    backend: Backend
-    configuration: Configuration
-
-
-@dataclass(slots=True)
-class RebuildResult(JobResult):
-    """Result of a window of a rebuild."""
-
-    written: int = 0
-
-
-def rebuild_window(context: RebuildContext, items: Sequence[SweepItem]) -> RebuildResult:
-    """Write the missing due entries of some media."""
-    backend, result = context.backend, RebuildResult(examined=len(items))
-    found = records.read_listed_sidecars(backend, [each.reference for each in items])
-    wanted: dict[str, str] = {}
-    for each in items:
-        data = found[each.reference]
-        if data is None:
-            continue  # deleted since it was listed
-        try:
-            if isinstance(data, MediaError):
-                raise data
-            sidecar = Sidecar.parse(data, each.reference)
-            instant = records.expiry_of(sidecar, each.reference, context.configuration, each.written)
-        except MediaError as error:
-            result.fail(each.reference, error)
-            continue
-        if instant is not None:
-            wanted[keys.due_key(instant, each.reference)] = each.reference
-    if not wanted:
-        return result
-    try:
-        there = backend.fetch(heads=list(wanted)).heads
-    except MediaError:
-        # Writing an entry that is there does no harm, and one that is missing is never due.
-        there = [None] * len(wanted)
-    writes = [Write(key, b"", commit.DUE_TYPE) for key, entry in zip(wanted, there, strict=True) if entry is None]
-    failures = backend.write_many(writes) if writes else {}
-    for index, failure in failures.items():
-        result.fail(wanted[writes[index].key], failure)
-    result.written = len(writes) - len(failures)
-    return result
 
 
 def _aware_utc(value: object) -> datetime:

@@ -1,4 +1,4 @@
-"""Sweeping orphans: what crashes left, found by one listing and removed in the order of docs/format.md.
+"""Leftovers of crashes: found by one listing and removed in the order of docs/format.md.
 
 Every step looks once more before it removes anything. Missing markers are restored first, and no generation that a
 listed sidecar names is released, so a sweep beside stores, deletes and other sweeps never takes bytes that a visible
@@ -7,27 +7,23 @@ media needs.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from fsmedia.core import blobs, commit
-from fsmedia.core.parallel import JobResult, run_windows, windows
-from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaError, StorageError
+from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaError
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.models import Leftover, OrphanReport
+from fsmedia.maintenance.survey import VerifyContext, VerifyResult
 from fsmedia.storage.listing import NestedStores
-from fsmedia.storage.port import storage_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from concurrent.futures import Executor
 
-    from fsmedia.models import LeftoverKind
+    from fsmedia.models import FindingKind
     from fsmedia.storage import Backend, Entry
 
 _OURS = (
@@ -44,7 +40,18 @@ _OURS = (
 )
 _SWEEPER = ".fsmedia/orphans"
 """Text of the sweep's own markers, where others have their reference: no media can have this name."""
-_WINDOW = 100
+DETAILS: dict[FindingKind, str] = {
+    "marker": "it holds bytes for a media that is not there",
+    "generation": "shared bytes that nothing uses",
+    "mark": "it says that bytes are about to go, and they are gone",
+    "bytes": "bytes without a sidecar: a store or a delete that died",
+    "temporary": "bytes on their way, whose process died",
+    "due": "there is no such media",
+    "unmarked": "the marker that its sidecar names is not there, so its bytes could go with another's",
+    "foreign": "nothing that this format knows",
+}
+"""Kinds of leftovers, and what a finding says of each."""
+_LIVING = "it says that bytes are about to go that are there: no new reference takes them, and that is all"
 _RESOLUTION = timedelta(seconds=1)
 """By so much the storage's clock may seem slow, for answers about one object tell whole seconds."""
 
@@ -56,6 +63,11 @@ class Generation:
     data: Entry | None = None
     markers: list[Entry] = field(default_factory=list)
     marks: list[Entry] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Size of the data, if there are any."""
+        return 0 if self.data is None else self.data.size
 
 
 class MissingMarkerItem(NamedTuple):
@@ -82,6 +94,11 @@ class GenerationItem(NamedTuple):
     parts: Generation
     named: dict[str, str]
 
+    @classmethod
+    def of(cls, place: tuple[str, str], parts: Generation, named: dict[str, str]) -> GenerationItem:
+        """Return what lies at a digest and a generation."""
+        return cls(Pointer(parts.size, *place), parts, named)
+
     @property
     def key(self) -> str:
         """What a report calls it."""
@@ -91,7 +108,7 @@ class GenerationItem(NamedTuple):
 class ObjectItem(NamedTuple):
     """An object that may belong to no media."""
 
-    kind: LeftoverKind
+    kind: FindingKind
     entry: Entry
 
     @property
@@ -133,14 +150,13 @@ class LeftoverListing:
         """Yield the media whose marker the listing did not show."""
         for key, named in self.named.items():
             markers = self.generations.get(key, Generation()).markers
-            there = {f"{entry.key.rpartition('/')[2].partition('-')[0]}-" for entry in markers}
+            there = {marker_prefix_of(entry) for entry in markers}
             yield from (MissingMarkerItem(reference) for prefix, reference in named.items() if prefix not in there)
 
     def items(self) -> Iterator[LeftoverItem]:
         """Yield all that may belong to no media."""
         for key, parts in self.generations.items():
-            size = 0 if parts.data is None else parts.data.size
-            yield GenerationItem(Pointer(size, *key), parts, self.named.get(key, {}))
+            yield GenerationItem.of(key, parts, self.named.get(key, {}))
         yield from (ObjectItem("temporary", entry) for entry in self.temporary)
         yield from (ObjectItem("bytes", entry) for entry in self.bytes_without)
         yield from (ObjectItem("due", entry) for entry, reference in self.due if not self.has_sidecar(reference))
@@ -149,76 +165,6 @@ class LeftoverListing:
     def has_sidecar(self, reference: str) -> bool:
         """Tell whether a sidecar of that name was listed."""
         return hash(reference) in self.sidecars
-
-
-@dataclass(frozen=True, slots=True)
-class LeftoverContext:
-    """Settings of a sweep of orphans that its windows share.
-
-    Attributes
-    ----------
-    before
-        What was last touched before this instant is old.
-    """
-
-    backend: Backend
-    before: datetime
-    dry_run: bool
-
-
-@dataclass(slots=True)
-class LeftoverResult(JobResult):
-    """Result of a window of leftovers."""
-
-    mended: list[Leftover] = field(default_factory=list)
-    kept: list[Leftover] = field(default_factory=list)
-
-
-def sweep_orphans(
-    backend: Backend,
-    grace: timedelta,
-    *,
-    dry_run: bool = False,
-    executor: Executor | None = None,
-    progress: Callable[[int], object] | None = None,
-) -> OrphanReport:
-    """List the store, remove leftovers older than the grace by the storage's own clock, report the rest.
-
-    Raises
-    ------
-    StorageError
-        The store can't be listed, or tells no times; what failed for single things is in the report.
-    """
-    begun = time.monotonic()
-    # A dry run writes nothing, so it goes by this machine's clock.
-    now = datetime.now(UTC) if dry_run else storage_time(backend)
-    if now is None:
-        raise StorageError(f"{backend.url} tells no times, so it can't be told what is old")
-    listing = find_leftovers(backend, progress)
-    context = LeftoverContext(backend, before(now, grace), dry_run)
-    result = LeftoverResult()
-    # All missing markers are restored before any leftover goes: a generation without markers is released.
-    for items in (listing.unmarked(), listing.items()):
-        run_windows(
-            mend_window,
-            context,
-            windows(items, _WINDOW),
-            result,
-            backends=[backend],
-            key=lambda item: item.key,
-            again="sweep again",
-            executor=executor,
-        )
-    return OrphanReport(
-        dry_run=dry_run,
-        examined=listing.examined,
-        mended=tuple(result.mended),
-        kept=tuple(result.kept),
-        failed=tuple(result.failed),
-        nested_stores=listing.nested.told(backend),
-        versions_kept=bool(result.mended) and backend.keeps_versions,
-        took=timedelta(seconds=time.monotonic() - begun),
-    )
 
 
 def check_grace(asked: timedelta | None, grace: timedelta, *, nobody_writes: bool) -> timedelta:
@@ -296,22 +242,25 @@ def _sidecar(found: LeftoverListing, reference: str) -> None:
         named[keys.marker_prefix(reference)] = reference
 
 
-def mend_window(context: LeftoverContext, items: Sequence[LeftoverItem]) -> LeftoverResult:
-    """Deal with a window of leftovers; one that fails is reported and the rest goes on."""
-    cleaner = _Cleaner(context.backend, context.before, dry_run=context.dry_run)
+def mend_window(context: VerifyContext, items: Sequence[LeftoverItem]) -> VerifyResult:
+    """Report a window of old leftovers, and remove them where that is asked for; one that fails is reported."""
+    cleaner = Cleaner(context, VerifyResult())
     for item in items:
         cleaner.clean(item)
     return cleaner.result
 
 
 @dataclass(slots=True)
-class _Cleaner:
+class Cleaner:
     """Looks at leftovers again and removes them."""
 
-    backend: Backend
-    before: datetime
-    dry_run: bool
-    result: LeftoverResult = field(default_factory=LeftoverResult)
+    context: VerifyContext
+    result: VerifyResult
+
+    @property
+    def backend(self) -> Backend:
+        """Where they lie."""
+        return self.context.backend
 
     def clean(self, item: LeftoverItem) -> None:
         """Deal with one item."""
@@ -339,7 +288,7 @@ class _Cleaner:
             return
         if self.backend.head(keys.sidecar_key(reference)) is None:
             return
-        if not self.dry_run:
+        if self.context.repairs:
             # If the sidecar goes now, the marker stays for a later sweep: a rewrite may have found it already, and
             # without it would have written a sidecar whose bytes this would let go.
             blobs.put_named_marker(self.backend, pointer, marker, reference)
@@ -352,7 +301,7 @@ class _Cleaner:
         replaced it may be about to name this marker again, and would take the media away if it were gone.
         """
         for entry in item.parts.markers:
-            if _prefix(entry) not in item.named:
+            if marker_prefix_of(entry) not in item.named:
                 self._attempt("marker", entry, "removed: its media is gone", partial(self._remove_marker, item))
 
     def _remove_marker(self, item: GenerationItem, entry: Entry) -> bool:
@@ -366,19 +315,18 @@ class _Cleaner:
         if body is None:
             return False
         reference = body.decode(errors="replace")
-        if not _name(entry).startswith(keys.marker_prefix(reference)) or not _names_media(reference):
+        if not marker_name(entry).startswith(keys.marker_prefix(reference)) or not _names_media(reference):
             return False  # who wrote it can't be told
         own = blobs.put_marker(self.backend, pointer, _SWEEPER)
         self._remove(entry)
         # A sidecar that comes after this look is a writer's that still looks for its marker, and finds it gone.
         back = reference != _SWEEPER and self.backend.head(keys.sidecar_key(reference)) is not None
         if back:
-            blobs.put_named_marker(self.backend, pointer, _name(entry), reference)
+            blobs.put_named_marker(self.backend, pointer, marker_name(entry), reference)
         # The sweep's own marker last: until here no other sweep could find the generation without one.
-        self._remove_key(pointer.marker_key(own))
+        delete_one(self.backend, pointer.marker_key(own))
         if self._release(item):
-            size = 0 if item.parts.data is None else item.parts.data.size
-            self._note("generation", pointer.data_key, size, "removed: nothing uses it any more")
+            self._note("generation", pointer.data_key, item.parts.size, "removed: nothing uses it any more")
         return not back
 
     def _release(self, item: GenerationItem) -> bool:
@@ -439,20 +387,15 @@ class _Cleaner:
         return False
 
     def _remove(self, entry: Entry) -> bool:
-        self._remove_key(entry.key)
+        delete_one(self.backend, entry.key)
         return True
 
-    def _remove_key(self, key: str) -> None:
-        for error in self.backend.delete([key]).values():
-            raise error
-
-    def _attempt(self, kind: LeftoverKind, entry: Entry, action: str, act: Callable[[Entry], bool]) -> None:
+    def _attempt(self, kind: FindingKind, entry: Entry, action: str, act: Callable[[Entry], bool]) -> None:
         """Act on an old object; note what was done, or what went wrong."""
 
         def acted() -> None:
             # By the storage's own times (on disks the later of mtime and ctime): clocks of this machine may be wrong.
-            touched = self.backend.touched(entry)
-            if touched is not None and touched < self.before and (self.dry_run or act(entry)):
+            if self.context.is_old(entry) and (not self.context.repairs or act(entry)):
                 self._note(kind, entry.key, entry.size, action)
 
         self._guard(entry.key, acted)
@@ -463,11 +406,12 @@ class _Cleaner:
         except MediaError as error:
             self.result.fail(key, error)
 
-    def _note(self, kind: LeftoverKind, key: str, size: int, action: str) -> None:
-        self.result.mended.append(Leftover(kind=kind, key=key, size_bytes=size, action=action))
+    def _note(self, kind: FindingKind, key: str, size: int, action: str) -> None:
+        self.result.find(kind, key, DETAILS[kind], action, done=self.context.repairs, size_bytes=size)
 
-    def _keep(self, kind: LeftoverKind, entry: Entry) -> None:
-        self.result.kept.append(Leftover(kind=kind, key=entry.key, size_bytes=entry.size))
+    def _keep(self, kind: FindingKind, entry: Entry) -> None:
+        detail = _LIVING if kind == "mark" else DETAILS[kind]
+        self.result.find(kind, entry.key, detail, harmless=True, size_bytes=entry.size)
 
 
 def _names_media(reference: str) -> bool:
@@ -478,9 +422,17 @@ def _names_media(reference: str) -> bool:
         return False
 
 
-def _name(entry: Entry) -> str:
+def delete_one(backend: Backend, key: str) -> None:
+    """Delete one object, or raise what went wrong; an answer that it is not there is asked for twice."""
+    for error in backend.delete([key]).values():
+        raise error
+
+
+def marker_name(entry: Entry) -> str:
+    """Return the name of a marker."""
     return entry.key.rpartition("/")[2]
 
 
-def _prefix(entry: Entry) -> str:
-    return f"{_name(entry).partition('-')[0]}-"
+def marker_prefix_of(entry: Entry) -> str:
+    """Return what the names of all markers of one reference begin with."""
+    return f"{marker_name(entry).partition('-')[0]}-"

@@ -22,18 +22,20 @@ from fsmedia.format.keys import Pointer
 from fsmedia.format.sidecar import MAX_SIDECAR_BYTES, Sidecar
 from fsmedia.maintenance import survey
 from fsmedia.maintenance.leftovers import (
+    DETAILS,
+    Cleaner,
     Generation,
     GenerationItem,
-    LeftoverContext,
     LeftoverItem,
     MissingMarkerItem,
     ObjectItem,
-    mend_window,
+    delete_one,
+    marker_name,
 )
 from fsmedia.maintenance.quarantine import set_aside
 from fsmedia.maintenance.survey import HELD, YOUNG, MediaNeeds, VerifyContext, VerifyResult
 from fsmedia.models import ContentFields, Hold, MediaMetadata, Reference, mime
-from fsmedia.storage import Entry
+from fsmedia.storage import Entry, Write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
     from fsmedia.core.records import ListedPair
     from fsmedia.format.settings import Configuration
-    from fsmedia.models import FindingKind, LeftoverKind
+    from fsmedia.models import FindingKind
     from fsmedia.storage import Backend, Upload
 
 _ANY_TYPE = "application/octet-stream"
@@ -49,16 +51,6 @@ _TOGETHER = 100
 _FROM_BYTES = ("size_bytes", "sha256", "detected_mime_type", "fsmedia", "marker")
 _PLAN = "it is given a sidecar: ids from its path, type, size and digest from its bytes, no policy"
 _DETAIL = "it has no sidecar: another program's, or a client's whose store died"
-_DETAILS: dict[LeftoverKind, tuple[FindingKind, str]] = {
-    "marker": ("marker", "it holds bytes for a media that is not there"),
-    "generation": ("generation", "shared bytes that nothing uses"),
-    "mark": ("mark", "it says that bytes are about to go, and they are gone"),
-    "bytes": ("bytes", "bytes without a sidecar: a store or a delete that died"),
-    "temporary": ("temporary", "bytes on their way, whose process died"),
-    "due": ("due", "there is no such media"),
-    "unmarked": ("unmarked", "the marker that its sidecar names is not there, so its bytes could go with another's"),
-    "foreign": ("foreign", "nothing that this format knows"),
-}
 
 
 class DamagedBlobItem(NamedTuple):
@@ -262,8 +254,7 @@ class Repairer:
             raise _changed_while_mended(reference)
         named.drop_sidecar(backend, reference, found)
         if instant is not None:
-            for error in backend.delete([keys.due_key(instant, reference)]).values():
-                raise error
+            delete_one(backend, keys.due_key(instant, reference))
         # A client or a sync may have written bytes while the sidecar was still there: they must not stay without one.
         back = backend.head(reference)
         content = None if back is None else read_digest(backend, reference, back.size)
@@ -346,7 +337,7 @@ class Repairer:
     def _marker(self, pointer: Pointer, reference: str, old: Sidecar) -> str:
         """Return a marker of this reference that is there: the one its sidecar names, any other, or a new one."""
         backend, prefix = self.context.backend, keys.marker_prefix(reference)
-        names = [entry.key.rpartition("/")[2] for entry in backend.entries(pointer.refs_folder)]
+        names = [marker_name(entry) for entry in backend.entries(pointer.refs_folder)]
         there = [name for name in names if name.startswith(prefix)]
         said = old.marker(reference)
         # Any marker of this reference keeps the bytes as well as the one that its sidecar named.
@@ -538,7 +529,7 @@ def _adopt(context: VerifyContext, entry: Entry, content: ContentDigest) -> None
     if not backend.create(keys.sidecar_key(reference), sidecar.dump(), commit.SIDECAR_TYPE):
         return  # somebody wrote one in this moment, and knows more
     if backend.head(reference) is None:  # and somebody deleted the file, who saw no sidecar to remove
-        _delete(context, keys.sidecar_key(reference))
+        delete_one(context.backend, keys.sidecar_key(reference))
         raise _changed(reference)
 
 
@@ -803,7 +794,7 @@ def _set_aside_all(
             _set_aside_user(context, user, detail)
         result.find(kind, user.reference, detail, plan, done=context.repairs)
     if mark is not None and backend.head(pointer.data_key) is None:
-        _delete(context, mark)  # while the bytes are there it keeps new media away from them
+        delete_one(context.backend, mark)  # while the bytes are there it keeps new media away from them
 
 
 def _set_aside_user(context: VerifyContext, user: _BlobUser, why: str) -> None:
@@ -820,6 +811,9 @@ def _set_aside_user(context: VerifyContext, user: _BlobUser, why: str) -> None:
 def repair_window(context: VerifyContext, items: Sequence[RepairItem]) -> VerifyResult:
     """Report some items, and repair them where that is asked for."""
     result = VerifyResult()
+    if context.completing:
+        _complete(context, [item.media for item in items if isinstance(item, MissingDueItem)], result)
+        items = [item for item in items if not isinstance(item, MissingDueItem)]
     for item in items:
         try:
             if isinstance(item, SpentDueItem):
@@ -843,7 +837,7 @@ def lone_bytes(context: VerifyContext, entries: Sequence[Entry], result: VerifyR
         try:
             sidecar, hold = context.backend.fetch(reads=[keys.sidecar_key(entry.key), keys.hold_key(entry.key)]).reads
             if sidecar is None and hold is not None:
-                result.find("bytes", entry.key, _DETAILS["bytes"][1], HELD, harmless=True)
+                result.find("bytes", entry.key, DETAILS["bytes"], HELD, harmless=True)
             elif sidecar is None:
                 _check_leftover(context, ObjectItem("bytes", entry), result)
         except MediaError as error:
@@ -857,34 +851,20 @@ def _check_leftover(context: VerifyContext, found: LeftoverItem, result: VerifyR
         return
     for kind, entry in _entries(item):
         if kind != "foreign" and not context.is_old(entry):
-            result.find(*_finding_of(kind, entry.key), YOUNG, harmless=True)
+            result.find(kind, entry.key, DETAILS[kind], YOUNG, harmless=True)
     # Its media came meanwhile, so this entry is no leftover.
     if isinstance(item, ObjectItem) and item.kind == "due" and _has_media(context, item.entry):
         return
-    done = mend_window(LeftoverContext(context.backend, context.before, dry_run=not context.repairs), [item])
-    for left in done.mended:
-        result.find(*_finding_of(left.kind, left.key), left.action, done=context.repairs)
-    for left in done.kept:
-        name, key, detail = _finding_of(left.kind, left.key)
-        if name == "mark":
-            detail = "it says that bytes are about to go that are there: no new reference takes them, and that is all"
-        result.find(name, key, detail, harmless=True)
-    for failure in done.failed:
-        result.fail(failure.reference, failure.error)
+    Cleaner(context, result).clean(item)
 
 
-def _finding_of(kind: LeftoverKind, key: str) -> tuple[FindingKind, str, str]:
-    name, detail = _DETAILS[kind]
-    return name, key, detail
-
-
-def _entries(item: LeftoverItem) -> list[tuple[LeftoverKind, Entry]]:
+def _entries(item: LeftoverItem) -> list[tuple[FindingKind, Entry]]:
     if isinstance(item, MissingMarkerItem):
         return []
     if isinstance(item, ObjectItem):
         return [(item.kind, item.entry)]
     parts = item.parts
-    found: list[tuple[LeftoverKind, Entry]] = [("marker", each) for each in parts.markers]
+    found: list[tuple[FindingKind, Entry]] = [("marker", each) for each in parts.markers]
     found += [("mark", each) for each in parts.marks]
     if parts.data is not None and not parts.markers and not item.named:
         found.append(("generation", parts.data))
@@ -937,7 +917,7 @@ def _check_due_entry(context: VerifyContext, item: SpentDueItem, result: VerifyR
         # The entry for the media's own instant first: whoever dies between leaves one entry too many, not one too few.
         if instant is not None:
             backend.write(keys.due_key(instant, item.reference), b"", commit.DUE_TYPE)
-        _delete(context, item.entry.key)
+        delete_one(context.backend, item.entry.key)
         # Who sets a policy writes the entry before the sidecar: it may have been this very entry.
         again = _expiry_now(context, item.reference, due.minute)
         if again is not None and keys.due_minute(again) == due.minute:
@@ -958,6 +938,18 @@ def _check_missing_due(context: VerifyContext, media: MediaNeeds, result: Verify
         context.backend.write(media.due, b"", commit.DUE_TYPE)
     detail = f"no sweep would see that it may go at {due.minute:%Y-%m-%d %H:%M}Z"
     result.find("missing-due", media.reference, detail, "its due entry is written", done=context.repairs)
+
+
+def _complete(context: VerifyContext, media: list[MediaNeeds], result: VerifyResult) -> None:
+    """Write the due entries that a partial index lacks, without another look: one too many only is a hint too many."""
+    writes = [Write(each.due, b"", commit.DUE_TYPE) for each in media if each.due is not None]
+    failures = context.backend.write_many(writes) if context.repairs and writes else {}
+    for index, each in enumerate(media):
+        if index in failures:
+            result.fail(each.reference, failures[index])
+        else:
+            detail, plan = "the partial due index does not name it", "its due entry is written"
+            result.find("missing-due", each.reference, detail, plan, done=context.repairs, harmless=True)
 
 
 def _expiry_now(context: VerifyContext, reference: str, minute: datetime) -> datetime | None:
@@ -1006,7 +998,7 @@ def _check_hold(context: VerifyContext, item: HoldItem, result: VerifyResult) ->
     else:
         if context.repairs:
             set_aside(context, reference or key, detail, texts={key: data})
-            _delete(context, key)
+            delete_one(context.backend, key)
         result.find("hold", key, detail, "it moves to quarantine", done=context.repairs)
 
 
@@ -1031,8 +1023,3 @@ def _delete_media(context: VerifyContext, reference: str, sidecar: bytes) -> Non
     marker = Sidecar(readable_values(sidecar)).marker(reference)
     due = () if instant is None else (keys.due_key(instant, reference),)
     commit.raise_first(commit.delete([commit.DeleteOperation(context.backend, reference, due_keys=due, marker=marker)]))
-
-
-def _delete(context: VerifyContext, key: str) -> None:
-    for error in context.backend.delete([key]).values():
-        raise error

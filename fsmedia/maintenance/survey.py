@@ -108,6 +108,8 @@ class VerifyContext:
         Whether to do what is planned.
     adopting
         Whether adoption is planned; otherwise files without sidecar are only reported.
+    completing
+        Whether the due index is partial and a repair is planned that makes it complete.
     """
 
     backend: Backend
@@ -118,6 +120,7 @@ class VerifyContext:
     repairs: bool = False
     adopting: bool = False
     adopts: bool = False
+    completing: bool = False
 
     def is_old(self, entry: Entry | None) -> bool:
         """Tell whether an object is older than the grace, by the storage's own times."""
@@ -152,11 +155,28 @@ class VerifyResult(JobResult):
     bytes_read: int = 0
 
     def find(
-        self, kind: FindingKind, key: str, detail: str, repair: str = "", *, done: bool = False, harmless: bool = False
+        self,
+        kind: FindingKind,
+        key: str,
+        detail: str,
+        repair: str = "",
+        *,
+        done: bool = False,
+        harmless: bool = False,
+        size_bytes: int = 0,
     ) -> None:
         """Report something that is not as docs/format.md says."""
-        found = Finding(kind=kind, key=key, detail=detail, repair=repair, done=done, harmless=harmless)
-        self.findings.append(found)
+        self.findings.append(
+            Finding(
+                kind=kind,
+                key=key,
+                detail=detail,
+                repair=repair,
+                done=done,
+                harmless=harmless,
+                size_bytes=size_bytes,
+            )
+        )
 
 
 class EntryTable:

@@ -12,17 +12,26 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from fsmedia.catalog.schema import COARSEST
 from fsmedia.core import promptkit, records
 from fsmedia.core.named import read_digest
 from fsmedia.core.parallel import run_windows, windows
-from fsmedia.errors import CorruptSidecarError, MediaError, StorageError
+from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys, wav
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.maintenance import survey
-from fsmedia.maintenance.leftovers import Generation, GenerationItem, MissingMarkerItem, ObjectItem, before
+from fsmedia.maintenance.leftovers import (
+    Generation,
+    GenerationItem,
+    MissingMarkerItem,
+    ObjectItem,
+    before,
+    find_leftovers,
+    marker_name,
+    mend_window,
+)
 from fsmedia.maintenance.quarantine import set_aside
 from fsmedia.maintenance.repair import (
     DamagedBlobItem,
@@ -61,10 +70,12 @@ if TYPE_CHECKING:
     from fsmedia.storage import Backend, Entry
 
 Item = TypeVar("Item")
+LEFTOVERS: Final = "leftovers"
 KEPT = 1000
 """Findings of each kind in the report; all are counted."""
 _WINDOW = 256
 _FEW = 32
+_LEFTOVERS_WINDOW = 100
 _READ_TOGETHER = 500
 _DIGEST_LENGTH = 64
 
@@ -75,7 +86,7 @@ def verify(
     grace: timedelta,
     *,
     deep: bool,
-    repair: bool,
+    repair: bool | Literal["leftovers"],
     adopt: bool,
     dry_run: bool,
     force: bool = False,
@@ -84,25 +95,35 @@ def verify(
     found: Callable[[Finding], object] | None = None,
 ) -> VerifyReport:
     """Verify a store; see `MediaStore.verify`."""
-    writes = (repair or adopt) and not dry_run
+    if repair not in (False, True, LEFTOVERS):
+        raise InvalidMediaError(f"repair must be True, False or {LEFTOVERS!r}, not {repair!r}")
+    if repair == LEFTOVERS and (deep or adopt):
+        raise InvalidMediaError(
+            f"repair={LEFTOVERS!r} looks at no media", next_step="give deep and adopt with repair=True, --repair"
+        )
+    writes = bool(repair or adopt) and not dry_run
     if writes and adopt:
         settings_file.settle()
     # A repair goes by the storage's clock, as the grace does. Without one nothing is written, also not to ask the time.
     now = storage_time(backend) if writes else datetime.now(UTC)
     if now is None:
         raise StorageError(f"{backend.url} tells no times, so it can't be told what is old")
+    completing = repair is True and settings_file.configuration.due_index != "complete"
     context = VerifyContext(
         backend,
-        settings_file.configuration,
+        # Read again only where it matters: another process may have made the index complete meanwhile.
+        settings_file.reload() if completing else settings_file.configuration,
         before(now, grace),
         now,
         deep=deep,
-        repairs=repair and writes,
+        repairs=bool(repair) and writes,
         adopting=adopt,
         adopts=adopt and writes,
+        completing=completing,
     )
     comparison = CatalogComparison(backend, settings_file, datetime.now(UTC) - COARSEST)
-    return Verification(context, settings_file, comparison, force, executor, progress, found).run()
+    verification = Verification(context, settings_file, comparison, force, executor, progress, found)
+    return verification.run(leftovers=repair == LEFTOVERS)
 
 
 @dataclass(slots=True)
@@ -130,14 +151,15 @@ class Verification:
     _counts: Counter[FindingKind] = field(default_factory=Counter)
     _left: int = 0
     _mended: int = 0
+    _freed: int = 0
     _unmarked: list[RepairItem] = field(default_factory=list)
     _undated: list[RepairItem] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._survey = Survey(self.catalog)
 
-    def run(self) -> VerifyReport:
-        """Verify the whole store.
+    def run(self, *, leftovers: bool) -> VerifyReport:
+        """Verify the whole store, or only look for leftovers.
 
         Raises
         ------
@@ -145,6 +167,42 @@ class Verification:
             The store can't be listed; what failed for single things is in the report.
         """
         begun = time.monotonic()
+        survey, total, backend = self._survey, self._total, self.context.backend
+        if leftovers:
+            self._sweep_leftovers()
+        else:
+            self._check_all()
+        kept = self._freed > 0 and backend.keeps_versions
+        return VerifyReport(
+            findings=tuple(self._findings),
+            counts=dict(self._counts),
+            left=self._left,
+            mended=self._mended,
+            bytes_freed=0 if kept else self._freed,
+            versions_kept=kept,
+            examined=survey.examined,
+            media=total.media,
+            bytes=total.bytes,
+            bytes_read=total.bytes_read,
+            quarantined=survey.quarantined,
+            due_index=self.settings_file.configuration.due_index,
+            failed=tuple(total.failed),
+            deep=self.context.deep,
+            dry_run=not (self.context.repairs or self.context.adopts),
+            nested_stores=survey.nested.told(backend),
+            took=timedelta(seconds=time.monotonic() - begun),
+        )
+
+    def _sweep_leftovers(self) -> None:
+        """Look for leftovers only, by a listing; no sidecar is read."""
+        listing = find_leftovers(self.context.backend, self.progress)
+        self._survey.examined, self._survey.nested = listing.examined, listing.nested
+        # All missing markers are restored before any leftover goes: a generation without markers is released.
+        for items in (listing.unmarked(), listing.items()):
+            self._run(mend_window, windows(items, _LEFTOVERS_WINDOW), lambda item: item.key)
+
+    def _check_all(self) -> None:
+        """Look at all media, then at what belongs to none."""
         survey, total = self._survey, self._total
         self._check_aside()
         pairs = survey.pairs(self.context.backend, self.progress)
@@ -152,6 +210,7 @@ class Verification:
         self._check_listing()
         # All markers that media lack are there before anything is released: bytes without a marker would go.
         self._flush(0)
+        self._complete_due_index()
         if self.context.deep:
             self._run(digest_window, windows(survey.data.used(), _FEW), lambda entry: entry.key)
         absent = (DamagedBlobItem(key, tuple(references)) for key, references in survey.absent.items())
@@ -160,21 +219,20 @@ class Verification:
         self._repair(self._unused_items())
         self._check_uploads()
         self._check_records()
-        return VerifyReport(
-            findings=tuple(self._findings),
-            counts=dict(self._counts),
-            left=self._left,
-            mended=self._mended,
-            examined=survey.examined,
-            media=total.media,
-            bytes=total.bytes,
-            bytes_read=total.bytes_read,
-            quarantined=survey.quarantined,
-            failed=tuple(total.failed),
-            deep=self.context.deep,
-            dry_run=not (self.context.repairs or self.context.adopts),
-            took=timedelta(seconds=time.monotonic() - begun),
-        )
+
+    def _complete_due_index(self) -> None:
+        """Mark a partial due index as complete once it names all media whose sidecars can be read."""
+        if not (self.context.completing and self.context.repairs) or self._total.failed:
+            return
+        # Where store.json of this package's own media is gone, nobody knows what it said: that is a finding.
+        if self._survey.own and not self._survey.settings:
+            return
+        result = VerifyResult()
+        try:
+            self.settings_file.complete_due_index()
+        except MediaError as error:
+            result.fail(keys.CONFIGURATION_KEY, error)
+        self._add(result)
 
     def _check_aside(self) -> None:
         """Put back what a deletion had caught when it died, before the listing: it may be another's than was to go."""
@@ -253,7 +311,8 @@ class Verification:
             if marker is not None and not survey.markers.mark_used(marker):
                 self._unmarked.append(MissingMarkerItem(media.reference))
             # What a partial index lacks is nothing wrong.
-            if media.due is not None and not survey.due.mark_used(media.due) and configuration.due_index == "complete":
+            expected = configuration.due_index == "complete" or self.context.completing
+            if media.due is not None and not survey.due.mark_used(media.due) and expected:
                 self._undated.append(MissingDueItem(media))
         self._flush(_READ_TOGETHER)
 
@@ -269,6 +328,7 @@ class Verification:
         self._counts[finding.kind] += 1
         self._mended += finding.done
         self._left += not finding.done and not finding.harmless
+        self._freed += finding.size_bytes if finding.repair and not finding.harmless else 0
         if self._counts[finding.kind] <= KEPT:
             self._findings.append(finding)
         if self.found is not None:
@@ -321,9 +381,8 @@ class Verification:
                 used.add((blob.digest, blob.generation))
                 odd[blob.digest, blob.generation].data = entry
         for place, parts in odd.items():
-            size = 0 if parts.data is None else parts.data.size
             named = names.get(place, {}) | ({"used": ""} if place in used else {})
-            yield GenerationItem(keys.Pointer(size, *place), parts, named)
+            yield GenerationItem.of(place, parts, named)
 
     def _authors(self, entries: list[Entry]) -> Iterator[tuple[Entry, str | None]]:
         """Yield markers with the reference in each; None where it does not fit the marker's name."""
@@ -339,8 +398,7 @@ class Verification:
             if body is None:
                 continue  # gone since it was listed
             reference = body.decode(errors="replace")
-            name = entry.key.rpartition("/")[2]
-            yield entry, reference if name.startswith(keys.marker_prefix(reference)) else None
+            yield entry, reference if marker_name(entry).startswith(keys.marker_prefix(reference)) else None
 
     def _note_unknown(self, entry: Entry) -> None:
         result = VerifyResult()

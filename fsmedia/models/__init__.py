@@ -30,13 +30,9 @@ from fsmedia.models.reports import FindingKind as FindingKind
 from fsmedia.models.reports import Hold as Hold
 from fsmedia.models.reports import Imported as Imported
 from fsmedia.models.reports import ImportReport as ImportReport
-from fsmedia.models.reports import Leftover as Leftover
-from fsmedia.models.reports import LeftoverKind as LeftoverKind
 from fsmedia.models.reports import Moved as Moved
 from fsmedia.models.reports import NotImported as NotImported
-from fsmedia.models.reports import OrphanReport as OrphanReport
 from fsmedia.models.reports import PassedOver as PassedOver
-from fsmedia.models.reports import RebuildReport as RebuildReport
 from fsmedia.models.reports import Receipt as Receipt
 from fsmedia.models.reports import ReceiptReport as ReceiptReport
 from fsmedia.models.reports import Remaining as Remaining

@@ -110,7 +110,7 @@ class EnforcementReport(Report):
     """The instant that decided what is due."""
     dry_run: bool = False
     due_index: DueIndex = "complete"
-    """"partial": all sidecars were read, for the index does not name all media; `rebuild_due_index()` mends that."""
+    """"partial": all sidecars were read, for the index does not name all media; `verify(repair=True)` mends that."""
     examined: int = 0
     """Media looked at: due entries, or with a partial index all sidecars."""
     deleted: tuple[Deletion, ...] = ()
@@ -133,82 +133,13 @@ class EnforcementReport(Report):
     def _told(self) -> ReportView:
         verb = "would delete" if self.dry_run else "deleted"
         gone = {"size": "size_bytes", "policy": "policy_name", "expired": "expires_at", "media": "reference"}
-        partial = "the due index is partial, so all sidecars were read; fsmedia policy rebuild makes it complete"
+        partial = "the due index is partial, so all sidecars were read; fsmedia verify --repair makes it complete"
         return ReportView(
             f"Sweep of {minute_text(self.now)}",
             f"{self.examined:,} examined, {verb} {len(self.deleted):,} "
             f"({_freed(self.bytes_freed, self.versions_kept)})",
             [ReportTable(verb, self.deleted, gone), ReportTable("skipped", self.skipped, _REASONED)],
             [partial if self.due_index == "partial" else ""],
-        )
-
-
-class RebuildReport(Report):
-    """What a rebuild of the due index found and wrote."""
-
-    examined: int = 0
-    """Sidecars read."""
-    written: int = 0
-    """Due entries that were missing."""
-    failed: tuple[Failed, ...] = ()
-    due_index: DueIndex = "complete"
-    nested_stores: tuple[str, ...] = ()
-    """Folders that are other stores', below this one: nothing in them was looked at or changed."""
-    took: timedelta = timedelta(0)
-
-    def _told(self) -> ReportView:
-        return ReportView(
-            "Due index rebuilt",
-            f"the due index is {self.due_index}, {self.examined:,} sidecars read, {self.written:,} entries written",
-        )
-
-
-LeftoverKind = Literal["marker", "generation", "mark", "bytes", "temporary", "due", "unmarked", "foreign"]
-"""What a crash can leave; `unmarked`: a media item without its marker, `foreign`: what this package did not write."""
-
-
-class Leftover(Model):
-    """One thing that lies in a store and belongs to no media, or a media item that lacks something."""
-
-    kind: LeftoverKind
-    key: str
-    size_bytes: int = 0
-    action: str = ""
-    """What was done, or in a dry run would be; empty for what stays."""
-
-
-class OrphanReport(Report):
-    """What one look for leftovers found and mended."""
-
-    dry_run: bool = False
-    examined: int = 0
-    """Objects listed."""
-    mended: tuple[Leftover, ...] = ()
-    kept: tuple[Leftover, ...] = ()
-    """What stays: foreign files, marks on living generations, what is not old enough to be judged is not here."""
-    failed: tuple[Failed, ...] = ()
-    nested_stores: tuple[str, ...] = ()
-    """Folders that are other stores', below this one: nothing in them was looked at or changed."""
-    versions_kept: bool | None = False
-    """Whether the bucket keeps what was removed, as older versions or for a time; None: nobody can tell."""
-    took: timedelta = timedelta(0)
-
-    @property
-    def bytes_freed(self) -> int:
-        """Bytes of what was removed; none where the bucket keeps them."""
-        return 0 if self.versions_kept else sum(each.size_bytes for each in self.mended)
-
-    def _told(self) -> ReportView:
-        verb = "would mend" if self.dry_run else "mended"
-        columns = {"kind": "kind", "size": "size_bytes", "key": "key", "what": "action"}
-        return ReportView(
-            "Leftovers",
-            f"{self.examined:,} examined, {verb} {len(self.mended):,} "
-            f"({_freed(self.bytes_freed, self.versions_kept)}), {len(self.kept):,} kept",
-            [
-                ReportTable(verb, self.mended, columns, "leftover"),
-                ReportTable("kept", self.kept, columns, "leftover"),
-            ],
         )
 
 
@@ -256,6 +187,8 @@ class Finding(Model):
     """Whether repair did it."""
     harmless: bool = False
     """Whether the store is whole all the same: it may be on its way, it is another program's, or it only takes room."""
+    size_bytes: int = 0
+    """Size of a leftover."""
 
 
 class VerifyReport(Report):
@@ -269,6 +202,10 @@ class VerifyReport(Report):
     """Findings that are not harmless and were not mended."""
     mended: int = 0
     """Findings that were mended."""
+    bytes_freed: int = 0
+    """Bytes of leftovers that were removed, or by the plan would be; none where the bucket keeps them."""
+    versions_kept: bool | None = False
+    """Whether the bucket keeps what was removed, as older versions or for a time; None: nobody can tell."""
     examined: int = 0
     """Objects listed."""
     media: int = 0
@@ -279,12 +216,16 @@ class VerifyReport(Report):
     """Bytes that were read to compare digests."""
     quarantined: int = 0
     """Objects that lay in `.fsmedia/quarantine/` when it began; nothing ever takes them away by itself."""
+    due_index: DueIndex = "complete"
+    """"partial": sweeps read all sidecars; `verify(repair=True)` makes it complete."""
     failed: tuple[Failed, ...] = ()
     """What could not be looked at, or not be mended."""
     deep: bool = False
     """Whether all bytes were read."""
     dry_run: bool = True
     """Whether nothing was written: no repair and no adoption was asked for, or only their plan."""
+    nested_stores: tuple[str, ...] = ()
+    """Folders that are other stores', below this one: nothing in them was looked at or changed."""
     took: timedelta = timedelta(0)
 
     @property
@@ -300,14 +241,19 @@ class VerifyReport(Report):
             "harmless": "harmless",
         }  # fmt: skip
         findings = sorted(self.findings, key=lambda each: each.harmless)
+        would = "to free: " if self.dry_run else ""
+        freed = f" ({would}{_freed(self.bytes_freed, self.versions_kept)})"
+        if not (self.bytes_freed or self.versions_kept):
+            freed = ""
+        partial = "the due index is partial: sweeps read all sidecars; to make it complete: fsmedia verify --repair"
         lie = f"{self.quarantined:,} objects lie in .fsmedia/quarantine/, with notes that say why"
         return ReportView(
             "The store is whole" if self.whole else "The store is not whole",
             f"{'whole' if self.whole else 'not whole'}: {self.media:,} media ({size_text(self.bytes)}{read}), "
             f"{self.examined:,} objects, {plural(total, 'finding')}{f' ({kinds})' if kinds else ''}, "
-            f"{self.mended:,} mended, {self.left:,} left",
+            f"{self.mended:,} mended{freed}, {self.left:,} left",
             [ReportTable("found", findings, columns, "finding", total - len(findings))],
-            [lie if self.quarantined else ""],
+            [lie if self.quarantined else "", partial if self.due_index == "partial" else ""],
         )
 
 
@@ -814,8 +760,7 @@ _EVENT_NAMES = {
     "hold": "media.held",
     "release": "media.released",
     "enforce_policy": "media.swept",
-    "sweep_orphans": "media.orphans_swept",
-    "rebuild_due_index": "media.due_index_rebuilt",
+    "verify": "media.verified",
     "erase": "media.erased",
 }
 """Names of what succeeded, the first three as PromptKit has them; of any other operation it is `media.<operation>`."""

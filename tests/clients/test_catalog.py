@@ -37,11 +37,11 @@ if __name__ == "__main__":
             for store, options in ((spread, {"executor": executor}), (alone, {})):
                 first, again = store.catalog(**options), store.catalog(**options)
                 swept = store.enforce_policy(**options)
-                orphans = store.sweep_orphans(grace=timedelta(0), nobody_writes=True, **options)
-                rebuilt = store.rebuild_due_index(**options)
+                orphans = store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True, **options)
+                rebuilt = store.verify(repair=True, **options)
                 last = store.catalog(**options)
-                print("DID", first.report.read, again.report.read, len(swept.deleted), len(orphans.mended),
-                      rebuilt.examined, rebuilt.written, last.report.removed, last.report.read)
+                print("DID", first.report.read, again.report.read, len(swept.deleted), orphans.mended,
+                      rebuilt.media, rebuilt.counts.get("missing-due", 0), last.report.removed, last.report.read)
                 columns = [name for name in last.to_arrow().column_names if "token" not in name]
                 columns = [name for name in columns if name not in ("url", "modified", "timestamp")]
                 tables.append(last.to_arrow().select(columns).replace_schema_metadata())

@@ -14,9 +14,9 @@ DASK = """
 import sys
 from dask.distributed import Client, LocalCluster
 from fsmedia import MediaStore
-from fsmedia.maintenance import expiry
+from fsmedia.maintenance import expiry, verify
 if __name__ == "__main__":
-    expiry._WINDOW = expiry._REBUILD_WINDOW = 4
+    expiry._WINDOW = verify._WINDOW = 4
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         with Client(cluster) as client:
             for url in sys.argv[1:]:
@@ -24,8 +24,8 @@ if __name__ == "__main__":
                 executor = client.get_executor()
                 plan = store.enforce_policy(dry_run=True, executor=executor)
                 report = store.enforce_policy(executor=executor)
-                rebuilt = store.rebuild_due_index(executor=executor)
-                print("SWEPT", len(plan.deleted), report, "REBUILT", rebuilt.examined, len(rebuilt.failed))
+                rebuilt = store.verify(repair=True, executor=executor)
+                print("SWEPT", len(plan.deleted), report, "REBUILT", rebuilt.media, len(rebuilt.failed))
             pids = client.run(__import__("os").getpid)
             assert __import__("os").getpid() not in pids.values()
 """

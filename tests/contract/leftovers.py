@@ -11,12 +11,23 @@ from tests.contract.specimens import PNG
 from tests.deduplicated import told
 
 if TYPE_CHECKING:
+    from fsmedia.models import Finding, VerifyReport
     from tests.storages import Storage
 
 
 def put(store: MediaStore, name: str = "r1", data: bytes = PNG) -> str:
     """Store a picture."""
     return store.store_media(MediaContent(data=data, mime_type="image/png"), MediaMetadata(run_id=name))
+
+
+def mended(report: VerifyReport) -> list[Finding]:
+    """Return what a repair mended, or by its plan would."""
+    return [each for each in report.findings if each.repair and not each.harmless]
+
+
+def kept(report: VerifyReport) -> list[Finding]:
+    """Return what a repair leaves as it is."""
+    return [each for each in report.findings if each.harmless]
 
 
 class Leftover:

@@ -184,7 +184,6 @@ def test_a_store_whose_settings_are_gone_after_the_listing(
         "check_receipt": lambda: store.check_receipt(receipt),
         "verify": store.verify,
         "repair": lambda: store.verify(**AT_ONCE),
-        "rebuild": store.rebuild_due_index,
     }
     before = storage.keys()
     if not brakes and what in ("verify", "repair"):

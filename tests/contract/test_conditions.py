@@ -273,7 +273,7 @@ CHANGES: dict[str, Callable[[MediaStore], object]] = {
     "policy": lambda store: store.apply_policy(NAME, None),
     "delete": lambda store: store.delete_media(NAME),
     "move": lambda store: store.fs.mv(NAME, "runs/r1/moved.bin"),
-    "settings": lambda store: store.rebuild_due_index(),
+    "settings": lambda store: store._settings_file.complete_due_index(),
     "drop": lambda store: named.drop_sidecar(store._backend, NAME, named.see(store._backend, NAME)),
     "update": lambda store: update_object(store._backend, SIDECAR, lambda _: b"{}", TYPE),
 }
@@ -370,7 +370,7 @@ def test_a_switch_that_stands_beside_the_settings_is_on(rclone_storage: S3Storag
     # The heads go with the settings, in one round trip.
     assert n == {"get": 1, "head": len(settings_file.SWITCHES)}, n
     store = MediaStore(rclone_storage.url, storage_options=rclone_storage.options)
-    store.rebuild_due_index()
+    assert store.verify(repair=True).due_index == "complete"
     wanted = replace(partial, deduplicate=True, due_index="complete")
     assert Configuration.parse(rclone_storage.read(keys.CONFIGURATION_KEY)) == wanted
 

@@ -116,7 +116,7 @@ def test_sweeps_of_orphans_among_them_take_nothing(some_storage: Storage, full_r
     with ThreadPoolExecutor(5) as threads:
         writers = [threads.submit(come_and_go, store, who, 600 if full_run else 60) for who in range(4)]
         while not all(each.done() for each in writers):
-            assert {each.kind for each in store.sweep_orphans().mended} <= {"unmarked"}
+            assert {each.kind for each in store.verify(repair="leftovers").findings} <= {"unmarked"}
         for each in writers:
             kept |= each.result()
     check(some_storage, kept)

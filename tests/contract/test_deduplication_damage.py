@@ -58,9 +58,9 @@ def test_a_sidecar_without_a_marker_of_its_own_takes_nobodys(storage, store, pai
     else:
         lies(storage, mine, marker=made[words])
     store.delete_media(mine)
-    assert settled(storage, [theirs], own), "the own marker is left to sweep_orphans"
+    assert settled(storage, [theirs], own), "the own marker is left to a sweep"
     assert store.retrieve_media(theirs).read_bytes() == PNG
-    store.sweep_orphans(grace=timedelta(0), nobody_writes=True)
+    store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True)
     assert settled(storage, [theirs])
 
 

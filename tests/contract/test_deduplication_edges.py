@@ -186,13 +186,14 @@ def test_a_read_only_store_reads_and_changes_nothing(storage, store, open_store)
     assert reader.retrieve_media(reference).read_bytes() == PNG
     assert list(reader.list(run_id="r1")) == [reference]
     assert reader.fs.cat(reference) == PNG
-    assert reader.sweep_orphans(dry_run=True).mended == ()
+    assert reader.verify(repair="leftovers", dry_run=True).findings == ()
     for refused in (
         lambda: reader.delete_media(reference),
         lambda: reader.store_media(image(), run("r1")),
         lambda: reader.apply_policy(reference, "retain-1hours"),
         lambda: reader.fs.cp(reference, reference.replace("r1/", "r2/")),
-        reader.sweep_orphans,
+        lambda: reader.verify(repair="leftovers"),
+        lambda: reader.verify(repair=True),
         reader.enforce_policy,
     ):
         with pytest.raises(ReadOnlyStoreError):
@@ -238,8 +239,8 @@ def test_a_root_of_promptkit_that_deduplicates_from_now_on(name, request, tmp_pa
     assert traces(adopted.storage).items() >= before.items()
     assert sorted(store.list()) == sorted([*old, first, second])
     assert sorted(store.list(**{adopted.id_field: "ours"})) == sorted([first, second])
-    report = store.sweep_orphans(grace=timedelta(0), nobody_writes=True)
-    assert (report.mended, report.failed) == ((), ())
+    report = store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True)
+    assert (report.mended, report.failed) == (0, ())
     store.delete_many([first, second])
     adopted.storage.remove(STORE_JSON)
     left = {key: data for key, data in traces(adopted.storage).items() if not key.startswith("media/.fsmedia")}

@@ -172,7 +172,7 @@ def test_the_record_is_no_media(place):
     assert recorded(place)
     assert list(store.list()) == []
     assert store.fs.find("") == []
-    assert store.rebuild_due_index().examined == 0
+    assert store.verify(repair=True).media == 0
 
 
 @pytest.mark.parametrize("way", ["delete", "delete-many", "rm-one", "rm"])

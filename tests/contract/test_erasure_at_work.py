@@ -35,9 +35,9 @@ def put(store: MediaStore, run: str, number: int = 0) -> str:
 def check(storage: Storage, store: MediaStore, *, deduplicate: bool) -> None:
     """See that every media is whole, that nothing else lies there, and nothing of alice's after one more erasure."""
     # A store that met bytes on their way out gave up a name, whose due entry stays; for an erasure it is too young.
-    swept = store.sweep_orphans(grace=timedelta(0), nobody_writes=True)
+    swept = store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True)
     assert swept.failed == ()
-    assert {each.kind for each in swept.mended} <= {"due"}
+    assert {each.kind for each in swept.findings} <= {"due"}
     receipt = store.erase(run_id="alice")
     assert receipt.is_complete, receipt.model_dump_json()
     assert not [key for key in sorted(storage.keys()) if "alice" in key]
@@ -73,7 +73,7 @@ def test_threads_store_and_sweep_while_two_erase(some_storage: Storage, deduplic
         mine = opened(some_storage)
         while not done.is_set():
             assert mine.enforce_policy(now=mine._now() - SOON).failed == ()
-            assert mine.sweep_orphans().failed == ()
+            assert mine.verify(repair="leftovers").failed == ()
 
     def erasing() -> Any:
         return opened(some_storage).erase(run_id="alice")

@@ -312,8 +312,8 @@ def test_sweeping_orphans_claims_no_bytes_either(versioned: S3Storage) -> None:
     store = opened(versioned)
     put(store, "r1", b"the same")
     versioned.write(f"runs/r1/0000_00_{keys.new_unique()}.png", b"a leftover")
-    swept = store.sweep_orphans(grace=timedelta(0), nobody_writes=True)
-    assert (len(swept.mended), swept.bytes_freed, swept.versions_kept) == (1, 0, True)
+    swept = store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True)
+    assert (swept.mended, swept.bytes_freed, swept.versions_kept) == (1, 0, True)
 
 
 def test_a_sweep_of_a_bucket_of_gcs_with_versions(versioned_gcs: GcsStorage, clock: Clock) -> None:
@@ -340,7 +340,7 @@ def test_what_nobody_knows_is_said(memory_storage: MemoryStorage, monkeypatch: p
     put(store, "r1")
     monkeypatch.setattr(store._backend, "version_rules", lambda: VersionRules(None, unknown="a chain"))
     memory_storage.write(f"runs/r1/0000_00_{keys.new_unique()}.png", b"a leftover")
-    swept = store.sweep_orphans(grace=timedelta(0), nobody_writes=True)
+    swept = store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True)
     assert (swept.versions_kept, swept.bytes_freed) == (None, len(b"a leftover"))
     assert str(swept).endswith("if the bucket keeps no older versions")
     chain = open_backend("simplecache::memory://x", timeout=timedelta(minutes=1))

@@ -689,7 +689,7 @@ def test_a_sweep_by_rename_gives_back_what_was_written_meanwhile(
     assert len(aside(storage)) == dies
     if dies:
         assert {each.kind for each in store.verify().findings} == {"missing-bytes", "bytes"}, "young, and not foreign"
-        assert "foreign" not in {each.kind for each in store.sweep_orphans(dry_run=True).kept}
+        assert "foreign" not in {each.kind for each in store.verify(repair="leftovers", dry_run=True).findings}
         store.verify(repair=True, grace=timedelta(0), nobody_writes=True, force=True)
     assert aside(storage) == []
     assert store.fs.cat_file(NAME) == b"of another, and more"

@@ -241,8 +241,8 @@ def test_sweeps_and_the_due_index_leave_it(nested, clock):
     report = outer.enforce_policy(now=clock())
     assert [each.reference for each in report.deleted] == [nested.own[1]]
     assert report.nested_stores == nested.folders
-    report = outer.rebuild_due_index()
-    assert (report.examined, report.written, report.nested_stores) == (1, 0, nested.folders)
+    report = outer.verify(repair=True)
+    assert (report.media, report.counts.get("missing-due"), report.nested_stores) == (1, None, nested.folders)
     assert nested.is_untouched()
 
 
@@ -252,7 +252,7 @@ def test_a_due_entry_of_before_that_names_it_is_removed_and_the_media_stays(nest
     entries = [keys.due_key(clock() + timedelta(days=7), reference) for reference in (*named, LONE)]
     for key in entries:
         storage.write(key, b"")
-    nested.outer.rebuild_due_index()
+    nested.outer.verify(repair=True)
     clock.advance(timedelta(days=30))
     report = nested.outer.enforce_policy(now=clock())
     assert [each.reference for each in report.deleted] == [nested.own[1]]
@@ -262,7 +262,7 @@ def test_a_due_entry_of_before_that_names_it_is_removed_and_the_media_stays(nest
 
 
 def test_leftovers_and_orphans_of_it_stay(nested):
-    report = nested.outer.sweep_orphans(grace=timedelta(0), nobody_writes=True)
+    report = nested.outer.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True)
     assert report.nested_stores == nested.folders
     assert nested.is_untouched()
 

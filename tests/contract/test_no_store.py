@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 COMMANDS = (
     "ls", "ls --run r1", "stats", "stats --no-refresh", "catalog refresh", "catalog show", "enforce", "enforce -n",
-    "verify", "verify --repair", "sweep-orphans", "policy list", "policy rebuild", "policy apply audit x",
+    "verify", "verify --repair", "verify --repair=leftovers", "policy list", "policy apply audit x",
     "policy hold x --reason y", "info x", "get x", "rm x", "url x", "gallery --run r1 -o g.html", "erase --run r1",
     "export webdataset shards",
 )  # fmt: skip

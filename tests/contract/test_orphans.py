@@ -12,8 +12,8 @@ import pytest
 
 from fsmedia import InvalidMediaError, MediaStore
 from fsmedia.format import keys
-from fsmedia.maintenance import leftovers
-from tests.contract.leftovers import KINDS, Leftover, put
+from fsmedia.maintenance import verify
+from tests.contract.leftovers import KINDS, Leftover, kept, mended, put
 from tests.contract.specimens import PNG, traces
 from tests.deduplicated import marker_of, settled, told
 
@@ -31,8 +31,8 @@ def store(open_store: Callable[..., MediaStore]) -> MediaStore:
 
 def aged(monkeypatch: pytest.MonkeyPatch, by: timedelta) -> None:
     """Let the storage's clock go on, as sweeps ask it."""
-    real = leftovers.storage_time
-    monkeypatch.setattr(leftovers, "storage_time", lambda backend: real(backend) + by)
+    real = verify.storage_time
+    monkeypatch.setattr(verify, "storage_time", lambda backend: real(backend) + by)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -44,38 +44,38 @@ def test_a_leftover_is_found_and_mended_once_it_is_old(kind, storage, store, mon
     left = getattr(Leftover, kind)(storage, media[0])
     assert storage.keys() - before.keys() == set(left)
     with_left = traces(storage)
-    assert store.sweep_orphans().mended == (), "young: it may be a store under way"
-    plan = store.sweep_orphans(grace=NOW, nobody_writes=True, dry_run=True)
+    assert store.verify(repair="leftovers").mended == 0, "young: it may be a store under way"
+    plan = store.verify(repair="leftovers", grace=NOW, nobody_writes=True, dry_run=True)
     assert traces(storage) == with_left, "a dry run changes nothing"
-    planned = {each.key: each.kind for each in plan.mended}
+    planned = {each.key: each.kind for each in mended(plan)}
     assert planned, "a dry run finds nothing"
     assert planned.items() <= left.items()
     aged(monkeypatch, timedelta(hours=23, minutes=59))
-    assert store.sweep_orphans().mended == ()
+    assert store.verify(repair="leftovers").mended == 0
     assert traces(storage) == with_left
     monkeypatch.undo()
     aged(monkeypatch, timedelta(hours=24, minutes=1))
-    reports = [store.sweep_orphans()]
+    reports = [store.verify(repair="leftovers")]
     if kind == "temporary_marker":
-        reports.append(store.sweep_orphans())  # what somebody may be about to mark is let go a sweep later
-    mended = {each.key: each.kind for report in reports for each in report.mended}
-    assert mended.items() >= {key: left[key] for key in planned}.items()
+        reports.append(store.verify(repair="leftovers"))  # what somebody may be about to mark is let go a sweep later
+    done = {each.key: each.kind for report in reports for each in mended(report)}
+    assert done.items() >= {key: left[key] for key in planned}.items()
     assert [failure for report in reports for failure in report.failed] == []
     assert settled(storage, media)
     assert traces(storage).items() <= before.items()
-    last = store.sweep_orphans()
-    assert (last.mended, last.kept, last.failed) == ((), (), ())
+    last = store.verify(repair="leftovers")
+    assert (last.findings, last.failed, last.whole) == ((), (), True)
 
 
 def test_a_grace_of_ones_own(storage, open_store, monkeypatch) -> None:
     store = open_store(deduplicate=True, orphan_grace=timedelta(hours=1)).create()
     Leftover.generation_without_markers(storage, put(store))
     aged(monkeypatch, timedelta(minutes=59))
-    assert store.sweep_orphans().mended == ()
+    assert store.verify(repair="leftovers").mended == 0
     monkeypatch.undo()
     aged(monkeypatch, timedelta(minutes=61))
-    assert store.sweep_orphans(grace=timedelta(hours=2)).mended == (), "a longer one may be asked for"
-    assert [each.kind for each in store.sweep_orphans().mended] == ["generation"]
+    assert store.verify(repair="leftovers", grace=timedelta(hours=2)).mended == 0, "a longer one may be asked for"
+    assert [each.kind for each in mended(store.verify(repair="leftovers"))] == ["generation"]
 
 
 def test_a_smaller_grace_is_refused_while_somebody_may_write(storage, store) -> None:
@@ -83,10 +83,10 @@ def test_a_smaller_grace_is_refused_while_somebody_may_write(storage, store) -> 
     before = traces(storage)
     for wrong in (NOW, timedelta(hours=23)):
         with pytest.raises(InvalidMediaError, match="nobody_writes"):
-            store.sweep_orphans(grace=wrong)
+            store.verify(repair="leftovers", grace=wrong)
     for wrong in (-timedelta(seconds=1), 5, "1h"):
         with pytest.raises(InvalidMediaError):
-            store.sweep_orphans(grace=wrong, nobody_writes=True)
+            store.verify(repair="leftovers", grace=wrong, nobody_writes=True)
     assert traces(storage) == before
 
 
@@ -97,7 +97,7 @@ def test_a_time_set_back_does_not_make_a_file_old(kind, local_storage) -> None:
     left = getattr(Leftover, kind)(local_storage, put(store))
     for key in left:
         os.utime(f"{local_storage.url}/{key}", (10**9, 10**9))
-    assert store.sweep_orphans().mended == ()
+    assert store.verify(repair="leftovers").mended == 0
     assert left.keys() <= local_storage.keys()
 
 
@@ -105,7 +105,7 @@ def test_the_callers_clock_makes_nothing_old(storage, open_store) -> None:
     """Ages are the storage's business: a clock that is years ahead must not take what was written just now."""
     store = open_store(deduplicate=True, now=lambda: datetime(2099, 1, 1, tzinfo=UTC)).create()
     left = Leftover.generation_without_markers(storage, put(store))
-    assert store.sweep_orphans().mended == ()
+    assert store.verify(repair="leftovers").mended == 0
     assert left.keys() <= storage.keys()
 
 
@@ -115,11 +115,11 @@ def test_a_missing_marker_is_restored(storage, store) -> None:
     marker = marker_of(storage, mine)
     storage.remove(marker)
     before = traces(storage)
-    plan = store.sweep_orphans(dry_run=True)
+    plan = store.verify(repair="leftovers", dry_run=True)
     assert traces(storage) == before
-    assert [(each.kind, each.key) for each in plan.mended] == [("unmarked", marker)]
-    report = store.sweep_orphans()
-    assert [(each.kind, each.key) for each in report.mended] == [("unmarked", marker)]
+    assert [(each.kind, each.key) for each in mended(plan)] == [("unmarked", marker)]
+    report = store.verify(repair="leftovers")
+    assert [(each.kind, each.key) for each in mended(report)] == [("unmarked", marker)]
     assert storage.read(marker) == mine.encode()
     store.delete_media(theirs)
     assert store.retrieve_media(mine).read_bytes() == PNG
@@ -131,7 +131,7 @@ def test_all_markers_missing(storage, store) -> None:
     media = [put(store), put(store, "r2")]
     for each in media:
         storage.remove(marker_of(storage, each))
-    store.sweep_orphans(grace=NOW, nobody_writes=True)
+    store.verify(repair="leftovers", grace=NOW, nobody_writes=True)
     assert settled(storage, media)
 
 
@@ -146,10 +146,10 @@ def test_the_spare_marker_of_a_copy_onto_an_existing_name_goes_with_its_media(st
     assert first != second
     assert {first, second} <= storage.keys()
     assert settled(storage, [source, target], first)
-    assert store.sweep_orphans(grace=NOW, nobody_writes=True).mended == ()
+    assert store.verify(repair="leftovers", grace=NOW, nobody_writes=True).mended == 0
     store.delete_media(target)
-    report = store.sweep_orphans(grace=NOW, nobody_writes=True)
-    assert [(each.kind, each.key) for each in report.mended] == [("marker", first)]
+    report = store.verify(repair="leftovers", grace=NOW, nobody_writes=True)
+    assert [(each.kind, each.key) for each in mended(report)] == [("marker", first)]
     assert settled(storage, [source])
 
 
@@ -160,11 +160,11 @@ def test_spare_markers_do_not_go_when_the_named_one_is_missing(storage, store) -
     for _ in range(3):
         store.fs.cp(source, target)
     storage.remove(marker_of(storage, target))
-    store.sweep_orphans(grace=NOW, nobody_writes=True)
+    store.verify(repair="leftovers", grace=NOW, nobody_writes=True)
     store.delete_media(source)
     assert store.retrieve_media(target).read_bytes() == PNG
     store.delete_media(target)
-    store.sweep_orphans(grace=NOW, nobody_writes=True)
+    store.verify(repair="leftovers", grace=NOW, nobody_writes=True)
     assert settled(storage, [])
 
 
@@ -173,14 +173,14 @@ def test_a_condemned_mark_on_living_bytes_stays_and_is_told(storage, store) -> N
     mine = put(store)
     mark = f"{told(mine).condemned}/{keys.new_generation()}"
     storage.write(mark, b"")
-    report = store.sweep_orphans(grace=NOW, nobody_writes=True)
-    assert report.mended == ()
-    assert [(each.kind, each.key) for each in report.kept] == [("mark", mark)]
+    report = store.verify(repair="leftovers", grace=NOW, nobody_writes=True)
+    assert report.mended == 0
+    assert [(each.kind, each.key) for each in kept(report)] == [("mark", mark)]
     other = put(store, "r2")
     assert told(other).generation != told(mine).generation
     assert settled(storage, [mine, other], mark)
     store.delete_media(mine)
-    store.sweep_orphans(grace=NOW, nobody_writes=True)
+    store.verify(repair="leftovers", grace=NOW, nobody_writes=True)
     assert settled(storage, [other])
 
 
@@ -193,10 +193,10 @@ def test_what_others_put_there_is_told_or_shown_and_never_removed(storage, store
     outside = {"photo.jpg", "runs/r1/photo.jpg", "runs/r1/photo.jpg.meta", "runs/r1/lonely.png.meta"}
     for key in inside | outside:
         storage.write(key, b"{}")
-    report = store.sweep_orphans(grace=NOW, nobody_writes=True)
-    assert report.mended == report.failed == ()
-    assert {each.key for each in report.kept} == inside
-    assert {each.kind for each in report.kept} == {"foreign"}
+    report = store.verify(repair="leftovers", grace=NOW, nobody_writes=True)
+    assert (mended(report), report.failed, report.whole) == ([], (), True)
+    assert {each.key for each in kept(report)} == inside
+    assert {each.kind for each in kept(report)} == {"foreign"}
     assert settled(storage, [mine], *inside, *outside)
 
 
@@ -206,15 +206,15 @@ def test_a_marker_that_says_nothing_true_stays(storage, store) -> None:
     odd = {f"{told(mine).refs}/{hashlib.sha256(b'x').hexdigest()[:32]}-{number:026d}": number for number in range(2)}
     for key in odd:
         storage.write(key, b"not x")
-    report = store.sweep_orphans(grace=NOW, nobody_writes=True)
-    assert report.mended == ()
+    report = store.verify(repair="leftovers", grace=NOW, nobody_writes=True)
+    assert report.mended == 0
     assert settled(storage, [mine], *odd)
 
 
 def test_a_held_leftover_stays(storage, store) -> None:
     (left,) = Leftover.plain_bytes_without_sidecar(storage, put(store))
     storage.write(keys.hold_key(left), json.dumps({"reference": left, "reason": "court"}).encode())
-    store.sweep_orphans(grace=NOW, nobody_writes=True)
+    store.verify(repair="leftovers", grace=NOW, nobody_writes=True)
     assert storage.read(left) == PNG
 
 
@@ -223,12 +223,21 @@ def test_a_media_whose_sidecar_can_not_be_read_keeps_its_bytes(storage, store) -
     marker = marker_of(storage, mine)
     storage.write(f"{mine}.meta", b"{")
     store.delete_media(theirs)
-    store.sweep_orphans(grace=NOW, nobody_writes=True)
+    store.verify(repair="leftovers", grace=NOW, nobody_writes=True)
     assert {told(mine).data, marker} <= storage.keys()
     storage.remove(marker)
-    report = store.sweep_orphans(grace=NOW, nobody_writes=True)
+    report = store.verify(repair="leftovers", grace=NOW, nobody_writes=True)
     assert [each.reference for each in report.failed] == [mine]
     assert storage.read(told(mine).data) == PNG
+
+
+@pytest.mark.parametrize("words", [{"deep": True}, {"adopt": True}, {"repair": "orphans"}], ids=str)
+def test_leftovers_alone_look_at_no_media(store, storage, words) -> None:
+    put(store)
+    before = traces(storage)
+    with pytest.raises(InvalidMediaError, match="repair"):
+        store.verify(**{"repair": "leftovers", **words})
+    assert traces(storage) == before
 
 
 def test_a_grace_longer_than_time_itself_mends_nothing(storage, open_store, monkeypatch) -> None:
@@ -236,7 +245,7 @@ def test_a_grace_longer_than_time_itself_mends_nothing(storage, open_store, monk
     Leftover.generation_without_markers(storage, put(store))
     aged(monkeypatch, timedelta(days=99))
     for dry_run in (True, False):
-        assert store.sweep_orphans(grace=timedelta.max, dry_run=dry_run).mended == ()
+        assert mended(store.verify(repair="leftovers", grace=timedelta.max, dry_run=dry_run)) == []
 
 
 @pytest.mark.parametrize("text", ["a\0b", "../outside", "/etc/passwd", ".fsmedia/store.json"], ids=repr)
@@ -246,7 +255,7 @@ def test_a_strangers_marker_leads_nowhere(storage, store, text) -> None:
     pointer = keys.pointer_of(media)
     strange = pointer.marker_key(keys.new_marker(text))
     storage.write(strange, text.encode())
-    report = store.sweep_orphans(grace=NOW, nobody_writes=True)
-    assert (report.mended, report.failed) == ((), ())
+    report = store.verify(repair="leftovers", grace=NOW, nobody_writes=True)
+    assert (report.mended, report.failed) == (0, ())
     assert storage.read(strange) == text.encode()
     assert list(store.list()) == [media]

@@ -12,7 +12,7 @@ import pytest
 
 from fsmedia import MediaStore, StorageError
 from fsmedia.format import keys
-from tests.contract.leftovers import KINDS, Leftover, put
+from tests.contract.leftovers import KINDS, Leftover, mended, put
 from tests.contract.specimens import PNG, traces
 from tests.deduplicated import below, data_keys, marker_of, settled, sidecar_of, told
 from tests.storages import LOCAL, MEMORY
@@ -46,9 +46,9 @@ def test_threads_do_it(storage, store) -> None:
     media = littered(storage, store)
     seen: list[int] = []
     with ThreadPoolExecutor(4) as threads:
-        report = store.sweep_orphans(grace=NOW, nobody_writes=True, executor=threads, progress=seen.append)
+        report = store.verify(repair="leftovers", grace=NOW, nobody_writes=True, executor=threads, progress=seen.append)
     assert report.failed == ()
-    assert {each.kind for each in report.mended} == {"marker", "generation", "mark", "temporary", "bytes", "due"}
+    assert {each.kind for each in mended(report)} == {"marker", "generation", "mark", "temporary", "bytes", "due"}
     assert settled(storage, media)
     assert below(storage, "due") == set()
     assert report.examined > 250
@@ -60,12 +60,12 @@ def test_processes_do_it_where_they_see_the_storage(some_storage) -> None:
     media = littered(some_storage, store)
     before = traces(some_storage)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        report = store.sweep_orphans(grace=NOW, nobody_writes=True, executor=pool)
+        report = store.verify(repair="leftovers", grace=NOW, nobody_writes=True, executor=pool)
     if some_storage.name == LOCAL:
         assert report.failed == ()
         assert settled(some_storage, media)
     else:
-        assert report.mended == ()
+        assert report.mended == 0
         assert "one process only" in str(report.failed[0].error)
         assert traces(some_storage) == before
 
@@ -92,11 +92,11 @@ def test_what_fails_is_told_and_the_rest_goes_on(some_storage, monkeypatch) -> N
 
     monkeypatch.setattr(store._backend, "delete", delete)
     monkeypatch.setattr(store._backend, "write", write)
-    report = store.sweep_orphans(grace=NOW, nobody_writes=True)
+    report = store.verify(repair="leftovers", grace=NOW, nobody_writes=True)
     assert {each.reference for each in report.failed} == {bad, media[2]}
     assert some_storage.keys() >= {told(media[2]).data}, "what could not be marked again must not go either"
     monkeypatch.undo()
-    assert store.sweep_orphans(grace=NOW, nobody_writes=True).failed == ()
+    assert store.verify(repair="leftovers", grace=NOW, nobody_writes=True).failed == ()
     assert settled(some_storage, media)
 
 
@@ -124,10 +124,10 @@ def test_many_references_of_one_blob(memory_storage) -> None:
 
     from fsmedia.maintenance import leftovers
 
-    real = leftovers._prefix
+    real = leftovers.marker_prefix_of
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(leftovers, "_prefix", lambda entry: Counted(real(entry)))
-        report = store.sweep_orphans(grace=NOW, nobody_writes=True)
-    assert (report.mended, report.failed) == ((), ())
+        patched.setattr(leftovers, "marker_prefix_of", lambda entry: Counted(real(entry)))
+        report = store.verify(repair="leftovers", grace=NOW, nobody_writes=True)
+    assert (report.mended, report.failed) == (0, ())
     assert compared < 200_000
     assert len(data_keys(memory_storage)) == 1

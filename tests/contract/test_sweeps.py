@@ -181,16 +181,16 @@ def test_processes_do_the_windows(local_storage, small_windows, method):
     assert (sorted(seen), seen[-1]) == (seen, len(due))
 
 
-def test_processes_rebuild_the_index(local_storage, monkeypatch):
-    from fsmedia.maintenance import expiry
+def test_processes_complete_the_index(local_storage, monkeypatch):
+    from fsmedia.maintenance import verify
 
-    monkeypatch.setattr(expiry, "_REBUILD_WINDOW", 3)
+    monkeypatch.setattr(verify, "_WINDOW", 3)
     store, due, staying = fill(local_storage)
     for key in [key for key in sorted(local_storage.keys()) if keys.parse_due(key)]:
         local_storage.remove(key)
     with ProcessPoolExecutor(2, SPAWN) as pool:
-        report = store.rebuild_due_index(executor=pool)
-    assert (report.examined, report.written, report.failed) == (len(due | staying), len(due) + 1, ())
+        report = store.verify(repair=True, executor=pool)
+    assert (report.media, report.counts["missing-due"], report.failed) == (len(due | staying), len(due) + 1, ())
     check_swept(local_storage, store, store.enforce_policy(), due, staying)
 
 
@@ -201,10 +201,13 @@ def test_processes_do_not_see_this_ones_memory(memory_storage, method):
     before = memory_storage.keys()
     with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
         report = store.enforce_policy(executor=pool)
-        rebuilt = store.rebuild_due_index(executor=pool)
+        with pytest.raises(StorageError, match="stopped before anything is deleted"):
+            store.verify(repair=True, executor=pool)
+        rebuilt = store.verify(repair=True, force=True, executor=pool)
     assert (names(report.failed), report.deleted) == (due, ())
     assert all("one process only" in str(each.error) for each in report.failed)
-    assert names(rebuilt.failed) == due | staying
+    assert names(rebuilt.failed) >= due | staying
+    assert rebuilt.findings == ()
     assert memory_storage.keys() == before
 
 

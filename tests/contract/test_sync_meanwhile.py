@@ -120,7 +120,7 @@ def syncing(source: Storage, target: Storage, *, delete: bool) -> None:
 
 def sweeping(target: Storage) -> None:
     for _ in range(6):
-        assert opened(target).sweep_orphans().failed == ()
+        assert opened(target).verify(repair="leftovers").failed == ()
 
 
 @WAYS

@@ -90,7 +90,7 @@ def acts(store: MediaStore, mirror: Path) -> dict[str, Callable[[], object]]:
         "sync --delete": lambda: store.sync_to(str(mirror), delete=True),
         "erase": lambda: store.erase(session_id="ada"),
         "catalog": store.catalog,
-        "sweep_orphans": store.sweep_orphans,
+        "leftovers": lambda: store.verify(repair="leftovers"),
     }
 
 
@@ -125,7 +125,7 @@ def test_without_a_walk_of_its_own(url: str, tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("part", ["condemned", "data", "refs"])
-@pytest.mark.parametrize("act", ["delete_media", "sweep_orphans"])
+@pytest.mark.parametrize("act", ["delete_media", "leftovers"])
 def test_shared_bytes_outlive_a_listing_that_fails(url: str, act: str, part: str) -> None:
     """A folder of markers that can't be listed is no folder without markers."""
     store = MediaStore(url, deduplicate=True)
@@ -142,7 +142,7 @@ def test_shared_bytes_outlive_a_listing_that_fails(url: str, act: str, part: str
         if act == "delete_media":
             store.delete_media(first)
         else:
-            store.sweep_orphans(grace=timedelta(0), nobody_writes=True)
+            store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True)
     FailingFileSystem.failure = None
     assert store.retrieve_media(second).read_bytes() == b"shared"
 

@@ -176,7 +176,7 @@ def test_who_deletes_by_an_old_name_deletes_the_media(
         store.release(held)
         store.delete_media(held)
         for _ in range(2):  # marks go once the data are gone
-            assert store.sweep_orphans(grace=timedelta(0), nobody_writes=True).failed == ()
+            assert store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True).failed == ()
         left = {key.split("/")[1] for key in storage.keys()}  # noqa: SIM118
         assert left <= {"store.json", "references", "locks"}, storage.keys()
 

@@ -89,12 +89,12 @@ def test_told_to_it_deletes_what_may_be_shared(indexed: Adopted) -> None:
 
 def test_a_rebuilt_index_is_complete(adopted: Adopted) -> None:
     store, due, known = adopted.open(now=far), expiring(adopted), shared(adopted)
-    report = store.rebuild_due_index()
-    assert (report.examined, report.written, report.failed) == (len(adopted.items), len(due), ())
+    report = store.verify(repair=True)
+    assert (report.media, report.counts.get("missing-due", 0), report.failed) == (len(adopted.items), len(due), ())
     assert report.due_index == "complete"
     assert json.loads(adopted.storage.read(".fsmedia/store.json"))["due_index"] == "complete"
     assert {each.reference for key in sorted(adopted.storage.keys()) if (each := keys.parse_due(key))} == due
-    assert store.rebuild_due_index().written == 0
+    assert "missing-due" not in store.verify(repair=True).counts
     swept = adopted.open(now=far).enforce_policy(now=FAR)
     assert names(swept) == (due - known, due & known)
     assert (swept.due_index, swept.examined) == ("complete", len(due))
@@ -103,7 +103,7 @@ def test_a_rebuilt_index_is_complete(adopted: Adopted) -> None:
 def test_what_was_put_off_goes_as_soon_as_it_is_told(indexed: Adopted) -> None:
     """The sweep that skipped it moved its entry to the next day: whoever reads that report and insists waits no day."""
     store, due = indexed.open(now=far), expiring(indexed)
-    store.rebuild_due_index()
+    store.verify(repair=True)
     skipped = names(store.enforce_policy(now=FAR))[1]
     assert skipped
     assert names(store.enforce_policy(now=FAR))[1] == set(), "each sweep reads them again"
@@ -118,7 +118,7 @@ def test_each_goes_in_its_time(request: pytest.FixtureRequest, tmp_path: Path) -
         adopted = adopt(BY_RUN, MEMORY, request, tmp_path / str(number))
         store = adopted.open()
         if rebuilt:
-            store.rebuild_due_index()
+            store.verify(repair=True)
         ends = {}
         for item in adopted.items:
             keep_for = KEPT_FOR.get(item.sidecar.get("policy_name") or "")
@@ -139,7 +139,7 @@ def test_a_zero_time_counts_from_when_the_bytes_were_written(
     adopted = adopt(BY_RUN, LOCAL, request, tmp_path)
     store, reference = adopted.open(now=far), adopted.item("zero-timestamp").reference
     if rebuilt:
-        store.rebuild_due_index()
+        store.verify(repair=True)
     end = store.info(reference).expires_at
     assert end is not None
     assert reference not in names(store.enforce_policy(now=end - timedelta(minutes=1)))[0]
@@ -149,7 +149,7 @@ def test_a_zero_time_counts_from_when_the_bytes_were_written(
 def test_an_unknown_policy_lets_nothing_go(indexed: Adopted) -> None:
     reference = indexed.item("unknown-policy").reference
     store = indexed.open(now=far)
-    store.rebuild_due_index()
+    store.verify(repair=True)
     store.enforce_policy(now=FAR, delete_shared=True)
     assert store.info(reference).policy_name == "keep-forever"
     store.apply_policy(reference, "retain-1days")

@@ -228,7 +228,9 @@ class Meeting:
         found = self.problems()
         for _ in range(2):
             self.world.cells.advance(2 * GRACE)
-            found += [f"the sweep failed: {each.error}" for each in self.scenario.janitor.sweep_orphans().failed]
+            found += [
+                f"the sweep failed: {each.error}" for each in self.scenario.janitor.verify(repair="leftovers").failed
+            ]
         found += self._missing()
         found += [f"lost later: {each}" for each in self.lost()]
         found += [f"left for ever: {each}" for each in self.world.leftovers() if not self._stays(each)]

@@ -278,7 +278,7 @@ def _(world: World) -> None:
     world.ages()
 
     def both(store: MediaStore) -> None:
-        complete(store.sweep_orphans())
+        complete(store.verify(repair="leftovers"))
         store.delete_media(other)
 
     world.act("delete", both, target=other)

@@ -200,12 +200,12 @@ def test_with_a_sweep_that_does_not_restore_missing_markers_first(monkeypatch: p
 
 def test_with_a_sweep_without_a_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is young may be a store on its way; only the clock tells."""
-    real = MediaStore.sweep_orphans
+    real = MediaStore.verify
 
-    def sweep(self: MediaStore) -> object:
-        return real(self, grace=timedelta(0), nobody_writes=True)
+    def sweep(self: MediaStore, **words: object) -> object:
+        return real(self, **words, grace=timedelta(0), nobody_writes=True)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(MediaStore, "sweep_orphans", sweep)
+    monkeypatch.setattr(MediaStore, "verify", sweep)
     loses("a store, a delete of the last reference, an orphan sweep")
 
 

@@ -137,7 +137,7 @@ class World:
         self.act("delete", work, target=references[0], others=references[1:])
 
     def sweeps(self) -> None:
-        self.act("sweep", lambda store: complete(store.sweep_orphans()))
+        self.act("sweep", lambda store: complete(store.verify(repair="leftovers")))
 
     def time_passes(self, *steps: timedelta) -> None:
         """Let everybody else be slow: between any two of their steps, so much time may pass."""

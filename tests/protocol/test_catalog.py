@@ -171,7 +171,7 @@ def test_old_snapshots_go_after_the_grace_that_followed_them(local_storage: Loca
     assert snapshots(local_storage) == [*made[2:], newest]
     assert local_storage.read(".fsmedia/catalog/notes.parquet") == b"somebody's"
     assert timedelta(hours=24) == ORPHAN_GRACE
-    assert store.sweep_orphans(dry_run=True).kept == ()
+    assert store.verify(repair="leftovers", dry_run=True).findings == ()
 
 
 def test_media_that_come_and_go_while_it_is_refreshed(local_storage: LocalStorage) -> None:

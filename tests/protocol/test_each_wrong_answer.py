@@ -195,7 +195,7 @@ def orphans(world: World) -> Act:
     world.put("shared")
     world.put("shared", "r2")
     world.put("other", "r3", policy_name="retain-30days")
-    return lambda: world.store.sweep_orphans(grace=timedelta(0), nobody_writes=True)
+    return lambda: world.store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True)
 
 
 def repair(world: World) -> Act:

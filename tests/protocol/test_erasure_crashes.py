@@ -94,7 +94,7 @@ def crash(town: Town, faults: Faults, level: str) -> None:
     town.check()
     assert set(town.world.open().list()) == set(town.his)
     with aged(town.world.storage):
-        assert town.world.open().sweep_orphans().failed == ()
+        assert town.world.open().verify(repair="leftovers").failed == ()
         assert town.erase().is_complete
     left = town.world.storage.keys()
     assert not any(keys.is_temporary(key) for key in left)

@@ -136,3 +136,34 @@ def test_copy(object_storage: ObjectStorage, store: MediaStore) -> None:
     assert not [call for call in n.calls if call.kind == "get" and "/data/" in call.key], n
     # Its filesystem reads the settings for itself.
     assert sum(n.values()) <= 8 + sum(switch_looks(store).values()), n
+
+
+def test_leftovers_are_found_by_a_listing(object_storage: ObjectStorage, store: MediaStore) -> None:
+    """Whatever the store holds, no sidecar and no marker is read for that; a repair asks what time it is besides."""
+    for number in range(5):
+        put(store, f"r{number}")
+    with object_storage.counted() as n:
+        assert store.verify(repair="leftovers", dry_run=True).examined > 10
+    assert within(n, object_storage, list=1), n
+    with object_storage.counted() as n:
+        assert store.verify(repair="leftovers").whole
+    assert not [call for call in n.calls if call.kind in ("get", "head") and ".meta" in call.key], n
+    assert within(n, object_storage, list=1, put=1, head=1, delete=1), n
+
+
+def test_completing_the_due_index_reads_each_sidecar_once(moto_storage: S3Storage) -> None:
+    """An entry that is there is known from the listing, so none is looked for."""
+    partial = replace(Configuration(), adopted=True, due_index="partial")
+    moto_storage.write(keys.CONFIGURATION_KEY, partial.dump())
+    store = MediaStore(moto_storage.url, storage_options=moto_storage.options)
+    for number in range(5):
+        put(store, f"r{number}", policy_name="retain-2hours")
+    entries = [key for key in sorted(moto_storage.keys()) if keys.parse_due(key)]
+    for key in entries[:3]:
+        moto_storage.remove(key)
+    with moto_storage.counted() as n:
+        report = store.verify(repair=True)
+    assert (report.counts, report.due_index, report.failed) == ({"missing-due": 3}, "complete", ())
+    assert len([call for call in n.calls if call.kind == "get" and ".meta" in call.key]) == 5, n
+    assert not [call for call in n.calls if call.kind == "head" and "/due/" in call.key], n
+    assert len([call for call in n.calls if call.kind == "put" and "/due/" in call.key]) == 3, n

@@ -91,13 +91,13 @@ def finish(source: Storage, target: Storage, settings: dict[str, Any]) -> None:
     assert len(list(opened(target).list())) == 3
     store = opened(target)
     for _ in range(2):  # marks go once the data are gone
-        assert store.sweep_orphans(grace=timedelta(0), nobody_writes=True).failed == ()
+        assert store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True).failed == ()
     check(source, target)
     for each in list(store.list()):
         store.release(each)
         store.delete_media(each)
     for _ in range(2):
-        assert store.sweep_orphans(grace=timedelta(0), nobody_writes=True).failed == ()
+        assert store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True).failed == ()
     left = {key.split("/")[1] for key in target.keys()}  # noqa: SIM118
     # A hold for a name that no media ever had may stay: nobody can tell that it is not about to be needed.
     assert left - {"holds"} <= {"store.json", "references"}, target.keys()

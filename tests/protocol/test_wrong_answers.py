@@ -136,13 +136,13 @@ def sweep_a_held_one(world: World, wrong: WrongAnswer) -> None:
         raise failed.error
 
 
-def sweep_orphans_of_shared_bytes(world: World, wrong: WrongAnswer) -> None:
+def sweep_of_shared_bytes(world: World, wrong: WrongAnswer) -> None:
     """Mend leftovers; bytes that somebody uses are none."""
     world.open(deduplicate=True)
     world.put("shared")
     with world.place.server.answering(wrong):
-        report = world.store.sweep_orphans(grace=timedelta(0), nobody_writes=True)
-        if not report.kept and report.examined == 0:
+        report = world.store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True)
+        if not report.findings and report.examined == 0:
             world.problems.append("claimed: an empty store")
 
 
@@ -206,7 +206,7 @@ def list_all(world: World, wrong: WrongAnswer) -> None:
 SCENARIOS = (
     delete_one_of_two,
     sweep_a_held_one,
-    sweep_orphans_of_shared_bytes,
+    sweep_of_shared_bytes,
     sync_with_delete,
     verify_all,
     erase_somebody,
@@ -525,7 +525,7 @@ def test_a_due_index_is_not_complete_by_one_wrong_answer(
         )
     absent = b"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
     with world.place.server.answering(WrongAnswer("GET", target=r"\.meta", body=absent, status=404, times=1)):
-        report = world.store.rebuild_due_index()
+        report = world.store.verify(repair=True)
     there = {due.reference for key in sorted(world.place.keys()) if (due := keys.parse_due(key)) is not None}
     assert report.due_index == "complete"
     assert there == ({reference} if asks_again else set())

@@ -167,11 +167,11 @@ class Machine(RuleBasedStateMachine):
             self.forget(reference)
 
     @rule()
-    def sweep_orphans(self) -> None:
+    def sweep_leftovers(self) -> None:
         """Nothing here leaves anything but the markers of what was copied onto, and hints."""
-        report = self.store.sweep_orphans(grace=NOW, nobody_writes=True)
-        assert (report.failed, report.kept) == ((), ())
-        assert {each.kind for each in report.mended} <= {"marker", "due"}
+        report = self.store.verify(repair="leftovers", grace=NOW, nobody_writes=True)
+        assert (report.failed, report.whole) == ((), True)
+        assert {each.kind for each in report.findings} <= {"marker", "due"}
 
     @rule()
     def restart(self) -> None:
@@ -193,7 +193,7 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Look at what really lies there, past the package."""
-        self.store.sweep_orphans(grace=NOW, nobody_writes=True)
+        self.store.verify(repair="leftovers", grace=NOW, nobody_writes=True)
         self.store.close()
         hints, holds = below(self.storage, "due"), below(self.storage, "holds")
         there = self.storage.keys() - hints - holds

@@ -219,7 +219,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def rebuild(self) -> None:
-        report = self.store.rebuild_due_index()
+        report = self.store.verify(repair=True)
         assert (report.failed, report.due_index) == ((), "complete")
 
     # -- what always holds ---------------------------------------------------------------------------------

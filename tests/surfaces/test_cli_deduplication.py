@@ -1,4 +1,4 @@
-"""`fsmedia sweep-orphans`, and what `fsmedia init` says of it and of shared bytes."""
+"""`fsmedia verify --repair=leftovers`, and what `fsmedia init` says of it and of shared bytes."""
 
 from __future__ import annotations
 
@@ -29,14 +29,7 @@ def options_of(storage: Storage) -> list[str]:
     return [word for name, value in storage.options.items() for word in ("--option", f"{name}={json.dumps(value)}")]
 
 
-def test_help_teaches_with_examples() -> None:
-    text = fsmedia("sweep-orphans", "--help").stdout
-    assert "fsmedia sweep-orphans --dry-run" in text
-    assert "--store" in text
-    assert "sweep-orphans" in fsmedia("--help").stdout
-
-
-# -- sweep-orphans -----------------------------------------------------------------------------------------
+# -- verify --repair=leftovers ----------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -49,63 +42,63 @@ def littered(url: str, local_storage: LocalStorage) -> tuple[str, str]:
     return leftover, kept
 
 
-def test_sweep_orphans_shows_what_it_did(url: str, local_storage: LocalStorage, littered: tuple[str, str]) -> None:
+def test_leftovers_shows_what_it_did(url: str, local_storage: LocalStorage, littered: tuple[str, str]) -> None:
     leftover, kept = littered
-    young = fsmedia("sweep-orphans", "-s", url)
+    young = fsmedia("verify", "--repair=leftovers", "-s", url)
     assert young.exit_code == 0, young.output
     assert leftover not in young.stdout
-    short = ("sweep-orphans", "-s", url, "--grace", "0s")
+    short = ("verify", "--repair=leftovers", "-s", url, "--grace", "0s")
     assert "shorter than the store's" in refused(fsmedia(*short), 1)
     before = traces(local_storage)
     dry = fsmedia(*short, "--nobody-writes", "--dry-run")
-    assert dry.exit_code == 0, dry.output
-    assert "would mend 1" in dry.stdout
+    assert dry.exit_code == 4, dry.output
+    assert "to do: removed: no sidecar names them" in dry.stdout
+    assert "0 mended (to free: 2.0 KiB), 1 left" in dry.stdout
     assert traces(local_storage) == before
     done = fsmedia(*short, "--nobody-writes", "--yes")
     assert done.exit_code == 0, done.output
     rows = done.stdout.splitlines()
     (row,) = [row for row in rows if leftover in row]
-    assert row.startswith("mended  bytes")
-    assert "2.0 KiB" in row
-    assert "removed: no sidecar names them" in row
-    (row,) = [row for row in rows if row.startswith("kept  foreign")]
+    assert row.startswith("bytes: ")
+    assert "done: removed: no sidecar names them" in row
+    assert any(row.startswith("foreign (harmless)") for row in rows)
     assert "\x1b" not in done.output
-    assert "mended 1 (2.0 KiB), 1 kept, 0 failed" in rows[-1]
+    assert "1 mended (2.0 KiB), 0 left" in done.stdout
     assert list(MediaStore(url).list()) == [kept]
     assert "nothing was" not in done.output
 
 
-def test_sweep_orphans_as_json(url: str, littered: tuple[str, str]) -> None:
-    result = fsmedia("sweep-orphans", "-s", url, "--grace", "0s", "--nobody-writes", "--json")
+def test_leftovers_as_json(url: str, littered: tuple[str, str]) -> None:
+    result = fsmedia("verify", "--repair=leftovers", "-s", url, "--grace", "0s", "--nobody-writes", "--json")
     report = json.loads(result.stdout)
-    assert [(each["kind"], each["key"]) for each in report["mended"]] == [("bytes", littered[0])]
+    assert [(each["kind"], each["key"]) for each in report["findings"] if each["done"]] == [("bytes", littered[0])]
     assert report["bytes_freed"] == 2048
 
 
-def test_sweep_orphans_fails_where_something_failed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leftovers_fails_where_something_failed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from fsmedia import StorageError
-    from fsmedia.models import Failed, OrphanReport
+    from fsmedia.models import Failed, VerifyReport
 
     put(url)
-    error = StorageError("gave no answer", next_step="sweep again", key="a/b")
-    report = OrphanReport(failed=(Failed(reference="a/b", error=error),))  # type: ignore[arg-type]
-    monkeypatch.setattr(MediaStore, "sweep_orphans", lambda *_, **__: report)
-    result = fsmedia("sweep-orphans", "-s", url)
+    error = StorageError("gave no answer", next_step="verify again", key="a/b")
+    report = VerifyReport(failed=(Failed(reference="a/b", error=error),))  # type: ignore[arg-type]
+    monkeypatch.setattr(MediaStore, "verify", lambda *_, **__: report)
+    result = fsmedia("verify", "--repair=leftovers", "-s", url)
     assert result.exit_code == 1
     assert "gave no answer" in result.stderr
     assert "1 failed" in result.stdout
 
 
 @pytest.mark.parametrize(("answer", "goes"), [(b"n\n", False), (b"y\n", True)])
-def test_sweep_orphans_asks_whether_nobody_writes(
+def test_leftovers_asks_whether_nobody_writes(
     url: str, tmp_path: Path, littered: tuple[str, str], answer: bytes, goes: bool
 ) -> None:
-    words = ("sweep-orphans", "-s", url, "--grace", "0s", "--nobody-writes")
+    words = ("verify", "--repair=leftovers", "-s", url, "--grace", "0s", "--nobody-writes")
     code, shown = on_terminal(*words, cwd=tmp_path, answer=answer)
     assert b"stopped?" in shown
     assert (code == 0) == goes
     assert (Path(url) / littered[0]).exists() != goes
-    assert (b"nothing was removed" in shown) != goes
+    assert (b"nothing was changed" in shown) != goes
 
 
 # -- init --------------------------------------------------------------------------------------------------

@@ -132,8 +132,8 @@ def test_a_partial_index_names_the_command_that_completes_it(url: str) -> None:
     make_partial(url)
     done = fsmedia("enforce", "--dry-run", "-s", url)
     assert done.exit_code == 0
-    assert "fsmedia policy rebuild" in done.stderr
-    fsmedia("policy", "rebuild", "-s", url)
+    assert "fsmedia verify --repair" in done.stderr
+    fsmedia("verify", "--repair", "-s", url)
     assert fsmedia("enforce", "-s", url).stderr == ""
 
 
@@ -251,7 +251,7 @@ def test_every_goes_on_with_a_line_of_json_for_each_sweep(url: str, tmp_path: Pa
         process.send_signal(signal.SIGTERM)
         process.stdout.close()
         assert process.wait(DEADLINE) in (0, 141)  # a line may have been on its way
-        assert process.stderr.read().count(b"policy rebuild") == 1
+        assert process.stderr.read().count(b"verify --repair") == 1
 
 
 def test_every_goes_on_past_a_sweep_that_fails(url: str, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import pytest
 from fsmedia import HeldMediaError, MediaStore
 from tests.surfaces.test_cli import HOSTILE, fsmedia, put, refused
 from tests.surfaces.test_cli_bulk import options_of
-from tests.surfaces.test_cli_process import on_terminal
 
 if TYPE_CHECKING:
     from tests.storages import LocalStorage, Storage
@@ -35,7 +34,7 @@ def due_keys(url: str) -> list[str]:
 
 
 def test_help_teaches_with_examples() -> None:
-    words = ("list", "apply", "hold", "release", "rebuild")
+    words = ("list", "apply", "hold", "release")
     for first in (fsmedia("policy"), fsmedia("policy", "--help")):
         assert first.exit_code == 0
         assert all(word in first.stdout for word in words)
@@ -55,7 +54,6 @@ def test_help_teaches_with_examples() -> None:
         (["apply", "retain", "-s", "x"], "give the policy first"),
         (["apply", "retain", "y"], "no store is named"),
         (["hold", "x", "-s", "y"], "--reason"),
-        (["rebuild", "-s", "x", "--threads", "0"], "--threads"),
     ],
 )
 def test_wrong_usage_is_one_line(words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,38 +223,28 @@ def test_words_of_strangers_command_no_terminal(url: str) -> None:
         assert "\ninjected" not in text
 
 
-# -- rebuild -------------------------------------------------------------------------------------------------
+# -- the due index -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("threads", [[], ["--threads", "3"]])
-def test_rebuild_completes_the_index(threads: list[str], url: str) -> None:
+def test_a_repair_completes_the_index(threads: list[str], url: str) -> None:
     put(url, policy_name="audit")
     put(url)
     (entry,) = due_keys(url)
     Path(url, entry).unlink()
     settings = Path(url, ".fsmedia/store.json")
     settings.write_text(settings.read_text().replace("complete", "partial"))
-    assert "fsmedia policy rebuild" in fsmedia("policy", "list", "-s", url).stdout
-    done = fsmedia("policy", "rebuild", *threads, "-s", url)
+    assert "fsmedia verify --repair" in fsmedia("policy", "list", "-s", url).stdout
+    looked = fsmedia("verify", "-s", url)
+    assert looked.exit_code == 0, "a partial index is nothing wrong"
+    assert "to make it complete: fsmedia verify --repair" in looked.stderr
+    plan = fsmedia("verify", "--repair", "--dry-run", "-s", url)
+    assert plan.exit_code == 0
+    assert "the partial due index does not name it" in plan.stdout
+    assert due_keys(url) == []
+    done = fsmedia("verify", "--repair", *threads, "-s", url)
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout.startswith("the due index is complete, 2 sidecars read, 1 entries written, 0 failed")
+    assert "1 mended, 0 left" in done.stdout
     assert due_keys(url) == [entry]
-    facts = json.loads(fsmedia("policy", "rebuild", "-s", url, "--json").stdout)
-    assert (facts["examined"], facts["written"], facts["failed"], facts["due_index"]) == (2, 0, [], "complete")
-
-
-def test_rebuild_tells_once_of_what_it_can_t_read(url: str) -> None:
-    reference = put(url)
-    Path(url, f"{reference}.meta").write_bytes(b"{")
-    done = fsmedia("policy", "rebuild", "-s", url)
-    assert done.exit_code == 1
-    assert done.stderr.count(reference) == 1
-    assert "1 failed" in done.stdout
-
-
-def test_rebuild_shows_its_progress_on_a_terminal(url: str, tmp_path: Path) -> None:
-    put(url, policy_name="audit")
-    code, shown = on_terminal("policy", "rebuild", "-s", url, cwd=tmp_path, width=200)
-    assert code == 0
-    assert b"reading sidecars" in shown
-    assert b"the due index is complete" in shown
+    facts = json.loads(fsmedia("verify", "--repair", "-s", url, "--json").stdout)
+    assert (facts["media"], facts["findings"], facts["failed"], facts["due_index"]) == (2, [], [], "complete")

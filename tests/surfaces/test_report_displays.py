@@ -102,7 +102,7 @@ def test_a_store_tells_all_it_did_in_a_notebook(memory_storage: MemoryStorage, c
         "import": (import_folder(store, _folder(tmp_path)), ("stored 1 (5 B)", "a.txt")),
         "export": (export_webdataset(store, str(tmp_path / "out")), ("exported", "Wrote")),
         "sync": (store.sync_to("memory://told-elsewhere"), ("copied", "Sync to memory://")),
-        "orphans": (store.sweep_orphans(dry_run=True), ("Leftovers", "would mend")),
+        "orphans": (store.verify(repair="leftovers", dry_run=True), ("The store is whole", "0 findings")),
         "receipt": ((receipt := store.erase(run_id="r1")), ("Receipt: run_id=r1", "erased 3 (5.9 KiB)", "Erased")),
         "check": (store.check_receipt(receipt), ("The receipt holds", "3 media were erased: none of it is there")),
     }

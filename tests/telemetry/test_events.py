@@ -175,9 +175,9 @@ def test_a_sweep_and_each_of_its_deletions(store, clock, heard):
 def test_the_work_on_a_whole_store(store, heard):
     store.store_media(png(), R1)
     heard.clear()
-    store.sweep_orphans(dry_run=True)
-    store.rebuild_due_index()
-    assert names(heard) == ["media.orphans_swept", "media.due_index_rebuilt"]
+    store.verify(repair="leftovers", dry_run=True)
+    store.verify(repair=True)
+    assert names(heard) == ["media.verified", "media.verified"]
     assert heard[0].dry_run
 
 

@@ -52,7 +52,7 @@ def test_a_store_that_was_used(shared: bool, storage: Storage, open_store: Calla
     store.delete_media(put(store, "r8"))
     store.store_media(*_sound())
     store.enforce_policy()
-    store.sweep_orphans()
+    store.verify(repair="leftovers")
     for deep in (False, True):
         assert spotless(open_store().verify(deep=deep, repair=True, dry_run=True, **NOW))
     before = traces(storage)
