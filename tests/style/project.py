@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import fsmedia
@@ -14,6 +16,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 PACKAGE = Path(fsmedia.__file__).resolve().parent
 """The package under test: the tree's, or the installed one where there is one."""
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    """Parse a file, once for all tests that look at it."""
+    return ast.parse(path.read_text())
 
 
 def run(

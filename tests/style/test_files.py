@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.style.project import ROOT
+from tests.style.project import ROOT, parsed
 
 LONGEST = 1000
 REASON = "# Longer than 1,000 lines: "  # and why, in the file itself
@@ -48,7 +48,7 @@ def test_there_is_something_to_look_at_and_a_long_file_says_why() -> None:
 def test_each_module_is_named_after_a_thing_and_says_what_it_is() -> None:
     assert not [name for name in SOURCES if NAMELESS & {part.strip("_") for part in name[:-3].split("/")}]
     told = {
-        name: ast.get_docstring(ast.parse(text)) or ""
+        name: ast.get_docstring(parsed(ROOT / name)) or ""
         for name, text in SOURCES.items()
         if text.strip() or name.startswith("fsmedia/")
     }
@@ -67,8 +67,8 @@ def test_no_file_names_a_path_of_the_machine_it_was_written_on() -> None:
 def test_no_test_sleeps_or_is_switched_off() -> None:
     """Clocks are arguments, who waits for a process waits for its answer; a skipped test is a defect nobody sees."""
     found = []
-    for name, text in SOURCES.items():
-        for node in ast.walk(ast.parse(text)) if name.startswith("tests/") else ():
+    for name in SOURCES:
+        for node in ast.walk(parsed(ROOT / name)) if name.startswith("tests/") else ():
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 wrong = node.attr == "sleep" and node.value.id == "time"
             elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute):

@@ -16,7 +16,7 @@ import pytest
 
 import fsmedia
 from fsmedia.models.base import Model
-from tests.style.project import ROOT
+from tests.style.project import ROOT, parsed
 
 PACKAGES = {
     "catalog", "cli", "core", "display", "exchange", "filesystem", "format", "maintenance", "models", "storage",
@@ -48,7 +48,7 @@ def imports(path: Path) -> frozenset[str]:
     """Return the modules of the package that a file imports, at any place."""
     known = {module_of(each) for each in sources()}
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom) and node.module:
             for name in node.names:
                 full = f"{node.module}.{name.name}"
@@ -128,7 +128,7 @@ def test_media_are_listed_without_those_of_other_stores() -> None:
     """A walk over all media is `NestedStores.entries`; a raw one only tells whether anything is there at all."""
     found = set()
     for path in sources():
-        tree = ast.parse(path.read_text())
+        tree = parsed(path)
         functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
         found |= {
             (path.name, function.name)
