@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore, StoreConflictError
 
+if TYPE_CHECKING:
     from tests.storages import Storage
 
+CONTENTS = [bytes([number]) * (number * 1000) for number in range(5)]
 STORE_JSON = ".fsmedia/store.json"
 NAME = re.compile(
     r"(?P<begin>[0-9]{4,}_[0-9]{2,}_u[0-9a-z]{26})\.(?P<size>[0-9]+)-(?P<digest>[0-9a-f]{64})"
@@ -88,3 +92,44 @@ def data_keys(storage: Storage) -> list[str]:
 def below(storage: Storage, folder: str) -> set[str]:
     """Return the keys that begin with `.fsmedia/` and this."""
     return set(filter(re.compile(re.escape(f".fsmedia/{folder}/")).match, storage.keys()))
+
+
+def hasty(storage: Storage) -> MediaStore:
+    """Open a store that deduplicates and waits for no disk."""
+    return MediaStore(storage.url, storage_options=storage.options, durability="rename", deduplicate=True)
+
+
+def come_and_go(store: MediaStore, who: int, rounds: int) -> dict[str, int]:
+    """Store, copy, move, change and delete at random; return what is left of one's own: reference -> content.
+
+    Everybody keeps to references of their own, so each must be there, whole, whatever the others do to the bytes.
+    """
+    chance = random.Random(who)
+    mine: dict[str, int] = {}
+    for number in range(rounds):
+        act = chance.random()
+        if act < 0.4 or not mine:
+            which = chance.randrange(len(CONTENTS))
+            content = MediaContent.from_bytes(CONTENTS[which], "text/plain")
+            mine[store.store_media(content, MediaMetadata(run_id=f"w{who}", message_idx=number))] = which
+            continue
+        reference = chance.choice(sorted(mine))
+        if act < 0.55:
+            target = f"runs/w{who}-{number}/{reference.rpartition('/')[2]}"
+            try:
+                (store.fs.cp if act < 0.5 else store.fs.mv)(reference, target)
+            except StoreConflictError:
+                continue  # a mark of somebody's release that found markers after all: said, and nothing happened
+            mine[target] = mine[reference]
+            if act >= 0.5:
+                del mine[reference]
+        elif act < 0.6:
+            store.apply_policy(reference, "retain-30days")
+        elif act < 0.7:
+            assert store.retrieve_media(reference).read_bytes() == CONTENTS[mine[reference]]
+        else:
+            store.delete_media(reference)
+            del mine[reference]
+            with suppress(MediaNotFoundError):
+                raise AssertionError(f"is still there: {store.retrieve_media(reference)}")
+    return mine
