@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from fsmedia import MediaMetadata, MediaStore
 from tests.conftest import make_storage
 from tests.contract.specimens import LIMIT, png, traces
+from tests.storages import ALL_STORAGES
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
-    from pathlib import Path
 
-    from tests.conftest import Clock
-    from tests.storages import Storage
+def usually(*usual: str, of: tuple[str, ...] = ALL_STORAGES) -> list[Any]:
+    """Return fixture parameters: these storages, and the rest of `of` in the full run."""
+    extra = [pytest.param(each, marks=pytest.mark.full) for each in of if each not in usual]
+    return [*usual, *extra]
+
+
+def on(*usual: str, of: tuple[str, ...] = ALL_STORAGES) -> pytest.MarkDecorator:
+    """Run a test on these storages, and on the rest of `of` in the full run."""
+    return pytest.mark.parametrize("storage", usually(*usual, of=of), indirect=True)
+
+
+def storages(*usual: str, of: tuple[str, ...] = ALL_STORAGES) -> Any:
+    """Return the fixture `storage` of a file whose tests need no more than these, but in the full run."""
+
+    @pytest.fixture(params=usually(*usual, of=of))
+    def storage(request, tmp_path):
+        return make_storage(request.param, request, tmp_path)
+
+    return storage
 
 
 @pytest.fixture
-def open_store(storage: Storage, clock: Clock) -> Callable[..., MediaStore]:
+def open_store(storage, clock):
     """Open a store over the storage, with the test's clock; called with further settings."""
 
     def opened(**settings: Any) -> MediaStore:
@@ -32,13 +47,13 @@ def open_store(storage: Storage, clock: Clock) -> Callable[..., MediaStore]:
 
 
 @pytest.fixture
-def store(open_store: Callable[..., MediaStore]) -> MediaStore:
+def store(open_store):
     """Give a store over the storage, by-run."""
     return open_store()
 
 
 @pytest.fixture(params=["new root", "root in use"])
-def limited(request: pytest.FixtureRequest, open_store: Callable[..., MediaStore]) -> MediaStore:
+def limited(request, open_store):
     """Give a store that takes 3 MiB: over a root where nothing is yet, and over one that has a media."""
     store = open_store(max_file_size=LIMIT)
     if request.param == "root in use":
@@ -47,13 +62,13 @@ def limited(request: pytest.FixtureRequest, open_store: Callable[..., MediaStore
 
 
 @pytest.fixture
-def some_storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+def some_storage(request, tmp_path):
     """Give the storage that a test names by indirect parameters: for what is slow, and not about all of them."""
     return make_storage(request.param, request, tmp_path)
 
 
 @pytest.fixture
-def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def spool(tmp_path, monkeypatch):
     """Give the folder that temporary files go to; empty at first, and nobody else's."""
     folder = tmp_path / "spool"
     folder.mkdir()
@@ -62,7 +77,7 @@ def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def unchanged(storage: Storage, spool: Path) -> Callable[[], AbstractContextManager[None]]:
+def unchanged(storage, spool):
     """Give a context manager that fails if its block leaves any trace: a byte, a folder, a temporary file."""
 
     @contextmanager

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from fsmedia import MediaContent, MediaMetadata
-from tests.storages import GCS, LOCAL, S3_MOTO, S3_RCLONE, LocalStorage
-
-if TYPE_CHECKING:
-    from tests.storages import Storage
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+from tests.storages import GCS, LOCAL, S3_MOTO, S3_RCLONE, LocalStorage, Storage
 
 STORE_JSON = ".fsmedia/store.json"
 UNIQUE = "u[0-9a-z]{26}"
@@ -28,6 +24,16 @@ R1 = MediaMetadata(run_id="r1")
 def png(**fields: object) -> MediaContent:
     """Return a picture."""
     return MediaContent(data=PNG, mime_type="image/png", **fields)
+
+
+def image(data: bytes = PNG, mime_type: str = "image/png", **fields: object) -> MediaContent:
+    """Return a picture, or what else the type says."""
+    return MediaContent(data=data, mime_type=mime_type, **fields)
+
+
+def put(store: MediaStore, run: str = "r1", content: MediaContent | None = None, **fields: object) -> str:
+    """Store a picture, or another content, in a run, with further words of its metadata; return its reference."""
+    return store.store_media(content or image(), MediaMetadata(run_id=run, **fields))
 
 
 def of_size(size: int) -> bytes:
