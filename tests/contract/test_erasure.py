@@ -26,7 +26,7 @@ from fsmedia import (
 )
 from fsmedia.catalog import schema, snapshots
 from fsmedia.format import keys
-from tests.conftest import make_storage, mostly
+from tests.contract.conftest import on, storages
 from tests.contract.leftovers import Leftover, put
 from tests.contract.specimens import PNG, traces
 from tests.deduplicated import below, data_keys, settled, told
@@ -36,7 +36,8 @@ from tests.transfers import opened, shared_in_place
 
 HOUR = timedelta(hours=1)
 BOTH = pytest.mark.parametrize("deduplicate", [False, True])
-NO_SERVER = pytest.mark.parametrize("storage", mostly(LOCAL, MEMORY), indirect=True)
+NO_SERVER = on(LOCAL, MEMORY)
+storage = storages(LOCAL, MEMORY, S3_RCLONE)
 OLD_RECEIPT = {
     "receipt": 1, "fsmedia": "0.1.0", "store": "memory://old-receipt", "words": {"run_id": "alice"}, "dry_run": False,
     "begun": "2026-03-04T05:06:07Z", "finished": "2026-03-04T05:06:07Z", "examined": 1,
@@ -54,11 +55,6 @@ OLD_RECEIPT = {
     },
     "digest": "8579d6a16dae789fba8db4bd209d77a420d9a6d996e69f4c6aa16d438011da95",
 }  # fmt: skip
-
-
-@pytest.fixture(params=mostly(LOCAL, MEMORY, S3_RCLONE))
-def storage(request: pytest.FixtureRequest, tmp_path: Any) -> Storage:
-    return make_storage(request.param, request, tmp_path)
 
 
 def stored(store: MediaStore, data: bytes = PNG, **fields: object) -> str:

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, MediaStore, StorageError
+from fsmedia import AsyncMediaStore, MediaMetadata, MediaStore, StorageError
 from fsmedia.maintenance import erase
-from tests.conftest import mostly
+from tests.contract.children import erase_or_store
+from tests.contract.children import put_shared as put
+from tests.contract.conftest import on
 from tests.contract.specimens import PNG, png
 from tests.deduplicated import below, settled
 from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, Storage
@@ -21,15 +23,6 @@ from tests.transfers import opened
 
 SOON = timedelta(hours=-23)
 FULL = pytest.mark.full
-PLACES = pytest.mark.parametrize("storage", mostly(LOCAL, S3_RCLONE), indirect=True)
-
-
-def put(store: MediaStore, run: str, number: int = 0) -> str:
-    """Store one of seven contents, so that runs share them; every third may go at once."""
-    data = PNG + bytes([number % 7])
-    policy = "retain-2hours" if number % 3 == 0 else None
-    metadata = MediaMetadata(run_id=run, message_idx=number, policy_name=policy)
-    return store.store_media(MediaContent(data=data, mime_type="image/png"), metadata)
 
 
 def check(storage: Storage, store: MediaStore, *, deduplicate: bool) -> None:
@@ -52,8 +45,8 @@ def check(storage: Storage, store: MediaStore, *, deduplicate: bool) -> None:
 @pytest.mark.parametrize(
     ("some_storage", "deduplicate"),
     [
-        (LOCAL, False), (LOCAL, True), pytest.param(MEMORY, False, marks=FULL), (MEMORY, True),
-        pytest.param(S3_MOTO, False, marks=FULL), (S3_MOTO, True),
+        (LOCAL, False), (LOCAL, True), (MEMORY, True), (S3_MOTO, True),
+        pytest.param(MEMORY, False, marks=FULL), pytest.param(S3_MOTO, False, marks=FULL),
     ],
     indirect=["some_storage"],
 )  # fmt: skip
@@ -93,21 +86,11 @@ def test_threads_store_and_sweep_while_two_erase(some_storage: Storage, deduplic
     check(some_storage, store, deduplicate=deduplicate)
 
 
-def _child(url: str, options: dict[str, Any], run: str | None) -> int:
-    """Erase, or store for somebody; in a process of its own."""
-    store = MediaStore(url, storage_options=options)
-    if run is None:
-        return len(store.erase(run_id="alice").failed)
-    for number in range(1, 13):
-        put(store, run, number)
-    return 0
-
-
 @pytest.mark.parametrize(
     ("some_storage", "deduplicate"),
     [
-        (LOCAL, False), pytest.param(LOCAL, True, marks=FULL),
-        (S3_MOTO, True), pytest.param(S3_MOTO, False, marks=FULL),
+        (LOCAL, False), (LOCAL, True),
+        pytest.param(S3_MOTO, False, marks=FULL), pytest.param(S3_MOTO, True, marks=FULL),
     ],
     indirect=["some_storage"],
 )  # fmt: skip
@@ -115,7 +98,9 @@ def test_processes_store_and_erase_at_once(some_storage: Storage, deduplicate: b
     store = opened(some_storage, deduplicate=deduplicate).create()
     first = [put(store, "alice", number) for number in range(12)]
     with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
-        work = [pool.submit(_child, store.url, some_storage.options, run) for run in (None, "bob", "alice", None)]
+        work = [
+            pool.submit(erase_or_store, store.url, some_storage.options, run) for run in (None, "bob", "alice", None)
+        ]
         assert [each.result() for each in work] == [0, 0, 0, 0]
     assert not set(first) & set(store.list())
     assert len(list(store.list(run_id="bob"))) == 12
@@ -125,7 +110,7 @@ def test_processes_store_and_erase_at_once(some_storage: Storage, deduplicate: b
 # -- executors -------------------------------------------------------------------------------------------------
 
 
-@PLACES
+@on(LOCAL, S3_RCLONE)
 def test_threads_do_the_windows(storage: Storage, monkeypatch: Any) -> None:
     monkeypatch.setattr(erase, "SEARCH_WINDOW", 5)
     monkeypatch.setattr(erase, "WINDOW", 4)
@@ -173,7 +158,7 @@ def test_a_worker_that_dies_is_told(memory_storage: Storage) -> None:
     assert store.exists(gone)
 
 
-@PLACES
+@on(LOCAL, S3_RCLONE)
 def test_asynchronously(storage: Storage) -> None:
     async def erased() -> Any:
         async with AsyncMediaStore(storage.url, storage_options=storage.options) as store:
