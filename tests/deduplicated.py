@@ -1,16 +1,12 @@
 """What must lie in a store with deduplication, worked out from names and sidecars alone, past the package."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from tests.storages import Storage
+from tests.storages import Storage
 
 STORE_JSON = ".fsmedia/store.json"
 NAME = re.compile(
