@@ -1,11 +1,10 @@
 """What tests of the catalog share: stores to take stock of, times that can be trusted, what the rows must say."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest.mock import patch
 
 import fsspec
@@ -14,11 +13,7 @@ from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.catalog import refresh
 from fsmedia.catalog import snapshots as answers
 from fsmedia.core import records
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.storages import Storage
+from tests.storages import Storage
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 OLD = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)

@@ -1,16 +1,15 @@
 """Fixtures for all tests: storages with oracles, their servers, a clock, hypothesis profiles."""
 
-from __future__ import annotations
-
 import copyreg
 import gc
 import os
 import re
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 # The machine's own settings must not reach a test, and s3fs, gcsfs and fsspec read theirs when they are imported.
 FOREIGN = ("AWS_", "FSMEDIA_", "FSSPEC_", "GCSFS_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
@@ -41,7 +40,7 @@ for module in ("protocol.worlds", "protocol.disk", "surfaces.specimens", "surfac
     pytest.register_assert_rewrite(f"tests.{module}")
 
 from fsmedia import MediaError  # noqa: E402
-from tests.servers import FakeGcsServer, MotoServer, RcloneServer, SeaweedServer  # noqa: E402
+from tests.servers import FakeGcsServer, MotoServer, RcloneServer, SeaweedServer, Server  # noqa: E402
 from tests.storages import (  # noqa: E402
     ALL_STORAGES,
     GCS,
@@ -54,13 +53,8 @@ from tests.storages import (  # noqa: E402
     GcsStorage,
     LocalStorage,
     MemoryStorage,
-    ObjectStorage,
     S3Storage,
-    Storage,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 hypothesis.settings.register_profile("default", max_examples=25, deadline=None)
 hypothesis.settings.register_profile("full", max_examples=500, deadline=None)
@@ -75,7 +69,6 @@ ON_SEAWEED = (
     "contract/test_store.py",
     "contract/test_named.py",
     "protocol/test_requests_named.py",
-    "filesystem/test_moves.py",
 )
 """Files whose cases run on SeaweedFS at small size too: it is the third S3, and the slowest of them."""
 
@@ -132,65 +125,39 @@ def full_run(pytestconfig: pytest.Config) -> bool:
     return asked_for_full(pytestconfig)
 
 
-@pytest.fixture(scope="session")
-def moto() -> Iterator[MotoServer]:
-    """S3 with full semantics, started at the first use."""
-    server = MotoServer().start()
-    yield server
-    server.stop()
+def served(server_class: type[Server]) -> Any:
+    """Return a fixture that starts a server at its first use."""
+
+    @pytest.fixture(scope="session")
+    def server() -> Iterator[Server]:
+        started = server_class().start()
+        yield started
+        started.stop()
+
+    return server
 
 
-@pytest.fixture(scope="session")
-def rclone() -> Iterator[RcloneServer]:
-    """S3 with real authentication, started at the first use."""
-    server = RcloneServer().start()
-    yield server
-    server.stop()
+moto, rclone, seaweed, fake_gcs = map(served, (MotoServer, RcloneServer, SeaweedServer, FakeGcsServer))
+SERVED = {
+    S3_MOTO: ("moto", "lab/store", S3Storage),
+    S3_RCLONE: ("rclone", "", S3Storage),
+    S3_SEAWEED: ("seaweed", "lab/store", S3Storage),
+    GCS: ("fake_gcs", "", GcsStorage),
+}
+"""Name of a storage -> fixture of its server, prefix of its roots: a prefix in a bucket and a plain bucket must do."""
 
 
-@pytest.fixture(scope="session")
-def seaweed() -> Iterator[SeaweedServer]:
-    """S3 with real authentication that keeps conditions, started at the first use."""
-    server = SeaweedServer().start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="session")
-def fake_gcs() -> Iterator[FakeGcsServer]:
-    """GCS, started at the first use."""
-    server = FakeGcsServer().start()
-    yield server
-    server.stop()
-
-
-def make_storage(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    """Return a fresh, empty storage of this name; its server is started if it is the first.
-
-    moto's root is a prefix in a bucket, the others are plain buckets: both must do.
-    """
-    storage: Storage
+def make_storage(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """Return a fresh, empty storage of this name; its server is started if it is the first."""
     if name == LOCAL:
-        storage = LocalStorage(name, str(tmp_path / "media"))
-    elif name == MEMORY:
+        return LocalStorage(name, str(tmp_path / "media"))
+    if name == MEMORY:
         storage = MemoryStorage(name, f"memory://media-{next(MEMORY_NUMBERS)}")
         request.addfinalizer(storage.clear)
-    elif name == S3_MOTO:
-        server = request.getfixturevalue("moto")
-        storage = S3Storage(name, *server.new_root("lab/store"), server)
-    elif name == S3_RCLONE:
-        server = request.getfixturevalue("rclone")
-        storage = S3Storage(name, *server.new_root(), server)
-    elif name == S3_SEAWEED:
-        server = request.getfixturevalue("seaweed")
-        storage = S3Storage(name, *server.new_root("lab/store"), server)
-    elif name == GCS:
-        server = request.getfixturevalue("fake_gcs")
-        storage = GcsStorage(name, *server.new_root(), server)
-    else:
-        message = f"no storage {name!r}: {', '.join(ALL_STORAGES)}"
-        raise ValueError(message)
-    return storage
+        return storage
+    fixture, prefix, storage_class = SERVED[name]
+    server = request.getfixturevalue(fixture)
+    return storage_class(name, *server.new_root(prefix), server)
 
 
 def mostly(*usual: str) -> list[Any]:
@@ -206,66 +173,29 @@ def plain_pickles() -> None:
             del copyreg.dispatch_table[kind]
 
 
-@pytest.fixture(params=ALL_STORAGES)
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    """Each of the storages in turn."""
-    return make_storage(request.param, request, tmp_path)
+def on(*names: str) -> Any:
+    """Return a fixture that gives a fresh storage, of each of these names in turn."""
 
+    @pytest.fixture(params=names)
+    def made(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+        return make_storage(request.param, request, tmp_path)
 
-@pytest.fixture(params=OBJECT_STORAGES)
-def object_storage(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStorage:
-    """Each of the object stores in turn."""
-    made = make_storage(request.param, request, tmp_path)
-    assert isinstance(made, ObjectStorage)
     return made
 
 
-@pytest.fixture
-def local_storage(request: pytest.FixtureRequest, tmp_path: Path) -> LocalStorage:
-    """Give a folder that does not exist yet."""
-    made = make_storage(LOCAL, request, tmp_path)
-    assert isinstance(made, LocalStorage)
+def only(name: str) -> Any:
+    """Return a fixture that gives a fresh storage of this name."""
+
+    @pytest.fixture
+    def made(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+        return make_storage(name, request, tmp_path)
+
     return made
 
 
-@pytest.fixture
-def memory_storage(request: pytest.FixtureRequest, tmp_path: Path) -> MemoryStorage:
-    """Give a folder in memory."""
-    made = make_storage(MEMORY, request, tmp_path)
-    assert isinstance(made, MemoryStorage)
-    return made
-
-
-@pytest.fixture
-def moto_storage(request: pytest.FixtureRequest, tmp_path: Path) -> S3Storage:
-    """Give a prefix in a bucket of moto."""
-    made = make_storage(S3_MOTO, request, tmp_path)
-    assert isinstance(made, S3Storage)
-    return made
-
-
-@pytest.fixture
-def rclone_storage(request: pytest.FixtureRequest, tmp_path: Path) -> S3Storage:
-    """Give a bucket of rclone."""
-    made = make_storage(S3_RCLONE, request, tmp_path)
-    assert isinstance(made, S3Storage)
-    return made
-
-
-@pytest.fixture
-def seaweed_storage(request: pytest.FixtureRequest, tmp_path: Path) -> S3Storage:
-    """Give a prefix in a bucket of SeaweedFS."""
-    made = make_storage(S3_SEAWEED, request, tmp_path)
-    assert isinstance(made, S3Storage)
-    return made
-
-
-@pytest.fixture
-def gcs_storage(request: pytest.FixtureRequest, tmp_path: Path) -> GcsStorage:
-    """Give a bucket of fake-gcs."""
-    made = make_storage(GCS, request, tmp_path)
-    assert isinstance(made, GcsStorage)
-    return made
+storage, object_storage = on(*ALL_STORAGES), on(*OBJECT_STORAGES)
+local_storage, memory_storage = only(LOCAL), only(MEMORY)
+moto_storage, rclone_storage, seaweed_storage, gcs_storage = map(only, (S3_MOTO, S3_RCLONE, S3_SEAWEED, GCS))
 
 
 class Clock:

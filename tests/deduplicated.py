@@ -1,19 +1,15 @@
 """What must lie in a store with deduplication, worked out from names and sidecars alone, past the package."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import random
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore, StoreConflictError
-
-if TYPE_CHECKING:
-    from tests.storages import Storage
+from tests.storages import Storage
 
 CONTENTS = [bytes([number]) * (number * 1000) for number in range(5)]
 STORE_JSON = ".fsmedia/store.json"

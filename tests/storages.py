@@ -4,28 +4,23 @@ What a test claims about a store is looked up here: on disk with pathlib, in mem
 boto3, on GCS over plain HTTP. The oracle of an object store goes past the counting relay: it never shows in a count.
 """
 
-from __future__ import annotations
-
 import json
 import urllib.error
 import urllib.parse
 import urllib.request
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import fsspec
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
+from fsmedia import MediaStore
 from fsmedia.storage import Exclusion
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractContextManager
-
-    from fsmedia import MediaStore
-    from tests.servers import FakeGcsServer, Requests, S3Server
+from tests.servers import FakeGcsServer, Requests, S3Server
 
 LOCAL, MEMORY, S3_MOTO, S3_RCLONE, GCS = "local", "memory", "s3-moto", "s3-rclone", "gcs"
 S3_SEAWEED = "s3-seaweed"
@@ -76,14 +71,12 @@ class LocalStorage(Storage):
     """A folder that does not exist yet."""
 
     def keys(self) -> set[str]:
-        """See `Storage.keys`."""
         root = Path(self.url)
         files = {file.relative_to(root).as_posix() for file in root.rglob("*") if not file.is_dir()}
         # Lock files are empty and mean nothing while nobody holds them; `test_conditions.py` looks at them.
         return {key for key in files if not key.startswith(".fsmedia/locks/")}
 
     def read(self, key: str) -> bytes:
-        """See `Storage.read`."""
         return (Path(self.url) / key).read_bytes()
 
     def write(self, key: str, data: bytes) -> None:
@@ -102,21 +95,17 @@ class MemoryStorage(Storage):
     """A folder in the dict that all memory filesystems of a process share."""
 
     def keys(self) -> set[str]:
-        """See `Storage.keys`."""
         prefix = f"{self._root}/"
         return {key.removeprefix(prefix) for key in MemoryFileSystem.store if key.startswith(prefix)}
 
     def read(self, key: str) -> bytes:
-        """See `Storage.read`."""
         return bytes(self._file(key).getvalue())
 
     def write(self, key: str, data: bytes) -> None:
-        """See `Storage.write`."""
         path = f"{self._root}/{key}"
         MemoryFileSystem.store[path] = MemoryFile(None, path, data)
 
     def remove(self, key: str) -> None:
-        """See `Storage.remove`."""
         self._file(key)
         del MemoryFileSystem.store[f"{self._root}/{key}"]
 
@@ -186,7 +175,6 @@ class S3Storage(ObjectStorage):
                 yield entry["Key"]
 
     def read(self, key: str) -> bytes:
-        """See `Storage.read`."""
         try:
             answer = self.server.client.get_object(**self._place(key))
         except self.server.client.exceptions.NoSuchKey:
@@ -195,7 +183,6 @@ class S3Storage(ObjectStorage):
             return body.read()
 
     def write(self, key: str, data: bytes) -> None:
-        """See `Storage.write`."""
         self.server.client.put_object(**self._place(key), Body=data)
 
     def remove(self, key: str) -> None:
@@ -203,7 +190,6 @@ class S3Storage(ObjectStorage):
         self.server.client.delete_object(**self._place(key))
 
     def content_type(self, key: str) -> str | None:
-        """See `Storage.content_type`."""
         return self.server.client.head_object(**self._place(key))["ContentType"]
 
     def _place(self, key: str) -> dict[str, str]:
@@ -227,20 +213,16 @@ class GcsStorage(ObjectStorage):
             query["pageToken"] = page["nextPageToken"]
 
     def read(self, key: str) -> bytes:
-        """See `Storage.read`."""
         return self._ask("GET", f"{self._place(key)}?alt=media")
 
     def write(self, key: str, data: bytes) -> None:
-        """See `Storage.write`."""
         query = urllib.parse.urlencode({"uploadType": "media", "name": self.prefix + key})
         self._ask("POST", f"upload/storage/v1/b/{self.bucket}/o?{query}", data)
 
     def remove(self, key: str) -> None:
-        """See `Storage.remove`."""
         self._ask("DELETE", self._place(key))
 
     def content_type(self, key: str) -> str | None:
-        """See `Storage.content_type`."""
         return json.loads(self._ask("GET", self._place(key))).get("contentType")
 
     def _place(self, key: str) -> str:

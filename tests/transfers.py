@@ -1,24 +1,18 @@
 """Stores to bring elsewhere, and what lies in them afterwards, read past the package."""
 
-from __future__ import annotations
-
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore, RetentionPolicy, SyncReport
 from fsmedia.format import keys
-from tests.storages import MEMORY, MemoryStorage
-
-if TYPE_CHECKING:
-    from tests.conftest import Clock
-    from tests.storages import Storage
+from tests.storages import MEMORY, MemoryStorage, Storage
 
 LARGE = bytes(range(256)) * 20_000  # over what goes in one piece
 SETTINGS: dict[str, Any] = {"policies": [RetentionPolicy(name="audit", keep_for=None)], "default_policy": "audit"}
 
 
-def opened(storage: Storage, clock: Clock | None = None, **settings: Any) -> MediaStore:
+def opened(storage: Storage, clock: Any = None, **settings: Any) -> MediaStore:
     times = {} if clock is None else {"now": clock}
     return MediaStore(storage.url, storage_options=storage.options, **times, **settings)
 
