@@ -36,11 +36,6 @@ def image(data: bytes = PNG, mime_type: str = "image/png", **fields: object) -> 
     return MediaContent(data=data, mime_type=mime_type, **fields)
 
 
-def put(store: MediaStore, run: str = "r1", content: MediaContent | None = None, **fields: object) -> str:
-    """Store a picture, or another content, in a run, with further words of its metadata; return its reference."""
-    return store.store_media(content or image(), MediaMetadata(run_id=run, **fields))
-
-
 def of_size(size: int) -> bytes:
     """Return bytes in which each 64 KiB differ, so that pieces lost or in the wrong order show."""
     block = bytes(range(251)) * 262
