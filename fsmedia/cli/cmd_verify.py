@@ -153,10 +153,7 @@ def verify(
 class _FindingPrinter:
     """Prints findings as they come, and the report at the end.
 
-    Parameters
-    ----------
-    planned
-        Whether a repair or an adoption was asked for, so that each line says what becomes of the thing.
+    `planned`: whether a repair or an adoption was asked for, so that each line says what becomes of the thing.
     """
 
     def __init__(self, *, as_json: bool, everything: bool, planned: bool) -> None:

@@ -167,14 +167,8 @@ def print_report(
 ) -> None:
     """Print a report: one JSON document, or its tables and its line; on standard error what failed, and the notes.
 
-    Parameters
-    ----------
-    rows
-        At most so many of each table; None prints all.
-    all_by
-        The option that shows all.
-    more
-        What belongs into the document beside the fields.
+    `rows`: at most so many of each table; None prints all. `all_by`: the option that shows all. `more`: what belongs
+    into the document beside the fields.
     """
     told = report._view()
     for table in () if as_json else told.tables:

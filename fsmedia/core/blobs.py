@@ -70,10 +70,7 @@ def live_data(backend: Backend, pointer: Pointer) -> Entry | None:
 def is_rotten(backend: Backend, pointer: Pointer, found: Entry, md5: Callable[[], bytes | None]) -> bool:
     """Return whether data of the right size are other bytes than their name says, as far as it costs no transfer.
 
-    Parameters
-    ----------
-    md5
-        Of the right bytes; None where nobody has read them.
+    `md5`: of the right bytes; None where nobody has read them.
     """
     if found.md5 is not None and backend.tells_md5:
         right = md5()
@@ -99,10 +96,7 @@ def is_rotten(backend: Backend, pointer: Pointer, found: Entry, md5: Callable[[]
 def digest_of(backend: Backend, key: str, *, size: int | None = None) -> str:
     """Read an object, and return its digest; empty if there is none.
 
-    Parameters
-    ----------
-    size
-        Of its bytes, where it is sure: a look less on object stores.
+    `size`: of its bytes, where it is sure: a look less on object stores.
     """
     hashed = sha256()
     try:
@@ -130,15 +124,8 @@ def is_kept(backend: Backend, pointer: Pointer, marker: str | None) -> bool:
 def release(backend: Backend, pointer: Pointer) -> bool:
     """Delete a generation if nothing uses it any more; the caller's own marker must be gone already.
 
-    Returns
-    -------
-    bool
-        Whether the data were deleted.
-
-    Raises
-    ------
-    StorageError
-        A step was not answered. What was done stays, the mark too: it only keeps new references away.
+    Returns whether the data were deleted. Raises `StorageError`: a step was not answered. What was done stays, the mark
+    too: it only keeps new references away.
     """
     if backend.holds(pointer.refs_folder):
         return False

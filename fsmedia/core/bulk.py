@@ -47,10 +47,7 @@ def taken(given: Iterable[T]) -> Iterator[T | MediaError]:
 def collected(answers: Iterable[Answer], on_error: OnError) -> list[Any]:
     """Return all answers, or raise those that are errors once all are there.
 
-    Raises
-    ------
-    BulkError
-        Some are errors, and they are to be raised.
+    Raises `BulkError`: some are errors, and they are to be raised.
     """
     if on_error not in ("raise", "return"):
         raise InvalidMediaError(f"unknown on_error {on_error!r}", next_step="use 'raise' or 'return'")
@@ -79,10 +76,7 @@ def find(
 ) -> Iterator[tuple[str | None, records.StoredItem | MediaError]]:
     """Look at many media and read their sidecars, a window at a time; give keys and what was found.
 
-    Parameters
-    ----------
-    with_holds
-        Read their holds too: one listing of all holds, at the first window.
+    `with_holds`: read their holds too: one listing of all holds, at the first window.
     """
     held: frozenset[str] | None = None
     for window in key_windows(references, key_of, size):
@@ -111,14 +105,8 @@ def store(
 ) -> Iterator[Answer]:
     """Gather small media to commit together; a large one commits the gathered first, then goes alone.
 
-    Parameters
-    ----------
-    context
-        Returns what a write needs, as it is at that moment: a generator of pairs may run for hours.
-    rules
-        What sources may be.
-    store_one
-        Stores a large one.
+    `context`: returns what a write needs, as it is at that moment: a generator of pairs may run for hours. `rules`:
+    what sources may be. `store_one`: stores a large one.
     """
     gathered: list[MediaUpload | MediaError] = []
     gathered_bytes = 0

@@ -65,33 +65,14 @@ class DeferredUpload(Protocol):
 class StoreOperation:
     """One store of a media item under its own key; everything is checked, nothing is visible yet.
 
-    Attributes
-    ----------
-    data
-        The bytes, or the stage that holds them.
-    sidecar
-        The sidecar's bytes.
-    now
-        The store's clock.
-    expires_at
-        When the policy in the sidecar lets the item expire; None: never.
-    grace
-        Age from which leftovers of the store may be removed, so a store must not take longer.
-    started
-        When the first step began; set by the steps.
-    remake
-        Makes the sidecar, and the instant at which its policy lets the item expire, anew beside the sidecar of what the
-        bytes replace; None: the sidecar stays as it is. As the following, only asked under names that clients choose.
-    before
-        The sidecar of what the bytes replace, of which this one was made.
-    seen
-        The sidecar that lay there, whatever it spoke of; None: nobody has looked.
-    exclusive
-        Nothing may be replaced.
-    source
-        Of a copy: the name whose bytes these are.
-    token
-        Of the bytes that were written; set by the steps, where the storage tells it.
+    `data`: the bytes, or the stage that holds them. `sidecar`: the sidecar's bytes. `now`: the store's clock.
+    `expires_at`: when the policy in the sidecar lets the item expire; None: never. `grace`: age from which leftovers of
+    the store may be removed, so a store must not take longer. `started`: when the first step began; set by the steps.
+    `remake`: makes the sidecar, and the instant at which its policy lets the item expire, anew beside the sidecar of
+    what the bytes replace; None: the sidecar stays as it is. As the following, only asked under names that clients
+    choose. `before`: the sidecar of what the bytes replace, of which this one was made. `seen`: the sidecar that lay
+    there, whatever it spoke of; None: nobody has looked. `exclusive`: nothing may be replaced. `source`: of a copy: the
+    name whose bytes these are. `token`: of the bytes that were written; set by the steps, where the storage tells it.
     """
 
     backend: Backend
@@ -120,18 +101,9 @@ class StoreOperation:
 class SharedStoreOperation:
     """One store of a media item that shares equal bytes; everything is checked, nothing is visible yet.
 
-    Attributes
-    ----------
-    digest, size
-        Of the bytes as they will be stored.
-    name_of
-        Makes the reference for a generation.
-    sidecar_of
-        Makes the sidecar's bytes for a marker.
-    expires_at, grace, started
-        As in `StoreOperation`.
-    reference, marker
-        What was chosen; empty before.
+    `digest`, `size`: of the bytes as they will be stored. `name_of`: makes the reference for a generation.
+    `sidecar_of`: makes the sidecar's bytes for a marker. `expires_at`, `grace`, `started`: as in `StoreOperation`.
+    `reference`, `marker`: what was chosen; empty before.
     """
 
     backend: Backend
@@ -153,26 +125,13 @@ class SharedStoreOperation:
 class DeleteOperation:
     """One delete of a media item.
 
-    Attributes
-    ----------
-    keep_folders
-        Leave the folder that gets empty, where the storage has folders.
-    due_keys
-        Its entries in the due index, as far as they are known.
-    stays
-        The media item stays: only these due entries are removed.
-    marker
-        Of a deduplicated item, as its sidecar names it. Without its sidecar nobody knows the marker, and none is
-        touched.
-    seen
-        The sidecar upon which the delete was decided; None: nobody has looked. As the following, only asked under names
-        that clients choose.
-    still
-        Tells of a sidecar that came meanwhile whether the item is to be deleted all the same; None: it is.
-    entry
-        The bytes that are to be deleted and no others; None: whatever lies there.
-    marked
-        The sidecar with the mark of this delete; set by the steps.
+    `keep_folders`: leave the folder that gets empty, where the storage has folders. `due_keys`: its entries in the due
+    index, as far as they are known. `stays`: the media item stays: only these due entries are removed. `marker`: of a
+    deduplicated item, as its sidecar names it. Without its sidecar nobody knows the marker, and none is touched.
+    `seen`: the sidecar upon which the delete was decided; None: nobody has looked. As the following, only asked under
+    names that clients choose. `still`: tells of a sidecar that came meanwhile whether the item is to be deleted all the
+    same; None: it is. `entry`: the bytes that are to be deleted and no others; None: whatever lies there. `marked`: the
+    sidecar with the mark of this delete; set by the steps.
     """
 
     backend: Backend
@@ -474,20 +433,11 @@ def rewrite_sidecar(
     Under a name that a client chose, what others change meanwhile stays; under our own the last writer wins. A due
     entry for another instant stays: it is a hint, and the sweep that meets it reads the sidecar.
 
-    Parameters
-    ----------
-    seen
-        The sidecar of which this one was made; None: nobody has looked.
-    change
-        Makes it anew of one that came meanwhile; None: it stays as it is.
-
-    Raises
-    ------
-    MediaNotFoundError
-        Its bytes, or its marker, are not seen after the write: somebody deleted the media item meanwhile, or the
-        storage answered wrongly. The new sidecar stays.
-    CorruptSidecarError
-        A deduplicated item's sidecar names no marker, so nothing could be checked; nothing was written.
+    `seen`: the sidecar of which this one was made; None: nobody has looked. `change`: makes it anew of one that came
+    meanwhile; None: it stays as it is. Raises `MediaNotFoundError`: its bytes, or its marker, are not seen after the
+    write: somebody deleted the media item meanwhile, or the storage answered wrongly. The new sidecar stays. Raises
+    `CorruptSidecarError`: a deduplicated item's sidecar names no marker, so nothing could be checked; nothing was
+    written.
     """
     if not keys.is_own_name(reference):
         named.rewrite(backend, reference, seen, Rewritten(sidecar, expires_at), change)
@@ -502,10 +452,7 @@ def rewrite_sidecar(
 def store_shared(operation: SharedStoreOperation) -> str:
     """Store one media item beside equal bytes where there are some, else as their first user.
 
-    Raises
-    ------
-    StorageError
-        A step was not answered; it stops there and undoes nothing.
+    Raises `StorageError`: a step was not answered; it stops there and undoes nothing.
     """
     pointer = blobs.find_generation(operation.backend, operation.digest, operation.size)
     joined = None if pointer is None else _join_generation(operation, pointer)
@@ -537,10 +484,7 @@ def store_many(operations: Sequence[SharedStoreOperation]) -> Outcomes:
 def copy(operation: SharedStoreOperation, pointer: Pointer) -> None:
     """Add a reference to a generation: a marker and a sidecar are written, no bytes move.
 
-    Raises
-    ------
-    StoreConflictError
-        The generation is about to be deleted with its last reference.
+    Raises `StoreConflictError`: the generation is about to be deleted with its last reference.
     """
     if _join_generation(operation, pointer) is None:
         raise StoreConflictError(

@@ -93,14 +93,9 @@ def open_url(
     wait, and all that the server takes for each MiB of body begun. `max_size` is in bytes, None takes any number.
     `allow_private` connects to any address and uses the proxies of the environment.
 
-    Raises
-    ------
-    InvalidMediaError
-        The URL, an address or a redirect is refused, or the answer is not a 200 with the bytes as they are.
-    MediaTooLargeError
-        It says that it is too large.
-    StorageError
-        The network or the server failed.
+    Raises `InvalidMediaError`: the URL, an address or a redirect is refused, or the answer is not a 200 with the bytes
+    as they are. Raises `MediaTooLargeError`: it says that it is too large. Raises `StorageError`: the network or the
+    server failed.
     """
     fetch = _Request(timeout.total_seconds(), clock, None if allow_private else address_allowed)
     place = fetch.place(url)
@@ -134,12 +129,8 @@ class Download:
     def chunks(self) -> Iterator[bytes]:
         """Read the body as it arrives, at most 1 MiB at once.
 
-        Raises
-        ------
-        MediaTooLargeError
-            It is longer than allowed.
-        StorageError
-            It broke off, is shorter than declared, or came too slowly.
+        Raises `MediaTooLargeError`: it is longer than allowed. Raises `StorageError`: it broke off, is shorter than
+        declared, or came too slowly.
         """
         fetch = self._fetch
         while data := fetch.call(self._response.read1, _PIECE):

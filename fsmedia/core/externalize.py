@@ -169,10 +169,7 @@ def _placed(metadata: MediaMetadata, place: MediaField) -> MediaMetadata:
 def _check_markers(store: MessageStore, markers: Sequence[tuple[MediaField, InlineReference]]) -> None:
     """Refuse texts that only look like references of ours: `inline` could not put anything in their place.
 
-    Raises
-    ------
-    InvalidMediaError
-        There is one.
+    Raises `InvalidMediaError`: there is one.
     """
     known: set[InlineReference] = set()
     for place, marker in markers:

@@ -114,10 +114,7 @@ def among(held_keys: frozenset[str], references: Iterable[str]) -> dict[str, Hel
 def refuse(backend: Backend, *references: str) -> None:
     """Raise if one of the media items is held.
 
-    Raises
-    ------
-    HeldMediaError
-        One is.
+    Raises `HeldMediaError`: one is.
     """
     for error in refusals(backend, references).values():
         raise error

@@ -55,12 +55,7 @@ _UNKNOWN_TYPE = "application/octet-stream"
 class HashingWriter:
     """Counts and hashes bytes, keeps the first of them, and writes them to a stage.
 
-    Parameters
-    ----------
-    stage
-        Where they go; None only counts and hashes.
-    max_size
-        Most bytes to take; None takes any number.
+    `stage`: where they go; None only counts and hashes. `max_size`: most bytes to take; None takes any number.
     """
 
     def __init__(self, stage: Stage | None, max_size: int | None) -> None:
@@ -74,10 +69,7 @@ class HashingWriter:
     def write(self, data: bytes | memoryview) -> None:
         """Take bytes.
 
-        Raises
-        ------
-        MediaTooLargeError
-            They are too many.
+        Raises `MediaTooLargeError`: they are too many.
         """
         self.size += len(data)
         refuse_over(self._max_size, self.size)
@@ -116,12 +108,7 @@ class WavWriter(HashingWriter):
     The header says how much sound follows it. If that was not known or was wrong, it is corrected at the end and the
     stage is read once more for the digest.
 
-    Parameters
-    ----------
-    form
-        Format of the samples.
-    expected
-        Bytes of sound that will come, where the source can tell.
+    `form`: format of the samples. `expected`: bytes of sound that will come, where the source can tell.
     """
 
     def __init__(self, stage: Stage | None, max_size: int | None, form: PcmFormat, expected: int | None) -> None:
@@ -193,10 +180,8 @@ class WriteContext:
 class MediaUpload:
     """One media item on its way into a store: checked at once, then written or taken, then committed or discarded.
 
-    Raises
-    ------
-    InvalidMediaError, InvalidLayoutError, UnknownPolicyError
-        The metadata do not fit the store; nothing was written.
+    Raises `InvalidMediaError`, `InvalidLayoutError`, `UnknownPolicyError`: the metadata do not fit the store; nothing
+    was written.
     """
 
     def __init__(
@@ -341,10 +326,8 @@ class MediaUpload:
 def draft_of(context: Callable[[], WriteContext], content: MediaContent, metadata: MediaMetadata) -> MediaUpload:
     """Return the draft of a caller's media; the context is asked for once both are of their kinds.
 
-    Raises
-    ------
-    InvalidMediaError, InvalidLayoutError, UnknownPolicyError
-        It can't be stored as given; nothing was written.
+    Raises `InvalidMediaError`, `InvalidLayoutError`, `UnknownPolicyError`: it can't be stored as given; nothing was
+    written.
     """
     for name, value, kind in (("content", content, MediaContent), ("metadata", metadata, MediaMetadata)):
         if not isinstance(value, kind):
@@ -485,16 +468,9 @@ class MediaWriter:
 class SourceRules:
     """Limits that a store sets to its sources.
 
-    Attributes
-    ----------
-    max_size
-        Most bytes of one media item; None takes any number.
-    timeout
-        Longest wait for a connection to a URL, and for each of its answers.
-    allow_private
-        Whether a URL may lead to this machine or its own network.
-    open_stored
-        Opens a media item of the same store.
+    `max_size`: most bytes of one media item; None takes any number. `timeout`: longest wait for a connection to a URL,
+    and for each of its answers. `allow_private`: whether a URL may lead to this machine or its own network.
+    `open_stored`: opens a media item of the same store.
     """
 
     max_size: int | None
@@ -506,16 +482,9 @@ class SourceRules:
 class Source(NamedTuple):
     """An opened source.
 
-    Attributes
-    ----------
-    chunks
-        The bytes, to be taken once.
-    data
-        The bytes, if they are in memory anyway.
-    size
-        How many there will be, where the source can tell; a hint, not a promise.
-    mime_type
-        What the source says they are, where that tells more than the content does.
+    `chunks`: the bytes, to be taken once. `data`: the bytes, if they are in memory anyway. `size`: how many there will
+    be, where the source can tell; a hint, not a promise. `mime_type`: what the source says they are, where that tells
+    more than the content does.
     """
 
     chunks: Iterable[bytes]
@@ -542,16 +511,9 @@ def is_small_file(content: MediaContent, most: int) -> bool:
 def open_source(content: MediaContent, rules: SourceRules) -> Iterator[Source]:
     """Open the source of a content; what it can tell of its size is checked before it is read.
 
-    Raises
-    ------
-    InvalidMediaError
-        The source can't be read as bytes, or leads where it must not.
-    MediaNotFoundError
-        The file or the stored media item does not exist.
-    MediaTooLargeError
-        It declares a size that is too large.
-    StorageError
-        It can't be read now.
+    Raises `InvalidMediaError`: the source can't be read as bytes, or leads where it must not. Raises
+    `MediaNotFoundError`: the file or the stored media item does not exist. Raises `MediaTooLargeError`: it declares a
+    size that is too large. Raises `StorageError`: it can't be read now.
     """
     # `data` wins over `file_path`, as PromptKit has it; `url` never stands beside either.
     if content.data is not None:

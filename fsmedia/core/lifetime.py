@@ -53,12 +53,8 @@ _RELEVANT_KEYS = (b"expires_at", b"policy_name", b"marker")
 def apply_policy(context: WriteContext, key: str, policy_name: str | None) -> None:
     """Set the policy of a media item, counted from its timestamp; None keeps it for ever.
 
-    Raises
-    ------
-    UnknownPolicyError
-        The name means nothing here; nothing was written.
-    InvalidMediaError
-        The media item has no sidecar that could hold a policy.
+    Raises `UnknownPolicyError`: the name means nothing here; nothing was written. Raises `InvalidMediaError`: the media
+    item has no sidecar that could hold a policy.
     """
     if policy_name is not None and not isinstance(policy_name, str):
         raise InvalidMediaError(f"a policy is given by its name, not by {type(policy_name).__name__}")
@@ -91,13 +87,9 @@ def apply_policy(context: WriteContext, key: str, policy_name: str | None) -> No
 def hold(context: WriteContext, hold: Hold) -> None:
     """Place a hold on a media item.
 
-    Raises
-    ------
-    MediaNotFoundError
-        There is no such media item, or it is not seen after the hold was written: somebody deleted it meanwhile, or
-        the storage answered wrongly. The hold stays.
-    StoreConflictError
-        Somebody is deleting it, and was not done in time. The hold stays.
+    Raises `MediaNotFoundError`: there is no such media item, or it is not seen after the hold was written: somebody
+    deleted it meanwhile, or the storage answered wrongly. The hold stays. Raises `StoreConflictError`: somebody is
+    deleting it, and was not done in time. The hold stays.
     """
     backend, key = context.backend, str(hold.reference)
     with ErrorContext(key):
@@ -148,10 +140,7 @@ def current_user() -> str:
 def check_log(log: object) -> None:
     """Refuse a value that is no deletion log.
 
-    Raises
-    ------
-    InvalidMediaError
-        It is neither a function, nor "store", nor None.
+    Raises `InvalidMediaError`: it is neither a function, nor "store", nor None.
     """
     if log is not None and log != IN_STORE and not callable(log):
         raise InvalidMediaError(
@@ -196,10 +185,7 @@ def record(backend: Backend, log: DeletionLog, deletions: Sequence[Deletion]) ->
 class Deleter:
     """Deletes media items of one root on request.
 
-    Attributes
-    ----------
-    keep_folders
-        Leave the folders that get empty.
+    `keep_folders`: leave the folders that get empty.
     """
 
     backend: Backend
@@ -213,14 +199,8 @@ class Deleter:
     def one(self, reference: str) -> bool:
         """Delete one media item; False if it had no sidecar, so that at most a leftover was there.
 
-        Raises
-        ------
-        HeldMediaError
-            It is held.
-        InvalidReferenceError
-            The name is a folder's.
-        StorageError
-            The storage failed; doing it again finishes it.
+        Raises `HeldMediaError`: it is held. Raises `InvalidReferenceError`: the name is a folder's. Raises
+        `StorageError`: the storage failed; doing it again finishes it.
         """
         with ErrorContext(reference):
             wanted = [keys.sidecar_key(reference), keys.hold_key(reference)]
@@ -299,10 +279,7 @@ class Deleter:
     def moved(self, sources: Mapping[str, Pair]) -> dict[str, MediaError]:
         """Delete what was copied elsewhere, unless it was changed or held since; return the errors by reference.
 
-        Parameters
-        ----------
-        sources
-            References, and the items as they were copied.
+        `sources`: references, and the items as they were copied.
         """
         try:
             # Copying a folder may have taken hours: what was held meanwhile stays where it is held.

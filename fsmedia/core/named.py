@@ -65,12 +65,7 @@ _LOCKED_AT_ONCE = 64
 class Seen:
     """A sidecar as it was read.
 
-    Attributes
-    ----------
-    text
-        Its bytes; None: there was none.
-    token
-        With which it can be replaced where the storage keeps conditions.
+    `text`: its bytes; None: there was none. `token`: with which it can be replaced where the storage keeps conditions.
     """
 
     text: bytes | None = None
@@ -92,10 +87,7 @@ class ContentDigest(NamedTuple):
 def read_digest(backend: Backend, key: str, size: int) -> ContentDigest | None:
     """Read all bytes of an object; None if it is gone.
 
-    Parameters
-    ----------
-    size
-        Size by the listing: spares the request for more bytes after the last ones.
+    `size`: size by the listing: spares the request for more bytes after the last ones.
     """
     digest, start, head = sha256(), 0, b""
     while True:
@@ -175,15 +167,8 @@ def _longest(backend: Backend) -> timedelta:
 def at_rest(backend: Backend, reference: str, seen: Seen, *, deletes: bool = False) -> Seen:
     """Return the sidecar as it is once nobody deletes the media any more; it waits for that, but not for ever.
 
-    Parameters
-    ----------
-    deletes
-        Whoever deletes goes over a mark of a deletion of this process that failed.
-
-    Raises
-    ------
-    StoreConflictError
-        Somebody still does.
+    `deletes`: whoever deletes goes over a mark of a deletion of this process that failed. Raises `StoreConflictError`:
+    somebody still does.
     """
     for attempt in range(LOOKS):
         mark = leaving(seen.text)
@@ -208,12 +193,7 @@ def at_rest(backend: Backend, reference: str, seen: Seen, *, deletes: bool = Fal
 class Pair(NamedTuple):
     """Bytes and sidecar of a media, as they were seen to fit.
 
-    Attributes
-    ----------
-    entry
-        The bytes, under the media's reference.
-    seen
-        The sidecar; without text for another program's file.
+    `entry`: the bytes, under the media's reference. `seen`: the sidecar; without text for another program's file.
     """
 
     entry: Entry
@@ -223,15 +203,7 @@ class Pair(NamedTuple):
 def find_pair(backend: Backend, reference: str, find: Callable[[], Pair]) -> Pair:
     """Return a media whose sidecar speaks of its bytes; while somebody writes it, it is waited, but not for ever.
 
-    Parameters
-    ----------
-    find
-        Looks for it.
-
-    Raises
-    ------
-    StoreConflictError
-        They do not fit, however often it is looked.
+    `find`: looks for it. Raises `StoreConflictError`: they do not fit, however often it is looked.
     """
     found = find()
     if keys.is_own_name(reference) or backend.exclusion is Exclusion.LOCK:
@@ -268,12 +240,7 @@ def _is_proven(backend: Backend, reference: str, pair: Pair) -> bool:
 class CopiedBytes:
     """Bytes of another media of the root on their way to a key: to the steps of a store, a stage.
 
-    Attributes
-    ----------
-    pair
-        The source, as it was when its bytes were copied.
-    find
-        Looks for the source.
+    `pair`: the source, as it was when its bytes were copied. `find`: looks for the source.
     """
 
     backend: Backend
@@ -630,10 +597,7 @@ def _reconcile(item: StoreOperation) -> None:
 def describe(backend: Backend, reference: str, fallback: bytes) -> None:
     """Give the bytes that lie at a name a sidecar that fits; ids, policy and attributes of the one there stay.
 
-    Parameters
-    ----------
-    fallback
-        A sidecar to begin with where there is none.
+    `fallback`: a sidecar to begin with where there is none.
     """
     entry = backend.head(reference)
     content = None if entry is None else read_digest(backend, reference, entry.size)
@@ -921,12 +885,7 @@ def _describe_what_lies(item: DeleteOperation) -> None:
 class Rewritten(NamedTuple):
     """A sidecar that replaces another.
 
-    Attributes
-    ----------
-    text
-        Its bytes.
-    expires_at
-        When its policy lets the media go; None: never.
+    `text`: its bytes. `expires_at`: when its policy lets the media go; None: never.
     """
 
     text: bytes
@@ -942,12 +901,8 @@ def rewrite(
 ) -> None:
     """Replace the sidecar of a name that a client chose; see `commit.rewrite_sidecar`.
 
-    Raises
-    ------
-    MediaNotFoundError
-        Somebody deleted the media meanwhile.
-    StoreConflictError
-        Others kept changing it, or somebody is deleting it.
+    Raises `MediaNotFoundError`: somebody deleted the media meanwhile. Raises `StoreConflictError`: others kept changing
+    it, or somebody is deleting it.
     """
 
     def beside(text: bytes | None) -> Rewritten:

@@ -33,10 +33,7 @@ _MAX_PENDING = 32
 class JobResult:
     """What became of a window or, added up, of all windows so far.
 
-    Attributes
-    ----------
-    examined
-        Items that were looked at; what `progress` is told.
+    `examined`: items that were looked at; what `progress` is told.
     """
 
     examined: int = 0
@@ -116,24 +113,12 @@ def run_windows(
 ) -> Result:
     """Do a job window by window, and return `total` with all results added.
 
-    Parameters
-    ----------
-    work, context
-        Both can be pickled, and so can items and results: an executor may have processes, here or elsewhere.
-    parts
-        The windows, in any number; they are taken as workers become free.
-    backends
-        Storages that the work needs; one that only this process sees is refused in any other.
-    key
-        What the report calls an item whose window was lost, because its worker died or raised.
-    again
-        The next step that such a failure names, such as `sweep again`.
-    stopped
-        Asked before each window; True begins no more of them.
-    handle
-        Called with each result in this process, before it is added.
-    progress
-        Called with the number of items examined so far, after each window.
+    `work`, `context`: both can be pickled, and so can items and results: an executor may have processes, here or
+    elsewhere. `parts`: the windows, in any number; they are taken as workers become free. `backends`: storages that the
+    work needs; one that only this process sees is refused in any other. `key`: what the report calls an item whose
+    window was lost, because its worker died or raised. `again`: the next step that such a failure names, such as `sweep
+    again`. `stopped`: asked before each window; True begins no more of them. `handle`: called with each result in this
+    process, before it is added. `progress`: called with the number of items examined so far, after each window.
     """
 
     def lost(part: list[Item], error: Exception) -> Result:

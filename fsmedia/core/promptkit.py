@@ -47,10 +47,7 @@ _index = _IndexLock()
 def read_index(data: bytes | None, key: str = keys.DEDUP_INDEX_KEY) -> dict[str, object]:
     """Return PromptKit's index, digest -> path; empty where there is none.
 
-    Raises
-    ------
-    StorageError
-        It can't be read.
+    Raises `StorageError`: it can't be read.
     """
     try:
         index = {} if data is None else from_json(data)
@@ -76,10 +73,7 @@ def index_keys(*, adopted: bool) -> list[str]:
 def whole_index(backend: Backend) -> dict[str, object]:
     """Return what PromptKit's index says, where it lies and where it was set aside.
 
-    Raises
-    ------
-    StorageError
-        One of them can't be read.
+    Raises `StorageError`: one of them can't be read.
     """
     places = index_keys(adopted=True)  # PromptKit may have come later than this package
     found = [read_index(data, key) for key, data in zip(places, backend.fetch(reads=places).reads, strict=True)]
@@ -100,17 +94,8 @@ def forget(
 ) -> None:
     """Set PromptKit's index aside if it names media items that are about to go, and take them out of what lies aside.
 
-    Parameters
-    ----------
-    found
-        What lies at `index_keys`, where that was read already.
-    adopted
-        Whether another program began the root.
-
-    Raises
-    ------
-    StorageError
-        The index can't be read or written; nothing has been deleted then.
+    `found`: what lies at `index_keys`, where that was read already. `adopted`: whether another program began the root.
+    Raises `StorageError`: the index can't be read or written; nothing has been deleted then.
     """
     # Its paths are absolute, or relative to a working directory long gone, so what counts is how they end. A path that
     # ends alike elsewhere goes too: that costs PromptKit one more copy of those bytes, an entry too many their loss.
@@ -168,17 +153,8 @@ def _joined(index: Mapping[str, object], wanted: set[str], text: bytes | None) -
 def carry(backend: Backend, index: Mapping[str, object], references: Mapping[str, str]) -> None:
     """Add media items that were copied from another root to this root's index, as the other one's index names them.
 
-    Parameters
-    ----------
-    index
-        The other root's.
-    references
-        References there -> references here; the bytes are here already.
-
-    Raises
-    ------
-    StorageError
-        This root's index can't be read or written.
+    `index`: the other root's. `references`: references there -> references here; the bytes are here already. Raises
+    `StorageError`: this root's index can't be read or written.
     """
     # Paths of this root: PromptKit trusts them, and those of the other root lead back there.
     found = {

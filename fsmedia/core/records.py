@@ -71,12 +71,7 @@ _CORRUPT_STEP = "run fsmedia verify --deep; verify_reads=False reads it as it is
 class StoredFacts(NamedTuple):
     """What is known of the bytes of a media item before they are read.
 
-    Attributes
-    ----------
-    size
-        Bytes.
-    sha256
-        Digest, in hex.
+    `size`: bytes. `sha256`: digest, in hex.
     """
 
     size: int
@@ -86,10 +81,7 @@ class StoredFacts(NamedTuple):
 def check_mode(verify_reads: object) -> None:
     """Refuse what is no way to check reads.
 
-    Raises
-    ------
-    InvalidMediaError
-        It is none of True, False and "always".
+    Raises `InvalidMediaError`: it is none of True, False and "always".
     """
     if not isinstance(verify_reads, bool) and verify_reads != "always":
         raise InvalidMediaError(
@@ -127,12 +119,7 @@ class ReadCheck:
     def check(self, data: bytes) -> bytes:
         """Return the bytes of a whole read; where they are not those that were stored, read them once more.
 
-        Raises
-        ------
-        CorruptMediaError
-            They are not.
-        MediaNotFoundError
-            They are gone by now.
+        Raises `CorruptMediaError`: they are not. Raises `MediaNotFoundError`: they are gone by now.
         """
         if self.is_met(data):
             return data
@@ -153,15 +140,7 @@ class ReadCheck:
     def judge(self, size: int, digest: str | None) -> None:
         """Decide on bytes that are not what was expected, by the sidecar and the bytes of now.
 
-        Parameters
-        ----------
-        digest
-            Of all bytes; None where only their number is known.
-
-        Raises
-        ------
-        CorruptMediaError
-            They are damaged.
+        `digest`: of all bytes; None where only their number is known. Raises `CorruptMediaError`: they are damaged.
         """
         sidecar, place = keys.sidecar_key(self.reference), keys.bytes_key(self.reference)
         answers = self.backend.fetch(reads=[sidecar], heads=[place, sidecar])
@@ -211,10 +190,7 @@ def absolute_range(reference: str, start: int | None, end: int | None) -> tuple[
 def check_range(backend: Backend, reference: str, data: bytes, start: int | None, end: int | None) -> bytes:
     """Return the bytes of a range if they are as many as were asked for; looks at the media item only in doubt.
 
-    Raises
-    ------
-    CorruptMediaError
-        They are not.
+    Raises `CorruptMediaError`: they are not.
     """
     if start is not None and end is not None and 0 <= start <= end and len(data) == end - start:
         return data
@@ -248,15 +224,8 @@ def open_checked(
 ) -> BinaryIO:
     """Open the bytes of a media item, to be compared with what was stored; without facts as they are.
 
-    Parameters
-    ----------
-    size
-        Of the bytes, where it is sure; object stores are spared a look then.
-
-    Raises
-    ------
-    FileNotFoundError
-        They are not there.
+    `size`: of the bytes, where it is sure; object stores are spared a look then. Raises `FileNotFoundError`: they are
+    not there.
     """
     place = keys.bytes_key(reference)
     file = backend.open(place, block_size=block_size, size=size)
@@ -270,10 +239,7 @@ class CheckedFile(io.BufferedIOBase, BinaryIO):
 
     Reads may repeat earlier parts. After a seek past what was read only lengths are checked.
 
-    Parameters
-    ----------
-    reopen
-        Opens the bytes anew: a whole read that fails is done once more.
+    `reopen`: opens the bytes anew: a whole read that fails is done once more.
     """
 
     def __init__(self, file: BinaryIO, check: ReadCheck, reopen: Callable[[], BinaryIO]) -> None:
@@ -291,10 +257,7 @@ class CheckedFile(io.BufferedIOBase, BinaryIO):
     def read(self, size: int | None = -1, /) -> bytes:
         """Read up to `size` bytes, all by default.
 
-        Raises
-        ------
-        CorruptMediaError
-            This read comes to the end, and the bytes are not those that were stored.
+        Raises `CorruptMediaError`: this read comes to the end, and the bytes are not those that were stored.
         """
         if self._position == 0 and self._hashed == 0 and (size is None or size < 0):
             return self._read_whole()
@@ -447,16 +410,9 @@ class CheckedFile(io.BufferedIOBase, BinaryIO):
 class StoredItem(NamedTuple):
     """A media item that is there.
 
-    Attributes
-    ----------
-    entry
-        Its bytes: size, time.
-    sidecar
-        The bytes of its sidecar, not yet parsed; None where it has none.
-    hold
-        The bytes of its hold; None where it has none, or nobody asked.
-    token
-        Of its sidecar, where the storage keeps conditions.
+    `entry`: its bytes: size, time. `sidecar`: the bytes of its sidecar, not yet parsed; None where it has none. `hold`:
+    the bytes of its hold; None where it has none, or nobody asked. `token`: of its sidecar, where the storage keeps
+    conditions.
     """
 
     entry: Entry
@@ -473,12 +429,7 @@ class StoredItem(NamedTuple):
 class ListedItem(NamedTuple):
     """What a listing shows of a media item.
 
-    Attributes
-    ----------
-    entry
-        Its bytes.
-    sidecar
-        Its sidecar, under the sidecar's own key; None where it has none.
+    `entry`: its bytes. `sidecar`: its sidecar, under the sidecar's own key; None where it has none.
     """
 
     entry: Entry
@@ -493,10 +444,7 @@ class ListedItem(NamedTuple):
 class ListedPair(NamedTuple):
     """What a listing shows at one name: bytes, a sidecar, or both.
 
-    Attributes
-    ----------
-    data
-        The bytes at the name itself; those of deduplicated media lie elsewhere.
+    `data`: the bytes at the name itself; those of deduplicated media lie elsewhere.
     """
 
     key: str
@@ -512,10 +460,7 @@ class ListedPair(NamedTuple):
 class SelectedItem(NamedTuple):
     """A listed media item that meets a selection.
 
-    Attributes
-    ----------
-    text
-        Its sidecar's bytes, if they were read to find that out.
+    `text`: its sidecar's bytes, if they were read to find that out.
     """
 
     listed: ListedItem
@@ -551,12 +496,8 @@ class SelectionIndexLoader(Protocol):
 def find(backend: Backend, reference: str, *, with_hold: bool = False) -> StoredItem:
     """Return a media item with its sidecar, and its hold on request, in one round trip.
 
-    Raises
-    ------
-    MediaNotFoundError
-        It is not there, or only half.
-    InvalidReferenceError
-        The reference names a folder.
+    Raises `MediaNotFoundError`: it is not there, or only half. Raises `InvalidReferenceError`: the reference names a
+    folder.
     """
     wanted = [keys.sidecar_key(reference)]
     if with_hold:
@@ -577,10 +518,7 @@ def find_many(
 ) -> list[StoredItem | MediaError]:
     """Return several media items with their sidecars in one round trip; an error stands in the place of its item.
 
-    Parameters
-    ----------
-    held
-        Keys of holds, as `holds.held` lists them; those of the items among them are read too.
+    `held`: keys of holds, as `holds.held` lists them; those of the items among them are read too.
     """
     kept = [key for key in references if held and keys.hold_key(key) in held]
     alone = partial(find, backend, with_hold=bool(held))
@@ -764,15 +702,8 @@ def open_bytes(
 ) -> BinaryIO:
     """Open the bytes of a media item.
 
-    Parameters
-    ----------
-    verify_reads
-        Compare them with what was stored; off for those who hash them themselves.
-
-    Raises
-    ------
-    MediaNotFoundError
-        They are not there.
+    `verify_reads`: compare them with what was stored; off for those who hash them themselves. Raises
+    `MediaNotFoundError`: they are not there.
     """
     try:
         return open_found(backend, reference, verify_reads=verify_reads, block_size=block_size)
@@ -807,10 +738,7 @@ def read_found(
 ) -> bytes | None:
     """Read a media item, all of it or a range that is counted as in slices; None where there is nothing.
 
-    Raises
-    ------
-    CorruptMediaError
-        What was read is not what was stored.
+    Raises `CorruptMediaError`: what was read is not what was stored.
     """
     where, sidecar, facts = keys.bytes_key(reference), keys.sidecar_key(reference), None
     whole = start is None and end is None
@@ -859,10 +787,7 @@ def chunks_of(file: BinaryIO, start: int | None = None, end: int | None = None) 
 def signed_url(backend: Backend, reference: str, lifetime: timedelta, configuration: Configuration) -> str:
     """Return a URL under which other programs get a media's bytes.
 
-    Raises
-    ------
-    MediaNotFoundError
-        There is no such media.
+    Raises `MediaNotFoundError`: there is no such media.
     """
     if keys.pointer_of(reference) is not None:
         return shared_url(backend, reference, lifetime, configuration)
@@ -927,10 +852,7 @@ class StoredBytes:
 def record_of(item: StoredItem, configuration: Configuration) -> MediaRecord:
     """Return the record of a media item; path and storage fill in what no sidecar says.
 
-    Raises
-    ------
-    CorruptSidecarError
-        Its sidecar can't be read.
+    Raises `CorruptSidecarError`: its sidecar can't be read.
     """
     updates: dict[str, object] = {}
     if item.hold is not None:
@@ -972,10 +894,7 @@ def foreign_record(entry: Entry, configuration: Configuration) -> MediaRecord:
 def content_of(item: StoredItem, configuration: Configuration, path: str | None) -> MediaContent:
     """Return the content of a media item, with its bytes named by a path of this machine, else by reference.
 
-    Raises
-    ------
-    CorruptSidecarError
-        Its sidecar can't be read.
+    Raises `CorruptSidecarError`: its sidecar can't be read.
     """
     reference = item.entry.key
     if item.sidecar is None:
@@ -1010,15 +929,8 @@ def expiry_of(
 ) -> datetime | None:
     """Return when a media item expires: what its sidecar says, else what the name of its policy means.
 
-    Parameters
-    ----------
-    modified
-        When its bytes were written, for a sidecar without a time.
-
-    Raises
-    ------
-    CorruptSidecarError
-        The sidecar has wrong values.
+    `modified`: when its bytes were written, for a sidecar without a time. Raises `CorruptSidecarError`: the sidecar has
+    wrong values.
     """
     retention = sidecar.retention(reference)
     # The sidecar's own instant is the truth; the name counts where none was written, as PromptKit does.
@@ -1041,10 +953,7 @@ def expiry_or_none(data: bytes, reference: str, configuration: Configuration) ->
 def paired(entries: Iterable[Entry], *, shown_only: bool = False) -> Iterator[ListedPair]:
     """Pair bytes with sidecars in a listing in key order; holds only the few names whose sidecar may still follow.
 
-    Parameters
-    ----------
-    shown_only
-        Leave out what lies in `.fsmedia/`, temporary files and PromptKit's index.
+    `shown_only`: leave out what lies in `.fsmedia/`, temporary files and PromptKit's index.
     """
     waiting: dict[str, ListedPair] = {}
     for entry in entries:
@@ -1098,17 +1007,9 @@ def select(
 
     Where the selection names the id of the store's organization mode, only that id's folder is listed.
 
-    Parameters
-    ----------
-    held
-        Only media items that are held, or only those that are not.
-    shortcut
-        An index to ask instead of reading unchanged sidecars; the result is the same with and without.
-
-    Raises
-    ------
-    InvalidMediaError
-        The limit is no number from 0.
+    `held`: only media items that are held, or only those that are not. `shortcut`: an index to ask instead of reading
+    unchanged sidecars; the result is the same with and without. Raises `InvalidMediaError`: the limit is no number from
+    0.
     """
     if limit is not None and (not isinstance(limit, int) or limit < 0):
         raise InvalidMediaError(f"limit must be a number from 0, not {limit!r}")
@@ -1151,10 +1052,7 @@ def select_newest(
 
     All that are selected are looked at; only `count` of them are held in memory.
 
-    Raises
-    ------
-    InvalidMediaError
-        The count is no number from 0.
+    Raises `InvalidMediaError`: the count is no number from 0.
     """
     if not isinstance(count, int) or isinstance(count, bool) or count < 0:
         raise InvalidMediaError(f"newest must be a number from 0, not {count!r}")
@@ -1197,10 +1095,7 @@ def selected(
 ) -> Iterator[SelectedItem]:
     """List the media items that meet a selection, in the order of their keys; see `select`.
 
-    Parameters
-    ----------
-    nested
-        Is told of the stores below this one, whose media are left out.
+    `nested`: is told of the stores below this one, whose media are left out.
     """
     folders = folders_of(configuration, selection)
     # Where other fields stand before the id in the template, the folder says nothing about it; and media of other ids
@@ -1340,10 +1235,7 @@ class References:
     def key(self, reference: str) -> str:
         """Return the key that a reference names: below the root, as a URL of the root, or as a `media://` URL.
 
-        Raises
-        ------
-        InvalidReferenceError
-            It can't name a media of this store.
+        Raises `InvalidReferenceError`: it can't name a media of this store.
         """
         key = keys.check_reference(self._spelled(reference))
         set_reference(key)
@@ -1378,10 +1270,7 @@ class References:
     def apply(self, reference: str, function: Callable[[str], T]) -> T:
         """Call a function with a media's key; where it finds nothing, again with the media's present name.
 
-        Raises
-        ------
-        MediaNotFoundError
-            Under neither name.
+        Raises `MediaNotFoundError`: under neither name.
         """
         key = self.key(reference)
         with ErrorContext(key):
@@ -1415,20 +1304,14 @@ class References:
     def open(self, reference: str) -> BinaryIO:
         """Open a media's bytes.
 
-        Raises
-        ------
-        MediaNotFoundError
-            There is no such media.
+        Raises `MediaNotFoundError`: there is no such media.
         """
         return self.apply(reference, lambda key: open_bytes(self.backend, key, verify_reads=self.verify_reads))
 
     def read(self, reference: str, start: int | None, end: int | None) -> bytes:
         """Read a media's bytes, all or a range.
 
-        Raises
-        ------
-        MediaNotFoundError
-            There is no such media.
+        Raises `MediaNotFoundError`: there is no such media.
         """
 
         def found(key: str) -> bytes:

@@ -31,19 +31,8 @@ SWITCHES = ("deduplicate", "due-index-complete")
 class SettingsFile:
     """The settings in a root's `store.json`, or those that the first write would put there.
 
-    Parameters
-    ----------
-    backend
-        The root.
-    settings
-        What the caller asks for; compared with what is there.
-
-    Raises
-    ------
-    StoreConflictError
-        The root has other settings.
-    InvalidReferenceError
-        The root is a file.
+    `backend`: the root. `settings`: what the caller asks for; compared with what is there. Raises `StoreConflictError`:
+    the root has other settings. Raises `InvalidReferenceError`: the root is a file.
     """
 
     def __init__(self, backend: Backend, settings: Settings) -> None:
@@ -82,10 +71,7 @@ class SettingsFile:
     def check_exists(self) -> None:
         """Refuse a root that holds neither settings nor media; one listing, and only where there are no settings.
 
-        Raises
-        ------
-        MediaNotFoundError
-            There is no store.
+        Raises `MediaNotFoundError`: there is no store.
         """
         if self._written is not None:
             return
@@ -110,18 +96,10 @@ class SettingsFile:
     def settle(self, reference: str | None = None, drafted: Configuration | None = None) -> None:
         """Create `store.json` if there is none; what lies there afterwards counts, whoever wrote it.
 
-        Parameters
-        ----------
-        reference
-            The media item that is about to be stored; if the root can't take it, no settings are written.
-        drafted
-            The settings that the media item was checked against, which must be those that count.
-
-        Raises
-        ------
-        StoreConflictError
-            Another process created the store with other settings at the same time; or another store lies above or
-            below the root.
+        `reference`: the media item that is about to be stored; if the root can't take it, no settings are written.
+        `drafted`: the settings that the media item was checked against, which must be those that count. Raises
+        `StoreConflictError`: another process created the store with other settings at the same time; or another store
+        lies above or below the root.
         """
         wanted = drafted or self.configuration
         if self._written is not None:
@@ -140,10 +118,7 @@ class SettingsFile:
     def _read_back(self) -> Configuration:
         """Return the settings that were just created; a server under load may not show them whole at once.
 
-        Raises
-        ------
-        StorageError
-            However often they were read, they were not there, or damaged.
+        Raises `StorageError`: however often they were read, they were not there, or damaged.
         """
         for attempt in range(LOOKS):
             try:
@@ -169,10 +144,7 @@ class SettingsFile:
         A root that was unmounted, or a folder that can't be listed, looks like an empty store. Asked before anything
         is deleted or proved by what a listing showed.
 
-        Raises
-        ------
-        StorageError
-            It is gone: the listing may have been one of another place.
+        Raises `StorageError`: it is gone: the listing may have been one of another place.
         """
         if self._written is not None and self._load() is None:
             raise StorageError(
@@ -184,12 +156,8 @@ class SettingsFile:
     def complete_due_index(self) -> Configuration:
         """Record that the due index names every media item that expires.
 
-        Raises
-        ------
-        StorageError
-            The settings could not be written.
-        StoreConflictError
-            Others kept changing the settings.
+        Raises `StorageError`: the settings could not be written. Raises `StoreConflictError`: others kept changing the
+        settings.
         """
         self.settle()
         # With what an older version turned on beside the settings: `configuration` has read that.
@@ -267,16 +235,9 @@ def _is_sign(key: str) -> bool:
 def refuse_nesting(backend: Backend, *, is_used: bool) -> None:
     """Refuse to make a store inside another one or around one; asked only where settings are about to be written.
 
-    Parameters
-    ----------
-    is_used
-        Whether anything lies at the root: then the folders right below it are looked into, too. `verify` finds what
-        lies deeper.
-
-    Raises
-    ------
-    StoreConflictError
-        There is one: the outer store would take the inner one's files for media of its own.
+    `is_used`: whether anything lies at the root: then the folders right below it are looked into, too. `verify` finds
+    what lies deeper. Raises `StoreConflictError`: there is one: the outer store would take the inner one's files for
+    media of its own.
     """
     outer = backend.store_above()
     if outer is not None:

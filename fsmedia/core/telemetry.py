@@ -49,10 +49,7 @@ class Hook(Protocol):
 def checked_hooks(hooks: Any) -> tuple[Hook, ...]:
     """Return the hooks that a caller gave.
 
-    Raises
-    ------
-    InvalidMediaError
-        They can't be called, or are not several.
+    Raises `InvalidMediaError`: they can't be called, or are not several.
     """
     try:
         found: tuple[Any, ...] = tuple(hooks)
@@ -82,12 +79,7 @@ class ObservedStore(Protocol):
 class Observer:
     """The hooks of one store, and OpenTelemetry where that records.
 
-    Parameters
-    ----------
-    url
-        The store's root, without user, password or query.
-    hooks
-        Called with each event.
+    `url`: the store's root, without user, password or query. `hooks`: called with each event.
     """
 
     def __init__(self, url: str, hooks: Iterable[Hook] = ()) -> None:

@@ -52,16 +52,9 @@ _TIMEOUT = timedelta(seconds=60)
 class ExportWords(ListWords, total=False):
     """The keywords that all exporters take; which media, in the words of `MediaStore.list`, are among them.
 
-    Attributes
-    ----------
-    overwrite
-        Replace what lies there under the names of this export.
-    storage_options
-        What the fsspec filesystem of the place takes.
-    dry_run
-        Write nothing; the report says what would be.
-    progress
-        Called with the number of media done so far.
+    `overwrite`: replace what lies there under the names of this export. `storage_options`: what the fsspec filesystem
+    of the place takes. `dry_run`: write nothing; the report says what would be. `progress`: called with the number of
+    media done so far.
     """
 
     overwrite: bool

@@ -64,14 +64,8 @@ _MOST_PARTS = 64  # of a path that a stranger names: each is a look at the stora
 class ImportWords(TypedDict, total=False):
     """The keywords that all importers take.
 
-    Attributes
-    ----------
-    policy_name
-        The policy of what is stored.
-    dry_run
-        Read all, store nothing.
-    progress
-        Called with the number of things examined so far.
+    `policy_name`: the policy of what is stored. `dry_run`: read all, store nothing. `progress`: called with the number
+    of things examined so far.
     """
 
     policy_name: str | None
@@ -82,12 +76,8 @@ class ImportWords(TypedDict, total=False):
 class TreeImportWords(ImportWords, total=False):
     """The keywords of importers of a tree in any storage.
 
-    Attributes
-    ----------
-    ids
-        `run_id`, `conversation_id`, `session_id`, `provider_id` of media whose source tells none of that kind.
-    storage_options
-        What the fsspec filesystem of the place takes.
+    `ids`: `run_id`, `conversation_id`, `session_id`, `provider_id` of media whose source tells none of that kind.
+    `storage_options`: what the fsspec filesystem of the place takes.
     """
 
     ids: Mapping[str, str] | None

@@ -41,10 +41,7 @@ _DEFAULTS = {view.name: view for view in DEFAULT_VIEWS}
 def as_age(value: float | timedelta) -> timedelta:
     """Return an age as a timedelta; numbers are seconds.
 
-    Raises
-    ------
-    InvalidMediaError
-        The value is negative, not finite or not a number.
+    Raises `InvalidMediaError`: the value is negative, not finite or not a number.
     """
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         value = timedelta(seconds=value)

@@ -449,19 +449,11 @@ _COMMON_FILE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,249}(?<!\.meta)")
 class Layout:
     """A checked template that renders and parses; equal, hashed and pickled by template and mode.
 
-    Parameters
-    ----------
-    template
-        Segments separated by `/`, the last of them `{name}{ext}`. Fields: `run_id`, `conversation_id`, `session_id`,
-        `provider_id`, `mime_type` (any text, escaped), `message_idx`, `part_idx` (as `{message_idx:04d}` if wanted),
-        `timestamp` with a format of `%Y %m %d %H %M %S %j` and `-_.` (in UTC).
-    mode
-        `by-session`, `by-conversation` or `by-run`: the id of that mode must stand in a folder.
-
-    Raises
-    ------
-    InvalidLayoutError
-        The template could not be rendered and parsed without loss, or reaches what is not for media.
+    `template`: segments separated by `/`, the last of them `{name}{ext}`. Fields: `run_id`, `conversation_id`,
+    `session_id`, `provider_id`, `mime_type` (any text, escaped), `message_idx`, `part_idx` (as `{message_idx:04d}` if
+    wanted), `timestamp` with a format of `%Y %m %d %H %M %S %j` and `-_.` (in UTC). `mode`: `by-session`,
+    `by-conversation` or `by-run`: the id of that mode must stand in a folder. Raises `InvalidLayoutError`: the template
+    could not be rendered and parsed without loss, or reaches what is not for media.
     """
 
     template: str
@@ -680,18 +672,10 @@ PLAIN_FOLDERS: Final = frozenset(template.partition("/")[0] for template in DEFA
 class View:
     """A template that shows all media items of a store; equal, hashed and pickled by name and template.
 
-    Parameters
-    ----------
-    name
-        The folder at the top of `media://`: of `[a-z0-9_-]`, at most 100.
-    template
-        As a layout's (see `Layout`), but no id is needed, fields may come again, and `{name}{ext}` alone will do. A
-        folder `{mime_type}` becomes two, as in `image/png`. What a media item does not have is `~_`.
-
-    Raises
-    ------
-    InvalidLayoutError
-        Saying what is wrong and what to write.
+    `name`: the folder at the top of `media://`: of `[a-z0-9_-]`, at most 100. `template`: as a layout's (see `Layout`),
+    but no id is needed, fields may come again, and `{name}{ext}` alone will do. A folder `{mime_type}` becomes two, as
+    in `image/png`. What a media item does not have is `~_`. Raises `InvalidLayoutError`: saying what is wrong and what
+    to write.
     """
 
     name: str

@@ -59,12 +59,8 @@ def open_backend(
 ) -> Backend:
     """Open the storage below a root URL; nothing is read or written.
 
-    Raises
-    ------
-    StorageError
-        The protocol is unknown, or its package is not installed.
-    InvalidReferenceError
-        The URL can't be a root.
+    Raises `StorageError`: the protocol is unknown, or its package is not installed. Raises `InvalidReferenceError`: the
+    URL can't be a root.
     """
     options = dict(storage_options or {})
     if not url.strip() or "\0" in url:

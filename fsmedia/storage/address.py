@@ -61,19 +61,10 @@ def resolve_root(
 ) -> tuple[str, dict[str, Any]]:
     """Return the root URL that a caller means, and the options to open it with.
 
-    Parameters
-    ----------
-    url
-        A path, a URL, or ``@name`` for a store that has a name; a path object is a path, whatever it begins with.
-    options
-        What the filesystem of the root takes, besides what is configured for the name.
-    stores
-        The named stores; None: those of `fsspec.conf`.
-
-    Raises
-    ------
-    InvalidMediaError, InvalidReferenceError
-        No store has that name, or it is no root: a `media://` URL opens files of a store that is somewhere else.
+    `url`: a path, a URL, or ``@name`` for a store that has a name; a path object is a path, whatever it begins with.
+    `options`: what the filesystem of the root takes, besides what is configured for the name. `stores`: the named
+    stores; None: those of `fsspec.conf`. Raises `InvalidMediaError`, `InvalidReferenceError`: no store has that name,
+    or it is no root: a `media://` URL opens files of a store that is somewhere else.
     """
     root, given = root_of(url), dict(options or {})
     if root.startswith(SCHEME):

@@ -390,14 +390,8 @@ def _run(coroutine: Coroutine[Any, Any, T]) -> T:
 class FsspecBackend(Backend):
     """A root that fsspec opens; see `Backend` for the methods.
 
-    Parameters
-    ----------
-    url
-        The root.
-    storage_options
-        What fsspec's filesystem takes; may hold secrets, which appear in no text this object makes.
-    timeout
-        Longest wait for one answer.
+    `url`: the root. `storage_options`: what fsspec's filesystem takes; may hold secrets, which appear in no text this
+    object makes. `timeout`: longest wait for one answer.
     """
 
     options: ClassVar[dict[str, Any]] = {}
@@ -783,10 +777,7 @@ class FsspecBackend(Backend):
     def _check_missing(self, path: str, error: FileNotFoundError) -> None:
         """Raise unless the filesystem also shows from above that there is no such folder.
 
-        Raises
-        ------
-        OSError
-            The connection is gone, or the folder is listed by the one above.
+        Raises `OSError`: the connection is gone, or the folder is listed by the one above.
         """
         check_absence(error)
         # Up to the top: the folders above a missing root may be missing too.
