@@ -157,22 +157,25 @@ def storable(storage_name: str, key: str) -> bool:
     return storage_name not in (S3_MOTO, S3_RCLONE) or "\n" not in key
 
 
-def on_each_storage(*names: str) -> list[Any]:
-    """Return fixture parameters `store@storage`; on moto, which takes seconds to fill, in the full run."""
-    usual = [f"{name}@{storage}" for name in names for storage in (LOCAL, MEMORY, S3_RCLONE)]
-    return usual + [pytest.param(f"{name}@{S3_MOTO}", marks=pytest.mark.full) for name in names]
+def on_storages(usual: dict[str, tuple[str, ...]]) -> list[Any]:
+    """Return fixture parameters `store@storage`: these, and the same stores on all four storages in the full run."""
+    return [
+        f"{name}@{each}" if each in storages else pytest.param(f"{name}@{each}", marks=pytest.mark.full)
+        for name, storages in usual.items()
+        for each in (LOCAL, MEMORY, S3_RCLONE, S3_MOTO)
+    ]
 
 
-@pytest.fixture(params=on_each_storage(*STORES))
+@pytest.fixture(params=on_storages({BY_RUN: (LOCAL, MEMORY), BY_SESSION: (MEMORY, S3_RCLONE), ARENA: (LOCAL,)}))
 def adopted(request: pytest.FixtureRequest, tmp_path: Path) -> Adopted:
-    """Each store of PromptKit's on each of four storages."""
+    """Each store of PromptKit's on storages of every kind."""
     name, _, storage = request.param.partition("@")
     return adopt(name, storage, request, tmp_path)
 
 
-@pytest.fixture(params=on_each_storage(BY_SESSION))
+@pytest.fixture(params=on_storages({BY_SESSION: (LOCAL, S3_RCLONE)}))
 def indexed(request: pytest.FixtureRequest, tmp_path: Path) -> Adopted:
-    """The store with a deduplication index, on each of four storages."""
+    """The store with a deduplication index, on a disk and on an object store."""
     name, _, storage = request.param.partition("@")
     return adopt(name, storage, request, tmp_path)
 

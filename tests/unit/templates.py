@@ -1,4 +1,4 @@
-"""Templates, ids and metadata that tests of layouts have in common."""
+"""Templates, ids and metadata that tests of layouts, models and sidecars have in common."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from hypothesis import strategies as st
 
 from fsmedia.format.keys import VIEWS
+from fsmedia.models import MediaMetadata
 
 UNIQUE = "u01m833sxqnekfsa8ydpf0n07fg"
 NAME = f"0003_01_{UNIQUE}"
@@ -35,3 +36,17 @@ TEMPLATES = [
     "m/{timestamp:%Y.%m}_{message_idx:02d}a1{part_idx:018d}/x{run_id}y/{name}{ext}",
 ]  # fmt: skip
 TEXT_FIELDS = ("run_id", "conversation_id", "session_id", "provider_id", "mime_type")
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+
+
+def metadata(timestamps: st.SearchStrategy[datetime | None]) -> st.SearchStrategy[MediaMetadata]:
+    """Draw metadata with anything that each field takes."""
+    return st.builds(
+        MediaMetadata,
+        **dict.fromkeys(("run_id", "conversation_id", "session_id", "provider_id"), TEXTS),
+        **dict.fromkeys(("message_idx", "part_idx"), st.integers(0, 10**9 - 1)),
+        mime_type=st.sampled_from(["", "image/png", "text/plain; charset=utf-8", "AUDIO/L16;rate=24000"]),
+        size_bytes=st.integers(0, 2**63),
+        timestamp=timestamps,
+        policy_name=st.none() | st.sampled_from(["retain", "retain-30days", "audit", "é"]),
+    )

@@ -23,24 +23,12 @@ from fsmedia.models import (
     RetentionPolicy,
 )
 from fsmedia.models.selection import Selection
+from tests.unit.templates import TEXTS, metadata
 
 NOON = datetime(2026, 3, 4, 12, 30, 5, 890123, tzinfo=UTC)
 SECRET = "c2VjcmV0LXNlY3JldA"
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 INSTANTS = st.datetimes(datetime(1971, 1, 1), datetime(9998, 1, 1), timezones=st.timezones())
-METADATA = st.builds(
-    MediaMetadata,
-    run_id=TEXTS,
-    conversation_id=TEXTS,
-    session_id=TEXTS,
-    message_idx=st.integers(0, 10**9 - 1),
-    part_idx=st.integers(0, 10**9 - 1),
-    mime_type=st.sampled_from(["", "image/png", "text/plain; charset=utf-8", "AUDIO/L16;rate=24000"]),
-    size_bytes=st.integers(0, 2**63),
-    provider_id=TEXTS,
-    timestamp=st.none() | INSTANTS,
-    policy_name=st.none() | st.sampled_from(["retain", "retain-30days", "audit"]),
-)
+METADATA = metadata(st.none() | INSTANTS)
 
 
 def refused(model: type[BaseModel], **fields: Any) -> str:

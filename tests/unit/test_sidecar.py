@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fsmedia.errors import CorruptSidecarError
 from fsmedia.format.sidecar import _TYPES, FORMAT, MAX_SIDECAR_BYTES, Sidecar, timestamp_text
 from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, MediaRecord, Reference
+from tests.unit.templates import TEXTS, metadata
 
 REFERENCE = "runs/r1/0003_01_u01m8343t30ehsv9fkm039etnz4.png"
 NOON = datetime(2026, 3, 4, 12, 30, 5, 890123, tzinfo=UTC)
@@ -33,21 +34,8 @@ PROMPTKIT = b"""{
   "later": {"b": [1, 2.50, null], "a": "\\u00e9", "n": 12345678901234567890123}
 }"""
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 INSTANTS = st.datetimes(datetime(1971, 1, 1), datetime(9998, 1, 1), timezones=st.just(UTC))
-METADATA = st.builds(
-    MediaMetadata,
-    run_id=TEXTS,
-    conversation_id=TEXTS,
-    session_id=TEXTS,
-    message_idx=st.integers(0, 10**9 - 1),
-    part_idx=st.integers(0, 10**9 - 1),
-    mime_type=st.sampled_from(["", "image/png", "text/plain; charset=utf-8"]),
-    size_bytes=st.integers(0, 2**50),
-    provider_id=TEXTS,
-    timestamp=INSTANTS,
-    policy_name=st.none() | st.sampled_from(["retain", "audit", "é"]),
-)
+METADATA = metadata(INSTANTS)
 CONTENT = st.builds(
     ContentFields,
     format=st.none() | TEXTS,
