@@ -13,8 +13,10 @@ from datetime import timedelta
 import pytest
 
 import fsmedia
-from fsmedia import BulkError, MediaContent, MediaError, MediaNotFoundError, MediaStore, StorageError
+from fsmedia import MediaContent, MediaError, MediaNotFoundError, MediaStore, StorageError
+from fsmedia.storage import open_backend
 from tests.contract.specimens import PNG, R1, png
+from tests.transfers import opened
 
 GONE = "runs/r1/0000_00_u00000000000000000000000000.png"
 WRONG_SECRET = "wrong-secret-Xk44"
@@ -28,6 +30,10 @@ def texts(error):
     for linked in (error.__cause__, error.__context__):
         if linked is not None:
             yield from texts(linked)
+
+
+def shows_none_of(error, *secrets):
+    return not [(secret, text) for text in texts(error) for secret in secrets if secret in text]
 
 
 def uses_of(store):
@@ -50,62 +56,43 @@ def uses_of(store):
     }
 
 
-@pytest.fixture
-def refused(rclone_storage, monkeypatch, caplog):
-    """Give, by name of the use, the error of a store whose credentials stopped being right after it was opened."""
-    store = MediaStore(rclone_storage.url, storage_options=rclone_storage.options).create()
-    wrong = MediaStore.__new__(MediaStore)
-    wrong.__dict__.update(store.__dict__)
-    from fsmedia.core.settings_file import SettingsFile
-    from fsmedia.storage import open_backend
+def copy_of(made, **values):
+    copied = type(made).__new__(type(made))
+    copied.__dict__.update(made.__dict__ | values)
+    return copied
 
-    options = {**rclone_storage.options, "key": rclone_storage.server.key, "secret": WRONG_SECRET}
-    wrong._backend = open_backend(rclone_storage.url, options, timeout=store._backend.timeout)
-    settings_file = SettingsFile.__new__(SettingsFile)
-    settings_file.__dict__.update(store._settings_file.__dict__)
-    settings_file._backend = wrong._backend
-    wrong._settings_file = settings_file
+
+def test_a_wrong_secret_is_an_error_of_ours_for_every_use_and_never_shown(rclone_storage, caplog):
+    """The credentials stopped being right after the store was opened."""
     caplog.set_level(logging.DEBUG, "fsmedia")
-    errors = {}
-    for name, use in uses_of(wrong).items():
-        if name == "create":
-            continue  # the settings are there and known
-        with pytest.raises(MediaError) as caught:
+    server, store = rclone_storage.server, opened(rclone_storage).create()
+    options = {**rclone_storage.options, "key": server.key, "secret": WRONG_SECRET}
+    backend = open_backend(rclone_storage.url, options, timeout=store._backend.timeout)
+    uses = uses_of(copy_of(store, _backend=backend, _settings_file=copy_of(store._settings_file, _backend=backend)))
+    del uses["create"]  # the settings are there and known
+    for name, use in uses.items():
+        with pytest.raises(StorageError) as caught:
             use()
-        errors[name] = caught.value
-    return errors
-
-
-def test_a_wrong_secret_is_an_error_of_ours_for_every_use_and_never_shown(refused, rclone_storage, caplog):
-    for name, error in refused.items():
-        assert isinstance(error, StorageError), name
+        error = caught.value
         assert isinstance(error, OSError), name
         assert "; " in str(error), name
         assert "\n" not in str(error), name
         assert len(str(error)) < 600, name
-        for text in texts(error):
-            for secret in (WRONG_SECRET, rclone_storage.server.secret, rclone_storage.server.key):
-                assert secret not in text, name
-        again = pickle.loads(pickle.dumps(error))
-        assert str(again) == str(error)
+        assert shows_none_of(error, WRONG_SECRET, server.secret, server.key), name
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)
+        if name in ("info", "retrieve", "open", "exists", "delete"):
+            assert error.reference == GONE, name
+        elif name in ("store", "write"):
+            assert error.reference.startswith("runs/r1/0000_00_u"), name
+            assert error.reference.endswith(".png"), name
     assert WRONG_SECRET not in caplog.text
-
-
-def test_what_a_refused_use_was_about_is_named(refused):
-    for name in ("info", "retrieve", "open", "exists", "delete"):
-        assert refused[name].reference == GONE, name
-    for name in ("store", "write"):
-        assert refused[name].reference.startswith("runs/r1/0000_00_u"), name
-        assert refused[name].reference.endswith(".png"), name
 
 
 @pytest.mark.parametrize("wrong", [{"secret": WRONG_SECRET}, {"key": WRONG_KEY}], ids=["secret", "key"])
 def test_a_store_with_wrong_credentials_says_so_when_it_is_opened(rclone_storage, wrong):
     with pytest.raises(StorageError, match="credentials") as caught:
         MediaStore(rclone_storage.url, storage_options={**rclone_storage.options, **wrong})
-    for text in texts(caught.value):
-        for secret in (*wrong.values(), rclone_storage.server.secret):
-            assert secret not in text
+    assert shows_none_of(caught.value, *wrong.values(), rclone_storage.server.secret)
     assert rclone_storage.keys() == set()
 
 
@@ -117,22 +104,26 @@ def test_a_password_in_the_url_is_never_shown(rclone, protocol):
         store = MediaStore(url)
         assert WRONG_SECRET not in repr(store) + store.url
         store.store_media(png(), R1)
-    for text in texts(caught.value):
-        assert WRONG_SECRET not in text
+    assert shows_none_of(caught.value, WRONG_SECRET)
 
 
-@pytest.mark.parametrize("name", ["s3_moto", "s3_rclone", "gcs"])
-def test_a_bucket_that_is_missing_is_said_on_write_and_on_listing(request, name):
-    fixture = {"s3_moto": "moto_storage", "s3_rclone": "rclone_storage", "gcs": "gcs_storage"}[name]
-    storage = request.getfixturevalue(fixture)
-    store = MediaStore(f"{storage.url.partition('://')[0]}://no-such-bucket", storage_options=storage.options)
+def test_a_bucket_that_is_missing_is_named_whatever_was_asked_for(object_storage):
+    """It said "runs/r1: the storage does not find it", or named no bucket at all."""
+    url = f"{object_storage.url.partition('://')[0]}://no-such-bucket-77/media"
+    store = MediaStore(url, storage_options=object_storage.options)
     uses = uses_of(store)
-    for use in ("store", "write", "create", "list", "info", "retrieve", "open", "delete"):
-        with pytest.raises(StorageError, match="there is no bucket") as caught:
-            uses[use]()
+    assert uses.pop("exists")() is False
+    uses["files"] = lambda: store.fs.ls("runs/r1")
+    uses["read only"] = lambda: MediaStore(url, storage_options=object_storage.options, read_only=True)
+    for name, use in uses.items():
+        with pytest.raises(StorageError) as caught:
+            use()
+        said = str(caught.value).removeprefix(f"{GONE}: ")
+        assert said.startswith(f"there is no bucket 'no-such-bucket-77', of the root {url}"), name
+        assert said == str(caught.value) or name in ("info", "retrieve", "open", "delete")
         assert not isinstance(caught.value, MediaNotFoundError)
         assert "\n" not in str(caught.value)
-    assert uses["exists"]() is False
+        assert caught.value.key is None
 
 
 def test_a_server_that_is_not_there_is_an_error_of_ours():
@@ -145,14 +136,16 @@ def test_a_server_that_is_not_there_is_an_error_of_ours():
     with pytest.raises(StorageError) as caught:
         MediaStore("s3://bucket/x", storage_options=options, timeout=timedelta(seconds=5))
     assert "; " in str(caught.value)
-    for text in texts(caught.value):
-        assert WRONG_SECRET not in text
+    assert shows_none_of(caught.value, WRONG_SECRET)
 
 
-def test_an_unknown_protocol_is_said():
+def test_an_unknown_protocol_and_options_for_a_folder_are_said(local_storage):
     with pytest.raises(StorageError, match="nosuch://") as caught:
         MediaStore("nosuch://bucket/media")
     assert "; " in str(caught.value)
+    with pytest.raises(MediaError, match="secret_option") as caught:
+        MediaStore(local_storage.url, storage_options={"secret_option": WRONG_SECRET})
+    assert WRONG_SECRET not in str(caught.value)
 
 
 WITHOUT_PACKAGES = """
@@ -168,100 +161,40 @@ for url in sys.argv[1:]:
 
 
 def test_a_missing_package_is_named():
-    urls = ["s3://bucket/media", "gs://bucket/media", "gcs://bucket/media"]
-    child = subprocess.run(
-        [sys.executable, "-c", WITHOUT_PACKAGES, *urls], capture_output=True, text=True, check=True, timeout=60
-    )
-    s3, gs, gcs = child.stdout.splitlines()
-    assert s3.startswith("s3:// needs a package")
-    assert s3.endswith("pip install 'fsmedia[s3]'")
-    assert gs.startswith("gs:// needs a package")
-    assert gs.endswith("pip install 'fsmedia[gcs]'")
-    assert gcs.endswith("pip install 'fsmedia[gcs]'")
-
-
-def test_options_for_a_folder_are_refused_not_dropped(local_storage):
-    with pytest.raises(MediaError, match="secret_option") as caught:
-        MediaStore(local_storage.url, storage_options={"secret_option": WRONG_SECRET})
-    assert WRONG_SECRET not in str(caught.value)
+    packages = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}
+    command = [sys.executable, "-c", WITHOUT_PACKAGES, *(f"{protocol}://bucket/media" for protocol in packages)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    for line, (protocol, package) in zip(said, packages.items(), strict=True):
+        assert line.startswith(f"{protocol}:// needs a package")
+        assert line.endswith(f"pip install 'fsmedia[{package}]'")
 
 
 def test_no_repr_shows_a_secret(rclone_storage):
-    store = MediaStore(rclone_storage.url, storage_options=rclone_storage.options)
+    store, server = opened(rclone_storage), rclone_storage.server
     reference = store.store_media(png(), R1)
     content = store.retrieve_media(reference)
-    shown = [
-        store,
-        store._backend,
-        content,
-        content._handle,
-        store.info(reference),
-        store.create_media(R1, "image/png"),
-    ]
     with store.open(reference) as file:
-        shown.append(file)
-        for text in map(repr, shown):
-            assert rclone_storage.server.secret not in text
-            assert rclone_storage.server.key not in text
+        more = [store.info(reference), store.create_media(R1, "image/png"), file]
+        for text in map(repr, [store, store._backend, content, content._handle, *more]):
+            assert server.secret not in text
+            assert server.key not in text
     assert repr(store) == f"MediaStore({rclone_storage.url!r})"
-    assert rclone_storage.server.secret.encode() not in pickle.dumps(content)
-    assert rclone_storage.server.secret not in content.model_dump_json()
+    assert server.secret.encode() not in pickle.dumps(content)
+    assert server.secret not in content.model_dump_json()
 
 
-# -- errors themselves -------------------------------------------------------------------------------------
-
-BUILTINS = {
-    "InvalidMediaError": ValueError,
-    "InvalidReferenceError": ValueError,
-    "InvalidLayoutError": ValueError,
-    "UnknownPolicyError": ValueError,
-    "MediaTooLargeError": ValueError,
-    "MediaNotFoundError": FileNotFoundError,
-    "HeldMediaError": PermissionError,
-    "ReadOnlyStoreError": PermissionError,
-    "StoreConflictError": FileExistsError,
-    "CorruptSidecarError": ValueError,
-    "CorruptMediaError": OSError,
-    "StorageError": OSError,
-    "BulkError": Exception,
-}
-
-
-def test_the_table_of_errors_is_complete():
+def test_every_public_error_is_documented_and_no_builtins_name():
+    """What each of them is and says: see `unit/test_errors.py`."""
     public = {name for name in fsmedia.__all__ if name.endswith("Error")}
-    assert public == {*BUILTINS, "MediaError"}
-
-
-@pytest.mark.parametrize("name", [name for name in BUILTINS if name != "BulkError"])
-def test_each_error_is_its_builtin_and_survives_pickling(name):
-    kind = getattr(fsmedia, name)
-    error = kind("it is so", next_step="do that", reference=fsmedia.Reference("runs/r1/x.png"))
-    assert isinstance(error, MediaError)
-    assert isinstance(error, BUILTINS[name])
-    assert str(error) == "runs/r1/x.png: it is so; do that"
-    again = pickle.loads(pickle.dumps(error))
-    assert type(again) is kind
-    assert (str(again), again.reference, again.next_step) == (str(error), "runs/r1/x.png", "do that")
-    about_key = pickle.loads(pickle.dumps(kind("it is so", key=".fsmedia/store.json")))
-    assert (about_key.reference, about_key.key) == (None, ".fsmedia/store.json")
-    with pytest.raises(BUILTINS[name]):
-        raise again
-
-
-def test_a_bulk_error_survives_pickling_with_all_that_failed():
-    error = BulkError({0: "runs/r1/a.png"}, {1: MediaNotFoundError("no such media", reference="runs/r1/b.png")})
-    again = pickle.loads(pickle.dumps(error))
-    assert again.results == {0: "runs/r1/a.png"}
-    assert type(again.errors[1]) is MediaNotFoundError
-    assert again.errors[1].reference == "runs/r1/b.png"
-    assert str(again) == str(error)
-    assert "1 of 2 failed" in str(error)
+    assert len(public) == 14
+    for name in public:
+        assert getattr(fsmedia, name).__doc__
+        assert not hasattr(builtins, name)
 
 
 def test_a_name_with_line_breaks_does_not_break_the_line(memory_storage):
-    store = MediaStore(memory_storage.url).create()
     with pytest.raises(MediaNotFoundError) as caught:
-        store.info("runs/r1/a\nERROR forged.png")
+        opened(memory_storage).create().info("runs/r1/a\nERROR forged.png")
     assert "\n" not in str(caught.value)
     assert caught.value.reference == "runs/r1/a\nERROR forged.png"
 
@@ -271,9 +204,3 @@ def test_a_refused_content_is_not_quoted():
         MediaContent(data="secret-Qp71 is no base64", mime_type="image/png")
     assert all("secret-Qp71" not in text for text in texts(caught.value) if "MediaContent(data=" not in text)
     assert "secret-Qp71" not in str(caught.value)
-
-
-def test_every_public_error_is_documented_and_no_builtins_name():
-    for name in BUILTINS:
-        assert getattr(fsmedia, name).__doc__
-        assert not hasattr(builtins, name)

@@ -1,7 +1,11 @@
-"""How a store's settings come to be: by create() or the first write, once, and the same for everybody."""
+"""How a store's settings come to be: by create() or the first write, once, the same for everybody; and where not.
+
+A mistyped URL must look like no empty store, and nobody may be led to make one there.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from datetime import timedelta
@@ -11,7 +15,10 @@ from threading import Barrier, Thread
 import pytest
 
 from fsmedia import (
+    AsyncMediaStore,
     InvalidMediaError,
+    InvalidReferenceError,
+    MediaContent,
     MediaError,
     MediaMetadata,
     MediaNotFoundError,
@@ -19,31 +26,39 @@ from fsmedia import (
     OrganizationMode,
     RetentionPolicy,
     StoreConflictError,
+    utc_now,
 )
+from tests.contract.conftest import on, storages
 from tests.contract.specimens import KEEPS_CONTENT_TYPE, PNG, R1, STORE_JSON, png, traces
+from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, switch_looks
+from tests.surfaces.test_cli import fsmedia
+from tests.surfaces.test_cli_deduplication import options_of
+from tests.transfers import opened
 
 GONE = "runs/r1/0000_00_u00000000000000000000000000.png"
 ALL_IDS = MediaMetadata(run_id="r1", session_id="s1", conversation_id="c1")
+RETAINED = MediaMetadata(run_id="r1", policy_name="retain-30days")
+
+storage = storages(LOCAL, MEMORY, S3_RCLONE)
 
 
 def settings(storage):
     return json.loads(storage.read(STORE_JSON))
 
 
+@on(LOCAL, MEMORY, S3_MOTO, S3_RCLONE, GCS)
 def test_create_writes_the_settings_and_nothing_else(storage, open_store):
     store = open_store()
     assert store.create() is store
     assert storage.keys() == {STORE_JSON}
     written = storage.read(STORE_JSON)
     found = json.loads(written)
-    assert found["fsmedia"] == 1
-    assert found["organization"] == "by-run"
+    assert (found["fsmedia"], found["organization"], found["default_policy"]) == (1, "by-run", None)
     assert found["layouts"] == {
         "by-session": "sessions/{session_id}/{name}{ext}",
         "by-conversation": "conversations/{conversation_id}/{name}{ext}",
         "by-run": "runs/{run_id}/{name}{ext}",
     }
-    assert found["default_policy"] is None
     if storage.name in KEEPS_CONTENT_TYPE:
         assert storage.content_type(STORE_JSON) == "application/json"
     store.create()
@@ -63,7 +78,7 @@ def test_the_first_write_makes_the_settings_that_create_makes(storage, open_stor
     by_write = settings(storage)
     for key in sorted(storage.keys()):
         storage.remove(key)
-    if storage.name == "local":
+    if storage.name == LOCAL:
         shutil.rmtree(storage.url)
     open_store(**chosen).create()
     assert settings(storage) == by_write
@@ -90,9 +105,8 @@ def test_opening_and_reading_write_nothing(storage, open_store, state):
     with open_store() as store:
         assert store.organization is OrganizationMode.BY_RUN
         assert store.folder(run_id="r1") == "runs/r1"
-        list(store.list())
-        list(store.list(run_id="r1"))
-        list(store.list(mime_type="image/*"))
+        for words in ({}, {"run_id": "r1"}, {"mime_type": "image/*"}):
+            list(store.list(**words))
         assert store.exists(GONE) is False
         for read in (store.retrieve_media, store.info, store.metadata, store.open):
             with pytest.raises(MediaNotFoundError):
@@ -116,6 +130,7 @@ def test_opening_and_reading_write_nothing(storage, open_store, state):
     ],
     ids=str,
 )
+@on(LOCAL, MEMORY)
 def test_a_root_without_settings_takes_the_mode_its_folders_show(storage, open_store, shown, mode):
     for key in shown:
         storage.write(key, PNG)
@@ -155,6 +170,7 @@ def test_two_stores_opened_on_a_fresh_root_make_it_once(storage, open_store):
     assert list(one.list()) == list(other.list()) == sorted([first, second])
 
 
+@on(LOCAL, MEMORY, S3_MOTO, S3_RCLONE, GCS)
 def test_many_at_once_make_it_once(storage, open_store):
     stores, barrier, references, errors = [open_store() for _ in range(6)], Barrier(6), [], []
 
@@ -176,6 +192,7 @@ def test_many_at_once_make_it_once(storage, open_store):
     assert settings(storage)["organization"] == "by-run"
 
 
+@on(LOCAL, MEMORY, S3_MOTO, S3_RCLONE, GCS)
 @pytest.mark.parametrize("asked", ["by-session", None], ids=["asked", "assumed"])
 def test_who_loses_the_race_for_the_settings_stores_nothing(storage, open_store, asked):
     """Somebody makes the store between our look and our write, with another mode."""
@@ -206,15 +223,13 @@ def test_a_store_that_was_made_meanwhile_is_taken_as_it_is(storage, open_store):
 CONFLICTS = [
     ({"organization": "by-session"}, ["by-run", "by-session"]),
     ({"default_policy": "retain-9days"}, ["retain-2days", "retain-9days"]),
-    (
-        {"layouts": {"by-run": "x/{run_id}/{name}{ext}"}},
-        ["runs/{run_id}/{name}{ext}", "x/{run_id}/{name}{ext}"],
-    ),
+    ({"layouts": {"by-run": "x/{run_id}/{name}{ext}"}}, ["runs/{run_id}/{name}{ext}", "x/{run_id}/{name}{ext}"]),
     ({"policies": {"audit": timedelta(days=5)}}, ["4 days", "5 days"]),
     ({"policies": []}, ["4 days", "none"]),
 ]
 
 
+@on(LOCAL, MEMORY)
 def test_other_settings_than_the_stores_are_a_conflict_that_names_both(storage, open_store):
     own = {"policies": {"audit": timedelta(days=4)}, "default_policy": "retain-2days"}
     store = open_store(**own).create()
@@ -230,10 +245,10 @@ def test_other_settings_than_the_stores_are_a_conflict_that_names_both(storage, 
         assert open_store(**asked).organization == store.organization
 
 
-def test_no_default_policy_against_a_default_policy_names_both(storage, open_store):
-    open_store().create()
+def test_no_default_policy_against_a_default_policy_names_both(memory_storage):
+    opened(memory_storage).create()
     with pytest.raises(StoreConflictError, match=r"default_policy none.*'retain-2days'"):
-        open_store(default_policy="retain-2days")
+        opened(memory_storage, default_policy="retain-2days")
 
 
 # -- which root --------------------------------------------------------------------------------------------
@@ -245,22 +260,23 @@ def test_the_environment_names_the_root(local_storage, monkeypatch):
     reference = store.store_media(png(), R1)
     assert local_storage.read(reference) == PNG
     assert store.url == local_storage.url
+    monkeypatch.delenv("FSMEDIA_URL")
+    for value in (None, "", "  "):  # no root at all: it says what to set
+        if value is not None:
+            monkeypatch.setenv("FSMEDIA_URL", value)
+        with pytest.raises(InvalidMediaError, match="FSMEDIA_URL"):
+            MediaStore()
 
 
-@pytest.mark.parametrize("value", [None, "", "  "])
-def test_no_root_at_all_says_what_to_set(monkeypatch, value):
-    if value is None:
-        monkeypatch.delenv("FSMEDIA_URL", raising=False)
-    else:
-        monkeypatch.setenv("FSMEDIA_URL", value)
-    with pytest.raises(InvalidMediaError, match="FSMEDIA_URL"):
-        MediaStore()
-
-
-@pytest.mark.parametrize("url", ["", "  ", "/", "file:///", "nul\0"])
-def test_what_can_be_no_root_is_refused(url):
-    with pytest.raises(MediaError):
-        MediaStore(url)
+def test_what_can_be_no_root_is_refused(tmp_path):
+    for url in ("", "  ", "/", "file:///", "nul\0"):
+        with pytest.raises(MediaError):
+            MediaStore(url)
+    file = tmp_path / "picture.png"
+    file.write_bytes(b"x")
+    for url in (file, f"file://{file}", f"{file}/"):
+        with pytest.raises(InvalidReferenceError, match="a file can't be a store"):
+            MediaStore(url)
 
 
 def test_a_folder_in_each_spelling_is_one_root(local_storage, monkeypatch):
@@ -276,5 +292,87 @@ def test_a_relative_root_stays_where_it_was_opened(local_storage, monkeypatch, t
     monkeypatch.chdir(tmp_path)
     store = MediaStore("media")
     monkeypatch.chdir("/")
-    reference = store.store_media(png(), R1)
-    assert local_storage.read(reference) == PNG
+    assert local_storage.read(store.store_media(png(), R1)) == PNG
+
+
+# -- a root without a store --------------------------------------------------------------------------------
+
+COMMANDS = (
+    "ls", "ls --run r1", "stats", "stats --no-refresh", "catalog refresh", "catalog show", "enforce", "enforce -n",
+    "verify", "verify --repair", "verify --repair=leftovers", "policy list", "policy apply audit x",
+    "policy hold x --reason y", "info x", "get x", "rm x", "url x", "gallery --run r1 -o g.html", "erase --run r1",
+    "export webdataset shards",
+)  # fmt: skip
+
+
+def at(storage):
+    return ["--store", storage.url, *options_of(storage)]
+
+
+@on(LOCAL, of=(LOCAL, S3_MOTO))
+def test_every_command_says_that_there_is_no_store(storage, tmp_path, monkeypatch):
+    """`enforce` at a mistyped URL said that nothing was due, and others what would make a store there."""
+    monkeypatch.chdir(tmp_path)
+    for words in (*map(str.split, COMMANDS), ["query", "select 1"]):
+        done = fsmedia(*at(storage), *words)
+        assert (done.exit_code, "no store at" in done.stderr) == (3, True), (words, done.stderr)
+        assert "init" not in done.stderr
+    assert storage.keys() == set()
+
+
+def test_a_store_that_is_to_be_read_must_be_there(storage):
+    async def listed():
+        async with AsyncMediaStore(storage.url, storage_options=storage.options, read_only=True) as store:
+            return [reference async for reference in store.list()]
+
+    for look in (lambda: opened(storage, read_only=True), lambda: asyncio.run(listed())):
+        with pytest.raises(MediaNotFoundError, match="no store at"):
+            look()
+    assert storage.keys() == set()
+    storage.write("runs/r1/picture.png", b"what PromptKit wrote")
+    assert list(opened(storage, read_only=True).list()) == ["runs/r1/picture.png"]
+    assert asyncio.run(listed()) == ["runs/r1/picture.png"]
+
+
+def test_an_empty_store_is_one(storage):
+    opened(storage).create()
+    assert list(opened(storage, read_only=True).list()) == []
+    assert fsmedia(*at(storage), "ls").exit_code == 0
+
+
+def test_looking_costs_one_listing_and_only_without_settings(object_storage):
+    object_storage.write("runs/r1/picture.png", b"x")
+    with object_storage.counted() as n:
+        store = opened(object_storage, read_only=True)
+    assert n == {"get": 1, "list": 1, **switch_looks(store)}, n
+
+
+def test_a_folder_above_a_store_is_none(local_storage):
+    """All files there are the other store's, and it is named."""
+    above = Path(local_storage.url)
+    MediaStore(above / "media").create().store_media(MediaContent.from_text("x"), MediaMetadata(run_id="r1"))
+    with pytest.raises(MediaNotFoundError, match=f"there is one below it: {above}/media"):
+        MediaStore(above, read_only=True)
+
+
+@on(LOCAL, MEMORY)
+def test_a_sweep_of_another_time_is_refused(storage):
+    """In Python it deleted what was to be kept for a year; the command had refused it."""
+    now = utc_now()
+    ahead = now + timedelta(days=31)
+    store = opened(storage, now=lambda: now)
+    kept = store.store_media(MediaContent.from_text("x"), RETAINED)
+    with pytest.raises(InvalidMediaError, match="lies ahead"):
+        store.enforce_policy(now=ahead)
+    assert [each.reference for each in store.enforce_policy(now=ahead, dry_run=True).deleted] == [kept]
+    assert store.exists(kept)
+    store.enforce_policy(now=now + timedelta(hours=23))
+    then = opened(storage, now=lambda: ahead)
+    assert len(then.enforce_policy(now=ahead).deleted) == 1, "by the store's own clock"
+
+
+def test_a_duration_lies_ahead_in_both_options(local_storage):
+    """`--now 31d` was 31 days ago, `--expires-before 2d` in 2 days."""
+    kept = opened(local_storage).store_media(MediaContent.from_text("x"), RETAINED)
+    for words in (["enforce", "-n", "--now", "31d", "--json"], ["ls", "--expires-before", "31d"]):
+        assert kept in fsmedia(*at(local_storage), *words).stdout

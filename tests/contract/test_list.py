@@ -1,17 +1,26 @@
-"""Listing: every filter, the order, the limit, and what it costs."""
+"""Listing: every filter, the order, the limit, what is held, what is newest, and what it costs."""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fsmedia import InvalidMediaError, MediaContent, MediaMetadata, MediaStore, Reference, RetentionPolicy
+from fsmedia import InvalidMediaError, MediaContent, MediaMetadata, Reference, RetentionPolicy
+from fsmedia.format import keys
+from tests.catalogs import old_enough
+from tests.contract.conftest import on, storages
 from tests.contract.specimens import PNG, R1, WAV, png
-from tests.storages import GCS, LOCAL, MEMORY, S3_SEAWEED
+from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, ObjectStorage
+from tests.surfaces.test_cli import fsmedia
+from tests.transfers import opened
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
 DAY = timedelta(days=1)
+NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
+AUDIT = [RetentionPolicy(name="audit", keep_for=30 * DAY)]
+storage = storages(LOCAL, MEMORY, S3_RCLONE)
 # name -> metadata and MIME type; two runs, two of everything else, each other way round
 MEDIA = {
     "picture": ({"run_id": "r1", "session_id": "s1", "provider_id": "openai", "timestamp": NOW - DAY}, "image/png"),
@@ -45,29 +54,20 @@ QUESTIONS = {
     "conditions that exclude each other": ({"run_id": "r1", "conversation_id": "c1"}, set()),
     "all conditions": (
         {
-            "run_id": "r2",
-            "conversation_id": "c1",
-            "session_id": "",
-            "provider_id": "",
-            "mime_type": "*/*",
-            "policy_name": "audit",
-            "since": NOW,
-            "until": NOW + DAY,
-            "expires_before": NOW + 31 * DAY,
+            "run_id": "r2", "conversation_id": "c1", "session_id": "", "provider_id": "", "mime_type": "*/*",
+            "policy_name": "audit", "since": NOW, "until": NOW + DAY, "expires_before": NOW + 31 * DAY,
         },
         {"sound"},
     ),
-}
+}  # fmt: skip
 
 
-def filled(store):
-    names = {}
-    for name, (fields, mime_type) in MEDIA.items():
-        names[store.store_media(MediaContent(data=WAV, mime_type=mime_type), MediaMetadata(**fields))] = name
-    return names
-
-
-AUDIT = [RetentionPolicy(name="audit", keep_for=30 * DAY)]
+def filled(store, **ids):
+    """Store them; return their names by reference."""
+    return {
+        store.store_media(MediaContent(data=WAV, mime_type=kind), MediaMetadata(**{**ids, **fields})): name
+        for name, (fields, kind) in MEDIA.items()
+    }
 
 
 def test_every_question_has_its_answer(storage, open_store):
@@ -77,35 +77,32 @@ def test_every_question_has_its_answer(storage, open_store):
     assert listed == {question: expected for question, (_, expected) in QUESTIONS.items()}
 
 
-@pytest.mark.parametrize("mode", ["by-session", "by-conversation"])
-def test_the_answers_do_not_depend_on_the_organization(memory_storage, clock, mode):
-    store = MediaStore(memory_storage.url, organization=mode, policies=AUDIT, now=clock)
-    names = {}
-    for name, (fields, mime_type) in MEDIA.items():
-        metadata = MediaMetadata(**{"session_id": "-", "conversation_id": "-", **fields})
-        names[store.store_media(MediaContent(data=WAV, mime_type=mime_type), metadata)] = name
-    for words in ({"run_id": "r1"}, {"provider_id": "openai"}, {"run_id": "r2", "mime_type": "audio/*"}):
-        expected = next(answer for asked, answer in QUESTIONS.values() if asked == words)
+@pytest.mark.parametrize(
+    ("mode", "of_mode"),
+    [
+        ("by-session", ({"session_id": "s1"}, {"picture", "text"})),
+        ("by-conversation", ({"conversation_id": "c1"}, {"sound"})),
+    ],
+)
+def test_the_answers_do_not_depend_on_the_organization(memory_storage, clock, mode, of_mode):
+    store = opened(memory_storage, clock, organization=mode, policies=AUDIT)
+    names = filled(store, session_id="-", conversation_id="-")
+    for words, expected in (of_mode, *map(QUESTIONS.get, ("a run", "a provider", "two conditions"))):
         assert {names[reference] for reference in store.list(**words)} == expected
-    of_mode = {
-        "by-session": ({"session_id": "s1"}, {"picture", "text"}),
-        "by-conversation": ({"conversation_id": "c1"}, {"sound"}),
-    }
-    words, expected = of_mode[mode]
-    assert {names[reference] for reference in store.list(**words)} == expected
 
 
+@on(LOCAL, MEMORY, S3_MOTO, S3_RCLONE, GCS)
 def test_listed_in_the_order_of_keys(storage, store):
     if storage.name == S3_SEAWEED:
         pytest.skip("SeaweedFS lists folder by folder: a/ before a-b/, which is not the order of keys")
-    references = [
-        store.store_media(png(), MediaMetadata(run_id=run)) for run in ("b", "a-b", "a", "B", "a b", "é", "a.b")
-    ]
+    runs = ("b", "a-b", "a", "B", "a b", "é", "a.b")
+    references = [store.store_media(png(), MediaMetadata(run_id=run)) for run in runs]
     listed = list(store.list())
     assert listed == sorted(references)
     assert all(type(reference) is Reference for reference in listed)
 
 
+@on(LOCAL, MEMORY, S3_MOTO, S3_RCLONE, GCS)
 def test_in_order_too_where_one_name_begins_with_another(storage, store):
     """Between `x` and `x.meta` other names may sort: `x!`, `x-y`."""
     names = ["runs/r1/x", "runs/r1/x!", "runs/r1/x-y", "runs/r1/x.a", "runs/r1/x.png"]
@@ -124,17 +121,20 @@ def test_order_is_time_within_a_run(store, clock):
     assert list(store.list(run_id="r1")) == references
 
 
-@pytest.mark.parametrize("some_storage", [LOCAL, MEMORY, GCS], indirect=True)
-def test_more_media_than_a_batch_holds(some_storage):
-    store = MediaStore(some_storage.url, storage_options=some_storage.options)
-    count = 70 if some_storage.name == GCS else 150
+@on(LOCAL, MEMORY, of=(LOCAL, MEMORY, GCS))
+def test_more_media_than_a_batch_holds(storage):
+    store = opened(storage)
+    count = 70 if storage.name == GCS else 150
     references = [store.store_media(png(), R1) for _ in range(count)]
     assert list(store.list()) == sorted(references)
     assert list(store.list(mime_type="image/*")) == sorted(references)
     assert list(store.list(mime_type="image/*", limit=66)) == sorted(references)[:66]
 
 
-def test_a_limit_stops(store):
+def test_a_limit_stops(storage, store):
+    for words in ({}, {"run_id": "r1"}, {"mime_type": "image/*"}):
+        assert list(store.list(**words)) == []
+    assert storage.keys() == set()
     references = sorted(store.store_media(png(), R1) for _ in range(3))
     assert list(store.list(limit=2)) == references[:2]
     assert list(store.list(limit=0)) == []
@@ -142,36 +142,21 @@ def test_a_limit_stops(store):
     assert list(store.list(mime_type="audio/*", limit=1)) == []
 
 
-@pytest.mark.parametrize(
-    ("words", "named"),
-    [
-        ({"limit": -1}, "limit"),
-        ({"limit": "3"}, "limit"),
-        ({"since": datetime(2026, 1, 1)}, "since"),
-        ({"until": "2026-01-01"}, "until"),
-        ({"expires_before": 5}, "expires_before"),
-        ({"run_id": 5}, "run_id"),
-        ({"mime_type": b"image/png"}, "mime_type"),
-    ],
-)
-def test_a_question_that_cannot_be_meant_is_refused_when_it_is_asked(memory_storage, words, named):
-    store = MediaStore(memory_storage.url)
-    with pytest.raises(InvalidMediaError, match=named):
-        store.list(**words)
-
-
-def test_an_empty_store_lists_nothing(storage, store):
-    assert list(store.list()) == []
-    assert list(store.list(run_id="r1")) == []
-    assert list(store.list(mime_type="image/*")) == []
-    assert storage.keys() == set()
+def test_a_question_that_cannot_be_meant_is_refused_when_it_is_asked(memory_storage):
+    store = opened(memory_storage)
+    for name, value in [
+        ("limit", -1), ("limit", "3"), ("since", datetime(2026, 1, 1)), ("until", "2026-01-01"),
+        ("expires_before", 5), ("run_id", 5), ("mime_type", b"image/png"),
+    ]:  # fmt: skip
+        with pytest.raises(InvalidMediaError, match=name):
+            store.list(**{name: value})
 
 
 def test_a_run_costs_one_listing_and_reads_no_sidecar(object_storage, clock):
-    store = MediaStore(object_storage.url, storage_options=object_storage.options, now=clock)
+    store = opened(object_storage, clock)
     mine = sorted(store.store_media(png(), R1) for _ in range(3))
-    store.store_media(png(), MediaMetadata(run_id="r1-other"))
-    store.store_media(png(), MediaMetadata(run_id="r2"))
+    for other in ("r1-other", "r2"):
+        store.store_media(png(), MediaMetadata(run_id=other))
     with object_storage.counted() as requests:
         assert list(store.list(run_id="r1")) == mine
     assert requests == {"list": 1}
@@ -196,7 +181,6 @@ def test_listing_hides_what_is_no_media(storage, store):
 
 
 def test_what_others_put_there_is_listed_and_described_by_its_path(storage, store):
-    store.create()
     foreign = {
         "runs/r 1/photo.jpeg": ("r 1", "image/jpeg"),
         "runs/r1/no extension": ("r1", "application/octet-stream"),
@@ -204,6 +188,7 @@ def test_what_others_put_there_is_listed_and_described_by_its_path(storage, stor
         "top.pdf": ("", "application/pdf"),
         "runs/~c3~a9/x.PNG": ("é", "image/png"),
     }
+    store.create()
     for key in foreign:
         storage.write(key, PNG)
     assert list(store.list()) == sorted(foreign)
@@ -225,3 +210,114 @@ def test_what_others_put_into_a_runs_folder_belongs_to_the_run(storage, open_sto
     storage.write("runs/r1/photo.png", PNG)
     storage.write("runs/r1/deep/er.png", PNG)
     assert "runs/r1/photo.png" in list(open_store().list(run_id="r1"))
+
+
+# -- what is held, and what is newest -----------------------------------------------------------------------
+
+
+def at_hour(number, run="r1"):
+    return MediaMetadata(run_id=run, timestamp=NOON + timedelta(hours=number))
+
+
+def put(store, number, run="r1"):
+    return store.store_media(MediaContent.from_text(f"{number}"), at_hour(number, run))
+
+
+@pytest.mark.parametrize("deduplicate", [False, True])
+def test_what_is_held_can_be_asked_for(storage, deduplicate):
+    store = opened(storage, deduplicate=deduplicate)
+    made = [put(store, number, f"r{number % 2}") for number in range(6)]
+    assert list(store.list(held=True)) == []
+    for number in (1, 4, 5):
+        store.hold(made[number], f"case {number}")
+    held = sorted(made[number] for number in (1, 4, 5))
+    assert list(store.list(held=True)) == held
+    assert list(store.list(held=False)) == sorted(set(made) - set(held))
+    assert list(store.list(held=True, run_id="r1")) == sorted([made[1], made[5]])
+    assert list(store.list(held=True, limit=1)) == held[:1]
+    store.release(made[4])
+    assert made[4] not in list(store.list(held=True))
+    storage.write(keys.hold_key(made[2]), b'{"reference": "' + made[2].encode() + b'", "rea')
+    assert made[2] in list(store.list(held=True)), "its hold is damaged, and holds"
+    store.delete_many([made[0]])
+    storage.remove(f"{made[5]}.meta")
+    assert list(store.list(held=True)) == sorted([made[1], made[2]])
+
+
+@pytest.mark.parametrize("deduplicate", [False, True])
+def test_many_records_tell_what_is_held(storage, deduplicate):
+    """`info_many` said `hold=None` of media that nothing may delete."""
+    store = opened(storage, deduplicate=deduplicate)
+    made = [put(store, number) for number in range(4)]
+    store.hold(made[2], "case 4711")
+    assert store.info_many(made) == [store.info(each) for each in made]
+    assert [each.hold for each in store.info_many(made)] == [None, None, "case 4711", None]
+    answers = store.info_many([*made, "runs/r1/none.txt"], on_error="return")
+    assert [getattr(each, "hold", "missing") for each in answers] == [None, None, "case 4711", None, "missing"]
+
+
+def test_what_holds_cost(object_storage):
+    """One listing of the holds in all, and a read of each that matters."""
+    store = opened(object_storage)
+    made = [put(store, number) for number in range(10)]
+    for each in made[:2]:
+        store.hold(each, "case")
+    with object_storage.counted() as n:
+        assert len(store.info_many(made)) == 10
+    assert n == {"list": 1, "get": 12, "head": 10}, n
+    with object_storage.counted() as n:
+        assert len(list(store.list(held=True))) == 2
+    assert n == {"list": 1, "get": 4, "head": 2}, n
+    with object_storage.counted() as n:
+        assert len(list(store.list(held=False))) == 8
+    assert n == {"list": 2}, n
+
+
+def test_the_newest_come_first(storage):
+    store = opened(storage)
+    order = [3, 0, 5, 1, 4, 2]
+    made = {number: put(store, number, f"r{number % 2}") for number in order}
+    assert list(store.list(newest=3)) == [made[5], made[4], made[3]]
+    assert list(store.list(newest=2, run_id="r0")) == [made[4], made[2]]
+    assert list(store.list(newest=99, until=NOON + timedelta(hours=2))) == [made[1], made[0]]
+    assert list(store.list(newest=0)) == []
+    for words in ({"newest": -1}, {"newest": True}, {"newest": 2, "limit": 1}, {"newest": 2, "held": True}):
+        with pytest.raises(InvalidMediaError, match="newest"):
+            list(store.list(**words))
+
+
+@on(LOCAL, S3_RCLONE, of=(LOCAL, S3_RCLONE, S3_MOTO))
+def test_a_catalog_answers_what_is_newest(storage, monkeypatch):
+    """The same with and without one, also for what came after it."""
+    monkeypatch.setattr("fsmedia.catalog.snapshots._WORTH", {False: 1, True: 1})
+    store = opened(storage)
+    made = store.store_many([(MediaContent.from_text("x"), at_hour(number * 37 % 101)) for number in range(101)])
+    without = list(store.list(newest=5))
+    with old_enough():
+        store.catalog()
+    later = put(store, 1000)
+    store.delete_media(without[0])
+    assert list(store.list(newest=5)) == [later, *without[1:]]
+    assert set(without) < set(made)
+    if isinstance(storage, ObjectStorage):
+        with storage.counted() as n:
+            list(store.list(newest=5))
+        assert n["get"] < 70, "the first 64 sidecars and the catalog"
+
+
+def test_the_command_line_lists_both(local_storage):
+    store = opened(local_storage)
+    made = [put(store, number) for number in range(4)]
+    store.hold(made[1], "case 4711")
+
+    def ls(*words):
+        done = fsmedia("--store", local_storage.url, "ls", *words)
+        assert done.exit_code == 0, done.output
+        return done.stdout.splitlines()
+
+    assert ls("--held") == [made[1]]
+    assert json.loads(ls("--held", "--json")[0])["hold"] == "case 4711"
+    assert ls("--not-held") == sorted({*made} - {made[1]})
+    assert ls("--newest", "2") == [made[3], made[2]]
+    refused = fsmedia("--store", local_storage.url, "ls", "--newest", "2", "--held")
+    assert (refused.exit_code, "stands without" in refused.stderr) == (2, True)

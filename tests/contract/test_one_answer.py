@@ -11,7 +11,6 @@ import json
 import tarfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,12 +19,9 @@ from hypothesis import strategies as st
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.core.records import is_reference
 from fsmedia.format.layout import escape_id
-from tests.storages import LOCAL, MEMORY
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.storages import Storage
+from tests.contract.conftest import on
+from tests.storages import ALL_STORAGES, LOCAL, MEMORY, S3_RCLONE
+from tests.transfers import opened
 
 MODES = {
     "by-run": ("runs", "run_id"),
@@ -36,32 +32,30 @@ DEEP = ("x.csv", "part/year=2026/x.parquet", "cube.zarr/c/0/0", "cube.zarr/zarr.
 IDS = ("r1", "my run", "übung", "model=gpt", "a/b", "a_b", "a:b", "~", "r%31", ".hidden")
 
 
-def answers(store: MediaStore, field: str, value: str, target: Path) -> dict[str, set[str]]:
-    """Ask in every way what belongs to an id; the answers are sets of references."""
-    words: dict[str, Any] = {field: value}
+USUAL = {(LOCAL, "by-run"), (LOCAL, "by-session"), (MEMORY, "by-conversation"), (S3_RCLONE, "by-run")}
+
+
+def agree(store, field, value, target):
+    """Ask in every way what belongs to an id; check that the answers are one set of references, and return it."""
+    words = {field: value}
     catalog = store.catalog()
     mirror = MediaStore(target)
     store.sync_to(str(target), **words)
     view = f"by-{field.removesuffix('_id')}/{escape_id(value)}"
     fs = store.fs
     fs.invalidate_cache()
-    return {
+    found = {
         "list": {*map(str, store.list(**words))},
         "catalog": {*catalog.filter(**words).to_arrow()["reference"].to_pylist()},
         "erase": {str(item.reference) for item in store.erase(**words, dry_run=True).erased},
         "sync": {*map(str, mirror.list())},
         "view": {str(fs.info(path)["reference"]) for path in (fs.find(view) if fs.exists(view) else ())},
     }
-
-
-def agree(store: MediaStore, field: str, value: str, target: Path) -> set[str]:
-    """Check that all answers are one, and return it."""
-    found = answers(store, field, value, target)
     assert len({frozenset(each) for each in found.values()}) == 1, (value, found)
     return found["list"]
 
 
-def promptkit(storage: Storage, folder: str, value: str, field: str, name: str) -> str:
+def promptkit(storage, folder, value, field, name):
     """Write a media as PromptKit does: its own spelling of the folder, the id in the sidecar."""
     key = f"{folder}/{value.translate({ord(each): '_' for each in '<>:|?*/'}).replace(chr(92), '_')}/{name}"
     storage.write(key, name.encode())
@@ -69,13 +63,19 @@ def promptkit(storage: Storage, folder: str, value: str, field: str, name: str) 
     return key
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_every_way_to_ask_what_is_in_a_run_gives_one_answer(
-    open_store: Callable[..., MediaStore], storage: Storage, mode: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(
+    ("storage", "mode"),
+    [
+        pytest.param(name, mode, marks=() if (name, mode) in USUAL else pytest.mark.full)
+        for name in ALL_STORAGES
+        for mode in MODES
+    ],
+    indirect=["storage"],
+)
+def test_every_way_to_ask_what_is_in_a_run_gives_one_answer(open_store, storage, mode, tmp_path):
     folder, field = MODES[mode]
     store = open_store(organization=mode).create()
-    wanted: dict[str, set[str]] = {value: set() for value in IDS}
+    wanted = {value: set() for value in IDS}
     for value in IDS:
         metadata = MediaMetadata(**{field: value})
         wanted[value].add(str(store.store_media(MediaContent.from_text(value), metadata)))
@@ -96,25 +96,19 @@ def test_every_way_to_ask_what_is_in_a_run_gives_one_answer(
     assert {*map(str, store.list(**{field: "a_b"}))} == wanted["a_b"]
 
 
-@pytest.mark.parametrize("mode", ["by-run", "by-session"])
-def test_promptkits_merged_folders_give_one_answer(mode: str, tmp_path: Path, golden_store: Path) -> None:
+@pytest.mark.parametrize(("mode", "name"), [("by-run", "by-run"), ("by-session", "by-session-dedup")])
+def test_promptkits_merged_folders_give_one_answer(mode, name, tmp_path):
     field = MODES[mode][1]
-    store = MediaStore(golden_store)
-    values = {getattr(store.info(each), field) for each in store.list()}
-    assert {"a/b", "a_b", "..", "."} <= values
-    seen: list[str] = []
-    for number, value in enumerate(sorted(values)):
-        seen += agree(store, field, value, tmp_path / str(number))
-    assert sorted(seen) == sorted(map(str, store.list()))
-
-
-@pytest.fixture
-def golden_store(mode: str, tmp_path: Path) -> Path:
-    name = {"by-run": "by-run", "by-session": "by-session-dedup"}[mode]
     golden = Path(__file__).parent.parent / "golden" / "promptkit" / f"{name}.tar.gz"
     with tarfile.open(fileobj=io.BytesIO(golden.read_bytes())) as archive:
         archive.extractall(tmp_path, filter="data")
-    return tmp_path / name
+    store = MediaStore(tmp_path / name)
+    values = {getattr(store.info(each), field) for each in store.list()}
+    assert {"a/b", "a_b", "..", "."} <= values
+    seen = []
+    for number, value in enumerate(sorted(values)):
+        seen += agree(store, field, value, tmp_path / str(number))
+    assert sorted(seen) == sorted(map(str, store.list()))
 
 
 NUMBERS = itertools.count()
@@ -124,16 +118,14 @@ FILES = st.lists(
 )
 
 
-@pytest.mark.parametrize("some_storage", [LOCAL, MEMORY], indirect=True)
+@on(MEMORY, of=(LOCAL, MEMORY))
 @pytest.mark.parametrize("mode", MODES)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(files=FILES)
-def test_any_media_are_in_the_same_runs_by_every_answer(
-    some_storage: Storage, mode: str, files: list[tuple[str, str, str]], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_any_media_are_in_the_same_runs_by_every_answer(storage, mode, files, tmp_path_factory):
     folder, field = MODES[mode]
-    place = replace(some_storage, url=f"{some_storage.url}/{next(NUMBERS)}")
-    store = MediaStore(place.url, storage_options=place.options, organization=mode).create()
+    place = replace(storage, url=f"{storage.url}/{next(NUMBERS)}")
+    store = opened(place, organization=mode).create()
     for number, (kind, value, path) in enumerate(files):
         if kind == "stored":
             store.store_media(MediaContent.from_text(value), MediaMetadata(**{field: value}))
@@ -143,7 +135,7 @@ def test_any_media_are_in_the_same_runs_by_every_answer(
         elif "/" not in value and value.strip(". ") and is_reference(f"{folder}/{value}/{path}"):
             store.fs.pipe_file(f"{folder}/{value}/{path}", b"x")
     values = {str(getattr(store.info(each), field)) for each in store.list()}
-    seen: list[str] = []
+    seen = []
     # `~_` is how an empty id is written, and what has none is nobody's.
     for value in sorted(values - {""}):
         seen += agree(store, field, value, tmp_path_factory.mktemp("mirror") / "m")
