@@ -13,7 +13,7 @@ from typing import Any
 
 # The machine's own settings must not reach a test, and s3fs, gcsfs and fsspec read theirs when they are imported.
 FOREIGN = ("AWS_", "FSMEDIA_", "FSSPEC_", "GCSFS_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
-OURS = "FSMEDIA_REQUIRE_BROWSER"  # makes a missing browser a failure, see tests/surfaces/browsers.py
+OURS = "FSMEDIA_REQUIRE_BROWSER"  # makes a missing browser a failure, see tests/surfaces/test_browser.py
 for variable in [name for name in os.environ if name.startswith(FOREIGN) and name != OURS]:
     del os.environ[variable]
 os.environ.update(
@@ -36,7 +36,7 @@ import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
 # Here, before any test imports them: tests of several parts do, and pytest reads only what is not imported yet.
-for module in ("protocol.worlds", "protocol.disk", "surfaces.specimens", "surfaces.browsers"):
+for module in ("protocol.worlds", "protocol.disk", "surfaces.specimens", "surfaces.commands"):
     pytest.register_assert_rewrite(f"tests.{module}")
 
 from fsmedia import MediaError  # noqa: E402

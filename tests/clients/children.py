@@ -1,10 +1,66 @@
-"""What child processes run."""
+"""What child processes run, and where they come from: each is forked off one that has imported a slow library."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import fsspec
+
+SERVER = """
+import gc, importlib, json, os, signal, sys, traceback
+importlib.import_module(sys.argv[1])
+gc.freeze()
+for line in sys.stdin:
+    job = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(200)
+        for number, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(os.path.join(job["cwd"], name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os.environ.clear()
+        os.environ.update(job["env"])
+        os.chdir(job["cwd"])
+        sys.argv[1:] = job["words"]
+        code = 0
+        try:
+            exec(compile(job["program"], "program", "exec"), {"__name__": "__main__"})
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        sys.stdout.flush()
+        os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Forks:
+    """A process that has imported a library, off which programs are forked, each with an environment of its own."""
+
+    def __init__(self, library: str, home: Path) -> None:
+        home.mkdir()
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", SERVER, library],
+            env={**os.environ, "HOME": str(home), "HF_HOME": str(home / "hf"), "HF_HUB_OFFLINE": "1"},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def run(self, program: str, words: tuple[object, ...], env: dict[str, str], cwd: Path) -> tuple[int, str, str]:
+        """Run a program, and return its exit code and what it printed."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        job = {"program": program, "words": [str(word) for word in words], "env": env, "cwd": str(cwd)}
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        code = int(self.process.stdout.readline())
+        return code, (cwd / "out").read_text(), (cwd / "err").read_text()
+
+    def end(self) -> None:
+        self.process.communicate()
 
 
 def size_of(name: str, options: dict[str, Any], fs: Any) -> int:

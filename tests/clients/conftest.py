@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import fsspec
 import pytest
 from upath.registry import get_upath_class, register_implementation
 
 from fsmedia import MediaStore
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.storages import S3Storage
+from tests.clients.children import Forks
+from tests.servers import RcloneServer
+from tests.storages import S3_RCLONE, S3Storage
 
 
 @pytest.fixture(autouse=True)
@@ -40,11 +40,17 @@ def media_paths() -> None:
 class Lab:
     """A store on S3 that clients get at by chain, or by environment."""
 
-    def __init__(self, storage: S3Storage) -> None:
-        self.storage = storage
-        self.root = storage.url
-        self.options: dict[str, Any] = {"s3": storage.options}
-        self.store = MediaStore(storage.url, storage_options=storage.options).create()
+    def __init__(self, server: RcloneServer, **settings: Any) -> None:
+        self.storage = S3Storage(S3_RCLONE, *server.new_root("lab/store"), server)
+        self.root = self.storage.url
+        self.options: dict[str, Any] = {"s3": self.storage.options}
+        self.store = MediaStore(self.root, storage_options=self.storage.options, **settings).create()
+        self.environment = {
+            "FSMEDIA_URL": self.root,
+            "AWS_ACCESS_KEY_ID": self.storage.options["key"],
+            "AWS_SECRET_ACCESS_KEY": self.storage.options["secret"],
+            "AWS_ENDPOINT_URL": self.storage.options["endpoint_url"],
+        }
 
     def url(self, path: str) -> str:
         """Return the chained URL of a path."""
@@ -59,15 +65,42 @@ class Lab:
         names = self.storage.server.client.list_objects_v2(Bucket=self.storage.bucket).get("Contents", ())
         return {name["Key"] for name in names}
 
-    def environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Let plain URLs mean this store, in this process and its children."""
-        options = self.storage.options
-        monkeypatch.setenv("FSMEDIA_URL", self.root)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", options["key"])
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", options["secret"])
-        monkeypatch.setenv("AWS_ENDPOINT_URL", options["endpoint_url"])
+
+@pytest.fixture
+def lab(rclone: RcloneServer) -> Lab:
+    return Lab(rclone)
 
 
 @pytest.fixture
-def lab(moto_storage: S3Storage) -> Lab:
-    return Lab(moto_storage)
+def named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """Let plain URLs mean the store, in this process and its children."""
+    for name, value in lab.environment.items():
+        monkeypatch.setenv(name, value)
+    return lab
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Forks]]:
+    """Give the process that has imported a library."""
+    started: dict[str, Forks] = {}
+    folder = tmp_path_factory.mktemp("forks")
+
+    def of(library: str) -> Forks:
+        if library not in started:
+            started[library] = Forks(library, folder / library)
+        return started[library]
+
+    yield of
+    for each in started.values():
+        each.end()
+
+
+@pytest.fixture
+def run(forks: Callable[[str], Forks], tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
+    """Give what runs a program in a process of its own, with a library imported before."""
+
+    def program_run(program: str, *words: object, library: str = "datasets", **env: str) -> tuple[int, str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+        return forks(library).run(program, words, {**inherited, **env}, tmp_path)
+
+    return program_run

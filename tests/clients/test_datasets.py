@@ -1,44 +1,28 @@
-"""Hugging Face datasets and inspect_ai: what works, and what would scatter keys is refused."""
+"""Hugging Face datasets and webdataset read and write `media://` and exports; what would scatter keys is refused."""
 
 from __future__ import annotations
 
+import hashlib
 import io
-import subprocess
-import sys
-import zipfile
-from typing import Any
+import json
+import wave
+from datetime import UTC, datetime
 
 import fsspec
 import pytest
 from PIL import Image
 
-from fsmedia import MediaStore
+from fsmedia import MediaContent, MediaMetadata, MediaStore, export_audiofolder, export_imagefolder, export_webdataset
 from tests.clients.test_media import PNG
-
-
-def run(program: str, *arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    import os
-
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program, *arguments],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-
-
-def pictures(lab: Any) -> None:
-    lab.fs.pipe({f"runs/r1/{kind}/{number}.png": PNG.getvalue() for kind in ("cat", "dog") for number in range(2)})
-
+from tests.exchange.test_exports import HOSTILE
 
 FROM_FILES = """
 import json, os, sys
 from datasets import load_dataset
-data = load_dataset("imagefolder", data_files=sys.argv[1], split="train", cache_dir=sys.argv[2],
-                    storage_options=json.loads(os.environ["OPTIONS"]))
-print("ROWS", len(data), data[0]["image"].size, sorted(set(data["label"])))
+for url in sys.argv[2:]:
+    data = load_dataset("imagefolder", data_files=url, split="train", cache_dir=sys.argv[1],
+                        storage_options=json.loads(os.environ["OPTIONS"]))
+    print("ROWS", len(data), data[0]["image"].size, sorted(set(data["label"])))
 """
 STREAM = """
 import sys
@@ -51,99 +35,49 @@ import json, os, sys
 from datasets import Dataset
 Dataset.from_dict({"a": [1, 2]}).save_to_disk(sys.argv[1], storage_options=json.loads(os.environ["OPTIONS"]))
 """
-INSPECT = """
-import sys
-from inspect_ai import Task, eval
-from inspect_ai.dataset import Sample
-try:
-    task = Task(dataset=[Sample(input="hey", target="hey")])
-    logs = eval(task, model="mockllm/model", log_dir=sys.argv[1], display="none")
-except BaseException as error:
-    print("RAISED", repr(error), repr(error.__context__))
-    raise
-print("STATUS", logs[0].status, logs[0].location, logs[0].error)
-"""
-
-
-def environment(lab: Any) -> dict[str, str]:
-    options = lab.storage.options
-    return {
-        "FSMEDIA_URL": lab.root,
-        "AWS_ACCESS_KEY_ID": options["key"],
-        "AWS_SECRET_ACCESS_KEY": options["secret"],
-        "AWS_ENDPOINT_URL": options["endpoint_url"],
-    }
-
-
-def test_imagefolder_by_chain(lab, tmp_path):
-    import json
-
-    pictures(lab)
-    done = run(FROM_FILES, lab.url("runs/r1/**/*.png"), str(tmp_path), env={"OPTIONS": json.dumps(lab.options)})
-    assert "ROWS 4 (8, 6)" in done.stdout, done.stdout + done.stderr[-3000:]
-
-
-def test_imagefolder_streaming_by_environment(lab):
-    pictures(lab)
-    done = run(STREAM, "media://runs/r1/**/*.png", env=environment(lab))
-    assert "ROWS 4" in done.stdout, done.stdout + done.stderr[-3000:]
-
-
-def test_save_to_disk_on_a_chain_is_refused_and_leaves_no_key(lab):
-    import json
-
-    before = set(lab.server_keys())
-    done = run(SAVE, lab.url("runs/r1/data"), env={"OPTIONS": json.dumps(lab.options)})
-    assert done.returncode != 0
-    assert "no store at" in done.stderr, done.stderr[-3000:]
-    assert set(lab.server_keys()) == before
-
-
-def test_save_to_disk_by_environment(lab):
-    done = run(SAVE, "media://runs/r1/data", env={"OPTIONS": "{}", **environment(lab)})
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert lab.fs.exists("runs/r1/data/dataset_info.json")
-
-
-def test_inspect_ai_on_a_chain_is_refused_and_leaves_no_key(lab):
-    before = set(lab.server_keys())
-    done = run(INSPECT, lab.url("runs/logs"), env=environment(lab))
-    assert done.returncode != 0
-    assert "STATUS" not in done.stdout
-    assert "do not have write permission" in done.stdout, (done.stdout + done.stderr)[-3000:]
-    assert set(lab.server_keys()) == before
-
-
-def test_inspect_ai_by_environment(lab):
-    done = run(INSPECT, "media://runs/logs", env=environment(lab))
-    # Whatever the evaluation itself comes to (its tokenizer may want the network), its log lies in the store.
-    assert "STATUS" in done.stdout, (done.stdout + done.stderr)[-3000:]
-    [log] = lab.fs.glob("runs/logs/*.eval")
-    with lab.fs.open(log) as file, zipfile.ZipFile(file) as archive:
-        assert "_journal/start.json" in archive.namelist()
-
-
-def test_a_name_joined_onto_a_chain_is_refused_and_leaves_no_key(lab):
-    before = set(lab.server_keys())
-    joined = lab.url("runs/r1") + "/x.txt"
-    with pytest.raises(PermissionError, match="no store at"), fsspec.open(joined, "wb", **lab.options) as file:
-        file.write(b"x")
-    with pytest.raises(ValueError, match="another store"):
-        lab.fs.pipe_file(joined, b"x")
-    assert set(lab.server_keys()) == before
-
-
 COLORS = """
 import sys
 import datasets
-datasets.disable_progress_bars()
 for url in sys.argv[1:]:
     data = datasets.load_dataset("imagefolder", data_files=url, split="train")
     print("COLOR", data[0]["image"].getpixel((0, 0)))
 """
 
 
-def test_two_stores_named_by_chains_share_no_picture_in_the_cache(tmp_path):
+def pictures(lab):
+    lab.fs.pipe({f"runs/r1/{kind}/{number}.png": PNG.getvalue() for kind in ("cat", "dog") for number in range(2)})
+
+
+def test_imagefolder_by_chain_and_streaming_by_environment(lab, run, tmp_path):
+    pictures(lab)
+    _, shown, said = run(FROM_FILES, tmp_path, lab.url("runs/r1/**/*.png"), OPTIONS=json.dumps(lab.options))
+    assert "ROWS 4 (8, 6)" in shown, said
+    _, shown, said = run(STREAM, "media://runs/r1/**/*.png", **lab.environment)
+    assert "ROWS 4" in shown, said
+
+
+def test_save_to_disk_works_by_environment_and_on_a_chain_is_refused_and_leaves_no_key(lab, run):
+    before = lab.server_keys()
+    code, _, said = run(SAVE, lab.url("runs/r1/data"), OPTIONS=json.dumps(lab.options))
+    assert code != 0
+    assert "no store at" in said
+    assert lab.server_keys() == before
+    code, _, said = run(SAVE, "media://runs/r1/data", OPTIONS="{}", **lab.environment)
+    assert code == 0, said
+    assert lab.fs.exists("runs/r1/data/dataset_info.json")
+
+
+def test_a_name_joined_onto_a_chain_is_refused_and_leaves_no_key(lab):
+    before = lab.server_keys()
+    joined = lab.url("runs/r1") + "/x.txt"
+    with pytest.raises(PermissionError, match="no store at"), fsspec.open(joined, "wb", **lab.options) as file:
+        file.write(b"x")
+    with pytest.raises(ValueError, match="another store"):
+        lab.fs.pipe_file(joined, b"x")
+    assert lab.server_keys() == before
+
+
+def test_two_stores_named_by_chains_share_no_picture_in_the_cache(run, tmp_path):
     """Its cache knows a picture by its URL: with a plain one, $FSMEDIA_URL decided, and the first store's was given."""
     urls = []
     for name, color in (("lab", "red"), ("prod", "blue")):
@@ -151,8 +85,146 @@ def test_two_stores_named_by_chains_share_no_picture_in_the_cache(tmp_path):
         Image.new("RGB", (8, 8), color).save(picture, "png")
         MediaStore(tmp_path / name).create().fs.pipe_file("runs/r1/x.png", picture.getvalue())
         urls.append(f"media://runs/r1/*.png::file://{tmp_path / name}")
-    done = run(COLORS, *urls, env={"HF_HOME": str(tmp_path / "hf")})
-    assert [line for line in done.stdout.splitlines() if "COLOR" in line] == [
-        "COLOR (255, 0, 0)",
-        "COLOR (0, 0, 255)",
-    ], done.stdout + done.stderr[-2000:]
+    _, shown, said = run(COLORS, *urls)
+    found = [line for line in shown.splitlines() if "COLOR" in line]
+    assert found == ["COLOR (255, 0, 0)", "COLOR (0, 0, 255)"], said
+
+
+# -- exports: every value is compared --------------------------------------------------------------------------
+
+
+NOON = datetime(2026, 3, 4, 12, 0, 0, 500, tzinfo=UTC)
+COLUMNS = ("reference", "run_id", "message_idx", "provider_id", "mime_type", "size_bytes", "sha256", "text", "width")
+FOLDER = """
+import json, sys, hashlib, io
+from datasets import load_dataset
+folder, cache = sys.argv[1:]
+found = {}
+for split, rows in load_dataset("imagefolder", data_dir=folder, cache_dir=cache).items():
+    for row in rows:
+        picture = row.pop("image")
+        row["pixels"] = hashlib.sha256(picture.convert("RGB").tobytes()).hexdigest()
+        row["timestamp"] = str(row["timestamp"])
+        found.setdefault(split, []).append(row)
+print("FOUND", json.dumps(found))
+"""
+SOUND = """
+import json, sys, hashlib
+from datasets import load_dataset
+folder, cache = sys.argv[1:]
+found = []
+# `datasets` decodes sound by torchcodec, gigabytes that no test needs: its builder finds and pairs without.
+rows = load_dataset("audiofolder", data_dir=folder, cache_dir=cache, split="train", streaming=True)
+for _, row in rows._ex_iterable:
+    audio = row.pop("audio")
+    path = audio["path"] if isinstance(audio, dict) else audio
+    row["digest"] = hashlib.sha256(open(path, "rb").read()).hexdigest()
+    row["timestamp"] = str(row["timestamp"])
+    found.append(row)
+print("FOUND", json.dumps(found))
+"""
+SHARDS = """
+import json, sys, hashlib
+import webdataset
+found = []
+for row in webdataset.WebDataset(sys.argv[1], shardshuffle=False).decode():
+    [media] = [name for name in row if name not in ("json", "__key__", "__url__", "__local_path__")]
+    value = row[media]
+    data = value.encode() if isinstance(value, str) else value
+    found.append({**row["json"], "key": row["__key__"], "kind": media, "digest": hashlib.sha256(data).hexdigest()})
+print("FOUND", json.dumps(found))
+"""
+
+
+def found_by(run, program, *words, **env):
+    _, shown, said = run(program, *words, HF_DATASETS_OFFLINE="1", **env)
+    assert "FOUND" in shown, said
+    return json.loads(shown.rpartition("FOUND")[2])
+
+
+def colored(colour):
+    made = Image.new("RGB", (8, 6), (colour, 7, 9))
+    file = io.BytesIO()
+    made.save(file, "PNG")
+    return file.getvalue(), hashlib.sha256(made.tobytes()).hexdigest()
+
+
+def sound(length):
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(8000)
+        writer.writeframes(b"\1\2" * length)
+    return file.getvalue()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return MediaStore(tmp_path / "store", durability="rename")
+
+
+def put(store, data, mime_type, run, **fields):
+    metadata = MediaMetadata(run_id=run, message_idx=4, timestamp=NOON, provider_id=HOSTILE)
+    return store.store_media(MediaContent(data=data, mime_type=mime_type, **fields), metadata)
+
+
+@pytest.mark.parametrize("table", ["jsonl", "parquet"])
+def test_datasets_reads_pictures_and_all_that_is_known_of_them(store, run, tmp_path, table):
+    pixels = {}
+    for number in range(5):
+        data, digest = colored(number)
+        run = "test" if number == 4 else f"dev/{number}"  # words that readers take for splits, in names
+        reference = put(store, data, "image/png", run, caption=f"{number} {HOSTILE}" if number else None)
+        pixels[reference] = digest
+    store.fs.pipe({"runs/r9/train valid.png": colored(9)[0]})
+    pixels["runs/r9/train valid.png"] = colored(9)[1]
+    out = tmp_path / "out"
+    export_imagefolder(store, out, table=table)
+    export_imagefolder(store, out, table=table, split="test", run_id="test")
+    found = found_by(run, FOLDER, out, tmp_path / "cache")
+    assert {split: len(rows) for split, rows in found.items()} == {"train": 6, "test": 1}
+    for row in [*found["train"], *found["test"]]:
+        record = store.info(row["reference"])
+        assert row["pixels"] == pixels[row["reference"]]
+        expected = {**vars(record), "text": record.caption or ""}
+        assert {name: row[name] for name in COLUMNS} == {name: expected[name] for name in COLUMNS}
+        if record.timestamp == NOON:
+            assert row["timestamp"] in ("2026-03-04T12:00:00.000500Z", "2026-03-04 12:00:00.000500+00:00")
+
+
+def test_datasets_finds_sound_and_all_that_is_known_of_it(store, run, tmp_path):
+    for number in range(3):
+        put(store, sound(800 * number), "audio/wav", f"r{number}", caption=HOSTILE)
+    put(store, b"\1\2" * 100, "audio/pcm", "r9")
+    export_audiofolder(store, tmp_path / "out")
+    found = found_by(run, SOUND, tmp_path / "out", tmp_path / "cache")
+    assert len(found) == 4
+    for row in found:
+        record = store.info(row["reference"])
+        assert row["digest"] == row["sha256"] == record.sha256
+        assert (row["run_id"], row["text"], row["mime_type"]) == (record.run_id, record.caption or "", "audio/wav")
+        assert row["duration"] == pytest.approx(record.duration)
+
+
+def test_webdataset_reads_every_media_with_its_json(store, run, tmp_path):
+    for number in range(4):
+        put(store, bytes([number]) * 2000, "application/octet-stream", f"a.b/{number}", caption=HOSTILE)
+    put(store, b"hello", "text/plain", "text")
+    store.fs.pipe({"runs/r9/x.tar.gz.bin": b"foreign", "runs/r9/.tar.bin": b"dots"})
+    out = tmp_path / "out"
+    report = export_webdataset(store, out, shard_count=3)
+    assert len(report.files) == 3
+    found = found_by(run, SHARDS, f"{out}/media-{{000000..000002}}.tar", library="webdataset")
+    assert [row["reference"] for row in found] == list(store.list())
+    assert len({row["key"] for row in found}) == 7
+    for row in found:
+        record = store.info(row["reference"])
+        data = store.retrieve_media(row["reference"]).read_bytes()
+        assert row["digest"] == hashlib.sha256(data).hexdigest()
+        assert (row["run_id"], row["text"], row["size_bytes"]) == (
+            record.run_id,
+            record.caption or "",
+            record.size_bytes,
+        )
+        assert "." not in row["key"]

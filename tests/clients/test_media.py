@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -66,20 +68,13 @@ def test_pyav_seeks_without_fetching_the_film(lab):
     assert requests["head"] == 1, requests
 
 
-def test_soundfile(lab):
-    sound = np.zeros((100, 2))
+def test_sound(lab):
     buffer = io.BytesIO()
-    soundfile.write(buffer, sound, 8000, format="wav")
+    soundfile.write(buffer, np.zeros((100, 2)), 8000, format="wav", subtype="PCM_16")
     lab.fs.pipe_file("runs/r1/x.wav", buffer.getvalue())
     with lab.fs.open("runs/r1/x.wav") as file:
         samples, rate = soundfile.read(file)
     assert (samples.shape, rate) == ((100, 2), 8000)
-
-
-def test_wave(lab):
-    buffer = io.BytesIO()
-    soundfile.write(buffer, np.zeros(100), 8000, format="wav", subtype="PCM_16")
-    lab.fs.pipe_file("runs/r1/x.wav", buffer.getvalue())
     with fsspec.open(lab.url("runs/r1/x.wav"), **lab.options) as file, wave.open(file) as sound:
         assert sound.getnframes() == 100
 
@@ -161,14 +156,13 @@ def test_rsync_with_options(lab, tmp_path):
     assert (tmp_path / "copy" / "sub" / "b.txt").read_bytes() == b"bb"
 
 
-def test_rsync_by_environment(lab, tmp_path, monkeypatch):
-    lab.environment(monkeypatch)
+def test_rsync_by_environment(named, tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "b.txt").write_bytes(b"bb")
     (tmp_path / "a.txt").write_bytes(b"a")
     rsync(tmp_path.as_uri(), "media://runs/r7")
-    assert lab.fs.cat("runs/r7/sub/b.txt") == b"bb"
-    assert lab.store.info("runs/r7/a.txt").run_id == "r7"
+    assert named.fs.cat("runs/r7/sub/b.txt") == b"bb"
+    assert named.store.info("runs/r7/a.txt").run_id == "r7"
 
 
 @pytest.mark.parametrize("cache", ["filecache", "simplecache"])
@@ -193,9 +187,22 @@ def test_pool_of_processes(lab, start):
     assert by_url == by_fs == [0, 1, 2, 3]
 
 
-def test_webdataset_by_its_registration_line(lab, monkeypatch):
-    lab.environment(monkeypatch)  # webdataset has a use of its own for "::"
-    with lab.fs.open("runs/r1/shard.tar", "wb") as file, webdataset.TarWriter(file) as shard:
+OPENS = """
+import json, os, sys
+with fsspec.open(sys.argv[1], **json.loads(os.environ["OPTIONS"])) as file:
+    print(len(file.read()))
+"""
+
+
+def test_a_url_opens_in_a_process_that_only_has_fsspec(lab, run):
+    content = MediaContent(data=PNG.getvalue(), mime_type="image/png")
+    url = lab.store.media_url(lab.store.store_media(content, MediaMetadata(run_id="r1")))
+    _, shown, said = run(f"import fsspec{OPENS}", url, library="fsspec", OPTIONS=json.dumps(lab.store.url_options))
+    assert shown.split() == [str(len(PNG.getvalue()))], said
+
+
+def test_webdataset_by_its_registration_line(named):  # it has a use of its own for "::"
+    with named.fs.open("runs/r1/shard.tar", "wb") as file, webdataset.TarWriter(file) as shard:
         for number in range(3):
             shard.write({"__key__": f"{number:03d}", "txt": str(number)})
     webdataset.gopen_schemes["media"] = lambda url, mode="rb", bufsize=0: fsspec.open(url, mode).open()  # noqa: ARG005
@@ -206,24 +213,55 @@ def test_webdataset_by_its_registration_line(lab, monkeypatch):
     assert found == [b"0", b"1", b"2"]
 
 
-def test_a_url_opens_in_a_process_that_only_has_fsspec(lab):
-    import json
-    import os
-    import subprocess
+# -- the README's lines ---------------------------------------------------------------------------------------
 
-    reference = lab.store.store_media(
-        MediaContent(data=PNG.getvalue(), mime_type="image/png"), MediaMetadata(run_id="r1")
+
+SECTION = (Path(__file__).parents[2] / "README.md").read_text().split("## media://")[1].split("\n## ")[0]
+[CHAIN] = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+[LINES] = re.findall(r"```py\n(.*?)```", SECTION, re.DOTALL)
+
+
+def test_the_chain(lab):
+    exec(CHAIN, {"MediaStore": MediaStore})
+    assert MediaStore("memory://lab").info("runs/r1/table.csv").run_id == "r1"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_each_line(named, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    sound = io.BytesIO()
+    soundfile.write(sound, np.zeros((100, 2)), 8000, format="wav")
+    named.fs.pipe(
+        {
+            "runs/r1/table.csv": b"a,b\n1,2\n",
+            "runs/r1/x.png": PNG.getvalue(),
+            "runs/r1/x.wav": sound.getvalue(),
+            "runs/r1/x.mp4": film(2),
+        }
     )
-    program = (
-        "import fsspec, json, os, sys\n"
-        "with fsspec.open(sys.argv[1], **json.loads(os.environ['OPTIONS'])) as file: print(len(file.read()))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, lab.store.media_url(reference)],
-        env={**os.environ, "OPTIONS": json.dumps(lab.store.url_options)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert int(done.stdout) == len(PNG.getvalue())
+    modules = [
+        "av",
+        "dask.dataframe",
+        "datasets",
+        "duckdb",
+        "fsspec.generic",
+        "pandas",
+        "PIL",
+        "polars",
+        "pyarrow.dataset",
+        "pyarrow.parquet",
+        "soundfile",
+        "upath",
+        "webdataset",
+        "zarr",
+    ]
+    names = {name.partition(".")[0]: __import__(name) for name in modules}
+    assert Image.registered_extensions()
+    lines = [line for line in LINES.splitlines() if line]
+    assert len(lines) == 18
+    for line in lines:
+        exec(line.replace("file:///tmp/copy", (tmp_path / "copy").as_uri()), names)
+    assert named.fs.read_text("runs/r1/note.txt") == "hey"
+    assert (tmp_path / "copy" / "x.png").read_bytes() == PNG.getvalue()
+    names["duckdb"].unregister_filesystem("media")
+    del webdataset.gopen_schemes["media"]

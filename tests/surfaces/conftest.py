@@ -1,13 +1,33 @@
-"""What the tests of displays share: checks that explain themselves, a cache folder of their own."""
+"""What the tests of commands and displays share: places to work in, and the storages they run over."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.conftest import make_storage, mostly
+from tests.storages import LOCAL, S3_RCLONE, LocalStorage, Storage
+
+
+@pytest.fixture(params=mostly(LOCAL, S3_RCLONE))
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """Give a folder and a bucket: words and pictures are the same over any storage."""
+    return make_storage(request.param, request, tmp_path)
+
+
+@pytest.fixture
+def url(local_storage: LocalStorage) -> str:
+    return local_storage.url
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty folder."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
 
 
 @pytest.fixture

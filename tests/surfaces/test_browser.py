@@ -1,29 +1,74 @@
-"""A saved gallery in a real browser: it filters, pages, sorts, enlarges and copies, alone and with scripts off."""
+"""Saved galleries, exported notebooks and widgets in a real browser: Debian's Chromium, that reaches nothing else.
+
+Without one these tests skip and say so, unless `FSMEDIA_REQUIRE_BROWSER` is set, as `.ci/run` does: then they fail.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
+from nbconvert import HTMLExporter
+from playwright.sync_api import sync_playwright
 
 from fsmedia import MediaStore
+from tests.storages import MemoryStorage
 from tests.surfaces import specimens
-from tests.surfaces.browsers import launched, visiting
+from tests.surfaces.commands import ROOT
 from tests.surfaces.specimens import HOSTILE, put
+from tests.surfaces.test_displays import asked
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
+REQUIRED = "FSMEDIA_REQUIRE_BROWSER"
+ARGUMENTS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+]  # fmt: skip
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PICTURES, SOUNDS, TEXTS = 30, 3, 2
 ALL = PICTURES + SOUNDS + TEXTS
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Give the browser."""
-    with launched() as found:
-        yield found
+    """Give a browser; skip, or fail where one is required, without."""
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        said = f"no browser on this machine ({', '.join(NAMES)}): install Debian's chromium"
+        if os.environ.get(REQUIRED):
+            pytest.fail(said)
+        pytest.skip(said)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def visiting(browser: Any, path: Path, **options: Any) -> Iterator[Any]:
+    """Open a file, give the page; nothing may be said, nothing else asked for, and no stranger's code run."""
+    context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
+    context.set_default_timeout(15_000)
+    page = context.new_page()
+    said: list[str] = []
+    wanted: list[str] = []
+    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: said.append(f"error: {error}"))
+    page.on("request", lambda request: wanted.append(request.url))
+    page.goto(path.as_uri())
+    yield page
+    title = page.title()
+    context.close()
+    assert said == []
+    assert [url for url in wanted if url != path.as_uri() and not url.startswith(("data:", "blob:"))] == []
+    assert title != "ran"
 
 
 @pytest.fixture(scope="module")
@@ -36,20 +81,28 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> MediaStore:
         put(made, specimens.sound(), "audio/wav", message_idx=40 + index, caption=f"sound {index}")
     put(made, specimens.SVG, "image/svg+xml", conversation_id=HOSTILE, caption=HOSTILE, provider_id=HOSTILE)
     put(made, specimens.HTML, "text/html", conversation_id=HOSTILE, message_idx=99, caption=f"</script>{HOSTILE}")
+    put(made, specimens.picture((9, 9)), "image/png", run_id="r2")
     return made
 
 
 @pytest.fixture(scope="module")
-def saved(store: MediaStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give its gallery."""
-    return store.gallery(limit=200).save(tmp_path_factory.mktemp("pages") / "gallery.html")
+def gallery(store: MediaStore) -> Any:
+    return store.gallery(run_id="r1", limit=200)
+
+
+@pytest.fixture(scope="module")
+def saved(gallery: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(gallery.save(tmp_path_factory.mktemp("pages") / "gallery.html"))
 
 
 def shown(page: Any) -> int:
     return int(page.locator(".fsm-card:visible").count())
 
 
-def test_it_filters_and_pages(browser: Any, saved: Path) -> None:
+# -- a saved gallery -------------------------------------------------------------------------------------------
+
+
+def test_it_filters_pages_and_plays(browser: Any, saved: Path) -> None:
     with visiting(browser, saved) as page:
         assert page.locator(".fsm-total").inner_text().startswith(f"{ALL} media, ")
         assert shown(page) == 24
@@ -65,6 +118,8 @@ def test_it_filters_and_pages(browser: Any, saved: Path) -> None:
         assert shown(page) == SOUNDS
         assert not page.locator(".fsm-pager").is_visible()
         assert not page.get_by_text("Message 0").first.is_visible()  # a group of which nothing is shown
+        plays = "async sound => { await sound.play(); return sound.duration }"
+        assert page.locator("audio").first.evaluate(plays) == pytest.approx(1, abs=0.1)
         page.get_by_text("All", exact=False).first.click()
         assert shown(page) == 24
 
@@ -111,15 +166,6 @@ def test_a_reference_is_copied(browser: Any, saved: Path, store: MediaStore) -> 
         page.get_by_text("Copied").wait_for()
 
 
-def test_a_sound_plays(browser: Any, saved: Path) -> None:
-    with visiting(browser, saved) as page:
-        page.get_by_text("Audio").first.click()
-        sound = page.locator("audio").first
-        assert sound.evaluate("async sound => { await sound.play(); return sound.duration }") == pytest.approx(
-            1, abs=0.1
-        )
-
-
 def test_without_scripts_it_filters_pages_and_enlarges_too(browser: Any, saved: Path) -> None:
     with visiting(browser, saved, java_script_enabled=False) as page:
         assert shown(page) == 24
@@ -148,7 +194,6 @@ def test_strangers_names_do_not_run_even_where_the_policy_of_the_page_is_gone(
         page.get_by_role("button", name="Next").click()
         assert page.get_by_text("onerror=").first.is_visible()
         assert page.locator("img[onerror], .fsm-card script").count() == 0
-        assert page.evaluate("document.title") != "ran"
 
 
 def test_the_policy_of_the_page_stops_what_would_get_through(browser: Any, saved: Path, tmp_path: Path) -> None:
@@ -158,39 +203,27 @@ def test_the_policy_of_the_page_stops_what_would_get_through(browser: Any, saved
     torn.write_text(saved.read_text().replace("</main>", f"{wound}</main>"))
     context = browser.new_context()
     page = context.new_page()
-    asked: list[str] = []
-    page.on("requestfinished", lambda request: asked.append(request.url))
+    answered: list[str] = []
+    page.on("requestfinished", lambda request: answered.append(request.url))
     page.goto(torn.as_uri())
     page.get_by_role("button", name="Next").click()
     assert page.title() != "ran"
-    assert not [url for url in asked if url.startswith("http")]
+    assert not [url for url in answered if url.startswith("http")]
     context.close()
 
 
-def test_two_galleries_on_one_page_do_not_disturb_each_other(browser: Any, store: MediaStore, tmp_path: Path) -> None:
-    gallery = store.gallery(limit=200)
-    for scripts in (True, False):
-        file = tmp_path / f"two-{scripts}.html"
-        file.write_text(f"<!doctype html><meta charset=utf-8><body>{gallery.html()}<hr>{gallery.html()}")
-        with visiting(browser, file, java_script_enabled=scripts) as page:
-            first, second = page.locator(".fsm-gallery").nth(0), page.locator(".fsm-gallery").nth(1)
-            first.locator(".fsm-types label", has_text="Audio").click()
-            assert first.locator(".fsm-card:visible").count() == SOUNDS
-            assert second.locator(".fsm-card:visible").count() == 24
-            assert second.locator(".fsm-types :checked").get_attribute("value") == "all"
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1200, 420])
-def test_it_can_be_read_in_light_and_dark_wide_and_narrow(browser: Any, saved: Path, scheme: str, width: int) -> None:
-    with visiting(browser, saved, color_scheme=scheme, viewport={"width": width, "height": 800}) as page:
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        boxes = [card.bounding_box() for card in page.locator(".fsm-card:visible").all()[:6]]
-        assert len({round(box["width"]) for box in boxes}) == 1
-        contrast = page.evaluate(
-            CONTRAST, [".fsm-name", ".fsm-meta", ".fsm-badge", ".fsm-total", ".fsm-caption", "code"]
-        )
-        assert {name for name, value in contrast.items() if value < 4.5} == set()  # WCAG AA
+@pytest.mark.parametrize("scripts", [True, False])
+def test_two_galleries_on_one_page_do_not_disturb_each_other(
+    scripts: bool, browser: Any, gallery: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "two.html"
+    file.write_text(f"<!doctype html><meta charset=utf-8><body>{gallery.html()}<hr>{gallery.html()}")
+    with visiting(browser, file, java_script_enabled=scripts) as page:
+        first, second = page.locator(".fsm-gallery").nth(0), page.locator(".fsm-gallery").nth(1)
+        first.locator(".fsm-types label", has_text="Audio").click()
+        assert first.locator(".fsm-card:visible").count() == SOUNDS
+        assert second.locator(".fsm-card:visible").count() == 24
+        assert second.locator(".fsm-types :checked").get_attribute("value") == "all"
 
 
 CONTRAST = """selectors => {
@@ -214,8 +247,18 @@ CONTRAST = """selectors => {
 }"""
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1200, 420])
+def test_it_can_be_read_in_light_and_dark_wide_and_narrow(browser: Any, saved: Path, scheme: str, width: int) -> None:
+    with visiting(browser, saved, color_scheme=scheme, viewport={"width": width, "height": 800}) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        boxes = [card.bounding_box() for card in page.locator(".fsm-card:visible").all()[:6]]
+        assert len({round(box["width"]) for box in boxes}) == 1
+        texts = [".fsm-name", ".fsm-meta", ".fsm-badge", ".fsm-total", ".fsm-caption", "code"]
+        assert {name for name, value in page.evaluate(CONTRAST, texts).items() if value < 4.5} == set()  # WCAG AA
+
+
 def test_a_comparison_stands_side_by_side(browser: Any, store: MediaStore, tmp_path: Path) -> None:
-    put(store, specimens.picture((9, 9)), "image/png", run_id="r2")
     with visiting(browser, store.compare(["r1", "r2"]).save(tmp_path / "c.html")) as page:
         left, right = page.locator("tbody tr").first.locator("td").all()
         assert left.locator(".fsm-card").first.bounding_box()["y"] == right.locator(".fsm-card").bounding_box()["y"]
@@ -231,3 +274,115 @@ def test_an_empty_gallery_and_one_of_one(browser: Any, store: MediaStore, tmp_pa
     with visiting(browser, store.gallery(run_id="r1", limit=1).save(tmp_path / "one.html")) as page:
         assert shown(page) == 1
         assert not page.locator(".fsm-pager").is_visible()
+
+
+# -- an exported notebook --------------------------------------------------------------------------------------
+
+
+CELLS = (
+    "from fsmedia import MediaStore\nstore = MediaStore('media')\nstore",
+    "store.gallery(limit=100)",
+    "store.gallery(mime_type='image/*', group_by=None, limit=5)",
+    "store.compare(['r1', 'r2'])",
+    "store.retrieve_media(next(store.list(mime_type='audio/*')))",
+    "store.enforce_policy(dry_run=True)",
+    "store.gallery(interactive=True)",
+)
+
+
+@pytest.fixture(scope="module")
+def notebook(store: MediaStore) -> nbformat.NotebookNode:
+    """Give a notebook that was run from top to bottom."""
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in CELLS])
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    NotebookClient(made, timeout=120, resources={"metadata": {"path": str(Path(store.url).parent)}}).execute()
+    return made
+
+
+@pytest.fixture(scope="module")
+def exported(notebook: nbformat.NotebookNode, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give it as HTML, without the scripts that nbconvert itself loads from elsewhere.
+
+    And without the widget, the last cell: what shows widgets is loaded from there too.
+    """
+    exporter = HTMLExporter(require_js_url="", jquery_url="", mathjax_url="", mermaid_js_url="", widget_renderer_url="")
+    path = tmp_path_factory.mktemp("exported") / "notebook.html"
+    path.write_text(exporter.from_notebook_node(nbformat.v4.new_notebook(cells=notebook.cells[:-1]))[0])
+    return path
+
+
+def test_every_cell_has_a_display_and_plain_text(notebook: nbformat.NotebookNode) -> None:
+    for cell in notebook.cells:
+        *_, output = cell.outputs  # before it a progress bar, where previews take longer than half a second
+        assert output["output_type"] == "execute_result", output
+        assert output["data"]["text/plain"]
+        assert "text/html" in output["data"] or "application/vnd.jupyter.widget-view+json" in output["data"]
+
+
+def test_an_exported_notebook_works_in_a_browser_with_scripts_and_without(browser: Any, exported: Path) -> None:
+    with visiting(browser, exported) as page:
+        first, second = page.locator(".fsm-gallery").nth(0), page.locator(".fsm-gallery").nth(1)
+        assert first.locator(".fsm-card:visible").count() == 24
+        first.get_by_role("button", name="Next").click()
+        assert first.locator(".fsm-card:visible").count() == ALL + 1 - 24
+        first.locator(".fsm-types label", has_text="Audio").click()
+        assert first.locator(".fsm-card:visible").count() == SOUNDS
+        assert second.locator(".fsm-card:visible").count() == 5
+        second.locator(".fsm-zoom summary").first.click()
+        assert second.locator(".fsm-zoom[open] img").bounding_box()["width"] > 200
+        page.keyboard.press("Escape")
+        assert page.locator(".fsm-versus tbody tr").count() >= 30
+    with visiting(browser, exported, java_script_enabled=False) as page:
+        first = page.locator(".fsm-gallery").nth(0)
+        first.locator(".fsm-pages label").nth(1).click()
+        assert first.locator(".fsm-card:visible").count() == ALL + 1 - 24
+
+
+# -- a widget --------------------------------------------------------------------------------------------------
+
+
+RENDER = """async ([code, html]) => {
+  window.asked = [];
+  window.handlers = {};
+  const model = {
+    get: () => html,
+    send: (message) => window.asked.push(message),
+    on: (name, handler) => { window.handlers[name] = handler; },
+    off: (name) => { delete window.handlers[name]; },
+  };
+  const address = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+  const widget = await import(address);
+  window.end = widget.default.render({ model, el: document.body });
+}"""
+ANSWER = """([message, numbers]) =>
+  window.handlers["msg:custom"](message, numbers.map((each) => new DataView(Uint8Array.from(each).buffer)))"""
+
+
+def test_both_sides_in_a_browser(browser: Any, memory_storage: MemoryStorage) -> None:
+    store = MediaStore(memory_storage.url)
+    put(store, specimens.picture((800, 600)), "image/png")
+    put(store, specimens.HTML, "text/html", message_idx=1)
+    widget = store.gallery(interactive=True)
+    page = browser.new_page()
+    said: list[str] = []
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.evaluate(RENDER, [widget._esm, widget.html])
+    assert page.locator(".fsm-card:visible").count() == 2
+    for index, selector in ((0, ".fsm-stage img"), (1, ".fsm-stage pre")):
+        page.get_by_role("button", name="Open").nth(index).click()
+        question = page.evaluate("window.asked.pop()")
+        ((message, buffers),) = asked(widget, question)
+        page.evaluate(ANSWER, [message, [list(each) for each in buffers]])
+        page.locator(selector).wait_for()
+        if index == 0:
+            page.wait_for_function("document.querySelector('.fsm-stage img').naturalWidth === 800")
+        page.keyboard.press("Escape")
+        assert page.locator(".fsm-stage").count() == 0
+    page.evaluate(ANSWER, [{"n": 0, "error": "<b>gone</b>"}, []])
+    assert page.get_by_text("<b>gone</b>").is_visible()
+    page.get_by_role("button", name="Close").click()
+    page.evaluate("window.end()")
+    assert page.evaluate("Object.keys(window.handlers)") == []
+    assert page.title() != "ran"
+    page.close()
+    assert said == []

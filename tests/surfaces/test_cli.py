@@ -1,139 +1,121 @@
-"""The command line: stores made and looked at, times, exit codes, one-line errors, names of strangers."""
+"""The command line: help, wrong usage, stores made, named and looked at, times, exit codes, names of strangers."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-import os
 import re
-import subprocess
+import shlex
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+import fsspec
 import pytest
-from typer.testing import CliRunner, Result
+import typer
+from fsspec.config import conf
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore
-from fsmedia.cli import output, typer_app
+from fsmedia import AsyncMediaStore, InvalidMediaError, InvalidReferenceError, MediaContent, MediaMetadata, MediaStore
+from fsmedia.cli import app, commands, output
+from fsmedia.exchange import export_webdataset, import_folder
+from tests.storages import Storage
 from tests.style.project import PACKAGE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.storages import LocalStorage, Storage
-
-ROOT = Path(__file__).parents[2]
-HOSTILE = "[red]x[/red] \x1b[31m\u202e\ninjected"
-
-
-def fsmedia(*words: str | os.PathLike[str], stdin: bytes = b"", env: dict[str, str] | None = None) -> Result:
-    """Run a command in this process."""
-    return CliRunner().invoke(
-        typer_app, [os.fspath(word) for word in words], input=stdin, env=env, catch_exceptions=False
-    )
-
-
-def child(
-    *words: str | os.PathLike[str], cwd: Path, stdin: bytes = b"", env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    """Run a command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "fsmedia.cli", *map(os.fspath, words)],
-        cwd=cwd, input=stdin, env=environment(env), capture_output=True, check=False, timeout=60,
-    )  # fmt: skip
-
-
-def environment(more: dict[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of a child that finds this package, wherever it runs."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "", **(more or {})}
-
-
-def refused(result: Result, code: int) -> str:
-    """Check that a command failed with one line, and return that line."""
-    assert result.exit_code == code, result.output
-    assert result.stdout == ""
-    assert result.stderr.endswith("\n")
-    assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith("error: ")
-    assert "Traceback" not in result.output
-    return str(result.stderr)
-
-
-def put(url: str, *, now: Callable[[], datetime] | None = None, data: bytes = b"some bytes", **fields: object) -> str:
-    """Store a media of run r1, unless told otherwise."""
-    clock = {} if now is None else {"now": now}
-    store = MediaStore(url, **clock)  # type: ignore[arg-type]
-    kind = str(fields.pop("mime_type", "text/plain"))
-    caption = fields.pop("caption", None)
-    metadata = MediaMetadata(**{"run_id": "r1", **fields})  # type: ignore[arg-type]
-    return store.store_media(MediaContent.from_bytes(data, kind, caption=caption), metadata)
-
-
-@pytest.fixture
-def url(local_storage: LocalStorage) -> str:
-    return local_storage.url
-
+from tests.surfaces.commands import HOSTILE, fsmedia, harmless, places, put, refused
 
 # -- help, version, usage ----------------------------------------------------------------------------------
 
 
-def test_the_commands_stand_in_groups() -> None:
+def test_the_commands_stand_in_groups_and_each_has_a_file_of_its_own() -> None:
     first = fsmedia("--help", env={"COLUMNS": "100"}).stdout
-    places = [first.index(f" {group} ") for group in ("Store and look", "Keep and let go", "Operate", "Exchange")]
-    assert places == sorted(places)
+    groups = [first.index(f" {group} ") for group in ("Store and look", "Keep and let go", "Operate", "Exchange")]
+    assert groups == sorted(groups)
     assert " Commands " not in first  # every command is in one of them
-
-
-def test_each_command_of_the_help_has_a_file_of_its_own() -> None:
-    shown = re.findall(r"^\u2502 ([a-z][a-z-]*) +\S", fsmedia("--help", env={"COLUMNS": "100"}).stdout, re.MULTILINE)
+    shown = re.findall(r"^\u2502 ([a-z][a-z-]*) +\S", first, re.MULTILINE)
     files = [path.stem.removeprefix("cmd_") for path in (PACKAGE / "cli").glob("cmd_*.py")]
     assert len(shown) > 20
     assert sorted(name.replace("-", "_") for name in shown) == sorted(files)
-
-
-def test_help_teaches_with_examples_and_exit_codes() -> None:
-    first = fsmedia("--help")
-    assert first.exit_code == 0
-    for word in ("demo", "init", "store", "ls", "info", "get", "rm", "FSMEDIA_URL", "AWS_ENDPOINT_URL", "Exit codes"):
-        assert word in first.stdout
-    assert fsmedia().exit_code == 0
-    assert "Usage" in fsmedia().stdout
-    assert "fsmedia[notebook]" in fsmedia("gallery", "-h").stdout
-    for command in ("demo", "init", "store", "ls", "info", "get", "rm"):
-        text = fsmedia(command, "-h")
-        assert text.exit_code == 0
-        assert f"fsmedia {command}" in text.stdout
-        assert "--store" in text.stdout
-
-
-def test_version() -> None:
     assert fsmedia("--version").stdout.startswith("fsmedia")
 
 
+HELPS = {
+    "demo": [], "init": [], "store": [], "ls": [], "info": [], "get": [], "rm": [], "gallery": ["fsmedia[notebook]"],
+    "policy list": ["Examples:"], "policy apply": ["Examples:"], "policy hold": ["Examples:"],
+    "policy release": ["Examples:"], "enforce": ["Examples:"],
+    "catalog refresh": [], "catalog show": [], "query": [], "stats": [],
+    "erase": ["--dry-run", "--receipt", "--check", "--forget-log", "--versions", "fsmedia erase --run r1 --dry-run"],
+    "sync": ["fsmedia sync ./media s3://bucket/media --dry-run", "--delete", "--run", "--mapping", "--option",
+             "--to-option", "--json"],
+    "import promptarena": ["--dry-run"], "import folder": ["--dry-run"], "import inspect": ["--dry-run"],
+    "export imagefolder": ["--dry-run"], "export audiofolder": ["--dry-run"], "export webdataset": ["--dry-run"],
+    "externalize": ["--in-place"], "inline": ["--in-place"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", HELPS)
+def test_help_teaches_with_examples(command: str) -> None:
+    group, _, inner = command.partition(" ")
+    text = fsmedia(*command.split(), "--help")
+    assert text.exit_code == 0
+    for word in (f"fsmedia {command} ", *(["--store"] if command != "sync" else []), *HELPS[command]):
+        assert word in text.stdout
+    assert group in fsmedia("--help").stdout
+    if inner:
+        assert inner in fsmedia(group).stdout
+        assert fsmedia(group).stdout == fsmedia(group, "--help").stdout
+
+
+def test_help_names_the_environment_and_the_exit_codes() -> None:
+    first = fsmedia("--help")
+    for word in ("FSMEDIA_URL", "AWS_ENDPOINT_URL", "Exit codes"):
+        assert word in first.stdout
+    assert "Usage" in fsmedia().stdout
+    assert first.exit_code == fsmedia().exit_code == 0
+
+
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("line", "said"),
     [
-        (["lst"], "Did you mean 'ls'?"),
-        (["ls", "--stor", "x"], "--store"),
-        (["ls", "-s", "x", "--limit", "-1"], "--limit"),
-        (["ls", "-s", "x", "--since", "yesterdayish"], "yesterdayish"),
-        (["ls", "-s", "x", "--json", "--long"], "choose one"),
-        (["ls", "-s", ""], "--store"),
-        (["ls"], "no store is named"),
-        (["info"], "REF"),
-        (["store", "-", "--run", "r"], "no store is named"),
-        (["init", "-s", "x", "--policy", "audit"], "NAME=DURATION"),
-        (["init", "-s", "x", "--policy", "audit=1y"], "1y"),
-        (["init", "-s", "x", "--policy", "a=1d", "--policy", "a=2d"], "twice"),
-        (["init", "-s", "x", "--layout", "by-run"], "MODE=TEMPLATE"),
-        (["get", "-s", "x", "y", "-o", "-", "--json"], "--json"),
+        ("lst", "Did you mean 'ls'?"),
+        ("ls --stor x", "--store"),
+        ("ls -s x --limit -1", "--limit"),
+        ("ls -s x --since yesterdayish", "yesterdayish"),
+        ("ls -s x --json --long", "choose one"),
+        ("ls -s ''", "--store"),
+        ("ls", "no store is named"),
+        ("info", "REF"),
+        ("store - --run r", "no store is named"),
+        ("init -s x --policy audit", "NAME=DURATION"),
+        ("init -s x --policy audit=1y", "1y"),
+        ("init -s x --policy a=1d --policy a=2d", "twice"),
+        ("init -s x --layout by-run", "MODE=TEMPLATE"),
+        ("init -s x --view by-day", "NAME=TEMPLATE"),
+        ("get -s x y -o - --json", "--json"),
+        ("gallery -s x --limit 0", "--limit"),
+        ("gallery -s x --sort random", "--sort"),
+        ("policy aply", "Did you mean 'apply'?"),
+        ("policy apply -s x", "REF"),
+        ("policy apply retain -s x", "give the policy first"),
+        ("policy apply retain y", "no store is named"),
+        ("policy hold x -s y", "--reason"),
+        ("enforce -s x --every 1minute!", "is not a duration such as 90s, 30m"),
+        ("enforce -s x --every 5", "is not a duration"),
+        ("enforce -s x --every -5m", "is not a duration"),
+        ("enforce -s x --every 0s", "longer than nothing"),
+        ("enforce -s x --now soonish", "ISO 8601"),
+        ("enforce -s x --now 2026-01-01 --every 1m", "stands still"),
+        ("enforce -s x --now 9999-01-01T00:00:00Z", "lies ahead"),
+        ("enforce -s x --threads 0", "--threads"),
     ],
 )
-def test_wrong_usage_is_one_line(words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_usage_is_one_line(line: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert said in refused(fsmedia(*words), 2)
+    assert said in refused(fsmedia(*shlex.split(line)), 2)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -141,9 +123,7 @@ def test_wrong_usage_is_one_line(words: list[str], said: str, tmp_path: Path, mo
 
 
 def test_init_says_what_it_made_and_can_be_repeated(storage: Storage) -> None:
-    words = ["init", "--store", storage.url]
-    for name, value in storage.options.items():
-        words += ["--option", f"{name}={json.dumps(value)}"]
+    words = ["init", *places(storage)]
     settings = ["--organization", "by-session", "--policy", "audit=365d", "--policy", "legal=forever"]
     first = fsmedia(*words, *settings, "--default-policy", "audit")
     assert first.exit_code == 0, first.output
@@ -163,25 +143,18 @@ def test_init_says_what_it_made_and_can_be_repeated(storage: Storage) -> None:
     assert "leave organization out" in refused(fsmedia(*words, "--organization", "by-run"), 1)
 
 
-def test_init_takes_layouts(url: str) -> None:
-    template = "by-run=by/{run_id}/{name}{ext}"
-    result = fsmedia("init", "-s", url, "--layout", template, "--json")
+def test_init_takes_layouts_and_views(url: str) -> None:
+    template, other = "by/{run_id}/{name}{ext}", "{timestamp:%Y-%m-%d}/{mime_type}/{name}{ext}"
+    views = ("--view", f"by-day={other}", "--view", "flat={name}{ext}")
+    result = fsmedia("init", "-s", url, "--layout", f"by-run={template}", *views, "--json")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["layouts"]["by-run"] == "by/{run_id}/{name}{ext}"
+    made = json.loads(result.stdout)
+    assert (made["layouts"]["by-run"], made["views"]) == (template, {"by-day": other, "flat": "{name}{ext}"})
     assert put(url).startswith("by/r1/")
-    refused(fsmedia("init", "-s", url + "2", "--layout", "by-run={run_id.__class__}"), 1)
-
-
-def test_init_takes_views(url: str) -> None:
-    template = "{timestamp:%Y-%m-%d}/{mime_type}/{name}{ext}"
-    words = ("init", "-s", url, "--view", f"by-day={template}", "--view", "flat={name}{ext}")
-    result = fsmedia(*words, "--json")
-    assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["views"] == {"by-day": template, "flat": "{name}{ext}"}
     assert "by-session, by-conversation, by-run, by-day, flat" in " ".join(fsmedia("init", "-s", url).stdout.split())
     assert "leave views out" in refused(fsmedia("init", "-s", url, "--view", "flat=x/{name}{ext}"), 1)
-    refused(fsmedia("init", "-s", url + "2", "--view", "by-day={user}/{name}{ext}"), 1)
-    assert "NAME=TEMPLATE" in refused(fsmedia("init", "-s", url + "2", "--view", "by-day"), 2)
+    for wrong in ("--layout=by-run={run_id.__class__}", "--view=by-day={user}/{name}{ext}"):
+        refused(fsmedia("init", "-s", url + "2", wrong), 1)
 
 
 # -- ls ----------------------------------------------------------------------------------------------------
@@ -199,33 +172,29 @@ def filled(url: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(
-    ("words", "names"),
-    [
-        ([], "text old image short"),
-        (["--run", "r1"], "text old"),
-        (["--conversation", "c"], "image"),
-        (["--session", "s"], "short"),
-        (["--provider", "openai"], "old"),
-        (["--mime", "image/*"], "image"),
-        (["--policy", "retain-12hours"], "short"),
-        (["--since", "2d"], "text image short"),
-        (["--since", "2 days ago", "--run", "r1"], "text"),
-        (["--until", "3 days"], "old"),
-        (["--until", "2001-01-01"], ""),
-        (["--since", "2001-01-01T00:00+02:00"], "text old image short"),
-        (["--expires-before", "1d"], "short"),
-        (["--expires-before", "in 1h"], ""),
-        (["--limit", "1"], "text"),
-        (["--limit", "0"], ""),
-    ],
-)
-def test_ls_takes_the_words_of_list(words: list[str], names: str, url: str, filled: dict[str, str]) -> None:
-    result = fsmedia("ls", "--store", url, *words)
-    assert result.exit_code == 0
-    assert result.stdout.splitlines() == [filled[name] for name in names.split()]
-    told = result.stderr != ""
-    assert told == (not names and "--limit" not in words)
+def test_ls_takes_the_words_of_list(url: str, filled: dict[str, str]) -> None:
+    for line, names in {
+        "": "text old image short",
+        "--run r1": "text old",
+        "--conversation c": "image",
+        "--session s": "short",
+        "--provider openai": "old",
+        "--mime image/*": "image",
+        "--policy retain-12hours": "short",
+        "--since 2d": "text image short",
+        "--since '2 days ago' --run r1": "text",
+        "--until '3 days'": "old",
+        "--until 2001-01-01": "",
+        "--since 2001-01-01T00:00+02:00": "text old image short",
+        "--expires-before 1d": "short",
+        "--expires-before 'in 1h'": "",
+        "--limit 1": "text",
+        "--limit 0": "",
+    }.items():
+        result = fsmedia("ls", "--store", url, *shlex.split(line))
+        assert result.exit_code == 0, line
+        assert result.stdout.splitlines() == [filled[name] for name in names.split()], line
+        assert (result.stderr != "") == (not names and "--limit" not in line), line
 
 
 def test_the_store_stands_before_the_command_or_after_it_or_in_the_environment(
@@ -240,14 +209,11 @@ def test_the_store_stands_before_the_command_or_after_it_or_in_the_environment(
     assert not Path(elsewhere).exists()
 
 
-def test_ls_json_is_a_record_per_line(url: str, filled: dict[str, str]) -> None:
+def test_ls_shows_a_record_a_line_as_json_and_all_that_matters_when_long(url: str, filled: dict[str, str]) -> None:
     records = [json.loads(line) for line in fsmedia("ls", "-s", url, "--json").stdout.splitlines()]
     assert [record["reference"] for record in records] == list(filled.values())
     assert records[0]["caption"] == "a caption"
     assert records == [MediaStore(url).info(r).model_dump(mode="json") for r in filled.values()]
-
-
-def test_ls_long_shows_size_type_time_policy_expiry_and_the_whole_reference(url: str, filled: dict[str, str]) -> None:
     lines = fsmedia("ls", "-s", url, "-l").stdout.splitlines()
     assert [line.split()[-1] for line in lines] == list(filled.values())
     assert lines[0].split()[:3] == ["10", "B", "text/plain"]
@@ -279,24 +245,19 @@ def test_ls_of_nothing_tells_an_empty_store_from_none(url: str) -> None:
 # -- info --------------------------------------------------------------------------------------------------
 
 
-def test_info_shows_what_is_known(url: str, filled: dict[str, str]) -> None:
+def test_info_shows_what_is_known_and_tells_what_is_missing(url: str, filled: dict[str, str]) -> None:
     result = fsmedia("info", "-s", url, filled["text"], filled["short"])
     assert result.exit_code == 0
     for fact in (filled["text"], "10 bytes", "a caption", MediaStore(url).info(filled["text"]).sha256, "in 11 hours"):
         assert str(fact) in result.stdout
-    documents = [
-        json.loads(line) for line in fsmedia("info", "-s", url, "--json", *filled.values()).stdout.splitlines()
-    ]
-    assert [document["reference"] for document in documents] == list(filled.values())
-
-
-def test_info_tells_what_is_missing_and_shows_the_rest(url: str, filled: dict[str, str]) -> None:
+    lines = fsmedia("info", "-s", url, "--json", *filled.values()).stdout.splitlines()
+    assert [json.loads(line)["reference"] for line in lines] == list(filled.values())
     assert "no such media" in refused(fsmedia("info", "-s", url, "runs/r1/none.png"), 3)
     both = fsmedia("info", "-s", url, "runs/r1/none.png", filled["text"])
     assert both.exit_code == 3
     assert filled["text"] in both.stdout
-    refused(fsmedia("info", "-s", url, "runs/r1"), 1)
-    refused(fsmedia("info", "-s", url, "../x"), 1)
+    for wrong in ("runs/r1", "../x"):
+        refused(fsmedia("info", "-s", url, wrong), 1)
 
 
 # -- strangers and secrets ---------------------------------------------------------------------------------
@@ -307,24 +268,23 @@ def test_names_of_strangers_are_neither_markup_nor_commands(url: str) -> None:
     foreign = Path(url, "runs/r1") / HOSTILE.replace("/", "")
     foreign.parent.mkdir(parents=True)
     foreign.write_bytes(b"x")
-    outputs = [
-        fsmedia("ls", "-s", url).stdout,
-        fsmedia("ls", "-s", url, "-l").stdout,
-        fsmedia("info", "-s", url, reference, f"runs/r1/{foreign.name}").output,
-        fsmedia("info", "-s", url, reference, "--json").stdout,
+    named = [fsmedia("ls", "-s", url, *words).stdout for words in ([], ["-l"])]
+    for text in named:  # a pipe gets names as they are, but for control characters
+        assert "\x1b" not in text
+        assert "\ninjected" not in text
+    shown = fsmedia("info", "-s", url, reference, f"runs/r1/{foreign.name}").output
+    document = fsmedia("info", "-s", url, reference, "--json").stdout
+    harmless(
+        shown,
+        document,
         fsmedia("rm", "-n", "-s", url, f"runs/r1/{foreign.name}", HOSTILE).output,
         fsmedia("info", "-s", url, HOSTILE).output,
         fsmedia("store", "-s", url, HOSTILE, "--run", "r").output,
         fsmedia("ls", "-s", HOSTILE, "--since", HOSTILE).output,
         fsmedia(HOSTILE).output,
-    ]
-    for number, text in enumerate(outputs):
-        assert text.strip()
-        assert "\x1b" not in text
-        assert number < 2 or "\u202e" not in text  # a pipe gets names as they are, but for control characters
-        assert "\ninjected" not in text
-    assert "[red]x[/red]" in outputs[2]
-    assert json.loads(outputs[3])["caption"] == HOSTILE
+    )
+    assert "[red]x[/red]" in shown
+    assert json.loads(document)["caption"] == HOSTILE
     assert fsmedia("ls", "-s", url, "-0").stdout.split("\0")[0] == f"runs/r1/{foreign.name}"
 
 
@@ -354,3 +314,195 @@ def test_sizes_and_json_are_readable() -> None:
     assert "é" in text
     assert text.isprintable()
     assert json.loads(text) == {"a": "é\x9b\U000e0001"}
+
+
+# -- names of stores ------------------------------------------------------------------------------------------
+
+
+def run(*words: str) -> tuple[int, list[str], str]:
+    result = fsmedia(*words)
+    return result.exit_code, result.stdout.splitlines(), result.stderr
+
+
+def test_names_come_from_the_environment_and_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, lines, errors = run("stores")
+    assert (code, lines, "no store has a name" in errors) == (0, [], True)
+    monkeypatch.setenv("FSMEDIA_STORE_LAB", "s3://key-77:secret-77@bucket/media")
+    stores = {"cold": {"url": "gs://b/m", "storage_options": {"token": "secret-88"}}}
+    monkeypatch.setitem(conf, "media", {"stores": stores})
+    assert run("stores") == (0, ["@cold  gs://b/m", "@lab  s3://bucket/media"], "")
+    code, lines, _ = run("stores", "--json")
+    assert code == 0
+    assert json.loads(lines[1]) == {"name": "lab", "url": "s3://bucket/media", "opens": "media://@lab/"}
+    assert "secret" not in "".join(lines)
+    monkeypatch.setitem(conf, "media", {"stores": {"cold": 5}})
+    refused(fsmedia("stores"), 1)  # an entry of another form is one line
+
+
+@pytest.fixture
+def lab(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make a store with one media, which is called @lab from now on; return its reference."""
+    stores = {"lab": {"url": storage.url, "storage_options": storage.options}}
+    monkeypatch.setitem(conf, "media", {"stores": stores})
+    made = MediaStore(storage.url, storage_options=storage.options)
+    return made.store_media(MediaContent.from_text("hello"), MediaMetadata(run_id="r1"))
+
+
+def test_a_named_store_is_named_everywhere(lab: str, storage: Storage, tmp_path: Path) -> None:
+    """`MediaStore("@lab")` made a folder of that name."""
+    named = MediaStore("@lab")
+    assert named.url == MediaStore(storage.url, storage_options=storage.options).url
+    assert list(named.list()) == [lab]
+    assert named.fs.cat_file(lab) == b"hello"
+    assert dict(named.url_options) == dict(MediaStore(storage.url, storage_options=storage.options).url_options)
+
+    async def found() -> bool:
+        async with AsyncMediaStore("@lab") as store:
+            return await store.exists(lab)
+
+    assert asyncio.run(found())
+    assert run("ls", "--store", "@lab") == (0, [lab], "")
+    assert run("policy", "list", "-s", "@lab")[0] == 0
+    copy = tmp_path / "copy"
+    assert run("sync", "@lab", str(copy))[0] == 0
+    assert run("sync", str(copy), "@lab")[1][-1].startswith("1 examined, copied 0")
+    assert MediaStore(copy).sync_to("@lab").unchanged == 1
+    with pytest.raises(InvalidMediaError, match="can't go into a store"):
+        export_webdataset(MediaStore(copy), "@lab")
+    with pytest.raises(InvalidMediaError, match="can't import itself"):
+        import_folder(named, "@lab")
+
+
+def test_a_name_that_is_none_lists_those_that_are(lab: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, errors = run("ls", "-s", "@lap")
+    assert (code, "no store is called @lap; known: @lab" in errors) == (1, True), errors
+    with pytest.raises(InvalidReferenceError, match=r"@name alone; a folder of that name is \./@lab/runs"):
+        MediaStore("@lab/runs")
+    assert list(tmp_path.glob("@*")) == []
+    assert MediaStore("./@lap").create().url == str(tmp_path / "@lap"), "a folder may be called so all the same"
+
+
+def test_the_environment_may_give_a_name_too(lab: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FSMEDIA_URL", "@lab")
+    assert run("ls") == (0, [lab], "")
+    assert list(MediaStore().list()) == [lab]
+    assert fsspec.filesystem("media").cat_file(lab) == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("url", "spelling"),
+    [
+        ("media://@lab", "write @lab"),
+        ("media://@lab/runs/r1", "write @lab"),
+        ("media://runs/r1::memory://lab", "write what stands behind ::"),
+        ("media://runs/r1", "write the store's own URL"),
+    ],
+)
+def test_media_is_no_root(url: str, spelling: str, tmp_path: Path) -> None:
+    """A store behind media:// lost its sidecars to itself."""
+    with pytest.raises(InvalidReferenceError, match="is no root of a store") as caught:
+        MediaStore(url)
+    assert spelling in str(caught.value)
+    assert spelling in run("ls", "-s", url)[2]
+    made = MediaStore(tmp_path / "media").create()
+    made.store_media(MediaContent.from_text("hello"), MediaMetadata(run_id="r1"))
+    with pytest.raises(InvalidReferenceError, match="is no root of a store"):
+        made.sync_to(url)
+
+
+# -- durations, instants, KEY=VALUE ---------------------------------------------------------------------------
+
+
+NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("90s", timedelta(seconds=90)),
+        ("30m", timedelta(minutes=30)),
+        ("5min", timedelta(minutes=5)),
+        ("12h", timedelta(hours=12)),
+        ("2d", timedelta(days=2)),
+        ("1d12h", timedelta(days=1.5)),
+        ("1 day 12 hours", timedelta(days=1.5)),
+        ("3 weeks", timedelta(weeks=3)),
+        (" 2D ", timedelta(days=2)),
+    ],
+)
+def test_durations(text: str, wanted: timedelta) -> None:
+    assert app.parse_duration(text, "--x") == wanted
+
+
+@pytest.mark.parametrize("text", ["", " ", "2", "d", "2y", "-2d", "2 d x", "1.5h", "٣d", "2months", "9" * 12 + "w"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="not a duration"):
+        app.parse_duration(text, "--x")
+
+
+@given(st.integers(1, 10**9))
+def test_a_duration_is_spelled_as_it_is_read(seconds: int) -> None:
+    assert app.parse_duration(app.spell_duration(seconds), "--x") == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("now", NOW),
+        ("2d", NOW - timedelta(days=2)),
+        ("2d ago", NOW - timedelta(days=2)),
+        ("in 2d", NOW + timedelta(days=2)),
+        ("2026-03-01", datetime(2026, 3, 1, tzinfo=UTC)),
+        ("2026-03-01 12:30Z", datetime(2026, 3, 1, 12, 30, tzinfo=UTC)),
+        ("2026-03-01T12:30:00+02:00", datetime(2026, 3, 1, 10, 30, tzinfo=UTC)),
+    ],
+)
+def test_instants(text: str, wanted: datetime) -> None:
+    assert app.parse_instant(text, "--x", now=NOW) == wanted
+
+
+def test_a_bare_duration_may_look_ahead() -> None:
+    assert app.parse_instant("2d", "--x", now=NOW, ahead=True) == NOW + timedelta(days=2)
+    assert app.parse_instant("2d ago", "--x", now=NOW, ahead=True) == NOW - timedelta(days=2)
+    assert app.parse_instant(None, "--x", now=NOW) is None
+
+
+@pytest.mark.parametrize("text", ["", "soon", "2026-13-01", "999999999d", "in ", " ago", "0001-01-01T00:00+14:00"])
+def test_what_is_no_instant_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="ISO 8601"):
+        app.parse_instant(text, "--x", now=NOW)
+
+
+def test_storage_options_are_json_where_they_parse_as_such() -> None:
+    given_words = ["key=abc", "anon=true", 'client_kwargs={"region_name": "x"}', "token=a=b", "empty=", 'pin="123"']
+    assert app.parse_storage_options(given_words) == {
+        "key": "abc",
+        "anon": True,
+        "client_kwargs": {"region_name": "x"},
+        "token": "a=b",
+        "empty": "",
+        "pin": "123",
+    }
+
+
+def helps(group: Any, *above: str) -> Iterator[tuple[list[str], str]]:
+    """Give the words of each command and the help that its file holds."""
+    for name, command in group.commands.items():
+        yield [*above, name], command.help
+        if hasattr(command, "commands"):
+            yield from helps(command, *above, name)
+
+
+def test_no_help_loses_brackets_or_shows_a_flag_as_a_value() -> None:
+    """`pip install 'fsmedia[catalog]'` stood there without `[catalog]`, and `--json` as `<bool>`."""
+    found = []
+    for words, _ in helps(typer.main.get_command(commands.typer_app)):
+        shown = CliRunner().invoke(commands.typer_app, [*words, "--help"]).stdout
+        assert "<bool>" not in shown, words
+        module = sys.modules[f"fsmedia.cli.cmd_{words[0].replace('-', '_')}"]
+        text = getattr(module, f"{words[-1].upper().replace('-', '_')}_HELP", getattr(module, "HELP", ""))
+        for bracketed in re.findall(r"\[[a-z]+\]", text):
+            assert bracketed in shown, words
+            found.append(bracketed)
+    assert found.count("[catalog]") >= 3

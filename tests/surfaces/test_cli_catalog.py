@@ -1,4 +1,4 @@
-"""`fsmedia catalog`, `fsmedia query` and `fsmedia stats`."""
+"""`fsmedia catalog`."""
 
 from __future__ import annotations
 
@@ -10,29 +10,21 @@ import stat
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
 
-from fsmedia import MediaStore, utc_now
+from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError, utc_now
+from fsmedia.catalog import snapshots as room
 from fsmedia.cli import cmd_query
 from tests.catalogs import PNG, old_enough, snapshots
-from tests.surfaces.test_cli import HOSTILE, fsmedia, put, refused
-from tests.surfaces.test_cli_deduplication import options_of
-
-if TYPE_CHECKING:
-    from tests.storages import LocalStorage, Storage
+from tests.storages import LOCAL, LocalStorage, Storage
+from tests.surfaces.commands import HOSTILE, fsmedia, places, put, refused
 
 WEEK = (
     "select run_id, sum(size_bytes) bytes from media where mime_type like 'image/%' "
     "and expires_at between now() and now() + interval 7 days group by run_id order by run_id"
 )
-
-
-@pytest.fixture
-def url(local_storage: LocalStorage) -> str:
-    return local_storage.url
 
 
 def weekly(url: str) -> dict[str, int]:
@@ -47,31 +39,14 @@ def weekly(url: str) -> dict[str, int]:
     return {"r1": 2 * len(PNG), "r2": len(PNG)}
 
 
-def test_help_teaches_with_examples() -> None:
-    for words in (["catalog", "refresh"], ["catalog", "show"], ["query"], ["stats"]):
-        text = fsmedia(*words, "--help").stdout
-        assert f"fsmedia {' '.join(words)}" in text
-        assert "--store" in text
-        assert words[0] in fsmedia("--help").stdout
-    assert fsmedia("catalog").stdout == fsmedia("catalog", "--help").stdout
-
-
-def test_without_pyarrow_stats_says_once_what_to_install(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(url)
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    for words in (["stats"], ["catalog", "refresh"]):
-        assert "pip install 'fsmedia[catalog]'" in refused(fsmedia(*words, "--store", url), 1)
-
-
 def test_refresh_and_show(storage: Storage) -> None:
-    words = ["--store", storage.url, *options_of(storage)]
-    put_here = MediaStore(storage.url, storage_options=storage.options)
-    put_here.create()
+    words = places(storage)
+    store = MediaStore(storage.url, storage_options=storage.options).create()
     with old_enough():
         assert "no catalog yet" in refused(fsmedia("catalog", "show", *words), 3)
         empty = fsmedia("catalog", "refresh", *words)
         assert (empty.exit_code, "nothing written" in empty.stdout) == (0, True), empty.output
-        _stored(put_here)
+        store.store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id="r1"))
         done = fsmedia("catalog", "refresh", *words)
         assert done.exit_code == 0, done.output
         assert "1 media, 1 sidecars read, 0 rows removed, a new snapshot" in done.stdout
@@ -79,6 +54,9 @@ def test_refresh_and_show(storage: Storage) -> None:
         assert "nothing changed" in again.stdout
     (key,) = snapshots(storage)
     assert key in done.stdout
+    if storage.name == LOCAL:
+        file = Path(storage.url, key)
+        assert [stat.S_IMODE(each.stat().st_mode) for each in (file, file.parent)] == [0o600, 0o750]
     shown = json.loads(fsmedia("catalog", "show", "--json", *words).stdout)
     assert (shown["media"], shown["problems"]) == (1, 0)
     assert shown["file"].endswith(key)
@@ -88,12 +66,6 @@ def test_refresh_and_show(storage: Storage) -> None:
     assert "size_bytes" in text
     told = json.loads(fsmedia("catalog", "refresh", "--json", *words).stdout)
     assert (told["media"], told["snapshot"], told["file"]) == (1, snapshots(storage)[-1], told["file"])
-
-
-def _stored(store: MediaStore) -> str:
-    from fsmedia import MediaContent, MediaMetadata
-
-    return store.store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id="r1"))
 
 
 def test_damage_is_told(url: str, local_storage: LocalStorage) -> None:
@@ -126,15 +98,16 @@ def test_bytes_of_images_per_run_that_expire_this_week(url: str, local_storage: 
 def test_what_comes_out_is_what_was_stored(url: str) -> None:
     put(url, caption=HOSTILE, run_id=HOSTILE)
     wanted = MediaStore(url).info(next(MediaStore(url).list()))
-    (row,) = map(json.loads, fsmedia("query", "-s", url, "select * from media", "--json").stdout.splitlines())
+    sql = "select * from media"
+    (row,) = map(json.loads, fsmedia("query", "-s", url, sql, "--json").stdout.splitlines())
     assert (row["caption"], row["run_id"], row["size_bytes"]) == (HOSTILE, HOSTILE, wanted.size_bytes)
     assert row["timestamp"] == wanted.model_dump(mode="json")["timestamp"]
-    (row,) = csv.DictReader(io.StringIO(fsmedia("query", "-s", url, "select * from media", "--csv").stdout))
+    (row,) = csv.DictReader(io.StringIO(fsmedia("query", "-s", url, sql, "--csv").stdout))
     assert (row["caption"], row["policy_name"]) == (HOSTILE, "")
-    text = fsmedia("query", "-s", url, "select * from media").stdout
-    assert "\x1b" not in text
-    assert "[red]x[/red]" in text
-    assert "\ninjected" not in text
+    for text in (fsmedia("query", "-s", url, sql).stdout, fsmedia("stats", "-s", url).stdout):
+        assert "\x1b" not in text
+        assert "[red]x[/red]" in text
+        assert "\ninjected" not in text
 
 
 def test_values_of_every_kind(url: str) -> None:
@@ -151,13 +124,17 @@ def test_values_of_every_kind(url: str) -> None:
         assert fsmedia("query", "-s", url, sql, *words).exit_code == 0
 
 
-def test_limits_and_standard_input(url: str) -> None:
+def test_limits_standard_input_and_tables_that_are_cut(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         put(url)
     sql = "select reference from media"
     assert len(fsmedia("query", "-s", url, "-", "--json", "--limit", "2", stdin=sql.encode()).stdout.splitlines()) == 2
     assert fsmedia("query", "-s", url, sql, "--limit", "0", "--csv").stdout == "reference\n"
     assert "no rows" in fsmedia("query", "-s", url, "select 1 from media where false").stderr
+    monkeypatch.setattr(cmd_query, "_SHOWN", 5)
+    result = fsmedia("query", "-s", url, "select range from range(9)")
+    assert len(result.stdout.splitlines()) == 6
+    assert "more than 5 rows" in result.stderr
 
 
 def test_a_catalog_as_it_is(url: str, local_storage: LocalStorage) -> None:
@@ -174,6 +151,15 @@ def test_a_catalog_as_it_is(url: str, local_storage: LocalStorage) -> None:
     assert json.loads(fsmedia("query", "-s", url, count, "--json").stdout) == {"n": 2}
 
 
+@pytest.fixture(scope="module")
+def catalogued(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Give a store with a catalog that nobody writes to."""
+    url = str(tmp_path_factory.mktemp("catalogued") / "media")
+    put(url)
+    fsmedia("catalog", "refresh", "-s", url)
+    return url
+
+
 @pytest.mark.parametrize(
     "sql",
     [
@@ -185,34 +171,35 @@ def test_a_catalog_as_it_is(url: str, local_storage: LocalStorage) -> None:
         "copy (select 1) to '{file}' (format parquet)", "select * from duckdb_secrets()",
     ],
 )  # fmt: skip
-def test_a_strangers_sql_sees_nothing_else(url: str, sql: str, tmp_path: Path) -> None:
-    put(url)
-    fsmedia("catalog", "refresh", "-s", url)
+def test_a_strangers_sql_sees_nothing_else(catalogued: str, sql: str, tmp_path: Path) -> None:
     secret = tmp_path / "secret.csv"
     secret.write_text("hunter22")
-    before = sorted(os.walk(tmp_path))
-    result = fsmedia("query", "-s", url, "--no-refresh", sql.format(file=secret))
+    before = [sorted(os.walk(folder)) for folder in (tmp_path, catalogued)]
+    result = fsmedia("query", "-s", catalogued, "--no-refresh", sql.format(file=secret))
     assert "hunter22" not in result.output.replace(sql.format(file=secret), "")
     assert sql.startswith("create secret") or refused(result, 1)
     assert secret.read_text() == "hunter22"
-    assert sorted(os.walk(tmp_path)) == before
+    assert [sorted(os.walk(folder)) for folder in (tmp_path, catalogued)] == before
 
 
-def test_wrong_usage(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_usage_and_what_is_not_installed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put(url)
     assert "syntax error" in refused(fsmedia("query", "-s", url, "selec"), 1)
     assert "size_bites" in refused(fsmedia("query", "-s", url, "select size_bites from media"), 1)
     refused(fsmedia("query", "-s", url, " "), 2)
     refused(fsmedia("query", "-s", url, "select 1", "--json", "--csv"), 2)
-    monkeypatch.setitem(__import__("sys").modules, "duckdb", None)
-    assert "pip install 'fsmedia[catalog]'" in refused(fsmedia("query", "-s", url, "select 1"), 1)
+    for missing, words in (
+        ("duckdb", ["query", "select 1"]),
+        ("pyarrow", ["stats"]),
+        ("pyarrow", ["catalog", "refresh"]),
+    ):
+        monkeypatch.setitem(sys.modules, missing, None)
+        assert "pip install 'fsmedia[catalog]'" in refused(fsmedia(*words, "-s", url), 1)
 
 
 def test_a_store_that_may_only_be_read(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has no right to write can still ask: the catalog is then brought up to date in memory."""
     put(url)
-    from fsmedia import StorageError
-    from fsmedia.catalog import snapshots as room
 
     def refusing(*_: object) -> str:
         raise StorageError("access denied", key=".fsmedia/catalog/x")
@@ -224,14 +211,6 @@ def test_a_store_that_may_only_be_read(url: str, monkeypatch: pytest.MonkeyPatch
     assert "access denied" in result.stderr
     assert "1 media" in fsmedia("stats", "-s", url).stdout
     assert "access denied" in refused(fsmedia("catalog", "refresh", "-s", url), 1)
-
-
-def test_long_tables_say_that_they_are_cut(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(url)
-    monkeypatch.setattr(cmd_query, "_SHOWN", 5)
-    result = fsmedia("query", "-s", url, "select range from range(9)")
-    assert len(result.stdout.splitlines()) == 6
-    assert "more than 5 rows" in result.stderr
 
 
 # -- stats ---------------------------------------------------------------------------------------------------------
@@ -250,19 +229,3 @@ def test_stats(url: str) -> None:
     assert not Path(f"{url}-none").exists()
     MediaStore(f"{url}-none").create()
     assert "0 media" in fsmedia("stats", "-s", f"{url}-none").stdout
-
-
-def test_names_of_strangers(url: str) -> None:
-    put(url, run_id=HOSTILE)
-    text = fsmedia("stats", "-s", url).stdout
-    assert "\x1b" not in text
-    assert "\ninjected" not in text
-    assert "[red]x[/red]" in text
-
-
-def test_snapshots_have_the_modes_of_a_store(url: str, local_storage: LocalStorage) -> None:
-    put(url)
-    fsmedia("catalog", "refresh", "-s", url)
-    file = Path(url) / snapshots(local_storage)[0]
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o750

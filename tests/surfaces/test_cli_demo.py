@@ -1,37 +1,32 @@
-"""`fsmedia demo`: a real run in any storage, checked, and commands that work when they are pasted."""
+"""`fsmedia demo`: five media that open, a real run in any storage, checked, and commands that work when pasted."""
 
 from __future__ import annotations
 
-import builtins
 import hashlib
+import io
 import json
 import os
+import re
 import shlex
+import struct
 import subprocess
 import sys
+import wave
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from fsmedia import MediaStore
 from fsmedia.cli import cmd_demo
 from fsmedia.cli.cmd_demo import sample_run
-from tests.surfaces.test_cli import child, environment, fsmedia
-from tests.surfaces.test_cli_files import places
+from fsmedia.models import mime
+from tests.storages import MemoryStorage, Storage
+from tests.surfaces.commands import child, environment, fsmedia, places
 
-if TYPE_CHECKING:
-    from tests.storages import LocalStorage, MemoryStorage, Storage
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in an empty folder."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def test_the_demo_stores_a_run_and_checks_it(storage: Storage) -> None:
@@ -43,9 +38,8 @@ def test_the_demo_stores_a_run_and_checks_it(storage: Storage) -> None:
     samples = sample_run()
     assert len(references) == len(samples)
     for reference, sample in zip(references, samples, strict=True):
-        assert reference in first.stdout
-        assert sample.caption in first.stdout
-        assert sample.mime_type in first.stdout
+        for said in (reference, sample.caption, sample.mime_type):
+            assert said in first.stdout
         assert store.retrieve_media(reference).read_bytes() == sample.data
         assert store.info(reference).caption == sample.caption
     assert "sha256 ok" in first.stdout
@@ -104,12 +98,15 @@ def test_the_demo_for_programs(here: Path) -> None:
         assert hashlib.sha256(file.read()).hexdigest() == document["read_back"]["sha256"]
 
 
-def test_the_demo_fits_a_store_of_any_organization(local_storage: LocalStorage) -> None:
+def test_the_demo_fits_a_store_of_any_organization_and_needs_no_pillow(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
     for mode in ("by-session", "by-conversation", "by-run"):
-        url = f"{local_storage.url}-{mode}"
-        assert fsmedia("init", "-s", url, "--organization", mode).exit_code == 0
-        assert fsmedia("demo", "-s", url).exit_code == 0
-        assert len(list(MediaStore(url).list())) == len(sample_run())
+        assert fsmedia("init", "-s", f"{url}-{mode}", "--organization", mode).exit_code == 0
+        done = fsmedia("demo", "-s", f"{url}-{mode}")
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert len(list(MediaStore(f"{url}-{mode}").list())) == len(sample_run())
 
 
 def test_a_wrong_digest_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,22 +125,42 @@ def test_a_wrong_digest_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.stderr.count("\n") == 1
 
 
-def test_the_demo_needs_no_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *words: object, **more: object) -> object:
-        if name.partition(".")[0] == "PIL":
-            raise ImportError(name)
-        return real(name, *words, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    done = fsmedia("demo")
-    assert (done.exit_code, done.stderr) == (0, "")
-
-
 def test_names_of_runs_tell_their_time_and_differ_by_the_millisecond() -> None:
     now = datetime(2026, 3, 4, 23, 59, 59, 999_000, tzinfo=UTC)
     names = [cmd_demo.run_name(now - timedelta(milliseconds=back)) for back in (86_399_999, 2, 1, 0)]
     assert names == sorted(set(names))
     assert names[0] == "demo-20260304-000000"
     assert all(len(name) == len(names[0]) for name in names)
+
+
+# -- the sample run -------------------------------------------------------------------------------------------
+
+
+def test_the_sample_run_is_a_few_hundred_kilobytes_of_several_kinds_that_open() -> None:
+    run = {sample.mime_type: sample for sample in sample_run()}
+    assert sorted(run) == ["application/pdf", "audio/wav", "image/jpeg", "image/png", "text/markdown"]
+    found = [(sample.message_idx, sample.part_idx) for sample in run.values()]
+    assert found == sorted(set(found))
+    assert min(found) >= (0, 0)
+    assert len({sample.file_name for sample in run.values()}) == len(run)
+    for sample in run.values():
+        assert mime.guess_from_name(sample.file_name) == sample.mime_type
+        assert mime.agrees(sample.mime_type, sample.data) is None
+        assert 10 < len(sample.caption) < 120
+    assert 200_000 < sum(len(sample.data) for sample in run.values()) < 600_000
+    for kind, size in (("png", (640, 400)), ("jpeg", (800, 600))):
+        data = run[f"image/{kind}"].data
+        Image.open(io.BytesIO(data)).verify()
+        picture = Image.open(io.BytesIO(data))
+        assert (picture.format, picture.size) == (kind.upper(), size)
+        assert len(picture.convert("RGB").quantize(64).getcolors() or ()) > 20  # drawn, not blank
+    with wave.open(io.BytesIO(run["audio/wav"].data)) as sound:
+        assert sound.getparams()[:4] == (1, 2, 24_000, 48_000)
+        samples = struct.unpack("<48000h", sound.readframes(48_000))
+    assert 8_000 < max(map(abs, samples)) < 32_767  # loud enough, never clipped
+    assert max(map(abs, samples[-100:])) < 200  # ends without a click
+    data = run["application/pdf"].data
+    assert data.startswith(b"%PDF-")
+    assert data.rstrip().endswith(b"%%EOF")
+    assert len(re.findall(rb"/Type\s*/Page\b", data)) == 2
+    assert set(re.findall(rb"\(D:(\d{14})", data)) == {b"20250301080000"}

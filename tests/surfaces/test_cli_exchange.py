@@ -1,43 +1,21 @@
-"""`fsmedia import` and `fsmedia export`: what they do, say, refuse and return."""
+"""Commands between stores and the world: import, export, sync, externalize and inline."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from fsmedia import MediaStore
+from fsmedia.cli import cmd_externalize
+from fsmedia.format import keys
 from tests.contract.specimens import traces
-from tests.exchange.arena import PNG, inline, part, real, write
+from tests.exchange.arena import inline, part, real, write
 from tests.exchange.test_folder import plant
-from tests.surfaces.test_cli import HOSTILE, fsmedia, put, refused
-
-if TYPE_CHECKING:
-    from tests.storages import LocalStorage
-
-
-@pytest.fixture
-def url(local_storage: LocalStorage) -> str:
-    return local_storage.url
-
-
-@pytest.mark.parametrize(
-    ("group", "commands"),
-    [("import", ("promptarena", "folder", "inspect")), ("export", ("imagefolder", "audiofolder", "webdataset"))],
-)
-def test_help_teaches_with_examples(group: str, commands: tuple[str, ...]) -> None:
-    assert group in fsmedia("--help").stdout
-    shown = fsmedia(group)
-    assert shown.exit_code == 0
-    for command in commands:
-        assert command in shown.stdout
-        text = fsmedia(group, command, "--help").stdout
-        assert f"fsmedia {group} {command} " in text
-        assert "--dry-run" in text
-        assert "--store" in text
-
+from tests.messages import OPENAI_CHAT, PNG, b64
+from tests.storages import LocalStorage, S3Storage, Storage
+from tests.surfaces.commands import HOSTILE, fsmedia, on_terminal, options_of, put, refused
 
 # -- import ------------------------------------------------------------------------------------------------
 
@@ -107,31 +85,33 @@ def test_import_folder_in_place(tmp_path: Path) -> None:
     assert "2 unchanged" in fsmedia(*words).stdout
 
 
-def test_import_inspect_refuses_what_is_no_log(url: str, tmp_path: Path) -> None:
-    (tmp_path / "x.eval").write_bytes(b"no log")
-    result = fsmedia("import", "inspect", tmp_path / "x.eval", "-s", url)
-    assert result.exit_code == 1
-    assert "x.eval" in result.stderr
-    assert "no such log" in refused(fsmedia("import", "inspect", tmp_path / "y.eval", "-s", url), 3)
-
-
-def test_an_import_of_nothing_says_so(url: str, tmp_path: Path) -> None:
+def test_what_is_no_source_is_refused(url: str, tmp_path: Path) -> None:
     assert "no such folder" in refused(fsmedia("import", "folder", tmp_path / "no", "-s", url), 3)
     (tmp_path / "out").mkdir()
     (tmp_path / "out/x.txt").write_text("x")
     assert "nothing was found" in fsmedia("import", "promptarena", tmp_path / "out", "-s", url).stderr
     assert not Path(url).exists()
+    (tmp_path / "x.eval").write_bytes(b"no log")
+    result = fsmedia("import", "inspect", tmp_path / "x.eval", "-s", url)
+    assert (result.exit_code, "x.eval" in result.stderr) == (1, True)
+    assert "no such log" in refused(fsmedia("import", "inspect", tmp_path / "y.eval", "-s", url), 3)
 
 
 # -- export ------------------------------------------------------------------------------------------------
 
 
-def test_export_says_what_it_would_do_does_it_and_says_so(
-    url: str, local_storage: LocalStorage, tmp_path: Path
-) -> None:
+@pytest.fixture
+def imported(url: str, tmp_path: Path) -> str:
+    """Give a store of the seven media of a real run."""
     fsmedia("import", "promptarena", real(tmp_path), "-s", url)
+    return url
+
+
+def test_export_says_what_it_would_do_does_it_and_says_so(
+    imported: str, local_storage: LocalStorage, tmp_path: Path
+) -> None:
     before = traces(local_storage)
-    words = ("export", "imagefolder", tmp_path / "set", "-s", url)
+    words = ("export", "imagefolder", tmp_path / "set", "-s", imported)
     dry = fsmedia(*words, "--dry-run")
     assert dry.exit_code == 0, dry.output
     assert "would export 6 (224.2 KiB)" in dry.stdout
@@ -145,53 +125,48 @@ def test_export_says_what_it_would_do_does_it_and_says_so(
     assert traces(local_storage) == before
 
 
-@pytest.mark.parametrize("command", ["imagefolder", "audiofolder", "webdataset"])
-def test_export_as_json(command: str, url: str, tmp_path: Path) -> None:
-    fsmedia("import", "promptarena", real(tmp_path), "-s", url)
-    result = fsmedia("export", command, tmp_path / "set", "-s", url, "--since", "2026-01-01", "--json")
-    assert result.exit_code == 0, result.output
-    report = json.loads(result.stdout)
-    assert report["exported"] == {"imagefolder": 6, "audiofolder": 1, "webdataset": 7}[command]
-    assert all((tmp_path / "set" / name).is_file() for name in report["files"])
-    nothing = fsmedia("export", command, tmp_path / "none", "-s", url, "--run", "nobody")
-    assert nothing.exit_code == 0
-    assert "no media match" in nothing.stderr
+def test_export_as_json(imported: str, tmp_path: Path) -> None:
+    for command, count in {"imagefolder": 6, "audiofolder": 1, "webdataset": 7}.items():
+        out = tmp_path / command
+        result = fsmedia("export", command, out, "-s", imported, "--since", "2026-01-01", "--json")
+        assert result.exit_code == 0, result.output
+        report = json.loads(result.stdout)
+        assert report["exported"] == count
+        assert all((out / name).is_file() for name in report["files"])
+        nothing = fsmedia("export", command, tmp_path / "none", "-s", imported, "--run", "nobody")
+        assert nothing.exit_code == 0
+        assert "no media match" in nothing.stderr
 
 
-@pytest.mark.parametrize(("size", "shards"), [("1KB", 7), ("120KiB", 3), ("1GB", 1)])
-def test_shards_of_a_size(size: str, shards: int, url: str, tmp_path: Path) -> None:
-    fsmedia("import", "promptarena", real(tmp_path), "-s", url)
-    result = fsmedia("export", "webdataset", tmp_path / "set", "-s", url, "--shard-size", size, "--prefix", "p")
-    assert result.exit_code == 0, result.output
-    found = sorted(each.name for each in (tmp_path / "set").iterdir())
-    assert found[0] == "p-000000.tar"
-    assert len(found) == shards
+def test_shards_of_a_size(imported: str, tmp_path: Path) -> None:
+    for size, shards in (("1KB", 7), ("120KiB", 3), ("1GB", 1)):
+        out = tmp_path / size
+        result = fsmedia("export", "webdataset", out, "-s", imported, "--shard-size", size, "--prefix", "p")
+        assert result.exit_code == 0, result.output
+        found = sorted(each.name for each in out.iterdir())
+        assert (found[0], len(found)) == ("p-000000.tar", shards)
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("line", "code", "said"),
     [
-        (["webdataset", "x", "--shard-size", "much"], 2, "--shard-size"),
-        (["webdataset", "x", "--shard-size", "0"], 2, "--shard-size"),
-        (["webdataset", "x", "--shard-count", "0"], 2, "--shard-count"),
-        (["webdataset", "x", "--prefix", "a/b"], 1, "prefix"),
-        (["imagefolder", "x", "--split", "dev"], 1, "split"),
-        (["imagefolder", "x", "--since", "soon"], 2, "--since"),
-        (["imagefolder"], 2, "DIR"),
+        ("webdataset x --shard-size much", 2, "--shard-size"),
+        ("webdataset x --shard-size 0", 2, "--shard-size"),
+        ("webdataset x --shard-count 0", 2, "--shard-count"),
+        ("webdataset x --prefix a/b", 1, "prefix"),
+        ("imagefolder x --split dev", 1, "split"),
+        ("imagefolder x --since soon", 2, "--since"),
+        ("imagefolder", 2, "DIR"),
+        ("webdataset media/x", 1, "can't go into a store"),
     ],
 )
 def test_export_refuses_before_it_begins(
-    words: list[str], code: int, said: str, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    line: str, code: int, said: str, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(url)
     monkeypatch.chdir(tmp_path)
-    assert said in refused(fsmedia("export", *words, "-s", url), code)
+    assert said in refused(fsmedia("export", *line.split(), "-s", url), code)
     assert not (tmp_path / "x").exists()
-
-
-def test_export_into_a_store_is_refused(url: str) -> None:
-    put(url)
-    assert "can't go into a store" in refused(fsmedia("export", "webdataset", f"{url}/x", "-s", url), 1)
 
 
 def test_export_tells_what_failed(url: str, local_storage: LocalStorage, tmp_path: Path) -> None:
@@ -201,3 +176,209 @@ def test_export_tells_what_failed(url: str, local_storage: LocalStorage, tmp_pat
     assert result.exit_code == 1
     assert reference in result.stderr
     assert not (tmp_path / "set").exists()
+
+
+# -- sync -----------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_says_what_a_sync_then_does(url: str, local_storage: LocalStorage, tmp_path: Path) -> None:
+    put(url, data=b"x" * 5000)
+    extra = put(str(tmp_path / "there"), run_id="r9")
+    before = traces(local_storage)
+    dry = fsmedia("sync", url, tmp_path / "there", "--delete", "-n")
+    assert dry.exit_code == 0, dry.output
+    assert "1 examined, would copy 1 (4.9 KiB)" in dry.stdout
+    assert f"would delete  {extra}" in dry.stdout
+    assert list(MediaStore(tmp_path / "there").list()) == [extra]
+    done = fsmedia("sync", url, tmp_path / "there", "--delete")
+    assert done.exit_code == 0, done.output
+    assert "1 examined, copied 1 (4.9 KiB at " in done.stdout
+    assert "/s), updated 0, 0 unchanged, deleted 1, 0 skipped, 0 failed, in " in done.stdout
+    assert f"deleted  {extra}" in done.stdout
+    assert traces(local_storage) == before
+    assert list(MediaStore(tmp_path / "there").list()) == list(MediaStore(url).list())
+
+
+def test_to_s3_and_back(url: str, rclone_storage: S3Storage, tmp_path: Path) -> None:
+    reference = put(url)
+    options = options_of(rclone_storage)
+    there = [word.replace("--option", "--to-option") for word in options]
+    done = fsmedia("sync", url, rclone_storage.url, *there, "--threads", "2", "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["copied"], told["target"], told["failed"], told["moved"]) == (1, rclone_storage.url, [], [])
+    back = fsmedia("sync", rclone_storage.url, tmp_path / "back", *options, "--verify-copies", "read")
+    assert back.exit_code == 0, back.output
+    assert MediaStore(tmp_path / "back").retrieve_media(reference).read_bytes() == b"some bytes"
+    assert rclone_storage.options["secret"] not in done.output + back.output
+
+
+def test_runs_and_new_references(url: str, tmp_path: Path) -> None:
+    first, second, _ = (put(url, run_id=run, session_id="s") for run in ("r1", "r2", "r3"))
+    mapping = tmp_path / "moved.jsonl"
+    words = ["sync", url, tmp_path / "there", "--run", "r1", "--run", "r2", "--mapping", mapping]
+    done = fsmedia(*words, "--deduplicate", "--organization", "by-session")
+    assert done.exit_code == 0, done.output
+    assert "2 examined, copied 2" in done.stdout
+    assert f"new references  {keys.REFERENCES}" in done.stdout
+    pairs = [json.loads(line) for line in mapping.read_text().splitlines()]
+    assert [pair["old"] for pair in pairs] == [first, second]
+    assert sorted(pair["new"] for pair in pairs) == sorted(MediaStore(tmp_path / "there").list())
+    again = json.loads(fsmedia(*words, "--json").stdout)
+    assert (again["unchanged"], again["moved"]) == (2, pairs)
+
+
+def test_what_fails_and_what_is_left_out(url: str, tmp_path: Path) -> None:
+    broken, bare = put(url), put(url, data=b"other")
+    Path(url, broken).write_bytes(b"SOME BYTES")
+    done = fsmedia("sync", url, tmp_path / "there")
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"error: {broken}: ")
+    assert "1 failed" in done.stdout
+    left = fsmedia("sync", url, tmp_path / "sessions", "--organization", "by-session")
+    assert left.exit_code == 0, left.output
+    assert f"skipped  {bare}  has no session_id" in left.stdout
+    with_id = fsmedia("sync", url, tmp_path / "sessions", "--missing-id", "none", "--json")
+    assert with_id.exit_code == 1
+    assert len(json.loads(with_id.stdout)["failed"]) == 1
+    assert with_id.stderr.count(broken) == 1
+
+
+def test_wrong_words_are_refused(url: str, tmp_path: Path) -> None:
+    assert "no store at" in refused(fsmedia("sync", tmp_path / "typo", url, "--delete"), 3)
+    put(url)
+    assert "one place" in refused(fsmedia("sync", url, Path(url) / "in", "--delete"), 1)
+    assert "nothing to hold" in refused(fsmedia("sync", url, tmp_path / "x", "-n", "--mapping", tmp_path / "m"), 2)
+    assert "--layout" in refused(fsmedia("sync", url, tmp_path / "x", "--layout", "nothing"), 2)
+    assert "verify_copies" in refused(fsmedia("sync", url, tmp_path / "x", "--verify-copies", "never"), 1)
+    secret = "hunter22hunter22"
+    assert secret not in fsmedia("sync", url, "s3://b/x", "--to-option", f"secrt={secret}").output
+    assert not (tmp_path / "x").exists()
+
+
+def test_hostile_names_command_no_terminal(url: str, tmp_path: Path) -> None:
+    put(url, run_id=HOSTILE)
+    foreign = Path(url, "runs/r1") / HOSTILE.replace("/", "")
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"x")
+    done = fsmedia("sync", url, tmp_path / "s", "--organization", "by-session")
+    back = fsmedia("sync", url, tmp_path / "there")
+    for text in (done.output, back.output):
+        assert "\x1b" not in text
+        assert "\ninjected" not in text
+    assert ("2 skipped" in done.stdout, back.exit_code) == (True, 0)
+    code, shown = on_terminal("sync", url, str(tmp_path / "other"), cwd=tmp_path, width=200)
+    assert (code, b"syncing" in shown, b"2 examined, copied 2" in shown) == (0, True, True)
+
+
+def test_removing_by_an_old_name_says_the_present_one(url: str, tmp_path: Path) -> None:
+    put(url, run_id="r1", session_id="s")
+    report = MediaStore(url).sync_to(str(tmp_path / "there"), organization="by-session")
+    ((old, new),) = report.moved
+    done = fsmedia("rm", old, "--store", tmp_path / "there")
+    assert done.exit_code == 3, done.output
+    assert new in done.stderr.replace("\n", "")
+    assert "deleted" not in done.stdout
+    assert list(MediaStore(tmp_path / "there").list()) == [new]
+
+
+# -- externalize, inline --------------------------------------------------------------------------------------
+
+
+TEXT = "\ufeff" + json.dumps(OPENAI_CHAT, indent=1) + "\r\n"
+
+
+@pytest.fixture
+def chat(tmp_path: Path) -> Path:
+    file = tmp_path / "chat.json"
+    file.write_bytes(TEXT.encode())
+    file.chmod(0o640)
+    return file
+
+
+def test_there_and_back(storage: Storage, chat: Path, tmp_path: Path) -> None:
+    options = ["-s", storage.url, *options_of(storage)]
+    small, back = tmp_path / "small.json", tmp_path / "back.json"
+    dry = fsmedia("externalize", chat, "--run", "r1", "--dry-run", *options)
+    assert dry.exit_code == 0, dry.output
+    assert dry.stdout.count("would take out") == 5
+    assert storage.keys() == set()
+    done = fsmedia("externalize", chat, "--run", "r1", "-o", small, *options)
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "took out 5 media" in done.stderr
+    assert small.stat().st_size < chat.stat().st_size + 1000
+    assert b64(PNG) not in small.read_text().replace("not a media", "")
+    assert fsmedia("inline", small, "-o", back, *options).exit_code == 0
+    assert back.read_bytes() == chat.read_bytes() == TEXT.encode()
+
+
+def test_in_place_and_through_pipes(url: str, chat: Path) -> None:
+    piped = fsmedia("externalize", "-", "--run", "r1", "-s", url, stdin=TEXT.encode())
+    assert piped.exit_code == 0
+    again = fsmedia("inline", "-", "-s", url, stdin=piped.stdout_bytes)
+    assert again.stdout_bytes == TEXT.encode()
+    told = fsmedia("externalize", chat, "--run", "r1", "--in-place", "--json", "-s", url)
+    answer = json.loads(told.stdout)
+    assert [len(answer["taken_out"]), answer["already"]] == [5, 0]
+    assert answer["taken_out"][0]["reference"].startswith("runs/r1/0001_01_")
+    assert chat.stat().st_mode & 0o777 == 0o640
+    assert "media://" in chat.read_text()
+    assert fsmedia("inline", chat, "--in-place", "-s", url).exit_code == 0
+    assert chat.read_bytes() == TEXT.encode()
+    assert not [path for path in chat.parent.iterdir() if keys.is_temporary(path.name)]
+
+
+def test_lines_of_json_are_messages(url: str, tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    part = {"role": "user", "content": [{"type": "text"}, {"inlineData": {"mimeType": "image/png", "data": b64(PNG)}}]}
+    lines = [json.dumps(part), json.dumps(part).replace(b64(PNG), b64(PNG + b"2"))]
+    log.write_text("\n".join(lines))
+    done = fsmedia("externalize", log, "--run", "r1", "--in-place", "-s", url)
+    assert done.exit_code == 0, done.output
+    places = [(record.message_idx, record.part_idx) for record in map(MediaStore(url).info, MediaStore(url).list())]
+    assert places == [(0, 1), (1, 1)]
+    fsmedia("inline", log, "--in-place", "-s", url)
+    assert log.read_text() == "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"{", "line 1, column 2"), (b"\xff\xfe{\0}\0", "no UTF-8"), (b"[" * 100_000, "levels deep"), (b"", "line 1"),
+        (b'{"a": "\xc3("}', "no UTF-8 at byte 7"),
+    ],
+)  # fmt: skip
+def test_hostile_files_are_refused_in_one_line(url: str, tmp_path: Path, data: bytes, said: str) -> None:
+    file = tmp_path / "x.json"
+    file.write_bytes(data)
+    MediaStore(url).create()
+    for words in (["externalize", file, "--run", "r1"], ["inline", file]):
+        assert said in refused(fsmedia(*words, "--in-place", "-s", url), 1)
+    assert file.read_bytes() == data
+
+
+def test_wrong_usage_is_refused(url: str, chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--in-place" in refused(fsmedia("inline", chat, "--in-place", "-o", tmp_path / "x", "-s", url), 2)
+    assert "--in-place" in refused(fsmedia("inline", "-", "--in-place", "-s", url), 2)
+    for words in (["inline"], ["externalize", "--run", "r1"]):
+        assert "none.json: No such file" in refused(fsmedia(*words, tmp_path / "none.json", "-s", url), 3)
+    monkeypatch.setattr(cmd_externalize, "LARGEST_DOCUMENT", 100)
+    assert "larger than" in refused(fsmedia("externalize", chat, "--run", "r1", "-s", url), 1)
+
+
+def test_a_failure_leaves_the_file_as_it_was(url: str, chat: Path, local_storage: LocalStorage) -> None:
+    other = f"{url}-sessions"
+    MediaStore(other, organization="by-session").create()
+    failed = fsmedia("externalize", chat, "--run", "r1", "--in-place", "-s", other)
+    assert failed.exit_code == 1
+    assert "5 media could not be stored" in failed.stderr
+    assert chat.read_bytes() == TEXT.encode()
+    fsmedia("externalize", chat, "--run", "r1", "--in-place", "-s", url)
+    small, store = chat.read_bytes(), MediaStore(url)
+    gone = next(store.list())
+    store.delete_media(gone)
+    before = traces(local_storage)
+    failed = fsmedia("inline", chat, "--in-place", "-s", url)
+    assert (failed.exit_code, gone in failed.stderr) == (3, True)
+    assert chat.read_bytes() == small
+    assert traces(local_storage) == before

@@ -1,45 +1,30 @@
-"""The command line: files become media, media become files, media go."""
+"""The command line: files and folders become media, media become files, media go."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import shlex
+import signal
+import stat
+import threading
+import time
+import tracemalloc
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import MediaStore
-from fsmedia.cli import cmd_get
-from tests.surfaces.test_cli import child, fsmedia, put, refused
-
-if TYPE_CHECKING:
-    from tests.storages import LocalStorage, MemoryStorage, S3Storage, Storage
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia.cli import cmd_externalize, cmd_get
+from fsmedia.format.messages import media_fields, parse_json
+from tests.messages import OPENAI_CHAT
+from tests.storages import S3Storage, Storage
+from tests.surfaces.commands import DEADLINE, child, fsmedia, on_terminal, places, put, refused, started
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in an empty folder."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
-def url(local_storage: LocalStorage) -> str:
-    return local_storage.url
-
-
-def places(storage: Storage) -> list[str]:
-    """Return the words that name a storage."""
-    words = ["--store", storage.url]
-    for name, value in storage.options.items():
-        words += ["--option", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
-    return words
 
 
 # -- store and get -----------------------------------------------------------------------------------------
@@ -65,15 +50,14 @@ def test_files_make_the_round_trip(storage: Storage, here: Path) -> None:
     assert [Path(line).read_bytes() for line in got.stdout.splitlines()] == [PNG, b""]
     assert fsmedia("get", first, "-o", "-", *at).stdout_bytes == PNG
     assert sorted(os.listdir("out")) == sorted(Path(line).name for line in (first, second))
-    assert here == Path.cwd()
 
 
-def test_the_environment_of_the_storage_is_enough(moto_storage: S3Storage, here: Path) -> None:
+def test_the_environment_of_the_storage_is_enough(rclone_storage: S3Storage, here: Path) -> None:
     env = {
-        "FSMEDIA_URL": moto_storage.url,
-        "AWS_ENDPOINT_URL": moto_storage.options["endpoint_url"],
-        "AWS_ACCESS_KEY_ID": moto_storage.options["key"],
-        "AWS_SECRET_ACCESS_KEY": moto_storage.options["secret"],
+        "FSMEDIA_URL": rclone_storage.url,
+        "AWS_ENDPOINT_URL": rclone_storage.options["endpoint_url"],
+        "AWS_ACCESS_KEY_ID": rclone_storage.options["key"],
+        "AWS_SECRET_ACCESS_KEY": rclone_storage.options["secret"],
     }
     (here / "a.png").write_bytes(PNG)
     stored = child("store", "a.png", "--run", "r1", cwd=here, env=env)
@@ -81,12 +65,6 @@ def test_the_environment_of_the_storage_is_enough(moto_storage: S3Storage, here:
     assert child("ls", "--run", "r1", cwd=here, env=env).stdout == stored.stdout
     got = child("get", stored.stdout.decode().strip(), cwd=here, env=env)
     assert (here / got.stdout.decode().strip()).read_bytes() == PNG
-
-
-def test_a_store_in_memory_lives_as_long_as_its_process(memory_storage: MemoryStorage, here: Path) -> None:
-    (here / "a.png").write_bytes(PNG)
-    reference = fsmedia("store", "a.png", "--run", "r", "-s", memory_storage.url).stdout.strip()
-    assert memory_storage.read(reference) == PNG
 
 
 def test_standard_input_is_stored_as_it_comes(url: str, here: Path) -> None:
@@ -247,3 +225,284 @@ def test_rm_refuses_folders_and_goes_on(words: list[str], url: str) -> None:
     assert result.exit_code == 1
     assert "is a folder" in result.stderr
     assert result.stdout.endswith(f"{reference}\n")
+
+
+# -- folders, addresses ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    for name in ("b.jpg", "a.png", "drafts/c.png", "deep/drafts/d.png", ".hidden", ".git/config"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    (folder / "link.png").symlink_to(folder / "a.png")
+    (folder / "elsewhere").symlink_to(tmp_path)
+    return folder
+
+
+def test_a_folder_is_all_files_below_it_in_order(storage: Storage, pictures: Path) -> None:
+    """Links and hidden files were left out without a word."""
+    done = fsmedia("store", f"{pictures}/", "--run", "r1", "--part", "4", *places(storage))
+    assert (done.exit_code, "left out 2 hidden and 2 linked" in done.stderr) == (0, True)
+    lines = done.stdout.splitlines()
+    store = MediaStore(storage.url, storage_options=storage.options)
+    assert [store.info(line).part_idx for line in lines] == [4, 5, 6, 7]
+    wanted = [b"a.png", b"b.jpg", b"deep/drafts/d.png", b"drafts/c.png"]
+    assert [storage.read(line) for line in lines] == wanted
+    assert sorted(store.list()) == sorted(lines)
+
+
+def test_folders_and_files_may_stand_together_and_what_fails_is_told_by_name(url: str, pictures: Path) -> None:
+    done = fsmedia("store", pictures, pictures / "b.jpg", "--run", "r", "--json", "-s", url)
+    assert (done.exit_code, done.stderr.count("\n")) == (0, 1)
+    assert [json.loads(line)["part_idx"] for line in done.stdout.splitlines()] == [0, 1, 2, 3, 4]
+    failed = fsmedia("store", pictures, "--run", "r", "--mime", "image", "-s", url)
+    assert (failed.exit_code, failed.stdout, failed.stderr.count("no MIME type")) == (1, "", 4)
+    for said in ("drafts/c.png", "4 of 4 files could not be stored"):
+        assert said in failed.stderr
+    nothing = fsmedia("store", pictures, "--run", "r", "-s", url, "--include", "*.gif")
+    assert (nothing.exit_code, nothing.stdout) == (1, "")
+    assert "no files in it to store" in nothing.stderr
+
+
+def test_url_of_a_local_media_opens(tmp_path: Path) -> None:
+    url = str(tmp_path / "with blank")
+    reference = put(url, data=PNG, run_id="ä b")
+    address = fsmedia("url", reference, "-s", url).stdout.strip()
+    assert address.startswith("file:///")
+    with urllib.request.urlopen(address) as answer:
+        assert answer.read() == PNG
+    assert fsmedia("url", "runs/r1/none.png", "-s", url).exit_code == 3
+    assert "is not a duration" in refused(fsmedia("url", "x.png", "--expires", "soon", "-s", url), 2)
+
+
+def test_url_is_signed_for_as_long_as_asked(rclone_storage: S3Storage) -> None:
+    store = MediaStore(rclone_storage.url, storage_options=rclone_storage.options)
+    reference = store.store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id="r1"))
+    done = fsmedia("url", reference, "--expires", "15m", "--json", *places(rclone_storage))
+    address = json.loads(done.stdout)["url"]
+    assert "X-Amz-Expires=900" in address
+    with urllib.request.urlopen(address) as answer:
+        assert answer.read() == PNG
+
+
+# -- stores below folders -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Path:
+    """Make a store with two runs."""
+    store = MediaStore(tmp_path / "full")
+    for run in ("r1", "r 2"):
+        store.store_media(MediaContent.from_text(run, caption="told"), MediaMetadata(run_id=run))
+    return tmp_path / "full"
+
+
+def followed(said: str, root: Path) -> MediaStore:
+    """Run the command that an error names, and return the store that it filled."""
+    command = said.partition("metadata: ")[2].partition("; or ")[0].strip()
+    words = shlex.split(command)
+    assert words[:2] == ["fsmedia", "sync"], said
+    assert fsmedia(*words[1:]).exit_code == 0
+    return MediaStore(root)
+
+
+@pytest.mark.parametrize("deduplicate", [False, True])
+def test_a_store_is_no_folder_of_files(deduplicate: bool, tmp_path: Path) -> None:
+    """The README stored a whole store, sidecars and all, as media of a run."""
+    full, copies = tmp_path / "full", tmp_path / "copies"
+    store = MediaStore(full, deduplicate=deduplicate)
+    store.store_media(MediaContent.from_text("x", caption="told"), MediaMetadata(run_id="r1"))
+    said = refused(fsmedia("store", full, "--run", "r", "-s", copies), 2)
+    assert not list(copies.rglob("*.meta"))
+    copied = followed(said, copies)
+    assert [copied.info(each).caption for each in copied.list()] == ["told"]
+
+
+def test_a_run_of_a_store_is_synced_as_one(full: Path, tmp_path: Path) -> None:
+    copies = tmp_path / "copies"
+    folder = MediaStore(full).folder(run_id="r 2")
+    said = refused(fsmedia("store", full / folder, "--run", "r", "-s", copies), 2)
+    copied = followed(said, copies)
+    assert [copied.info(each).run_id for each in copied.list()] == ["r 2"]
+    words = ["--include", "*.txt", "--run", "r", "-s", copies]
+    assert "lies in a store" in refused(fsmedia("store", full / folder, *words), 2), "its media lost their metadata"
+
+
+def test_a_store_below_a_folder_is_named(full: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / "a").mkdir(parents=True)
+    (project / "plan.txt").write_text("plan")
+    full.rename(project / "a" / "old")
+    (project / "a" / "old" / ".fsmedia").rename(project / "a" / "old" / ".FSMedia")
+    copies = tmp_path / "copies"
+    said = refused(fsmedia("store", project, "--run", "r", "-s", copies), 2)
+    assert f"holds the store {project}/a/old" in said
+    exclude = shlex.split(said.rpartition("leave it out: ")[2])
+    done = fsmedia("store", project, "--run", "r", "-s", copies, *exclude)
+    assert (done.exit_code, len(done.stdout.splitlines())) == (0, 1), done.output
+
+
+def test_a_store_of_promptkit_is_one_by_its_sidecars(full: Path, tmp_path: Path) -> None:
+    """It has no `.fsmedia`."""
+    copies = tmp_path / "copies"
+    for file in sorted((full / ".fsmedia").rglob("*"), reverse=True):
+        file.unlink() if file.is_file() else file.rmdir()
+    (full / ".fsmedia").rmdir()
+    for folder, count in ((full / "runs" / "r1", 1), (full, 2)):
+        said = refused(fsmedia("store", folder, "--run", "r", "-s", copies), 2)
+        assert len(list(followed(said, copies).list())) == count
+
+
+def test_a_shell_names_sidecars_too(full: Path, tmp_path: Path) -> None:
+    copies = tmp_path / "copies"
+    files = sorted(str(path) for path in (full / "runs" / "r1").iterdir())
+    assert len(files) == 2
+    said = refused(fsmedia("store", *files, "--run", "r", "-s", copies), 2)
+    assert "is the metadata of" in said
+    assert len(list(followed(said, copies).list())) == 1
+    assert fsmedia("store", files[0], "--run", "r", "-s", copies).exit_code == 0, "one media alone may be copied"
+
+
+def test_what_lies_in_the_store_itself_is_stored_already(full: Path) -> None:
+    before = sorted(full.rglob("*"))
+    assert "in this store already" in refused(fsmedia("store", full / "runs" / "r1", "--run", "r", "-s", full), 2)
+    assert sorted(full.rglob("*")) == before
+    (full.parent / "plan.txt").write_text("plan")
+    done = fsmedia("store", full.parent, "--run", "r", "-s", full)
+    assert (done.exit_code, len(done.stdout.splitlines())) == (0, 1), "the store below the folder is left out"
+
+
+def test_meta_files_of_others_can_be_left_out(tmp_path: Path) -> None:
+    """Unity has a `.meta` beside each picture."""
+    folder = tmp_path / "assets"
+    folder.mkdir()
+    for name in ("a.png", "a.png.meta", "alone.meta"):
+        (folder / name).write_bytes(b"x")
+    assert "holds sidecars" in refused(fsmedia("store", folder, "--run", "r", "-s", tmp_path / "media"), 2)
+    done = fsmedia("store", folder, "--run", "r", "-s", tmp_path / "media", "--exclude", "a.png.meta", "--json")
+    assert [Path(json.loads(line)["source"]).name for line in done.stdout.splitlines()] == ["a.png", "alone.meta"]
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["--include", "*.png"], ["a.png", "deep/drafts/d.png", "drafts/c.png"]),
+        (["--include", "*.png", "--exclude", "drafts/*"], ["a.png", "deep/drafts/d.png"]),
+        (["--exclude", "drafts"], ["a.png", "b.jpg"]),
+        (["--include", "*.jpg", "--include", "deep/*"], ["b.jpg", "deep/drafts/d.png"]),
+    ],
+)
+def test_files_of_a_folder_are_chosen(words: list[str], names: list[str], pictures: Path, tmp_path: Path) -> None:
+    done = fsmedia("store", pictures, "--run", "r", "-s", tmp_path / "media", "--json", *words)
+    assert done.exit_code == 0, done.output
+    stored = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [Path(each["source"]).relative_to(pictures).as_posix() for each in stored] == names
+    assert len({each["reference"] for each in stored}) == len(names)
+
+
+def test_json_tells_the_source_of_each(url: str, pictures: Path) -> None:
+    files = [str(pictures / name) for name in ("b.jpg", "a.png")]
+    done = fsmedia("store", *files, "--run", "r", "-s", url, "--json")
+    assert [json.loads(line)["source"] for line in done.stdout.splitlines()] == files
+    piped = fsmedia("store", "-", "--mime", "text/plain", "--run", "r", "-s", url, "--json", stdin=b"x")
+    assert json.loads(piped.stdout)["source"] == "-"
+
+
+def test_who_stops_a_folder_is_told_what_is_stored(tmp_path: Path) -> None:
+    """After Ctrl-C nobody knew which files were stored."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(1500):
+        (folder / f"{number:04d}.txt").write_text(f"{number}")
+    media = tmp_path / "media"
+    words = ["store", str(folder), "--run", "r", "-s", str(media)]
+    with started(*words, cwd=tmp_path) as process:
+        end, pause = time.monotonic() + DEADLINE, threading.Event()
+        while not list(media.glob("runs/r/*.txt")) and time.monotonic() < end:
+            pause.wait(0.01)
+        process.send_signal(signal.SIGINT)
+        told, said = process.communicate(timeout=DEADLINE)
+        assert process.returncode == 130, said
+    stored = [str(each) for each in MediaStore(media).list()]
+    assert 0 < len(stored) < 1500
+    assert sorted(told.decode().split()) == stored
+    assert f"interrupted: {len(stored):,} of 1,500 files were stored".encode() in said
+    assert os.listdir(media / "runs")
+
+
+# -- pipes, devices, private files ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def read_from(tmp_path: Path) -> Iterator[tuple[Path, list[bytes]]]:
+    """Give a named pipe, and what was read from it."""
+    pipe, found = tmp_path / "pipe", list[bytes]()
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    yield pipe, found
+    if reader.is_alive() and stat.S_ISFIFO(pipe.stat().st_mode):  # nobody wrote: let it go
+        os.close(os.open(pipe, os.O_RDWR | os.O_NONBLOCK))
+    reader.join(5)
+
+
+@pytest.mark.parametrize("what", ["result", "page"])
+def test_a_result_goes_into_a_pipe_or_device_and_replaces_none(
+    what: str, read_from: tuple[Path, list[bytes]], url: str, tmp_path: Path
+) -> None:
+    """`-o /dev/null` by the superuser made a plain file of the device, for all programs of the machine."""
+    pipe, found = read_from
+    if what == "page":
+        MediaStore(url).gallery().save(pipe)
+    else:
+        chat = tmp_path / "chat.json"
+        chat.write_text('{"a": 1}')
+        done = fsmedia("externalize", chat, "--run", "r1", "-o", pipe, "-s", url)
+        assert done.exit_code == 0, done.output
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    while not found:
+        threading.Event().wait(0.01)
+    assert found[0].startswith(b"<!doctype html>" if what == "page" else b'{"a": 1}')
+
+
+def test_what_is_private_stays_so_while_it_is_replaced(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new file of a private one lay there for everybody to read until its mode was set."""
+    chat = tmp_path / "chat.json"
+    chat.write_text('{"secret": true}')
+    chat.chmod(0o600)
+    modes = []
+    real = os.fsync
+
+    def watched(descriptor: int) -> None:
+        modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        real(descriptor)
+
+    monkeypatch.setattr(cmd_externalize.os, "fsync", watched)
+    done = fsmedia("externalize", chat, "--run", "r1", "--in-place", "-s", url)
+    assert done.exit_code == 0, done.output
+    assert modes == [0o600]
+    assert stat.S_IMODE(chat.stat().st_mode) == 0o600
+
+
+def test_names_of_columns_command_no_terminal(url: str, tmp_path: Path) -> None:
+    MediaStore(url).create()
+    sql = 'select 1 as "\x1b]0;owned\x07"'
+    for form in ("--csv", "--json"):
+        code, shown = on_terminal("query", form, sql, "-s", url, cwd=tmp_path)
+        assert (code, b"\x1b]0" in shown, b"owned" in shown) == (0, False, True), shown
+
+
+def test_a_deep_and_wide_document_takes_no_more_than_its_text() -> None:
+    """The way to each of a million objects, two hundred levels down, took two thousand times their text."""
+    document = parse_json("[" * 250 + "[" + ",".join(["{}"] * 50_000) + "]" + "]" * 250)
+    tracemalloc.start()
+    try:
+        assert list(media_fields([document, OPENAI_CHAT]))
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()

@@ -1,102 +1,47 @@
-"""The command line as a process: pipes that close, signals, terminals, what it imports."""
+"""The command line as a process: pipes that close, signals, terminals, questions, what it imports."""
 
 from __future__ import annotations
 
+import json
 import os
-import pty
-import select
 import signal
 import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import MediaStore
-from tests.surfaces.test_cli import child, environment, put
-
-if TYPE_CHECKING:
-    from tests.storages import LocalStorage
+from fsmedia import MediaContent, MediaMetadata, MediaStore, utc_now
+from fsmedia.cli.output import SHOWN_FROM_BYTES
+from tests.contract.specimens import traces
+from tests.storages import LocalStorage
+from tests.surfaces.commands import DEADLINE, child, environment, fsmedia, on_terminal, put, started
 
 ESC = b"\x1b"
-BIG = 64 * 2**20
-DEADLINE = 30.0
-
-
-@pytest.fixture
-def url(local_storage: LocalStorage) -> str:
-    return local_storage.url
-
-
-def started(*words: str, cwd: Path, **how: object) -> subprocess.Popen[bytes]:
-    """Start a command."""
-    command = [sys.executable, "-m", "fsmedia.cli", *words]
-    return subprocess.Popen(command, cwd=cwd, env=environment(), **how)  # type: ignore[call-overload,no-any-return]
-
-
-def on_terminal(*words: str, cwd: Path, answer: bytes = b"", width: int = 80) -> tuple[int, bytes]:
-    """Run a command on a terminal and return its exit code and what was shown."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fsmedia.cli", *words],
-        cwd=cwd, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-        env=environment({"TERM": "xterm", "COLUMNS": str(width), "LINES": "50"}),
-    )  # fmt: skip
-    os.close(theirs)
-    os.write(ours, answer)
-    shown = b""
-    end = time.monotonic() + DEADLINE
-    while time.monotonic() < end:
-        if select.select([ours], [], [], 0.1)[0]:
-            try:
-                piece = os.read(ours, 65536)
-            except OSError:  # the other end is closed
-                break
-            shown += piece
-        elif process.poll() is not None:
-            break
-    os.close(ours)
-    return process.wait(DEADLINE), shown
+BIG = 16 * 2**20
 
 
 def test_a_reader_that_goes_away_ends_it_quietly(url: str, tmp_path: Path) -> None:
+    reference = put(url, data=b"x" * 2**20)
     folder = Path(url, "runs", "r")
     folder.mkdir(parents=True)
     for number in range(3000):
         (folder / f"{number:04d}-{'x' * 60}.png").touch()
-    for words in (["ls"], ["ls", "--json"]):
-        with started(*words, "-s", url, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
+    for words in (["ls"], ["ls", "--json"], ["get", reference, "-o", "-"]):
+        with started(*words, "-s", url, cwd=tmp_path) as process:
             assert len(process.stdout.read(80)) == 80
             process.stdout.close()
             assert process.stderr.read() == b""
             assert process.wait(DEADLINE) == 141
 
 
-def test_get_into_a_closed_pipe(url: str, tmp_path: Path) -> None:
-    reference = put(url, data=b"x" * 2**20)
-    words = ["get", reference, "-o", "-", "-s", url]
-    with started(*words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert process.stdout.read(1) == b"x"
-        process.stdout.close()
-        assert process.stderr.read() == b""
-        assert process.wait(DEADLINE) == 141
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_store_leaves_nothing(number: signal.Signals, code: int, url: str, tmp_path: Path) -> None:
-    with started(
-        "store", "-", "--mime", "video/mp4", "--run", "r", "-s", url, cwd=tmp_path, stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
-        assert process.stdin is not None
-        assert process.stderr is not None
+    words = ["store", "-", "--mime", "video/mp4", "--run", "r", "-s", url]
+    with started(*words, cwd=tmp_path) as process:
         process.stdin.write(b"x" * BIG)  # all but what a pipe holds has been taken when this returns
         process.stdin.flush()
         process.send_signal(number)
@@ -109,8 +54,7 @@ def test_a_stopped_get_leaves_nothing(url: str, tmp_path: Path) -> None:
     reference = put(url, data=b"")
     os.truncate(Path(url, reference), 2**40)  # a hole that takes its time
     words = ["get", reference, "-o", "out/", "-s", url]
-    with started(*words, cwd=tmp_path, stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None
+    with started(*words, cwd=tmp_path) as process:
         end, pause = time.monotonic() + DEADLINE, threading.Event()
         while not list(tmp_path.glob("out/.tmp-*")) and process.poll() is None and time.monotonic() < end:
             pause.wait(0.01)
@@ -120,9 +64,7 @@ def test_a_stopped_get_leaves_nothing(url: str, tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "out") == []
 
 
-def test_ctrl_c_while_it_loads_is_no_traceback(tmp_path: Path) -> None:
-    """In the first half second, in which typer and rich are imported, Python showed where."""
-    code = """
+INTERRUPTED = """
 import os, signal, sys
 class Finder:
     def find_spec(self, name, *rest):
@@ -132,15 +74,24 @@ sys.meta_path.insert(0, Finder())
 from fsmedia.cli import main
 main()
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, check=False, timeout=60
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"interrupted\n")
-    asked = "from fsmedia.cli import main; import sys; print({'typer', 'rich'} & set(sys.modules))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", asked], cwd=tmp_path, env=environment(), capture_output=True, check=True, timeout=60
-    )
-    assert loaded.stdout == b"set()\n"
+IMPORTS = """
+import sys
+import fsmedia
+fsmedia.MediaStore
+found = {"typer", "rich", "click"} & set(sys.modules)
+from fsmedia.cli import main
+found |= {"typer", "rich"} & set(sys.modules)
+import fsmedia.cli.commands
+print(found | {"PIL", "s3fs", "gcsfs", "pyarrow", "pandas"} & set(sys.modules))
+"""
+
+
+def test_ctrl_c_while_it_loads_is_no_traceback_and_only_the_command_line_imports_its_libraries(tmp_path: Path) -> None:
+    """In the first half second, in which typer and rich are imported, Python showed where."""
+    for code, wanted in ((INTERRUPTED, (130, b"", b"interrupted\n")), (IMPORTS, (0, b"set()\n", b""))):
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, check=False, timeout=60)
+        assert (done.returncode, done.stdout, done.stderr) == wanted
 
 
 def test_closed_streams_are_no_crash(url: str, tmp_path: Path) -> None:
@@ -194,19 +145,17 @@ def test_rm_of_several_asks_on_a_terminal(url: str, tmp_path: Path) -> None:
 
 
 def test_long_work_shows_its_progress_on_a_terminal_only(url: str, tmp_path: Path) -> None:
-    (tmp_path / "big[red].mp4").write_bytes(b"x" * BIG)
+    size = SHOWN_FROM_BYTES + 1
+    (tmp_path / "big[red].mp4").write_bytes(b"x" * size)
     store = ["store", "big[red].mp4", "--run", "r", "-s", url]
     code, shown = on_terminal(*store, cwd=tmp_path)
-    assert code == 0
-    assert b"64.0 MiB" in shown
-    assert b"big[red].mp4" in shown
+    assert (code, b"8.0 MiB" in shown, b"big[red].mp4" in shown) == (0, True, True)
     quiet = child(*store, cwd=tmp_path)
     assert (quiet.returncode, quiet.stderr) == (0, b"")
     reference = quiet.stdout.decode().strip()
     code, shown = on_terminal("get", reference, "-o", "out.mp4", "-s", url, cwd=tmp_path)
-    assert code == 0
-    assert b"64.0 MiB" in shown
-    assert (tmp_path / "out.mp4").stat().st_size == BIG
+    assert (code, b"8.0 MiB" in shown) == (0, True)
+    assert (tmp_path / "out.mp4").stat().st_size == size
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -217,14 +166,58 @@ def test_the_demo_fits_its_terminal(width: int, tmp_path: Path) -> None:
     assert max(len(line) for line in lines if ESC.decode() not in line) <= width
 
 
-def test_only_the_command_line_imports_its_libraries(tmp_path: Path) -> None:
-    code = "import fsmedia, sys; fsmedia.MediaStore; print({'typer', 'rich', 'click'} & set(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, check=True
-    )
-    assert done.stdout.strip() == b"set()"
-    code = "import fsmedia.cli.commands, sys; print({'PIL', 's3fs', 'gcsfs', 'pyarrow', 'pandas'} & set(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, check=True
-    )
-    assert done.stdout.strip() == b"set()"
+# -- questions ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def due(local_storage: LocalStorage) -> list[str]:
+    """Store two media that are due."""
+    store = MediaStore(local_storage.url, now=lambda: utc_now() - timedelta(hours=2))
+    made = MediaMetadata(run_id="r1", policy_name="delete-after-5min")
+    return [store.store_media(MediaContent.from_text(text), made) for text in ("one", "two")]
+
+
+ASKED = {
+    "enforce": "Delete 2 media (6 B) of",
+    "verify --repair": "Repair ",
+    "verify --repair=leftovers": "Remove what crashes left in",
+    "policy apply retain-30days {0} {1}": "Put 2 media under retain-30days?",
+    "sync --delete {empty} {url}": "Delete 2 media of",
+}
+
+
+@pytest.mark.parametrize("line", ASKED)
+def test_it_asks_and_a_no_changes_nothing(
+    line: str, due: list[str], local_storage: LocalStorage, tmp_path: Path
+) -> None:
+    """`sync --delete` took a whole mirror, and `enforce` all that was due, without a question."""
+    empty = tmp_path / "empty"
+    MediaStore(empty).create()
+    words = line.format(*due, url=local_storage.url, empty=empty).split()
+    words += ["--force"] if words[0] == "sync" else ["--store", local_storage.url]
+    before = traces(local_storage)
+    code, shown = on_terminal(*words, cwd=tmp_path, answer=b"n\n", width=200)
+    assert code == 1, shown
+    assert ASKED[line].encode() in shown
+    assert b"nothing was" in shown
+    assert traces(local_storage) == before
+    code, shown = on_terminal(*words, "--yes", cwd=tmp_path, width=200)
+    assert code == 0, shown
+    assert ASKED[line].encode() not in shown
+    assert words[0] == "verify" or traces(local_storage) != before
+
+
+def test_where_nothing_goes_nothing_is_asked(url: str, tmp_path: Path) -> None:
+    MediaStore(url).create()
+    for words in (["enforce", "-s", url], ["sync", "--delete", url, str(tmp_path / "copy")]):
+        code, shown = on_terminal(*words, cwd=tmp_path, width=200)
+        assert (code, b"[y/N]" in shown) == (0, False), shown
+
+
+def test_a_policy_can_be_tried(due: list[str], local_storage: LocalStorage) -> None:
+    before = traces(local_storage)
+    words = ["policy", "apply", "retain-30days", *due, "-n", "--json", "-s", local_storage.url]
+    planned = [json.loads(line) for line in fsmedia(*words).stdout.splitlines()]
+    assert traces(local_storage) == before
+    words.remove("-n")
+    assert planned == [json.loads(line) for line in fsmedia(*words).stdout.splitlines()]

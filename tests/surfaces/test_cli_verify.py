@@ -1,29 +1,19 @@
-"""`fsmedia verify`: what it says, what it writes, and how it ends."""
+"""`fsmedia verify` and `fsmedia erase`: what they tell, ask, mend and take, receipts, and how they end."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from fsmedia import MediaStore
+from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.format import keys
 from tests.contract.specimens import traces
-from tests.surfaces.test_cli import HOSTILE, fsmedia, put, refused
-from tests.surfaces.test_cli_deduplication import options_of
-from tests.surfaces.test_cli_process import on_terminal
-
-if TYPE_CHECKING:
-    from tests.storages import LocalStorage, Storage
+from tests.storages import LocalStorage, S3Storage, Storage
+from tests.surfaces.commands import HOSTILE, fsmedia, on_terminal, options_of, places, put, refused
 
 NOW = ("--grace", "0s", "--nobody-writes", "--yes")
-
-
-@pytest.fixture
-def url(local_storage: LocalStorage) -> str:
-    return local_storage.url
 
 
 @pytest.fixture
@@ -33,15 +23,6 @@ def damaged(url: str, local_storage: LocalStorage) -> tuple[str, str]:
     local_storage.write(cut, b"some")
     local_storage.write("runs/r1/\x1b[31mstranger.txt", b"x")
     return cut, well
-
-
-def test_help_teaches_with_examples() -> None:
-    text = fsmedia("verify", "--help").stdout
-    assert "fsmedia verify --repair --dry-run" in text
-    assert "--store" in text
-    assert "4" in text
-    assert "verify" in fsmedia("--help").stdout
-    assert "4 the store is not whole" in fsmedia("--help").stdout.replace("\n", " ")
 
 
 def test_a_whole_store(storage: Storage) -> None:
@@ -171,3 +152,220 @@ def test_a_receipt_is_held_against_the_store(url: str, tmp_path: Path) -> None:
     assert found.exit_code == 1
     assert erased["reference"] in found.stdout
     assert "mends nothing" in refused(fsmedia("verify", "--receipt", kept, "--repair", "-s", url), 2)
+
+
+# -- leftovers ------------------------------------------------------------------------------------------------
+
+
+# -- verify --repair=leftovers ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def littered(url: str, local_storage: LocalStorage) -> tuple[str, str]:
+    """A store with a media, bytes that no sidecar names, and a file of nobody's in `.fsmedia/`."""
+    leftover = f"runs/r1/{keys.plain_name(0, 0, keys.new_unique())}.png"
+    kept = put(url)
+    local_storage.write(leftover, bytes(2048))
+    local_storage.write(".fsmedia/what/is\x1b[31mthis", b"x")
+    return leftover, kept
+
+
+def test_leftovers_shows_what_it_did(url: str, local_storage: LocalStorage, littered: tuple[str, str]) -> None:
+    leftover, kept = littered
+    young = fsmedia("verify", "--repair=leftovers", "-s", url)
+    assert young.exit_code == 0, young.output
+    assert leftover not in young.stdout
+    short = ("verify", "--repair=leftovers", "-s", url, "--grace", "0s")
+    assert "shorter than the store's" in refused(fsmedia(*short), 1)
+    before = traces(local_storage)
+    dry = fsmedia(*short, "--nobody-writes", "--dry-run")
+    assert dry.exit_code == 4, dry.output
+    assert "to do: removed: no sidecar names them" in dry.stdout
+    assert "0 mended (to free: 2.0 KiB), 1 left" in dry.stdout
+    assert traces(local_storage) == before
+    done = fsmedia(*short, "--nobody-writes", "--yes")
+    assert done.exit_code == 0, done.output
+    rows = done.stdout.splitlines()
+    (row,) = [row for row in rows if leftover in row]
+    assert row.startswith("bytes: ")
+    assert "done: removed: no sidecar names them" in row
+    assert any(row.startswith("foreign (harmless)") for row in rows)
+    assert "\x1b" not in done.output
+    assert "1 mended (2.0 KiB), 0 left" in done.stdout
+    assert list(MediaStore(url).list()) == [kept]
+    assert "nothing was" not in done.output
+
+
+def test_leftovers_as_json(url: str, littered: tuple[str, str]) -> None:
+    result = fsmedia("verify", "--repair=leftovers", "-s", url, "--grace", "0s", "--nobody-writes", "--json")
+    report = json.loads(result.stdout)
+    assert [(each["kind"], each["key"]) for each in report["findings"] if each["done"]] == [("bytes", littered[0])]
+    assert report["bytes_freed"] == 2048
+
+
+def test_leftovers_fails_where_something_failed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsmedia import StorageError
+    from fsmedia.models import Failed, VerifyReport
+
+    put(url)
+    error = StorageError("gave no answer", next_step="verify again", key="a/b")
+    report = VerifyReport(failed=(Failed(reference="a/b", error=error),))  # type: ignore[arg-type]
+    monkeypatch.setattr(MediaStore, "verify", lambda *_, **__: report)
+    result = fsmedia("verify", "--repair=leftovers", "-s", url)
+    assert result.exit_code == 1
+    assert "gave no answer" in result.stderr
+    assert "1 failed" in result.stdout
+
+
+@pytest.mark.parametrize(("answer", "goes"), [(b"n\n", False), (b"y\n", True)])
+def test_leftovers_asks_whether_nobody_writes(
+    url: str, tmp_path: Path, littered: tuple[str, str], answer: bytes, goes: bool
+) -> None:
+    words = ("verify", "--repair=leftovers", "-s", url, "--grace", "0s", "--nobody-writes")
+    code, shown = on_terminal(*words, cwd=tmp_path, answer=answer)
+    assert b"stopped?" in shown
+    assert (code == 0) == goes
+    assert (Path(url) / littered[0]).exists() != goes
+    assert (b"nothing was changed" in shown) != goes
+
+
+# -- erase ----------------------------------------------------------------------------------------------------
+
+
+def test_it_says_what_would_go_and_what_went(storage: Storage, tmp_path: Path) -> None:
+    options, file = options_of(storage), tmp_path / "receipt.json"
+    store = MediaStore(storage.url, storage_options=storage.options)
+    mine, his = (
+        store.store_media(MediaContent.from_bytes(b"x" * 2000, "text/plain"), MediaMetadata(run_id=run))
+        for run in ("r1", "r2")
+    )
+    before = traces(storage)
+    dry = fsmedia("erase", "--run", "r1", "-n", "-s", storage.url, *options)
+    assert dry.exit_code == 0, dry.output
+    assert "would erase" in dry.stdout
+    assert mine in dry.stdout
+    assert his not in dry.stdout
+    assert traces(storage) == before
+    done = fsmedia("erase", "--run", "r1", "--receipt", file, "-s", storage.url, *options)
+    assert done.exit_code == 0, done.output
+    assert "erased 1 (2.0 KiB)" in done.stdout
+    assert "shared by 1" in done.stdout
+    assert f"receipt: {file}" in done.stdout
+    assert json.loads(file.read_text())["erased"][0]["reference"] == mine
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert list(store.list()) == [his]
+    checked = fsmedia("erase", "--check", file, "-s", storage.url, *options)
+    assert checked.exit_code == 0
+    assert checked.stdout.startswith("1 media were erased: none of it is there")
+
+
+def test_json_is_the_receipt_and_what_stays_makes_it_fail(url: str) -> None:
+    held = put(url, conversation_id="c", session_id="s", provider_id="p")
+    for word in ("--run r1", "--conversation c", "--session s", "--provider p"):
+        assert "would erase 1 " in fsmedia("erase", *word.split(), "-n", "-s", url).stdout
+    assert "would erase 0 " in fsmedia("erase", "--run", "r1", "--session", "other", "-n", "-s", url).stdout
+    fsmedia("policy", "hold", held, "--reason", "a lawsuit", "-s", url)
+    put(url, data=b"2")
+    done = fsmedia("erase", "--run", "r1", "--json", "--threads", "2", "-s", url)
+    assert done.exit_code == 1
+    receipt = json.loads(done.stdout)
+    assert [each["reference"] for each in receipt["held"]] == [held]
+    assert MediaStore(url).check_receipt(receipt).holds
+    shown = fsmedia("erase", "--run", "r1", "-s", url)
+    assert (shown.exit_code, "a lawsuit" in shown.stdout) == (1, True)
+
+
+def test_wrong_usage_is_refused(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "receipt.json"
+    said = refused(fsmedia("erase", "--run", "r1", "--receipt", file, "-s", str(tmp_path / "mistyped")), 3)
+    assert "no store" in said
+    assert list(tmp_path.iterdir()) == []
+    put(url)
+    assert "must name" in refused(fsmedia("erase", "-s", url), 2)
+    assert "must be an id" in refused(fsmedia("erase", "--run", "", "-s", url), 1)
+    file.write_text("mine")
+    assert "replaces nothing" in refused(fsmedia("erase", "--run", "r1", "--receipt", file, "-s", url), 1)
+    refused(fsmedia("erase", "--run", "r1", "--receipt", tmp_path / "no" / "folder.json", "-s", url), 1)
+    assert "erases nothing" in refused(fsmedia("erase", "--run", "r1", "--check", file, "-s", url), 2)
+    assert "no receipt" in refused(fsmedia("erase", "--check", file, "-s", url), 1)
+    for words in (["erase", "--check"], ["verify", "--receipt"]):
+        assert "none.json: no such file" in refused(fsmedia(*words, tmp_path / "none.json", "-s", url), 3)
+    assert len(list(MediaStore(url).list())) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["media", "receipt.json"]
+
+
+def test_a_check_tells_what_is_there_again(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "receipt.json"
+    reference = put(url)
+    sidecar = Path(url, f"{reference}.meta").read_bytes()
+    assert fsmedia("erase", "--run", "r1", "--receipt", file, "-s", url).exit_code == 0
+    Path(url, "runs", "r1").mkdir(parents=True)
+    Path(url, f"{reference}.meta").write_bytes(sidecar)
+    found = fsmedia("erase", "--check", file, "-s", url)
+    assert found.exit_code == 1
+    assert f"sidecar  {reference}.meta" in found.stdout
+    answer = json.loads(fsmedia("erase", "--check", file, "--json", "-s", url).stdout)
+    assert answer["holds"] is False
+    assert answer["traces"][0]["kind"] in ("sidecar", "bytes")
+    assert "no store at" in refused(fsmedia("erase", "--check", file, "-s", str(tmp_path / "elsewhere")), 3)
+    MediaStore(tmp_path / "elsewhere").create()
+    other = fsmedia("erase", "--check", file, "-s", str(tmp_path / "elsewhere"))
+    assert other.exit_code == 0
+    assert "another URL" in other.stderr
+
+
+def test_hostile_names_reach_no_terminal(url: str) -> None:
+    put(url, run_id=HOSTILE)
+    Path(url, "runs", "r2").mkdir()
+    Path(url, "runs", "r2", "\x1b[31m.png").write_bytes(b"x")
+    for run in (HOSTILE, "r2"):
+        shown = fsmedia("erase", "--run", run, "-s", url)
+        assert shown.exit_code == 0
+        assert "\x1b" not in shown.output
+
+
+def test_a_person_is_asked(url: str, tmp_path: Path) -> None:
+    put(url)
+    code, shown = on_terminal("erase", "--run", "r1", "-s", url, cwd=tmp_path, answer=b"n\n", width=200)
+    assert code == 1
+    assert b"Erase 1 media (10 B) from" in shown
+    assert len(list(MediaStore(url).list())) == 1
+    code, _ = on_terminal("erase", "--run", "r1", "-s", url, cwd=tmp_path, answer=b"y\n", width=200)
+    assert code == 0
+    assert list(MediaStore(url).list()) == []
+    put(url)
+    assert on_terminal("erase", "--run", "r1", "--yes", "-s", url, cwd=tmp_path, width=200)[0] == 0
+
+
+def test_a_receipt_that_can_not_be_written_is_shown(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(url)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", full)
+    done = fsmedia("erase", "--run", "r1", "--receipt", tmp_path / "r.json", "-s", url)
+    assert done.exit_code == 1
+    assert "No space left" in done.stderr
+    assert json.loads(done.stdout)["erased"]
+    assert not [path for path in tmp_path.iterdir() if keys.is_temporary(path.name)]
+
+
+def test_older_versions_that_the_bucket_keeps(moto_storage: S3Storage, tmp_path: Path) -> None:
+    rules = {"Status": "Enabled"}
+    moto_storage.server.client.put_bucket_versioning(Bucket=moto_storage.bucket, VersioningConfiguration=rules)
+    store = MediaStore(moto_storage.url, storage_options=moto_storage.options)
+    store.store_media(MediaContent.from_bytes(b"hers", "text/plain"), MediaMetadata(run_id="alice"))
+    file, at = tmp_path / "receipt.json", places(moto_storage)
+    words = ["erase", "--run", "alice", *at]
+    done = fsmedia(*words)
+    assert done.exit_code == 1, done.output
+    assert "3 with older versions" in done.stdout  # bytes, sidecar, and the page of the journal
+    assert "--versions" in done.stdout.replace("\n", " ")
+    planned = fsmedia(*words, "--versions", "--dry-run", "--json")
+    assert (planned.exit_code, json.loads(planned.stdout)["cleaned"]["versions"] > 0) == (0, True), planned.output
+    done = fsmedia(*words, "--versions", "--receipt", file)
+    assert done.exit_code == 0, done.output
+    assert "versions" in done.stdout
+    assert fsmedia("erase", "--check", file, *at).exit_code == 0
+    assert fsmedia("erase", "--check", file, "--versions", *at).exit_code == 2

@@ -1,25 +1,26 @@
-"""Galleries over every storage: what they show, in which order, how they are bounded, and that nothing gets out."""
+"""Galleries: what they show, in which order, how they are bounded, what they cost, and that nothing gets out."""
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fsmedia import InvalidMediaError, MediaContent, MediaMetadata, MediaStore, StorageError
+from fsmedia import InvalidMediaError, MediaStore, StorageError
 from fsmedia.display import gallery as galleries
 from fsmedia.display import items, previewer
+from fsmedia.display.previewer import StoredSource
+from tests.conftest import Clock
+from tests.servers import Requests
+from tests.storages import LocalStorage, MemoryStorage, S3Storage, Storage
 from tests.surfaces import specimens
+from tests.surfaces.commands import fsmedia, places, refused
 from tests.surfaces.specimens import HOSTILE, put
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.conftest import Clock
-    from tests.storages import LocalStorage, MemoryStorage, S3Storage, Storage
 
 
 class Page(HTMLParser):
@@ -54,6 +55,16 @@ def page(store: MediaStore, **words: Any) -> Page:
     return Page(store.gallery(**words).html())
 
 
+def put_texts(store: MediaStore, *texts: bytes) -> None:
+    for index, text in enumerate(texts):
+        put(store, text, "text/plain", message_idx=index)
+
+
+@pytest.fixture
+def store(memory_storage: MemoryStorage, clock: Clock) -> MediaStore:
+    return opened(memory_storage, now=clock)
+
+
 def test_a_run_is_shown_with_what_is_known_of_it(storage: Storage, clock: Clock) -> None:
     store = opened(storage, now=clock, policies={"audit": timedelta(days=365)})
     reference = put(store, specimens.picture(), "image/png", message_idx=1, caption="two halves", policy_name="audit")
@@ -79,8 +90,7 @@ def test_a_run_is_shown_with_what_is_known_of_it(storage: Storage, clock: Clock)
     assert not [tag for tag, _ in found.tags if tag == "video"]
 
 
-def test_the_words_of_list_select(memory_storage: MemoryStorage, clock: Clock) -> None:
-    store = opened(memory_storage, now=clock)
+def test_the_words_of_list_select(store: MediaStore, clock: Clock) -> None:
     put(store, b"a", "text/plain", policy_name="retain-1hours", provider_id="p")
     put(store, b"b", "text/markdown", run_id="r2", session_id="s")
     for words in (
@@ -92,27 +102,39 @@ def test_the_words_of_list_select(memory_storage: MemoryStorage, clock: Clock) -
         assert [item.record.reference for item in gallery.items] == list(store.list(**words))
 
 
-def test_totals_count_what_is_not_shown(storage: Storage) -> None:
+def test_totals_count_what_is_not_shown_up_to_some_point(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     store = opened(storage)
-    for index in range(7):
-        put(store, bytes([65 + index]) * (index + 1), "text/plain", message_idx=index)
-    gallery = store.gallery(limit=3)
+    put_texts(store, *(b"A" * size for size in range(1, 8)))
+    told: list[int] = []
+    gallery = store.gallery(limit=3, progress=told.append)
     assert gallery.totals == (7, 28, False)
     assert "3 of 7 media, 28 B in all" in Page(gallery.html()).text
     assert [item.record.message_idx for item in gallery.items] == [0, 1, 2]
+    assert told == [1, 2, 3]
     assert len(store.gallery(limit=0)) == 0
     assert "none shown" in page(store, limit=0).text
+    for most, said in ((5, "2 of more than 5 media"), (7, "2 of 7 media")):
+        monkeypatch.setattr(items, "MOST_COUNTED", most)
+        assert said in page(store, limit=2).text
 
 
-@pytest.mark.parametrize(
-    ("sort", "order"), [("position", [0, 1, 2]), ("largest", [0, 2, 1]), ("newest", [1, 0, 2]), ("oldest", [2, 0, 1])]
-)
-def test_sort_chooses(sort: Any, order: list[int], memory_storage: MemoryStorage, clock: Clock) -> None:
-    store = opened(memory_storage, now=clock)
+def test_sort_chooses_and_what_has_no_time_comes_last(
+    store: MediaStore, memory_storage: MemoryStorage, clock: Clock
+) -> None:
     for index, (size, age) in enumerate([(30, 2), (10, 1), (20, 3)]):
         put(store, b"x" * size, "text/plain", message_idx=index, timestamp=clock() - timedelta(days=age))
-    assert [item.record.message_idx for item in store.gallery(sort=sort).items] == order
-    assert [item.record.message_idx for item in store.gallery(sort=sort, limit=1).items] == order[:1]
+    orders = {"position": [0, 1, 2], "largest": [0, 2, 1], "newest": [1, 0, 2], "oldest": [2, 0, 1]}
+    for sort, order in orders.items():
+        for limit in (3, 1):
+            shown = store.gallery(sort=sort, limit=limit).items  # type: ignore[arg-type]
+            assert [item.record.message_idx for item in shown] == order[:limit]
+    for words in (
+        {"group_by": "colour"}, {"sort": "random"}, {"limit": -1}, {"limit": "5"}, {"limit": 10**6}, {"limit": True}
+    ):  # fmt: skip
+        with pytest.raises(InvalidMediaError):
+            store.gallery(**words)  # type: ignore[arg-type]
+    memory_storage.write("runs/r1/foreign.txt", b"x")
+    assert len(store.gallery(sort="oldest")) == 4
 
 
 @pytest.mark.parametrize(
@@ -124,29 +146,13 @@ def test_sort_chooses(sort: Any, order: list[int], memory_storage: MemoryStorage
         (None, []),
     ],
 )
-def test_groups_fold(group_by: Any, heads: list[str], memory_storage: MemoryStorage) -> None:
-    store = opened(memory_storage)
-    put(store, b"a", "text/plain")
-    put(store, b"b", "text/plain", message_idx=1)
+def test_groups_fold(group_by: Any, heads: list[str], store: MediaStore) -> None:
+    put_texts(store, b"a", b"b")
     put(store, b"c", "text/plain", run_id="r2", conversation_id="")
     html = store.gallery(group_by=group_by).html()
     assert re.findall(r"<summary>([^<]*)<span", html) == heads
     assert html.count('<article class="fsm-card"') == 3
     assert html.count('<details class="fsm-group" open') == len(heads)
-
-
-@pytest.mark.parametrize(
-    "words",
-    [{"group_by": "colour"}, {"sort": "random"}, {"limit": -1}, {"limit": "5"}, {"limit": 10**6}, {"limit": True}],
-)
-def test_what_can_not_be_meant_is_refused(words: dict[str, Any], memory_storage: MemoryStorage) -> None:
-    with pytest.raises(InvalidMediaError):
-        opened(memory_storage).gallery(**words)
-
-
-def test_an_empty_gallery_says_so_and_writes_nothing(storage: Storage) -> None:
-    assert "No media here." in page(opened(storage), run_id="none").text
-    assert storage.keys() == set()
 
 
 def test_nothing_of_a_stranger_is_markup(local_storage: LocalStorage) -> None:
@@ -183,8 +189,7 @@ def test_no_address_and_no_secret_stands_in_a_page(moto_storage: S3Storage, tmp_
         assert str(getattr(moto_storage.server, key)) not in re.sub(r"base64,[A-Za-z0-9+/=]*", "", saved)
 
 
-def test_a_page_stays_within_its_budget(memory_storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = opened(memory_storage)
+def test_a_page_stays_within_its_budget(store: MediaStore, monkeypatch: pytest.MonkeyPatch) -> None:
     for index in range(12):
         put(store, specimens.noise(), "image/png", message_idx=index)
     whole = store.gallery().html()
@@ -204,37 +209,36 @@ def test_a_page_stays_within_its_budget(memory_storage: MemoryStorage, monkeypat
     assert "cards and" in Page(html).text
 
 
-def test_counting_stops_at_some_point(memory_storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = opened(memory_storage)
-    for index in range(6):
-        put(store, b"x", "text/plain", message_idx=index)
-    monkeypatch.setattr(items, "MOST_COUNTED", 4)
-    assert "2 of more than 4 media" in page(store, limit=2).text
-    monkeypatch.setattr(items, "MOST_COUNTED", 6)
-    assert "2 of 6 media" in page(store, limit=2).text
+def test_two_displays_of_one_gallery_share_no_name(store: MediaStore) -> None:
+    put_texts(store, *[b"x"] * 30)
+    put(store, specimens.picture(), "image/png", message_idx=30)
+    gallery = store.gallery()
+    names = [{a["name"] for tag, a in Page(gallery.html()).tags if tag == "input"} for _ in range(2)]
+    assert len(names[0]) == 2
+    assert not names[0] & names[1]
 
 
-def test_damage_is_shown_and_hurts_nobody_else(storage: Storage) -> None:
+def test_damage_is_shown_and_hurts_nobody_else(storage: Storage, cache_folder: Path) -> None:
+    """A picture is compared with the digest in its sidecar before it is drawn."""
     store = opened(storage)
-    first, second, third = (put(store, specimens.picture(), "image/png", message_idx=index) for index in range(3))
-    storage.write(f"{first}.meta", b"{no json")
-    storage.write(second, b"\x89PNG\r\n\x1a\nno picture")
-    put(store, specimens.picture()[:100], "image/png", message_idx=4)
-    found = page(store)
-    assert len(found.of("fsm-card")) == 4
-    assert "damaged" in found.text
-    assert "18 bytes were read where" in found.text
-    assert "the picture is broken or cut off" in found.text
-    assert third in found.text
+    data, other = specimens.picture(), specimens.noise()
+    references = [put(store, data, "image/png", message_idx=index) for index in range(5)]
+    storage.write(f"{references[0]}.meta", b"{no json")
+    storage.write(references[1], b"\x89PNG\r\n\x1a\nno picture")
+    storage.write(references[2], other[: len(data)].ljust(len(data), b"\0"))
+    put(store, data[:100], "image/png", message_idx=5)
+    storage.remove(references[4])  # meanwhile; its sidecar stays: it is none any more
+    gallery = store.gallery(progress=False)
+    found = Page(gallery.html())
+    assert len(gallery) == len(found.of("fsm-card")) == 5
+    for said in ("damaged", "18 bytes were read where", "the picture is broken or cut off", references[3]):
+        assert said in found.text
     assert len([tag for tag, _ in found.tags if tag == "img"]) == 2
-
-
-def test_a_media_that_goes_meanwhile_is_no_error(memory_storage: MemoryStorage) -> None:
-    store = opened(memory_storage)
-    reference = put(store, specimens.picture(), "image/png")
-    put(store, specimens.picture(), "image/png", message_idx=1)
-    memory_storage.remove(reference)  # its sidecar stays: it is none any more
-    assert len(store.gallery()) == 1
+    changed = gallery.items.index(next(each for each in gallery.items if each.record.reference == references[2]))
+    assert not gallery.previews[changed].image
+    assert "its bytes are damaged" in gallery.previews[changed].reason
+    unchecked = opened(storage, verify_reads=False).gallery(progress=False)
+    assert "damaged" not in unchecked.previews[changed].reason
 
 
 def test_deduplicated_media_and_foreign_files_show_too(storage: Storage) -> None:
@@ -248,11 +252,13 @@ def test_deduplicated_media_and_foreign_files_show_too(storage: Storage) -> None
     assert "photo.png" in Page(gallery.html()).text
 
 
-def test_saving_replaces_whole_or_not_at_all(memory_storage: MemoryStorage, tmp_path: Path) -> None:
-    gallery = opened(memory_storage).gallery()
+def test_saving_replaces_whole_or_not_at_all(store: MediaStore, memory_storage: MemoryStorage, tmp_path: Path) -> None:
+    gallery = store.gallery()
     target = tmp_path / "g.html"
     assert gallery.save(target) == target
     assert target.read_text().startswith("<!doctype html>")
+    assert "No media here." in target.read_text()
+    assert memory_storage.keys() == set()
     assert gallery.save(str(target)) == target
     assert [path.name for path in tmp_path.iterdir()] == ["g.html"]
     with pytest.raises(StorageError, match="no-such"):
@@ -260,26 +266,6 @@ def test_saving_replaces_whole_or_not_at_all(memory_storage: MemoryStorage, tmp_
     with pytest.raises(StorageError):
         gallery.save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["g.html"]
-
-
-def test_two_displays_of_one_gallery_share_no_name(memory_storage: MemoryStorage) -> None:
-    store = opened(memory_storage)
-    for index in range(30):
-        put(store, b"x", "text/plain", message_idx=index)
-    put(store, specimens.picture(), "image/png")
-    gallery = store.gallery()
-    names = [{a["name"] for tag, a in Page(gallery.html()).tags if tag == "input"} for _ in range(2)]
-    assert len(names[0]) == 2
-    assert not names[0] & names[1]
-
-
-def test_progress_is_told(memory_storage: MemoryStorage) -> None:
-    store = opened(memory_storage)
-    for index in range(5):
-        put(store, b"x", "text/plain", message_idx=index)
-    told: list[int] = []
-    store.gallery(progress=told.append)
-    assert told == [1, 2, 3, 4, 5]
 
 
 class Shell:
@@ -317,21 +303,156 @@ def test_a_terminal_shows_a_bar_and_clears_it(
     assert capsys.readouterr().err == "\r1 of 2 previews\r\x1b[K"
 
 
-def test_a_clock_of_the_storage_or_none_does_not_matter(memory_storage: MemoryStorage) -> None:
-    """Media that nobody said the time of are sorted last."""
-    store = opened(memory_storage)
-    memory_storage.write("runs/r1/foreign.txt", b"x")
-    store.store_media(MediaContent.from_text("y"), MediaMetadata(run_id="r1"))
-    assert len(store.gallery(sort="oldest")) == 2
+# -- costs, counted at the wire -------------------------------------------------------------------------------
 
 
-def test_damaged_originals_are_not_shown_as_the_media(storage: Storage, cache_folder: Path) -> None:
-    """A picture is compared with the digest in its sidecar before it is drawn."""
+FEW, MANY = 40, 1_000
+
+
+def filled(storage: S3Storage, count: int, data: bytes) -> None:
+    """Copy one stored picture in the storage: a store call for each would only test the server."""
+    store = opened(storage).create()
+    first = put(store, data, "image/png")
+    sidecar = json.loads(storage.read(f"{first}.meta"))
+    for index in range(1, count):
+        key = first.replace("/0000_00_", f"/{index:04d}_00_")
+        storage.write(key, data)
+        storage.write(f"{key}.meta", json.dumps({**sidecar, "message_idx": index}).encode())
+
+
+def originals(counted: Requests) -> int:
+    """How many requests asked for bytes of media."""
+    return sum(call.kind in ("get", "head") and not call.key.endswith((".meta", ".json")) for call in counted.calls)
+
+
+@pytest.fixture
+def received(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of all that was read of originals."""
+    sizes: list[int] = []
+    passed = StoredSource._there
+
+    def watched(self: StoredSource, data: bytes | None) -> bytes:
+        sizes.append(len(data or b""))
+        return passed(self, data)
+
+    monkeypatch.setattr(StoredSource, "_there", watched)
+    return sizes
+
+
+@pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.full)])
+def test_a_gallery_reads_each_original_once_and_then_none(
+    count: int, moto_storage: S3Storage, cache_folder: Path
+) -> None:
+    data = specimens.noise()
+    filled(moto_storage, count, data)
+    store = opened(moto_storage)
+    listings = -(-2 * count // 1000) + 1  # and one of the holds
+    for seen_before in (False, True):
+        with moto_storage.counted() as n:
+            gallery = store.gallery(run_id="r1", limit=count, progress=False)
+        assert len(gallery) == gallery.totals.media == count
+        assert n["list"] <= listings, n["list"]
+        assert originals(n) == (0 if seen_before else count)
+        # One sidecar and, the first time, one read of the whole: two requests a media.
+        assert n["get"] <= (1 if seen_before else 2) * count
+        assert set(n) <= {"get", "list"}
+        assert len(gallery.html().encode()) <= 2 * 2**20
+    assert len([path for path in cache_folder.rglob("*") if path.is_file()]) == 2 * count
+    with moto_storage.counted() as n:
+        small = opened(moto_storage).gallery(run_id="r1", limit=5, progress=False)
+    assert originals(n) == 0  # larger pictures of fewer media come out of the cache too
+    assert all(preview.image for preview in small.previews)
+
+
+def test_bytes_read_are_bounded(moto_storage: S3Storage, cache_folder: Path, received: list[int]) -> None:
+    store = opened(moto_storage).create()
+    picture, text = specimens.noise(), b"line\n" * 100_000
+    put(store, picture, "image/png")
+    put(store, text, "text/plain", message_idx=1)
+    put(store, bytes(21 * 2**20), "audio/mpeg", message_idx=2)
+    put(store, specimens.jpeg_with_preview() + bytes(21 * 2**20), "image/jpeg", message_idx=3)
+    put(store, b"PK\x03\x04" + bytes(10_000), "application/zip", message_idx=4)
+    gallery = store.gallery(progress=False)
+    assert sorted(received) == sorted([len(picture), 4097, 2**20])
+    assert [preview.kind for preview in gallery.previews] == ["picture", "text", "sound", "picture", "none"]
+    received.clear()
+    store.gallery(progress=False)
+    assert received == []
+
+
+def test_what_was_written_anew_is_looked_at_anew(moto_storage: S3Storage, cache_folder: Path) -> None:
+    """The cache goes by what the storage says of the bytes, never by what a sidecar says of them."""
+    store = opened(moto_storage)
+    moto_storage.write("runs/r1/a.png", specimens.picture())
+    first = store.gallery().previews[0]
+    moto_storage.write("runs/r1/a.png", specimens.picture(mode="L"))
+    assert store.gallery().previews[0] != first
+    # A sidecar that claims the digest of another media's bytes gets no preview of them, nor of its own.
+    shown = put(store, specimens.noise(), "image/png", run_id="r2")
+    store.gallery(run_id="r2")
+    liar = put(store, specimens.picture((9, 9)), "image/png", run_id="r3")
+    sidecar = json.loads(moto_storage.read(f"{liar}.meta"))
+    sidecar["sha256"] = store.info(shown).sha256
+    moto_storage.write(f"{liar}.meta", json.dumps(sidecar).encode())
+    assert "its bytes are damaged" in store.gallery(run_id="r3").previews[0].reason
+    assert opened(moto_storage, verify_reads=False).gallery(run_id="r3").previews[0].width == 9
+
+
+def test_a_summary_of_a_store_asks_a_bounded_number_of_requests(moto_storage: S3Storage) -> None:
+    store = opened(moto_storage, default_policy="retain-1hours").create()
+    filled(moto_storage, 30, b"\x89PNG\r\n\x1a\n")
+    with moto_storage.counted() as n:
+        assert store._repr_html_() is not None
+    assert n["list"] <= 4, n
+    assert set(n) == {"list"}
+
+
+def test_deduplicated_media_are_read_once_whoever_refers_to_them(moto_storage: S3Storage, cache_folder: Path) -> None:
+    store = opened(moto_storage, deduplicate=True).create()
+    put(store, specimens.noise(), "image/png")
+    store.gallery()
+    put(store, specimens.noise(), "image/png", run_id="r2")
+    with moto_storage.counted() as n:
+        store.gallery(run_id="r2")
+    assert n["get"] == 1, n
+
+
+# -- `fsmedia gallery`, `fsmedia compare` ---------------------------------------------------------------------
+
+
+def test_a_gallery_is_written(storage: Storage, here: Path) -> None:
     store = opened(storage)
-    data, other = specimens.picture(), specimens.noise()
-    reference = put(store, data, "image/png")
-    storage.write(reference, other[: len(data)].ljust(len(data), b"\0"))
-    checked, unchecked = (opened(storage, verify_reads=each).gallery(progress=False) for each in (True, False))
-    assert "damaged" not in unchecked.previews[0].reason
-    assert not checked.previews[0].image
-    assert "its bytes are damaged" in checked.previews[0].reason
+    put(store, specimens.picture(), "image/png")
+    put(store, b"text", "text/plain", message_idx=1)
+    words = ["gallery", *places(storage), "--run", "r1"]
+    done = fsmedia(*words, "--mime", "image/*", "-o", "g.html")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("g.html: 1 of 1 media, ")
+    assert Path("g.html").read_text().count("<article") == 1
+    assert fsmedia(*words, "--limit", "1", "--group-by", "none", "--sort", "largest").exit_code == 0
+    assert Path("gallery.html").read_text().count("<article") == 1
+    said = json.loads(fsmedia(*words, "--json").stdout)
+    assert said == {"path": "gallery.html", "shown": 2, "total": 2}
+
+
+def test_a_gallery_of_nothing_says_so(url: str, here: Path) -> None:
+    assert "no store at" in refused(fsmedia("gallery", "--store", url), 3)
+    assert not Path(url).exists()
+    MediaStore(url).create()
+    done = fsmedia("gallery", "--store", url)
+    assert done.exit_code == 0
+    assert "nothing matches" in done.stderr
+    assert "No media here." in Path("gallery.html").read_text()
+    assert "no-such/g.html" in refused(fsmedia("gallery", "--store", url, "-o", "no-such/g.html"), 1)
+
+
+def test_runs_are_compared(url: str, here: Path) -> None:
+    store = MediaStore(url)
+    put(store, specimens.picture(), "image/png")
+    put(store, b"x", "text/plain", message_idx=1)
+    put(store, specimens.picture(), "image/png", run_id="r2")
+    done = fsmedia("compare", "r1", "r2", "--store", url)
+    assert done.stdout == "compare.html: 2 runs, 2 positions, 1 missing in a run\n"
+    said = json.loads(fsmedia("compare", "r1", "r2", "--store", url, "-o", "c.html", "--json").stdout)
+    assert said == {"path": "c.html", "runs": ["r1", "r2"], "positions": 2, "missing": 1}
+    assert "none of these runs" in refused(fsmedia("compare", "a", "b", "--store", url), 1)

@@ -1,21 +1,39 @@
-"""Previews: whatever the bytes are, there is a card, and it costs what was promised and no more."""
+"""Previews and their cache: there is a card whatever the bytes are, it costs what was promised, no bomb goes off."""
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+import os
+import stat
+import struct
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from pathlib import Path
 
 import av
 import pytest
 from PIL import Image
 
+from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.display import documents, films, pictures, previewer
-from fsmedia.display.previewer import MOST_SOUND, MOST_WHOLE, PEAKS, OpenedSource, Preview, RangedFile, preview_of
+from fsmedia.display import previewer as caches
+from fsmedia.display.gallery import BUDGET
+from fsmedia.display.previewer import (
+    MOST_SOUND,
+    MOST_WHOLE,
+    PEAKS,
+    OpenedSource,
+    Preview,
+    PreviewCache,
+    RangedFile,
+    default_folder,
+    preview_of,
+)
 from fsmedia.models.text import sentence
+from tests.storages import MemoryStorage
 from tests.surfaces import specimens
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SIDE = 256
 
@@ -52,12 +70,6 @@ def test_pictures_of_all_kinds_become_small_ones(data: bytes, mime_type: str, si
     assert opened(preview).size == size
     assert preview.width
     assert len(preview.image) < 20_000
-
-
-def test_deep_greys_are_seen() -> None:
-    low, high = opened(seen(specimens.deep_png(), "image/png")).convert("L").getextrema()
-    assert low < 20
-    assert high > 230
 
 
 def test_a_picture_stands_as_the_camera_was_held_and_tells_no_place() -> None:
@@ -115,19 +127,24 @@ def test_a_bomb_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bytes_are_believed_more_than_types() -> None:
-    assert seen(specimens.picture(), "audio/wav").kind == "picture"
-    assert seen(specimens.sound(), "image/png").kind == "sound"
-    assert seen(specimens.film(), "image/png").kind == "film"
+    for data, mime_type, kind in (
+        (specimens.picture(), "audio/wav", "picture"),
+        (specimens.sound(), "image/png", "sound"),
+        (specimens.film(), "image/png", "film"),
+    ):
+        assert seen(data, mime_type).kind == kind
     assert seen(b"just words, no picture", "image/jpeg").reason == "not a picture that can be read"
+    low, high = opened(seen(specimens.deep_png(), "image/png")).convert("L").getextrema()
+    assert (low < 20, high > 230) == (True, True)  # sixteen bits of grey of which few are used are seen
 
 
 @pytest.mark.parametrize("data", [specimens.SVG, specimens.HTML])
-@pytest.mark.parametrize("mime_type", ["image/svg+xml", "text/html", "image/png", "application/xhtml+xml"])
-def test_markup_is_only_ever_text(data: bytes, mime_type: str) -> None:
-    preview = seen(data, mime_type)
-    assert not preview.image
-    assert not preview.sound
-    assert preview.kind == "text" or preview.reason
+def test_markup_is_only_ever_text(data: bytes) -> None:
+    for mime_type in ("image/svg+xml", "text/html", "image/png", "application/xhtml+xml"):
+        preview = seen(data, mime_type)
+        assert not preview.image
+        assert not preview.sound
+        assert preview.kind == "text" or preview.reason
 
 
 def test_captions_are_one_line_and_keep_their_letters_together() -> None:
@@ -161,13 +178,18 @@ def test_a_short_sound_comes_along_and_a_long_one_only_as_an_outline() -> None:
     assert long.duration == pytest.approx(20, abs=0.1)
 
 
-@pytest.mark.parametrize(("container", "mime_type"), [("mp4", "video/mp4"), ("webm", "video/webm")])
-def test_a_film_has_a_poster_that_is_not_the_black_at_its_start(container: str, mime_type: str) -> None:
-    preview = seen(specimens.film(container=container), mime_type)
+@pytest.mark.parametrize("container", ["mp4", "webm"])
+def test_a_film_has_a_poster_that_is_not_the_black_at_its_start(
+    container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = specimens.film(container=container)
+    preview = seen(data, f"video/{container}")
     assert preview.kind == "film", preview.reason
     assert (preview.width, preview.height) == (160, 120)
     assert preview.duration == pytest.approx(2, abs=0.2)
     assert max(opened(preview).getpixel((100, 90))) > 60
+    monkeypatch.setattr(films.time, "monotonic", iter([0.0, *[99.0] * 1000]).__next__)
+    assert "takes longer than" in seen(data, f"video/{container}").reason
 
 
 @pytest.mark.parametrize("mime_type", ["video/mp4", "audio/mpeg", "video/mp2t"])
@@ -187,11 +209,6 @@ def test_a_playlist_opens_nothing(mime_type: str, monkeypatch: pytest.MonkeyPatc
     assert set(names) <= {"mp4", "mp3", "mpegts"}
     with pytest.raises(films.UnshowableError, match="not looked into"):
         films.poster(io.BytesIO(specimens.PLAYLIST), "application/vnd.apple.mpegurl", SIDE)
-
-
-def test_work_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(films.time, "monotonic", iter([0.0, *[99.0] * 1000]).__next__)
-    assert "takes longer than" in seen(specimens.film(), "video/mp4").reason
 
 
 def test_a_paper_shows_its_first_page() -> None:
@@ -241,16 +258,12 @@ def test_a_large_picture_shows_the_preview_inside_it_for_one_block() -> None:
     assert len(plain.reads) == 1
 
 
-def test_a_large_film_is_read_in_few_blocks() -> None:
+def test_a_large_film_is_read_in_few_blocks_and_a_ranged_file_ends() -> None:
     source = Counted(specimens.film())
     assert preview_of(source, "video/mp4", SIDE).kind == "film"
     assert len(source.reads) <= 9
     assert not preview_of(Counted(bytes(100)), "audio/wav", SIDE).peaks
-
-
-def test_a_ranged_file_ends_when_it_has_read_enough() -> None:
-    source = Counted(bytes(5 * 2**20), size=0)
-    file = RangedFile(source, 2)
+    file = RangedFile(Counted(bytes(5 * 2**20), size=0), 2)
     assert len(file.read(10)) == 10
     file.seek(-10, 2)
     assert len(file.read(100)) == 10
@@ -259,14 +272,294 @@ def test_a_ranged_file_ends_when_it_has_read_enough() -> None:
         file.read(1)
 
 
-@pytest.mark.parametrize("mime_type", ["image/png", "video/mp4", "audio/wav", "application/pdf"])
-def test_what_is_not_installed_is_named(mime_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = {
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(previewer, "_optional_module", lambda _name: None)
+    monkeypatch.setattr(previewer, "find_spec", lambda _name: None)
+    for mime_type, data in {
         "image/png": specimens.picture(),
         "video/mp4": specimens.film(),
         "audio/wav": specimens.sound(seconds=20),
         "application/pdf": specimens.paper(),
-    }[mime_type]
-    monkeypatch.setattr(previewer, "_optional_module", lambda _name: None)
-    monkeypatch.setattr(previewer, "find_spec", lambda _name: None)
-    assert "pip install 'fsmedia[notebook]'" in seen(data, mime_type).reason
+    }.items():
+        assert "pip install 'fsmedia[notebook]'" in seen(data, mime_type).reason
+
+
+# -- the cache: private, bounded, never believed --------------------------------------------------------------
+
+
+PICTURE = Preview(kind="picture", image=b"\x89PNG" + bytes(100), width=10, height=20)
+SOUND = Preview(kind="sound", peaks=(1, 2, 100), sound=b"RIFFxyz", sound_type="audio/wav", duration=1.5, reason="why")
+TEXT = Preview(kind="text", text="gr\u00fc\u00df\n")
+
+
+def test_what_was_put_in_comes_out(tmp_path: Path) -> None:
+    cache = PreviewCache(tmp_path / "c")
+    for number, preview in enumerate((PICTURE, SOUND, TEXT, Preview())):
+        assert cache.get(["a", number]) is None
+        cache.put(["a", number], preview)
+        assert cache.get(["a", number]) == preview
+    assert cache.get(["a", 9]) is None
+    assert cache.get(["a1"]) is None
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_only_its_owner_reads_it_and_a_disk_that_takes_nothing_is_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "c"
+    folder.mkdir(mode=0o755)
+    PreviewCache(folder).put(["a"], PICTURE)
+    (file,) = files(folder)
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (folder, file.parent, file)] == [0o700, 0o700, 0o600]
+    for place in (None, file / "c"):
+        cache = PreviewCache(place)
+        cache.put(["a"], PICTURE)
+        assert cache.get(["a"]) is None
+        cache.trim()
+    monkeypatch.setattr(caches.os, "getuid", lambda: os.geteuid() + 1)
+    cache = PreviewCache(tmp_path / "another user's")
+    cache.put(["a"], PICTURE)
+    assert cache.get(["a"]) is None
+    assert files(tmp_path) == [file]
+
+
+SPOILED = {
+    "empty": lambda data: data[:0],
+    "short": lambda data: data[:-1],
+    "long": lambda data: data + b"x",
+    "flipped": lambda data: data[:60] + b"\xff" + data[61:],
+    "other version": lambda data: data.replace(b"preview 2", b"preview 1"),
+    "no magic": lambda data: b"\x80\x04pickle" + data,
+}
+
+
+@pytest.mark.parametrize("how", SPOILED)
+def test_a_spoiled_file_is_as_none(how: str, tmp_path: Path) -> None:
+    cache = PreviewCache(tmp_path / "c")
+    cache.put(["a"], SOUND)
+    (file,) = files(tmp_path)
+    file.write_bytes(SPOILED[how](file.read_bytes()))
+    assert cache.get(["a"]) is None
+    cache.put(["a"], SOUND)
+    assert cache.get(["a"]) == SOUND
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"kind": "markup"},
+        {"image": b"<svg onload=x>"},
+        {"image": b"\x89PNG" + bytes(5 * 2**20)},
+        {"peaks": (1, 200)},
+        {"peaks": ("<b>",)},
+        {"peaks": tuple(range(97))},
+        {"width": "<b>"},
+        {"text": "x" * 9000},
+        {"sound": bytes(2**18 + 1)},
+        {"reason": 7},
+    ],
+)
+def test_what_no_preview_can_be_is_refused_though_its_checksum_fits(values: dict[str, object]) -> None:
+    assert Preview.unpack(Preview(**values).pack()) is None  # type: ignore[arg-type]
+
+
+def test_it_stays_within_its_limit_and_forgets_what_was_not_looked_at(tmp_path: Path) -> None:
+    cache = PreviewCache(tmp_path / "c", most_bytes=40_000)
+    for number in range(10):
+        cache.put([number], Preview(kind="picture", image=b"\x89PNG" + bytes(8_000)))
+    for path in files(tmp_path):
+        os.utime(path, (1, 1))
+    assert cache.get([7]) is not None  # looking makes it younger
+    cache.trim()
+    assert sum(path.stat().st_size for path in files(tmp_path)) <= 36_000
+    assert cache.get([7]) is not None
+
+
+def test_many_threads_may_write_the_same(tmp_path: Path) -> None:
+    cache = PreviewCache(tmp_path / "c")
+
+    def work(_: int) -> list[object]:
+        found = []
+        for _ in range(50):
+            cache.put(["a"], SOUND)
+            found.append(cache.get(["a"]))
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        assert [each for found in pool.map(work, range(4)) for each in found] == [SOUND] * 200
+    assert len(files(tmp_path)) == 1
+
+
+def test_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caches.sys, "platform", "linux")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    home = "/home/somebody/.cache/fsmedia/previews"
+    for said, elsewhere, folder in (
+        ("off", None, None), ("OFF ", None, None), ("", None, home), ("/tmp/x", None, "/tmp/x/previews"),
+        ("~/y", None, "/home/somebody/y/previews"), (None, "relative", home),
+        (None, "/var/x", "/var/x/fsmedia/previews"),
+    ):  # fmt: skip
+        for name, value in (("FSMEDIA_CACHE", said), ("XDG_CACHE_HOME", elsewhere)):
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
+        assert default_folder() == (folder and Path(folder))
+
+
+def test_an_erasure_takes_the_previews_of_what_is_gone(memory_storage: MemoryStorage, cache_folder: Path) -> None:
+    store = MediaStore(memory_storage.url)
+    for run in ("r1", "r2"):
+        store.store_media(MediaContent.from_text(f"hello {run}"), MediaMetadata(run_id=run))
+    store.gallery().html()
+    before = len(list(cache_folder.glob("*/*")))
+    erased = store.erase(run_id="r1").cleaned.previews
+    assert 0 < erased < before
+    assert len(list(cache_folder.glob("*/*"))) == before - erased
+    assert store.erase(run_id="r2").cleaned.previews == before - erased
+
+
+# -- small files that would take gigabytes or hours -----------------------------------------------------------
+
+
+def bits(*numbers: tuple[int, int]) -> bytes:
+    text = "".join(f"{value:0{width}b}" for value, width in numbers)
+    return bytes(int(text[start : start + 8], 2) for start in range(0, len(text), 8))
+
+
+def remainder(data: bytes, polynomial: int, width: int) -> bytes:
+    value = 0
+    for byte in data:
+        value ^= byte << (width - 8)
+        for _ in range(8):
+            value = (value << 1) ^ (polynomial if value >> (width - 1) else 0)
+            value &= (1 << width) - 1
+    return value.to_bytes(width // 8, "big")
+
+
+def silence(rate: int, samples: int = 65_535) -> bytes:
+    """One frame of FLAC that says one value: a few bytes, whatever their time."""
+    info = bits((samples, 16), (samples, 16), (0, 48), (rate, 20), (0, 3), (15, 5), (samples, 36)) + bytes(16)
+    head = bits((0b11111111111110, 14), (0, 2), (0b0111, 4), (0, 8), (0b100, 3), (0, 1), (0, 8))
+    head += struct.pack(">H", samples - 1)
+    frame = head + remainder(head, 7, 8) + b"\0" + struct.pack(">h", 100)
+    return b"fLaC\x80" + len(info).to_bytes(3, "big") + info + frame + remainder(frame, 0x8005, 16)
+
+
+def tiled(side: int) -> bytes:
+    """A TIFF of 50 x 50 pixels in one tile of any size."""
+    data = zlib.compress(bytes(side * side), 9)
+    tags = [(256, 50), (257, 50), (258, 8), (259, 8), (262, 1), (277, 1), (322, side), (323, side), (324, 8)]
+    tags.append((325, len(data)))
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + table + bytes(4)
+
+
+def strip(width: int, height: int) -> bytes:
+    head = specimens.chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    body = specimens.chunk(b"IDAT", zlib.compress(bytes((width + 1) * height), 9))
+    return b"\x89PNG\r\n\x1a\n" + head + body + specimens.chunk(b"IEND", b"")
+
+
+def growing(*sides: int) -> bytes:
+    """A film whose head says the first size, and whose frames are black first, then white and of other sizes."""
+    packets = []
+    for number, side in enumerate(sides):
+        codec = av.CodecContext.create("libvpx-vp9", "w")
+        codec.width = codec.height = side
+        codec.pix_fmt, codec.time_base = "yuv420p", Fraction(1, 25)
+        frame = av.VideoFrame(side, side, "yuv420p")
+        for plane, value in zip(frame.planes, (235 if number else 16, 128, 128), strict=True):
+            plane.update(bytes([value]) * plane.buffer_size)
+        packets += [*codec.encode(frame), *codec.encode(None)]
+    file = io.BytesIO()
+    with av.open(file, "w", format="webm") as container:
+        stream = container.add_stream("libvpx-vp9", rate=25)
+        stream.width = stream.height = sides[0]
+        for moment, packet in enumerate(packets):
+            fresh = av.Packet(bytes(packet))
+            fresh.pts = fresh.dts = moment
+            fresh.time_base, fresh.stream, fresh.is_keyframe = Fraction(1, 25), stream, True
+            container.mux(fresh)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("rate", [1, 8, 50])
+def test_a_sound_of_one_hertz_is_not_stretched(rate: int) -> None:
+    """81 bytes took a gigabyte and more: an hour of silence at eight thousand samples a second."""
+    preview = seen(silence(rate), "audio/flac")
+    assert "longer than is drawn" in preview.reason
+    assert not preview.peaks
+    assert seen(silence(8000), "audio/flac").peaks
+
+
+def test_a_tile_is_no_larger_than_a_picture_may_be() -> None:
+    """A TIFF of two megabytes took two gigabytes: only a corner of its tile is picture."""
+    assert seen(tiled(64), "image/tiff").image
+    assert "8,000 x 8,000 pixels are more" in seen(tiled(8000), "image/tiff").reason
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 2_000_000), (2_000_000, 1)])
+def test_a_line_is_not_endless(width: int, height: int) -> None:
+    """Few pixels, but a line each: the pointers and the working memory of a line outweigh them."""
+    assert "pixels are more" in seen(strip(width, height), "image/png").reason
+    assert seen(strip(min(width, 2000), min(height, 2000)), "image/png").image
+
+
+def test_a_number_of_a_million_digits_is_not_read() -> None:
+    """Reading the size of such a picture took time by the square of the digits: twenty megabytes, an hour."""
+    begun = time.monotonic()
+    assert "broken" in seen(b"P6\n" + b"1" * 2_000_000 + b" 1\n255\n", "image/x-portable-pixmap").reason
+    assert time.monotonic() - begun < 5
+    plain = b"P6\n60 50\n255\n" + bytes(60 * 50 * 3)
+    assert (seen(plain, "image/x-portable-pixmap").width, seen(plain, "image/x-portable-pixmap").height) == (60, 50)
+    assert "more than 50 megapixels" in seen(b"P6\n60000 50000\n255\n", "image/x-portable-pixmap").reason
+
+
+def test_a_film_can_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head said 64 x 64, a later frame was of 256 million pixels."""
+    grown = growing(64, 640)
+    assert max(opened(seen(grown, "video/webm")).getpixel((10, 10))) > 200
+    for module in (films, pictures):
+        monkeypatch.setattr(module, "MOST_PIXELS", 100_000)
+    assert "broken or cut off" in seen(grown, "video/webm").reason
+
+
+def test_trimming_removes_nothing_that_is_not_the_caches(tmp_path: Path) -> None:
+    """Somebody names a folder that has a `previews` with work in it."""
+    work = tmp_path / "previews" / "2026" / "holiday.raw"
+    work.parent.mkdir(parents=True)
+    work.write_bytes(bytes(1000))
+    left = tmp_path / "previews" / "ab" / ".tmp-killed"
+    left.parent.mkdir()
+    left.write_bytes(bytes(1000))
+    for path in (work, left):
+        os.utime(path, (1, 1))
+    cache = PreviewCache(tmp_path / "previews", most_bytes=500)
+    for number in range(20):
+        cache.put([number], Preview(kind="text", text="x" * 100))
+    cache.trim()
+    assert work.read_bytes() == bytes(1000)
+    assert not left.exists()
+
+
+def test_a_comparison_keeps_to_its_limit_however_much_there_is(memory_storage: MemoryStorage) -> None:
+    """Thousands of positions with long captions made a page of 22 MiB that said it had 2."""
+    store = MediaStore(memory_storage.url)
+    content = MediaContent(data=b"text", mime_type="text/plain", caption="<" * 400)
+    store.store_many(
+        [
+            (content, MediaMetadata(run_id=run, conversation_id='"' * 200, message_idx=number))
+            for run in ("a", "b")
+            for number in range(300)
+        ]
+    )
+    made = store.compare(["a", "b"], limit=300, by="conversation")
+    page = made.html()
+    assert len(made) == 300
+    assert BUDGET * 0.9 < len(page.encode()) <= BUDGET
+    assert "positions left out: a page holds at most 2.0 MiB" in page
+    assert "left out" not in store.compare(["a", "b"], limit=20).html()
