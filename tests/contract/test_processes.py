@@ -13,33 +13,28 @@ from itertools import repeat
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore, utc_now
-from tests.conftest import make_storage
+from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, utc_now
+from tests.contract.conftest import on, storages
 from tests.contract.specimens import PNG, R1, STORE_JSON, of_size, png
-from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO
+from tests.storages import GCS, LOCAL, MEMORY, OBJECT_STORAGES, S3_MOTO, S3_RCLONE
+from tests.transfers import opened
 
 PATIENCE = 60
 THREADS = 16
 
 
-@pytest.fixture(params=[LOCAL, MEMORY, S3_MOTO])
-def shared(request, tmp_path):
-    """Give a storage on which threads meet."""
-    return make_storage(request.param, request, tmp_path)
+# Threads meet on any; processes do not see each other's memory.
+storage = storages(LOCAL, MEMORY, S3_RCLONE)
+BETWEEN = on(LOCAL, S3_RCLONE, of=(LOCAL, S3_RCLONE, S3_MOTO, GCS))
 
 
-@pytest.fixture(params=[LOCAL, S3_MOTO, GCS])
-def between_processes(request, tmp_path):
-    """Give a storage that processes share."""
-    return make_storage(request.param, request, tmp_path)
+def all_of(*references):
+    """Return the keys of a store that has just these media."""
+    return {STORE_JSON, *references, *(f"{each}.meta" for each in references)}
 
 
-def opened(storage, **settings):
-    return MediaStore(storage.url, storage_options=storage.options, **settings)
-
-
-def test_sixteen_threads_store_and_each_media_is_whole(shared):
-    store = opened(shared)
+def test_sixteen_threads_store_and_each_media_is_whole(storage):
+    store = opened(storage)
 
     def work(number):
         data = of_size(1000 + number)
@@ -54,14 +49,14 @@ def test_sixteen_threads_store_and_each_media_is_whole(shared):
     with ThreadPoolExecutor(THREADS) as pool:
         expected = {key: data for answer in pool.map(work, range(THREADS)) for key, data in answer.items()}
     assert len(expected) == 2 * THREADS
-    assert shared.keys() == {STORE_JSON, *expected, *(f"{key}.meta" for key in expected)}
-    assert {key: shared.read(key) for key in expected} == expected
+    assert storage.keys() == all_of(*expected)
+    assert {key: storage.read(key) for key in expected} == expected
 
 
-def test_sixteen_threads_store_and_delete_in_one_folder_that_comes_and_goes(shared):
+def test_sixteen_threads_store_and_delete_in_one_folder_that_comes_and_goes(storage):
     """The folder of a run vanishes with its last media, while others are about to write into it."""
-    store = opened(shared)
-    rounds = 20 if shared.name != S3_MOTO else 3
+    store = opened(storage)
+    rounds = 20 if storage.name in (LOCAL, MEMORY) else 3
 
     def work(number):
         for _ in range(rounds):
@@ -72,22 +67,12 @@ def test_sixteen_threads_store_and_delete_in_one_folder_that_comes_and_goes(shar
 
     with ThreadPoolExecutor(THREADS) as pool:
         kept = set(pool.map(work, range(THREADS)))
-    assert shared.keys() == {STORE_JSON, *kept, *(f"{reference}.meta" for reference in kept)}
+    assert storage.keys() == all_of(*kept)
     assert sorted(store.list()) == sorted(kept)
 
 
-def test_sixteen_threads_delete_the_same_media(shared):
-    store = opened(shared)
-    reference = store.store_media(png(), R1)
-    with ThreadPoolExecutor(THREADS) as pool:
-        assert list(pool.map(store.delete_media, repeat(reference, THREADS))) == [None] * THREADS
-    assert shared.keys() == {STORE_JSON}
-    with pytest.raises(MediaNotFoundError):
-        store.info(reference)
-
-
-def test_threads_read_one_media_each_from_its_own_place(shared):
-    store = opened(shared)
+def test_threads_read_one_media_each_from_its_own_place_and_then_delete_it(storage):
+    store = opened(storage)
     data = of_size(600_000)
     reference = store.store_media(MediaContent(data=data, mime_type="video/mp4"), R1)
 
@@ -98,18 +83,23 @@ def test_threads_read_one_media_each_from_its_own_place(shared):
 
     with ThreadPoolExecutor(THREADS) as pool:
         assert list(pool.map(work, range(THREADS))) == [data[n * 1000 : n * 1000 + 1000] for n in range(THREADS)]
+        assert list(pool.map(store.delete_media, repeat(reference, THREADS))) == [None] * THREADS
+    assert storage.keys() == all_of()
+    with pytest.raises(MediaNotFoundError):
+        store.info(reference)
 
 
-def test_many_stores_of_one_root_in_many_threads(shared):
+def test_many_stores_of_one_root_in_many_threads(storage):
     with ThreadPoolExecutor(THREADS) as pool:
-        references = set(pool.map(lambda _: opened(shared).store_media(png(), R1), range(THREADS)))
+        references = set(pool.map(lambda _: opened(storage).store_media(png(), R1), range(THREADS)))
     assert len(references) == THREADS
-    assert set(opened(shared).list()) == references
+    assert set(opened(storage).list()) == references
 
 
 # -- pickles -----------------------------------------------------------------------------------------------
 
 
+@on(LOCAL, MEMORY, S3_RCLONE, GCS)
 def test_a_pickled_store_is_the_same_store(storage):
     store = opened(storage, default_policy="retain-1days", max_file_size=5000)
     reference = store.store_media(png(), R1)
@@ -133,8 +123,9 @@ def test_pickled_before_its_first_use_and_read_only(storage):
     assert storage.keys() == before
 
 
-def test_a_pickled_content_has_no_way_to_its_bytes_but_says_where_they_are(object_storage):
-    store = opened(object_storage)
+@on(S3_RCLONE, GCS, of=OBJECT_STORAGES)
+def test_a_pickled_content_has_no_way_to_its_bytes_but_says_where_they_are(storage):
+    store = opened(storage)
     reference = store.store_media(png(), R1)
     content = pickle.loads(pickle.dumps(store.retrieve_media(reference)))
     assert content.storage_reference == reference
@@ -154,9 +145,9 @@ print(new)
 """
 
 
-@pytest.mark.parametrize("some_storage", [LOCAL, S3_MOTO], indirect=True)
-def test_a_fresh_process_takes_a_pickled_store(some_storage):
-    store = opened(some_storage, now=utc_now)
+@BETWEEN
+def test_a_fresh_process_takes_a_pickled_store(storage):
+    store = opened(storage, now=utc_now)
     reference = store.store_media(png(), R1)
     child = subprocess.run(
         [sys.executable, "-c", CHILD],
@@ -166,13 +157,13 @@ def test_a_fresh_process_takes_a_pickled_store(some_storage):
         check=True,
     )
     new = child.stdout.decode().strip()
-    assert some_storage.read(new) == PNG[::-1]
+    assert storage.read(new) == PNG[::-1]
     assert sorted(store.list()) == sorted([reference, new])
 
 
-@pytest.mark.parametrize("some_storage", [LOCAL, S3_MOTO], indirect=True)
-def test_a_pool_of_spawned_processes_stores(some_storage):
-    store = opened(some_storage)
+@BETWEEN
+def test_a_pool_of_spawned_processes_stores(storage):
+    store = opened(storage)
     first = store.store_media(png(), R1)
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         new = list(pool.map(store.store_media, [png()] * 3, [R1] * 3, timeout=PATIENCE))
@@ -181,7 +172,7 @@ def test_a_pool_of_spawned_processes_stores(some_storage):
         with pytest.raises(MediaNotFoundError) as caught:
             pool.submit(store.info, "runs/r1/nothing.png").result(PATIENCE)
         assert caught.value.reference == "runs/r1/nothing.png"
-    assert some_storage.keys() == {STORE_JSON, first, f"{first}.meta", *new, *(f"{key}.meta" for key in new)}
+    assert storage.keys() == all_of(first, *new)
 
 
 def in_a_fork(function):
@@ -213,8 +204,9 @@ def in_a_fork(function):
         receiving.close()
 
 
-def test_a_forked_child_uses_the_store_that_its_parent_used(between_processes):
-    store = opened(between_processes)
+@on(LOCAL, S3_RCLONE, GCS, of=(LOCAL, S3_RCLONE, S3_MOTO, GCS))
+def test_a_forked_child_uses_the_store_that_its_parent_used(storage):
+    store = opened(storage)
     first = store.store_media(png(), R1)
     content = store.retrieve_media(first)
     assert list(store.list()) == [first]
@@ -232,14 +224,14 @@ def test_a_forked_child_uses_the_store_that_its_parent_used(between_processes):
         return [str(new), str(writer.reference)]
 
     new, large = in_a_fork(child)
-    assert between_processes.keys() == {STORE_JSON, new, f"{new}.meta", large, f"{large}.meta"}
-    assert between_processes.read(large) == of_size(9 * 2**20)
+    assert storage.keys() == all_of(new, large)
+    assert storage.read(large) == of_size(9 * 2**20)
     last = store.store_media(png(), R1)  # the parent goes on as before
     assert set(store.list()) == {new, large, last}
 
 
-def test_a_forked_child_of_a_forked_child(moto_storage):
-    store = opened(moto_storage).create()
+def test_a_forked_child_of_a_forked_child(rclone_storage):
+    store = opened(rclone_storage).create()
 
     def child():
         mine = str(store.store_media(png(), R1))

@@ -1,4 +1,4 @@
-"""What is refused leaves nothing: no byte, no folder, no temporary file, in a new root as in one in use."""
+"""What is refused or given up leaves nothing: no byte, no folder, no temporary file, in a new root as in one in use."""
 
 from __future__ import annotations
 
@@ -22,11 +22,15 @@ from fsmedia import (
     StoreConflictError,
     UnknownPolicyError,
 )
-from tests.conftest import make_storage
+from tests.contract.conftest import storages
 from tests.contract.specimens import LIMIT, PNG, R1, STORE_JSON, of_size, png
-from tests.storages import LOCAL, MEMORY, S3_MOTO
+from tests.storages import LOCAL, MEMORY, S3_RCLONE
 
 MP4 = "video/mp4"
+
+
+# A place on disk, in memory, in a bucket: the three ways in which bytes wait to be stored.
+storage = storages(LOCAL, MEMORY, S3_RCLONE)
 
 
 class Interrupted(BaseException):
@@ -47,30 +51,29 @@ class Faulty:
         return answer
 
 
-@pytest.fixture(params=[LOCAL, MEMORY, S3_MOTO])
-def storage(request, tmp_path):
-    """Give a place on disk, in memory, in a bucket: the three ways in which bytes wait to be stored."""
-    return make_storage(request.param, request, tmp_path)
+def writing(store, *pieces, error=None):
+    """Write pieces through `create_media`, and fail in its block."""
+    with store.create_media(R1, MP4) as writer:
+        for piece in pieces:
+            writer.write(piece)
+        if error is not None:
+            raise error
 
 
-@pytest.mark.parametrize("kind", ["bytes", "file", "stream"])
-def test_what_is_too_large_is_refused(limited, unchanged, tmp_path, kind):
+def test_what_is_too_large_is_refused(limited, unchanged, tmp_path):
     data = of_size(LIMIT + 1)
-    path = tmp_path / "large.mp4"
+    path, sparse = tmp_path / "large.mp4", tmp_path / "sparse.mp4"
     path.write_bytes(data)
-    source = {"bytes": data, "file": None, "stream": io.BytesIO(data)}[kind]
-    content = MediaContent(data=source, file_path=str(path) if kind == "file" else None, mime_type=MP4)
-    with unchanged(), pytest.raises(MediaTooLargeError, match=f"max_file_size of {LIMIT} bytes; "):
-        limited.store_media(content, R1)
-
-
-def test_a_file_too_large_is_refused_by_its_size_and_an_endless_one_on_the_way(limited, unchanged, tmp_path):
-    sparse = tmp_path / "sparse.mp4"
     sparse.touch()
-    os.truncate(sparse, 1 << 42)  # reading it would take an hour
-    for path in (sparse, "/dev/zero"):
-        with unchanged(), pytest.raises(MediaTooLargeError):
-            limited.store_media(MediaContent(file_path=path, mime_type=MP4), R1)
+    os.truncate(sparse, 1 << 42)  # refused by its size: reading it would take an hour
+    sources = [{"data": data}, {"data": io.BytesIO(data)}]
+    sources += [{"file_path": each} for each in (str(path), sparse, "/dev/zero")]  # the endless one on the way
+    for source in sources:
+        content = MediaContent(**source, mime_type=MP4)
+        with unchanged(), pytest.raises(MediaTooLargeError, match=f"max_file_size of {LIMIT} bytes; "):
+            limited.store_media(content, R1)
+    with unchanged(), pytest.raises(MediaTooLargeError):
+        writing(limited, data[:-1], b"!")
 
 
 def test_equal_to_the_limit_is_taken(storage, open_store):
@@ -117,18 +120,12 @@ def test_files_that_are_none_are_refused(limited, unchanged, tmp_path):
 METADATA = {
     "no id": ({}, InvalidMediaError, "run_id is required"),
     "an empty id": ({"run_id": "", "session_id": "s1"}, InvalidMediaError, "run_id is required"),
-    "unknown policy": ({"run_id": "r1", "policy_name": "for-ever"}, UnknownPolicyError, "for-ever"),
-    "zero": ({"run_id": "r1", "policy_name": "retain-0days"}, UnknownPolicyError, "retain-0days"),
-    "negative": ({"run_id": "r1", "policy_name": "delete-after--5min"}, UnknownPolicyError, "delete-after--5min"),
-    "leading zero": ({"run_id": "r1", "policy_name": "retain-05days"}, UnknownPolicyError, "retain-05days"),
-    "sign": ({"run_id": "r1", "policy_name": "retain-+5days"}, UnknownPolicyError, r"retain-\+5days"),
-    "blank": ({"run_id": "r1", "policy_name": "retain-5days "}, UnknownPolicyError, "retain-5days"),
-    "case": ({"run_id": "r1", "policy_name": "Retain-5days"}, UnknownPolicyError, "Retain-5days"),
-    "unit": ({"run_id": "r1", "policy_name": "retain-5weeks"}, UnknownPolicyError, "retain-5weeks"),
-    "other digits": ({"run_id": "r1", "policy_name": "retain-\u0665days"}, UnknownPolicyError, "retain"),
-    "overflow": ({"run_id": "r1", "policy_name": f"retain-{10**30}days"}, UnknownPolicyError, "longer"),
-    "past year 9999": ({"run_id": "r1", "policy_name": "retain-3000000days"}, UnknownPolicyError, "9999"),
 }
+# Unknown, zero, negative, leading zero, sign, blank, case, unit, other digits, overflow, past year 9999.
+POLICIES = {name: name for name in ("for-ever", "retain-0days", "delete-after--5min", "retain-05days", "Retain-5days")}
+POLICIES |= {"retain-+5days": r"retain-\+5days", "retain-5days ": "retain-5days", "retain-5weeks": "retain-5weeks"}
+POLICIES |= {"retain-\u0665days": "retain", f"retain-{10**30}days": "longer", "retain-3000000days": "9999"}
+METADATA |= {name: ({"run_id": "r1", "policy_name": name}, UnknownPolicyError, text) for name, text in POLICIES.items()}
 
 
 def test_metadata_that_do_not_fit_are_refused(limited, unchanged):
@@ -144,23 +141,12 @@ def test_metadata_that_do_not_fit_are_refused(limited, unchanged):
 
 
 def test_a_bad_policy_of_the_content_or_of_the_store_is_refused(storage, open_store, unchanged):
-    store = open_store()
+    """That of the store when it is opened: else it would be made, and every later media without a policy refused."""
     with unchanged(), pytest.raises(UnknownPolicyError, match="for-ever"):
-        store.store_media(png(policy_name="for-ever"), R1)
-    with unchanged(), pytest.raises(UnknownPolicyError, match="retain-0days"):
-        open_store(default_policy="retain-0days")
-    with unchanged(), pytest.raises(UnknownPolicyError, match="audit"):
-        open_store(default_policy="audit").store_media(png(), R1)
-    with unchanged(), pytest.raises(UnknownPolicyError, match="audit"):
-        open_store(default_policy="audit").create()
-    with unchanged(), pytest.raises(UnknownPolicyError, match="audit"):
-        open_store(default_policy="audit", policies=[])
-
-
-def test_a_bad_default_policy_is_not_hidden_by_a_medias_own(open_store, unchanged):
-    """Otherwise the store would be made, and every later media without a policy refused."""
-    with unchanged(), pytest.raises(UnknownPolicyError, match="audit"):
-        open_store(default_policy="audit")
+        open_store().store_media(png(policy_name="for-ever"), R1)
+    for name, settings in (("retain-0days", {}), ("audit", {}), ("audit", {"policies": []})):
+        with unchanged(), pytest.raises(UnknownPolicyError, match=name):
+            open_store(default_policy=name, **settings)
 
 
 def test_arguments_that_are_missing_or_of_another_kind(limited, unchanged):
@@ -206,25 +192,22 @@ def test_contents_that_cannot_be_are_refused_when_they_are_made(tmp_path):
         MediaContent(data=PNG)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"max_file_size": 0},
-        {"max_file_size": -1},
-        {"max_file_size": "1"},
-        {"durability": "never"},
-        {"timeout": 60},
-        {"organization": "by-user"},
-        {"policies": {"retain-5days": "x"}},
-        {"default_policy": 5},
-        {"layouts": {"by-user": "x/{run_id}/{name}{ext}"}},
-    ],
-    ids=str,
-)
-def test_settings_that_cannot_be_are_refused_before_anything_is_asked(memory_storage, settings):
-    with pytest.raises(MediaError) as caught:
-        MediaStore(memory_storage.url, **settings)
-    assert isinstance(caught.value, ValueError)
+SETTINGS = [
+    *({"max_file_size": wrong} for wrong in (0, -1, "1")),
+    {"durability": "never"},
+    {"timeout": 60},
+    {"organization": "by-user"},
+    {"policies": {"retain-5days": "x"}},
+    {"default_policy": 5},
+    {"layouts": {"by-user": "x/{run_id}/{name}{ext}"}},
+]
+
+
+def test_settings_that_cannot_be_are_refused_before_anything_is_asked(memory_storage):
+    for settings in SETTINGS:
+        with pytest.raises(MediaError) as caught:
+            MediaStore(memory_storage.url, **settings)
+        assert isinstance(caught.value, ValueError)
     assert memory_storage.keys() == set()
 
 
@@ -246,20 +229,13 @@ def test_a_read_only_store_reads_and_refuses_every_write(storage, open_store, un
         assert list(store.list()) == [reference]
 
 
-def test_a_refusal_in_a_deep_new_root_takes_all_new_folders_back(tmp_path):
-    store = MediaStore(tmp_path / "new" / "deep" / "root", max_file_size=3)
-    with pytest.raises(MediaTooLargeError):
-        store.store_media(MediaContent.from_stream(io.BytesIO(PNG), MP4), R1)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_refusal_leaves_an_empty_root_that_was_there(local_storage):
-    root = Path(local_storage.url)
-    root.mkdir(mode=0o755)
-    store = MediaStore(root, max_file_size=3)
-    with pytest.raises(MediaTooLargeError):
-        store.store_media(MediaContent.from_stream(io.BytesIO(PNG), MP4), R1)
-    assert list(root.iterdir()) == []
+def test_a_refusal_takes_all_new_folders_back_and_leaves_an_empty_root_that_was_there(tmp_path):
+    (tmp_path / "there").mkdir(mode=0o755)
+    for root in ("new/deep/root", "there"):
+        store = MediaStore(tmp_path / root, max_file_size=3)
+        with pytest.raises(MediaTooLargeError):
+            store.store_media(MediaContent.from_stream(io.BytesIO(PNG), MP4), R1)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
 
 
 def test_a_name_that_somebody_else_took_for_a_file_is_refused_readably(local_storage):
@@ -290,3 +266,48 @@ def test_ids_too_long_for_a_key_are_refused(memory_storage):
         store.store_media(png(), MediaMetadata(**long))
     assert caught.value.reference
     assert memory_storage.keys() == set()
+
+
+# -- writers: a media at the end of the block, or nothing, and which of the two is said --------------------
+
+
+def test_a_writer_whose_block_goes_on_after_a_refused_write_says_so_at_the_end(limited, unchanged):
+    def write_on():
+        with limited.create_media(R1, MP4) as writer:
+            with pytest.raises(MediaTooLargeError):
+                writer.write(of_size(LIMIT + 1))
+            with pytest.raises(InvalidMediaError, match="not open"):
+                writer.write(b"more")
+
+    with unchanged(), pytest.raises(InvalidMediaError, match="given up"):
+        write_on()
+
+
+@pytest.mark.parametrize("size", [10, 9 * 2**20], ids=["in memory", "in a file"])
+def test_an_exception_in_the_block_stores_nothing_and_comes_out(storage, open_store, unchanged, size):
+    for error in (RuntimeError("mine"), KeyboardInterrupt(), Interrupted()):
+        with unchanged(), pytest.raises(type(error)) as caught:
+            writing(open_store(), of_size(size), error=error)
+        assert caught.value is error
+
+
+def test_a_writer_that_was_never_entered_leaves_nothing(store, unchanged):
+    with unchanged():
+        writer = store.create_media(R1, MP4)
+        with pytest.raises(InvalidMediaError, match="not open"):
+            writer.write(b"x")
+        with pytest.raises(InvalidMediaError, match="not stored"):
+            _ = writer.reference
+
+
+def test_a_writer_is_used_once_and_takes_bytes(memory_storage):
+    store = MediaStore(memory_storage.url)
+    with store.create_media(R1, MP4) as writer:
+        with pytest.raises(InvalidMediaError, match="bytes, not str"):
+            writer.write("text")
+        writer.write(b"bytes")
+    assert store.retrieve_media(writer.reference).read_bytes() == b"bytes"
+    with pytest.raises(InvalidMediaError, match="used already"):
+        writer.__enter__()
+    with pytest.raises(InvalidMediaError, match="not open"):
+        writer.write(b"late")

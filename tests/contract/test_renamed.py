@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import pickle
 import urllib.request
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fsmedia import BulkError, HeldMediaError, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
+from fsmedia import BulkError, HeldMediaError, MediaContent, MediaMetadata, MediaNotFoundError
 from fsmedia.format import keys
-from tests.storages import LOCAL, MEMORY, S3_MOTO, LocalStorage, MemoryStorage, Storage
+from tests.contract.conftest import on, storages
+from tests.storages import LOCAL, MEMORY, S3_RCLONE, LocalStorage
 from tests.transfers import opened, shared_in_place, synced
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.conftest import Clock
+storage = storages(LOCAL, S3_RCLONE)
 
 
-def put(store: MediaStore, data: bytes = b"text", **fields: Any) -> str:
+def put(store, data=b"text", **fields):
     return store.store_media(MediaContent.from_bytes(data, "text/plain"), MediaMetadata(run_id="r1", **fields))
 
 
 @pytest.fixture
-def there(tmp_path: Path) -> Storage:
+def there(tmp_path):
     """Give another folder."""
     return LocalStorage(LOCAL, str(tmp_path / "there"))
 
 
-def refused(store: MediaStore, old: str, present: str) -> None:
+def refused(store, old, present):
     """Look that no way of deleting takes an old name for one of nothing."""
     with pytest.raises(MediaNotFoundError) as caught:
         store.delete_media(old)
@@ -44,16 +41,8 @@ def refused(store: MediaStore, old: str, present: str) -> None:
     assert present in set(store.list())
 
 
-def gone_by(store: MediaStore, old: str) -> None:
-    """Delete by an old name, one at a time."""
-    store.delete_media(old)
-    assert list(store.list()) == []
-
-
 @pytest.mark.parametrize("shared", [(False, False), (False, True), (True, False), (True, True)])
-def test_the_old_name_of_what_a_sync_brought_into_other_folders_deletes_nothing_unheard(
-    storage: Storage, there: Storage, shared: tuple[bool, bool]
-) -> None:
+def test_the_old_name_of_what_a_sync_brought_into_other_folders_deletes_nothing_unheard(storage, there, shared):
     old = put(opened(storage, deduplicate=shared[0]), session_id="s1")
     ((_, new),) = synced(storage, there, organization="by-session", deduplicate=shared[1]).moved
     refused(opened(there), old, new)
@@ -61,7 +50,7 @@ def test_the_old_name_of_what_a_sync_brought_into_other_folders_deletes_nothing_
     opened(there).delete_media(old)  # nothing of it is left under any name
 
 
-def test_the_name_of_shared_bytes_where_a_sync_made_them_plain(storage: Storage, there: Storage) -> None:
+def test_the_name_of_shared_bytes_where_a_sync_made_them_plain(storage, there):
     old = put(opened(storage, deduplicate=True))
     ((_, new),) = synced(storage, there, deduplicate=False).moved
     assert new == keys.plain_reference(old)
@@ -72,22 +61,23 @@ def test_the_name_of_shared_bytes_where_a_sync_made_them_plain(storage: Storage,
     refused(opened(there), old, new)
 
 
-def test_what_was_brought_and_then_renamed_in_place_has_two_old_names(storage: Storage, there: Storage) -> None:
+def test_what_was_brought_and_then_renamed_in_place_has_two_old_names(storage, there):
     old = put(opened(storage), session_id="s1")
     ((_, brought),) = synced(storage, there, organization="by-session").moved
     (present,) = shared_in_place(there).values()
     refused(opened(there), old, present)
-    gone_by(opened(there), brought)
+    opened(there).delete_media(brought)
+    assert list(opened(there).list()) == []
 
 
-def test_a_name_that_a_client_chose_and_a_sync_renamed(there: Storage, memory_storage: Storage) -> None:
+def test_a_name_that_a_client_chose_and_a_sync_renamed(there, memory_storage):
     source = opened(memory_storage, organization="by-session").create()
     source.fs.pipe_file("sessions/s1/x.txt", b"text")
     ((old, new),) = synced(memory_storage, there, organization="by-run", missing_id="r9").moved
     refused(opened(there), old, new)
 
 
-def test_shared_bytes_under_another_generation_go_by_their_old_names(storage: Storage, there: Storage) -> None:
+def test_shared_bytes_under_another_generation_go_by_their_old_names(storage, there):
     source = opened(storage, deduplicate=True)
     first, second = put(source), put(source)
     target = opened(there, deduplicate=True)
@@ -99,24 +89,23 @@ def test_shared_bytes_under_another_generation_go_by_their_old_names(storage: St
     assert list(target.list()) == [other]
 
 
-def test_lines_that_are_none_are_passed_over() -> None:
-    storage = MemoryStorage(MEMORY, "memory://lines-that-are-none")
-    store = opened(storage)
+def test_lines_that_are_none_are_passed_over(memory_storage):
+    store = opened(memory_storage)
     kept = put(store)
     lines = [b"[1]", b"no json", b'{"old": ["x"], "new": "y"}', b'{"old": "runs/r1/x", "new": ".fsmedia/x"}']
     lines += [b'{"old": "runs/r1/a", "new": "runs/r1/b"}', b'{"old": "runs/r1/b", "new": "runs/r1/a"}']
-    storage.write(f"{keys.REFERENCES}/2026-01-01/000000-x.jsonl", b"\n".join(lines))
+    memory_storage.write(f"{keys.REFERENCES}/2026-01-01/000000-x.jsonl", b"\n".join(lines))
     for name in ("runs/r1/x", "runs/r1/a", "runs/r1/b"):
         store.delete_media(name)
     assert list(store.list()) == [kept]
 
 
-@pytest.mark.parametrize("some_storage", [LOCAL, MEMORY, S3_MOTO], indirect=True)
-def test_old_references_still_lead_to_the_media(some_storage: Storage, clock: Clock) -> None:
-    before = opened(some_storage, clock)
+@on(LOCAL, MEMORY, S3_RCLONE)
+def test_old_references_still_lead_to_the_media(storage, clock):
+    before = opened(storage, clock)
     old, gone, other = put(before, b"bytes"), put(before, b"will be deleted"), put(before, b"bytes")
-    new = shared_in_place(some_storage)[old]
-    for store in (opened(some_storage, clock), pickle.loads(pickle.dumps(opened(some_storage, clock)))):
+    new = shared_in_place(storage)[old]
+    for store in (opened(storage, clock), pickle.loads(pickle.dumps(opened(storage, clock)))):
         assert store.retrieve_media(old).read_bytes() == b"bytes"
         assert store.exists(old)
         assert store.info(old).reference == new
@@ -124,8 +113,8 @@ def test_old_references_still_lead_to_the_media(some_storage: Storage, clock: Cl
         with store.open(old) as file:
             assert file.read() == b"bytes"
         assert store.read(old) == b"bytes"
-    store = opened(some_storage, clock)
-    if some_storage.name != MEMORY:
+    store = opened(storage, clock)
+    if storage.name != MEMORY:
         with urllib.request.urlopen(store.get_url(old)) as answer:
             assert answer.read() == b"bytes"
     copy = store.store_media(MediaContent(storage_reference=old, mime_type="text/plain"), MediaMetadata(run_id="c"))
@@ -147,7 +136,7 @@ def test_old_references_still_lead_to_the_media(some_storage: Storage, clock: Cl
             ask(old)
 
 
-def test_bulk_deletes_know_old_references(memory_storage: MemoryStorage) -> None:
+def test_bulk_deletes_know_old_references(memory_storage):
     old = [put(opened(memory_storage), session_id=f"s{number % 2}") for number in range(4)]
     shared_in_place(memory_storage)
     store = opened(memory_storage)
@@ -160,7 +149,7 @@ def test_bulk_deletes_know_old_references(memory_storage: MemoryStorage) -> None
     assert len(list(store.list())) == 1
 
 
-def test_another_media_of_the_folder_is_no_answer_to_an_old_reference(memory_storage: MemoryStorage) -> None:
+def test_another_media_of_the_folder_is_no_answer_to_an_old_reference(memory_storage):
     old = put(opened(memory_storage))
     new = shared_in_place(memory_storage)[old]
     store = opened(memory_storage)

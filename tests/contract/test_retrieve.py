@@ -8,6 +8,7 @@ import hashlib
 import pickle
 import stat
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,76 +23,57 @@ from fsmedia import (
     Reference,
 )
 from fsmedia.format import keys
+from tests.contract.conftest import on, storages
 from tests.contract.specimens import PNG, R1, STORE_JSON, of_size, png, traces
+from tests.storages import ALL_STORAGES, GCS, LOCAL, MEMORY, S3_RCLONE
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
-DESCRIBED = {
-    "caption": "a bear",
-    "format": "png",
-    "detail": "low",
-    "duration": 2.5,
-    "bit_rate": 64000,
-    "channels": 1,
-    "width": 640,
-    "height": 480,
-    "fps": 29.97,
-}
+DESCRIBED = {"caption": "a bear", "format": "png", "detail": "low", "duration": 2.5, "bit_rate": 64000, "channels": 1}
+DESCRIBED |= {"width": 640, "height": 480, "fps": 29.97}
 GONE = "runs/r1/0000_00_u00000000000000000000000000.png"
 
+storage = storages(LOCAL, S3_RCLONE)
 
+
+@on(*ALL_STORAGES)
 def test_a_retrieved_content_says_what_was_stored(storage, store):
     reference = store.store_media(png(**DESCRIBED), MediaMetadata(run_id="r1", policy_name="retain-1days"))
     content = store.retrieve_media(reference)
     assert {name: getattr(content, name) for name in DESCRIBED} == DESCRIBED
     assert (content.mime_type, content.policy_name, content.size_kb) == ("image/png", "retain-1days", 2)
     assert content.data is None
-    if storage.name == "local":
-        assert content.file_path == f"{storage.url}/{reference}"
-        assert content.storage_reference is None
-    else:
-        assert content.file_path is None
-        assert content.storage_reference == reference
+    local = storage.name == LOCAL
+    assert content.file_path == (f"{storage.url}/{reference}" if local else None)
+    assert content.storage_reference == (None if local else reference)
     assert content.read_bytes() == PNG
     assert content.base64() == png().base64()
 
 
-def test_two_contents_of_one_media_are_equal_on_every_storage(store):
+def test_two_contents_of_one_media_are_equal(store):
     reference = store.store_media(png(), R1)
     assert store.retrieve_media(reference) == store.retrieve_media(reference)
     assert store.retrieve_media(reference) != store.retrieve_media(store.store_media(png(caption="other"), R1))
 
 
-@pytest.mark.parametrize(("size", "size_kb"), [(0, 0), (1, 1), (1024, 1), (1025, 2)])
-def test_size_in_kib_is_rounded_up(memory_storage, size, size_kb):
+def test_size_in_kib_is_rounded_up(memory_storage):
     store = MediaStore(memory_storage.url)
-    reference = store.store_media(MediaContent(data=bytes(size), mime_type="image/png"), R1)
-    assert store.retrieve_media(reference).size_kb == size_kb
+    for size, size_kb in ((0, 0), (1, 1), (1024, 1), (1025, 2)):
+        reference = store.store_media(MediaContent(data=bytes(size), mime_type="image/png"), R1)
+        assert store.retrieve_media(reference).size_kb == size_kb
 
 
 def test_the_record_holds_all_that_is_known(store):
-    metadata = MediaMetadata(
-        run_id="r1",
-        conversation_id="c1",
-        session_id="s1",
-        message_idx=3,
-        part_idx=1,
-        provider_id="openai",
-        policy_name="retain-1days",
-    )
+    said = {"run_id": "r1", "conversation_id": "c1", "session_id": "s1", "message_idx": 3, "part_idx": 1}
+    said |= {"provider_id": "openai", "policy_name": "retain-1days"}
+    metadata = MediaMetadata(**said)
     reference = store.store_media(png(**DESCRIBED), metadata)
     record = store.info(reference)
     expected = {
         **DESCRIBED,
-        "run_id": "r1",
-        "conversation_id": "c1",
-        "session_id": "s1",
-        "message_idx": 3,
-        "part_idx": 1,
+        **said,
         "mime_type": "image/png",
         "size_bytes": len(PNG),
-        "provider_id": "openai",
         "timestamp": NOW,
-        "policy_name": "retain-1days",
         "reference": reference,
         "sha256": hashlib.sha256(PNG).hexdigest(),
         "expires_at": NOW.replace(day=5),
@@ -107,6 +89,7 @@ def test_the_record_holds_all_that_is_known(store):
     )
 
 
+@on(LOCAL, MEMORY, S3_RCLONE, GCS)
 def test_opened_bytes_can_be_read_in_any_order(store):
     data = of_size(700_000)  # several blocks of what a seek fetches
     reference = store.store_media(MediaContent(data=data, mime_type="video/mp4"), R1)
@@ -138,13 +121,10 @@ def test_two_readers_of_one_media_have_a_position_each(store):
         assert one.read(4) == PNG[100:104]
 
 
-def test_an_opened_media_gives_lines(store):
+def test_an_opened_media_gives_lines_and_an_empty_one_is_a_media(store):
     reference = store.store_media(MediaContent.from_text("eins\nzwei\ndrei"), R1)
     with store.open(reference) as file:
         assert list(file) == [b"eins\n", b"zwei\n", b"drei"]
-
-
-def test_an_empty_media_is_a_media(store):
     reference = store.store_media(MediaContent(data=b"", mime_type="text/plain"), R1)
     with store.open(reference) as file:
         assert file.read() == b""
@@ -248,13 +228,6 @@ def test_a_local_copy_that_is_not_what_was_stored_is_an_error_and_leaves_nothing
     assert list(spool.iterdir()) == []
 
 
-def test_a_local_copy_of_what_is_not_there_is_not_found(store, spool):
-    store.create()
-    with pytest.raises(MediaNotFoundError, match="no such media"):
-        store.retrieve_media(GONE, local_copy=True)
-    assert list(spool.iterdir()) == []
-
-
 def test_a_local_copy_stays_with_its_process(memory_storage):
     """Where it is unpickled there may be no such file; the reference is good everywhere."""
     store = MediaStore(memory_storage.url)
@@ -273,14 +246,17 @@ def test_a_content_on_disk_can_be_stored_again(local_storage):
     assert store.info(second).caption == "kept"
 
 
-def test_what_is_not_there_is_not_found(store):
+@on(*ALL_STORAGES)
+def test_what_is_not_there_is_not_found(store, spool):
     store.create()
-    for read in (store.retrieve_media, store.info, store.metadata, store.open):
+    copied = partial(store.retrieve_media, local_copy=True)
+    for read in (store.retrieve_media, store.info, store.metadata, store.open, copied):
         with pytest.raises(MediaNotFoundError, match=f"{GONE}: no such media; ") as caught:
             read(GONE)
         assert caught.value.reference == GONE
         assert isinstance(caught.value, FileNotFoundError)
     assert store.exists(GONE) is False
+    assert list(spool.iterdir()) == []
 
 
 def test_exists_needs_bytes_and_sidecar(storage, store):
@@ -307,6 +283,7 @@ def test_references_outlive_a_move_of_the_store(local_storage, tmp_path):
 # -- deleting ----------------------------------------------------------------------------------------------
 
 
+@on(*ALL_STORAGES)
 def test_deleting_takes_bytes_and_sidecar_and_may_be_repeated(storage, store):
     kept, gone = store.store_media(png(), R1), store.store_media(png(), R1)
     assert store.delete_media(gone) is None
@@ -318,18 +295,20 @@ def test_deleting_takes_bytes_and_sidecar_and_may_be_repeated(storage, store):
     assert list(store.list()) == [kept]
 
 
+@on(LOCAL, MEMORY, S3_RCLONE)
 def test_deleting_in_a_store_that_does_not_exist_makes_nothing(storage, store):
     before = traces(storage)
     store.delete_media(GONE)
     assert traces(storage) == before == {}
 
 
-@pytest.mark.parametrize("left", ["bytes", "sidecar"])
-def test_deleting_again_finishes_what_a_crash_left(storage, store, left):
-    reference = store.store_media(png(), R1)
-    storage.remove(f"{reference}.meta" if left == "bytes" else reference)
-    store.delete_media(reference)
-    assert storage.keys() == {STORE_JSON}
+@on(LOCAL, MEMORY, S3_RCLONE, GCS)
+def test_deleting_again_finishes_what_a_crash_left(storage, store):
+    for gone in (".meta", ""):
+        reference = store.store_media(png(), R1)
+        storage.remove(reference + gone)
+        store.delete_media(reference)
+        assert storage.keys() == {STORE_JSON}
 
 
 def test_deleting_the_last_media_of_a_run_takes_the_folder_and_no_neighbour(local_storage):
@@ -349,6 +328,7 @@ def test_deleting_the_last_media_of_a_run_takes_the_folder_and_no_neighbour(loca
     assert (root / "elsewhere" / "empty").is_dir()
 
 
+@on(LOCAL, MEMORY, S3_RCLONE)
 def test_a_media_without_sidecar_is_deleted_as_it_is_listed(storage, store):
     storage.write("runs/r1/photo.png", PNG)
     storage.write("runs/r1/photo.png.bak", PNG)

@@ -10,7 +10,6 @@ import os
 import struct
 import threading
 import wave
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,29 +18,21 @@ from fsmedia import (
     MediaContent,
     MediaError,
     MediaMetadata,
-    MediaStore,
     MediaTooLargeError,
-    Reference,
 )
 from fsmedia.storage.fsspec_backend import SPOOL_BYTES
+from tests.contract.conftest import on, storages
+from tests.storages import ALL_STORAGES, LOCAL, MEMORY, S3_RCLONE
+from tests.transfers import opened
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.storages import LocalStorage, MemoryStorage, Storage
+storage = storages(LOCAL, MEMORY, S3_RCLONE)
 
 RUN = MediaMetadata(run_id="r1")
 PCM = bytes(range(256)) * 30
 LARGE = os.urandom(2**20) * (SPOOL_BYTES // 2**20 + 1)
 
 
-def opened(storage: Storage, **options: Any) -> MediaStore:
-    """Open a store there."""
-    return MediaStore(storage.url, storage_options=storage.options, **options)
-
-
-def wav_of(samples: bytes, rate: int = 24_000, channels: int = 1) -> bytes:
+def wav_of(samples, rate=24_000, channels=1):
     """Return a WAV file as Python's standard library writes it."""
     out = io.BytesIO()
     with wave.open(out, "wb") as sound:
@@ -50,7 +41,7 @@ def wav_of(samples: bytes, rate: int = 24_000, channels: int = 1) -> bytes:
     return out.getvalue()
 
 
-def check(storage: Storage, reference: str, expected: bytes) -> dict[str, Any]:
+def check(storage, reference, expected):
     """Compare what lies there, past the package, and return the sidecar."""
     sidecar = json.loads(storage.read(f"{reference}.meta"))
     stored = storage.read(reference)
@@ -66,29 +57,29 @@ def check(storage: Storage, reference: str, expected: bytes) -> dict[str, Any]:
 class Unseekable(io.RawIOBase):
     """A stream that can only be read, and gives what it likes."""
 
-    def __init__(self, data: bytes, most: int = 1000) -> None:
+    def __init__(self, data, most=1000):
         self._data = io.BytesIO(data)
         self._most = most
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size=-1):
         return self._data.read(self._most if size < 0 else min(size, self._most))
 
-    def readable(self) -> bool:
+    def readable(self):
         return True
 
 
 class Lying(io.BytesIO):
     """A stream whose end is not where it says."""
 
-    def __init__(self, data: bytes, claim: int) -> None:
+    def __init__(self, data, claim):
         super().__init__(data)
         self.claim = claim
 
-    def seek(self, offset: int, whence: int = 0) -> int:
+    def seek(self, offset, whence=0):
         return self.claim if whence == os.SEEK_END else super().seek(offset, whence)
 
 
-def written(store: MediaStore, data: bytes, piece: int = 700) -> Reference:
+def written(store, data, piece=700):
     """Write through `create_media`."""
     with store.create_media(RUN, "audio/pcm") as writer:
         for start in range(0, len(data), piece):
@@ -96,15 +87,15 @@ def written(store: MediaStore, data: bytes, piece: int = 700) -> Reference:
     return writer.reference
 
 
-def ways(data: bytes, folder: Path) -> dict[str, Callable[[MediaStore], Reference]]:
+def ways(data, folder):
     """Return every way to hand in the same raw sound."""
     file = folder / "sound.raw"
     file.write_bytes(data)
 
-    def store(make: Callable[[], Any]) -> Callable[[MediaStore], Reference]:
+    def store(make):
         return lambda store: store.store_media(MediaContent(mime_type="audio/pcm", **make()), RUN)
 
-    def skipped() -> io.BytesIO:
+    def skipped():
         stream = io.BytesIO(b"before" + data)
         stream.seek(6)
         return stream
@@ -126,7 +117,7 @@ def ways(data: bytes, folder: Path) -> dict[str, Callable[[MediaStore], Referenc
 
 
 @pytest.mark.parametrize("data", [PCM, b"", b"\1\2", b"s" * 43, b"s" * 44, b"s" * 45, b"odd" * 333], ids=len)
-def test_every_way_in_gives_the_same_file(memory_storage: MemoryStorage, tmp_path: Path, data: bytes) -> None:
+def test_every_way_in_gives_the_same_file(memory_storage, tmp_path, data):
     store = opened(memory_storage)
     for name, way in ways(data, tmp_path).items():
         reference = way(store)
@@ -135,7 +126,8 @@ def test_every_way_in_gives_the_same_file(memory_storage: MemoryStorage, tmp_pat
         assert told == {"duration": seconds, "channels": 1, "bit_rate": 384_000}, name
 
 
-def test_every_way_in_on_every_storage(storage: Storage, tmp_path: Path) -> None:
+@on(*ALL_STORAGES)
+def test_every_way_in_on_every_storage(storage, tmp_path):
     store, expected = opened(storage), wav_of(PCM)
     references = {name: way(store) for name, way in ways(PCM, tmp_path).items() if " " not in name}
     for reference in references.values():
@@ -149,18 +141,16 @@ def test_every_way_in_on_every_storage(storage: Storage, tmp_path: Path) -> None
     check(storage, again, expected)
 
 
-@pytest.mark.parametrize(
-    ("mime_type", "channels", "expected"),
-    [
-        ("audio/L16;rate=8000", None, (8000, 1)),
-        ("audio/pcm; rate=16000; channels=2", 1, (16_000, 2)),
-        ("audio/PCM", 2, (24_000, 2)),
-        ("audio/l16", 6, (24_000, 6)),
-    ],
-)
-def test_parameters(
-    memory_storage: MemoryStorage, mime_type: str, channels: int | None, expected: tuple[int, int]
-) -> None:
+PARAMETERS = [
+    ("audio/L16;rate=8000", None, (8000, 1)),
+    ("audio/pcm; rate=16000; channels=2", 1, (16_000, 2)),
+    ("audio/PCM", 2, (24_000, 2)),
+    ("audio/l16", 6, (24_000, 6)),
+]
+
+
+@pytest.mark.parametrize(("mime_type", "channels", "expected"), PARAMETERS)
+def test_parameters(memory_storage, mime_type, channels, expected):
     store = opened(memory_storage)
     for data in (PCM, io.BytesIO(PCM), Unseekable(PCM)):
         reference = store.store_media(MediaContent(data=data, mime_type=mime_type, channels=channels), RUN)
@@ -172,7 +162,7 @@ def test_parameters(
 
 
 @pytest.mark.parametrize("mime_type", ["audio/pcm;rate=0", "audio/L16;rate=fast", "audio/pcm;channels=65"])
-def test_odd_parameters_are_refused_before_a_byte_is_written(memory_storage: MemoryStorage, mime_type: str) -> None:
+def test_odd_parameters_are_refused_before_a_byte_is_written(memory_storage, mime_type):
     store = opened(memory_storage)
     for data in (PCM, io.BytesIO(PCM)):
         with pytest.raises(InvalidMediaError):
@@ -184,30 +174,25 @@ def test_odd_parameters_are_refused_before_a_byte_is_written(memory_storage: Mem
     assert memory_storage.keys() == set()
 
 
-@pytest.mark.parametrize("claim", [0, 1, 43, 44, len(PCM) - 1, len(PCM) + 1, 2**31, 2**32, 2**62, -1, -(2**40)])
-def test_a_stream_that_lies_about_its_end(local_storage: LocalStorage, claim: int) -> None:
+def test_a_stream_that_lies_about_its_end(storage):
     """What is announced is a hint: the header tells what came."""
-    store = opened(local_storage)
-    reference = store.store_media(MediaContent(data=Lying(PCM, claim), mime_type="audio/pcm"), RUN)
-    check(local_storage, reference, wav_of(PCM))
-
-
-def test_a_stream_that_lies_on_every_storage(storage: Storage) -> None:
     store = opened(storage)
-    for data in (PCM, LARGE):  # in memory, and in a temporary file
-        reference = store.store_media(MediaContent(data=Lying(data, 10), mime_type="audio/pcm"), RUN)
+    claims = (0, 1, 43, 44, len(PCM) - 1, len(PCM) + 1, 2**31, 2**32, 2**62, -1, -(2**40))
+    # In memory, and in a temporary file.
+    for data, claim in [*((PCM, claim) for claim in claims), (LARGE, 10)]:
+        reference = store.store_media(MediaContent(data=Lying(data, claim), mime_type="audio/pcm"), RUN)
         check(storage, reference, wav_of(data))
         assert store.info(reference).duration == pytest.approx(len(data) / 48_000, abs=1e-6)
 
 
 @pytest.mark.parametrize("change", ["grows", "shrinks", "vanishes"])
-def test_a_file_that_changes_while_it_is_read(local_storage: LocalStorage, tmp_path: Path, change: str) -> None:
+def test_a_file_that_changes_while_it_is_read(local_storage, tmp_path, change):
     path = tmp_path / "sound.raw"
     path.write_bytes(LARGE)
-    seen: list[int] = []
+    seen = []
 
     class Changing(io.FileIO):
-        def read(self, size: int = -1) -> bytes:
+        def read(self, size=-1):
             if not seen:
                 end = {"grows": len(LARGE) + 500, "shrinks": 5_000_000, "vanishes": 0}[change]
                 os.truncate(path, end)
@@ -219,16 +204,16 @@ def test_a_file_that_changes_while_it_is_read(local_storage: LocalStorage, tmp_p
     check(local_storage, reference, wav_of((LARGE + bytes(500))[: seen[0]]))
 
 
-def test_a_stream_without_a_position(memory_storage: MemoryStorage) -> None:
+def test_a_stream_without_a_position(memory_storage):
     class Unfinished(io.BytesIO):
-        def tell(self) -> int:
+        def tell(self):
             raise NotImplementedError("of a class that never got all of its methods")
 
     reference = opened(memory_storage).store_media(MediaContent(data=Unfinished(PCM), mime_type="audio/pcm"), RUN)
     check(memory_storage, reference, wav_of(PCM))
 
 
-def test_a_file_that_does_not_tell_its_size(local_storage: LocalStorage, tmp_path: Path) -> None:
+def test_a_file_that_does_not_tell_its_size(local_storage, tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     writer = threading.Thread(target=fifo.write_bytes, args=(PCM * 20,))
@@ -242,13 +227,13 @@ WAVES = [wav_of(PCM), wav_of(PCM, 8000, 2), wav_of(b""), b"RIFF\0\0\0\0WAVE", wa
 
 
 @pytest.mark.parametrize("data", WAVES, ids=["mono", "stereo", "empty", "12 bytes", "cut"])
-def test_what_is_wav_already_stays(memory_storage: MemoryStorage, tmp_path: Path, data: bytes) -> None:
+def test_what_is_wav_already_stays(memory_storage, tmp_path, data):
     store = opened(memory_storage)
     for way in ways(data, tmp_path).values():
         check(memory_storage, way(store), data)
 
 
-def test_the_limit_counts_the_header(storage: Storage, tmp_path: Path) -> None:
+def test_the_limit_counts_the_header(storage, tmp_path):
     store = opened(storage, max_file_size=144).create()
     (tmp_path / "larger").mkdir()
     larger = ways(b"s" * 101, tmp_path / "larger")
@@ -262,11 +247,9 @@ def test_the_limit_counts_the_header(storage: Storage, tmp_path: Path) -> None:
         assert storage.keys() == before, name
 
 
-def test_a_broken_off_sound_leaves_nothing(storage: Storage) -> None:
-    store = opened(storage).create()
-
-    def give_up() -> None:
-        with store.create_media(RUN, "audio/pcm") as writer:
+def test_a_broken_off_sound_leaves_nothing(storage):
+    def give_up():
+        with opened(storage).create().create_media(RUN, "audio/pcm") as writer:
             writer.write(PCM)
             raise RuntimeError("given up")
 
@@ -289,7 +272,7 @@ WEBP = b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\x63\0\0\x31\0\0"
     [("image/png", PNG, (640, 480)), ("image/gif", GIF, (320, 200)), ("image/jpeg", JPEG, (40, 30)),
      ("image/webp", WEBP, (100, 50))],
 )  # fmt: skip
-def test_sizes_of_pictures(memory_storage: MemoryStorage, mime_type: str, data: bytes, sides: tuple[int, int]) -> None:
+def test_sizes_of_pictures(memory_storage, mime_type, data, sides):
     store = opened(memory_storage)
     expected = {"width": sides[0], "height": sides[1]}
     for source in (data, io.BytesIO(data), Unseekable(data, 3)):
@@ -307,7 +290,7 @@ def test_sizes_of_pictures(memory_storage: MemoryStorage, mime_type: str, data: 
     assert store.info(writer.reference).width == sides[0]
 
 
-def test_sound_that_came_as_wav(storage: Storage) -> None:
+def test_sound_that_came_as_wav(storage):
     store = opened(storage)
     data = wav_of(b"\0" * 32_000, 8000, 2)
     record = store.info(store.store_media(MediaContent.from_bytes(data), RUN))
@@ -318,7 +301,7 @@ def test_sound_that_came_as_wav(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize("data", [PNG[:20], b"\x89PNG\r\n\x1a\n" + b"\xff" * 30, b"", b"BM", b"\xff" * 9000])
-def test_broken_pictures_are_stored_without_a_size(memory_storage: MemoryStorage, data: bytes) -> None:
+def test_broken_pictures_are_stored_without_a_size(memory_storage, data):
     store = opened(memory_storage)
     record = store.info(store.store_media(MediaContent(data=data, mime_type="image/png"), RUN))
     assert (record.width, record.height, record.size_bytes) == (None, None, len(data))

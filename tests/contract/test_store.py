@@ -1,31 +1,30 @@
-"""Storing, looked at from outside: what lies in the storage, byte for byte, whatever the source was."""
+"""Storing, looked at from outside: what lies in the storage, byte for byte, and what stands in a sidecar."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import json
 import os
 import re
 import stat
 import threading
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, Reference
-from tests.contract.specimens import (
-    KEEPS_CONTENT_TYPE,
-    ON_OBJECT_STORES,
-    PNG,
-    R1,
-    STORE_JSON,
-    UNIQUE,
-    WAV,
-    of_size,
-    png,
-)
+from fsmedia import MediaContent, MediaMetadata, MediaStore, Reference, RetentionPolicy
+from tests.contract.conftest import on, storages
+from tests.contract.specimens import KEEPS_CONTENT_TYPE, PNG, R1, STORE_JSON, UNIQUE, WAV, of_size, png
+from tests.storages import ALL_STORAGES, GCS, LOCAL, OBJECT_STORAGES, S3_RCLONE
 
 MIB = 2**20
+NOW = "2026-03-04T05:06:07.890123Z"
+SHA = hashlib.sha256(PNG).hexdigest()
+
+storage = storages(LOCAL, S3_RCLONE)
 
 
 class Trickle:
@@ -80,6 +79,7 @@ SOURCES = {
 }
 
 
+@on(*ALL_STORAGES)
 def test_every_source_becomes_its_bytes_and_a_sidecar(storage, store, tmp_path):
     for source, make in SOURCES.items():
         content = make(tmp_path)
@@ -94,6 +94,7 @@ def test_every_source_becomes_its_bytes_and_a_sidecar(storage, store, tmp_path):
         store.delete_media(reference)
 
 
+@on(*ALL_STORAGES)
 def test_a_writer_makes_a_media_at_the_end_of_its_block(storage, store):
     with store.create_media(MediaMetadata(run_id="r1", message_idx=12345, part_idx=678), "audio/wav") as writer:
         assert writer.write(WAV[:5]) == 5
@@ -108,31 +109,29 @@ def test_a_writer_makes_a_media_at_the_end_of_its_block(storage, store):
     assert storage.read(writer.reference) == WAV
 
 
-def test_a_writer_counts_the_bytes_of_wider_items(storage, store):
+def test_a_writer_counts_the_bytes_of_wider_items_and_makes_an_empty_media_of_nothing(storage, store):
     numbers = memoryview(bytes(range(64))).cast("I")
     with store.create_media(R1, "application/octet-stream") as writer:
         assert writer.write(numbers) == 64
     assert storage.read(writer.reference) == bytes(range(64))
-
-
-def test_a_writer_into_which_nothing_was_written_makes_an_empty_media(storage, store):
     with store.create_media(R1, "text/plain") as writer:
         pass
     assert storage.read(writer.reference) == b""
     assert store.info(writer.reference).size_bytes == 0
 
 
-@pytest.mark.parametrize("size", [0, 1, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1])
-def test_sizes_around_the_bound_of_the_spool(storage, store, spool, size):
-    data = of_size(size)
-    reference = store.store_media(MediaContent.from_stream(io.BytesIO(data), "video/mp4"), R1)
-    assert storage.read(reference) == data
-    assert store.info(reference).size_bytes == size
-    assert list(spool.iterdir()) == []
-    if storage.name in KEEPS_CONTENT_TYPE:
-        assert storage.content_type(reference) == "video/mp4"
+def test_sizes_around_the_bound_of_the_spool(storage, store, spool):
+    for size in (0, 1, 8 * MIB - 1, 8 * MIB, 8 * MIB + 1):
+        data = of_size(size)
+        reference = store.store_media(MediaContent.from_stream(io.BytesIO(data), "video/mp4"), R1)
+        assert storage.read(reference) == data, size
+        assert store.info(reference).size_bytes == size
+        assert list(spool.iterdir()) == []
+        if storage.name in KEEPS_CONTENT_TYPE:
+            assert storage.content_type(reference) == "video/mp4"
 
 
+@on(LOCAL, S3_RCLONE, GCS)
 def test_twenty_megabytes_in_one_piece_and_in_uneven_pieces(storage, store, spool):
     data = of_size(20_000_000)
     whole = store.store_media(MediaContent(data=data, mime_type="video/mp4"), R1)
@@ -152,7 +151,7 @@ def test_a_spooled_media_is_private_while_it_waits(storage, store, spool):
     assert list(spool.iterdir()) == []
 
 
-@pytest.mark.parametrize("storage", sorted(KEEPS_CONTENT_TYPE), indirect=True)
+@on(*KEEPS_CONTENT_TYPE, of=KEEPS_CONTENT_TYPE)
 def test_object_stores_know_the_content_type(storage, store):
     picture = store.store_media(png(), R1)
     text = store.store_media(MediaContent.from_text("é", "text/plain; charset=utf-8"), R1)
@@ -164,8 +163,6 @@ def test_object_stores_know_the_content_type(storage, store):
 
 @pytest.mark.parametrize("umask", [0o000, 0o022])
 def test_files_are_for_the_owner_and_folders_for_the_group(local_storage, umask):
-    from fsmedia import MediaStore
-
     before = os.umask(umask)
     try:
         store = MediaStore(local_storage.url)
@@ -181,7 +178,8 @@ def test_files_are_for_the_owner_and_folders_for_the_group(local_storage, umask)
     assert {stat.S_IMODE(path.stat().st_mode) for path in found if path.is_dir()} == {0o750}
 
 
-def test_what_the_caller_handed_in_is_not_changed(store):
+def test_what_the_caller_handed_in_is_not_changed(memory_storage):
+    store = MediaStore(memory_storage.url)
     content, metadata = png(caption="as it was"), MediaMetadata(run_id="r1", mime_type="image/gif")
     before = content.model_dump(), metadata.model_dump()
     store.store_media(content, metadata)
@@ -190,30 +188,28 @@ def test_what_the_caller_handed_in_is_not_changed(store):
     assert (content.model_dump(), metadata.model_dump()) == before
 
 
-@pytest.mark.parametrize(
-    ("mime_type", "extension"),
-    [
-        ("application/pdf", ".pdf"),
-        ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", ".docx"),
-        ("application/json", ".json"),
-        ("application/json; charset=utf-8", ".json"),
-        ("image/svg+xml", ".svg"),
-        ("image/heic", ".heic"),
-        ("IMAGE/JPEG", ".jpg"),
-        ("audio/opus", ".opus"),
-        ("audio/webm;codecs=opus", ".weba"),
-        ("application/x-of-no-table", ".bin"),
-        ("application/vnd.of-no-table+json", ".json"),
-    ],
-)
-def test_the_extension_follows_the_mime_type(memory_storage, mime_type, extension):
-    from fsmedia import MediaStore
+EXTENSIONS = {
+    "application/pdf": ".pdf",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": ".docx",
+    "application/json": ".json",
+    "application/json; charset=utf-8": ".json",
+    "image/svg+xml": ".svg",
+    "image/heic": ".heic",
+    "IMAGE/JPEG": ".jpg",
+    "audio/opus": ".opus",
+    "audio/webm;codecs=opus": ".weba",
+    "application/x-of-no-table": ".bin",
+    "application/vnd.of-no-table+json": ".json",
+}
 
+
+def test_the_extension_follows_the_mime_type(memory_storage):
     store = MediaStore(memory_storage.url)
-    reference = store.store_media(MediaContent(data=b"{}", mime_type=mime_type), R1)
-    assert re.fullmatch(rf"runs/r1/0000_00_{UNIQUE}{re.escape(extension)}", reference)
-    assert store.info(reference).mime_type == mime_type
-    assert store.retrieve_media(reference).mime_type == mime_type
+    for mime_type, extension in EXTENSIONS.items():
+        reference = store.store_media(MediaContent(data=b"{}", mime_type=mime_type), R1)
+        assert re.fullmatch(rf"runs/r1/0000_00_{UNIQUE}{re.escape(extension)}", reference)
+        assert store.info(reference).mime_type == mime_type
+        assert store.retrieve_media(reference).mime_type == mime_type
 
 
 def test_the_same_bytes_twice_are_two_media(storage, store):
@@ -223,36 +219,27 @@ def test_the_same_bytes_twice_are_two_media(storage, store):
     assert storage.keys() == {second, f"{second}.meta", STORE_JSON}
 
 
-def test_bytes_are_stored_before_the_sidecar_that_makes_them_visible(object_storage):
-    from fsmedia import MediaStore
-
-    store = MediaStore(object_storage.url, storage_options=object_storage.options).create()
-    with object_storage.counted() as requests:
+@on(S3_RCLONE, GCS, of=OBJECT_STORAGES)
+def test_bytes_are_stored_before_the_sidecar_that_makes_them_visible(storage, store):
+    store.create()
+    with storage.counted() as requests:
         reference = store.store_media(png(), R1)
     assert requests == {"put": 2}
-    if object_storage.name in ON_OBJECT_STORES[:2]:  # GCS has the key in the body
-        written = [call.key for call in requests.calls]
-        assert written == [f"{object_storage.prefix}{reference}", f"{object_storage.prefix}{reference}.meta"]
+    if storage.name != GCS:  # it has the key in the body
+        assert [call.key for call in requests.calls] == [
+            storage.prefix + reference,
+            f"{storage.prefix}{reference}.meta",
+        ]
 
 
-def test_a_reader_of_a_folder_never_sees_half_of_a_media(local_storage):
+def test_nobody_sees_half_of_a_media_or_a_long_upload(local_storage, memory_storage):
     """Between the first byte and the end of the block nothing but a temporary name lies in the folder."""
-    from fsmedia import MediaStore
-
-    store = MediaStore(local_storage.url)
-    seen: set[str] = set()
-    with store.create_media(R1, "video/mp4") as writer:
+    with MediaStore(local_storage.url).create_media(R1, "video/mp4") as writer:
         writer.write(of_size(3 * MIB))
-        seen |= local_storage.keys()
-    assert all(re.fullmatch(rf"runs/r1/\.tmp-{UNIQUE}", key) for key in seen)
-    assert len(seen) == 1
-
-
-def test_a_long_upload_is_no_media_for_other_threads(memory_storage):
-    from fsmedia import MediaStore
-
+        (seen,) = local_storage.keys()
+    assert re.fullmatch(rf"runs/r1/\.tmp-{UNIQUE}", seen)
     store = MediaStore(memory_storage.url).create()
-    listed: list[list[str]] = []
+    listed = []
     with store.create_media(R1, "image/png") as writer:
         writer.write(PNG)
         thread = threading.Thread(target=lambda: listed.append(list(MediaStore(memory_storage.url).list())))
@@ -260,3 +247,186 @@ def test_a_long_upload_is_no_media_for_other_threads(memory_storage):
         thread.join(30)
     assert listed == [[]]
     assert list(store.list()) == [writer.reference]
+
+
+# -- sidecars, read as any other program would -------------------------------------------------------------
+
+
+def stored(storage, content=None, store=None, **fields):
+    """Store a picture in a new store; return its sidecar."""
+    reference = (store or MediaStore(storage.url)).store_media(content or png(), MediaMetadata(**fields))
+    return json.loads(storage.read(f"{reference}.meta"))
+
+
+def test_a_full_sidecar_letter_by_letter(memory_storage):
+    metadata = MediaMetadata(
+        run_id="r/1",
+        conversation_id="c1",
+        session_id="s1",
+        message_idx=3,
+        part_idx=1,
+        provider_id="openai",
+        timestamp=datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=2))),
+        policy_name="retain-7days",
+    )
+    measures = {"duration": 1.5, "bit_rate": 1, "channels": 2, "width": 640, "height": 480, "fps": 25}
+    content = png(caption='ein Bär "ü"\n', format="png", detail="high", **measures)
+    reference = MediaStore(memory_storage.url).store_media(content, metadata)
+    expected = f"""{{
+  "run_id": "r/1",
+  "conversation_id": "c1",
+  "session_id": "s1",
+  "message_idx": 3,
+  "part_idx": 1,
+  "mime_type": "image/png",
+  "size_bytes": {len(PNG)},
+  "provider_id": "openai",
+  "timestamp": "2026-01-02T01:04:05Z",
+  "policy_name": "retain-7days",
+  "sha256": "{SHA}",
+  "expires_at": "2026-01-09T01:04:05Z",
+  "content": {{
+    "format": "png",
+    "detail": "high",
+    "caption": "ein Bär \\"ü\\"\\n",
+    "duration": 1.5,
+    "bit_rate": 1,
+    "channels": 2,
+    "width": 640,
+    "height": 480,
+    "fps": 25
+  }},
+  "fsmedia": 1
+}}"""
+    assert memory_storage.read(f"{reference}.meta").decode() == expected
+
+
+@on(*ALL_STORAGES)
+def test_what_was_not_said_is_left_out(storage, store):
+    reference = store.store_media(png(), R1)
+    expected = f"""{{
+  "run_id": "r1",
+  "message_idx": 0,
+  "part_idx": 0,
+  "mime_type": "image/png",
+  "size_bytes": {len(PNG)},
+  "timestamp": "{NOW}",
+  "sha256": "{SHA}",
+  "fsmedia": 1
+}}"""
+    assert storage.read(f"{reference}.meta").decode() == expected
+
+
+def test_run_id_stands_in_it_even_where_it_is_empty(memory_storage):
+    store = MediaStore(memory_storage.url, organization="by-session")
+    found = stored(memory_storage, store=store, session_id="s1")
+    assert list(found)[:4] == ["run_id", "session_id", "message_idx", "part_idx"]
+    assert found["run_id"] == ""
+
+
+def test_a_written_media_has_the_same_sidecar_as_a_stored_one(storage, store):
+    metadata = MediaMetadata(run_id="r1", provider_id="p", policy_name="retain-2hours", size_bytes=999)
+    whole = store.store_media(png(), metadata)
+    with store.create_media(metadata, "image/png") as writer:
+        for byte in PNG:
+            writer.write(bytes([byte]))
+    assert storage.read(f"{whole}.meta") == storage.read(f"{writer.reference}.meta")
+
+
+def test_size_digest_and_type_are_those_of_the_content(memory_storage):
+    found = stored(memory_storage, png(size_kb=77), run_id="r1", size_bytes=12, mime_type="audio/wav")
+    assert (found["size_bytes"], found["sha256"], found["mime_type"]) == (len(PNG), SHA, "image/png")
+
+
+@pytest.mark.parametrize(
+    "zero",
+    [None, 0, "0001-01-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)],
+    ids=["None", "0", "Go's zero as text", "year 1", "Unix's zero"],
+)
+def test_no_timestamp_in_any_spelling_is_the_clock(memory_storage, clock, zero):
+    store = MediaStore(memory_storage.url, now=clock)
+    found = stored(memory_storage, store=store, run_id="r1", timestamp=zero, policy_name="delete-after-90min")
+    assert found["timestamp"] == NOW
+    assert found["expires_at"] == "2026-03-04T06:36:07.890123Z"
+
+
+def test_the_clock_is_asked_for_each_media(memory_storage, clock):
+    store = MediaStore(memory_storage.url, now=clock)
+    first = store.store_media(png(), R1)
+    clock.advance(timedelta(days=1))
+    second = store.store_media(png(), R1)
+    times = [json.loads(memory_storage.read(f"{each}.meta"))["timestamp"] for each in (first, second)]
+    assert times == ["2026-03-04T05:06:07.890123Z", "2026-03-05T05:06:07.890123Z"]
+    assert first < second  # names sort by time
+
+
+POLICY_ORDER = [
+    # metadata, content, default -> the one that counts
+    ("retain-1days", "retain-2days", "retain-3days", "retain-1days"),
+    (None, "retain-2days", "retain-3days", "retain-2days"),
+    ("", "retain-2days", "retain-3days", "retain-2days"),
+    (None, None, "retain-3days", "retain-3days"),
+    (None, "", "retain-3days", "retain-3days"),
+    ("retain-1days", None, None, "retain-1days"),
+    (None, None, None, None),
+]
+
+
+@pytest.mark.parametrize("order", POLICY_ORDER, ids=str)
+def test_metadata_then_content_then_default_say_the_policy(memory_storage, clock, order):
+    of_metadata, of_content, default, counts = order
+    store = MediaStore(memory_storage.url, default_policy=default, now=clock)
+    found = [stored(memory_storage, png(policy_name=of_content), store, run_id="r1", policy_name=of_metadata)]
+    if of_content is None:
+        with store.create_media(MediaMetadata(run_id="r1", policy_name=of_metadata), "image/png") as writer:
+            writer.write(PNG)
+        found.append(json.loads(memory_storage.read(f"{writer.reference}.meta")))
+    expires_at = f"2026-03-0{4 + int(counts[7])}T05:06:07.890123Z" if counts else None
+    assert {(each.get("policy_name"), each.get("expires_at")) for each in found} == {(counts, expires_at)}
+
+
+def test_named_policies_and_keep_for_ever(memory_storage, clock):
+    policies = [RetentionPolicy(name="audit", keep_for=timedelta(days=365)), RetentionPolicy(name="legal")]
+    store = MediaStore(memory_storage.url, policies=policies, now=clock)
+    expected = {"audit": "2027-03-04T05:06:07.890123Z", "legal": None, "retain": None}
+    for name, expires_at in expected.items():
+        found = stored(memory_storage, store=store, run_id="r1", policy_name=name)
+        assert (found["policy_name"], found.get("expires_at")) == (name, expires_at)
+    again = MediaStore(memory_storage.url, now=clock)  # the policies stand in the store
+    found = stored(memory_storage, store=again, run_id="r1", policy_name="audit")
+    assert found["expires_at"] == expected["audit"]
+
+
+@pytest.mark.parametrize(
+    ("declared", "data", "detected"),
+    [
+        ("image/jpeg", PNG, "image/png"),
+        ("image/png", b"no picture at all\n", "text/plain"),
+        ("image/png", PNG, None),
+        ("application/octet-stream", PNG, None),
+    ],
+)
+def test_a_mime_type_that_the_bytes_contradict_is_noted_and_not_refused(memory_storage, declared, data, detected):
+    store = MediaStore(memory_storage.url)
+    whole = store.store_media(MediaContent(data=data, mime_type=declared, caption="c"), R1)
+    with store.create_media(R1, declared) as writer:
+        for start in range(len(data)):
+            writer.write(data[start : start + 1])
+    for reference in (whole, writer.reference):
+        found = json.loads(memory_storage.read(f"{reference}.meta"))
+        assert found["mime_type"] == declared
+        assert found.get("detected_mime_type") == detected
+        assert store.info(reference).detected_mime_type == detected
+    # It stands after what PromptKit knows.
+    names = ["run_id", "message_idx", "part_idx", "mime_type", "size_bytes", "timestamp", "sha256"]
+    names += [*(["detected_mime_type"] if detected else []), "content", "fsmedia"]
+    assert list(json.loads(memory_storage.read(f"{whole}.meta"))) == names
+
+
+@on(S3_RCLONE, GCS, of=OBJECT_STORAGES)
+def test_nothing_secret_lies_in_a_store(storage, store):
+    store.store_media(png(), R1)
+    secrets = [getattr(storage.server, name, "").encode() for name in ("key", "secret")]
+    keys = storage.keys()
+    assert STORE_JSON in keys
+    assert not [key for key in keys for secret in secrets if secret and secret in storage.read(key)]

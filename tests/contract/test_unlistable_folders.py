@@ -1,12 +1,14 @@
-"""A folder that can't be listed is an error, not a smaller store; on filesystems without a backend of their own too."""
+"""What can't be listed, or says nothing, is an error of ours and not a smaller store; on any filesystem of fsspec."""
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import socket
+import threading
+import time
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar
 
 import fsspec
 import pytest
@@ -16,10 +18,6 @@ from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError
 from fsmedia.storage.fsspec_backend import FsspecBackend
 from fsmedia.storage.port import Entry
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
 NUMBERS = count(1)
 RESET = ConnectionResetError(104, "Connection reset by peer")
 
@@ -28,34 +26,34 @@ class FailingFileSystem(MemoryFileSystem):
     """fsspec's memory under another name; what it can't list, it says in the way of the test."""
 
     protocol = "failing"
-    failure: ClassVar[Callable[[str], Any] | None] = None
+    failure = None
 
     @classmethod
-    def _strip_protocol(cls, path: str) -> str:
+    def _strip_protocol(cls, path):
         return super()._strip_protocol(path.replace("failing://", "memory://"))
 
-    def ls(self, path: str, detail: bool = True, **options: Any) -> Any:
+    def ls(self, path, detail=True, **options):
         answer = None if self.failure is None else type(self).failure(self._strip_protocol(path))
         return super().ls(path, detail=detail, **options) if answer is None else answer
 
 
-def broken(folder: str, error: Exception) -> Callable[[str], Any]:
+def broken(folder, error):
     """Fail for one folder."""
 
-    def failure(path: str) -> None:
+    def failure(path):
         if path.endswith(folder):
             raise error
 
     return failure
 
 
-def caused(error: Exception, cause: BaseException) -> Exception:
+def caused(error, cause):
     error.__cause__ = cause
     return error
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
+def url():
     fsspec.register_implementation("failing", FailingFileSystem, clobber=True)
     root = f"failing://store-{next(NUMBERS)}"
     yield root
@@ -64,7 +62,7 @@ def url() -> Iterator[str]:
         del MemoryFileSystem.store[key]
 
 
-def filled(url: str, **options: Any) -> tuple[MediaStore, list[str]]:
+def filled(url, **options):
     store = MediaStore(url, **options)
     return store, [
         store.store_media(MediaContent.from_text(f"text {run}"), MediaMetadata(run_id=run, session_id="ada"))
@@ -83,7 +81,7 @@ FAILURES = {
 FAILING = pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
 
 
-def acts(store: MediaStore, mirror: Path) -> dict[str, Callable[[], object]]:
+def acts(store, mirror):
     return {
         "list": lambda: list(store.list()),
         "verify": store.verify,
@@ -95,7 +93,7 @@ def acts(store: MediaStore, mirror: Path) -> dict[str, Callable[[], object]]:
 
 
 @FAILING
-def test_a_folder_that_can_not_be_listed(url: str, tmp_path: Path, failure: Callable[[str], Any]) -> None:
+def test_a_folder_that_can_not_be_listed(url, tmp_path, failure):
     mirror = tmp_path / "mirror"
     store, names = filled(url)
     store.sync_to(str(mirror))
@@ -108,10 +106,10 @@ def test_a_folder_that_can_not_be_listed(url: str, tmp_path: Path, failure: Call
         assert [*MediaStore(mirror).list()] == names
 
 
-def test_without_a_walk_of_its_own(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_walk_of_its_own(url, tmp_path, monkeypatch):
     """By fsspec's `find` the mirror loses what the source has."""
 
-    def entries(self: FsspecBackend, prefix: str = "") -> Iterator[Entry]:
+    def entries(self, prefix=""):
         found = self.fs.find(self._path(prefix.rstrip("/")), detail=True)
         return iter([Entry(self._key(path), found[path]["size"]) for path in sorted(found)])
 
@@ -126,14 +124,14 @@ def test_without_a_walk_of_its_own(url: str, tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("part", ["condemned", "data", "refs"])
 @pytest.mark.parametrize("act", ["delete_media", "leftovers"])
-def test_shared_bytes_outlive_a_listing_that_fails(url: str, act: str, part: str) -> None:
+def test_shared_bytes_outlive_a_listing_that_fails(url, act, part):
     """A folder of markers that can't be listed is no folder without markers."""
     store = MediaStore(url, deduplicate=True)
     first, second = (
         store.store_media(MediaContent.from_text("shared"), MediaMetadata(run_id=run)) for run in ("r1", "r2")
     )
 
-    def failure(path: str) -> None:
+    def failure(path):
         if f"/{part}" in path:
             raise RESET
 
@@ -147,14 +145,14 @@ def test_shared_bytes_outlive_a_listing_that_fails(url: str, act: str, part: str
     assert store.retrieve_media(second).read_bytes() == b"shared"
 
 
-def test_a_root_that_does_not_exist_is_empty(url: str) -> None:
+def test_a_root_that_does_not_exist_is_empty(url):
     """Neither does the folder above it."""
     store = MediaStore(f"{url}/a/b")
     assert list(store.list()) == []
     assert store.verify().whole
 
 
-def test_a_top_that_is_not_found_is_no_empty_store(url: str) -> None:
+def test_a_top_that_is_not_found_is_no_empty_store(url):
     """FTP: every path is not found once the connection is gone, the top too."""
     store, _ = filled(url)
     FailingFileSystem.failure = staticmethod(broken("", FileNotFoundError("no such file")))
@@ -162,12 +160,12 @@ def test_a_top_that_is_not_found_is_no_empty_store(url: str) -> None:
         list(store.list())
 
 
-def test_an_empty_answer_counts_when_it_comes_twice(url: str) -> None:
+def test_an_empty_answer_counts_when_it_comes_twice(url):
     """fsspec's FTP lists nothing when the server has closed an idle connection, and fails only at the next call."""
     store, _ = filled(url)
     answers = iter([[]])
 
-    def failure(path: str) -> Any:
+    def failure(path):
         found = next(answers, None)
         if found is None:
             raise BrokenPipeError(32, "Broken pipe")
@@ -178,12 +176,12 @@ def test_an_empty_answer_counts_when_it_comes_twice(url: str) -> None:
         list(store.list())
 
 
-def test_a_folder_that_went_meanwhile_is_gone(url: str) -> None:
+def test_a_folder_that_went_meanwhile_is_gone(url):
     """Somebody deletes the last media of a run between the listing of `runs` and that of the run."""
     store, names = filled(url)
     filesystem = store._backend.fs
 
-    def failure(path: str) -> None:
+    def failure(path):
         if path.endswith("/runs/r1"):
             FailingFileSystem.failure = None
             filesystem.rm(path, recursive=True)
@@ -192,14 +190,14 @@ def test_a_folder_that_went_meanwhile_is_gone(url: str) -> None:
     assert [*store.list()] == [names[0], names[2]]
 
 
-def test_a_folder_of_this_machine_that_can_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_this_machine_that_can_not_be_read(tmp_path, monkeypatch):
     """Its owner took it away; permissions do not stop who runs these tests, so the system call says it."""
     store, _ = filled(str(tmp_path / "store"))
     mirror = tmp_path / "mirror"
     store.sync_to(str(mirror))
     real = os.scandir
 
-    def scandir(path: Any = ".") -> Any:
+    def scandir(path="."):
         if str(path).rstrip("/").endswith("store/runs/r1"):
             raise PermissionError(13, "Permission denied", path)
         return real(path)
@@ -215,37 +213,73 @@ def test_a_folder_of_this_machine_that_can_not_be_read(tmp_path: Path, monkeypat
 class UnreadableEntry:
     """A name whose folder may be listed and not entered."""
 
-    def __init__(self, inner: os.DirEntry[str], error: OSError) -> None:
+    def __init__(self, inner, error):
         self._inner, self._error = inner, error
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name):
         return getattr(self._inner, name)
 
-    def stat(self, **_: Any) -> os.stat_result:
+    def stat(self, **_):
         raise self._error
 
 
 @pytest.mark.parametrize(("number", "raises"), [(13, True), (5, True), (2, False)], ids=["refused", "broken", "gone"])
-def test_a_file_of_this_machine_that_can_not_be_looked_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, raises: bool
-) -> None:
+def test_a_file_of_this_machine_that_can_not_be_looked_at(tmp_path, monkeypatch, number, raises):
     store, names = filled(str(tmp_path / "store"))
     real = os.scandir
 
     class Listing:
-        def __init__(self, path: Any) -> None:
+        def __init__(self, path):
             self._inner = real(path)
 
-        def __enter__(self) -> Iterator[Any]:
+        def __enter__(self):
             hurt = OSError(number, os.strerror(number))
             return (UnreadableEntry(each, hurt) if "/r1/" in each.path else each for each in self._inner)
 
-        def __exit__(self, *_: object) -> None:
+        def __exit__(self, *_):
             self._inner.close()
 
     monkeypatch.setattr(os, "scandir", lambda path=".": Listing(path))
-    if raises:
-        with pytest.raises(StorageError):
-            list(store.list())
-    else:
+    with pytest.raises(StorageError) if raises else nullcontext():
         assert [*store.list()] == [names[0], names[2]]
+
+
+# -- a storage that takes the connection and says nothing --------------------------------------------------
+
+
+@contextmanager
+def silent_server():
+    """Accept connections and never answer."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    taken = []
+
+    def accept():
+        with suppress(OSError):
+            while True:
+                taken.append(listener.accept()[0])
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(5)
+        for connection in taken:
+            connection.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [("s3://bucket/media", {"key": "key-1234", "secret": "secret-5678"}), ("gs://bucket/media", {"token": "anon"})],
+)
+def test_a_silent_storage_is_given_up(url, options):
+    with silent_server() as endpoint:
+        begun = time.monotonic()
+        with pytest.raises(StorageError, match="no answer in time") as caught:
+            MediaStore(url, storage_options={**options, "endpoint_url": endpoint}, timeout=timedelta(seconds=0.5))
+        # Asked twice, half a second each; the rest is what a client needs to start.
+        assert time.monotonic() - begun < 20
+    assert "longer timeout" in caught.value.next_step
+    assert "secret-5678" not in str(caught.value)

@@ -9,7 +9,6 @@ import threading
 import urllib.error
 import urllib.request
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import botocore.auth
@@ -21,38 +20,30 @@ from fsmedia import (
     InvalidMediaError,
     InvalidReferenceError,
     MediaContent,
-    MediaError,
     MediaMetadata,
     MediaNotFoundError,
     MediaStore,
     StorageError,
 )
 from tests.conftest import make_storage
-from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3Storage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.storages import GcsStorage, LocalStorage, Storage
+from tests.contract.conftest import on, storages
+from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE
+from tests.transfers import opened
 
 RUN = MediaMetadata(run_id="a run/é & co", timestamp=datetime.fromisoformat("2026-03-04T05:06:07Z"))
 PNG = b"\x89PNG\r\n\x1a\n the bytes of a picture"
 WEEK = timedelta(days=7)
 MISSING = "runs/r1/nothing.png"
 
-
-def opened(storage: Storage, **options: Any) -> MediaStore:
-    """Open a store there."""
-    return MediaStore(storage.url, storage_options=storage.options, **options)
+storage = storages(LOCAL, S3_RCLONE)
 
 
-def stored(store: MediaStore, data: bytes = PNG, mime_type: str = "image/png") -> str:
+def stored(store, data=PNG, mime_type="image/png"):
     """Store a picture."""
     return store.store_media(MediaContent.from_bytes(data, mime_type), RUN)
 
 
-def get(url: str) -> tuple[int, str | None, bytes]:
+def get(url):
     """Ask as any program would: status, content type, bytes."""
     try:
         with urllib.request.urlopen(url) as answer:
@@ -62,15 +53,15 @@ def get(url: str) -> tuple[int, str | None, bytes]:
             return error.code, None, b""
 
 
-def query(url: str) -> dict[str, str]:
+def query(url):
     """Return the parameters of a URL."""
     return {name: values[0] for name, values in parse_qs(urlsplit(url).query, strict_parsing=True).items()}
 
 
-def failures(store: MediaStore, reference: str) -> list[MediaError]:
+def failures(store, reference):
     """Return the errors of every way in which a URL can't be had."""
     folder = reference.rpartition("/")[0]
-    calls: list[tuple[str, Any, type[MediaError]]] = [(MISSING, None, MediaNotFoundError)]
+    calls = [(MISSING, None, MediaNotFoundError)]
     calls += [(wrong, None, InvalidReferenceError) for wrong in ("runs", folder, f"{reference}.meta")]
     calls += [(reference, wrong, InvalidMediaError) for wrong in (60, "1h")]
     caught = []
@@ -81,7 +72,7 @@ def failures(store: MediaStore, reference: str) -> list[MediaError]:
     return caught
 
 
-def test_local(local_storage: LocalStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local(local_storage, tmp_path, monkeypatch):
     store = opened(local_storage)
     reference = stored(store)
     url = store.get_url(reference)
@@ -93,21 +84,21 @@ def test_local(local_storage: LocalStorage, tmp_path: Path, monkeypatch: pytest.
     assert MediaStore("media", read_only=True).get_url(reference) == url
 
 
-@pytest.mark.parametrize("root", ["with blank", "100%", "ü#?&;=+[]~'", "a\nb", "%2F"])
-@pytest.mark.parametrize("name", ["x.png", "a b/é#?%2F.png", "tab\tnl\n/&;=+[]~'.png", "e\u0301/x"])
-def test_local_names_are_percent_encoded(tmp_path: Path, root: str, name: str) -> None:
-    path = tmp_path / root / "runs" / name
-    path.parent.mkdir(parents=True)
-    path.write_bytes(PNG)
-    store = MediaStore(tmp_path / root)
-    url = store.get_url(f"runs/{name}")
-    assert url.isascii()
-    assert not re.search(r"[\s#?]", url)
-    assert get(url)[2] == PNG
-    assert store.retrieve_media(url).read_bytes() == PNG
+def test_local_names_are_percent_encoded(tmp_path):
+    for root in ("with blank", "100%", "ü#?&;=+[]~'", "a\nb", "%2F"):
+        for name in ("x.png", "a b/é#?%2F.png", "tab\tnl\n/&;=+[]~'.png", "e\u0301/x"):
+            path = tmp_path / root / "runs" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(PNG)
+            store = MediaStore(tmp_path / root)
+            url = store.get_url(f"runs/{name}")
+            assert url.isascii()
+            assert not re.search(r"[\s#?]", url)
+            assert get(url)[2] == PNG
+            assert store.retrieve_media(url).read_bytes() == PNG
 
 
-def test_a_local_link_that_leads_out_has_no_url(local_storage: LocalStorage, tmp_path: Path) -> None:
+def test_a_local_link_that_leads_out_has_no_url(local_storage, tmp_path):
     (tmp_path / "x.png").write_bytes(PNG)
     (tmp_path / "media" / "runs").mkdir(parents=True)
     (tmp_path / "media" / "runs" / "r1").symlink_to(tmp_path)
@@ -116,7 +107,7 @@ def test_a_local_link_that_leads_out_has_no_url(local_storage: LocalStorage, tmp
 
 
 @pytest.mark.parametrize(("name", "step"), [(MEMORY, "store.open"), (GCS, "service account")])
-def test_storages_that_can_not_sign(name: str, step: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_storages_that_can_not_sign(name, step, request, tmp_path):
     store = opened(make_storage(name, request, tmp_path))
     reference = stored(store)
     with pytest.raises(StorageError) as caught:
@@ -125,9 +116,8 @@ def test_storages_that_can_not_sign(name: str, step: str, request: pytest.Fixtur
     assert step in caught.value.next_step
 
 
-@pytest.mark.parametrize("name", [LOCAL, S3_MOTO, S3_RCLONE])
-def test_what_has_no_url(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    storage = make_storage(name, request, tmp_path)
+@on(LOCAL, S3_RCLONE, of=(LOCAL, S3_RCLONE, S3_MOTO))
+def test_what_has_no_url(storage):
     store = opened(storage)
     reference = stored(store)
     failures(store, reference)
@@ -136,29 +126,26 @@ def test_what_has_no_url(name: str, request: pytest.FixtureRequest, tmp_path: Pa
         store.get_url(reference)
 
 
-@pytest.fixture(params=[S3_MOTO, S3_RCLONE])
-def s3(request: pytest.FixtureRequest, tmp_path: Path) -> S3Storage:
-    """Each S3 server."""
-    made = make_storage(request.param, request, tmp_path)
-    assert isinstance(made, S3Storage)
-    return made
+EACH_S3 = on(S3_MOTO, S3_RCLONE, of=(S3_MOTO, S3_RCLONE))
 
 
-def test_s3(s3: S3Storage) -> None:
-    store = opened(s3)
+@EACH_S3
+def test_s3(storage):
+    store = opened(storage)
     for mime_type in ("image/png", "text/plain; charset=utf-8"):
         reference = stored(store, PNG, mime_type)
-        with s3.counted() as requests:
+        with storage.counted() as requests:
             url = store.get_url(reference)
         assert requests == {"head": 2}, "signing is offline; the looks tell whether there is something to sign for"
         assert get(url) == (200, mime_type, PNG)
-        assert s3.server.secret not in unquote(url)
-    assert opened(s3, read_only=True).get_url(reference).startswith(url.partition("?")[0])
+        assert storage.server.secret not in unquote(url)
+    assert opened(storage, read_only=True).get_url(reference).startswith(url.partition("?")[0])
 
 
-def test_s3_lifetimes_by_version_4(s3: S3Storage) -> None:
+@EACH_S3
+def test_s3_lifetimes_by_version_4(storage):
     """Buckets made since 2020, and whole regions, refuse signatures of the older version."""
-    store = opened(s3, url_expiry=timedelta(seconds=90))
+    store = opened(storage, url_expiry=timedelta(seconds=90))
     reference = stored(store)
     asked = {None: 90, timedelta(0): 90, timedelta(days=-1): 90, timedelta.min: 90, timedelta(seconds=59.2): 60}
     asked |= {timedelta(milliseconds=1): 1, timedelta(seconds=1): 1, timedelta(hours=2): 7200, WEEK: 604800}
@@ -168,12 +155,12 @@ def test_s3_lifetimes_by_version_4(s3: S3Storage) -> None:
         with pytest.raises(InvalidMediaError, match="7 days"):
             store.get_url(reference, expiry)
     with pytest.raises(InvalidMediaError, match="7 days"):
-        opened(s3, url_expiry=timedelta(days=30)).get_url(reference)
-    fields = query(opened(s3).get_url(reference))
+        opened(storage, url_expiry=timedelta(days=30)).get_url(reference)
+    fields = query(opened(storage).get_url(reference))
     assert (fields["X-Amz-Expires"], fields["X-Amz-Algorithm"]) == ("3600", "AWS4-HMAC-SHA256")
 
 
-def test_tampered_urls_are_refused(rclone_storage: S3Storage) -> None:
+def test_tampered_urls_are_refused(rclone_storage):
     store = opened(rclone_storage)
     reference, other = stored(store), stored(store, b"something else", "text/plain")
     url = store.get_url(reference, timedelta(minutes=5))
@@ -193,40 +180,41 @@ def test_tampered_urls_are_refused(rclone_storage: S3Storage) -> None:
         assert get(changed)[0] in (400, 403), what
 
 
-@pytest.mark.parametrize(("age", "accepted"), [(30, True), (62, False), (86400, False)])
-def test_expired_urls_are_refused(
-    rclone_storage: S3Storage, monkeypatch: pytest.MonkeyPatch, age: int, accepted: bool
-) -> None:
+def test_expired_urls_are_refused(rclone_storage, monkeypatch):
     """Signed in the past: only while the query is signed does botocore's clock go wrong."""
     store = opened(rclone_storage)
     reference = stored(store)
     sign, clock = botocore.auth.S3SigV4QueryAuth.add_auth, botocore.auth.get_current_datetime
 
-    def in_the_past(self: Any, request: Any) -> None:
-        botocore.auth.get_current_datetime = lambda *args, **kwargs: clock(*args, **kwargs) - timedelta(seconds=age)
-        try:
-            sign(self, request)
-        finally:
-            botocore.auth.get_current_datetime = clock
+    for age, accepted in ((30, True), (62, False), (86400, False)):
 
-    monkeypatch.setattr(botocore.auth.S3SigV4QueryAuth, "add_auth", in_the_past)
-    url = store.get_url(reference, timedelta(seconds=60))
-    status, _, data = get(url)
-    assert (status == 200, data == PNG) == (accepted, accepted), status
-    assert accepted or status in (400, 403)
+        def in_the_past(self, request, age=timedelta(seconds=age)):
+            botocore.auth.get_current_datetime = lambda *args, **kwargs: clock(*args, **kwargs) - age
+            try:
+                sign(self, request)
+            finally:
+                botocore.auth.get_current_datetime = clock
+
+        monkeypatch.setattr(botocore.auth.S3SigV4QueryAuth, "add_auth", in_the_past)
+        status, _, data = get(store.get_url(reference, timedelta(seconds=60)))
+        assert (status == 200, data == PNG) == (accepted, accepted), status
+        assert accepted or status in (400, 403)
 
 
-def test_no_secret_in_any_error(s3: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = opened(s3)
+@EACH_S3
+def test_no_secret_in_any_error(storage, monkeypatch):
+    store = opened(storage)
     reference = stored(store)
     caught = failures(store, reference)
-    if s3.name == S3_RCLONE:
+    if storage.name == S3_RCLONE:
         with pytest.raises(StorageError) as refused:
-            MediaStore(s3.url, storage_options={**s3.options, "secret": "wrong-secret-Xy77"}).get_url(reference)
+            MediaStore(storage.url, storage_options=storage.options | {"secret": "wrong-secret-Xy77"}).get_url(
+                reference
+            )
         caught.append(refused.value)
 
-    async def failing(*args: Any, **kwargs: Any) -> str:
-        raise OSError(f"can't reach with {s3.server.secret} of {s3.server.key}")
+    async def failing(*args, **kwargs):
+        raise OSError(f"can't reach with {storage.server.secret} of {storage.server.key}")
 
     for broken in ("_url", "_call_s3"):
         with monkeypatch.context() as patched:
@@ -236,23 +224,23 @@ def test_no_secret_in_any_error(s3: S3Storage, monkeypatch: pytest.MonkeyPatch) 
             caught.append(refused.value)
     for error in caught:
         shown = f"{error!r} {error} {error.__dict__} {error.__cause__!r}"
-        for secret in (s3.server.secret, "wrong-secret-Xy77", "Signature=", "AWSAccessKeyId", "X-Amz"):
+        for secret in (storage.server.secret, "wrong-secret-Xy77", "Signature=", "AWSAccessKeyId", "X-Amz"):
             assert secret not in shown
 
 
 @pytest.fixture
-def service_account() -> Iterator[tuple[dict[str, str], rsa.RSAPublicKey]]:
+def service_account():
     """Make a service account, and a token server that believes it."""
 
     class Tokens(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+        def do_POST(self):
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.end_headers()
             self.wfile.write(b'{"access_token": "t", "expires_in": 3600, "token_type": "Bearer"}')
 
-        def log_message(self, *args: Any) -> None: ...
+        def log_message(self, *args): ...
 
     key = rsa.generate_private_key(65537, 2048)
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -267,7 +255,7 @@ def service_account() -> Iterator[tuple[dict[str, str], rsa.RSAPublicKey]]:
         server.shutdown()
 
 
-def test_gcs(gcs_storage: GcsStorage, service_account: tuple[dict[str, Any], rsa.RSAPublicKey]) -> None:
+def test_gcs(gcs_storage, service_account):
     account, public_key = service_account
     options = {**gcs_storage.options, "token": account}
     store = MediaStore(gcs_storage.url, storage_options=options, url_expiry=timedelta(seconds=90))
@@ -296,7 +284,7 @@ def test_gcs(gcs_storage: GcsStorage, service_account: tuple[dict[str, Any], rsa
         assert not any(secret in f"{error!r} {error.__dict__}" for error in caught)
 
 
-def test_a_media_of_the_same_store_as_source(storage: Storage) -> None:
+def test_a_media_of_the_same_store_as_source(storage):
     store = opened(storage)
     first = stored(store)
     second = MediaMetadata(run_id="second")
@@ -311,7 +299,7 @@ def test_a_media_of_the_same_store_as_source(storage: Storage) -> None:
     assert storage.read(third) == storage.read(again) == PNG
 
 
-def test_what_is_no_source(storage: Storage) -> None:
+def test_what_is_no_source(storage):
     store = opened(storage)
     reference = stored(store)
     before = storage.keys()
@@ -326,7 +314,7 @@ def test_what_is_no_source(storage: Storage) -> None:
             file.read(1)
 
 
-def test_a_media_of_another_store_as_source(storage: Storage, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_a_media_of_another_store_as_source(storage, request, tmp_path):
     """A retrieved content knows the way to its bytes, wherever it is stored next."""
     store = opened(storage)
     for name in (LOCAL, MEMORY):
