@@ -71,6 +71,11 @@ ON_SEAWEED = (
     "protocol/test_requests_named.py",
 )
 """Files whose cases run on SeaweedFS at small size too: it is the third S3, and the slowest of them."""
+ON_MOTO = (
+    *ON_SEAWEED, "contract/test_deduplication.py", "contract/test_erasure.py", "contract/test_servers.py",
+    "contract/test_sync.py", "contract/test_urls.py", "filesystem/test_writing.py", "protocol",
+)  # fmt: skip
+"""Files and folders whose cases run on moto at small size too where rclone, which is faster, has the same case."""
 
 
 def is_seaweed(item: pytest.Item) -> bool:
@@ -97,11 +102,19 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(cores, MOST_WORKERS)
 
 
+def is_among(item: pytest.Item, paths: tuple[str, ...]) -> bool:
+    """Say whether a case stands in one of these files and folders."""
+    return any(item.path.is_relative_to(TESTS / path) for path in paths)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Make `-m full` mean everything, and any other run what is not marked so; clients come last."""
+    usual = {(item.path, item.name) for item in items if not item.get_closest_marker("full")}
     for item in items:
-        if is_seaweed(item) and item.path.relative_to(TESTS).as_posix() not in ON_SEAWEED:
+        on_rclone = item.name.replace(S3_MOTO, S3_RCLONE)
+        is_second = on_rclone != item.name and (item.path, on_rclone) in usual and not is_among(item, ON_MOTO)
+        if is_second or (is_seaweed(item) and not is_among(item, ON_SEAWEED)):
             item.add_marker("full")
     if asked_for_full(config):
         for item in items:

@@ -31,8 +31,7 @@ from fsmedia import (
 from tests.contract.conftest import on, storages
 from tests.contract.specimens import KEEPS_CONTENT_TYPE, PNG, R1, STORE_JSON, png, traces
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, switch_looks
-from tests.surfaces.test_cli import fsmedia
-from tests.surfaces.test_cli_deduplication import options_of
+from tests.surfaces.commands import fsmedia, options_of
 from tests.transfers import opened
 
 GONE = "runs/r1/0000_00_u00000000000000000000000000.png"

@@ -13,7 +13,7 @@ from tests.catalogs import old_enough
 from tests.contract.conftest import on, storages
 from tests.contract.specimens import PNG, R1, WAV, png
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, ObjectStorage
-from tests.surfaces.test_cli import fsmedia
+from tests.surfaces.commands import fsmedia
 from tests.transfers import opened
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
