@@ -56,46 +56,21 @@ WINDOW = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erasure:
-    """Options of an erasure, and the erasure.
+    """Options of an erasure, and the erasure."""
 
-    Attributes
-    ----------
-    words
-        The ids that a media must all have.
-    force
-        Go on also where so little was listed that it may be wrong.
-    forget_log
-        Also take the subject's lines out of the store's records of deletions, and write none.
-    versions
-        Also remove older versions of all that goes, where the bucket keeps any.
-    progress
-        Called with the number of media looked at so far.
-    forget_previews
-        Called with keys of bytes that are gone; removes their previews from this machine, and returns how many.
-    """
-
-    words: Mapping[str, str | None]
+    words: Mapping[str, str | None]  # ids that a media must all have
     clock: Callable[[], datetime]
     dry_run: bool = False
-    force: bool = False
-    forget_log: bool = False
-    versions: bool = False
+    force: bool = False  # go on also where so little was listed that it may be wrong
+    forget_log: bool = False  # also take the subject's lines out of the store's records of deletions, and write none
+    versions: bool = False  # also remove older versions of all that goes, where the bucket keeps any
     executor: Executor | None = None
     progress: Callable[[int], object] | None = None
     log: DeletionLog = None
-    forget_previews: Callable[[Collection[str]], int] = lambda _: 0
+    forget_previews: Callable[[Collection[str]], int] = lambda _: 0  # of keys whose bytes are gone; returns how many
 
     def run(self, backend: Backend, settings_file: SettingsFile) -> Receipt:
-        """Erase once.
-
-        Raises
-        ------
-        InvalidMediaError
-            Nobody is named.
-        StorageError
-            The store can't be listed, or so little was listed that it may be wrong; nothing has been deleted then. All
-            else that fails is in the receipt.
-        """
+        """Erase once; what fails after the first deletion is in the receipt."""
         settings_file.refresh()
         subject = Subject.of(self.words, settings_file.reload())
         begun = self.clock()
@@ -157,17 +132,11 @@ class EraseContext:
 
 @dataclass(slots=True)
 class EraseResult(JobResult):
-    """Result of a window of an erasure.
-
-    Attributes
-    ----------
-    pages
-        Keys of journal pages that may go, for nothing on them is half done.
-    """
+    """Result of a window of an erasure."""
 
     erased: list[EraseItem] = field(default_factory=list)
     held: list[Remaining] = field(default_factory=list)
-    pages: list[str] = field(default_factory=list)
+    pages: list[str] = field(default_factory=list)  # keys of journal pages that may go: nothing on them is half done
 
     def fail(self, key: str, error: MediaError) -> None:
         """Note what went wrong; that a media is held is nothing wrong."""

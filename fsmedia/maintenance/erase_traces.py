@@ -74,20 +74,12 @@ LARGEST = 2**30
 
 @dataclass(slots=True)
 class Traces:
-    """Finds and removes traces of a subject's media.
-
-    Attributes
-    ----------
-    erased
-        References that are gone, or in a dry run would be.
-    staying
-        References of the subject that stay: held, or not deleted because something failed.
-    """
+    """Finds and removes traces of a subject's media."""
 
     backend: Backend
     subject: Subject
-    erased: Collection[str]
-    staying: Collection[str]
+    erased: Collection[str]  # references that are gone, or in a dry run would be
+    staying: Collection[str]  # references of the subject that stay: held, or not deleted because something failed
     dry_run: bool
     failed: list[Remaining] = field(default_factory=list)
 
@@ -308,13 +300,7 @@ class CleanupResult:
 def clear_leftovers(
     backend: Backend, subject: Subject, erased: Collection[str], configuration: Configuration, *, dry_run: bool
 ) -> CleanupResult:
-    """List the store again, and remove leftovers of the subject.
-
-    Parameters
-    ----------
-    erased
-        References that are gone, or in a dry run would be: due entries that name them need not grow old.
-    """
+    """List the store again, and remove leftovers of the subject; due entries of what was erased need not grow old."""
     cleanup = CleanupResult()
     try:
         listing = find_leftovers(backend)
@@ -415,13 +401,7 @@ def _clear_due(
 
 
 def read_receipt(given: Receipt | Mapping[str, Any] | str | PathLike[str]) -> Receipt:
-    """Return a receipt, from its file, its JSON values or itself.
-
-    Raises
-    ------
-    InvalidMediaError
-        It is none, was changed since it was written, or is that of a dry run.
-    """
+    """Return a receipt, from its file, its JSON values or itself; one that was changed, or of a dry run, is refused."""
     receipt = given if isinstance(given, Receipt) else _receipt_of(given)
     if not receipt.is_unchanged:
         raise InvalidMediaError("the receipt was changed since it was written", next_step="look for another copy of it")
@@ -463,13 +443,7 @@ def check_receipt(
     executor: Executor | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> ReceiptReport:
-    """Look for everything that a receipt calls erased.
-
-    Raises
-    ------
-    StorageError
-        The store can't be listed or read: then nothing is proved.
-    """
+    """Look for everything that a receipt calls erased; raises where something can't be read: nothing is proved then."""
     begun = time.monotonic()
     check = _ReceiptCheck(backend, receipt)
     check.objects()
@@ -491,21 +465,13 @@ def check_receipt(
 
 @dataclass(slots=True)
 class _ReceiptCheck:
-    """Looks for everything that a receipt calls erased.
-
-    Attributes
-    ----------
-    references
-        Media that the receipt lists.
-    gone
-        Digests of bytes that it calls gone.
-    """
+    """Looks for everything that a receipt calls erased."""
 
     backend: Backend
     receipt: Receipt
     traces: list[Trace] = field(default_factory=list)
     references: frozenset[str] = frozenset()
-    gone: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()  # digests of bytes that it calls gone
 
     def __post_init__(self) -> None:
         self.references = frozenset(str(each.reference) for each in self.receipt.erased)
@@ -614,15 +580,9 @@ class ReceiptCheckContext:
 
 @dataclass(slots=True)
 class ReceiptCheckResult(JobResult):
-    """Result of a window of a check.
+    """Result of a window of a check."""
 
-    Attributes
-    ----------
-    found
-        Media with bytes that should be gone.
-    """
-
-    found: list[str] = field(default_factory=list)
+    found: list[str] = field(default_factory=list)  # media with bytes that should be gone
 
 
 def check_receipt_window(context: ReceiptCheckContext, window: Sequence[ListedPair]) -> ReceiptCheckResult:

@@ -72,71 +72,37 @@ _UNTOLD = "stays: some media of the source could not be read, so it can't be tol
 
 @dataclass(frozen=True, slots=True)
 class SyncTarget:
-    """The root that media are copied to.
-
-    Attributes
-    ----------
-    configuration
-        Its settings; those that the first write will make, where it has none.
-    """
+    """The root that media are copied to."""
 
     backend: Backend
     settings_file: SettingsFile
-    configuration: Configuration
+    configuration: Configuration  # those that the first write will make, where it has none
 
     def settle(self) -> None:
-        """Write the settings if there are none.
-
-        Raises
-        ------
-        StoreConflictError
-            Somebody made the store with other settings in this moment.
-        """
+        """Write the settings if there are none."""
         self.settings_file.settle(drafted=self.configuration)
 
 
 @dataclass(frozen=True, slots=True)
 class SyncOptions:
-    """Options of a sync.
-
-    Attributes
-    ----------
-    force
-        Delete also where so little of the source was listed that it may be wrong.
-    mapping
-        A file that old and new references are added to.
-    progress
-        Called with the number of media looked at and the number of bytes copied so far.
-    """
+    """Options of a sync."""
 
     selection: Selection
     delete: bool = False
-    force: bool = False
+    force: bool = False  # delete also where so little of the source was listed that it may be wrong
     dry_run: bool = False
-    mapping: str | PathLike[str] | None = None
+    mapping: str | PathLike[str] | None = None  # a file that old and new references are added to
     missing_id: str | None = None
     check: Check = "size"
     executor: Executor | None = None
-    progress: Callable[[int, int], object] | None = None
+    progress: Callable[[int, int], object] | None = None  # of media looked at and bytes copied so far
     stopped: Callable[[], bool] = bool
     log: DeletionLog = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
 def sync(source: Backend, settings_file: SettingsFile, target: SyncTarget, options: SyncOptions) -> SyncReport:
-    """Copy media of one root to another.
-
-    Parameters
-    ----------
-    settings_file
-        The source's.
-
-    Raises
-    ------
-    StorageError
-        One of the roots can't be listed, or the target's settings not written; or so little of the source was listed
-        that nothing is deleted by it. What failed for single media is in the report.
-    """
+    """Copy media of one root to another; what failed for single media is in the report."""
     begun = time.monotonic()
     configuration = settings_file.configuration
     check_missing_id(options.missing_id)
@@ -194,22 +160,7 @@ def sync(source: Backend, settings_file: SettingsFile, target: SyncTarget, optio
 
 
 def open_target(backend: Backend, asked: Settings, source: Backend, settings: Configuration) -> SyncTarget:
-    """Open the root that media are copied to, and decide its settings.
-
-    Parameters
-    ----------
-    asked
-        Settings that the caller asks for.
-    settings
-        The source's, which a new store takes over where nothing else is asked for.
-
-    Raises
-    ------
-    InvalidMediaError
-        It is the source itself, or one lies in the other.
-    StoreConflictError
-        It has other settings than asked.
-    """
+    """Open the root that media are copied to; a new one takes over the settings of the source where none are asked."""
     if overlap(source, backend):
         raise InvalidMediaError(
             f"{backend.url} and the source at {source.url} are one place, or one lies in the other",
@@ -259,21 +210,7 @@ def _parts(root: str) -> list[str]:
 
 @dataclass(slots=True)
 class _SyncJob:
-    """A sync under way.
-
-    Attributes
-    ----------
-    met
-        Names at the target, or references there, that the source has media for.
-    claimed
-        Names at the target that were made of metadata, which may be the same for two media.
-    left
-        `stable_name` of media that were skipped, so the target's are not extra.
-    unnamed
-        Media of the source whose name at the target is not known.
-    nested, nested_there
-        Stores below the source and below the target; nothing is read from them, written to them or deleted in them.
-    """
+    """A sync under way."""
 
     source: Backend
     target: SyncTarget
@@ -283,15 +220,15 @@ class _SyncJob:
     source_held: frozenset[str]
     total: SyncResult = field(default_factory=SyncResult)
     examined: int = 0
-    met: set[str] = field(default_factory=set)
-    claimed: set[str] = field(default_factory=set)
-    left: set[str] = field(default_factory=set)
+    met: set[str] = field(default_factory=set)  # names or references at the target that the source has
+    claimed: set[str] = field(default_factory=set)  # names made of metadata: two media may get the same
+    left: set[str] = field(default_factory=set)  # `stable_name` of skipped media: the target's are not extra
     moved: list[Moved] = field(default_factory=list)
     mappings: list[str] = field(default_factory=list)
-    unnamed: int = 0
+    unnamed: int = 0  # media of the source whose name at the target is not known
     transferred: int = 0
-    nested: NestedStores = field(default_factory=NestedStores)
-    nested_there: NestedStores = field(default_factory=NestedStores)
+    nested: NestedStores = field(default_factory=NestedStores)  # below the source
+    nested_there: NestedStores = field(default_factory=NestedStores)  # below the target
 
     def sync_items(self, configuration: Configuration) -> Iterator[list[SyncItem]]:
         """Walk over the source, read sidecars, and yield windows of media with their names at the target."""
@@ -487,23 +424,13 @@ class ExtrasResult(JobResult):
 
 @dataclass(frozen=True, slots=True)
 class ExtrasRemoval:
-    """Deletion of media that only the target has.
-
-    Attributes
-    ----------
-    held
-        Keys of the holds at the target.
-    uncertain
-        Why nobody can tell what the source has; empty where that is known.
-    elsewhere
-        `stable_name` of what the source has besides the selected media: these left the selection, but are not gone.
-    """
+    """Deletion of media that only the target has."""
 
     target: SyncTarget
     selection: Selection
-    held: frozenset[str]
-    uncertain: str
-    elsewhere: frozenset[str]
+    held: frozenset[str]  # keys of the holds at the target
+    uncertain: str  # why nobody can tell what the source has; empty where that is known
+    elsewhere: frozenset[str]  # `stable_name` of what the source has besides: it left the selection, but is not gone
     dry_run: bool
     log: DeletionLog
     now: Callable[[], datetime]

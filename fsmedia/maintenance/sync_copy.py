@@ -57,23 +57,13 @@ _LONGEST = "0" * 26
 
 
 class TargetMedia(NamedTuple):
-    """A media as the target's listing shows it.
-
-    Attributes
-    ----------
-    size
-        Of its bytes.
-    modified
-        When they were written, where it has no sidecar that could be compared.
-    suspect
-        The listing showed a deduplicated media without its bytes, or with another number of them.
-    """
+    """A media as the target's listing shows it."""
 
     reference: str
     size: int
     has_sidecar: bool = True
-    modified: datetime | None = None
-    suspect: bool = False
+    modified: datetime | None = None  # when they were written, where it has no sidecar that could be compared
+    suspect: bool = False  # the listing showed a deduplicated media without its bytes, or with another number of them
 
 
 class SkipError(Exception):
@@ -82,40 +72,20 @@ class SkipError(Exception):
 
 @dataclass(slots=True)
 class SyncItem:
-    """A media to copy.
+    """A media to copy."""
 
-    Attributes
-    ----------
-    reference, entry, text
-        At the source: its name, its bytes as listed, its sidecar's bytes.
-    name
-        At the target; a deduplicated one gets the rest of its name when its bytes are there.
-    sidecar
-        Its sidecar at the target, without the marker; None where it has none.
-    digest
-        Of its bytes by its sidecar; empty where that has none.
-    shares
-        Whether it shares its bytes at the target.
-    relaid
-        Whether its name at the target was made from its metadata.
-    known
-        The same media at the target, if it is there.
-    held
-        Whether it is held at the source.
-    """
-
-    reference: str
+    reference: str  # this, the entry of its bytes, and its sidecar's text are the source's
     entry: Entry
     text: bytes | None
-    name: str
-    sidecar: Sidecar | None
+    name: str  # at the target; a deduplicated one gets the rest of its name when its bytes are there
+    sidecar: Sidecar | None  # its sidecar at the target, without the marker; None where it has none
     mime_type: str
-    digest: str
+    digest: str  # of its bytes by its sidecar; empty where that has none
     expires_at: datetime | None
-    shares: bool
-    relaid: bool
-    held: bool
-    known: TargetMedia | None = None
+    shares: bool  # whether it shares its bytes at the target
+    relaid: bool  # whether its name at the target was made from its metadata
+    held: bool  # at the source
+    known: TargetMedia | None = None  # the same media at the target, if it is there
 
     @property
     def source_key(self) -> str:
@@ -140,20 +110,12 @@ class SyncItem:
 
 @dataclass(frozen=True, slots=True)
 class TargetNaming:
-    """Names that media of one store get in another.
-
-    Attributes
-    ----------
-    missing_id
-        The id of the target's mode for media that have none.
-    root_length
-        Bytes of the target's root.
-    """
+    """Names that media of one store get in another."""
 
     source: Configuration
     target: Configuration
-    missing_id: str | None
-    root_length: int
+    missing_id: str | None  # the id of the target's mode for media that have none
+    root_length: int  # of the target's, in bytes
 
     @property
     def relays(self) -> bool:
@@ -163,17 +125,7 @@ class TargetNaming:
     def sync_item(
         self, listed: ListedItem, text: bytes | None, held: Mapping[str, object] | frozenset[str]
     ) -> SyncItem:
-        """Prepare one media.
-
-        Raises
-        ------
-        SkipError
-            It can't be called anything there.
-        CorruptSidecarError
-            Its sidecar can't be read.
-        InvalidLayoutError
-            Its name there would be too long.
-        """
+        """Prepare one media; SkipError says that it can't be called anything there."""
         reference = listed.entry.key
         record = records.record_of(records.StoredItem(listed.entry, text), self.source)
         values = {} if text is None else dict(Sidecar.parse(text, reference).values)
@@ -255,46 +207,26 @@ def known_media(backend: Backend, folders: Sequence[str], nested: NestedStores) 
 
 
 def check_missing_id(missing_id: str | None) -> None:
-    """Refuse an id that no media can have.
-
-    Raises
-    ------
-    InvalidMediaError
-        It is empty, or no text.
-    """
+    """Refuse an id that no media can have."""
     if missing_id is not None and (not isinstance(missing_id, str) or not missing_id):
         raise InvalidMediaError(f"missing_id must be an id, not {missing_id!r}")
 
 
 @dataclass(frozen=True, slots=True)
 class SyncAction:
-    """What to do with a media.
-
-    Attributes
-    ----------
-    reason
-        Why it is left out.
-    marker
-        Of a deduplicated media that stays: the one that its sidecar at the target names.
-    """
+    """What to do with a media."""
 
     kind: Kind
-    reason: str = ""
+    reason: str = ""  # why it is left out
     error: MediaError | None = None
-    marker: str | None = None
+    marker: str | None = None  # of a deduplicated media that stays: the one that its sidecar at the target names
 
 
 UNCHANGED, COPY = SyncAction("unchanged"), SyncAction("copy")
 
 
 def sync_actions(backend: Backend, sync_items: Sequence[SyncItem], held: frozenset[str]) -> list[SyncAction]:
-    """Compare media with the target, whose sidecars are read all at once.
-
-    Parameters
-    ----------
-    held
-        Keys of the holds at the target.
-    """
+    """Compare media with the target, whose sidecars are read all at once."""
     wanted = [each.known.reference for each in sync_items if each.known is not None and each.known.has_sidecar]
     texts = dict(zip(wanted, records.read_sidecars(backend, wanted), strict=True)) if wanted else {}
     found = []
@@ -404,23 +336,13 @@ _TOGETHER = 32 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class SyncRoute:
-    """Source and target of a sync.
-
-    Attributes
-    ----------
-    check
-        What is checked of bytes at the target.
-    copies
-        Whether the storage copies between the two by itself.
-    on_bytes
-        Called with the number of bytes that were just copied.
-    """
+    """Source and target of a sync."""
 
     source: Backend
     target: Backend
     check: Check
-    copies: bool
-    on_bytes: Callable[[int], None] | None = None
+    copies: bool  # whether the storage copies between the two by itself
+    on_bytes: Callable[[int], None] | None = None  # called with the number just copied
 
     def report(self, size: int) -> None:
         """Report bytes that were copied."""
@@ -430,38 +352,24 @@ class SyncRoute:
 
 @dataclass(frozen=True, slots=True)
 class SyncContext:
-    """Settings of a sync that its windows share.
-
-    Attributes
-    ----------
-    held
-        Keys of the holds at the target.
-    """
+    """Settings of a sync that its windows share."""
 
     route: SyncRoute
     grace: timedelta
-    held: frozenset[str]
+    held: frozenset[str]  # keys of the holds at the target
     dry_run: bool
 
 
 @dataclass(slots=True)
 class SyncResult(JobResult):
-    """Result of a window of a sync.
-
-    Attributes
-    ----------
-    settled
-        References at the source and at the target of all media that are there now.
-    fresh
-        Those of them that were copied just now under another reference.
-    """
+    """Result of a window of a sync."""
 
     copied: int = 0
     bytes_copied: int = 0
     unchanged: int = 0
     updated: int = 0
-    settled: list[Moved] = field(default_factory=list, metadata=PER_WINDOW)
-    fresh: list[Moved] = field(default_factory=list, metadata=PER_WINDOW)
+    settled: list[Moved] = field(default_factory=list, metadata=PER_WINDOW)  # all that are there now
+    fresh: list[Moved] = field(default_factory=list, metadata=PER_WINDOW)  # of these, new under another name
 
     def fail(self, key: str, error: MediaError) -> None:
         """Note what went wrong; that a media was deleted at the source meanwhile is nothing wrong."""
@@ -873,26 +781,14 @@ def _now() -> datetime:
 
 @dataclass(slots=True)
 class SyncUpload:
-    """Bytes of one media on their way; the steps of a store retarget and commit them like a stage.
-
-    Attributes
-    ----------
-    data
-        The bytes, where they fit into memory.
-    stage
-        What holds them, where they do not.
-    spoiled
-        Whether they can't be stored, because they are gone or not what their sidecar says.
-    arrived
-        Whether they were put at the target and checked; not where it had them already.
-    """
+    """Bytes of one media on their way; the steps of a store retarget and commit them like a stage."""
 
     route: SyncRoute
     sync_item: SyncItem
-    data: bytes | None = None
-    stage: Stage | None = None
-    spoiled: bool = False
-    arrived: bool = False
+    data: bytes | None = None  # the bytes, where they fit into memory
+    stage: Stage | None = None  # what holds them, where they do not
+    spoiled: bool = False  # whether they can't be stored, because they are gone or not what their sidecar says
+    arrived: bool = False  # whether they were put at the target and checked; not where it had them already
     _key: str = ""
     _begun: str = ""
 
@@ -921,15 +817,7 @@ class SyncUpload:
             self.stage.ready()
 
     def commit(self, content_type: str) -> None:
-        """Put the bytes at their key, and check them.
-
-        Raises
-        ------
-        StorageError
-            Other bytes lie there than were sent, or the storage failed.
-        MediaNotFoundError, StoreConflictError
-            The source's were deleted or changed meanwhile.
-        """
+        """Put the bytes at their key, and check them."""
         if self.stage is None and self.data is None:
             if self.route.copies:
                 self._copy_by_storage()
@@ -985,13 +873,7 @@ class SyncUpload:
     # -- reading at the source --------------------------------------------------------------------------------
 
     def take(self, data: bytes | MediaError | None) -> None:
-        """Accept bytes that were read together with others.
-
-        Raises
-        ------
-        MediaNotFoundError, CorruptSidecarError, StoreConflictError, StorageError
-            They can't be read, or are not what the sidecar says.
-        """
+        """Accept bytes that were read together with others."""
         if isinstance(data, MediaError):
             raise data
         if data is None:
