@@ -19,7 +19,7 @@ from fsmedia.core.lifetime import Deleter
 from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.errors import HeldMediaError, InvalidReferenceError, MediaError
 from fsmedia.format import keys
-from fsmedia.maintenance.erase_traces import Traces, clear_leftovers
+from fsmedia.maintenance.erase_traces import CleanupResult, Traces, clear_leftovers
 from fsmedia.maintenance.erase_versions import VersionSearch, VersionsLeft, clear_versions
 from fsmedia.maintenance.leftovers import marker_prefix_of
 from fsmedia.maintenance.subject import (
@@ -293,40 +293,42 @@ class _ReceiptJob:
     found: SearchResult
     gone: EraseResult
     nested: NestedStores
-    failed: list[Remaining] = field(default_factory=list)
+    result: CleanupResult = field(default_factory=CleanupResult)
 
     def receipt(self, begun: datetime, settings_file: SettingsFile) -> Receipt:
         """Clean the records of the store, and return the receipt of all of it."""
         dry_run = self.erasure.dry_run
         unique = {each.reference: each for each in reversed(self.gone.erased)}
         staying = {each.reference for each in self.gone.held} | {each.reference for each in self.gone.failed}
-        cleanup = clear_leftovers(self.backend, self.subject, unique, settings_file.configuration, dry_run=dry_run)
-        traces = Traces(self.backend, self.subject, unique, staying, dry_run)
+        result = self.result
+        traces = Traces(self.backend, self.subject, unique, staying, dry_run, result)
+        clear_leftovers(traces, settings_file.configuration)
         with_media = 0 if dry_run else sum(each.expires for each in unique.values())
         erased = self._erased(list(unique.values())[::-1])
         gone = [keys.bytes_key(each.reference) for each in erased if each.data == "gone"]
         # In this order: the catalog is refreshed on the way, and shows what is there by then.
         cleaned = Cleaned(
-            due_entries=with_media + cleanup.due_entries,
-            leftovers=cleanup.leftovers,
-            mappings=traces.mappings(),
-            index_entries=traces.index_entries(),
-            quarantined=traces.quarantined(),
+            due_entries=with_media + result.due_entries,
+            leftovers=result.leftovers,
+            mappings=traces.remove(keys.REFERENCES),
+            index_entries=traces.remove(keys.DEDUP_INDEX_KEY),
+            quarantined=traces.remove(keys.QUARANTINE),
             snapshots=self._snapshots(settings_file, unique),
-            log_lines=traces.log_lines() if self.erasure.forget_log else 0,
+            log_lines=traces.remove(keys.DELETIONS) if self.erasure.forget_log else 0,
             previews=0 if dry_run else self.erasure.forget_previews(gone),
         )
         stale = traces.stale_holds()
         if not dry_run:
             self._record(erased)
-            self._tidy([] if cleanup.failed or traces.failed or self.failed else self.gone.pages)
+            self._tidy([] if result.failed else self.gone.pages)
         # When all is gone that goes, the journal too: whoever erases again finds what was the subject's by the older
         # versions of its sidecars.
         left = self._versions(erased, staying)
         erased = [_with_versions(each, left) for each in erased]
         cleaned = cleaned.model_copy(update={"versions": left.removed})
-        failed = [*cleanup.failed, *traces.failed, *self.failed]
-        failed += [Remaining(reference=each.reference, reason=str(each.error)) for each in self.found.failed]
+        failed = [
+            Remaining(reference=each.reference, reason=str(each.error)) for each in (*result.failed, *self.found.failed)
+        ]
         failed += [Remaining(reference=each.reference, reason=each.error.problem) for each in self.gone.failed]
         return Receipt(
             fsmedia=_version(),
@@ -338,7 +340,7 @@ class _ReceiptJob:
             examined=self.found.examined,
             erased=tuple(erased),
             held=_sorted([*self.gone.held, *stale]),
-            waiting=_sorted(cleanup.waiting),
+            waiting=_sorted(result.waiting),
             unclear=_sorted(self.found.unclear),
             failed=_sorted(failed),
             versions=_sorted(left.left),
@@ -360,10 +362,10 @@ class _ReceiptJob:
                 executor=self.erasure.executor,
             )
         except MediaError as error:
-            self._fail(keys.CATALOG, error)
+            self.result.fail(keys.CATALOG, error)
             return 0
         for key, failure in forgotten.failed.items():
-            self._fail(key, failure)
+            self.result.fail(key, failure)
         return len(forgotten.gone)
 
     def _versions(self, erased: list[Erased], staying: Collection[str]) -> VersionsLeft:
@@ -382,7 +384,7 @@ class _ReceiptJob:
                 search, remove=self.erasure.versions, dry_run=self.erasure.dry_run, now=self.erasure.clock()
             )
         except MediaError as error:
-            self._fail(self.backend.url, error)
+            self.result.fail(self.backend.url, error)
             return VersionsLeft(is_known=False)
 
     def _erased(self, items: list[EraseItem]) -> list[Erased]:
@@ -432,7 +434,7 @@ class _ReceiptJob:
                     if others or not self.erasure.dry_run:  # in a dry run the own markers are no reason to stay
                         kept[pointer] = len(others)
         except MediaError as error:
-            self._fail(keys.BLOBS, error)
+            self.result.fail(keys.BLOBS, error)
         return kept
 
     def _record(self, erased: list[Erased]) -> None:
@@ -453,7 +455,7 @@ class _ReceiptJob:
         ]
         for window in windows(gone, WINDOW):
             for reference, error in lifetime.record(self.backend, log, window).items():
-                self._fail(reference, error)
+                self.result.fail(reference, error)
 
     def _tidy(self, pages: list[str]) -> None:
         """Remove the journal, and folders that are empty now.
@@ -463,14 +465,11 @@ class _ReceiptJob:
         """
         try:
             for key, error in (self.backend.delete(pages) if pages else {}).items():
-                self._fail(key, error)
+                self.result.fail(key, error)
             for folder in self.subject.folders.values():
                 self.backend.remove_folder(folder.rstrip("/"))
         except MediaError as error:
-            self._fail(keys.ERASURES, error)
-
-    def _fail(self, key: str, error: MediaError) -> None:
-        self.failed.append(Remaining(reference=Reference(key), reason=str(error)))
+            self.result.fail(keys.ERASURES, error)
 
 
 def _with_notes(backend: Backend, items: list[EraseItem]) -> list[EraseItem]:
