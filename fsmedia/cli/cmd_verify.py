@@ -151,10 +151,7 @@ def verify(
 
 
 class _FindingPrinter:
-    """Prints findings as they come, and the report at the end.
-
-    `planned`: whether a repair or an adoption was asked for, so that each line says what becomes of the thing.
-    """
+    """Prints findings as they come, and the report at the end."""
 
     def __init__(self, *, as_json: bool, everything: bool, planned: bool) -> None:
         self._as_json, self._everything, self._planned = as_json, everything, planned

@@ -19,7 +19,7 @@ from fsmedia.core.lifetime import Deleter
 from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.errors import HeldMediaError, InvalidReferenceError, MediaError
 from fsmedia.format import keys
-from fsmedia.maintenance.erase_traces import Traces, clear_leftovers
+from fsmedia.maintenance.erase_traces import CleanupResult, Traces, clear_leftovers
 from fsmedia.maintenance.erase_versions import VersionSearch, VersionsLeft, clear_versions
 from fsmedia.maintenance.leftovers import marker_prefix_of
 from fsmedia.maintenance.subject import (
@@ -56,46 +56,21 @@ WINDOW = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erasure:
-    """Options of an erasure, and the erasure.
+    """Options of an erasure, and the erasure."""
 
-    Attributes
-    ----------
-    words
-        The ids that a media must all have.
-    force
-        Go on also where so little was listed that it may be wrong.
-    forget_log
-        Also take the subject's lines out of the store's records of deletions, and write none.
-    versions
-        Also remove older versions of all that goes, where the bucket keeps any.
-    progress
-        Called with the number of media looked at so far.
-    forget_previews
-        Called with keys of bytes that are gone; removes their previews from this machine, and returns how many.
-    """
-
-    words: Mapping[str, str | None]
+    words: Mapping[str, str | None]  # ids that a media must all have
     clock: Callable[[], datetime]
     dry_run: bool = False
-    force: bool = False
-    forget_log: bool = False
-    versions: bool = False
+    force: bool = False  # go on also where so little was listed that it may be wrong
+    forget_log: bool = False  # also take the subject's lines out of the store's records of deletions, and write none
+    versions: bool = False  # also remove older versions of all that goes, where the bucket keeps any
     executor: Executor | None = None
     progress: Callable[[int], object] | None = None
     log: DeletionLog = None
-    forget_previews: Callable[[Collection[str]], int] = lambda _: 0
+    forget_previews: Callable[[Collection[str]], int] = lambda _: 0  # of keys whose bytes are gone; returns how many
 
     def run(self, backend: Backend, settings_file: SettingsFile) -> Receipt:
-        """Erase once.
-
-        Raises
-        ------
-        InvalidMediaError
-            Nobody is named.
-        StorageError
-            The store can't be listed, or so little was listed that it may be wrong; nothing has been deleted then. All
-            else that fails is in the receipt.
-        """
+        """Erase once; what fails after the first deletion is in the receipt."""
         settings_file.refresh()
         subject = Subject.of(self.words, settings_file.reload())
         begun = self.clock()
@@ -157,17 +132,11 @@ class EraseContext:
 
 @dataclass(slots=True)
 class EraseResult(JobResult):
-    """Result of a window of an erasure.
-
-    Attributes
-    ----------
-    pages
-        Keys of journal pages that may go, for nothing on them is half done.
-    """
+    """Result of a window of an erasure."""
 
     erased: list[EraseItem] = field(default_factory=list)
     held: list[Remaining] = field(default_factory=list)
-    pages: list[str] = field(default_factory=list)
+    pages: list[str] = field(default_factory=list)  # keys of journal pages that may go: nothing on them is half done
 
     def fail(self, key: str, error: MediaError) -> None:
         """Note what went wrong; that a media is held is nothing wrong."""
@@ -324,40 +293,42 @@ class _ReceiptJob:
     found: SearchResult
     gone: EraseResult
     nested: NestedStores
-    failed: list[Remaining] = field(default_factory=list)
+    result: CleanupResult = field(default_factory=CleanupResult)
 
     def receipt(self, begun: datetime, settings_file: SettingsFile) -> Receipt:
         """Clean the records of the store, and return the receipt of all of it."""
         dry_run = self.erasure.dry_run
         unique = {each.reference: each for each in reversed(self.gone.erased)}
         staying = {each.reference for each in self.gone.held} | {each.reference for each in self.gone.failed}
-        cleanup = clear_leftovers(self.backend, self.subject, unique, settings_file.configuration, dry_run=dry_run)
-        traces = Traces(self.backend, self.subject, unique, staying, dry_run)
+        result = self.result
+        traces = Traces(self.backend, self.subject, unique, staying, dry_run, result)
+        clear_leftovers(traces, settings_file.configuration)
         with_media = 0 if dry_run else sum(each.expires for each in unique.values())
         erased = self._erased(list(unique.values())[::-1])
         gone = [keys.bytes_key(each.reference) for each in erased if each.data == "gone"]
         # In this order: the catalog is refreshed on the way, and shows what is there by then.
         cleaned = Cleaned(
-            due_entries=with_media + cleanup.due_entries,
-            leftovers=cleanup.leftovers,
-            mappings=traces.mappings(),
-            index_entries=traces.index_entries(),
-            quarantined=traces.quarantined(),
+            due_entries=with_media + result.due_entries,
+            leftovers=result.leftovers,
+            mappings=traces.remove(keys.REFERENCES),
+            index_entries=traces.remove(keys.DEDUP_INDEX_KEY),
+            quarantined=traces.remove(keys.QUARANTINE),
             snapshots=self._snapshots(settings_file, unique),
-            log_lines=traces.log_lines() if self.erasure.forget_log else 0,
+            log_lines=traces.remove(keys.DELETIONS) if self.erasure.forget_log else 0,
             previews=0 if dry_run else self.erasure.forget_previews(gone),
         )
         stale = traces.stale_holds()
         if not dry_run:
             self._record(erased)
-            self._tidy([] if cleanup.failed or traces.failed or self.failed else self.gone.pages)
+            self._tidy([] if result.failed else self.gone.pages)
         # When all is gone that goes, the journal too: whoever erases again finds what was the subject's by the older
         # versions of its sidecars.
         left = self._versions(erased, staying)
         erased = [_with_versions(each, left) for each in erased]
         cleaned = cleaned.model_copy(update={"versions": left.removed})
-        failed = [*cleanup.failed, *traces.failed, *self.failed]
-        failed += [Remaining(reference=each.reference, reason=str(each.error)) for each in self.found.failed]
+        failed = [
+            Remaining(reference=each.reference, reason=str(each.error)) for each in (*result.failed, *self.found.failed)
+        ]
         failed += [Remaining(reference=each.reference, reason=each.error.problem) for each in self.gone.failed]
         return Receipt(
             fsmedia=_version(),
@@ -369,7 +340,7 @@ class _ReceiptJob:
             examined=self.found.examined,
             erased=tuple(erased),
             held=_sorted([*self.gone.held, *stale]),
-            waiting=_sorted(cleanup.waiting),
+            waiting=_sorted(result.waiting),
             unclear=_sorted(self.found.unclear),
             failed=_sorted(failed),
             versions=_sorted(left.left),
@@ -391,10 +362,10 @@ class _ReceiptJob:
                 executor=self.erasure.executor,
             )
         except MediaError as error:
-            self._fail(keys.CATALOG, error)
+            self.result.fail(keys.CATALOG, error)
             return 0
         for key, failure in forgotten.failed.items():
-            self._fail(key, failure)
+            self.result.fail(key, failure)
         return len(forgotten.gone)
 
     def _versions(self, erased: list[Erased], staying: Collection[str]) -> VersionsLeft:
@@ -413,7 +384,7 @@ class _ReceiptJob:
                 search, remove=self.erasure.versions, dry_run=self.erasure.dry_run, now=self.erasure.clock()
             )
         except MediaError as error:
-            self._fail(self.backend.url, error)
+            self.result.fail(self.backend.url, error)
             return VersionsLeft(is_known=False)
 
     def _erased(self, items: list[EraseItem]) -> list[Erased]:
@@ -463,7 +434,7 @@ class _ReceiptJob:
                     if others or not self.erasure.dry_run:  # in a dry run the own markers are no reason to stay
                         kept[pointer] = len(others)
         except MediaError as error:
-            self._fail(keys.BLOBS, error)
+            self.result.fail(keys.BLOBS, error)
         return kept
 
     def _record(self, erased: list[Erased]) -> None:
@@ -484,7 +455,7 @@ class _ReceiptJob:
         ]
         for window in windows(gone, WINDOW):
             for reference, error in lifetime.record(self.backend, log, window).items():
-                self._fail(reference, error)
+                self.result.fail(reference, error)
 
     def _tidy(self, pages: list[str]) -> None:
         """Remove the journal, and folders that are empty now.
@@ -494,14 +465,11 @@ class _ReceiptJob:
         """
         try:
             for key, error in (self.backend.delete(pages) if pages else {}).items():
-                self._fail(key, error)
+                self.result.fail(key, error)
             for folder in self.subject.folders.values():
                 self.backend.remove_folder(folder.rstrip("/"))
         except MediaError as error:
-            self._fail(keys.ERASURES, error)
-
-    def _fail(self, key: str, error: MediaError) -> None:
-        self.failed.append(Remaining(reference=Reference(key), reason=str(error)))
+            self.result.fail(keys.ERASURES, error)
 
 
 def _with_notes(backend: Backend, items: list[EraseItem]) -> list[EraseItem]:

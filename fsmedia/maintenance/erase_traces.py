@@ -12,7 +12,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from fsmedia import catalog
 from fsmedia.core import holds, promptkit, records
 from fsmedia.core.parallel import JobResult, run_windows, windows
-from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaError, StorageError
+from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.maintenance.erase_versions import VersionSearch, versions_of
 from fsmedia.maintenance.leftovers import (
@@ -64,7 +64,6 @@ if TYPE_CHECKING:
 
 _JSON_LINES = "application/x-ndjson"
 _READ_TOGETHER = 64
-_WINDOW = 500
 _STALE = "a hold names it, and it is not there: release it"
 _DAMAGED = "a hold that can't be read names it, and it is not there: verify the store with repair, then erase again"
 _YOUNG = "belongs to no media and is younger than the grace, so a store may be under way; erase again once it is older"
@@ -73,39 +72,30 @@ LARGEST = 2**30
 
 
 @dataclass(slots=True)
-class Traces:
-    """Finds and removes traces of a subject's media.
+class CleanupResult(JobResult):
+    """Result of cleaning what is not the media themselves."""
 
-    Attributes
-    ----------
-    erased
-        References that are gone, or in a dry run would be.
-    staying
-        References of the subject that stay: held, or not deleted because something failed.
-    """
+    due_entries: int = 0
+    leftovers: int = 0
+    waiting: list[Remaining] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Traces:
+    """Finds and removes traces of a subject's media."""
 
     backend: Backend
     subject: Subject
-    erased: Collection[str]
-    staying: Collection[str]
+    erased: Collection[str]  # references that are gone, or in a dry run would be
+    staying: Collection[str]  # references of the subject that stay: held, or not deleted because something failed
     dry_run: bool
-    failed: list[Remaining] = field(default_factory=list)
+    result: CleanupResult
 
-    def mappings(self) -> int:
-        """Remove lines from the mappings of conversions; return how many."""
-        return self._guard(keys.REFERENCES, lambda: self._rewritten(keys.REFERENCES, ("old", "new")))
-
-    def log_lines(self) -> int:
-        """Remove lines from the records of deletions; return how many."""
-        return self._guard(keys.DELETIONS, lambda: self._rewritten(keys.DELETIONS, ("reference",)))
-
-    def index_entries(self) -> int:
-        """Remove entries of media that are not there from PromptKit's index; return how many."""
-        return self._guard(keys.DEDUP_INDEX_KEY, self._index)
-
-    def quarantined(self) -> int:
-        """Remove what repairs set aside; return how many objects."""
-        return self._guard(keys.QUARANTINE, self._quarantine)
+    def remove(self, folder: str) -> int:
+        """Remove what one folder, or PromptKit's index, says of media that are not there; return how many things."""
+        fields = ("old", "new") if folder == keys.REFERENCES else ("reference",)
+        acts = {keys.DEDUP_INDEX_KEY: self._index, keys.QUARANTINE: self._quarantine}
+        return self._guard(folder, acts.get(folder, partial(self._rewritten, folder, fields)))
 
     def stale_holds(self) -> list[Remaining]:
         """Return the holds of media that are not there; they stay, for only `release` removes a hold."""
@@ -133,17 +123,14 @@ class Traces:
         try:
             return act()
         except MediaError as error:
-            self._fail(key, error)
+            self.result.fail(key, error)
             return 0
-
-    def _fail(self, key: str, error: MediaError) -> None:
-        self.failed.append(Remaining(reference=Reference(key), reason=str(error)))
 
     def _delete(self, gone: Collection[str]) -> int:
         """Remove objects; return how many went."""
         failed = {} if self.dry_run or not gone else self.backend.delete(gone)
         for key, error in failed.items():
-            self._fail(key, error)
+            self.result.fail(key, error)
         return len(gone) - len(failed)
 
     # -- JSON lines ----------------------------------------------------------------------------------------
@@ -291,59 +278,35 @@ def is_anothers(words: Mapping[str, str], aside: QuarantineFolder) -> bool:
     return any(data is not None and names_another(words, sidecar_values(data, media)[0]) for media, data in texts)
 
 
-@dataclass(slots=True)
-class CleanupResult:
-    """Result of removing a subject's leftovers."""
-
-    due_entries: int = 0
-    leftovers: int = 0
-    waiting: list[Remaining] = field(default_factory=list)
-    failed: list[Remaining] = field(default_factory=list)
-
-    def fail(self, key: str, error: MediaError) -> None:
-        """Note what went wrong."""
-        self.failed.append(Remaining(reference=Reference(key), reason=str(error)))
-
-
-def clear_leftovers(
-    backend: Backend, subject: Subject, erased: Collection[str], configuration: Configuration, *, dry_run: bool
-) -> CleanupResult:
-    """List the store again, and remove leftovers of the subject.
-
-    Parameters
-    ----------
-    erased
-        References that are gone, or in a dry run would be: due entries that name them need not grow old.
-    """
-    cleanup = CleanupResult()
+def clear_leftovers(traces: Traces, configuration: Configuration) -> None:
+    """List the store again, and remove leftovers of the subject; due entries of what was erased need not grow old."""
+    backend, result, dry_run = traces.backend, traces.result, traces.dry_run
     try:
         listing = find_leftovers(backend)
-        items = [*_lone(backend, subject, listing, erased), *_markers(backend, subject, listing, erased)]
+        items = [*_lone(traces, listing), *_markers(traces, listing)]
         # Due entries of erased media need not grow old: no store of theirs is under way.
-        cleanup.due_entries = _clear_due(backend, listing, erased, cleanup, dry_run=dry_run)
+        _clear_due(traces, listing)
         if not items:
-            return cleanup
+            return
         now = datetime.now(UTC) if dry_run else storage_time(backend)
         if now is None:
             raise StorageError(f"{backend.url} tells no times, so it can't be told what is old")
     except MediaError as error:
-        cleanup.fail(keys.INTERNAL, error)
-        return cleanup
+        result.fail(keys.INTERNAL, error)
+        return
     context = VerifyContext(backend, configuration, before(now, configuration.orphan_grace), now, repairs=not dry_run)
     old: list[LeftoverItem] = []
     for item in items:
         entries = list(_entries(item))
         young = [entry for entry in entries if not context.is_old(entry)]
-        cleanup.waiting += [Remaining(reference=Reference(entry.key), reason=_YOUNG) for entry in young]
+        result.waiting += [Remaining(reference=Reference(entry.key), reason=_YOUNG) for entry in young]
         if len(young) < len(entries):
             old.append(item)
     outcome = mend_window(context, old)
     mended = [each.kind for each in outcome.findings if not each.harmless]
-    cleanup.due_entries += mended.count("due")
-    cleanup.leftovers = len(mended) - mended.count("due")
-    for each in outcome.failed:
-        cleanup.fail(each.reference, each.error)
-    return cleanup
+    result.due_entries += mended.count("due")
+    result.leftovers += len(mended) - mended.count("due")
+    result.failed += outcome.failed
 
 
 def _entries(item: LeftoverItem) -> Iterator[Entry]:
@@ -353,10 +316,9 @@ def _entries(item: LeftoverItem) -> Iterator[Entry]:
         yield from item.parts.markers
 
 
-def _lone(
-    backend: Backend, subject: Subject, listing: LeftoverListing, erased: Collection[str]
-) -> Iterator[LeftoverItem]:
+def _lone(traces: Traces, listing: LeftoverListing) -> Iterator[LeftoverItem]:
     """Yield bytes, temporary files and due entries of the subject that belong to no media."""
+    backend, subject, erased = traces.backend, traces.subject, traces.erased
     for entry in listing.temporary:
         if entry.key.startswith(f"{keys.ERASURES}/") and subject.digest.encode() in (backend.read(entry.key) or b""):
             yield ObjectItem("temporary", entry)  # a page of the journal, on a disk
@@ -370,58 +332,40 @@ def _lone(
             yield ObjectItem("due", entry)
 
 
-def _markers(
-    backend: Backend, subject: Subject, listing: LeftoverListing, erased: Collection[str]
-) -> Iterator[LeftoverItem]:
+def _markers(traces: Traces, listing: LeftoverListing) -> Iterator[LeftoverItem]:
     """Yield the generations with a marker of the subject that no media names; reads such markers only."""
     lonely: list[tuple[tuple[str, str], Entry]] = []
     for key, parts in listing.generations.items():
         named = listing.named.get(key, {})
         lonely += [(key, entry) for entry in parts.markers if marker_prefix_of(entry) not in named]
-    for window in windows(lonely, _WINDOW):
-        bodies = backend.fetch(reads=[entry.key for _, entry in window]).reads
+    for window in windows(lonely, SEARCH_WINDOW):
+        bodies = traces.backend.fetch(reads=[entry.key for _, entry in window]).reads
         for (key, entry), body in zip(window, bodies, strict=True):
-            if body is None or not _is_subjects(subject, body, erased):
-                continue
-            alone = Generation(listing.generations[key].data, [entry], [])
-            yield GenerationItem.of(key, alone, listing.named.get(key, {}))
+            reference = "" if body is None else body.decode(errors="replace")
+            if records.is_reference(reference) and (reference in traces.erased or traces.subject.lies_in(reference)):
+                alone = Generation(listing.generations[key].data, [entry], [])
+                yield GenerationItem.of(key, alone, listing.named.get(key, {}))
 
 
-def _is_subjects(subject: Subject, body: bytes, erased: Collection[str]) -> bool:
-    try:
-        reference = keys.check_reference(body.decode())
-    except (UnicodeDecodeError, InvalidReferenceError):
-        return False
-    return reference in erased or subject.lies_in(reference)
-
-
-def _clear_due(
-    backend: Backend, listing: LeftoverListing, erased: Collection[str], cleanup: CleanupResult, *, dry_run: bool
-) -> int:
+def _clear_due(traces: Traces, listing: LeftoverListing) -> None:
     """Remove all due entries of erased media, old hints too, unless such a media was stored again meanwhile."""
-    spent = {entry.key: reference for entry, reference in listing.due if reference in erased}
-    if dry_run:
-        return len(spent)
-    removed = 0
-    for window in windows(spent.items(), _WINDOW):
+    backend, result = traces.backend, traces.result
+    spent = {entry.key: reference for entry, reference in listing.due if reference in traces.erased}
+    if traces.dry_run:
+        result.due_entries += len(spent)
+        return
+    for window in windows(spent.items(), SEARCH_WINDOW):
         # A sidecar that is there again is that of a media stored meanwhile, which keeps its entries.
         sidecars = records.read_sidecars(backend, [reference for _, reference in window])
         going = [key for (key, _), sidecar in zip(window, sidecars, strict=True) if sidecar is None]
         failed = backend.delete(going) if going else {}
-        removed += len(going) - len(failed)
+        result.due_entries += len(going) - len(failed)
         for key, error in failed.items():
-            cleanup.fail(key, error)
-    return removed
+            result.fail(key, error)
 
 
 def read_receipt(given: Receipt | Mapping[str, Any] | str | PathLike[str]) -> Receipt:
-    """Return a receipt, from its file, its JSON values or itself.
-
-    Raises
-    ------
-    InvalidMediaError
-        It is none, was changed since it was written, or is that of a dry run.
-    """
+    """Return a receipt, from its file, its JSON values or itself; one that was changed, or of a dry run, is refused."""
     receipt = given if isinstance(given, Receipt) else _receipt_of(given)
     if not receipt.is_unchanged:
         raise InvalidMediaError("the receipt was changed since it was written", next_step="look for another copy of it")
@@ -463,15 +407,11 @@ def check_receipt(
     executor: Executor | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> ReceiptReport:
-    """Look for everything that a receipt calls erased.
-
-    Raises
-    ------
-    StorageError
-        The store can't be listed or read: then nothing is proved.
-    """
+    """Look for everything that a receipt calls erased; raises where something can't be read: nothing is proved then."""
     begun = time.monotonic()
-    check = _ReceiptCheck(backend, receipt)
+    references = frozenset(str(each.reference) for each in receipt.erased)
+    gone = frozenset(each.sha256 for each in receipt.erased if each.sha256 is not None and each.data == "gone")
+    check = _ReceiptCheck(backend, receipt, references, gone)
     check.objects()
     check.blobs()
     check.records()
@@ -491,27 +431,13 @@ def check_receipt(
 
 @dataclass(slots=True)
 class _ReceiptCheck:
-    """Looks for everything that a receipt calls erased.
-
-    Attributes
-    ----------
-    references
-        Media that the receipt lists.
-    gone
-        Digests of bytes that it calls gone.
-    """
+    """Looks for everything that a receipt calls erased."""
 
     backend: Backend
     receipt: Receipt
+    references: frozenset[str]
+    gone: frozenset[str]  # digests of bytes that it calls gone
     traces: list[Trace] = field(default_factory=list)
-    references: frozenset[str] = frozenset()
-    gone: frozenset[str] = frozenset()
-
-    def __post_init__(self) -> None:
-        self.references = frozenset(str(each.reference) for each in self.receipt.erased)
-        self.gone = frozenset(
-            each.sha256 for each in self.receipt.erased if each.sha256 is not None and each.data == "gone"
-        )
 
     def _find(self, kind: TraceKind, key: str, reason: str) -> None:
         self.traces.append(Trace(kind, key, reason))
@@ -539,9 +465,8 @@ class _ReceiptCheck:
             for entry in self.backend.entries(keys.blob_folder(digest)):
                 parsed = keys.parse_blob_key(entry.key)
                 if parsed is not None and parsed.kind == "data":
-                    self._find(
-                        "bytes", entry.key, "bytes are there that the receipt calls gone, or the same ones again"
-                    )
+                    reason = "bytes are there that the receipt calls gone, or the same ones again"
+                    self._find("bytes", entry.key, reason)
 
     def records(self) -> None:
         """Look through catalog, due index and journals."""
@@ -584,10 +509,11 @@ class _ReceiptCheck:
         """Read every sidecar, and compare its digest; return how many media were looked at."""
         if not self.gone:
             return 0
+        listed = owned_pairs(NestedStores().entries(self.backend))
         total = run_windows(
             check_receipt_window,
-            ReceiptCheckContext(self.backend, self.gone),
-            windows(self._listed(), SEARCH_WINDOW),
+            (self.backend, self.gone),
+            windows((item for item in listed if item.has_sidecar), SEARCH_WINDOW),
             ReceiptCheckResult(),
             backends=[self.backend],
             key=lambda item: item.key,
@@ -600,39 +526,23 @@ class _ReceiptCheck:
             self._find("bytes", reference, "a media has bytes that the receipt calls gone, or the same ones again")
         return total.examined
 
-    def _listed(self) -> Iterator[ListedPair]:
-        return (item for item in owned_pairs(NestedStores().entries(self.backend)) if item.has_sidecar)
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiptCheckContext:
-    """Settings of a check that its windows share."""
-
-    backend: Backend
-    gone: frozenset[str]
-
 
 @dataclass(slots=True)
 class ReceiptCheckResult(JobResult):
-    """Result of a window of a check.
+    """Result of a window of a check."""
 
-    Attributes
-    ----------
-    found
-        Media with bytes that should be gone.
-    """
-
-    found: list[str] = field(default_factory=list)
+    found: list[str] = field(default_factory=list)  # media with bytes that should be gone
 
 
-def check_receipt_window(context: ReceiptCheckContext, window: Sequence[ListedPair]) -> ReceiptCheckResult:
+def check_receipt_window(context: tuple[Backend, frozenset[str]], window: Sequence[ListedPair]) -> ReceiptCheckResult:
     """Read some sidecars, and compare their digests with those that should be gone."""
+    backend, gone = context
     names = [item.key for item in window if records.is_reference(item.key)]
     result = ReceiptCheckResult(examined=len(names))
-    for reference, data in records.read_listed_sidecars(context.backend, names).items():
+    for reference, data in records.read_listed_sidecars(backend, names).items():
         if isinstance(data, MediaError):
             result.fail(reference, data)
-        elif data is not None and sidecar_values(data, reference)[0].get("sha256") in context.gone:
+        elif data is not None and sidecar_values(data, reference)[0].get("sha256") in gone:
             result.found.append(reference)
     return result
 

@@ -39,27 +39,13 @@ Match = Literal["all", "older", "text"]
 
 
 class VersionsLeft(NamedTuple):
-    """What became of older versions.
+    """What became of older versions."""
 
-    Attributes
-    ----------
-    removed
-        Versions with bytes that went, or in a dry run would.
-    left
-        Keys of which some stay readable, and why.
-    keys
-        The same keys.
-    until
-        When soft delete lets go of what was deleted; None: there is none.
-    is_known
-        Whether the bucket told, or its versions could be listed.
-    """
-
-    removed: int = 0
-    left: tuple[Remaining, ...] = ()
-    keys: frozenset[str] = frozenset()
-    until: datetime | None = None
-    is_known: bool = True
+    removed: int = 0  # versions with bytes that went, or in a dry run would
+    left: tuple[Remaining, ...] = ()  # keys of which some stay readable, and why
+    keys: frozenset[str] = frozenset()  # the same keys
+    until: datetime | None = None  # when soft delete lets go of what was deleted; None: there is none
+    is_known: bool = True  # whether the bucket told, or its versions could be listed
 
     def keeps(self, key: str) -> bool:
         """Tell whether bytes of a key may be there still."""
@@ -68,29 +54,15 @@ class VersionsLeft(NamedTuple):
 
 @dataclass(slots=True)
 class VersionSearch:
-    """Finds the versions that are a subject's.
-
-    Attributes
-    ----------
-    references
-        Media that are gone, or in a dry run would be.
-    staying
-        Media of the subject that stay, with their versions.
-    gone
-        Digests of bytes that nobody has any more.
-    subject
-        None: nothing else than what is named is looked for.
-    nested
-        Stores below this one, whose versions are theirs.
-    """
+    """Finds the versions that are a subject's."""
 
     backend: Backend
-    references: Collection[str]
-    gone: Collection[str] = ()
-    staying: Collection[str] = ()
-    subject: Subject | None = None
+    references: Collection[str]  # media that are gone, or in a dry run would be
+    gone: Collection[str] = ()  # digests of bytes that nobody has any more
+    staying: Collection[str] = ()  # media of the subject that stay, with their versions
+    subject: Subject | None = None  # None: nothing else than what is named is looked for
     forget_log: bool = False
-    nested: NestedStores = field(default_factory=NestedStores)
+    nested: NestedStores = field(default_factory=NestedStores)  # stores below this one, whose versions are theirs
     _media: set[str] = field(default_factory=set)
     _holds: set[str] = field(default_factory=set)
     _markers: set[str] = field(default_factory=set)
@@ -199,13 +171,7 @@ class VersionSearch:
 
 
 def clear_versions(search: VersionSearch, *, remove: bool, dry_run: bool, now: datetime) -> VersionsLeft:
-    """Remove the older versions of a subject where that is asked for, and say which stay.
-
-    Raises
-    ------
-    StorageError
-        The versions can't be listed or read, though the bucket keeps some.
-    """
+    """Remove the older versions of a subject where that is asked for, and say which stay."""
     backend = search.backend
     rules = backend.version_rules()
     until = now + rules.soft if rules.soft else None

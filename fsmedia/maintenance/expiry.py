@@ -48,37 +48,21 @@ _log = logging.getLogger("fsmedia.retention")
 
 
 class SweepItem(NamedTuple):
-    """A media that may be due.
-
-    Attributes
-    ----------
-    due_key
-        Its entry in the due index; None if it was listed with its sidecar.
-    written
-        When the entry, or the media's bytes, were written, by the storage's clock; None where that is unknown.
-    """
+    """A media that may be due."""
 
     reference: str
-    due_key: str | None
-    written: datetime | None
+    due_key: str | None  # its entry in the due index; None if it was listed with its sidecar
+    written: datetime | None  # when entry or bytes were written, by the storage's clock; None: unknown
 
 
 @dataclass(frozen=True, slots=True)
 class SweepContext:
-    """Settings of a sweep that its windows share.
-
-    Attributes
-    ----------
-    now
-        Media that expire up to this instant are due.
-    storage_now
-        The storage's clock, by which the age of leftovers is judged; None leaves all leftovers alone.
-    """
+    """Settings of a sweep that its windows share."""
 
     backend: Backend
     configuration: Configuration
-    now: datetime
-    storage_now: datetime | None
+    now: datetime  # media that expire up to this instant are due
+    storage_now: datetime | None  # tells the age of leftovers; None leaves all of them alone
     dry_run: bool
     delete_shared: bool
 
@@ -92,41 +76,19 @@ class SweepResult(JobResult):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enforcement:
-    """Options of a sweep, and the sweep.
-
-    Attributes
-    ----------
-    now
-        The instant that decides what is due; None is the clock of the machine, checked against the storage's.
-    delete_shared
-        Also delete media that PromptKit's deduplication index names.
-    executor
-        Runs the windows, several at once.
-    stopped
-        Asked before each window; True ends the sweep.
-    progress
-        Called with the number of media examined so far.
-    """
+    """Options of a sweep, and the sweep."""
 
     clock: Callable[[], datetime]
-    now: datetime | None = None
+    now: datetime | None = None  # decides what is due; None: this machine's clock, compared with the storage's
     dry_run: bool = False
-    delete_shared: bool = False
+    delete_shared: bool = False  # also delete media that PromptKit's deduplication index names
     executor: Executor | None = None
-    stopped: Callable[[], bool] = bool
+    stopped: Callable[[], bool] = bool  # asked before each window; True ends the sweep
     progress: Callable[[int], object] | None = None
     log: DeletionLog = None
 
     def run(self, backend: Backend, settings_file: SettingsFile) -> EnforcementReport:
-        """Sweep once.
-
-        Raises
-        ------
-        InvalidMediaError
-            `now` lies more than a day ahead of the clock, and this is no dry run.
-        StorageError
-            The due index can't be listed, or the clocks differ; what was deleted until then stays deleted.
-        """
+        """Sweep once; what was deleted before an error stays deleted."""
         begun = time.monotonic()
         now = _aware_utc(self.clock() if self.now is None else self.now)
         if self.now is not None and not self.dry_run and now - _aware_utc(self.clock()) > FARTHEST_AHEAD:
@@ -216,13 +178,7 @@ class Enforcement:
         )
 
     def _storage_time(self, backend: Backend) -> datetime | None:
-        """Return the storage's time, read off a small object; compare clocks unless the caller gave `now`.
-
-        Raises
-        ------
-        StorageError
-            The clocks differ: nobody can tell which is wrong, so nothing is deleted.
-        """
+        """Return the storage's time, read off a small object; raise if it differs and the caller gave no `now`."""
         found = storage_time(backend)
         if found is None:
             _log.warning("%s tells no times: clocks were not compared, and no leftovers are mended", backend.url)
@@ -297,24 +253,12 @@ class _DueMedia:
 
 @dataclass(slots=True)
 class _SweepPlan:
-    """Plan of a window.
+    """Plan of a window."""
 
-    Attributes
-    ----------
-    going
-        Media to delete, with the marker of those that share their bytes.
-    spent
-        Media that stay -> due entries to remove, for they have had their time.
-    moved
-        Due entry to write -> its media.
-    kept
-        Media that are due and stay; the next sweep looks at them a day later.
-    """
-
-    going: dict[str, tuple[_DueMedia, Deletion, str | None]] = field(default_factory=dict)
-    spent: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    moved: dict[str, str] = field(default_factory=dict)
-    kept: set[str] = field(default_factory=set)
+    going: dict[str, tuple[_DueMedia, Deletion, str | None]] = field(default_factory=dict)  # with markers
+    spent: dict[str, tuple[str, ...]] = field(default_factory=dict)  # due entries to remove of media that stay
+    moved: dict[str, str] = field(default_factory=dict)  # due entry to write -> its media
+    kept: set[str] = field(default_factory=set)  # media that are due and stay; the next sweep looks at them a day later
 
 
 def _by_media(items: Sequence[SweepItem]) -> dict[str, _DueMedia]:

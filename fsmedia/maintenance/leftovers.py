@@ -82,17 +82,11 @@ class MissingMarkerItem(NamedTuple):
 
 
 class GenerationItem(NamedTuple):
-    """A generation, with the listed media that name it.
-
-    Attributes
-    ----------
-    named
-        Prefix of the markers that these media must have -> their reference.
-    """
+    """A generation, with the listed media that name it."""
 
     pointer: Pointer
     parts: Generation
-    named: dict[str, str]
+    named: dict[str, str]  # prefix of the markers that these media must have -> their reference
 
     @classmethod
     def of(cls, place: tuple[str, str], parts: Generation, named: dict[str, str]) -> GenerationItem:
@@ -122,25 +116,13 @@ LeftoverItem = MissingMarkerItem | GenerationItem | ObjectItem
 
 @dataclass(slots=True)
 class LeftoverListing:
-    """What a listing of the whole store showed.
-
-    Attributes
-    ----------
-    generations
-        (digest, generation) -> what lies in it.
-    named
-        (digest, generation) -> prefixes of the markers that listed sidecars must have, with their references.
-    sidecars
-        Hashes of the references that have one; two that share a hash only keep a leftover longer.
-    bytes_without
-        Bytes of our own form without a sidecar.
-    """
+    """What a listing of the whole store showed."""
 
     examined: int = 0
-    generations: dict[tuple[str, str], Generation] = field(default_factory=dict)
-    named: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
-    sidecars: set[int] = field(default_factory=set)
-    bytes_without: list[Entry] = field(default_factory=list)
+    generations: dict[tuple[str, str], Generation] = field(default_factory=dict)  # by digest and generation
+    named: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)  # same -> marker prefix -> reference
+    sidecars: set[int] = field(default_factory=set)  # hashes of references; two that share one keep a leftover longer
+    bytes_without: list[Entry] = field(default_factory=list)  # bytes of our own form without a sidecar
     temporary: list[Entry] = field(default_factory=list)
     due: list[tuple[Entry, str]] = field(default_factory=list)
     foreign: list[Entry] = field(default_factory=list)
@@ -168,13 +150,7 @@ class LeftoverListing:
 
 
 def check_grace(asked: timedelta | None, grace: timedelta, *, nobody_writes: bool) -> timedelta:
-    """Return the grace that counts: the one asked for, or the store's.
-
-    Raises
-    ------
-    InvalidMediaError
-        The one asked for is shorter than the store's, and somebody may be writing.
-    """
+    """Return the grace that counts: the one asked for, or the store's."""
     if asked is None:
         return grace
     if not isinstance(asked, timedelta) or asked < timedelta(0):

@@ -35,22 +35,12 @@ _HOLD = re.compile(rf"{re.escape(keys.HOLDS)}/([0-9a-f]{{64}})")
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Note beside a folder of quarantine.
+    """Note beside a folder of quarantine."""
 
-    Attributes
-    ----------
-    subject
-        The reference of a media, or the key of a hold or of shared bytes.
-    when
-        As ISO 8601.
-    objects
-        Where each thing lies -> the key that it had.
-    """
-
-    subject: str
+    subject: str  # the reference of a media, or the key of a hold or of shared bytes
     why: str = ""
-    when: str = ""
-    objects: Mapping[str, str] = field(default_factory=dict)
+    when: str = ""  # as ISO 8601
+    objects: Mapping[str, str] = field(default_factory=dict)  # where each thing lies -> the key that it had
 
     def dump(self) -> bytes:
         """Return the note as JSON."""
@@ -75,33 +65,15 @@ class Note:
 
 
 class QuarantineFolder(NamedTuple):
-    """A folder of quarantine: what one repair set aside together.
+    """A folder of quarantine: what one repair set aside together."""
 
-    Attributes
-    ----------
-    keys
-        All that lies there, the note, too.
-    sidecars
-        Where a sidecar lies -> the media whose it was.
-    holds
-        Where a hold lies -> the key that it had.
-    texts
-        What the sidecars say.
-    references
-        Every media that is named: by the note, by the keys that things had, by what holds say.
-    digests
-        Of references, where nothing else stands for them: in the keys of holds, and where a key was too long.
-    blobs
-        Digests of shared bytes that were set aside.
-    """
-
-    keys: tuple[str, ...]
-    sidecars: dict[str, str]
-    holds: dict[str, str]
-    texts: dict[str, bytes]
-    references: frozenset[str]
-    digests: frozenset[str]
-    blobs: frozenset[str]
+    keys: tuple[str, ...]  # all that lies there, the note, too
+    sidecars: dict[str, str]  # where a sidecar lies -> the media whose it was
+    holds: dict[str, str]  # where a hold lies -> the key that it had
+    texts: dict[str, bytes]  # what the sidecars say
+    references: frozenset[str]  # every media that is named: by the note, by the keys that things had, by what holds say
+    digests: frozenset[str]  # of references that nothing else tells: in keys of holds, and where a key was too long
+    blobs: frozenset[str]  # digests of shared bytes that were set aside
 
     @property
     def needed(self) -> set[str]:
@@ -110,13 +82,7 @@ class QuarantineFolder(NamedTuple):
 
 
 def read_quarantine(backend: Backend) -> Iterator[QuarantineFolder]:
-    """Yield the folders of quarantine; reads notes, sidecars and holds, never bytes.
-
-    Raises
-    ------
-    StorageError
-        It can't be listed or read.
-    """
+    """Yield the folders of quarantine; reads notes, sidecars and holds, never bytes."""
     listed = sorted((entry.key for entry in backend.entries(keys.QUARANTINE)), key=_folder)
     groups = (list(group) for _, group in groupby(listed, _folder))
     for window in windows(groups, _TOGETHER):
@@ -209,19 +175,7 @@ def set_aside(
 ) -> str:
     """Copy objects, and write texts that were read, into a fresh folder; return the folder.
 
-    Parameters
-    ----------
-    subject
-        The media that the note speaks of, or the key where no media is known.
-    objects
-        Keys to copy -> what was read there; a copy that says otherwise is no copy.
-    texts
-        Keys -> what was read there, small enough to be in memory.
-
-    Raises
-    ------
-    StorageError
-        Something could not be copied whole; nothing of the store was changed.
+    A copy that is not what was read of the object raises, and nothing of the store was changed then.
     """
     backend, folder = context.backend, keys.quarantine_folder(context.now)
     placed: dict[str, str] = {}

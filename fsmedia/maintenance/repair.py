@@ -54,16 +54,10 @@ _DETAIL = "it has no sidecar: another program's, or a client's whose store died"
 
 
 class DamagedBlobItem(NamedTuple):
-    """Shared bytes that are gone, or not what their name says.
-
-    Attributes
-    ----------
-    references
-        Media that are known to use them; markers tell of others.
-    """
+    """Shared bytes that are gone, or not what their name says."""
 
     key: str
-    references: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()  # media that are known to use them; markers tell of others
 
 
 class SpentDueItem(NamedTuple):
@@ -124,18 +118,12 @@ class MediaState(NamedTuple):
 
 
 class Mismatch(NamedTuple):
-    """Bytes of a plain media that contradict its sidecar.
-
-    Attributes
-    ----------
-    right
-        Whether their digest is that of the sidecar all the same.
-    """
+    """Bytes of a plain media that contradict its sidecar."""
 
     pair: ListedPair
     data: Entry
     content: ContentDigest
-    right: bool
+    right: bool  # whether their digest is that of the sidecar all the same
 
 
 class _PendingFinding(NamedTuple):
@@ -159,18 +147,7 @@ class Repairer:
     result: VerifyResult
 
     def state_of(self, reference: str, seen: bytes | None = None) -> MediaState:
-        """Return what lies at a reference, in one round trip where nothing of it is missing.
-
-        Parameters
-        ----------
-        seen
-            What was read as its sidecar before.
-
-        Raises
-        ------
-        StorageError
-            Something is missing or changed, and another look does not show the same.
-        """
+        """Return what lies at a reference, in one round trip; what is missing or not as seen is looked at twice."""
         state = self._look(reference)
         # Whoever calls this drops a finding, or removes something, where part of a media is not there: no report may
         # say whole, and nothing may go, on the strength of one answer.
@@ -184,18 +161,7 @@ class Repairer:
             raise _unsteady(reference)
 
     def _content_of(self, entry: Entry, read: ContentDigest | None = None) -> ContentDigest:
-        """Read bytes anew; for a repair as often as it takes to have them twice, for a sidecar will say what they are.
-
-        Parameters
-        ----------
-        read
-            What was read before, and gave cause to look again.
-
-        Raises
-        ------
-        StorageError
-            They are gone, they are not as many as a look at them says, or two reads differ.
-        """
+        """Read bytes anew; a repair, whose sidecar will say what they are, needs the same answer twice."""
         content = read_digest(self.context.backend, entry.key, entry.size)
         if content != read and self.context.repairs:
             read = read_digest(self.context.backend, entry.key, entry.size)
@@ -721,13 +687,7 @@ def _is_of(reference: str, pointer: Pointer) -> bool:
 
 
 def _other_copy(context: VerifyContext, pointer: Pointer, damaged: ContentDigest | None) -> str | None:
-    """Return the key of other bytes of the same digest, read and compared.
-
-    Raises
-    ------
-    StorageError
-        The damaged ones were not found, and the listing shows them.
-    """
+    """Return the key of other bytes of the same digest, read and compared."""
     folder = f"{keys.blob_folder(pointer.digest)}/data"
     for entry in context.backend.entries(folder):
         if entry.key == pointer.data_key and damaged is None:

@@ -43,31 +43,15 @@ _NAMELESS = "it lies where the subject's media lie, but no reference can name it
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose media are erased: ids that a media must all have.
+    """Whose media are erased: ids that a media must all have."""
 
-    Attributes
-    ----------
-    words
-        Name of the id -> its value.
-    ordered
-        The store's layouts, the one that writing uses first.
-    folders
-        Name of an id -> the folder, with a slash, in which media of it lie; only where it stands first in a layout.
-    """
-
-    words: dict[str, str]
-    ordered: Mapping[str, Layout]
-    folders: dict[str, str]
+    words: dict[str, str]  # name of the id -> its value
+    ordered: Mapping[str, Layout]  # the store's layouts, the one that writing uses first
+    folders: dict[str, str]  # name of an id that stands first in a layout -> folder of its media, with a slash
 
     @classmethod
     def of(cls, words: Mapping[str, str | None], configuration: Configuration) -> Subject:
-        """Check the ids.
-
-        Raises
-        ------
-        InvalidMediaError
-            No id is given, or one that is empty: that would be everything without such an id.
-        """
+        """Check the ids; an empty one is refused, for it would be everything without such an id."""
         given = {name: value for name, value in words.items() if value is not None}
         if not given:
             raise InvalidMediaError(
@@ -116,13 +100,7 @@ class Subject:
         return True in answers and False not in answers
 
     def owner(self, key: str, sidecar: bytes | None) -> Owner:
-        """Tell whose a media, or what is left of one, is.
-
-        Parameters
-        ----------
-        sidecar
-            Its sidecar's bytes; None where it has none.
-        """
+        """Tell whose a media, or what is left of one, is."""
         if sidecar is None:
             return "subject" if all(self.ids_in_path(key).values()) else "other"
         values, readable = sidecar_values(sidecar, key)
@@ -163,21 +141,11 @@ class SearchContext:
 
 @dataclass(slots=True)
 class SearchResult(JobResult):
-    """Result of a window of a search.
+    """Result of a window of a search."""
 
-    Attributes
-    ----------
-    items
-        Media of the subject.
-    unclear
-        Media of which nobody can tell whether they are the subject's.
-    others
-        The first 64 bits of the digests of everybody else's media: eight bytes each, for there may be millions.
-    """
-
-    items: list[EraseItem] = field(default_factory=list)
-    unclear: list[Remaining] = field(default_factory=list)
-    others: array[int] = field(default_factory=lambda: array("Q"))
+    items: list[EraseItem] = field(default_factory=list)  # media of the subject
+    unclear: list[Remaining] = field(default_factory=list)  # where nobody can tell whose it is
+    others: array[int] = field(default_factory=lambda: array("Q"))  # `digest_prefix` of others' media: maybe millions
 
 
 def search_window(context: SearchContext, window: Sequence[ListedPair]) -> SearchResult:

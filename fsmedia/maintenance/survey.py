@@ -52,24 +52,10 @@ _AFTER = f"{keys.INTERNAL}0"
 def check_listing(
     backend: Backend, settings_file: SettingsFile, shown: int, *, whole: bool, force: bool, beside: str = ""
 ) -> None:
-    """Refuse to delete by a listing that shows so little that it may be wrong.
+    """Refuse to delete by a listing that shows so little that it may be wrong; `force` says that it is right.
 
-    Parameters
-    ----------
-    shown
-        How many media it showed.
-    whole
-        Whether it was one of the whole store: only that can be compared with the catalog.
-    force
-        The caller says that so few are right. That `store.json` is gone is refused all the same.
-    beside
-        What says that there is something, where nothing was listed; empty: nothing does.
-
-    Raises
-    ------
-    StorageError
-        Fewer than half of the catalog's rows were listed, or nothing though there is something; or `store.json`, which
-        was there, is gone.
+    Only one of the whole store is compared with the catalog; `beside` tells what there is though nothing was listed.
+    That `store.json` is gone is refused also with `force`.
     """
     settings_file.look_again()
     if force:
@@ -96,31 +82,17 @@ def due_entries_beside(backend: Backend) -> str:
 
 @dataclass(frozen=True, slots=True)
 class VerifyContext:
-    """Settings of a verification that its windows share.
-
-    Attributes
-    ----------
-    before
-        Objects last touched before this instant are old.
-    now
-        The time that repairs write.
-    repairs, adopts
-        Whether to do what is planned.
-    adopting
-        Whether adoption is planned; otherwise files without sidecar are only reported.
-    completing
-        Whether the due index is partial and a repair is planned that makes it complete.
-    """
+    """Settings of a verification that its windows share."""
 
     backend: Backend
     configuration: Configuration
-    before: datetime
-    now: datetime
+    before: datetime  # objects last touched before this instant are old
+    now: datetime  # the time that repairs write
     deep: bool = False
-    repairs: bool = False
-    adopting: bool = False
+    repairs: bool = False  # whether to do what is planned; the same with `adopts`
+    adopting: bool = False  # whether adoption is planned; otherwise files without sidecar are only reported
     adopts: bool = False
-    completing: bool = False
+    completing: bool = False  # whether the due index is partial and a repair is planned that makes it complete
 
     def is_old(self, entry: Entry | None) -> bool:
         """Tell whether an object is older than the grace, by the storage's own times."""
@@ -139,17 +111,11 @@ class MediaNeeds:
 
 @dataclass(slots=True)
 class VerifyResult(JobResult):
-    """Result of a window of a verification.
-
-    Attributes
-    ----------
-    broken
-        Keys of shared bytes that are not what they are called.
-    """
+    """Result of a window of a verification."""
 
     findings: list[Finding] = field(default_factory=list, metadata=PER_WINDOW)
     needs: list[MediaNeeds] = field(default_factory=list, metadata=PER_WINDOW)
-    broken: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)  # keys of shared bytes that are not what they are called
     media: int = 0
     bytes: int = 0
     bytes_read: int = 0
@@ -234,46 +200,26 @@ def _read(chunk: bytes) -> list[tuple[int, str, int, float | None]]:
 
 @dataclass(slots=True)
 class Survey:
-    """One listing of a store: yields what may be media, and keeps what lies in `.fsmedia/`.
-
-    Attributes
-    ----------
-    data, markers, due
-        Objects that media use, by key; data by key and size.
-    absent
-        Keys of shared bytes that are not there, or not of the right size -> media that name them.
-    marks
-        Condemned marks.
-    holds
-        Keys of holds -> the name that each holds, if anything of that name was listed.
-    strays
-        Temporary files and what this format does not know.
-    sidecars
-        Hashes of the references that have one, where there is anything that may need them.
-    index
-        Endings of the paths in PromptKit's index -> their digests; `index_met` are those that lead somewhere.
-    nested
-        Stores below this one, which nothing is known of.
-    """
+    """One listing of a store: yields what may be media, and keeps what lies in `.fsmedia/`."""
 
     catalog: CatalogComparison
     examined: int = 0
     settings: bool = False
     own: bool = False
     quarantined: int = 0
-    data: EntryTable = field(default_factory=EntryTable)
+    data: EntryTable = field(default_factory=EntryTable)  # by key and size
     markers: EntryTable = field(default_factory=EntryTable)
     due: EntryTable = field(default_factory=EntryTable)
-    absent: dict[str, list[str]] = field(default_factory=dict)
+    absent: dict[str, list[str]] = field(default_factory=dict)  # shared bytes not as named -> their media
     marks: list[Entry] = field(default_factory=list)
-    holds: dict[str, str | None] = field(default_factory=dict)
-    strays: EntryTable = field(default_factory=EntryTable)
-    sidecars: set[int] = field(default_factory=set)
-    index: dict[str, list[str]] = field(default_factory=dict)
-    index_met: set[str] = field(default_factory=set)
+    holds: dict[str, str | None] = field(default_factory=dict)  # key -> held name, if it was listed
+    strays: EntryTable = field(default_factory=EntryTable)  # temporary files and what this format does not know
+    sidecars: set[int] = field(default_factory=set)  # hashes of references, where anything may need them
+    index: dict[str, list[str]] = field(default_factory=dict)  # PromptKit's: endings of paths -> digests
+    index_met: set[str] = field(default_factory=set)  # digests whose path leads somewhere
     index_size: int = 0
     index_error: MediaError | None = None
-    nested: NestedStores = field(default_factory=NestedStores)
+    nested: NestedStores = field(default_factory=NestedStores)  # stores below this one, which nothing is known of
 
     def pairs(self, backend: Backend, progress: Callable[[int], object] | None) -> Iterator[ListedPair]:
         """List the store once, and yield what lies outside `.fsmedia/`."""
@@ -378,20 +324,12 @@ class Survey:
 
 @dataclass(slots=True)
 class CatalogComparison:
-    """Compares a listing with the newest snapshot of the catalog, which is read before the first media.
-
-    Attributes
-    ----------
-    entries
-        The snapshots that the listing showed.
-    young
-        Objects written from then on may change and keep their token.
-    """
+    """Compares a listing with the newest snapshot of the catalog, which is read before the first media."""
 
     backend: Backend
     settings_file: SettingsFile
-    young: datetime
-    entries: list[Entry] = field(default_factory=list)
+    young: datetime  # objects written from then on may change and keep their token
+    entries: list[Entry] = field(default_factory=list)  # the snapshots that the listing showed
     _rows: PreviousRows | None = None
     _begun: bool = False
     _problem: str = ""

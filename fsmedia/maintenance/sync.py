@@ -6,7 +6,7 @@ No state is kept anywhere: what was copied is found again by its name, so a sync
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -18,7 +18,7 @@ from pydantic_core import to_json
 
 from fsmedia.core import holds, promptkit, records
 from fsmedia.core.lifetime import Deleter
-from fsmedia.core.parallel import JobResult, run_windows, windows
+from fsmedia.core.parallel import run_windows, windows
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.errors import (
     CorruptSidecarError,
@@ -37,9 +37,7 @@ from fsmedia.maintenance.sync_copy import (
     SkipError,
     SyncContext,
     SyncResult,
-    SyncRoute,
     TargetNaming,
-    check_missing_id,
     common_name,
     known_media,
     sync_window,
@@ -50,6 +48,7 @@ from fsmedia.storage.listing import NestedStores
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Executor
+    from contextlib import AbstractContextManager
     from os import PathLike
 
     from fsmedia.core.lifetime import DeletionLog
@@ -72,74 +71,37 @@ _UNTOLD = "stays: some media of the source could not be read, so it can't be tol
 
 @dataclass(frozen=True, slots=True)
 class SyncTarget:
-    """The root that media are copied to.
-
-    Attributes
-    ----------
-    configuration
-        Its settings; those that the first write will make, where it has none.
-    """
+    """The root that media are copied to."""
 
     backend: Backend
     settings_file: SettingsFile
-    configuration: Configuration
-
-    def settle(self) -> None:
-        """Write the settings if there are none.
-
-        Raises
-        ------
-        StoreConflictError
-            Somebody made the store with other settings in this moment.
-        """
-        self.settings_file.settle(drafted=self.configuration)
+    configuration: Configuration  # those that the first write will make, where it has none
 
 
 @dataclass(frozen=True, slots=True)
 class SyncOptions:
-    """Options of a sync.
-
-    Attributes
-    ----------
-    force
-        Delete also where so little of the source was listed that it may be wrong.
-    mapping
-        A file that old and new references are added to.
-    progress
-        Called with the number of media looked at and the number of bytes copied so far.
-    """
+    """Options of a sync."""
 
     selection: Selection
     delete: bool = False
-    force: bool = False
+    force: bool = False  # delete also where so little of the source was listed that it may be wrong
     dry_run: bool = False
-    mapping: str | PathLike[str] | None = None
+    mapping: str | PathLike[str] | None = None  # a file that old and new references are added to
     missing_id: str | None = None
     check: Check = "size"
     executor: Executor | None = None
-    progress: Callable[[int, int], object] | None = None
+    progress: Callable[[int, int], object] | None = None  # of media looked at and bytes copied so far
     stopped: Callable[[], bool] = bool
     log: DeletionLog = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
 def sync(source: Backend, settings_file: SettingsFile, target: SyncTarget, options: SyncOptions) -> SyncReport:
-    """Copy media of one root to another.
-
-    Parameters
-    ----------
-    settings_file
-        The source's.
-
-    Raises
-    ------
-    StorageError
-        One of the roots can't be listed, or the target's settings not written; or so little of the source was listed
-        that nothing is deleted by it. What failed for single media is in the report.
-    """
+    """Copy media of one root to another; what failed for single media is in the report."""
     begun = time.monotonic()
-    configuration = settings_file.configuration
-    check_missing_id(options.missing_id)
+    missing_id, configuration = options.missing_id, settings_file.configuration
+    if missing_id is not None and (not isinstance(missing_id, str) or not missing_id):
+        raise InvalidMediaError(f"missing_id must be an id, not {missing_id!r}")
     if options.check not in ("size", "read"):
         raise InvalidMediaError(f"unknown verify_copies {options.check!r}", next_step="use 'size' or 'read'")
     job, context = _prepared(source, configuration, target, options)
@@ -156,11 +118,11 @@ def sync(source: Backend, settings_file: SettingsFile, target: SyncTarget, optio
         index = promptkit.whole_index(source) if configuration.adopted else {}
         # Settings before media: without them no reader knows the layout.
         if not options.dry_run:
-            target.settle()
+            target.settings_file.settle(drafted=target.configuration)
 
         def take(result: SyncResult) -> None:
             job.record(result, file, index)
-            job.report_progress(result.bytes_copied if context.route.on_bytes is None else 0)
+            job.report_progress(result.bytes_copied if context.on_bytes is None else 0)
 
         run_windows(
             sync_window,
@@ -175,7 +137,6 @@ def sync(source: Backend, settings_file: SettingsFile, target: SyncTarget, optio
             handle=take,
         )
     # Last, and not after a stop: only the whole source tells what is extra.
-    removed = ExtrasResult()
     if options.delete and not is_stopped():
         extras = job.extras()
         first = next(extras, None)
@@ -189,27 +150,12 @@ def sync(source: Backend, settings_file: SettingsFile, target: SyncTarget, optio
                 force=options.force,
                 beside=f"the target has {len(job.known):,}",
             )
-            removed = _extras_removal(job, context.held).remove(chain([first], extras))
-    return job.report(removed, stopped=stopped, took=timedelta(seconds=time.monotonic() - begun))
+            job.remove(chain([first], extras), context.held)
+    return job.report(stopped=stopped, took=timedelta(seconds=time.monotonic() - begun))
 
 
 def open_target(backend: Backend, asked: Settings, source: Backend, settings: Configuration) -> SyncTarget:
-    """Open the root that media are copied to, and decide its settings.
-
-    Parameters
-    ----------
-    asked
-        Settings that the caller asks for.
-    settings
-        The source's, which a new store takes over where nothing else is asked for.
-
-    Raises
-    ------
-    InvalidMediaError
-        It is the source itself, or one lies in the other.
-    StoreConflictError
-        It has other settings than asked.
-    """
+    """Open the root that media are copied to; a new one takes over the settings of the source where none are asked."""
     if overlap(source, backend):
         raise InvalidMediaError(
             f"{backend.url} and the source at {source.url} are one place, or one lies in the other",
@@ -259,21 +205,7 @@ def _parts(root: str) -> list[str]:
 
 @dataclass(slots=True)
 class _SyncJob:
-    """A sync under way.
-
-    Attributes
-    ----------
-    met
-        Names at the target, or references there, that the source has media for.
-    claimed
-        Names at the target that were made of metadata, which may be the same for two media.
-    left
-        `stable_name` of media that were skipped, so the target's are not extra.
-    unnamed
-        Media of the source whose name at the target is not known.
-    nested, nested_there
-        Stores below the source and below the target; nothing is read from them, written to them or deleted in them.
-    """
+    """A sync under way."""
 
     source: Backend
     target: SyncTarget
@@ -283,15 +215,15 @@ class _SyncJob:
     source_held: frozenset[str]
     total: SyncResult = field(default_factory=SyncResult)
     examined: int = 0
-    met: set[str] = field(default_factory=set)
-    claimed: set[str] = field(default_factory=set)
-    left: set[str] = field(default_factory=set)
+    met: set[str] = field(default_factory=set)  # names or references at the target that the source has
+    claimed: set[str] = field(default_factory=set)  # names made of metadata: two media may get the same
+    left: set[str] = field(default_factory=set)  # `stable_name` of skipped media: the target's are not extra
     moved: list[Moved] = field(default_factory=list)
     mappings: list[str] = field(default_factory=list)
-    unnamed: int = 0
+    unnamed: int = 0  # media of the source whose name at the target is not known
     transferred: int = 0
-    nested: NestedStores = field(default_factory=NestedStores)
-    nested_there: NestedStores = field(default_factory=NestedStores)
+    nested: NestedStores = field(default_factory=NestedStores)  # below the source
+    nested_there: NestedStores = field(default_factory=NestedStores)  # below the target
 
     def sync_items(self, configuration: Configuration) -> Iterator[list[SyncItem]]:
         """Walk over the source, read sidecars, and yield windows of media with their names at the target."""
@@ -385,7 +317,65 @@ class _SyncJob:
         except MediaError as error:
             self.total.failed += [Failed(reference=Reference(pair.old), error=error) for pair in part.settled[:1]]
 
-    def report(self, removed: ExtrasResult, *, stopped: bool, took: timedelta) -> SyncReport:
+    def remove(self, found: Iterable[TargetMedia], held: frozenset[str]) -> None:
+        """Delete media that only the target has, or in a dry run say which would be."""
+        options, total = self.options, self.total
+        deleter = Deleter(self.target.backend, self.target.configuration, options.now, options.log)
+        elsewhere = self._elsewhere() | self.left
+        for window in windows(found, _DELETE_WINDOW):
+            going = []
+            for each in self._selected(window, elsewhere):
+                if keys.hold_key(each) in held:
+                    total.skip(each, _HELD)
+                else:
+                    going.append(each)
+            # Holds were listed when the sync began; the deleter looks for those that came since.
+            failed = {} if options.dry_run else deleter.many(going)
+            for each in going:
+                error = failed.get(each)
+                if error is None:
+                    total.deleted.append(Reference(each))
+                elif isinstance(error, HeldMediaError):
+                    total.skip(each, _HELD)
+                else:
+                    total.fail(each, error)
+
+    def _elsewhere(self) -> frozenset[str]:
+        """List what the source has besides the selection: it left that, as by another policy, but is not gone."""
+        selection, source = self.options.selection, self.naming.source
+        one_folder = not source.adopted and len(records.folders_of(source, selection)) == 1
+        if not (selection.asks(beyond=source.organization) or (selection.asks() and not one_folder)):
+            return frozenset()  # the selection is a whole folder, and all in it was seen
+        return frozenset(stable_name(item.entry.key) for item in records.listed(self.nested.entries(self.source)))
+
+    def _selected(self, window: Sequence[TargetMedia], elsewhere: frozenset[str]) -> list[str]:
+        """Return the media that the selection means; sidecars are read only where it asks for what is in them."""
+        media = []
+        for each in window:
+            if not each.has_sidecar:
+                self.total.skip(each.reference, _FOREIGN)
+            elif self.unnamed and self.naming.relays:
+                # A media whose sidecar at the source could not be read may be this one under the target's layout.
+                self.total.skip(each.reference, _UNTOLD)
+            elif stable_name(each.reference) in elsewhere:
+                self.total.skip(each.reference, _CHANGED)
+            else:
+                media.append(each.reference)
+        if not self.options.selection.asks():
+            return media
+        answers = records.find_many(self.target.backend, media)
+        return [each for each, found in zip(media, answers, strict=True) if self._is_meant(each, found)]
+
+    def _is_meant(self, reference: str, found: records.StoredItem | MediaError) -> bool:
+        if isinstance(found, MediaError):
+            return False  # deleted since it was listed
+        try:
+            return self.options.selection.matches(records.record_of(found, self.target.configuration))
+        except CorruptSidecarError as error:
+            self.total.fail(reference, error)
+            return False
+
+    def report(self, *, stopped: bool, took: timedelta) -> SyncReport:
         """Return the report of the sync."""
         total = self.total
         return SyncReport(
@@ -396,9 +386,9 @@ class _SyncJob:
             bytes_copied=total.bytes_copied,
             unchanged=total.unchanged,
             updated=total.updated,
-            deleted=tuple(removed.deleted),
-            skipped=(*total.skipped, *removed.skipped),
-            failed=(*total.failed, *removed.failed),
+            deleted=tuple(total.deleted),
+            skipped=tuple(total.skipped),
+            failed=tuple(total.failed),
             moved=tuple(self.moved),
             mappings=tuple(self.mappings),
             stopped=stopped,
@@ -416,16 +406,12 @@ class _SyncJob:
             self.options.progress(self.examined, self.transferred)
 
 
-@contextmanager
-def _mapping_file(options: SyncOptions) -> Iterator[TextIO | None]:
+def _mapping_file(options: SyncOptions) -> AbstractContextManager[TextIO | None]:
     """Open the file for old and new references, if there is to be one."""
     if options.mapping is None or options.dry_run:
-        yield None
-        return
-    with ExitStack() as stack:
-        with _on_disk(options.mapping):
-            file = stack.enter_context(Path(options.mapping).open("a", encoding="utf-8"))
-        yield file
+        return nullcontext()
+    with _on_disk(options.mapping):
+        return Path(options.mapping).open("a", encoding="utf-8")
 
 
 @contextmanager
@@ -466,123 +452,21 @@ def _prepared(
         holds.held(source),
         nested_there=nested,
     )
-    route = SyncRoute(
-        source,
-        backend,
-        options.check,
-        backend.reaches(source),
+    context = SyncContext(
+        source=source,
+        target=backend,
+        check=options.check,
+        copies=backend.reaches(source),
+        grace=target.configuration.orphan_grace,
+        held=holds.held(backend),
+        dry_run=options.dry_run,
         # Workers of an executor may be other processes: then progress comes with each window's result.
-        job.report_progress if options.executor is None and options.progress is not None else None,
+        on_bytes=job.report_progress if options.executor is None and options.progress is not None else None,
     )
-    grace = target.configuration.orphan_grace
-    return job, SyncContext(route, grace, holds.held(backend), options.dry_run)
-
-
-@dataclass(slots=True)
-class ExtrasResult(JobResult):
-    """Result for the media that only the target has."""
-
-    deleted: list[Reference] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class ExtrasRemoval:
-    """Deletion of media that only the target has.
-
-    Attributes
-    ----------
-    held
-        Keys of the holds at the target.
-    uncertain
-        Why nobody can tell what the source has; empty where that is known.
-    elsewhere
-        `stable_name` of what the source has besides the selected media: these left the selection, but are not gone.
-    """
-
-    target: SyncTarget
-    selection: Selection
-    held: frozenset[str]
-    uncertain: str
-    elsewhere: frozenset[str]
-    dry_run: bool
-    log: DeletionLog
-    now: Callable[[], datetime]
-
-    def remove(self, found: Iterable[TargetMedia]) -> ExtrasResult:
-        """Delete media, or in a dry run say which would be."""
-        removed = ExtrasResult()
-        removal = Deleter(self.target.backend, self.target.configuration, self.now, self.log)
-        for window in windows(found, _DELETE_WINDOW):
-            chosen = [each.reference for each in self._selected(window, removed)]
-            staying = {each for each in chosen if keys.hold_key(each) in self.held}
-            for each in chosen:
-                if each in staying:
-                    removed.skip(each, _HELD)
-            going = [each for each in chosen if each not in staying]
-            # Holds were listed when the sync began; the deleter looks for those that came since.
-            failed = {} if self.dry_run else removal.many(going)
-            for each in going:
-                error = failed.get(each)
-                if error is None:
-                    removed.deleted.append(Reference(each))
-                elif isinstance(error, HeldMediaError):
-                    removed.skip(each, _HELD)
-                else:
-                    removed.fail(each, error)
-        return removed
-
-    def _selected(self, window: Sequence[TargetMedia], removed: ExtrasResult) -> list[TargetMedia]:
-        """Return the media that the selection means; sidecars are read only where it asks for what is in them."""
-        media = []
-        for each in window:
-            if not each.has_sidecar:
-                removed.skip(each.reference, _FOREIGN)
-            elif self.uncertain:
-                # A media whose sidecar at the source could not be read may be this one under the target's layout.
-                removed.skip(each.reference, self.uncertain)
-            elif stable_name(each.reference) in self.elsewhere:
-                removed.skip(each.reference, _CHANGED)
-            else:
-                media.append(each)
-        if not self.selection.asks():
-            return media
-        answers = records.find_many(self.target.backend, [each.reference for each in media])
-        return [each for each, found in zip(media, answers, strict=True) if self._is_meant(each, found, removed)]
-
-    def _is_meant(self, known: TargetMedia, found: records.StoredItem | MediaError, removed: ExtrasResult) -> bool:
-        if isinstance(found, MediaError):
-            return False  # deleted since it was listed
-        try:
-            return self.selection.matches(records.record_of(found, self.target.configuration))
-        except CorruptSidecarError as error:
-            removed.fail(known.reference, error)
-            return False
+    return job, context
 
 
 def stable_name(reference: str) -> str:
     """Return the part of a name that is the same in every layout: file names that this package gave, else all of it."""
     name = common_name(reference)
     return name.rpartition("/")[2] if keys.is_own_name(name) else name
-
-
-def _extras_removal(job: _SyncJob, held: frozenset[str]) -> ExtrasRemoval:
-    options = job.options
-    return ExtrasRemoval(
-        job.target,
-        options.selection,
-        held,
-        _UNTOLD if job.unnamed and job.naming.relays else "",
-        _elsewhere(job) | job.left,
-        options.dry_run,
-        options.log,
-        options.now,
-    )
-
-
-def _elsewhere(job: _SyncJob) -> frozenset[str]:
-    """List what the source has besides the selection, which may be about what changes, such as a policy."""
-    selection, source = job.options.selection, job.naming.source
-    one_folder = not source.adopted and len(records.folders_of(source, selection)) == 1
-    if not (selection.asks(beyond=source.organization) or (selection.asks() and not one_folder)):
-        return frozenset()  # the selection is a whole folder, and all in it was seen
-    return frozenset(stable_name(item.entry.key) for item in records.listed(job.nested.entries(job.source)))

@@ -24,12 +24,11 @@ from fsmedia.core import blobs, commit, named, promptkit, records
 from fsmedia.core.commit import SharedStoreOperation
 from fsmedia.core.ingest import HashingWriter
 from fsmedia.core.named import Seen
-from fsmedia.core.parallel import PER_WINDOW, JobResult, attempt_each
+from fsmedia.core.parallel import PER_WINDOW, JobResult, attempt, attempt_each, windows
 from fsmedia.errors import (
     CorruptMediaError,
     CorruptSidecarError,
     ErrorContext,
-    InvalidMediaError,
     MediaError,
     MediaNotFoundError,
     StorageError,
@@ -37,8 +36,8 @@ from fsmedia.errors import (
 )
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.models import Moved
-from fsmedia.storage import Exclusion, Write
+from fsmedia.models import Moved, Reference
+from fsmedia.storage import Exclusion
 from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
@@ -50,30 +49,20 @@ if TYPE_CHECKING:
     from fsmedia.format.settings import Configuration
     from fsmedia.storage import Backend, Entry, Stage
 
-Kind = Literal["copy", "update", "unchanged", "skip", "fail"]
+Kind = Literal["copy", "update", "unchanged", "skip"]
 _CHUNK = 2**20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LONGEST = "0" * 26
 
 
 class TargetMedia(NamedTuple):
-    """A media as the target's listing shows it.
-
-    Attributes
-    ----------
-    size
-        Of its bytes.
-    modified
-        When they were written, where it has no sidecar that could be compared.
-    suspect
-        The listing showed a deduplicated media without its bytes, or with another number of them.
-    """
+    """A media as the target's listing shows it."""
 
     reference: str
     size: int
     has_sidecar: bool = True
-    modified: datetime | None = None
-    suspect: bool = False
+    modified: datetime | None = None  # when they were written, where it has no sidecar that could be compared
+    suspect: bool = False  # the listing showed a deduplicated media without its bytes, or with another number of them
 
 
 class SkipError(Exception):
@@ -82,45 +71,30 @@ class SkipError(Exception):
 
 @dataclass(slots=True)
 class SyncItem:
-    """A media to copy.
+    """A media to copy."""
 
-    Attributes
-    ----------
-    reference, entry, text
-        At the source: its name, its bytes as listed, its sidecar's bytes.
-    name
-        At the target; a deduplicated one gets the rest of its name when its bytes are there.
-    sidecar
-        Its sidecar at the target, without the marker; None where it has none.
-    digest
-        Of its bytes by its sidecar; empty where that has none.
-    shares
-        Whether it shares its bytes at the target.
-    relaid
-        Whether its name at the target was made from its metadata.
-    known
-        The same media at the target, if it is there.
-    held
-        Whether it is held at the source.
-    """
-
-    reference: str
+    reference: str  # this, the entry of its bytes, and its sidecar's text are the source's
     entry: Entry
     text: bytes | None
-    name: str
-    sidecar: Sidecar | None
+    name: str  # at the target; a deduplicated one gets the rest of its name when its bytes are there
+    sidecar: Sidecar | None  # its sidecar at the target, without the marker; None where it has none
     mime_type: str
-    digest: str
+    digest: str  # of its bytes by its sidecar; empty where that has none
     expires_at: datetime | None
-    shares: bool
-    relaid: bool
-    held: bool
-    known: TargetMedia | None = None
+    shares: bool  # whether it shares its bytes at the target
+    relaid: bool  # whether its name at the target was made from its metadata
+    held: bool  # at the source
+    known: TargetMedia | None = None  # the same media at the target, if it is there
 
     @property
     def source_key(self) -> str:
         """Where its bytes lie at the source."""
         return keys.bytes_key(self.reference)
+
+    @property
+    def there(self) -> str:
+        """Its name at the target, as it is listed there if it is."""
+        return self.name if self.known is None else self.known.reference
 
     @property
     def is_own(self) -> bool:
@@ -140,20 +114,12 @@ class SyncItem:
 
 @dataclass(frozen=True, slots=True)
 class TargetNaming:
-    """Names that media of one store get in another.
-
-    Attributes
-    ----------
-    missing_id
-        The id of the target's mode for media that have none.
-    root_length
-        Bytes of the target's root.
-    """
+    """Names that media of one store get in another."""
 
     source: Configuration
     target: Configuration
-    missing_id: str | None
-    root_length: int
+    missing_id: str | None  # the id of the target's mode for media that have none
+    root_length: int  # of the target's, in bytes
 
     @property
     def relays(self) -> bool:
@@ -163,17 +129,7 @@ class TargetNaming:
     def sync_item(
         self, listed: ListedItem, text: bytes | None, held: Mapping[str, object] | frozenset[str]
     ) -> SyncItem:
-        """Prepare one media.
-
-        Raises
-        ------
-        SkipError
-            It can't be called anything there.
-        CorruptSidecarError
-            Its sidecar can't be read.
-        InvalidLayoutError
-            Its name there would be too long.
-        """
+        """Prepare one media; SkipError says that it can't be called anything there."""
         reference = listed.entry.key
         record = records.record_of(records.StoredItem(listed.entry, text), self.source)
         values = {} if text is None else dict(Sidecar.parse(text, reference).values)
@@ -254,60 +210,32 @@ def known_media(backend: Backend, folders: Sequence[str], nested: NestedStores) 
     return found
 
 
-def check_missing_id(missing_id: str | None) -> None:
-    """Refuse an id that no media can have.
-
-    Raises
-    ------
-    InvalidMediaError
-        It is empty, or no text.
-    """
-    if missing_id is not None and (not isinstance(missing_id, str) or not missing_id):
-        raise InvalidMediaError(f"missing_id must be an id, not {missing_id!r}")
-
-
 @dataclass(frozen=True, slots=True)
 class SyncAction:
-    """What to do with a media.
-
-    Attributes
-    ----------
-    reason
-        Why it is left out.
-    marker
-        Of a deduplicated media that stays: the one that its sidecar at the target names.
-    """
+    """What to do with a media."""
 
     kind: Kind
-    reason: str = ""
-    error: MediaError | None = None
-    marker: str | None = None
+    reason: str = ""  # why it is left out
+    marker: str | None = None  # of a deduplicated media that stays: the one that its sidecar at the target names
 
 
 UNCHANGED, COPY = SyncAction("unchanged"), SyncAction("copy")
 
 
-def sync_actions(backend: Backend, sync_items: Sequence[SyncItem], held: frozenset[str]) -> list[SyncAction]:
-    """Compare media with the target, whose sidecars are read all at once.
-
-    Parameters
-    ----------
-    held
-        Keys of the holds at the target.
-    """
+def sync_actions(
+    backend: Backend, sync_items: Sequence[SyncItem], held: frozenset[str]
+) -> list[SyncAction | MediaError]:
+    """Compare media with the target, whose sidecars are read all at once; an error in the place of its media."""
     wanted = [each.known.reference for each in sync_items if each.known is not None and each.known.has_sidecar]
     texts = dict(zip(wanted, records.read_sidecars(backend, wanted), strict=True)) if wanted else {}
-    found = []
-    for each in sync_items:
-        text = texts.get(each.known.reference) if each.known is not None else None
-        try:
-            if isinstance(text, MediaError):
-                raise text
-            action = _action(backend, each, text)
-        except MediaError as error:
-            action = SyncAction("fail", error=error)
-        found.append(_with_holds(each, action, held))
-    return found
+
+    def decide(sync_item: SyncItem) -> SyncAction:
+        text = None if sync_item.known is None else texts.get(sync_item.known.reference)
+        if isinstance(text, MediaError):
+            raise text
+        return _with_holds(sync_item, _action(backend, sync_item, text), held)
+
+    return [attempt(decide, each) for each in sync_items]
 
 
 def _with_holds(sync_item: SyncItem, action: SyncAction, held: frozenset[str]) -> SyncAction:
@@ -403,24 +331,17 @@ _TOGETHER = 32 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class SyncRoute:
-    """Source and target of a sync.
-
-    Attributes
-    ----------
-    check
-        What is checked of bytes at the target.
-    copies
-        Whether the storage copies between the two by itself.
-    on_bytes
-        Called with the number of bytes that were just copied.
-    """
+class SyncContext:
+    """Settings of a sync that its windows share."""
 
     source: Backend
     target: Backend
     check: Check
-    copies: bool
-    on_bytes: Callable[[int], None] | None = None
+    copies: bool  # whether the storage copies between the two by itself
+    grace: timedelta
+    held: frozenset[str]  # keys of the holds at the target
+    dry_run: bool
+    on_bytes: Callable[[int], None] | None = None  # called with the number just copied
 
     def report(self, size: int) -> None:
         """Report bytes that were copied."""
@@ -428,40 +349,17 @@ class SyncRoute:
             self.on_bytes(size)
 
 
-@dataclass(frozen=True, slots=True)
-class SyncContext:
-    """Settings of a sync that its windows share.
-
-    Attributes
-    ----------
-    held
-        Keys of the holds at the target.
-    """
-
-    route: SyncRoute
-    grace: timedelta
-    held: frozenset[str]
-    dry_run: bool
-
-
 @dataclass(slots=True)
 class SyncResult(JobResult):
-    """Result of a window of a sync.
-
-    Attributes
-    ----------
-    settled
-        References at the source and at the target of all media that are there now.
-    fresh
-        Those of them that were copied just now under another reference.
-    """
+    """Result of a window of a sync."""
 
     copied: int = 0
     bytes_copied: int = 0
     unchanged: int = 0
     updated: int = 0
-    settled: list[Moved] = field(default_factory=list, metadata=PER_WINDOW)
-    fresh: list[Moved] = field(default_factory=list, metadata=PER_WINDOW)
+    deleted: list[Reference] = field(default_factory=list)
+    settled: list[Moved] = field(default_factory=list, metadata=PER_WINDOW)  # all that are there now
+    fresh: list[Moved] = field(default_factory=list, metadata=PER_WINDOW)  # of these, new under another name
 
     def fail(self, key: str, error: MediaError) -> None:
         """Note what went wrong; that a media was deleted at the source meanwhile is nothing wrong."""
@@ -483,28 +381,27 @@ class SyncResult(JobResult):
 
 def sync_window(context: SyncContext, sync_items: Sequence[SyncItem]) -> SyncResult:
     """Copy a window of media."""
-    route = context.route
     result = SyncResult()
     copies: list[SyncItem] = []
     updates: list[tuple[SyncItem, SyncAction]] = []
-    actions = sync_actions(route.target, sync_items, context.held)
-    healed, failed = _heal(
-        context, [item for item, action in zip(sync_items, actions, strict=True) if action.kind in _STAYS], result
-    )
-    for sync_item, action in zip(sync_items, actions, strict=True):
-        if sync_item.reference in failed:
+    decided = list(zip(sync_items, sync_actions(context.target, sync_items, context.held), strict=True))
+    staying = [item for item, action in decided if isinstance(action, SyncAction) and action.kind in _STAYS]
+    healed, failed = _heal(context, staying, result)
+    for sync_item, action in decided:
+        reference = sync_item.reference
+        if isinstance(action, MediaError):
+            result.fail(reference, action)
+        elif reference in failed:
             continue
-        if action.kind == "copy" or (sync_item.reference in healed and not sync_item.is_own):
+        elif action.kind == "copy" or (reference in healed and not sync_item.is_own):
             copies.append(sync_item)
         elif action.kind == "update":
             updates.append((sync_item, action))
-        elif action.kind == "unchanged" and sync_item.known is not None:
-            result.unchanged += sync_item.reference not in healed
-            result.arrive(sync_item, sync_item.known.reference)
-        elif action.error is not None:
-            result.fail(sync_item.reference, action.error)
+        elif action.kind == "unchanged":
+            result.unchanged += reference not in healed
+            result.arrive(sync_item, sync_item.there)
         else:
-            result.skip(sync_item.reference, action.reason)
+            result.skip(reference, action.reason)
     if context.dry_run:
         _plan(copies, updates, result)
     else:
@@ -525,22 +422,21 @@ def _heal(context: SyncContext, sync_items: Sequence[SyncItem], result: SyncResu
     is atomic. Held media too: what is held is these bytes. Under names that clients choose other bytes may be those of
     a client who writes in this moment: those are only found here, and then copied with their sidecar.
     """
-    route = context.route
     wanted = [each for each in sync_items if each.digest and each.known is not None]
-    if route.check == "size":
+    if context.check == "size":
         wanted = [each for each in wanted if each.known is not None and each.known.suspect]
 
     def heal(sync_item: SyncItem) -> bool:
-        key = keys.bytes_key(sync_item.name if sync_item.known is None else sync_item.known.reference)
+        key = keys.bytes_key(sync_item.there)
         with ErrorContext(sync_item.reference):
-            if _is_sound(route, sync_item, key):
+            if _is_sound(context, sync_item, key):
                 return False
             if not context.dry_run and sync_item.is_own:
-                _write_bytes(route, sync_item, key)
+                _write_bytes(context, sync_item, key)
         return True
 
     healed, failed = set(), set()
-    for sync_item, answer in zip(wanted, attempt_each(heal, wanted, route.target), strict=True):
+    for sync_item, answer in zip(wanted, attempt_each(heal, wanted, context.target), strict=True):
         if isinstance(answer, MediaError):
             failed.add(sync_item.reference)
             result.fail(sync_item.reference, answer)
@@ -552,19 +448,19 @@ def _heal(context: SyncContext, sync_items: Sequence[SyncItem], result: SyncResu
     return healed, failed
 
 
-def _is_sound(route: SyncRoute, sync_item: SyncItem, key: str) -> bool:
+def _is_sound(context: SyncContext, sync_item: SyncItem, key: str) -> bool:
     """Return whether the target has the bytes: by a look at them, or by reading them where that is asked for."""
-    if route.check == "size":
-        found = route.target.head(key)
+    if context.check == "size":
+        found = context.target.head(key)
         return found is not None and found.size == sync_item.entry.size
     try:
-        return blobs.digest_of(route.target, key) == sync_item.digest
+        return blobs.digest_of(context.target, key) == sync_item.digest
     except (CorruptMediaError, MediaNotFoundError):
         return False
 
 
-def _write_bytes(route: SyncRoute, sync_item: SyncItem, key: str) -> None:
-    upload = SyncUpload(route, sync_item)
+def _write_bytes(context: SyncContext, sync_item: SyncItem, key: str) -> None:
+    upload = SyncUpload(context, sync_item)
     upload.retarget(key)
     try:
         upload.commit(sync_item.mime_type)
@@ -575,7 +471,7 @@ def _write_bytes(route: SyncRoute, sync_item: SyncItem, key: str) -> None:
 def _plan(copies: Sequence[SyncItem], updates: Sequence[tuple[SyncItem, SyncAction]], result: SyncResult) -> None:
     result.updated = len(updates)
     for sync_item, _ in updates:
-        result.arrive(sync_item, sync_item.name if sync_item.known is None else sync_item.known.reference)
+        result.arrive(sync_item, sync_item.there)
     for sync_item in copies:
         result.copied += 1
         result.bytes_copied += sync_item.entry.size
@@ -589,14 +485,14 @@ def _update(context: SyncContext, updates: Sequence[tuple[SyncItem, SyncAction]]
 
     def update(pair: tuple[SyncItem, SyncAction]) -> None:
         sync_item, action = pair
-        reference = sync_item.name if sync_item.known is None else sync_item.known.reference
+        reference = sync_item.there
         with ErrorContext(sync_item.reference):
             # Before the sidecar, as everywhere: a policy that comes with it may be due at once.
             _place_hold(context, sync_item, reference)
             text = sync_item.sidecar_bytes(action.marker)
             if text is not None:
                 commit.rewrite_sidecar(
-                    context.route.target,
+                    context.target,
                     reference,
                     text,
                     sync_item.expires_at,
@@ -605,7 +501,7 @@ def _update(context: SyncContext, updates: Sequence[tuple[SyncItem, SyncAction]]
                 )
         result.arrive(sync_item, reference)
 
-    for (sync_item, _), error in zip(updates, attempt_each(update, updates, context.route.target), strict=True):
+    for (sync_item, _), error in zip(updates, attempt_each(update, updates, context.target), strict=True):
         if error is None:
             result.updated += 1
         else:
@@ -622,21 +518,21 @@ def _unless_overwritten(sync_item: SyncItem, reference: str, text: bytes, there:
 
 
 def _copy(context: SyncContext, copies: Sequence[SyncItem], result: SyncResult) -> None:
-    uploads = [SyncUpload(context.route, sync_item) for sync_item in copies]
+    uploads = [SyncUpload(context, sync_item) for sync_item in copies]
     plain = [each for each in uploads if not _will_share(each.sync_item)]
     shared = [each for each in uploads if _will_share(each.sync_item)]
     # Names that tell their digest are believed: bytes that the target has need not be read, the others are read later.
     lazy = [each for each in shared if keys.pointer_of(each.sync_item.reference) is not None]
     read_first = [each for each in shared if keys.pointer_of(each.sync_item.reference) is None]
     # What the storage copies by itself takes no memory here, so only the number of requests is limited.
-    if context.route.copies:
-        for start in range(0, len(plain), _AT_ONCE):
-            _copy_plain(context, plain[start : start + _AT_ONCE], result)
+    if context.copies:
+        for window in windows(plain, _AT_ONCE):
+            _copy_plain(context, window, result)
     else:
         for batch in batches(plain):
-            _copy_plain(context, _loaded(batch, result), result)
+            _copy_plain(context, _loaded(context, batch, result), result)
     for batch in batches(read_first):
-        _copy_shared(context, _loaded(batch, result), result)
+        _copy_shared(context, _loaded(context, batch, result), result)
     for batch in batches(lazy):
         _copy_shared(context, batch, result)
 
@@ -646,31 +542,39 @@ def _will_share(sync_item: SyncItem) -> bool:
     return sync_item.shares and (known is None or keys.pointer_of(known.reference) is not None)
 
 
-def _loaded(uploads: Sequence[SyncUpload], result: SyncResult) -> list[SyncUpload]:
-    failed = load(uploads)
-    for index, error in failed.items():
-        result.fail(uploads[index].sync_item.reference, error)
-        uploads[index].discard()
-    return [each for index, each in enumerate(uploads) if index not in failed]
+def _loaded(context: SyncContext, uploads: Sequence[SyncUpload], result: SyncResult) -> list[SyncUpload]:
+    """Read the bytes of several media, small ones in one round trip; return those that could be read."""
+    small = [each.sync_item.source_key for each in uploads if each.sync_item.entry.size <= SMALL]
+    found = iter(records.read_objects(context.source, small) if small else ())
+    loaded = []
+    for each in uploads:
+        try:
+            if each.sync_item.entry.size <= SMALL:
+                each.take(next(found))
+            else:
+                each.fetch()
+        except MediaError as error:
+            result.fail(each.sync_item.reference, error)
+            each.discard()
+        else:
+            loaded.append(each)
+    return loaded
 
 
 def _copy_plain(context: SyncContext, uploads: Sequence[SyncUpload], result: SyncResult) -> None:
     """Store media whose bytes lie at their own names."""
-    target = context.route.target
-    by_name = {each.sync_item.name: each for each in uploads}
-    operations = [_store_operation(context, each) for each in uploads]
-
-    def sync_items(items: Sequence[StoreOperation]) -> list[SyncItem]:
-        return [by_name[item.reference].sync_item for item in items]
+    target = context.target
+    by_name = {each.sync_item.name: each.sync_item for each in uploads}
 
     def place_holds(items: Sequence[StoreOperation]) -> Failures:
-        found = attempt_each(lambda each: _place_hold(context, each, each.name), sync_items(items), target)
-        return {index: error for index, error in enumerate(found) if error is not None}
+        return named.for_each(items, lambda item: _place_hold(context, by_name[item.reference], item.reference))
 
     def prepare_to_replace(items: Sequence[StoreOperation]) -> Failures:
-        replaced = [each.name for each in sync_items(items) if each.known is not None]
-        error = _attempt(lambda: promptkit.forget_replaced(target, replaced)) if replaced else None
-        return _yield_to_deletes(items, sync_items(items)) if error is None else dict.fromkeys(range(len(items)), error)
+        replaced = [item.reference for item in items if by_name[item.reference].known is not None]
+        error = attempt(partial(promptkit.forget_replaced, target), replaced)
+        if error is not None:
+            return dict.fromkeys(range(len(items)), error)
+        return named.yield_to_deletes(items) if _exclusion(items) is Exclusion.CONDITIONS else {}
 
     # `commit.STORE` with two steps more. Holds come before all: from its sidecar on the media may be deleted. Under
     # names that clients choose somebody may write at the target meanwhile: those take what `commit` has for them.
@@ -678,99 +582,83 @@ def _copy_plain(context: SyncContext, uploads: Sequence[SyncUpload], result: Syn
         place_holds,
         commit.put_due,
         prepare_to_replace,
-        lambda items: _put_bytes(context, items),
+        _put_bytes,
         _put_sidecars,
         commit.look_after_slow,
     )
+    own = [each for each in uploads if each.sync_item.is_own]
     try:
-        answers = commit.run_steps(steps, operations)
+        for group in (own, [each for each in uploads if not each.sync_item.is_own]):
+            answers = commit.run_steps(steps, [_store_operation(context, each) for each in group])
+            for each, error in zip(group, answers, strict=True):
+                _record(each.sync_item, each.sync_item.name, error, result)
     finally:
         for each in uploads:
             each.discard()
-    for each, error in zip(uploads, answers, strict=True):
-        _record(each.sync_item, each.sync_item.name, error, result)
 
 
 def _store_operation(context: SyncContext, upload: SyncUpload) -> StoreOperation:
     """Return a plain media ready for the steps of a store."""
     sync_item = upload.sync_item
     upload.retarget(sync_item.name)
-    return commit.StoreOperation(
-        context.route.target,
+    operation = commit.StoreOperation(
+        context.target,
         sync_item.name,
         upload.data if upload.is_plain_data and upload.data is not None else upload,  # type: ignore[arg-type] # - as a stage
         sync_item.mime_type,
         sync_item.sidecar_bytes() or b"",
-        _now,
+        partial(datetime.now, UTC),
         sync_item.expires_at,
         context.grace,
     )
+    if sync_item.known is None and _exclusion([operation]) is Exclusion.CONDITIONS:
+        operation.seen = Seen()  # nothing was listed there; if something has come, the sidecar is refused
+    return operation
 
 
-def _yield_to_deletes(items: Sequence[StoreOperation], sync_items: Sequence[SyncItem]) -> dict[int, MediaError]:
-    """Read the sidecars that are replaced under names that clients choose, and wait for deletions under way."""
-    chosen = _of_clients(items, Exclusion.CONDITIONS)
-    for index in chosen:
-        if sync_items[index].known is None:
-            items[index].seen = Seen()  # nothing was listed there; if something has come, the sidecar is refused
-    return _among(items, chosen, named.yield_to_deletes)
+def _exclusion(items: Sequence[StoreOperation]) -> Exclusion | None:
+    """Return what keeps others away from names that clients choose; None for our own, which nobody else writes."""
+    return None if keys.is_own_name(items[0].reference) else items[0].backend.exclusion
 
 
-def _of_clients(items: Sequence[StoreOperation], *exclusions: Exclusion) -> list[int]:
-    """Return which items have names that clients choose, if their storage offers one of some exclusions."""
-    found = [index for index, item in enumerate(items) if not keys.is_own_name(item.reference)]
-    return found if found and items[0].backend.exclusion in exclusions else []
-
-
-def _among(items: Sequence[StoreOperation], chosen: Sequence[int], step: Step) -> dict[int, MediaError]:
+def _among(items: Sequence[StoreOperation], chosen: Sequence[int], step: Step) -> Failures:
     """Take a step for some items; return what failed, by their index among all."""
     failed = step([items[index] for index in chosen]) if chosen else {}
     return {chosen[at]: error for at, error in failed.items()}
 
 
-def _put_bytes(context: SyncContext, items: Sequence[StoreOperation]) -> dict[int, MediaError]:
-    """Put bytes; under a lock they come together with their sidecar."""
-    noted = _of_clients(items, Exclusion.RENAME, Exclusion.NONE)
-    apart = {*noted, *_of_clients(items, Exclusion.LOCK)}
-    others = [index for index in range(len(items)) if index not in apart]
-    failed = _among(items, others, lambda some: _put_unnoted(context, some))
-    return failed | _among(items, noted, named.put_bytes_noted)
-
-
-def _put_unnoted(context: SyncContext, items: Sequence[StoreOperation]) -> dict[int, MediaError]:
+def _put_bytes(items: Sequence[StoreOperation]) -> Failures:
     """Put bytes: in one call all that are in memory, the others each by itself, several at once."""
-    places = [index for index, item in enumerate(items) if isinstance(item.data, bytes)]
-    writes = [Write(items[index].reference, items[index].data, items[index].mime_type) for index in places]
-    failed = {places[at]: error for at, error in context.route.target.write_many(writes).items()} if writes else {}
+    exclusion = _exclusion(items)
+    if exclusion is Exclusion.LOCK:
+        return {}  # they come together with their sidecar
+    if exclusion in (Exclusion.RENAME, Exclusion.NONE):
+        return named.put_bytes_noted(items)
+
+    def put(item: StoreOperation) -> None:
+        if not isinstance(item.data, bytes):
+            item.data.commit(item.mime_type)
+
+    loaded = [index for index, item in enumerate(items) if isinstance(item.data, bytes)]
     others = [index for index, item in enumerate(items) if not isinstance(item.data, bytes)]
-
-    def put(index: int) -> None:
-        data = items[index].data
-        if not isinstance(data, bytes):
-            data.commit(items[index].mime_type)
-
-    answers = zip(others, attempt_each(put, others, context.route.target), strict=True)
-    return failed | {index: error for index, error in answers if error is not None}
+    failed = _among(items, loaded, commit.put_bytes)
+    return {**failed, **_among(items, others, lambda some: named.for_each(some, put))}
 
 
-def _put_sidecars(items: Sequence[StoreOperation]) -> dict[int, MediaError]:
+def _put_sidecars(items: Sequence[StoreOperation]) -> Failures:
     """Write the sidecars of those that have one, as `commit` does it for names of their kind."""
-    failed: dict[int, MediaError] = {}
-    done: set[int] = set()
-    for exclusions, step in _SIDECAR_STEPS.items():
-        chosen = _of_clients(items, *exclusions)
-        done |= {*chosen}
-        # A file without a sidecar at the source gets none here.
-        going = [index for index in chosen if items[index].sidecar or Exclusion.LOCK in exclusions]
-        failed |= _among(items, going, step)
-    others = [index for index, item in enumerate(items) if index not in done and item.sidecar]
-    return failed | _among(items, others, commit.put_sidecar)
+    step = _SIDECAR_STEPS[_exclusion(items)]
+    # A file without a sidecar at the source gets none here; under a lock its bytes come with this step.
+    going = [index for index, item in enumerate(items) if item.sidecar or step is named.put_under_lock]
+    return _among(items, going, step)
 
 
-_SIDECAR_STEPS: dict[tuple[Exclusion, ...], Step] = {
-    (Exclusion.CONDITIONS,): named.put_sidecar_conditionally,
-    (Exclusion.LOCK,): named.put_under_lock,
-    (Exclusion.RENAME, Exclusion.NONE): named.put_sidecar_and_look,
+_SIDECAR_STEPS: dict[Exclusion | None, Step] = {
+    None: commit.put_sidecar,
+    Exclusion.CONDITIONS: named.put_sidecar_conditionally,
+    Exclusion.LOCK: named.put_under_lock,
+    Exclusion.RENAME: named.put_sidecar_and_look,
+    Exclusion.NONE: named.put_sidecar_and_look,
 }
 
 
@@ -778,30 +666,30 @@ def _copy_shared(context: SyncContext, uploads: Sequence[SyncUpload], result: Sy
     """Store media that share their bytes, under references that are new at the target."""
     operations = [_shared_operation(context, each) for each in uploads]
     try:
-        answers = commit.store_many(operations) if operations else []
-        for each, item, error in zip(uploads, operations, answers, strict=True):
-            if each.spoiled:
-                _withdraw(context, each, item, result)
-            healed = None if error else _attempt(partial(_heal_joined, context, each, item.reference))
-            _record(each.sync_item, item.reference, error or healed, result)
+        for each, item, error in zip(uploads, operations, commit.store_many(operations), strict=True):
+            pointer = keys.pointer_of(item.reference)
+            if each.spoiled and pointer is not None and item.marker:
+                # Of bytes that can't be stored: no sidecar names the marker, and none will.
+                failure = attempt(partial(blobs.withdraw, context.target, pointer), item.marker)
+                if failure is not None:
+                    result.fail(each.sync_item.reference, failure)
+            answer = error or attempt(partial(_heal_joined, context, item.reference), each)
+            _record(each.sync_item, item.reference, answer, result)
     finally:
         for each in uploads:
             each.discard()
 
 
-def _heal_joined(context: SyncContext, upload: SyncUpload, reference: str) -> None:
+def _heal_joined(context: SyncContext, reference: str, upload: SyncUpload) -> None:
     """Read bytes that were at the target already, where all are to be read, and bring rotten ones again."""
-    route, sync_item, key = context.route, upload.sync_item, keys.bytes_key(reference)
-    if route.check == "read" and not upload.arrived and not _is_sound(route, sync_item, key):
-        _write_bytes(route, sync_item, key)
+    key = keys.bytes_key(reference)
+    if context.check == "read" and not upload.arrived and not _is_sound(context, upload.sync_item, key):
+        _write_bytes(context, upload.sync_item, key)
 
 
 def _shared_operation(context: SyncContext, upload: SyncUpload) -> SharedStoreOperation:
     """Return a media ready for the steps of a store that shares its bytes."""
     sync_item = upload.sync_item
-
-    def name_of(pointer: keys.Pointer) -> str:
-        return keys.moved_name(sync_item.name, pointer)
 
     def sidecar_of(marker: str) -> bytes:
         # Only now the reference is known, and its sidecar is not written yet.
@@ -809,27 +697,18 @@ def _shared_operation(context: SyncContext, upload: SyncUpload) -> SharedStoreOp
         return sync_item.sidecar_bytes(marker) or b""
 
     item = SharedStoreOperation(
-        backend=context.route.target,
+        backend=context.target,
         digest=sync_item.digest,
         size=sync_item.entry.size,
         data=upload,
         mime_type=sync_item.mime_type,
-        name_of=name_of,
+        name_of=partial(keys.moved_name, sync_item.name),
         sidecar_of=sidecar_of,
-        now=_now,
+        now=partial(datetime.now, UTC),
         expires_at=sync_item.expires_at,
         grace=context.grace,
     )
     return item
-
-
-def _withdraw(context: SyncContext, upload: SyncUpload, item: SharedStoreOperation, result: SyncResult) -> None:
-    """Withdraw the marker of bytes that can't be stored; no sidecar names it, and none will."""
-    pointer = keys.pointer_of(item.reference)
-    if pointer is not None and item.marker:
-        error = _attempt(lambda: blobs.withdraw(context.route.target, pointer, item.marker))
-        if error is not None:
-            result.fail(upload.sync_item.reference, error)
 
 
 def _record(sync_item: SyncItem, reference: str, error: MediaError | None, result: SyncResult) -> None:
@@ -848,58 +727,33 @@ def _place_hold(context: SyncContext, sync_item: SyncItem, reference: str) -> No
     key = keys.hold_key(reference)
     if not sync_item.held or key in context.held:
         return
-    data = context.route.source.read(keys.hold_key(sync_item.reference))
+    data = context.source.read(keys.hold_key(sync_item.reference))
     if data is None:
         return  # released meanwhile
     if reference != sync_item.reference:
         # A hold that can't be read holds all the same, and is copied as it is.
         with suppress(ValueError, TypeError):
             data = to_json({**from_json(data), "reference": reference}, indent=2)
-    context.route.target.write(key, data, "application/json")
-
-
-def _attempt(call: Callable[[], object]) -> MediaError | None:
-    try:
-        call()
-    except MediaError as error:
-        return error
-    return None
-
-
-def _now() -> datetime:
-    """Return this machine's time, which tells how long a store takes."""
-    return datetime.now(UTC)
+    context.target.write(key, data, "application/json")
 
 
 @dataclass(slots=True)
 class SyncUpload:
-    """Bytes of one media on their way; the steps of a store retarget and commit them like a stage.
+    """Bytes of one media on their way; the steps of a store retarget and commit them like a stage."""
 
-    Attributes
-    ----------
-    data
-        The bytes, where they fit into memory.
-    stage
-        What holds them, where they do not.
-    spoiled
-        Whether they can't be stored, because they are gone or not what their sidecar says.
-    arrived
-        Whether they were put at the target and checked; not where it had them already.
-    """
-
-    route: SyncRoute
+    context: SyncContext
     sync_item: SyncItem
-    data: bytes | None = None
-    stage: Stage | None = None
-    spoiled: bool = False
-    arrived: bool = False
+    data: bytes | None = None  # the bytes, where they fit into memory
+    stage: Stage | None = None  # what holds them, where they do not
+    spoiled: bool = False  # whether they can't be stored, because they are gone or not what their sidecar says
+    arrived: bool = False  # whether they were put at the target and checked; not where it had them already
     _key: str = ""
     _begun: str = ""
 
     @property
     def is_plain_data(self) -> bool:
         """Whether it can be written together with others, and nothing needs to be checked then."""
-        return self.data is not None and self.route.check == "size"
+        return self.data is not None and self.context.check == "size"
 
     def retarget(self, key: str) -> None:
         """Choose where the bytes go."""
@@ -921,17 +775,9 @@ class SyncUpload:
             self.stage.ready()
 
     def commit(self, content_type: str) -> None:
-        """Put the bytes at their key, and check them.
-
-        Raises
-        ------
-        StorageError
-            Other bytes lie there than were sent, or the storage failed.
-        MediaNotFoundError, StoreConflictError
-            The source's were deleted or changed meanwhile.
-        """
+        """Put the bytes at their key, and check them."""
         if self.stage is None and self.data is None:
-            if self.route.copies:
+            if self.context.copies:
                 self._copy_by_storage()
                 self.arrived = True
                 return
@@ -939,30 +785,30 @@ class SyncUpload:
         if self.stage is not None:
             self.stage.commit(content_type)
         elif self.data is not None:
-            self.route.target.write(self._key, self.data, content_type)
-        if self.route.check == "read":
+            self.context.target.write(self._key, self.data, content_type)
+        if self.context.check == "read":
             self._check_bytes()
         self.arrived = True
 
     def _copy_by_storage(self) -> None:
-        sync_item, route = self.sync_item, self.route
+        sync_item, context = self.sync_item, self.context
         try:
-            route.target.copy_from(route.source, sync_item.source_key, self._key, sync_item.entry.size)
+            context.target.copy_from(context.source, sync_item.source_key, self._key, sync_item.entry.size)
         except FileNotFoundError:
             raise self._gone() from None
         # A copy by the storage is not read here: its size is what tells that it was not cut.
-        found = route.target.head(self._key)
+        found = context.target.head(self._key)
         if found is None or found.size != sync_item.entry.size:
             raise self._wrong_bytes(f"{0 if found is None else found.size} bytes instead of {sync_item.entry.size}")
-        if route.check == "read":
+        if context.check == "read":
             self._check_bytes()
-        route.report(sync_item.entry.size)
+        context.report(sync_item.entry.size)
 
     def _check_bytes(self) -> None:
         """Read the bytes at the target, and compare their digest."""
         digest = self.sync_item.digest
         try:
-            found = blobs.digest_of(self.route.target, self._key) if digest else ""
+            found = blobs.digest_of(self.context.target, self._key) if digest else ""
         except MediaError as error:
             # Some clients compare checksums themselves, and raise instead of returning wrong bytes.
             raise self._wrong_bytes(f"bytes that can't be read again ({error.problem})") from error
@@ -975,7 +821,7 @@ class SyncUpload:
         # Only where the target had no such media before: else its sidecar would be left without bytes. And never under
         # a client's name: these may be the bytes of somebody who has written it meanwhile. The next sync replaces them.
         if self.sync_item.known is None and self.sync_item.is_own:
-            self.route.target.delete([self._key])
+            self.context.target.delete([self._key])
         return StorageError(
             f"the target has {what}",
             next_step="sync again; if it stays so, verify both",
@@ -985,33 +831,27 @@ class SyncUpload:
     # -- reading at the source --------------------------------------------------------------------------------
 
     def take(self, data: bytes | MediaError | None) -> None:
-        """Accept bytes that were read together with others.
-
-        Raises
-        ------
-        MediaNotFoundError, CorruptSidecarError, StoreConflictError, StorageError
-            They can't be read, or are not what the sidecar says.
-        """
+        """Accept bytes that were read together with others."""
         if isinstance(data, MediaError):
             raise data
         if data is None:
             raise self._gone()
         self._compare(len(data), sha256(data).hexdigest())
         self.data = data
-        self.route.report(len(data))
+        self.context.report(len(data))
 
     def fetch(self) -> None:
         """Read the bytes into memory or a stage, and compare them with the sidecar; see `take`."""
         if self.sync_item.entry.size <= SMALL:
-            self.take(self.route.source.read_range(self.sync_item.source_key, None, None))
+            self.take(self.context.source.read_range(self.sync_item.source_key, None, None))
             return
         self._begun = self._key or self.sync_item.name
-        self.stage = self.route.target.stage(self._begun)
+        self.stage = self.context.target.stage(self._begun)
         intake = HashingWriter(self.stage, None)
         try:
             for data in self._chunks():
                 intake.write(data)
-                self.route.report(len(data))
+                self.context.report(len(data))
             self._compare(intake.size, intake.sha256)
         except BaseException:
             # Also when the caller is interrupted: a stage may be a file on a disk.
@@ -1022,7 +862,7 @@ class SyncUpload:
 
     def _chunks(self) -> Iterator[bytes]:
         try:
-            with self.route.source.open(self.sync_item.source_key, size=self.sync_item.entry.size) as file:
+            with self.context.source.open(self.sync_item.source_key, size=self.sync_item.entry.size) as file:
                 while data := file.read(_CHUNK):
                     yield data
         except (FileNotFoundError, MediaNotFoundError):
@@ -1035,7 +875,7 @@ class SyncUpload:
             return
         self.spoiled = True
         # Was the media changed or deleted meanwhile, or is it damaged? Only the sidecar of now tells.
-        text = self.route.source.read(keys.sidecar_key(sync_item.reference))
+        text = self.context.source.read(keys.sidecar_key(sync_item.reference))
         if text is None and sync_item.text is not None:
             raise self._gone()
         if text != sync_item.text:
@@ -1075,21 +915,3 @@ def batches(uploads: Sequence[SyncUpload]) -> Iterator[list[SyncUpload]]:
         size += length
     if together:
         yield together
-
-
-def load(uploads: Sequence[SyncUpload]) -> dict[int, MediaError]:
-    """Read the bytes of several media, small ones at once; return what went wrong, by index."""
-    failed: dict[int, MediaError] = {}
-    small = [each for each in uploads if each.sync_item.entry.size <= SMALL]
-    found = iter(
-        records.read_objects(small[0].route.source, [each.sync_item.source_key for each in small]) if small else ()
-    )
-    for index, each in enumerate(uploads):
-        try:
-            if each.sync_item.entry.size <= SMALL:
-                each.take(next(found))
-            else:
-                each.fetch()
-        except MediaError as error:
-            failed[index] = error
-    return failed

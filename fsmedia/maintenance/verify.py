@@ -128,23 +128,15 @@ def verify(
 
 @dataclass(slots=True)
 class Verification:
-    """One verification of one store.
-
-    Attributes
-    ----------
-    force
-        Repair also where so little was listed that it may be wrong.
-    found
-        Called with each finding, after its repair.
-    """
+    """One verification of one store."""
 
     context: VerifyContext
     settings_file: SettingsFile
     catalog: CatalogComparison
-    force: bool = False
+    force: bool = False  # repair also where so little was listed that it may be wrong
     executor: Executor | None = None
     progress: Callable[[int], object] | None = None
-    found: Callable[[Finding], object] | None = None
+    found: Callable[[Finding], object] | None = None  # called with each finding, after its repair
     _survey: Survey = field(init=False)
     _total: VerifyResult = field(default_factory=VerifyResult)
     _findings: list[Finding] = field(default_factory=list)
@@ -159,13 +151,7 @@ class Verification:
         self._survey = Survey(self.catalog)
 
     def run(self, *, leftovers: bool) -> VerifyReport:
-        """Verify the whole store, or only look for leftovers.
-
-        Raises
-        ------
-        StorageError
-            The store can't be listed; what failed for single things is in the report.
-        """
+        """Verify the whole store, or only look for leftovers; what failed for single things is in the report."""
         begun = time.monotonic()
         survey, total, backend = self._survey, self._total, self.context.backend
         if leftovers:
@@ -517,13 +503,7 @@ class _Checker:
             self.repairer.broken_sidecar(pair, data, wrong)
 
     def _needs(self, sidecar: Sidecar, reference: str, modified: datetime | None) -> MediaNeeds:
-        """Return the objects that a media needs besides its bytes and its sidecar.
-
-        Raises
-        ------
-        CorruptSidecarError
-            The sidecar is not the one that a deduplicated name speaks of.
-        """
+        """Return the objects that a media needs besides its bytes and its sidecar."""
         instant = records.expiry_of(sidecar, reference, self.context.configuration, modified)
         media = MediaNeeds(reference, None if instant is None else keys.due_key(instant, reference))
         if keys.pointer_of(reference) is not None:
