@@ -256,7 +256,6 @@ def test_a_client_who_overwrites_what_a_sync_reads_again(storage, source, monkey
     store = opened(storage).create()
     if store._backend.exclusion is not Exclusion.CONDITIONS:
         pytest.skip("they are read again under the lock")
-    sync(source, storage)
     before(monkeypatch, sync_copy.SyncUpload, "_check_bytes", lambda: write(storage))
     sync(source, storage, verify_copies="read")
     assert store.fs.cat_file(NAME) == NEW
@@ -269,7 +268,7 @@ def test_a_hold_that_comes_while_a_move_copies(storage, filled, names, monkeypat
     """Holds were looked at before the copies, which may take hours, and not again: the held media went."""
     for name in names[1:]:
         filled.fs.pipe_file(name, b"bytes")
-    before(monkeypatch, type(filled.fs), "_remove_copied", lambda: opened(storage).hold(NAME, "a lawsuit"))
+    before(monkeypatch, type(filled.fs), "_remove_files", lambda: opened(storage).hold(NAME, "a lawsuit"))
     with pytest.raises(HeldMediaError):
         filled.fs.mv(names, [f"runs/r2/{number}.bin" for number in range(len(names))])
     assert storage.read(NAME) == b"bytes"
