@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,6 +21,7 @@ from tests.contract.conftest import on, storages
 from tests.contract.specimens import R1, STORE_JSON, png
 from tests.servers import WrongAnswer
 from tests.storages import GCS, LOCAL, MEMORY, S3_RCLONE, switch_looks
+from tests.transfers import opened
 
 storage = storages(LOCAL, MEMORY)
 ON_S3_TOO = on(LOCAL, MEMORY, S3_RCLONE)
@@ -32,11 +34,7 @@ WEEK = RetentionPolicy(name="week", keep_for=timedelta(days=7))
 @pytest.fixture
 def inside(storage, clock):
     """Open a store in a folder of the storage."""
-
-    def opened(folder, **settings):
-        return MediaStore(f"{storage.url}/{folder}", storage_options=storage.options, now=clock, **settings)
-
-    return opened
+    return lambda folder, **settings: opened(replace(storage, url=f"{storage.url}/{folder}"), clock, **settings)
 
 
 class Nested:
@@ -102,34 +100,34 @@ def test_no_store_is_made_inside_another(storage, open_store, inside):
         assert list(inner.list()) == []
 
 
-def test_no_store_is_made_in_a_bucket_that_is_one(moto_storage, clock):
+def test_no_store_is_made_in_a_bucket_that_is_one(moto_storage):
     bucket = f"s3://{moto_storage.bucket}"
-    MediaStore(bucket, storage_options=moto_storage.options).create()
+    opened(replace(moto_storage, url=bucket)).create()
     with pytest.raises(StoreConflictError, match=f"inside the store at {bucket}; "):
-        MediaStore(moto_storage.url, storage_options=moto_storage.options, now=clock).create()
+        opened(moto_storage).create()
 
 
 @ON_S3_TOO
-def test_no_store_is_made_around_another(storage, open_store, inside):
-    inner = inside("team-b").create()
-    with pytest.raises(StoreConflictError, match="around the store at") as caught:
-        open_store().create()
-    assert inner.url in str(caught.value)
-    with pytest.raises(StoreConflictError, match="around the store at"):
-        open_store().store_media(png(), R1)
+def test_no_store_is_made_around_another_but_beside_it(storage, open_store, inside):
+    """A name that only begins like another's is no folder of it."""
+    inner, _, _ = (inside(name).create() for name in ("team-b", "team", "team.b"))
+    for make in (MediaStore.create, lambda outer: outer.store_media(png(), R1)):
+        with pytest.raises(StoreConflictError, match="around the store at") as caught:
+            make(open_store())
+        assert any(f"{storage.url}/{name}" in str(caught.value) for name in ("team-b", "team", "team.b"))
     assert not {STORE_JSON} & storage.keys()
     inner.store_media(png(), R1)
-
-
-def test_stores_beside_each_other_are_made(storage, inside):
-    """A name that only begins like another's is no folder of it."""
-    for name in ("team", "team-b", "team.b"):
-        inside(name).create()
     assert {key.partition("/")[0] for key in sorted(storage.keys())} == {"team", "team-b", "team.b"}
 
 
-def test_an_existing_store_in_another_goes_on(nested, inside):
+def test_an_existing_store_in_another_goes_on_and_what_it_keeps_for_itself_is_no_media(nested, inside):
     """It is opened, read and written as before: only settings that are about to be made are a question."""
+    blob = next(key for key in sorted(nested.storage.keys()) if "team-c/.fsmedia/blobs" in key)
+    for name in (blob, "team-b/.FSMEDIA/store.json"):
+        assert not nested.outer.fs.exists(name)
+        for call in (nested.outer.retrieve_media, nested.outer.delete_media, nested.outer.info):
+            with pytest.raises(Exception, match=r"what lies in \.fsmedia is no media"):
+                call(name)
     inner = inside("team-b")
     inner.create()
     assert inner.retrieve_media(inner.store_media(png(), R1))
@@ -165,10 +163,9 @@ def test_who_may_not_look_above_can_make_a_store_all_the_same(local_storage, mon
 DENIED = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
 
 
-def test_credentials_for_a_part_of_a_bucket_can_make_a_store_there(object_storage, clock):
+def test_credentials_for_a_part_of_a_bucket_can_make_a_store_there(object_storage):
     """They may not look above, so nobody can tell."""
-    root = f"{object_storage.url}/a/b"
-    store = MediaStore(root, storage_options=object_storage.options, now=clock)
+    store = opened(replace(object_storage, url=f"{object_storage.url}/a/b"))
     above = r"(?<!/a/b/)\.fsmedia/store\.json"
     with object_storage.server.answering(WrongAnswer("GET", target=above, body=DENIED, status=403)):
         store.create()
@@ -179,7 +176,7 @@ def test_credentials_for_a_part_of_a_bucket_can_make_a_store_there(object_storag
 
 
 @ON_S3_TOO
-def test_no_listing_shows_what_is_in_it(nested, caplog):
+def test_no_listing_catalog_view_or_number_shows_what_is_in_it(nested, caplog):
     outer, own = nested.outer, sorted(nested.own)
     with caplog.at_level(logging.WARNING, "fsmedia"):
         assert sorted(outer.list()) == own
@@ -198,20 +195,13 @@ def test_no_listing_shows_what_is_in_it(nested, caplog):
         assert list(fs.walk(folder)) in ([], [(folder, [], [])])
         assert fs.isdir(folder)
     assert fs.du("") == sum(outer.info(name).size_bytes for name in own)
-    assert nested.is_untouched()
-
-
-@ON_S3_TOO
-def test_no_catalog_view_or_number_counts_it(nested):
-    pytest.importorskip("pyarrow")
-    outer = nested.outer
     with ThreadPoolExecutor(2) as pool:
         for settings in ({}, {"executor": pool}):
             catalog = outer.catalog(**settings)
-            assert sorted(catalog.to_arrow().column("reference").to_pylist()) == sorted(nested.own)
+            assert sorted(catalog.to_arrow().column("reference").to_pylist()) == own
             assert catalog.report.nested_stores == nested.folders
-    assert outer.stats().media == len(nested.own)
-    assert sum(len(names) for _, _, names in outer.fs.walk("by-session")) == len(nested.own)
+    assert outer.stats().media == len(own)
+    assert sum(len(names) for _, _, names in fs.walk("by-session")) == len(own)
     assert nested.is_untouched()
 
 
@@ -275,16 +265,14 @@ def test_leftovers_of_it_stay_and_verify_reports_it_and_repairs_nothing_in_it(ne
         assert nested.is_untouched()
 
 
-def test_no_upload_of_it_is_aborted(moto_storage, clock):
+def test_no_upload_of_it_is_aborted(moto_storage):
     """Uploads under way are listed by the bucket, for all that lies below the root."""
-    options = moto_storage.options
-    MediaStore(f"{moto_storage.url}/team-b", storage_options=options, now=clock).create()
+    opened(replace(moto_storage, url=f"{moto_storage.url}/team-b")).create()
     moto_storage.write(STORE_JSON, Configuration().dump())
     client, bucket = moto_storage.server.client, moto_storage.bucket
     for key in ("team-b/runs/r1/x.png", "runs/r1/x.png"):
         client.create_multipart_upload(Bucket=bucket, Key=f"{moto_storage.prefix}{key}")
-    outer = MediaStore(moto_storage.url, storage_options=options)
-    report = outer.verify(repair=True, **NOW)
+    report = opened(moto_storage).verify(repair=True, **NOW)
     assert [each.key for each in report.findings if each.kind == "upload"] == ["runs/r1/x.png"]
     left = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
     assert [each["Key"] for each in left] == [f"{moto_storage.prefix}team-b/runs/r1/x.png"]
@@ -323,16 +311,6 @@ def test_no_folder_of_it_is_removed_or_moved(nested):
     assert list(nested.outer.list()) == []
 
 
-def test_what_a_store_keeps_for_itself_is_no_media_at_any_depth(nested, inside):
-    blob = next(key for key in sorted(nested.storage.keys()) if "team-c/.fsmedia/blobs" in key)
-    outer = nested.outer
-    for name in (blob, "team-b/.FSMEDIA/store.json"):
-        assert not outer.fs.exists(name)
-        for call in (outer.retrieve_media, outer.delete_media, outer.info):
-            with pytest.raises(Exception, match=r"what lies in \.fsmedia is no media"):
-                call(name)
-
-
 def test_a_run_that_is_called_as_the_folder_hides_no_other(storage, store):
     """PromptKit calls the folder of a run as the run is called; here it gets another name."""
     mine = store.store_media(png(), MediaMetadata(run_id=".fsmedia"))
@@ -364,17 +342,17 @@ def test_a_store_above_the_folder_that_is_synced_is_seen(storage, open_store, in
 # -- what it costs -----------------------------------------------------------------------------------------
 
 
-def test_making_a_store_costs_a_look_at_each_folder_above_and_no_later_write_any(object_storage, clock):
+def test_making_a_store_costs_a_look_at_each_folder_above_and_no_later_write_any(object_storage):
     """One GET for each, and where something lies at the root already one listing more, and a look at each folder."""
-    root = f"{object_storage.url}/a/b"
-    above = len(root.partition("://")[2].split("/")) - 1
-    store = MediaStore(root, storage_options=object_storage.options, now=clock)
+    place = replace(object_storage, url=f"{object_storage.url}/a/b")
+    above = len(place.url.partition("://")[2].split("/")) - 1
+    store = opened(place)
     with object_storage.counted() as n:
         store.create()
     slack = 2 if object_storage.name == GCS else 0
     assert n["get"] <= 2 + above + slack, n
     assert n["list"] == 1, n
     with object_storage.counted() as n:
-        MediaStore(root, storage_options=object_storage.options).store_media(png(), R1)
+        opened(place).store_media(png(), R1)
     assert n == {"get": 1, "put": 2, **switch_looks(store)} or object_storage.name == GCS, n
     assert n["list"] == 0, n
