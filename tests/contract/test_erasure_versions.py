@@ -6,7 +6,6 @@ import json
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,34 +13,34 @@ from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.format import keys
 from fsmedia.storage import open_backend
 from fsmedia.storage.port import VersionRules
-from tests.servers import FakeGcsServer, WrongAnswer
-from tests.storages import GCS, GcsStorage, MemoryStorage, S3Storage, Storage
+from tests.contract.conftest import storages
+from tests.servers import WrongAnswer
+from tests.storages import GCS, LOCAL, S3_RCLONE, GcsStorage
+from tests.transfers import opened
 
-if TYPE_CHECKING:
-    from tests.conftest import Clock
-
+storage = storages(LOCAL, S3_RCLONE)
 WORD = b"alice"
 
 
-def put(store: MediaStore, run: str, data: bytes | None = None, **fields: Any) -> str:
+def put(store, run, data=None, **fields):
     content = MediaContent.from_bytes(data or f"{run}'s".encode(), "text/plain")
     return store.store_media(content, MediaMetadata(run_id=run, **fields))
 
 
-def opened(storage: Any, **settings: Any) -> MediaStore:
-    return MediaStore(storage.url, storage_options=storage.options, **settings)
+def versioning(storage, status):
+    rules = {"Status": status}
+    storage.server.client.put_bucket_versioning(Bucket=storage.bucket, VersioningConfiguration=rules)
 
 
 @pytest.fixture
-def versioned(moto_storage: S3Storage) -> S3Storage:
+def versioned(moto_storage):
     """Give a bucket with versions."""
-    rules = {"Status": "Enabled"}
-    moto_storage.server.client.put_bucket_versioning(Bucket=moto_storage.bucket, VersioningConfiguration=rules)
+    versioning(moto_storage, "Enabled")
     return moto_storage
 
 
 @pytest.fixture
-def versioned_gcs(fake_gcs: FakeGcsServer) -> GcsStorage:
+def versioned_gcs(fake_gcs):
     """Give a bucket of the emulator with versions; it removes none."""
     _, options = fake_gcs.new_root()
     bucket = f"versions-{keys.new_unique()}"
@@ -55,10 +54,10 @@ def versioned_gcs(fake_gcs: FakeGcsServer) -> GcsStorage:
     return GcsStorage(GCS, f"gs://{bucket}", options, fake_gcs)
 
 
-def versions(storage: S3Storage) -> dict[tuple[str, str], bytes | None]:
+def versions(storage):
     """Read all versions past the package: key and id -> bytes; None for markers."""
     client, place = storage.server.client, {"Bucket": storage.bucket}
-    found: dict[tuple[str, str], bytes | None] = {}
+    found = {}
     for page in client.get_paginator("list_object_versions").paginate(**place, Prefix=storage.prefix):
         for item in page.get("Versions", ()):
             with client.get_object(**place, Key=item["Key"], VersionId=item["VersionId"])["Body"] as body:
@@ -68,13 +67,22 @@ def versions(storage: S3Storage) -> dict[tuple[str, str], bytes | None]:
     return found
 
 
-def telling(storage: S3Storage) -> set[str]:
+def telling(storage):
     """Return the keys of which any version has the subject's name in it; and markers with it in their key."""
     every = versions(storage).items()
     return {key for (key, _), data in every if WORD in key.encode() or (data is not None and WORD in data)}
 
 
-def lived(storage: S3Storage, clock: Clock, *, deduplicate: bool) -> tuple[MediaStore, dict[str, bytes]]:
+def of(storage, folder):
+    """Return the versions of what lies in a folder."""
+    return {pair: data for pair, data in versions(storage).items() if folder in f"/{pair[0]}"}
+
+
+def told(receipt):
+    return {str(each.reference) for each in receipt.versions}
+
+
+def lived(storage, clock, deduplicate):
     """Let a store live a little, with somebody else in it; return it, and what must stay."""
     store = opened(storage, deduplicate=deduplicate, now=clock, deletion_log="store")
     stays = {put(store, "bob", b"bob's"): b"bob's", put(store, "bob", b"shared"): b"shared"}
@@ -92,27 +100,32 @@ def lived(storage: S3Storage, clock: Clock, *, deduplicate: bool) -> tuple[Media
 
 
 @pytest.mark.parametrize("deduplicate", [False, True])
-def test_what_the_bucket_keeps_is_no_complete_erasure(versioned: S3Storage, deduplicate: bool, clock: Clock) -> None:
-    store, _ = lived(versioned, clock, deduplicate=deduplicate)
+def test_what_the_bucket_keeps_is_no_complete_erasure_and_may_be_erased_later(versioned, deduplicate, clock):
+    store, stays = lived(versioned, clock, deduplicate)
     receipt = store.erase(run_id="alice", forget_log=True)
     assert not receipt.is_complete
     assert receipt.failed == ()
-    left = {str(each.reference) for each in receipt.versions}
     # What is read past the package by version id names her, and the receipt says so: marks of deletions have no bytes.
     bodies = {key for (key, _), data in versions(versioned).items() if data is not None and WORD in data}
-    assert {key for key in bodies if not key.startswith(keys.CATALOG)} <= left
+    assert {key for key in bodies if not key.startswith(keys.CATALOG)} <= told(receipt)
     assert all("versions=True" in each.reason for each in receipt.versions)
     assert receipt.bytes_freed == 0
     assert {each.data for each in receipt.erased} <= {"kept", "shared"}
     report = store.check_receipt(receipt)
     assert not report.holds
     assert {each.kind for each in report.traces} == {"version"}
+    second = store.erase(run_id="alice", versions=True, forget_log=True)
+    assert (second.erased, second.is_complete) == ((), True), second.versions
+    assert second.cleaned.versions > 0
+    assert telling(versioned) == set()
+    assert store.check_receipt(receipt).holds
+    assert set(store.list()) == set(stays)
 
 
 @pytest.mark.parametrize("deduplicate", [False, True])
-def test_versions_go_where_that_is_asked_for(versioned: S3Storage, deduplicate: bool, clock: Clock) -> None:
-    store, stays = lived(versioned, clock, deduplicate=deduplicate)
-    before = {pair: data for pair, data in versions(versioned).items() if b"bob" in pair[0].encode()}
+def test_versions_go_where_that_is_asked_for(versioned, deduplicate, clock):
+    store, stays = lived(versioned, clock, deduplicate)
+    before = of(versioned, "bob")
     planned = store.erase(run_id="alice", dry_run=True, versions=True)
     assert planned.cleaned.versions > 0
     assert planned.is_complete
@@ -123,25 +136,13 @@ def test_versions_go_where_that_is_asked_for(versioned: S3Storage, deduplicate: 
     assert receipt.bytes_freed == planned.bytes_freed
     assert telling(versioned) == set()
     assert not any(b"named" in (data or b"") or b"another" in (data or b"") for data in versions(versioned).values())
-    assert {pair: data for pair, data in versions(versioned).items() if b"bob" in pair[0].encode()} == before
+    assert of(versioned, "bob") == before
     assert {each: store.retrieve_media(each).read_bytes() for each in store.list()} == stays
     assert store.check_receipt(receipt).holds
     assert store.verify(deep=True).whole
 
 
-@pytest.mark.parametrize("deduplicate", [False, True])
-def test_whoever_erased_without_versions_can_still_do_so(versioned: S3Storage, deduplicate: bool, clock: Clock) -> None:
-    store, stays = lived(versioned, clock, deduplicate=deduplicate)
-    first = store.erase(run_id="alice", forget_log=True)
-    second = store.erase(run_id="alice", versions=True, forget_log=True)
-    assert (second.erased, second.is_complete) == ((), True), second.versions
-    assert second.cleaned.versions > 0
-    assert telling(versioned) == set()
-    assert store.check_receipt(first).holds
-    assert set(store.list()) == set(stays)
-
-
-def test_what_is_held_keeps_its_versions(versioned: S3Storage) -> None:
+def test_what_is_held_keeps_its_versions(versioned):
     store = opened(versioned)
     held = put(store, "alice")
     store.apply_policy(held, "retain-3days")
@@ -154,50 +155,46 @@ def test_what_is_held_keeps_its_versions(versioned: S3Storage) -> None:
     assert store.retrieve_media(held).read_bytes() == b"alice's"
 
 
-def test_nothing_that_was_erased_is_visible_for_a_moment(versioned: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_that_was_erased_is_visible_for_a_moment(versioned, monkeypatch):
     """Markers go after the versions that they hide: else the last of those would be the current one."""
     store = opened(versioned)
     gone = put(store, "alice")
-    seen: list[bool] = []
-    backend = store._backend
-    real = backend.delete_versions
+    seen, real = [], store._backend.delete_versions
 
-    def watched(some: Any) -> Any:
+    def watched(some):
         answer = real(some)
-        seen.append(gone in versioned.keys() or f"{gone}.meta" in versioned.keys())  # noqa: SIM118
+        seen.append(not versioned.keys().isdisjoint({gone, f"{gone}.meta"}))
         return answer
 
-    monkeypatch.setattr(backend, "delete_versions", watched)
+    monkeypatch.setattr(store._backend, "delete_versions", watched)
     assert store.erase(run_id="alice", versions=True).is_complete
     assert len(seen) == 2
     assert not any(seen)
 
 
-def test_a_version_that_may_not_be_removed_is_told(versioned: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_that_may_not_be_removed_is_told(versioned, monkeypatch):
     """A lock, or missing rights: what is listed afterwards counts, whatever was answered."""
     store = opened(versioned)
     gone = put(store, "alice")
     monkeypatch.setattr(store._backend, "delete_versions", lambda _: {})
     receipt = store.erase(run_id="alice", versions=True)
-    assert {str(each.reference) for each in receipt.versions} >= {gone, f"{gone}.meta"}
+    assert told(receipt) >= {gone, f"{gone}.meta"}
     assert not receipt.is_complete
     assert versioned.keys().isdisjoint({gone, f"{gone}.meta"})
 
 
-def test_a_bucket_whose_versioning_is_suspended_has_what_it_had(versioned: S3Storage) -> None:
+def test_a_bucket_whose_versioning_is_suspended_has_what_it_had(versioned):
     """What is deleted now leaves none in moto; what was deleted before is there, and the receipt knows."""
     store = opened(versioned)
     store.delete_media(put(store, "alice"))
-    rules = {"Status": "Suspended"}
-    versioned.server.client.put_bucket_versioning(Bucket=versioned.bucket, VersioningConfiguration=rules)
+    versioning(versioned, "Suspended")
     assert not store.erase(run_id="alice").is_complete
-    rules = {"Status": "Enabled"}  # moto removes no version as long as it is suspended
-    versioned.server.client.put_bucket_versioning(Bucket=versioned.bucket, VersioningConfiguration=rules)
+    versioning(versioned, "Enabled")  # moto removes no version as long as it is suspended
     assert store.erase(run_id="alice", versions=True).is_complete
     assert telling(versioned) == set()
 
 
-def test_without_an_answer_nobody_claims_to_know(versioned: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_answer_nobody_claims_to_know(versioned, monkeypatch):
     """AccessDenied to both questions; where the versions can be listed they are known all the same."""
     store = opened(versioned)
     put(store, "alice")
@@ -213,17 +210,17 @@ def test_without_an_answer_nobody_claims_to_know(versioned: S3Storage, monkeypat
     assert [each.kind for each in store.check_receipt(receipt).traces] == ["version"]
 
 
-def test_an_answer_that_is_none_does_not_hide_versions(versioned: S3Storage) -> None:
+def test_an_answer_that_is_none_does_not_hide_versions(versioned):
     """Where there never were versions the answer is empty, as any other XML seems. Deletions have told otherwise."""
     store = opened(versioned)
     gone = put(store, "alice")
     with versioned.server.answering(WrongAnswer(method="GET", target="versioning", body=b"<ListBucketResult/>")):
         receipt = store.erase(run_id="alice")
-    assert {str(each.reference) for each in receipt.versions} >= {gone, f"{gone}.meta"}
+    assert told(receipt) >= {gone, f"{gone}.meta"}
     assert not receipt.is_complete
 
 
-def test_what_lies_there_and_is_anothers_keeps_its_versions(versioned: S3Storage) -> None:
+def test_what_lies_there_and_is_anothers_keeps_its_versions(versioned):
     store = opened(versioned)
     put(store, "alice")
     for data in (b"first", b"second"):
@@ -236,9 +233,7 @@ def test_what_lies_there_and_is_anothers_keeps_its_versions(versioned: S3Storage
     assert {b"first", b"second"} <= set(versions(versioned).values())
 
 
-def test_soft_delete_keeps_everything_for_a_time(
-    memory_storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_soft_delete_keeps_everything_for_a_time(memory_storage, monkeypatch):
     """By what the bucket says: no server here has soft delete."""
     store = opened(memory_storage)
     put(store, "alice")
@@ -253,9 +248,9 @@ def test_soft_delete_keeps_everything_for_a_time(
     assert store.check_receipt(later).holds
 
 
-def test_versions_of_gcs(versioned_gcs: GcsStorage) -> None:
+def test_versions_of_gcs(versioned_gcs, clock):
     """The emulator lists and reads them, and answers 404 to whoever removes one: that is no removal."""
-    store = opened(versioned_gcs)
+    store = opened(versioned_gcs, clock)
     gone = put(store, "alice")
     store.apply_policy(gone, "retain-3days")
     kept = put(store, "bob")
@@ -266,12 +261,16 @@ def test_versions_of_gcs(versioned_gcs: GcsStorage) -> None:
     }
     assert receipt.bytes_freed == 0
     again = store.erase(run_id="alice", versions=True)
-    assert {str(each.reference) for each in again.versions} >= {gone, f"{gone}.meta"}
+    assert told(again) >= {gone, f"{gone}.meta"}
     assert {each.kind for each in store.check_receipt(receipt).traces} == {"version"}
     assert list(store.list()) == [kept]
+    put(store, "r1", policy_name="retain-1days")
+    clock.advance(timedelta(days=2))
+    swept = store.enforce_policy(now=clock())
+    assert (len(swept.deleted), swept.bytes_freed) == (1, 0)
 
 
-def test_a_bucket_without_versions_is_asked_once(moto_storage: S3Storage) -> None:
+def test_a_bucket_without_versions_is_asked_once(moto_storage):
     store = opened(moto_storage)
     put(store, "alice")
     with moto_storage.counted() as n:
@@ -285,7 +284,7 @@ def test_a_bucket_without_versions_is_asked_once(moto_storage: S3Storage) -> Non
 
 
 @pytest.mark.parametrize("threads", [False, True])
-def test_a_sweep_claims_no_bytes_that_the_bucket_keeps(versioned: S3Storage, clock: Clock, threads: bool) -> None:
+def test_a_sweep_claims_no_bytes_that_the_bucket_keeps(versioned, clock, threads):
     store = opened(versioned, now=clock)
     for _ in range(3):
         put(store, "r1", policy_name="retain-1days")
@@ -298,7 +297,7 @@ def test_a_sweep_claims_no_bytes_that_the_bucket_keeps(versioned: S3Storage, clo
     assert store.enforce_policy(now=clock()).versions_kept is False, "nothing was deleted"
 
 
-def test_a_dry_sweep_asks_the_bucket(versioned: S3Storage, clock: Clock) -> None:
+def test_a_dry_sweep_asks_the_bucket(versioned, clock):
     store = opened(versioned, now=clock)
     put(store, "r1", policy_name="retain-1days")
     clock.advance(timedelta(days=2))
@@ -308,7 +307,7 @@ def test_a_dry_sweep_asks_the_bucket(versioned: S3Storage, clock: Clock) -> None
     assert n["get_versioning"] == 1
 
 
-def test_sweeping_orphans_claims_no_bytes_either(versioned: S3Storage) -> None:
+def test_sweeping_orphans_claims_no_bytes_either(versioned):
     store = opened(versioned)
     put(store, "r1", b"the same")
     versioned.write(f"runs/r1/0000_00_{keys.new_unique()}.png", b"a leftover")
@@ -316,14 +315,7 @@ def test_sweeping_orphans_claims_no_bytes_either(versioned: S3Storage) -> None:
     assert (swept.mended, swept.bytes_freed, swept.versions_kept) == (1, 0, True)
 
 
-def test_a_sweep_of_a_bucket_of_gcs_with_versions(versioned_gcs: GcsStorage, clock: Clock) -> None:
-    store = opened(versioned_gcs, now=clock)
-    put(store, "r1", policy_name="retain-1days")
-    clock.advance(timedelta(days=2))
-    assert store.enforce_policy(now=clock()).bytes_freed == 0
-
-
-def test_where_no_versions_are_kept_bytes_are_freed(storage: Storage, clock: Clock) -> None:
+def test_where_no_versions_are_kept_bytes_are_freed(storage, clock):
     store = opened(storage, now=clock)
     put(store, "r1", policy_name="retain-1days")
     clock.advance(timedelta(days=2))
@@ -334,7 +326,7 @@ def test_where_no_versions_are_kept_bytes_are_freed(storage: Storage, clock: Clo
     assert (receipt.is_complete, receipt.bytes_freed) == (True, len(b"alice's"))
 
 
-def test_what_nobody_knows_is_said(memory_storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nobody_knows_is_said(memory_storage, monkeypatch):
     """Azure, and filesystems in a chain: their classes can't ask."""
     store = opened(memory_storage)
     put(store, "r1")
@@ -342,21 +334,20 @@ def test_what_nobody_knows_is_said(memory_storage: MemoryStorage, monkeypatch: p
     memory_storage.write(f"runs/r1/0000_00_{keys.new_unique()}.png", b"a leftover")
     swept = store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True)
     assert (swept.versions_kept, swept.bytes_freed) == (None, len(b"a leftover"))
-    assert str(swept).endswith("if the bucket keeps no older versions")
+    assert "(10 B, if the bucket keeps no older versions)" in str(swept)
     chain = open_backend("simplecache::memory://x", timeout=timedelta(minutes=1))
     assert chain.version_rules().versions is None
 
 
-def test_versions_of_a_store_below_are_left_alone(versioned: S3Storage) -> None:
+def test_versions_of_a_store_below_are_left_alone(versioned):
     """The media of a store below are its own, and so are their older versions."""
     inner = MediaStore(f"{versioned.url}/team/inner", storage_options=versioned.options)
     gone = put(inner, "r1", b"the other store's")
     inner.delete_media(gone)
     outer = opened(versioned)
     put(outer, "r1", b"this store's")
-    before = {each: data for each, data in versions(versioned).items() if each[0].startswith("team/inner/")}
+    before = of(versioned, "/team/inner/")
     assert b"the other store's" in before.values()
     outer.erase(run_id="r1", versions=True)
-    after = versions(versioned)
-    assert b"this store's" not in after.values()
-    assert {each: data for each, data in after.items() if each[0].startswith("team/inner/")} == before
+    assert b"this store's" not in versions(versioned).values()
+    assert of(versioned, "/team/inner/") == before

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
-from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fsmedia import (
@@ -24,26 +23,41 @@ from fsmedia import (
 )
 from fsmedia.format import keys
 from fsmedia.format.messages import InlineReference, media_fields
+from tests.contract.conftest import on, storages
 from tests.messages import ANTHROPIC, DOCUMENTS, GEMINI, JSON, OPENAI_CHAT, PARTS, PNG, PROMPTKIT, b64, json_texts, url
+from tests.storages import LOCAL, S3_RCLONE
+from tests.transfers import opened
 
-if TYPE_CHECKING:
-    from tests.storages import MemoryStorage, Storage
-
+storage = storages(LOCAL, S3_RCLONE)
 R1 = MediaMetadata(run_id="r1", provider_id="p")
 DIGEST = "ab" * 32
 
 
-def text_of(document: Any) -> str:
+@pytest.fixture
+def store(memory_storage):
+    return opened(memory_storage)
+
+
+def text_of(document):
     return json.dumps(document, ensure_ascii=False)
 
 
-def markers(document: Any) -> list[InlineReference]:
+def markers(document):
     return [place.marker for place in media_fields(document) if place.marker]
 
 
+def references(document):
+    return {marker.reference for marker in markers(document)}
+
+
+def picture(data):
+    return {"mimeType": "image/png", "data": data}
+
+
+@on(LOCAL)
 @pytest.mark.parametrize("deduplicate", [False, True])
-def test_each_shape_goes_out_and_comes_back(storage: Storage, deduplicate: bool) -> None:
-    store = MediaStore(storage.url, storage_options=storage.options, deduplicate=deduplicate)
+def test_each_shape_goes_out_and_comes_back(storage, deduplicate):
+    store = opened(storage, deduplicate=deduplicate)
     for document, count in DOCUMENTS.values():
         before = copy.deepcopy(document)
         made = store.externalize(document, R1)
@@ -63,8 +77,7 @@ def test_each_shape_goes_out_and_comes_back(storage: Storage, deduplicate: bool)
         assert json.loads(store.inline_text(json.dumps(made))) == document
 
 
-def test_types_and_places_are_kept(memory_storage: MemoryStorage) -> None:
-    store = MediaStore(memory_storage.url)
+def test_types_and_places_are_kept(store):
     made = store.externalize(ANTHROPIC, MediaMetadata(run_id="r1", message_idx=10))
     records = {(record.message_idx, record.part_idx): record for record in map(store.info, store.list())}
     assert {place: record.mime_type for place, record in records.items()} == {
@@ -78,8 +91,7 @@ def test_types_and_places_are_kept(memory_storage: MemoryStorage) -> None:
     assert made["messages"][0]["content"][1] == ANTHROPIC["messages"][0]["content"][1]
 
 
-def test_promptkits_media_name_their_reference_as_promptkit_does(memory_storage: MemoryStorage) -> None:
-    store = MediaStore(memory_storage.url)
+def test_promptkits_media_name_their_reference_as_promptkit_does(store):
     made = store.externalize(PROMPTKIT, R1)
     media = made["Messages"][0]["parts"][0]["media"]
     assert list(media) == ["storage_reference", "mime_type", "detail"]
@@ -88,19 +100,22 @@ def test_promptkits_media_name_their_reference_as_promptkit_does(memory_storage:
     assert store.retrieve_media(again).read_bytes() == PNG
 
 
-def test_the_same_media_is_stored_once_for_a_document(memory_storage: MemoryStorage) -> None:
-    store = MediaStore(memory_storage.url)
+def test_the_same_media_is_stored_once_for_a_document(store):
     document = {"messages": [{"content": [{"image_url": url(PNG)}, {"image_url": {"url": url(PNG)}}]}] * 3}
     made = store.externalize(document, R1)
-    assert len({marker.reference for marker in markers(made)}) == 1
+    assert len(references(made)) == 1
     assert len(list(store.list())) == 1
     other = {"a": {"data": b64(PNG), "mime_type": "image/webp"}, "b": {"data": b64(PNG), "mime_type": "image/png"}}
-    assert len({marker.reference for marker in markers(store.externalize(other, R1))}) == 2, "of another type"
+    assert len(references(store.externalize(other, R1))) == 2, "of another type"
 
 
-def test_small_media_may_stay(memory_storage: MemoryStorage) -> None:
-    store = MediaStore(memory_storage.url)
-    answer = store.externalize_text(text_of(OPENAI_CHAT), R1, at_least=len(PNG))
+def test_small_media_may_stay_and_a_dry_run_stores_nothing(memory_storage, store):
+    text = text_of(OPENAI_CHAT)
+    answer = store.externalize_text(text, R1, dry_run=True)
+    assert (answer.text, len(answer.taken_out), answer.dry_run) == (text, 5, True)
+    assert {each.reference for each in answer.taken_out} == {""}
+    assert memory_storage.keys() == set()
+    answer = store.externalize_text(text, R1, at_least=len(PNG))
     assert [each.size_bytes >= len(PNG) for each in answer.taken_out] == [True]
     assert len(answer.kept) == 4
     assert store.externalize({"x": 1}, R1) == {"x": 1}
@@ -108,46 +123,34 @@ def test_small_media_may_stay(memory_storage: MemoryStorage) -> None:
         store.externalize({}, R1, at_least=0)
 
 
-def test_a_dry_run_stores_nothing(memory_storage: MemoryStorage) -> None:
-    store = MediaStore(memory_storage.url)
-    text = text_of(OPENAI_CHAT)
-    answer = store.externalize_text(text, R1, dry_run=True)
-    assert (answer.text, len(answer.taken_out), answer.dry_run) == (text, 5, True)
-    assert {each.reference for each in answer.taken_out} == {""}
-    assert memory_storage.keys() == set()
-
-
 # -- anything ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def store() -> MediaStore:
+def lasting():
     return MediaStore("memory://externalized", deduplicate=True)
 
 
-@settings(max_examples=100)
 @given(document=st.lists(PARTS, min_size=1, max_size=6) | JSON)
-def test_whatever_goes_out_comes_back(store: MediaStore, document: Any) -> None:
+def test_whatever_goes_out_comes_back(lasting, document):
     before = copy.deepcopy(document)
-    made = store.externalize(document, R1)
+    made = lasting.externalize(document, R1)
     assert document == before
     assert not [place for place in media_fields(made) if place.content() and not place.marker]
-    back = store.inline(made)
+    back = lasting.inline(made)
     assert text_of(back) == text_of(document)
     assert json.loads(json.dumps(made)) == made
 
 
-@settings(max_examples=100)
 @given(text=json_texts())
-def test_whatever_text_goes_out_comes_back(store: MediaStore, text: str) -> None:
-    answer = store.externalize_text(text, R1)
-    assert store.inline_text(answer.text) == text
-    again = store.externalize_text(answer.text, R1)
+def test_whatever_text_goes_out_comes_back(lasting, text):
+    answer = lasting.externalize_text(text, R1)
+    assert lasting.inline_text(answer.text) == text
+    again = lasting.externalize_text(answer.text, R1)
     assert (again.text, again.already) == (answer.text, len(answer.taken_out)), "a second time changes nothing"
 
 
-def test_everything_else_in_a_text_stays(memory_storage: MemoryStorage) -> None:
-    store = MediaStore(memory_storage.url)
+def test_everything_else_in_a_text_and_odd_tokens_stay(store):
     text = (
         '\ufeff{"n": 1.10, "big": 123456789012345678901234567890, "e": -0E+2, "n": NaN,\r\n "s": "\\ud800\\u00e9\\/",'
         ' "messages": [ {"content":[{"image_url":"' + url(PNG).replace("/", "\\/") + '"} ] }]}\n{"more": []}\n\n'
@@ -159,24 +162,20 @@ def test_everything_else_in_a_text_stays(memory_storage: MemoryStorage) -> None:
     assert answer.text.startswith(head)
     assert answer.text.endswith(tail)
     assert taken.where == "$[0].messages[0].content[0].image_url"
-
-
-def test_odd_tokens_stay_where_they_are(memory_storage: MemoryStorage) -> None:
-    store = MediaStore(memory_storage.url)
-    for text in (
+    for odd in (
         '{"inlineData": {"mimeType": "image/png", "data": "\\u0061GVsbG8="}}',
         '{"media": {"d\\u0061ta": "aGVsbG8=", "mime_type": "image/png"}}',
         '{"media": {"data": "aGVsbG8=", "mime_type": "image/png", "data": "aGVsbG8="}}',
     ):
-        answer = store.externalize_text(text, R1)
-        assert (answer.text, answer.taken_out) == (text, ())
+        answer = store.externalize_text(odd, R1)
+        assert (answer.text, answer.taken_out) == (odd, ())
 
 
 # -- what goes wrong ---------------------------------------------------------------------------------------------
 
 
-def test_a_media_that_is_gone_is_named(storage: Storage) -> None:
-    store = MediaStore(storage.url, storage_options=storage.options)
+def test_a_media_that_is_gone_is_named(storage):
+    store = opened(storage)
     made = store.externalize(OPENAI_CHAT, R1)
     gone = markers(made)[1].reference
     store.delete_media(gone)
@@ -185,8 +184,7 @@ def test_a_media_that_is_gone_is_named(storage: Storage) -> None:
     assert raised.value.reference == gone
 
 
-def test_other_bytes_are_not_put_in(memory_storage: MemoryStorage) -> None:
-    store = MediaStore(memory_storage.url)
+def test_other_bytes_are_not_put_in(memory_storage, store):
     made = store.externalize(PROMPTKIT, R1)
     (marker,) = markers(made)
     memory_storage.write(marker.reference, b"somebody else's")
@@ -196,53 +194,33 @@ def test_other_bytes_are_not_put_in(memory_storage: MemoryStorage) -> None:
         MediaStore(memory_storage.url, verify_reads=False).inline(made)
 
 
-@pytest.mark.parametrize("reference", ["runs/r1/none.png", "../../x", ".fsmedia/store.json", "/etc/passwd", "s3://b/x"])
-def test_a_text_that_only_looks_like_a_reference_is_refused(memory_storage: MemoryStorage, reference: str) -> None:
-    store = MediaStore(memory_storage.url).create()
-    fake = {
-        "messages": [
-            {
-                "content": [
-                    {"inlineData": {"mimeType": "image/png", "data": str(InlineReference(reference, DIGEST, "b64"))}}
-                ]
-            }
-        ]
-    }
-    with pytest.raises(InvalidMediaError, match=r"looks like a reference.*"):
-        store.externalize(fake, R1)
-    with pytest.raises((MediaNotFoundError, InvalidMediaError, ValueError)) as raised:
-        store.inline(fake)
-    assert raised.value.reference == reference
-    elsewhere = {
-        "text": str(InlineReference(reference, DIGEST, "b64")),
-        "content": [{"type": "text", "text": str(InlineReference("x", DIGEST, "b64"))}],
-    }
-    assert store.inline(store.externalize(elsewhere, R1)) == elsewhere
-
-
-def test_one_that_has_other_bytes_is_refused(memory_storage: MemoryStorage) -> None:
-    store = MediaStore(memory_storage.url)
-    reference = store.store_media(MediaContent.from_bytes(PNG), R1)
-    fake = {"source": {"media_type": "image/png", "data": str(InlineReference(reference, DIGEST, "b64"))}}
+def test_a_text_that_only_looks_like_a_reference_is_refused_and_one_that_has_other_bytes(store):
+    stored = store.store_media(MediaContent.from_bytes(PNG), R1)
+    fake = picture(str(InlineReference(stored, DIGEST, "b64")))
     with pytest.raises(InvalidMediaError, match="not those"):
-        store.externalize(fake, R1)
+        store.externalize({"inlineData": fake}, R1)
+    for reference in ("runs/r1/none.png", "../../x", ".fsmedia/store.json", "/etc/passwd", "s3://b/x"):
+        marker = str(InlineReference(reference, DIGEST, "b64"))
+        fake = {"messages": [{"content": [{"inlineData": picture(marker)}]}]}
+        with pytest.raises(InvalidMediaError, match="looks like a reference"):
+            store.externalize(fake, R1)
+        with pytest.raises((MediaNotFoundError, InvalidMediaError, ValueError)) as raised:
+            store.inline(fake)
+        assert raised.value.reference == reference
+        in_text = {"text": marker, "content": [{"type": "text", "text": str(InlineReference("x", DIGEST, "b64"))}]}
+        assert store.inline(store.externalize(in_text, R1)) == in_text
 
 
-def test_a_conversation_that_grew_keeps_its_references(memory_storage: MemoryStorage) -> None:
-    store = MediaStore(memory_storage.url)
+def test_a_conversation_that_grew_keeps_its_references(store):
     made = store.externalize(GEMINI, R1)
-    grown = {
-        **made,
-        "contents": [*made["contents"], {"parts": [{"inlineData": {"mimeType": "image/png", "data": b64(b"new")}}]}],
-    }
+    grown = {**made, "contents": [*made["contents"], {"parts": [{"inlineData": picture(b64(b"new"))}]}]}
     again = store.externalize(grown, R1)
     assert markers(again)[:1] == markers(made)[:1]
     assert len(markers(again)) == 3
     assert store.inline(again) == {**GEMINI, "contents": [*GEMINI["contents"], grown["contents"][-1]]}
 
 
-def test_a_small_document_can_not_become_huge(memory_storage: MemoryStorage) -> None:
-    store = MediaStore(memory_storage.url)
+def test_a_small_document_can_not_become_huge(store):
     made = store.externalize({"a": {"data": b64(bytes(10_000)), "mime_type": "image/png"}}, R1)
     many = [made["a"]] * 1000
     with pytest.raises(InvalidMediaError, match="grow by more than 1000000"):
@@ -252,11 +230,10 @@ def test_a_small_document_can_not_become_huge(memory_storage: MemoryStorage) -> 
     assert store.inline(many) == [{"data": b64(bytes(10_000)), "mime_type": "image/png"}] * 1000
 
 
-def test_what_was_stored_before_a_failure_is_told(memory_storage: MemoryStorage, monkeypatch: Any) -> None:
-    store = MediaStore(memory_storage.url)
+def test_what_was_stored_before_a_failure_is_told(store, monkeypatch):
     real = store._backend.write_many
 
-    def failing(writes: Any) -> Any:
+    def failing(writes):
         bad = {number for number, write in enumerate(writes) if write.key.endswith((".wav", ".wav.meta"))}
         done = real([write for number, write in enumerate(writes) if number not in bad])
         assert done == {}
@@ -270,15 +247,15 @@ def test_what_was_stored_before_a_failure_is_told(memory_storage: MemoryStorage,
     assert sorted(raised.value.results.values()) == sorted(store.list())
 
 
-def test_metadata_must_fit_the_store(memory_storage: MemoryStorage) -> None:
+def test_metadata_must_fit_the_store(memory_storage):
     store = MediaStore(memory_storage.url, organization="by-session")
     with pytest.raises(BulkError, match="session"):
         store.externalize(PROMPTKIT, R1)
     assert not [key for key in sorted(memory_storage.keys()) if not keys.is_internal(key)]
 
 
-def test_asynchronously(memory_storage: MemoryStorage) -> None:
-    async def there_and_back() -> tuple[Any, str]:
+def test_asynchronously(memory_storage):
+    async def there_and_back():
         async with AsyncMediaStore(memory_storage.url) as store:
             made = await store.externalize(GEMINI, R1)
             text = (await store.externalize_text(json.dumps(GEMINI), R1)).text

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from threading import Barrier, Thread
+from threading import Barrier
 
 import pytest
 
@@ -66,31 +68,32 @@ def test_create_writes_the_settings_and_nothing_else(storage, open_store):
     assert storage.read(STORE_JSON) == written
 
 
-def test_the_first_write_makes_the_settings_that_create_makes(storage, open_store):
+def test_the_first_write_or_writer_makes_the_settings_that_create_makes(storage, open_store):
     chosen = {
         "organization": "by-session",
         "layouts": {"by-session": "x/{session_id}/{name}{ext}"},
         "policies": [RetentionPolicy(name="audit", keep_for=timedelta(days=2))],
         "default_policy": "audit",
     }
-    open_store(**chosen).store_media(png(), ALL_IDS)
-    by_write = settings(storage)
-    for key in sorted(storage.keys()):
-        storage.remove(key)
-    if storage.name == LOCAL:
-        shutil.rmtree(storage.url)
-    open_store(**chosen).create()
-    assert settings(storage) == by_write
-    assert by_write["organization"] == "by-session"
-    assert by_write["layouts"]["by-session"] == "x/{session_id}/{name}{ext}"
-    assert by_write["policies"] == {"audit": {"keep_for_seconds": 172800}}
-    assert by_write["default_policy"] == "audit"
 
+    def written(store):
+        with store.create_media(ALL_IDS, "image/png") as writer:
+            writer.write(PNG)
+        assert {STORE_JSON, writer.reference, f"{writer.reference}.meta"} < storage.keys()
 
-def test_a_writer_makes_the_settings_too(storage, store):
-    with store.create_media(R1, "image/png") as writer:
-        writer.write(PNG)
-    assert storage.keys() == {STORE_JSON, writer.reference, f"{writer.reference}.meta"}
+    found = []
+    for make in (lambda store: store.store_media(png(), ALL_IDS), written, MediaStore.create):
+        make(open_store(**chosen))
+        found.append(settings(storage))
+        for key in sorted(storage.keys()):
+            storage.remove(key)
+        if storage.name == LOCAL:
+            shutil.rmtree(storage.url)
+    assert found[0] == found[1] == found[2]
+    assert found[0]["organization"] == "by-session"
+    assert found[0]["layouts"]["by-session"] == "x/{session_id}/{name}{ext}"
+    assert found[0]["policies"] == {"audit": {"keep_for_seconds": 172800}}
+    assert found[0]["default_policy"] == "audit"
 
 
 @pytest.mark.parametrize("state", ["fresh", "foreign", "created"])
@@ -117,35 +120,25 @@ def test_opening_and_reading_write_nothing(storage, open_store, state):
     assert traces(storage) == before
 
 
+@on(LOCAL, MEMORY)
 @pytest.mark.parametrize(
-    ("shown", "mode"),
+    ("shown", "asked", "mode"),
     [
-        (["sessions/s1/a.png"], "by-session"),
-        (["conversations/c1/a.png"], "by-conversation"),
-        (["runs/r1/a.png"], "by-run"),
-        (["sessions/s1/a.png", "runs/r1/a.png"], "by-run"),
-        (["photos/a.png"], "by-run"),
-        ([], "by-run"),
+        (["sessions/s1/a.png"], None, "by-session"), (["conversations/c1/a.png"], None, "by-conversation"),
+        (["runs/r1/a.png"], None, "by-run"), (["sessions/s1/a.png", "runs/r1/a.png"], None, "by-run"),
+        (["photos/a.png"], None, "by-run"), ([], None, "by-run"), (["sessions/s1/a.png"], "by-run", "by-run"),
     ],
     ids=str,
-)
-@on(LOCAL, MEMORY)
-def test_a_root_without_settings_takes_the_mode_its_folders_show(storage, open_store, shown, mode):
+)  # fmt: skip
+def test_a_root_takes_the_mode_asked_for_or_what_its_folders_show(storage, open_store, shown, asked, mode):
     for key in shown:
         storage.write(key, PNG)
-    store = open_store()
+    store = open_store(organization=asked)
     assert store.organization == mode
     assert storage.keys() == set(shown)
     reference = store.store_media(png(), ALL_IDS)
-    assert settings(storage)["organization"] == mode
+    assert settings(storage)["organization"] == open_store().organization == mode
     assert list(store.list()) == sorted([*shown, reference])
-
-
-def test_who_asks_for_a_mode_gets_it_whatever_the_folders_show(storage, open_store):
-    storage.write("sessions/s1/a.png", PNG)
-    store = open_store(organization="by-run")
-    assert store.store_media(png(), ALL_IDS).startswith("runs/r1/")
-    assert open_store().organization == "by-run"
 
 
 def test_a_runs_media_of_another_name_are_found_in_an_adopted_store(storage, open_store):
@@ -160,33 +153,29 @@ def test_a_runs_media_of_another_name_are_found_in_an_adopted_store(storage, ope
     assert list(open_store().list(run_id="first")) == []
 
 
-def test_two_stores_opened_on_a_fresh_root_make_it_once(storage, open_store):
+def test_stores_opened_on_a_fresh_root_make_it_once_and_take_it_as_it_is(storage, open_store):
     one, other = open_store(), open_store()
-    first = one.store_media(png(), R1)
+    open_store(organization="by-session", default_policy="retain-1days").create()
     written = storage.read(STORE_JSON)
-    second = other.store_media(png(), R1)
+    references = [store.store_media(png(), ALL_IDS) for store in (one, other)]
     assert storage.read(STORE_JSON) == written
-    assert list(one.list()) == list(other.list()) == sorted([first, second])
+    assert list(one.list()) == list(other.list()) == sorted(references)
+    assert references[0].startswith("sessions/s1/")
+    assert one.info(references[0]).policy_name == "retain-1days"
+    assert one.organization == "by-session"
 
 
 @on(LOCAL, MEMORY, S3_MOTO, S3_RCLONE, GCS)
 def test_many_at_once_make_it_once(storage, open_store):
-    stores, barrier, references, errors = [open_store() for _ in range(6)], Barrier(6), [], []
+    stores, barrier = [open_store() for _ in range(6)], Barrier(6)
 
     def write(store):
-        try:
-            barrier.wait(30)
-            references.append(store.store_media(png(), R1))
-        except MediaError as error:
-            errors.append(error)
+        barrier.wait(30)
+        return store.store_media(png(), R1)
 
-    threads = [Thread(target=write, args=[store]) for store in stores]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert errors == []
-    assert len(set(references)) == 6
+    with ThreadPoolExecutor(6) as threads:
+        references = set(threads.map(write, stores))
+    assert len(references) == 6
     assert storage.keys() == {STORE_JSON, *references, *(f"{reference}.meta" for reference in references)}
     assert settings(storage)["organization"] == "by-run"
 
@@ -210,21 +199,12 @@ def test_who_loses_the_race_for_the_settings_stores_nothing(storage, open_store,
     assert settings(storage)["organization"] == "by-conversation"
 
 
-def test_a_store_that_was_made_meanwhile_is_taken_as_it_is(storage, open_store):
-    early = open_store()
-    open_store(organization="by-session", default_policy="retain-1days").create()
-    reference = early.store_media(png(), ALL_IDS)
-    assert reference.startswith("sessions/s1/")
-    assert early.info(reference).policy_name == "retain-1days"
-    assert early.organization == "by-session"
-
-
 CONFLICTS = [
     ({"organization": "by-session"}, ["by-run", "by-session"]),
-    ({"default_policy": "retain-9days"}, ["retain-2days", "retain-9days"]),
     ({"layouts": {"by-run": "x/{run_id}/{name}{ext}"}}, ["runs/{run_id}/{name}{ext}", "x/{run_id}/{name}{ext}"]),
     ({"policies": {"audit": timedelta(days=5)}}, ["4 days", "5 days"]),
     ({"policies": []}, ["4 days", "none"]),
+    ({"default_policy": "retain-9days"}, ["retain-2days", "retain-9days"]),
 ]
 
 
@@ -242,12 +222,10 @@ def test_other_settings_than_the_stores_are_a_conflict_that_names_both(storage, 
     assert traces(storage) == before
     for asked in ({}, own, {"organization": "by-run"}, {"layouts": {"by-run": "runs/{run_id}/{name}{ext}"}}):
         assert open_store(**asked).organization == store.organization
-
-
-def test_no_default_policy_against_a_default_policy_names_both(memory_storage):
-    opened(memory_storage).create()
+    other = replace(storage, url=f"{storage.url}-other")
+    opened(other).create()
     with pytest.raises(StoreConflictError, match=r"default_policy none.*'retain-2days'"):
-        opened(memory_storage, default_policy="retain-2days")
+        opened(other, default_policy="retain-2days")
 
 
 # -- which root --------------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,33 +17,45 @@ from fsmedia.maintenance.erase import write_journal
 from fsmedia.maintenance.subject import EraseItem, Subject
 from fsmedia.models import OrganizationMode
 from fsmedia.storage.local import LocalBackend
+from tests.contract.conftest import on, storages
 from tests.contract.specimens import R1, STORE_JSON, png
 from tests.servers import WrongAnswer
-from tests.storages import GCS, LOCAL, MEMORY, ObjectStorage, switch_looks
+from tests.storages import GCS, LOCAL, MEMORY, S3_RCLONE, switch_looks
+from tests.transfers import opened
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.conftest import Clock
-    from tests.storages import Storage
-
+storage = storages(LOCAL, MEMORY)
+ON_S3_TOO = on(LOCAL, MEMORY, S3_RCLONE)
+NOW = {"grace": timedelta(0), "nobody_writes": True}
 LONE = "team-b/runs/r1/0001_01_u01m8343t30ehsv9fkm039etnz4.png"
 ADA = MediaMetadata(run_id="r1", session_id="ada")
 WEEK = RetentionPolicy(name="week", keep_for=timedelta(days=7))
 
 
 @pytest.fixture
-def inside(storage: Storage, clock: Clock) -> Callable[..., MediaStore]:
+def inside(storage, clock):
     """Open a store in a folder of the storage."""
+    return lambda folder, **settings: opened(replace(storage, url=f"{storage.url}/{folder}"), clock, **settings)
 
-    def opened(folder: str, **settings: object) -> MediaStore:
-        return MediaStore(f"{storage.url}/{folder}", storage_options=storage.options, now=clock, **settings)
 
-    return opened
+class Nested:
+    """An outer store with two inner ones, and what these hold."""
+
+    folders = ("+/team-c", "team-b")
+
+    def __init__(self, storage, outer, own):
+        self.storage, self.outer, self.own = storage, outer, own
+        self._before = self._inner()
+
+    def _inner(self):
+        names = [key for key in sorted(self.storage.keys()) if key.startswith(("team-b/", "+/team-c/"))]
+        return {key: self.storage.read(key) for key in names}
+
+    def is_untouched(self):
+        return len(self._before) > 20 and self._inner() == self._before
 
 
 @pytest.fixture
-def nested(storage: Storage, inside: Callable[..., MediaStore], open_store: Callable[..., MediaStore]) -> Nested:
+def nested(storage, inside, open_store):
     """Give two stores of before this was refused, one with media in the other: plain, shared, held and expired ones.
 
     Some of their names sort before `.fsmedia`, others lie deep.
@@ -65,73 +77,57 @@ def nested(storage: Storage, inside: Callable[..., MediaStore], open_store: Call
     return Nested(storage, outer, own)
 
 
-class Nested:
-    """An outer store with two inner ones, and what these hold."""
-
-    folders = ("+/team-c", "team-b")
-
-    def __init__(self, storage: Storage, outer: MediaStore, own: list[str]) -> None:
-        self.storage, self.outer, self.own = storage, outer, own
-        self._before = self._inner()
-
-    def _inner(self) -> dict[str, bytes]:
-        names = [key for key in self.storage.keys() if key.startswith(("team-b/", "+/team-c/"))]  # noqa: SIM118
-        return {key: self.storage.read(key) for key in names}
-
-    def is_untouched(self) -> bool:
-        return len(self._before) > 20 and self._inner() == self._before
-
-
 # -- none is made ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("made_by", ["create", "first write", "writer"])
-def test_no_store_is_made_inside_another(storage, open_store, inside, made_by):
+@ON_S3_TOO
+def test_no_store_is_made_inside_another(storage, open_store, inside):
     """The outer one took the inner one's bytes for media: erased, swept and mended them."""
-    outer = open_store().create()
-    inner, before = inside("teams/b"), storage.keys()
+    outer, before = open_store().create(), storage.keys()
 
-    def written() -> None:
+    def written(inner):
         with inner.create_media(R1, "image/png") as writer:
             writer.write(b"1")
 
-    make = {"create": inner.create, "first write": lambda: inner.store_media(png(), R1), "writer": written}[made_by]
-    with pytest.raises(StoreConflictError, match="inside the store at") as caught:
-        make()
-    assert str(caught.value).count(outer.url) == 2
-    assert inner.url in str(caught.value)
-    assert "choose a root outside of it" in caught.value.next_step
-    assert storage.keys() == before
-    assert list(inner.list()) == []
+    for make in (MediaStore.create, lambda inner: inner.store_media(png(), R1), written):
+        inner = inside("teams/b")
+        with pytest.raises(StoreConflictError, match="inside the store at") as caught:
+            make(inner)
+        assert str(caught.value).count(outer.url) == 2
+        assert inner.url in str(caught.value)
+        assert "choose a root outside of it" in caught.value.next_step
+        assert storage.keys() == before
+        assert list(inner.list()) == []
 
 
-def test_no_store_is_made_in_a_bucket_that_is_one(moto_storage, clock):
+def test_no_store_is_made_in_a_bucket_that_is_one(moto_storage):
     bucket = f"s3://{moto_storage.bucket}"
-    MediaStore(bucket, storage_options=moto_storage.options).create()
+    opened(replace(moto_storage, url=bucket)).create()
     with pytest.raises(StoreConflictError, match=f"inside the store at {bucket}; "):
-        MediaStore(moto_storage.url, storage_options=moto_storage.options, now=clock).create()
+        opened(moto_storage).create()
 
 
-def test_no_store_is_made_around_another(storage, open_store, inside):
-    inner = inside("team-b").create()
-    with pytest.raises(StoreConflictError, match="around the store at") as caught:
-        open_store().create()
-    assert inner.url in str(caught.value)
-    with pytest.raises(StoreConflictError, match="around the store at"):
-        open_store().store_media(png(), R1)
+@ON_S3_TOO
+def test_no_store_is_made_around_another_but_beside_it(storage, open_store, inside):
+    """A name that only begins like another's is no folder of it."""
+    inner, _, _ = (inside(name).create() for name in ("team-b", "team", "team.b"))
+    for make in (MediaStore.create, lambda outer: outer.store_media(png(), R1)):
+        with pytest.raises(StoreConflictError, match="around the store at") as caught:
+            make(open_store())
+        assert any(f"{storage.url}/{name}" in str(caught.value) for name in ("team-b", "team", "team.b"))
     assert not {STORE_JSON} & storage.keys()
     inner.store_media(png(), R1)
+    assert {key.partition("/")[0] for key in sorted(storage.keys())} == {"team", "team-b", "team.b"}
 
 
-def test_stores_beside_each_other_are_made(storage, inside):
-    """A name that only begins like another's is no folder of it."""
-    for name in ("team", "team-b", "team.b"):
-        inside(name).create()
-    assert {key.partition("/")[0] for key in storage.keys()} == {"team", "team-b", "team.b"}  # noqa: SIM118
-
-
-def test_an_existing_store_in_another_goes_on(nested, inside):
+def test_an_existing_store_in_another_goes_on_and_what_it_keeps_for_itself_is_no_media(nested, inside):
     """It is opened, read and written as before: only settings that are about to be made are a question."""
+    blob = next(key for key in sorted(nested.storage.keys()) if "team-c/.fsmedia/blobs" in key)
+    for name in (blob, "team-b/.FSMEDIA/store.json"):
+        assert not nested.outer.fs.exists(name)
+        for call in (nested.outer.retrieve_media, nested.outer.delete_media, nested.outer.info):
+            with pytest.raises(Exception, match=r"what lies in \.fsmedia is no media"):
+                call(name)
     inner = inside("team-b")
     inner.create()
     assert inner.retrieve_media(inner.store_media(png(), R1))
@@ -167,10 +163,9 @@ def test_who_may_not_look_above_can_make_a_store_all_the_same(local_storage, mon
 DENIED = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
 
 
-def test_credentials_for_a_part_of_a_bucket_can_make_a_store_there(object_storage, clock):
+def test_credentials_for_a_part_of_a_bucket_can_make_a_store_there(object_storage):
     """They may not look above, so nobody can tell."""
-    root = f"{object_storage.url}/a/b"
-    store = MediaStore(root, storage_options=object_storage.options, now=clock)
+    store = opened(replace(object_storage, url=f"{object_storage.url}/a/b"))
     above = r"(?<!/a/b/)\.fsmedia/store\.json"
     with object_storage.server.answering(WrongAnswer("GET", target=above, body=DENIED, status=403)):
         store.create()
@@ -180,7 +175,8 @@ def test_credentials_for_a_part_of_a_bucket_can_make_a_store_there(object_storag
 # -- one that is there -------------------------------------------------------------------------------------
 
 
-def test_no_listing_shows_what_is_in_it(nested, caplog):
+@ON_S3_TOO
+def test_no_listing_catalog_view_or_number_shows_what_is_in_it(nested, caplog):
     outer, own = nested.outer, sorted(nested.own)
     with caplog.at_level(logging.WARNING, "fsmedia"):
         assert sorted(outer.list()) == own
@@ -199,41 +195,34 @@ def test_no_listing_shows_what_is_in_it(nested, caplog):
         assert list(fs.walk(folder)) in ([], [(folder, [], [])])
         assert fs.isdir(folder)
     assert fs.du("") == sum(outer.info(name).size_bytes for name in own)
-    assert nested.is_untouched()
-
-
-def test_no_catalog_view_or_number_counts_it(nested):
-    pytest.importorskip("pyarrow")
-    outer = nested.outer
     with ThreadPoolExecutor(2) as pool:
         for settings in ({}, {"executor": pool}):
             catalog = outer.catalog(**settings)
-            assert sorted(catalog.to_arrow().column("reference").to_pylist()) == sorted(nested.own)
+            assert sorted(catalog.to_arrow().column("reference").to_pylist()) == own
             assert catalog.report.nested_stores == nested.folders
-    assert outer.stats().media == len(nested.own)
-    assert sum(len(names) for _, _, names in outer.fs.walk("by-session")) == len(nested.own)
+    assert outer.stats().media == len(own)
+    assert sum(len(names) for _, _, names in fs.walk("by-session")) == len(own)
     assert nested.is_untouched()
 
 
-def test_an_erasure_leaves_it(nested):
+@ON_S3_TOO
+@pytest.mark.parametrize("journal", [False, True])
+def test_an_erasure_leaves_it_and_finishes_none_of_before_in_it(nested, journal):
+    """Its journal names what it had found in the other store: a page whose media have no sidecar any more."""
+    if journal:
+        backend, subject = nested.outer._backend, Subject.of({"session_id": "ada"}, Configuration())
+        write_journal(backend, subject, [EraseItem(LONE, 1, None, None)], datetime(2026, 3, 1, tzinfo=UTC))
     receipt = nested.outer.erase(session_id="ada")
     assert [each.reference for each in receipt.erased] == [nested.own[0]]
     assert receipt.nested_stores == nested.folders
-    assert receipt.is_complete
     assert receipt.is_unchanged
-    assert nested.outer.check_receipt(receipt).holds
+    if not journal:
+        assert receipt.is_complete
+        assert nested.outer.check_receipt(receipt).holds
     assert nested.is_untouched()
 
 
-def test_an_erasure_of_before_that_died_is_not_finished_in_it(nested):
-    """Its journal names what it had found in the other store: a page whose media have no sidecar any more."""
-    backend, subject = nested.outer._backend, Subject.of({"session_id": "ada"}, Configuration())
-    write_journal(backend, subject, [EraseItem(LONE, 1, None, None)], datetime(2026, 3, 1, tzinfo=UTC))
-    receipt = nested.outer.erase(session_id="ada")
-    assert [each.reference for each in receipt.erased] == [nested.own[0]]
-    assert nested.is_untouched()
-
-
+@ON_S3_TOO
 def test_sweeps_and_the_due_index_leave_it(nested, clock):
     """The index is partial, so all sidecars are read; held media were swept too, for a hold lies in its own store."""
     outer = nested.outer
@@ -261,16 +250,13 @@ def test_a_due_entry_of_before_that_names_it_is_removed_and_the_media_stays(nest
     assert not storage.keys() & set(entries)
 
 
-def test_leftovers_and_orphans_of_it_stay(nested):
-    report = nested.outer.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True)
-    assert report.nested_stores == nested.folders
-    assert nested.is_untouched()
-
-
-def test_verify_reports_it_and_repairs_nothing_in_it(nested):
+@ON_S3_TOO
+def test_leftovers_of_it_stay_and_verify_reports_it_and_repairs_nothing_in_it(nested):
     outer = nested.outer
+    assert outer.verify(repair="leftovers", **NOW).nested_stores == nested.folders
+    assert nested.is_untouched()
     for settings in ({}, {"repair": True}, {"repair": True, "adopt": True}, {"deep": True, "repair": True}):
-        report = outer.verify(grace=timedelta(0), nobody_writes=True, **settings)
+        report = outer.verify(**NOW, **settings)
         found = {each.key: each.detail for each in report.findings if each.kind == "foreign"}
         assert tuple(sorted(found)) == nested.folders, settings
         assert "another store lies here" in found["team-b"]
@@ -279,21 +265,20 @@ def test_verify_reports_it_and_repairs_nothing_in_it(nested):
         assert nested.is_untouched()
 
 
-def test_no_upload_of_it_is_aborted(moto_storage, clock):
+def test_no_upload_of_it_is_aborted(moto_storage):
     """Uploads under way are listed by the bucket, for all that lies below the root."""
-    options = moto_storage.options
-    MediaStore(f"{moto_storage.url}/team-b", storage_options=options, now=clock).create()
+    opened(replace(moto_storage, url=f"{moto_storage.url}/team-b")).create()
     moto_storage.write(STORE_JSON, Configuration().dump())
     client, bucket = moto_storage.server.client, moto_storage.bucket
     for key in ("team-b/runs/r1/x.png", "runs/r1/x.png"):
         client.create_multipart_upload(Bucket=bucket, Key=f"{moto_storage.prefix}{key}")
-    outer = MediaStore(moto_storage.url, storage_options=options)
-    report = outer.verify(repair=True, grace=timedelta(0), nobody_writes=True)
+    report = opened(moto_storage).verify(repair=True, **NOW)
     assert [each.key for each in report.findings if each.kind == "upload"] == ["runs/r1/x.png"]
     left = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
     assert [each["Key"] for each in left] == [f"{moto_storage.prefix}team-b/runs/r1/x.png"]
 
 
+@ON_S3_TOO
 @pytest.mark.parametrize("words", [{}, {"session_id": "ada"}])
 def test_a_sync_from_it_or_to_it_leaves_it(nested, tmp_path, clock, words):
     """`delete` would have taken all inner media for what the source has not."""
@@ -313,26 +298,17 @@ def test_a_sync_from_it_or_to_it_leaves_it(nested, tmp_path, clock, words):
     assert sorted(back.list()) == sorted(nested.outer.list(**words))
 
 
-@pytest.mark.parametrize("path", ["team-b", "+", "team-b/runs/r1", "team-b/runs/*/*", "team-b/*"])
-def test_no_folder_of_it_is_removed_or_moved(nested, path):
+@ON_S3_TOO
+def test_no_folder_of_it_is_removed_or_moved(nested):
     fs = nested.outer.fs
-    for call in (lambda: fs.rm(path, recursive=True), lambda: fs.mv(path, "moved", recursive=True)):
-        # What a pattern at its root would mean is not there at all.
-        with pytest.raises((StoreConflictError, FileNotFoundError), match=r"another store lies at|no such media"):
-            call()
-    assert nested.is_untouched()
+    for path in ("team-b", "+", "team-b/runs/r1", "team-b/runs/*/*", "team-b/*"):
+        for call in (fs.rm, lambda path, recursive: fs.mv(path, "moved", recursive=recursive)):
+            # What a pattern at its root would mean is not there at all.
+            with pytest.raises((StoreConflictError, FileNotFoundError), match=r"another store lies at|no such media"):
+                call(path, recursive=True)
+        assert nested.is_untouched()
     fs.rm("runs", recursive=True)
     assert list(nested.outer.list()) == []
-
-
-def test_what_a_store_keeps_for_itself_is_no_media_at_any_depth(nested, inside):
-    blob = next(key for key in nested.storage.keys() if "team-c/.fsmedia/blobs" in key)  # noqa: SIM118
-    outer = nested.outer
-    for name in (blob, "team-b/.FSMEDIA/store.json"):
-        assert not outer.fs.exists(name)
-        for call in (outer.retrieve_media, outer.delete_media, outer.info):
-            with pytest.raises(Exception, match=r"what lies in \.fsmedia is no media"):
-                call(name)
 
 
 def test_a_run_that_is_called_as_the_folder_hides_no_other(storage, store):
@@ -366,18 +342,17 @@ def test_a_store_above_the_folder_that_is_synced_is_seen(storage, open_store, in
 # -- what it costs -----------------------------------------------------------------------------------------
 
 
-def test_making_a_store_costs_a_look_at_each_folder_above_and_no_later_write_any(object_storage, clock):
+def test_making_a_store_costs_a_look_at_each_folder_above_and_no_later_write_any(object_storage):
     """One GET for each, and where something lies at the root already one listing more, and a look at each folder."""
-    assert isinstance(object_storage, ObjectStorage)
-    root = f"{object_storage.url}/a/b"
-    above = len(root.partition("://")[2].split("/")) - 1
-    store = MediaStore(root, storage_options=object_storage.options, now=clock)
+    place = replace(object_storage, url=f"{object_storage.url}/a/b")
+    above = len(place.url.partition("://")[2].split("/")) - 1
+    store = opened(place)
     with object_storage.counted() as n:
         store.create()
     slack = 2 if object_storage.name == GCS else 0
     assert n["get"] <= 2 + above + slack, n
     assert n["list"] == 1, n
     with object_storage.counted() as n:
-        MediaStore(root, storage_options=object_storage.options).store_media(png(), R1)
+        opened(place).store_media(png(), R1)
     assert n == {"get": 1, "put": 2, **switch_looks(store)} or object_storage.name == GCS, n
     assert n["list"] == 0, n
