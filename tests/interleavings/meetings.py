@@ -6,22 +6,19 @@ A scenario is built once: media stored, processes named. Each run begins with a 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fsmedia import MediaNotFoundError, StorageError, StoreConflictError
 from fsmedia.format import keys
+from tests.interleavings.cells import Cells
 from tests.interleavings.schedules import straight_on
 from tests.interleavings.turns import Chooser, Crash, Fault, Process, Run
 from tests.interleavings.worlds import GRACE, Actor, World
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.interleavings.cells import Cells
 
 _RANDOM_BITS = 80
 

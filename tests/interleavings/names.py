@@ -6,26 +6,21 @@ operations: one that was answered before another began came before it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fsmedia import InvalidMediaError, StorageError, StoreConflictError
+from fsmedia import InvalidMediaError, MediaStore, StorageError, StoreConflictError
 from fsmedia.errors import MediaNotFoundError
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.storage import Exclusion
 from tests.interleavings.meetings import Loss, Scenario
-from tests.interleavings.turns import Crash, Run
+from tests.interleavings.schedules import Chooser
+from tests.interleavings.turns import Crash, Fault, Process, Run
 from tests.interleavings.worlds import World, complete
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from fsmedia import MediaStore
-    from tests.interleavings.schedules import Chooser
-    from tests.interleavings.turns import Fault, Process
 
 N, K = "runs/r1/n.txt", "runs/r1/k.txt"
 OLD, OTHER = b"the old bytes", b"the bytes at k"

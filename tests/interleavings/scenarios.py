@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
+from fsmedia import MediaStore
 from fsmedia.format import keys
 from tests.interleavings.meetings import Scenario
 from tests.interleavings.schedules import Written
+from tests.interleavings.turns import Fault
 from tests.interleavings.worlds import World, complete, media
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from fsmedia import MediaStore
-    from tests.interleavings.turns import Fault
 
 _BUILDERS: dict[str, tuple[Callable[[World], None], tuple[str, ...]]] = {}
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -11,13 +12,8 @@ from fsmedia import catalog
 from fsmedia.catalog import snapshots
 from fsmedia.format import keys
 from tests.interleavings.schedules import Bounded, straight_on
-from tests.interleavings.turns import Fault, How, Run
+from tests.interleavings.turns import Chooser, Fault, How, Run
 from tests.interleavings.worlds import World
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.interleavings.turns import Chooser
 
 RUNS = ("alice", "bob")
 ERASED, REFRESHED, AGAIN = range(3)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import islice, product
-from typing import TYPE_CHECKING
 
 import pytest
 
 from fsmedia.core import blobs, commit
+from fsmedia.core.commit import SharedStoreOperation
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
 from fsmedia.maintenance.leftovers import LeftoverListing
+from fsmedia.storage import Backend, Entry
 from fsmedia.store import MediaStore
+from tests.interleavings.meetings import Meeting
 from tests.interleavings.scenarios import made
 from tests.interleavings.schedules import Bounded, Dice
 from tests.interleavings.turns import Fault, How
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from fsmedia.core.commit import SharedStoreOperation
-    from fsmedia.storage import Backend, Entry
-    from tests.interleavings.meetings import Meeting
 
 MOST = 5000
 BYTES = ("lost", "gone")

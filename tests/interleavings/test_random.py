@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.interleavings.meetings import Scenario
 from tests.interleavings.scenarios import made, names
 from tests.interleavings.schedules import Dice, Written
 from tests.interleavings.turns import Fault, How
-
-if TYPE_CHECKING:
-    from tests.interleavings.meetings import Scenario
 
 CROWD = "two stores, two deletes, a copy, an orphan sweep"
 _MORE_STEPS = 6  # than without others in the way: who must withdraw takes some more

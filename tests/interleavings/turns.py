@@ -7,14 +7,12 @@ nothing is left to chance, and the same choices give the same run.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from fsmedia.errors import StorageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _PATIENCE = 60

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest.mock import patch
 
 import fsmedia.filesystem
@@ -18,9 +19,6 @@ from fsmedia.storage import Exclusion
 from tests.interleavings.cells import Cell, Cells, SteppingBackend
 from tests.interleavings.schedules import straight_on
 from tests.interleavings.turns import Fault, How, Run
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SAME = b"the same bytes"
 GRACE = timedelta(hours=24)

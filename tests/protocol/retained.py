@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from fsspec.implementations.memory import MemoryFileSystem
@@ -16,13 +18,7 @@ from fsmedia.format import keys
 from fsmedia.format.settings import ORPHAN_GRACE
 from fsmedia.storage.local import LocalBackend
 from tests.protocol.worlds import World, fresh_world
-from tests.storages import MemoryStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.storages import Storage
+from tests.storages import MemoryStorage, Storage
 
 NOW = datetime.now(UTC).replace(microsecond=123456)
 """The stores' clock. The true one, as the storages' own times decide what is a leftover."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pyarrow as pa
@@ -22,15 +24,8 @@ from fsmedia.storage.local import LocalBackend
 from tests.catalogs import PNG, check, filled, old_enough, opened, snapshots
 from tests.protocol.faults import CRASHES, Crash, Fault, Faults, faulty_backends, faulty_os
 from tests.protocol.test_retention_requests import seed
-from tests.protocol.worlds import each_call, fresh_world
-from tests.storages import LOCAL, MEMORY
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.protocol.worlds import World
-    from tests.storages import LocalStorage, S3Storage, Storage
+from tests.protocol.worlds import World, each_call, fresh_world
+from tests.storages import LOCAL, MEMORY, LocalStorage, S3Storage, Storage
 
 
 def whole(storage: Storage) -> list[pa.Table]:

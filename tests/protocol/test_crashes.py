@@ -6,7 +6,7 @@ Seen from outside the order of writes shows in one thing: there is never a sidec
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +14,6 @@ from fsmedia.core import commit, ingest
 from tests.protocol.faults import CRASHES, Fault, Faults
 from tests.protocol.worlds import DATA, STORE_JSON, WAYS, World, each_call, folders, fresh_world, put, run
 from tests.storages import LOCAL, MEMORY
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PLACES = [
     pytest.param(MEMORY, "calls", {}, id="memory"),

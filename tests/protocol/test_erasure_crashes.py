@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,10 +17,6 @@ from tests.protocol.retained import aged
 from tests.protocol.worlds import World, each_call, fresh_world, run
 from tests.storages import LOCAL, MEMORY
 from tests.transfers import shared_in_place
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 PLACES = [
     pytest.param(MEMORY, "calls", {}, id="memory"),

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fsmedia import InvalidReferenceError, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
 from fsmedia.storage import SEEK_BLOCK
+from tests.servers import Requests
 from tests.storages import GCS, ObjectStorage, S3Storage, switch_looks
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.servers import Requests
 
 MANY = 1_200
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20_000)

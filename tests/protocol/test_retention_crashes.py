@@ -6,12 +6,14 @@ entry. And when all time has passed: nothing expired is left, neither visible no
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata
+from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.core import commit
 from fsmedia.storage import Exclusion
 from tests.protocol.faults import CRASHES, Fault, Faults
@@ -19,14 +21,8 @@ from tests.protocol.retained import DAY, NOW, Cabinet, aged, cabinet, entries, f
 from tests.protocol.worlds import each_call, run
 from tests.storages import LOCAL, MEMORY
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from fsmedia import MediaStore
-
-    Operation = Callable[[MediaStore], Any]
-    Case = Callable[[Cabinet], tuple[Operation, tuple[str, ...]]]
+Operation = Callable[[MediaStore], Any]
+Case = Callable[[Cabinet], tuple[Operation, tuple[str, ...]]]
 
 PLACES = [
     pytest.param(MEMORY, "calls", {}, id="memory"),

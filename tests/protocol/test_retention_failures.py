@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import errno
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,12 +18,7 @@ from fsmedia.storage.memory import MemoryBackend
 from tests.protocol.faults import Fault, Faults, FaultyBackend, no_answer, os_error
 from tests.protocol.retained import DAY, NOW, Cabinet, aged, entries, full_cabinet
 from tests.protocol.worlds import each_call, run
-from tests.storages import LOCAL, MEMORY
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.storages import S3Storage
+from tests.storages import LOCAL, MEMORY, S3Storage
 
 PLACES = [
     pytest.param(MEMORY, "calls", id="memory"),

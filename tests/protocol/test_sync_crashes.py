@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -17,14 +19,8 @@ from fsmedia.core import commit
 from fsmedia.maintenance import sync, sync_copy
 from tests.protocol.faults import CRASHES, Crash, Fault, Faults, FaultyBackend, faulty_os
 from tests.protocol.worlds import each_call, fresh_world
-from tests.storages import LOCAL, MEMORY
+from tests.storages import LOCAL, MEMORY, Storage
 from tests.transfers import media_of, opened, synced
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.storages import Storage
 
 WAYS = [
     pytest.param(MEMORY, "calls", {}, id="memory"),

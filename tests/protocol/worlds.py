@@ -6,18 +6,16 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from tests.protocol.faults import Crash, Faults, faulty_backends, faulty_os
 from tests.storages import LOCAL, LocalStorage, MemoryStorage, Storage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 STORE_JSON = ".fsmedia/store.json"
 WAYS = ("bytes", "file", "stream", "create")
