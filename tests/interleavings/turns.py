@@ -139,6 +139,9 @@ class _Underway:
         run.changed(self._process, self._kind, self._key)
 
 
+Watch = Callable[[Process, str, str], None]
+
+
 class Run:
     """One run of some processes under one schedule.
 
@@ -157,7 +160,7 @@ class Run:
         works: list[Callable[[], Any]],
         choose: Chooser,
         fault: Fault | None = None,
-        watch: Callable[[Process, str, str], None] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.choose, self.fault, self._watch = choose, fault, watch
         self.processes = [Process(self, number, work) for number, work in enumerate(works)]
