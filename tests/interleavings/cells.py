@@ -7,22 +7,19 @@ listing takes a request for every two keys, each of which sees what is there at 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
 from fsmedia.errors import MediaError
 from fsmedia.storage import Backend, Entry, Exclusion, Fetched
 from fsmedia.storage.errors import refused
 from fsmedia.storage.fsspec_backend import BufferedStage
 from fsmedia.storage.port import Listing
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
-
-    from tests.interleavings.turns import Process
+from tests.interleavings.turns import Process
 
 PAGE = 2
 """Keys that one request of a listing answers with; small, so that changes come between pages."""

@@ -6,22 +6,19 @@ A scenario is built once: media stored, processes named. Each run begins with a 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fsmedia import MediaNotFoundError, StorageError, StoreConflictError
 from fsmedia.format import keys
+from tests.interleavings.cells import Cells
 from tests.interleavings.schedules import straight_on
-from tests.interleavings.turns import Chooser, Crash, Fault, Process, Run
+from tests.interleavings.turns import Chooser, Crash, Fault, Process, Run, Watch
 from tests.interleavings.worlds import GRACE, Actor, World
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.interleavings.cells import Cells
 
 _RANDOM_BITS = 80
 
@@ -63,14 +60,14 @@ class Scenario:
     world: World = field(default_factory=World)
 
     def __post_init__(self) -> None:
-        with self._names():
+        with self.names():
             self.build(self.world)
         self.janitor = self.world.open()[0]
         self.world.image = dict(self.world.cells.objects)
         self._begin = self.world.cells.now
 
     @contextmanager
-    def _names(self) -> Iterator[None]:
+    def names(self) -> Iterator[None]:
         """Let ids be numbers, the same in every run."""
         real = keys.uuid_utils, keys.token_hex
         uuids = _Uuids(self.world.cells)
@@ -87,20 +84,27 @@ class Scenario:
 
     def run(self, choose: Chooser, fault: Fault | None = None) -> Meeting:
         """Run once; nothing is checked yet but what was seen on the way."""
-        world = self.world
-        world.cells.objects = dict(world.image)
-        world.cells.now = self._begin + timedelta(milliseconds=1)  # no id of a run is one of the time before
         meeting = Meeting(self, fault)
-        run = meeting.run = Run([actor.work for actor in world.actors], choose, fault, meeting.watch)
-        for actor, process in zip(world.actors, run.processes, strict=True):
-            if actor.backend is not None:
-                actor.backend.process = process
-        with self._names():
-            run.go()
-        for actor in world.actors:
-            if actor.backend is not None:
-                actor.backend.process = None
+        meeting.run = self.begun(choose, fault, meeting.watch)
+        self.end(meeting.run)
         return meeting
+
+    def begun(self, choose: Chooser, fault: Fault | None = None, watch: Watch | None = None) -> Run:
+        """Return a run that is about to begin, with the objects of the scenario."""
+        world = self.world
+        world.cells.objects, world.cells.locks = dict(world.image), {}
+        world.cells.now = self._begin + timedelta(milliseconds=1)  # no id of a run is one of the time before
+        run = Run([actor.work for actor in world.actors], choose, fault, watch)
+        for actor, process in zip(world.actors, run.processes, strict=True):
+            actor.backend.process = process
+        return run
+
+    def end(self, run: Run) -> None:
+        """Let all go to their end."""
+        with self.names():
+            run.go()
+        for actor in self.world.actors:
+            actor.backend.process = None
 
 
 def _short(key: str) -> str:

@@ -6,26 +6,20 @@ operations: one that was answered before another began came before it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fsmedia import InvalidMediaError, StorageError, StoreConflictError
+from fsmedia import InvalidMediaError, MediaStore, StorageError, StoreConflictError
 from fsmedia.errors import MediaNotFoundError
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.storage import Exclusion
 from tests.interleavings.meetings import Loss, Scenario
-from tests.interleavings.turns import Crash, Run
+from tests.interleavings.turns import Chooser, Crash, Fault, Process, Run
 from tests.interleavings.worlds import World, complete
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from fsmedia import MediaStore
-    from tests.interleavings.schedules import Chooser
-    from tests.interleavings.turns import Fault, Process
 
 N, K = "runs/r1/n.txt", "runs/r1/k.txt"
 OLD, OTHER = b"the old bytes", b"the bytes at k"
@@ -119,18 +113,10 @@ class Names:
 
     def run(self, choose: Chooser, fault: Fault | None = None) -> Run:
         """Let them meet once."""
-        world = self.world
-        world.cells.objects, world.cells.locks = dict(world.image), {}
-        world.cells.now = self.scenario._begin + timedelta(milliseconds=1)
         self.began: dict[int, int] = {}
         self.ended: dict[int, int] = {}
-        self.run_ = Run([actor.work for actor in world.actors], choose, fault)
-        for actor, process in zip(world.actors, self.run_.processes, strict=True):
-            actor.backend.process = process
-        with self.scenario._names():
-            self.run_.go()
-        for actor in world.actors:
-            actor.backend.process = None
+        self.run_ = self.scenario.begun(choose, fault)
+        self.scenario.end(self.run_)
         return self.run_
 
     def check(self, choose: Chooser, fault: Fault | None = None) -> None:
@@ -140,7 +126,7 @@ class Names:
         if self.run_.hit:
             before = {name for name in (N, K) if name in self.world.cells.objects}
             self.world.cells.advance(timedelta(days=3))
-            with self.scenario._names():
+            with self.scenario.names():
                 # A crash may leave no media and a due entry: without `force` a repair stops there, and asks.
                 report = self.scenario.janitor.verify(repair=True, deep=True, force=True)
             found += [f"repair failed: {each.error}" for each in report.failed]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tests.interleavings.turns import LETTERS
@@ -37,6 +38,15 @@ class Dice:
         if current is not None and self._random.random() < self._stay:
             return current
         return able[int(self._random.random() * len(able))]
+
+
+def by_turns(most: int) -> Iterator[Bounded | Dice]:
+    """Yield schedules with two preemptions and dice in turn: what one finds late the other may find soon."""
+    bounded = Bounded(2)
+    for seed in range(most):
+        if bounded.another():
+            yield bounded
+        yield Dice(seed)
 
 
 @dataclass

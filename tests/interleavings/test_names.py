@@ -33,7 +33,7 @@ from tests.interleavings.names import (
     sweep,
     write,
 )
-from tests.interleavings.schedules import Bounded, Dice, straight_on
+from tests.interleavings.schedules import Bounded, Dice, by_turns, straight_on
 from tests.interleavings.turns import Fault, How
 
 A, B, C = b"bytes of a", b"bytes of b, which are more", b"bytes of c, of yet another length"
@@ -76,7 +76,7 @@ def made(name: str, exclusion: Exclusion) -> Names:
 def test_at_most_two_preemptions(name: str, exclusion: Exclusion, full_run: bool) -> None:
     meeting = made(name, exclusion)
     schedules = Bounded(2)
-    for _ in range(20_000 if full_run else 150):
+    for _ in range(20_000 if full_run else 50):
         if not schedules.another():
             break
         meeting.check(schedules)
@@ -86,7 +86,7 @@ def test_at_most_two_preemptions(name: str, exclusion: Exclusion, full_run: bool
 @pytest.mark.parametrize("name", MEETINGS)
 def test_by_dice(name: str, exclusion: Exclusion, full_run: bool) -> None:
     meeting = made(name, exclusion)
-    for seed in range(5_000 if full_run else 100):
+    for seed in range(5_000 if full_run else 30):
         meeting.check(Dice(seed))
 
 
@@ -97,7 +97,7 @@ def test_a_process_dies_or_is_refused(name: str, exclusion: Exclusion, full_run:
     steps = [process.steps for process in meeting.run(straight_on).processes]
     places = [(number, step) for number, most in enumerate(steps) for step in range(1, most + 3)]
     for (number, step), how in product(places, (How.CRASH, How.FAIL)):
-        for seed in range(40 if full_run else 2):
+        for seed in range(40 if full_run else 1):
             meeting.check(Dice(seed), Fault(number, step, how))
 
 
@@ -120,11 +120,11 @@ RENAMING = (
 def test_with_nothing_but_a_rename(name: str, full_run: bool) -> None:
     meeting = made(name, Exclusion.RENAME)
     schedules = Bounded(2)
-    for _ in range(20_000 if full_run else 300):
+    for _ in range(20_000 if full_run else 80):
         if not schedules.another():
             break
         meeting.check(schedules)
-    for seed in range(5_000 if full_run else 200):
+    for seed in range(5_000 if full_run else 60):
         meeting.check(Dice(seed))
 
 
@@ -135,39 +135,19 @@ def loses(*meetings: str, exclusion: Exclusion = Exclusion.CONDITIONS, most: int
     """Let some meetings run until one of them loses something."""
     for name in meetings:
         meeting = made(name, exclusion)
-        schedules = Bounded(2)
         try:
-            for _ in range(most // 2):
-                if not schedules.another():
-                    break
-                meeting.check(schedules)
-            for seed in range(most):
-                meeting.check(Dice(seed))
+            for each in by_turns(most):
+                meeting.check(each)
         except Loss:
             return
     pytest.fail(f"nothing was lost by {meetings}: these tests do not see what they are for")
 
 
-def test_without_a_condition_on_the_sidecar(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = (named.yield_to_deletes, commit.put_due, commit.put_bytes, commit.put_sidecar)
-    monkeypatch.setattr(commit, "STORE_CONDITIONAL", steps)
-    loses("two writers")
-
-
-def test_with_a_refused_writer_who_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(named, "_lying", lambda _: "another's")
-    loses("two writers")
-
-
-def test_with_a_refused_writer_who_does_not_look_whose_bytes_lie_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(named, "_lying", lambda _: "mine")
-    loses("two writers")
-
-
-def test_with_the_bytes_looked_at_before_the_sidecar(monkeypatch: pytest.MonkeyPatch) -> None:
+def settle_by_an_early_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the answer about the sidecar another's bytes may have come, and their sidecar too."""
-    real_lying, real_put = named._lying, SteppingBackend.put
-    looked: dict[str, str] = {}
+    real_lying, real_put, real_settle = named._lying, SteppingBackend.put, named._settle
+    looked: dict[int, str] = {}
+    writing: dict[int, commit.StoreOperation] = {}
 
     def put(self: SteppingBackend, key: str, *args: Any, **conditions: Any) -> str | None:
         try:
@@ -182,83 +162,85 @@ def test_with_the_bytes_looked_at_before_the_sidecar(monkeypatch: pytest.MonkeyP
         writing[id(item.backend)] = item
         real_settle(item)
 
-    writing: dict[int, commit.StoreOperation] = {}
-    real_settle = named._settle
     monkeypatch.setattr(named, "_settle", settle)
     monkeypatch.setattr(SteppingBackend, "put", put)
     monkeypatch.setattr(named, "_lying", lambda item: looked[id(item.backend)])
+
+
+def rewrite_without_a_condition(backend: Any, reference: str, seen: named.Seen, beside: Any) -> None:
+    named.write_and_look(backend, reference, beside(seen.text))
+
+
+def commit_once(self: named.CopiedBytes, content_type: str) -> None:
+    self.backend.copy(self.source, self.target, content_type)
+
+
+UNCONDITIONAL = (named.yield_to_deletes, commit.put_due, commit.put_bytes, commit.put_sidecar)
+UNMARKED = (commit.remove_bytes, commit.remove_sidecar, commit.remove_due)
+CONDITIONS, LOCK, RENAME = Exclusion.CONDITIONS, Exclusion.LOCK, Exclusion.RENAME
+Patch = tuple[Any, str, Any]
+MUTANTS: dict[str, tuple[Patch, list[tuple[Exclusion, tuple[str, ...]]]]] = {
+    "no condition on the sidecar": ((commit, "STORE_CONDITIONAL", UNCONDITIONAL), [(CONDITIONS, ("two writers",))]),
+    "a refused writer gives up": ((named, "_lying", lambda _: "another's"), [(CONDITIONS, ("two writers",))]),
+    "a refused writer does not look whose bytes lie there": (
+        (named, "_lying", lambda _: "mine"), [(CONDITIONS, ("two writers",))],
+    ),
+    "no writing bytes again that a delete took": (
+        (named, "_put_again", lambda _: None), [(CONDITIONS, ("a writer, a sweep",))],
+    ),
+    "no mark before the bytes go": (
+        (commit, "DELETE_MARKED", UNMARKED),
+        [(CONDITIONS, (each,)) for each in ("a policy, a sweep", "a writer, a sweep")],
+    ),
+    "writers and changes go over a mark": (
+        (named, "at_rest", lambda _, __, seen, **___: seen),
+        [
+            (CONDITIONS, ("a writer of the same bytes, a sweep", "a writer, a sweep", "two writers, a sweep")),
+            (CONDITIONS, ("a policy, a sweep",)),
+        ],
+    ),
+    "changes of attributes without a condition": (
+        (named, "_rewrite_conditionally", rewrite_without_a_condition), [(CONDITIONS, ("two attributes",))],
+    ),
+    "a sweep does not judge anew": (
+        (expiry, "_is_due", lambda *_: True), [(CONDITIONS, ("a policy, a sweep",)), (LOCK, ("a policy, a sweep",))],
+    ),
+    "a move deletes whatever lies at its source": (
+        (Deleter, "moved", lambda self, sources: self.many(list(sources))),
+        [(CONDITIONS, ("a move away, a writer",)), (LOCK, ("a move away, a writer",))],
+    ),
+    "a copy of a pair that does not fit": (
+        (named, "_is_proven", lambda *_: True), [(CONDITIONS, ("a move away, a writer",))],
+    ),
+    "a copy does not look at its source again": (
+        (named.CopiedBytes, "commit", commit_once), [(CONDITIONS, ("a move away, a writer",))],
+    ),
+    # Where a token is a digest, a sidecar that came again is taken for the one that was read.
+    "a second round under the first id": (
+        (Sidecar, "with_write", lambda self, _: self.without_leaving()),
+        [(CONDITIONS, ("two writers, a sweep, a delete, an attribute", "two writers, a delete, a sweep"))],
+    ),
+    "a sweep does not look what it caught": (
+        (commit, "DELETE_CAUGHT", commit.DELETE_NAMED), [(RENAME, ("a writer, a sweep",))],
+    ),
+    "no lock": (
+        (SteppingBackend, "lock", lambda *_: nullcontext()),
+        [(LOCK, (each,)) for each in ("two writers", "a writer, a sweep", "two attributes")],
+    ),
+    "a copy does not look under the lock": (
+        (named.CopiedBytes, "is_current", lambda _: True), [(LOCK, ("a move away, a writer",))],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_with_a_clause_taken_away(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    patch, losing = MUTANTS[mutant]
+    monkeypatch.setattr(*patch)
+    for exclusion, meetings in losing:
+        loses(*meetings, exclusion=exclusion)
+
+
+def test_with_the_bytes_looked_at_before_the_sidecar(monkeypatch: pytest.MonkeyPatch) -> None:
+    settle_by_an_early_look(monkeypatch)
     loses("two writers", "three writers")
-
-
-def test_without_writing_bytes_again_that_a_delete_took(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(named, "_put_again", lambda _: None)
-    loses("a writer, a sweep")
-
-
-def test_without_a_mark_before_the_bytes_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = (commit.remove_bytes, commit.remove_sidecar, commit.remove_due)
-    monkeypatch.setattr(commit, "DELETE_MARKED", steps)
-    loses("a policy, a sweep")
-    loses("a writer, a sweep")
-
-
-def test_with_writers_and_changes_that_go_over_a_mark(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(named, "at_rest", lambda _, __, seen, **___: seen)
-    loses("a writer of the same bytes, a sweep", "a writer, a sweep", "two writers, a sweep")
-    loses("a policy, a sweep")
-
-
-def test_with_changes_of_attributes_without_a_condition(monkeypatch: pytest.MonkeyPatch) -> None:
-    def rewrite(backend: Any, reference: str, seen: named.Seen, beside: Any) -> None:
-        named.write_and_look(backend, reference, beside(seen.text))
-
-    monkeypatch.setattr(named, "_rewrite_conditionally", rewrite)
-    loses("two attributes")
-
-
-def test_with_a_sweep_that_does_not_judge_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expiry, "_is_due", lambda *_: True)
-    loses("a policy, a sweep")
-    loses("a policy, a sweep", exclusion=Exclusion.LOCK)
-
-
-def test_with_a_move_that_deletes_whatever_lies_at_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Deleter, "moved", lambda self, sources: self.many(list(sources)))
-    loses("a move away, a writer")
-    loses("a move away, a writer", exclusion=Exclusion.LOCK)
-
-
-def test_with_a_copy_of_a_pair_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(named, "_is_proven", lambda *_: True)
-    loses("a move away, a writer")
-
-
-def test_with_a_copy_that_does_not_look_at_its_source_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    def commit_once(self: named.CopiedBytes, content_type: str) -> None:
-        self.backend.copy(self.source, self.target, content_type)
-
-    monkeypatch.setattr(named.CopiedBytes, "commit", commit_once)
-    loses("a move away, a writer")
-
-
-def test_with_a_second_round_under_the_first_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a token is a digest, a sidecar that came again is taken for the one that was read."""
-    monkeypatch.setattr(Sidecar, "with_write", lambda self, _: self.without_leaving())
-    loses("two writers, a delete, a sweep", "two writers, a sweep, a delete, an attribute")
-
-
-def test_with_a_sweep_that_does_not_look_what_it_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commit, "DELETE_CAUGHT", commit.DELETE_NAMED)
-    loses("a writer, a sweep", exclusion=Exclusion.RENAME)
-
-
-def test_without_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SteppingBackend, "lock", lambda *_: nullcontext())
-    loses("two writers", exclusion=Exclusion.LOCK)
-    loses("a writer, a sweep", exclusion=Exclusion.LOCK)
-    loses("two attributes", exclusion=Exclusion.LOCK)
-
-
-def test_with_a_copy_that_does_not_look_under_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(named.CopiedBytes, "is_current", lambda _: True)
-    loses("a move away, a writer", exclusion=Exclusion.LOCK)

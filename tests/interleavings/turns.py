@@ -7,14 +7,12 @@ nothing is left to chance, and the same choices give the same run.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from fsmedia.errors import StorageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _PATIENCE = 60
@@ -141,6 +139,9 @@ class _Underway:
         run.changed(self._process, self._kind, self._key)
 
 
+Watch = Callable[[Process, str, str], None]
+
+
 class Run:
     """One run of some processes under one schedule.
 
@@ -159,7 +160,7 @@ class Run:
         works: list[Callable[[], Any]],
         choose: Chooser,
         fault: Fault | None = None,
-        watch: Callable[[Process, str, str], None] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.choose, self.fault, self._watch = choose, fault, watch
         self.processes = [Process(self, number, work) for number, work in enumerate(works)]

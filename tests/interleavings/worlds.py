@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest.mock import patch
 
 import fsmedia.filesystem
@@ -18,9 +19,6 @@ from fsmedia.storage import Exclusion
 from tests.interleavings.cells import Cell, Cells, SteppingBackend
 from tests.interleavings.schedules import straight_on
 from tests.interleavings.turns import Fault, How, Run
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SAME = b"the same bytes"
 GRACE = timedelta(hours=24)
@@ -44,7 +42,7 @@ class Actor:
 
     what: str
     work: Callable[[], Any]
-    backend: SteppingBackend | None = None
+    backend: SteppingBackend
     target: str | None = None
     source: str | None = None
     others: tuple[str, ...] = ()
@@ -65,6 +63,8 @@ class World:
     kept: list[str] = field(default_factory=list)
     """References that were there before."""
     image: dict[str, Cell] = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
+    """Run -> the reference that was stored in it before."""
 
     # -- building ------------------------------------------------------------------------------------------
 
@@ -83,12 +83,44 @@ class World:
             assert store.fs._write_context() is not None
         return store, backend
 
+    def named(self, word: str) -> str:
+        """Return a reference: of the media stored in a run, or, for "run@folder", of a copy of it elsewhere."""
+        run, _, folder = word.partition("@")
+        reference = self.runs.get(run, run)
+        return f"runs/{folder}/{reference.rpartition('/')[2]}" if folder else reference
+
     def stored(self, run: str = "old", data: bytes = SAME, policy: str | None = None) -> str:
         """Store a media before it begins."""
         store, _ = self.open()
-        reference = str(store.store_media(*media(run, data, policy)))
+        reference = self.runs[run] = str(store.store_media(*media(run, data, policy)))
         self.kept.append(reference)
         return reference
+
+    def copied(self, source: str, target: str, *, kept: bool = False) -> None:
+        """Copy a media before it begins."""
+        self.open()[0].fs.cp_file(self.named(source), self.named(target))
+        self.kept += [self.named(target)] if kept else []
+
+    def half_deleted(self, run: str) -> None:
+        """Leave what a delete leaves that died after its sidecar: bytes with a marker."""
+        gone = self.stored(run)
+        self.crashed(lambda store: store.delete_media(gone), after=3)
+        self.kept.remove(gone)
+
+    def unmarked(self, run: str) -> None:
+        """Store a media whose marker is gone: a delete and a rewrite died together."""
+        reference = self.stored(run)
+        marker, pointer = self.marker_of(reference), keys.pointer_of(reference)
+        assert marker is not None
+        assert pointer is not None
+        del self.cells.objects[pointer.marker_key(marker)]
+
+    def orphans(self) -> None:
+        """Leave what crashes leave: a marker alone, bytes with a marker, a marker whose sidecar was removed."""
+        for after in (2, 3):
+            given = media(f"dead{after}", b"%d" % after)
+            self.crashed(lambda store, given=given: store.store_media(*given), after=after)
+        self.half_deleted("gone")
 
     def act(self, what: str, work: Callable[[MediaStore], Any], **named: Any) -> None:
         """Add a process."""
@@ -107,7 +139,8 @@ class World:
 
         self.act("store", work)
 
-    def deletes(self, reference: str) -> None:
+    def deletes(self, word: str) -> None:
+        reference = self.named(word)
         self.act("delete", lambda store: store.delete_media(reference), target=reference)
 
     def deletes_all_of(self, run: str) -> None:
@@ -115,19 +148,25 @@ class World:
         self.act("purge", lambda store: [store.delete_media(each) for each in store.list(run_id=run)])
 
     def copies(self, source: str, target: str) -> None:
+        source, target = self.named(source), self.named(target)
         self.act("copy", lambda store: store.fs.cp_file(source, target), source=source, target=target)
 
     def moves(self, source: str, target: str) -> None:
+        source, target = self.named(source), self.named(target)
         self.act("move", lambda store: store.fs.mv(source, target), source=source, target=target)
 
-    def applies(self, reference: str, policy: str | None) -> None:
+    def applies(self, word: str, policy: str | None) -> None:
+        reference = self.named(word)
         self.act("policy", lambda store: store.apply_policy(reference, policy), target=reference)
 
     def enforces(self, due: str, *others: str) -> None:
         """Let a retention sweep delete what its policy let go; say which that is."""
-        self.act("delete", lambda store: complete(store.enforce_policy()), target=due, others=others)
+        target, *rest = map(self.named, (due, *others))
+        self.act("delete", lambda store: complete(store.enforce_policy()), target=target, others=tuple(rest))
 
-    def deletes_many(self, *references: str) -> None:
+    def deletes_many(self, *words: str) -> None:
+        references = tuple(map(self.named, words))
+
         def work(store: MediaStore) -> None:
             try:
                 store.delete_many(references)
@@ -138,6 +177,15 @@ class World:
 
     def sweeps(self) -> None:
         self.act("sweep", lambda store: complete(store.verify(repair="leftovers")))
+
+    def sweeps_and_deletes(self, word: str) -> None:
+        reference = self.named(word)
+
+        def both(store: MediaStore) -> None:
+            complete(store.verify(repair="leftovers"))
+            store.delete_media(reference)
+
+        self.act("delete", both, target=reference)
 
     def time_passes(self, *steps: timedelta) -> None:
         """Let everybody else be slow: between any two of their steps, so much time may pass."""

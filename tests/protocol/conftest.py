@@ -1,17 +1,17 @@
-"""What the protocol tests share: folders where a sync costs nothing."""
+"""What the protocol tests share: folders where a sync costs nothing, and the object stores that are asked each time."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.conftest import make_storage
+from tests.storages import GCS, S3_MOTO, S3_RCLONE, S3_SEAWEED, ObjectStorage
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -25,3 +25,13 @@ def tmp_path(tmp_path: Path) -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="fsmedia-", dir=SHARED_MEMORY))
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(
+    params=[S3_RCLONE, GCS, *(pytest.param(each, marks=pytest.mark.full) for each in (S3_MOTO, S3_SEAWEED))]
+)
+def object_storage(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStorage:
+    """Give an S3 and GCS; the others at full size: the same code asks all of S3."""
+    made = make_storage(request.param, request, tmp_path)
+    assert isinstance(made, ObjectStorage)
+    return made

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from fsspec.implementations.memory import MemoryFileSystem
@@ -15,14 +17,8 @@ from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.format import keys
 from fsmedia.format.settings import ORPHAN_GRACE
 from fsmedia.storage.local import LocalBackend
-from tests.protocol.worlds import World, fresh_world
-from tests.storages import MemoryStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.storages import Storage
+from tests.protocol.worlds import World, fresh_world, rebuilt
+from tests.storages import MemoryStorage, Storage
 
 NOW = datetime.now(UTC).replace(microsecond=123456)
 """The stores' clock. The true one, as the storages' own times decide what is a leftover."""
@@ -191,6 +187,12 @@ def cabinet(kind: str, tmp_path: Path, **options: Any) -> Cabinet:
 def full_cabinet(kind: str, tmp_path: Path, **options: Any) -> tuple[Cabinet, dict[str, str]]:
     """Return a store with one media of every kind that a sweep can meet, and a leftover."""
     made = cabinet(kind, tmp_path, **options)
+    refs, known = rebuilt((kind, "full cabinet", str(options)), made.world.storage, lambda: _filled(made))
+    made.must, made.may, made.forever, made.held = (type(each)(each) for each in known)
+    return made, refs
+
+
+def _filled(made: Cabinet) -> tuple[dict[str, str], tuple[Any, ...]]:
     refs = {
         "due": made.put("retain-1days", age=2 * DAY),
         "due2": made.put("retain-2hours", age=3 * DAY),  # on another day than the others, whatever time it is now
@@ -207,4 +209,4 @@ def full_cabinet(kind: str, tmp_path: Path, **options: Any) -> tuple[Cabinet, di
     made.forever.add(refs["freed"])
     refs["leftover"] = made.leave()
     made.lets_go(refs["due"], refs["due2"], refs["named"])
-    return made, refs
+    return refs, (dict(made.must), dict(made.may), set(made.forever), set(made.held))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pyarrow as pa
@@ -22,15 +24,8 @@ from fsmedia.storage.local import LocalBackend
 from tests.catalogs import PNG, check, filled, old_enough, opened, snapshots
 from tests.protocol.faults import CRASHES, Crash, Fault, Faults, faulty_backends, faulty_os
 from tests.protocol.test_retention_requests import seed
-from tests.protocol.worlds import each_call, fresh_world
-from tests.storages import LOCAL, MEMORY
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.protocol.worlds import World
-    from tests.storages import LocalStorage, S3Storage, Storage
+from tests.protocol.worlds import World, each_fault, fresh_world
+from tests.storages import LOCAL, MEMORY, LocalStorage, S3Storage, Storage
 
 
 def whole(storage: Storage) -> list[pa.Table]:
@@ -50,7 +45,7 @@ def crashed(world: World, faults: Faults, level: str, store: Any = None) -> None
 @pytest.mark.parametrize(("kind", "level"), [(LOCAL, "calls"), (LOCAL, "syscalls"), (MEMORY, "calls")])
 def test_a_refresher_that_is_killed(kind: str, level: str, fault: Fault, tmp_path: Path) -> None:
     """At every step: readers have the old snapshot or the new one, whole; the next refresh finishes it."""
-    for faults in each_call(lambda number: Faults(number, fault)):
+    for faults in each_fault(fault):
         world = fresh_world(kind, tmp_path)
         with old_enough():
             old = world.open().catalog()
@@ -67,7 +62,7 @@ def test_a_refresher_that_is_killed(kind: str, level: str, fault: Fault, tmp_pat
 @pytest.mark.parametrize("fault", CRASHES)
 def test_a_first_refresher_that_is_killed(fault: Fault, tmp_path: Path) -> None:
     """A root of another writer: its first snapshot also makes the settings."""
-    for faults in each_call(lambda number: Faults(number, fault)):
+    for faults in each_fault(fault):
         world = fresh_world(LOCAL, tmp_path, first=True)
         world.storage.write("runs/r1/foreign.png", PNG)
         crashed(world, faults, "calls")
@@ -77,7 +72,7 @@ def test_a_first_refresher_that_is_killed(fault: Fault, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", [Fault.FAIL, Fault.LOST, Fault.BROKEN])
 def test_a_storage_that_fails(fault: Fault, tmp_path: Path) -> None:
-    for faults in each_call(lambda number: Faults(number, fault)):
+    for faults in each_fault(fault):
         world = fresh_world(LOCAL, tmp_path)
         with faulty_backends(faults):
             try:
@@ -215,7 +210,7 @@ def test_a_part_that_fails_is_no_smaller_catalog(local_storage: LocalStorage) ->
 
 def test_a_refresh_costs_a_listing_and_what_changed(rclone_storage: S3Storage, full_run: bool) -> None:
     """Section 10: ceil(2n/1000) + 1 + top-level folders LIST + c GET + 8."""
-    stored = 10_000 if full_run else 1_200
+    stored = 10_000 if full_run else 550
     references = seed(rclone_storage, [None] * stored)
     bucket: Path = rclone_storage.server.data_folder / rclone_storage.bucket
     (bucket / ".fsmedia/due/2020-01-01/00/00").mkdir(parents=True)

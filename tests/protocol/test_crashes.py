@@ -5,26 +5,24 @@ Seen from outside the order of writes shows in one thing: there is never a sidec
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from fsmedia.core import commit, ingest
-from tests.protocol.faults import CRASHES, Fault, Faults
-from tests.protocol.worlds import DATA, STORE_JSON, WAYS, World, each_call, folders, fresh_world, put, run
+from tests.protocol.faults import Fault, Faults
+from tests.protocol.worlds import DATA, STORE_JSON, WAYS, World, crashes, each_fault, folders, fresh_world, put, run
 from tests.storages import LOCAL, MEMORY
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PLACES = [
     pytest.param(MEMORY, "calls", {}, id="memory"),
     pytest.param(LOCAL, "calls", {}, id="local"),
     pytest.param(LOCAL, "syscalls", {"durability": "fsync"}, id="local-syscalls-fsync"),
-    pytest.param(LOCAL, "syscalls", {"durability": "rename"}, id="local-syscalls-rename"),
+    # What a rename alone does is among the calls of an fsync.
+    pytest.param(LOCAL, "syscalls", {"durability": "rename"}, marks=pytest.mark.full, id="local-syscalls-rename"),
 ]
 HABITATS = [pytest.param(True, id="first-write"), pytest.param(False, id="later-write")]
+PLACE = pytest.mark.parametrize(("kind", "level", "options"), PLACES)
 
 
 @pytest.fixture(autouse=True)
@@ -64,51 +62,51 @@ def delete_and_crash(world: World, faults: Faults, level: str, way: str, tmp_pat
 
 @pytest.mark.parametrize("first", HABITATS)
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(("kind", "level", "options"), PLACES)
+@PLACE
 def test_a_store_that_is_killed(
-    kind: str, level: str, options: dict[str, str], way: str, first: bool, tmp_path: Path
+    kind: str, level: str, options: dict[str, str], way: str, first: bool, full_run: bool, tmp_path: Path
 ) -> None:
-    for fault in CRASHES:
-        for faults in each_call(partial(Faults, fault=fault)):
-            world = fresh_world(kind, tmp_path, first=first, **options)
-            store_and_crash(world, faults, level, way, tmp_path)
+    for faults in each_fault(*crashes(level, full_run)):
+        world = fresh_world(kind, tmp_path, first=first, **options)
+        store_and_crash(world, faults, level, way, tmp_path)
 
 
-@pytest.mark.parametrize(("kind", "level", "options"), PLACES)
-def test_a_delete_that_is_killed(kind: str, level: str, options: dict[str, str], tmp_path: Path) -> None:
-    for fault in CRASHES:
-        for faults in each_call(partial(Faults, fault=fault)):
-            world = fresh_world(kind, tmp_path, **options)
-            delete_and_crash(world, faults, level, "bytes", tmp_path)
+@PLACE
+def test_a_delete_that_is_killed(
+    kind: str, level: str, options: dict[str, str], full_run: bool, tmp_path: Path
+) -> None:
+    for faults in each_fault(*crashes(level, full_run)):
+        world = fresh_world(kind, tmp_path, **options)
+        delete_and_crash(world, faults, level, "bytes", tmp_path)
 
 
 @pytest.mark.parametrize("kind", [LOCAL, MEMORY])
-def test_a_delete_of_the_last_media_that_is_killed(kind: str, tmp_path: Path) -> None:
+def test_a_delete_of_the_last_media_that_is_killed(kind: str, full_run: bool, tmp_path: Path) -> None:
     level = "syscalls" if kind == LOCAL else "calls"
-    for fault in CRASHES:
-        for faults in each_call(partial(Faults, fault=fault)):
-            delete_and_crash(fresh_world(kind, tmp_path, first=True), faults, level, "bytes", tmp_path)
+    for faults in each_fault(*crashes(level, full_run)):
+        delete_and_crash(fresh_world(kind, tmp_path, first=True), faults, level, "bytes", tmp_path)
 
 
-@pytest.mark.parametrize(("kind", "level", "options"), PLACES)
-def test_a_creation_that_is_killed(kind: str, level: str, options: dict[str, str], tmp_path: Path) -> None:
-    for fault in CRASHES:
-        for faults in each_call(partial(Faults, fault=fault)):
-            world = fresh_world(kind, tmp_path, first=True, **options)
-            run(world, faults, level, lambda store: store.create())
-            assert world.check() == []
-            world.open().create()
-            keys = world.storage.keys()
-            assert {key for key in keys if ".tmp-" not in key} == {STORE_JSON}
+@PLACE
+def test_a_creation_that_is_killed(
+    kind: str, level: str, options: dict[str, str], full_run: bool, tmp_path: Path
+) -> None:
+    for faults in each_fault(*crashes(level, full_run)):
+        world = fresh_world(kind, tmp_path, first=True, **options)
+        run(world, faults, level, lambda store: store.create())
+        assert world.check() == []
+        world.open().create()
+        keys = world.storage.keys()
+        assert {key for key in keys if ".tmp-" not in key} == {STORE_JSON}
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(("kind", "level", "options"), PLACES)
+@PLACE
 def test_a_crash_of_the_first_write_does_not_make_the_root_a_strangers(
     kind: str, level: str, options: dict[str, str], way: str, tmp_path: Path
 ) -> None:
     """An adopted store reads every sidecar for `list(run_id=...)`, for ever; a leftover of ours is no stranger's."""
-    for faults in each_call(partial(Faults, fault=Fault.CRASH_AFTER)):
+    for faults in each_fault(Fault.CRASH_AFTER):
         world = fresh_world(kind, tmp_path, first=True, **options)
         run(world, faults, level, lambda store: put(store, way, tmp_path))
         put(world.open(), way, tmp_path)
@@ -121,17 +119,17 @@ def test_a_crash_of_the_first_write_does_not_make_the_root_a_strangers(
 def test_a_store_in_the_wrong_order_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commit, "STORE", commit.STORE[::-1])
     with pytest.raises(AssertionError, match="sidecar without bytes"):
-        test_a_store_that_is_killed(MEMORY, "calls", {}, "bytes", first=False, tmp_path=tmp_path)
+        test_a_store_that_is_killed(MEMORY, "calls", {}, "bytes", first=False, full_run=False, tmp_path=tmp_path)
     with pytest.raises(AssertionError, match="sidecar without bytes"):
-        test_a_store_that_is_killed(LOCAL, "syscalls", {}, "bytes", first=False, tmp_path=tmp_path)
+        test_a_store_that_is_killed(LOCAL, "syscalls", {}, "bytes", first=False, full_run=False, tmp_path=tmp_path)
 
 
 def test_a_delete_in_the_wrong_order_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commit, "DELETE", commit.DELETE[::-1])
     with pytest.raises(AssertionError, match="sidecar without bytes"):
-        test_a_delete_that_is_killed(MEMORY, "calls", {}, tmp_path)
+        test_a_delete_that_is_killed(MEMORY, "calls", {}, False, tmp_path)
     with pytest.raises(AssertionError, match="sidecar without bytes"):
-        test_a_delete_that_is_killed(LOCAL, "syscalls", {}, tmp_path)
+        test_a_delete_that_is_killed(LOCAL, "syscalls", {}, False, tmp_path)
 
 
 def test_a_write_in_place_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,13 +139,13 @@ def test_a_write_in_place_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     names = iter(range(10**6))
     monkeypatch.setattr(local.keys, "temporary_name", lambda: f"visible-{next(names)}.txt")
     with pytest.raises(AssertionError, match="assert b"):
-        test_a_store_that_is_killed(LOCAL, "syscalls", {}, "bytes", first=False, tmp_path=tmp_path)
+        test_a_store_that_is_killed(LOCAL, "syscalls", {}, "bytes", first=False, full_run=False, tmp_path=tmp_path)
 
 
 def test_the_dead_tidy_nothing_up(tmp_path: Path) -> None:
     """The temporary file of a killed process stays: these crashes are not mere exceptions."""
     left = 0
-    for faults in each_call(partial(Faults, fault=Fault.CRASH_AFTER)):
+    for faults in each_fault(Fault.CRASH_AFTER):
         world = fresh_world(LOCAL, tmp_path)
         run(world, faults, "syscalls", lambda store: put(store, "stream", tmp_path))
         keys = world.storage.keys()

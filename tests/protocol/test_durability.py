@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,10 +13,6 @@ from tests.protocol.disk import check_delete, check_store
 from tests.protocol.faults import Fault, Faults, faulty_os
 from tests.protocol.worlds import STORE_JSON, WAYS, World, fresh_world, put, run
 from tests.storages import LOCAL
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 Calls = list[tuple[str, ...]]
 

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,16 +26,9 @@ from fsmedia import BulkError, MediaContent, MediaError, MediaMetadata, MediaNot
 from fsmedia.core import commit, lifetime
 from fsmedia.format import keys
 from fsmedia.maintenance import repair as repair_module
-from tests.conftest import make_storage
-from tests.servers import WrongAnswer
+from tests.conftest import Clock, make_storage
+from tests.servers import Call, WrongAnswer
 from tests.storages import GCS, S3_MOTO, ObjectStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.conftest import Clock
-    from tests.servers import Call
 
 PAGE = b'<html xmlns="http://www.w3.org/1999/xhtml"><body>Sign in</body></html>'
 ABSENT = b"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"

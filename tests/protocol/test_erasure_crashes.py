@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.format import keys
 from fsmedia.maintenance import erase
-from tests.protocol.faults import CRASHES, Fault, Faults
+from tests.protocol.faults import Fault, Faults
 from tests.protocol.retained import aged
-from tests.protocol.worlds import World, each_call, fresh_world, run
+from tests.protocol.worlds import World, crashes, each_fault, fresh_world, rebuilt, run
 from tests.storages import LOCAL, MEMORY
 from tests.transfers import shared_in_place
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 PLACES = [
     pytest.param(MEMORY, "calls", {}, id="memory"),
@@ -34,24 +31,28 @@ class Town:
 
     def __init__(self, kind: str, tmp_path: Path, *, deduplicate: bool, **options: str) -> None:
         self.world: World = fresh_world(kind, tmp_path, first=True, **options)
+        name = (kind, "town", deduplicate, str(options))
+        self.hers, self.his = rebuilt(name, self.world.storage, lambda: self._built(deduplicate, options))
+
+    def _built(self, deduplicate: bool, options: dict[str, str]) -> tuple[list[str], dict[str, bytes]]:
         plain = MediaStore(self.world.storage.url, **options, deletion_log="store")
-        self.hers = [self._put(plain, "alice", b"converted"), self._put(plain, "alice", b"named")]
+        hers = [self._put(plain, "alice", b"converted"), self._put(plain, "alice", b"named")]
         plain.fs.pipe_file("runs/alice/a.txt", b"named by a client")
-        self.hers.append("runs/alice/a.txt")
+        hers.append("runs/alice/a.txt")
         if deduplicate:
             shared_in_place(self.world.storage)
             plain = self.world.open()
-            self.hers = list(plain.list(run_id="alice"))
+            hers = list(plain.list(run_id="alice"))
         store = self.world.open()
-        self.hers += [
+        hers += [
             self._put(store, "alice", SHARED, policy_name="retain-1days"),
             self._put(store, "alice", SHARED),
             self._put(store, "alice", b"alone " * 40, policy_name="retain-2days"),
         ]
-        store.apply_policy(self.hers[-1], "retain-3days")
+        store.apply_policy(hers[-1], "retain-3days")
         if deduplicate:
             store.catalog()
-        self.his = {self._put(store, "bob", data): data for data in (SHARED, b"his own")}
+        return hers, {self._put(store, "bob", data): data for data in (SHARED, b"his own")}
 
     @staticmethod
     def _put(store: MediaStore, run_id: str, data: bytes, **more: Any) -> str:
@@ -108,14 +109,12 @@ def crash(town: Town, faults: Faults, level: str) -> None:
 def test_whoever_dies_while_it_erases_is_finished_by_the_next(
     kind: str, level: str, options: dict[str, str], deduplicate: bool, full_run: bool, tmp_path: Path
 ) -> None:
-    faults_here = CRASHES if full_run else (Fault.TORN,) if level == "syscalls" else (Fault.CRASH_AFTER,)
-    for fault in faults_here:
-        for faults in each_call(partial(Faults, fault=fault)):
-            crash(Town(kind, tmp_path, deduplicate=deduplicate, **options), faults, level)
+    for faults in each_fault(*crashes(level, full_run)):
+        crash(Town(kind, tmp_path, deduplicate=deduplicate, **options), faults, level)
 
 
 def test_the_next_receipt_names_what_the_one_that_died_took(tmp_path: Path) -> None:
-    for faults in each_call(partial(Faults, fault=Fault.CRASH_AFTER)):
+    for faults in each_fault(Fault.CRASH_AFTER):
         town = Town(MEMORY, tmp_path, deduplicate=True)
         deleted = run(town.world, faults, "calls", lambda store: store.erase(run_id="alice"))
         receipt = town.erase()
@@ -132,7 +131,7 @@ def test_what_fails_is_in_the_receipt_and_the_next_one_finishes(
 ) -> None:
     from fsmedia import MediaError
 
-    for faults in each_call(partial(Faults, fault=fault)):
+    for faults in each_fault(fault):
         town = Town(MEMORY, tmp_path, deduplicate=deduplicate)
         try:
             receipt = run(town.world, faults, "calls", lambda store: store.erase(run_id="alice"))

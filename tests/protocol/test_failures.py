@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import resource
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,10 +17,6 @@ from fsmedia.core import commit, ingest
 from tests.protocol.faults import Fault, Faults, faulty_os, os_error
 from tests.protocol.worlds import DATA, STORE_JSON, WAYS, World, each_call, fresh_world, put, run
 from tests.storages import LOCAL, MEMORY
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 PLACES = [
     pytest.param(MEMORY, "calls", id="memory"),

@@ -7,16 +7,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
 from fsmedia import MediaStore
 from tests.storages import LOCAL, S3_RCLONE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MIB = 2**20
 BUDGET = 64 * MIB

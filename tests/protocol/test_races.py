@@ -7,20 +7,15 @@ import multiprocessing
 import random
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
 from tests.protocol.worlds import STORE_JSON, fresh_world
-from tests.storages import LOCAL, MEMORY, LocalStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.storages import Storage
+from tests.storages import LOCAL, MEMORY, LocalStorage, Storage
 
 THREADS, ROUNDS = 8, 40
 SPAWN = multiprocessing.get_context("spawn")

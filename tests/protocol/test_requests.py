@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fsmedia import InvalidReferenceError, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
+from fsmedia.format import keys
+from fsmedia.format.settings import Configuration
 from fsmedia.storage import SEEK_BLOCK
+from tests.servers import Requests
 from tests.storages import GCS, ObjectStorage, S3Storage, switch_looks
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.servers import Requests
 
 MANY = 1_200
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20_000)
@@ -28,8 +29,19 @@ def opened(storage: ObjectStorage, **options: Any) -> MediaStore:
     return store
 
 
-def picture() -> tuple[MediaContent, MediaMetadata]:
-    return MediaContent.from_bytes(PNG), MediaMetadata(run_id="r1")
+@pytest.fixture
+def store(object_storage: ObjectStorage) -> MediaStore:
+    return opened(object_storage)
+
+
+@pytest.fixture
+def shared(object_storage: ObjectStorage) -> MediaStore:
+    """Give a store whose media share their bytes."""
+    return opened(object_storage, deduplicate=True)
+
+
+def put(store: MediaStore, run: str = "r1", data: bytes = PNG, kind: str = "image/png", **fields: Any) -> str:
+    return store.store_media(MediaContent.from_bytes(data, kind), MediaMetadata(run_id=run, **fields))
 
 
 def within(counted: Requests, storage: ObjectStorage, **budget: int) -> bool:
@@ -39,154 +51,110 @@ def within(counted: Requests, storage: ObjectStorage, **budget: int) -> bool:
     return set(counted) <= set(budget) and all(counted[kind] <= number for kind, number in budget.items())
 
 
-def test_store(object_storage: ObjectStorage) -> None:
-    store = opened(object_storage)
-    with object_storage.counted() as n:
-        reference = store.store_media(*picture())
+def counted(storage: ObjectStorage, act: Callable[[], Any]) -> tuple[Any, Requests]:
+    with storage.counted() as n:
+        answer = act()
+    return answer, n
+
+
+def costs(storage: ObjectStorage, act: Callable[[], Any], **budget: int) -> Any:
+    """Do something that may cost just this; return what it returns."""
+    answer, n = counted(storage, act)
+    assert within(n, storage, **budget), n
+    return answer
+
+
+def costs_at_most(storage: ObjectStorage, number: int, act: Callable[[], Any]) -> Any:
+    answer, n = counted(storage, act)
+    assert sum(n.values()) <= number, n
+    return answer
+
+
+def read_all(opens: Callable[..., Any], reference: str) -> bytes:
+    with opens(reference) as file:
+        return file.read()
+
+
+# -- one media ---------------------------------------------------------------------------------------------
+
+
+def test_store(object_storage: ObjectStorage, store: MediaStore, tmp_path: Path) -> None:
+    """Bytes, and then the sidecar; a stream, a file and a writer cost what bytes cost, and a store opened anew too."""
+    source = tmp_path / "a.png"
+    source.write_bytes(PNG)
+    metadata = MediaMetadata(run_id="r1")
+
+    def stream() -> None:
+        with source.open("rb") as file:
+            store.store_media(MediaContent.from_stream(file), metadata)
+
+    def write() -> None:
+        with store.create_media(metadata, "image/png") as writer:
+            writer.write(PNG)
+
+    reference, n = counted(object_storage, lambda: put(store))
     assert within(n, object_storage, put=2), n
     if object_storage.name != GCS:
         prefix = object_storage.prefix
         assert [call.key for call in n.calls] == [f"{prefix}{reference}", f"{prefix}{reference}.meta"]
-
-
-def test_store_by_pieces(object_storage: ObjectStorage, tmp_path: Path) -> None:
-    """A stream, a file and a writer cost what bytes cost."""
-    store = opened(object_storage)
-    source = tmp_path / "a.png"
-    source.write_bytes(PNG)
-    with object_storage.counted() as n:
-        store.store_media(MediaContent.from_path(source), MediaMetadata(run_id="r1"))
-    assert within(n, object_storage, put=2), n
-    with object_storage.counted() as n, source.open("rb") as file:
-        store.store_media(MediaContent.from_stream(file), MediaMetadata(run_id="r1"))
-    assert within(n, object_storage, put=2), n
-    with object_storage.counted() as n, store.create_media(MediaMetadata(run_id="r1"), "image/png") as writer:
-        writer.write(PNG)
-    assert within(n, object_storage, put=2), n
-
-
-def test_store_in_a_store_opened_anew(object_storage: ObjectStorage) -> None:
-    opened(object_storage)
-    store = MediaStore(object_storage.url, storage_options=object_storage.options)
-    with object_storage.counted() as n:
-        store.store_media(*picture())
-    assert within(n, object_storage, put=2), n
-
-
-def test_store_of_a_refused_media_asks_nothing(object_storage: ObjectStorage) -> None:
-    store = opened(object_storage, max_file_size=100)
+    anew = MediaStore(object_storage.url, storage_options=object_storage.options)
+    costs(object_storage, lambda: put(anew), put=2)
+    costs(object_storage, lambda: store.store_media(MediaContent.from_path(source), metadata), put=2)
+    for act in (stream, write):
+        costs(object_storage, act, put=2)
+    small = opened(object_storage, max_file_size=100)
     with object_storage.counted() as n, pytest.raises(ValueError, match="larger than"):
-        store.store_media(*picture())
-    assert n == {}
+        put(small)
+    assert n == {}, "a refused media asks something"
 
 
-def test_retrieve(object_storage: ObjectStorage) -> None:
-    store = opened(object_storage)
-    reference = store.store_media(*picture())
-    with object_storage.counted() as n:
-        content = store.retrieve_media(reference)
-    assert within(n, object_storage, get=1, head=1), n
-    with object_storage.counted() as n:
-        assert content.read_bytes() == PNG
-    assert sum(n.values()) <= 2, n
-
-
-def test_read_and_stream(object_storage: ObjectStorage) -> None:
-    store = opened(object_storage)
-    reference = store.store_media(*picture())
-    with object_storage.counted() as n:
-        assert store.read(reference) == PNG
-    assert within(n, object_storage, get=2), n
-    with object_storage.counted() as n:
-        assert store.read(reference, 5, 50) == PNG[5:50]
-    assert within(n, object_storage, get=1), n
-    with object_storage.counted() as n:
-        assert b"".join(store.stream(reference)) == PNG
-        assert b"".join(store.stream(reference, 5, 50)) == PNG[5:50]
+def test_retrieve_and_read(object_storage: ObjectStorage, store: MediaStore) -> None:
+    reference = put(store)
+    content = costs(object_storage, lambda: store.retrieve_media(reference), get=1, head=1)
+    assert costs_at_most(object_storage, 2, content.read_bytes) == PNG
+    assert costs(object_storage, lambda: store.read(reference), get=2) == PNG
+    assert costs(object_storage, lambda: store.read(reference, 5, 50), get=1) == PNG[5:50]
     # Each opens a file: its sidecar and a look at it in one round trip, and then the bytes.
-    assert sum(n.values()) <= 6, n
+    for opens in (store.open, store.fs.open):
+        assert costs_at_most(object_storage, 3, lambda opens=opens: read_all(opens, reference)) == PNG
+    assert costs_at_most(object_storage, 3, lambda: b"".join(store.stream(reference))) == PNG
+    assert costs_at_most(object_storage, 3, lambda: b"".join(store.stream(reference, 5, 50))) == PNG[5:50]
+    assert costs(object_storage, lambda: store.fs.cat_file(reference), get=2) == PNG
+    assert costs(object_storage, lambda: store.fs.cat_file(reference, 5, 50), get=1) == PNG[5:50]
 
-
-def test_retrieve_with_a_local_copy(object_storage: ObjectStorage) -> None:
-    store = opened(object_storage)
-    reference = store.store_media(*picture())
-    with object_storage.counted() as n:
+    def local_copy() -> None:
         content = store.retrieve_media(reference, local_copy=True)
-        assert content.read_bytes() == PNG
-        assert content.local_path().read_bytes() == PNG
-    assert within(n, object_storage, get=2, head=1), n
+        assert content.read_bytes() == content.local_path().read_bytes() == PNG
+
+    costs(object_storage, local_copy, get=2, head=1)
+    # Only `info` asks for the hold.
+    costs(object_storage, lambda: store.info(reference), get=2, head=1)
+    costs(object_storage, lambda: store.metadata(reference), get=1, head=1)
+    found = costs(object_storage, lambda: [store.exists(reference), store.exists(f"{reference}x")], head=4)
+    assert found == [True, False]
 
 
-@pytest.mark.parametrize(("ask", "reads"), [("info", 2), ("metadata", 1)])
-def test_info(ask: str, reads: int, object_storage: ObjectStorage) -> None:
-    """Only `info` asks for the hold."""
-    store = opened(object_storage)
-    reference = store.store_media(*picture())
-    with object_storage.counted() as n:
-        getattr(store, ask)(reference)
-    assert within(n, object_storage, get=reads, head=1), n
-
-
-def test_exists(object_storage: ObjectStorage) -> None:
-    store = opened(object_storage)
-    reference = store.store_media(*picture())
-    with object_storage.counted() as n:
-        assert store.exists(reference)
-        assert not store.exists(f"{reference}x")
-    assert within(n, object_storage, head=4), n
-
-
-def test_delete(object_storage: ObjectStorage) -> None:
-    store = opened(object_storage)
-    reference = store.store_media(*picture())
-    with object_storage.counted() as n:
-        store.delete_media(reference)
+def test_delete(object_storage: ObjectStorage, store: MediaStore) -> None:
+    reference = put(store)
+    _, n = counted(object_storage, lambda: store.delete_media(reference))
     assert n["delete"] == 2, n
     assert n["get"] + n["head"] <= 2, n
     assert set(n) <= {"delete", "get", "head"}, n
-    assert [call.key.rpartition("/")[2] for call in n.calls if call.kind == "delete"] == [
-        f"{reference.rpartition('/')[2]}.meta",
-        reference.rpartition("/")[2],
-    ]
-
-
-def test_delete_of_what_is_gone(object_storage: ObjectStorage) -> None:
-    store = opened(object_storage)
-    reference = store.store_media(*picture())
-    store.delete_media(reference)
-    with object_storage.counted() as n:
-        store.delete_media(reference)
+    name = reference.rpartition("/")[2]
+    assert [call.key.rpartition("/")[2] for call in n.calls if call.kind == "delete"] == [f"{name}.meta", name]
+    _, n = counted(object_storage, lambda: store.delete_media(reference))
     assert n["delete"] <= 2, n
-    # Sidecar, hold, a look whether it is a folder, two deletes, and whether anything is written down about media that
-    # got other names.
+    # Of what is gone: sidecar, hold, a look whether it is a folder, two deletes, and whether anything is written down
+    # about media that got other names.
     assert sum(n.values()) <= 6, n
 
 
-def test_read_all(object_storage: ObjectStorage) -> None:
-    store = opened(object_storage)
-    reference = store.store_media(*picture())
-    with object_storage.counted() as n, store.open(reference) as file:
-        assert file.read() == PNG
-    # The sidecar beside the look at the bytes, in one round trip.
-    assert sum(n.values()) <= 3, n
-    with object_storage.counted() as n:
-        assert store.fs.cat_file(reference) == PNG
-    assert within(n, object_storage, get=2), n
-    with object_storage.counted() as n:
-        assert store.fs.cat_file(reference, 5, 50) == PNG[5:50]
-    assert within(n, object_storage, get=1), n
-
-
-def test_bulk_cat_reads_no_sidecars_unless_told(object_storage: ObjectStorage) -> None:
-    store = opened(object_storage)
-    references = [store.store_media(*picture()) for _ in range(3)]
-    with object_storage.counted() as n:
-        assert set(store.fs.cat(references).values()) == {PNG}
-    assert within(n, object_storage, get=3), n
+def test_bulk_cat_reads_no_sidecars_unless_told(object_storage: ObjectStorage, store: MediaStore) -> None:
+    references = [put(store) for _ in range(3)]
     always = opened(object_storage, verify_reads="always")
-    with object_storage.counted() as n:
-        assert set(always.fs.cat(references).values()) == {PNG}
-    assert within(n, object_storage, get=6), n
+    for opened_store, gets in ((store, 3), (always, 6)):
+        found = costs(object_storage, lambda opened_store=opened_store: opened_store.fs.cat(references), get=gets)
+        assert set(found.values()) == {PNG}
 
 
 class Sent:
@@ -205,11 +173,10 @@ class Sent:
         monkeypatch.setattr(StreamReader, "feed_data", feed)
 
 
-def test_seek(object_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seek(object_storage: ObjectStorage, store: MediaStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """One seek in 10 MB brings about two blocks of 256 KiB, not all of it."""
     data = bytes(range(256)) * 40_000
-    store = opened(object_storage)
-    reference = store.store_media(MediaContent.from_bytes(data, "video/mp4"), MediaMetadata(run_id="r1"))
+    reference = put(store, data=data, kind="video/mp4")
     sent = Sent(monkeypatch)
     with object_storage.counted() as n, store.open(reference) as file:
         file.seek(5_000_001)
@@ -221,7 +188,7 @@ def test_seek(object_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) ->
 def test_reading_on_asks_for_blocks(rclone_storage: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     data = bytes(range(256)) * 4096
     store = opened(rclone_storage)
-    reference = store.store_media(MediaContent.from_bytes(data, "video/mp4"), MediaMetadata(run_id="r1"))
+    reference = put(store, data=data, kind="video/mp4")
     sent = Sent(monkeypatch)
     with rclone_storage.counted() as n, store.open(reference) as file:
         assert b"".join(iter(lambda: file.read(10_000), b"")) == data
@@ -229,12 +196,47 @@ def test_reading_on_asks_for_blocks(rclone_storage: S3Storage, monkeypatch: pyte
     assert sent.bytes < 1.1 * len(data)
 
 
-def test_the_count_of_bytes_sees_them(moto_storage: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests above can fail: what is read whole is counted whole."""
-    moto_storage.write("a", bytes(2_000_000))
+def test_the_counts_see_what_is_too_much(rclone_storage: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests can fail: what is read whole is counted whole, and a request too many is seen."""
+    store = opened(rclone_storage)
+    with rclone_storage.counted() as n:
+        put(store)
+        store._backend.head("anything")
+    assert not within(n, rclone_storage, put=2)
+    rclone_storage.write("a", bytes(2_000_000))
     sent = Sent(monkeypatch)
-    moto_storage.filesystem().cat_file(moto_storage.path("a"))
+    rclone_storage.filesystem().cat_file(rclone_storage.path("a"))
     assert sent.bytes >= 2_000_000
+
+
+def test_opening_a_store(object_storage: ObjectStorage, store: MediaStore) -> None:
+    """It reads the settings and writes nothing; where it is known that nothing keeps two apart, two heads go along."""
+    put(store)
+    assert store._backend.exclusion is not None  # asks
+    before = object_storage.keys()
+    options = {"storage_options": object_storage.options, "read_only": True}
+    costs(object_storage, lambda: MediaStore(object_storage.url, **options), get=1, **switch_looks(store))
+    assert object_storage.keys() == before
+
+
+def test_a_key_that_looks_like_a_version_is_a_key(object_storage: ObjectStorage, store: MediaStore) -> None:
+    """s3fs cuts `?versionId=` off a key: deleting a media that is not there removed another's bytes."""
+    reference = put(store)
+    before = object_storage.keys()
+    for ending in ("?versionId=1", "?versionId="):
+        for refused in (store.delete_media, store.retrieve_media, store.open, store.exists):
+            with pytest.raises(InvalidReferenceError, match="versionId"):
+                refused(f"{reference}{ending}")
+        assert object_storage.keys() == before, ending
+    for ending in ("#1", "?generation=1"):
+        store.delete_media(f"{reference}{ending}")
+        assert object_storage.keys() == before, ending
+        assert not store.exists(f"{reference}{ending}"), ending
+        for read in (store.retrieve_media, lambda name: read_all(store.open, name)):
+            with pytest.raises(MediaNotFoundError):
+                read(f"{reference}{ending}")
+    assert json.loads(object_storage.read(f"{reference}.meta"))["run_id"] == "r1"
+    assert store.retrieve_media(reference).read_bytes() == PNG
 
 
 # -- listings ----------------------------------------------------------------------------------------------
@@ -245,7 +247,7 @@ def seed(storage: S3Storage, **runs: int) -> MediaStore:
     bucket = storage.server.data_folder / storage.bucket
     folder = MediaStore(bucket, durability="rename")
     for run, number in runs.items():
-        reference = folder.store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id=run))
+        reference = put(folder, run)
         unique, ext = reference.rpartition("/")[2][8:35], reference.rpartition(".")[2]
         for index in range(1, number):
             copy = f"runs/{run}/{index:04d}_00_{unique}.{ext}"
@@ -256,20 +258,16 @@ def seed(storage: S3Storage, **runs: int) -> MediaStore:
 
 def test_list_by_the_id_of_the_folder(rclone_storage: S3Storage) -> None:
     store = seed(rclone_storage, r1=MANY, r2=2)
-    with rclone_storage.counted() as n:
-        found = list(store.list(run_id="r1"))
+    found = costs(rclone_storage, lambda: list(store.list(run_id="r1")), list=-(-2 * MANY // 1000))
     assert len(found) == MANY
-    assert n == {"list": -(-2 * MANY // 1000)}, n
-    with rclone_storage.counted() as n:
-        assert len(list(store.list())) == MANY + 2
+    found, n = counted(rclone_storage, lambda: list(store.list()))
+    assert len(found) == MANY + 2
     assert set(n) == {"list"}, n
     assert n["list"] <= -(-2 * (MANY + 3) // 1000), n
-    with rclone_storage.counted() as n:
-        assert len(list(store.list(run_id="r1", limit=5))) == 5
-    assert n == {"list": 1}, n
+    assert len(costs(rclone_storage, lambda: list(store.list(run_id="r1", limit=5)), list=1)) == 5
 
 
-def test_list_by_what_sidecars_say(rclone_storage: S3Storage) -> None:
+def test_list_by_what_sidecars_say(rclone_storage: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     """n reads of sidecars for n media, several at a time; past the first 64 one look whether there is a catalog."""
     from s3fs import S3FileSystem
 
@@ -287,53 +285,117 @@ def test_list_by_what_sidecars_say(rclone_storage: S3Storage) -> None:
         finally:
             under_way -= 1
 
-    with pytest.MonkeyPatch.context() as patched, rclone_storage.counted() as n:
-        patched.setattr(S3FileSystem, "_call_s3", watched)
-        assert len(list(store.list(mime_type="image/*"))) == number
+    monkeypatch.setattr(S3FileSystem, "_call_s3", watched)
+    found, n = counted(rclone_storage, lambda: list(store.list(mime_type="image/*")))
+    assert len(found) == number
     assert n == {"get": number, "list": 2}, n
     assert ["catalog" in call.target for call in n.calls if call.kind == "list"] == [False, True], n.calls
     assert {call.key[-5:] for call in n.calls if call.kind == "get"} == {".meta"}
     assert most >= 8
 
 
-def test_opening_a_store(object_storage: ObjectStorage) -> None:
-    """It reads the settings and writes nothing; where it is known that nothing keeps two apart, two heads go along."""
-    store = opened(object_storage)
-    store.store_media(*picture())
-    assert store._backend.exclusion is not None  # asks
-    before = object_storage.keys()
-    with object_storage.counted() as n:
-        MediaStore(object_storage.url, storage_options=object_storage.options, read_only=True)
-    assert within(n, object_storage, get=1, **switch_looks(store)), n
-    assert object_storage.keys() == before
+# -- media that share their bytes --------------------------------------------------------------------------
 
 
-def test_a_key_that_looks_like_a_version_is_a_key(object_storage: ObjectStorage) -> None:
-    """s3fs cuts `?versionId=` off a key: deleting a media that is not there removed another's bytes."""
-    store = opened(object_storage)
-    reference = store.store_media(*picture())
-    before = object_storage.keys()
-    for ending in ("?versionId=1", "?versionId="):
-        for refused in (store.delete_media, store.retrieve_media, store.open, store.exists):
-            with pytest.raises(InvalidReferenceError, match="versionId"):
-                refused(f"{reference}{ending}")
-        assert object_storage.keys() == before, ending
-    for ending in ("#1", "?generation=1"):
-        store.delete_media(f"{reference}{ending}")
-        assert object_storage.keys() == before, ending
-        assert not store.exists(f"{reference}{ending}"), ending
-        with pytest.raises(MediaNotFoundError):
-            store.retrieve_media(f"{reference}{ending}")
-        with pytest.raises(MediaNotFoundError), store.open(f"{reference}{ending}") as file:
-            file.read()
-    assert json.loads(object_storage.read(f"{reference}.meta"))["run_id"] == "r1"
-    assert store.retrieve_media(reference).read_bytes() == PNG
+def test_store_shared_bytes(object_storage: ObjectStorage, shared: MediaStore) -> None:
+    costs(object_storage, lambda: put(shared), list=1, put=3)
+    costs(object_storage, lambda: put(shared, data=b"others", policy_name="retain-2hours"), list=1, put=4)
+    for number in range(8):
+        put(shared, f"r{number}")
+    costs(object_storage, lambda: put(shared), list=2, head=1, put=2)
+    costs(object_storage, lambda: put(shared, policy_name="retain-2hours"), list=2, head=1, put=3)
 
 
-def test_the_counts_see_a_request_too_many(moto_storage: S3Storage) -> None:
-    """These tests can fail."""
-    store = opened(moto_storage)
-    with moto_storage.counted() as n:
-        store.store_media(*picture())
-        store._backend.head("anything")
-    assert not within(n, moto_storage, put=2)
+def test_retrieve_and_read_shared_bytes(object_storage: ObjectStorage, shared: MediaStore) -> None:
+    references = [put(shared, f"r{number}") for number in range(5)]
+    reference = references[0]
+    content = costs(object_storage, lambda: shared.retrieve_media(reference), get=1, head=1)
+    assert costs_at_most(object_storage, 2, content.read_bytes) == PNG
+    for opens in (shared.open, shared.fs.open):
+        assert costs_at_most(object_storage, 2, lambda opens=opens: read_all(opens, reference)) == PNG
+    assert costs(object_storage, lambda: shared.fs.cat_file(reference), head=1, get=1) == PNG
+    assert costs(object_storage, lambda: shared.exists(reference), head=2)
+    assert set(costs(object_storage, lambda: shared.fs.cat(references), head=5, get=5).values()) == {PNG}
+    # A copy: two reads of the source, the hold, the look for marks and data, marker and sidecar, and no bytes. Its
+    # filesystem reads the settings for itself.
+    copied = opened(object_storage)
+    _, n = counted(object_storage, lambda: copied.fs.cp_file(reference, f"runs/copy/{reference.rpartition('/')[2]}"))
+    assert n["put"] + n["copy"] == 2, n
+    assert not [call for call in n.calls if call.kind == "get" and "/data/" in call.key], n
+    assert sum(n.values()) <= 8 + sum(switch_looks(copied).values()), n
+
+
+@pytest.mark.parametrize("policy", [None, "retain-2hours"])
+def test_delete_shared_bytes(policy: str | None, object_storage: ObjectStorage, shared: MediaStore) -> None:
+    first, second = put(shared, policy_name=policy), put(shared, "r2", policy_name=policy)
+    due = int(policy is not None)
+    costs(object_storage, lambda: shared.delete_media(first), get=2, list=1, delete=3 + due)
+    costs(object_storage, lambda: shared.delete_media(second), get=2, list=2, put=1, delete=5 + due)
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_other_names_are_looked_for_only_where_there_is_nothing(object_storage: ObjectStorage, checked: bool) -> None:
+    """A plain media in a store that shares bytes, as sinks write it, is asked for as in any other store: once."""
+    url, options = object_storage.url, object_storage.options
+    plain = put(MediaStore(url, storage_options=options))
+    settings = Configuration.parse(object_storage.read(keys.CONFIGURATION_KEY))
+
+    def requests() -> Requests:
+        store = MediaStore(url, storage_options=options, verify_reads=checked)
+        with object_storage.counted() as n, store.open(plain) as file:
+            assert file.read() == PNG
+            assert store.info(plain)
+            assert store.exists(plain)
+        return n
+
+    wanted = requests()
+    object_storage.write(keys.CONFIGURATION_KEY, replace(settings, deduplicate=True).dump())
+    assert within(requests(), object_storage, **wanted), wanted
+    store = MediaStore(url, storage_options=options, verify_reads=checked)
+    with object_storage.counted() as n, pytest.raises(MediaNotFoundError):
+        store.info(plain.replace("/0000_", "/0001_"))
+    # Bytes, sidecar and hold, whether it is a folder, and the folder that it would lie in; gcsfs asks for folders too.
+    assert sum(n.values()) <= 5 + (object_storage.name == GCS), n
+
+
+def test_ls_of_shared_bytes(rclone_storage: S3Storage) -> None:
+    """Sizes come from the names: no look at any blob, and no object beside each sidecar."""
+    bucket = rclone_storage.server.data_folder / rclone_storage.bucket
+    reference = put(MediaStore(bucket, durability="rename", deduplicate=True))
+    number = 1100
+    for index in range(1, number):
+        shutil.copy(bucket / f"{reference}.meta", bucket / f"{reference.replace('/0000_', f'/{index:04d}_')}.meta")
+    store = opened(rclone_storage)
+    found, n = counted(rclone_storage, lambda: store.fs.ls("runs/r1"))
+    assert len(found) == number
+    assert {info["size"] for info in found} == {len(PNG)}
+    assert set(n) == {"list"}, n
+    assert n["list"] <= -(-2 * number // 1000), n
+
+
+def test_leftovers_are_found_by_a_listing(object_storage: ObjectStorage, shared: MediaStore) -> None:
+    """Whatever the store holds, no sidecar and no marker is read for that; a repair asks what time it is besides."""
+    for number in range(5):
+        put(shared, f"r{number}")
+    assert costs(object_storage, lambda: shared.verify(repair="leftovers", dry_run=True), list=1).examined > 10
+    report, n = counted(object_storage, lambda: shared.verify(repair="leftovers"))
+    assert report.whole
+    assert not [call for call in n.calls if call.kind in ("get", "head") and ".meta" in call.key], n
+    assert within(n, object_storage, list=1, put=1, head=1, delete=1), n
+
+
+def test_completing_the_due_index_reads_each_sidecar_once(rclone_storage: S3Storage) -> None:
+    """An entry that is there is known from the listing, so none is looked for."""
+    partial = replace(Configuration(), adopted=True, due_index="partial")
+    rclone_storage.write(keys.CONFIGURATION_KEY, partial.dump())
+    store = MediaStore(rclone_storage.url, storage_options=rclone_storage.options)
+    for number in range(5):
+        put(store, f"r{number}", policy_name="retain-2hours")
+    entries = [key for key in sorted(rclone_storage.keys()) if keys.parse_due(key)]
+    for key in entries[:3]:
+        rclone_storage.remove(key)
+    report, n = counted(rclone_storage, lambda: store.verify(repair=True))
+    assert (report.counts, report.due_index, report.failed) == ({"missing-due": 3}, "complete", ())
+    assert len([call for call in n.calls if call.kind == "get" and ".meta" in call.key]) == 5, n
+    assert not [call for call in n.calls if call.kind == "head" and "/due/" in call.key], n
+    assert len([call for call in n.calls if call.kind == "put" and "/due/" in call.key]) == 3, n

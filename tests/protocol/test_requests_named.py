@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +10,6 @@ from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.storage import Exclusion
 from tests.conftest import make_storage
 from tests.storages import S3_MOTO, S3_RCLONE, S3_SEAWEED, ObjectStorage
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NAME, OTHER = "runs/r1/report.bin", "runs/r1/moved.bin"
 MANY = 20

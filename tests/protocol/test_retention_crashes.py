@@ -6,27 +6,22 @@ entry. And when all time has passed: nothing expired is left, neither visible no
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata
+from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.core import commit
 from fsmedia.storage import Exclusion
-from tests.protocol.faults import CRASHES, Fault, Faults
+from tests.protocol.faults import Faults
 from tests.protocol.retained import DAY, NOW, Cabinet, aged, cabinet, entries, full_cabinet
-from tests.protocol.worlds import each_call, run
+from tests.protocol.worlds import crashes, each_fault, run
 from tests.storages import LOCAL, MEMORY
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from fsmedia import MediaStore
-
-    Operation = Callable[[MediaStore], Any]
-    Case = Callable[[Cabinet], tuple[Operation, tuple[str, ...]]]
+Operation = Callable[[MediaStore], Any]
+Case = Callable[[Cabinet], tuple[Operation, tuple[str, ...]]]
 
 PLACES = [
     pytest.param(MEMORY, "calls", {}, id="memory"),
@@ -152,48 +147,36 @@ def crash(box: Cabinet, faults: Faults, level: str, operation: Operation, tolera
     box.end(*tolerated)
 
 
-@pytest.fixture
-def faults_here(full_run: bool, level: str) -> tuple[Fault, ...]:
-    """Which crashes: the one before a step leaves what the one after its predecessor does, so one of them will do."""
-    if full_run:
-        return CRASHES
-    return (Fault.TORN,) if level == "syscalls" else (Fault.CRASH_AFTER,)
-
-
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("kind", "level", "options"), PLACES)
 def test_whoever_dies_loses_no_media_and_no_policy(
-    kind: str, level: str, options: dict[str, str], case: str, faults_here: tuple[Fault, ...], tmp_path: Path
+    kind: str, level: str, options: dict[str, str], case: str, full_run: bool, tmp_path: Path
 ) -> None:
-    for fault in faults_here:
-        for faults in each_call(partial(Faults, fault=fault)):
-            box = cabinet(kind, tmp_path, **options)
-            box.put("retain-30days")
-            operation, tolerated = CASES[case](box)
-            crash(box, faults, level, operation, tolerated)
+    for faults in each_fault(*crashes(level, full_run)):
+        box = cabinet(kind, tmp_path, **options)
+        box.put("retain-30days")
+        operation, tolerated = CASES[case](box)
+        crash(box, faults, level, operation, tolerated)
 
 
 @pytest.mark.parametrize(("kind", "level", "options"), PLACES)
-def test_a_sweep_that_is_killed(
-    kind: str, level: str, options: dict[str, str], faults_here: tuple[Fault, ...], tmp_path: Path
-) -> None:
-    for fault in faults_here:
-        for faults in each_call(partial(Faults, fault=fault)):
-            box, refs = full_cabinet(kind, tmp_path, **options)
-            with aged(box.world.storage):
-                report = run(box.world, faults, level, lambda store: store.enforce_policy(now=NOW))
-            box.check()
-            if report is not None:
-                assert {each.reference for each in report.deleted} == {refs["due"], refs["due2"], refs["named"]}
-                assert [(each.reference, each.reason) for each in report.skipped] == [(refs["held"], "held")]
-                assert report.failed == ()
-            assert box.sweep().failed == ()
-            listed = box.check()
-            assert not {refs["due"], refs["due2"], refs["named"]} & set(listed)
-            assert refs["leftover"] not in sorted(box.world.storage.keys())
-            due = entries(box.world.storage)
-            assert set(due) == {refs["held"], refs["dated"], refs["future"]}, f"after {faults.hit}"
-            box.end()
+def test_a_sweep_that_is_killed(kind: str, level: str, options: dict[str, str], full_run: bool, tmp_path: Path) -> None:
+    for faults in each_fault(*crashes(level, full_run)):
+        box, refs = full_cabinet(kind, tmp_path, **options)
+        with aged(box.world.storage):
+            report = run(box.world, faults, level, lambda store: store.enforce_policy(now=NOW))
+        box.check()
+        if report is not None:
+            assert {each.reference for each in report.deleted} == {refs["due"], refs["due2"], refs["named"]}
+            assert [(each.reference, each.reason) for each in report.skipped] == [(refs["held"], "held")]
+            assert report.failed == ()
+        assert box.sweep().failed == ()
+        listed = box.check()
+        assert not {refs["due"], refs["due2"], refs["named"]} & set(listed)
+        assert refs["leftover"] not in sorted(box.world.storage.keys())
+        due = entries(box.world.storage)
+        assert set(due) == {refs["held"], refs["dated"], refs["future"]}, f"after {faults.hit}"
+        box.end()
 
 
 # -- these tests can fail ----------------------------------------------------------------------------------
@@ -217,7 +200,7 @@ def test_steps_in_a_wrong_order_are_caught(
         monkeypatch.setitem(commit._ORDERS, Exclusion.LOCK, ("STORE_NAMED", steps))
     monkeypatch.setattr(commit, steps, tuple(right[index] for index in order))
     with pytest.raises(AssertionError):
-        test_whoever_dies_loses_no_media_and_no_policy(MEMORY, "calls", {}, case, CRASHES, tmp_path)
+        test_whoever_dies_loses_no_media_and_no_policy(MEMORY, "calls", {}, case, True, tmp_path)
 
 
 def test_a_sweep_that_moves_entries_too_late_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,4 +210,4 @@ def test_a_sweep_that_moves_entries_too_late_is_caught(tmp_path: Path, monkeypat
     monkeypatch.setattr(expiry, "_move", lambda *_: None)
     monkeypatch.setattr(expiry, "_delete", lambda *args: (delete(*args), move(*args)))
     with pytest.raises(AssertionError, match="never due"):
-        test_a_sweep_that_is_killed(MEMORY, "calls", {}, CRASHES, tmp_path)
+        test_a_sweep_that_is_killed(MEMORY, "calls", {}, True, tmp_path)

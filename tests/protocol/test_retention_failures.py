@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import errno
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,13 +16,8 @@ from fsmedia.format import keys
 from fsmedia.storage.memory import MemoryBackend
 from tests.protocol.faults import Fault, Faults, FaultyBackend, no_answer, os_error
 from tests.protocol.retained import DAY, NOW, Cabinet, aged, entries, full_cabinet
-from tests.protocol.worlds import each_call, run
-from tests.storages import LOCAL, MEMORY
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.storages import S3Storage
+from tests.protocol.worlds import each_fault, run
+from tests.storages import LOCAL, MEMORY, S3Storage
 
 PLACES = [
     pytest.param(MEMORY, "calls", id="memory"),
@@ -78,7 +73,7 @@ def test_a_sweep_without_an_answer(kind: str, level: str, fault: Fault, full_run
     if level == "syscalls" and fault is Fault.BROKEN and not full_run:
         return  # what no call of the port answers is seen by the other two
     error = os_error(errno.EIO) if level == "syscalls" else no_answer
-    for faults in each_call(partial(Faults, fault=fault, error=error)):
+    for faults in each_fault(fault, error=error):
         box, refs = full_cabinet(kind, tmp_path, durability="rename")
         answer = sweep(box, faults, level)
         if isinstance(answer, EnforcementReport):
@@ -114,7 +109,7 @@ def test_one_key_of_a_bulk_delete_that_fails(fault: Fault, tmp_path: Path, monke
     from tests.protocol import faults as room
 
     monkeypatch.setattr(room, "FaultyBackend", OneKey)
-    for faults in each_call(partial(Faults, fault=fault)):
+    for faults in each_fault(fault):
         box, refs = full_cabinet(MEMORY, tmp_path)
         report = sweep(box, faults, "calls")
         assert isinstance(report, EnforcementReport)

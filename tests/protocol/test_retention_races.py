@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,10 +14,6 @@ from fsmedia.format import keys
 from fsmedia.storage.memory import MemoryBackend
 from tests.protocol.retained import DAY, NOW, cabinet, entries
 from tests.storages import LOCAL, MEMORY
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 
 def before_write(monkeypatch: pytest.MonkeyPatch, key: str, other: Callable[[], Any]) -> None:

@@ -7,20 +7,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.format import keys
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from tests.servers import Requests
-    from tests.storages import S3Storage
+from tests.servers import Requests
+from tests.storages import S3Storage
 
 NOW = datetime.now(UTC).replace(hour=12, minute=34, second=56, microsecond=0)
 """In the middle of a day and of an hour: folders of either may be past."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -15,16 +16,10 @@ from fsmedia import MediaContent, MediaMetadata, StorageError
 from fsmedia import store as transferring
 from fsmedia.core import commit
 from fsmedia.maintenance import sync, sync_copy
-from tests.protocol.faults import CRASHES, Crash, Fault, Faults, FaultyBackend, faulty_os
-from tests.protocol.worlds import each_call, fresh_world
-from tests.storages import LOCAL, MEMORY
+from tests.protocol.faults import Crash, Fault, Faults, FaultyBackend, faulty_os
+from tests.protocol.worlds import crashes, each_fault, fresh_world
+from tests.storages import LOCAL, MEMORY, Storage
 from tests.transfers import media_of, opened, synced
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.storages import Storage
 
 WAYS = [
     pytest.param(MEMORY, "calls", {}, id="memory"),
@@ -105,22 +100,21 @@ def finish(source: Storage, target: Storage, settings: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("kind", "level", "settings"), WAYS)
 def test_a_sync_that_is_killed(
-    kind: str, level: str, settings: dict[str, Any], source: Storage, tmp_path: Path
+    kind: str, level: str, settings: dict[str, Any], full_run: bool, source: Storage, tmp_path: Path
 ) -> None:
-    for fault in CRASHES if level == "calls" else (Fault.TORN,):
-        for faults in each_call(partial(Faults, fault=fault)):
-            target = fresh_world(kind, tmp_path, first=True).storage
-            with failing(faults, level), suppress(Crash):
-                synced(source, target, **settings)
-            check(source, target)
-            finish(source, target, settings)
+    for faults in each_fault(*crashes(level, full_run and level == "calls")):
+        target = fresh_world(kind, tmp_path, first=True).storage
+        with failing(faults, level), suppress(Crash):
+            synced(source, target, **settings)
+        check(source, target)
+        finish(source, target, settings)
 
 
 @pytest.mark.parametrize("fault", [Fault.LOST, Fault.FAIL, Fault.BROKEN])
 @pytest.mark.parametrize("settings", [{}, {"deduplicate": True}], ids=["plain", "shared"])
 def test_a_sync_without_an_answer(fault: Fault, settings: dict[str, Any], source: Storage, tmp_path: Path) -> None:
     references = set(opened(source).list())
-    for faults in each_call(partial(Faults, fault=fault)):
+    for faults in each_fault(fault):
         target = fresh_world(MEMORY, tmp_path, first=True).storage
         with failing(faults, "calls"), suppress(StorageError):  # where the settings can't be written
             report = synced(source, target, **settings)
@@ -132,7 +126,7 @@ def test_a_sync_without_an_answer(fault: Fault, settings: dict[str, Any], source
 
 def test_deleting_what_the_source_has_not_is_killed(source: Storage, tmp_path: Path) -> None:
     for settings in ({}, {"deduplicate": True}):
-        for faults in each_call(partial(Faults, fault=Fault.TORN)):
+        for faults in each_fault(Fault.TORN):
             target = fresh_world(MEMORY, tmp_path, first=True).storage
             synced(source, target, **settings)
             extra = opened(target).store_media(
@@ -161,7 +155,7 @@ def reordered(monkeypatch: pytest.MonkeyPatch, *order: int) -> None:
 def test_a_sidecar_before_its_bytes_is_caught(source: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reordered(monkeypatch, 0, 1, 2, 4, 3, 5)
     with pytest.raises((AssertionError, FileNotFoundError)):
-        test_a_sync_that_is_killed(MEMORY, "calls", {}, source, tmp_path)
+        test_a_sync_that_is_killed(MEMORY, "calls", {}, False, source, tmp_path)
 
 
 @pytest.mark.parametrize("order", [(1, 2, 3, 4, 5, 0), (0, 2, 3, 4, 1, 5)], ids=["hold", "due"])
@@ -170,7 +164,7 @@ def test_what_comes_too_late_is_caught(
 ) -> None:
     reordered(monkeypatch, *order)
     with pytest.raises(AssertionError):
-        test_a_sync_that_is_killed(MEMORY, "calls", {}, source, tmp_path)
+        test_a_sync_that_is_killed(MEMORY, "calls", {}, False, source, tmp_path)
 
 
 def test_media_that_nobody_looks_for_are_caught(
@@ -178,4 +172,4 @@ def test_media_that_nobody_looks_for_are_caught(
 ) -> None:
     monkeypatch.setattr(sync, "known_media", lambda *_: {})
     with pytest.raises(AssertionError):
-        test_a_sync_that_is_killed(MEMORY, "calls", {"deduplicate": True}, source, tmp_path)
+        test_a_sync_that_is_killed(MEMORY, "calls", {"deduplicate": True}, False, source, tmp_path)

@@ -7,20 +7,17 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.format import keys
+from tests.servers import RcloneServer
 from tests.storages import LOCAL, LocalStorage, S3Storage, Storage
 from tests.transfers import media_of, opened
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.servers import RcloneServer
 
 ROOT = Path(__file__).parents[2]
 MIB = 2**20

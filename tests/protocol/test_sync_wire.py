@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError
+from tests.servers import FakeGcsServer, S3Server
 from tests.storages import GcsStorage, LocalStorage, ObjectStorage, S3Storage
 from tests.transfers import media_of, opened, synced
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.servers import FakeGcsServer, S3Server
 
 COUNT = 30
 

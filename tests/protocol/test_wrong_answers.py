@@ -8,11 +8,13 @@ see nothing.
 from __future__ import annotations
 
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from io import BytesIO
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,14 +26,9 @@ from fsmedia.maintenance.verify import Verification
 from fsmedia.storage import gcs, s3
 from fsmedia.storage.fsspec_backend import FsspecBackend
 from fsmedia.storage.listing import KeyOrder
+from tests.conftest import Clock
 from tests.servers import WrongAnswer
 from tests.storages import GCS, S3_MOTO, ObjectStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.conftest import Clock
 
 PORTAL = b'<html xmlns="http://www.w3.org/1999/xhtml"><head><title>Sign in</title></head><body/></html>'
 NO_LISTINGS = {

@@ -6,23 +6,42 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
-from tests.protocol.faults import Crash, Faults, faulty_backends, faulty_os
+from tests.protocol.faults import CRASHES, Crash, Fault, Faults, faulty_backends, faulty_os
 from tests.storages import LOCAL, LocalStorage, MemoryStorage, Storage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 STORE_JSON = ".fsmedia/store.json"
 WAYS = ("bytes", "file", "stream", "create")
 DATA = {way: f"{way}:".encode() + bytes(range(256)) * 12 for way in WAYS}
 _NUMBERS = count(1)
+_IMAGES: dict[Any, tuple[dict[str, bytes], Any]] = {}
+
+
+def rebuilt(name: Any, storage: Storage, build: Callable[[], Any]) -> Any:
+    """Fill an empty storage as `build` does, and return what it returns; from the second time on, key by key.
+
+    These tests make thousands of equal stores. Whoever asks for one of the same name gets the same references.
+    """
+    if name not in _IMAGES:
+        answer = build()
+        names = storage.keys()
+        if isinstance(storage, LocalStorage):  # with its lock files: where there are none, making them is a call more
+            root = Path(storage.url)
+            names = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+        _IMAGES[name] = {key: storage.read(key) for key in sorted(names)}, answer
+        return answer
+    image, answer = _IMAGES[name]
+    for key, data in image.items():
+        storage.write(key, data)
+    return answer
 
 
 @dataclass
@@ -39,10 +58,16 @@ class World:
 
     def populate(self) -> World:
         """Store neighbours: in the folder the tests use, and in another one."""
-        store = self.open()
-        for run, data in (("r1", b"neighbour"), ("r2", b"somebody else")):
-            reference = store.store_media(MediaContent.from_bytes(data, "text/plain"), MediaMetadata(run_id=run))
-            self.media[reference] = data
+
+        def build() -> dict[str, bytes]:
+            store = self.open()
+            both = {"r1": b"neighbour", "r2": b"somebody else"}
+            return {
+                store.store_media(MediaContent.from_bytes(data, "text/plain"), MediaMetadata(run_id=run)): data
+                for run, data in both.items()
+            }
+
+        self.media = dict(rebuilt((type(self.storage), "neighbours", str(self.options)), self.storage, build))
         return self
 
     def check(self, *, besides: bytes | None = None) -> list[str]:
@@ -131,6 +156,23 @@ def each_call(faults: Callable[[int], Faults]) -> Iterator[Faults]:
         if made.hit is None:
             assert number > 1, "no call was counted: the test sees nothing"
             return
+
+
+def each_fault(*kinds: Fault, **more: Any) -> Iterator[Faults]:
+    """Yield faults of each kind at call 1, 2, 3, ... until one comes after the last call."""
+    for kind in kinds:
+        yield from each_call(partial(Faults, fault=kind, **more))
+
+
+def crashes(level: str, full_run: bool = False) -> tuple[Fault, ...]:
+    """Return the crashes that leave something of their own.
+
+    The one before a step leaves what the one after its predecessor does, and where nothing is written in pieces a torn
+    one is a crash before: at full size all of them all the same.
+    """
+    if full_run:
+        return CRASHES
+    return (Fault.TORN,) if level == "syscalls" else (Fault.CRASH_AFTER,)
 
 
 def folders(storage: Storage) -> set[str]:

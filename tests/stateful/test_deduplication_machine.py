@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,13 +16,7 @@ from fsmedia import HeldMediaError, MediaContent, MediaMetadata, MediaNotFoundEr
 from fsmedia.format import keys
 from tests.conftest import make_storage
 from tests.deduplicated import below, needed, sidecar_of, told
-from tests.storages import LOCAL, MEMORY, OBJECT_STORAGES, S3_MOTO
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.storages import Storage
+from tests.storages import LOCAL, MEMORY, OBJECT_STORAGES, S3_MOTO, Storage
 
 CONTENTS = [b"", b"a", b"b" * 100, bytes(range(256)) * 10, b"RIFF of no sound"]
 START = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)

@@ -6,10 +6,12 @@ import base64
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, note, settings
@@ -26,13 +28,7 @@ from hypothesis.stateful import (
 from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore, OrganizationMode, UnknownPolicyError
 from fsmedia.format.keys import due_key
 from tests.conftest import make_storage
-from tests.storages import ALL_STORAGES, OBJECT_STORAGES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.storages import Storage
+from tests.storages import ALL_STORAGES, OBJECT_STORAGES, Storage
 
 STORE_JSON = ".fsmedia/store.json"
 START = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, note, settings
@@ -19,19 +21,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from fsmedia import HeldMediaError, MediaContent, MediaMetadata, MediaStore
+from fsmedia import EnforcementReport, HeldMediaError, MediaContent, MediaMetadata, MediaStore
 from fsmedia.core import commit
 from fsmedia.format import keys
 from tests.conftest import make_storage
 from tests.protocol.retained import aged, entries
-from tests.storages import LOCAL, MEMORY
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from fsmedia import EnforcementReport
-    from tests.storages import Storage
+from tests.storages import LOCAL, MEMORY, Storage
 
 STORE_JSON = ".fsmedia/store.json"
 START = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fsmedia import MediaStore
 from tests.conftest import make_storage
-from tests.storages import LOCAL, MEMORY, S3_MOTO
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.storages import Storage
+from tests.storages import LOCAL, MEMORY, S3_MOTO, Storage
 
 
 @pytest.fixture(params=[LOCAL, MEMORY, S3_MOTO])

@@ -5,16 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.format import keys
 from tests.contract.specimens import PNG
 from tests.deduplicated import marker_of, sidecar_of, told
-from tests.storages import S3Storage
-
-if TYPE_CHECKING:
-    from tests.storages import Storage
+from tests.storages import S3Storage, Storage
 
 OTHER = b"\x89PNG\r\n\x1a\n" + b"other" * 300
 

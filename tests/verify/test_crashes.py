@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,9 +18,6 @@ from tests.protocol.faults import Fault, Faults
 from tests.protocol.worlds import World, each_call, fresh_world, run
 from tests.storages import LOCAL, MEMORY
 from tests.verify.damages import Anywhere, Made, Media, Plain, PlainDeep, Shared, SharedDeep, filled, kinds
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CASES: list[Any] = [
     *((kind, name, False) for kind, name in kinds(Anywhere, Plain, PlainDeep)),

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from fsmedia import MediaNotFoundError, MediaStore
+from fsmedia import MediaNotFoundError, MediaStore, VerifyReport
 from fsmedia.format import keys
 from tests.contract.specimens import PNG, traces
+from tests.storages import Storage
 from tests.verify.damages import OTHER, Anywhere, Media, Plain, PlainDeep, Shared, SharedDeep, filled, kinds
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from fsmedia import VerifyReport
-    from tests.storages import Storage
 
 CASES: list[Any] = [
     *((kind, name, False, False) for kind, name in kinds(Anywhere, Plain)),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,6 @@ from tests.conftest import MEMORY_NUMBERS
 from tests.contract.specimens import PNG
 from tests.storages import MEMORY, MemoryStorage
 from tests.verify.damages import OTHER, Anywhere, Made, Media, Plain, PlainDeep, Shared, SharedDeep, filled, put
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
 
 REPAIR: dict[str, Any] = {"deep": True, "repair": True, "grace": timedelta(0), "nobody_writes": True}
 NEW = b"\x89PNG\r\n\x1a\nnew bytes"

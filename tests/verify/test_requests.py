@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
-from tests.storages import switch_looks
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.storages import S3Storage
+from tests.storages import S3Storage, switch_looks
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(2_000)
 

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fsmedia import AsyncMediaStore, InvalidMediaError, MediaStore, ReadOnlyStoreError
+from fsmedia import AsyncMediaStore, InvalidMediaError, MediaStore, ReadOnlyStoreError, VerifyReport
 from fsmedia.format import keys
 from tests.contract.specimens import PNG, traces
 from tests.golden.conftest import STORES, adopt
-from tests.storages import LOCAL
+from tests.storages import LOCAL, LocalStorage, Storage
 from tests.transfers import shared_in_place
 from tests.verify.damages import OTHER, Anywhere, filled, put
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from fsmedia import VerifyReport
-    from tests.storages import LocalStorage, Storage
 
 NOW: dict[str, Any] = {"grace": timedelta(0), "nobody_writes": True}
 

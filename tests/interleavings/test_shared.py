@@ -1,0 +1,314 @@
+"""Media that share their bytes, under every schedule with few preemptions, by dice, and with a fault somewhere.
+
+Most defects of a protocol need only one or two preemptions; dice find what many processes and long delays need. With
+one clause of the protocol taken away the same scenarios must lose something, or these tests would see nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from itertools import islice, product
+from typing import Any
+
+import pytest
+
+from fsmedia.core import blobs, commit
+from fsmedia.format import keys
+from fsmedia.format.keys import Pointer
+from fsmedia.maintenance.leftovers import LeftoverListing
+from fsmedia.storage import Backend, Entry
+from fsmedia.store import MediaStore
+from tests.interleavings.meetings import Meeting, Scenario
+from tests.interleavings.scenarios import made, names
+from tests.interleavings.schedules import Bounded, Dice, Written, by_turns
+from tests.interleavings.turns import Fault, How
+
+CROWD = "two stores, two deletes, a copy, an orphan sweep"  # alone the orders in which they end are hundreds
+SMALL = 200
+"""Schedules that are all tried each time; of more, a part."""
+ALWAYS = "two stores, a delete of the last reference"
+"""Tried whole each time, however many they are."""
+_MORE_STEPS = 6  # than without others in the way: who must withdraw takes some more
+NAME = pytest.mark.parametrize("name", names())
+
+
+# -- few preemptions ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [each for each in names() if each != CROWD])
+def test_two_preemptions(name: str, full_run: bool) -> None:
+    scenario = made(name)
+    one = Bounded(1)
+    tried = 0
+    while one.another():
+        tried += 1
+        scenario.run(one).check()
+    # The second preemption has about as many places as the first.
+    few = full_run or name == ALWAYS or tried**2 < SMALL * 10
+    two = Bounded(2, keep=1 if few else SMALL / tried**2)
+    while two.another():
+        scenario.run(two).check()
+
+
+@NAME
+def test_one_preemption_and_a_fault(name: str, full_run: bool) -> None:
+    """A process dies at a step, or gets no answer, while another comes between."""
+    scenario = made(name)
+    places = [(number, step) for number, most in enumerate(scenario.most_steps) for step in range(1, most + 1)]
+    for (number, step), how in product(places, How):
+        schedules = Bounded(1)
+        for _ in range(120 if full_run else 2):
+            if not schedules.another():
+                break
+            scenario.run(schedules, Fault(number, step, how)).check(later=True)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("how", list(How))
+def test_every_preemption_and_every_fault(number: int, how: How) -> None:
+    """A store meets the delete of the last reference: all of it, wherever one of them dies or hears nothing."""
+    scenario = made("a store, a delete of the last reference")
+    hit = 0
+    for step in range(1, 20):
+        schedules = Bounded(2)
+        before = hit
+        while schedules.another():
+            meeting = scenario.run(schedules, Fault(number, step, how))
+            meeting.check(later=True)
+            hit += meeting.run.hit
+        if hit == before:
+            return  # it never takes so many steps
+    pytest.fail("there are more steps")
+
+
+# -- dice --------------------------------------------------------------------------------------------------
+
+
+def some_fault(scenario: Scenario, most: list[int], seed: int) -> Fault:
+    """Choose where and how one process fails; it may end before."""
+    dice = random.Random(seed)
+    number = dice.randrange(len(most))
+    return Fault(number, dice.randint(1, most[number] + _MORE_STEPS), dice.choice(list(How)))
+
+
+def test_a_crowd(full_run: bool) -> None:
+    scenario = made(CROWD)
+    most = scenario.most_steps
+    hit = 0
+    for seed in range(20_000 if full_run else 400):
+        scenario.run(Dice(seed)).check()
+        meeting = scenario.run(Dice(seed), some_fault(scenario, most, seed))
+        meeting.check(later=True)
+        hit += meeting.run.hit
+    assert hit > 100
+
+
+@NAME
+def test_a_few_and_perhaps_a_fault(name: str, full_run: bool) -> None:
+    scenario = made(name)
+    most = scenario.most_steps
+    for seed in range(5_000 if full_run else 25):
+        scenario.run(Dice(seed)).check(later=True)
+        scenario.run(Dice(seed), some_fault(scenario, most, seed)).check(later=True)
+
+
+@NAME
+def test_a_schedule_can_be_run_again(name: str) -> None:
+    """What a failure prints leads to the same steps; else nobody could look into it."""
+    scenario = made(name)
+    most = scenario.most_steps
+    for seed in range(2):
+        spoiled = some_fault(scenario, most, seed)
+        first = scenario.run(Dice(seed), spoiled).run
+        again = made(name).run(Written(first.schedule), spoiled).run
+        assert again.trace == first.trace
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule"),
+    [
+        # A policy reads the sidecar, a copy replaces it, the sweep meets the marker that the policy will look for.
+        pytest.param(
+            "an orphan sweep, a copy onto what is there, a policy",
+            "bbbbaaaaaaacccccccccc",
+            id="a_sweep_leaves_a_marker_that_a_rewrite_may_name_again",
+        ),
+        # The media is deleted meanwhile, and a policy writes its sidecar again because the restored marker is there.
+        pytest.param(
+            "an orphan sweep, a policy, a delete of one without a marker",
+            "bbb" + "a" * 9 + "c" * 5 + "aca" + "bbbb",
+            id="a_sweep_does_not_take_back_a_marker_that_it_restored",
+        ),
+    ],
+)
+def test_a_schedule_that_lost_something_once(name: str, schedule: str) -> None:
+    made(name).run(Written(schedule)).check(later=True)
+
+
+# -- with one clause taken away ----------------------------------------------------------------------------
+
+MOST = 5000
+BYTES = ("lost", "gone")
+"""How a problem begins that means bytes: not only a deletion that was undone, or something left."""
+
+
+def meetings(name: str, fault: tuple[int, How] | None = None) -> Iterator[Meeting]:
+    """Run a scenario under few preemptions, then by dice; with a fault at any step of one process."""
+    scenario = made(name)
+    if fault is not None:
+        number, how = fault
+        # Alone it takes fewer steps: with a store before it, it does not delete the last reference.
+        for seed, step in product(range(MOST), range(1, scenario.most_steps[number] + 6)):
+            yield scenario.run(Dice(seed), Fault(number, step, how))
+    yield from map(scenario.run, by_turns(MOST))
+
+
+def remove(backend: Backend, key: str) -> None:
+    for error in backend.delete([key]).values():
+        raise error
+
+
+def data(backend: Backend, pointer: Pointer) -> Entry | None:
+    found = backend.head(pointer.data_key)
+    return found if found is not None and found.size == pointer.size else None
+
+
+def release_unmarked(backend: Backend, pointer: Pointer) -> bool:
+    if backend.holds(pointer.refs_folder):
+        return False
+    remove(backend, pointer.data_key)
+    return True
+
+
+def release_after_one_look(backend: Backend, pointer: Pointer) -> bool:
+    if backend.holds(pointer.refs_folder):
+        return False
+    mark = pointer.condemned_key()
+    backend.write(mark, b"", "text/plain")
+    remove(backend, pointer.data_key)
+    remove(backend, mark)
+    return True
+
+
+def release_that_always_unmarks(backend: Backend, pointer: Pointer) -> bool:
+    """The request is still under way when somebody finds the bytes there, and no mark."""
+    if backend.holds(pointer.refs_folder):
+        return False
+    mark = pointer.condemned_key()
+    backend.write(mark, b"", "text/plain")
+    try:
+        if backend.holds(pointer.refs_folder):
+            return False
+        remove(backend, pointer.data_key)
+    finally:
+        remove(backend, mark)
+    return True
+
+
+def live_before_marks(backend: Backend, pointer: Pointer) -> Entry | None:
+    found = data(backend, pointer)
+    return None if backend.holds(pointer.condemned_folder) else found
+
+
+def live_by_some_other_marker(backend: Backend, pointer: Pointer) -> Entry | None:
+    """Two stores that come too late take each other for somebody who holds the bytes."""
+    held = len(list(islice(backend.entries(pointer.refs_folder), 2))) == 2
+    return data(backend, pointer) if held else None
+
+
+def any_generation(backend: Backend, digest: str, size: int) -> Pointer | None:
+    parsed = (keys.parse_blob_key(entry.key) for entry in backend.entries(f"{keys.blob_folder(digest)}/data"))
+    return next((Pointer(size, digest, each.generation) for each in parsed if each), None)
+
+
+put_marker = commit._put_marker
+
+
+def data_before_their_marker(sharing: commit.SharedStoreOperation, pointer: Pointer) -> None:
+    sharing.backend.write(pointer.data_key, bytes(sharing.data), sharing.mime_type)
+    put_marker(sharing, pointer)
+
+
+def steps_with(step: Callable[..., Any], place: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
+    return tuple(step if each is place else each for each in commit.DELETE_SHARED)
+
+
+def remove_all_markers(deletings: list[commit.DeleteOperation]) -> dict[int, Any]:
+    for item in deletings:
+        pointer = keys.pointer_of(item.reference)
+        for entry in list(item.backend.entries(pointer.refs_folder)):
+            if entry.key.startswith(pointer.marker_key(keys.marker_prefix(item.reference))):
+                remove(item.backend, entry.key)
+    return {}
+
+
+verify = MediaStore.verify
+
+
+def sweep_without_grace(self: MediaStore, **words: Any) -> object:
+    """What is young may be a store on its way; only the clock tells."""
+    return verify(self, **words, grace=timedelta(0), nobody_writes=True)
+
+
+STORE_AND_DELETE = "a store, a delete of the last reference"
+POLICY_AND_DELETES = "a policy, a delete of the same, a delete of the other"
+MUTANTS: dict[str, tuple[str, list[tuple[Any, str, Any]]]] = {
+    "no condemned mark": (STORE_AND_DELETE, [(blobs, "release", release_unmarked)]),
+    "no second look for markers": (STORE_AND_DELETE, [(blobs, "release", release_after_one_look)]),
+    "the mark removed though the deletion was not answered": (
+        STORE_AND_DELETE,
+        [(blobs, "release", release_that_always_unmarks)],
+    ),
+    "data looked for before condemned marks": (STORE_AND_DELETE, [(blobs, "live_data", live_before_marks)]),
+    "some other marker in place of condemned marks": (
+        "two stores, a delete of the last reference",
+        [(blobs, "find_generation", any_generation), (blobs, "live_data", live_by_some_other_marker)],
+    ),
+    "marker names that two attempts share": (
+        "two copies to one name, a delete of their source",
+        [(keys, "new_marker", lambda reference: f"{keys.marker_prefix(reference)}0")],
+    ),
+    "generations that come again": (STORE_AND_DELETE, [(keys, "new_generation", lambda: "0" * 26)]),
+    "data before their marker": (
+        "two stores of new bytes, who deletes what he sees of one",
+        [(commit, "_start_generation", data_before_their_marker)],
+    ),
+    "a delete that removes markers its sidecar did not name": (
+        "a copy onto what is deleted, a delete of its source",
+        [(commit, "DELETE_SHARED", steps_with(remove_all_markers, commit.remove_marker))],
+    ),
+    "a rewrite that looks only at the data": (
+        POLICY_AND_DELETES,
+        [(blobs, "is_kept", lambda backend, pointer, _: data(backend, pointer) is not None)],
+    ),
+    "a delete that removes the sidecar only once": (
+        POLICY_AND_DELETES,
+        [(commit, "DELETE_SHARED", steps_with(lambda _: {}, commit.remove_sidecar_again))],
+    ),
+    "a sweep that does not restore missing markers first": (
+        "an orphan sweep and then a delete, a store, of one without a marker",
+        [(LeftoverListing, "unmarked", lambda _: iter(()))],
+    ),
+    "a sweep without a grace": (
+        "a store, a delete of the last reference, an orphan sweep",
+        [(MediaStore, "verify", sweep_without_grace)],
+    ),
+    "a slow store that does not look": (
+        "a slow store, an orphan sweep, a delete",
+        [(blobs, "is_used", lambda *_: True)],
+    ),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_with_a_clause_taken_away(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, patches = MUTANTS[mutant]
+    for place, what, broken in patches:
+        monkeypatch.setattr(place, what, broken)
+    fault = (1, How.LATE) if "not answered" in mutant else None
+    for meeting in islice(meetings(name, fault), MOST):
+        if any(problem.startswith(BYTES) for problem in meeting.problems()):
+            return
+    pytest.fail(f"nothing was lost in {MOST} schedules: these tests do not see what they are for")
