@@ -56,6 +56,11 @@ def into_buffers(file):
     return found
 
 
+def by_lines(file):
+    with file:
+        return b"".join(file)
+
+
 def head_first(file):
     """Read as libraries of pictures do: some bytes, the size, and all of it from the start."""
     with file:
@@ -73,7 +78,7 @@ WAYS = {
     "open().read()": lambda store, reference: in_pieces(store.open(reference), -1),
     "in pieces": lambda store, reference: in_pieces(store.open(reference)),
     "readinto": lambda store, reference: into_buffers(store.open(reference)),
-    "lines": lambda store, reference: b"".join(store.open(reference)),
+    "lines": lambda store, reference: by_lines(store.open(reference)),
     "head first": lambda store, reference: head_first(store.open(reference)),
     "media:// open": lambda store, reference: in_pieces(store.fs.open(reference)),
     "media:// cat": lambda store, reference: store.fs.cat(reference),

@@ -18,9 +18,11 @@ from fsmedia import (
     StorageError,
     StoreConflictError,
 )
+from tests.contract.conftest import storages
 from tests.contract.specimens import PNG, R1, STORE_JSON, png, traces
 from tests.storages import LOCAL, MEMORY, S3_RCLONE
 
+storage = storages(LOCAL, MEMORY, S3_RCLONE)
 GOOD = {"run_id": "r1", "message_idx": 0, "part_idx": 0, "mime_type": "image/png", "size_bytes": 4, "fsmedia": 1}
 SIDECARS = {
     "garbage": b"\x00\xff\xfe garbage",
