@@ -31,11 +31,6 @@ def put(store: MediaStore, run: str = "r1", content: MediaContent | None = None,
     return store.store_media(content or png(), MediaMetadata(run_id=run, **fields))
 
 
-def image(data: bytes = PNG, mime_type: str = "image/png", **fields: object) -> MediaContent:
-    """Return a picture, or what else the type says."""
-    return MediaContent(data=data, mime_type=mime_type, **fields)
-
-
 def of_size(size: int) -> bytes:
     """Return bytes in which each 64 KiB differ, so that pieces lost or in the wrong order show."""
     block = bytes(range(251)) * 262

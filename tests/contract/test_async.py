@@ -28,8 +28,12 @@ from fsmedia import (
     StoreConflictError,
 )
 from fsmedia.format import keys
+from tests.contract.conftest import on, storages
 from tests.contract.specimens import PNG, R1, STORE_JSON, of_size, png, traces
+from tests.storages import ALL_STORAGES, LOCAL, MEMORY, S3_RCLONE
 from tests.transfers import shared_in_place
+
+storage = storages(LOCAL, MEMORY, S3_RCLONE)
 
 
 @pytest.fixture
@@ -42,73 +46,80 @@ def open_async(storage, clock):
     return opened
 
 
-def test_every_method_does_what_the_synchronous_one_does(storage, open_store, open_async):
+@pytest.fixture
+def run(open_async):
+    """Run a coroutine function with an open asynchronous store."""
+
+    def run(session, **settings):
+        async def opened():
+            async with open_async(**settings) as store:
+                return await session(store)
+
+        return asyncio.run(opened())
+
+    return run
+
+
+@on(*ALL_STORAGES)
+def test_every_method_does_what_the_synchronous_one_does(storage, run, open_store, open_async):
     plain = open_store()
 
-    async def session():
-        async with open_async() as store:
-            reference = await store.store_media(png(caption="a bear"), MediaMetadata(run_id="r1", session_id="s1"))
-            assert storage.keys() == {reference, f"{reference}.meta", STORE_JSON}
-            assert storage.read(reference) == PNG
-            content = await store.retrieve_media(reference)
-            assert content.model_dump() == plain.retrieve_media(reference).model_dump()
-            assert await asyncio.to_thread(content.read_bytes) == PNG
-            assert await store.info(reference) == plain.info(reference)
-            assert await store.metadata(reference) == plain.metadata(reference)
-            assert await store.exists(reference) is True
-            assert await store.folder(run_id="r1") == "runs/r1"
-            async with await store.open(reference) as file:
-                assert await file.read() == PNG
-            assert await store.read(reference) == plain.read(reference) == PNG
-            assert [chunk async for chunk in store.stream(reference)] == list(plain.stream(reference)) == [PNG]
-            assert [found async for found in store.list()] == [reference]
-            assert [found async for found in store.list(run_id="r1", mime_type="image/*")] == [reference]
-            assert [found async for found in store.list(run_id="r2")] == []
-            assert [found async for found in store.list(limit=0)] == []
-            await store.delete_media(reference)
-            await store.delete_media(reference)
-            assert await store.exists(reference) is False
-            assert await store.create() is store
-        assert storage.keys() == {STORE_JSON}
+    async def session(store):
+        reference = await store.store_media(png(caption="a bear"), MediaMetadata(run_id="r1", session_id="s1"))
+        assert storage.keys() == {reference, f"{reference}.meta", STORE_JSON}
+        assert storage.read(reference) == PNG
+        content = await store.retrieve_media(reference)
+        assert content.model_dump() == plain.retrieve_media(reference).model_dump()
+        assert await asyncio.to_thread(content.read_bytes) == PNG
+        assert await store.info(reference) == plain.info(reference)
+        assert await store.metadata(reference) == plain.metadata(reference)
+        assert await store.exists(reference) is True
+        assert await store.folder(run_id="r1") == "runs/r1"
+        async with await store.open(reference) as file:
+            assert await file.read() == PNG
+        assert await store.read(reference) == plain.read(reference) == PNG
+        assert [chunk async for chunk in store.stream(reference)] == list(plain.stream(reference)) == [PNG]
+        assert [found async for found in store.list()] == [reference]
+        assert [found async for found in store.list(run_id="r1", mime_type="image/*")] == [reference]
+        assert [found async for found in store.list(run_id="r2")] == []
+        assert [found async for found in store.list(limit=0)] == []
+        await store.delete_media(reference)
+        await store.delete_media(reference)
+        assert await store.exists(reference) is False
+        assert await store.create() is store
 
-    asyncio.run(session())
+    run(session)
+    assert storage.keys() == {STORE_JSON}
 
 
-def test_media_are_written_as_they_come(storage, open_async):
+def test_media_are_written_as_they_come(storage, run):
     data = of_size(9 * 2**20)
 
-    async def session():
-        async with open_async() as store:
-            async with store.create_media(R1, "video/mp4") as writer:
-                for start in range(0, len(data), 2_000_000):
-                    assert await writer.write(data[start : start + 2_000_000]) == len(data[start : start + 2_000_000])
-                assert [found async for found in store.list()] == []
-            return writer.reference
+    async def session(store):
+        async with store.create_media(R1, "video/mp4") as writer:
+            for start in range(0, len(data), 2_000_000):
+                assert await writer.write(data[start : start + 2_000_000]) == len(data[start : start + 2_000_000])
+            assert [found async for found in store.list()] == []
+        return writer.reference
 
-    reference = asyncio.run(session())
+    reference = run(session)
     assert storage.read(reference) == data
 
 
-def test_an_exception_in_the_block_stores_nothing(storage, open_async, unchanged):
-    async def session():
-        async with open_async() as store, store.create_media(R1, "image/png") as writer:
+@pytest.mark.parametrize(
+    ("limit", "error"), [(None, RuntimeError), (10, MediaTooLargeError)], ids=["an exception in the block", "too much"]
+)
+def test_a_writer_that_is_given_up_stores_nothing(run, unchanged, limit, error):
+    async def session(store):
+        async with store.create_media(R1, "image/png") as writer:
             await writer.write(PNG)
             raise RuntimeError("mine")
 
-    with unchanged(), pytest.raises(RuntimeError, match="mine"):
-        asyncio.run(session())
+    with unchanged(), pytest.raises(error):
+        run(session, **({} if limit is None else {"max_file_size": limit}))
 
 
-def test_a_writer_that_gets_too_much_is_given_up(storage, open_async, unchanged):
-    async def session():
-        async with open_async(max_file_size=10) as store, store.create_media(R1, "image/png") as writer:
-            await writer.write(PNG)
-
-    with unchanged(), pytest.raises(MediaTooLargeError):
-        asyncio.run(session())
-
-
-def test_a_writer_outside_of_its_block_says_so(memory_storage):
+def test_a_writer_outside_of_its_block_says_so(run, memory_storage):
     async def session():
         store = AsyncMediaStore(memory_storage.url)
         writer = store.create_media(R1, "image/png")
@@ -121,23 +132,20 @@ def test_a_writer_outside_of_its_block_says_so(memory_storage):
     asyncio.run(session())
 
 
-def test_many_at_once(storage, open_async):
-    async def session():
-        async with open_async() as store:
-            stored = await asyncio.gather(
-                *(store.store_media(png(), MediaMetadata(run_id=f"r{n % 3}")) for n in range(16))
-            )
-            listed = [reference async for reference in store.list()]
-            assert listed == sorted(stored)
-            contents = await asyncio.gather(*(store.retrieve_media(reference) for reference in stored))
-            assert all(content.size_kb == 2 for content in contents)
-            await asyncio.gather(*(store.delete_media(reference) for reference in stored))
+def test_many_at_once(storage, run):
+    async def session(store):
+        stored = await asyncio.gather(*(store.store_media(png(), MediaMetadata(run_id=f"r{n % 3}")) for n in range(16)))
+        listed = [reference async for reference in store.list()]
+        assert listed == sorted(stored)
+        contents = await asyncio.gather(*(store.retrieve_media(reference) for reference in stored))
+        assert all(content.size_kb == 2 for content in contents)
+        await asyncio.gather(*(store.delete_media(reference) for reference in stored))
 
-    asyncio.run(session())
+    run(session)
     assert storage.keys() == {STORE_JSON}
 
 
-def test_the_loop_goes_on_while_a_call_waits(memory_storage):
+def test_the_loop_goes_on_while_a_call_waits(run, memory_storage):
     """A call blocks only its own task: here the loop itself feeds the source that the store reads."""
     asked, answered = threading.Event(), threading.Event()
 
@@ -159,7 +167,7 @@ def test_the_loop_goes_on_while_a_call_waits(memory_storage):
     assert memory_storage.read(asyncio.run(session())) == b""
 
 
-def test_errors_come_out_as_they_are(storage, open_store, open_async):
+def test_errors_come_out_as_they_are(storage, run, open_store, open_async):
     open_store().create()
 
     async def session():
@@ -189,7 +197,7 @@ def test_errors_come_out_as_they_are(storage, open_store, open_async):
     assert traces(storage) == before
 
 
-def test_the_constructor_blocks_nothing_and_the_first_call_opens(storage, open_async, open_store):
+def test_the_constructor_blocks_nothing_and_the_first_call_opens(run, open_async, open_store):
     async def session():
         store = open_async(organization="by-session")
         open_store(organization="by-run").create()
@@ -233,7 +241,7 @@ def test_a_pickled_store_works_and_shows_no_secret(storage):
     asyncio.run(again.close())
 
 
-def test_a_synchronous_store_works_inside_a_running_loop(storage, open_store):
+def test_a_synchronous_store_works_inside_a_running_loop(storage, run, open_store):
     async def session():
         store = open_store()
         reference = store.store_media(png(), R1)
@@ -266,68 +274,65 @@ BEYOND = [(-(10**9), 5), (5, 10**9), (10**9, None)]
 
 
 @pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "deduplicated"])
-def test_bytes_are_read_whole_and_in_part(open_store, open_async, deduplicate):
+def test_bytes_are_read_whole_and_in_part(run, open_store, deduplicate):
     data = of_size(2 * MIB + 500_000)
     plain = open_store(deduplicate=deduplicate)
     reference = plain.store_media(MediaContent(data=data, mime_type="video/mp4"), R1)
 
-    async def session():
-        async with open_async() as store:
-            for start, end in [*RANGES, *BEYOND]:
-                wanted = data[start:end]
-                assert await store.read(reference, start, end) == wanted, (start, end)
-                chunks = [chunk async for chunk in store.stream(reference, start, end)]
-                assert b"".join(chunks) == wanted, (start, end)
-                assert all(0 < len(chunk) <= MIB for chunk in chunks)
-                assert plain.read(reference, start, end) == b"".join(plain.stream(reference, start, end)) == wanted
+    async def session(store):
+        for start, end in [*RANGES, *BEYOND]:
+            wanted = data[start:end]
+            assert await store.read(reference, start, end) == wanted, (start, end)
+            chunks = [chunk async for chunk in store.stream(reference, start, end)]
+            assert b"".join(chunks) == wanted, (start, end)
+            assert all(0 < len(chunk) <= MIB for chunk in chunks)
+            assert plain.read(reference, start, end) == b"".join(plain.stream(reference, start, end)) == wanted
 
-    asyncio.run(session())
+    run(session)
 
 
-def test_an_open_file_is_awaited(open_store, open_async):
+def test_an_open_file_is_awaited(run, open_store):
     reference = open_store().store_media(MediaContent.from_text(b"".join(LINES).decode()), R1)
     data = b"".join(LINES)
 
-    async def session():
-        async with open_async() as store:
-            async with await store.open(reference) as file:
-                assert await file.read(5) == data[:5]
-                assert (await file.seek(-3, io.SEEK_END), await file.tell()) == (len(data) - 3, len(data) - 3)
-                assert await file.read() == data[-3:]
-                assert (await file.seek(0), await file.readline()) == (0, LINES[0])
-                assert [line async for line in file] == LINES[1:]
-                assert await file.seek(0) == 0
-                async for line in file:
-                    assert line == LINES[0]
-                    break
-                # Lines are fetched together, and nobody notices.
-                assert await file.tell() == len(LINES[0])
-                assert await file.readline() == LINES[1]
-                assert await file.__anext__() == LINES[2]
-                assert await file.read() == b"".join(LINES[3:])
-                assert not file.closed
-            assert file.closed
-            for call in (file.read, file.tell, file.__anext__):
-                with pytest.raises(ValueError, match="closed"):
-                    await call()
-            await file.close()
+    async def session(store):
+        async with await store.open(reference) as file:
+            assert await file.read(5) == data[:5]
+            assert (await file.seek(-3, io.SEEK_END), await file.tell()) == (len(data) - 3, len(data) - 3)
+            assert await file.read() == data[-3:]
+            assert (await file.seek(0), await file.readline()) == (0, LINES[0])
+            assert [line async for line in file] == LINES[1:]
+            assert await file.seek(0) == 0
+            async for line in file:
+                assert line == LINES[0]
+                break
+            # Lines are fetched together, and nobody notices.
+            assert await file.tell() == len(LINES[0])
+            assert await file.readline() == LINES[1]
+            assert await file.__anext__() == LINES[2]
+            assert await file.read() == b"".join(LINES[3:])
+            assert not file.closed
+        assert file.closed
+        for call in (file.read, file.tell, file.__anext__):
+            with pytest.raises(ValueError, match="closed"):
+                await call()
+        await file.close()
 
-    asyncio.run(session())
-
-
-def test_tasks_that_share_a_file_come_one_after_another(open_store, open_async):
-    reference = open_store().store_media(MediaContent(data=of_size(MIB), mime_type="video/mp4"), R1)
-
-    async def session():
-        async with open_async() as store, await store.open(reference) as file:
-            return await asyncio.gather(*(file.read(MIB // 64) for _ in range(64)))
-
-    assert b"".join(sorted(asyncio.run(session()))) == b"".join(
-        sorted(of_size(MIB)[start : start + MIB // 64] for start in range(0, MIB, MIB // 64))
-    )
+    run(session)
 
 
-def test_no_read_blocks_the_loop(open_store, open_async):
+def test_tasks_that_share_a_file_come_one_after_another(run):
+    data, size = of_size(MIB), MIB // 64
+
+    async def session(store):
+        reference = await store.store_media(MediaContent(data=data, mime_type="video/mp4"), R1)
+        async with await store.open(reference) as file:
+            return await asyncio.gather(*(file.read(size) for _ in range(64)))
+
+    assert sorted(run(session)) == sorted(data[start : start + size] for start in range(0, MIB, size))
+
+
+def test_no_read_blocks_the_loop(run, open_store):
     """The file lets a read go on only when the loop has said so, which it can't while it waits itself."""
     reference = open_store().store_media(png(), R1)
 
@@ -364,17 +369,16 @@ def test_no_read_blocks_the_loop(open_store, open_async):
             await file.read()
         return used
 
-    async def session():
-        async with open_async() as store:
-            assert await while_read(store, opened(store)) == PNG
-            assert await while_read(store, streamed(store)) == PNG
-            assert threading.get_ident() not in await threads(store)
+    async def session(store):
+        assert await while_read(store, opened(store)) == PNG
+        assert await while_read(store, streamed(store)) == PNG
+        assert threading.get_ident() not in await threads(store)
 
-    asyncio.run(session())
+    run(session)
 
 
 @pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "deduplicated"])
-def test_damaged_bytes_are_no_media_for_coroutines_either(storage, open_store, open_async, deduplicate):
+def test_damaged_bytes_are_no_media_for_coroutines_either(storage, run, open_store, deduplicate):
     reference = open_store(deduplicate=deduplicate).store_media(png(), R1)
     damaged = PNG[:-1] + bytes([PNG[-1] ^ 1])
     storage.write(keys.bytes_key(reference), damaged)
@@ -388,88 +392,74 @@ def test_damaged_bytes_are_no_media_for_coroutines_either(storage, open_store, o
         async with await store.open(reference) as file:
             yield b"".join([line async for line in file])
 
-    async def session():
-        async with open_async(verify_reads=False) as store:
-            assert [found async for found in ways(store)] == [damaged] * 5
-        async with open_async() as store:
-            for read in (
-                lambda: store.read(reference),
-                lambda: anext(aiter(store.stream(reference, 0, len(PNG)))),
-            ):
-                with pytest.raises(CorruptMediaError) as caught:
-                    await read()
-                assert caught.value.reference == reference
-            async with await store.open(reference) as file:
-                with pytest.raises(CorruptMediaError):
-                    await file.read()
-                await file.seek(0)
-            async with await store.open(reference) as file:
-                with pytest.raises(CorruptMediaError):
-                    [line async for line in file]
+    async def unchecked(store):
+        assert [found async for found in ways(store)] == [damaged] * 5
 
-    asyncio.run(session())
+    async def checked(store):
+        for read in (lambda: store.read(reference), lambda: anext(aiter(store.stream(reference, 0, len(PNG))))):
+            with pytest.raises(CorruptMediaError) as caught:
+                await read()
+            assert caught.value.reference == reference
+        async with await store.open(reference) as file:
+            with pytest.raises(CorruptMediaError):
+                await file.read()
+            await file.seek(0)
+        async with await store.open(reference) as file:
+            with pytest.raises(CorruptMediaError):
+                [line async for line in file]
+        storage.write(keys.bytes_key(reference), PNG[:-1])  # a part of what was cut short is an error
+        for start, end in [(None, None), (10, None), (10, len(PNG)), (-5, None)]:
+            with pytest.raises(CorruptMediaError):
+                await store.read(reference, start, end)
+            with pytest.raises(CorruptMediaError):
+                [chunk async for chunk in store.stream(reference, start, end)]
 
-
-def test_a_part_of_what_was_cut_short_is_an_error(storage, open_store, open_async):
-    reference = open_store().store_media(png(), R1)
-    storage.write(keys.bytes_key(reference), PNG[:-1])
-
-    async def session():
-        async with open_async() as store:
-            for start, end in [(None, None), (10, None), (10, len(PNG)), (-5, None)]:
-                with pytest.raises(CorruptMediaError):
-                    await store.read(reference, start, end)
-                with pytest.raises(CorruptMediaError):
-                    [chunk async for chunk in store.stream(reference, start, end)]
-
-    asyncio.run(session())
+    run(unchecked, verify_reads=False)
+    run(checked)
 
 
-def test_the_old_name_of_a_renamed_media_is_read(storage, open_store, open_async):
+def test_the_old_name_of_a_renamed_media_is_read(storage, run, open_store):
     old = open_store().store_media(png(), R1)
     shared_in_place(storage)
 
-    async def session():
-        async with open_async() as store:
-            assert await store.read(old) == await store.read(old, 0, None) == PNG
-            assert b"".join([chunk async for chunk in store.stream(old)]) == PNG
-            async with await store.open(old) as file:
-                assert await file.read() == PNG
+    async def session(store):
+        assert await store.read(old) == await store.read(old, 0, None) == PNG
+        assert b"".join([chunk async for chunk in store.stream(old)]) == PNG
+        async with await store.open(old) as file:
+            assert await file.read() == PNG
 
-    asyncio.run(session())
+    run(session)
 
 
-def test_a_stream_that_is_left_closes_the_file(open_store, open_async):
+def test_a_stream_that_is_left_closes_the_file(run, open_store):
     reference = open_store().store_media(MediaContent(data=of_size(3 * MIB), mime_type="video/mp4"), R1)
 
-    async def session():
-        async with open_async() as store:
-            files, real = [], store._store.open
-            store._store.open = lambda reference: files.append(real(reference)) or files[-1]
-            async with aclosing(store.stream(reference)) as chunks:
-                async for _ in chunks:
-                    assert not files[0].closed
-                    break
-            assert files[0].closed
-            async for _ in store.stream(reference):
-                pass
-            assert files[1].closed
+    async def session(store):
+        files, real = [], store._store.open
+        store._store.open = lambda reference: files.append(real(reference)) or files[-1]
+        async with aclosing(store.stream(reference)) as chunks:
+            async for _ in chunks:
+                assert not files[0].closed
+                break
+        assert files[0].closed
+        async for _ in store.stream(reference):
+            pass
+        assert files[1].closed
 
-    asyncio.run(session())
+    run(session)
 
 
-def test_a_file_path_for_coroutines(storage, open_async, spool):
-    async def session():
-        async with open_async() as store:
-            reference = await store.store_media(png(), R1)
-            return await store.retrieve_media(reference, local_copy=True)
+def test_a_file_path_for_coroutines(storage, run, spool):
+    async def session(store):
+        reference = await store.store_media(png(), R1)
+        return await store.retrieve_media(reference, local_copy=True)
 
-    content = asyncio.run(session())
+    content = run(session)
     assert Path(content.file_path).read_bytes() == PNG
     assert len(list(spool.iterdir())) == (storage.name != "local")
 
 
-def test_who_awaits_a_listing_is_told_what_to_write(memory_storage):
+def test_who_awaits_a_listing_is_told_what_to_write(run, memory_storage):
     async def session():
         async with AsyncMediaStore(memory_storage.url) as store:
             with pytest.raises(TypeError, match=r"\[each async for each in store\.list\(\)\]"):

@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.maintenance import survey
-from tests.conftest import make_storage
+from tests.contract.conftest import storages
 from tests.storages import LOCAL, MEMORY, S3_MOTO
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.storages import Storage
 
 SETTINGS = ".fsmedia/store.json"
 MEDIA = 6
-AT_ONCE: dict[str, Any] = {"repair": True, "grace": timedelta(0), "nobody_writes": True}
+AT_ONCE = {"repair": True, "grace": timedelta(0), "nobody_writes": True}
 
 
-@pytest.fixture(params=[MEMORY, LOCAL, S3_MOTO])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    """Each of the storages in turn."""
-    return make_storage(request.param, request, tmp_path)
+storage = storages(MEMORY, LOCAL, of=(MEMORY, LOCAL, S3_MOTO))
 
 
-def seeded(storage: Storage) -> tuple[MediaStore, list[str]]:
+def seeded(storage):
     store = MediaStore(storage.url, storage_options=storage.options)
     names = [
         store.store_media(
@@ -42,14 +32,14 @@ def seeded(storage: Storage) -> tuple[MediaStore, list[str]]:
     return store, names
 
 
-def hide(storage: Storage, names: list[str]) -> None:
+def hide(storage, names):
     """Let objects be gone for a listing and for every look: a bucket restored in part, a mount that is empty."""
     for name in names:
         storage.remove(name)
         storage.remove(f"{name}.meta")
 
 
-def no_brakes(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_brakes(monkeypatch):
     """Believe any listing; what the tests below refuse goes through then."""
     monkeypatch.setattr(survey, "row_count", lambda _: None)
     monkeypatch.setattr(SettingsFile, "look_again", lambda _: None)
@@ -58,9 +48,7 @@ def no_brakes(monkeypatch: pytest.MonkeyPatch) -> None:
 BRAKES = pytest.mark.parametrize("brakes", [True, False], ids=["brakes", "mutant"])
 
 
-def stopped(
-    act: Callable[..., Any], match: str, monkeypatch: pytest.MonkeyPatch, *, brakes: bool, **options: Any
-) -> None:
+def stopped(act, match, monkeypatch, *, brakes, **options):
     """Do something that must be refused, or, without brakes, must go through."""
     if brakes:
         with pytest.raises(StorageError, match=match):
@@ -71,15 +59,13 @@ def stopped(
 
 
 @BRAKES
-def test_a_mirror_keeps_what_most_of_the_source_seems_to_lack(
-    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, brakes: bool
-) -> None:
+def test_a_mirror_keeps_what_most_of_the_source_seems_to_lack(storage, tmp_path, monkeypatch, brakes):
     store, names = seeded(storage)
     store.catalog()
     store.sync_to(tmp_path / "mirror")
     hide(storage, names[:4])
 
-    def sync(**options: Any) -> Any:
+    def sync(**options):
         return store.sync_to(tmp_path / "mirror", delete=True, **options)
 
     stopped(sync, r"lists 2 media and the newest catalog has 6(.|\n)*force", monkeypatch, brakes=brakes)
@@ -91,27 +77,19 @@ def test_a_mirror_keeps_what_most_of_the_source_seems_to_lack(
         assert len(sync(force=True).deleted) == 4
 
 
-def test_with_the_catalog_brought_up_to_date_it_goes_on(storage: Storage, tmp_path: Path) -> None:
+@pytest.mark.parametrize("hidden", [3, 4], ids=["half of the rows are enough", "the catalog was brought up to date"])
+def test_a_mirror_is_brought_up_to_date(storage, tmp_path, hidden):
     store, names = seeded(storage)
     store.catalog()
     store.sync_to(tmp_path / "mirror")
-    hide(storage, names[:4])
-    store.catalog()
-    assert len(store.sync_to(tmp_path / "mirror", delete=True).deleted) == 4
-
-
-def test_half_of_the_rows_are_enough(storage: Storage, tmp_path: Path) -> None:
-    store, names = seeded(storage)
-    store.catalog()
-    store.sync_to(tmp_path / "mirror")
-    hide(storage, names[:3])
-    assert len(store.sync_to(tmp_path / "mirror", delete=True).deleted) == 3
+    hide(storage, names[:hidden])
+    if hidden == 4:
+        store.catalog()
+    assert len(store.sync_to(tmp_path / "mirror", delete=True).deleted) == hidden
 
 
 @pytest.mark.parametrize("words", [{}, {"run_id": "r1"}], ids=["all", "a run"])
-def test_a_mirror_is_not_emptied_by_a_source_that_lists_nothing(
-    storage: Storage, tmp_path: Path, words: dict[str, str]
-) -> None:
+def test_a_mirror_is_not_emptied_by_a_source_that_lists_nothing(storage, tmp_path, words):
     store, names = seeded(storage)
     store.sync_to(tmp_path / "mirror")
     hide(storage, names)
@@ -124,14 +102,12 @@ def test_a_mirror_is_not_emptied_by_a_source_that_lists_nothing(
 
 
 @BRAKES
-def test_an_erasure_does_not_say_complete_where_most_is_not_listed(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch, brakes: bool
-) -> None:
+def test_an_erasure_does_not_say_complete_where_most_is_not_listed(storage, monkeypatch, brakes):
     store, names = seeded(storage)
     store.catalog()
     hide(storage, names[:4])
 
-    def erase(**options: Any) -> Any:
+    def erase(**options):
         return store.erase(session_id="ada", **options)
 
     stopped(erase, "lists 2 media and the newest catalog has 6", monkeypatch, brakes=brakes)
@@ -141,7 +117,7 @@ def test_an_erasure_does_not_say_complete_where_most_is_not_listed(
         assert list(store.list()) == []
 
 
-def test_an_erasure_that_lists_nothing_looks_at_the_due_index(storage: Storage) -> None:
+def test_an_erasure_that_lists_nothing_looks_at_the_due_index(storage):
     store, names = seeded(storage)
     hide(storage, names)
     with pytest.raises(StorageError, match="lists no media, and its due index has entries"):
@@ -150,9 +126,7 @@ def test_an_erasure_that_lists_nothing_looks_at_the_due_index(storage: Storage) 
 
 
 @BRAKES
-def test_a_repair_stops_where_most_is_not_listed(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch, brakes: bool
-) -> None:
+def test_a_repair_stops_where_most_is_not_listed(storage, monkeypatch, brakes):
     store, names = seeded(storage)
     store.catalog()
     hide(storage, names[:4])
@@ -165,10 +139,8 @@ def test_a_repair_stops_where_most_is_not_listed(
 
 
 @BRAKES
-@pytest.mark.parametrize("what", ["sync", "erase", "check_receipt", "verify", "repair", "rebuild"])
-def test_a_store_whose_settings_are_gone_after_the_listing(
-    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, brakes: bool
-) -> None:
+@pytest.mark.parametrize("what", ["sync", "erase", "check_receipt", "verify", "repair"])
+def test_a_store_whose_settings_are_gone_after_the_listing(storage, tmp_path, monkeypatch, what, brakes):
     """An unmounted disk, another bucket: what was listed was another place."""
     store, names = seeded(storage)
     store.sync_to(tmp_path / "mirror")
@@ -178,7 +150,7 @@ def test_a_store_whose_settings_are_gone_after_the_listing(
     if what == "verify":
         # The other thing that would tell, that media lie where no settings are, is another finding.
         hide(storage, left)
-    acts: dict[str, Callable[[], Any]] = {
+    acts = {
         "sync": lambda: store.sync_to(tmp_path / "mirror", delete=True),
         "erase": lambda: store.erase(session_id="ada"),
         "check_receipt": lambda: store.check_receipt(receipt),

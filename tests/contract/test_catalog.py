@@ -1,43 +1,49 @@
-"""The catalog over every storage: rows that say what `info` says, refreshed by what changed; reading writes nothing."""
+"""The catalog: rows that say what `info` says, refreshed by what changed; what is answered by it is never wrong."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import random
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from multiprocessing import get_context
 
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
 from fsmedia import (
+    AsyncMediaStore,
     InvalidMediaError,
     MediaContent,
+    MediaError,
     MediaMetadata,
     MediaNotFoundError,
     MediaStore,
+    StorageError,
     StoreConflictError,
     utc_now,
 )
-from fsmedia.catalog import COLUMNS, current
-from fsmedia.catalog.schema import VERSION, schema
+from fsmedia.catalog import COLUMNS, current, refresh
+from fsmedia.catalog import snapshots as answers
+from fsmedia.catalog.refresh import PreviousRows
+from fsmedia.catalog.schema import NO_SIDECAR, VERSION, schema
 from fsmedia.format import keys
-from tests.catalogs import OLD, PNG, check, filled, old_enough, opened, snapshots
-from tests.storages import MEMORY
-
-if TYPE_CHECKING:
-    from tests.storages import LocalStorage, S3Storage, Storage
+from tests.catalogs import OLD, PNG, check, eager, filled, old_enough, opened, snapshots
+from tests.contract.conftest import on, storages
+from tests.storages import ALL_STORAGES, GCS, LOCAL, MEMORY, S3_RCLONE, S3_SEAWEED
 
 HOUR = timedelta(hours=1)
+SHARED = pytest.mark.parametrize("shared", [False, True], ids=["plain", "deduplicated"])
+storage = storages(LOCAL, MEMORY, S3_RCLONE)
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "deduplicated"])
-def shared(request: pytest.FixtureRequest) -> bool:
-    return request.param
-
-
-def test_rows_say_what_info_says(storage: Storage, shared: bool) -> None:
+@SHARED
+def test_rows_say_what_info_says(storage, shared):
     store, references = filled(storage, deduplicate=shared)
     storage.write("runs/r9/foreign.png", PNG)
     storage.write("loose.txt", b"at the root")
@@ -54,7 +60,9 @@ def test_rows_say_what_info_says(storage: Storage, shared: bool) -> None:
     assert [each.name for each in COLUMNS] == catalog.to_arrow().column_names
 
 
-def test_a_refresh_reads_what_changed(storage: Storage, shared: bool) -> None:
+@on(*ALL_STORAGES)
+@SHARED
+def test_a_refresh_reads_what_changed(storage, shared):
     store, references = filled(storage, deduplicate=shared)
     with old_enough():
         first = store.catalog()
@@ -68,22 +76,26 @@ def test_a_refresh_reads_what_changed(storage: Storage, shared: bool) -> None:
         third = store.catalog()
         assert (third.report.read, third.report.removed) == (12 if reread else 2, 1)
         assert third.files != first.files
-        check(store, third)
         assert new in third.to_arrow().column("reference").to_pylist()
     check(opened(storage), opened(storage).catalog(refresh=False))
 
 
-def test_what_was_written_just_now_is_read_again(local_storage: LocalStorage) -> None:
+def test_what_was_written_just_now_is_read_again(local_storage):
     """Within one tick of the storage's clock a second write could show the same."""
-    store, _ = filled(local_storage)
-    assert store.catalog().report.read == 12
+    store, references = filled(local_storage)
+    told = []
+    assert store.catalog(progress=told.append).report.read == 12
+    assert told[-1] == 12
     assert store.catalog().report.read == 12
     with old_enough():
         assert store.catalog().report.read == 12
         assert store.catalog().report.read == 0
+    store.delete_many(references)
+    assert store.catalog().report.removed == 12
+    assert len(store.catalog(refresh=False)) == 0
 
 
-def test_bytes_that_change_below_their_sidecar_are_seen(storage: Storage) -> None:
+def test_bytes_that_change_below_their_sidecar_are_seen(storage):
     store, _ = filled(storage)
     storage.write("runs/r1/foreign.txt", b"short")
     storage.write("runs/r1/foreign.txt.meta", b'{"run_id": "r7"}')
@@ -93,7 +105,12 @@ def test_bytes_that_change_below_their_sidecar_are_seen(storage: Storage) -> Non
         check(store, store.catalog())
 
 
-def test_opening_reading_and_looking_write_nothing(storage: Storage) -> None:
+def test_opening_reading_and_looking_write_nothing(storage):
+    empty = opened(storage)
+    assert len(empty.catalog()) == 0
+    assert empty.stats().media == 0
+    assert storage.keys() == set()
+    assert "0 media" in repr(empty.catalog())
     store, references = filled(storage)
     before = storage.keys()
     backend, configuration = store._backend, store._settings_file.refresh()
@@ -110,56 +127,40 @@ def test_opening_reading_and_looking_write_nothing(storage: Storage) -> None:
     assert storage.keys() == before
 
 
-def test_how_old_it_may_be(local_storage: LocalStorage) -> None:
+def test_how_old_it_may_be(local_storage):
     store, references = filled(local_storage)
-    made = store.catalog()
+    now = store.catalog().refreshed_at
     store.delete_media(references[0])
     backend, configuration = store._backend, store._settings_file.refresh()
-    now = made.refreshed_at
-    assert len(current(backend, configuration, max_age=None, now=now + 999 * HOUR)) == 12
-    assert len(current(backend, configuration, max_age=HOUR, now=now + HOUR)) == 12
-    assert len(current(backend, configuration, max_age=HOUR, now=now + 1.01 * HOUR)) == 11
-    assert len(current(backend, configuration, max_age=HOUR, now=now - HOUR)) == 11  # a clock that went back
+    for max_age, later, rows in (
+        (None, 999 * HOUR, 12),
+        (HOUR, HOUR, 12),
+        (HOUR, 1.01 * HOUR, 11),
+        (HOUR, -HOUR, 11),  # a clock that went back
+    ):
+        assert len(current(backend, configuration, max_age=max_age, now=now + later)) == rows
 
 
-def test_an_empty_place_stays_empty(storage: Storage) -> None:
-    store = opened(storage)
-    assert len(store.catalog()) == 0
-    assert store.stats().media == 0
-    assert storage.keys() == set()
-    assert "0 media" in repr(store.catalog())
-
-
-def test_the_last_media_goes(local_storage: LocalStorage) -> None:
-    store, references = filled(local_storage)
-    store.catalog()
-    store.delete_many(references)
-    assert store.catalog().report.removed == 12
-    assert len(store.catalog(refresh=False)) == 0
-
-
-def test_damaged_sidecars_stand_in_their_rows(storage: Storage, shared: bool) -> None:
+@SHARED
+def test_damaged_sidecars_stand_in_their_rows_and_leftovers_in_none(storage, shared):
     store, references = filled(storage, deduplicate=shared)
     storage.write(f"{references[0]}.meta", b"{")
     storage.write(f"{references[1]}.meta", b'{"fsmedia": 99}')
     storage.write(f"{references[2]}.meta", b'{"mime_type": 7}')
+    storage.remove(f"{references[3]}.meta")
+    if not shared:
+        storage.remove(references[11])
     catalog = store.catalog()
     check(store, catalog)
     assert set(catalog.problems) == set(references[:3])
     assert all(reference in reason for reference, reason in catalog.problems.items())
     assert "upgrade" in catalog.problems[references[1]]
     assert store.stats(refresh=False).problems == 3
+    gone = {references[3]} if shared else {references[3], references[11]}
+    assert set(catalog.to_arrow().column("reference").to_pylist()) == set(references) - gone
 
 
-def test_a_leftover_is_no_row(storage: Storage) -> None:
-    store, references = filled(storage)
-    storage.remove(f"{references[0]}.meta")
-    storage.remove(references[1])
-    check(store, store.catalog())
-    assert len(store.catalog(refresh=False)) == 10
-
-
-def test_hostile_names_and_values(storage: Storage) -> None:
+def test_hostile_names_and_values(storage):
     store = opened(storage)
     size = 9_999_999_999_999_999_999  # more than 64 bits
     name = f"runs/r/0000_00_{keys.new_unique()}.{size}-{'ab' * 32}-{'0' * 26}.png"
@@ -175,16 +176,47 @@ def test_hostile_names_and_values(storage: Storage) -> None:
     assert [(row["message_idx"], row["bit_rate"]) for row in ours] == [(10**9 - 1, 2**63 - 1)]
 
 
-@pytest.mark.parametrize("kind", ["garbage", "empty", "another table", "cut", "unsorted"])
-def test_an_unreadable_newest_snapshot_is_passed_over(
-    local_storage: LocalStorage, kind: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def packed(table):
+    sink = pa.BufferOutputStream()
+    parquet.write_table(table, sink)
+    return sink.getvalue().to_pybytes()
+
+
+def rewritten(storage, change=lambda table: table, **said):
+    """Change the table of the newest snapshot, or what is said about it."""
+    key = snapshots(storage)[-1]
+    table = parquet.read_table(pa.BufferReader(storage.read(key)))
+    kept = {**table.schema.metadata, **{f"fsmedia.{name}".encode(): text.encode() for name, text in said.items()}}
+    storage.write(key, packed(change(table).replace_schema_metadata(kept)))
+
+
+def wrong(table):
+    """Let all rows tell a wrong conversation."""
+    return table.set_column(4, table.schema.field(4), pa.array(["wrong"] * len(table), pa.string()))
+
+
+def unsorted(data):
+    table = parquet.read_table(pa.BufferReader(data))
+    return packed(table.take(pa.array(range(len(table)))[::-1]))
+
+
+SPOILED = {
+    "garbage": lambda _: b"PAR1 but not really",
+    "empty": lambda _: b"",
+    "another table": lambda _: packed(pa.table({"a": [1]})),
+    "cut": lambda data: data[:-100],
+    "unsorted": unsorted,
+}
+
+
+@pytest.mark.parametrize("kind", SPOILED)
+def test_an_unreadable_newest_snapshot_is_passed_over(local_storage, kind, caplog):
     store, references = filled(local_storage)
     with old_enough():
         made = store.catalog()
     (key,) = snapshots(local_storage)
     bad = keys.snapshot_key(made.refreshed_at + HOUR)
-    local_storage.write(bad, _spoiled(kind, local_storage.read(key)))
+    local_storage.write(bad, SPOILED[kind](local_storage.read(key)))
     with caplog.at_level(logging.WARNING, "fsmedia"):
         assert len(store.catalog(refresh=False)) == 12  # the older one
     assert bad in caplog.text
@@ -196,21 +228,7 @@ def test_an_unreadable_newest_snapshot_is_passed_over(
     check(store, store.catalog())
 
 
-def _spoiled(kind: str, data: bytes) -> bytes:
-    if kind == "garbage":
-        return b"PAR1 but not really"
-    if kind == "empty":
-        return b""
-    if kind == "cut":
-        return data[:-100]
-    table = parquet.read_table(pa.BufferReader(data))
-    table = pa.table({"a": [1]}) if kind == "another table" else table.take(pa.array(range(len(table)))[::-1])
-    sink = pa.BufferOutputStream()
-    parquet.write_table(table, sink)
-    return sink.getvalue().to_pybytes()
-
-
-def test_only_garbage_is_as_none(local_storage: LocalStorage) -> None:
+def test_only_garbage_is_as_none(local_storage):
     store, _ = filled(local_storage)
     local_storage.write(keys.snapshot_key(OLD), b"garbage")
     local_storage.write(".fsmedia/catalog/notes.txt", b"somebody's")
@@ -220,10 +238,10 @@ def test_only_garbage_is_as_none(local_storage: LocalStorage) -> None:
     assert local_storage.read(".fsmedia/catalog/notes.txt") == b"somebody's"
 
 
-def test_a_newer_version_asks_for_an_upgrade(local_storage: LocalStorage) -> None:
+def test_a_newer_version_asks_for_an_upgrade(local_storage):
     store, _ = filled(local_storage)
     store.catalog()
-    _rewritten(local_storage, {b"fsmedia.catalog": str(VERSION + 1).encode()})
+    rewritten(local_storage, catalog=str(VERSION + 1))
     for asked in (
         store.catalog,
         lambda: store.catalog(refresh=False),
@@ -234,31 +252,19 @@ def test_a_newer_version_asks_for_an_upgrade(local_storage: LocalStorage) -> Non
             asked()
 
 
-def test_columns_of_others_are_ignored_and_missing_ones_are_null(local_storage: LocalStorage) -> None:
+def test_columns_of_others_are_ignored_and_missing_ones_are_null(local_storage):
     store, _ = filled(local_storage)
-    with old_enough():
-        store.catalog()
-        table = _rewritten(local_storage, {}, drop=["caption", "xattrs"], add={"mood": "good"})
-        assert "mood" in table.column_names
-        found = store.catalog(refresh=False)
-        assert found.to_arrow().schema.equals(schema())
-        assert set(found.to_arrow().column("caption").to_pylist()) == {None}
+    store.catalog()
+    rewritten(
+        local_storage,
+        lambda table: table.drop_columns(["caption", "xattrs"]).append_column("mood", pa.array(["good"] * len(table))),
+    )
+    found = store.catalog(refresh=False)
+    assert found.to_arrow().schema.equals(schema())
+    assert set(found.to_arrow().column("caption").to_pylist()) == {None}
 
 
-def _rewritten(storage: LocalStorage, metadata: dict[bytes, bytes], drop: tuple = (), add: dict | None = None):
-    key = snapshots(storage)[-1]
-    table = parquet.read_table(pa.BufferReader(storage.read(key)))
-    kept = {**table.schema.metadata, **metadata}
-    table = table.drop_columns(list(drop))
-    for name, value in (add or {}).items():
-        table = table.append_column(name, pa.array([value] * len(table)))
-    sink = pa.BufferOutputStream()
-    parquet.write_table(table.replace_schema_metadata(kept), sink)
-    storage.write(key, sink.getvalue().to_pybytes())
-    return table
-
-
-def test_a_moved_store_has_new_urls(local_storage: LocalStorage, tmp_path) -> None:
+def test_a_moved_store_has_new_urls(local_storage, tmp_path):
     store, _ = filled(local_storage)
     with old_enough():
         store.catalog()
@@ -270,7 +276,7 @@ def test_a_moved_store_has_new_urls(local_storage: LocalStorage, tmp_path) -> No
         assert "elsewhere" in catalog.files[0]
 
 
-def test_other_settings_make_other_rows(local_storage: LocalStorage) -> None:
+def test_other_settings_make_other_rows(local_storage):
     """What a policy's name means stands in the settings; rows that were made under others are not kept."""
     store, references = filled(local_storage, policies={"audit": timedelta(days=1)})
     said = json.loads(local_storage.read(f"{references[0]}.meta"))
@@ -283,7 +289,7 @@ def test_other_settings_make_other_rows(local_storage: LocalStorage) -> None:
         check(opened(local_storage), opened(local_storage).catalog())
 
 
-def test_secrets_stand_in_no_row(moto_storage: S3Storage) -> None:
+def test_secrets_stand_in_no_row(moto_storage):
     store, references = filled(moto_storage)
     moto_storage.write(f"{references[0]}.meta", b"{")
     catalog = store.catalog()
@@ -293,3 +299,317 @@ def test_secrets_stand_in_no_row(moto_storage: S3Storage) -> None:
         assert secret.encode() not in data
     assert catalog.files == [f"{moto_storage.url}/{catalog.report.snapshot}"]
     assert moto_storage.content_type(catalog.report.snapshot) == "application/vnd.apache.parquet"
+
+
+# -- refreshed by an executor, or without pyarrow ------------------------------------------------------------
+
+EXECUTORS = [
+    pytest.param(
+        name, kind, shared, marks=[] if name in usual and (kind == "threads" or not shared) else pytest.mark.full
+    )
+    # memory is seen by one process, see below, and SeaweedFS lists folder by folder: r0/ before r0-x/, no key order
+    for kind, usual, never in (
+        ("threads", (LOCAL, MEMORY, S3_RCLONE), {S3_SEAWEED}),
+        ("processes", (LOCAL,), {S3_SEAWEED, MEMORY, GCS}),
+    )
+    for name in ALL_STORAGES
+    if name not in never
+    for shared in (False, True)
+]
+
+
+@pytest.mark.parametrize(("storage", "kind", "shared"), EXECUTORS, indirect=["storage"])
+def test_an_executor_gives_the_same(storage, kind, shared):
+    store, references = filled(storage, deduplicate=shared)
+    storage.write("runs/r0-x/foreign.png", PNG)
+    storage.write("loose.txt", b"at the root")
+    storage.write("runs/loose.txt", b"beside the runs")
+    storage.write("runs.txt/deep/er.txt", b"sorts between")
+    pool = ThreadPoolExecutor(4) if kind == "threads" else ProcessPoolExecutor(2, get_context("spawn"))
+    with pool as executor, old_enough():
+        spread = store.catalog(executor=executor)
+        check(store, spread)
+        again = store.catalog()
+        assert again.to_arrow().equals(opened(storage, read_only=True).catalog().to_arrow())
+        assert len(spread) == len(references) + 4
+        store.delete_media(references[0])
+        assert store.catalog(executor=executor).to_arrow().equals(opened(storage, read_only=True).catalog().to_arrow())
+        if kind == "threads" and storage.name != MEMORY:
+            assert store.catalog(executor=executor).report.read == 0
+
+
+def test_processes_can_not_see_memory(memory_storage):
+    store, _ = filled(memory_storage)
+    with ProcessPoolExecutor(1, get_context("spawn")) as executor, pytest.raises(StorageError, match="one process"):
+        store.catalog(executor=executor)
+    assert snapshots(memory_storage) == []
+
+
+WITHOUT_PYARROW = """
+import sys
+sys.modules['pyarrow'] = None
+from fsmedia import MediaStore, MediaError
+store = MediaStore(sys.argv[1])
+for asked in (store.catalog, lambda: store.catalog(refresh=False), store.stats):
+    try:
+        asked()
+    except MediaError as error:
+        print(error)
+print(len(list(store.list(mime_type='image/*'))))
+"""
+
+
+def test_without_pyarrow_the_error_names_the_extra(local_storage):
+    filled(local_storage)[0].catalog()
+    command = [sys.executable, "-c", WITHOUT_PYARROW, local_storage.url]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    *errors, count = done.stdout.splitlines()
+    assert len(errors) == 3
+    assert all("pip install 'fsmedia[catalog]'" in each for each in errors)
+    assert count == "6"
+
+
+# -- `list` with a catalog says what it says without one, however old it is; `filter` agrees with it ---------
+
+ASKED = [
+    {"conversation_id": "c"},
+    {"conversation_id": ""},
+    {"run_id": "r1", "policy_name": "retain-3days"},
+    {"run_id": "nobody", "mime_type": "image/*"},
+    {"provider_id": "openai"},
+    {"provider_id": ""},
+    {"mime_type": "image/*"},
+    {"mime_type": "TEXT/plain"},
+    {"mime_type": "*/[pq]*"},
+    {"policy_name": "retain-3days"},
+    {"policy_name": ""},
+    {"since": OLD + 4 * HOUR},
+    {"until": OLD + 4 * HOUR},
+    {"since": OLD + 2 * HOUR, "until": OLD + 9 * HOUR, "mime_type": "image/png"},
+    {"expires_before": OLD + timedelta(days=4)},
+    {"expires_before": OLD},
+]
+
+
+def disturb(storage, store, references, numbers):
+    """Change something, as a store, another program or an accident would."""
+    reference = numbers.choice(references)
+    act = numbers.choice([*ACTS, "delete", "store", "foreign"])
+    if act == "delete":
+        store.delete_media(reference)
+    elif act == "store":
+        metadata = MediaMetadata(run_id=numbers.choice(["r0", "r1"]), policy_name="retain-3days", timestamp=OLD)
+        references.append(store.store_media(MediaContent.from_bytes(PNG), metadata))
+    elif act == "foreign":
+        name = f"runs/r1/foreign-{numbers.randrange(4)}.png"
+        storage.write(name, PNG)
+        if numbers.random() < 0.7:
+            sidecar = {"mime_type": "image/png", "run_id": "r2", "provider_id": "openai"}
+            storage.write(f"{name}.meta", json.dumps(sidecar).encode())
+        references.append(name)
+    elif is_sound(store, reference) and ("foreign" in reference or act not in ("overwrite", "bare")):
+        ACTS[act](storage, store, reference, numbers)
+
+
+def rewrite(storage, _, reference, __):
+    said = json.loads(storage.read(f"{reference}.meta"))
+    said["conversation_id"] = "c" if said.get("conversation_id") != "c" else "d"  # of the same length
+    storage.write(f"{reference}.meta", json.dumps(said, indent=2).encode())
+
+
+ACTS = {
+    "policy": lambda _, store, reference, numbers: store.apply_policy(
+        reference, numbers.choice([None, "retain-3days", "retain-1hours"])
+    ),
+    "rewrite": rewrite,
+    "damage": lambda storage, _, reference, __: storage.write(f"{reference}.meta", b"{"),
+    "attribute": lambda _, store, reference, numbers: store.fs.setxattrs(
+        reference, {"user.mood": numbers.choice("ab")}
+    ),
+    "overwrite": lambda storage, _, reference, __: storage.write(reference, b"other bytes"),
+    "bare": lambda storage, _, reference, __: storage.remove(f"{reference}.meta"),
+}
+
+
+def is_sound(store, reference):
+    """Tell whether it is there with a sidecar that can be read."""
+    try:
+        store.info(reference)
+    except MediaError:
+        return False
+    return store._backend.head(f"{reference}.meta") is not None
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_stale_catalog_never_gives_a_wrong_answer(storage, seed):
+    numbers = random.Random(f"{storage.name} {seed}")
+    store, references = filled(storage, deduplicate=bool(seed))
+    with old_enough():
+        store.catalog()
+    rounds = {LOCAL: 8, MEMORY: 12}.get(storage.name, 3)
+    for number in range(rounds):
+        for _ in range(3):
+            disturb(storage, store, references, numbers)
+        fresh = opened(storage)
+        for conditions in ASKED if number == rounds - 1 else numbers.sample(ASKED, 4):
+            wanted = list(fresh.list(**conditions))
+            with eager():
+                assert list(fresh.list(**conditions)) == wanted, (number, conditions)
+        if number % 4 == 1:
+            with old_enough():
+                store.catalog()
+
+
+def test_it_spares_reading_the_sidecars(moto_storage):
+    store, references = filled(moto_storage)
+    with old_enough():
+        store.catalog()
+    store.apply_policy(references[0], "retain-3days")
+    with moto_storage.counted() as n:
+        plain = list(store.list(policy_name="retain-3days"))
+    assert n == {"list": 1, "get": 12}, n
+    with eager(), moto_storage.counted() as n:
+        assert list(store.list(policy_name="retain-3days")) == plain
+    # The first sidecar (the one that changed) as before; then the folder of the snapshots, and the snapshot.
+    assert n == {"list": 2, "get": 2}, n
+
+
+def test_a_short_list_does_not_look_for_a_catalog(moto_storage):
+    store, _ = filled(moto_storage)
+    store.catalog()
+    with moto_storage.counted() as n:
+        assert len(list(store.list(run_id="r1", mime_type="image/*"))) == 2
+    assert n == {"list": 1, "get": 4}, n
+    with moto_storage.counted() as n:
+        list(store.list(run_id="r1"))
+        list(store.list())
+    assert n == {"list": 2}, n
+
+
+NO_USE = {
+    "garbage": lambda storage: storage.write(snapshots(storage)[0], b"garbage"),
+    "newer": lambda storage: rewritten(storage, wrong, catalog=str(VERSION + 1)),
+    "other settings": lambda storage: rewritten(storage, wrong, settings="0"),
+    "gone": lambda storage: storage.remove(snapshots(storage)[0]),
+}
+
+
+def test_the_rows_are_what_answers_and_what_is_no_use_is_no_error(local_storage):
+    """A wrong row gives a wrong answer as long as its tokens hold: else the tests above would show nothing."""
+    store, _ = filled(local_storage)
+    for kind, spoil in {"wrong": lambda storage: rewritten(storage, wrong), **NO_USE}.items():
+        for key in snapshots(local_storage):
+            local_storage.remove(key)
+        with old_enough():
+            store.catalog()
+        spoil(local_storage)
+        with eager():
+            found = [len(list(store.list(conversation_id=name))) for name in ("c", "wrong")]
+        # The first was read before the catalog was.
+        assert found == ([1, 11] if kind == "wrong" else [3, 0]), kind
+
+
+def test_a_disk_is_asked_for_a_catalog_later():
+    assert answers._WORTH[False] > 10 * answers._WORTH[True]
+
+
+def test_filter_means_what_list_means(local_storage):
+    store, _ = filled(local_storage)
+    local_storage.write("runs/r1/foreign.png", PNG)
+    catalog = store.catalog()
+    for conditions in ASKED:
+        found = catalog.filter(**conditions)
+        assert found.to_arrow().column("reference").to_pylist() == list(store.list(**conditions)), conditions
+        assert found.refreshed_at == catalog.refreshed_at
+    assert len(catalog.filter()) == len(catalog)
+
+
+def test_filters_follow_one_another_and_lie_in_no_file(local_storage):
+    store, _ = filled(local_storage)
+    found = store.catalog().filter(run_id="r1").filter(mime_type="image/*")
+    assert len(found) == 2
+    assert "2 media" in repr(found)
+    with pytest.raises(InvalidMediaError, match="lie in no file"):
+        _ = found.files
+    with pytest.raises(InvalidMediaError, match="aware"):
+        found.filter(since=OLD.replace(tzinfo=None))
+    assert list(found.to_pandas().run_id) == ["r1", "r1"]
+    assert found.to_polars()["run_id"].to_list() == ["r1", "r1"]
+
+
+def test_rows_of_before_are_found_in_any_order(monkeypatch):
+    monkeypatch.setattr(refresh, "_WINDOW", 100)
+    names = sorted(f"{number:05d}" for number in range(0, 2_000, 2))
+    table = pa.table(
+        {name: pa.nulls(len(names), field.type) for name, field in zip(schema().names, schema(), strict=True)}
+    )
+    for index, column in ((0, names), (28, [NO_SIDECAR] * len(names)), (29, names)):
+        table = table.set_column(index, schema().field(index), pa.array(column, pa.string()))
+    before = PreviousRows(table)
+    order = [*range(2_000), *random.Random(1).choices(range(2_000), k=300), 0, 1_999, 1]
+    for number in order:
+        found = before._find(f"{number:05d}")
+        assert found == (None if number % 2 else (number // 2, NO_SIDECAR, f"{number:05d}"))
+    assert PreviousRows(table.slice(0, 0))._find("x") is None
+
+
+# -- statistics ----------------------------------------------------------------------------------------------
+
+
+def test_statistics_add_up(local_storage):
+    store, references = filled(local_storage, now=lambda: OLD + 12 * HOUR)
+    records = [store.info(each) for each in references]
+    found = store.stats(top=2)
+    assert (found.media, found.bytes) == (12, sum(each.size_bytes for each in records))
+    assert (found.saved_bytes, found.stored_bytes, found.problems) == (0, found.bytes, 0)
+    assert found.other_runs is not None
+    assert sum(each.media for each in (*found.by_run, found.other_runs)) == 12
+    assert found.other_runs.name == "1 other"
+    assert [(each.name, each.media) for each in found.by_mime_type] == [("image/png", 6), ("text/plain", 6)]
+    by_policy = {each.name: each.media for each in store.stats().by_policy}
+    assert by_policy == {None: 3, "retain-1hours": 3, "retain-3days": 3, "retain-300days": 3}
+    now = OLD + 12 * HOUR
+    expired = [each for each in records if each.expires_at is not None and each.expires_at <= now]
+    week = [each for each in records if each.expires_at is not None and now < each.expires_at < now + 7 * 24 * HOUR]
+    assert (
+        (found.expired.media, found.expired.bytes) == (len(expired), sum(each.size_bytes for each in expired)) != (0, 0)
+    )
+    assert (found.expires_within_day.media, found.expires_within_week.media) == (0, len(week))
+    assert week
+    assert [(each.name, each.media) for each in found.by_age] == [("under a day", 12)]
+
+
+def test_ages_have_edges(local_storage):
+    store = opened(local_storage, now=lambda: OLD)
+    for days in (-1, 0, 1, 6.9, 7.1, 31, 364, 366):
+        metadata = MediaMetadata(run_id="r", timestamp=OLD - days * 24 * HOUR)
+        store.store_media(MediaContent.from_bytes(b"x", "text/plain"), metadata)
+    ages = {each.name: each.media for each in store.stats().by_age}
+    assert ages == {
+        "under a day": 3, "a day to a week": 1, "a week to 30 days": 1, "30 days to a year": 2, "over a year": 1,
+    }  # fmt: skip
+    with pytest.raises(InvalidMediaError, match="top"):
+        store.stats(top=0)
+
+
+def test_what_deduplication_saves(storage):
+    store = opened(storage, deduplicate=True)
+    pairs = [(MediaContent.from_bytes(PNG), MediaMetadata(run_id=f"r{number}")) for number in range(5)]
+    references = store.store_many(
+        [*pairs, (MediaContent.from_bytes(b"alone", "text/plain"), MediaMetadata(run_id="r"))]
+    )
+    found = store.stats()
+    lying = sum(len(storage.read(key)) for key in {keys.bytes_key(each) for each in references})
+    assert found.stored_bytes == lying
+    assert found.saved_bytes == 4 * len(PNG)
+
+
+def test_the_asynchronous_store_does_the_same(local_storage):
+    filled(local_storage)
+
+    async def session():
+        async with AsyncMediaStore(local_storage.url) as store:
+            assert len(await store.catalog()) == 12
+            assert (await store.stats(refresh=False)).media == 12
+
+    asyncio.run(session())

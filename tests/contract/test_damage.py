@@ -18,9 +18,11 @@ from fsmedia import (
     StorageError,
     StoreConflictError,
 )
+from tests.contract.conftest import storages
 from tests.contract.specimens import PNG, R1, STORE_JSON, png, traces
 from tests.storages import LOCAL, MEMORY, S3_RCLONE
 
+storage = storages(LOCAL, MEMORY, S3_RCLONE)
 GOOD = {"run_id": "r1", "message_idx": 0, "part_idx": 0, "mime_type": "image/png", "size_bytes": 4, "fsmedia": 1}
 SIDECARS = {
     "garbage": b"\x00\xff\xfe garbage",
@@ -49,9 +51,7 @@ SIDECARS = {
 }
 
 
-@pytest.mark.parametrize("some_storage", [LOCAL, MEMORY, S3_RCLONE], indirect=True)
-def test_a_corrupt_sidecar_names_its_media_and_hides_no_bytes(some_storage, caplog):
-    storage = some_storage
+def test_a_corrupt_sidecar_names_its_media_and_hides_no_bytes(storage, caplog):
     store = MediaStore(storage.url, storage_options=storage.options).create()
     neighbour = store.store_media(png(), R1)
     damaged = {}
@@ -115,9 +115,7 @@ def test_what_promptkit_left_out_is_no_damage(storage, store):
     exact = datetime(2026, 1, 2, 1, 4, 5, 123456, tzinfo=UTC)
     assert store.info("runs/r1/nanoseconds.wav").timestamp == exact
     assert store.info("runs/r1/unknown.wav").expires_at is None
-
-
-def test_promptkits_sidecars_expire_by_their_policy(storage, store):
+    # And what it wrote expires by its policy.
     values = {**GOOD, "timestamp": "2026-01-02T03:04:05Z", "policy_name": "retain-1days"}
     del values["fsmedia"]
     storage.write("runs/r1/a.png", PNG)
@@ -126,35 +124,22 @@ def test_promptkits_sidecars_expire_by_their_policy(storage, store):
     assert list(store.list(expires_before=datetime(2026, 2, 1, tzinfo=UTC))) == ["runs/r1/a.png"]
 
 
-def test_bytes_of_our_own_form_without_a_sidecar_are_no_media(storage, store):
-    reference = store.store_media(png(), R1)
-    storage.remove(f"{reference}.meta")
-    assert list(store.list()) == []
-    assert list(store.list(run_id="r1")) == []
-    assert store.exists(reference) is False
-    for read in (store.info, store.metadata, store.retrieve_media):
-        with pytest.raises(MediaNotFoundError) as caught:
-            read(reference)
-        assert caught.value.reference == reference
-    assert storage.read(reference) == PNG
-
-
-def test_a_sidecar_without_bytes_is_no_media(storage, store):
-    reference = store.store_media(png(), R1)
-    storage.remove(reference)
-    assert list(store.list()) == []
-    assert list(store.list(mime_type="image/*")) == []
-    assert store.exists(reference) is False
-    for read in (store.info, store.metadata, store.retrieve_media, store.open):
-        with pytest.raises(MediaNotFoundError) as caught:
-            read(reference)
-        assert caught.value.reference == reference
-
-
-def test_bytes_that_go_while_they_are_read_are_not_found(storage, store):
-    reference = store.store_media(png(), R1)
-    content = store.retrieve_media(reference)
-    storage.remove(reference)
+def test_half_a_media_is_none(storage, store):
+    """Bytes of our own form without a sidecar, a sidecar without bytes, and bytes that go while they are read."""
+    bare, told, going = (store.store_media(png(), R1) for _ in range(3))
+    storage.remove(f"{bare}.meta")
+    storage.remove(told)
+    content = store.retrieve_media(going)
+    storage.remove(going)
+    for words in ({}, {"run_id": "r1"}, {"mime_type": "image/*"}):
+        assert list(store.list(**words)) == []
+    for reference, reads in ((bare, ()), (told, (store.open,))):
+        assert store.exists(reference) is False
+        for read in (store.info, store.metadata, store.retrieve_media, *reads):
+            with pytest.raises(MediaNotFoundError) as caught:
+                read(reference)
+            assert caught.value.reference == reference
+    assert storage.read(bare) == PNG
     with pytest.raises(MediaNotFoundError):
         content.read_bytes()
 
@@ -187,31 +172,24 @@ NEWER = {
 }
 
 
-def refused_readably(storage, store_settings, error):
-    before = traces(storage)
-    with pytest.raises(error) as caught:
-        MediaStore(storage.url, storage_options=storage.options, **store_settings)
-    assert traces(storage) == before
-    assert caught.value.key == STORE_JSON
-    text = str(caught.value)
-    assert text.startswith(f"{STORE_JSON}: ")
-    assert "; " in text
-    assert len(text) < 500
-    return text
-
-
-def test_a_damaged_store_json_is_said_and_left_as_it_is(storage):
-    for name, data in SETTINGS.items():
+@pytest.mark.parametrize(
+    ("cases", "error", "step"),
+    [(SETTINGS, StorageError, "restore it"), (NEWER, StoreConflictError, "pip install --upgrade fsmedia")],
+    ids=["damaged", "newer"],
+)
+def test_settings_that_can_not_be_read_are_said_and_left_as_they_are(storage, cases, error, step):
+    for name, data in cases.items():
         storage.write(STORE_JSON, data)
-        text = refused_readably(storage, {}, StorageError)
-        assert "restore it" in text, name
-
-
-def test_a_newer_store_is_not_opened(storage):
-    for name, data in NEWER.items():
-        storage.write(STORE_JSON, data)
-        text = refused_readably(storage, {}, StoreConflictError)
-        assert "pip install --upgrade fsmedia" in text, name
+        before = traces(storage)
+        with pytest.raises(error) as caught:
+            MediaStore(storage.url, storage_options=storage.options)
+        assert traces(storage) == before
+        assert caught.value.key == STORE_JSON
+        text = str(caught.value)
+        assert text.startswith(f"{STORE_JSON}: ")
+        assert "; " in text
+        assert step in text, name
+        assert len(text) < 500
 
 
 def test_a_moved_away_store_json_leaves_the_media_readable(storage, open_store):
