@@ -20,7 +20,7 @@ for line in sys.stdin:
     child = os.fork()
     if child == 0:
         signal.alarm(200)
-        for number, name in ((1, "out"), (2, "err")):
+        for number, name in ((1, ".out"), (2, ".err")):
             os.dup2(os.open(os.path.join(job["cwd"], name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         os.environ.clear()
         os.environ.update(job["env"])
@@ -45,7 +45,7 @@ class Forks:
         home.mkdir()
         self.process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", SERVER, library],
-            env={**os.environ, "HOME": str(home), "HF_HOME": str(home / "hf"), "HF_HUB_OFFLINE": "1"},
+            env={**os.environ, "HOME": str(home), "HF_HOME": str(home / "hf")},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -57,7 +57,7 @@ class Forks:
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
         code = int(self.process.stdout.readline())
-        return code, (cwd / "out").read_text(), (cwd / "err").read_text()
+        return code, (cwd / ".out").read_text(), (cwd / ".err").read_text()
 
     def end(self) -> None:
         self.process.communicate()

@@ -40,8 +40,8 @@ def media_paths() -> None:
 class Lab:
     """A store on S3 that clients get at by chain, or by environment."""
 
-    def __init__(self, server: RcloneServer, **settings: Any) -> None:
-        self.storage = S3Storage(S3_RCLONE, *server.new_root("lab/store"), server)
+    def __init__(self, storage: S3Storage, **settings: Any) -> None:
+        self.storage = storage
         self.root = self.storage.url
         self.options: dict[str, Any] = {"s3": self.storage.options}
         self.store = MediaStore(self.root, storage_options=self.storage.options, **settings).create()
@@ -65,18 +65,26 @@ class Lab:
         names = self.storage.server.client.list_objects_v2(Bucket=self.storage.bucket).get("Contents", ())
         return {name["Key"] for name in names}
 
+    def named(self, monkeypatch: pytest.MonkeyPatch) -> Lab:
+        """Let plain URLs mean this store, in this process and its children."""
+        for name, value in self.environment.items():
+            monkeypatch.setenv(name, value)
+        return self
+
+
+@pytest.fixture(scope="session")
+def new_bucket(rclone: RcloneServer) -> Callable[[], S3Storage]:
+    return lambda: S3Storage(S3_RCLONE, *rclone.new_root("lab/store"), rclone)
+
 
 @pytest.fixture
-def lab(rclone: RcloneServer) -> Lab:
-    return Lab(rclone)
+def lab(new_bucket: Callable[[], S3Storage]) -> Lab:
+    return Lab(new_bucket())
 
 
 @pytest.fixture
 def named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
-    """Let plain URLs mean the store, in this process and its children."""
-    for name, value in lab.environment.items():
-        monkeypatch.setenv(name, value)
-    return lab
+    return lab.named(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import re
 import shutil
 import subprocess
 import sys
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
 
 import duckdb
 import pandas as pd
@@ -24,28 +24,31 @@ from datetime import timedelta
 from dask.distributed import Client, LocalCluster
 from fsmedia import MediaStore
 from fsmedia.catalog import refresh
-from fsmedia.maintenance import expiry, leftovers
+from fsmedia.maintenance import expiry, verify
 if __name__ == "__main__":
-    expiry._WINDOW = expiry._REBUILD_WINDOW = leftovers._WINDOW = 3
+    expiry._WINDOW = verify._WINDOW = 3
     refresh._FOLDERS = 2
     refresh.COARSEST = -timedelta(hours=1)
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         with Client(cluster) as client:
             executor = client.get_executor()
-            spread, alone = (MediaStore(url) for url in sys.argv[1:])
+            spread, alone, due = (MediaStore(url) for url in sys.argv[1:])
             tables = []
             for store, options in ((spread, {"executor": executor}), (alone, {})):
                 first, again = store.catalog(**options), store.catalog(**options)
                 swept = store.enforce_policy(**options)
                 orphans = store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True, **options)
+                last = store.catalog(**options)  # a whole repair brings the catalog up to date itself
                 rebuilt = store.verify(repair=True, **options)
-                last = store.catalog(**options)
                 print("DID", first.report.read, again.report.read, len(swept.deleted), orphans.mended,
                       rebuilt.media, rebuilt.counts.get("missing-due", 0), last.report.removed, last.report.read)
                 columns = [name for name in last.to_arrow().column_names if "token" not in name]
                 columns = [name for name in columns if name not in ("url", "modified", "timestamp")]
                 tables.append(last.to_arrow().select(columns).replace_schema_metadata())
             print("SAME", tables[0].equals(tables[1]), len(tables[0]))
+            plan, swept = (due.enforce_policy(dry_run=dry, executor=executor) for dry in (True, False))
+            repaired = due.verify(repair=True, executor=executor)
+            print("SWEPT", len(plan.deleted), swept, "REPAIRED", repaired.media, len(repaired.failed))
             pids = client.run(__import__("os").getpid)
             assert __import__("os").getpid() not in pids.values()
 """
@@ -68,51 +71,51 @@ WEEK = (
 )
 
 
-def ran(program: str, *arguments: str, tmp_path: Any) -> str:
-    script = tmp_path / "script.py"
-    script.write_text(program)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(script), *arguments],
-        capture_output=True, text=True, timeout=250, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
-    return done.stdout
-
-
-def test_dask_refreshes_sweeps_and_rebuilds_as_one_alone(tmp_path, local_storage):
-    store = MediaStore(local_storage.url)
+def test_dask_refreshes_sweeps_and_repairs_as_one_alone(tmp_path, local_storage):
+    store, due = MediaStore(local_storage.url), MediaStore(tmp_path / "due")
+    past = utc_now() - timedelta(days=2)
     for number in range(12):
         policy = ("retain-1hours", "retain-30days", "retain-1days", None)[number % 4]
-        metadata = MediaMetadata(run_id=f"r{number % 5}", policy_name=policy, timestamp=utc_now() - timedelta(days=2))
+        metadata = MediaMetadata(run_id=f"r{number % 5}", policy_name=policy, timestamp=past)
         store.store_media(MediaContent.from_bytes(b"%d" % number, "text/plain"), metadata)
+    goes = MediaMetadata(run_id="r1", policy_name="retain-1days", timestamp=past)
+    due.store_many([(MediaContent.from_bytes(b"%d" % number, "text/plain"), goes) for number in range(10)])
+    stays = due.store_media(MediaContent.from_bytes(b"x", "text/plain"), MediaMetadata(run_id="r2"))
     local_storage.write("runs/r0-x/foreign.png", b"x")
     leftover = store.store_media(MediaContent.from_bytes(b"x", "text/plain"), MediaMetadata(run_id="r7"))
     local_storage.remove(f"{leftover}.meta")
     shutil.rmtree(tmp_path / "media/.fsmedia/due")
-    shutil.copytree(tmp_path / "media", tmp_path / "alone")
     settings = tmp_path / "media/.fsmedia/store.json"
-    for each in (settings, tmp_path / "alone/.fsmedia/store.json"):
-        each.write_text(settings.read_text().replace('"complete"', '"partial"'))
-    told = ran(DASK, str(tmp_path / "media"), str(tmp_path / "alone"), tmp_path=tmp_path).splitlines()
-    assert told[0] == told[1] == "DID 12 0 6 1 6 3 6 0"
+    settings.write_text(settings.read_text().replace('"complete"', '"partial"'))
+    shutil.copytree(tmp_path / "media", tmp_path / "alone")
+    script = tmp_path / "with_dask.py"
+    script.write_text(DASK)
+    stores = [str(tmp_path / name) for name in ("media", "alone", "due")]
+    command = [sys.executable, "-W", "ignore", str(script), *stores]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    told = done.stdout.splitlines()
+    assert told[0] == told[1], told
+    assert told[0] == "DID 12 0 6 1 7 3 6 0"
     assert told[2] == "SAME True 7"
+    wanted = r"SWEPT 10 10 examined, deleted 10 \(10 B\), 0 skipped, 0 failed, in \S+ s REPAIRED 1 0"
+    assert re.fullmatch(wanted, told[3]), told
+    left = {file.relative_to(due.url).as_posix() for file in Path(due.url).rglob("*") if file.is_file()}
+    assert left == {".fsmedia/store.json", stays, f"{stays}.meta"}
 
 
-def test_datasets_read_the_column_of_urls_as_pictures_and_sound(tmp_path, local_storage):
+def test_datasets_read_the_column_of_urls_as_pictures_and_sound(run, tmp_path, local_storage):
     store = MediaStore(local_storage.url)
     metadata = MediaMetadata(run_id="r1")
     for _ in range(2):
         store.store_media(MediaContent.from_bytes(PNG.getvalue(), "image/png"), metadata)
     sound = store.store_media(MediaContent.from_bytes(bytes(4800), "audio/pcm"), metadata)
     store.catalog()
-    lines = ran(PICTURES, local_storage.url, str(tmp_path / "cache"), tmp_path=tmp_path).splitlines()
+    _, told, said = run(PICTURES, local_storage.url, tmp_path / "cache")
     size = store.info(next(store.list(mime_type="image/png")))
     pictures = [(size.width, size.height)] * 2
-    assert lines == [
-        f"PICTURES {pictures}",
-        f"FROM FILES {pictures}",
-        f"SOUNDS {[f'media://{sound}::{store.url}']}",
-    ]
+    sounds = [f"media://{sound}::{store.url}"]
+    assert told.splitlines() == [f"PICTURES {pictures}", f"FROM FILES {pictures}", f"SOUNDS {sounds}"], said
 
 
 def test_duckdb_alone_reads_the_file(local_storage):

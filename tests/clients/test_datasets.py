@@ -136,8 +136,8 @@ print("FOUND", json.dumps(found))
 """
 
 
-def found_by(run, program, *words, **env):
-    _, shown, said = run(program, *words, HF_DATASETS_OFFLINE="1", **env)
+def found_by(run, program, *words, library="datasets"):
+    _, shown, said = run(program, *words, library=library)
     assert "FOUND" in shown, said
     return json.loads(shown.rpartition("FOUND")[2])
 
@@ -174,8 +174,8 @@ def test_datasets_reads_pictures_and_all_that_is_known_of_them(store, run, tmp_p
     pixels = {}
     for number in range(5):
         data, digest = colored(number)
-        run = "test" if number == 4 else f"dev/{number}"  # words that readers take for splits, in names
-        reference = put(store, data, "image/png", run, caption=f"{number} {HOSTILE}" if number else None)
+        run_id = "test" if number == 4 else f"dev/{number}"  # words that readers take for splits, in names
+        reference = put(store, data, "image/png", run_id, caption=f"{number} {HOSTILE}" if number else None)
         pixels[reference] = digest
     store.fs.pipe({"runs/r9/train valid.png": colored(9)[0]})
     pixels["runs/r9/train valid.png"] = colored(9)[1]

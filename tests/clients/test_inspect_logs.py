@@ -6,17 +6,19 @@ import base64
 import hashlib
 import io
 import json
-import subprocess
 import sys
 import wave
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
+from inspect_ai.log import read_eval_log, write_eval_log  # and teaches zipfile the third method
+from PIL import Image
 
 from fsmedia import MediaNotFoundError, MediaStore, StorageError, import_inspect
+from fsmedia.exchange import inspect_logs
 from tests.style.project import run_python
+from tests.surfaces.commands import fsmedia, refused
 
 EVALUATE = """
 import json, sys
@@ -49,8 +51,6 @@ ZSTANDARD = 93  # how inspect_ai packs by default
 
 
 def picture(colour: str) -> bytes:
-    from PIL import Image
-
     file = io.BytesIO()
     Image.new("RGB", (8, 6), colour).save(file, "PNG")
     return file.getvalue()
@@ -78,47 +78,42 @@ URLS = {name: f"data:{kind};base64,{base64.b64encode(data).decode()}" for name, 
 DIGESTS = {name: hashlib.sha256(data).hexdigest() for name, (_, data) in DATA.items()}
 
 
-def evaluate(folder: Path, form: str = "eval", images: str = "images") -> tuple[Path, str, str]:
-    """Let inspect_ai run an evaluation; return its log, its run's id and its own."""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", EVALUATE, str(folder), form, json.dumps(URLS), images],
-        env={"PATH": "/usr/bin:/bin", "HOME": str(folder.parent)},
-        cwd=folder.parent,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert "LOG" in done.stdout, done.stdout[-3000:] + done.stderr[-3000:]
-    status, location, run_id, eval_id = json.loads(done.stdout.rpartition("LOG")[2])
-    assert status == "success"
-    return Path(location.removeprefix("file://")), run_id, eval_id
+@pytest.fixture(scope="module")
+def evaluate(forks, tmp_path_factory):
+    """Give what lets inspect_ai run an evaluation: it returns its log, its run's id and its own."""
+
+    def evaluated(form="eval", images="images"):
+        folder = tmp_path_factory.mktemp("inspect")
+        env = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
+        words = (folder / "logs", form, json.dumps(URLS), images)
+        _, told, said = forks("inspect_ai").run(EVALUATE, words, env, folder)
+        assert "LOG" in told, told + said
+        status, location, run_id, eval_id = json.loads(told.rpartition("LOG")[2])
+        assert status == "success"
+        return Path(location.removeprefix("file://")), run_id, eval_id
+
+    return evaluated
 
 
 @pytest.fixture(scope="module", params=["eval", "json"])
-def log(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
-    return evaluate(tmp_path_factory.mktemp("inspect") / "logs", request.param)
+def log(request, evaluate):
+    return evaluate(request.param)
 
 
 @pytest.fixture
-def store(memory_storage: Any) -> MediaStore:
+def store(memory_storage):
     return MediaStore(memory_storage.url)
 
 
 # Which media a sample has: message, part, name, whether the model made it.
 PLACES = {
     "draw/a/b": [(0, 1, "red", False), (0, 2, "sound", False), (1, 1, "blue", True), (2, 0, "green", True)],
-    "draw/2": [
-        (0, 0, "paper", False),
-        (0, 2, "film", False),
-        (0, 3, "red", False),
-        (1, 1, "blue", True),
-        (2, 0, "green", True),
-    ],
-}
+    "draw/2": [(0, 0, "paper", False), (0, 2, "film", False), (0, 3, "red", False), (1, 1, "blue", True),
+               (2, 0, "green", True)],
+}  # fmt: skip
 
 
-def test_every_media_of_every_sample_is_taken_in(store: MediaStore, log: tuple[Path, str, str]) -> None:
+def test_every_media_of_every_sample_is_taken_in(store, log):
     file, run_id, eval_id = log
     planned = import_inspect(store, file, dry_run=True)
     assert list(store.list()) == []
@@ -148,7 +143,7 @@ def test_every_media_of_every_sample_is_taken_in(store: MediaStore, log: tuple[P
     assert found["draw/2/1"][0, 0].caption == "../../etc/x.pdf"
 
 
-def test_importing_again_stores_nothing(store: MediaStore, log: tuple[Path, str, str]) -> None:
+def test_importing_again_stores_nothing(store, log):
     first = import_inspect(store, log[0].parent, policy_name="retain-1days")  # the folder
     assert len(first.stored) == 18
     assert store.info(first.stored[0].reference).expires_at is not None
@@ -156,8 +151,8 @@ def test_importing_again_stores_nothing(store: MediaStore, log: tuple[Path, str,
     assert (again.stored, again.unchanged) == ((), 18)  # each log once
 
 
-def test_pictures_that_were_left_out_of_a_log_are_told(store: MediaStore, tmp_path: Path) -> None:
-    file, _, _ = evaluate(tmp_path / "logs", images="none")
+def test_pictures_that_were_left_out_of_a_log_are_told(store, evaluate):
+    file, _, _ = evaluate(images="none")
     report = import_inspect(store, file)
     assert report.failed == ()
     reasons = {each.reason for each in report.skipped}
@@ -166,11 +161,8 @@ def test_pictures_that_were_left_out_of_a_log_are_told(store: MediaStore, tmp_pa
     assert all("/messages/2/" in each.source for each in report.stored)
 
 
-def test_attachments_that_no_message_names_are_taken_in_too(store: MediaStore, tmp_path: Path) -> None:
-    from inspect_ai.log import read_eval_log, write_eval_log
-
-    file, _, _ = evaluate(tmp_path / "logs")
-    changed = read_eval_log(file)
+def test_attachments_that_no_message_names_are_taken_in_too(store, log, tmp_path):
+    changed = read_eval_log(log[0])
     sample, other_sample = ({each.id: each for each in changed.samples or ()}[name] for name in ("a/b", 2))
     sample.attachments["0" * 32] = URLS["film"]
     sample.attachments["1" * 32] = "only text, " * 20
@@ -193,16 +185,12 @@ def test_attachments_that_no_message_names_are_taken_in_too(store: MediaStore, t
     }
 
 
-def test_damaged_logs_are_told_and_the_next_one_is_read(
-    store: MediaStore, log: tuple[Path, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damaged_logs_are_told_and_the_next_one_is_read(store, log, tmp_path, monkeypatch):
     (tmp_path / "empty.eval").write_bytes(b"")
     (tmp_path / "cut.eval").write_bytes(log[0].read_bytes()[:500])
     (tmp_path / "no.json").write_text('{"a": ' * 5000)
     with zipfile.ZipFile(tmp_path / "bomb.eval", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("header.json", bytes(3_000_000))
-    from fsmedia.exchange import inspect_logs
-
     monkeypatch.setattr(inspect_logs, "LARGEST_MEMBER", 2_000_000)
     report = import_inspect(store, [*sorted(tmp_path.iterdir()), log[0]])
     assert len(report.stored) == 18
@@ -213,14 +201,8 @@ def test_damaged_logs_are_told_and_the_next_one_is_read(
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, ZSTANDARD])
-def test_a_log_that_lies_about_its_sizes_is_not_unpacked(
-    method: int, store: MediaStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_log_that_lies_about_its_sizes_is_not_unpacked(method, store, tmp_path, monkeypatch):
     """The reader of logs unpacks a member at once, whatever size it claims: a megabyte took gigabytes."""
-    import inspect_ai.log  # noqa: F401 - teaches zipfile the third method
-
-    from fsmedia.exchange import inspect_logs
-
     given = []
     monkeypatch.setattr(inspect_logs, "_opened", lambda _, file: given.append(file) or (None, []))
     for name, claimed in (("lie", 1000), ("true", 30_000_000)):
@@ -233,18 +215,54 @@ def test_a_log_that_lies_about_its_sizes_is_not_unpacked(
     assert [file.name for file in given] == ["true.eval"]
 
 
-def test_a_log_that_is_not_there_is_an_error(store: MediaStore, tmp_path: Path) -> None:
+def test_what_is_no_log_or_not_there_is_an_error_also_of_the_command(store, tmp_path):
     with pytest.raises(MediaNotFoundError, match="no such log"):
         import_inspect(store, tmp_path / "x.eval")
+    words = ("import", "inspect", tmp_path / "x.eval", "-s", tmp_path / "media")
+    assert "no such log" in refused(fsmedia(*words), 3)
+    (tmp_path / "x.eval").write_bytes(b"no log")
+    result = fsmedia(*words)
+    assert (result.exit_code, "x.eval" in result.stderr) == (1, True)
 
 
-def test_without_inspect_ai_the_error_names_the_package(store: MediaStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_inspect_ai_the_error_names_the_package(store, monkeypatch):
     monkeypatch.setitem(sys.modules, "inspect_ai.log", None)
     with pytest.raises(StorageError, match="pip install inspect-ai"):
         import_inspect(store, "x.eval")
 
 
-def test_nothing_else_loads_inspect_ai_or_pyarrow(tmp_path: Path) -> None:
+def test_nothing_else_loads_inspect_ai_or_pyarrow(tmp_path):
     code = "import sys, fsmedia.cli, fsmedia.exchange, fsmedia.exchange\nfsmedia.import_inspect\n"
     done = run_python(code + "print([n for n in ('inspect_ai', 'pyarrow', 'PIL') if n in sys.modules])", cwd=tmp_path)
     assert done.stdout.strip() == "[]", done.stdout
+
+
+# -- logs written into a store -------------------------------------------------------------------------------
+
+
+INSPECT = """
+import sys
+from inspect_ai import Task, eval
+from inspect_ai.dataset import Sample
+try:
+    task = Task(dataset=[Sample(input="hey", target="hey")])
+    logs = eval(task, model="mockllm/model", log_dir=sys.argv[1], display="none")
+except BaseException as error:
+    print("RAISED", repr(error), repr(error.__context__))
+    raise
+print("STATUS", logs[0].status, logs[0].location, logs[0].error)
+"""
+
+
+def test_inspect_ai_logs_by_environment_and_on_a_chain_is_refused_and_leaves_no_key(lab, run):
+    before = lab.server_keys()
+    code, told, said = run(INSPECT, lab.url("runs/logs"), library="inspect_ai", **lab.environment)
+    assert (code != 0, "STATUS" in told) == (True, False)
+    assert "do not have write permission" in told, told + said
+    assert lab.server_keys() == before
+    _, told, said = run(INSPECT, "media://runs/logs", library="inspect_ai", **lab.environment)
+    # Whatever the evaluation itself comes to (its tokenizer may want the network), its log lies in the store.
+    assert "STATUS" in told, told + said
+    [file] = lab.fs.glob("runs/logs/*.eval")
+    with lab.fs.open(file) as stored, zipfile.ZipFile(stored) as archive:
+        assert "_journal/start.json" in archive.namelist()

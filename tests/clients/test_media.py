@@ -27,6 +27,7 @@ from upath import UPath
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from tests.clients.children import size_of
+from tests.clients.conftest import Lab
 
 PNG = io.BytesIO()
 Image.new("RGB", (8, 6), "red").save(PNG, "png")
@@ -227,11 +228,12 @@ def test_the_chain(lab):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_each_line(named, monkeypatch, tmp_path):
+def test_each_line(moto_storage, monkeypatch, tmp_path):
+    lab = Lab(moto_storage).named(monkeypatch)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     sound = io.BytesIO()
     soundfile.write(sound, np.zeros((100, 2)), 8000, format="wav")
-    named.fs.pipe(
+    lab.fs.pipe(
         {
             "runs/r1/table.csv": b"a,b\n1,2\n",
             "runs/r1/x.png": PNG.getvalue(),
@@ -239,29 +241,17 @@ def test_each_line(named, monkeypatch, tmp_path):
             "runs/r1/x.mp4": film(2),
         }
     )
-    modules = [
-        "av",
-        "dask.dataframe",
-        "datasets",
-        "duckdb",
-        "fsspec.generic",
-        "pandas",
-        "PIL",
-        "polars",
-        "pyarrow.dataset",
-        "pyarrow.parquet",
-        "soundfile",
-        "upath",
-        "webdataset",
-        "zarr",
-    ]
+    modules = (
+        "av", "dask.dataframe", "datasets", "duckdb", "fsspec.generic", "pandas", "PIL", "polars", "pyarrow.dataset",
+        "pyarrow.parquet", "soundfile", "upath", "webdataset", "zarr",
+    )  # fmt: skip
     names = {name.partition(".")[0]: __import__(name) for name in modules}
     assert Image.registered_extensions()
     lines = [line for line in LINES.splitlines() if line]
     assert len(lines) == 18
     for line in lines:
         exec(line.replace("file:///tmp/copy", (tmp_path / "copy").as_uri()), names)
-    assert named.fs.read_text("runs/r1/note.txt") == "hey"
+    assert lab.fs.read_text("runs/r1/note.txt") == "hey"
     assert (tmp_path / "copy" / "x.png").read_bytes() == PNG.getvalue()
     names["duckdb"].unregister_filesystem("media")
     del webdataset.gopen_schemes["media"]

@@ -33,7 +33,7 @@ import dask.dataframe as dd, json, os, sys
 from dask.distributed import Client, LocalCluster
 if __name__ == "__main__":
     options = json.loads(os.environ["OPTIONS"])
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         with Client(cluster):
             for url in sys.argv[1:]:
                 print("SUM", int(dd.read_csv(url, storage_options=options)["size"].sum().compute()))
@@ -114,7 +114,7 @@ def test_dask_reads_and_writes_parquet(named, way):
 
 
 @pytest.fixture(scope="module")
-def labs(rclone):
+def labs(new_bucket):
     """Tables and pictures of two runs and two sessions, written by run, in stores with views: plain and shared."""
     made = {}
     at = datetime(2026, 3, 4, tzinfo=UTC)
@@ -129,7 +129,7 @@ def labs(rclone):
                 (PNG.getvalue(), "image/png"),
             ):
                 pairs.append((MediaContent.from_bytes(data, kind), metadata))
-        made[name] = Lab(rclone, views=VIEWS, deduplicate=name == "deduplicated")
+        made[name] = Lab(new_bucket(), views=VIEWS, deduplicate=name == "deduplicated")
         made[name].store.store_many(pairs)
     return made
 

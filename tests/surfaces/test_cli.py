@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ import typer
 from fsspec.config import conf
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from fsmedia import AsyncMediaStore, InvalidMediaError, InvalidReferenceError, MediaContent, MediaMetadata, MediaStore
 from fsmedia.cli import app, commands, output
 from fsmedia.exchange import export_webdataset, import_folder
+from fsmedia.format import keys
 from tests.storages import Storage
 from tests.style.project import PACKAGE
 from tests.surfaces.commands import HOSTILE, fsmedia, harmless, places, put, refused
@@ -31,8 +32,16 @@ from tests.surfaces.commands import HOSTILE, fsmedia, harmless, places, put, ref
 # -- help, version, usage ----------------------------------------------------------------------------------
 
 
+@cache
+def help_of(line: str) -> str:
+    """Return what `--help` shows."""
+    shown = fsmedia(*line.split(), "--help", env={"COLUMNS": "100"})
+    assert shown.exit_code == 0
+    return str(shown.stdout)
+
+
 def test_the_commands_stand_in_groups_and_each_has_a_file_of_its_own() -> None:
-    first = fsmedia("--help", env={"COLUMNS": "100"}).stdout
+    first = help_of("")
     groups = [first.index(f" {group} ") for group in ("Store and look", "Keep and let go", "Operate", "Exchange")]
     assert groups == sorted(groups)
     assert " Commands " not in first  # every command is in one of them
@@ -41,6 +50,12 @@ def test_the_commands_stand_in_groups_and_each_has_a_file_of_its_own() -> None:
     assert len(shown) > 20
     assert sorted(name.replace("-", "_") for name in shown) == sorted(files)
     assert fsmedia("--version").stdout.startswith("fsmedia")
+    for word in ("FSMEDIA_URL", "AWS_ENDPOINT_URL", "Exit codes"):
+        assert word in first
+    assert "Usage" in fsmedia().stdout
+    assert fsmedia().exit_code == 0
+    for group in ("policy", "catalog", "import", "export"):
+        assert fsmedia(group, env={"COLUMNS": "100"}).stdout == help_of(group)
 
 
 HELPS = {
@@ -60,22 +75,10 @@ HELPS = {
 @pytest.mark.parametrize("command", HELPS)
 def test_help_teaches_with_examples(command: str) -> None:
     group, _, inner = command.partition(" ")
-    text = fsmedia(*command.split(), "--help")
-    assert text.exit_code == 0
     for word in (f"fsmedia {command} ", *(["--store"] if command != "sync" else []), *HELPS[command]):
-        assert word in text.stdout
-    assert group in fsmedia("--help").stdout
-    if inner:
-        assert inner in fsmedia(group).stdout
-        assert fsmedia(group).stdout == fsmedia(group, "--help").stdout
-
-
-def test_help_names_the_environment_and_the_exit_codes() -> None:
-    first = fsmedia("--help")
-    for word in ("FSMEDIA_URL", "AWS_ENDPOINT_URL", "Exit codes"):
-        assert word in first.stdout
-    assert "Usage" in fsmedia().stdout
-    assert first.exit_code == fsmedia().exit_code == 0
+        assert word in help_of(command)
+    assert group in help_of("")
+    assert not inner or inner in help_of(group)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +144,18 @@ def test_init_says_what_it_made_and_can_be_repeated(storage: Storage) -> None:
     assert document["created"] is False
     assert document["policies"] == {"audit": 365 * 86400, "legal": None}
     assert "leave organization out" in refused(fsmedia(*words, "--organization", "by-run"), 1)
+
+
+def test_init_takes_the_settings_of_bytes(url: str) -> None:
+    made = fsmedia("init", "-s", url, "--deduplicate", "--orphan-grace", "2d12h")
+    assert made.exit_code == 0, made.output
+    for said in ("shared", "2d12h"):
+        assert said in made.stdout
+    shown = json.loads(fsmedia("init", "-s", url, "--json").stdout)
+    assert (shown["deduplicate"], shown["orphan_grace"]) == (True, 216_000)
+    assert keys.pointer_of(put(url)) is not None
+    assert "orphan_grace" in refused(fsmedia("init", "-s", url, "--orphan-grace", "3d"), 1)
+    assert "--orphan-grace" in refused(fsmedia("init", "-s", url, "--orphan-grace", "soon"), 2)
 
 
 def test_init_takes_layouts_and_views(url: str) -> None:
@@ -498,7 +513,7 @@ def test_no_help_loses_brackets_or_shows_a_flag_as_a_value() -> None:
     """`pip install 'fsmedia[catalog]'` stood there without `[catalog]`, and `--json` as `<bool>`."""
     found = []
     for words, _ in helps(typer.main.get_command(commands.typer_app)):
-        shown = CliRunner().invoke(commands.typer_app, [*words, "--help"]).stdout
+        shown = help_of(" ".join(words))
         assert "<bool>" not in shown, words
         module = sys.modules[f"fsmedia.cli.cmd_{words[0].replace('-', '_')}"]
         text = getattr(module, f"{words[-1].upper().replace('-', '_')}_HELP", getattr(module, "HELP", ""))

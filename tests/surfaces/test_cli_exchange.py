@@ -91,10 +91,6 @@ def test_what_is_no_source_is_refused(url: str, tmp_path: Path) -> None:
     (tmp_path / "out/x.txt").write_text("x")
     assert "nothing was found" in fsmedia("import", "promptarena", tmp_path / "out", "-s", url).stderr
     assert not Path(url).exists()
-    (tmp_path / "x.eval").write_bytes(b"no log")
-    result = fsmedia("import", "inspect", tmp_path / "x.eval", "-s", url)
-    assert (result.exit_code, "x.eval" in result.stderr) == (1, True)
-    assert "no such log" in refused(fsmedia("import", "inspect", tmp_path / "y.eval", "-s", url), 3)
 
 
 # -- export ------------------------------------------------------------------------------------------------
