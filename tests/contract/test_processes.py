@@ -1,7 +1,5 @@
 """One store in many hands: threads, pickles, spawned children, forked children."""
 
-from __future__ import annotations
-
 import gc
 import multiprocessing
 import pickle
@@ -25,7 +23,7 @@ THREADS = 16
 
 # Threads meet on any; processes do not see each other's memory.
 storage = storages(LOCAL, MEMORY, S3_RCLONE)
-BETWEEN = on(LOCAL, S3_RCLONE, of=(LOCAL, S3_RCLONE, S3_MOTO, GCS))
+SHARED = (LOCAL, S3_RCLONE, S3_MOTO, GCS)
 
 
 def all_of(*references):
@@ -145,7 +143,7 @@ print(new)
 """
 
 
-@BETWEEN
+@on(S3_RCLONE, of=SHARED)
 def test_a_fresh_process_takes_a_pickled_store(storage):
     store = opened(storage, now=utc_now)
     reference = store.store_media(png(), R1)
@@ -161,7 +159,7 @@ def test_a_fresh_process_takes_a_pickled_store(storage):
     assert sorted(store.list()) == sorted([reference, new])
 
 
-@BETWEEN
+@on(LOCAL, of=SHARED)
 def test_a_pool_of_spawned_processes_stores(storage):
     store = opened(storage)
     first = store.store_media(png(), R1)
@@ -204,8 +202,8 @@ def in_a_fork(function):
         receiving.close()
 
 
-@on(LOCAL, S3_RCLONE, GCS, of=(LOCAL, S3_RCLONE, S3_MOTO, GCS))
-def test_a_forked_child_uses_the_store_that_its_parent_used(storage):
+@on(LOCAL, S3_RCLONE, of=SHARED)
+def test_a_forked_child_uses_the_store_that_its_parent_used_and_so_does_its_own_child(storage):
     store = opened(storage)
     first = store.store_media(png(), R1)
     content = store.retrieve_media(first)
@@ -221,24 +219,13 @@ def test_a_forked_child_uses_the_store_that_its_parent_used(storage):
             writer.write(of_size(9 * 2**20))
         assert sorted(store.list()) == sorted([first, new, writer.reference])
         store.delete_media(first)
-        return [str(new), str(writer.reference)]
+        return [str(new), str(writer.reference), in_a_fork(lambda: str(store.store_media(png(), R1)))]
 
-    new, large = in_a_fork(child)
-    assert storage.keys() == all_of(new, large)
+    new, large, of_a_child = in_a_fork(child)
+    assert storage.keys() == all_of(new, large, of_a_child)
     assert storage.read(large) == of_size(9 * 2**20)
     last = store.store_media(png(), R1)  # the parent goes on as before
-    assert set(store.list()) == {new, large, last}
-
-
-def test_a_forked_child_of_a_forked_child(rclone_storage):
-    store = opened(rclone_storage).create()
-
-    def child():
-        mine = str(store.store_media(png(), R1))
-        return [mine, *in_a_fork(lambda: [str(store.store_media(png(), R1))])]
-
-    references = in_a_fork(child)
-    assert set(store.list()) == set(references)
+    assert set(store.list()) == {new, large, of_a_child, last}
 
 
 def test_a_process_forked_in_the_middle_of_a_store_harms_nothing(local_storage):

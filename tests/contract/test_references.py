@@ -1,7 +1,5 @@
 """What a reference may be: a path below the root in any spelling of it, and nothing that leads elsewhere."""
 
-from __future__ import annotations
-
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,8 +10,7 @@ from tests.contract.conftest import on, storages
 from tests.contract.specimens import PNG, R1, STORE_JSON, png, traces
 from tests.storages import ALL_STORAGES, GCS, LOCAL, MEMORY, S3_RCLONE
 
-READS = ("retrieve_media", "info", "metadata", "open", "exists")
-EVERYWHERE = (*READS, "delete_media")
+EVERYWHERE = ("retrieve_media", "info", "metadata", "open", "get_url", "exists", "delete_media")
 NEVER = [
     *("", ".", "..", "/", "runs/../runs/r1/x.png", "runs/./r1/x.png", "../media/runs/r1/x.png", "runs//r1/x.png"),
     *("runs/r1/", "/etc/passwd", "file:///etc/passwd", "s3://another-bucket/runs/r1/x.png"),
@@ -54,17 +51,13 @@ def test_a_folder_is_no_media(storage, inhabited):
                 getattr(store, method)(folder)
         assert store.exists(folder) is False
     assert traces(storage) == before
-
-
-def test_an_empty_folder_is_no_media_either(local_storage):
-    store = MediaStore(local_storage.url)
-    store.store_media(png(), R1)
-    (Path(local_storage.url) / "runs" / "empty").mkdir()
-    for method in ("retrieve_media", "info", "open"):
-        with pytest.raises((InvalidReferenceError, MediaNotFoundError)):
-            getattr(store, method)("runs/empty")
-    with suppress(InvalidReferenceError):  # neither is a StorageError
-        store.delete_media("runs/empty")
+    if storage.name == LOCAL:
+        (Path(storage.url) / "runs" / "empty").mkdir()
+        for method in ("retrieve_media", "info", "open"):
+            with pytest.raises((InvalidReferenceError, MediaNotFoundError)):
+                getattr(store, method)("runs/empty")
+        with suppress(InvalidReferenceError):  # no StorageError
+            store.delete_media("runs/empty")
 
 
 @on(*ALL_STORAGES)
@@ -106,15 +99,7 @@ def test_odd_names_of_others_are_references_in_full(storage, store):
     assert storage.keys() == {STORE_JSON}
 
 
-def test_a_percent_encoded_file_url_names_the_file(local_storage):
-    store = MediaStore(local_storage.url)
-    local_storage.write("runs/a b/ü.png", PNG)
-    url = (Path(local_storage.url) / "runs/a b/ü.png").as_uri()
-    assert "%20" in url
-    assert store.info(url).reference == "runs/a b/ü.png"
-
-
-def test_a_root_that_another_roots_name_begins_with_is_another(local_storage, tmp_path):
+def test_a_root_that_another_roots_name_begins_with_is_another(local_storage):
     store = MediaStore(local_storage.url).create()
     other = MediaStore(f"{local_storage.url}-2")
     reference = other.store_media(png(), R1)
@@ -172,15 +157,17 @@ def test_nothing_is_written_through_a_symlink(local_storage, outside, link):
     place = Path(local_storage.url) / link
     place.parent.mkdir(parents=True, exist_ok=True)
     place.symlink_to(outside)
-    store = MediaStore(local_storage.url)
     before = traces(local_storage)
-    if link == ".fsmedia":
+
+    def in_pieces():
+        with MediaStore(local_storage.url).create_media(R1, "image/png") as writer:
+            writer.write(PNG)
+
+    writes = [in_pieces, lambda: MediaStore(local_storage.url).store_media(png(), R1)]
+    writes += [lambda: MediaStore(local_storage.url).create()] if link == ".fsmedia" else []
+    for write in writes:
         with pytest.raises(InvalidReferenceError, match="symlink"):
-            store.create()
-    with pytest.raises(InvalidReferenceError, match="symlink"):
-        store.store_media(png(), R1)
-    with pytest.raises(InvalidReferenceError, match="symlink"), store.create_media(R1, "image/png") as writer:
-        writer.write(PNG)
+            write()
     assert sorted(path.name for path in outside.iterdir()) == ["x.png", "x.png.meta"]
     assert traces(local_storage) == before
 

@@ -1,24 +1,17 @@
 """What is refused or given up leaves nothing: no byte, no folder, no temporary file, in a new root as in one in use."""
 
-from __future__ import annotations
-
 import io
 import os
 from pathlib import Path
 
 import pytest
 
-from fsmedia import (
+from fsmedia import MediaContent, MediaError, MediaMetadata, MediaNotFoundError, MediaStore, StorageError
+from fsmedia.errors import (
     InvalidLayoutError,
     InvalidMediaError,
-    MediaContent,
-    MediaError,
-    MediaMetadata,
-    MediaNotFoundError,
-    MediaStore,
     MediaTooLargeError,
     ReadOnlyStoreError,
-    StorageError,
     StoreConflictError,
     UnknownPolicyError,
 )
@@ -40,10 +33,10 @@ class Interrupted(BaseException):
 class Faulty:
     """A stream that gives some bytes and then fails, or gives what is no bytes."""
 
-    def __init__(self, then: object) -> None:
+    def __init__(self, then):
         self._answers = iter([PNG, then])
 
-    def read(self, size: int = -1) -> object:
+    def read(self, size=-1):
         """Give the next answer."""
         answer = next(self._answers)
         if isinstance(answer, BaseException):
@@ -169,38 +162,19 @@ def test_arguments_that_are_missing_or_of_another_kind(limited, unchanged):
 
 
 def test_contents_that_cannot_be_are_refused_when_they_are_made(tmp_path):
+    """What else no source may be is said in the unit tests of contents."""
     (tmp_path / "text.txt").write_text("text")
     with (tmp_path / "text.txt").open() as text:
-        refused = [
-            {"data": text},
-            {"data": io.StringIO("text")},
-            {"data": "no base64!"},
-            {"data": "QQ"},
-            {"data": 5},
-            {},
-            {"file_path": ""},
-            {"data": PNG, "url": "https://example.org/x.png"},
-            {"data": PNG, "mime_type": ""},
-            {"data": PNG, "mime_type": "image/*"},
-            {"data": PNG, "width": -1},
-            {"data": PNG, "nothing_known": 1},
-        ]
-        for fields in refused:
+        for fields in ({"data": text}, {"data": PNG, "mime_type": "image/*"}, {"width": -1}, {"nothing_known": 1}):
             with pytest.raises(InvalidMediaError):
-                MediaContent(**{"mime_type": "image/png", **fields})
-    with pytest.raises(InvalidMediaError, match="mime_type"):
-        MediaContent(data=PNG)
+                MediaContent(**{"data": PNG, "mime_type": "image/png", **fields})
 
 
 SETTINGS = [
-    *({"max_file_size": wrong} for wrong in (0, -1, "1")),
-    {"durability": "never"},
-    {"timeout": 60},
-    {"organization": "by-user"},
-    {"policies": {"retain-5days": "x"}},
-    {"default_policy": 5},
+    {"max_file_size": 0}, {"max_file_size": -1}, {"max_file_size": "1"}, {"durability": "never"}, {"timeout": 60},
+    {"organization": "by-user"}, {"policies": {"retain-5days": "x"}}, {"default_policy": 5},
     {"layouts": {"by-user": "x/{run_id}/{name}{ext}"}},
-]
+]  # fmt: skip
 
 
 def test_settings_that_cannot_be_are_refused_before_anything_is_asked(memory_storage):

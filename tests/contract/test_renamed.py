@@ -1,7 +1,5 @@
 """Old names of media that a sync renamed, or version 0.1 in place: nobody deletes by one unheard."""
 
-from __future__ import annotations
-
 import pickle
 import urllib.request
 

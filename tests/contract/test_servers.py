@@ -1,7 +1,5 @@
 """The test infrastructure itself: servers start and stop, oracles tell the truth, counts are exact."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

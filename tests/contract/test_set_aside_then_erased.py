@@ -1,7 +1,5 @@
 """What a repair set aside of somebody goes with the erasure, and whoever checks the receipt finds what stays."""
 
-from __future__ import annotations
-
 import json
 from datetime import timedelta
 

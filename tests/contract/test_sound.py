@@ -1,7 +1,5 @@
 """Raw sound becomes WAV whatever way it comes in, and what the bytes tell of a media stands in its sidecar."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """Storing, looked at from outside: what lies in the storage, byte for byte, and what stands in a sidecar."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io
@@ -30,24 +28,24 @@ storage = storages(LOCAL, S3_RCLONE)
 class Trickle:
     """A stream that can't seek and gives a few bytes at a time, whatever it is asked for."""
 
-    def __init__(self, data: bytes, at_most: int = 7) -> None:
+    def __init__(self, data, at_most=7):
         self._rest = memoryview(data)
         self._at_most = at_most
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size=-1):
         """Read less than asked."""
         size = min(self._at_most, size) if size >= 0 else self._at_most
         given, self._rest = self._rest[:size], self._rest[size:]
         return bytes(given)
 
 
-def from_file(folder: Path) -> MediaContent:
+def from_file(folder):
     path = folder / "picture.png"
     path.write_bytes(PNG)
     return MediaContent(file_path=str(path), mime_type="image/png")
 
 
-def from_open_file(folder: Path) -> MediaContent:
+def from_open_file(folder):
     path = folder / "picture.png"
     path.write_bytes(b"read already" + PNG)
     file = path.open("rb")
@@ -55,7 +53,7 @@ def from_open_file(folder: Path) -> MediaContent:
     return MediaContent(data=file, mime_type="image/png")
 
 
-def from_pipe(_: Path) -> MediaContent:
+def from_pipe(_):
     reading, writing = os.pipe()
     with os.fdopen(writing, "wb") as end:
         end.write(PNG)
@@ -189,18 +187,11 @@ def test_what_the_caller_handed_in_is_not_changed(memory_storage):
 
 
 EXTENSIONS = {
-    "application/pdf": ".pdf",
-    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": ".docx",
-    "application/json": ".json",
-    "application/json; charset=utf-8": ".json",
-    "image/svg+xml": ".svg",
-    "image/heic": ".heic",
-    "IMAGE/JPEG": ".jpg",
-    "audio/opus": ".opus",
-    "audio/webm;codecs=opus": ".weba",
-    "application/x-of-no-table": ".bin",
-    "application/vnd.of-no-table+json": ".json",
-}
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": ".docx", "application/pdf": ".pdf",
+    "application/json": ".json", "application/json; charset=utf-8": ".json", "image/svg+xml": ".svg",
+    "image/heic": ".heic", "IMAGE/JPEG": ".jpg", "audio/opus": ".opus", "audio/webm;codecs=opus": ".weba",
+    "application/x-of-no-table": ".bin", "application/vnd.of-no-table+json": ".json",
+}  # fmt: skip
 
 
 def test_the_extension_follows_the_mime_type(memory_storage):
@@ -260,15 +251,9 @@ def stored(storage, content=None, store=None, **fields):
 
 def test_a_full_sidecar_letter_by_letter(memory_storage):
     metadata = MediaMetadata(
-        run_id="r/1",
-        conversation_id="c1",
-        session_id="s1",
-        message_idx=3,
-        part_idx=1,
-        provider_id="openai",
-        timestamp=datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=2))),
-        policy_name="retain-7days",
-    )
+        run_id="r/1", conversation_id="c1", session_id="s1", message_idx=3, part_idx=1, provider_id="openai",
+        timestamp=datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=2))), policy_name="retain-7days",
+    )  # fmt: skip
     measures = {"duration": 1.5, "bit_rate": 1, "channels": 2, "width": 640, "height": 480, "fps": 25}
     content = png(caption='ein Bär "ü"\n', format="png", detail="high", **measures)
     reference = MediaStore(memory_storage.url).store_media(content, metadata)

@@ -1,7 +1,5 @@
 """Sweeps beside others, in any executor, by any clock: nothing that may stay is lost, all that must go goes."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import threading
@@ -21,12 +19,15 @@ from fsmedia import (
     utc_now,
 )
 from fsmedia.format import keys
-from fsmedia.maintenance import expiry
-from tests.conftest import make_storage
-from tests.storages import LOCAL, MEMORY, S3_MOTO
+from fsmedia.maintenance import expiry, verify
+from tests.contract.conftest import on, storages
+from tests.storages import LOCAL, MEMORY, S3_RCLONE
+from tests.transfers import opened
 
 DAY = timedelta(days=1)
 SPAWN = multiprocessing.get_context("spawn")
+
+storage = storages(LOCAL, MEMORY, S3_RCLONE)
 
 
 def pair(policy=None, text="x", run="r1"):
@@ -35,20 +36,10 @@ def pair(policy=None, text="x", run="r1"):
     return MediaContent.from_bytes(text.encode(), "text/plain"), metadata
 
 
-def opened(storage, **options):
-    return MediaStore(storage.url, storage_options=storage.options, **options)
-
-
 def left(storage):
     """Return what lies there but the settings, and the media that due entries are about."""
     there = {key for key in sorted(storage.keys()) if not key.startswith(".fsmedia/")}
     return there, {entry.reference for key in sorted(storage.keys()) if (entry := keys.parse_due(key))}
-
-
-@pytest.fixture(params=[LOCAL, MEMORY, S3_MOTO])
-def shared(request, tmp_path):
-    """Give a storage on which threads meet."""
-    return make_storage(request.param, request, tmp_path)
 
 
 @pytest.fixture
@@ -104,9 +95,9 @@ def judge(storage, results, swept, sweepers):
     assert max(total.values()) <= sweepers
 
 
-def test_threads_that_sweep_store_and_delete(shared, full_run):
-    store, done = opened(shared).create(), threading.Event()
-    rounds = 1 if shared.name == S3_MOTO else 6
+def test_threads_that_sweep_store_and_delete(storage, full_run):
+    store, done = opened(storage).create(), threading.Event()
+    rounds = 1 if storage.name not in (LOCAL, MEMORY) else 6
     rounds *= 10 if full_run else 1
     with ThreadPoolExecutor(7) as pool:
         sweepers = [pool.submit(sweeping, store, done) for _ in range(3)]
@@ -114,7 +105,7 @@ def test_threads_that_sweep_store_and_delete(shared, full_run):
             results = [each.result() for each in [pool.submit(come_and_go, store, n, rounds) for n in range(4)]]
         finally:
             done.set()
-        judge(shared, results, [each.result() for each in sweepers], 3)
+        judge(storage, results, [each.result() for each in sweepers], 3)
 
 
 def work(url, who, rounds):
@@ -132,11 +123,12 @@ def sweep_rounds(url, rounds):
     return counted
 
 
-def test_processes_that_sweep_store_and_delete(local_storage):
+def test_processes_that_sweep_store_and_delete(local_storage, full_run):
     opened(local_storage).create()
+    rounds = 20 if full_run else 8
     with ProcessPoolExecutor(4, SPAWN) as pool:
-        sweepers = [pool.submit(sweep_rounds, local_storage.url, 20) for _ in range(2)]
-        storers = [pool.submit(work, local_storage.url, who, 5) for who in range(2)]
+        sweepers = [pool.submit(sweep_rounds, local_storage.url, rounds) for _ in range(2)]
+        storers = [pool.submit(work, local_storage.url, who, rounds // 4) for who in range(2)]
         results, swept = [each.result() for each in storers], [each.result() for each in sweepers]
     judge(local_storage, results, [*swept, sweep_rounds(local_storage.url, 1)], 3)
 
@@ -155,6 +147,10 @@ def names(part):
     return {str(each.reference) for each in part}
 
 
+def contents(storage):
+    return {key: storage.read(key) for key in sorted(storage.keys())}
+
+
 def check_swept(storage, store, report, due, staying):
     assert names(report.deleted) == due
     assert (report.failed, report.skipped, report.examined) == ((), (), len(due))
@@ -162,15 +158,15 @@ def check_swept(storage, store, report, due, staying):
     assert left(storage)[0] == staying | {f"{each}.meta" for each in staying}
 
 
-def test_threads_do_the_windows(shared, small_windows):
-    store, due, staying = fill(shared)
+def test_threads_do_the_windows(storage, small_windows):
+    store, due, staying = fill(storage)
     with ThreadPoolExecutor(3) as pool:
         report = store.enforce_policy(executor=pool)
-    check_swept(shared, store, report, due, staying)
+    check_swept(storage, store, report, due, staying)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.parametrize("method", ["spawn", "fork"])
+@pytest.mark.parametrize("method", ["spawn", pytest.param("fork", marks=pytest.mark.full)])
 def test_processes_do_the_windows(local_storage, small_windows, method):
     store, due, staying = fill(local_storage)
     seen = []
@@ -182,8 +178,6 @@ def test_processes_do_the_windows(local_storage, small_windows, method):
 
 
 def test_processes_complete_the_index(local_storage, monkeypatch):
-    from fsmedia.maintenance import verify
-
     monkeypatch.setattr(verify, "_WINDOW", 3)
     store, due, staying = fill(local_storage)
     for key in [key for key in sorted(local_storage.keys()) if keys.parse_due(key)]:
@@ -195,7 +189,7 @@ def test_processes_complete_the_index(local_storage, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-@pytest.mark.parametrize("method", ["spawn", "fork"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.full)])
 def test_processes_do_not_see_this_ones_memory(memory_storage, method):
     store, due, staying = fill(memory_storage)
     before = memory_storage.keys()
@@ -268,51 +262,45 @@ def test_a_sweep_that_is_told_to_stop(memory_storage, small_windows):
 # -- clocks ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [LOCAL, S3_MOTO])
-@pytest.mark.parametrize("off", [timedelta(minutes=10), timedelta(minutes=-10)])
-def test_clocks_that_differ_delete_nothing(name, off, request, tmp_path):
-    shared = make_storage(name, request, tmp_path)
-    fill(shared)
-    before = {key: shared.read(key) for key in sorted(shared.keys())}
-    wrong = opened(shared, now=lambda: utc_now() + off)
+@on(LOCAL, S3_RCLONE)
+@pytest.mark.parametrize("sign", [1, -1], ids=["ahead", "behind"])
+def test_clocks_that_differ_delete_nothing_unless_by_a_little(sign, storage):
+    fill(storage)
+    before = contents(storage)
+    wrong = opened(storage, now=lambda: utc_now() + timedelta(minutes=10 * sign))
     with pytest.raises(StorageError, match="apart"):
         wrong.enforce_policy()
-    assert {key: shared.read(key) for key in sorted(shared.keys())} == before
+    assert contents(storage) == before
     assert len(wrong.enforce_policy(dry_run=True).deleted) == 10
+    near = opened(storage, now=lambda: utc_now() + timedelta(minutes=4 * sign))
+    assert len(near.enforce_policy().deleted) == 10
+    fill(storage)
     assert len(wrong.enforce_policy(now=utc_now()).deleted) == 10, "whoever says what time it is is believed"
-
-
-@pytest.mark.parametrize("off", [timedelta(minutes=4), timedelta(minutes=-4)])
-def test_clocks_that_differ_a_little_do(memory_storage, off):
-    fill(memory_storage)
-    assert len(opened(memory_storage, now=lambda: utc_now() + off).enforce_policy().deleted) == 10
 
 
 # -- dry runs ----------------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_changes_nothing(shared):
-    store, due, staying = fill(shared, 3)
+def test_a_dry_run_changes_nothing(storage):
+    store, due, staying = fill(storage, 3)
     held = store.store_media(*pair("retain-1days"))
     store.hold(held, "a reason")
     dated = store.store_media(*pair("retain-1days"))
     store.apply_policy(dated, "retain-30days")
-    before = {key: shared.read(key) for key in sorted(shared.keys())}
-    for reader in (store, opened(shared, read_only=True)):
+    before = contents(storage)
+    for reader in (store, opened(storage, read_only=True)):
         report = reader.enforce_policy(dry_run=True)
         assert (names(report.deleted), names(report.skipped), report.failed) == (due, {held}, ())
-        assert {key: shared.read(key) for key in sorted(shared.keys())} == before
+        assert contents(storage) == before
     with pytest.raises(ReadOnlyStoreError):
         reader.enforce_policy()
     assert set(store.list()) == due | staying | {held, dated}
 
 
-def test_an_empty_name_takes_no_policy_away(open_store):
+def test_an_empty_name_takes_no_policy_away(memory_storage):
     """A variable that was never set must not keep a media for ever; None does that."""
-    store = open_store()
-    reference = store.store_media(
-        MediaContent.from_bytes(b"x", "text/plain"), MediaMetadata(run_id="r1", policy_name="retain-1days")
-    )
+    store = opened(memory_storage)
+    reference = store.store_media(*pair("retain-1days"))
     with pytest.raises(UnknownPolicyError):
         store.apply_policy(reference, "")
     assert store.info(reference).policy_name == "retain-1days"

@@ -1,7 +1,5 @@
 """Media brought from one store to another: complete, under the same references where that can be, beside others."""
 
-from __future__ import annotations
-
 import asyncio
 import itertools
 import json

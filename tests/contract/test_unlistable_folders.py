@@ -1,7 +1,5 @@
 """What can't be listed, or says nothing, is an error of ours and not a smaller store; on any filesystem of fsspec."""
 
-from __future__ import annotations
-
 import os
 import socket
 import threading

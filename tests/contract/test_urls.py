@@ -1,7 +1,5 @@
 """URLs for other programs, asked for with nothing but urllib; and stored media as sources of new ones."""
 
-from __future__ import annotations
-
 import hashlib
 import http.server
 import re
@@ -39,7 +37,6 @@ storage = storages(LOCAL, S3_RCLONE)
 
 
 def stored(store, data=PNG, mime_type="image/png"):
-    """Store a picture."""
     return store.store_media(MediaContent.from_bytes(data, mime_type), RUN)
 
 
@@ -54,7 +51,6 @@ def get(url):
 
 
 def query(url):
-    """Return the parameters of a URL."""
     return {name: values[0] for name, values in parse_qs(urlsplit(url).query, strict_parsing=True).items()}
 
 
@@ -96,14 +92,6 @@ def test_local_names_are_percent_encoded(tmp_path):
             assert not re.search(r"[\s#?]", url)
             assert get(url)[2] == PNG
             assert store.retrieve_media(url).read_bytes() == PNG
-
-
-def test_a_local_link_that_leads_out_has_no_url(local_storage, tmp_path):
-    (tmp_path / "x.png").write_bytes(PNG)
-    (tmp_path / "media" / "runs").mkdir(parents=True)
-    (tmp_path / "media" / "runs" / "r1").symlink_to(tmp_path)
-    with pytest.raises(InvalidReferenceError):
-        opened(local_storage).get_url("runs/r1/x.png")
 
 
 @pytest.mark.parametrize(("name", "step"), [(MEMORY, "store.open"), (GCS, "service account")])
@@ -286,7 +274,7 @@ def test_gcs(gcs_storage, service_account):
 
 def test_a_media_of_the_same_store_as_source(storage):
     store = opened(storage)
-    first = stored(store)
+    first = store.store_media(MediaContent.from_bytes(PNG, "image/png", caption="kept"), RUN)
     second = MediaMetadata(run_id="second")
     for spelled in (first, f"{storage.url}/{first}"):
         again = store.store_media(MediaContent(storage_reference=spelled, mime_type="image/png"), second)
@@ -297,6 +285,7 @@ def test_a_media_of_the_same_store_as_source(storage):
     store.delete_media(first)
     assert set(store.list()) >= {again, third}
     assert storage.read(third) == storage.read(again) == PNG
+    assert store.info(third).caption == "kept"
 
 
 def test_what_is_no_source(storage):
