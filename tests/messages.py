@@ -18,34 +18,37 @@ def url(data: bytes, mime_type: str = "image/png") -> str:
     return f"data:{mime_type};base64,{b64(data)}"
 
 
+def said(*content: dict[str, Any], role: str = "user", name: str = "content") -> dict[str, Any]:
+    return {"role": role, name: list(content)}
+
+
+def block(kind: str, source: str, mime_type: str, data: str) -> dict[str, Any]:
+    """Return a part as Anthropic has it."""
+    return {"type": kind, "source": {"type": source, "media_type": mime_type, "data": data}}
+
+
 OPENAI_CHAT = {
     "model": "gpt",
     "messages": [
         {"role": "system", "content": "Be brief."},
-        {
-            "role": "user",
-            "content": [
-                {"type": "text", "text": url(b"not a media: text")},
-                {"type": "image_url", "image_url": {"url": url(PNG), "detail": "low"}},
-                {"type": "input_audio", "input_audio": {"data": b64(WAV), "format": "wav"}},
-                {"type": "file", "file": {"filename": "a.pdf", "file_data": url(b"%PDF-1.7", "application/pdf")}},
-                {"type": "file", "file": {"filename": "b.pdf", "file_data": b64(b"%PDF-1.4 b")}},
-                {"type": "image_url", "image_url": {"url": "https://example.org/x.png"}},
-            ],
-        },
+        said(
+            {"type": "text", "text": url(b"not a media: text")},
+            {"type": "image_url", "image_url": {"url": url(PNG), "detail": "low"}},
+            {"type": "input_audio", "input_audio": {"data": b64(WAV), "format": "wav"}},
+            {"type": "file", "file": {"filename": "a.pdf", "file_data": url(b"%PDF-1.7", "application/pdf")}},
+            {"type": "file", "file": {"filename": "b.pdf", "file_data": b64(b"%PDF-1.4 b")}},
+            {"type": "image_url", "image_url": {"url": "https://example.org/x.png"}},
+        ),
         {"role": "assistant", "content": None, "audio": {"id": "a1", "data": b64(WAV + b"1"), "transcript": "hi"}},
     ],
 }
 OPENAI_RESPONSES = {
     "input": [
-        {
-            "role": "user",
-            "content": [
-                {"type": "input_text", "text": "draw"},
-                {"type": "input_image", "image_url": url(PNG)},
-                {"type": "input_file", "filename": "a.pdf", "file_data": url(b"%PDF-1.7", "application/pdf")},
-            ],
-        },
+        said(
+            {"type": "input_text", "text": "draw"},
+            {"type": "input_image", "image_url": url(PNG)},
+            {"type": "input_file", "filename": "a.pdf", "file_data": url(b"%PDF-1.7", "application/pdf")},
+        ),
         {
             "type": "function_call_output",
             "call_id": "c",
@@ -64,48 +67,19 @@ OPENAI_REALTIME = {
 OPENAI_IMAGES = {"created": 1, "data": [{"b64_json": b64(PNG)}], "output_format": "png"}
 ANTHROPIC = {
     "messages": [
-        {
-            "role": "user",
-            "content": [
-                {
-                    "type": "image",
-                    "source": {"type": "base64", "media_type": "image/jpeg", "data": b64(b"\xff\xd8\xff" + PNG)},
-                },
-                {
-                    "type": "document",
-                    "source": {"type": "text", "media_type": "text/plain", "data": "cGxhaW4gdGV4dA=="},
-                },
-                {
-                    "type": "tool_result",
-                    "tool_use_id": "t",
-                    "content": [
-                        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": b64(PNG)}},
-                    ],
-                },
-            ],
-        },
-    ],
+        said(
+            block("image", "base64", "image/jpeg", b64(b"\xff\xd8\xff" + PNG)),
+            block("document", "text", "text/plain", "cGxhaW4gdGV4dA=="),
+            {"type": "tool_result", "tool_use_id": "t", "content": [block("image", "base64", "image/png", b64(PNG))]},
+        )
+    ]
 }
+L16 = {"mimeType": "audio/L16;codec=pcm;rate=24000", "data": b64(bytes(range(200)))}
 GEMINI = {
     "contents": [
-        {
-            "role": "user",
-            "parts": [
-                {"text": "what is it"},
-                {"inline_data": {"mime_type": "image/png", "data": b64(PNG)}},
-            ],
-        }
+        said({"text": "what is it"}, {"inline_data": {"mime_type": "image/png", "data": b64(PNG)}}, name="parts")
     ],
-    "candidates": [
-        {
-            "content": {
-                "role": "model",
-                "parts": [
-                    {"inlineData": {"mimeType": "audio/L16;codec=pcm;rate=24000", "data": b64(bytes(range(200)))}},
-                ],
-            }
-        }
-    ],
+    "candidates": [{"content": said({"inlineData": L16}, role="model", name="parts")}],
 }
 PROMPTKIT = {
     "Messages": [
@@ -116,8 +90,8 @@ PROMPTKIT = {
                 {"type": "image", "media": {"data": b64(PNG), "mime_type": "image/png", "detail": "low"}},
                 {"type": "image", "media": {"storage_reference": "out/media/runs/r/x.png", "mime_type": "image/png"}},
             ],
-        },
-    ],
+        }
+    ]
 }
 MCP = {
     "content": [
@@ -146,65 +120,29 @@ def spellings(data: bytes) -> st.SearchStrategy[str]:
     """Spell bytes as base64, in ways that programs have and in ways that none has."""
     plain, safe = b64(data), base64.urlsafe_b64encode(data).decode()
     lines = [plain[start : start + 76] for start in range(0, len(plain), 76)]
-    return st.sampled_from(
-        [
-            plain,
-            plain,
-            plain,
-            safe,
-            plain.rstrip("="),
-            safe.rstrip("="),
-            "\n".join(lines),
-            "\r\n".join(lines),
-            "\n".join(lines) + "\n",
-            plain + "\n",
-            plain + "\r\n",
-            "\n".join(plain),
-            plain + "=",
-            " " + plain,
-            plain[:-1],
-            plain[:3] + "\n" + plain[3:],
-            plain + "*",
-            plain.lower(),
-            plain + "\n\n",
-        ]
-    )
+    split = [
+        "\n".join(lines),
+        "\r\n".join(lines),
+        "\n".join(lines) + "\n",
+        "\n".join(plain),
+        plain[:3] + "\n" + plain[3:],
+    ]
+    ended = [plain + end for end in ("\n", "\r\n", "\n\n", "=", "*")]
+    cut = [plain.rstrip("="), safe.rstrip("="), plain[:-1]]
+    return st.sampled_from([plain, plain, plain, safe, " " + plain, plain.lower(), *split, *ended, *cut])
 
 
 DATA = st.binary(min_size=1, max_size=300)
 TEXTS = DATA.flatmap(spellings)
-TYPES = st.sampled_from(
-    [
-        "image/png",
-        "image/jpg",
-        "audio/wav",
-        "audio/pcm",
-        "audio/L16;rate=16000",
-        "audio/pcm;rate=-1",
-        "video/mp4",
-        "application/pdf",
-        "text/plain",
-        "IMAGE/PNG",
-        "nonsense",
-        "",
-        "a/b\n",
-        'image/png; charset="x"',
-    ]
-)
-HEADS = st.sampled_from(
-    [
-        "data:image/png;base64",
-        "data:IMAGE/PNG;BASE64",
-        "data:;base64",
-        "data:image/svg+xml;charset=utf-8;base64",
-        "data:image/png",
-        "data:a#b/c;base64",
-        "DATA:image/png;base64",
-        "data:audio/pcm;rate=8000;base64",
-        "data:x;base64",
-        'data:image/png;a="b";base64',
-    ]
-)
+TYPES = st.sampled_from([
+    "image/png", "image/jpg", "IMAGE/PNG", 'image/png; charset="x"', "audio/wav", "audio/pcm", "audio/pcm;rate=-1",
+    "audio/L16;rate=16000", "video/mp4", "application/pdf", "text/plain", "nonsense", "", "a/b\n",
+])  # fmt: skip
+HEADS = st.sampled_from([
+    "data:image/png;base64", "data:IMAGE/PNG;BASE64", "DATA:image/png;base64", 'data:image/png;a="b";base64',
+    "data:image/png", "data:;base64", "data:image/svg+xml;charset=utf-8;base64", "data:audio/pcm;rate=8000;base64",
+    "data:a#b/c;base64", "data:x;base64",
+])  # fmt: skip
 URLS = st.builds("{},{}".format, HEADS, TEXTS)
 PARTS = st.one_of(
     st.builds(lambda u: {"type": "image_url", "image_url": {"url": u}}, URLS),
@@ -217,12 +155,7 @@ PARTS = st.one_of(
     st.builds(lambda d: {"type": "file", "file": {"file_data": d, "filename": "x.pdf"}}, st.one_of(URLS, TEXTS)),
     st.builds(lambda d: {"type": "image_generation_call", "result": d}, TEXTS),
     st.builds(lambda d: {"type": "output_audio", "audio": d}, TEXTS),
-    st.builds(
-        lambda d, t, k: {"type": "image", "source": {"type": k, "media_type": t, "data": d}},
-        TEXTS,
-        TYPES,
-        st.sampled_from(["base64", "text"]),
-    ),
+    st.builds(block, st.just("image"), st.sampled_from(["base64", "text"]), TYPES, TEXTS),
     st.builds(lambda d, t: {"inlineData": {"mimeType": t, "data": d}}, TEXTS, TYPES),
     st.builds(lambda d, t: {"inline_data": {"data": d, "mime_type": t}}, TEXTS, TYPES),
     st.builds(lambda d, t: {"type": "image", "media": {"data": d, "mime_type": t, "caption": "x"}}, TEXTS, TYPES),

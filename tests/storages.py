@@ -44,6 +44,10 @@ class Storage(ABC):
     def read(self, key: str) -> bytes:
         """Return what lies at the key; FileNotFoundError if nothing does."""
 
+    def contents(self) -> dict[str, bytes]:
+        """Return what lies at each key, in their order."""
+        return {key: self.read(key) for key in sorted(self.keys())}
+
     @abstractmethod
     def write(self, key: str, data: bytes) -> None:
         """Put bytes at the key."""

@@ -1,7 +1,5 @@
 """Results of PromptArena to import: the one that its own code left, and ones that a test writes."""
 
-from __future__ import annotations
-
 import base64
 import json
 import shutil

@@ -1,23 +1,12 @@
 """The storages that importers and exporters are tested over: a folder, memory, and S3."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from fsmedia import MediaStore
-from tests.conftest import make_storage
-from tests.storages import LOCAL, MEMORY, S3_MOTO, Storage
+from tests.conftest import on
+from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, Storage
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-
-@pytest.fixture(params=[LOCAL, MEMORY, S3_MOTO])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    """Each of three storages."""
-    return make_storage(request.param, request, tmp_path)
+storage = on(LOCAL, MEMORY, S3_RCLONE, pytest.param(S3_MOTO, marks=pytest.mark.full))
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
 """A tree becomes a store where it is: no byte moves, every file that matches is a media with all its facts."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,17 +21,13 @@ from fsmedia import (
     UnknownPolicyError,
     adopt_folder,
 )
-from fsmedia.exchange import folders
+from fsmedia.exchange import folders, importing
 from fsmedia.exchange.folders import DEFAULT_PATTERN
 from tests.exchange.arena import PNG
 from tests.exchange.test_folder import MADE, plant
 from tests.protocol.faults import Crash, Fault, Faults, faulty_os
 from tests.protocol.worlds import each_call
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.storages import Storage
+from tests.storages import Storage
 
 FILES = {"r1/a.png": PNG, "r1/b.png": PNG, "r2/note": b"hello", "top.txt": b"top"}
 MEDIA = ("r1/a.png", "r1/b.png", "r2/note")
@@ -47,16 +42,27 @@ def snapshot(top: Path) -> dict[str, tuple[int, int, int, bytes]]:
     return found
 
 
-def test_a_tree_becomes_a_store_without_moving_a_byte(tmp_path: Path) -> None:
-    tree = plant(tmp_path / "tree", FILES)
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return plant(tmp_path / "tree", FILES)
+
+
+def test_a_tree_becomes_a_store_without_moving_a_byte(tree: Path) -> None:
     before = snapshot(tree)
+    planned = adopt_folder(tree, policy_name="retain-30days", dry_run=True)
+    assert snapshot(tree) == before
     report = adopt_folder(tree, policy_name="retain-30days")
+    assert [each.source for each in planned.stored] == [each.source for each in report.stored]
+    assert (planned.examined, planned.bytes, planned.skipped) == (report.examined, report.bytes, report.skipped)
     assert report.failed == ()
     assert [tuple(each) for each in report.stored] == [(f"folder:{name}", name) for name in MEDIA]
     assert [each.source for each in report.skipped] == ["folder:top.txt"]
     assert (report.bytes, report.duplicates, report.duplicate_bytes) == (2 * len(PNG) + 5, 1, len(PNG))
     after = snapshot(tree)
     assert {name: after[name] for name in before} == before
+    again = adopt_folder(tree, policy_name="retain-30days")
+    assert (again.stored, again.unchanged) == ((), 3)
+    assert snapshot(tree) == after
     store = MediaStore(tree)
     assert list(store.list(run_id="r1")) == ["r1/a.png", "r1/b.png"]
     record = store.info("r1/a.png")
@@ -71,27 +77,8 @@ def test_a_tree_becomes_a_store_without_moving_a_byte(tmp_path: Path) -> None:
     due = store.enforce_policy(now=datetime.fromtimestamp(MADE, UTC) + timedelta(days=31))
     assert {each.reference for each in due.deleted} == {"r1/b.png", "r2/note"}
     assert (tree / "top.txt").read_bytes() == b"top"
-
-
-def test_it_may_be_done_again_and_takes_what_is_new(tmp_path: Path) -> None:
-    tree = plant(tmp_path / "tree", FILES)
-    adopt_folder(tree)
-    before = snapshot(tree)
-    again = adopt_folder(tree)
-    assert (again.stored, again.unchanged) == ((), 3)
-    assert snapshot(tree) == before
     plant(tree, {"r3/new.png": PNG})
     assert [each.reference for each in adopt_folder(tree).stored] == ["r3/new.png"]
-
-
-def test_a_dry_run_plans_the_same_and_writes_nothing(tmp_path: Path) -> None:
-    tree = plant(tmp_path / "tree", FILES)
-    before = snapshot(tree)
-    planned = adopt_folder(tree, dry_run=True)
-    assert snapshot(tree) == before
-    done = adopt_folder(tree)
-    assert [each.source for each in planned.stored] == [each.source for each in done.stored]
-    assert (planned.examined, planned.bytes, planned.skipped) == (done.examined, done.bytes, done.skipped)
 
 
 def test_any_layout_and_mode(tmp_path: Path) -> None:
@@ -118,40 +105,24 @@ def test_on_every_storage(storage: Storage) -> None:
     assert all(storage.read(name) == data for name, data in FILES.items())
 
 
-def test_what_can_be_no_media_is_skipped(tmp_path: Path) -> None:
-    tree = plant(
-        tmp_path / "tree",
-        {
-            **FILES,
-            "r1/0003_01_u01m8343t30ehsv9fkm039etnz4.png": PNG,
-            "r1/a::b.png": PNG,
-            "r1/.hidden": PNG,
-            f"r1/{'x' * 252}": PNG,
-        },
-    )
+def test_what_can_be_no_media_is_skipped(tree: Path, tmp_path: Path) -> None:
+    none = ["r1/0003_01_u01m8343t30ehsv9fkm039etnz4.png", "r1/a::b.png", "r1/.hidden"]
+    plant(tree, dict.fromkeys([*none, f"r1/{'x' * 252}"], PNG))
     (tmp_path / "secret").write_text("secret")
-    (tree / "r1/link.png").symlink_to(tmp_path / "secret")
-    (tree / "r1/link.png.meta").symlink_to(tmp_path / "secret")
-    (tree / "r1/a.png.meta").symlink_to(tmp_path / "secret")
+    links = ["r1/link.png", "r1/link.png.meta", "r1/a.png.meta"]
+    for link in links:
+        (tree / link).symlink_to(tmp_path / "secret")
     os.mkfifo(tree / "r1/pipe")
     report = adopt_folder(tree)
     assert [each.reference for each in report.stored] == ["r1/b.png", "r2/note"]
-    assert {each.source.removeprefix("folder:") for each in report.skipped} == {
-        "top.txt",
-        "r1/0003_01_u01m8343t30ehsv9fkm039etnz4.png",
-        "r1/a::b.png",
-        "r1/.hidden",
-        "r1/link.png",
-        "r1/link.png.meta",
-        "r1/a.png.meta",
-        "r1/pipe",
+    assert {each.source for each in report.skipped} == {
+        f"folder:{name}" for name in (*none, *links, "top.txt", "r1/pipe")
     }
     assert [each.source[:12] for each in report.failed] == ["folder:r1/a.", "folder:r1/xx"]
     assert (tmp_path / "secret").read_text() == "secret"
 
 
-def test_what_is_refused_is_refused_before_a_byte_is_written(tmp_path: Path) -> None:
-    tree = plant(tmp_path / "tree", FILES)
+def test_what_is_refused_is_refused_before_a_byte_is_written(tree: Path, tmp_path: Path) -> None:
     before = snapshot(tree)
     for error, options in (
         (UnknownPolicyError, {"policy_name": "for ever"}),
@@ -171,10 +142,7 @@ def test_what_is_refused_is_refused_before_a_byte_is_written(tmp_path: Path) -> 
         adopt_folder(tree)
 
 
-def test_a_file_that_is_written_meanwhile_is_no_media_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fsmedia.exchange import importing
-
-    tree = plant(tmp_path / "tree", FILES)
+def test_a_file_that_is_written_meanwhile_is_no_media_yet(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = importing.SourceTree.open
 
     def growing(self: importing.SourceTree, path: str) -> object:
@@ -229,9 +197,8 @@ def test_adopting_keeps_what_a_client_of_the_live_store_writes_meanwhile(
     assert store.info("r1/a.png").policy_name == "retain-9days"
 
 
-def test_a_store_in_the_tree_is_left_alone(tmp_path: Path) -> None:
+def test_a_store_in_the_tree_is_left_alone(tree: Path) -> None:
     """Its media and sidecars were adopted as files of the outer one."""
-    tree = plant(tmp_path / "tree", FILES)
     inner = MediaStore(tree / "labs" / "x")
     inner.store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id="r1"))
     (tree / "labs" / "x" / "-1.png").write_bytes(PNG)
@@ -242,10 +209,9 @@ def test_a_store_in_the_tree_is_left_alone(tmp_path: Path) -> None:
     assert snapshot(tree / "labs") == before
 
 
-def test_no_tree_around_a_store_becomes_one(tmp_path: Path) -> None:
-    MediaStore(tmp_path / "tree" / "x").create()
-    plant(tmp_path / "tree", FILES)
-    before = snapshot(tmp_path / "tree")
+def test_no_tree_around_a_store_becomes_one(tree: Path) -> None:
+    MediaStore(tree / "x").create()
+    before = snapshot(tree)
     with pytest.raises(StoreConflictError, match="around the store at"):
-        adopt_folder(tmp_path / "tree")
-    assert snapshot(tmp_path / "tree") == before
+        adopt_folder(tree)
+    assert snapshot(tree) == before

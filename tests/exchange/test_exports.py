@@ -1,39 +1,43 @@
-"""Exports write whole files under names of their own, go on where they were killed, and replace nothing unasked."""
-
-from __future__ import annotations
+"""Exports write whole files, go on where they were killed, replace nothing unasked, and are imported again."""
 
 import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from fsmedia import (
     InvalidMediaError,
     MediaContent,
     MediaMetadata,
+    MediaNotFoundError,
     MediaStore,
     StoreConflictError,
     export_audiofolder,
     export_imagefolder,
     export_webdataset,
+    import_imagefolder,
+    import_webdataset,
 )
+from fsmedia.cli import typer_app
+from fsmedia.cli.cmd_demo import sample_run
+from fsmedia.exchange import imagefolder
 from tests.exchange.arena import PNG
 from tests.protocol.faults import CRASHES, Crash, Faults, faulty_os
 from tests.protocol.worlds import each_call
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.storages import LocalStorage, Storage
+from tests.storages import LocalStorage, Storage
 
 NOON = datetime(2026, 3, 4, 12, 0, 0, 500, tzinfo=UTC)
+
+
 HOSTILE = '../../test/\N{SNOWMAN}\n{"a": 1}'
 
 
@@ -60,6 +64,10 @@ def pictures(memory: MediaStore) -> MediaStore:
     return memory
 
 
+EXPORTS: list[Callable[..., Any]] = [export_imagefolder, export_audiofolder, export_webdataset]
+EACH_EXPORT = pytest.mark.parametrize("export", EXPORTS)
+
+
 def files(top: Path) -> dict[str, bytes]:
     return {str(each.relative_to(top)): each.read_bytes() for each in top.rglob("*") if each.is_file()}
 
@@ -82,23 +90,17 @@ def test_pictures_and_a_table_of_them(store: MediaStore, tmp_path: Path) -> None
     told = {row["reference"]: row for row in rows(tmp_path / "out")}
     assert list(told) == sorted(references[:2])
     row = told[references[0]]
+    ids = {"run_id": "r1", "conversation_id": "", "session_id": "", "message_idx": 3, "part_idx": 0}
+    facts = {"mime_type": "image/png", "size_bytes": len(PNG), "width": 1, "height": 1, "duration": None}
     assert row == {
         "file_name": references[0].rpartition("/")[2],
         "reference": references[0],
-        "run_id": "r1",
-        "conversation_id": "",
-        "session_id": "",
-        "message_idx": 3,
-        "part_idx": 0,
         "provider_id": HOSTILE,
-        "mime_type": "image/png",
-        "size_bytes": len(PNG),
         "sha256": hashlib.sha256(PNG).hexdigest(),
         "timestamp": "2026-03-04T12:00:00.000500Z",
         "text": HOSTILE,
-        "width": 1,
-        "height": 1,
-        "duration": None,
+        **ids,
+        **facts,
     }
     assert (tmp_path / "out/train" / row["file_name"]).read_bytes() == PNG
     assert len(files(tmp_path / "out")) == 3
@@ -156,22 +158,18 @@ def test_a_file_in_the_way_is_left_and_told(pictures: MediaStore, tmp_path: Path
     assert (tmp_path / "train" / name).read_bytes() != b"mine"
 
 
-def test_a_dry_run_writes_nothing(pictures: MediaStore, tmp_path: Path) -> None:
-    for export in EXPORTS:
-        planned = export(pictures, tmp_path / "out", dry_run=True)
-        assert not (tmp_path / "out").exists()
-        done = export(pictures, tmp_path / "out")
-        assert planned.model_copy(update={"dry_run": False, "took": done.took}) == done
-        assert "would export" in str(planned)
-        for path in sorted((tmp_path / "out").rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-        (tmp_path / "out").rmdir()
+@EACH_EXPORT
+def test_a_dry_run_or_an_empty_selection_writes_nothing(export: Any, pictures: MediaStore, tmp_path: Path) -> None:
+    report = export(pictures, tmp_path / "out", run_id="nobody")
+    assert (report.examined, report.files) == (0, ())
+    planned = export(pictures, tmp_path / "out", dry_run=True)
+    assert not (tmp_path / "out").exists()
+    done = export(pictures, tmp_path / "out")
+    assert planned.model_copy(update={"dry_run": False, "took": done.took}) == done
+    assert "would export" in str(planned)
 
 
-EXPORTS: list[Callable[..., Any]] = [export_imagefolder, export_audiofolder, export_webdataset]
-
-
-@pytest.mark.parametrize("export", EXPORTS)
+@EACH_EXPORT
 def test_nothing_goes_into_a_store(export: Callable[..., Any], tmp_path: Path) -> None:
     store = MediaStore(tmp_path / "media")
     fill(store)
@@ -183,14 +181,7 @@ def test_nothing_goes_into_a_store(export: Callable[..., Any], tmp_path: Path) -
     assert files(tmp_path) == before
 
 
-@pytest.mark.parametrize("export", EXPORTS)
-def test_an_empty_selection_writes_nothing(export: Callable[..., Any], pictures: MediaStore, tmp_path: Path) -> None:
-    report = export(pictures, tmp_path / "out", run_id="nobody")
-    assert (report.examined, report.files) == (0, ())
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("export", EXPORTS)
+@EACH_EXPORT
 def test_damaged_media_are_told_and_left_out(
     export: Callable[..., Any], memory: MediaStore, memory_storage: Storage, tmp_path: Path
 ) -> None:
@@ -208,28 +199,27 @@ def test_damaged_media_are_told_and_left_out(
     assert PNG + b"x" not in text
 
 
-@pytest.mark.parametrize("export", EXPORTS)
+@EACH_EXPORT
 def test_to_every_storage(export: Callable[..., Any], pictures: MediaStore, storage: Storage) -> None:
     report = export(pictures, storage.url, storage_options=storage.options)
     assert report.failed == ()
     assert set(report.files) <= storage.keys()
-    before = {key: storage.read(key) for key in sorted(storage.keys())}
+    before = storage.contents()
     assert export(pictures, storage.url, storage_options=storage.options).unchanged == report.exported
-    assert {key: storage.read(key) for key in sorted(storage.keys())} == before
+    assert storage.contents() == before
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ({"split": "../x"}, "split"),
-        ({"table": "csv"}, "table"),
-        ({"mime_type": 7}, "mime_type"),
-        ({"limit": -1}, "limit"),
-    ],
-)
-def test_words_that_mean_nothing_are_refused(pictures: MediaStore, tmp_path: Path, words: Any, said: str) -> None:
-    with pytest.raises(InvalidMediaError, match=said):
-        export_imagefolder(pictures, tmp_path / "out", **words)
+MEANINGLESS = [
+    *((export_imagefolder, words) for words in ({"split": "../x"}, {"table": "csv"}, {"mime_type": 7}, {"limit": -1})),
+    *((export_webdataset, {"prefix": prefix}) for prefix in ("../x", "a.b", "")),
+    *((export_webdataset, words) for words in ({"shard_bytes": 0}, {"shard_count": True})),
+]
+
+
+def test_words_that_mean_nothing_are_refused(pictures: MediaStore, tmp_path: Path) -> None:
+    for export, words in MEANINGLESS:
+        with pytest.raises(InvalidMediaError, match=next(iter(words))):
+            export(pictures, tmp_path / "out", **words)
     assert not (tmp_path / "out").exists()
 
 
@@ -237,14 +227,8 @@ def test_files_that_strangers_named_get_names_of_ours(
     memory: MediaStore, memory_storage: Storage, tmp_path: Path
 ) -> None:
     memory.create()
-    names = [
-        "runs/r1/test.tar.gz.png",
-        "runs/test/dev 1.png",
-        "top.png",
-        "runs/r1/\N{SNOWMAN}\n.png",
-        f"runs/r1/{'x' * 240}.png",
-    ]
-    for name in names:
+    names = ["runs/r1/test.tar.gz.png", "runs/test/dev 1.png", "top.png", "runs/r1/\N{SNOWMAN}\n.png"]
+    for name in [*names, f"runs/r1/{'x' * 240}.png"]:
         memory_storage.write(name, PNG)
     assert export_imagefolder(memory, tmp_path / "a").exported == 5
     assert export_webdataset(memory, tmp_path / "b").exported == 5
@@ -306,15 +290,6 @@ def test_missing_shards_are_written_again_and_others_refused(pictures: MediaStor
     assert files(tmp_path) == whole
 
 
-@pytest.mark.parametrize(
-    "words", [{"prefix": "../x"}, {"prefix": "a.b"}, {"prefix": ""}, {"shard_bytes": 0}, {"shard_count": True}]
-)
-def test_shards_that_mean_nothing_are_refused(pictures: MediaStore, tmp_path: Path, words: Any) -> None:
-    with pytest.raises(InvalidMediaError, match=next(iter(words))):
-        export_webdataset(pictures, tmp_path / "out", **words)
-    assert not (tmp_path / "out").exists()
-
-
 # -- crashes -----------------------------------------------------------------------------------------------
 
 
@@ -322,8 +297,6 @@ def test_shards_that_mean_nothing_are_refused(pictures: MediaStore, tmp_path: Pa
 def test_an_export_that_dies_anywhere_leaves_whole_files_and_goes_on(
     export: Callable[..., Any], pictures: MediaStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fsmedia.exchange import imagefolder
-
     monkeypatch.setattr(imagefolder, "_THREADS", 1)  # faults are counted one after the other
     export(pictures, tmp_path / "whole")
     whole = files(tmp_path / "whole")
@@ -349,3 +322,115 @@ def test_the_export_of_a_store_leaves_it_as_it_is(local_storage: LocalStorage, t
     for number, export in enumerate(EXPORTS):
         export(reader, tmp_path / f"out{number}")
     assert files(Path(local_storage.url)) == before
+
+
+# -- what an export wrote is imported again: the same media with all that the tables tell, once ------------------
+
+MADE = datetime(2026, 3, 4, 5, 6, 7, 890123, UTC)
+IN_NO_TABLE = {"reference", "policy_name", "expires_at", "xattrs", "detail", "size_kb"}
+LOST = IN_NO_TABLE | {"format", "bit_rate", "channels", "fps"}
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> MediaStore:
+    """Store pictures, sounds, a text and JSON, in two runs."""
+    store = MediaStore(tmp_path / "full")
+    ids = {"conversation_id": "c1", "session_id": "s1", "provider_id": "openai", "part_idx": 1, "timestamp": MADE}
+    for number, sample in enumerate(sample_run()):
+        metadata = MediaMetadata(run_id=f"r {number % 2}", message_idx=number, **ids)
+        store.store_media(MediaContent.from_bytes(sample.data, sample.mime_type, caption=sample.caption), metadata)
+    document = MediaContent.from_text('{"a": 1}', "application/json")
+    store.store_media(document, MediaMetadata(run_id="r1", timestamp=MADE))
+    return store
+
+
+def described(store: MediaStore, **words: Any) -> list[dict[str, Any]]:
+    """Return what a store knows of its media, but for what no table holds, and what is read from the bytes anew."""
+    told = [each.model_dump(exclude=LOST) for each in store.info_many(store.list(**words))]
+    return sorted(told, key=lambda each: (each["run_id"], each["message_idx"]))
+
+
+def test_a_webdataset_comes_back(full: MediaStore, storage: Storage, tmp_path: Path) -> None:
+    again = MediaStore(storage.url, storage_options=storage.options)
+    export_webdataset(full, tmp_path / "shards", shard_count=2)
+    planned = import_webdataset(again, tmp_path / "shards", dry_run=True)
+    assert storage.keys() == set()
+    report = import_webdataset(again, tmp_path / "shards")
+    assert (report.failed, report.skipped, len(report.stored)) == ((), (), len(list(full.list())))
+    assert len(planned.stored) == len(report.stored)
+    assert described(again) == described(full)
+    assert import_webdataset(again, tmp_path / "shards").unchanged == len(report.stored)
+    assert again.verify(deep=True).whole
+
+
+@pytest.mark.parametrize("table", ["jsonl", "parquet"])
+def test_folders_of_pictures_and_sound_come_back(table: Any, full: MediaStore, tmp_path: Path) -> None:
+    again = MediaStore(tmp_path / "again")
+    export_imagefolder(full, tmp_path / "pictures", table=table)
+    export_imagefolder(full, tmp_path / "pictures", table=table, split="test", run_id="r 0")
+    export_audiofolder(full, tmp_path / "sounds", table=table)
+    for folder in ("pictures", "sounds"):
+        report = import_imagefolder(again, tmp_path / folder)
+        assert (report.failed, report.skipped) == ((), ())
+        assert import_imagefolder(again, tmp_path / folder).stored == ()
+    for words in ({"mime_type": "audio"}, {"mime_type": "image", "run_id": "r 1"}):
+        assert described(again, **words) == described(full, **words)
+    assert again.verify(deep=True).whole
+
+
+def test_a_folder_of_others_takes_what_is_given(tmp_path: Path) -> None:
+    """Its table has a file and a text, as Hugging Face asks for, and names what it likes."""
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "secret.txt").write_text("not theirs")
+    rows = [
+        {"file_name": "a.png", "text": "a cat"}, {"file_name": "../secret.txt"}, {"file_name": "/etc/passwd"}, {"x": 1},
+        {"file_name": "gone.png"}, {"file_name": "a.png", "timestamp": "soon"},
+        {"file_name": "a.png", "message_idx": -1},
+    ]  # fmt: skip
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n5\n")
+    store = MediaStore(tmp_path / "media")
+    report = import_imagefolder(store, folder, ids={"run_id": "theirs"}, policy_name="retain-30days")
+    (record,) = store.info_many(store.list())
+    assert (record.run_id, record.caption, record.policy_name) == ("theirs", "a cat", "retain-30days")
+    assert len(report.failed) == 7
+    with pytest.raises(MediaNotFoundError, match=r"no metadata\.jsonl or metadata\.parquet"):
+        import_imagefolder(store, tmp_path)
+
+
+def test_shards_of_others_take_what_is_given(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        files = {
+            "a/1.jpg": b"\xff\xd8\xff", "a/1.json": b'{"text": "one"}', "a/2.jpg": b"\xff\xd8\xff.",
+            "3.json": b"5", "3.jpg": b"x",
+        }  # fmt: skip
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+        link = tarfile.TarInfo("4.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    (tmp_path / "y.tar").write_bytes(b"no tar")
+    store = MediaStore(tmp_path / "media")
+    report = import_webdataset(store, tmp_path, ids={"run_id": "theirs"})
+    assert sorted(each.caption or "" for each in store.info_many(store.list())) == ["", "one"]
+    assert sorted(each.source for each in report.failed) == ["webdataset:x.tar/3.jpg", "webdataset:y.tar"]
+
+
+def test_what_changed_on_the_way_is_refused(full: MediaStore, tmp_path: Path) -> None:
+    export_imagefolder(full, tmp_path / "pictures")
+    changed = next(path for path in (tmp_path / "pictures" / "train").iterdir() if path.suffix != ".jsonl")
+    changed.write_bytes(changed.read_bytes()[:-1] + b"?")
+    report = import_imagefolder(MediaStore(tmp_path / "again"), tmp_path / "pictures")
+    assert [Path(each.source).name for each in report.failed] == [changed.name]
+
+
+def test_the_commands(full: MediaStore, tmp_path: Path) -> None:
+    for kind in ("imagefolder", "webdataset"):
+        for words in (["export", kind, f"{tmp_path}/{kind}", "-s", full.url],
+                      ["import", kind, f"{tmp_path}/{kind}", "-s", f"{tmp_path}/again", "--json"]):  # fmt: skip
+            done = CliRunner().invoke(typer_app, words)
+            assert done.exit_code == 0, done.output
+        assert len(json.loads(done.stdout)["stored"]) >= 1

@@ -1,12 +1,11 @@
 """Trees of files become media by a pattern, and what is no media is told with its reason."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -21,13 +20,8 @@ from fsmedia import (
 )
 from fsmedia.exchange import importing
 from tests.exchange.arena import PNG
+from tests.storages import Storage
 from tests.style.project import PACKAGE, ROOT, run
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.storages import Storage
 
 FILES = {
     "r1/a.png": PNG,
@@ -39,6 +33,8 @@ FILES = {
     "r3/two\nlines.png": PNG + b"3",
     "r3/empty.png": b"",
 }
+
+
 MADE = 1_700_000_000
 
 
@@ -88,87 +84,58 @@ def test_what_is_no_media_is_skipped_with_its_reason(memory: MediaStore, tree: P
     (tree / "r1/inside.png").symlink_to(tree / "r1/a.png")
     (tree / "linked").symlink_to(tmp_path)
     os.mkfifo(tree / "r1/pipe.png")
-    plant(
-        tree,
-        {
-            "top.png": PNG,
-            "r1/deep/er.png": PNG,
-            "r1/.hidden.png": PNG,
-            ".git/r1/x.png": PNG,
-            "r1/a.png.meta": b"{}",
-            "r1/.tmp-u01m8343t30ehsv9fkm039etnz4": b"",
-        },
-    )
+    plant(tree, {"r1/a.png.meta": b"{}", "r1/.tmp-u01m8343t30ehsv9fkm039etnz4": b""})
+    plant(tree, dict.fromkeys(["top.png", "r1/deep/er.png", "r1/.hidden.png", ".git/r1/x.png"], PNG))
     report = import_folder(memory, tree)
     assert len(report.stored) == len(FILES)
     assert report.failed == ()
     reasons = {each.source.removeprefix("folder:"): each.reason for each in report.skipped}
     assert reasons == {
-        "r1/out.png": "is a link, which may lead anywhere",
-        "r1/inside.png": "is a link, which may lead anywhere",
-        "linked": "is a link, which may lead anywhere",
+        **dict.fromkeys(["r1/out.png", "r1/inside.png", "linked"], "is a link, which may lead anywhere"),
+        **dict.fromkeys(["top.png", "r1/deep/er.png"], "its path does not match the pattern"),
+        **dict.fromkeys(["r1/.hidden.png", ".git/"], "is hidden"),
         "r1/pipe.png": "is no regular file",
-        "top.png": "its path does not match the pattern",
-        "r1/deep/er.png": "its path does not match the pattern",
-        "r1/.hidden.png": "is hidden",
-        ".git/": "is hidden",
         "r1/a.png.meta": "is a sidecar: open the tree as a store to read what it says",
         "r1/.tmp-u01m8343t30ehsv9fkm039etnz4": "is a temporary file",
     }
     assert report.examined == len(FILES) + len(reasons)
 
 
-@pytest.mark.parametrize("kind", ["name", "file", "folder"])
+def test_a_name_without_a_utf_8_form_is_skipped(memory: MediaStore, tree: Path) -> None:
+    os.close(os.open(os.fsencode(tree) + b"/r1/\xff.png", os.O_CREAT | os.O_WRONLY))
+    (skipped,) = import_folder(memory, tree).skipped
+    assert (skipped.source, skipped.reason) == ("folder:r1/\\udcff.png", "its name has no UTF-8 form")
+
+
+@pytest.mark.parametrize(("call", "end", "lost"), [("open", "/a.png", 1), ("scandir", "/r1", 4)])
 def test_what_can_not_be_read_is_told_and_the_rest_goes_on(
-    memory: MediaStore, tree: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+    memory: MediaStore, tree: Path, call: str, end: str, lost: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if kind == "name":
-        os.close(os.open(os.fsencode(tree) + b"/r1/\xff.png", os.O_CREAT | os.O_WRONLY))
+    real = getattr(os, call)  # the tests may run as root, who can read everything
+
+    def refused(path: object, *rest: object, **more: object) -> object:
+        if str(path).rstrip("/").endswith(end):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refused)
         report = import_folder(memory, tree)
-        assert [each.reason for each in report.skipped] == ["its name has no UTF-8 form"]
-        assert report.skipped[0].source == "folder:r1/\\udcff.png"
-        return
-    # The tests may run as root, who can read everything.
-    real_scan, real_open = os.scandir, os.open
-
-    def scan(path: object) -> object:
-        if kind == "folder" and str(path).rstrip("/").endswith("/r1"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return real_scan(path)  # type: ignore[call-overload]
-
-    def opened(path: object, *rest: object, **more: object) -> int:
-        if kind == "file" and str(path).endswith("/a.png"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return real_open(path, *rest, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(os, "scandir", scan)
-    monkeypatch.setattr(os, "open", opened)
-    report = import_folder(memory, tree)
-    monkeypatch.undo()
     (failure,) = report.failed
     assert "r1/" in failure.source
     assert "EACCES" in str(failure.error) or "Permission denied" in str(failure.error)
-    assert len(report.stored) == len(FILES) - (1 if kind == "file" else 4)
+    assert len(report.stored) == len(FILES) - lost
 
 
 def test_the_pattern_tells_what_the_path_means(memory: MediaStore, tmp_path: Path) -> None:
     tree = plant(
         tmp_path / "t", {"openai/s1/2026-03-04/c-1/0007_02/x.y.png": PNG, "openai/s1/no/c-1/0007_02/x.png": b""}
     )
-    report = import_folder(
-        memory,
-        tree,
-        pattern="{provider_id}/{session_id}/{timestamp:%Y-%m-%d}/{conversation_id}/{message_idx:04d}+{part_idx}/{name}{ext}",
-        ids={"run_id": "given"},
-    )
-    assert report.stored == ()
+    ids = "{provider_id}/{session_id}/{timestamp:%Y-%m-%d}/{conversation_id}/{message_idx:04d}+{part_idx}"
+    given = {"run_id": "given", "session_id": "the path wins"}
+    assert import_folder(memory, tree, pattern=f"{ids}/{{name}}{{ext}}", ids=given).stored == ()
     (tree / "openai/s1/2026-03-04/c-1/0007_02").rename(tree / "openai/s1/2026-03-04/c-1/0007+2")
-    report = import_folder(
-        memory,
-        tree,
-        pattern="{provider_id}/{session_id}/{timestamp:%Y-%m-%d}/{conversation_id}/{message_idx:04d}+{part_idx}/{name}{ext}",
-        ids={"run_id": "given", "session_id": "the path wins"},
-    )
+    report = import_folder(memory, tree, pattern=f"{ids}/{{name}}{{ext}}", ids=given)
     record = memory.info(report.stored[0].reference)
     found = (record.provider_id, record.session_id, record.conversation_id, record.message_idx, record.part_idx)
     assert found == ("openai", "s1", "c-1", 7, 2)
@@ -232,9 +199,8 @@ def test_large_files_stream_in_one_pass_and_are_known_again(
 def test_what_is_too_large_for_the_store_is_refused(memory_storage: Storage, tree: Path) -> None:
     store = MediaStore(memory_storage.url, max_file_size=50)
     report = import_folder(store, tree)
-    assert {each.source for each in report.failed} == {
-        f"folder:{name}" for name, data in FILES.items() if len(data) > 50
-    }
+    large = {f"folder:{name}" for name, data in FILES.items() if len(data) > 50}
+    assert {each.source for each in report.failed} == large
     assert all("max_file_size" in str(each.error) for each in report.failed)
 
 
@@ -244,11 +210,6 @@ def test_a_media_whose_sidecar_is_damaged_is_told(memory: MediaStore, memory_sto
     memory_storage.write(f"{reference}.meta", b"{")
     report = import_folder(memory, tree)
     assert reference in str(report.failed[0].error)
-
-
-def test_nothing_there_is_an_error(memory: MediaStore, tmp_path: Path) -> None:
-    with pytest.raises(MediaNotFoundError):
-        import_folder(memory, tmp_path / "nowhere")
 
 
 def test_the_tree_may_lie_on_any_storage(storage: Storage, memory: MediaStore) -> None:
@@ -298,12 +259,14 @@ def test_trees_deeper_than_the_stack(memory: MediaStore, deep_tree: Path) -> Non
     assert [each.source.endswith("d/x.png") for each in report.skipped] == [True]
 
 
-def test_a_store_that_is_read_only_is_an_error_unless_nothing_is_written(memory_storage: Storage, tree: Path) -> None:
-    MediaStore(memory_storage.url).create()
-    store = MediaStore(memory_storage.url, read_only=True)
+def test_a_store_that_is_read_only_is_an_error_unless_nothing_is_written(memory: MediaStore, tree: Path) -> None:
+    memory.create()
+    store = MediaStore(memory.url, read_only=True)
     assert len(import_folder(store, tree, dry_run=True).stored) == len(FILES)
     with pytest.raises(ReadOnlyStoreError):
         import_folder(store, tree)
+    with pytest.raises(MediaNotFoundError):
+        import_folder(memory, tree / "nowhere")
 
 
 def test_no_media_of_a_window_is_lost_from_the_report(

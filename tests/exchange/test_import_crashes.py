@@ -1,14 +1,12 @@
 """An import dies at any call, or is killed: the next one stores what is missing, and nothing twice."""
 
-from __future__ import annotations
-
 import hashlib
 import signal
 import subprocess
 import sys
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -19,9 +17,6 @@ from tests.exchange.test_folder import plant
 from tests.protocol.faults import CRASHES, Fault, Faults
 from tests.protocol.worlds import World, each_call, fresh_world, run
 from tests.storages import LOCAL, MEMORY
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
