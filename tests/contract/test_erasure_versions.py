@@ -142,16 +142,23 @@ def test_versions_go_where_that_is_asked_for(versioned, deduplicate, clock):
     assert store.verify(deep=True).whole
 
 
-def test_what_is_held_keeps_its_versions(versioned):
+def test_what_is_held_and_what_is_anothers_keep_their_versions(versioned):
     store = opened(versioned)
     held = put(store, "alice")
     store.apply_policy(held, "retain-3days")
     store.hold(held, "a case")
+    for data in (b"first", b"second"):
+        versioned.write("runs/alice/his.txt", data)
+    sidecar = {"run_id": "bob", "mime_type": "text/plain", "size_bytes": 6, "timestamp": "2026-03-04T05:06:07Z"}
+    versioned.write("runs/alice/his.txt.meta", json.dumps(sidecar).encode())
     before = versions(versioned)
     receipt = store.erase(run_id="alice", versions=True)
     assert [each.reference for each in receipt.held] == [held]
+    assert [str(each.reference) for each in receipt.unclear] == ["runs/alice/his.txt"]
+    assert receipt.versions == ()
     after = versions(versioned)
     assert {pair for pair in before if held in pair[0]} <= set(after)
+    assert {b"first", b"second"} <= set(after.values())
     assert store.retrieve_media(held).read_bytes() == b"alice's"
 
 
@@ -220,19 +227,6 @@ def test_an_answer_that_is_none_does_not_hide_versions(versioned):
     assert not receipt.is_complete
 
 
-def test_what_lies_there_and_is_anothers_keeps_its_versions(versioned):
-    store = opened(versioned)
-    put(store, "alice")
-    for data in (b"first", b"second"):
-        versioned.write("runs/alice/his.txt", data)
-    sidecar = {"run_id": "bob", "mime_type": "text/plain", "size_bytes": 6, "timestamp": "2026-03-04T05:06:07Z"}
-    versioned.write("runs/alice/his.txt.meta", json.dumps(sidecar).encode())
-    receipt = store.erase(run_id="alice", versions=True)
-    assert [str(each.reference) for each in receipt.unclear] == ["runs/alice/his.txt"]
-    assert receipt.versions == ()
-    assert {b"first", b"second"} <= set(versions(versioned).values())
-
-
 def test_soft_delete_keeps_everything_for_a_time(memory_storage, monkeypatch):
     """By what the bucket says: no server here has soft delete."""
     store = opened(memory_storage)
@@ -297,7 +291,7 @@ def test_a_sweep_claims_no_bytes_that_the_bucket_keeps(versioned, clock, threads
     assert store.enforce_policy(now=clock()).versions_kept is False, "nothing was deleted"
 
 
-def test_a_dry_sweep_asks_the_bucket(versioned, clock):
+def test_a_dry_sweep_asks_the_bucket_and_leftovers_claim_no_bytes_either(versioned, clock):
     store = opened(versioned, now=clock)
     put(store, "r1", policy_name="retain-1days")
     clock.advance(timedelta(days=2))
@@ -305,11 +299,6 @@ def test_a_dry_sweep_asks_the_bucket(versioned, clock):
         plans = [store.enforce_policy(now=clock(), dry_run=True) for _ in range(2)]
     assert [plan.bytes_freed for plan in plans] == [0, 0]
     assert n["get_versioning"] == 1
-
-
-def test_sweeping_orphans_claims_no_bytes_either(versioned):
-    store = opened(versioned)
-    put(store, "r1", b"the same")
     versioned.write(f"runs/r1/0000_00_{keys.new_unique()}.png", b"a leftover")
     swept = store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True)
     assert (swept.mended, swept.bytes_freed, swept.versions_kept) == (1, 0, True)

@@ -31,6 +31,7 @@ CONFUSED = [
     "e\u0301",  # the same letter, decomposed
     "日本語", "🐻", "x" * 250, "x" * 300, "x" * 299 + "y", "é" * 150, "con", "*", "?", "[a]", "#", "=", "'\"",
 ]  # fmt: skip
+TOP = [".fsmedia", ".FSMEDIA", "by-run", "by-session", ".dedup_index.json", ".tmp-u" + "0" * 26, "~2efsmedia"]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -91,21 +92,16 @@ def test_a_day_in_a_template_is_the_medias_own_in_utc(memory_storage, clock):
     assert reference.startswith("runs/r1/2026-01-01/")
 
 
+REFUSED = """
+    runs/{run_id}/{name} runs/{name}{ext} ../{run_id}/{name}{ext} /runs/{run_id}/{name}{ext}
+    .fsmedia/{run_id}/{name}{ext} by-run/{run_id}/{name}{ext} runs/{run_id.__class__}/{name}{ext}
+    runs/{run_id!r}/{name}{ext} runs/{run_id}{session_id}/{name}{ext} runs/{nothing}/{run_id}/{name}{ext}
+    runs//{run_id}/{name}{ext} lab/{timestamp:%Y}/{mime_type}/{run_id}-{message_idx:04d}/{name}{ext}
+"""
+
+
 def test_a_template_that_would_lose_or_leave_is_refused_at_once(memory_storage):
-    for template in (
-        "runs/{run_id}/{name}",
-        "runs/{name}{ext}",
-        "../{run_id}/{name}{ext}",
-        "/runs/{run_id}/{name}{ext}",
-        ".fsmedia/{run_id}/{name}{ext}",
-        "by-run/{run_id}/{name}{ext}",
-        "runs/{run_id.__class__}/{name}{ext}",
-        "runs/{run_id!r}/{name}{ext}",
-        "runs/{run_id}{session_id}/{name}{ext}",
-        "runs/{nothing}/{run_id}/{name}{ext}",
-        "runs//{run_id}/{name}{ext}",
-        "lab/{timestamp:%Y}/{mime_type}/{run_id}-{message_idx:04d}/{name}{ext}",
-    ):
+    for template in REFUSED.split():
         with pytest.raises(InvalidLayoutError):
             opened(memory_storage, layouts={"by-run": template})
     assert memory_storage.keys() == set()
@@ -130,25 +126,27 @@ def test_no_two_ids_share_a_folder_and_each_comes_back_whole(storage):
         assert store.folder(run_id=run_id) == folders[run_id]
 
 
-def test_ids_come_back_whole_where_another_id_is_the_folder(memory_storage, clock):
-    store = opened(memory_storage, clock, organization="by-session")
-    for number, run_id in enumerate(CONFUSED):
-        store.store_media(png(), MediaMetadata(run_id=run_id, session_id=f"s{number}"))
-    for number, run_id in enumerate(CONFUSED):
-        (reference,) = store.list(run_id=run_id)
-        assert store.info(reference).session_id == f"s{number}"
-
-
-def test_ids_stay_apart_at_the_top_of_a_store(memory_storage, clock):
-    """A template without a folder of its own: an id must not become a name that means something."""
-    store = opened(memory_storage, clock, layouts={"by-run": "{run_id}/{name}{ext}"})
-    ids = [".fsmedia", ".FSMEDIA", "by-run", "by-session", ".dedup_index.json", ".tmp-u" + "0" * 26, "~2efsmedia"]
-    of_id = {run_id: store.store_media(png(), MediaMetadata(run_id=run_id)) for run_id in ids}
+@pytest.mark.parametrize(
+    ("settings", "ids"),
+    [
+        ({"organization": "by-session"}, CONFUSED),
+        # A template without a folder of its own: an id must not become a name that means something.
+        ({"layouts": {"by-run": "{run_id}/{name}{ext}"}}, TOP),
+    ],
+    ids=["another id is the folder", "at the top of a store"],
+)
+def test_ids_stay_apart_and_come_back_whole(memory_storage, clock, settings, ids):
+    store = opened(memory_storage, clock, **settings)
+    of_id = {
+        run_id: store.store_media(png(), MediaMetadata(run_id=run_id, session_id=f"s{number}"))
+        for number, run_id in enumerate(ids)
+    }
     assert memory_storage.keys() == {STORE_JSON, *of_id.values(), *(f"{key}.meta" for key in of_id.values())}
     assert sorted(store.list()) == sorted(of_id.values())
-    for run_id, reference in of_id.items():
+    for number, (run_id, reference) in enumerate(of_id.items()):
         assert list(store.list(run_id=run_id)) == [reference]
-        assert store.info(reference).run_id == run_id
+        record = store.info(reference)
+        assert (record.run_id, record.session_id) == (run_id, f"s{number}")
 
 
 def test_a_root_too_long_and_an_unusable_id_are_refused_before_anything_is_written(memory_storage):

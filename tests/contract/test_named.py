@@ -183,14 +183,39 @@ def test_a_sync_onto_names_that_a_client_writes(storage, memory_storage, full_ru
 
 
 @EXACT
-@pytest.mark.parametrize("replaced", [False, True], ids=["new", "replaced"])
-def test_a_client_who_writes_between_bytes_and_sidecar_of_a_sync(storage, source, replaced, monkeypatch):
-    opened(storage).create()
-    if replaced:
+@pytest.mark.parametrize(
+    ("owner", "name", "there"),
+    [
+        (sync_copy, "_put_sidecars", "nothing"),
+        (sync_copy, "_put_sidecars", "another"),
+        (sync_copy, "_update", "an older sidecar"),
+        (sync_copy, "_heal", "the same"),
+        (sync_copy.SyncUpload, "_check_bytes", "nothing"),
+    ],
+    ids=["between bytes and sidecar", "and another was there", "to be updated", "read to heal it", "read again"],
+)
+def test_a_client_who_writes_what_a_sync_is_at(storage, source, owner, name, there, monkeypatch):
+    """The sync had compared the old bytes, and put their sidecar beside the client's.
+
+    Read to heal: the new bytes were taken for rot, and the old ones put under the new sidecar. Read again, what the
+    sync had just written was another's by then: it took that for wrong, and deleted acknowledged bytes.
+    """
+    store = opened(storage).create()
+    if name == "_check_bytes" and store._backend.exclusion is not Exclusion.CONDITIONS:
+        pytest.skip("they are read again under the lock")
+    if there == "another":
         write(storage, b"old")
-    before(monkeypatch, sync_copy, "_put_sidecars", lambda: write(storage))
-    assert sync(source, storage).failed == ()
+    elif there != "nothing":
+        sync(source, storage)
+    if there == "an older sidecar":
+        source.fs.setxattrs(NAME, {"user.colour": "red"})
+    before(monkeypatch, owner, name, lambda: write(storage))
+    report = sync(source, storage, verify_copies="read" if name in ("_heal", "_check_bytes") else "size")
     assert torn(storage) == set()
+    if name in ("_put_sidecars", "_update"):
+        assert [str(each.error.reference) for each in report.failed] == ([NAME] if name == "_update" else [])
+    if name in ("_update", "_check_bytes"):
+        assert store.fs.cat_file(NAME) == NEW
 
 
 @EXACT
@@ -214,51 +239,19 @@ def test_a_deletion_under_way_at_the_source_of_a_sync_is_none_at_the_target(stor
     assert store.fs.getxattr(NAME, "user.colour") == "red"
 
 
-@EXACT
-def test_a_client_who_overwrites_what_a_sync_is_about_to_update(storage, source, monkeypatch):
-    """The sync had compared the old bytes, and put their sidecar beside the client's."""
-    sync(source, storage)
-    source.fs.setxattrs(NAME, {"user.colour": "red"})
-    before(monkeypatch, sync_copy, "_update", lambda: write(storage))
-    report = sync(source, storage)
-    assert torn(storage) == set()
-    assert [str(each.error.reference) for each in report.failed] == [NAME]
-    assert opened(storage).fs.cat_file(NAME) == NEW
-
-
-@EXACT
-@pytest.mark.parametrize("half", [False, True], ids=["whole", "under way"])
-def test_a_client_who_overwrites_what_a_sync_reads_to_heal_it(storage, source, half, monkeypatch):
+@on(S3_MOTO, of=(S3_MOTO, S3_SEAWEED))
+def test_a_sync_that_heals_what_a_client_has_half_written(storage, source, monkeypatch):
     """Its new bytes were taken for rot, and the old ones put under the new sidecar."""
-    store = opened(storage).create()
     sync(source, storage)
-    real_put, real_settle = commit.STORE_CONDITIONAL, named.put_sidecar_conditionally
-    if half:
-        if store._backend.exclusion is not Exclusion.CONDITIONS:
-            pytest.skip("bytes and sidecar come together under a lock")
+    steps, settle = commit.STORE_CONDITIONAL, named.put_sidecar_conditionally
 
-        def settle(operations):
-            monkeypatch.setattr(commit, "STORE_CONDITIONAL", real_put)
-            sync(source, storage, verify_copies="read")
-            return real_settle(operations)
-
-        replace_step(monkeypatch, "STORE_CONDITIONAL", real_settle, settle)
-        store.fs.pipe_file(NAME, NEW)
-    else:
-        before(monkeypatch, sync_copy, "_heal", lambda: write(storage))
+    def later(operations):
+        monkeypatch.setattr(commit, "STORE_CONDITIONAL", steps)
         sync(source, storage, verify_copies="read")
-    assert torn(storage) == set()
+        return settle(operations)
 
-
-@on(S3_MOTO, of=(LOCAL, MEMORY, S3_MOTO, S3_SEAWEED))
-def test_a_client_who_overwrites_what_a_sync_reads_again(storage, source, monkeypatch):
-    """What the sync had just written was another's by then: it took that for wrong, and deleted acknowledged bytes."""
-    store = opened(storage).create()
-    if store._backend.exclusion is not Exclusion.CONDITIONS:
-        pytest.skip("they are read again under the lock")
-    before(monkeypatch, sync_copy.SyncUpload, "_check_bytes", lambda: write(storage))
-    sync(source, storage, verify_copies="read")
-    assert store.fs.cat_file(NAME) == NEW
+    replace_step(monkeypatch, "STORE_CONDITIONAL", settle, later)
+    write(storage)
     assert torn(storage) == set()
 
 
