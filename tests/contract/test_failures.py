@@ -192,14 +192,11 @@ def test_every_public_error_is_documented_and_no_builtins_name():
         assert not hasattr(builtins, name)
 
 
-def test_a_name_with_line_breaks_does_not_break_the_line(memory_storage):
+def test_a_name_with_line_breaks_does_not_break_the_line_and_a_refused_content_is_not_quoted(memory_storage):
     with pytest.raises(MediaNotFoundError) as caught:
         opened(memory_storage).create().info("runs/r1/a\nERROR forged.png")
     assert "\n" not in str(caught.value)
     assert caught.value.reference == "runs/r1/a\nERROR forged.png"
-
-
-def test_a_refused_content_is_not_quoted():
     with pytest.raises(MediaError) as caught:
         MediaContent(data="secret-Qp71 is no base64", mime_type="image/png")
     assert all("secret-Qp71" not in text for text in texts(caught.value) if "MediaContent(data=" not in text)
