@@ -179,9 +179,17 @@ def test_nothing_that_was_erased_is_visible_for_a_moment(versioned, monkeypatch)
     assert not any(seen)
 
 
-def test_a_version_that_may_not_be_removed_is_told(versioned, monkeypatch):
-    """A lock, or missing rights: what is listed afterwards counts, whatever was answered."""
+def test_an_answer_that_is_none_hides_no_version_and_one_that_may_not_be_removed_is_told(versioned, monkeypatch):
+    """Where there never were versions the answer is empty, as any other XML seems. Deletions have told otherwise.
+
+    A lock, or missing rights: what is listed afterwards counts, whatever was answered.
+    """
     store = opened(versioned)
+    gone = put(store, "alice")
+    with versioned.server.answering(WrongAnswer(method="GET", target="versioning", body=b"<ListBucketResult/>")):
+        receipt = store.erase(run_id="alice")
+    assert told(receipt) >= {gone, f"{gone}.meta"}
+    assert not receipt.is_complete
     gone = put(store, "alice")
     monkeypatch.setattr(store._backend, "delete_versions", lambda _: {})
     receipt = store.erase(run_id="alice", versions=True)
@@ -215,16 +223,6 @@ def test_without_an_answer_nobody_claims_to_know(versioned, monkeypatch):
     assert ["refused access" in each.reason for each in receipt.versions] == [True]
     assert receipt.bytes_freed == 0
     assert [each.kind for each in store.check_receipt(receipt).traces] == ["version"]
-
-
-def test_an_answer_that_is_none_does_not_hide_versions(versioned):
-    """Where there never were versions the answer is empty, as any other XML seems. Deletions have told otherwise."""
-    store = opened(versioned)
-    gone = put(store, "alice")
-    with versioned.server.answering(WrongAnswer(method="GET", target="versioning", body=b"<ListBucketResult/>")):
-        receipt = store.erase(run_id="alice")
-    assert told(receipt) >= {gone, f"{gone}.meta"}
-    assert not receipt.is_complete
 
 
 def test_soft_delete_keeps_everything_for_a_time(memory_storage, monkeypatch):

@@ -80,10 +80,8 @@ def test_each_shape_goes_out_and_comes_back(storage, deduplicate):
 def test_types_and_places_are_kept(store):
     made = store.externalize(ANTHROPIC, MediaMetadata(run_id="r1", message_idx=10))
     records = {(record.message_idx, record.part_idx): record for record in map(store.info, store.list())}
-    assert {place: record.mime_type for place, record in records.items()} == {
-        (10, 0): "image/jpeg",
-        (10, 2): "image/png",
-    }
+    types = {place: record.mime_type for place, record in records.items()}
+    assert types == {(10, 0): "image/jpeg", (10, 2): "image/png"}
     sound = store.externalize(GEMINI, R1)["candidates"][0]["content"]["parts"][0]["inlineData"]["data"]
     record = store.info(sound)
     assert record.mime_type == "audio/wav", "raw sound can be played"
