@@ -17,7 +17,7 @@ from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
 from tests.protocol.worlds import STORE_JSON, fresh_world
 from tests.storages import LOCAL, MEMORY, LocalStorage, Storage
 
-THREADS, ROUNDS = 8, 40
+THREADS, ROUNDS = 8, 20
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -92,7 +92,7 @@ def test_an_empty_folder_that_comes_and_goes(durability: str, tmp_path: Path) ->
     stores = [world.open().create() for _ in range(4)]
 
     def work(who: int) -> None:
-        for _ in range(150):
+        for _ in range(60):
             stores[who].delete_media(stores[who].store_media(content("x"), MediaMetadata(run_id="only")))
 
     at_once(4, work)
@@ -103,7 +103,7 @@ def test_deletes_of_one_media(tmp_path: Path) -> None:
     for kind in (LOCAL, MEMORY):
         world = fresh_world(kind, tmp_path)
         store = world.open()
-        for _ in range(20):
+        for _ in range(8):
             reference = store.store_media(content("x"), MediaMetadata(run_id="shared"))
             at_once(4, lambda _, store=store, reference=reference: store.delete_media(reference))
             assert not store.exists(reference)
@@ -120,9 +120,9 @@ def test_processes_store_and_delete(tmp_path: Path) -> None:
     world = fresh_world(LOCAL, tmp_path, first=True)
     kept: dict[str, str] = {}
     with ProcessPoolExecutor(2, mp_context=SPAWN) as pool:
-        for left in [pool.submit(work_in_process, world.storage.url, who, 150) for who in range(2)]:
+        for left in [pool.submit(work_in_process, world.storage.url, who, 60) for who in range(2)]:
             kept |= left.result()
-    assert len(kept) == 60
+    assert len(kept) == 24
     check_left(world.storage, world.open(), kept)
 
 
@@ -140,7 +140,7 @@ def check_founded(storage: Storage) -> None:
 
 @pytest.mark.parametrize("kind", [LOCAL, MEMORY])
 def test_threads_found_a_store(kind: str, tmp_path: Path) -> None:
-    for _ in range(15):
+    for _ in range(6):
         world = fresh_world(kind, tmp_path, first=True)
         stores = [world.open() for _ in range(8)]
 
@@ -162,11 +162,11 @@ def found(url: str, who: int) -> str:
 
 
 def test_processes_found_a_store(tmp_path: Path) -> None:
-    with ProcessPoolExecutor(4, mp_context=SPAWN) as pool:
-        list(pool.map(abs, range(4)))  # all are there and idle
-        for _ in range(10):
+    with ProcessPoolExecutor(3, mp_context=SPAWN) as pool:
+        list(pool.map(abs, range(3)))  # all are there and idle
+        for _ in range(6):
             world = fresh_world(LOCAL, tmp_path, first=True)
-            references = [f.result() for f in [pool.submit(found, world.storage.url, who) for who in range(4)]]
+            references = [f.result() for f in [pool.submit(found, world.storage.url, who) for who in range(3)]]
             assert list(world.open().list()) == sorted(references)
             check_founded(world.storage)
 
@@ -222,7 +222,7 @@ def test_a_listing_shows_no_part(kind: str, tmp_path: Path) -> None:
 
     def write(who: int) -> None:
         mine: list[str] = []
-        for number in range(150):
+        for number in range(60):
             data = bytes([number]) * 3000
             mine.append(store.store_media(MediaContent.from_bytes(data, "text/plain"), MediaMetadata(run_id="r1")))
             if len(mine) > 5:

@@ -18,7 +18,7 @@ from fsmedia.storage import SEEK_BLOCK
 from tests.servers import Requests
 from tests.storages import GCS, ObjectStorage, S3Storage, switch_looks
 
-MANY = 1_200
+MANY = 600
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20_000)
 
 

@@ -13,9 +13,9 @@ from tests.conftest import make_storage
 from tests.storages import LOCAL, MEMORY, S3_MOTO, Storage
 
 
-@pytest.fixture(params=[LOCAL, MEMORY, S3_MOTO])
+@pytest.fixture(params=[LOCAL, *(pytest.param(each, marks=pytest.mark.full) for each in (MEMORY, S3_MOTO))])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    """Give a folder, memory and S3 in turn."""
+    """Give a folder; at full size memory and S3 too."""
     return make_storage(request.param, request, tmp_path)
 
 

@@ -11,6 +11,7 @@ from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.format import keys
 from tests.contract.specimens import PNG
 from tests.deduplicated import marker_of, sidecar_of, told
+from tests.protocol.worlds import rebuilt
 from tests.storages import S3Storage, Storage
 
 OTHER = b"\x89PNG\r\n\x1a\n" + b"other" * 300
@@ -50,6 +51,18 @@ def filled(store: MediaStore) -> Media:
     """Store what damage is done to."""
     store.fs.pipe_file("runs/r1/named.png", PNG + b"named")
     return Media(put(store, "r1"), put(store, "r2"), put(store, "r3", OTHER, "retain-30days"), "runs/r1/named.png")
+
+
+def damaged(storage: Storage, kind: type, name: str, *, shared: bool) -> tuple[Media, Made]:
+    """Fill a storage and damage it."""
+
+    def build() -> tuple[Media, Made]:
+        media = filled(
+            MediaStore(storage.url, storage_options=storage.options, deduplicate=shared, durability="rename").create()
+        )
+        return media, getattr(kind, name)(storage, media)
+
+    return rebuilt((type(storage), kind, name, shared), storage, build)
 
 
 def rewrite(storage: Storage, reference: str, **values: object) -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fsmedia import MediaStore, StorageError
+from fsmedia import StorageError
 from fsmedia.format import keys
 from fsmedia.maintenance import repair
 from tests.contract.specimens import PNG, traces
-from tests.protocol.faults import Fault, Faults
-from tests.protocol.worlds import World, each_call, fresh_world, run
+from tests.protocol.faults import Fault
+from tests.protocol.worlds import World, each_fault, fresh_world, run
 from tests.storages import LOCAL, MEMORY
-from tests.verify.damages import Anywhere, Made, Media, Plain, PlainDeep, Shared, SharedDeep, filled, kinds
+from tests.verify.damages import Anywhere, Made, Media, Plain, PlainDeep, Shared, SharedDeep, kinds
+from tests.verify.damages import damaged as damage
 
 CASES: list[Any] = [
     *((kind, name, False) for kind, name in kinds(Anywhere, Plain, PlainDeep)),
@@ -49,8 +49,7 @@ def in_order(monkeypatch: pytest.MonkeyPatch) -> None:
 def damaged(kind: str, tmp_path: Path, case: tuple[type, str, bool]) -> tuple[World, Media, Made]:
     """Return a store with one damage."""
     world = fresh_world(kind, tmp_path, first=True, durability="rename")
-    media = filled(MediaStore(world.storage.url, deduplicate=case[2], durability="rename").create())
-    return world, media, getattr(case[0], case[1])(world.storage, media)
+    return world, *damage(world.storage, case[0], case[1], shared=case[2])
 
 
 def check(world: World, media: Media, made: Made, before: dict[str, bytes]) -> None:
@@ -81,7 +80,7 @@ def finish(world: World, media: Media, made: Made, before: dict[str, bytes]) -> 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(named, case)))
 def test_a_repair_that_is_killed(case: tuple[type, str, bool], tmp_path: Path) -> None:
-    for faults in each_call(partial(Faults, fault=Fault.CRASH_AFTER)):
+    for faults in each_fault(Fault.CRASH_AFTER):
         world, media, made = damaged(MEMORY, tmp_path, case)
         before = traces(world.storage)
         run(world, faults, "calls", lambda store: store.verify(**REPAIR))
@@ -92,7 +91,7 @@ def test_a_repair_that_is_killed(case: tuple[type, str, bool], tmp_path: Path) -
 @pytest.mark.full
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(named, case)))
 def test_a_repair_that_is_killed_on_disk(case: tuple[type, str, bool], tmp_path: Path) -> None:
-    for faults in each_call(partial(Faults, fault=Fault.TORN)):
+    for faults in each_fault(Fault.TORN):
         world, media, made = damaged(LOCAL, tmp_path, case)
         before = {key: data for key, data in traces(world.storage).items() if data != b"folder"}
         run(world, faults, "syscalls", lambda store: store.verify(**REPAIR))
@@ -106,7 +105,7 @@ def test_a_repair_that_is_killed_on_disk(case: tuple[type, str, bool], tmp_path:
 @pytest.mark.parametrize("case", SOME, ids=lambda case: "-".join(map(named, case)))
 def test_a_repair_without_an_answer(case: tuple[type, str, bool], fault: Fault, tmp_path: Path) -> None:
     """What was not answered is in the report, or the whole call fails; nothing is said to be done that is not."""
-    for faults in each_call(partial(Faults, fault=fault)):
+    for faults in each_fault(fault):
         world, media, made = damaged(MEMORY, tmp_path, case)
         before = traces(world.storage)
         with suppress(StorageError):  # the look at the storage's clock

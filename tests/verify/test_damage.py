@@ -12,7 +12,7 @@ from fsmedia import MediaNotFoundError, MediaStore, VerifyReport
 from fsmedia.format import keys
 from tests.contract.specimens import PNG, traces
 from tests.storages import Storage
-from tests.verify.damages import OTHER, Anywhere, Media, Plain, PlainDeep, Shared, SharedDeep, filled, kinds
+from tests.verify.damages import OTHER, Anywhere, Media, Plain, PlainDeep, Shared, SharedDeep, damaged, kinds
 
 CASES: list[Any] = [
     *((kind, name, False, False) for kind, name in kinds(Anywhere, Plain)),
@@ -59,10 +59,7 @@ def check(store: MediaStore, media: Media, gone: frozenset[str]) -> None:
 def test_damage_is_found_planned_mended_and_gone(
     kind: type, name: str, shared: bool, deep: bool, storage: Storage, open_store: Callable[..., MediaStore]
 ) -> None:
-    store = open_store(deduplicate=shared).create()
-    media = filled(store)
-    assert store.verify(deep=True).counts == {}
-    made = getattr(kind, name)(storage, media)
+    media, made = damaged(storage, kind, name, shared=shared)
     before = traces(storage)
     store = open_store()
 
@@ -95,13 +92,30 @@ def test_damage_is_found_planned_mended_and_gone(
             assert before[keys.sidecar_key(reference)] in saved
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "shared"),
+    [
+        (Anywhere, "upload_that_nobody_finished", False),
+        (Anywhere, "sidecar_torn", False),
+        (Plain, "bytes_cut", False),
+        (Shared, "bytes_gone", True),
+    ],
+    ids=named,
+)
+def test_damage_on_s3(kind: type, name: str, shared: bool, moto_storage: Storage) -> None:
+    """Of what storages share one of each kind of repair is enough here; the rest at full size."""
+
+    def opened(**settings: Any) -> MediaStore:
+        return MediaStore(moto_storage.url, storage_options=moto_storage.options, **settings)
+
+    test_damage_is_found_planned_mended_and_gone(kind, name, shared, False, moto_storage, opened)
+
+
 @pytest.mark.parametrize(("kind", "name", "shared", "deep"), CASES, ids=named)
 def test_what_is_young_stays(kind: type, name: str, shared: bool, deep: bool, memory_storage: Storage) -> None:
     """A repair that keeps to the store's grace only adds what is missing; it moves and removes nothing."""
     storage = memory_storage
-    store = MediaStore(storage.url, deduplicate=shared).create()
-    media = filled(store)
-    getattr(kind, name)(storage, media)
+    media, _ = damaged(storage, kind, name, shared=shared)
     before = traces(storage)
     report = MediaStore(storage.url).verify(deep=deep, repair=True)
     after = traces(storage)

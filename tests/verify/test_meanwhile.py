@@ -15,7 +15,7 @@ from fsmedia.storage import Backend
 from tests.conftest import MEMORY_NUMBERS
 from tests.contract.specimens import PNG
 from tests.storages import MEMORY, MemoryStorage
-from tests.verify.damages import OTHER, Anywhere, Made, Media, Plain, PlainDeep, Shared, SharedDeep, filled, put
+from tests.verify.damages import OTHER, Anywhere, Plain, PlainDeep, Shared, SharedDeep, damaged, put
 
 REPAIR: dict[str, Any] = {"deep": True, "repair": True, "grace": timedelta(0), "nobody_writes": True}
 NEW = b"\x89PNG\r\n\x1a\nnew bytes"
@@ -77,8 +77,7 @@ class Case:
 
     def __init__(self, kind: type, name: str, *, shared: bool) -> None:
         self.storage = MemoryStorage(MEMORY, f"memory://meanwhile-{next(MEMORY_NUMBERS)}")
-        self.media: Media = filled(MediaStore(self.storage.url, deduplicate=shared).create())
-        self.made: Made = getattr(kind, name)(self.storage, self.media)
+        self.media, self.made = damaged(self.storage, kind, name, shared=shared)
         self.stored: list[str] = []
         self.deleted: set[str] = set()
         self.held: set[str] = set()

@@ -38,7 +38,7 @@ def opened(storage: S3Storage) -> MediaStore:
 
 @pytest.mark.parametrize("shared", [False, True], ids=["plain", "shared"])
 def test_a_look_over_a_store(shared: bool, rclone_storage: S3Storage, full_run: bool) -> None:
-    count, holds = (2_500, 20) if full_run else (600, 5)
+    count, holds = (2_500, 20) if full_run else (300, 5)
     seeded(rclone_storage, count, shared=shared, holds=holds)
     store = opened(rclone_storage)
     most = -(-4 * count // 1000) + 8
