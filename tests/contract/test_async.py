@@ -60,7 +60,7 @@ def run(open_async):
 
 
 @on(*ALL_STORAGES)
-def test_every_method_does_what_the_synchronous_one_does(storage, run, open_store, open_async):
+def test_every_method_does_what_the_synchronous_one_does(storage, run, open_store):
     plain = open_store()
 
     async def session(store):
@@ -131,7 +131,7 @@ def test_many_at_once(storage, run):
     assert storage.keys() == {STORE_JSON}
 
 
-def test_the_loop_goes_on_while_a_call_waits(run, memory_storage):
+def test_the_loop_goes_on_while_a_call_waits(memory_storage):
     """A call blocks only its own task: here the loop itself feeds the source that the store reads."""
     asked, answered = threading.Event(), threading.Event()
 
