@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import threading
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -153,42 +153,35 @@ def test_of_two_who_change_a_name_one_waits(backend):
 def test_who_waits_too_long_is_told_which_name(backend, monkeypatch):
     for module in (local, memory):
         monkeypatch.setattr(module, "LOCK_PATIENCE", 0.01)
-    failed = []
 
     def wait():
-        try:
-            with backend.lock(["runs/r1/x.png"]):
-                pass
-        except StoreConflictError as error:
-            failed.append(error)
+        with pytest.raises(StoreConflictError, match=r"runs/r1/x\.png"), backend.lock(["runs/r1/x.png"]):
+            pass
 
-    with backend.lock(["runs/r1/x.png"]):
-        waiting = threading.Thread(target=wait)
-        waiting.start()
-        waiting.join()
-    assert "runs/r1/x.png" in str(failed[0])
+    with backend.lock(["runs/r1/x.png"]), ThreadPoolExecutor(1) as threads:
+        threads.submit(wait).result()
 
 
-def hold(root, ready):
-    """Hold a lock in another process until that is killed."""
-    with disk(root).lock(["a"]):
-        ready.put("held")
-        threading.Event().wait()
+HOLD = """
+import sys, threading
+from datetime import timedelta
+from fsmedia.storage import open_backend
+with open_backend(sys.argv[1], timeout=timedelta(seconds=30)).lock(["a"]):
+    print("held", flush=True)
+    threading.Event().wait()
+"""
 
 
 def test_a_lock_dies_with_its_holder(tmp_path, monkeypatch):
-    context = multiprocessing.get_context("spawn")
-    ready = context.Queue()
-    holder = context.Process(target=hold, args=(str(tmp_path), ready))
-    holder.start()
-    assert ready.get(timeout=60) == "held"
-    backend = disk(tmp_path)
-    assert backend.exclusion is Exclusion.LOCK
-    monkeypatch.setattr(local, "LOCK_PATIENCE", 0.01)
-    with pytest.raises(StoreConflictError), backend.lock(["a"]):
-        pass
-    holder.kill()
-    holder.join()
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    with holder:
+        assert holder.stdout.readline() == "held\n"
+        backend = disk(tmp_path)
+        assert backend.exclusion is Exclusion.LOCK
+        monkeypatch.setattr(local, "LOCK_PATIENCE", 0.01)
+        with pytest.raises(StoreConflictError), backend.lock(["a"]):
+            pass
+        holder.kill()
     with backend.lock(["a"]):
         pass
 

@@ -369,7 +369,7 @@ def test_a_url_on_disk_is_the_shared_file(store):
 # -- what is refused leaves nothing --------------------------------------------------------------------------
 
 
-def test_refusals_leave_nothing(storage, store, open_store, unchanged):
+def test_refusals_leave_nothing(store, open_store, unchanged):
     tight = open_store(deduplicate=True, max_file_size=2000)
     large = bytes(5000)
 
