@@ -66,8 +66,8 @@ def test_the_environment_of_the_storage_is_enough(rclone_storage: S3Storage, her
 
 
 def test_standard_input_is_stored_as_it_comes(url: str, here: Path) -> None:
-    stored = child("store", "-", "--run", "r", "-s", url, "--name", "x.mp3", cwd=here, stdin=PNG)
-    assert MediaStore(url).info(stored.stdout.decode().strip()).mime_type == "audio/mpeg"
+    named = fsmedia("store", "-", "--run", "r", "-s", url, "--name", "x.mp3", stdin=PNG)
+    assert MediaStore(url).info(named.stdout.strip()).mime_type == "audio/mpeg"
     for stdin, words, kind in (
         (PNG, [], "image/png"),
         (b"hello", [], "text/plain"),
@@ -112,7 +112,7 @@ def test_what_can_not_be_stored_is_refused_before_anything_is(url: str, here: Pa
 
 
 def test_get_takes_the_name_of_the_reference_and_replaces_nothing(url: str, here: Path) -> None:
-    reference = put(url, data=b"new")
+    reference, other = put(url, data=b"new"), put(url)
     name = Path(reference).name
     assert fsmedia("get", reference, "-s", url).stdout == f"{name}\n"
     umask = os.umask(0)
@@ -126,49 +126,32 @@ def test_get_takes_the_name_of_the_reference_and_replaces_nothing(url: str, here
     assert fsmedia("get", reference, "-s", url, "--force").exit_code == 0
     assert (here / name).read_bytes() == b"new"
     assert sorted(os.listdir(here)) == sorted([name, "link"])
+    assert "no such folder" in refused(fsmedia("get", reference, "-s", url, "-o", "no/such"), 1)
+    assert "is no folder" in refused(fsmedia("get", reference, other, "-s", url, "-o", name), 1)
+    assert fsmedia("get", reference, "-s", url, "-o", "/dev/null").exit_code == 0
+    assert fsmedia("get", reference, other, "-s", url, "-o", "new").exit_code == 0
+    assert len(os.listdir("new")) == 2
+    told = json.loads(fsmedia("get", other, "-s", url, "-o", "x", "--json").stdout)
+    digest = hashlib.sha256(b"some bytes").hexdigest()
+    assert told == {"reference": other, "path": "x", "size_bytes": 10, "sha256": digest}
 
 
-def test_get_says_where_it_can_not_write(url: str, here: Path) -> None:
-    references = [put(url), put(url)]
-    assert "no such folder" in refused(fsmedia("get", references[0], "-s", url, "-o", "no/such"), 1)
-    (here / "file").write_bytes(b"")
-    assert "is no folder" in refused(fsmedia("get", *references, "-s", url, "-o", "file"), 1)
-    assert fsmedia("get", references[0], "-s", url, "-o", "/dev/null").exit_code == 0
-    assert fsmedia("get", *references, "-s", url, "-o", "new").exit_code == 0
-    assert len(os.listdir("new")) == len(references)
-    assert json.loads(fsmedia("get", references[0], "-s", url, "-o", "x", "--json").stdout) == {
-        "reference": references[0],
-        "path": "x",
-        "size_bytes": 10,
-        "sha256": hashlib.sha256(b"some bytes").hexdigest(),
-    }
-
-
-def test_get_checks_the_digest_and_leaves_nothing_half(url: str, here: Path) -> None:
-    reference = put(url, data=b"right")
+def test_get_checks_the_digest_leaves_nothing_half_and_reads_past_a_damaged_sidecar(url: str, here: Path) -> None:
+    reference, other = put(url, data=b"right"), put(url)
     Path(url, reference).write_bytes(b"wrong")
     assert "its bytes are damaged: SHA-256" in refused(fsmedia("get", reference, "-s", url), 1)
     assert os.listdir(here) == []
     result = fsmedia("get", reference, "-s", url, "-o", "-")
     assert (result.exit_code, result.stdout) == (1, "")  # what is damaged is not passed on
-
-
-def test_get_reads_past_a_damaged_sidecar(url: str, here: Path) -> None:
-    reference = put(url)
-    Path(url, reference + ".meta").write_bytes(b"{")
-    result = fsmedia("get", reference, "-s", url, "-o", "x")
-    assert result.exit_code == 0
-    assert result.stderr.startswith("warning: ")
-    assert (here / "x").read_bytes() == b"some bytes"
-
-
-def test_get_of_what_is_not_there(url: str, here: Path) -> None:
-    reference = put(url)
     refused(fsmedia("get", "runs/r1/none", "-s", url), 3)
     refused(fsmedia("get", "runs/r1", "-s", url), 1)
-    both = fsmedia("get", "runs/r1/none", reference, "-s", url)
+    both = fsmedia("get", "runs/r1/none", other, "-s", url)
     assert both.exit_code == 3
     assert (here / both.stdout.strip()).read_bytes() == b"some bytes"
+    Path(url, other + ".meta").write_bytes(b"{")
+    result = fsmedia("get", other, "-s", url, "-o", "x")
+    assert (result.exit_code, result.stderr.startswith("warning: ")) == (0, True)
+    assert (here / "x").read_bytes() == b"some bytes"
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -198,7 +181,7 @@ def test_a_name_taken_meanwhile_is_not_replaced(
 # -- rm ----------------------------------------------------------------------------------------------------
 
 
-def test_rm_deletes_and_says_what_was_gone(storage: Storage) -> None:
+def test_rm_deletes_says_what_was_gone_refuses_folders_and_goes_on(storage: Storage) -> None:
     at = places(storage)
     store = MediaStore(storage.url, storage_options=storage.options)
     reference = fsmedia("store", "-", "--run", "r", *at, stdin=b"hello").stdout.strip()
@@ -206,23 +189,19 @@ def test_rm_deletes_and_says_what_was_gone(storage: Storage) -> None:
         f"would delete  {reference}",
         "not there  runs/r/none",
     ]
-    assert store.exists(reference)
+    for words in (["-n"], []):
+        assert store.exists(reference)
+        result = fsmedia("rm", "runs/r", reference, *words, *at)
+        assert (result.exit_code, "is a folder" in result.stderr) == (1, True)
+        assert result.stdout.endswith(f"{reference}\n")
+    assert not store.exists(reference)
+    reference = fsmedia("store", "-", "--run", "r", *at, stdin=b"hello").stdout.strip()
     first = fsmedia("rm", reference, "runs/r/none", *at)
     assert (first.exit_code, first.stderr) == (0, "")
     assert first.stdout.splitlines() == [f"deleted  {reference}", "not there  runs/r/none"]
-    assert not store.exists(reference)
     again = fsmedia("rm", reference, "--json", *at)
     assert again.exit_code == 0
     assert json.loads(again.stdout) == {"reference": reference, "there": False, "deleted": False}
-
-
-@pytest.mark.parametrize("words", [[], ["--dry-run"]])
-def test_rm_refuses_folders_and_goes_on(words: list[str], url: str) -> None:
-    reference = put(url)
-    result = fsmedia("rm", "runs/r1", reference, "-s", url, *words)
-    assert result.exit_code == 1
-    assert "is a folder" in result.stderr
-    assert result.stdout.endswith(f"{reference}\n")
 
 
 # -- folders, addresses ---------------------------------------------------------------------------------------
@@ -265,25 +244,20 @@ def test_folders_and_files_may_stand_together_and_what_fails_is_told_by_name(url
     assert "no files in it to store" in nothing.stderr
 
 
-def test_url_of_a_local_media_opens(tmp_path: Path) -> None:
+def test_url_opens_and_is_signed_for_as_long_as_asked(rclone_storage: S3Storage, tmp_path: Path) -> None:
     url = str(tmp_path / "with blank")
-    reference = put(url, data=PNG, run_id="ä b")
-    address = fsmedia("url", reference, "-s", url).stdout.strip()
+    address = fsmedia("url", put(url, data=PNG, run_id="ä b"), "-s", url).stdout.strip()
     assert address.startswith("file:///")
-    with urllib.request.urlopen(address) as answer:
-        assert answer.read() == PNG
     assert fsmedia("url", "runs/r1/none.png", "-s", url).exit_code == 3
     assert "is not a duration" in refused(fsmedia("url", "x.png", "--expires", "soon", "-s", url), 2)
-
-
-def test_url_is_signed_for_as_long_as_asked(rclone_storage: S3Storage) -> None:
     store = MediaStore(rclone_storage.url, storage_options=rclone_storage.options)
     reference = store.store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id="r1"))
     done = fsmedia("url", reference, "--expires", "15m", "--json", *places(rclone_storage))
-    address = json.loads(done.stdout)["url"]
-    assert "X-Amz-Expires=900" in address
-    with urllib.request.urlopen(address) as answer:
-        assert answer.read() == PNG
+    signed = json.loads(done.stdout)["url"]
+    assert "X-Amz-Expires=900" in signed
+    for each in (address, signed):
+        with urllib.request.urlopen(each) as answer:
+            assert answer.read() == PNG
 
 
 # -- stores below folders -------------------------------------------------------------------------------------
@@ -308,25 +282,22 @@ def followed(said: str, root: Path) -> MediaStore:
 
 
 @pytest.mark.parametrize("deduplicate", [False, True])
-def test_a_store_is_no_folder_of_files(deduplicate: bool, tmp_path: Path) -> None:
+def test_a_store_is_no_folder_of_files_and_a_run_of_it_is_synced_as_one(deduplicate: bool, tmp_path: Path) -> None:
     """The README stored a whole store, sidecars and all, as media of a run."""
     full, copies = tmp_path / "full", tmp_path / "copies"
     store = MediaStore(full, deduplicate=deduplicate)
-    store.store_media(MediaContent.from_text("x", caption="told"), MediaMetadata(run_id="r1"))
-    said = refused(fsmedia("store", full, "--run", "r", "-s", copies), 2)
-    assert not list(copies.rglob("*.meta"))
-    copied = followed(said, copies)
-    assert [copied.info(each).caption for each in copied.list()] == ["told"]
-
-
-def test_a_run_of_a_store_is_synced_as_one(full: Path, tmp_path: Path) -> None:
-    copies = tmp_path / "copies"
-    folder = MediaStore(full).folder(run_id="r 2")
-    said = refused(fsmedia("store", full / folder, "--run", "r", "-s", copies), 2)
-    copied = followed(said, copies)
-    assert [copied.info(each).run_id for each in copied.list()] == ["r 2"]
+    for run in ("r1", "r 2"):
+        store.store_media(MediaContent.from_text(run, caption="told"), MediaMetadata(run_id=run))
+    run = full / store.folder(run_id="r 2")
+    for folder, runs in ((run, ["r 2"]), (full, ["r 2", "r1"])):
+        said = refused(fsmedia("store", folder, "--run", "r", "-s", copies), 2)
+        assert runs == ["r 2", "r1"] or not list(copies.rglob("*.meta"))
+        copied = followed(said, copies)
+        records = [copied.info(each) for each in copied.list()]
+        assert sorted(each.run_id for each in records) == runs
+        assert {each.caption for each in records} == {"told"}
     words = ["--include", "*.txt", "--run", "r", "-s", copies]
-    assert "lies in a store" in refused(fsmedia("store", full / folder, *words), 2), "its media lost their metadata"
+    assert "lies in a store" in refused(fsmedia("store", run, *words), 2), "its media lost their metadata"
 
 
 def test_a_store_below_a_folder_is_named(full: Path, tmp_path: Path) -> None:
@@ -384,27 +355,21 @@ def test_meta_files_of_others_can_be_left_out(tmp_path: Path) -> None:
     assert [Path(json.loads(line)["source"]).name for line in done.stdout.splitlines()] == ["a.png", "alone.meta"]
 
 
-@pytest.mark.parametrize(
-    ("words", "names"),
-    [
-        (["--include", "*.png"], ["a.png", "deep/drafts/d.png", "drafts/c.png"]),
-        (["--include", "*.png", "--exclude", "drafts/*"], ["a.png", "deep/drafts/d.png"]),
-        (["--exclude", "drafts"], ["a.png", "b.jpg"]),
-        (["--include", "*.jpg", "--include", "deep/*"], ["b.jpg", "deep/drafts/d.png"]),
-    ],
-)
-def test_files_of_a_folder_are_chosen(words: list[str], names: list[str], pictures: Path, tmp_path: Path) -> None:
-    done = fsmedia("store", pictures, "--run", "r", "-s", tmp_path / "media", "--json", *words)
-    assert done.exit_code == 0, done.output
-    stored = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [Path(each["source"]).relative_to(pictures).as_posix() for each in stored] == names
-    assert len({each["reference"] for each in stored}) == len(names)
-
-
-def test_json_tells_the_source_of_each(url: str, pictures: Path) -> None:
+def test_files_of_a_folder_are_chosen_and_json_tells_the_source_of_each(pictures: Path, url: str) -> None:
+    for line, names in {
+        "--include *.png": ["a.png", "deep/drafts/d.png", "drafts/c.png"],
+        "--include *.png --exclude drafts/*": ["a.png", "deep/drafts/d.png"],
+        "--exclude drafts": ["a.png", "b.jpg"],
+        "--include *.jpg --include deep/*": ["b.jpg", "deep/drafts/d.png"],
+    }.items():
+        done = fsmedia("store", pictures, "--run", "r", "-s", url, "--json", *line.split())
+        assert done.exit_code == 0, done.output
+        stored = [json.loads(each) for each in done.stdout.splitlines()]
+        assert [Path(each["source"]).relative_to(pictures).as_posix() for each in stored] == names
+        assert len({each["reference"] for each in stored}) == len(names)
     files = [str(pictures / name) for name in ("b.jpg", "a.png")]
     done = fsmedia("store", *files, "--run", "r", "-s", url, "--json")
-    assert [json.loads(line)["source"] for line in done.stdout.splitlines()] == files
+    assert [json.loads(each)["source"] for each in done.stdout.splitlines()] == files
     piped = fsmedia("store", "-", "--mime", "text/plain", "--run", "r", "-s", url, "--json", stdin=b"x")
     assert json.loads(piped.stdout)["source"] == "-"
 

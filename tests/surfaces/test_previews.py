@@ -410,8 +410,8 @@ def test_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
         assert default_folder() == (folder and Path(folder))
 
 
-def test_an_erasure_takes_the_previews_of_what_is_gone(memory_storage: MemoryStorage, cache_folder: Path) -> None:
-    store = MediaStore(memory_storage.url)
+def test_an_erasure_takes_the_previews_of_what_is_gone(url: str, cache_folder: Path) -> None:
+    store = MediaStore(url)
     for run in ("r1", "r2"):
         store.store_media(MediaContent.from_text(f"hello {run}"), MediaMetadata(run_id=run))
     store.gallery().html()
