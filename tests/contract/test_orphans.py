@@ -25,7 +25,6 @@ storage = storages(LOCAL, S3_RCLONE)
 
 @pytest.fixture
 def store(open_store):
-    """Give a store that deduplicates."""
     return open_store(deduplicate=True).create()
 
 
@@ -137,18 +136,14 @@ def test_a_missing_marker_is_restored(storage, store):
     assert traces(storage) == before
     assert pairs(mended(mend(store))) == [("unmarked", marker)]
     assert storage.read(marker) == mine.encode()
+    # Every reference of a blob lost its marker: the generation looks unused and is not.
+    for each in (mine, theirs):
+        storage.remove(marker_of(storage, each))
+    mend_now(store)
+    assert settled(storage, [mine, theirs])
     store.delete_media(theirs)
     assert store.retrieve_media(mine).read_bytes() == PNG
     assert settled(storage, [mine])
-
-
-def test_all_markers_missing(storage, store):
-    """Every reference of a blob lost its marker: the generation looks unused and is not."""
-    media = [put(store), put(store, "r2")]
-    for each in media:
-        storage.remove(marker_of(storage, each))
-    mend_now(store)
-    assert settled(storage, media)
 
 
 def test_the_spare_marker_of_a_copy_onto_an_existing_name_goes_with_its_media(storage, store):
@@ -215,17 +210,6 @@ def test_what_others_put_there_is_told_or_shown_and_never_removed(storage, store
     assert settled(storage, [mine], *inside, *outside)
 
 
-def test_a_marker_that_says_nothing_true_stays(storage, store):
-    """Who wrote it can't be told, so it holds its bytes."""
-    mine = put(store)
-    odd = {f"{told(mine).refs}/{hashlib.sha256(b'x').hexdigest()[:32]}-{number:026d}": number for number in range(2)}
-    for key in odd:
-        storage.write(key, b"not x")
-    report = mend_now(store)
-    assert report.mended == 0
-    assert settled(storage, [mine], *odd)
-
-
 def test_a_held_leftover_stays(storage, store):
     (left,) = Leftover.plain_bytes_without_sidecar(storage, put(store))
     storage.write(keys.hold_key(left), json.dumps({"reference": left, "reason": "court"}).encode())
@@ -255,17 +239,19 @@ def test_leftovers_alone_look_at_no_media(store, storage, words):
     assert traces(storage) == before
 
 
-def test_a_strangers_marker_leads_nowhere(storage, store):
-    """What stands in it is looked for as a path; what is no reference stops no sweep and is left."""
+def test_a_strangers_marker_or_one_that_says_nothing_true_leads_nowhere_and_stays(storage, store):
+    """What stands in it is looked for as a path. Who wrote it can't be told: it holds its bytes and stops no sweep."""
     media = put(store)
     texts = ("a\0b", "../outside", "/etc/passwd", ".fsmedia/store.json")
     strange = {keys.pointer_of(media).marker_key(keys.new_marker(text)): text.encode() for text in texts}
+    name = hashlib.sha256(b"x").hexdigest()[:32]
+    strange |= {f"{told(media).refs}/{name}-{number:026d}": b"not x" for number in range(2)}
     for key, text in strange.items():
         storage.write(key, text)
     report = mend_now(store)
     assert (report.mended, report.failed) == (0, ())
     assert {key: storage.read(key) for key in strange} == strange
-    assert list(store.list()) == [media]
+    assert settled(storage, [media], *strange)
 
 
 # -- who does it -------------------------------------------------------------------------------------------

@@ -51,24 +51,6 @@ def test_sixteen_threads_store_and_each_media_is_whole(storage):
     assert {key: storage.read(key) for key in expected} == expected
 
 
-def test_sixteen_threads_store_and_delete_in_one_folder_that_comes_and_goes(storage):
-    """The folder of a run vanishes with its last media, while others are about to write into it."""
-    store = opened(storage)
-    rounds = 20 if storage.name in (LOCAL, MEMORY) else 3
-
-    def work(number):
-        for _ in range(rounds):
-            reference = store.store_media(png(), R1)
-            assert store.exists(reference)
-            store.delete_media(reference)
-        return store.store_media(png(), MediaMetadata(run_id="kept", message_idx=number))
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        kept = set(pool.map(work, range(THREADS)))
-    assert storage.keys() == all_of(*kept)
-    assert sorted(store.list()) == sorted(kept)
-
-
 def test_threads_read_one_media_each_from_its_own_place_and_then_delete_it(storage):
     store = opened(storage)
     data = of_size(600_000)
@@ -85,13 +67,6 @@ def test_threads_read_one_media_each_from_its_own_place_and_then_delete_it(stora
     assert storage.keys() == all_of()
     with pytest.raises(MediaNotFoundError):
         store.info(reference)
-
-
-def test_many_stores_of_one_root_in_many_threads(storage):
-    with ThreadPoolExecutor(THREADS) as pool:
-        references = set(pool.map(lambda _: opened(storage).store_media(png(), R1), range(THREADS)))
-    assert len(references) == THREADS
-    assert set(opened(storage).list()) == references
 
 
 # -- pickles -----------------------------------------------------------------------------------------------

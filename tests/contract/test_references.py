@@ -24,7 +24,6 @@ storage = storages(LOCAL, MEMORY, S3_RCLONE)
 
 @pytest.fixture
 def inhabited(storage, store):
-    """Give a store with one media in it, and its reference."""
     return store, store.store_media(png(), R1)
 
 
@@ -123,7 +122,6 @@ def test_a_root_reached_by_a_symlink_takes_both_spellings(local_storage, tmp_pat
 
 @pytest.fixture
 def outside(tmp_path):
-    """Give a folder that is not the store's, with a file in it."""
     folder = tmp_path / "outside"
     folder.mkdir()
     (folder / "x.png").write_bytes(PNG)

@@ -37,7 +37,6 @@ class Faulty:
         self._answers = iter([PNG, then])
 
     def read(self, size=-1):
-        """Give the next answer."""
         answer = next(self._answers)
         if isinstance(answer, BaseException):
             raise answer

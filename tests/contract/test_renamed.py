@@ -20,7 +20,6 @@ def put(store, data=b"text", **fields):
 
 @pytest.fixture
 def there(tmp_path):
-    """Give another folder."""
     return LocalStorage(LOCAL, str(tmp_path / "there"))
 
 

@@ -10,15 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fsmedia import (
-    CorruptMediaError,
-    MediaContent,
-    MediaMetadata,
-    MediaNotFoundError,
-    MediaRecord,
-    MediaStore,
-    Reference,
-)
+from fsmedia import MediaContent, MediaMetadata, MediaRecord, MediaStore, Reference
+from fsmedia.errors import CorruptMediaError, MediaNotFoundError
 from fsmedia.format import keys
 from tests.contract.conftest import on, storages
 from tests.contract.specimens import PNG, R1, STORE_JSON, of_size, png, traces

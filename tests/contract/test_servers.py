@@ -13,8 +13,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.conftest import make_storage
+from tests.contract.conftest import on
 from tests.servers import HOST, FakeGcsServer, MotoServer, RcloneServer
-from tests.storages import ObjectStorage
+from tests.storages import GCS, OBJECT_STORAGES, S3_RCLONE, ObjectStorage
 
 KEYS = ["plain.bin", "deep/er/x.png", "odd/a b+c&d=é~[1].png"]
 
@@ -128,13 +129,8 @@ def test_counts_on_s3(name, request):
         ("get", f"{storage.prefix}a"),
     ]
     assert {call.bucket for call in n.calls} == {storage.bucket}
-
-
-@pytest.mark.parametrize("name", ["moto_storage", "rclone_storage"])
-def test_counts_of_a_multipart_upload(name, request):
-    storage = request.getfixturevalue(name)
     data = os.urandom(6 << 20)
-    with storage.counted() as n, storage.filesystem().open(storage.path("big"), "wb", block_size=5 << 20) as file:
+    with storage.counted() as n, fs.open(path("big"), "wb", block_size=5 << 20) as file:
         file.write(data[:-1])
         file.write(data[-1:])
     assert n == {"start_upload": 1, "put_part": 2, "finish_upload": 1}
@@ -160,10 +156,11 @@ def test_counts_on_gcs(gcs_storage):
     assert n == {"put": 2, "get": 2, "head": 1, "list": 1, "copy": 1, "delete": 2, "start_upload": 1, "put_part": 1}
 
 
-def test_counts_are_complete_when_threads_have_their_answers(object_storage):
-    fs = object_storage.filesystem()
-    with object_storage.counted() as n, ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda number: fs.pipe_file(object_storage.path(f"{number}"), b"1"), range(50)))
+@on(S3_RCLONE, GCS, of=OBJECT_STORAGES)
+def test_counts_are_complete_when_threads_have_their_answers(storage):
+    fs = storage.filesystem()
+    with storage.counted() as n, ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: fs.pipe_file(storage.path(f"{number}"), b"1"), range(50)))
     assert n == {"put": 50}
 
 

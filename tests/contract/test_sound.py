@@ -11,13 +11,8 @@ import wave
 
 import pytest
 
-from fsmedia import (
-    InvalidMediaError,
-    MediaContent,
-    MediaError,
-    MediaMetadata,
-    MediaTooLargeError,
-)
+from fsmedia import MediaContent, MediaMetadata
+from fsmedia.errors import InvalidMediaError, MediaError, MediaTooLargeError
 from fsmedia.storage.fsspec_backend import SPOOL_BYTES
 from tests.contract.conftest import on, storages
 from tests.storages import ALL_STORAGES, LOCAL, MEMORY, S3_RCLONE
@@ -78,7 +73,6 @@ class Lying(io.BytesIO):
 
 
 def written(store, data, piece=700):
-    """Write through `create_media`."""
     with store.create_media(RUN, "audio/pcm") as writer:
         for start in range(0, len(data), piece):
             writer.write(memoryview(data)[start : start + piece])

@@ -9,15 +9,8 @@ from datetime import timedelta
 
 import pytest
 
-from fsmedia import (
-    MediaContent,
-    MediaMetadata,
-    MediaStore,
-    ReadOnlyStoreError,
-    StorageError,
-    UnknownPolicyError,
-    utc_now,
-)
+from fsmedia import MediaContent, MediaMetadata, MediaStore, utc_now
+from fsmedia.errors import ReadOnlyStoreError, StorageError, UnknownPolicyError
 from fsmedia.format import keys
 from fsmedia.maintenance import expiry, verify
 from tests.contract.conftest import on, storages
@@ -109,12 +102,10 @@ def test_threads_that_sweep_store_and_delete(storage, full_run):
 
 
 def work(url, who, rounds):
-    """Run by a process of its own."""
     return come_and_go(MediaStore(url, durability="rename"), who, rounds)
 
 
 def sweep_rounds(url, rounds):
-    """Run by a process of its own."""
     store, counted = MediaStore(url, durability="rename"), Counter()
     for _ in range(rounds):
         report = store.enforce_policy()

@@ -40,19 +40,16 @@ storage = storages(LOCAL, S3_RCLONE)
 
 @pytest.fixture
 def target(storage, request, tmp_path):
-    """Give another storage, of the next kind."""
     return make_storage(NEXT[storage.name], request, tmp_path / "target")
 
 
 @pytest.fixture
 def here(tmp_path):
-    """Give a folder: for what no storage does otherwise."""
     return LocalStorage(LOCAL, str(tmp_path / "here"))
 
 
 @pytest.fixture
 def there(tmp_path):
-    """Give another one."""
     return LocalStorage(LOCAL, str(tmp_path / "there"))
 
 
@@ -127,45 +124,26 @@ def test_metadata_that_changed_is_written_again(storage, target):
     assert synced(storage, target).updated == 0
 
 
-def test_a_hold_at_the_target_stays(here, there):
+def test_names_of_others_take_the_source_unless_held_there_and_ours_never_change(here, there):
     store, far = opened(here), opened(there)
-    reference = put(store)
+    ours, kept, theirs, held = put(store), put(store), "runs/r1/theirs.txt", "runs/r1/held.txt"
+    store.fs.pipe({theirs: b"one", held: b"one"})
     synced(here, there)
-    far.hold(reference, "theirs")
-    assert synced(here, there).unchanged == 1
-    assert far.info(reference).hold == "theirs"
-    store.fs.pipe_file("runs/r1/mine.txt", b"one")
-    synced(here, there)
-    far.hold("runs/r1/mine.txt", "theirs")
-    store.fs.pipe_file("runs/r1/mine.txt", b"two")
-    (skipped,) = synced(here, there).skipped
-    assert (skipped.reference, "held at the target" in skipped.reason) == ("runs/r1/mine.txt", True)
-    assert there.read("runs/r1/mine.txt") == b"one"
-
-
-def test_names_of_others_take_the_source_and_ours_never_change(here, there):
-    store = opened(here)
-    ours = put(store)
-    store.fs.pipe_file("runs/r1/theirs.txt", b"one")
-    synced(here, there)
-    store.fs.pipe_file("runs/r1/theirs.txt", b"two!")
-    opened(there).fs.pipe_file(ours, b"somebody wrote over it")
+    for reference in (kept, held):
+        far.hold(reference, "theirs")
+    store.fs.pipe({theirs: b"two!", held: b"two"})
+    far.fs.pipe_file(ours, b"somebody wrote over it")
     report = synced(here, there)
-    assert (report.copied, report.unchanged) == (1, 0)
-    assert there.read("runs/r1/theirs.txt") == b"two!"
+    assert (report.copied, report.unchanged) == (1, 1)
+    assert there.read(theirs) == b"two!"
     (failed,) = report.failed
     assert isinstance(failed.error, StoreConflictError)
     assert failed.reference == ours
     assert there.read(ours) == b"somebody wrote over it"
-
-
-def test_bytes_that_are_cut_at_the_target_come_again(here, there):
-    reference = put(opened(here), b"a whole text")
-    synced(here, there)
-    there.write(reference, b"a who")
-    assert synced(here, there, dry_run=True).copied == 1
-    assert synced(here, there).copied == 1
-    assert media_of(there) == media_of(here)
+    (skipped,) = report.skipped
+    assert (skipped.reference, "held at the target" in skipped.reason) == (held, True)
+    assert there.read(held) == b"one"
+    assert far.info(kept).hold == "theirs"
 
 
 def test_files_without_sidecar(storage, target):

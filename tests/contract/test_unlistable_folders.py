@@ -2,7 +2,6 @@
 
 import os
 import socket
-import threading
 import time
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
@@ -36,7 +35,6 @@ class FailingFileSystem(MemoryFileSystem):
 
 
 def broken(folder, error):
-    """Fail for one folder."""
 
     def failure(path):
         if path.endswith(folder):
@@ -226,18 +224,13 @@ def test_a_file_of_this_machine_that_can_not_be_looked_at(tmp_path, monkeypatch,
     store, names = filled(str(tmp_path / "store"))
     real = os.scandir
 
-    class Listing:
-        def __init__(self, path):
-            self._inner = real(path)
+    @contextmanager
+    def scandir(path="."):
+        hurt = OSError(number, os.strerror(number))
+        with real(path) as found:
+            yield (UnreadableEntry(each, hurt) if "/r1/" in each.path else each for each in found)
 
-        def __enter__(self):
-            hurt = OSError(number, os.strerror(number))
-            return (UnreadableEntry(each, hurt) if "/r1/" in each.path else each for each in self._inner)
-
-        def __exit__(self, *_):
-            self._inner.close()
-
-    monkeypatch.setattr(os, "scandir", lambda path=".": Listing(path))
+    monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(StorageError) if raises else nullcontext():
         assert [*store.list()] == [names[0], names[2]]
 
@@ -245,35 +238,13 @@ def test_a_file_of_this_machine_that_can_not_be_looked_at(tmp_path, monkeypatch,
 # -- a storage that takes the connection and says nothing --------------------------------------------------
 
 
-@contextmanager
-def silent_server():
-    """Accept connections and never answer."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    taken = []
-
-    def accept():
-        with suppress(OSError):
-            while True:
-                taken.append(listener.accept()[0])
-
-    thread = threading.Thread(target=accept, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join(5)
-        for connection in taken:
-            connection.close()
-
-
 @pytest.mark.parametrize(
     ("url", "options"),
     [("s3://bucket/media", {"key": "key-1234", "secret": "secret-5678"}), ("gs://bucket/media", {"token": "anon"})],
 )
 def test_a_silent_storage_is_given_up(url, options):
-    with silent_server() as endpoint:
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # nobody accepts what it takes
+        endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
         begun = time.monotonic()
         with pytest.raises(StorageError, match="no answer in time") as caught:
             MediaStore(url, storage_options={**options, "endpoint_url": endpoint}, timeout=timedelta(seconds=0.5))

@@ -14,15 +14,8 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from fsmedia import (
-    InvalidMediaError,
-    InvalidReferenceError,
-    MediaContent,
-    MediaMetadata,
-    MediaNotFoundError,
-    MediaStore,
-    StorageError,
-)
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaNotFoundError, StorageError
 from tests.conftest import make_storage
 from tests.contract.conftest import on, storages
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE
