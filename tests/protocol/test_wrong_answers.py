@@ -374,7 +374,7 @@ def world(place: ObjectStorage, tmp_path: Path, clock: Clock) -> World:
 
 
 def play(world: World, scenario: Scenario, wrong: WrongAnswer) -> None:
-    """Do it while listings are answered wrongly: of a sweep those of the holds, of what is shared that of the markers."""
+    """Do it while listings lie: of a sweep those of the holds, of what is shared that of the markers."""
     if scenario in (delete, leftovers):
         world.open(deduplicate=True)
     act = scenario(world)
