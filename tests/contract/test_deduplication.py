@@ -7,9 +7,7 @@ import hashlib
 import io
 import json
 import re
-import sys
 import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
 from multiprocessing import get_context
@@ -585,15 +583,6 @@ def check(storage: Storage, kept: dict[str, int]) -> None:
     assert settled(storage, kept)
     store.delete_many(kept)
     assert settled(storage, [])
-
-
-@pytest.fixture
-def hasty_threads() -> Iterator[None]:
-    """Let threads take turns a thousand times more often than they do."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(5e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 @pytest.mark.usefixtures("hasty_threads")
