@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from datetime import timedelta
 from typing import Any
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia import MediaContent, MediaMetadata, MediaStore, utc_now
 from tests.contract.specimens import PNG
 
 
@@ -24,3 +26,39 @@ def erase_or_store(url: str, options: dict[str, Any], run: str | None) -> int:
     for number in range(1, 13):
         put_shared(store, run, number)
     return 0
+
+
+def pair(policy=None, text="x", run="r1"):
+    """Give a media that is two days old."""
+    metadata = MediaMetadata(run_id=run, policy_name=policy, timestamp=utc_now() - timedelta(days=2))
+    return MediaContent.from_bytes(text.encode(), "text/plain"), metadata
+
+
+def come_and_go(store, who, rounds):
+    """Store media that go, stay, or are deleted here; return those that stay and those that are due."""
+    staying, due = [], []
+    for number in range(rounds):
+        text = f"{who}-{number}"
+        staying += [store.store_media(*pair("retain-30days", text)), store.store_media(*pair(None, text, "r2"))]
+        due.append(store.store_media(*pair("retain-1days", text)))
+        store.delete_media(store.store_media(*pair("retain-1days", text)))
+        store.delete_many([store.store_media(*pair("retain-30days", text)) for _ in range(2)])
+        if number % 3 == 0:
+            held = store.store_media(*pair("retain-30days", text))
+            store.hold(held, "a reason")
+            store.apply_policy(held, "retain-1days")
+            staying.append(held)
+    return staying, due
+
+
+def work(url, who, rounds):
+    return come_and_go(MediaStore(url, durability="rename"), who, rounds)
+
+
+def sweep_rounds(url, rounds):
+    store, counted = MediaStore(url, durability="rename"), Counter()
+    for _ in range(rounds):
+        report = store.enforce_policy()
+        assert report.failed == ()
+        counted.update(each.reference for each in report.deleted)
+    return counted

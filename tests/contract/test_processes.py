@@ -158,11 +158,14 @@ def in_a_fork(function):
         except BaseException as error:  # it must reach the parent as text, whatever it is
             sending.send((False, repr(error)))
 
-    gc.collect()  # else the child collects what belongs to the parent, and warns
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # threads and fork: that is what this is about
-        child = multiprocessing.get_context("fork").Process(target=run)
-        child.start()
+    gc.disable()  # else the child collects what belongs to the parent, and warns
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # threads and fork: that is what this is about
+            child = multiprocessing.get_context("fork").Process(target=run)
+            child.start()
+    finally:
+        gc.enable()
     sending.close()
     try:
         assert receiving.poll(PATIENCE), "the forked child hangs"

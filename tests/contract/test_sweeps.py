@@ -9,24 +9,18 @@ from datetime import timedelta
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, utc_now
+from fsmedia import utc_now
 from fsmedia.errors import ReadOnlyStoreError, StorageError, UnknownPolicyError
 from fsmedia.format import keys
 from fsmedia.maintenance import expiry, verify
+from tests.contract.children import come_and_go, pair, sweep_rounds, work
 from tests.contract.conftest import on, storages
 from tests.storages import LOCAL, MEMORY, S3_RCLONE
 from tests.transfers import opened
 
-DAY = timedelta(days=1)
 SPAWN = multiprocessing.get_context("spawn")
 
 storage = storages(LOCAL, MEMORY, S3_RCLONE)
-
-
-def pair(policy=None, text="x", run="r1"):
-    """Give a media that is two days old."""
-    metadata = MediaMetadata(run_id=run, policy_name=policy, timestamp=utc_now() - 2 * DAY)
-    return MediaContent.from_bytes(text.encode(), "text/plain"), metadata
 
 
 def left(storage):
@@ -42,23 +36,6 @@ def small_windows(monkeypatch):
 
 
 # -- beside others -----------------------------------------------------------------------------------------
-
-
-def come_and_go(store, who, rounds):
-    """Store media that go, stay, or are deleted here; return those that stay and those that are due."""
-    staying, due = [], []
-    for number in range(rounds):
-        text = f"{who}-{number}"
-        staying += [store.store_media(*pair("retain-30days", text)), store.store_media(*pair(None, text, "r2"))]
-        due.append(store.store_media(*pair("retain-1days", text)))
-        store.delete_media(store.store_media(*pair("retain-1days", text)))
-        store.delete_many([store.store_media(*pair("retain-30days", text)) for _ in range(2)])
-        if number % 3 == 0:
-            held = store.store_media(*pair("retain-30days", text))
-            store.hold(held, "a reason")
-            store.apply_policy(held, "retain-1days")
-            staying.append(held)
-    return staying, due
 
 
 def sweeping(store, done):
@@ -101,22 +78,9 @@ def test_threads_that_sweep_store_and_delete(storage, full_run):
         judge(storage, results, [each.result() for each in sweepers], 3)
 
 
-def work(url, who, rounds):
-    return come_and_go(MediaStore(url, durability="rename"), who, rounds)
-
-
-def sweep_rounds(url, rounds):
-    store, counted = MediaStore(url, durability="rename"), Counter()
-    for _ in range(rounds):
-        report = store.enforce_policy()
-        assert report.failed == ()
-        counted.update(each.reference for each in report.deleted)
-    return counted
-
-
 def test_processes_that_sweep_store_and_delete(local_storage, full_run):
     opened(local_storage).create()
-    rounds = 20 if full_run else 8
+    rounds = 20 if full_run else 4
     with ProcessPoolExecutor(4, SPAWN) as pool:
         sweepers = [pool.submit(sweep_rounds, local_storage.url, rounds) for _ in range(2)]
         storers = [pool.submit(work, local_storage.url, who, rounds // 4) for who in range(2)]

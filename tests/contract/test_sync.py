@@ -29,7 +29,8 @@ from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, L
 from tests.transfers import LARGE, SETTINGS, fill, media_of, opened, synced
 
 CHAIN = (S3_MOTO, GCS, MEMORY)
-PAIRS = [(LOCAL, MEMORY), (MEMORY, LOCAL), (LOCAL, S3_RCLONE), (S3_RCLONE, GCS), (GCS, S3_MOTO), (S3_MOTO, LOCAL)]
+PAIRS = [(LOCAL, MEMORY), (MEMORY, LOCAL), (LOCAL, S3_RCLONE), (S3_RCLONE, GCS)]
+PAIRS += [pytest.param(*pair, marks=pytest.mark.full) for pair in ((GCS, S3_MOTO), (S3_MOTO, LOCAL))]
 NEXT = {LOCAL: MEMORY, MEMORY: S3_MOTO, S3_MOTO: S3_RCLONE, S3_RCLONE: GCS, GCS: S3_SEAWEED, S3_SEAWEED: LOCAL}
 EITHER = pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "shared"])
 SIZES = pytest.mark.parametrize("data", [b"some text", LARGE], ids=["small", "large"])
