@@ -1,6 +1,7 @@
-"""Run by `test_memory.py` in a process of its own: streams one large media, and says what that added to its memory.
+"""Run by `test_processes.py` in a process of its own: streams one large media, or syncs a store to be killed at it.
 
-`streaming_child.py <JSON: url, options, source, how>` prints JSON: peak resident set in bytes before and after.
+`streaming_child.py <JSON: url, options, how, ...>` prints JSON: peak resident set in bytes before and after, and an
+answer; a sync prints a line for each step of its progress before.
 
 The peak is the kernel's VmHWM. `ru_maxrss` would begin with the peak of the process that started this one (the kernel
 keeps it over an exec), so that a large pytest would hide whatever happens here; it serves where there is no /proc.
@@ -15,6 +16,7 @@ import re
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
 from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, MediaStore
 
@@ -71,10 +73,25 @@ def stream(store: MediaStore, how: str, source: str, reference: str) -> str:
     raise ValueError(how)
 
 
+def sync(store: MediaStore, ask: dict[str, Any]) -> tuple[int, Any]:
+    """Sync, after one tiny media where all clients shall be loaded; return the peak before, and what was done."""
+    words = {"storage_options": ask["to_options"], **ask["wishes"]}
+    if ask.get("warm"):
+        store.store_media(MediaContent.from_bytes(b"tiny", "text/plain"), MediaMetadata(run_id="tiny"))
+        store.sync_to(ask["target"], **{**words, "run_id": "tiny"})
+    before = peak()
+    report = store.sync_to(ask["target"], progress=lambda media, size: print(media, size, flush=True), **words)
+    return before, (report.copied, [str(each.error) for each in report.failed])
+
+
 def main() -> None:
     """Open, store and read one tiny media, then measure."""
     ask = json.loads(sys.argv[1])
     store = MediaStore(ask["url"], storage_options=ask["options"])
+    if ask["how"] == "sync":
+        before, answer = sync(store, ask)
+        print(json.dumps({"before": before, "after": peak(), "answer": answer}))
+        return
     tiny = store.store_media(MediaContent.from_bytes(b"tiny", "text/plain"), MediaMetadata(run_id="tiny"))
     assert store.retrieve_media(tiny).read_bytes() == b"tiny"
     asynchronous = AsyncMediaStore(ask["url"], storage_options=ask["options"])

@@ -374,7 +374,7 @@ def world(place: ObjectStorage, tmp_path: Path, clock: Clock) -> World:
 
 
 def play(world: World, scenario: Scenario, wrong: WrongAnswer) -> None:
-    """Do it while listings lie: of a sweep those of the holds, of what is shared that of the markers."""
+    """Do it while listings are answered wrongly: of a sweep those of the holds, else all of them."""
     if scenario in (delete, leftovers):
         world.open(deduplicate=True)
     act = scenario(world)
@@ -761,7 +761,7 @@ def test_without_the_proof_of_a_look_or_a_read(world: World, monkeypatch: pytest
 OTHER = {S3_MOTO: b"<ListAllMyBucketsResult><Buckets/></ListAllMyBucketsResult>", GCS: b'{"kind": "storage#buckets"}'}
 SMALL = {S3_MOTO: 5, GCS: 8}
 """The small run takes every so manieth kind."""
-PAGES = {"method": "LIST"}
+LISTS = {"method": "LIST"}
 READS = {"method": "GET"}
 
 
@@ -772,9 +772,9 @@ def wrong_answers(place: str) -> dict[str, dict[str, Any]]:
         "not found": {"body": ABSENT, "status": 404},
         "a page": {"body": PORTAL, "headers": {"Content-Type": "text/html"}},
         "another document": {"body": OTHER[place]},
-        "a stale listing": {**PAGES, "change": "first"},
-        "another order": {**PAGES, "change": "hashed"},
-        "a page that goes round": {**PAGES, "change": "repeated", "page": 2},
+        "a stale listing": {**LISTS, "change": "first"},
+        "another order": {**LISTS, "change": "hashed"},
+        "a page that goes round": {**LISTS, "change": "repeated", "page": 2},
         "short": {**READS, "change": "short"},
         "flipped": {**READS, "change": "flipped"},
     }

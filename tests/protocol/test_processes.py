@@ -1,0 +1,189 @@
+"""Large media and syncs in processes of their own: under 64 MiB more in memory, and killed in earnest at any moment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia.format import keys
+from tests.servers import RcloneServer
+from tests.storages import LOCAL, S3_RCLONE, LocalStorage, S3Storage, Storage
+from tests.transfers import media_of, opened
+
+MIB = 2**20
+BUDGET = 64 * MIB
+COUNT = 300
+ROOT = Path(__file__).parents[2]
+INS = ("in-path", "in-stream", "in-writer")
+OUTS = ("out-open", "out-chunks", "out-path")
+
+
+class Large(NamedTuple):
+    """A large file and the digest of its bytes."""
+
+    path: Path
+    size: int
+    digest: str
+
+
+@pytest.fixture(scope="module")
+def large(full_run: bool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Large]:
+    """Write a file of 120 MB, in a full run of 500 MB; it takes no room of its own where it is zero."""
+    path, size = tmp_path_factory.mktemp("large") / "large.mp4", (500 if full_run else 120) * 10**6
+    with path.open("wb") as file:
+        file.write(b"\0\0\0\x18ftypmp42" + os.urandom(MIB))
+        file.truncate(size)
+    with path.open("rb") as file:
+        yield Large(path, size, hashlib.file_digest(file, "sha256").hexdigest())
+    path.unlink()
+
+
+def child(ask: dict[str, Any]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.protocol.streaming_child", json.dumps(ask)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def answer_of(process: subprocess.Popen[str]) -> dict[str, Any]:
+    out, err = process.communicate()
+    assert process.returncode == 0, err[-2000:]
+    return json.loads(out.splitlines()[-1])
+
+
+class Place(NamedTuple):
+    """A fresh root, reached past the counting relay."""
+
+    url: str
+    options: dict[str, str]
+
+    def opened(self) -> MediaStore:
+        return MediaStore(self.url, storage_options=self.options)
+
+
+@pytest.fixture(params=[LOCAL, S3_RCLONE])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A folder on a real disk, and S3."""
+    if request.param == LOCAL:
+        return Place(str(tmp_path_factory.mktemp("store") / "media"), {})
+    return Place(*request.getfixturevalue("rclone").new_root(direct=True))
+
+
+def added(place: Place, how: str, large: Large, reference: str = "") -> tuple[int, str]:
+    """Stream in a child; return the bytes its peak grew by, and its answer."""
+    ask = {"url": place.url, "options": place.options, "source": str(large.path), "how": how, "reference": reference}
+    told = answer_of(child(ask))
+    return told["after"] - told["before"], told["answer"]
+
+
+def test_streaming_in_and_out(place: Place, large: Large, full_run: bool) -> None:
+    grown = {}
+    reference = ""
+    brief = bool(place.options) and not full_run  # S3 takes its time, and all sources go the same way there
+    for how in INS[-1:] if brief else INS:
+        if reference:
+            place.opened().delete_media(reference)
+        grown[how], reference = added(place, how, large)
+        record = place.opened().info(reference)
+        assert (record.size_bytes, record.sha256) == (large.size, large.digest)
+    for how in OUTS[:2] if brief else OUTS:
+        grown[how], digest = added(place, how, large, reference)
+        assert digest == large.digest
+    place.opened().delete_media(reference)
+    assert max(grown.values()) < BUDGET, {how: f"{size / MIB:.0f} MiB" for how, size in grown.items()}
+
+
+def test_the_measure_sees_a_media_in_memory(large: Large, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The test above can fail."""
+    place = Place(str(tmp_path_factory.mktemp("store") / "media"), {})
+    _, reference = added(place, "in-path", large)
+    size, digest = added(place, "out-whole", large, reference)
+    assert digest == large.digest
+    assert size > large.size * 0.9
+    place.opened().delete_media(reference)
+
+
+# -- a sync, killed ----------------------------------------------------------------------------------------
+
+
+def syncing(source: Storage, target: Storage, **more: Any) -> subprocess.Popen[str]:
+    ask = {"url": source.url, "options": source.options, "target": target.url, "to_options": target.options}
+    return child({**ask, "how": "sync", "wishes": {}, **more})
+
+
+@pytest.mark.parametrize("settings", [{}, {"deduplicate": True, "organization": "by-session"}], ids=["plain", "shared"])
+@pytest.mark.parametrize("kind", [LOCAL, "s3-rclone"])
+def test_a_killed_process(kind: str, settings: dict[str, Any], tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    source, count = LocalStorage(LOCAL, str(tmp_path / "source")), COUNT if kind == LOCAL else COUNT // 6
+    store = opened(source, durability="rename")
+    store.store_many(
+        (
+            MediaContent.from_bytes(b"%d" % (at // 2), "text/plain"),  # each content twice
+            MediaMetadata(run_id=f"r{at % 7}", session_id="s", policy_name="retain-9days" if at % 3 == 0 else None),
+        )
+        for at in range(count)
+    )
+    server = request.getfixturevalue("rclone") if kind != LOCAL else None
+    target: Storage = LocalStorage(LOCAL, str(tmp_path / "target"))
+    if server is not None:
+        target = S3Storage(kind, *server.new_root("lab/store"), server)
+    wanted = {name.rpartition("/")[2]: value for name, value in media_of(source).items()}
+    for _ in range(3):
+        process = syncing(source, target, wishes=settings)
+        assert process.stdout is not None
+        for _ in range(random.randrange(1, count)):
+            if not process.stdout.readline().strip():
+                break
+        process.kill()
+        process.communicate()
+        there = {name.rpartition("/")[2]: value for name, value in media_of(target).items()}
+        assert there.items() <= wanted.items()
+        listed = list(opened(target).list())
+        assert len(listed) >= len(there)  # a server may still finish what it was sent
+    process = syncing(source, target, wishes={**settings, "delete": True})
+    assert answer_of(process)["answer"][1] == []
+    assert {name.rpartition("/")[2]: value for name, value in media_of(target).items()} == wanted
+    assert len(list(opened(target).list())) == count
+
+
+# -- a sync, measured --------------------------------------------------------------------------------------
+
+
+def grown(source: Storage, target: Storage, **wishes: Any) -> int:
+    told = answer_of(syncing(source, target, warm=True, wishes=wishes))
+    assert told["answer"] == [1, []]
+    return int(told["after"] - told["before"])
+
+
+def test_memory(large: Large, tmp_path_factory: pytest.TempPathFactory, rclone: RcloneServer) -> None:
+    """In and out of S3, plain and shared: under 64 MiB more, whatever the size."""
+    folder = tmp_path_factory.mktemp("targets")
+    source = LocalStorage(LOCAL, str(folder / "source"))
+    store = MediaStore(source.url, durability="rename")
+    store.store_media(MediaContent.from_path(large.path, "video/mp4"), MediaMetadata(run_id="large"))
+    far = S3Storage("s3-rclone", *rclone.new_root(direct=True), rclone)
+    found = {
+        "local": grown(source, LocalStorage(LOCAL, str(folder / "plain"))),
+        "to s3, shared": grown(source, far, run_id="large", deduplicate=True),
+        "from s3": grown(far, LocalStorage(LOCAL, str(folder / "back")), run_id="large", deduplicate=False),
+    }
+    assert max(found.values()) < BUDGET, {name: f"{size / MIB:.0f} MiB" for name, size in found.items()}
+    before = {each.rpartition("/")[2] for each in store.list(run_id="large")}
+    assert {each.rpartition("/")[2] for each in MediaStore(folder / "back").list(run_id="large")} == before
+    assert not [key for key in source.keys() if keys.is_temporary(key)]  # noqa: SIM118
+    for name in ("plain", "back", "source"):
+        there = MediaStore(folder / name)
+        there.delete_many(list(there.list()))
