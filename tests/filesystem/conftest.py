@@ -1,21 +1,29 @@
 """Fixtures for the filesystem's tests: a store that is made, and the filesystem over it."""
 
-from __future__ import annotations
-
 import asyncio
 import inspect
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
 
-from fsmedia import MediaStore
+from fsmedia import MediaFileSystem, MediaStore
+from tests.conftest import mostly, on
+from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, Storage
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+QUICK = pytest.mark.parametrize("storage", [LOCAL, MEMORY], indirect=True)
+"""For what no object store has a part in."""
+ON_MEMORY = pytest.mark.parametrize("storage", mostly(MEMORY), indirect=True)
+"""For what is told of names and arguments alone."""
+EVERYWHERE = pytest.mark.parametrize("storage", mostly(LOCAL, MEMORY, S3_MOTO, S3_RCLONE, GCS), indirect=True)
+"""For what each kind of object store does its own way: conditions, signatures, times, files."""
+PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000080000000608020000001e5d1b1b0000000049454e44ae426082")
+DATA = bytes(range(256)) * 4096
+"""1 MiB: several blocks of a seek."""
 
-    from fsmedia import MediaFileSystem
-    from tests.storages import Storage
+storage = on(*mostly(LOCAL, MEMORY, S3_RCLONE))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -38,14 +46,16 @@ def quiet_surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     fsspec.get_filesystem_class("media").clear_instance_cache()
 
 
-def made(storage: Storage) -> MediaStore:
-    """Make a store in a storage."""
-    return MediaStore(storage.url, storage_options=storage.options, durability="rename").create()
+def made(storage: Storage, **settings: Any) -> MediaStore:
+    return MediaStore(storage.url, storage_options=storage.options, durability="rename", **settings).create()
 
 
 def opened(storage: Storage, **options: Any) -> MediaFileSystem:
-    """Open a storage as a filesystem."""
     return fsspec.filesystem("media", root=storage.url, storage_options=storage.options, **options)
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -53,3 +63,10 @@ def fs(storage: Storage) -> MediaFileSystem:
     """Give the filesystem over each storage in turn, its store made."""
     made(storage)
     return opened(storage)
+
+
+@pytest.fixture
+def moto_fs(moto_storage: Storage) -> MediaFileSystem:
+    """Give the filesystem over a prefix in a bucket of moto, its store made."""
+    made(moto_storage)
+    return opened(moto_storage)

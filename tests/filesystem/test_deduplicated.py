@@ -1,33 +1,38 @@
 """`media://` over stores that share bytes: files look like files, copies move no bytes, names can't be forged."""
 
-from __future__ import annotations
-
 import asyncio
 import io
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
 
-from fsmedia import InvalidReferenceError, MediaNotFoundError, MediaStore, ReadOnlyStoreError
+from fsmedia import (
+    HeldMediaError,
+    InvalidReferenceError,
+    MediaContent,
+    MediaFileSystem,
+    MediaMetadata,
+    MediaNotFoundError,
+    MediaStore,
+    ReadOnlyStoreError,
+)
 from fsmedia.format.keys import VIEWS
 from tests.contract.specimens import traces
-from tests.deduplicated import data_keys, settled, sidecar_of, told
-from tests.filesystem.conftest import opened
-from tests.filesystem.sharing import DATA, elsewhere, in_run, shared
+from tests.deduplicated import below, data_keys, marker_of, settled, sidecar_of, told
+from tests.filesystem.conftest import EVERYWHERE, files_in, made, opened
+from tests.storages import ObjectStorage, Storage
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from fsmedia import MediaFileSystem
-    from tests.storages import Storage
+DATA = bytes(range(256)) * 40
+LARGE = bytes(range(251)) * 4000
+PAIRS = [("r1", DATA, "image/png"), ("r1", DATA, "image/gif"), ("r1", LARGE, "video/mp4"), ("r2", DATA, "image/png")]
 
 
 @pytest.fixture
 def store(storage: Storage) -> MediaStore:
-    return MediaStore(storage.url, storage_options=storage.options, durability="rename", deduplicate=True).create()
+    return made(storage, deduplicate=True)
 
 
 @pytest.fixture
@@ -37,7 +42,20 @@ def fs(storage: Storage, store: MediaStore) -> MediaFileSystem:
 
 @pytest.fixture
 def media(store: MediaStore) -> dict[str, bytes]:
-    return shared(store)
+    """Three that share their bytes, one of other bytes."""
+    pairs = [
+        (MediaContent(data=data, mime_type=kind), MediaMetadata(run_id=run, message_idx=number))
+        for number, (run, data, kind) in enumerate(PAIRS)
+    ]
+    return dict(zip(store.store_many(pairs), (data for _, data, _ in PAIRS), strict=True))
+
+
+def in_run(media: dict[str, bytes], run: str = "r1") -> list[str]:
+    return sorted(each for each in media if each.startswith(f"runs/{run}/"))
+
+
+def elsewhere(reference: str, folder: str = "runs/r9") -> str:
+    return f"{folder}/{reference.rpartition('/')[2]}"
 
 
 # -- looking -----------------------------------------------------------------------------------------------
@@ -95,20 +113,20 @@ def test_what_is_told_of_one(storage, fs, store, media) -> None:
     assert not fs.exists(missing)
 
 
-def test_bytes(fs, media, tmp_path) -> None:
+def test_bytes(fs, store, media, tmp_path) -> None:
     references = sorted(media)
     for reference, data in media.items():
         assert fs.cat(reference) == fs.cat_file(reference) == fs.read_bytes(reference) == data
         for start, end in ((0, 10), (5, None), (-7, None), (None, 3), (10, -3), (len(data) - 2, len(data) + 9), (4, 4)):
             assert fs.cat_file(reference, start, end) == data[start:end], (start, end)
-        with fs.open(reference) as file:
-            assert file.size == len(data)
-            file.seek(len(data) // 2)
-            assert file.read(100) == data[len(data) // 2 :][:100]
-            file.seek(-3, io.SEEK_END)
-            assert file.read() == data[-3:]
-        assert fs.head(reference, 9) == data[:9]
-        assert fs.tail(reference, 9) == data[-9:]
+        for file in (fs.open(reference), fsspec.open(store.media_url(reference), **store.url_options).open()):
+            with file:
+                assert file.size == len(data)
+                file.seek(len(data) // 2)
+                assert file.read(100) == data[len(data) // 2 :][:100]
+                file.seek(-3, io.SEEK_END)
+                assert file.read() == data[-3:]
+        assert (fs.head(reference, 9), fs.tail(reference, 9)) == (data[:9], data[-9:])
     assert fs.cat(references) == media
     assert fs.cat("runs/r1/*") == {each: media[each] for each in in_run(media)}
     assert fs.cat_ranges(references, [1] * 4, [5] * 4) == [media[each][1:5] for each in references]
@@ -117,15 +135,10 @@ def test_bytes(fs, media, tmp_path) -> None:
     fs.get(references[0], tmp_path / "one.png")
     assert (tmp_path / "one.png").read_bytes() == media[references[0]]
     fs.get("runs", str(tmp_path / "all"), recursive=True)
-    found = {path.relative_to(tmp_path / "all").as_posix(): path.read_bytes() for path in walk(tmp_path / "all")}
-    assert found == {each.removeprefix("runs/"): data for each, data in media.items()}
+    assert files_in(tmp_path / "all") == {each.removeprefix("runs/"): data for each, data in media.items()}
     with pytest.raises(FileNotFoundError):
         fs.get(missing, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
-
-
-def walk(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def test_coroutines(storage, media) -> None:
@@ -155,13 +168,8 @@ def test_coroutines(storage, media) -> None:
     assert settled(storage, media)
 
 
-def test_urls(storage, store, media) -> None:
-    for reference, data in media.items():
-        with fsspec.open(store.media_url(reference), "rb", **store.url_options) as file:
-            assert file.read() == data
-
-
 # -- what is refused ---------------------------------------------------------------------------------------
+
 
 WRITES: dict[str, Callable[[Any, str, str], Any]] = {
     "open wb": lambda fs, name, _: fs.open(name, "wb"),
@@ -193,6 +201,9 @@ def test_names_of_shared_media_can_not_be_written(storage, fs, media, tmp_path) 
             with pytest.raises(InvalidReferenceError):
                 write(fs, name, str(local))
             assert traces(storage) == before, way
+    fs.cp(there, there)
+    fs.mv(there, there)
+    assert traces(storage) == before
     other = there.replace(told(there).digest, "0" * 64)
     for name in (other, there.replace(f".{len(DATA)}-", ".7-"), there.replace(told(there).generation, "0" * 26)):
         for move in (fs.cp, fs.mv):
@@ -206,15 +217,12 @@ def test_names_of_shared_media_can_not_be_written(storage, fs, media, tmp_path) 
     assert traces(storage) == before
 
 
-def test_touch_without_truncate_leaves_it(storage, fs, media) -> None:
+def test_files_written_through_it_are_plain(storage, fs, media) -> None:
+    """Their names are the caller's, so they can't tell where shared bytes lie."""
     before = storage.keys()
     fs.touch(in_run(media)[0], truncate=False)
     assert storage.keys() == before
     assert fs.cat(in_run(media)[0]) == DATA
-
-
-def test_files_written_through_it_are_plain(storage, fs, media) -> None:
-    """Their names are the caller's, so they can't tell where shared bytes lie."""
     fs.pipe("runs/r3/a.png", DATA)
     assert storage.read("runs/r3/a.png") == DATA
     assert sorted(fs.find("")) == sorted([*media, "runs/r3/a.png"])
@@ -222,12 +230,110 @@ def test_files_written_through_it_are_plain(storage, fs, media) -> None:
     assert settled(storage, media)
 
 
+@EVERYWHERE
 def test_signed_urls(storage, fs, media) -> None:
+    first = in_run(media)[0]
     if storage.name in ("memory", "gcs"):
         with pytest.raises(OSError, match="URL"):
-            fs.sign(in_run(media)[0])
+            fs.sign(first)
         return
-    url = fs.sign(in_run(media)[0], int(timedelta(minutes=5).total_seconds()))
-    assert url.startswith(("file://", "http://"))
+    assert fs.sign(first, 300).startswith(("file://", "http://"))
     with pytest.raises(FileNotFoundError):
-        fs.sign(elsewhere(in_run(media)[0]))
+        fs.sign(elsewhere(first))
+
+
+# -- copies ------------------------------------------------------------------------------------------------
+
+
+@EVERYWHERE
+def test_a_copy_to_another_folder_is_a_marker_and_a_sidecar(storage, fs, media) -> None:
+    source = in_run(media)[2]
+    target = elsewhere(source)
+    fs.setxattrs(source, {"user.stars": 5, "fsmedia.policy_name": "retain-2hours"})
+    before = storage.keys()
+    if isinstance(storage, ObjectStorage):
+        with storage.counted() as requests:
+            fs.cp(source, target)
+        assert not any("/data/" in call.key for call in requests.calls if call.kind not in ("head", "list", "get")), (
+            requests
+        )
+        assert requests["copy"] == 0
+        assert not any("/data/" in call.key for call in requests.calls if call.kind == "get")
+    else:
+        fs.cp(source, target)
+    new = storage.keys() - before
+    due = below(storage, "due") & new
+    assert new - due == {f"{target}.meta", marker_of(storage, target)}
+    assert len(due) == 1
+    assert settled(storage, [*media, target])
+    was, copied = sidecar_of(storage, source), sidecar_of(storage, target)
+    assert copied == {**was, "run_id": "r9", "marker": copied["marker"]}
+    assert copied["marker"] != was["marker"]
+    fs.rm(source)
+    assert fs.cat(target) == media[source]
+    fs.rm(target)
+    assert settled(storage, media.keys() - {source})
+
+
+def test_a_copy_to_a_plain_name_has_bytes_of_its_own(storage, fs, media) -> None:
+    source = in_run(media)[0]
+    fs.cp(source, "runs/r9/plain.png")
+    assert storage.read("runs/r9/plain.png") == DATA
+    copied = sidecar_of(storage, "runs/r9/plain.png")
+    assert "marker" not in copied
+    assert (copied["run_id"], copied["sha256"]) == ("r9", told(source).digest)
+    fs.rm("runs/r9/plain.png")
+    assert settled(storage, media)
+
+
+def test_folders_are_copied_and_moved(storage, fs, media) -> None:
+    fs.cp("runs/r1", "runs/r8", recursive=True)
+    copies = [elsewhere(each, "runs/r8") for each in in_run(media)]
+    assert fs.find("runs/r8") == copies
+    assert settled(storage, [*media, *copies])
+    fs.mv("runs/r8", "runs/r7", recursive=True)
+    moved = [elsewhere(each, "runs/r7") for each in in_run(media)]
+    assert fs.find("runs/r7") == moved
+    assert not fs.exists("runs/r8")
+    assert settled(storage, [*media, *moved])
+    assert {sidecar_of(storage, each)["run_id"] for each in moved} == {"r7"}
+    fs.mv(moved[0], elsewhere(moved[0], "runs/r6"))
+    assert fs.cat(elsewhere(moved[0], "runs/r6")) == media[in_run(media)[0]]
+    fs.rm(["runs/r7", "runs/r6"], recursive=True)
+    assert settled(storage, media)
+    fs.rm("runs", recursive=True)
+    assert settled(storage, [])
+
+
+def test_nothing_is_copied_onto_or_moved_away_from_what_is_held(storage, fs, store, media) -> None:
+    source = in_run(media)[0]
+    target = elsewhere(source)
+    fs.cp(source, target)
+    store.hold(target, "court")
+    before = storage.keys()
+    for refused in (
+        lambda: fs.cp(source, target),
+        lambda: fs.mv(source, target),
+        lambda: fs.mv(target, elsewhere(source, "runs/r5")),
+        lambda: fs.rm(target),
+        lambda: fs.rm("runs/r9", recursive=True),
+    ):
+        with pytest.raises(HeldMediaError):
+            refused()
+    assert storage.keys() == before
+
+
+def test_a_folder_that_is_empty_leaves_nothing_of_its_bytes(local_storage) -> None:
+    """`rm` keeps the folder it was told about; those of the shared bytes are nobody's."""
+    store = MediaStore(local_storage.url, deduplicate=True).create()
+    fs = opened(local_storage)
+    content = MediaContent(data=DATA, mime_type="image/png")
+
+    def two() -> list[str]:
+        return [store.store_media(content, MediaMetadata(run_id="r1")) for _ in range(2)]
+
+    for name in two():
+        fs.rm(name)
+    fs.rm(two())
+    left = [path.relative_to(local_storage.url).as_posix() for path in Path(local_storage.url).rglob("*")]
+    assert sorted(left) == [".fsmedia", ".fsmedia/store.json", "runs", "runs/r1"]

@@ -1,44 +1,71 @@
-"""Moves of whole folders: nothing is mangled, nothing vanishes; each test named after its story."""
+"""Moves, copies and other bulk calls: no bytes are lost, names are names; each test named after its story."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from itertools import product
+from pathlib import Path
 
 import pytest
 
-from fsmedia import MediaNotFoundError, MediaStore
+from fsmedia import InvalidReferenceError, MediaError, MediaNotFoundError, MediaStore, StoreConflictError
+from fsmedia.format import keys
+from tests.filesystem.conftest import ON_MEMORY, QUICK, files_in
 
-if TYPE_CHECKING:
-    from pathlib import Path
+MOVES = [
+    (["d/a"], ("d/a", "d/"), {}),
+    (["d/a"], ("d/a", "d"), {}),
+    (["d/a", "d/b"], ("d/*", "d/"), {}),
+    (["d/a", "d/b"], ("d", "d/sub"), {"recursive": True}),
+    (["a", "b"], (["a", "b"], ["a", "c"]), {}),
+    (["a", "b"], (["a", "b"], ["c"]), {}),
+    (["a"], ("?", "c"), {}),
+    (["x/a", "y/a"], (["x/a", "y/a"], "dir/"), {}),
+    (["d/a", "d/s/a"], (["d"], "out/"), {"recursive": True}),
+    (["d/a", "e/a"], (["d", "e"], "out/"), {"recursive": True}),
+    (["a[1]", "a1"], (["a[1]"], "dir/"), {}),
+    (["d1/a", "d1/s/b"], ("d*", "out/"), {"recursive": True, "maxdepth": 1}),
+    (["d1/a", "d1/s/b"], ("d*", "out/"), {"recursive": True, "maxdepth": 2}),
+]
 
 
-@pytest.fixture(params=["local", "memory"])
-def fs(request: pytest.FixtureRequest, tmp_path: Path):
-    url = str(tmp_path / "m") if request.param == "local" else f"memory://{tmp_path.name}"
-    fs = MediaStore(url).create().fs
+@QUICK
+@pytest.mark.parametrize(("files", "arguments", "options"), MOVES, ids=str)
+def test_no_move_loses_bytes(fs, files, arguments, options) -> None:
+    fs.pipe({name: name.encode() for name in files})
+    with suppress(MediaError, OSError):
+        fs.mv(*arguments, **options)
+    kept = sorted(fs.cat_file(name).decode() for name in fs.find(""))
+    assert kept == sorted(files)
+
+
+@QUICK
+def test_a_folder_keeps_its_name_when_it_moves_into_another(fs) -> None:
+    fs.pipe({"d/a": b"1", "d/s/b": b"2", "other/x": b"3"})
+    fs.mv("d", "other", recursive=True)
+    assert fs.find("") == ["other/d/a", "other/d/s/b", "other/x"]
+    fs.mv("other/d", "new", recursive=True)
+    assert fs.find("") == ["new/a", "new/s/b", "other/x"]
+    fs.mv("new/a", "new/c")
+    assert fs.cat_file("new/c") == b"1"
+
+
+def test_a_move_onto_itself_does_nothing(fs) -> None:
     fs.pipe({"a": b"1", "d/b": b"2", "d/s/c": b"3"})
     fs.mkdir("d/empty")
-    return fs
-
-
-@pytest.mark.parametrize(
-    "names", [("d", "d"), ("d", "d/"), ("d/", "/d"), ("d", ""), ("d", "/"), ("a", "a/"), ("media://a", "a")]
-)
-def test_a_move_onto_itself_does_nothing(fs, names: tuple[str, str]) -> None:
     before = fs.find("", withdirs=True)
-    fs.mv(*names, recursive=True)
-    assert fs.find("", withdirs=True) == before
+    names = [("d", "d"), ("d", "d/"), ("d/", "/d"), ("d", ""), ("d", "/"), ("a", "a/"), ("media://a", "a"), ("a", "/a")]
+    for pair in names:
+        fs.mv(*pair, recursive=True)
+        assert fs.find("", withdirs=True) == before, pair
+    fs.cp_file("media://a", "a")
+    assert fs.cat(fs.find("")) == {"a": b"1", "d/b": b"2", "d/s/c": b"3"}
     with pytest.raises(MediaNotFoundError):
         fs.mv("none", "none")
 
 
-def test_the_root_moves_into_a_folder_and_not_to_names_that_begin_like_it(fs) -> None:
-    fs.mv("", "new", recursive=True)
-    assert fs.find("") == ["new/a", "new/d/b", "new/d/s/c"]
-    assert fs.cat_file("new/d/s/c") == b"3"
-
-
+@QUICK
 def test_empty_folders_move_too(fs) -> None:
+    fs.pipe({"a": b"1", "d/b": b"2", "d/s/c": b"3"})
+    fs.mkdir("d/empty")
     fs.mv("d", "e", recursive=True)
     assert fs.find("", withdirs=True) == ["a", "e", "e/b", "e/empty", "e/s", "e/s/c"]
     fs.mv("e/empty", "alone", recursive=True)
@@ -48,3 +75,207 @@ def test_empty_folders_move_too(fs) -> None:
     fs.mv("alone", "e/into", recursive=True)
     assert fs.isdir("e/into/alone")
     assert fs.find("") == ["a", "e/b", "e/s/c"]
+
+
+@QUICK
+def test_the_root_moves_into_a_folder_and_not_to_names_that_begin_like_it(fs) -> None:
+    fs.pipe({"a": b"1", "d/b": b"2", "d/s/c": b"3"})
+    fs.mv("", "new", recursive=True)
+    assert fs.find("") == ["new/a", "new/d/b", "new/d/s/c"]
+    assert fs.cat_file("new/d/s/c") == b"3"
+
+
+@QUICK
+def test_names_that_a_generator_gives_are_removed(fs) -> None:
+    """A look whether they are in views used them up, and nothing was removed."""
+    fs.pipe({"a": b"1", "b": b"2", "c": b"3"})
+    fs.rm(name for name in ("a", "b"))
+    assert fs.find("") == ["c"]
+    fs.mv((name for name in ("c",)), "d/")
+    assert fs.find("") == ["d/c"]
+
+
+# -- names that look like patterns -------------------------------------------------------------------------------
+
+
+ODD = ["a[1].png", "b?.png", "c*.png"]
+
+
+def test_names_with_glob_characters_are_names(storage, fs, tmp_path: Path) -> None:
+    around = {"a1.png": b"!", "bb.png": b"!", "cc.png": b"!", "runs/a1.png": b"!"}
+    fs.pipe({**around, **{name: name.encode() for name in ODD}, **{f"runs/{name}": name.encode() for name in ODD}})
+    for name in ODD:
+        for key in (name, f"runs/{name}"):
+            assert fs.cat(key) == name.encode()
+            assert fs.cat([key]) == {key: name.encode()}
+            assert fs.expand_path(key) == [key]
+            fs.cp(key, f"out/{name}.copy")
+            assert fs.cat_file(f"out/{name}.copy") == name.encode()
+            fs.get(key, str(tmp_path / "got.png"))
+            assert (tmp_path / "got.png").read_bytes() == name.encode()
+    assert fs.find("out") == sorted(f"out/{name}.copy" for name in ODD)
+    assert fs.cat("?1.png") == {"a1.png": b"!"}
+    assert fs.cat(["a[1].png", "?1.png"]) == {"a[1].png": b"a[1].png", "a1.png": b"!"}
+    assert fs.cat(["a[1].png", "no*"]) == {"a[1].png": b"a[1].png"}
+    with pytest.raises(FileNotFoundError):
+        fs.cat("no*")
+
+
+def test_folders_with_glob_characters_are_copied_got_and_moved(fs, tmp_path: Path) -> None:
+    fs.pipe({"d[1]/x": b"x", "d[1]/s/y": b"y", "d1/z": b"z", "a[1].txt": b"[1]", "a1.txt": b"1"})
+    fs.cp("d[1]", "e", recursive=True)
+    assert fs.find("e") == ["e/s/y", "e/x"]
+    fs.get("d[1]", str(tmp_path / "out"), recursive=True)
+    assert files_in(tmp_path / "out") == {"x": b"x", "s/y": b"y"}
+    fs.mv("a[1].txt", "b.txt")
+    assert fs.cat_file("b.txt") == b"[1]"
+    fs.mv("d[1]", "f", recursive=True)
+    assert fs.cat_file("f/x") == b"x"
+    assert fs.find("") == ["a1.txt", "b.txt", "d1/z", "e/s/y", "e/x", "f/s/y", "f/x"]
+
+
+def test_a_name_at_the_top_is_copied_into_a_folder(storage, fs, tmp_path: Path) -> None:
+    fs.pipe({"a.png": b"1", "d/x": b"2", "out/there": b"3"})
+    fs.cp("a.png", "out/")
+    fs.cp("a.png", "out")
+    fs.cp("a.p*", "glob")
+    fs.cp("d", "out", recursive=True)
+    fs.cp("d/", "flat", recursive=True)
+    fs.cp("a.png", "named")
+    assert fs.find("") == ["a.png", "d/x", "flat/x", "glob/a.png", "named", "out/a.png", "out/d/x", "out/there"]
+    (tmp_path / "there").mkdir()
+    fs.get("a.png", f"{tmp_path}/new/")
+    fs.get("a.png", str(tmp_path / "there"))
+    fs.get("d", f"{tmp_path}/there/", recursive=True)
+    found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    assert [name for name in found if not name.startswith("m")] == ["new/a.png", "there/a.png", "there/d/x"]
+
+
+def test_names_without_glob_characters_cost_no_look_more(moto_storage, moto_fs) -> None:
+    moto_fs.pipe({"runs/a.png": b"1", "runs/b[1].png": b"2"})
+    for call, wanted in (
+        (lambda: moto_fs.cat("runs/a.png") == b"1", {"get": 2}),  # its sidecar, to check the bytes by
+        (lambda: moto_fs.expand_path(["runs/a.png"]) == ["runs/a.png"], {}),
+        # A pattern means many, whose lengths are checked.
+        (lambda: moto_fs.cat("runs/b[1].png") == b"2", {"head": 1, "get": 1}),
+    ):
+        with moto_storage.counted() as requests:
+            assert call()
+        assert requests == wanted
+
+
+def test_names_of_this_machine_with_glob_characters_are_put(storage, fs, tmp_path: Path) -> None:
+    source = tmp_path / "source" / "d[1]"
+    (source / "s").mkdir(parents=True)
+    (source / "a[1].png").write_bytes(b"[1]")
+    (source / "a1.png").write_bytes(b"1")
+    (source / "s" / "x").write_bytes(b"x")
+    fs.put(str(source / "a[1].png"), "named")
+    fs.put(str(source / "a[1].png"), "into/")
+    fs.put(str(source), "tree", recursive=True)
+    fs.put(f"{source}/", "into/", recursive=True)
+    assert fs.cat_file("named") == fs.cat_file("into/a[1].png") == b"[1]"
+    tree = ["a1.png", "a[1].png", "s/x"]
+    assert fs.find("tree") == [f"tree/{name}" for name in tree]
+    assert fs.find("into") == [f"into/{name}" for name in tree]
+
+
+@ON_MEMORY
+def test_lists_of_other_lengths_are_refused(fs, tmp_path: Path) -> None:
+    fs.pipe({"a": b"1", "b": b"2"})
+    calls = [
+        lambda: fs.cp(["a", "b"], ["c"]),
+        lambda: fs.get(["a", "b"], [str(tmp_path / "c")]),
+        lambda: fs.put([str(tmp_path / "x"), str(tmp_path / "y")], ["c"]),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="as many targets as sources"):
+            call()
+    assert fs.find("") == ["a", "b"]
+
+
+# -- links below a local root: what lies behind them is neither destroyed nor shown as what it is not --------------
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "m"
+
+
+@pytest.fixture
+def linked(root: Path):
+    fs = MediaStore(root).create().fs
+    fs.pipe({"d/a": b"1", "d/s/b": b"2", "x": b"3"})
+    fs.setxattrs("d/a", {"user.color": "red"})
+    (root / "link").symlink_to("d")
+    return fs
+
+
+def test_a_move_onto_itself_through_a_link_is_refused(linked) -> None:
+    with pytest.raises(StoreConflictError, match="one place"):
+        linked.mv("d/a", "link/a")
+    assert linked.cat_file("d/a") == b"1"
+
+
+def test_a_link_to_a_folder_is_not_removed_with_what_lies_behind_it(linked, root: Path) -> None:
+    before = files_in(root)
+    calls = [
+        linked.rmdir,
+        lambda name: linked.rm(name, recursive=True),
+        lambda name: linked.rm([name, "x"], recursive=True),
+        lambda name: linked.mv(name, "elsewhere", recursive=True),
+    ]
+    for name, call in product(("link", "link/", "/link"), calls):
+        with pytest.raises(InvalidReferenceError, match=r"link.*symlink"):
+            call(name)
+    assert files_in(root) == before
+    assert (root / "link").is_symlink()
+    linked.rm("", recursive=True)
+    assert [each for each in files_in(root) if not each.startswith(keys.LOCKS)] == [".fsmedia/store.json"]
+
+
+def test_a_copy_onto_itself_through_a_link_changes_nothing(linked, root: Path) -> None:
+    before = files_in(root)
+    linked.cp_file("d/a", "link/a")
+    linked.cp_file("link/s/b", "d/s/b")
+    linked.cp("link/a", "d/")
+    assert files_in(root) == before
+    linked.cp("d/", "link/", recursive=True)
+    linked.cp("link/", "d/", recursive=True)
+    linked.cp(["d/a", "d/s/b"], ["link/a", "link/s/b"])
+    assert files_in(root) == before
+
+
+def test_a_copy_onto_itself_through_a_link_keeps_its_ids(linked, root: Path) -> None:
+    linked.pipe_file("runs/r1/a", b"1")
+    (root / "runs" / "r2").symlink_to("r1")
+    linked.cp_file("runs/r1/a", "runs/r2/a")
+    linked.cp("runs/r1", "runs/r2/", recursive=True)
+    assert linked.info("runs/r1/a", metadata=True)["run_id"] == "r1"
+    (root / "runs" / "r1" / "foreign").write_bytes(b"2")
+    linked.cp_file("runs/r1/foreign", "runs/r2/foreign")
+    assert not (root / "runs" / "r1" / "foreign.meta").exists()
+
+
+def test_a_link_to_what_is_hidden_is_no_media(linked, root: Path) -> None:
+    (root / "d" / "shown.png").symlink_to("a.meta")
+    (root / "settings.json").symlink_to(".fsmedia/store.json")
+    (root / "x.png").symlink_to("x")
+    (root / "half.png").symlink_to(".tmp-u" + "a" * 26)
+    (root / (".tmp-u" + "a" * 26)).write_bytes(b"half")
+    (root / "secret.meta").symlink_to("x")
+    assert linked.find("") == list(MediaStore(root).list()) == ["d/a", "d/s/b", "x", "x.png"]
+    assert linked.ls("d", detail=False) == ["d/a", "d/s"]
+    assert not linked.exists("secret.meta")
+    for hidden in ("d/shown.png", "settings.json", "half.png"):
+        with pytest.raises(InvalidReferenceError, match="symlink"):
+            linked.cat_file(hidden)
+
+
+def test_a_linked_media_keeps_its_linked_sidecar(linked, root: Path) -> None:
+    (root / "linked").symlink_to("d/a")
+    (root / "linked.meta").symlink_to("d/a.meta")
+    assert linked.getxattr("linked", "user.color") == "red"
+    linked.rm("linked")
+    assert linked.cat_file("d/a") == b"1"
+    assert linked.getxattr("d/a", "user.color") == "red"

@@ -1,21 +1,22 @@
-"""How stores are named: chain, options, configuration, environment, names; foreign options; no secret is shown."""
-
-from __future__ import annotations
+"""How stores are named, opened and handed to other processes; foreign options are refused, no secret is shown."""
 
 import json
 import logging
+import multiprocessing
 import os
 import pickle
 import subprocess
 import sys
 import traceback
 from importlib import metadata
+from pathlib import Path
 
 import fsspec
 import pytest
 from fsspec.config import conf
 
 from fsmedia import InvalidMediaError, InvalidReferenceError, MediaContent, MediaFileSystem, MediaMetadata, MediaStore
+from tests.filesystem.children import round_trip
 from tests.filesystem.conftest import made, opened
 from tests.servers import HOST, RcloneServer, free_port, packaged_binary
 
@@ -46,11 +47,13 @@ def test_by_chain(store):
     assert fsspec.url_to_fs(f"media://::{store.url}")[1] == ""
 
 
-@pytest.mark.parametrize("name", ["root", "url"])
-def test_by_option(store, name):
-    fs = fsspec.filesystem("media", **{name: store.url})
-    assert fs.cat_file("media://runs/r1/x.txt") == b"hey"
-    assert fs.unstrip_protocol("runs/r1/x.txt") == "media://runs/r1/x.txt"
+def test_by_option(store):
+    for name in ("root", "url"):
+        fs = fsspec.filesystem("media", **{name: store.url})
+        assert fs.cat_file("media://runs/r1/x.txt") == b"hey"
+        assert fs.unstrip_protocol("runs/r1/x.txt") == "media://runs/r1/x.txt"
+    with pytest.raises(ValueError, match="FSMEDIA_URL"):
+        fsspec.filesystem("media")
 
 
 def test_by_environment_and_what_changes_there_is_seen(store, monkeypatch):
@@ -84,11 +87,6 @@ def test_by_name(store, monkeypatch):
     blob = pickle.dumps(fs)
     conf.clear()
     assert pickle.loads(blob).cat_file("media://@lab/runs/r1/x.txt") == b"hey"
-
-
-def test_no_store_named():
-    with pytest.raises(ValueError, match="FSMEDIA_URL"):
-        fsspec.filesystem("media")
 
 
 def test_foreign_options_are_refused_with_their_place(store, moto_storage):
@@ -236,3 +234,126 @@ def test_a_store_on_a_host_is_read_by_its_own_url(ftp, tmp_path):
     assert fs.unstrip_protocol(path) == store.media_url("runs/r1/x.txt")
     assert "pw-Jt65" not in repr(fs)
     assert pickle.loads(pickle.dumps(fs)).cat_file(path) == b"hey"
+
+
+# -- which folder a relative root means, and which secrets a root may show ---------------------------------------
+
+
+FORMS = {
+    "root": lambda: fsspec.open("media://x", root="rel/m"),
+    "url": lambda: fsspec.open("media://x", url="file://rel/m"),
+    "chain": lambda: fsspec.open("media://x::rel/m"),
+    "environment": lambda: fsspec.open("media://x"),
+    "name": lambda: fsspec.open("media://@lab/x"),
+    "configured name": lambda: fsspec.open("media://@other/x"),
+    "given name": lambda: fsspec.open("media://@third/x", stores={"third": "rel/m"}),
+}
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    places = [tmp_path / name for name in "ab"]
+    for place in places:
+        MediaStore(place / "rel" / "m").create().fs.pipe_file("x", place.name.encode())
+    monkeypatch.setenv("FSMEDIA_URL", "rel/m")
+    monkeypatch.setenv("FSMEDIA_STORE_LAB", "rel/m")
+    return places
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_relative_root_means_another_folder_after_a_chdir(
+    places: list[Path], monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    if form == "configured name":
+        conf["media"] = {"stores": {"other": {"url": "rel/m"}}}
+    opened = []
+    for place in places:
+        monkeypatch.chdir(place)
+        with FORMS[form]() as file:
+            assert file.read().decode() == place.name
+        opened.append(FORMS[form]().fs)
+        assert FORMS[form]().fs is opened[-1]
+        assert opened[-1].cat_file("media://x::rel/m") == opened[-1].cat_file("media://x::file://rel/m")
+    assert opened[0] != opened[1]
+    assert [fs.cat_file("x") for fs in opened] == [b"a", b"b"]
+    assert [pickle.loads(pickle.dumps(fs)).cat_file("x") for fs in opened] == [b"a", b"b"]
+    with pytest.raises(InvalidReferenceError, match="another store"):
+        opened[0].cat_file("media://x::rel/m")
+
+
+def test_a_chdir_does_not_open_absolute_roots_and_others_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for root in (str(tmp_path / "m"), f"file://{tmp_path}/m", f"memory://{tmp_path.name}"):
+        monkeypatch.chdir("/")
+        before = fsspec.filesystem("media", root=root)
+        monkeypatch.chdir(tmp_path)
+        assert fsspec.filesystem("media", root=root) is before
+
+
+def test_a_current_directory_that_is_gone_only_matters_to_relative_roots(
+    places: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(places[0])
+    fsspec.filesystem("media", root="rel/m")
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(InvalidReferenceError, match="current directory is gone"):
+        fsspec.filesystem("media", root="rel/m")
+    fs = fsspec.filesystem("media", root=str(places[1] / "rel" / "m"))
+    assert fs.cat_file("x") == b"b"
+    with pytest.raises(InvalidReferenceError, match="another store"):
+        fs.cat_file("media://x::rel/m")
+
+
+@pytest.mark.parametrize("form", ["root", "fo"])
+def test_a_password_in_the_roots_url_is_not_in_its_json(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    url = "ftp://me:pw-Jt65@host.invalid/media"
+    options = {"root": url} if form == "root" else {"fo": url[6:], "target_protocol": "ftp"}
+    monkeypatch.setattr("ftplib.FTP.connect", lambda *_, **__: "")
+    monkeypatch.setattr("ftplib.FTP.login", lambda *_, **__: "")
+    fs = fsspec.filesystem("media", skip_instance_cache=True, **options)
+    assert "pw-Jt65" in fs.to_json()
+    for shown in (fs.to_json(include_password=False), repr(fs.to_dict(include_password=False)), repr(fs)):
+        assert "pw-Jt65" not in shown
+        assert "host.invalid/media" in shown
+
+
+# -- other processes ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_children_use_the_parents_filesystem(storage, fs, start):
+    if storage.name == "memory" and start == "spawn":
+        return  # memory is one process's own
+    fs.pipe({"runs/r1/x.txt": b"parent"})  # sessions, threads and loops are in use when the child comes
+    with multiprocessing.get_context(start).Pool(2) as pool:
+        answers = pool.starmap(round_trip, [(fs, f"runs/r1/{number}.txt") for number in range(4)])
+    assert answers == [(b"parent", b"child")] * 4
+    if storage.name != "memory":
+        assert len(fs.find("runs")) == 5
+    assert fs.cat(["runs/r1/x.txt"]) == {"runs/r1/x.txt": b"parent"}
+
+
+def test_a_plain_fork_may_use_the_inherited_object(moto_fs):
+    moto_fs.pipe({"runs/r1/x.txt": b"parent"})
+    program_pid = os.fork()
+    if program_pid == 0:
+        try:
+            ok = moto_fs.cat(["runs/r1/x.txt"]) == {"runs/r1/x.txt": b"parent"} and moto_fs.ls("runs/r1")
+            os._exit(0 if ok else 1)
+        except BaseException:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(program_pid, 0)[1]) == 0
+    assert moto_fs.cat(["runs/r1/x.txt"]) == {"runs/r1/x.txt": b"parent"}
+
+
+def test_a_pickle_needs_no_import_in_the_other_process(local_storage):
+    made(local_storage)
+    fs = opened(local_storage)
+    fs.pipe_file("runs/r1/x.txt", b"hey")
+    program = "import pickle, sys; print(pickle.load(sys.stdin.buffer).cat_file('runs/r1/x.txt').decode())"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, input=pickle.dumps(fs), capture_output=True, timeout=60, check=True)
+    assert done.stdout.strip() == b"hey"

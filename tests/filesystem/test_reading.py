@@ -1,28 +1,35 @@
-"""What `media://` shows of a store, what it hides, what it costs, and that it shows it fresh."""
-
-from __future__ import annotations
+"""What `media://` shows of a store and hides, as fsspec's own filesystems would; named after their stories."""
 
 import asyncio
+import io
+import resource
+import subprocess
+import sys
 import threading
+import wave
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
 
 import fsspec
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
+from fsmedia import CorruptMediaError, InvalidMediaError, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
 from fsmedia.format.keys import VIEWS
 from fsmedia.storage import SEEK_BLOCK
-from tests.filesystem.conftest import made, opened
+from tests.filesystem.conftest import DATA, EVERYWHERE, ON_MEMORY, QUICK, files_in, made, opened
+from tests.storages import LOCAL, MEMORY
 
 OWN = "runs/r1/0000_00_u01m836r9g7eygaqez4kbe8w012.png"
+FSSPEC_LEAVES_ITS_CACHE_OPEN = pytest.mark.filterwarnings(
+    "ignore:unclosed file:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 
 
-def stored(storage, run="r1", data=b"hey", **fields):
-    store = MediaStore(storage.url, storage_options=storage.options, durability="rename")
-    return store.store_media(
-        MediaContent(data=data, mime_type="image/png", caption="c"), MediaMetadata(run_id=run, **fields)
-    )
+def stored(storage, run="r1", data=b"hey", settings=None, **fields):
+    content = MediaContent(data=data, mime_type="image/png", caption="c")
+    return made(storage, **settings or {}).store_media(content, MediaMetadata(run_id=run, **fields))
 
 
 def test_sidecars_and_the_stores_own_folder_are_hidden(storage, fs):
@@ -52,6 +59,7 @@ def test_sidecars_and_the_stores_own_folder_are_hidden(storage, fs):
             fs.open(hidden)
 
 
+@EVERYWHERE
 def test_info(storage, fs):
     reference = stored(storage, session_id="s1", policy_name="retain-5days")
     info = fs.info(reference)
@@ -59,6 +67,8 @@ def test_info(storage, fs):
     for when in (fs.modified(reference), fs.created(reference)):
         assert abs((datetime.now(UTC) - when).total_seconds()) < 120
     assert info["mtime"] == info["created"] == fs.modified(reference).timestamp()  # floats, as of a local file
+    if storage.name not in (LOCAL, MEMORY):  # object stores tell all of our own names without being asked
+        assert info["session_id"] == "s1"
     full = fs.info(reference, metadata=True)
     assert (full["run_id"], full["session_id"]) == ("r1", "s1")
     assert (full["policy_name"], full["caption"]) == ("retain-5days", "c")
@@ -72,28 +82,22 @@ def test_info(storage, fs):
     assert abs(listed["mtime"] - info["mtime"]) < 1  # a HEAD on S3 knows no milliseconds
 
 
-def test_object_stores_tell_all_of_our_own_names_without_being_asked(object_storage):
-    made(object_storage)
-    reference = stored(object_storage, session_id="s1")
-    assert opened(object_storage).info(reference)["session_id"] == "s1"
-
-
-@pytest.mark.parametrize(
-    ("start", "end"), [(None, None), (0, 4), (2, None), (-3, None), (2, -2), (4, 4), (3, 99), (50, 60)]
-)
-def test_ranges(storage, fs, start, end):
-    data = b"0123456789"
+def test_parts(storage, fs):
+    data = b"one\ntwo\nthree\n"
     fs.pipe_file("runs/r1/x.txt", data)
-    assert fs.cat_file("runs/r1/x.txt", start, end) == data[start:end]
-    assert fs.cat_ranges(["runs/r1/x.txt"] * 2, [1, 3], [2, 5]) == [b"1", b"34"]
-
-
-def test_an_empty_file(storage, fs):
-    fs.touch("runs/r1/x.txt")
-    assert fs.cat_file("runs/r1/x.txt") == b""
+    for start, end in ((None, None), (0, 4), (2, None), (-3, None), (2, -2), (4, 4), (3, 99), (50, 60)):
+        assert fs.cat_file("runs/r1/x.txt", start, end) == data[start:end], (start, end)
+    assert fs.cat_ranges(["runs/r1/x.txt"] * 2, [1, 3], [2, 5]) == [b"n", b"\nt"]
+    assert fs.head("runs/r1/x.txt", 3) == b"one"
+    assert (fs.tail("runs/r1/x.txt", 6), fs.tail("runs/r1/x.txt", 100)) == (b"three\n", data)
+    assert fs.read_block("runs/r1/x.txt", 0, 5) == b"one\nt"
+    assert fs.read_block("runs/r1/x.txt", 1, 5, b"\n") == b"two\n"
     with fs.open("runs/r1/x.txt") as file:
+        assert (file.size, file.seek(-2, 2), file.readline()) == (14, 12, b"e\n")
+    fs.touch("runs/r1/empty.txt")
+    assert fs.cat_file("runs/r1/empty.txt") == fs.cat_file("runs/r1/empty.txt", 0, 5) == b""
+    with fs.open("runs/r1/empty.txt") as file:
         assert file.read() == b""
-    assert fs.cat_file("runs/r1/x.txt", 0, 5) == b""
 
 
 def test_missing_files_and_folders(storage, fs):
@@ -113,22 +117,16 @@ def test_missing_files_and_folders(storage, fs):
 
 def test_find_knows_its_arguments(storage, fs):
     fs.pipe({"runs/r1/a.txt": b"1", "runs/r1/sub/b.txt": b"2", "runs/r2/c.txt": b"3"})
+    files, folders = ["runs/r1/a.txt", "runs/r1/sub/b.txt", "runs/r2/c.txt"], ["runs/r1", "runs/r2"]
     assert fs.find("runs", maxdepth=2) == ["runs/r1/a.txt", "runs/r2/c.txt"]
-    assert fs.find("runs", withdirs=True) == [
-        "runs",
-        "runs/r1",
-        "runs/r1/a.txt",
-        "runs/r1/sub",
-        "runs/r1/sub/b.txt",
-        "runs/r2",
-        "runs/r2/c.txt",
-    ]
-    assert fs.find("runs", maxdepth=1, withdirs=True) == ["runs", "runs/r1", "runs/r2"]
+    assert fs.find("runs", withdirs=True) == sorted([*files, *folders, "runs", "runs/r1/sub"])
+    assert fs.find("runs", maxdepth=1, withdirs=True) == ["runs", *folders]
     assert fs.glob("runs/r*/?.txt") == ["runs/r1/a.txt", "runs/r2/c.txt"]
-    assert fs.glob("runs/*") == ["runs/r1", "runs/r2"]
-    assert fs.du("runs", total=False) == {"runs/r1/a.txt": 1, "runs/r1/sub/b.txt": 1, "runs/r2/c.txt": 1}
+    assert fs.glob("runs/*") == folders
+    assert fs.du("runs", total=False) == dict.fromkeys(files, 1)
 
 
+@EVERYWHERE
 def test_what_others_do_is_seen_at_once(storage, fs):
     other = opened(storage, skip_instance_cache=True)
     assert fs.find("") == []
@@ -148,6 +146,7 @@ def test_what_others_do_is_seen_at_once(storage, fs):
     assert fs.ls("runs/r2", detail=False) == ["runs/r2/y.txt"]
 
 
+@EVERYWHERE
 def test_sign(storage, fs):
     reference = stored(storage)
     if storage.name in ("memory", "gcs"):
@@ -207,64 +206,53 @@ def test_asynchronous(storage):
     asyncio.run(work())
 
 
-def test_no_loop_over_local_and_memory(tmp_path):
-    for root in (str(tmp_path / "m"), "memory://no-loop"):
-        MediaStore(root).create()
-        fs = fsspec.filesystem("media", root=root, durability="rename")
-        assert not fs.async_impl
-        fs.pipe({"runs/r1/x.txt": b"hey"})
-        assert fs.cat(["runs/r1/x.txt"]) == {"runs/r1/x.txt": b"hey"}
-        assert fs._workers is None
+@QUICK
+def test_no_loop_over_local_and_memory(storage, fs):
+    assert not fs.async_impl
+    fs.pipe({"runs/r1/x.txt": b"hey"})
+    assert fs.cat(["runs/r1/x.txt"]) == {"runs/r1/x.txt": b"hey"}
+    assert fs._workers is None
 
 
-def test_a_file_comes_into_a_folder_that_is_not_there_yet(moto_storage, tmp_path):
-    made(moto_storage)
-    fs = opened(moto_storage)
-    fs.pipe_file("runs/r1/x.txt", b"hey")
-    fs.get_file("runs/r1/x.txt", tmp_path / "new" / "x.txt")
+def test_a_file_comes_into_a_folder_that_is_not_there_yet(moto_fs, tmp_path):
+    moto_fs.pipe_file("runs/r1/x.txt", b"hey")
+    moto_fs.get_file("runs/r1/x.txt", tmp_path / "new" / "x.txt")
     assert (tmp_path / "new" / "x.txt").read_bytes() == b"hey"
-    fs.get_file("runs/r1", tmp_path / "folder")
+    moto_fs.get_file("runs/r1", tmp_path / "folder")
     assert (tmp_path / "folder").is_dir()
     with pytest.raises(MediaNotFoundError):
-        fs.get_file("runs/r1/y.txt", tmp_path / "y.txt")
+        moto_fs.get_file("runs/r1/y.txt", tmp_path / "y.txt")
     assert not (tmp_path / "y.txt").exists()
 
 
 # -- requests ----------------------------------------------------------------------------------------------------
 
 
-def test_requests(moto_storage):
-    made(moto_storage)
-    fs = opened(moto_storage)
-    references = [stored(moto_storage, data=b"x" * 20) for _ in range(5)]
+def test_requests(moto_storage, moto_fs):
+    counted, fs = moto_storage.counted, moto_fs
+    references = made(moto_storage).store_many(
+        [(MediaContent(data=b"x" * 20, mime_type="image/png"), MediaMetadata(run_id="r1"))] * 5
+    )
     fs.info(references[0])
-    with moto_storage.counted() as requests, fs.open(references[0]) as file:
+    with counted() as requests, fs.open(references[0]) as file:
         file.read()
     # The sidecar says what the bytes are; they are looked at in the same round trip.
     assert requests == {"get": 2, "head": 1}
-    with moto_storage.counted() as requests:
-        fs.cat_file(references[0])
-    assert requests == {"get": 2}
-    with moto_storage.counted() as requests:
-        assert len(fs.cat(references)) == 5
-    assert requests == {"get": 5}
-    with moto_storage.counted() as requests:
-        fs.cat_ranges(references, [0] * 5, [5] * 5)
-    assert requests == {"get": 5}
-    with moto_storage.counted() as requests:
-        fs.info(references[0])
-    assert requests == {"head": 1, "get": 1}
-    with moto_storage.counted() as requests:
-        assert len(fs.ls("runs/r1")) == 5
-    assert requests == {"list": 1}
-    with moto_storage.counted() as requests:
-        assert len(fs.find("")) == 5
-    assert requests == {"list": 1}
-    with moto_storage.counted() as requests:
-        fs.pipe_file("runs/r1/x.txt", b"x")
-    # In one round trip: what it replaces, its hold, PromptKit's index, which may name what goes.
-    assert requests == {"get": 3, "head": 1, "put": 2}
-    with moto_storage.counted() as requests:
+    for call, wanted in (
+        (lambda: fs.cat_file(references[0]), {"get": 2}),
+        (lambda: fs.cat(references), {"get": 5}),
+        (lambda: fs.cat_ranges(references, [0] * 5, [5] * 5), {"get": 5}),
+        (lambda: fs.info(references[0]), {"head": 1, "get": 1}),
+        (lambda: fs.ls("runs/r1"), {"list": 1}),
+        (lambda: fs.find(""), {"list": 1}),
+        # In one round trip: what it replaces, its hold, PromptKit's index, which may name what goes.
+        (lambda: fs.pipe_file("runs/r1/x.txt", b"x"), {"get": 3, "head": 1, "put": 2}),
+    ):
+        with counted() as requests:
+            answer = call()
+        assert requests == wanted
+        assert not isinstance(answer, list) or len(answer) == 5
+    with counted() as requests:
         fs.rm(references)
     # A look at each, its sidecar, the holds; then all sidecars and all bytes by one request each.
     assert requests["bulk_delete"] == 2, requests
@@ -283,16 +271,201 @@ def test_a_long_folder_costs_a_listing_per_thousand_keys(rclone_storage):
     assert requests == {"list": 2}
 
 
-def test_seeks_fetch_blocks_of_256_kib(moto_storage):
-    made(moto_storage)
-    fs = opened(moto_storage)
-    fs.pipe_file("runs/r1/x.bin", bytes(4 * 2**20))
-    with moto_storage.counted() as requests, fs.open("runs/r1/x.bin") as file:
-        file.seek(3 * 2**20)
-        file.read(10)
-        assert file._file._file.cache.total_requested_bytes <= SEEK_BLOCK + 10
-        file.seek(2**20)
-        file.read(10)
-        assert file._file._file.cache.total_requested_bytes <= 2 * (SEEK_BLOCK + 10)
+def test_seeks_fetch_blocks_of_256_kib(moto_storage, moto_fs):
+    moto_fs.pipe_file("runs/r1/x.bin", bytes(4 * 2**20))
+    with moto_storage.counted() as requests, moto_fs.open("runs/r1/x.bin") as file:
+        for number, start in enumerate((3 * 2**20, 2**20), 1):
+            file.seek(start)
+            file.read(10)
+            assert file._file._file.cache.total_requested_bytes <= number * (SEEK_BLOCK + 10)
     # Sidecar and a look in one round trip, then the blocks.
     assert requests == {"head": 1, "get": 3}
+
+
+# -- as other filesystems do -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "deduplicated"])
+def test_open_takes_what_only_tunes_a_cache(storage, deduplicate: bool) -> None:
+    """Dask reads Parquet with default_cache="none", and was refused."""
+    reference = stored(storage, data=DATA, settings={"deduplicate": deduplicate})
+    fs = opened(storage)
+    for options in (
+        {"default_cache": "none", "fill_cache": False, "max_blocks": 4, "size": len(DATA)},
+        {"block_size": "default", "cache_type": "no such cache", "cache_options": {}},
+        *({"cache_type": name, "block_size": 2**16} for name in ("none", "all", "bytes", "first", "readahead")),
+        {"cache_type": "parts", "cache_options": {"data": {(7, 9): DATA[7:9]}}},
+        {"cache_type": "blockcache", "block_size": 2**16, "cache_options": {"maxblocks": 4}},
+    ):
+        with fs.open(reference, **options) as file:
+            assert (file.seek(7), file.read(2)) == (7, DATA[7:9]), options
+            assert (file.seek(-5, 2), file.read()) == (len(DATA) - 5, DATA[-5:]), options
+            file.seek(0)
+            assert sha256(file.read()).digest() == sha256(DATA).digest(), options
+    with fs.open("runs/r1/new.txt", "wb", fill_cache=False, cache_type="none", block_size=5) as file:
+        file.write(b"1")
+
+
+@ON_MEMORY
+def test_open_still_refuses_what_would_change_a_result(storage, fs) -> None:
+    fs.pipe_file("runs/r1/x.txt", b"x")
+    for words in ({"content_typ": "image/png"}, {"version_id": "3"}, {"acl": "public-read"}):
+        with pytest.raises(InvalidMediaError, match=next(iter(words))):
+            fs.open("runs/r1/x.txt", **words)
+
+
+def test_a_cache_asked_for_by_name_still_checks_what_it_reads_whole(storage, fs) -> None:
+    fs.pipe_file("runs/r1/x.bin", DATA)
+    with pytest.raises(MediaNotFoundError):
+        fs.open("runs/r1/y.bin", cache_type="all")
+    with pytest.raises(IsADirectoryError):
+        fs.open("runs/r1", cache_type="all")
+    storage.write("runs/r1/x.bin", DATA[:-1] + b"?")
+    storage.write("runs/r1/x.bin.meta", storage.read("runs/r1/x.bin.meta"))  # else the bytes count as newer
+    for name in ("all", "none"):
+        with pytest.raises(CorruptMediaError), fs.open("runs/r1/x.bin", cache_type=name) as file:
+            file.read()
+
+
+@FSSPEC_LEAVES_ITS_CACHE_OPEN
+def test_each_of_fsspecs_caches_reads_through_a_store(storage, fs, tmp_path: Path) -> None:
+    """Block caches ask a file for its block size and for ranges, which ours had not."""
+    fs.pipe_file("runs/r1/x.bin", DATA)
+    protocol = storage.url.partition("://")[0] if "://" in storage.url else "file"
+    for cache in ["blockcache", "cached", "filecache", "simplecache"] * 2:
+        options = {cache: {"cache_storage": str(tmp_path / cache)}, protocol: storage.options}
+        with fsspec.open(f"{cache}::media://runs/r1/x.bin::{storage.url}", **options) as file:
+            file.seek(2**19)
+            assert file.read(10) == DATA[2**19 :][:10]
+            file.seek(0)
+            assert file.read() == DATA
+
+
+@FSSPEC_LEAVES_ITS_CACHE_OPEN
+def test_a_block_cache_asks_for_no_block_twice(moto_storage, moto_fs, tmp_path: Path) -> None:
+    moto_fs.pipe_file("runs/r1/x.bin", DATA)
+    cached = fsspec.filesystem("blockcache", fs=moto_fs, cache_storage=str(tmp_path / "cache"))
+    # The sidecar at the opening, one block; then the sidecar alone.
+    for count, wanted in ((2**17, 2), (2**18 - 1, 1)):
+        with moto_storage.counted() as requests, cached.open("runs/r1/x.bin", block_size=2**18) as file:
+            file.seek(2**18)
+            assert file.read(count) == DATA[2**18 :][:count]
+        assert requests["get"] == wanted, requests
+
+
+@EVERYWHERE
+def test_a_file_tells_of_itself_what_other_filesystems_files_tell(storage) -> None:
+    reference = stored(storage, data=DATA)
+    storage.write("runs/r1/foreign.bin", DATA)
+    for verify_reads in (True, False):
+        fs = opened(storage, verify_reads=verify_reads)
+        for name in (reference, "runs/r1/foreign.bin"):
+            with fs.open(name) as file:
+                assert (file.size, file.closed, file.path) == (len(DATA), False, name)
+                assert file.blocksize > 0
+                assert (getattr(file, "mode", "rb"), type(getattr(file, "name", ""))) == ("rb", str)
+                buffer = bytearray(10)
+                assert (file.readinto(buffer), bytes(buffer), file.tell()) == (10, DATA[:10], 10)
+                if storage.name not in ("local", "memory"):
+                    assert file.loc == 10
+            assert file.closed
+        with fs.open("runs/r1/new.bin", "wb") as file:
+            file.write(b"12")
+            told = (file.mode, file.path, file.name, file.tell(), file.loc)
+            assert told == ("wb", "runs/r1/new.bin", "runs/r1/new.bin", 2, 2)
+
+
+def test_wave_reads_sound_from_every_storage(storage, fs) -> None:
+    """A file on S3 had the mode None, which wave believed."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(bytes(1600))
+    fs.pipe_file("runs/r1/x.wav", buffer.getvalue())
+    for name in ("runs/r1/x.wav", "by-run/r1/x.wav"):
+        with fs.open(name) as file, wave.open(file) as sound:
+            assert (sound.getnframes(), sound.getframerate()) == (800, 8000)
+
+
+def test_times_are_numbers_as_those_of_local_files(storage, fs, tmp_path: Path) -> None:
+    """jupyter-fs makes dates of them, and could list no folder."""
+    (tmp_path / "x").write_bytes(b"")
+    local = fsspec.filesystem("file").info(str(tmp_path / "x"))
+    fs.pipe_file("runs/r1/x.txt", b"x")
+    for info in (
+        fs.info("runs/r1/x.txt"),
+        *fs.ls("runs/r1"),
+        *fs.find("runs", detail=True).values(),
+        *fs.ls("by-run/r1"),
+    ):
+        assert {type(info[name]) for name in ("created", "mtime")} == {type(local["mtime"])} == {float}
+        assert abs(info["mtime"] - local["mtime"]) < 300
+
+
+ODD_NAMES = (
+    "runs/r1//x.png", "runs//r2/x.png", "//x.png", "runs/r1/a::b.png", "runs/a::b/x.png", "runs/r1/./x.png",
+    "runs/r1/x?versionId=3",
+)  # fmt: skip
+
+
+@EVERYWHERE
+def test_a_foreign_name_that_no_reference_can_have_is_not_listed(storage, fs, tmp_path: Path) -> None:
+    """One such name, and no folder could be copied or read as a whole; `d` was listed in `d` on S3 and GCS."""
+    fs.pipe({"runs/r1/good.png": b"1", "runs/r1/deep/good.png": b"2"})
+    good = ["runs/r1/deep/good.png", "runs/r1/good.png"]
+    for number, name in enumerate(ODD_NAMES):
+        if storage.name in ("local", "s3-rclone") and ("//" in name or "/./" in name):
+            continue  # a disk has no such names
+        storage.write(name, b"foreign")
+        assert fs.ls("runs/r1", detail=False) == ["runs/r1/deep", "runs/r1/good.png"], name
+        for found in (fs.ls("runs", detail=False), fs.ls("", detail=False)):
+            assert not [each for each in found if "::" in each or each in ("", "runs/")], name
+        assert fs.ls("runs", detail=False) == ["runs/r1"], name
+        assert fs.find("runs") == fs.find("") == good, name
+        assert fs.find("runs", withdirs=True) == ["runs", "runs/r1", "runs/r1/deep", *good], name
+        assert fs.find("runs/r1", maxdepth=1) == good[1:], name
+        assert fs.glob("runs/**/*.png") == good, name
+        assert sorted(f"{path}/{each}" for path, _, names in fs.walk("") for each in names) == good, name
+        assert fs.cat("runs/**/*.png") == fs.cat(fs.find("runs")) == {good[0]: b"2", good[1]: b"1"}, name
+        fs.get("runs", str(tmp_path / f"out{number}"), recursive=True)
+        assert files_in(tmp_path / f"out{number}") == {"r1/deep/good.png": b"2", "r1/good.png": b"1"}, name
+        assert sorted(MediaStore(storage.url, storage_options=storage.options).list()) == good, name
+        storage.remove(name)
+
+
+def test_files_of_two_stores_never_count_as_one_to_caches_that_ask(tmp_path: Path) -> None:
+    """Two stores in memory, the same path, size and time: only the store differs."""
+    stores = [MediaStore(f"memory://{tmp_path.name}/{name}").create() for name in ("a", "b")]
+    for store in stores:
+        store.fs.pipe_file("runs/r1/x.txt", b"same")
+    memory = stores[0].fs._backend.fs.store
+    paths = [f"/{tmp_path.name}/{name}/runs/r1/x.txt" for name in ("a", "b")]
+    memory[paths[1]].modified = memory[paths[0]].modified
+    first, second = (store.fs for store in stores)
+    assert first.info("runs/r1/x.txt") == second.info("runs/r1/x.txt")
+    assert first.checksum("runs/r1/x.txt") == first.checksum("runs/r1/x.txt") != second.checksum("runs/r1/x.txt")
+    assert first.fsid != second.fsid
+
+
+@QUICK
+def test_what_a_full_disk_does_not_take_is_named(storage, fs, tmp_path: Path) -> None:
+    """It said "No space left on device", and not where; a limit on the size of files stands for the disk."""
+    fs.pipe_file("runs/r1/x.bin", DATA)
+    target = str(tmp_path / "x.bin")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        for get in (fs.get_file, fs.get):
+            with pytest.raises(OSError, match=rf"File too large.*{target}"):
+                get("runs/r1/x.bin", target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    if storage.name == "local":
+        done = subprocess.run(
+            ["/bin/sh", "-c", 'ulimit -f 1; exec "$0" -m fsmedia.cli get -s "$1" runs/r1/x.bin -o "$2" --force',
+             sys.executable, storage.url, target], capture_output=True, text=True, timeout=100, check=False
+        )  # fmt: skip
+        assert done.returncode != 0
+        assert f"{target}: File too large" in done.stderr

@@ -1,40 +1,140 @@
-"""Files that nobody closed are stored when they are collected, as on other filesystems; each named after its story."""
-
-from __future__ import annotations
+"""Files being written: closed, left open, broken off, compressed, as texts, in transactions; by their stories."""
 
 import asyncio
+import bz2
 import csv
 import gc
 import gzip
 import io
 import json
 import logging
+import lzma
 import os
 import pickle
+import re
+import resource
 import subprocess
 import sys
 import tarfile
 import threading
 import zipfile
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
 from fsspec.asyn import get_loop
 from PIL import Image
 
-from fsmedia import InvalidMediaError, MediaStore
+from fsmedia import InvalidMediaError, InvalidReferenceError, MediaStore, MediaTooLargeError, StorageError
+from tests.conftest import mostly, on
 from tests.filesystem.conftest import made, opened
+from tests.storages import LOCAL, MEMORY, S3_RCLONE
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+storage = on(LOCAL, MEMORY)
+UNPACK = {"gzip": gzip.decompress, "bz2": bz2.decompress, "xz": lzma.decompress}
 
 
-@pytest.fixture(params=["local", "memory"])
-def quick(request: pytest.FixtureRequest, tmp_path: Path) -> MediaStore:
-    """Give a store where each call is quick."""
-    return MediaStore(str(tmp_path / "m") if request.param == "local" else f"memory://{tmp_path.name}").create()
+# -- text and compression over a media: all of it is stored, or nothing ------------------------------------------
+
+
+def test_half_a_file_is_not_stored_when_its_block_raises(fs) -> None:
+    half = b"half" * 10_000
+    for mode in ("w", "wt", "x", "a", "wb"):
+        for compression in (None, "gzip", "infer"):
+            with pytest.raises(ZeroDivisionError), fs.open("a.txt.gz", mode, compression=compression) as file:  # noqa: PT012
+                file.write(half if "b" in mode else half.decode())
+                file.flush()
+                raise ZeroDivisionError
+            assert file.closed
+            file.close()
+            assert fs.find("") == [], (mode, compression)
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_half_a_text_leaves_what_was_there(fs, compression: str | None) -> None:
+    fs.pipe_file("a.txt", b"whole")
+    for mode in ("w", "a"):
+        with pytest.raises(ZeroDivisionError), fs.open("a.txt", mode, compression=compression) as file:  # noqa: PT012
+            file.write("half")
+            raise ZeroDivisionError
+    assert fs.cat_file("a.txt") == b"whole"
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_a_text_that_nobody_closed_is_stored_whole(fs, compression: str | None) -> None:
+    file = fs.open("a.txt", "w", compression=compression)
+    file.write("whole")
+    # In a cycle the file below may be collected before the text above it, which holds the bytes still.
+    file.itself = file
+    del file
+    with pytest.warns(ResourceWarning, match=r"a\.txt.*bytes were stored"):
+        gc.collect()
+    assert fs.open("a.txt", compression=compression).read() == b"whole"
+
+
+def test_a_text_whose_file_was_taken_out_is_closed_by_that_file(fs) -> None:
+    text = fs.open("a.txt", "w")
+    text.write("whole")
+    file = text.detach()
+    del text
+    gc.collect()
+    assert fs.find("") == []
+    file.write(b"!")
+    with pytest.warns(ResourceWarning, match="6 bytes"):
+        del file
+    assert fs.cat_file("a.txt") == b"whole!"
+
+
+@pytest.mark.parametrize("compression", UNPACK)
+def test_a_compressed_file_is_stored_when_it_is_closed(fs, compression: str) -> None:
+    with fs.open("a.bin", "wb", compression=compression) as file:
+        file.write(b"whole" * 1000)
+    with fs.open("b.txt", "w", compression=compression, encoding="latin-1", newline="\r\n") as file:
+        file.write("grün\n")
+    file = fs.open("c.bin", "wb", compression=compression)
+    file.write(b"closed")
+    file.close()
+    file.close()
+    assert UNPACK[compression](fs.cat_file("a.bin")) == b"whole" * 1000
+    assert UNPACK[compression](fs.cat_file("b.txt")).decode("latin-1") == "grün\r\n"
+    assert UNPACK[compression](fs.cat_file("c.bin")) == b"closed"
+
+
+def test_a_transaction_takes_compressed_files_and_texts(fs) -> None:
+    with fs.transaction:
+        with fs.open("a.gz", "wb", compression="gzip") as file:
+            file.write(b"a")
+        with fs.open("b.txt", "w") as file:
+            file.write("b")
+        with pytest.raises(ZeroDivisionError), fs.open("c.txt.gz", "w", compression="infer") as file:  # noqa: PT012
+            file.write("c")
+            raise ZeroDivisionError
+        assert fs.find("") == []
+    assert fs.find("") == ["a.gz", "b.txt"]
+    assert gzip.decompress(fs.cat_file("a.gz")) == b"a"
+    assert fs.read_text("b.txt") == "b"
+
+
+def test_a_compression_or_encoding_nobody_knows_leaves_nothing(fs) -> None:
+    with pytest.raises(ValueError, match="nonsense"):
+        fs.open("a", "wb", compression="nonsense")
+    with pytest.raises(LookupError):
+        fs.open("a", "w", encoding="nonsense")
+    assert fs.find("") == []
+
+
+def test_a_text_over_the_limit_leaves_nothing(storage) -> None:
+    made(storage)
+    fs = opened(storage, max_file_size=10)
+    for compression in (None, "gzip"):
+        with pytest.raises(MediaTooLargeError), fs.open("a.txt", "w", compression=compression) as file:
+            file.write("x" * 11)
+    assert fs.find("") == []
+
+
+# -- what nobody closed is stored when it is collected, as on other filesystems ----------------------------------
 
 
 def gzipped(fs: Any, path: str) -> None:
@@ -77,19 +177,26 @@ def left_open(write: Callable[..., object], *args: Any) -> None:
     gc.collect()
 
 
+@pytest.mark.parametrize("storage", mostly(LOCAL, MEMORY, S3_RCLONE), indirect=True)
 def test_what_programs_leave_open_is_stored_whole(storage, fs) -> None:
     """json.dump(x, fs.open(p, "w")), Pillow, with gzip.open(fs.open(p, "wb")): thrown away without a word."""
-    for name, (write, read) in LEFT_OPEN.items():
+
+    def leave_open() -> None:
+        for name, (write, _) in LEFT_OPEN.items():
+            write(fs, f"runs/r1/{name}")
+
+    with pytest.warns(ResourceWarning, match="bytes were stored") as told:
+        left_open(leave_open)
+    texts = "\n".join(str(each.message) for each in told)
+    for name, (_, read) in LEFT_OPEN.items():
         path = f"runs/r1/{name}"
-        with pytest.warns(ResourceWarning, match=rf"{path}.*[0-9]+ bytes were stored"):
-            left_open(write, fs, path)
+        assert re.search(rf"{path}.*[0-9]+ bytes were stored", texts), name
         with fs.open(path) as file:
             read(file)
         assert fs.metadata(path)["run_id"] == "r1"
 
 
-def test_a_block_that_raised_stores_nothing_through_a_layer_either(quick, caplog: pytest.LogCaptureFixture) -> None:
-    fs = quick.fs
+def test_a_block_that_raised_stores_nothing_through_a_layer_either(fs, caplog: pytest.LogCaptureFixture) -> None:
     for layer in (gzip.open, lambda file, _: file):
         path, mode, half = ("a.gz", "wb", b"half") if not caplog.records else ("b.txt", "w", "half")
         with pytest.raises(ZeroDivisionError), layer(fs.open(path, mode), "wb") as file:  # noqa: PT012
@@ -102,9 +209,7 @@ def test_a_block_that_raised_stores_nothing_through_a_layer_either(quick, caplog
     assert "not stored" in record.getMessage()
 
 
-def test_what_is_written_because_of_an_error_is_stored(quick) -> None:
-    fs = quick.fs
-
+def test_what_is_written_because_of_an_error_is_stored(fs) -> None:
     def report() -> None:
         try:
             _ = 1 / 0
@@ -116,8 +221,7 @@ def test_what_is_written_because_of_an_error_is_stored(quick) -> None:
     assert json.loads(fs.cat_file("runs/r1/report.json")) == "division by zero"
 
 
-def test_an_error_elsewhere_does_not_keep_a_file_from_being_stored(quick) -> None:
-    fs = quick.fs
+def test_an_error_elsewhere_does_not_keep_a_file_from_being_stored(fs) -> None:
     files = [written(fs)]
 
     def fail() -> None:
@@ -137,8 +241,9 @@ def written(fs: Any) -> Any:
     return file
 
 
-def test_a_write_that_failed_is_never_stored(quick, monkeypatch: pytest.MonkeyPatch) -> None:
-    fs = MediaStore(quick._backend.url, max_file_size=5).fs
+def test_a_write_that_failed_is_never_stored(storage) -> None:
+    made(storage)
+    fs = opened(storage, max_file_size=5)
     file = fs.open("a", "wb")
     file.write(b"1234")
     with pytest.raises(ValueError, match="5"):
@@ -148,10 +253,24 @@ def test_a_write_that_failed_is_never_stored(quick, monkeypatch: pytest.MonkeyPa
     assert fs.find("") == []
 
 
-def test_what_cannot_be_stored_is_an_error_in_the_log(quick, caplog: pytest.LogCaptureFixture) -> None:
-    fs = quick.fs
+def test_an_interrupted_write_is_not_stored(fs, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = fs.open("a", "wb")
+    file.write(b"one")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(file._upload, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        file.write(b"two")
+    file.close()
+    assert fs.find("") == []
+    assert not os.path.exists("a")
+
+
+def test_what_cannot_be_stored_is_an_error_in_the_log(storage, fs, caplog: pytest.LogCaptureFixture) -> None:
     fs.pipe_file("runs/r1/x.txt", b"held")
-    quick.hold("runs/r1/x.txt", "trial")
+    made(storage).hold("runs/r1/x.txt", "trial")
     file = written(fs)
     with caplog.at_level(logging.ERROR, logger="fsmedia"):
         del file
@@ -163,8 +282,7 @@ def test_what_cannot_be_stored_is_an_error_in_the_log(quick, caplog: pytest.LogC
     assert fs.cat_file("runs/r1/x.txt") == b"held"
 
 
-def test_a_transaction_takes_what_nobody_holds_any_more(quick) -> None:
-    fs = quick.fs
+def test_a_transaction_takes_what_nobody_holds_any_more(fs) -> None:
     transaction = fs.start_transaction()
     fs.open("a", "wb").write(b"1")
     with pytest.warns(ResourceWarning, match="'b'"):
@@ -180,11 +298,9 @@ def test_a_transaction_takes_what_nobody_holds_any_more(quick) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:nobody closed:ResourceWarning")
-def test_the_thread_that_object_stores_answer_on_hands_the_storing_over(moto_storage) -> None:
+def test_the_thread_that_object_stores_answer_on_hands_the_storing_over(moto_fs) -> None:
     """The collector runs in any thread, this one too; waiting there for an answer would never end."""
-    made(moto_storage)
-    fs = opened(moto_storage)
-    files = [written(fs)]
+    files = [written(moto_fs)]
     cleared = threading.Event()
 
     def clear() -> None:
@@ -196,12 +312,10 @@ def test_the_thread_that_object_stores_answer_on_hands_the_storing_over(moto_sto
     for thread in threading.enumerate():
         if thread.name == "fsmedia-close":
             thread.join(60)
-    assert fs.cat_file("runs/r1/x.txt") == b"whole bytes"
+    assert moto_fs.cat_file("runs/r1/x.txt") == b"whole bytes"
 
 
-def test_a_coroutine_that_never_awaited_the_close_is_told(quick) -> None:
-    fs = quick.fs
-
+def test_a_coroutine_that_never_awaited_the_close_is_told(fs) -> None:
     async def write() -> None:
         file = await fs.open_async("a", "wb")
         await file.write(b"half")
@@ -243,3 +357,132 @@ def test_neither_the_exit_nor_a_child_stores_what_is_open(tmp_path: Path, end: s
         assert store.fs.find("") == []
     left = [name for _, _, names in os.walk(tmp_path) for name in names if name.startswith(".tmp-")]
     assert left == []
+
+
+# -- transactions, and what they and writes once lost ------------------------------------------------------------
+
+
+def test_a_transaction_that_fails_swallows_nothing_later(fs, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = type(fs._backend)
+    broken = StorageError("the disk fails")
+
+    def fail(*_: object, **__: object) -> None:
+        raise broken
+
+    with pytest.raises(StorageError, match="the disk fails"), fs.transaction:  # noqa: PT012
+        fs.pipe_file("a", b"1")
+        monkeypatch.setattr(backend, "lock", fail)
+    monkeypatch.undo()
+    fs.pipe_file("later", b"x")
+    assert fs.find("") == ["later"]
+
+
+def test_a_file_given_up_in_a_transaction_does_not_drop_the_others(fs) -> None:
+    with fs.transaction:
+        fs.pipe_file("a", b"1")
+        with pytest.raises(InvalidMediaError), fs.open("b", "wb") as file:  # noqa: PT012
+            file.write(b"part")
+            raise InvalidMediaError("the caller's own")
+        fs.pipe_file("c", b"3")
+    assert fs.find("") == ["a", "c"]
+
+
+@pytest.mark.parametrize("first", ["ab", "wb", "a"])
+def test_an_append_to_what_the_transaction_has_not_stored_is_refused(fs, first: str) -> None:
+    fs.pipe_file("a", b"1")
+    with fs.transaction:
+        with fs.open("a", first) as file:
+            file.write("2" if first == "a" else b"2")
+        for mode in ("ab", "a"):
+            with pytest.raises(InvalidMediaError, match="a: was written in this transaction"):
+                fs.open("a", mode)
+        with fs.open("b", "ab") as file:
+            file.write(b"3")
+    assert fs.cat("*") == {"a": b"2" if first == "wb" else b"12", "b": b"3"}
+    with fs.open("a", "ab") as file:
+        file.write(b"4")
+    assert fs.cat_file("a").endswith(b"24")
+
+
+def test_a_transaction_within_another_forgets_nothing(fs) -> None:
+    with fs.transaction:
+        fs.pipe_file("a", b"1")
+        for begin in (fs.transaction.__enter__, fs.start_transaction):
+            with pytest.raises(InvalidMediaError, match="under way"):
+                begin()
+        fs.pipe_file("b", b"2")
+    assert fs.find("") == ["a", "b"]
+    fs.start_transaction()
+    fs.pipe_file("c", b"3")
+    with pytest.raises(InvalidMediaError, match="under way"):
+        fs.start_transaction()
+    assert fs.find("") == ["a", "b"]
+    fs.end_transaction()
+    fs.pipe_file("d", b"4")
+    assert fs.find("") == ["a", "b", "c", "d"]
+
+
+def test_a_file_object_takes_what_a_coroutine_gets(fs) -> None:
+    """It was taken for the path of a folder."""
+    fs.pipe_file("a", b"1")
+    target = io.BytesIO()
+    asyncio.run(fs._get_file("a", target))
+    assert target.getvalue() == b"1"
+
+
+HIDDEN = ["x.meta/y", "a/.fsmedia/x", "a/.FSMedia/x", f"a/.tmp-u{'a' * 26}/x", "a/x.meta/b/y"]
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_no_listing_would_show_is_not_written(fs, name: str) -> None:
+    fs.pipe_file("source", b"1")
+    folder = name.rpartition("/")[0] if not name.endswith("b/y") else "a/x.meta/b"
+    calls = [
+        lambda: fs.pipe_file(name, b"1"),
+        lambda: fs.pipe({name: b"1"}),
+        lambda: fs.open(name, "wb"),
+        lambda: fs.touch(name),
+        lambda: fs.cp_file("source", name),
+        lambda: fs.mv("source", name),
+        lambda: fs.mkdir(folder),
+        lambda: fs.makedirs(folder),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidReferenceError):
+            call()
+    assert fs.find("", withdirs=True) == ["source"]
+
+
+@pytest.mark.parametrize("full", ["no folder", "no space"])
+def test_a_copy_that_the_temporary_disk_does_not_take_names_its_media(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    store = MediaStore(f"memory://{tmp_path.name}").create()
+    store.fs.pipe_file("runs/r1/a.txt", b"1" * 100_000)
+    content = store.retrieve_media("runs/r1/a.txt")
+    temporary = tmp_path / "temporary"
+    if full == "no space":
+        temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(StorageError, match=r"runs/r1/a\.txt: no temporary copy") as caught:
+            content.local_path()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.reference == "runs/r1/a.txt"
+    assert not temporary.exists() or not list(temporary.iterdir())
+    temporary.mkdir(exist_ok=True)
+    assert content.local_path().read_bytes() == b"1" * 100_000
+
+
+def test_a_number_is_not_stored_as_that_many_zeros(fs) -> None:
+    for value in (5, "text", [1, 2], None):
+        with pytest.raises(TypeError):
+            fs.pipe_file("a", value)
+        with pytest.raises(TypeError):
+            fs.pipe({"a": value})
+    assert fs.find("") == []
+    fs.pipe({"a": memoryview(b"1"), "b": bytearray(b"2")})
+    assert fs.cat("*") == {"a": b"1", "b": b"2"}

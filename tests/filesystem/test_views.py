@@ -1,7 +1,5 @@
 """Views at the top of `media://`: all at once, over every way of writing, on every storage, read-only."""
 
-from __future__ import annotations
-
 import asyncio
 import multiprocessing
 import os
@@ -22,18 +20,24 @@ from fsmedia import (
     ReadOnlyStoreError,
     StoreConflictError,
 )
-from tests.filesystem.conftest import made, opened
+from tests.filesystem.children import found_in
+from tests.filesystem.conftest import files_in, made, opened
 from tests.filesystem.viewed import HOSTILE, MODES, VIEWS, below, expected, filled, media
-from tests.storages import LOCAL, MEMORY
+from tests.storages import ALL_STORAGES, LOCAL, MEMORY, S3_RCLONE
 
 NAMES = [*MODES, *VIEWS]
+EACH_WAY = [
+    # Each storage in three ways, the quickest in six.
+    pytest.param(name, mode, shared, marks=[] if name in (MEMORY, LOCAL, S3_RCLONE) else pytest.mark.full)
+    for name in ALL_STORAGES
+    for mode in MODES
+    for shared in (False, True)
+    if name == MEMORY or shared is (mode == "by-session")
+]
 
 
-@pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "deduplicated"])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("storage", "mode", "deduplicate"), EACH_WAY, indirect=["storage"])
 def test_every_media_stands_in_every_view(storage, mode, deduplicate):
-    if storage.name not in (LOCAL, MEMORY) and (mode == "by-conversation") is deduplicate:
-        mode = "by-session"  # each storage in three ways, the quick ones in six
     store, stored = filled(storage, mode=mode, deduplicate=deduplicate)
     wanted = expected(stored)
     fs, before = store.fs, storage.keys()
@@ -130,23 +134,18 @@ WRITES = {
 }
 
 
-def contents(storage):
-    keys = storage.keys()
-    return {key: storage.read(key) for key in keys}
-
-
 def test_writes_are_refused_and_change_nothing(storage, tmp_path):
     store, stored = filled(storage)
     fs, local = store.fs, tmp_path / "x"
     local.write_bytes(b"x")
     fs.pipe_file("runs/r1/own.txt", b"own")
-    before = contents(storage)
+    before = storage.contents()
     for path in (below(expected(stored), "by-run")[0], "by-run/r1/new.txt", "by-day/new.txt", "by-session/x/y/z"):
         for way, write in WRITES.items():
             with pytest.raises(ReadOnlyStoreError, match="can't be written to") as caught:
                 write(fs, path, str(local))
             assert caught.value.reference.startswith(path.partition("/")[0]), way
-    assert contents(storage) == before
+    assert storage.contents() == before
 
 
 def test_copies_out_of_a_view(storage, tmp_path):
@@ -160,10 +159,9 @@ def test_copies_out_of_a_view(storage, tmp_path):
     fs.cp("by-day", "runs/r8", recursive=True)
     assert fs.find("runs/r8") == [f"runs/r8/{each.removeprefix('by-day/')}" for each in below(wanted, "by-day")]
     fs.get("by-run", str(tmp_path / "got"), recursive=True)
-    got = {file.relative_to(tmp_path / "got").as_posix() for file in (tmp_path / "got").rglob("*") if file.is_file()}
-    assert got == {each.removeprefix("by-run/") for each in below(wanted, "by-run")}
-    for name in got:
-        assert (tmp_path / "got" / name).read_bytes() == stored[wanted[f"by-run/{name}"]].data
+    assert files_in(tmp_path / "got") == {
+        each.removeprefix("by-run/"): stored[wanted[each]].data for each in below(wanted, "by-run")
+    }
 
 
 def test_roots_without_settings(storage):
@@ -261,10 +259,6 @@ def test_coroutines(storage):
     asyncio.run(work())
 
 
-def _found(fs, view):
-    return fs.find(view), list(fs._views._shown)
-
-
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_pickles_and_children_begin_without_it(local_storage, start):
@@ -275,7 +269,7 @@ def test_pickles_and_children_begin_without_it(local_storage, start):
     assert again == opened(local_storage, view_max_age=7)
     assert again._views.max_age == timedelta(seconds=7)
     with multiprocessing.get_context(start).Pool(1) as pool:
-        found, processes = pool.apply(_found, (opened(local_storage), "by-run"))
+        found, processes = pool.apply(found_in, (opened(local_storage), "by-run"))
     assert found == wanted
     assert os.getpid() not in processes
 
@@ -306,12 +300,12 @@ def test_without_pyarrow_the_error_says_what_to_install(memory_storage, monkeypa
             look("by-run/*" if look == store.fs.glob else "by-run")
 
 
-@pytest.mark.parametrize("age", [-1, float("nan"), float("inf"), "1m", True, timedelta(seconds=-1)])
-def test_bad_ages_are_refused(memory_storage, age):
-    with pytest.raises(InvalidMediaError, match="view_max_age"):
-        opened(memory_storage, view_max_age=age)
-    with pytest.raises(InvalidMediaError, match="view_max_age"):
-        MediaStore(memory_storage.url, view_max_age=age)
+def test_bad_ages_are_refused(memory_storage):
+    for age in (-1, float("nan"), float("inf"), "1m", True, timedelta(seconds=-1)):
+        with pytest.raises(InvalidMediaError, match="view_max_age"):
+            opened(memory_storage, view_max_age=age)
+        with pytest.raises(InvalidMediaError, match="view_max_age"):
+            MediaStore(memory_storage.url, view_max_age=age)
 
 
 def test_ages(storage, clock):

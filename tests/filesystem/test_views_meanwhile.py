@@ -1,16 +1,15 @@
 """What happens to media while a view shows them as they were: no wrong bytes; and how many requests views ask for."""
 
-from __future__ import annotations
-
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore, StorageError
 from tests.catalogs import old_enough
-from tests.filesystem.conftest import made, opened
+from tests.filesystem.conftest import EVERYWHERE, made, opened
 from tests.filesystem.viewed import below, expected, filled
 from tests.transfers import shared_in_place
 
@@ -110,6 +109,7 @@ def test_no_part_of_another_version_is_given_out(storage, new):
         assert fs.cat_file(path, 0, fs.info(path)["size"]) == new
 
 
+@EVERYWHERE
 def test_a_version_of_the_same_size_is_told_by_its_token(storage):
     with old_enough():
         fs, path = written(storage)
@@ -142,8 +142,7 @@ def test_renamed_media_keep_their_paths(storage):
 
 def test_requests(moto_storage):
     _, stored = filled(moto_storage)
-    wanted = expected(stored)
-    run = below(wanted, "by-run")
+    run = below(expected(stored), "by-run")
     fs = opened(moto_storage, view_max_age=0, skip_instance_cache=True)
     with moto_storage.counted() as requests:
         assert fs.find("by-run") == run
@@ -153,30 +152,26 @@ def test_requests(moto_storage):
     fs.find("by-run")
     with moto_storage.counted() as requests:
         for view in ("by-session", "by-day/2026-03-04", "by-run/r1"):
-            fs.ls(view)
-            fs.find(view)
-            list(fs.walk(view))
+            for look in (fs.ls, fs.find, lambda view: list(fs.walk(view))):
+                look(view)
         fs.glob("by-run/*/*.png")
-        assert [fs.exists(run[0]), fs.isdir("by-run/r1"), fs.isfile(run[0]), fs.exists("by-run/r9")] == [True] * 3 + [
-            False
-        ]
-        fs.info(run[0])
-        fs.du("by-run")
-        fs.modified(run[0])
+        looks = [fs.exists(run[0]), fs.isdir("by-run/r1"), fs.isfile(run[0]), fs.exists("by-run/r9")]
+        assert looks == [True, True, True, False]
+        for look in (fs.info, fs.du, fs.modified):
+            look(run[0])
     assert requests == {}
     with moto_storage.counted() as requests, fs.open(run[0]) as file:
         file.read()
     assert requests == {"head": 1, "get": 2}
-    with moto_storage.counted() as requests:
-        fs.cat_file(run[0])
-        fs.cat_file(run[0], 2, 5)
-    assert requests == {"get": 3}
-    with moto_storage.counted() as requests:
-        fs.cat(run)
-    assert requests == {"get": len(run)}
-    with moto_storage.counted() as requests:
-        fs.info(run[0], metadata=True)
-    assert requests == {"head": 1, "get": 1}
+    for call, wanted in (
+        (lambda: fs.cat_file(run[0]), {"get": 2}),
+        (lambda: fs.cat_file(run[0], 2, 5), {"get": 1}),
+        (lambda: fs.cat(run), {"get": len(run)}),
+        (lambda: fs.info(run[0], metadata=True), {"head": 1, "get": 1}),
+    ):
+        with moto_storage.counted() as requests:
+            call()
+        assert requests == wanted
     fs.pipe_file("runs/r1/named.txt", b"somebody's")
     fs = opened(moto_storage, skip_instance_cache=True)
     fs.ls("by-run")
@@ -238,34 +233,26 @@ def test_threads_that_begin_together_look_once(moto_storage):
     _, stored = filled(moto_storage)
     fs = opened(moto_storage, skip_instance_cache=True)
     fs.ls("")  # the settings are read
-    found: list[int] = []
-    threads = [threading.Thread(target=lambda: found.append(len(fs.find("by-run")))) for _ in range(8)]
-    with moto_storage.counted() as requests:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert found == [len(stored)] * 8
+    gate = threading.Barrier(8)
+
+    def look(_: int) -> int:
+        gate.wait(30)
+        return len(fs.find("by-run"))
+
+    with moto_storage.counted() as requests, ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(look, range(8))) == [len(stored)] * 8
     assert requests == {"list": 3, "get": len(stored)}
 
 
 def test_many_threads(storage):
     store, stored = filled(storage)
     wanted = expected(stored)
+    paths = below(wanted, "by-session")
     fs = opened(storage, view_max_age=0, skip_instance_cache=True)
-    wrong: list[object] = []
 
-    def read() -> None:
-        try:
-            paths = below(wanted, "by-session")
-            wrong.extend(path for path in paths if fs.cat_file(path) != stored[wanted[path]].data)
-        except BaseException as error:
-            wrong.append(error)
+    def read(_: int) -> dict[str, bytes]:
+        return {path: fs.cat_file(path) for path in paths}
 
-    threads = [threading.Thread(target=read) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(read, range(4))) == [{path: stored[wanted[path]].data for path in paths}] * 4
     store.close()

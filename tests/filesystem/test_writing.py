@@ -1,25 +1,22 @@
-"""What a write through `media://` leaves in the store, and what it refuses."""
-
-from __future__ import annotations
+"""What a write through `media://` leaves in the store, what it refuses, and that it never takes what is held."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import product
 
 import fsspec
 import pytest
 
-from fsmedia import InvalidMediaError, MediaContent, MediaMetadata, MediaStore
+from fsmedia import BulkError, HeldMediaError, InvalidMediaError, MediaContent, MediaMetadata, MediaStore
 from fsmedia.errors import MediaError
-from tests.filesystem.conftest import made, opened
-
-PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000080000000608020000001e5d1b1b0000000049454e44ae426082")
+from tests.filesystem.conftest import EVERYWHERE, PNG, files_in, made, opened
 
 
 def media(storage):
-    found = storage.keys()
-    return {key for key in found if not key.startswith(".fsmedia/")}
+    return {key for key in storage.keys() if not key.startswith(".fsmedia/")}  # noqa: SIM118 - no dict
 
 
+@EVERYWHERE
 def test_a_written_file_is_a_media_of_the_store(storage, fs):
     with fs.open("runs/r1/x.png", "wb") as file:
         file.write(PNG[:10])
@@ -31,17 +28,16 @@ def test_a_written_file_is_a_media_of_the_store(storage, fs):
     assert media(storage) == {"runs/r1/x.png", "runs/r1/x.png.meta"}
     assert storage.read("runs/r1/x.png") == PNG
     assert storage.content_type("runs/r1/x.png") in (None, "image/png")
-
-
-def test_a_path_of_no_layout_has_no_ids(storage, fs):
-    fs.pipe_file("notes/today.txt", b"hey")
+    with fsspec.open("media://notes/today.txt", "w", root=storage.url, storage_options=storage.options) as file:
+        file.write("grün")
+    assert fs.read_text("notes/today.txt") == "grün"
     info = fs.info("notes/today.txt", metadata=True)
     assert info["mime_type"] == "text/plain"
-    assert "run_id" not in info
+    assert "run_id" not in info  # a path of no layout has no ids
 
 
 def test_the_default_policy_holds_for_written_files(storage):
-    MediaStore(storage.url, storage_options=storage.options, default_policy="retain-30days").create()
+    made(storage, default_policy="retain-30days")
     fs = opened(storage)
     fs.pipe_file("runs/r1/x.txt", b"hey")
     info = fs.info("runs/r1/x.txt", metadata=True)
@@ -66,8 +62,7 @@ def test_overwriting_keeps_ids_policy_and_attributes_and_takes_new_facts(storage
     assert fs.cat_file(reference) == b"not a picture"
 
 
-@pytest.mark.parametrize("how", ["cp_file", "copy", "mv"])
-def test_copies_take_their_sidecar_along_and_the_ids_of_their_new_place(storage, fs, how):
+def test_copies_take_their_sidecar_along_and_the_ids_of_their_new_place(storage, fs):
     store = MediaStore(storage.url, storage_options=storage.options)
     reference = store.store_media(
         MediaContent(data=PNG, mime_type="image/png", caption="kept"),
@@ -75,31 +70,16 @@ def test_copies_take_their_sidecar_along_and_the_ids_of_their_new_place(storage,
     )
     fs.setxattrs(reference, {"user.color": "red"})
     before = store.info(reference)
-    getattr(fs, how)(reference, "runs/r2/y.png")
-    record = store.info("runs/r2/y.png")
-    assert (record.run_id, record.session_id, record.caption) == ("r2", "s1", "kept")
-    assert (record.policy_name, record.expires_at) == ("retain-5days", before.expires_at)
-    assert record.xattrs == {"user.color": "red"}
-    assert record.sha256 == before.sha256
-    assert storage.read("runs/r2/y.png") == PNG
-    assert (reference in media(storage)) == (how != "mv")
-    assert (f"{reference}.meta" in media(storage)) == (how != "mv")
-
-
-def test_moving_onto_itself_loses_nothing(storage, fs):
-    fs.pipe_file("runs/r1/x.txt", b"hey")
-    fs.mv("runs/r1/x.txt", "/runs/r1/x.txt")
-    fs.cp_file("media://runs/r1/x.txt", "runs/r1/x.txt")
-    assert fs.cat_file("runs/r1/x.txt") == b"hey"
-
-
-def test_mv_takes_literal_names_literally(storage, fs):
-    fs.pipe({"runs/r1/a[1].txt": b"[1]", "runs/r1/a1.txt": b"1", "runs/d[1]/x.txt": b"x", "runs/d1/x.txt": b"other"})
-    fs.mv("runs/r1/a[1].txt", "runs/r2/b.txt")
-    assert fs.cat_file("runs/r2/b.txt") == b"[1]"
-    fs.mv("runs/d[1]", "runs/e", recursive=True)
-    assert fs.cat_file("runs/e/x.txt") == b"x"
-    assert fs.find("runs") == ["runs/d1/x.txt", "runs/e/x.txt", "runs/r1/a1.txt", "runs/r2/b.txt"]
+    for how in ("cp_file", "copy", "mv"):
+        target = f"runs/r2/{how}.png"
+        getattr(fs, how)(reference, target)
+        record = store.info(target)
+        assert (record.run_id, record.session_id, record.caption) == ("r2", "s1", "kept")
+        assert (record.policy_name, record.expires_at) == ("retain-5days", before.expires_at)
+        assert record.xattrs == {"user.color": "red"}
+        assert record.sha256 == before.sha256
+        assert storage.read(target) == PNG
+        assert (reference in media(storage)) == (f"{reference}.meta" in media(storage)) == (how != "mv")
 
 
 def test_rm_takes_sidecars_along_and_literal_names_literally(storage, fs):
@@ -114,6 +94,7 @@ def test_rm_takes_sidecars_along_and_literal_names_literally(storage, fs):
         fs.rm("runs/r1/a1.txt")
 
 
+@EVERYWHERE
 def test_create_only_takes_free_names(storage, fs):
     fs.pipe_file("runs/r1/x.txt", b"first", mode="create")
     with pytest.raises(FileExistsError):
@@ -126,6 +107,7 @@ def test_create_only_takes_free_names(storage, fs):
     assert fs.exists("runs/r1/y.txt")
 
 
+@EVERYWHERE
 def test_an_exclusive_file_that_lost_the_race_is_refused(storage, fs):
     file = fs.open("runs/r1/x.txt", "xb")
     file.write(b"late")
@@ -168,38 +150,28 @@ def test_transactions_commit_at_their_end_or_not_at_all(storage, fs):
     assert media(storage) == {"runs/r1/a.txt", "runs/r1/a.txt.meta", "runs/r1/b.txt", "runs/r1/b.txt.meta"}
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        ".fsmedia/store.json",
-        ".FSMEDIA/x",
-        "runs/r1/x.meta",
-        "@lab/x.txt",
-        "runs//x.txt",
-        "runs/../x.txt",
-        ".dedup_index.json",
-        "runs/a::b.txt",
-        "media://runs/x.txt::memory://elsewhere",
-        "media://@other/x.txt",
-        "n" * 251,
-    ],
-)
-def test_reserved_and_impossible_names_are_refused(storage, fs, path, tmp_path):
+IMPOSSIBLE = [
+    ".fsmedia/store.json", ".FSMEDIA/x", "runs/r1/x.meta", "@lab/x.txt", "runs//x.txt", "runs/../x.txt", "n" * 251,
+    ".dedup_index.json", "runs/a::b.txt", "media://runs/x.txt::memory://elsewhere", "media://@other/x.txt",
+]  # fmt: skip
+
+
+def test_reserved_and_impossible_names_are_refused(storage, fs, tmp_path):
     before = storage.keys()
     source = tmp_path / "x"
     source.write_bytes(b"x")
-    fs_calls = [
-        lambda: fs.pipe_file(path, b"x"),
-        lambda: fs.open(path, "wb"),
-        lambda: fs.touch(path),
-        lambda: fs.put_file(source, path),
-        lambda: fs.pipe({path: b"x"}),
-        lambda: fs.mkdir(path),
+    calls = [
+        fs.touch,
+        fs.mkdir,
+        lambda path: fs.open(path, "wb"),
+        lambda path: fs.pipe_file(path, b"x"),
+        lambda path: fs.pipe({path: b"x"}),
+        lambda path: fs.put_file(source, path),
     ]
-    for call in fs_calls:
+    for path, call in product(IMPOSSIBLE, calls):
         with pytest.raises(ValueError) as caught:
-            call()
-        assert isinstance(caught.value, MediaError)
+            call(path)
+        assert isinstance(caught.value, MediaError), path
     assert storage.keys() == before
 
 
@@ -225,27 +197,17 @@ def test_a_root_without_a_store_is_refused_and_left_as_it_is(storage):
             call()
     assert storage.keys() == before
     assert fs.cat_file("runs/r1/x.txt") == b"somebody's"
-
-
-def test_a_store_made_meanwhile_is_seen(storage):
-    fs = opened(storage)
-    with pytest.raises(PermissionError):
-        fs.pipe_file("runs/r1/y.txt", b"x")
-    made(storage)
+    made(storage)  # meanwhile: it is seen
     fs.pipe_file("runs/r1/y.txt", b"x")
     assert fs.cat_file("runs/r1/y.txt") == b"x"
 
 
-def test_read_only(storage):
+def test_what_is_read_only_or_too_large_leaves_nothing(storage):
     made(storage)
+    before = storage.keys()
     with pytest.raises(PermissionError, match="read-only"):
         opened(storage, read_only=True).pipe_file("runs/r1/y.txt", b"x")
-
-
-def test_too_large_leaves_nothing(storage):
-    made(storage)
     fs = opened(storage, max_file_size=10)
-    before = storage.keys()
     with pytest.raises(ValueError, match="max_file_size"), fs.open("runs/r1/y.txt", "wb") as file:
         file.write(b"x" * 11)
     with pytest.raises(ValueError, match="max_file_size"):
@@ -293,30 +255,80 @@ def test_get_and_put_trees(storage, fs, tmp_path):
     fs.put(f"{tmp_path}/in/", "runs/r1/", recursive=True)
     assert fs.find("runs") == ["runs/r1/a.txt", "runs/r1/sub/b.txt"]
     fs.get("runs/r1/", f"{tmp_path}/out/", recursive=True)
-    assert sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*")) == [
-        "a.txt",
-        "sub/b.txt",
-    ]
+    assert files_in(tmp_path / "out") == {"a.txt": b"a", "sub/b.txt": b"b"}
     fs.mv("runs/r1", "runs/r9", recursive=True)
     assert fs.find("runs") == ["runs/r9/a.txt", "runs/r9/sub/b.txt"]
     assert fs.info("runs/r9/a.txt", metadata=True)["run_id"] == "r9"
 
 
-def test_text_mode_and_fsspec_open(storage, fs):
-    with fsspec.open("media://runs/r1/x.txt", "w", root=storage.url, storage_options=storage.options) as file:
-        file.write("grün")
-    assert fs.read_text("runs/r1/x.txt") == "grün"
-
-
-@pytest.mark.parametrize(
-    "value",
-    [float("nan"), [float("inf")], 10**5000, "x" * (4 * 2**20), "\udc80"],
-    ids=["nan", "infinite", "long number", "large", "surrogate"],
-)
-def test_an_attribute_never_makes_a_media_unreadable(fs, value):
+def test_an_attribute_never_makes_a_media_unreadable(fs):
     """A sidecar that can't be read again is one for ever: no attribute could be taken away, no policy would end it."""
     fs.pipe_file("runs/r1/a.png", b"x")
     fs.setxattrs("runs/r1/a.png", {"user.a": 1})
-    with pytest.raises(InvalidMediaError):
-        fs.setxattrs("runs/r1/a.png", {"user.b": value})
-    assert fs.getxattr("runs/r1/a.png", "user.a") == 1
+    for value in (float("nan"), [float("inf")], 10**5000, "x" * (4 * 2**20), "\udc80"):
+        with pytest.raises(InvalidMediaError):
+            fs.setxattrs("runs/r1/a.png", {"user.b": value})
+        assert fs.getxattr("runs/r1/a.png", "user.a") == 1
+
+
+# -- what is held ------------------------------------------------------------------------------------------------
+
+
+def written(fs, name: str, mode: str) -> None:
+    with fs.open(name, mode) as file:
+        file.write(b"other")
+
+
+WAYS = {
+    "pipe": lambda fs, name: fs.pipe_file(name, b"other"),
+    "pipe many": lambda fs, name: fs.pipe({name: b"other", "runs/r1/free.txt": b"free"}),
+    "open": lambda fs, name: written(fs, name, "wb"),
+    "append": lambda fs, name: written(fs, name, "ab"),
+    "touch": lambda fs, name: fs.touch(name, truncate=True),
+    "copy onto": lambda fs, name: fs.cp("runs/r2/other.txt", name),
+    "move onto": lambda fs, name: fs.mv("runs/r2/other.txt", name),
+    "move away": lambda fs, name: fs.mv(name, "runs/r3/away.txt"),
+    "move the folder": lambda fs, _: fs.mv("runs/r1", "runs/r3", recursive=True),
+    "remove": lambda fs, name: fs.rm(name),
+    "remove one": lambda fs, name: fs.rm_file(name),
+    "remove the folder": lambda fs, _: fs.rm("runs/r1", recursive=True),
+}
+
+
+def test_no_client_takes_what_is_held(storage) -> None:
+    store = made(storage)
+    store.fs.pipe({"runs/r1/held.txt": b"held", "runs/r2/other.txt": b"other"})
+    store.hold("runs/r1/held.txt", "case 7", who="auditors")
+    for way, take in WAYS.items():
+        before = storage.contents()
+        with pytest.raises(HeldMediaError, match=r"case 7|is held"):
+            take(store.fs, "runs/r1/held.txt")
+        after = storage.contents()
+        assert {key: after.get(key) for key in before} == before, way
+        assert set(after) - set(before) <= {"runs/r1/free.txt", "runs/r1/free.txt.meta"}, way
+        if way == "pipe many":
+            store.delete_many(each for each in store.list() if each.endswith("free.txt"))
+    store.release("runs/r1/held.txt")
+    assert store.fs.cat("runs/r1/held.txt") == b"held"
+
+
+def test_no_call_of_the_store_takes_what_is_held(storage) -> None:
+    store = made(storage)
+    metadata = MediaMetadata(
+        run_id="r1", policy_name="delete-after-5min", timestamp=datetime.now(UTC) - timedelta(days=1)
+    )
+    own = store.store_media(MediaContent.from_bytes(b"held", "text/plain"), metadata)
+    other = store.store_media(MediaContent.from_bytes(b"free", "text/plain"), MediaMetadata(run_id="r1"))
+    store.hold(own, "case 7", who="auditors")
+    assert store.info(own).hold == "case 7"
+    with pytest.raises(HeldMediaError, match="auditors: 'case 7'"):
+        store.delete_media(own)
+    with pytest.raises(BulkError) as caught:
+        store.delete_many([own, other])
+    assert isinstance(caught.value.errors[0], HeldMediaError)
+    report = store.enforce_policy()
+    assert [(each.reference, each.reason) for each in report.skipped] == [(own, "held")]
+    assert storage.read(own) == b"held"
+    assert not store.exists(other)
+    store.release(own)
+    assert [each.reference for each in store.enforce_policy().deleted] == [own]

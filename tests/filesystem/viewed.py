@@ -1,21 +1,14 @@
 """Stores for the tests of views: media of some runs, sessions and conversations, and where views must show them."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.format.layout import escape_id
+from tests.storages import Storage
 
-if TYPE_CHECKING:
-    from tests.storages import Storage
-
-VIEWS = {
-    "by-day": "{timestamp:%Y-%m-%d}/{mime_type}/{name}{ext}",
-    "all_of-it": "{name}{ext}",
-}
+VIEWS = {"by-day": "{timestamp:%Y-%m-%d}/{mime_type}/{name}{ext}", "all_of-it": "{name}{ext}"}
 FIELDS = {"by-session": "session_id", "by-conversation": "conversation_id", "by-run": "run_id"}
 MODES = tuple(FIELDS)
 INNER = re.compile(r"\.[0-9]+-[0-9a-f]{64}-[0-9a-z]{26}")
