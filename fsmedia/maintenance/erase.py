@@ -451,7 +451,6 @@ class _ReceiptJob:
         return kept
 
     def _record(self, erased: list[Erased]) -> None:
-        """Record the deletions where the store keeps such a log."""
         log = self.erasure.log
         if log is None or (log == lifetime.IN_STORE and self.erasure.forget_log):
             return
@@ -581,8 +580,6 @@ def check_receipt(
 
 @dataclass(slots=True)
 class _ReceiptCheck:
-    """Looks for everything that a receipt calls erased."""
-
     backend: Backend
     receipt: Receipt
     references: frozenset[str]

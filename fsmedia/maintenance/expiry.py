@@ -141,7 +141,6 @@ class Enforcement:
         items: Iterator[SweepItem],
         total: SweepResult,
     ) -> None:
-        """Sweep all windows."""
         first = next(items, None)
         if first is None:
             return  # nothing is written, not even to compare clocks, where nothing may be due
@@ -252,8 +251,6 @@ class _DueMedia:
 
 @dataclass(slots=True)
 class _SweepPlan:
-    """Plan of a window."""
-
     going: dict[str, tuple[_DueMedia, Deletion, str | None]] = field(default_factory=dict)  # with markers
     spent: dict[str, tuple[str, ...]] = field(default_factory=dict)  # due entries to remove of media that stay
     moved: dict[str, str] = field(default_factory=dict)  # due entry to write -> its media
@@ -354,7 +351,6 @@ def _leave_other_stores(
 
 
 def _keep_held(context: SweepContext, plan: _SweepPlan, result: SweepResult) -> None:
-    """Keep what is held."""
     if not plan.going:
         return
     try:

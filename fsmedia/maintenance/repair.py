@@ -32,11 +32,11 @@ from fsmedia.maintenance.survey import (
     GenerationItem,
     LeftoverItem,
     MediaNeeds,
-    MissingMarkerItem,
     ObjectItem,
     VerifyContext,
     VerifyResult,
     delete_one,
+    entries_of,
     marker_name,
 )
 from fsmedia.models import ContentFields, Hold, MediaMetadata, Reference, mime
@@ -143,7 +143,6 @@ class Repairer:
         return state
 
     def _confirm(self, reference: str, state: MediaState) -> None:
-        """Raise if another look does not show the same."""
         if self._look(reference) != state:
             raise _unsteady(reference)
 
@@ -577,8 +576,6 @@ def heal_window(context: VerifyContext, items: Sequence[DamagedBlobItem]) -> Ver
 
 
 class _BlobUser(NamedTuple):
-    """A media that uses shared bytes."""
-
     reference: str
     sidecar: bytes
     held: bool
@@ -769,7 +766,7 @@ def _check_leftover(context: VerifyContext, found: LeftoverItem, result: VerifyR
     item = _still_there(context, found)
     if item is None:
         return
-    for kind, entry in _entries(item):
+    for kind, entry in entries_of(item):
         if kind != "foreign" and not context.is_old(entry):
             result.find(kind, entry.key, DETAILS[kind], YOUNG, harmless=True)
     # Its media came meanwhile, so this entry is no leftover.
@@ -778,22 +775,9 @@ def _check_leftover(context: VerifyContext, found: LeftoverItem, result: VerifyR
     Cleaner(context, result).clean(item)
 
 
-def _entries(item: LeftoverItem) -> list[tuple[FindingKind, Entry]]:
-    if isinstance(item, MissingMarkerItem):
-        return []
-    if isinstance(item, ObjectItem):
-        return [(item.kind, item.entry)]
-    parts = item.parts
-    found: list[tuple[FindingKind, Entry]] = [("marker", each) for each in parts.markers]
-    found += [("mark", each) for each in parts.marks]
-    if parts.data is not None and not parts.markers and not item.named:
-        found.append(("generation", parts.data))
-    return found
-
-
 def _still_there(context: VerifyContext, item: LeftoverItem) -> LeftoverItem | None:
     """Return what of an item lies there now; a delete or a sweep may have been under way when it was listed."""
-    entries = [entry for _, entry in _entries(item)]
+    entries = [entry for _, entry in entries_of(item)]
     heads = context.backend.fetch(heads=[entry.key for entry in entries]).heads if entries else []
     gone = {entry.key for entry, head in zip(entries, heads, strict=True) if head is None}
     # Once more: what one wrong answer calls gone would be left out of the report.
@@ -940,7 +924,6 @@ def _check_upload(context: VerifyContext, upload: Upload, result: VerifyResult) 
 
 
 def _delete_media(context: VerifyContext, reference: str, sidecar: bytes) -> None:
-    """Take the steps of a delete."""
     # The index first: with an entry left, PromptKit would answer its next store of these bytes with nothing.
     if not keys.is_own_name(reference):
         promptkit.forget(context.backend, [reference])

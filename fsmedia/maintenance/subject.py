@@ -41,6 +41,7 @@ from fsmedia.maintenance.survey import (
     ObjectItem,
     VerifyContext,
     before,
+    entries_of,
     find_leftovers,
     marker_prefix_of,
     mend_window,
@@ -484,7 +485,7 @@ def clear_leftovers(traces: Traces, configuration: Configuration) -> None:
     context = VerifyContext(backend, configuration, before(now, configuration.orphan_grace), now, repairs=not dry_run)
     old: list[LeftoverItem] = []
     for item in items:
-        entries = list(_entries(item))
+        entries = [entry for _, entry in entries_of(item)]
         young = [entry for entry in entries if not context.is_old(entry)]
         result.waiting += [Remaining(reference=Reference(entry.key), reason=_YOUNG) for entry in young]
         if len(young) < len(entries):
@@ -494,13 +495,6 @@ def clear_leftovers(traces: Traces, configuration: Configuration) -> None:
     result.due_entries += mended.count("due")
     result.leftovers += len(mended) - mended.count("due")
     result.failed += outcome.failed
-
-
-def _entries(item: LeftoverItem) -> Iterator[Entry]:
-    if isinstance(item, ObjectItem):
-        yield item.entry
-    elif isinstance(item, GenerationItem):
-        yield from item.parts.markers
 
 
 def _lone(traces: Traces, listing: LeftoverListing) -> Iterator[LeftoverItem]:

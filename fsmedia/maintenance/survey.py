@@ -478,6 +478,20 @@ class ObjectItem(NamedTuple):
 LeftoverItem = MissingMarkerItem | GenerationItem | ObjectItem
 
 
+def entries_of(item: LeftoverItem) -> list[tuple[FindingKind, Entry]]:
+    """Return the objects of a leftover that may be removed."""
+    if isinstance(item, MissingMarkerItem):
+        return []
+    if isinstance(item, ObjectItem):
+        return [(item.kind, item.entry)]
+    parts = item.parts
+    found: list[tuple[FindingKind, Entry]] = [("marker", each) for each in parts.markers]
+    found += [("mark", each) for each in parts.marks]
+    if parts.data is not None and not parts.markers and not item.named:
+        found.append(("generation", parts.data))
+    return found
+
+
 @dataclass(slots=True)
 class LeftoverListing(Listing):
     """What a listing of the whole store showed, where no sidecar is read."""
@@ -680,7 +694,6 @@ class Cleaner:
             self._guard(entry.key, partial(self._remove_mark, item, entry))
 
     def _remove_mark(self, item: GenerationItem, entry: Entry) -> None:
-        """Remove or report one mark."""
         # Asked now: this very sweep may have released the data that the listing showed.
         if self.backend.head(item.pointer.data_key) is not None:
             self._keep("mark", entry)
