@@ -23,10 +23,9 @@ from fsmedia.filesystem import MediaFileSystem
 from fsmedia.filesystem.views import VIEW_MAX_AGE, as_age
 from fsmedia.format import keys
 from fsmedia.format.settings import Settings, SettingsWords
-from fsmedia.maintenance.erase import Erasure
-from fsmedia.maintenance.erase_traces import check_receipt, read_receipt
+from fsmedia.maintenance.erase import Erasure, check_receipt, read_receipt
 from fsmedia.maintenance.expiry import Enforcement
-from fsmedia.maintenance.leftovers import check_grace
+from fsmedia.maintenance.survey import check_grace
 from fsmedia.maintenance.sync import SyncOptions, open_target, sync
 from fsmedia.maintenance.verify import verify
 from fsmedia.models import Hold, MediaContent, MediaMetadata, Reference

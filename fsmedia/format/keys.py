@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
 from secrets import token_hex
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeGuard
 from urllib.parse import quote, unquote
 
 import uuid_utils
@@ -130,6 +130,11 @@ def parse_own_name(name: str) -> OwnName | None:
     return OwnName(int(found[1]), int(found[2]), found[3], found[4])
 
 
+def is_digest(value: object) -> TypeGuard[str]:
+    """Return whether something is a SHA-256 digest as this package writes it."""
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+
+
 def is_own_name(name: str) -> bool:
     """Return whether a file name, or that of a key, is of our own form (see `parse_own_name`)."""
     return _OWN_NAME.fullmatch(name, name.rfind("/") + 1) is not None and not name.endswith(SIDECAR_SUFFIX)
@@ -205,6 +210,7 @@ def check_lengths(reference: str, root_path_bytes: int) -> None:
 
 BLOBS: Final = f"{INTERNAL}/blobs"
 """The folder of all shared bytes."""
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _POINTER = re.compile(r"\.(0|[1-9][0-9]{0,18})-([0-9a-f]{64})-([0-9a-z]{26})((?:\.[^/]*)?)", re.DOTALL)
 _KEY = re.compile(
     rf"{re.escape(BLOBS)}/[0-9a-f]{{2}}/([0-9a-f]{{64}})/"

@@ -1,1 +1,1 @@
-"""Whole stores: sweeps, leftovers, verify and repair, erasure, deduplication, sync. Each runs in windows."""
+"""Whole stores: sweeps, leftovers, verify and repair, erasure, sync. Each runs in windows."""

@@ -6,10 +6,14 @@ erasure. Media of others are not touched.
 
 from __future__ import annotations
 
+import os
+import time
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic_core import to_json
 
@@ -17,39 +21,52 @@ from fsmedia import catalog
 from fsmedia.core import commit, holds, lifetime, promptkit, records
 from fsmedia.core.lifetime import Deleter
 from fsmedia.core.parallel import JobResult, run_windows, windows
-from fsmedia.errors import HeldMediaError, InvalidReferenceError, MediaError
+from fsmedia.errors import HeldMediaError, InvalidMediaError, InvalidReferenceError, MediaError
 from fsmedia.format import keys
-from fsmedia.maintenance.erase_traces import CleanupResult, Traces, clear_leftovers
-from fsmedia.maintenance.erase_versions import VersionSearch, VersionsLeft, clear_versions
-from fsmedia.maintenance.leftovers import marker_prefix_of
+from fsmedia.maintenance.quarantine import json_object, read_quarantine
 from fsmedia.maintenance.subject import (
+    JSON_LINES,
     SEARCH_WINDOW,
+    CleanupResult,
     EraseItem,
-    SearchContext,
+    Names,
     SearchResult,
     Subject,
+    Traces,
+    VersionSearch,
+    VersionsLeft,
+    clear_leftovers,
+    clear_versions,
     digest_prefix,
-    json_object,
+    is_anothers,
     owned_pairs,
     search_window,
+    sidecar_values,
+    versions_of,
 )
-from fsmedia.maintenance.survey import check_listing, due_entries_beside
-from fsmedia.models import Cleaned, Deletion, Erased, Receipt, Reference, Remaining
+from fsmedia.maintenance.survey import check_listing, marker_prefix_of
+from fsmedia.models import Cleaned, Deletion, Erased, Receipt, ReceiptReport, Reference, Remaining, Trace
+from fsmedia.models.reports import RECEIPT_FORMAT
 from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from concurrent.futures import Executor
     from datetime import datetime
+    from os import PathLike
 
     from fsmedia.core.lifetime import DeletionLog
+    from fsmedia.core.records import ListedPair
     from fsmedia.core.settings_file import SettingsFile
     from fsmedia.format.settings import Configuration
+    from fsmedia.maintenance.quarantine import QuarantineFolder
+    from fsmedia.models.reports import TraceKind
     from fsmedia.storage import Backend
 
 REASON = "erased by request"
 SHARED = "PromptKit's index named it: runs that left no trace may have used its bytes"
-_JSON_LINES = "application/x-ndjson"
+LARGEST = 2**30
+"""Bytes of a receipt that is read; a million media take a quarter of that."""
 WINDOW = 1000
 """Media deleted together: their keys fill one bulk request for each step."""
 
@@ -85,7 +102,8 @@ class Erasure:
         # Before the first deletion, and before a receipt says that there was nothing.
         # What an erasure that died has taken is in the catalog still, and no sign that the listing is short.
         shown = found.examined + sum(len(page.items) for page in pages)
-        beside = "" if shown or self.force else due_entries_beside(backend)
+        is_due = not (shown or self.force) and backend.holds(f"{keys.DUE}/")
+        beside = "its due index has entries" if is_due else ""
         check_listing(backend, settings_file, shown, whole=True, force=self.force, beside=beside)
         context = EraseContext(backend, settings_file.configuration, subject, begun)
         gone = self._erase(context, _with_notes(backend, found.items))
@@ -97,7 +115,7 @@ class Erasure:
     def _search(self, backend: Backend, subject: Subject, nested: NestedStores) -> SearchResult:
         return run_windows(
             search_window,
-            SearchContext(backend, subject),
+            (backend, subject),
             windows(owned_pairs(nested.entries(backend)), SEARCH_WINDOW),
             SearchResult(),
             backends=[backend],
@@ -146,14 +164,9 @@ class EraseResult(JobResult):
             JobResult.fail(self, key, error)
 
 
-def plan_window(context: EraseContext, items: Sequence[EraseItem]) -> EraseResult:
-    """Return what would become of some media."""
-    return _not_held(context.backend, items)
-
-
 def erase_window(context: EraseContext, items: Sequence[EraseItem]) -> EraseResult:
     """Delete some media; what fails is reported and the rest goes on."""
-    result = _not_held(context.backend, items)
+    result = plan_window(context, items)
     if not result.erased:
         return result
     going, result.erased = result.erased, []
@@ -175,12 +188,12 @@ def erase_window(context: EraseContext, items: Sequence[EraseItem]) -> EraseResu
     return result
 
 
-def _not_held(backend: Backend, items: Sequence[EraseItem]) -> EraseResult:
+def plan_window(context: EraseContext, items: Sequence[EraseItem]) -> EraseResult:
     """Return all media but the held ones, which are reported with the reason of their hold."""
     result = EraseResult()
     try:
-        listed = holds.among(holds.held(backend), [each.reference for each in items])
-        read = backend.fetch(reads=[keys.hold_key(each) for each in listed]).reads
+        listed = holds.among(holds.held(context.backend), [each.reference for each in items])
+        read = context.backend.fetch(reads=[keys.hold_key(each) for each in listed]).reads
     except MediaError as error:
         # Without an answer nobody knows what is held, so nothing of this window is deleted.
         for each in items:
@@ -252,7 +265,7 @@ def write_journal(backend: Backend, subject: Subject, items: Sequence[EraseItem]
     for each in items:
         values = {"reference": each.reference, "size_bytes": each.size, "sha256": each.sha256, "marker": each.marker}
         lines.append(to_json(values))
-    backend.write(key, b"\n".join(lines) + b"\n", _JSON_LINES)
+    backend.write(key, b"\n".join(lines) + b"\n", JSON_LINES)
     return key
 
 
@@ -438,18 +451,13 @@ class _ReceiptJob:
         return kept
 
     def _record(self, erased: list[Erased]) -> None:
-        """Record the deletions where the store keeps such a log."""
         log = self.erasure.log
         if log is None or (log == lifetime.IN_STORE and self.erasure.forget_log):
             return
         now = self.erasure.clock()
         gone = [
             Deletion(
-                reference=each.reference,
-                sha256=each.sha256,
-                size_bytes=each.size_bytes,
-                deleted_at=now,
-                reason=REASON,
+                reference=each.reference, sha256=each.sha256, size_bytes=each.size_bytes, deleted_at=now, reason=REASON
             )
             for each in erased
         ]
@@ -503,3 +511,190 @@ def _version() -> str:
         return version("fsmedia")
     except PackageNotFoundError:
         return ""
+
+
+# -- checking a receipt ---------------------------------------------------------------------------------
+
+
+def read_receipt(given: Receipt | Mapping[str, Any] | str | PathLike[str]) -> Receipt:
+    """Return a receipt, from its file, its JSON values or itself; one that was changed, or of a dry run, is refused."""
+    receipt = given if isinstance(given, Receipt) else _receipt_of(given)
+    if not receipt.is_unchanged:
+        raise InvalidMediaError("the receipt was changed since it was written", next_step="look for another copy of it")
+    if receipt.dry_run:
+        raise InvalidMediaError("this is the receipt of a dry run, which erased nothing", next_step="erase without it")
+    return receipt
+
+
+def _receipt_of(given: Mapping[str, Any] | str | PathLike[str]) -> Receipt:
+    if isinstance(given, str | os.PathLike):
+        path = Path(given)
+        if path.stat().st_size > LARGEST:
+            raise InvalidMediaError(f"{path}: too large for a receipt")
+        values = json_object(path.read_bytes())
+    else:
+        values = dict(given)
+    if not isinstance(values.get("receipt"), int):
+        raise InvalidMediaError(
+            "this is no receipt of an erasure", next_step="give the file that erase --receipt wrote"
+        )
+    if values["receipt"] > RECEIPT_FORMAT:
+        raise InvalidMediaError("the receipt was written by a newer fsmedia", next_step="pip install --upgrade fsmedia")
+    try:
+        return Receipt.model_validate(values)
+    except InvalidMediaError as error:
+        raise InvalidMediaError(
+            f"the receipt is damaged ({error.problem[:300]})", next_step="look for another copy of it"
+        ) from None
+
+
+def check_receipt(
+    backend: Backend,
+    settings_file: SettingsFile,
+    receipt: Receipt,
+    *,
+    executor: Executor | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> ReceiptReport:
+    """Look for everything that a receipt calls erased; raises where something can't be read: nothing is proved then."""
+    begun = time.monotonic()
+    references = frozenset(str(each.reference) for each in receipt.erased)
+    gone = frozenset(each.sha256 for each in receipt.erased if each.sha256 is not None and each.data == "gone")
+    check = _ReceiptCheck(backend, receipt, references, gone)
+    check.objects()
+    check.blobs()
+    check.records()
+    check.quarantine()
+    check.versions()
+    examined = check.digests(executor, progress)
+    settings_file.look_again()
+    return ReceiptReport(
+        store=backend.url,
+        same_store=backend.url == receipt.store,
+        erased=len(receipt.erased),
+        examined=examined,
+        traces=tuple(sorted(set(check.traces))),
+        took=timedelta(seconds=time.monotonic() - begun),
+    )
+
+
+@dataclass(slots=True)
+class _ReceiptCheck:
+    backend: Backend
+    receipt: Receipt
+    references: frozenset[str]
+    gone: frozenset[str]  # digests of bytes that it calls gone
+    traces: list[Trace] = field(default_factory=list)
+
+    def _find(self, kind: TraceKind, key: str, reason: str) -> None:
+        self.traces.append(Trace(kind, key, reason))
+
+    def objects(self) -> None:
+        """Look for bytes, sidecars and holds of each reference."""
+        for window in windows(sorted(self.references), SEARCH_WINDOW):
+            wanted: list[str] = []
+            for each in window:
+                plain = keys.pointer_of(each) is None
+                wanted += [keys.sidecar_key(each), keys.hold_key(each), each if plain else keys.sidecar_key(each)]
+            heads = self.backend.fetch(heads=wanted).heads
+            for number, each in enumerate(window):
+                sidecar, hold, data = heads[3 * number : 3 * number + 3]
+                if sidecar is not None:
+                    self._find("sidecar", keys.sidecar_key(each), "its sidecar is there")
+                if hold is not None:
+                    self._find("hold", keys.hold_key(each), f"a hold names {each}")
+                if data is not None and keys.pointer_of(each) is None:
+                    self._find("reference", each, "its bytes are there")
+
+    def blobs(self) -> None:
+        """Look for shared bytes, whatever holds them, of digests that are called gone."""
+        for digest in sorted(self.gone):
+            for entry in self.backend.entries(keys.blob_folder(digest)):
+                parsed = keys.parse_blob_key(entry.key)
+                if parsed is not None and parsed.kind == "data":
+                    reason = "bytes are there that the receipt calls gone, or the same ones again"
+                    self._find("bytes", entry.key, reason)
+
+    def records(self) -> None:
+        """Look through catalog, due index and journals."""
+        for key, reference in catalog.rows_of(self.backend, self.references).items():
+            self._find("catalog", key, f"it has a row of {reference}" if reference else "it can't be read; remove it")
+        for entry in self.backend.entries(keys.DUE):
+            due = keys.parse_due(entry.key)
+            if due is not None and due.reference in self.references:
+                self._find("due", entry.key, "a due entry names it")
+        for entry in self.backend.entries(keys.ERASURES):
+            data = self.backend.read(entry.key) or b""
+            if any(each.encode() in data for each in self.references):
+                self._find("journal", entry.key, "an erasure that names it has not finished; erase again")
+
+    def quarantine(self) -> None:
+        """Look through what repairs set aside: by names, digests and notes, as an erasure does."""
+        names, others = Names(self.references), []
+        for aside in read_quarantine(self.backend):
+            if names.stand_for(aside) and not is_anothers(self.receipt.words, aside):
+                self._find_aside(aside)
+            else:
+                others.append(replace(aside, texts={}))
+        digests = {pointer.digest for each in self.references if (pointer := keys.pointer_of(each)) is not None}
+        gone = (digests & self.gone) - {digest for aside in others for digest in aside.needed}
+        for aside in others:
+            if aside.blobs and aside.blobs <= gone:
+                self._find_aside(aside)
+
+    def versions(self) -> None:
+        """Look for older versions, in buckets that keep them."""
+        search = VersionSearch(self.backend, self.references, self.gone)
+        for key, reason in versions_of(search, self.receipt.kept_until, self.receipt.finished).items():
+            self._find("version", key, reason)
+
+    def _find_aside(self, aside: QuarantineFolder) -> None:
+        for key in aside.keys:
+            self._find("quarantine", key, "a repair set it aside")
+
+    def digests(self, executor: Executor | None, progress: Callable[[int], object] | None) -> int:
+        """Read every sidecar, and compare its digest; return how many media were looked at."""
+        if not self.gone:
+            return 0
+        listed = owned_pairs(NestedStores().entries(self.backend))
+        total = run_windows(
+            check_receipt_window,
+            (self.backend, self.gone),
+            windows((item for item in listed if item.has_sidecar), SEARCH_WINDOW),
+            ReceiptCheckResult(),
+            backends=[self.backend],
+            key=lambda item: item.key,
+            again="check again",
+            executor=executor,
+            handle=_raise_failure,
+            progress=progress,
+        )
+        for reference in total.found:
+            self._find("bytes", reference, "a media has bytes that the receipt calls gone, or the same ones again")
+        return total.examined
+
+
+@dataclass(slots=True)
+class ReceiptCheckResult(JobResult):
+    """Result of a window of a check."""
+
+    found: list[str] = field(default_factory=list)  # media with bytes that should be gone
+
+
+def check_receipt_window(context: tuple[Backend, frozenset[str]], window: Sequence[ListedPair]) -> ReceiptCheckResult:
+    """Read some sidecars, and compare their digests with those that should be gone."""
+    backend, gone = context
+    names = [item.key for item in window if records.is_reference(item.key)]
+    result = ReceiptCheckResult(examined=len(names))
+    for reference, data in records.read_listed_sidecars(backend, names).items():
+        if isinstance(data, MediaError):
+            result.fail(reference, data)
+        elif data is not None and sidecar_values(data, reference)[0].get("sha256") in gone:
+            result.found.append(reference)
+    return result
+
+
+def _raise_failure(result: ReceiptCheckResult) -> None:
+    """Raise what went wrong: a check that missed a sidecar proves nothing."""
+    if result.failed:
+        raise result.failed[0].error

@@ -21,6 +21,7 @@ from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.format.layout import parse_any
 from fsmedia.format.sidecar import Sidecar
+from fsmedia.maintenance.survey import remove_lone_bytes
 from fsmedia.models import Deletion, EnforcementReport
 from fsmedia.storage import Backend, Entry, Write
 from fsmedia.storage.listing import NestedStores
@@ -103,8 +104,9 @@ class Enforcement:
         partial = configuration.due_index != "complete" or not settings_file.is_settled
         nested = NestedStores()
         items = due_entries(backend, now)
-        # A partial index lacks entries, and media that PromptKit may share were put off to the next day: all are read.
-        if partial or self._seeks_shared(backend):
+        # A partial index lacks entries, and no past entry names what sweeps without `delete_shared` have put off to the
+        # next day, because PromptKit may share it: all are read.
+        if partial or (self.delete_shared and promptkit.whole_index(backend)):
             items = chain(items, media_with_sidecar(backend, nested))
         total = SweepResult()
         try:
@@ -131,10 +133,6 @@ class Enforcement:
             took=timedelta(seconds=time.monotonic() - begun),
         )
 
-    def _seeks_shared(self, backend: Backend) -> bool:
-        """Tell whether sweeps without `delete_shared` may have put media off, so that no past entry names them."""
-        return self.delete_shared and bool(promptkit.whole_index(backend))
-
     def _sweep(
         self,
         backend: Backend,
@@ -143,7 +141,6 @@ class Enforcement:
         items: Iterator[SweepItem],
         total: SweepResult,
     ) -> None:
-        """Sweep all windows."""
         first = next(items, None)
         if first is None:
             return  # nothing is written, not even to compare clocks, where nothing may be due
@@ -185,8 +182,9 @@ class Enforcement:
             return None
         difference = abs(_aware_utc(self.clock()) - found)
         if self.now is None and difference > LONGEST_CLOCK_DIFFERENCE:
+            apart = timedelta(seconds=round(difference.total_seconds()))
             raise StorageError(
-                f"the clocks here and of {backend.url} are {_rounded(difference)} apart, so nothing was deleted",
+                f"the clocks here and of {backend.url} are {apart} apart, so nothing was deleted",
                 next_step="set the clock, or say what time it is: enforce_policy(now=...)",
             )
         return found
@@ -253,8 +251,6 @@ class _DueMedia:
 
 @dataclass(slots=True)
 class _SweepPlan:
-    """Plan of a window."""
-
     going: dict[str, tuple[_DueMedia, Deletion, str | None]] = field(default_factory=dict)  # with markers
     spent: dict[str, tuple[str, ...]] = field(default_factory=dict)  # due entries to remove of media that stay
     moved: dict[str, str] = field(default_factory=dict)  # due entry to write -> its media
@@ -355,7 +351,6 @@ def _leave_other_stores(
 
 
 def _keep_held(context: SweepContext, plan: _SweepPlan, result: SweepResult) -> None:
-    """Keep what is held."""
     if not plan.going:
         return
     try:
@@ -426,15 +421,10 @@ def _clear_leftovers(context: SweepContext, missing: list[_DueMedia], plan: _Swe
             if entry is not None:
                 if not _is_old(context, context.backend.touched(entry)):
                     continue
-                # Right before the bytes go, for a slow store may have written its sidecar since the window was read.
-                again = context.backend.fetch(reads=[keys.sidecar_key(reference), keys.hold_key(reference)]).reads
-                if again != [None, None]:
+                if not remove_lone_bytes(context.backend, reference):
                     continue
-                failed = context.backend.delete([reference])
-                if failed:
-                    raise failed[reference]  # the entry stays, so the next sweep tries again
         except MediaError as error:
-            result.fail(reference, error)
+            result.fail(reference, error)  # the entry stays, so the next sweep tries again
             continue
         plan.spent[reference] = tuple(item.due_keys)
 
@@ -524,7 +514,8 @@ def _restore_entries(context: SweepContext, plan: _SweepPlan, result: SweepResul
         try:
             if isinstance(data, MediaError):
                 raise data
-            expires_at = None if data is None else _named_expiry(context, data, reference)
+            sidecar = None if data is None else Sidecar.parse(data, reference)
+            expires_at = None if sidecar is None else records.expiry_of(sidecar, reference, context.configuration)
         except MediaError as error:
             result.fail(reference, error)
             continue
@@ -536,10 +527,6 @@ def _restore_entries(context: SweepContext, plan: _SweepPlan, result: SweepResul
             result.fail(needed[writes[index].key], failure)
 
 
-def _named_expiry(context: SweepContext, data: bytes, reference: str) -> datetime | None:
-    return records.expiry_of(Sidecar.parse(data, reference), reference, context.configuration)
-
-
 def _aware_utc(value: object) -> datetime:
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise InvalidMediaError(f"now must be an aware datetime, not {value!r}", next_step="e.g. datetime.now(UTC)")
@@ -547,10 +534,6 @@ def _aware_utc(value: object) -> datetime:
         return value.astimezone(UTC)
     except OverflowError:
         raise InvalidMediaError(f"{value!r} is out of range in UTC", next_step="e.g. datetime.now(UTC)") from None
-
-
-def _rounded(difference: timedelta) -> str:
-    return str(timedelta(seconds=round(difference.total_seconds())))
 
 
 def _unique(items: Iterable[Any]) -> Iterator[Any]:

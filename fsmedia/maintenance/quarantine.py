@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json, to_json
 
@@ -29,56 +29,53 @@ if TYPE_CHECKING:
 
 _TYPE = "application/octet-stream"
 _TOGETHER = 64
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _HOLD = re.compile(rf"{re.escape(keys.HOLDS)}/([0-9a-f]{{64}})")
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Note beside a folder of quarantine."""
-
-    subject: str  # the reference of a media, or the key of a hold or of shared bytes
-    why: str = ""
-    when: str = ""  # as ISO 8601
-    objects: Mapping[str, str] = field(default_factory=dict)  # where each thing lies -> the key that it had
-
-    def dump(self) -> bytes:
-        """Return the note as JSON."""
-        values = {"subject": self.subject, "why": self.why, "when": self.when, "objects": dict(self.objects)}
-        return to_json(values, indent=2)
-
-    @classmethod
-    def parse(cls, data: bytes) -> Note:
-        """Return a note, as far as it can be read."""
-        try:
-            found = from_json(data, allow_partial=True)
-        except ValueError:
-            found = None
-        values: dict[str, Any] = found if isinstance(found, dict) else {}
-        objects = values.get("objects")
-        return cls(
-            subject=_text(values.get("subject")) or _text(values.get("reference")),
-            why=_text(values.get("why")),
-            when=_text(values.get("when")),
-            objects={key: _text(value) for key, value in objects.items()} if isinstance(objects, dict) else {},
-        )
-
-
-class QuarantineFolder(NamedTuple):
+@dataclass(slots=True)
+class QuarantineFolder:
     """A folder of quarantine: what one repair set aside together."""
 
-    keys: tuple[str, ...]  # all that lies there, the note, too
-    sidecars: dict[str, str]  # where a sidecar lies -> the media whose it was
-    holds: dict[str, str]  # where a hold lies -> the key that it had
-    texts: dict[str, bytes]  # what the sidecars say
-    references: frozenset[str]  # every media that is named: by the note, by the keys that things had, by what holds say
-    digests: frozenset[str]  # of references that nothing else tells: in keys of holds, and where a key was too long
-    blobs: frozenset[str]  # digests of shared bytes that were set aside
+    keys: list[str]  # all that lies there, the note, too
+    sidecars: dict[str, str] = field(default_factory=dict)  # where a sidecar lies -> the media whose it was
+    holds: dict[str, str] = field(default_factory=dict)  # where a hold lies -> the key that it had
+    texts: dict[str, bytes] = field(default_factory=dict)  # what the sidecars say
+    references: set[str] = field(default_factory=set)  # all media that are named: by note, by keys, by what holds say
+    digests: set[str] = field(default_factory=set)  # of references that stand nowhere else: in keys that are digests
+    blobs: set[str] = field(default_factory=set)  # digests of shared bytes that were set aside
 
     @property
     def needed(self) -> set[str]:
         """Digests of the deduplicated media whose sidecars lie here."""
         return {pointer.digest for each in self.sidecars.values() if (pointer := keys.pointer_of(each)) is not None}
+
+    def read_keys(self, notes: Mapping[str, bytes]) -> None:
+        """Sort what lies here by its keys, and by the note."""
+        objects: dict[str, str] = {}
+        for subject, placed in (_parsed_note(notes[key]) for key in self.keys if key in notes):
+            objects |= placed
+            self._name(subject)
+        for key in self.keys:
+            had = keys.parse_quarantined(key).key
+            if keys.is_digest(had):
+                if key not in objects:
+                    self.digests.add(had)
+                had = objects.get(key, had)
+            if keys.is_sidecar(had) and not keys.is_internal(had):
+                self.sidecars[key] = keys.media_key(had)
+            elif _HOLD.fullmatch(had):
+                self.holds[key] = had
+            self._name(had)
+
+    def _name(self, key: str) -> None:
+        """Note the media that a key names."""
+        blob, hold = keys.parse_blob_key(key), _HOLD.fullmatch(key)
+        if blob is not None:
+            self.blobs.add(blob.digest)
+        elif hold is not None:
+            self.digests.add(hold[1])
+        elif key and not keys.is_internal(key):
+            self.references.add(keys.media_key(key) if keys.is_sidecar(key) else key)
 
 
 def read_quarantine(backend: Backend) -> Iterator[QuarantineFolder]:
@@ -87,10 +84,14 @@ def read_quarantine(backend: Backend) -> Iterator[QuarantineFolder]:
     groups = (list(group) for _, group in groupby(listed, _folder))
     for window in windows(groups, _TOGETHER):
         notes = _read(backend, [key for group in window for key in group if not keys.parse_quarantined(key).key])
-        scan = [_FolderScan.of(group, notes) for group in window]
-        texts = _read(backend, [key for each in scan for key in (*each.sidecars, *each.holds)])
-        for each in scan:
-            yield each.with_texts(texts)
+        folders = [QuarantineFolder(group) for group in window]
+        for each in folders:
+            each.read_keys(notes)
+        texts = _read(backend, [key for each in folders for key in (*each.sidecars, *each.holds)])
+        for each in folders:
+            each.texts = {key: texts[key] for key in each.sidecars if key in texts}
+            each.references |= {name for key in each.holds if (name := holds.named(texts.get(key, b""))) is not None}
+            yield each
 
 
 def _folder(key: str) -> str:
@@ -105,60 +106,21 @@ def _read(backend: Backend, wanted: list[str]) -> dict[str, bytes]:
     return found
 
 
-@dataclass(slots=True)
-class _FolderScan:
-    """Keys of one folder, and what its note says."""
+def _parsed_note(data: bytes) -> tuple[str, dict[str, str]]:
+    """Return the subject of a note, and where each thing lies -> the key that it had, as far as it can be read."""
+    values = json_object(data, partial=True)
+    objects = values.get("objects")
+    placed = {key: _text(value) for key, value in objects.items()} if isinstance(objects, dict) else {}
+    return _text(values.get("subject")) or _text(values.get("reference")), placed
 
-    keys: list[str]
-    sidecars: dict[str, str] = field(default_factory=dict)
-    holds: dict[str, str] = field(default_factory=dict)
-    references: set[str] = field(default_factory=set)
-    digests: set[str] = field(default_factory=set)
-    blobs: set[str] = field(default_factory=set)
 
-    @classmethod
-    def of(cls, group: list[str], notes: Mapping[str, bytes]) -> _FolderScan:
-        """Read the keys in a folder, and its note."""
-        scan = cls(group)
-        objects: dict[str, str] = {}
-        for note in (Note.parse(notes[key]) for key in group if key in notes):
-            objects |= note.objects
-            scan._name(note.subject)
-        for key in group:
-            had = keys.parse_quarantined(key).key
-            if _DIGEST.fullmatch(had):
-                if key not in objects:
-                    scan.digests.add(had)
-                had = objects.get(key, had)
-            if keys.is_sidecar(had) and not keys.is_internal(had):
-                scan.sidecars[key] = keys.media_key(had)
-            elif _HOLD.fullmatch(had):
-                scan.holds[key] = had
-            scan._name(had)
-        return scan
-
-    def _name(self, key: str) -> None:
-        """Note the media that a key names."""
-        blob, hold = keys.parse_blob_key(key), _HOLD.fullmatch(key)
-        if blob is not None:
-            self.blobs.add(blob.digest)
-        elif hold is not None:
-            self.digests.add(hold[1])
-        elif key and not keys.is_internal(key):
-            self.references.add(keys.media_key(key) if keys.is_sidecar(key) else key)
-
-    def with_texts(self, texts: Mapping[str, bytes]) -> QuarantineFolder:
-        """Return the folder with what its sidecars and holds say."""
-        named = {name for key in self.holds if (name := holds.named(texts.get(key, b""))) is not None}
-        return QuarantineFolder(
-            tuple(self.keys),
-            self.sidecars,
-            self.holds,
-            {key: texts[key] for key in self.sidecars if key in texts},
-            frozenset(self.references | named),
-            frozenset(self.digests),
-            frozenset(self.blobs),
-        )
+def json_object(text: bytes, *, partial: bool = False) -> dict[str, Any]:
+    """Return the values of a JSON object, or those before the cut of one that is cut off; none of anything else."""
+    try:
+        values = from_json(text, allow_partial=partial)
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def _text(value: object) -> str:
@@ -192,6 +154,6 @@ def set_aside(
         placed[key] = keys.quarantined_key(folder, key, backend.root_length)
         backend.write(placed[key], data, _TYPE)
     shown = {target: key.encode(errors="replace").decode() for key, target in placed.items()}
-    note = Note(subject, why, context.now.isoformat(), shown)
-    backend.write(keys.quarantine_note(folder), note.dump(), "application/json")
+    note = {"subject": subject, "why": why, "when": context.now.isoformat(), "objects": shown}
+    backend.write(keys.quarantine_note(folder), to_json(note, indent=2), "application/json")
     return folder

@@ -9,6 +9,7 @@ listed. Plan and repair are the same code, which stops before its first write wh
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic_core import from_json
@@ -21,30 +22,33 @@ from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
 from fsmedia.format.sidecar import MAX_SIDECAR_BYTES, Sidecar
 from fsmedia.maintenance import survey
-from fsmedia.maintenance.leftovers import (
+from fsmedia.maintenance.quarantine import set_aside
+from fsmedia.maintenance.survey import (
     DETAILS,
+    HELD,
+    YOUNG,
     Cleaner,
     Generation,
     GenerationItem,
     LeftoverItem,
-    MissingMarkerItem,
+    MediaNeeds,
     ObjectItem,
+    VerifyContext,
+    VerifyResult,
     delete_one,
+    entries_of,
     marker_name,
 )
-from fsmedia.maintenance.quarantine import set_aside
-from fsmedia.maintenance.survey import HELD, YOUNG, MediaNeeds, VerifyContext, VerifyResult
 from fsmedia.models import ContentFields, Hold, MediaMetadata, Reference, mime
-from fsmedia.storage import Entry, Write
+from fsmedia.storage import Entry, Upload, Write
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from fsmedia.core.records import ListedPair
-    from fsmedia.format.settings import Configuration
     from fsmedia.models import FindingKind
-    from fsmedia.storage import Backend, Upload
+    from fsmedia.storage import Backend
 
 _ANY_TYPE = "application/octet-stream"
 _TOGETHER = 100
@@ -64,7 +68,7 @@ class SpentDueItem(NamedTuple):
     """An entry of the due index whose minute is past and whose media does not name it."""
 
     entry: Entry
-    reference: str
+    due: keys.DueKey
 
     @property
     def key(self) -> str:
@@ -75,38 +79,11 @@ class SpentDueItem(NamedTuple):
 class HoldItem(NamedTuple):
     """A hold, and the name that it holds, if anything of that name was listed."""
 
-    hold: str
+    key: str
     met: str | None
 
-    @property
-    def key(self) -> str:
-        """What a report calls it."""
-        return self.hold
 
-
-class UploadItem(NamedTuple):
-    """An unfinished multipart upload."""
-
-    upload: Upload
-
-    @property
-    def key(self) -> str:
-        """What a report calls it."""
-        return self.upload.key
-
-
-class MissingDueItem(NamedTuple):
-    """A media whose due entry the listing did not show."""
-
-    media: MediaNeeds
-
-    @property
-    def key(self) -> str:
-        """What a report calls it."""
-        return self.media.reference
-
-
-RepairItem = LeftoverItem | SpentDueItem | HoldItem | UploadItem | MissingDueItem
+RepairItem = LeftoverItem | SpentDueItem | HoldItem | Upload | MediaNeeds
 
 
 class MediaState(NamedTuple):
@@ -129,6 +106,7 @@ class Mismatch(NamedTuple):
 class _PendingFinding(NamedTuple):
     """A finding whose repair is still to be decided."""
 
+    context: VerifyContext
     result: VerifyResult
     kind: FindingKind
     key: str
@@ -138,6 +116,12 @@ class _PendingFinding(NamedTuple):
         """Report it, with what repair does about it."""
         self.result.find(self.kind, self.key, self.detail, repair, done=done, harmless=harmless)
 
+    def mend(self, repair: str, act: Callable[[], object]) -> None:
+        """Do a repair where that is asked for, and report it."""
+        if self.context.repairs:
+            act()
+        self.report(repair, done=self.context.repairs)
+
 
 @dataclass(slots=True)
 class Repairer:
@@ -145,6 +129,9 @@ class Repairer:
 
     context: VerifyContext
     result: VerifyResult
+
+    def _found(self, kind: FindingKind, reference: str, detail: str) -> _PendingFinding:
+        return _PendingFinding(self.context, self.result, kind, reference, detail)
 
     def state_of(self, reference: str, seen: bytes | None = None) -> MediaState:
         """Return what lies at a reference, in one round trip; what is missing or not as seen is looked at twice."""
@@ -156,7 +143,6 @@ class Repairer:
         return state
 
     def _confirm(self, reference: str, state: MediaState) -> None:
-        """Raise if another look does not show the same."""
         if self._look(reference) != state:
             raise _unsteady(reference)
 
@@ -187,29 +173,21 @@ class Repairer:
         reference, state = pair.key, self.state_of(pair.key)
         if state.sidecar is None or state.data is not None:
             return
-        finding = _PendingFinding(self.result, "missing-bytes", reference, "its bytes are gone")
+        finding = self._found("missing-bytes", reference, "its bytes are gone")
         own = keys.is_own_name(reference)
         plan = "its sidecar moves to quarantine" if own else "its sidecar is removed: a delete that died left it"
         if state.hold is not None:
             finding.report(HELD)
         elif not self.context.is_old(pair.sidecar):
             finding.report(f"once it is older than the grace: {plan}", harmless=not own)
-        elif not self.context.repairs:
-            finding.report(plan)
-        elif own:
-            texts = {keys.sidecar_key(reference): state.sidecar}
-            set_aside(self.context, reference, "its bytes are gone", texts=texts)
-            # After the copy, which takes a while: a sync may have brought the bytes back, or somebody held the media.
-            if self.state_of(reference) != state:
-                raise StorageError(
-                    "changed while it was copied to quarantine", next_step="verify again", reference=reference
-                )
-            # The sidecar only, never the bytes: a sync may bring them back in this moment.
-            self._drop(reference, state.sidecar)
-            finding.report(plan, done=True)
         else:
-            self._drop(reference, state.sidecar)
-            finding.report(plan, done=True)
+            finding.mend(plan, partial(self._remove_sidecar, reference, state, state.sidecar))
+
+    def _remove_sidecar(self, reference: str, state: MediaState, seen: bytes) -> None:
+        if keys.is_own_name(reference):
+            self._set_aside(reference, state, "its bytes are gone")
+        # The sidecar only, never the bytes: a sync may bring them back in this moment.
+        self._drop(reference, seen)
 
     def _drop(self, reference: str, seen: bytes) -> None:
         """Remove a sidecar without bytes; if somebody wrote bytes meanwhile, give them a new one."""
@@ -226,8 +204,7 @@ class Repairer:
         content = None if back is None else read_digest(backend, reference, back.size)
         if back is None or content is None:
             return
-        old = Sidecar(readable_values(seen))
-        fresh = overwritten_sidecar(old, back, content, (context.configuration, context.now)).dump()
+        fresh = overwritten_sidecar(context, Sidecar(readable_values(seen)), back, content).dump()
         instant = records.expiry_or_none(fresh, reference, context.configuration)
         if instant is not None:  # the due entry first, as in every order: whoever dies here leaves a hint too many
             backend.write(keys.due_key(instant, reference), b"", commit.DUE_TYPE)
@@ -242,7 +219,7 @@ class Repairer:
         if state.sidecar != seen or state.data is None:
             return  # somebody has changed it; a sidecar without bytes is reported by the next verification
         kind: FindingKind = "mismatch" if "other bytes" in error.problem or "marker" in error.problem else "sidecar"
-        finding = _PendingFinding(self.result, kind, reference, error.problem)
+        finding = self._found(kind, reference, error.problem)
         old = readable_values(seen)
         if "upgrade" in error.next_step:
             # A newer version wrote it: nothing is wrong with it.
@@ -267,16 +244,16 @@ class Repairer:
         # Under a name of our own form bytes never change: they or the sidecar are damaged, and nobody can tell which.
         if keys.is_own_name(reference) and isinstance(said, str) and said != content.sha256:
             plan = "it and the bytes, which are not those it speaks of, move to quarantine together"
-            if self.context.repairs:
-                self._set_aside_whole(reference, state, content, finding.detail)
-            finding.report(plan, done=self.context.repairs)
+            finding.mend(plan, lambda: self._set_aside_whole(reference, state, content, finding.detail))
             return
-        plan = "it moves to quarantine, and a new one is made from path, bytes and what can be read of it"
-        if self.context.repairs:
-            fresh = rebuilt_sidecar(entry, content, old, self.context.configuration, self.context.now)
+
+        def rebuild() -> None:
+            fresh = rebuilt_sidecar(self.context, entry, content, old)
             set_aside(self.context, reference, finding.detail, texts={keys.sidecar_key(reference): seen})
             self._rewrite(reference, fresh, None, seen)
-        finding.report(plan, done=self.context.repairs)
+
+        plan = "it moves to quarantine, and a new one is made from path, bytes and what can be read of it"
+        finding.mend(plan, rebuild)
 
     def _rebuild_shared(
         self, state: MediaState, reference: str, seen: bytes, old: dict[str, Any], finding: _PendingFinding
@@ -289,16 +266,18 @@ class Repairer:
             # The bytes are damaged too: they go to quarantine together with this sidecar, see `heal_window`.
             self._confirm(reference, state)
             return
-        plan = "it moves to quarantine, and a new one is made from its name and what can be read of it"
-        if self.context.repairs:
+
+        def rebuild() -> None:
             # The name tells size and digest, so only the first bytes are read, which tell the type.
             entry = Entry(reference, pointer.size, self.context.now)
             content = ContentDigest(pointer.size, pointer.digest, head)
-            fresh = rebuilt_sidecar(entry, content, old, self.context.configuration, self.context.now)
+            fresh = rebuilt_sidecar(self.context, entry, content, old)
             set_aside(self.context, reference, finding.detail, texts={keys.sidecar_key(reference): seen})
             marker = self._marker(pointer, reference, Sidecar(old))
             self._rewrite(reference, fresh.with_marker(marker), marker, seen)
-        finding.report(plan, done=self.context.repairs)
+
+        plan = "it moves to quarantine, and a new one is made from its name and what can be read of it"
+        finding.mend(plan, rebuild)
 
     def _marker(self, pointer: Pointer, reference: str, old: Sidecar) -> str:
         """Return a marker of this reference that is there: the one its sidecar names, any other, or a new one."""
@@ -337,7 +316,7 @@ class Repairer:
         if said == content.sha256 and values.get("size_bytes") == content.size:
             return
         right = said == content.sha256
-        finding = _PendingFinding(self.result, "size" if right and kind == "digest" else kind, reference, detail)
+        finding = self._found("size" if right and kind == "digest" else kind, reference, detail)
         if state.hold is not None:
             finding.report(HELD)
         else:
@@ -351,36 +330,32 @@ class Repairer:
         if "sha256" not in sidecar.values:
             finding.report("")  # PromptKit's: nobody can say what the bytes were
         elif wrong.right:
-            if context.repairs:
-                self._rewrite(reference, with_facts(sidecar, reference, content), None, seen)
-            finding.report("its sidecar is given the facts of the bytes, whose digest is right", done=context.repairs)
-        elif not context.is_old(wrong.data) and not own:
-            # A client writes the bytes first: between them and their sidecar this is no damage.
-            finding.report(YOUNG, harmless=True)
-        elif not own and _is_after(wrong.pair):
-            if context.repairs:
-                fresh = overwritten_sidecar(sidecar, wrong.data, content, (context.configuration, context.now))
-                self._rewrite(reference, fresh, None, seen)
-            finding.report(
-                "its sidecar is given the facts of the bytes, which were written after it", done=context.repairs
-            )
-        elif not own:
-            # A writer that died after the sidecar of another: under a client's name bytes are never taken away.
-            if context.repairs:
-                fresh = overwritten_sidecar(sidecar, wrong.data, content, (context.configuration, context.now))
-                set_aside(context, reference, finding.detail, texts={keys.sidecar_key(reference): seen})
-                self._rewrite(reference, fresh, None, seen)
-            finding.report(
-                "its sidecar moves to quarantine, and a new one has the facts of the bytes", done=context.repairs
-            )
-        else:
+            plan = "its sidecar is given the facts of the bytes, whose digest is right"
+            finding.mend(plan, lambda: self._rewrite(reference, with_facts(sidecar, reference, content), None, seen))
+        elif own:
             plan = "bytes and sidecar move to quarantine together: nobody can tell which is right"
             if not context.is_old(wrong.data):
                 finding.report(f"once they are older than the grace: {plan}")
                 return
-            if context.repairs:
-                self._set_aside_whole(reference, MediaState(seen, None, wrong.data), content, finding.detail)
-            finding.report(plan, done=context.repairs)
+            state = MediaState(seen, None, wrong.data)
+            finding.mend(plan, lambda: self._set_aside_whole(reference, state, content, finding.detail))
+        elif not context.is_old(wrong.data):
+            # A client writes the bytes first: between them and their sidecar this is no damage.
+            finding.report(YOUNG, harmless=True)
+        else:
+            is_after = _is_after(wrong.pair)
+
+            def renew() -> None:
+                fresh = overwritten_sidecar(context, sidecar, wrong.data, content)
+                if not is_after:
+                    set_aside(context, reference, finding.detail, texts={keys.sidecar_key(reference): seen})
+                self._rewrite(reference, fresh, None, seen)
+
+            plan = "its sidecar is given the facts of the bytes, which were written after it"
+            if not is_after:
+                # A writer that died after the sidecar of another: under a client's name bytes are never taken away.
+                plan = "its sidecar moves to quarantine, and a new one has the facts of the bytes"
+            finding.mend(plan, renew)
 
     def wrong_type(self, pair: ListedPair, seen: bytes, head: bytes | None = None) -> None:
         """Report a type that the bytes contradict and the sidecar does not mention, and mend the sidecar."""
@@ -397,7 +372,7 @@ class Repairer:
             return
         told = mime.guess_from_name(keys.file_name(reference))
         detail = f"its sidecar says {said}, its bytes look like {shown or said}"
-        finding = _PendingFinding(self.result, "type", reference, detail)
+        finding = self._found("type", reference, detail)
         if "fsmedia" not in sidecar.values:
             finding.report("", harmless=True)  # PromptKit takes any type for any bytes
             return
@@ -412,24 +387,26 @@ class Repairer:
             plan = "its sidecar says what the bytes look like, beside the type it was given"
             if shown is not None:
                 values["detected_mime_type"] = shown
-        if context.repairs:
-            self._rewrite(reference, Sidecar(values), sidecar.marker(reference), seen)
-        finding.report(plan, done=context.repairs)
+        finding.mend(plan, lambda: self._rewrite(reference, Sidecar(values), sidecar.marker(reference), seen))
 
     # -- steps ---------------------------------------------------------------------------------------------
 
-    def _set_aside_whole(self, reference: str, state: MediaState, content: ContentDigest, why: str) -> None:
-        """Copy bytes and sidecar to quarantine, look that nobody changed them meanwhile, then delete the media."""
-        if state.sidecar is None:
-            return
-        texts = {keys.sidecar_key(reference): state.sidecar}
-        set_aside(self.context, reference, why, objects={reference: content}, texts=texts)
+    def _set_aside(self, reference: str, state: MediaState, why: str, content: ContentDigest | None = None) -> None:
+        """Copy a sidecar, and bytes where they are given, to quarantine; raise if something has changed meanwhile."""
+        texts = {} if state.sidecar is None else {keys.sidecar_key(reference): state.sidecar}
+        set_aside(self.context, reference, why, objects={} if content is None else {reference: content}, texts=texts)
+        # After the copies, which take a while: a sync may have brought the bytes back, or somebody held the media.
         if self.state_of(reference) != state:
             raise StorageError(
                 "changed while it was copied to quarantine", next_step="verify again", reference=reference
             )
+
+    def _set_aside_whole(self, reference: str, state: MediaState, content: ContentDigest, why: str) -> None:
+        """Copy bytes and sidecar to quarantine, look that nobody changed them meanwhile, then delete the media."""
+        self._set_aside(reference, state, why, content)
         # The copies are confirmed by now: whoever dies between leaves the media twice, never not at all.
-        _delete_media(self.context, reference, state.sidecar)
+        if state.sidecar is not None:
+            _delete_media(self.context, reference, state.sidecar)
 
     def _rewrite(self, reference: str, sidecar: Sidecar, marker: str | None, seen: bytes) -> None:
         """Replace a sidecar by the steps of every change: due entry, sidecar, a look that the bytes are still there."""
@@ -489,19 +466,15 @@ def _adopt(context: VerifyContext, entry: Entry, content: ContentDigest) -> None
     """Write a sidecar for a file, if it is still the one that was read and has none."""
     backend, reference = context.backend, entry.key
     # A client may still be writing the file: the sidecar must tell of the bytes that lie there in the end.
-    if _token(context, entry) != entry.token or content.size != entry.size:
+    head = backend.head(reference)
+    if (None if head is None else head.token) != entry.token or content.size != entry.size:
         raise _changed(reference)
-    sidecar = new_sidecar(entry, content, context.configuration, context.now)
+    sidecar = new_sidecar(context, entry, content)
     if not backend.create(keys.sidecar_key(reference), sidecar.dump(), commit.SIDECAR_TYPE):
         return  # somebody wrote one in this moment, and knows more
     if backend.head(reference) is None:  # and somebody deleted the file, who saw no sidecar to remove
         delete_one(context.backend, keys.sidecar_key(reference))
         raise _changed(reference)
-
-
-def _token(context: VerifyContext, entry: Entry) -> str | None:
-    found = context.backend.head(entry.key)
-    return None if found is None else found.token
 
 
 def _changed(reference: str) -> StorageError:
@@ -515,36 +488,29 @@ def readable_values(data: bytes) -> dict[str, Any]:
     try:
         found = from_json(data, allow_inf_nan=False)
     except ValueError:
-        found = _before_the_cut(data)
+        try:
+            found = from_json(data, allow_inf_nan=False, allow_partial=True)
+        except ValueError:
+            return {}
+        if isinstance(found, dict) and found:
+            # Of the last value only the beginning may be there: 12 of 1234.
+            found.popitem()
     return found if isinstance(found, dict) else {}
 
 
-def _before_the_cut(data: bytes) -> Any:
-    try:
-        found = from_json(data, allow_inf_nan=False, allow_partial=True)
-    except ValueError:
-        return None
-    if isinstance(found, dict) and found:
-        # Of the last value only the beginning may be there: 12 of 1234.
-        found.popitem()
-    return found
-
-
-def new_sidecar(entry: Entry, content: ContentDigest, configuration: Configuration, now: datetime) -> Sidecar:
+def new_sidecar(context: VerifyContext, entry: Entry, content: ContentDigest) -> Sidecar:
     """Return a sidecar for bytes that have none: ids from the path, facts from the bytes, no policy."""
-    record = records.foreign_record(entry, configuration)
+    record = records.foreign_record(entry, context.configuration)
     named = mime.guess_from_name(keys.file_name(entry.key))
     mime_type = named or mime.detect(content.head) or _ANY_TYPE
     fields = {name: getattr(record, name) for name in MediaMetadata.model_fields}
-    fields |= {"mime_type": mime_type, "timestamp": entry.modified or now}
+    fields |= {"mime_type": mime_type, "timestamp": entry.modified or context.now}
     return Sidecar.of_bytes(fields, ContentFields(), content, expires_at=None)
 
 
-def rebuilt_sidecar(
-    entry: Entry, content: ContentDigest, old: dict[str, Any], configuration: Configuration, now: datetime
-) -> Sidecar:
+def rebuilt_sidecar(context: VerifyContext, entry: Entry, content: ContentDigest, old: dict[str, Any]) -> Sidecar:
     """Return a sidecar in place of a damaged one: its values as far as they make sense, and facts from the bytes."""
-    base = new_sidecar(entry, content, configuration, now).values
+    base = new_sidecar(context, entry, content).values
     described = old.get("content")
     parts: list[dict[str, Any]] = [
         {name: value} for name, value in old.items() if name not in (*_FROM_BYTES, "content")
@@ -573,16 +539,12 @@ def _makes_sense(values: dict[str, Any], entry: Entry) -> bool:
     return True
 
 
-def overwritten_sidecar(
-    sidecar: Sidecar, entry: Entry, content: ContentDigest, context: tuple[Configuration, datetime]
-) -> Sidecar:
+def overwritten_sidecar(context: VerifyContext, sidecar: Sidecar, entry: Entry, content: ContentDigest) -> Sidecar:
     """Return the sidecar that `media://` would have written after overwriting these bytes, had it not died before."""
-    configuration, now = context
-    fresh = new_sidecar(entry, content, configuration, now)
-    renewed = sidecar.replaced(fresh)
+    renewed = sidecar.replaced(new_sidecar(context, entry, content))
     values = {name: value for name, value in renewed.values.items() if name != "expires_at"}
     try:
-        instant = records.expiry_of(Sidecar(values), entry.key, configuration, entry.modified)
+        instant = records.expiry_of(Sidecar(values), entry.key, context.configuration, entry.modified)
     except CorruptSidecarError:
         return renewed
     return renewed.with_policy(values.get("policy_name"), instant, None)
@@ -614,8 +576,6 @@ def heal_window(context: VerifyContext, items: Sequence[DamagedBlobItem]) -> Ver
 
 
 class _BlobUser(NamedTuple):
-    """A media that uses shared bytes."""
-
     reference: str
     sidecar: bytes
     held: bool
@@ -640,19 +600,21 @@ def _heal(context: VerifyContext, item: DamagedBlobItem, result: VerifyResult) -
         kind, detail = "missing-bytes", "the bytes it shares are gone"
     elif content.size != pointer.size:
         kind, detail = "size", f"the bytes it shares are {content.size}, and its name says {pointer.size}"
+    findings = {user: _PendingFinding(context, result, kind, user.reference, detail) for user in users}
     source = _other_copy(context, pointer, content)
-    if source is not None:
-        # A mark says that somebody is about to delete this generation, and with it what was given back.
-        if context.backend.holds(pointer.condemned_folder):
-            plan, done = f"once no mark says that they are about to go: given back from {source}", False
-        else:
-            plan, done = f"given back from {source}", context.repairs
-            if context.repairs:
-                _give_back(context, pointer, source, content, users)
-        for user in users:
-            result.find(kind, user.reference, detail, plan, done=done)
+    if source is None:
+        _set_aside_all(context, pointer, content, findings)
         return
-    _set_aside_all(context, pointer, content, users, (kind, detail, result))
+    plan = f"given back from {source}"
+    # A mark says that somebody is about to delete this generation, and with it what was given back.
+    if context.backend.holds(pointer.condemned_folder):
+        for finding in findings.values():
+            finding.report(f"once no mark says that they are about to go: {plan}")
+        return
+    if context.repairs:
+        _give_back(context, pointer, source, content, users)
+    for finding in findings.values():
+        finding.report(plan, done=context.repairs)
 
 
 def _users(context: VerifyContext, pointer: Pointer, known: Sequence[str]) -> list[_BlobUser]:
@@ -726,12 +688,10 @@ def _set_aside_all(
     context: VerifyContext,
     pointer: Pointer,
     content: ContentDigest | None,
-    users: list[_BlobUser],
-    telling: tuple[FindingKind, str, VerifyResult],
+    findings: Mapping[_BlobUser, _PendingFinding],
 ) -> None:
     """Copy damaged bytes and each sidecar to quarantine, then delete the media: there is no good copy."""
-    kind, detail, result = telling
-    backend = context.backend
+    backend, detail = context.backend, next(iter(findings.values())).detail
     plan = "its sidecar moves to quarantine"
     mark: str | None = None
     if content is not None:
@@ -742,17 +702,14 @@ def _set_aside_all(
                 mark = pointer.condemned_key()
                 backend.write(mark, b"", "text/plain; charset=utf-8")
             set_aside(context, pointer.data_key, detail, objects={pointer.data_key: content})
-    for user in users:
+    for user, finding in findings.items():
         if user.held:
-            result.find(kind, user.reference, detail, HELD)
-            continue
+            finding.report(HELD)
         # A younger sidecar may be that of a store or a sync that is not done with its bytes.
-        if not context.is_old(backend.head(keys.sidecar_key(user.reference))):
-            result.find(kind, user.reference, detail, f"once it is older than the grace: {plan}")
-            continue
-        if context.repairs:
-            _set_aside_user(context, user, detail)
-        result.find(kind, user.reference, detail, plan, done=context.repairs)
+        elif not context.is_old(backend.head(keys.sidecar_key(user.reference))):
+            finding.report(f"once it is older than the grace: {plan}")
+        else:
+            finding.mend(plan, partial(_set_aside_user, context, user, detail))
     if mark is not None and backend.head(pointer.data_key) is None:
         delete_one(context.backend, mark)  # while the bytes are there it keeps new media away from them
 
@@ -772,18 +729,18 @@ def repair_window(context: VerifyContext, items: Sequence[RepairItem]) -> Verify
     """Report some items, and repair them where that is asked for."""
     result = VerifyResult()
     if context.completing:
-        _complete(context, [item.media for item in items if isinstance(item, MissingDueItem)], result)
-        items = [item for item in items if not isinstance(item, MissingDueItem)]
+        _complete(context, [item for item in items if isinstance(item, MediaNeeds)], result)
+        items = [item for item in items if not isinstance(item, MediaNeeds)]
     for item in items:
         try:
             if isinstance(item, SpentDueItem):
                 _check_due_entry(context, item, result)
             elif isinstance(item, HoldItem):
                 _check_hold(context, item, result)
-            elif isinstance(item, UploadItem):
-                _check_upload(context, item.upload, result)
-            elif isinstance(item, MissingDueItem):
-                _check_missing_due(context, item.media, result)
+            elif isinstance(item, Upload):
+                _check_upload(context, item, result)
+            elif isinstance(item, MediaNeeds):
+                _check_missing_due(context, item, result)
             else:
                 _check_leftover(context, item, result)
         except MediaError as error:
@@ -809,7 +766,7 @@ def _check_leftover(context: VerifyContext, found: LeftoverItem, result: VerifyR
     item = _still_there(context, found)
     if item is None:
         return
-    for kind, entry in _entries(item):
+    for kind, entry in entries_of(item):
         if kind != "foreign" and not context.is_old(entry):
             result.find(kind, entry.key, DETAILS[kind], YOUNG, harmless=True)
     # Its media came meanwhile, so this entry is no leftover.
@@ -818,22 +775,9 @@ def _check_leftover(context: VerifyContext, found: LeftoverItem, result: VerifyR
     Cleaner(context, result).clean(item)
 
 
-def _entries(item: LeftoverItem) -> list[tuple[FindingKind, Entry]]:
-    if isinstance(item, MissingMarkerItem):
-        return []
-    if isinstance(item, ObjectItem):
-        return [(item.kind, item.entry)]
-    parts = item.parts
-    found: list[tuple[FindingKind, Entry]] = [("marker", each) for each in parts.markers]
-    found += [("mark", each) for each in parts.marks]
-    if parts.data is not None and not parts.markers and not item.named:
-        found.append(("generation", parts.data))
-    return found
-
-
 def _still_there(context: VerifyContext, item: LeftoverItem) -> LeftoverItem | None:
     """Return what of an item lies there now; a delete or a sweep may have been under way when it was listed."""
-    entries = [entry for _, entry in _entries(item)]
+    entries = [entry for _, entry in entries_of(item)]
     heads = context.backend.fetch(heads=[entry.key for entry in entries]).heads if entries else []
     gone = {entry.key for entry, head in zip(entries, heads, strict=True) if head is None}
     # Once more: what one wrong answer calls gone would be left out of the report.
@@ -863,41 +807,41 @@ def _has_media(context: VerifyContext, entry: Entry) -> bool:
 
 def _check_due_entry(context: VerifyContext, item: SpentDueItem, result: VerifyResult) -> None:
     """Remove a due entry that its media does not name."""
-    due, backend = keys.parse_due(item.entry.key), context.backend
-    if due is None or _is_gone(backend, item.entry.key):
+    backend, (minute, reference) = context.backend, item.due
+    if _is_gone(backend, item.key):
         return  # a sweep has dealt with it
-    instant = _expiry_now(context, item.reference, due.minute)
-    if (instant is not None and keys.due_minute(instant) == due.minute) or _is_held(context, item.reference):
+    instant = _expiry_now(context, reference, minute)
+    if (instant is not None and keys.due_minute(instant) == minute) or _is_held(context, reference):
         return
-    detail = "its media names another instant, or none"
+    finding = _PendingFinding(context, result, "due", item.key, "its media names another instant, or none")
     if not context.is_old(item.entry):
-        result.find("due", item.key, detail, YOUNG, harmless=True)
+        finding.report(YOUNG, harmless=True)
         return
     if context.repairs:
         # The entry for the media's own instant first: whoever dies between leaves one entry too many, not one too few.
         if instant is not None:
-            backend.write(keys.due_key(instant, item.reference), b"", commit.DUE_TYPE)
-        delete_one(context.backend, item.entry.key)
+            backend.write(keys.due_key(instant, reference), b"", commit.DUE_TYPE)
+        delete_one(backend, item.key)
         # Who sets a policy writes the entry before the sidecar: it may have been this very entry.
-        again = _expiry_now(context, item.reference, due.minute)
-        if again is not None and keys.due_minute(again) == due.minute:
-            backend.write(item.entry.key, b"", commit.DUE_TYPE)
+        again = _expiry_now(context, reference, minute)
+        if again is not None and keys.due_minute(again) == minute:
+            backend.write(item.key, b"", commit.DUE_TYPE)
             return
-    result.find("due", item.key, detail, "removed: it has had its time", done=context.repairs)
+    finding.report("removed: it has had its time", done=context.repairs)
 
 
 def _check_missing_due(context: VerifyContext, media: MediaNeeds, result: VerifyResult) -> None:
     """Write the due entry of a media that lacks it."""
-    due = None if media.due is None else keys.parse_due(media.due)
-    if media.due is None or due is None or context.backend.head(media.due) is not None:
+    key = media.due or ""
+    due = keys.parse_due(key)
+    if due is None or context.backend.head(key) is not None:
         return
-    instant = _expiry_now(context, media.reference, due.minute)
-    if instant is None or keys.due_minute(instant) != due.minute or _is_held(context, media.reference):
+    instant = _expiry_now(context, media.key, due.minute)
+    if instant is None or keys.due_minute(instant) != due.minute or _is_held(context, media.key):
         return
-    if context.repairs:
-        context.backend.write(media.due, b"", commit.DUE_TYPE)
     detail = f"no sweep would see that it may go at {due.minute:%Y-%m-%d %H:%M}Z"
-    result.find("missing-due", media.reference, detail, "its due entry is written", done=context.repairs)
+    finding = _PendingFinding(context, result, "missing-due", media.key, detail)
+    finding.mend("its due entry is written", partial(context.backend.write, key, b"", commit.DUE_TYPE))
 
 
 def _complete(context: VerifyContext, media: list[MediaNeeds], result: VerifyResult) -> None:
@@ -906,10 +850,10 @@ def _complete(context: VerifyContext, media: list[MediaNeeds], result: VerifyRes
     failures = context.backend.write_many(writes) if context.repairs and writes else {}
     for index, each in enumerate(media):
         if index in failures:
-            result.fail(each.reference, failures[index])
+            result.fail(each.key, failures[index])
         else:
             detail, plan = "the partial due index does not name it", "its due entry is written"
-            result.find("missing-due", each.reference, detail, plan, done=context.repairs, harmless=True)
+            result.find("missing-due", each.key, detail, plan, done=context.repairs, harmless=True)
 
 
 def _expiry_now(context: VerifyContext, reference: str, minute: datetime) -> datetime | None:
@@ -931,7 +875,7 @@ def _is_held(context: VerifyContext, reference: str) -> bool:
 
 def _check_hold(context: VerifyContext, item: HoldItem, result: VerifyResult) -> None:
     """Report a hold that can't be read, which holds all the same, or one that holds nothing."""
-    backend, key = context.backend, item.hold
+    backend, key = context.backend, item.key
     data, entry = backend.read(key), backend.head(key)
     if data is None or entry is None:
         if _is_gone(backend, key):
@@ -946,35 +890,40 @@ def _check_hold(context: VerifyContext, item: HoldItem, result: VerifyResult) ->
     if not context.is_old(entry):
         result.find("hold", key, detail, YOUNG, harmless=reference is not None)
     elif item.met is not None:
-        plan = "it moves to quarantine, and a new one holds the media"
-        if context.repairs:
+        held = Hold(
+            reference=Reference(item.met),
+            reason="the hold that was placed can't be read any more; it is in quarantine",
+            who="fsmedia verify",
+            when=context.now,
+        )
+        finding = _PendingFinding(context, result, "hold", key, f"{detail}; it holds {item.met}")
+
+        def replace() -> None:
             # The new hold replaces the damaged one by one write: no moment is without a hold.
-            set_aside(context, item.met, detail, texts={key: data})
-            reason = "the hold that was placed can't be read any more; it is in quarantine"
-            holds.place(
-                backend, Hold(reference=Reference(item.met), reason=reason, who="fsmedia verify", when=context.now)
-            )
-        result.find("hold", key, f"{detail}; it holds {item.met}", plan, done=context.repairs)
+            set_aside(context, held.reference, detail, texts={key: data})
+            holds.place(backend, held)
+
+        finding.mend("it moves to quarantine, and a new one holds the media", replace)
     else:
-        if context.repairs:
+
+        def remove() -> None:
             set_aside(context, reference or key, detail, texts={key: data})
-            delete_one(context.backend, key)
-        result.find("hold", key, detail, "it moves to quarantine", done=context.repairs)
+            delete_one(backend, key)
+
+        _PendingFinding(context, result, "hold", key, detail).mend("it moves to quarantine", remove)
 
 
 def _check_upload(context: VerifyContext, upload: Upload, result: VerifyResult) -> None:
     """Report an old upload that nobody finished, and abort it where that is asked for."""
     detail = "a large upload that nobody finished: it takes room, and no listing shows it"
+    finding = _PendingFinding(context, result, "upload", upload.key, detail)
     if upload.started is None or upload.started >= context.before:
-        result.find("upload", upload.key, detail, YOUNG, harmless=True)
-        return
-    if context.repairs:
-        context.backend.abort(upload)
-    result.find("upload", upload.key, detail, "aborted", done=context.repairs)
+        finding.report(YOUNG, harmless=True)
+    else:
+        finding.mend("aborted", partial(context.backend.abort, upload))
 
 
 def _delete_media(context: VerifyContext, reference: str, sidecar: bytes) -> None:
-    """Take the steps of a delete."""
     # The index first: with an entry left, PromptKit would answer its next store of these bytes with nothing.
     if not keys.is_own_name(reference):
         promptkit.forget(context.backend, [reference])

@@ -1,35 +1,66 @@
-"""The subject of an erasure: which media are theirs, by one listing of the store and every sidecar. Reads only.
+"""What of a store is a subject's: media, what else names them, leftovers of crashes, and older versions.
 
-Nothing is left out because of where it lies, for a folder alone proves nothing. A sidecar without bytes counts too, for
-it says who and what.
+One listing of the store and every sidecar tell whose a media is. Nothing is left out because of where it lies, for a
+folder alone proves nothing. A sidecar without bytes counts too, for it says who and what.
+
+Traces are mappings of a conversion, records of deletions, PromptKit's index and quarantine; no media that stays needs
+them. A record of deletions is evidence, so it goes only where that is asked for. What fails is reported, and the rest
+goes on.
+
+A bucket may keep older versions. A sidecar's tell whose a media was, as its current one does of what is there; so an
+erasure also finds what was deleted before it. Versions that are current are never touched, whoever wrote them.
 """
 
 from __future__ import annotations
 
+import re
 from array import array
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property, partial
 from hashlib import sha256
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-from fsmedia.core import records
-from fsmedia.core.parallel import JobResult
+from fsmedia.core import holds, promptkit, records
+from fsmedia.core.parallel import JobResult, windows
 from fsmedia.core.records import shown_pairs
-from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError
+from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.format.layout import ids_of_path
 from fsmedia.format.sidecar import Sidecar
+from fsmedia.maintenance.quarantine import QuarantineFolder, json_object, read_quarantine
+from fsmedia.maintenance.survey import (
+    Generation,
+    GenerationItem,
+    LeftoverItem,
+    LeftoverListing,
+    ObjectItem,
+    VerifyContext,
+    before,
+    entries_of,
+    find_leftovers,
+    marker_prefix_of,
+    mend_window,
+)
 from fsmedia.models import MediaMetadata, Reference, Remaining
+from fsmedia.storage.listing import NestedStores
+from fsmedia.storage.port import storage_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from fsmedia.core.records import ListedPair
     from fsmedia.format.layout import Layout
     from fsmedia.format.settings import Configuration
+    from fsmedia.models import FindingKind
     from fsmedia.storage import Backend, Entry
+    from fsmedia.storage.port import Version
 
+JSON_LINES = "application/x-ndjson"
 ID_WORDS = ("run_id", "conversation_id", "session_id", "provider_id")
 """What can name a subject."""
 Owner = Literal["subject", "other", "unclear", "elsewhere"]
@@ -39,6 +70,16 @@ SEARCH_WINDOW = 500
 _UNREADABLE = "its sidecar can't be read, and nothing tells whose it is; look at it, or verify the store"
 _ELSEWHERE = "it lies where the subject's media lie, but its sidecar names another"
 _NAMELESS = "it lies where the subject's media lie, but no reference can name it: remove it with the storage's tools"
+_READ_TOGETHER = 64
+_REMOVED_TOGETHER = 1000
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_TEXTS = (keys.REFERENCES, keys.ERASURES)
+"""Folders of JSON lines that name media; records of deletions only where they are to be forgotten."""
+Match = Literal["all", "older", "text"]
+"""What of a key is the subject's: all that lies there, only what is not current, or what names them when it is read."""
+_STALE = "a hold names it, and it is not there: release it"
+_DAMAGED = "a hold that can't be read names it, and it is not there: verify the store with repair, then erase again"
+_YOUNG = "belongs to no media and is younger than the grace, so a store may be under way; erase again once it is older"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +100,7 @@ class Subject:
             )
         for name, value in given.items():
             if not isinstance(value, str) or not value:
-                raise InvalidMediaError(
-                    f"{name} must be an id, not {value!r}",
-                    next_step="an empty id is nobody's",
-                )
+                raise InvalidMediaError(f"{name} must be an id, not {value!r}", next_step="an empty id is nobody's")
         MediaMetadata.model_validate(given)  # what can't be an id is refused like that of a media
         ordered = configuration.ordered_layouts
         folders = {}
@@ -101,12 +139,9 @@ class Subject:
 
     def owner(self, key: str, sidecar: bytes | None) -> Owner:
         """Tell whose a media, or what is left of one, is."""
-        if sidecar is None:
-            return "subject" if all(self.ids_in_path(key).values()) else "other"
-        values, readable = sidecar_values(sidecar, key)
-        return self.owner_of_values(key, values, readable=readable)
+        return self.owner_of_values(key, *sidecar_values(sidecar, key))
 
-    def owner_of_values(self, key: str, values: Mapping[str, Any], *, readable: bool) -> Owner:
+    def owner_of_values(self, key: str, values: Mapping[str, Any], readable: bool) -> Owner:
         """Tell whose a media is, by what `sidecar_values` returned."""
         by_path = self.ids_in_path(key)
         answers = []
@@ -131,14 +166,6 @@ class EraseItem(NamedTuple):
     expires: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SearchContext:
-    """Settings of a search that its windows share."""
-
-    backend: Backend
-    subject: Subject
-
-
 @dataclass(slots=True)
 class SearchResult(JobResult):
     """Result of a window of a search."""
@@ -148,31 +175,30 @@ class SearchResult(JobResult):
     others: array[int] = field(default_factory=lambda: array("Q"))  # `digest_prefix` of others' media: maybe millions
 
 
-def search_window(context: SearchContext, window: Sequence[ListedPair]) -> SearchResult:
+def search_window(context: tuple[Backend, Subject], window: Sequence[ListedPair]) -> SearchResult:
     """Read the sidecars of some media, and sort the media by owner."""
+    backend, subject = context
     result = SearchResult(examined=len(window))
     named: list[ListedPair] = []
     for item in window:
         if records.is_reference(item.key):
             named.append(item)
-        elif context.subject.lies_in(item.key):
+        elif subject.lies_in(item.key):
             result.unclear.append(Remaining(reference=Reference(item.key), reason=_NAMELESS))
     asked = [item.key for item in named if item.has_sidecar]
-    read = records.read_listed_sidecars(context.backend, asked)
+    read = records.read_listed_sidecars(backend, asked)
     for item in named:
         data = read.get(item.key)
         if isinstance(data, MediaError):
             result.fail(item.key, data)
         elif data is not None or not item.has_sidecar:
-            _judge(context.subject, item, data, result)
+            _judge(subject, item, data, result)
     return result
 
 
 def _judge(subject: Subject, item: ListedPair, data: bytes | None, result: SearchResult) -> None:
-    values, readable = ({}, True) if data is None else sidecar_values(data, item.key)
-    owner = (
-        subject.owner(item.key, None) if data is None else subject.owner_of_values(item.key, values, readable=readable)
-    )
+    values, readable = sidecar_values(data, item.key)
+    owner = subject.owner_of_values(item.key, values, readable)
     digest = _digest(item.key, values)
     if owner == "subject":
         note = "" if readable else "its sidecar could not be read"
@@ -196,9 +222,7 @@ def _digest(reference: str, values: dict[str, object]) -> str | None:
     if pointer is not None:
         return pointer.digest
     said = values.get("sha256")
-    if not isinstance(said, str) or len(said) != 64 or not set(said) <= set("0123456789abcdef"):
-        return None
-    return said
+    return said if keys.is_digest(said) else None
 
 
 def digest_prefix(digest: str) -> int:
@@ -211,17 +235,12 @@ def owned_pairs(entries: Iterable[Entry]) -> Iterator[ListedPair]:
     return (pair for pair in shown_pairs(entries) if pair.has_sidecar or not keys.is_own_name(pair.key))
 
 
-def sidecar_values(data: bytes, key: str) -> tuple[dict[str, Any], bool]:
+def sidecar_values(data: bytes | None, key: str) -> tuple[dict[str, Any], bool]:
     """Return the values of a sidecar, and whether it can be read; of one that is cut off, those before the cut."""
     try:
-        return Sidecar.parse(data, key).values, True
+        return ({} if data is None else Sidecar.parse(data, key).values), True
     except CorruptSidecarError:
-        pass
-    try:
-        values = from_json(data, allow_partial=True)
-    except ValueError:
-        values = None
-    return (values if isinstance(values, dict) else {}), False
+        return json_object(data or b"", partial=True), False
 
 
 def names_another(words: Mapping[str, str], values: Mapping[str, Any]) -> bool:
@@ -237,10 +256,502 @@ def marker_of(values: dict[str, Any], reference: str) -> str | None:
         return None
 
 
-def json_object(text: bytes) -> dict[str, Any]:
-    """Return the values of a JSON object; none if it is anything else."""
+# -- what else names them, and what crashes left --------------------------------------------------------
+
+
+@dataclass(slots=True)
+class CleanupResult(JobResult):
+    """Result of cleaning what is not the media themselves."""
+
+    due_entries: int = 0
+    leftovers: int = 0
+    waiting: list[Remaining] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Traces:
+    """Finds and removes traces of a subject's media."""
+
+    backend: Backend
+    subject: Subject
+    erased: Collection[str]  # references that are gone, or in a dry run would be
+    staying: Collection[str]  # references of the subject that stay: held, or not deleted because something failed
+    dry_run: bool
+    result: CleanupResult
+
+    def remove(self, folder: str) -> int:
+        """Remove what one folder, or PromptKit's index, says of media that are not there; return how many things."""
+        fields = ("old", "new") if folder == keys.REFERENCES else ("reference",)
+        acts = {keys.DEDUP_INDEX_KEY: self._index, keys.QUARANTINE: self._quarantine}
+        return self._guard(folder, acts.get(folder, partial(self._rewritten, folder, fields)))
+
+    def stale_holds(self) -> list[Remaining]:
+        """Return the holds of media that are not there; they stay, for only `release` removes a hold."""
+        found: list[Remaining] = []
+
+        def look() -> int:
+            known = {keys.hold_key(each) for each in self.staying}
+            others = (entry.key for entry in self.backend.entries(keys.HOLDS) if entry.key not in known)
+            for window in windows(others, _READ_TOGETHER):
+                for key, data in zip(window, self.backend.fetch(reads=window).reads, strict=True):
+                    named = holds.named(data or b"")
+                    if named is not None and records.is_reference(named) and self._is_stale(named):
+                        reason = _STALE if keys.hold_key(named) == key else _DAMAGED
+                        found.append(Remaining(reference=Reference(named), reason=f"{reason} ({key})"))
+            return 0
+
+        self._guard(keys.HOLDS, look)
+        return found
+
+    def _is_stale(self, reference: str) -> bool:
+        """Tell whether a hold is the subject's and holds nothing."""
+        return (reference in self.erased or self.subject.lies_in(reference)) and not self._there([reference])
+
+    def _guard(self, key: str, act: Callable[[], int]) -> int:
+        try:
+            return act()
+        except MediaError as error:
+            self.result.fail(key, error)
+            return 0
+
+    def _delete(self, gone: Collection[str]) -> int:
+        """Remove objects; return how many went."""
+        failed = {} if self.dry_run or not gone else self.backend.delete(gone)
+        for key, error in failed.items():
+            self.result.fail(key, error)
+        return len(gone) - len(failed)
+
+    # -- JSON lines ----------------------------------------------------------------------------------------
+
+    def _rewritten(self, folder: str, fields: tuple[str, ...]) -> int:
+        """Rewrite objects without the subject's lines; what is no JSON stays."""
+        count = 0
+        listed = (entry.key for entry in self.backend.entries(folder) if not keys.is_temporary(entry.key))
+        for window in windows(listed, _READ_TOGETHER):
+            for key, data in zip(window, self.backend.fetch(reads=window).reads, strict=True):
+                lines = [] if data is None else data.split(b"\n")
+                going = self._going(lines, fields)
+                if not going:
+                    continue
+                count += len(going)
+                kept = [line for number, line in enumerate(lines) if number not in going]
+                if not any(kept):
+                    self._delete([key])
+                elif not self.dry_run:
+                    # One atomic write: whoever dies leaves the old lines or the new ones, and others' are in both.
+                    self.backend.write(key, b"\n".join(kept), JSON_LINES)
+        return count
+
+    def _going(self, lines: list[bytes], fields: tuple[str, ...]) -> set[int]:
+        """Return the numbers of the lines that name media of the subject which are not there."""
+        named: dict[int, list[str]] = {}
+        for number, line in enumerate(lines):
+            values = json_object(line)
+            references = [value for name in fields if isinstance(value := values.get(name), str)]
+            if any(self._is_subjects(each) for each in references):
+                named[number] = [each for each in references if records.is_reference(each)]
+        there = self._there({each for references in named.values() for each in references})
+        return {number for number, references in named.items() if there.isdisjoint(references)}
+
+    def _is_subjects(self, reference: str) -> bool:
+        return reference in self.erased or (reference not in self.staying and self.subject.lies_in(reference))
+
+    def _there(self, references: Iterable[str]) -> set[str]:
+        """Return which of the media are there; what is to go in a dry run counts as gone."""
+        asked = sorted(each for each in references if each not in self.erased)
+        found: set[str] = set()
+        for window in windows(asked, _READ_TOGETHER):
+            heads = self.backend.fetch(heads=[keys.sidecar_key(each) for each in window]).heads
+            found |= {each for each, head in zip(window, heads, strict=True) if head is not None}
+        return found
+
+    # -- PromptKit's index ---------------------------------------------------------------------------------
+
+    def _index(self) -> int:
+        index = promptkit.whole_index(self.backend)
+        named = {name for path in index.values() for name in promptkit.endings(path)}
+        going = {name for name in named if name in self.erased}
+        dangling = {name for name in named - going if self._is_subjects(name) and records.is_reference(name)}
+        heads = self.backend.fetch(heads=sorted(dangling)).heads if dangling else []
+        going |= {name for name, head in zip(sorted(dangling), heads, strict=True) if head is None}
+        if going and not self.dry_run:
+            promptkit.forget(self.backend, going)
+        return sum(not going.isdisjoint(promptkit.endings(path)) for path in index.values())
+
+    # -- quarantine ----------------------------------------------------------------------------------------
+
+    def _quarantine(self) -> int:
+        """Remove what was the subject's, and shared bytes that stood in quarantine for media of the subject alone.
+
+        What is set aside of a media that stays, stays with it: a hold's words may lie nowhere else.
+        """
+        staying = Names(self.staying)
+        judged: list[tuple[QuarantineFolder, Owner]] = []
+        for aside in read_quarantine(self.backend):
+            owner: Owner = "other" if staying.stand_for(aside) else self._owner(aside)
+            judged.append((replace(aside, texts={}), owner))
+        media = {each for aside, owner in judged if owner == "subject" for each in aside.sidecars.values()}
+        erased, lost = Names(self.erased), Names(media - self._there(filter(records.is_reference, media)))
+        hers: list[QuarantineFolder] = []
+        others: list[QuarantineFolder] = []
+        for aside, owner in judged:
+            is_hers = owner == "subject" or (owner == "unclear" and self._is_named(aside, erased, lost))
+            (hers if is_hers else others).append(aside)
+        digests = {digest for aside in hers for digest in aside.needed}
+        digests |= {pointer.digest for each in self.erased if (pointer := keys.pointer_of(each)) is not None}
+        digests -= {digest for aside in others for digest in aside.needed}
+        shared = [aside for aside in others if aside.blobs and aside.blobs <= digests]
+        alone = [aside for aside in shared if not any(map(self._is_used, aside.blobs))]
+        return sum(map(self._forget, [*alone, *hers]))  # in this order: sidecars tell whose the shared bytes were
+
+    def _owner(self, aside: QuarantineFolder) -> Owner:
+        """Tell whose it is by a sidecar in it; `unclear` where that does not say, or there is none."""
+        texts = ((media, aside.texts.get(key)) for key, media in aside.sidecars.items())
+        if any(data is not None and self.subject.owner(media, data) == "subject" for media, data in texts):
+            return "subject"
+        return "other" if is_anothers(self.subject.words, aside) else "unclear"
+
+    def _is_named(self, aside: QuarantineFolder, erased: Names, lost: Names) -> bool:
+        """Tell whether names say that it is the subject's.
+
+        Where they are not those of erased media, what is there speaks for itself, and a hold that is in force in the
+        place of the one that was set aside may need its words.
+        """
+        if erased.stand_for(aside):
+            return True
+        if not lost.stand_for(aside) and not any(map(self.subject.lies_in, aside.references)):
+            return False
+        if self._there(filter(records.is_reference, aside.references)):
+            return False
+        return not (aside.holds and any(self.backend.fetch(heads=list(aside.holds.values())).heads))
+
+    def _forget(self, aside: QuarantineFolder) -> int:
+        """Remove what was set aside together; what tells whose it is goes last, and stays with what can't go."""
+        telling = [key for key in aside.keys if key in aside.sidecars or not keys.parse_quarantined(key).key]
+        rest = [key for key in aside.keys if key not in telling]
+        count = self._delete(rest)
+        return count + self._delete(telling) if count == len(rest) else count
+
+    def _is_used(self, digest: str) -> bool:
+        """Tell whether other media still share bytes of this digest, so that its damaged copy may be theirs, too."""
+        own = {keys.marker_prefix(each) for each in self.erased}  # in a dry run they are still there
+        markers = self.backend.entries(f"{keys.blob_folder(digest)}/refs")
+        return any(marker_prefix_of(each) not in own for each in markers)
+
+
+class Names:
+    """Names of media, to look for in quarantine."""
+
+    def __init__(self, references: Iterable[str]) -> None:
+        self._names = {name for each in references for name in (each, keys.plain_reference(each)) if name is not None}
+
+    @cached_property
+    def _digests(self) -> set[str]:
+        """Of references, as in a hold's key, and of all keys that may have been too long for quarantine."""
+        spelled = (key for each in self._names for key in (each, keys.sidecar_key(each), keys.hold_key(each)))
+        return {sha256(each.encode(errors="surrogatepass")).hexdigest() for each in spelled}
+
+    def stand_for(self, aside: QuarantineFolder) -> bool:
+        """Tell whether one of the media is named by what was set aside."""
+        if not self._names:
+            return False
+        return not self._names.isdisjoint(aside.references) or (
+            bool(aside.digests) and not self._digests.isdisjoint(aside.digests)
+        )
+
+
+def is_anothers(words: Mapping[str, str], aside: QuarantineFolder) -> bool:
+    """Tell whether a sidecar that was set aside names somebody else: a name may have been others' before."""
+    texts = ((media, aside.texts.get(key)) for key, media in aside.sidecars.items())
+    return any(data is not None and names_another(words, sidecar_values(data, media)[0]) for media, data in texts)
+
+
+def clear_leftovers(traces: Traces, configuration: Configuration) -> None:
+    """List the store again, and remove leftovers of the subject; due entries of what was erased need not grow old."""
+    backend, result, dry_run = traces.backend, traces.result, traces.dry_run
     try:
-        values = from_json(text)
-    except ValueError:
-        return {}
-    return values if isinstance(values, dict) else {}
+        listing = find_leftovers(backend)
+        items = [*_lone(traces, listing), *_markers(traces, listing)]
+        # Due entries of erased media need not grow old: no store of theirs is under way.
+        _clear_due(traces, listing)
+        if not items:
+            return
+        now = datetime.now(UTC) if dry_run else storage_time(backend)
+        if now is None:
+            raise StorageError(f"{backend.url} tells no times, so it can't be told what is old")
+    except MediaError as error:
+        result.fail(keys.INTERNAL, error)
+        return
+    context = VerifyContext(backend, configuration, before(now, configuration.orphan_grace), now, repairs=not dry_run)
+    old: list[LeftoverItem] = []
+    for item in items:
+        entries = [entry for _, entry in entries_of(item)]
+        young = [entry for entry in entries if not context.is_old(entry)]
+        result.waiting += [Remaining(reference=Reference(entry.key), reason=_YOUNG) for entry in young]
+        if len(young) < len(entries):
+            old.append(item)
+    outcome = mend_window(context, old)
+    mended = [each.kind for each in outcome.findings if not each.harmless]
+    result.due_entries += mended.count("due")
+    result.leftovers += len(mended) - mended.count("due")
+    result.failed += outcome.failed
+
+
+def _lone(traces: Traces, listing: LeftoverListing) -> Iterator[LeftoverItem]:
+    """Yield bytes, temporary files and due entries of the subject that belong to no media."""
+    backend, subject, erased = traces.backend, traces.subject, traces.erased
+    for entry in listing.temporary:
+        if entry.key.startswith(f"{keys.ERASURES}/") and subject.digest.encode() in (backend.read(entry.key) or b""):
+            yield ObjectItem("temporary", entry)  # a page of the journal, on a disk
+    kinds: dict[FindingKind, list[Entry]] = {"temporary": listing.temporary, "bytes": listing.bytes_without}
+    for kind, entries in kinds.items():
+        for entry in entries:
+            if entry.key not in erased and subject.lies_in(entry.key):
+                yield ObjectItem(kind, entry)
+    for entry, reference in listing.due:
+        if reference not in erased and not listing.has_sidecar(reference) and subject.lies_in(reference):
+            yield ObjectItem("due", entry)
+
+
+def _markers(traces: Traces, listing: LeftoverListing) -> Iterator[LeftoverItem]:
+    """Yield the generations with a marker of the subject that no media names; reads such markers only."""
+    lonely: list[tuple[tuple[str, str], Entry]] = []
+    for key, parts in listing.generations.items():
+        named = listing.named.get(key, {})
+        lonely += [(key, entry) for entry in parts.markers if marker_prefix_of(entry) not in named]
+    for window in windows(lonely, SEARCH_WINDOW):
+        bodies = traces.backend.fetch(reads=[entry.key for _, entry in window]).reads
+        for (key, entry), body in zip(window, bodies, strict=True):
+            reference = "" if body is None else body.decode(errors="replace")
+            if records.is_reference(reference) and (reference in traces.erased or traces.subject.lies_in(reference)):
+                alone = Generation(listing.generations[key].data, [entry], [])
+                yield GenerationItem.of(key, alone, listing.named.get(key, {}))
+
+
+def _clear_due(traces: Traces, listing: LeftoverListing) -> None:
+    """Remove all due entries of erased media, old hints too, unless such a media was stored again meanwhile."""
+    backend, result = traces.backend, traces.result
+    spent = {entry.key: reference for entry, reference in listing.due if reference in traces.erased}
+    if traces.dry_run:
+        result.due_entries += len(spent)
+        return
+    for window in windows(spent.items(), SEARCH_WINDOW):
+        # A sidecar that is there again is that of a media stored meanwhile, which keeps its entries.
+        sidecars = records.read_sidecars(backend, [reference for _, reference in window])
+        going = [key for (key, _), sidecar in zip(window, sidecars, strict=True) if sidecar is None]
+        failed = backend.delete(going) if going else {}
+        result.due_entries += len(going) - len(failed)
+        for key, error in failed.items():
+            result.fail(key, error)
+
+
+# -- older versions, where the bucket keeps any ------------------------------------------------------------
+
+
+class VersionsLeft(NamedTuple):
+    """What became of older versions."""
+
+    removed: int = 0  # versions with bytes that went, or in a dry run would
+    left: tuple[Remaining, ...] = ()  # keys of which some stay readable, and why
+    keys: frozenset[str] = frozenset()  # the same keys
+    until: datetime | None = None  # when soft delete lets go of what was deleted; None: there is none
+    is_known: bool = True  # whether the bucket told, or its versions could be listed
+
+    def keeps(self, key: str) -> bool:
+        """Tell whether bytes of a key may be there still."""
+        return self.until is not None or not self.is_known or key in self.keys
+
+
+@dataclass(slots=True)
+class VersionSearch:
+    """Finds the versions that are a subject's."""
+
+    backend: Backend
+    references: Collection[str]  # media that are gone, or in a dry run would be
+    gone: Collection[str] = ()  # digests of bytes that nobody has any more
+    staying: Collection[str] = ()  # media of the subject that stay, with their versions
+    subject: Subject | None = None  # None: nothing else than what is named is looked for
+    forget_log: bool = False
+    nested: NestedStores = field(default_factory=NestedStores)  # stores below this one, whose versions are theirs
+    _media: set[str] = field(default_factory=set)
+    _holds: set[str] = field(default_factory=set)
+    _markers: set[str] = field(default_factory=set)
+    _generations: set[tuple[str, str]] = field(default_factory=set)
+    _aside: set[str] = field(default_factory=set)
+
+    def find(self) -> list[Version]:
+        """Return all versions and markers of the subject's keys; those that are current only of media that go."""
+        self._media = set(self.references)
+        if self.subject is not None:
+            self._media |= self._owned(self.subject)
+        self._holds = {keys.hold_key(each) for each in self._media}
+        self._markers = {keys.marker_prefix(each) for each in self._media}
+        pointers = (keys.pointer_of(each) for each in self._media)
+        self._generations = {(each.digest, each.generation) for each in pointers if each is not None}
+        self._aside = set(self._set_aside())
+        found: list[Version] = []
+        texts: list[Version] = []
+        for version in self._versions():
+            match = self._match(version.key)
+            if match == "all" or (match == "older" and (version.is_marker or not version.is_current)):
+                found.append(version)
+            elif match == "text" and not version.is_current:
+                texts.append(version)
+        return found + list(self._naming(texts))
+
+    def _versions(self) -> Iterator[Version]:
+        return (each for each in self.backend.versions() if not self.nested.covers(each.key))
+
+    def _owned(self, subject: Subject) -> set[str]:
+        """Return the media whose older sidecars say that they were the subject's; without one their path speaks."""
+        found: set[str] = set()
+        bare: set[str] = set()
+        told: set[str] = set()
+        older = (each for each in self._versions() if not (each.is_current or each.is_marker))
+        for window in windows((each for each in older if not keys.is_internal(each.key)), _READ_TOGETHER):
+            bare |= {each.key for each in window if not keys.is_sidecar(each.key) and subject.lies_in(each.key)}
+            sidecars = [each for each in window if keys.is_sidecar(each.key)]
+            for version, data in zip(sidecars, self.backend.read_versions(sidecars), strict=True):
+                media = keys.media_key(version.key)
+                if data is None or not records.is_reference(media):
+                    continue
+                if subject.lies_in(media):
+                    told.add(media)
+                if subject.owner(media, data) == "subject":
+                    found.add(media)
+        return (found | (bare - told)) - set(self.staying)
+
+    def _set_aside(self) -> Iterator[str]:
+        """Yield the folders of quarantine in which something had a name of the subject's."""
+        for version in self.backend.versions(keys.QUARANTINE):
+            folder, name = keys.parse_quarantined(version.key)
+            if name and not version.is_current and self._is_named(name):
+                yield folder
+
+    def _is_named(self, name: str) -> bool:
+        media = keys.media_key(name) if keys.is_sidecar(name) else name
+        return self._match(name) == "all" or name in self._holds or self._lies_in(media)
+
+    def _lies_in(self, name: str) -> bool:
+        return self.subject is not None and name not in self.staying and self.subject.lies_in(name)
+
+    def _match(self, key: str) -> Match | None:
+        if key == keys.DEDUP_INDEX_KEY:
+            return "text"
+        if not keys.is_internal(key):
+            return "all" if (keys.media_key(key) if keys.is_sidecar(key) else key) in self._media else None
+        due, blob = keys.parse_due(key), keys.parse_blob_key(key)
+        if due is not None and due.reference in self._media:
+            return "all"
+        if blob is not None:
+            return self._match_blob(blob)
+        # Snapshots may hold rows, and can be made again of what is there.
+        is_aside = keys.parse_quarantined(key).folder in self._aside
+        if is_aside or key in self._holds or keys.parse_snapshot(key) is not None:
+            return "older"
+        folders = (*_TEXTS, keys.DELETIONS) if self.forget_log else _TEXTS
+        return "text" if key.startswith(tuple(f"{folder}/" for folder in folders)) else None
+
+    def _match_blob(self, blob: keys.BlobKey) -> Match | None:
+        if blob.kind == "refs":
+            return "all" if f"{blob.name.partition('-')[0]}-" in self._markers else None
+        if blob.digest in self.gone:
+            return "all"
+        return "older" if (blob.digest, blob.generation) in self._generations else None
+
+    def _naming(self, versions: Sequence[Version]) -> Iterator[Version]:
+        """Yield the versions of texts that name the subject's media, with the markers of their keys."""
+        for window in windows((each for each in versions if not each.is_marker), _READ_TOGETHER):
+            for version, data in zip(window, self.backend.read_versions(window), strict=True):
+                if data is not None and self._names(data):
+                    yield version
+
+    def _names(self, data: bytes) -> bool:
+        for spelled in _TEXT.findall(data):
+            try:
+                text = from_json(spelled)
+            except ValueError:
+                continue
+            # PromptKit's index has paths below a root that may be another one.
+            parts = text.split("/")
+            names = {"/".join(parts[at:]) for at in range(len(parts))}
+            if not names.isdisjoint(self._media) or any(map(self._lies_in, names)):
+                return True
+        return self.subject is not None and self.subject.digest.encode() in data
+
+
+def clear_versions(search: VersionSearch, *, remove: bool, dry_run: bool, now: datetime) -> VersionsLeft:
+    """Remove the older versions of a subject where that is asked for, and say which stay."""
+    backend = search.backend
+    rules = backend.version_rules()
+    until = now + rules.soft if rules.soft else None
+    soft = [_soft(backend, until)] if until is not None else []
+    if rules.versions is False:
+        return VersionsLeft(left=tuple(soft), until=until)
+    try:
+        found = search.find() if backend.lists_versions else None
+    except MediaError as error:
+        if rules.versions:
+            raise
+        rules = rules._replace(unknown=f"{rules.unknown}; {error.problem}")
+        found = None
+    if found is None:
+        why = f"nobody can tell whether older versions stay: {rules.unknown}"
+        return VersionsLeft(left=(Remaining(reference=Reference(backend.url), reason=why), *soft), is_known=False)
+    bodies = _bodies(found, dry_run=dry_run)
+    if not dry_run and remove and found:
+        _remove(backend, found)
+        # What is listed afterwards counts, not the answers: a lock or a rule of the bucket may keep what it confirmed.
+        found = search.find()
+    stays = [] if dry_run and remove else _bodies(found, dry_run=dry_run)
+    counted = Counter(each.key for each in stays)
+    left = [Remaining(reference=Reference(key), reason=_words(count, remove)) for key, count in counted.items()]
+    return VersionsLeft(len(bodies) - len(stays), (*left, *soft), frozenset(counted), until)
+
+
+def _bodies(found: Iterable[Version], *, dry_run: bool) -> list[Version]:
+    """Return what has bytes; what is current stays, but in a dry run it would be deleted first."""
+    return [each for each in found if not each.is_marker and (dry_run or not each.is_current)]
+
+
+def _words(count: int, was_asked: bool) -> str:
+    step = "may whoever erased remove versions?" if was_asked else "erase with versions=True (--versions)"
+    return f"{count} older version{'' if count == 1 else 's'} stay in the bucket: {step}"
+
+
+def _soft(backend: Backend, until: datetime) -> Remaining:
+    return Remaining(
+        reference=Reference(backend.url), reason=f"soft delete keeps what was deleted until {until:%Y-%m-%d %H:%M} UTC"
+    )
+
+
+def _remove(backend: Backend, found: Iterable[Version]) -> None:
+    """Remove versions, and the markers of keys that have no other version left.
+
+    In this order: without its marker an older version would be what readers of the key get.
+    """
+    grouped = [list(group) for _, group in groupby(sorted(found), key=lambda each: each.key)]
+    bodies = [each for group in grouped for each in group if not each.is_marker and not each.is_current]
+    kept: set[str] = set()
+    for window in windows(bodies, _REMOVED_TOGETHER):
+        kept |= {each.key for each in backend.delete_versions(window)}
+    markers = [each for group in grouped for each in group if each.is_marker and each.key not in kept]
+    for window in windows(markers, _REMOVED_TOGETHER):
+        backend.delete_versions(window)
+
+
+def versions_of(search: VersionSearch, kept_until: datetime | None, finished: datetime | None) -> dict[str, str]:
+    """Return what of erased media can still be read as an older version: key -> how."""
+    rules = search.backend.version_rules()
+    now = datetime.now(UTC)
+    if kept_until is None and rules.soft and finished is not None:
+        kept_until = finished + rules.soft
+    found: dict[str, str] = {}
+    if kept_until is not None and now < kept_until:
+        found[search.backend.url] = _soft(search.backend, kept_until).reason
+    if rules.versions is False:
+        return found
+    if not search.backend.lists_versions:
+        return found | {search.backend.url: f"nobody can tell whether older versions stay: {rules.unknown}"}
+    counted = Counter(each.key for each in _bodies(search.find(), dry_run=False))
+    return found | {key: f"{count} older versions of it are there" for key, count in counted.items()}

@@ -205,8 +205,6 @@ def _parts(root: str) -> list[str]:
 
 @dataclass(slots=True)
 class _SyncJob:
-    """A sync under way."""
-
     source: Backend
     target: SyncTarget
     naming: TargetNaming

@@ -8,7 +8,6 @@ at the source and not here, and bytes are checked before the sidecar makes them 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["copy", "update", "unchanged", "skip"]
 _CHUNK = 2**20
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _LONGEST = "0" * 26
 
 
@@ -142,7 +140,7 @@ class TargetNaming:
             self._fill_id(fields, values if text is not None else None)
             name = self.target.layout.render(fields, name.rpartition("/")[2], "")
         digest = str(values.get("sha256") or "")
-        known_digest = _DIGEST.fullmatch(digest) is not None
+        known_digest = keys.is_digest(digest)
         shares = self.target.deduplicate and keys.is_own_name(name) and known_digest
         # Which generation it will be is not known yet, and all have the same length.
         longest = keys.moved_name(name, keys.Pointer(listed.entry.size, digest, _LONGEST)) if shares else name

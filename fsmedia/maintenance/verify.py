@@ -7,10 +7,9 @@ the markers they lack, then what seems to belong to none.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
@@ -21,26 +20,13 @@ from fsmedia.core.parallel import run_windows, windows
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys, wav
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.maintenance import survey
-from fsmedia.maintenance.leftovers import (
-    Generation,
-    GenerationItem,
-    MissingMarkerItem,
-    ObjectItem,
-    before,
-    find_leftovers,
-    marker_name,
-    mend_window,
-)
 from fsmedia.maintenance.quarantine import set_aside
 from fsmedia.maintenance.repair import (
     DamagedBlobItem,
     HoldItem,
-    MissingDueItem,
     Repairer,
     RepairItem,
     SpentDueItem,
-    UploadItem,
     adopt,
     digest_window,
     heal_window,
@@ -50,11 +36,21 @@ from fsmedia.maintenance.repair import (
 from fsmedia.maintenance.survey import (
     YOUNG,
     CatalogComparison,
+    Generation,
+    GenerationItem,
     MediaNeeds,
+    MissingMarkerItem,
+    ObjectItem,
     Survey,
     VerifyContext,
     VerifyResult,
+    before,
     check_listing,
+    find_leftovers,
+    marker_name,
+    mend_window,
+    place_of,
+    read_digests,
 )
 from fsmedia.models import VerifyReport, mime
 from fsmedia.storage.port import storage_time
@@ -77,7 +73,6 @@ _WINDOW = 256
 _FEW = 32
 _LEFTOVERS_WINDOW = 100
 _READ_TOGETHER = 500
-_DIGEST_LENGTH = 64
 
 
 def verify(
@@ -121,8 +116,8 @@ def verify(
         adopts=adopt and writes,
         completing=completing,
     )
-    comparison = CatalogComparison(backend, settings_file, datetime.now(UTC) - COARSEST)
-    verification = Verification(context, settings_file, comparison, force, executor, progress, found)
+    survey = Survey(CatalogComparison(backend, settings_file, datetime.now(UTC) - COARSEST))
+    verification = Verification(context, settings_file, survey, force, executor, progress, found)
     return verification.run(leftovers=repair == LEFTOVERS)
 
 
@@ -132,12 +127,11 @@ class Verification:
 
     context: VerifyContext
     settings_file: SettingsFile
-    catalog: CatalogComparison
+    survey: Survey
     force: bool = False  # repair also where so little was listed that it may be wrong
     executor: Executor | None = None
     progress: Callable[[int], object] | None = None
     found: Callable[[Finding], object] | None = None  # called with each finding, after its repair
-    _survey: Survey = field(init=False)
     _total: VerifyResult = field(default_factory=VerifyResult)
     _findings: list[Finding] = field(default_factory=list)
     _counts: Counter[FindingKind] = field(default_factory=Counter)
@@ -147,13 +141,10 @@ class Verification:
     _unmarked: list[RepairItem] = field(default_factory=list)
     _undated: list[RepairItem] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self._survey = Survey(self.catalog)
-
     def run(self, *, leftovers: bool) -> VerifyReport:
         """Verify the whole store, or only look for leftovers; what failed for single things is in the report."""
         begun = time.monotonic()
-        survey, total, backend = self._survey, self._total, self.context.backend
+        survey, total, backend = self.survey, self._total, self.context.backend
         if leftovers:
             self._sweep_leftovers()
         else:
@@ -182,14 +173,14 @@ class Verification:
     def _sweep_leftovers(self) -> None:
         """Look for leftovers only, by a listing; no sidecar is read."""
         listing = find_leftovers(self.context.backend, self.progress)
-        self._survey.examined, self._survey.nested = listing.examined, listing.nested
+        self.survey.examined, self.survey.nested = listing.examined, listing.nested
         # All missing markers are restored before any leftover goes: a generation without markers is released.
         for items in (listing.unmarked(), listing.items()):
             self._run(mend_window, windows(items, _LEFTOVERS_WINDOW), lambda item: item.key)
 
     def _check_all(self) -> None:
         """Look at all media, then at what belongs to none."""
-        survey, total = self._survey, self._total
+        survey, total = self.survey, self._total
         self._check_aside()
         pairs = survey.pairs(self.context.backend, self.progress)
         self._run(check_window, windows(pairs, _WINDOW), lambda pair: pair.key)
@@ -198,7 +189,7 @@ class Verification:
         self._flush(0)
         self._complete_due_index()
         if self.context.deep:
-            self._run(digest_window, windows(survey.data.used(), _FEW), lambda entry: entry.key)
+            self._run(digest_window, windows(survey.data.entries(used=True), _FEW), lambda entry: entry.key)
         absent = (DamagedBlobItem(key, tuple(references)) for key, references in survey.absent.items())
         items = chain(absent, map(DamagedBlobItem, total.broken))
         self._run(heal_window, windows(items, 1), lambda item: item.key)
@@ -211,7 +202,7 @@ class Verification:
         if not (self.context.completing and self.context.repairs) or self._total.failed:
             return
         # Where store.json of this package's own media is gone, nobody knows what it said: that is a finding.
-        if self._survey.own and not self._survey.settings:
+        if self.survey.own and not self.survey.settings:
             return
         result = VerifyResult()
         try:
@@ -249,7 +240,7 @@ class Verification:
 
         What was repaired by then was looked at again, each media for itself.
         """
-        survey, backend, file = self._survey, self.context.backend, self.settings_file
+        survey, backend, file = self.survey, self.context.backend, self.settings_file
         file.look_again()
         if file.is_settled and not survey.settings:
             raise StorageError(
@@ -290,16 +281,16 @@ class Verification:
         """Count findings, and mark what media use; what they lack waits for the next flush."""
         for finding in result.findings:
             self._count(finding)
-        survey, configuration = self._survey, self.context.configuration
+        survey, configuration = self.survey, self.context.configuration
         for media in result.needs:
-            pointer = keys.pointer_of(media.reference)
+            pointer = keys.pointer_of(media.key)
             marker = None if pointer is None or media.marker is None else pointer.marker_key(media.marker)
             if marker is not None and not survey.markers.mark_used(marker):
-                self._unmarked.append(MissingMarkerItem(media.reference))
+                self._unmarked.append(MissingMarkerItem(media.key))
             # What a partial index lacks is nothing wrong.
             expected = configuration.due_index == "complete" or self.context.completing
             if media.due is not None and not survey.due.mark_used(media.due) and expected:
-                self._undated.append(MissingDueItem(media))
+                self._undated.append(media)
         self._flush(_READ_TOGETHER)
 
     def _flush(self, most: int) -> None:
@@ -327,45 +318,47 @@ class Verification:
 
     def _unused_items(self) -> Iterator[RepairItem]:
         """Yield generations, files, due entries and holds that no listed media uses."""
-        survey = self._survey
+        survey = self.survey
         yield from self._blobs()
-        for entry in survey.strays.unused():
+        for entry in survey.strays.entries(used=False):
             yield ObjectItem("temporary" if keys.is_temporary(entry.key) else "foreign", entry)
-        for entry in survey.due.unused():
+        for entry in survey.due.entries(used=False):
             due = keys.parse_due(entry.key)
             if due is not None and not survey.has_sidecar(due.reference):
                 yield ObjectItem("due", entry)
             elif due is not None and due.minute < self.context.before:
-                yield SpentDueItem(entry, due.reference)
+                yield SpentDueItem(entry, due)
         yield from (HoldItem(key, met) for key, met in survey.holds.items())
 
     def _blobs(self) -> Iterator[RepairItem]:
         """Yield the generations that have a condemned mark, unused data, or a marker that no sidecar names."""
-        odd: dict[tuple[str, str], Generation] = {}
-        names: dict[tuple[str, str], dict[str, str]] = {}
-        for entry in self._survey.marks:
-            _generation(odd, entry).marks.append(entry)
-        for entries in windows(self._survey.markers.unused(), _READ_TOGETHER):
+        odd: dict[tuple[str, str], Generation] = defaultdict(Generation)
+        names: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+        for entry in self.survey.marks:
+            odd[place_of(entry.key)].marks.append(entry)
+        for entries in windows(self.survey.markers.entries(used=False), _READ_TOGETHER):
             for entry, reference in self._authors(entries):
-                blob = keys.parse_blob_key(entry.key)
-                place = ("", "") if blob is None else (blob.digest, blob.generation)
-                if reference is not None and self._survey.has_sidecar(reference):
-                    names.setdefault(place, {})[keys.marker_prefix(reference)] = reference
+                place = place_of(entry.key)
+                if reference is not None and self.survey.has_sidecar(reference):
+                    names[place][keys.marker_prefix(reference)] = reference
                 elif reference is not None:
-                    _generation(odd, entry).markers.append(entry)
+                    odd[place].markers.append(entry)
                 else:
                     # Nobody can tell whose it is, so its generation counts as named and is not released.
-                    names.setdefault(place, {})[""] = ""
-                    self._note_unknown(entry)
-        for entry in self._survey.data.unused():
-            _generation(odd, entry).data = entry
-        used = {(blob.digest, blob.generation) for key in self._survey.absent if (blob := keys.parse_blob_key(key))}
+                    names[place][""] = ""
+                    result = VerifyResult()
+                    detail = "it names no media, so who wrote it can't be told; it holds its bytes"
+                    result.find("marker", entry.key, detail, harmless=True)
+                    self._add(result)
+        for entry in self.survey.data.entries(used=False):
+            odd[place_of(entry.key)].data = entry
+        used = set(map(place_of, self.survey.absent))
         # An odd generation that media use is not released, whatever markers it has.
-        for entry in self._survey.data.used() if odd else ():
-            blob = keys.parse_blob_key(entry.key)
-            if blob is not None and (blob.digest, blob.generation) in odd:
-                used.add((blob.digest, blob.generation))
-                odd[blob.digest, blob.generation].data = entry
+        for entry in self.survey.data.entries(used=True) if odd else ():
+            place = place_of(entry.key)
+            if place in odd:
+                used.add(place)
+                odd[place].data = entry
         for place, parts in odd.items():
             named = names.get(place, {}) | ({"used": ""} if place in used else {})
             yield GenerationItem.of(place, parts, named)
@@ -386,26 +379,20 @@ class Verification:
             reference = body.decode(errors="replace")
             yield entry, reference if marker_name(entry).startswith(keys.marker_prefix(reference)) else None
 
-    def _note_unknown(self, entry: Entry) -> None:
-        result = VerifyResult()
-        detail = "it names no media, so who wrote it can't be told; it holds its bytes"
-        result.find("marker", entry.key, detail, harmless=True)
-        self._add(result)
-
     def _check_uploads(self) -> None:
         """Report unfinished uploads, where the storage lists them."""
         result = VerifyResult()
         try:
             found = self.context.backend.uploads()
-            self._repair(UploadItem(upload) for upload in found if not self._survey.nested.covers(upload.key))
+            self._repair(upload for upload in found if not self.survey.nested.covers(upload.key))
         except MediaError as error:
             result.find("upload", "", f"unfinished uploads could not be listed: {error.problem}", harmless=True)
         self._add(result)
 
     def _check_records(self) -> None:
         """Check the catalog, PromptKit's index and the settings."""
-        result, survey = VerifyResult(), self._survey
-        self.catalog.report(result, repairs=self.context.repairs, now=self.context.now)
+        result, survey = VerifyResult(), self.survey
+        survey.catalog.report(result, repairs=self.context.repairs, now=self.context.now)
         if survey.index_error is not None:
             result.find("index", keys.DEDUP_INDEX_KEY, survey.index_error.problem)
         lonely = set(chain.from_iterable(survey.index.values())) - survey.index_met
@@ -424,11 +411,6 @@ class Verification:
         self._add(result)
 
 
-def _generation(odd: dict[tuple[str, str], Generation], entry: Entry) -> Generation:
-    blob = keys.parse_blob_key(entry.key)
-    return odd.setdefault(("", "") if blob is None else (blob.digest, blob.generation), Generation())
-
-
 def check_window(context: VerifyContext, pairs: Sequence[ListedPair]) -> VerifyResult:
     """Check what lies at some names, and repair it where that is asked for."""
     checker = _Checker(context)
@@ -441,7 +423,10 @@ def check_window(context: VerifyContext, pairs: Sequence[ListedPair]) -> VerifyR
     sidecars = records.read_listed_sidecars(context.backend, [pair.key for pair in media])
     read = _read(context, media)
     for pair in media:
-        checker.guard(pair.key, partial(checker.check, pair, sidecars[pair.key], read.get(pair.key)))
+        try:
+            checker.check(pair, sidecars[pair.key], read.get(pair.key))
+        except MediaError as error:
+            checker.result.fail(pair.key, error)
     alone = [pair for pair in known if pair.sidecar is None]
     lone_bytes(context, [pair.data for pair in alone if pair.data and keys.is_own_name(pair.key)], checker.result)
     adopt(context, [pair.data for pair in alone if pair.data and not keys.is_own_name(pair.key)], checker.result)
@@ -453,7 +438,7 @@ def _read(context: VerifyContext, media: Sequence[ListedPair]) -> dict[str, Cont
     if not context.deep:
         return {}
     entries = [pair.data for pair in media if pair.data is not None and keys.pointer_of(pair.key) is None]
-    return dict(zip([each.key for each in entries], survey.read_digests(context.backend, entries), strict=True))
+    return dict(zip([each.key for each in entries], read_digests(context.backend, entries), strict=True))
 
 
 class _Checker:
@@ -463,13 +448,6 @@ class _Checker:
         self.context = context
         self.result = VerifyResult()
         self.repairer = Repairer(context, self.result)
-
-    def guard(self, key: str, act: Callable[[], None]) -> None:
-        """Check one media; what goes wrong is reported, and the rest goes on."""
-        try:
-            act()
-        except MediaError as error:
-            self.result.fail(key, error)
 
     def check(self, pair: ListedPair, data: bytes | MediaError | None, read: ContentDigest | MediaError | None) -> None:
         """Check one media."""
@@ -563,4 +541,4 @@ def _is_promptkits(values: dict[str, Any], size: int) -> bool:
 def _promptkit_digest(reference: str) -> str | None:
     """Return the digest that a name of PromptKit's deduplication is; None for other names."""
     stem = reference.rpartition("/")[2].partition(".")[0]
-    return stem if len(stem) == _DIGEST_LENGTH and not set(stem) - set("0123456789abcdef") else None
+    return stem if keys.is_digest(stem) else None
