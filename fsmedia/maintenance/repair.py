@@ -568,10 +568,7 @@ def heal_window(context: VerifyContext, items: Sequence[DamagedBlobItem]) -> Ver
     """Report shared bytes that are not what their names say, and repair them where that is asked for."""
     result = VerifyResult()
     for item in items:
-        try:
-            _heal(context, item, result)
-        except MediaError as error:
-            result.fail(item.key, error)
+        result.guard(item.key, partial(_heal, context, item, result))
     return result
 
 
@@ -732,33 +729,35 @@ def repair_window(context: VerifyContext, items: Sequence[RepairItem]) -> Verify
         _complete(context, [item for item in items if isinstance(item, MediaNeeds)], result)
         items = [item for item in items if not isinstance(item, MediaNeeds)]
     for item in items:
-        try:
-            if isinstance(item, SpentDueItem):
-                _check_due_entry(context, item, result)
-            elif isinstance(item, HoldItem):
-                _check_hold(context, item, result)
-            elif isinstance(item, Upload):
-                _check_upload(context, item, result)
-            elif isinstance(item, MediaNeeds):
-                _check_missing_due(context, item, result)
-            else:
-                _check_leftover(context, item, result)
-        except MediaError as error:
-            result.fail(item.key, error)
+        result.guard(item.key, partial(_check, context, item, result))
     return result
+
+
+def _check(context: VerifyContext, item: RepairItem, result: VerifyResult) -> None:
+    if isinstance(item, SpentDueItem):
+        _check_due_entry(context, item, result)
+    elif isinstance(item, HoldItem):
+        _check_hold(context, item, result)
+    elif isinstance(item, Upload):
+        _check_upload(context, item, result)
+    elif isinstance(item, MediaNeeds):
+        _check_missing_due(context, item, result)
+    else:
+        _check_leftover(context, item, result)
 
 
 def lone_bytes(context: VerifyContext, entries: Sequence[Entry], result: VerifyResult) -> None:
     """Report bytes of our own form without a sidecar, and remove them where that is asked for."""
-    for entry in entries:
-        try:
-            sidecar, hold = context.backend.fetch(reads=[keys.sidecar_key(entry.key), keys.hold_key(entry.key)]).reads
-            if sidecar is None and hold is not None:
-                result.find("bytes", entry.key, DETAILS["bytes"], HELD, harmless=True)
-            elif sidecar is None:
-                _check_leftover(context, ObjectItem("bytes", entry), result)
-        except MediaError as error:
-            result.fail(entry.key, error)
+
+    def look(entry: Entry) -> None:
+        sidecar, hold = context.backend.fetch(reads=[keys.sidecar_key(entry.key), keys.hold_key(entry.key)]).reads
+        if sidecar is None and hold is not None:
+            result.find("bytes", entry.key, DETAILS["bytes"], HELD, harmless=True)
+        elif sidecar is None:
+            _check_leftover(context, ObjectItem("bytes", entry), result)
+
+    for each in entries:
+        result.guard(each.key, partial(look, each))
 
 
 def _check_leftover(context: VerifyContext, found: LeftoverItem, result: VerifyResult) -> None:

@@ -157,6 +157,13 @@ class VerifyResult(JobResult):
             )
         )
 
+    def guard(self, key: str, act: Callable[[], object]) -> None:
+        """Do something about one object; what goes wrong is reported, and the rest goes on."""
+        try:
+            act()
+        except MediaError as error:
+            self.fail(key, error)
+
 
 class EntryTable:
     """Entries of a listing, compressed, in order; each has a name, by which it is marked as used."""
@@ -609,7 +616,7 @@ class Cleaner:
     def clean(self, item: LeftoverItem) -> None:
         """Deal with one item."""
         if isinstance(item, MissingMarkerItem):
-            self._guard(item.key, partial(self._restore, item.key))
+            self.result.guard(item.key, partial(self._restore, item.key))
         elif isinstance(item, GenerationItem):
             # Markers first, then the bytes that they held, then marks that are only needed while there are bytes.
             self._remove_markers(item)
@@ -691,7 +698,7 @@ class Cleaner:
     def _remove_marks(self, item: GenerationItem) -> None:
         """Remove old condemned marks whose data are gone; one on living data only keeps new references away."""
         for entry in item.parts.marks:
-            self._guard(entry.key, partial(self._remove_mark, item, entry))
+            self.result.guard(entry.key, partial(self._remove_mark, item, entry))
 
     def _remove_mark(self, item: GenerationItem, entry: Entry) -> None:
         # Asked now: this very sweep may have released the data that the listing showed.
@@ -740,13 +747,7 @@ class Cleaner:
             if self.context.is_old(entry) and (not self.context.repairs or act(entry)):
                 self._note(kind, entry.key, entry.size, action)
 
-        self._guard(entry.key, acted)
-
-    def _guard(self, key: str, act: Callable[[], None]) -> None:
-        try:
-            act()
-        except MediaError as error:
-            self.result.fail(key, error)
+        self.result.guard(entry.key, acted)
 
     def _note(self, kind: FindingKind, key: str, size: int, action: str) -> None:
         self.result.find(kind, key, DETAILS[kind], action, done=self.context.repairs, size_bytes=size)

@@ -10,6 +10,7 @@ import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
@@ -205,10 +206,7 @@ class Verification:
         if self.survey.own and not self.survey.settings:
             return
         result = VerifyResult()
-        try:
-            self.settings_file.complete_due_index()
-        except MediaError as error:
-            result.fail(keys.CONFIGURATION_KEY, error)
+        result.guard(keys.CONFIGURATION_KEY, self.settings_file.complete_due_index)
         self._add(result)
 
     def _check_aside(self) -> None:
@@ -423,10 +421,7 @@ def check_window(context: VerifyContext, pairs: Sequence[ListedPair]) -> VerifyR
     sidecars = records.read_listed_sidecars(context.backend, [pair.key for pair in media])
     read = _read(context, media)
     for pair in media:
-        try:
-            checker.check(pair, sidecars[pair.key], read.get(pair.key))
-        except MediaError as error:
-            checker.result.fail(pair.key, error)
+        checker.result.guard(pair.key, partial(checker.check, pair, sidecars[pair.key], read.get(pair.key)))
     alone = [pair for pair in known if pair.sidecar is None]
     lone_bytes(context, [pair.data for pair in alone if pair.data and keys.is_own_name(pair.key)], checker.result)
     adopt(context, [pair.data for pair in alone if pair.data and not keys.is_own_name(pair.key)], checker.result)
