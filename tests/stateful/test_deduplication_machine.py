@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from fsmedia import HeldMediaError, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
 from fsmedia.format import keys
-from tests.conftest import make_storage
 from tests.deduplicated import below, needed, sidecar_of, told
+from tests.stateful import BROKEN, fresh, run_machine
 from tests.storages import LOCAL, MEMORY, OBJECT_STORAGES, S3_MOTO, Storage
 
 CONTENTS = [b"", b"a", b"b" * 100, bytes(range(256)) * 10, b"RIFF of no sound"]
@@ -205,35 +203,16 @@ class Machine(RuleBasedStateMachine):
             assert sidecar_of(self.storage, reference)["run_id"] == reference.split("/")[1]
 
 
-def run_machine(
-    name: str, request: pytest.FixtureRequest, tmp_path: Path, examples: int, steps: int, **more: Any
-) -> None:
-    made = 0
-
-    def machine() -> Machine:
-        nonlocal made
-        made += 1
-        folder = tmp_path / f"{made}"
-        folder.mkdir()
-        return Machine(lambda: make_storage(name, request, folder), thorough=name not in OBJECT_STORAGES)
-
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            report_multiple_bugs=False,
-            suppress_health_check=list(HealthCheck),
-            **more,
-        ),
-    )
-
-
 @pytest.mark.parametrize("name", [LOCAL, MEMORY, S3_MOTO])
 def test_random_histories(name: str, full_run: bool, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     examples, steps = (3, 12) if name in OBJECT_STORAGES else (20, 30)
-    run_machine(name, request, tmp_path, examples * (10 if full_run else 1), steps)
+    make, thorough = fresh(name, request, tmp_path), name not in OBJECT_STORAGES
+    run_machine(
+        lambda: Machine(make, thorough=thorough),
+        max_examples=examples * (10 if full_run else 1),
+        stateful_step_count=steps,
+        report_multiple_bugs=False,
+    )
 
 
 @pytest.mark.parametrize("broken", ["release takes all", "delete forgets the marker"])
@@ -247,5 +226,6 @@ def test_a_store_that_shares_badly_is_caught(
         monkeypatch.setattr(blobs, "release", lambda backend, pointer: not backend.delete([pointer.data_key]))
     else:
         monkeypatch.setattr(commit, "DELETE_SHARED", commit.DELETE_SHARED[:1])
+    make = fresh(MEMORY, request, tmp_path)
     with pytest.raises((AssertionError, MediaNotFoundError)):
-        run_machine("memory", request, tmp_path, 100, 20, phases=["generate"], derandomize=True, database=None)
+        run_machine(lambda: Machine(make, thorough=True), max_examples=100, stateful_step_count=20, **BROKEN)

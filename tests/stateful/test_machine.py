@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, note, settings
+from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -22,13 +22,12 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore, OrganizationMode, UnknownPolicyError
 from fsmedia.format.keys import due_key
-from tests.conftest import make_storage
-from tests.storages import ALL_STORAGES, OBJECT_STORAGES, Storage
+from tests.stateful import BROKEN, fresh, run_machine
+from tests.storages import ALL_STORAGES, MEMORY, OBJECT_STORAGES, Storage
 
 STORE_JSON = ".fsmedia/store.json"
 START = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
@@ -291,29 +290,17 @@ class Machine(RuleBasedStateMachine):
 
 def machine(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Machine]:
     """Return what makes a machine in a fresh storage of this name."""
-    made = 0
-
-    def make() -> Machine:
-        nonlocal made
-        made += 1
-        folder = tmp_path / f"{made}"
-        folder.mkdir()
-        return Machine(lambda: make_storage(name, request, folder), folder, thorough=name not in OBJECT_STORAGES)
-
-    return make
+    make = fresh(name, request, tmp_path)
+    return lambda: Machine(make, tmp_path, thorough=name not in OBJECT_STORAGES)
 
 
 @pytest.mark.parametrize("name", ALL_STORAGES)
 def test_random_histories(name: str, full_run: bool, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     examples, steps = (4, 15) if name in OBJECT_STORAGES else (20, 30)
-    run_state_machine_as_test(
+    run_machine(
         machine(name, request, tmp_path),
-        settings=settings(
-            max_examples=examples * (10 if full_run else 1),
-            stateful_step_count=steps,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
+        max_examples=examples * (10 if full_run else 1),
+        stateful_step_count=steps,
     )
 
 
@@ -325,15 +312,4 @@ def test_a_store_that_forgets_is_caught(
 
     monkeypatch.setattr(commit, "DELETE", commit.DELETE[:1])
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(
-            machine("memory", request, tmp_path),
-            settings=settings(
-                max_examples=500,
-                stateful_step_count=20,
-                derandomize=True,  # a test of the test must not depend on luck
-                deadline=None,
-                database=None,
-                phases=["generate"],
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        run_machine(machine(MEMORY, request, tmp_path), max_examples=500, stateful_step_count=20, **BROKEN)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, note, settings
+from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -18,14 +18,13 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from fsmedia import EnforcementReport, HeldMediaError, MediaContent, MediaMetadata, MediaStore
 from fsmedia.core import commit
 from fsmedia.format import keys
-from tests.conftest import make_storage
 from tests.protocol.retained import aged, entries
+from tests.stateful import BROKEN, fresh, run_machine
 from tests.storages import LOCAL, MEMORY, Storage
 
 STORE_JSON = ".fsmedia/store.json"
@@ -250,18 +249,11 @@ class Machine(RuleBasedStateMachine):
         assert self.storage.keys() == {STORE_JSON, *self.model, *(f"{reference}.meta" for reference in self.model)}
 
 
-def run(name: str, request: pytest.FixtureRequest, tmp_path: Path, **options: Any) -> None:
-    numbers = count()
-    run_state_machine_as_test(
-        lambda: Machine(make_storage(name, request, tmp_path / str(next(numbers)))),
-        settings=settings(deadline=None, suppress_health_check=list(HealthCheck), **options),
-    )
-
-
 @pytest.mark.parametrize("name", [LOCAL, MEMORY])
 def test_random_histories(name: str, full_run: bool, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     examples = (300 if name == LOCAL else 400) if full_run else (10 if name == LOCAL else 40)
-    run(name, request, tmp_path, max_examples=examples, stateful_step_count=60 if full_run else 30)
+    make = fresh(name, request, tmp_path)
+    run_machine(lambda: Machine(make()), max_examples=examples, stateful_step_count=60 if full_run else 30)
 
 
 def test_a_store_that_writes_no_entry_is_caught(
@@ -269,8 +261,6 @@ def test_a_store_that_writes_no_entry_is_caught(
 ) -> None:
     """The test above can fail."""
     monkeypatch.setattr(commit, "STORE", commit.STORE[1:])
+    make = fresh(MEMORY, request, tmp_path)
     with pytest.raises(AssertionError):
-        run(
-            MEMORY, request, tmp_path, max_examples=200, stateful_step_count=20, derandomize=True, database=None,
-            phases=["generate"],
-        )  # fmt: skip
+        run_machine(lambda: Machine(make()), max_examples=200, stateful_step_count=20, **BROKEN)
