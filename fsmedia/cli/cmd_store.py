@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
+from io import BufferedReader
 from pathlib import Path
-from typing import Annotated, BinaryIO, NoReturn
+from typing import Annotated, NoReturn, cast
 
 import typer
 
@@ -54,6 +55,7 @@ Examples:
 """
 _STDIN = "-"
 _HEAD = 8192
+_LARGEST = 2**20
 _UNKNOWN = "application/octet-stream"
 _ID_OPTIONS = {"run_id": "--run", "conversation_id": "--conversation", "session_id": "--session"}
 _TOGETHER = 100
@@ -380,7 +382,7 @@ def _open_source(file: str, name: str | None) -> Iterator[tuple["_Source", str]]
         if sys.stdin.isatty():
             output.note("reading from the terminal; end with Ctrl-D")
         with output.byte_progress(name or "standard input", None) as meter:
-            yield _Source(sys.stdin.buffer, meter), name or ""
+            yield _Source(cast("BufferedReader", sys.stdin.buffer), meter), name or ""
         return
     with Path(file).open("rb") as stream:
         found = os.fstat(stream.fileno())
@@ -409,22 +411,28 @@ def _store(
 
 
 class _Source:
-    """A binary stream that is read once, whose first bytes can be looked at, and whose progress is shown."""
+    """A binary stream that is read once, whose first bytes can be looked at, and whose progress is shown.
 
-    def __init__(self, stream: BinaryIO, meter: ProgressMeter) -> None:
+    It takes what a pipe has, by one call of the system each time: `read` makes many in a row, and a signal that comes
+    among them is seen when the last one is answered, which on a pipe that fell silent is never.
+    """
+
+    def __init__(self, stream: BufferedReader, meter: ProgressMeter) -> None:
         self._stream = stream
         self._meter = meter
-        self.head = self._left = stream.read(_HEAD)
+        self.head = b""
+        while len(self.head) < _HEAD and (data := stream.read1(_HEAD - len(self.head))):
+            self.head += data
+        self._left = self.head
 
     def read(self, size: int = -1) -> bytes:
-        """Read up to `size` bytes; none at the end."""
+        """Read up to `size` bytes, or all there are; none at the end."""
+        if size < 0:
+            return b"".join(iter(lambda: self.read(_LARGEST), b""))
         if self._left:
-            cut = size if size >= 0 else len(self._left)
-            data, self._left = self._left[:cut], self._left[cut:]
-            if size < 0:
-                data += self._stream.read()
+            data, self._left = self._left[:size], self._left[size:]
         else:
-            data = self._stream.read(size)
+            data = self._stream.read1(size)
         if data:
             self._meter.advance(len(data))
         else:
