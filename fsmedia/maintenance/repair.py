@@ -860,7 +860,8 @@ def _expiry_now(context: VerifyContext, reference: str, minute: datetime) -> dat
     data = context.backend.read(keys.sidecar_key(reference))
     if data is None:
         return None
-    head = context.backend.head(keys.bytes_key(reference))
+    # Shared bytes may be much older than this media.
+    head = context.backend.head(reference if keys.pointer_of(reference) is None else keys.sidecar_key(reference))
     modified = None if head is None else head.modified
     try:
         return records.expiry_of(Sidecar.parse(data, reference), reference, context.configuration, modified)

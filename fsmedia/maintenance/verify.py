@@ -459,7 +459,9 @@ class _Checker:
             self.result.find("foreign", reference, "bytes lie at a name whose bytes lie elsewhere", harmless=True)
         size = pointer.size if pointer is not None else pair.data.size if pair.data is not None else 0
         self.result.bytes += size
-        modified = None if pair.data is None else pair.data.modified
+        # Shared bytes may be much older than this media.
+        written = pair.data if pointer is None else pair.sidecar
+        modified = None if written is None else written.modified
         try:
             sidecar = Sidecar.parse(data, reference)
             sidecar.record(reference, size)

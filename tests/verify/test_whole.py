@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -246,6 +246,22 @@ def test_asynchronously(local_storage: LocalStorage) -> None:
 
     filled(MediaStore(local_storage.url).create())
     assert spotless(asyncio.run(look()))
+
+
+def test_a_sidecar_without_times_is_dated_by_itself_where_bytes_are_shared(local_storage: LocalStorage) -> None:
+    """An index was called complete that left it out: no sweep would ever have seen it."""
+    reference = put(MediaStore(local_storage.url, deduplicate=True), "r1", policy="retain-7days")
+    for key, gone in ((keys.sidecar_key(reference), ("timestamp", "expires_at")), (keys.CONFIGURATION_KEY, ())):
+        values = {name: value for name, value in json.loads(local_storage.read(key)).items() if name not in gone}
+        local_storage.write(key, json.dumps({**values, **({} if gone else {"due_index": "partial"})}).encode())
+    for key in [each for each in local_storage.contents() if each.startswith(keys.DUE)]:
+        local_storage.remove(key)
+    report = MediaStore(local_storage.url).verify(repair=True)
+    assert (report.due_index, report.counts) == ("complete", {"missing-due": 1})
+    assert spotless(MediaStore(local_storage.url).verify())
+    later = datetime.now(UTC) + timedelta(days=8)
+    swept = MediaStore(local_storage.url).enforce_policy(now=later, dry_run=True)
+    assert [each.reference for each in swept.deleted] == [reference]
 
 
 def test_media_without_settings(local_storage: LocalStorage) -> None:
