@@ -39,7 +39,7 @@ from fsmedia.format.messages import InlineReference
 from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import MediaContent, MediaRecord, Reference, local_copy
-from fsmedia.storage import SEEK_BLOCK, Entry
+from fsmedia.storage import SEEK_BLOCK, Entry, ReadableFile
 from fsmedia.storage.address import SCHEME, conf_stores, find_store, is_root, split_media_url
 from fsmedia.storage.listing import NestedStores
 
@@ -234,7 +234,7 @@ def open_checked(
     return CheckedFile(file, ReadCheck(backend, reference, facts), lambda: backend.open(place, block_size=block_size))
 
 
-class CheckedFile(io.BufferedIOBase, BinaryIO):
+class CheckedFile(ReadableFile):
     """A binary file for reading whose bytes are compared with what was stored once it was read from start to end.
 
     Reads may repeat earlier parts. After a seek past what was read only lengths are checked.
@@ -242,17 +242,15 @@ class CheckedFile(io.BufferedIOBase, BinaryIO):
     `reopen`: opens the bytes anew: a whole read that fails is done once more.
     """
 
+    _file: BinaryIO
+
     def __init__(self, file: BinaryIO, check: ReadCheck, reopen: Callable[[], BinaryIO]) -> None:
-        self._file = file
+        super().__init__(file, check.reference)
         self._check = check
         self._reopen = reopen
-        self._position = 0
         self._hashed = 0
         self._hash = sha256()
         self._confirmed = False
-
-    def __repr__(self) -> str:
-        return f"<media {self._check.reference!r}{' closed' if self.closed else ''}>"
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read up to `size` bytes, all by default.
@@ -261,7 +259,7 @@ class CheckedFile(io.BufferedIOBase, BinaryIO):
         """
         if self._position == 0 and self._hashed == 0 and (size is None or size < 0):
             return self._read_whole()
-        with ErrorContext(self._check.reference):
+        with ErrorContext(self.path):
             data = self._file.read(-1 if size is None else size)
         self._account(data, at_end=size is None or size < 0 or (not data and size > 0))
         return data
@@ -274,7 +272,7 @@ class CheckedFile(io.BufferedIOBase, BinaryIO):
         if not self._check.is_met(data):
             # Nothing was handed out yet, so an overwrite under way is read again instead of refused.
             self._file.close()
-            with ErrorContext(self._check.reference):
+            with ErrorContext(self.path):
                 self._file = self._reopen()
                 data = self._file.read()
                 if not self._check.is_met(data):
@@ -283,24 +281,9 @@ class CheckedFile(io.BufferedIOBase, BinaryIO):
         self._confirmed = True
         return data
 
-    def read1(self, size: int = -1, /) -> bytes:
-        """Read some bytes, by one call of the file below."""
-        with ErrorContext(self._check.reference):
-            data = cast("Any", self._file).read1(size)
-        self._account(data, at_end=not data and size != 0)
-        return cast("bytes", data)
-
-    def readinto(self, buffer: Any, /) -> int:
-        """Read into a buffer."""
-        view = memoryview(buffer).cast("B")
-        with ErrorContext(self._check.reference):
-            number = cast("Any", self._file).readinto(view) or 0
-        self._account(view[:number], at_end=not number and len(view) > 0)
-        return int(number)
-
     def readline(self, size: int | None = -1, /) -> bytes:
         """Read up to the end of a line."""
-        with ErrorContext(self._check.reference):
+        with ErrorContext(self.path):
             data = self._file.readline(-1 if size is None else size)
         self._account(data, at_end=not data and size != 0)
         return data
@@ -345,10 +328,6 @@ class CheckedFile(io.BufferedIOBase, BinaryIO):
         self._position = self._file.seek(offset, whence)
         return self._position
 
-    def tell(self) -> int:
-        """Return the position."""
-        return self._file.tell()
-
     @property
     def size(self) -> int:
         """Bytes of the whole file."""
@@ -363,48 +342,11 @@ class CheckedFile(io.BufferedIOBase, BinaryIO):
         """The path of a file of this machine; else the reference."""
         below = getattr(self._file, "name", None)
         # A key of an object store never begins with a slash, and may be that of shared bytes.
-        return below if isinstance(below, str) and below.startswith("/") else self._check.reference
-
-    @property
-    def path(self) -> str:
-        """The reference."""
-        return self._check.reference
-
-    @property
-    def blocksize(self) -> int:
-        """Bytes that a seek fetches from an object store."""
-        return int(getattr(self._file, "blocksize", SEEK_BLOCK))
-
-    @property
-    def loc(self) -> int:
-        """The position."""
-        return self._position
-
-    @property
-    def mode(self) -> str:
-        """How it was opened."""
-        return "rb"
+        return below if isinstance(below, str) and below.startswith("/") else self.path
 
     def fileno(self) -> int:
         """Return the descriptor of a file of this machine; what is read by it is not checked."""
         return self._file.fileno()
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return whether the file below can seek."""
-        return self._file.seekable()
-
-    def close(self) -> None:
-        """Close; may be called again."""
-        if not self.closed:
-            self._file.close()
-        super().close()
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.readline, b"")
 
 
 class StoredItem(NamedTuple):
