@@ -28,6 +28,7 @@ from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.sidecar import Sidecar, leaving
 from fsmedia.models import Deletion, Reference
 from fsmedia.storage import Exclusion
+from fsmedia.storage.port import delete_one
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -120,8 +121,7 @@ def release(backend: Backend, configuration: Configuration, key: str) -> bool:
         # hold goes: a crash between the two leaves an entry too many.
         if instant is not None:
             backend.write(keys.due_key(instant, key), b"", commit.DUE_TYPE)
-        for error in backend.delete([keys.hold_key(key)]).values():
-            raise error
+        delete_one(backend, keys.hold_key(key))
     return True
 
 

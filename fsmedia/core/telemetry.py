@@ -122,6 +122,15 @@ class Observer:
             _current.reset(token)
 
 
+@contextmanager
+def _logged_failures() -> Iterator[None]:
+    """Log whatever fails in telemetry itself, which must not reach the operation."""
+    with ForeignCall() as call:
+        yield
+    if call.error is not None:
+        _log.warning("telemetry failed with %s", _where(call.error))
+
+
 class RunningOperation:
     """An operation that runs. In its block `add_facts` adds to it; at the end of the block it is reported."""
 
@@ -153,12 +162,10 @@ class RunningOperation:
         """Set the error that the operation ends with."""
         self._error = error
 
+    @_logged_failures()
     def add_result(self, result: object) -> None:
         """Add the facts in a result: those of a record, the numbers of a report, the errors among many results."""
-        with _logged_failures():
-            self._add_result(result, _PARTS.get(self.operation))
-
-    def _add_result(self, result: object, part: str | None) -> None:
+        part = _PARTS.get(self.operation)
         if isinstance(result, list):
             errors = [each for each in result if isinstance(each, MediaError)]
             self.facts.update(count=len(result) - len(errors), failed=len(errors))
@@ -245,15 +252,6 @@ class RunningOperation:
             self._recorder.count(event)
         if self._span is not None:
             self._span.end(event)
-
-
-@contextmanager
-def _logged_failures() -> Iterator[None]:
-    """Log whatever fails in telemetry itself, which must not reach the operation."""
-    with ForeignCall() as call:
-        yield
-    if call.error is not None:
-        _log.warning("telemetry failed with %s", _where(call.error))
 
 
 _SUPPRESSED: Any = object()

@@ -426,8 +426,7 @@ class Backend(ABC):
         know conditions keep one for this.
         """
         del if_token
-        for error in self.delete([key]).values():
-            raise error
+        delete_one(self, key)
 
     @abstractmethod
     def local_path(self, key: str) -> str | None:
@@ -561,6 +560,12 @@ def check_token(key: str, found: bytes | None, token: str | None) -> None:
 
 UPDATE_ROUNDS = 16
 """How often an object is read and changed again that others replace meanwhile."""
+
+
+def delete_one(backend: Backend, key: str) -> None:
+    """Delete one object, or raise what went wrong; an answer that it is not there is asked for twice."""
+    for error in backend.delete([key]).values():
+        raise error
 
 
 def update_object(
