@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from fsmedia.errors import CorruptMediaError
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
+from fsmedia.storage.port import delete_one
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,15 +135,15 @@ def release(backend: Backend, pointer: Pointer) -> bool:
     backend.write(mark, b"", _TEXT)
     used = backend.holds(pointer.refs_folder)
     if not used:
-        _remove(backend, pointer.data_key)
+        delete_one(backend, pointer.data_key)
     # Only now: without an answer the deletion may still be under way, and a store must not take the data for alive.
-    _remove(backend, mark)
+    delete_one(backend, mark)
     return not used
 
 
 def withdraw(backend: Backend, pointer: Pointer, marker: str) -> None:
     """Take back the marker of an attempt that came too late, and release the generation."""
-    _remove(backend, pointer.marker_key(marker))
+    delete_one(backend, pointer.marker_key(marker))
     # The release that was in the way may have met this marker and left the data, so nobody else would delete them.
     release(backend, pointer)
 
@@ -154,8 +155,3 @@ def _has_marker(backend: Backend, pointer: Pointer, marker: str | None) -> bool:
 def _data(backend: Backend, pointer: Pointer) -> Entry | None:
     found = backend.head(pointer.data_key)
     return found if found is not None and found.size == pointer.size else None
-
-
-def _remove(backend: Backend, key: str) -> None:
-    for error in backend.delete([key]).values():
-        raise error

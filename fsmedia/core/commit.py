@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
     Failures = Mapping[int, MediaError]
     Outcomes = list[MediaError | None]
+    StoreSteps = tuple[Callable[[Sequence["StoreOperation"]], Failures], ...]
+    DeleteSteps = tuple[Callable[[Sequence["DeleteOperation"]], Failures], ...]
 
 _log = logging.getLogger("fsmedia")
 
@@ -278,72 +280,43 @@ def remove_due(operations: Sequence[DeleteOperation]) -> Failures:
 
 # The due entry first: a process that dies later leaves a hint about nothing, never an item whose expiry nobody sees.
 # The sidecar after the bytes: what a listing shows is whole.
-STORE: tuple[Callable[[Sequence[StoreOperation]], Failures], ...] = (put_due, put_bytes, put_sidecar, look_after_slow)
-CREATE: tuple[Callable[[Sequence[StoreOperation]], Failures], ...] = (
-    put_due,
-    create_bytes,
-    put_sidecar,
-    look_after_slow,
-)
+STORE: StoreSteps = (put_due, put_bytes, put_sidecar, look_after_slow)
+CREATE: StoreSteps = (put_due, create_bytes, put_sidecar, look_after_slow)
 # Under names that clients choose. With conditions the sidecar is written over the one that was read, and nothing else;
 # with a lock both objects change under it; with neither it is looked afterwards.
-STORE_CONDITIONAL: tuple[Callable[[Sequence[StoreOperation]], Failures], ...] = (
+STORE_CONDITIONAL: StoreSteps = (
     named.yield_to_deletes,
     put_due,
     named.put_bytes_to_settle,
     named.put_sidecar_conditionally,
     look_after_slow,
 )
-STORE_LOCKED: tuple[Callable[[Sequence[StoreOperation]], Failures], ...] = (
-    put_due,
-    named.put_under_lock,
-    look_after_slow,
-)
-STORE_NAMED: tuple[Callable[[Sequence[StoreOperation]], Failures], ...] = (
-    put_due,
-    named.put_bytes_noted,
-    named.put_sidecar_and_look,
-    look_after_slow,
-)
-CREATE_CONDITIONAL: tuple[Callable[[Sequence[StoreOperation]], Failures], ...] = (
-    put_due,
-    create_bytes,
-    named.put_sidecar_conditionally,
-    look_after_slow,
-)
-CREATE_NAMED: tuple[Callable[[Sequence[StoreOperation]], Failures], ...] = (
-    put_due,
-    create_bytes,
-    named.put_sidecar_and_look,
-    look_after_slow,
-)
+STORE_LOCKED: StoreSteps = (put_due, named.put_under_lock, look_after_slow)
+STORE_NAMED: StoreSteps = (put_due, named.put_bytes_noted, named.put_sidecar_and_look, look_after_slow)
+CREATE_CONDITIONAL: StoreSteps = (put_due, create_bytes, named.put_sidecar_conditionally, look_after_slow)
+CREATE_NAMED: StoreSteps = (put_due, create_bytes, named.put_sidecar_and_look, look_after_slow)
 # The sidecar before the bytes: what is half deleted is not listed. The due entry last: it finds what a crash leaves.
-DELETE: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (remove_sidecar, remove_bytes, remove_due)
+DELETE: DeleteSteps = (remove_sidecar, remove_bytes, remove_due)
 # The other way round for names that are not of our own form: their bytes alone would be listed as a media item
 # again, one without policy and hold.
-DELETE_NAMED: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (
+DELETE_NAMED: DeleteSteps = (
     named.look_before_removal,
     remove_bytes,
     remove_sidecar,
     named.look_after_removal,
     remove_due,
 )
-DELETE_CAUGHT: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (
+DELETE_CAUGHT: DeleteSteps = (
     named.look_before_removal,
     named.catch_bytes,
     named.catch_sidecar,
     named.look_after_removal,
     remove_due,
 )
-DELETE_MARKED: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (
-    named.mark_leaving,
-    remove_bytes_under_mark,
-    remove_marked_sidecar,
-    remove_due,
-)
-DELETE_LOCKED: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (named.remove_under_lock, remove_due)
+DELETE_MARKED: DeleteSteps = (named.mark_leaving, remove_bytes_under_mark, remove_marked_sidecar, remove_due)
+DELETE_LOCKED: DeleteSteps = (named.remove_under_lock, remove_due)
 # The sidecar twice: a rewrite between the two looks at the marker, finds it, and would leave a sidecar behind.
-DELETE_SHARED: tuple[Callable[[Sequence[DeleteOperation]], Failures], ...] = (
+DELETE_SHARED: DeleteSteps = (
     remove_sidecar,
     remove_marker,
     remove_sidecar_again,
@@ -450,10 +423,7 @@ def rewrite_sidecar(
 
 
 def store_shared(operation: SharedStoreOperation) -> str:
-    """Store one media item beside equal bytes where there are some, else as their first user.
-
-    Raises `StorageError`: a step was not answered; it stops there and undoes nothing.
-    """
+    """Store one media item beside equal bytes where there are some, else as their first user."""
     pointer = blobs.find_generation(operation.backend, operation.digest, operation.size)
     joined = None if pointer is None else _join_generation(operation, pointer)
     if pointer is not None and joined is not None:
@@ -482,10 +452,7 @@ def store_many(operations: Sequence[SharedStoreOperation]) -> Outcomes:
 
 
 def copy(operation: SharedStoreOperation, pointer: Pointer) -> None:
-    """Add a reference to a generation: a marker and a sidecar are written, no bytes move.
-
-    Raises `StoreConflictError`: the generation is about to be deleted with its last reference.
-    """
+    """Add a reference to a generation that nobody deletes: a marker and a sidecar are written, no bytes move."""
     if _join_generation(operation, pointer) is None:
         raise StoreConflictError(
             "its bytes are being deleted in this moment", next_step="copy it again", reference=operation.reference

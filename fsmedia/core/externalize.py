@@ -167,10 +167,7 @@ def _placed(metadata: MediaMetadata, place: MediaField) -> MediaMetadata:
 
 
 def _check_markers(store: MessageStore, markers: Sequence[tuple[MediaField, InlineReference]]) -> None:
-    """Refuse texts that only look like references of ours: `inline` could not put anything in their place.
-
-    Raises `InvalidMediaError`: there is one.
-    """
+    """Refuse texts that only look like references of ours: `inline` could not put anything in their place."""
     known: set[InlineReference] = set()
     for place, marker in markers:
         plain = marker._replace(spelling="", head=None)

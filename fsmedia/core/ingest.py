@@ -12,7 +12,7 @@ import io
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 from fsmedia.core import commit, telemetry
 from fsmedia.core.commit import SharedStoreOperation, StoreOperation
 from fsmedia.core.download import open_url
+from fsmedia.core.named import HEAD_BYTES
 from fsmedia.errors import ErrorContext, ForeignCall, InvalidMediaError, MediaError, MediaNotFoundError, StorageError
 from fsmedia.format import keys, wav
 from fsmedia.format.policy import expires_at, find_policy
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from fsmedia.models import ContentFields
     from fsmedia.storage import Backend, Stage
 
-HEAD_BYTES = 8192
-"""Bytes kept from the beginning, to tell what they are."""
 CHUNK_BYTES = 2**20
 """Bytes read at once from a source."""
 # Below this, handing a piece to another thread takes longer than hashing it.
@@ -67,10 +66,7 @@ class HashingWriter:
         self.head = b""
 
     def write(self, data: bytes | memoryview) -> None:
-        """Take bytes.
-
-        Raises `MediaTooLargeError`: they are too many.
-        """
+        """Take bytes, unless they are too many."""
         self.size += len(data)
         refuse_over(self._max_size, self.size)
         if len(self.head) < HEAD_BYTES:
@@ -324,11 +320,7 @@ class MediaUpload:
 
 
 def draft_of(context: Callable[[], WriteContext], content: MediaContent, metadata: MediaMetadata) -> MediaUpload:
-    """Return the draft of a caller's media; the context is asked for once both are of their kinds.
-
-    Raises `InvalidMediaError`, `InvalidLayoutError`, `UnknownPolicyError`: it can't be stored as given; nothing was
-    written.
-    """
+    """Return the draft of a caller's media; the context is asked for once both are of their kinds."""
     for name, value, kind in (("content", content, MediaContent), ("metadata", metadata, MediaMetadata)):
         if not isinstance(value, kind):
             raise InvalidMediaError(
@@ -438,12 +430,9 @@ class MediaWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._running is None:
-            self._leave(error)
-            return
-        with self._running as running:
-            if error is not None:
-                running.fail(error)
+        with self._running or nullcontext():
+            if error is not None and self._running is not None:
+                self._running.fail(error)
             self._leave(error)
 
     def _leave(self, error: BaseException | None) -> None:
@@ -509,16 +498,12 @@ def is_small_file(content: MediaContent, most: int) -> bool:
 
 @contextmanager
 def open_source(content: MediaContent, rules: SourceRules) -> Iterator[Source]:
-    """Open the source of a content; what it can tell of its size is checked before it is read.
-
-    Raises `InvalidMediaError`: the source can't be read as bytes, or leads where it must not. Raises
-    `MediaNotFoundError`: the file or the stored media item does not exist. Raises `MediaTooLargeError`: it declares a
-    size that is too large. Raises `StorageError`: it can't be read now.
-    """
+    """Open the source of a content; what it can tell of its size is checked before it is read."""
     # `data` wins over `file_path`, as PromptKit has it; `url` never stands beside either.
-    if content.data is not None:
-        data = small_bytes(content)
-        yield Source(_read_chunks(content.data), None, _known_size(content)) if data is None else Source((data,), data)
+    if isinstance(content.data, bytes):
+        yield Source((content.data,), content.data)
+    elif content.data is not None:
+        yield Source(_read_chunks(content.data), None, _known_size(content.data))
     elif content.file_path is not None:
         with _open_file(content.file_path, rules.max_size) as file:
             yield Source(_read_chunks(file), None, _bytes_left(file))
@@ -547,11 +532,8 @@ def _open_url_source(url: str, mime_type: str, rules: SourceRules) -> Iterator[S
         yield Source(download.chunks(), None, download.size, download.mime_type if mime_type == _UNKNOWN_TYPE else None)
 
 
-def _known_size(content: MediaContent) -> int | None:
+def _known_size(stream: BinaryIO) -> int | None:
     """Return how many bytes a source will give; None where only reading it would show that."""
-    stream = content.data
-    if isinstance(stream, bytes):
-        return len(stream)
     # Only streams of known kinds: some others (gzip over a pipe) say that they can seek, and lose what they pass.
     # Only a hint: a stream that can't tell is read all the same.
     with ForeignCall():
@@ -592,23 +574,9 @@ def _read_chunks(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _open_file(path: str, max_size: int | None) -> BinaryIO:
-    """Open a caller's file of an allowed size; the caller closes it."""
-    file = _open_readable(path)
-    found = os.fstat(file.fileno())
-    # The size of a pipe or a device says nothing.
-    if stat.S_ISREG(found.st_mode):
-        try:
-            refuse_over(max_size, found.st_size)
-        except MediaError:
-            file.close()
-            raise
-    return file
-
-
-def _open_readable(path: str) -> BinaryIO:
-    """Open a file for reading; what is no file is refused before anything is written."""
+    """Open a caller's file of an allowed size, which the caller closes; what is no file is refused."""
     try:
-        return Path(path).open("rb")
+        file = Path(path).open("rb")  # noqa: SIM115 - the caller closes it
     except (FileNotFoundError, NotADirectoryError):
         raise MediaNotFoundError("no such file to store", next_step="check file_path", key=path) from None
     except IsADirectoryError:
@@ -616,3 +584,10 @@ def _open_readable(path: str) -> BinaryIO:
     except (OSError, ValueError) as error:
         reason = errno.errorcode.get(getattr(error, "errno", None) or 0, type(error).__name__)
         raise StorageError(f"can't be read ({reason})", next_step="check file_path", key=path) from error
+    try:
+        # The size of a pipe or a device says nothing.
+        refuse_over(max_size, _bytes_left(file) or 0)
+    except MediaError:
+        file.close()
+        raise
+    return file

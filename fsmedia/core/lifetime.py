@@ -28,6 +28,7 @@ from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.sidecar import Sidecar, leaving
 from fsmedia.models import Deletion, Reference
 from fsmedia.storage import Exclusion
+from fsmedia.storage.port import delete_one
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -51,11 +52,7 @@ _RELEVANT_KEYS = (b"expires_at", b"policy_name", b"marker")
 
 
 def apply_policy(context: WriteContext, key: str, policy_name: str | None) -> None:
-    """Set the policy of a media item, counted from its timestamp; None keeps it for ever.
-
-    Raises `UnknownPolicyError`: the name means nothing here; nothing was written. Raises `InvalidMediaError`: the media
-    item has no sidecar that could hold a policy.
-    """
+    """Set the policy of a media item, counted from its timestamp; None keeps it for ever."""
     if policy_name is not None and not isinstance(policy_name, str):
         raise InvalidMediaError(f"a policy is given by its name, not by {type(policy_name).__name__}")
     policy = None if policy_name is None else find_policy(policy_name, context.configuration.policies)
@@ -124,8 +121,7 @@ def release(backend: Backend, configuration: Configuration, key: str) -> bool:
         # hold goes: a crash between the two leaves an entry too many.
         if instant is not None:
             backend.write(keys.due_key(instant, key), b"", commit.DUE_TYPE)
-        for error in backend.delete([keys.hold_key(key)]).values():
-            raise error
+        delete_one(backend, keys.hold_key(key))
     return True
 
 
@@ -138,10 +134,7 @@ def current_user() -> str:
 
 
 def check_log(log: object) -> None:
-    """Refuse a value that is no deletion log.
-
-    Raises `InvalidMediaError`: it is neither a function, nor "store", nor None.
-    """
+    """Refuse a value that is no deletion log: neither a function, nor "store", nor None."""
     if log is not None and log != IN_STORE and not callable(log):
         raise InvalidMediaError(
             f"deletion_log must be a function or {IN_STORE!r}, not {type(log).__name__}",
@@ -199,8 +192,7 @@ class Deleter:
     def one(self, reference: str) -> bool:
         """Delete one media item; False if it had no sidecar, so that at most a leftover was there.
 
-        Raises `HeldMediaError`: it is held. Raises `InvalidReferenceError`: the name is a folder's. Raises
-        `StorageError`: the storage failed; doing it again finishes it.
+        After a `StorageError` doing it again finishes it.
         """
         with ErrorContext(reference):
             wanted = [keys.sidecar_key(reference), keys.hold_key(reference)]
@@ -240,8 +232,7 @@ class Deleter:
                 sidecars[reference] = found
         foreign = [each for each in sidecars if not keys.is_own_name(each)]
         try:
-            if foreign:
-                promptkit.forget(self.backend, foreign, adopted=self.configuration.adopted)
+            promptkit.forget(self.backend, foreign, adopted=self.configuration.adopted)
         except MediaError as error:
             failed |= dict.fromkeys(foreign, error)
         return failed | self._delete({each: data for each, data in sidecars.items() if each not in failed})

@@ -29,7 +29,7 @@ from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar, leaving, with_leaving, without_leaving
 from fsmedia.models import mime
 from fsmedia.storage import Exclusion, PreconditionFailed, Write
-from fsmedia.storage.port import check_token, replace_object, storage_time
+from fsmedia.storage.port import check_token, delete_one, replace_object, storage_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -52,6 +52,7 @@ DEAD_AFTER = timedelta(minutes=10)
 
 No request of it can still be under way then: each is given up after the timeout, once asked again."""
 HEAD_BYTES = 8192
+"""Bytes kept from the beginning of a media, to tell what they are."""
 PIECE = 8 * 2**20
 _READ_AT_ONCE = 4 * PIECE
 """Bytes of all media of one step that are held in memory to compare them."""
@@ -848,7 +849,7 @@ def _catch(item: DeleteOperation, key: str, is_meant: Callable[[str], bool] | No
     if not meant and backend.head(key) is None:
         backend.rename(aside, key)
     else:
-        _delete(backend, aside)
+        delete_one(backend, aside)
     return meant
 
 
@@ -948,21 +949,21 @@ def _withdraw(backend: Backend, reference: str, seen: Seen) -> None:
         # Unless it was asked again for want of an answer: a mark that nobody stands behind would keep all waiting.
         if see(backend, reference).text != text:
             return  # somebody writes the name again: theirs
-    _delete(backend, keys.sidecar_key(reference))
+    delete_one(backend, keys.sidecar_key(reference))
 
 
 def drop_sidecar(backend: Backend, reference: str, seen: Seen) -> None:
     """Remove a sidecar without bytes, and never bytes: one that was changed since it was read stays."""
     key = keys.sidecar_key(reference)
     if keys.is_own_name(reference) or backend.exclusion not in (Exclusion.CONDITIONS, Exclusion.LOCK):
-        _delete(backend, key)
+        delete_one(backend, key)
     elif backend.exclusion is Exclusion.CONDITIONS:
         _withdraw(backend, reference, seen)
     else:
         with backend.lock([reference]):
             found = backend.fetch(reads=[key], heads=[reference])
             if found.reads[0] == seen.text and found.heads[0] is None:
-                _delete(backend, key)
+                delete_one(backend, key)
 
 
 def write_and_look(backend: Backend, reference: str, changed: Rewritten, marker: str | None = None) -> None:
@@ -995,11 +996,6 @@ def _look_after_rewrite(backend: Backend, reference: str, changed: Rewritten, ma
     if due and there[1] is None:
         # A sweep that still read the old sidecar took the new entry for an outdated one.
         backend.write(due[0], b"", DUE_TYPE)
-
-
-def _delete(backend: Backend, key: str) -> None:
-    for error in backend.delete([key]).values():
-        raise error
 
 
 def _gone(reference: str) -> MediaNotFoundError:

@@ -6,7 +6,7 @@ import os
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, fields
 from functools import partial
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from fsmedia.errors import ForeignCall, MediaError, StorageError
@@ -123,14 +123,16 @@ def run_windows(
 
     def lost(part: list[Item], error: Exception) -> Result:
         result = type(total)(examined=len(part))
-        failure = error if isinstance(error, MediaError) else _worker_error(error, again)
+        if not isinstance(error, MediaError):
+            error = StorageError(f"its worker failed ({type(error).__name__}: {str(error)[:200]})", next_step=again)
         for item in part:
-            result.fail(key(item), failure)
+            result.fail(key(item), error)
         return result
 
     only = next((_OnlyProcess(each.url, os.getpid()) for each in backends if each.in_one_process), None)
+    results: Iterator[Result]
     if executor is None:
-        results = _in_turn(work, context, parts, stopped)
+        results = (work(context, part) for part in takewhile(lambda _: not stopped(), parts))
     else:
         results = _submitted(executor, partial(_work_in_worker, work, context, only), parts, stopped, lost)
     for result in results:
@@ -140,23 +142,6 @@ def run_windows(
         if progress is not None:
             progress(total.examined)
     return total
-
-
-def _worker_error(error: Exception, again: str) -> StorageError:
-    return StorageError(f"its worker failed ({type(error).__name__}: {str(error)[:200]})", next_step=again)
-
-
-def _in_turn(
-    work: Callable[[Context, list[Item]], Result],
-    context: Context,
-    parts: Iterable[list[Item]],
-    stopped: Callable[[], bool],
-) -> Iterator[Result]:
-    """Do one window after the other in this thread."""
-    for part in parts:
-        if stopped():
-            return
-        yield work(context, part)
 
 
 def _submitted(

@@ -47,7 +47,7 @@ _index = _IndexLock()
 def read_index(data: bytes | None, key: str = keys.DEDUP_INDEX_KEY) -> dict[str, object]:
     """Return PromptKit's index, digest -> path; empty where there is none.
 
-    Raises `StorageError`: it can't be read.
+    Raises `StorageError`: it is damaged.
     """
     try:
         index = {} if data is None else from_json(data)
@@ -71,10 +71,7 @@ def index_keys(*, adopted: bool) -> list[str]:
 
 
 def whole_index(backend: Backend) -> dict[str, object]:
-    """Return what PromptKit's index says, where it lies and where it was set aside.
-
-    Raises `StorageError`: one of them can't be read.
-    """
+    """Return what PromptKit's index says, where it lies and where it was set aside."""
     places = index_keys(adopted=True)  # PromptKit may have come later than this package
     found = [read_index(data, key) for key, data in zip(places, backend.fetch(reads=places).reads, strict=True)]
     return {digest: path for index in reversed(found) for digest, path in index.items()}
@@ -95,15 +92,20 @@ def forget(
     """Set PromptKit's index aside if it names media items that are about to go, and take them out of what lies aside.
 
     `found`: what lies at `index_keys`, where that was read already. `adopted`: whether another program began the root.
-    Raises `StorageError`: the index can't be read or written; nothing has been deleted then.
+    After an error nothing has been deleted.
     """
     # Its paths are absolute, or relative to a working directory long gone, so what counts is how they end. A path that
     # ends alike elsewhere goes too: that costs PromptKit one more copy of those bytes, an entry too many their loss.
     wanted = set(references)
+    if not wanted:
+        return
     places = index_keys(adopted=adopted)
     if found is None:
         found = backend.fetch(reads=places).reads
-    touched = [_names(read_index(data, key), wanted) for key, data in zip(places, found, strict=True)]
+    touched = [
+        any(_is_of(path, wanted) for path in read_index(data, key).values())
+        for key, data in zip(places, found, strict=True)
+    ]
     if not any(touched):
         return
     # The lock is for storages that have nothing of their own to keep two threads apart.
@@ -153,8 +155,7 @@ def _joined(index: Mapping[str, object], wanted: set[str], text: bytes | None) -
 def carry(backend: Backend, index: Mapping[str, object], references: Mapping[str, str]) -> None:
     """Add media items that were copied from another root to this root's index, as the other one's index names them.
 
-    `index`: the other root's. `references`: references there -> references here; the bytes are here already. Raises
-    `StorageError`: this root's index can't be read or written.
+    `index`: the other root's. `references`: references there -> references here; the bytes are here already.
     """
     # Paths of this root: PromptKit trusts them, and those of the other root lead back there.
     found = {
@@ -176,13 +177,7 @@ def carry(backend: Backend, index: Mapping[str, object], references: Mapping[str
 
 def forget_replaced(backend: Backend, references: Collection[str], *, adopted: bool = True) -> None:
     """Do what must come before the bytes of media items are replaced; see `forget`."""
-    foreign = [each for each in references if not keys.is_own_name(each)]
-    if foreign:
-        forget(backend, foreign, adopted=adopted)
-
-
-def _names(index: Mapping[str, object], references: set[str]) -> bool:
-    return any(_is_of(path, references) for path in index.values())
+    forget(backend, [each for each in references if not keys.is_own_name(each)], adopted=adopted)
 
 
 def _is_of(path: object, references: set[str]) -> bool:

@@ -39,12 +39,12 @@ from fsmedia.format.messages import InlineReference
 from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import MediaContent, MediaRecord, Reference, local_copy
-from fsmedia.storage import SEEK_BLOCK, Entry
+from fsmedia.storage import SEEK_BLOCK, Entry, ReadableFile
 from fsmedia.storage.address import SCHEME, conf_stores, find_store, is_root, split_media_url
 from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
     from pathlib import Path
 
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from fsmedia.models.selection import Selection
     from fsmedia.storage import Backend
 
+T = TypeVar("T")
 _log = logging.getLogger("fsmedia")
 _NEXT_STEP = "list the store, or read the last sweep's report"
 # Sidecars that are read in one call while a selection is judged; more would be read in vain where a limit ends it.
@@ -69,20 +70,18 @@ _CORRUPT_STEP = "run fsmedia verify --deep; verify_reads=False reads it as it is
 
 
 class StoredFacts(NamedTuple):
-    """What is known of the bytes of a media item before they are read.
-
-    `size`: bytes. `sha256`: digest, in hex.
-    """
+    """What is known of the bytes of a media item before they are read; the digest is in hex."""
 
     size: int
     sha256: str
 
+    def met_by(self, data: bytes) -> bool:
+        """Return whether these are the bytes that were stored; the digest decides, whatever the size says."""
+        return sha256(data).hexdigest() == self.sha256
+
 
 def check_mode(verify_reads: object) -> None:
-    """Refuse what is no way to check reads.
-
-    Raises `InvalidMediaError`: it is none of True, False and "always".
-    """
+    """Refuse what is no way to check reads: it is none of True, False and "always"."""
     if not isinstance(verify_reads, bool) and verify_reads != "always":
         raise InvalidMediaError(
             f"verify_reads must be True, False or 'always', not {verify_reads!r}", next_step="leave it out"
@@ -117,25 +116,18 @@ class ReadCheck:
     facts: StoredFacts
 
     def check(self, data: bytes) -> bytes:
-        """Return the bytes of a whole read; where they are not those that were stored, read them once more.
-
-        Raises `CorruptMediaError`: they are not. Raises `MediaNotFoundError`: they are gone by now.
-        """
-        if self.is_met(data):
+        """Return the bytes of a whole read; where they are not those that were stored, read them once more."""
+        if self.facts.met_by(data):
             return data
         # Sidecar, then bytes: an overwrite writes the bytes first, so bytes read after a sidecar are at least as new.
         text = self.backend.read(keys.sidecar_key(self.reference))
         again = self.backend.read_range(keys.bytes_key(self.reference), None, None)
         if again is None:
-            raise MediaNotFoundError("no such media", next_step="list the store", reference=self.reference)
+            raise not_found(self.reference)
         facts = facts_of_name(self.reference) or facts_of_sidecar(text, self.reference)
-        if facts is not None and not facts_met(facts, again):
+        if facts is not None and not facts.met_by(again):
             self.judge(len(again), sha256(again).hexdigest())
         return again
-
-    def is_met(self, data: bytes) -> bool:
-        """Return whether these are the bytes that were stored."""
-        return facts_met(self.facts, data)
 
     def judge(self, size: int, digest: str | None) -> None:
         """Decide on bytes that are not what was expected, by the sidecar and the bytes of now.
@@ -155,26 +147,17 @@ class ReadCheck:
                 self.reference,
             )
             return
-        raise self.error(facts, size, digest)
+        if size != facts.size:
+            problem = f"{size} bytes were read where {facts.size} were stored"
+        else:
+            problem = f"its bytes are damaged: SHA-256 {(digest or '')[:12]}..., stored was {facts.sha256[:12]}..."
+        raise CorruptMediaError(problem, next_step=_CORRUPT_STEP, reference=self.reference)
 
     def _is_adopted(self, there: Entry, beside: Entry | None) -> bool:
         # A client writes the bytes first. Under a name that a store generated nobody writes a second time.
         if keys.is_own_name(self.reference) or beside is None or there.modified is None or beside.modified is None:
             return False
         return there.modified > beside.modified
-
-    def error(self, facts: StoredFacts, size: int, digest: str | None) -> CorruptMediaError:
-        """Return the error for bytes that are not those that were stored."""
-        if size != facts.size:
-            problem = f"{size} bytes were read where {facts.size} were stored"
-        else:
-            problem = f"its bytes are damaged: SHA-256 {(digest or '')[:12]}..., stored was {facts.sha256[:12]}..."
-        return CorruptMediaError(problem, next_step=_CORRUPT_STEP, reference=self.reference)
-
-
-def facts_met(facts: StoredFacts, data: bytes) -> bool:
-    """Return whether these are the bytes that were stored; the digest decides, whatever the size says."""
-    return sha256(data).hexdigest() == facts.sha256
 
 
 def absolute_range(reference: str, start: int | None, end: int | None) -> tuple[int | None, int | None]:
@@ -188,10 +171,7 @@ def absolute_range(reference: str, start: int | None, end: int | None) -> tuple[
 
 
 def check_range(backend: Backend, reference: str, data: bytes, start: int | None, end: int | None) -> bytes:
-    """Return the bytes of a range if they are as many as were asked for; looks at the media item only in doubt.
-
-    Raises `CorruptMediaError`: they are not.
-    """
+    """Return the bytes of a range if they are as many as were asked for; looks at the media item only in doubt."""
     if start is not None and end is not None and 0 <= start <= end and len(data) == end - start:
         return data
     # Fewer bytes than the range has: does the media end there, or was the answer cut?
@@ -200,7 +180,7 @@ def check_range(backend: Backend, reference: str, data: bytes, start: int | None
         answers = backend.fetch(reads=[keys.sidecar_key(reference)], heads=[reference])
         facts, there = facts_of_sidecar(answers.reads[0], reference), answers.heads[0]
         if there is None:
-            raise MediaNotFoundError("no such media", next_step="list the store", reference=reference)
+            raise not_found(reference)
         if facts is not None and facts.size != there.size:
             ReadCheck(backend, reference, facts).judge(there.size, None)
         size = there.size
@@ -234,7 +214,7 @@ def open_checked(
     return CheckedFile(file, ReadCheck(backend, reference, facts), lambda: backend.open(place, block_size=block_size))
 
 
-class CheckedFile(io.BufferedIOBase, BinaryIO):
+class CheckedFile(ReadableFile):
     """A binary file for reading whose bytes are compared with what was stored once it was read from start to end.
 
     Reads may repeat earlier parts. After a seek past what was read only lengths are checked.
@@ -242,17 +222,15 @@ class CheckedFile(io.BufferedIOBase, BinaryIO):
     `reopen`: opens the bytes anew: a whole read that fails is done once more.
     """
 
+    _file: BinaryIO
+
     def __init__(self, file: BinaryIO, check: ReadCheck, reopen: Callable[[], BinaryIO]) -> None:
-        self._file = file
+        super().__init__(file, check.reference)
         self._check = check
         self._reopen = reopen
-        self._position = 0
         self._hashed = 0
         self._hash = sha256()
         self._confirmed = False
-
-    def __repr__(self) -> str:
-        return f"<media {self._check.reference!r}{' closed' if self.closed else ''}>"
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read up to `size` bytes, all by default.
@@ -261,7 +239,7 @@ class CheckedFile(io.BufferedIOBase, BinaryIO):
         """
         if self._position == 0 and self._hashed == 0 and (size is None or size < 0):
             return self._read_whole()
-        with ErrorContext(self._check.reference):
+        with ErrorContext(self.path):
             data = self._file.read(-1 if size is None else size)
         self._account(data, at_end=size is None or size < 0 or (not data and size > 0))
         return data
@@ -271,36 +249,21 @@ class CheckedFile(io.BufferedIOBase, BinaryIO):
         # Whatever is wrong with the first answer shows by the digest, and is looked at below.
         with suppress(CorruptMediaError, StorageError):
             data = self._file.read()
-        if not self._check.is_met(data):
+        if not self._check.facts.met_by(data):
             # Nothing was handed out yet, so an overwrite under way is read again instead of refused.
             self._file.close()
-            with ErrorContext(self._check.reference):
+            with ErrorContext(self.path):
                 self._file = self._reopen()
                 data = self._file.read()
-                if not self._check.is_met(data):
+                if not self._check.facts.met_by(data):
                     self._check.judge(len(data), sha256(data).hexdigest())
         self._position = self._hashed = len(data)
         self._confirmed = True
         return data
 
-    def read1(self, size: int = -1, /) -> bytes:
-        """Read some bytes, by one call of the file below."""
-        with ErrorContext(self._check.reference):
-            data = cast("Any", self._file).read1(size)
-        self._account(data, at_end=not data and size != 0)
-        return cast("bytes", data)
-
-    def readinto(self, buffer: Any, /) -> int:
-        """Read into a buffer."""
-        view = memoryview(buffer).cast("B")
-        with ErrorContext(self._check.reference):
-            number = cast("Any", self._file).readinto(view) or 0
-        self._account(view[:number], at_end=not number and len(view) > 0)
-        return int(number)
-
     def readline(self, size: int | None = -1, /) -> bytes:
         """Read up to the end of a line."""
-        with ErrorContext(self._check.reference):
+        with ErrorContext(self.path):
             data = self._file.readline(-1 if size is None else size)
         self._account(data, at_end=not data and size != 0)
         return data
@@ -345,10 +308,6 @@ class CheckedFile(io.BufferedIOBase, BinaryIO):
         self._position = self._file.seek(offset, whence)
         return self._position
 
-    def tell(self) -> int:
-        """Return the position."""
-        return self._file.tell()
-
     @property
     def size(self) -> int:
         """Bytes of the whole file."""
@@ -363,48 +322,11 @@ class CheckedFile(io.BufferedIOBase, BinaryIO):
         """The path of a file of this machine; else the reference."""
         below = getattr(self._file, "name", None)
         # A key of an object store never begins with a slash, and may be that of shared bytes.
-        return below if isinstance(below, str) and below.startswith("/") else self._check.reference
-
-    @property
-    def path(self) -> str:
-        """The reference."""
-        return self._check.reference
-
-    @property
-    def blocksize(self) -> int:
-        """Bytes that a seek fetches from an object store."""
-        return int(getattr(self._file, "blocksize", SEEK_BLOCK))
-
-    @property
-    def loc(self) -> int:
-        """The position."""
-        return self._position
-
-    @property
-    def mode(self) -> str:
-        """How it was opened."""
-        return "rb"
+        return below if isinstance(below, str) and below.startswith("/") else self.path
 
     def fileno(self) -> int:
         """Return the descriptor of a file of this machine; what is read by it is not checked."""
         return self._file.fileno()
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return whether the file below can seek."""
-        return self._file.seekable()
-
-    def close(self) -> None:
-        """Close; may be called again."""
-        if not self.closed:
-            self._file.close()
-        super().close()
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.readline, b"")
 
 
 class StoredItem(NamedTuple):
@@ -494,11 +416,7 @@ class SelectionIndexLoader(Protocol):
 
 
 def find(backend: Backend, reference: str, *, with_hold: bool = False) -> StoredItem:
-    """Return a media item with its sidecar, and its hold on request, in one round trip.
-
-    Raises `MediaNotFoundError`: it is not there, or only half. Raises `InvalidReferenceError`: the reference names a
-    folder.
-    """
+    """Return a media item with its sidecar, and its hold on request, in one round trip; refuses what is only half."""
     wanted = [keys.sidecar_key(reference)]
     if with_hold:
         wanted.append(keys.hold_key(reference))
@@ -600,20 +518,10 @@ def may_have_moved(reference: str) -> bool:
     return keys.is_own_name(reference) and keys.pointer_of(reference) is None
 
 
-def moved_many(backend: Backend, references: Sequence[str]) -> dict[str, str]:
+def moved_many(backend: Backend, references: Iterable[str]) -> dict[str, str]:
     """Return the references that plain media items have since they share bytes; lists each of their folders once."""
-    found: dict[str, str] = {}
-    wanted = {each for each in references if may_have_moved(each)}
-    for folder in {each.rpartition("/")[0] for each in wanted}:
-        # In key order: where there are two, all processes take the same one.
-        for entry in sorted(backend.children(folder).entries):
-            if not keys.is_sidecar(entry.key):
-                continue
-            key = keys.media_key(entry.key)
-            old = keys.plain_reference(key)
-            if old in wanted and old not in found and exists(backend, key):
-                found[old] = key
-    return found
+    wanted = {each: each for each in references if may_have_moved(each)}
+    return _found_in_folders(backend, wanted, keys.plain_reference)
 
 
 def brought_many(backend: Backend, references: Iterable[str]) -> dict[str, str]:
@@ -621,18 +529,26 @@ def brought_many(backend: Backend, references: Iterable[str]) -> dict[str, str]:
 
     They have the same bytes, and the same name but for the generation.
     """
+    wanted = {same: each for each in references if (same := _without_generation(each)) is not None}
+    return _found_in_folders(backend, wanted, _without_generation)
+
+
+def _without_generation(reference: str) -> tuple[str | None, int, str] | None:
+    pointer = keys.pointer_of(reference)
+    return None if pointer is None else (keys.plain_reference(reference), pointer.size, pointer.digest)
+
+
+def _found_in_folders(backend: Backend, wanted: Mapping[T, str], same_of: Callable[[str], T | None]) -> dict[str, str]:
+    """Return the present names of media items, by what the old and the present name have in common."""
     found: dict[str, str] = {}
-    wanted: dict[str, dict[tuple[str | None, int, str], str]] = {}
-    for each in references:
-        pointer = keys.pointer_of(each)
-        if pointer is not None:
-            same = wanted.setdefault(each.rpartition("/")[0], {})
-            same[keys.plain_reference(each), pointer.size, pointer.digest] = each
-    for folder, names in wanted.items():
+    for folder in {each.rpartition("/")[0] for each in wanted.values()}:
+        # In key order: where there are two, all processes take the same one.
         for entry in sorted(backend.children(folder).entries):
-            key = keys.media_key(entry.key) if keys.is_sidecar(entry.key) else ""
-            pointer = keys.pointer_of(key)
-            old = None if pointer is None else names.get((keys.plain_reference(key), pointer.size, pointer.digest))
+            if not keys.is_sidecar(entry.key):
+                continue
+            key = keys.media_key(entry.key)
+            same = same_of(key)
+            old = None if same is None else wanted.get(same)
             if old is not None and old != key and old not in found and exists(backend, key):
                 found[old] = key
     return found
@@ -702,8 +618,7 @@ def open_bytes(
 ) -> BinaryIO:
     """Open the bytes of a media item.
 
-    `verify_reads`: compare them with what was stored; off for those who hash them themselves. Raises
-    `MediaNotFoundError`: they are not there.
+    `verify_reads`: compare them with what was stored; off for those who hash them themselves.
     """
     try:
         return open_found(backend, reference, verify_reads=verify_reads, block_size=block_size)
@@ -736,10 +651,7 @@ def open_found(backend: Backend, reference: str, *, verify_reads: VerifyReads, b
 def read_found(
     backend: Backend, reference: str, start: int | None, end: int | None, *, verify_reads: VerifyReads
 ) -> bytes | None:
-    """Read a media item, all of it or a range that is counted as in slices; None where there is nothing.
-
-    Raises `CorruptMediaError`: what was read is not what was stored.
-    """
+    """Read a media item, all of it or a range that is counted as in slices; None where there is nothing."""
     where, sidecar, facts = keys.bytes_key(reference), keys.sidecar_key(reference), None
     whole = start is None and end is None
     pointer = keys.pointer_of(reference)
@@ -785,10 +697,7 @@ def chunks_of(file: BinaryIO, start: int | None = None, end: int | None = None) 
 
 
 def signed_url(backend: Backend, reference: str, lifetime: timedelta, configuration: Configuration) -> str:
-    """Return a URL under which other programs get a media's bytes.
-
-    Raises `MediaNotFoundError`: there is no such media.
-    """
+    """Return a URL under which other programs get a media's bytes."""
     if keys.pointer_of(reference) is not None:
         return shared_url(backend, reference, lifetime, configuration)
     url = backend.sign(reference, lifetime)
@@ -850,10 +759,7 @@ class StoredBytes:
 
 
 def record_of(item: StoredItem, configuration: Configuration) -> MediaRecord:
-    """Return the record of a media item; path and storage fill in what no sidecar says.
-
-    Raises `CorruptSidecarError`: its sidecar can't be read.
-    """
+    """Return the record of a media item; path and storage fill in what no sidecar says."""
     updates: dict[str, object] = {}
     if item.hold is not None:
         updates["hold"] = holds.parse(item.hold, item.entry.key).reason
@@ -892,10 +798,7 @@ def foreign_record(entry: Entry, configuration: Configuration) -> MediaRecord:
 
 
 def content_of(item: StoredItem, configuration: Configuration, path: str | None) -> MediaContent:
-    """Return the content of a media item, with its bytes named by a path of this machine, else by reference.
-
-    Raises `CorruptSidecarError`: its sidecar can't be read.
-    """
+    """Return the content of a media item, with its bytes named by a path of this machine, else by reference."""
     reference = item.entry.key
     if item.sidecar is None:
         metadata: MediaMetadata = foreign_record(item.entry, configuration)
@@ -929,8 +832,7 @@ def expiry_of(
 ) -> datetime | None:
     """Return when a media item expires: what its sidecar says, else what the name of its policy means.
 
-    `modified`: when its bytes were written, for a sidecar without a time. Raises `CorruptSidecarError`: the sidecar has
-    wrong values.
+    `modified`: when its bytes were written, for a sidecar without a time.
     """
     retention = sidecar.retention(reference)
     # The sidecar's own instant is the truth; the name counts where none was written, as PromptKit does.
@@ -978,14 +880,9 @@ def paired(entries: Iterable[Entry], *, shown_only: bool = False) -> Iterator[Li
     yield from waiting.values()
 
 
-def shown_pairs(entries: Iterable[Entry]) -> Iterator[ListedPair]:
-    """Pair what lies outside `.fsmedia/`, without temporary files and PromptKit's index."""
-    return paired(entries, shown_only=True)
-
-
 def listed(entries: Iterable[Entry]) -> Iterator[ListedItem]:
     """Yield the media of a listing in key order; neither bytes of a store under way nor sidecars without bytes."""
-    for name, data, sidecar in shown_pairs(entries):
+    for name, data, sidecar in paired(entries, shown_only=True):
         pointer = None if sidecar is None else keys.pointer_of(name)
         if sidecar is not None and pointer is not None:
             # Its bytes lie elsewhere, whatever lies here: the name tells their size, and which they are.
@@ -1008,8 +905,7 @@ def select(
     Where the selection names the id of the store's organization mode, only that id's folder is listed.
 
     `held`: only media items that are held, or only those that are not. `shortcut`: an index to ask instead of reading
-    unchanged sidecars; the result is the same with and without. Raises `InvalidMediaError`: the limit is no number from
-    0.
+    unchanged sidecars; the result is the same with and without.
     """
     if limit is not None and (not isinstance(limit, int) or limit < 0):
         raise InvalidMediaError(f"limit must be a number from 0, not {limit!r}")
@@ -1051,27 +947,21 @@ def select_newest(
     """Give the references that meet a selection and have the latest timestamps, the newest first.
 
     All that are selected are looked at; only `count` of them are held in memory.
-
-    Raises `InvalidMediaError`: the count is no number from 0.
     """
     if not isinstance(count, int) or isinstance(count, bool) or count < 0:
         raise InvalidMediaError(f"newest must be a number from 0, not {count!r}")
 
     def dated() -> Iterator[tuple[datetime, str]]:
-        nested, index, loader, read = NestedStores(), None, shortcut, 0
+        nested, reader = NestedStores(), _SidecarReader(backend, shortcut)
         items = selected(backend, configuration, selection, shortcut, nested=nested)
         while batch := list(islice(items, _BATCH)):
-            times: dict[str, datetime | None] = {}
+            index, times = reader.index, dict[str, datetime | None]()
             times |= {each.entry.key: None if index is None else index.timestamp(each.listed) for each in batch}
             unknown = [each for each in batch if times[each.entry.key] is None]
-            wanted = [each.entry.key for each in unknown if each.text is None and each.listed.has_sidecar]
-            texts: dict[str, bytes | None] = dict(zip(wanted, _read_all(backend, wanted), strict=True))
+            texts = reader.read([each.entry.key for each in unknown if each.text is None and each.listed.has_sidecar])
             for each in unknown:
                 item = StoredItem(each.entry, each.text or texts.get(each.entry.key))
                 times[each.entry.key] = _record_or_path_record(item, configuration).timestamp
-            read += len(wanted)
-            if loader is not None and read >= loader.after:
-                index, loader = loader.load(), None
             yield from ((times[each.entry.key] or _NO_TIME, each.entry.key) for each in batch)
         nested.told(backend)
 
@@ -1081,8 +971,24 @@ def select_newest(
     return found()
 
 
-def _read_all(backend: Backend, references: Sequence[str]) -> Sequence[bytes | None]:
-    return backend.fetch(reads=[keys.sidecar_key(each) for each in references]).reads if references else ()
+@dataclass(slots=True)
+class _SidecarReader:
+    """Reads sidecars for a selection, and loads its index once so many were read that this is worth it."""
+
+    backend: Backend
+    loader: SelectionIndexLoader | None
+    index: SelectionIndex | None = None
+    number: int = 0
+
+    def read(self, references: Sequence[str]) -> dict[str, bytes | None]:
+        if not references:
+            return {}
+        found = self.backend.fetch(reads=[keys.sidecar_key(each) for each in references]).reads
+        self.number += len(references)
+        # Loading the index costs requests as well: short listings never pay for it, and long ones do so once.
+        if self.loader is not None and self.number >= self.loader.after:
+            self.index, self.loader = self.loader.load(), None
+        return dict(zip(references, found, strict=True))
 
 
 def selected(
@@ -1104,8 +1010,8 @@ def selected(
 
     def found(folder: str) -> Iterator[SelectedItem]:
         known = configuration.organization if folder == ours else None
-        item_filter = _SelectionFilter(backend, configuration, selection, known, shortcut)
-        return _filtered(listed(nested.entries(backend, folder)), item_filter)
+        item_filter = _SelectionFilter(configuration, selection, known, _SidecarReader(backend, shortcut))
+        return item_filter.selected(listed(nested.entries(backend, folder)))
 
     # Keys sort as their folders do with a slash behind, and none lies in two of them.
     return chain.from_iterable(map(found, sorted(folders, key=lambda folder: f"{folder}/")))
@@ -1127,46 +1033,37 @@ def is_reference(key: str) -> bool:
     return True
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _SelectionFilter:
     """Decides which listed items meet a selection: by the path, else by an index, else by the sidecar."""
 
-    backend: Backend
     configuration: Configuration
     selection: Selection
     known: OrganizationMode | None
-    shortcut: SelectionIndexLoader | None
-    index: SelectionIndex | None = None
-    read: int = 0
+    sidecars: _SidecarReader
 
-    def meeting(self, items: list[ListedItem]) -> Iterator[SelectedItem]:
-        """Return those of some items that meet the selection."""
-        asking = [item for item in items if not _is_decided_by_path(item, self.selection, self.known)]
-        met = dict.fromkeys((item.entry.key for item in items), True)
+    def selected(self, items: Iterator[ListedItem]) -> Iterator[SelectedItem]:
+        """Return those of the items that meet the selection."""
+        while batch := list(islice(items, _BATCH)):
+            yield from self._meeting([item for item in batch if is_reference(item.entry.key)])
+
+    def _meeting(self, items: list[ListedItem]) -> Iterator[SelectedItem]:
+        index, met = self.sidecars.index, dict.fromkeys((item.entry.key for item in items), True)
         wanted: list[ListedItem] = []
-        for item in asking:
-            if item.has_sidecar:
-                answer = None if self.index is None else self.index.meets(item)
-                if answer is None:
-                    wanted.append(item)
-                else:
-                    met[item.entry.key] = answer
+        for item in items:
+            if _is_decided_by_path(item, self.selection, self.known):
+                continue
+            answer = None if index is None or not item.has_sidecar else index.meets(item)
+            if answer is None and item.has_sidecar:
+                wanted.append(item)
             else:
-                met[item.entry.key] = self._matches(item, None)
-        texts = dict(zip((item.entry.key for item in wanted), self._sidecars(wanted), strict=True)) if wanted else {}
+                met[item.entry.key] = self._matches(item, None) if answer is None else answer
+        texts = self.sidecars.read([item.entry.key for item in wanted])
         for item in wanted:
             data = texts[item.entry.key]
             # No sidecar any more: the item was deleted since it was listed.
             met[item.entry.key] = data is not None and self._matches(item, data)
         yield from (SelectedItem(item, texts.get(item.entry.key)) for item in items if met[item.entry.key])
-
-    def _sidecars(self, items: list[ListedItem]) -> list[bytes | None]:
-        self.read += len(items)
-        found = self.backend.fetch(reads=[keys.sidecar_key(item.entry.key) for item in items]).reads
-        # Loading the index costs requests as well: short listings never pay for it, and long ones do so once.
-        if self.shortcut is not None and self.read >= self.shortcut.after:
-            self.index, self.shortcut = self.shortcut.load(), None
-        return found
 
     def _matches(self, item: ListedItem, data: bytes | None) -> bool:
         record = _record_or_path_record(StoredItem(item.entry, data), self.configuration)
@@ -1175,11 +1072,6 @@ class _SelectionFilter:
             field = self.known.id_field
             record = record.model_copy(update={field: self.selection.words.get(field)})
         return self.selection.matches(record)
-
-
-def _filtered(items: Iterator[ListedItem], item_filter: _SelectionFilter) -> Iterator[SelectedItem]:
-    while batch := list(islice(items, _BATCH)):
-        yield from item_filter.meeting([item for item in batch if is_reference(item.entry.key)])
 
 
 def _is_decided_by_path(item: ListedItem, selection: Selection, known: OrganizationMode | None) -> bool:
@@ -1221,9 +1113,6 @@ def _with_reference(entry: Entry | None, reference: str) -> Entry | None:
     return entry if entry is None or entry.key == reference else entry._replace(key=reference)
 
 
-T = TypeVar("T")
-
-
 @dataclass(frozen=True, slots=True)
 class References:
     """The references of one store."""
@@ -1233,10 +1122,7 @@ class References:
     verify_reads: VerifyReads = False
 
     def key(self, reference: str) -> str:
-        """Return the key that a reference names: below the root, as a URL of the root, or as a `media://` URL.
-
-        Raises `InvalidReferenceError`: it can't name a media of this store.
-        """
+        """Return the key that a reference names: below the root, as a URL of the root, or as a `media://` URL."""
         key = keys.check_reference(self._spelled(reference))
         set_reference(key)
         return key
@@ -1268,10 +1154,7 @@ class References:
         return key
 
     def apply(self, reference: str, function: Callable[[str], T]) -> T:
-        """Call a function with a media's key; where it finds nothing, again with the media's present name.
-
-        Raises `MediaNotFoundError`: under neither name.
-        """
+        """Call a function with a media's key; where it finds nothing, again with the media's present name."""
         key = self.key(reference)
         with ErrorContext(key):
             try:
@@ -1302,17 +1185,11 @@ class References:
             return exists(self.backend, key) or self.moved_to(key) is not None
 
     def open(self, reference: str) -> BinaryIO:
-        """Open a media's bytes.
-
-        Raises `MediaNotFoundError`: there is no such media.
-        """
+        """Open a media's bytes."""
         return self.apply(reference, lambda key: open_bytes(self.backend, key, verify_reads=self.verify_reads))
 
     def read(self, reference: str, start: int | None, end: int | None) -> bytes:
-        """Read a media's bytes, all or a range.
-
-        Raises `MediaNotFoundError`: there is no such media.
-        """
+        """Read a media's bytes, all or a range."""
 
         def found(key: str) -> bytes:
             data = read_found(self.backend, key, start, end, verify_reads=self.verify_reads)

@@ -69,10 +69,7 @@ class SettingsFile:
         return {} if self._written is None else self._written.views
 
     def check_exists(self) -> None:
-        """Refuse a root that holds neither settings nor media; one listing, and only where there are no settings.
-
-        Raises `MediaNotFoundError`: there is no store.
-        """
+        """Refuse a root that holds neither settings nor media; one listing, and only where there are no settings."""
         if self._written is not None:
             return
         nested = NestedStores()
@@ -116,10 +113,7 @@ class SettingsFile:
         self._written = found
 
     def _read_back(self) -> Configuration:
-        """Return the settings that were just created; a server under load may not show them whole at once.
-
-        Raises `StorageError`: however often they were read, they were not there, or damaged.
-        """
+        """Return the settings that were just created; a server under load may not show them whole at once."""
         for attempt in range(LOOKS):
             try:
                 found = self._load()
@@ -143,8 +137,6 @@ class SettingsFile:
 
         A root that was unmounted, or a folder that can't be listed, looks like an empty store. Asked before anything
         is deleted or proved by what a listing showed.
-
-        Raises `StorageError`: it is gone: the listing may have been one of another place.
         """
         if self._written is not None and self._load() is None:
             raise StorageError(
@@ -154,11 +146,7 @@ class SettingsFile:
             )
 
     def complete_due_index(self) -> Configuration:
-        """Record that the due index names every media item that expires.
-
-        Raises `StorageError`: the settings could not be written. Raises `StoreConflictError`: others kept changing the
-        settings.
-        """
+        """Record that the due index names every media item that expires."""
         self.settle()
         # With what an older version turned on beside the settings: `configuration` has read that.
         update_object(self._backend, keys.CONFIGURATION_KEY, self._with_complete_index, SETTINGS_TYPE)
@@ -194,8 +182,12 @@ class SettingsFile:
         data = found.reads[0]
         if data is None:
             return None
-        on = [each for each, entry in zip(switches, found.heads, strict=True) if entry is not None]
-        configuration = _with_switches(Configuration.parse(data), on)
+        on = {each for each, entry in zip(switches, found.heads, strict=True) if entry is not None}
+        configuration = Configuration.parse(data)
+        if "deduplicate" in on:
+            configuration = replace(configuration, deduplicate=True)
+        if "due-index-complete" in on:
+            configuration = replace(configuration, due_index="complete")
         configuration.check(self._settings)
         return configuration
 
@@ -236,8 +228,7 @@ def refuse_nesting(backend: Backend, *, is_used: bool) -> None:
     """Refuse to make a store inside another one or around one; asked only where settings are about to be written.
 
     `is_used`: whether anything lies at the root: then the folders right below it are looked into, too. `verify` finds
-    what lies deeper. Raises `StoreConflictError`: there is one: the outer store would take the inner one's files for
-    media of its own.
+    what lies deeper. The outer store would take the inner one's files for media of its own.
     """
     outer = backend.store_above()
     if outer is not None:
@@ -255,10 +246,3 @@ def refuse_nesting(backend: Backend, *, is_used: bool) -> None:
             f"no store can be made at {backend.url}, around the store at {backend.url}/{inner}",
             next_step="choose a root beside it, or move that store away first",
         )
-
-
-def _with_switches(found: Configuration, switches: list[str]) -> Configuration:
-    """Return settings with some one-way switches on."""
-    if "deduplicate" in switches:
-        found = replace(found, deduplicate=True)
-    return replace(found, due_index="complete") if "due-index-complete" in switches else found

@@ -11,6 +11,7 @@ import inspect
 import logging
 import sys
 from collections.abc import Sized
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 from importlib import import_module
@@ -21,7 +22,7 @@ from fsmedia.errors import BulkError, ForeignCall, InvalidMediaError, MediaError
 from fsmedia.models import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
     from fsmedia.core.opentelemetry import ActiveSpan, Recorder
@@ -121,6 +122,15 @@ class Observer:
             _current.reset(token)
 
 
+@contextmanager
+def _logged_failures() -> Iterator[None]:
+    """Log whatever fails in telemetry itself, which must not reach the operation."""
+    with ForeignCall() as call:
+        yield
+    if call.error is not None:
+        _log.warning("telemetry failed with %s", _where(call.error))
+
+
 class RunningOperation:
     """An operation that runs. In its block `add_facts` adds to it; at the end of the block it is reported."""
 
@@ -137,7 +147,7 @@ class RunningOperation:
         self._begun = perf_counter()
         self._span: ActiveSpan | None = None
         if recorder is not None:
-            with _LOG_FAILURES:
+            with _logged_failures():
                 self._span = recorder.begin(operation, backend=observer.backend, url=observer.url)
 
     def add(self, operation: str, facts: Mapping[str, Any]) -> None:
@@ -145,19 +155,17 @@ class RunningOperation:
         if operation == self.operation:
             self.facts.update(facts)
             return
-        with _LOG_FAILURES:
+        with _logged_failures():
             self._report_part(operation, facts)
 
     def fail(self, error: BaseException) -> None:
         """Set the error that the operation ends with."""
         self._error = error
 
+    @_logged_failures()
     def add_result(self, result: object) -> None:
         """Add the facts in a result: those of a record, the numbers of a report, the errors among many results."""
-        with _LOG_FAILURES:
-            self._add_result(result, _PARTS.get(self.operation))
-
-    def _add_result(self, result: object, part: str | None) -> None:
+        part = _PARTS.get(self.operation)
         if isinstance(result, list):
             errors = [each for each in result if isinstance(each, MediaError)]
             self.facts.update(count=len(result) - len(errors), failed=len(errors))
@@ -220,7 +228,7 @@ class RunningOperation:
     def __enter__(self) -> Self:
         self._token = _current.set(self)
         if self._span is not None:
-            with _LOG_FAILURES:
+            with _logged_failures():
                 self._span.enter()
         return self
 
@@ -229,7 +237,7 @@ class RunningOperation:
     ) -> None:
         duration = timedelta(seconds=perf_counter() - self._begun)
         _current.reset(self._token)
-        with _LOG_FAILURES:
+        with _logged_failures():
             self._end(error or self._error, duration)
 
     def _end(self, error: BaseException | None, duration: timedelta) -> None:
@@ -246,22 +254,6 @@ class RunningOperation:
             self._span.end(event)
 
 
-class _LoggedFailures:
-    """Logs whatever fails in telemetry itself, which must not reach the operation."""
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        if isinstance(error, Exception):
-            _log.warning("telemetry failed with %s", _where(error))
-            return True
-        return False
-
-
-_LOG_FAILURES = _LoggedFailures()
 _SUPPRESSED: Any = object()
 """Stands in the place of an operation while hooks run: what they do is not reported."""
 # A context variable: it follows an operation into its coroutines, and each thread has its own.

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic_core import from_json
 
 from fsmedia.core import blobs, commit, holds, named, promptkit, records
-from fsmedia.core.ingest import HEAD_BYTES
-from fsmedia.core.named import ContentDigest, read_digest, with_facts
+from fsmedia.core.named import HEAD_BYTES, ContentDigest, read_digest, with_facts
 from fsmedia.errors import CorruptSidecarError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
@@ -35,12 +34,12 @@ from fsmedia.maintenance.survey import (
     ObjectItem,
     VerifyContext,
     VerifyResult,
-    delete_one,
     entries_of,
     marker_name,
 )
 from fsmedia.models import ContentFields, Hold, MediaMetadata, Reference, mime
 from fsmedia.storage import Entry, Upload, Write
+from fsmedia.storage.port import delete_one
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -27,7 +27,7 @@ from pydantic_core import from_json, to_json
 
 from fsmedia.core import holds, promptkit, records
 from fsmedia.core.parallel import JobResult, windows
-from fsmedia.core.records import shown_pairs
+from fsmedia.core.records import paired
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.format.layout import ids_of_path
@@ -232,7 +232,7 @@ def digest_prefix(digest: str) -> int:
 
 def owned_pairs(entries: Iterable[Entry]) -> Iterator[ListedPair]:
     """Yield what has an owner, sidecars alone too; not the bytes of a store under way, which are a leftover at most."""
-    return (pair for pair in shown_pairs(entries) if pair.has_sidecar or not keys.is_own_name(pair.key))
+    return (pair for pair in paired(entries, shown_only=True) if pair.has_sidecar or not keys.is_own_name(pair.key))
 
 
 def sidecar_values(data: bytes | None, key: str) -> tuple[dict[str, Any], bool]:

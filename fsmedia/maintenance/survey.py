@@ -32,6 +32,7 @@ from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import Finding
 from fsmedia.storage import Entry
 from fsmedia.storage.listing import NestedStores
+from fsmedia.storage.port import delete_one
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -755,12 +756,6 @@ class Cleaner:
     def _keep(self, kind: FindingKind, entry: Entry) -> None:
         detail = _LIVING if kind == "mark" else DETAILS[kind]
         self.result.find(kind, entry.key, detail, harmless=True, size_bytes=entry.size)
-
-
-def delete_one(backend: Backend, key: str) -> None:
-    """Delete one object, or raise what went wrong; an answer that it is not there is asked for twice."""
-    for error in backend.delete([key]).values():
-        raise error
 
 
 def remove_lone_bytes(backend: Backend, key: str) -> bool:

@@ -15,7 +15,18 @@ from fsspec.utils import get_protocol
 from fsmedia.errors import InvalidReferenceError
 from fsmedia.storage.errors import PreconditionFailed, secrets_of, storage_error
 from fsmedia.storage.local import LocalBackend
-from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Exclusion, Fetched, Stage, Upload, Write, missing_package
+from fsmedia.storage.port import (
+    SEEK_BLOCK,
+    Backend,
+    Entry,
+    Exclusion,
+    Fetched,
+    ReadableFile,
+    Stage,
+    Upload,
+    Write,
+    missing_package,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +41,7 @@ __all__ = [
     "Exclusion",
     "Fetched",
     "PreconditionFailed",
+    "ReadableFile",
     "Stage",
     "Upload",
     "Write",

@@ -42,7 +42,17 @@ from fsmedia.format import keys
 from fsmedia.models import public_url
 from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, check_absence, secrets_of
 from fsmedia.storage.listing import KeyOrder
-from fsmedia.storage.port import SEEK_BLOCK, Backend, Entry, Exclusion, Fetched, Listing, VersionRules, Write
+from fsmedia.storage.port import (
+    SEEK_BLOCK,
+    Backend,
+    Entry,
+    Exclusion,
+    Fetched,
+    Listing,
+    ReadableFile,
+    VersionRules,
+    Write,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -118,26 +128,14 @@ def headers_of_answer(kind: str, mime_type: str | None, disposition: str, filena
     return {name: value for name, value in ((kind, mime_type), (disposition, shown)) if value is not None}
 
 
-class TranslatedFile(io.BufferedIOBase, BinaryIO):
-    """A binary file for reading over one of fsspec's, with translated errors and a growing read-ahead.
-
-    It tells of itself what fsspec's own files do.
-    """
-
-    # typing's BinaryIO would say None, and programs like `wave` believe it.
-    mode = "rb"
+class TranslatedFile(ReadableFile):
+    """A binary file for reading over one of fsspec's, with translated errors and a growing read-ahead."""
 
     def __init__(self, file: Any, key: str, secrets: frozenset[str]) -> None:
-        self.path = key
-        self.blocksize = int(getattr(file, "blocksize", None) or SEEK_BLOCK)
-        self._file = file
+        super().__init__(file, key)
         self._secrets = secrets
-        self._position = 0
         self._ahead = memoryview(b"")
         self._window = 0
-
-    def __repr__(self) -> str:
-        return f"<media {self.path!r}{' closed' if self.closed else ''}>"
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read up to `size` bytes, all by default.
@@ -145,7 +143,7 @@ class TranslatedFile(io.BufferedIOBase, BinaryIO):
         Who reads on where the last read ended gets more and more ahead, so that small reads of a large media do not
         cost a request each; a seek starts small again.
         """
-        self._check()
+        self._check_open()
         if size is None or size < 0:
             data = bytes(self._ahead) + self._fetch(-1)
             self._ahead = memoryview(b"")
@@ -159,8 +157,6 @@ class TranslatedFile(io.BufferedIOBase, BinaryIO):
             self._window = min(max(2 * self._window, SEEK_BLOCK), MOST_AHEAD)
         self._position += len(data)
         return data
-
-    read1 = read
 
     def _fetch(self, size: int) -> bytes:
         start, end = self._position + len(self._ahead), getattr(self._file, "size", None)
@@ -190,22 +186,15 @@ class TranslatedFile(io.BufferedIOBase, BinaryIO):
             )
         return data
 
-    def readinto(self, buffer: Any, /) -> int:
-        """Read into a buffer."""
-        view = memoryview(buffer).cast("B")
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
-
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Move; nothing is fetched before the next read."""
-        self._check()
+        self._check_open()
         if whence not in (io.SEEK_SET, io.SEEK_CUR, io.SEEK_END):
             raise ValueError(f"invalid whence ({whence}, should be 0, 1 or 2)")
         if whence == io.SEEK_SET and offset < 0:
             raise ValueError(f"negative seek position {offset}")
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}.get(whence)
-        wanted = max(0, (self._end() if start is None else start) + offset)
+        wanted = max(0, (self.size if start is None else start) + offset)
         skipped = wanted - self._position
         if 0 <= skipped <= len(self._ahead):
             self._ahead = self._ahead[skipped:]
@@ -218,21 +207,7 @@ class TranslatedFile(io.BufferedIOBase, BinaryIO):
 
     @property
     def size(self) -> int:
-        """Bytes of the whole file."""
-        return self._end()
-
-    @property
-    def name(self) -> str:
-        """The key."""
-        return self.path
-
-    @property
-    def loc(self) -> int:
-        """The position."""
-        return self._position
-
-    def _end(self) -> int:
-        """Return the size; files that do not tell it are asked by a seek."""
+        """Bytes of the whole file; files that do not tell it are asked by a seek."""
         size = getattr(self._file, "size", None)
         if isinstance(size, int):
             return size
@@ -243,37 +218,11 @@ class TranslatedFile(io.BufferedIOBase, BinaryIO):
 
     def peek(self, size: int = 0, /) -> bytes:
         """Return bytes ahead without moving; `readline` looks for the end of the line in them."""
-        self._check()
+        self._check_open()
         if not self._ahead:
             self._ahead = memoryview(self._fetch(max(size, self._window, _LINE_AHEAD)))
             self._window = min(max(2 * self._window, SEEK_BLOCK), MOST_AHEAD)
         return bytes(self._ahead[: max(size, _LINE_AHEAD)])
-
-    def tell(self) -> int:
-        """Return the position."""
-        self._check()
-        return self._position
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def close(self) -> None:
-        """Close; may be called again."""
-        if not self.closed:
-            self._file.close()
-        super().close()
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.readline, b"")
-
-    def _check(self) -> None:
-        if self.closed:
-            raise ValueError("I/O operation on closed file")
 
 
 class BufferedStage:

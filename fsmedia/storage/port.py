@@ -7,6 +7,7 @@ the key and no secret. All methods may be called from any thread, in a forked ch
 
 from __future__ import annotations
 
+import io
 import logging
 import time
 from abc import ABC, abstractmethod
@@ -53,6 +54,72 @@ class Listing(NamedTuple):
 
     entries: list[Entry]
     folders: list[str]
+
+
+class ReadableFile(io.BufferedIOBase, BinaryIO):
+    """A binary file for reading over another one; tells of itself what fsspec's own files do.
+
+    Subclasses give `read`, `seek`, `peek` and `size`, and keep `_position`.
+    """
+
+    # typing's BinaryIO would say None, and programs like `wave` believe it.
+    mode = "rb"
+
+    def __init__(self, file: Any, path: str) -> None:
+        self.path = path
+        self.blocksize = int(getattr(file, "blocksize", None) or SEEK_BLOCK)
+        self._file = file
+        self._position = 0
+
+    def __repr__(self) -> str:
+        return f"<media {self.path!r}{' closed' if self.closed else ''}>"
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """Read as `read` does."""
+        return self.read(size)
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read into a buffer."""
+        view = memoryview(buffer).cast("B")
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return self.path
+
+    @property
+    def loc(self) -> int:
+        """The position."""
+        return self._position
+
+    def tell(self) -> int:
+        """Return the position."""
+        self._check_open()
+        return self._position
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def close(self) -> None:
+        """Close; may be called again."""
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.readline, b"")
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
 
 
 class Upload(NamedTuple):
@@ -359,8 +426,7 @@ class Backend(ABC):
         know conditions keep one for this.
         """
         del if_token
-        for error in self.delete([key]).values():
-            raise error
+        delete_one(self, key)
 
     @abstractmethod
     def local_path(self, key: str) -> str | None:
@@ -494,6 +560,12 @@ def check_token(key: str, found: bytes | None, token: str | None) -> None:
 
 UPDATE_ROUNDS = 16
 """How often an object is read and changed again that others replace meanwhile."""
+
+
+def delete_one(backend: Backend, key: str) -> None:
+    """Delete one object, or raise what went wrong; an answer that it is not there is asked for twice."""
+    for error in backend.delete([key]).values():
+        raise error
 
 
 def update_object(
