@@ -18,6 +18,7 @@ from fsmedia.catalog.schema import COARSEST
 from fsmedia.core import promptkit, records
 from fsmedia.core.named import read_digest
 from fsmedia.core.parallel import run_windows, windows
+from fsmedia.core.settings_file import refuse_nesting
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys, wav
 from fsmedia.format.sidecar import Sidecar
@@ -104,11 +105,16 @@ def verify(
     now = storage_time(backend) if writes else datetime.now(UTC)
     if now is None:
         raise StorageError(f"{backend.url} tells no times, so it can't be told what is old")
-    completing = repair is True and settings_file.configuration.due_index != "complete"
+    completing, refused = repair is True and settings_file.configuration.due_index != "complete", VerifyResult()
+    # Read again only where it matters: another process may have made the index complete meanwhile.
+    configuration = settings_file.reload() if completing else settings_file.configuration
+    if completing and not settings_file.is_settled:
+        # Before the first entry: where no settings can be written, the index stays partial.
+        refused.guard(keys.CONFIGURATION_KEY, partial(refuse_nesting, backend, is_used=True))
+        completing = not refused.failed
     context = VerifyContext(
         backend,
-        # Read again only where it matters: another process may have made the index complete meanwhile.
-        settings_file.reload() if completing else settings_file.configuration,
+        configuration,
         before(now, grace),
         now,
         deep=deep,
@@ -118,7 +124,7 @@ def verify(
         completing=completing,
     )
     survey = Survey(CatalogComparison(backend, settings_file, datetime.now(UTC) - COARSEST))
-    verification = Verification(context, settings_file, survey, force, executor, progress, found)
+    verification = Verification(context, settings_file, survey, force, executor, progress, found, refused)
     return verification.run(leftovers=repair == LEFTOVERS)
 
 

@@ -235,6 +235,21 @@ def test_sweeps_and_the_due_index_leave_it(nested, clock):
     assert nested.is_untouched()
 
 
+@ON_S3_TOO
+def test_no_due_entry_is_written_where_it_keeps_the_index_from_being_complete(storage, inside, clock):
+    """Around another store no settings can be made: entries lay there of an index that nobody marked complete."""
+    inside("team-b").create()
+    for key, data in {"run-1/a.png": b"\x89PNG", "run-1/a.png.meta": b'{"policy_name": "retain-9days"}'}.items():
+        storage.write(key, data)
+    before = storage.contents()
+    for dry_run in (True, False):
+        report = opened(storage, clock).verify(repair=True, dry_run=dry_run)
+        assert [str(each.reference) for each in report.failed] == [keys.CONFIGURATION_KEY]
+        assert isinstance(report.failed[0].error, StoreConflictError)
+        assert report.due_index == "partial"
+        assert storage.contents() == before
+
+
 def test_a_due_entry_of_before_that_names_it_is_removed_and_the_media_stays(nested, storage, clock, inside):
     """An older version rebuilt the outer index out of all it found."""
     named = [f"team-b/{reference}" for reference in inside("team-b").list()]
