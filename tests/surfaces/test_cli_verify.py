@@ -91,7 +91,7 @@ def test_as_json(url: str, damaged: tuple[str, str]) -> None:
     assert {each["key"] for each in document["findings"] if each["kind"] == "size"} == {damaged[0]}
     *lines, last = [json.loads(line) for line in fsmedia("verify", "-s", url, "--json", "--all").stdout.splitlines()]
     assert sorted(each["kind"] for each in lines) == ["file", "size"]
-    assert last["findings"] == []
+    assert "findings" not in last  # they stand before it; an empty list would say that there are none
 
 
 def test_many_findings_are_counted_and_shown_when_asked(url: str, local_storage: LocalStorage) -> None:
