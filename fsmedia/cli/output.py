@@ -186,6 +186,8 @@ def print_report(
         json_line({name: value for name, value in {**document_of(report), **more}.items() if name not in without})
     else:
         line(told.facts)
+    for text in told.warnings:
+        warning(text)
     for text in told.notes if notes else ():
         note(text)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError, VerifyReport
+from fsmedia.cli import output
 from fsmedia.format import keys
 from fsmedia.models import Failed
 from tests.contract.specimens import traces
@@ -231,6 +232,25 @@ def test_json_is_the_receipt_and_what_stays_makes_it_fail(url: str) -> None:
     assert MediaStore(url).check_receipt(receipt).holds
     shown = fsmedia("erase", "--run", "r1", "-s", url)
     assert (shown.exit_code, "a lawsuit" in shown.stdout) == (1, True)
+
+
+def test_what_is_not_shown_of_an_erasure_is_in_its_receipt(url: str, tmp_path: Path) -> None:
+    for number in range(output.ROWS + 2):
+        put(url, data=b"%d" % number, message_idx=number)
+    dry = fsmedia("erase", "--run", "r1", "--dry-run", "-s", url)
+    assert "and 2 more would erase; --json shows them" in dry.stdout
+    done = fsmedia("erase", "--run", "r1", "--receipt", tmp_path / "kept.json", "-s", url)
+    assert f"and 2 more erased; {tmp_path / 'kept.json'} shows them" in done.stdout
+
+
+def test_the_receipt_of_another_url_is_a_warning(url: str, tmp_path: Path) -> None:
+    file, other = tmp_path / "receipt.json", tmp_path / "other"
+    put(url)
+    put(str(other))
+    assert fsmedia("erase", "--run", "r1", "--receipt", file, "-s", url).exit_code == 0
+    assert fsmedia("erase", "--check", file, "-s", other).stderr.startswith(
+        "warning: the receipt is that of another URL"
+    )
 
 
 def test_wrong_usage_is_refused(url: str, tmp_path: Path) -> None:
