@@ -119,6 +119,8 @@ def verify(
             raise typer.BadParameter("looks for what was erased and mends nothing", param_hint="--receipt")
         location = StoreLocation.of(context, store, option)
         raise typer.Exit(check_receipt_file(location, receipt, threads=threads, as_json=as_json))
+    if repair is Repair.leftovers and (deep or adopt):
+        raise typer.BadParameter("looks at no media; leave --deep and --adopt out", param_hint="--repair=leftovers")
     age = None if grace is None else parse_duration(grace, "--grace")
     writes = bool(repair or adopt) and not dry_run
     printer = _FindingPrinter(as_json=as_json, everything=everything, planned=bool(repair or adopt))

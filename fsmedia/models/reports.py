@@ -246,6 +246,8 @@ class VerifyReport(Report):
     def _told(self) -> ReportView:
         total, kinds = sum(self.counts.values()), ", ".join(f"{self.counts[kind]:,} {kind}" for kind in self.counts)
         read = f", {size_text(self.bytes_read)} read" if self.bytes_read else ""
+        # Who looks for leftovers only counts no media, and a store is not empty for that.
+        media = f"{self.media:,} media ({size_text(self.bytes)}{read}), " if self.media else ""
         columns = {
             "kind": "kind", "key": "key", "what is wrong": "detail", "repair": "repair", "done": "done",
             "harmless": "harmless",
@@ -259,8 +261,8 @@ class VerifyReport(Report):
         lie = f"{self.quarantined:,} objects lie in .fsmedia/quarantine/, with notes that say why"
         return ReportView(
             "The store is whole" if self.whole else "The store is not whole",
-            f"{'whole' if self.whole else 'not whole'}: {self.media:,} media ({size_text(self.bytes)}{read}), "
-            f"{self.examined:,} objects, {plural(total, 'finding')}{f' ({kinds})' if kinds else ''}, "
+            f"{'whole' if self.whole else 'not whole'}: {media}{self.examined:,} objects, "
+            f"{plural(total, 'finding')}{f' ({kinds})' if kinds else ''}, "
             f"{self.mended:,} mended{freed}, {self.left:,} left",
             [ReportTable("found", findings, columns, "finding", total - len(findings))],
             [lie if self.quarantined else "", partial if self.due_index == "partial" else ""],

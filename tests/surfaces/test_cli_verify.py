@@ -167,6 +167,9 @@ def test_leftovers_shows_what_it_did(url: str, local_storage: LocalStorage, litt
     assert leftover not in young.stdout
     short = ("verify", "--repair=leftovers", "-s", url, "--grace", "0s")
     assert "shorter than the store's" in refused(fsmedia(*short), 1)
+    assert " media" not in young.stdout  # none was counted
+    for more in ("--deep", "--adopt"):
+        assert "looks at no media" in refused(fsmedia(*short, more), 2)
     before = traces(local_storage)
     dry = fsmedia(*short, "--nobody-writes", "--dry-run")
     assert dry.exit_code == 4, dry.output
