@@ -141,7 +141,8 @@ def erase(
                 opened, executor, named, dry_run=dry_run, force=force, forget_log=forget_log, versions=versions
             )
             keep(done)
-    output.print_report(done, as_json=as_json)
+    # Asked again with --json, the command has nothing left to tell of what went.
+    output.print_report(done, as_json=as_json, all_by="--json" if receipt is None else str(receipt))
     if receipt is not None and not as_json:
         output.line(f"receipt: {receipt}")
     raise typer.Exit(DONE if done.is_complete else FAILED)

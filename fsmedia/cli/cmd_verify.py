@@ -119,6 +119,8 @@ def verify(
             raise typer.BadParameter("looks for what was erased and mends nothing", param_hint="--receipt")
         location = StoreLocation.of(context, store, option)
         raise typer.Exit(check_receipt_file(location, receipt, threads=threads, as_json=as_json))
+    if repair is Repair.leftovers and (deep or adopt):
+        raise typer.BadParameter("looks at no media; leave --deep and --adopt out", param_hint="--repair=leftovers")
     age = None if grace is None else parse_duration(grace, "--grace")
     writes = bool(repair or adopt) and not dry_run
     printer = _FindingPrinter(as_json=as_json, everything=everything, planned=bool(repair or adopt))
@@ -181,8 +183,9 @@ class _FindingPrinter:
         for kind, count in report.counts.items():
             if not (self._as_json or self._everything) and count > output.ROWS:
                 output.line(f"and {count - output.ROWS:,} more of {kind}; --all shows them")
-        told = report if self._as_json and not self._everything else report.model_copy(update={"findings": ()})
+        told = report if self._as_json else report.model_copy(update={"findings": ()})
         rows = None if self._everything else output.ROWS
-        output.print_report(told, as_json=self._as_json, rows=rows, all_by="--all", whole=report.whole)
+        printed = ("findings",) if self._everything else ()
+        output.print_report(told, as_json=self._as_json, rows=rows, all_by="--all", without=printed, whole=report.whole)
         if report.counts.get("file") and not (self._planned or self._as_json):
             output.note("files without sidecar are other programs'; to make them media: fsmedia verify --adopt")

@@ -163,12 +163,13 @@ def print_report(
     rows: int | None = ROWS,
     all_by: str = "--json",
     notes: bool = True,
+    without: Collection[str] = (),
     **more: object,
 ) -> None:
     """Print a report: one JSON document, or its tables and its line; on standard error what failed, and the notes.
 
-    `rows`: at most so many of each table; None prints all. `all_by`: the option that shows all. `more`: what belongs
-    into the document beside the fields.
+    `rows`: at most so many of each table; None prints all. `all_by`: the option that shows all. `without`: fields
+    that the document leaves out; `more`: what belongs into it beside the fields.
     """
     told = report._view()
     for table in () if as_json else told.tables:
@@ -182,9 +183,11 @@ def print_report(
     if rows is not None and len(told.failed) > rows:
         error(f"and {len(told.failed) - rows:,} more failed; {all_by} shows them")
     if as_json:
-        json_line({**document_of(report), **more})
+        json_line({name: value for name, value in {**document_of(report), **more}.items() if name not in without})
     else:
         line(told.facts)
+    for text in told.warnings:
+        warning(text)
     for text in told.notes if notes else ():
         note(text)
 

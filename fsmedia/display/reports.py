@@ -80,7 +80,7 @@ def report_html(report: Report) -> str:
     is_dry = getattr(report, "dry_run", False) and not isinstance(report, VerifyReport)
     failed: Columns = {"what": itemgetter(0), "error": lambda pair: getattr(pair[1], "problem", pair[1])}
     tables = [*told.tables, *([ReportTable("failed", told.failed, failed, "thing")] if told.failed else [])]
-    notes = ["A dry run: nothing was changed."] * is_dry + list(told.notes)
+    notes = ["A dry run: nothing was changed."] * is_dry + [*told.warnings, *told.notes]
     beside = "fsm-row" if isinstance(report, StoreStatistics) else ""
     return panel_html(told.title, told.facts, notes, joined(map(_folding_table, tables)), beside)
 

@@ -92,6 +92,7 @@ def import_folder(
     MediaNotFoundError
         There is nothing at the place. What is wrong with single files is in the report.
     """
+    check_words("import_folder", words, TreeImportWords)
     importer = Importer(store, **words)
     template = PathPattern(pattern, store.organization, importer.given)
     with importer.source(place) as tree:

@@ -139,7 +139,7 @@ def _cell_text(head: str, value: object) -> str:
 class ReportView:
     """What a report tells, wherever it is shown: a title, facts in one line, tables, notes on what they mean.
 
-    `failed` has the names of what went wrong, each with its error, or a text.
+    `failed` has the names of what went wrong, each with its error, or a text; `warnings` say what looks wrong.
     """
 
     title: str
@@ -147,6 +147,7 @@ class ReportView:
     tables: Sequence[ReportTable] = ()
     notes: Sequence[str] = ()
     failed: Sequence[tuple[str, Any]] = ()
+    warnings: Sequence[str] = ()
 
 
 class Report(Model):
@@ -170,7 +171,8 @@ class Report(Model):
             (getattr(each, "reference", None) or each.source, getattr(each, "error", None) or each.reason)
             for each in getattr(self, "failed", ())
         ]
-        return ReportView(told.title, ", ".join(facts), tables, [note for note in told.notes if note], failed)
+        notes, warnings = list(filter(None, told.notes)), list(filter(None, told.warnings))
+        return ReportView(told.title, ", ".join(facts), tables, notes, failed, warnings)
 
     def __str__(self) -> str:
         return self._view().facts

@@ -99,8 +99,13 @@ def _by_reason(items: Sequence[Any], first: str) -> ReportTable:
     sources: dict[str, list[str]] = {}
     for each in items:
         sources.setdefault(each.reason, []).append(getattr(each, first))
-    columns = {"count": lambda row: len(row[1]), "why": lambda row: row[0], "first": lambda row: row[1][0]}
-    return ReportTable("skipped", list(sources.items()), columns, "reason")
+    rows = sorted(sources.items(), key=lambda row: -len(row[1]))
+    columns = {
+        "count": lambda row: len(row[1]),
+        "why": lambda row: row[0],
+        "what": lambda row: f"{row[1][0]}{f' and {len(row[1]) - 1:,} more' if row[1][1:] else ''}",
+    }
+    return ReportTable("skipped", rows, columns, "reason")
 
 
 class EnforcementReport(Report):
@@ -132,7 +137,12 @@ class EnforcementReport(Report):
 
     def _told(self) -> ReportView:
         verb = "would delete" if self.dry_run else "deleted"
-        gone = {"size": "size_bytes", "policy": "policy_name", "expired": "expires_at", "media": "reference"}
+        gone: Columns = {
+            "size": "size_bytes",
+            "policy": "policy_name",
+            "when": lambda each: f"expired {minute_text(each.expires_at)}" if each.expires_at else "",
+            "media": "reference",
+        }
         partial = "the due index is partial, so all sidecars were read; fsmedia verify --repair makes it complete"
         return ReportView(
             f"Sweep of {minute_text(self.now)}",
@@ -236,6 +246,8 @@ class VerifyReport(Report):
     def _told(self) -> ReportView:
         total, kinds = sum(self.counts.values()), ", ".join(f"{self.counts[kind]:,} {kind}" for kind in self.counts)
         read = f", {size_text(self.bytes_read)} read" if self.bytes_read else ""
+        # Who looks for leftovers only counts no media, and a store is not empty for that.
+        media = f"{self.media:,} media ({size_text(self.bytes)}{read}), " if self.media else ""
         columns = {
             "kind": "kind", "key": "key", "what is wrong": "detail", "repair": "repair", "done": "done",
             "harmless": "harmless",
@@ -249,8 +261,8 @@ class VerifyReport(Report):
         lie = f"{self.quarantined:,} objects lie in .fsmedia/quarantine/, with notes that say why"
         return ReportView(
             "The store is whole" if self.whole else "The store is not whole",
-            f"{'whole' if self.whole else 'not whole'}: {self.media:,} media ({size_text(self.bytes)}{read}), "
-            f"{self.examined:,} objects, {plural(total, 'finding')}{f' ({kinds})' if kinds else ''}, "
+            f"{'whole' if self.whole else 'not whole'}: {media}{self.examined:,} objects, "
+            f"{plural(total, 'finding')}{f' ({kinds})' if kinds else ''}, "
             f"{self.mended:,} mended{freed}, {self.left:,} left",
             [ReportTable("found", findings, columns, "finding", total - len(findings))],
             [lie if self.quarantined else "", partial if self.due_index == "partial" else ""],
@@ -558,10 +570,12 @@ class Receipt(Report):
         stays = {"held": self.held, "waiting": self.waiting, "unclear": self.unclear}
         if self.versions:
             stays["with older versions"] = self.versions
+        is_changed = bool(self.checksum) and not self.is_unchanged
         cleaned = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.cleaned if count)
         columns: Columns = {"size": "size_bytes", "bytes": _bytes_left, "media": "reference", "note": "note"}
         return ReportView(
-            f"Receipt: {', '.join(f'{name}={value}' for name, value in self.words.items())}",
+            f"Receipt: {', '.join(f'{name}={value}' for name, value in self.words.items())}, "
+            f"{minute_text(self.finished)}",
             f"{self.examined:,} examined, {verb} {len(self.erased):,} ({size_text(self.bytes_freed)}), "
             f"{f'besides {cleaned}, ' if cleaned else ''}"
             f"{', '.join(f'{len(items):,} {word}' for word, items in stays.items())}",
@@ -569,12 +583,8 @@ class Receipt(Report):
                 ReportTable(verb, self.erased, columns),
                 *(ReportTable(word, items, _REASONED) for word, items in stays.items()),
             ],
-            [
-                "" if self.is_complete else "something of the subject stays: erase again once it can go",
-                ""
-                if self.is_unchanged or not self.checksum
-                else "the checksum is not that of the text: it was changed",
-            ],
+            ["" if self.is_complete else "something of the subject stays: erase again once it can go"],
+            warnings=["the checksum is not that of the text: it was changed"] if is_changed else [],
         )
 
 
@@ -612,7 +622,7 @@ class ReceiptReport(Report):
             "The receipt holds" if self.holds else "The receipt does not hold",
             f"{self.erased:,} media were erased: {found}",
             [ReportTable("there", self.traces, {"where": "kind", "key": "key", "what": "reason"}, "trace")],
-            ["" if self.same_store else other],
+            warnings=["" if self.same_store else other],
         )
 
 
@@ -687,7 +697,8 @@ class StoreStatistics(Report):
         return self.bytes - self.saved_bytes
 
     def _told(self) -> ReportView:
-        saved = f", deduplication saves {size_text(self.saved_bytes)}" if self.saved_bytes else ""
+        saved = f", stored in {size_text(self.stored_bytes)}: deduplication saves {size_text(self.saved_bytes)}"
+        saved = saved if self.saved_bytes else ""
         soon = (self.expired, self.expires_within_day, self.expires_within_week)
         tallies = {
             "run": (*self.by_run, self.other_runs),
@@ -701,14 +712,18 @@ class StoreStatistics(Report):
             f"{self.media:,} media, {size_text(self.bytes)}{saved}, as of {minute_text(self.refreshed_at)}",
             [
                 ReportTable(
-                    f"by {head}",
+                    f"media by {head}",
                     [each for each in rows if each is not None],
                     {"media": "media", "size": "bytes", head: lambda each: each.name or "(none)"},
                     "row",
                 )
                 for head, rows in tallies.items()
             ],
-            [f"{self.problems:,} sidecars can't be read: the column problem says why" if self.problems else ""],
+            warnings=[
+                f"{self.problems:,} sidecars can't be read: fsmedia query shows the column problem"
+                if self.problems
+                else ""
+            ],
         )
 
 

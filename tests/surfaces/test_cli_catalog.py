@@ -221,6 +221,7 @@ def test_stats(url: str) -> None:
     text = fsmedia("stats", "-s", url, "--top", "2").stdout
     assert f"7 media, {7 * len(PNG)} B, as of " in text
     assert "2 others" in text
+    assert "media by run" in text
     found = json.loads(fsmedia("stats", "-s", url, "--json").stdout)
     assert found["expires_within_week"]["bytes"] == sum(wanted.values()) + len(PNG)  # and the text of r3
     assert found["expired"]["media"] == 1
@@ -229,3 +230,14 @@ def test_stats(url: str) -> None:
     assert not Path(f"{url}-none").exists()
     MediaStore(f"{url}-none").create()
     assert "0 media" in fsmedia("stats", "-s", f"{url}-none").stdout
+    reference = next(MediaStore(url).list())
+    Path(url, f"{reference}.meta").write_text("{broken")
+    told = fsmedia("stats", "-s", url)
+    assert told.stderr == "warning: 1 sidecars can't be read: fsmedia query shows the column problem\n"
+
+
+def test_stats_tell_what_is_stored_of_shared_bytes(url: str) -> None:
+    store = MediaStore(url, deduplicate=True).create()
+    for number in range(3):
+        store.store_media(MediaContent.from_bytes(bytes(1024), "text/plain"), MediaMetadata(run_id=f"r{number}"))
+    assert "3.0 KiB, stored in 1.0 KiB: deduplication saves 2.0 KiB, as of " in fsmedia("stats", "-s", url).stdout

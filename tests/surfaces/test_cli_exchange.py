@@ -68,6 +68,11 @@ def test_import_folder_with_ids_and_pattern(url: str, tmp_path: Path) -> None:
     result = fsmedia(*words, "--run", "r9", "--provider", "p", "--policy", "retain-30days")
     assert result.exit_code == 0, result.output
     assert "skipped  1  its path does not match the pattern  folder:deep/b.png" in result.stdout
+    plant(tree, {".hidden": PNG, **{f"deep/{number}.png": PNG for number in range(3)}})
+    first, second, _ = fsmedia(*words, "--run", "r9").stdout.splitlines()
+    assert first.split("  ", 1)[1].startswith("4  its path does not match the pattern  folder:deep/")
+    assert first.endswith(" and 3 more")
+    assert second.split() == ["skipped", "1", "is", "hidden", "folder:.hidden"]
     store = MediaStore(url)
     records = [store.info(each) for each in store.list(run_id="r9")]
     assert [(each.provider_id, each.policy_name) for each in records] == [("p", "retain-30days")] * 2

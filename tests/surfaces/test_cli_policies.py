@@ -221,7 +221,7 @@ def test_a_dry_run_says_what_a_sweep_then_does(storage: Storage) -> None:
         first, second, total = done.stdout.splitlines()
         assert first.startswith(verb)
         assert first.endswith(gone)
-        assert "delete-after-1min  20" in first
+        assert "delete-after-1min  expired 20" in first
         assert second.split() == ["skipped", held, "held"]
         assert f"2 examined, {verb} 1 (" in total
         assert "1 skipped, 0 failed" in total

@@ -305,14 +305,14 @@ def test_a_store_tells_all_it_did_in_a_notebook(memory_storage: MemoryStorage, c
     folder.mkdir(parents=True)
     (folder / "a.txt").write_text("hello")
     said = {
-        "stats": (store.stats(), ("4 media", "By run", "By expiry", "r1", "text/plain", "5.9 KiB")),
+        "stats": (store.stats(), ("4 media", "Media by run", "Media by expiry", "r1", "text/plain", "5.9 KiB")),
         "catalog": (store.catalog(), ("4 media", "reference", "runs/r1/", "2,000")),
         "verify": (store.verify(), ("The store is whole", "foreign.txt", "missing-bytes")),
         "import": (import_folder(store, str(folder.parent)), ("stored 1 (5 B)", "a.txt")),
         "export": (export_webdataset(store, str(tmp_path / "out")), ("exported", "Wrote")),
         "sync": (store.sync_to("memory://told-elsewhere"), ("copied", "Sync to memory://")),
         "orphans": (store.verify(repair="leftovers", dry_run=True), ("The store is whole", "0 findings")),
-        "receipt": ((receipt := store.erase(run_id="r1")), ("Receipt: run_id=r1", "erased 3 (5.9 KiB)", "Erased")),
+        "receipt": ((receipt := store.erase(run_id="r1")), ("Receipt: run_id=r1, 20", "erased 3 (5.9 KiB)", "Erased")),
         "check": (store.check_receipt(receipt), ("The receipt holds", "3 media were erased: none of it is there")),
     }
     for name, (report, words) in said.items():

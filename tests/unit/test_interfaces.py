@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import fsmedia
 from fsmedia import (
     AsyncMediaStore,
     Catalog,
@@ -218,6 +219,19 @@ def test_an_unknown_setting_is_refused_by_the_constructor(name: str) -> None:
     """Not by the first call, which may come much later and far away."""
     with pytest.raises(TypeError, match=rf"AsyncMediaStore\(\) got an unexpected keyword argument '{name}'"):
         AsyncMediaStore("memory://parity", **{name: "x"})
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("import_folder", "id"), ("import_imagefolder", "id"), ("import_webdataset", "id"),
+        ("import_promptarena", "ids"), ("import_inspect", "ids"), ("import_inspect", "storage_options"),
+    ],
+)  # fmt: skip
+def test_an_importer_refuses_what_it_would_not_heed(name: str, word: str, tmp_path: Path) -> None:
+    """Ids that a source tells itself are no words of its importer: whoever gives them expects other ids."""
+    with pytest.raises(TypeError, match=rf"^{name}\(\) got an unexpected keyword argument '{word}'"):
+        getattr(fsmedia, name)(MediaStore(tmp_path / "store"), tmp_path, **{word: {"run_id": "r9"}})
 
 
 def test_an_unknown_word_is_refused(tmp_path: Path) -> None:
