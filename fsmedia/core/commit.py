@@ -204,9 +204,7 @@ def look_after_slow(operations: Sequence[StoreOperation]) -> Failures:
         for error in put_due([operation]).values():
             raise error
 
-    slow = [index for index, operation in enumerate(operations) if _is_slow(operation)]
-    failures = named.for_each([operations[index] for index in slow], look)
-    return {slow[at]: error for at, error in failures.items()}
+    return named.for_each(operations, look, [index for index, each in enumerate(operations) if _is_slow(each)])
 
 
 # -- steps of a delete -------------------------------------------------------------------------------------
@@ -517,7 +515,7 @@ def _put_marker(operation: SharedStoreOperation, pointer: Pointer) -> None:
     operation.started = operation.started or operation.now()
     with ErrorContext(operation.reference):
         # The reference holds the generation, so the entry can't be written before that is known.
-        _put_due_entry(operation)
+        named.put_due_entry(operation.backend, operation.reference, operation.expires_at)
         operation.marker = blobs.put_marker(operation.backend, pointer, operation.reference)
 
 
@@ -532,12 +530,7 @@ def _finish_store(operation: SharedStoreOperation, pointer: Pointer) -> None:
             # The sidecar stays, as after a rewrite.
             raise _taken_as_leftover()
         # Marker and data are there, but the entry may have been swept before the sidecar was.
-        _put_due_entry(operation)
-
-
-def _put_due_entry(operation: SharedStoreOperation) -> None:
-    if operation.expires_at is not None:
-        operation.backend.write(keys.due_key(operation.expires_at, operation.reference), b"", DUE_TYPE)
+        named.put_due_entry(backend, reference, operation.expires_at)
 
 
 def _is_slow(operation: StoreOperation | SharedStoreOperation) -> bool:
