@@ -406,9 +406,7 @@ def rewrite_sidecar(
 
     `seen`: the sidecar of which this one was made; None: nobody has looked. `change`: makes it anew of one that came
     meanwhile; None: it stays as it is. Raises `MediaNotFoundError`: its bytes, or its marker, are not seen after the
-    write: somebody deleted the media item meanwhile, or the storage answered wrongly. The new sidecar stays. Raises
-    `CorruptSidecarError`: a deduplicated item's sidecar names no marker, so nothing could be checked; nothing was
-    written.
+    write: somebody deleted the media item meanwhile, or the storage answered wrongly. The new sidecar stays.
     """
     if not keys.is_own_name(reference):
         named.rewrite(backend, reference, seen, Rewritten(sidecar, expires_at), change)

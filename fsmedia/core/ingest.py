@@ -174,11 +174,7 @@ class WriteContext:
 
 
 class MediaUpload:
-    """One media item on its way into a store: checked at once, then written or taken, then committed or discarded.
-
-    Raises `InvalidMediaError`, `InvalidLayoutError`, `UnknownPolicyError`: the metadata do not fit the store; nothing
-    was written.
-    """
+    """One media item on its way into a store: checked at once, then written or taken, then committed or discarded."""
 
     def __init__(
         self,
