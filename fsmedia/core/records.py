@@ -502,8 +502,7 @@ def refuse_folder(backend: Backend, reference: str) -> None:
 
 def exists(backend: Backend, reference: str) -> bool:
     """Return whether there is a whole media item."""
-    answers = backend.fetch(heads=[keys.bytes_key(reference), keys.sidecar_key(reference)])
-    return answers.heads[0] is not None and (answers.heads[1] is not None or not keys.is_own_name(reference))
+    return next(_existing(backend, [reference]), None) is not None
 
 
 def may_have_moved(reference: str) -> bool:
