@@ -45,10 +45,7 @@ def taken(given: Iterable[T]) -> Iterator[T | MediaError]:
 
 
 def collected(answers: Iterable[Answer], on_error: OnError) -> list[Any]:
-    """Return all answers, or raise those that are errors once all are there.
-
-    Raises `BulkError`: some are errors, and they are to be raised.
-    """
+    """Return all answers, or raise those that are errors once all are there."""
     if on_error not in ("raise", "return"):
         raise InvalidMediaError(f"unknown on_error {on_error!r}", next_step="use 'raise' or 'return'")
     found = list(answers)

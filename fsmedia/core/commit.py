@@ -204,9 +204,7 @@ def look_after_slow(operations: Sequence[StoreOperation]) -> Failures:
         for error in put_due([operation]).values():
             raise error
 
-    slow = [index for index, operation in enumerate(operations) if _is_slow(operation)]
-    failures = named.for_each([operations[index] for index in slow], look)
-    return {slow[at]: error for at, error in failures.items()}
+    return named.for_each(operations, look, [index for index, each in enumerate(operations) if _is_slow(each)])
 
 
 # -- steps of a delete -------------------------------------------------------------------------------------
@@ -408,9 +406,7 @@ def rewrite_sidecar(
 
     `seen`: the sidecar of which this one was made; None: nobody has looked. `change`: makes it anew of one that came
     meanwhile; None: it stays as it is. Raises `MediaNotFoundError`: its bytes, or its marker, are not seen after the
-    write: somebody deleted the media item meanwhile, or the storage answered wrongly. The new sidecar stays. Raises
-    `CorruptSidecarError`: a deduplicated item's sidecar names no marker, so nothing could be checked; nothing was
-    written.
+    write: somebody deleted the media item meanwhile, or the storage answered wrongly. The new sidecar stays.
     """
     if not keys.is_own_name(reference):
         named.rewrite(backend, reference, seen, Rewritten(sidecar, expires_at), change)
@@ -517,7 +513,7 @@ def _put_marker(operation: SharedStoreOperation, pointer: Pointer) -> None:
     operation.started = operation.started or operation.now()
     with ErrorContext(operation.reference):
         # The reference holds the generation, so the entry can't be written before that is known.
-        _put_due_entry(operation)
+        named.put_due_entry(operation.backend, operation.reference, operation.expires_at)
         operation.marker = blobs.put_marker(operation.backend, pointer, operation.reference)
 
 
@@ -532,12 +528,7 @@ def _finish_store(operation: SharedStoreOperation, pointer: Pointer) -> None:
             # The sidecar stays, as after a rewrite.
             raise _taken_as_leftover()
         # Marker and data are there, but the entry may have been swept before the sidecar was.
-        _put_due_entry(operation)
-
-
-def _put_due_entry(operation: SharedStoreOperation) -> None:
-    if operation.expires_at is not None:
-        operation.backend.write(keys.due_key(operation.expires_at, operation.reference), b"", DUE_TYPE)
+        named.put_due_entry(backend, reference, operation.expires_at)
 
 
 def _is_slow(operation: StoreOperation | SharedStoreOperation) -> bool:

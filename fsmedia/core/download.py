@@ -17,10 +17,11 @@ import re
 import socket
 import ssl
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
@@ -78,6 +79,7 @@ def is_public(address: Address) -> bool:
     return address.is_global and not any(address in net for net in _SPECIAL if net.version == address.version)
 
 
+@contextmanager
 def open_url(
     url: str,
     *,
@@ -86,16 +88,13 @@ def open_url(
     allow_private: bool,
     address_allowed: Callable[[Address], bool] = is_public,
     clock: Callable[[], float] = time.monotonic,
-) -> Download:
-    """Send a GET request and return the response, its body unread; the caller closes it.
+) -> Iterator[Download]:
+    """Send a GET request and give the response, its body unread; the connection is closed at the end of the block.
 
     A URL with a user, a password or a blank is refused; what else needs it is percent-encoded. `timeout` bounds each
     wait, and all that the server takes for each MiB of body begun. `max_size` is in bytes, None takes any number.
-    `allow_private` connects to any address and uses the proxies of the environment.
-
-    Raises `InvalidMediaError`: the URL, an address or a redirect is refused, or the answer is not a 200 with the bytes
-    as they are. Raises `MediaTooLargeError`: it says that it is too large. Raises `StorageError`: the network or the
-    server failed.
+    `allow_private` connects to any address and uses the proxies of the environment. The answer must be a 200 with the
+    bytes as they are, and not say that it is too large.
     """
     fetch = _Request(timeout.total_seconds(), clock, None if allow_private else address_allowed)
     place = fetch.place(url)
@@ -105,33 +104,31 @@ def open_url(
             if response.status not in _REDIRECTS:
                 size = fetch.checked_size(response)
                 refuse_over(max_size, size or 0)
-                return Download(fetch, response, (size, max_size), stack.pop_all())
+                yield Download(size, fetch, response, max_size)
+                return
             place = fetch.redirected(place, response.headers.get("Location", ""))
     raise fetch.invalid(f"redirects more than {MAX_REDIRECTS} times", "name the URL where the file is")
 
 
+@dataclass(frozen=True, slots=True)
 class Download:
-    """A response whose body is still to be read; leaving the context closes its connection."""
+    """A response whose body is still to be read.
 
-    def __init__(
-        self,
-        fetch: _Request,
-        response: http.client.HTTPResponse,
-        sizes: tuple[int | None, int | None],
-        stack: ExitStack,
-    ) -> None:
-        self.size, self._max_size = sizes
-        """Content-Length in bytes, None where it is not given."""
-        self.mime_type = valid_mime_type(response.headers.get("Content-Type", ""))
+    `size`: Content-Length in bytes, None where it is not given.
+    """
+
+    size: int | None
+    _fetch: _Request
+    _response: http.client.HTTPResponse
+    _max_size: int | None
+
+    @property
+    def mime_type(self) -> str | None:
         """Content-Type of the answer, None if it is no valid MIME type."""
-        self._fetch, self._response, self._stack = fetch, response, stack
+        return valid_mime_type(self._response.headers.get("Content-Type", ""))
 
     def chunks(self) -> Iterator[bytes]:
-        """Read the body as it arrives, at most 1 MiB at once.
-
-        Raises `MediaTooLargeError`: it is longer than allowed. Raises `StorageError`: it broke off, is shorter than
-        declared, or came too slowly.
-        """
+        """Read the body as it arrives, at most 1 MiB at once."""
         fetch = self._fetch
         while data := fetch.call(self._response.read1, _PIECE):
             fetch.received += len(data)
@@ -139,16 +136,6 @@ class Download:
             yield data
         if self.size is not None and fetch.received < self.size:
             raise fetch.failed(f"sent {fetch.received} of {self.size} bytes", "try again")
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class HttpUrl(NamedTuple):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fsmedia.errors import BulkError, InvalidMediaError, MediaError, MediaNotFoundError, StorageError
+from fsmedia.core.bulk import collected
+from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StorageError
 from fsmedia.format import keys
 from fsmedia.format.messages import (
     Edit,
@@ -199,12 +200,8 @@ def _stored(store: MessageStore, found: Sequence[_Found], metadata: MediaMetadat
 
     if not wanted:
         return {}
-    answers = store.store_many(pairs(), on_error="return")
-    errors = {index: each for index, each in enumerate(answers) if isinstance(each, MediaError)}
-    stored = {index: each for index, each in enumerate(answers) if not isinstance(each, MediaError)}
-    if errors:
-        raise BulkError(stored, errors)
-    return {each.media: stored[index] for index, each in enumerate(wanted)}
+    answers = collected(store.store_many(pairs(), on_error="return"), "raise")
+    return {each.media: reference for each, reference in zip(wanted, answers, strict=True)}
 
 
 def _texts(store: MessageStore, document: Any, at_most: int) -> Iterator[tuple[MediaField, InlineReference, str]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import from_json, to_json
 
+from fsmedia.core.parallel import windows
 from fsmedia.errors import HeldMediaError, MediaError
 from fsmedia.format import keys
 from fsmedia.models import Hold, Reference
@@ -83,9 +84,7 @@ def held_references(backend: Backend) -> list[str]:
     holds, and it holds it all the same.
     """
     found: list[str] = []
-    waiting = sorted(held(backend))
-    while waiting:
-        batch, waiting = waiting[:_AT_ONCE], waiting[_AT_ONCE:]
+    for batch in windows(sorted(held(backend)), _AT_ONCE):
         for key, data in zip(batch, backend.fetch(reads=batch).reads, strict=True):
             if data is None:
                 continue  # released since
@@ -112,9 +111,6 @@ def among(held_keys: frozenset[str], references: Iterable[str]) -> dict[str, Hel
 
 
 def refuse(backend: Backend, *references: str) -> None:
-    """Raise if one of the media items is held.
-
-    Raises `HeldMediaError`: one is.
-    """
+    """Raise if one of the media items is held."""
     for error in refusals(backend, references).values():
         raise error

@@ -174,11 +174,7 @@ class WriteContext:
 
 
 class MediaUpload:
-    """One media item on its way into a store: checked at once, then written or taken, then committed or discarded.
-
-    Raises `InvalidMediaError`, `InvalidLayoutError`, `UnknownPolicyError`: the metadata do not fit the store; nothing
-    was written.
-    """
+    """One media item on its way into a store: checked at once, then written or taken, then committed or discarded."""
 
     def __init__(
         self,
@@ -511,15 +507,10 @@ def open_source(content: MediaContent, rules: SourceRules) -> Iterator[Source]:
         with _open_url_source(content.url, content.mime_type, rules) as source:
             yield source
     else:
-        with _open_stored(content, rules) as file:
+        # By the content's own way to its bytes, which may lead to another store; else in this one.
+        stored = content.open() if content.is_attached else rules.open_stored(content.storage_reference or "")
+        with stored as file:
             yield Source(_read_chunks(file))
-
-
-def _open_stored(content: MediaContent, rules: SourceRules) -> BinaryIO:
-    """Open by the content's own way to its bytes, which may lead to another store; else in this one."""
-    if content.is_attached:
-        return content.open()
-    return rules.open_stored(content.storage_reference or "")
 
 
 @contextmanager

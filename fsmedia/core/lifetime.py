@@ -119,8 +119,7 @@ def release(backend: Backend, configuration: Configuration, key: str) -> bool:
         instant = None if sidecar is None else records.expiry_or_none(sidecar, key, configuration)
         # A sweep that met the hold has moved the due entry to the next day. It is put back at its minute before the
         # hold goes: a crash between the two leaves an entry too many.
-        if instant is not None:
-            backend.write(keys.due_key(instant, key), b"", commit.DUE_TYPE)
+        named.put_due_entry(backend, key, instant)
         delete_one(backend, keys.hold_key(key))
     return True
 

@@ -119,6 +119,12 @@ def see(backend: Backend, reference: str) -> Seen:
     return Seen(found.reads[0], found.tokens[0])
 
 
+def put_due_entry(backend: Backend, reference: str, expires_at: datetime | None) -> None:
+    """Write the due entry of a media item that expires."""
+    if expires_at is not None:
+        backend.write(keys.due_key(expires_at, reference), b"", DUE_TYPE)
+
+
 def _put_over(backend: Backend, reference: str, text: bytes, seen: Seen) -> str | None:
     """Write a sidecar over the one that was read, and over no other; return its token."""
     key = keys.sidecar_key(reference)
@@ -168,8 +174,7 @@ def _longest(backend: Backend) -> timedelta:
 def at_rest(backend: Backend, reference: str, seen: Seen, *, deletes: bool = False) -> Seen:
     """Return the sidecar as it is once nobody deletes the media any more; it waits for that, but not for ever.
 
-    `deletes`: whoever deletes goes over a mark of a deletion of this process that failed. Raises `StoreConflictError`:
-    somebody still does.
+    `deletes`: whoever deletes goes over a mark of a deletion of this process that failed.
     """
     for attempt in range(LOOKS):
         mark = leaving(seen.text)
@@ -204,7 +209,7 @@ class Pair(NamedTuple):
 def find_pair(backend: Backend, reference: str, find: Callable[[], Pair]) -> Pair:
     """Return a media whose sidecar speaks of its bytes; while somebody writes it, it is waited, but not for ever.
 
-    `find`: looks for it. Raises `StoreConflictError`: they do not fit, however often it is looked.
+    `find`: looks for it.
     """
     found = find()
     if keys.is_own_name(reference) or backend.exclusion is Exclusion.LOCK:
@@ -312,10 +317,13 @@ class CopiedBytes:
 Operation = TypeVar("Operation", "StoreOperation", "DeleteOperation")
 
 
-def for_each(operations: Sequence[Operation], step: Callable[[Operation], None]) -> Failures:
-    """Take a step for each media, at once where the storage gains from it."""
-    answers = attempt_each(step, operations, operations[0].backend) if operations else []
-    return {index: error for index, error in enumerate(answers) if error is not None}
+def for_each(
+    operations: Sequence[Operation], step: Callable[[Operation], None], chosen: Sequence[int] | None = None
+) -> Failures:
+    """Take a step for each media, or those of some indexes, at once where the storage gains from it."""
+    chosen = range(len(operations)) if chosen is None else chosen
+    answers = attempt_each(step, [operations[each] for each in chosen], operations[0].backend) if chosen else []
+    return {index: error for index, error in zip(chosen, answers, strict=True) if error is not None}
 
 
 def _see_all(operations: Sequence[Operation]) -> None:
@@ -351,8 +359,8 @@ def _renew(item: StoreOperation, seen: Seen) -> None:
     # What is left of a deletion gives nothing on, nor what lies at a name that had to be free.
     item.before = None if item.exclusive or leaving(seen.text) is not None else seen.text
     before, (item.sidecar, item.expires_at) = item.expires_at, item.remake(item.before)
-    if item.expires_at is not None and item.expires_at != before:
-        item.backend.write(keys.due_key(item.expires_at, item.reference), b"", DUE_TYPE)
+    if item.expires_at != before:
+        put_due_entry(item.backend, item.reference, item.expires_at)
 
 
 def put_bytes_to_settle(operations: Sequence[StoreOperation]) -> Failures:
@@ -866,10 +874,8 @@ def _fits(text: bytes | None, entry: Entry) -> bool:
 def look_after_removal(operations: Sequence[DeleteOperation]) -> Failures:
     """Look whether somebody wrote meanwhile whose sidecar went with the old one, and describe what lies there."""
     found = operations[0].backend.fetch(heads=[item.reference for item in operations])
-
     back = [index for index, entry in enumerate(found.heads) if entry is not None]
-    failed = for_each([operations[index] for index in back], _describe_what_lies)
-    return {back[index]: error for index, error in failed.items()}
+    return for_each(operations, _describe_what_lies, back)
 
 
 def _describe_what_lies(item: DeleteOperation) -> None:
@@ -900,11 +906,7 @@ def rewrite(
     changed: Rewritten,
     change: Callable[[bytes], Rewritten] | None = None,
 ) -> None:
-    """Replace the sidecar of a name that a client chose; see `commit.rewrite_sidecar`.
-
-    Raises `MediaNotFoundError`: somebody deleted the media meanwhile. Raises `StoreConflictError`: others kept changing
-    it, or somebody is deleting it.
-    """
+    """Replace the sidecar of a name that a client chose; see `commit.rewrite_sidecar`."""
 
     def beside(text: bytes | None) -> Rewritten:
         if text is None:
@@ -926,7 +928,8 @@ def _rewrite_conditionally(
     for _ in range(ROUNDS):
         seen = at_rest(backend, reference, seen)
         changed = beside(seen.text)
-        _write_due(backend, reference, changed)
+        # Before the sidecar: a crash between the two leaves a hint too many, not a policy that no sweep hears of.
+        put_due_entry(backend, reference, changed.expires_at)
         text = Sidecar.parse(changed.text, reference).with_write(keys.new_generation()).dump()
         try:
             _put_over(backend, reference, text, seen)
@@ -968,15 +971,10 @@ def drop_sidecar(backend: Backend, reference: str, seen: Seen) -> None:
 
 def write_and_look(backend: Backend, reference: str, changed: Rewritten, marker: str | None = None) -> None:
     """Write a sidecar over whatever lies there, and look that its bytes are there; deduplicated: its marker, too."""
-    _write_due(backend, reference, changed)
+    # Before the sidecar, as in `_rewrite_conditionally`.
+    put_due_entry(backend, reference, changed.expires_at)
     backend.write(keys.sidecar_key(reference), changed.text, SIDECAR_TYPE)
     _look_after_rewrite(backend, reference, changed, marker)
-
-
-def _write_due(backend: Backend, reference: str, changed: Rewritten) -> None:
-    # Before the sidecar: a crash between the two leaves a hint too many, not a policy that no sweep hears of.
-    if changed.expires_at is not None:
-        backend.write(keys.due_key(changed.expires_at, reference), b"", DUE_TYPE)
 
 
 def _look_after_rewrite(backend: Backend, reference: str, changed: Rewritten, marker: str | None = None) -> None:

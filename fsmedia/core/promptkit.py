@@ -45,10 +45,7 @@ _index = _IndexLock()
 
 
 def read_index(data: bytes | None, key: str = keys.DEDUP_INDEX_KEY) -> dict[str, object]:
-    """Return PromptKit's index, digest -> path; empty where there is none.
-
-    Raises `StorageError`: it is damaged.
-    """
+    """Return PromptKit's index, digest -> path; empty where there is none."""
     try:
         index = {} if data is None else from_json(data)
     except ValueError:

@@ -20,7 +20,7 @@ from pydantic_core import from_json
 from fsmedia.core import holds, promptkit, telemetry
 from fsmedia.core.ingest import CHUNK_BYTES
 from fsmedia.core.named import Seen, see
-from fsmedia.core.parallel import attempt
+from fsmedia.core.parallel import attempt, windows
 from fsmedia.core.telemetry import set_reference
 from fsmedia.errors import (
     CorruptMediaError,
@@ -204,8 +204,7 @@ def open_checked(
 ) -> BinaryIO:
     """Open the bytes of a media item, to be compared with what was stored; without facts as they are.
 
-    `size`: of the bytes, where it is sure; object stores are spared a look then. Raises `FileNotFoundError`: they are
-    not there.
+    `size`: of the bytes, where it is sure; object stores are spared a look then.
     """
     place = keys.bytes_key(reference)
     file = backend.open(place, block_size=block_size, size=size)
@@ -233,10 +232,7 @@ class CheckedFile(ReadableFile):
         self._confirmed = False
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read up to `size` bytes, all by default.
-
-        Raises `CorruptMediaError`: this read comes to the end, and the bytes are not those that were stored.
-        """
+        """Read up to `size` bytes, all by default; a read that comes to the end compares them."""
         if self._position == 0 and self._hashed == 0 and (size is None or size < 0):
             return self._read_whole()
         with ErrorContext(self.path):
@@ -506,8 +502,7 @@ def refuse_folder(backend: Backend, reference: str) -> None:
 
 def exists(backend: Backend, reference: str) -> bool:
     """Return whether there is a whole media item."""
-    answers = backend.fetch(heads=[keys.bytes_key(reference), keys.sidecar_key(reference)])
-    return answers.heads[0] is not None and (answers.heads[1] is not None or not keys.is_own_name(reference))
+    return next(_existing(backend, [reference]), None) is not None
 
 
 def may_have_moved(reference: str) -> bool:
@@ -581,8 +576,7 @@ def refuse_renamed(backend: Backend, references: Sequence[str]) -> dict[str, Med
 
 def _existing(backend: Backend, references: Iterable[str]) -> Iterator[str]:
     """Yield those that are whole media items, some at a time."""
-    names = iter(references)
-    while window := list(islice(names, _BATCH)):
+    for window in windows(references, _BATCH):
         wanted = [key for each in window for key in (keys.bytes_key(each), keys.sidecar_key(each))]
         heads = backend.fetch(heads=wanted).heads
         for each, data, sidecar in zip(window, heads[::2], heads[1::2], strict=True):
@@ -593,7 +587,7 @@ def _existing(backend: Backend, references: Iterable[str]) -> Iterator[str]:
 def _renamings(backend: Backend, wanted: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield the pairs of old and new reference that were written down for some old ones."""
     listed = (entry.key for entry in backend.entries(keys.REFERENCES) if not keys.is_temporary(entry.key))
-    while window := list(islice(listed, _BATCH)):
+    for window in windows(listed, _BATCH):
         for data in backend.fetch(reads=window).reads:
             for line in (data or b"").split(b"\n"):
                 try:
@@ -926,8 +920,7 @@ def select_held(backend: Backend, configuration: Configuration, selection: Selec
 
     One listing of the holds, and a read of each; sidecars of these media items alone.
     """
-    waiting = iter(holds.held_references(backend))
-    while batch := list(islice(waiting, _BATCH)):
+    for batch in windows(holds.held_references(backend), _BATCH):
         for found in find_many(backend, batch):
             if isinstance(found, MediaNotFoundError):
                 continue  # deleted before it was held, or by somebody who knows no holds
@@ -954,7 +947,7 @@ def select_newest(
     def dated() -> Iterator[tuple[datetime, str]]:
         nested, reader = NestedStores(), _SidecarReader(backend, shortcut)
         items = selected(backend, configuration, selection, shortcut, nested=nested)
-        while batch := list(islice(items, _BATCH)):
+        for batch in windows(items, _BATCH):
             index, times = reader.index, dict[str, datetime | None]()
             times |= {each.entry.key: None if index is None else index.timestamp(each.listed) for each in batch}
             unknown = [each for each in batch if times[each.entry.key] is None]
@@ -1044,7 +1037,7 @@ class _SelectionFilter:
 
     def selected(self, items: Iterator[ListedItem]) -> Iterator[SelectedItem]:
         """Return those of the items that meet the selection."""
-        while batch := list(islice(items, _BATCH)):
+        for batch in windows(items, _BATCH):
             yield from self._meeting([item for item in batch if is_reference(item.entry.key)])
 
     def _meeting(self, items: list[ListedItem]) -> Iterator[SelectedItem]:

@@ -31,8 +31,7 @@ SWITCHES = ("deduplicate", "due-index-complete")
 class SettingsFile:
     """The settings in a root's `store.json`, or those that the first write would put there.
 
-    `backend`: the root. `settings`: what the caller asks for; compared with what is there. Raises `StoreConflictError`:
-    the root has other settings. Raises `InvalidReferenceError`: the root is a file.
+    `backend`: the root, which must be no file. `settings`: what the caller asks for; what is there must be the same.
     """
 
     def __init__(self, backend: Backend, settings: Settings) -> None:
@@ -94,9 +93,8 @@ class SettingsFile:
         """Create `store.json` if there is none; what lies there afterwards counts, whoever wrote it.
 
         `reference`: the media item that is about to be stored; if the root can't take it, no settings are written.
-        `drafted`: the settings that the media item was checked against, which must be those that count. Raises
-        `StoreConflictError`: another process created the store with other settings at the same time; or another store
-        lies above or below the root.
+        `drafted`: the settings that the media item was checked against, which must be those that count. No other store
+        may lie above or below the root.
         """
         wanted = drafted or self.configuration
         if self._written is not None:

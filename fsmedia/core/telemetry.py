@@ -48,10 +48,7 @@ class Hook(Protocol):
 
 
 def checked_hooks(hooks: Any) -> tuple[Hook, ...]:
-    """Return the hooks that a caller gave.
-
-    Raises `InvalidMediaError`: they can't be called, or are not several.
-    """
+    """Return the hooks that a caller gave, unless they can't be called or are not several."""
     try:
         found: tuple[Any, ...] = tuple(hooks)
     except TypeError:
