@@ -802,7 +802,9 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         if outfile is None and hasattr(lpath, "write"):
             outfile = lpath
         try:
-            if outfile is None and self._backend.asynchronous and self._views.of(key) is None:
+            # Over a folder s3fs does nothing and says nothing: opening it tells.
+            direct = outfile is None and self._backend.asynchronous and not _is_local_folder(lpath)
+            if direct and self._views.of(key) is None:
                 self._download(key, lpath, callback)
                 return
             source = self._open_to_read(key)

@@ -469,3 +469,14 @@ def test_what_a_full_disk_does_not_take_is_named(storage, fs, tmp_path: Path) ->
         )  # fmt: skip
         assert done.returncode != 0
         assert f"{target}: File too large" in done.stderr
+
+
+def test_a_media_is_not_copied_over_a_folder_of_this_machine(fs, tmp_path):
+    """Over S3 nothing was written, and nothing said so."""
+    fs.pipe_file("runs/r1/x.txt", b"hey")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(IsADirectoryError):
+        fs.get_file("runs/r1/x.txt", folder)
+    assert not files_in(folder)
+    fs.get_file("runs/r1", folder)
