@@ -144,8 +144,7 @@ _DELETIONS_PER_BATCH = 500
 def _in_worker_thread(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
     """Return the coroutine of a blocking call: its steps block, so all of it runs in a worker thread."""
 
-    async def call(self: MediaFileSystem, *args: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
-        del batch_size
+    async def call(self: MediaFileSystem, *args: Any, **kwargs: Any) -> Any:
         return await self._in_thread(getattr(self, name), *args, **kwargs)
 
     call.__name__ = f"_{name}"
@@ -745,6 +744,11 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
                 except FileNotFoundError:
                     continue  # as fsspec does with a pattern without a match beside others
         return sorted(keys)
+
+    def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
+        """Return what a pattern means; see `fsspec.AbstractFileSystem.glob`."""
+        # Here and not on the loop: a worker thread that waited for the coroutine would wait for a second one.
+        return super().glob(path, maxdepth, **kwargs)
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -1558,16 +1562,39 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         await super()._copy(*pairs, recursive, on_error, maxdepth, **kwargs)
 
     async def _get(
-        self, rpath: Any, lpath: Any, recursive: bool = False, callback: Any = DEFAULT_CALLBACK, **kwargs: Any
+        self,
+        rpath: Any,
+        lpath: Any,
+        recursive: bool = False,
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **kwargs: Any,
     ) -> None:
-        pairs = await self._in_thread(self._paired_to_local, rpath, lpath, recursive, kwargs.get("maxdepth"))
-        await super()._get(*pairs, recursive, callback, **kwargs)
+        pairs = await self._in_thread(self._paired_to_local, rpath, lpath, recursive, maxdepth)
+        await super()._get(*pairs, recursive, callback, maxdepth, **kwargs)
 
     async def _put(
-        self, lpath: Any, rpath: Any, recursive: bool = False, callback: Any = DEFAULT_CALLBACK, **kwargs: Any
+        self,
+        lpath: Any,
+        rpath: Any,
+        recursive: bool = False,
+        callback: Any = DEFAULT_CALLBACK,
+        batch_size: int | None = None,
+        maxdepth: int | None = None,
+        **kwargs: Any,
     ) -> None:
-        pairs = await self._in_thread(self._paired_from_local, lpath, rpath, recursive, kwargs.get("maxdepth"))
-        await super()._put(*pairs, recursive, callback, **kwargs)
+        pairs = await self._in_thread(self._paired_from_local, lpath, rpath, recursive, maxdepth)
+        await super()._put(*pairs, recursive, callback, batch_size, maxdepth, **kwargs)
+
+    # By position fsspec's coroutines take a batch size where the calls of these two take something else.
+
+    async def _pipe(self, path: Any, value: bytes | None = None, batch_size: int | None = None, **kwargs: Any) -> None:
+        del batch_size
+        await self._in_thread(self.pipe, path, value, **kwargs)
+
+    async def _rm(self, path: Any, recursive: bool = False, batch_size: int | None = None, **kwargs: Any) -> None:
+        del batch_size
+        await self._in_thread(self.rm, path, recursive, **kwargs)
 
     async def _walk(self, path: str, maxdepth: int | None = None, on_error: Any = "omit", **kwargs: Any) -> Any:
         kwargs.setdefault("views", False)
@@ -1589,16 +1616,15 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     _exists = _in_worker_thread("exists")
     _expand_path = _in_worker_thread("expand_path")
     _find = _in_worker_thread("find")
+    _glob = _in_worker_thread("glob")
     _info = _in_worker_thread("info")
     _isdir = _in_worker_thread("isdir")
     _isfile = _in_worker_thread("isfile")
     _ls = _in_worker_thread("ls")
     _makedirs = _in_worker_thread("makedirs")
     _mkdir = _in_worker_thread("mkdir")
-    _pipe = _in_worker_thread("pipe")
     _pipe_file = _in_worker_thread("pipe_file")
     _put_file = _in_worker_thread("put_file")
-    _rm = _in_worker_thread("rm")
     _rm_file = _in_worker_thread("rm_file")
     _rmdir = _in_worker_thread("rmdir")
     _touch = _in_worker_thread("touch")

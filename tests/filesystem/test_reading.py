@@ -14,8 +14,10 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.callbacks import NoOpCallback
 
 from fsmedia import CorruptMediaError, InvalidMediaError, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
+from fsmedia.filesystem import media_filesystem
 from fsmedia.format.keys import VIEWS
 from fsmedia.storage import SEEK_BLOCK
 from tests.filesystem.conftest import DATA, EVERYWHERE, ON_MEMORY, QUICK, files_in, made, opened
@@ -471,6 +473,20 @@ def test_what_a_full_disk_does_not_take_is_named(storage, fs, tmp_path: Path) ->
         assert f"{target}: File too large" in done.stderr
 
 
+def test_patterns_in_coroutines_need_one_worker_thread_each(moto_fs, monkeypatch):
+    """Each had a thread wait for a coroutine that waited for a thread: more patterns than threads never ended."""
+    monkeypatch.setattr(media_filesystem, "_THREADS", 1)
+    moto_fs.pipe({"a/x.txt": b"1", "b/x.txt": b"2"})
+
+    async def ask():
+        async with asyncio.timeout(30):
+            assert await moto_fs._expand_path("a/*") == ["a/x.txt"]
+            await moto_fs._rm("b/*")
+
+    asyncio.run(ask())
+    assert moto_fs.glob("*/*.txt") == ["a/x.txt"]
+
+
 def test_a_media_is_not_copied_over_a_folder_of_this_machine(fs, tmp_path):
     """Over S3 nothing was written, and nothing said so."""
     fs.pipe_file("runs/r1/x.txt", b"hey")
@@ -480,3 +496,18 @@ def test_a_media_is_not_copied_over_a_folder_of_this_machine(fs, tmp_path):
         fs.get_file("runs/r1/x.txt", folder)
     assert not files_in(folder)
     fs.get_file("runs/r1", folder)
+
+
+@ON_MEMORY
+def test_coroutines_take_by_position_what_those_of_fsspec_take(fs, tmp_path):
+    """The batch size of `_rm` was taken for a depth: what lay deeper stayed, and `_get` and `_put` refused theirs."""
+
+    async def work():
+        await fs._pipe({"a/b/c/deep.txt": b"1", "a/top.txt": b"2"}, None, 8)
+        await fs._get("a", str(tmp_path / "a"), True, NoOpCallback(), 1)
+        await fs._put(str(tmp_path / "a"), "put/", True, NoOpCallback(), 8, 1)
+        await fs._rm("a", True, 1)
+
+    asyncio.run(work())
+    assert files_in(tmp_path) == {"a/top.txt": b"2"}
+    assert fs.find("") == ["put/top.txt"]
