@@ -794,7 +794,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         verify = self._verify_reads
         if bulk and verify != "always" and self._backend.asynchronous and keys.pointer_of(key) is None:
             verify = False  # its sidecar would double the requests
-        data = records.read_found(self._backend, key, start, end, verify_reads=verify)
+        data = records.read_found(self._backend, key, start, end, verify_reads=verify, patient=True)
         if data is None:
             raise self._missing(key)
         return data

@@ -487,7 +487,9 @@ class FsspecBackend(Backend):
         answer: T = sync(self.fs.loop, function, *args, timeout=patience, **options)
         return answer
 
-    def _each(self, key: str | None, jobs: Sequence[Callable[[], Coroutine[Any, Any, T]]], size: int = 0) -> list[T]:
+    def _each(
+        self, key: str | None, jobs: Sequence[Callable[[], Coroutine[Any, Any, T]]], size: int | None = 0
+    ) -> list[T]:
         """Do several things: at once where the filesystem is asynchronous."""
         if not self.fs.async_impl:
             return [self._ask(key, partial(self._sync, job)) for job in jobs]
@@ -502,7 +504,8 @@ class FsspecBackend(Backend):
 
             return await asyncio.gather(*(one(job) for job in jobs))
 
-        return self._ask(key, lambda: self._sync(all_of, size=size + len(jobs) // CONCURRENCY * PATIENCE_BYTES))
+        patience = None if size is None else size + len(jobs) // CONCURRENCY * PATIENCE_BYTES
+        return self._ask(key, lambda: self._sync(all_of, size=patience))
 
     # -- writing -------------------------------------------------------------------------------------------
 
@@ -565,11 +568,11 @@ class FsspecBackend(Backend):
 
     # -- reading -------------------------------------------------------------------------------------------
 
-    def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = ()) -> Fetched:
+    def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = (), *, patient: bool = False) -> Fetched:
         """Read and look, all at once on an object store."""
         jobs: list[Callable[[], Coroutine[Any, Any, Any]]] = [partial(self._found, self._path(key)) for key in reads]
         jobs += [partial(self._look, key) for key in heads]
-        answers = self._each((*reads, *heads)[0] if jobs else None, jobs)
+        answers = self._each((*reads, *heads)[0] if jobs else None, jobs, None if patient else 0)
         found = answers[: len(reads)]
         return Fetched([data for data, _ in found], answers[len(reads) :], [token for _, token in found])
 

@@ -403,8 +403,9 @@ class LocalBackend(Backend):
 
     # -- reading -------------------------------------------------------------------------------------------
 
-    def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = ()) -> Fetched:
+    def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = (), *, patient: bool = False) -> Fetched:
         """Read and look, one after another."""
+        del patient
         found = [self._read(key, None, None, LARGEST_READ) for key in reads]
         return Fetched(found, [self.head(key) for key in heads], [None] * len(found))
 

@@ -71,8 +71,9 @@ class MemoryBackend(FsspecBackend):
         """Look into the dict twice."""
         return self.head(key) if self._path(beside) in self.fs.store else None
 
-    def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = ()) -> Fetched:
+    def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = (), *, patient: bool = False) -> Fetched:
         """Look into the dict."""
+        del patient
         found = [self.read_range(key, None, None) for key in reads]
         return Fetched(found, [self.head(key) for key in heads], [None] * len(found))
 

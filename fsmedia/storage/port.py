@@ -336,8 +336,8 @@ class Backend(ABC):
         """Begin to write a media that comes in pieces."""
 
     @abstractmethod
-    def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = ()) -> Fetched:
-        """Read small objects whole and look at others, in one round trip where the storage can."""
+    def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = (), *, patient: bool = False) -> Fetched:
+        """Read small objects whole and look at others, in one round trip where the storage can; `patient`: any size."""
 
     @abstractmethod
     def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:

@@ -8,7 +8,7 @@ import sys
 import threading
 import wave
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,10 +16,19 @@ import fsspec
 import pytest
 from fsspec.callbacks import NoOpCallback
 
-from fsmedia import CorruptMediaError, InvalidMediaError, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
+from fsmedia import (
+    CorruptMediaError,
+    InvalidMediaError,
+    MediaContent,
+    MediaMetadata,
+    MediaNotFoundError,
+    MediaStore,
+    StorageError,
+)
+from fsmedia.core import records
 from fsmedia.filesystem import media_filesystem
 from fsmedia.format.keys import VIEWS
-from fsmedia.storage import SEEK_BLOCK
+from fsmedia.storage import SEEK_BLOCK, open_backend
 from tests.filesystem.conftest import DATA, EVERYWHERE, ON_MEMORY, QUICK, files_in, made, opened
 from tests.storages import LOCAL, MEMORY, S3_RCLONE, S3_SEAWEED
 
@@ -511,3 +520,15 @@ def test_coroutines_take_by_position_what_those_of_fsspec_take(fs, tmp_path):
     asyncio.run(work())
     assert files_in(tmp_path) == {"a/top.txt": b"2"}
     assert fs.find("") == ["put/top.txt"]
+
+
+def test_a_cat_takes_as_long_as_it_needs_and_a_read_of_the_store_as_it_may(rclone_storage):
+    """`cat` of one large media ended at the timeout of small requests, and some of `MediaStore.read` at none."""
+    made(rclone_storage)
+    opened(rclone_storage).pipe_file("runs/r1/x.txt", b"hey")
+    brief = timedelta(microseconds=1)
+    for verify_reads in (True, False):
+        assert opened(rclone_storage, verify_reads=verify_reads, timeout=brief).cat("runs/r1/x.txt") == b"hey"
+        hurried = open_backend(rclone_storage.url, rclone_storage.options, timeout=brief)
+        with pytest.raises(StorageError, match="no answer in time"):
+            records.read_found(hurried, "runs/r1/x.txt", None, None, verify_reads=verify_reads)

@@ -183,7 +183,8 @@ class SteppingBackend(Backend):
 
     # -- looks ---------------------------------------------------------------------------------------------
 
-    def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = ()) -> Fetched:
+    def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = (), *, patient: bool = False) -> Fetched:
+        del patient
         found = [self._read(key) for key in reads]
         there = [self.head(key) for key in heads]
         return Fetched([data for data, _ in found], there, [token for _, token in found])
