@@ -155,6 +155,13 @@ class Views:
             found = self._settings.open().views.get(first)
         return None if found is None else ViewReader(self, found)
 
+    def may_hold(self, key: str) -> bool:
+        """Return whether `of` could find a view; unlike `of` this never reads the settings."""
+        first, opened = key.partition("/")[0], self._settings.opened
+        if opened is not None and opened.is_settled:
+            return first in _DEFAULTS or first in opened.views
+        return first in _DEFAULTS or may_be_view(first)
+
     def all(self) -> list[View]:
         """Return all views; none where there is neither a store nor any media."""
         settings = self._settings.open()

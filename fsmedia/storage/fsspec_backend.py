@@ -652,6 +652,14 @@ class FsspecBackend(Backend):
         size = None if patient else 0
         return self._ask(key, lambda: self._sync(self._range, key, start, end, size=size))
 
+    async def read_on_loop(self, key: str, start: int | None, end: int | None) -> bytes | None:
+        """Read a part, or all of it, without a limit of time; what got no answer is asked for once more."""
+        with ErrorTranslator(key, self._secrets):
+            try:
+                return await self._range(key, start, end)
+            except (TimeoutError, ConnectionError):
+                return await self._range(key, start, end)
+
     async def _range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         path, served = self._path(key), self.fs.async_impl
         try:

@@ -353,6 +353,10 @@ class Backend(ABC):
         `patient` means no limit of time: nobody knows how much comes, and many read at once.
         """
 
+    async def read_on_loop(self, key: str, start: int | None, end: int | None) -> bytes | None:
+        """Do what `read_range` does, awaited on fsspec's loop. Only where `asynchronous`."""
+        raise NotImplementedError(f"{self.url} has no coroutines to read {key} from {start} to {end}")
+
     def download(self, key: str, path: str, callback: Any) -> bool:
         """Bring a file to a path of this machine, as its bytes come; False: no such file. Only where `asynchronous`."""
         raise NotImplementedError(f"{self.url} opens {key} instead, for {path} and {callback}")
