@@ -28,7 +28,7 @@ from typing import (
 )
 
 from fsmedia.errors import InvalidMediaError
-from fsmedia.models.selection import check_words, shows_words
+from fsmedia.models.selection import shows_words
 from fsmedia.store import DEFAULTS, MediaStore, StoreSettings
 
 if TYPE_CHECKING:
@@ -400,8 +400,7 @@ class AsyncMediaStore:
 
     @shows_words(StoreSettings, DEFAULTS)
     def __init__(self, url: str | PathLike[str] | None = None, **settings: Unpack[StoreSettings]) -> None:
-        # Here, and not in the first call: `MediaStore` itself is made only then.
-        check_words("AsyncMediaStore", settings, StoreSettings)
+        # Made by the first call: its constructor may look at the storage.
         self._make = partial(MediaStore, url, **settings)
         self._store: MediaStore | None = None
         self._workers = Workers()

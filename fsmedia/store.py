@@ -29,7 +29,7 @@ from fsmedia.maintenance.survey import check_grace
 from fsmedia.maintenance.sync import SyncOptions, open_target, sync
 from fsmedia.maintenance.verify import verify
 from fsmedia.models import Hold, MediaContent, MediaMetadata, Reference
-from fsmedia.models.selection import Selection, SelectionWords, SubjectWords, check_words, shows_words
+from fsmedia.models.selection import Selection, SelectionWords, SubjectWords, shows_words
 from fsmedia.storage import open_backend
 from fsmedia.storage.address import media_url, nested_options, resolve_root, url_from_environment
 
@@ -212,7 +212,6 @@ class MediaStore:
 
     @shows_words(StoreSettings, DEFAULTS)
     def __init__(self, url: str | PathLike[str] | None = None, **settings: Unpack[StoreSettings]) -> None:
-        check_words("MediaStore", settings, StoreSettings)
         # What can be refused without a look at the storage is refused before it is opened.
         asked = Settings.read(settings)
         chosen = {name: settings.get(name, default) for name, default in DEFAULTS.items()}
@@ -1169,7 +1168,6 @@ class MediaStore:
             The store can't be listed, or so little was listed that it may be wrong; nothing was deleted. What failed
             later stands in the receipt.
         """
-        check_words("erase", words, SubjectWords)
         self._check_writable(dry_run=dry_run)
         erasure = Erasure(
             words=cast("dict[str, str | None]", words),

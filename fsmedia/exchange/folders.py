@@ -41,7 +41,7 @@ from fsmedia.format.layout import ID_FIELDS, Layout
 from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import SOURCE_ATTRIBUTE, ContentFields, MediaMetadata, OrganizationMode
-from fsmedia.models.selection import check_words, shows_words
+from fsmedia.models.selection import shows_words
 from fsmedia.store import MediaStore, utc_now
 
 if TYPE_CHECKING:
@@ -92,7 +92,6 @@ def import_folder(
     MediaNotFoundError
         There is nothing at the place. What is wrong with single files is in the report.
     """
-    check_words("import_folder", words, TreeImportWords)
     importer = Importer(store, **words)
     template = PathPattern(pattern, store.organization, importer.given)
     with importer.source(place) as tree:
@@ -141,7 +140,6 @@ def adopt_folder(
     MediaNotFoundError
         There is nothing at the place. What is wrong with single files is in the report.
     """
-    check_words("adopt_folder", words, TreeImportWords)
     mode = OrganizationMode(organization) if organization else _mode_of(pattern)
     adoption = _Adoption(Layout(pattern, mode), words)
     options = dict(words.get("storage_options") or {})

@@ -40,7 +40,7 @@ from fsmedia.exchange.importing import (
     not_imported,
 )
 from fsmedia.models import ExportReport, Skipped, mime
-from fsmedia.models.selection import check_words, shows_words
+from fsmedia.models.selection import shows_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -150,7 +150,6 @@ def import_imagefolder(store: MediaStore, place: str | PathLike[str], **words: U
     MediaNotFoundError
         There is no table. What is wrong with single files is in the report.
     """
-    check_words("import_imagefolder", words, TreeImportWords)
     importer = Importer(store, **words)
     with importer.source(place) as tree:
         tables = [f"{folder}{name}" for folder in ("", *(f"{each}/" for each in _SPLITS)) for name in _READABLE]

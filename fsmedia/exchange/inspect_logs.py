@@ -24,7 +24,7 @@ from fsmedia.exchange.importing import (
     printable,
     skipped,
 )
-from fsmedia.models.selection import check_words, shows_words
+from fsmedia.models.selection import shows_words
 from fsmedia.models.urls import read_data_url
 
 if TYPE_CHECKING:
@@ -70,7 +70,6 @@ def import_inspect(
     MediaNotFoundError
         There is no such log. What is wrong with single logs and media is in the report.
     """
-    check_words("import_inspect", words, ImportWords)
     reader = _reader()
     files = _files([logs] if isinstance(logs, str | os.PathLike) else logs)
     return Importer(store, **words).run(_of_logs(reader, files, words.get("policy_name")))

@@ -30,7 +30,7 @@ from fsmedia.exchange.importing import (
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import OrganizationMode
-from fsmedia.models.selection import check_words, shows_words
+from fsmedia.models.selection import shows_words
 from fsmedia.models.urls import from_base64
 
 if TYPE_CHECKING:
@@ -83,7 +83,6 @@ def import_promptarena(
     StorageError
         A storage failed.
     """
-    check_words("import_promptarena", words, ImportWords)
     text = str(place)
     only = None
     if text.endswith(".json"):

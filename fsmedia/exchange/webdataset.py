@@ -31,7 +31,7 @@ from fsmedia.exchange.exporting import (
 )
 from fsmedia.exchange.importing import IMPORT_DEFAULTS, Importer, SourceItem, SourceTree, TreeImportWords, not_imported
 from fsmedia.models import mime
-from fsmedia.models.selection import check_words, shows_words
+from fsmedia.models.selection import shows_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -204,7 +204,6 @@ def import_webdataset(store: MediaStore, place: str | PathLike[str], **words: Un
     MediaNotFoundError
         There is no shard. What is wrong with single ones, or with media in them, is in the report.
     """
-    check_words("import_webdataset", words, TreeImportWords)
     importer = Importer(store, **words)
     with importer.source(place) as tree:
         shards = sorted(each.key for each in tree.backend.children().entries if each.key.endswith(".tar"))

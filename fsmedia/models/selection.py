@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
+from functools import wraps
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, cast
 
 from fsmedia.errors import InvalidMediaError
 from fsmedia.models import mime
@@ -54,6 +55,35 @@ class ListWords(SelectionWords, total=False):
     limit: int | None
 
 
+def shows_words(known: type, defaults: Mapping[str, object] | None = None) -> Callable[[_F], _F]:
+    """Make a function that takes the words of a `TypedDict` as `**words` show them, and refuse all others.
+
+    `help` and notebooks show the signature with each word; type checkers and editors know the words by `Unpack`.
+    Others are a `TypeError` of this very call, as they are of a function with named parameters.
+    """
+
+    def decorate(function: _F) -> _F:
+        own = signature(function)
+        before = [item for item in own.parameters.values() if item.kind is not item.VAR_KEYWORD]
+        words = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=(defaults or {}).get(name), annotation=kind.__forward_arg__)
+            for name, kind in known.__annotations__.items()
+        ]
+        taken = {item.name for item in (*before, *words)}
+        called = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
+
+        @wraps(function)
+        def checked(*args: Any, **given: Any) -> Any:
+            for name in sorted(given.keys() - taken):
+                raise TypeError(f"{called}() got an unexpected keyword argument {name!r}")
+            return function(*args, **given)
+
+        vars(checked)["__signature__"] = own.replace(parameters=[*before, *words])
+        return cast("_F", checked)
+
+    return decorate
+
+
 @dataclass(frozen=True, slots=True, init=False)
 class Selection:
     """Conditions that a record must all meet.
@@ -66,8 +96,8 @@ class Selection:
 
     words: dict[str, Any]
 
+    @shows_words(SelectionWords)
     def __init__(self, **words: Unpack[SelectionWords]) -> None:
-        check_words("Selection", words, SelectionWords)
         asked: dict[str, Any] = {name: value for name, value in words.items() if value is not None}
         for name, value in asked.items():
             if name in _INSTANTS:
@@ -110,28 +140,3 @@ def _mime_pattern(text: str) -> str:
     known = mime.guess_from_name(f"x.{pattern.lstrip('.')}")
     step = f"use {known!r}" if known else "use a type such as 'image/png', or a pattern such as 'image/*'"
     raise InvalidMediaError(f"{text!r} is no MIME type", next_step=step)
-
-
-def check_words(call: str, words: Mapping[str, object], known: type) -> None:
-    """Refuse keywords that a `TypedDict` does not name, as Python does for named parameters."""
-    for name in sorted(words.keys() - known.__annotations__.keys()):
-        raise TypeError(f"{call}() got an unexpected keyword argument {name!r}")
-
-
-def shows_words(known: type, defaults: Mapping[str, object] | None = None) -> Callable[[_F], _F]:
-    """Spell out the words of a `TypedDict` in the signature of a function that takes them as `**words`.
-
-    `help` and notebooks show that signature; type checkers and editors know the words by `Unpack`.
-    """
-
-    def decorate(function: _F) -> _F:
-        own = signature(function)
-        before = [item for item in own.parameters.values() if item.kind is not item.VAR_KEYWORD]
-        words = [
-            Parameter(name, Parameter.KEYWORD_ONLY, default=(defaults or {}).get(name), annotation=kind.__forward_arg__)
-            for name, kind in known.__annotations__.items()
-        ]
-        vars(function)["__signature__"] = own.replace(parameters=[*before, *words])
-        return function
-
-    return decorate
