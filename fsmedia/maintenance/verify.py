@@ -124,7 +124,7 @@ def verify(
         completing=completing,
     )
     survey = Survey(CatalogComparison(backend, settings_file, datetime.now(UTC) - COARSEST))
-    verification = Verification(context, settings_file, survey, force, executor, progress, found, refused)
+    verification = Verification(context, settings_file, survey, bool(repair), force, executor, progress, found, refused)
     return verification.run(leftovers=repair == LEFTOVERS)
 
 
@@ -135,6 +135,7 @@ class Verification:
     context: VerifyContext
     settings_file: SettingsFile
     survey: Survey
+    repair: bool = False  # also where only the plan of one is told
     force: bool = False  # repair also where so little was listed that it may be wrong
     executor: Executor | None = None
     progress: Callable[[int], object] | None = None
@@ -156,13 +157,15 @@ class Verification:
             self._sweep_leftovers()
         else:
             self._check_all()
-        kept = self._freed > 0 and backend.keeps_versions
+        # A look that repairs nothing frees nothing, and does not ask the bucket what it would keep.
+        freed = self._freed if self.repair else 0
+        kept = freed > 0 and backend.keeps_versions
         return VerifyReport(
             findings=tuple(self._findings),
             counts=dict(self._counts),
             left=self._left,
             mended=self._mended,
-            bytes_freed=0 if kept else self._freed,
+            bytes_freed=0 if kept else freed,
             versions_kept=kept,
             examined=survey.examined,
             media=total.media,

@@ -298,6 +298,10 @@ def test_a_dry_sweep_asks_the_bucket_and_leftovers_claim_no_bytes_either(version
     assert [plan.bytes_freed for plan in plans] == [0, 0]
     assert n["get_versioning"] == 1
     versioned.write(f"runs/r1/0000_00_{keys.new_unique()}.png", b"a leftover")
+    fresh = opened(versioned, now=clock)
+    with versioned.counted() as n:
+        look = fresh.verify(grace=timedelta(0), nobody_writes=True)
+    assert (look.left, look.bytes_freed, n["get_versioning"]) == (1, 0, 0), "a look alone does not ask"
     swept = store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True)
     assert (swept.mended, swept.bytes_freed, swept.versions_kept) == (1, 0, True)
 
