@@ -178,6 +178,15 @@ def mostly(*usual: str) -> list[Any]:
     return [each if each in usual else pytest.param(each, marks=pytest.mark.full) for each in ALL_STORAGES]
 
 
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Let threads take turns a thousand times more often than they do."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(5e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
 @pytest.fixture(autouse=True)
 def plain_pickles() -> None:
     """Undo what importing distributed does to every exception of the process: tblib pickles them its own way."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,12 +88,3 @@ def unchanged(storage, spool):
         assert list(spool.iterdir()) == []
 
     return watch
-
-
-@pytest.fixture
-def hasty_threads() -> Iterator[None]:
-    """Let threads take turns a thousand times more often than they do."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(5e-6)
-    yield
-    sys.setswitchinterval(before)

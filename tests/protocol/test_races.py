@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import random
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -202,15 +201,6 @@ def read_while(store: MediaStore, done: threading.Event, deleted: set[str]) -> i
             assert len(data) == record.size_bytes == 3000, "a part"
             seen += 1
     return seen
-
-
-@pytest.fixture
-def hasty_threads() -> Iterator[None]:
-    """Let threads take turns a thousand times more often than they do."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(5e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 @pytest.mark.usefixtures("hasty_threads")
