@@ -517,7 +517,7 @@ def _print_usage_error(error: Any, command: str = "") -> None:
     """Print in one line what is wrong with the command line, and where it is explained."""
     context = getattr(error, "ctx", None)
     command = command or ("" if context is None else context.command_path)
-    text = " ".join(str(error.format_message()).split())
+    text = " ".join(str(error.format_message()).split()).replace(": Value error, ", ": ")  # pydantic's, by typer
     output.error(f"{text.rstrip('.')}; see: {command} --help" if command else text)
 
 

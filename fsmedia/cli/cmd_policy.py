@@ -30,7 +30,7 @@ from fsmedia.models import MediaRecord, RetentionPolicy
 from fsmedia.models.text import distance_text
 from fsmedia.store import MediaStore, utc_now
 
-POLICY_HELP = """How long media stay: put them under policies, hold and release them, look after the due index.
+POLICY_HELP = """How long media stay: put them under policies, hold and release them, list what policies there are.
 
 A policy lets a media go when its time since the media's timestamp is over; `fsmedia enforce` then deletes it. Names
 such as retain-30days speak for themselves, others are given to a store by `fsmedia init --policy audit=365d`.

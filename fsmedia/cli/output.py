@@ -96,7 +96,7 @@ def json_record(record: MediaRecord, **more: str) -> None:
 
 
 def json_text(document: Mapping[str, Any]) -> str:
-    r"""Return JSON in which everything that is not printable stands as `\uXXXX`."""
+    """Return JSON on one line, with escapes in the place of everything that is not printable."""
     text = json.dumps(document, ensure_ascii=False)
     if text.isprintable():
         return text

@@ -101,6 +101,7 @@ def test_help_teaches_with_examples(command: str) -> None:
         ("get -s x y -o - --json", "--json"),
         ("gallery -s x --limit 0", "--limit"),
         ("gallery -s x --sort random", "--sort"),
+        ("verify -s x --repair=bogus", "for '--repair': 'bogus' is not one of 'all', 'leftovers'; see:"),
         ("policy aply", "Did you mean 'apply'?"),
         ("policy apply -s x", "REF"),
         ("policy apply retain -s x", "give the policy first"),

@@ -244,13 +244,14 @@ def test_an_unknown_word_is_refused(tmp_path: Path) -> None:
     async def shown() -> None:
         await asynchronous.gallery(runid="r1")
 
-    for use in (
-        lambda: store.list(runid="r1"),
-        lambda: store.gallery(runid="r1"),
-        lambda: store.erase(runid="r1"),
-        lambda: store.sync_to(tmp_path / "other", runid="r1"),
-        lambda: asyncio.run(listed()),
-        lambda: asyncio.run(shown()),
+    for name, use in (
+        ("list", lambda: store.list(runid="r1")),
+        ("gallery", lambda: store.gallery(runid="r1")),
+        ("erase", lambda: store.erase(runid="r1")),
+        ("sync_to", lambda: store.sync_to(tmp_path / "other", runid="r1")),
+        ("list", lambda: asyncio.run(listed())),
+        ("gallery", lambda: asyncio.run(shown())),
+        ("export_imagefolder", lambda: fsmedia.export_imagefolder(store, tmp_path / "set", runid="r1")),
     ):
-        with pytest.raises(TypeError, match="unexpected keyword argument 'runid'"):
+        with pytest.raises(TypeError, match=rf"^{name}\(\) got an unexpected keyword argument 'runid'"):
             use()
