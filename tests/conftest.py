@@ -173,9 +173,14 @@ def make_storage(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> A
     return storage_class(name, *server.new_root(prefix), server)
 
 
-def mostly(*usual: str) -> list[Any]:
-    """Return fixture parameters: these storages, and all others in the full run."""
-    return [each if each in usual else pytest.param(each, marks=pytest.mark.full) for each in ALL_STORAGES]
+def mostly(*usual: str, of: tuple[str, ...] = ALL_STORAGES) -> list[Any]:
+    """Return fixture parameters: these storages, and the rest of `of` in the full run."""
+    return [*usual, *(pytest.param(each, marks=pytest.mark.full) for each in of if each not in usual)]
+
+
+def on(*usual: str, of: tuple[str, ...] = ALL_STORAGES) -> pytest.MarkDecorator:
+    """Run a test on these storages, and on the rest of `of` in the full run."""
+    return pytest.mark.parametrize("storage", mostly(*usual, of=of), indirect=True)
 
 
 @pytest.fixture
@@ -195,10 +200,10 @@ def plain_pickles() -> None:
             del copyreg.dispatch_table[kind]
 
 
-def on(*names: str) -> Any:
-    """Return a fixture that gives a fresh storage, of each of these names in turn."""
+def storages(*usual: str, of: tuple[str, ...] = ALL_STORAGES) -> Any:
+    """Return a fixture that gives a fresh storage, of each of these names in turn, in the full run of the rest too."""
 
-    @pytest.fixture(params=names)
+    @pytest.fixture(params=mostly(*usual, of=of))
     def made(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
         return make_storage(request.param, request, tmp_path)
 
@@ -215,7 +220,7 @@ def only(name: str) -> Any:
     return made
 
 
-storage, object_storage = on(*ALL_STORAGES), on(*OBJECT_STORAGES)
+storage, object_storage = storages(*ALL_STORAGES), storages(*OBJECT_STORAGES, of=OBJECT_STORAGES)
 local_storage, memory_storage = only(LOCAL), only(MEMORY)
 moto_storage, rclone_storage, seaweed_storage, gcs_storage = map(only, (S3_MOTO, S3_RCLONE, S3_SEAWEED, GCS))
 

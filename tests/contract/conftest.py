@@ -12,28 +12,6 @@ import pytest
 from fsmedia import MediaMetadata, MediaStore
 from tests.conftest import make_storage
 from tests.contract.specimens import LIMIT, png, traces
-from tests.storages import ALL_STORAGES
-
-
-def usually(*usual: str, of: tuple[str, ...] = ALL_STORAGES) -> list[Any]:
-    """Return fixture parameters: these storages, and the rest of `of` in the full run."""
-    extra = [pytest.param(each, marks=pytest.mark.full) for each in of if each not in usual]
-    return [*usual, *extra]
-
-
-def on(*usual: str, of: tuple[str, ...] = ALL_STORAGES) -> pytest.MarkDecorator:
-    """Run a test on these storages, and on the rest of `of` in the full run."""
-    return pytest.mark.parametrize("storage", usually(*usual, of=of), indirect=True)
-
-
-def storages(*usual: str, of: tuple[str, ...] = ALL_STORAGES) -> Any:
-    """Return the fixture `storage` of a file whose tests need no more than these, but in the full run."""
-
-    @pytest.fixture(params=usually(*usual, of=of))
-    def storage(request, tmp_path):
-        return make_storage(request.param, request, tmp_path)
-
-    return storage
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from fsmedia import (
     StoreConflictError,
 )
 from fsmedia.format import keys
-from tests.contract.conftest import on, storages
+from tests.conftest import on, storages
 from tests.contract.specimens import PNG, R1, STORE_JSON, of_size, png
 from tests.storages import ALL_STORAGES, LOCAL, MEMORY, S3_RCLONE
 from tests.transfers import shared_in_place

@@ -9,7 +9,7 @@ import pytest
 from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.maintenance import survey
-from tests.contract.conftest import storages
+from tests.conftest import storages
 from tests.storages import LOCAL, MEMORY, S3_MOTO
 
 SETTINGS = ".fsmedia/store.json"

@@ -23,8 +23,7 @@ from fsmedia import (
     StorageError,
     UnknownPolicyError,
 )
-from tests.conftest import make_storage
-from tests.contract.conftest import on, storages, usually
+from tests.conftest import make_storage, mostly, on, storages
 from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE
 
 storage = storages(LOCAL, MEMORY, S3_RCLONE)
@@ -49,7 +48,7 @@ def with_sidecars(references):
     return {*references, *(f"{reference}.meta" for reference in references)}
 
 
-@pytest.fixture(params=usually(S3_RCLONE, of=(S3_MOTO, S3_RCLONE)))
+@pytest.fixture(params=mostly(S3_RCLONE, of=(S3_MOTO, S3_RCLONE)))
 def s3(request, tmp_path):
     """Each S3 server."""
     return make_storage(request.param, request, tmp_path)

@@ -9,7 +9,7 @@ from threading import Barrier, Event
 import pytest
 
 from fsmedia import AsyncMediaStore
-from tests.contract.conftest import storages
+from tests.conftest import storages
 from tests.contract.specimens import PNG, R1, STORE_JSON, of_size, png, traces
 from tests.storages import LOCAL, MEMORY, S3_RCLONE
 

@@ -34,7 +34,7 @@ from fsmedia.catalog.refresh import PreviousRows
 from fsmedia.catalog.schema import NO_SIDECAR, VERSION, schema
 from fsmedia.format import keys
 from tests.catalogs import OLD, PNG, check, eager, filled, old_enough, opened, snapshots
-from tests.contract.conftest import on, storages
+from tests.conftest import on, storages
 from tests.storages import ALL_STORAGES, GCS, LOCAL, MEMORY, S3_RCLONE, S3_SEAWEED
 
 HOUR = timedelta(hours=1)

@@ -24,7 +24,7 @@ from fsmedia import (
 )
 from fsmedia.core import records
 from fsmedia.format import keys
-from tests.contract.conftest import on, storages
+from tests.conftest import on, storages
 from tests.servers import WrongAnswer
 from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, ObjectStorage
 

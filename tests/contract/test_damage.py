@@ -18,7 +18,7 @@ from fsmedia import (
     StorageError,
     StoreConflictError,
 )
-from tests.contract.conftest import storages
+from tests.conftest import storages
 from tests.contract.specimens import PNG, R1, STORE_JSON, png, traces
 from tests.storages import LOCAL, MEMORY, S3_RCLONE
 

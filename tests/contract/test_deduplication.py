@@ -35,7 +35,7 @@ from fsmedia import (
 )
 from fsmedia.core import blobs
 from fsmedia.format import keys
-from tests.contract.conftest import on, storages
+from tests.conftest import on, storages
 from tests.contract.specimens import KEEPS_CONTENT_TYPE, PNG, STORE_JSON, of_size, png, put, traces
 from tests.deduplicated import (
     CONTENTS,

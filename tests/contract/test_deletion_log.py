@@ -9,7 +9,7 @@ import pytest
 
 from fsmedia import BulkError, Deletion, InvalidMediaError, MediaContent, MediaMetadata, MediaStore, StorageError
 from fsmedia.storage.memory import MemoryBackend
-from tests.contract.conftest import storages
+from tests.conftest import storages
 from tests.storages import LOCAL, MEMORY, S3_MOTO
 
 DELETIONS = ".fsmedia/deletions/"

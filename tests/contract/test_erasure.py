@@ -26,7 +26,7 @@ from fsmedia import (
 )
 from fsmedia.catalog import schema, snapshots
 from fsmedia.format import keys
-from tests.contract.conftest import on, storages
+from tests.conftest import on, storages
 from tests.contract.leftovers import Leftover, put
 from tests.contract.specimens import PNG, traces
 from tests.deduplicated import below, data_keys, settled, told

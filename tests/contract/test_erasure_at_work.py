@@ -13,9 +13,9 @@ import pytest
 
 from fsmedia import AsyncMediaStore, MediaMetadata, MediaStore, StorageError
 from fsmedia.maintenance import erase
+from tests.conftest import on
 from tests.contract.children import erase_or_store
 from tests.contract.children import put_shared as put
-from tests.contract.conftest import on
 from tests.contract.specimens import PNG, png
 from tests.deduplicated import below, settled
 from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, Storage

@@ -13,7 +13,7 @@ from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.format import keys
 from fsmedia.storage import open_backend
 from fsmedia.storage.port import VersionRules
-from tests.contract.conftest import storages
+from tests.conftest import storages
 from tests.servers import WrongAnswer
 from tests.storages import GCS, LOCAL, S3_RCLONE, GcsStorage
 from tests.transfers import opened

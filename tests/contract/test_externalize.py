@@ -23,7 +23,7 @@ from fsmedia import (
 )
 from fsmedia.format import keys
 from fsmedia.format.messages import InlineReference, media_fields
-from tests.contract.conftest import on, storages
+from tests.conftest import on, storages
 from tests.messages import ANTHROPIC, DOCUMENTS, GEMINI, JSON, OPENAI_CHAT, PARTS, PNG, PROMPTKIT, b64, json_texts, url
 from tests.storages import LOCAL, S3_RCLONE
 from tests.transfers import opened

@@ -29,7 +29,7 @@ from fsmedia import (
     StoreConflictError,
     utc_now,
 )
-from tests.contract.conftest import on, storages
+from tests.conftest import on, storages
 from tests.contract.specimens import KEEPS_CONTENT_TYPE, PNG, R1, STORE_JSON, png, traces
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, switch_looks
 from tests.surfaces.commands import fsmedia, options_of

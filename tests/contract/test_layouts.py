@@ -11,7 +11,7 @@ from itertools import combinations
 import pytest
 
 from fsmedia import InvalidLayoutError, InvalidMediaError, MediaMetadata, OrganizationMode
-from tests.contract.conftest import on, storages
+from tests.conftest import on, storages
 from tests.contract.specimens import STORE_JSON, UNIQUE, png
 from tests.storages import GCS, LOCAL, MEMORY, S3_RCLONE
 from tests.transfers import opened

@@ -10,7 +10,7 @@ import pytest
 from fsmedia import InvalidMediaError, MediaContent, MediaMetadata, Reference, RetentionPolicy
 from fsmedia.format import keys
 from tests.catalogs import old_enough
-from tests.contract.conftest import on, storages
+from tests.conftest import on, storages
 from tests.contract.specimens import PNG, R1, WAV, png
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, ObjectStorage
 from tests.surfaces.commands import fsmedia

@@ -32,7 +32,7 @@ from fsmedia.core import commit, named, promptkit
 from fsmedia.format import keys
 from fsmedia.maintenance import sync_copy
 from fsmedia.storage import Exclusion, fsspec_backend, local, s3
-from tests.contract.conftest import on
+from tests.conftest import on
 from tests.contract.specimens import png
 from tests.servers import WrongAnswer
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, LocalStorage

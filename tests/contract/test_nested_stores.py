@@ -17,7 +17,7 @@ from fsmedia.maintenance.erase import write_journal
 from fsmedia.maintenance.subject import EraseItem, Subject
 from fsmedia.models import OrganizationMode
 from fsmedia.storage.local import LocalBackend
-from tests.contract.conftest import on, storages
+from tests.conftest import on, storages
 from tests.contract.specimens import R1, STORE_JSON, png
 from tests.servers import WrongAnswer
 from tests.storages import GCS, LOCAL, MEMORY, S3_RCLONE, switch_looks

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.core.records import is_reference
 from fsmedia.format.layout import escape_id
-from tests.contract.conftest import on
+from tests.conftest import on
 from tests.storages import ALL_STORAGES, LOCAL, MEMORY, S3_RCLONE
 from tests.transfers import opened
 

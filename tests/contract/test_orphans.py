@@ -12,7 +12,7 @@ import pytest
 from fsmedia import InvalidMediaError, MediaStore, StorageError
 from fsmedia.format import keys
 from fsmedia.maintenance import survey, verify
-from tests.contract.conftest import on, storages
+from tests.conftest import on, storages
 from tests.contract.leftovers import KINDS, Leftover, kept, mended, put
 from tests.contract.specimens import PNG, traces
 from tests.deduplicated import below, data_keys, marker_of, settled, sidecar_of, told

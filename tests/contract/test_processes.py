@@ -12,7 +12,7 @@ from itertools import repeat
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, utc_now
-from tests.contract.conftest import on, storages
+from tests.conftest import on, storages
 from tests.contract.specimens import PNG, R1, STORE_JSON, of_size, png
 from tests.storages import GCS, LOCAL, MEMORY, OBJECT_STORAGES, S3_MOTO, S3_RCLONE
 from tests.transfers import opened

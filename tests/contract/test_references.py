@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fsmedia import InvalidReferenceError, MediaNotFoundError, MediaStore, StorageError
-from tests.contract.conftest import on, storages
+from tests.conftest import on, storages
 from tests.contract.specimens import PNG, R1, STORE_JSON, png, traces
 from tests.storages import ALL_STORAGES, GCS, LOCAL, MEMORY, S3_RCLONE
 

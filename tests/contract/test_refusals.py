@@ -15,7 +15,7 @@ from fsmedia.errors import (
     StoreConflictError,
     UnknownPolicyError,
 )
-from tests.contract.conftest import storages
+from tests.conftest import storages
 from tests.contract.specimens import LIMIT, PNG, R1, STORE_JSON, of_size, png
 from tests.storages import LOCAL, MEMORY, S3_RCLONE
 

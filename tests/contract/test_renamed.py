@@ -7,7 +7,7 @@ import pytest
 
 from fsmedia import BulkError, HeldMediaError, MediaContent, MediaMetadata, MediaNotFoundError
 from fsmedia.format import keys
-from tests.contract.conftest import on, storages
+from tests.conftest import on, storages
 from tests.storages import LOCAL, MEMORY, S3_RCLONE, LocalStorage
 from tests.transfers import opened, shared_in_place, synced
 

@@ -13,7 +13,7 @@ import pytest
 from fsmedia import MediaContent, MediaMetadata, MediaRecord, MediaStore, Reference
 from fsmedia.errors import CorruptMediaError, MediaNotFoundError
 from fsmedia.format import keys
-from tests.contract.conftest import on, storages
+from tests.conftest import on, storages
 from tests.contract.specimens import PNG, R1, STORE_JSON, of_size, png, traces
 from tests.storages import ALL_STORAGES, GCS, LOCAL, MEMORY, S3_RCLONE
 

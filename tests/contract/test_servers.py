@@ -12,8 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.conftest import make_storage
-from tests.contract.conftest import on
+from tests.conftest import make_storage, on
 from tests.servers import HOST, FakeGcsServer, MotoServer, RcloneServer
 from tests.storages import GCS, OBJECT_STORAGES, S3_RCLONE, ObjectStorage
 

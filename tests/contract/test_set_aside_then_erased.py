@@ -8,7 +8,7 @@ import pytest
 from fsmedia import MediaContent, MediaMetadata, StorageError
 from fsmedia.format import keys
 from fsmedia.storage.memory import MemoryBackend
-from tests.contract.conftest import on, storages
+from tests.conftest import on, storages
 from tests.contract.specimens import PNG
 from tests.contract.test_erasure import edited, no_trace, stored
 from tests.deduplicated import below

@@ -14,7 +14,7 @@ import pytest
 from fsmedia import MediaContent, MediaMetadata
 from fsmedia.errors import InvalidMediaError, MediaError, MediaTooLargeError
 from fsmedia.storage.fsspec_backend import SPOOL_BYTES
-from tests.contract.conftest import on, storages
+from tests.conftest import on, storages
 from tests.storages import ALL_STORAGES, LOCAL, MEMORY, S3_RCLONE
 from tests.transfers import opened
 

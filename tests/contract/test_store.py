@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore, Reference, RetentionPolicy
-from tests.contract.conftest import on, storages
+from tests.conftest import on, storages
 from tests.contract.specimens import KEEPS_CONTENT_TYPE, PNG, R1, STORE_JSON, UNIQUE, WAV, of_size, png
 from tests.storages import ALL_STORAGES, GCS, LOCAL, OBJECT_STORAGES, S3_RCLONE
 

@@ -13,8 +13,8 @@ from fsmedia import utc_now
 from fsmedia.errors import ReadOnlyStoreError, StorageError, UnknownPolicyError
 from fsmedia.format import keys
 from fsmedia.maintenance import expiry, verify
+from tests.conftest import on, storages
 from tests.contract.children import come_and_go, pair, sweep_rounds, work
-from tests.contract.conftest import on, storages
 from tests.storages import LOCAL, MEMORY, S3_RCLONE
 from tests.transfers import opened
 

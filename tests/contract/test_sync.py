@@ -23,8 +23,7 @@ from fsmedia import (
 )
 from fsmedia.format import keys
 from fsmedia.maintenance import sync_copy
-from tests.conftest import make_storage
-from tests.contract.conftest import storages
+from tests.conftest import make_storage, storages
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, LocalStorage
 from tests.transfers import LARGE, SETTINGS, fill, media_of, opened, synced
 

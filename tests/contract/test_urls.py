@@ -16,8 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaNotFoundError, StorageError
-from tests.conftest import make_storage
-from tests.contract.conftest import on, storages
+from tests.conftest import make_storage, on, storages
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE
 from tests.transfers import opened
 

@@ -3,10 +3,10 @@
 import pytest
 
 from fsmedia import MediaStore
-from tests.conftest import on
+from tests.conftest import storages
 from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, Storage
 
-storage = on(LOCAL, MEMORY, S3_RCLONE, pytest.param(S3_MOTO, marks=pytest.mark.full))
+storage = storages(LOCAL, MEMORY, S3_RCLONE, of=(S3_MOTO,))
 
 
 @pytest.fixture

@@ -10,20 +10,20 @@ import fsspec
 import pytest
 
 from fsmedia import MediaFileSystem, MediaStore
-from tests.conftest import mostly, on
+from tests.conftest import on, storages
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, Storage
 
-QUICK = pytest.mark.parametrize("storage", [LOCAL, MEMORY], indirect=True)
+QUICK = on(LOCAL, MEMORY, of=())
 """For what no object store has a part in."""
-ON_MEMORY = pytest.mark.parametrize("storage", mostly(MEMORY), indirect=True)
+ON_MEMORY = on(MEMORY)
 """For what is told of names and arguments alone."""
-EVERYWHERE = pytest.mark.parametrize("storage", mostly(LOCAL, MEMORY, S3_MOTO, S3_RCLONE, GCS), indirect=True)
+EVERYWHERE = on(LOCAL, MEMORY, S3_MOTO, S3_RCLONE, GCS)
 """For what each kind of object store does its own way: conditions, signatures, times, files."""
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000080000000608020000001e5d1b1b0000000049454e44ae426082")
 DATA = bytes(range(256)) * 4096
 """1 MiB: several blocks of a seek."""
 
-storage = on(*mostly(LOCAL, MEMORY, S3_RCLONE))
+storage = storages(LOCAL, MEMORY, S3_RCLONE)
 
 
 @pytest.hookimpl(tryfirst=True)

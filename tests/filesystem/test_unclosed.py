@@ -28,11 +28,11 @@ from fsspec.asyn import get_loop
 from PIL import Image
 
 from fsmedia import InvalidMediaError, InvalidReferenceError, MediaStore, MediaTooLargeError, StorageError
-from tests.conftest import mostly, on
+from tests.conftest import on, storages
 from tests.filesystem.conftest import made, opened
 from tests.storages import LOCAL, MEMORY, S3_RCLONE
 
-storage = on(LOCAL, MEMORY)
+storage = storages(LOCAL, MEMORY, of=())
 UNPACK = {"gzip": gzip.decompress, "bz2": bz2.decompress, "xz": lzma.decompress}
 
 
@@ -177,7 +177,7 @@ def left_open(write: Callable[..., object], *args: Any) -> None:
     gc.collect()
 
 
-@pytest.mark.parametrize("storage", mostly(LOCAL, MEMORY, S3_RCLONE), indirect=True)
+@on(LOCAL, MEMORY, S3_RCLONE)
 def test_what_programs_leave_open_is_stored_whole(storage, fs) -> None:
     """json.dump(x, fs.open(p, "w")), Pillow, with gzip.open(fs.open(p, "wb")): thrown away without a word."""
 

@@ -6,14 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import make_storage, mostly
-from tests.storages import LOCAL, S3_RCLONE, LocalStorage, Storage
+from tests.conftest import storages
+from tests.storages import LOCAL, S3_RCLONE, LocalStorage
 
-
-@pytest.fixture(params=mostly(LOCAL, S3_RCLONE))
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    """Give a folder and a bucket: words and pictures are the same over any storage."""
-    return make_storage(request.param, request, tmp_path)
+storage = storages(LOCAL, S3_RCLONE)
+"""A folder and a bucket: words and pictures are the same over any storage."""
 
 
 @pytest.fixture

@@ -16,14 +16,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from fsmedia import Event, MediaStore
-from tests.conftest import make_storage, mostly
-from tests.storages import LOCAL, MEMORY, S3_RCLONE, Storage
+from tests.conftest import storages
+from tests.storages import LOCAL, MEMORY, S3_RCLONE
 
-
-@pytest.fixture(params=mostly(LOCAL, MEMORY, S3_RCLONE))
-def storage(request, tmp_path) -> Storage:
-    """Give a file system, memory and one S3; the other storages, where the same is told, in the full run."""
-    return make_storage(request.param, request, tmp_path)
+storage = storages(LOCAL, MEMORY, S3_RCLONE)
+"""A file system, memory and one S3; the other storages, where the same is told, in the full run."""
 
 
 @pytest.fixture
