@@ -23,6 +23,7 @@ from fsmedia.core.lifetime import Deleter
 from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.errors import HeldMediaError, InvalidMediaError, InvalidReferenceError, MediaError
 from fsmedia.format import keys
+from fsmedia.maintenance.leftovers import marker_prefix_of
 from fsmedia.maintenance.quarantine import json_object, read_quarantine
 from fsmedia.maintenance.subject import (
     JSON_LINES,
@@ -44,7 +45,7 @@ from fsmedia.maintenance.subject import (
     sidecar_values,
     versions_of,
 )
-from fsmedia.maintenance.survey import check_listing, marker_prefix_of
+from fsmedia.maintenance.survey import check_listing
 from fsmedia.models import Cleaned, Deletion, Erased, Receipt, ReceiptReport, Reference, Remaining, Trace
 from fsmedia.models.reports import RECEIPT_FORMAT
 from fsmedia.storage.listing import NestedStores

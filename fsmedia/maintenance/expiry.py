@@ -21,7 +21,7 @@ from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.format.layout import parse_any
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.maintenance.survey import remove_lone_bytes
+from fsmedia.maintenance.leftovers import remove_lone_bytes
 from fsmedia.models import Deletion, EnforcementReport
 from fsmedia.storage import Backend, Entry, Write
 from fsmedia.storage.listing import NestedStores

@@ -1,4 +1,4 @@
-"""What repairs set aside: the note beside it, written and read here alone, and whose all of it is.
+"""Quarantine: folders of what repairs set aside, and the note in each, which only this module writes and reads.
 
 A note's `subject` is the media that it speaks of, or the key of what was set aside where no media was known. Notes that
 call it `reference` are read, too; of one that is cut off, what stands before the cut. A copy is there and confirmed

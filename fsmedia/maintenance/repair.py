@@ -21,22 +21,18 @@ from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
 from fsmedia.format.sidecar import MAX_SIDECAR_BYTES, Sidecar
 from fsmedia.maintenance import survey
-from fsmedia.maintenance.quarantine import set_aside
-from fsmedia.maintenance.survey import (
+from fsmedia.maintenance.leftovers import (
     DETAILS,
-    HELD,
-    YOUNG,
     Cleaner,
     Generation,
     GenerationItem,
     LeftoverItem,
-    MediaNeeds,
     ObjectItem,
-    VerifyContext,
-    VerifyResult,
     entries_of,
     marker_name,
 )
+from fsmedia.maintenance.quarantine import set_aside
+from fsmedia.maintenance.survey import HELD, YOUNG, MediaNeeds, VerifyContext, VerifyResult
 from fsmedia.models import ContentFields, Hold, MediaMetadata, Reference, mime
 from fsmedia.storage import Entry, Upload, Write
 from fsmedia.storage.port import delete_one

@@ -3,9 +3,9 @@
 One listing of the store and every sidecar tell whose a media is. Nothing is left out because of where it lies, for a
 folder alone proves nothing. A sidecar without bytes counts too, for it says who and what.
 
-Traces are mappings of a conversion, records of deletions, PromptKit's index and quarantine; no media that stays needs
-them. A record of deletions is evidence, so it goes only where that is asked for. What fails is reported, and the rest
-goes on.
+Traces are mappings of renamed references, records of deletions, PromptKit's index and quarantine; no media that stays
+needs them. A record of deletions is evidence, so it goes only where that is asked for. What fails is reported, and the
+rest goes on.
 
 A bucket may keep older versions. A sidecar's tell whose a media was, as its current one does of what is there; so an
 erasure also finds what was deleted before it. Versions that are current are never touched, whoever wrote them.
@@ -32,20 +32,19 @@ from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError, S
 from fsmedia.format import keys
 from fsmedia.format.layout import ids_of_path
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.maintenance.quarantine import QuarantineFolder, json_object, read_quarantine
-from fsmedia.maintenance.survey import (
+from fsmedia.maintenance.leftovers import (
     Generation,
     GenerationItem,
     LeftoverItem,
     LeftoverListing,
     ObjectItem,
-    VerifyContext,
-    before,
     entries_of,
     find_leftovers,
     marker_prefix_of,
     mend_window,
 )
+from fsmedia.maintenance.quarantine import QuarantineFolder, json_object, read_quarantine
+from fsmedia.maintenance.survey import VerifyContext, before
 from fsmedia.models import MediaMetadata, Reference, Remaining
 from fsmedia.storage.listing import NestedStores
 from fsmedia.storage.port import storage_time

@@ -22,6 +22,16 @@ from fsmedia.core.settings_file import refuse_nesting
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys, wav
 from fsmedia.format.sidecar import Sidecar
+from fsmedia.maintenance.leftovers import (
+    Generation,
+    GenerationItem,
+    MissingMarkerItem,
+    ObjectItem,
+    find_leftovers,
+    marker_name,
+    mend_window,
+    place_of,
+)
 from fsmedia.maintenance.quarantine import set_aside
 from fsmedia.maintenance.repair import (
     DamagedBlobItem,
@@ -38,20 +48,12 @@ from fsmedia.maintenance.repair import (
 from fsmedia.maintenance.survey import (
     YOUNG,
     CatalogComparison,
-    Generation,
-    GenerationItem,
     MediaNeeds,
-    MissingMarkerItem,
-    ObjectItem,
     Survey,
     VerifyContext,
     VerifyResult,
     before,
     check_listing,
-    find_leftovers,
-    marker_name,
-    mend_window,
-    place_of,
     read_digests,
 )
 from fsmedia.models import VerifyReport, mime

@@ -11,7 +11,7 @@ import pytest
 
 from fsmedia import InvalidMediaError, MediaStore, StorageError
 from fsmedia.format import keys
-from fsmedia.maintenance import survey, verify
+from fsmedia.maintenance import leftovers, verify
 from tests.conftest import on, storages
 from tests.contract.leftovers import KINDS, Leftover, kept, mended, put
 from tests.contract.specimens import PNG, traces
@@ -348,9 +348,9 @@ def test_many_references_of_one_blob(memory_storage):
 
         __hash__ = str.__hash__
 
-    real = survey.marker_prefix_of
+    real = leftovers.marker_prefix_of
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(survey, "marker_prefix_of", lambda entry: Counted(real(entry)))
+        patched.setattr(leftovers, "marker_prefix_of", lambda entry: Counted(real(entry)))
         report = mend_now(store)
     assert (report.mended, report.failed) == (0, ())
     assert compared < 20_000

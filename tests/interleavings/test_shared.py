@@ -17,7 +17,7 @@ import pytest
 from fsmedia.core import blobs, commit
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
-from fsmedia.maintenance.survey import LeftoverListing
+from fsmedia.maintenance.leftovers import LeftoverListing
 from fsmedia.storage import Backend, Entry
 from fsmedia.store import MediaStore
 from tests.interleavings.meetings import Meeting, Scenario
