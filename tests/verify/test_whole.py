@@ -13,13 +13,22 @@ from typing import Any
 
 import pytest
 
-from fsmedia import AsyncMediaStore, InvalidMediaError, MediaStore, ReadOnlyStoreError, VerifyReport
+from fsmedia import (
+    AsyncMediaStore,
+    InvalidMediaError,
+    MediaContent,
+    MediaMetadata,
+    MediaStore,
+    ReadOnlyStoreError,
+    VerifyReport,
+)
 from fsmedia.format import keys
+from fsmedia.maintenance import repair, verify
 from tests.contract.specimens import PNG, traces
 from tests.golden.conftest import STORES, adopt
-from tests.storages import LOCAL, LocalStorage, Storage
+from tests.storages import LOCAL, LocalStorage, S3Storage, Storage, switch_looks
 from tests.transfers import shared_in_place
-from tests.verify.damages import OTHER, Anywhere, filled, put
+from tests.verify.damages import OTHER, damage, filled, put
 
 NOW: dict[str, Any] = {"grace": timedelta(0), "nobody_writes": True}
 
@@ -32,6 +41,10 @@ def spotless(report: VerifyReport) -> bool:
 
 @pytest.mark.parametrize("shared", [False, True], ids=["plain", "shared"])
 def test_a_store_that_was_used(shared: bool, storage: Storage, open_store: Callable[..., MediaStore]) -> None:
+    """Then one whose media were renamed, too; and before that a root in which nothing is."""
+    report = open_store().verify(deep=True)
+    assert (report.examined, report.media, report.whole) == (0, 0, True)
+    assert storage.keys() == set()
     store = open_store(deduplicate=shared).create()
     media = filled(store)
     store.fs.pipe_file(media.named, OTHER)
@@ -45,7 +58,7 @@ def test_a_store_that_was_used(shared: bool, storage: Storage, open_store: Calla
     store.apply_policy(media.dated, None)
     store.hold(media.dated, "court")
     store.delete_media(put(store, "r8"))
-    store.store_media(*_sound())
+    store.store_media(MediaContent.from_bytes(bytes(4_800), "audio/pcm"), MediaMetadata(run_id="r9"))
     store.enforce_policy()
     store.verify(repair="leftovers")
     for deep in (False, True):
@@ -53,25 +66,9 @@ def test_a_store_that_was_used(shared: bool, storage: Storage, open_store: Calla
     before = traces(storage)
     assert spotless(open_store().verify(deep=True, repair=True, adopt=True))
     assert traces(storage) == before
-
-
-def _sound() -> Any:
-    from fsmedia import MediaContent, MediaMetadata
-
-    return MediaContent.from_bytes(bytes(4_800), "audio/pcm"), MediaMetadata(run_id="r9")
-
-
-def test_a_store_whose_media_were_renamed(storage: Storage, open_store: Callable[..., MediaStore]) -> None:
-    store = open_store().create()
-    filled(store)
-    shared_in_place(storage)
-    assert spotless(open_store().verify(deep=True, repair=True, dry_run=True, **NOW))
-
-
-def test_an_empty_root(storage: Storage, open_store: Callable[..., MediaStore]) -> None:
-    report = open_store().verify(deep=True)
-    assert (report.examined, report.media, report.whole) == (0, 0, True)
-    assert storage.keys() == set()
+    if not shared:
+        shared_in_place(storage)
+        assert spotless(open_store().verify(deep=True, repair=True, dry_run=True, **NOW))
 
 
 @pytest.mark.parametrize("name", STORES)
@@ -112,17 +109,15 @@ def test_files_of_others_are_told_and_adopted(storage: Storage, open_store: Call
     }  # fmt: skip
     store = open_store().create()
     mine = put(store, "r1")
-    for key, data in files.items():
+    strange = dict.fromkeys((".fsmedia/notes.txt", ".fsmedia/holds/readme", ".fsmedia/blobs/x"), b"x")
+    for key, data in (files | strange).items():
         storage.write(key, data)
-    strange = {".fsmedia/notes.txt", ".fsmedia/holds/readme", ".fsmedia/blobs/x"}
-    for key in strange:
-        storage.write(key, b"x")
     before = traces(storage)
+    told = {("file", key) for key in files} | {("foreign", key) for key in strange}
     for asked in ({}, {"adopt": True, "dry_run": True}, {"repair": True, **NOW}):
         report = store.verify(**asked)
         assert report.whole
-        assert {each.key for each in report.findings if each.kind == "file"} == set(files)
-        assert {each.key for each in report.findings if each.kind == "foreign"} == strange
+        assert {(each.kind, each.key) for each in report.findings} == told
         assert traces(storage) == before
     report = store.verify(adopt=True)
     assert (report.mended, report.failed, report.dry_run) == (len(files), (), False)
@@ -131,19 +126,15 @@ def test_files_of_others_are_told_and_adopted(storage: Storage, open_store: Call
     for key, data in files.items():
         record = open_store().info(key)
         assert record.sha256 is not None
-        assert record.policy_name is record.expires_at is None
-        assert record.size_bytes == len(data)
+        assert (record.policy_name, record.expires_at, record.size_bytes) == (None, None, len(data))
     assert store.info("runs/lab 1/photo.png").run_id in ("lab 1", "")
-    assert store.info("runs/r1/noname").mime_type == "image/png"
-    assert store.info("runs/r1/noname").run_id == "r1"
+    named = store.info("runs/r1/noname")
+    assert (named.mime_type, named.run_id) == ("image/png", "r1")
     assert set(store.verify(deep=True).counts) == {"foreign"}
     assert store.info(mine).conversation_id == "c1"
 
 
 def test_a_sidecar_that_comes_meanwhile_wins(local_storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fsmedia.maintenance import repair
-
-    store = MediaStore(local_storage.url).create()
     local_storage.write("runs/r1/a.png", PNG)
     real = repair.new_sidecar
 
@@ -152,7 +143,7 @@ def test_a_sidecar_that_comes_meanwhile_wins(local_storage: LocalStorage, monkey
         return real(*args)
 
     monkeypatch.setattr(repair, "new_sidecar", slow)
-    store.verify(adopt=True)
+    MediaStore(local_storage.url).create().verify(adopt=True)
     assert local_storage.read("runs/r1/a.png.meta") == b'{"run_id": "theirs"}'
 
 
@@ -189,8 +180,6 @@ def test_what_is_held_stays(storage: Storage, open_store: Callable[..., MediaSto
 
 
 def test_every_finding_is_counted_and_streamed_and_no_kind_hides_another(local_storage: LocalStorage) -> None:
-    from fsmedia.maintenance import verify
-
     store = MediaStore(local_storage.url, durability="rename").create()
     count = verify.KEPT + 7
     for number in range(count):
@@ -209,25 +198,26 @@ def test_every_finding_is_counted_and_streamed_and_no_kind_hides_another(local_s
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_an_executor_sees_the_same(kind: str, local_storage: LocalStorage) -> None:
+    """And a caller that awaits it."""
     store = MediaStore(local_storage.url, durability="rename", deduplicate=True).create()
-    store.store_many([_many(number) for number in range(600)])
+    numbers = ((MediaContent.from_text(f"{at}"), MediaMetadata(run_id=f"r{at % 9}")) for at in range(600))
+    store.store_many(numbers)
     media = filled(store)
-    Anywhere.sidecar_torn(local_storage, media)
-    Anywhere.due_entry_missing(local_storage, media)
+    for name in ("sidecar_torn", "due_entry_missing"):
+        damage(local_storage, name, media)
     alone = store.verify(deep=True)
+
+    async def look() -> VerifyReport:
+        async with AsyncMediaStore(local_storage.url) as there:
+            return await there.verify(deep=True)
+
     pool = ThreadPoolExecutor(3) if kind == "threads" else ProcessPoolExecutor(2, mp_context=get_context("spawn"))
     with pool as executor:
-        spread = store.verify(deep=True, executor=executor)
-        assert (spread.counts, spread.media, spread.bytes) == (alone.counts, alone.media, alone.bytes)
+        for spread in (store.verify(deep=True, executor=executor), asyncio.run(look())):
+            assert (spread.counts, spread.media, spread.bytes) == (alone.counts, alone.media, alone.bytes)
         mended = store.verify(repair=True, executor=executor, **NOW)
     assert mended.whole
     assert spotless(store.verify(deep=True))
-
-
-def _many(number: int) -> Any:
-    from fsmedia import MediaContent, MediaMetadata
-
-    return MediaContent.from_bytes(number.to_bytes(4, "big"), "text/plain"), MediaMetadata(run_id=f"r{number % 9}")
 
 
 def test_a_worker_that_dies_is_told(local_storage: LocalStorage) -> None:
@@ -237,15 +227,6 @@ def test_a_worker_that_dies_is_told(local_storage: LocalStorage) -> None:
     report = MediaStore(local_storage.url).verify(executor=executor)
     assert {str(each.reference) for each in report.failed} == set(media)
     assert not report.whole
-
-
-def test_asynchronously(local_storage: LocalStorage) -> None:
-    async def look() -> VerifyReport:
-        async with AsyncMediaStore(local_storage.url) as store:
-            return await store.verify(deep=True)
-
-    filled(MediaStore(local_storage.url).create())
-    assert spotless(asyncio.run(look()))
 
 
 def test_a_sidecar_without_times_is_dated_by_itself_where_bytes_are_shared(local_storage: LocalStorage) -> None:
@@ -272,3 +253,79 @@ def test_media_without_settings(local_storage: LocalStorage) -> None:
     assert not report.whole
     MediaStore(local_storage.url).create()
     assert spotless(MediaStore(local_storage.url).verify())
+
+
+# -- what it costs, on rclone's S3 and on moto ---------------------------------------------------------------
+
+
+def warm(storage: S3Storage) -> MediaStore:
+    """Open the store as a fresh process would, and warm the connection."""
+    store = MediaStore(storage.url, storage_options=storage.options)
+    store.exists("runs/none/none.png")
+    return store
+
+
+def in_folder(storage: S3Storage, *, shared: bool) -> MediaStore:
+    """Open the store past S3, in the folder that rclone serves."""
+    bucket: Path = storage.server.data_folder / storage.bucket
+    return MediaStore(bucket, durability="rename", deduplicate=shared).create()
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["plain", "shared"])
+def test_a_look_over_a_store(shared: bool, rclone_storage: S3Storage, full_run: bool) -> None:
+    count, holds = (2_500, 20) if full_run else (300, 5)
+    seeded = in_folder(rclone_storage, shared=shared)
+    policy = {"policy_name": "retain-30days", "timestamp": datetime.now(UTC)}
+    made = seeded.store_many(
+        (
+            MediaContent(data=PNG + at.to_bytes(4, "big"), mime_type="image/png"),
+            MediaMetadata(run_id=f"r{at % 7}", **policy),
+        )
+        for at in range(count)
+    )
+    for each in made[:holds]:
+        seeded.hold(each, "court")
+    if not shared:  # what is counted is really there
+        assert len(rclone_storage.keys()) == 3 * count + holds + 1
+    store = warm(rclone_storage)
+    most = -(-4 * count // 1000) + 8
+    with rclone_storage.counted() as n:
+        report = store.verify()
+    assert (report.whole, report.media, report.counts, report.failed) == (True, count, {}, ())
+    assert n["list"] <= most, n
+    assert n["get"] <= count + holds + 1, n  # the last one: store.json is still there
+    # A hold is read, and looked at with the media it speaks of: three requests each.
+    # The settings are read twice.
+    assert sum(n.values()) - n["list"] - n["get"] <= 3 * holds + 2 * sum(switch_looks(store).values()), n
+    with rclone_storage.counted() as n:
+        report = store.verify(deep=True)
+    assert (report.whole, report.media, report.bytes_read) == (True, count, count * (len(PNG) + 4))
+    assert n["list"] <= most, n
+    assert n["get"] <= 2 * count + holds + 1, n
+
+
+def test_shared_bytes_are_read_once(rclone_storage: S3Storage) -> None:
+    store = in_folder(rclone_storage, shared=True)
+    for number in range(20):
+        put(store, f"r{number}")
+    store = warm(rclone_storage)
+    with rclone_storage.counted() as n:
+        report = store.verify(deep=True)
+    assert (report.whole, report.media, report.bytes_read) == (True, 20, len(PNG))
+    assert n["get"] == 22, n  # sidecars, bytes, and store.json once more
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["plain", "shared"])
+def test_nothing_is_written_where_nothing_is_asked_for(shared: bool, moto_storage: S3Storage) -> None:
+    options = {"storage_options": moto_storage.options}
+    store = MediaStore(moto_storage.url, deduplicate=shared, **options).create()
+    for number in range(5):
+        put(store, f"r{number}")
+    moto_storage.write("runs/r1/x.png", PNG)
+    moto_storage.write("runs/r1/lonely.png.meta", b"{")
+    store = MediaStore(moto_storage.url, read_only=True, **options)
+    for asked in ({}, {"deep": True}, {"repair": True, "adopt": True, "dry_run": True}):
+        with moto_storage.counted() as n:
+            report = store.verify(**asked)
+        assert report.counts == {"file": 1, "missing-bytes": 1}
+        assert set(n) <= {"get", "head", "list"}, n
