@@ -13,27 +13,20 @@ import resource
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 
 import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from fsmedia import (
-    BulkError,
-    HeldMediaError,
-    MediaMetadata,
-    MediaNotFoundError,
-    MediaStore,
-    StorageError,
-    StoreConflictError,
-)
+from fsmedia import BulkError, HeldMediaError, MediaNotFoundError, MediaStore, StorageError, StoreConflictError
 from fsmedia.core import commit, named, promptkit
 from fsmedia.format import keys
 from fsmedia.maintenance import sync_copy
 from fsmedia.storage import Exclusion, fsspec_backend, local, s3
 from tests.conftest import on
-from tests.contract.specimens import png
+from tests.contract.specimens import put
 from tests.servers import WrongAnswer
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, LocalStorage
 from tests.transfers import opened
@@ -45,16 +38,8 @@ NEW = b"of a client, and more"
 
 def together(*works):
     """Do several things at once; return what they raised."""
-
-    def attempt(work):
-        try:
-            work()
-        except Exception as error:
-            return error
-        return None
-
     with ThreadPoolExecutor(len(works)) as threads:
-        return list(threads.map(attempt, works))
+        return [done.exception() for done in [threads.submit(work) for work in works]]
 
 
 def keys_in(storage, folder):
@@ -65,13 +50,11 @@ def torn(storage):
     """Names whose sidecar speaks of other bytes, or that have only one of both, as the oracle sees them."""
     there = {key for key in sorted(storage.keys()) if not key.startswith(keys.INTERNAL)}
     found = set()
-    for key in there:
-        if key.endswith(keys.SIDECAR_SUFFIX):
-            found |= {key.removesuffix(keys.SIDECAR_SUFFIX)} - there
-            continue
-        said = json.loads(storage.read(f"{key}.meta")) if f"{key}.meta" in there else {}
-        if said.get("sha256") != hashlib.sha256(storage.read(key)).hexdigest():
-            found.add(key)
+    for name in {key.removesuffix(keys.SIDECAR_SUFFIX) for key in there}:
+        whole = {name, f"{name}.meta"} <= there
+        said = json.loads(storage.read(f"{name}.meta"))["sha256"] if whole else None
+        if not whole or said != hashlib.sha256(storage.read(name)).hexdigest():
+            found.add(name)
     return found
 
 
@@ -83,9 +66,28 @@ def are_told(storage, store):
     return found.whole == (not wrong)
 
 
+def pipe(storage, files):
+    """Write names one by one, as another client does."""
+    fs = opened(storage).fs
+    for name, data in files.items():
+        fs.pipe_file(name, data)
+
+
 def write(storage, data=NEW):
-    """Write the name as another client does."""
-    opened(storage).fs.pipe_file(NAME, data)
+    pipe(storage, {NAME: data})
+
+
+def several(store, number):
+    """Write so many names; return them."""
+    names = [f"runs/r1/{each}.bin" for each in range(number)]
+    for name in names:
+        store.fs.pipe_file(name, b"bytes")
+    return names
+
+
+def long_ago(monkeypatch):
+    """Let the mark of each deletion be one that nobody waits for any more."""
+    monkeypatch.setattr(named, "_longest", lambda _: timedelta(seconds=-2))
 
 
 def mark(storage, by="somebody"):
@@ -110,16 +112,20 @@ def replace_step(monkeypatch, order, step, other):
     monkeypatch.setattr(commit, order, steps)
 
 
+def once(monkeypatch, order, step, act):
+    """Let something happen before one step of the next order of writes."""
+    steps = getattr(commit, order)
+
+    def later(operations):
+        monkeypatch.setattr(commit, order, steps)
+        act()
+        return step(operations)
+
+    replace_step(monkeypatch, order, step, later)
+
+
 def sync(source, storage, **wishes):
     return source.sync_to(storage.url, storage_options=storage.options, **wishes)
-
-
-@pytest.fixture
-def source(memory_storage):
-    """Give a store with the name in it."""
-    store = opened(memory_storage).create()
-    store.fs.pipe_file(NAME, b"bytes")
-    return store
 
 
 @pytest.fixture
@@ -130,6 +136,12 @@ def filled(storage):
     return store
 
 
+@pytest.fixture
+def source(memory_storage):
+    """Give another one in memory, with the name in it too."""
+    return filled.__wrapped__(memory_storage)
+
+
 def test_two_writers_of_many_names(storage, full_run):
     """10 to 12 of 75 names ended with one writer's bytes under the other's sidecar, and both were told so."""
     dice = random.Random(4)
@@ -137,12 +149,8 @@ def test_two_writers_of_many_names(storage, full_run):
     for trial in range(25 if full_run else 5):
         names = [f"runs/r1/{trial}-{number}.bin" for number in range(3)]
 
-        def writes(tag, names=names):
-            fs = opened(storage).fs
-            for name in names:
-                fs.pipe_file(name, tag * dice.randrange(10, 3000))
-
-        assert together(lambda: writes(b"a"), lambda: writes(b"b")) == [None, None]
+        files = [{name: tag * dice.randrange(10, 3000) for name in names} for tag in (b"a", b"b")]
+        assert together(*(partial(pipe, storage, each) for each in files)) == [None, None]
     assert are_told(storage, store)
 
 
@@ -152,12 +160,9 @@ def test_two_moves_onto_one_name(storage, full_run):
     store, trials = opened(storage).create(), 30 if full_run else 5
     for trial in range(trials):
         for tag in "ab":
-            store.fs.pipe_file(f"runs/from/{trial}{tag}", tag.encode() * (10 + 7 * trial + ord(tag)))
-
-        def move(tag, trial=trial):
-            opened(storage).fs.mv(f"runs/from/{trial}{tag}", f"runs/onto/{trial}")
-
-        assert together(lambda: move("a"), lambda: move("b")) == [None, None]
+            store.fs.pipe_file(f"runs/{tag}/{trial}", tag.encode() * (10 + 7 * trial + ord(tag)))
+        moves = [partial(opened(storage).fs.mv, f"runs/{tag}/{trial}", f"runs/onto/{trial}") for tag in "ab"]
+        assert together(*moves) == [None, None]
     are_told(storage, store)
     assert len(store.fs.find("runs/onto")) == trials
 
@@ -167,17 +172,11 @@ def test_a_sync_onto_names_that_a_client_writes(storage, memory_storage, full_ru
     """A sync wrote its sidecar over that of a client who had written the bytes meanwhile, and the other way round."""
     origin, store = opened(memory_storage).create(), opened(storage).create()
     names = [f"runs/r1/{number}.bin" for number in range(30 if full_run else 8)]
-    for number, name in enumerate(names):
-        origin.fs.pipe_file(name, b"s" * (20 + number))
-        if number % 2:
-            store.fs.pipe_file(name, b"old")
+    pipe(memory_storage, {name: b"s" * (20 + number) for number, name in enumerate(names)})
+    pipe(storage, dict.fromkeys(names[1::2], b"old"))
 
-    def writes():
-        fs = opened(storage).fs
-        for number, name in enumerate(names):
-            fs.pipe_file(name, b"c" * (3000 + number))
-
-    assert together(lambda: sync(origin, storage), writes) == [None, None]
+    theirs = {name: b"c" * (3000 + number) for number, name in enumerate(names)}
+    assert together(lambda: sync(origin, storage), lambda: pipe(storage, theirs)) == [None, None]
     are_told(storage, store)
     assert len(store.fs.find("runs/r1")) == len(names)
 
@@ -185,15 +184,11 @@ def test_a_sync_onto_names_that_a_client_writes(storage, memory_storage, full_ru
 @EXACT
 @pytest.mark.parametrize(
     ("owner", "name", "there"),
-    [
-        (sync_copy, "_put_sidecars", "nothing"),
-        (sync_copy, "_put_sidecars", "another"),
-        (sync_copy, "_update", "an older sidecar"),
-        (sync_copy, "_heal", "the same"),
-        (sync_copy.SyncUpload, "_check_bytes", "nothing"),
-    ],
+    [(sync_copy, "_put_sidecars", "nothing"), (sync_copy, "_put_sidecars", "another"),
+     (sync_copy, "_update", "an older sidecar"), (sync_copy, "_heal", "the same"),
+     (sync_copy.SyncUpload, "_check_bytes", "nothing")],
     ids=["between bytes and sidecar", "and another was there", "to be updated", "read to heal it", "read again"],
-)
+)  # fmt: skip
 def test_a_client_who_writes_what_a_sync_is_at(storage, source, owner, name, there, monkeypatch):
     """The sync had compared the old bytes, and put their sidecar beside the client's.
 
@@ -219,38 +214,34 @@ def test_a_client_who_writes_what_a_sync_is_at(storage, source, owner, name, the
 
 
 @EXACT
-def test_a_sync_that_changed_a_sidecar_once_is_done_then(storage, source):
-    """The target's sidecar had another `write` than the source's for ever, and each sync wrote all of them again."""
+def test_a_sync_that_changed_a_sidecar_once_is_done_then(storage, memory_storage, source):
+    """The target's sidecar had another `write` than the source's for ever, and each sync wrote all of them again.
+
+    A mark of a deletion under way at the source came along, and for ten minutes nobody could write the media there.
+    """
     assert sync(source, storage).copied == 1
     source.fs.setxattrs(NAME, {"user.colour": "red"})
     assert sync(source, storage).updated == 1
     again = sync(source, storage)
     assert (again.updated, again.unchanged) == (0, 1)
-
-
-@EXACT
-def test_a_deletion_under_way_at_the_source_of_a_sync_is_none_at_the_target(storage, memory_storage, source):
-    """The mark came along, and for ten minutes nobody could write the media there."""
-    store = opened(storage).create()
+    opened(storage).delete_media(NAME)
     mark(memory_storage)
     assert sync(source, storage).failed == ()
     assert "leaving" not in json.loads(storage.read(f"{NAME}.meta"))
-    store.fs.setxattrs(NAME, {"user.colour": "red"})
-    assert store.fs.getxattr(NAME, "user.colour") == "red"
+    opened(storage).fs.setxattrs(NAME, {"user.colour": "blue"})
+    assert opened(storage).fs.getxattr(NAME, "user.colour") == "blue"
 
 
 @on(S3_MOTO, of=(S3_MOTO, S3_SEAWEED))
 def test_a_sync_that_heals_what_a_client_has_half_written(storage, source, monkeypatch):
     """Its new bytes were taken for rot, and the old ones put under the new sidecar."""
     sync(source, storage)
-    steps, settle = commit.STORE_CONDITIONAL, named.put_sidecar_conditionally
-
-    def later(operations):
-        monkeypatch.setattr(commit, "STORE_CONDITIONAL", steps)
-        sync(source, storage, verify_copies="read")
-        return settle(operations)
-
-    replace_step(monkeypatch, "STORE_CONDITIONAL", settle, later)
+    once(
+        monkeypatch,
+        "STORE_CONDITIONAL",
+        named.put_sidecar_conditionally,
+        lambda: sync(source, storage, verify_copies="read"),
+    )
     write(storage)
     assert torn(storage) == set()
 
@@ -283,8 +274,7 @@ def test_a_client_who_writes_over_a_strangers_file_while_it_is_moved_away(storag
     replace_step(monkeypatch, "DELETE_MARKED", real, later)
     with suppress(StoreConflictError):
         store.fs.mv(NAME, "runs/r2/moved.bin")
-    if written == [None]:
-        assert store.fs.cat_file(NAME) == NEW
+    assert written != [None] or store.fs.cat_file(NAME) == NEW
     assert store.fs.cat_file("runs/r2/moved.bin") == b"of a stranger"
 
 
@@ -305,11 +295,9 @@ def test_another_programs_file_that_comes_where_a_sweep_deletes(storage, filled,
 def test_more_media_are_deleted_than_files_may_be_open(tmp_path):
     """A deletion of 500 held all 256 locks at once: more files than some systems let a process open."""
     store = MediaStore(tmp_path / "store").create()
-    for number in range(300):
-        store.fs.pipe_file(f"runs/r1/{number}.bin", b"bytes")
+    several(store, 300)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = len(os.listdir("/dev/fd")) + 100
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, limits[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 100, limits[1]))
     try:
         store.fs.rm("runs/r1", recursive=True)
     finally:
@@ -320,9 +308,7 @@ def test_more_media_are_deleted_than_files_may_be_open(tmp_path):
 def test_a_lock_that_is_held_for_too_long_fails_only_those_who_need_it(tmp_path, monkeypatch):
     """It raised out of the whole deletion, and nobody heard what was gone by then."""
     store = MediaStore(tmp_path / "store").create()
-    names = [f"runs/r1/{number}.bin" for number in range(130)]
-    for name in names:
-        store.fs.pipe_file(name, b"bytes")
+    names = several(store, 130)
     monkeypatch.setattr(local, "LOCK_PATIENCE", 0.01)
     with store._backend.lock([names[-1]]), pytest.raises(BulkError) as caught:
         store.delete_many(names)
@@ -347,9 +333,7 @@ def test_two_names_of_one_file_have_one_lock(tmp_path, monkeypatch):
 def test_deletions_that_the_storage_refuses_in_bulk_leave_no_marks(moto_storage, monkeypatch):
     """Who may write and not delete kept everybody from all the media for ten minutes; of a single one he did not."""
     store = opened(moto_storage).create()
-    names = [f"runs/r1/{number}.bin" for number in range(3)]
-    for name in names:
-        store.fs.pipe_file(name, b"bytes")
+    names = several(store, 3)
     real = s3.CheckedS3FileSystem._call_s3
 
     async def denied(fs, method, *defaults, **asked):
@@ -371,9 +355,8 @@ def test_a_hold_that_comes_under_the_mark_of_a_sweep(storage, filled, ends, monk
     mark(storage)
 
     def wait(_, attempt):
-        if ends and attempt == 1:
-            storage.remove(NAME)
-            storage.remove(f"{NAME}.meta")
+        for key in (NAME, f"{NAME}.meta") if ends and attempt == 1 else ():
+            storage.remove(key)
 
     monkeypatch.setattr(type(filled._backend), "wait", wait)
     with pytest.raises(MediaNotFoundError if ends else StoreConflictError):
@@ -395,28 +378,22 @@ def test_two_writers_of_as_many_bytes_where_nothing_keeps_them_apart(storage, st
             write(storage, data)
 
     writes(b"0000")
-    real = commit.STORE_NAMED
-
-    def later(operations):
-        monkeypatch.setattr(commit, "STORE_NAMED", real)
-        writes(b"BBBB")
-        return named.put_sidecar_and_look(operations)
-
-    replace_step(monkeypatch, "STORE_NAMED", named.put_sidecar_and_look, later)
+    once(monkeypatch, "STORE_NAMED", named.put_sidecar_and_look, lambda: writes(b"BBBB"))
     writes(b"AAAA")
     assert torn(storage) == set()
 
 
 @on(LOCAL, MEMORY, S3_MOTO, S3_SEAWEED, of=())
 def test_two_programs_that_set_attributes(storage, filled):
+    names = {tag: [f"user.{tag}{number}" for number in range(5)] for tag in "ab"}
+
     def sets(tag):
         fs = opened(storage).fs
-        for number in range(5):
-            fs.setxattrs(NAME, {f"user.{tag}{number}": "1"})
+        for name in names[tag]:
+            fs.setxattrs(NAME, {name: "1"})
 
     assert together(lambda: sets("a"), lambda: sets("b")) == [None, None]
-    wanted = {f"user.{tag}{number}" for tag in "ab" for number in range(5)}
-    assert wanted <= set(filled.fs.listxattr(NAME))
+    assert {*names["a"], *names["b"]} <= set(filled.fs.listxattr(NAME))
 
 
 @EXACT
@@ -432,13 +409,9 @@ def test_two_programs_that_delete_what_promptkit_indexed(storage, monkeypatch, f
     storage.write(keys.DEDUP_INDEX_KEY, json.dumps(index).encode())
     opened(storage).create()
 
-    def delete(part):
-        store = opened(storage)
-        for name in part:
-            store.delete_media(name)
-
     gone, stays = names[:-10], names[-10:]
-    assert together(lambda: delete(gone[0::2]), lambda: delete(gone[1::2])) == [None, None]
+    programs = [lambda part=gone[at::2]: [*map(opened(storage).delete_media, part)] for at in range(2)]
+    assert together(*programs) == [None, None]
     assert keys_in(storage, keys.DEDUP_INDEX_KEY) == [], "PromptKit reads it no more"
     left = set(json.loads(storage.read(keys.INDEX_ASIDE_KEY)).values())
     assert set(stays) <= left, "what may be shared is known to sweeps"
@@ -449,13 +422,9 @@ def test_two_programs_that_delete_what_promptkit_indexed(storage, monkeypatch, f
 @on(LOCAL, MEMORY, S3_MOTO, GCS)
 def test_many_first_writers(storage, full_run):
     """Once, under load, one of them was told that somebody had made the store with other settings."""
-
-    def first(number):
-        return lambda: opened(storage).store_media(png(), MediaMetadata(run_id=f"r{number}"))
-
-    writers = 32 if full_run else 8
-    assert together(*map(first, range(writers))) == [None] * writers
-    assert len(list(opened(storage).list())) == writers
+    writers = [lambda run=f"r{number}": put(opened(storage), run) for number in range(32 if full_run else 8)]
+    assert together(*writers) == [None] * len(writers)
+    assert len(list(opened(storage).list())) == len(writers)
 
 
 # -- marks of deletions ------------------------------------------------------------------------------------
@@ -479,7 +448,7 @@ def test_who_meets_a_deletion_under_way_waits_and_then_says_so(storage, filled, 
     with pytest.raises(StoreConflictError, match=r"deletes it.*10.*old"):
         change(filled)
     assert filled.fs.cat_file(NAME) == b"bytes"
-    monkeypatch.setattr(named, "_longest", lambda _: timedelta(seconds=-2))  # that is long ago
+    long_ago(monkeypatch)
     change(filled)
     assert filled.verify(deep=True).whole
 
@@ -507,7 +476,7 @@ def test_a_deletion_that_slept_too_long_takes_nobody_elses_sidecar(storage, fill
     def sleep(operations):
         failed = real(operations)
         with monkeypatch.context() as patched:
-            patched.setattr(named, "_longest", lambda _: timedelta(seconds=-2))  # that is long ago
+            long_ago(patched)
             write(storage, b"new bytes")
         return failed
 
@@ -540,9 +509,9 @@ def test_a_server_that_refuses_conditions_can_found_a_store(moto_storage, monkey
     rules = [WrongAnswer("PUT", field=field, body=body, status=501) for field in ("if-match", "if-none-match")]
     with moto_storage.server.answering(*rules):
         store = opened(moto_storage)
-        store.store_media(png(), MediaMetadata(run_id="r1"))
-        store.fs.pipe_file(NAME, b"bytes")
-        store.fs.pipe_file(NAME, b"new bytes")
+        put(store)
+        for data in (b"bytes", b"new bytes"):
+            store.fs.pipe_file(NAME, data)
         store.fs.mv(NAME, "runs/r1/other.bin")
         store.delete_media("runs/r1/other.bin")
         assert store._backend.exclusion is Exclusion.NONE
@@ -575,6 +544,9 @@ def renaming(tmp_path):
 
 def swept(store):
     return [each.reference for each in store.enforce_policy(now=datetime.now(UTC) + timedelta(minutes=3)).deleted]
+
+
+NOW = {"repair": True, "grace": timedelta(0), "nobody_writes": True}
 
 
 def test_a_sweep_by_rename_leaves_nothing(renaming):
@@ -610,7 +582,7 @@ def test_a_sweep_by_rename_gives_back_what_was_written_meanwhile(renaming, monke
     if dies:
         assert {each.kind for each in store.verify().findings} == {"missing-bytes", "bytes"}, "young, and not foreign"
         assert "foreign" not in {each.kind for each in store.verify(repair="leftovers", dry_run=True).findings}
-        store.verify(repair=True, grace=timedelta(0), nobody_writes=True, force=True)
+        store.verify(**NOW, force=True)
     assert keys_in(storage, keys.ASIDE) == []
     assert store.fs.cat_file(NAME) == NEW
     assert store.info(NAME).expires_at is None
@@ -622,9 +594,8 @@ def test_bytes_that_a_sweep_had_caught_go_to_quarantine_where_others_lie(renamin
     store, storage = renaming
     key = keys.aside_key(NAME, store._backend.root_length)
     storage.write(key, b"caught")
-    plan = store.verify(repair=True, dry_run=True, grace=timedelta(0), nobody_writes=True)
-    assert [each.key for each in plan.findings] == [key]
-    store.verify(repair=True, grace=timedelta(0), nobody_writes=True)
+    assert [each.key for each in store.verify(**NOW, dry_run=True).findings] == [key]
+    store.verify(**NOW)
     assert store.fs.cat_file(NAME) == b"bytes"
     assert keys_in(storage, keys.ASIDE) == []
     assert b"caught" in [storage.read(each) for each in keys_in(storage, keys.QUARANTINE)]
