@@ -14,15 +14,14 @@ import pytest
 
 from fsmedia import (
     EnforcementReport,
-    InvalidMediaError,
     MediaContent,
     MediaMetadata,
     MediaStore,
     PolicyHandler,
-    StorageError,
     TimeBasedPolicyHandler,
     utc_now,
 )
+from fsmedia.errors import InvalidMediaError, StorageError
 from fsmedia.maintenance import expiry
 
 SOON, NEVER = timedelta(microseconds=1), timedelta(days=10**6)
@@ -31,10 +30,8 @@ PATIENCE = 30
 
 def put(store, number=1):
     """Store media that are due; return the last."""
-    for _ in range(number):
-        metadata = MediaMetadata(run_id="r1", policy_name="retain-2hours", timestamp=utc_now() - timedelta(days=2))
-        reference = store.store_media(MediaContent.from_bytes(b"x", "text/plain"), metadata)
-    return reference
+    metadata = MediaMetadata(run_id="r1", policy_name="retain-2hours", timestamp=utc_now() - timedelta(days=2))
+    return [store.store_media(MediaContent.from_text("x"), metadata) for _ in range(number)][-1]
 
 
 @pytest.fixture
@@ -85,6 +82,10 @@ def test_the_first_sweep_comes_at_once_and_then_others(store, swept):
     assert isinstance(handler.last_report, EnforcementReport)
 
 
+def running():
+    return sum(thread.name == "fsmedia-retention" for thread in threading.enumerate())
+
+
 def test_start_and_stop_may_be_called_any_number_of_times(store, swept):
     handler = TimeBasedPolicyHandler(store, NEVER, on_sweep=swept.put)
     assert handler.stop()
@@ -93,7 +94,7 @@ def test_start_and_stop_may_be_called_any_number_of_times(store, swept):
         assert handler.start() is handler
         assert handler.start() is handler
         assert handler.is_running
-        assert sum(thread.name == "fsmedia-retention" for thread in threading.enumerate()) == 1
+        assert running() == 1
         assert swept.get(timeout=PATIENCE).examined == 0
         assert handler.stop()
         assert handler.stop()
@@ -113,7 +114,7 @@ def test_many_threads_start_and_stop_it(store):
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(work, range(8)))
     assert handler.stop()
-    assert not [thread for thread in threading.enumerate() if thread.name == "fsmedia-retention"]
+    assert running() == 0
 
 
 def test_a_stop_in_the_middle_of_a_big_sweep(memory_storage, monkeypatch, swept):
@@ -153,13 +154,10 @@ def test_a_sweep_that_fails_is_told_and_the_next_one_comes(store, swept, monkeyp
         return real(**options)
 
     monkeypatch.setattr(store, "enforce_policy", enforce)
-    with (
-        caplog.at_level(logging.WARNING, "fsmedia.retention"),
-        TimeBasedPolicyHandler(store, SOON, on_sweep=swept.put) as handler,
-    ):
-        assert isinstance(swept.get(timeout=PATIENCE), StorageError)
-        assert isinstance(swept.get(timeout=PATIENCE), RuntimeError)
-        assert isinstance(swept.get(timeout=PATIENCE), EnforcementReport)
+    caplog.set_level(logging.WARNING, "fsmedia.retention")
+    with TimeBasedPolicyHandler(store, SOON, on_sweep=swept.put) as handler:
+        for expected in (StorageError, RuntimeError, EnforcementReport):
+            assert isinstance(swept.get(timeout=PATIENCE), expected)
     assert handler.last_error is None
     said = [record.getMessage() for record in caplog.records if "failed" in record.getMessage()]
     assert said == ["sweep failed: no answer", "sweep failed: a defect"]
@@ -195,41 +193,21 @@ def test_a_listener_may_stop_and_start_it(store):
     assert heard.empty()
 
 
-def test_it_is_a_policy_handler(store):
+def test_it_is_a_policy_handler_and_its_interval_is_positive(store):
     handler = TimeBasedPolicyHandler(store)
     assert isinstance(handler, PolicyHandler)
-    reference = store.store_media(MediaContent.from_bytes(b"x", "text/plain"), MediaMetadata(run_id="r1"))
-    handler.apply_policy(reference, "delete-after-5min")
-    assert store.info(reference).policy_name == "delete-after-5min"
+    reference = put(store)
+    handler.apply_policy(reference, "retain-9days")
+    assert store.info(reference).policy_name == "retain-9days"
     assert handler.enforce_policy().deleted == ()
     assert repr(handler) == f"<TimeBasedPolicyHandler stopped, every 0:01:00 over {store!r}>"
-
-
-def test_an_interval_must_be_positive(store):
     for interval in (timedelta(0), timedelta(seconds=-1), 60, None):
         with pytest.raises(InvalidMediaError, match="interval"):
             TimeBasedPolicyHandler(store, interval)
 
 
-# -- the end of the process, and its children --------------------------------------------------------------
-
-AT_EXIT = """
-import atexit, sys, threading
-@atexit.register  # before fsmedia's own, so it runs after it
-def look():
-    print("LEFT", [each.name for each in threading.enumerate() if "retention" in each.name], flush=True)
-from datetime import timedelta
-from fsmedia import MediaStore, TimeBasedPolicyHandler
-swept = threading.Event()
-def listen(report):
-    swept.set()
-TimeBasedPolicyHandler(MediaStore(sys.argv[1]).create(), timedelta(days=1), on_sweep=listen).start()
-assert swept.wait(30)
-if sys.argv[2] == "fails":
-    raise ZeroDivisionError
-"""
-
-FORKED = """
+# The end of the process, and its children.
+STARTED = """
 import os, sys, threading
 from datetime import timedelta
 from fsmedia import MediaStore, TimeBasedPolicyHandler
@@ -237,6 +215,17 @@ swept = threading.Event()
 handler = TimeBasedPolicyHandler(MediaStore(sys.argv[1]).create(), timedelta(days=1), on_sweep=lambda _: swept.set())
 handler.start()
 assert swept.wait(30)
+"""
+AT_EXIT = f"""
+import atexit, threading
+@atexit.register  # before fsmedia's own, so it runs after it
+def look():
+    print("LEFT", [each.name for each in threading.enumerate() if "retention" in each.name], flush=True)
+{STARTED}
+if sys.argv[2] == "fails":
+    raise ZeroDivisionError
+"""
+FORKED = f"""{STARTED}
 child = os.fork()
 if child == 0:
     assert not handler.is_running
