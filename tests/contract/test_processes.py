@@ -19,8 +19,6 @@ from tests.transfers import opened
 
 PATIENCE = 60
 THREADS = 16
-
-
 # Threads meet on any; processes do not see each other's memory.
 storage = storages(LOCAL, MEMORY, S3_RCLONE)
 SHARED = (LOCAL, S3_RCLONE, S3_MOTO, GCS)
@@ -47,8 +45,8 @@ def test_sixteen_threads_store_and_each_media_is_whole(storage):
     with ThreadPoolExecutor(THREADS) as pool:
         expected = {key: data for answer in pool.map(work, range(THREADS)) for key, data in answer.items()}
     assert len(expected) == 2 * THREADS
-    assert storage.keys() == all_of(*expected)
-    assert {key: storage.read(key) for key in expected} == expected
+    assert storage.contents().keys() == all_of(*expected)
+    assert storage.contents().items() >= expected.items()
 
 
 def test_threads_read_one_media_each_from_its_own_place_and_then_delete_it(storage):
@@ -69,11 +67,14 @@ def test_threads_read_one_media_each_from_its_own_place_and_then_delete_it(stora
         store.info(reference)
 
 
-# -- pickles -----------------------------------------------------------------------------------------------
-
-
 @on(LOCAL, MEMORY, S3_RCLONE, GCS)
 def test_a_pickled_store_is_the_same_store(storage):
+    opened(storage, default_policy="retain-1days").create()
+    unused = pickle.loads(pickle.dumps(opened(storage, read_only=True)))
+    assert list(unused.list()) == []
+    with pytest.raises(PermissionError):
+        unused.create()
+    assert storage.keys() == all_of()
     store = opened(storage, default_policy="retain-1days", max_file_size=5000)
     reference = store.store_media(png(), R1)
     again = pickle.loads(pickle.dumps(store))
@@ -84,29 +85,12 @@ def test_a_pickled_store_is_the_same_store(storage):
     assert storage.read(second) == PNG
     with pytest.raises(ValueError, match="max_file_size of 5000"):
         again.store_media(MediaContent(data=of_size(5001), mime_type="video/mp4"), R1)
+    if storage.name in OBJECT_STORAGES:  # a content has no way to its bytes then, but says where they are
+        content = pickle.loads(pickle.dumps(store.retrieve_media(reference)))
+        assert content.storage_reference == reference
+        with pytest.raises(ValueError, match="storage_reference"):
+            content.read_bytes()
 
-
-def test_pickled_before_its_first_use_and_read_only(storage):
-    opened(storage).create()
-    before = storage.keys()
-    store = pickle.loads(pickle.dumps(opened(storage, read_only=True)))
-    assert list(store.list()) == []
-    with pytest.raises(PermissionError):
-        store.create()
-    assert storage.keys() == before
-
-
-@on(S3_RCLONE, GCS, of=OBJECT_STORAGES)
-def test_a_pickled_content_has_no_way_to_its_bytes_but_says_where_they_are(storage):
-    store = opened(storage)
-    reference = store.store_media(png(), R1)
-    content = pickle.loads(pickle.dumps(store.retrieve_media(reference)))
-    assert content.storage_reference == reference
-    with pytest.raises(ValueError, match="storage_reference"):
-        content.read_bytes()
-
-
-# -- children ----------------------------------------------------------------------------------------------
 
 CHILD = """
 import pickle, sys
@@ -122,14 +106,8 @@ print(new)
 def test_a_fresh_process_takes_a_pickled_store(storage):
     store = opened(storage, now=utc_now)
     reference = store.store_media(png(), R1)
-    child = subprocess.run(
-        [sys.executable, "-c", CHILD],
-        input=pickle.dumps((store, reference)),
-        capture_output=True,
-        timeout=PATIENCE,
-        check=True,
-    )
-    new = child.stdout.decode().strip()
+    handed = pickle.dumps((store, reference))
+    new = subprocess.check_output([sys.executable, "-c", CHILD], input=handed, timeout=PATIENCE).decode().strip()
     assert storage.read(new) == PNG[::-1]
     assert sorted(store.list()) == sorted([reference, new])
 
