@@ -7,7 +7,8 @@ import json
 import os
 import re
 import stat
-import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore, Reference, RetentionPolicy
 from tests.conftest import on, storages
-from tests.contract.specimens import KEEPS_CONTENT_TYPE, PNG, R1, STORE_JSON, UNIQUE, WAV, of_size, png
+from tests.contract.specimens import KEEPS_CONTENT_TYPE, PNG, R1, STORE_JSON, UNIQUE, WAV, of_size, png, put
 from tests.storages import ALL_STORAGES, GCS, LOCAL, OBJECT_STORAGES, S3_RCLONE
 
 MIB = 2**20
@@ -38,41 +39,39 @@ class Trickle:
         return bytes(given)
 
 
-def from_file(folder):
+def from_file(folder, before=b""):
     path = folder / "picture.png"
-    path.write_bytes(PNG)
+    path.write_bytes(before + PNG)
     return MediaContent(file_path=str(path), mime_type="image/png")
 
 
 def from_open_file(folder):
-    path = folder / "picture.png"
-    path.write_bytes(b"read already" + PNG)
-    file = path.open("rb")
+    file = open(from_file(folder, b"read already").file_path, "rb")  # noqa: SIM115 - whoever stores it closes it
     file.seek(len(b"read already"))
-    return MediaContent(data=file, mime_type="image/png")
+    return png(data=file)
 
 
 def from_pipe(_):
     reading, writing = os.pipe()
     with os.fdopen(writing, "wb") as end:
         end.write(PNG)
-    return MediaContent(data=os.fdopen(reading, "rb"), mime_type="image/png")
+    return png(data=os.fdopen(reading, "rb"))
 
 
 SOURCES = {
-    "bytes": lambda _: MediaContent(data=PNG, mime_type="image/png"),
-    "bytearray": lambda _: MediaContent(data=bytearray(PNG), mime_type="image/png"),
-    "base64": lambda _: MediaContent(data=base64.b64encode(PNG).decode(), mime_type="image/png"),
-    "base64 in lines": lambda _: MediaContent(data=base64.encodebytes(PNG).decode(), mime_type="image/png"),
+    "bytes": lambda _: png(),
+    "bytearray": lambda _: png(data=bytearray(PNG)),
+    "base64": lambda _: png(data=base64.b64encode(PNG).decode()),
+    "base64 in lines": lambda _: png(data=base64.encodebytes(PNG).decode()),
     "json": lambda _: MediaContent.model_validate_json(png().model_dump_json()),
     "from_bytes": lambda _: MediaContent.from_bytes(PNG),
-    "BytesIO": lambda _: MediaContent(data=io.BytesIO(PNG), mime_type="image/png"),
+    "BytesIO": lambda _: png(data=io.BytesIO(PNG)),
     "file path": from_file,
     "from_path": lambda folder: MediaContent.from_path(from_file(folder).file_path),
     "open file": from_open_file,
     "pipe": from_pipe,
     "short reads": lambda _: MediaContent.from_stream(Trickle(PNG), "image/png"),
-    "data before file_path": lambda _: MediaContent(data=PNG, file_path="/nowhere", mime_type="image/png"),
+    "data before file_path": lambda _: png(file_path="/nowhere"),
 }
 
 
@@ -98,8 +97,7 @@ def test_a_writer_makes_a_media_at_the_end_of_its_block(storage, store):
         assert writer.write(bytearray(WAV[5:9])) == 4
         assert writer.write(b"") == 0
         assert writer.write(memoryview(WAV[9:])) == len(WAV) - 9
-        keys = storage.keys()
-        assert not any(key.endswith(".meta") for key in keys)
+        assert not any(key.endswith(".meta") for key in sorted(storage.keys()))
         assert list(store.list()) == []
     assert re.fullmatch(rf"runs/r1/12345_678_{UNIQUE}\.wav", writer.reference)
     assert storage.keys() == {writer.reference, f"{writer.reference}.meta", STORE_JSON}
@@ -113,8 +111,7 @@ def test_a_writer_counts_the_bytes_of_wider_items_and_makes_an_empty_media_of_no
     assert storage.read(writer.reference) == bytes(range(64))
     with store.create_media(R1, "text/plain") as writer:
         pass
-    assert storage.read(writer.reference) == b""
-    assert store.info(writer.reference).size_bytes == 0
+    assert (storage.read(writer.reference), store.info(writer.reference).size_bytes) == (b"", 0)
 
 
 def test_sizes_around_the_bound_of_the_spool(storage, store, spool):
@@ -144,29 +141,28 @@ def test_twenty_megabytes_in_one_piece_and_in_uneven_pieces(storage, store, spoo
 
 @on(*KEEPS_CONTENT_TYPE, of=KEEPS_CONTENT_TYPE)
 def test_object_stores_know_the_content_type(storage, store):
-    picture = store.store_media(png(), R1)
-    text = store.store_media(MediaContent.from_text("é", "text/plain; charset=utf-8"), R1)
-    assert storage.content_type(picture) == "image/png"
-    assert storage.content_type(text) == "text/plain; charset=utf-8"
-    assert storage.content_type(f"{picture}.meta") == "application/json"
-    assert storage.content_type(STORE_JSON) == "application/json"
+    picture, text = put(store), put(store, "r1", MediaContent.from_text("é", "text/plain; charset=utf-8"))
+    types = {picture: "image/png", text: "text/plain; charset=utf-8"}
+    types |= dict.fromkeys((f"{picture}.meta", STORE_JSON), "application/json")
+    assert {key: storage.content_type(key) for key in types} == types
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022])
 def test_files_are_for_the_owner_and_folders_for_the_group(local_storage, umask):
-    before = os.umask(umask)
+    def modes(paths, kind):
+        return {stat.S_IMODE(path.stat().st_mode) for path in paths if kind(path)}
+
+    before, root = os.umask(umask), Path(local_storage.url)
     try:
         store = MediaStore(local_storage.url)
-        store.store_media(png(), R1)
+        put(store)
         with store.create_media(MediaMetadata(run_id="r2"), "image/png") as writer:
             writer.write(PNG)
-            temporary = [path for path in Path(store.url).rglob("*") if path.name.startswith(".")]
-            assert {stat.S_IMODE(path.stat().st_mode) for path in temporary if path.is_file()} == {0o600}
+            assert modes([path for path in root.rglob("*") if path.name.startswith(".")], Path.is_file) == {0o600}
     finally:
         os.umask(before)
-    found = [Path(local_storage.url), *Path(local_storage.url).rglob("*")]
-    assert {stat.S_IMODE(path.stat().st_mode) for path in found if path.is_file()} == {0o600}
-    assert {stat.S_IMODE(path.stat().st_mode) for path in found if path.is_dir()} == {0o750}
+    found = [root, *root.rglob("*")]
+    assert (modes(found, Path.is_file), modes(found, Path.is_dir)) == ({0o600}, {0o750})
 
 
 def test_what_the_caller_handed_in_is_not_changed(memory_storage):
@@ -189,10 +185,9 @@ EXTENSIONS = {
 def test_the_extension_follows_the_mime_type(memory_storage):
     store = MediaStore(memory_storage.url)
     for mime_type, extension in EXTENSIONS.items():
-        reference = store.store_media(MediaContent(data=b"{}", mime_type=mime_type), R1)
+        reference = put(store, "r1", png(data=b"{}", mime_type=mime_type))
         assert re.fullmatch(rf"runs/r1/0000_00_{UNIQUE}{re.escape(extension)}", reference)
-        assert store.info(reference).mime_type == mime_type
-        assert store.retrieve_media(reference).mime_type == mime_type
+        assert store.info(reference).mime_type == store.retrieve_media(reference).mime_type == mime_type
 
 
 def test_nobody_sees_half_of_a_media_or_a_long_upload(local_storage, memory_storage):
@@ -202,22 +197,16 @@ def test_nobody_sees_half_of_a_media_or_a_long_upload(local_storage, memory_stor
         (seen,) = local_storage.keys()
     assert re.fullmatch(rf"runs/r1/\.tmp-{UNIQUE}", seen)
     store = MediaStore(memory_storage.url).create()
-    listed = []
-    with store.create_media(R1, "image/png") as writer:
+    with store.create_media(R1, "image/png") as writer, ThreadPoolExecutor(1) as pool:
         writer.write(PNG)
-        thread = threading.Thread(target=lambda: listed.append(list(MediaStore(memory_storage.url).list())))
-        thread.start()
-        thread.join(30)
-    assert listed == [[]]
+        assert pool.submit(lambda: list(MediaStore(memory_storage.url).list())).result(30) == []
     assert list(store.list()) == [writer.reference]
 
 
-# -- sidecars, read as any other program would -------------------------------------------------------------
-
-
+# Sidecars, read as any other program would.
 def stored(storage, content=None, store=None, **fields):
     """Store a picture in a new store; return its sidecar."""
-    reference = (store or MediaStore(storage.url)).store_media(content or png(), MediaMetadata(**fields))
+    reference = put(store or MediaStore(storage.url), fields.pop("run_id", ""), content, **fields)
     return json.loads(storage.read(f"{reference}.meta"))
 
 
@@ -254,11 +243,17 @@ def test_what_was_not_said_is_left_out(storage, store):
     assert storage.read(f"{reference}.meta").decode() == expected
 
 
-def test_run_id_stands_in_it_even_where_it_is_empty(memory_storage):
+def test_run_id_stands_in_it_even_where_it_is_empty_and_size_digest_and_type_are_those_of_the_content(memory_storage):
     store = MediaStore(memory_storage.url, organization="by-session")
-    found = stored(memory_storage, store=store, session_id="s1")
+    said = {"session_id": "s1", "size_bytes": 12, "mime_type": "audio/wav"}
+    found = stored(memory_storage, png(size_kb=77), store, **said)
     assert list(found)[:4] == ["run_id", "session_id", "message_idx", "part_idx"]
-    assert found["run_id"] == ""
+    assert (found["run_id"], found["size_bytes"], found["sha256"], found["mime_type"]) == (
+        "",
+        len(PNG),
+        SHA,
+        "image/png",
+    )
 
 
 def test_a_written_media_has_the_same_sidecar_as_a_stored_one(storage, store):
@@ -270,30 +265,18 @@ def test_a_written_media_has_the_same_sidecar_as_a_stored_one(storage, store):
     assert storage.read(f"{whole}.meta") == storage.read(f"{writer.reference}.meta")
 
 
-def test_size_digest_and_type_are_those_of_the_content(memory_storage):
-    found = stored(memory_storage, png(size_kb=77), run_id="r1", size_bytes=12, mime_type="audio/wav")
-    assert (found["size_bytes"], found["sha256"], found["mime_type"]) == (len(PNG), SHA, "image/png")
+ZEROS = (None, 0, "0001-01-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC))
 
 
-@pytest.mark.parametrize(
-    "zero",
-    [None, 0, "0001-01-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)],
-    ids=["None", "0", "Go's zero as text", "year 1", "Unix's zero"],
-)
-def test_no_timestamp_in_any_spelling_is_the_clock(memory_storage, clock, zero):
+def test_no_timestamp_in_any_spelling_is_the_clock_which_is_asked_for_each_media(memory_storage, clock):
     store = MediaStore(memory_storage.url, now=clock)
-    found = stored(memory_storage, store=store, run_id="r1", timestamp=zero, policy_name="delete-after-90min")
-    assert found["timestamp"] == NOW
-    assert found["expires_at"] == "2026-03-04T06:36:07.890123Z"
-
-
-def test_the_clock_is_asked_for_each_media(memory_storage, clock):
-    store = MediaStore(memory_storage.url, now=clock)
-    first = store.store_media(png(), R1)
+    for zero in ZEROS:  # Go's, the year 1, Unix's
+        found = stored(memory_storage, store=store, run_id="r1", timestamp=zero, policy_name="delete-after-90min")
+        assert (found["timestamp"], found["expires_at"]) == (NOW, "2026-03-04T06:36:07.890123Z"), zero
+    first = put(store)
     clock.advance(timedelta(days=1))
-    second = store.store_media(png(), R1)
-    times = [json.loads(memory_storage.read(f"{each}.meta"))["timestamp"] for each in (first, second)]
-    assert times == ["2026-03-04T05:06:07.890123Z", "2026-03-05T05:06:07.890123Z"]
+    second = put(store)
+    assert json.loads(memory_storage.read(f"{second}.meta"))["timestamp"] == "2026-03-05T05:06:07.890123Z"
     assert first < second  # names sort by time
 
 
@@ -309,50 +292,43 @@ POLICY_ORDER = [
 ]
 
 
-@pytest.mark.parametrize("order", POLICY_ORDER, ids=str)
-def test_metadata_then_content_then_default_say_the_policy(memory_storage, clock, order):
-    of_metadata, of_content, default, counts = order
-    store = MediaStore(memory_storage.url, default_policy=default, now=clock)
-    found = [stored(memory_storage, png(policy_name=of_content), store, run_id="r1", policy_name=of_metadata)]
-    if of_content is None:
-        with store.create_media(MediaMetadata(run_id="r1", policy_name=of_metadata), "image/png") as writer:
-            writer.write(PNG)
-        found.append(json.loads(memory_storage.read(f"{writer.reference}.meta")))
-    expires_at = f"2026-03-0{4 + int(counts[7])}T05:06:07.890123Z" if counts else None
-    assert {(each.get("policy_name"), each.get("expires_at")) for each in found} == {(counts, expires_at)}
+def test_metadata_then_content_then_default_say_the_policy(memory_storage, clock):
+    for number, (of_metadata, of_content, default, counts) in enumerate(POLICY_ORDER):
+        place = replace(memory_storage, url=f"{memory_storage.url}/{number}")
+        store = MediaStore(place.url, default_policy=default, now=clock)
+        found = [stored(place, png(policy_name=of_content), store, run_id="r1", policy_name=of_metadata)]
+        if of_content is None:
+            with store.create_media(MediaMetadata(run_id="r1", policy_name=of_metadata), "image/png") as writer:
+                writer.write(PNG)
+            found.append(json.loads(place.read(f"{writer.reference}.meta")))
+        expires_at = f"2026-03-0{4 + int(counts[7])}T05:06:07.890123Z" if counts else None
+        told = {(each.get("policy_name"), each.get("expires_at")) for each in found}
+        assert told == {(counts, expires_at)}, POLICY_ORDER[number]
 
 
 def test_named_policies_and_keep_for_ever(memory_storage, clock):
     policies = [RetentionPolicy(name="audit", keep_for=timedelta(days=365)), RetentionPolicy(name="legal")]
-    store = MediaStore(memory_storage.url, policies=policies, now=clock)
-    expected = {"audit": "2027-03-04T05:06:07.890123Z", "legal": None, "retain": None}
-    for name, expires_at in expected.items():
-        found = stored(memory_storage, store=store, run_id="r1", policy_name=name)
-        assert (found["policy_name"], found.get("expires_at")) == (name, expires_at)
-    again = MediaStore(memory_storage.url, now=clock)  # the policies stand in the store
-    found = stored(memory_storage, store=again, run_id="r1", policy_name="audit")
-    assert found["expires_at"] == expected["audit"]
+    for settings in ({"policies": policies}, {}):  # they stand in the store
+        store = MediaStore(memory_storage.url, **settings, now=clock)
+        for name, expires_at in {"audit": "2027-03-04T05:06:07.890123Z", "legal": None, "retain": None}.items():
+            found = stored(memory_storage, store=store, run_id="r1", policy_name=name)
+            assert (found["policy_name"], found.get("expires_at")) == (name, expires_at)
 
 
 @pytest.mark.parametrize(
     ("declared", "data", "detected"),
-    [
-        ("image/jpeg", PNG, "image/png"),
-        ("image/png", b"no picture at all\n", "text/plain"),
-        ("image/png", PNG, None),
-        ("application/octet-stream", PNG, None),
-    ],
-)
+    [("image/jpeg", PNG, "image/png"), ("image/png", b"no picture at all\n", "text/plain"), ("image/png", PNG, None),
+     ("application/octet-stream", PNG, None)],
+)  # fmt: skip
 def test_a_mime_type_that_the_bytes_contradict_is_noted_and_not_refused(memory_storage, declared, data, detected):
     store = MediaStore(memory_storage.url)
-    whole = store.store_media(MediaContent(data=data, mime_type=declared, caption="c"), R1)
+    whole = put(store, "r1", MediaContent(data=data, mime_type=declared, caption="c"))
     with store.create_media(R1, declared) as writer:
         for start in range(len(data)):
             writer.write(data[start : start + 1])
     for reference in (whole, writer.reference):
         found = json.loads(memory_storage.read(f"{reference}.meta"))
-        assert found["mime_type"] == declared
-        assert found.get("detected_mime_type") == detected
+        assert (found["mime_type"], found.get("detected_mime_type")) == (declared, detected)
         assert store.info(reference).detected_mime_type == detected
     # It stands after what PromptKit knows.
     names = ["run_id", "message_idx", "part_idx", "mime_type", "size_bytes", "timestamp", "sha256"]
@@ -362,8 +338,8 @@ def test_a_mime_type_that_the_bytes_contradict_is_noted_and_not_refused(memory_s
 
 @on(S3_RCLONE, GCS, of=OBJECT_STORAGES)
 def test_nothing_secret_lies_in_a_store(storage, store):
-    store.store_media(png(), R1)
-    secrets = [getattr(storage.server, name, "").encode() for name in ("key", "secret")]
-    keys = storage.keys()
-    assert STORE_JSON in keys
-    assert not [key for key in keys for secret in secrets if secret and secret in storage.read(key)]
+    put(store)
+    secrets = [secret for name in ("key", "secret") if (secret := getattr(storage.server, name, "").encode())]
+    contents = storage.contents()
+    assert STORE_JSON in contents
+    assert not [key for key, data in contents.items() for secret in secrets if secret in data]
