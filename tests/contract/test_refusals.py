@@ -2,7 +2,7 @@
 
 import io
 import os
-from pathlib import Path
+from functools import partial
 
 import pytest
 
@@ -16,12 +16,10 @@ from fsmedia.errors import (
     UnknownPolicyError,
 )
 from tests.conftest import storages
-from tests.contract.specimens import LIMIT, PNG, R1, STORE_JSON, of_size, png
+from tests.contract.specimens import LIMIT, PNG, R1, STORE_JSON, of_size, png, put
 from tests.storages import LOCAL, MEMORY, S3_RCLONE
 
 MP4 = "video/mp4"
-
-
 # A place on disk, in memory, in a bucket: the three ways in which bytes wait to be stored.
 storage = storages(LOCAL, MEMORY, S3_RCLONE)
 
@@ -87,21 +85,15 @@ BREAKS = [
 
 def test_a_stream_that_breaks_in_the_middle_leaves_nothing(limited, unchanged):
     for then, error in BREAKS:
-        content = MediaContent(data=Faulty(then), mime_type="image/png")
         with unchanged(), pytest.raises(error):
-            limited.store_media(content, R1)
+            limited.store_media(png(data=Faulty(then)), R1)
 
 
 def test_files_that_are_none_are_refused(limited, unchanged, tmp_path):
     (tmp_path / "file").write_bytes(PNG)
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    refused = {
-        str(tmp_path / "missing.png"): MediaNotFoundError,
-        str(tmp_path / "link"): MediaNotFoundError,
-        str(tmp_path / "file" / "below"): MediaNotFoundError,
-        str(tmp_path): InvalidMediaError,
-        "nul\0": StorageError,
-    }
+    refused = {str(tmp_path / name): MediaNotFoundError for name in ("missing.png", "link", "file/below")}
+    refused |= {str(tmp_path): InvalidMediaError, "nul\0": StorageError}
     for path, error in refused.items():
         content = MediaContent(file_path=path, mime_type="image/png")
         with unchanged(), pytest.raises(error) as caught:
@@ -109,10 +101,8 @@ def test_files_that_are_none_are_refused(limited, unchanged, tmp_path):
         assert caught.value.key == path
 
 
-METADATA = {
-    "no id": ({}, InvalidMediaError, "run_id is required"),
-    "an empty id": ({"run_id": "", "session_id": "s1"}, InvalidMediaError, "run_id is required"),
-}
+NO_ID = (InvalidMediaError, "run_id is required")
+METADATA = {"no id": ({}, *NO_ID), "an empty id": ({"run_id": "", "session_id": "s1"}, *NO_ID)}
 # Unknown, zero, negative, leading zero, sign, blank, case, unit, other digits, overflow, past year 9999.
 POLICIES = {name: name for name in ("for-ever", "retain-0days", "delete-after--5min", "retain-05days", "Retain-5days")}
 POLICIES |= {"retain-+5days": r"retain-\+5days", "retain-5days ": "retain-5days", "retain-5weeks": "retain-5weeks"}
@@ -124,10 +114,9 @@ def test_metadata_that_do_not_fit_are_refused(limited, unchanged):
     with unchanged():
         for fields, error, text in METADATA.values():
             metadata = MediaMetadata(**fields)
-            with pytest.raises(error, match=text):
-                limited.store_media(png(), metadata)
-            with pytest.raises(error, match=text):
-                limited.store_media(MediaContent(data=io.BytesIO(PNG), mime_type="image/png"), metadata)
+            for content in (png(), png(data=io.BytesIO(PNG))):
+                with pytest.raises(error, match=text):
+                    limited.store_media(content, metadata)
             with pytest.raises(error, match=text):
                 limited.create_media(metadata, "image/png")
 
@@ -142,22 +131,13 @@ def test_a_bad_policy_of_the_content_or_of_the_store_is_refused(storage, open_st
 
 
 def test_arguments_that_are_missing_or_of_another_kind(limited, unchanged):
-    calls = [
-        lambda: limited.store_media(None, R1),
-        lambda: limited.store_media(png(), None),
-        lambda: limited.store_media(R1, png()),
-        lambda: limited.store_media(PNG, R1),
-        lambda: limited.store_media(png(), {"run_id": "r1"}),
-        lambda: limited.create_media(None, MP4),
-        lambda: limited.create_media(R1, None),
-        lambda: limited.create_media(R1, ""),
-        lambda: limited.create_media(R1, "no mime type"),
-        lambda: limited.create_media(R1, "image/png\r\nX-Evil: 1"),
-    ]
+    stored = [(None, R1), (png(), None), (R1, png()), (PNG, R1), (png(), {"run_id": "r1"})]
+    written = [(None, MP4), (R1, None), (R1, ""), (R1, "no mime type"), (R1, "image/png\r\nX-Evil: 1")]
     with unchanged():
-        for call in calls:
-            with pytest.raises(InvalidMediaError):
-                call()
+        for method, calls in ((limited.store_media, stored), (limited.create_media, written)):
+            for words in calls:
+                with pytest.raises(InvalidMediaError):
+                    method(*words)
 
 
 def test_contents_that_cannot_be_are_refused_when_they_are_made(tmp_path):
@@ -169,15 +149,12 @@ def test_contents_that_cannot_be_are_refused_when_they_are_made(tmp_path):
                 MediaContent(**{"data": PNG, "mime_type": "image/png", **fields})
 
 
-SETTINGS = [
-    {"max_file_size": 0}, {"max_file_size": -1}, {"max_file_size": "1"}, {"durability": "never"}, {"timeout": 60},
-    {"organization": "by-user"}, {"policies": {"retain-5days": "x"}}, {"default_policy": 5},
-    {"layouts": {"by-user": "x/{run_id}/{name}{ext}"}},
-]  # fmt: skip
-
-
 def test_settings_that_cannot_be_are_refused_before_anything_is_asked(memory_storage):
-    for settings in SETTINGS:
+    for settings in (
+        {"max_file_size": 0}, {"max_file_size": -1}, {"max_file_size": "1"}, {"durability": "never"}, {"timeout": 60},
+        {"organization": "by-user"}, {"policies": {"retain-5days": "x"}}, {"default_policy": 5},
+        {"layouts": {"by-user": "x/{run_id}/{name}{ext}"}},
+    ):  # fmt: skip
         with pytest.raises(MediaError) as caught:
             MediaStore(memory_storage.url, **settings)
         assert isinstance(caught.value, ValueError)
@@ -185,16 +162,12 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_asked(memory_sto
 
 
 def test_a_read_only_store_reads_and_refuses_every_write(storage, open_store, unchanged):
-    reference = open_store().store_media(png(), R1)
+    reference = put(open_store())
     store = open_store(read_only=True)
+    writes = [store.create, partial(store.store_media, png(), R1), partial(store.create_media, R1, MP4)]
+    writes += [partial(store.delete_media, each) for each in (reference, "runs/r1/nothing.png")]
     with unchanged():
-        for write in (
-            store.create,
-            lambda: store.store_media(png(), R1),
-            lambda: store.create_media(R1, MP4),
-            lambda: store.delete_media(reference),
-            lambda: store.delete_media("runs/r1/nothing.png"),
-        ):
+        for write in writes:
             with pytest.raises(ReadOnlyStoreError, match="read-only; open it without") as caught:
                 write()
             assert isinstance(caught.value, PermissionError)
@@ -212,14 +185,12 @@ def test_a_refusal_takes_all_new_folders_back_and_leaves_an_empty_root_that_was_
 
 
 def test_a_name_that_somebody_else_took_for_a_file_is_refused_readably(local_storage):
-    root = Path(local_storage.url)
-    (root / "runs").mkdir(parents=True)
-    (root / "runs" / "r1").write_text("a file where a folder must be")
-    store = MediaStore(root)
+    local_storage.write("runs/r1", b"a file where a folder must be")
+    store = MediaStore(local_storage.url)
     with pytest.raises(StorageError) as caught:
         store.store_media(png(), R1)
     assert caught.value.reference.startswith("runs/r1/")
-    assert (root / "runs" / "r1").read_text() == "a file where a folder must be"
+    assert local_storage.read("runs/r1") == b"a file where a folder must be"
     assert local_storage.keys() <= {"runs/r1", STORE_JSON}
 
 
@@ -239,9 +210,6 @@ def test_ids_too_long_for_a_key_are_refused(memory_storage):
         store.store_media(png(), MediaMetadata(**long))
     assert caught.value.reference
     assert memory_storage.keys() == set()
-
-
-# -- writers: a media at the end of the block, or nothing, and which of the two is said --------------------
 
 
 def test_a_writer_whose_block_goes_on_after_a_refused_write_says_so_at_the_end(limited, unchanged):
@@ -264,18 +232,14 @@ def test_an_exception_in_the_block_stores_nothing_and_comes_out(storage, open_st
         assert caught.value is error
 
 
-def test_a_writer_that_was_never_entered_leaves_nothing(store, unchanged):
+def test_a_writer_is_used_once_and_takes_bytes_and_one_that_was_never_entered_leaves_nothing(store, unchanged):
     with unchanged():
         writer = store.create_media(R1, MP4)
         with pytest.raises(InvalidMediaError, match="not open"):
             writer.write(b"x")
         with pytest.raises(InvalidMediaError, match="not stored"):
             _ = writer.reference
-
-
-def test_a_writer_is_used_once_and_takes_bytes(memory_storage):
-    store = MediaStore(memory_storage.url)
-    with store.create_media(R1, MP4) as writer:
+    with writer:
         with pytest.raises(InvalidMediaError, match="bytes, not str"):
             writer.write("text")
         writer.write(b"bytes")

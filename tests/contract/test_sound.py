@@ -6,8 +6,8 @@ import io
 import json
 import os
 import struct
-import threading
 import wave
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -72,40 +72,39 @@ class Lying(io.BytesIO):
         return self.claim if whence == os.SEEK_END else super().seek(offset, whence)
 
 
-def written(store, data, piece=700):
-    with store.create_media(RUN, "audio/pcm") as writer:
+def written(store, data, piece=700, mime_type="audio/pcm"):
+    with store.create_media(RUN, mime_type) as writer:
         for start in range(0, len(data), piece):
             writer.write(memoryview(data)[start : start + piece])
     return writer.reference
+
+
+def sound(**source):
+    return MediaContent(**{"mime_type": "audio/pcm", **source})
 
 
 def ways(data, folder):
     """Return every way to hand in the same raw sound."""
     file = folder / "sound.raw"
     file.write_bytes(data)
-
-    def store(make):
-        return lambda store: store.store_media(MediaContent(mime_type="audio/pcm", **make()), RUN)
-
-    def skipped():
-        stream = io.BytesIO(b"before" + data)
-        stream.seek(6)
-        return stream
-
+    skipped = io.BytesIO(b"before" + data)
     encoded = base64.b64encode(data).decode()
+    sources = {
+        "bytes": lambda: {"data": data},
+        "base64": lambda: {"data": encoded},
+        "file": lambda: {"file_path": str(file)},
+        "stream": lambda: {"data": io.BytesIO(data)},
+        "rest of a stream": lambda: {"data": skipped} if skipped.seek(6) else {},
+        "unseekable": lambda: {"data": Unseekable(data)},
+        "small pieces": lambda: {"data": Unseekable(data, 7)},
+        "data url": lambda: {"url": f"data:audio/pcm;base64,{encoded}"},
+    }
     return {
-        "bytes": store(lambda: {"data": data}),
-        "base64": store(lambda: {"data": encoded}),
-        "file": store(lambda: {"file_path": str(file)}),
-        "stream": store(lambda: {"data": io.BytesIO(data)}),
-        "rest of a stream": store(lambda: {"data": skipped()}),
-        "unseekable": store(lambda: {"data": Unseekable(data)}),
-        "small pieces": store(lambda: {"data": Unseekable(data, 7)}),
-        "data url": store(lambda: {"url": f"data:audio/pcm;base64,{encoded}"}),
+        **{name: lambda store, make=make: store.store_media(sound(**make()), RUN) for name, make in sources.items()},
         "create_media": lambda store: written(store, data),
         "create_media in small pieces": lambda store: written(store, data, 13),
-        "store_many": lambda store: store.store_many([(MediaContent(data=data, mime_type="audio/pcm"), RUN)])[0],
-    }  # fmt: skip
+        "store_many": lambda store: store.store_many([(sound(data=data), RUN)])[0],
+    }
 
 
 @pytest.mark.parametrize("data", [PCM, b"", b"\1\2", b"s" * 43, b"s" * 44, b"s" * 45, b"odd" * 333], ids=len)
@@ -133,36 +132,31 @@ def test_every_way_in_on_every_storage(storage, tmp_path):
     check(storage, again, expected)
 
 
-PARAMETERS = [
-    ("audio/L16;rate=8000", None, (8000, 1)),
-    ("audio/pcm; rate=16000; channels=2", 1, (16_000, 2)),
-    ("audio/PCM", 2, (24_000, 2)),
-    ("audio/l16", 6, (24_000, 6)),
-]
-
-
-@pytest.mark.parametrize(("mime_type", "channels", "expected"), PARAMETERS)
+@pytest.mark.parametrize(
+    ("mime_type", "channels", "expected"),
+    [("audio/L16;rate=8000", None, (8000, 1)), ("audio/pcm; rate=16000; channels=2", 1, (16_000, 2)),
+     ("audio/PCM", 2, (24_000, 2)), ("audio/l16", 6, (24_000, 6))],
+)  # fmt: skip
 def test_parameters(memory_storage, mime_type, channels, expected):
     store = opened(memory_storage)
     for data in (PCM, io.BytesIO(PCM), Unseekable(PCM)):
-        reference = store.store_media(MediaContent(data=data, mime_type=mime_type, channels=channels), RUN)
+        reference = store.store_media(sound(data=data, mime_type=mime_type, channels=channels), RUN)
         sidecar = check(memory_storage, reference, wav_of(PCM, *expected))
         assert sidecar["content"]["channels"] == (channels or expected[1])
-    with store.create_media(RUN, mime_type) as writer:
-        writer.write(PCM)
-    assert memory_storage.read(writer.reference)[24:28] == struct.pack("<I", expected[0])
+    assert memory_storage.read(written(store, PCM, mime_type=mime_type))[24:28] == struct.pack("<I", expected[0])
 
 
 @pytest.mark.parametrize("mime_type", ["audio/pcm;rate=0", "audio/L16;rate=fast", "audio/pcm;channels=65"])
 def test_odd_parameters_are_refused_before_a_byte_is_written(memory_storage, mime_type):
     store = opened(memory_storage)
-    for data in (PCM, io.BytesIO(PCM)):
+    for source in (
+        {"data": PCM, "mime_type": mime_type}, {"data": io.BytesIO(PCM), "mime_type": mime_type},
+        {"data": PCM, "channels": 1000},
+    ):  # fmt: skip
         with pytest.raises(InvalidMediaError):
-            store.store_media(MediaContent(data=data, mime_type=mime_type), RUN)
+            store.store_media(sound(**source), RUN)
     with pytest.raises(InvalidMediaError):
         store.create_media(RUN, mime_type)
-    with pytest.raises(InvalidMediaError):
-        store.store_media(MediaContent(data=PCM, mime_type="audio/pcm", channels=1000), RUN)
     assert memory_storage.keys() == set()
 
 
@@ -172,7 +166,7 @@ def test_a_stream_that_lies_about_its_end(storage):
     claims = (0, 1, 43, 44, len(PCM) - 1, len(PCM) + 1, 2**31, 2**32, 2**62, -1, -(2**40))
     # In memory, and in a temporary file.
     for data, claim in [*((PCM, claim) for claim in claims), (LARGE, 10)]:
-        reference = store.store_media(MediaContent(data=Lying(data, claim), mime_type="audio/pcm"), RUN)
+        reference = store.store_media(sound(data=Lying(data, claim)), RUN)
         check(storage, reference, wav_of(data))
         assert store.info(reference).duration == pytest.approx(len(data) / 48_000, abs=1e-6)
 
@@ -192,33 +186,29 @@ def test_a_file_that_changes_while_it_is_read(local_storage, tmp_path, change):
             return super().read(size)
 
     with Changing(path) as stream:
-        reference = opened(local_storage).store_media(MediaContent(data=stream, mime_type="audio/pcm"), RUN)
+        reference = opened(local_storage).store_media(sound(data=stream), RUN)
     check(local_storage, reference, wav_of((LARGE + bytes(500))[: seen[0]]))
 
 
-def test_a_stream_without_a_position(memory_storage):
+def test_a_stream_without_a_position_and_a_file_that_does_not_tell_its_size(local_storage, tmp_path):
     class Unfinished(io.BytesIO):
         def tell(self):
             raise NotImplementedError("of a class that never got all of its methods")
 
-    reference = opened(memory_storage).store_media(MediaContent(data=Unfinished(PCM), mime_type="audio/pcm"), RUN)
-    check(memory_storage, reference, wav_of(PCM))
-
-
-def test_a_file_that_does_not_tell_its_size(local_storage, tmp_path):
-    fifo = tmp_path / "fifo"
+    store, fifo = opened(local_storage), tmp_path / "fifo"
+    check(local_storage, store.store_media(sound(data=Unfinished(PCM)), RUN), wav_of(PCM))
     os.mkfifo(fifo)
-    writer = threading.Thread(target=fifo.write_bytes, args=(PCM * 20,))
-    writer.start()
-    reference = opened(local_storage).store_media(MediaContent(file_path=str(fifo), mime_type="audio/pcm"), RUN)
-    writer.join()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(fifo.write_bytes, PCM * 20)
+        reference = store.store_media(sound(file_path=str(fifo)), RUN)
     check(local_storage, reference, wav_of(PCM * 20))
 
 
-WAVES = [wav_of(PCM), wav_of(PCM, 8000, 2), wav_of(b""), b"RIFF\0\0\0\0WAVE", wav_of(PCM)[:43]]
-
-
-@pytest.mark.parametrize("data", WAVES, ids=["mono", "stereo", "empty", "12 bytes", "cut"])
+@pytest.mark.parametrize(
+    "data",
+    [wav_of(PCM), wav_of(PCM, 8000, 2), wav_of(b""), b"RIFF\0\0\0\0WAVE", wav_of(PCM)[:43]],
+    ids=["mono", "stereo", "empty", "12 bytes", "cut"],
+)
 def test_what_is_wav_already_stays(memory_storage, tmp_path, data):
     store = opened(memory_storage)
     for way in ways(data, tmp_path).values():
@@ -250,8 +240,7 @@ def test_a_broken_off_sound_leaves_nothing(storage):
     assert storage.keys() == {".fsmedia/store.json"}
 
 
-# -- what the bytes tell -----------------------------------------------------------------------------------
-
+# What the bytes tell.
 PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", 640, 480, 8, 2, 0, 0, 0)
 GIF = b"GIF89a" + struct.pack("<HHBBB", 320, 200, 0, 0, 0) + b";"
 FRAME = struct.pack(">BHHB", 8, 30, 40, 3) + b"\1\x11\0\2\x11\1\3\x11\1"
@@ -277,9 +266,7 @@ def test_sizes_of_pictures(memory_storage, mime_type, data, sides):
         "width": 7, "height": sides[1], "caption": "c",
     }  # fmt: skip
     assert (told.width, told.height) == (7, None), "the caller's object is never changed"
-    with store.create_media(RUN, mime_type) as writer:
-        writer.write(data)
-    assert store.info(writer.reference).width == sides[0]
+    assert store.info(written(store, data, mime_type=mime_type)).width == sides[0]
 
 
 def test_sound_that_came_as_wav(storage):
