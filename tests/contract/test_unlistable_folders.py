@@ -35,7 +35,6 @@ class FailingFileSystem(MemoryFileSystem):
 
 
 def broken(folder, error):
-
     def failure(path):
         if path.endswith(folder):
             raise error
@@ -43,9 +42,13 @@ def broken(folder, error):
     return failure
 
 
-def caused(error, cause):
-    error.__cause__ = cause
-    return error
+@contextmanager
+def failing(failure):
+    FailingFileSystem.failure = staticmethod(failure)
+    try:
+        yield
+    finally:
+        FailingFileSystem.failure = None
 
 
 @pytest.fixture
@@ -53,53 +56,49 @@ def url():
     fsspec.register_implementation("failing", FailingFileSystem, clobber=True)
     root = f"failing://store-{next(NUMBERS)}"
     yield root
-    FailingFileSystem.failure = None
     for key in [key for key in MemoryFileSystem.store if key.startswith(f"/{root.partition('://')[2]}/")]:
         del MemoryFileSystem.store[key]
 
 
-def filled(url, **options):
-    store = MediaStore(url, **options)
-    return store, [
-        store.store_media(MediaContent.from_text(f"text {run}"), MediaMetadata(run_id=run, session_id="ada"))
-        for run in ("r0", "r1", "r2")
-    ]
+def put(store, run, text="text"):
+    return store.store_media(MediaContent.from_text(text), MediaMetadata(run_id=run, session_id="ada"))
 
 
+def filled(url):
+    store = MediaStore(url)
+    return store, [put(store, run) for run in ("r0", "r1", "r2")]
+
+
+DEAD = FileNotFoundError("/runs/r1")
+DEAD.__cause__ = EOFError()
 FAILURES = {
-    "an error": broken("/runs/r1", RESET),
-    "refused": broken("/runs/r1", PermissionError(13, "Permission denied")),
-    "a dead connection that looks like an absence": broken(
-        "/runs/r1", caused(FileNotFoundError("/runs/r1"), EOFError())
-    ),
-    "an absence, though the folder above lists it": broken("/runs/r1", FileNotFoundError("/runs/r1")),
+    "an error": RESET,
+    "refused": PermissionError(13, "Permission denied"),
+    "a dead connection that looks like an absence": DEAD,
+    "an absence, though the folder above lists it": FileNotFoundError("/runs/r1"),
 }
-FAILING = pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
 
 
 def acts(store, mirror):
-    return {
-        "list": lambda: list(store.list()),
-        "verify": store.verify,
-        "sync --delete": lambda: store.sync_to(str(mirror), delete=True),
-        "erase": lambda: store.erase(session_id="ada"),
-        "catalog": store.catalog,
-        "leftovers": lambda: store.verify(repair="leftovers"),
-    }
+    return [
+        lambda: list(store.list()),
+        store.verify,
+        lambda: store.sync_to(str(mirror), delete=True),
+        lambda: store.erase(session_id="ada"),
+        store.catalog,
+        lambda: store.verify(repair="leftovers"),
+    ]
 
 
-@FAILING
-def test_a_folder_that_can_not_be_listed(url, tmp_path, failure):
+@pytest.mark.parametrize("error", FAILURES.values(), ids=FAILURES)
+def test_a_folder_that_can_not_be_listed(url, tmp_path, error):
     mirror = tmp_path / "mirror"
     store, names = filled(url)
     store.sync_to(str(mirror))
-    for act in acts(store, mirror).values():
-        FailingFileSystem.failure = staticmethod(failure)
-        with pytest.raises(StorageError):
+    for act in acts(store, mirror):
+        with failing(broken("/runs/r1", error)), pytest.raises(StorageError):
             act()
-        FailingFileSystem.failure = None
-        assert [*store.list()] == names
-        assert [*MediaStore(mirror).list()] == names
+        assert [*store.list()] == [*MediaStore(mirror).list()] == names
 
 
 def test_without_a_walk_of_its_own(url, tmp_path, monkeypatch):
@@ -113,8 +112,8 @@ def test_without_a_walk_of_its_own(url, tmp_path, monkeypatch):
     store, names = filled(url)
     store.sync_to(str(mirror))
     monkeypatch.setattr(FsspecBackend, "entries", entries)
-    FailingFileSystem.failure = staticmethod(FAILURES["an error"])
-    store.sync_to(str(mirror), delete=True)
+    with failing(broken("/runs/r1", RESET)):
+        store.sync_to(str(mirror), delete=True)
     assert [*MediaStore(mirror).list()] != names
 
 
@@ -123,36 +122,27 @@ def test_without_a_walk_of_its_own(url, tmp_path, monkeypatch):
 def test_shared_bytes_outlive_a_listing_that_fails(url, act, part):
     """A folder of markers that can't be listed is no folder without markers."""
     store = MediaStore(url, deduplicate=True)
-    first, second = (
-        store.store_media(MediaContent.from_text("shared"), MediaMetadata(run_id=run)) for run in ("r1", "r2")
-    )
+    first, second = put(store, "r1", "shared"), put(store, "r2", "shared")
 
     def failure(path):
         if f"/{part}" in path:
             raise RESET
 
-    FailingFileSystem.failure = staticmethod(failure)
-    with suppress(StorageError):
+    with failing(failure), suppress(StorageError):
         if act == "delete_media":
             store.delete_media(first)
         else:
             store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True)
-    FailingFileSystem.failure = None
     assert store.retrieve_media(second).read_bytes() == b"shared"
 
 
-def test_a_root_that_does_not_exist_is_empty(url):
-    """Neither does the folder above it."""
+def test_a_root_that_does_not_exist_is_empty_but_no_top_that_is_not_found(url):
+    """Neither does the folder above it. FTP: every path is not found once the connection is gone, the top too."""
     store = MediaStore(f"{url}/a/b")
     assert list(store.list()) == []
     assert store.verify().whole
-
-
-def test_a_top_that_is_not_found_is_no_empty_store(url):
-    """FTP: every path is not found once the connection is gone, the top too."""
     store, _ = filled(url)
-    FailingFileSystem.failure = staticmethod(broken("", FileNotFoundError("no such file")))
-    with pytest.raises(StorageError, match="not even the top"):
+    with failing(broken("", FileNotFoundError("no such file"))), pytest.raises(StorageError, match="not even the top"):
         list(store.list())
 
 
@@ -167,8 +157,7 @@ def test_an_empty_answer_counts_when_it_comes_twice(url):
             raise BrokenPipeError(32, "Broken pipe")
         return found
 
-    FailingFileSystem.failure = staticmethod(failure)
-    with pytest.raises(StorageError):
+    with failing(failure), pytest.raises(StorageError):
         list(store.list())
 
 
@@ -182,8 +171,8 @@ def test_a_folder_that_went_meanwhile_is_gone(url):
             FailingFileSystem.failure = None
             filesystem.rm(path, recursive=True)
 
-    FailingFileSystem.failure = staticmethod(failure)
-    assert [*store.list()] == [names[0], names[2]]
+    with failing(failure):
+        assert [*store.list()] == [names[0], names[2]]
 
 
 def test_a_folder_of_this_machine_that_can_not_be_read(tmp_path, monkeypatch):
@@ -199,7 +188,7 @@ def test_a_folder_of_this_machine_that_can_not_be_read(tmp_path, monkeypatch):
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    for act in acts(store, mirror).values():
+    for act in acts(store, mirror):
         with pytest.raises(StorageError):
             act()
     monkeypatch.undo()
@@ -233,9 +222,6 @@ def test_a_file_of_this_machine_that_can_not_be_looked_at(tmp_path, monkeypatch,
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(StorageError) if raises else nullcontext():
         assert [*store.list()] == [names[0], names[2]]
-
-
-# -- a storage that takes the connection and says nothing --------------------------------------------------
 
 
 @pytest.mark.parametrize(
