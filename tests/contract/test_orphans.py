@@ -5,6 +5,7 @@ import json
 import os
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from multiprocessing import get_context
 
 import pytest
@@ -17,6 +18,7 @@ from tests.contract.leftovers import KINDS, Leftover, kept, mended, put
 from tests.contract.specimens import PNG, traces
 from tests.deduplicated import below, data_keys, marker_of, settled, sidecar_of, told
 from tests.storages import LOCAL, MEMORY, S3_RCLONE
+from tests.transfers import opened
 
 NOW = timedelta(0)
 
@@ -90,15 +92,16 @@ def test_a_grace_of_ones_own(storage, open_store, monkeypatch):
     assert [each.kind for each in mended(mend(store))] == ["generation"]
 
 
-def test_a_smaller_grace_is_refused_while_somebody_may_write(storage, store):
+def test_a_smaller_grace_is_refused_while_somebody_may_write_and_so_is_a_look_at_media(storage, store):
     put(store)
     before = traces(storage)
-    for wrong in (NOW, timedelta(hours=23)):
-        with pytest.raises(InvalidMediaError, match="nobody_writes"):
-            mend(store, grace=wrong)
-    for wrong in (-timedelta(seconds=1), 5, "1h"):
-        with pytest.raises(InvalidMediaError):
-            mend(store, grace=wrong, nobody_writes=True)
+    for words, problem in (
+        ({"grace": NOW}, "nobody_writes"), ({"grace": timedelta(hours=23)}, "nobody_writes"),
+        *(({"grace": wrong, "nobody_writes": True}, None) for wrong in (-timedelta(seconds=1), 5, "1h")),
+        ({"deep": True}, "repair"), ({"adopt": True}, "repair"), ({"repair": "orphans"}, "repair"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidMediaError, match=problem):
+            store.verify(**{"repair": "leftovers", **words})
     assert traces(storage) == before
 
 
@@ -146,16 +149,21 @@ def test_a_missing_marker_is_restored(storage, store):
     assert settled(storage, [mine])
 
 
-def test_the_spare_marker_of_a_copy_onto_an_existing_name_goes_with_its_media(storage, store):
-    """Not before: a policy change that has read the sidecar it replaced may name it again."""
+def copied(store, times):
+    """Copy a media onto one name again and again; return both."""
     source = put(store)
     target = source.replace("r1/", "r2/")
-    store.fs.cp(source, target)
+    for _ in range(times):
+        store.fs.cp(source, target)
+    return source, target
+
+
+def test_the_spare_marker_of_a_copy_onto_an_existing_name_goes_with_its_media(storage, store):
+    """Not before: a policy change that has read the sidecar it replaced may name it again."""
+    source, target = copied(store, 1)
     first = marker_of(storage, target)
     store.fs.cp(source, target)
-    second = marker_of(storage, target)
-    assert first != second
-    assert {first, second} <= storage.keys()
+    assert first != marker_of(storage, target)
     assert settled(storage, [source, target], first)
     assert mend_now(store).mended == 0
     store.delete_media(target)
@@ -165,10 +173,7 @@ def test_the_spare_marker_of_a_copy_onto_an_existing_name_goes_with_its_media(st
 
 def test_spare_markers_do_not_go_when_the_named_one_is_missing(storage, store):
     """Two spare ones and not the sidecar's own: they are all that holds the bytes."""
-    source = put(store)
-    target = source.replace("r1/", "r2/")
-    for _ in range(3):
-        store.fs.cp(source, target)
+    source, target = copied(store, 3)
     storage.remove(marker_of(storage, target))
     mend_now(store)
     store.delete_media(source)
@@ -205,13 +210,10 @@ def test_what_others_put_there_is_told_or_shown_and_never_removed(storage, store
         storage.write(key, b"{}")
     report = mend_now(store)
     assert (mended(report), report.failed, report.whole) == ([], (), True)
-    assert {each.key for each in kept(report)} == inside
-    assert {each.kind for each in kept(report)} == {"foreign"}
+    assert {*pairs(kept(report))} == {("foreign", key) for key in inside}
     assert settled(storage, [mine], *inside, *outside)
-
-
-def test_a_held_leftover_stays(storage, store):
-    (left,) = Leftover.plain_bytes_without_sidecar(storage, put(store))
+    # A held leftover stays, too.
+    (left,) = Leftover.plain_bytes_without_sidecar(storage, mine)
     storage.write(keys.hold_key(left), json.dumps({"reference": left, "reason": "court"}).encode())
     mend_now(store)
     assert storage.read(left) == PNG
@@ -230,15 +232,6 @@ def test_a_media_whose_sidecar_can_not_be_read_keeps_its_bytes(storage, store):
     assert storage.read(told(mine).data) == PNG
 
 
-@pytest.mark.parametrize("words", [{"deep": True}, {"adopt": True}, {"repair": "orphans"}], ids=str)
-def test_leftovers_alone_look_at_no_media(store, storage, words):
-    put(store)
-    before = traces(storage)
-    with pytest.raises(InvalidMediaError, match="repair"):
-        store.verify(**{"repair": "leftovers", **words})
-    assert traces(storage) == before
-
-
 def test_a_strangers_marker_or_one_that_says_nothing_true_leads_nowhere_and_stays(storage, store):
     """What stands in it is looked for as a path. Who wrote it can't be told: it holds its bytes and stops no sweep."""
     media = put(store)
@@ -254,52 +247,49 @@ def test_a_strangers_marker_or_one_that_says_nothing_true_leads_nowhere_and_stay
     assert settled(storage, [media], *strange)
 
 
-# -- who does it -------------------------------------------------------------------------------------------
-
-
-def littered(storage, store):
-    """Make some of every kind of leftover; return the media among them."""
+def littered(storage):
+    """Make some of every kind of leftover in a store; return the store, and the media in it."""
+    store = opened(storage, deduplicate=True).create()
     media = [put(store), put(store, "r2"), put(store, "r3", b"other bytes")]
     for kind in KINDS:
         if kind != "temporary_marker":
             getattr(Leftover, kind)(storage, media[0])
     for number in range(120):  # several windows
         storage.write(f"runs/r1/0000_00_u{number:026d}.png", PNG)
-    return media
+    return store, media
 
 
-def test_threads_do_it(storage, store):
-    media = littered(storage, store)
-    seen = []
-    with ThreadPoolExecutor(4) as threads:
-        report = mend_now(store, executor=threads, progress=seen.append)
-    assert report.failed == ()
-    assert {each.kind for each in mended(report)} == {"marker", "generation", "mark", "temporary", "bytes", "due"}
-    assert settled(storage, media)
-    assert below(storage, "due") == set()
-    assert report.examined > 120
+def in_processes():
+    return ProcessPoolExecutor(2, mp_context=get_context("spawn"))
 
 
-@on(LOCAL, MEMORY, of=(LOCAL, MEMORY))
-def test_processes_do_it_where_they_see_the_storage(storage):
-    store = MediaStore(storage.url, deduplicate=True).create()
-    media = littered(storage, store)
-    before = traces(storage)
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        report = mend_now(store, executor=pool)
-    if storage.name == LOCAL:
+def test_threads_and_processes_do_it(storage):
+    media, seen = [], []
+    for pool in (partial(ThreadPoolExecutor, 4), *([in_processes] if storage.name == LOCAL else [])):
+        store, more = littered(storage)
+        media += more
+        with pool() as executor:
+            report = mend_now(store, executor=executor, progress=seen.append)
         assert report.failed == ()
+        assert {each.kind for each in mended(report)} == {"marker", "generation", "mark", "temporary", "bytes", "due"}
         assert settled(storage, media)
-    else:
-        assert report.mended == 0
-        assert "one process only" in str(report.failed[0].error)
-        assert traces(storage) == before
+        assert below(storage, "due") == set()
+        assert report.examined > 120
+
+
+def test_processes_that_do_not_see_the_storage_change_nothing(memory_storage):
+    store, _ = littered(memory_storage)
+    before = traces(memory_storage)
+    with in_processes() as pool:
+        report = mend_now(store, executor=pool)
+    assert report.mended == 0
+    assert "one process only" in str(report.failed[0].error)
+    assert traces(memory_storage) == before
 
 
 @on(LOCAL, MEMORY, of=(LOCAL, MEMORY))
 def test_what_fails_is_told_and_the_rest_goes_on(storage, monkeypatch):
-    store = MediaStore(storage.url, deduplicate=True).create()
-    media = littered(storage, store)
+    store, media = littered(storage)
     bad = next(key for key in sorted(storage.keys()) if key.endswith("u00000000000000000000000042.png"))
     lost = marker_of(storage, media[2])
     storage.remove(lost)
@@ -307,9 +297,7 @@ def test_what_fails_is_told_and_the_rest_goes_on(storage, monkeypatch):
 
     def delete(wanted, **options):
         wanted = list(wanted)
-        if bad in wanted:
-            return {bad: StorageError("no answer", key=bad)}
-        return real_delete(wanted, **options)
+        return {bad: StorageError("no answer", key=bad)} if bad in wanted else real_delete(wanted, **options)
 
     def write(key, *rest):
         if key == lost:
@@ -326,7 +314,7 @@ def test_what_fails_is_told_and_the_rest_goes_on(storage, monkeypatch):
     assert settled(storage, media)
 
 
-def test_many_references_of_one_blob(memory_storage):
+def test_many_references_of_one_blob(memory_storage, monkeypatch):
     """A sweep's work grows with the number of markers, not with its square."""
     store = MediaStore(memory_storage.url, deduplicate=True).create()
     first = put(store)
@@ -336,24 +324,21 @@ def test_many_references_of_one_blob(memory_storage):
         marker = keys.new_marker(reference)
         memory_storage.write(f"{told(first).refs}/{marker}", reference.encode())
         memory_storage.write(f"{reference}.meta", json.dumps({**sidecar, "marker": marker}).encode())
-    compared = 0
+    compared = []
 
     class Counted(str):
         __slots__ = ()
-
-        def __eq__(self, other):
-            nonlocal compared
-            compared += 1
-            return str.__eq__(self, other)
-
         __hash__ = str.__hash__
 
+        def __eq__(self, other):
+            compared.append(other)
+            return str.__eq__(self, other)
+
     real = leftovers.marker_prefix_of
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(leftovers, "marker_prefix_of", lambda entry: Counted(real(entry)))
-        report = mend_now(store)
+    monkeypatch.setattr(leftovers, "marker_prefix_of", lambda entry: Counted(real(entry)))
+    report = mend_now(store)
     assert (report.mended, report.failed) == (0, ())
-    assert compared < 20_000
+    assert len(compared) < 20_000
     assert len(data_keys(memory_storage)) == 1
 
 
