@@ -18,7 +18,7 @@ from fsmedia.maintenance.subject import EraseItem, Subject
 from fsmedia.models import OrganizationMode
 from fsmedia.storage.local import LocalBackend
 from tests.conftest import on, storages
-from tests.contract.specimens import R1, STORE_JSON, png
+from tests.contract.specimens import R1, STORE_JSON, png, put
 from tests.servers import WrongAnswer
 from tests.storages import GCS, LOCAL, MEMORY, S3_RCLONE, switch_looks
 from tests.transfers import opened
@@ -77,9 +77,6 @@ def nested(storage, inside, open_store):
     return Nested(storage, outer, own)
 
 
-# -- none is made ------------------------------------------------------------------------------------------
-
-
 @ON_S3_TOO
 def test_no_store_is_made_inside_another(storage, open_store, inside):
     """The outer one took the inner one's bytes for media: erased, swept and mended them."""
@@ -89,12 +86,11 @@ def test_no_store_is_made_inside_another(storage, open_store, inside):
         with inner.create_media(R1, "image/png") as writer:
             writer.write(b"1")
 
-    for make in (MediaStore.create, lambda inner: inner.store_media(png(), R1), written):
+    for make in (MediaStore.create, put, written):
         inner = inside("teams/b")
         with pytest.raises(StoreConflictError, match="inside the store at") as caught:
             make(inner)
-        assert str(caught.value).count(outer.url) == 2
-        assert inner.url in str(caught.value)
+        assert (str(caught.value).count(outer.url), inner.url in str(caught.value)) == (2, True)
         assert "choose a root outside of it" in caught.value.next_step
         assert storage.keys() == before
         assert list(inner.list()) == []
@@ -111,26 +107,26 @@ def test_no_store_is_made_in_a_bucket_that_is_one(moto_storage):
 def test_no_store_is_made_around_another_but_beside_it(storage, open_store, inside):
     """A name that only begins like another's is no folder of it."""
     inner, _, _ = (inside(name).create() for name in ("team-b", "team", "team.b"))
-    for make in (MediaStore.create, lambda outer: outer.store_media(png(), R1)):
+    for make in (MediaStore.create, put):
         with pytest.raises(StoreConflictError, match="around the store at") as caught:
             make(open_store())
         assert any(f"{storage.url}/{name}" in str(caught.value) for name in ("team-b", "team", "team.b"))
     assert not {STORE_JSON} & storage.keys()
-    inner.store_media(png(), R1)
+    put(inner)
     assert {key.partition("/")[0] for key in sorted(storage.keys())} == {"team", "team-b", "team.b"}
 
 
 def test_an_existing_store_in_another_goes_on_and_what_it_keeps_for_itself_is_no_media(nested, inside):
     """It is opened, read and written as before: only settings that are about to be made are a question."""
+    outer = nested.outer
     blob = next(key for key in sorted(nested.storage.keys()) if "team-c/.fsmedia/blobs" in key)
     for name in (blob, "team-b/.FSMEDIA/store.json"):
-        assert not nested.outer.fs.exists(name)
-        for call in (nested.outer.retrieve_media, nested.outer.delete_media, nested.outer.info):
+        assert not outer.fs.exists(name)
+        for call in (outer.retrieve_media, outer.delete_media, outer.info):
             with pytest.raises(Exception, match=r"what lies in \.fsmedia is no media"):
                 call(name)
-    inner = inside("team-b")
-    inner.create()
-    assert inner.retrieve_media(inner.store_media(png(), R1))
+    inner = inside("team-b").create()
+    assert inner.retrieve_media(put(inner))
     assert len(list(inner.list())) == 6
 
 
@@ -145,7 +141,7 @@ def test_a_root_reached_through_a_link_counts_where_it_really_lies(local_storage
 
 
 def test_who_may_not_look_above_can_make_a_store_all_the_same(local_storage, monkeypatch):
-    """A home folder below one that nobody may enter; credentials for one prefix of a bucket."""
+    """A home folder below one that nobody may enter."""
     MediaStore(local_storage.url).create()
     real = os.stat
 
@@ -154,25 +150,20 @@ def test_who_may_not_look_above_can_make_a_store_all_the_same(local_storage, mon
             raise PermissionError(13, "no way in", str(path))
         return real(path, *args, **options)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "stat", refused)
-        assert LocalBackend(f"{local_storage.url}/b").store_above() is None
+    monkeypatch.setattr(os, "stat", refused)
+    assert LocalBackend(f"{local_storage.url}/b").store_above() is None
+    monkeypatch.undo()
     assert LocalBackend(f"{local_storage.url}/b").store_above() == local_storage.url
-
-
-DENIED = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
 
 
 def test_credentials_for_a_part_of_a_bucket_can_make_a_store_there(object_storage):
     """They may not look above, so nobody can tell."""
     store = opened(replace(object_storage, url=f"{object_storage.url}/a/b"))
-    above = r"(?<!/a/b/)\.fsmedia/store\.json"
-    with object_storage.server.answering(WrongAnswer("GET", target=above, body=DENIED, status=403)):
+    denied = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+    above = WrongAnswer("GET", target=r"(?<!/a/b/)\.fsmedia/store\.json", body=denied, status=403)
+    with object_storage.server.answering(above):
         store.create()
     assert object_storage.keys() == {f"a/b/{STORE_JSON}"}
-
-
-# -- one that is there -------------------------------------------------------------------------------------
 
 
 @ON_S3_TOO
@@ -211,9 +202,7 @@ def test_an_erasure_leaves_it_and_finishes_none_of_before_in_it(nested):
     outer = nested.outer
     receipt = outer.erase(session_id="ada")
     assert [each.reference for each in receipt.erased] == [nested.own[0]]
-    assert receipt.nested_stores == nested.folders
-    assert receipt.is_complete
-    assert receipt.is_unchanged
+    assert (receipt.nested_stores, receipt.is_complete, receipt.is_unchanged) == (nested.folders, True, True)
     assert outer.check_receipt(receipt).holds
     assert nested.is_untouched()
     again, subject = outer.store_media(png(), ADA), Subject.of({"session_id": "ada"}, Configuration())
@@ -228,8 +217,7 @@ def test_sweeps_and_the_due_index_leave_it(nested, clock):
     outer = nested.outer
     clock.advance(timedelta(days=30))
     report = outer.enforce_policy(now=clock())
-    assert [each.reference for each in report.deleted] == [nested.own[1]]
-    assert report.nested_stores == nested.folders
+    assert ([each.reference for each in report.deleted], report.nested_stores) == ([nested.own[1]], nested.folders)
     report = outer.verify(repair=True)
     assert (report.media, report.counts.get("missing-due"), report.nested_stores) == (1, None, nested.folders)
     assert nested.is_untouched()
@@ -275,9 +263,7 @@ def test_leftovers_of_it_stay_and_verify_reports_it_and_repairs_nothing_in_it(ne
         found = {each.key: each.detail for each in report.findings if each.kind == "foreign"}
         assert tuple(sorted(found)) == nested.folders, settings
         assert "another store lies here" in found["team-b"]
-        assert report.whole
-        assert report.media == len(nested.own)
-        assert nested.is_untouched()
+        assert (report.whole, report.media, nested.is_untouched()) == (True, len(nested.own), True)
 
 
 def test_no_upload_of_it_is_aborted(moto_storage):
@@ -304,12 +290,10 @@ def test_a_sync_from_it_or_to_it_leaves_it(nested, tmp_path, clock, words):
     report = source.sync_to(url, storage_options=options, delete=True, force=True, **words)
     assert report.nested_stores == tuple(f"{url}/{folder}" for folder in nested.folders)
     assert mine in list(nested.outer.list())
-    if not words:
-        assert ["lies in another store" in str(each.error) for each in report.failed] == [True]
+    assert words or ["lies in another store" in str(each.error) for each in report.failed] == [True]
     assert nested.is_untouched()
     back = MediaStore(tmp_path / "back")
-    report = nested.outer.sync_to(back.url, **words)
-    assert report.nested_stores == nested.folders
+    assert nested.outer.sync_to(back.url, **words).nested_stores == nested.folders
     assert sorted(back.list()) == sorted(nested.outer.list(**words))
 
 
@@ -328,14 +312,12 @@ def test_no_folder_of_it_is_removed_or_moved(nested):
 
 def test_a_run_that_is_called_as_the_folder_hides_no_other(storage, store):
     """PromptKit calls the folder of a run as the run is called; here it gets another name."""
-    mine = store.store_media(png(), MediaMetadata(run_id=".fsmedia"))
-    other = store.store_media(png(), R1)
+    mine, other = put(store, ".fsmedia"), put(store)
     storage.write("runs/.fsmedia/0001.png", b"PromptKit's")
     assert mine.startswith("runs/~2efsmedia/")
-    assert sorted(store.list()) == sorted([mine, other])
+    assert sorted(store.list()) == sorted(store.fs.find("")) == sorted([mine, other])
     assert list(store.list(run_id=".fsmedia")) == [mine]
     assert store.info(mine).run_id == ".fsmedia"
-    assert sorted(store.fs.find("")) == sorted([mine, other])
     assert [each.key for each in store.verify().findings] == ["runs/.fsmedia"]
 
 
@@ -345,16 +327,13 @@ def test_a_store_above_the_folder_that_is_synced_is_seen(storage, open_store, in
     theirs = inner.store_media(png(), ADA)
     storage.write(STORE_JSON, Configuration().dump())
     outer, source = open_store(), MediaStore(tmp_path / "other", now=clock)
-    source.store_media(png(), R1)
+    put(source)
     report = source.sync_to(outer.url, storage_options=storage.options, run_id="r1", delete=True, force=True)
     assert (report.deleted, report.copied, len(report.failed)) == ((), 0, 1)
     assert list(inner.list()) == [theirs]
     if storage.name in (LOCAL, MEMORY):  # a look above costs no request there
         assert list(outer.list(run_id="r1")) == []
         assert outer.fs.ls("runs/r1") == outer.fs.find("runs/r1") == []
-
-
-# -- what it costs -----------------------------------------------------------------------------------------
 
 
 def test_making_a_store_costs_a_look_at_each_folder_above_and_no_later_write_any(object_storage):
@@ -365,9 +344,8 @@ def test_making_a_store_costs_a_look_at_each_folder_above_and_no_later_write_any
     with object_storage.counted() as n:
         store.create()
     slack = 2 if object_storage.name == GCS else 0
-    assert n["get"] <= 2 + above + slack, n
-    assert n["list"] == 1, n
+    assert (n["get"] <= 2 + above + slack, n["list"]) == (True, 1), n
     with object_storage.counted() as n:
-        opened(place).store_media(png(), R1)
+        put(opened(place))
     assert n == {"get": 1, "put": 2, **switch_looks(store)} or object_storage.name == GCS, n
     assert n["list"] == 0, n

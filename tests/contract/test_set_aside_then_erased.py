@@ -19,47 +19,35 @@ storage = storages(MEMORY)
 OURS, CLIENTS = "our name", "a client's name"
 
 
-def rewrite(storage, key, change):
-    storage.write(key, change(storage.read(key)))
+def change(key_of, how):
+    """Return what changes a file that is about a media."""
+    return lambda storage, media: storage.write(key_of(media), how(storage.read(key_of(media))))
 
 
-def wrong_value(storage, reference):
-    edited(storage, reference, message_idx="seven")
+def wrong_value(storage, media):
+    edited(storage, media, message_idx="seven")
 
 
-def other_bytes(storage, reference):
-    if keys.pointer_of(reference) is None:
-        wrong_value(storage, reference)
-    rewrite(storage, keys.bytes_key(reference), lambda data: data + b"!")
+def other_bytes(storage, media):
+    if keys.pointer_of(media) is None:
+        wrong_value(storage, media)
+    change(keys.bytes_key, lambda data: data + b"!")(storage, media)
 
 
-def hold_cut_off_in_its_name(storage, reference):
-    rewrite(storage, keys.hold_key(reference), lambda text: text[:35])
-
-
-def hold_of_nothing(storage, reference):
-    storage.remove(keys.bytes_key(reference))
-    storage.remove(keys.sidecar_key(reference))
-
-
-def hold_cut_off_of_nothing(storage, reference):
-    hold_cut_off_in_its_name(storage, reference)
-    hold_of_nothing(storage, reference)
-
-
+CUT_OFF = change(keys.hold_key, lambda text: text[:35])
+BYTES_GONE = lambda storage, media: storage.remove(keys.bytes_key(media))  # noqa: E731
+GONE = [BYTES_GONE, lambda storage, media: storage.remove(keys.sidecar_key(media))]
 # What a repair sets aside; where it is a hold, it says why and who.
 DAMAGE = {
-    "hold_cut_off": lambda storage, media: rewrite(storage, keys.hold_key(media), lambda text: text[:-20]),
-    "hold_cut_off_in_its_name": hold_cut_off_in_its_name,
-    "hold_without_a_name": lambda storage, media: rewrite(
-        storage, keys.hold_key(media), lambda text: text.replace(b'"reference"', b"?")
-    ),
-    "hold_of_nothing": hold_of_nothing,
-    "hold_cut_off_of_nothing": hold_cut_off_of_nothing,
-    "sidecar_with_a_wrong_value": wrong_value,
-    "sidecar_cut_off": lambda storage, media: rewrite(storage, keys.sidecar_key(media), lambda text: text[:-20]),
-    "sidecar_without_bytes": lambda storage, media: storage.remove(keys.bytes_key(media)),
-    "other_bytes": other_bytes,
+    "hold_cut_off": [change(keys.hold_key, lambda text: text[:-20])],
+    "hold_cut_off_in_its_name": [CUT_OFF],
+    "hold_without_a_name": [change(keys.hold_key, lambda text: text.replace(b'"reference"', b"?"))],
+    "hold_of_nothing": GONE,
+    "hold_cut_off_of_nothing": [CUT_OFF, *GONE],
+    "sidecar_with_a_wrong_value": [wrong_value],
+    "sidecar_cut_off": [change(keys.sidecar_key, lambda text: text[:-20])],
+    "sidecar_without_bytes": [BYTES_GONE],
+    "other_bytes": [other_bytes],
 }
 CASES = [(name, OURS, shared) for name in DAMAGE for shared in (False, True)]
 CASES += [(name, CLIENTS, False) for name in ("hold_cut_off", "hold_without_a_name", "sidecar_with_a_wrong_value")]
@@ -84,9 +72,14 @@ def repaired(store):
     assert report.mended
 
 
+def damage_to(storage, kind, reference):
+    for step in DAMAGE[kind]:
+        step(storage, reference)
+
+
 def damaged(storage, store, kind, reference):
     """Damage what is about a media, and set it aside."""
-    DAMAGE[kind](storage, reference)
+    damage_to(storage, kind, reference)
     repaired(store)
     return below(storage, "quarantine")
 
@@ -95,13 +88,22 @@ def traced(store, receipt):
     return [each.key for each in store.check_receipt(receipt).traces]
 
 
+def goes(storage, store, aside=None, **subject):
+    """Erase somebody; see that nothing of them is left, and how many files lay aside."""
+    receipt = store.erase(**subject)
+    assert receipt.is_complete
+    assert receipt.cleaned.quarantined == aside or aside is None
+    no_trace(storage, *subject.values())
+    return receipt
+
+
 @pytest.mark.parametrize(("damage", "name", "shared"), CASES)
 def test_it_goes_and_what_stays_is_found(damage, name, shared, storage, open_store):
     store = open_store(deduplicate=shared)
     held = damage.startswith("hold")
     for number, run in enumerate(("alice", "bob")):
         reference = media(store, run, held=held, at=f"pictures/{number}.png" if name == CLIENTS else None)
-        DAMAGE[damage](storage, reference)
+        damage_to(storage, damage, reference)
     store = open_store()
     repaired(store)
     for reference in store.list() if held else ():
@@ -135,9 +137,7 @@ def test_what_had_too_long_a_key_goes(damage, noted, memory_storage, monkeypatch
     if not noted:
         memory_storage.remove(note)
     data = memory_storage.read(copy)
-    receipt = store.erase(run_id="alice")
-    assert receipt.cleaned.quarantined == 1 + noted
-    no_trace(memory_storage, "alice")
+    receipt = goes(memory_storage, store, 1 + noted, run_id="alice")
     memory_storage.write(copy, data)
     assert traced(store, receipt) == [copy]
 
@@ -160,10 +160,8 @@ def test_a_hold_that_lies_under_anothers_key_goes(storage, store):
     storage.write(keys.hold_key(his), storage.read(keys.hold_key(hers)))
     repaired(store)
     store.release(hers)
-    receipt = store.erase(run_id="alice")
-    assert receipt.cleaned.quarantined == 2
+    goes(storage, store, 2, run_id="alice")
     assert store.info(his).hold is not None
-    no_trace(storage, "alice")
 
 
 @on(LOCAL, MEMORY, S3_RCLONE)
@@ -172,24 +170,22 @@ def test_the_words_of_a_hold_stay_with_what_is_held(gone, storage, store):
     reference = media(store, "alice", held=True)
     damaged(storage, store, "hold_cut_off", reference)
     if gone:
-        hold_of_nothing(storage, reference)
+        damage_to(storage, "hold_of_nothing", reference)
     receipt = store.erase(run_id="alice")
     assert [each.reference for each in receipt.held] == [reference]
     assert any(b"alice against the lab" in storage.read(key) for key in below(storage, "quarantine"))
     store.release(reference)
-    assert store.erase(run_id="alice").is_complete
-    no_trace(storage, "alice")
+    goes(storage, store, run_id="alice")
 
 
 def test_a_damaged_hold_of_what_is_not_there_is_told_until_it_is_set_aside(storage, store):
     reference = media(store, "alice", held=True)
-    hold_cut_off_of_nothing(storage, reference)
+    damage_to(storage, "hold_cut_off_of_nothing", reference)
     (told,) = store.erase(run_id="alice").held
     assert reference.startswith(told.reference)
     assert "verify" in told.reason
     repaired(store)
-    assert store.erase(run_id="alice").is_complete
-    no_trace(storage, "alice")
+    goes(storage, store, run_id="alice")
 
 
 @on(LOCAL, MEMORY, S3_RCLONE)
@@ -200,10 +196,9 @@ def test_what_was_set_aside_under_a_name_before_it_was_renamed_goes(storage, sto
     store.release(old)
     shared_in_place(storage)
     store = opened(storage)
-    receipt = store.erase(session_id="alice")
+    receipt = goes(storage, store, len(aside), session_id="alice")
     assert [each.reference for each in receipt.erased] != [old]
-    assert receipt.cleaned.quarantined == len(aside) == 2
-    no_trace(storage, "alice")
+    assert len(aside) == 2
     for key, data in aside.items():
         storage.write(key, data)
     assert set(traced(store, receipt)) == set(aside)
@@ -216,9 +211,7 @@ def test_a_sidecar_in_quarantine_tells_whose_a_hold_there_was(storage, store):
     damaged(storage, store, "hold_cut_off", reference)
     store.release(reference)
     damaged(storage, store, "sidecar_without_bytes", reference)
-    receipt = store.erase(session_id="alice")
-    assert (receipt.erased, receipt.cleaned.quarantined) == ((), 4)
-    no_trace(storage, "alice")
+    assert goes(storage, store, 4, session_id="alice").erased == ()
 
 
 def test_what_is_set_aside_of_others_stays(storage, store):
@@ -226,7 +219,7 @@ def test_what_is_set_aside_of_others_stays(storage, store):
     stored(store, run_id="r1", session_id="alice")
     other = stored(store, run_id="r1", session_id="bob")
     store.hold(other, "bob against the lab")
-    DAMAGE["hold_cut_off"](storage, other)
+    damage_to(storage, "hold_cut_off", other)
     before = media(store, "bob", at="pictures/1.png")
     aside = damaged(storage, store, "sidecar_with_a_wrong_value", before)
     store.release(other)
@@ -251,12 +244,11 @@ def test_what_tells_whose_it_is_stays_with_what_can_not_go(memory_storage, monke
         failed = {key: StorageError("is locked", key=key) for key in left}
         return {**delete(self, [key for key in gone if key not in left], **options), **failed}
 
-    with monkeypatch.context() as patched:
-        patched.setattr(MemoryBackend, "delete", refusing)
-        receipt = store.erase(session_id="alice")
-    assert (len(receipt.failed), receipt.cleaned.quarantined) == (1, 0)
+    monkeypatch.setattr(MemoryBackend, "delete", refusing)
     receipt = store.erase(session_id="alice")
-    assert (receipt.is_complete, receipt.cleaned.quarantined) == (True, 3)
+    assert (len(receipt.failed), receipt.cleaned.quarantined) == (1, 0)
+    monkeypatch.undo()
+    goes(memory_storage, store, 3, session_id="alice")
     assert below(memory_storage, "quarantine") == set()
 
 
@@ -266,8 +258,6 @@ def test_a_repair_of_a_cut_off_sidecar_hides_nobody(storage, store):
     reference = media(store, "alice", at="pictures/1.txt")
     damaged(storage, store, "sidecar_cut_off", reference)
     assert store.info(reference).run_id == "alice"
-    receipt = store.erase(run_id="alice")
-    assert receipt.is_complete
+    receipt = goes(storage, store, run_id="alice")
     assert [each.reference for each in receipt.erased] == [reference]
-    no_trace(storage, "alice")
     assert not store.check_receipt(receipt).traces
