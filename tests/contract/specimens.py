@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -29,6 +30,19 @@ def png(**fields: object) -> MediaContent:
 def put(store: MediaStore, run: str = "r1", content: MediaContent | None = None, **fields: object) -> str:
     """Store a picture, or another content, in a run, with further words of its metadata; return its reference."""
     return store.store_media(content or png(), MediaMetadata(run_id=run, **fields))
+
+
+class Trickle(io.RawIOBase):
+    """A stream that can't seek and gives a few bytes at a time, whatever it is asked for."""
+
+    def __init__(self, data: bytes, at_most: int = 7) -> None:
+        self._data, self._at_most = io.BytesIO(data), at_most
+
+    def read(self, size: int = -1) -> bytes:
+        return self._data.read(min(size, self._at_most) if size >= 0 else self._at_most)
+
+    def readable(self) -> bool:
+        return True
 
 
 def of_size(size: int) -> bytes:

@@ -163,29 +163,25 @@ def test_a_sweep_that_fails_is_told_and_the_next_one_comes(store, swept, monkeyp
     assert said == ["sweep failed: no answer", "sweep failed: a defect"]
 
 
-def test_a_listener_that_fails_stops_nothing(store):
-    heard = Queue()
+def test_a_listener_that_fails_stops_nothing_and_may_stop_and_start_it(store):
+    heard, told, handlers = Queue(), [], []
 
-    def listen(report):
+    def fails(report):
         heard.put(report)
         raise ZeroDivisionError
 
-    with TimeBasedPolicyHandler(store, SOON, on_sweep=listen):
-        for _ in range(3):
-            heard.get(timeout=PATIENCE)
-
-
-def test_a_listener_may_stop_and_start_it(store):
-    heard, handlers, told = Queue(), [], []
-
-    def listen(_):
+    def starts_again(_):
         told.append(len(told))
         handlers[0].stop()
         if len(told) < 3:
             handlers[0].start()
         heard.put(told[-1])
 
-    handlers.append(TimeBasedPolicyHandler(store, NEVER, on_sweep=listen))
+    with TimeBasedPolicyHandler(store, SOON, on_sweep=fails):
+        for _ in range(3):
+            heard.get(timeout=PATIENCE)
+    heard = Queue()
+    handlers.append(TimeBasedPolicyHandler(store, NEVER, on_sweep=starts_again))
     handlers[0].start()
     for _ in range(3):
         heard.get(timeout=PATIENCE)
@@ -242,19 +238,13 @@ print("LEFT", handler.stop())
 """
 
 
-def run(script, *args):
-    command = [sys.executable, "-W", "ignore", "-c", script, *args]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE * 2, check=False)
-
-
-@pytest.mark.parametrize("ending", ["plain", "fails"])
-def test_no_thread_outlives_the_interpreter(local_storage, ending):
-    done = run(AT_EXIT, local_storage.url, ending)
-    assert done.stdout == "LEFT []\n", done.stderr
-    assert done.returncode == (1 if ending == "fails" else 0)
-    assert ("ZeroDivisionError" in done.stderr) == (ending == "fails")
-
-
-def test_a_forked_child_has_a_handler_of_its_own(local_storage):
-    done = run(FORKED, local_storage.url)
-    assert (done.stdout, done.stderr, done.returncode) == ("LEFT True\n", "", 0)
+@pytest.mark.parametrize(
+    ("script", "ending", "said", "code"),
+    [(AT_EXIT, "plain", [], 0), (AT_EXIT, "fails", [], 1), (FORKED, "", True, 0)],
+    ids=["no thread outlives the interpreter", "nor one that fails", "a forked child has a handler of its own"],
+)
+def test_the_end_of_a_process(local_storage, script, ending, said, code):
+    command = [sys.executable, "-W", "ignore", "-c", script, local_storage.url, ending]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE * 2, check=False)
+    assert (done.stdout, done.returncode) == (f"LEFT {said}\n", code), done.stderr
+    assert "ZeroDivisionError" in done.stderr if code else done.stderr == ""

@@ -15,6 +15,7 @@ from fsmedia import MediaContent, MediaMetadata
 from fsmedia.errors import InvalidMediaError, MediaError, MediaTooLargeError
 from fsmedia.storage.fsspec_backend import SPOOL_BYTES
 from tests.conftest import on, storages
+from tests.contract.specimens import Trickle
 from tests.storages import ALL_STORAGES, LOCAL, MEMORY, S3_RCLONE
 from tests.transfers import opened
 
@@ -45,20 +46,6 @@ def check(storage, reference, expected):
     assert reference.endswith(".wav")
     assert storage.content_type(reference) in (None, "audio/wav")
     return sidecar
-
-
-class Unseekable(io.RawIOBase):
-    """A stream that can only be read, and gives what it likes."""
-
-    def __init__(self, data, most=1000):
-        self._data = io.BytesIO(data)
-        self._most = most
-
-    def read(self, size=-1):
-        return self._data.read(self._most if size < 0 else min(size, self._most))
-
-    def readable(self):
-        return True
 
 
 class Lying(io.BytesIO):
@@ -95,8 +82,8 @@ def ways(data, folder):
         "file": lambda: {"file_path": str(file)},
         "stream": lambda: {"data": io.BytesIO(data)},
         "rest of a stream": lambda: {"data": skipped} if skipped.seek(6) else {},
-        "unseekable": lambda: {"data": Unseekable(data)},
-        "small pieces": lambda: {"data": Unseekable(data, 7)},
+        "unseekable": lambda: {"data": Trickle(data, 1000)},
+        "small pieces": lambda: {"data": Trickle(data, 7)},
         "data url": lambda: {"url": f"data:audio/pcm;base64,{encoded}"},
     }
     return {
@@ -139,7 +126,7 @@ def test_every_way_in_on_every_storage(storage, tmp_path):
 )  # fmt: skip
 def test_parameters(memory_storage, mime_type, channels, expected):
     store = opened(memory_storage)
-    for data in (PCM, io.BytesIO(PCM), Unseekable(PCM)):
+    for data in (PCM, io.BytesIO(PCM), Trickle(PCM, 1000)):
         reference = store.store_media(sound(data=data, mime_type=mime_type, channels=channels), RUN)
         sidecar = check(memory_storage, reference, wav_of(PCM, *expected))
         assert sidecar["content"]["channels"] == (channels or expected[1])
@@ -256,7 +243,7 @@ WEBP = b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\x63\0\0\x31\0\0"
 def test_sizes_of_pictures(memory_storage, mime_type, data, sides):
     store = opened(memory_storage)
     expected = {"width": sides[0], "height": sides[1]}
-    for source in (data, io.BytesIO(data), Unseekable(data, 3)):
+    for source in (data, io.BytesIO(data), Trickle(data, 3)):
         reference = store.store_media(MediaContent(data=source, mime_type=mime_type), RUN)
         assert json.loads(memory_storage.read(f"{reference}.meta"))["content"] == expected
         retrieved = store.retrieve_media(reference)

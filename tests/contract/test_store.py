@@ -16,7 +16,7 @@ import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore, Reference, RetentionPolicy
 from tests.conftest import on, storages
-from tests.contract.specimens import KEEPS_CONTENT_TYPE, PNG, R1, STORE_JSON, UNIQUE, WAV, of_size, png, put
+from tests.contract.specimens import KEEPS_CONTENT_TYPE, PNG, R1, STORE_JSON, UNIQUE, WAV, Trickle, of_size, png, put
 from tests.storages import ALL_STORAGES, GCS, LOCAL, OBJECT_STORAGES, S3_RCLONE
 
 MIB = 2**20
@@ -24,19 +24,6 @@ NOW = "2026-03-04T05:06:07.890123Z"
 SHA = hashlib.sha256(PNG).hexdigest()
 
 storage = storages(LOCAL, S3_RCLONE)
-
-
-class Trickle:
-    """A stream that can't seek and gives a few bytes at a time, whatever it is asked for."""
-
-    def __init__(self, data, at_most=7):
-        self._rest = memoryview(data)
-        self._at_most = at_most
-
-    def read(self, size=-1):
-        size = min(self._at_most, size) if size >= 0 else self._at_most
-        given, self._rest = self._rest[:size], self._rest[size:]
-        return bytes(given)
 
 
 def from_file(folder, before=b""):

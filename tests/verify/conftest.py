@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from functools import partial
 
 import pytest
 
 from fsmedia import MediaStore
-from tests.conftest import make_storage
+from tests.conftest import storages
 from tests.storages import LOCAL, MEMORY, S3_MOTO, Storage
+from tests.transfers import opened
 
-
-@pytest.fixture(params=[LOCAL, *(pytest.param(each, marks=pytest.mark.full) for each in (MEMORY, S3_MOTO))])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    """Give a folder; at full size memory and S3 too."""
-    return make_storage(request.param, request, tmp_path)
+storage = storages(LOCAL, of=(LOCAL, MEMORY, S3_MOTO))
 
 
 @pytest.fixture
 def open_store(storage: Storage) -> Callable[..., MediaStore]:
     """Open a store over the storage."""
-
-    def opened(**settings: Any) -> MediaStore:
-        return MediaStore(storage.url, **{"storage_options": storage.options, **settings})
-
-    return opened
+    return partial(opened, storage)

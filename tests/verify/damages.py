@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
@@ -14,6 +15,7 @@ from tests.contract.specimens import PNG
 from tests.deduplicated import marker_of, told
 from tests.protocol.worlds import rebuilt
 from tests.storages import S3Storage, Storage
+from tests.transfers import opened
 
 OTHER = b"\x89PNG\r\n\x1a\n" + b"other" * 300
 
@@ -61,8 +63,7 @@ def damaged(storage: Storage, name: str, *, shared: bool) -> tuple[Media, Made]:
     """Fill a storage and damage it."""
 
     def build() -> tuple[Media, Made]:
-        settings = {"storage_options": storage.options, "deduplicate": shared, "durability": "rename"}
-        media = filled(MediaStore(storage.url, **settings).create())
+        media = filled(opened(storage, deduplicate=shared, durability="rename").create())
         return media, damage(storage, name, media)
 
     return rebuilt((type(storage), name, shared), storage, build)
@@ -84,14 +85,15 @@ def turned(kind: str, key: str, data: Any = b"", *, lost: bool = False) -> Made:
     return Made({(kind, key)}, {key: data}, frozenset({key} if lost else ()))
 
 
+def changed(text: bytes, **values: Any) -> bytes:
+    """Change a JSON text; None takes a key away."""
+    kept = {name: value for name, value in (json.loads(text) | values).items() if value is not None}
+    return json.dumps(kept).encode()
+
+
 def says(kind: str, reference: str, **values: Any) -> Made:
-    """Change a sidecar; None takes a key away."""
-
-    def change(text: bytes) -> bytes:
-        kept = {name: value for name, value in (json.loads(text) | values).items() if value is not None}
-        return json.dumps(kept).encode()
-
-    return Made({(kind, reference)}, {f"{reference}.meta": change})
+    """Change a sidecar."""
+    return Made({(kind, reference)}, {f"{reference}.meta": partial(changed, **values)})
 
 
 def of_both(kind: str, media: Media, data: bytes | None, *, lost: bool = True) -> Made:
@@ -115,12 +117,12 @@ def upload_that_nobody_finished(storage: Storage, _: Media) -> Made:
 
 
 def catalog_that_can_not_be_read(storage: Storage, _: Media) -> Made:
-    MediaStore(storage.url, storage_options=storage.options).catalog()
+    opened(storage).catalog()
     return turned("catalog", only_key(storage, keys.CATALOG), lambda text: text[:100])
 
 
 def catalog_that_is_behind(storage: Storage, _: Media) -> Made:
-    store = MediaStore(storage.url, storage_options=storage.options)
+    store = opened(storage)
     gone = put(store, "r9")
     store.catalog()
     store.delete_media(gone)
@@ -131,7 +133,7 @@ def bytes_gone_and_another_copy_there(storage: Storage, media: Media) -> Made:
     """Two generations of the same bytes: what one has lost the other gives back."""
     mark = f"{told(media.one).condemned}/{keys.new_generation()}"
     storage.write(mark, b"")
-    third = put(MediaStore(storage.url, storage_options=storage.options), "r4")
+    third = put(opened(storage), "r4")
     storage.remove(mark)
     assert told(third).generation != told(media.one).generation
     return of_both("missing-bytes", media, None, lost=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.contract.specimens import PNG, traces
 from tests.protocol.faults import Fault
 from tests.protocol.worlds import World, each_fault, fresh_world, run
 from tests.storages import LOCAL, MEMORY, Storage
+from tests.transfers import opened
 from tests.verify.damages import ANYWHERE, OTHER, PLAIN, PLAIN_DEEP, SHARED, SHARED_DEEP, Made, Media, damaged
 
 # How the store keeps its bytes, and how it is looked at.
@@ -90,11 +92,7 @@ def test_damage_is_found_planned_mended_and_gone(
 )  # fmt: skip
 def test_damage_on_s3(name: str, how: str, moto_storage: Storage) -> None:
     """Of what storages share one of each kind of repair is enough here; the rest at full size."""
-
-    def opened(**settings: Any) -> MediaStore:
-        return MediaStore(moto_storage.url, storage_options=moto_storage.options, **settings)
-
-    test_damage_is_found_planned_mended_and_gone(name, how, moto_storage, opened)
+    test_damage_is_found_planned_mended_and_gone(name, how, moto_storage, partial(opened, moto_storage))
 
 
 @pytest.mark.parametrize(("name", "how"), CASES)

@@ -27,8 +27,8 @@ from fsmedia.maintenance import repair, verify
 from tests.contract.specimens import PNG, traces
 from tests.golden.conftest import STORES, adopt
 from tests.storages import LOCAL, LocalStorage, S3Storage, Storage, switch_looks
-from tests.transfers import shared_in_place
-from tests.verify.damages import OTHER, damage, filled, put
+from tests.transfers import opened, shared_in_place
+from tests.verify.damages import OTHER, changed, damage, filled, put
 
 NOW: dict[str, Any] = {"grace": timedelta(0), "nobody_writes": True}
 
@@ -87,14 +87,12 @@ def test_stores_of_promptkit(name: str, request: pytest.FixtureRequest, tmp_path
 
 
 def test_an_index_that_leads_nowhere(local_storage: LocalStorage) -> None:
-    local_storage.write("runs/r1/a.png", PNG)
     index = {"1" * 64: "/data/runs/r1/a.png", "2" * 64: "/data/runs/r1/gone.png"}
-    local_storage.write(keys.DEDUP_INDEX_KEY, json.dumps(index).encode())
+    for key, data in {"runs/r1/a.png": PNG, keys.DEDUP_INDEX_KEY: json.dumps(index).encode()}.items():
+        local_storage.write(key, data)
     report = MediaStore(local_storage.url).verify()
-    assert report.whole
-    assert {(each.kind, each.key) for each in report.findings} == {
-        ("file", "runs/r1/a.png"), ("index", f"{keys.DEDUP_INDEX_KEY}#{'2' * 64}"),
-    }  # fmt: skip
+    found = {("file", "runs/r1/a.png"), ("index", f"{keys.DEDUP_INDEX_KEY}#{'2' * 64}")}
+    assert (report.whole, {(each.kind, each.key) for each in report.findings}) == (True, found)
     local_storage.write(keys.DEDUP_INDEX_KEY, b"[")
     assert not MediaStore(local_storage.url).verify().whole
 
@@ -231,17 +229,20 @@ def test_a_worker_that_dies_is_told(local_storage: LocalStorage) -> None:
 
 def test_a_sidecar_without_times_is_dated_by_itself_where_bytes_are_shared(local_storage: LocalStorage) -> None:
     """An index was called complete that left it out: no sweep would ever have seen it."""
-    reference = put(MediaStore(local_storage.url, deduplicate=True), "r1", policy="retain-7days")
-    for key, gone in ((keys.sidecar_key(reference), ("timestamp", "expires_at")), (keys.CONFIGURATION_KEY, ())):
-        values = {name: value for name, value in json.loads(local_storage.read(key)).items() if name not in gone}
-        local_storage.write(key, json.dumps({**values, **({} if gone else {"due_index": "partial"})}).encode())
+    store = MediaStore(local_storage.url, deduplicate=True)
+    reference = put(store, "r1", policy="retain-7days")
+    for key, values in (
+        (keys.sidecar_key(reference), {"timestamp": None, "expires_at": None}),
+        (keys.CONFIGURATION_KEY, {"due_index": "partial"}),
+    ):
+        local_storage.write(key, changed(local_storage.read(key), **values))
     for key in [each for each in local_storage.contents() if each.startswith(keys.DUE)]:
         local_storage.remove(key)
-    report = MediaStore(local_storage.url).verify(repair=True)
+    store = MediaStore(local_storage.url)
+    report = store.verify(repair=True)
     assert (report.due_index, report.counts) == ("complete", {"missing-due": 1})
-    assert spotless(MediaStore(local_storage.url).verify())
-    later = datetime.now(UTC) + timedelta(days=8)
-    swept = MediaStore(local_storage.url).enforce_policy(now=later, dry_run=True)
+    assert spotless(store.verify())
+    swept = store.enforce_policy(now=datetime.now(UTC) + timedelta(days=8), dry_run=True)
     assert [each.reference for each in swept.deleted] == [reference]
 
 
@@ -249,10 +250,8 @@ def test_media_without_settings(local_storage: LocalStorage) -> None:
     filled(MediaStore(local_storage.url).create())
     local_storage.remove(keys.CONFIGURATION_KEY)
     report = MediaStore(local_storage.url).verify()
-    assert [each.kind for each in report.findings] == ["settings"]
-    assert not report.whole
-    MediaStore(local_storage.url).create()
-    assert spotless(MediaStore(local_storage.url).verify())
+    assert ([each.kind for each in report.findings], report.whole) == (["settings"], False)
+    assert spotless(MediaStore(local_storage.url).create().verify())
 
 
 # -- what it costs, on rclone's S3 and on moto ---------------------------------------------------------------
@@ -260,7 +259,7 @@ def test_media_without_settings(local_storage: LocalStorage) -> None:
 
 def warm(storage: S3Storage) -> MediaStore:
     """Open the store as a fresh process would, and warm the connection."""
-    store = MediaStore(storage.url, storage_options=storage.options)
+    store = opened(storage)
     store.exists("runs/none/none.png")
     return store
 
@@ -317,13 +316,12 @@ def test_shared_bytes_are_read_once(rclone_storage: S3Storage) -> None:
 
 @pytest.mark.parametrize("shared", [False, True], ids=["plain", "shared"])
 def test_nothing_is_written_where_nothing_is_asked_for(shared: bool, moto_storage: S3Storage) -> None:
-    options = {"storage_options": moto_storage.options}
-    store = MediaStore(moto_storage.url, deduplicate=shared, **options).create()
+    store = opened(moto_storage, deduplicate=shared).create()
     for number in range(5):
         put(store, f"r{number}")
     moto_storage.write("runs/r1/x.png", PNG)
     moto_storage.write("runs/r1/lonely.png.meta", b"{")
-    store = MediaStore(moto_storage.url, read_only=True, **options)
+    store = opened(moto_storage, read_only=True)
     for asked in ({}, {"deep": True}, {"repair": True, "adopt": True, "dry_run": True}):
         with moto_storage.counted() as n:
             report = store.verify(**asked)
