@@ -306,8 +306,11 @@ def test_more_media_are_deleted_than_files_may_be_open(tmp_path):
 
 
 def test_a_lock_that_is_held_for_too_long_fails_only_those_who_need_it(tmp_path, monkeypatch):
-    """It raised out of the whole deletion, and nobody heard what was gone by then."""
-    store = MediaStore(tmp_path / "store").create()
+    """It raised out of the whole deletion, and nobody heard what was gone by then.
+
+    Through a link to a folder, or where case does not count, a file has many names: each had a lock of its own.
+    """
+    store, other = (MediaStore(tmp_path / "store").create() for _ in range(2))
     names = several(store, 130)
     monkeypatch.setattr(local, "LOCK_PATIENCE", 0.01)
     with store._backend.lock([names[-1]]), pytest.raises(BulkError) as caught:
@@ -315,18 +318,11 @@ def test_a_lock_that_is_held_for_too_long_fails_only_those_who_need_it(tmp_path,
     failed = caught.value.errors.values()
     assert {str(each.reference) for each in failed} == set(store.fs.find("runs")) == set(names[128:])
     assert all(isinstance(each, StoreConflictError) for each in failed)
-
-
-def test_two_names_of_one_file_have_one_lock(tmp_path, monkeypatch):
-    """Through a link to a folder, or where case does not count, a file has many names: each had a lock of its own."""
-    store, other = (MediaStore(tmp_path / "store").create() for _ in range(2))
-    store.fs.pipe_file(NAME, b"bytes")
     (tmp_path / "store/runs/link").symlink_to(tmp_path / "store/runs/r1")
-    monkeypatch.setattr(local, "LOCK_PATIENCE", 0.01)
-    for name in ("runs/link/report.bin", "Runs/r1/REPORT.bin"):
-        with store._backend.lock([NAME]), pytest.raises(StoreConflictError), other._backend.lock([name]):
+    for name in ("runs/link/129.bin", "Runs/r1/129.BIN"):
+        with store._backend.lock([names[129]]), pytest.raises(StoreConflictError), other._backend.lock([name]):
             pass
-    with store._backend.lock([NAME]), other._backend.lock(["runs/r1/other.bin"]):
+    with store._backend.lock([names[129]]), other._backend.lock(["runs/r1/other.bin"]):
         pass
 
 
@@ -549,8 +545,15 @@ def swept(store):
 NOW = {"repair": True, "grace": timedelta(0), "nobody_writes": True}
 
 
-def test_a_sweep_by_rename_leaves_nothing(renaming):
+def test_a_sweep_by_rename_leaves_nothing_and_what_one_had_caught_goes_to_quarantine_where_others_lie(renaming):
     store, storage = renaming
+    key = keys.aside_key(NAME, store._backend.root_length)
+    storage.write(key, b"caught")
+    assert [each.key for each in store.verify(**NOW, dry_run=True).findings] == [key]
+    store.verify(**NOW)
+    assert store.fs.cat_file(NAME) == b"bytes"
+    assert keys_in(storage, keys.ASIDE) == []
+    assert b"caught" in [storage.read(each) for each in keys_in(storage, keys.QUARANTINE)]
     assert swept(store) == [NAME]
     assert keys_in(storage, keys.ASIDE) == keys_in(storage, "runs/") == []
     store.fs.pipe_file(NAME, b"new")
@@ -588,14 +591,3 @@ def test_a_sweep_by_rename_gives_back_what_was_written_meanwhile(renaming, monke
     assert store.info(NAME).expires_at is None
     assert torn(storage) == set()
     assert store.verify(deep=True).whole
-
-
-def test_bytes_that_a_sweep_had_caught_go_to_quarantine_where_others_lie(renaming):
-    store, storage = renaming
-    key = keys.aside_key(NAME, store._backend.root_length)
-    storage.write(key, b"caught")
-    assert [each.key for each in store.verify(**NOW, dry_run=True).findings] == [key]
-    store.verify(**NOW)
-    assert store.fs.cat_file(NAME) == b"bytes"
-    assert keys_in(storage, keys.ASIDE) == []
-    assert b"caught" in [storage.read(each) for each in keys_in(storage, keys.QUARANTINE)]

@@ -152,16 +152,6 @@ def test_files_are_for_the_owner_and_folders_for_the_group(local_storage, umask)
     assert (modes(found, Path.is_file), modes(found, Path.is_dir)) == ({0o600}, {0o750})
 
 
-def test_what_the_caller_handed_in_is_not_changed(memory_storage):
-    store = MediaStore(memory_storage.url)
-    content, metadata = png(caption="as it was"), MediaMetadata(run_id="r1", mime_type="image/gif")
-    before = content.model_dump(), metadata.model_dump()
-    store.store_media(content, metadata)
-    with store.create_media(metadata, "image/png") as writer:
-        writer.write(PNG)
-    assert (content.model_dump(), metadata.model_dump()) == before
-
-
 EXTENSIONS = {
     "application/json; charset=utf-8": ".json", "image/svg+xml": ".svg", "IMAGE/JPEG": ".jpg", "image/heic": ".heic",
     "audio/opus": ".opus", "audio/webm;codecs=opus": ".weba", "application/x-of-no-table": ".bin",
@@ -244,12 +234,18 @@ def test_run_id_stands_in_it_even_where_it_is_empty_and_size_digest_and_type_are
 
 
 def test_a_written_media_has_the_same_sidecar_as_a_stored_one(storage, store):
-    metadata = MediaMetadata(run_id="r1", provider_id="p", policy_name="retain-2hours", size_bytes=999)
-    whole = store.store_media(png(), metadata)
+    """And what the caller handed in is not changed."""
+    content = png()
+    metadata = MediaMetadata(
+        run_id="r1", provider_id="p", policy_name="retain-2hours", size_bytes=999, mime_type="image/gif"
+    )
+    before = content.model_dump(), metadata.model_dump()
+    whole = store.store_media(content, metadata)
     with store.create_media(metadata, "image/png") as writer:
         for byte in PNG:
             writer.write(bytes([byte]))
     assert storage.read(f"{whole}.meta") == storage.read(f"{writer.reference}.meta")
+    assert (content.model_dump(), metadata.model_dump()) == before
 
 
 ZEROS = (None, 0, "0001-01-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC))
