@@ -130,11 +130,11 @@ def test_no_two_ids_share_a_folder_and_each_comes_back_whole(storage):
         assert store.folder(run_id=run_id) == folder
 
 
-def test_ids_stay_apart_where_another_id_is_the_folder_and_at_the_top_of_a_store(storage, open_store):
-    stored_apart(storage, open_store(organization="by-session"), CONFUSED)
-    storage = replace(storage, url=f"{storage.url}-top")
+def test_ids_stay_apart_where_another_id_is_the_folder_and_at_the_top_of_a_store(memory_storage):
+    by_session, top = (replace(memory_storage, url=f"{memory_storage.url}/{name}") for name in ("by-session", "top"))
+    stored_apart(by_session, opened(by_session, organization="by-session"), CONFUSED)
     # A template without a folder of its own: an id must not become a name that means something.
-    stored_apart(storage, opened(storage, layouts={"by-run": "{run_id}/{name}{ext}"}), TOP)
+    stored_apart(top, opened(top, layouts={"by-run": "{run_id}/{name}{ext}"}), TOP)
 
 
 def test_a_template_a_root_and_an_id_that_can_not_be_are_refused_before_anything_is_written(memory_storage):

@@ -46,6 +46,7 @@ def test_sixteen_threads_store_and_each_media_is_whole(storage):
         expected = {key: data for answer in pool.map(work, range(THREADS)) for key, data in answer.items()}
     assert len(expected) == 2 * THREADS
     assert storage.contents().keys() == all_of(*expected)
+    assert storage.keys() == all_of(*expected)
     assert storage.contents().items() >= expected.items()
 
 
