@@ -1,7 +1,5 @@
 """What child processes run, and where they come from: each is forked off one that has imported a slow library."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

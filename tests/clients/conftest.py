@@ -1,7 +1,5 @@
 """Stores for clients: how each form of URL names one, with the options that go with it."""
 
-from __future__ import annotations
-
 import os
 import tomllib
 from collections.abc import Callable, Iterator
@@ -65,7 +63,7 @@ class Lab:
         names = self.storage.server.client.list_objects_v2(Bucket=self.storage.bucket).get("Contents", ())
         return {name["Key"] for name in names}
 
-    def named(self, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    def named(self, monkeypatch: pytest.MonkeyPatch) -> "Lab":
         """Let plain URLs mean this store, in this process and its children."""
         for name, value in self.environment.items():
             monkeypatch.setenv(name, value)
@@ -78,12 +76,12 @@ def new_bucket(rclone: RcloneServer) -> Callable[[], S3Storage]:
 
 
 @pytest.fixture
-def lab(new_bucket: Callable[[], S3Storage]) -> Lab:
+def lab(new_bucket: Callable[[], S3Storage]) -> "Lab":
     return Lab(new_bucket())
 
 
 @pytest.fixture
-def named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
+def named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> "Lab":
     return lab.named(monkeypatch)
 
 

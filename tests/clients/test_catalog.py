@@ -1,7 +1,5 @@
 """The catalog in the hands of others: Dask's cluster refreshes it, and datasets, DuckDB, pandas, polars read it."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

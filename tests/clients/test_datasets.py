@@ -1,7 +1,5 @@
 """Hugging Face datasets and webdataset read and write `media://` and exports; what would scatter keys is refused."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -91,8 +89,6 @@ def test_two_stores_named_by_chains_share_no_picture_in_the_cache(run, tmp_path)
 
 
 # -- exports: every value is compared --------------------------------------------------------------------------
-
-
 NOON = datetime(2026, 3, 4, 12, 0, 0, 500, tzinfo=UTC)
 COLUMNS = ("reference", "run_id", "message_idx", "provider_id", "mime_type", "size_bytes", "sha256", "text", "width")
 FOLDER = """

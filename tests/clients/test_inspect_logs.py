@@ -1,7 +1,5 @@
 """Media in logs that inspect_ai itself wrote, with a model that answers from a list and no network."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io
@@ -238,8 +236,6 @@ def test_nothing_else_loads_inspect_ai_or_pyarrow(tmp_path):
 
 
 # -- logs written into a store -------------------------------------------------------------------------------
-
-
 INSPECT = """
 import sys
 from inspect_ai import Task, eval

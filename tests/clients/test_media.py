@@ -1,7 +1,5 @@
 """Programs for pictures, sound and video, and programs that walk over folders of them, through `media://`."""
 
-from __future__ import annotations
-
 import io
 import json
 import multiprocessing
@@ -215,8 +213,6 @@ def test_webdataset_by_its_registration_line(named):  # it has a use of its own 
 
 
 # -- the README's lines ---------------------------------------------------------------------------------------
-
-
 SECTION = (Path(__file__).parents[2] / "README.md").read_text().split("## media://")[1].split("\n## ")[0]
 [CHAIN] = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
 [LINES] = re.findall(r"```py\n(.*?)```", SECTION, re.DOTALL)

@@ -1,7 +1,5 @@
 """Programs for tables read and write `media://`, and read views of it as they read any folder."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
@@ -111,8 +109,6 @@ def test_dask_reads_and_writes_parquet(named, way):
 
 
 # -- views -----------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def labs(new_bucket):
     """Tables and pictures of two runs and two sessions, written by run, in stores with views: plain and shared."""

@@ -37,7 +37,6 @@ from tests.storages import LocalStorage, Storage
 
 NOON = datetime(2026, 3, 4, 12, 0, 0, 500, tzinfo=UTC)
 
-
 HOSTILE = '../../test/\N{SNOWMAN}\n{"a": 1}'
 
 
@@ -77,8 +76,6 @@ def rows(top: Path, table: str = "train/metadata.jsonl") -> list[dict[str, Any]]
 
 
 # -- folders -----------------------------------------------------------------------------------------------
-
-
 def test_pictures_and_a_table_of_them(store: MediaStore, tmp_path: Path) -> None:
     references = fill(store)
     report = export_imagefolder(store, tmp_path / "out")
@@ -254,8 +251,6 @@ def test_deduplicated_media_have_names_without_dots(memory_storage: Storage, tmp
 
 
 # -- shards ------------------------------------------------------------------------------------------------
-
-
 def test_shards_end_where_they_should_and_are_the_same_each_time(pictures: MediaStore, tmp_path: Path) -> None:
     report = export_webdataset(pictures, tmp_path / "a", shard_count=4, prefix="p")
     assert report.files == ("p-000000.tar", "p-000001.tar")
@@ -291,8 +286,6 @@ def test_missing_shards_are_written_again_and_others_refused(pictures: MediaStor
 
 
 # -- crashes -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("export", [export_imagefolder, partial(export_webdataset, shard_count=3)])
 def test_an_export_that_dies_anywhere_leaves_whole_files_and_goes_on(
     export: Callable[..., Any], pictures: MediaStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -325,7 +318,6 @@ def test_the_export_of_a_store_leaves_it_as_it_is(local_storage: LocalStorage, t
 
 
 # -- what an export wrote is imported again: the same media with all that the tables tell, once ------------------
-
 MADE = datetime(2026, 3, 4, 5, 6, 7, 890123, UTC)
 IN_NO_TABLE = {"reference", "policy_name", "expires_at", "xattrs", "detail", "size_kb"}
 LOST = IN_NO_TABLE | {"format", "bit_rate", "channels", "fps"}

@@ -34,7 +34,6 @@ FILES = {
     "r3/empty.png": b"",
 }
 
-
 MADE = 1_700_000_000
 
 

@@ -168,7 +168,6 @@ def test_promptkits_own_store_is_not_imported_into_itself(tmp_path: Path) -> Non
 
 
 # -- strangers' results: nothing outside the folder is read, and the rest goes on --------------------------------
-
 SECRET = "root:x:0:0"
 NAMES_OUT = [
     "../secret.png", "media/../../secret.png", "out/media/link.png", "media/up/secret.png", "media/pipe.png", "media",

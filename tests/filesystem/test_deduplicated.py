@@ -59,8 +59,6 @@ def elsewhere(reference: str, folder: str = "runs/r9") -> str:
 
 
 # -- looking -----------------------------------------------------------------------------------------------
-
-
 def test_listings_show_files_of_their_true_size_and_nothing_else(storage, fs, media) -> None:
     assert fs.ls("", detail=False) == [*sorted(VIEWS), "runs"]
     assert fs.ls("runs", detail=False) == ["runs/r1", "runs/r2"]
@@ -169,8 +167,6 @@ def test_coroutines(storage, media) -> None:
 
 
 # -- what is refused ---------------------------------------------------------------------------------------
-
-
 WRITES: dict[str, Callable[[Any, str, str], Any]] = {
     "open wb": lambda fs, name, _: fs.open(name, "wb"),
     "open ab": lambda fs, name, _: fs.open(name, "ab"),
@@ -243,8 +239,6 @@ def test_signed_urls(storage, fs, media) -> None:
 
 
 # -- copies ------------------------------------------------------------------------------------------------
-
-
 @EVERYWHERE
 def test_a_copy_to_another_folder_is_a_marker_and_a_sidecar(storage, fs, media) -> None:
     source = in_run(media)[2]

@@ -96,8 +96,6 @@ def test_names_that_a_generator_gives_are_removed(fs) -> None:
 
 
 # -- names that look like patterns -------------------------------------------------------------------------------
-
-
 ODD = ["a[1].png", "b?.png", "c*.png"]
 
 
@@ -195,8 +193,6 @@ def test_lists_of_other_lengths_are_refused(fs, tmp_path: Path) -> None:
 
 
 # -- links below a local root: what lies behind them is neither destroyed nor shown as what it is not --------------
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "m"

@@ -237,8 +237,6 @@ def test_a_store_on_a_host_is_read_by_its_own_url(ftp, tmp_path):
 
 
 # -- which folder a relative root means, and which secrets a root may show ---------------------------------------
-
-
 FORMS = {
     "root": lambda: fsspec.open("media://x", root="rel/m"),
     "url": lambda: fsspec.open("media://x", url="file://rel/m"),
@@ -320,8 +318,6 @@ def test_a_password_in_the_roots_url_is_not_in_its_json(monkeypatch: pytest.Monk
 
 
 # -- other processes ---------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_children_use_the_parents_filesystem(storage, fs, start):

@@ -171,8 +171,6 @@ def test_sign(storage, fs):
 
 
 # -- threads, loops ----------------------------------------------------------------------------------------------
-
-
 def test_many_threads(storage, fs):
     names = [f"runs/r{number}/x.txt" for number in range(16)]
     gate = threading.Barrier(8)
@@ -238,8 +236,6 @@ def test_a_file_comes_into_a_folder_that_is_not_there_yet(moto_fs, tmp_path):
 
 
 # -- requests ----------------------------------------------------------------------------------------------------
-
-
 def test_requests(moto_storage, moto_fs):
     counted, fs = moto_storage.counted, moto_fs
     references = made(moto_storage).store_many(
@@ -295,8 +291,6 @@ def test_seeks_fetch_blocks_of_256_kib(moto_storage, moto_fs):
 
 
 # -- as other filesystems do -------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "deduplicated"])
 def test_open_takes_what_only_tunes_a_cache(storage, deduplicate: bool) -> None:
     """Dask reads Parquet with default_cache="none", and was refused."""

@@ -37,8 +37,6 @@ UNPACK = {"gzip": gzip.decompress, "bz2": bz2.decompress, "xz": lzma.decompress}
 
 
 # -- text and compression over a media: all of it is stored, or nothing ------------------------------------------
-
-
 def test_half_a_file_is_not_stored_when_its_block_raises(fs) -> None:
     half = b"half" * 10_000
     for mode in ("w", "wt", "x", "a", "wb"):
@@ -135,8 +133,6 @@ def test_a_text_over_the_limit_leaves_nothing(storage) -> None:
 
 
 # -- what nobody closed is stored when it is collected, as on other filesystems ----------------------------------
-
-
 def gzipped(fs: Any, path: str) -> None:
     with gzip.open(fs.open(path, "wb"), "wt") as file:
         file.write("hello")
@@ -360,8 +356,6 @@ def test_neither_the_exit_nor_a_child_stores_what_is_open(tmp_path: Path, end: s
 
 
 # -- transactions, and what they and writes once lost ------------------------------------------------------------
-
-
 def test_a_transaction_that_fails_swallows_nothing_later(fs, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = type(fs._backend)
     broken = StorageError("the disk fails")

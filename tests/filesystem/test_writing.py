@@ -272,8 +272,6 @@ def test_an_attribute_never_makes_a_media_unreadable(fs):
 
 
 # -- what is held ------------------------------------------------------------------------------------------------
-
-
 def written(fs, name: str, mode: str) -> None:
     with fs.open(name, mode) as file:
         file.write(b"other")

@@ -1,7 +1,5 @@
 """Stores that PromptKit's own Go code wrote (see promptkit/README.md), put on local disk, in memory and on S3."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -8,24 +8,20 @@ conversion from start to end, and the one that went on after the first had died 
 and one plain name deleted, and somebody had given a media another policy by its old name.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import cache
-from itertools import count
+from itertools import count, product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from fsmedia import HeldMediaError, MediaNotFoundError, MediaStore
 from fsmedia.format import keys
 from tests.storages import LOCAL, MEMORY, LocalStorage, MemoryStorage, Storage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _NUMBERS = count(1)
 ONCE, AGAIN = "once", "again"
@@ -81,16 +77,7 @@ def half_way(history: str, *, unsettled: bool = False) -> Iterator[dict[str, str
         yield lying | {keys.CONFIGURATION_KEY: settings} if unsettled else dict(lying)
 
 
-CASES = [
-    (MEMORY, ONCE, False),
-    (MEMORY, ONCE, True),
-    (MEMORY, AGAIN, False),
-    (MEMORY, AGAIN, True),
-    (LOCAL, ONCE, False),
-]
-
-
-@pytest.fixture(params=CASES, ids=str)
+@pytest.fixture(params=[*product([MEMORY], [ONCE, AGAIN], [False, True]), (LOCAL, ONCE, False)], ids=str)
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Storage, list[Media], bool]]:
     """Give each half-way store of a history in turn: its storage, its media, and whether its settings say so."""
     kind, history, unsettled = request.param

@@ -5,8 +5,6 @@
 answers against PromptKit's own on policy names and MIME types.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import os
@@ -192,7 +190,6 @@ def test_media_that_go_took_away(local_storage: LocalStorage) -> None:
 
 
 # -- PromptKit's answers and ours ---------------------------------------------------------------------------
-
 REFUSED_HERE = {  # PromptKit takes these: 0, negative, and what would overflow a Python duration too
     "delete-after-0min", "delete-after--5min", "retain-0days", "retain--1days", "retain-0hours", "retain--2hours",
     "retain-9223372036854775807days", "retain--9223372036854775808days",

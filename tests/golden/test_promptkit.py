@@ -1,7 +1,5 @@
 """Stores that PromptKit wrote open as they are: read, written, listed in a catalog, erased and brought elsewhere."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from datetime import UTC, datetime, timedelta
@@ -42,8 +40,6 @@ def new_media(adopted: Adopted, store: MediaStore, **fields: object) -> str:
 
 
 # -- reading -----------------------------------------------------------------------------------------------
-
-
 def test_a_zero_time_is_no_time(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     adopted = adopt(BY_RUN, LOCAL, request, tmp_path)
     item = adopted.item("zero-timestamp")
@@ -177,8 +173,6 @@ def test_tab_and_newline_on_s3(request: pytest.FixtureRequest, tmp_path: Path, r
 
 
 # -- references --------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", STORES)
 def test_absolute_references_of_a_store_that_was_not_moved(
     name: str, request: pytest.FixtureRequest, tmp_path: Path
@@ -195,8 +189,6 @@ def test_absolute_references_of_a_store_that_was_not_moved(
 
 
 # -- writing -----------------------------------------------------------------------------------------------
-
-
 def test_the_first_write_adopts_and_our_media_stand_beside_theirs(adopted: Adopted) -> None:
     store, before = adopted.open(), adopted.snapshot()
     reference = new_media(adopted, store)

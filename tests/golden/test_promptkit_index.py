@@ -1,7 +1,5 @@
 """PromptKit's deduplication index: what goes is taken out of it first, so that PromptKit never refers to nothing."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Sweeps of stores that PromptKit began: it wrote no due index, unknown policies, zero times, and shared media."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -1,7 +1,5 @@
 """OpenTelemetry's SDK and storages as for the tests of telemetry; programs whose sinks are found by entry point."""
 
-from __future__ import annotations
-
 import tomllib
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """LLM calls of OpenTelemetry's GenAI instrumentations, kept in a store by the completion hook or their upload hook."""
 
-from __future__ import annotations
-
 import base64
 import json
 from datetime import timedelta
@@ -161,8 +159,6 @@ def test_a_policy_of_the_store_holds(local_storage, exported):
 
 
 # -- trouble -------------------------------------------------------------------------------------------------------
-
-
 def test_a_store_that_can_not_be_made_is_told_at_once(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):

@@ -1,7 +1,5 @@
 """Pictures in spans of OpenInference's instrumentations, kept in a store by the blob uploader."""
 
-from __future__ import annotations
-
 import base64
 from datetime import timedelta
 

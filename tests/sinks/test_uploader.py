@@ -1,7 +1,5 @@
 """The queue: what waits is bounded, what is refused or fails is named, and an end comes in a bounded time."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import threading

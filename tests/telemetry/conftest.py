@@ -1,7 +1,5 @@
 """A store over each storage with a hook that remembers; OpenTelemetry's own SDK, exporting to memory."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +23,6 @@ storage = storages(LOCAL, MEMORY, S3_RCLONE)
 
 @pytest.fixture
 def heard() -> list[Event]:
-    """Give the events that a hook was called with."""
     return []
 
 
@@ -42,7 +39,6 @@ def open_store(storage, clock, heard) -> Callable[..., MediaStore]:
 
 @pytest.fixture
 def store(open_store) -> MediaStore:
-    """Give one, by-run."""
     return open_store()
 
 
@@ -56,11 +52,9 @@ class Exported:
 
     @property
     def spans(self) -> list[ReadableSpan]:
-        """Spans in the order of their ends."""
         return list(self._spans.get_finished_spans())
 
     def named(self, name: str) -> list[ReadableSpan]:
-        """Spans of one name."""
         return [span for span in self.spans if span.name == name]
 
     def points(self) -> dict[str, list[Any]]:
