@@ -2,9 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import fsspec
 import pytest
@@ -22,7 +20,7 @@ from fsmedia import (
 from fsmedia.format.keys import VIEWS
 from tests.contract.specimens import traces
 from tests.deduplicated import below, data_keys, marker_of, settled, sidecar_of, told
-from tests.filesystem.conftest import EVERYWHERE, files_in, made, opened
+from tests.filesystem.conftest import EVERYWHERE, OWN, WRITE, files_in, made, opened
 from tests.storages import ObjectStorage, Storage
 
 DATA = bytes(range(256)) * 40
@@ -167,33 +165,15 @@ def test_coroutines(storage, media) -> None:
 
 
 # -- what is refused ---------------------------------------------------------------------------------------
-WRITES: dict[str, Callable[[Any, str, str], Any]] = {
-    "open wb": lambda fs, name, _: fs.open(name, "wb"),
-    "open ab": lambda fs, name, _: fs.open(name, "ab"),
-    "open xb": lambda fs, name, _: fs.open(name, "xb"),
-    "open text": lambda fs, name, _: fs.open(name, "w"),
-    "pipe_file": lambda fs, name, _: fs.pipe_file(name, b"forged"),
-    "pipe": lambda fs, name, _: fs.pipe({name: b"forged"}),
-    "create": lambda fs, name, _: fs.pipe_file(name, b"forged", mode="create"),
-    "touch": lambda fs, name, _: fs.touch(name),
-    "put_file": lambda fs, name, local: fs.put_file(local, name),
-    "put": lambda fs, name, local: fs.put(local, name),
-    "mkdir": lambda fs, name, _: fs.mkdir(name),
-    "makedirs": lambda fs, name, _: fs.makedirs(name),
-    "cp other": lambda fs, name, _: fs.cp("runs/r1/plain.txt", name),
-    "mv other": lambda fs, name, _: fs.mv("runs/r1/plain.txt", name),
-}
-
-
 def test_names_of_shared_media_can_not_be_written(storage, fs, media, tmp_path) -> None:
     """Neither over a media, nor where none is: a forged name would claim bytes that it does not have."""
-    fs.pipe("runs/r1/plain.txt", b"plain")
+    fs.pipe(OWN, b"plain")
     local = tmp_path / "local.txt"
     local.write_bytes(b"forged")
     before = traces(storage)
     there = in_run(media)[0]
     for name in (there, elsewhere(there)):
-        for way, write in WRITES.items():
+        for way, write in WRITE.items():
             with pytest.raises(InvalidReferenceError):
                 write(fs, name, str(local))
             assert traces(storage) == before, way

@@ -27,7 +27,7 @@ import pytest
 from fsspec.asyn import get_loop
 from PIL import Image
 
-from fsmedia import InvalidMediaError, InvalidReferenceError, MediaStore, MediaTooLargeError, StorageError
+from fsmedia import InvalidMediaError, MediaStore, MediaTooLargeError, StorageError
 from tests.conftest import on, storages
 from tests.filesystem.conftest import made, opened
 from tests.storages import LOCAL, MEMORY, S3_RCLONE
@@ -422,29 +422,6 @@ def test_a_file_object_takes_what_a_coroutine_gets(fs) -> None:
     target = io.BytesIO()
     asyncio.run(fs._get_file("a", target))
     assert target.getvalue() == b"1"
-
-
-HIDDEN = ["x.meta/y", "a/.fsmedia/x", "a/.FSMedia/x", f"a/.tmp-u{'a' * 26}/x", "a/x.meta/b/y"]
-
-
-@pytest.mark.parametrize("name", HIDDEN)
-def test_what_no_listing_would_show_is_not_written(fs, name: str) -> None:
-    fs.pipe_file("source", b"1")
-    folder = name.rpartition("/")[0] if not name.endswith("b/y") else "a/x.meta/b"
-    calls = [
-        lambda: fs.pipe_file(name, b"1"),
-        lambda: fs.pipe({name: b"1"}),
-        lambda: fs.open(name, "wb"),
-        lambda: fs.touch(name),
-        lambda: fs.cp_file("source", name),
-        lambda: fs.mv("source", name),
-        lambda: fs.mkdir(folder),
-        lambda: fs.makedirs(folder),
-    ]
-    for call in calls:
-        with pytest.raises(InvalidReferenceError):
-            call()
-    assert fs.find("", withdirs=True) == ["source"]
 
 
 @pytest.mark.parametrize("full", ["no folder", "no space"])
