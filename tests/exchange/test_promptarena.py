@@ -219,7 +219,7 @@ def test_wrong_fields_are_refused_one_by_one(memory: MediaStore, out: Path) -> N
     write(out, "r", [*(inline(**media) for media, _ in WRONG_FIELDS), inline()])
     report = import_promptarena(memory, out)
     assert [each.source for each in report.stored] == [f"promptarena:r#Messages/0/parts/{len(WRONG_FIELDS)}"]
-    for failure, said in zip(report.failed, [said for _, said in WRONG_FIELDS], strict=True):
+    for failure, (_, said) in zip(sorted(report.failed, key=lambda each: each.source), WRONG_FIELDS, strict=True):
         assert said in str(failure.error)
 
 
