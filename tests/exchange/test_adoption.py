@@ -11,18 +11,10 @@ from typing import Any
 
 import pytest
 
-from fsmedia import (
-    InvalidLayoutError,
-    MediaContent,
-    MediaMetadata,
-    MediaNotFoundError,
-    MediaStore,
-    StoreConflictError,
-    UnknownPolicyError,
-    adopt_folder,
-)
+from fsmedia import MediaContent, MediaMetadata, MediaStore, adopt_folder, errors
 from fsmedia.exchange import folders, importing
 from fsmedia.exchange.folders import DEFAULT_PATTERN
+from tests.contract.specimens import raised
 from tests.exchange.arena import PNG
 from tests.exchange.test_folder import MADE, plant
 from tests.protocol.faults import Crash, Fault, Faults, faulty_os
@@ -57,8 +49,7 @@ def test_a_tree_becomes_a_store_without_moving_a_byte(tree: Path) -> None:
     after = snapshot(tree)
     assert {name: after[name] for name in before} == before
     again = adopt_folder(tree, policy_name="retain-30days")
-    assert (again.stored, again.unchanged) == ((), 3)
-    assert snapshot(tree) == after
+    assert ((again.stored, again.unchanged), snapshot(tree)) == (((), 3), after)
     store = MediaStore(tree)
     assert list(store.list(run_id="r1")) == ["r1/a.png", "r1/b.png"]
     record, at = store.info("r1/a.png"), datetime.fromtimestamp(MADE, UTC)
@@ -118,21 +109,18 @@ def test_what_can_be_no_media_is_skipped(tree: Path, tmp_path: Path) -> None:
 def test_what_is_refused_is_refused_before_a_byte_is_written(tree: Path, tmp_path: Path) -> None:
     before = snapshot(tree)
     for error, options in (
-        (UnknownPolicyError, {"policy_name": "for ever"}),
-        (InvalidLayoutError, {"pattern": "{name}{ext}"}),
-        (InvalidLayoutError, {"pattern": "by-run/{run_id}/{name}{ext}"}),
-        (InvalidLayoutError, {"pattern": "{run_id}/{name}{ext}", "organization": "by-session"}),
-        (InvalidLayoutError, {"pattern": ".fsmedia/{run_id}/{name}{ext}"}),
+        (errors.UnknownPolicyError, {"policy_name": "for ever"}),
+        (errors.InvalidLayoutError, {"pattern": "{name}{ext}"}),
+        (errors.InvalidLayoutError, {"pattern": "by-run/{run_id}/{name}{ext}"}),
+        (errors.InvalidLayoutError, {"pattern": "{run_id}/{name}{ext}", "organization": "by-session"}),
+        (errors.InvalidLayoutError, {"pattern": ".fsmedia/{run_id}/{name}{ext}"}),
     ):
-        with pytest.raises(error):
-            adopt_folder(tree, **options)
+        raised(error, adopt_folder, tree, **options)
         assert snapshot(tree) == before
-    with pytest.raises(MediaNotFoundError):
-        adopt_folder(tmp_path / "nowhere")
+    raised(errors.MediaNotFoundError, adopt_folder, tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
     MediaStore(tree, layouts={"by-run": "x/{run_id}/{name}{ext}"}).create()
-    with pytest.raises(StoreConflictError, match="layouts"):
-        adopt_folder(tree)
+    raised(errors.StoreConflictError, adopt_folder, tree, match="layouts")
 
 
 def test_a_file_that_is_written_meanwhile_is_no_media_yet(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,13 +183,11 @@ def test_a_store_in_the_tree_is_left_alone(tree: Path) -> None:
     before = snapshot(tree / "labs")
     report = adopt_folder(tree)
     assert {each.source: each.reason for each in report.skipped}["folder:labs/x/"].startswith("is another store's")
-    assert [each.reference for each in report.stored] == list(MEDIA)
-    assert snapshot(tree / "labs") == before
+    assert ([each.reference for each in report.stored], snapshot(tree / "labs")) == (list(MEDIA), before)
 
 
 def test_no_tree_around_a_store_becomes_one(tree: Path) -> None:
     MediaStore(tree / "x").create()
     before = snapshot(tree)
-    with pytest.raises(StoreConflictError, match="around the store at"):
-        adopt_folder(tree)
+    raised(errors.StoreConflictError, adopt_folder, tree, match="around the store at")
     assert snapshot(tree) == before

@@ -16,17 +16,9 @@ from unittest.mock import Mock
 
 import pytest
 
-from fsmedia import (
-    InvalidLayoutError,
-    InvalidMediaError,
-    MediaNotFoundError,
-    MediaStore,
-    ReadOnlyStoreError,
-    StorageError,
-    import_folder,
-    import_promptarena,
-)
+from fsmedia import MediaStore, errors, import_folder, import_promptarena
 from fsmedia.exchange import importing
+from tests.contract.specimens import raised
 from tests.exchange.arena import PNG, inline, part, write
 from tests.protocol.faults import CRASHES, Fault, Faults
 from tests.protocol.worlds import World, each_call, fresh_world
@@ -75,8 +67,7 @@ def test_every_file_becomes_a_media(store: MediaStore, tree: Path) -> None:
     (tree / "r1/a.png").write_bytes(PNG + b"!")
     os.utime(tree / "r1/b.png", (1, 1))
     report = import_folder(store, tree)
-    assert [each.source for each in report.stored] == ["folder:r1/a.png"]
-    assert len(list(store.list(run_id="r1"))) == 5
+    assert ([each.source for each in report.stored], len(list(store.list(run_id="r1")))) == (["folder:r1/a.png"], 5)
 
 
 def test_what_is_no_media_is_skipped_with_its_reason(memory: MediaStore, tree: Path, tmp_path: Path) -> None:
@@ -104,9 +95,7 @@ def test_what_is_no_media_is_skipped_with_its_reason(memory: MediaStore, tree: P
 
 
 @pytest.mark.parametrize(("call", "end", "lost"), [("open", "/a.png", 1), ("scandir", "/r1", 4)])
-def test_what_can_not_be_read_is_told_and_the_rest_goes_on(
-    memory: MediaStore, tree: Path, call: str, end: str, lost: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_can_not_be_read_is_told_and_the_rest_goes_on(memory, tree, call, end, lost: int, monkeypatch) -> None:
     real = getattr(os, call)  # the tests may run as root, who can read everything
 
     def refused(path: object, *rest: object, **more: object) -> object:
@@ -160,16 +149,13 @@ def test_patterns_that_mean_nothing_are_refused(memory: MediaStore, tree: Path) 
         ("../{run_id}/{name}{ext}", "'..'"),
         (7, "does not end with"),
     ):
-        with pytest.raises(InvalidLayoutError, match=said):
-            import_folder(memory, tree, pattern=pattern)
-    with pytest.raises(InvalidMediaError, match="colour"):
+        raised(errors.InvalidLayoutError, import_folder, memory, tree, match=said, pattern=pattern)
+    with pytest.raises(errors.InvalidMediaError, match="colour"):
         import_folder(memory, tree, pattern="{run_id}/{name}{ext}", ids={"colour": "red"})
     assert list(memory.list()) == []
 
 
-def test_large_files_stream_in_one_pass_and_are_known_again(
-    store: MediaStore, tree: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_files_stream_in_one_pass_and_are_known_again(store: MediaStore, tree: Path, monkeypatch) -> None:
     monkeypatch.setattr(importing, "SMALL", 1000)
     plant(tree, {"r1/large.bin": bytes(300_000), "r1/twice.bin": bytes(300_000), "r1/sound.pcm": b"\1\2" * 5000})
     planned = import_folder(store, tree, dry_run=True)
@@ -212,8 +198,7 @@ def test_a_store_does_not_import_itself(tmp_path: Path) -> None:
         report = import_folder(store, tree, pattern="{run_id}/{name}{ext}")
         assert len(report.stored) + report.unchanged == len(FILES)
     for place in (tree / "media", tree / "media" / "runs", f"file://{tree}/media"):
-        with pytest.raises(InvalidMediaError, match="can't import itself"):
-            import_folder(store, place)
+        raised(errors.InvalidMediaError, import_folder, store, place, match="can't import itself")
     assert len(list(store.list())) == len(FILES)
     deep = import_folder(store, tree, pattern="{session_id}/{provider_id}/{run_id}/{name}{ext}")
     assert deep.stored == ()
@@ -247,16 +232,12 @@ def test_a_store_that_is_read_only_is_an_error_unless_nothing_is_written(memory:
     memory.create()
     store = MediaStore(memory.url, read_only=True)
     assert len(import_folder(store, tree, dry_run=True).stored) == len(FILES)
-    with pytest.raises(ReadOnlyStoreError):
-        import_folder(store, tree)
-    with pytest.raises(MediaNotFoundError):
-        import_folder(memory, tree / "nowhere")
+    raised(errors.ReadOnlyStoreError, import_folder, store, tree)
+    raised(errors.MediaNotFoundError, import_folder, memory, tree / "nowhere")
 
 
-def test_no_media_of_a_window_is_lost_from_the_report(
-    memory: MediaStore, tree: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    refused = Mock(side_effect=StorageError("gave no answer", next_step="try again"))
+def test_no_media_of_a_window_is_lost_from_the_report(memory: MediaStore, tree: Path, monkeypatch) -> None:
+    refused = Mock(side_effect=errors.StorageError("gave no answer", next_step="try again"))
     monkeypatch.setattr(MediaStore, "store_many", refused)
     report = import_folder(memory, tree)
     assert len(report.failed) == report.examined == len(FILES)
@@ -306,9 +287,7 @@ def check(world: World) -> None:
 
 @pytest.mark.parametrize("deduplicate", [False, True])
 @pytest.mark.parametrize(("kind", "level"), [(MEMORY, "calls"), (LOCAL, "syscalls")])
-def test_an_import_that_dies_anywhere_goes_on(
-    kind: str, level: str, deduplicate: bool, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_import_that_dies_anywhere_goes_on(kind: str, level: str, deduplicate, out, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(importing, "SMALL", 2000)
     monkeypatch.setattr(importing, "_TOGETHER", 2)
     for fault in CRASHES:
@@ -316,8 +295,7 @@ def test_an_import_that_dies_anywhere_goes_on(
             world = fresh_world(kind, tmp_path, first=True, deduplicate=deduplicate, durability="rename")
             run_in(world, faults, level, lambda store: import_promptarena(store, out))
             report = import_promptarena(world.open(), out)
-            assert report.failed == ()
-            assert len(report.stored) + report.unchanged == 4
+            assert (report.failed, len(report.stored) + report.unchanged) == ((), 4)
             check(world)
             assert import_promptarena(world.open(), out).unchanged == 4
 
@@ -349,7 +327,6 @@ def test_an_import_that_is_killed_goes_on(tmp_path: Path, after: int) -> None:
     tree = plant(tmp_path / "tree", {f"r{n % 3}/{n}.bin": str(n).encode() * 50 for n in range(300)})
     words = [sys.executable, "-c", CHILD, str(tmp_path / "store"), str(tree)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
         for line in child.stdout:
             if int(line) == after:
                 child.send_signal(signal.SIGKILL)

@@ -11,6 +11,7 @@ import pytest
 
 from fsmedia import MediaError, MediaNotFoundError, MediaRecord, MediaStore, import_promptarena
 from fsmedia.exchange import promptarena
+from tests.contract.specimens import raised
 from tests.exchange.arena import AGAIN, CALL, CALL_DIGEST, MAP_DIGEST, MAPS, PNG, inline, part, real, write
 from tests.storages import Storage
 
@@ -19,9 +20,7 @@ def by_place(store: MediaStore, run: str) -> dict[tuple[int, int], MediaRecord]:
     return {(each.message_idx, each.part_idx): each for each in map(store.info, store.list(run_id=run))}
 
 
-def test_what_promptarena_left_is_read_with_all_its_quirks_and_once(
-    store: MediaStore, storage: Storage, tmp_path: Path
-) -> None:
+def test_what_promptarena_left_is_read_with_all_its_quirks_and_once(store, storage: Storage, tmp_path: Path) -> None:
     report = import_promptarena(store, real(tmp_path))
     assert (report.failed, report.skipped) == ((), ())
     small = 268
@@ -55,9 +54,7 @@ def test_what_promptarena_left_is_read_with_all_its_quirks_and_once(
     assert storage.contents() == before
 
 
-def test_a_dry_run_plans_and_refuses_the_same_and_writes_nothing(
-    store: MediaStore, storage: Storage, tmp_path: Path
-) -> None:
+def test_a_dry_run_plans_and_refuses_the_same_and_writes_nothing(store, storage: Storage, tmp_path: Path) -> None:
     out = real(tmp_path)
     write(out, "", [inline()])
     write(out, "r", [part(data="?"), inline(), inline(policy_name="keep-forever")])
@@ -93,8 +90,7 @@ def test_one_result_alone_with_policy_and_progress(memory: MediaStore, tmp_path:
     assert seen == list(range(1, 8))
     record = memory.info(report.stored[0].reference)
     assert record.expires_at == record.timestamp + timedelta(days=30)
-    with pytest.raises(MediaNotFoundError, match="no such folder"):
-        import_promptarena(memory, tmp_path / "nowhere")
+    raised(MediaNotFoundError, import_promptarena, memory, tmp_path / "nowhere", match="no such folder")
 
 
 def test_a_result_that_changed_adds_what_is_new(memory: MediaStore, tmp_path: Path) -> None:
@@ -148,8 +144,7 @@ def test_promptkits_own_store_is_not_imported_into_itself(tmp_path: Path) -> Non
     store = MediaStore(out / "media")
     report = import_promptarena(store, out)
     assert [each.reason for each in report.skipped] == ["is a media of this store and this run already"] * 2
-    assert len(report.stored) == 5  # inline ones, and the map that the second run had only a name for
-    assert len(list(store.list(run_id=AGAIN))) == 3
+    assert (len(report.stored), len(list(store.list(run_id=AGAIN)))) == (5, 3)
     assert import_promptarena(store, out).stored == ()
 
 
@@ -253,9 +248,7 @@ def test_ids_of_any_form_stay_inside_and_one_too_long_for_any_store_is_refused(m
     assert import_promptarena(memory, out).unchanged == len(runs)
 
 
-def test_huge_results_are_refused_before_they_are_read(
-    memory: MediaStore, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_huge_results_are_refused_before_they_are_read(memory: MediaStore, out: Path, monkeypatch) -> None:
     monkeypatch.setattr(promptarena, "LARGEST_RESULT", 2000)
     write(out, "large", [inline(bytes(4000))])
     write(out, "small", [inline()])
@@ -285,12 +278,9 @@ def test_what_only_names_a_url_is_not_fetched(memory: MediaStore, out: Path) -> 
     assert [each.reason for each in report.skipped] == reasons
 
 
-def test_a_result_at_the_top_of_the_machine_is_not_one_of_the_working_directory(
-    memory: MediaStore, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_result_at_the_top_of_the_machine_is_not_one_of_the_working_directory(memory, out: Path, monkeypatch) -> None:
     write(out, "r", [inline()])
     (name,) = (path.name for path in out.glob("*.json"))
     monkeypatch.chdir(out)
     assert len(import_promptarena(memory, name, dry_run=True).stored) == 1
-    with pytest.raises(MediaError, match="the root of the file system"):
-        import_promptarena(memory, f"/{name}")
+    raised(MediaError, import_promptarena, memory, f"/{name}", match="the root of the file system")

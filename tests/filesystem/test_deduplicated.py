@@ -9,18 +9,9 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from fsmedia import (
-    HeldMediaError,
-    InvalidReferenceError,
-    MediaContent,
-    MediaFileSystem,
-    MediaMetadata,
-    MediaNotFoundError,
-    MediaStore,
-    ReadOnlyStoreError,
-)
+from fsmedia import MediaContent, MediaFileSystem, MediaMetadata, MediaStore, errors
 from fsmedia.format.keys import VIEWS
-from tests.contract.specimens import traces
+from tests.contract.specimens import raised, traces
 from tests.deduplicated import below, data_keys, marker_of, settled, sidecar_of, told
 from tests.filesystem.conftest import EVERYWHERE, OWN, WRITE, files_in, made, opened
 from tests.storages import ObjectStorage, Storage
@@ -61,8 +52,7 @@ def elsewhere(reference: str, folder: str = "runs/r9") -> str:
 # -- looking -----------------------------------------------------------------------------------------------
 def test_listings_show_files_of_their_true_size_and_nothing_else(storage, fs, media) -> None:
     assert fs.ls("", detail=False) == [*sorted(VIEWS), "runs"]
-    assert fs.ls("runs", detail=False) == ["runs/r1", "runs/r2"]
-    assert fs.ls("runs/r1", detail=False) == in_run(media)
+    assert (fs.ls("runs", detail=False), fs.ls("runs/r1", detail=False)) == (["runs/r1", "runs/r2"], in_run(media))
     sizes = {each: (len(data), "file") for each, data in media.items()}
     listed = {info["name"]: (info["size"], info["type"]) for run in ("r1", "r2") for info in fs.ls(f"runs/{run}")}
     found = {name: (info["size"], info["type"]) for name, info in fs.find("runs", detail=True).items()}
@@ -80,8 +70,7 @@ def test_listings_show_files_of_their_true_size_and_nothing_else(storage, fs, me
     assert fs.glob("**/*.mp4") == [each for each in media if each.endswith(".mp4")]
     for hidden in (".fsmedia", ".fsmedia/blobs", f"{in_run(media)[0]}.meta", data_keys(storage)[0]):
         assert not fs.exists(hidden)
-        with pytest.raises(FileNotFoundError):
-            fs.cat(hidden)
+        raised(FileNotFoundError, fs.cat, hidden)
 
 
 def test_what_is_told_of_one(storage, fs, store, media) -> None:
@@ -102,8 +91,7 @@ def test_what_is_told_of_one(storage, fs, store, media) -> None:
         assert fs.ukey(reference) == fs.ukey(reference)
     missing = in_run(media)[0].replace("r1/", "r3/")
     for ask in (fs.info, fs.cat, fs.open, fs.modified, fs.ls, lambda path: fs.get_file(path, "unused")):
-        with pytest.raises(FileNotFoundError):
-            ask(missing)
+        raised(FileNotFoundError, ask, missing)
     assert not fs.exists(missing)
 
 
@@ -121,8 +109,7 @@ def test_bytes(fs, store, media, tmp_path) -> None:
                 file.seek(-3, io.SEEK_END)
                 assert file.read() == data[-3:]
         assert (fs.head(reference, 9), fs.tail(reference, 9)) == (data[:9], data[-9:])
-    assert fs.cat(references) == media
-    assert fs.cat("runs/r1/*") == {each: media[each] for each in in_run(media)}
+    assert (fs.cat(references), fs.cat("runs/r1/*")) == (media, {each: media[each] for each in in_run(media)})
     assert fs.cat_ranges(references, [1] * 4, [5] * 4) == [media[each][1:5] for each in references]
     missing = elsewhere(references[0])
     assert set(fs.cat([*references, missing], on_error="omit")) == set(references)
@@ -130,8 +117,7 @@ def test_bytes(fs, store, media, tmp_path) -> None:
     assert (tmp_path / "one.png").read_bytes() == media[references[0]]
     fs.get("runs", str(tmp_path / "all"), recursive=True)
     assert files_in(tmp_path / "all") == {each.removeprefix("runs/"): data for each, data in media.items()}
-    with pytest.raises(FileNotFoundError):
-        fs.get(missing, tmp_path / "none.png")
+    raised(FileNotFoundError, fs.get, missing, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
 
 
@@ -169,8 +155,7 @@ def test_names_of_shared_media_can_not_be_written(storage, fs, media, tmp_path) 
     there = in_run(media)[0]
     for name in (there, elsewhere(there)):
         for way, write in WRITE.items():
-            with pytest.raises(InvalidReferenceError):
-                write(fs, name, str(local))
+            raised(errors.InvalidReferenceError, write, fs, name, str(local))
             assert traces(storage) == before, way
     fs.cp(there, there)
     fs.mv(there, there)
@@ -178,13 +163,10 @@ def test_names_of_shared_media_can_not_be_written(storage, fs, media, tmp_path) 
     other = there.replace(told(there).digest, "0" * 64)
     for name in (other, there.replace(f".{len(DATA)}-", ".7-"), there.replace(told(there).generation, "0" * 26)):
         for move in (fs.cp, fs.mv):
-            with pytest.raises(InvalidReferenceError):
-                move(there, name)
-    with pytest.raises(ReadOnlyStoreError):
-        fs.cp(there, elsewhere(there, "by-run/r1"))
+            raised(errors.InvalidReferenceError, move, there, name)
+    raised(errors.ReadOnlyStoreError, fs.cp, there, elsewhere(there, "by-run/r1"))
     for name in (elsewhere(there, ".fsmedia"), elsewhere(there, "x/.fsmedia.meta")):
-        with pytest.raises((InvalidReferenceError, MediaNotFoundError)):
-            fs.cp(there, name)
+        raised((errors.InvalidReferenceError, errors.MediaNotFoundError), fs.cp, there, name)
     assert traces(storage) == before
 
 
@@ -260,8 +242,7 @@ def test_nothing_is_copied_onto_or_moved_away_from_what_is_held(storage, fs, sto
         lambda: fs.rm(target),
         lambda: fs.rm("runs/r9", recursive=True),
     ):
-        with pytest.raises(HeldMediaError):
-            refused()
+        raised(errors.HeldMediaError, refused)
     assert storage.keys() == before
 
 

@@ -16,6 +16,7 @@ import pytest
 from fsspec.config import conf
 
 from fsmedia import InvalidMediaError, InvalidReferenceError, MediaContent, MediaFileSystem, MediaMetadata, MediaStore
+from tests.contract.specimens import raised
 from tests.filesystem.children import round_trip
 from tests.filesystem.conftest import made, opened
 from tests.servers import HOST, RcloneServer, free_port, packaged_binary
@@ -50,8 +51,7 @@ def test_by_option(store):
         fs = fsspec.filesystem("media", **{name: store.url})
         assert fs.cat_file("media://runs/r1/x.txt") == b"hey"
         assert fs.unstrip_protocol("runs/r1/x.txt") == "media://runs/r1/x.txt"
-    with pytest.raises(ValueError, match="FSMEDIA_URL"):
-        fsspec.filesystem("media")
+    raised(ValueError, fsspec.filesystem, "media", match="FSMEDIA_URL")
 
 
 def test_by_environment_and_what_changes_there_is_seen(store, monkeypatch):
@@ -66,8 +66,7 @@ def test_by_configuration_and_a_chain_goes_first(store):
     conf["media"] = {"url": "memory://elsewhere"}
     assert fsspec.filesystem("media")._backend.url == "memory://elsewhere"
     fs, _ = fsspec.url_to_fs(f"media://runs::{store.url}")
-    assert fs._backend.url == store.url
-    assert fsspec.filesystem("media", root=store.url)._backend.url == store.url
+    assert (fs._backend.url, fsspec.filesystem("media", root=store.url)._backend.url) == (store.url, store.url)
     again = pickle.loads(pickle.dumps(fs))
     conf.clear()
     assert pickle.loads(pickle.dumps(again))._backend.url == store.url
@@ -80,8 +79,7 @@ def test_by_name(store, monkeypatch):
     assert fs.unstrip_protocol(path) == "media://@lab/runs/r1/x.txt"
     monkeypatch.setenv("FSMEDIA_STORE_OTHER_LAB", store.url)
     assert fsspec.open("media://@other-lab/runs/r1/x.txt").open().read() == b"hey"
-    with pytest.raises(ValueError, match=r"@labb.*@lab, @other_lab"):
-        fsspec.open("media://@labb/x")
+    raised(ValueError, fsspec.open, "media://@labb/x", match=r"@labb.*@lab, @other_lab")
     blob = pickle.dumps(fs)
     conf.clear()
     assert pickle.loads(blob).cat_file("media://@lab/runs/r1/x.txt") == b"hey"
@@ -89,16 +87,12 @@ def test_by_name(store, monkeypatch):
 
 def test_foreign_options_are_refused_with_their_place(store, moto_storage):
     url = f"media://runs::{moto_storage.url}"
-    with pytest.raises(ValueError, match=r"'key'.*s3=\{'key'"):
-        fsspec.open(url, key="a", secret="b")
+    raised(ValueError, fsspec.open, url, match=r"'key'.*s3=\{'key'", key="a", secret="b")
     with pytest.raises(ValueError, match=r"options for gcs://.*on memory://"):
         fsspec.filesystem("media", root=store.url, gcs={"token": "anon"})
-    with pytest.raises(ValueError, match="chain"):
-        fsspec.open(url, storage_options={"key": "a"})
-    with pytest.raises(ValueError, match="more than once"):
-        fsspec.url_to_fs(f"media://x::{store.url}", root="memory://b")
-    with pytest.raises(ValueError, match="no option"):
-        fsspec.filesystem("media", root=store.url, anon=True)
+    raised(ValueError, fsspec.open, url, match="chain", storage_options={"key": "a"})
+    raised(ValueError, fsspec.url_to_fs, f"media://x::{store.url}", match="more than once", root="memory://b")
+    raised(ValueError, fsspec.filesystem, "media", match="no option", root=store.url, anon=True)
 
 
 def test_options_of_the_root_by_its_protocol(moto_storage):
@@ -119,10 +113,8 @@ def test_a_store_takes_media_urls_wherever_a_reference_is_and_none_of_other_stor
     reference = store.store_media(MediaContent.from_text("hey"), MediaMetadata(run_id="r1"))
     url = store.media_url(reference)
     for other in (f"media://{reference}::memory://other", f"media://@lab/{reference}"):
-        with pytest.raises(ValueError, match="another store"):
-            store.fs.cat_file(other)
-        with pytest.raises((InvalidReferenceError, InvalidMediaError)):
-            store.info(other)
+        raised(ValueError, store.fs.cat_file, other, match="another store")
+        raised((InvalidReferenceError, InvalidMediaError), store.info, other)
     conf["media"] = {"stores": {"lab": {"url": storage.url}}}
     for spelled in (url, f"media://{reference}", f"media://@lab/{reference}", f"media://{reference}::{storage.url}"):
         assert (store.info(spelled).reference, store.media_url(spelled)) == (reference, url)
@@ -169,9 +161,8 @@ def test_no_secret_is_shown(rclone_storage, caplog):
         lambda: wrong.get("runs/r1/x.txt", "/dev/null"),
         lambda: fsspec.filesystem("media", root=rclone_storage.url, **rclone_storage.options),
     ):
-        with pytest.raises(Exception) as caught:
-            call()
-        shown += [repr(caught.value), "".join(traceback.format_exception(caught.value))]
+        caught = raised(Exception, call)
+        shown += [repr(caught), "".join(traceback.format_exception(caught))]
     shown += [record.getMessage() for record in caplog.records]
     shown += [rclone_storage.read(key).decode() for key in sorted(rclone_storage.keys())]
     for secret in (RcloneServer.secret, RcloneServer.key, "wrong-secret-Jt65"):
@@ -246,8 +237,7 @@ def test_a_relative_root_means_another_folder_after_a_chdir(places, monkeypatch,
     assert opened[0] != opened[1]
     for each in (opened, pickle.loads(pickle.dumps(opened))):
         assert [fs.cat_file("x") for fs in each] == [b"a", b"b"]
-    with pytest.raises(InvalidReferenceError, match="another store"):
-        opened[0].cat_file("media://x::rel/m")
+    raised(InvalidReferenceError, opened[0].cat_file, "media://x::rel/m", match="another store")
 
 
 def test_a_current_directory_that_changes_or_is_gone_only_matters_to_relative_roots(
@@ -264,12 +254,10 @@ def test_a_current_directory_that_changes_or_is_gone_only_matters_to_relative_ro
     fsspec.filesystem("media", root="rel/m")
     monkeypatch.chdir(gone)
     gone.rmdir()
-    with pytest.raises(InvalidReferenceError, match="current directory is gone"):
-        fsspec.filesystem("media", root="rel/m")
+    raised(InvalidReferenceError, fsspec.filesystem, "media", match="current directory is gone", root="rel/m")
     fs = fsspec.filesystem("media", root=str(places[1] / "rel" / "m"))
     assert fs.cat_file("x") == b"b"
-    with pytest.raises(InvalidReferenceError, match="another store"):
-        fs.cat_file("media://x::rel/m")
+    raised(InvalidReferenceError, fs.cat_file, "media://x::rel/m", match="another store")
 
 
 def test_a_password_in_the_roots_url_is_not_in_its_json(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,19 +15,12 @@ import pytest
 from fsspec.asyn import sync
 from fsspec.callbacks import NoOpCallback
 
-from fsmedia import (
-    CorruptMediaError,
-    InvalidMediaError,
-    MediaContent,
-    MediaMetadata,
-    MediaNotFoundError,
-    MediaStore,
-    StorageError,
-)
+from fsmedia import MediaContent, MediaMetadata, MediaStore, errors
 from fsmedia.core import records
 from fsmedia.filesystem import media_filesystem
 from fsmedia.format.keys import VIEWS
 from fsmedia.storage import SEEK_BLOCK, Exclusion, open_backend
+from tests.contract.specimens import raised
 from tests.filesystem.conftest import (
     DATA,
     EVERYWHERE,
@@ -61,8 +54,7 @@ def test_sidecars_and_the_stores_own_folder_are_hidden(storage, fs):
     storage.write("runs/r1/gone.png.meta", b"{}")
     storage.write(".dedup_index.json", b"{}")
     shown = sorted([reference, "runs/r1/foreign.txt"])
-    assert fs.ls("", detail=False) == [*sorted(VIEWS), "runs"]
-    assert fs.ls("runs/r1", detail=False) == shown
+    assert (fs.ls("", detail=False), fs.ls("runs/r1", detail=False)) == ([*sorted(VIEWS), "runs"], shown)
     assert fs.find("") == fs.find("runs/r1") == fs.glob("runs/*/*") == fs.glob("**/*.*") == shown
     assert sorted(f"{path}/{name}" for path, _, names in fs.walk("") for name in names) == shown
     assert fs.du("") == 3 + 10
@@ -70,8 +62,7 @@ def test_sidecars_and_the_stores_own_folder_are_hidden(storage, fs):
     for hidden in (f"{reference}.meta", *ours, OWN, "runs/r1/gone.png"):
         assert not any(look(hidden) for look in (fs.exists, fs.isfile, fs.isdir)), hidden
         for look in (fs.info, fs.ls, *((fs.cat_file, fs.open) if hidden.endswith((".png.meta", "store.json")) else ())):
-            with pytest.raises(FileNotFoundError):
-                look(hidden)
+            raised(FileNotFoundError, look, hidden)
 
 
 @EVERYWHERE
@@ -116,12 +107,9 @@ def test_parts(storage, fs):
 def test_missing_files_and_folders(storage, fs):
     fs.pipe_file("runs/r1/x.txt", b"x")
     for call in (fs.cat_file, fs.open, fs.info, fs.ls, fs.ukey, fs.rm_file):
-        with pytest.raises(MediaNotFoundError):
-            call("runs/r1/no.txt")
-    with pytest.raises(OSError):
-        fs.cat_file("runs/r1")
-    with pytest.raises(IsADirectoryError):
-        fs.open("runs/r1")
+        raised(errors.MediaNotFoundError, call, "runs/r1/no.txt")
+    raised(OSError, fs.cat_file, "runs/r1")
+    raised(IsADirectoryError, fs.open, "runs/r1")
     assert fs.find("runs/no") == []
     assert fs.find("runs/r1/x.txt") == fs.ls("runs/r1/x.txt", detail=False) == ["runs/r1/x.txt"]
     assert fs.cat(["runs/r1/x.txt", "runs/r1/no.txt"], on_error="omit") == {"runs/r1/x.txt": b"x"}
@@ -133,8 +121,7 @@ def test_find_knows_its_arguments(storage, fs):
     assert fs.find("runs", maxdepth=2) == ["runs/r1/a.txt", "runs/r2/c.txt"]
     assert fs.find("runs", withdirs=True) == sorted([*files, *folders, "runs", "runs/r1/sub"])
     assert fs.find("runs", maxdepth=1, withdirs=True) == ["runs", *folders]
-    assert fs.glob("runs/r*/?.txt") == ["runs/r1/a.txt", "runs/r2/c.txt"]
-    assert fs.glob("runs/*") == folders
+    assert (fs.glob("runs/r*/?.txt"), fs.glob("runs/*")) == (["runs/r1/a.txt", "runs/r2/c.txt"], folders)
     assert fs.du("runs", total=False) == dict.fromkeys(files, 1)
 
 
@@ -164,15 +151,13 @@ def test_signed_urls(storage, deduplicate):
     reference = stored(storage, settings={"deduplicate": deduplicate})
     fs = opened(storage)
     if storage.name in ("memory", "gcs"):
-        with pytest.raises(OSError, match="URL"):
-            fs.sign(reference)
+        raised(OSError, fs.sign, reference, match="URL")
         return
     url = fs.sign(reference, expiration=60)
     assert url.startswith(("file://", "http://"))
     assert deduplicate or reference.rpartition("/")[2] in url
     for missing in ("runs/r1/no.png", reference.replace("r1/", "r9/")):
-        with pytest.raises(FileNotFoundError):
-            fs.sign(missing)
+        raised(FileNotFoundError, fs.sign, missing)
 
 
 # -- threads, loops ----------------------------------------------------------------------------------------------
@@ -305,19 +290,17 @@ def test_open_takes_what_only_tunes_a_cache_and_refuses_what_would_change_a_resu
             assert sha256(file.read()).digest() == sha256(DATA).digest(), options
     written(fs, "runs/r1/new.txt", "wb", fill_cache=False, cache_type="none", block_size=5)
     for words in ({"content_typ": "image/png"}, {"version_id": "3"}, {"acl": "public-read"}):
-        with pytest.raises(InvalidMediaError, match=next(iter(words))):
-            fs.open(reference, **words)
+        raised(errors.InvalidMediaError, fs.open, reference, match=next(iter(words)), **words)
 
 
 def test_a_cache_asked_for_by_name_still_checks_what_it_reads_whole(storage, fs) -> None:
     fs.pipe_file("runs/r1/x.bin", DATA)
-    for name, error in (("runs/r1/y.bin", MediaNotFoundError), ("runs/r1", IsADirectoryError)):
-        with pytest.raises(error):
-            fs.open(name, cache_type="all")
+    for name, error in (("runs/r1/y.bin", errors.MediaNotFoundError), ("runs/r1", IsADirectoryError)):
+        raised(error, fs.open, name, cache_type="all")
     storage.write("runs/r1/x.bin", DATA[:-1] + b"?")
     storage.write("runs/r1/x.bin.meta", storage.read("runs/r1/x.bin.meta"))  # else the bytes count as newer
     for name in ("all", "none"):
-        with pytest.raises(CorruptMediaError), fs.open("runs/r1/x.bin", cache_type=name) as file:
+        with pytest.raises(errors.CorruptMediaError), fs.open("runs/r1/x.bin", cache_type=name) as file:
             file.read()
 
 
@@ -471,11 +454,9 @@ def test_a_file_comes_into_a_folder_that_is_not_there_yet_and_not_over_one_of_th
     for _ in range(2):
         fs.get_file("runs/r1", folder)
         assert folder.is_dir()
-        with pytest.raises(IsADirectoryError):
-            fs.get_file("runs/r1/x.txt", folder)
+        raised(IsADirectoryError, fs.get_file, "runs/r1/x.txt", folder)
         assert not files_in(folder)
-    with pytest.raises(MediaNotFoundError):
-        fs.get_file("runs/r1/y.txt", tmp_path / "y.txt")
+    raised(errors.MediaNotFoundError, fs.get_file, "runs/r1/y.txt", tmp_path / "y.txt")
     assert not (tmp_path / "y.txt").exists()
 
 
@@ -502,7 +483,7 @@ def test_a_cat_takes_as_long_as_it_needs_and_a_read_of_the_store_as_it_may(rclon
     for verify_reads in (True, False):
         assert opened(rclone_storage, verify_reads=verify_reads, timeout=brief).cat("runs/r1/x.txt") == b"hey"
         hurried = open_backend(rclone_storage.url, rclone_storage.options, timeout=brief)
-        with pytest.raises(StorageError, match="no answer in time"):
+        with pytest.raises(errors.StorageError, match="no answer in time"):
             records.read_found(hurried, "runs/r1/x.txt", None, None, verify_reads=verify_reads)
 
 
@@ -514,5 +495,4 @@ def test_reads_of_one_request_take_no_thread(rclone_storage):
     assert sync(fs.loop, fs._cat_file, "runs/r1/x.txt", bulk=True) == b"hey"
     assert fs.cat_ranges(["runs/r1/x.txt"], [1], [3]) == [b"ey"]
     assert fs._workers is None
-    with pytest.raises(MediaNotFoundError):
-        sync(fs.loop, fs._cat_file, "runs/r1/none.txt", bulk=True)
+    raised(errors.MediaNotFoundError, sync, fs.loop, fs._cat_file, "runs/r1/none.txt", bulk=True)

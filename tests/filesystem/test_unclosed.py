@@ -30,6 +30,7 @@ from PIL import Image
 
 from fsmedia import InvalidMediaError, MediaStore, MediaTooLargeError, StorageError
 from tests.conftest import on, storages
+from tests.contract.specimens import raised
 from tests.filesystem.conftest import files_of_at_most, made, opened, written
 from tests.storages import LOCAL, MEMORY, S3_RCLONE
 
@@ -106,18 +107,14 @@ def test_a_transaction_takes_compressed_files_and_texts(fs) -> None:
 def test_what_nobody_knows_or_is_over_the_limit_leaves_nothing_also_once_it_is_collected(storage) -> None:
     made(storage)
     fs = opened(storage, max_file_size=10)
-    with pytest.raises(ValueError, match="nonsense"):
-        fs.open("a", "wb", compression="nonsense")
-    with pytest.raises(LookupError):
-        fs.open("a", "w", encoding="nonsense")
+    raised(ValueError, fs.open, "a", "wb", match="nonsense", compression="nonsense")
+    raised(LookupError, fs.open, "a", "w", encoding="nonsense")
     for compression in (None, "gzip"):
-        with pytest.raises(MediaTooLargeError):
-            written(fs, "a.txt", "w", "x" * 11, compression=compression)
+        raised(MediaTooLargeError, written, fs, "a.txt", "w", "x" * 11, compression=compression)
     # A write that failed is never stored.
     file = fs.open("a", "wb")
     file.write(b"12345678")
-    with pytest.raises(ValueError, match="10"):
-        file.write(b"9012")
+    raised(ValueError, file.write, b"9012", match="10")
     del file
     gc.collect()
     assert fs.find("") == []
@@ -223,8 +220,7 @@ def test_an_interrupted_write_is_not_stored(fs, monkeypatch: pytest.MonkeyPatch)
     file = fs.open("a", "wb")
     file.write(b"one")
     monkeypatch.setattr(file._upload, "write", Mock(side_effect=KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        file.write(b"two")
+    raised(KeyboardInterrupt, file.write, b"two")
     file.close()
     assert (fs.find(""), os.path.exists("a")) == ([], False)
 
@@ -329,14 +325,12 @@ def test_a_file_given_up_in_a_transaction_does_not_drop_the_others_and_another_w
             file.write(b"part")
             raise InvalidMediaError("the caller's own")
         for begin in (fs.transaction.__enter__, fs.start_transaction):
-            with pytest.raises(InvalidMediaError, match="under way"):
-                begin()
+            raised(InvalidMediaError, begin, match="under way")
         fs.pipe_file("c", b"3")
     assert fs.find("") == ["a", "c"]
     fs.start_transaction()
     fs.pipe_file("d", b"4")
-    with pytest.raises(InvalidMediaError, match="under way"):
-        fs.start_transaction()
+    raised(InvalidMediaError, fs.start_transaction, match="under way")
     assert fs.find("") == ["a", "c"]
     fs.end_transaction()
     fs.pipe_file("e", b"5")
@@ -349,8 +343,7 @@ def test_an_append_to_what_the_transaction_has_not_stored_is_refused(fs, first: 
     with fs.transaction:
         written(fs, "a", first, "2" if first == "a" else b"2")
         for mode in ("ab", "a"):
-            with pytest.raises(InvalidMediaError, match="a: was written in this transaction"):
-                fs.open("a", mode)
+            raised(InvalidMediaError, fs.open, "a", mode, match="a: was written in this transaction")
         written(fs, "b", "ab", b"3")
     assert fs.cat("*") == {"a": b"2" if first == "wb" else b"12", "b": b"3"}
     written(fs, "a", "ab", b"4")
@@ -366,9 +359,7 @@ def test_a_file_object_takes_what_a_coroutine_gets(fs) -> None:
 
 
 @pytest.mark.parametrize("full", ["no folder", "no space"])
-def test_a_copy_that_the_temporary_disk_does_not_take_names_its_media(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
-) -> None:
+def test_a_copy_that_the_temporary_disk_does_not_take_names_its_media(tmp_path: Path, monkeypatch, full: str) -> None:
     store = MediaStore(f"memory://{tmp_path.name}").create()
     store.fs.pipe_file("runs/r1/a.txt", b"1" * 100_000)
     content = store.retrieve_media("runs/r1/a.txt")
@@ -386,10 +377,8 @@ def test_a_copy_that_the_temporary_disk_does_not_take_names_its_media(
 
 def test_a_number_is_not_stored_as_that_many_zeros(fs) -> None:
     for value in (5, "text", [1, 2], None):
-        with pytest.raises(TypeError):
-            fs.pipe_file("a", value)
-        with pytest.raises(TypeError):
-            fs.pipe({"a": value})
+        raised(TypeError, fs.pipe_file, "a", value)
+        raised(TypeError, fs.pipe, {"a": value})
     assert fs.find("") == []
     fs.pipe({"a": memoryview(b"1"), "b": bytearray(b"2")})
     assert fs.cat("*") == {"a": b"1", "b": b"2"}

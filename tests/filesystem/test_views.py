@@ -21,20 +21,11 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from fsmedia import (
-    AsyncMediaStore,
-    InvalidMediaError,
-    MediaContent,
-    MediaMetadata,
-    MediaNotFoundError,
-    MediaStore,
-    ReadOnlyStoreError,
-    StorageError,
-    StoreConflictError,
-)
+from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, MediaStore, errors
 from fsmedia.format.layout import escape_id
 from tests.catalogs import old_enough
 from tests.conftest import make_storage
+from tests.contract.specimens import raised
 from tests.filesystem.children import found_in
 from tests.filesystem.conftest import EVERYWHERE, OWN, TAKE, WRITE, files_in, made, opened
 from tests.storages import ALL_STORAGES, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, Storage
@@ -157,8 +148,7 @@ def test_hostile_ids(storage):
         assert fs.cat_file(path) == stored[wanted[path]].data
         assert fs.isdir(path.rpartition("/")[0])
     for path in ("by-run/../x", "by-run//x", "by-run/r1/../r2", "by-run/.fsmedia/store.json"):
-        with pytest.raises(FileNotFoundError):
-            fs.cat_file(path)
+        raised(FileNotFoundError, fs.cat_file, path)
 
 
 def test_what_is_not_there(storage):
@@ -168,13 +158,11 @@ def test_what_is_not_there(storage):
     for missing in ("by-run/r9", "by-run/r1/x.png", f"{path}/x", "by-day/2026", "by-nothing/x", "by-day/x::y"):
         assert not any(look(missing) for look in (fs.exists, fs.isfile, fs.isdir, fs.find))
         for look in (fs.info, fs.ls, fs.cat_file, fs.open, fs.metadata, fs.modified):
-            with pytest.raises(MediaNotFoundError):
-                look(missing)
+            raised(errors.MediaNotFoundError, look, missing)
     for folder in ("by-run", "by-run/r1"):
         assert (fs.isdir(folder), fs.isfile(folder)) == (True, False)
         for look in (fs.cat_file, fs.open, fs.metadata):
-            with pytest.raises(IsADirectoryError):
-                look(folder)
+            raised(IsADirectoryError, look, folder)
 
 
 WAYS = (
@@ -201,9 +189,8 @@ def test_writes_are_refused_and_change_nothing(storage, tmp_path):
     before = storage.contents()
     for path in (below(expected(stored), "by-run")[0], "by-run/r1/new.txt", "by-day/new.txt", "by-session/x/y/z"):
         for way, write in WAYS.items():
-            with pytest.raises(ReadOnlyStoreError, match="can't be written to") as caught:
-                write(fs, path, str(local))
-            assert caught.value.reference.startswith(path.partition("/")[0]), way
+            caught = raised(errors.ReadOnlyStoreError, write, fs, path, str(local), match="can't be written to")
+            assert caught.reference.startswith(path.partition("/")[0]), way
     assert storage.contents() == before
 
 
@@ -227,8 +214,7 @@ def test_roots_without_settings(storage):
     """Where there is nothing, there is no view; media that somebody put there are shown."""
     fs = opened(storage)
     assert not any((fs.ls(""), fs.find("by-run"), fs.exists("by-run")))
-    with pytest.raises(MediaNotFoundError):
-        fs.ls("by-run")
+    raised(errors.MediaNotFoundError, fs.ls, "by-run")
     storage.write("runs/r1/x.txt", b"somebody's")
     fs = opened(storage, skip_instance_cache=True, view_max_age=0)
     assert fs.ls("", detail=False) == [*sorted(MODES), "runs"]
@@ -261,8 +247,7 @@ def test_a_folder_of_a_views_name_in_an_adopted_store(storage):
         assert sorted(fs.cat(fs.find("by-session")).values()) == [b"of run r1", b"really here"]
         store.create()
     store.delete_media("by-run/r1/x.txt")
-    with pytest.raises(MediaNotFoundError):
-        fs.cat_file("by-run/r1/x.txt")
+    raised(errors.MediaNotFoundError, fs.cat_file, "by-run/r1/x.txt")
 
 
 def test_urls(storage):
@@ -281,7 +266,7 @@ def test_urls(storage):
 
 
 def test_a_view_is_made_of_what_the_caller_names(memory_storage):
-    with pytest.raises(StoreConflictError, match="views"):
+    with pytest.raises(errors.StoreConflictError, match="views"):
         filled(memory_storage)[0] and MediaStore(memory_storage.url, views={"other": "{name}{ext}"})
     assert MediaStore(memory_storage.url, views=VIEWS).fs.isdir("by-day")
     assert asyncio.run(AsyncMediaStore(memory_storage.url, views=VIEWS).create()).fs.isdir("by-day")
@@ -308,7 +293,7 @@ def test_coroutines(storage):
             assert await file.read() == stored[wanted[paths[0]]].data
         await fs._cp_file(paths[0], "runs/r9/x.txt")
         for refused in (fs._rm(paths[0]), fs._pipe_file(paths[0], b"x"), fs._rm_file(paths[0]), fs._mkdir("by-run/x")):
-            with pytest.raises(ReadOnlyStoreError):
+            with pytest.raises(errors.ReadOnlyStoreError):
                 await refused
 
     asyncio.run(work())
@@ -321,8 +306,7 @@ def test_pickles_and_children_begin_without_it(local_storage, start):
     fs, wanted = store.fs, below(expected(stored), "by-run")
     assert fs.find("by-run") == wanted
     again = pickle.loads(pickle.dumps(opened(local_storage, view_max_age=7)))
-    assert again == opened(local_storage, view_max_age=7)
-    assert again._views.max_age == timedelta(seconds=7)
+    assert (again, again._views.max_age) == (opened(local_storage, view_max_age=7), timedelta(seconds=7))
     with multiprocessing.get_context(start).Pool(1) as pool:
         found, processes = pool.apply(found_in, (opened(local_storage), "by-run"))
     assert found == wanted
@@ -358,8 +342,7 @@ def test_ages(storage, clock):
     made(storage)
     for age in (-1, float("nan"), float("inf"), "1m", True, timedelta(seconds=-1)):
         for open_at in (opened, lambda place, **options: MediaStore(place.url, **options)):
-            with pytest.raises(InvalidMediaError, match="view_max_age"):
-                open_at(storage, view_max_age=age)
+            raised(errors.InvalidMediaError, open_at, storage, match="view_max_age", view_max_age=age)
     options = {"storage_options": storage.options, "now": clock}
     store = MediaStore(storage.url, view_max_age=timedelta(seconds=30), **options)
     at_once = opened(storage, view_max_age=0)
@@ -403,10 +386,9 @@ def test_a_media_that_was_deleted_since_is_not_found_and_stored_again_it_is_anot
     store.delete_media(wanted[path])
     for way, look in LOOKS.items():
         fs._views._shown[os.getpid()]._made.rows._gone.clear()  # each way comes first
-        with pytest.raises(MediaNotFoundError) as caught:
-            look(fs, path, str(tmp_path / "x"))
-        assert caught.value.reference == path, way
-        assert wanted[path] in str(caught.value)
+        caught = raised(errors.MediaNotFoundError, look, fs, path, str(tmp_path / "x"))
+        assert caught.reference == path, way
+        assert wanted[path] in str(caught)
     # Since somebody looked it is shown no more, in no view.
     for other in others:
         assert not fs.exists(other)
@@ -417,8 +399,7 @@ def test_a_media_that_was_deleted_since_is_not_found_and_stored_again_it_is_anot
     again = store.store_media(MediaContent(data=b"other bytes", mime_type=each.mime_type), each.metadata)
     fs = opened(storage, view_max_age=0)
     assert not fs.exists(path)
-    with pytest.raises(MediaNotFoundError):
-        fs.cat_file(path)
+    raised(errors.MediaNotFoundError, fs.cat_file, path)
     assert again in {fs.info(found)["reference"] for found in fs.find("by-run")}
 
 
@@ -453,9 +434,8 @@ def test_a_media_that_was_overwritten_since_is_read_whole_and_no_part_of_another
         fs, path = written(storage)
         read(fs, path)
         opened(storage).pipe_file("runs/r1/table.csv", new)
-        with pytest.raises(StorageError, match="was overwritten since this view was made") as caught:
-            read(fs, path)
-        assert caught.value.reference == path
+        caught = raised(errors.StorageError, read, fs, path, match="was overwritten since this view was made")
+        assert caught.reference == path
         assert fs.info(path)["size"] == len(new)
         assert fs.cat_file(path, 0, fs.info(path)["size"]) == new
 
@@ -467,8 +447,7 @@ def test_a_version_of_the_same_size_is_told_by_its_token_and_while_that_is_too_y
             fs, path = written(storage)
         assert told_by == "time" or fs.cat_file(path, 4, 7) == b"old"
         opened(storage).pipe_file("runs/r1/table.csv", b"the new version")
-        with pytest.raises(StorageError, match="was overwritten"):
-            fs.cat_file(path, 4, 7)
+        raised(errors.StorageError, fs.cat_file, path, 4, 7, match="was overwritten")
         assert fs.cat_file(path, 4, 7) == b"new"
 
 

@@ -6,16 +6,8 @@ from datetime import UTC, datetime, timedelta
 import fsspec
 import pytest
 
-from fsmedia import (
-    BulkError,
-    HeldMediaError,
-    InvalidLayoutError,
-    InvalidMediaError,
-    InvalidReferenceError,
-    MediaContent,
-    MediaMetadata,
-    MediaStore,
-)
+from fsmedia import MediaContent, MediaMetadata, MediaStore, errors
+from tests.contract.specimens import raised
 from tests.filesystem.conftest import EVERYWHERE, OWN, PNG, TAKE, WRITE, files_in, made, opened, written
 
 
@@ -91,29 +83,24 @@ def test_rm_takes_sidecars_along_and_literal_names_literally(storage, fs):
     fs.pipe({"runs/r1/a[1].txt": b"1", "runs/r1/a1.txt": b"2", "runs/r1/sub/c.txt": b"3", "runs/r2/d.txt": b"4"})
     fs.rm("runs/r1/a[1].txt")
     assert fs.find("runs") == ["runs/r1/a1.txt", "runs/r1/sub/c.txt", "runs/r2/d.txt"]
-    with pytest.raises(IsADirectoryError):
-        fs.rm("runs/r1")
+    raised(IsADirectoryError, fs.rm, "runs/r1")
     fs.rm("runs/r1", recursive=True)
     assert media(storage) == {"runs/r2/d.txt", "runs/r2/d.txt.meta"}
-    with pytest.raises(FileNotFoundError):
-        fs.rm("runs/r1/a1.txt")
+    raised(FileNotFoundError, fs.rm, "runs/r1/a1.txt")
 
 
 @EVERYWHERE
 def test_create_only_takes_free_names(storage, fs):
     fs.pipe_file("runs/r1/x.txt", b"first", mode="create")
-    with pytest.raises(FileExistsError):
-        fs.pipe_file("runs/r1/x.txt", b"second", mode="create")
-    with pytest.raises(FileExistsError):
-        fs.open("runs/r1/x.txt", "xb")
+    raised(FileExistsError, fs.pipe_file, "runs/r1/x.txt", b"second", mode="create")
+    raised(FileExistsError, fs.open, "runs/r1/x.txt", "xb")
     written(fs, "runs/r1/y.txt", "xb", b"y")
     assert fs.exists("runs/r1/y.txt")
     # One that lost a race is refused at its end.
     file = fs.open("runs/r1/z.txt", "xb")
     file.write(b"late")
     fs.pipe_file("runs/r1/z.txt", b"early")
-    with pytest.raises(FileExistsError):
-        file.close()
+    raised(FileExistsError, file.close)
     found = {"runs/r1/x.txt": b"first", "runs/r1/y.txt": b"y", "runs/r1/z.txt": b"early"}
     assert fs.cat("runs/r1/*.txt") == found
 
@@ -121,8 +108,7 @@ def test_create_only_takes_free_names(storage, fs):
 def test_appending_rewrites_the_whole(storage, fs):
     written(fs, "runs/r1/x.txt", "ab", b"one")
     written(fs, "runs/r1/x.txt", "ab", b" two")
-    assert fs.cat_file("runs/r1/x.txt") == b"one two"
-    assert fs.info("runs/r1/x.txt", metadata=True)["size"] == 7
+    assert (fs.cat_file("runs/r1/x.txt"), fs.info("runs/r1/x.txt", metadata=True)["size"]) == (b"one two", 7)
 
 
 def test_nothing_appears_before_the_end_nor_after_an_error(storage, fs):
@@ -162,8 +148,7 @@ def test_reserved_and_impossible_names_are_refused(storage, fs, source):
     before = storage.contents()
     for path in IMPOSSIBLE:
         for call in WRITE.values():
-            with pytest.raises((InvalidReferenceError, InvalidLayoutError)):
-                call(fs, path, source)
+            raised((errors.InvalidReferenceError, errors.InvalidLayoutError), call, fs, path, source)
         assert storage.contents() == before, path
     assert fs.find("", withdirs=True) == ["runs", "runs/r2", OWN]
 
@@ -174,10 +159,8 @@ def test_a_root_without_a_store_is_refused_and_left_as_it_is(storage, source):
     fs = opened(storage)
     calls = [*((way, "runs/r2/y.txt") for way in WRITE.values()), *((way, OWN) for way in TAKE.values())]
     for call, name in [*calls, (lambda *_: fs.rmdir("runs/r2"), ""), (lambda *_: fs.mkdir("runs/r3"), "")]:
-        with pytest.raises(PermissionError, match=r"create\(\).*fsmedia init"):
-            call(fs, name, source)
-    assert storage.keys() == before
-    assert fs.cat_file(OWN) == b"somebody's"
+        raised(PermissionError, call, fs, name, source, match=r"create\(\).*fsmedia init")
+    assert (storage.keys(), fs.cat_file(OWN)) == (before, b"somebody's")
     made(storage)  # meanwhile: it is seen
     fs.pipe_file("runs/r2/y.txt", b"x")
     assert fs.cat_file("runs/r2/y.txt") == b"x"
@@ -186,12 +169,10 @@ def test_a_root_without_a_store_is_refused_and_left_as_it_is(storage, source):
 def test_what_is_read_only_or_too_large_leaves_nothing(storage):
     made(storage)
     before = storage.keys()
-    with pytest.raises(PermissionError, match="read-only"):
-        opened(storage, read_only=True).pipe_file("runs/r1/y.txt", b"x")
+    raised(PermissionError, opened(storage, read_only=True).pipe_file, "runs/r1/y.txt", b"x", match="read-only")
     fs = opened(storage, max_file_size=10)
     for write in (lambda name: written(fs, name, "wb", b"x" * 11), lambda name: fs.pipe_file(name, b"x" * 11)):
-        with pytest.raises(ValueError, match="max_file_size"):
-            write("runs/r1/y.txt")
+        raised(ValueError, write, "runs/r1/y.txt", match="max_file_size")
     assert storage.keys() == before
 
 
@@ -203,18 +184,14 @@ def test_attributes_never_make_a_media_unreadable(storage, fs):
     assert fs.getxattr("runs/r1/x.txt", "fsmedia.run_id") == "r1"
     assert {"user.color", "fsmedia.sha256", "fsmedia.mime_type"} <= set(fs.listxattr("runs/r1/x.txt"))
     assert json.loads(storage.read("runs/r1/x.txt.meta"))["xattrs"] == {"user.color": "red"}
-    with pytest.raises(PermissionError):
-        fs.setxattrs("runs/r1/x.txt", {"fsmedia.run_id": "r2"})
-    with pytest.raises(ValueError, match="user"):
-        fs.setxattrs("runs/r1/x.txt", {"color": "red"})
+    raised(PermissionError, fs.setxattrs, "runs/r1/x.txt", {"fsmedia.run_id": "r2"})
+    raised(ValueError, fs.setxattrs, "runs/r1/x.txt", {"color": "red"}, match="user")
     # A sidecar that can't be read again is one for ever: no attribute could be taken away, no policy would end it.
     for value in (float("nan"), [float("inf")], 10**5000, "x" * (4 * 2**20), "\udc80"):
-        with pytest.raises(InvalidMediaError):
-            fs.setxattrs("runs/r1/x.txt", {"user.b": value})
+        raised(errors.InvalidMediaError, fs.setxattrs, "runs/r1/x.txt", {"user.b": value})
         assert fs.getxattr("runs/r1/x.txt", "user.color") == "red"
     fs.removexattr("runs/r1/x.txt", "user.color")
-    with pytest.raises(KeyError):
-        fs.getxattr("runs/r1/x.txt", "user.color")
+    raised(KeyError, fs.getxattr, "runs/r1/x.txt", "user.color")
 
 
 def test_empty_folders_where_they_are_kept(storage, fs):
@@ -222,12 +199,10 @@ def test_empty_folders_where_they_are_kept(storage, fs):
     kept = fs._backend.keeps_folders
     assert fs.isdir("runs/r1/empty") == kept
     if kept:
-        with pytest.raises(FileExistsError):
-            fs.mkdir("runs/r1/empty")
+        raised(FileExistsError, fs.mkdir, "runs/r1/empty")
         assert "runs/r1/empty" in fs.find("runs", withdirs=True)
         fs.pipe_file("runs/r1/empty/x.txt", b"x")
-        with pytest.raises(OSError, match="not empty"):
-            fs.rmdir("runs/r1/empty")
+        raised(OSError, fs.rmdir, "runs/r1/empty", match="not empty")
         fs.rm_file("runs/r1/empty/x.txt")
         fs.rmdir("runs/r1/empty")
         assert not fs.exists("runs/r1/empty")
@@ -257,8 +232,7 @@ def test_no_client_takes_what_is_held(storage, source) -> None:
         if way in elsewhere:
             continue
         before = storage.contents()
-        with pytest.raises(HeldMediaError, match=r"case 7|is held"):
-            take(store.fs, "runs/r1/held.txt", source)
+        raised(errors.HeldMediaError, take, store.fs, "runs/r1/held.txt", source, match=r"case 7|is held")
         after = storage.contents()
         assert {key: after.get(key) for key in before} == before, way
         assert set(after) - set(before) <= {"runs/r1/free.txt", "runs/r1/free.txt.meta"}, way
@@ -276,11 +250,9 @@ def test_no_call_of_the_store_takes_what_is_held(storage) -> None:
     other = store.store_media(MediaContent.from_bytes(b"free", "text/plain"), MediaMetadata(run_id="r1"))
     store.hold(own, "case 7", who="auditors")
     assert store.info(own).hold == "case 7"
-    with pytest.raises(HeldMediaError, match="auditors: 'case 7'"):
-        store.delete_media(own)
-    with pytest.raises(BulkError) as caught:
-        store.delete_many([own, other])
-    assert isinstance(caught.value.errors[0], HeldMediaError)
+    raised(errors.HeldMediaError, store.delete_media, own, match="auditors: 'case 7'")
+    caught = raised(errors.BulkError, store.delete_many, [own, other])
+    assert isinstance(caught.errors[0], errors.HeldMediaError)
     report = store.enforce_policy()
     assert [(each.reference, each.reason) for each in report.skipped] == [(own, "held")]
     assert storage.read(own) == b"held"

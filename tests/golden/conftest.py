@@ -14,7 +14,7 @@ import pytest
 
 from fsmedia import MediaStore
 from tests.conftest import make_storage
-from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, LocalStorage, S3Storage, Storage
+from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, LocalStorage, Storage
 
 FOLDER = Path(__file__).with_name("promptkit")
 INDEX = ".dedup_index.json"
@@ -138,7 +138,6 @@ def adopt(name: str, storage_name: str, request: pytest.FixtureRequest, tmp_path
 
 def rclone_files(storage: Storage) -> LocalStorage:
     """Return the folder that rclone serves as this storage's bucket."""
-    assert isinstance(storage, S3Storage)
     return LocalStorage(LOCAL, str(storage.server.data_folder / storage.bucket))
 
 

@@ -21,6 +21,7 @@ import pytest
 
 from fsmedia import HeldMediaError, MediaNotFoundError, MediaStore
 from fsmedia.format import keys
+from tests.contract.specimens import raised
 from tests.storages import LOCAL, MEMORY, LocalStorage, MemoryStorage, Storage
 
 _NUMBERS = count(1)
@@ -116,9 +117,7 @@ def check(store: MediaStore, media: list[Media], *, old_names: bool) -> None:
             assert store.metadata(name).run_id == name.split("/")[1]
 
 
-def test_each_is_listed_and_read_under_its_old_names_and_new_ones(
-    stores: Iterator[tuple[Storage, list[Media], bool]],
-) -> None:
+def test_each_is_listed_and_read_under_its_old_names_and_new_ones(stores) -> None:
     for storage, media, shares in stores:
         before = storage.contents()
         check(opened(storage, read_only=True), media, old_names=shares)
@@ -126,16 +125,13 @@ def test_each_is_listed_and_read_under_its_old_names_and_new_ones(
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_who_deletes_by_an_old_name_deletes_the_media(
-    stores: Iterator[tuple[Storage, list[Media], bool]], many: bool
-) -> None:
+def test_who_deletes_by_an_old_name_deletes_the_media(stores, many: bool) -> None:
     """Under both names, where it has two: else the old one would answer again right after, with what was deleted."""
     for storage, media, shares in stores:
         store = opened(storage)
         going = [each for each in media if each.label != "held"]
         (held,) = (each.reference for each in media if each.label == "held")
-        with pytest.raises(HeldMediaError):
-            store.delete_media(held)
+        raised(HeldMediaError, store.delete_media, held)
         names = by_media(list(store.list()), media)
         # Where the settings do not say that media share, nobody looks for other names: a plain one still goes, and
         # one that is gone is refused by an error that tells the other.
@@ -161,15 +157,12 @@ def test_no_old_name_deletes_nothing_unheard(stores: Iterator[tuple[Storage, lis
         for each in media:
             if shares or each.reference in names[each.label] or storage.keys() >= {each.reference}:
                 continue
-            with pytest.raises(MediaNotFoundError) as caught:
-                store.delete_media(each.reference)
-            assert names[each.label][0] in str(caught.value)
+            caught = raised(MediaNotFoundError, store.delete_media, each.reference)
+            assert names[each.label][0] in str(caught)
 
 
 @pytest.mark.parametrize("shares", [False, True])
-def test_a_sync_brings_each_once(
-    stores: Iterator[tuple[Storage, list[Media], bool]], shares: bool, tmp_path: Path
-) -> None:
+def test_a_sync_brings_each_once(stores, shares: bool, tmp_path: Path) -> None:
     for storage, media, _ in stores:
         there = fresh(storage.name, tmp_path)
         source = opened(storage, read_only=True)

@@ -22,6 +22,7 @@ from fsmedia.format import wav
 from fsmedia.format.policy import KEEP_FOREVER, find_policy
 from fsmedia.models import RetentionPolicy, mime
 from tests.conftest import Clock
+from tests.contract.specimens import raised
 from tests.golden.conftest import vectors
 from tests.storages import LocalStorage
 
@@ -202,17 +203,15 @@ LONGER_HERE = {  # overflow int64 nanoseconds in Go, where they come out negativ
 
 
 def test_promptkits_answers_on_policy_names_and_extensions_are_ours() -> None:
-    assert len(vectors()["policy_names"]) == 49
-    assert len(vectors()["mime_types"]) == 34
+    assert (len(vectors()["policy_names"]), len(vectors()["mime_types"])) == (49, 34)
     accepted = {vector["name"] for vector in vectors()["policy_names"] if vector["error"] is None}
     assert accepted >= REFUSED_HERE | LONGER_HERE.keys()
     for vector in vectors()["policy_names"]:
         name = str(vector["name"])
         if vector["error"] is not None or name in REFUSED_HERE:
-            with pytest.raises(UnknownPolicyError) as info:
-                find_policy(name, {})
-            assert KEEP_FOREVER in info.value.next_step
-            assert str(info.value).isprintable()
+            info = raised(UnknownPolicyError, find_policy, name, {})
+            assert KEEP_FOREVER in info.next_step
+            assert str(info).isprintable()
             continue
         expected = LONGER_HERE.get(name) or timedelta(microseconds=int(str(vector["ns"])) // 1000)
         assert find_policy(name, {}) == RetentionPolicy(name=name, keep_for=expected)
@@ -225,7 +224,6 @@ def test_promptkits_answers_on_policy_names_and_extensions_are_ours() -> None:
             assert (found == ".bin") == (declared == "application/octet-stream")
         if vector.get("stored_hex"):
             form = wav.pcm_format(declared, None)
-            assert form is not None
             assert (wav.header(form, 4) + bytes([1, 2, 3, 4])).hex() == vector["stored_hex"]
         if vector["inferred_without_sidecar"]:
             assert mime.guess_from_name(f"x{vector['ext']}") == vector["inferred_without_sidecar"]

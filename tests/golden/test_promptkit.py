@@ -29,6 +29,7 @@ from fsmedia.storage import Exclusion
 from fsmedia.storage.local import LocalBackend
 from tests.catalogs import check, old_enough, snapshots
 from tests.conftest import make_storage
+from tests.contract.specimens import raised
 from tests.golden.conftest import (
     ARENA,
     ASIDE,
@@ -76,8 +77,7 @@ def test_ids_that_share_a_folder_stay_apart_and_nothing_else_is_a_reference(inde
     assert due == [indexed.item("png").reference]
     for wrong in (INDEX, f"{indexed.references[0]}.meta", "sessions", "sessions/id1", "../x", "a/../../x"):
         for call in (store.retrieve_media, store.info, store.delete_media):
-            with pytest.raises(InvalidReferenceError):
-                call(wrong)
+            raised(InvalidReferenceError, call, wrong)
     assert list(store.list()) == indexed.references
     assert indexed.lies(INDEX) == [True]
     moved = next(entry["raw_reference"] for entry in manifest()[BY_SESSION]["items"] if not entry["error"])
@@ -85,8 +85,7 @@ def test_ids_that_share_a_folder_stay_apart_and_nothing_else_is_a_reference(inde
     secret.write_bytes(b"not of this store")
     for outside in (moved, f"file://{moved}", str(secret), secret.as_uri(), f"{indexed.storage.url}-other/x.png"):
         for call in (store.retrieve_media, store.open, store.exists, store.delete_media):
-            with pytest.raises(InvalidReferenceError):
-                call(outside)
+            raised(InvalidReferenceError, call, outside)
     assert secret.exists()
 
 
@@ -120,8 +119,7 @@ def test_what_promptkit_wrote_reads_as_it_is_and_reading_changes_nothing(adopted
                 file.read(10)
         list(store.list(mime_type="image/*", since=datetime(2026, 1, 1, tzinfo=UTC)))
         for wrong in ("nothing/here.png", INDEX, f"{adopted.references[0]}.meta", ".fsmedia/store.json"):
-            with pytest.raises(MediaError):
-                store.retrieve_media(wrong)
+            raised(MediaError, store.retrieve_media, wrong)
     assert adopted.snapshot() == before
 
 
@@ -156,8 +154,7 @@ def check_views(adopted: Adopted, store: MediaStore) -> None:
         assert sorted(info["reference"] for info in found.values()) == adopted.references
         for path, info in found.items():
             item = items[info["reference"]]
-            assert path.split("/")[1] == escape_id(item.sidecar.get(mode.id_field) or "")
-            assert info["size"] == item.size
+            assert (path.split("/")[1], info["size"]) == (escape_id(item.sidecar.get(mode.id_field) or ""), item.size)
         data = {path: hashlib.sha256(each).hexdigest() for path, each in fs.cat(list(found)).items()}
         assert data == {path: items[info["reference"]].sha256 for path, info in found.items()}
 
@@ -178,9 +175,7 @@ def test_tab_and_newline_on_s3(request: pytest.FixtureRequest, tmp_path: Path, r
 
 # -- references --------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", STORES)
-def test_absolute_references_of_a_store_that_was_not_moved(
-    name: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
+def test_absolute_references_of_a_store_that_was_not_moved(name: str, request, tmp_path: Path) -> None:
     adopted = adopt(name, LOCAL, request, tmp_path)
     store = adopted.open()
     for item in adopted.items:
@@ -284,9 +279,7 @@ def test_what_goes_is_taken_out_of_promptkits_index_unless_it_is_damaged(indexed
 
 
 @pytest.mark.parametrize("how", [None, "by-session", "a delete"])
-def test_what_goes_of_an_arena_is_taken_out_of_an_index_of_relative_paths(
-    request: pytest.FixtureRequest, tmp_path: Path, how: str | None
-) -> None:
+def test_what_goes_of_an_arena_is_taken_out_of_an_index_of_relative_paths(request, tmp_path: Path, how) -> None:
     adopted = adopt(ARENA, LOCAL, request, tmp_path)
     first, second = adopted.items
     run = first.reference.split("/")[1]
@@ -469,10 +462,8 @@ def test_a_damaged_index_stops_a_delete_and_deletes_at_once_bring_no_entry_back(
     store, whole = indexed.open(), indexed.storage.read(INDEX)
     indexed.storage.write(INDEX, b'{"845197177bdc10fb1557ac71')
     before = indexed.snapshot()
-    with pytest.raises(StorageError, match="index"):
-        store.delete_media(indexed.references[0])
-    assert indexed.snapshot() == before
-    assert list(store.list()) == indexed.references
+    raised(StorageError, store.delete_media, indexed.references[0], match="index")
+    assert (indexed.snapshot(), list(store.list())) == (before, indexed.references)
     indexed.storage.write(INDEX, whole)
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(store.delete_media, [item.reference for item in indexed.items]))
@@ -480,9 +471,7 @@ def test_a_damaged_index_stops_a_delete_and_deletes_at_once_bring_no_entry_back(
 
 
 @pytest.mark.parametrize("failing", ["index", "sidecar", "bytes"])
-def test_the_index_goes_first(
-    failing: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_index_goes_first(failing: str, request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     adopted = adopt(BY_SESSION, LOCAL, request, tmp_path)
     item = adopted.item("png")
     broken = {"index": INDEX, "sidecar": f"{item.reference}.meta", "bytes": item.reference}[failing]
@@ -502,9 +491,8 @@ def test_the_index_goes_first(
     with monkeypatch.context() as patched:
         patched.setattr(LocalBackend, "_remove", removing)
         patched.setattr(LocalBackend, "stage", staging)
-        with pytest.raises(StorageError) as caught:
-            store.delete_media(item.reference)
-    assert item.reference in str(caught.value) or INDEX in str(caught.value)
+        caught = raised(StorageError, store.delete_media, item.reference)
+    assert item.reference in str(caught) or INDEX in str(caught)
     assert (item.sha256 in adopted.index()) == (failing == "index")
     # The bytes go before the sidecar: alone they would be a media again, one without policy.
     assert adopted.lies(item.reference, f"{item.reference}.meta") == [failing != "sidecar", True]
@@ -520,7 +508,6 @@ def test_the_index_goes_first(
 
 def test_the_order_on_the_wire(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     indexed = adopt(BY_SESSION, S3_MOTO, request, tmp_path)
-    assert isinstance(indexed.storage, ObjectStorage)
     item, store = indexed.item("png"), indexed.open()
     assert store._backend.exclusion is Exclusion.CONDITIONS  # asked once in a process
     with indexed.storage.counted() as requests:
@@ -601,8 +588,7 @@ def test_a_rebuilt_index_is_complete(begun: Adopted) -> None:
     assert {each.reference for key in sorted(begun.storage.keys()) if (each := keys.parse_due(key))} == due
     assert "missing-due" not in store.verify(repair=True).counts
     swept = begun.open(now=far).enforce_policy(now=FAR)
-    assert names(swept) == (due - known, due & known)
-    assert (swept.due_index, swept.examined) == ("complete", len(due))
+    assert (names(swept), (swept.due_index, swept.examined)) == ((due - known, due & known), ("complete", len(due)))
 
 
 def test_what_was_put_off_goes_as_soon_as_it_is_told(indexed: Adopted) -> None:
@@ -638,9 +624,7 @@ def test_each_goes_in_its_time(request: pytest.FixtureRequest, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("rebuilt", [False, True])
-def test_a_zero_time_counts_from_when_the_bytes_were_written(
-    rebuilt: bool, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
+def test_a_zero_time_counts_from_when_the_bytes_were_written(rebuilt: bool, request, tmp_path: Path) -> None:
     adopted = adopt(BY_RUN, LOCAL, request, tmp_path)
     store, reference = adopted.open(now=far), adopted.item("zero-timestamp").reference
     record, seen = store.info(reference), (Path(adopted.storage.url) / reference).stat()
@@ -648,7 +632,6 @@ def test_a_zero_time_counts_from_when_the_bytes_were_written(
     if rebuilt:
         store.verify(repair=True)
     end = record.expires_at
-    assert end is not None
     assert end > record.timestamp, "year 1 would be due at once"
     assert reference not in names(store.enforce_policy(now=end - timedelta(minutes=1)))[0]
     assert reference in names(store.enforce_policy(now=end + timedelta(minutes=1)))[0]

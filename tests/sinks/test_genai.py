@@ -24,8 +24,8 @@ from opentelemetry.util.genai.types import (
 from fsmedia import InvalidMediaError, MediaStore, StorageError
 from fsmedia.exchange.genai import StoreCompletionHook
 from fsmedia.exchange.uploader import UNTRACED
-from tests.contract.specimens import PNG, WAV
-from tests.sinks.conftest import run_installed
+from tests.clients.children import run_installed
+from tests.contract.specimens import PNG, WAV, raised
 from tests.transfers import synced
 
 MINUTE = timedelta(minutes=1)
@@ -161,8 +161,7 @@ def test_a_policy_of_the_store_holds(local_storage, exported):
 # -- trouble -------------------------------------------------------------------------------------------------------
 def test_a_store_that_can_not_be_made_is_told_at_once(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError):
-        StoreCompletionHook(tmp_path / "file" / "below")
+    raised(StorageError, StoreCompletionHook, tmp_path / "file" / "below")
 
 
 def test_storage_that_breaks_later_is_logged_and_breaks_nothing(local_storage, exported, tmp_path, caplog):
@@ -245,7 +244,6 @@ def test_a_content_type_is_checked_and_wins_over_the_name(local_storage):
     with store.fs.open("runs/r1/a.bin", "w", content_type="text/plain") as file:
         file.write("x")
     assert store.info("runs/r1/a.bin").mime_type == "text/plain"
-    with pytest.raises(InvalidMediaError):
-        store.fs.open("runs/r1/b.bin", "wb", content_type="text/plain\r\nX: y")
+    raised(InvalidMediaError, store.fs.open, "runs/r1/b.bin", "wb", content_type="text/plain\r\nX: y")
     with store.fs.open("runs/r1/a.bin", "rb", content_type="x") as file:
         assert file.read() == b"x"

@@ -10,8 +10,8 @@ from openinference.instrumentation._blob_upload import Blob, is_valid_reference_
 
 from fsmedia import MediaStore
 from fsmedia.exchange.openinference import StoreBlobUploader
+from tests.clients.children import run_installed
 from tests.contract.specimens import PNG
-from tests.sinks.conftest import run_installed
 
 KEY = "llm.input_messages.2.message.contents.1.message_content.image.image.url"
 PICTURE = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"

@@ -8,22 +8,10 @@ from datetime import timedelta
 import fsspec
 import pytest
 
-from fsmedia import (
-    BulkError,
-    Event,
-    HeldMediaError,
-    InvalidMediaError,
-    InvalidReferenceError,
-    MediaContent,
-    MediaFileSystem,
-    MediaMetadata,
-    MediaNotFoundError,
-    MediaStore,
-    StorageError,
-)
+from fsmedia import Event, MediaContent, MediaFileSystem, MediaMetadata, MediaStore, errors
 from fsmedia.core import telemetry
 from fsmedia.errors import without_secrets
-from tests.contract.specimens import PNG, R1, png
+from tests.contract.specimens import PNG, R1, png, raised
 
 WHOSE = MediaMetadata(run_id="r1", conversation_id="c1", session_id="s1", message_idx=3, part_idx=1)
 
@@ -81,13 +69,12 @@ def test_a_policy_a_hold_and_what_they_refuse(store, heard):
     reference = store.store_media(png(), R1)
     store.apply_policy(reference, "delete-after-5min")
     store.hold(reference, "a reason", who="me")
-    with pytest.raises(HeldMediaError) as raised:
-        store.delete_media(reference)
+    error = raised(errors.HeldMediaError, store.delete_media, reference)
     store.release(reference)
     assert names(heard) == ["media.stored", "media.policy_applied", "media.held", "media.store_error", "media.released"]
     assert {event.reference for event in heard} == {reference}
     refused = heard[3]
-    assert (refused.operation, refused.error_type, refused.error) == ("delete", "HeldMediaError", str(raised.value))
+    assert (refused.operation, refused.error_type, refused.error) == ("delete", "HeldMediaError", str(error))
 
 
 def test_shared_bytes_are_told_by_their_final_name_and_what_is_not_there_by_the_one_asked_for(open_store, heard):
@@ -96,8 +83,7 @@ def test_shared_bytes_are_told_by_their_final_name_and_what_is_not_there_by_the_
     assert [(event.reference, event.size_bytes) for event in heard] == [(each, len(PNG)) for each in references]
     heard.clear()
     for ask in (store.retrieve_media, store.info, store.metadata, store.hold):
-        with pytest.raises(MediaNotFoundError):
-            ask("runs/r1/nothing.png", *(["why"] if ask == store.hold else []))
+        raised(errors.MediaNotFoundError, ask, "runs/r1/nothing.png", *(["why"] if ask == store.hold else []))
     assert [(event.name, event.error_type, event.reference) for event in heard] == [
         ("media.store_error", "MediaNotFoundError", "runs/r1/nothing.png")
     ] * 4
@@ -127,8 +113,7 @@ def test_many_are_told_one_by_one_and_together(open_store, heard):
     assert told(call) == {"operation": "store_many", "count": 2, "failed": 1}
     assert call.duration > timedelta(0)
     heard.clear()
-    with pytest.raises(BulkError):
-        store.retrieve_many([references[0], "runs/r1/none.png"])
+    raised(errors.BulkError, store.retrieve_many, [references[0], "runs/r1/none.png"])
     assert names(heard) == ["media.retrieved", "media.store_error", "media.store_error"]
     assert [event.within for event in heard] == ["retrieve_many", "retrieve_many", None]
     assert (heard[0].size_bytes, heard[1].reference) == (len(PNG), "runs/r1/none.png")
@@ -164,8 +149,7 @@ def test_the_work_on_a_whole_store_is_told_and_urls_are_told_of_but_not_told(sto
     assert [(event.name, event.dry_run) for event in heard] == [("media.verified", True), ("media.verified", False)]
     heard.clear()
     if storage.name in ("memory", "gcs"):  # anonymous on GCS: nothing to sign with
-        with pytest.raises(StorageError):
-            store.get_url(reference)
+        raised(errors.StorageError, store.get_url, reference)
         assert only(heard).error_type == "StorageError"
         return
     url = store.get_url(reference)
@@ -176,11 +160,10 @@ def test_the_work_on_a_whole_store_is_told_and_urls_are_told_of_but_not_told(sto
 
 def test_strangers_urls_lose_their_secrets(store, heard):
     signed = "https://user:pass@bucket.test/x.png?X-Amz-Signature=5ec4e7#frag5ec4e7"
-    with pytest.raises(InvalidReferenceError) as raised:
-        store.retrieve_media(signed)
-    assert str(raised.value).startswith("https://bucket.test/x.png: the URL is not inside this store; ")
+    error = raised(errors.InvalidReferenceError, store.retrieve_media, signed)
+    assert str(error).startswith("https://bucket.test/x.png: the URL is not inside this store; ")
     event = only(heard)
-    assert event.reference == raised.value.reference == "https://bucket.test/x.png"
+    assert event.reference == error.reference == "https://bucket.test/x.png"
     assert not [secret for secret in ("pass", "5ec4e7") if secret in repr(event)]
     for text, safe in (
         ("runs/r1/x.png", "runs/r1/x.png"), ("a?b=c", "a?b=c"), ("at https://u:p@h/x?y=z, then", "at https://h/x then"),
@@ -241,8 +224,7 @@ def test_hooks_and_events_pickle_and_what_can_not_be_called_is_refused(local_sto
     with pytest.raises(AttributeError):
         event.reference = "other"
     for hooks in (print, [None], "abc", 5, [print, "x"]):
-        with pytest.raises(InvalidMediaError, match=r"hooks=\[function\]"):
-            MediaStore(local_storage.url, hooks=hooks)
+        raised(errors.InvalidMediaError, MediaStore, local_storage.url, match=r"hooks=\[function\]", hooks=hooks)
     fs = fsspec.filesystem("media", root=local_storage.url, hooks=[Kept()], skip_instance_cache=True)
     assert isinstance(fs, MediaFileSystem)
     again = pickle.loads(pickle.dumps(fs))
@@ -302,10 +284,8 @@ def test_copies_moves_and_what_is_not_there(fs, heard):
     fs.rm_file(A)
     assert drained(heard) == [("delete", A, len(PNG), None)]
     for ask in (fs.cat_file, fs.rm_file):
-        with pytest.raises(MediaNotFoundError):
-            ask(A)
-    with pytest.raises(FileNotFoundError):
-        fs.cat([A, B])
+        raised(errors.MediaNotFoundError, ask, A)
+    raised(FileNotFoundError, fs.cat, [A, B])
     assert {(each.name, each.error_type) for each in heard} == {("media.store_error", "MediaNotFoundError")}
 
 

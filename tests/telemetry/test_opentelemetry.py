@@ -13,7 +13,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from fsmedia import AsyncMediaStore, InvalidReferenceError, MediaMetadata, MediaNotFoundError, MediaStore
 from fsmedia.core import opentelemetry as ours
-from tests.contract.specimens import PNG, R1, png
+from tests.contract.specimens import PNG, R1, png, raised
 from tests.style.project import run_python
 
 WHOSE = MediaMetadata(run_id="r1", conversation_id="c1", session_id="s1")
@@ -43,12 +43,11 @@ def test_the_four_spans_of_the_peer_and_what_they_say(open_store, exported, stor
 
 def test_an_error_is_in_the_span_by_type_and_text_only(open_store, exported):
     store = open_store()
-    with pytest.raises(MediaNotFoundError) as raised:
-        store.retrieve_media("runs/r1/none.png")
+    error = raised(MediaNotFoundError, store.retrieve_media, "runs/r1/none.png")
     (span,) = exported.spans
     assert (span.status.status_code, span.attributes["error.type"]) == (StatusCode.ERROR, "MediaNotFoundError")
     (event,) = span.events
-    assert dict(event.attributes) == {"exception.type": "MediaNotFoundError", "exception.message": str(raised.value)}
+    assert dict(event.attributes) == {"exception.type": "MediaNotFoundError", "exception.message": str(error)}
 
 
 def tree(exported):
@@ -125,8 +124,7 @@ def test_measurements_of_operations(open_store, exported):
     references = store.store_many([(png(), R1)] * 3)
     store.delete_media(references[0])
     for _ in range(2):
-        with pytest.raises(MediaNotFoundError):
-            store.retrieve_media("runs/r1/none.png")
+        raised(MediaNotFoundError, store.retrieve_media, "runs/r1/none.png")
     points = exported.points()
     calls, moved, operation = points["media.operations"], points["media.bytes"], "media.operation"
     assert {point.attributes["media.url"] for point in calls} == {store.url}
@@ -192,8 +190,7 @@ def test_no_secret_is_ever_exported(moto_storage, heard, exported, caplog):
     url = store.get_url(reference)
     store.retrieve_media(reference).read_bytes()
     for wrong in (url, f"{store.url}/../{url}", "https://u:5ec4e7-pw@h/x?Signature=5ec4e7-sig"):
-        with pytest.raises(InvalidReferenceError):
-            store.info(wrong)
+        raised(InvalidReferenceError, store.info, wrong)
     store.delete_many([reference])
     signature = url.rpartition("Signature=")[2].partition("&")[0]
     assert len(signature) > 20
