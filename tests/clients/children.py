@@ -55,7 +55,6 @@ class Forks:
         )  # fmt: skip
 
     def run(self, program: str, words: tuple[object, ...], env: dict[str, str], cwd: Path) -> tuple[int, str, str]:
-        """Run a program, and return its exit code and what it printed."""
         job = {"program": program, "words": [str(word) for word in words], "env": env, "cwd": str(cwd)}
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
@@ -87,7 +86,6 @@ def run_installed(code: str, tmp_path: Path, **environment: str) -> str:
 
 
 def size_of(name: str, options: dict[str, Any], fs: Any) -> int:
-    """Return how many bytes a URL, or a path of a filesystem, has."""
     if fs is not None:
         return len(fs.cat_file(name))
     with fsspec.open(name, **options) as file:

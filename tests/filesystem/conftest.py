@@ -111,13 +111,11 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 @pytest.fixture
 def fs(storage: Storage) -> MediaFileSystem:
-    """Give the filesystem over each storage in turn, its store made."""
     made(storage)
     return opened(storage)
 
 
 @pytest.fixture
 def moto_fs(moto_storage: Storage) -> MediaFileSystem:
-    """Give the filesystem over a prefix in a bucket of moto, its store made."""
     made(moto_storage)
     return opened(moto_storage)

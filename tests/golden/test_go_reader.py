@@ -35,8 +35,7 @@ STRUCT = (
 )  # fmt: skip
 ORDER = [name for name, _, _ in STRUCT]
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
-MODES = {"by-run": ("runs", "run_id"), "by-session": ("sessions", "session_id")}
-MODES["by-conversation"] = ("conversations", "conversation_id")
+MODES = {f"by-{name}": (f"{name}s", f"{name}_id") for name in ("run", "session", "conversation")}
 PCM = bytes(range(256)) * 20
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\3\0\0\0\2\x08\2\0\0\0" + b"\0" * 40
 
@@ -63,10 +62,7 @@ def go_unmarshal(data: bytes) -> dict[str, Any]:
     assert isinstance(values, dict)
     known = {name: values[name] for name in ORDER if name in values}
     assert not {key for key in values if key not in known and key.casefold() in ORDER}, "Go would take it for ours"
-    for name, kind, _ in STRUCT:
-        if name not in known:
-            continue
-        value = known[name]
+    for value, kind in ((known[name], kind) for name, kind, _ in STRUCT if name in known):
         if kind == "string":
             assert isinstance(value, str)
             value.encode()
@@ -147,8 +143,7 @@ def test_go_reads_what_we_write(mode: str, local_storage: LocalStorage, tmp_path
         path = root / reference
         sidecar = Path(f"{path}.meta")
         assert reference.startswith(f"{folder}/")
-        assert path.is_file()
-        assert not path.is_symlink()
+        assert (path.is_file(), path.is_symlink()) == (True, False)
         assert [file.stat().st_mode & 0o7777 for file in (path, sidecar)] == [0o600, 0o600]
         check_form(sidecar.read_text("utf-8"))
         found = go_unmarshal(sidecar.read_bytes())
@@ -156,31 +151,20 @@ def test_go_reads_what_we_write(mode: str, local_storage: LocalStorage, tmp_path
         expected["mime_type"] = "audio/wav" if wav.is_raw(content.mime_type) else content.mime_type
         expected["policy_name"] = metadata.policy_name or content.policy_name
         expected["size_bytes"] = path.stat().st_size
-        moment = metadata.timestamp or clock()
-        assert datetime.fromisoformat(found.pop("timestamp")) == moment
-        del expected["timestamp"]
+        assert datetime.fromisoformat(found.pop("timestamp")) == (expected.pop("timestamp") or clock())
         optional = {name for name, _, omitted in STRUCT if omitted}
         assert found == {name: value for name, value in expected.items() if value or name not in optional}
         assert path.suffix == mime.extension_for(expected["mime_type"])
-    for path in root.rglob("*"):
-        if path.is_dir():
-            assert path.stat().st_mode & 0o7777 == 0o750, path
-    assert root.stat().st_mode & 0o7777 == 0o750
+    assert {path.stat().st_mode & 0o7777 for path in (root, *root.rglob("*")) if path.is_dir()} == {0o750}
 
 
-def test_gos_walk_meets_no_other_sidecars(local_storage: LocalStorage) -> None:
-    """PromptKit's enforcement reads every .meta below the root and deletes beside it."""
-    store = MediaStore(local_storage.url).create()
-    reference = store.store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id="r1"))
-    assert {key for key in local_storage.keys() if key.endswith(".meta")} == {f"{reference}.meta"}  # noqa: SIM118
-    store.delete_media(reference)
-    assert local_storage.keys() == {".fsmedia/store.json"}
-
-
-def test_media_that_go_took_away(local_storage: LocalStorage) -> None:
-    """PromptKit's delete removes bytes, then sidecar, then the empty folder; its enforcement may leave either."""
+def test_gos_walk_meets_no_other_sidecars_and_media_may_be_gone_that_go_took_away(local_storage: LocalStorage) -> None:
+    """Its delete removes bytes, then sidecar, then the empty folder; its enforcement may leave either."""
     store = MediaStore(local_storage.url)
     references = [store.store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id="r1")) for _ in range(3)]
+    # PromptKit's enforcement reads every .meta below the root and deletes beside it.
+    sidecars = {key for key in local_storage.keys() if key.endswith(".meta")}  # noqa: SIM118 - no dict
+    assert sidecars == {f"{reference}.meta" for reference in references}
     local_storage.remove(references[0])
     local_storage.remove(references[1])
     local_storage.remove(f"{references[1]}.meta")

@@ -425,7 +425,6 @@ def test_sweeps_keep_what_the_index_names_that_was_set_aside(indexed: Adopted) -
 
 def test_a_crash_while_the_index_is_set_aside_loses_no_entry(indexed: Adopted, monkeypatch: pytest.MonkeyPatch) -> None:
     store, before, first = indexed.open(), indexed.index(), indexed.items[0]
-
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):  # noqa: PT012
         patched.setattr(type(store._backend), "remove", Mock(side_effect=KeyboardInterrupt))
         store.delete_media(first.reference)
