@@ -38,52 +38,6 @@ for url in sys.argv[1:]:
     data = datasets.load_dataset("imagefolder", data_files=url, split="train")
     print("COLOR", data[0]["image"].getpixel((0, 0)))
 """
-
-
-def pictures(lab):
-    lab.fs.pipe({f"runs/r1/{kind}/{number}.png": PNG for kind in ("cat", "dog") for number in range(2)})
-
-
-def test_imagefolder_by_chain_and_streaming_by_environment(lab, run, tmp_path):
-    pictures(lab)
-    _, shown, said = run(FROM_FILES, tmp_path, lab.url("runs/r1/**/*.png"), OPTIONS=json.dumps(lab.options))
-    assert "ROWS 4 (8, 6)" in shown, said
-    _, shown, said = run(STREAM, "media://runs/r1/**/*.png", **lab.environment)
-    assert "ROWS 4" in shown, said
-
-
-def test_save_to_disk_works_by_environment_and_on_a_chain_is_refused_and_leaves_no_key(lab, run):
-    before = lab.server_keys()
-    code, _, said = run(SAVE, lab.url("runs/r1/data"), OPTIONS=json.dumps(lab.options))
-    assert code != 0
-    assert "no store at" in said
-    assert lab.server_keys() == before
-    code, _, said = run(SAVE, "media://runs/r1/data", OPTIONS="{}", **lab.environment)
-    assert code == 0, said
-    assert lab.fs.exists("runs/r1/data/dataset_info.json")
-
-
-def test_a_name_joined_onto_a_chain_is_refused_and_leaves_no_key(lab):
-    before = lab.server_keys()
-    joined = lab.url("runs/r1") + "/x.txt"
-    with pytest.raises(PermissionError, match="no store at"), fsspec.open(joined, "wb", **lab.options) as file:
-        file.write(b"x")
-    raised(ValueError, lab.fs.pipe_file, joined, b"x", match="another store")
-    assert lab.server_keys() == before
-
-
-def test_two_stores_named_by_chains_share_no_picture_in_the_cache(run, tmp_path):
-    """Its cache knows a picture by its URL: with a plain one, $FSMEDIA_URL decided, and the first store's was given."""
-    urls = []
-    for name, color in (("lab", "red"), ("prod", "blue")):
-        MediaStore(tmp_path / name).create().fs.pipe_file("runs/r1/x.png", painted(color))
-        urls.append(f"media://runs/r1/*.png::file://{tmp_path / name}")
-    _, shown, said = run(COLORS, *urls)
-    found = [line for line in shown.splitlines() if "COLOR" in line]
-    assert found == ["COLOR (255, 0, 0)", "COLOR (0, 0, 255)"], said
-
-
-# -- exports: every value is compared --------------------------------------------------------------------------
 COLUMNS = ("reference", "run_id", "message_idx", "provider_id", "mime_type", "size_bytes", "sha256", "text", "width")
 FOLDER = """
 import json, sys, hashlib, io
@@ -126,6 +80,48 @@ print("FOUND", json.dumps(found))
 """
 
 
+def pictures(lab):
+    lab.fs.pipe({f"runs/r1/{kind}/{number}.png": PNG for kind in ("cat", "dog") for number in range(2)})
+
+
+def test_imagefolder_by_chain_and_streaming_by_environment(lab, run, tmp_path):
+    pictures(lab)
+    _, shown, said = run(FROM_FILES, tmp_path, lab.url("runs/r1/**/*.png"), OPTIONS=json.dumps(lab.options))
+    assert "ROWS 4 (8, 6)" in shown, said
+    _, shown, said = run(STREAM, "media://runs/r1/**/*.png", **lab.environment)
+    assert "ROWS 4" in shown, said
+
+
+def test_save_to_disk_works_by_environment_and_on_a_chain_is_refused_and_leaves_no_key(lab, run):
+    before = lab.server_keys()
+    code, _, said = run(SAVE, lab.url("runs/r1/data"), OPTIONS=json.dumps(lab.options))
+    assert (code != 0, "no store at" in said, lab.server_keys()) == (True, True, before)
+    code, _, said = run(SAVE, "media://runs/r1/data", OPTIONS="{}", **lab.environment)
+    assert code == 0, said
+    assert lab.fs.exists("runs/r1/data/dataset_info.json")
+
+
+def test_a_name_joined_onto_a_chain_is_refused_and_leaves_no_key(lab):
+    before = lab.server_keys()
+    joined = lab.url("runs/r1") + "/x.txt"
+    with pytest.raises(PermissionError, match="no store at"), fsspec.open(joined, "wb", **lab.options) as file:
+        file.write(b"x")
+    raised(ValueError, lab.fs.pipe_file, joined, b"x", match="another store")
+    assert lab.server_keys() == before
+
+
+def test_two_stores_named_by_chains_share_no_picture_in_the_cache(run, tmp_path):
+    """Its cache knows a picture by its URL: with a plain one, $FSMEDIA_URL decided, and the first store's was given."""
+    urls = []
+    for name, color in (("lab", "red"), ("prod", "blue")):
+        MediaStore(tmp_path / name).create().fs.pipe_file("runs/r1/x.png", painted(color))
+        urls.append(f"media://runs/r1/*.png::file://{tmp_path / name}")
+    _, shown, said = run(COLORS, *urls)
+    found = [line for line in shown.splitlines() if "COLOR" in line]
+    assert found == ["COLOR (255, 0, 0)", "COLOR (0, 0, 255)"], said
+
+
+# -- exports: every value is compared --------------------------------------------------------------------------
 def found_by(run, program, *words, library="datasets"):
     _, shown, said = run(program, *words, library=library)
     assert "FOUND" in shown, said

@@ -48,7 +48,6 @@ print("LOG", json.dumps([log.status, log.location, log.eval.run_id, log.eval.eva
 
 ZSTANDARD = 93  # how inspect_ai packs by default
 
-
 DATA = {
     **{colour: ("image/png", painted(colour)) for colour in ("red", "blue", "green")},
     "sound": ("audio/wav", sound(0.1)),
@@ -57,6 +56,24 @@ DATA = {
 }
 URLS = {name: f"data:{kind};base64,{base64.b64encode(data).decode()}" for name, (kind, data) in DATA.items()}
 DIGESTS = {name: hashlib.sha256(data).hexdigest() for name, (_, data) in DATA.items()}
+# Which media a sample has: message, part, name, whether the model made it.
+PLACES = {
+    "draw/a/b": [(0, 1, "red", False), (0, 2, "sound", False), (1, 1, "blue", True), (2, 0, "green", True)],
+    "draw/2": [(0, 0, "paper", False), (0, 2, "film", False), (0, 3, "red", False), (1, 1, "blue", True),
+               (2, 0, "green", True)],
+}  # fmt: skip
+INSPECT = """
+import sys
+from inspect_ai import Task, eval
+from inspect_ai.dataset import Sample
+try:
+    task = Task(dataset=[Sample(input="hey", target="hey")])
+    logs = eval(task, model="mockllm/model", log_dir=sys.argv[1], display="none")
+except BaseException as error:
+    print("RAISED", repr(error), repr(error.__context__))
+    raise
+print("STATUS", logs[0].status, logs[0].location, logs[0].error)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -84,14 +101,6 @@ def log(request, evaluate):
 @pytest.fixture
 def store(memory_storage):
     return MediaStore(memory_storage.url)
-
-
-# Which media a sample has: message, part, name, whether the model made it.
-PLACES = {
-    "draw/a/b": [(0, 1, "red", False), (0, 2, "sound", False), (1, 1, "blue", True), (2, 0, "green", True)],
-    "draw/2": [(0, 0, "paper", False), (0, 2, "film", False), (0, 3, "red", False), (1, 1, "blue", True),
-               (2, 0, "green", True)],
-}  # fmt: skip
 
 
 def test_every_media_of_every_sample_is_taken_in_once(store, log):
@@ -201,20 +210,6 @@ def test_without_inspect_ai_the_error_names_the_package_and_nothing_else_loads_i
 
 
 # -- logs written into a store -------------------------------------------------------------------------------
-INSPECT = """
-import sys
-from inspect_ai import Task, eval
-from inspect_ai.dataset import Sample
-try:
-    task = Task(dataset=[Sample(input="hey", target="hey")])
-    logs = eval(task, model="mockllm/model", log_dir=sys.argv[1], display="none")
-except BaseException as error:
-    print("RAISED", repr(error), repr(error.__context__))
-    raise
-print("STATUS", logs[0].status, logs[0].location, logs[0].error)
-"""
-
-
 def test_inspect_ai_logs_by_environment_and_on_a_chain_is_refused_and_leaves_no_key(lab, run):
     before = lab.server_keys()
     code, told, said = run(INSPECT, lab.url("runs/logs"), library="inspect_ai", **lab.environment)

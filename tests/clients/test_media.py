@@ -23,6 +23,26 @@ from tests.clients.children import run_installed, size_of
 from tests.clients.conftest import Lab
 from tests.surfaces.specimens import sound
 
+ANYWHERE = """
+import pickle
+from upath import UPath
+path = UPath("media://@lab/runs/r1") / "a.txt"
+path.write_text("hey")
+assert [str(each) for each in path.parent.iterdir()] == ["media://@lab/runs/r1/a.txt"]
+assert UPath(str(path)) == pickle.loads(pickle.dumps(path)) == path
+assert UPath(str(path)).read_text() == "hey"
+assert path.stat().st_mtime > 0
+print(type(path).__module__, type(path).__name__)
+"""
+OPENS = """
+import fsspec, json, os, sys
+with fsspec.open(sys.argv[1], **json.loads(os.environ["OPTIONS"])) as file:
+    print(len(file.read()))
+"""
+SECTION = (Path(__file__).parents[2] / "README.md").read_text().split("## media://")[1].split("\n## ")[0]
+[CHAIN] = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+[LINES] = re.findall(r"```py\n(.*?)```", SECTION, re.DOTALL)
+
 
 def painted(colour: str | tuple[int, int, int]) -> bytes:
     """Return a small picture of one colour."""
@@ -74,19 +94,6 @@ def test_pyav_seeks_without_fetching_the_film(lab):
         assert 44 <= frame.time <= 46
     # Head and tail of the file and one place in it, in blocks of 256 KiB, not 4 MB.
     assert (requests["get"] <= 5, requests["head"]) == (True, 1), requests
-
-
-ANYWHERE = """
-import pickle
-from upath import UPath
-path = UPath("media://@lab/runs/r1") / "a.txt"
-path.write_text("hey")
-assert [str(each) for each in path.parent.iterdir()] == ["media://@lab/runs/r1/a.txt"]
-assert UPath(str(path)) == pickle.loads(pickle.dumps(path)) == path
-assert UPath(str(path)).read_text() == "hey"
-assert path.stat().st_mtime > 0
-print(type(path).__module__, type(path).__name__)
-"""
 
 
 def test_upath_finds_the_class_of_our_paths_and_warns_of_nothing(tmp_path):
@@ -151,13 +158,6 @@ def test_pool_of_processes(lab, start):
     assert by_url == by_fs == [0, 1, 2, 3]
 
 
-OPENS = """
-import fsspec, json, os, sys
-with fsspec.open(sys.argv[1], **json.loads(os.environ["OPTIONS"])) as file:
-    print(len(file.read()))
-"""
-
-
 def test_a_url_opens_in_a_process_that_only_has_fsspec(lab, run):
     content = MediaContent(data=PNG, mime_type="image/png")
     url = lab.store.media_url(lab.store.store_media(content, MediaMetadata(run_id="r1")))
@@ -178,11 +178,6 @@ def test_webdataset_by_its_registration_line(named):  # it has a use of its own 
 
 
 # -- the README's lines ---------------------------------------------------------------------------------------
-SECTION = (Path(__file__).parents[2] / "README.md").read_text().split("## media://")[1].split("\n## ")[0]
-[CHAIN] = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
-[LINES] = re.findall(r"```py\n(.*?)```", SECTION, re.DOTALL)
-
-
 def test_the_chain(lab):
     exec(CHAIN, {"MediaStore": MediaStore})
     assert MediaStore("memory://lab").info("runs/r1/table.csv").run_id == "r1"

@@ -124,7 +124,7 @@ def shown(request, labs):
     return labs[request.param]
 
 
-def test_pandas_and_duckdb_read_views(shown):
+def test_pandas_duckdb_pyarrow_and_dask_read_views(shown):
     for form in ("csv", "parquet"):
         [path] = shown.fs.glob(f"by-session/s1/0003_*.{form}")
         assert getattr(pd, f"read_{form}")(shown.store.media_url(path), storage_options=shown.options).equals(FRAME)
@@ -138,9 +138,6 @@ def test_pandas_and_duckdb_read_views(shown):
         assert connection.execute(query).fetchone() == (count,)
     names = connection.execute("select filename from read_blob('media://by-run/r1/*.png')").fetchall()
     assert sorted(name for (name,) in names) == [f"media://{path}" for path in shown.fs.glob("by-run/r1/*.png")]
-
-
-def test_pyarrow_and_dask_read_views(shown):
     folder = "by-day/2026-03-04/application/vnd.apache.parquet"
     assert ds.dataset(folder, filesystem=shown.fs, format="parquet").to_table().num_rows == 12
     frame = dd.read_csv(shown.url("by-session/s0/*.csv"), storage_options=shown.options)

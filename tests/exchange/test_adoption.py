@@ -23,6 +23,7 @@ from tests.storages import Storage
 
 FILES = {"r1/a.png": PNG, "r1/b.png": PNG, "r2/note": b"hello", "top.txt": b"top"}
 MEDIA = ("r1/a.png", "r1/b.png", "r2/note")
+EACH_FAULT = [Fault.CRASH_BEFORE, Fault.TORN, pytest.param(Fault.CRASH_AFTER, marks=pytest.mark.full)]
 
 
 def snapshot(top: Path) -> dict[str, tuple[int, int, int, bytes]]:
@@ -139,9 +140,6 @@ def test_a_file_that_is_written_meanwhile_is_no_media_yet(tree: Path, monkeypatc
     assert [each.reference for each in adopt_folder(tree).stored] == ["r1/a.png"]
 
 
-EACH_FAULT = [Fault.CRASH_BEFORE, Fault.TORN, pytest.param(Fault.CRASH_AFTER, marks=pytest.mark.full)]
-
-
 @pytest.mark.parametrize("fault", EACH_FAULT)
 def test_an_adoption_that_is_killed_goes_on(fault: Fault, tmp_path: Path) -> None:
     files = {"r1/a.png": PNG, "r2/note": b"hello"}
@@ -175,7 +173,7 @@ def test_adopting_keeps_what_a_client_of_the_live_store_writes_meanwhile(tmp_pat
     assert store.info("r1/a.png").policy_name == "retain-9days"
 
 
-def test_a_store_in_the_tree_is_left_alone(tree: Path) -> None:
+def test_a_store_in_the_tree_is_left_alone_and_no_tree_around_one_becomes_one(tree: Path) -> None:
     """Its media and sidecars were adopted as files of the outer one."""
     inner = MediaStore(tree / "labs" / "x")
     inner.store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id="r1"))
@@ -184,10 +182,8 @@ def test_a_store_in_the_tree_is_left_alone(tree: Path) -> None:
     report = adopt_folder(tree)
     assert {each.source: each.reason for each in report.skipped}["folder:labs/x/"].startswith("is another store's")
     assert ([each.reference for each in report.stored], snapshot(tree / "labs")) == (list(MEDIA), before)
-
-
-def test_no_tree_around_a_store_becomes_one(tree: Path) -> None:
-    MediaStore(tree / "x").create()
-    before = snapshot(tree)
-    raised(errors.StoreConflictError, adopt_folder, tree, match="around the store at")
-    assert snapshot(tree) == before
+    # No tree around a store becomes one.
+    MediaStore(tree.parent / "outer" / "x").create()
+    before = snapshot(tree.parent)
+    raised(errors.StoreConflictError, adopt_folder, tree.parent / "outer", match="around the store at")
+    assert snapshot(tree.parent) == before

@@ -32,6 +32,22 @@ FILES = {
 }  # fmt: skip
 
 MADE = 1_700_000_000
+MEASURED = """
+import sys
+from fsmedia import MediaStore, import_folder
+from tests.protocol.streaming_child import peak
+store = MediaStore("store", durability="rename")
+list(store.list())
+before = peak()
+report = import_folder(store, "tree")
+assert len(report.stored) == 1, report.failed
+print((peak() - before) // 2**20)
+"""
+CHILD = """
+import sys
+from fsmedia import MediaStore, import_folder
+import_folder(MediaStore(sys.argv[1]), sys.argv[2], progress=lambda count: print(count, flush=True))
+"""
 
 
 def plant(top: Path, files: dict[str, bytes] | None = None) -> Path:
@@ -168,15 +184,13 @@ def test_large_files_stream_in_one_pass_and_are_known_again(store: MediaStore, t
     assert import_folder(store, tree).unchanged == len(FILES) + 3
 
 
-def test_what_is_too_large_for_the_store_is_refused(memory_storage: Storage, tree: Path) -> None:
+def test_what_is_too_large_for_the_store_is_refused(memory: MediaStore, memory_storage: Storage, tree: Path) -> None:
     store = MediaStore(memory_storage.url, max_file_size=50)
     report = import_folder(store, tree)
     large = {f"folder:{name}" for name, data in FILES.items() if len(data) > 50}
     assert {each.source for each in report.failed} == large
     assert all("max_file_size" in str(each.error) for each in report.failed)
-
-
-def test_a_media_whose_sidecar_is_damaged_is_told(memory: MediaStore, memory_storage: Storage, tree: Path) -> None:
+    # A media whose sidecar is damaged is told.
     (reference,) = (each.reference for each in import_folder(memory, tree).stored if each.source == "folder:r1/a.png")
     memory_storage.write(f"{reference}.meta", b"{")
     assert reference in str(import_folder(memory, tree).failed[0].error)
@@ -243,19 +257,6 @@ def test_no_media_of_a_window_is_lost_from_the_report(memory: MediaStore, tree: 
     assert len(report.failed) == report.examined == len(FILES)
 
 
-MEASURED = """
-import sys
-from fsmedia import MediaStore, import_folder
-from tests.protocol.streaming_child import peak
-store = MediaStore("store", durability="rename")
-list(store.list())
-before = peak()
-report = import_folder(store, "tree")
-assert len(report.stored) == 1, report.failed
-print((peak() - before) // 2**20)
-"""
-
-
 def test_a_large_file_is_not_held_in_memory(tmp_path: Path) -> None:
     (tmp_path / "tree" / "r1").mkdir(parents=True)
     with (tmp_path / "tree" / "r1" / "large.bin").open("wb") as file:
@@ -313,13 +314,6 @@ def test_what_a_storage_refuses_is_told_and_stored_by_the_next_import(fault: Fau
         assert again.failed == ()
         # An answer that got lost may leave a media that the first report calls failed: it is known again.
         check(world)
-
-
-CHILD = """
-import sys
-from fsmedia import MediaStore, import_folder
-import_folder(MediaStore(sys.argv[1]), sys.argv[2], progress=lambda count: print(count, flush=True))
-"""
 
 
 @pytest.mark.parametrize("after", [150, *(pytest.param(each, marks=pytest.mark.full) for each in (70, 299))])

@@ -15,6 +15,28 @@ from tests.contract.specimens import raised
 from tests.exchange.arena import AGAIN, CALL, CALL_DIGEST, MAP_DIGEST, MAPS, PNG, inline, part, real, write
 from tests.storages import Storage
 
+SECRET = "root:x:0:0"
+NAMES_OUT = [
+    "../secret.png", "media/../../secret.png", "out/media/link.png", "media/up/secret.png", "media/pipe.png", "media",
+    "good.png", "/etc/passwd", "file:///etc/passwd", "s3://bucket/x/y.png", "media/good.png.meta",
+    "media/.fsmedia/store.json", "a/" * 70 + "good.png", "media/x\0.png", "", " ", "~/.ssh/id_rsa", 7,
+    ["media/good.png"], {"media": "good.png"},
+]  # fmt: skip
+WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
+    ({"mime_type": "image/png\r\nX-Evil: 1"}, "mime_type"), ({"mime_type": ["image/png"]}, "mime_type"),
+    ({"width": -1}, "width"), ({"width": "wide"}, "width"), ({"caption": "x" * 70_000}, "caption"),
+    ({"policy_name": "for ever"}, "for ever"), ({"policy_name": {"a": 1}}, "policy_name"),
+    ({"duration": 1e400}, "duration"),
+]  # fmt: skip
+SHAPES = [
+    "", "{", "[" * 100_000, '{"a":' * 100_000, "null", "[]", '"RunID"', "{}", '{"RunID": 7, "Messages": []}',
+    '{"RunID": "", "Messages": []}', '{"RunID": "r", "Messages": 7}', '{"RunID": "r", "Messages": {"parts": []}}',
+    '{"RunID": "r", "Messages": [7, null, "x", []]}',
+    '{"RunID": "r", "Messages": [{"parts": 7, "tool_result": 7}, {"parts": [7, null, {"type": "image"}]}]}',
+    '{"RunID": "r", "Messages": [{"parts": [{"type": "image", "media": 7}], "timestamp": "soon"}]}',
+    '{"RunID": "r", "Messages": [], "MediaOutputs": {"a": 1}}', "\xff\xfe",
+]  # fmt: skip
+
 
 def by_place(store: MediaStore, run: str) -> dict[tuple[int, int], MediaRecord]:
     return {(each.message_idx, each.part_idx): each for each in map(store.info, store.list(run_id=run))}
@@ -149,15 +171,6 @@ def test_promptkits_own_store_is_not_imported_into_itself(tmp_path: Path) -> Non
 
 
 # -- strangers' results: nothing outside the folder is read, and the rest goes on --------------------------------
-SECRET = "root:x:0:0"
-NAMES_OUT = [
-    "../secret.png", "media/../../secret.png", "out/media/link.png", "media/up/secret.png", "media/pipe.png", "media",
-    "good.png", "/etc/passwd", "file:///etc/passwd", "s3://bucket/x/y.png", "media/good.png.meta",
-    "media/.fsmedia/store.json", "a/" * 70 + "good.png", "media/x\0.png", "", " ", "~/.ssh/id_rsa", 7,
-    ["media/good.png"], {"media": "good.png"},
-]  # fmt: skip
-
-
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     """A folder of results beside a secret."""
@@ -202,30 +215,12 @@ def test_wrong_base64_is_refused_and_not_quoted(memory: MediaStore, out: Path, d
     assert str(data) not in str(failure.error)
 
 
-WRONG_FIELDS: list[tuple[dict[str, Any], str]] = [
-    ({"mime_type": "image/png\r\nX-Evil: 1"}, "mime_type"), ({"mime_type": ["image/png"]}, "mime_type"),
-    ({"width": -1}, "width"), ({"width": "wide"}, "width"), ({"caption": "x" * 70_000}, "caption"),
-    ({"policy_name": "for ever"}, "for ever"), ({"policy_name": {"a": 1}}, "policy_name"),
-    ({"duration": 1e400}, "duration"),
-]  # fmt: skip
-
-
 def test_wrong_fields_are_refused_one_by_one(memory: MediaStore, out: Path) -> None:
     write(out, "r", [*(inline(**media) for media, _ in WRONG_FIELDS), inline()])
     report = import_promptarena(memory, out)
     assert [each.source for each in report.stored] == [f"promptarena:r#Messages/0/parts/{len(WRONG_FIELDS)}"]
     for failure, (_, said) in zip(sorted(report.failed, key=lambda each: each.source), WRONG_FIELDS, strict=True):
         assert said in str(failure.error)
-
-
-SHAPES = [
-    "", "{", "[" * 100_000, '{"a":' * 100_000, "null", "[]", '"RunID"', "{}", '{"RunID": 7, "Messages": []}',
-    '{"RunID": "", "Messages": []}', '{"RunID": "r", "Messages": 7}', '{"RunID": "r", "Messages": {"parts": []}}',
-    '{"RunID": "r", "Messages": [7, null, "x", []]}',
-    '{"RunID": "r", "Messages": [{"parts": 7, "tool_result": 7}, {"parts": [7, null, {"type": "image"}]}]}',
-    '{"RunID": "r", "Messages": [{"parts": [{"type": "image", "media": 7}], "timestamp": "soon"}]}',
-    '{"RunID": "r", "Messages": [], "MediaOutputs": {"a": 1}}', "\xff\xfe",
-]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", SHAPES)

@@ -21,6 +21,16 @@ from tests.filesystem.children import round_trip
 from tests.filesystem.conftest import made, opened
 from tests.servers import HOST, RcloneServer, free_port, packaged_binary
 
+FORMS = {
+    "root": lambda: fsspec.open("media://x", root="rel/m"),
+    "url": lambda: fsspec.open("media://x", url="file://rel/m"),
+    "chain": lambda: fsspec.open("media://x::rel/m"),
+    "environment": lambda: fsspec.open("media://x"),
+    "name": lambda: fsspec.open("media://@lab/x"),
+    "configured name": lambda: fsspec.open("media://@other/x"),
+    "given name": lambda: fsspec.open("media://@third/x", stores={"third": "rel/m"}),
+}
+
 
 @pytest.fixture
 def store(memory_storage):
@@ -37,24 +47,18 @@ def test_entry_point_finds_it_without_importing_what_it_does_not_need():
     assert done.stdout.strip() == "MediaFileSystem set()"
 
 
-def test_by_chain(store):
+def test_by_chain_by_option_and_by_environment_and_what_changes_there_is_seen(store, monkeypatch):
     fs, path = fsspec.url_to_fs(f"media://runs/r1/x.txt::{store.url}")
     assert isinstance(fs, MediaFileSystem)
     assert (path, fs.cat_file(path)) == ("runs/r1/x.txt", b"hey")
     assert fs.unstrip_protocol(path) == f"media://runs/r1/x.txt::{store.url}"
     assert fs.cat_file(fs.unstrip_protocol(path)) == b"hey"
     assert fsspec.url_to_fs(f"media://::{store.url}")[1] == ""
-
-
-def test_by_option(store):
     for name in ("root", "url"):
         fs = fsspec.filesystem("media", **{name: store.url})
         assert fs.cat_file("media://runs/r1/x.txt") == b"hey"
         assert fs.unstrip_protocol("runs/r1/x.txt") == "media://runs/r1/x.txt"
     raised(ValueError, fsspec.filesystem, "media", match="FSMEDIA_URL")
-
-
-def test_by_environment_and_what_changes_there_is_seen(store, monkeypatch):
     monkeypatch.setenv("FSMEDIA_URL", store.url)
     assert fsspec.open("media://runs/r1/x.txt").open().read() == b"hey"
     MediaStore(f"{store.url}-2").create()
@@ -122,16 +126,12 @@ def test_a_store_takes_media_urls_wherever_a_reference_is_and_none_of_other_stor
         assert file.read() == store.fs.cat_file(url) == store.retrieve_media(url).read_bytes() == b"hey"
 
 
-def test_equal_filesystems_are_equal_after_a_pickle(storage):
+def test_equal_filesystems_are_equal_after_a_pickle_which_has_the_name_of_the_entry_point(storage):
     fs = opened(storage)
     again = pickle.loads(pickle.dumps(fs))
     assert (again, hash(again)) == (fs, hash(fs))
     assert fsspec.AbstractFileSystem.from_json(fs.to_json())._backend.url == fs._backend.url
-
-
-def test_the_class_is_written_under_the_name_that_the_entry_point_has(memory_storage):
-    """Stored JSON and pickles outlive the module that a class happens to be in."""
-    fs = opened(memory_storage)
+    # Stored JSON and pickles outlive the module that a class happens to be in.
     assert fs.to_dict()["cls"] == "fsmedia.filesystem:MediaFileSystem"
     assert b"cfsmedia.filesystem\nMediaFileSystem\n" in pickle.dumps(fs, protocol=0)
     [entry] = metadata.entry_points(group="fsspec.specs", name="media")
@@ -201,17 +201,6 @@ def test_a_store_on_a_host_is_read_by_its_own_url(ftp, tmp_path):
 
 
 # -- which folder a relative root means, and which secrets a root may show ---------------------------------------
-FORMS = {
-    "root": lambda: fsspec.open("media://x", root="rel/m"),
-    "url": lambda: fsspec.open("media://x", url="file://rel/m"),
-    "chain": lambda: fsspec.open("media://x::rel/m"),
-    "environment": lambda: fsspec.open("media://x"),
-    "name": lambda: fsspec.open("media://@lab/x"),
-    "configured name": lambda: fsspec.open("media://@other/x"),
-    "given name": lambda: fsspec.open("media://@third/x", stores={"third": "rel/m"}),
-}
-
-
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     places = [tmp_path / name for name in "ab"]

@@ -40,6 +40,10 @@ OWN = "runs/r1/0000_00_u01m836r9g7eygaqez4kbe8w012.png"
 FSSPEC_LEAVES_ITS_CACHE_OPEN = pytest.mark.filterwarnings(
     "ignore:unclosed file:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
+ODD_NAMES = (
+    "runs/r1//x.png", "runs//r2/x.png", "//x.png", "runs/r1/a::b.png", "runs/a::b/x.png", "runs/r1/./x.png",
+    "runs/r1/x?versionId=3",
+)  # fmt: skip
 
 
 def stored(storage, run="r1", data=b"hey", settings=None, **fields):
@@ -104,7 +108,7 @@ def test_parts(storage, fs):
         assert fs.cat_file("runs/r1/empty.txt") == fs.cat_file("runs/r1/empty.txt", 0, 5) == file.read() == b""
 
 
-def test_missing_files_and_folders(storage, fs):
+def test_missing_files_and_folders_and_the_arguments_of_find(storage, fs):
     fs.pipe_file("runs/r1/x.txt", b"x")
     for call in (fs.cat_file, fs.open, fs.info, fs.ls, fs.ukey, fs.rm_file):
         raised(errors.MediaNotFoundError, call, "runs/r1/no.txt")
@@ -113,9 +117,7 @@ def test_missing_files_and_folders(storage, fs):
     assert fs.find("runs/no") == []
     assert fs.find("runs/r1/x.txt") == fs.ls("runs/r1/x.txt", detail=False) == ["runs/r1/x.txt"]
     assert fs.cat(["runs/r1/x.txt", "runs/r1/no.txt"], on_error="omit") == {"runs/r1/x.txt": b"x"}
-
-
-def test_find_knows_its_arguments(storage, fs):
+    fs.rm("runs/r1/x.txt")
     fs.pipe({"runs/r1/a.txt": b"1", "runs/r1/sub/b.txt": b"2", "runs/r2/c.txt": b"3"})
     files, folders = ["runs/r1/a.txt", "runs/r1/sub/b.txt", "runs/r2/c.txt"], ["runs/r1", "runs/r2"]
     assert fs.find("runs", maxdepth=2) == ["runs/r1/a.txt", "runs/r2/c.txt"]
@@ -371,12 +373,6 @@ def test_times_are_numbers_as_those_of_local_files(storage, fs, tmp_path: Path) 
         assert abs(info["mtime"] - local["mtime"]) < 300
 
 
-ODD_NAMES = (
-    "runs/r1//x.png", "runs//r2/x.png", "//x.png", "runs/r1/a::b.png", "runs/a::b/x.png", "runs/r1/./x.png",
-    "runs/r1/x?versionId=3",
-)  # fmt: skip
-
-
 @EVERYWHERE
 def test_a_foreign_name_that_no_reference_can_have_is_not_listed(storage, fs, tmp_path: Path) -> None:
     """One such name, and no folder could be copied or read as a whole; `d` was listed in `d` on S3 and GCS."""
@@ -475,7 +471,9 @@ def test_coroutines_take_by_position_what_those_of_fsspec_take(fs, tmp_path):
     assert fs.find("") == ["put/top.txt"]
 
 
-def test_a_cat_takes_as_long_as_it_needs_and_a_read_of_the_store_as_it_may(rclone_storage):
+def test_a_cat_takes_as_long_as_it_needs_a_read_of_the_store_as_it_may_and_one_request_no_thread(
+    rclone_storage,
+):
     """`cat` of one large media ended at the timeout of small requests, and some of `MediaStore.read` at none."""
     made(rclone_storage)
     opened(rclone_storage).pipe_file("runs/r1/x.txt", b"hey")
@@ -485,13 +483,8 @@ def test_a_cat_takes_as_long_as_it_needs_and_a_read_of_the_store_as_it_may(rclon
         hurried = open_backend(rclone_storage.url, rclone_storage.options, timeout=brief)
         with pytest.raises(errors.StorageError, match="no answer in time"):
             records.read_found(hurried, "runs/r1/x.txt", None, None, verify_reads=verify_reads)
-
-
-def test_reads_of_one_request_take_no_thread(rclone_storage):
-    """Two changes of threads took a quarter of the time of a small read, of which bulk calls make thousands."""
-    made(rclone_storage)
-    fs = opened(rclone_storage)
-    fs.pipe_file("runs/r1/x.txt", b"hey")
+    # Two changes of threads took a quarter of the time of a small read, of which bulk calls make thousands.
+    fs = opened(rclone_storage, skip_instance_cache=True)
     assert sync(fs.loop, fs._cat_file, "runs/r1/x.txt", bulk=True) == b"hey"
     assert fs.cat_ranges(["runs/r1/x.txt"], [1], [3]) == [b"ey"]
     assert fs._workers is None

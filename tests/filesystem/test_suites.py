@@ -17,6 +17,10 @@ from tests.filesystem.conftest import made, opened
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE
 
 NUMBERS = count(1)
+SUITES = ("Copy", "Get", "Put", "Open", "Pipe")
+# Trees are copied, got and put alike on all object stores; views and bulk calls are asked what a get gives there, too.
+# What each does its own way, a PUT on a condition, is what "Open" and "Pipe" ask for. rclone answers in the least time.
+FULL = {(what, name) for what in ("Copy", "Get", "Put") for name in (S3_MOTO, GCS, S3_RCLONE)} - {("Put", S3_RCLONE)}
 
 
 class Fixtures(abstract.AbstractFixtures):
@@ -49,10 +53,6 @@ class Fixtures(abstract.AbstractFixtures):
         return self.name in (LOCAL, MEMORY)
 
 
-SUITES = ("Copy", "Get", "Put", "Open", "Pipe")
-# Trees are copied, got and put alike on all object stores; views and bulk calls are asked what a get gives there, too.
-# What each does its own way, a PUT on a condition, is what "Open" and "Pipe" ask for. rclone answers in the least time.
-FULL = {(what, name) for what in ("Copy", "Get", "Put") for name in (S3_MOTO, GCS, S3_RCLONE)} - {("Put", S3_RCLONE)}
 for _name in (MEMORY, LOCAL, S3_RCLONE, S3_MOTO, GCS):
     for _what in SUITES:
         _title = f"Test{_what}On{_name.title().replace('-', '')}"

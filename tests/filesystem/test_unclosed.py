@@ -36,6 +36,22 @@ from tests.storages import LOCAL, MEMORY, S3_RCLONE
 
 storage = storages(LOCAL, MEMORY, of=())
 UNPACK = {"gzip": gzip.decompress, "bz2": bz2.decompress, "xz": lzma.decompress}
+ENDS = """
+import os, sys
+from fsmedia import MediaStore
+fs = MediaStore(sys.argv[1]).fs
+file = fs.open("runs/r1/x.txt", "wb")
+file.write(b"whole bytes")
+if sys.argv[2] == "fork":
+    child = os.fork()
+    if not child:
+        del file
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not fs.exists("runs/r1/x.txt")
+    file.write(b", all of them")
+    file.close()
+"""
 
 
 # -- text and compression over a media: all of it is stored, or nothing ------------------------------------------
@@ -273,24 +289,6 @@ def test_a_coroutine_that_never_awaited_the_close_is_told(fs) -> None:
     with pytest.warns(ResourceWarning, match="'a'.* 4 bytes are not stored"):
         left_open(asyncio.run, write())
     assert fs.find("") == []
-
-
-ENDS = """
-import os, sys
-from fsmedia import MediaStore
-fs = MediaStore(sys.argv[1]).fs
-file = fs.open("runs/r1/x.txt", "wb")
-file.write(b"whole bytes")
-if sys.argv[2] == "fork":
-    child = os.fork()
-    if not child:
-        del file
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-    assert not fs.exists("runs/r1/x.txt")
-    file.write(b", all of them")
-    file.close()
-"""
 
 
 @pytest.mark.parametrize("end", ["exit", "fork"])

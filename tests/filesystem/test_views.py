@@ -36,6 +36,51 @@ FIELDS = {"by-session": "session_id", "by-conversation": "conversation_id", "by-
 MODES = tuple(FIELDS)
 INNER = re.compile(r"\.[0-9]+-[0-9a-f]{64}-[0-9a-z]{26}")
 HOSTILE = ["a/../b", "..", ".fsmedia", "by-run", "é 💥", "x" * 300, "50%~_", "*[a]?", "~_"]
+NAMES = [*MODES, *VIEWS]
+EACH_WAY = [
+    # Each storage in three ways, the quickest in six.
+    pytest.param(name, mode, shared, marks=[] if name in (MEMORY, LOCAL, S3_RCLONE) else pytest.mark.full)
+    for name in ALL_STORAGES
+    for mode in MODES
+    for shared in (False, True)
+    if name == MEMORY or shared is (mode == "by-session")
+]
+WAYS = (
+    WRITE
+    | TAKE
+    | {
+        "touch again": lambda fs, path, _: fs.touch(path, truncate=False),
+        "rm the view": lambda fs, path, _: fs.rm(path.partition("/")[0], recursive=True),
+        "rmdir": lambda fs, path, _: fs.rmdir(path.partition("/")[0]),
+        "mkdir below": lambda fs, path, _: fs.mkdir(f"{path}-folder"),
+        "makedirs above": lambda fs, path, _: fs.makedirs(path.rpartition("/")[0], exist_ok=True),
+        "setxattrs": lambda fs, path, _: fs.setxattrs(path, {"user.a": 1}),
+        "policy": lambda fs, path, _: fs.setxattrs(path, {"fsmedia.policy_name": "retain-1days"}),
+        "removexattr": lambda fs, path, _: fs.removexattr(path, "user.a"),
+    }
+)
+LOOKS = {
+    "cat_file": lambda fs, path, _: fs.cat_file(path),
+    "a part": lambda fs, path, _: fs.cat_file(path, 1, 2),
+    "cat": lambda fs, path, _: fs.cat([path]),
+    "cat_ranges": lambda fs, path, _: fs.cat_ranges([path], [0], [2], on_error="raise"),
+    "open": lambda fs, path, _: fs.open(path),
+    "get_file": lambda fs, path, local: fs.get_file(path, local),
+    "get": lambda fs, path, local: fs.get(path, local),
+    "info": lambda fs, path, _: fs.info(path, metadata=True),
+    "metadata": lambda fs, path, _: fs.metadata(path),
+    "getxattr": lambda fs, path, _: fs.getxattr(path, "fsmedia.run_id"),
+    "cp": lambda fs, path, _: fs.cp_file(path, "runs/r9/x.txt"),
+    "head": lambda fs, path, _: fs.head(path, 2),
+}
+NUMBERS = count(1)
+PATTERNS = [
+    "by-run/*", "by-run/*/", "by-run/**", "by-run/**/*.png", "by-run/*/*.txt", "by-run/r1/*", "by-run/r[0-9]/*",
+    "by-run/r?/*_00_*", "by-run/none*", "by-day/*/image/png/*", "by-day/**/png/*", "by-day/2026-03-0[45]/*",
+    "by-day/*/*", "by-session/a~2fb/*", "by-session/{r1,a~2fb}/*", "all_of-it/000[0-3]*.*", "all_of-it/**",
+    "by-run/r~5b1~5d~2a~3f/*",
+]  # fmt: skip
+GOT = ["by-run", "by-run/", "by-day/2026-03-04", "by-run/r1/*.txt", "by-session/*", "all_of-it"]
 
 
 class Media(NamedTuple):
@@ -91,17 +136,6 @@ def expected(stored: dict[str, Media]) -> dict[str, str]:
 
 def below(paths: dict[str, Any], folder: str) -> list[str]:
     return sorted(path for path in paths if path.startswith(f"{folder}/"))
-
-
-NAMES = [*MODES, *VIEWS]
-EACH_WAY = [
-    # Each storage in three ways, the quickest in six.
-    pytest.param(name, mode, shared, marks=[] if name in (MEMORY, LOCAL, S3_RCLONE) else pytest.mark.full)
-    for name in ALL_STORAGES
-    for mode in MODES
-    for shared in (False, True)
-    if name == MEMORY or shared is (mode == "by-session")
-]
 
 
 @pytest.mark.parametrize(("storage", "mode", "deduplicate"), EACH_WAY, indirect=["storage"])
@@ -163,22 +197,6 @@ def test_what_is_not_there(storage):
         assert (fs.isdir(folder), fs.isfile(folder)) == (True, False)
         for look in (fs.cat_file, fs.open, fs.metadata):
             raised(IsADirectoryError, look, folder)
-
-
-WAYS = (
-    WRITE
-    | TAKE
-    | {
-        "touch again": lambda fs, path, _: fs.touch(path, truncate=False),
-        "rm the view": lambda fs, path, _: fs.rm(path.partition("/")[0], recursive=True),
-        "rmdir": lambda fs, path, _: fs.rmdir(path.partition("/")[0]),
-        "mkdir below": lambda fs, path, _: fs.mkdir(f"{path}-folder"),
-        "makedirs above": lambda fs, path, _: fs.makedirs(path.rpartition("/")[0], exist_ok=True),
-        "setxattrs": lambda fs, path, _: fs.setxattrs(path, {"user.a": 1}),
-        "policy": lambda fs, path, _: fs.setxattrs(path, {"fsmedia.policy_name": "retain-1days"}),
-        "removexattr": lambda fs, path, _: fs.removexattr(path, "user.a"),
-    }
-)
 
 
 def test_writes_are_refused_and_change_nothing(storage, tmp_path):
@@ -359,22 +377,6 @@ def test_ages(storage, clock):
 
 
 # -- while media change, and requests ---------------------------------------------------------------------------
-LOOKS = {
-    "cat_file": lambda fs, path, _: fs.cat_file(path),
-    "a part": lambda fs, path, _: fs.cat_file(path, 1, 2),
-    "cat": lambda fs, path, _: fs.cat([path]),
-    "cat_ranges": lambda fs, path, _: fs.cat_ranges([path], [0], [2], on_error="raise"),
-    "open": lambda fs, path, _: fs.open(path),
-    "get_file": lambda fs, path, local: fs.get_file(path, local),
-    "get": lambda fs, path, local: fs.get(path, local),
-    "info": lambda fs, path, _: fs.info(path, metadata=True),
-    "metadata": lambda fs, path, _: fs.metadata(path),
-    "getxattr": lambda fs, path, _: fs.getxattr(path, "fsmedia.run_id"),
-    "cp": lambda fs, path, _: fs.cp_file(path, "runs/r9/x.txt"),
-    "head": lambda fs, path, _: fs.head(path, 2),
-}
-
-
 @pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "deduplicated"])
 def test_a_media_that_was_deleted_since_is_not_found_and_stored_again_it_is_another(storage, deduplicate, tmp_path):
     store, stored = filled(storage, deduplicate=deduplicate)
@@ -582,9 +584,6 @@ def test_many_threads_read_views(storage):
 
 
 # -- as a filesystem in memory that holds the same files ---------------------------------------------------------
-NUMBERS = count(1)
-
-
 class Pair:
     """A store's filesystem, and one in memory with the same files as the views show."""
 
@@ -635,7 +634,7 @@ def paths(pair: Pair) -> list[str]:
     return [*files, *sorted(folders), "by-run/none", "by-day/2026-03-04/image/none/x", f"{files[0]}/below"]
 
 
-def test_looks_and_listings(pair):
+def test_looks_listings_and_walks(pair):
     for path in paths(pair):
         for what in ("exists", "isdir", "isfile", "info", *(["size"] if pair.fs.isfile(path) else [])):
             pair.agree(what, path)
@@ -650,8 +649,6 @@ def test_looks_and_listings(pair):
         ):  # fmt: skip
             pair.agree("find", path, **options)
 
-
-def test_walks(pair):
     def walked(fs: Any, path: str, **options: Any) -> list[Any]:
         found = fs.walk(path, **options)
         return sorted((pair._cut(top), sorted(folders), sorted(names)) for top, folders, names in found)
@@ -662,23 +659,12 @@ def test_walks(pair):
                 assert walked(pair.fs, path, **options) == walked(pair.raw, f"{pair.root}/{path}", **options)
 
 
-PATTERNS = [
-    "by-run/*", "by-run/*/", "by-run/**", "by-run/**/*.png", "by-run/*/*.txt", "by-run/r1/*", "by-run/r[0-9]/*",
-    "by-run/r?/*_00_*", "by-run/none*", "by-day/*/image/png/*", "by-day/**/png/*", "by-day/2026-03-0[45]/*",
-    "by-day/*/*", "by-session/a~2fb/*", "by-session/{r1,a~2fb}/*", "all_of-it/000[0-3]*.*", "all_of-it/**",
-    "by-run/r~5b1~5d~2a~3f/*",
-]  # fmt: skip
-
-
-def test_patterns(pair):
+def test_patterns_and_bytes(pair):
     for pattern in PATTERNS:
         for options in ({}, {"detail": True}, {"maxdepth": 1} if "**" in pattern else {}):
             pair.agree("glob", pattern, **options)
         pair.agree("expand_path", pattern)
         pair.agree("expand_path", pattern, recursive=True)
-
-
-def test_bytes(pair):
     for path, data in list(pair.files.items())[::3]:
         for part in ((None, None), (0, 3), (2, None), (None, 4), (-3, None), (None, -2), (1, -1), (5, 5), (0, 99)):
             pair.agree("cat_file", path, *part)
@@ -689,9 +675,6 @@ def test_bytes(pair):
         with pair.fs.open(path) as file:
             found = (file.read(2), file.seek(-2, 2), file.read(), file.size)
         assert found == (data[:2], len(data) - 2, data[-2:], len(data))
-
-
-GOT = ["by-run", "by-run/", "by-day/2026-03-04", "by-run/r1/*.txt", "by-session/*", "all_of-it"]
 
 
 def test_getting(pair, tmp_path):

@@ -10,6 +10,14 @@ from fsmedia import MediaContent, MediaMetadata, MediaStore, errors
 from tests.contract.specimens import raised
 from tests.filesystem.conftest import EVERYWHERE, OWN, PNG, TAKE, WRITE, files_in, made, opened, written
 
+IMPOSSIBLE = [
+    ".fsmedia/store.json", ".FSMEDIA/x", "runs/r1/x.meta", "@lab/x.txt", "runs//x.txt", "runs/../x.txt", "n" * 251,
+    ".dedup_index.json", "runs/a::b.txt", "media://runs/x.txt::memory://elsewhere", "media://@other/x.txt",
+    # What no listing would show.
+    "x.meta/y", "x.meta", "a/.fsmedia/x", "a/.fsmedia", "a/.FSMedia/x", "a/.FSMedia", f"a/.tmp-u{'a' * 26}/x",
+    f"a/.tmp-u{'a' * 26}", "a/x.meta/b/y", "a/x.meta/b",
+]  # fmt: skip
+
 
 @pytest.fixture
 def source(tmp_path) -> str:
@@ -105,18 +113,15 @@ def test_create_only_takes_free_names(storage, fs):
     assert fs.cat("runs/r1/*.txt") == found
 
 
-def test_appending_rewrites_the_whole(storage, fs):
+def test_appending_rewrites_the_whole_and_nothing_appears_before_the_end(storage, fs):
     written(fs, "runs/r1/x.txt", "ab", b"one")
     written(fs, "runs/r1/x.txt", "ab", b" two")
     assert (fs.cat_file("runs/r1/x.txt"), fs.info("runs/r1/x.txt", metadata=True)["size"]) == (b"one two", 7)
-
-
-def test_nothing_appears_before_the_end_nor_after_an_error(storage, fs):
-    """What nobody closes is stored when it is collected: see test_unclosed.py."""
+    # Nothing appears before the end, nor after an error; what nobody closes is stored, see test_unclosed.py.
     before = storage.keys()
-    with pytest.raises(ZeroDivisionError), fs.open("runs/r1/x.txt", "wb") as file:  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), fs.open("runs/r1/y.txt", "wb") as file:  # noqa: PT012
         file.write(b"half")
-        assert not fs.exists("runs/r1/x.txt")
+        assert not fs.exists("runs/r1/y.txt")
         raise ZeroDivisionError
     assert storage.keys() == before
 
@@ -132,15 +137,6 @@ def test_transactions_commit_at_their_end_or_not_at_all(storage, fs):
         raise ZeroDivisionError
     assert fs.find("runs") == ["runs/r1/a.txt", "runs/r1/b.txt"]
     assert media(storage) == {"runs/r1/a.txt", "runs/r1/a.txt.meta", "runs/r1/b.txt", "runs/r1/b.txt.meta"}
-
-
-IMPOSSIBLE = [
-    ".fsmedia/store.json", ".FSMEDIA/x", "runs/r1/x.meta", "@lab/x.txt", "runs//x.txt", "runs/../x.txt", "n" * 251,
-    ".dedup_index.json", "runs/a::b.txt", "media://runs/x.txt::memory://elsewhere", "media://@other/x.txt",
-    # What no listing would show.
-    "x.meta/y", "x.meta", "a/.fsmedia/x", "a/.fsmedia", "a/.FSMedia/x", "a/.FSMedia", f"a/.tmp-u{'a' * 26}/x",
-    f"a/.tmp-u{'a' * 26}", "a/x.meta/b/y", "a/x.meta/b",
-]  # fmt: skip
 
 
 def test_reserved_and_impossible_names_are_refused(storage, fs, source):

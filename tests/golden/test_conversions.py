@@ -122,6 +122,13 @@ def test_each_is_listed_and_read_under_its_old_names_and_new_ones(stores) -> Non
         before = storage.contents()
         check(opened(storage, read_only=True), media, old_names=shares)
         assert storage.contents() == before, "reading wrote"
+        # No old name deletes nothing unheard, also where the settings lost that media share.
+        names = by_media(list(opened(storage).list()), media)
+        for each in media:
+            if shares or each.reference in names[each.label] or storage.keys() >= {each.reference}:
+                continue
+            error = raised(MediaNotFoundError, opened(storage).delete_media, each.reference)
+            assert names[each.label][0] in str(error)
 
 
 @pytest.mark.parametrize("many", [False, True])
@@ -147,18 +154,6 @@ def test_who_deletes_by_an_old_name_deletes_the_media(stores, many: bool) -> Non
             assert store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True).failed == ()
         left = {key.split("/")[1] for key in storage.keys()}  # noqa: SIM118
         assert left <= {"store.json", "references", "locks"}, storage.keys()
-
-
-def test_no_old_name_deletes_nothing_unheard(stores: Iterator[tuple[Storage, list[Media], bool]]) -> None:
-    """Also where the settings lost that media share."""
-    for storage, media, shares in stores:
-        store = opened(storage)
-        names = by_media(list(store.list()), media)
-        for each in media:
-            if shares or each.reference in names[each.label] or storage.keys() >= {each.reference}:
-                continue
-            caught = raised(MediaNotFoundError, store.delete_media, each.reference)
-            assert names[each.label][0] in str(caught)
 
 
 @pytest.mark.parametrize("shares", [False, True])

@@ -38,6 +38,15 @@ RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\
 MODES = {f"by-{name}": (f"{name}s", f"{name}_id") for name in ("run", "session", "conversation")}
 PCM = bytes(range(256)) * 20
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\3\0\0\0\2\x08\2\0\0\0" + b"\0" * 40
+REFUSED_HERE = {  # PromptKit takes these: 0, negative, and what would overflow a Python duration too
+    "delete-after-0min", "delete-after--5min", "retain-0days", "retain--1days", "retain-0hours", "retain--2hours",
+    "retain-9223372036854775807days", "retain--9223372036854775808days",
+}  # fmt: skip
+LONGER_HERE = {  # overflow int64 nanoseconds in Go, where they come out negative or short; here they mean what they say
+    "retain-106752days": timedelta(days=106752), "retain-213503days": timedelta(days=213503),
+    "retain-213504days": timedelta(days=213504), "retain-2562048hours": timedelta(hours=2562048),
+    "delete-after-153722868min": timedelta(minutes=153722868),
+}  # fmt: skip
 
 
 class Fraction(float):
@@ -175,17 +184,6 @@ def test_gos_walk_meets_no_other_sidecars_and_media_may_be_gone_that_go_took_awa
 
 
 # -- PromptKit's answers and ours ---------------------------------------------------------------------------
-REFUSED_HERE = {  # PromptKit takes these: 0, negative, and what would overflow a Python duration too
-    "delete-after-0min", "delete-after--5min", "retain-0days", "retain--1days", "retain-0hours", "retain--2hours",
-    "retain-9223372036854775807days", "retain--9223372036854775808days",
-}  # fmt: skip
-LONGER_HERE = {  # overflow int64 nanoseconds in Go, where they come out negative or short; here they mean what they say
-    "retain-106752days": timedelta(days=106752), "retain-213503days": timedelta(days=213503),
-    "retain-213504days": timedelta(days=213504), "retain-2562048hours": timedelta(hours=2562048),
-    "delete-after-153722868min": timedelta(minutes=153722868),
-}  # fmt: skip
-
-
 def test_promptkits_answers_on_policy_names_and_extensions_are_ours() -> None:
     assert (len(vectors()["policy_names"]), len(vectors()["mime_types"])) == (49, 34)
     accepted = {vector["name"] for vector in vectors()["policy_names"] if vector["error"] is None}

@@ -5,22 +5,12 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
-from fsmedia import (
-    EnforcementReport,
-    InvalidReferenceError,
-    MediaContent,
-    MediaError,
-    MediaMetadata,
-    MediaRecord,
-    MediaStore,
-    OrganizationMode,
-    StorageError,
-    SyncReport,
-)
+from fsmedia import MediaContent, MediaMetadata, MediaStore, OrganizationMode, errors
 from fsmedia.core import promptkit
 from fsmedia.format import keys
 from fsmedia.format.keys import VIEWS
@@ -51,6 +41,8 @@ KEPT_FOR = {
     "retain-7days": timedelta(days=7), "retain-30days": timedelta(days=30),
 }  # fmt: skip
 ID_FIELDS = ("run_id", "conversation_id", "session_id", "provider_id")
+FAR = datetime(2040, 1, 1, tzinfo=UTC)
+"""Long after all that PromptKit's stores and these tests write."""
 
 
 def without(index: dict[str, str], *gone: Item) -> dict[str, str]:
@@ -77,7 +69,7 @@ def test_ids_that_share_a_folder_stay_apart_and_nothing_else_is_a_reference(inde
     assert due == [indexed.item("png").reference]
     for wrong in (INDEX, f"{indexed.references[0]}.meta", "sessions", "sessions/id1", "../x", "a/../../x"):
         for call in (store.retrieve_media, store.info, store.delete_media):
-            raised(InvalidReferenceError, call, wrong)
+            raised(errors.InvalidReferenceError, call, wrong)
     assert list(store.list()) == indexed.references
     assert indexed.lies(INDEX) == [True]
     moved = next(entry["raw_reference"] for entry in manifest()[BY_SESSION]["items"] if not entry["error"])
@@ -85,7 +77,7 @@ def test_ids_that_share_a_folder_stay_apart_and_nothing_else_is_a_reference(inde
     secret.write_bytes(b"not of this store")
     for outside in (moved, f"file://{moved}", str(secret), secret.as_uri(), f"{indexed.storage.url}-other/x.png"):
         for call in (store.retrieve_media, store.open, store.exists, store.delete_media):
-            raised(InvalidReferenceError, call, outside)
+            raised(errors.InvalidReferenceError, call, outside)
     assert secret.exists()
 
 
@@ -119,11 +111,11 @@ def test_what_promptkit_wrote_reads_as_it_is_and_reading_changes_nothing(adopted
                 file.read(10)
         list(store.list(mime_type="image/*", since=datetime(2026, 1, 1, tzinfo=UTC)))
         for wrong in ("nothing/here.png", INDEX, f"{adopted.references[0]}.meta", ".fsmedia/store.json"):
-            raised(MediaError, store.retrieve_media, wrong)
+            raised(errors.MediaError, store.retrieve_media, wrong)
     assert adopted.snapshot() == before
 
 
-def check_record(item: Item, record: MediaRecord) -> None:
+def check_record(item: Item, record) -> None:
     said = {"conversation_id": "", "session_id": "", "provider_id": "", "policy_name": None, **item.sidecar}
     for name in (*ID_FIELDS, "message_idx", "part_idx", "policy_name"):
         assert getattr(record, name) == said[name], item.label
@@ -298,8 +290,8 @@ def target(adopted: Adopted, request: pytest.FixtureRequest, tmp_path: Path) -> 
     return make_storage(MEMORY if adopted.storage.name == LOCAL else LOCAL, request, tmp_path / "target")
 
 
-def brought(adopted: Adopted, target: Storage, **wishes: object) -> SyncReport:
-    return adopted.open(read_only=True).sync_to(target.url, storage_options=target.options, **wishes)  # type: ignore[arg-type]
+def brought(adopted: Adopted, target: Storage, **wishes: Any):
+    return adopted.open(read_only=True).sync_to(target.url, storage_options=target.options, **wishes)
 
 
 def test_all_files_come_as_they_are(adopted: Adopted, target: Storage) -> None:
@@ -461,7 +453,7 @@ def test_a_damaged_index_stops_a_delete_and_deletes_at_once_bring_no_entry_back(
     store, whole = indexed.open(), indexed.storage.read(INDEX)
     indexed.storage.write(INDEX, b'{"845197177bdc10fb1557ac71')
     before = indexed.snapshot()
-    raised(StorageError, store.delete_media, indexed.references[0], match="index")
+    raised(errors.StorageError, store.delete_media, indexed.references[0], match="index")
     assert (indexed.snapshot(), list(store.list())) == (before, indexed.references)
     indexed.storage.write(INDEX, whole)
     with ThreadPoolExecutor(8) as threads:
@@ -483,14 +475,14 @@ def test_the_index_goes_first(failing: str, request, tmp_path: Path, monkeypatch
 
     def staging(backend: LocalBackend, key: str) -> object:
         if key == broken:
-            raise StorageError("the disk fails", key=key)
+            raise errors.StorageError("the disk fails", key=key)
         return stage(backend, key)
 
     store = adopted.open()
     with monkeypatch.context() as patched:
         patched.setattr(LocalBackend, "_remove", removing)
         patched.setattr(LocalBackend, "stage", staging)
-        caught = raised(StorageError, store.delete_media, item.reference)
+        caught = raised(errors.StorageError, store.delete_media, item.reference)
     assert item.reference in str(caught) or INDEX in str(caught)
     assert (item.sha256 in adopted.index()) == (failing == "index")
     # The bytes go before the sidecar: alone they would be a media again, one without policy.
@@ -519,8 +511,6 @@ def test_the_order_on_the_wire(request: pytest.FixtureRequest, tmp_path: Path) -
 
 
 # -- sweeps: PromptKit wrote no due index, unknown policies, zero times, and shared media -----------------------
-FAR = datetime(2040, 1, 1, tzinfo=UTC)
-"""Long after all that PromptKit's stores and these tests write."""
 begun = adopted_on({BY_RUN: (LOCAL,), BY_SESSION: (S3_MOTO,), ARENA: (MEMORY,)}, full=())
 """Each store of PromptKit's, each on another storage: which does not matter here."""
 
@@ -540,7 +530,7 @@ def shared_in(adopted: Adopted) -> set[str]:
     return {item.reference for item in adopted.items if any(path.endswith(f"/{item.reference}") for path in paths)}
 
 
-def names(report: EnforcementReport) -> tuple[set[str], set[str]]:
+def names(report) -> tuple[set[str], set[str]]:
     """Return what was deleted and what was skipped, each once."""
     assert report.failed == ()
     for part in (report.deleted, report.skipped):
@@ -548,16 +538,12 @@ def names(report: EnforcementReport) -> tuple[set[str], set[str]]:
     return {each.reference for each in report.deleted}, {each.reference for each in report.skipped}
 
 
-def test_a_dry_run_plans_and_changes_nothing(begun: Adopted) -> None:
-    before, known = begun.snapshot(), shared_in(begun)
+def test_a_sweep_plans_and_changes_nothing_or_reads_all_and_keeps_what_may_be_shared(begun: Adopted) -> None:
+    due, known, before = expiring(begun), shared_in(begun), begun.snapshot()
     report = begun.open().enforce_policy(now=FAR, dry_run=True)
-    assert names(report) == (expiring(begun) - known, expiring(begun) & known)
+    assert names(report) == (due - known, due & known)
     assert (report.due_index, report.dry_run, report.examined) == ("partial", True, len(begun.items))
     assert begun.snapshot() == before
-
-
-def test_a_sweep_reads_all_and_keeps_what_may_be_shared(begun: Adopted) -> None:
-    due, known = expiring(begun), shared_in(begun)
     index = begun.storage.read(INDEX) if known else b""
     report = begun.open(now=far).enforce_policy(now=FAR)
     assert (names(report), report.due_index) == ((due - known, due & known), "partial")
@@ -590,7 +576,7 @@ def test_a_rebuilt_index_is_complete(begun: Adopted) -> None:
     assert (names(swept), (swept.due_index, swept.examined)) == ((due - known, due & known), ("complete", len(due)))
 
 
-def test_what_was_put_off_goes_as_soon_as_it_is_told(indexed: Adopted) -> None:
+def test_what_was_put_off_goes_as_soon_as_it_is_told_and_an_unknown_policy_lets_nothing_go(indexed: Adopted) -> None:
     """The sweep that skipped it moved its entry to the next day: whoever reads that report and insists waits no day."""
     store, due = indexed.open(now=far), expiring(indexed)
     store.verify(repair=True)
@@ -600,6 +586,10 @@ def test_what_was_put_off_goes_as_soon_as_it_is_told(indexed: Adopted) -> None:
     assert names(store.enforce_policy(now=FAR, delete_shared=True, dry_run=True))[0] == skipped
     assert names(store.enforce_policy(now=FAR, delete_shared=True))[0] == skipped
     assert not due & set(store.list())
+    reference = indexed.item("unknown-policy").reference
+    assert store.info(reference).policy_name == "keep-forever"
+    store.apply_policy(reference, "retain-1days")
+    assert reference in names(store.enforce_policy(now=FAR, delete_shared=True))[0]
 
 
 def test_each_goes_in_its_time(request: pytest.FixtureRequest, tmp_path: Path) -> None:
@@ -634,16 +624,6 @@ def test_a_zero_time_counts_from_when_the_bytes_were_written(rebuilt: bool, requ
     assert end > record.timestamp, "year 1 would be due at once"
     assert reference not in names(store.enforce_policy(now=end - timedelta(minutes=1)))[0]
     assert reference in names(store.enforce_policy(now=end + timedelta(minutes=1)))[0]
-
-
-def test_an_unknown_policy_lets_nothing_go(indexed: Adopted) -> None:
-    reference = indexed.item("unknown-policy").reference
-    store = indexed.open(now=far)
-    store.verify(repair=True)
-    store.enforce_policy(now=FAR, delete_shared=True)
-    assert store.info(reference).policy_name == "keep-forever"
-    store.apply_policy(reference, "retain-1days")
-    assert reference in names(store.enforce_policy(now=FAR, delete_shared=True))[0]
 
 
 def test_the_first_write_leaves_the_index_partial(indexed: Adopted) -> None:

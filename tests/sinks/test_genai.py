@@ -31,6 +31,15 @@ from tests.transfers import synced
 MINUTE = timedelta(minutes=1)
 PICTURE, UNTYPED = BlobPart("image/png", "image", PNG), BlobPart(None, "image", PNG)
 SOUND = f"data:audio/wav;base64,{base64.b64encode(WAV).decode()}"
+PROGRAM = """
+from opentelemetry.util.genai.completion_hook import load_completion_hook
+from opentelemetry.util.genai.types import InputMessage, TextPart
+for store in ("", "store"):
+    os.environ.update({"FSMEDIA_URL": store} if store else {})
+    hook = load_completion_hook()
+    print("HOOK", type(getattr(hook, "_wrapped", hook)).__name__)
+    hook.on_completion(inputs=[InputMessage("user", [TextPart("hello")])], outputs=[], system_instruction=[])
+"""
 
 
 def opened(storage, **settings):
@@ -180,17 +189,6 @@ def test_strange_types_stay_inline_and_what_is_no_message_breaks_nothing(local_s
     hook.shutdown()
     assert "a completion was not kept" in caplog.text
     assert len(list(opened(local_storage).list())) == before + 1
-
-
-PROGRAM = """
-from opentelemetry.util.genai.completion_hook import load_completion_hook
-from opentelemetry.util.genai.types import InputMessage, TextPart
-for store in ("", "store"):
-    os.environ.update({"FSMEDIA_URL": store} if store else {})
-    hook = load_completion_hook()
-    print("HOOK", type(getattr(hook, "_wrapped", hook)).__name__)
-    hook.on_completion(inputs=[InputMessage("user", [TextPart("hello")])], outputs=[], system_instruction=[])
-"""
 
 
 def test_a_program_names_the_hook_in_its_environment_and_runs_on_where_that_names_no_store(tmp_path):

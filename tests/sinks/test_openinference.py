@@ -15,6 +15,13 @@ from tests.contract.specimens import PNG
 KEY = "llm.input_messages.2.message.contents.1.message_content.image.image.url"
 PICTURE = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
 MINUTE = timedelta(minutes=1)
+PROGRAM = """
+from openinference.instrumentation import TraceConfig
+from openinference.instrumentation._blob_upload import Blob
+uploader = TraceConfig().blob_uploader
+print(type(uploader).__name__)
+if uploader: print(uploader.upload(Blob(b"\\x89PNG\\r\\n\\x1a\\n", "image/png")))
+"""
 
 
 def traced(uploader, exported, value=PICTURE):
@@ -44,29 +51,18 @@ def test_a_picture_of_a_span(storage, exported):
     assert isinstance(uploader, BlobUploader)
 
 
-def test_what_is_refused_is_redacted(local_storage, exported, caplog):
+def test_what_is_refused_is_redacted_and_strange_keys_are_taken(local_storage, exported, caplog):
     uploader = StoreBlobUploader(local_storage.url)
     assert traced(uploader, exported, PICTURE.replace("image/png", "image/p ng")).attributes[KEY] == REDACTED_VALUE
     uploader.shutdown()
     assert traced(uploader, exported).attributes[KEY] == REDACTED_VALUE
     assert "dropped, the sink was shut down" in caplog.text
-
-
-def test_strange_attribute_keys(local_storage):
+    # Strange keys of attributes are no matter.
     uploader = StoreBlobUploader(local_storage.url)
     keys = [None, "", "a.b", f"llm.output_messages.{10**30}.message", "_messages.-1."]
     urls = [uploader.upload(Blob(PNG, "image/png", attribute_key=key)) for key in keys]
     uploader.shutdown()
     assert [MediaStore(local_storage.url).info(url).message_idx for url in urls] == [0] * len(keys)
-
-
-PROGRAM = """
-from openinference.instrumentation import TraceConfig
-from openinference.instrumentation._blob_upload import Blob
-uploader = TraceConfig().blob_uploader
-print(type(uploader).__name__)
-if uploader: print(uploader.upload(Blob(b"\\x89PNG\\r\\n\\x1a\\n", "image/png")))
-"""
 
 
 def test_a_program_that_names_the_uploader_in_its_environment(tmp_path):

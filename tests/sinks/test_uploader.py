@@ -14,6 +14,16 @@ from tests.contract.specimens import PNG, R1
 from tests.style.project import run_python
 
 MINUTE = timedelta(minutes=1)
+ENDING = """
+import threading
+from datetime import timedelta
+from fsmedia import MediaMetadata
+from fsmedia.exchange.uploader import BackgroundUploader
+uploader = BackgroundUploader("store", patience=timedelta(seconds=0.3))
+for _ in range(9):
+    uploader.make(lambda: threading.Event().wait(1000), 1, "image/png", MediaMetadata(run_id="r1"))
+print("the end")
+"""
 
 
 @pytest.fixture
@@ -113,18 +123,6 @@ def test_instrumented_clients_are_quiet_about_what_a_sink_does(local_storage):
     uploader.make(lambda: seen.append(is_instrumentation_enabled()) or PNG, 1, "image/png", R1)
     assert uploader.shutdown(MINUTE)
     assert (seen, is_instrumentation_enabled()) == ([False], True)
-
-
-ENDING = """
-import threading
-from datetime import timedelta
-from fsmedia import MediaMetadata
-from fsmedia.exchange.uploader import BackgroundUploader
-uploader = BackgroundUploader("store", patience=timedelta(seconds=0.3))
-for _ in range(9):
-    uploader.make(lambda: threading.Event().wait(1000), 1, "image/png", MediaMetadata(run_id="r1"))
-print("the end")
-"""
 
 
 def test_the_end_of_a_program_waits_a_bounded_time(tmp_path):

@@ -14,6 +14,7 @@ from fsmedia.errors import without_secrets
 from tests.contract.specimens import PNG, R1, png, raised
 
 WHOSE = MediaMetadata(run_id="r1", conversation_id="c1", session_id="s1", message_idx=3, part_idx=1)
+A, B = "runs/r1/a.png", "runs/r1/b.png"
 
 
 def told(event):
@@ -231,9 +232,6 @@ def test_hooks_and_events_pickle_and_what_can_not_be_called_is_refused(local_sto
     again.cat_file(reference)
     assert [event.reference for event in again._observer.hooks[0].events] == [reference]
     assert "hooks" not in fs.to_dict()
-
-
-A, B = "runs/r1/a.png", "runs/r1/b.png"
 
 
 def drained(heard):
