@@ -192,16 +192,14 @@ def test_a_log_that_lies_about_its_sizes_is_not_unpacked(method, store, tmp_path
     assert [file.name for file in given] == ["true.eval"]
 
 
-def test_what_is_no_log_or_not_there_is_an_error_also_of_the_command(store, tmp_path):
+def test_what_is_no_log_or_not_there_is_an_error_also_of_the_command(store, tmp_path, monkeypatch):
     raised(MediaNotFoundError, import_inspect, store, tmp_path / "x.eval", match="no such log")
     words = ("import", "inspect", tmp_path / "x.eval", "-s", tmp_path / "media")
     assert "no such log" in refused(fsmedia(*words), 3)
     (tmp_path / "x.eval").write_bytes(b"no log")
     result = fsmedia(*words)
     assert (result.exit_code, "x.eval" in result.stderr) == (1, True)
-
-
-def test_without_inspect_ai_the_error_names_the_package_and_nothing_else_loads_it(store, monkeypatch, tmp_path):
+    # Without inspect_ai the error names the package, and nothing else loads it.
     monkeypatch.setitem(sys.modules, "inspect_ai.log", None)
     raised(StorageError, import_inspect, store, "x.eval", match="pip install inspect-ai")
     code = "import sys, fsmedia.cli, fsmedia.exchange, fsmedia.exchange\nfsmedia.import_inspect\n"

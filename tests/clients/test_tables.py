@@ -39,13 +39,13 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_pandas_both_ways_by_chain_and_environment(named, form):
-    name = f"runs/r1/table.{form}"
-    for url, options in ((named.url(name), named.options), (f"media://{name}", None)):
+    for way, options in (("chain", named.options), ("environment", None)):
+        name = f"runs/r1/{way}.{form}"
+        url = named.url(name) if way == "chain" else f"media://{name}"
         getattr(FRAME, f"to_{form}")(url, index=False, storage_options=options)
         again = getattr(pd, f"read_{form}")(url, storage_options=options)
         pd.testing.assert_frame_equal(again, FRAME, check_dtype=False)
         assert named.store.info(name).run_id == "r1"
-        named.fs.rm(name)
 
 
 def test_pyarrow_by_environment_reads_and_writes_datasets_and_polars_file_objects(named):

@@ -15,7 +15,7 @@ from tests.transfers import shared_in_place
 NOTE = MediaContent.from_text("hello")
 
 
-def test_attributes_are_there_from_the_first_moment(store: MediaStore, storage: Storage) -> None:
+def test_attributes_are_there_from_the_first_moment(store: MediaStore, storage: Storage, memory_storage) -> None:
     metadata = AttributedMetadata(run_id="r", xattrs={"user.source": "a\nb", "user.\N{SNOWMAN}": ""})
     alone = store.store_media(NOTE, metadata)
     (together,) = store.store_many([(NOTE, metadata)])
@@ -24,15 +24,11 @@ def test_attributes_are_there_from_the_first_moment(store: MediaStore, storage: 
         assert store.info(reference).xattrs == metadata.xattrs
     store.fs.setxattrs(alone, {"user.source": None})
     assert "user.source" not in store.info(alone).xattrs
-
-
-def test_in_a_deduplicated_store_too_and_none_are_written_without(memory: MediaStore, memory_storage: Storage) -> None:
-    for metadata in (MediaMetadata(run_id="r"), AttributedMetadata(run_id="r")):
-        reference = memory.store_media(NOTE, metadata)
-        assert "xattrs" not in json.loads(memory_storage.read(f"{reference}.meta"))
-    store = MediaStore(f"{memory.url}-shared", deduplicate=True)
-    reference = store.store_media(NOTE, AttributedMetadata(run_id="r", xattrs={"user.a": "b"}))
-    assert store.info(reference).xattrs == {"user.a": "b"}
+    for without in (MediaMetadata(run_id="r"), AttributedMetadata(run_id="r")):
+        reference = store.store_media(NOTE, without)
+        assert "xattrs" not in json.loads(storage.read(f"{reference}.meta"))
+    shared = MediaStore(memory_storage.url, deduplicate=True)
+    assert shared.info(shared.store_media(NOTE, metadata)).xattrs == metadata.xattrs
 
 
 def test_other_attributes_are_refused() -> None:

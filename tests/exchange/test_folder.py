@@ -141,9 +141,7 @@ def test_the_pattern_tells_what_the_path_means(memory: MediaStore, tmp_path: Pat
     assert (*found, record.run_id) == ("openai", "s1", "c-1", 7, 2, "given")
 
 
-def test_a_flat_folder_takes_its_ids_from_the_caller_and_names_that_stores_keep_are_names_like_others(
-    memory: MediaStore, tmp_path: Path
-) -> None:
+def test_a_flat_folder_takes_its_ids_from_the_caller_and_names_stores_keep_are_like_others(memory, tmp_path) -> None:
     for top in ("by-run", ".hidden-not", "x"):
         tree = plant(tmp_path / top, {"a.png": PNG, "b/c.png": PNG})
         report = import_folder(memory, tree, pattern="{name}{ext}", ids={"run_id": top}, policy_name="retain-1days")
@@ -242,15 +240,13 @@ def test_trees_deeper_than_the_stack(memory: MediaStore, deep_tree: Path) -> Non
     assert [each.source.endswith("d/x.png") for each in report.skipped] == [True]
 
 
-def test_a_store_that_is_read_only_is_an_error_unless_nothing_is_written(memory: MediaStore, tree: Path) -> None:
+def test_a_store_that_is_read_only_or_gives_no_answer_is_an_error_unless_it_is_only_read(memory, tree, monkeypatch):
     memory.create()
     store = MediaStore(memory.url, read_only=True)
     assert len(import_folder(store, tree, dry_run=True).stored) == len(FILES)
     raised(errors.ReadOnlyStoreError, import_folder, store, tree)
     raised(errors.MediaNotFoundError, import_folder, memory, tree / "nowhere")
-
-
-def test_no_media_of_a_window_is_lost_from_the_report(memory: MediaStore, tree: Path, monkeypatch) -> None:
+    # No media of a window is lost from the report.
     refused = Mock(side_effect=errors.StorageError("gave no answer", next_step="try again"))
     monkeypatch.setattr(MediaStore, "store_many", refused)
     report = import_folder(memory, tree)

@@ -198,11 +198,14 @@ def test_no_name_leads_out_and_a_bare_one_is_not_taken_for_another(memory: Media
     assert all(memory.open(each).read() == PNG for each in memory.list())
 
 
-def test_names_of_other_working_directories_are_found(memory: MediaStore, out: Path) -> None:
+def test_names_of_other_working_directories_are_found_and_urls_are_not_fetched(memory: MediaStore, out: Path) -> None:
     names = ["media/good.png", "./media/good.png", "out/media/good.png", "/srv/arena/out/media/good.png"]
-    write(out, "r", [part(storage_reference=name) for name in [*names, "out\\media\\good.png"]])
+    found = [part(storage_reference=name) for name in [*names, "out\\media\\good.png"]]
+    write(out, "r", [*found, part(url="http://127.0.0.1:1/x.png"), part()])
     report = import_promptarena(memory, out)
     assert (len(report.stored), report.failed) == (5, ())
+    reasons = ["names only a URL, and URLs are not fetched", "holds no bytes and names none"]
+    assert [each.reason for each in report.skipped] == reasons
 
 
 @pytest.mark.parametrize("data", ["?", "AAA", "AAAA=", "QUJD\u00e4", "QUJD QUJD", 7, ["QUJD"], {"a": 1}, "\ud800"])
@@ -252,7 +255,7 @@ def test_huge_results_are_refused_before_they_are_read(memory: MediaStore, out: 
     assert "more than 2000 bytes" in str(report.failed[0].error)
 
 
-def test_bytes_that_are_not_what_their_name_promises_are_refused_and_a_damaged_sidecar_costs_what_it_says(
+def test_bytes_that_are_not_what_their_name_promises_are_refused_and_damage_costs_what_it_says(
     memory: MediaStore, tmp_path: Path
 ) -> None:
     folder = real(tmp_path)
@@ -264,13 +267,6 @@ def test_bytes_that_are_not_what_their_name_promises_are_refused_and_a_damaged_s
     report = import_promptarena(memory, folder)
     assert len(report.stored) == 6
     assert "not those that its name promises" in str(report.failed[0].error)
-
-
-def test_what_only_names_a_url_is_not_fetched(memory: MediaStore, out: Path) -> None:
-    write(out, "r", [part(url="http://127.0.0.1:1/x.png"), part()])
-    report = import_promptarena(memory, out)
-    reasons = ["names only a URL, and URLs are not fetched", "holds no bytes and names none"]
-    assert [each.reason for each in report.skipped] == reasons
 
 
 def test_a_result_at_the_top_of_the_machine_is_not_one_of_the_working_directory(memory, out: Path, monkeypatch) -> None:

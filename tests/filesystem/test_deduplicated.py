@@ -50,7 +50,7 @@ def elsewhere(reference: str, folder: str = "runs/r9") -> str:
 
 
 # -- looking -----------------------------------------------------------------------------------------------
-def test_listings_show_files_of_their_true_size_and_nothing_else(storage, fs, media) -> None:
+def test_listings_show_files_of_their_true_size_and_nothing_else_and_each_is_told_of(storage, fs, media) -> None:
     assert fs.ls("", detail=False) == [*sorted(VIEWS), "runs"]
     assert (fs.ls("runs", detail=False), fs.ls("runs/r1", detail=False)) == (["runs/r1", "runs/r2"], in_run(media))
     sizes = {each: (len(data), "file") for each, data in media.items()}
@@ -71,18 +71,13 @@ def test_listings_show_files_of_their_true_size_and_nothing_else(storage, fs, me
     for hidden in (".fsmedia", ".fsmedia/blobs", f"{in_run(media)[0]}.meta", data_keys(storage)[0]):
         assert not fs.exists(hidden)
         raised(FileNotFoundError, fs.cat, hidden)
-
-
-def test_what_is_told_of_one(storage, fs, store, media) -> None:
     for reference, data in media.items():
         info = fs.info(reference)
         assert (info["name"], info["size"], info["type"]) == (reference, len(data), "file")
         full = fs.info(reference, metadata=True)
         assert full["sha256"] == fs.metadata(reference)["sha256"] == told(reference).digest
-        assert (full["run_id"], full["mime_type"]) == (
-            reference.split("/")[1],
-            sidecar_of(storage, reference)["mime_type"],
-        )
+        kind = sidecar_of(storage, reference)["mime_type"]
+        assert (full["run_id"], full["mime_type"]) == (reference.split("/")[1], kind)
         assert fs.modified(reference) == fs.created(reference) == datetime.fromtimestamp(info["mtime"], UTC)
         looks = (fs.size, fs.isfile, fs.exists, fs.isdir)
         assert [look(reference) for look in looks] == [len(data), True, True, False]

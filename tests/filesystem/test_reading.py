@@ -15,12 +15,12 @@ import pytest
 from fsspec.asyn import sync
 from fsspec.callbacks import NoOpCallback
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, errors
+from fsmedia import MediaStore, errors
 from fsmedia.core import records
 from fsmedia.filesystem import media_filesystem
 from fsmedia.format.keys import VIEWS
 from fsmedia.storage import SEEK_BLOCK, Exclusion, open_backend
-from tests.contract.specimens import raised
+from tests.contract.specimens import R1, png, put, raised
 from tests.filesystem.conftest import (
     DATA,
     EVERYWHERE,
@@ -46,9 +46,8 @@ ODD_NAMES = (
 )  # fmt: skip
 
 
-def stored(storage, run="r1", data=b"hey", settings=None, **fields):
-    content = MediaContent(data=data, mime_type="image/png", caption="c")
-    return made(storage, **settings or {}).store_media(content, MediaMetadata(run_id=run, **fields))
+def stored(storage, data=b"hey", settings=None, **fields):
+    return put(made(storage, **settings or {}), content=png(data=data, caption="c"), **fields)
 
 
 def test_sidecars_and_the_stores_own_folder_are_hidden(storage, fs):
@@ -216,9 +215,7 @@ def test_no_loop_over_local_and_memory(storage, fs):
 # -- requests ----------------------------------------------------------------------------------------------------
 def test_requests(moto_storage, moto_fs):
     counted, fs = moto_storage.counted, moto_fs
-    references = made(moto_storage).store_many(
-        [(MediaContent(data=b"x" * 20, mime_type="image/png"), MediaMetadata(run_id="r1"))] * 5
-    )
+    references = made(moto_storage).store_many([(png(data=b"x" * 20), R1)] * 5)
     fs.info(references[0])
     assert fs._backend.exclusion is Exclusion.CONDITIONS  # asked once in a process
 
@@ -354,16 +351,13 @@ def test_a_file_tells_of_itself_what_other_filesystems_files_tell(storage) -> No
             assert told == ("wb", "runs/r1/new.bin", "runs/r1/new.bin", 2, 2)
 
 
-def test_wave_reads_sound_from_every_storage(storage, fs) -> None:
+def test_wave_reads_sound_from_every_storage_and_times_are_numbers(storage, fs, tmp_path: Path) -> None:
     """A file on S3 had the mode None, which wave believed."""
     fs.pipe_file("runs/r1/x.wav", sound(0.1))
     for name in ("runs/r1/x.wav", "by-run/r1/x.wav"):
         with fs.open(name) as file, wave.open(file) as heard:
             assert (heard.getnframes(), heard.getframerate()) == (800, 8000)
-
-
-def test_times_are_numbers_as_those_of_local_files(storage, fs, tmp_path: Path) -> None:
-    """jupyter-fs makes dates of them, and could list no folder."""
+    # Times are numbers, as those of local files: jupyter-fs makes dates of them, and could list no folder.
     (tmp_path / "x").write_bytes(b"")
     local = fsspec.filesystem("file").info(str(tmp_path / "x"))
     fs.pipe_file("runs/r1/x.txt", b"x")
@@ -471,9 +465,7 @@ def test_coroutines_take_by_position_what_those_of_fsspec_take(fs, tmp_path):
     assert fs.find("") == ["put/top.txt"]
 
 
-def test_a_cat_takes_as_long_as_it_needs_a_read_of_the_store_as_it_may_and_one_request_no_thread(
-    rclone_storage,
-):
+def test_a_cat_takes_as_long_as_it_needs_a_read_as_it_may_and_one_request_no_thread(rclone_storage):
     """`cat` of one large media ended at the timeout of small requests, and some of `MediaStore.read` at none."""
     made(rclone_storage)
     opened(rclone_storage).pipe_file("runs/r1/x.txt", b"hey")

@@ -346,10 +346,7 @@ def test_an_append_to_what_the_transaction_has_not_stored_is_refused(fs, first: 
     assert fs.cat("*") == {"a": b"2" if first == "wb" else b"12", "b": b"3"}
     written(fs, "a", "ab", b"4")
     assert fs.cat_file("a").endswith(b"24")
-
-
-def test_a_file_object_takes_what_a_coroutine_gets(fs) -> None:
-    """It was taken for the path of a folder."""
+    # A file object takes what a coroutine gets; it was taken for the path of a folder.
     fs.pipe_file("a", b"1")
     target = io.BytesIO()
     asyncio.run(fs._get_file("a", target))

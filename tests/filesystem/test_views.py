@@ -92,20 +92,15 @@ class Media(NamedTuple):
 def media(*, ids: list[str] | None = None) -> list[Media]:
     """Some media; every id is there with and without the others, some bytes are equal."""
     names = ids or ["r1", "r2", "r3"]
-    return [
-        Media(
-            MediaMetadata(
-                run_id=name,
-                session_id=names[number // 2 % len(names)],
-                conversation_id=name if number % 2 else names[0],
-                message_idx=number,
-                timestamp=datetime(2026, 3, 4 + number % 2, 23, tzinfo=UTC),
-            ),
-            b"equal bytes" if number % 3 == 0 else b"bytes of number %d" % number,
-            "image/png" if number % 2 else "text/plain",
-        )
-        for number, name in enumerate(names * 2)
-    ]
+    found = []
+    for number, name in enumerate(names * 2):
+        at = datetime(2026, 3, 4 + number % 2, 23, tzinfo=UTC)
+        who = {"run_id": name, "session_id": names[number // 2 % len(names)]}
+        who["conversation_id"] = name if number % 2 else names[0]
+        data = b"equal bytes" if number % 3 == 0 else b"bytes of number %d" % number
+        metadata = MediaMetadata(**who, message_idx=number, timestamp=at)
+        found.append(Media(metadata, data, "image/png" if number % 2 else "text/plain"))
+    return found
 
 
 def filled(
@@ -162,7 +157,7 @@ def test_every_media_stands_in_every_view(storage, mode, deduplicate):
     assert storage.keys() == before, "reading views wrote something"
 
 
-def test_recursive_reads_from_the_top_meet_each_media_once(storage):
+def test_recursive_reads_from_the_top_meet_each_media_once_and_urls_name_views(storage):
     store, stored = filled(storage)
     fs, references = store.fs, sorted(stored)
     assert fs.find("") == fs.glob("**/*.*") == fs.glob("*/*/*") == references
@@ -171,6 +166,17 @@ def test_recursive_reads_from_the_top_meet_each_media_once(storage):
     assert fs.glob("by-*") == fs.glob("by-*/*") == []
     assert not any(path.startswith("by-") for path in fs.expand_path("", recursive=True))
     assert len(fs.glob("by-run/*/*")) == len(references)
+    path = below(expected(stored), "by-day")[0]
+    data = stored[expected(stored)[path]].data
+    url = store.media_url(path)
+    assert url == f"media://{path}::{storage.url if '://' in storage.url else 'file://' + storage.url}"
+    with fsspec.open(url, **store.url_options) as file:
+        assert file.read() == data
+    fs, cut = fsspec.url_to_fs(url, **store.url_options)
+    assert (cut, fs.unstrip_protocol(cut)) == (path, url)
+    assert opened(storage).unstrip_protocol(path) == f"media://{path}"
+    files = fsspec.open_files(store.media_url("by-day") and url.replace(path, "by-day/**/*.png"), **store.url_options)
+    assert len(files) == 3
 
 
 def test_hostile_ids(storage):
@@ -185,7 +191,7 @@ def test_hostile_ids(storage):
         raised(FileNotFoundError, fs.cat_file, path)
 
 
-def test_what_is_not_there(storage):
+def test_what_is_not_there_and_writes_are_refused(storage, tmp_path):
     store, stored = filled(storage)
     fs = store.fs
     path = below(expected(stored), "by-run")[0]
@@ -197,18 +203,15 @@ def test_what_is_not_there(storage):
         assert (fs.isdir(folder), fs.isfile(folder)) == (True, False)
         for look in (fs.cat_file, fs.open, fs.metadata):
             raised(IsADirectoryError, look, folder)
-
-
-def test_writes_are_refused_and_change_nothing(storage, tmp_path):
-    store, stored = filled(storage)
-    fs, local = store.fs, tmp_path / "x"
+    # Writes are refused and change nothing.
+    local = tmp_path / "x"
     local.write_bytes(b"x")
     fs.pipe_file(OWN, b"own")
     before = storage.contents()
-    for path in (below(expected(stored), "by-run")[0], "by-run/r1/new.txt", "by-day/new.txt", "by-session/x/y/z"):
+    for place in (path, "by-run/r1/new.txt", "by-day/new.txt", "by-session/x/y/z"):
         for way, write in WAYS.items():
-            caught = raised(errors.ReadOnlyStoreError, write, fs, path, str(local), match="can't be written to")
-            assert caught.reference.startswith(path.partition("/")[0]), way
+            caught = raised(errors.ReadOnlyStoreError, write, fs, place, str(local), match="can't be written to")
+            assert caught.reference.startswith(place.partition("/")[0]), way
     assert storage.contents() == before
 
 
@@ -223,9 +226,8 @@ def test_copies_out_of_a_view(storage, tmp_path):
     fs.cp("by-day", "runs/r8", recursive=True)
     assert fs.find("runs/r8") == [f"runs/r8/{each.removeprefix('by-day/')}" for each in below(wanted, "by-day")]
     fs.get("by-run", str(tmp_path / "got"), recursive=True)
-    assert files_in(tmp_path / "got") == {
-        each.removeprefix("by-run/"): stored[wanted[each]].data for each in below(wanted, "by-run")
-    }
+    got = {f"by-run/{name}": data for name, data in files_in(tmp_path / "got").items()}
+    assert got == {each: stored[wanted[each]].data for each in below(wanted, "by-run")}
 
 
 def test_roots_without_settings(storage):
@@ -266,21 +268,6 @@ def test_a_folder_of_a_views_name_in_an_adopted_store(storage):
         store.create()
     store.delete_media("by-run/r1/x.txt")
     raised(errors.MediaNotFoundError, fs.cat_file, "by-run/r1/x.txt")
-
-
-def test_urls(storage):
-    store, stored = filled(storage)
-    path = below(expected(stored), "by-day")[0]
-    data = stored[expected(stored)[path]].data
-    url = store.media_url(path)
-    assert url == f"media://{path}::{storage.url if '://' in storage.url else 'file://' + storage.url}"
-    with fsspec.open(url, **store.url_options) as file:
-        assert file.read() == data
-    fs, cut = fsspec.url_to_fs(url, **store.url_options)
-    assert (cut, fs.unstrip_protocol(cut)) == (path, url)
-    assert opened(storage).unstrip_protocol(path) == f"media://{path}"
-    files = fsspec.open_files(store.media_url("by-day") and url.replace(path, "by-day/**/*.png"), **store.url_options)
-    assert len(files) == 3
 
 
 def test_a_view_is_made_of_what_the_caller_names(memory_storage):
@@ -453,16 +440,23 @@ def test_a_version_of_the_same_size_is_told_by_its_token_and_while_that_is_too_y
         assert fs.cat_file(path, 4, 7) == b"new"
 
 
-def test_renamed_media_keep_their_paths(storage):
+def test_many_threads_read_views_and_renamed_media_keep_their_paths(storage):
     """Media that share bytes have other references, under which the views show the same paths."""
     _, stored = filled(storage)
     wanted = expected(stored)
+    paths = below(wanted, "by-session")
+    fs = opened(storage, view_max_age=0, skip_instance_cache=True)
+
+    def read(_: int) -> dict[str, bytes]:
+        return {path: fs.cat_file(path) for path in paths}
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(read, range(4))) == [{path: stored[wanted[path]].data for path in paths}] * 4
     shared_in_place(storage)
-    fs = opened(storage, view_max_age=0)
-    for path in below(wanted, "by-session"):
-        assert fs.cat_file(path) == stored[wanted[path]].data
-        assert fs.info(path)["reference"] != wanted[path]
-    assert fs.find("by-session") == below(wanted, "by-session")
+    fs = opened(storage, view_max_age=0, skip_instance_cache=True)
+    assert read(0) == {path: stored[wanted[path]].data for path in paths}
+    assert not any(fs.info(path)["reference"] == wanted[path] for path in paths)
+    assert fs.find("by-session") == paths
 
 
 def test_requests_of_views(moto_storage):
@@ -567,20 +561,6 @@ def test_threads_that_begin_together_look_once(moto_storage):
     with moto_storage.counted() as requests, ThreadPoolExecutor(8) as pool:
         assert list(pool.map(look, range(8))) == [len(stored)] * 8
     assert requests == {"list": 3, "get": len(stored)}
-
-
-def test_many_threads_read_views(storage):
-    store, stored = filled(storage)
-    wanted = expected(stored)
-    paths = below(wanted, "by-session")
-    fs = opened(storage, view_max_age=0, skip_instance_cache=True)
-
-    def read(_: int) -> dict[str, bytes]:
-        return {path: fs.cat_file(path) for path in paths}
-
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(read, range(4))) == [{path: stored[wanted[path]].data for path in paths}] * 4
-    store.close()
 
 
 # -- as a filesystem in memory that holds the same files ---------------------------------------------------------

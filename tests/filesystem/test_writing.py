@@ -7,7 +7,7 @@ import fsspec
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore, errors
-from tests.contract.specimens import raised
+from tests.contract.specimens import png, put, raised
 from tests.filesystem.conftest import EVERYWHERE, OWN, PNG, TAKE, WRITE, files_in, made, opened, written
 
 IMPOSSIBLE = [
@@ -55,10 +55,8 @@ def test_overwriting_keeps_ids_policy_and_attributes_and_takes_new_facts(storage
     fs.pipe_file("runs/r1/x.txt", b"hey")
     info = fs.info("runs/r1/x.txt", metadata=True)
     assert (info["policy_name"], info["expires_at"] - info["timestamp"]) == ("retain-30days", timedelta(days=30))
-    reference = store.store_media(
-        MediaContent(data=PNG, mime_type="image/png", caption="old"),
-        MediaMetadata(run_id="r1", session_id="s1", provider_id="p", message_idx=3, policy_name="retain-5days"),
-    )
+    ids = {"session_id": "s1", "provider_id": "p", "message_idx": 3}
+    reference = put(store, content=png(data=PNG, caption="old"), policy_name="retain-5days", **ids)
     fs.setxattrs(reference, {"user.color": "red"})
     fs.pipe_file(reference, b"not a picture")
     record = store.info(reference)
@@ -71,10 +69,7 @@ def test_overwriting_keeps_ids_policy_and_attributes_and_takes_new_facts(storage
 
 def test_copies_take_their_sidecar_along_and_the_ids_of_their_new_place(storage, fs):
     store = MediaStore(storage.url, storage_options=storage.options)
-    reference = store.store_media(
-        MediaContent(data=PNG, mime_type="image/png", caption="kept"),
-        MediaMetadata(run_id="r1", session_id="s1", policy_name="retain-5days"),
-    )
+    reference = put(store, content=png(data=PNG, caption="kept"), session_id="s1", policy_name="retain-5days")
     fs.setxattrs(reference, {"user.color": "red"})
     before = store.info(reference)
     for how in ("cp_file", "copy", "mv"):

@@ -18,7 +18,7 @@ from fsmedia.format.layout import escape_id
 from fsmedia.storage import Exclusion
 from fsmedia.storage.local import LocalBackend
 from tests.catalogs import check, old_enough, snapshots
-from tests.conftest import make_storage
+from tests.conftest import Clock, make_storage
 from tests.contract.specimens import raised
 from tests.golden.conftest import (
     ARENA,
@@ -43,6 +43,7 @@ KEPT_FOR = {
 ID_FIELDS = ("run_id", "conversation_id", "session_id", "provider_id")
 FAR = datetime(2040, 1, 1, tzinfo=UTC)
 """Long after all that PromptKit's stores and these tests write."""
+far = Clock(FAR)
 
 
 def without(index: dict[str, str], *gone: Item) -> dict[str, str]:
@@ -247,9 +248,7 @@ def test_each_subject_goes_and_nobody_else(adopted: Adopted) -> None:
         assert set(store.list()) == before - wanted
         assert store.check_receipt(receipt).holds
         left -= wanted
-    there = adopted.storage.keys()
-    assert not {each for each in adopted.references if each not in left} & there
-    assert left <= there
+    assert adopted.storage.keys() & {*adopted.references} == left
 
 
 def test_what_goes_is_taken_out_of_promptkits_index_unless_it_is_damaged(indexed: Adopted) -> None:
@@ -513,10 +512,6 @@ def test_the_order_on_the_wire(request: pytest.FixtureRequest, tmp_path: Path) -
 # -- sweeps: PromptKit wrote no due index, unknown policies, zero times, and shared media -----------------------
 begun = adopted_on({BY_RUN: (LOCAL,), BY_SESSION: (S3_MOTO,), ARENA: (MEMORY,)}, full=())
 """Each store of PromptKit's, each on another storage: which does not matter here."""
-
-
-def far() -> datetime:
-    return FAR
 
 
 def expiring(adopted: Adopted) -> set[str]:

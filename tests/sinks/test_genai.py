@@ -7,29 +7,20 @@ from datetime import timedelta
 import fsspec
 import pytest
 from opentelemetry._logs import LogRecord
+from opentelemetry.util.genai import types
 from opentelemetry.util.genai._upload.completion_hook import UploadCompletionHook
 from opentelemetry.util.genai.completion_hook import CompletionHook
 from opentelemetry.util.genai.handler import TelemetryHandler
-from opentelemetry.util.genai.types import (
-    BlobPart,
-    FunctionToolDefinition,
-    InputMessage,
-    OutputMessage,
-    TextPart,
-    ToolCallRequestPart,
-    ToolCallResponsePart,
-    UriPart,
-)
 
 from fsmedia import InvalidMediaError, MediaStore, StorageError
 from fsmedia.exchange.genai import StoreCompletionHook
 from fsmedia.exchange.uploader import UNTRACED
 from tests.clients.children import run_installed
 from tests.contract.specimens import PNG, WAV, raised
-from tests.transfers import synced
+from tests.transfers import opened, synced
 
 MINUTE = timedelta(minutes=1)
-PICTURE, UNTYPED = BlobPart("image/png", "image", PNG), BlobPart(None, "image", PNG)
+PICTURE, UNTYPED = types.BlobPart("image/png", "image", PNG), types.BlobPart(None, "image", PNG)
 SOUND = f"data:audio/wav;base64,{base64.b64encode(WAV).decode()}"
 PROGRAM = """
 from opentelemetry.util.genai.completion_hook import load_completion_hook
@@ -40,10 +31,6 @@ for store in ("", "store"):
     print("HOOK", type(getattr(hook, "_wrapped", hook)).__name__)
     hook.on_completion(inputs=[InputMessage("user", [TextPart("hello")])], outputs=[], system_instruction=[])
 """
-
-
-def opened(storage, **settings):
-    return MediaStore(storage.url, storage_options=storage.options, **settings)
 
 
 def hook_of(storage, **settings):
@@ -59,15 +46,15 @@ def call(hook, exported, *parts, answer="a cat", **settings):
     """Make one LLM call as an instrumentation does; return its span."""
     handler = TelemetryHandler(tracer_provider=exported.tracers, completion_hook=hook)
     with handler.inference("openai", request_model="gpt-4o", **settings) as invocation:
-        invocation.input_messages = [InputMessage("user", [TextPart("what is this?"), *parts])]
-        invocation.output_messages = [OutputMessage("assistant", [TextPart(answer)], "stop")]
+        invocation.input_messages = [types.InputMessage("user", [types.TextPart("what is this?"), *parts])]
+        invocation.output_messages = [types.OutputMessage("assistant", [types.TextPart(answer)], "stop")]
     return exported.spans[-1]
 
 
 def test_a_call_its_messages_and_its_media(storage, exported):
     hook = hook_of(storage)
     assert isinstance(hook, CompletionHook)
-    span = call(hook, exported, PICTURE, UriPart(None, "audio", SOUND), conversation_id="c7")
+    span = call(hook, exported, PICTURE, types.UriPart(None, "audio", SOUND), conversation_id="c7")
     assert hook.flush(MINUTE)
     assert [span.name for span in exported.spans] == ["chat gpt-4o"]  # what the sink does makes no spans
     run = f"{span.context.trace_id:032x}"
@@ -95,10 +82,10 @@ def test_all_that_the_interface_hands_over(local_storage):
     hook = hook_of(local_storage)
     record = LogRecord(attributes={"gen_ai.conversation.id": "c1", "session.id": "s1"})
     hook.on_completion(
-        inputs=[InputMessage("tool", [ToolCallResponsePart({"n": 1}, "id")])],
-        outputs=[OutputMessage("assistant", [ToolCallRequestPart({"x": "y"}, "f", "id"), UNTYPED])],
-        system_instruction=[TextPart("be nice"), PICTURE],
-        tool_definitions=[FunctionToolDefinition("f", "does it", {"type": "object"})],
+        inputs=[types.InputMessage("tool", [types.ToolCallResponsePart({"n": 1}, "id")])],
+        outputs=[types.OutputMessage("assistant", [types.ToolCallRequestPart({"x": "y"}, "f", "id"), UNTYPED])],
+        system_instruction=[types.TextPart("be nice"), PICTURE],
+        tool_definitions=[types.FunctionToolDefinition("f", "does it", {"type": "object"})],
         span=None,
         log_record=record,
         later_argument=1,
@@ -153,7 +140,7 @@ def test_a_store_that_shares_bytes_takes_them_and_a_sync_makes_them_shared(stora
 
 
 # -- trouble -------------------------------------------------------------------------------------------------------
-def test_a_store_that_can_not_be_made_is_told_at_once_and_one_that_breaks_later_is_logged_and_breaks_nothing(
+def test_a_store_that_can_not_be_made_is_told_at_once_and_one_that_breaks_later_is_logged(
     local_storage, exported, tmp_path, caplog
 ):
     (tmp_path / "file").write_text("")
@@ -175,8 +162,8 @@ def test_a_store_that_can_not_be_made_is_told_at_once_and_one_that_breaks_later_
 
 def test_strange_types_stay_inline_and_what_is_no_message_breaks_nothing(local_storage, exported, caplog):
     hook = hook_of(local_storage)
-    strange = BlobPart("image/png\r\nX-Evil: 1", "image", PNG)
-    span = call(hook, exported, strange, UriPart(None, "image", "data:image/png;base64,%%%"))
+    strange = types.BlobPart("image/png\r\nX-Evil: 1", "image", PNG)
+    span = call(hook, exported, strange, types.UriPart(None, "image", "data:image/png;base64,%%%"))
     hook.shutdown()
     (message,) = json.loads(read(local_storage, span.attributes["gen_ai.input.messages_ref"]))
     assert message["parts"][1]["content"] == base64.b64encode(PNG).decode()
@@ -185,7 +172,9 @@ def test_strange_types_stay_inline_and_what_is_no_message_breaks_nothing(local_s
     hook = hook_of(local_storage)
     hook.on_completion(inputs=["not a message"], outputs=[], system_instruction=[])
     hook.on_completion(inputs=[], outputs=[], system_instruction=[])
-    hook.on_completion(inputs=[InputMessage("user", [TextPart("x" * 10)])], outputs=None, system_instruction=None)
+    hook.on_completion(
+        inputs=[types.InputMessage("user", [types.TextPart("x" * 10)])], outputs=None, system_instruction=None
+    )
     hook.shutdown()
     assert "a completion was not kept" in caplog.text
     assert len(list(opened(local_storage).list())) == before + 1
@@ -207,7 +196,7 @@ def test_its_base_path_may_be_a_run_of_a_store(storage, monkeypatch, exported):
     for form in ("json", "jsonl"):
         hook = UploadCompletionHook(base_path=f"media://runs/{form}", upload_format=form)
         with exported.tracers.get_tracer("program").start_as_current_span(form) as span:
-            said = [InputMessage("user", [TextPart("hello")])]
+            said = [types.InputMessage("user", [types.TextPart("hello")])]
             hook.on_completion(inputs=said, outputs=[], system_instruction=[], span=span)
         hook.shutdown()
         url = exported.named(form)[0].attributes["gen_ai.input.messages_ref"]

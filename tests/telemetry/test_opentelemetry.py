@@ -89,7 +89,7 @@ def test_spans_are_below_the_current_one_and_parts_below_their_call(storage, ope
     ]
 
 
-def test_a_writer_spans_its_block_and_leaves_the_current_span_alone(open_store, exported):
+def test_a_writer_spans_its_block_and_leaves_the_current_span_alone_and_threads_take_a_context(open_store, exported):
     store = open_store()
     with exported.tracers.get_tracer("program").start_as_current_span("chat"):
         with store.create_media(R1, "image/png") as writer:
@@ -98,15 +98,12 @@ def test_a_writer_spans_its_block_and_leaves_the_current_span_alone(open_store, 
         assert opentelemetry.trace.get_current_span().name == "chat"
     assert tree(exported) == [("media.store", "chat"), ("chat", None)]
     assert exported.spans[0].attributes["media.reference"] == writer.reference
-
-
-def test_threads_that_are_given_the_context_and_those_that_are_not(open_store, exported):
-    store = open_store()
-    reference = store.store_media(png(), R1)
+    # Threads that are given the context, and those that are not.
+    reference = writer.reference
     with exported.tracers.get_tracer("program").start_as_current_span("chat"), ThreadPoolExecutor(1) as pool:
         pool.submit(copy_context().run, store.retrieve_media, reference).result()
         pool.submit(store.retrieve_media, reference).result()
-    assert tree(exported)[1:] == [("media.retrieve", "chat"), ("media.retrieve", None), ("chat", None)]
+    assert tree(exported)[2:] == [("media.retrieve", "chat"), ("media.retrieve", None), ("chat", None)]
 
 
 def test_the_asynchronous_store_takes_the_context_of_each_task_along(storage, clock, heard, exported):
@@ -175,7 +172,7 @@ def test_measurements_of_sweeps(open_store, clock, exported):
     assert series(points["media.bytes"], **{"media.operation": "enforce_policy"}) == []  # not counted twice
 
 
-def test_suppressed_instrumentation_tells_nothing_and_a_sampler_keeps_measurements(
+def test_suppressed_instrumentation_tells_nothing_and_a_sampler_keeps_numbers(
     local_storage, exported, monkeypatch, caplog
 ):
     store = MediaStore(local_storage.url)
