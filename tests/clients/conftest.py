@@ -58,7 +58,6 @@ class Lab:
         return fsspec.filesystem("media", root=self.root, storage_options=self.storage.options)
 
     def server_keys(self) -> set[str]:
-        """Return every key of the whole bucket, also outside of the root."""
         names = self.storage.server.client.list_objects_v2(Bucket=self.storage.bucket).get("Contents", ())
         return {name["Key"] for name in names}
 

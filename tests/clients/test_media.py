@@ -104,7 +104,7 @@ def test_upath_finds_the_class_of_our_paths_and_warns_of_nothing(tmp_path):
 
 
 @pytest.mark.usefixtures("media_paths")
-def test_upath_on_a_chain(lab):
+def test_upath_and_zarr_on_a_chain(lab):
     base = UPath(lab.url("runs/r1"), **lab.options)
     (base / "a.txt").write_text("hey")
     (base / "sub" / "b.txt").write_bytes(b"there")
@@ -116,9 +116,6 @@ def test_upath_on_a_chain(lab):
     (base / "a.txt").rename(base / "c.txt")
     assert ((base / "a.txt").exists(), (base / "c.txt").read_text()) == (False, "hey")
     assert lab.store.info("runs/r1/c.txt").run_id == "r1"
-
-
-def test_zarr_on_a_chain(lab):
     group = zarr.open_group(lab.url("runs/r1/cube.zarr"), mode="w", storage_options=lab.options)
     array = group.create_array("x", shape=(20, 20), chunks=(10, 10), dtype="i4")
     array[:] = np.arange(400).reshape(20, 20)

@@ -219,7 +219,9 @@ def test_files_that_strangers_named_get_names_of_ours(memory, memory_storage: St
 
 
 # -- shards ------------------------------------------------------------------------------------------------
-def test_shards_end_where_they_should_and_are_the_same_each_time(pictures: MediaStore, tmp_path: Path) -> None:
+def test_shards_end_where_they_should_are_the_same_each_time_and_written_again_where_missing(
+    pictures: MediaStore, tmp_path: Path
+) -> None:
     report = export_webdataset(pictures, tmp_path / "a", shard_count=4, prefix="p")
     assert report.files == ("p-000000.tar", "p-000001.tar")
     export_webdataset(pictures, tmp_path / "b", shard_count=4, prefix="p")
@@ -232,22 +234,21 @@ def test_shards_end_where_they_should_and_are_the_same_each_time(pictures: Media
         assert sum(sizes) <= 3000 or len(sizes) == 2
     with tarfile.open(tmp_path / "a/p-000000.tar") as archive:
         assert {(each.mode, each.mtime, each.uid, each.uname) for each in archive} == {(0o644, 0, 0, "")}
-
-
-def test_missing_shards_are_written_again_and_others_refused(pictures: MediaStore, tmp_path: Path) -> None:
-    export_webdataset(pictures, tmp_path, shard_count=2)
-    whole = files(tmp_path)
-    (tmp_path / "media-000001.tar").unlink()
-    report = export_webdataset(pictures, tmp_path, shard_count=2)
+    # Missing shards are written again, and others refused.
+    out = tmp_path / "d"
+    export_webdataset(pictures, out, shard_count=2)
+    whole = files(out)
+    (out / "media-000001.tar").unlink()
+    report = export_webdataset(pictures, out, shard_count=2)
     assert (report.files, report.unchanged) == (("media-000001.tar",), 4)
-    assert files(tmp_path) == whole
+    assert files(out) == whole
     for words in ({"shard_count": 3}, {"shard_count": 2, "run_id": "r1"}, {"shard_count": 2, "limit": 2}):
-        raised(errors.StoreConflictError, export_webdataset, pictures, tmp_path, match="media-00000", **words)
-        assert files(tmp_path) == whole
-    (tmp_path / "media-000001.tar").write_bytes(whole["media-000001.tar"][:700])
-    raised(errors.StoreConflictError, export_webdataset, pictures, tmp_path, match="media-000001", shard_count=2)
-    assert export_webdataset(pictures, tmp_path, shard_count=2, overwrite=True).exported == 6
-    assert files(tmp_path) == whole
+        raised(errors.StoreConflictError, export_webdataset, pictures, out, match="media-00000", **words)
+        assert files(out) == whole
+    (out / "media-000001.tar").write_bytes(whole["media-000001.tar"][:700])
+    raised(errors.StoreConflictError, export_webdataset, pictures, out, match="media-000001", shard_count=2)
+    assert export_webdataset(pictures, out, shard_count=2, overwrite=True).exported == 6
+    assert files(out) == whole
 
 
 # -- crashes -----------------------------------------------------------------------------------------------

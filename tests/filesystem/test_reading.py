@@ -90,7 +90,7 @@ def test_info(storage, fs):
     assert abs(listed["mtime"] - info["mtime"]) < 1  # a HEAD on S3 knows no milliseconds
 
 
-def test_parts(storage, fs):
+def test_parts_and_what_is_missing_and_found(storage, fs):
     data = b"one\ntwo\nthree\n"
     fs.pipe_file("runs/r1/x.txt", data)
     for start, end in ((None, None), (0, 4), (2, None), (-3, None), (2, -2), (4, 4), (3, 99), (50, 60)):
@@ -105,9 +105,7 @@ def test_parts(storage, fs):
     fs.touch("runs/r1/empty.txt")
     with fs.open("runs/r1/empty.txt") as file:
         assert fs.cat_file("runs/r1/empty.txt") == fs.cat_file("runs/r1/empty.txt", 0, 5) == file.read() == b""
-
-
-def test_missing_files_and_folders_and_the_arguments_of_find(storage, fs):
+    # Missing files and folders, and the arguments of find.
     fs.pipe_file("runs/r1/x.txt", b"x")
     for call in (fs.cat_file, fs.open, fs.info, fs.ls, fs.ukey, fs.rm_file):
         raised(errors.MediaNotFoundError, call, "runs/r1/no.txt")
@@ -116,7 +114,7 @@ def test_missing_files_and_folders_and_the_arguments_of_find(storage, fs):
     assert fs.find("runs/no") == []
     assert fs.find("runs/r1/x.txt") == fs.ls("runs/r1/x.txt", detail=False) == ["runs/r1/x.txt"]
     assert fs.cat(["runs/r1/x.txt", "runs/r1/no.txt"], on_error="omit") == {"runs/r1/x.txt": b"x"}
-    fs.rm("runs/r1/x.txt")
+    fs.rm("runs/r1", recursive=True)
     fs.pipe({"runs/r1/a.txt": b"1", "runs/r1/sub/b.txt": b"2", "runs/r2/c.txt": b"3"})
     files, folders = ["runs/r1/a.txt", "runs/r1/sub/b.txt", "runs/r2/c.txt"], ["runs/r1", "runs/r2"]
     assert fs.find("runs", maxdepth=2) == ["runs/r1/a.txt", "runs/r2/c.txt"]

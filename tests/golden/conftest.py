@@ -46,7 +46,6 @@ def vectors() -> dict[str, list[dict[str, Any]]]:
 
 
 def unpack(name: str, into: Path) -> Path:
-    """Return a folder that holds the store as PromptKit left it."""
     into.mkdir(parents=True, exist_ok=True)
     if name == ARENA:
         return Path(shutil.copytree(FOLDER / "arena" / "out" / "media", into / "media"))
@@ -137,7 +136,6 @@ def adopt(name: str, storage_name: str, request: pytest.FixtureRequest, tmp_path
 
 
 def rclone_files(storage: Storage) -> LocalStorage:
-    """Return the folder that rclone serves as this storage's bucket."""
     return LocalStorage(LOCAL, str(storage.server.data_folder / storage.bucket))
 
 

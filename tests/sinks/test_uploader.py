@@ -84,6 +84,12 @@ def test_bytes_that_could_not_be_stored_are_tried_again(local_storage, caplog):
     assert uploader.shutdown(MINUTE)
     store = MediaStore(local_storage.url)
     assert list(store.list()) == [store.info(urls[0]).reference]
+    # Instrumented clients are quiet about what a sink does.
+    uploader = BackgroundUploader(local_storage.url)
+    seen = []
+    uploader.make(lambda: seen.append(is_instrumentation_enabled()) or PNG, 1, "image/png", R1)
+    assert uploader.shutdown(MINUTE)
+    assert (seen, is_instrumentation_enabled()) == ([False], True)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -117,18 +123,7 @@ def test_naming_a_media_asks_the_storage_nothing_and_no_secret_is_in_a_url_or_a_
     assert "5ec4e7" not in f"{url} {uploader!r} {caplog.text}"
 
 
-def test_instrumented_clients_are_quiet_about_what_a_sink_does(local_storage):
-    uploader = BackgroundUploader(local_storage.url)
-    seen = []
-    uploader.make(lambda: seen.append(is_instrumentation_enabled()) or PNG, 1, "image/png", R1)
-    assert uploader.shutdown(MINUTE)
-    assert (seen, is_instrumentation_enabled()) == ([False], True)
-
-
-def test_the_end_of_a_program_waits_a_bounded_time(tmp_path):
+def test_the_end_of_a_program_waits_a_bounded_time_also_where_others_give_it(tmp_path):
     done = run_python(ENDING, cwd=tmp_path)
     assert (done.returncode, done.stdout.splitlines()) == (0, ["the end", "9 media were not stored in time"])
-
-
-def test_times_that_others_give():
     assert [timeout_of(given).total_seconds() for given in (1.5, -1, float("inf"))] == [1.5, 0, 365 * 86400]

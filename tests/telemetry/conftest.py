@@ -28,8 +28,6 @@ def heard() -> list[Event]:
 
 @pytest.fixture
 def open_store(storage, clock, heard) -> Callable[..., MediaStore]:
-    """Open a store whose hook remembers."""
-
     def opened(**settings: Any) -> MediaStore:
         given = {"storage_options": storage.options, "now": clock, "hooks": [heard.append], **settings}
         return MediaStore(storage.url, **given)
@@ -58,7 +56,6 @@ class Exported:
         return [span for span in self.spans if span.name == name]
 
     def points(self) -> dict[str, list[Any]]:
-        """Data points of each instrument."""
         data = self._reader.get_metrics_data()
         found: dict[str, list[Any]] = {}
         for resource in data.resource_metrics if data else ():
@@ -68,7 +65,6 @@ class Exported:
         return found
 
     def text(self) -> str:
-        """All that was exported, as one text."""
         data = self._reader.get_metrics_data()
         return "\n".join([*(span.to_json() for span in self.spans), data.to_json() if data else ""])
 

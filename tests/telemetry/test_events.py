@@ -76,6 +76,17 @@ def test_a_policy_a_hold_and_what_they_refuse(store, heard):
     assert {event.reference for event in heard} == {reference}
     refused = heard[3]
     assert (refused.operation, refused.error_type, refused.error) == ("delete", "HeldMediaError", str(error))
+    heard.clear()
+    # Bytes that come one by one.
+    with store.create_media(WHOSE, "image/png") as writer:
+        writer.write(PNG)
+        assert heard == []
+    event = only(heard)
+    assert (event.name, event.reference, event.size_bytes) == ("media.stored", writer.reference, len(PNG))
+    with pytest.raises(KeyError), store.create_media(WHOSE, "image/png"):
+        raise KeyError("secret=1")
+    event = only(heard)
+    assert (event.name, event.error_type, event.error) == ("media.store_error", "KeyError", None)
 
 
 def test_shared_bytes_are_told_by_their_final_name_and_what_is_not_there_by_the_one_asked_for(open_store, heard):
@@ -88,18 +99,6 @@ def test_shared_bytes_are_told_by_their_final_name_and_what_is_not_there_by_the_
     assert [(event.name, event.error_type, event.reference) for event in heard] == [
         ("media.store_error", "MediaNotFoundError", "runs/r1/nothing.png")
     ] * 4
-
-
-def test_bytes_that_come_one_by_one(store, heard):
-    with store.create_media(WHOSE, "image/png") as writer:
-        writer.write(PNG)
-        assert heard == []
-    event = only(heard)
-    assert (event.name, event.reference, event.size_bytes) == ("media.stored", writer.reference, len(PNG))
-    with pytest.raises(KeyError), store.create_media(WHOSE, "image/png"):
-        raise KeyError("secret=1")
-    event = only(heard)
-    assert (event.name, event.error_type, event.error) == ("media.store_error", "KeyError", None)
 
 
 def test_many_are_told_one_by_one_and_together(open_store, heard):
