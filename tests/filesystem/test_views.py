@@ -479,10 +479,8 @@ def test_requests_of_views(moto_storage):
         for look in (fs.info, fs.du, fs.modified):
             look(run[0])
     assert requests == {}
-    with moto_storage.counted() as requests, fs.open(run[0]) as file:
-        file.read()
-    assert requests == {"head": 1, "get": 2}
     for call, wanted in (
+        (lambda: fs.open(run[0]).read(), {"head": 1, "get": 2}),
         (lambda: fs.cat_file(run[0]), {"get": 2}),
         (lambda: fs.cat_file(run[0], 2, 5), {"get": 1}),
         (lambda: fs.cat(run), {"get": len(run)}),

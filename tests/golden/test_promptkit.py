@@ -20,6 +20,7 @@ from fsmedia.storage.local import LocalBackend
 from tests.catalogs import check, old_enough, snapshots
 from tests.conftest import Clock, make_storage
 from tests.contract.specimens import raised
+from tests.filesystem.conftest import written
 from tests.golden.conftest import (
     ARENA,
     ASIDE,
@@ -388,23 +389,19 @@ def test_the_first_delete_sets_the_index_aside(indexed: Adopted) -> None:
     assert indexed.lies(INDEX, ASIDE) == [False, True]
     assert first.sha256 not in indexed.index()
     indexed.storage.write(INDEX, json.dumps({"f" * 64: indexed.items[1].reference}).encode())
-    before = indexed.index()  # PromptKit began a new one
+    assert list(indexed.index()) == ["f" * 64]  # PromptKit began a new one
     store.delete_media(indexed.items[1].reference)
     assert indexed.lies(INDEX) == [False]
-    assert "f" * 64 in before
-    assert "f" * 64 not in indexed.index()
-    assert indexed.items[2].sha256 in indexed.index()
+    assert [digest in indexed.index() for digest in ("f" * 64, indexed.items[2].sha256)] == [False, True]
     assert {each.kind for each in store.verify().findings} <= {"file"}, "nobody takes it for a stranger's"
 
 
 def test_sweeps_keep_what_the_index_names_that_was_set_aside(indexed: Adopted) -> None:
     store = indexed.open().create()
-    first, *others = [
-        item for item in indexed.items if item.reference in promptkit.named(store._backend, indexed.references)
-    ]
-    store.delete_media(first.reference)
+    named = promptkit.named(store._backend, indexed.references)
+    first, kept = [item.reference for item in indexed.items if item.reference in named][:2]
+    store.delete_media(first)
     assert indexed.lies(INDEX) == [False]
-    kept = others[0].reference
     store.apply_policy(kept, "delete-after-1min")
     later = datetime.now(UTC) + timedelta(hours=23)  # further ahead a sweep refuses
     report = store.enforce_policy(now=later)
@@ -429,14 +426,9 @@ def test_overwriting_takes_the_index_entry_out(indexed: Adopted) -> None:
     """PromptKit would answer a store of the old bytes with a reference to the new ones."""
     store = indexed.open().create()
     other, *items = {item.sha256: item for item in indexed.items}.values()
-
-    def append(reference: str) -> None:
-        with store.fs.open(reference, "ab") as file:
-            file.write(b"more")
-
     ways = (
         lambda reference: store.fs.pipe_file(reference, b"new"),
-        append,
+        lambda reference: written(store.fs, reference, "ab", b"more"),
         lambda reference: store.fs.pipe({reference: b"new", "others/x.png": b"newer"}),
         lambda reference: store.fs.cp_file(other.reference, reference),
     )
