@@ -1,15 +1,20 @@
 """What child processes run, and where they come from: each is forked off one that has imported a slow library."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import fsspec
+
+from tests.style.project import ROOT, run_python
+
+GROUPS = (
+    "opentelemetry_genai_completion_hook", "openinference_blob_uploader", "universal_pathlib.implementations",
+)  # fmt: skip
 
 SERVER = """
 import gc, importlib, json, os, signal, sys, traceback
@@ -50,9 +55,6 @@ class Forks:
         )  # fmt: skip
 
     def run(self, program: str, words: tuple[object, ...], env: dict[str, str], cwd: Path) -> tuple[int, str, str]:
-        """Run a program, and return its exit code and what it printed."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
         job = {"program": program, "words": [str(word) for word in words], "env": env, "cwd": str(cwd)}
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
@@ -63,8 +65,27 @@ class Forks:
         self.process.communicate()
 
 
+def declared() -> dict[str, dict[str, str]]:
+    """Return the entry points that the project declares: what is installed may be older."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+
+
+def run_installed(code: str, tmp_path: Path, **environment: str) -> str:
+    """Run code where entry points of the project are installed; return what it wrote."""
+    site = tmp_path / "site"
+    folder = site / "entry_points_of_this_tree-1.dist-info"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: entry-points-of-this-tree\nVersion: 1\n")
+    found = {group: declared()[group] for group in GROUPS}
+    lines = [line for group in found for line in (f"[{group}]", *(f"{k} = {v}" for k, v in found[group].items()))]
+    (folder / "entry_points.txt").write_text("\n".join(lines))
+    head = f"import os, sys\nsys.path.insert(0, {str(site)!r})\nos.environ.update({environment!r})\n"
+    done = run_python(head + code, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
 def size_of(name: str, options: dict[str, Any], fs: Any) -> int:
-    """Return how many bytes a URL, or a path of a filesystem, has."""
     if fs is not None:
         return len(fs.cat_file(name))
     with fsspec.open(name, **options) as file:

@@ -1,9 +1,6 @@
 """Stores for clients: how each form of URL names one, with the options that go with it."""
 
-from __future__ import annotations
-
 import os
-import tomllib
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -11,10 +8,13 @@ from typing import Any
 
 import fsspec
 import pytest
+from fsspec import generic
+from fsspec.generic import rsync
 from upath.registry import get_upath_class, register_implementation
 
 from fsmedia import MediaStore
-from tests.clients.children import Forks
+from tests.clients.children import Forks, declared
+from tests.filesystem.conftest import files_in
 from tests.servers import RcloneServer
 from tests.storages import S3_RCLONE, S3Storage
 
@@ -30,9 +30,8 @@ def no_leftovers() -> Iterator[None]:
 @pytest.fixture
 def media_paths() -> None:
     """Let universal_pathlib find the class that the project declares, as where it is installed anew."""
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     group = "universal_pathlib.implementations"
-    for name, value in project["entry-points"][group].items():
+    for name, value in declared()[group].items():
         register_implementation(name, EntryPoint(name, value, group).load(), clobber=True)
     get_upath_class.cache_clear()
 
@@ -41,8 +40,7 @@ class Lab:
     """A store on S3 that clients get at by chain, or by environment."""
 
     def __init__(self, storage: S3Storage, **settings: Any) -> None:
-        self.storage = storage
-        self.root = self.storage.url
+        self.storage, self.root = storage, storage.url
         self.options: dict[str, Any] = {"s3": self.storage.options}
         self.store = MediaStore(self.root, storage_options=self.storage.options, **settings).create()
         self.environment = {
@@ -53,7 +51,6 @@ class Lab:
         }
 
     def url(self, path: str) -> str:
-        """Return the chained URL of a path."""
         return f"media://{path}::{self.root}"
 
     @property
@@ -61,11 +58,21 @@ class Lab:
         return fsspec.filesystem("media", root=self.root, storage_options=self.storage.options)
 
     def server_keys(self) -> set[str]:
-        """Return every key of the whole bucket, also outside of the root."""
         names = self.storage.server.client.list_objects_v2(Bucket=self.storage.bucket).get("Contents", ())
         return {name["Key"] for name in names}
 
-    def named(self, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    def rsynced(self, url: str, into: Path) -> dict[str, bytes]:
+        """Let fsspec's rsync copy what a URL has below it; return the files."""
+        generic.set_generic_fs("media", root=self.root, storage_options=self.storage.options)
+        generic.set_generic_fs("file")
+        try:
+            # It maps names as text, so it takes plain URLs; a chain ends with its root and has no names below it.
+            rsync(url, into.as_uri(), inst_kwargs={"default_method": "generic"})
+        finally:
+            generic._generic_fs.clear()
+        return files_in(into)
+
+    def named(self, monkeypatch: pytest.MonkeyPatch) -> "Lab":
         """Let plain URLs mean this store, in this process and its children."""
         for name, value in self.environment.items():
             monkeypatch.setenv(name, value)
@@ -78,18 +85,17 @@ def new_bucket(rclone: RcloneServer) -> Callable[[], S3Storage]:
 
 
 @pytest.fixture
-def lab(new_bucket: Callable[[], S3Storage]) -> Lab:
+def lab(new_bucket: Callable[[], S3Storage]) -> "Lab":
     return Lab(new_bucket())
 
 
 @pytest.fixture
-def named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
+def named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> "Lab":
     return lab.named(monkeypatch)
 
 
 @pytest.fixture(scope="session")
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Forks]]:
-    """Give the process that has imported a library."""
     started: dict[str, Forks] = {}
     folder = tmp_path_factory.mktemp("forks")
 

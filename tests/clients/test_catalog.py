@@ -1,7 +1,5 @@
 """The catalog in the hands of others: Dask's cluster refreshes it, and datasets, DuckDB, pandas, polars read it."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess
@@ -96,8 +94,7 @@ def test_dask_refreshes_sweeps_and_repairs_as_one_alone(tmp_path, local_storage)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     told = done.stdout.splitlines()
     assert told[0] == told[1], told
-    assert told[0] == "DID 12 0 6 1 7 3 6 0"
-    assert told[2] == "SAME True 7"
+    assert (told[0], told[2]) == ("DID 12 0 6 1 7 3 6 0", "SAME True 7")
     wanted = r"SWEPT 10 10 examined, deleted 10 \(10 B\), 0 skipped, 0 failed, in \S+ s REPAIRED 1 0"
     assert re.fullmatch(wanted, told[3]), told
     left = {file.relative_to(due.url).as_posix() for file in Path(due.url).rglob("*") if file.is_file()}
@@ -107,14 +104,11 @@ def test_dask_refreshes_sweeps_and_repairs_as_one_alone(tmp_path, local_storage)
 def test_datasets_read_the_column_of_urls_as_pictures_and_sound(run, tmp_path, local_storage):
     store = MediaStore(local_storage.url)
     metadata = MediaMetadata(run_id="r1")
-    for _ in range(2):
-        store.store_media(MediaContent.from_bytes(PNG.getvalue(), "image/png"), metadata)
+    store.store_many([(MediaContent.from_bytes(PNG, "image/png"), metadata)] * 2)
     sound = store.store_media(MediaContent.from_bytes(bytes(4800), "audio/pcm"), metadata)
     store.catalog()
     _, told, said = run(PICTURES, local_storage.url, tmp_path / "cache")
-    size = store.info(next(store.list(mime_type="image/png")))
-    pictures = [(size.width, size.height)] * 2
-    sounds = [f"media://{sound}::{store.url}"]
+    pictures, sounds = [(8, 6)] * 2, [f"media://{sound}::{store.url}"]
     assert told.splitlines() == [f"PICTURES {pictures}", f"FROM FILES {pictures}", f"SOUNDS {sounds}"], said
 
 
@@ -122,9 +116,9 @@ def test_duckdb_alone_reads_the_file(local_storage):
     store = MediaStore(local_storage.url)
     for policy in ("retain-3days", "retain-30days"):
         metadata = MediaMetadata(run_id="r1", policy_name=policy, timestamp=utc_now())
-        store.store_media(MediaContent.from_bytes(PNG.getvalue(), "image/png"), metadata)
+        store.store_media(MediaContent.from_bytes(PNG, "image/png"), metadata)
     (file,) = store.catalog().files
-    assert duckdb.sql(WEEK.format(file)).fetchall() == [("r1", len(PNG.getvalue()))]
+    assert duckdb.sql(WEEK.format(file)).fetchall() == [("r1", len(PNG))]
 
 
 def test_pandas_polars_and_arrow_read_the_files(local_storage):

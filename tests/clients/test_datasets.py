@@ -1,20 +1,16 @@
 """Hugging Face datasets and webdataset read and write `media://` and exports; what would scatter keys is refused."""
 
-from __future__ import annotations
-
 import hashlib
-import io
 import json
-import wave
-from datetime import UTC, datetime
 
 import fsspec
 import pytest
-from PIL import Image
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, export_audiofolder, export_imagefolder, export_webdataset
-from tests.clients.test_media import PNG
-from tests.exchange.test_exports import HOSTILE
+from fsmedia import MediaStore, export_audiofolder, export_imagefolder, export_webdataset
+from tests.clients.test_media import PNG, painted
+from tests.contract.specimens import raised
+from tests.exchange.test_exports import HOSTILE, NOON, put
+from tests.surfaces.specimens import sound
 
 FROM_FILES = """
 import json, os, sys
@@ -42,58 +38,6 @@ for url in sys.argv[1:]:
     data = datasets.load_dataset("imagefolder", data_files=url, split="train")
     print("COLOR", data[0]["image"].getpixel((0, 0)))
 """
-
-
-def pictures(lab):
-    lab.fs.pipe({f"runs/r1/{kind}/{number}.png": PNG.getvalue() for kind in ("cat", "dog") for number in range(2)})
-
-
-def test_imagefolder_by_chain_and_streaming_by_environment(lab, run, tmp_path):
-    pictures(lab)
-    _, shown, said = run(FROM_FILES, tmp_path, lab.url("runs/r1/**/*.png"), OPTIONS=json.dumps(lab.options))
-    assert "ROWS 4 (8, 6)" in shown, said
-    _, shown, said = run(STREAM, "media://runs/r1/**/*.png", **lab.environment)
-    assert "ROWS 4" in shown, said
-
-
-def test_save_to_disk_works_by_environment_and_on_a_chain_is_refused_and_leaves_no_key(lab, run):
-    before = lab.server_keys()
-    code, _, said = run(SAVE, lab.url("runs/r1/data"), OPTIONS=json.dumps(lab.options))
-    assert code != 0
-    assert "no store at" in said
-    assert lab.server_keys() == before
-    code, _, said = run(SAVE, "media://runs/r1/data", OPTIONS="{}", **lab.environment)
-    assert code == 0, said
-    assert lab.fs.exists("runs/r1/data/dataset_info.json")
-
-
-def test_a_name_joined_onto_a_chain_is_refused_and_leaves_no_key(lab):
-    before = lab.server_keys()
-    joined = lab.url("runs/r1") + "/x.txt"
-    with pytest.raises(PermissionError, match="no store at"), fsspec.open(joined, "wb", **lab.options) as file:
-        file.write(b"x")
-    with pytest.raises(ValueError, match="another store"):
-        lab.fs.pipe_file(joined, b"x")
-    assert lab.server_keys() == before
-
-
-def test_two_stores_named_by_chains_share_no_picture_in_the_cache(run, tmp_path):
-    """Its cache knows a picture by its URL: with a plain one, $FSMEDIA_URL decided, and the first store's was given."""
-    urls = []
-    for name, color in (("lab", "red"), ("prod", "blue")):
-        picture = io.BytesIO()
-        Image.new("RGB", (8, 8), color).save(picture, "png")
-        MediaStore(tmp_path / name).create().fs.pipe_file("runs/r1/x.png", picture.getvalue())
-        urls.append(f"media://runs/r1/*.png::file://{tmp_path / name}")
-    _, shown, said = run(COLORS, *urls)
-    found = [line for line in shown.splitlines() if "COLOR" in line]
-    assert found == ["COLOR (255, 0, 0)", "COLOR (0, 0, 255)"], said
-
-
-# -- exports: every value is compared --------------------------------------------------------------------------
-
-
-NOON = datetime(2026, 3, 4, 12, 0, 0, 500, tzinfo=UTC)
 COLUMNS = ("reference", "run_id", "message_idx", "provider_id", "mime_type", "size_bytes", "sha256", "text", "width")
 FOLDER = """
 import json, sys, hashlib, io
@@ -136,37 +80,59 @@ print("FOUND", json.dumps(found))
 """
 
 
+def pictures(lab):
+    lab.fs.pipe({f"runs/r1/{kind}/{number}.png": PNG for kind in ("cat", "dog") for number in range(2)})
+
+
+def test_imagefolder_by_chain_and_streaming_by_environment(lab, run, tmp_path):
+    pictures(lab)
+    _, shown, said = run(FROM_FILES, tmp_path, lab.url("runs/r1/**/*.png"), OPTIONS=json.dumps(lab.options))
+    assert "ROWS 4 (8, 6)" in shown, said
+    _, shown, said = run(STREAM, "media://runs/r1/**/*.png", **lab.environment)
+    assert "ROWS 4" in shown, said
+
+
+def test_save_to_disk_works_by_environment_and_on_a_chain_is_refused_and_leaves_no_key(lab, run):
+    before = lab.server_keys()
+    code, _, said = run(SAVE, lab.url("runs/r1/data"), OPTIONS=json.dumps(lab.options))
+    assert (code != 0, "no store at" in said, lab.server_keys()) == (True, True, before)
+    # Neither does a name that is joined onto a chain.
+    joined = lab.url("runs/r1") + "/x.txt"
+    with pytest.raises(PermissionError, match="no store at"), fsspec.open(joined, "wb", **lab.options) as file:
+        file.write(b"x")
+    raised(ValueError, lab.fs.pipe_file, joined, b"x", match="another store")
+    assert lab.server_keys() == before
+    code, _, said = run(SAVE, "media://runs/r1/data", OPTIONS="{}", **lab.environment)
+    assert code == 0, said
+    assert lab.fs.exists("runs/r1/data/dataset_info.json")
+
+
+def test_two_stores_named_by_chains_share_no_picture_in_the_cache(run, tmp_path):
+    """Its cache knows a picture by its URL: with a plain one, $FSMEDIA_URL decided, and the first store's was given."""
+    urls = []
+    for name, color in (("lab", "red"), ("prod", "blue")):
+        MediaStore(tmp_path / name).create().fs.pipe_file("runs/r1/x.png", painted(color))
+        urls.append(f"media://runs/r1/*.png::file://{tmp_path / name}")
+    _, shown, said = run(COLORS, *urls)
+    found = [line for line in shown.splitlines() if "COLOR" in line]
+    assert found == ["COLOR (255, 0, 0)", "COLOR (0, 0, 255)"], said
+
+
+# -- exports: every value is compared --------------------------------------------------------------------------
 def found_by(run, program, *words, library="datasets"):
     _, shown, said = run(program, *words, library=library)
     assert "FOUND" in shown, said
     return json.loads(shown.rpartition("FOUND")[2])
 
 
-def colored(colour):
-    made = Image.new("RGB", (8, 6), (colour, 7, 9))
-    file = io.BytesIO()
-    made.save(file, "PNG")
-    return file.getvalue(), hashlib.sha256(made.tobytes()).hexdigest()
-
-
-def sound(length):
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(8000)
-        writer.writeframes(b"\1\2" * length)
-    return file.getvalue()
+def colored(red):
+    colour = (red, 7, 9)
+    return painted(colour), hashlib.sha256(bytes(colour) * 48).hexdigest()
 
 
 @pytest.fixture
 def store(tmp_path):
     return MediaStore(tmp_path / "store", durability="rename")
-
-
-def put(store, data, mime_type, run, **fields):
-    metadata = MediaMetadata(run_id=run, message_idx=4, timestamp=NOON, provider_id=HOSTILE)
-    return store.store_media(MediaContent(data=data, mime_type=mime_type, **fields), metadata)
 
 
 @pytest.mark.parametrize("table", ["jsonl", "parquet"])
@@ -175,10 +141,9 @@ def test_datasets_reads_pictures_and_all_that_is_known_of_them(store, run, tmp_p
     for number in range(5):
         data, digest = colored(number)
         run_id = "test" if number == 4 else f"dev/{number}"  # words that readers take for splits, in names
-        reference = put(store, data, "image/png", run_id, caption=f"{number} {HOSTILE}" if number else None)
-        pixels[reference] = digest
-    store.fs.pipe({"runs/r9/train valid.png": colored(9)[0]})
-    pixels["runs/r9/train valid.png"] = colored(9)[1]
+        pixels[put(store, data, "image/png", run_id, caption=f"{number} {HOSTILE}" if number else None)] = digest
+    data, pixels["runs/r9/train valid.png"] = colored(9)
+    store.fs.pipe({"runs/r9/train valid.png": data})
     out = tmp_path / "out"
     export_imagefolder(store, out, table=table)
     export_imagefolder(store, out, table=table, split="test", run_id="test")
@@ -195,7 +160,7 @@ def test_datasets_reads_pictures_and_all_that_is_known_of_them(store, run, tmp_p
 
 def test_datasets_finds_sound_and_all_that_is_known_of_it(store, run, tmp_path):
     for number in range(3):
-        put(store, sound(800 * number), "audio/wav", f"r{number}", caption=HOSTILE)
+        put(store, sound(0.1 * number), "audio/wav", f"r{number}", caption=HOSTILE)
     put(store, b"\1\2" * 100, "audio/pcm", "r9")
     export_audiofolder(store, tmp_path / "out")
     found = found_by(run, SOUND, tmp_path / "out", tmp_path / "cache")
@@ -216,15 +181,11 @@ def test_webdataset_reads_every_media_with_its_json(store, run, tmp_path):
     report = export_webdataset(store, out, shard_count=3)
     assert len(report.files) == 3
     found = found_by(run, SHARDS, f"{out}/media-{{000000..000002}}.tar", library="webdataset")
-    assert [row["reference"] for row in found] == list(store.list())
-    assert len({row["key"] for row in found}) == 7
+    assert ([row["reference"] for row in found], len({row["key"] for row in found})) == (list(store.list()), 7)
     for row in found:
         record = store.info(row["reference"])
         data = store.retrieve_media(row["reference"]).read_bytes()
         assert row["digest"] == hashlib.sha256(data).hexdigest()
-        assert (row["run_id"], row["text"], row["size_bytes"]) == (
-            record.run_id,
-            record.caption or "",
-            record.size_bytes,
-        )
+        expected = (record.run_id, record.caption or "", record.size_bytes)
+        assert (row["run_id"], row["text"], row["size_bytes"]) == expected
         assert "." not in row["key"]

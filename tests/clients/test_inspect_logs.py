@@ -1,24 +1,23 @@
 """Media in logs that inspect_ai itself wrote, with a model that answers from a list and no network."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
-import io
 import json
 import sys
-import wave
 import zipfile
+from itertools import product
 from pathlib import Path
 
 import pytest
 from inspect_ai.log import read_eval_log, write_eval_log  # and teaches zipfile the third method
-from PIL import Image
 
 from fsmedia import MediaNotFoundError, MediaStore, StorageError, import_inspect
 from fsmedia.exchange import inspect_logs
+from tests.clients.test_media import painted
+from tests.contract.specimens import raised
 from tests.style.project import run_python
 from tests.surfaces.commands import fsmedia, refused
+from tests.surfaces.specimens import sound
 
 EVALUATE = """
 import json, sys
@@ -49,33 +48,32 @@ print("LOG", json.dumps([log.status, log.location, log.eval.run_id, log.eval.eva
 
 ZSTANDARD = 93  # how inspect_ai packs by default
 
-
-def picture(colour: str) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (8, 6), colour).save(file, "PNG")
-    return file.getvalue()
-
-
-def sound() -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(8000)
-        writer.writeframes(b"\1\2" * 800)
-    return file.getvalue()
-
-
 DATA = {
-    "red": ("image/png", picture("red")),
-    "blue": ("image/png", picture("blue")),
-    "green": ("image/png", picture("green")),
-    "sound": ("audio/wav", sound()),
+    **{colour: ("image/png", painted(colour)) for colour in ("red", "blue", "green")},
+    "sound": ("audio/wav", sound(0.1)),
     "paper": ("application/pdf", b"%PDF-1.4 tiny"),
     "film": ("video/mp4", b"\0\0\0\x18ftypmp42\0\0\0\0"),
 }
 URLS = {name: f"data:{kind};base64,{base64.b64encode(data).decode()}" for name, (kind, data) in DATA.items()}
 DIGESTS = {name: hashlib.sha256(data).hexdigest() for name, (_, data) in DATA.items()}
+# Which media a sample has: message, part, name, whether the model made it.
+PLACES = {
+    "draw/a/b": [(0, 1, "red", False), (0, 2, "sound", False), (1, 1, "blue", True), (2, 0, "green", True)],
+    "draw/2": [(0, 0, "paper", False), (0, 2, "film", False), (0, 3, "red", False), (1, 1, "blue", True),
+               (2, 0, "green", True)],
+}  # fmt: skip
+INSPECT = """
+import sys
+from inspect_ai import Task, eval
+from inspect_ai.dataset import Sample
+try:
+    task = Task(dataset=[Sample(input="hey", target="hey")])
+    logs = eval(task, model="mockllm/model", log_dir=sys.argv[1], display="none")
+except BaseException as error:
+    print("RAISED", repr(error), repr(error.__context__))
+    raise
+print("STATUS", logs[0].status, logs[0].location, logs[0].error)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -105,49 +103,32 @@ def store(memory_storage):
     return MediaStore(memory_storage.url)
 
 
-# Which media a sample has: message, part, name, whether the model made it.
-PLACES = {
-    "draw/a/b": [(0, 1, "red", False), (0, 2, "sound", False), (1, 1, "blue", True), (2, 0, "green", True)],
-    "draw/2": [(0, 0, "paper", False), (0, 2, "film", False), (0, 3, "red", False), (1, 1, "blue", True),
-               (2, 0, "green", True)],
-}  # fmt: skip
-
-
-def test_every_media_of_every_sample_is_taken_in(store, log):
+def test_every_media_of_every_sample_is_taken_in_once(store, log):
     file, run_id, eval_id = log
     planned = import_inspect(store, file, dry_run=True)
     assert list(store.list()) == []
-    report = import_inspect(store, file)
-    assert report.failed == ()
+    report = import_inspect(store, file.parent, policy_name="retain-1days")  # the folder
+    assert (report.failed, report.skipped, len(report.stored)) == ((), (), 18)
     assert [each.source for each in planned.stored] == [each.source for each in report.stored]
-    assert report.skipped == ()
     found = {}
     for each in report.stored:
         record = store.info(each.reference)
         assert (record.run_id, record.session_id) == (run_id, eval_id)
-        assert record.timestamp is not None
+        assert None not in (record.timestamp, record.expires_at)
         place = (record.message_idx, record.part_idx)
         found.setdefault(record.conversation_id, {})[place] = record
         assert each.source.startswith(f"inspect:{eval_id}#")
     assert found.keys() == {f"{name}/{epoch}" for name in PLACES for epoch in (1, 2)}
-    for name, places in PLACES.items():
-        for epoch in (1, 2):
-            records = found[f"{name}/{epoch}"]
-            assert len(records) == len(places)
-            for message, part, media, made in places:
-                record = records[message, part]
-                assert (record.sha256, record.mime_type) == (DIGESTS[media], DATA[media][0])
-                assert record.provider_id == ("mockllm/model" if made else "")
-                assert store.retrieve_media(record.reference).read_bytes() == DATA[media][1]
-    assert found["draw/a/b/1"][0, 1].detail == "low"
-    assert found["draw/2/1"][0, 0].caption == "../../etc/x.pdf"
-
-
-def test_importing_again_stores_nothing(store, log):
-    first = import_inspect(store, log[0].parent, policy_name="retain-1days")  # the folder
-    assert len(first.stored) == 18
-    assert store.info(first.stored[0].reference).expires_at is not None
-    again = import_inspect(store, [log[0], log[0]])
+    for (name, places), epoch in product(PLACES.items(), (1, 2)):
+        records = found[f"{name}/{epoch}"]
+        assert len(records) == len(places)
+        for message, part, media, made in places:
+            record = records[message, part]
+            told = (record.sha256, record.mime_type, record.provider_id)
+            assert told == (DIGESTS[media], DATA[media][0], "mockllm/model" if made else "")
+            assert store.retrieve_media(record.reference).read_bytes() == DATA[media][1]
+    assert (found["draw/a/b/1"][0, 1].detail, found["draw/2/1"][0, 0].caption) == ("low", "../../etc/x.pdf")
+    again = import_inspect(store, [file, file])
     assert (again.stored, again.unchanged) == ((), 18)  # each log once
 
 
@@ -179,10 +160,8 @@ def test_attachments_that_no_message_names_are_taken_in_too(store, log, tmp_path
     assert left[DIGESTS["film"]].source.endswith("/attachments/" + "0" * 32)
     assert store.info(left[DIGESTS["film"]].reference).message_idx == 3
     assert ["base64" in str(each.error) for each in report.failed] == [True]
-    assert {each.reason for each in report.skipped} == {
-        "names only a URL, and URLs are not fetched",
-        "names a file elsewhere",
-    }
+    reasons = {"names only a URL, and URLs are not fetched", "names a file elsewhere"}
+    assert {each.reason for each in report.skipped} == reasons
 
 
 def test_damaged_logs_are_told_and_the_next_one_is_read(store, log, tmp_path, monkeypatch):
@@ -195,9 +174,7 @@ def test_damaged_logs_are_told_and_the_next_one_is_read(store, log, tmp_path, mo
     report = import_inspect(store, [*sorted(tmp_path.iterdir()), log[0]])
     assert len(report.stored) == 18
     assert {Path(each.source).name for each in report.failed} == {"empty.eval", "cut.eval", "no.json", "bomb.eval"}
-    for failure in report.failed:
-        assert str(failure.error).isprintable()
-        assert len(str(failure.error)) < 600
+    assert all(str(each.error).isprintable() and len(str(each.error)) < 600 for each in report.failed)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, ZSTANDARD])
@@ -215,45 +192,22 @@ def test_a_log_that_lies_about_its_sizes_is_not_unpacked(method, store, tmp_path
     assert [file.name for file in given] == ["true.eval"]
 
 
-def test_what_is_no_log_or_not_there_is_an_error_also_of_the_command(store, tmp_path):
-    with pytest.raises(MediaNotFoundError, match="no such log"):
-        import_inspect(store, tmp_path / "x.eval")
+def test_what_is_no_log_or_not_there_is_an_error_also_of_the_command(store, tmp_path, monkeypatch):
+    raised(MediaNotFoundError, import_inspect, store, tmp_path / "x.eval", match="no such log")
     words = ("import", "inspect", tmp_path / "x.eval", "-s", tmp_path / "media")
     assert "no such log" in refused(fsmedia(*words), 3)
     (tmp_path / "x.eval").write_bytes(b"no log")
     result = fsmedia(*words)
     assert (result.exit_code, "x.eval" in result.stderr) == (1, True)
-
-
-def test_without_inspect_ai_the_error_names_the_package(store, monkeypatch):
+    # Without inspect_ai the error names the package, and nothing else loads it.
     monkeypatch.setitem(sys.modules, "inspect_ai.log", None)
-    with pytest.raises(StorageError, match="pip install inspect-ai"):
-        import_inspect(store, "x.eval")
-
-
-def test_nothing_else_loads_inspect_ai_or_pyarrow(tmp_path):
+    raised(StorageError, import_inspect, store, "x.eval", match="pip install inspect-ai")
     code = "import sys, fsmedia.cli, fsmedia.exchange, fsmedia.exchange\nfsmedia.import_inspect\n"
     done = run_python(code + "print([n for n in ('inspect_ai', 'pyarrow', 'PIL') if n in sys.modules])", cwd=tmp_path)
     assert done.stdout.strip() == "[]", done.stdout
 
 
 # -- logs written into a store -------------------------------------------------------------------------------
-
-
-INSPECT = """
-import sys
-from inspect_ai import Task, eval
-from inspect_ai.dataset import Sample
-try:
-    task = Task(dataset=[Sample(input="hey", target="hey")])
-    logs = eval(task, model="mockllm/model", log_dir=sys.argv[1], display="none")
-except BaseException as error:
-    print("RAISED", repr(error), repr(error.__context__))
-    raise
-print("STATUS", logs[0].status, logs[0].location, logs[0].error)
-"""
-
-
 def test_inspect_ai_logs_by_environment_and_on_a_chain_is_refused_and_leaves_no_key(lab, run):
     before = lab.server_keys()
     code, told, said = run(INSPECT, lab.url("runs/logs"), library="inspect_ai", **lab.environment)

@@ -19,17 +19,14 @@ PNG = base64.b64decode(
 
 
 def real(into: Path) -> Path:
-    """Return a copy of what PromptArena left."""
     return Path(shutil.copytree(FOLDER / "arena" / "out", into / "out"))
 
 
 def part(**media: Any) -> dict[str, Any]:
-    """Return a part of a message that shows a picture."""
     return {"type": "image", "media": {"mime_type": "image/png", **media}}
 
 
 def inline(data: bytes = PNG, **media: Any) -> dict[str, Any]:
-    """Return a part that holds its picture."""
     return part(data=base64.b64encode(data).decode(), **media)
 
 

@@ -11,11 +11,9 @@ storage = storages(LOCAL, MEMORY, S3_RCLONE, of=(S3_MOTO,))
 
 @pytest.fixture
 def store(storage: Storage) -> MediaStore:
-    """An empty store on it."""
     return MediaStore(storage.url, storage_options=storage.options)
 
 
 @pytest.fixture
 def memory(memory_storage: Storage) -> MediaStore:
-    """An empty store in memory."""
     return MediaStore(memory_storage.url)

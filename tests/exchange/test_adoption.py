@@ -11,18 +11,10 @@ from typing import Any
 
 import pytest
 
-from fsmedia import (
-    InvalidLayoutError,
-    MediaContent,
-    MediaMetadata,
-    MediaNotFoundError,
-    MediaStore,
-    StoreConflictError,
-    UnknownPolicyError,
-    adopt_folder,
-)
+from fsmedia import MediaContent, MediaMetadata, MediaStore, adopt_folder, errors
 from fsmedia.exchange import folders, importing
 from fsmedia.exchange.folders import DEFAULT_PATTERN
+from tests.contract.specimens import raised
 from tests.exchange.arena import PNG
 from tests.exchange.test_folder import MADE, plant
 from tests.protocol.faults import Crash, Fault, Faults, faulty_os
@@ -31,15 +23,12 @@ from tests.storages import Storage
 
 FILES = {"r1/a.png": PNG, "r1/b.png": PNG, "r2/note": b"hello", "top.txt": b"top"}
 MEDIA = ("r1/a.png", "r1/b.png", "r2/note")
+EACH_FAULT = [Fault.CRASH_BEFORE, Fault.TORN, pytest.param(Fault.CRASH_AFTER, marks=pytest.mark.full)]
 
 
 def snapshot(top: Path) -> dict[str, tuple[int, int, int, bytes]]:
-    found = {}
-    for path in top.rglob("*"):
-        if path.is_file():
-            seen = path.stat()
-            found[str(path.relative_to(top))] = (seen.st_ino, seen.st_mode, seen.st_mtime_ns, path.read_bytes())
-    return found
+    files = {str(path.relative_to(top)): (path.stat(), path.read_bytes()) for path in top.rglob("*") if path.is_file()}
+    return {name: (seen.st_ino, seen.st_mode, seen.st_mtime_ns, data) for name, (seen, data) in files.items()}
 
 
 @pytest.fixture
@@ -61,20 +50,18 @@ def test_a_tree_becomes_a_store_without_moving_a_byte(tree: Path) -> None:
     after = snapshot(tree)
     assert {name: after[name] for name in before} == before
     again = adopt_folder(tree, policy_name="retain-30days")
-    assert (again.stored, again.unchanged) == ((), 3)
-    assert snapshot(tree) == after
+    assert ((again.stored, again.unchanged), snapshot(tree)) == (((), 3), after)
     store = MediaStore(tree)
     assert list(store.list(run_id="r1")) == ["r1/a.png", "r1/b.png"]
-    record = store.info("r1/a.png")
+    record, at = store.info("r1/a.png"), datetime.fromtimestamp(MADE, UTC)
     assert (record.run_id, record.mime_type, record.width) == ("r1", "image/png", 1)
     assert record.sha256 == hashlib.sha256(PNG).hexdigest()
-    assert record.timestamp == datetime.fromtimestamp(MADE, UTC)
-    assert record.expires_at == record.timestamp + timedelta(days=30)
+    assert (record.timestamp, record.expires_at) == (at, at + timedelta(days=30))
     assert record.xattrs == {"user.source": "folder:r1/a.png"}
     assert store.info("r2/note").mime_type == "text/plain"
     store.delete_media("r1/a.png")
     assert not (tree / "r1/a.png").exists()
-    due = store.enforce_policy(now=datetime.fromtimestamp(MADE, UTC) + timedelta(days=31))
+    due = store.enforce_policy(now=at + timedelta(days=31))
     assert {each.reference for each in due.deleted} == {"r1/b.png", "r2/note"}
     assert (tree / "top.txt").read_bytes() == b"top"
     plant(tree, {"r3/new.png": PNG})
@@ -88,8 +75,8 @@ def test_any_layout_and_mode(tmp_path: Path) -> None:
     settings = json.loads((tree / ".fsmedia/store.json").read_text())
     assert (settings["organization"], settings["layouts"]["by-session"]) == ("by-session", pattern)
     record = MediaStore(tree).info("2026-03-04/s1/r/0003+1/x.png")
-    assert (record.session_id, record.run_id, record.message_idx, record.part_idx) == ("s1", "r", 3, 1)
-    assert record.provider_id == "openai"
+    told = (record.session_id, record.run_id, record.message_idx, record.part_idx, record.provider_id)
+    assert told == ("s1", "r", 3, 1, "openai")
     other = plant(tmp_path / "other", {"s1/r/x.png": PNG})
     adopt_folder(other, pattern="{session_id}/{run_id}/{name}{ext}", organization="by-run")
     assert MediaStore(other).organization == "by-run"
@@ -115,9 +102,7 @@ def test_what_can_be_no_media_is_skipped(tree: Path, tmp_path: Path) -> None:
     os.mkfifo(tree / "r1/pipe")
     report = adopt_folder(tree)
     assert [each.reference for each in report.stored] == ["r1/b.png", "r2/note"]
-    assert {each.source for each in report.skipped} == {
-        f"folder:{name}" for name in (*none, *links, "top.txt", "r1/pipe")
-    }
+    assert {each.source for each in report.skipped} == {f"folder:{n}" for n in (*none, *links, "top.txt", "r1/pipe")}
     assert [each.source[:12] for each in report.failed] == ["folder:r1/a.", "folder:r1/xx"]
     assert (tmp_path / "secret").read_text() == "secret"
 
@@ -125,21 +110,18 @@ def test_what_can_be_no_media_is_skipped(tree: Path, tmp_path: Path) -> None:
 def test_what_is_refused_is_refused_before_a_byte_is_written(tree: Path, tmp_path: Path) -> None:
     before = snapshot(tree)
     for error, options in (
-        (UnknownPolicyError, {"policy_name": "for ever"}),
-        (InvalidLayoutError, {"pattern": "{name}{ext}"}),
-        (InvalidLayoutError, {"pattern": "by-run/{run_id}/{name}{ext}"}),
-        (InvalidLayoutError, {"pattern": "{run_id}/{name}{ext}", "organization": "by-session"}),
-        (InvalidLayoutError, {"pattern": ".fsmedia/{run_id}/{name}{ext}"}),
+        (errors.UnknownPolicyError, {"policy_name": "for ever"}),
+        (errors.InvalidLayoutError, {"pattern": "{name}{ext}"}),
+        (errors.InvalidLayoutError, {"pattern": "by-run/{run_id}/{name}{ext}"}),
+        (errors.InvalidLayoutError, {"pattern": "{run_id}/{name}{ext}", "organization": "by-session"}),
+        (errors.InvalidLayoutError, {"pattern": ".fsmedia/{run_id}/{name}{ext}"}),
     ):
-        with pytest.raises(error):
-            adopt_folder(tree, **options)
+        raised(error, adopt_folder, tree, **options)
         assert snapshot(tree) == before
-    with pytest.raises(MediaNotFoundError):
-        adopt_folder(tmp_path / "nowhere")
+    raised(errors.MediaNotFoundError, adopt_folder, tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
     MediaStore(tree, layouts={"by-run": "x/{run_id}/{name}{ext}"}).create()
-    with pytest.raises(StoreConflictError, match="layouts"):
-        adopt_folder(tree)
+    raised(errors.StoreConflictError, adopt_folder, tree, match="layouts")
 
 
 def test_a_file_that_is_written_meanwhile_is_no_media_yet(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,9 +140,7 @@ def test_a_file_that_is_written_meanwhile_is_no_media_yet(tree: Path, monkeypatc
     assert [each.reference for each in adopt_folder(tree).stored] == ["r1/a.png"]
 
 
-@pytest.mark.parametrize(
-    "fault", [Fault.CRASH_BEFORE, Fault.TORN, pytest.param(Fault.CRASH_AFTER, marks=pytest.mark.full)]
-)
+@pytest.mark.parametrize("fault", EACH_FAULT)
 def test_an_adoption_that_is_killed_goes_on(fault: Fault, tmp_path: Path) -> None:
     files = {"r1/a.png": PNG, "r2/note": b"hello"}
     for number, faults in enumerate(each_call(partial(Faults, fault=fault))):
@@ -168,20 +148,16 @@ def test_an_adoption_that_is_killed_goes_on(fault: Fault, tmp_path: Path) -> Non
         with faulty_os(faults), suppress(Crash):
             adopt_folder(tree, policy_name="retain-1days")
         report = adopt_folder(tree, policy_name="retain-1days")
-        assert report.failed == ()
-        assert len(report.stored) + report.unchanged == 2
+        assert (report.failed, len(report.stored) + report.unchanged) == ((), 2)
         store = MediaStore(tree)
-        assert [store.info(name).sha256 for name in files] == [
-            hashlib.sha256(data).hexdigest() for data in files.values()
-        ]
-        assert all((tree / name).read_bytes() == data for name, data in files.items())
+        for name, data in files.items():
+            assert store.info(name).sha256 == hashlib.sha256(data).hexdigest()
+            assert (tree / name).read_bytes() == data
         due = store.enforce_policy(now=datetime.fromtimestamp(MADE, UTC) + timedelta(days=2), dry_run=True)
         assert {each.reference for each in due.deleted} == set(files)
 
 
-def test_adopting_keeps_what_a_client_of_the_live_store_writes_meanwhile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_adopting_keeps_what_a_client_of_the_live_store_writes_meanwhile(tmp_path: Path, monkeypatch) -> None:
     """The client's bytes were there already, its sidecar comes while the adoption reads them."""
     tree = plant(tmp_path / "tree", {"r1/a.png": PNG})
     store = MediaStore(tree, organization="by-run", layouts={"by-run": DEFAULT_PATTERN}).create()
@@ -197,7 +173,7 @@ def test_adopting_keeps_what_a_client_of_the_live_store_writes_meanwhile(
     assert store.info("r1/a.png").policy_name == "retain-9days"
 
 
-def test_a_store_in_the_tree_is_left_alone(tree: Path) -> None:
+def test_a_store_in_the_tree_is_left_alone_and_no_tree_around_one_becomes_one(tree: Path) -> None:
     """Its media and sidecars were adopted as files of the outer one."""
     inner = MediaStore(tree / "labs" / "x")
     inner.store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id="r1"))
@@ -205,13 +181,9 @@ def test_a_store_in_the_tree_is_left_alone(tree: Path) -> None:
     before = snapshot(tree / "labs")
     report = adopt_folder(tree)
     assert {each.source: each.reason for each in report.skipped}["folder:labs/x/"].startswith("is another store's")
-    assert [each.reference for each in report.stored] == list(MEDIA)
-    assert snapshot(tree / "labs") == before
-
-
-def test_no_tree_around_a_store_becomes_one(tree: Path) -> None:
-    MediaStore(tree / "x").create()
-    before = snapshot(tree)
-    with pytest.raises(StoreConflictError, match="around the store at"):
-        adopt_folder(tree)
-    assert snapshot(tree) == before
+    assert ([each.reference for each in report.stored], snapshot(tree / "labs")) == (list(MEDIA), before)
+    # No tree around a store becomes one.
+    MediaStore(tree.parent / "outer" / "x").create()
+    before = snapshot(tree.parent)
+    raised(errors.StoreConflictError, adopt_folder, tree.parent / "outer", match="around the store at")
+    assert snapshot(tree.parent) == before

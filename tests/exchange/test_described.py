@@ -5,17 +5,9 @@ import json
 
 import pytest
 
-from fsmedia import (
-    AsyncMediaStore,
-    BulkError,
-    InvalidMediaError,
-    MediaContent,
-    MediaMetadata,
-    MediaNotFoundError,
-    MediaStore,
-    import_folder,
-)
+from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, MediaStore, errors, import_folder
 from fsmedia.models import AttributedMetadata
+from tests.contract.specimens import raised
 from tests.exchange.test_folder import plant
 from tests.storages import S3Storage, Storage
 from tests.transfers import shared_in_place
@@ -23,7 +15,7 @@ from tests.transfers import shared_in_place
 NOTE = MediaContent.from_text("hello")
 
 
-def test_attributes_are_there_from_the_first_moment(store: MediaStore, storage: Storage) -> None:
+def test_attributes_are_there_from_the_first_moment(store: MediaStore, storage: Storage, memory_storage) -> None:
     metadata = AttributedMetadata(run_id="r", xattrs={"user.source": "a\nb", "user.\N{SNOWMAN}": ""})
     alone = store.store_media(NOTE, metadata)
     (together,) = store.store_many([(NOTE, metadata)])
@@ -32,22 +24,17 @@ def test_attributes_are_there_from_the_first_moment(store: MediaStore, storage: 
         assert store.info(reference).xattrs == metadata.xattrs
     store.fs.setxattrs(alone, {"user.source": None})
     assert "user.source" not in store.info(alone).xattrs
-
-
-def test_in_a_deduplicated_store_too_and_none_are_written_without(memory: MediaStore, memory_storage: Storage) -> None:
-    for metadata in (MediaMetadata(run_id="r"), AttributedMetadata(run_id="r")):
-        reference = memory.store_media(NOTE, metadata)
-        assert "xattrs" not in json.loads(memory_storage.read(f"{reference}.meta"))
-    store = MediaStore(f"{memory.url}-shared", deduplicate=True)
-    reference = store.store_media(NOTE, AttributedMetadata(run_id="r", xattrs={"user.a": "b"}))
-    assert store.info(reference).xattrs == {"user.a": "b"}
+    for without in (MediaMetadata(run_id="r"), AttributedMetadata(run_id="r")):
+        reference = store.store_media(NOTE, without)
+        assert "xattrs" not in json.loads(storage.read(f"{reference}.meta"))
+    shared = MediaStore(memory_storage.url, deduplicate=True)
+    assert shared.info(shared.store_media(NOTE, metadata)).xattrs == metadata.xattrs
 
 
 def test_other_attributes_are_refused() -> None:
     wrong = [("source", "x"), ("user.", "x"), ("fsmedia.sha256", "x")]
     for name, value in [*wrong, ("user.a", 7), ("user.a", "\ud800"), ("user.a", "x" * 70_000)]:
-        with pytest.raises(InvalidMediaError, match="xattrs"):
-            AttributedMetadata(run_id="r", xattrs={name: value})
+        raised(errors.InvalidMediaError, AttributedMetadata, match="xattrs", run_id="r", xattrs={name: value})
 
 
 def test_many_media_are_described_as_one_is(store: MediaStore, storage: Storage) -> None:
@@ -69,23 +56,15 @@ def test_what_can_not_be_described_stands_in_its_place(store: MediaStore, storag
     storage.write(f"{damaged}.meta", b"{")
     asked = [good, "runs/r/none.txt", damaged, "../x", good]
     answers = store.info_many(asked, on_error="return")
-    assert [type(each).__name__ for each in answers] == [
-        "MediaRecord", "MediaNotFoundError", "CorruptSidecarError", "InvalidReferenceError", "MediaRecord",
-    ]  # fmt: skip
-    with pytest.raises(BulkError) as caught:
-        store.info_many(asked)
-    assert sorted(caught.value.errors) == [1, 2, 3]
-    assert isinstance(caught.value.errors[1], MediaNotFoundError)
-
-
-def test_one_text_is_not_taken_for_many_references(memory: MediaStore) -> None:
-    """As in the other calls on many media: each of its characters would be looked for."""
-    reference = memory.store_media(NOTE, MediaMetadata(run_id="r"))
-    with pytest.raises(BulkError) as caught:
-        memory.info_many(reference)
-    assert "not one text" in str(caught.value.errors[0])
-    with pytest.raises(InvalidMediaError, match="unknown on_error 'ignore'"):
-        memory.info_many([reference], on_error="ignore")  # type: ignore[arg-type]
+    assert answers[0] == answers[4] == store.info(good)
+    kinds = [errors.MediaNotFoundError, errors.CorruptSidecarError, errors.InvalidReferenceError]
+    assert [type(each) for each in answers[1:4]] == kinds
+    caught = raised(errors.BulkError, store.info_many, asked)
+    assert sorted(caught.errors) == [1, 2, 3]
+    # One text is not taken for many references: each of its characters would be looked for.
+    assert "not one text" in str(raised(errors.BulkError, store.info_many, good).errors[0])
+    with pytest.raises(errors.InvalidMediaError, match="unknown on_error 'ignore'"):
+        store.info_many([good], on_error="ignore")  # type: ignore[arg-type]
 
 
 def test_renamed_media_are_found(memory: MediaStore, memory_storage: Storage) -> None:

@@ -2,7 +2,6 @@
 
 
 def round_trip(fs, name):
-    """Read what the parent wrote, write something, read it back."""
     parent = fs.cat(["runs/r1/x.txt"])["runs/r1/x.txt"]
     fs.pipe_file(name, b"child")
     return parent, fs.cat([name])[name]

@@ -2,27 +2,18 @@
 
 import asyncio
 import io
-from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import fsspec
 import pytest
 
-from fsmedia import (
-    HeldMediaError,
-    InvalidReferenceError,
-    MediaContent,
-    MediaFileSystem,
-    MediaMetadata,
-    MediaNotFoundError,
-    MediaStore,
-    ReadOnlyStoreError,
-)
+from fsmedia import MediaContent, MediaFileSystem, MediaMetadata, MediaStore, errors
 from fsmedia.format.keys import VIEWS
-from tests.contract.specimens import traces
+from tests.contract.specimens import raised, traces
 from tests.deduplicated import below, data_keys, marker_of, settled, sidecar_of, told
-from tests.filesystem.conftest import EVERYWHERE, files_in, made, opened
+from tests.filesystem.conftest import EVERYWHERE, OWN, WRITE, files_in, made, opened
 from tests.storages import ObjectStorage, Storage
 
 DATA = bytes(range(256)) * 40
@@ -59,19 +50,14 @@ def elsewhere(reference: str, folder: str = "runs/r9") -> str:
 
 
 # -- looking -----------------------------------------------------------------------------------------------
-
-
-def test_listings_show_files_of_their_true_size_and_nothing_else(storage, fs, media) -> None:
+def test_listings_show_files_of_their_true_size_and_nothing_else_and_each_is_told_of(storage, fs, media) -> None:
     assert fs.ls("", detail=False) == [*sorted(VIEWS), "runs"]
-    assert fs.ls("runs", detail=False) == ["runs/r1", "runs/r2"]
-    assert fs.ls("runs/r1", detail=False) == in_run(media)
-    assert {info["name"]: (info["size"], info["type"]) for info in fs.ls("runs/r1")} == {
-        each: (len(media[each]), "file") for each in in_run(media)
-    }
+    assert (fs.ls("runs", detail=False), fs.ls("runs/r1", detail=False)) == (["runs/r1", "runs/r2"], in_run(media))
+    sizes = {each: (len(data), "file") for each, data in media.items()}
+    listed = {info["name"]: (info["size"], info["type"]) for run in ("r1", "r2") for info in fs.ls(f"runs/{run}")}
+    found = {name: (info["size"], info["type"]) for name, info in fs.find("runs", detail=True).items()}
+    assert listed == found == sizes
     assert fs.find("") == sorted(media)
-    assert {name: info["size"] for name, info in fs.find("runs", detail=True).items()} == {
-        each: len(data) for each, data in media.items()
-    }
     assert fs.find("", withdirs=True) == sorted([*media, "runs", "runs/r1", "runs/r2"])
     assert fs.find("runs", maxdepth=1) == []
     walked = [(top, sorted(folders), sorted(files)) for top, folders, files in fs.walk("runs")]
@@ -84,32 +70,23 @@ def test_listings_show_files_of_their_true_size_and_nothing_else(storage, fs, me
     assert fs.glob("**/*.mp4") == [each for each in media if each.endswith(".mp4")]
     for hidden in (".fsmedia", ".fsmedia/blobs", f"{in_run(media)[0]}.meta", data_keys(storage)[0]):
         assert not fs.exists(hidden)
-        with pytest.raises(FileNotFoundError):
-            fs.cat(hidden)
-
-
-def test_what_is_told_of_one(storage, fs, store, media) -> None:
+        raised(FileNotFoundError, fs.cat, hidden)
     for reference, data in media.items():
         info = fs.info(reference)
         assert (info["name"], info["size"], info["type"]) == (reference, len(data), "file")
         full = fs.info(reference, metadata=True)
-        assert (full["sha256"], full["run_id"]) == (told(reference).digest, reference.split("/")[1])
-        assert full["mime_type"] == sidecar_of(storage, reference)["mime_type"]
-        assert fs.modified(reference) == fs.created(reference)
-        assert fs.modified(reference).timestamp() == info["mtime"]
-        assert fs.modified(reference).tzinfo is not None
-        assert fs.size(reference) == len(data)
-        assert fs.isfile(reference)
-        assert fs.exists(reference)
-        assert not fs.isdir(reference)
+        assert full["sha256"] == fs.metadata(reference)["sha256"] == told(reference).digest
+        kind = sidecar_of(storage, reference)["mime_type"]
+        assert (full["run_id"], full["mime_type"]) == (reference.split("/")[1], kind)
+        assert fs.modified(reference) == fs.created(reference) == datetime.fromtimestamp(info["mtime"], UTC)
+        looks = (fs.size, fs.isfile, fs.exists, fs.isdir)
+        assert [look(reference) for look in looks] == [len(data), True, True, False]
         assert fs.ls(reference, detail=False) == [reference]
         assert {item["name"]: item for item in fs.ls(reference.rpartition("/")[0])}[reference]["ETag"] == info["ETag"]
         assert fs.ukey(reference) == fs.ukey(reference)
-        assert fs.metadata(reference)["sha256"] == told(reference).digest
     missing = in_run(media)[0].replace("r1/", "r3/")
     for ask in (fs.info, fs.cat, fs.open, fs.modified, fs.ls, lambda path: fs.get_file(path, "unused")):
-        with pytest.raises(FileNotFoundError):
-            ask(missing)
+        raised(FileNotFoundError, ask, missing)
     assert not fs.exists(missing)
 
 
@@ -127,8 +104,7 @@ def test_bytes(fs, store, media, tmp_path) -> None:
                 file.seek(-3, io.SEEK_END)
                 assert file.read() == data[-3:]
         assert (fs.head(reference, 9), fs.tail(reference, 9)) == (data[:9], data[-9:])
-    assert fs.cat(references) == media
-    assert fs.cat("runs/r1/*") == {each: media[each] for each in in_run(media)}
+    assert (fs.cat(references), fs.cat("runs/r1/*")) == (media, {each: media[each] for each in in_run(media)})
     assert fs.cat_ranges(references, [1] * 4, [5] * 4) == [media[each][1:5] for each in references]
     missing = elsewhere(references[0])
     assert set(fs.cat([*references, missing], on_error="omit")) == set(references)
@@ -136,8 +112,7 @@ def test_bytes(fs, store, media, tmp_path) -> None:
     assert (tmp_path / "one.png").read_bytes() == media[references[0]]
     fs.get("runs", str(tmp_path / "all"), recursive=True)
     assert files_in(tmp_path / "all") == {each.removeprefix("runs/"): data for each, data in media.items()}
-    with pytest.raises(FileNotFoundError):
-        fs.get(missing, tmp_path / "none.png")
+    raised(FileNotFoundError, fs.get, missing, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
 
 
@@ -159,47 +134,23 @@ def test_coroutines(storage, media) -> None:
         with pytest.raises(FileNotFoundError):
             await fs._cat_file(elsewhere(references[0]))
 
+        assert opened(storage).cat_file(references[0]) == media[references[0]]  # blocking in a loop
+
     asyncio.run(ask())
-
-    async def blocking_in_a_loop() -> bytes:
-        return opened(storage).cat_file(references[0])
-
-    assert asyncio.run(blocking_in_a_loop()) == media[references[0]]
     assert settled(storage, media)
 
 
 # -- what is refused ---------------------------------------------------------------------------------------
-
-
-WRITES: dict[str, Callable[[Any, str, str], Any]] = {
-    "open wb": lambda fs, name, _: fs.open(name, "wb"),
-    "open ab": lambda fs, name, _: fs.open(name, "ab"),
-    "open xb": lambda fs, name, _: fs.open(name, "xb"),
-    "open text": lambda fs, name, _: fs.open(name, "w"),
-    "pipe_file": lambda fs, name, _: fs.pipe_file(name, b"forged"),
-    "pipe": lambda fs, name, _: fs.pipe({name: b"forged"}),
-    "create": lambda fs, name, _: fs.pipe_file(name, b"forged", mode="create"),
-    "touch": lambda fs, name, _: fs.touch(name),
-    "put_file": lambda fs, name, local: fs.put_file(local, name),
-    "put": lambda fs, name, local: fs.put(local, name),
-    "mkdir": lambda fs, name, _: fs.mkdir(name),
-    "makedirs": lambda fs, name, _: fs.makedirs(name),
-    "cp other": lambda fs, name, _: fs.cp("runs/r1/plain.txt", name),
-    "mv other": lambda fs, name, _: fs.mv("runs/r1/plain.txt", name),
-}
-
-
 def test_names_of_shared_media_can_not_be_written(storage, fs, media, tmp_path) -> None:
     """Neither over a media, nor where none is: a forged name would claim bytes that it does not have."""
-    fs.pipe("runs/r1/plain.txt", b"plain")
+    fs.pipe(OWN, b"plain")
     local = tmp_path / "local.txt"
     local.write_bytes(b"forged")
     before = traces(storage)
     there = in_run(media)[0]
     for name in (there, elsewhere(there)):
-        for way, write in WRITES.items():
-            with pytest.raises(InvalidReferenceError):
-                write(fs, name, str(local))
+        for way, write in WRITE.items():
+            raised(errors.InvalidReferenceError, write, fs, name, str(local))
             assert traces(storage) == before, way
     fs.cp(there, there)
     fs.mv(there, there)
@@ -207,64 +158,44 @@ def test_names_of_shared_media_can_not_be_written(storage, fs, media, tmp_path) 
     other = there.replace(told(there).digest, "0" * 64)
     for name in (other, there.replace(f".{len(DATA)}-", ".7-"), there.replace(told(there).generation, "0" * 26)):
         for move in (fs.cp, fs.mv):
-            with pytest.raises(InvalidReferenceError):
-                move(there, name)
-    with pytest.raises(ReadOnlyStoreError):
-        fs.cp(there, elsewhere(there, "by-run/r1"))
+            raised(errors.InvalidReferenceError, move, there, name)
+    raised(errors.ReadOnlyStoreError, fs.cp, there, elsewhere(there, "by-run/r1"))
     for name in (elsewhere(there, ".fsmedia"), elsewhere(there, "x/.fsmedia.meta")):
-        with pytest.raises((InvalidReferenceError, MediaNotFoundError)):
-            fs.cp(there, name)
+        raised((errors.InvalidReferenceError, errors.MediaNotFoundError), fs.cp, there, name)
     assert traces(storage) == before
 
 
-def test_files_written_through_it_are_plain(storage, fs, media) -> None:
+def test_files_written_through_it_and_copies_to_plain_names_are_plain(storage, fs, media) -> None:
     """Their names are the caller's, so they can't tell where shared bytes lie."""
     before = storage.keys()
-    fs.touch(in_run(media)[0], truncate=False)
-    assert storage.keys() == before
-    assert fs.cat(in_run(media)[0]) == DATA
-    fs.pipe("runs/r3/a.png", DATA)
-    assert storage.read("runs/r3/a.png") == DATA
-    assert sorted(fs.find("")) == sorted([*media, "runs/r3/a.png"])
-    fs.rm("runs/r3/a.png")
-    assert settled(storage, media)
-
-
-@EVERYWHERE
-def test_signed_urls(storage, fs, media) -> None:
-    first = in_run(media)[0]
-    if storage.name in ("memory", "gcs"):
-        with pytest.raises(OSError, match="URL"):
-            fs.sign(first)
-        return
-    assert fs.sign(first, 300).startswith(("file://", "http://"))
-    with pytest.raises(FileNotFoundError):
-        fs.sign(elsewhere(first))
+    source = in_run(media)[0]
+    fs.touch(source, truncate=False)
+    assert (storage.keys(), fs.cat(source)) == (before, DATA)
+    for write in (lambda name: fs.pipe(name, DATA), lambda name: fs.cp(source, name)):
+        write("runs/r3/a.png")
+        assert storage.read("runs/r3/a.png") == DATA
+        sidecar = sidecar_of(storage, "runs/r3/a.png")
+        assert (sidecar["run_id"], sidecar["sha256"], "marker" in sidecar) == ("r3", told(source).digest, False)
+        assert sorted(fs.find("")) == sorted([*media, "runs/r3/a.png"])
+        fs.rm("runs/r3/a.png")
+        assert settled(storage, media)
 
 
 # -- copies ------------------------------------------------------------------------------------------------
-
-
 @EVERYWHERE
 def test_a_copy_to_another_folder_is_a_marker_and_a_sidecar(storage, fs, media) -> None:
     source = in_run(media)[2]
     target = elsewhere(source)
     fs.setxattrs(source, {"user.stars": 5, "fsmedia.policy_name": "retain-2hours"})
     before = storage.keys()
-    if isinstance(storage, ObjectStorage):
-        with storage.counted() as requests:
-            fs.cp(source, target)
-        assert not any("/data/" in call.key for call in requests.calls if call.kind not in ("head", "list", "get")), (
-            requests
-        )
-        assert requests["copy"] == 0
-        assert not any("/data/" in call.key for call in requests.calls if call.kind == "get")
-    else:
+    with storage.counted() if isinstance(storage, ObjectStorage) else nullcontext() as requests:
         fs.cp(source, target)
+    if requests is not None:
+        assert not any("/data/" in call.key for call in requests.calls if call.kind not in ("head", "list")), requests
+        assert requests["copy"] == 0
     new = storage.keys() - before
     due = below(storage, "due") & new
-    assert new - due == {f"{target}.meta", marker_of(storage, target)}
-    assert len(due) == 1
+    assert (new - due, len(due)) == ({f"{target}.meta", marker_of(storage, target)}, 1)
     assert settled(storage, [*media, target])
     was, copied = sidecar_of(storage, source), sidecar_of(storage, target)
     assert copied == {**was, "run_id": "r9", "marker": copied["marker"]}
@@ -275,17 +206,6 @@ def test_a_copy_to_another_folder_is_a_marker_and_a_sidecar(storage, fs, media) 
     assert settled(storage, media.keys() - {source})
 
 
-def test_a_copy_to_a_plain_name_has_bytes_of_its_own(storage, fs, media) -> None:
-    source = in_run(media)[0]
-    fs.cp(source, "runs/r9/plain.png")
-    assert storage.read("runs/r9/plain.png") == DATA
-    copied = sidecar_of(storage, "runs/r9/plain.png")
-    assert "marker" not in copied
-    assert (copied["run_id"], copied["sha256"]) == ("r9", told(source).digest)
-    fs.rm("runs/r9/plain.png")
-    assert settled(storage, media)
-
-
 def test_folders_are_copied_and_moved(storage, fs, media) -> None:
     fs.cp("runs/r1", "runs/r8", recursive=True)
     copies = [elsewhere(each, "runs/r8") for each in in_run(media)]
@@ -293,8 +213,7 @@ def test_folders_are_copied_and_moved(storage, fs, media) -> None:
     assert settled(storage, [*media, *copies])
     fs.mv("runs/r8", "runs/r7", recursive=True)
     moved = [elsewhere(each, "runs/r7") for each in in_run(media)]
-    assert fs.find("runs/r7") == moved
-    assert not fs.exists("runs/r8")
+    assert (fs.find("runs/r7"), fs.exists("runs/r8")) == (moved, False)
     assert settled(storage, [*media, *moved])
     assert {sidecar_of(storage, each)["run_id"] for each in moved} == {"r7"}
     fs.mv(moved[0], elsewhere(moved[0], "runs/r6"))
@@ -318,8 +237,7 @@ def test_nothing_is_copied_onto_or_moved_away_from_what_is_held(storage, fs, sto
         lambda: fs.rm(target),
         lambda: fs.rm("runs/r9", recursive=True),
     ):
-        with pytest.raises(HeldMediaError):
-            refused()
+        raised(errors.HeldMediaError, refused)
     assert storage.keys() == before
 
 
@@ -327,13 +245,9 @@ def test_a_folder_that_is_empty_leaves_nothing_of_its_bytes(local_storage) -> No
     """`rm` keeps the folder it was told about; those of the shared bytes are nobody's."""
     store = MediaStore(local_storage.url, deduplicate=True).create()
     fs = opened(local_storage)
-    content = MediaContent(data=DATA, mime_type="image/png")
-
-    def two() -> list[str]:
-        return [store.store_media(content, MediaMetadata(run_id="r1")) for _ in range(2)]
-
-    for name in two():
+    two = [(MediaContent(data=DATA, mime_type="image/png"), MediaMetadata(run_id="r1"))] * 2
+    for name in store.store_many(two):
         fs.rm(name)
-    fs.rm(two())
+    fs.rm(store.store_many(two))
     left = [path.relative_to(local_storage.url).as_posix() for path in Path(local_storage.url).rglob("*")]
     assert sorted(left) == [".fsmedia", ".fsmedia/store.json", "runs", "runs/r1"]

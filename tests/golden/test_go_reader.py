@@ -5,8 +5,6 @@
 answers against PromptKit's own on policy names and MIME types.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import os
@@ -24,6 +22,7 @@ from fsmedia.format import wav
 from fsmedia.format.policy import KEEP_FOREVER, find_policy
 from fsmedia.models import RetentionPolicy, mime
 from tests.conftest import Clock
+from tests.contract.specimens import raised
 from tests.golden.conftest import vectors
 from tests.storages import LocalStorage
 
@@ -36,10 +35,18 @@ STRUCT = (
 )  # fmt: skip
 ORDER = [name for name, _, _ in STRUCT]
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
-MODES = {"by-run": ("runs", "run_id"), "by-session": ("sessions", "session_id")}
-MODES["by-conversation"] = ("conversations", "conversation_id")
+MODES = {f"by-{name}": (f"{name}s", f"{name}_id") for name in ("run", "session", "conversation")}
 PCM = bytes(range(256)) * 20
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\3\0\0\0\2\x08\2\0\0\0" + b"\0" * 40
+REFUSED_HERE = {  # PromptKit takes these: 0, negative, and what would overflow a Python duration too
+    "delete-after-0min", "delete-after--5min", "retain-0days", "retain--1days", "retain-0hours", "retain--2hours",
+    "retain-9223372036854775807days", "retain--9223372036854775808days",
+}  # fmt: skip
+LONGER_HERE = {  # overflow int64 nanoseconds in Go, where they come out negative or short; here they mean what they say
+    "retain-106752days": timedelta(days=106752), "retain-213503days": timedelta(days=213503),
+    "retain-213504days": timedelta(days=213504), "retain-2562048hours": timedelta(hours=2562048),
+    "delete-after-153722868min": timedelta(minutes=153722868),
+}  # fmt: skip
 
 
 class Fraction(float):
@@ -64,10 +71,7 @@ def go_unmarshal(data: bytes) -> dict[str, Any]:
     assert isinstance(values, dict)
     known = {name: values[name] for name in ORDER if name in values}
     assert not {key for key in values if key not in known and key.casefold() in ORDER}, "Go would take it for ours"
-    for name, kind, _ in STRUCT:
-        if name not in known:
-            continue
-        value = known[name]
+    for value, kind in ((known[name], kind) for name, kind, _ in STRUCT if name in known):
         if kind == "string":
             assert isinstance(value, str)
             value.encode()
@@ -148,8 +152,7 @@ def test_go_reads_what_we_write(mode: str, local_storage: LocalStorage, tmp_path
         path = root / reference
         sidecar = Path(f"{path}.meta")
         assert reference.startswith(f"{folder}/")
-        assert path.is_file()
-        assert not path.is_symlink()
+        assert (path.is_file(), path.is_symlink()) == (True, False)
         assert [file.stat().st_mode & 0o7777 for file in (path, sidecar)] == [0o600, 0o600]
         check_form(sidecar.read_text("utf-8"))
         found = go_unmarshal(sidecar.read_bytes())
@@ -157,31 +160,20 @@ def test_go_reads_what_we_write(mode: str, local_storage: LocalStorage, tmp_path
         expected["mime_type"] = "audio/wav" if wav.is_raw(content.mime_type) else content.mime_type
         expected["policy_name"] = metadata.policy_name or content.policy_name
         expected["size_bytes"] = path.stat().st_size
-        moment = metadata.timestamp or clock()
-        assert datetime.fromisoformat(found.pop("timestamp")) == moment
-        del expected["timestamp"]
+        assert datetime.fromisoformat(found.pop("timestamp")) == (expected.pop("timestamp") or clock())
         optional = {name for name, _, omitted in STRUCT if omitted}
         assert found == {name: value for name, value in expected.items() if value or name not in optional}
         assert path.suffix == mime.extension_for(expected["mime_type"])
-    for path in root.rglob("*"):
-        if path.is_dir():
-            assert path.stat().st_mode & 0o7777 == 0o750, path
-    assert root.stat().st_mode & 0o7777 == 0o750
+    assert {path.stat().st_mode & 0o7777 for path in (root, *root.rglob("*")) if path.is_dir()} == {0o750}
 
 
-def test_gos_walk_meets_no_other_sidecars(local_storage: LocalStorage) -> None:
-    """PromptKit's enforcement reads every .meta below the root and deletes beside it."""
-    store = MediaStore(local_storage.url).create()
-    reference = store.store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id="r1"))
-    assert {key for key in local_storage.keys() if key.endswith(".meta")} == {f"{reference}.meta"}  # noqa: SIM118
-    store.delete_media(reference)
-    assert local_storage.keys() == {".fsmedia/store.json"}
-
-
-def test_media_that_go_took_away(local_storage: LocalStorage) -> None:
-    """PromptKit's delete removes bytes, then sidecar, then the empty folder; its enforcement may leave either."""
+def test_gos_walk_meets_no_other_sidecars_and_media_may_be_gone_that_go_took_away(local_storage: LocalStorage) -> None:
+    """Its delete removes bytes, then sidecar, then the empty folder; its enforcement may leave either."""
     store = MediaStore(local_storage.url)
     references = [store.store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id="r1")) for _ in range(3)]
+    # PromptKit's enforcement reads every .meta below the root and deletes beside it.
+    sidecars = {key for key in local_storage.keys() if key.endswith(".meta")}  # noqa: SIM118 - no dict
+    assert sidecars == {f"{reference}.meta" for reference in references}
     local_storage.remove(references[0])
     local_storage.remove(references[1])
     local_storage.remove(f"{references[1]}.meta")
@@ -192,30 +184,16 @@ def test_media_that_go_took_away(local_storage: LocalStorage) -> None:
 
 
 # -- PromptKit's answers and ours ---------------------------------------------------------------------------
-
-REFUSED_HERE = {  # PromptKit takes these: 0, negative, and what would overflow a Python duration too
-    "delete-after-0min", "delete-after--5min", "retain-0days", "retain--1days", "retain-0hours", "retain--2hours",
-    "retain-9223372036854775807days", "retain--9223372036854775808days",
-}  # fmt: skip
-LONGER_HERE = {  # overflow int64 nanoseconds in Go, where they come out negative or short; here they mean what they say
-    "retain-106752days": timedelta(days=106752), "retain-213503days": timedelta(days=213503),
-    "retain-213504days": timedelta(days=213504), "retain-2562048hours": timedelta(hours=2562048),
-    "delete-after-153722868min": timedelta(minutes=153722868),
-}  # fmt: skip
-
-
 def test_promptkits_answers_on_policy_names_and_extensions_are_ours() -> None:
-    assert len(vectors()["policy_names"]) == 49
-    assert len(vectors()["mime_types"]) == 34
+    assert (len(vectors()["policy_names"]), len(vectors()["mime_types"])) == (49, 34)
     accepted = {vector["name"] for vector in vectors()["policy_names"] if vector["error"] is None}
     assert accepted >= REFUSED_HERE | LONGER_HERE.keys()
     for vector in vectors()["policy_names"]:
         name = str(vector["name"])
         if vector["error"] is not None or name in REFUSED_HERE:
-            with pytest.raises(UnknownPolicyError) as info:
-                find_policy(name, {})
-            assert KEEP_FOREVER in info.value.next_step
-            assert str(info.value).isprintable()
+            info = raised(UnknownPolicyError, find_policy, name, {})
+            assert KEEP_FOREVER in info.next_step
+            assert str(info).isprintable()
             continue
         expected = LONGER_HERE.get(name) or timedelta(microseconds=int(str(vector["ns"])) // 1000)
         assert find_policy(name, {}) == RetentionPolicy(name=name, keep_for=expected)
@@ -228,7 +206,6 @@ def test_promptkits_answers_on_policy_names_and_extensions_are_ours() -> None:
             assert (found == ".bin") == (declared == "application/octet-stream")
         if vector.get("stored_hex"):
             form = wav.pcm_format(declared, None)
-            assert form is not None
             assert (wav.header(form, 4) + bytes([1, 2, 3, 4])).hex() == vector["stored_hex"]
         if vector["inferred_without_sidecar"]:
             assert mime.guess_from_name(f"x{vector['ext']}") == vector["inferred_without_sidecar"]

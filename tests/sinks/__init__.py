@@ -1,1 +1,0 @@
-"""What others emit, taken into a store; with the real packages of those others."""

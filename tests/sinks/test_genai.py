@@ -1,7 +1,5 @@
 """LLM calls of OpenTelemetry's GenAI instrumentations, kept in a store by the completion hook or their upload hook."""
 
-from __future__ import annotations
-
 import base64
 import json
 from datetime import timedelta
@@ -9,33 +7,30 @@ from datetime import timedelta
 import fsspec
 import pytest
 from opentelemetry._logs import LogRecord
+from opentelemetry.util.genai import types
 from opentelemetry.util.genai._upload.completion_hook import UploadCompletionHook
 from opentelemetry.util.genai.completion_hook import CompletionHook
 from opentelemetry.util.genai.handler import TelemetryHandler
-from opentelemetry.util.genai.types import (
-    BlobPart,
-    FunctionToolDefinition,
-    InputMessage,
-    OutputMessage,
-    TextPart,
-    ToolCallRequestPart,
-    ToolCallResponsePart,
-    UriPart,
-)
 
 from fsmedia import InvalidMediaError, MediaStore, StorageError
 from fsmedia.exchange.genai import StoreCompletionHook
 from fsmedia.exchange.uploader import UNTRACED
-from tests.contract.specimens import PNG, WAV
-from tests.sinks.conftest import run_installed
-from tests.transfers import synced
+from tests.clients.children import run_installed
+from tests.contract.specimens import PNG, WAV, raised
+from tests.transfers import opened, synced
 
 MINUTE = timedelta(minutes=1)
+PICTURE, UNTYPED = types.BlobPart("image/png", "image", PNG), types.BlobPart(None, "image", PNG)
 SOUND = f"data:audio/wav;base64,{base64.b64encode(WAV).decode()}"
-
-
-def opened(storage, **settings):
-    return MediaStore(storage.url, storage_options=storage.options, **settings)
+PROGRAM = """
+from opentelemetry.util.genai.completion_hook import load_completion_hook
+from opentelemetry.util.genai.types import InputMessage, TextPart
+for store in ("", "store"):
+    os.environ.update({"FSMEDIA_URL": store} if store else {})
+    hook = load_completion_hook()
+    print("HOOK", type(getattr(hook, "_wrapped", hook)).__name__)
+    hook.on_completion(inputs=[InputMessage("user", [TextPart("hello")])], outputs=[], system_instruction=[])
+"""
 
 
 def hook_of(storage, **settings):
@@ -51,33 +46,29 @@ def call(hook, exported, *parts, answer="a cat", **settings):
     """Make one LLM call as an instrumentation does; return its span."""
     handler = TelemetryHandler(tracer_provider=exported.tracers, completion_hook=hook)
     with handler.inference("openai", request_model="gpt-4o", **settings) as invocation:
-        invocation.input_messages = [InputMessage("user", [TextPart("what is this?"), *parts])]
-        invocation.output_messages = [OutputMessage("assistant", [TextPart(answer)], "stop")]
+        invocation.input_messages = [types.InputMessage("user", [types.TextPart("what is this?"), *parts])]
+        invocation.output_messages = [types.OutputMessage("assistant", [types.TextPart(answer)], "stop")]
     return exported.spans[-1]
 
 
 def test_a_call_its_messages_and_its_media(storage, exported):
     hook = hook_of(storage)
     assert isinstance(hook, CompletionHook)
-    span = call(
-        hook, exported, BlobPart("image/png", "image", PNG), UriPart(None, "audio", SOUND), conversation_id="c7"
-    )
+    span = call(hook, exported, PICTURE, types.UriPart(None, "audio", SOUND), conversation_id="c7")
     assert hook.flush(MINUTE)
     assert [span.name for span in exported.spans] == ["chat gpt-4o"]  # what the sink does makes no spans
     run = f"{span.context.trace_id:032x}"
     references = {name: value for name, value in span.attributes.items() if name.endswith("_ref")}
     assert set(references) == {"gen_ai.input.messages_ref", "gen_ai.output.messages_ref"}
     assert all(url.startswith(f"media://runs/{run}/") for url in references.values())
-
     (message,) = json.loads(read(storage, references["gen_ai.input.messages_ref"]))
     text, picture, sound = message["parts"]
     assert (message["role"], text) == ("user", {"type": "text", "content": "what is this?"})
-    assert (picture["type"], picture["mime_type"], picture["modality"]) == ("uri", "image/png", "image")
-    assert (sound["type"], sound["mime_type"], sound["modality"]) == ("uri", "audio/wav", "audio")
-    assert (read(storage, picture["uri"]), read(storage, sound["uri"])) == (PNG, WAV)
+    for part, kind, data in ((picture, "image/png", PNG), (sound, "audio/wav", WAV)):
+        told = (part["type"], part["mime_type"], part["modality"], read(storage, part["uri"]))
+        assert told == ("uri", kind, kind.partition("/")[0], data)
     (answer,) = json.loads(read(storage, references["gen_ai.output.messages_ref"]))
     assert answer["parts"] == [{"type": "text", "content": "a cat"}]
-
     store = opened(storage)
     records = [store.info(reference) for reference in store.list(run_id=run)]
     assert sorted((each.mime_type, each.message_idx, each.part_idx) for each in records) == [
@@ -91,24 +82,18 @@ def test_all_that_the_interface_hands_over(local_storage):
     hook = hook_of(local_storage)
     record = LogRecord(attributes={"gen_ai.conversation.id": "c1", "session.id": "s1"})
     hook.on_completion(
-        inputs=[InputMessage("tool", [ToolCallResponsePart({"n": 1}, "id")])],
-        outputs=[
-            OutputMessage("assistant", [ToolCallRequestPart({"x": "y"}, "f", "id"), BlobPart(None, "image", PNG)])
-        ],
-        system_instruction=[TextPart("be nice"), BlobPart("image/png", "image", PNG)],
-        tool_definitions=[FunctionToolDefinition("f", "does it", {"type": "object"})],
+        inputs=[types.InputMessage("tool", [types.ToolCallResponsePart({"n": 1}, "id")])],
+        outputs=[types.OutputMessage("assistant", [types.ToolCallRequestPart({"x": "y"}, "f", "id"), UNTYPED])],
+        system_instruction=[types.TextPart("be nice"), PICTURE],
+        tool_definitions=[types.FunctionToolDefinition("f", "does it", {"type": "object"})],
         span=None,
         log_record=record,
         later_argument=1,
     )
     hook.shutdown()
     said = {name: json.loads(read(local_storage, url)) for name, url in record.attributes.items() if "_ref" in name}
-    assert list(said) == [
-        "gen_ai.input.messages_ref",
-        "gen_ai.output.messages_ref",
-        "gen_ai.system_instructions_ref",
-        "gen_ai.tool.definitions_ref",
-    ]
+    kinds = ("input.messages", "output.messages", "system_instructions", "tool.definitions")
+    assert list(said) == [f"gen_ai.{kind}_ref" for kind in kinds]
     assert said["gen_ai.input.messages_ref"][0]["parts"][0]["response"] == {"n": 1}
     assert said["gen_ai.tool.definitions_ref"][0]["name"] == "f"
     picture = said["gen_ai.output.messages_ref"][0]["parts"][1]
@@ -122,8 +107,8 @@ def test_a_picture_that_is_sent_again_in_a_run_is_kept_once(local_storage, expor
     hook = hook_of(local_storage)
     with exported.tracers.get_tracer("agent").start_as_current_span("run"):
         for _ in range(3):
-            call(hook, exported, BlobPart("image/png", "image", PNG))
-    call(hook, exported, BlobPart("image/png", "image", PNG))
+            call(hook, exported, PICTURE)
+    call(hook, exported, PICTURE)
     hook.shutdown()
     store = opened(local_storage)
     assert len(list(store.list(mime_type="image/png"))) == 2  # one in each trace
@@ -132,19 +117,21 @@ def test_a_picture_that_is_sent_again_in_a_run_is_kept_once(local_storage, expor
 @pytest.mark.parametrize(
     ("organization", "expected"), [("by-conversation", "conversations/c7/"), ("by-session", "sessions/{run}/")]
 )
-def test_stores_that_are_organized_otherwise(organization, expected, local_storage, exported):
-    hook = hook_of(local_storage, organization=organization)
+def test_stores_that_are_organized_otherwise_and_have_a_policy(organization, expected, local_storage, exported):
+    hook = hook_of(local_storage, organization=organization, default_policy="retain-7days")
     span = call(hook, exported, conversation_id="c7")
     hook.shutdown()
     url = span.attributes["gen_ai.input.messages_ref"]
     assert url.startswith("media://" + expected.format(run=f"{span.context.trace_id:032x}"))
     assert json.loads(read(local_storage, url))
+    store = opened(local_storage)
+    assert {store.info(each).policy_name for each in store.list()} == {"retain-7days"}
 
 
 def test_a_store_that_shares_bytes_takes_them_and_a_sync_makes_them_shared(storage, memory_storage, exported):
     hook = hook_of(storage, deduplicate=True)
     for _ in range(2):
-        call(hook, exported, BlobPart("image/png", "image", PNG))
+        call(hook, exported, PICTURE)
     hook.shutdown()
     old = list(opened(storage).list(mime_type="image/png"))
     report = synced(storage, memory_storage)
@@ -152,28 +139,16 @@ def test_a_store_that_shares_bytes_takes_them_and_a_sync_makes_them_shared(stora
     assert [opened(memory_storage).retrieve_media(each).read_bytes() for each in old] == [PNG, PNG]
 
 
-def test_a_policy_of_the_store_holds(local_storage, exported):
-    hook = hook_of(local_storage, default_policy="retain-7days")
-    call(hook, exported)
-    hook.shutdown()
-    store = opened(local_storage)
-    assert {store.info(each).policy_name for each in store.list()} == {"retain-7days"}
-
-
 # -- trouble -------------------------------------------------------------------------------------------------------
-
-
-def test_a_store_that_can_not_be_made_is_told_at_once(tmp_path):
+def test_a_store_that_can_not_be_made_is_told_at_once_and_one_that_breaks_later_is_logged(
+    local_storage, exported, tmp_path, caplog
+):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError):
-        StoreCompletionHook(tmp_path / "file" / "below")
-
-
-def test_storage_that_breaks_later_is_logged_and_breaks_nothing(local_storage, exported, tmp_path, caplog):
+    raised(StorageError, StoreCompletionHook, tmp_path / "file" / "below")
     hook = hook_of(local_storage)
     (tmp_path / "media").rename(tmp_path / "elsewhere")
     (tmp_path / "media").write_text("a file where the store was")
-    span = call(hook, exported, BlobPart("image/png", "image", PNG))
+    span = call(hook, exported, PICTURE)
     hook.shutdown()
     assert span.status.is_unset
     lines = [record.getMessage() for record in caplog.records if record.name == "fsmedia.sinks"]
@@ -181,14 +156,14 @@ def test_storage_that_breaks_later_is_logged_and_breaks_nothing(local_storage, e
     assert all("not stored, " in line and line.startswith("runs/") for line in lines)
     (tmp_path / "media").unlink()
     (tmp_path / "elsewhere").rename(tmp_path / "media")
-    again = call(hook_of(local_storage), exported, BlobPart("image/png", "image", PNG))
+    again = call(hook_of(local_storage), exported, PICTURE)
     assert "gen_ai.input.messages_ref" in again.attributes
 
 
 def test_strange_types_stay_inline_and_what_is_no_message_breaks_nothing(local_storage, exported, caplog):
     hook = hook_of(local_storage)
-    strange = BlobPart("image/png\r\nX-Evil: 1", "image", PNG)
-    span = call(hook, exported, strange, UriPart(None, "image", "data:image/png;base64,%%%"))
+    strange = types.BlobPart("image/png\r\nX-Evil: 1", "image", PNG)
+    span = call(hook, exported, strange, types.UriPart(None, "image", "data:image/png;base64,%%%"))
     hook.shutdown()
     (message,) = json.loads(read(local_storage, span.attributes["gen_ai.input.messages_ref"]))
     assert message["parts"][1]["content"] == base64.b64encode(PNG).decode()
@@ -197,21 +172,12 @@ def test_strange_types_stay_inline_and_what_is_no_message_breaks_nothing(local_s
     hook = hook_of(local_storage)
     hook.on_completion(inputs=["not a message"], outputs=[], system_instruction=[])
     hook.on_completion(inputs=[], outputs=[], system_instruction=[])
-    hook.on_completion(inputs=[InputMessage("user", [TextPart("x" * 10)])], outputs=None, system_instruction=None)
+    hook.on_completion(
+        inputs=[types.InputMessage("user", [types.TextPart("x" * 10)])], outputs=None, system_instruction=None
+    )
     hook.shutdown()
     assert "a completion was not kept" in caplog.text
     assert len(list(opened(local_storage).list())) == before + 1
-
-
-PROGRAM = """
-from opentelemetry.util.genai.completion_hook import load_completion_hook
-from opentelemetry.util.genai.types import InputMessage, TextPart
-for store in ("", "store"):
-    os.environ.update({"FSMEDIA_URL": store} if store else {})
-    hook = load_completion_hook()
-    print("HOOK", type(getattr(hook, "_wrapped", hook)).__name__)
-    hook.on_completion(inputs=[InputMessage("user", [TextPart("hello")])], outputs=[], system_instruction=[])
-"""
 
 
 def test_a_program_names_the_hook_in_its_environment_and_runs_on_where_that_names_no_store(tmp_path):
@@ -230,7 +196,7 @@ def test_its_base_path_may_be_a_run_of_a_store(storage, monkeypatch, exported):
     for form in ("json", "jsonl"):
         hook = UploadCompletionHook(base_path=f"media://runs/{form}", upload_format=form)
         with exported.tracers.get_tracer("program").start_as_current_span(form) as span:
-            said = [InputMessage("user", [TextPart("hello")])]
+            said = [types.InputMessage("user", [types.TextPart("hello")])]
             hook.on_completion(inputs=said, outputs=[], system_instruction=[], span=span)
         hook.shutdown()
         url = exported.named(form)[0].attributes["gen_ai.input.messages_ref"]
@@ -243,13 +209,10 @@ def test_its_base_path_may_be_a_run_of_a_store(storage, monkeypatch, exported):
 
 def test_a_content_type_is_checked_and_wins_over_the_name(local_storage):
     store = MediaStore(local_storage.url).create()
-    with store.fs.open("runs/r1/a.bin", "wb", content_type="audio/wav") as file:
-        file.write(b"x")
-    assert store.info("runs/r1/a.bin").mime_type == "audio/wav"
-    with store.fs.open("runs/r1/a.bin", "w", content_type="text/plain") as file:
-        file.write("x")
-    assert store.info("runs/r1/a.bin").mime_type == "text/plain"
-    with pytest.raises(InvalidMediaError):
-        store.fs.open("runs/r1/b.bin", "wb", content_type="text/plain\r\nX: y")
+    for mode, data, kind in (("wb", b"x", "audio/wav"), ("w", "x", "text/plain")):
+        with store.fs.open("runs/r1/a.bin", mode, content_type=kind) as file:
+            file.write(data)
+        assert store.info("runs/r1/a.bin").mime_type == kind
+    raised(InvalidMediaError, store.fs.open, "runs/r1/b.bin", "wb", content_type="text/plain\r\nX: y")
     with store.fs.open("runs/r1/a.bin", "rb", content_type="x") as file:
         assert file.read() == b"x"

@@ -1,23 +1,27 @@
 """Pictures in spans of OpenInference's instrumentations, kept in a store by the blob uploader."""
 
-from __future__ import annotations
-
 import base64
 from datetime import timedelta
 
 import fsspec
-import pytest
 from openinference.instrumentation import REDACTED_VALUE, BlobUploader, OITracer, TraceConfig, using_session
 from openinference.instrumentation._blob_upload import Blob, is_valid_reference_uri
 
 from fsmedia import MediaStore
 from fsmedia.exchange.openinference import StoreBlobUploader
+from tests.clients.children import run_installed
 from tests.contract.specimens import PNG
-from tests.sinks.conftest import run_installed
 
 KEY = "llm.input_messages.2.message.contents.1.message_content.image.image.url"
 PICTURE = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
 MINUTE = timedelta(minutes=1)
+PROGRAM = """
+from openinference.instrumentation import TraceConfig
+from openinference.instrumentation._blob_upload import Blob
+uploader = TraceConfig().blob_uploader
+print(type(uploader).__name__)
+if uploader: print(uploader.upload(Blob(b"\\x89PNG\\r\\n\\x1a\\n", "image/png")))
+"""
 
 
 def traced(uploader, exported, value=PICTURE):
@@ -40,36 +44,25 @@ def test_a_picture_of_a_span(storage, exported):
     with fsspec.open(url, **store.url_options) as file:
         assert file.read() == PNG
     record = store.info(url)
-    assert (record.mime_type, record.message_idx, record.part_idx) == ("image/png", 2, 1)
-    assert (record.run_id, record.session_id) == (f"{span.context.trace_id:032x}", "s1")
+    told = (record.mime_type, record.message_idx, record.part_idx, record.run_id, record.session_id)
+    assert told == ("image/png", 2, 1, f"{span.context.trace_id:032x}", "s1")
     assert traced(uploader, exported).attributes[KEY] != url  # another trace
     uploader.shutdown()
     assert isinstance(uploader, BlobUploader)
 
 
-def test_what_is_refused_is_redacted(local_storage, exported, caplog):
+def test_what_is_refused_is_redacted_and_strange_keys_are_taken(local_storage, exported, caplog):
     uploader = StoreBlobUploader(local_storage.url)
     assert traced(uploader, exported, PICTURE.replace("image/png", "image/p ng")).attributes[KEY] == REDACTED_VALUE
     uploader.shutdown()
     assert traced(uploader, exported).attributes[KEY] == REDACTED_VALUE
     assert "dropped, the sink was shut down" in caplog.text
-
-
-@pytest.mark.parametrize("key", [None, "", "a.b", f"llm.output_messages.{10**30}.message", "_messages.-1."])
-def test_strange_attribute_keys(key, local_storage):
+    # Strange keys of attributes are no matter.
     uploader = StoreBlobUploader(local_storage.url)
-    url = uploader.upload(Blob(PNG, "image/png", attribute_key=key))
+    keys = [None, "", "a.b", f"llm.output_messages.{10**30}.message", "_messages.-1."]
+    urls = [uploader.upload(Blob(PNG, "image/png", attribute_key=key)) for key in keys]
     uploader.shutdown()
-    assert MediaStore(local_storage.url).info(url).message_idx == 0
-
-
-PROGRAM = """
-from openinference.instrumentation import TraceConfig
-from openinference.instrumentation._blob_upload import Blob
-uploader = TraceConfig().blob_uploader
-print(type(uploader).__name__)
-if uploader: print(uploader.upload(Blob(b"\\x89PNG\\r\\n\\x1a\\n", "image/png")))
-"""
+    assert [MediaStore(local_storage.url).info(url).message_idx for url in urls] == [0] * len(keys)
 
 
 def test_a_program_that_names_the_uploader_in_its_environment(tmp_path):

@@ -1,1 +1,0 @@
-"""What a store tells hooks and OpenTelemetry."""

@@ -1,7 +1,5 @@
 """A store over each storage with a hook that remembers; OpenTelemetry's own SDK, exporting to memory."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,14 +23,11 @@ storage = storages(LOCAL, MEMORY, S3_RCLONE)
 
 @pytest.fixture
 def heard() -> list[Event]:
-    """Give the events that a hook was called with."""
     return []
 
 
 @pytest.fixture
 def open_store(storage, clock, heard) -> Callable[..., MediaStore]:
-    """Open a store whose hook remembers."""
-
     def opened(**settings: Any) -> MediaStore:
         given = {"storage_options": storage.options, "now": clock, "hooks": [heard.append], **settings}
         return MediaStore(storage.url, **given)
@@ -42,7 +37,6 @@ def open_store(storage, clock, heard) -> Callable[..., MediaStore]:
 
 @pytest.fixture
 def store(open_store) -> MediaStore:
-    """Give one, by-run."""
     return open_store()
 
 
@@ -56,15 +50,12 @@ class Exported:
 
     @property
     def spans(self) -> list[ReadableSpan]:
-        """Spans in the order of their ends."""
         return list(self._spans.get_finished_spans())
 
     def named(self, name: str) -> list[ReadableSpan]:
-        """Spans of one name."""
         return [span for span in self.spans if span.name == name]
 
     def points(self) -> dict[str, list[Any]]:
-        """Data points of each instrument."""
         data = self._reader.get_metrics_data()
         found: dict[str, list[Any]] = {}
         for resource in data.resource_metrics if data else ():
@@ -74,7 +65,6 @@ class Exported:
         return found
 
     def text(self) -> str:
-        """All that was exported, as one text."""
         data = self._reader.get_metrics_data()
         return "\n".join([*(span.to_json() for span in self.spans), data.to_json() if data else ""])
 

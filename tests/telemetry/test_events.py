@@ -1,7 +1,5 @@
 """Each operation is told once, of a store as of `media://`, with what is known, never with a secret."""
 
-from __future__ import annotations
-
 import asyncio
 import inspect
 import pickle
@@ -10,24 +8,13 @@ from datetime import timedelta
 import fsspec
 import pytest
 
-from fsmedia import (
-    BulkError,
-    Event,
-    HeldMediaError,
-    InvalidMediaError,
-    InvalidReferenceError,
-    MediaContent,
-    MediaFileSystem,
-    MediaMetadata,
-    MediaNotFoundError,
-    MediaStore,
-    StorageError,
-)
+from fsmedia import Event, MediaContent, MediaFileSystem, MediaMetadata, MediaStore, errors
 from fsmedia.core import telemetry
 from fsmedia.errors import without_secrets
-from tests.contract.specimens import PNG, R1, png
+from tests.contract.specimens import PNG, R1, png, raised
 
 WHOSE = MediaMetadata(run_id="r1", conversation_id="c1", session_id="s1", message_idx=3, part_idx=1)
+A, B = "runs/r1/a.png", "runs/r1/b.png"
 
 
 def told(event):
@@ -53,12 +40,9 @@ def test_a_media_from_its_store_to_its_delete(storage, store, heard):
         "conversation_id": "c1", "session_id": "s1", "message_idx": 3, "part_idx": 1,
     }  # fmt: skip
     event = only(heard)
-    assert event.name == "media.stored"
-    assert told(event) == {"operation": "store", **facts}
-    assert event.url == store.url
+    assert (event.name, told(event), event.url) == ("media.stored", {"operation": "store", **facts}, store.url)
     assert event.backend == {"local": "file", "memory": "memory"}.get(storage.name, storage.url.partition(":")[0])
     assert timedelta(0) < event.duration < timedelta(minutes=1)
-
     store.retrieve_media(reference)
     assert told(only(heard)) == {"operation": "retrieve", **facts}
     store.open(store.media_url(reference)).close()
@@ -75,44 +59,25 @@ def test_a_media_from_its_store_to_its_delete(storage, store, heard):
     assert told(heard[1]) == {"operation": "info", **facts}
     assert [event.reference for event in heard] == [reference] * 3
     heard.clear()
-
     store.delete_media(reference)
     event = only(heard)
-    assert event.name == "media.deleted"
-    assert told(event) == {"operation": "delete", "reason": "explicit", **facts}
+    assert (event.name, told(event)) == ("media.deleted", {"operation": "delete", "reason": "explicit", **facts})
     store.delete_media(reference)
     assert told(only(heard)) == {"operation": "delete", "reason": "explicit", "reference": reference}
-
-
-def test_shared_bytes_are_told_by_their_final_name(open_store, heard):
-    store = open_store(deduplicate=True)
-    references = [store.store_media(png(), R1) for _ in range(2)]
-    assert [(event.reference, event.size_bytes) for event in heard] == [(each, len(PNG)) for each in references]
 
 
 def test_a_policy_a_hold_and_what_they_refuse(store, heard):
     reference = store.store_media(png(), R1)
     store.apply_policy(reference, "delete-after-5min")
     store.hold(reference, "a reason", who="me")
-    with pytest.raises(HeldMediaError) as raised:
-        store.delete_media(reference)
+    error = raised(errors.HeldMediaError, store.delete_media, reference)
     store.release(reference)
     assert names(heard) == ["media.stored", "media.policy_applied", "media.held", "media.store_error", "media.released"]
     assert {event.reference for event in heard} == {reference}
     refused = heard[3]
-    assert (refused.operation, refused.error_type, refused.error) == ("delete", "HeldMediaError", str(raised.value))
-
-
-def test_a_media_that_is_not_there(store, heard):
-    for ask in (store.retrieve_media, store.info, store.metadata, store.hold):
-        with pytest.raises(MediaNotFoundError):
-            ask("runs/r1/nothing.png", *(["why"] if ask == store.hold else []))
-    assert [(event.name, event.error_type, event.reference) for event in heard] == [
-        ("media.store_error", "MediaNotFoundError", "runs/r1/nothing.png")
-    ] * 4
-
-
-def test_bytes_that_come_one_by_one(store, heard):
+    assert (refused.operation, refused.error_type, refused.error) == ("delete", "HeldMediaError", str(error))
+    heard.clear()
+    # Bytes that come one by one.
     with store.create_media(WHOSE, "image/png") as writer:
         writer.write(PNG)
         assert heard == []
@@ -122,6 +87,18 @@ def test_bytes_that_come_one_by_one(store, heard):
         raise KeyError("secret=1")
     event = only(heard)
     assert (event.name, event.error_type, event.error) == ("media.store_error", "KeyError", None)
+
+
+def test_shared_bytes_are_told_by_their_final_name_and_what_is_not_there_by_the_one_asked_for(open_store, heard):
+    store = open_store(deduplicate=True)
+    references = [store.store_media(png(), R1) for _ in range(2)]
+    assert [(event.reference, event.size_bytes) for event in heard] == [(each, len(PNG)) for each in references]
+    heard.clear()
+    for ask in (store.retrieve_media, store.info, store.metadata, store.hold):
+        raised(errors.MediaNotFoundError, ask, "runs/r1/nothing.png", *(["why"] if ask == store.hold else []))
+    assert [(event.name, event.error_type, event.reference) for event in heard] == [
+        ("media.store_error", "MediaNotFoundError", "runs/r1/nothing.png")
+    ] * 4
 
 
 def test_many_are_told_one_by_one_and_together(open_store, heard):
@@ -136,24 +113,16 @@ def test_many_are_told_one_by_one_and_together(open_store, heard):
     assert told(call) == {"operation": "store_many", "count": 2, "failed": 1}
     assert call.duration > timedelta(0)
     heard.clear()
-
-    with pytest.raises(BulkError):
-        store.retrieve_many([references[0], "runs/r1/none.png"])
-    assert [(event.name, event.within) for event in heard] == [
-        ("media.retrieved", "retrieve_many"),
-        ("media.store_error", "retrieve_many"),
-        ("media.store_error", None),
-    ]
+    raised(errors.BulkError, store.retrieve_many, [references[0], "runs/r1/none.png"])
+    assert names(heard) == ["media.retrieved", "media.store_error", "media.store_error"]
+    assert [event.within for event in heard] == ["retrieve_many", "retrieve_many", None]
     assert (heard[0].size_bytes, heard[1].reference) == (len(PNG), "runs/r1/none.png")
     assert (heard[2].count, heard[2].failed, heard[2].error_type) == (1, 1, "BulkError")
     heard.clear()
-
     store.delete_many([references[0], references[2]])
     assert [(event.operation, event.reference, event.count) for event in heard] == [
-        ("delete", references[0], None),
-        ("delete", references[2], None),
-        ("delete_many", None, 2),
-    ]
+        *(("delete", reference, None) for reference in (references[0], references[2])), ("delete_many", None, 2),
+    ]  # fmt: skip
 
 
 def test_a_sweep_and_each_of_its_deletions(store, clock, heard):
@@ -162,7 +131,6 @@ def test_a_sweep_and_each_of_its_deletions(store, clock, heard):
     store.hold(held, "why")
     heard.clear()
     later = clock.now + timedelta(minutes=5)
-
     store.enforce_policy(now=later, dry_run=True)
     numbers = {"operation": "enforce_policy", "examined": 3, "count": 2, "skipped": 1, "size_bytes": 2 * len(PNG)}
     assert told(only(heard)) == {**numbers, "failed": 0, "dry_run": True}
@@ -173,64 +141,47 @@ def test_a_sweep_and_each_of_its_deletions(store, clock, heard):
     assert told(heard[2]) == {**numbers, "failed": 0}
 
 
-def test_the_work_on_a_whole_store(store, heard):
-    store.store_media(png(), R1)
+def test_the_work_on_a_whole_store_is_told_and_urls_are_told_of_but_not_told(storage, store, heard):
+    reference = store.store_media(png(), R1)
     heard.clear()
     store.verify(repair="leftovers", dry_run=True)
     store.verify(repair=True)
-    assert names(heard) == ["media.verified", "media.verified"]
-    assert heard[0].dry_run
-
-
-def test_urls_are_told_of_but_not_told(storage, store, heard):
-    reference = store.store_media(png(), R1)
+    assert [(event.name, event.dry_run) for event in heard] == [("media.verified", True), ("media.verified", False)]
     heard.clear()
     if storage.name in ("memory", "gcs"):  # anonymous on GCS: nothing to sign with
-        with pytest.raises(StorageError):
-            store.get_url(reference)
+        raised(errors.StorageError, store.get_url, reference)
         assert only(heard).error_type == "StorageError"
         return
     url = store.get_url(reference)
     event = only(heard)
     assert told(event) == {"operation": "get_url", "reference": reference}
-    assert url not in repr(event)
-    assert "ignature" not in repr(event)
+    assert not [secret for secret in (url, "ignature") if secret in repr(event)]
 
 
 def test_strangers_urls_lose_their_secrets(store, heard):
     signed = "https://user:pass@bucket.test/x.png?X-Amz-Signature=5ec4e7#frag5ec4e7"
-    with pytest.raises(InvalidReferenceError) as raised:
-        store.retrieve_media(signed)
-    assert str(raised.value).startswith("https://bucket.test/x.png: the URL is not inside this store; ")
-    assert raised.value.reference == "https://bucket.test/x.png"
+    error = raised(errors.InvalidReferenceError, store.retrieve_media, signed)
+    assert str(error).startswith("https://bucket.test/x.png: the URL is not inside this store; ")
     event = only(heard)
-    assert event.reference == "https://bucket.test/x.png"
-    assert "pass" not in repr(event)
-    assert "5ec4e7" not in repr(event)
-
-
-@pytest.mark.parametrize(("text", "safe"), [
-    ("runs/r1/x.png", "runs/r1/x.png"), ("a?b=c", "a?b=c"), ("at https://u:p@h/x?y=z, then", "at https://h/x then"),
-    ("media://x::s3://k:s@b/m?q#f", "media://x::s3://b/m"), ("s3://a@b/c@d", "s3://b/c@d"),
-])  # fmt: skip
-def test_what_is_taken_out_of_texts(text, safe):
-    assert without_secrets(text) == safe
-
-
-QUIET = {"create", "close", "create_media", "folder", "list", "media_url", "stream"}
-"""Methods that are no operation on a media or a store; of `create_media` the writer tells, of `stream` `open`; `list`
-is lazy."""
+    assert event.reference == error.reference == "https://bucket.test/x.png"
+    assert not [secret for secret in ("pass", "5ec4e7") if secret in repr(event)]
+    for text, safe in (
+        ("runs/r1/x.png", "runs/r1/x.png"), ("a?b=c", "a?b=c"), ("at https://u:p@h/x?y=z, then", "at https://h/x then"),
+        ("media://x::s3://k:s@b/m?q#f", "media://x::s3://b/m"), ("s3://a@b/c@d", "s3://b/c@d"),
+    ):  # fmt: skip
+        assert without_secrets(text) == safe
 
 
 def test_every_operation_of_a_store_is_watched():
+    # These are no operation on a media or a store; of `create_media` the writer tells, of `stream` `open`; `list` is
+    # lazy.
+    quiet = {"create", "close", "create_media", "folder", "list", "media_url", "stream"}
     methods = {name: each for name, each in inspect.getmembers(MediaStore, inspect.isfunction) if name[0] != "_"}
     unwatched = {name for name, method in methods.items() if method.__code__.co_filename != telemetry.__file__}
-    assert unwatched == QUIET, "put @observed(...) from fsmedia.core.telemetry on a new method, or name it above"
+    assert unwatched == quiet, "put @observed(...) from fsmedia.core.telemetry on a new method, or name it above"
 
 
 # -- hooks ---------------------------------------------------------------------------------------------------------
-
-
 def broken(event):
     raise RuntimeError(f"token=5ec4e7 of {event}")
 
@@ -255,8 +206,8 @@ def test_a_hook_that_fails_breaks_nothing_and_one_may_use_a_store(local_storage,
     assert names(counted) == ["media.stored"]
 
 
-class Counter:
-    """A hook that can be pickled."""
+class Kept:
+    """A hook that can be pickled, and comes back as another one."""
 
     def __init__(self):
         self.events = []
@@ -265,22 +216,21 @@ class Counter:
         self.events.append(event)
 
 
-def test_hooks_and_events_pickle(local_storage):
-    store = pickle.loads(pickle.dumps(MediaStore(local_storage.url, hooks=[Counter()])))
-    store.store_media(png(), R1)
-    (event,) = store._observer.hooks[0].events
+def test_hooks_and_events_pickle_and_what_can_not_be_called_is_refused(local_storage):
+    store = pickle.loads(pickle.dumps(MediaStore(local_storage.url, hooks=[Kept()])))
+    reference = store.store_media(png(), R1)
+    event = only(store._observer.hooks[0].events)
     assert pickle.loads(pickle.dumps(event)) == event
     with pytest.raises(AttributeError):
         event.reference = "other"
-
-
-@pytest.mark.parametrize("hooks", [print, [None], "abc", 5, [print, "x"]])
-def test_what_can_not_be_called_is_refused(hooks, local_storage):
-    with pytest.raises(InvalidMediaError, match=r"hooks=\[function\]"):
-        MediaStore(local_storage.url, hooks=hooks)
-
-
-A, B = "runs/r1/a.png", "runs/r1/b.png"
+    for hooks in (print, [None], "abc", 5, [print, "x"]):
+        raised(errors.InvalidMediaError, MediaStore, local_storage.url, match=r"hooks=\[function\]", hooks=hooks)
+    fs = fsspec.filesystem("media", root=local_storage.url, hooks=[Kept()], skip_instance_cache=True)
+    assert isinstance(fs, MediaFileSystem)
+    again = pickle.loads(pickle.dumps(fs))
+    again.cat_file(reference)
+    assert [event.reference for event in again._observer.hooks[0].events] == [reference]
+    assert "hooks" not in fs.to_dict()
 
 
 def drained(heard):
@@ -297,7 +247,7 @@ def fs(store, heard):
     return filesystem
 
 
-def test_bytes_written_and_read(fs, heard):
+def test_bytes_written_and_read_one_by_one_and_many_at_once(fs, heard, tmp_path):
     fs.pipe_file(A, PNG)
     with fs.open(B, "wb") as file:
         file.write(PNG)
@@ -311,20 +261,14 @@ def test_bytes_written_and_read(fs, heard):
     with fs.open(A) as file:
         file.read()
     assert drained(heard) == [("open", A, None, None)]
-
-
-def test_many_at_once(fs, heard, tmp_path):
     fs.pipe({A: PNG, B: PNG})
     assert {(each[0], each[1]) for each in drained(heard)} >= {("store", A), ("store", B)}
     fs.get([A, B], [str(tmp_path / "a"), str(tmp_path / "b")])
     assert {each[1] for each in drained(heard)} == {A, B}
     assert (tmp_path / "a").read_bytes() == PNG
     fs.rm([A, B])
-    assert sorted(drained(heard), key=str) == [
-        ("delete", A, len(PNG), "delete_many"),
-        ("delete", B, len(PNG), "delete_many"),
-        ("delete_many", None, None, None),
-    ]
+    told_of = [*(("delete", name, len(PNG), "delete_many") for name in (A, B)), ("delete_many", None, None, None)]
+    assert sorted(drained(heard), key=str) == told_of
 
 
 def test_copies_moves_and_what_is_not_there(fs, heard):
@@ -337,10 +281,8 @@ def test_copies_moves_and_what_is_not_there(fs, heard):
     fs.rm_file(A)
     assert drained(heard) == [("delete", A, len(PNG), None)]
     for ask in (fs.cat_file, fs.rm_file):
-        with pytest.raises(MediaNotFoundError):
-            ask(A)
-    with pytest.raises(FileNotFoundError):
-        fs.cat([A, B])
+        raised(errors.MediaNotFoundError, ask, A)
+    raised(FileNotFoundError, fs.cat, [A, B])
     assert {(each.name, each.error_type) for each in heard} == {("media.store_error", "MediaNotFoundError")}
 
 
@@ -359,23 +301,3 @@ def test_spans_are_below_the_callers_also_on_fsspecs_loop(fs, exported):
     found = exported.named("media.retrieve")
     assert len(found) in (3, 5)
     assert {span.parent.span_id for span in found} == {chat.get_span_context().span_id}
-
-
-class Kept:
-    """A hook that can be pickled."""
-
-    events: list = []  # noqa: RUF012 - of all instances
-
-    def __call__(self, event):
-        self.events.append(event)
-
-
-def test_a_filesystem_takes_hooks_of_its_own_and_pickles_them(local_storage):
-    store = MediaStore(local_storage.url)
-    reference = store.store_media(png(), R1)
-    fs = fsspec.filesystem("media", root=local_storage.url, hooks=[Kept()], skip_instance_cache=True)
-    Kept.events.clear()
-    assert isinstance(fs, MediaFileSystem)
-    pickle.loads(pickle.dumps(fs)).cat_file(reference)
-    assert [event.reference for event in Kept.events] == [reference]
-    assert "hooks" not in fs.to_dict()
