@@ -1,7 +1,5 @@
 """Fixtures of the contract suite: a store over each storage, and a watch that nothing changed in it."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager

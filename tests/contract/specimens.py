@@ -1,10 +1,13 @@
 """What contract tests store, and how they look at what lies in a storage."""
 
-from __future__ import annotations
-
 import io
 import os
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from tests.storages import GCS, LOCAL, S3_MOTO, S3_RCLONE, LocalStorage, Storage
@@ -20,6 +23,8 @@ WAV = b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\xc0]\0\0\x80\xbb\0\0\2\0\x10\0d
 LIMIT = 3 * 2**20
 """What a limited store takes: above the 1 MiB that a source is read in at once."""
 R1 = MediaMetadata(run_id="r1")
+AT_ONCE: dict[str, Any] = {"grace": timedelta(0), "nobody_writes": True}
+"""A look at, or a repair of, what was written just now."""
 
 
 def png(**fields: object) -> MediaContent:
@@ -69,3 +74,15 @@ def traces(storage: Storage) -> dict[str, bytes]:
 def is_link(storage: Storage, key: str) -> bool:
     """Return whether a symlink lies at the key."""
     return storage.name == LOCAL and (Path(storage.url) / key).is_symlink()
+
+
+def raised(kind: Any, call: Callable[..., Any], *arguments: Any, match: str | None = None, **options: Any) -> Any:
+    """Return the error of this kind that a call must end with."""
+    with pytest.raises(kind, match=match) as caught:
+        call(*arguments, **options)
+    return caught.value
+
+
+def with_sidecars(*references: str) -> set[str]:
+    """Return the keys of plain media and of their sidecars."""
+    return {*references, *(f"{reference}.meta" for reference in references)}
