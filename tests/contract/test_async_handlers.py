@@ -1,22 +1,13 @@
 """The handler of an async store: one task, started and stopped any way a program may."""
 
-from __future__ import annotations
-
 import asyncio
-import threading
 from datetime import timedelta
 
 import pytest
 
-from fsmedia import (
-    AsyncMediaStore,
-    AsyncTimeBasedPolicyHandler,
-    EnforcementReport,
-    InvalidMediaError,
-    MediaStore,
-    StorageError,
-)
+from fsmedia import AsyncMediaStore, AsyncTimeBasedPolicyHandler, EnforcementReport, MediaStore, errors
 from fsmedia.maintenance import expiry
+from tests.contract.specimens import raised
 from tests.contract.test_handlers import NEVER, PATIENCE, SOON, Gate, put
 
 
@@ -52,6 +43,8 @@ def test_the_first_sweep_comes_at_once_and_then_others(memory_storage, run):
 def test_start_and_stop_may_be_called_any_number_of_times(run):
     async def main(store, swept):
         handler = AsyncTimeBasedPolicyHandler(store, NEVER, on_sweep=swept.put_nowait)
+        assert "stopped" in repr(handler)
+        assert (await handler.enforce_policy()).deleted == ()
         assert await handler.stop()
         for _ in range(3):
             assert await handler.start() is await handler.start() is handler
@@ -60,6 +53,7 @@ def test_start_and_stop_may_be_called_any_number_of_times(run):
             assert await handler.stop()
             assert not handler.is_running
         assert swept.empty()
+        raised(errors.InvalidMediaError, AsyncTimeBasedPolicyHandler, store, timedelta(0))
 
     run(main)
 
@@ -84,19 +78,18 @@ def test_a_stop_in_the_middle_and_a_start_before_it_ends(memory_storage, run, mo
 
 
 def test_a_sweep_that_fails_is_told_and_the_next_one_comes(run, monkeypatch):
-    real, failing = MediaStore.enforce_policy, threading.Event()
+    real, failures = MediaStore.enforce_policy, [errors.StorageError("no answer")]
 
     def enforce(self, **options):
-        if not failing.is_set():
-            failing.set()
-            raise StorageError("no answer")
+        if failures:
+            raise failures.pop()
         return real(self, **options)
 
     monkeypatch.setattr(MediaStore, "enforce_policy", enforce)
 
     async def main(store, swept):
         async with AsyncTimeBasedPolicyHandler(store, SOON, on_sweep=swept.put_nowait) as handler:
-            assert isinstance(await swept.get(), StorageError)
+            assert isinstance(await swept.get(), errors.StorageError)
             assert isinstance(await swept.get(), EnforcementReport)
             assert handler.last_error is None
 
@@ -105,18 +98,16 @@ def test_a_sweep_that_fails_is_told_and_the_next_one_comes(run, monkeypatch):
 
 def test_a_listener_that_fails_stops_nothing_and_may_stop_it(run):
     async def main(store, _):
-        heard, tasks, done = [], [], asyncio.Event()
+        heard, stopping = [], asyncio.get_running_loop().create_future()
 
         def listen(report):
             heard.append(report)
             if len(heard) == 3:
-                tasks.append(asyncio.get_running_loop().create_task(handler.stop()))
-                done.set()
+                stopping.set_result(asyncio.get_running_loop().create_task(handler.stop()))
             raise ZeroDivisionError
 
         handler = await AsyncTimeBasedPolicyHandler(store, SOON, on_sweep=listen).start()
-        await done.wait()
-        assert await tasks[0]
+        assert await (await stopping)
         assert len(heard) == 3
 
     run(main)
@@ -154,17 +145,6 @@ def test_a_second_loop_may_start_it_again(memory_storage, run):
     asyncio.run(left_running())
     assert not handler.is_running, "its loop is gone"
     run(again)
-
-
-def test_what_a_handler_offers(run):
-    async def main(store, _):
-        handler = AsyncTimeBasedPolicyHandler(store)
-        assert "stopped" in repr(handler)
-        assert (await handler.enforce_policy()).deleted == ()
-        with pytest.raises(InvalidMediaError):
-            AsyncTimeBasedPolicyHandler(store, timedelta(0))
-
-    run(main)
 
 
 @pytest.mark.parametrize("by_handler", [False, True])

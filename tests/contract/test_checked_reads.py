@@ -4,8 +4,6 @@ What a test shows by damage it shows a second time with the checks off: then the
 would see nothing.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -13,18 +11,11 @@ import logging
 
 import pytest
 
-from fsmedia import (
-    CorruptMediaError,
-    InvalidMediaError,
-    MediaContent,
-    MediaFileSystem,
-    MediaMetadata,
-    MediaStore,
-    StorageError,
-)
+from fsmedia import MediaContent, MediaFileSystem, MediaMetadata, MediaStore, errors
 from fsmedia.core import records
 from fsmedia.format import keys
 from tests.conftest import on, storages
+from tests.contract.specimens import raised
 from tests.servers import WrongAnswer
 from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, ObjectStorage
 
@@ -114,7 +105,7 @@ def refusal(way, *arguments):
     """Return with which error a read is refused, or what it reads."""
     try:
         return None, way(*arguments)
-    except CorruptMediaError as error:
+    except errors.CorruptMediaError as error:
         return error, b""
 
 
@@ -138,8 +129,7 @@ def test_damaged_bytes_are_no_media_by_whatever_way_they_are_read(open_store, st
                 assert error.reference == reference, (case, name)
                 assert "verify --deep" in str(error), (case, name)
         if isinstance(storage, ObjectStorage) and not readable:
-            with pytest.raises(CorruptMediaError):
-                store.retrieve_media(reference).local_path()
+            raised(errors.CorruptMediaError, store.retrieve_media(reference).local_path)
         target = tmp_path / case
         error, _ = refusal(store.fs.get, reference, str(target))
         assert target.exists() == (error is None), case
@@ -223,26 +213,23 @@ def test_ranges_are_as_long_as_they_were_asked_for(open_store, storage, kind):
         assert file.read() == FLIPPED[1_000:]
     damage(storage, reference, DATA[:5_000])
     for start, end in [(-10, None), (4_000, 6_000), (100, None), (6_000, 7_000)]:
-        with pytest.raises(CorruptMediaError):
-            store.fs.cat_file(reference, start, end)
+        raised(errors.CorruptMediaError, store.fs.cat_file, reference, start, end)
     assert store.fs.cat_file(reference, 0, 100) == DATA[:100]
     with store.open(reference) as file:
         file.seek(1_000)
-        with pytest.raises(CorruptMediaError):
-            file.read()
+        raised(errors.CorruptMediaError, file.read)
 
 
 def test_a_wrong_word_is_refused(open_store, storage):
-    with pytest.raises(InvalidMediaError, match="verify_reads"):
-        open_store(verify_reads="sometimes")
-    with pytest.raises(InvalidMediaError, match="verify_reads"):
+    raised(errors.InvalidMediaError, open_store, match="verify_reads", verify_reads="sometimes")
+    with pytest.raises(errors.InvalidMediaError, match="verify_reads"):
         MediaFileSystem(root=storage.url, storage_options=storage.options, verify_reads=1)
 
 
 # -- answers that are wrong ---------------------------------------------------------------------------------
 
 
-REFUSED = (CorruptMediaError, StorageError)
+REFUSED = (errors.CorruptMediaError, errors.StorageError)
 # botocore compares checksums of whole objects where the server tells them; not all do, and of ranges none.
 UNCHECKED = {"config_kwargs": {"response_checksum_validation": "when_required"}}
 ANSWERS = {
@@ -293,8 +280,7 @@ def test_a_wrong_answer_of_s3_is_no_range(open_store, storage, kind):
             store.fs.cat_file(reference, 1_000, 9_000)
         with storage.server.answering(wrong), store.open(reference) as file:
             file.seek(300_000)
-            with pytest.raises(REFUSED):
-                file.read(250_000)
+            raised(REFUSED, file.read, 250_000)
         if answer != "a page":
             with storage.server.answering(wrong):
                 assert len(open_store(verify_reads=False).fs.cat_file(reference, 1_000, 9_000)) != 8_000
@@ -321,8 +307,7 @@ def test_a_sync_heals_what_its_target_lost(open_store, storage, tmp_path, dedupl
         checks = {"verify_copies": "read"} if wrong == FLIPPED else {}
         if wrong == FLIPPED:
             assert source.sync_to(storage.url, **target).unchanged == 2
-            with pytest.raises(CorruptMediaError):
-                mirror.fs.cat_file(copy)
+            raised(errors.CorruptMediaError, mirror.fs.cat_file, copy)
         planned = source.sync_to(storage.url, **target, **checks, dry_run=True)
         assert (planned.copied, planned.unchanged, planned.failed) == (1, 1, ()), wrong
         report = source.sync_to(storage.url, **target, **checks)
@@ -388,8 +373,7 @@ def test_bytes_that_are_stored_again_heal_rotten_ones_of_their_size(open_store, 
     first = store.store_media(MediaContent.from_path(source, "application/x-test"), metadata)
     place = keys.bytes_key(first)
     storage.write(place, data[:-1] + bytes([data[-1] ^ 1]))
-    with pytest.raises(CorruptMediaError):
-        store.fs.cat_file(first)
+    raised(errors.CorruptMediaError, store.fs.cat_file, first)
     second = store.store_media(MediaContent.from_path(source, "application/x-test"), metadata)
     assert keys.bytes_key(second) == place
     assert storage.read(place) == data

@@ -1,7 +1,5 @@
 """Deduplication: the same bytes once, a media for each who stored them; whoever is at work, whatever is damaged."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io
@@ -18,25 +16,11 @@ import google.oauth2.service_account
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from fsmedia import (
-    BulkError,
-    CorruptSidecarError,
-    HeldMediaError,
-    InvalidLayoutError,
-    InvalidMediaError,
-    MediaContent,
-    MediaMetadata,
-    MediaNotFoundError,
-    MediaStore,
-    MediaTooLargeError,
-    ReadOnlyStoreError,
-    StoreConflictError,
-    UnknownPolicyError,
-)
+from fsmedia import MediaContent, MediaMetadata, MediaStore, errors
 from fsmedia.core import blobs
 from fsmedia.format import keys
 from tests.conftest import on, storages
-from tests.contract.specimens import KEEPS_CONTENT_TYPE, PNG, STORE_JSON, of_size, png, put, traces
+from tests.contract.specimens import KEEPS_CONTENT_TYPE, PNG, STORE_JSON, of_size, png, put, raised, traces
 from tests.deduplicated import (
     CONTENTS,
     NAME,
@@ -181,17 +165,14 @@ def test_many_in_one_call(storage, store):
     assert settled(storage, references[15:])
     assert sorted(store.list()) == sorted(references[15:])
     store.hold(references[15], "court")
-    with pytest.raises(BulkError) as caught:
-        store.delete_many(references[15:])
-    assert set(caught.value.errors) == {0}
+    assert set(raised(errors.BulkError, store.delete_many, references[15:]).errors) == {0}
     store.release(references[15])
     store.delete_many(references)
     assert storage.keys() == {STORE_JSON}
     bad = [MediaMetadata(run_id="r1", policy_name="retain-0days"), MediaMetadata(run_id="")]
-    with pytest.raises(BulkError) as caught:
-        store.store_many([(png(), each) for each in (MediaMetadata(run_id="r1"), *bad)])
-    assert set(caught.value.errors) == {1, 2}
-    assert settled(storage, [caught.value.results[0]])
+    error = raised(errors.BulkError, store.store_many, [(png(), each) for each in (MediaMetadata(run_id="r1"), *bad)])
+    assert set(error.errors) == {1, 2}
+    assert settled(storage, [error.results[0]])
 
 
 @on(*ALL_STORAGES)
@@ -205,8 +186,7 @@ def test_only_the_last_reference_takes_the_bytes_along(storage, store):
         assert settled(storage, filter(None, references))
         assert not store.exists(reference)
         for ask in (store.retrieve_media, store.info, lambda gone: store.open(gone).read(), store.get_url):
-            with pytest.raises(MediaNotFoundError):
-                ask(reference)
+            raised(errors.MediaNotFoundError, ask, reference)
         store.delete_media(reference)  # again: it succeeds, and touches nobody's
         for left in filter(None, references):
             assert store.retrieve_media(left).read_bytes() == PNG
@@ -270,8 +250,7 @@ def test_holds_policies_and_attributes(storage, store, pair):
     store.hold(reference, "court", who="judge")
     assert store.info(reference).hold == "court"
     assert store.info(other).hold is None
-    with pytest.raises(HeldMediaError, match="judge"):
-        store.delete_media(reference)
+    raised(errors.HeldMediaError, store.delete_media, reference, match="judge")
     store.delete_media(other)
     store.release(reference)
     store.apply_policy(reference, "audit")
@@ -305,8 +284,7 @@ def test_the_settings_say_it(storage, store, open_store):
     again = put(open_store(), "r2")
     assert told(again).data == told(reference).data
     assert settled(storage, [reference, again])
-    with pytest.raises(StoreConflictError):
-        open_store(deduplicate=False).create()
+    raised(errors.StoreConflictError, open_store(deduplicate=False).create)
 
 
 # -- URLs --------------------------------------------------------------------------------------------------
@@ -328,10 +306,8 @@ def test_a_signed_url_answers_with_the_references_own_type_and_name(storage, sto
     with urllib.request.urlopen(store.fs.sign(references["image/webp"], 60)) as answer:
         assert answer.headers["Content-Type"] == "image/webp"
     store.delete_media(references["image/png"])
-    with pytest.raises(MediaNotFoundError):
-        store.get_url(references["image/png"])
-    with pytest.raises(InvalidMediaError, match="7 days"):
-        store.get_url(references["image/webp"], timedelta(days=8))
+    raised(errors.MediaNotFoundError, store.get_url, references["image/png"])
+    raised(errors.InvalidMediaError, store.get_url, references["image/webp"], timedelta(days=8), match="7 days")
 
 
 def test_a_signed_url_of_gcs(gcs_storage, monkeypatch):
@@ -360,8 +336,7 @@ def test_a_url_on_disk_is_the_shared_file(store):
     with urllib.request.urlopen(store.get_url(reference)) as answer:
         assert answer.read() == PNG
     store.delete_media(reference)
-    with pytest.raises(MediaNotFoundError):
-        store.get_url(reference)
+    raised(errors.MediaNotFoundError, store.get_url, reference)
 
 
 # -- what is refused leaves nothing --------------------------------------------------------------------------
@@ -377,10 +352,13 @@ def test_refusals_leave_nothing(store, open_store, unchanged):
             raise ZeroDivisionError
 
     for kind, refused in (
-        (MediaTooLargeError, lambda: put(tight, content=png(data=large))),
-        (MediaTooLargeError, lambda: put(tight, content=MediaContent.from_stream(io.BytesIO(large), "image/png"))),
-        (UnknownPolicyError, lambda: put(store, policy_name="retain-0days")),
-        (InvalidMediaError, lambda: put(store, "")),
+        (errors.MediaTooLargeError, lambda: put(tight, content=png(data=large))),
+        (
+            errors.MediaTooLargeError,
+            lambda: put(tight, content=MediaContent.from_stream(io.BytesIO(large), "image/png")),
+        ),
+        (errors.UnknownPolicyError, lambda: put(store, policy_name="retain-0days")),
+        (errors.InvalidMediaError, lambda: put(store, "")),
         (ZeroDivisionError, gives_up),
     ):
         with unchanged(), pytest.raises(kind):
@@ -398,7 +376,7 @@ def test_what_is_too_long_is_refused_before_anything_is_written(storage, open_st
         long = "x" * 240
         try:
             reference = put(store, long, conversation_id=long, session_id=long, provider_id="p" * length)
-        except InvalidLayoutError:
+        except errors.InvalidLayoutError:
             assert traces(storage) == before
             return False
         assert store.retrieve_media(reference).read_bytes() == PNG
@@ -435,8 +413,7 @@ def test_a_read_only_store_reads_and_changes_nothing(store, open_store, unchange
             lambda: reader.verify(repair=True),
             reader.enforce_policy,
         ):
-            with pytest.raises(ReadOnlyStoreError):
-                refused()
+            raised(errors.ReadOnlyStoreError, refused)
 
 
 @pytest.mark.parametrize("durability", ["fsync", "rename"])
@@ -505,8 +482,7 @@ def test_a_name_and_a_sidecar_that_disagree(storage, store, pair):
     victim = put(store, "r3", png(data=b"secret", mime_type="text/plain"))
     lies(storage, theirs, sha256=told(victim).digest)
     for ask in (store.retrieve_media, store.info, store.metadata, store.get_url):
-        with pytest.raises(CorruptSidecarError):
-            ask(theirs)
+        raised(errors.CorruptSidecarError, ask, theirs)
     before = storage.keys()
     store.delete_media(theirs)
     assert before - storage.keys() <= {f"{theirs}.meta", *(key for key in before if told(theirs).refs in key)}
@@ -521,7 +497,7 @@ def test_a_change_of_a_damaged_media_destroys_nothing(storage, store, pair, unch
         lambda: store.apply_policy(mine, "retain-1hours"),
         lambda: store.fs.setxattrs(mine, {"user.a": 1}),
     ):
-        with unchanged(), pytest.raises(CorruptSidecarError, match="marker"):
+        with unchanged(), pytest.raises(errors.CorruptSidecarError, match="marker"):
             change()
     assert store.retrieve_media(theirs).read_bytes() == PNG
 
@@ -531,8 +507,7 @@ def test_a_media_whose_bytes_vanished_is_none(storage, store, pair):
     storage.remove(told(mine).data)
     assert not store.exists(mine)
     for ask in (store.retrieve_media, store.info, lambda gone: store.open(gone).read()):
-        with pytest.raises(MediaNotFoundError):
-            ask(mine)
+        raised(errors.MediaNotFoundError, ask, mine)
     again = put(store, "r4")
     assert told(again).generation != told(mine).generation
     assert store.retrieve_media(again).read_bytes() == PNG
@@ -637,5 +612,4 @@ def test_a_release_without_its_second_look_is_caught(memory_storage, monkeypatch
 
     monkeypatch.setattr(blobs, "release", hasty_release)
     store.delete_media(first)
-    with pytest.raises(FileNotFoundError):
-        check(memory_storage, dict.fromkeys(second, 1))
+    raised(FileNotFoundError, check, memory_storage, dict.fromkeys(second, 1))

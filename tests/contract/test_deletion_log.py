@@ -1,15 +1,15 @@
 """The record of deletions: a line for each media that is gone, whoever took it away, and word of what is missing."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import product
 
 import pytest
 
 from fsmedia import BulkError, Deletion, InvalidMediaError, MediaContent, MediaMetadata, MediaStore, StorageError
 from fsmedia.storage.memory import MemoryBackend
 from tests.conftest import storages
+from tests.contract.specimens import raised
 from tests.storages import LOCAL, MEMORY, S3_MOTO
 
 DELETIONS = ".fsmedia/deletions/"
@@ -74,13 +74,19 @@ def test_a_line_for_each_in_the_store(storage, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_call_for_each(storage, way):
+def test_a_call_for_each_and_for_what_has_no_sidecar_too(storage, way):
+    """A file of another program's is a media, and so is its deletion."""
     seen = []
     store = opened(storage, seen.append)
     refs = [put(store) for _ in range(3)]
-    WAYS[way](store, refs)
-    assert sorted(each.reference for each in seen) == sorted(refs)
+    theirs = {} if way in ("sweep", "mv") else {"runs/r1/theirs.png": b"\x89PNG\r\n\x1a\n", "runs/r1/too.png": b""}
+    for key, data in theirs.items():
+        storage.write(key, data)
+    WAYS[way](store, [*refs, *theirs])
+    assert sorted(each.reference for each in seen) == sorted([*refs, *theirs])
     assert all(isinstance(each, Deletion) and each.deleted_at == NOW for each in seen)
+    told = {each.reference: (each.size_bytes, each.sha256, each.reason) for each in seen if each.reference in theirs}
+    assert told == {key: (len(data), None, "deleted by request") for key, data in theirs.items()}
     assert recorded(storage) == []
 
 
@@ -93,87 +99,51 @@ def test_what_is_not_deleted_is_not_recorded(memory_storage):
     assert seen == []
     store.enforce_policy(now=NOW)
     assert [each.reference for each in seen] == [gone]
-    with pytest.raises(BulkError):
-        store.delete_many([held])
+    raised(BulkError, store.delete_many, [held])
     store.delete_media(gone)
     assert len(seen) == 1, "what is gone already is not deleted again"
     store.delete_media(staying)
     assert [each.reference for each in seen] == [gone, staying]
 
 
-def failing(storage, monkeypatch, kind):
-    """Give a store whose record fails for the second media, or in the store for all; and that media."""
-    if kind == "call":
-        refused = []
+@pytest.mark.parametrize(
+    ("kind", "way"), [*product(["call", "store"], ["sweep", "delete-many"]), ("store", "one by one")]
+)
+def test_a_record_that_fails_is_told_of(memory_storage, monkeypatch, kind, way):
+    """The media are gone either way, and whoever deleted them hears which stand in no record."""
+    missing, real = set(), MemoryBackend.write
 
-        def log(deletion):
-            if deletion.reference in refused:
-                raise ConnectionError("the log's server is gone")
-
-        store = opened(storage, log)
-        refs = [put(store) for _ in range(3)]
-        refused.append(refs[1])
-        return store, refs, {refs[1]}
-    store = opened(storage)
-    refs = [put(store) for _ in range(3)]
-    real = MemoryBackend.write
+    def log(deletion):
+        if deletion.reference in missing:
+            raise ConnectionError("the log's server is gone")
 
     def write(backend, key, data, content_type):
         if key.startswith(DELETIONS):
             raise StorageError("no answer", key=key)
         real(backend, key, data, content_type)
 
+    store = opened(memory_storage, log if kind == "call" else "store")
+    refs = [put(store) for _ in range(3)]
+    missing.update(refs[1:2] if kind == "call" else refs)
     monkeypatch.setattr(MemoryBackend, "write", write)
-    return store, refs, set(refs)
-
-
-@pytest.mark.parametrize("kind", ["call", "store"])
-@pytest.mark.parametrize("way", ["sweep", "delete-many"])
-def test_a_record_that_fails_is_told_of(memory_storage, monkeypatch, kind, way):
-    """The media are gone either way, and whoever deleted them hears which stand in no record."""
-    store, refs, missing = failing(memory_storage, monkeypatch, kind)
     if way == "sweep":
         report = store.enforce_policy(now=NOW)
         assert {each.reference for each in report.deleted} == set(refs)
         assert {each.reference for each in report.failed} == missing
         assert all("its record could not be written" in str(each.error) for each in report.failed)
+    elif way == "delete-many":
+        caught = raised(BulkError, store.delete_many, refs)
+        assert {refs[index] for index in caught.errors} == missing
+        assert {error.reference for error in caught.errors.values()} == missing
     else:
-        with pytest.raises(BulkError) as caught:
-            store.delete_many(refs)
-        assert {refs[index] for index in caught.value.errors} == missing
-        assert {error.reference for error in caught.value.errors.values()} == missing
+        for delete, each in zip((store.delete_media, store.fs.rm_file, store.delete_media), refs, strict=True):
+            assert raised(StorageError, delete, each, match="was deleted, but its record").reference == each
     assert list(store.list()) == []
-
-
-def test_a_record_that_fails_is_told_of_by_one_delete(memory_storage, monkeypatch):
-    store, refs, _ = failing(memory_storage, monkeypatch, "store")
-    for delete in (store.delete_media, store.fs.rm_file):
-        reference = refs.pop()
-        with pytest.raises(StorageError, match="was deleted, but its record") as caught:
-            delete(reference)
-        assert caught.value.reference == reference
-        assert not store.exists(reference)
 
 
 def test_what_can_keep_no_record_is_refused(memory_storage):
     for log in ("elsewhere", 5, ["store"]):
-        with pytest.raises(InvalidMediaError, match="deletion_log"):
-            opened(memory_storage, log)
-
-
-@pytest.mark.parametrize("way", ["delete", "delete-many", "rm-one", "rm"])
-def test_what_has_no_sidecar_is_recorded_too(storage, way):
-    """A file of another program's is a media, and so is its deletion."""
-    seen = []
-    store = opened(storage, seen.append).create()
-    storage.write("runs/r1/theirs.png", b"\x89PNG\r\n\x1a\n")
-    storage.write("runs/r1/too.png", b"")
-    WAYS[way](store, ["runs/r1/theirs.png", "runs/r1/too.png"])
-    assert sorted((each.reference, each.size_bytes, each.sha256) for each in seen) == [
-        ("runs/r1/theirs.png", 8, None),
-        ("runs/r1/too.png", 0, None),
-    ]
-    assert {each.reason for each in seen} == {"deleted by request"}
+        raised(InvalidMediaError, opened, memory_storage, log, match="deletion_log")
 
 
 @pytest.mark.parametrize("way", ["delete", "delete-many"])
@@ -192,8 +162,7 @@ def test_a_delete_that_is_finished_later_is_recorded(memory_storage, monkeypatch
 
     with monkeypatch.context() as patched:
         patched.setattr(MemoryBackend, "delete", delete)
-        with pytest.raises((StorageError, BulkError)):
-            WAYS[way](store, [reference])
+        raised((StorageError, BulkError), WAYS[way], store, [reference])
     assert seen == []
     WAYS[way](store, [reference])
     assert [each.reference for each in seen] == [reference]

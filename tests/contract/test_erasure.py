@@ -3,8 +3,6 @@
 What a repair set aside of somebody by name: see `test_set_aside_then_erased.py`.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import re
@@ -15,20 +13,12 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from fsmedia import (
-    InvalidMediaError,
-    MediaContent,
-    MediaMetadata,
-    MediaStore,
-    ReadOnlyStoreError,
-    Receipt,
-    StorageError,
-)
+from fsmedia import MediaContent, MediaMetadata, MediaStore, Receipt, errors
 from fsmedia.catalog import schema, snapshots
 from fsmedia.format import keys
 from tests.conftest import on, storages
 from tests.contract.leftovers import Leftover, put
-from tests.contract.specimens import PNG, traces
+from tests.contract.specimens import PNG, raised, traces
 from tests.deduplicated import below, data_keys, settled, told
 from tests.protocol.retained import aged
 from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, Storage
@@ -122,10 +112,8 @@ def test_a_dry_run_and_a_subject_nobody_knows_change_nothing(storage, open_store
     assert receipt.dry_run
     assert (len(receipt.erased), len(receipt.held)) == (1, 1)
     assert (nobody.erased, nobody.is_complete, nobody.examined) == ((), True, 2)
-    with pytest.raises(InvalidMediaError, match="dry run"):
-        store.check_receipt(receipt)
-    with pytest.raises(ReadOnlyStoreError):
-        open_store(read_only=True).erase(run_id="alice")
+    raised(errors.InvalidMediaError, store.check_receipt, receipt, match="dry run")
+    raised(errors.ReadOnlyStoreError, open_store(read_only=True).erase, run_id="alice")
     before = traces(storage)
     assert store.erase(run_id="nobody").erased == ()
     assert traces(storage) == before
@@ -137,8 +125,7 @@ def test_nobody_is_erased_by_accident_and_all_ids_that_are_given_must_fit(memory
     stored(store, run_id="r1", provider_id="p2")
     stored(store, run_id="r2", provider_id="p1")
     for words in ({}, {"run_id": ""}, {"run_id": "r1", "session_id": ""}, {"run_id": 7}):
-        with pytest.raises(InvalidMediaError, match="id"):
-            store.erase(**words)
+        raised(errors.InvalidMediaError, store.erase, match="id", **words)
     assert len(list(store.list())) == 3
     receipt = store.erase(run_id="r1", provider_id="p1")
     assert names(receipt.erased) == [both]
@@ -388,14 +375,11 @@ def test_a_receipt_survives_json_and_shows_a_change(memory_storage, tmp_path) ->
     assert store.check_receipt(file).holds
     assert store.check_receipt(json.loads(text)).holds
     changed["erased"][0]["size_bytes"] += 1
-    with pytest.raises(InvalidMediaError, match="changed"):
-        store.check_receipt(changed)
+    raised(errors.InvalidMediaError, store.check_receipt, changed, match="changed")
     for wrong in ({}, {"receipt": 99}, {"receipt": 1}, {**changed, "erased": 3}):
-        with pytest.raises(InvalidMediaError):
-            store.check_receipt(wrong)
+        raised(errors.InvalidMediaError, store.check_receipt, wrong)
     file.write_text("[" * 100_000)
-    with pytest.raises(InvalidMediaError, match="no receipt"):
-        store.check_receipt(file)
+    raised(errors.InvalidMediaError, store.check_receipt, file, match="no receipt")
 
 
 def test_a_receipt_that_called_its_checksum_a_digest_still_checks(memory_storage) -> None:
@@ -406,8 +390,7 @@ def test_a_receipt_that_called_its_checksum_a_digest_still_checks(memory_storage
     assert store.check_receipt(OLD_RECEIPT).holds
     assert Receipt.model_validate_json(receipt.model_dump_json()).is_unchanged
     for change in ({"examined": 2}, {"versions": [{"reference": "a", "reason": "b"}], "receipt": 2}):
-        with pytest.raises(InvalidMediaError, match="changed"):
-            store.check_receipt({**OLD_RECEIPT, **change})
+        raised(errors.InvalidMediaError, store.check_receipt, {**OLD_RECEIPT, **change}, match="changed")
 
 
 @BOTH
@@ -527,7 +510,7 @@ def test_without_pyarrow_all_snapshots_go(memory_storage, monkeypatch) -> None:
     store, _, _ = taken_stock(memory_storage, "bob", "alice")
 
     def missing() -> None:
-        raise StorageError("the catalog needs a package that is not installed")
+        raise errors.StorageError("the catalog needs a package that is not installed")
 
     with monkeypatch.context() as patched:
         patched.setattr(snapshots, "find_spec", lambda _: None)
@@ -536,8 +519,7 @@ def test_without_pyarrow_all_snapshots_go(memory_storage, monkeypatch) -> None:
     assert snapshot_keys(memory_storage) == set()
     store.catalog()
     monkeypatch.setattr(snapshots, "arrow", missing)
-    with pytest.raises(StorageError, match="not installed"):
-        store.check_receipt(receipt)
+    raised(errors.StorageError, store.check_receipt, receipt, match="not installed")
     assert schema.arrow() is not None
 
 

@@ -1,7 +1,5 @@
 """Erasing while others store, sweep and erase, in threads and in processes; with executors; by asyncio."""
 
-from __future__ import annotations
-
 import asyncio
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
@@ -16,7 +14,7 @@ from fsmedia.maintenance import erase
 from tests.conftest import on
 from tests.contract.children import erase_or_store
 from tests.contract.children import put_shared as put
-from tests.contract.specimens import PNG, png
+from tests.contract.specimens import PNG, png, raised
 from tests.deduplicated import below, settled
 from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, Storage
 from tests.transfers import opened
@@ -141,8 +139,7 @@ def test_processes_do_them_where_they_see_the_storage(some_storage: Storage) -> 
             assert "one process only" in receipt.failed[0].reason
             receipt = store.erase(run_id="alice")
             put(store, "bob")
-            with pytest.raises(StorageError, match="one process"):
-                store.check_receipt(receipt, executor=pool)
+            raised(StorageError, store.check_receipt, receipt, match="one process", executor=pool)
 
 
 def test_a_worker_that_dies_is_told(memory_storage: Storage) -> None:

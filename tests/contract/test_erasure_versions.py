@@ -1,7 +1,5 @@
 """Buckets that keep versions: what an erasure takes stays readable until they go, and no receipt says otherwise."""
 
-from __future__ import annotations
-
 import json
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor

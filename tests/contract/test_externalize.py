@@ -1,7 +1,5 @@
 """Media out of LLM messages and back: the same object, the same text, whatever stands around them."""
 
-from __future__ import annotations
-
 import asyncio
 import copy
 import json
@@ -10,20 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsmedia import (
-    AsyncMediaStore,
-    BulkError,
-    CorruptMediaError,
-    InvalidMediaError,
-    MediaContent,
-    MediaMetadata,
-    MediaNotFoundError,
-    MediaStore,
-    StorageError,
-)
+from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, MediaStore, errors
 from fsmedia.format import keys
 from fsmedia.format.messages import InlineReference, media_fields
 from tests.conftest import on, storages
+from tests.contract.specimens import raised
 from tests.messages import ANTHROPIC, DOCUMENTS, GEMINI, JSON, OPENAI_CHAT, PARTS, PNG, PROMPTKIT, b64, json_texts, url
 from tests.storages import LOCAL, S3_RCLONE
 from tests.transfers import opened
@@ -117,8 +106,7 @@ def test_small_media_may_stay_and_a_dry_run_stores_nothing(memory_storage, store
     assert [each.size_bytes >= len(PNG) for each in answer.taken_out] == [True]
     assert len(answer.kept) == 4
     assert store.externalize({"x": 1}, R1) == {"x": 1}
-    with pytest.raises(InvalidMediaError, match="at_least"):
-        store.externalize({}, R1, at_least=0)
+    raised(errors.InvalidMediaError, store.externalize, {}, R1, match="at_least", at_least=0)
 
 
 # -- anything ----------------------------------------------------------------------------------------------------
@@ -177,34 +165,30 @@ def test_a_media_that_is_gone_is_named(storage):
     made = store.externalize(OPENAI_CHAT, R1)
     gone = markers(made)[1].reference
     store.delete_media(gone)
-    with pytest.raises(MediaNotFoundError, match=r"messages\[1\].content\[2\].input_audio.data") as raised:
-        store.inline(made)
-    assert raised.value.reference == gone
+    error = raised(errors.MediaNotFoundError, store.inline, made, match=r"messages\[1\].content\[2\].input_audio.data")
+    assert error.reference == gone
 
 
 def test_other_bytes_are_not_put_in(memory_storage, store):
     made = store.externalize(PROMPTKIT, R1)
     (marker,) = markers(made)
     memory_storage.write(marker.reference, b"somebody else's")
-    with pytest.raises(CorruptMediaError):
-        store.inline(made)
-    with pytest.raises(StorageError, match="not those"):
-        MediaStore(memory_storage.url, verify_reads=False).inline(made)
+    raised(errors.CorruptMediaError, store.inline, made)
+    raised(errors.StorageError, MediaStore(memory_storage.url, verify_reads=False).inline, made, match="not those")
 
 
 def test_a_text_that_only_looks_like_a_reference_is_refused_and_one_that_has_other_bytes(store):
     stored = store.store_media(MediaContent.from_bytes(PNG), R1)
     fake = picture(str(InlineReference(stored, DIGEST, "b64")))
-    with pytest.raises(InvalidMediaError, match="not those"):
-        store.externalize({"inlineData": fake}, R1)
+    raised(errors.InvalidMediaError, store.externalize, {"inlineData": fake}, R1, match="not those")
     for reference in ("runs/r1/none.png", "../../x", ".fsmedia/store.json", "/etc/passwd", "s3://b/x"):
         marker = str(InlineReference(reference, DIGEST, "b64"))
         fake = {"messages": [{"content": [{"inlineData": picture(marker)}]}]}
-        with pytest.raises(InvalidMediaError, match="looks like a reference"):
-            store.externalize(fake, R1)
-        with pytest.raises((MediaNotFoundError, InvalidMediaError, ValueError)) as raised:
-            store.inline(fake)
-        assert raised.value.reference == reference
+        raised(errors.InvalidMediaError, store.externalize, fake, R1, match="looks like a reference")
+        assert (
+            raised((errors.MediaNotFoundError, errors.InvalidMediaError, ValueError), store.inline, fake).reference
+            == reference
+        )
         in_text = {"text": marker, "content": [{"type": "text", "text": str(InlineReference("x", DIGEST, "b64"))}]}
         assert store.inline(store.externalize(in_text, R1)) == in_text
 
@@ -221,10 +205,8 @@ def test_a_conversation_that_grew_keeps_its_references(store):
 def test_a_small_document_can_not_become_huge(store):
     made = store.externalize({"a": {"data": b64(bytes(10_000)), "mime_type": "image/png"}}, R1)
     many = [made["a"]] * 1000
-    with pytest.raises(InvalidMediaError, match="grow by more than 1000000"):
-        store.inline(many, at_most=1_000_000)
-    with pytest.raises(InvalidMediaError, match="grow"):
-        store.inline_text(json.dumps(many), at_most=1_000_000)
+    raised(errors.InvalidMediaError, store.inline, many, match="grow by more than 1000000", at_most=1_000_000)
+    raised(errors.InvalidMediaError, store.inline_text, json.dumps(many), match="grow", at_most=1_000_000)
     assert store.inline(many) == [{"data": b64(bytes(10_000)), "mime_type": "image/png"}] * 1000
 
 
@@ -235,20 +217,18 @@ def test_what_was_stored_before_a_failure_is_told(store, monkeypatch):
         bad = {number for number, write in enumerate(writes) if write.key.endswith((".wav", ".wav.meta"))}
         done = real([write for number, write in enumerate(writes) if number not in bad])
         assert done == {}
-        return {number: StorageError("no answer") for number in bad}
+        return {number: errors.StorageError("no answer") for number in bad}
 
     monkeypatch.setattr(store._backend, "write_many", failing)
-    with pytest.raises(BulkError) as raised:
-        store.externalize(OPENAI_CHAT, R1)
+    error = raised(errors.BulkError, store.externalize, OPENAI_CHAT, R1)
     monkeypatch.undo()
-    assert len(raised.value.errors) == 2
-    assert sorted(raised.value.results.values()) == sorted(store.list())
+    assert len(error.errors) == 2
+    assert sorted(error.results.values()) == sorted(store.list())
 
 
 def test_metadata_must_fit_the_store(memory_storage):
     store = MediaStore(memory_storage.url, organization="by-session")
-    with pytest.raises(BulkError, match="session"):
-        store.externalize(PROMPTKIT, R1)
+    raised(errors.BulkError, store.externalize, PROMPTKIT, R1, match="session")
     assert not [key for key in sorted(memory_storage.keys()) if not keys.is_internal(key)]
 
 

@@ -3,8 +3,6 @@
 A mistyped URL must look like no empty store, and nobody may be led to make one there.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import shutil
@@ -17,20 +15,16 @@ import pytest
 
 from fsmedia import (
     AsyncMediaStore,
-    InvalidMediaError,
-    InvalidReferenceError,
     MediaContent,
-    MediaError,
     MediaMetadata,
-    MediaNotFoundError,
     MediaStore,
     OrganizationMode,
     RetentionPolicy,
-    StoreConflictError,
+    errors,
     utc_now,
 )
 from tests.conftest import on, storages
-from tests.contract.specimens import KEEPS_CONTENT_TYPE, PNG, R1, STORE_JSON, png, traces
+from tests.contract.specimens import KEEPS_CONTENT_TYPE, PNG, R1, STORE_JSON, png, raised, traces
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, switch_looks
 from tests.surfaces.commands import fsmedia, options_of
 from tests.transfers import opened
@@ -110,8 +104,7 @@ def test_opening_and_reading_write_nothing(storage, open_store, state):
             list(store.list(**words))
         assert store.exists(GONE) is False
         for read in (store.retrieve_media, store.info, store.metadata, store.open):
-            with pytest.raises(MediaNotFoundError):
-                read(GONE)
+            raised(errors.MediaNotFoundError, read, GONE)
         store.delete_media(GONE)
         if state != "fresh":
             assert store.retrieve_media(reference).read_bytes() == PNG
@@ -191,9 +184,7 @@ def test_who_loses_the_race_for_the_settings_stores_nothing(storage, open_store,
         return settle(*arguments)
 
     loser._backend.create = late
-    with pytest.raises(StoreConflictError) as caught:
-        loser.store_media(png(), ALL_IDS)
-    assert caught.value.key == STORE_JSON
+    assert raised(errors.StoreConflictError, loser.store_media, png(), ALL_IDS).key == STORE_JSON
     assert storage.keys() == {STORE_JSON}
     assert settings(storage)["organization"] == "by-conversation"
 
@@ -213,16 +204,15 @@ def test_other_settings_than_the_stores_are_a_conflict_that_names_both(storage, 
     store = open_store(**own).create()
     before = traces(storage)
     for asked, named in CONFLICTS:
-        with pytest.raises(StoreConflictError) as caught:
-            open_store(**asked)
-        assert all(name in str(caught.value) for name in named), str(caught.value)
-        assert caught.value.key == STORE_JSON
-        assert isinstance(caught.value, FileExistsError)
+        error = raised(errors.StoreConflictError, open_store, **asked)
+        assert all(name in str(error) for name in named), str(error)
+        assert error.key == STORE_JSON
+        assert isinstance(error, FileExistsError)
     assert traces(storage) == before
     for asked in ({}, own, {"organization": "by-run"}, {"layouts": {"by-run": "runs/{run_id}/{name}{ext}"}}):
         assert open_store(**asked).organization == store.organization
     opened(memory_storage).create()
-    with pytest.raises(StoreConflictError, match=r"default_policy none.*'retain-2days'"):
+    with pytest.raises(errors.StoreConflictError, match=r"default_policy none.*'retain-2days'"):
         opened(memory_storage, default_policy="retain-2days")
 
 
@@ -239,19 +229,16 @@ def test_the_environment_names_the_root(local_storage, monkeypatch):
     for value in (None, "", "  "):  # no root at all: it says what to set
         if value is not None:
             monkeypatch.setenv("FSMEDIA_URL", value)
-        with pytest.raises(InvalidMediaError, match="FSMEDIA_URL"):
-            MediaStore()
+        raised(errors.InvalidMediaError, MediaStore, match="FSMEDIA_URL")
 
 
 def test_what_can_be_no_root_is_refused(tmp_path):
     for url in ("", "  ", "/", "file:///", "nul\0"):
-        with pytest.raises(MediaError):
-            MediaStore(url)
+        raised(errors.MediaError, MediaStore, url)
     file = tmp_path / "picture.png"
     file.write_bytes(b"x")
     for url in (file, f"file://{file}", f"{file}/"):
-        with pytest.raises(InvalidReferenceError, match="a file can't be a store"):
-            MediaStore(url)
+        raised(errors.InvalidReferenceError, MediaStore, url, match="a file can't be a store")
 
 
 def test_a_folder_in_each_spelling_is_one_root(local_storage, monkeypatch):
@@ -296,8 +283,7 @@ def test_a_store_that_is_to_be_read_must_be_there(storage):
             return [reference async for reference in store.list()]
 
     for look in (lambda: opened(storage, read_only=True), lambda: asyncio.run(listed())):
-        with pytest.raises(MediaNotFoundError, match="no store at"):
-            look()
+        raised(errors.MediaNotFoundError, look, match="no store at")
     assert storage.keys() == set()
     storage.write("runs/r1/picture.png", b"what PromptKit wrote")
     assert list(opened(storage, read_only=True).list()) == ["runs/r1/picture.png"]
@@ -319,8 +305,7 @@ def test_a_folder_above_a_store_is_none(local_storage):
     """All files there are the other store's, and it is named."""
     above = Path(local_storage.url)
     MediaStore(above / "media").create().store_media(MediaContent.from_text("x"), MediaMetadata(run_id="r1"))
-    with pytest.raises(MediaNotFoundError, match=f"there is one below it: {above}/media"):
-        MediaStore(above, read_only=True)
+    raised(errors.MediaNotFoundError, MediaStore, above, match=f"there is one below it: {above}/media", read_only=True)
 
 
 @on(LOCAL, MEMORY)
@@ -330,8 +315,7 @@ def test_a_sweep_of_another_time_is_refused(storage):
     ahead = now + timedelta(days=31)
     store = opened(storage, now=lambda: now)
     kept = store.store_media(MediaContent.from_text("x"), RETAINED)
-    with pytest.raises(InvalidMediaError, match="lies ahead"):
-        store.enforce_policy(now=ahead)
+    raised(errors.InvalidMediaError, store.enforce_policy, match="lies ahead", now=ahead)
     assert [each.reference for each in store.enforce_policy(now=ahead, dry_run=True).deleted] == [kept]
     assert store.exists(kept)
     store.enforce_policy(now=now + timedelta(hours=23))
