@@ -9,6 +9,7 @@ import urllib.request
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
 from multiprocessing import get_context
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import google.auth.crypt
@@ -20,7 +21,7 @@ from fsmedia import MediaContent, MediaMetadata, MediaStore, errors
 from fsmedia.core import blobs
 from fsmedia.format import keys
 from tests.conftest import on, storages
-from tests.contract.specimens import KEEPS_CONTENT_TYPE, PNG, STORE_JSON, of_size, png, put, raised, traces
+from tests.contract.specimens import AT_ONCE, KEEPS_CONTENT_TYPE, PNG, STORE_JSON, of_size, png, put, raised, traces
 from tests.deduplicated import (
     CONTENTS,
     NAME,
@@ -29,7 +30,6 @@ from tests.deduplicated import (
     data_keys,
     hasty,
     marker_of,
-    needed,
     settled,
     sidecar_of,
     told,
@@ -37,8 +37,6 @@ from tests.deduplicated import (
 from tests.golden.conftest import BY_RUN, BY_SESSION, adopt
 from tests.storages import ALL_STORAGES, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, Storage
 
-PCM = bytes(range(256)) * 8
-AT_ONCE = {"grace": timedelta(0), "nobody_writes": True}
 storage = storages(LOCAL, MEMORY, S3_RCLONE)
 
 
@@ -55,7 +53,7 @@ def pair(store):
 
 
 @on(*ALL_STORAGES)
-def test_every_source_of_the_same_bytes_shares_one_blob(storage, store, tmp_path, spool):
+def test_every_source_of_the_same_bytes_shares_one_blob(storage, store, open_store, tmp_path, spool):
     path = tmp_path / "a.png"
     path.write_bytes(PNG)
     found = {
@@ -71,6 +69,10 @@ def test_every_source_of_the_same_bytes_shares_one_blob(storage, store, tmp_path
     found["stored"] = put(store, "stored", MediaContent(storage_reference=found["bytes"], mime_type="image/png"))
     found["retrieved"] = put(store, "retrieved", store.retrieve_media(found["stream"]))
     found["many"] = store.store_many([(png(), MediaMetadata(run_id="many"))])[0]
+    # The settings say it, to whoever opens the store.
+    assert json.loads(storage.read(STORE_JSON))["deduplicate"] is True
+    found["again"] = put(open_store(), "again")
+    raised(errors.StoreConflictError, open_store, deduplicate=False)
     assert settled(storage, found.values())
     assert list(spool.iterdir()) == []
     (data,) = data_keys(storage)
@@ -85,18 +87,19 @@ def test_every_source_of_the_same_bytes_shares_one_blob(storage, store, tmp_path
 
 def test_raw_pcm_is_shared_with_its_header(storage, store):
     """The header that a stream gets afterwards counts towards the digest, or the same sound is two blobs."""
-    whole = put(store, "whole", MediaContent(data=PCM, mime_type="audio/L16"))
-    stream = put(store, "stream", MediaContent.from_stream(io.BytesIO(PCM), "audio/pcm"))
+    pcm = bytes(range(256)) * 8
+    whole = put(store, "whole", MediaContent(data=pcm, mime_type="audio/L16"))
+    stream = put(store, "stream", MediaContent.from_stream(io.BytesIO(pcm), "audio/pcm"))
     with store.create_media(MediaMetadata(run_id="create"), "audio/pcm") as writer:
-        for start in range(0, len(PCM), 300):
-            writer.write(PCM[start : start + 300])
-    again = put(store, "again", store.retrieve_media(whole))
+        for start in range(0, len(pcm), 300):
+            writer.write(pcm[start : start + 300])
+    references = [whole, stream, writer.reference, put(store, "again", store.retrieve_media(whole))]
     wav = storage.read(told(whole).data)
-    assert (wav[:4], wav[-len(PCM) :], len(wav)) == (b"RIFF", PCM, 44 + len(PCM))
+    assert (wav[:4], wav[-len(pcm) :], len(wav)) == (b"RIFF", pcm, 44 + len(pcm))
     assert hashlib.sha256(wav).hexdigest() == told(whole).digest
-    assert settled(storage, [whole, stream, writer.reference, again])
+    assert settled(storage, references)
     assert data_keys(storage) == [told(whole).data]
-    assert {store.info(each).mime_type for each in (whole, stream, writer.reference, again)} == {"audio/wav"}
+    assert {store.info(each).mime_type for each in references} == {"audio/wav"}
 
 
 @on(LOCAL, S3_MOTO)
@@ -125,6 +128,8 @@ def test_each_reference_is_a_media_of_its_own(storage, store, clock):
             file.seek(-5, io.SEEK_END)
             assert file.read() == PNG[-5:]
         assert content.local_path().read_bytes() == PNG
+        with urllib.request.urlopen(store.get_url(reference)) as answer:
+            assert answer.read() == PNG
         assert store.exists(reference)
     due = below(storage, "due")
     assert {key.partition("runs/")[2] for key in due} == {each.removeprefix("runs/") for each in (first, second)}
@@ -199,7 +204,9 @@ def test_only_the_last_reference_takes_the_bytes_along(storage, store):
     assert settled(storage, [new])
 
 
-def test_a_sweep_takes_one_owners_media_and_not_anothers_bytes(storage, store, clock):
+def test_a_sweep_takes_one_owners_media_and_not_anothers_bytes(storage, open_store, clock):
+    noted = []
+    store = open_store(deduplicate=True, deletion_log=noted.append)
     short = [put(store, policy_name="delete-after-1min") for _ in range(3)]
     kept = put(store, "r2")
     later = put(store, "r3", policy_name="retain-1hours")
@@ -217,12 +224,18 @@ def test_a_sweep_takes_one_owners_media_and_not_anothers_bytes(storage, store, c
     clock.advance(timedelta(days=2))
     report = store.enforce_policy(now=clock.now)
     assert sorted(each.reference for each in report.deleted) == sorted([short[2], later])
-    assert storage.keys() == needed(storage, [kept])
+    assert settled(storage, [kept])
+    assert not below(storage, "due")
     assert store.retrieve_media(kept).read_bytes() == PNG
+    asked = put(store, "r4")
+    for _ in range(2):
+        store.delete_media(asked)
     store.apply_policy(kept, "delete-after-1min")
     clock.advance(timedelta(days=400))
     assert len(store.enforce_policy(now=clock.now).deleted) == 1
     assert storage.keys() == {STORE_JSON}
+    recorded = sorted((each.reference, each.sha256, each.size_bytes) for each in noted)
+    assert recorded == [(each, told(each).digest, len(PNG)) for each in sorted([*short, later, asked, kept])]
 
 
 @pytest.mark.parametrize("size", [0, 1, 8 * 2**20 + 1])
@@ -263,28 +276,6 @@ def test_holds_policies_and_attributes(storage, store, pair):
     assert "expires_at" not in sidecar_of(storage, reference)
     store.delete_media(reference)
     assert storage.keys() - below(storage, "due") == {STORE_JSON}, "an entry that no sidecar names may stay: a hint"
-
-
-@on(MEMORY)
-def test_deletions_are_recorded_for_each_reference(open_store, clock):
-    noted = []
-    store = open_store(deduplicate=True, deletion_log=noted.append)
-    first, second = put(store, policy_name="delete-after-1min"), put(store, "r2")
-    clock.advance(timedelta(minutes=5))
-    store.enforce_policy(now=clock.now)
-    store.delete_media(second)
-    store.delete_media(second)
-    told_of = [(each.reference, each.sha256, each.size_bytes) for each in noted]
-    assert told_of == [(each, told(each).digest, len(PNG)) for each in (first, second)]
-
-
-def test_the_settings_say_it(storage, store, open_store):
-    reference = put(store)
-    assert json.loads(storage.read(STORE_JSON))["deduplicate"] is True
-    again = put(open_store(), "r2")
-    assert told(again).data == told(reference).data
-    assert settled(storage, [reference, again])
-    raised(errors.StoreConflictError, open_store(deduplicate=False).create)
 
 
 # -- URLs --------------------------------------------------------------------------------------------------
@@ -330,39 +321,26 @@ def test_a_signed_url_of_gcs(gcs_storage, monkeypatch):
     assert words["response-content-disposition"] == [f"inline; filename*=UTF-8''{begin}.webp"]
 
 
-@on(LOCAL, of=(LOCAL,))
-def test_a_url_on_disk_is_the_shared_file(store):
-    reference = put(store)
-    with urllib.request.urlopen(store.get_url(reference)) as answer:
-        assert answer.read() == PNG
-    store.delete_media(reference)
-    raised(errors.MediaNotFoundError, store.get_url, reference)
-
-
 # -- what is refused leaves nothing --------------------------------------------------------------------------
 
 
 def test_refusals_leave_nothing(store, open_store, unchanged):
     tight = open_store(deduplicate=True, max_file_size=2000)
-    large = bytes(5000)
 
     def gives_up():
         with store.create_media(MediaMetadata(run_id="r1"), "image/png") as writer:
             writer.write(PNG)
             raise ZeroDivisionError
 
-    for kind, refused in (
-        (errors.MediaTooLargeError, lambda: put(tight, content=png(data=large))),
-        (
-            errors.MediaTooLargeError,
-            lambda: put(tight, content=MediaContent.from_stream(io.BytesIO(large), "image/png")),
-        ),
+    for kind, call, *arguments in (
+        (errors.MediaTooLargeError, put, tight, "r1", png(data=bytes(5000))),
+        (errors.MediaTooLargeError, put, tight, "r1", png(data=io.BytesIO(bytes(5000)))),
         (errors.UnknownPolicyError, lambda: put(store, policy_name="retain-0days")),
-        (errors.InvalidMediaError, lambda: put(store, "")),
+        (errors.InvalidMediaError, put, store, ""),
         (ZeroDivisionError, gives_up),
     ):
-        with unchanged(), pytest.raises(kind):
-            refused()
+        with unchanged():
+            raised(kind, call, *arguments)
 
 
 @on(LOCAL, MEMORY, of=(LOCAL, MEMORY, S3_MOTO))
@@ -460,7 +438,7 @@ def lies(storage: Storage, reference: str, **changes: object) -> None:
 
 
 @pytest.mark.parametrize("words", ["another's", "a path", "text", "number", "none", "no json"])
-def test_a_sidecar_without_a_marker_of_its_own_takes_nobodys(storage, store, pair, words):
+def test_a_sidecar_without_a_marker_of_its_own_takes_nobodys(storage, store, pair, words, unchanged):
     """Who can write a sidecar must not be able to take another's marker away by deleting it."""
     mine, theirs = pair
     own, marker = marker_of(storage, mine), marker_of(storage, theirs).rpartition("/")[2]
@@ -469,6 +447,11 @@ def test_a_sidecar_without_a_marker_of_its_own_takes_nobodys(storage, store, pai
         storage.write(f"{mine}.meta", b"{")
     else:
         lies(storage, mine, marker=made.get(words))
+    if words == "none":
+        # Whoever lost its marker's name can't be rewritten safely: it is refused, not removed.
+        for change, value in ((store.apply_policy, "retain-1hours"), (store.fs.setxattrs, {"user.a": 1})):
+            with unchanged():
+                raised(errors.CorruptSidecarError, change, mine, value, match="marker")
     store.delete_media(mine)
     assert settled(storage, [theirs], own), "the own marker is left to a sweep"
     assert store.retrieve_media(theirs).read_bytes() == PNG
@@ -487,19 +470,6 @@ def test_a_name_and_a_sidecar_that_disagree(storage, store, pair):
     store.delete_media(theirs)
     assert before - storage.keys() <= {f"{theirs}.meta", *(key for key in before if told(theirs).refs in key)}
     assert store.retrieve_media(victim).read_bytes() == b"secret"
-
-
-def test_a_change_of_a_damaged_media_destroys_nothing(storage, store, pair, unchanged):
-    """Whoever lost its marker's name can't be rewritten safely: it is refused, not removed."""
-    mine, theirs = pair
-    lies(storage, mine, marker=None)
-    for change in (
-        lambda: store.apply_policy(mine, "retain-1hours"),
-        lambda: store.fs.setxattrs(mine, {"user.a": 1}),
-    ):
-        with unchanged(), pytest.raises(errors.CorruptSidecarError, match="marker"):
-            change()
-    assert store.retrieve_media(theirs).read_bytes() == PNG
 
 
 def test_a_media_whose_bytes_vanished_is_none(storage, store, pair):
@@ -560,25 +530,24 @@ def check(storage: Storage, kept: dict[str, int]) -> None:
     assert settled(storage, [])
 
 
-@pytest.mark.usefixtures("hasty_threads")
-@on(MEMORY, S3_MOTO, of=(MEMORY, S3_MOTO))
-def test_threads(storage, full_run):
+def worked(storage: Storage, pool: Any, hands: int, rounds: int) -> None:
+    """Let so many come and go at once, and look at what is left."""
     store = hasty(storage).create()
-    rounds = (60 if storage.name == MEMORY else 10) * (20 if full_run else 1)
     kept: dict[str, int] = {}
-    with ThreadPoolExecutor(8) as threads:
-        for mine in threads.map(lambda who: come_and_go(store, who, rounds), range(8)):
-            kept |= mine
+    with pool:
+        for left in [pool.submit(come_and_go, store, who, rounds) for who in range(hands)]:
+            kept |= left.result()
     check(storage, kept)
 
 
+@pytest.mark.usefixtures("hasty_threads")
+@on(MEMORY, S3_MOTO, of=(MEMORY, S3_MOTO))
+def test_threads(storage, full_run):
+    worked(storage, ThreadPoolExecutor(8), 8, (60 if storage.name == MEMORY else 10) * (20 if full_run else 1))
+
+
 def test_processes(local_storage, full_run):
-    store = hasty(local_storage).create()
-    kept: dict[str, int] = {}
-    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
-        for left in [pool.submit(come_and_go, store, who, 2000 if full_run else 100) for who in range(4)]:
-            kept |= left.result()
-    check(local_storage, kept)
+    worked(local_storage, ProcessPoolExecutor(4, get_context("spawn")), 4, 2000 if full_run else 100)
 
 
 @pytest.mark.usefixtures("hasty_threads")
