@@ -13,6 +13,12 @@ from tests.contract.specimens import LIMIT, png, traces
 
 
 @pytest.fixture
+def anyio_backend():
+    """Run tests that are coroutines by asyncio."""
+    return "asyncio"
+
+
+@pytest.fixture
 def open_store(storage, clock):
     """Open a store over the storage, with the test's clock; called with further settings."""
 

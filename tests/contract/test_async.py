@@ -23,6 +23,7 @@ from tests.storages import ALL_STORAGES, LOCAL, MEMORY, S3_RCLONE
 from tests.transfers import shared_in_place
 
 storage = storages(LOCAL, MEMORY, S3_RCLONE)
+pytestmark = pytest.mark.anyio
 PATIENCE = 30
 THREADS = 32
 
@@ -58,30 +59,10 @@ def open_async(storage, clock):
 
 
 @pytest.fixture
-def run(open_async):
-    """Run a coroutine function with an open asynchronous store."""
-
-    def run(session, **settings):
-        async def opened():
-            async with open_async(**settings) as store:
-                return await session(store)
-
-        return asyncio.run(opened())
-
-    return run
-
-
-@pytest.fixture
-def run_made(run):
-    """Run a coroutine function with an asynchronous store that is open and made."""
-
-    def run_made(session):
-        async def made(store):
-            return await session(await store.create())
-
-        return run(made)
-
-    return run_made
+async def store(open_async):
+    """Give an asynchronous store that is open and made."""
+    async with open_async() as store:
+        yield await store.create()
 
 
 async def every(items):
@@ -89,143 +70,125 @@ async def every(items):
 
 
 @on(*ALL_STORAGES)
-def test_every_method_does_what_the_synchronous_one_does(storage, run, open_store):
+async def test_every_method_does_what_the_synchronous_one_does(storage, store, open_store):
     plain = open_store()
-
-    async def session(store):
-        reference = await store.store_media(png(caption="a bear"), MediaMetadata(run_id="r1", session_id="s1"))
-        assert storage.keys() == {STORE_JSON, *with_sidecars(reference)}
-        assert storage.read(reference) == PNG
-        content = await store.retrieve_media(reference)
-        assert content.model_dump() == plain.retrieve_media(reference).model_dump()
-        assert await asyncio.to_thread(content.read_bytes) == PNG
-        assert await store.info(reference) == plain.info(reference)
-        assert await store.metadata(reference) == plain.metadata(reference)
-        assert await store.exists(reference) is True
-        assert await store.folder(run_id="r1") == "runs/r1"
-        async with await store.open(reference) as file:
-            assert await file.read() == PNG
-        assert await store.read(reference) == plain.read(reference) == PNG
-        assert await every(store.stream(reference)) == list(plain.stream(reference)) == [PNG]
-        for words in ({}, {"run_id": "r1", "mime_type": "image/*"}):
-            assert await every(store.list(**words)) == [reference]
-        for words in ({"run_id": "r2"}, {"limit": 0}):
-            assert await every(store.list(**words)) == []
-        for _ in range(2):
-            await store.delete_media(reference)
-        assert await store.exists(reference) is False
-        assert await store.create() is store
-
-    run(session)
+    reference = await store.store_media(png(caption="a bear"), MediaMetadata(run_id="r1", session_id="s1"))
+    assert storage.keys() == {STORE_JSON, *with_sidecars(reference)}
+    assert storage.read(reference) == PNG
+    content = await store.retrieve_media(reference)
+    assert content.model_dump() == plain.retrieve_media(reference).model_dump()
+    assert await asyncio.to_thread(content.read_bytes) == PNG
+    assert await store.info(reference) == plain.info(reference)
+    assert await store.metadata(reference) == plain.metadata(reference)
+    assert await store.exists(reference) is True
+    assert await store.folder(run_id="r1") == "runs/r1"
+    async with await store.open(reference) as file:
+        assert await file.read() == PNG
+    assert await store.read(reference) == plain.read(reference) == PNG
+    assert await every(store.stream(reference)) == list(plain.stream(reference)) == [PNG]
+    for words in ({}, {"run_id": "r1", "mime_type": "image/*"}):
+        assert await every(store.list(**words)) == [reference]
+    for words in ({"run_id": "r2"}, {"limit": 0}):
+        assert await every(store.list(**words)) == []
+    for _ in range(2):
+        await store.delete_media(reference)
+    assert await store.exists(reference) is False
+    assert await store.create() is store
     assert storage.keys() == {STORE_JSON}
 
 
-def test_media_are_written_as_they_come_and_read_by_a_file_path(storage, run, spool):
+async def test_media_are_written_as_they_come_and_read_by_a_file_path(storage, store, spool):
     data = of_size(9 * 2**20)
-
-    async def session(store):
-        async with store.create_media(R1, "video/mp4") as writer:
-            for start in range(0, len(data), 2_000_000):
-                assert await writer.write(data[start : start + 2_000_000]) == len(data[start : start + 2_000_000])
-            assert await every(store.list()) == []
-        assert storage.read(writer.reference) == data
-        assert list(spool.iterdir()) == []
-        return await store.retrieve_media(writer.reference, local_copy=True)
-
-    content = run(session)
-    assert Path(content.file_path).read_bytes() == data
+    async with store.create_media(R1, "video/mp4") as writer:
+        for start in range(0, len(data), 2_000_000):
+            assert await writer.write(data[start : start + 2_000_000]) == len(data[start : start + 2_000_000])
+        assert await every(store.list()) == []
+    assert storage.read(writer.reference) == data
+    assert list(spool.iterdir()) == []
+    content = await store.retrieve_media(writer.reference, local_copy=True)
+    assert await asyncio.to_thread(Path(content.file_path).read_bytes) == data
     assert len(list(spool.iterdir())) == (storage.name != LOCAL)
 
 
 @pytest.mark.parametrize(("limit", "error"), [({}, RuntimeError), ({"max_file_size": 10}, errors.MediaTooLargeError)])
-def test_a_writer_that_is_given_up_stores_nothing(run, unchanged, limit, error):
-    async def session(store):
+async def test_a_writer_that_is_given_up_stores_nothing(open_async, unchanged, limit, error):
+    async def given_up(store):
         async with store.create_media(R1, "image/png") as writer:
             await writer.write(PNG)
             raise RuntimeError("mine")
 
-    with unchanged(), pytest.raises(error):
-        run(session, **limit)
+    with unchanged():
+        async with open_async(**limit) as store:
+            with pytest.raises(error):
+                await given_up(store)
 
 
-def test_many_at_once(storage, run):
-    async def session(store):
-        stored = await asyncio.gather(*(store.store_media(png(), MediaMetadata(run_id=f"r{n % 3}")) for n in range(16)))
-        assert await every(store.list()) == sorted(stored)
-        contents = await asyncio.gather(*map(store.retrieve_media, stored))
-        assert all(content.size_kb == 2 for content in contents)
-        await asyncio.gather(*map(store.delete_media, stored))
-
-    run(session)
+async def test_many_at_once(storage, store):
+    stored = await asyncio.gather(*(store.store_media(png(), MediaMetadata(run_id=f"r{n % 3}")) for n in range(16)))
+    assert await every(store.list()) == sorted(stored)
+    contents = await asyncio.gather(*map(store.retrieve_media, stored))
+    assert all(content.size_kb == 2 for content in contents)
+    await asyncio.gather(*map(store.delete_media, stored))
     assert storage.keys() == {STORE_JSON}
 
 
-def test_no_call_blocks_the_loop(run, open_store):
+async def test_no_call_blocks_the_loop(store, open_store):
     """A call goes on only when the loop has said so, which it can't while it waits itself."""
     reference = open_store().store_media(png(), R1)
 
-    async def session(store):
-        async def opened():
-            async with await store.open(reference) as file:
-                return await file.read()
-
-        async def streamed():
-            return b"".join(await every(store.stream(reference)))
-
-        async def stored():
-            return await store.read(await store.store_media(png(), MediaMetadata(run_id="r2")))
-
-        backend = store._store._backend
-        for method, call in (("open", opened()), ("open", streamed()), ("write", stored())):
-            real, gate = getattr(backend, method), Gate(backend, method)
-            task = asyncio.create_task(call)
-            await gate.arrived()
-            assert not task.done()
-            assert await every(store.list()) == [reference]
-            gate.open.set()
-            setattr(backend, method, real)
-            assert await task == PNG
+    async def opened():
         async with await store.open(reference) as file:
-            threads, read = set(), file._file.read
-            file._file.read = lambda size=-1: threads.add(threading.get_ident()) or read(size)
-            await file.read(3)
-            await file.read()
-        assert threads
-        assert threading.get_ident() not in threads
+            return await file.read()
 
-    run(session)
+    async def streamed():
+        return b"".join(await every(store.stream(reference)))
+
+    async def stored():
+        return await store.read(await store.store_media(png(), MediaMetadata(run_id="r2")))
+
+    backend = store._store._backend
+    for method, call in (("open", opened()), ("open", streamed()), ("write", stored())):
+        real, gate = getattr(backend, method), Gate(backend, method)
+        task = asyncio.create_task(call)
+        await gate.arrived()
+        assert not task.done()
+        assert await every(store.list()) == [reference]
+        gate.open.set()
+        setattr(backend, method, real)
+        assert await task == PNG
+    async with await store.open(reference) as file:
+        threads, read = set(), file._file.read
+        file._file.read = lambda size=-1: threads.add(threading.get_ident()) or read(size)
+        await file.read(3)
+        await file.read()
+    assert threads
+    assert threading.get_ident() not in threads
 
 
-def test_errors_come_out_as_they_are(run, open_store, open_async, unchanged):
+async def test_errors_come_out_as_they_are(open_store, open_async, unchanged):
     open_store().create()
     missing = "runs/r1/nothing.png"
-
-    async def session(store):
-        for error, call in (
-            *((errors.MediaNotFoundError, getattr(store, name)) for name in ("retrieve_media", "info", "metadata")),
-            *((errors.MediaNotFoundError, getattr(store, name)) for name in ("open", "read")),
-            (errors.MediaNotFoundError, lambda key: every(store.stream(key))),
-            (errors.InvalidReferenceError, lambda _: store.exists("../x")),
-            (errors.ReadOnlyStoreError, lambda _: store.store_media(png(), R1)),
-            (errors.ReadOnlyStoreError, store.delete_media),
-            (errors.ReadOnlyStoreError, lambda _: written(store)),
-            (errors.InvalidMediaError, lambda _: every(store.list(limit=-1))),
-            (errors.InvalidMediaError, lambda _: store.folder()),
-        ):
-            with pytest.raises(error):
-                await call(missing)
-
-    async def another_root():
-        """The constructor blocks nothing, and the first call opens."""
-        store = open_async(organization="by-session")
-        for call in (lambda: store.info(missing), store.__aenter__):
+    with unchanged():
+        async with open_async(read_only=True) as store:
+            for error, call in (
+                *((errors.MediaNotFoundError, getattr(store, name)) for name in ("retrieve_media", "info", "metadata")),
+                *((errors.MediaNotFoundError, getattr(store, name)) for name in ("open", "read")),
+                (errors.MediaNotFoundError, lambda key: every(store.stream(key))),
+                (errors.InvalidReferenceError, lambda _: store.exists("../x")),
+                (errors.ReadOnlyStoreError, lambda _: store.store_media(png(), R1)),
+                (errors.ReadOnlyStoreError, store.delete_media),
+                (errors.ReadOnlyStoreError, lambda _: written(store)),
+                (errors.InvalidMediaError, lambda _: every(store.list(limit=-1))),
+                (errors.InvalidMediaError, lambda _: store.folder()),
+            ):
+                with pytest.raises(error):
+                    await call(missing)
+        # The constructor blocks nothing, and the first call opens.
+        other = open_async(organization="by-session")
+        for call in (lambda: other.info(missing), other.__aenter__):
             with pytest.raises(errors.StoreConflictError):
                 await call()
-        await store.close()
-
-    with unchanged():
-        run(session, read_only=True)
-        asyncio.run(another_root())
+        await other.close()
 
 
 def test_one_store_and_its_pickle_serve_one_loop_after_another_and_show_no_secret(storage):
@@ -242,21 +205,18 @@ def test_one_store_and_its_pickle_serve_one_loop_after_another_and_show_no_secre
         asyncio.run(each.close())
 
 
-def test_a_synchronous_store_works_inside_a_running_loop(storage, store):
-    async def session():
-        reference = store.store_media(png(), R1)
-        with store.create_media(R1, "image/png") as writer:
-            writer.write(PNG)
-        assert store.retrieve_media(reference).read_bytes() == PNG
-        with store.open(reference) as file:
-            file.seek(3)
-            assert file.read(4) == PNG[3:7]
-        assert sorted(store.list()) == sorted([reference, writer.reference])
-        store.delete_media(writer.reference)
-        return reference
-
-    reference = asyncio.run(session())
-    assert storage.keys() == {reference, f"{reference}.meta", STORE_JSON}
+async def test_a_synchronous_store_works_inside_a_running_loop(storage, open_store):
+    store = open_store()
+    reference = store.store_media(png(), R1)
+    with store.create_media(R1, "image/png") as writer:
+        writer.write(PNG)
+    assert store.retrieve_media(reference).read_bytes() == PNG
+    with store.open(reference) as file:
+        file.seek(3)
+        assert file.read(4) == PNG[3:7]
+    assert sorted(store.list()) == sorted([reference, writer.reference])
+    store.delete_media(writer.reference)
+    assert storage.keys() == {STORE_JSON, *with_sidecars(reference)}
 
 
 # -- reading bytes -----------------------------------------------------------------------------------------
@@ -268,12 +228,11 @@ RANGES += [(-(10**9), 5), (5, 10**9), (10**9, None)]
 
 
 @pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "deduplicated"])
-def test_bytes_are_read_whole_and_in_part(run, open_store, deduplicate):
+async def test_bytes_are_read_whole_and_in_part(open_async, open_store, deduplicate):
     data = of_size(2 * MIB + 500_000)
     plain = open_store(deduplicate=deduplicate)
     reference = plain.store_media(MediaContent(data=data, mime_type="video/mp4"), R1)
-
-    async def session(store):
+    async with open_async() as store:
         for start, end in RANGES:
             wanted = data[start:end]
             assert await store.read(reference, start, end) == wanted, (start, end)
@@ -282,48 +241,39 @@ def test_bytes_are_read_whole_and_in_part(run, open_store, deduplicate):
             assert all(0 < len(chunk) <= MIB for chunk in chunks)
             assert plain.read(reference, start, end) == b"".join(plain.stream(reference, start, end)) == wanted
 
-    run(session)
 
-
-def test_an_open_file_is_awaited(run, open_store):
+async def test_an_open_file_is_awaited(store, open_store):
     reference = open_store().store_media(MediaContent.from_text(b"".join(LINES).decode()), R1)
     data = b"".join(LINES)
-
-    async def session(store):
-        async with await store.open(reference) as file:
-            assert await file.read(5) == data[:5]
-            assert (await file.seek(-3, io.SEEK_END), await file.tell()) == (len(data) - 3, len(data) - 3)
-            assert await file.read() == data[-3:]
-            assert (await file.seek(0), await file.readline()) == (0, LINES[0])
-            assert [line async for line in file] == LINES[1:]
-            assert await file.seek(0) == 0
-            async for line in file:
-                assert line == LINES[0]
-                break
-            # Lines are fetched together, and nobody notices.
-            assert await file.tell() == len(LINES[0])
-            assert await file.readline() == LINES[1]
-            assert await file.__anext__() == LINES[2]
-            assert await file.read() == b"".join(LINES[3:])
-            assert not file.closed
-        assert file.closed
-        for call in (file.read, file.tell, file.__anext__):
-            with pytest.raises(ValueError, match="closed"):
-                await call()
-        await file.close()
-
-    run(session)
+    async with await store.open(reference) as file:
+        assert await file.read(5) == data[:5]
+        assert (await file.seek(-3, io.SEEK_END), await file.tell()) == (len(data) - 3, len(data) - 3)
+        assert await file.read() == data[-3:]
+        assert (await file.seek(0), await file.readline()) == (0, LINES[0])
+        assert [line async for line in file] == LINES[1:]
+        assert await file.seek(0) == 0
+        async for line in file:
+            assert line == LINES[0]
+            break
+        # Lines are fetched together, and nobody notices.
+        assert await file.tell() == len(LINES[0])
+        assert await file.readline() == LINES[1]
+        assert await file.__anext__() == LINES[2]
+        assert await file.read() == b"".join(LINES[3:])
+        assert not file.closed
+    assert file.closed
+    for call in (file.read, file.tell, file.__anext__):
+        with pytest.raises(ValueError, match="closed"):
+            await call()
+    await file.close()
 
 
-def test_tasks_that_share_a_file_come_one_after_another(run):
+async def test_tasks_that_share_a_file_come_one_after_another(store):
     data, size = of_size(MIB), MIB // 64
-
-    async def session(store):
-        reference = await store.store_media(MediaContent(data=data, mime_type="video/mp4"), R1)
-        async with await store.open(reference) as file:
-            return await asyncio.gather(*(file.read(size) for _ in range(64)))
-
-    assert sorted(run(session)) == sorted(data[start : start + size] for start in range(0, MIB, size))
+    reference = await store.store_media(MediaContent(data=data, mime_type="video/mp4"), R1)
+    async with await store.open(reference) as file:
+        parts = await asyncio.gather(*(file.read(size) for _ in range(64)))
+    assert sorted(parts) == sorted(data[start : start + size] for start in range(0, MIB, size))
 
 
 async def ways(store, reference):
@@ -337,15 +287,13 @@ async def ways(store, reference):
 
 
 @pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "deduplicated"])
-def test_damaged_bytes_are_no_media_for_coroutines_either(storage, run, open_store, deduplicate):
+async def test_damaged_bytes_are_no_media_for_coroutines_either(storage, open_store, open_async, deduplicate):
     reference = open_store(deduplicate=deduplicate).store_media(png(), R1)
     damaged = PNG[:-1] + bytes([PNG[-1] ^ 1])
     storage.write(keys.bytes_key(reference), damaged)
-
-    async def unchecked(store):
+    async with open_async(verify_reads=False) as store:
         assert await every(ways(store, reference)) == [damaged] * 5
-
-    async def checked(store):
+    async with open_async() as store:
         for read in (lambda: store.read(reference), lambda: anext(aiter(store.stream(reference, 0, len(PNG))))):
             with pytest.raises(errors.CorruptMediaError) as caught:
                 await read()
@@ -363,51 +311,42 @@ def test_damaged_bytes_are_no_media_for_coroutines_either(storage, run, open_sto
                 with pytest.raises(errors.CorruptMediaError):
                     await read(reference, start, end)
 
-    run(unchecked, verify_reads=False)
-    run(checked)
 
-
-def test_the_old_name_of_a_renamed_media_is_read(storage, run, open_store):
+async def test_the_old_name_of_a_renamed_media_is_read(storage, open_store, open_async):
     old = open_store().store_media(png(), R1)
     shared_in_place(storage)
-    assert run(lambda store: every(ways(store, old))) == [PNG] * 5
+    async with open_async() as store:
+        assert await every(ways(store, old)) == [PNG] * 5
 
 
-def test_a_stream_that_is_left_closes_the_file(run, open_store):
+async def test_a_stream_that_is_left_closes_the_file(store, open_store):
     reference = open_store().store_media(MediaContent(data=of_size(3 * MIB), mime_type="video/mp4"), R1)
-
-    async def session(store):
-        files, real = [], store._store.open
-        store._store.open = lambda reference: files.append(real(reference)) or files[-1]
-        async with aclosing(store.stream(reference)) as chunks:
-            async for _ in chunks:
-                assert not files[0].closed
-                break
-        assert files[0].closed
-        async for _ in store.stream(reference):
-            pass
-        assert files[1].closed
-
-    run(session)
+    files, real = [], store._store.open
+    store._store.open = lambda reference: files.append(real(reference)) or files[-1]
+    async with aclosing(store.stream(reference)) as chunks:
+        async for _ in chunks:
+            assert not files[0].closed
+            break
+    assert files[0].closed
+    async for _ in store.stream(reference):
+        pass
+    assert files[1].closed
 
 
-def test_who_takes_a_method_for_another_kind_is_told_what_to_write(memory_storage):
-    async def session():
-        async with AsyncMediaStore(memory_storage.url) as store:
-            listing, call, writer = store.list(), store.exists("runs/r1/x.png"), store.create_media(R1, "image/png")
-            assert isinstance(listing, AsyncGenerator)
-            assert iscoroutine(call)
-            assert await call is False
-            with pytest.raises(TypeError, match=r"\[each async for each in store\.list\(\)\]"):
-                await listing
-            raised(TypeError, list, listing, match=r"\[each async for each in store\.list\(\)\]")
-            with pytest.raises(TypeError, match=r"async for chunk in store\.stream.*await store\.read"):
-                await store.stream("runs/r1/x.png")
-            with pytest.raises(errors.InvalidMediaError, match="not open"):
-                await writer.write(b"x")
-            raised(errors.InvalidMediaError, getattr, writer, "reference", match="not open")
-
-    asyncio.run(session())
+async def test_who_takes_a_method_for_another_kind_is_told_what_to_write(memory_storage):
+    async with AsyncMediaStore(memory_storage.url) as store:
+        listing, call, writer = store.list(), store.exists("runs/r1/x.png"), store.create_media(R1, "image/png")
+        assert isinstance(listing, AsyncGenerator)
+        assert iscoroutine(call)
+        assert await call is False
+        with pytest.raises(TypeError, match=r"\[each async for each in store\.list\(\)\]"):
+            await listing
+        raised(TypeError, list, listing, match=r"\[each async for each in store\.list\(\)\]")
+        with pytest.raises(TypeError, match=r"async for chunk in store\.stream.*await store\.read"):
+            await store.stream("runs/r1/x.png")
+        with pytest.raises(errors.InvalidMediaError, match="not open"):
+            await writer.write(b"x")
+        raised(errors.InvalidMediaError, getattr, writer, "reference", match="not open")
 
 
 # -- cancelled calls have happened whole or not at all when the cancellation comes out ----------------------
@@ -467,157 +406,132 @@ STEPS = pytest.mark.parametrize("step", [is_bytes, is_sidecar], ids=["bytes", "s
 
 @STEPS
 @pytest.mark.parametrize(("way", "times"), [("store", 1), ("store", 3), ("writer on its way out", 1)])
-def test_what_had_begun_to_store_is_whole(storage, run_made, spool, step, way, times):
-    async def session(store):
-        renamed = step is is_bytes and way != "store" and storage.name == LOCAL  # its stage renames, nothing is put
-        gate = Gate(store._store._backend, *(["sync_file"] if renamed else ["write", step]))
-        await cancelled_at(gate, store.store_media(png(), R1) if way == "store" else written(store), times)
-        return storage.keys()  # as soon as the cancellation is out
-
-    keys = run_made(session)
-    (reference,) = (key for key in keys if key.endswith(".png"))
-    assert keys == {STORE_JSON, *with_sidecars(reference)} == storage.keys()
+async def test_what_had_begun_to_store_is_whole(storage, store, spool, step, way, times):
+    renamed = step is is_bytes and way != "store" and storage.name == LOCAL  # its stage renames, nothing is put
+    gate = Gate(store._store._backend, *(["sync_file"] if renamed else ["write", step]))
+    await cancelled_at(gate, store.store_media(png(), R1) if way == "store" else written(store), times)
+    there = storage.keys()  # as soon as the cancellation is out
+    (reference,) = (key for key in there if key.endswith(".png"))
+    assert there == {STORE_JSON, *with_sidecars(reference)}
+    await store.close()
+    assert storage.keys() == there
     assert storage.read(reference) == PNG
     assert list(spool.iterdir()) == []
 
 
 @STEPS
-def test_a_delete_that_had_begun_is_whole(storage, run_made, step):
-    async def session(store):
-        kept, gone = await store.store_media(png(), R1), await store.store_media(png(), R1)
-        gate = Gate(store._store._backend, "delete", lambda keys: step(next(iter(keys))))
-        await cancelled_at(gate, store.delete_media(gone))
-        return kept
-
-    kept = run_made(session)
+async def test_a_delete_that_had_begun_is_whole(storage, store, step):
+    kept, gone = await store.store_media(png(), R1), await store.store_media(png(), R1)
+    gate = Gate(store._store._backend, "delete", lambda keys: step(next(iter(keys))))
+    await cancelled_at(gate, store.delete_media(gone))
+    await store.close()
     assert storage.keys() == {STORE_JSON, *with_sidecars(kept)}
 
 
-def test_a_call_that_waits_for_a_thread_is_taken_back(storage, run_made):
-    async def session(store):
-        crowd = Crowd(store)
-        await crowd.arrived()
-        storing = asyncio.create_task(store.store_media(png(), R1))
-        await asyncio.sleep(0)
-        storing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await storing
-        await crowd.left()
-        return await store.exists("runs/r1/x.png")
-
-    run_made(session)
+async def test_a_call_that_waits_for_a_thread_is_taken_back(storage, store):
+    crowd = Crowd(store)
+    await crowd.arrived()
+    storing = asyncio.create_task(store.store_media(png(), R1))
+    await asyncio.sleep(0)
+    storing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await storing
+    await crowd.left()
+    assert not await store.exists("runs/r1/x.png")
+    await store.close()
     assert storage.keys() == {STORE_JSON}
 
 
-def test_a_timeout_waits_for_what_has_begun(storage, run_made):
-    async def session(store):
-        gate = Gate(store._store._backend, "write", is_sidecar)
-        storing = asyncio.create_task(store.store_media(png(), R1))
-        await gate.arrived()
-        waiting = asyncio.create_task(asyncio.wait_for(storing, 0))
-        for _ in range(5):
-            await asyncio.sleep(0)
-        assert not waiting.done()
-        gate.open.set()
-        with suppress(TimeoutError):
-            await waiting
-
-    run_made(session)
+async def test_a_timeout_waits_for_what_has_begun(storage, store):
+    gate = Gate(store._store._backend, "write", is_sidecar)
+    storing = asyncio.create_task(store.store_media(png(), R1))
+    await gate.arrived()
+    waiting = asyncio.create_task(asyncio.wait_for(storing, 0))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    gate.open.set()
+    with suppress(TimeoutError):
+        await waiting
     assert len(storage.keys()) == 3
 
 
 # -- writers: cancelled on the way in, in the block, on the way out ----------------------------------------
 
 
-def test_a_writer_cancelled_on_its_way_in_leaves_nothing(run_made, unchanged):
-    async def session(store):
-        with unchanged():
-            await cancelled_at(Gate(store._store._backend, "stage", is_bytes), written(store))
-
-    run_made(session)
+async def test_a_writer_cancelled_on_its_way_in_leaves_nothing(store, unchanged):
+    with unchanged():
+        await cancelled_at(Gate(store._store._backend, "stage", is_bytes), written(store))
 
 
-def test_a_writer_cancelled_in_its_block_leaves_nothing(run_made, unchanged):
-    async def session(store):
-        reached = asyncio.Event()
+async def test_a_writer_cancelled_in_its_block_leaves_nothing(store, unchanged):
+    reached = asyncio.Event()
 
-        async def stuck():
-            async with store.create_media(R1, "image/png") as writer:
-                await writer.write(PNG)
-                reached.set()
-                await asyncio.Event().wait()
+    async def stuck():
+        async with store.create_media(R1, "image/png") as writer:
+            await writer.write(PNG)
+            reached.set()
+            await asyncio.Event().wait()
 
-        with unchanged():
-            task = asyncio.create_task(stuck())
-            await reached.wait()
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-
-    run_made(session)
-
-
-def test_a_writer_cancelled_in_the_middle_of_a_write_leaves_nothing(run_made, unchanged):
-    async def session(store):
-        stage, gates, staged = store._store._backend.stage, [], threading.Event()
-
-        def gated(key):
-            made = stage(key)
-            gates.append(Gate(made, "write"))
-            staged.set()
-            return made
-
-        store._store._backend.stage = gated
-        with unchanged():
-            task = asyncio.create_task(written(store))
-            assert await asyncio.to_thread(staged.wait, PATIENCE)
-            await cancelled_at(gates[0], task)
-
-    run_made(session)
-
-
-def test_a_writer_cancelled_before_its_way_out_began_leaves_nothing(storage, run, spool):
-    """All threads are busy when the block ends, so the end itself must be taken back, and clean up all the same."""
-
-    async def session(store):
-        before = traces(storage)
-        crowd, at_the_end = Crowd(store), asyncio.Event()
-
-        async def ended():
-            async with store.create_media(R1, "image/png") as writer:
-                await writer.write(of_size(9 * 2**20))  # more than is held in memory
-                await crowd.arrived()
-                at_the_end.set()
-
-        task = asyncio.create_task(ended())
-        await at_the_end.wait()
-        await asyncio.sleep(0)
+    with unchanged():
+        task = asyncio.create_task(stuck())
+        await reached.wait()
         task.cancel()
-        for _ in range(5):
-            await asyncio.sleep(0)
-        crowd.release.set()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await crowd.left()
-        left = traces(storage)
-        stored = [key for key in left if key.endswith(".meta")]
-        assert left == before or len(stored) == 1
-        assert not any(".tmp-" in key for key in left)
 
-    run(session)
+
+async def test_a_writer_cancelled_in_the_middle_of_a_write_leaves_nothing(store, unchanged):
+    stage, gates, staged = store._store._backend.stage, [], threading.Event()
+
+    def gated(key):
+        made = stage(key)
+        gates.append(Gate(made, "write"))
+        staged.set()
+        return made
+
+    store._store._backend.stage = gated
+    with unchanged():
+        task = asyncio.create_task(written(store))
+        assert await asyncio.to_thread(staged.wait, PATIENCE)
+        await cancelled_at(gates[0], task)
+
+
+async def test_a_writer_cancelled_before_its_way_out_began_leaves_nothing(storage, store, spool):
+    """All threads are busy when the block ends, so the end itself must be taken back, and clean up all the same."""
+    before = traces(storage)
+    crowd, at_the_end = Crowd(store), asyncio.Event()
+
+    async def ended():
+        async with store.create_media(R1, "image/png") as writer:
+            await writer.write(of_size(9 * 2**20))  # more than is held in memory
+            await crowd.arrived()
+            at_the_end.set()
+
+    task = asyncio.create_task(ended())
+    await at_the_end.wait()
+    await asyncio.sleep(0)
+    task.cancel()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    crowd.release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await crowd.left()
+    left = traces(storage)
+    stored = [key for key in left if key.endswith(".meta")]
+    assert left == before or len(stored) == 1
+    assert not any(".tmp-" in key for key in left)
     assert list(spool.iterdir()) == []
 
 
-def test_a_listing_that_is_cancelled_or_left_can_be_asked_again(run_made):
-    async def session(store):
-        references = sorted([await store.store_media(png(), R1) for _ in range(3)])
-        await cancelled_at(Gate(store._store._backend, "entries"), every(store.list()))
-        assert await every(store.list()) == references
-        async for reference in store.list():
-            assert reference == references[0]
-            break
-
-    run_made(session)
+async def test_a_listing_that_is_cancelled_or_left_can_be_asked_again(store):
+    references = sorted([await store.store_media(png(), R1) for _ in range(3)])
+    await cancelled_at(Gate(store._store._backend, "entries"), every(store.list()))
+    assert await every(store.list()) == references
+    async for reference in store.list():
+        assert reference == references[0]
+        break
 
 
 # -- readers: whatever is cancelled, no file stays open ----------------------------------------------------
@@ -641,35 +555,28 @@ class Opened:
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_an_open_a_read_or_a_stream_that_is_cancelled_closes_the_file(run_made, times):
+async def test_an_open_a_read_or_a_stream_that_is_cancelled_closes_the_file(store, times):
     """Where it stands then nobody knows: who read on would miss some bytes."""
-
-    async def session(store):
-        reference = await store.store_media(png(), R1)
-        kept, backend = Opened(store), store._store._backend
-        real, gate = backend.open, Gate(backend, "open")
-        await cancelled_at(gate, store.open(reference), times)
-        assert [file.closed for file in kept.files] == [True]
-        backend.open = real
-        file = await store.open(reference)
-        await cancelled_at(kept.gates[1], file.read(3), times)
-        assert kept.files[1].closed
-        with pytest.raises(ValueError, match="closed"):
-            await file.read()
-        kept.made.clear()
-        task = asyncio.create_task(every(store.stream(reference)))
-        assert await asyncio.to_thread(kept.made.wait, PATIENCE)
-        await cancelled_at(kept.gates[2], task, times)
-        assert kept.files[2].closed
-
-    run_made(session)
+    reference = await store.store_media(png(), R1)
+    kept, backend = Opened(store), store._store._backend
+    real, gate = backend.open, Gate(backend, "open")
+    await cancelled_at(gate, store.open(reference), times)
+    assert [file.closed for file in kept.files] == [True]
+    backend.open = real
+    file = await store.open(reference)
+    await cancelled_at(kept.gates[1], file.read(3), times)
+    assert kept.files[1].closed
+    with pytest.raises(ValueError, match="closed"):
+        await file.read()
+    kept.made.clear()
+    task = asyncio.create_task(every(store.stream(reference)))
+    assert await asyncio.to_thread(kept.made.wait, PATIENCE)
+    await cancelled_at(kept.gates[2], task, times)
+    assert kept.files[2].closed
 
 
-def test_a_local_copy_that_is_cancelled_leaves_no_file(run_made, spool):
-    async def session(store):
-        reference = await store.store_media(png(), R1)
-        gate = Gate(store._store._backend, "fetch")
-        await cancelled_at(gate, store.retrieve_media(reference, local_copy=True))
-        assert list(spool.iterdir()) == []
-
-    run_made(session)
+async def test_a_local_copy_that_is_cancelled_leaves_no_file(store, spool):
+    reference = await store.store_media(png(), R1)
+    gate = Gate(store._store._backend, "fetch")
+    await cancelled_at(gate, store.retrieve_media(reference, local_copy=True))
+    assert list(spool.iterdir()) == []
