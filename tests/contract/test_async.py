@@ -37,21 +37,17 @@ class Gate:
         setattr(owner, method, self)
 
     def __call__(self, *arguments, **options):
-        """Do what the method does, when the gate is open."""
         if not self.reached.is_set() and self._passes(*arguments):
             self.reached.set()
             assert self.open.wait(PATIENCE)
         return self._call(*arguments, **options)
 
     async def arrived(self):
-        """Return when the call stands before the gate."""
         assert await asyncio.to_thread(self.reached.wait, PATIENCE)
 
 
 @pytest.fixture
 def open_async(storage, clock):
-    """Open an asynchronous store over the storage, with the test's clock."""
-
     def opened(**settings):
         return AsyncMediaStore(storage.url, **{"storage_options": storage.options, "now": clock, **settings})
 
@@ -60,7 +56,6 @@ def open_async(storage, clock):
 
 @pytest.fixture
 async def store(open_async):
-    """Give an asynchronous store that is open and made."""
     async with open_async() as store:
         yield await store.create()
 
@@ -364,12 +359,10 @@ class Crowd:
         assert self.release.wait(PATIENCE)
 
     async def arrived(self):
-        """Return when no thread is free any more."""
         self._calls = [asyncio.create_task(self._store._workers.call(self._busy)) for _ in range(THREADS)]
         await asyncio.to_thread(self._inside.wait, PATIENCE)
 
     async def left(self):
-        """Return when all threads are free again."""
         self.release.set()
         await asyncio.gather(*self._calls)
 
@@ -459,13 +452,9 @@ async def test_a_timeout_waits_for_what_has_begun(storage, store):
 # -- writers: cancelled on the way in, in the block, on the way out ----------------------------------------
 
 
-async def test_a_writer_cancelled_on_its_way_in_leaves_nothing(store, unchanged):
-    with unchanged():
-        await cancelled_at(Gate(store._store._backend, "stage", is_bytes), written(store))
-
-
-async def test_a_writer_cancelled_in_its_block_leaves_nothing(store, unchanged):
-    reached = asyncio.Event()
+async def test_a_writer_cancelled_on_its_way_in_in_its_block_or_in_a_write_leaves_nothing(store, unchanged):
+    backend, reached, gates, staged = store._store._backend, asyncio.Event(), [], threading.Event()
+    stage = backend.stage
 
     async def stuck():
         async with store.create_media(R1, "image/png") as writer:
@@ -473,24 +462,21 @@ async def test_a_writer_cancelled_in_its_block_leaves_nothing(store, unchanged):
             reached.set()
             await asyncio.Event().wait()
 
-    with unchanged():
-        task = asyncio.create_task(stuck())
-        await reached.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-
-async def test_a_writer_cancelled_in_the_middle_of_a_write_leaves_nothing(store, unchanged):
-    stage, gates, staged = store._store._backend.stage, [], threading.Event()
-
     def gated(key):
         made = stage(key)
         gates.append(Gate(made, "write"))
         staged.set()
         return made
 
-    store._store._backend.stage = gated
+    with unchanged():
+        await cancelled_at(Gate(backend, "stage", is_bytes), written(store))
+    with unchanged():
+        task = asyncio.create_task(stuck())
+        await reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    backend.stage = gated
     with unchanged():
         task = asyncio.create_task(written(store))
         assert await asyncio.to_thread(staged.wait, PATIENCE)
@@ -537,46 +523,36 @@ async def test_a_listing_that_is_cancelled_or_left_can_be_asked_again(store):
 # -- readers: whatever is cancelled, no file stays open ----------------------------------------------------
 
 
-class Opened:
-    """The files that a store opens for reading, each with a gate before its first read."""
-
-    def __init__(self, store):
-        self._real = store._store.open
-        self.files, self.gates, self.made = [], [], threading.Event()
-        store._store.open = self
-
-    def __call__(self, reference):
-        """Open, and keep the file."""
-        file = self._real(reference)
-        self.files.append(file)
-        self.gates.append(Gate(file, "read"))
-        self.made.set()
-        return file
-
-
 @pytest.mark.parametrize("times", [1, 3])
 async def test_an_open_a_read_or_a_stream_that_is_cancelled_closes_the_file(store, times):
     """Where it stands then nobody knows: who read on would miss some bytes."""
     reference = await store.store_media(png(), R1)
-    kept, backend = Opened(store), store._store._backend
+    backend, opened, files, gates, made = store._store._backend, store._store.open, [], [], threading.Event()
+
+    def gated(reference):
+        files.append(opened(reference))
+        gates.append(Gate(files[-1], "read"))
+        made.set()
+        return files[-1]
+
+    store._store.open = gated
     real, gate = backend.open, Gate(backend, "open")
     await cancelled_at(gate, store.open(reference), times)
-    assert [file.closed for file in kept.files] == [True]
+    assert [file.closed for file in files] == [True]
     backend.open = real
     file = await store.open(reference)
-    await cancelled_at(kept.gates[1], file.read(3), times)
-    assert kept.files[1].closed
+    await cancelled_at(gates[1], file.read(3), times)
+    assert files[1].closed
     with pytest.raises(ValueError, match="closed"):
         await file.read()
-    kept.made.clear()
+    made.clear()
     task = asyncio.create_task(every(store.stream(reference)))
-    assert await asyncio.to_thread(kept.made.wait, PATIENCE)
-    await cancelled_at(kept.gates[2], task, times)
-    assert kept.files[2].closed
+    assert await asyncio.to_thread(made.wait, PATIENCE)
+    await cancelled_at(gates[2], task, times)
+    assert files[2].closed
 
 
 async def test_a_local_copy_that_is_cancelled_leaves_no_file(store, spool):
     reference = await store.store_media(png(), R1)
-    gate = Gate(store._store._backend, "fetch")
-    await cancelled_at(gate, store.retrieve_media(reference, local_copy=True))
+    await cancelled_at(Gate(store._store._backend, "fetch"), store.retrieve_media(reference, local_copy=True))
     assert list(spool.iterdir()) == []

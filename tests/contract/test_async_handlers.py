@@ -36,7 +36,6 @@ async def store(memory_storage, request):
 
 @pytest.fixture
 def swept():
-    """Take what becomes of each sweep."""
     return asyncio.Queue()
 
 

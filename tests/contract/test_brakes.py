@@ -27,7 +27,6 @@ def names(store):
 
 @pytest.fixture
 def mirror(store, names, tmp_path):
-    """Give a store in which all lies that was stored."""
     store.sync_to(tmp_path / "mirror")
     return MediaStore(tmp_path / "mirror")
 

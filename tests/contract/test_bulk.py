@@ -2,11 +2,10 @@
 
 import io
 import json
-import math
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, errors
+from fsmedia import MediaContent, MediaMetadata, errors
 from tests.conftest import on, storages
 from tests.contract.specimens import R1, STORE_JSON, png, raised, with_sidecars
 from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE
@@ -26,11 +25,7 @@ def pairs(count):
 
 
 def kinds(found):
-    """Return the place and the type of each error."""
     return {index: type(error) for index, error in found.items() if isinstance(error, errors.MediaError)}
-
-
-# -- store_many --------------------------------------------------------------------------------------------
 
 
 def test_order_and_generators(storage):
@@ -160,9 +155,6 @@ def test_failed_puts_have_no_sidecar(storage, monkeypatch):
     assert list(store.list()) == sorted(results.values())
 
 
-# -- retrieve_many, delete_many ----------------------------------------------------------------------------
-
-
 def test_retrieve_answers_for_each(storage):
     store = opened(storage)
     good = store.store_many(pairs(3))
@@ -241,32 +233,20 @@ def test_only_confirmed_removals_go_on(storage, monkeypatch, ending, silent):
     assert storage.keys() == {STORE_JSON}
 
 
-# -- budgets -----------------------------------------------------------------------------------------------
-
-
 @S3
-def test_requests(storage):
+def test_requests(storage, full_run):
+    count = 1000 if full_run else 130
     store = opened(storage).create()
     with storage.counted() as requests:
-        references = store.store_many(pairs(100))
-    assert requests == {"put": 200}
+        references = store.store_many(pairs(count))
+    assert requests == {"put": 2 * count}
     with storage.counted() as requests:
         store.retrieve_many(references)
-    assert requests == {"get": 100, "head": 100}
+    assert requests == {"get": count, "head": count}
     with storage.counted() as requests:
         store.delete_many(references)
-    assert requests == {"get": 100, "list": 1, "bulk_delete": 2}  # the holds are listed
-
-
-def test_requests_to_delete_a_thousand(rclone_storage, full_run):
-    count = 1000 if full_run else 130
-    # Stored as files where rclone will look: only the deletes are to be counted.
-    references = MediaStore(rclone_storage.server.data_folder / rclone_storage.bucket).store_many(pairs(count))
-    store = opened(rclone_storage)
-    with rclone_storage.counted() as requests:
-        store.delete_many(references)
-    assert requests == {"get": count, "list": 1, "bulk_delete": 2 * math.ceil(count / 1000)}
-    assert rclone_storage.keys() == {STORE_JSON}
+    assert requests == {"get": count, "list": 1, "bulk_delete": 2}  # the holds are listed
+    assert storage.keys() == {STORE_JSON}
 
 
 @on(S3_MOTO, S3_RCLONE, of=(S3_MOTO, S3_RCLONE))

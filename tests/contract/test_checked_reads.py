@@ -216,9 +216,6 @@ def test_a_wrong_word_is_refused(open_store, storage):
     raised(errors.InvalidMediaError, MediaFileSystem, match="verify_reads", **there, verify_reads=1)
 
 
-# -- answers that are wrong ---------------------------------------------------------------------------------
-
-
 REFUSED = (errors.CorruptMediaError, errors.StorageError)
 # botocore compares checksums of whole objects where the server tells them; not all do, and of ranges none.
 UNCHECKED = {"config_kwargs": {"response_checksum_validation": "when_required"}}
@@ -274,9 +271,6 @@ def test_a_wrong_answer_of_s3_is_no_range(open_store, storage, kind):
         if answer != "a page":
             with storage.server.answering(wrong):
                 assert len(open_store(verify_reads=False).fs.cat_file(reference, 1_000, 9_000)) != 8_000
-
-
-# -- a mirror that lost or rotted ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "deduplicated"])

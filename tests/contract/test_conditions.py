@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -109,6 +110,14 @@ def test_a_put_replaces_what_it_was_told_is_there_and_nothing_else(some_storage,
     raised(PreconditionFailed, backend.put, "a", b"6", TYPE, if_token=third)
     assert some_storage.keys() == set()
 
+    def create(number):
+        with suppress(PreconditionFailed):
+            return backend.put("a", b"%d" % number, TYPE, if_absent=True)
+
+    # Of many who create a key at once one succeeds.
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(token is not None for token in threads.map(create, range(16))) == 1
+
 
 @over(S3_MOTO, S3_SEAWEED)
 def test_a_removal_takes_what_it_was_told_is_there_and_nothing_else(some_storage, backend):
@@ -133,23 +142,10 @@ def test_a_removal_on_gcs_is_told_the_generation(gcs_storage):
     backend.remove("a")
 
 
-@conditional
-def test_of_many_who_create_a_key_at_once_one_succeeds(backend):
-    def create(number):
-        try:
-            backend.put("a", b"%d" % number, TYPE, if_absent=True)
-        except PreconditionFailed:
-            return False
-        return True
-
-    with ThreadPoolExecutor(8) as threads:
-        assert sum(threads.map(create, range(16))) == 1
-
-
 @pytest.mark.usefixtures("hasty_threads")
 @locking
-def test_of_two_who_change_a_name_one_waits(backend):
-    inside = []
+def test_of_two_who_change_a_name_one_waits_and_who_waits_too_long_is_told_which(backend, impatient):
+    inside, name = [], "runs/r1/x.png"
 
     def change(number):
         with backend.lock(["a", "b"] if number % 2 else ["b", "a"]):
@@ -160,12 +156,7 @@ def test_of_two_who_change_a_name_one_waits(backend):
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(change, range(200)))
-
-
-@locking
-def test_who_waits_too_long_is_told_which_name(backend, impatient):
     impatient()
-    name = "runs/r1/x.png"
     with backend.lock([name]), ThreadPoolExecutor(1) as threads:
         threads.submit(raised, StoreConflictError, locked, backend, name, match=r"runs/r1/x\.png").result()
 
@@ -230,8 +221,6 @@ def test_a_sweep_that_root_runs_locks_nobody_out(tmp_path):
     assert len(locks) > 1
     assert {(each.stat().st_uid, each.stat().st_gid) for each in locks} == {(12345, 12345)}
 
-
-# -- a storage whose answers lack tokens ---------------------------------------------------------------------
 
 NAME = "runs/r1/report.bin"
 SIDECAR = keys.sidecar_key(NAME)
@@ -326,9 +315,6 @@ def test_a_sidecar_is_dropped_whose_mark_got_no_answer(moto_storage, monkeypatch
     monkeypatch.setattr(S3Backend, "put", put)
     named.drop_sidecar(backend, NAME, seen)
     assert moto_storage.keys() == set()
-
-
-# -- settings where nothing keeps two programs apart -----------------------------------------------------------
 
 
 def test_a_switch_that_stands_beside_the_settings_is_on(rclone_storage):

@@ -42,13 +42,11 @@ storage = storages(LOCAL, MEMORY, S3_RCLONE)
 
 @pytest.fixture
 def store(open_store):
-    """Give a store that deduplicates."""
     return open_store(deduplicate=True, policies={"audit": timedelta(days=365)})
 
 
 @pytest.fixture
 def pair(store):
-    """Give two media that share their bytes."""
     return put(store, "r1"), put(store, "r2")
 
 
@@ -531,7 +529,6 @@ def check(storage: Storage, kept: dict[str, int]) -> None:
 
 
 def worked(storage: Storage, pool: Any, hands: int, rounds: int) -> None:
-    """Let so many come and go at once, and look at what is left."""
     store = hasty(storage).create()
     kept: dict[str, int] = {}
     with pool:

@@ -30,7 +30,6 @@ def put(store, policy="retain-1days", text="some bytes"):
 
 
 def recorded(storage):
-    """Return all lines in the store, in order."""
     files = sorted(key for key in sorted(storage.keys()) if key.startswith(DELETIONS))
     return [json.loads(line) for key in files for line in storage.read(key).splitlines()]
 

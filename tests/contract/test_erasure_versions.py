@@ -34,7 +34,6 @@ def versioning(storage, status):
 
 @pytest.fixture
 def versioned(moto_storage):
-    """Give a bucket with versions."""
     versioning(moto_storage, "Enabled")
     return moto_storage
 
@@ -71,7 +70,6 @@ def telling(storage):
 
 
 def of(storage, folder):
-    """Return the versions of what lies in a folder."""
     return {pair: data for pair, data in versions(storage).items() if folder in f"/{pair[0]}"}
 
 
@@ -264,9 +262,6 @@ def test_a_bucket_without_versions_is_asked_once(moto_storage):
     assert receipt.is_complete
     assert n["get_versioning"] == 1, n
     assert not any("versions" in call.target for call in n.calls)
-
-
-# -- what else says that something was freed -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("threads", [False, True])

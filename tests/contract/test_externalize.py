@@ -102,9 +102,6 @@ def test_small_media_may_stay_and_a_dry_run_stores_nothing(memory_storage, store
     raised(errors.InvalidMediaError, store.externalize, {}, R1, match="at_least", at_least=0)
 
 
-# -- anything ----------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def lasting():
     return MediaStore("memory://externalized", deduplicate=True)
@@ -147,9 +144,6 @@ def test_everything_else_in_a_text_and_odd_tokens_stay(store):
     ):
         answer = store.externalize_text(odd, R1)
         assert (answer.text, answer.taken_out) == (odd, ())
-
-
-# -- what goes wrong ---------------------------------------------------------------------------------------------
 
 
 def test_a_media_that_is_gone_is_named(storage):

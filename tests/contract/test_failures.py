@@ -1,6 +1,5 @@
 """When the storage says no: errors of this package, readable, with a next step, and no secret in any text of them."""
 
-import builtins
 import logging
 import pickle
 import subprocess
@@ -10,7 +9,6 @@ from datetime import timedelta
 
 import pytest
 
-import fsmedia
 from fsmedia import MediaContent, MediaError, MediaNotFoundError, MediaStore, StorageError
 from fsmedia.storage import open_backend
 from tests.contract.specimens import PNG, R1, png, raised
@@ -162,15 +160,6 @@ def test_no_repr_shows_a_secret(rclone_storage):
     assert repr(store) == f"MediaStore({rclone_storage.url!r})"
     assert server.secret.encode() not in pickle.dumps(content)
     assert server.secret not in content.model_dump_json()
-
-
-def test_every_public_error_is_documented_and_no_builtins_name():
-    """What each of them is and says: see `unit/test_errors.py`."""
-    public = {name for name in fsmedia.__all__ if name.endswith("Error")}
-    assert len(public) == 14
-    for name in public:
-        assert getattr(fsmedia, name).__doc__
-        assert not hasattr(builtins, name)
 
 
 def test_a_name_with_line_breaks_does_not_break_the_line_and_a_refused_content_is_not_quoted(memory_storage):

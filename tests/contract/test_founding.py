@@ -200,9 +200,6 @@ def test_other_settings_than_the_stores_are_a_conflict_that_names_both(storage, 
     raised(errors.StoreConflictError, opened, memory_storage, match=match, default_policy="retain-2days")
 
 
-# -- which root --------------------------------------------------------------------------------------------
-
-
 def test_a_folder_in_each_spelling_and_the_environments_are_one_root(local_storage, monkeypatch):
     monkeypatch.setenv("FSMEDIA_URL", f" {local_storage.url} ")
     store = MediaStore()
@@ -230,8 +227,6 @@ def test_what_can_be_no_root_is_refused(tmp_path, monkeypatch):
             monkeypatch.setenv("FSMEDIA_URL", value)
         raised(errors.InvalidMediaError, MediaStore, match="FSMEDIA_URL")
 
-
-# -- a root without a store --------------------------------------------------------------------------------
 
 COMMANDS = (
     "ls", "ls --run r1", "stats", "stats --no-refresh", "catalog refresh", "catalog show", "enforce", "enforce -n",
