@@ -214,8 +214,6 @@ async def test_a_synchronous_store_works_inside_a_running_loop(storage, open_sto
     assert storage.keys() == {STORE_JSON, *with_sidecars(reference)}
 
 
-# -- reading bytes -----------------------------------------------------------------------------------------
-
 MIB = 2**20
 LINES = [b"line %d\n" % n for n in range(20_000)]
 RANGES = [(None, None), (0, 10), (10, None), (None, 10), (-10, None), (5, -5), (MIB - 1, 2 * MIB + 1), (7, 7), (9, 3)]
@@ -344,9 +342,7 @@ async def test_who_takes_a_method_for_another_kind_is_told_what_to_write(memory_
         raised(errors.InvalidMediaError, getattr, writer, "reference", match="not open")
 
 
-# -- cancelled calls have happened whole or not at all when the cancellation comes out ----------------------
-
-
+# Cancelled calls have happened whole or not at all when the cancellation comes out.
 class Crowd:
     """Blocking calls that keep all threads of an asynchronous store busy until they are let go."""
 
@@ -449,9 +445,7 @@ async def test_a_timeout_waits_for_what_has_begun(storage, store):
     assert len(storage.keys()) == 3
 
 
-# -- writers: cancelled on the way in, in the block, on the way out ----------------------------------------
-
-
+# Writers: cancelled on the way in, in the block, on the way out.
 async def test_a_writer_cancelled_on_its_way_in_in_its_block_or_in_a_write_leaves_nothing(store, unchanged):
     backend, reached, gates, staged = store._store._backend, asyncio.Event(), [], threading.Event()
     stage = backend.stage
@@ -520,9 +514,7 @@ async def test_a_listing_that_is_cancelled_or_left_can_be_asked_again(store):
         break
 
 
-# -- readers: whatever is cancelled, no file stays open ----------------------------------------------------
-
-
+# Readers: whatever is cancelled, no file stays open.
 @pytest.mark.parametrize("times", [1, 3])
 async def test_an_open_a_read_or_a_stream_that_is_cancelled_closes_the_file(store, times):
     """Where it stands then nobody knows: who read on would miss some bytes."""

@@ -268,8 +268,7 @@ def test_secrets_stand_in_no_row(moto_storage):
     assert moto_storage.content_type(catalog.report.snapshot) == "application/vnd.apache.parquet"
 
 
-# -- refreshed by an executor, or without pyarrow ------------------------------------------------------------
-
+# Refreshed by an executor, or without pyarrow.
 USUAL = [*product((LOCAL, MEMORY, S3_RCLONE), ["threads"], [False, True]), (LOCAL, "processes", False)]
 # memory is seen by one process, see below, and SeaweedFS lists folder by folder: r0/ before r0-x/, no key order
 FULL = [*product((S3_MOTO, GCS), ["threads"], [False, True]), (LOCAL, "processes", True)]
@@ -313,25 +312,18 @@ def test_without_pyarrow_the_error_names_the_extra(local_storage, monkeypatch):
     assert len(list(store.list(mime_type="image/*"))) == 6
 
 
-# -- `list` with a catalog says what it says without one, however old it is; `filter` agrees with it ---------
-
+# `list` with a catalog says what it says without one, however old it is; `filter` agrees with it.
 ASKED = [
-    {"conversation_id": "c"},
-    {"conversation_id": ""},
+    *({"conversation_id": name} for name in ("c", "")),
+    *({"provider_id": name} for name in ("openai", "")),
+    *({"mime_type": kind} for kind in ("image/*", "TEXT/plain", "*/[pq]*")),
+    *({"policy_name": name} for name in ("retain-3days", "")),
     {"run_id": "r1", "policy_name": "retain-3days"},
     {"run_id": "nobody", "mime_type": "image/*"},
-    {"provider_id": "openai"},
-    {"provider_id": ""},
-    {"mime_type": "image/*"},
-    {"mime_type": "TEXT/plain"},
-    {"mime_type": "*/[pq]*"},
-    {"policy_name": "retain-3days"},
-    {"policy_name": ""},
     {"since": OLD + 4 * HOUR},
     {"until": OLD + 4 * HOUR},
     {"since": OLD + 2 * HOUR, "until": OLD + 9 * HOUR, "mime_type": "image/png"},
-    {"expires_before": OLD + timedelta(days=4)},
-    {"expires_before": OLD},
+    *({"expires_before": OLD + days * 24 * HOUR} for days in (4, 0)),
 ]
 
 
@@ -345,12 +337,11 @@ def disturb(storage, store, references, numbers):
         metadata = MediaMetadata(run_id=numbers.choice(["r0", "r1"]), policy_name="retain-3days", timestamp=OLD)
         references.append(store.store_media(MediaContent.from_bytes(PNG), metadata))
     elif act == "foreign":
-        name = f"runs/r1/foreign-{numbers.randrange(4)}.png"
-        storage.write(name, PNG)
+        references.append(f"runs/r1/foreign-{numbers.randrange(4)}.png")
+        storage.write(references[-1], PNG)
         if numbers.random() < 0.7:
-            sidecar = {"mime_type": "image/png", "run_id": "r2", "provider_id": "openai"}
-            storage.write(f"{name}.meta", json.dumps(sidecar).encode())
-        references.append(name)
+            said = b'{"mime_type": "image/png", "run_id": "r2", "provider_id": "openai"}'
+            storage.write(f"{references[-1]}.meta", said)
     elif is_sound(store, reference) and ("foreign" in reference or act not in ("overwrite", "bare")):
         ACTS[act](storage, store, reference, numbers)
 
@@ -481,9 +472,6 @@ def test_rows_of_before_are_found_in_any_order(monkeypatch):
         found = before._find(f"{number:05d}")
         assert found == (None if number % 2 else (number // 2, NO_SIDECAR, f"{number:05d}"))
     assert PreviousRows(table.slice(0, 0))._find("x") is None
-
-
-# -- statistics ----------------------------------------------------------------------------------------------
 
 
 def test_statistics_add_up(local_storage):

@@ -276,9 +276,6 @@ def test_holds_policies_and_attributes(storage, store, pair):
     assert storage.keys() - below(storage, "due") == {STORE_JSON}, "an entry that no sidecar names may stay: a hint"
 
 
-# -- URLs --------------------------------------------------------------------------------------------------
-
-
 @on(S3_RCLONE, of=(S3_MOTO, S3_RCLONE))
 def test_a_signed_url_answers_with_the_references_own_type_and_name(storage, store):
     references = {
@@ -317,9 +314,6 @@ def test_a_signed_url_of_gcs(gcs_storage, monkeypatch):
     assert words["response-content-type"] == ["image/webp"]
     begin = reference.rpartition("/")[2].partition(".")[0]
     assert words["response-content-disposition"] == [f"inline; filename*=UTF-8''{begin}.webp"]
-
-
-# -- what is refused leaves nothing --------------------------------------------------------------------------
 
 
 def test_refusals_leave_nothing(store, open_store, unchanged):
@@ -428,9 +422,7 @@ def test_a_root_of_promptkit_that_deduplicates_from_now_on(name, request, tmp_pa
         assert store.retrieve_media(reference).read_bytes() == data
 
 
-# -- damage, and lies in sidecars: nobody else's media suffers -----------------------------------------------
-
-
+# Damage, and lies in sidecars: nobody else's media suffers.
 def lies(storage: Storage, reference: str, **changes: object) -> None:
     storage.write(f"{reference}.meta", json.dumps({**sidecar_of(storage, reference), **changes}).encode())
 
@@ -515,9 +507,7 @@ def test_bytes_of_another_size_under_a_damaged_sidecar_go_to_quarantine_in_one_r
     assert report.whole
 
 
-# -- many hands on the same few contents at once: nothing dangles, nothing is lost, nothing is left at rest -------
-
-
+# Many hands on the same few contents at once: nothing dangles, nothing is lost, nothing is left at rest.
 def check(storage: Storage, kept: dict[str, int]) -> None:
     store = hasty(storage)
     assert list(store.list()) == sorted(kept)
@@ -528,12 +518,15 @@ def check(storage: Storage, kept: dict[str, int]) -> None:
     assert settled(storage, [])
 
 
-def worked(storage: Storage, pool: Any, hands: int, rounds: int) -> None:
+def worked(storage: Storage, pool: Any, hands: int, rounds: int, beside: Any = None) -> None:
     store = hasty(storage).create()
     kept: dict[str, int] = {}
     with pool:
-        for left in [pool.submit(come_and_go, store, who, rounds) for who in range(hands)]:
-            kept |= left.result()
+        writers = [pool.submit(come_and_go, store, who, rounds) for who in range(hands)]
+        while beside is not None and not all(each.done() for each in writers):
+            beside(store)
+        for each in writers:
+            kept |= each.result()
     check(storage, kept)
 
 
@@ -550,16 +543,12 @@ def test_processes(local_storage, full_run):
 @pytest.mark.usefixtures("hasty_threads")
 def test_sweeps_of_orphans_among_them_take_nothing(memory_storage, full_run):
     """With the grace that is theirs: nothing is old, so whatever is under way stays."""
-    store = hasty(memory_storage).create()
-    kept: dict[str, int] = {}
-    with ThreadPoolExecutor(5) as threads:
-        writers = [threads.submit(come_and_go, store, who, 600 if full_run else 60) for who in range(4)]
-        while not all(each.done() for each in writers):
-            found = store.verify(repair="leftovers").findings  # a mark of a release under way is told, and stays
-            assert {each.kind for each in found if each.done} <= {"unmarked"}
-        for each in writers:
-            kept |= each.result()
-    check(memory_storage, kept)
+
+    def swept(store):
+        found = store.verify(repair="leftovers").findings  # a mark of a release under way is told, and stays
+        assert {each.kind for each in found if each.done} <= {"unmarked"}
+
+    worked(memory_storage, ThreadPoolExecutor(5), 4, 600 if full_run else 60, swept)
 
 
 def test_a_release_without_its_second_look_is_caught(memory_storage, monkeypatch):

@@ -125,15 +125,12 @@ def test_a_dry_run_and_a_subject_nobody_knows_change_nothing(storage, open_store
 
 def test_nobody_is_erased_by_accident_and_all_ids_that_are_given_must_fit(memory_storage) -> None:
     store = opened(memory_storage)
-    both = stored(store, run_id="r1", provider_id="p1")
-    stored(store, run_id="r1", provider_id="p2")
-    stored(store, run_id="r2", provider_id="p1")
+    both, *_ = [stored(store, run_id=run, provider_id=of) for run, of in (("r1", "p1"), ("r1", "p2"), ("r2", "p1"))]
     for words in ({}, {"run_id": ""}, {"run_id": "r1", "session_id": ""}, {"run_id": 7}):
         raised(errors.InvalidMediaError, store.erase, match="id", **words)
     assert len(list(store.list())) == 3
     receipt = store.erase(run_id="r1", provider_id="p1")
-    assert names(receipt.erased) == [both]
-    assert receipt.is_complete
+    assert (names(receipt.erased), receipt.is_complete) == ([both], True)
 
 
 @pytest.mark.parametrize("organization", ["by-run", "by-conversation", "by-session"])
@@ -174,9 +171,6 @@ def test_held_media_stay_with_their_reason_and_a_hold_of_nothing_is_told(storage
     store.release(held[0])
     assert store.erase(run_id="alice").is_complete
     no_trace(storage, "alice")
-
-
-# -- odd media -------------------------------------------------------------------------------------------------
 
 
 @BOTH
@@ -258,9 +252,6 @@ def test_ids_that_are_too_long_for_a_path(storage, store) -> None:
     receipt = store.erase(run_id=long)
     assert (names(receipt.erased), names(receipt.waiting)) == ([gone], [leftover])
     assert store.exists(stays)
-
-
-# -- what else names a subject ---------------------------------------------------------------------------------
 
 
 @NO_SERVER
@@ -356,9 +347,6 @@ def test_shared_bytes_in_quarantine_go_with_the_last_who_had_them(memory_storage
         assert quarantined() == []
 
 
-# -- receipts --------------------------------------------------------------------------------------------------
-
-
 def test_a_receipt_survives_json_and_a_move_of_its_store_and_shows_a_change(memory_storage, local_storage, tmp_path):
     store = opened(memory_storage)
     put(store, "alice")
@@ -417,9 +405,7 @@ def test_checking_finds_each_kind_of_trace(storage, open_store, deduplicate) -> 
     assert kinds == {"due", "sidecar", "bytes", "hold", "quarantine"} | (set() if deduplicate else {"reference"})
 
 
-# -- no snapshot of the catalog holds a row of the subject, and the newest one is right ------------------------
-
-
+# No snapshot of the catalog holds a row of the subject, and the newest one is right.
 def traced(store: MediaStore, receipt: Receipt) -> list[tuple[str, str]]:
     return [(each.kind, each.key) for each in store.check_receipt(receipt).traces]
 
@@ -478,28 +464,22 @@ def test_rows_of_media_that_went_before_go_too_and_what_is_held_keeps_its_row(me
     assert rows(memory_storage) == [["bob", "carol"]]
 
 
-@pytest.mark.parametrize("data", [b"no parquet", b"PAR1"])
-def test_a_snapshot_that_can_not_be_read_may_hold_anything(memory_storage, data) -> None:
-    store, (_, gone), key = taken_stock(memory_storage, "bob", "alice")
-    memory_storage.write(key.replace("catalog/2", "catalog/1"), data)
-    receipt = store.erase(run_id="alice")
-    assert receipt.cleaned.snapshots == 2
-    assert rows(memory_storage) == [["bob"]]
-    memory_storage.write(key, data)
-    assert traced(store, receipt) == [("catalog", key)]
-    assert gone not in set(store.list())
-
-
-def test_a_row_that_comes_back_is_found_by_a_check(memory_storage) -> None:
+@pytest.mark.parametrize("data", [b"no parquet", b"PAR1", None], ids=["no parquet", "cut", "a row that comes back"])
+def test_a_snapshot_that_can_not_be_read_may_hold_anything_and_a_row_that_comes_back_is_found(memory_storage, data):
     """A refresh that listed before the erasure may publish after it."""
-    store, (gone,), key = taken_stock(memory_storage, "alice")
-    data = memory_storage.read(key)
+    store, (_, gone), key = taken_stock(memory_storage, "bob", "alice")
+    later = data or memory_storage.read(key)
+    if data is not None:
+        memory_storage.write(key.replace("catalog/2", "catalog/1"), data)
     receipt = store.erase(run_id="alice")
-    memory_storage.write(key, data)
+    assert receipt.cleaned.snapshots == (1 if data is None else 2)
+    assert rows(memory_storage) == [["bob"]]
+    memory_storage.write(key, later)
     found = [(each.kind, each.key, gone in each.reason) for each in store.check_receipt(receipt).traces]
-    assert found == [("catalog", key, True)]
+    assert found == [("catalog", key, data is None)]
     assert store.erase(run_id="alice").cleaned.snapshots == 1
     assert store.check_receipt(receipt).holds
+    assert gone not in set(store.list())
 
 
 def test_without_pyarrow_all_snapshots_go(memory_storage, monkeypatch) -> None:
@@ -532,9 +512,7 @@ def test_a_refresh_that_listed_before_an_erasure_brings_no_rows_back(memory_stor
     assert set(map(tuple, rows(memory_storage))) == {("r2",)}
 
 
-# -- at work: while others store, sweep and erase, in threads and in processes; with executors; by asyncio -----
-
-
+# At work: while others store, sweep and erase, in threads and in processes; with executors; by asyncio.
 def check(storage: Storage, store: MediaStore, *, deduplicate: bool) -> None:
     """See that every media is whole, that nothing else lies there, and nothing of alice's after one more erasure."""
     # A store that met bytes on their way out gave up a name, whose due entry stays; for an erasure it is too young.

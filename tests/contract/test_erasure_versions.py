@@ -94,44 +94,38 @@ def lived(storage, clock, deduplicate):
     return store, stays
 
 
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
 @pytest.mark.parametrize("deduplicate", [False, True])
-def test_what_the_bucket_keeps_is_no_complete_erasure_and_may_be_erased_later(versioned, deduplicate, clock):
-    store, stays = lived(versioned, clock, deduplicate)
-    receipt = store.erase(run_id="alice", forget_log=True)
-    assert not receipt.is_complete
-    assert receipt.failed == ()
-    # What is read past the package by version id names her, and the receipt says so: marks of deletions have no bytes.
-    bodies = {key for (key, _), data in versions(versioned).items() if data is not None and WORD in data}
-    assert {key for key in bodies if not key.startswith(keys.CATALOG)} <= told(receipt)
-    assert all("versions=True" in each.reason for each in receipt.versions)
-    assert receipt.bytes_freed == 0
-    assert {each.data for each in receipt.erased} <= {"kept", "shared"}
-    report = store.check_receipt(receipt)
-    assert not report.holds
-    assert {each.kind for each in report.traces} == {"version"}
-    second = store.erase(run_id="alice", versions=True, forget_log=True)
-    assert (second.erased, second.is_complete) == ((), True), second.versions
-    assert second.cleaned.versions > 0
-    assert telling(versioned) == set()
-    assert store.check_receipt(receipt).holds
-    assert set(store.list()) == set(stays)
-
-
-@pytest.mark.parametrize("deduplicate", [False, True])
-def test_versions_go_where_that_is_asked_for(versioned, deduplicate, clock):
+def test_versions_go_where_that_is_asked_for_and_what_is_kept_is_no_complete_erasure(
+    versioned, deduplicate, clock, later
+):
     store, stays = lived(versioned, clock, deduplicate)
     before = of(versioned, "bob")
     planned = store.erase(run_id="alice", dry_run=True, versions=True)
-    assert planned.cleaned.versions > 0
-    assert planned.is_complete
-    assert planned.bytes_freed > 0
+    assert (planned.is_complete, planned.cleaned.versions > 0, planned.bytes_freed > 0) == (True, True, True)
+    if later:
+        kept = store.erase(run_id="alice", forget_log=True)
+        assert (kept.is_complete, kept.failed, kept.bytes_freed) == (False, (), 0)
+        # What is read past the package by version id names her, and the receipt says so; marks have no bytes.
+        bodies = {key for (key, _), data in versions(versioned).items() if data is not None and WORD in data}
+        assert {key for key in bodies if not key.startswith(keys.CATALOG)} <= told(kept)
+        assert all("versions=True" in each.reason for each in kept.versions)
+        assert {each.data for each in kept.erased} <= {"kept", "shared"}
+        report = store.check_receipt(kept)
+        assert not report.holds
+        assert {each.kind for each in report.traces} == {"version"}
     receipt = store.erase(run_id="alice", versions=True, forget_log=True)
     assert receipt.is_complete, receipt.versions
-    assert receipt.cleaned.versions >= planned.cleaned.versions
-    assert receipt.bytes_freed == planned.bytes_freed
+    if later:
+        assert receipt.erased == ()
+        assert receipt.cleaned.versions > 0
+        assert store.check_receipt(kept).holds
+    else:
+        assert receipt.cleaned.versions >= planned.cleaned.versions
+        assert receipt.bytes_freed == planned.bytes_freed
+        assert of(versioned, "bob") == before
     assert telling(versioned) == set()
     assert not any(b"named" in (data or b"") or b"another" in (data or b"") for data in versions(versioned).values())
-    assert of(versioned, "bob") == before
     assert {each: store.retrieve_media(each).read_bytes() for each in store.list()} == stays
     assert store.check_receipt(receipt).holds
     assert store.verify(deep=True).whole
