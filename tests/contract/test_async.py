@@ -165,19 +165,17 @@ async def test_errors_come_out_as_they_are(open_store, open_async, unchanged):
     missing = "runs/r1/nothing.png"
     with unchanged():
         async with open_async(read_only=True) as store:
-            for error, call in (
-                *((errors.MediaNotFoundError, getattr(store, name)) for name in ("retrieve_media", "info", "metadata")),
-                *((errors.MediaNotFoundError, getattr(store, name)) for name in ("open", "read")),
+            refused = (lambda _: store.store_media(png(), R1), store.delete_media, lambda _: written(store))
+            for error, *calls in (
+                (errors.MediaNotFoundError, store.retrieve_media, store.info, store.metadata, store.open, store.read),
                 (errors.MediaNotFoundError, lambda key: every(store.stream(key))),
                 (errors.InvalidReferenceError, lambda _: store.exists("../x")),
-                (errors.ReadOnlyStoreError, lambda _: store.store_media(png(), R1)),
-                (errors.ReadOnlyStoreError, store.delete_media),
-                (errors.ReadOnlyStoreError, lambda _: written(store)),
-                (errors.InvalidMediaError, lambda _: every(store.list(limit=-1))),
-                (errors.InvalidMediaError, lambda _: store.folder()),
+                (errors.ReadOnlyStoreError, *refused),
+                (errors.InvalidMediaError, lambda _: every(store.list(limit=-1)), lambda _: store.folder()),
             ):
-                with pytest.raises(error):
-                    await call(missing)
+                for call in calls:
+                    with pytest.raises(error):
+                        await call(missing)
         # The constructor blocks nothing, and the first call opens.
         other = open_async(organization="by-session")
         for call in (lambda: other.info(missing), other.__aenter__):

@@ -28,14 +28,8 @@ from tests.servers import WrongAnswer
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED
 from tests.transfers import opened as store_at
 
-KEPT = {
-    LOCAL: Exclusion.LOCK,
-    MEMORY: Exclusion.LOCK,
-    S3_MOTO: Exclusion.CONDITIONS,
-    S3_SEAWEED: Exclusion.CONDITIONS,
-    GCS: Exclusion.CONDITIONS,
-    S3_RCLONE: Exclusion.NONE,
-}
+LOCK, CONDITIONS, NONE = Exclusion.LOCK, Exclusion.CONDITIONS, Exclusion.NONE
+KEPT = {LOCAL: LOCK, MEMORY: LOCK, **dict.fromkeys((S3_MOTO, S3_SEAWEED, GCS), CONDITIONS), S3_RCLONE: NONE}
 TYPE = "application/json"
 
 
@@ -73,8 +67,8 @@ def over(*names):
     return pytest.mark.parametrize("some_storage", names, indirect=True)
 
 
-conditional = over(*(name for name, kept in KEPT.items() if kept is Exclusion.CONDITIONS))
-locking = over(*(name for name, kept in KEPT.items() if kept is Exclusion.LOCK))
+conditional = over(*(name for name, kept in KEPT.items() if kept is CONDITIONS))
+locking = over(*(name for name, kept in KEPT.items() if kept is LOCK))
 
 
 @over(*KEPT)
@@ -176,7 +170,7 @@ def test_a_lock_dies_with_its_holder(local_storage, disk, impatient):
     command = [sys.executable, "-c", HOLD, local_storage.url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
-        assert disk.exclusion is Exclusion.LOCK
+        assert disk.exclusion is LOCK
         impatient()
         raised(StoreConflictError, locked, disk)
         holder.kill()
@@ -311,7 +305,7 @@ def test_a_sidecar_is_dropped_whose_mark_got_no_answer(moto_storage, monkeypatch
         real(self, key, *args, **kwargs)
         raise refused(key)
 
-    assert backend.exclusion is Exclusion.CONDITIONS
+    assert backend.exclusion is CONDITIONS
     monkeypatch.setattr(S3Backend, "put", put)
     named.drop_sidecar(backend, NAME, seen)
     assert moto_storage.keys() == set()
@@ -322,7 +316,7 @@ def test_a_switch_that_stands_beside_the_settings_is_on(rclone_storage):
     partial = replace(Configuration(), adopted=True, due_index="partial")
     rclone_storage.write(keys.CONFIGURATION_KEY, partial.dump())
     rclone_storage.write(keys.switch_key("deduplicate"), b"")
-    assert opened(rclone_storage).exclusion is Exclusion.NONE  # a write has found that out
+    assert opened(rclone_storage).exclusion is NONE  # a write has found that out
     with rclone_storage.counted() as n:
         found = SettingsFile(opened(rclone_storage), Settings())
     assert found.configuration == replace(partial, deduplicate=True)
@@ -339,9 +333,9 @@ def test_reading_settings_does_not_ask_what_a_server_keeps(some_storage, monkeyp
     monkeypatch.setattr(fsspec_backend, "_EXCLUSIONS", {})
     backend = opened(some_storage)
     for known in (False, True):
-        looks = {"head": 2 * len(settings_file.SWITCHES)} if known and backend.exclusion is Exclusion.NONE else {}
+        looks = {"head": 2 * len(settings_file.SWITCHES)} if known and backend.exclusion is NONE else {}
         with some_storage.counted() as n:
             SettingsFile(backend, Settings()).reload()
         assert n == {"get": 2, **looks}, n
         assert (backend.known_exclusion is not None) == known
-        assert (backend.exclusion is Exclusion.NONE) == (some_storage.name == S3_RCLONE)
+        assert (backend.exclusion is NONE) == (some_storage.name == S3_RCLONE)

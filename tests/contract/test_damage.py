@@ -14,30 +14,18 @@ from tests.storages import LOCAL, MEMORY, S3_RCLONE
 storage = storages(LOCAL, MEMORY, S3_RCLONE)
 GOOD = {"run_id": "r1", "message_idx": 0, "part_idx": 0, "mime_type": "image/png", "size_bytes": 4, "fsmedia": 1}
 SIDECARS = {
-    "garbage": b"\x00\xff\xfe garbage",
-    "empty": b"",
-    "truncated": json.dumps(GOOD).encode()[:-20],
-    "a list": b"[]",
-    "null": b"null",
-    "a number": b"5",
-    "text": b'"text"',
-    "two documents": b"{}{}",
+    "garbage": b"\x00\xff\xfe garbage", "empty": b"", "truncated": json.dumps(GOOD).encode()[:-20],
+    "a list": b"[]", "null": b"null", "a number": b"5", "text": b'"text"', "two documents": b"{}{}",
     "latin-1": '{"run_id": "é"}'.encode("latin-1"),
     "not a number": b'{"run_id": "r1", "content": {"duration": NaN}}',
     "deep": b'{"xattrs": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    "a newer format": {"fsmedia": 2},
-    "no format": {"fsmedia": "one"},
-    "run_id a number": {"run_id": 5},
-    "index a text": {"message_idx": "three"},
-    "index negative": {"part_idx": -1},
-    "MIME type none": {"mime_type": "image\r\nX: 1"},
-    "timestamp none": {"timestamp": "yesterday"},
-    "timestamp without zone": {"timestamp": "2026-01-01T00:00:00"},
-    "expires_at a list": {"expires_at": []},
-    "content a list": {"content": [1]},
-    "width a text": {"content": {"width": "wide"}},
+    "a newer format": {"fsmedia": 2}, "no format": {"fsmedia": "one"}, "run_id a number": {"run_id": 5},
+    "index a text": {"message_idx": "three"}, "index negative": {"part_idx": -1},
+    "MIME type none": {"mime_type": "image\r\nX: 1"}, "timestamp none": {"timestamp": "yesterday"},
+    "timestamp without zone": {"timestamp": "2026-01-01T00:00:00"}, "expires_at a list": {"expires_at": []},
+    "content a list": {"content": [1]}, "width a text": {"content": {"width": "wide"}},
     "xattrs a list": {"xattrs": [1]},
-}
+}  # fmt: skip
 """What is damaged, or what stands in an otherwise good sidecar."""
 
 
@@ -125,27 +113,19 @@ def test_half_a_media_is_none(storage, store):
 
 
 SETTINGS = {
-    "empty": b"",
-    "garbage": b"\xff\x00",
-    "truncated": b'{"fsmedia": 1, "organ',
-    "a list": b"[1]",
-    "another program's": b'{"name": "store"}',
-    "version a text": {"fsmedia": "1"},
-    "organization unknown": {"organization": "by-user"},
-    "organization a number": {"organization": 5},
+    "empty": b"", "garbage": b"\xff\x00", "truncated": b'{"fsmedia": 1, "organ', "a list": b"[1]",
+    "another program's": b'{"name": "store"}', "version a text": {"fsmedia": "1"}, "deep": b"[" * 100_000,
+    "organization unknown": {"organization": "by-user"}, "organization a number": {"organization": 5},
     "layouts a list": {"layouts": ["x"]},
     "layouts out of the root": {"layouts": {"by-run": "../{run_id}/{name}{ext}"}},
     "layouts of an unknown mode": {"layouts": {"by-user": "u/{run_id}/{name}{ext}"}},
-    "policies a list": {"policies": ["x"]},
-    "policy without duration": {"policies": {"audit": {}}},
+    "policies a list": {"policies": ["x"]}, "policy without duration": {"policies": {"audit": {}}},
     "policy of no time": {"policies": {"audit": {"keep_for_seconds": 0}}},
     "policy of a text": {"policies": {"audit": {"keep_for_seconds": "long"}}},
     "policy for too long": {"policies": {"audit": {"keep_for_seconds": 1e300}}},
     "policy that means something else": {"policies": {"retain-1days": {"keep_for_seconds": 5}}},
-    "default policy unknown": {"default_policy": "audit"},
-    "default policy a list": {"default_policy": []},
-    "deep": b"[" * 100_000,
-}
+    "default policy unknown": {"default_policy": "audit"}, "default policy a list": {"default_policy": []},
+}  # fmt: skip
 NEWER = {
     "a newer format": {"fsmedia": 2, "organization": "by-run"},
     "a setting of tomorrow": {"organization": "by-run", "encryption": "aes"},
