@@ -59,8 +59,10 @@ def of_size(size: int) -> bytes:
 
 def traces(storage: Storage) -> dict[str, bytes]:
     """Return all that lies in a storage: key -> bytes, and on a disk each folder, the root too, and each link."""
-    keys = storage.keys()
-    found = {key: b"link" if is_link(storage, key) else storage.read(key) for key in keys}
+    keys, found = storage.keys(), {}
+    for key in keys:
+        is_link = storage.name == LOCAL and (Path(storage.url) / key).is_symlink()
+        found[key] = b"link" if is_link else storage.read(key)
     if isinstance(storage, LocalStorage):
         root = Path(storage.url)
         for folder, below, _ in os.walk(root.parent):
@@ -69,11 +71,6 @@ def traces(storage: Storage) -> dict[str, bytes]:
                 if path == root or root in path.parents:
                     found[f"{path.relative_to(root.parent)}/"] = b"folder"
     return found
-
-
-def is_link(storage: Storage, key: str) -> bool:
-    """Return whether a symlink lies at the key."""
-    return storage.name == LOCAL and (Path(storage.url) / key).is_symlink()
 
 
 def raised(kind: Any, call: Callable[..., Any], *arguments: Any, match: str | None = None, **options: Any) -> Any:

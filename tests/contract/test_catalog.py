@@ -197,13 +197,13 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("kind", SPOILED)
-def test_an_unreadable_newest_snapshot_is_passed_over(local_storage, kind, caplog):
+def test_an_unreadable_newest_snapshot_is_passed_over_and_only_such_are_as_none(local_storage, kind, caplog):
     store, references = filled(local_storage)
     with old_enough():
         made = store.catalog()
     (key,) = snapshots(local_storage)
-    bad = keys.snapshot_key(made.refreshed_at + HOUR)
-    local_storage.write(bad, SPOILED[kind](local_storage.read(key)))
+    bad, spoiled = keys.snapshot_key(made.refreshed_at + HOUR), SPOILED[kind](local_storage.read(key))
+    local_storage.write(bad, spoiled)
     with caplog.at_level(logging.WARNING, "fsmedia"):
         assert len(store.catalog(refresh=False)) == 12  # the older one
     assert bad in caplog.text
@@ -213,11 +213,9 @@ def test_an_unreadable_newest_snapshot_is_passed_over(local_storage, kind, caplo
     assert snapshots(local_storage)[-1] == mended.report.snapshot > bad
     store.delete_media(references[0])
     check(store, store.catalog())
-
-
-def test_only_garbage_is_as_none(local_storage):
-    store, _ = filled(local_storage)
-    local_storage.write(keys.snapshot_key(OLD), b"garbage")
+    for key in snapshots(local_storage):
+        local_storage.remove(key)
+    local_storage.write(keys.snapshot_key(OLD), spoiled)
     local_storage.write(".fsmedia/catalog/notes.txt", b"somebody's")
     raised(errors.MediaNotFoundError, store.catalog, refresh=False)
     check(store, store.catalog())
@@ -457,9 +455,7 @@ def test_filters_mean_what_list_means_and_follow_one_another(local_storage):
 def test_rows_of_before_are_found_in_any_order(monkeypatch):
     monkeypatch.setattr(refresh, "_WINDOW", 100)
     names = sorted(f"{number:05d}" for number in range(0, 2_000, 2))
-    table = pa.table(
-        {name: pa.nulls(len(names), field.type) for name, field in zip(schema().names, schema(), strict=True)}
-    )
+    table = pa.table({field.name: pa.nulls(len(names), field.type) for field in schema()})
     for index, column in ((0, names), (28, [NO_SIDECAR] * len(names)), (29, names)):
         table = table.set_column(index, schema().field(index), pa.array(column, pa.string()))
     before = PreviousRows(table)
@@ -506,9 +502,8 @@ def test_ages_have_edges(local_storage):
 def test_what_deduplication_saves(storage):
     store = opened(storage, deduplicate=True)
     alone = (MediaContent.from_bytes(b"alone", "text/plain"), MediaMetadata(run_id="r"))
-    references = store.store_many(
-        [*((MediaContent.from_bytes(PNG), MediaMetadata(run_id=f"r{number}")) for number in range(5)), alone]
-    )
+    shared = ((MediaContent.from_bytes(PNG), MediaMetadata(run_id=f"r{number}")) for number in range(5))
+    references = store.store_many([*shared, alone])
     found = store.stats()
     lying = sum(len(storage.read(key)) for key in {keys.bytes_key(each) for each in references})
     assert (found.stored_bytes, found.saved_bytes) == (lying, 4 * len(PNG))

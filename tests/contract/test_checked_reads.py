@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import logging
+from itertools import product
 
 import pytest
 
@@ -227,15 +228,12 @@ ANSWERS = {
 }
 
 
+USUAL = [(kind, answer) for kind in KINDS for answer in ANSWERS if kind == "plain" or answer == "flipped"]
+FULL = [pytest.param(*case, marks=pytest.mark.full) for case in product(KINDS, ANSWERS) if case not in USUAL]
+
+
 @ON_MOTO
-@pytest.mark.parametrize(
-    ("kind", "answer"),
-    [
-        pytest.param(kind, answer, marks=[] if kind == "plain" or answer == "flipped" else pytest.mark.full)
-        for kind in KINDS
-        for answer in ANSWERS
-    ],
-)
+@pytest.mark.parametrize(("kind", "answer"), [*USUAL, *FULL])
 def test_a_wrong_answer_of_s3_is_no_media(open_store, storage, kind, answer):
     store = open_store(deduplicate=kind == "deduplicated", storage_options=storage.options | UNCHECKED)
     reference = stored(store, kind, LARGE)

@@ -158,7 +158,6 @@ def test_of_two_who_change_a_name_one_waits_and_who_waits_too_long_is_told_which
 HOLD = """
 import sys, threading
 from datetime import timedelta
-from pathlib import Path
 from fsmedia.storage import open_backend
 with open_backend(sys.argv[1], timeout=timedelta(seconds=30)).lock(["a"]):
     print("held", flush=True)

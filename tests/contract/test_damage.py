@@ -130,15 +130,11 @@ NEWER = {
     "a newer format": {"fsmedia": 2, "organization": "by-run"},
     "a setting of tomorrow": {"organization": "by-run", "encryption": "aes"},
 }
+UPGRADE = "pip install --upgrade fsmedia"
+KINDS = [(SETTINGS, errors.StorageError, "restore it"), (NEWER, errors.StoreConflictError, UPGRADE)]
 
 
-@pytest.mark.parametrize(
-    ("cases", "kind", "step"),
-    [
-        pytest.param(SETTINGS, errors.StorageError, "restore it", id="damaged"),
-        pytest.param(NEWER, errors.StoreConflictError, "pip install --upgrade fsmedia", id="newer"),
-    ],
-)
+@pytest.mark.parametrize(("cases", "kind", "step"), KINDS, ids=["damaged", "newer"])
 def test_settings_that_can_not_be_read_are_said_and_left_as_they_are(storage, open_store, cases, kind, step):
     for name, data in cases.items():
         storage.write(STORE_JSON, data if isinstance(data, bytes) else json.dumps({"fsmedia": 1, **data}).encode())

@@ -148,11 +148,8 @@ def test_each_reference_is_a_media_of_its_own(storage, store, clock):
 
 
 def test_many_in_one_call(storage, store):
-    pairs = [
-        (png(data=PNG + bytes([number % 3])), MediaMetadata(run_id=f"r{number % 5}", message_idx=number))
-        for number in range(20)
-    ]
-    references = store.store_many(pairs)
+    fields = [MediaMetadata(run_id=f"r{number % 5}", message_idx=number) for number in range(20)]
+    references = store.store_many((png(data=PNG + bytes([number % 3])), each) for number, each in enumerate(fields))
     assert len(set(references)) == 20
     assert len(data_keys(storage)) == 3, "duplicates within one call are not shared"
     assert settled(storage, references)
@@ -272,9 +269,8 @@ def test_holds_policies_and_attributes(storage, store, pair):
 
 @on(S3_RCLONE, of=(S3_MOTO, S3_RCLONE))
 def test_a_signed_url_answers_with_the_references_own_type_and_name(storage, store):
-    references = {
-        kind: put(store, content=png(mime_type=kind)) for kind in ("image/png", "application/x-odd", "image/webp")
-    }
+    kinds = ("image/png", "application/x-odd", "image/webp")
+    references = {kind: put(store, content=png(mime_type=kind)) for kind in kinds}
     assert len(data_keys(storage)) == 1
     for kind, reference in references.items():
         with urllib.request.urlopen(store.get_url(reference)) as answer:

@@ -45,24 +45,38 @@ WAYS = {
 
 
 @pytest.mark.parametrize(
-    ("storage", "way"),
-    [*((name, way) for name in (LOCAL, MEMORY) for way in WAYS), (S3_MOTO, "sweep"), (S3_MOTO, "delete-many")],
+    ("storage", "way", "log"),
+    [*product((LOCAL, MEMORY), WAYS, ("store", "call")), *product((S3_MOTO,), ("sweep", "delete-many"), ("store",))],
     indirect=["storage"],
 )
-def test_a_line_for_each_in_the_store(storage, way):
-    store = opened(storage)
+def test_a_line_in_the_store_or_a_call_for_each_that_goes(storage, way, log):
+    """A file of another program's is a media without a sidecar, and its deletion one, too."""
+    seen = []
+    store = opened(storage, log if log == "store" else seen.append)
     refs = [put(store, text=f"bytes {number}") for number in range(3)]
     records = {each: store.info(each) for each in refs}
+    theirs = {} if way in ("sweep", "mv") else {"runs/r1/theirs.png": b"\x89PNG\r\n\x1a\n", "runs/r1/too.png": b""}
     before = storage.keys()
-    WAYS[way](store, refs)
-    lines, after = recorded(storage), storage.keys()
-    assert sorted(line["reference"] for line in lines) == sorted(refs)
-    for line in lines:
-        found, record = Deletion.model_validate(line), records[line["reference"]]
-        assert (found.sha256, found.size_bytes, found.policy_name) == (record.sha256, 7, "retain-1days")
-        assert (found.expires_at, found.deleted_at) == (DUE, NOW)
-        assert ("retain-1days let it go" in found.reason) == (way == "sweep")
-    assert {key.split("/")[2] for key in after if key.startswith(DELETIONS)} == {NOW.date().isoformat()}
+    for key, data in theirs.items():
+        storage.write(key, data)
+    WAYS[way](store, [*refs, *theirs])
+    after = storage.keys()
+    assert bool(recorded(storage)) == (log == "store")
+    found = [Deletion.model_validate(line) for line in recorded(storage)] if log == "store" else seen
+    assert sorted(each.reference for each in found) == sorted([*refs, *theirs])
+    for each in found:
+        assert isinstance(each, Deletion)
+        assert each.deleted_at == NOW
+        if each.reference in theirs:
+            size = len(theirs[each.reference])
+            assert (each.size_bytes, each.sha256, each.reason) == (size, None, "deleted by request")
+        else:
+            digest = records[each.reference].sha256
+            assert (each.sha256, each.size_bytes, each.policy_name) == (digest, 7, "retain-1days")
+            assert each.expires_at == DUE
+            assert ("retain-1days let it go" in each.reason) == (way == "sweep")
+    days = {key.split("/")[2] for key in after if key.startswith(DELETIONS)}
+    assert days == ({NOW.date().isoformat()} if log == "store" else set())
     aside = (DELETIONS, "runs/", ".fsmedia/due/")
     assert {key for key in after if not key.startswith(aside)} == {key for key in before if not key.startswith(aside)}
     assert not {key for key in after if key.startswith("runs/r1/")}
@@ -70,23 +84,6 @@ def test_a_line_for_each_in_the_store(storage, way):
     left = sorted(key for key in after if key.startswith("runs/") and key[-5:] != ".meta")
     assert list(opened(storage).list()) == store.fs.find("") == left
     assert store.verify(repair=True).media == len(left)
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_call_for_each_and_for_what_has_no_sidecar_too(storage, way):
-    """A file of another program's is a media, and so is its deletion."""
-    seen = []
-    store = opened(storage, seen.append)
-    refs = [put(store) for _ in range(3)]
-    theirs = {} if way in ("sweep", "mv") else {"runs/r1/theirs.png": b"\x89PNG\r\n\x1a\n", "runs/r1/too.png": b""}
-    for key, data in theirs.items():
-        storage.write(key, data)
-    WAYS[way](store, [*refs, *theirs])
-    assert sorted(each.reference for each in seen) == sorted([*refs, *theirs])
-    assert all(isinstance(each, Deletion) and each.deleted_at == NOW for each in seen)
-    told = {each.reference: (each.size_bytes, each.sha256, each.reason) for each in seen if each.reference in theirs}
-    assert told == {key: (len(data), None, "deleted by request") for key, data in theirs.items()}
-    assert recorded(storage) == []
 
 
 def test_what_is_not_deleted_is_not_recorded(memory_storage):
